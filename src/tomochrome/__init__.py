@@ -1,0 +1,54 @@
+"""Tomochrome: anatomical color for CT. Luminance is the scanner's, chroma is ours.
+
+Not for diagnosis. Everything heavy is imported on first use, so that ``import tomochrome``
+and ``tomochrome --help`` open fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tomochrome.color import Chroma, light
+    from tomochrome.colorize import colorize
+    from tomochrome.errors import TomochromeError
+    from tomochrome.io import find, read, write
+    from tomochrome.volume import Volume
+
+_WHERE = {
+    "Chroma": "tomochrome.color",
+    "light": "tomochrome.color",
+    "colorize": "tomochrome.colorize",
+    "find": "tomochrome.io",
+    "read": "tomochrome.io",
+    "write": "tomochrome.io",
+    "Volume": "tomochrome.volume",
+    "TomochromeError": "tomochrome.errors",
+}
+
+__all__ = [
+    "Chroma",
+    "TomochromeError",
+    "Volume",
+    "__version__",
+    "colorize",
+    "find",
+    "light",
+    "read",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'tomochrome' has no attribute '{name}'")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

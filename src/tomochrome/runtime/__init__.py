@@ -1,0 +1,18 @@
+"""Ground floor: progress and cancel, the computing device, files written whole."""
+
+from tomochrome.runtime.device import DEVICE_NAMES, DeviceName, choose_device, thread_count
+from tomochrome.runtime.files import check_writable, write_whole
+from tomochrome.runtime.progress import CancelToken, Progress, check, report
+
+__all__ = [
+    "DEVICE_NAMES",
+    "CancelToken",
+    "DeviceName",
+    "Progress",
+    "check",
+    "check_writable",
+    "choose_device",
+    "report",
+    "thread_count",
+    "write_whole",
+]

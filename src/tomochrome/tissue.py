@@ -1,0 +1,50 @@
+"""The tissues that Tomochrome knows, and their numbers in every tissue map.
+
+One table serves the phantom, the networks, the palettes and the files: the
+index is the voxel value in a tissue map and the channel of a network's output.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Tissue(IntEnum):
+    """Index of a tissue in tissue maps, palettes and network outputs."""
+
+    AIR = 0  # outside the body, and gas in the gut
+    LUNG = 1
+    AIRWAY = 2  # gas in sinuses, trachea and bronchi
+    FAT = 3
+    MUSCLE = 4
+    SKIN = 5
+    CORTICAL_BONE = 6
+    MARROW = 7
+    CARTILAGE = 8
+    LIVER = 9
+    SPLEEN = 10
+    KIDNEY = 11
+    PANCREAS = 12
+    ADRENAL = 13
+    GALLBLADDER = 14
+    STOMACH = 15
+    BOWEL = 16
+    BLADDER = 17
+    VESSEL = 18
+    HEART = 19
+    BRAIN = 20
+    SPINAL_CORD = 21
+    EYE = 22
+    REPRODUCTIVE = 23
+    FLUID = 24  # cerebrospinal fluid, ascites, effusions, cysts
+    FOREIGN_BODY = 25  # metal, couch parts inside the field are not tissue: they are AIR
+
+    @property
+    def label(self) -> str:
+        """The tissue's name as users see it, for example ``"cortical-bone"``."""
+        return self.name.lower().replace("_", "-")
+
+
+N_TISSUES = len(Tissue)
+NO_TISSUE = 255  #: value in a tissue map where nothing is known
+TISSUE_NAMES: tuple[str, ...] = tuple(t.label for t in Tissue)

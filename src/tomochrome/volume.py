@@ -1,0 +1,151 @@
+"""The Volume: voxels that know where they are, what they measure and where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.errors import GeometryError
+
+Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
+Verdict = Literal["regular", "irregular", "tilted", "incomplete", "unreadable", "not-ct"]
+
+
+class ScannerWindow(NamedTuple):
+    """A window stored in the image's own header (DICOM PS3.3 C.11.2.1.2)."""
+
+    name: str
+    center: float
+    width: float
+    function: str = "LINEAR"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a volume came from and what was done to it. Never holds the patient's identity."""
+
+    source: str = ""  #: file or folder it was read from
+    kind: str = "memory"  #: "dicom-series", "dicom-file", "nifti", "nrrd", "metaimage", "phantom"
+    modality: str = "unknown"
+    series_uid: str = ""
+    windows: tuple[ScannerWindow, ...] = ()
+    verdict: Verdict = "regular"
+    warnings: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()  #: one line for each step that made this volume
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def add(self, step: str, *warnings: str) -> Provenance:
+        """Return a copy with one more line of history and any further warnings."""
+        return replace(self, history=(*self.history, step), warnings=(*self.warnings, *warnings))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scalar or RGBA volume in patient space.
+
+    Parameters
+    ----------
+    voxels
+        Array of shape (z, y, x), or (z, y, x, 4) for uint8 RGBA. Anything with ``shape``,
+        ``dtype``, ``ndim`` and ``__getitem__`` that NumPy can turn into an array will do.
+    affine
+        4x4 float64 matrix from homogeneous voxel index (z, y, x, 1) to LPS millimetres
+        (x grows to the patient's left, y to posterior, z to superior). It must be invertible.
+    unit
+        ``"HU"`` for CT; ``"unknown"`` for anything whose values have no known meaning.
+    provenance
+        Source, scanner windows, warnings and history.
+
+    Raises
+    ------
+    GeometryError
+        If the voxels are not 3D (or RGBA), are empty, or the affine is not a finite,
+        invertible 4x4 matrix with a last row of 0 0 0 1.
+    """
+
+    voxels: NDArray[Any]
+    affine: NDArray[np.float64] = field(default_factory=lambda: default_affine((1.0, 1.0, 1.0)))
+    unit: Unit = "HU"
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        ndim, shape = self.voxels.ndim, tuple(self.voxels.shape)
+        if not (ndim == 3 or (ndim == 4 and shape[3] == 4)):
+            raise GeometryError(
+                "a volume needs voxels (z, y, x) or RGBA (z, y, x, 4), "
+                f"not an array of shape {shape}"
+            )
+        if 0 in shape:
+            raise GeometryError(f"the volume is empty: its shape is {shape}")
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError("the affine must be a finite 4x4 matrix")
+        if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
+            raise GeometryError("the last row of the affine must be 0 0 0 1")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise GeometryError("the affine is singular: some axis has no extent in space")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Spatial shape (z, y, x)."""
+        z, y, x = self.voxels.shape[:3]
+        return int(z), int(y), int(x)
+
+    @property
+    def is_rgba(self) -> bool:
+        """Whether each voxel is four bytes: red, green, blue, alpha."""
+        return bool(self.voxels.ndim == 4)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along (z, y, x) in mm."""
+        sz, sy, sx = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(sz), float(sy), float(sx)
+
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """LPS position of voxel (0, 0, 0) in mm, shape (3,)."""
+        return self.affine[:3, 3].copy()
+
+    def with_voxels(
+        self, voxels: NDArray[Any], *, unit: Unit | None = None, step: str = ""
+    ) -> Volume:
+        """Return other voxels on the same grid, carrying affine and provenance on.
+
+        Raises
+        ------
+        GeometryError
+            If the spatial shape differs.
+        """
+        if tuple(voxels.shape[:3]) != self.shape:
+            raise GeometryError(
+                f"voxels of shape {tuple(voxels.shape)} do not lie "
+                f"on this volume's grid {self.shape}"
+            )
+        provenance = self.provenance.add(step) if step else self.provenance
+        return replace(self, voxels=voxels, unit=unit or self.unit, provenance=provenance)
+
+
+def default_affine(
+    spacing: tuple[float, float, float], origin: ArrayLike = (0.0, 0.0, 0.0)
+) -> NDArray[np.float64]:
+    """Affine of an upright axial volume: z to superior, y to posterior, x to the patient's left.
+
+    Parameters
+    ----------
+    spacing
+        Voxel spacing along (z, y, x) in mm.
+    origin
+        LPS position (x, y, z) in mm of voxel (0, 0, 0).
+    """
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = spacing
+    affine[:3, 3] = np.asarray(origin, dtype=np.float64)
+    affine[3, 3] = 1.0
+    return affine
