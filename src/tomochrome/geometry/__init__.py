@@ -1,1 +1,28 @@
-"""To be filled."""
+"""Where voxels lie: affines, LPS and RAS, orientation, resampling."""
+
+from tomochrome.geometry.affine import (
+    LPS_FROM_RAS,
+    from_nifti_affine,
+    lps_to_ras,
+    ras_to_lps,
+    same_grid,
+    to_nifti_affine,
+)
+from tomochrome.geometry.orient import closest_axial, reorient_like
+from tomochrome.geometry.resample import resample, to_spacing
+from tomochrome.geometry.sitk import from_sitk, to_sitk
+
+__all__ = [
+    "LPS_FROM_RAS",
+    "closest_axial",
+    "from_nifti_affine",
+    "from_sitk",
+    "lps_to_ras",
+    "ras_to_lps",
+    "reorient_like",
+    "resample",
+    "same_grid",
+    "to_nifti_affine",
+    "to_sitk",
+    "to_spacing",
+]

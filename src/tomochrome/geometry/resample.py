@@ -1,0 +1,153 @@
+"""Resampling onto another grid, by SimpleITK."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import GeometryError, OptionError
+from tomochrome.geometry.affine import decompose, is_orthogonal, same_grid
+from tomochrome.geometry.sitk import to_sitk
+from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+Order = Literal["linear", "nearest"]
+
+
+def resample(
+    volume: Volume, like: Volume, *, order: Order = "linear", fill: float | None = None
+) -> Volume:
+    """Resample a volume onto the grid of another.
+
+    Parameters
+    ----------
+    volume
+        Scalar or RGBA volume. Its axes may be sheared (tilted gantry).
+    like
+        The volume whose shape and affine the result takes on; its voxels are not looked at.
+    order
+        ``"linear"``, or ``"nearest"`` for labels. Integers are rounded to nearest.
+    fill
+        Value where ``volume`` does not reach; None means air (-1024) for HU, else 0.
+
+    Returns
+    -------
+    Volume
+        On the grid of ``like``, with the voxel type, unit and provenance of ``volume``.
+
+    Raises
+    ------
+    OptionError
+        If the order is not known.
+    """
+    if order not in ("linear", "nearest"):
+        raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
+    if same_grid(volume, like, tolerance_mm=1e-6):
+        return volume
+    import SimpleITK
+
+    image, transform = _index_space(volume), _index_transform(volume, like)
+    resampler = SimpleITK.ResampleImageFilter()
+    z, y, x = like.shape
+    resampler.SetSize([x, y, z])
+    resampler.SetOutputOrigin([0.0, 0.0, 0.0])
+    resampler.SetOutputSpacing([1.0, 1.0, 1.0])
+    resampler.SetOutputDirection(np.eye(3).ravel().tolist())
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(
+        SimpleITK.sitkLinear if order == "linear" else SimpleITK.sitkNearestNeighbor
+    )
+    dtype = np.asarray(volume.voxels).dtype
+    if fill is None:
+        fill = -1024.0 if volume.unit == "HU" else 0.0
+    resampler.SetDefaultPixelValue(float(fill))
+    voxels = SimpleITK.GetArrayFromImage(resampler.Execute(image)).astype(dtype, copy=False)
+    provenance = volume.provenance.add(f"resampled onto a grid of {z} x {y} x {x} voxels ({order})")
+    return Volume(voxels, like.affine, volume.unit, provenance)
+
+
+def _index_space(volume: Volume) -> SimpleITK.Image:
+    """Return the voxels as an image whose physical space is its own index space.
+
+    So sheared affines, which ITK images cannot hold, live in the transform instead.
+    """
+    bare = Volume(volume.voxels, np.eye(4)[[2, 1, 0, 3]], volume.unit)
+    return to_sitk(bare)
+
+
+def _index_transform(volume: Volume, like: Volume) -> SimpleITK.AffineTransform:
+    """Transform from (x, y, z) indices of ``like`` to (x, y, z) indices of ``volume``."""
+    import SimpleITK
+
+    matrix = np.linalg.inv(volume.affine) @ like.affine
+    transform = SimpleITK.AffineTransform(3)
+    transform.SetMatrix([float(v) for v in matrix[2::-1, 2::-1].ravel()])
+    transform.SetTranslation([float(v) for v in matrix[2::-1, 3]])
+    return transform
+
+
+def to_spacing(
+    volume: Volume,
+    spacing: tuple[float, float, float],
+    *,
+    order: Order = "linear",
+    fill: float | None = None,
+) -> Volume:
+    """Resample a volume to another spacing along its own axes, covering the same field of view.
+
+    Parameters
+    ----------
+    spacing
+        New distance between voxel centres along (z, y, x) in mm.
+    order, fill
+        As for `resample`.
+
+    Notes
+    -----
+    The edges of the field of view stay where they are (a voxel is a box about its centre), so
+    the new first centre lies half the change of spacing further in. Linear interpolation does
+    not low-pass filter: shrinking by more than about two aliases.
+
+    Raises
+    ------
+    OptionError
+        If a spacing is not a positive number.
+    """
+    wanted = np.asarray(spacing, dtype=np.float64)
+    if wanted.shape != (3,) or not np.isfinite(wanted).all() or (wanted <= 0).any():
+        raise OptionError(f"the spacing must be three positive numbers of mm, not {spacing}")
+    grid = spacing_grid(volume.shape, volume.affine, wanted)
+    like = Volume(np.broadcast_to(np.uint8(0), grid[0]), grid[1])
+    return resample(volume, like, order=order, fill=fill)
+
+
+def spacing_grid(
+    shape: tuple[int, int, int], affine: NDArray[np.float64], spacing: NDArray[np.float64]
+) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Return shape and affine of the grid with another spacing over the same field of view."""
+    origin, directions, old = decompose(affine)
+    z, y, x = (max(1, round(n * o / s)) for n, o, s in zip(shape, old, spacing, strict=True))
+    result = np.eye(4)
+    result[:3, :3] = directions * spacing
+    extent, covered = np.asarray(shape) * old, np.array((z, y, x)) * spacing
+    shift = (spacing - old) / 2 + (extent - covered) / 2
+    result[:3, 3] = origin + directions @ shift
+    return (z, y, x), result
+
+
+def require_upright(volume: Volume) -> None:
+    """Raise unless the volume's axes stand at right angles.
+
+    Raises
+    ------
+    GeometryError
+        If they do not.
+    """
+    if not is_orthogonal(volume.affine):
+        raise GeometryError(
+            "the volume's axes do not stand at right angles; resample it onto an upright grid first"
+        )

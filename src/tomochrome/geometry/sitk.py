@@ -1,0 +1,64 @@
+"""Volumes to SimpleITK images and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomochrome.errors import GeometryError
+from tomochrome.geometry.affine import compose, decompose, is_orthogonal
+from tomochrome.volume import Provenance, Unit, Volume
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+_ITK_TYPES = {"float16": np.float32, "bool": np.uint8}
+
+
+def to_sitk(volume: Volume) -> SimpleITK.Image:
+    """Return the volume as a SimpleITK image at the same place in LPS space.
+
+    RGBA becomes a vector image of four components. SimpleITK knows no half floats and no
+    booleans: they become float32 and uint8.
+
+    Raises
+    ------
+    GeometryError
+        If the axes are sheared, which an ITK image cannot express.
+    """
+    import SimpleITK
+
+    if not is_orthogonal(volume.affine):
+        raise GeometryError(
+            "the volume's axes do not stand at right angles (a tilted gantry, or a sheared "
+            "affine), which ITK images cannot hold; resample it onto an upright grid first"
+        )
+    voxels: Any = np.asarray(volume.voxels)
+    voxels = voxels.astype(_ITK_TYPES.get(voxels.dtype.name, voxels.dtype), copy=False)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels), isVector=volume.is_rgba)
+    origin, directions, spacing = decompose(volume.affine)
+    image.SetOrigin([float(v) for v in origin])
+    image.SetSpacing([float(v) for v in spacing[::-1]])
+    image.SetDirection([float(v) for v in directions[:, ::-1].ravel()])
+    return image
+
+
+def from_sitk(
+    image: SimpleITK.Image, unit: Unit = "unknown", provenance: Provenance | None = None
+) -> Volume:
+    """Return a 3D SimpleITK image as a volume at the same place in LPS space.
+
+    Raises
+    ------
+    GeometryError
+        If the image is not 3D, or its voxels are vectors other than RGBA bytes.
+    """
+    import SimpleITK
+
+    if image.GetDimension() != 3:
+        raise GeometryError(f"the image has {image.GetDimension()} dimensions instead of three")
+    voxels = SimpleITK.GetArrayFromImage(image)
+    directions = np.asarray(image.GetDirection(), dtype=np.float64).reshape(3, 3)[:, ::-1]
+    affine = compose(image.GetOrigin(), directions, image.GetSpacing()[::-1])
+    return Volume(voxels, affine, unit, provenance or Provenance())
