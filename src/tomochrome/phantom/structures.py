@@ -25,7 +25,7 @@ class Structure(IntEnum):
     MUSCLE = 7
     INTERMUSCULAR_FAT = 8
     DIAPHRAGM = 9
-    FASCIA = 10  # tendon, ligament, dura, falx, septa
+    FASCIA = 10  # tendon, ligament, septa
     BREAST_GLAND = 11
     # bone and cartilage
     CORTICAL_BONE = 12
@@ -82,7 +82,7 @@ class Structure(IntEnum):
     BOWEL_GAS = 61
     ASCITES = 62
     CYST = 63
-    LESION = 64  # solid, in whatever organ holds it; colored as its surrounding reads: liver
+    LESION = 64  # solid, a tumour or nodule in the liver
     # pelvis
     BLADDER_WALL = 65
     URINE = 66
@@ -117,6 +117,7 @@ class Structure(IntEnum):
     # foreign
     METAL = 94
     CATHETER = 95
+    DURA = 96  # falx, tentorium, and the lining of the skull
 
 
 N_STRUCTURES = len(Structure)

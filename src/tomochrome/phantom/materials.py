@@ -1,0 +1,242 @@
+"""What each structure of the phantom is made of: tissue, Hounsfield units, texture, color.
+
+Means and enhancement are typical values of adult CT at 120 kV as radiology textbooks give
+them (liver 55 HU native, about 110 HU in the portal phase, and so on), rounded; they are
+not measured on any one patient. Enhancement is what contrast agent adds to the native value.
+Colors are those of a frozen section (`cryosection`): measured on photographs of the Visible
+Human Project where a tissue was in the picture, otherwise chosen beside the measured ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import OptionError
+from tomochrome.phantom.material_rows import ROWS
+from tomochrome.phantom.structures import N_STRUCTURES, Structure
+from tomochrome.tissue import Tissue
+
+Phase = Literal["native", "arterial", "portal", "delayed"]
+PHASES: tuple[Phase, ...] = ("native", "arterial", "portal", "delayed")
+
+
+@dataclass(frozen=True)
+class Material:
+    """One structure's physical description.
+
+    Attributes
+    ----------
+    structure, tissue
+        What it is, finely and coarsely.
+    group
+        Structures of one group share how much a patient deviates from the mean
+        (all fat together, all arterial blood together).
+    hu, spread
+        Native mean in HU, and its standard deviation between patients.
+    enhancement
+        HU added in the arterial, portal and delayed phase.
+    texture, grain_mm
+        Standard deviation (HU) and correlation length (mm) of the variation inside one patient.
+    color, color_spread
+        sRGB of a frozen section, 0 to 255, and its standard deviation in one section.
+    """
+
+    structure: Structure
+    tissue: Tissue
+    group: str
+    hu: float
+    spread: float
+    enhancement: tuple[float, float, float]
+    texture: float
+    grain_mm: float
+    color: tuple[int, int, int]
+    color_spread: float
+
+
+def _build() -> tuple[Material, ...]:
+    rows = {}
+    for name, tissue, group, hu, spread, enhancement, texture, grain, color, color_sd in ROWS:
+        structure = Structure[name]
+        rows[structure] = Material(
+            structure,
+            Tissue[tissue],
+            group or name.lower(),
+            hu,
+            spread,
+            enhancement,
+            texture,
+            grain,
+            color,
+            color_sd,
+        )
+    return tuple(rows[structure] for structure in Structure)
+
+
+MATERIALS: tuple[Material, ...] = _build()
+"""One `Material` for each `Structure`, in the order of its index."""
+
+_GROUPS = tuple(sorted({material.group for material in MATERIALS}))
+_GROUP_OF = np.array([_GROUPS.index(material.group) for material in MATERIALS])
+_NATIVE = np.array([material.hu for material in MATERIALS])
+_SPREAD = np.array([material.spread for material in MATERIALS])
+_ENHANCED = np.array([(0.0, *material.enhancement, 0.0) for material in MATERIALS])
+
+
+def material(structure: Structure | int) -> Material:
+    """Return the material of a structure.
+
+    Raises
+    ------
+    OptionError
+        If there is no structure of that index.
+    """
+    index = int(structure)
+    if not 0 <= index < N_STRUCTURES:
+        raise OptionError(f"there is no structure {index}: they are 0 to {N_STRUCTURES - 1}")
+    return MATERIALS[index]
+
+
+def tissue_table() -> NDArray[np.uint8]:
+    """Tissue of each structure, uint8 (n_structures,): ``table[labels]`` is a tissue map."""
+    return np.array([m.tissue for m in MATERIALS], dtype=np.uint8)
+
+
+def texture_table() -> NDArray[np.float32]:
+    """Texture of each structure, float32 (n_structures, 2): sd (HU) and grain (mm)."""
+    return np.array([(m.texture, m.grain_mm) for m in MATERIALS], dtype=np.float32)
+
+
+def color_table() -> NDArray[np.float32]:
+    """Frozen-section color of each structure: float32 (n_structures, 4), sRGB 0..255 and spread."""
+    return np.array([(*m.color, m.color_spread) for m in MATERIALS], dtype=np.float32)
+
+
+def hu_table(
+    phase: Phase = "native", rng: np.random.Generator | None = None
+) -> NDArray[np.float32]:
+    """Mean Hounsfield unit of each structure in one phase, for one patient.
+
+    Parameters
+    ----------
+    phase
+        Contrast phase.
+    rng
+        Draws how this patient deviates from the mean; without it the means themselves.
+
+    Returns
+    -------
+    float32 (n_structures,)
+
+    Raises
+    ------
+    OptionError
+        If the phase is unknown.
+    """
+    if phase not in PHASES:
+        raise OptionError(f"unknown phase '{phase}': choose one of {', '.join(PHASES)}")
+    if rng is None:
+        return np.asarray(_NATIVE + _ENHANCED[:, PHASES.index(phase)], dtype=np.float32)
+    return _draw(float(PHASES.index(phase)), rng, dose=0.15, own=0.10, native=1.0)
+
+
+def sample_hu(phase: Phase | None, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Mean Hounsfield units of a random patient, varied widely: what training needs.
+
+    Parameters
+    ----------
+    phase
+        Contrast phase around which to draw; None draws any moment of any bolus, also between
+        the named phases, with arteries, veins and organs enhancing partly on their own.
+    rng
+        Source of chance.
+
+    Returns
+    -------
+    float32 (n_structures,)
+
+    Raises
+    ------
+    OptionError
+        If the phase is unknown.
+    """
+    if phase is not None and phase not in PHASES:
+        raise OptionError(f"unknown phase '{phase}': choose one of {', '.join(PHASES)}")
+    if phase is not None:
+        moment = max(0.0, PHASES.index(phase) + rng.uniform(-0.35, 0.35) * (phase != "native"))
+    else:
+        moment = 0.0 if rng.random() < 0.25 else float(rng.uniform(0.5, 3.4))
+    return _draw(moment, rng, dose=0.3, own=0.28, native=1.5)
+
+
+def _draw(
+    moment: float, rng: np.random.Generator, *, dose: float, own: float, native: float
+) -> NDArray[np.float32]:
+    """Draw one patient at a moment of the bolus (0 native, 1 arterial, 2 portal, 3 delayed)."""
+    groups = len(_GROUPS)
+    shift = np.clip(rng.standard_normal(groups), -2.2, 2.2)[_GROUP_OF]
+    single = np.clip(rng.standard_normal(N_STRUCTURES), -2.2, 2.2)
+    hu = _NATIVE + native * _SPREAD * (0.85 * shift + 0.5 * single)
+
+    lower = min(int(moment), 3)
+    share = moment - lower
+    enhanced = (1.0 - share) * _ENHANCED[:, lower] + share * _ENHANCED[:, lower + 1]
+    common = np.exp(dose * rng.standard_normal())
+    by_group = np.exp(own * np.clip(rng.standard_normal(groups), -2.0, 2.0))[_GROUP_OF]
+    by_one = np.exp(0.4 * own * np.clip(rng.standard_normal(N_STRUCTURES), -2.0, 2.0))
+    hu += enhanced * common * by_group * by_one
+
+    _vary_bone(hu, rng)
+    _vary_liver(hu, rng, native)
+    _fill_gut(hu, rng)
+    hu[Structure.OUTSIDE_AIR] = -1000.0
+    return hu.astype(np.float32)
+
+
+def _vary_bone(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
+    """Make the skeleton denser or more porous as a whole, as age does."""
+    density = rng.uniform(0.55, 1.3)
+    for structure in (Structure.TRABECULAR_BONE, Structure.DIPLOE):
+        hu[structure] *= density
+    hu[Structure.CORTICAL_BONE] *= 0.5 * (1.0 + density)
+
+
+def _vary_liver(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
+    """Give some patients a fatty liver, whose vessels may then be brighter than the organ."""
+    if rng.random() < 0.1 * native:
+        loss = rng.uniform(8.0, 45.0)
+        hu[Structure.LIVER] -= loss
+        hu[Structure.LESION] -= 0.3 * loss
+    hu[Structure.LESION] = hu[Structure.LIVER] + rng.uniform(-55.0, 35.0)
+
+
+def _fill_gut(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
+    """Choose what stomach and bowel hold: water, food, or positive oral contrast."""
+    positive = rng.random() < 0.3
+    strength = rng.uniform(130.0, 400.0)
+    for structure, reach in (
+        (Structure.STOMACH_CONTENT, 0.8),
+        (Structure.SMALL_BOWEL_CONTENT, 0.8),
+        (Structure.COLON_CONTENT, 0.45),
+    ):
+        if positive and rng.random() < reach:
+            hu[structure] = strength * rng.uniform(0.5, 1.25)
+        elif structure is not Structure.COLON_CONTENT:
+            hu[structure] = rng.uniform(0.0, 18.0) if rng.random() < 0.5 else rng.uniform(15, 60)
+
+
+__all__ = [
+    "MATERIALS",
+    "PHASES",
+    "Material",
+    "Phase",
+    "color_table",
+    "hu_table",
+    "material",
+    "sample_hu",
+    "texture_table",
+    "tissue_table",
+]
