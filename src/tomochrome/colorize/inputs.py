@@ -1,0 +1,309 @@
+"""What the network sees: fixed luminance windows of the HU, at one pixel size, with neighbours.
+
+Training and prediction both come through here, so that they cannot drift apart. A volume is
+brought to the *input grid*: square pixels of ``pixel_mm``, averaged over their area, and slices
+at least ``slice_mm`` apart (thinner ones are averaged). The network then reads, for each slice
+of that grid, a few channels: each is the luminance (0..1, DICOM PS3.3 C.11.2.1.2.1 LINEAR) of
+one window at one distance above or below the slice. Beyond the first and last slice the edge
+slice is repeated, so that a single slice is a volume like any other.
+
+The array must lie in the canonical axial orientation (z to superior, y to posterior, x to the
+patient's left), see `tomochrome.geometry.orient.closest_axial`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.errors import ModelError
+
+AIR_HU = -1024.0
+"""What surrounds the field of view, HU."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of the input: a window, seen at a distance from the slice.
+
+    Parameters
+    ----------
+    center, width
+        The window in HU.
+    offset_mm
+        Distance of the plane from the slice, positive to superior.
+    """
+
+    center: float
+    width: float
+    offset_mm: float = 0.0
+
+
+_SOFT = (40.0, 400.0)
+DEFAULT_CHANNELS: tuple[Channel, ...] = (
+    Channel(-600.0, 1500.0),
+    Channel(*_SOFT),
+    Channel(400.0, 1800.0),
+    Channel(60.0, 180.0),
+    Channel(*_SOFT, -18.0),
+    Channel(*_SOFT, -9.0),
+    Channel(*_SOFT, -3.0),
+    Channel(*_SOFT, 3.0),
+    Channel(*_SOFT, 9.0),
+    Channel(*_SOFT, 18.0),
+)
+"""Lung, soft tissue, bone and a narrow window; then soft tissue at six neighbours."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a volume becomes the network's input; stored with the weights, read as data.
+
+    Parameters
+    ----------
+    pixel_mm
+        Size of the input grid's square pixels.
+    slice_mm
+        Least distance between the input grid's slices; also the thickness averaged.
+    channels
+        What the network reads for each slice, in order.
+    """
+
+    pixel_mm: float = 2.0
+    slice_mm: float = 3.0
+    channels: tuple[Channel, ...] = DEFAULT_CHANNELS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return {
+            "pixel_mm": self.pixel_mm,
+            "slice_mm": self.slice_mm,
+            "channels": [asdict(channel) for channel in self.channels],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> InputSpec:
+        """Read a specification written by `to_dict`.
+
+        Raises
+        ------
+        ModelError
+            If a field is missing, unknown, not a number, or out of its sensible range.
+        """
+        try:
+            rows = data["channels"]
+            if set(data) != {"pixel_mm", "slice_mm", "channels"} or not 1 <= len(rows) <= 64:
+                raise ValueError("unknown fields, or no channels")
+            channels = tuple(
+                Channel(
+                    _number(row["center"], -4000, 4000),
+                    _number(row["width"], 2, 8000),
+                    _number(row["offset_mm"], -100, 100),
+                )
+                for row in rows
+            )
+            pixel, thickness = (
+                _number(data["pixel_mm"], 0.2, 20),
+                _number(data["slice_mm"], 0.2, 20),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the description of the model's input is damaged ({error}); reinstall the model"
+            ) from error
+        return cls(pixel, thickness, channels)
+
+
+def _number(value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{value!r} is not a number from {low} to {high}")
+    return float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class InputGrid:
+    """A volume on the network's input grid.
+
+    Parameters
+    ----------
+    hu
+        float32 (z, y, x) in HU.
+    positions
+        float64 (z,): each slice's place in the source volume, as a fractional slice index.
+    slice_mm
+        Distance between neighbouring slices of ``hu`` in mm.
+    pixel_mm
+        Size of a pixel of ``hu`` in mm. The outer edge of the first pixel lies on the outer
+        edge of the source's first pixel: the centre of pixel ``i`` is at
+        ``(i + 0.5) * pixel_mm / spacing - 0.5`` in source pixels.
+    """
+
+    hu: NDArray[np.float32]
+    positions: NDArray[np.float64]
+    slice_mm: float
+    pixel_mm: float
+
+
+def to_input_grid(
+    hu: NDArray[Any], spacing: tuple[float, float, float], spec: InputSpec
+) -> InputGrid:
+    """Bring a canonical axial volume to the network's input grid.
+
+    Parameters
+    ----------
+    hu
+        (z, y, x) in HU, any real type.
+    spacing
+        Spacing (z, y, x) in mm.
+    spec
+        The input's specification.
+
+    Returns
+    -------
+    InputGrid
+        With ``max(1, round(n * spacing / pixel_mm))`` pixels along y and x.
+    """
+    sz, sy, sx = spacing
+    n_z, n_y, n_x = hu.shape
+    step = max(sz, spec.slice_mm)
+    extent = (n_z - 1) * sz
+    n_out = 1 + math.floor(extent / step + 1e-6)
+    first = (extent - (n_out - 1) * step) / 2  # what does not divide is shared by both ends
+    positions = (first + step * np.arange(n_out)) / sz
+    zs, zw = _weights(n_z, positions, step / sz)
+    ys, yw = _weights(n_y, *_pixels(n_y, sy, spec.pixel_mm))
+    xs, xw = _weights(n_x, *_pixels(n_x, sx, spec.pixel_mm))
+    out = np.empty((n_out, len(ys), len(xs)), np.float32)
+    _average(np.ascontiguousarray(hu), zs, zw, ys, yw, xs, xw, out)
+    return InputGrid(out, positions, step, spec.pixel_mm)
+
+
+def _pixels(n: int, spacing: float, pixel: float) -> tuple[NDArray[np.float64], float]:
+    count = max(1, round(n * spacing / pixel))
+    index = np.arange(count, dtype=np.float64)
+    return np.asarray((index + 0.5) * (pixel / spacing) - 0.5), pixel / spacing
+
+
+def _weights(
+    n: int, centers: NDArray[np.float64], footprint: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return each output's first source index and the weights of the sources from there on.
+
+    A footprint above 1 averages over its area; otherwise neighbours are interpolated linearly.
+    """
+    half = max(footprint, 1.0) / 2
+    taps = math.ceil(2 * half) + 1
+    if footprint <= 1.0:
+        start = np.floor(centers).astype(np.int64)
+        index = start[:, None] + np.arange(2)
+        weight = 1.0 - np.abs(index - centers[:, None])
+    else:
+        start = np.floor(centers - half + 0.5).astype(np.int64)
+        index = start[:, None] + np.arange(taps)
+        low = np.maximum(index - 0.5, centers[:, None] - half)
+        high = np.minimum(index + 0.5, centers[:, None] + half)
+        weight = np.maximum(high - low, 0.0)
+    weight = np.where((index >= 0) & (index < n), weight, 0.0)
+    lost = weight.sum(axis=1) <= 1e-6
+    weight[lost, 0] = 1.0
+    start[lost] = np.clip(start[lost], 0, n - 1)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return start, weight.astype(np.float32)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _average(hu, zs, zw, ys, yw, xs, xw, out):  # type: ignore[no-untyped-def]
+    _, n_y, n_x = hu.shape
+    for k in prange(out.shape[0]):
+        plane = np.zeros((n_y, n_x), np.float32)
+        for t in range(zw.shape[1]):
+            w = zw[k, t]
+            if w > 0:
+                source = hu[zs[k] + t]
+                for y in range(n_y):
+                    for x in range(n_x):
+                        plane[y, x] += w * np.float32(source[y, x])
+        row = np.empty(n_x, np.float32)
+        for j in range(out.shape[1]):
+            row[:] = 0
+            for t in range(yw.shape[1]):
+                w = yw[j, t]
+                if w > 0:
+                    for x in range(n_x):
+                        row[x] += w * plane[ys[j] + t, x]
+            for i in range(out.shape[2]):
+                value = np.float32(0)
+                for t in range(xw.shape[1]):
+                    w = xw[i, t]
+                    if w > 0:
+                        value += w * row[xs[i] + t]
+                out[k, j, i] = value
+
+
+def input_batch(
+    grid: InputGrid, slices: ArrayLike, spec: InputSpec, multiple: int = 1
+) -> NDArray[np.float32]:
+    """Return what the network reads for some slices of the input grid.
+
+    Parameters
+    ----------
+    grid
+        The volume on the input grid.
+    slices
+        Indices (n,) into ``grid.hu``.
+    spec
+        The input's specification.
+    multiple
+        Height and width are padded at their ends with air to a multiple of this
+        (see `tomochrome.colorize.network.size_multiple`); crop the prediction back.
+
+    Returns
+    -------
+    ndarray
+        float32 (n, channels, y, x), luminances 0..1.
+    """
+    index = np.atleast_1d(np.asarray(slices, dtype=np.int64))
+    _, n_y, n_x = grid.hu.shape
+    shape = (len(index), len(spec.channels), _up(n_y, multiple), _up(n_x, multiple))
+    out = np.zeros(shape, np.float32)
+    offsets = np.array([channel.offset_mm / grid.slice_mm for channel in spec.channels])
+    low, slope = window_ramps(spec)
+    _fill(grid.hu, index, offsets, low, slope, out)
+    return out
+
+
+def window_ramps(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return each channel's lower edge in HU and its slope in 1/HU (LINEAR, PS3.3 C.11.2.1.2.1).
+
+    The luminance is ``clip((hu - low) * slope, 0, 1)``.
+    """
+    center = np.array([channel.center for channel in spec.channels])
+    width = np.array([channel.width for channel in spec.channels])
+    low = center - 0.5 - (width - 1) / 2
+    return low.astype(np.float32), (1.0 / (width - 1)).astype(np.float32)
+
+
+def _up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _fill(hu, index, offsets, low, slope, out):  # type: ignore[no-untyped-def]
+    n_z, n_y, n_x = hu.shape
+    n_c = offsets.shape[0]
+    for job in prange(index.shape[0] * n_c):
+        k, c = job // n_c, job % n_c
+        place = min(max(index[k] + offsets[c], 0.0), n_z - 1.0)
+        z = min(int(place), max(n_z - 2, 0))
+        above = min(z + 1, n_z - 1)
+        w = np.float32(place - z)
+        for y in range(n_y):
+            for x in range(n_x):
+                value = hu[z, y, x] * (np.float32(1) - w) + hu[above, y, x] * w
+                value = (value - low[c]) * slope[c]
+                out[k, c, y, x] = min(max(value, np.float32(0)), np.float32(1))
