@@ -1,0 +1,204 @@
+"""Compiled loops behind `render`: fused, over slices in parallel, nothing random inside."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
+    """Trilinear value of a periodic cube whose edge is a power of two, at a position >= 0."""
+    mask = tile.shape[0] - 1
+    iz, iy, ix = int(z), int(y), int(x)
+    fz, fy, fx = np.float32(z - iz), np.float32(y - iy), np.float32(x - ix)
+    z0, y0, x0 = iz & mask, iy & mask, ix & mask
+    z1, y1, x1 = (iz + 1) & mask, (iy + 1) & mask, (ix + 1) & mask
+    a = tile[z0, y0, x0] + fx * (tile[z0, y0, x1] - tile[z0, y0, x0])
+    b = tile[z0, y1, x0] + fx * (tile[z0, y1, x1] - tile[z0, y1, x0])
+    c = tile[z1, y0, x0] + fx * (tile[z1, y0, x1] - tile[z1, y0, x0])
+    d = tile[z1, y1, x0] + fx * (tile[z1, y1, x1] - tile[z1, y1, x0])
+    a += fy * (b - a)
+    c += fy * (d - c)
+    return a + fz * (c - a)
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def paint_and_blur(
+    labels: NDArray[np.uint8],
+    means: F32,
+    sds: F32,
+    frequency: F32,
+    offsets: F32,
+    slopes: F32,
+    gas: F32,
+    tile: F32,
+    spacing: F32,
+    kernel_y: F32,
+    kernel_x: F32,
+    middle_y: float,
+) -> F32:
+    """HU of every voxel with its structure's texture, blurred in plane. Returns (z, y, x).
+
+    ``gas`` is the HU lost per unit of texture above one: bubbles in stool.
+    """
+    nz, ny, nx = labels.shape
+    out = np.empty((nz, ny, nx), np.float32)
+    ry, rx = kernel_y.size // 2, kernel_x.size // 2
+    for z in prange(nz):
+        first = np.empty((ny, nx), np.float32)
+        second = np.empty((ny, nx), np.float32)
+        for y in range(ny):
+            for x in range(nx):
+                s = labels[z, y, x]
+                value = means[s]
+                if sds[s] > 0.0:
+                    f = frequency[s]
+                    t = _tile_value(
+                        tile,
+                        z * spacing[0] * f + offsets[s, 0],
+                        y * spacing[1] * f + offsets[s, 1],
+                        x * spacing[2] * f + offsets[s, 2],
+                    )
+                    value += sds[s] * t + slopes[s] * (y - middle_y) * spacing[1]
+                    if gas[s] > 0.0 and t > 1.0:
+                        value = max(value - gas[s] * (t - 1.0), np.float32(-980.0))
+                first[y, x] = value
+        for y in range(ny):
+            for x in range(nx):
+                total = np.float32(0.0)
+                for k in range(-rx, rx + 1):
+                    total += kernel_x[k + rx] * first[y, min(max(x + k, 0), nx - 1)]
+                second[y, x] = total
+        for y in range(ny):
+            for x in range(nx):
+                total = np.float32(0.0)
+                for k in range(-ry, ry + 1):
+                    total += kernel_y[k + ry] * second[min(max(y + k, 0), ny - 1), x]
+                out[z, y, x] = total
+    return out
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def shrink(hu: F32, factor: int) -> tuple[F32, F32]:
+    """Mean attenuation (water is 1) and its part above soft tissue, in blocks of a slice."""
+    nz, ny, nx = hu.shape
+    my, mx = (ny + factor - 1) // factor, (nx + factor - 1) // factor
+    water = np.zeros((nz, my, mx), np.float32)
+    dense = np.zeros((nz, my, mx), np.float32)
+    for z in prange(nz):
+        for y in range(ny):
+            for x in range(nx):
+                value = hu[z, y, x]
+                if value > -980.0:
+                    water[z, y // factor, x // factor] += np.float32(1.0) + value * 1e-3
+                    if value > 200.0:
+                        dense[z, y // factor, x // factor] += (value - 200.0) * 1e-3
+                    if value > 2600.0:  # metal: far denser than the scale shows
+                        dense[z, y // factor, x // factor] += (value - 2600.0) * 6e-3
+        for y in range(my):
+            for x in range(mx):
+                water[z, y, x] /= factor * factor
+                dense[z, y, x] /= factor * factor
+    return water, dense
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def project(image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float, n: int) -> F32:
+    """Parallel projections of each slice, in mm times the image's unit: (z, angle, n).
+
+    Detector elements are as wide as a pixel in x; element n/2 looks through the centre.
+    """
+    nz, ny, nx = image.shape
+    angles = cosines.size
+    out = np.zeros((nz, angles, n), np.float32)
+    area = np.float32(pixel_y)
+    for z in prange(nz):
+        for y in range(ny):
+            dy = (y - (ny - 1) * 0.5) * pixel_y / pixel_x
+            for x in range(nx):
+                value = image[z, y, x]
+                if value > 0.01:
+                    dx = x - (nx - 1) * 0.5
+                    for a in range(angles):
+                        s = dx * cosines[a] + dy * sines[a] + n * 0.5
+                        i = int(s)
+                        f = np.float32(s - i)
+                        out[z, a, i] += value * area * (1 - f)
+                        out[z, a, i + 1] += value * area * f
+    return out
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def back_project(filtered: F32, cosines: F32, sines: F32, ny: int, nx: int, aspect: float) -> F32:
+    """Sum of the projections through each pixel, times pi over their number: (z, ny, nx)."""
+    nz, angles, n = filtered.shape
+    out = np.zeros((nz, ny, nx), np.float32)
+    scale = np.float32(np.pi / angles)
+    for z in prange(nz):
+        for a in range(angles):
+            row = filtered[z, a]
+            c = np.float32(cosines[a])
+            for y in range(ny):
+                start = np.float32(
+                    (y - (ny - 1) * 0.5) * aspect * sines[a] + n * 0.5 - (nx - 1) * 0.5 * c
+                )
+                for x in range(nx):
+                    s = start + c * x
+                    i = int(s)
+                    out[z, y, x] += scale * (row[i] + (s - i) * (row[i + 1] - row[i]))
+    return out
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def finish(
+    hu: F32,
+    kernel_z: F32,
+    streaks: F32,
+    factor: int,
+    tiles: F32,
+    shifts: NDArray[np.int64],
+    noise: F32,
+    radius: float,
+    aspect: float,
+) -> NDArray[np.int16]:
+    """Blur along z, add streaks and noise, cut the circle, round to int16.
+
+    ``noise`` is the standard deviation in HU of each slice; ``shifts`` (z, 3) the tile and the
+    offset from which its noise is taken; ``radius`` in pixels, negative for none.
+    """
+    nz, ny, nx = hu.shape
+    out = np.empty((nz, ny, nx), np.int16)
+    rz = kernel_z.size // 2
+    size = tiles.shape[1]
+    my, mx = streaks.shape[1], streaks.shape[2]
+    for z in prange(nz):
+        tile = tiles[shifts[z, 0]]
+        for y in range(ny):
+            sy = min(max((y + 0.5) / factor - 0.5, 0.0), my - 1.001)
+            iy = int(sy)
+            fy = np.float32(sy - iy)
+            jy = min(iy + 1, my - 1)
+            ty = (y + shifts[z, 1]) % size
+            for x in range(nx):
+                total = np.float32(0.0)
+                for k in range(-rz, rz + 1):
+                    total += kernel_z[k + rz] * hu[min(max(z + k, 0), nz - 1), y, x]
+                sx = min(max((x + 0.5) / factor - 0.5, 0.0), mx - 1.001)
+                ix = int(sx)
+                fx = np.float32(sx - ix)
+                jx = min(ix + 1, mx - 1)
+                upper = streaks[z, iy, ix] + fx * (streaks[z, iy, jx] - streaks[z, iy, ix])
+                lower = streaks[z, jy, ix] + fx * (streaks[z, jy, jx] - streaks[z, jy, ix])
+                total += upper + fy * (lower - upper)
+                total += noise[z] * tile[ty, (x + shifts[z, 2]) % size]
+                if radius > 0.0:
+                    dy = (y - (ny - 1) * 0.5) * aspect
+                    dx = x - (nx - 1) * 0.5
+                    if dy * dy + dx * dx > radius * radius:
+                        total = np.float32(-1024.0)
+                out[z, y, x] = np.int16(np.rint(min(max(total, -1024.0), 3071.0)))
+    return out
