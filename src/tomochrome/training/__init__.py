@@ -1,1 +1,5 @@
-"""To be filled."""
+"""Training of the shipped models: data, augmentation, losses, the loop, calibration, export."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

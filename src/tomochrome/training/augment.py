@@ -1,0 +1,344 @@
+"""One training sample out of a patient: a slice nobody has scanned, with its tissues.
+
+Geometry (tilt, scale, elastic and local inflation), contrast (HU of every structure drawn
+anew, contrast phases, gut filling), scanner (slice thickness, blur, noise, streaks, couch,
+field of view) are all drawn for each sample. Left and right are never exchanged: the liver
+lies on the right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomochrome.colorize.inputs import InputSpec, window_ramps
+from tomochrome.phantom.materials import hu_table, sample_hu, texture_table, tissue_table
+from tomochrome.phantom.structures import N_STRUCTURES
+from tomochrome.phantom.structures import Structure as S
+from tomochrome.tissue import Tissue
+from tomochrome.training.kernels import add_noise, blur_planes, sample_planes, window_channels
+from tomochrome.training.patients import TrainingPatient
+
+_COARSE = 8  # pixels between the nodes of the displacement
+_BANK = 352
+_FIXED_HU = (S.OUTSIDE_AIR, S.COUCH, S.COUCH_FOAM, S.BLANKET, S.SINUS_GAS, S.AIRWAY_GAS)
+_BONE = (S.CORTICAL_BONE, S.TRABECULAR_BONE, S.FATTY_MARROW, S.DIPLOE, S.TOOTH, S.METAL)
+_MOTTLED = (S.SPLEEN, S.LIVER, S.KIDNEY_CORTEX, S.PANCREAS, S.MUSCLE, S.MYOCARDIUM, S.VENA_CAVA)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far each disturbance may go; see `Sampler.sample` for where each acts."""
+
+    tilt_degrees: float = 10.0
+    scale: tuple[float, float] = (0.8, 1.3)
+    elastic_mm: float = 5.0
+    inflation: float = 0.4
+    shift_mm: float = 30.0
+    real_hu: float = 0.55  #: chance that a real scan keeps its own HU
+    noise_hu: float = 22.0
+    blur_px: float = 0.9
+    focus: float = 0.55
+    own_contrast: float = 0.25  #: chance of organs enhancing independently
+    couch: float = 0.35
+    arms: float = 0.15
+    small_field: float = 0.2
+    short_volume: float = 0.3
+    streaks: float = 0.12
+
+
+class Sampler:
+    """Draws training samples; one instance a thread.
+
+    Parameters
+    ----------
+    spec
+        What the network sees.
+    shape
+        Height and width of a sample in pixels.
+    settings
+        Strengths of the augmentation.
+    seed
+        Source of chance.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        shape: tuple[int, int] = (160, 224),
+        settings: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.spec, self.shape = spec, shape
+        self.settings = settings or Augmentation()
+        self.rng = np.random.default_rng(seed)
+        self.low, self.slope = window_ramps(spec)
+        offsets = np.array([channel.offset_mm for channel in spec.channels])
+        self.planes, self.plane_of = np.unique(np.append(offsets, 0.0), return_inverse=True)
+        self.plane_of = self.plane_of[:-1]
+        self.middle = int(np.flatnonzero(self.planes == 0.0)[0])
+        fixed = np.random.default_rng(12345)
+        tile = ndimage.gaussian_filter(fixed.standard_normal((64, 64, 64)), 1.0, mode="wrap")
+        self.tile = (tile / tile.std()).astype(np.float32)
+        self.grainy = _noise_bank(fixed, [(0.0, 0.0), (0.7, 0.7), (1.1, 1.1)], 8)
+        self.streaky = _noise_bank(fixed, [(0.6, 14.0), (0.8, 30.0), (1.5, 8.0)], 4)
+        self.tissue = tissue_table()
+        self.texture = texture_table()
+        self.native = hu_table("native")
+
+    def sample(
+        self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
+    ) -> None:
+        """Fill ``x`` (channels, y, x) with luminances and ``y`` (y, x) with tissues."""
+        rng, settings = self.rng, self.settings
+        real = patient.hu is not None and rng.random() < settings.real_hu
+        remap, gain, shift, texture, grain = self._contrast(real)
+        planes = np.empty((len(self.planes), *self.shape), np.float32)
+        structures = np.zeros(self.shape, np.uint8)
+        matrix, scale = self._matrix()
+        z = patient.pick_slice(rng, settings.focus)
+        jitter = rng.normal(0, settings.shift_mm / 2, 2) / np.array(patient.spacing[1:])
+        center = np.array([z + rng.uniform(-0.5, 0.5), *(np.array(patient.center) + jitter)])
+        offsets = self._offsets()
+        thickness = rng.uniform(0, 5.0) if rng.random() < 0.6 else 0.0
+        parts = np.zeros(1) if thickness < 1.5 else np.array([0.0, -0.33, 0.33]) * thickness
+        hu = patient.hu if patient.hu is not None else np.zeros((1, 1, 1), np.int16)
+        sample_planes(
+            patient.structures, hu, real, remap, gain, shift, texture, grain, self.tile,
+            rng.uniform(0, 64, 3), center, matrix, np.array(patient.spacing), offsets, parts,
+            self.spec.pixel_mm, self._displacement(offsets, scale), _COARSE,
+            planes, structures, self.middle,
+        )  # fmt: skip
+        if rng.random() < settings.arms:
+            self._add_arm(planes, structures, shift if not real else self._contrast(False)[2])
+        if rng.random() < settings.couch:
+            self._add_couch(planes, structures)
+        self._scanner(planes, structures)
+        visible = self._field_of_view(structures)
+        window_channels(planes, self.plane_of, self.low, self.slope, visible, x)
+        np.copyto(y, self.tissue[structures])
+
+    def _contrast(self, real: bool) -> tuple[NDArray[np.float32], ...]:
+        """Draw remap, gain, shift, texture and grain of every structure."""
+        rng = self.rng
+        remap = np.arange(256).astype(np.uint8)
+        table = np.zeros(256, np.float32)
+        table[:N_STRUCTURES] = sample_hu(None, rng)
+        if rng.random() < self.settings.own_contrast:  # organs brighten each on its own
+            organs = [s for s in S if S.MYOCARDIUM <= s <= S.TESTIS and s not in _FIXED_HU]
+            table[organs] += rng.normal(0, 18, len(organs)) + rng.uniform(-15, 15)
+        gain = np.zeros(256, np.float32)
+        texture = np.zeros(256, np.float32)
+        grain = np.ones(256, np.float32)
+        texture[:N_STRUCTURES] = self.texture[:, 0] * rng.uniform(0.3, 1.6)
+        grain[:N_STRUCTURES] = np.maximum(self.texture[:, 1] * rng.uniform(0.8, 2.0), 0.5)
+        for s in _MOTTLED:
+            if rng.random() < 0.12:
+                texture[s] = rng.uniform(8, 35)
+                grain[s] = rng.uniform(5, 16)
+        if real:
+            gain[:] = 1.0
+            texture *= 0.5
+            change = np.zeros(256, np.float32)
+            change[:N_STRUCTURES] = table[:N_STRUCTURES] - self.native
+            for s in _FIXED_HU:
+                change[s] = 0.0
+            for s in _BONE:
+                gain[s], change[s] = rng.uniform(0.8, 1.3), 0.0
+                texture[s] = 0.0
+            for s in (S.LUNG, S.STOMACH_GAS, S.BOWEL_GAS, S.SKIN, S.VISCERAL_FAT):
+                change[s] = np.clip(change[s], -25, 40)
+            shift = change
+        else:
+            shift = table
+        self._refill(remap, gain, shift, table)
+        slope, level = rng.normal(1.0, 0.015), rng.normal(0.0, 4.0)
+        return remap, gain * slope, shift * slope + level, texture, grain
+
+    def _refill(
+        self,
+        remap: NDArray[np.uint8],
+        gain: NDArray[np.float32],
+        shift: NDArray[np.float32],
+        table: NDArray[np.float32],
+    ) -> None:
+        """Fill gas with contents, or contents with gas, here and there in the gut."""
+        for source, target, chance in (
+            (S.STOMACH_GAS, S.STOMACH_CONTENT, 0.3),
+            (S.BOWEL_GAS, S.COLON_CONTENT, 0.2),
+            (S.STOMACH_CONTENT, S.STOMACH_GAS, 0.08),
+            (S.COLON_CONTENT, S.BOWEL_GAS, 0.12),
+        ):
+            if self.rng.random() < chance:
+                remap[source], gain[source], shift[source] = target, 0.0, table[target]
+
+    def _matrix(self) -> tuple[NDArray[np.float64], float]:
+        """Draw the matrix from output mm to patient mm: tilt and scale."""
+        rng = self.rng
+        angles = np.radians(rng.normal(0, self.settings.tilt_degrees / 2, 3))
+        angles[0] = np.radians(rng.normal(0, self.settings.tilt_degrees * 0.7))
+        if rng.random() < 0.03:
+            angles[0] += np.pi  # prone
+        (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
+        about_z = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
+        about_y = np.array([[cb, 0, -sb], [0, 1, 0], [sb, 0, cb]])
+        about_x = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
+        scale = float(np.exp(rng.uniform(*np.log(self.settings.scale))))
+        axes = np.exp(rng.normal(0, 0.05, 3)) / scale
+        axes[0] = np.exp(rng.normal(0, 0.15))
+        return about_z @ about_y @ about_x * axes[None, :], scale
+
+    def _offsets(self) -> NDArray[np.float64]:
+        """Offsets of planes, some held back by the volume's ends."""
+        rng, low, high = self.rng, -1e3, 1e3
+        if rng.random() < self.settings.short_volume:
+            if rng.random() < 0.15:
+                low = high = 0.0  # a single slice
+            elif rng.random() < 0.5:
+                low = -float(rng.uniform(0, 18))
+            else:
+                high = float(rng.uniform(0, 18))
+        stretch = rng.uniform(0.92, 1.08)
+        return np.clip(self.planes, low, high) * stretch
+
+    def _displacement(self, offsets: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
+        """Draw a smooth displacement (mm) on the coarse nodes of each plane."""
+        rng, settings = self.rng, self.settings
+        height, width = (n // _COARSE + 2 for n in self.shape)
+        step = _COARSE * self.spec.pixel_mm
+        grid = np.empty((len(offsets), height, width, 3), np.float32)
+        grid[..., 0] = offsets[:, None, None]
+        grid[..., 1] = ((np.arange(height) - self.shape[0] / 2 / _COARSE) * step)[:, None]
+        grid[..., 2] = (np.arange(width) - self.shape[1] / 2 / _COARSE) * step
+        out = np.zeros_like(grid)
+        reach = np.array([25.0, 100.0, 140.0], np.float32)
+        strength = settings.elastic_mm * np.abs(rng.standard_normal())
+        for _ in range(8):
+            away = grid - (rng.uniform(-1, 1, 3) * reach).astype(np.float32)
+            radius = rng.uniform(20, 60)
+            bell = np.exp(-(away**2).sum(-1, keepdims=True) / radius**2)
+            out += bell * rng.normal(0, strength, 3).astype(np.float32)
+        for _ in range(rng.integers(0, 7)):
+            away = grid - (rng.uniform(-1, 1, 3) * reach).astype(np.float32)
+            radius = rng.uniform(15, 55)
+            bell = np.exp(-(away**2).sum(-1, keepdims=True) / radius**2)
+            out -= np.float32(rng.uniform(-1, 1) * settings.inflation) * bell * away
+        return out / np.float32(scale) ** 0.5
+
+    def _add_arm(
+        self, planes: NDArray[np.float32], structures: NDArray[np.uint8], hu: NDArray[np.float32]
+    ) -> None:
+        """Lay an arm beside the body, where there is air for it."""
+        rng = self.rng
+        height, width = self.shape
+        pixel = self.spec.pixel_mm
+        side = rng.choice([-1, 1])
+        columns = np.flatnonzero((structures > 0).any(axis=0))
+        if not len(columns):
+            return
+        edge = columns[-1] if side > 0 else columns[0]
+        radius = rng.uniform(28, 50) / pixel
+        cx = edge + side * radius * rng.uniform(0.8, 1.3)
+        cy = height / 2 + rng.normal(0, 0.15) * height
+        yy, xx = np.mgrid[:height, :width]
+        axis = rng.uniform(0.75, 1.25)
+        r = np.hypot((yy - cy) * axis, xx - cx) / radius
+        free = structures == S.OUTSIDE_AIR
+        bones = [(0.0, 0.0)] if rng.random() < 0.5 else [(-0.3, 0.1), (0.3, -0.1)]
+        rings = [(1.0, S.SKIN), (0.94, S.SUBCUTANEOUS_FAT), (rng.uniform(0.6, 0.85), S.MUSCLE)]
+        limb = np.zeros(self.shape, np.uint8)
+        for limit, name in rings:
+            limb[r < limit] = name
+        for by, bx in bones:
+            q = np.hypot(yy - cy - by * radius, xx - cx - bx * radius) / radius
+            size = 0.27 if len(bones) == 1 else 0.18
+            limb[q < size] = S.CORTICAL_BONE
+            limb[q < size * 0.55] = S.FATTY_MARROW
+        where = free & (limb > 0)
+        structures[where] = limb[where]
+        planes[:, where] = hu[limb[where]]
+
+    def _add_couch(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
+        """Put a couch under the body: a shell, straight or curved, foam inside."""
+        rng = self.rng
+        rows = np.flatnonzero((structures > 0).any(axis=1))
+        if not len(rows):
+            return
+        height, width = self.shape
+        curve = rng.uniform(0, 0.004) * (rng.random() < 0.6)
+        xx = np.arange(width) - width / 2 + rng.normal(0, 10)
+        top = rows[-1] + rng.uniform(0, 6) - curve * xx**2
+        depth = rng.uniform(8, 30)
+        yy = np.arange(height)[:, None]
+        below = (yy > top) & (yy < top + depth) & (np.abs(xx) < rng.uniform(70, 115))
+        shell = below & ((yy < top + rng.uniform(1, 2.2)) | (yy > top + depth - 1.5))
+        free = structures == S.OUTSIDE_AIR
+        planes[:, below & free] = rng.uniform(-980, -850)
+        planes[:, shell & free] = rng.uniform(-800, 250)
+
+    def _scanner(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
+        """Blur as the scanner does, then add its noise and streaks."""
+        rng, settings = self.rng, self.settings
+        blur_planes(planes, rng.uniform(0.0, settings.blur_px))
+        size = np.sqrt((structures > 0).mean() + 0.05) * 1.6
+        amplitude = size * settings.noise_hu * rng.random() ** 2
+        self._pick(planes, self.grainy, amplitude)
+        if rng.random() < settings.streaks:
+            self._pick(planes, self.streaky, rng.uniform(3, 25) * size)
+
+    def _pick(
+        self, planes: NDArray[np.float32], bank: NDArray[np.float32], amplitude: float
+    ) -> None:
+        rng = self.rng
+        room = np.array(bank.shape[1:]) - np.array(self.shape)
+        kind = int(rng.integers(3)) * (len(bank) // 3)
+        picks = kind + rng.integers(len(bank) // 3, size=len(planes))
+        corners = rng.integers(0, room + 1, (len(planes), 2))
+        add_noise(planes, bank, picks, corners, np.float32(amplitude))
+
+    def _field_of_view(self, structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Cut the field of view (circle or rectangle); what is cut off is air."""
+        rng = self.rng
+        visible = np.ones(self.shape, np.bool_)
+        if rng.random() < self.settings.small_field:
+            height, width = self.shape
+            cy, cx = height / 2 + rng.normal(0, 12), width / 2 + rng.normal(0, 18)
+            yy, xx = np.mgrid[:height, :width]
+            if rng.random() < 0.5:
+                visible = np.hypot(yy - cy, xx - cx) < rng.uniform(55, 110)
+            else:
+                ry, rx = rng.uniform(40, 80), rng.uniform(50, 112)
+                visible = (np.abs(yy - cy) < ry) & (np.abs(xx - cx) < rx)
+            structures[~visible] = S.OUTSIDE_AIR
+        return visible
+
+
+def _noise_bank(
+    rng: np.random.Generator, sigmas: list[tuple[float, float]], each: int
+) -> NDArray[np.float32]:
+    """Unit-variance noise images, ``each`` of every pair of Gaussian widths (pixels)."""
+    images = []
+    for sigma in sigmas:
+        for k in range(each):
+            image = rng.standard_normal((_BANK, _BANK))
+            if max(sigma) > 4:  # streaks run in many directions
+                image = ndimage.gaussian_filter(image, sigma)
+                image = ndimage.rotate(image, 180.0 * k / each, reshape=False, mode="wrap", order=1)
+            else:
+                image = ndimage.gaussian_filter(image, sigma)
+            images.append(image / image.std())
+    return np.asarray(images, np.float32)
+
+
+def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArray[np.float32]:
+    """Return class weights ``frequency ** -power`` with a voxel-weighted mean of 1.
+
+    Air and what never occurs weigh no more than the most frequent tissue.
+    """
+    share = np.maximum(frequency / frequency.sum(), 1e-5)
+    weight = share**-power
+    weight[Tissue.AIR] = weight[1:].min() * 0.5
+    return np.asarray(weight / (weight * share).sum(), dtype=np.float32)

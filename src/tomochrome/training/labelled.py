@@ -1,0 +1,194 @@
+"""A labelled CT turned into a complete map of structures.
+
+The labels (TotalSegmentator's task "total") name organs, vertebrae, ribs and some muscles.
+What they leave out is decided here by HU and by place: fat, remaining muscle, skin, cortical
+bone and marrow, gas in the gut, walls of hollow organs, cortex of the kidney.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomochrome.errors import InputError
+from tomochrome.phantom.structures import Structure as S
+from tomochrome.training.patients import TrainingPatient
+
+ORGANS: dict[int, S] = {
+    1: S.SPLEEN,
+    2: S.KIDNEY_CORTEX,
+    3: S.KIDNEY_CORTEX,
+    4: S.GALLBLADDER,
+    5: S.LIVER,
+    6: S.STOMACH_CONTENT,
+    7: S.PANCREAS,
+    8: S.ADRENAL,
+    9: S.ADRENAL,
+    **dict.fromkeys(range(10, 15), S.LUNG),
+    15: S.ESOPHAGUS,
+    16: S.AIRWAY_GAS,
+    17: S.THYROID,
+    18: S.SMALL_BOWEL_CONTENT,
+    19: S.SMALL_BOWEL_CONTENT,
+    20: S.COLON_CONTENT,
+    21: S.URINE,
+    22: S.PROSTATE,
+    23: S.CYST,
+    24: S.CYST,
+    51: S.MYOCARDIUM,
+    52: S.AORTA,
+    53: S.PULMONARY_VEIN,
+    **dict.fromkeys((54, 55, 56, 57, 58), S.ARTERY),
+    **dict.fromkeys((59, 60), S.VEIN),
+    61: S.LEFT_HEART_BLOOD,
+    62: S.SUPERIOR_VENA_CAVA,
+    63: S.VENA_CAVA,
+    64: S.PORTAL_VEIN,
+    65: S.ARTERY,
+    66: S.ARTERY,
+    67: S.VEIN,
+    68: S.VEIN,
+    79: S.SPINAL_CORD,
+    **dict.fromkeys(range(80, 90), S.MUSCLE),
+    90: S.GREY_MATTER,
+    117: S.CARTILAGE,
+}
+"""Structure of each label of TotalSegmentator's task "total" that is no bone."""
+BONES = frozenset((*range(25, 51), *range(69, 79), *range(91, 117)))
+FATTY_BONES = frozenset(range(69, 77))  # limbs: their marrow is fat
+CORTICAL_HU = 280.0
+METAL_HU = 1900.0
+
+
+def read_labelled(ct: Path, labels: Path) -> TrainingPatient:
+    """Read a CT and its labels (NIfTI, same grid) as a patient to train on.
+
+    Raises
+    ------
+    InputError
+        If either is missing or their grids differ.
+    """
+    hu, spacing = _read_canonical(ct)
+    names, label_spacing = _read_canonical(labels)
+    if hu.shape != names.shape or not np.allclose(spacing, label_spacing, atol=1e-3):
+        raise InputError(f"'{labels}' does not lie on the grid of '{ct}'; give labels on its grid")
+    scan = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+    structures = complete_structures(scan, names.astype(np.int16), spacing)
+    return TrainingPatient(ct.name.split(".")[0], structures, spacing, scan)
+
+
+def _read_canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        image = nibabel.as_closest_canonical(image)  # x to right.. in RAS: x right, y anterior
+        voxels = np.asarray(image.dataobj, dtype=np.float32)
+    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+        raise InputError(f"'{path}' cannot be read as NIfTI: {error}") from error
+    x, y, z = (float(v) for v in image.header.get_zooms()[:3])
+    # RAS (x to the right) to canonical axial: reverse x and y, then (z, y, x)
+    return np.ascontiguousarray(voxels[::-1, ::-1].transpose(2, 1, 0)), (z, y, x)
+
+
+def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Return the body: the largest thing above -300 HU without what is thin, holes filled."""
+    solid = ndimage.binary_opening(hu > -300, iterations=1)
+    named, count = ndimage.label(solid)
+    if count == 0:
+        return np.zeros(hu.shape, np.bool_)
+    sizes = np.bincount(named.ravel())
+    sizes[0] = 0
+    body = ndimage.binary_dilation(named == sizes.argmax(), iterations=1) & (hu > -500)
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
+
+
+def complete_structures(
+    hu: NDArray[np.int16], labels: NDArray[np.int16], spacing: tuple[float, float, float]
+) -> NDArray[np.uint8]:
+    """Name every voxel of a labelled CT.
+
+    Parameters
+    ----------
+    hu, labels
+        (z, y, x), canonical axial; labels are ids of TotalSegmentator's task "total".
+    spacing
+        Spacing (z, y, x) in mm.
+
+    Returns
+    -------
+    ndarray
+        uint8 (z, y, x) of `Structure`.
+    """
+    body = body_mask(hu) | (labels > 0)
+    smooth = ndimage.gaussian_filter(hu.astype(np.float32), 0.6)
+    out = np.full(hu.shape, S.OUTSIDE_AIR, np.uint8)
+    out[body] = S.MUSCLE
+    out[body & (smooth < -25)] = S.VISCERAL_FAT
+    out[body & (hu < -250)] = S.BOWEL_GAS
+    # small islands of soft tissue inside fat are vessels of mesentery and limbs
+    soft = body & (smooth >= -25) & (labels == 0) & (hu < 180)
+    thick = ndimage.binary_opening(soft | (labels > 0), iterations=2)
+    islands = soft & ~ndimage.binary_dilation(thick, iterations=1)
+    depth = ndimage.distance_transform_edt(body, sampling=spacing)
+    out[islands & (depth > 25)] = S.VEIN
+
+    known = np.full(256, 255, np.uint8)
+    for label, structure in ORGANS.items():
+        known[label] = structure
+    named = known[labels]
+    out = np.where(named != 255, named, out).astype(np.uint8)
+
+    bone = np.isin(labels, list(BONES)) | (body & (labels == 0) & (hu > 200))
+    cord = ndimage.binary_dilation(labels == 79, iterations=1)
+    bone &= ~(cord & (hu < 120))
+    out[bone] = S.TRABECULAR_BONE
+    out[bone & (hu < 40)] = S.FATTY_MARROW
+    out[bone & np.isin(labels, list(FATTY_BONES))] = S.FATTY_MARROW
+    out[bone & (hu > CORTICAL_HU)] = S.CORTICAL_BONE
+    out[body & (hu > METAL_HU)] = S.METAL
+    _split_cord(out, labels, hu)
+    _split_organs(out, labels, hu, spacing)
+    skin = body & ~ndimage.binary_erosion(body, np.ones((1, 3, 3)), border_value=1)
+    skin &= (hu > -450) & (labels == 0)
+    out[skin] = S.SKIN
+    out[~body] = S.OUTSIDE_AIR
+    return out
+
+
+def _split_cord(
+    out: NDArray[np.uint8], labels: NDArray[np.int16], hu: NDArray[np.int16]
+) -> None:
+    """The label covers the canal: keep the cord, name fat and fluid around it."""
+    canal = labels == 79
+    out[canal & (hu < -25)] = S.VISCERAL_FAT
+
+
+def _split_organs(
+    out: NDArray[np.uint8],
+    labels: NDArray[np.int16],
+    hu: NDArray[np.int16],
+    spacing: tuple[float, float, float],
+) -> None:
+    """Name cortex and medulla, wall and gas, vessels in the lung."""
+    kidney = np.isin(labels, (2, 3))
+    inside = ndimage.distance_transform_edt(kidney, sampling=spacing)
+    out[kidney & (inside > 8)] = S.KIDNEY_MEDULLA
+    out[kidney & (inside > 8) & (hu < -10)] = S.VISCERAL_FAT
+    for ids, wall, gas in (
+        ((6,), S.STOMACH_WALL, S.STOMACH_GAS),
+        ((18, 19), S.SMALL_BOWEL_WALL, S.BOWEL_GAS),
+        ((20,), S.COLON_WALL, S.BOWEL_GAS),
+    ):
+        lumen = np.isin(labels, ids)
+        rim = lumen & ~ndimage.binary_erosion(lumen, np.ones((1, 3, 3)))
+        out[rim] = wall
+        out[lumen & (hu < -350)] = gas
+    bladder = labels == 21
+    out[bladder & ~ndimage.binary_erosion(bladder)] = S.BLADDER_WALL
+    lung = np.isin(labels, tuple(range(10, 15)))
+    inner = ndimage.binary_erosion(lung, iterations=2)
+    out[inner & (hu > -350)] = S.LUNG_VESSEL
