@@ -1,0 +1,261 @@
+"""The canvas a phantom is painted on: a label map, its warped coordinates, and painting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomochrome.phantom import kernels
+from tomochrome.phantom.shapes import Shape
+from tomochrome.phantom.structures import Structure
+
+Map = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+NODE_MM = 14.0  #: distance of the coordinate nodes
+EMPTY = np.zeros(1, np.float32)
+
+
+def noise_cube(seed: int, size: int = 64, smooth: float = 1.0) -> NDArray[np.float32]:
+    """A periodic cube of band-limited noise with unit standard deviation, side a power of two."""
+    white = np.random.default_rng([seed, 977]).standard_normal((size, size, size), np.float32)
+    soft = ndimage.gaussian_filter(white, smooth, mode="wrap")
+    return np.asarray(soft / soft.std(), np.float32)
+
+
+_CUBE: dict[int, NDArray[np.float32]] = {}
+
+
+def shared_noise() -> NDArray[np.float32]:
+    """The one noise cube that all patients sample at their own offsets."""
+    if 0 not in _CUBE:
+        _CUBE[0] = noise_cube(0)
+    return _CUBE[0]
+
+
+def label_set(labels: Iterable[int]) -> NDArray[np.bool_]:
+    """Lookup table (256,) that is true for the given structures."""
+    table = np.zeros(256, bool)
+    table[list(labels)] = True
+    return table
+
+
+class Canvas:
+    """A uint8 label map with painting primitives in warped patient coordinates.
+
+    Parameters
+    ----------
+    shape
+        Voxels along (z, y, x).
+    spacing
+        Millimetres along (z, y, x).
+    origin
+        LPS position (x, y, z) in mm of voxel (0, 0, 0) in the scanner's frame.
+    to_patient
+        Maps scanner positions (n, 3) in mm to patient-frame positions; identity if None.
+        It must be smooth on the scale of `NODE_MM`.
+    seed
+        Shifts the noise that roughens surfaces.
+    threads
+        Threads to paint with; the result does not depend on it.
+
+    Attributes
+    ----------
+    labels
+        uint8 (z, y, x) of `Structure`.
+    depth
+        int16 (z, y, x): how deep a voxel lies in the competing organ that owns it.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        spacing: Sequence[float],
+        origin: Sequence[float] = (0.0, 0.0, 0.0),
+        to_patient: Map | None = None,
+        *,
+        seed: int = 0,
+        threads: int = 1,
+    ) -> None:
+        self.shape = shape
+        self.spacing = np.asarray(spacing, dtype=np.float64)
+        self.origin = np.asarray(origin, dtype=np.float64)
+        self.labels = np.zeros(shape, np.uint8)
+        self.depth = np.full(shape, 32767, np.int16)
+        self.threads = max(1, threads)
+        self.noise = shared_noise()
+        self.rng = np.random.default_rng([seed, 31])
+        self.steps = np.maximum(1, np.round(NODE_MM / self.spacing)).astype(np.int64)
+        self.nodes = self._make_nodes(to_patient)
+        self._fit_affine()
+
+    def _make_nodes(self, to_patient: Map | None) -> NDArray[np.float32]:
+        counts = [(n - 1) // s + 2 for n, s in zip(self.shape, self.steps, strict=True)]
+        index = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1)
+        mm = index * self.steps * self.spacing
+        world = (mm[..., ::-1] + self.origin).reshape(-1, 3)
+        patient = world if to_patient is None else to_patient(world)
+        return np.ascontiguousarray(patient.reshape(*counts, 3), np.float32)
+
+    def _fit_affine(self) -> None:
+        """Least-squares affine of the node map, to start its inversion from."""
+        counts = self.nodes.shape[:3]
+        index = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1)
+        voxel = (index * self.steps).reshape(-1, 3).astype(np.float64)
+        design = np.column_stack([self.nodes.reshape(-1, 3), np.ones(len(voxel))])
+        self._inverse, *_ = np.linalg.lstsq(design, voxel, rcond=None)
+
+    def to_voxel(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Fractional voxel indices (n, 3: z, y, x) of patient-frame points (n, 3: x, y, z)."""
+        voxel = np.column_stack([points, np.ones(len(points))]) @ self._inverse
+        found = np.empty_like(voxel)
+        for _ in range(3):
+            kernels.positions(self.nodes, self.steps, voxel, found)
+            voxel = voxel + (points - found) @ self._inverse[:3]
+        return voxel
+
+    def _boxes(self, shape: Shape, margin: float) -> NDArray[np.int64]:
+        """Voxel boxes (n, 6: z0, z1, y0, y1, x0, x1) that hold each primitive."""
+        lo = np.array([b[0] for b in shape.bounds]) - margin
+        hi = np.array([b[1] for b in shape.bounds]) + margin
+        finite = np.isfinite(lo).all(1)
+        boxes = np.tile(np.array([0, 0, 0, 0, 0, 0]), (len(lo), 1)).astype(np.int64)
+        boxes[:, 1::2] = self.shape
+        if finite.any():
+            low, high = lo[finite], hi[finite]
+            half = np.array(
+                [[a, b, c] for a in (0, 0.5, 1) for b in (0, 0.5, 1) for c in (0, 0.5, 1)]
+            )
+            corners = low[:, None] + half[None] * (high - low)[:, None]
+            voxel = self.to_voxel(corners.reshape(-1, 3)).reshape(len(low), 27, 3)
+            first = np.floor(voxel.min(1)).astype(np.int64) - 1
+            last = np.ceil(voxel.max(1)).astype(np.int64) + 2
+            size = np.asarray(self.shape)
+            boxes[finite, 0::2] = np.clip(first, 0, size)
+            boxes[finite, 1::2] = np.clip(last, 0, size)
+        return boxes
+
+    def run(self, kernel: Callable[..., None], z0: int, z1: int, *args: Any) -> None:
+        """Call a kernel on slices ``z0..z1``, in as many threads as the canvas has."""
+        if self.threads == 1 or z1 - z0 < 8:
+            kernel(*args, z0, z1)
+            return
+        cuts = np.linspace(z0, z1, min(4 * self.threads, z1 - z0) + 1).astype(int)
+        with ThreadPoolExecutor(self.threads) as pool:
+            jobs = [
+                pool.submit(kernel, *args, int(a), int(b))
+                for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+            ]
+            for job in jobs:
+                job.result()
+
+    def paint(
+        self,
+        shape: Shape,
+        layers: Structure | Sequence[tuple[float, Structure]],
+        *,
+        only: Iterable[Structure] | None = None,
+        spare: Iterable[Structure] | None = None,
+        compete: bool = False,
+        bias: float = 0.0,
+        noise: float = 0.0,
+        scale: float = 20.0,
+        inner: Sequence[int] | None = None,
+        gas: Structure | None = None,
+        gas_level: float | Sequence[float] = -1e9,
+    ) -> int:
+        """Paint a shape.
+
+        Parameters
+        ----------
+        shape
+            What to paint, in patient-frame mm.
+        layers
+            One structure, or pairs (distance, structure) from the surface inwards: ``[(0, WALL),
+            (-3, CONTENT)]`` is a wall of 3 mm around content.
+        only, spare
+            Structures that may be, or may not be, painted over (all by default).
+        compete
+            Where competing shapes overlap, the one that the voxel lies deeper in keeps it, so
+            that they meet in a contact surface.
+        bias
+            Millimetres added to the depth in competition: positive wins more.
+        noise, scale
+            Roughness of the surface in mm and its wavelength in units of about 3 x ``scale`` mm.
+        inner
+            One structure for each primitive of the shape that replaces the last layer, 0 = keep.
+        gas, gas_level
+            Structure and level: the last layer above (anterior to) this y in mm is gas; one
+            level, or one a primitive.
+
+        Returns
+        -------
+        int
+            Voxels of the box worked on (0 when the shape is outside the canvas).
+        """
+        if not shape.rows:
+            return 0
+        pairs = [(0.0, layers)] if isinstance(layers, Structure) else list(layers)
+        boxes = self._boxes(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * noise)
+        rows = np.asarray(shape.rows, np.float32)
+        union = rows[:, 1] == kernels.UNION
+        filled = union & (boxes[:, 1::2] > boxes[:, 0::2]).all(1)
+        if not filled.any():
+            return 0
+        low = boxes[filled, 0::2].min(0)
+        high = boxes[filled, 1::2].max(0)
+        boxes = np.clip(boxes - np.repeat(low, 2), 0, np.repeat(high - low, 2))
+        size = tuple(int(n) for n in high - low)
+        field = np.empty(size, np.float32)
+        owner = np.empty(size, np.uint16)
+        self.run(
+            kernels.evaluate, 0, size[0], field, owner, low, self.nodes, self.steps, rows, boxes
+        )
+        table = np.ones(256, bool) if only is None else label_set(only)
+        if spare is not None:
+            table &= ~label_set(spare)
+        n = len(rows)
+        self.run(
+            kernels.apply,
+            0,
+            size[0],
+            self.labels,
+            self.depth,
+            field,
+            owner,
+            low,
+            self.nodes,
+            self.steps,
+            np.array([p[0] for p in pairs], np.float32),
+            np.array([int(p[1]) for p in pairs], np.uint8),
+            np.zeros(n, np.uint8) if inner is None else np.asarray(inner, np.uint8),
+            np.ascontiguousarray(np.broadcast_to(np.asarray(gas_level, np.float32), (n,))),
+            int(gas or 0),
+            table,
+            compete,
+            bias,
+            self.noise,
+            noise,
+            scale,
+            self.rng.uniform(0, 64, 3),
+        )
+        return int(np.prod(size))
+
+    def close_walls(
+        self, contents: Iterable[Structure], wall: Structure, thickness: float
+    ) -> None:
+        """Grow ``wall`` inwards wherever ``contents`` would touch another structure.
+
+        Contents that share this wall may touch each other; ``thickness`` is in mm.
+        """
+        own = np.zeros(256, np.uint8)
+        own[list(contents)] = 2
+        own[int(wall)] = 1
+        reach = np.maximum(1, np.round(thickness / self.spacing)).astype(np.int64)
+        before = self.labels.copy()
+        self.run(
+            kernels.close_walls, 0, self.shape[0], before, self.labels, own, int(wall), reach
+        )

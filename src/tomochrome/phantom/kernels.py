@@ -1,0 +1,406 @@
+"""Compiled painting kernels of the phantom: implicit shapes evaluated on a warped grid.
+
+Every kernel works on a range of z slices, releases the GIL and touches only its own slices, so
+that `canvas` can hand ranges to threads and the result never depends on how many there are.
+
+Coordinates: a *node* grid holds, every few voxels, the patient-frame position (x, y, z) in mm of
+that voxel; positions between nodes are interpolated linearly. It carries scale, pose and the
+patient's own smooth deformation at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+ELLIPSOID, CAPSULE, HALFSPACE, CYLINDER, BOX = 0, 1, 2, 3, 4
+UNION, SUBTRACT, INTERSECT = 0, 1, 2
+ROW = 20  #: floats of one primitive: kind, op, blend, centre 3, rotation 9, radii 3, extra 2
+FAR = np.float32(1e3)  #: a distance that nothing is painted at
+DEPTH_SCALE = 50.0  #: depths are kept as int16 in 1/50 mm
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _line(nodes: Array, steps: Array, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
+    """Positions of voxels ``x0..x1`` of row (iz, iy) into ``out`` (n, 3)."""
+    kz, ky = iz // steps[0], iy // steps[1]
+    wz = np.float32(iz - kz * steps[0]) / np.float32(steps[0])
+    wy = np.float32(iy - ky * steps[1]) / np.float32(steps[1])
+    c00, c01 = (1 - wz) * (1 - wy), (1 - wz) * wy
+    c10, c11 = wz * (1 - wy), wz * wy
+    step = steps[2]
+    for kx in range(x0 // step, (x1 - 1) // step + 1):
+        lo, hi = max(x0, kx * step), min(x1, (kx + 1) * step)
+        for c in range(3):
+            a = (
+                c00 * nodes[kz, ky, kx, c]
+                + c01 * nodes[kz, ky + 1, kx, c]
+                + c10 * nodes[kz + 1, ky, kx, c]
+                + c11 * nodes[kz + 1, ky + 1, kx, c]
+            )
+            b = (
+                c00 * nodes[kz, ky, kx + 1, c]
+                + c01 * nodes[kz, ky + 1, kx + 1, c]
+                + c10 * nodes[kz + 1, ky, kx + 1, c]
+                + c11 * nodes[kz + 1, ky + 1, kx + 1, c]
+            )
+            slope = (b - a) / np.float32(step)
+            for ix in range(lo, hi):
+                out[ix - x0, c] = a + slope * np.float32(ix - kx * step)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def positions(nodes: Array, steps: Array, points: Array, out: Array) -> None:
+    """Patient-frame positions of fractional voxel indices ``points`` (n, 3: z, y, x)."""
+    for i in range(points.shape[0]):
+        f = np.empty(3)
+        k = np.empty(3, np.int64)
+        for a in range(3):
+            g = points[i, a] / steps[a]
+            k[a] = min(max(int(math.floor(g)), 0), nodes.shape[a] - 2)
+            f[a] = g - k[a]
+        for c in range(3):
+            total = 0.0
+            for dz in range(2):
+                for dy in range(2):
+                    for dx in range(2):
+                        w = (
+                            (f[0] if dz else 1 - f[0])
+                            * (f[1] if dy else 1 - f[1])
+                            * (f[2] if dx else 1 - f[2])
+                        )
+                        total += w * nodes[k[0] + dz, k[1] + dy, k[2] + dx, c]
+            out[i, c] = total
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _ellipsoid(row: Array, px: float, py: float, pz: float) -> float:
+    """Approximate distance in mm to an ellipsoid (first-order, exact on the surface)."""
+    dx, dy, dz = px - row[3], py - row[4], pz - row[5]
+    u = (row[6] * dx + row[7] * dy + row[8] * dz) / row[15]
+    v = (row[9] * dx + row[10] * dy + row[11] * dz) / row[16]
+    w = (row[12] * dx + row[13] * dy + row[14] * dz) / row[17]
+    k0 = math.sqrt(u * u + v * v + w * w)
+    a, b, c = u / row[15], v / row[16], w / row[17]
+    k1 = math.sqrt(a * a + b * b + c * c)
+    if k1 < 1e-6:
+        return -min(row[15], row[16], row[17])
+    return k0 * (k0 - 1.0) / k1
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _capsule(row: Array, px: float, py: float, pz: float) -> float:
+    """Distance to a segment minus a radius that changes linearly along it."""
+    bx, by, bz = row[6] - row[3], row[7] - row[4], row[8] - row[5]
+    dx, dy, dz = px - row[3], py - row[4], pz - row[5]
+    length = bx * bx + by * by + bz * bz + 1e-9
+    t = min(max((dx * bx + dy * by + dz * bz) / length, 0.0), 1.0)
+    dx -= t * bx
+    dy -= t * by
+    dz -= t * bz
+    return math.sqrt(dx * dx + dy * dy + dz * dz) - (row[15] + t * (row[16] - row[15]))
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _cylinder(row: Array, px: float, py: float, pz: float) -> float:
+    """Distance to a cylinder along local w whose section is a superellipse of power row[18]."""
+    dx, dy, dz = px - row[3], py - row[4], pz - row[5]
+    u = abs(row[6] * dx + row[7] * dy + row[8] * dz) / row[15]
+    v = abs(row[9] * dx + row[10] * dy + row[11] * dz) / row[16]
+    w = abs(row[12] * dx + row[13] * dy + row[14] * dz)
+    n = row[18]
+    if n == 2.0:
+        s = math.sqrt(u * u + v * v)
+    else:
+        s = (u**n + v**n) ** (1.0 / n)
+    side = (s - 1.0) * min(row[15], row[16])
+    return max(side, w - row[17])
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _box(row: Array, px: float, py: float, pz: float) -> float:
+    """Distance to a box with edges rounded by row[18]."""
+    dx, dy, dz = px - row[3], py - row[4], pz - row[5]
+    e = row[18]
+    u = abs(row[6] * dx + row[7] * dy + row[8] * dz) - row[15] + e
+    v = abs(row[9] * dx + row[10] * dy + row[11] * dz) - row[16] + e
+    w = abs(row[12] * dx + row[13] * dy + row[14] * dz) - row[17] + e
+    a, b, c = max(u, 0.0), max(v, 0.0), max(w, 0.0)
+    return math.sqrt(a * a + b * b + c * c) + min(max(u, max(v, w)), 0.0) - e
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def evaluate(
+    field: Array,
+    owner: Array,
+    corner: Array,
+    nodes: Array,
+    steps: Array,
+    rows: Array,
+    boxes: Array,
+    z0: int,
+    z1: int,
+) -> None:
+    """Combine primitives into a distance field over slices ``z0..z1`` of a box at ``corner``."""
+    ny, nx = field.shape[1], field.shape[2]
+    plane = np.empty((ny, nx, 3), np.float32)
+    for z in range(z0, z1):
+        for y in range(ny):
+            for x in range(nx):
+                field[z, y, x] = FAR
+                owner[z, y, x] = 0
+            _line(
+                nodes, steps, z + corner[0], y + corner[1], corner[2], corner[2] + nx, plane[y]
+            )
+        for i in range(rows.shape[0]):
+            if not boxes[i, 0] <= z < boxes[i, 1]:
+                continue
+            row = rows[i]
+            kind, op, blend = int(row[0]), int(row[1]), row[2]
+            for y in range(boxes[i, 2], boxes[i, 3]):
+                for x in range(boxes[i, 4], boxes[i, 5]):
+                    px, py, pz = plane[y, x, 0], plane[y, x, 1], plane[y, x, 2]
+                    if kind == CAPSULE:
+                        d = _capsule(row, px, py, pz)
+                    elif kind == ELLIPSOID:
+                        d = _ellipsoid(row, px, py, pz)
+                    elif kind == CYLINDER:
+                        d = _cylinder(row, px, py, pz)
+                    elif kind == BOX:
+                        d = _box(row, px, py, pz)
+                    else:
+                        d = (
+                            row[6] * (px - row[3])
+                            + row[7] * (py - row[4])
+                            + row[8] * (pz - row[5])
+                        )
+                    old = field[z, y, x]
+                    if op == UNION:
+                        if d < old:
+                            owner[z, y, x] = i
+                        new = min(old, d)
+                        if blend > 0.0:
+                            h = max(blend - abs(old - d), 0.0) / blend
+                            new -= h * h * blend * 0.25
+                    else:
+                        if op == SUBTRACT:
+                            d = -d
+                        new = max(old, d)
+                        if blend > 0.0 and old < 500.0:
+                            h = max(blend - abs(old - d), 0.0) / blend
+                            new += h * h * blend * 0.25
+                    field[z, y, x] = new
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _noise(noise: Array, x: float, y: float, z: float) -> float:
+    """Periodic trilinear lookup; the noise cube's side is a power of two."""
+    n = noise.shape[0] - 1  # a mask: n + 1 is a power of two
+    fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
+    ix, iy, iz = int(fx) & n, int(fy) & n, int(fz) & n
+    wx, wy, wz = x - fx, y - fy, z - fz
+    jx, jy, jz = (ix + 1) & n, (iy + 1) & n, (iz + 1) & n
+    a = noise[iz, iy, ix] * (1 - wx) + noise[iz, iy, jx] * wx
+    b = noise[iz, jy, ix] * (1 - wx) + noise[iz, jy, jx] * wx
+    c = noise[jz, iy, ix] * (1 - wx) + noise[jz, iy, jx] * wx
+    d = noise[jz, jy, ix] * (1 - wx) + noise[jz, jy, jx] * wx
+    return (a * (1 - wy) + b * wy) * (1 - wz) + (c * (1 - wy) + d * wy) * wz
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def apply(
+    labels: Array,
+    depth: Array,
+    field: Array,
+    owner: Array,
+    corner: Array,
+    nodes: Array,
+    steps: Array,
+    limits: Array,
+    layer_labels: Array,
+    inner: Array,
+    gas_level: Array,
+    gas_label: int,
+    only: Array,
+    compete: bool,
+    bias: float,
+    noise: Array,
+    amplitude: float,
+    scale: float,
+    shift: Array,
+    z0: int,
+    z1: int,
+) -> None:
+    """Write a distance field into the label map, layer by layer from the surface inwards.
+
+    ``limits`` are falling distances; layer i fills from limits[i] to limits[i + 1]. The last
+    layer may be replaced by ``inner[owner]``, and by ``gas_label`` where the position's y is
+    less than ``gas_level[owner]`` (the patient lies on the back: gas rises to anterior).
+    """
+    ny, nx = field.shape[1], field.shape[2]
+    n = limits.shape[0]
+    line = np.empty((nx, 3), np.float32)
+    reach = limits[0] + 3.0 * amplitude
+    for z in range(z0, z1):
+        for y in range(ny):
+            have = False
+            for x in range(nx):
+                d = field[z, y, x]
+                if d >= reach:
+                    continue
+                gz, gy, gx = z + corner[0], y + corner[1], x + corner[2]
+                old = labels[gz, gy, gx]
+                if not only[old]:
+                    continue
+                if not have:
+                    _line(nodes, steps, gz, gy, corner[2], corner[2] + nx, line)
+                    have = True
+                if amplitude > 0.0:
+                    d += amplitude * _noise(
+                        noise,
+                        line[x, 0] / scale + shift[0],
+                        line[x, 1] / scale + shift[1],
+                        line[x, 2] / scale + shift[2],
+                    )
+                if d >= limits[0]:
+                    continue
+                if compete:
+                    q = int(max(min((d - bias) * DEPTH_SCALE, 32000.0), -32000.0))
+                    if q >= depth[gz, gy, gx]:
+                        continue
+                    depth[gz, gy, gx] = q
+                i = 0
+                while i + 1 < n and d < limits[i + 1]:
+                    i += 1
+                label = layer_labels[i]
+                if i == n - 1:
+                    own = owner[z, y, x]
+                    if inner[own] != 0:
+                        label = inner[own]
+                    if line[x, 1] < gas_level[own]:
+                        label = gas_label
+                labels[gz, gy, gx] = label
+
+
+@njit(cache=True, nogil=True)
+def close_walls(
+    labels: Array, out: Array, own: Array, wall: int, reach: Array, z0: int, z1: int
+) -> None:
+    """Turn content that would touch something foreign within ``reach`` voxels into wall."""
+    nz, ny, nx = labels.shape
+    for z in range(z0, z1):
+        for y in range(ny):
+            for x in range(nx):
+                label = labels[z, y, x]
+                if own[label] != 2:
+                    continue
+                found = False
+                for k in range(1, reach[2] + 1):
+                    if not (own[labels[z, y, max(x - k, 0)]] and own[labels[z, y, min(x + k, nx - 1)]]):
+                        found = True
+                for k in range(1, reach[1] + 1):
+                    if not (own[labels[z, max(y - k, 0), x]] and own[labels[z, min(y + k, ny - 1), x]]):
+                        found = True
+                for k in range(1, reach[0] + 1):
+                    if not (own[labels[max(z - k, 0), y, x]] and own[labels[min(z + k, nz - 1), y, x]]):
+                        found = True
+                if found:
+                    out[z, y, x] = wall
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def paint_body(
+    labels: Array,
+    nodes: Array,
+    steps: Array,
+    table_z: Array,
+    center: Array,
+    radii: Array,
+    floor: Array,
+    floor_grid: Array,
+    skin: float,
+    diaphragm: float,
+    names: Array,
+    noise: Array,
+    z0: int,
+    z1: int,
+) -> None:
+    """Paint skin, fat, body wall, chest and abdominal cavity from polar tables.
+
+    ``radii`` (4, nz, n_theta): skin, outer muscle, cavity, strength of the muscle layers' fat
+    planes. ``floor`` (ny, nx) is the height of the diaphragm over (x, y), ``floor_grid`` its
+    x0, y0, step. ``names``: air, skin, fat, muscle, fat plane, lung, abdominal fat, diaphragm.
+    """
+    nz, nt = radii.shape[1], radii.shape[2]
+    nx = labels.shape[2]
+    line = np.empty((nx, 3), np.float32)
+    turn = nt / (2.0 * math.pi)
+    t_step = table_z[1] - table_z[0]
+    r = np.empty(4)
+    for z in range(z0, z1):
+        for y in range(labels.shape[1]):
+            _line(nodes, steps, z, y, 0, nx, line)
+            for x in range(nx):
+                px, py, pz = line[x, 0], line[x, 1], line[x, 2]
+                g = (pz - table_z[0]) / t_step
+                if g < 0.0 or g >= nz - 1:
+                    labels[z, y, x] = names[0]
+                    continue
+                k = int(g)
+                w = g - k
+                cy = center[k] * (1 - w) + center[k + 1] * w
+                radius = math.sqrt(px * px + (py - cy) ** 2)
+                if radius > 420.0:
+                    labels[z, y, x] = names[0]
+                    continue
+                angle = math.atan2(py - cy, px) * turn
+                if angle < 0:
+                    angle += nt
+                j = int(angle)
+                v = angle - j
+                j = j % nt
+                j1 = (j + 1) % nt
+                for c in range(4):
+                    lo = radii[c, k, j] * (1 - v) + radii[c, k, j1] * v
+                    hi = radii[c, k + 1, j] * (1 - v) + radii[c, k + 1, j1] * v
+                    r[c] = lo * (1 - w) + hi * w
+                if radius > r[0]:
+                    label = names[0]
+                elif radius > r[0] - skin:
+                    label = names[1]
+                elif radius > r[1]:
+                    label = names[2]
+                    septum = _noise(noise, px / 7.0, py / 7.0, pz / 16.0)
+                    if abs(septum) < 0.01:
+                        label = names[4]
+                elif radius > r[2]:
+                    label = names[3]
+                    if r[3] > 0.0:
+                        f = (radius - r[2]) / (r[1] - r[2])
+                        thick = r[3] / (r[1] - r[2])
+                        f += 0.06 * _noise(noise, px / 9.0, py / 9.0, pz / 9.0)
+                        if abs(f - 0.34) < thick or abs(f - 0.67) < thick:
+                            label = names[4]
+                else:
+                    fx = (px - floor_grid[0]) / floor_grid[2]
+                    fy = (py - floor_grid[1]) / floor_grid[2]
+                    fx = min(max(fx, 0.0), floor.shape[1] - 1.001)
+                    fy = min(max(fy, 0.0), floor.shape[0] - 1.001)
+                    ix, iy = int(fx), int(fy)
+                    wx, wy = fx - ix, fy - iy
+                    dome = (floor[iy, ix] * (1 - wx) + floor[iy, ix + 1] * wx) * (1 - wy) + (
+                        floor[iy + 1, ix] * (1 - wx) + floor[iy + 1, ix + 1] * wx
+                    ) * wy
+                    if pz > dome:
+                        label = names[5]
+                    elif pz > dome - diaphragm:
+                        label = names[7]
+                    else:
+                        label = names[6]
+                labels[z, y, x] = label

@@ -1,0 +1,169 @@
+"""Implicit shapes in the patient frame: ellipsoids, tubes, cylinders, boxes and their blends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
+
+from tomochrome.phantom import kernels as k
+
+Vector = Sequence[float] | NDArray[np.float64]
+
+
+def rotation(
+    tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0
+) -> NDArray[np.float64]:
+    """Matrix (3, 3) from patient axes to a shape's own axes, angles in degrees."""
+    turned: NDArray[np.float64] = Rotation.from_euler(
+        "xyz", (tilt_x, tilt_y, turn_z), degrees=True
+    ).as_matrix()
+    return turned.T
+
+
+def axes(u: Vector, w: Vector) -> NDArray[np.float64]:
+    """Matrix (3, 3) whose rows are local axes: ``w`` kept, ``u`` made perpendicular to it."""
+    third = np.asarray(w, float) / np.linalg.norm(w)
+    first = np.asarray(u, float) - np.dot(u, third) * third
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(third, first), third])
+
+
+def spline(points: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Points (m, c) resampled to ``n`` along a natural cubic spline by chord length."""
+    p = np.asarray(points, dtype=np.float64)
+    if len(p) < 3:
+        t = np.linspace(0, 1, n)[:, None]
+        return np.asarray(p[0] * (1 - t) + p[-1] * t)
+    chord = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(p[:, :3], axis=0), axis=1) + 1e-6)]
+    curve = CubicSpline(chord, p, bc_type="natural")
+    return np.asarray(curve(np.linspace(0.0, chord[-1], n)))
+
+
+@dataclass
+class Shape:
+    """A program of primitives combined in order into one approximate distance field (mm).
+
+    Attributes
+    ----------
+    rows
+        One list of `kernels.ROW` floats for each primitive.
+    bounds
+        Lower and upper corner (x, y, z) in mm of each primitive; infinite for cuts.
+    """
+
+    rows: list[NDArray[np.float64]] = field(default_factory=list)
+    bounds: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=list)
+
+    def _add(
+        self,
+        kind: int,
+        op: int,
+        blend: float,
+        center: Vector,
+        matrix: NDArray[np.float64],
+        radii: Vector,
+        extra: float = 0.0,
+    ) -> Shape:
+        row = np.zeros(k.ROW)
+        row[0:3] = kind, op, blend
+        row[3:6] = center
+        row[6:15] = matrix.ravel()
+        row[15:18] = radii
+        row[18] = extra
+        self.rows.append(row)
+        c = np.asarray(center, float)
+        if kind == k.ELLIPSOID:  # exact extent of a rotated ellipsoid
+            half = np.sqrt(((matrix.T * np.asarray(radii)) ** 2).sum(1))
+        else:
+            half = np.abs(matrix.T) @ np.asarray(radii, float)
+        if op != k.UNION:
+            half = np.full(3, np.inf) if op == k.INTERSECT else half + 10.0 + blend
+        self.bounds.append((c - half - blend, c + half + blend))
+        return self
+
+    def ellipsoid(
+        self,
+        center: Vector,
+        radii: Vector,
+        turn: NDArray[np.float64] | None = None,
+        *,
+        op: int = k.UNION,
+        blend: float = 0.0,
+    ) -> Shape:
+        """Add an ellipsoid; ``turn`` holds its axes as rows."""
+        return self._add(
+            k.ELLIPSOID, op, blend, center, np.eye(3) if turn is None else turn, radii
+        )
+
+    def cylinder(
+        self,
+        center: Vector,
+        radii: Vector,
+        turn: NDArray[np.float64] | None = None,
+        *,
+        power: float = 2.0,
+        op: int = k.UNION,
+        blend: float = 0.0,
+    ) -> Shape:
+        """Add a cylinder along its third axis with a superellipse section (half sizes in mm)."""
+        matrix = np.eye(3) if turn is None else turn
+        return self._add(k.CYLINDER, op, blend, center, matrix, radii, power)
+
+    def box(
+        self,
+        center: Vector,
+        half: Vector,
+        turn: NDArray[np.float64] | None = None,
+        *,
+        rounding: float = 1.0,
+        op: int = k.UNION,
+        blend: float = 0.0,
+    ) -> Shape:
+        """Add a box with rounded edges (half sizes in mm)."""
+        matrix = np.eye(3) if turn is None else turn
+        return self._add(k.BOX, op, blend, center, matrix, half, rounding)
+
+    def cut(self, point: Vector, normal: Vector, *, blend: float = 0.0) -> Shape:
+        """Keep only what lies against ``normal`` from ``point``."""
+        row = np.zeros(k.ROW)
+        row[0:3] = k.HALFSPACE, k.INTERSECT, blend
+        row[3:6] = point
+        row[6:9] = np.asarray(normal, float) / np.linalg.norm(normal)
+        self.rows.append(row)
+        self.bounds.append((np.full(3, -np.inf), np.full(3, np.inf)))
+        return self
+
+    def tube(
+        self,
+        points: ArrayLike,
+        radii: ArrayLike,
+        *,
+        step: float = 6.0,
+        smooth: bool = True,
+        op: int = k.UNION,
+        blend: float = 0.0,
+    ) -> Shape:
+        """Add a tube along a spline through ``points`` (n, 3), one radius a point (or one)."""
+        p = np.asarray(points, dtype=np.float64)
+        r = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(p),))
+        pr = np.column_stack([p, r])
+        if smooth:
+            length = np.linalg.norm(np.diff(p, axis=0), axis=1).sum()
+            pr = spline(pr, max(2, int(np.ceil(length / step)) + 1))
+            pr[:, 3] = np.clip(pr[:, 3], r.min(), r.max())
+        for a, b in zip(pr[:-1], pr[1:], strict=True):
+            row = np.zeros(k.ROW)
+            row[0:3] = k.CAPSULE, op, blend
+            row[3:6], row[6:9] = a[:3], b[:3]
+            row[15:17] = a[3], b[3]
+            self.rows.append(row)
+            pad = max(a[3], b[3]) + blend
+            self.bounds.append(
+                (np.minimum(a[:3], b[:3]) - pad, np.maximum(a[:3], b[:3]) + pad)
+            )
+        return self
