@@ -25,12 +25,29 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
     target = Path(path)
     parent = target.parent
     if not parent.is_dir():
+        if _exists(parent):
+            raise OutputError(f"'{parent}' is not a folder; choose another place for the output")
         raise OutputError(f"the folder '{parent}' for the output does not exist; create it first")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder '{parent}' cannot be written to; choose another output")
-    if target.exists() and not force:
+    if _exists(target) and not force:
         raise OutputError(f"'{target}' exists already; use --force (force=True) to replace it")
+    try:  # permission bits say nothing to root, nor on /proc or a full or read-only disk
+        Path(tempfile.mkdtemp(prefix=".tomochrome-", dir=parent)).rmdir()
+    except OSError as error:
+        raise OutputError(
+            f"the folder '{parent}' cannot be written to ({error.strerror}); choose another output"
+        ) from error
     return target
+
+
+def _exists(path: Path) -> bool:
+    """Whether something lies at ``path``; also a link to nothing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be an output: {error.strerror}") from error
+    return True
 
 
 @contextmanager

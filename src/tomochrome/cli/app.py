@@ -1,0 +1,176 @@
+"""The ``tomochrome`` command: finds the subcommand, runs it, and turns errors into one line.
+
+Exit status: 0 done, 2 bad input or usage (one line on stderr, ``error: ...``), 130 cancelled.
+A fault of Tomochrome itself ends with 1, also in one line; set ``TOMOCHROME_TRACEBACK=1``
+to see where it happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NoReturn, Protocol, cast
+
+from tomochrome import __version__
+from tomochrome.cli.session import Outcome, Session, listening
+from tomochrome.errors import Cancelled, TomochromeError
+
+_NEGATIVE = re.compile(r"-[.\d]")
+DONE, FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+
+#: Subcommands, each with the line that ``tomochrome --help`` shows. The module of a command is
+#: imported when the command is asked for, so that this list costs nothing.
+COMMANDS: Mapping[str, str] = {
+    "demo": "color the embedded sample patient, save the results and show them",
+    "info": "list every series or volume found, with its geometry and a verdict",
+    "models": "list the shipped models, what each was trained on and its scores",
+    "colorize": "color a CT series and write it to a file",
+    "palette": "list tissues with their colors and where each color comes from",
+}
+
+
+class Command(Protocol):
+    """What the module of a command offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the command's own arguments."""
+
+    def run(self, args: argparse.Namespace, session: Session) -> Outcome:
+        """Do the work."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain in one line and exit with the status for bad usage."""
+        _complain(f"{message}; see '{self.prog} --help'")
+        raise SystemExit(BAD_INPUT)
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the arguments of ``command`` are described in full."""
+    parser = _Parser(
+        prog="tomochrome",
+        allow_abbrev=False,
+        description="Anatomical color for CT: luminance is the scanner's, chroma comes from a "
+        "network. Not for diagnosis.",
+    )
+    parser.add_argument("--version", action="version", version=f"tomochrome {__version__}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
+    )
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            allow_abbrev=False,
+        )
+        if name == command:
+            _module(name).add_arguments(sub)
+            sub.add_argument(
+                "--json", action="store_true", help="print one JSON object on stdout, nothing else"
+            )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the command's name; those of the process by default.
+    """
+    arguments = _keep_negative_windows(sys.argv[1:] if argv is None else argv)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        args = build_parser(wanted).parse_args(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    if args.command is None:
+        return _complain("a command is missing; see 'tomochrome --help'")
+    session = Session()
+    try:
+        with listening(session):
+            outcome = _module(args.command).run(args, session)
+        session.progress.clear()
+        _show(outcome, as_json=args.json)
+        if outcome.after is not None:
+            outcome.after()
+    except (KeyboardInterrupt, Cancelled):
+        session.progress.clear()
+        return _complain("cancelled", CANCELLED)
+    except Exception as error:
+        session.progress.clear()
+        return _explain(error)
+    return DONE
+
+
+def _keep_negative_windows(arguments: Sequence[str]) -> list[str]:
+    """Join ``--window -600/1500``, which argparse would take for an option of its own."""
+    kept: list[str] = []
+    for word in arguments:
+        if kept and kept[-1] == "--window" and _NEGATIVE.match(word):
+            kept[-1] = f"--window={word}"
+        else:
+            kept.append(word)
+    return kept
+
+
+def _module(name: str) -> Command:
+    return cast("Command", import_module(f"tomochrome.cli.{name}"))
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    try:
+        if as_json:
+            print(json.dumps(_plain(outcome.data), ensure_ascii=False, allow_nan=False))
+        else:
+            print(outcome.text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON knows it: NumPy's numbers as numbers, what is no number as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("TOMOCHROME_TRACEBACK"):
+        logging.getLogger("tomochrome").exception("the command failed")
+    if isinstance(error, TomochromeError):
+        return _complain(str(error))
+    if isinstance(error, MemoryError):
+        return _complain("the memory of this computer does not suffice for this volume")
+    if isinstance(error, OSError):
+        where = f" '{error.filename}'" if error.filename else ""
+        return _complain(f"the system refused access to{where or ' a file'}: {error.strerror}")
+    return _complain(
+        f"an unexpected fault, please report it: {type(error).__name__}: {error}", FAULT
+    )
+
+
+def _complain(message: str, status: int = BAD_INPUT) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,53 @@
+"""``tomochrome colorize``: from a CT series to a colored file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomochrome.cli import options
+from tomochrome.cli.session import Outcome, Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("path", metavar="PATH", type=Path, help="a CT series, file or folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="what to write, by its ending: .nii.gz (RGBA, or RGB with --alpha opaque), "
+        ".nrrd (for 3D Slicer) or .png (a contact sheet)",
+    )
+    parser.add_argument(
+        "--series", metavar="UID", help="which series, when the folder holds several"
+    )
+    options.add_model(parser)
+    options.add_lighting(parser)
+    parser.add_argument(
+        "--tissue-map", metavar="FILE.nii.gz", help="also write the most likely tissue's index"
+    )
+    parser.add_argument(
+        "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0..255"
+    )
+    options.add_computing(parser)
+    options.add_force(parser)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Color one volume. Everything that can be refused is refused before the work begins."""
+    from tomochrome.cli import pipeline
+
+    request = options.Request.from_args(args)
+    pipeline.check_input(args.path)
+    outputs = pipeline.Outputs(
+        color=args.output,
+        tissue=args.tissue_map,
+        confidence=args.confidence_map,
+        force=args.force,
+    )
+    outputs.check(args.path)
+    pipeline.check_request(request)
+    result = pipeline.color(args.path, outputs, request, session, series=args.series)
+    return Outcome(result.to_json(), result.in_words())

@@ -1,0 +1,135 @@
+"""``tomochrome demo``: the main job, end to end, on the embedded sample patient."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tomochrome.cli import options
+from tomochrome.cli.session import Outcome, Session
+from tomochrome.errors import OutputError
+
+SEED = 20
+REGION = "abdomen"
+SPACING = (3.0, 1.0, 1.0)
+SERIES, COLOR, NRRD, SHEET = "sample-ct", "color.nii.gz", "color.nrrd", "contact-sheet.png"
+TISSUE, CONFIDENCE, LOG = "tissue.nii.gz", "confidence.nii.gz", "napari.log"
+_SECONDS_TO_FAIL = 5.0  # a window that cannot open has given up by then
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("demo-output"),
+        help="where to save (default: ./demo-output)",
+    )
+    parser.add_argument("--no-window", action="store_true", help="do not open napari")
+    options.add_model(parser)
+    options.add_computing(parser)
+    options.add_force(parser)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Make the patient, write a DICOM series, read it back, color it, save and show it."""
+    from tomochrome.cli import pipeline
+    from tomochrome.phantom import make_patient, write_dicom
+    from tomochrome.runtime.files import check_writable, write_whole
+
+    started = time.perf_counter()
+    out = _folder(args.out)
+    request = options.Request(model=args.model, device=args.device, threads=args.threads)
+    pipeline.check_request(request)
+    series = check_writable(out / SERIES, force=args.force)
+    outputs = pipeline.Outputs(
+        color=str(out / COLOR),
+        tissue=str(out / TISSUE),
+        confidence=str(out / CONFIDENCE),
+        copies=(str(out / NRRD), str(out / SHEET)),
+        force=args.force,
+    )
+    outputs.check(series)
+    patient = make_patient(
+        SEED,
+        REGION,
+        SPACING,
+        phase="portal",
+        progress=session.progress,
+        cancel=session.cancel,
+    )
+    with write_whole(series, force=args.force) as place:
+        write_dicom(patient, place)
+    prepared = time.perf_counter() - started
+    result = pipeline.color(series, outputs, request, session)
+    files = {
+        "series": str(series),
+        "color": outputs.color,
+        "color_nrrd": str(out / NRRD),
+        "contact_sheet": str(out / SHEET),
+        "tissue_map": str(out / TISSUE),
+        "confidence_map": str(out / CONFIDENCE),
+    }
+    facts = result.to_json()
+    facts["seconds"] = {"prepare": round(prepared, 3), **facts["seconds"]}
+    facts["seconds"]["total"] = round(time.perf_counter() - started, 3)
+    show = not args.no_window and has_screen()
+    return Outcome(
+        {"out": str(out), "files": files, **facts},
+        _in_words(files, facts),
+        after=(lambda: _open_window(out, session)) if show else None,
+    )
+
+
+def has_screen() -> bool:
+    """Return whether a window can be expected to open."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _folder(path: Path) -> Path:
+    """Make the output folder if only its last part is missing."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder '{path}' cannot be made ({error.strerror}); choose another with --out"
+        ) from error
+    return path
+
+
+def _in_words(files: dict[str, str], facts: dict[str, Any]) -> str:
+    names = {
+        "series": "CT of the sample patient, a DICOM series",
+        "color": "the same in color, NIfTI",
+        "color_nrrd": "the same for 3D Slicer",
+        "contact_sheet": "contact sheet",
+        "tissue_map": "tissue map",
+        "confidence_map": "confidence map",
+    }
+    lines = [f"{files[key]:<44}  {what}" for key, what in names.items()]
+    seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in facts["seconds"].items())
+    lines += [f"{seconds}; model '{facts['model']}' on {facts['device']}"]
+    lines += ["Colored by a model: not for diagnosis."]
+    return "\n".join(lines)
+
+
+def _open_window(out: Path, session: Session) -> None:
+    """Open napari in a process of its own, which outlives this one, and see that it stays up."""
+    command = [sys.executable, "-m", "napari", "--plugin", "napari-tomochrome"]
+    command += [str(out / SERIES), str(out / COLOR)]
+    with (out / LOG).open("wb") as log:
+        napari = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        status = napari.wait(_SECONDS_TO_FAIL)
+    except subprocess.TimeoutExpired:
+        return
+    if status != 0:
+        session.warn(f"napari could not open a window; see '{out / LOG}'")

@@ -1,0 +1,33 @@
+"""``tomochrome models``: what is shipped, what it was trained on and how it scored."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from tomochrome.cli.session import Outcome, Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments: there are none of its own."""
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """List the shipped models."""
+    from tomochrome.colorize import models
+
+    cards = [card.to_json() for card in models()]
+    return Outcome({"models": cards}, "\n\n".join(_in_words(card) for card in cards))
+
+
+def _in_words(card: Mapping[str, Any]) -> str:
+    lines = [f"{card['name']} ({card['kind']}, {card['license']})"]
+    lines += textwrap.wrap(
+        f"trained on: {card['trained_on']}", 96, initial_indent="  ", subsequent_indent="    "
+    )
+    lines += [f"  {name}: {value}" for name, value in dict(card["scores"] or {}).items()]
+    if card["weights_sha256"]:
+        lines.append(f"  weights sha256: {card['weights_sha256']}")
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""Arguments that several commands share, and what they amount to."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from tomochrome.runtime.device import DEVICE_NAMES
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a volume is to be colored: model, light and computing device."""
+
+    model: str = "tissue"
+    window: str = "soft-tissue"
+    palette: str = "natural"
+    saturation: float = 1.0
+    min_confidence: float = 0.0
+    alpha: str = "body"
+    device: str = "auto"
+    threads: int | None = None
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> Request:
+        """Collect the request from parsed arguments."""
+        return cls(
+            model=args.model,
+            window=args.window,
+            palette=args.palette,
+            saturation=args.saturation,
+            min_confidence=args.min_confidence,
+            alpha=args.alpha,
+            device=args.device,
+            threads=args.threads,
+        )
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:  # also refuses nan
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not '{text}'")
+    return value
+
+
+def count(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
+    return value
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default=Request.model,
+        help="a shipped model (see 'tomochrome models') or a bundle's folder (default: tissue)",
+    )
+
+
+def add_lighting(parser: argparse.ArgumentParser) -> None:
+    """Add what shapes the picture once the colors are known."""
+    parser.add_argument(
+        "--window",
+        metavar="PRESET|CENTER/WIDTH",
+        default=Request.window,
+        help="brain, subdural, stroke, temporal-bone, soft-tissue, mediastinum, abdomen, liver, "
+        "lung, bone, angiography, auto, or numbers such as 50/400 (default: soft-tissue)",
+    )
+    parser.add_argument(
+        "--palette",
+        metavar="NAME",
+        default=Request.palette,
+        help="the tissues' colors, see 'tomochrome palette' (default: natural)",
+    )
+    parser.add_argument(
+        "--saturation",
+        metavar="0..1",
+        type=fraction,
+        default=Request.saturation,
+        help="0 is grey, 1 the palette's own colors (default: 1)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        metavar="0..1",
+        type=fraction,
+        default=Request.min_confidence,
+        help="voxels of lower confidence stay grey (default: 0)",
+    )
+    parser.add_argument(
+        "--alpha",
+        metavar="body|opaque|PRESET",
+        default=Request.alpha,
+        help="what is transparent: all but the body, nothing, or by HU (default: body)",
+    )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device`` and ``--threads``."""
+    parser.add_argument(
+        "--device", choices=DEVICE_NAMES, default=Request.device, help="(default: auto)"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=count, help="CPU threads (default: all that are there)"
+    )
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force``."""
+    parser.add_argument("--force", action="store_true", help="replace existing outputs")

@@ -1,0 +1,237 @@
+"""What ``colorize`` and ``demo`` share: check, read, predict, light, write, keep account."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomochrome.cli.options import Request
+from tomochrome.cli.session import Session
+from tomochrome.errors import InputError, OutputError
+from tomochrome.runtime.files import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from tomochrome.color import Chroma
+    from tomochrome.volume import Volume
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write: the colored volume, copies of it in other formats, and perhaps the maps."""
+
+    color: str
+    tissue: str | None = None
+    confidence: str | None = None
+    copies: tuple[str, ...] = ()
+    force: bool = False
+
+    def check(self, source: Path) -> None:
+        """Refuse what could not be written, before any long work.
+
+        Raises
+        ------
+        OutputError
+            If an output cannot be written, is there already (without ``force``), is named
+            twice, or is the input itself.
+        """
+        from tomochrome.io import check_ending
+
+        for name in (self.color, *self.copies):
+            check_ending(name)
+        maps = [name for name in (self.tissue, self.confidence) if name is not None]
+        for name in maps:
+            check_ending(name, scalar=True)
+        seen: set[str] = set()
+        for name in (self.color, *self.copies, *maps):
+            if check_writable(name, force=self.force).is_dir():
+                raise OutputError(f"'{name}' is a folder; name a file as output")
+            real = os.path.realpath(name)
+            if real in seen:
+                raise OutputError(f"'{name}' is asked for twice; give each output its own name")
+            seen.add(real)
+            if real == os.path.realpath(source):
+                raise OutputError(f"'{name}' is the input itself; choose another output")
+
+
+@dataclass
+class Result:
+    """The account of one run; all that ``--json`` prints."""
+
+    input: str
+    output: str
+    model: str
+    device: str = ""
+    window: dict[str, float] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    mean_chroma: float = 0.0
+    mean_confidence: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def clock(self, stage: str) -> Iterator[None]:
+        """Add the seconds that a stage takes to the account."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``colorize --json`` prints."""
+        stages = ("read", "predict", "light", "write")
+        seconds = {stage: round(self.seconds.get(stage, 0.0), 3) for stage in stages}
+        return {
+            "input": self.input,
+            "output": self.output,
+            "model": self.model,
+            "device": self.device,
+            "window": self.window,
+            "shape": list(self.shape),
+            "seconds": {**seconds, "total": round(sum(self.seconds.values()), 3)},
+            "mean_chroma": round(self.mean_chroma, 3),
+            "mean_confidence": round(self.mean_confidence, 4),
+            "warnings": self.warnings,
+        }
+
+    def in_words(self) -> str:
+        """Return the same for people."""
+        facts = self.to_json()
+        seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in facts["seconds"].items())
+        return (
+            f"{self.output}\n"
+            f"  {' x '.join(map(str, self.shape))} (z, y, x), window "
+            f"{self.window['center']:g}/{self.window['width']:g}, "
+            f"model '{self.model}' on {self.device}\n"
+            f"  {seconds}\n"
+            f"  mean chroma {self.mean_chroma:.1f}, mean confidence {self.mean_confidence:.2f}\n"
+            f"  colored by a model: not for diagnosis"
+        )
+
+
+def check_input(path: Path) -> None:
+    """Refuse a path that is not there.
+
+    Raises
+    ------
+    InputError
+        If nothing lies at ``path``.
+    """
+    if not path.exists():
+        raise InputError(f"there is no file or folder '{path}'")
+
+
+def check_request(request: Request) -> None:
+    """Refuse unknown names and values out of range, before any long work.
+
+    Raises
+    ------
+    OptionError, ModelError, DeviceError
+        If the window, palette, alpha curve, model or device is unknown or not there.
+    """
+    from tomochrome.color import Lighting
+    from tomochrome.colorize import find_model
+    from tomochrome.runtime.device import choose_device
+    from tomochrome.windowing import parse_window
+
+    known = request.window not in ("auto", "scanner")  # these two ask the volume
+    Lighting(
+        window=parse_window(request.window if known else "soft-tissue"),
+        palette=request.palette,
+        saturation=request.saturation,
+        min_confidence=request.min_confidence,
+        alpha=request.alpha,
+    )
+    find_model(request.model)
+    if request.device not in ("auto", "cpu"):
+        choose_device(request.device)
+
+
+def color(
+    path: Path, outputs: Outputs, request: Request, session: Session, *, series: str | None = None
+) -> Result:
+    """Read a volume, color it and write what was asked for: all of it or nothing."""
+    from tomochrome.color import light
+    from tomochrome.colorize import colorize
+    from tomochrome.io import read
+    from tomochrome.windowing import parse_window
+
+    progress, cancel = session.progress, session.cancel
+    result = Result(input=str(path), output=outputs.color, model=request.model)
+    with result.clock("read"):
+        volume = read(path, series=series, progress=progress, cancel=cancel)
+        window = parse_window(request.window, volume)
+    with result.clock("predict"):
+        chroma = colorize(
+            volume,
+            request.model,
+            device=request.device,
+            threads=request.threads,
+            progress=progress,
+            cancel=cancel,
+        )
+    with result.clock("light"):
+        image = light(
+            volume,
+            chroma,
+            window,
+            saturation=request.saturation,
+            min_confidence=request.min_confidence,
+            palette=request.palette,
+            alpha=request.alpha,
+            progress=progress,
+            cancel=cancel,
+        )
+    with result.clock("write"):
+        _write_all(image, chroma, outputs, session)
+    result.model = chroma.model
+    result.device = chroma.device
+    result.window = {"center": window.center, "width": window.width}
+    result.shape = volume.shape
+    result.mean_chroma, result.mean_confidence = _means(chroma, request)
+    for warning in image.provenance.warnings:
+        session.warn(warning)
+    result.warnings = list(session.warnings)
+    return result
+
+
+def _write_all(image: Volume, chroma: Chroma, outputs: Outputs, session: Session) -> None:
+    """Write every output beside its place; they move there together, once all are whole."""
+    from tomochrome.io import write
+
+    wanted: list[tuple[str | None, Callable[[], Volume]]] = [
+        *((name, lambda: image) for name in (outputs.color, *outputs.copies)),
+        (outputs.tissue, chroma.tissue_volume),
+        (outputs.confidence, chroma.confidence_volume),
+    ]
+    with ExitStack() as stack:
+        for name, make in wanted:
+            if name is not None:
+                place = stack.enter_context(write_whole(name, force=outputs.force))
+                write(make(), place, progress=session.progress, cancel=session.cancel)
+
+
+def _means(chroma: Chroma, request: Request) -> tuple[float, float]:
+    """Mean chroma and mean confidence (0..1) over the voxels of the body."""
+    from tomochrome.color.palette import palette
+    from tomochrome.tissue import Tissue
+
+    ab = chroma.mixtures @ palette(request.palette).ab * request.saturation
+    of_code = np.hypot(ab[:, 0], ab[:, 1])
+    body_codes = chroma.mixtures.argmax(axis=1) != Tissue.AIR
+    voxels = chroma_sum = confidence_sum = 0.0
+    for code, confidence in zip(chroma.code, chroma.confidence, strict=True):  # slice by slice
+        body = body_codes[code]
+        voxels += np.count_nonzero(body)
+        counts = np.bincount(code.ravel(), minlength=len(of_code))
+        chroma_sum += float(counts @ (of_code * body_codes))
+        confidence_sum += float(confidence[body].sum(dtype=np.float64))
+    voxels = max(voxels, 1.0)
+    return chroma_sum / voxels, confidence_sum / voxels / 255.0
