@@ -1,0 +1,296 @@
+"""Compiled inner loops of colorization: what must touch every voxel of a scan.
+
+Only NumPy arrays come in and go out. Rows of an axial picture are the unit of work: their
+buffers stay in the cache, and the loops along x are plain enough for the compiler to turn
+into vector instructions.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from tomochrome.colorize.mixture import OUTSIDE, SHARES, TOTALS
+from tomochrome.tissue import N_TISSUES, Tissue
+
+LOWEST_HU = -1024  #: the HU tables' first entry; lower values count as this
+HIGHEST_HU = 4095  #: and their last
+ROWS = 32  #: rows of a picture that one thread takes at a time
+
+SHELL_OUT = 64.0  #: body field below: outside, whatever the HU
+SHELL_IN = 216.0  #: body field above: inside, whatever the HU (lung, gut gas)
+SHELL_HU = -350.0  #: between: inside where the HU are above this
+RARE = 1e-3  #: probability kept for gas and metal everywhere, so that their HU can win
+
+_AIR = int(Tissue.AIR)
+_FOREIGN = int(Tissue.FOREIGN_BODY)
+_GAIN = np.float32(2 * (SHARES - 1))
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def block_mean_slab(slab, fy, fx, out):  # pragma: no cover - compiled
+    """Average blocks of (all z, fy, fx) voxels of ``slab`` into ``out`` (y, x)."""
+    nz, ny, nx = slab.shape
+    for j in prange(out.shape[0]):
+        y1 = min((j + 1) * fy, ny)
+        row = np.zeros(nx, np.float32)
+        for z in range(nz):
+            for y in range(j * fy, y1):
+                for x in range(nx):
+                    row[x] += np.float32(slab[z, y, x])
+        rows = np.float32(nz * (y1 - j * fy))
+        for i in range(out.shape[1]):
+            x1 = min((i + 1) * fx, nx)
+            total = np.float32(0)
+            for x in range(i * fx, x1):
+                total += row[x]
+            out[j, i] = total / (rows * np.float32(x1 - i * fx))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _lerp_rows(a, b, w, out):  # pragma: no cover - compiled
+    for i in range(out.shape[0]):
+        out[i] = a[i] + w * (b[i] - a[i])
+
+
+@njit(cache=True, nogil=True)
+def _body_row(field, z, wz, y, wy, x0, wx, out):  # pragma: no cover - compiled
+    """Interpolate the body's field (0..255) along one row of the volume."""
+    z1 = min(z + 1, field.shape[0] - 1)
+    y1 = min(y + 1, field.shape[1] - 1)
+    last = field.shape[2] - 1
+    row = np.empty(last + 1, np.float32)
+    one = np.float32(1)
+    for i in range(last + 1):
+        low = field[z, y, i] * (one - wy) + field[z, y1, i] * wy
+        high = field[z1, y, i] * (one - wy) + field[z1, y1, i] * wy
+        row[i] = low * (one - wz) + high * wz
+    for x in range(out.shape[0]):
+        i = x0[x]
+        out[x] = row[i] * (one - wx[x]) + row[min(i + 1, last)] * wx[x]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _denoised_row(hu, y, radius, cutoff, out, weight):  # pragma: no cover - compiled
+    """Bilateral mean of a row with Tukey's biweight: neighbours beyond ``cutoff`` HU do not count.
+
+    Biweight: (1 - (d / cutoff)^2)^2, zero beyond the cutoff; it needs no exponential, so the
+    loop along x runs in vector instructions.
+    """
+    ny, nx = hu.shape
+    one = np.float32(1)
+    zero = np.float32(0)
+    inverse = one / np.float32(cutoff)
+    center = np.empty(nx, np.float32)
+    for x in range(nx):
+        center[x] = np.float32(hu[y, x])
+        out[x] = zero
+        weight[x] = one
+    for dy in range(-radius, radius + 1):
+        yy = y + dy
+        if yy < 0 or yy >= ny:
+            continue
+        for dx in range(-radius, radius + 1):
+            if dx == 0 and dy == 0:
+                continue
+            first = max(0, -dx)
+            last = min(nx, nx - dx)
+            for x in range(first, last):
+                d = np.float32(hu[yy, x + dx]) - center[x]
+                t = d * inverse
+                t = max(one - t * t, zero)
+                t *= t
+                out[x] += t * d
+                weight[x] += t
+    for x in range(nx):
+        out[x] = center[x] + out[x] / weight[x]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _inside(field, hu):  # pragma: no cover - compiled
+    return field > SHELL_IN or (field >= SHELL_OUT and hu > SHELL_HU)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _table_row(hu):  # pragma: no cover - compiled
+    clipped = min(max(hu, np.float32(LOWEST_HU)), np.float32(HIGHEST_HU))
+    return int(clipped - np.float32(LOWEST_HU) + np.float32(0.5))
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def transfer_slab(
+    hu, field, fz, fwz, fy, fwy, fx, fwx, codes, certainty, code, confidence
+):  # pragma: no cover - compiled
+    """Code each voxel of the body by its HU alone.
+
+    Parameters
+    ----------
+    hu
+        int16 (z, y, x), a slab of the volume.
+    field
+        uint8 coarse field of the body, see `tomochrome.colorize.body.BodyMask`.
+    fz, fwz, fy, fwy, fx, fwx
+        For each slice, row and column of the slab: lower coarse index and weight of the next.
+    codes, certainty
+        Code and confidence for each HU from `LOWEST_HU` to `HIGHEST_HU`.
+    code, confidence
+        Output, uint16 and uint8, shape of ``hu``.
+    """
+    nz, ny, nx = hu.shape
+    for job in prange(nz * ny):
+        z = job // ny
+        y = job % ny
+        inside = np.empty(nx, np.float32)
+        _body_row(field, fz[z], fwz[z], fy[y], fwy[y], fx, fwx, inside)
+        for x in range(nx):
+            value = np.float32(hu[z, y, x])
+            if _inside(inside[x], value):
+                row = _table_row(value)
+                code[z, y, x] = codes[row]
+                confidence[z, y, x] = certainty[row]
+            else:
+                code[z, y, x] = OUTSIDE
+                confidence[z, y, x] = 255
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _fuse_row(
+    hu, near, wx, x_start, inside, likelihood, code, confidence
+):  # pragma: no cover - compiled
+    """Color one row: network's probabilities (cells, tissues) times the HU's likelihood."""
+    one = np.float32(1)
+    active = np.empty(N_TISSUES, np.int64)
+    left = np.empty(N_TISSUES, np.float32)
+    step = np.empty(N_TISSUES, np.float32)
+    cells = near.shape[0]
+    for i in range(cells):
+        start = x_start[i]
+        stop = x_start[i + 1]
+        any_inside = False
+        for x in range(start, stop):
+            if _inside(inside[x], hu[x]):
+                any_inside = True
+            else:
+                code[x] = OUTSIDE
+                confidence[x] = 255
+        if not any_inside:
+            continue
+        after = min(i + 1, cells - 1)
+        count = 0
+        for c in range(N_TISSUES):
+            p = near[i, c]
+            q = near[after, c]
+            if c in (_AIR, _FOREIGN):
+                p = max(p, np.float32(RARE))
+                q = max(q, np.float32(RARE))
+            if p > np.float32(0.003) or q > np.float32(0.003) or c in (_AIR, _FOREIGN):
+                active[count] = c
+                left[count] = p
+                step[count] = q - p
+                count += 1
+        for x in range(start, stop):
+            if not _inside(inside[x], hu[x]):
+                continue
+            row = _table_row(hu[x])
+            w = wx[x]
+            total = np.float32(1e-12)
+            best = np.float32(-1)
+            second = np.float32(-1)
+            best_at = 0
+            second_at = 0
+            for k in range(count):
+                v = (left[k] + w * step[k]) * likelihood[row, active[k]]
+                total += v
+                if v > best:
+                    second = best
+                    second_at = best_at
+                    best = v
+                    best_at = k
+                elif v > second:
+                    second = v
+                    second_at = k
+            first_tissue = active[best_at]
+            if first_tissue == _AIR and inside[x] <= SHELL_IN:
+                code[x] = OUTSIDE
+                confidence[x] = 255
+                continue
+            both = best + second
+            share = int(second / both * _GAIN + np.float32(0.5))
+            level = int(both / total * np.float32(TOTALS) + np.float32(0.5)) - 1
+            level = min(max(level, 0), TOTALS - 1)
+            other = active[second_at]
+            if other > first_tissue:
+                other -= 1
+            pair = first_tissue * (N_TISSUES - 1) + other
+            code[x] = np.uint16(1 + (pair * SHARES + share) * TOTALS + level)
+            confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def fuse_slab(
+    hu, planes, pz, pwz, py, pwy, x_start, pwx,
+    field, fz, fwz, fy, fwy, fx, fwx,
+    likelihood, radius, cutoff, code, confidence,
+):  # fmt: skip  # pragma: no cover - compiled
+    """Bring the network's coarse probabilities to full resolution, guided by the HU.
+
+    Parameters
+    ----------
+    hu
+        int16 (z, y, x), a slab of the volume.
+    planes
+        float32 (planes, h, w, N_TISSUES): probabilities of the predicted slices around it.
+    pz, pwz, py, pwy
+        For each slice and row of the slab: lower index into ``planes`` and weight of the next.
+    x_start
+        int64 (w + 1,): first column of the slab whose left neighbour is the coarse column.
+    pwx
+        For each column of the slab the weight of the right neighbour.
+    field, fz, fwz, fy, fwy, fx, fwx
+        The body's coarse field, indexed as in `transfer_slab`.
+    likelihood
+        float32 (HIGHEST_HU - LOWEST_HU + 1, N_TISSUES): likelihood of each HU in each tissue.
+    radius, cutoff
+        Neighbourhood in voxels and cutoff in HU of the bilateral mean that the tables see.
+    code, confidence
+        Output, uint16 and uint8, shape of ``hu``.
+    """
+    nz, ny, nx = hu.shape
+    blocks = (ny + ROWS - 1) // ROWS
+    h, w = planes.shape[1], planes.shape[2]
+    for job in prange(nz * blocks):
+        z = job // blocks
+        y_first = (job % blocks) * ROWS
+        below = planes[pz[z]].reshape(h, w * N_TISSUES)
+        above = planes[min(pz[z] + 1, planes.shape[0] - 1)].reshape(h, w * N_TISSUES)
+        smooth = np.empty(nx, np.float32)
+        spare = np.empty(nx, np.float32)
+        inside = np.empty(nx, np.float32)
+        row0 = np.empty(w * N_TISSUES, np.float32)
+        row1 = np.empty(w * N_TISSUES, np.float32)
+        mixed = np.empty(w * N_TISSUES, np.float32)
+        held = -1
+        for y in range(y_first, min(y_first + ROWS, ny)):
+            _body_row(field, fz[z], fwz[z], fy[y], fwy[y], fx, fwx, inside)
+            if not np.any(inside >= SHELL_OUT):
+                for x in range(nx):
+                    code[z, y, x] = OUTSIDE
+                    confidence[z, y, x] = 255
+                continue
+            if radius > 0:
+                _denoised_row(hu[z], y, radius, cutoff, smooth, spare)
+            else:
+                for x in range(nx):
+                    smooth[x] = np.float32(hu[z, y, x])
+            j = py[y]
+            if j != held:
+                _lerp_rows(below[j], above[j], pwz[z], row0)
+                after = min(j + 1, h - 1)
+                _lerp_rows(below[after], above[after], pwz[z], row1)
+                held = j
+            _lerp_rows(row0, row1, pwy[y], mixed)
+            _fuse_row(
+                smooth, mixed.reshape(w, N_TISSUES), pwx, x_start, inside,
+                likelihood, code[z, y], confidence[z, y],
+            )  # fmt: skip

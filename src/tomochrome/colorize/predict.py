@@ -1,0 +1,113 @@
+"""Coloring a volume: from Hounsfield units to a Chroma map, by a network or a lookup curve."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tomochrome.colorize.bundle import DEFAULT_MODEL, find_model
+from tomochrome.errors import OptionError
+from tomochrome.runtime import CancelToken, Progress, check, report
+
+if TYPE_CHECKING:
+    from tomochrome.color.chroma import Chroma
+    from tomochrome.volume import Volume
+
+NOT_FOR_DIAGNOSIS = "not for diagnosis"
+
+
+def colorize(
+    volume: Volume,
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    batch: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Chroma:
+    """Recognize the tissue of each voxel of a CT and give it the tissue's chroma.
+
+    Parameters
+    ----------
+    volume
+        CT in Hounsfield units, in any orientation; a single slice is a volume too.
+    model
+        ``"tissue"`` (network), ``"transfer-function"`` (lookup curve), any other shipped
+        model, or the path of a bundle folder; see `models`.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    threads
+        CPU threads to use; by default all that this process may use.
+    batch
+        Slices the network reads at once; by default what suits the device.
+    force
+        Take the values for Hounsfield units although the volume does not say so.
+    progress
+        Told how many slices are done.
+    cancel
+        Looked at between batches of slices.
+
+    Returns
+    -------
+    Chroma
+        On the grid of ``volume`` as stored. Its provenance names the model, the SHA-256 of its
+        weights, the device and every warning. Voxels outside the body have code 0.
+
+    Raises
+    ------
+    NotCTError
+        If the volume is not CT in Hounsfield units.
+    ModelError
+        If the model is unknown or damaged.
+    DeviceError, OptionError
+        If the device is not there, or an option has no meaning.
+    Cancelled
+        If the user stopped it.
+    """
+    from tomochrome.color.chroma import Chroma
+    from tomochrome.colorize.scan import prepare
+    from tomochrome.colorize.threads import compute_threads
+    from tomochrome.geometry.orient import reorient_like
+
+    if batch is not None and batch < 1:
+        raise OptionError(f"the batch must hold at least 1 slice, not {batch}")
+    card = find_model(model)
+    check(cancel)
+    report(progress, 0, volume.shape[0], "body")
+    with compute_threads(threads, networks=card.kind == "network"):
+        scan = prepare(volume, force=force)
+        check(cancel)
+        if card.kind == "transfer-function":
+            from tomochrome.colorize.transfer import apply_transfer
+
+            code, confidence, mixtures = apply_transfer(
+                scan, card, progress=progress, cancel=cancel
+            )
+            used, warnings = "cpu", scan.warnings
+        else:
+            from tomochrome.colorize.engine import apply_network
+
+            result = apply_network(
+                scan, card, device=device, batch=batch, progress=progress, cancel=cancel
+            )
+            code, confidence, mixtures = result.code, result.confidence, result.mixtures
+            used, warnings = result.device, (*scan.warnings, *result.warnings)
+    step = (
+        f"colorize: model {card.name}, weights sha256 {card.weights_sha256}, device {used}, "
+        f"{NOT_FOR_DIAGNOSIS}"
+    )
+    upright = scan.upright
+    code = np.asarray(reorient_like(upright.with_voxels(code), volume).voxels)
+    confidence = np.asarray(reorient_like(upright.with_voxels(confidence), volume).voxels)
+    return Chroma(
+        code=code,
+        confidence=confidence,
+        mixtures=mixtures,
+        affine=volume.affine,
+        model=card.name,
+        provenance=volume.provenance.add(step, *warnings),
+    )

@@ -1,0 +1,154 @@
+"""A CT as the engine works on it: upright, int16 Hounsfield units, checked, with its body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.colorize.body import BodyMask, find_body
+from tomochrome.colorize.grid import Taps, block_taps
+from tomochrome.errors import GeometryError, NotCTError
+from tomochrome.geometry.orient import closest_axial
+from tomochrome.volume import Volume
+
+LARGEST_MM = 2500.0  #: no picture of a patient is wider
+WIDE_GAP_MM = 8.0  #: slices farther apart than this get a warning
+SLAB_VOXELS = 2_000_000  #: voxels worked on between two looks at the cancel flag
+
+_LOWEST, _HIGHEST = -32768, 32767
+_AIR_HU = -1024
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An upright CT and its body.
+
+    Attributes
+    ----------
+    hu
+        int16 (z, y, x), C-contiguous.
+    spacing
+        (z, y, x) in mm.
+    upright
+        The volume the voxels belong to, upright; see `tomochrome.geometry.orient`.
+    body
+        The body on its coarse grid.
+    warnings
+        What the user should know of it.
+    """
+
+    hu: NDArray[np.int16]
+    spacing: tuple[float, float, float]
+    upright: Volume
+    body: BodyMask
+    warnings: tuple[str, ...]
+
+    def slabs(self) -> Iterator[tuple[int, int]]:
+        """Return first and last-plus-one slice of slabs that are worked on at once."""
+        n, ny, nx = self.hu.shape
+        step = max(1, SLAB_VOXELS // (ny * nx))
+        for first in range(0, n, step):
+            yield first, min(first + step, n)
+
+    def body_taps(self) -> tuple[Taps, Taps, Taps]:
+        """Return where each slice, row and column lies on the body's coarse grid."""
+        n, m, f = self.hu.shape, self.body.field.shape, self.body.factors
+        return (
+            block_taps(n[0], f[0], m[0]),
+            block_taps(n[1], f[1], m[1]),
+            block_taps(n[2], f[2], m[2]),
+        )
+
+
+def prepare(volume: Volume, *, force: bool = False) -> Scan:
+    """Check that a volume is CT, turn it upright and find the body.
+
+    Raises
+    ------
+    NotCTError
+        If the volume is not in Hounsfield units (``force`` takes unknown units as HU), or
+        holds colors.
+    GeometryError
+        If it is wider than any patient.
+    """
+    where = volume.provenance.source or "the volume"
+    if volume.is_rgba or not np.issubdtype(volume.voxels.dtype, np.number):
+        raise NotCTError(f"'{where}' holds colors, not CT values; give the CT itself")
+    if np.issubdtype(volume.voxels.dtype, np.complexfloating):
+        raise NotCTError(f"'{where}' holds complex numbers, not CT values; give the CT itself")
+    warnings = []
+    if volume.unit != "HU":
+        if not force:
+            raise NotCTError(
+                f"'{where}' is not CT in Hounsfield units (unit: {volume.unit}), so its tissues "
+                "cannot be recognized; give a CT, or force it if its values are HU after all"
+            )
+        warnings.append("the values are not known to be Hounsfield units; colored because forced")
+    upright = closest_axial(volume)
+    spacing = upright.spacing
+    _check_extent(upright.shape, spacing)
+    if spacing[0] > WIDE_GAP_MM:
+        warnings.append(f"slices are {spacing[0]:.1f} mm apart: neighbours help recognition little")
+    hu, lost = as_int16(np.asarray(upright.voxels))
+    if lost:
+        warnings.append(f"{lost} voxels without a finite value count as air")
+    body = find_body(hu, spacing)
+    if not body.field.any():
+        warnings.append("no body was found: nothing is colored")
+    return Scan(hu, spacing, upright, body, tuple(warnings))
+
+
+def _check_extent(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
+    for count, mm in zip(shape[1:], spacing[1:], strict=True):
+        if count * mm > LARGEST_MM:
+            raise GeometryError(
+                f"the pictures are {count * mm:.0f} mm wide, which no CT scanner makes; "
+                "correct the voxel spacing"
+            )
+
+
+def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
+    """Return HU as contiguous int16 and the number of voxels that were not finite (now air).
+
+    Parameters
+    ----------
+    voxels
+        Any real type, shape (z, y, x). int16 is not copied where it is contiguous.
+    """
+    if voxels.dtype == np.int16:
+        return np.ascontiguousarray(voxels, dtype=np.int16), 0
+    out = np.empty(voxels.shape, dtype=np.int16)
+    lost = 0
+    for k, plane in enumerate(voxels):
+        if np.issubdtype(voxels.dtype, np.floating):
+            finite = np.isfinite(plane)
+            lost += int(finite.size - np.count_nonzero(finite))
+            out[k] = np.rint(np.clip(np.where(finite, plane, _AIR_HU), _LOWEST, _HIGHEST))
+        else:
+            out[k] = np.clip(plane, _LOWEST, _HIGHEST)
+    return out, lost
+
+
+def body_noise(scan: Scan) -> float:
+    """Estimate the standard deviation of the noise in soft tissue, in HU.
+
+    From the differences of pixels two apart inside the body on a few slices (neighbouring
+    pixels are correlated by the reconstruction), by the median, which edges hardly move.
+    """
+    n = scan.hu.shape[0]
+    z_taps, y_taps, x_taps = scan.body_taps()
+    y, x = (t.low + (t.weight > 0.5) for t in (y_taps, x_taps))
+    found = []
+    for k in np.unique(np.linspace(0, n - 1, min(n, 9)).astype(int)):
+        plane = scan.hu[k].astype(np.int32)
+        inside = scan.body.field[z_taps.low[k]][np.ix_(y, x)] > 250
+        soft = inside & (plane > -200) & (plane < 250)
+        pairs = soft[:, 2:] & soft[:, :-2]
+        found.append(np.abs(plane[:, 2:] - plane[:, :-2])[pairs])
+    differences = np.concatenate(found)
+    if differences.size < 100:
+        return 0.0
+    return float(1.4826 * np.median(differences) / np.sqrt(2.0))
