@@ -105,11 +105,7 @@ def sample_planes(  # type: ignore[no-untyped-def]
                     value = 0.0
                     for k in range(8):
                         ez, ey, ex = k >> 2, (k >> 1) & 1, k & 1
-                        w = (
-                            (fz if ez else 1 - fz)
-                            * (fy if ey else 1 - fy)
-                            * (fx if ex else 1 - fx)
-                        )
+                        w = (fz if ez else 1 - fz) * (fy if ey else 1 - fy) * (fx if ex else 1 - fx)
                         name = structures[z0 + ez, y0 + ey, x0 + ex]
                         corner = shift[name]
                         if use_hu:
@@ -159,9 +155,7 @@ def add_noise(planes, bank, picks, corners, amplitude):  # type: ignore[no-untyp
     for p in range(n_p):
         for i in range(height):
             for j in range(width):
-                planes[p, i, j] += (
-                    amplitude * bank[picks[p], corners[p, 0] + i, corners[p, 1] + j]
-                )
+                planes[p, i, j] += amplitude * bank[picks[p], corners[p, 0] + i, corners[p, 1] + j]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

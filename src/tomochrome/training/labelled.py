@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import InputError
-from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.structures import Structure
 from tomochrome.training.patients import TrainingPatient
 
+S = Structure  # short, for the tables below
 ORGANS: dict[int, S] = {
     1: S.SPLEEN,
     2: S.KIDNEY_CORTEX,
@@ -82,12 +83,13 @@ def read_labelled(ct: Path, labels: Path) -> TrainingPatient:
 
 def _read_canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         image = nibabel.load(path)
         image = nibabel.as_closest_canonical(image)  # x to right.. in RAS: x right, y anterior
         voxels = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, ImageFileError) as error:
         raise InputError(f"'{path}' cannot be read as NIfTI: {error}") from error
     x, y, z = (float(v) for v in image.header.get_zooms()[:3])
     # RAS (x to the right) to canonical axial: reverse x and y, then (z, y, x)
@@ -159,9 +161,7 @@ def complete_structures(
     return out
 
 
-def _split_cord(
-    out: NDArray[np.uint8], labels: NDArray[np.int16], hu: NDArray[np.int16]
-) -> None:
+def _split_cord(out: NDArray[np.uint8], labels: NDArray[np.int16], hu: NDArray[np.int16]) -> None:
     """The label covers the canal: keep the cord, name fat and fluid around it."""
     canal = labels == 79
     out[canal & (hu < -25)] = S.VISCERAL_FAT

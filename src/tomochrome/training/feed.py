@@ -1,0 +1,144 @@
+"""Batches for the network, prepared by a thread while it trains."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tomochrome.colorize.inputs import InputSpec
+from tomochrome.tissue import N_TISSUES
+from tomochrome.training.augment import Augmentation, Sampler
+from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.pool import load
+
+_RESCAN_SECONDS = 20.0
+
+
+class Feed:
+    """An endless stream of batches from real patients and a growing pool of phantoms.
+
+    Parameters
+    ----------
+    spec, shape, batch
+        What the network sees, height and width in pixels, samples a batch.
+    pool
+        Folder of painted phantoms; looked at again while training, so that new ones join.
+    real
+        Real labelled patients.
+    real_share
+        Share of samples from real patients, when there are any.
+    region_shares
+        Share of samples from each region's phantoms, by the name before the seed.
+    seed
+        Source of chance.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        shape: tuple[int, int],
+        batch: int,
+        pool: Path,
+        real: list[TrainingPatient],
+        real_share: float,
+        region_shares: dict[str, float],
+        seed: int = 0,
+        settings: Augmentation | None = None,
+    ) -> None:
+        self._sampler = Sampler(spec, shape, settings, seed)
+        self._spec, self._shape, self._batch = spec, shape, batch
+        self._pool, self._real = pool, real
+        self._real_share, self._region_shares = real_share, region_shares
+        self._rng = np.random.default_rng([seed, 77])
+        self._phantoms: dict[str, list[TrainingPatient]] = {}
+        self._known: set[str] = set()
+        self._scanned = -1e9
+        self._queue: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException] = queue.Queue(3)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._produce, daemon=True)
+
+    def start(self) -> Feed:
+        """Begin preparing batches."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.2)
+            except queue.Empty:
+                continue
+
+    def next(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the next batch: float32 (n, c, y, x) and int64 (n, y, x)."""
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    @property
+    def phantom_count(self) -> int:
+        """Phantom patients known so far."""
+        return len(self._known)
+
+    def frequencies(self, samples: int = 48) -> np.ndarray:
+        """Return how often each tissue occurs in ``samples`` drawn samples (before `start`)."""
+        count = np.zeros(N_TISSUES, np.float64)
+        x = np.empty((len(self._spec.channels), *self._shape), np.float32)
+        y = np.empty(self._shape, np.uint8)
+        for _ in range(samples):
+            self._rescan()
+            self._sampler.sample(self._patient(), x, y)
+            count += np.bincount(y.ravel(), minlength=N_TISSUES)
+        return count
+
+    def wait(self, patients: int, timeout: float = 600.0) -> None:
+        """Wait until there are that many phantoms, or something real to begin with."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            self._scanned = -1e9
+            self._rescan()
+            if len(self._known) >= patients:
+                return
+            time.sleep(1.0)
+
+    def _rescan(self) -> None:
+        if time.monotonic() - self._scanned < _RESCAN_SECONDS:
+            return
+        self._scanned = time.monotonic()
+        fresh = [p for p in sorted(self._pool.glob("*.npz")) if p.name not in self._known]
+        for path in fresh[:8]:  # a few at a time, so that the network never waits long
+            self._known.add(path.name)
+            patient = load(path)
+            self._phantoms.setdefault(path.stem.rsplit("-", 1)[0], []).append(patient)
+        if len(fresh) > 8:
+            self._scanned = time.monotonic() - _RESCAN_SECONDS + 2.0
+
+    def _patient(self) -> TrainingPatient:
+        rng = self._rng
+        if self._real and (not self._phantoms or rng.random() < self._real_share):
+            return self._real[rng.integers(len(self._real))]
+        regions = list(self._phantoms)
+        shares = np.array([self._region_shares.get(name, 0.05) for name in regions])
+        chosen = self._phantoms[regions[rng.choice(len(regions), p=shares / shares.sum())]]
+        return chosen[rng.integers(len(chosen))]
+
+    def _produce(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._rescan()
+                x = np.empty((self._batch, len(self._spec.channels), *self._shape), np.float32)
+                y = np.empty((self._batch, *self._shape), np.uint8)
+                for k in range(self._batch):
+                    self._sampler.sample(self._patient(), x[k], y[k])
+                images = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+                self._queue.put((images, torch.from_numpy(y).long()))
+        except BaseException as error:
+            self._queue.put(error)
