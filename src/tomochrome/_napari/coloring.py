@@ -1,0 +1,166 @@
+"""A colored layer over its CT: made once, lit again as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomochrome._napari.ct_source import ct_behind
+from tomochrome._napari.layers import (
+    NOT_FOR_DIAGNOSIS,
+    Behind,
+    behind,
+    color_layer,
+    layer_transform,
+    limits,
+)
+from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
+
+if TYPE_CHECKING:
+    from tomochrome.color import Chroma, LitVolume
+    from tomochrome.windowing import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Colored:
+    """What the worker hands to the GUI thread: the CT, its colors, and the view of both."""
+
+    ct: Behind
+    chroma: Chroma
+    lit: LitVolume
+
+
+def color_in_worker(
+    layer: Any,
+    model: str,
+    device: str,
+    fields: Mapping[str, Any],
+    *,
+    progress: Progress,
+    cancel: CancelToken,
+) -> Colored:
+    """Color the CT of a layer. Runs in a worker thread and touches no widget.
+
+    Parameters
+    ----------
+    layer
+        The napari layer; it is only read.
+    model, device
+        As for `tomochrome.colorize`.
+    fields
+        Keywords of `tomochrome.color.Lighting`; the settings are made here because importing
+        that module compiles kernels, which is not for the GUI thread.
+    progress, cancel
+        As for every long function.
+
+    Raises
+    ------
+    TomochromeError
+        If the layer is not CT, or the model or device cannot be had.
+    Cancelled
+        If the token says so.
+    """
+    from tomochrome.color import Lighting, LitVolume
+    from tomochrome.colorize import colorize
+
+    report(progress, 0, 0, "Reading the layer")
+    ct = ct_behind(layer)
+    check(cancel)
+    chroma = colorize(ct.shown, model, device=device, progress=progress, cancel=cancel)
+    check(cancel)
+    lit = LitVolume(ct.shown, chroma, Lighting(**fields))
+    # Lighting one slice here compiles the kernels before the window needs them.
+    _ = lit[ct.shown.shape[0] // 2]
+    return Colored(ct, chroma, lit)
+
+
+class Coloring:
+    """The colored layer of one CT layer.
+
+    Parameters
+    ----------
+    ct_layer
+        The napari layer that was colored.
+    layer
+        The RGBA layer over it, whose data is a `tomochrome.color.LitVolume`.
+    chroma
+        The colors, on the grid of both layers.
+    """
+
+    def __init__(self, ct_layer: Any, layer: Any, chroma: Chroma) -> None:
+        self.ct_layer = ct_layer
+        self.layer = layer
+        self.chroma = chroma
+
+    @classmethod
+    def add(cls, viewer: Any, ct_layer: Any, colored: Colored) -> Coloring:
+        """Add the colored layer to the viewer, right above its CT, and return it."""
+        from napari.layers import Layer
+
+        model = colored.chroma.model
+        name = f"{ct_layer.name} in color ({model}, {NOT_FOR_DIAGNOSIS})"
+        transform = layer_transform(ct_layer)
+        parts = color_layer(colored.lit, colored.ct, colored.chroma, transform, name)
+        layer = Layer.create(*parts)
+        viewer.layers.insert(viewer.layers.index(ct_layer) + 1, layer)
+        return cls(ct_layer, layer, colored.chroma)
+
+    @classmethod
+    def find(cls, viewer: Any) -> list[Coloring]:
+        """Return the colorings that the viewer holds already, from an earlier panel."""
+        found = []
+        for layer in viewer.layers:
+            known = behind(layer.metadata)
+            if known is None or known.role != "color" or known.chroma is None:
+                continue
+            for below in viewer.layers:
+                if below.data is known.shown.voxels:
+                    found.append(cls(below, layer, known.chroma))
+                    break
+        return found
+
+    def relight(self, fields: Mapping[str, Any]) -> None:
+        """Show the volume in another light: what is on screen is computed again, no more."""
+        from tomochrome.color import Lighting
+
+        lit: LitVolume = self.layer.data
+        settings = Lighting(**fields)
+        if settings != lit.settings:
+            lit.settings = settings
+            self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+    def voxel_at(self, position: Any) -> tuple[int, int, int] | None:
+        """Return the voxel (z, y, x) at a world position, or None outside the volume."""
+        index = np.rint(self.layer.world_to_data(position)).astype(int)
+        if (index < 0).any() or (index >= self.layer.data.shape[:3]).any():
+            return None
+        z, y, x = (int(value) for value in index)
+        return z, y, x
+
+    def describe(self, voxel: tuple[int, int, int]) -> str:
+        """Return what is in a voxel: its value, its likeliest tissue and the confidence."""
+        value = int(self.layer.data.volume.voxels[voxel])
+        shares = self.chroma.mixtures[int(self.chroma.code[voxel])][:N_TISSUES]
+        tissue = int(np.argmax(shares))
+        if tissue == 0 or not float(shares[tissue]) > 0.0:
+            return f"{value} HU"
+        confidence = int(self.chroma.confidence[voxel]) / 255
+        return f"{value} HU · {TISSUE_NAMES[tissue].replace('-', ' ')} {confidence:.0%}"
+
+
+def show_window(ct_layer: Any, window: Window) -> None:
+    """Give the CT layer the contrast limits of a window."""
+    ct_layer.contrast_limits = limits(window)
+
+
+def mark_canvas(viewer: Any, text: str) -> None:
+    """Write on the canvas which model made the colors; an empty text removes it again."""
+    overlay = viewer.canvas.overlays.text
+    if text or overlay.text.endswith(NOT_FOR_DIAGNOSIS):
+        overlay.text = text
+        overlay.position = "bottom_right"
+        overlay.visible = bool(text)

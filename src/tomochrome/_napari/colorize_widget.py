@@ -1,0 +1,312 @@
+"""The panel "Colorize volume": it reads its fields, runs one core function, shows the result."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QMainWindow, QWidget
+
+from tomochrome._napari.color_panel import COLOR_KEY
+from tomochrome._napari.coloring import (
+    Colored,
+    Coloring,
+    color_in_worker,
+    mark_canvas,
+    show_window,
+)
+from tomochrome._napari.colorize_view import ColorizeView
+from tomochrome._napari.ct_source import check_layer
+from tomochrome._napari.jobs import Job
+from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
+from tomochrome._napari.throttle import Throttle
+from tomochrome._napari.warm_up import Offer, warm_up
+from tomochrome.errors import TomochromeError
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+_LOG = logging.getLogger(__name__)
+# In 3D the whole volume is lit again, so that waits until the slider rests.
+_REST_IN_3D_MS = 250
+
+
+class ColorizeWidget(QWidget):
+    """Colors the CT of a layer and lights it: fields, run, progress, cancel.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose layers are colored.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.view = ColorizeView(napari_viewer, self)
+        self._colorings = Coloring.find(napari_viewer)
+        self._job: Job | None = None
+        self._started = 0.0
+        self._target: Any = None
+        self._watched: Any = None
+        self._main_window: QMainWindow | None = None
+        self._closing = False
+        self._released = False
+        self._pushing = False
+        self._throttle = Throttle(self._relight, self)
+        self._connect()
+        self._layer_chosen()
+        self._warm = Job(warm_up, name="tomochrome warm-up")
+        self._warm.returned.connect(self._offer)
+        self._warm.failed.connect(self._show_error)
+        self._warm.start()
+
+    def _connect(self) -> None:
+        view = self.view
+        view.layer.chosen.connect(self._layer_chosen)
+        view.run.clicked.connect(self.run)
+        view.cancel.clicked.connect(self.cancel)
+        view.window.changed.connect(self._changed)
+        view.color.changed.connect(self._changed)
+        view.color.opacity_changed.connect(self._opacity_changed)
+        self.viewer.layers.events.removed.connect(self._layer_removed)
+        self.viewer.cursor.events.position.connect(self._point)
+        self.viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
+
+    # Running
+
+    def run(self) -> None:
+        """Color the chosen layer in a worker thread."""
+        layer = self.view.layer.layer()
+        if self._job is not None:
+            return
+        if layer is None:
+            self.view.message.say("Open a CT first (File > Open Folder, or a sample).", "error")
+            return
+        try:
+            check_layer(layer)
+        except TomochromeError as error:
+            self._show_error(error)
+            return
+        model, device = self.view.model.currentText(), self.view.device.currentText()
+        fields = self.fields
+        self._target, self._started = layer, time.perf_counter()
+        job = Job(
+            lambda progress, cancel: color_in_worker(
+                layer, model, device, fields, progress=progress, cancel=cancel
+            ),
+            name="tomochrome colorize",
+        )
+        job.progressed.connect(self.view.show_progress)
+        job.returned.connect(self._finished)
+        job.failed.connect(self._show_error)
+        job.cancelled.connect(self._was_cancelled)
+        job.ended.connect(self._ended)
+        self._job = job
+        self.view.show_running(True)
+        job.start()
+
+    def cancel(self) -> None:
+        """Stop a run at its next check."""
+        if self._job is not None:
+            self.view.show_progress(0, 0, "Cancelling")
+            self._job.cancel()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._job is not None
+
+    def _finished(self, colored: Colored) -> None:
+        layer, self._target = self._target, None
+        if layer not in self.viewer.layers:
+            self.view.message.say("The layer was closed while it was being colored.", "plain")
+            return
+        older = [known for known in self._colorings if known.ct_layer is layer]
+        for known in older:
+            known.layer.visible = False
+        coloring = Coloring.add(self.viewer, layer, colored)
+        coloring.relight(self.fields)
+        coloring.layer.opacity = self.view.color.opacity
+        self._colorings.append(coloring)
+        self.view.layer.choose(layer)
+        self._layer_chosen()
+        show_window(layer, self.view.window.window)
+        seconds = time.perf_counter() - self._started
+        self.view.message.say(f"Colored by {colored.chroma.model} in {seconds:.1f} s.", "plain")
+
+    def _was_cancelled(self) -> None:
+        self.view.message.say("Cancelled; nothing was changed.", "plain")
+
+    def _show_error(self, error: Exception) -> None:
+        if isinstance(error, TomochromeError):
+            text = str(error)
+            self.view.message.say(text[:1].upper() + text[1:] + ".", "error")
+        else:
+            _LOG.error("coloring failed", exc_info=error)
+            self.view.message.say(
+                f"Coloring failed unexpectedly ({type(error).__name__}: {error}); "
+                "the log holds the details, please report it.",
+                "error",
+            )
+
+    def _ended(self) -> None:
+        self._job = self._target = None
+        self.view.show_running(False)
+
+    def _offer(self, offer: Offer) -> None:
+        self.view.offer(offer)
+
+    # Lighting
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The lighting that the fields ask for: keywords of `tomochrome.color.Lighting`."""
+        color = self.view.color
+        return {
+            "window": self.view.window.window,
+            "saturation": color.saturation,
+            "min_confidence": color.min_confidence,
+            "palette": color.palette_name,
+            "alpha": color.alpha,
+        }
+
+    @property
+    def coloring(self) -> Coloring | None:
+        """The newest coloring of the chosen layer."""
+        layer = self.view.layer.layer()
+        found = [known for known in self._colorings if known.ct_layer is layer]
+        return found[-1] if found else None
+
+    def _changed(self) -> None:
+        in_3d = self.viewer.dims.ndisplay == 3
+        self._throttle.request(after_ms=_REST_IN_3D_MS if in_3d else 0)
+
+    def _relight(self) -> None:
+        coloring, layer = self.coloring, self.view.layer.layer()
+        if coloring is not None:
+            coloring.relight(self.fields)
+        if layer is not None and not layer.rgb:
+            self._pushing = True
+            try:
+                show_window(layer, self.view.window.window)
+            finally:
+                self._pushing = False
+
+    def _opacity_changed(self, opacity: float) -> None:
+        if self.coloring is not None:
+            self.coloring.layer.opacity = opacity
+
+    # Following the viewer
+
+    def _layer_chosen(self) -> None:
+        layer = self.view.layer.layer()
+        if self._watched is not None:
+            self._watched.events.contrast_limits.disconnect(self._limits_moved)
+        self._watched = layer
+        known = None
+        if layer is not None:
+            layer.events.contrast_limits.connect(self._limits_moved)
+            known = behind(layer.metadata)
+        self.view.window.set_volume(known.shown if known else None)
+        if known is not None:
+            self._limits_moved()
+        coloring = self.coloring
+        model = coloring.chroma.model if coloring is not None else ""
+        mark_canvas(self.viewer, f"{model} · {NOT_FOR_DIAGNOSIS}" if model else "")
+        self.view.show_model(model)
+
+    def _limits_moved(self, _: object = None) -> None:
+        """Follow the contrast limits that the user moved in napari's own controls."""
+        if not self._pushing and self._watched is not None:
+            self.view.window.set_limits(*self._watched.contrast_limits)
+            if self.coloring is not None:
+                self._changed()
+
+    def _layer_removed(self, event: Any) -> None:
+        gone = event.value
+        self._colorings = [
+            known for known in self._colorings if gone not in (known.layer, known.ct_layer)
+        ]
+        if gone is self._target and self._job is not None:
+            self._job.cancel()
+        self._layer_chosen()
+
+    def _point(self, _: object = None) -> None:
+        """Say what lies under the cursor."""
+        coloring = self.coloring
+        if coloring is None or self.viewer.dims.ndisplay != 2:
+            self.view.info.say("")
+            return
+        voxel = coloring.voxel_at(self.viewer.cursor.position)
+        self.view.info.say("" if voxel is None else coloring.describe(voxel))
+
+    # Closing
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Find the main window, to know when it closes."""
+        super().showEvent(event)
+        if self._main_window is None:
+            parent = self.parentWidget()
+            while parent is not None and not isinstance(parent, QMainWindow):
+                parent = parent.parentWidget()
+            if parent is not None:
+                self._main_window = parent
+                parent.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Let go when the main window closes: a close that was not refused hides it."""
+        if event.type() == QEvent.Type.Close:
+            self._closing = True
+        elif event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
+            self.release()
+        return False
+
+    def event(self, event: QEvent) -> bool:
+        """Let go when the panel is taken out of its dock for good."""
+        if (
+            event.type() == QEvent.Type.ParentChange
+            and self._main_window is not None
+            and self.parentWidget() is None
+        ):
+            self.release()
+        return bool(super().event(event))
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Let go when the panel was a window of its own."""
+        self.release()
+        super().closeEvent(event)
+
+    def release(self) -> None:
+        """Cancel a run and let go of the viewer: no binding of this panel is left behind."""
+        if self._released:
+            return
+        self._released = True
+        for job in (self._job, self._warm):
+            if job is not None:
+                job.cancel()
+        self._throttle.stop()
+        if self._watched is not None:
+            self._watched.events.contrast_limits.disconnect(self._limits_moved)
+            self._watched = None
+        self.view.layer.release()
+        self.viewer.layers.events.removed.disconnect(self._layer_removed)
+        self.viewer.cursor.events.position.disconnect(self._point)
+        self.viewer.bind_key(COLOR_KEY, None)
+        self._colorings = []
+
+
+class _Toggle:
+    """The key's action; it must not keep the panel alive."""
+
+    def __init__(self, panel: ColorizeWidget) -> None:
+        self._panel = weakref.ref(panel)
+        self.__name__ = "toggle_tomochrome_color"
+
+    def __call__(self, _: object = None) -> None:
+        panel = self._panel()
+        if panel is not None:
+            panel.view.color.color.toggle()

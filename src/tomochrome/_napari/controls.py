@@ -1,0 +1,122 @@
+"""Small dumb controls: a slider beside an exact value, and a notice."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
+
+_STEPS = 1000
+
+
+class ValueSlider(QWidget):
+    """A slider and a box that hold one number between them.
+
+    Parameters
+    ----------
+    low, high
+        Ends of the slider. The box may go further if ``box_low`` or ``box_high`` say so.
+    decimals
+        Digits shown after the point.
+    power
+        With 2, small values get more of the slider's length, as a window width needs.
+    suffix
+        Unit shown in the box.
+    """
+
+    valueChanged = Signal(float)  # noqa: N815 - Qt's own style for signals
+
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        *,
+        decimals: int = 0,
+        step: float = 1.0,
+        power: float = 1.0,
+        suffix: str = "",
+        box_low: float | None = None,
+        box_high: float | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._low, self._high, self._power = low, high, power
+        self._slider = QSlider(Qt.Orientation.Horizontal, self)
+        self._slider.setRange(0, _STEPS)
+        self._slider.setMinimumWidth(60)
+        self._box = QDoubleSpinBox(self)
+        self._box.setDecimals(decimals)
+        self._box.setSingleStep(step)
+        self._box.setRange(
+            low if box_low is None else box_low, high if box_high is None else box_high
+        )
+        self._box.setSuffix(suffix)
+        self._box.setKeyboardTracking(False)
+        self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._box.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._box.setFixedWidth(66)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._slider, 1)
+        layout.addWidget(self._box)
+        self._slider.valueChanged.connect(self._slid)
+        self._box.valueChanged.connect(self._typed)
+
+    def value(self) -> float:
+        """Return the number."""
+        return float(self._box.value())
+
+    def set_value(self, value: float) -> None:
+        """Show a number without telling anyone."""
+        for control in (self._slider, self._box):
+            control.blockSignals(True)
+        self._box.setValue(value)
+        self._slider.setValue(self._position(value))
+        for control in (self._slider, self._box):
+            control.blockSignals(False)
+
+    def _slid(self, position: int) -> None:
+        share = (position / _STEPS) ** self._power
+        self._box.blockSignals(True)
+        self._box.setValue(self._low + share * (self._high - self._low))
+        self._box.blockSignals(False)
+        self.valueChanged.emit(self.value())
+
+    def _typed(self, value: float) -> None:
+        self._slider.blockSignals(True)
+        self._slider.setValue(self._position(value))
+        self._slider.blockSignals(False)
+        self.valueChanged.emit(float(value))
+
+    def _position(self, value: float) -> int:
+        share = min(1.0, max(0.0, (value - self._low) / (self._high - self._low)))
+        return round(_STEPS * share ** (1 / self._power))
+
+
+class Notice(QLabel):
+    """A line of text that wraps, on a quiet or a warning ground, and is hidden when empty."""
+
+    _STYLES: ClassVar[dict[str, str]] = {
+        "plain": "color: palette(text);",
+        "caution": "color: #ffd479; background: #3a3220; border: 1px solid #7a6532;"
+        " border-radius: 3px; padding: 3px 6px; font-weight: 600;",
+        "error": "color: #ffb4a8; background: #442522; border: 1px solid #8c4a42;"
+        " border-radius: 3px; padding: 3px 6px;",
+    }
+
+    def __init__(self, style: str = "plain", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self.say("", style)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Show a text (and with ``style`` change the ground); an empty one hides the label."""
+        if style is not None:
+            self.setStyleSheet(self._STYLES[style])
+        self.setText(text)
+        self.setVisible(bool(text))

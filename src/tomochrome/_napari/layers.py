@@ -1,0 +1,201 @@
+"""The one place where volumes become napari layers, and layers become volumes again.
+
+napari's world is (z, y, x) in millimetres. A layer of ours shows the volume turned losslessly
+upright (`tomochrome.geometry.closest_axial`), so that an axial slice has the patient's right
+on the left of the screen and anterior on top, and the slider runs to superior. Such a layer
+has a scale and a translation only: napari slices rotated layers along the wrong planes. The
+true, possibly oblique affine stays with the volume, in ``layer.metadata["tomochrome"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.geometry import closest_axial
+from tomochrome.volume import Volume
+from tomochrome.windowing import PRESETS, Window, scanner_windows
+
+if TYPE_CHECKING:
+    from tomochrome.color import Chroma
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+METADATA_KEY = "tomochrome"
+AXIS_LABELS = ("z", "y", "x")
+UNITS = ("mm", "mm", "mm")
+NOT_FOR_DIAGNOSIS = "not for diagnosis"
+
+
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """What stands behind a layer of ours.
+
+    Parameters
+    ----------
+    role
+        ``"ct"`` or ``"color"``.
+    stored
+        The CT as it was read: its own axes and true affine. Files are written on this grid.
+    shown
+        The same CT on the grid that the layer shows.
+    chroma
+        For a colored layer, the chroma on the grid of ``shown``.
+    """
+
+    role: Literal["ct", "color"]
+    stored: Volume
+    shown: Volume
+    chroma: Chroma | None = None
+
+
+def behind(metadata: Mapping[str, Any]) -> Behind | None:
+    """Return what stands behind a layer with this metadata, or None if it is not one of ours."""
+    value = metadata.get(METADATA_KEY)
+    return value if isinstance(value, Behind) else None
+
+
+def placement(volume: Volume) -> dict[str, Any]:
+    """Return the napari transform of an upright volume: scale, translate, units, axis labels.
+
+    The scale is the spacing in mm. The translation puts the volume's centre where it truly
+    is: exact in every voxel of an upright volume, and closest overall for an oblique one.
+    """
+    scale = np.array(volume.spacing)
+    middle = (np.array(volume.shape) - 1) / 2
+    centre_xyz = volume.affine[:3, :3] @ middle + volume.affine[:3, 3]
+    translate = centre_xyz[::-1] - scale * middle
+    return {
+        "scale": tuple(map(float, scale)),
+        "translate": tuple(map(float, translate)),
+        "units": UNITS,
+        "axis_labels": AXIS_LABELS,
+    }
+
+
+def display_name(volume: Volume) -> str:
+    """Return a short name for a volume's layer, from where it was read."""
+    source = Path(volume.provenance.source)
+    name = source.name or volume.provenance.kind
+    for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None) -> LayerTuple:
+    """Build the napari layer tuple of a scalar volume.
+
+    Parameters
+    ----------
+    volume
+        Voxels (z, y, x) on any axes.
+    name
+        Name of the layer; the file's name when empty.
+    window
+        The window that a CT is shown in: by default the scanner's own first window, or soft
+        tissue where it has none. Volumes of another unit show their whole range.
+
+    Returns
+    -------
+    tuple
+        ``(data, keywords, "image")``, always with units, axis labels, placement and metadata.
+    """
+    shown = closest_axial(volume)
+    keywords = {
+        "name": name or display_name(volume),
+        "colormap": "gray",
+        "interpolation2d": "linear",
+        "metadata": {METADATA_KEY: Behind("ct", volume, shown)},
+        **placement(shown),
+    }
+    if volume.unit == "HU":
+        keywords["contrast_limits"] = limits(window or _first_window(volume))
+    return shown.voxels, keywords, "image"
+
+
+def limits(window: Window) -> tuple[float, float]:
+    """Return the lowest and highest value in a window, as napari's contrast limits."""
+    half = window.width / 2
+    return window.center - half, window.center + half
+
+
+def _first_window(volume: Volume) -> Window:
+    scanner = scanner_windows(volume)
+    return scanner[0] if scanner else PRESETS["soft-tissue"]
+
+
+def color_layer(
+    lit: Any, ct: Behind, chroma: Chroma, transform: Mapping[str, Any], name: str
+) -> LayerTuple:
+    """Build the napari layer tuple of a colored view over a CT layer.
+
+    Parameters
+    ----------
+    lit
+        RGBA data (z, y, x, 4) on the CT layer's grid: a `tomochrome.color.LitVolume`.
+    ct
+        What stands behind the CT layer.
+    chroma
+        The colors, on the grid of ``ct.shown``.
+    transform
+        The CT layer's own transform (see `layer_transform`), taken over as it is.
+    name
+        Name of the layer.
+    """
+    keywords = {
+        "name": name,
+        "rgb": True,
+        "blending": "translucent",
+        "interpolation2d": "linear",
+        "rendering": "translucent",
+        "projection_mode": "none",
+        "metadata": {METADATA_KEY: Behind("color", ct.stored, ct.shown, chroma)},
+        **transform,
+    }
+    return lit, keywords, "image"
+
+
+def layer_transform(layer: Any) -> dict[str, Any]:
+    """Return all of a layer's own transform, so that another layer can lie exactly over it."""
+    return {
+        "scale": tuple(layer.scale),
+        "translate": tuple(layer.translate),
+        "rotate": np.array(layer.rotate),
+        "shear": np.array(layer.shear),
+        "affine": np.array(layer.affine.affine_matrix),
+        "units": tuple(layer.units),
+        "axis_labels": tuple(layer.axis_labels),
+    }
+
+
+def world_affine(layer: Any) -> NDArray[np.float64]:
+    """Return the affine of a 3D layer from voxel index (z, y, x) to LPS millimetres.
+
+    napari's world axes (z, y, x) are taken to be superior, posterior and left, which is how
+    this package places its own layers; scale, rotation, shear, translation and affine of the
+    layer are all in it. Units of length are converted; pixels count as millimetres.
+    """
+    to_mm = np.array([_in_mm(unit) for unit in layer.units[-3:]])
+    origin = np.array(layer.data_to_world((0.0, 0.0, 0.0)), dtype=np.float64)
+    affine = np.eye(4)
+    for axis, point in enumerate(np.eye(3)):
+        step = np.array(layer.data_to_world(tuple(point)), dtype=np.float64) - origin
+        affine[:3, axis] = (step * to_mm)[::-1]
+    affine[:3, 3] = (origin * to_mm)[::-1]
+    return affine
+
+
+def _in_mm(unit: Any) -> float:
+    import pint
+
+    quantity = pint.get_application_registry().Quantity(1.0, str(unit))
+    try:
+        return float(quantity.to("millimeter").magnitude)
+    except pint.DimensionalityError:
+        return 1.0

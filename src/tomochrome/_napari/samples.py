@@ -1,0 +1,42 @@
+"""Sample patients, made on the spot: File > Open Sample > Tomochrome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tomochrome._napari.layers import LayerTuple, volume_layer
+
+
+def head(**options: Any) -> list[LayerTuple]:
+    """Return a head without contrast. Options go to `tomochrome.phantom.make_patient`."""
+    return _sample("head", "Sample head", {"spacing": (2.0, 1.0, 1.0), **options}, "brain")
+
+
+def chest(**options: Any) -> list[LayerTuple]:
+    """Return a chest with arterial contrast. Options go to `tomochrome.phantom.make_patient`."""
+    defaults = {"spacing": (3.0, 1.5, 1.5), "phase": "arterial"}
+    return _sample("chest", "Sample chest", {**defaults, **options}, "mediastinum")
+
+
+def abdomen(**options: Any) -> list[LayerTuple]:
+    """Return an abdomen with portal contrast. Options go to `tomochrome.phantom.make_patient`."""
+    defaults = {"spacing": (3.0, 1.5, 1.5), "phase": "portal"}
+    return _sample("abdomen", "Sample abdomen", {**defaults, **options}, "abdomen")
+
+
+def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> list[LayerTuple]:
+    from tomochrome._napari.waiting import run_waiting
+    from tomochrome.errors import Cancelled
+    from tomochrome.phantom import make_patient
+    from tomochrome.windowing import PRESETS
+
+    try:
+        patient = run_waiting(
+            lambda progress, cancel: make_patient(
+                region=region, progress=progress, cancel=cancel, **options
+            ),
+            f"Making the {region} of a sample patient",
+        )
+    except Cancelled:
+        return []
+    return [volume_layer(patient.ct, name, window=PRESETS[preset])]
