@@ -1,0 +1,91 @@
+"""Writing a colored volume as a series of Secondary Capture images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from tomochrome.errors import OutputError
+from tomochrome.io.dicom.headers import quiet
+from tomochrome.io.dicom.write import base_dataset, check_folder, slice_dataset
+from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
+from tomochrome.volume import Volume
+
+
+def write_capture(
+    volume: Volume,
+    folder: str | os.PathLike[str],
+    *,
+    description: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Path:
+    """Write RGBA as RGB Secondary Capture images over black, one file a slice.
+
+    Each image keeps its place in space (position, orientation, pixel spacing, frame of
+    reference), says DERIVED and SECONDARY, and carries "not for diagnosis" in ImageComments.
+
+    Parameters
+    ----------
+    volume
+        uint8 RGBA with axes at right angles.
+    folder
+        Folder to make; its parent must exist.
+    description
+        SeriesDescription.
+    force
+        Replace the folder if it is there and holds nothing but ``.dcm`` files.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        If the volume is not color or the folder cannot be written.
+    Cancelled
+        If ``cancel`` was set; nothing is left behind.
+    """
+    target = check_folder(Path(folder), force=force)
+    if not volume.is_rgba:
+        raise OutputError("only a color volume can be written as Secondary Capture; light it first")
+    template = base_dataset(volume, SecondaryCaptureImageStorage, None, "OT")
+    extra = volume.provenance.extra
+    template.SeriesDescription = (description or "Tomochrome color, not for diagnosis")[:64]
+    template.ImageType = ["DERIVED", "SECONDARY"]
+    template.ConversionType = "WSD"
+    template.ImageComments = str(extra.get("description", "not for diagnosis"))
+    if "not for diagnosis" not in template.ImageComments:
+        template.ImageComments += ", not for diagnosis"
+    template.BurnedInAnnotation = "NO"
+    with quiet(), write_whole(target, force=True) as temporary:
+        temporary.mkdir()
+        depth = volume.shape[0]
+        for z in range(depth):
+            check(cancel)
+            report(progress, z, depth, "writing slices")
+            dataset = slice_dataset(template, volume, z)
+            dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+            dataset.PlanarConfiguration = 0
+            dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+            dataset.PixelRepresentation = 0
+            pixels = over_black(np.asarray(volume.voxels[z])).tobytes()
+            dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
+            dataset["PixelData"].VR = "OB"
+            dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
+        report(progress, depth, depth, "writing slices")
+    return target
+
+
+def over_black(
+    rgba: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Composite uint8 RGBA (..., 4) over black: RGB (..., 3), rounded to nearest."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)

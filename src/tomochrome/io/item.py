@@ -1,0 +1,113 @@
+"""What `tomochrome.io.find` returns: items that can be read, and files that were left aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.volume import ScannerWindow, Unit, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One series or volume that was found, described without its pixels.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder that holds the series.
+    kind
+        ``"dicom-series"``, ``"dicom-file"``, ``"nifti"``, ``"nrrd"`` or ``"metaimage"``.
+    shape
+        Voxels along (z, y, x), or None where it is not known.
+    spacing
+        Distance of voxel centres along (z, y, x) in mm, or None.
+    affine
+        4x4 matrix from (z, y, x) index to LPS mm of the volume that `read` returns, or None.
+    value_range
+        Least and greatest value, or None (DICOM, unless pixels were asked for).
+    verdict
+        What is to be said about the geometry and the kind of image.
+    warnings
+        Sentences for the user.
+    refusal
+        The sentence with which `read` refuses this item; empty when it can be read.
+    source
+        What the reader needs to read it; of no meaning to others.
+    identity
+        Patient name, id and birth date, only when they were asked for; never part of the JSON.
+    """
+
+    path: str
+    kind: str
+    series_uid: str = ""
+    modality: str = "unknown"
+    shape: tuple[int, int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    affine: NDArray[np.float64] | None = None
+    value_range: tuple[float, float] | None = None
+    unit: Unit = "unknown"
+    windows: tuple[ScannerWindow, ...] = ()
+    verdict: Verdict = "regular"
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
+    source: Any = field(default=None, repr=False)
+    identity: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What `read` takes as ``series`` to choose this item: its series UID, or else its path."""
+        return self.series_uid or self.path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the item as plain values, as ``tomochrome info --json`` prints it.
+
+        The patient's identity is never among them.
+        """
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "series_uid": self.series_uid,
+            "modality": self.modality,
+            "shape": None if self.shape is None else list(self.shape),
+            "spacing_mm": None if self.spacing is None else [float(v) for v in self.spacing],
+            "affine": None if self.affine is None else self.affine.tolist(),
+            "value_range": None if self.value_range is None else list(self.value_range),
+            "unit": self.unit,
+            "windows": [
+                {"name": w.name, "center": w.center, "width": w.width} for w in self.windows
+            ],
+            "verdict": self.verdict,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left aside, and why."""
+
+    path: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return path and reason as plain values."""
+        return {"path": self.path, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything that `find` met at a path."""
+
+    items: tuple[Item, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return items and skipped files as ``tomochrome info --json`` prints them."""
+        return {
+            "items": [item.to_json() for item in self.items],
+            "skipped": [file.to_json() for file in self.skipped],
+        }

@@ -1,0 +1,135 @@
+"""Reading one volume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tomochrome.errors import InputError
+from tomochrome.io.dicom import series as dicom_series
+from tomochrome.io.find import find
+from tomochrome.io.item import Found, Item
+from tomochrome.io.itk import read_itk
+from tomochrome.io.nifti import read_nifti
+from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.volume import Volume
+
+
+def read(
+    path: str | os.PathLike[str] | Item,
+    *,
+    series: str | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """Read a CT series or volume.
+
+    DICOM slices are sorted by position; slope and intercept of each slice are applied, to
+    int16 Hounsfield units where that is exact and float32 where it is not; padding is -1024.
+    Otherwise the voxels keep their stored order, and the affine says where they are.
+
+    Parameters
+    ----------
+    path
+        A folder of DICOM files, a DICOM file, a NIfTI, NRRD or MetaImage file, or an `Item`
+        that `find` returned.
+    series
+        SeriesInstanceUID (or, where that is empty, path) of the series to read, as `find` lists
+        them. Without it there must be only one CT series (or only one volume of any kind).
+    progress, cancel
+        Told after each slice; looked at before each.
+
+    Returns
+    -------
+    Volume
+        Unit ``"HU"`` for CT, ``"unknown"`` for anything else; ``provenance.warnings`` holds
+        what the user should know.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to read, more than one thing, or the file is damaged.
+    GeometryError
+        If the slices do not form one regular, upright volume.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    if isinstance(path, Item):
+        return read_item(path, progress=progress, cancel=cancel)
+    file = Path(path)
+    found = find(file, progress=progress, cancel=cancel)
+    item = choose(found, file, series)
+    return read_item(item, progress=progress, cancel=cancel)
+
+
+def read_item(
+    item: Item, *, progress: Progress | None = None, cancel: CancelToken | None = None
+) -> Volume:
+    """Read the series or volume that an item describes; see `read`."""
+    if item.kind.startswith("dicom"):
+        return dicom_series.read_item(item, progress=progress, cancel=cancel)
+    check(cancel)
+    report(progress, 0, 1, "reading")
+    path = Path(item.path)
+    volume = read_nifti(path) if item.kind == "nifti" else read_itk(path, item.kind)
+    check(cancel)
+    report(progress, 1, 1, "reading")
+    return volume
+
+
+def choose(found: Found, path: Path, series: str | None = None) -> Item:
+    """Return the item to read among those found at a path.
+
+    Raises
+    ------
+    InputError
+        If there is none, or no telling which.
+    """
+    if not found.items:
+        raise InputError(_nothing(found, path))
+    if series is not None:
+        named = [item for item in found.items if series in (item.series_uid, item.path)]
+        named = [item for item in named if item.verdict != "not-ct"] or named
+        if not named:
+            raise InputError(f"'{path}' holds no series '{series}'; it holds {_list(found.items)}")
+        candidates: Sequence[Item] = named
+    else:
+        ct = [item for item in found.items if item.verdict != "not-ct"]
+        candidates = ct or found.items
+    if len(candidates) > 1:
+        raise InputError(
+            f"'{path}' holds {len(candidates)} series; choose one with --series (series=): "
+            f"{_list(candidates)}"
+        )
+    return candidates[0]
+
+
+_SHOWN = 8
+
+
+def _list(items: Sequence[Item]) -> str:
+    parts = []
+    for item in items[:_SHOWN]:
+        slices = item.shape[0] if item.shape else 0
+        parts.append(f"{item.name} ({item.modality}, {slices} slices)")
+    more = len(items) - _SHOWN
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def _nothing(found: Found, path: Path) -> str:
+    if not found.skipped:
+        return f"the folder '{path}' is empty; choose one that holds a CT series"
+    first = found.skipped[0]
+    if len(found.skipped) == 1 and Path(first.path) == path:
+        reason = first.reason
+        return reason if str(path) in reason else f"'{path}' is {reason}"
+    counts: dict[str, int] = {}
+    for file in found.skipped:
+        reason = file.reason.replace(f"'{file.path}'", "a file")
+        counts[reason] = counts.get(reason, 0) + 1
+    reason, count = max(counts.items(), key=lambda pair: pair[1])
+    return (
+        f"'{path}' holds no image that can be read ({len(found.skipped)} files were left aside, "
+        f"{count} of them for this reason: {reason})"
+    )

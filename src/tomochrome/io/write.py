@@ -1,0 +1,119 @@
+"""Writing one volume, in the format that the ending of the path asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tomochrome.errors import OutputError
+from tomochrome.io.contact_sheet import write_contact_sheet
+from tomochrome.io.itk import write_nrrd
+from tomochrome.io.nifti import write_nifti
+from tomochrome.runtime import CancelToken, Progress, check_writable, write_whole
+from tomochrome.volume import Volume
+
+Writer = Callable[..., None]
+
+_WRITERS: dict[str, Writer] = {
+    ".nii.gz": write_nifti,
+    ".nii": write_nifti,
+    ".nrrd": write_nrrd,
+    ".png": write_contact_sheet,
+}
+ENDINGS = (*_WRITERS, "/")
+
+
+def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Check, before long work, that `write` will know the format and may write there.
+
+    Raises
+    ------
+    OutputError
+        If it will not.
+    """
+    if _is_folder(path):
+        from tomochrome.io.dicom.write import check_folder
+
+        check_folder(Path(path), force=force)
+        return Path(path)
+    _writer(path)
+    target = check_writable(path, force=force)
+    if target.is_dir():
+        raise OutputError(f"'{target}' is a folder; end the path in / or name a file in it")
+    return target
+
+
+def write(
+    volume: Volume,
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Write a volume by the ending of ``path``; the file is whole or not there at all.
+
+    Parameters
+    ----------
+    volume
+        RGBA or scalar. ``volume.provenance.extra`` may hold ``model``, ``window`` and
+        ``description`` (texts), which are written into the file's own metadata.
+    path
+        ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 where all is opaque, or scalar), ``.nrrd``,
+        ``.png`` (contact sheet, RGBA only), or a folder ending in ``/`` (DICOM: Secondary
+        Capture for RGBA, CT for Hounsfield units).
+    force
+        Replace what is there.
+    progress, cancel
+        Told after each slice; looked at before each.
+
+    Raises
+    ------
+    OutputError
+        If the format is not known, does not fit the volume, or the path cannot be written.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    if _is_folder(path):
+        _write_folder(volume, Path(path), force, progress, cancel)
+        return
+    writer = _writer(path)
+    target = check_output(path, force=force)
+    with write_whole(target, force=force) as temporary:
+        writer(volume, temporary, progress=progress, cancel=cancel)
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).endswith(("/", os.sep))
+
+
+def _writer(path: str | os.PathLike[str]) -> Writer:
+    name = Path(path).name.lower()
+    for ending, writer in _WRITERS.items():
+        if name.endswith(ending) and name != ending:
+            return writer
+    raise OutputError(
+        f"'{path}' has no ending that can be written: use .nii.gz, .nrrd, .png, "
+        "or a folder ending in / (DICOM)"
+    )
+
+
+def _write_folder(
+    volume: Volume,
+    folder: Path,
+    force: bool,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> None:
+    from tomochrome.io.dicom.capture import write_capture
+    from tomochrome.io.dicom.write import write_series
+
+    if volume.is_rgba:
+        write_capture(volume, folder, force=force, progress=progress, cancel=cancel)
+    elif volume.unit == "HU":
+        write_series(volume, folder, force=force, progress=progress, cancel=cancel)
+    else:
+        raise OutputError(
+            f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
+        )
