@@ -1,0 +1,87 @@
+"""Opacity: how Hounsfield units and tissue become alpha."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.errors import OptionError
+
+
+@dataclass(frozen=True)
+class AlphaCurve:
+    """Opacity along the Hounsfield scale, for slices and for 3D rendering.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    points
+        (HU, opacity 0..1), ascending in HU: linear between, constant outside.
+    hide_air
+        Whether voxels whose tissue is air (outside the body, gut gas) are transparent.
+
+    Raises
+    ------
+    OptionError
+        If there are no points, they do not ascend, or an opacity is outside 0..1.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    hide_air: bool = True
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1:] != (2,) or not np.isfinite(points).all():
+            raise OptionError(f"the opacity curve '{self.name}' needs points (HU, opacity)")
+        if (np.diff(points[:, 0]) <= 0).any():
+            raise OptionError(f"the points of the opacity curve '{self.name}' must ascend in HU")
+        if points[:, 1].min() < 0 or points[:, 1].max() > 1:
+            raise OptionError(f"the opacity curve '{self.name}' must stay between 0 and 1")
+
+    def __call__(self, hu: ArrayLike) -> NDArray[np.uint8]:
+        """Return alpha, 0 to 255, of Hounsfield units (tissue not looked at)."""
+        hus, opacity = np.asarray(self.points, dtype=np.float64).T
+        values = np.interp(np.asarray(hu, dtype=np.float64), hus, opacity)
+        return np.asarray(np.rint(255.0 * values), dtype=np.uint8)
+
+
+ALPHA_PRESETS: dict[str, AlphaCurve] = {
+    curve.name: curve
+    for curve in (
+        # Slices: the body over black, or everything.
+        AlphaCurve("body", ((0, 1),)),
+        AlphaCurve("opaque", ((0, 1),), hide_air=False),
+        # 3D. Cancellous bone begins near 150 HU, cortical bone is above 300.
+        AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1))),
+        # Contrast-filled vessels are brighter than any soft tissue (60 to 90 HU), bone too.
+        AlphaCurve("vessels", ((110, 0), (180, 0.5), (300, 0.9))),
+        # Muscle and organs, without fat (-100) and lung.
+        AlphaCurve("muscle", ((-10, 0), (40, 0.5), (200, 0.9))),
+        # Skin closes the body: everything denser than fat's lower end is solid.
+        AlphaCurve("skin", ((-350, 0), (-150, 0.9), (0, 1))),
+        # Lung: vessels and airway walls between -900 and -300, soft tissue left faint.
+        AlphaCurve("lung", ((-950, 0), (-850, 0.08), (-500, 0.35), (-300, 0.02), (3000, 0.02))),
+        # Everything at once, the denser the more solid.
+        AlphaCurve("glass", ((-200, 0), (0, 0.04), (100, 0.15), (300, 0.6), (1000, 1))),
+    )
+}
+"""Opacity curves by name. ``body`` and ``opaque`` are for slices, the others for 3D."""
+
+
+def alpha_curve(name: str | AlphaCurve = "body") -> AlphaCurve:
+    """Return the opacity curve called ``name``; an `AlphaCurve` is returned as it is.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+    """
+    if isinstance(name, AlphaCurve):
+        return name
+    if name not in ALPHA_PRESETS:
+        raise OptionError(f"unknown opacity '{name}': choose one of {', '.join(ALPHA_PRESETS)}")
+    return ALPHA_PRESETS[name]

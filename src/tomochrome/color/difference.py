@@ -1,0 +1,86 @@
+"""The CIEDE2000 color difference."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def ciede2000(
+    lab1: ArrayLike, lab2: ArrayLike, *, kL: float = 1.0, kC: float = 1.0, kH: float = 1.0
+) -> NDArray[np.float64]:
+    """Return the CIEDE2000 difference of CIELAB colors.
+
+    Parameters
+    ----------
+    lab1, lab2
+        Shapes (..., 3), broadcast against each other: L*, a*, b*.
+    kL, kC, kH
+        Parametric weights of lightness, chroma and hue.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 of the broadcast shape without the last axis.
+
+    Notes
+    -----
+    G. Sharma, W. Wu, E. N. Dalal: The CIEDE2000 color-difference formula: implementation
+    notes, supplementary test data, and mathematical observations. Color Research and
+    Application 30 (2005) 21-30; its equations (2) to (22).
+    """
+    first, second = np.broadcast_arrays(
+        np.asarray(lab1, dtype=np.float64), np.asarray(lab2, dtype=np.float64)
+    )
+    if first.ndim == 0 or first.shape[-1] != 3:
+        raise ValueError(f"colors need a last axis of length 3, not shape {first.shape}")
+    L1, a1, b1 = np.moveaxis(first, -1, 0)
+    L2, a2, b2 = np.moveaxis(second, -1, 0)
+
+    mean_c7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2.0) ** 7
+    g = 0.5 * (1.0 - np.sqrt(mean_c7 / (mean_c7 + 25.0**7)))
+    c1, h1 = _polar((1.0 + g) * a1, b1)
+    c2, h2 = _polar((1.0 + g) * a2, b2)
+
+    dL, dC = L2 - L1, c2 - c1
+    grey = c1 * c2 == 0.0
+    dh = h2 - h1
+    dh = np.where(dh > 180.0, dh - 360.0, np.where(dh < -180.0, dh + 360.0, dh))
+    dh = np.where(grey, 0.0, dh)
+    dH = 2.0 * np.sqrt(c1 * c2) * np.sin(np.radians(dh) / 2.0)
+
+    mean_L, mean_c = (L1 + L2) / 2.0, (c1 + c2) / 2.0
+    mean_h = _mean_hue(h1, h2, grey)
+    t = (
+        1.0
+        - 0.17 * np.cos(np.radians(mean_h - 30.0))
+        + 0.24 * np.cos(np.radians(2.0 * mean_h))
+        + 0.32 * np.cos(np.radians(3.0 * mean_h + 6.0))
+        - 0.20 * np.cos(np.radians(4.0 * mean_h - 63.0))
+    )
+    rotation = 30.0 * np.exp(-(((mean_h - 275.0) / 25.0) ** 2))
+    r_c = 2.0 * np.sqrt(mean_c**7 / (mean_c**7 + 25.0**7))
+    r_t = -np.sin(np.radians(2.0 * rotation)) * r_c
+    s_l = 1.0 + 0.015 * (mean_L - 50.0) ** 2 / np.sqrt(20.0 + (mean_L - 50.0) ** 2)
+    s_c = 1.0 + 0.045 * mean_c
+    s_h = 1.0 + 0.015 * mean_c * t
+
+    x, y, z = dL / (kL * s_l), dC / (kC * s_c), dH / (kH * s_h)
+    return np.asarray(np.sqrt(np.maximum(x * x + y * y + z * z + r_t * y * z, 0.0)))
+
+
+def _polar(
+    a: NDArray[np.float64], b: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return chroma and hue in degrees, 0 to 360 (0 for grey)."""
+    return np.hypot(a, b), np.degrees(np.arctan2(b, a)) % 360.0
+
+
+def _mean_hue(
+    h1: NDArray[np.float64], h2: NDArray[np.float64], grey: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the mean hue in degrees along the shorter arc (equation 14)."""
+    total = h1 + h2
+    far = np.abs(h1 - h2) > 180.0
+    mean = np.where(far, np.where(total < 360.0, total + 360.0, total - 360.0), total) / 2.0
+    return np.asarray(np.where(grey, total, mean))

@@ -1,0 +1,67 @@
+"""Colors that sRGB cannot show lose chroma at constant L* and hue; nothing is clipped."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.color.convert import as_triples
+from tomochrome.color.kernels import chroma_share, kernel, over_chunks
+
+
+@kernel
+def _fit(lab, out):  # type: ignore[no-untyped-def]
+    for i in range(lab.shape[0]):
+        L = min(max(float(lab[i, 0]), 0.0), 100.0)
+        a, b = float(lab[i, 1]), float(lab[i, 2])
+        share = chroma_share(L, a, b)
+        out[i, 0], out[i, 1], out[i, 2] = L, a * share, b * share
+
+
+@kernel
+def _most(L, hue, out):  # type: ignore[no-untyped-def]
+    for i in range(L.shape[0]):
+        a, b = 200.0 * np.cos(hue[i]), 200.0 * np.sin(hue[i])
+        out[i] = 200.0 * chroma_share(float(L[i]), a, b)
+
+
+def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
+    """Lessen the chroma of colors outside sRGB until they fit, at constant L* and hue.
+
+    Parameters
+    ----------
+    lab
+        Shape (..., 3): L*, a*, b*.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the same shape. Colors in gamut are unchanged; L* is limited to 0..100.
+
+    Notes
+    -----
+    The boundary is found by bisection along the ray from grey (20 halvings).
+    """
+    array = np.asarray(lab)
+    flat = as_triples(array)
+    out = np.empty(flat.shape, np.float32)
+    over_chunks(lambda i, j: _fit(flat[i:j], out[i:j]), len(flat), least=4096)
+    return out.reshape(array.shape)
+
+
+def max_chroma(L: ArrayLike, hue: ArrayLike) -> NDArray[np.float32]:
+    """Return the largest chroma C* that sRGB can show.
+
+    Parameters
+    ----------
+    L
+        L*, 0 to 100.
+    hue
+        Hue angle h_ab in radians, broadcast against ``L``.
+    """
+    lightness, angle = np.broadcast_arrays(
+        np.asarray(L, dtype=np.float64), np.asarray(hue, dtype=np.float64)
+    )
+    out = np.empty(lightness.size, np.float32)
+    _most(np.ascontiguousarray(lightness.ravel()), np.ascontiguousarray(angle.ravel()), out)
+    return out.reshape(lightness.shape)

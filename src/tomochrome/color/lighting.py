@@ -1,0 +1,206 @@
+"""Lighting: Hounsfield units and chroma in, RGBA out. Luminance is the scanner's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.alpha import AlphaCurve, alpha_curve
+from tomochrome.color.chroma import Chroma
+from tomochrome.color.palette import Palette, palette
+from tomochrome.color.relight import CodeTable, relight
+from tomochrome.errors import InputError, OptionError
+from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.volume import Volume
+from tomochrome.windowing import Window, parse_window
+
+#: Voxels lit between two looks at ``cancel``.
+_SLAB = 1 << 20
+MAX_SATURATION = 2.0
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """How a colored volume is shown. Names are accepted for window, palette and alpha.
+
+    Parameters
+    ----------
+    window
+        Window from HU to L*, a preset's name or ``"CENTER/WIDTH"``.
+    saturation
+        Factor on chroma, 0 (grey) to 2; 1 is the palette's own.
+    min_confidence
+        Confidence (0 to 1) from which a voxel has its full color. Below it color fades
+        smoothly, to grey at half of it; 0 fades nothing.
+    palette
+        Palette or its name.
+    alpha
+        Opacity curve or its name.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown or a number is out of range.
+    """
+
+    window: Window = field(default_factory=lambda: parse_window("soft-tissue"))
+    saturation: float = 1.0
+    min_confidence: float = 0.0
+    palette: Palette = field(default_factory=palette)
+    alpha: AlphaCurve = field(default_factory=alpha_curve)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", parse_window(self.window))
+        object.__setattr__(self, "palette", palette(self.palette))
+        object.__setattr__(self, "alpha", alpha_curve(self.alpha))
+        for name, most in (("saturation", MAX_SATURATION), ("min_confidence", 1.0)):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float, np.number)) and math.isfinite(value)):
+                raise OptionError(f"the {name} must be a number from 0 to {most:g}, not {value!r}")
+            if not 0.0 <= value <= most:
+                raise OptionError(f"the {name} must be from 0 to {most:g}, not {value:g}")
+            object.__setattr__(self, name, float(value))
+
+    @classmethod
+    def of(cls, volume: Volume, window: str | Window = "soft-tissue", **settings: Any) -> Lighting:
+        """Return settings whose window may also be ``"auto"`` or ``"scanner"`` of ``volume``."""
+        return cls(window=parse_window(window, volume), **settings)
+
+    def but(self, **changes: Any) -> Lighting:
+        """Return a copy with some settings changed."""
+        return replace(self, **changes)
+
+
+def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
+    """Return the chroma and visibility of each code of ``chroma`` under ``settings``."""
+    return CodeTable(
+        chroma.ab_of_code(settings.palette, settings.saturation),
+        chroma.tissue_of_code,
+        settings.min_confidence,
+    )
+
+
+def light(
+    volume: Volume,
+    chroma: Chroma,
+    window: str | Window = "soft-tissue",
+    *,
+    saturation: float = 1.0,
+    min_confidence: float = 0.0,
+    palette: str | Palette = "natural",
+    alpha: str | AlphaCurve = "body",
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """Return the colored volume: RGBA whose L* is the windowed Hounsfield value.
+
+    Parameters
+    ----------
+    volume
+        CT, scalar, on the grid of ``chroma`` (axes may be flipped or reordered).
+    chroma
+        What color each voxel has.
+    window
+        Preset, ``"CENTER/WIDTH"``, ``"auto"``, ``"scanner"`` or `Window`.
+    saturation, min_confidence, palette, alpha
+        See `Lighting`.
+    progress, cancel
+        Told and asked about every million voxels.
+
+    Returns
+    -------
+    Volume
+        uint8 (z, y, x, 4), unit ``"RGBA"``, with the affine of ``volume``. The L* of every voxel
+        is within 0.5 of the window's, whatever the settings.
+
+    Raises
+    ------
+    OptionError
+        If a setting makes no sense.
+    InputError
+        If ``volume`` is RGBA already.
+    GeometryError
+        If the grids differ.
+    Cancelled
+        If the user stopped the work.
+    """
+    settings = Lighting.of(
+        volume,
+        window,
+        saturation=saturation,
+        min_confidence=min_confidence,
+        palette=palette,
+        alpha=alpha,
+    )
+    _check_scalar(volume)
+    chroma = chroma.on_grid(volume)
+    codes = code_table(chroma, settings)
+    out = np.empty((*volume.shape, 4), np.uint8)
+    depth = max(1, _SLAB // (volume.shape[1] * volume.shape[2]))
+    total = volume.shape[0]
+    for start in range(0, total, depth):
+        check(cancel)
+        report(progress, start, total, "light")
+        slab = slice(start, min(start + depth, total))
+        relight(
+            volume.voxels[slab],
+            chroma.code[slab],
+            chroma.confidence[slab],
+            codes,
+            settings.window,
+            settings.alpha,
+            out=out[slab],
+        )
+    check(cancel)
+    report(progress, total, total, "light")
+    return replace(
+        volume.with_voxels(out, unit="RGBA"), provenance=_provenance(volume, chroma, settings)
+    )
+
+
+def light_slice(
+    volume: Volume, chroma: Chroma, z: int, settings: Lighting | None = None
+) -> NDArray[np.uint8]:
+    """Return slice ``z`` of the colored volume, uint8 (y, x, 4).
+
+    For repeated use keep a `tomochrome.color.view.LitVolume`, which keeps its tables.
+    """
+    _check_scalar(volume)
+    chroma = chroma.on_grid(volume)
+    settings = settings or Lighting()
+    return relight(
+        volume.voxels[z],
+        chroma.code[z],
+        chroma.confidence[z],
+        code_table(chroma, settings),
+        settings.window,
+        settings.alpha,
+    )
+
+
+def _check_scalar(volume: Volume) -> None:
+    if volume.is_rgba:
+        raise InputError("the volume has color already; give the CT it was made from")
+
+
+def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
+    model = chroma.model or "an unnamed model"
+    step = (
+        f"colored by {model}, palette {settings.palette.name}, window {settings.window}, "
+        f"saturation {settings.saturation:g}, confidence from {settings.min_confidence:g}, "
+        f"opacity {settings.alpha.name}; not for diagnosis"
+    )
+    provenance = volume.provenance.add(step)
+    extra = {
+        **provenance.extra,
+        "model": model,
+        "palette": settings.palette.name,
+        "window": {"center": settings.window.center, "width": settings.window.width},
+        "saturation": settings.saturation,
+        "not_for_diagnosis": True,
+    }
+    return replace(provenance, extra=extra)

@@ -1,0 +1,114 @@
+"""Palettes: the color of each tissue, and where that color comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.color import palettes
+from tomochrome.color.space import srgb8_of_lab
+from tomochrome.errors import OptionError
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
+
+_TABLES = {
+    "natural": palettes.NATURAL,
+    "vivid": palettes.VIVID,
+    "conventional": palettes.CONVENTIONAL,
+    "colorblind-safe": palettes.COLORBLIND_SAFE,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """One color for each tissue.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    lab
+        CIELAB (D65), shape (`N_TISSUES`, 3), in the order of `Tissue`. Only a* and b* are ever
+        shown on CT, where L* is the scanner's; L* is that of a patch in a legend.
+    sources
+        Where each color comes from, one sentence a tissue.
+
+    Raises
+    ------
+    OptionError
+        If the colors are not finite numbers of that shape, or a source is missing.
+    """
+
+    name: str
+    lab: NDArray[np.float32]
+    sources: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lab = np.array(self.lab, dtype=np.float32)
+        if lab.shape != (N_TISSUES, 3) or not np.isfinite(lab).all():
+            raise OptionError(
+                f"the palette '{self.name}' needs {N_TISSUES} finite colors (L*, a*, b*), "
+                f"not an array of shape {lab.shape}"
+            )
+        if len(self.sources) != N_TISSUES:
+            raise OptionError(f"the palette '{self.name}' needs a source for each tissue")
+        lab.setflags(write=False)
+        object.__setattr__(self, "lab", lab)
+
+    @property
+    def ab(self) -> NDArray[np.float32]:
+        """Chroma (a*, b*) of each tissue, shape (`N_TISSUES`, 2)."""
+        return self.lab[:, 1:]
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """8-bit sRGB of each tissue at its own L*, shape (`N_TISSUES`, 3)."""
+        return srgb8_of_lab(self.lab)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``tomochrome palette --json`` prints."""
+        rgb = self.rgb
+        return {
+            "name": self.name,
+            "tissues": [
+                {
+                    "index": int(tissue),
+                    "name": TISSUE_NAMES[tissue],
+                    "lab": [round(float(v), 2) for v in self.lab[tissue]],
+                    "rgb": [int(v) for v in rgb[tissue]],
+                    "source": self.sources[tissue],
+                }
+                for tissue in Tissue
+            ],
+        }
+
+
+def palette_names() -> list[str]:
+    """Return the names of the palettes, the default first."""
+    return list(_TABLES)
+
+
+def palette(name: str | Palette = "natural") -> Palette:
+    """Return the palette called ``name``; a `Palette` is returned as it is.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+    """
+    if isinstance(name, Palette):
+        return name
+    if name not in _TABLES:
+        raise OptionError(f"unknown palette '{name}': choose one of {', '.join(palette_names())}")
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> Palette:
+    table = _TABLES[name]
+    lab: ArrayLike = [table[tissue][0] for tissue in Tissue]
+    sources = tuple(table[tissue][1] for tissue in Tissue)
+    return Palette(name, np.asarray(lab, dtype=np.float32), sources)

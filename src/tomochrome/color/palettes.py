@@ -1,0 +1,192 @@
+"""The numbers of the palettes. Not for diagnosis.
+
+How the measured colors of ``natural`` were made, from patches on photographs of frozen sections
+of the Visible Human Project (National Library of Medicine):
+
+1. *White balance.* The thorax photograph shows a Kodak grey scale, which has a green-yellow cast
+   (a* -7.8, b* +6.6 at L* 50). The gains that make its ten middle steps grey in linear sRGB are
+   1.186, 0.938, 1.231 for red, green, blue. They are applied to every patch but the vitreous; for
+   the head photograph, which shows no scale, the same film and lamps are assumed.
+2. *Exposure.* Frozen muscle and heart are photographed much darker (L* 20 to 40) than CT shows
+   them, and a dark color has little chroma. At constant chromaticity a* and b* grow as L* + 16
+   (the definition of CIELAB), so dark patches are multiplied by (47.5 + 16) / (L* + 16): 47.5 is
+   the L* of tissue of 40 HU in the soft-tissue window. Bright patches (fat, bone, brain, cord)
+   stay as photographed; at low L* the gamut fits them.
+
+Where nothing was measured the color is that of living tissue, reasoned in each entry, and placed
+so that organs that touch are at least 8 apart in (a*, b*).
+"""
+
+from __future__ import annotations
+
+from tomochrome.tissue import Tissue
+
+Entry = tuple[tuple[float, float, float], str]
+Table = dict[Tissue, Entry]
+
+_T = Tissue
+
+NATURAL: Table = {
+    _T.AIR: ((0, 0, 0), "none: air has no color"),
+    _T.LUNG: (
+        (60, 11.5, 7.0),
+        "reasoned: the aerated lung of the living is salmon pink; the frozen lungs "
+        "photographed are filled with blood and were not used",
+    ),
+    _T.AIRWAY: ((20, 0, 0), "none: gas has no color"),
+    _T.FAT: (
+        (65, 11.6, 25.1),
+        "measured: subcutaneous (2 patches), breast and orbital fat, white-balanced",
+    ),
+    _T.MUSCLE: (
+        (47.5, 25.3, 20.9),
+        "measured: muscle of both arms, temporalis and extraocular muscle, white-balanced, "
+        "brought from the dark frozen exposure to L* 47.5 at constant chromaticity",
+    ),
+    _T.SKIN: (
+        (66, 14, 16),
+        "reasoned: lightly pigmented living skin; pigment lies in a layer thinner than a voxel",
+    ),
+    _T.CORTICAL_BONE: (
+        (85, 5.5, 13.5),
+        "measured hue: humerus and vertebral endplate, white-balanced; chroma lessened from 25 "
+        "to 15 because the sawn faces are smeared with yellow marrow, while clean living bone is "
+        "ivory",
+    ),
+    _T.MARROW: (
+        (66, 21.6, 28.3),
+        "measured: vertebra (two parts) and both humeri (one part), white-balanced, brought to "
+        "L* 66 at constant chromaticity",
+    ),
+    _T.CARTILAGE: (
+        (47.5, 27.9, 33.9),
+        "measured: costal cartilage (2 patches, amber with age), white-balanced, brought to "
+        "L* 47.5 at constant chromaticity",
+    ),
+    _T.LIVER: (
+        (40, 20, 13),
+        "reasoned: red-brown, mostly from blood and lipofuscin; duller and browner than muscle",
+    ),
+    _T.SPLEEN: (
+        (34, 29, 1),
+        "reasoned: dark purple-red, a sponge of venous blood",
+    ),
+    _T.KIDNEY: (
+        (40, 33, 11),
+        "reasoned: deep red-brown, a fifth of the heart's output flows through it; redder than "
+        "the liver",
+    ),
+    _T.PANCREAS: ((68, 11, 15), "reasoned: pale yellow-pink, a lobulated gland with little blood"),
+    _T.ADRENAL: ((60, 19, 34), "reasoned: golden yellow, the cortex is full of steroid lipids"),
+    _T.GALLBLADDER: ((42, -14, 26), "reasoned: green, from bile seen through a thin wall"),
+    _T.STOMACH: ((60, 20.5, 3), "reasoned: rosy pink, well-perfused mucosa"),
+    _T.BOWEL: ((68, 11, 6), "reasoned: pale pink, a thin smooth wall"),
+    _T.BLADDER: ((78, 0, 22), "reasoned: pale yellow, from urine"),
+    _T.VESSEL: (
+        (42, 43, 26.5),
+        "reasoned: arterial blood red, for veins too; blood in the frozen sections is clotted and "
+        "almost black, so that only its hue (30 degrees) was kept",
+    ),
+    _T.HEART: (
+        (47.5, 35.4, 22.1),
+        "measured: myocardium of the left ventricle, white-balanced, brought from the dark frozen "
+        "exposure to L* 47.5 at constant chromaticity",
+    ),
+    _T.BRAIN: (
+        (63, 16.4, 27.5),
+        "measured: cortex and the mean of three patches of white matter, white-balanced",
+    ),
+    _T.SPINAL_CORD: ((51, 13.5, 14.8), "measured: thoracic spinal cord, white-balanced"),
+    _T.EYE: (
+        (60, -0.3, 6.7),
+        "measured: vitreous body, as photographed: a clear medium has the color of the light in it",
+    ),
+    _T.REPRODUCTIVE: ((58, 24, 12), "reasoned: pink-red, smooth muscle with glands"),
+    _T.FLUID: ((85, 0, 6), "reasoned: clear to faintly straw-colored, as serum and ascites are"),
+    _T.FOREIGN_BODY: ((65, -3, -10), "artificial: steel blue, a color that no tissue has"),
+}
+
+
+def _stronger(table: Table, factor: float, most: float) -> Table:
+    """Return the same hues with more chroma, at most ``most``."""
+    result: Table = {}
+    for tissue, ((L, a, b), source) in table.items():
+        chroma = float((a * a + b * b) ** 0.5)
+        scale = min(factor, most / chroma) if chroma else 1.0
+        result[tissue] = (
+            (L, round(a * scale, 2), round(b * scale, 2)),
+            f"natural x {scale:.2f}; {source}",
+        )
+    return result
+
+
+VIVID: Table = _stronger(NATURAL, 1.5, 66.0)
+
+_BOOK = "conventional: a textbook's display color, not a natural one"
+CONVENTIONAL: Table = {
+    tissue: (lab, _BOOK)
+    for tissue, lab in {
+        _T.AIR: (0, 0, 0),
+        _T.LUNG: (70, 6, -14),
+        _T.AIRWAY: (60, -10, -18),
+        _T.FAT: (78, 2, 42),
+        _T.MUSCLE: (48, 34, 20),
+        _T.SKIN: (72, 14, 20),
+        _T.CORTICAL_BONE: (88, 0, 14),
+        _T.MARROW: (66, 32, 40),
+        _T.CARTILAGE: (76, -14, -4),
+        _T.LIVER: (45, 24, 30),
+        _T.SPLEEN: (42, 30, -16),
+        _T.KIDNEY: (44, 42, 8),
+        _T.PANCREAS: (70, 14, 52),
+        _T.ADRENAL: (66, 30, 58),
+        _T.GALLBLADDER: (55, -36, 38),
+        _T.STOMACH: (62, 30, -2),
+        _T.BOWEL: (70, 14, 6),
+        _T.BLADDER: (76, -8, 48),
+        _T.VESSEL: (46, 56, 34),
+        _T.HEART: (44, 46, 22),
+        _T.BRAIN: (70, 10, 4),
+        _T.SPINAL_CORD: (72, 4, 32),
+        _T.EYE: (70, -4, -14),
+        _T.REPRODUCTIVE: (58, 34, -20),
+        _T.FLUID: (75, -6, -26),
+        _T.FOREIGN_BODY: (60, -20, -30),
+    }.items()
+}
+
+_SAFE = (
+    "chosen so that tissues that touch differ by 9 or more along blue-yellow (b*), which people "
+    "with red-green deficiency see"
+)
+COLORBLIND_SAFE: Table = {
+    tissue: (lab, _SAFE)
+    for tissue, lab in {
+        _T.AIR: (0, 0, 0),
+        _T.LUNG: (60, 4, 9),
+        _T.AIRWAY: (20, 0, 0),
+        _T.FAT: (70, 4, 45),
+        _T.MUSCLE: (48, 8, -18),
+        _T.SKIN: (66, 10, 18),
+        _T.CORTICAL_BONE: (85, 0, 0),
+        _T.MARROW: (66, 12, 27),
+        _T.CARTILAGE: (60, 0, 36),
+        _T.LIVER: (45, 14, 27),
+        _T.SPLEEN: (40, 16, -27),
+        _T.KIDNEY: (42, 16, 9),
+        _T.PANCREAS: (68, 8, 36),
+        _T.ADRENAL: (60, 6, 18),
+        _T.GALLBLADDER: (50, -8, 9),
+        _T.STOMACH: (60, 12, 0),
+        _T.BOWEL: (66, 6, 18),
+        _T.BLADDER: (76, -4, 27),
+        _T.VESSEL: (45, 10, -36),
+        _T.HEART: (45, 18, -27),
+        _T.BRAIN: (66, 6, 9),
+        _T.SPINAL_CORD: (66, 6, 18),
+        _T.EYE: (64, -4, -9),
+        _T.REPRODUCTIVE: (58, 14, 9),
+        _T.FLUID: (80, -4, -9),
+        _T.FOREIGN_BODY: (65, -10, -9),
+    }.items()
+}

@@ -1,0 +1,212 @@
+"""The kernel of lighting: one pass from Hounsfield units and codes to RGBA."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.alpha import AlphaCurve
+from tomochrome.color.kernels import kernel, over_chunks
+from tomochrome.color.table import GREY_EDGES, REACH, TABLE, cell_of
+from tomochrome.tissue import Tissue
+from tomochrome.windowing import Window, luminance
+
+_FADE_STEPS = 32
+_FUNCTIONS = {"LINEAR": 0, "LINEAR_EXACT": 1, "SIGMOID": 2}
+_ALL_INT16 = np.arange(-32768, 32768)
+_ALPHA_WORDS = np.zeros((256, 4), np.uint8)
+_ALPHA_WORDS[:, 3] = np.arange(256)
+#: uint32 whose alpha byte is the index, in the machine's own byte order.
+ALPHA_WORDS: NDArray[np.uint32] = _ALPHA_WORDS.view(np.uint32).ravel()
+
+
+class CodeTable:
+    """Column of the color table, and visibility, for each code of a chroma map.
+
+    Parameters
+    ----------
+    ab
+        Chroma (a*, b*) of each code, float32 (n, 2), palette and saturation applied.
+    tissue
+        Heaviest tissue of each code, uint8 (n,).
+    min_confidence
+        Confidence (0 to 1) below which color fades.
+    """
+
+    def __init__(
+        self, ab: NDArray[np.float32], tissue: NDArray[np.uint8], min_confidence: float = 0.0
+    ) -> None:
+        far = np.abs(ab).max(axis=1, keepdims=True)
+        # At constant hue; sRGB ends far inside, so nothing that can be shown is lost.
+        self.ab = np.ascontiguousarray(ab * np.minimum(1.0, REACH / np.maximum(far, 1.0)), "f4")
+        self.air = tissue == Tissue.AIR
+        self.fade = fade_curve(min_confidence)
+        self.fading = bool((self.fade < 1.0).any())
+        self.cells = np.empty(len(ab), np.int32)
+        needed = np.zeros(TABLE.words.shape[0], bool)
+        _mark(self.ab, np.unique(self.fade), self.cells, needed)
+        TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
+
+
+def fade_curve(min_confidence: float) -> NDArray[np.float32]:
+    """Return the share of chroma for each confidence 0..255.
+
+    1 from ``min_confidence`` on, 0 up to half of it, a smoothstep between; all 1 at 0.
+    """
+    if min_confidence <= 0:
+        return np.ones(256, np.float32)
+    confidence = np.arange(256) / 255.0
+    t = np.clip((confidence - min_confidence / 2) / (min_confidence / 2), 0.0, 1.0)
+    t[confidence >= min_confidence - 0.5 / 255] = 1.0
+    smooth = t * t * (3.0 - 2.0 * t)
+    return np.asarray(np.rint(smooth * _FADE_STEPS) / _FADE_STEPS, dtype=np.float32)
+
+
+@lru_cache(maxsize=16)
+def grey_of_int16(window: Window) -> NDArray[np.uint8]:
+    """Return the nearest grey level of each int16 value, from -32768 on."""
+    L = luminance(_ALL_INT16, window)
+    return np.searchsorted(GREY_EDGES, L).astype(np.uint8)
+
+
+@lru_cache(maxsize=16)
+def alpha_of_int16(curve: AlphaCurve) -> NDArray[np.uint8]:
+    """Return alpha of each int16 value, from -32768 on."""
+    return curve(_ALL_INT16)
+
+
+@kernel
+def _mark(ab, shares, cells, needed):  # type: ignore[no-untyped-def]
+    """Find each code's cell, and every cell that fading can lead it to."""
+    for i in range(ab.shape[0]):
+        cells[i] = cell_of(ab[i, 0], ab[i, 1])
+        needed[cells[i]] = True
+        for share in shares:
+            needed[cell_of(ab[i, 0] * share, ab[i, 1] * share)] = True
+
+
+@kernel
+def _light_int16(  # type: ignore[no-untyped-def]
+    hu, code, confidence, grey, alpha, hide_air, air, cells, ab, fading, fade, table, words, out
+):
+    for i in range(hu.shape[0]):
+        value = hu[i] + 32768
+        k = code[i]
+        if fading:
+            share = fade[confidence[i]]
+            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
+        else:
+            cell = cells[k]
+        word = table[cell, grey[value]]
+        if not (hide_air and air[k]):
+            word |= words[alpha[value]]
+        out[i] = word
+
+
+@kernel
+def _grey_level(x, function, center, width, edges):  # type: ignore[no-untyped-def]
+    """Nearest grey level of one value by DICOM PS3.3 C.11.2.1.2; NaN is black."""
+    if function == 2:
+        y = 1.0 / (1.0 + np.exp(-4.0 * (x - center) / width))
+    elif function == 1:
+        y = (x - center) / width + 0.5
+    elif width == 1.0:
+        y = 1.0 if x > center - 0.5 else 0.0
+    else:
+        y = (x - (center - 0.5)) / (width - 1.0) + 0.5
+    L = 100.0 * y
+    low, high = 0, 255
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] < L:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _light_float(  # type: ignore[no-untyped-def]
+    hu, code, confidence, function, center, width, edges,
+    alpha, hide_air, air, cells, ab, fading, fade, table, words, out,
+):  # fmt: skip
+    for i in range(hu.shape[0]):
+        x = float(hu[i])
+        k = code[i]
+        if fading:
+            share = fade[confidence[i]]
+            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
+        else:
+            cell = cells[k]
+        word = table[cell, _grey_level(x, function, center, width, edges)]
+        if not (hide_air and air[k]):
+            # Opacity is no measurement: whole Hounsfield units will do. NaN is transparent air.
+            at = int(min(max(x, -32768.0), 32767.0) + 32768.5) if x == x else 0
+            word |= words[alpha[min(at, 65535)]]
+        out[i] = word
+
+
+def relight(
+    hu: NDArray[Any],
+    code: NDArray[np.uint16],
+    confidence: NDArray[np.uint8],
+    codes: CodeTable,
+    window: Window,
+    curve: AlphaCurve,
+    *,
+    out: NDArray[np.uint8] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.uint8]:
+    """Light voxels of any shape.
+
+    Parameters
+    ----------
+    hu
+        Hounsfield units, any real type. 8- and 16-bit whole numbers go through a table; all
+        others are windowed one by one, unrounded.
+    code, confidence
+        Of the same shape, from a chroma map.
+    codes
+        Its tables under the palette and saturation in use.
+    window, curve
+        From HU to L* and to alpha.
+    out
+        Where to write: C-contiguous uint8 (..., 4).
+    threads
+        Number of threads; default all.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (..., 4).
+    """
+    values = np.asarray(hu)
+    if out is None:
+        out = np.empty((*values.shape, 4), np.uint8)
+    words = out.reshape(-1).view(np.uint32)
+    flat_code = np.ascontiguousarray(code).reshape(-1)
+    flat_sure = np.ascontiguousarray(confidence).reshape(-1)
+    alpha = alpha_of_int16(curve)
+    rest = (
+        alpha, curve.hide_air, codes.air, codes.cells, codes.ab, codes.fading, codes.fade,
+        TABLE.words, ALPHA_WORDS,
+    )  # fmt: skip
+    if np.can_cast(values.dtype, np.int16):
+        whole = np.ascontiguousarray(values, dtype=np.int16).reshape(-1)
+        grey = grey_of_int16(window)
+
+        def work(i: int, j: int) -> None:
+            _light_int16(whole[i:j], flat_code[i:j], flat_sure[i:j], grey, *rest, words[i:j])
+    else:
+        kind = np.float64 if values.dtype == np.float64 else np.float32
+        real = np.ascontiguousarray(values, dtype=kind).reshape(-1)
+        shape = (_FUNCTIONS[window.function], window.center, window.width, GREY_EDGES)
+
+        def work(i: int, j: int) -> None:
+            _light_float(real[i:j], flat_code[i:j], flat_sure[i:j], *shape, *rest, words[i:j])
+
+    over_chunks(work, words.size, threads=threads)
+    return out

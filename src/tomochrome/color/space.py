@@ -1,0 +1,45 @@
+"""The numbers of sRGB and CIELAB, and a small conversion that needs no compiler."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: IEC 61966-2-1: linear sRGB to XYZ (D65).
+SRGB_TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+)
+#: The matrix's own white (0.9505, 1, 1.089), so that R = G = B is exactly a* = b* = 0.
+WHITE = SRGB_TO_XYZ.sum(axis=1)
+TO_XYZ = SRGB_TO_XYZ / WHITE[:, None]  #: linear sRGB to X/Xn, Y/Yn, Z/Zn
+FROM_XYZ = np.linalg.inv(TO_XYZ)
+DELTA = 6.0 / 29.0  #: CIE 15: where the cube root meets its linear foot
+TOLERANCE = 1e-6  #: how far outside 0..1 linear light still counts as in gamut
+
+
+def linear_of_lab(lab: ArrayLike) -> NDArray[np.float64]:
+    """Return linear sRGB of CIELAB, shape (..., 3); outside 0..1 where out of gamut."""
+    L, a, b = np.moveaxis(np.asarray(lab, dtype=np.float64), -1, 0)
+    fy = (L + 16.0) / 116.0
+    f = np.stack([fy + a / 500.0, fy, fy - b / 200.0], axis=-1)
+    xyz = np.where(f > DELTA, f**3, 3.0 * DELTA**2 * (f - 4.0 / 29.0))
+    return np.asarray(xyz @ FROM_XYZ.T)
+
+
+def srgb8_of_lab(lab: ArrayLike) -> NDArray[np.uint8]:
+    """Return 8-bit sRGB of a few CIELAB colors, fitted at constant L* and hue.
+
+    For images use `tomochrome.color.lab_to_srgb8`, which gives the same.
+    """
+    colors = np.atleast_2d(np.asarray(lab, dtype=np.float64))
+    low, high = np.zeros(len(colors)), np.ones(len(colors))
+    share = np.ones(len(colors))
+    for _ in range(24):
+        linear = linear_of_lab(colors * np.stack([np.ones_like(share), share, share], axis=-1))
+        inside = ((linear >= -TOLERANCE) & (linear <= 1.0 + TOLERANCE)).all(axis=-1)
+        low, high = np.where(inside, share, low), np.where(inside, high, share)
+        share = np.where(high - low < 1e-12, low, 0.5 * (low + high))
+        share = np.where(low == 1.0, 1.0, share)
+    linear = linear_of_lab(colors * np.stack([np.ones_like(low), low, low], axis=-1)).clip(0.0, 1.0)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
+    return np.asarray(np.rint(255.0 * encoded), dtype=np.uint8).reshape(np.shape(lab))

@@ -1,0 +1,140 @@
+"""A colored volume that is computed only where it is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.chroma import Chroma
+from tomochrome.color.lighting import Lighting, _check_scalar, code_table
+from tomochrome.color.relight import CodeTable, relight
+from tomochrome.volume import Volume
+
+
+@dataclass(frozen=True)
+class _State:
+    """Settings and the tables made from them, replaced as one so that no reader sees half."""
+
+    settings: Lighting
+    codes: CodeTable
+
+
+class LitVolume:
+    """RGBA of shape (z, y, x, 4), lit when indexed: layer data without a copy in memory.
+
+    Parameters
+    ----------
+    volume
+        CT, scalar. Its voxels may be any array-like that slices.
+    chroma
+        On the same voxels; axes may be flipped or reordered.
+    settings
+        How it is shown. Assign `settings` to change it: the next slice is lit anew. Reading and
+        assigning from different threads is safe.
+
+    Raises
+    ------
+    InputError
+        If ``volume`` is RGBA already.
+    GeometryError
+        If the grids differ.
+
+    Examples
+    --------
+    >>> lit = LitVolume(ct, chroma, Lighting(window="lung"))      # doctest: +SKIP
+    >>> lit[40].shape                                             # doctest: +SKIP
+    (512, 512, 4)
+    >>> lit.settings = lit.settings.but(saturation=0.5)           # doctest: +SKIP
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
+        _check_scalar(volume)
+        self.volume = volume
+        self.chroma = chroma.on_grid(volume)
+        settings = settings or Lighting()
+        self._state = _State(settings, code_table(self.chroma, settings))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape (z, y, x, 4)."""
+        return (*self.volume.shape, 4)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes if it were all computed."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes if it were all computed."""
+        return self.size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def settings(self) -> Lighting:
+        """How the volume is shown; assign another `Lighting` to change it."""
+        return self._state.settings
+
+    @settings.setter
+    def settings(self, settings: Lighting) -> None:
+        old = self._state
+        same = (
+            settings.palette is old.settings.palette
+            and settings.saturation == old.settings.saturation
+            and settings.min_confidence == old.settings.min_confidence
+        )
+        codes = old.codes if same else code_table(self.chroma, settings)
+        self._state = _State(settings, codes)
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """Return RGBA of the voxels asked for: integers, slices and Ellipsis as in NumPy."""
+        spatial, channel = _split(key)
+        state = self._state
+        lit = relight(
+            np.asarray(self.volume.voxels[spatial]),
+            self.chroma.code[spatial],
+            self.chroma.confidence[spatial],
+            state.codes,
+            state.settings.window,
+            state.settings.alpha,
+        )
+        return lit[..., channel]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the whole volume, computed now."""
+        if copy is False:
+            raise ValueError("a lit volume is computed when read: it cannot be had without a copy")
+        whole = self[...]
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"LitVolume(shape={self.shape}, window={self.settings.window})"
+
+
+def _split(key: Any) -> tuple[tuple[Any, ...], Any]:
+    """Split an index of (z, y, x, channel) into that of the voxels and that of the channel.
+
+    Raises
+    ------
+    IndexError
+        If there are too many indices, or one that is neither an integer, a slice nor Ellipsis.
+    """
+    keys = list(key) if isinstance(key, tuple) else [key]
+    for item in keys:
+        if not (item is Ellipsis or isinstance(item, (int, np.integer, slice))):
+            raise IndexError("a lit volume takes integers, slices and Ellipsis as indices")
+    dots = [i for i, item in enumerate(keys) if item is Ellipsis]
+    if len(dots) > 1 or len(keys) - len(dots) > 4:
+        raise IndexError(f"too many indices for a lit volume of 4 axes: {len(keys)}")
+    if dots:
+        keys[dots[0] : dots[0] + 1] = [slice(None)] * (5 - len(keys))
+    keys += [slice(None)] * (4 - len(keys))
+    return tuple(keys[:3]), keys[3]
