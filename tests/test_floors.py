@@ -1,0 +1,112 @@
+"""The plan of the house, held by reading every import statement in it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src" / "tomochrome"
+MODULES = sorted(SRC.rglob("*.py"))
+
+# A room may import from itself and from the rooms named before it, and from no others.
+ROOMS = (
+    "errors",
+    "tissue",
+    "volume",
+    "resources",
+    "runtime",
+    "geometry",
+    "windowing",
+    "color",
+    "io",
+    "phantom",
+    "colorize",
+    "registration",
+    "compare",
+    "evaluate",
+    "training",
+    "cli",
+    "_napari",
+)
+WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every absolute name that a module imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_a_room_imports_only_from_rooms_below(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":  # the front door: it names the rooms and imports them on first use
+        return
+    assert room in ROOMS, f"'{room}' has no place in the plan of the house"
+    allowed = set(ROOMS[: ROOMS.index(room) + 1])
+    if room == "_napari":
+        allowed -= {"cli"}
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("tomochrome.")}
+    used &= set(ROOMS)
+    assert used <= allowed, f"{room} imports from {sorted(used - allowed)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_only_the_napari_room_imports_the_window_system(path: Path) -> None:
+    if room_of(path) == "_napari":
+        return
+    used = {name.split(".")[0] for name in imports(path)}
+    assert not used & WINDOW_SYSTEM
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_a_module_holds_one_idea(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "tomochrome",
+        "tomochrome.cli",
+        "tomochrome.color",
+        "tomochrome.colorize",
+        "tomochrome.evaluate",
+        "tomochrome.geometry",
+        "tomochrome.io",
+        "tomochrome.phantom",
+        "tomochrome.training",
+        "tomochrome.windowing",
+    ],
+)
+def test_no_room_loads_a_network_library_when_it_is_imported(module: str) -> None:
+    assert not loaded_by(f"import {module}") & {"torch", "monai", "napari", "qtpy"}
+
+
+@pytest.mark.parametrize("module", ["tomochrome", "tomochrome.cli"])
+def test_the_front_door_loads_nothing_heavy(module: str) -> None:
+    heavy = {"numpy", "numba", "scipy", "torch", "monai", "SimpleITK", "pydicom", "napari"}
+    assert not loaded_by(f"import {module}") & heavy

@@ -1,0 +1,99 @@
+"""The package as it is installed: what it exports, ships, and costs to open."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+from npe2 import PluginManager, PluginManifest
+
+import tomochrome
+from tomochrome.resources import weights_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    assert tomochrome.__version__ == version("napari-tomochrome")
+
+
+@pytest.mark.parametrize("name", tomochrome.__all__)
+def test_every_name_at_the_front_door_leads_somewhere(name: str) -> None:
+    assert getattr(tomochrome, name) is not None
+    assert name in dir(tomochrome)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tomochrome.nothing
+
+
+def test_napari_finds_the_manifest() -> None:
+    manager = PluginManager()
+    manager.discover()
+    manifest = manager.get_manifest("napari-tomochrome")
+    assert manifest.display_name == "Tomochrome"
+
+
+def test_the_manifest_is_the_one_at_the_top_of_the_repository() -> None:
+    (entry,) = entry_points(group="napari.manifest", name="napari-tomochrome")
+    found = PluginManifest._from_entrypoint(entry, entry.dist)
+    assert found.contributions == PluginManifest.from_file(ROOT / "napari.yaml").contributions
+
+
+def test_the_weights_are_found() -> None:
+    assert (weights_folder() / "transfer-function" / "configs" / "metadata.json").is_file()
+
+
+def cpu_seconds(code: str) -> float:
+    """Least CPU time (user and system) of three runs of an interpreter, in seconds."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tomochrome",
+        "from tomochrome.cli import main; assert main(['--help']) == 0",
+    ],
+    ids=["import", "help"],
+)
+def test_it_opens_fast(code: str) -> None:
+    assert cpu_seconds(code) - cpu_seconds("pass") < 0.3
+
+
+@pytest.mark.slow
+def test_a_built_wheel_carries_manifest_and_weights(tmp_path: Path) -> None:
+    """Build without a network; `make wheel` goes on to install it in an empty environment."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    subprocess.run([*build, "--outdir", tmp_path, ROOT], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    unpacked = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    shipped = unpacked / "tomochrome"
+    assert (shipped / "napari.yaml").read_bytes() == (ROOT / "napari.yaml").read_bytes()
+    for file in (ROOT / "weights").rglob("*.*"):
+        copy = shipped / "weights" / file.relative_to(ROOT / "weights")
+        assert copy.read_bytes() == file.read_bytes()
+    assert (shipped / "py.typed").is_file()
+    assert not (unpacked / "tests").exists()
+    code = "from tomochrome.resources import weights_folder as f; print(f())"
+    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    assert Path(found.stdout.strip()) == shipped / "weights"
