@@ -21,7 +21,8 @@ LUNG_HU = -940.0  #: a cavity that meets the picture's edge is lung if its mean 
 OPENING_MM = 5.0  #: things thinner than twice this are not body on their own
 THICK_MM = 14.0  #: further parts (arms, legs) must hold a disc of this radius
 SNIPPET_MM = 60.0  #: larger flat pieces at the skin are couch or headrest, not ears or fingers
-OPEN_SHARE = 0.02  #: an air pocket this open towards the outside lies outside (under an arm)
+OPEN_SHARE = 0.02  #: a pocket of plain air this open towards the outside is outside (armpit)
+SLIT_SHARE = 0.12  #: and so is any cavity this open: a slit between arm and trunk
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,11 @@ def _cavities(body: Bool, coarse: NDArray[np.float32]) -> Bool:
 
 
 def _open_pockets(holes: Bool, outside: Bool, coarse: NDArray[np.float32]) -> Bool:
-    """Holes filled with plain air that are widely open to the outside in the next slices."""
+    """Holes that are widely open to the outside in the next slices above or below.
+
+    The air passages are open too, by the nostrils, but those are small against what they lead
+    to, and a lung's mean is well above that of plain air.
+    """
     if holes.shape[0] == 1 or not holes.any():
         return np.zeros(holes.shape, dtype=np.bool_)
     labels, count = ndimage.label(holes)
@@ -178,7 +183,7 @@ def _open_pockets(holes: Bool, outside: Bool, coarse: NDArray[np.float32]) -> Bo
     contact += np.bincount(below, minlength=count + 1)
     total = np.bincount(labels.ravel(), weights=coarse.ravel(), minlength=count + 1)
     mean = total / np.maximum(size, 1)
-    pocket = (contact > OPEN_SHARE * size) & (mean < LUNG_HU)
+    pocket = (contact > OPEN_SHARE * size) & (mean < LUNG_HU) | (contact > SLIT_SHARE * size)
     pocket[0] = False
     return pocket[labels]
 

@@ -9,6 +9,24 @@ A bundle is a folder in MONAI's layout::
 Nothing in a bundle is ever evaluated: the metadata is parsed as JSON, the weights are
 safetensors (a table of numbers), and their SHA-256 must be the one the metadata names.
 A model is called by its name or by the path of a bundle folder.
+
+The metadata, beside what MONAI bundles hold anyway (``version``, ``task``, ``authors`` ...)::
+
+    name, license       strings
+    kind                "network" or "transfer-function"
+    trained_on          string, or list of strings
+    scores              {name: number}
+    weights_sha256      SHA-256 of models/model.safetensors, hexadecimal
+    classes             names of the tissues, in the order of the network's outputs
+    hu_edges            {"first", "step", "bins"} or a list: edges in HU of the HU tables' bins
+    network             what `network.build_network` builds            (network only)
+    input               what `inputs.InputSpec.from_dict` reads        (network only)
+    temperature         divides the network's logits, default 1        (network only)
+
+The weights of a network are its state dict and, beside it, ``hu_likelihood``: (bins, tissues),
+how likely each HU is in each tissue, which at full resolution multiplies the probabilities.
+Only ratios within a row matter to colors; rows that peak near 1 keep rare tissues in the race.
+The weights of a transfer function are ``probability``: (bins, tissues), rows that sum to 1.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
         Any real type, shape (z, y, x). int16 is not copied where it is contiguous.
     """
     if voxels.dtype == np.int16:
-        return np.ascontiguousarray(voxels, dtype=np.int16), 0
+        return _writeable(np.ascontiguousarray(voxels, dtype=np.int16)), 0
     out = np.empty(voxels.shape, dtype=np.int16)
     lost = 0
     for k, plane in enumerate(voxels):
@@ -130,6 +130,25 @@ def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
         else:
             out[k] = np.clip(plane, _LOWEST, _HIGHEST)
     return out, lost
+
+
+class _Buffer:
+    """The memory of an array, offered to NumPy as writeable. Keeps the array alive."""
+
+    def __init__(self, array: NDArray[np.int16]) -> None:
+        self.array = array
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def _writeable(array: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Return a view that the kernels take for writeable, though none writes to it.
+
+    numba compiles a kernel once more for read-only arrays, which would cost the user seconds.
+    """
+    if array.flags.writeable:
+        return array
+    return np.asarray(_Buffer(array))
 
 
 def body_noise(scan: Scan) -> float:
