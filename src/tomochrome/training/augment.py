@@ -94,6 +94,13 @@ class Sampler:
         self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
     ) -> None:
         """Fill ``x`` (channels, y, x) with luminances and ``y`` (y, x) with tissues."""
+        planes, structures = self.scan(patient)
+        visible = self._field_of_view(structures)
+        window_channels(planes, self.plane_of, self.low, self.slope, visible, x)
+        np.copyto(y, self.tissue[structures])
+
+    def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return HU of all planes (plane, y, x) and the middle plane's structures (y, x)."""
         rng, settings = self.rng, self.settings
         real = patient.hu is not None and rng.random() < settings.real_hu
         remap, gain, shift, texture, grain = self._contrast(real)
@@ -118,9 +125,7 @@ class Sampler:
         if rng.random() < settings.couch:
             self._add_couch(planes, structures)
         self._scanner(planes, structures)
-        visible = self._field_of_view(structures)
-        window_channels(planes, self.plane_of, self.low, self.slope, visible, x)
-        np.copyto(y, self.tissue[structures])
+        return planes, structures
 
     def _contrast(self, real: bool) -> tuple[NDArray[Any], ...]:
         """Draw remap, gain, shift, texture and grain of every structure."""
@@ -337,10 +342,10 @@ def _noise_bank(
 def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArray[np.float32]:
     """Return class weights ``frequency ** -power`` with a voxel-weighted mean of 1.
 
-    Air weighs half of the most frequent tissue; what hardly occurs weighs no more than a
+    Air weighs as the most frequent tissue; what hardly occurs weighs no more than a
     tissue of 0.04 %.
     """
     share = np.maximum(frequency / frequency.sum(), 4e-4)
     weight = share**-power
-    weight[Tissue.AIR] = weight[1:].min() * 0.5
+    weight[Tissue.AIR] = weight[1:].min()
     return np.asarray(weight / (weight * share).sum(), dtype=np.float32)

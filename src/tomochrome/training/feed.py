@@ -99,6 +99,16 @@ class Feed:
             count += np.bincount(y.ravel(), minlength=N_TISSUES)
         return count
 
+    def draw(self) -> TrainingPatient:
+        """Draw a patient as training does (before `start`)."""
+        self._rescan()
+        return self._patient()
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler, for use before `start`."""
+        return self._sampler
+
     def wait(self, patients: int, timeout: float = 600.0) -> None:
         """Wait until there are that many phantoms, or something real to begin with."""
         end = time.monotonic() + timeout

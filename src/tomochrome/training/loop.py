@@ -231,10 +231,8 @@ def _run(
             state.average()
             state.step += 1
             state.elapsed = time.monotonic() - clock
-            with torch.no_grad():
-                inside = names > 0
-                right = (logits.argmax(1) == names)[inside].float().mean()
-            sums += [float(total), float(entropy), float(chroma), float(right)]
+            right = _right(logits.detach(), names)
+            sums += [float(v.detach()) for v in (total, entropy, chroma, right)]
             counted += 1
             if counted == 50:
                 row = [f"{v:.4f}" for v in sums / counted]
@@ -247,3 +245,9 @@ def _run(
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 state.save(folder / CHECKPOINT)
                 saved = time.monotonic()
+
+
+def _right(logits: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
+    """Share of the body's voxels named right, on every other row and column."""
+    guess, truth = logits[:, :, ::2, ::2].argmax(1), names[:, ::2, ::2]
+    return (guess == truth)[truth > 0].float().mean()

@@ -1,0 +1,54 @@
+"""Temperature of a network's probabilities, and how well they are calibrated."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+
+def collect(
+    net: torch.nn.Module,
+    images: torch.Tensor,
+    names: torch.Tensor,
+    rng: np.random.Generator,
+    per_image: int = 2000,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits (n, classes) and truths (n,) of voxels drawn inside the body."""
+    with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
+        logits = net(images).float().permute(0, 2, 3, 1)
+    rows, truths = [], []
+    for k in range(len(images)):
+        inside = torch.nonzero(names[k] > 0)
+        if not len(inside):
+            continue
+        chosen = inside[torch.from_numpy(rng.integers(len(inside), size=per_image))]
+        rows.append(logits[k, chosen[:, 0], chosen[:, 1]])
+        truths.append(names[k, chosen[:, 0], chosen[:, 1]])
+    return torch.cat(rows), torch.cat(truths)
+
+
+def fit_temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
+    """Return the temperature of least negative log-likelihood (Guo et al., ICML 2017)."""
+    grid = np.exp(np.linspace(np.log(0.4), np.log(4.0), 60))
+    losses = [float(functional.cross_entropy(logits / float(t), truths)) for t in grid]
+    return float(grid[int(np.argmin(losses))])
+
+
+def expected_calibration_error(
+    logits: torch.Tensor, truths: torch.Tensor, temperature: float = 1.0, bins: int = 15
+) -> float:
+    """Return the mean gap between confidence and share right over equal bins of confidence."""
+    probability, guess = torch.softmax(logits / temperature, dim=1).max(dim=1)
+    confidence: NDArray[np.float32] = probability.numpy()
+    right = (guess == truths).numpy()
+    row = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = 0.0
+    for k in range(bins):
+        inside = row == k
+        if inside.any():
+            gap += inside.mean() * abs(
+                float(confidence[inside].mean()) - float(right[inside].mean())
+            )
+    return float(gap)
