@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     found = find(
         args.path,
         pixels=args.pixels,
-        identity=args.with_identity,
+        with_identity=args.with_identity,
         progress=session.progress,
         cancel=session.cancel,
     )

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tomochrome.cli.options import Request
 from tomochrome.cli.session import Session
 from tomochrome.errors import InputError, OutputError
-from tomochrome.runtime.files import check_writable, write_whole
+from tomochrome.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma
     from tomochrome.volume import Volume
+
+_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,19 @@ class Outputs:
             If an output cannot be written, is there already (without ``force``), is named
             twice, or is the input itself.
         """
-        from tomochrome.io import check_ending
+        from tomochrome.io import check_output
 
-        for name in (self.color, *self.copies):
-            check_ending(name)
         maps = [name for name in (self.tissue, self.confidence) if name is not None]
         for name in maps:
-            check_ending(name, scalar=True)
-        seen: set[str] = set()
+            if not name.lower().endswith(_MAP_ENDINGS):
+                raise OutputError(f"'{name}' cannot hold a map; end its name in .nii.gz or .nrrd")
+        seen = {os.path.realpath(source): "the input itself"}
         for name in (self.color, *self.copies, *maps):
-            if check_writable(name, force=self.force).is_dir():
-                raise OutputError(f"'{name}' is a folder; name a file as output")
+            check_output(name, force=self.force)
             real = os.path.realpath(name)
             if real in seen:
-                raise OutputError(f"'{name}' is asked for twice; give each output its own name")
-            seen.add(real)
-            if real == os.path.realpath(source):
-                raise OutputError(f"'{name}' is the input itself; choose another output")
+                raise OutputError(f"'{name}' is {seen[real]}; choose another name for the output")
+            seen[real] = "asked for twice"
 
 
 @dataclass
@@ -137,17 +133,19 @@ def check_request(request: Request) -> None:
         If the window, palette, alpha curve, model or device is unknown or not there.
     """
     from tomochrome.color import Lighting
+    from tomochrome.color.alpha import alpha_curve
+    from tomochrome.color.palette import palette
     from tomochrome.colorize import find_model
     from tomochrome.runtime.device import choose_device
     from tomochrome.windowing import parse_window
 
-    known = request.window not in ("auto", "scanner")  # these two ask the volume
+    asks_the_volume = request.window in ("auto", "scanner")
     Lighting(
-        window=parse_window(request.window if known else "soft-tissue"),
-        palette=request.palette,
+        window=parse_window("soft-tissue" if asks_the_volume else request.window),
+        palette=palette(request.palette),
         saturation=request.saturation,
         min_confidence=request.min_confidence,
-        alpha=request.alpha,
+        alpha=alpha_curve(request.alpha),
     )
     find_model(request.model)
     if request.device not in ("auto", "cpu"):
@@ -192,10 +190,10 @@ def color(
     with result.clock("write"):
         _write_all(image, chroma, outputs, session)
     result.model = chroma.model
-    result.device = chroma.device
+    result.device = str(chroma.provenance.extra.get("device", "cpu"))
     result.window = {"center": window.center, "width": window.width}
     result.shape = volume.shape
-    result.mean_chroma, result.mean_confidence = _means(chroma, request)
+    result.mean_chroma, result.mean_confidence = chroma.mean_chroma, chroma.mean_confidence
     for warning in image.provenance.warnings:
         session.warn(warning)
     result.warnings = list(session.warnings)
@@ -215,23 +213,5 @@ def _write_all(image: Volume, chroma: Chroma, outputs: Outputs, session: Session
         for name, make in wanted:
             if name is not None:
                 place = stack.enter_context(write_whole(name, force=outputs.force))
-                write(make(), place, progress=session.progress, cancel=session.cancel)
-
-
-def _means(chroma: Chroma, request: Request) -> tuple[float, float]:
-    """Mean chroma and mean confidence (0..1) over the voxels of the body."""
-    from tomochrome.color.palette import palette
-    from tomochrome.tissue import Tissue
-
-    ab = chroma.mixtures @ palette(request.palette).ab * request.saturation
-    of_code = np.hypot(ab[:, 0], ab[:, 1])
-    body_codes = chroma.mixtures.argmax(axis=1) != Tissue.AIR
-    voxels = chroma_sum = confidence_sum = 0.0
-    for code, confidence in zip(chroma.code, chroma.confidence, strict=True):  # slice by slice
-        body = body_codes[code]
-        voxels += np.count_nonzero(body)
-        counts = np.bincount(code.ravel(), minlength=len(of_code))
-        chroma_sum += float(counts @ (of_code * body_codes))
-        confidence_sum += float(confidence[body].sum(dtype=np.float64))
-    voxels = max(voxels, 1.0)
-    return chroma_sum / voxels, confidence_sum / voxels / 255.0
+                folder = "/" if name.endswith("/") else ""
+                write(make(), f"{place}{folder}", progress=session.progress, cancel=session.cancel)

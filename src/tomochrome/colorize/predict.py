@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ def colorize(
     -------
     Chroma
         On the grid of ``volume`` as stored. Its provenance names the model, the SHA-256 of its
-        weights, the device and every warning. Voxels outside the body have code 0.
+        weights, the device (``extra["device"]`` too) and every warning. Voxels outside the body have code 0.
 
     Raises
     ------
@@ -103,11 +104,12 @@ def colorize(
     upright = scan.upright
     code = np.asarray(reorient_like(upright.with_voxels(code), volume).voxels)
     confidence = np.asarray(reorient_like(upright.with_voxels(confidence), volume).voxels)
+    provenance = volume.provenance.add(step, *warnings)
     return Chroma(
         code=code,
         confidence=confidence,
         mixtures=mixtures,
         affine=volume.affine,
         model=card.name,
-        provenance=volume.provenance.add(step, *warnings),
+        provenance=replace(provenance, extra={**provenance.extra, "device": used}),
     )
