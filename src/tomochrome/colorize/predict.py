@@ -56,7 +56,8 @@ def colorize(
     -------
     Chroma
         On the grid of ``volume`` as stored. Its provenance names the model, the SHA-256 of its
-        weights, the device (``extra["device"]`` too) and every warning. Voxels outside the body have code 0.
+        weights, the device (also ``extra["device"]``) and every warning. Voxels outside the
+        body have code 0.
 
     Raises
     ------
