@@ -1,1 +1,37 @@
-"""To be filled."""
+"""A procedural patient: from a seed, a believable adult, its CT, tissues and colors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tomochrome.phantom.anatomy import Anatomy, draw_anatomy
+    from tomochrome.phantom.dicom import write_dicom
+    from tomochrome.phantom.patient import Patient, make_patient, make_structures
+
+_HOMES = {
+    "Anatomy": "anatomy",
+    "Patient": "patient",
+    "draw_anatomy": "anatomy",
+    "make_patient": "patient",
+    "make_structures": "patient",
+    "write_dicom": "dicom",
+}
+
+__all__ = [
+    "Anatomy",
+    "Patient",
+    "draw_anatomy",
+    "make_patient",
+    "make_structures",
+    "write_dicom",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Painting needs numba and scipy: they are imported when a patient is made, not before.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"tomochrome.phantom.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -244,9 +244,7 @@ class Canvas:
         )
         return int(np.prod(size))
 
-    def close_walls(
-        self, contents: Iterable[Structure], wall: Structure, thickness: float
-    ) -> None:
+    def close_walls(self, contents: Iterable[Structure], wall: Structure, thickness: float) -> None:
         """Grow ``wall`` inwards wherever ``contents`` would touch another structure.
 
         Contents that share this wall may touch each other; ``thickness`` is in mm.
@@ -256,6 +254,4 @@ class Canvas:
         own[int(wall)] = 1
         reach = np.maximum(1, np.round(thickness / self.spacing)).astype(np.int64)
         before = self.labels.copy()
-        self.run(
-            kernels.close_walls, 0, self.shape[0], before, self.labels, own, int(wall), reach
-        )
+        self.run(kernels.close_walls, 0, self.shape[0], before, self.labels, own, int(wall), reach)

@@ -155,9 +155,7 @@ def evaluate(
             for x in range(nx):
                 field[z, y, x] = FAR
                 owner[z, y, x] = 0
-            _line(
-                nodes, steps, z + corner[0], y + corner[1], corner[2], corner[2] + nx, plane[y]
-            )
+            _line(nodes, steps, z + corner[0], y + corner[1], corner[2], corner[2] + nx, plane[y])
         for i in range(rows.shape[0]):
             if not boxes[i, 0] <= z < boxes[i, 1]:
                 continue
@@ -175,11 +173,7 @@ def evaluate(
                     elif kind == BOX:
                         d = _box(row, px, py, pz)
                     else:
-                        d = (
-                            row[6] * (px - row[3])
-                            + row[7] * (py - row[4])
-                            + row[8] * (pz - row[5])
-                        )
+                        d = row[6] * (px - row[3]) + row[7] * (py - row[4]) + row[8] * (pz - row[5])
                     old = field[z, y, x]
                     if op == UNION:
                         if d < old:
@@ -302,13 +296,19 @@ def close_walls(
                     continue
                 found = False
                 for k in range(1, reach[2] + 1):
-                    if not (own[labels[z, y, max(x - k, 0)]] and own[labels[z, y, min(x + k, nx - 1)]]):
+                    if not (
+                        own[labels[z, y, max(x - k, 0)]] and own[labels[z, y, min(x + k, nx - 1)]]
+                    ):
                         found = True
                 for k in range(1, reach[1] + 1):
-                    if not (own[labels[z, max(y - k, 0), x]] and own[labels[z, min(y + k, ny - 1), x]]):
+                    if not (
+                        own[labels[z, max(y - k, 0), x]] and own[labels[z, min(y + k, ny - 1), x]]
+                    ):
                         found = True
                 for k in range(1, reach[0] + 1):
-                    if not (own[labels[max(z - k, 0), y, x]] and own[labels[min(z + k, nz - 1), y, x]]):
+                    if not (
+                        own[labels[max(z - k, 0), y, x]] and own[labels[min(z + k, nz - 1), y, x]]
+                    ):
                         found = True
                 if found:
                     out[z, y, x] = wall

@@ -15,9 +15,7 @@ from tomochrome.phantom import kernels as k
 Vector = Sequence[float] | NDArray[np.float64]
 
 
-def rotation(
-    tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0
-) -> NDArray[np.float64]:
+def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> NDArray[np.float64]:
     """Matrix (3, 3) from patient axes to a shape's own axes, angles in degrees."""
     turned: NDArray[np.float64] = Rotation.from_euler(
         "xyz", (tilt_x, tilt_y, turn_z), degrees=True
@@ -96,9 +94,7 @@ class Shape:
         blend: float = 0.0,
     ) -> Shape:
         """Add an ellipsoid; ``turn`` holds its axes as rows."""
-        return self._add(
-            k.ELLIPSOID, op, blend, center, np.eye(3) if turn is None else turn, radii
-        )
+        return self._add(k.ELLIPSOID, op, blend, center, np.eye(3) if turn is None else turn, radii)
 
     def cylinder(
         self,
@@ -163,7 +159,5 @@ class Shape:
             row[15:17] = a[3], b[3]
             self.rows.append(row)
             pad = max(a[3], b[3]) + blend
-            self.bounds.append(
-                (np.minimum(a[:3], b[:3]) - pad, np.maximum(a[:3], b[:3]) + pad)
-            )
+            self.bounds.append((np.minimum(a[:3], b[:3]) - pad, np.maximum(a[:3], b[:3]) + pad))
         return self

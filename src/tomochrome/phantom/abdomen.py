@@ -1,0 +1,365 @@
+"""The solid organs of the abdomen and the vessels between them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tomochrome.phantom import kernels
+from tomochrome.phantom.anatomy import Anatomy, Frame
+from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.shapes import Shape, axes, rotation
+from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.thorax import aorta_points, prevertebral
+
+FREE = [S.VISCERAL_FAT]
+#: organs that press on each other
+SOFT = [S.VISCERAL_FAT, S.LIVER, S.SPLEEN, S.STOMACH_WALL, S.STOMACH_CONTENT, S.STOMACH_GAS, S.PANCREAS,
+        S.GALLBLADDER, S.GALLBLADDER_WALL, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT, S.COLON_WALL,
+        S.COLON_CONTENT, S.BOWEL_GAS]  # fmt: skip
+
+
+def shift_z(anatomy: Anatomy) -> float:
+    """How far the upper abdominal organs move with breathing, mm."""
+    return 22.0 * (0.5 - anatomy.breathing)
+
+
+def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Aorta, cava, their branches and the iliac vessels."""
+    aorta = aorta_points(anatomy)
+    low = aorta[aorta[:, 2] < 240]
+    where = [S.VISCERAL_FAT, S.MUSCLE, S.DIAPHRAGM, S.INTERMUSCULAR_FAT]
+    layers = [(0.0, S.AORTA)]
+    canvas.paint(Shape().tube(low[:, :3], low[:, 3]), layers, only=where)
+    if anatomy.calcium > 0.2:
+        rng = anatomy.rng(30)
+        plaque = Shape()
+        for _ in range(int(14 * anatomy.calcium)):
+            row = low[rng.integers(len(low))]
+            turn = rng.uniform(0, 2 * np.pi)
+            plaque.ellipsoid(row[:3] + [row[3] * np.cos(turn), row[3] * np.sin(turn), rng.uniform(-15, 15)],
+                             rng.uniform(1.2, 3.5, 3))  # fmt: skip
+        canvas.paint(plaque, S.CALCIFICATION, only=[S.AORTA])
+    veins, arteries = Shape(), Shape()
+    z = np.array([215, 190, 160, 130, 95, 60, 42])
+    y = [prevertebral(anatomy, v, 7) for v in z]
+    y[0] -= 8
+    flat = anatomy.rng(31).uniform(0.7, 1.1)
+    veins.tube(np.column_stack([[-24, -22, -19, -17, -16, -15, -12], y, z]),
+               np.array([12, 12, 12, 11.5, 11, 10, 10]) * flat**0.5)  # fmt: skip
+    canvas.paint(veins, S.VENA_CAVA, only=where)
+    fork, meet = low[-1, :3], np.array([-12, y[-1], 42])
+    iliac = Shape()
+    for side in (-1, 1):
+        path = [
+            (26 * side, -22, 15),
+            (42 * side, -22, -25),
+            (66 * side, -48, -70),
+            (76 * side, -72, -100),
+            (80 * side, -74, -125),
+            (82 * side, -62, -200),
+        ]
+        arteries.tube([fork, *path], [6.5, 5.5, 5, 4.8, 4.8, 4.5, 4.2], step=8)
+        arteries.tube(
+            [(40 * side, -20, -20), (48 * side, 8, -60), (52 * side, 22, -85)], [4, 3.5, 2.5]
+        )
+        iliac.tube(
+            [meet, *(np.array(path) + [-9 * side if side > 0 else 6, 9, -2])],
+            [8, 7.5, 7, 6.5, 6.5, 6.5, 6],
+            step=8,
+        )
+        iliac.tube([(42 * side, -10, -22), (50 * side, 16, -62), (52 * side, 28, -88)], [5, 4.5, 3])
+    canvas.paint(iliac, S.VEIN, only=where)
+    canvas.paint(arteries, S.ARTERY, only=where)
+
+
+def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Coeliac and mesenteric arteries, renal vessels, mesenteric veins and twigs in the fat."""
+    rng = anatomy.rng(32)
+    origin = prevertebral(anatomy, 165, 18)
+    art, vein = Shape(), Shape()
+    coeliac = np.array([7, origin - 14, 163])
+    art.tube([(8, origin, 168), coeliac], [4, 3.6], smooth=False)
+    art.tube([coeliac, (-20, origin - 16, 160), (-42, -48, 158)], [3.2, 2.8, 2.4])
+    sma = [(8, prevertebral(anatomy, 150, 18), 152), (6, prevertebral(anatomy, 135, 30), 138), (2, prevertebral(anatomy, 100, 34), 100),
+           (-12, prevertebral(anatomy, 60, 40), 55), (-40, -55, 10)]  # fmt: skip
+    art.tube(sma, [4, 3.8, 3.4, 2.8, 2])
+    vein.tube([(-4, -52, 138), (-6, prevertebral(anatomy, 100, 36), 100), (-20, prevertebral(anatomy, 60, 42), 55), (-46, -55, 12)],
+              [5.5, 5, 4, 2.5])  # fmt: skip
+    for side in (-1, 1):
+        kz = kidney_centre(anatomy, side)[2]
+        art.tube(
+            [
+                (8, prevertebral(anatomy, 135, 9), 135),
+                (34 * side, -2, 0.5 * (135 + kz)),
+                (58 * side, 2, kz),
+            ],
+            [3.2, 2.8, 2.2],
+        )
+        vein.tube([(-14 if side < 0 else -4, prevertebral(anatomy, 132, 16), 132), (34 * side, -12, 0.5 * (132 + kz)), (56 * side, -6, kz)],
+                  [5, 4.6, 4])  # fmt: skip
+    for _ in range(26):
+        start = np.array([rng.uniform(-18, 12), -52, rng.uniform(20, 105)])
+        out = np.array(
+            [rng.uniform(-85, 85), rng.uniform(-85, -45), start[2] - rng.uniform(-5, 70)]
+        )
+        kind = art if rng.random() < 0.5 else vein
+        kind.tube([start, 0.5 * (start + out) + rng.normal(0, 6, 3), out], [2.2, 1.7, 1.1], step=9)
+    canvas.paint(vein, S.VEIN, only=FREE)
+    canvas.paint(art, S.ARTERY, only=FREE)
+
+
+def kidney_centre(anatomy: Anatomy, side: int) -> np.ndarray:
+    """Centre of a kidney: -1 right, +1 left."""
+    drop = anatomy.kidney_drop[0 if side < 0 else 1]
+    return np.array([73.0 * side, 14.0, 126 - drop + 0.5 * shift_z(anatomy)])
+
+
+def paint_kidneys(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Kidneys with cortex, pyramids, sinus fat and pelvis; adrenals; ureters."""
+    rng = anatomy.rng(33)
+    for side, size in zip((-1, 1), anatomy.kidney, strict=True):
+        c = kidney_centre(anatomy, side)
+        lean = axes((1, 0.55 * side, 0.18), (-0.24 * side, 0.22, 1))
+        if side < 0:
+            lean = axes((1, -0.55, -0.2), (0.24, 0.22, 1))
+        half = np.array([27, 29, 54]) * size * rng.uniform(0.95, 1.06, 3)
+        body = Shape().ellipsoid(c, half, lean)
+        hilum = c + lean.T @ np.array([-side * 0.85 * half[0], 0, 0])
+        canvas.paint(body, S.KIDNEY_CORTEX, only=FREE, noise=1.0, scale=9)
+        sinus = Shape().ellipsoid(c + lean.T @ np.array([-side * 0.55 * half[0], 0, 0]),
+                                  (0.62 * half[0], 0.42 * half[1], 0.56 * half[2]), lean)  # fmt: skip
+        pyramids = Shape()
+        for w in np.linspace(-0.62, 0.62, 6):
+            for turn in np.radians((-75, -25, 25, 75)):
+                out = np.array([side * np.cos(turn) * 0.55, np.sin(turn) * 0.55, w * 1.0])
+                pyramids.ellipsoid(c + lean.T @ (out * half), (6.5 * size, 6.5 * size, 6.5 * size))
+        canvas.paint(pyramids, S.KIDNEY_MEDULLA, only=[S.KIDNEY_CORTEX], noise=1.0, scale=5)
+        canvas.paint(
+            sinus, S.VISCERAL_FAT, only=[S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA], noise=2.5, scale=5
+        )
+        full = rng.uniform(0.7, 1.3)
+        pelvis = Shape().tube(
+            [hilum + [-8 * side, -2, -8], hilum + [6 * side, 0, 0]],
+            [4 * full, 6 * full],
+            smooth=False,
+        )
+        for w in (-0.4, 0, 0.4):
+            pelvis.tube(
+                [hilum + [5 * side, 0, 0], c + lean.T @ (np.array([side * 0.05, 0, w]) * half)],
+                [3.5 * full, 3 * full],
+                smooth=False,
+            )
+        canvas.paint(pelvis, S.RENAL_PELVIS, only=[*FREE, S.KIDNEY_MEDULLA])
+        ureter = Shape().tube(
+            [
+                hilum + [-8 * side, -2, -10],
+                (44 * side, -18, 60),
+                (38 * side, -26, 0),
+                (54 * side, 0, -60),
+                (22 * side, 0, -100),
+            ],
+            1.9,
+        )
+        canvas.paint(ureter, S.URETER, only=FREE)
+        top = c + lean.T @ np.array([-side * 8, -6, half[2] + 2])
+        adrenal = Shape()
+        base = np.array([(34 if side > 0 else -32), -8, max(top[2] - 2, 160)])
+        adrenal.tube([base + [0, -8, 8], base + [8 * side, 8, 0]], [2.6, 2.2], smooth=False)
+        adrenal.tube([base + [0, -8, 8], base + [-2 * side, 10, -4]], [2.6, 2.0], smooth=False)
+        adrenal.tube([base + [0, -8, 10], base + [9 * side, 4, -14]], [2.6, 2.0], smooth=False)
+        canvas.paint(adrenal, S.ADRENAL, only=FREE, noise=0.5, scale=4)
+
+
+def liver_shape(anatomy: Anatomy) -> Shape:
+    """The liver before the diaphragm, the wall and its neighbours press on it."""
+    g = anatomy.liver
+    rng = anatomy.rng(34)
+    s = shift_z(anatomy)
+    shape = Shape().ellipsoid((-78, -14, 184 + s), np.array([82, 92, 72]) * g, rotation(tilt_y=-8))
+    tip = 108 - 34 * anatomy.riedel + rng.normal(0, 8)
+    shape.tube(
+        [(-92, -14, 170 + s), (-102, -18, tip + 30 + 0.6 * s)],
+        np.array([52, 30]) * g,
+        smooth=False,
+        blend=20,
+    )
+    reach = -5 + 88 * anatomy.left_lobe
+    thick = rng.uniform(26, 38)
+    shape.ellipsoid(
+        (0.45 * reach - 12, -74, 196 + s),
+        (52 + 0.45 * reach, 42, thick),
+        rotation(turn_z=rng.uniform(-8, 12), tilt_y=8),
+        blend=22,
+    )
+    shape.ellipsoid((-18, -14, 190 + s), (21, 22, 30), blend=6)
+    dent = np.array([-34, -34, 150 + s])  # the porta
+    shape.ellipsoid(dent, (30, 26, 20), rotation(tilt_y=30), op=kernels.SUBTRACT, blend=10)
+    return shape
+
+
+def paint_liver(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Liver, then the vessels inside it."""
+    canvas.paint(
+        liver_shape(anatomy),
+        S.LIVER,
+        only=[*SOFT, S.DIAPHRAGM][:-1],
+        compete=True,
+        noise=1.6,
+        scale=14,
+    )
+    s = shift_z(anatomy)
+    fissure = Shape().box(
+        (6 - 10 * anatomy.liver, -88, 165 + s), (1.6, 26, 30), rotation(turn_z=12), rounding=1
+    )
+    canvas.paint(fissure, S.VISCERAL_FAT, only=[S.LIVER], noise=1.0, scale=6)
+
+
+def paint_liver_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Hepatic veins to the cava, portal veins from the porta, and their branches."""
+    rng = anatomy.rng(35)
+    s = shift_z(anatomy)
+    hepatic, portal = Shape(), Shape()
+    junction = np.array([-25, -24, 216 + s])
+
+    def grow(shape: Shape, start: np.ndarray, end: np.ndarray, radius: float, level: int) -> None:
+        middle = 0.5 * (start + end) + rng.normal(0, 5, 3)
+        shape.tube([start, middle, end], [radius, 0.85 * radius, 0.7 * radius], step=8)
+        if level:
+            for _ in range(3):
+                t = rng.uniform(0.35, 1.0)
+                base = start + (end - start) * t
+                away = (end - start) * 0.45 + rng.normal(0, 17, 3)
+                grow(shape, base, base + away, radius * rng.uniform(0.45, 0.65), level - 1)
+
+    for goal in ((-125, 5, 190), (-95, -70, 180), (-15, -95, 190), (-110, 20, 150)):
+        grow(hepatic, junction, np.array(goal) + [0, 0, s] + rng.normal(0, 6, 3), 5.0, 2)
+    porta = np.array([-38, -42, 166 + s])
+    for goal in (
+        (-112, -50, 170),
+        (-115, 0, 165),
+        (-8, -80, 185),
+        (-80, -30, 215),
+        (-100, -10, 130),
+    ):
+        grow(portal, porta, np.array(goal) + [0, 0, s] + rng.normal(0, 6, 3), 5.2, 2)
+    canvas.paint(portal, S.PORTAL_VEIN, only=[S.LIVER])
+    canvas.paint(hepatic, S.HEPATIC_VEIN, only=[S.LIVER, S.PORTAL_VEIN])
+    canvas.paint(Shape().tube([(-24, -14, 180 + s), junction, (-27, -20, 245)], 11.5), S.VENA_CAVA,
+                 only=[S.LIVER, S.HEPATIC_VEIN, S.PORTAL_VEIN, S.VISCERAL_FAT])  # fmt: skip
+
+
+def paint_gallbladder(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Gallbladder in its bed under the liver, and the bile duct."""
+    s = shift_z(anatomy)
+    rng = anatomy.rng(36)
+    duct = Shape().tube([(-38, -46, 164 + s), (-28, -38, 140), (-24, -36, 112)], rng.uniform(2, 4))
+    canvas.paint(duct, S.BILE_DUCT, only=FREE)
+    if anatomy.gallbladder <= 0:
+        return
+    g = anatomy.gallbladder ** (1 / 3)
+    tip = np.array([-72, -88, 122 + 0.7 * s]) + rng.normal(0, 6, 3)
+    shape = Shape().tube([(-44, -50, 158 + s), 0.45 * np.array([-44, -50, 158 + s]) + 0.55 * tip, tip],
+                         np.array([4, 13, 16]) * g)  # fmt: skip
+    canvas.paint(
+        shape,
+        [(0, S.GALLBLADDER_WALL), (-1.8, S.GALLBLADDER)],
+        only=SOFT,
+        compete=True,
+        bias=12,
+        noise=0.7,
+    )
+
+
+def spleen_shape(anatomy: Anatomy, frame: Frame) -> Shape:
+    """A wedge bent along the wall, hollowed by stomach and kidney, notched in front."""
+    rng = anatomy.rng(37)
+    s = shift_z(anatomy)
+    size = (anatomy.spleen_ml / 200) ** (1 / 3)
+    middle = 22 + 26 * anatomy.spleen_back + rng.normal(0, 5)  # degrees behind lateral
+    arc = 26 * size * rng.uniform(0.85, 1.2)
+    upright = 0.25 + 1.1 * anatomy.spleen_turn
+    height = 172 + s + rng.normal(0, 9) - 14 * (size - 1)
+    thick = 17 * size * rng.uniform(0.85, 1.15)
+    shape = Shape()
+    for t in np.linspace(-1, 1, 7):
+        theta = middle - arc * t * (1 - 0.35 * anatomy.spleen_turn)
+        z = height - 26 * size * upright * t
+        taper = np.sqrt(max(1 - (0.88 * t) ** 2, 0.05))
+        point = frame.wall(theta, z, -0.75 * thick * taper)[0]
+        outward = frame.wall(theta, z, 10)[0] - frame.wall(theta, z, -10)[0]
+        radii = (thick * (0.45 + 0.6 * taper), 20 * size, 33 * size * (0.35 + 0.65 * taper))
+        shape.ellipsoid(point, radii, axes(outward, (0.0, 0.15, 1.0)), blend=9)
+    centre = frame.wall(middle, height, -0.75 * thick)[0]
+    inward = frame.wall(middle - 12, height, -thick - 34 * size)[0]
+    shape.ellipsoid(inward, (30 * size, 34 * size, 46 * size), op=kernels.SUBTRACT, blend=6)
+    if anatomy.spleen_notch > 0.4:
+        edge = frame.wall(middle - arc * 0.9, height + rng.uniform(-12, 18), -thick)[0]
+        shape.ellipsoid(edge, (8, 9, 4), op=kernels.SUBTRACT, blend=3)
+    del centre
+    return shape
+
+
+def paint_spleen(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Spleen, and now and then an accessory one."""
+    canvas.paint(
+        spleen_shape(anatomy, frame),
+        S.SPLEEN,
+        only=[*SOFT],
+        compete=True,
+        bias=-4,
+        noise=1.3,
+        scale=12,
+    )
+    if anatomy.accessory_spleen:
+        rng = anatomy.rng(38)
+        spot = frame.wall(20, 150 + shift_z(anatomy), -rng.uniform(38, 52))[0] + rng.normal(0, 8, 3)
+        canvas.paint(Shape().ellipsoid(spot, np.full(3, rng.uniform(4, 9))), S.SPLEEN, only=FREE)
+
+
+def pancreas_points(anatomy: Anatomy) -> np.ndarray:
+    """Centre line (n, 3) from the head to the tail."""
+    s = 0.5 * shift_z(anatomy)
+    tail = -14 + 26 * anatomy.pancreas_tail
+    y = prevertebral(anatomy, 135, 0)
+    return np.array([(-30, y - 20, 100 + s), (-24, y - 26, 116 + s), (-10, y - 36, 130 + s), (12, y - 40, 140 + s),
+                     (36, y - 30, 146 + s + 0.3 * tail), (62, y - 10, 152 + s + 0.6 * tail),
+                     (86, y + 12, 158 + s + tail)], float)  # fmt: skip
+
+
+def paint_pancreas(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Lobulated pancreas in front of the splenic vein; splenic and portal veins."""
+    line = pancreas_points(anatomy)
+    size = anatomy.pancreas
+    lobes = 1.5 + 2.5 * anatomy.visceral
+    shape = Shape().tube(line, np.array([14, 15, 11, 9.5, 11, 11, 9]) * size**0.5, blend=3)
+    canvas.paint(shape, S.PANCREAS, only=FREE, compete=True, bias=4, noise=lobes, scale=4)
+    s = shift_z(anatomy)
+    behind = line[2:] + [0, 11, 1]
+    splenic = Shape().tube([*behind, behind[-1] + [12, 6, 6]], 4.2)
+    splenic.tube([behind[0], (-22, -40, 150 + 0.7 * s), (-38, -42, 166 + s)], [6.5, 6.5, 6.5])
+    canvas.paint(splenic, S.PORTAL_VEIN, only=[*FREE, S.PANCREAS])
+    rng = anatomy.rng(39)
+    artery = line[3:] + [0, 8, 9] + rng.normal(0, 3, line[3:].shape)
+    canvas.paint(
+        Shape().tube([(7, line[3][1] + 20, 163), *artery], 2.6), S.ARTERY, only=[*FREE, S.PANCREAS]
+    )
+    hilum = Shape()
+    for _ in range(6):
+        hilum.tube(
+            [behind[-1] + [6, 4, 4], behind[-1] + [20, 10, 8] + rng.normal(0, 12, 3)],
+            [3.2, 1.6],
+            smooth=False,
+        )
+    canvas.paint(hilum, S.PORTAL_VEIN, only=FREE)
+
+
+def paint_findings(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Cysts of liver and kidney, free fluid."""
+    rng = anatomy.rng(40)
+    for _ in range(anatomy.cysts):
+        if rng.random() < 0.5:
+            spot = np.array([rng.uniform(-120, -20), rng.uniform(-70, 30), rng.uniform(150, 215)])
+        else:
+            spot = kidney_centre(anatomy, int(rng.choice([-1, 1]))) + rng.normal(0, 18, 3)
+        canvas.paint(Shape().ellipsoid(spot, np.full(3, rng.uniform(4, 20))), S.CYST,
+                     only=[S.LIVER, S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA])  # fmt: skip

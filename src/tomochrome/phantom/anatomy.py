@@ -1,0 +1,256 @@
+"""What makes one patient differ from another: the parameters, and the frame they live in.
+
+Patient frame, millimetres, LPS axes: x to the patient's left, y to posterior, z to superior.
+z = 0 at the disc between L5 and S1, x = 0 in the median plane, y = 0 near the centre of the
+third lumbar vertebra. Proportions were measured on a labelled CT of an adult and on published
+organ volumes; the vertebral column carries the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.interpolate import PchipInterpolator
+from scipy.spatial.transform import Rotation
+
+from tomochrome.errors import OptionError
+from tomochrome.phantom.canvas import shared_noise
+
+Sex = Literal["female", "male"]
+StomachFill = Literal["collapsed", "water", "food", "contrast", "gas"]
+
+#: centre height in mm of each vertebral body
+VERTEBRA_Z: dict[str, float] = {
+    "L5": 17, "L4": 51, "L3": 86, "L2": 120, "L1": 152, "T12": 183, "T11": 211, "T10": 237,
+    "T9": 262, "T8": 286, "T7": 309, "T6": 331, "T5": 352, "T4": 372, "T3": 391, "T2": 409,
+    "T1": 426, "C7": 443, "C6": 459, "C5": 474, "C4": 489, "C3": 504, "C2": 522,
+}  # fmt: skip
+#: (z, y) of the centres of the vertebral bodies, sacrum to neck
+SPINE = np.array(
+    [(-125, 42), (-98, 62), (-80, 66), (-58, 61), (-35, 46), (-12, 24), (0, 12), (17, 2),
+     (51, -6), (86, -5), (120, 2), (152, 11), (183, 19), (211, 26), (237, 32), (262, 37),
+     (309, 41), (352, 37), (391, 25), (426, 9), (459, -4), (489, -10), (522, -12), (560, -12)],
+    dtype=float,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One patient: drawn from a seed by `draw_anatomy`, any field can be set by name.
+
+    Lengths in mm, volumes in ml, fractions 0..1 unless said otherwise.
+    """
+
+    seed: int = 0
+    sex: Sex = "male"
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: size along x, y, z
+    subcutaneous: float = 16.0  #: fat under the skin at the belly
+    visceral: float = 0.5  #: 0 lean to 1 much fat between the organs
+    muscle: float = 1.0  #: bulk of the muscles
+    breathing: float = 0.6  #: 0 breathed out, 1 breathed in
+    arms_up: bool = True
+    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: pose in degrees about x, y, z
+    shift: tuple[float, float] = (0.0, 0.0)  #: off the table's centre, x and y
+    warp: float = 1.0  #: strength of the patient's own deformation
+    bend: float = 0.0  #: lateral bend, mm at mid-back
+    liver: float = 1.0  #: size factor
+    left_lobe: float = 0.5  #: 0 ends at the midline, 1 reaches the spleen
+    riedel: float = 0.0  #: how far the right lobe hangs down
+    gallbladder: float = 1.0  #: size factor, 0 = removed
+    spleen_ml: float = 220.0
+    spleen_turn: float = 0.5  #: 0 lies along the rib, 1 stands upright
+    spleen_back: float = 0.5  #: 0 lateral to 1 far posterior
+    spleen_notch: float = 0.5
+    accessory_spleen: bool = False
+    stomach_fill: StomachFill = "water"
+    stomach_ml: float = 300.0
+    stomach_horn: float = 0.5  #: 0 J-shaped, 1 steer-horn
+    stomach_gas: float = 0.3  #: fraction of the lumen's depth that is gas
+    stomach_wall: float = 4.0
+    kidney: tuple[float, float] = (1.0, 1.0)  #: size factor right, left
+    kidney_drop: tuple[float, float] = (0.0, 0.0)  #: mm downwards right, left
+    pancreas: float = 1.0
+    pancreas_tail: float = 0.5  #: 0 low, 1 high at the hilum
+    bowel_fill: float = 0.5
+    bowel_gas: float = 0.2
+    colon_fill: float = 0.5  #: caliber
+    colon_gas: float = 0.4
+    bladder_ml: float = 200.0
+    heart: float = 1.0
+    effusion: tuple[float, float] = (0.0, 0.0)  #: depth in mm right, left
+    ascites: float = 0.0
+    cysts: int = 0
+    hip_metal: bool = False
+    calcium: float = 0.0  #: plaque on the aorta
+
+    def rng(self, room: int) -> np.random.Generator:
+        """A generator of its own for each room of the phantom, so that rooms stay independent."""
+        return np.random.default_rng([self.seed, 7, room])
+
+    @property
+    def head_origin(self) -> tuple[float, float, float]:
+        """Position (x, y, z) in mm of the centre of the atlas (C1), where the head begins."""
+        return 0.0, -12.0, 543.0
+
+    @property
+    def spine_y(self) -> PchipInterpolator:
+        """Interpolator from z to the y of the vertebral bodies' centres."""
+        return PchipInterpolator(SPINE[:, 0], SPINE[:, 1], extrapolate=True)
+
+    def to_patient(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map scanner positions (n, 3) to the patient frame: pose, size, own deformation."""
+        turn = Rotation.from_euler("xyz", self.tilt, degrees=True).as_matrix()
+        pivot = np.array([0.0, 0.0, 150.0])
+        p = (world - [self.shift[0], self.shift[1], 0.0] - pivot) @ turn + pivot
+        p = p / np.asarray(self.scale)
+        cube, rng = shared_noise(), self.rng(1)
+        moved = p.copy()
+        for unit, amount in ((48.0, 5.0), (17.0, 1.2)):
+            offset = rng.uniform(0, 64, (3, 3))
+            for axis in range(3):
+                at = (p / unit + offset[axis]).T
+                step = ndimage.map_coordinates(cube, at, order=1, mode="grid-wrap")
+                moved[:, axis] += self.warp * amount * np.tanh(step / 2) * 1.5
+        moved[:, 0] += self.bend * np.sin(np.clip((p[:, 2] + 50) / 500, 0, 1) * np.pi)
+        return moved
+
+
+def _pick(rng: np.random.Generator, choices: dict[str, float]) -> str:
+    names = list(choices)
+    weights = np.array([choices[n] for n in names])
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
+
+
+def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
+    """Draw a believable adult from a seed.
+
+    Parameters
+    ----------
+    seed
+        Any non-negative integer; the same seed gives the same patient.
+    overrides
+        Fields of `Anatomy` to set instead of drawing them, and ``build`` ("lean", "average",
+        "heavy").
+
+    Raises
+    ------
+    OptionError
+        If an override is not a field of `Anatomy`, or the sex or build is unknown.
+    """
+    rng = np.random.default_rng([abs(int(seed)), 7])
+    build = overrides.pop("build", None)
+    known = {f.name for f in fields(Anatomy)}
+    for name in overrides:
+        if name not in known:
+            raise OptionError(f"a phantom patient has no property '{name}'")
+    sex = overrides.get("sex") or ("female" if rng.random() < 0.5 else "male")
+    if sex not in ("female", "male"):
+        raise OptionError(f"the sex of a phantom is 'female' or 'male', not '{sex}'")
+    drawn_build = _pick(rng, {"lean": 0.3, "average": 0.45, "heavy": 0.25})
+    build = build or drawn_build
+    if build not in ("lean", "average", "heavy"):
+        raise OptionError(f"the build of a phantom is lean, average or heavy, not '{build}'")
+    fat = {"lean": 0.12, "average": 0.4, "heavy": 0.85}[build] + rng.normal(0, 0.1)
+    fat = float(np.clip(fat, 0.0, 1.2))
+    tall = float(np.clip(rng.normal(1.0 if sex == "male" else 0.94, 0.04), 0.84, 1.1))
+    wide = float(np.clip(rng.normal(1.0 if sex == "male" else 0.93, 0.04), 0.82, 1.12))
+    deep = wide * float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1))
+    fill = _pick(
+        rng, {"collapsed": 0.25, "water": 0.25, "food": 0.2, "contrast": 0.12, "gas": 0.18}
+    )
+    volume = {
+        "collapsed": rng.uniform(25, 90),
+        "water": rng.uniform(120, 900),
+        "food": rng.uniform(150, 900),
+        "contrast": rng.uniform(120, 800),
+        "gas": rng.uniform(100, 600),
+    }[fill]
+    spleen = float(np.exp(rng.normal(np.log(200), 0.42)))
+    anatomy = Anatomy(
+        seed=abs(int(seed)),
+        sex="female" if sex == "female" else "male",
+        scale=(wide, deep, tall),
+        subcutaneous=float(
+            (4 + 34 * fat) * rng.uniform(0.8, 1.2) * (1.25 if sex == "female" else 1)
+        ),
+        visceral=float(
+            np.clip(fat * rng.uniform(0.6, 1.4) * (0.8 if sex == "female" else 1), 0, 1.1)
+        ),
+        muscle=float(np.clip(rng.normal(1.0, 0.12), 0.7, 1.3)),
+        breathing=float(rng.uniform(0.1, 1.0)),
+        arms_up=bool(rng.random() < 0.75),
+        tilt=tuple(float(v) for v in rng.normal(0, (2.0, 1.5, 3.0))),
+        shift=tuple(float(v) for v in rng.normal(0, 8, 2)),
+        bend=float(rng.normal(0, 5)),
+        liver=float(np.clip(rng.normal(1.0, 0.09), 0.8, 1.25)),
+        left_lobe=float(rng.uniform(0, 1)),
+        riedel=float(max(0.0, rng.uniform(-1.5, 1.0))),
+        gallbladder=float(0.0 if rng.random() < 0.15 else rng.uniform(0.5, 1.5)),
+        spleen_ml=float(np.clip(spleen, 70, 560)),
+        spleen_turn=float(rng.uniform(0, 1)),
+        spleen_back=float(rng.uniform(0, 1)),
+        spleen_notch=float(rng.uniform(0, 1)),
+        accessory_spleen=bool(rng.random() < 0.2),
+        stomach_fill=fill,  # type: ignore[arg-type]
+        stomach_ml=float(volume),
+        stomach_horn=float(rng.uniform(0, 1)),
+        stomach_gas=float(rng.uniform(0.0, 0.6) if fill != "gas" else rng.uniform(0.55, 0.95)),
+        stomach_wall=float(rng.uniform(3, 5.5) + (3 if fill == "collapsed" else 0)),
+        kidney=tuple(float(v) for v in np.clip(rng.normal(1.0, 0.08, 2), 0.75, 1.2)),
+        kidney_drop=tuple(float(v) for v in rng.normal((12, 0), 9)),
+        pancreas=float(np.clip(rng.normal(1.0, 0.15), 0.6, 1.3)),
+        pancreas_tail=float(rng.uniform(0, 1)),
+        bowel_fill=float(rng.uniform(0, 1)),
+        bowel_gas=float(rng.uniform(0, 0.35)),
+        colon_fill=float(rng.uniform(0, 1)),
+        colon_gas=float(rng.uniform(0, 1)),
+        bladder_ml=float(rng.uniform(40, 550)),
+        heart=float(np.clip(rng.normal(1.0, 0.08), 0.85, 1.25)),
+        effusion=tuple(float(max(0.0, v)) for v in rng.uniform(-160, 32, 2)),
+        ascites=float(max(0.0, rng.uniform(-9, 1))),
+        cysts=int(rng.integers(0, 4)) if rng.random() < 0.35 else 0,
+        calcium=float(max(0.0, rng.uniform(-1, 1))),
+    )
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    return replace(anatomy, **chosen) if chosen else anatomy
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Polar tables of one patient's envelope, shared by all rooms.
+
+    ``z`` (n,), ``theta`` (m,) in radians (0 left, pi/2 posterior), ``center`` (n,) the y of the
+    pole, ``skin``, ``muscle``, ``cavity`` (n, m) radii in mm.
+    """
+
+    z: NDArray[np.float64]
+    theta: NDArray[np.float64]
+    center: NDArray[np.float64]
+    skin: NDArray[np.float64]
+    muscle: NDArray[np.float64]
+    cavity: NDArray[np.float64]
+    floor: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
+    floor_grid: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    def wall(
+        self, theta: Any, z: Any, out: float = 0.0, surface: str = "cavity"
+    ) -> NDArray[np.float64]:
+        """Points (n, 3) on a surface at the given angles in degrees and heights."""
+        angle = np.atleast_1d(np.radians(np.asarray(theta, float)))
+        height = np.broadcast_to(np.asarray(z, float), angle.shape)
+        table = getattr(self, surface)
+        row = np.interp(height, self.z, np.arange(len(self.z)))
+        column = np.mod(angle, 2 * np.pi) / (2 * np.pi) * len(self.theta)
+        radius = ndimage.map_coordinates(table, [row, column], order=1, mode="grid-wrap") + out
+        pole = np.interp(height, self.z, self.center)
+        return np.column_stack([radius * np.cos(angle), pole + radius * np.sin(angle), height])
+
+    def diaphragm(self, x: float, y: float) -> float:
+        """Height in mm of the diaphragm over (x, y)."""
+        x0, y0, step = self.floor_grid
+        at = [[(y - y0) / step], [(x - x0) / step]]
+        return float(ndimage.map_coordinates(self.floor, at, order=1, mode="nearest")[0])

@@ -1,0 +1,248 @@
+"""The envelope: skin, fat, body wall, chest cavity, diaphragm, abdominal cavity, arms, couch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.interpolate import PchipInterpolator
+
+from tomochrome.phantom import kernels
+from tomochrome.phantom.anatomy import Anatomy, Frame
+from tomochrome.phantom.canvas import Canvas, shared_noise
+from tomochrome.phantom.shapes import Shape
+from tomochrome.phantom.structures import Structure as S
+
+#: outer surface of the muscles: z, half width, front, back (y in mm)
+MUSCLE_CONTOUR = np.array(
+    [(-260, 150, -70, 75), (-170, 160, -78, 80), (-120, 165, -84, 88), (-80, 161, -86, 94),
+     (-30, 150, -92, 96), (0, 141, -98, 94), (40, 136, -104, 92), (80, 138, -108, 96),
+     (120, 144, -113, 98), (160, 149, -119, 101), (200, 152, -123, 104), (250, 153, -121, 107),
+     (300, 153, -113, 110), (350, 154, -98, 112), (385, 150, -82, 108), (410, 128, -66, 98),
+     (430, 100, -54, 86), (450, 72, -46, 74), (480, 60, -50, 58), (520, 58, -52, 52),
+     (600, 58, -52, 50)],
+    dtype=float,
+)  # fmt: skip
+#: inner surface: the chest and abdominal cavity
+CAVITY_CONTOUR = np.array(
+    [(-260, 4, -20, 10), (-150, 30, -52, 36), (-132, 48, -70, 52), (-100, 60, -80, 66),
+     (-60, 78, -84, 66), (-30, 94, -86, 50), (0, 108, -89, 42), (40, 116, -95, 48),
+     (80, 119, -99, 56), (120, 125, -104, 64), (160, 133, -110, 74), (200, 138, -113, 84),
+     (250, 138, -109, 93), (300, 132, -98, 97), (350, 118, -78, 94), (385, 100, -54, 86),
+     (410, 78, -34, 74), (430, 52, -12, 58), (444, 22, 2, 38), (449, 4, 10, 24), (600, 1, 10, 14)],
+    dtype=float,
+)  # fmt: skip
+SKIN_MM = 1.9
+
+
+def _profile(table: NDArray[np.float64], z: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    return [np.asarray(PchipInterpolator(table[:, 0], table[:, c])(z)) for c in (1, 2, 3)]
+
+
+def _contour(
+    theta: NDArray[np.float64],
+    center: NDArray[np.float64],
+    sides: list[NDArray[np.float64]],
+    power: float,
+) -> NDArray[np.float64]:
+    """Radii (n_z, n_theta) of a superellipse with unlike front and back depths."""
+    half, front, back = (s[:, None] for s in sides)
+    pole = center[:, None]
+    c, s = np.abs(np.cos(theta))[None], np.sin(theta)[None]
+    depth = np.where(s < 0, np.maximum(pole - front, 1.0), np.maximum(back - pole, 1.0))
+    radius: NDArray[np.float64] = ((c / half) ** power + (np.abs(s) / depth) ** power) ** (
+        -1.0 / power
+    )
+    return radius
+
+
+def _bump(angle: NDArray[np.float64], at: float, width: float) -> NDArray[np.float64]:
+    """A bell over the circle (degrees)."""
+    away = (angle - at + 180.0) % 360.0 - 180.0
+    return np.asarray(np.exp(-((away / width) ** 2)))
+
+
+def make_frame(anatomy: Anatomy) -> Frame:
+    """Polar tables of skin, muscle and cavity, and the diaphragm, for one patient."""
+    rng = anatomy.rng(2)
+    z = np.arange(-260.0, 601.0, 5.0)
+    theta = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+    angle = np.degrees(theta)[None]
+    m, c = _profile(MUSCLE_CONTOUR, z), _profile(CAVITY_CONTOUR, z)
+    female = anatomy.sex == "female"
+    belly = np.exp(-(((z - 70) / 95) ** 2))  # where visceral fat pushes the wall out
+    grow = belly * (anatomy.visceral - 0.35)
+    hips = np.exp(-(((z + 90) / 70) ** 2))
+    chest = np.exp(-(((z - 290) / 110) ** 2))
+    breath = 0.04 * chest * (anatomy.breathing - 0.5)
+    for table in (m, c):
+        table[0] = table[0] * (1 + 0.09 * grow + breath + (0.05 * hips if female else 0))
+        table[1] = table[1] * (1 + 0.34 * grow + 1.5 * breath)
+    m[0] = m[0] + (anatomy.muscle - 1) * 18
+    m[1] = m[1] - (anatomy.muscle - 1) * 8
+    m[2] = m[2] + (anatomy.muscle - 1) * 14
+    waist = np.exp(-(((z - 75) / 50) ** 2))
+    if female:
+        m[0], c[0] = m[0] * (1 - 0.03 * waist), c[0] * (1 - 0.03 * waist)
+    center = 0.5 * (c[1] + c[2])
+    center = np.where(z < -100, np.interp(z, [-260, -100], [0, center[z >= -100][0]]), center)
+    center = np.where(z > 440, center[np.searchsorted(z, 440)], center)
+    center = ndimage.gaussian_filter1d(center, 3)
+    muscle = _contour(theta, center, m, 2.35)
+    cavity = _contour(theta, center, c, 2.2)
+    lumbar = np.exp(-(((z - 70) / 80) ** 2))[:, None]
+    groove = _bump(angle, 90, 9.0)
+    muscle = muscle * (1 - 0.07 * groove * (0.4 + 0.6 * lumbar) + 0.03 * _bump(angle, 65, 14) * lumbar
+                       + 0.03 * _bump(angle, 115, 14) * lumbar)  # fmt: skip
+    # rectus flat in front, the wall thin at the white line
+    cavity = np.minimum(cavity, muscle - 7.0)
+    cavity = np.where(cavity < 3.0, 3.0, cavity)
+    fat = anatomy.subcutaneous
+    level = np.interp(z, [-200, -100, -20, 60, 150, 250, 330, 400, 440, 600],
+                      [1.2, 1.35, 1.25, 1.0, 0.75, 0.5, 0.5, 0.55, 0.4, 0.35])  # fmt: skip
+    around = (
+        0.75
+        + 0.35 * _bump(angle, 270, 55)
+        + 0.35 * _bump(angle, 60, 35)
+        + 0.35 * _bump(angle, 120, 35)
+    )
+    seat = np.exp(-(((z + 90) / 60) ** 2))[:, None] * (_bump(angle, 60, 30) + _bump(angle, 120, 30))
+    ripple = ndimage.gaussian_filter(rng.standard_normal(muscle.shape), (7, 9), mode="wrap")
+    ripple = 1 + 0.18 * ripple / ripple.std()
+    thick = 2.5 + fat * level[:, None] * around * np.clip(ripple, 0.5, 1.5) + seat * (8 + 0.6 * fat)
+    navel = _bump(angle, 270, 4.0) * np.exp(-(((z - 48) / 7) ** 2))[:, None]
+    thick = thick * (1 - 0.75 * navel)
+    skin = muscle + thick + SKIN_MM
+    cleft = _bump(angle, 90, 5.0) * np.exp(-(((z + 120) / 55) ** 2))[:, None]
+    skin = skin * (1 - 0.16 * cleft)
+    floor, grid = _diaphragm(anatomy, z, theta, center, cavity)
+    return Frame(z, theta, center, skin, muscle, cavity, floor, grid)
+
+
+def _diaphragm(
+    anatomy: Anatomy,
+    z: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    center: NDArray[np.float64],
+    cavity: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], tuple[float, float, float]]:
+    """Height of the diaphragm over a 4 mm grid of (y, x)."""
+    rng = anatomy.rng(3)
+    step = 4.0
+    xs, ys = np.arange(-180, 181, step), np.arange(-160, 161, step)
+    x, y = np.meshgrid(xs, ys)
+    drop = 26 * (0.5 - anatomy.breathing)  # breathed in = lower
+    row = np.searchsorted(z, 200.0)
+    pole, ring = center[row], cavity[row]
+    angle = np.arctan2(y - pole, x)
+    edge = np.interp(np.mod(angle, 2 * np.pi), theta, ring, period=2 * np.pi)
+    rho = np.hypot(x, y - pole) / edge
+    turned = np.degrees(angle)
+    front = np.exp(-(((turned + 90) / 45) ** 2))
+    attach = 128 + 66 * front + 0.5 * drop + 12 * (0.5 - anatomy.breathing)
+    right = 246 + drop + rng.normal(0, 6)
+    left = 232 + drop + rng.normal(0, 8) + (6 if anatomy.stomach_fill == "gas" else 0)
+    share = 1 / (1 + np.exp(-(x - 8) / 14))
+    top = right * (1 - share) + left * share
+    top -= 13 * np.exp(-(((x - 12) / 30) ** 2)) * np.exp(-(((y + 45) / 45) ** 2))
+    top -= 34 * np.exp(-((x / 26) ** 2)) * np.clip((y + 10) / 50, 0, 1)  # crura at the spine
+    fall = np.clip(1 - np.clip(rho, 0, 1.02) ** 3.6, 0, 1) ** 0.75
+    height = attach + (top - attach) * fall
+    height = np.where(rho >= 1, attach, height)
+    return ndimage.gaussian_filter(height, 1.2), (float(xs[0]), float(ys[0]), step)
+
+
+def paint_envelope(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Fill the canvas with air, skin, fat, wall muscle, lung and abdominal fat."""
+    planes = np.zeros_like(frame.skin)
+    angle = np.degrees(frame.theta)[None]
+    side = _bump(angle, 0, 38) + _bump(angle, 180, 38)
+    heights = np.exp(-(((frame.z - 60) / 75) ** 4))[:, None]
+    planes = np.where(side * heights > 0.3, 0.75 + 0.5 * anatomy.visceral, 0.0)
+    chest = (np.exp(-(((frame.z - 330) / 75) ** 4))[:, None]) * (side + _bump(angle, 270, 60))
+    planes = np.where(chest > 0.4, 0.8, planes)
+    hips = np.exp(-(((frame.z + 90) / 70) ** 4))[:, None] * np.ones_like(planes)
+    planes = np.where(hips > 0.5, 0.9 + 0.6 * anatomy.visceral, planes)
+    radii = np.stack([frame.skin, frame.muscle, frame.cavity, planes]).astype(np.float32)
+    names = np.array(
+        [S.OUTSIDE_AIR, S.SKIN, S.SUBCUTANEOUS_FAT, S.MUSCLE, S.INTERMUSCULAR_FAT, S.LUNG,
+         S.VISCERAL_FAT, S.DIAPHRAGM], np.uint8,
+    )  # fmt: skip
+    skin = max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
+    canvas.run(
+        kernels.paint_body, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
+        frame.z, frame.center, radii, frame.floor, np.array(frame.floor_grid),
+        skin, max(2.2, 0.6 * float(canvas.spacing.max())), names, shared_noise(),
+    )  # fmt: skip
+
+
+def dress(canvas: Canvas, shape: Shape, fat: float, *, muscle: bool = True) -> None:
+    """Paint a limb or breast: muscle (or fat) core, fat over it, skin outside, joined to the body."""
+    skin = fat + max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
+    core = S.MUSCLE if muscle else S.SUBCUTANEOUS_FAT
+    canvas.paint(
+        shape, [(skin, S.SKIN), (fat, S.SUBCUTANEOUS_FAT), (0.0, core)], only=[S.OUTSIDE_AIR]
+    )
+    canvas.paint(shape, [(fat, S.SUBCUTANEOUS_FAT)], only=[S.SKIN])
+    if muscle:
+        canvas.paint(shape, S.MUSCLE, only=[S.SKIN, S.SUBCUTANEOUS_FAT])
+
+
+def paint_limbs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Shoulders and arms (raised or beside the body), breasts, thighs."""
+    fat = 2.0 + 0.45 * anatomy.subcutaneous
+    bulk = 0.5 + 0.5 * anatomy.muscle
+    for side in (-1, 1):
+        shoulder = Shape().ellipsoid((118 * side, 30, 392), (56, 44, 46))
+        if anatomy.arms_up:
+            shoulder.tube([(140 * side, 25, 405), (165 * side, 12, 470), (158 * side, -10, 620)],
+                          np.array([44, 38, 32]) * bulk)  # fmt: skip
+        else:
+            shoulder.tube([(150 * side, 30, 400), (192 * side, 32, 350), (206 * side, 36, 200),
+                           (214 * side, 10, 60), (210 * side, -10, -60)],
+                          np.array([44, 40, 36, 31, 24]) * bulk)  # fmt: skip
+        dress(canvas, shoulder, fat)
+        thigh = Shape().tube(
+            [(98 * side, 0, -140), (95 * side, 5, -300)], np.array([74, 70]) * bulk, smooth=False
+        )
+        dress(canvas, thigh, 1.2 * fat)
+        if anatomy.sex == "female":
+            _breast(canvas, anatomy, frame, side)
+
+
+def _breast(canvas: Canvas, anatomy: Anatomy, frame: Frame, side: int) -> None:
+    rng = anatomy.rng(4)
+    size = float(np.clip(30 + 0.5 * anatomy.subcutaneous + rng.normal(0, 4), 28, 58))
+    base = frame.wall(-90 + 38 * side, 300.0, 0.0, "muscle")[0]
+    center = (base[0], base[1] - 0.10 * size, 300)
+    dress(canvas, Shape().ellipsoid(center, (1.35 * size, 0.85 * size, 1.25 * size)), 0.0,
+          muscle=False)  # fmt: skip
+    gland = Shape().ellipsoid(
+        (center[0], center[1] - 0.3 * size, 297), (0.8 * size, 0.42 * size, 0.75 * size)
+    )
+    canvas.paint(gland, S.BREAST_GLAND, only=[S.SUBCUTANEOUS_FAT], noise=7.0, scale=6.0)
+
+
+def paint_couch(canvas: Canvas, top: float) -> None:
+    """The table below the patient, in scanner coordinates: a curved shell around foam.
+
+    Parameters
+    ----------
+    canvas
+        Its coordinate nodes are not used: the table does not deform with the patient.
+    top
+        y in mm (scanner frame) where the back touches the mattress at the centre.
+    """
+    z, y, x = canvas.shape
+    ys = canvas.origin[1] + canvas.spacing[1] * np.arange(y)[:, None]
+    xs = canvas.origin[0] + canvas.spacing[2] * np.arange(x)[None, :]
+    sag = top - 3 - 0.0011 * xs**2
+    below = ys - sag
+    thick = max(1.6, 0.6 * float(canvas.spacing[1]))
+    inside = (np.abs(xs) < 215) & (below > 0) & (below < 46 - 0.0009 * xs**2)
+    under = 46 - 0.0009 * xs**2 - below
+    shell = inside & ((below < thick) | (under < thick) | (np.abs(xs) > 215 - thick))
+    plane = np.where(shell, int(S.COUCH), np.where(inside, int(S.COUCH_FOAM), 0)).astype(np.uint8)
+    for k in range(z):
+        air = canvas.labels[k] == S.OUTSIDE_AIR
+        np.copyto(canvas.labels[k], plane, where=air)

@@ -1,0 +1,235 @@
+"""Stomach, duodenum, small bowel and colon, with what they hold."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.phantom.abdomen import FREE, SOFT, shift_z
+from tomochrome.phantom.anatomy import Anatomy, Frame
+from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.shapes import Shape, spline
+from tomochrome.phantom.structures import Structure as S
+
+Points = NDArray[np.float64]
+NO_GAS = -1e9
+
+
+def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
+    """Centre line and radius (n, 4) of the stomach, radii scaled to its volume."""
+    rng = anatomy.rng(50)
+    s = shift_z(anatomy)
+    horn = anatomy.stomach_horn
+    low = np.interp(horn, [0, 1], [70, 128]) + 0.5 * s + rng.normal(0, 8)
+    dome = frame.diaphragm(58, 8)
+    full = np.clip((anatomy.stomach_ml - 150) / 600, -0.2, 1.0)
+    line = np.array(
+        [(48 + 8 * full, 18, dome - 26 - 10 * full, 27), (56 + 8 * full, 4, dome - 46, 31),
+         (64 + 6 * full, -28, 178 + s, 29), (62, -62 - 8 * full, 148 + 0.8 * s, 26),
+         (46, -84 - 6 * full, 0.5 * (low + 140), 23), (22, -90 - 6 * full, low, 20),
+         (-8, -84, low + 8 + 18 * (1 - horn), 17), (-30, -68, 122 + 0.6 * s, 10)], float,
+    )  # fmt: skip
+    line[1:-1, :3] += rng.normal(0, 5, (len(line) - 2, 3))
+    fine = spline(line, 30)
+    if anatomy.stomach_fill == "collapsed":
+        fine[:, 3] = np.interp(np.arange(30), [0, 8, 20, 29], [15, 12, 10, 8])
+    pieces = np.linalg.norm(np.diff(fine[:, :3], axis=0), axis=1)
+    middle = 0.5 * (fine[1:, 3] + fine[:-1, 3])
+    volume = (np.pi * middle**2 * pieces).sum() / 1000 + 2 * fine[0, 3] ** 3 / 1000
+    wall = 1.0 if anatomy.stomach_fill == "collapsed" else 0.35
+    goal = anatomy.stomach_ml + wall * 90
+    fine[:, 3] = np.clip(fine[:, 3] * np.sqrt(goal / volume), 7, 58)
+    return fine
+
+
+def paint_stomach(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Stomach from cardia to pylorus: wall, folds, content, and gas above its level."""
+    line = stomach_line(anatomy, frame)
+    rng = anatomy.rng(51)
+    top = (line[:, 1] - line[:, 3]).min()
+    bottom = (line[:, 1] + line[:, 3]).max()
+    level = top + anatomy.stomach_gas * (bottom - top)
+    if anatomy.stomach_fill == "collapsed":
+        level = top + 0.4 * anatomy.stomach_gas * (bottom - top)
+    shape = Shape().tube(line[:, :3], line[:, 3], smooth=False, blend=3)
+    esophagus = np.array([17, -2, 222.0])
+    fundus = line[3, :3]
+    canvas.paint(Shape().tube([esophagus, 0.5 * (esophagus + fundus) + [-4, -4, 0], fundus], [8, 9, 10]),
+                 S.STOMACH_WALL, only=SOFT)  # fmt: skip
+    empty = anatomy.stomach_fill == "collapsed"
+    layers = [(0.0, S.STOMACH_WALL), (-anatomy.stomach_wall, S.STOMACH_CONTENT)]
+    canvas.paint(shape, layers, only=SOFT, compete=True, bias=4.0 if empty else 8.0, noise=2.2 if empty else 1.2,
+                 scale=6 if empty else 12, gas=S.STOMACH_GAS, gas_level=level)  # fmt: skip
+    folds = Shape()
+    for _ in range(6 if empty or anatomy.stomach_ml < 350 else 2):
+        turn = rng.uniform(0, 2 * np.pi)
+        a = line[6:22]
+        side = np.column_stack([np.cos(turn) * a[:, 3], np.sin(turn) * a[:, 3], 0 * a[:, 3]]) * 0.8
+        folds.tube(a[::3, :3] + side[::3], 2.4)
+    canvas.paint(folds, S.STOMACH_WALL, only=[S.STOMACH_CONTENT, S.STOMACH_GAS])
+
+
+def _runs(rng: np.random.Generator, n: int, weights: dict[str, float]) -> list[str]:
+    """A state for each of n segments, in runs of 5 to 25."""
+    names = list(weights)
+    share = np.array(list(weights.values()))
+    states: list[str] = []
+    while len(states) < n:
+        name = names[int(rng.choice(len(names), p=share / share.sum()))]
+        states += [name] * int(rng.integers(5, 26))
+    return states[:n]
+
+
+def paint_duodenum(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Duodenum: bulb, C around the pancreatic head, crossing under the mesenteric artery."""
+    rng = anatomy.rng(52)
+    s = 0.6 * shift_z(anatomy)
+    points = np.array(
+        [(-30, -68, 122 + s), (-46, -56, 122 + s), (-54, -40, 104 + s), (-52, -32, 80), (-40, -30, 64),
+         (-8, -42, 60), (18, -44, 68), (32, -44, 92), (42, -60, 96)], float,
+    )  # fmt: skip
+    points[1:] += rng.normal(0, 3, (len(points) - 1, 3))
+    radius = rng.uniform(9, 14, len(points))
+    level = points[:, 1].mean() - rng.uniform(4, 30)
+    shape = Shape().tube(points, radius)
+    canvas.paint(shape, [(0, S.SMALL_BOWEL_WALL), (-2.4, S.SMALL_BOWEL_CONTENT)], only=FREE, compete=True,
+                 noise=1.2, scale=5, gas=S.BOWEL_GAS, gas_level=level)  # fmt: skip
+
+
+def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
+    """Centre line and radius (n, 4) of the colon from caecum to rectum, haustra included."""
+    rng = anatomy.rng(53)
+    s = shift_z(anatomy)
+    sag = rng.uniform(-10, 70)
+    caliber = 0.75 + 0.55 * anatomy.colon_fill
+    side = 1 + 0.05 * anatomy.visceral
+    flexure = 146 + s + rng.normal(0, 10)
+    loop = rng.uniform(-10, 40)
+    line = np.array(
+        [(-78, -58, -22, 24), (-90, -48, 5, 29), (-100, -34, 45, 26), (-98, -30, 85 + 0.4 * s, 24),
+         (-88, -58, 98 + 0.5 * s, 23), (-52, -88, 88 - 0.4 * sag, 22), (0, -94, 84 - sag, 21),
+         (50, -90, 96 - 0.5 * sag, 21), (88, -64, 128 + 0.7 * s, 20), (106, -16, flexure, 18),
+         (114, 6, flexure - 30, 16), (112, 10, 80, 15), (106, 0, 35, 14), (92, -28, 0, 14),
+         (62, -44, -30, 15), (20, -50 - 0.5 * loop, -38 + loop, 16), (-18, -28, -38 + 0.5 * loop, 15),
+         (-6, 8, -36, 14), (8, 22, -32, 14)], float,
+    )  # fmt: skip
+    line[:, 0] *= side
+    line[1:-2, :3] += rng.normal(0, 6, (len(line) - 3, 3))
+    line[:, 3] *= caliber * rng.uniform(0.85, 1.15, len(line))
+    length = np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1).sum()
+    fine = spline(line, int(length / 4.5))
+    at = np.arange(len(fine)) * 4.5
+    phase = 2 * np.pi * at / (27 + 5 * np.sin(at / 90)) + rng.uniform(0, 6)
+    fine[:, 3] *= 1 + np.interp(at, [0, 0.6 * length, length], [0.16, 0.14, 0.05]) * np.cos(phase)
+    wiggle = np.column_stack([np.sin(at / 19), np.cos(at / 23), np.sin(at / 27 + 1)]) * 3
+    fine[:, :3] += wiggle
+    return fine
+
+
+def paint_colon(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Colon with haustra, stool and gas."""
+    rng = anatomy.rng(54)
+    line = colon_line(anatomy, frame)
+    n = len(line)
+    g = anatomy.colon_gas
+    states = _runs(
+        rng, n, {"stool": 0.5, "mixed": 0.15 + 0.5 * g, "gas": 0.05 + 0.8 * g * g, "empty": 0.2}
+    )
+    spasm = np.array([0.62 if state == "empty" else 1.0 for state in states])
+    weights = np.ones(9) / 9
+    line[:, 3] *= np.convolve(np.pad(spasm, 4, mode="edge"), weights, mode="valid")
+    line[:, 3] = np.clip(line[:, 3], 6.5, 44)
+    share = {"stool": -1.0, "mixed": 0.5, "gas": 1.1, "empty": -1.0}
+    level = [y - r + 2 * r * share[state] if share[state] > 0 else NO_GAS
+             for (_, y, _, r), state in zip(line, states, strict=True)]  # fmt: skip
+    shape = Shape().tube(line[:, :3], line[:, 3], smooth=False)
+    canvas.paint(shape, [(0, S.COLON_WALL), (-2.3, S.COLON_CONTENT)], only=SOFT, compete=True, bias=3, noise=1.3,
+                 scale=6, gas=S.BOWEL_GAS, gas_level=level[: n - 1])  # fmt: skip
+
+
+def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
+    """Centre lines and radii (n, 4) of loops folded to and fro in the lower abdomen."""
+    rng = anatomy.rng(55)
+    wide = 0.8 + 0.45 * anatomy.bowel_fill
+    lines = []
+    pitch = 23.0 + 5 * wide + 6 * anatomy.visceral
+    for y0 in (-84.0, -60.0, -38.0):
+        rows = np.arange(104 + rng.uniform(-8, 8), -78, -pitch)
+        points = []
+        for i, z in enumerate(rows):
+            reach = np.interp(z, [-80, -40, 30, 100], [42, 66, 88, 78]) * (
+                0.75 if y0 > -45 else 1.0
+            )
+            xs = np.linspace(-reach, reach, 6)
+            if i % 2:
+                xs = xs[::-1]
+            left = 22 if z > 40 else 0  # jejunum lies left, ileum low and right
+            for x in xs:
+                jitter = rng.normal(0, (7, 8, 9))
+                points.append((x + left + jitter[0], y0 + jitter[1], z + jitter[2] + 0.1 * x,
+                               wide * rng.uniform(8.5, 14.5)))  # fmt: skip
+        line = np.array(points)
+        length = np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1).sum()
+        fine = spline(line, int(length / 6))
+        fine[:, 3] = np.clip(fine[:, 3], 7, 19)
+        lines.append(fine)
+    return lines
+
+
+def paint_small_bowel(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Jejunum and ileum: packed loops, some collapsed, some with fluid, some with gas."""
+    rng = anatomy.rng(56)
+    f, g = anatomy.bowel_fill, anatomy.bowel_gas
+    for line in small_bowel_lines(anatomy, frame):
+        n = len(line)
+        states = _runs(
+            rng,
+            n,
+            {
+                "fluid": 0.25 + f,
+                "collapsed": 1.0 - 0.6 * f,
+                "gas": 0.6 * g,
+                "gap": 0.12 + 0.3 * anatomy.visceral,
+            },
+        )
+        for i, state in enumerate(states):
+            if state == "collapsed":
+                line[i, 3] = min(line[i, 3], 8.0)
+        keep = np.array([state != "gap" for state in states])
+        share = {"fluid": NO_GAS, "collapsed": NO_GAS, "gas": 0.55, "gap": NO_GAS}
+        shape, level = Shape(), []
+        for i in range(n - 1):
+            if not (keep[i] and keep[i + 1]):
+                continue
+            shape.tube(line[i : i + 2, :3], line[i : i + 2, 3], smooth=False)
+            y, r = line[i, 1], line[i, 3]
+            level.append(y - r + 2 * r * share[states[i]] if share[states[i]] > 0 else NO_GAS)
+        canvas.paint(shape, [(0, S.SMALL_BOWEL_WALL), (-rng.uniform(2.0, 3.2), S.SMALL_BOWEL_CONTENT)], only=[*FREE, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT, S.BOWEL_GAS],
+                     compete=True, bias=-2, noise=1.6, scale=6, gas=S.BOWEL_GAS, gas_level=level)  # fmt: skip
+
+
+def finish_walls(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Give every hollow organ a closed wall where its neighbours cut into it."""
+    canvas.close_walls(
+        [S.STOMACH_CONTENT, S.STOMACH_GAS], S.STOMACH_WALL, 0.7 * anatomy.stomach_wall
+    )
+    canvas.close_walls(
+        [S.COLON_CONTENT, S.BOWEL_GAS, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT][:2],
+        S.COLON_WALL,
+        1.6,
+    )
+    canvas.close_walls([S.SMALL_BOWEL_CONTENT], S.SMALL_BOWEL_WALL, 1.6)
+
+
+def paint_ascites(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Free fluid in the low-lying gutters and around liver and spleen."""
+    if anatomy.ascites <= 0:
+        return
+    pool = Shape()
+    for side in (-1, 1):
+        pool.tube(
+            [(118 * side, -10, 20), (126 * side, 0, 110), (132 * side, 0, 200)],
+            6 + 26 * anatomy.ascites,
+        )
+    pool.ellipsoid((0, 10, -60), (60, 40, 40))
+    canvas.paint(pool, S.ASCITES, only=FREE, noise=3.0)

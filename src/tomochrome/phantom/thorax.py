@@ -1,0 +1,237 @@
+"""The chest: mediastinum, heart, great vessels, airways, lung vessels, effusion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tomochrome.phantom.anatomy import Anatomy, Frame
+from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.shapes import Shape, axes
+from tomochrome.phantom.structures import Structure as S
+
+CHEST = [S.LUNG, S.PERICARDIAL_FAT, S.DIAPHRAGM]
+
+
+def prevertebral(anatomy: Anatomy, z: float, gap: float) -> float:
+    """The y that lies ``gap`` mm in front of the vertebral bodies at height z."""
+    depth = float(np.interp(z, [17, 152, 286, 426], [17, 16, 14.5, 10]))
+    return float(anatomy.spine_y(z)) - depth - gap
+
+
+def aorta_points(anatomy: Anatomy) -> np.ndarray:
+    """Centre line (n, 4: x, y, z, radius) of the aorta from its root to the bifurcation."""
+    age = 1 + 0.25 * anatomy.calcium
+    base = np.array(
+        [(4, -40, 296, 15), (-10, -50, 322, 16), (-14, -46, 350, 15.5), (-6, -32, 372, 14.5),
+         (10, -10, 379, 13.5), (24, 8, 368, 13), (27, 18, 345, 12.5), (25, 0, 310, 12.3),
+         (20, 0, 270, 12), (15, 0, 230, 11.5), (10, 0, 190, 11), (8, 0, 150, 10), (8, 0, 110, 9.3),
+         (7, 0, 75, 8.8), (4, 0, 50, 8.5)], float,
+    )  # fmt: skip
+    for row in base[7:]:
+        row[1] = prevertebral(anatomy, row[2], row[3] - 2.5)
+        if row[2] > 240:
+            row[1] += 6
+    base[:, 3] *= age
+    return base
+
+
+def paint_mediastinum(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Fat between the lungs, from the spine to the sternum."""
+    h = anatomy.heart
+    fat = 5 + 9 * anatomy.visceral
+    column = Shape().tube(
+        [(0, 2, 455), (0, -4, 425), (0, -8, 395), (2, -12, 365), (4, -14, 335), (6, -12, 305), (8, -10, 270),
+         (8, -2, 230), (6, -2, 200)],
+        [40, 36, 36, 37, 36, 34, 30, 24, 20],
+    )  # fmt: skip
+    column.ellipsoid((16, -46, 276), np.array([70, 50, 54]) * h + fat, blend=8)
+    column.box((4, -78, 320), (5 + 0.5 * fat, 40, 62), rounding=6, blend=14)
+    canvas.paint(column, S.PERICARDIAL_FAT, only=[S.LUNG], noise=1.5, scale=10)
+
+
+def paint_heart(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Four chambers in their walls, fat in the grooves, the roots of the great vessels."""
+    h = anatomy.heart
+    rng = anatomy.rng(10)
+    centre = np.array([18, -46, 274.0])
+    low = 10 * (anatomy.breathing - 0.5)
+    centre[2] -= low
+
+    def at(x: float, y: float, z: float) -> np.ndarray:
+        return centre + h * np.array([x, y, z])
+
+    apex = np.array([0.74, -0.58, -0.34 + rng.normal(0, 0.06)])
+    turn = axes((0, 0, 1), apex)
+    wall = 9.5 * rng.uniform(0.85, 1.2)
+    lv = np.array([23, 24, 42]) * h * rng.uniform(0.92, 1.05)
+    space = [S.LUNG, S.PERICARDIAL_FAT, S.DIAPHRAGM, S.VISCERAL_FAT]
+    left = Shape().ellipsoid(at(22, -2, -6), lv + wall, turn)
+    right = Shape().ellipsoid(
+        at(6, -26, -10), np.array([47, 20, 34]) * h, axes((1, -0.35, -0.2), (0.2, 0.3, 1))
+    )
+    right.tube([at(8, -30, 10), at(2, -24, 34)], [19 * h, 14 * h], smooth=False, blend=8)
+    ra = Shape().ellipsoid(at(-44, -6, 2), np.array([24, 31, 34]) * h)
+    la = Shape().ellipsoid(at(-6, 32, 22), np.array([37, 19, 25]) * h)
+    canvas.paint(right, [(0, S.MYOCARDIUM), (-3.2, S.RIGHT_HEART_BLOOD)], only=space, noise=0.8)
+    canvas.paint(
+        ra, [(0, S.MYOCARDIUM), (-2.0, S.RIGHT_HEART_BLOOD)], only=[*space, S.MYOCARDIUM], noise=0.8
+    )
+    canvas.paint(la, [(0, S.MYOCARDIUM), (-2.0, S.LEFT_HEART_BLOOD)], only=space)
+    canvas.paint(left, [(0, S.MYOCARDIUM), (-wall, S.LEFT_HEART_BLOOD)],
+                 only=[*space, S.RIGHT_HEART_BLOOD, S.MYOCARDIUM], noise=0.8, scale=5)  # fmt: skip
+    papillary = Shape().tube([at(20, 8, -14), at(34, 0, -16)], 4, smooth=False)
+    papillary.tube([at(30, -18, 2), at(40, -18, -6)], 4, smooth=False)
+    canvas.paint(papillary, S.MYOCARDIUM, only=[S.LEFT_HEART_BLOOD])
+    mitral = Shape().tube([at(-2, 22, 12), at(10, 8, 4)], [12 * h, 13 * h], smooth=False)
+    canvas.paint(mitral, S.LEFT_HEART_BLOOD, only=[S.MYOCARDIUM])
+    tricuspid = Shape().tube([at(-36, -10, 0), at(-14, -22, -4)], [13 * h, 13 * h], smooth=False)
+    canvas.paint(tricuspid, S.RIGHT_HEART_BLOOD, only=[S.MYOCARDIUM, S.PERICARDIAL_FAT])
+    outflow = Shape().tube([at(8, -4, 6), (4, -40, 298)], [10, 12], smooth=False)
+    canvas.paint(outflow, S.LEFT_HEART_BLOOD, only=[S.MYOCARDIUM, S.RIGHT_HEART_BLOOD])
+    trunk = Shape().tube(
+        [at(4, -24, 30), (22, -66, 322), (22, -44, 338), (10, -22, 342)], [13, 14, 14, 12]
+    )
+    trunk.tube([(16, -34, 340), (-8, -22, 338), (-34, -14, 336), (-58, -8, 330)], [12, 11, 10, 8])
+    trunk.tube([(20, -36, 342), (36, -10, 348), (48, 10, 340), (56, 18, 322)], [12, 11, 10, 7])
+    canvas.paint(trunk, S.PULMONARY_ARTERY, only=[*space, S.MYOCARDIUM])
+    veins = Shape()
+    for side, reach in ((-1, -64), (1, 52)):
+        for z in (310, 292):
+            veins.tube(
+                [at(-6 + 22 * side, 34, 20), (reach, 4 + 8 * (z < 300), z)], [8, 6], smooth=False
+            )
+    canvas.paint(veins, S.PULMONARY_VEIN, only=[*space, S.MYOCARDIUM])
+    coronary = Shape().tube([(8, -52, 300), at(26, -32, 18), at(34, -40, -10)], 1.6)
+    coronary.tube([(-4, -54, 298), at(-24, -30, 6), at(-22, -26, -24)], 1.6)
+    canvas.paint(coronary, S.ARTERY, only=[S.PERICARDIAL_FAT, S.MYOCARDIUM])
+    _lower_cava(canvas, anatomy, at(-40, 0, -14))
+
+
+def _lower_cava(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
+    """Superior vena cava with its tributaries, and the cava below the heart."""
+    upper = Shape().tube(
+        [(-34, -40, 300), (-31, -40, 335), (-30, -38, 375), (-28, -30, 394)], [10, 9.5, 9, 8]
+    )
+    upper.tube([(-29, -36, 384), (-6, -46, 392), (24, -38, 404), (40, -16, 430)], [7, 7, 7, 6])
+    upper.tube([(-28, -32, 392), (-34, -20, 420), (-32, -12, 455)], [7, 7, 6])
+    canvas.paint(upper, S.SUPERIOR_VENA_CAVA, only=CHEST)
+    azygos = Shape().tube(
+        [(-4, prevertebral(anatomy, z, 2.5), z) for z in (200, 240, 290, 330)]
+        + [(-16, 10, 350), (-28, -20, 356)],
+        3.2,
+    )
+    canvas.paint(azygos, S.VEIN, only=[*CHEST, S.MUSCLE])
+    cava = Shape().tube([(-24, -10, 215), (-27, -20, 240), atrium], [12, 12.5, 13])
+    canvas.paint(cava, S.VENA_CAVA, only=[*CHEST, S.VISCERAL_FAT])
+
+
+def paint_great_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Aorta with its arch branches, oesophagus, trachea and main bronchi, thyroid."""
+    points = aorta_points(anatomy)
+    chest = points[points[:, 2] > 160]
+    soft = [*CHEST, S.MUSCLE, S.VISCERAL_FAT, S.LEFT_HEART_BLOOD, S.MYOCARDIUM, S.PULMONARY_ARTERY]
+    canvas.paint(Shape().tube(chest[:, :3], chest[:, 3]), S.AORTA, only=soft)
+    arch = Shape().tube(
+        [(-6, -30, 376), (-16, -22, 400), (-30, -8, 425), (-28, 0, 460), (-28, 0, 520)],
+        [7, 6.5, 5, 3.6, 3.4],
+    )
+    arch.tube(
+        [(6, -16, 380), (10, -8, 402), (26, -2, 430), (28, 0, 460), (28, 0, 520)],
+        [5, 4, 3.6, 3.4, 3.4],
+    )
+    arch.tube([(18, -2, 378), (26, 6, 405), (40, 8, 432), (90, 14, 425)], [5.5, 5, 5, 4])
+    arch.tube([(-28, -8, 424), (-50, 6, 434), (-92, 14, 425)], [5, 5, 4])
+    canvas.paint(arch, S.ARTERY, only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT])
+    jugular = Shape()
+    for side in (-1, 1):
+        jugular.tube([(34 * side, -14, 450), (38 * side, -4, 490), (36 * side, 2, 525)], [6, 6, 5])
+        jugular.tube([(34 * side, -10, 432), (70 * side, -4, 428), (110 * side, 6, 418)], [6, 5, 5])
+    canvas.paint(jugular, S.VEIN, only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT])
+    path = [(3, z) for z in (500, 460, 420, 385, 350, 310)] + [(8, 270), (14, 240), (17, 222)]
+    y = [prevertebral(anatomy, z, 7 if z > 300 else 10 + (300 - z) * 0.18) for _, z in path]
+    esophagus = Shape().tube([(x, b, z) for (x, z), b in zip(path, y, strict=True)], 7.5)
+    canvas.paint(esophagus, [(0, S.ESOPHAGUS)], only=[*CHEST, S.MUSCLE, S.VISCERAL_FAT])
+    if anatomy.rng(11).random() < 0.5:
+        z = anatomy.rng(12).uniform(300, 400)
+        bubble = Shape().ellipsoid((3, prevertebral(anatomy, z, 8), z), (4, 3, 22))
+        canvas.paint(bubble, S.BOWEL_GAS, only=[S.ESOPHAGUS])
+    _airways(canvas, anatomy)
+
+
+def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
+    wide = 1.0 if anatomy.sex == "male" else 0.88
+
+    def front(z: float) -> float:
+        return prevertebral(anatomy, z, 24)
+
+    tree = Shape().tube([(0, front(525) + 8, 525), (0, front(480), 480), (0, front(430) + 1, 430),
+                         (2, front(390) + 2, 390), (4, front(362), 362)], 9.5 * wide)  # fmt: skip
+    carina = (4, front(364), 364)
+    tree.tube(
+        [carina, (-18, 2, 346), (-34, 4, 332), (-40, 6, 308)], np.array([8, 7.5, 6.5, 5]) * wide
+    )
+    tree.tube([carina, (24, 6, 346), (42, 12, 330), (48, 22, 308)], np.array([7.5, 7, 6, 5]) * wide)
+    for points, radii in (
+        ([(-22, 3, 344), (-44, 0, 350), (-62, -6, 362)], [5.5, 4, 2.5]),
+        ([(-38, 5, 318), (-56, -24, 300), (-74, -44, 284)], [4.5, 3, 1.8]),
+        ([(-40, 6, 308), (-52, 28, 280), (-64, 40, 250)], [5, 3.5, 2]),
+        ([(-40, 6, 306), (-74, 14, 284), (-92, 18, 262)], [4, 2.5, 1.6]),
+        ([(42, 12, 332), (58, -12, 344), (66, -30, 360)], [5, 3.5, 2.2]),
+        ([(44, 12, 328), (62, -28, 316), (72, -50, 300)], [4, 2.6, 1.7]),
+        ([(48, 22, 308), (58, 38, 280), (66, 46, 250)], [5, 3.5, 2]),
+        ([(48, 22, 306), (78, 22, 284), (94, 22, 262)], [4, 2.5, 1.6]),
+    ):
+        tree.tube(points, np.array(radii) * wide)
+    canvas.paint(tree, [(1.6, S.AIRWAY_WALL), (0, S.AIRWAY_GAS)],
+                 only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT, S.PULMONARY_ARTERY, S.PULMONARY_VEIN, S.LUNG_VESSEL])  # fmt: skip
+    thyroid = Shape()
+    for side in (-1, 1):
+        thyroid.ellipsoid((17 * side, front(455) + 4, 455), (9, 11, 24))
+    thyroid.tube([(-14, front(450) - 9, 450), (14, front(450) - 9, 450)], 5, smooth=False)
+    canvas.paint(
+        thyroid, S.THYROID, only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT, S.SUBCUTANEOUS_FAT]
+    )
+
+
+def paint_lung_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
+    """A random tree of arteries and veins from each hilum to the pleura."""
+    rng = anatomy.rng(13)
+    tree = Shape()
+
+    def grow(
+        start: np.ndarray, toward: np.ndarray, length: float, radius: float, level: int
+    ) -> None:
+        end = start + toward * length
+        tree.tube([start, start + toward * length * 0.5 + rng.normal(0, 0.06 * length, 3), end],
+                  [radius, 0.9 * radius, 0.78 * radius], step=8)  # fmt: skip
+        if level == 0 or radius < 0.6:
+            return
+        for _ in range(3 if level > 2 else 2):
+            bend = toward + rng.normal(0, 0.55, 3)
+            bend /= np.linalg.norm(bend)
+            grow(
+                end,
+                bend,
+                length * rng.uniform(0.62, 0.85),
+                radius * rng.uniform(0.6, 0.76),
+                level - 1,
+            )
+
+    for side in (-1, 1):
+        for direction in ((0.5, -0.3, 0.9), (0.8, -0.6, 0.2), (0.9, 0.3, 0.1), (0.5, 0.5, -0.6), (0.75, 0.1, -0.7),
+                          (0.4, 0.6, 0.6), (0.6, -0.55, -0.55)):  # fmt: skip
+            toward = np.array([side * direction[0], direction[1], direction[2]])
+            toward = toward / np.linalg.norm(toward) + rng.normal(0, 0.1, 3)
+            hilum = np.array([44.0 * side, 4, 322]) + rng.normal(0, 5, 3)
+            grow(hilum, toward / np.linalg.norm(toward), rng.uniform(34, 46), 5.2, 5)
+    canvas.paint(tree, S.LUNG_VESSEL, only=[S.LUNG])
+
+
+def paint_effusion(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
+    """Fluid in the dependent (posterior) pleural space, with a level."""
+    for side, depth in zip((-1, 1), anatomy.effusion, strict=True):
+        if depth <= 3:
+            continue
+        pool = Shape().box((95 * side, 30, 230), (94, 130, 200))
+        pool.cut((0, 88 - depth, 230), (0, -1, 0.25))
+        canvas.paint(pool, S.EFFUSION_FLUID, only=[S.LUNG, S.LUNG_VESSEL], noise=1.5)
