@@ -1,0 +1,133 @@
+"""The head and upper neck of a phantom patient: skull, brain, face, and what holds them.
+
+Dimensions are those of textbooks of adult anatomy, checked by eye against a CT of a head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+from scipy.spatial.transform import Rotation
+
+from tomochrome.phantom import head_brain, head_kernels, head_neck, head_skull, head_soft
+from tomochrome.phantom.anatomy import Anatomy
+from tomochrome.phantom.canvas import Canvas, shared_noise
+from tomochrome.phantom.head_frame import ATLAS, HeadFrame
+from tomochrome.phantom.structures import Structure as S
+
+#: face: z, half width, front (y), every row in mm of the head frame
+FACE = np.array(
+    [(-95, 38, -72), (-90, 44, -82), (-80, 51, -91), (-70, 56, -95), (-60, 60, -97),
+     (-50, 62, -98), (-40, 64, -99), (-30, 66, -99), (-20, 68, -97), (-10, 69, -94),
+     (0, 70, -92), (10, 70, -89), (20, 70, -86), (30, 69, -86), (40, 67, -89), (50, 64, -90),
+     (60, 60, -88)],
+    dtype=float,
+)  # fmt: skip
+#: neck: z, half width, front, back (y)
+NECK = np.array(
+    [(-95, 57, -46, 63), (-80, 57, -44, 65), (-60, 58, -42, 70), (-40, 60, -38, 75),
+     (-20, 61, -32, 79), (0, 60, -24, 81), (10, 56, -20, 78)],
+    dtype=float,
+)  # fmt: skip
+
+_NAMES = np.array(
+    [S.OUTSIDE_AIR, S.CSF, S.DURA, S.GREY_MATTER, S.WHITE_MATTER, S.CEREBELLUM, S.SKIN,
+     S.SUBCUTANEOUS_FAT, S.MUSCLE, S.INTERMUSCULAR_FAT, S.CORTICAL_BONE, S.DIPLOE, S.COUCH,
+     S.COUCH_FOAM, S.BLANKET],
+    np.uint8,
+)  # fmt: skip
+
+
+def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None = None) -> None:
+    """Paint the head and the neck down to the fourth cervical vertebra.
+
+    Whatever the torso painted there before is painted over; arms beside the head stay.
+
+    Parameters
+    ----------
+    canvas
+        Label map in the patient's frame.
+    anatomy
+        The patient; the head sits at ``anatomy.head_origin``.
+    rng
+        Draws this head's own shape; by default the anatomy's generator for this room.
+    """
+    rng = rng if rng is not None else anatomy.rng(40)
+    frame = _place(canvas, anatomy, rng)
+    cranium, age = _draw_cranium(anatomy, rng)
+    face, neck = _tables(anatomy, rng)
+    canvas.run(
+        head_kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
+        np.ascontiguousarray(frame.turn.T), frame.pivot, frame.scale, ATLAS, cranium, face, neck,
+        shared_noise(), rng.uniform(0, 64, 9), _NAMES,
+    )  # fmt: skip
+    head_soft.paint_nose_and_ears(frame, anatomy, rng)
+    head_neck.paint_muscles(frame, anatomy, rng)
+    head_soft.paint_muscles(frame, anatomy, rng)
+    head_soft.paint_mouth(frame, rng)
+    head_skull.paint_base(frame, rng)
+    head_skull.paint_cheeks(frame, rng)
+    head_skull.paint_sinuses(frame, rng)
+    head_skull.paint_jaw(frame, rng)
+    head_soft.paint_orbits(frame, rng)
+    head_brain.paint_brain(frame, rng, age)
+    head_neck.paint_vertebrae(frame, anatomy, rng)
+    head_soft.paint_vessels(frame, rng)
+
+
+def _place(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> HeadFrame:
+    """Where the head sits, how it is turned, how large it is."""
+    angles = rng.normal(0.0, (5.0, 2.5, 4.0))
+    turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    size = (1.0 if anatomy.sex == "male" else 0.965) * rng.normal(1.0, 0.02)
+    # Heads vary less than bodies: undo most of the body's own scale.
+    scale = size * rng.normal(1.0, 0.025, 3) / np.asarray(anatomy.scale)
+    return HeadFrame(canvas, np.asarray(anatomy.head_origin, float), turn, scale)
+
+
+def _draw_cranium(anatomy: Anatomy, rng: np.random.Generator) -> tuple[head_kernels.Cranium, float]:
+    """Skull and brain of this patient, and how far age has shrunk the brain (0 to 1)."""
+    age = float(rng.beta(1.3, 1.6))
+    voxel = float(rng.uniform(0.9, 1.1))
+    lean = anatomy.subcutaneous
+    base = head_kernels.Cranium()
+    return base._replace(
+        half_width=base.half_width * rng.normal(1.0, 0.025),
+        front=base.front * rng.normal(1.0, 0.02),
+        back=base.back * rng.normal(1.0, 0.03),
+        top=base.top * rng.normal(1.0, 0.02),
+        temples=float(rng.uniform(0.10, 0.22)),
+        thickness=base.thickness * voxel * float(rng.uniform(0.75, 1.25)),
+        scalp=float(3.6 + 0.07 * lean + rng.uniform(0, 1.5)),
+        face_fat=float(3.0 + 0.14 * lean),
+        neck_fat=float(3.0 + 0.28 * lean),
+        gap=float(0.9 + 2.8 * age**1.5),
+        sulcus=float(0.05 + 1.15 * age),
+        sulcus_depth=float(rng.uniform(9, 13)),
+        gyrus=float(rng.uniform(2.5, 3.2)),
+        fissure=float(0.7 + 1.3 * age**1.5),
+        cortex=float(rng.uniform(2.7, 3.4)),
+        temporalis=float(rng.uniform(7, 13) * anatomy.muscle),
+    ), age
+
+
+def _tables(
+    anatomy: Anatomy, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Face every 5 mm and neck every 10 mm from z = -95: rows half width, front (, back)."""
+    z = np.arange(-95.0, 61.0, 5.0)
+    face = np.stack([PchipInterpolator(FACE[:, 0], FACE[:, c])(z) for c in (1, 2)])
+    grow = 0.12 * (anatomy.subcutaneous - 16.0)
+    low = 1.0 / (1.0 + np.exp((z - 5.0) / 12.0))
+    face[0] = face[0] * rng.normal(1.0, 0.025) + grow * low
+    face[1] = face[1] + rng.normal(0, 1.5) * low - 0.3 * grow * low
+    z = np.arange(-95.0, 16.0, 10.0)
+    neck = np.stack([PchipInterpolator(NECK[:, 0], NECK[:, c])(z) for c in (1, 2, 3)])
+    bulk = 6.0 * (anatomy.muscle - 1.0) + 0.22 * (anatomy.subcutaneous - 16.0)
+    female = anatomy.sex == "female"
+    neck += np.array([[bulk - 4 * female], [-0.5 * bulk + 2 * female], [0.7 * bulk - 4 * female]])
+    return face, neck
+
+
+__all__ = ["paint_head"]

@@ -1,0 +1,123 @@
+"""The upper neck: first four vertebrae, cord, and the muscles around them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tomochrome.phantom.anatomy import VERTEBRA_Z, Anatomy
+from tomochrome.phantom.head_frame import ATLAS, HeadFrame
+from tomochrome.phantom.head_skull import INSIDE, SOFT
+from tomochrome.phantom.structures import Structure as S
+
+_KEEP = (S.OUTSIDE_AIR, *INSIDE[:3], S.BRAINSTEM, S.AIRWAY_GAS)
+
+
+def _below(name: str, anatomy: Anatomy) -> float:
+    """Head-frame z of a vertebra whose patient-frame z is in the shared table."""
+    return VERTEBRA_Z[name] - anatomy.head_origin[2] + float(ATLAS[2])
+
+
+def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
+    """Muscles of the neck as bundles with fat between them."""
+    bulk = 0.55 + 0.45 * anatomy.muscle
+    fat = frame.tubes([([(0, 36, -30), (0, 34, -70), (0, 30, -112)], [40, 42, 42])], mirror=False,
+                      neck=True)  # fmt: skip
+    frame.paint(fat, S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
+    bundles = {
+        "suboccipital": [((14, 34, -30), (13, 11, 9))],
+        "semispinalis": [((13, 50, -50), (12, 10, 34)), ((13, 44, -90), (12, 10, 36))],
+        "splenius": [((30, 50, -52), (10, 8, 34)), ((27, 50, -88), (12, 7, 34))],
+        "trapezius": [((16, 64, -62), (14, 4, 34)), ((26, 60, -98), (22, 5, 30))],
+        "longissimus": [((34, 30, -50), (8, 9, 32)), ((32, 28, -90), (9, 9, 34))],
+        "levator": [((38, 16, -62), (8, 10, 34)), ((40, 18, -98), (8, 10, 30))],
+        "multifidus": [((11, 34, -74), (9, 8, 40))],
+        "sternomastoid": [((53, 14, -36), (7, 13, 26)), ((47, 0, -68), (7, 14, 30)),
+                          ((42, -14, -100), (7, 13, 28))],
+        "scalene": [((28, -2, -92), (8, 8, 32))],
+        "longus": [((8, -19, -66), (7, 4.5, 44))],
+        "strap": [((9, -44, -98), (9, 3.5, 20))],
+        "digastric": [((24, -58, -78), (5, 18, 4)), ((46, 8, -38), (4, 8, 12))],
+    }  # fmt: skip
+    for items in bundles.values():
+        wide = bulk * float(rng.uniform(0.93, 1.1))
+        sized = [
+            (tuple(frame_point), (r[0] * wide, r[1] * wide, r[2] * 1.05))
+            for frame_point, r in items
+        ]
+        shape = frame.ellipsoids(sized, blend=3.0)
+        frame.paint(shape, S.MUSCLE, only=[S.INTERMUSCULAR_FAT, S.SUBCUTANEOUS_FAT, S.MUSCLE],
+                    noise=0.8, scale=3.0)  # fmt: skip
+    nuchal = frame.boxes([((0, 50, -66), (0.9, 16, 40))], mirror=False)
+    frame.paint(nuchal, S.FASCIA, only=SOFT[:3])
+
+
+def paint_vertebrae(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
+    """Atlas, axis, third and fourth cervical vertebra, discs, canal and cord."""
+    fine = float(frame.canvas.spacing.max())
+    shell = max(1.5, 0.7 * fine)
+    layers = [(0.0, S.CORTICAL_BONE), (-shell, S.TRABECULAR_BONE)]
+    thick = [(0.0, S.CORTICAL_BONE), (-max(2.2, fine), S.TRABECULAR_BONE)]
+    heights = {n: _below(n, anatomy) for n in ("C2", "C3", "C4", "C5")}
+    for name in ("C3", "C4", "C5"):
+        _cervical(frame, heights[name], layers, thick)
+    # axis: body, dens, wide arch
+    z = heights["C2"]
+    axis = frame.tubes([([(0, -8, -27), (0, -8, -40)], [4.8, 5.5])], mirror=False, neck=True)
+    body = frame.boxes([((0, -7, z), (8, 7, 8))], mirror=False, rounding=3.0, blend=4.0)
+    axis.rows += body.rows
+    axis.bounds += body.bounds
+    frame.paint(axis, layers, spare=_KEEP)
+    joint = frame.ellipsoids([((15, -3, -48), (8, 8, 5))], angles=(0, 20, 0))
+    frame.paint(joint, layers, spare=_KEEP)
+    _arch(frame, z - 4, 15.0, 41.0, 6.0, thick)
+    # atlas: lateral masses and two arches
+    mass = frame.ellipsoids([((20, 0, -36), (9, 11, 8))], angles=(0, 15, 0))
+    frame.paint(mass, layers, spare=_KEEP)
+    front = frame.tubes([([(0, -17.5, -36), (10, -15, -36), (18, -7, -36)], [4.2, 3.4, 4])])
+    frame.paint(front, thick, spare=_KEEP)
+    rear = frame.tubes(
+        [([(22, 8, -37), (19, 23, -37), (9, 33, -37), (0, 36, -37)], [4.5, 3.6, 3.6, 4.2])]
+    )
+    frame.paint(rear, thick, spare=_KEEP)
+    wings = frame.tubes([([(24, 0, -37), (37, 2, -38)], [5, 3.5])])
+    frame.paint(wings, thick, spare=_KEEP)
+    _canal(frame, heights["C5"])
+
+
+def _cervical(
+    frame: HeadFrame, z: float, layers: list[tuple[float, S]], thick: list[tuple[float, S]]
+) -> None:
+    body = frame.boxes([((0, -7, z), (9.5, 7.5, 6.2))], mirror=False, rounding=3.0)
+    frame.paint(body, layers, spare=_KEEP)
+    disc = frame.boxes([((0, -7, z + 8), (8.5, 7, 1.8))], mirror=False, rounding=1.5)
+    frame.paint(disc, S.INTERVERTEBRAL_DISC, only=[*SOFT[:3]])
+    facet = frame.ellipsoids([((20, 8, z), (6, 7, 8))], angles=(35, 0, 0))
+    frame.paint(facet, layers, spare=_KEEP)
+    lateral = frame.tubes([([(10, -5, z), (22, -6, z - 1)], [3.2, 3.0])])
+    frame.paint(lateral, thick, spare=_KEEP)
+    _arch(frame, z - 4, 18.0, 40.0, 3.6, thick)
+
+
+def _arch(
+    frame: HeadFrame, z: float, half: float, tip: float, spine: float, layers: list[tuple[float, S]]
+) -> None:
+    """Laminae and spinous process behind the canal."""
+    arch = frame.tubes([([(half, 10, z + 2), (11, 22, z), (2, 28, z - 2)], [4, 3.6, 4])])
+    frame.paint(arch, layers, spare=_KEEP)
+    process = frame.tubes([([(0, 27, z - 2), (0, tip, z - 7)], [4.0, spine])], mirror=False)
+    frame.paint(process, layers, spare=_KEEP)
+
+
+def _canal(frame: HeadFrame, lowest: float) -> None:
+    line = np.array([(0, 14, -16), (0, 14, -26), (0, 13, -40), (0, 10, -58), (0, 10, -74),
+                     (0, 10, lowest - 8)], float)  # fmt: skip
+    canal = frame.tubes([(line, [13, 12.5, 11, 9, 8.5, 8.5])], mirror=False, neck=True)
+    frame.paint(
+        canal, S.CSF, spare=[S.BRAINSTEM, S.CEREBELLUM, *INSIDE[:1], S.WHITE_MATTER, S.ARTERY]
+    )
+    cord = frame.tubes([(line[1:], [6.2, 5.8, 5.2, 5.2, 5.2])], mirror=False, neck=True)
+    frame.paint(cord, S.SPINAL_CORD, only=[S.CSF, S.DURA])
+    arteries = frame.tubes(
+        [([(15, 3, -112), (16, 1, -60), (24, 2, -38), (17, 16, -30), (7, 4, -22)], 1.8)]
+    )
+    frame.paint(arteries, S.ARTERY, spare=[S.BRAINSTEM, S.SPINAL_CORD, S.OUTSIDE_AIR])

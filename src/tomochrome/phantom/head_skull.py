@@ -1,0 +1,210 @@
+"""Bones of face and skull base: orbits' walls, cheeks, jaws, teeth, temporal bones, sinuses."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.phantom.head_frame import HeadFrame
+from tomochrome.phantom.structures import Structure as S
+
+#: what lies inside the skull, never painted over by bones of the face
+INSIDE = (S.GREY_MATTER, S.WHITE_MATTER, S.CEREBELLUM, S.CSF, S.DURA)
+BONE = (S.CORTICAL_BONE, S.DIPLOE, S.TRABECULAR_BONE, S.FATTY_MARROW)
+SOFT = (S.MUSCLE, S.INTERMUSCULAR_FAT, S.SUBCUTANEOUS_FAT, S.SKIN)
+KEEP = (*INSIDE, S.OUTSIDE_AIR)
+
+
+def _shell(thickness: float, core: S = S.FATTY_MARROW) -> list[tuple[float, S]]:
+    return [(0.0, S.CORTICAL_BONE), (-thickness, core)]
+
+
+def paint_base(frame: HeadFrame, rng: np.random.Generator) -> None:
+    """Sphenoid, clivus, petrous bones and mastoids, occipital condyles."""
+    fine = frame.canvas.spacing.max()
+    wall = max(1.4, 0.7 * fine)
+    body = frame.ellipsoids([((0, -31, 18), (17, 15, 14))], mirror=False)
+    frame.paint(body, _shell(2.0), spare=KEEP)
+    clivus = frame.tubes([([(0, -20, 24), (0, -14, 4), (0, -8, -19)], [8, 8, 6])], mirror=False)
+    frame.paint(clivus, _shell(2.2), spare=KEEP)
+    plates = frame.boxes(
+        [((14, -34, -8), (1.2, 9, 14)), ((19, -32, -8), (1.2, 9, 14))], angles=(-10, 0, 14)
+    )
+    frame.paint(plates, S.CORTICAL_BONE, spare=KEEP)
+    petrous = frame.tubes([([(56, 13, 2), (38, 5, 5), (16, -10, 8)], [11, 9.5, 6])])
+    frame.paint(petrous, [(0.0, S.CORTICAL_BONE)], spare=KEEP)
+    size = float(rng.uniform(0.75, 1.2))
+    mastoid = frame.ellipsoids([((52, 22, -10), (10, 13, 19))], angles=(-18, 0, 0), blend=6.0)
+    frame.paint(mastoid, S.CORTICAL_BONE, spare=KEEP)
+    cells = frame.ellipsoids(
+        [((53, 23, -8), (7.6, 10.5 * size, 15 * size)), ((51, 18, 8), (7, 9 * size, 7))], blend=4.0
+    )
+    frame.paint(cells, S.MASTOID_AIR, only=BONE, noise=2.0, scale=3.0)
+    bubbles = frame.ellipsoids(
+        [
+            ((53 + rng.uniform(-4, 4), 22 + rng.uniform(-8, 8), -6 + rng.uniform(-12, 14)),
+             tuple(rng.uniform(1.4, 3.2, 3)))
+            for _ in range(22)
+        ]
+    )  # fmt: skip
+    frame.paint(bubbles, S.SINUS_GAS, only=[S.MASTOID_AIR])
+    canal = frame.tubes([([(78, 0, -1), (62, 2, 1), (49, 4, 2)], [4.0, 3.4, 3.2])])
+    frame.paint(canal, S.SINUS_GAS, spare=[*INSIDE])
+    drum = frame.ellipsoids([((45, 4, 4), (3, 6, 6)), ((44, 11, 10), (4, 5, 4))])
+    frame.paint(drum, S.SINUS_GAS, only=BONE)
+    inner = frame.ellipsoids([((33, 0, 4), (4, 3, 3)), ((36, 9, 7), (3, 4, 3))])
+    frame.paint(inner, S.CSF, only=BONE)
+    meatus = frame.tubes([([(18, 6, 7), (29, 5, 6)], 2.4)])
+    frame.paint(meatus, S.CSF, only=BONE)
+    styloid = frame.tubes([([(47, 7, -18), (42, 0, -42)], [2.4, 1.0])])
+    frame.paint(styloid, S.CORTICAL_BONE, spare=KEEP)
+    condyle = frame.ellipsoids([((18, 4, -24), (7, 12, 6))], angles=(0, 0, -25))
+    frame.paint(condyle, _shell(wall, S.TRABECULAR_BONE), spare=KEEP)
+
+
+def paint_cheeks(frame: HeadFrame, rng: np.random.Generator) -> None:
+    """Brow, orbital rims, zygomatic bones and arches, upper jaw, nasal bones."""
+    brow = frame.tubes(
+        [([(4, -88, 42), (24, -88, 46), (42, -78, 43), (51, -64, 34)], [6, 4.5, 4, 4])]
+    )
+    frame.paint(brow, _shell(2.0, S.DIPLOE), spare=KEEP)
+    rim = frame.tubes([([(50, -62, 36), (51, -58, 22), (47, -64, 8)], [4, 3.2, 5])])
+    frame.paint(rim, _shell(2.2), spare=KEEP)
+    cheek = frame.ellipsoids([((44, -66, 2), (11, 8, 9))], angles=(0, 0, -35), blend=4.0)
+    frame.paint(cheek, _shell(2.2), spare=KEEP)
+    arch = frame.tubes(
+        [([(52, -60, 3), (63, -44, 3), (66, -24, 3), (61, -6, 5)], [4, 2.8, 2.6, 4])]
+    )
+    frame.paint(arch, _shell(2.4), spare=KEEP)
+    nasal = frame.tubes([([(2.2, -90, 34), (3, -95, 24), (4.5, -98, 12)], [2.6, 1.8, 1.3])])
+    frame.paint(nasal, S.CORTICAL_BONE, spare=INSIDE)
+    frontal = frame.tubes(
+        [([(9, -88, 30), (13, -82, 16), (15, -80, -4), (13, -84, -20)], [3, 3, 3, 4])]
+    )
+    frame.paint(frontal, _shell(1.8), spare=KEEP)
+    jaw = frame.tubes([(_arch(27, -38, -86, -29), 7.0)], mirror=False, step=8)
+    frame.paint(jaw, _shell(1.8, S.TRABECULAR_BONE), spare=KEEP)
+    wall = max(1.2, 0.6 * float(frame.canvas.spacing.max()))
+    palate = frame.boxes([((0, -60, -24), (22, 24, wall))], mirror=False)
+    frame.paint(palate, S.CORTICAL_BONE, spare=KEEP)
+
+
+def _arch(half: float, back: float, front: float, z: float, n: int = 15) -> NDArray[np.float64]:
+    """Points of a dental arch (a parabola-like horseshoe) from the right end to the left."""
+    t = np.linspace(-1.0, 1.0, n)
+    x = half * np.sin(t * np.pi / 2) ** 1.0
+    y = front + (back - front) * np.abs(t) ** 2.1
+    return np.stack([x, y, np.full(n, z)], 1)
+
+
+def paint_jaw(frame: HeadFrame, rng: np.random.Generator) -> None:
+    """Lower jaw and teeth (some lost with age, some filled with metal or without any)."""
+    low = float(rng.normal(-62, 2.5))
+    points = [(0, -87, low - 10), (19, -80, low - 9), (36, -56, low - 3), (46, -24, low + 6),
+              (49, -16, low + 22), (50, -10, -22), (50, -9, -4)]  # fmt: skip
+    lower = frame.tubes([(points, [7.5, 7.5, 7, 6.5, 5.5, 5, 5.5])])
+    frame.paint(lower, _shell(2.6), spare=KEEP)
+    ridge = [(0, -85, low + 1), (18, -78, low + 2), (33, -56, low + 4), (42, -32, low + 10)]
+    upper = frame.tubes([(ridge, [6, 6, 6, 5])])
+    frame.paint(upper, _shell(2.2, S.TRABECULAR_BONE), only=SOFT)
+    coronoid = frame.tubes([([(47, -26, low + 18), (47, -32, -18), (46, -34, -2)], [5, 3.5, 2])])
+    frame.paint(coronoid, _shell(2.4), spare=KEEP)
+    lost = float(rng.uniform(0, 0.45)) if rng.random() < 0.5 else 0.0
+    if rng.random() < 0.07:
+        lost = 1.0
+    for half, back, front, root, crown in (
+        (27, -44, -86, -29.0, -41.0),
+        (26, -42, -84, low + 3.0, low + 17.0),
+    ):
+        _teeth(frame, rng, _arch(half, back, front, 0.0, 60), root, crown, lost)
+
+
+def _teeth(
+    frame: HeadFrame,
+    rng: np.random.Generator,
+    arch: NDArray[np.float64],
+    root: float,
+    crown: float,
+    lost: float,
+) -> None:
+    """Fourteen teeth along an arch: roots at height ``root``, crowns ending at ``crown``."""
+    length = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(arch, axis=0), axis=1))]
+    widths = np.array([9, 9, 7, 7, 7.5, 6.2, 8.0])
+    widths = np.r_[widths, widths[::-1]]
+    at = (np.cumsum(widths) - widths / 2) / widths.sum() * length[-1]
+    for place, width in zip(at, widths, strict=True):
+        if rng.random() < lost:
+            continue
+        x, y = np.interp(place, length, arch[:, 0]), np.interp(place, length, arch[:, 1])
+        tip = crown + 0.55 * (root - crown)
+        turn = np.degrees(np.arctan2(x, -(y + 30)))
+        shape = frame.boxes(
+            [((x, y, 0.5 * (crown + tip)), (0.44 * width, 3.6, abs(crown - tip) / 2 + 1))],
+            angles=(0, 0, float(turn)), mirror=False, rounding=2.0,
+        )  # fmt: skip
+        shape.tube(frame.points([(x, y, tip), (x, y + 0.5, root)]), [2.9, 1.7], smooth=False)
+        metal = rng.random() < 0.03
+        frame.paint(shape, S.METAL if metal else S.TOOTH, spare=KEEP)
+
+
+def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
+    """Nasal cavity with septum and conchae; frontal, ethmoid, sphenoid, maxillary sinuses."""
+    thin = max(0.7, 0.5 * float(frame.canvas.spacing.max()))
+    bone = [(thin, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)]
+    # maxillary: swollen mucosa in some, filled in a few
+    fluid = rng.random() < 0.12
+    lining = float(rng.choice([0.0, 0.0, 1.5, 4.0]))
+    antrum = frame.ellipsoids(
+        [((25, -60, -3), (13.5, 15, 15)), ((30, -52, 2), (12, 13, 12))], blend=6.0
+    )
+    gas = S.MUCOSA if fluid else S.SINUS_GAS
+    layers = [(thin + 0.4, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-max(0.5, lining), gas)]
+    frame.paint(antrum, layers, spare=KEEP)
+    # nasal cavity
+    cavity = frame.boxes(
+        [((0, -60, -12), (14, 26, 10)), ((0, -58, 6), (8, 24, 14))],
+        mirror=False,
+        rounding=5.0,
+        blend=4.0,
+    )
+    frame.paint(cavity, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-1.2, S.SINUS_GAS)], spare=KEEP)
+    swell = float(rng.uniform(0.75, 1.35))
+    conchae = frame.ellipsoids(
+        [((8.5, -60, -13), (4.2 * swell, 20, 6.5)), ((6, -56, 1), (2.6 * swell, 16, 6))]
+    )
+    frame.paint(conchae, S.MUCOSA, only=[S.SINUS_GAS])
+    bend = float(rng.normal(0, 2.5))
+    septum = frame.tubes(
+        [([(0, -86, z), (bend * (1 - abs(z) / 30), -62, z), (0, -36, z)], thin + 0.8)
+         for z in (-20, -16, -12, -8, -4, 0, 4, 8, 12, 16)],
+        mirror=False,
+    )  # fmt: skip
+    frame.paint(septum, S.MUCOSA, only=[S.SINUS_GAS])
+    # ethmoid: a honeycomb between the orbits
+    block = frame.boxes([((0, -54, 24), (11.5, 19, 10))], mirror=False, rounding=3.0)
+    frame.paint(block, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA)], spare=[*KEEP, S.SINUS_GAS])
+    cells = frame.ellipsoids(
+        [
+            ((x + rng.uniform(-0.8, 0.8), y + rng.uniform(-1, 1), z + rng.uniform(-1, 1)),
+             tuple(rng.uniform(2.2, 4.2, 3)))
+            for x in (3.8, 9) for y in (-68, -61, -54, -47, -40) for z in (18, 25, 31)
+        ]
+    )  # fmt: skip
+    frame.paint(cells, S.SINUS_GAS, only=[S.MUCOSA])
+    left, right = rng.uniform(0.6, 1.15, 2)
+    sphenoid = frame.ellipsoids([((7, -34, 18), (6.8 * left, 10 * left, 9 * left))], mirror=False)
+    frame.paint(sphenoid, bone, only=[*BONE, *SOFT, S.MUCOSA])
+    sphenoid = frame.ellipsoids(
+        [((-7, -34, 18), (6.8 * right, 10 * right, 9 * right))], mirror=False
+    )
+    frame.paint(sphenoid, bone, only=[*BONE, *SOFT, S.MUCOSA])
+    if rng.random() < 0.9:
+        size = rng.uniform(0.5, 1.2, 2)
+        frontal = frame.ellipsoids([((9, -84, 44), (9 * size[0], 4.2, 10 * size[0]))], mirror=False)
+        frontal.rows += frame.ellipsoids(
+            [((-9, -84, 44), (9 * size[1], 4.2, 10 * size[1]))], mirror=False
+        ).rows
+        frontal.bounds += frame.ellipsoids(
+            [((-9, -84, 44), (9 * size[1], 4.2, 10 * size[1]))], mirror=False
+        ).bounds
+        frame.paint(frontal, [(2.0, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)], only=[*BONE, *SOFT])
