@@ -1,0 +1,277 @@
+"""How far the colors are from the truth: beside grey's and the lookup curve's error.
+
+Errors are Euclidean distances in (a*, b*) of CIELAB, so that luminance, which is the
+scanner's, plays no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.chroma import COLORED, Chroma
+from tomochrome.color.palette import Palette, palette
+from tomochrome.errors import GeometryError
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, TISSUE_NAMES, Tissue
+
+
+@dataclass(frozen=True)
+class OrganScore:
+    """What became of one tissue.
+
+    Attributes
+    ----------
+    voxels
+        How many there are.
+    error, grey_error
+        Mean distance in (a*, b*), and what it would be without any color.
+    right
+        Share of voxels whose heaviest tissue is the true one.
+    mistaken_for, mistaken_share
+        The tissue it is most often taken for instead, and how often.
+    """
+
+    voxels: int
+    error: float
+    grey_error: float
+    right: float
+    mistaken_for: str
+    mistaken_share: float
+
+
+@dataclass(frozen=True)
+class ColorScore:
+    """Chroma error of one coloring against a map of true tissues.
+
+    Attributes
+    ----------
+    model
+        What made the colors.
+    voxel_error, organ_error
+        Mean over voxels, and mean over tissues of each tissue's mean.
+    grey_voxel_error, grey_organ_error
+        The same for a picture without color.
+    right
+        Share of voxels whose heaviest tissue is the true one.
+    organs
+        Each tissue's own score, by its name.
+    """
+
+    model: str
+    voxel_error: float
+    organ_error: float
+    grey_voxel_error: float
+    grey_organ_error: float
+    right: float
+    organs: Mapping[str, OrganScore] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, errors rounded to two decimals."""
+        return {
+            "model": self.model,
+            "voxel_error": round(self.voxel_error, 2),
+            "organ_error": round(self.organ_error, 2),
+            "grey_voxel_error": round(self.grey_voxel_error, 2),
+            "grey_organ_error": round(self.grey_organ_error, 2),
+            "right": round(self.right, 3),
+            "organs": {
+                name: {
+                    "voxels": organ.voxels,
+                    "error": round(organ.error, 2),
+                    "grey_error": round(organ.grey_error, 2),
+                    "right": round(organ.right, 3),
+                    "mistaken_for": organ.mistaken_for,
+                    "mistaken_share": round(organ.mistaken_share, 3),
+                }
+                for name, organ in self.organs.items()
+            },
+        }
+
+
+def score_color(
+    chroma: Chroma,
+    truth: NDArray[np.uint8],
+    palette_name: str | Palette = "natural",
+    *,
+    least: int = 50,
+) -> ColorScore:
+    """Score a coloring against a map of true tissues, under one palette.
+
+    Parameters
+    ----------
+    chroma
+        The coloring.
+    truth
+        uint8 (z, y, x) of `Tissue`; `NO_TISSUE` and air are not counted.
+    palette_name
+        Palette, or its name.
+    least
+        Tissues with fewer voxels have no say in the mean over tissues.
+
+    Raises
+    ------
+    GeometryError
+        If the truth does not lie on the coloring's grid, or names no tissue.
+    """
+    if truth.shape != chroma.shape:
+        raise GeometryError(
+            f"the true tissues {truth.shape} do not lie on the coloring's grid {chroma.shape}"
+        )
+    colors = palette(palette_name).ab.astype(np.float64)
+    table = chroma.ab_of_code(palette_name).astype(np.float64)
+    # count each (true tissue, code) once: the error depends on nothing else
+    joint = np.zeros((N_TISSUES, len(table)), np.int64)
+    for names, codes in zip(truth, chroma.code, strict=True):
+        known = (names != NO_TISSUE) & (names != Tissue.AIR) & (names < N_TISSUES)
+        flat = names[known].astype(np.int64) * len(table) + codes[known]
+        joint += np.bincount(flat, minlength=joint.size).reshape(joint.shape)
+    sizes = joint.sum(axis=1)
+    if not sizes.any():
+        raise GeometryError("the map of true tissues names no tissue inside the body")
+    organs: dict[str, OrganScore] = {}
+    total = 0.0
+    for tissue in np.flatnonzero(sizes):
+        distance = np.linalg.norm(table - colors[tissue], axis=1)
+        error = float((joint[tissue] * distance).sum())
+        total += error
+        guesses = np.bincount(chroma.tissue_of_code, weights=joint[tissue], minlength=256)
+        right = float(guesses[tissue]) / sizes[tissue]
+        guesses[tissue] = -1
+        other = int(guesses.argmax())
+        name = TISSUE_NAMES[other] if other < N_TISSUES else "none"
+        organs[TISSUE_NAMES[tissue]] = OrganScore(
+            voxels=int(sizes[tissue]),
+            error=error / sizes[tissue],
+            grey_error=float(np.linalg.norm(colors[tissue])),
+            right=right,
+            mistaken_for=name,
+            mistaken_share=float(max(guesses[other], 0)) / sizes[tissue],
+        )
+    counted = [organ for organ in organs.values() if organ.voxels >= least] or list(organs.values())
+    everything = int(sizes.sum())
+    return ColorScore(
+        model=chroma.model,
+        voxel_error=total / everything,
+        organ_error=float(np.mean([organ.error for organ in counted])),
+        grey_voxel_error=sum(o.voxels * o.grey_error for o in organs.values()) / everything,
+        grey_organ_error=float(np.mean([organ.grey_error for organ in counted])),
+        right=sum(o.voxels * o.right for o in organs.values()) / everything,
+        organs=organs,
+    )
+
+
+def colored_outside(
+    chroma: Chroma, body: NDArray[np.bool_], palette_name: str | Palette = "natural"
+) -> float:
+    """Return the share of all colored voxels that lie outside the body.
+
+    Parameters
+    ----------
+    chroma
+        The coloring.
+    body
+        bool (z, y, x): where the patient is.
+    palette_name
+        Palette, or its name; a voxel is colored from a chroma of `COLORED` on.
+    """
+    colored = np.linalg.norm(chroma.ab_of_code(palette_name), axis=1) >= COLORED
+    inside = outside = 0
+    for codes, mask in zip(chroma.code, body, strict=True):
+        shown = colored[codes]
+        inside += int((shown & mask).sum())
+        outside += int((shown & ~mask).sum())
+    return outside / max(inside + outside, 1)
+
+
+@dataclass(frozen=True)
+class Flicker:
+    """Change from slice to slice, inside the body.
+
+    Attributes
+    ----------
+    chroma
+        Mean distance in (a*, b*) between a voxel and the one above it.
+    luminance
+        Mean change of the CT's own L* in the soft-tissue window.
+    chroma_where_still
+        The first, only where the CT's L* changes by less than one.
+    """
+
+    chroma: float
+    luminance: float
+    chroma_where_still: float
+
+
+def flicker(chroma: Chroma, hu: NDArray[Any], palette_name: str | Palette = "natural") -> Flicker:
+    """Return how much colors change between neighbouring slices, beside the CT itself.
+
+    Parameters
+    ----------
+    chroma
+        The coloring.
+    hu
+        (z, y, x) in HU, on its grid.
+    palette_name
+        Palette, or its name.
+
+    Raises
+    ------
+    GeometryError
+        If the HU are not on the coloring's grid or there is only one slice.
+    """
+    from tomochrome.windowing import PRESETS, luminance
+
+    if hu.shape != chroma.shape or len(hu) < 2:
+        raise GeometryError("flicker needs HU on the coloring's grid and at least two slices")
+    table = chroma.ab_of_code(palette_name)
+    window = PRESETS["soft-tissue"]
+    sums = np.zeros(5)
+    ab, light = table[chroma.code[0]], luminance(hu[0], window)
+    body = chroma.code[0] > 0
+    for k in range(1, len(hu)):
+        next_ab, next_light = table[chroma.code[k]], luminance(hu[k], window)
+        next_body = chroma.code[k] > 0
+        both = body & next_body
+        moved = np.linalg.norm(next_ab - ab, axis=-1)[both]
+        change = np.abs(next_light - light)[both]
+        still = change < 1.0
+        sums += [moved.sum(), change.sum(), both.sum(), moved[still].sum(), still.sum()]
+        ab, light, body = next_ab, next_light, next_body
+    count = max(sums[2], 1.0)
+    return Flicker(
+        float(sums[0] / count), float(sums[1] / count), float(sums[3] / max(sums[4], 1.0))
+    )
+
+
+def photograph_error(
+    ab: NDArray[np.floating[Any]], photograph: NDArray[np.uint8], mask: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the mean distance in (a*, b*) to a photograph, and grey's.
+
+    Parameters
+    ----------
+    ab
+        (y, x, 2) of the coloring.
+    photograph
+        uint8 (y, x, 3), sRGB, aligned with it.
+    mask
+        bool (y, x): where to compare.
+
+    Raises
+    ------
+    GeometryError
+        If the shapes differ or the mask is empty.
+    """
+    from tomochrome.color.convert import srgb_to_lab
+
+    if ab.shape[:2] != photograph.shape[:2] or mask.shape != ab.shape[:2] or not mask.any():
+        raise GeometryError(
+            "coloring, photograph and mask must be of one shape, the mask not empty"
+        )
+    true = srgb_to_lab(photograph)[..., 1:][mask]
+    error = np.linalg.norm(ab[mask] - true, axis=-1).mean()
+    return float(error), float(np.linalg.norm(true, axis=-1).mean())
