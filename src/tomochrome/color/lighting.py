@@ -199,7 +199,8 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         **provenance.extra,
         "model": model,
         "palette": settings.palette.name,
-        "window": {"center": settings.window.center, "width": settings.window.width},
+        "window": f"{settings.window.center:g}/{settings.window.width:g}",
+        "description": f"Color by model {model}, not for diagnosis",
         "saturation": settings.saturation,
         "not_for_diagnosis": True,
     }
