@@ -122,14 +122,19 @@ class Chroma:
 
     def tissue_volume(self) -> Volume:
         """Return the tissue map: uint8 indices of `Tissue`, unit ``"tissue"``."""
-        provenance = self.provenance.add(f"tissue map by {self.model or 'an unnamed model'}")
-        return Volume(self.tissue, self.affine, "tissue", provenance)
+        return Volume(self.tissue, self.affine, "tissue", self._says("Tissue map"))
 
     def confidence_volume(self) -> Volume:
         """Return the confidence: float32 from 0 to 1, unit ``"fraction"``."""
         values = self.confidence * np.float32(1 / 255)
-        provenance = self.provenance.add(f"confidence of {self.model or 'an unnamed model'}")
-        return Volume(values, self.affine, "fraction", provenance)
+        return Volume(values, self.affine, "fraction", self._says("Confidence"))
+
+    def _says(self, what: str) -> Provenance:
+        """Provenance of a map made from this one, which names the model."""
+        model = self.model or "an unnamed model"
+        text = f"{what} by model {model}, not for diagnosis"
+        extra = {**self.provenance.extra, "model": model, "description": text}
+        return replace(self.provenance.add(text), extra=extra)
 
     @cached_property
     def _means(self) -> tuple[float, float]:
