@@ -39,8 +39,9 @@ def paint(folder: Path, seed: int, region: str, spacing: tuple[float, float, flo
 
     path = folder / f"{region}-{seed}.npz"
     if not path.exists():
-        volume = make_structures(seed, region, spacing)
-        structures = np.asarray(getattr(volume, "voxels", volume), dtype=np.uint8)
+        structures, _, _ = make_structures(
+            seed, region, spacing, couch=seed % 2 == 0, metal=seed % 25 == 7
+        )
         header = json.dumps({"seed": seed, "region": region, "spacing": list(spacing)})
         with write_whole(path) as temporary:
             np.savez_compressed(temporary, structures=structures, header=np.array(header))
