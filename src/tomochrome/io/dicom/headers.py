@@ -29,7 +29,8 @@ _TAGS = [
     "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
     "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "LossyImageCompression", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction",
+    "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction",
+    "LossyImageCompression",
 ]  # fmt: skip
 _IDENTITY_TAGS = ["PatientName", "PatientID", "PatientBirthDate"]
 
@@ -129,7 +130,7 @@ def read_header(path: Path, *, with_identity: bool = False) -> Header:
     tags: list[Any] = [*_TAGS, *(_IDENTITY_TAGS if with_identity else ())]
     with quiet() as caught:
         dataset = open_dataset(path, stop_before_pixels=True, specific_tags=tags)
-        if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
+        if _text(dataset.file_meta, "MediaStorageSOPClassUID") == DICOMDIR:
             raise InputError(f"'{path}' is a DICOMDIR, an index without images; open its folder")
         try:
             header = _header(path, dataset)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
-from tomochrome.errors import InputError, TomochromeError
+from tomochrome.errors import InputError
 from tomochrome.io.dicom.headers import Header, open_dataset, quiet
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 
@@ -130,8 +130,8 @@ def stored_values(header: Header) -> NDArray[Any]:
         raise InputError(f"'{header.path}' holds no pixels; copy the file again")
     try:
         stored = pixel_array(dataset)
-    except TomochromeError:
-        raise
+        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+            stored = _without_unused_bits(stored, dataset)
     except Exception as error:  # decoders raise what they like when fed with damaged data
         raise InputError(
             f"the pixels of '{header.path}' cannot be decoded, because the file is truncated, "
@@ -143,10 +143,7 @@ def stored_values(header: Header) -> NDArray[Any]:
             f"'{header.path}' holds pixels of shape {stored.shape} although its header "
             f"says {(header.rows, header.columns)}; copy it again"
         )
-    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return stored
-    return _without_unused_bits(stored, dataset)
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def _without_unused_bits(stored: NDArray[Any], dataset: Any) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from tomochrome.errors import OutputError
@@ -18,6 +19,7 @@ from tomochrome.volume import Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
 _INTERCEPT: Final = -1024
+_LEAST_J2K: Final = 32  # OpenJPEG makes six resolutions, each half as large as the last
 
 
 def write_series(
@@ -69,6 +71,11 @@ def write_series(
     target = check_folder(Path(folder), force=force)
     if volume.is_rgba:
         raise OutputError("a color volume is no CT series; write it as Secondary Capture instead")
+    if compress and min(volume.shape[1:]) < _LEAST_J2K:
+        raise OutputError(
+            f"slices of {volume.shape[1]}x{volume.shape[2]} voxels are too small for JPEG 2000, "
+            f"which needs {_LEAST_J2K}; write them uncompressed"
+        )
     template = _template(volume, description, series_uid, modality)
     with quiet(), write_whole(target, force=True) as temporary:
         temporary.mkdir()
@@ -79,7 +86,7 @@ def write_series(
             dataset = slice_dataset(template, volume, z)
             _set_hounsfield(dataset, np.asarray(volume.voxels[z]))
             if compress == "j2k":
-                dataset.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg")
+                _compress(dataset)
             dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
         report(progress, depth, depth, "writing slices")
     return target
@@ -198,3 +205,16 @@ def _set_hounsfield(dataset: Dataset, plane: np.ndarray[Any, Any]) -> None:
     stored = (hu.astype(np.int32) - intercept).astype("<i2")
     dataset.PixelData = stored.tobytes()
     dataset["PixelData"].VR = "OW"
+
+
+def _compress(dataset: Dataset) -> None:
+    """Compress a slice's pixels by JPEG 2000 without loss (PS3.5 A.4.4)."""
+    from openjpeg.utils import encode_buffer
+
+    stream = encode_buffer(
+        dataset.PixelData, dataset.Columns, dataset.Rows, 1, dataset.BitsStored, is_signed=True
+    )
+    dataset.PixelData = encapsulate([bytes(stream)])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless

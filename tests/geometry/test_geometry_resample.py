@@ -1,0 +1,99 @@
+"""Resampling against SimpleITK in physical space, and images there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK
+from geometry_cases import volumes
+from hypothesis import given, settings
+from scipy.ndimage import map_coordinates
+
+from tomochrome.errors import GeometryError, OptionError
+from tomochrome.geometry import from_sitk, resample, same_grid, to_sitk, to_spacing
+from tomochrome.volume import Volume, default_affine
+
+quick = settings(max_examples=40, deadline=None)
+
+
+@quick
+@given(volumes(shear=False))
+def test_to_sitk_and_back(volume):
+    back = from_sitk(to_sitk(volume), volume.unit, volume.provenance)
+    assert same_grid(back, volume)
+    np.testing.assert_array_equal(back.voxels, volume.voxels)
+
+
+@quick
+@given(volumes(shear=False, rgba=False), volumes(shear=False, rgba=False))
+def test_resampling_equals_simpleitk_in_physical_space(volume, like):
+    near = Volume(like.voxels, like.affine.copy() * 1.0)
+    affine = near.affine.copy()
+    affine[:3, 3] = volume.affine[:3, 3] + 0.1
+    near = Volume(like.voxels, affine)
+    ours = resample(volume, near, order="nearest", fill=-5)
+    theirs = SimpleITK.Resample(
+        to_sitk(volume), to_sitk(near), SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, -5.0
+    )
+    assert same_grid(ours, near)
+    assert (ours.voxels != SimpleITK.GetArrayFromImage(theirs)).mean() < 0.02  # exact halves
+
+
+def test_linear_resampling_equals_scipy_on_a_tilted_volume():
+    rng = np.random.default_rng(1)
+    affine = default_affine((2.0, 1.0, 1.0))
+    affine[1, 0] = 0.7  # a tilted gantry: slices slide
+    volume = Volume(rng.normal(size=(6, 12, 10)).astype(np.float32), affine)
+    like = Volume(np.zeros((7, 9, 8), np.uint8), default_affine((1.5, 1.2, 1.1), (0.3, 2.0, 0.4)))
+    ours = resample(volume, like, fill=0)
+    index = np.indices(like.shape).reshape(3, -1)
+    to_volume = np.linalg.inv(volume.affine) @ like.affine
+    where = to_volume[:3, :3] @ index + to_volume[:3, 3:]
+    expected = map_coordinates(volume.voxels, where, order=1, mode="constant", cval=np.nan)
+    inside = ~np.isnan(expected)
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(ours.voxels.ravel()[inside], expected[inside], atol=1e-5)
+
+
+def test_the_same_grid_costs_nothing_and_fill_depends_on_the_unit():
+    volume = Volume(np.zeros((2, 2, 2), np.int16))
+    assert resample(volume, volume) is volume
+    far = Volume(np.zeros((2, 2, 2), np.int16), default_affine((1, 1, 1), (100, 0, 0)))
+    assert (resample(volume, far).voxels == -1024).all()
+    labels = Volume(np.ones((2, 2, 2), np.uint8), unit="tissue")
+    assert (resample(labels, far, order="nearest").voxels == 0).all()
+    color = Volume(np.full((2, 2, 2, 4), 9, np.uint8), unit="RGBA")
+    assert (resample(color, far).voxels == 0).all()
+    with pytest.raises(OptionError, match="choose linear or nearest"):
+        resample(volume, far, order="cubic")  # type: ignore[arg-type]
+
+
+def test_to_spacing_keeps_the_field_of_view():
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32), (4, 6, 8)).copy()
+    volume = Volume(ramp, default_affine((2.0, 1.0, 1.0), (5.0, 6.0, 7.0)))
+    half = to_spacing(volume, (4.0, 2.0, 2.0))
+    assert half.shape == (2, 3, 4)
+    np.testing.assert_allclose(half.spacing, (4, 2, 2))
+    np.testing.assert_allclose(half.origin, (5.5, 6.5, 8.0))
+    np.testing.assert_allclose(half.voxels[0, 0], [0.5, 2.5, 4.5, 6.5])
+    fine = to_spacing(volume, (1.0, 0.5, 0.5))
+    assert fine.shape == (8, 12, 16)
+    assert fine.voxels.min() == 0
+    with pytest.raises(OptionError, match="three positive numbers"):
+        to_spacing(volume, (0.0, 1.0, 1.0))
+
+
+def test_sheared_volumes_are_no_itk_images():
+    affine = default_affine((2.0, 1.0, 1.0))
+    affine[1, 0] = 0.7
+    with pytest.raises(GeometryError, match="right angles"):
+        to_sitk(Volume(np.zeros((2, 2, 2), np.int16), affine))
+    with pytest.raises(GeometryError, match="2 dimensions"):
+        from_sitk(SimpleITK.Image(3, 3, SimpleITK.sitkInt16))
+
+
+def test_half_floats_and_booleans_become_what_itk_knows():
+    image = to_sitk(Volume(np.ones((2, 2, 2), bool)))
+    assert image.GetPixelID() == SimpleITK.sitkUInt8
+    image = to_sitk(Volume(np.ones((2, 2, 2), np.float16)))
+    assert image.GetPixelID() == SimpleITK.sitkFloat32
