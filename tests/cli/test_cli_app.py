@@ -1,0 +1,224 @@
+"""The frame of the command line: help, usage errors, cancelling, faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_cases import Run, make_series
+
+from tomochrome import errors
+from tomochrome.cli import app, main
+from tomochrome.cli.session import Outcome, ProgressLine, Session, listening
+
+Capture = pytest.CaptureFixture[str]
+
+
+def replace_run(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
+    """Let the command ``palette`` do something else."""
+    monkeypatch.setattr("tomochrome.cli.palette.run", run)
+
+
+def test_help_lists_every_command(capfd: Capture) -> None:
+    run = Run(capfd, "--help")
+    assert run.status == 0
+    assert "Not for diagnosis" in run.out
+    for name in app.COMMANDS:
+        assert f"  {name} " in run.out
+
+
+@pytest.mark.parametrize("name", app.COMMANDS)
+def test_every_command_has_help_and_json(name: str, capfd: Capture) -> None:
+    run = Run(capfd, name, "--help")
+    assert run.status == 0
+    assert "--json" in run.out
+    assert run.err == ""
+
+
+def test_version(capfd: Capture) -> None:
+    assert Run(capfd, "--version").out.startswith("tomochrome 0.")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("paint",),
+        ("colorize",),
+        ("colorize", "in"),
+        ("palette", "--colour"),
+        ("palette", "natural", "living"),
+        ("info",),
+        ("--colour",),
+    ],
+)
+def test_bad_usage_is_one_line_and_2(argv: tuple[str, ...], capfd: Capture) -> None:
+    run = Run(capfd, *argv)
+    assert run.status == 2
+    assert "--help" in run.complaint
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (errors.InputError("the file\nis odd"), 2, "the file is odd"),
+        (errors.Cancelled("by the user"), 130, "cancelled"),
+        (KeyboardInterrupt(), 130, "cancelled"),
+        (MemoryError(), 2, "memory"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "'/x': Permission denied"),
+        (ZeroDivisionError("division"), 1, "please report it: ZeroDivisionError: division"),
+    ],
+)
+def test_errors_are_one_line(
+    error: BaseException,
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Capture,
+) -> None:
+    def fail(*_: object) -> Outcome:
+        raise error
+
+    replace_run(monkeypatch, fail)
+    run = Run(capfd, "palette", "--json")
+    assert run.status == status
+    assert words in run.complaint
+
+
+def test_json_is_plain(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    data = {
+        "array": np.eye(2),
+        "number": np.float32(1.5),
+        "none": float("nan"),
+        "path": Path("a"),
+        "flag": np.bool_(True),
+        "list": (1, None),
+    }
+    replace_run(monkeypatch, lambda *_: Outcome(data, "words"))
+    assert json.loads(Run(capfd, "palette", "--json").out) == {
+        "array": [[1.0, 0.0], [0.0, 1.0]],
+        "number": 1.5,
+        "none": None,
+        "path": "a",
+        "flag": True,
+        "list": [1, None],
+    }
+    assert Run(capfd, "palette").out == "words\n"
+
+
+def test_our_warnings_are_shown_once_and_those_of_others_are_not(
+    monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    def run(_args: object, session: Session) -> Outcome:
+        for _ in range(2):
+            warnings.warn_explicit("the batch was halved", UserWarning, app.__file__, 1)
+            warnings.warn_explicit("an inner affair", UserWarning, "elsewhere.py", 1)
+        return Outcome({"warnings": session.warnings}, "")
+
+    replace_run(monkeypatch, run)
+    result = Run(capfd, "palette", "--json")
+    assert result.err == "warning: the batch was halved\n"
+    assert json.loads(result.out) == {"warnings": ["the batch was halved"]}
+
+
+def test_the_first_interrupt_cancels_and_the_second_stops() -> None:
+    session = Session()
+    before = signal.getsignal(signal.SIGINT)
+    with listening(session):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert session.cancel.cancelled
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class Screen:
+    """A stream that may be a terminal."""
+
+    def __init__(self, terminal: bool) -> None:
+        self.terminal, self.text = terminal, ""
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_progress_is_drawn_on_a_terminal_and_taken_away() -> None:
+    screen = Screen(terminal=True)
+    line = ProgressLine(screen)  # type: ignore[arg-type]
+    line(3, 12, "color")
+    line(4, 12, "color")  # too soon after the last
+    assert screen.text == "\r\x1b[Kcolor:  25 %"
+    line.clear()
+    line.clear()
+    assert screen.text.endswith("25 %\r\x1b[K")
+
+
+def test_a_log_is_not_told_about_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    screen = Screen(terminal=False)
+    line = ProgressLine(screen)  # type: ignore[arg-type]
+    line(1, 4, "read")
+    assert screen.text == ""
+    now += 6
+    line(2, 4, "read")
+    line(3, 4, "read")
+    assert screen.text == "read: 50 %\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m tomochrome.cli palette | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
+    series = make_series(tmp_path / "series")
+    out = tmp_path / "out"
+    out.mkdir()
+    slow = (
+        "import sys, time, tomochrome.colorize as c\n"
+        "from tomochrome.runtime import check\n"
+        "def wait(volume, model, *, cancel, **_):\n"
+        "    print('waiting', flush=True)\n"
+        "    while True:\n"
+        "        check(cancel)\n"
+        "        time.sleep(0.01)\n"
+        "c.colorize = wait\n"
+        "from tomochrome.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    argv = ["colorize", str(series), "-o", str(out / "a.nii.gz"), "--model", "transfer-function"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "error: cancelled\n"
+    assert list(out.iterdir()) == []
+
+
+def test_main_returns_a_status_also_without_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tomochrome"])
+    assert main() == 2
