@@ -18,10 +18,10 @@ from tomochrome.phantom.structures import Structure as S
 
 #: face: z, half width, front (y), every row in mm of the head frame
 FACE = np.array(
-    [(-95, 38, -72), (-90, 44, -82), (-80, 51, -91), (-70, 56, -95), (-60, 60, -97),
-     (-50, 62, -98), (-40, 64, -99), (-30, 66, -99), (-20, 68, -97), (-10, 69, -94),
-     (0, 70, -92), (10, 70, -89), (20, 70, -86), (30, 69, -86), (40, 67, -89), (50, 64, -90),
-     (60, 60, -88)],
+    [(-95, 34, -70), (-90, 40, -84), (-85, 45, -92), (-80, 48, -95), (-72, 53, -96),
+     (-64, 57, -93), (-57, 60, -95), (-50, 62, -98), (-44, 63, -97), (-38, 64, -99),
+     (-30, 66, -97), (-20, 68, -95), (-10, 69, -92), (0, 70, -91), (10, 70, -88), (20, 70, -85),
+     (30, 69, -86), (40, 67, -90), (50, 64, -90), (60, 60, -88)],
     dtype=float,
 )  # fmt: skip
 #: neck: z, half width, front, back (y)
@@ -102,11 +102,11 @@ def _draw_cranium(anatomy: Anatomy, rng: np.random.Generator) -> tuple[head_kern
         scalp=float(3.6 + 0.07 * lean + rng.uniform(0, 1.5)),
         face_fat=float(3.0 + 0.14 * lean),
         neck_fat=float(3.0 + 0.28 * lean),
-        gap=float(0.9 + 2.8 * age**1.5),
-        sulcus=float(0.05 + 1.15 * age),
+        gap=float(0.4 + 3.2 * age**1.4),
+        sulcus=float(max(0.0, 1.35 * age - 0.25)),
         sulcus_depth=float(rng.uniform(9, 13)),
         gyrus=float(rng.uniform(2.5, 3.2)),
-        fissure=float(0.7 + 1.3 * age**1.5),
+        fissure=float(0.6 + 1.3 * age**1.5),
         cortex=float(rng.uniform(2.7, 3.4)),
         temporalis=float(rng.uniform(7, 13) * anatomy.muscle),
     ), age

@@ -63,16 +63,18 @@ def _table(values: Array, start: float, step: float, at: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _petrous_y(ax: float) -> float:
-    """y of the petrous ridge, which parts middle from posterior fossa, at distance ax off midline."""
+    """Petrous ridge, which parts middle from posterior fossa: its y at ax mm off the midline."""
     return -12.0 + 0.52 * ax
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _floor(ax: float, y: float) -> float:
     """Height of the floor of the cranial cavity."""
-    anterior = 45.0 - 9.0 * (1.0 - _step((ax - 5.0) / 16.0)) - 0.004 * (ax - 32.0) ** 2
+    anterior = 46.0 - 10.0 * (1.0 - _step((ax - 5.0) / 16.0)) - 0.010 * (ax - 32.0) ** 2
+    anterior -= 0.006 * (y + 58.0) ** 2
     lateral = _step((ax - 11.0) / 9.0)
-    middle = 27.0 * (1.0 - lateral) + lateral * (4.0 + 0.012 * (ax - 40.0) ** 2)
+    pit = 2.0 + 0.03 * (ax - 38.0) ** 2 + 0.018 * (y + 18.0) ** 2
+    middle = 27.0 * (1.0 - lateral) + lateral * min(pit, 22.0)
     posterior = -24.0 + 0.010 * ax * ax
     ridge_y = _petrous_y(ax)
     ridge = _step((ax - 8.0) / 8.0) * _step((68.0 - ax) / 10.0)
@@ -248,7 +250,10 @@ def paint_head(
                     continue
                 low = (_floor(ax, y) - z) * 0.85
                 inside = max(vault, low)
-                if vault < thick and low < 4.2:
+                slab = 3.2 + 0.8 * rough
+                if 8.0 < ax < 66.0 and z < 40.0:
+                    slab += 9.0 * math.exp(-(((y - _petrous_y(ax)) / 8.0) ** 2))
+                if vault < thick and low < slab:
                     if inside >= 0.0:
                         if vault > low:
                             outer = thick - vault
@@ -276,7 +281,7 @@ def paint_head(
                 elif depth < c.skin + fat:
                     label = names[7]
                 elif z > 12.0 and y > -62.0:
-                    label = names[7]
+                    label = names[11] if ax < 38.0 and y > -52.0 else names[9]
                 else:
                     label = names[8]
                     fine = _noise(noise, x / 4.0 + shift[1], y / 4.0 + shift[2], z / 9.0 + shift[3])

@@ -33,22 +33,10 @@ def paint_base(frame: HeadFrame, rng: np.random.Generator) -> None:
     frame.paint(plates, S.CORTICAL_BONE, spare=KEEP)
     petrous = frame.tubes([([(56, 13, 2), (38, 5, 5), (16, -10, 8)], [11, 9.5, 6])])
     frame.paint(petrous, [(0.0, S.CORTICAL_BONE)], spare=KEEP)
-    size = float(rng.uniform(0.75, 1.2))
     mastoid = frame.ellipsoids([((52, 22, -10), (10, 13, 19))], angles=(-18, 0, 0), blend=6.0)
     frame.paint(mastoid, S.CORTICAL_BONE, spare=KEEP)
-    cells = frame.ellipsoids(
-        [((53, 23, -8), (7.6, 10.5 * size, 15 * size)), ((51, 18, 8), (7, 9 * size, 7))], blend=4.0
-    )
-    frame.paint(cells, S.MASTOID_AIR, only=BONE, noise=2.0, scale=3.0)
-    bubbles = frame.ellipsoids(
-        [
-            ((53 + rng.uniform(-4, 4), 22 + rng.uniform(-8, 8), -6 + rng.uniform(-12, 14)),
-             tuple(rng.uniform(1.4, 3.2, 3)))
-            for _ in range(22)
-        ]
-    )  # fmt: skip
-    frame.paint(bubbles, S.SINUS_GAS, only=[S.MASTOID_AIR])
-    canal = frame.tubes([([(78, 0, -1), (62, 2, 1), (49, 4, 2)], [4.0, 3.4, 3.2])])
+    _mastoid_cells(frame, rng)
+    canal = frame.tubes([([(76, 1, -1), (62, 2, 1), (49, 4, 2)], [3.2, 2.8, 3.0])])
     frame.paint(canal, S.SINUS_GAS, spare=[*INSIDE])
     drum = frame.ellipsoids([((45, 4, 4), (3, 6, 6)), ((44, 11, 10), (4, 5, 4))])
     frame.paint(drum, S.SINUS_GAS, only=BONE)
@@ -62,12 +50,33 @@ def paint_base(frame: HeadFrame, rng: np.random.Generator) -> None:
     frame.paint(condyle, _shell(wall, S.TRABECULAR_BONE), spare=KEEP)
 
 
+def _mastoid_cells(frame: HeadFrame, rng: np.random.Generator) -> None:
+    """Air cells of the mastoids, more in some people than in others."""
+    size = float(rng.uniform(0.7, 1.15))
+    cells = frame.ellipsoids(
+        [((53, 23, -8), (7.6, 10.5 * size, 15 * size)), ((51, 18, 8), (7, 10 * size, 7))], blend=4.0
+    )
+    frame.paint(cells, S.MASTOID_AIR, only=BONE, noise=2.0, scale=3.0)
+    bubbles = [
+        (
+            (53 + rng.uniform(-5, 5), 21 + rng.uniform(-10, 10), -5 + rng.uniform(-13, 17)),
+            tuple(rng.uniform(1.0, 2.3, 3)),
+        )
+        for _ in range(34)
+    ]
+    frame.paint(frame.ellipsoids(bubbles), S.SINUS_GAS, only=[S.MASTOID_AIR])
+
+
 def paint_cheeks(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Brow, orbital rims, zygomatic bones and arches, upper jaw, nasal bones."""
     brow = frame.tubes(
-        [([(4, -88, 42), (24, -88, 46), (42, -78, 43), (51, -64, 34)], [6, 4.5, 4, 4])]
+        [([(4, -83, 41), (24, -83, 45), (42, -74, 42), (50, -62, 34)], [5.5, 4.0, 3.6, 3.6])]
     )
     frame.paint(brow, _shell(2.0, S.DIPLOE), spare=KEEP)
+    wing = frame.boxes([((37, -47, 22), (2.4, 19, 15))], angles=(0, 0, 40))
+    frame.paint(wing, _shell(1.6, S.DIPLOE), spare=KEEP)
+    roof = frame.boxes([((21, -34, 14), (9, 5, 9))], angles=(0, 0, 30), rounding=3.0)
+    frame.paint(roof, _shell(1.8, S.DIPLOE), spare=KEEP)
     rim = frame.tubes([([(50, -62, 36), (51, -58, 22), (47, -64, 8)], [4, 3.2, 5])])
     frame.paint(rim, _shell(2.2), spare=KEEP)
     cheek = frame.ellipsoids([((44, -66, 2), (11, 8, 9))], angles=(0, 0, -35), blend=4.0)
@@ -101,12 +110,14 @@ def paint_jaw(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Lower jaw and teeth (some lost with age, some filled with metal or without any)."""
     low = float(rng.normal(-62, 2.5))
     points = [(0, -87, low - 10), (19, -80, low - 9), (36, -56, low - 3), (46, -24, low + 6),
-              (49, -16, low + 22), (50, -10, -22), (50, -9, -4)]  # fmt: skip
-    lower = frame.tubes([(points, [7.5, 7.5, 7, 6.5, 5.5, 5, 5.5])])
+              (49, -14, low + 22), (50, -10, -22), (50, -9, -4)]  # fmt: skip
+    lower = frame.tubes([(points, [7.5, 7.0, 6, 5, 3.6, 3.6, 5.5])])
     frame.paint(lower, _shell(2.6), spare=KEEP)
     ridge = [(0, -85, low + 1), (18, -78, low + 2), (33, -56, low + 4), (42, -32, low + 10)]
     upper = frame.tubes([(ridge, [6, 6, 6, 5])])
     frame.paint(upper, _shell(2.2, S.TRABECULAR_BONE), only=SOFT)
+    ramus = frame.boxes([((48.5, -19, -32), (2.9, 14, 23))], angles=(-12, -4, 6), rounding=2.5)
+    frame.paint(ramus, _shell(1.7), spare=KEEP)
     coronoid = frame.tubes([([(47, -26, low + 18), (47, -32, -18), (46, -34, -2)], [5, 3.5, 2])])
     frame.paint(coronoid, _shell(2.4), spare=KEEP)
     lost = float(rng.uniform(0, 0.45)) if rng.random() < 0.5 else 0.0
@@ -147,6 +158,33 @@ def _teeth(
         frame.paint(shape, S.METAL if metal else S.TOOTH, spare=KEEP)
 
 
+def _nose(frame: HeadFrame, rng: np.random.Generator, thin: float) -> None:
+    """Nasal cavity: walls, conchae, septum (straight in few people)."""
+    cavity = frame.boxes(
+        [((0, -61, -13), (13.5, 27, 8)), ((0, -58, 4), (8, 25, 14))], mirror=False, rounding=5.0
+    )
+    frame.paint(cavity, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-1.0, S.SINUS_GAS)], spare=KEEP)
+    entry = frame.tubes([([(5.5, -102, -10), (5, -92, -5), (5, -82, -4)], [3.0, 4.0, 5.0])])
+    frame.paint(entry, S.SINUS_GAS, spare=[*KEEP, *BONE])
+    swell = float(rng.uniform(0.8, 1.3))
+    for side in (1, -1):  # the nasal cycle swells one side at a time
+        own = swell * float(rng.uniform(0.75, 1.25))
+        low = ((8.5 * side, -61, -13), (4.0 * own, 21, 5.5))
+        high = ((5.5 * side, -57, 2), (2.2 * own, 17, 6.5))
+        frame.paint(frame.ellipsoids([low, high], mirror=False), S.MUCOSA, only=[S.SINUS_GAS])
+        bone = frame.boxes(
+            [((low[0][0] + side, -60, -12), (0.5, 18, 3.5)), ((high[0][0], -56, 3), (0.4, 14, 5))],
+            mirror=False, rounding=0.3,
+        )  # fmt: skip
+        frame.paint(bone, S.CORTICAL_BONE, only=[S.MUCOSA])
+    bend = float(rng.normal(0, 5.0))
+    septum = frame.boxes(
+        [((0, -78, -3), (thin, 14, 22)), ((0, -50, -3), (thin, 16, 22))],
+        angles=(0, 0, bend), mirror=False, rounding=0.5,
+    )  # fmt: skip
+    frame.paint(septum, [(0.7, S.MUCOSA), (0.0, S.CARTILAGE)], only=[S.SINUS_GAS, S.MUCOSA])
+
+
 def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Nasal cavity with septum and conchae; frontal, ethmoid, sphenoid, maxillary sinuses."""
     thin = max(0.7, 0.5 * float(frame.canvas.spacing.max()))
@@ -154,39 +192,24 @@ def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
     # maxillary: swollen mucosa in some, filled in a few
     fluid = rng.random() < 0.12
     lining = float(rng.choice([0.0, 0.0, 1.5, 4.0]))
-    antrum = frame.ellipsoids(
-        [((25, -60, -3), (13.5, 15, 15)), ((30, -52, 2), (12, 13, 12))], blend=6.0
+    large = float(rng.uniform(0.85, 1.08))
+    antrum = frame.boxes(
+        [((27, -60, -4), (11.5 * large, 15, 15 * large))], angles=(0, 12, -24), rounding=7.0
     )
+    back = frame.ellipsoids([((31, -55, 2), (14 * large, 15, 13))])
+    antrum.rows += back.rows
+    antrum.bounds += back.bounds
     gas = S.MUCOSA if fluid else S.SINUS_GAS
-    layers = [(thin + 0.4, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-max(0.5, lining), gas)]
+    layers = [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-max(0.3, lining), gas)]
     frame.paint(antrum, layers, spare=KEEP)
-    # nasal cavity
-    cavity = frame.boxes(
-        [((0, -60, -12), (14, 26, 10)), ((0, -58, 6), (8, 24, 14))],
-        mirror=False,
-        rounding=5.0,
-        blend=4.0,
-    )
-    frame.paint(cavity, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-1.2, S.SINUS_GAS)], spare=KEEP)
-    swell = float(rng.uniform(0.75, 1.35))
-    conchae = frame.ellipsoids(
-        [((8.5, -60, -13), (4.2 * swell, 20, 6.5)), ((6, -56, 1), (2.6 * swell, 16, 6))]
-    )
-    frame.paint(conchae, S.MUCOSA, only=[S.SINUS_GAS])
-    bend = float(rng.normal(0, 2.5))
-    septum = frame.tubes(
-        [([(0, -86, z), (bend * (1 - abs(z) / 30), -62, z), (0, -36, z)], thin + 0.8)
-         for z in (-20, -16, -12, -8, -4, 0, 4, 8, 12, 16)],
-        mirror=False,
-    )  # fmt: skip
-    frame.paint(septum, S.MUCOSA, only=[S.SINUS_GAS])
+    _nose(frame, rng, thin)
     # ethmoid: a honeycomb between the orbits
     block = frame.boxes([((0, -54, 24), (11.5, 19, 10))], mirror=False, rounding=3.0)
     frame.paint(block, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA)], spare=[*KEEP, S.SINUS_GAS])
     cells = frame.ellipsoids(
         [
             ((x + rng.uniform(-0.8, 0.8), y + rng.uniform(-1, 1), z + rng.uniform(-1, 1)),
-             tuple(rng.uniform(2.2, 4.2, 3)))
+             tuple(rng.uniform(2.8, 4.6, 3)))
             for x in (3.8, 9) for y in (-68, -61, -54, -47, -40) for z in (18, 25, 31)
         ]
     )  # fmt: skip
@@ -199,12 +222,9 @@ def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
     )
     frame.paint(sphenoid, bone, only=[*BONE, *SOFT, S.MUCOSA])
     if rng.random() < 0.9:
-        size = rng.uniform(0.5, 1.2, 2)
-        frontal = frame.ellipsoids([((9, -84, 44), (9 * size[0], 4.2, 10 * size[0]))], mirror=False)
-        frontal.rows += frame.ellipsoids(
-            [((-9, -84, 44), (9 * size[1], 4.2, 10 * size[1]))], mirror=False
-        ).rows
-        frontal.bounds += frame.ellipsoids(
-            [((-9, -84, 44), (9 * size[1], 4.2, 10 * size[1]))], mirror=False
-        ).bounds
-        frame.paint(frontal, [(2.0, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)], only=[*BONE, *SOFT])
+        for side, size in zip((1, -1), rng.uniform(0.5, 1.2, 2), strict=True):
+            item = ((9 * side, -83, 43), (9 * size, 4.2, 10 * size))
+            frontal = frame.ellipsoids([item], mirror=False)
+            frame.paint(
+                frontal, [(2.0, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)], only=[*BONE, *SOFT]
+            )

@@ -16,21 +16,21 @@ def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Gener
     skin = max(1.6, 0.75 * float(frame.canvas.spacing.max()))
     nose = frame.tubes(
         [([(0, -86, 30), (0, -94, 16), (0, -101 - long, 0), (0, -103 - long, -6)], [7, 7.5, 8.5, 8.5]),
-         ([(0, -88, -8), (0, -100, -9)], [10, 8])],
+         ([(0, -84, 24), (0, -88, 8), (0, -91, -7)], [8, 10, 11.5])],
         mirror=False, blend=5.0,
     )  # fmt: skip
     wings = frame.ellipsoids([((9.5, -95, -9), (6.5, 9, 7))], blend=5.0)
     nose.rows += wings.rows
     nose.bounds += wings.bounds
-    frame.paint(nose, [(0.0, S.SKIN), (-skin, S.SUBCUTANEOUS_FAT), (-4.0, S.CARTILAGE)],
+    frame.paint(nose, [(0.0, S.SKIN), (-skin, S.SUBCUTANEOUS_FAT), (-3.0, S.MUSCLE)],
                 only=[S.OUTSIDE_AIR])  # fmt: skip
     frame.paint(nose, [(-skin, S.SUBCUTANEOUS_FAT)], only=[S.SKIN])
     nostril = frame.tubes([([(6, -100, -15), (5.5, -96, -8), (6, -84, -10)], [3.2, 3.6, 4])])
     frame.paint(nostril, S.SINUS_GAS, spare=[*INSIDE, S.OUTSIDE_AIR, *BONE])
-    lean = float(rng.uniform(15, 35))
-    ear = frame.ellipsoids([((76, 14, 4), (3.0, 17, 30))], angles=(-12, 0, -lean))
+    lean = float(rng.uniform(10, 24))
+    ear = frame.ellipsoids([((73.5, 14, 4), (4.0, 17, 30))], angles=(-12, 0, -lean))
     frame.paint(ear, [(0.0, S.SKIN), (-1.2, S.CARTILAGE)], only=[S.OUTSIDE_AIR])
-    lobe = frame.ellipsoids([((74, 8, -18), (4.5, 8, 10))], angles=(0, 0, -lean))
+    lobe = frame.ellipsoids([((72, 8, -18), (4.5, 8, 10))], angles=(0, 0, -lean))
     frame.paint(lobe, [(0.0, S.SKIN), (-1.8, S.SUBCUTANEOUS_FAT)], only=[S.OUTSIDE_AIR])
     concha = frame.ellipsoids([((77.5, 8, 2), (3.5, 8, 10))], angles=(0, 0, -lean))
     frame.paint(concha, S.OUTSIDE_AIR, only=[S.CARTILAGE, S.SKIN])
@@ -44,7 +44,7 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
     eye = np.array([gap, -73.0 - out, 25.0])
     apex = np.array([15.0, -31.0, 27.0])
     cone = frame.tubes(
-        [([(gap + 1, -78, 25), (gap + 1, -66, 25), (25, -48, 26), apex], [18.5, 18, 12, 4.5])]
+        [([(gap + 1, -78, 25), (gap + 1, -66, 25), (25, -48, 26), apex], [17.0, 17.5, 12, 4.5])]
     )
     frame.paint(cone, [(thin, S.CORTICAL_BONE), (0.0, S.ORBITAL_FAT)], spare=KEEP)
     front = frame.ellipsoids([((gap, -86, 25), (17, 10, 13))])
