@@ -25,7 +25,7 @@ RARE = 1e-3  #: probability kept for gas and metal everywhere, so that their HU 
 
 _AIR = int(Tissue.AIR)
 _FOREIGN = int(Tissue.FOREIGN_BODY)
-_GAIN = np.float32(2 * (SHARES - 1))
+_GAIN = np.float32(2 * SHARES - 1)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -216,7 +216,7 @@ def _fuse_row(
                 confidence[x] = 255
                 continue
             both = best + second
-            share = int(second / both * _GAIN + np.float32(0.5))
+            share = min(int(second / both * _GAIN + np.float32(0.5)), SHARES - 1)
             level = int(both / total * np.float32(TOTALS) + np.float32(0.5)) - 1
             level = min(max(level, 0), TOTALS - 1)
             other = active[second_at]

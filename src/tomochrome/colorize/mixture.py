@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tomochrome.tissue import N_TISSUES, Tissue
 
-SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/14, ... 1/2
+SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/15, ... 7/15, never half
 TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
 OUTSIDE = 0  #: code of air outside the body
 
@@ -48,7 +48,7 @@ def mixture_table() -> NDArray[np.float32]:
     table[OUTSIDE, Tissue.AIR] = 1.0
     code = np.arange(N_CODES - 1)
     total = (code % TOTALS + 1) / TOTALS
-    share = code // TOTALS % SHARES / (2 * (SHARES - 1))
+    share = code // TOTALS % SHARES / (2 * SHARES - 1)
     pair = code // (TOTALS * SHARES)
     first, other = np.divmod(pair, N_TISSUES - 1)
     second = other + (other >= first)

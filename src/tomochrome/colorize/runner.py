@@ -46,6 +46,7 @@ class Runner:
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
         from tomochrome.colorize.network import size_multiple
 
+        self.card = card
         self.device = choose_device(device)
         self.batch = batch or DEFAULT_BATCH.get(self.device.type, 4)
         state = load_state(card)
@@ -146,13 +147,17 @@ class Runner:
                 stack.enter_context(flags)
             if self.half is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=self.half))
-            batch = torch.from_numpy(images).to(self.device)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            logits = self.module(batch).permute(0, 2, 3, 1).float()
+            logits = self.module(self._upload(images)).permute(0, 2, 3, 1).float()
             result: NDArray[np.float32] = (
                 torch.softmax(logits / self.temperature, dim=-1).cpu().numpy()
             )
             return result
+
+    def _upload(self, images: NDArray[np.float32]) -> torch.Tensor:
+        import torch
+
+        batch = torch.from_numpy(images).to(self.device)
+        return batch.contiguous(memory_format=torch.channels_last)
 
     def _place(self) -> None:
         """Put the network on the device in the number format that is fastest there."""

@@ -83,8 +83,9 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     if volume.unit != "HU":
         if not force:
             raise NotCTError(
-                f"'{where}' is not CT in Hounsfield units (unit: {volume.unit}), so its tissues "
-                "cannot be recognized; give a CT, or force it if its values are HU after all"
+                f"'{where}' is not CT in Hounsfield units (modality {volume.provenance.modality}, "
+                f"unit {volume.unit}), so its tissues cannot be recognized; give a CT "
+                "(in Python, force=True colors values that are HU after all)"
             )
         warnings.append("the values are not known to be Hounsfield units; colored because forced")
     upright = closest_axial(volume)

@@ -1,0 +1,112 @@
+"""The body's mask: all of the patient, nothing of couch, clothes and outside air."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colorize_cases import draw_patient
+
+from tomochrome.colorize.body import body_on_grid, find_body
+from tomochrome.colorize.scan import prepare
+from tomochrome.volume import Volume, default_affine
+
+
+def mask_of(hu: np.ndarray, mm: float = 3.0) -> np.ndarray:
+    return body_on_grid(hu.astype(np.float32), (mm, mm, mm))
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_trunk_and_arm_are_body_and_the_couch_is_not() -> None:
+    hu, masks = draw_patient()
+    found = mask_of(hu, 2.5)
+    assert overlap(found, masks["body"]) > 0.98
+    assert found[masks["lung"] | masks["gas"]].all()
+    assert not (found & masks["couch"] & ~masks["body"]).any()
+
+
+def test_a_single_slice_is_enough() -> None:
+    hu, masks = draw_patient((1, 120, 140))
+    assert overlap(mask_of(hu, 2.5), masks["body"]) > 0.98
+
+
+def test_field_of_view_inside_the_chest() -> None:
+    """Lung that meets the edge of the picture is inside, although nothing encloses it."""
+    hu, masks = draw_patient()
+    part = (slice(None), slice(30, 70), slice(60, 90))
+    assert masks["lung"][part].any()
+    assert masks["body"][part].all()
+    assert mask_of(hu[part], 2.5).all()
+
+
+def test_pocket_between_arm_and_trunk_stays_outside() -> None:
+    """The arm closes the pocket in the middle slices; it is open above and below."""
+    z, y, x = np.ogrid[:12, :60, :80]
+    hu = np.full((12, 60, 80), -1000, np.float32)
+    hu[np.broadcast_to(((x - 30) / 22) ** 2 + ((y - 30) / 22) ** 2 < 1, hu.shape)] = 40
+    ring = ((x - 54) / 14) ** 2 + ((y - 30) / 14) ** 2
+    hu[(ring < 1) & (ring > 0.3) & (z > 2) & (z < 9)] = 40
+    pocket = (hu < -500) & np.broadcast_to(ring < 0.3, hu.shape)
+    found = mask_of(hu)
+    assert not found[pocket].any()
+
+
+def test_gas_enclosed_on_all_sides_is_inside() -> None:
+    hu = np.full((9, 40, 40), -1000, np.float32)
+    hu[:, 5:35, 5:35] = 40
+    hu[3:6, 15:25, 15:25] = -1000
+    assert mask_of(hu)[:, 6:34, 6:34].all()
+
+
+def test_two_legs_are_both_kept_and_a_cushion_is_not() -> None:
+    hu = np.full((6, 60, 100), -1000, np.float32)
+    _, y, x = np.ogrid[:6, :60, :100]
+    for center in (28, 70):
+        hu[np.broadcast_to((x - center) ** 2 + (y - 30) ** 2 < 14**2, hu.shape)] = 40
+    hu[:, 50:53, 5:95] = -100
+    found = mask_of(hu)
+    assert found[:, 30, 28].all()
+    assert found[:, 30, 70].all()
+    assert not found[:, 50:].any()
+
+
+@pytest.mark.parametrize("value", [-1024, 0, 3000])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 5), (40, 3, 3), (3, 64, 64)])
+def test_constant_and_tiny_volumes(value: int, shape: tuple[int, int, int]) -> None:
+    hu = np.full(shape, value, np.int16)
+    body = find_body(hu, (1.0, 1.0, 1.0))
+    assert (body.field == (0 if value < -400 else 255)).all()
+
+
+@pytest.mark.parametrize("spacing", [(50.0, 0.2, 0.2), (0.3, 9.0, 9.0), (1e-3, 1.0, 1.0)])
+def test_extreme_spacing(spacing: tuple[float, float, float]) -> None:
+    hu = np.full((4, 40, 40), -1000, np.int16)
+    hu[:, 8:32, 8:32] = 30
+    field = find_body(hu, spacing).field
+    assert field.any()
+
+
+def test_noise_estimate() -> None:
+    from tomochrome.colorize.scan import body_noise
+
+    for sigma in (5.0, 25.0):
+        hu, _ = draw_patient(noise=sigma)
+        scan = prepare(Volume(hu, default_affine((3.0, 2.5, 2.5))))
+        assert body_noise(scan) == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("abdomen_3mm", 0.55, 0.75), ("thorax_cta_1p5mm", 0.99, 1.0)]
+)
+def test_share_of_body_on_real_ct(shared_data: Path, name: str, low: float, high: float) -> None:
+    import nibabel
+
+    image = nibabel.load(shared_data / "ct" / f"{name}.nii.gz")
+    hu = np.asarray(image.dataobj).transpose(2, 1, 0).astype(np.int16)
+    spacing = tuple(float(s) for s in image.header.get_zooms()[::-1])
+    share = (find_body(hu, spacing).field > 127).mean()
+    assert low <= share <= high

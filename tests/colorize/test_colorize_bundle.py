@@ -1,0 +1,193 @@
+"""Bundles: read as data, and every damage answered by one sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colorize_cases import write_bundle
+
+from tomochrome.colorize import ModelCard, find_model, models
+from tomochrome.colorize.bundle import hu_edges, load_arrays, load_state, read_weights, temperature
+from tomochrome.colorize.engine import likelihood_table
+from tomochrome.colorize.runner import Runner
+from tomochrome.colorize.transfer import load_table
+from tomochrome.errors import ModelError
+
+Maker = Callable[..., Path]
+
+
+def edit(bundle: Path, **changes: object) -> ModelCard:
+    file = bundle / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata.update(changes)
+    file.write_text(json.dumps({k: v for k, v in metadata.items() if v is not None}))
+    return find_model(bundle)
+
+
+def test_shipped_models_have_cards_with_the_names_of_the_contract() -> None:
+    cards = {card.name: card for card in models()}
+    assert "transfer-function" in cards
+    for card in cards.values():
+        data = json.loads(json.dumps(card.to_json()))
+        assert list(data) == [
+            "name", "kind", "trained_on", "scores", "weights_sha256", "license",
+        ]  # fmt: skip
+        assert len(data["weights_sha256"]) == 64
+        read_weights(card)
+
+
+def test_default_model_comes_first(transfer_bundle: Maker, tmp_path: Path) -> None:
+    for name in ("zebra", "tissue", "aardvark"):
+        transfer_bundle(name)
+    assert [card.name for card in models(tmp_path)] == ["tissue", "aardvark", "zebra"]
+
+
+def test_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(ModelError, match=r"unknown model 'heart'.*transfer-function"):
+        find_model("heart")
+    with pytest.raises(ModelError, match="unknown model ''"):
+        find_model("")
+
+
+@pytest.mark.parametrize("name", ["../transfer-function", "/etc/passwd", "transfer-function/.."])
+def test_names_are_no_way_out_of_the_folder(name: str) -> None:
+    with pytest.raises(ModelError):
+        find_model(name)
+
+
+def test_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a model bundle"):
+        find_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": None}, "has no 'kind'"),
+        ({"kind": "oracle"}, "of the kind 'oracle'"),
+        ({"classes": ["air", "tissue"]}, "other tissues"),
+        ({"name": None}, "has no 'name'"),
+    ],
+)
+def test_foreign_metadata(transfer_bundle: Maker, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        edit(transfer_bundle(), **change)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '"net"', "__import__('os').system('true')"])
+def test_metadata_that_is_not_an_object(transfer_bundle: Maker, text: str) -> None:
+    bundle = transfer_bundle()
+    (bundle / "configs" / "metadata.json").write_text(text)
+    with pytest.raises(ModelError, match="not"):
+        find_model(bundle)
+
+
+def test_damaged_weights_are_found_by_their_sum(transfer_bundle: Maker) -> None:
+    bundle = transfer_bundle()
+    file = bundle / "models" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-7] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_arrays(find_model(bundle))
+
+
+def test_missing_weights(transfer_bundle: Maker) -> None:
+    bundle = transfer_bundle()
+    (bundle / "models" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_arrays(find_model(bundle))
+
+
+def test_a_pickle_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("a pickle was loaded"))
+    bundle = write_bundle(tmp_path / "pickled", pickle.dumps({"probability": np.zeros((512, 26))}))
+    for load in (load_arrays, load_state):
+        with pytest.raises(ModelError, match="not a safetensors file"):
+            load(find_model(bundle))
+
+
+@pytest.mark.parametrize("length", [0, 4, 64])
+def test_truncated_weights_with_a_matching_sum(tmp_path: Path, length: int) -> None:
+
+    bundle = write_bundle(tmp_path / "short", (b"\x40" + b"\0" * 7 + b'{"a"')[:length])
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load_arrays(find_model(bundle))
+
+
+def test_hu_edges_as_a_list_and_as_a_rule(transfer_bundle: Maker) -> None:
+    card = find_model(transfer_bundle())
+    rule = hu_edges(card)
+    assert (rule[0], rule[-1], len(rule)) == (-1024, -1024 + 8 * 512, 513)
+    listed = edit(card.path, hu_edges=rule.tolist())
+    np.testing.assert_array_equal(hu_edges(listed), rule)
+
+
+@pytest.mark.parametrize(
+    "edges", [None, 3, "wide", [0], [0, 0], [1, 0], [0, float("nan")], {"first": 0}, [[0], [1]]]
+)
+def test_edges_that_are_none(transfer_bundle: Maker, edges: object) -> None:
+    card = edit(transfer_bundle(), hu_edges=edges)
+    with pytest.raises(ModelError, match="HU bins"):
+        hu_edges(card)
+
+
+@pytest.mark.parametrize("value", [0, -1, "hot", float("inf")])
+def test_impossible_temperature(transfer_bundle: Maker, value: object) -> None:
+    with pytest.raises(ModelError, match="temperature"):
+        temperature(edit(transfer_bundle(), temperature=value))
+
+
+def test_tables_of_the_wrong_shape_or_content(transfer_bundle: Maker) -> None:
+    wrong = {
+        "small": np.zeros((3, 26), np.float32),
+        "narrow": np.zeros((512, 25), np.float32),
+        "negative": np.full((512, 26), -1, np.float32),
+        "nan": np.full((512, 26), np.nan, np.float32),
+    }
+    for name, table in wrong.items():
+        with pytest.raises(ModelError, match=r"shape|impossible"):
+            load_table(find_model(transfer_bundle(name, table)))
+
+
+def test_likelihood_is_smooth_between_bins(network_bundle: Maker) -> None:
+    card = find_model(network_bundle())
+    rng = np.random.default_rng(0)
+    stored = rng.random((512, 26)).astype(np.float32)
+    table = likelihood_table(card, stored)
+    edges = hu_edges(card)
+    centers = (edges[:-1] + edges[1:]) / 2
+    np.testing.assert_allclose(table[(centers + 1024).astype(int)][:500], stored[:500], atol=1e-6)
+    assert np.abs(np.diff(table, axis=0)).max() <= np.abs(np.diff(stored, axis=0)).max() / 8 + 1e-6
+    assert (likelihood_table(card, None) == 1).all()
+
+
+def test_weights_of_another_network(network_bundle: Maker) -> None:
+    other = {"channels": [4, 12]}
+    bundle = network_bundle()
+    network = json.loads((bundle / "configs" / "metadata.json").read_text())["network"]
+    card = edit(bundle, network={**network, **other})
+    with pytest.raises(ModelError, match="not those of the network"):
+        Runner(card, device="cpu")
+
+
+@pytest.mark.parametrize("network", [None, "UNet", {"name": "eval"}, {"name": "UNet"}])
+def test_network_that_cannot_be_built(network_bundle: Maker, network: object) -> None:
+    card = edit(network_bundle(), network=network)
+    with pytest.raises(ModelError):
+        Runner(card, device="cpu")
+
+
+def test_half_precision_weights_load_as_float32(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save
+
+    bundle = write_bundle(tmp_path / "half", save({"a": torch.ones(3, dtype=torch.float16)}))
+    state = load_state(find_model(bundle))
+    assert state["a"].dtype == torch.float32

@@ -1,0 +1,49 @@
+"""The code table: every mixture has one code, and its weights are what the code says."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tomochrome.colorize.mixture import N_CODES, OUTSIDE, SHARES, TOTALS, encode, mixture_table
+from tomochrome.tissue import N_TISSUES, Tissue
+
+tissues = st.integers(0, N_TISSUES - 1)
+
+
+def test_codes_fit_sixteen_bits_and_row_zero_is_air_outside() -> None:
+    table = mixture_table()
+    assert table.shape == (N_CODES, N_TISSUES)
+    assert N_CODES <= 65536
+    np.testing.assert_array_equal(table[OUTSIDE], np.eye(N_TISSUES)[Tissue.AIR])
+    assert not table.flags.writeable
+
+
+def test_rows_are_mixtures() -> None:
+    table = mixture_table()
+    assert table.min() >= 0
+    assert table.sum(axis=1).max() <= 1 + 1e-6
+    assert ((table > 0).sum(axis=1) <= 2).all()
+
+
+@given(tissues, tissues, st.integers(0, SHARES - 1), st.integers(0, TOTALS - 1))
+def test_a_code_means_its_mixture(first: int, second: int, share: int, total: int) -> None:
+    if first == second:
+        second = (second + 1) % N_TISSUES
+    row = mixture_table()[encode(first, second, share, total)]
+    assert np.isclose(row.sum(), (total + 1) / TOTALS)
+    assert np.isclose(row[second], row.sum() * share / (2 * SHARES - 1))
+    assert row.argmax() == first
+
+
+def test_codes_are_unique() -> None:
+    codes = {
+        encode(a, b, s, t)
+        for a in range(N_TISSUES)
+        for b in range(N_TISSUES)
+        if a != b
+        for s in range(SHARES)
+        for t in range(TOTALS)
+    }
+    assert codes == set(range(1, N_CODES))

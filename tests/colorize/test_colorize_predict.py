@@ -1,0 +1,279 @@
+"""Coloring whole volumes: geometry, refusals, cancel, progress, repeatability."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from colorize_cases import SIMPLE, draw_patient, likelihood
+
+from tomochrome.color.chroma import Chroma
+from tomochrome.colorize import colorize
+from tomochrome.colorize.scan import as_int16
+from tomochrome.errors import Cancelled, DeviceError, GeometryError, NotCTError, OptionError
+from tomochrome.runtime import CancelToken
+from tomochrome.tissue import Tissue
+from tomochrome.volume import Provenance, Volume, default_affine
+
+Maker = Callable[..., Path]
+Drawn = tuple[Volume, dict[str, np.ndarray]]
+EVEN = dict.fromkeys(SIMPLE, 0.0)
+SPACING = (3.0, 2.5, 2.5)
+
+
+@pytest.fixture(params=["network", "curve"])
+def bundle(request: pytest.FixtureRequest, network_bundle: Maker, transfer_bundle: Maker) -> Path:
+    return network_bundle(logits=EVEN) if request.param == "network" else transfer_bundle()
+
+
+def right(chroma: Chroma, where: np.ndarray, tissue: Tissue) -> float:
+    return float((chroma.tissue[where] == tissue).mean())
+
+
+def test_tissues_inside_and_nothing_outside(bundle: Path, drawn: Drawn) -> None:
+    volume, masks = drawn
+    chroma = colorize(volume, bundle, device="cpu")
+    assert (chroma.code[~masks["body"]] == 0).all()
+    assert (chroma.code[masks["body"]] > 0).mean() > 0.99
+    for name, tissue in (
+        ("fat", Tissue.FAT),
+        ("muscle", Tissue.MUSCLE),
+        ("lung", Tissue.LUNG),
+        ("gas", Tissue.AIR),
+        ("bone", Tissue.CORTICAL_BONE),
+        ("metal", Tissue.FOREIGN_BODY),
+    ):
+        assert right(chroma, masks[name], tissue) > 0.97, name
+
+
+def test_share_of_colored_voxels_outside_the_body_is_zero(bundle: Path, drawn: Drawn) -> None:
+    volume, masks = drawn
+    chroma = colorize(volume, bundle, device="cpu")
+    strength = np.linalg.norm(chroma.ab(), axis=-1)
+    assert strength[~masks["body"]].max() == 0
+    assert strength[masks["gas"]].mean() < 0.5
+    assert strength[masks["muscle"]].mean() > 5
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("flips", [(False, False, False), (True, False, True)])
+def test_result_lies_on_the_stored_grid(
+    bundle: Path, drawn: Drawn, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> None:
+    """Storing the same patient in other axes gives the same colors at the same places."""
+    volume, _ = drawn
+    straight = colorize(volume, bundle, device="cpu")
+    turn = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    affine = volume.affine.copy()
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (volume.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    affine = affine[:, [*axes, 3]]
+    stored = Volume(volume.voxels[turn].transpose(axes), affine)
+    chroma = colorize(stored, bundle, device="cpu")
+    assert chroma.shape == stored.shape
+    np.testing.assert_array_equal(chroma.affine, stored.affine)
+    np.testing.assert_array_equal(chroma.code, straight.code[turn].transpose(axes))
+    np.testing.assert_array_equal(chroma.confidence, straight.confidence[turn].transpose(axes))
+
+
+def test_twice_is_the_same(network_bundle: Maker, drawn: Drawn) -> None:
+    bundle = network_bundle(seed=3)
+    volume, _ = drawn
+    one, two = (colorize(volume, bundle, device="cpu") for _ in range(2))
+    np.testing.assert_array_equal(one.code, two.code)
+    np.testing.assert_array_equal(one.confidence, two.confidence)
+
+
+def test_batches_and_threads_hardly_matter(network_bundle: Maker, drawn: Drawn) -> None:
+    bundle = network_bundle(seed=3)
+    volume, _ = drawn
+    one = colorize(volume, bundle, device="cpu", batch=1, threads=1)
+    all_ = colorize(volume, bundle, device="cpu", batch=64)
+    assert (one.code == all_.code).mean() > 0.99
+
+
+def test_threads_are_honored_and_put_back(network_bundle: Maker, drawn: Drawn) -> None:
+    import torch
+
+    before = numba.get_num_threads(), torch.get_num_threads()
+    seen = []
+
+    def progress(done: int, total: int, stage: str) -> None:
+        seen.append((numba.get_num_threads(), torch.get_num_threads()))
+
+    colorize(drawn[0], network_bundle(), device="cpu", threads=1, progress=progress)
+    assert seen[-1] == (1, 1)
+    assert (numba.get_num_threads(), torch.get_num_threads()) == before
+
+
+def test_progress_grows_to_the_end(bundle: Path, drawn: Drawn) -> None:
+    seen: list[tuple[int, int]] = []
+    colorize(drawn[0], bundle, device="cpu", progress=lambda d, t, _: seen.append((d, t)))
+    assert seen[-1] == (len(drawn[0].voxels),) * 2
+    assert all(a <= b for a, b in pairwise(d for d, _ in seen))
+
+
+def test_cancelled_before_and_within(bundle: Path, drawn: Drawn) -> None:
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        colorize(drawn[0], bundle, device="cpu", cancel=token)
+
+
+def test_cancel_takes_less_than_a_second(network_bundle: Maker) -> None:
+    hu, _ = draw_patient((1, 512, 512), 0.7)
+    volume = Volume(np.repeat(hu, 60, axis=0), default_affine((1.5, 0.7, 0.7)))
+    token, stopped = CancelToken(), []
+
+    def progress(done: int, total: int, stage: str) -> None:
+        if done > 0 and not token.cancelled:
+            token.cancel()
+            stopped.append(time.perf_counter())
+
+    with pytest.raises(Cancelled):
+        colorize(volume, network_bundle(), device="cpu", progress=progress, cancel=token)
+    assert time.perf_counter() - stopped[0] < 1.0
+
+
+def test_provenance_names_model_weights_device_and_purpose(bundle: Path, drawn: Drawn) -> None:
+    volume, _ = drawn
+    chroma = colorize(volume, bundle, device="cpu")
+    line = chroma.provenance.history[-1]
+    for part in (chroma.model, "sha256", "device cpu", "not for diagnosis"):
+        assert part in line
+    assert chroma.model == bundle.name
+
+
+@pytest.mark.parametrize("unit", ["unknown", "fraction", "tissue"])
+def test_refuses_what_is_not_hounsfield(bundle: Path, unit: str) -> None:
+    volume = Volume(
+        np.zeros((2, 9, 9), np.int16), unit=unit, provenance=Provenance(source="scan.nii.gz")
+    )
+    with pytest.raises(NotCTError, match=r"scan\.nii\.gz.*not CT in Hounsfield units") as caught:
+        colorize(volume, bundle)
+    assert "\n" not in str(caught.value)
+    chroma = colorize(volume, bundle, device="cpu", force=True)
+    assert any("forced" in w for w in chroma.provenance.warnings)
+
+
+def test_refuses_colors_and_complex_numbers(bundle: Path) -> None:
+    for voxels in (np.zeros((2, 4, 4, 4), np.uint8), np.zeros((2, 4, 4), np.complex64)):
+        with pytest.raises(NotCTError):
+            colorize(Volume(voxels), bundle, force=True)
+
+
+def test_refuses_impossible_options(bundle: Path, drawn: Drawn) -> None:
+    with pytest.raises(OptionError, match="at least 1"):
+        colorize(drawn[0], bundle, batch=0)
+    with pytest.raises(OptionError, match="at least 1"):
+        colorize(drawn[0], bundle, threads=0)
+    with pytest.raises(GeometryError, match="wide"):
+        colorize(Volume(drawn[0].voxels, default_affine((1, 90, 90))), bundle)
+
+
+def test_unknown_and_absent_devices(network_bundle: Maker, drawn: Drawn) -> None:
+    import torch
+
+    bundle = network_bundle()
+    with pytest.raises(OptionError, match="unknown device"):
+        colorize(drawn[0], bundle, device="abacus")
+    for name, there in (
+        ("cuda", torch.cuda.is_available()),
+        ("mps", torch.backends.mps.is_available()),
+    ):
+        if not there:
+            with pytest.raises(DeviceError, match=name):
+                colorize(drawn[0], bundle, device=name)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", ">i2", "f8", "i4", "u2"])
+def test_any_number_type(transfer_bundle: Maker, drawn: Drawn, dtype: str) -> None:
+    volume, _ = drawn
+    bundle = transfer_bundle()
+    hu = np.maximum(volume.voxels, 0) if dtype == "u2" else volume.voxels
+    expected = colorize(volume.with_voxels(hu), bundle)
+    got = colorize(volume.with_voxels(hu.astype(dtype)), bundle)
+    np.testing.assert_array_equal(got.code, expected.code)
+
+
+def test_read_only_voxels_need_no_new_kernels(bundle: Path, drawn: Drawn) -> None:
+    from tomochrome.colorize import kernels
+
+    volume, _ = drawn
+    colorize(volume, bundle, device="cpu")
+    before = [len(k.signatures) for k in (kernels.fuse_slab, kernels.transfer_slab)]
+    frozen = volume.voxels.copy()
+    frozen.setflags(write=False)
+    colorize(volume.with_voxels(frozen), bundle, device="cpu")
+    after = [len(k.signatures) for k in (kernels.fuse_slab, kernels.transfer_slab)]
+    assert after == before
+    assert not frozen.flags.writeable
+
+
+def test_values_that_are_no_numbers_count_as_air(bundle: Path, drawn: Drawn) -> None:
+    volume, masks = drawn
+    hu = volume.voxels.astype(np.float32)
+    hu[:, :8] = np.nan
+    hu[0, 60, 70] = np.inf
+    chroma = colorize(volume.with_voxels(hu), bundle, device="cpu")
+    assert (chroma.code[:, :8] == 0).all()
+    assert any("finite" in w for w in chroma.provenance.warnings)
+    assert right(chroma, masks["muscle"], Tissue.MUSCLE) > 0.97
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 5), (1, 120, 140), (30, 2, 3), (2, 1, 90)])
+def test_tiny_and_flat_volumes(bundle: Path, shape: tuple[int, int, int]) -> None:
+    chroma = colorize(Volume(np.full(shape, 55, np.int16), default_affine(SPACING)), bundle)
+    assert right(chroma, np.ones(shape, bool), Tissue.MUSCLE) == 1
+
+
+@pytest.mark.parametrize("spacing", [(40.0, 2.5, 2.5), (0.05, 2.5, 2.5), (3.0, 2.5, 7.0)])
+def test_anisotropic_volumes(bundle: Path, spacing: tuple[float, float, float]) -> None:
+    hu, masks = draw_patient((6, 120, 140))
+    chroma = colorize(Volume(hu, default_affine(spacing)), bundle, device="cpu")
+    assert right(chroma, masks["muscle"], Tissue.MUSCLE) > 0.95
+    wide = any("mm apart" in w for w in chroma.provenance.warnings)
+    assert wide == (spacing[0] > 8)
+
+
+def test_all_air_says_that_there_is_no_body(bundle: Path) -> None:
+    chroma = colorize(Volume(np.full((3, 20, 20), -1000, np.int16)), bundle, device="cpu")
+    assert (chroma.code == 0).all()
+    assert any("no body" in w for w in chroma.provenance.warnings)
+
+
+def test_noise_does_not_speckle(network_bundle: Maker) -> None:
+    """The tables see denoised HU: where noise crosses their borders, tissue does not flip."""
+    hu, masks = draw_patient((3, 200, 240), 1.5, noise=30.0)
+    volume = Volume(hu, default_affine((3.0, 1.5, 1.5)))
+    ranges = {**SIMPLE, "MUSCLE": (-20, 100), "LIVER": (100, 200)}
+    bundle = network_bundle(logits={**EVEN, "LIVER": 0.0}, table=likelihood(**ranges))
+    chroma = colorize(volume, bundle, device="cpu")
+    raw = (hu[masks["muscle"]] < 100).mean()
+    assert right(chroma, masks["muscle"], Tissue.MUSCLE) > 0.985 > raw
+
+
+def test_two_at_once_from_two_threads(bundle: Path, drawn: Drawn) -> None:
+    results: list[Chroma] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(colorize(drawn[0], bundle, device="cpu")))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(results[0].code, results[1].code)
+
+
+def test_int16_is_not_copied() -> None:
+    hu = np.zeros((2, 3, 4), np.int16)
+    assert np.shares_memory(as_int16(hu)[0], hu)

@@ -1,0 +1,159 @@
+"""The network on its device: memory that runs out, smoothing along z, windows of planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tomochrome.colorize import colorize, find_model
+from tomochrome.colorize.engine import _Planes, smoothed, smoothing_weight
+from tomochrome.colorize.inputs import InputSpec, to_input_grid
+from tomochrome.colorize.runner import Runner
+from tomochrome.errors import TomochromeError
+from tomochrome.volume import Volume
+
+Maker = Callable[..., Path]
+
+
+class Tight:
+    """Stands in for a network whose device holds only ``room`` slices."""
+
+    def __init__(self, module: object, room: int) -> None:
+        self.module, self.room, self.sizes = module, room, []
+
+    def __call__(self, batch: object) -> object:
+        import torch
+
+        self.sizes.append(len(batch))  # type: ignore[arg-type]
+        if len(batch) > self.room:  # type: ignore[arg-type]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.module(batch)  # type: ignore[operator]
+
+    def to(self, *_: object, **__: object) -> Tight:
+        return self
+
+
+def planes_of(runner: Runner, hu: np.ndarray) -> np.ndarray:
+    spec = InputSpec.from_dict(runner.card.metadata["input"])
+    grid = to_input_grid(hu, (3.0, 2.0, 2.0), spec)
+    crop = (slice(0, grid.hu.shape[1]), slice(0, grid.hu.shape[2]))
+    return np.stack(list(runner.planes(grid, spec, crop)))
+
+
+HU = np.random.default_rng(0).integers(-200, 200, (9, 24, 30)).astype(np.int16)
+
+
+def test_out_of_memory_halves_the_batch(network_bundle: Maker) -> None:
+    card = find_model(network_bundle(seed=1))
+    expected = planes_of(Runner(card, device="cpu", batch=8), HU)
+    runner = Runner(card, device="cpu", batch=8)
+    runner.module = tight = Tight(runner.module, 2)  # type: ignore[assignment]
+    got = planes_of(runner, HU)
+    assert tight.sizes[:4] == [8, 4, 2, 2]
+    np.testing.assert_allclose(got, expected, atol=2e-2)
+    assert runner.warnings == ()
+
+
+def test_out_of_memory_at_one_slice_falls_back_to_the_cpu(network_bundle: Maker) -> None:
+    import torch
+
+    runner = Runner(find_model(network_bundle(seed=1)), device="cpu", batch=2)
+    runner.module = tight = Tight(runner.module, 0)  # type: ignore[assignment]
+    runner.device, runner.half = torch.device("meta"), None  # some device that is not the CPU
+    place = runner._place
+
+    def relent() -> None:
+        tight.room = 1
+        place()
+
+    runner._place = relent  # type: ignore[method-assign]
+    runner._upload = lambda images: torch.from_numpy(images)  # type: ignore[method-assign]
+    assert planes_of(runner, HU).shape[0] == 9
+    assert runner.device_name == "cpu"
+    assert "ran out of memory" in runner.warnings[0]
+
+
+def test_out_of_memory_on_the_cpu_is_one_sentence(network_bundle: Maker) -> None:
+    runner = Runner(find_model(network_bundle()), device="cpu")
+    runner.module = Tight(runner.module, 0)  # type: ignore[assignment]
+    with pytest.raises(TomochromeError, match="not enough memory"):
+        planes_of(runner, HU)
+
+
+def test_other_errors_are_not_taken_for_missing_memory(network_bundle: Maker) -> None:
+    runner = Runner(find_model(network_bundle()), device="cpu")
+
+    def broken(_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    runner.module = broken  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="shapes"):
+        planes_of(runner, HU)
+
+
+def test_probabilities_and_temperature(network_bundle: Maker) -> None:
+    cold = planes_of(Runner(find_model(network_bundle("cold", seed=1)), device="cpu"), HU)
+    hot = planes_of(
+        Runner(find_model(network_bundle("hot", seed=1, temperature=4.0)), device="cpu"), HU
+    )
+    np.testing.assert_allclose(cold.sum(-1), 1, atol=1e-5)
+    assert hot.max(-1).mean() < cold.max(-1).mean()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 7), st.floats(0, 1 / 3))
+def test_smoothing_along_z(count: int, side: float) -> None:
+    planes = np.random.default_rng(count).random((count, 2, 3, 4)).astype(np.float32)
+    got = list(smoothed(iter(planes), side))
+    assert len(got) == count
+    padded = np.concatenate([planes[:1], planes, planes[-1:]])
+    for k, plane in enumerate(got):
+        expected = side * (padded[k] + padded[k + 2]) + (1 - 2 * side) * padded[k + 1]
+        np.testing.assert_allclose(plane, expected, atol=1e-6)
+
+
+def test_far_slices_are_not_smoothed() -> None:
+    weights = [smoothing_weight(mm) for mm in (1.0, 3.0, 5.0, 15.0)]
+    assert weights == sorted(weights, reverse=True)
+    assert 0.2 < weights[0] <= 0.25
+    assert weights[-1] < 1e-3
+
+
+def test_planes_are_dropped_once_passed() -> None:
+    alive = 0
+
+    def source() -> Iterator[np.ndarray]:
+        nonlocal alive
+        for k in range(20):
+            alive = k + 1
+            yield np.full((1, 1, 1), k, np.float32)
+
+    window = _Planes(source())
+    for first in range(19):
+        base, stack = window.window(first, first + 1)
+        assert base == first
+        assert stack.ravel().tolist() == [first, first + 1]
+        assert alive == first + 2
+        assert len(window._held) == 2
+    base, stack = window.window(19, 20)
+    assert (base, stack.ravel().tolist()) == (19, [19])
+
+
+def test_neighbouring_slices_agree(network_bundle: Maker) -> None:
+    """Thin slices between predicted ones change color gradually: no flicker along z."""
+    rng = np.random.default_rng(4)
+    hu = np.repeat(rng.integers(-50, 150, (6, 40, 40)), 6, axis=0).astype(np.int16)
+    from tomochrome.volume import default_affine
+
+    table = np.ones((512, 26), np.float32)
+    bundle = network_bundle(seed=2, table=table)
+    chroma = colorize(Volume(hu, default_affine((0.5, 2.0, 2.0))), bundle, device="cpu")
+    ab = chroma.ab()
+    near = np.linalg.norm(np.diff(ab, axis=0), axis=-1).mean()
+    far = np.linalg.norm(ab[6:] - ab[:-6], axis=-1).mean()
+    assert near < 0.35 * far
