@@ -17,7 +17,7 @@ from tomochrome.color.kernels import (
     over_chunks,
 )
 
-_LINEAR_OF_8BIT = np.array([linearize.py_func(v / 255.0) for v in range(256)])  # type: ignore[attr-defined]
+_LINEAR_OF_8BIT = np.array([linearize.py_func(v / 255.0) for v in range(256)])
 
 
 @kernel

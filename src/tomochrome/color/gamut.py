@@ -40,7 +40,7 @@ def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
 
     Notes
     -----
-    The boundary is found by bisection along the ray from grey (20 halvings).
+    The boundary is found along the ray to grey by bisection, to within 1e-5 of the chroma.
     """
     array = np.asarray(lab)
     flat = as_triples(array)

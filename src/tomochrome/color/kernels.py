@@ -10,27 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from tomochrome.color.space import DELTA, FROM_XYZ, TO_XYZ, TOLERANCE
+from tomochrome.color.space import DELTA, FROM_XYZ, HIGHEST, LOWEST, TO_XYZ
 from tomochrome.runtime.device import thread_count
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def kernel(function: F) -> F:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` without the GIL, cached on disk where some folder can be written.
 
     Numba keeps its cache beside the module, or in the user's cache folder where the package is
     read-only; where neither can be written it raises, and the kernel is compiled anew each run.
     """
     try:
-        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, cache=True)(function)
     except RuntimeError:
-        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True)(function)
 
 
 def over_chunks(
@@ -111,6 +109,12 @@ def lab_from_linear(r, g, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def lightness_from_linear(r, g, b):  # type: ignore[no-untyped-def]
+    """Linear sRGB to L* alone."""
+    return 116.0 * _f(_M10 * r + _M11 * g + _M12 * b) - 16.0
+
+
+@kernel
 def linear_from_lab(L, a, b):  # type: ignore[no-untyped-def]
     """L*, a*, b* to linear sRGB, outside 0..1 where the color is out of gamut."""
     fy = (L + 16.0) / 116.0
@@ -127,21 +131,26 @@ def linear_from_lab(L, a, b):  # type: ignore[no-untyped-def]
 @kernel
 def _inside(L, a, b):  # type: ignore[no-untyped-def]
     red, green, blue = linear_from_lab(L, a, b)
-    low, high = -TOLERANCE, 1.0 + TOLERANCE
-    return low <= red <= high and low <= green <= high and low <= blue <= high
+    return LOWEST <= red <= HIGHEST and LOWEST <= green <= HIGHEST and LOWEST <= blue <= HIGHEST
 
 
 @kernel
 def chroma_share(L, a, b):  # type: ignore[no-untyped-def]
     """Largest share (0..1) of the chroma that sRGB can show at this L* and hue.
 
-    Bisection along the ray from grey to (a*, b*): 1 if the color is in gamut, 0 at black
-    and white.
+    1 if the color is in gamut, 0 at black and white; otherwise a few looks inwards along the
+    ray to grey, then bisection. Looking from outside matters beside yellow above L* 91, where
+    the ray leaves the gamut and enters it again.
     """
     if _inside(L, a, b):
         return 1.0
     low, high = 0.0, 1.0
-    for _ in range(20):
+    for share in (0.9999, 0.999, 0.99, 0.95, 0.8, 0.6, 0.4, 0.2):
+        if _inside(L, share * a, share * b):
+            low = share
+            break
+        high = share
+    for _ in range(16):
         middle = 0.5 * (low + high)
         if _inside(L, middle * a, middle * b):
             low = middle

@@ -45,10 +45,19 @@ class CodeTable:
         self.air = tissue == Tissue.AIR
         self.fade = fade_curve(min_confidence)
         self.fading = bool((self.fade < 1.0).any())
-        self.cells = np.empty(len(ab), np.int32)
+        self.cells = self._ensure(np.unique(self.fade))
+
+    def _ensure(self, shares: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Fill the columns of every code at these shares of its chroma; return each code's."""
+        cells = np.empty(len(self.ab), np.int32)
         needed = np.zeros(TABLE.words.shape[0], bool)
-        _mark(self.ab, np.unique(self.fade), self.cells, needed)
+        _mark(self.ab, shares, cells, needed)
         TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
+        return cells
+
+    def sweep(self) -> None:
+        """Fill the columns between each code's color and grey, where sliders lead."""
+        self._ensure(np.linspace(0, 1, 193, dtype=np.float32))
 
 
 def fade_curve(min_confidence: float) -> NDArray[np.float32]:

@@ -14,7 +14,9 @@ WHITE = SRGB_TO_XYZ.sum(axis=1)
 TO_XYZ = SRGB_TO_XYZ / WHITE[:, None]  #: linear sRGB to X/Xn, Y/Yn, Z/Zn
 FROM_XYZ = np.linalg.inv(TO_XYZ)
 DELTA = 6.0 / 29.0  #: CIE 15: where the cube root meets its linear foot
-TOLERANCE = 1e-6  #: how far outside 0..1 linear light still counts as in gamut
+#: Linear light that still counts as in gamut: outside 0..1 by less than a tenth of an 8-bit step,
+#: so that the digits of other people's primaries do not throw a color out.
+LOWEST, HIGHEST = -1e-5, 1.0 + 2e-4
 
 
 def linear_of_lab(lab: ArrayLike) -> NDArray[np.float64]:
@@ -35,11 +37,15 @@ def srgb8_of_lab(lab: ArrayLike) -> NDArray[np.uint8]:
     low, high = np.zeros(len(colors)), np.ones(len(colors))
     share = np.ones(len(colors))
     for _ in range(24):
-        linear = linear_of_lab(colors * np.stack([np.ones_like(share), share, share], axis=-1))
-        inside = ((linear >= -TOLERANCE) & (linear <= 1.0 + TOLERANCE)).all(axis=-1)
+        linear = linear_of_lab(_lessened(colors, share))
+        inside = ((linear >= LOWEST) & (linear <= HIGHEST)).all(axis=-1)
         low, high = np.where(inside, share, low), np.where(inside, high, share)
-        share = np.where(high - low < 1e-12, low, 0.5 * (low + high))
-        share = np.where(low == 1.0, 1.0, share)
-    linear = linear_of_lab(colors * np.stack([np.ones_like(low), low, low], axis=-1)).clip(0.0, 1.0)
+        share = np.where(low == 1.0, 1.0, 0.5 * (low + high))
+    linear = linear_of_lab(_lessened(colors, low)).clip(0.0, 1.0)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
     return np.asarray(np.rint(255.0 * encoded), dtype=np.uint8).reshape(np.shape(lab))
+
+
+def _lessened(lab: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the colors with a share of their chroma."""
+    return lab * np.stack([np.ones_like(share), share, share], axis=-1)

@@ -17,6 +17,7 @@ from tomochrome.color.kernels import (
     encode,
     kernel,
     lab_from_linear,
+    lightness_from_linear,
     linear_from_lab,
     linearize,
     over_chunks,
@@ -26,9 +27,9 @@ SIDE = 192  #: cells along a* and along b*, one unit each
 REACH = 95.0  #: largest |a*| or |b*| held
 GREY_LEVELS = 256
 
-_LINEAR = np.array([linearize.py_func(v / 255.0) for v in range(256)])  # type: ignore[attr-defined]
+_LINEAR = np.array([linearize.py_func(v / 255.0) for v in range(256)])
 #: L* of the grey pixel (g, g, g).
-GREY_L = np.array([lab_from_linear.py_func(v, v, v)[0] for v in _LINEAR])  # type: ignore[attr-defined]
+GREY_L = np.array([lab_from_linear.py_func(v, v, v)[0] for v in _LINEAR])
 #: L* halfway between neighbouring grey levels.
 GREY_EDGES = (GREY_L[1:] + GREY_L[:-1]) / 2
 
@@ -40,26 +41,32 @@ def cell_of(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _best_rounding(L, a, b, red, green, blue, linear, out):  # type: ignore[no-untyped-def]
+def _best_rounding(L, a, b, red, green, blue, darker, linear, out):  # type: ignore[no-untyped-def]
     """Choose among the eight 8-bit neighbours of a color.
 
     The least color difference with luminance counted three times; a neighbour whose L* is off
-    by more than 0.15 is taken only if all are.
+    by more than 0.15, or not brighter than the grey level before (``darker``), is taken only if
+    all are: color never hides a grey level. Returns the L* chosen.
     """
     r0, g0, b0 = int(red), int(green), int(blue)
-    best = 1e30
+    best, chosen = 1e30, 0.0
     for corner in range(8):
         r = min(r0 + (corner & 1), 255)
         g = min(g0 + ((corner >> 1) & 1), 255)
         u = min(b0 + ((corner >> 2) & 1), 255)
-        tL, ta, tb = lab_from_linear(linear[r], linear[g], linear[u])
+        tL = lightness_from_linear(linear[r], linear[g], linear[u])
         dL = abs(tL - L)
-        cost = 9.0 * dL * dL + (ta - a) ** 2 + (tb - b) ** 2
         if dL > 0.15:
             cost = 1e6 + 1e6 * dL
+        else:
+            _, ta, tb = lab_from_linear(linear[r], linear[g], linear[u])
+            cost = 9.0 * dL * dL + (ta - a) ** 2 + (tb - b) ** 2
+        if tL <= darker:
+            cost += 1e5
         if cost < best:
-            best = cost
+            best, chosen = cost, tL
             out[0], out[1], out[2] = r, g, u
+    return chosen
 
 
 @kernel
@@ -67,6 +74,7 @@ def _fill(cells, columns, grey_l, linear):  # type: ignore[no-untyped-def]
     for i in range(cells.shape[0]):
         cell = cells[i]
         a0, b0 = float(cell // 192 - 96), float(cell % 192 - 96)
+        darker = -1.0
         for level in range(256):
             out = columns[cell, level]
             if a0 == 0.0 and b0 == 0.0:
@@ -76,13 +84,14 @@ def _fill(cells, columns, grey_l, linear):  # type: ignore[no-untyped-def]
             share = chroma_share(L, a0, b0)
             a, b = a0 * share, b0 * share
             red, green, blue = linear_from_lab(L, a, b)
-            _best_rounding(
+            darker = _best_rounding(
                 L,
                 a,
                 b,
                 255.0 * encode(min(max(red, 0.0), 1.0)),
                 255.0 * encode(min(max(green, 0.0), 1.0)),
                 255.0 * encode(min(max(blue, 0.0), 1.0)),
+                darker,
                 linear,
                 out,
             )

@@ -94,6 +94,17 @@ class LitVolume:
         codes = old.codes if same else code_table(self.chroma, settings)
         self._state = _State(settings, codes)
 
+    def prepare(self, settings: Lighting | None = None) -> None:
+        """Fill the color table for every saturation up to that of ``settings`` (at least 1).
+
+        Changing palette, saturation or confidence computes missing colors, which can take some
+        tenths of a second the first time. Call this from a worker, and assigning ``settings``
+        in the window's thread will not wait.
+        """
+        settings = settings or self.settings
+        most = settings.but(saturation=max(1.0, settings.saturation))
+        code_table(self.chroma, most).sweep()
+
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return RGBA of the voxels asked for: integers, slices and Ellipsis as in NumPy."""
         spatial, channel = _split(key)
