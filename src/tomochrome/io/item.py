@@ -60,7 +60,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What `read` takes as ``series`` to choose this item: its series UID, or else its path."""
+        """What `read` takes as ``series`` to choose this item.
+
+        Its series UID; where that is empty, the path of its first slice or of its file.
+        """
+        if not self.series_uid and self.kind == "dicom-series" and self.source:
+            return str(min(header.path for header in self.source))
         return self.series_uid or self.path
 
     def to_json(self) -> dict[str, Any]:

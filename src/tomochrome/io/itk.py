@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tomochrome.errors import GeometryError, InputError
+from tomochrome.errors import GeometryError, InputError, OutputError
 from tomochrome.geometry.sitk import from_sitk
 from tomochrome.io.units import compact, infer_unit
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -16,7 +16,8 @@ from tomochrome.volume import Provenance, Unit, Verdict, Volume
 
 _NRRD_TYPES = {
     "bool": "uint8", "uint8": "uint8", "int8": "int8", "uint16": "uint16", "int16": "int16",
-    "uint32": "uint32", "int32": "int32", "float16": "float", "float32": "float",
+    "int64": "int64", "uint64": "uint64", "uint32": "uint32",
+    "int32": "int32", "float16": "float", "float32": "float",
     "float64": "double",
 }  # fmt: skip
 
@@ -113,10 +114,17 @@ def write_nrrd(
     RGBA becomes four components a voxel (kind RGBA-color), as 3D Slicer and SimpleITK read
     them. What the provenance's ``extra`` holds goes into the key/value pairs.
 
+    Raises
+    ------
+    OutputError
+        If NRRD has no type for the values.
+
     Source: NRRD 5 format, https://teem.sourceforge.net/nrrd/format.html
     """
     dtype = np.dtype("uint8" if volume.is_rgba else volume.voxels.dtype)
     depth = volume.shape[0]
+    if dtype.name not in _NRRD_TYPES:
+        raise OutputError(f"values of type {dtype} cannot be written as NRRD")
     stored = np.dtype(_STORED.get(dtype.name, dtype)).newbyteorder("<")
     with path.open("wb") as bare:
         bare.write(_nrrd_header(volume, dtype).encode("ascii", "replace"))

@@ -10,9 +10,10 @@ from typing import IO, Any, Final
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, InputError
+from tomochrome.errors import GeometryError, InputError, OutputError
 from tomochrome.geometry.affine import from_nifti_affine, to_nifti_affine
 from tomochrome.io.units import compact, infer_unit
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -149,13 +150,17 @@ def write_nifti(
         Voxels are fetched slice by slice, so that a lazily lit volume is never whole in memory.
     path
         Where to write; see `tomochrome.runtime.write_whole` for doing so safely.
+
+    Raises
+    ------
+    OutputError
+        If NIfTI has no type for the values, or an axis is longer than 32767.
     """
     dtype = _file_type(volume)
     header = _file_header(volume, dtype)
     depth = volume.shape[0]
     with _open(path) as file:
-        header.write_to(file)
-        file.write(b"\x00" * (int(header["vox_offset"]) - header.sizeof_hdr))
+        file.write(header.binaryblock.ljust(int(header["vox_offset"]), b"\x00"))
         for z in range(depth):
             check(cancel)
             report(progress, z, depth, "writing")
@@ -177,8 +182,14 @@ def _file_type(volume: Volume) -> np.dtype[Any]:
 
 def _file_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
     header = nib.Nifti1Header(endianness="<")
-    header.set_data_dtype(dtype)
-    header.set_data_shape(volume.shape[::-1])
+    try:
+        header.set_data_dtype(dtype)
+        header.set_data_shape(volume.shape[::-1])
+    except HeaderDataError as error:
+        raise OutputError(
+            f"values of type {dtype} on a grid of {volume.shape} do not fit a NIfTI file; "
+            "write .nrrd instead"
+        ) from error
     affine = to_nifti_affine(volume.affine)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner", strip_shears=True)

@@ -12,6 +12,7 @@ from tomochrome.io.find import find
 from tomochrome.io.item import Found, Item
 from tomochrome.io.itk import read_itk
 from tomochrome.io.nifti import read_nifti
+from tomochrome.io.sniff import sniff
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 
@@ -35,8 +36,8 @@ def read(
         A folder of DICOM files, a DICOM file, a NIfTI, NRRD or MetaImage file, or an `Item`
         that `find` returned.
     series
-        SeriesInstanceUID (or, where that is empty, path) of the series to read, as `find` lists
-        them. Without it there must be only one CT series (or only one volume of any kind).
+        Which series to read: `Item.name`, its SeriesInstanceUID (where that is empty, a path).
+        Without it there must be only one CT series (or only one volume of any kind).
     progress, cancel
         Told after each slice; looked at before each.
 
@@ -58,9 +59,21 @@ def read(
     if isinstance(path, Item):
         return read_item(path, progress=progress, cancel=cancel)
     file = Path(path)
+    kind = _single_volume(file)
+    if kind:  # listing it would decode it, and reading it would decode it again
+        return read_item(Item(str(file), kind), progress=progress, cancel=cancel)
     found = find(file, progress=progress, cancel=cancel)
     item = choose(found, file, series)
     return read_item(item, progress=progress, cancel=cancel)
+
+
+def _single_volume(path: Path) -> str:
+    """Return the kind of a file that holds exactly one volume, or an empty string."""
+    try:
+        kind = sniff(path) if path.is_file() else ""
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be opened: {error.strerror or error}") from error
+    return kind if kind in ("nifti", "nrrd", "metaimage") else ""
 
 
 def read_item(
@@ -89,7 +102,7 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
     if not found.items:
         raise InputError(_nothing(found, path))
     if series is not None:
-        named = [item for item in found.items if series in (item.series_uid, item.path)]
+        named = [item for item in found.items if series in (item.name, item.path)]
         named = [item for item in named if item.verdict != "not-ct"] or named
         if not named:
             raise InputError(f"'{path}' holds no series '{series}'; it holds {_list(found.items)}")

@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from tomochrome.errors import OutputError
-from tomochrome.io.dicom.headers import quiet
+from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.write import base_dataset, check_folder, slice_dataset
 from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
 from tomochrome.volume import Volume

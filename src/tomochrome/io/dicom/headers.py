@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
 from tomochrome.errors import InputError
+from tomochrome.io.dicom.quiet import quiet
 from tomochrome.volume import ScannerWindow
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -33,20 +30,6 @@ _TAGS = [
     "LossyImageCompression",
 ]  # fmt: skip
 _IDENTITY_TAGS = ["PatientName", "PatientID", "PatientBirthDate"]
-
-_quiet_lock = threading.RLock()
-
-
-@contextmanager
-def quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect the DICOM library's warnings instead of letting them out.
-
-    Python's warning filters belong to the whole process, so only one thread at a time does
-    this, around all of its reading, worker threads included.
-    """
-    with _quiet_lock, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield caught
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import Header, open_dataset, quiet
+from tomochrome.io.dicom.headers import Header, open_dataset
+from tomochrome.io.dicom.quiet import quiet
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 
 AIR_HU: Final = -1024
 """Value given to padding: the least of the classic 12-bit scale, and never a tissue."""
 PADDING_BELOW_HU: Final = -500.0
 """Padding whose value would be above this could be tissue as well, and is left as it is."""
+
+MOST_VOXELS: Final = 2**32
+"""More than a whole-body scan of 4,000 slices of 1024x1024 has; beyond it headers are wrong."""
 
 _LOSSY = {
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
@@ -64,15 +68,20 @@ def read_slices(
     Cancelled
         If ``cancel`` was set.
     """
+    first, total = headers[0], len(headers)
+    if total * first.rows * first.columns > MOST_VOXELS:
+        raise InputError(
+            f"'{first.path.parent}' claims {total} slices of {first.rows}x{first.columns} voxels, "
+            "more than any CT holds; the headers are damaged"
+        )
     _silence_gdcm()
     exact = all(_is_whole(h.slope, 1.0) and _is_whole(h.intercept, 0.0) for h in headers)
-    with quiet():
-        if exact:
-            try:
-                return _read_as(np.int16, headers, threads, progress, cancel)
-            except _DoesNotFitError:
-                pass
-        return _read_as(np.float32, headers, threads, progress, cancel)
+    if exact:
+        try:
+            return _read_as(np.int16, headers, threads, progress, cancel)
+        except _DoesNotFitError:
+            pass
+    return _read_as(np.float32, headers, threads, progress, cancel)
 
 
 def _is_whole(value: float | None, default: float) -> bool:
@@ -100,7 +109,8 @@ def _read_as(
 
     def work(index: int) -> None:
         check(cancel)
-        rescale(stored_values(headers[index]), headers[index], volume[index])
+        with quiet():
+            rescale(stored_values(headers[index]), headers[index], volume[index])
 
     report(progress, 0, total, "reading slices")
     with ThreadPoolExecutor(thread_count(threads)) as pool:

@@ -13,7 +13,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEG2000Los
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
-from tomochrome.io.dicom.headers import quiet
+from tomochrome.io.dicom.quiet import quiet
 from tomochrome.runtime import CancelToken, Progress, check, check_writable, report, write_whole
 from tomochrome.volume import Volume
 

@@ -1,0 +1,39 @@
+"""Warnings of the DICOM library are noted for each thread; those of others go their way."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import pytest
+
+from tomochrome.io.dicom.quiet import quiet
+
+
+def test_notes_are_of_this_thread_only_and_filters_come_back():
+    filters = list(warnings.filters)
+    inside, leave = threading.Event(), threading.Event()
+    other: list[str] = []
+
+    def work():
+        with quiet() as notes:
+            warnings.warn("theirs", stacklevel=1)
+            inside.set()
+            leave.wait(5)
+            other.extend(notes)
+
+    thread = threading.Thread(target=work)
+    with quiet() as notes:
+        thread.start()
+        assert inside.wait(5)
+        warnings.warn("ours", stacklevel=1)
+        with quiet() as inner:
+            warnings.warn("inner", stacklevel=1)
+        assert inner == ["inner"]
+        assert notes == ["ours"]
+    leave.set()
+    thread.join()
+    assert other == ["theirs"]
+    assert warnings.filters == filters
+    with pytest.raises(UserWarning, match="loud again"):
+        warnings.warn("loud again", stacklevel=1)
