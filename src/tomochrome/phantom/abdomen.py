@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy, Frame
@@ -114,16 +115,23 @@ def kidney_centre(anatomy: Anatomy, side: int) -> np.ndarray:
     return np.array([73.0 * side, 14.0, 126 - drop + 0.5 * shift_z(anatomy)])
 
 
+def kidney_shape(
+    anatomy: Anatomy, side: int
+) -> tuple[Shape, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """One kidney's outline, centre, axes (rows) and half sizes."""
+    rng = anatomy.rng(33 if side < 0 else 41)
+    size = anatomy.kidney[0 if side < 0 else 1]
+    c = kidney_centre(anatomy, side)
+    lean = axes((1, 0.55 * side, 0.18 * side), (-0.24 * side, 0.22, 1))
+    half = np.array([28, 30, 55]) * size * rng.uniform(0.95, 1.06, 3)
+    return Shape().ellipsoid(c, half, lean), c, lean, half
+
+
 def paint_kidneys(canvas: Canvas, anatomy: Anatomy) -> None:
     """Kidneys with cortex, pyramids, sinus fat and pelvis; adrenals; ureters."""
-    rng = anatomy.rng(33)
+    rng = anatomy.rng(42)
     for side, size in zip((-1, 1), anatomy.kidney, strict=True):
-        c = kidney_centre(anatomy, side)
-        lean = axes((1, 0.55 * side, 0.18), (-0.24 * side, 0.22, 1))
-        if side < 0:
-            lean = axes((1, -0.55, -0.2), (0.24, 0.22, 1))
-        half = np.array([27, 29, 54]) * size * rng.uniform(0.95, 1.06, 3)
-        body = Shape().ellipsoid(c, half, lean)
+        body, c, lean, half = kidney_shape(anatomy, side)
         hilum = c + lean.T @ np.array([-side * 0.85 * half[0], 0, 0])
         canvas.paint(body, S.KIDNEY_CORTEX, only=FREE, noise=1.0, scale=9)
         sinus = Shape().ellipsoid(c + lean.T @ np.array([-side * 0.55 * half[0], 0, 0]),
@@ -164,10 +172,19 @@ def paint_kidneys(canvas: Canvas, anatomy: Anatomy) -> None:
         top = c + lean.T @ np.array([-side * 8, -6, half[2] + 2])
         adrenal = Shape()
         base = np.array([(34 if side > 0 else -32), -8, max(top[2] - 2, 160)])
-        adrenal.tube([base + [0, -8, 8], base + [8 * side, 8, 0]], [2.6, 2.2], smooth=False)
-        adrenal.tube([base + [0, -8, 8], base + [-2 * side, 10, -4]], [2.6, 2.0], smooth=False)
-        adrenal.tube([base + [0, -8, 10], base + [9 * side, 4, -14]], [2.6, 2.0], smooth=False)
+        adrenal.tube([base + [0, -8, 8], base + [8 * side, 8, 0]], [4.0, 3.0], smooth=False)
+        adrenal.tube([base + [0, -8, 8], base + [-2 * side, 10, -4]], [3.6, 2.8], smooth=False)
+        adrenal.tube([base + [0, -8, 10], base + [9 * side, 4, -14]], [3.6, 2.8], smooth=False)
         canvas.paint(adrenal, S.ADRENAL, only=FREE, noise=0.5, scale=4)
+
+
+def paint_perirenal_fat(canvas: Canvas, anatomy: Anatomy) -> None:
+    """The fat capsule that keeps other organs off the kidneys."""
+    thick = 0.8 + 6.0 * anatomy.visceral
+    soft = [label for label in SOFT if label != S.VISCERAL_FAT]
+    for side in (-1, 1):
+        shape = kidney_shape(anatomy, side)[0]
+        canvas.paint(shape, [(thick, S.VISCERAL_FAT)], only=soft, noise=2.5, scale=10)
 
 
 def liver_shape(anatomy: Anatomy) -> Shape:
@@ -183,7 +200,7 @@ def liver_shape(anatomy: Anatomy) -> Shape:
         smooth=False,
         blend=20,
     )
-    reach = -5 + 88 * anatomy.left_lobe
+    reach = 8 + 92 * anatomy.left_lobe
     thick = rng.uniform(26, 38)
     shape.ellipsoid(
         (0.45 * reach - 12, -74, 196 + s),
@@ -192,8 +209,12 @@ def liver_shape(anatomy: Anatomy) -> Shape:
         blend=22,
     )
     shape.ellipsoid((-18, -14, 190 + s), (21, 22, 30), blend=6)
-    dent = np.array([-34, -34, 150 + s])  # the porta
-    shape.ellipsoid(dent, (30, 26, 20), rotation(tilt_y=30), op=kernels.SUBTRACT, blend=10)
+    dent = np.array([-32, -32, 148 + s]) + rng.normal(0, 5, 3)  # the porta
+    shape.ellipsoid(dent, rng.uniform((20, 18, 14), (30, 28, 20)), rotation(tilt_y=30),
+                    op=kernels.SUBTRACT, blend=14)  # fmt: skip
+    # the right kidney and its fat lie behind, the spine beside
+    shape.ellipsoid((-66, 58, 112), (34, 34, 66), op=kernels.SUBTRACT, blend=12)
+    shape.ellipsoid((-20, 34, 150), (34, 34, 70), op=kernels.SUBTRACT, blend=8)
     return shape
 
 
@@ -270,50 +291,80 @@ def paint_gallbladder(canvas: Canvas, anatomy: Anatomy) -> None:
     )
 
 
-def spleen_shape(anatomy: Anatomy, frame: Frame) -> Shape:
+def spleen_shape(anatomy: Anatomy, frame: Frame, size: float) -> Shape:
     """A wedge bent along the wall, hollowed by stomach and kidney, notched in front."""
     rng = anatomy.rng(37)
     s = shift_z(anatomy)
-    size = (anatomy.spleen_ml / 200) ** (1 / 3)
-    middle = 22 + 26 * anatomy.spleen_back + rng.normal(0, 5)  # degrees behind lateral
-    arc = 26 * size * rng.uniform(0.85, 1.2)
-    upright = 0.25 + 1.1 * anatomy.spleen_turn
-    height = 172 + s + rng.normal(0, 9) - 14 * (size - 1)
-    thick = 17 * size * rng.uniform(0.85, 1.15)
+    middle = 13 + 34 * anatomy.spleen_back + rng.normal(0, 5)  # degrees behind lateral
+    arc = 27 * size * rng.uniform(0.75, 1.25)
+    upright = 0.2 + 1.3 * anatomy.spleen_turn
+    height = 171 + 0.7 * s + rng.normal(0, 9) - 10 * (size - 1)
+    thick = 19 * size * rng.uniform(0.8, 1.25)
+    tall = rng.uniform(0.85, 1.2)
+    taper_front, taper_back = rng.uniform(0.72, 0.95, 2)
     shape = Shape()
-    for t in np.linspace(-1, 1, 7):
-        theta = middle - arc * t * (1 - 0.35 * anatomy.spleen_turn)
-        z = height - 26 * size * upright * t
-        taper = np.sqrt(max(1 - (0.88 * t) ** 2, 0.05))
-        point = frame.wall(theta, z, -0.75 * thick * taper)[0]
-        outward = frame.wall(theta, z, 10)[0] - frame.wall(theta, z, -10)[0]
-        radii = (thick * (0.45 + 0.6 * taper), 20 * size, 33 * size * (0.35 + 0.65 * taper))
-        shape.ellipsoid(point, radii, axes(outward, (0.0, 0.15, 1.0)), blend=9)
-    centre = frame.wall(middle, height, -0.75 * thick)[0]
-    inward = frame.wall(middle - 12, height, -thick - 34 * size)[0]
-    shape.ellipsoid(inward, (30 * size, 34 * size, 46 * size), op=kernels.SUBTRACT, blend=6)
-    if anatomy.spleen_notch > 0.4:
-        edge = frame.wall(middle - arc * 0.9, height + rng.uniform(-12, 18), -thick)[0]
-        shape.ellipsoid(edge, (8, 9, 4), op=kernels.SUBTRACT, blend=3)
-    del centre
+    for t in np.linspace(-1, 1, 9):
+        theta = middle - arc * t * (1 - 0.4 * anatomy.spleen_turn)
+        z = height - 24 * size * upright * t
+        taper = float(np.sqrt(max(1 - ((taper_front if t > 0 else taper_back) * t) ** 2, 0.05)))
+        point = frame.lining(theta, z, -0.8 * thick * taper)
+        outward = point - [0, 10, 0]
+        radii = (
+            thick * (0.5 + 0.6 * taper), 19 * size,
+            34 * size * tall * (0.35 + 0.65 * taper),
+        )  # fmt: skip
+        shape.ellipsoid(point, radii, axes([outward[0], outward[1], 0], (0.0, 0.2, 1.0)), blend=9)
+    hollow = rng.uniform(0.9, 1.35)
+    inward = frame.lining(middle - rng.uniform(-6, 20), height + rng.normal(0, 8), -2.0 * thick)
+    inward -= np.array([30, 8, 0]) * size
+    shape.ellipsoid(
+        inward, (32 * size, 36 * size, 50 * size), op=kernels.SUBTRACT, blend=6 * hollow
+    )
+    medial = np.array([60.0, 15.0, 160.0])  # never between kidney and spine
+    shape.cut(medial, (-0.95, 0.3, -0.38), blend=6)
+    notches = int(2.9 * anatomy.spleen_notch)
+    for _ in range(notches):
+        t = rng.uniform(0.2, 0.9)
+        edge = frame.lining(middle - arc * t, height - 24 * size * upright * t, -0.7 * thick)
+        edge[2] += 33 * size * rng.choice([-1, 1]) * rng.uniform(0.7, 1.0)
+        shape.ellipsoid(edge, (14, 5, 9), op=kernels.SUBTRACT, blend=3)
+    return shape
+
+
+def fit_spleen(anatomy: Anatomy, frame: Frame) -> Shape:
+    """The spleen scaled until what the wall, dome and kidney leave of it has its volume."""
+    from tomochrome.phantom.body import paint_envelope
+
+    spacing = 5.0
+    trial = Canvas((48, 48, 36), (spacing,) * 3, (-10.0, -110.0, 55.0), seed=anatomy.seed)
+    paint_envelope(trial, anatomy, frame)
+    side = kidney_shape(anatomy, 1)[0]
+    trial.paint(side, S.KIDNEY_CORTEX, only=FREE)
+    empty = trial.labels.copy()
+    size = (anatomy.spleen_ml / 170) ** (1 / 3)
+    shape = spleen_shape(anatomy, frame, size)
+    for _ in range(4):
+        trial.labels[...] = empty
+        trial.paint(shape, S.SPLEEN, only=FREE)
+        got = float((trial.labels == S.SPLEEN).sum()) * spacing**3 / 1000
+        ratio = anatomy.spleen_ml / max(got, 10.0)
+        if abs(ratio - 1) < 0.05:
+            break
+        size = float(np.clip(size * np.clip(ratio, 0.5, 2.0) ** 0.4, 0.5, 2.2))
+        shape = spleen_shape(anatomy, frame, size)
     return shape
 
 
 def paint_spleen(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     """Spleen, and now and then an accessory one."""
     canvas.paint(
-        spleen_shape(anatomy, frame),
-        S.SPLEEN,
-        only=[*SOFT],
-        compete=True,
-        bias=-4,
-        noise=1.3,
-        scale=12,
+        fit_spleen(anatomy, frame), S.SPLEEN, only=SOFT, compete=True, bias=6, noise=1.3, scale=12
     )
     if anatomy.accessory_spleen:
         rng = anatomy.rng(38)
-        spot = frame.wall(20, 150 + shift_z(anatomy), -rng.uniform(38, 52))[0] + rng.normal(0, 8, 3)
-        canvas.paint(Shape().ellipsoid(spot, np.full(3, rng.uniform(4, 9))), S.SPLEEN, only=FREE)
+        spot = frame.lining(20, 150 + shift_z(anatomy), -rng.uniform(38, 52)) + rng.normal(0, 8, 3)
+        small = Shape().ellipsoid(spot, np.full(3, rng.uniform(4, 9)))
+        canvas.paint(small, S.SPLEEN, only=FREE)
 
 
 def pancreas_points(anatomy: Anatomy) -> np.ndarray:

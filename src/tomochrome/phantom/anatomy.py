@@ -169,13 +169,13 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
         "contrast": rng.uniform(120, 800),
         "gas": rng.uniform(100, 600),
     }[fill]
-    spleen = float(np.exp(rng.normal(np.log(200), 0.42)))
+    spleen = float(np.exp(rng.normal(np.log(215), 0.45)))
     anatomy = Anatomy(
         seed=abs(int(seed)),
         sex="female" if sex == "female" else "male",
         scale=(wide, deep, tall),
         subcutaneous=float(
-            (4 + 34 * fat) * rng.uniform(0.8, 1.2) * (1.25 if sex == "female" else 1)
+            (4 + 25 * fat) * rng.uniform(0.8, 1.2) * (1.25 if sex == "female" else 1)
         ),
         visceral=float(
             np.clip(fat * rng.uniform(0.6, 1.4) * (0.8 if sex == "female" else 1), 0, 1.1)
@@ -248,6 +248,20 @@ class Frame:
         radius = ndimage.map_coordinates(table, [row, column], order=1, mode="grid-wrap") + out
         pole = np.interp(height, self.z, self.center)
         return np.column_stack([radius * np.cos(angle), pole + radius * np.sin(angle), height])
+
+    def lining(self, theta: float, z: float, out: float = 0.0) -> NDArray[np.float64]:
+        """Point (3,) on the inner surface of the abdomen, under the diaphragm, at an angle."""
+        rim = self.wall(theta, z)[0]
+        pole = np.array([0.0, np.interp(z, self.z, self.center), z])
+        share = np.linspace(1.0, 0.05, 60)[:, None]
+        spots = pole + share * (rim - pole)
+        x0, y0, step = self.floor_grid
+        at = [(spots[:, 1] - y0) / step, (spots[:, 0] - x0) / step]
+        dome = ndimage.map_coordinates(self.floor, at, order=1, mode="nearest")
+        below = np.flatnonzero(dome - 3.0 > z)
+        best = spots[below[0]] if len(below) else spots[-1]
+        ray = (rim - pole) / max(float(np.linalg.norm(rim - pole)), 1e-6)
+        return np.asarray(best + out * ray)
 
     def diaphragm(self, x: float, y: float) -> float:
         """Height in mm of the diaphragm over (x, y)."""

@@ -26,8 +26,8 @@ MUSCLE_CONTOUR = np.array(
 #: inner surface: the chest and abdominal cavity
 CAVITY_CONTOUR = np.array(
     [(-260, 4, -20, 10), (-150, 30, -52, 36), (-132, 48, -70, 52), (-100, 60, -80, 66),
-     (-60, 78, -84, 66), (-30, 94, -86, 50), (0, 108, -89, 42), (40, 116, -95, 48),
-     (80, 119, -99, 56), (120, 125, -104, 64), (160, 133, -110, 74), (200, 138, -113, 84),
+     (-60, 78, -84, 66), (-30, 94, -86, 50), (0, 108, -89, 38), (40, 116, -95, 42),
+     (80, 119, -99, 48), (120, 125, -104, 58), (160, 133, -110, 74), (200, 138, -113, 84),
      (250, 138, -109, 93), (300, 132, -98, 97), (350, 118, -78, 94), (385, 100, -54, 86),
      (410, 78, -34, 74), (430, 52, -12, 58), (444, 22, 2, 38), (449, 4, 10, 24), (600, 1, 10, 14)],
     dtype=float,
@@ -89,7 +89,7 @@ def make_frame(anatomy: Anatomy) -> Frame:
     center = np.where(z > 440, center[np.searchsorted(z, 440)], center)
     center = ndimage.gaussian_filter1d(center, 3)
     muscle = _contour(theta, center, m, 2.35)
-    cavity = _contour(theta, center, c, 2.2)
+    cavity = _contour(theta, center, c, 2.3)
     lumbar = np.exp(-(((z - 70) / 80) ** 2))[:, None]
     groove = _bump(angle, 90, 9.0)
     muscle = muscle * (1 - 0.07 * groove * (0.4 + 0.6 * lumbar) + 0.03 * _bump(angle, 65, 14) * lumbar
@@ -99,7 +99,7 @@ def make_frame(anatomy: Anatomy) -> Frame:
     cavity = np.where(cavity < 3.0, 3.0, cavity)
     fat = anatomy.subcutaneous
     level = np.interp(z, [-200, -100, -20, 60, 150, 250, 330, 400, 440, 600],
-                      [1.2, 1.35, 1.25, 1.0, 0.75, 0.5, 0.5, 0.55, 0.4, 0.35])  # fmt: skip
+                      [1.15, 1.2, 1.15, 1.0, 0.75, 0.5, 0.5, 0.55, 0.4, 0.35])  # fmt: skip
     around = (
         0.75
         + 0.35 * _bump(angle, 270, 55)
@@ -109,12 +109,23 @@ def make_frame(anatomy: Anatomy) -> Frame:
     seat = np.exp(-(((z + 90) / 60) ** 2))[:, None] * (_bump(angle, 60, 30) + _bump(angle, 120, 30))
     ripple = ndimage.gaussian_filter(rng.standard_normal(muscle.shape), (7, 9), mode="wrap")
     ripple = 1 + 0.18 * ripple / ripple.std()
-    thick = 2.5 + fat * level[:, None] * around * np.clip(ripple, 0.5, 1.5) + seat * (8 + 0.6 * fat)
+    thick = (
+        2.5 + fat * level[:, None] * around * np.clip(ripple, 0.5, 1.5) + seat * (4 + 0.25 * fat)
+    )
     navel = _bump(angle, 270, 4.0) * np.exp(-(((z - 48) / 7) ** 2))[:, None]
     thick = thick * (1 - 0.75 * navel)
     skin = muscle + thick + SKIN_MM
     cleft = _bump(angle, 90, 5.0) * np.exp(-(((z + 120) / 55) ** 2))[:, None]
     skin = skin * (1 - 0.16 * cleft)
+    # the patient lies: fat of the back and the seat is pressed flat
+    sine = np.sin(theta)[None]
+    flat = (0.5 * (skin * sine).max(axis=1) + 0.5 * (muscle * sine).max(axis=1) + 1.5)[:, None]
+    flat = ndimage.gaussian_filter1d(flat, 3, axis=0)
+    depth = skin * sine
+    over = np.maximum(depth - (flat - 6), 0)
+    pressed = np.where(depth > flat - 6, flat - 6 + 6 * (1 - np.exp(-over / 6)), depth)
+    skin = np.where(sine > 0.05, np.minimum(skin, pressed / np.maximum(sine, 0.05)), skin)
+    skin = np.maximum(skin, muscle + SKIN_MM + 1.0)
     floor, grid = _diaphragm(anatomy, z, theta, center, cavity)
     return Frame(z, theta, center, skin, muscle, cavity, floor, grid)
 
@@ -141,12 +152,20 @@ def _diaphragm(
     front = np.exp(-(((turned + 90) / 45) ** 2))
     attach = 128 + 66 * front + 0.5 * drop + 12 * (0.5 - anatomy.breathing)
     right = 246 + drop + rng.normal(0, 6)
-    left = 232 + drop + rng.normal(0, 8) + (6 if anatomy.stomach_fill == "gas" else 0)
+    packed = (0.8 * anatomy.stomach_ml / 600 + 0.6 * anatomy.spleen_ml / 400
+              + 0.4 * anatomy.left_lobe + 0.5 * anatomy.visceral)  # fmt: skip
+    left = (
+        198
+        + 34 * min(packed, 1.0)
+        + drop
+        + rng.normal(0, 8)
+        + (6 if anatomy.stomach_fill == "gas" else 0)
+    )
     share = 1 / (1 + np.exp(-(x - 8) / 14))
     top = right * (1 - share) + left * share
     top -= 13 * np.exp(-(((x - 12) / 30) ** 2)) * np.exp(-(((y + 45) / 45) ** 2))
     top -= 34 * np.exp(-((x / 26) ** 2)) * np.clip((y + 10) / 50, 0, 1)  # crura at the spine
-    fall = np.clip(1 - np.clip(rho, 0, 1.02) ** 3.6, 0, 1) ** 0.75
+    fall = np.clip(1 - np.clip(rho, 0, 1.02) ** 5.0, 0, 1) ** 0.6
     height = attach + (top - attach) * fall
     height = np.where(rho >= 1, attach, height)
     return ndimage.gaussian_filter(height, 1.2), (float(xs[0]), float(ys[0]), step)
@@ -159,7 +178,7 @@ def paint_envelope(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     side = _bump(angle, 0, 38) + _bump(angle, 180, 38)
     heights = np.exp(-(((frame.z - 60) / 75) ** 4))[:, None]
     planes = np.where(side * heights > 0.3, 0.75 + 0.5 * anatomy.visceral, 0.0)
-    chest = (np.exp(-(((frame.z - 330) / 75) ** 4))[:, None]) * (side + _bump(angle, 270, 60))
+    chest = (np.exp(-(((frame.z - 285) / 125) ** 4))[:, None]) * (side + _bump(angle, 270, 60))
     planes = np.where(chest > 0.4, 0.8, planes)
     hips = np.exp(-(((frame.z + 90) / 70) ** 4))[:, None] * np.ones_like(planes)
     planes = np.where(hips > 0.5, 0.9 + 0.6 * anatomy.visceral, planes)
@@ -180,12 +199,14 @@ def dress(canvas: Canvas, shape: Shape, fat: float, *, muscle: bool = True) -> N
     """Paint a limb or breast: muscle (or fat) core, fat over it, skin outside, joined to the body."""
     skin = fat + max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
     core = S.MUSCLE if muscle else S.SUBCUTANEOUS_FAT
-    canvas.paint(
-        shape, [(skin, S.SKIN), (fat, S.SUBCUTANEOUS_FAT), (0.0, core)], only=[S.OUTSIDE_AIR]
-    )
-    canvas.paint(shape, [(fat, S.SUBCUTANEOUS_FAT)], only=[S.SKIN])
+    stamp = canvas.stamp(shape, skin + 1.0)
+    if stamp is None:
+        return
+    layers = [(skin, S.SKIN), (fat, S.SUBCUTANEOUS_FAT), (0.0, core)]
+    canvas.press(stamp, layers, only=[S.OUTSIDE_AIR])
+    canvas.press(stamp, [(fat, S.SUBCUTANEOUS_FAT)], only=[S.SKIN])
     if muscle:
-        canvas.paint(shape, S.MUSCLE, only=[S.SKIN, S.SUBCUTANEOUS_FAT])
+        canvas.press(stamp, [(0.0, S.MUSCLE)], only=[S.SKIN, S.SUBCUTANEOUS_FAT])
 
 
 def paint_limbs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
@@ -236,11 +257,11 @@ def paint_couch(canvas: Canvas, top: float) -> None:
     z, y, x = canvas.shape
     ys = canvas.origin[1] + canvas.spacing[1] * np.arange(y)[:, None]
     xs = canvas.origin[0] + canvas.spacing[2] * np.arange(x)[None, :]
-    sag = top - 3 - 0.0011 * xs**2
+    sag = top - 2 - 0.00055 * xs**2
     below = ys - sag
     thick = max(1.6, 0.6 * float(canvas.spacing[1]))
-    inside = (np.abs(xs) < 215) & (below > 0) & (below < 46 - 0.0009 * xs**2)
-    under = 46 - 0.0009 * xs**2 - below
+    inside = (np.abs(xs) < 215) & (below > 0) & (below < 42 - 0.0004 * xs**2)
+    under = 42 - 0.0004 * xs**2 - below
     shell = inside & ((below < thick) | (under < thick) | (np.abs(xs) > 215 - thick))
     plane = np.where(shell, int(S.COUCH), np.where(inside, int(S.COUCH_FOAM), 0)).astype(np.uint8)
     for k in range(z):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,15 @@ def label_set(labels: Iterable[int]) -> NDArray[np.bool_]:
     table = np.zeros(256, bool)
     table[list(labels)] = True
     return table
+
+
+class Stamp(NamedTuple):
+    """A shape's distance field (mm) over a box of the canvas."""
+
+    field: NDArray[np.float32]
+    owner: NDArray[np.uint16]  #: the primitive nearest to each voxel
+    corner: NDArray[np.int64]
+    count: int
 
 
 class Canvas:
@@ -196,15 +205,29 @@ class Canvas:
         int
             Voxels of the box worked on (0 when the shape is outside the canvas).
         """
-        if not shape.rows:
-            return 0
         pairs = [(0.0, layers)] if isinstance(layers, Structure) else list(layers)
-        boxes = self._boxes(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * noise)
+        stamp = self.stamp(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * noise)
+        if stamp is None:
+            return 0
+        return self.press(
+            stamp, pairs, only=only, spare=spare, compete=compete, bias=bias, noise=noise,
+            scale=scale, inner=inner, gas=gas, gas_level=gas_level,
+        )  # fmt: skip
+
+    def stamp(self, shape: Shape, margin: float = 1.0) -> Stamp | None:
+        """Evaluate a shape's distance field once, to be pressed several times.
+
+        Returns None when the shape lies outside the canvas. ``margin`` in mm is how far outside
+        its surface the field is needed.
+        """
+        if not shape.rows:
+            return None
+        boxes = self._boxes(shape, margin)
         rows = np.asarray(shape.rows, np.float32)
         union = rows[:, 1] == kernels.UNION
         filled = union & (boxes[:, 1::2] > boxes[:, 0::2]).all(1)
         if not filled.any():
-            return 0
+            return None
         low = boxes[filled, 0::2].min(0)
         high = boxes[filled, 1::2].max(0)
         boxes = np.clip(boxes - np.repeat(low, 2), 0, np.repeat(high - low, 2))
@@ -214,19 +237,37 @@ class Canvas:
         self.run(
             kernels.evaluate, 0, size[0], field, owner, low, self.nodes, self.steps, rows, boxes
         )
+        return Stamp(field, owner, low, len(rows))
+
+    def press(
+        self,
+        stamp: Stamp,
+        pairs: Sequence[tuple[float, Structure]],
+        *,
+        only: Iterable[Structure] | None = None,
+        spare: Iterable[Structure] | None = None,
+        compete: bool = False,
+        bias: float = 0.0,
+        noise: float = 0.0,
+        scale: float = 20.0,
+        inner: Sequence[int] | None = None,
+        gas: Structure | None = None,
+        gas_level: float | Sequence[float] = -1e9,
+    ) -> int:
+        """Write a stamp's layers into the label map; options as in `paint`."""
         table = np.ones(256, bool) if only is None else label_set(only)
         if spare is not None:
             table &= ~label_set(spare)
-        n = len(rows)
+        n = stamp.count
         self.run(
             kernels.apply,
             0,
-            size[0],
+            stamp.field.shape[0],
             self.labels,
             self.depth,
-            field,
-            owner,
-            low,
+            stamp.field,
+            stamp.owner,
+            stamp.corner,
             self.nodes,
             self.steps,
             np.array([p[0] for p in pairs], np.float32),
@@ -242,7 +283,7 @@ class Canvas:
             scale,
             self.rng.uniform(0, 64, 3),
         )
-        return int(np.prod(size))
+        return int(stamp.field.size)
 
     def close_walls(self, contents: Iterable[Structure], wall: Structure, thickness: float) -> None:
         """Grow ``wall`` inwards wherever ``contents`` would touch another structure.

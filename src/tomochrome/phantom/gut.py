@@ -24,7 +24,7 @@ def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
     dome = frame.diaphragm(58, 8)
     full = np.clip((anatomy.stomach_ml - 150) / 600, -0.2, 1.0)
     line = np.array(
-        [(48 + 8 * full, 18, dome - 26 - 10 * full, 27), (56 + 8 * full, 4, dome - 46, 31),
+        [(48 + 8 * full, 14, dome - 26 - 10 * full, 27), (56 + 8 * full, 4, dome - 46, 31),
          (64 + 6 * full, -28, 178 + s, 29), (62, -62 - 8 * full, 148 + 0.8 * s, 26),
          (46, -84 - 6 * full, 0.5 * (low + 140), 23), (22, -90 - 6 * full, low, 20),
          (-8, -84, low + 8 + 18 * (1 - horn), 17), (-30, -68, 122 + 0.6 * s, 10)], float,
@@ -39,6 +39,10 @@ def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
     wall = 1.0 if anatomy.stomach_fill == "collapsed" else 0.35
     goal = anatomy.stomach_ml + wall * 90
     fine[:, 3] = np.clip(fine[:, 3] * np.sqrt(goal / volume), 7, 58)
+    # the fundus lies against the dome, and a wide one grows forwards, away from the kidney
+    high = np.exp(-np.arange(30) / 5.0)
+    fine[:, 2] += high * (dome - 4 - fine[0, 2] - fine[0, 3])
+    fine[:, 1] -= 0.55 * np.clip(fine[:, 3] - 24, 0, 40) * np.exp(-np.arange(30) / 12.0)
     return fine
 
 
@@ -58,7 +62,7 @@ def paint_stomach(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
                  S.STOMACH_WALL, only=SOFT)  # fmt: skip
     empty = anatomy.stomach_fill == "collapsed"
     layers = [(0.0, S.STOMACH_WALL), (-anatomy.stomach_wall, S.STOMACH_CONTENT)]
-    canvas.paint(shape, layers, only=SOFT, compete=True, bias=4.0 if empty else 8.0, noise=2.2 if empty else 1.2,
+    canvas.paint(shape, layers, only=SOFT, compete=True, bias=2.0 if empty else 4.0, noise=2.2 if empty else 1.2,
                  scale=6 if empty else 12, gas=S.STOMACH_GAS, gas_level=level)  # fmt: skip
     folds = Shape()
     for _ in range(6 if empty or anatomy.stomach_ml < 350 else 2):
@@ -78,6 +82,22 @@ def _runs(rng: np.random.Generator, n: int, weights: dict[str, float]) -> list[s
         name = names[int(rng.choice(len(names), p=share / share.sum()))]
         states += [name] * int(rng.integers(5, 26))
     return states[:n]
+
+
+def gas_levels(line: Points, states: list[str], share: dict[str, float]) -> list[float]:
+    """One horizontal gas-fluid level (y in mm) for each run of equal states; no gas is -1e9."""
+    levels = [NO_GAS] * len(states)
+    start = 0
+    for i in range(1, len(states) + 1):
+        if i == len(states) or states[i] != states[start]:
+            piece = line[start:i]
+            part = share[states[start]]
+            if part > 0:
+                top = float((piece[:, 1] - piece[:, 3]).min())
+                low = float((piece[:, 1] + piece[:, 3]).max())
+                levels[start:i] = [top + part * (low - top)] * (i - start)
+            start = i
+    return levels
 
 
 def paint_duodenum(canvas: Canvas, anatomy: Anatomy) -> None:
@@ -103,7 +123,7 @@ def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
     sag = rng.uniform(-10, 70)
     caliber = 0.75 + 0.55 * anatomy.colon_fill
     side = 1 + 0.05 * anatomy.visceral
-    flexure = 146 + s + rng.normal(0, 10)
+    flexure = min(150 + s + rng.normal(10, 16), frame.diaphragm(100, -10) - 22)
     loop = rng.uniform(-10, 40)
     line = np.array(
         [(-78, -58, -22, 24), (-90, -48, 5, 29), (-100, -34, 45, 26), (-98, -30, 85 + 0.4 * s, 24),
@@ -140,8 +160,7 @@ def paint_colon(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     line[:, 3] *= np.convolve(np.pad(spasm, 4, mode="edge"), weights, mode="valid")
     line[:, 3] = np.clip(line[:, 3], 6.5, 44)
     share = {"stool": -1.0, "mixed": 0.5, "gas": 1.1, "empty": -1.0}
-    level = [y - r + 2 * r * share[state] if share[state] > 0 else NO_GAS
-             for (_, y, _, r), state in zip(line, states, strict=True)]  # fmt: skip
+    level = gas_levels(line, states, share)
     shape = Shape().tube(line[:, :3], line[:, 3], smooth=False)
     canvas.paint(shape, [(0, S.COLON_WALL), (-2.3, S.COLON_CONTENT)], only=SOFT, compete=True, bias=3, noise=1.3,
                  scale=6, gas=S.BOWEL_GAS, gas_level=level[: n - 1])  # fmt: skip
@@ -152,9 +171,9 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
     rng = anatomy.rng(55)
     wide = 0.8 + 0.45 * anatomy.bowel_fill
     lines = []
-    pitch = 23.0 + 5 * wide + 6 * anatomy.visceral
-    for y0 in (-84.0, -60.0, -38.0):
-        rows = np.arange(104 + rng.uniform(-8, 8), -78, -pitch)
+    pitch = 16.0 + 7 * wide + 7 * anatomy.visceral
+    for y0 in (-86.0, -67.0, -50.0, -33.0):
+        rows = np.arange(106 + rng.uniform(-8, 8), -84, -pitch)
         points = []
         for i, z in enumerate(rows):
             reach = np.interp(z, [-80, -40, 30, 100], [42, 66, 88, 78]) * (
@@ -167,7 +186,7 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
             for x in xs:
                 jitter = rng.normal(0, (7, 8, 9))
                 points.append((x + left + jitter[0], y0 + jitter[1], z + jitter[2] + 0.1 * x,
-                               wide * rng.uniform(8.5, 14.5)))  # fmt: skip
+                               wide * rng.uniform(9, 15)))  # fmt: skip
         line = np.array(points)
         length = np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1).sum()
         fine = spline(line, int(length / 6))
@@ -198,12 +217,12 @@ def paint_small_bowel(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
         keep = np.array([state != "gap" for state in states])
         share = {"fluid": NO_GAS, "collapsed": NO_GAS, "gas": 0.55, "gap": NO_GAS}
         shape, level = Shape(), []
+        levels = gas_levels(line, states, share)
         for i in range(n - 1):
             if not (keep[i] and keep[i + 1]):
                 continue
             shape.tube(line[i : i + 2, :3], line[i : i + 2, 3], smooth=False)
-            y, r = line[i, 1], line[i, 3]
-            level.append(y - r + 2 * r * share[states[i]] if share[states[i]] > 0 else NO_GAS)
+            level.append(levels[i])
         canvas.paint(shape, [(0, S.SMALL_BOWEL_WALL), (-rng.uniform(2.0, 3.2), S.SMALL_BOWEL_CONTENT)], only=[*FREE, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT, S.BOWEL_GAS],
                      compete=True, bias=-2, noise=1.6, scale=6, gas=S.BOWEL_GAS, gas_level=level)  # fmt: skip
 

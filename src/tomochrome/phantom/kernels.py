@@ -150,19 +150,30 @@ def evaluate(
     """Combine primitives into a distance field over slices ``z0..z1`` of a box at ``corner``."""
     ny, nx = field.shape[1], field.shape[2]
     plane = np.empty((ny, nx, 3), np.float32)
+    first, last = np.empty(ny, np.int64), np.empty(ny, np.int64)
     for z in range(z0, z1):
+        for y in range(ny):
+            first[y], last[y] = nx, 0
+        for i in range(rows.shape[0]):
+            if boxes[i, 0] <= z < boxes[i, 1] and rows[i, 1] == UNION:
+                for y in range(boxes[i, 2], boxes[i, 3]):
+                    first[y] = min(first[y], boxes[i, 4])
+                    last[y] = max(last[y], boxes[i, 5])
         for y in range(ny):
             for x in range(nx):
                 field[z, y, x] = FAR
                 owner[z, y, x] = 0
-            _line(nodes, steps, z + corner[0], y + corner[1], corner[2], corner[2] + nx, plane[y])
+            if last[y] > first[y]:  # positions only where some primitive needs them
+                x0, x1 = corner[2] + first[y], corner[2] + last[y]
+                part = plane[y, first[y] : last[y]]
+                _line(nodes, steps, z + corner[0], y + corner[1], x0, x1, part)
         for i in range(rows.shape[0]):
             if not boxes[i, 0] <= z < boxes[i, 1]:
                 continue
             row = rows[i]
             kind, op, blend = int(row[0]), int(row[1]), row[2]
             for y in range(boxes[i, 2], boxes[i, 3]):
-                for x in range(boxes[i, 4], boxes[i, 5]):
+                for x in range(max(boxes[i, 4], first[y]), min(boxes[i, 5], last[y])):
                     px, py, pz = plane[y, x, 0], plane[y, x, 1], plane[y, x, 2]
                     if kind == CAPSULE:
                         d = _capsule(row, px, py, pz)
@@ -343,6 +354,10 @@ def paint_body(
     turn = nt / (2.0 * math.pi)
     t_step = table_z[1] - table_z[0]
     r = np.empty(4)
+    widest = np.zeros(nz)
+    for k in range(nz):
+        for j in range(nt):
+            widest[k] = max(widest[k], radii[0, k, j])
     for z in range(z0, z1):
         for y in range(labels.shape[1]):
             _line(nodes, steps, z, y, 0, nx, line)
@@ -356,7 +371,7 @@ def paint_body(
                 w = g - k
                 cy = center[k] * (1 - w) + center[k + 1] * w
                 radius = math.sqrt(px * px + (py - cy) ** 2)
-                if radius > 420.0:
+                if radius > max(widest[k], widest[k + 1]):
                     labels[z, y, x] = names[0]
                     continue
                 angle = math.atan2(py - cy, px) * turn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,19 @@ REGIONS: dict[str, tuple[float, float]] = {
     "all": (-165, 715),
 }
 PHASES = ("native", "arterial", "portal", "delayed")
+
+
+class Painted(NamedTuple):
+    """A painted patient without a CT: unpacks to structures, affine, anatomy."""
+
+    structures: NDArray[np.uint8]  #: (z, y, x) of `tomochrome.phantom.structures.Structure`
+    affine: NDArray[np.float64]  #: 4x4 from voxel index (z, y, x) to LPS mm
+    anatomy: Anatomy
+
+    @property
+    def voxels(self) -> NDArray[np.uint8]:
+        """The structures, under the name that volumes have for their voxels."""
+        return self.structures
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +140,7 @@ def make_structures(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
     **overrides: Any,
-) -> tuple[NDArray[np.uint8], NDArray[np.float64], Anatomy]:
+) -> Painted:
     """Paint a patient's structures without rendering a CT: what training needs.
 
     Parameters
@@ -176,7 +189,7 @@ def make_structures(
     size, origin = _grid(anatomy, frame, region, spacing, shape)
     canvas = Canvas(size, spacing, origin, anatomy.to_patient, seed=anatomy.seed, threads=threads)
     _paint(canvas, anatomy, frame, region, couch, progress, cancel)
-    return canvas.labels, default_affine(spacing, origin), anatomy
+    return Painted(canvas.labels, default_affine(spacing, origin), anatomy)
 
 
 def _paint(
@@ -211,6 +224,7 @@ def _paint(
         (hips, lambda: pelvis.paint_pelvic_organs(c, a)),
         (belly, lambda: gut.paint_colon(c, a, f)),
         (belly, lambda: gut.paint_small_bowel(c, a, f)),
+        (belly, lambda: abdomen.paint_perirenal_fat(c, a)),
         (belly, lambda: abdomen.paint_branches(c, a)),
         (belly, lambda: abdomen.paint_liver_vessels(c, a)),
         (belly, lambda: abdomen.paint_findings(c, a)),

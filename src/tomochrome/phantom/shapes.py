@@ -150,14 +150,23 @@ class Shape:
         pr = np.column_stack([p, r])
         if smooth:
             length = np.linalg.norm(np.diff(p, axis=0), axis=1).sum()
-            pr = spline(pr, max(2, int(np.ceil(length / step)) + 1))
+            stride = max(step, 0.7 * float(r.min()))
+            pr = spline(pr, max(2, int(np.ceil(length / stride)) + 1))
             pr[:, 3] = np.clip(pr[:, 3], r.min(), r.max())
-        for a, b in zip(pr[:-1], pr[1:], strict=True):
-            row = np.zeros(k.ROW)
-            row[0:3] = k.CAPSULE, op, blend
-            row[3:6], row[6:9] = a[:3], b[:3]
-            row[15:17] = a[3], b[3]
-            self.rows.append(row)
-            pad = max(a[3], b[3]) + blend
-            self.bounds.append((np.minimum(a[:3], b[:3]) - pad, np.maximum(a[:3], b[:3]) + pad))
+        return self.segments(pr[:-1], pr[1:], op=op, blend=blend)
+
+    def segments(
+        self, starts: ArrayLike, ends: ArrayLike, *, op: int = k.UNION, blend: float = 0.0
+    ) -> Shape:
+        """Add capsules from ``starts`` to ``ends``, both (n, 4): x, y, z, radius."""
+        a, b = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
+        rows = np.zeros((len(a), k.ROW))
+        rows[:, 0:3] = k.CAPSULE, op, blend
+        rows[:, 3:6], rows[:, 6:9] = a[:, :3], b[:, :3]
+        rows[:, 15], rows[:, 16] = a[:, 3], b[:, 3]
+        pad = np.maximum(a[:, 3], b[:, 3])[:, None] + blend
+        low = np.minimum(a[:, :3], b[:, :3]) - pad
+        high = np.maximum(a[:, :3], b[:, :3]) + pad
+        self.rows.extend(rows)
+        self.bounds.extend(zip(low, high, strict=True))
         return self

@@ -204,9 +204,9 @@ def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
         x = np.array([14, 30, 38, 38, 32, 24, 20, 18], float) * side
         erector = Shape().tube(np.column_stack([x, y, z]),
                                np.array([10, 25, 28, 27, 23, 17, 14, 14]) * bulk**0.5)  # fmt: skip
-        shell = 0.8 + 0.5 * anatomy.visceral
-        canvas.paint(erector, [(shell, S.INTERMUSCULAR_FAT), (-0.5, S.MUSCLE)], only=[S.MUSCLE],
-                     noise=1.0, scale=6)  # fmt: skip
+        shell = 0.2 + 0.7 * anatomy.visceral
+        canvas.paint(erector, [(shell, S.INTERMUSCULAR_FAT), (-0.25, S.MUSCLE)],
+                     only=[S.MUSCLE, S.VISCERAL_FAT], noise=1.8, scale=5)  # fmt: skip
         split = Shape().box(
             (side * 40, 66, 60), (0.7, 24, 110), rotation(turn_z=20 * side), rounding=0.5
         )
@@ -229,8 +229,8 @@ def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
         canvas.paint(psoas, [(1.0, S.INTERMUSCULAR_FAT), (0, S.MUSCLE)],
                      only=[S.VISCERAL_FAT, S.MUSCLE], noise=0.8, scale=8)  # fmt: skip
         quadratus = Shape().tube(
-            [(50 * side, 46, 165), (62 * side, 44, 110), (72 * side, 46, 45)],
-            np.array([8, 13, 14]) * bulk**0.5,
+            [(46 * side, 42, 165), (56 * side, 37, 110), (66 * side, 36, 45)],
+            np.array([10, 16, 17]) * bulk**0.5,
         )
         canvas.paint(quadratus, S.MUSCLE, only=[S.VISCERAL_FAT])
         crus = Shape().tube([(7 * side, -20, 90), (9 * side, -12, 130), (13 * side, -4, 170), (14 * side, -8, 205)],

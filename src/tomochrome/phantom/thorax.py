@@ -196,14 +196,15 @@ def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
 def paint_lung_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
     """A random tree of arteries and veins from each hilum to the pleura."""
     rng = anatomy.rng(13)
-    tree = Shape()
+    path: list[tuple[float, ...]] = []
 
     def grow(
         start: np.ndarray, toward: np.ndarray, length: float, radius: float, level: int
     ) -> None:
         end = start + toward * length
-        tree.tube([start, start + toward * length * 0.5 + rng.normal(0, 0.06 * length, 3), end],
-                  [radius, 0.9 * radius, 0.78 * radius], step=8)  # fmt: skip
+        middle = start + toward * length * 0.5 + rng.normal(0, 0.06 * length, 3)
+        path.append((*start, radius, *middle, 0.9 * radius))
+        path.append((*middle, 0.9 * radius, *end, 0.78 * radius))
         if level == 0 or radius < 0.6:
             return
         for _ in range(3 if level > 2 else 2):
@@ -224,6 +225,8 @@ def paint_lung_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
             toward = toward / np.linalg.norm(toward) + rng.normal(0, 0.1, 3)
             hilum = np.array([44.0 * side, 4, 322]) + rng.normal(0, 5, 3)
             grow(hilum, toward / np.linalg.norm(toward), rng.uniform(34, 46), 5.2, 5)
+    pieces = np.array(path)
+    tree = Shape().segments(pieces[:, :4], pieces[:, 4:])
     canvas.paint(tree, S.LUNG_VESSEL, only=[S.LUNG])
 
 
