@@ -18,7 +18,10 @@ from tomochrome.volume import Volume
 
 COLUMNS: Final = 5
 SLICES: Final = 20
-TILE: Final = 320  # pixels of the longer side of a slice
+WIDTH: Final = 1600  # pixels of all columns together
+LARGEST_TILE: Final = 800
+DARK: Final = 24  # of 255: what is darker does not widen the field shown
+SPECKS: Final = 3  # lit pixels in a row or column that do not widen it either
 GAP: Final = 6
 CAPTION: Final = 34
 _GREY: Final = (170, 170, 170)
@@ -83,22 +86,39 @@ def contact_sheet(
 def _tiles(
     volume: Volume, progress: Progress | None, cancel: CancelToken | None
 ) -> list[tuple[str, Image.Image]]:
-    """Return label and picture of each slice, from head to feet."""
+    """Return label and picture of each slice, from head to feet, all cut to the same field."""
     order, flips = axis_map(volume.affine)
-    down, across = volume.spacing[order[1]], volume.spacing[order[2]]
-    height, width = volume.shape[order[1]] * down, volume.shape[order[2]] * across
-    scale = TILE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    depth = volume.shape[order[0]]
-    chosen = _evenly(depth, SLICES)[:: 1 if flips[0] else -1]
-    tiles = []
+    chosen = _evenly(volume.shape[order[0]], SLICES)[:: 1 if flips[0] else -1]
+    planes = []
     for done, index in enumerate(chosen, start=1):
         check(cancel)
-        plane = _plane(volume, order, flips, int(index))
-        picture = Image.fromarray(over_black(plane)).resize(size, Image.Resampling.BICUBIC)
-        tiles.append((f"{_height(volume, order[0], int(index)):.0f} mm", picture))
+        planes.append(over_black(_plane(volume, order, flips, int(index))))
         report(progress, done, len(chosen), "drawing slices")
+    top, bottom, left, right = _field(planes)
+    height = (bottom - top) * volume.spacing[order[1]]
+    width = (right - left) * volume.spacing[order[2]]
+    longer = min(LARGEST_TILE, WIDTH // min(COLUMNS, len(planes)))
+    scale = longer / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    tiles = []
+    for index, plane in zip(chosen, planes, strict=True):
+        picture = Image.fromarray(np.ascontiguousarray(plane[top:bottom, left:right]))
+        label = f"{_height(volume, order[0], int(index)):.0f} mm"
+        tiles.append((label, picture.resize(size, Image.Resampling.BICUBIC)))
     return tiles
+
+
+def _field(planes: list[NDArray[np.uint8]]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right of what is not black in any slice, with a margin."""
+    bright = np.max([plane.max(axis=-1) for plane in planes], axis=0) > DARK
+    ends: list[int] = []
+    for axis in (1, 0):
+        length = bright.shape[1 - axis]
+        lit = np.flatnonzero(bright.sum(axis=axis) > SPECKS)
+        margin = max(1, length // 40)
+        first, last = (int(lit[0]), int(lit[-1])) if lit.size else (0, length - 1)
+        ends += [max(0, first - margin), min(length, last + 1 + margin)]
+    return ends[0], ends[1], ends[2], ends[3]
 
 
 def _evenly(depth: int, count: int) -> NDArray[np.int64]:
