@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to save (default: ./demo-output)",
     )
     parser.add_argument("--no-window", action="store_true", help="do not open napari")
-    options.add_model(parser)
+    parser.add_argument("--model", metavar="NAME", help="a shipped model, see 'tomochrome models'")
     options.add_computing(parser)
     options.add_force(parser)
 
@@ -40,34 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Make the patient, write a DICOM series, read it back, color it, save and show it."""
     from tomochrome.cli import pipeline
-    from tomochrome.phantom import make_patient, write_dicom
-    from tomochrome.runtime.files import check_writable, write_whole
+    from tomochrome.colorize import DEFAULT_MODEL, models
+    from tomochrome.io import check_output
 
     started = time.perf_counter()
-    out = _folder(args.out)
-    request = options.Request(model=args.model, device=args.device, threads=args.threads)
+    best = next((card.name for card in models()), DEFAULT_MODEL)  # the default comes first
+    request = options.Request(model=args.model or best, device=args.device, threads=args.threads)
     pipeline.check_request(request)
-    series = check_writable(out / SERIES, force=args.force)
-    outputs = pipeline.Outputs(
-        color=str(out / COLOR),
-        tissue=str(out / TISSUE),
-        confidence=str(out / CONFIDENCE),
-        copies=(str(out / NRRD), str(out / SHEET)),
-        force=args.force,
-    )
-    outputs.check(series)
-    patient = make_patient(
-        SEED,
-        REGION,
-        SPACING,
-        phase="portal",
-        progress=session.progress,
-        cancel=session.cancel,
-    )
-    with write_whole(series, force=args.force) as place:
-        write_dicom(patient, place)
-    prepared = time.perf_counter() - started
-    result = pipeline.color(series, outputs, request, session)
+    with _tidy(args.out) as out:
+        series = check_output(f"{out / SERIES}/", force=args.force)
+        outputs = pipeline.Outputs(
+            color=str(out / COLOR),
+            tissue=str(out / TISSUE),
+            confidence=str(out / CONFIDENCE),
+            copies=(str(out / NRRD), str(out / SHEET)),
+            force=args.force,
+        )
+        outputs.check(series)
+        _write_patient(series, args, session)
+        prepared = time.perf_counter() - started
+        result = pipeline.color(series, outputs, request, session)
     files = {
         "series": str(series),
         "color": outputs.color,
@@ -94,15 +89,42 @@ def has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _folder(path: Path) -> Path:
-    """Make the output folder if only its last part is missing."""
+def _write_patient(series: Path, args: argparse.Namespace, session: Session) -> None:
+    """Make the sample patient and write its CT as a DICOM series."""
+    from tomochrome.phantom import make_patient, write_dicom
+
+    progress, cancel = session.progress, session.cancel
+    patient = make_patient(
+        SEED,
+        REGION,
+        SPACING,
+        phase="portal",
+        threads=args.threads,
+        progress=progress,
+        cancel=cancel,
+    )
+    write_dicom(patient, series, force=args.force, progress=progress, cancel=cancel)
+
+
+@contextmanager
+def _tidy(out: Path) -> Iterator[Path]:
+    """Make the output folder if it is missing; take away what is new in it if the demo fails."""
+    new_folder, new_series = not out.exists(), not (out / SERIES).exists()
     try:
-        path.mkdir(exist_ok=True)
+        out.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"the folder '{path}' cannot be made ({error.strerror}); choose another with --out"
+            f"the folder '{out}' cannot be made ({error.strerror}); choose another with --out"
         ) from error
-    return path
+    try:
+        yield out
+    except BaseException:
+        if new_series:
+            shutil.rmtree(out / SERIES, ignore_errors=True)
+        if new_folder:
+            with suppress(OSError):  # somebody else's files may be there by now
+                out.rmdir()
+        raise
 
 
 def _in_words(files: dict[str, str], facts: dict[str, Any]) -> str:
