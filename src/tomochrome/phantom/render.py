@@ -21,6 +21,7 @@ from tomochrome.runtime.progress import CancelToken, Progress, check, report
 
 _ATTENUATION_PER_MM = 0.0195  # water at 70 keV, the mean energy of a 120 kV beam
 _ANGLES = 48
+_ALIAS = 0.45  # voxels: labels are sampled at points, a scanner averages over a voxel
 _TILE = 64  # edge of the periodic texture cube, a power of two
 _TILE_GRAIN = 1.5  # its correlation length in its own voxels
 
@@ -45,7 +46,7 @@ class Scanner:
 
     noise: float = 1.0
     blur_mm: float = 0.55
-    slice_blur: float = 0.4
+    slice_blur: float = 0.5
     streaks: float = 1.0
     circle_mm: float | None = None
 
@@ -112,7 +113,7 @@ def render_ct(
     report(progress, 0, 3, "rendering CT")
     textures = texture_table()
     frequency = (_TILE_GRAIN / np.maximum(textures[:, 1], 0.5)).astype(np.float32)
-    tile = _texture_tile(int(rng.integers(4)))
+    tile = texture_tile(int(rng.integers(4)))
     offsets = rng.uniform(0, _TILE, (N_STRUCTURES, 3)).astype(np.float32)
     sharp = paint_and_blur(
         labels,
@@ -124,8 +125,8 @@ def render_ct(
         _gas_in_stool(rng),
         tile,
         np.asarray(steps, dtype=np.float32),
-        _gaussian(max(scanner.blur_mm / steps[1], 0.4)),
-        _gaussian(max(scanner.blur_mm / steps[2], 0.4)),
+        gaussian(float(np.hypot(scanner.blur_mm / steps[1], _ALIAS))),
+        gaussian(float(np.hypot(scanner.blur_mm / steps[2], _ALIAS))),
         labels.shape[1] / 2,
     )
     check(cancel)
@@ -142,7 +143,7 @@ def render_ct(
     radius = -1.0 if scanner.circle_mm is None else scanner.circle_mm / 2 / steps[2]
     result: NDArray[np.int16] = finish(
         sharp,
-        _gaussian(scanner.slice_blur),
+        gaussian(scanner.slice_blur),
         streaks,
         factor,
         tiles,
@@ -186,7 +187,7 @@ def _gas_in_stool(rng: np.random.Generator) -> NDArray[np.float32]:
     return gas
 
 
-def _gaussian(sigma: float) -> NDArray[np.float32]:
+def gaussian(sigma: float) -> NDArray[np.float32]:
     """Normalized Gaussian of odd length; a single 1 where it would be narrower than 0.2."""
     if sigma < 0.2:
         return np.ones(1, dtype=np.float32)
@@ -196,7 +197,7 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=4)
-def _texture_tile(seed: int) -> NDArray[np.float32]:
+def texture_tile(seed: int) -> NDArray[np.float32]:
     """Periodic cube of smooth Gaussian noise with mean 0 and standard deviation 1."""
     white = np.random.default_rng(seed).standard_normal((_TILE,) * 3)
     f = np.fft.fftfreq(_TILE)
@@ -267,4 +268,4 @@ def _ramp(projections: NDArray[np.float32], pixel: float) -> NDArray[np.float32]
     return np.ascontiguousarray(np.fft.irfft(spectrum, padded)[..., :n], dtype=np.float32)
 
 
-__all__ = ["Scanner", "render_ct"]
+__all__ = ["Scanner", "gaussian", "render_ct", "texture_tile"]
