@@ -56,7 +56,7 @@ class Feed:
         self._real_share, self._region_shares = real_share, region_shares
         self._rng = np.random.default_rng([seed, 77])
         self._phantoms: dict[str, list[TrainingPatient]] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}
         self._scanned = -1e9
         self._queue: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException] = queue.Queue(3)
         self._stop = threading.Event()
@@ -109,6 +109,14 @@ class Feed:
         """The sampler, for use before `start`."""
         return self._sampler
 
+    def load_all(self) -> None:
+        """Read every phantom of the pool now (before `start`)."""
+        before = -1
+        while before != len(self._known):
+            before = len(self._known)
+            self._scanned = -1e9
+            self._rescan()
+
     def wait(self, patients: int, timeout: float = 600.0) -> None:
         """Wait until there are that many phantoms, or something real to begin with."""
         end = time.monotonic() + timeout
@@ -123,19 +131,23 @@ class Feed:
         if time.monotonic() - self._scanned < _RESCAN_SECONDS:
             return
         self._scanned = time.monotonic()
-        fresh = [p for p in sorted(self._pool.glob("*.npz")) if p.name not in self._known]
-        for path in fresh[:8]:  # a few at a time, so that the network never waits long
-            self._known.add(path.name)
-            patient = load(path)
-            self._phantoms.setdefault(path.stem.rsplit("-", 1)[0], []).append(patient)
+        there = {path.name: path.stat().st_mtime_ns for path in self._pool.glob("*.npz")}
+        for name in [n for n, stamp in self._known.items() if there.get(n) != stamp]:
+            del self._known[name]  # painted anew, or taken away
+            patients = self._phantoms[_region(name)]
+            patients[:] = [p for p in patients if f"{p.name}.npz" != name]
+        fresh = sorted(set(there) - set(self._known))
+        for name in fresh[:8]:  # a few at a time, so that the network never waits long
+            self._known[name] = there[name]
+            self._phantoms.setdefault(_region(name), []).append(load(self._pool / name))
         if len(fresh) > 8:
             self._scanned = time.monotonic() - _RESCAN_SECONDS + 2.0
 
     def _patient(self) -> TrainingPatient:
         rng = self._rng
-        if self._real and (not self._phantoms or rng.random() < self._real_share):
+        if self._real and (not self._known or rng.random() < self._real_share):
             return self._real[rng.integers(len(self._real))]
-        regions = list(self._phantoms)
+        regions = [name for name, patients in self._phantoms.items() if patients]
         shares = np.array([self._region_shares.get(name, 0.05) for name in regions])
         chosen = self._phantoms[regions[rng.choice(len(regions), p=shares / shares.sum())]]
         return chosen[rng.integers(len(chosen))]
@@ -152,3 +164,8 @@ class Feed:
                 self._queue.put((images, torch.from_numpy(y).long()))
         except BaseException as error:
             self._queue.put(error)
+
+
+def _region(name: str) -> str:
+    """Region in the name of a pool's file, for example ``"abdomen-12.npz"``."""
+    return name.rsplit("-", 1)[0]

@@ -16,6 +16,9 @@ FOCUS = tuple(
     if t not in (Tissue.AIR, Tissue.FAT, Tissue.MUSCLE, Tissue.SKIN, Tissue.FOREIGN_BODY)
 )
 """Tissues that slices are chosen for: what is everywhere needs no choosing."""
+_EMPHASIS = dict.fromkeys(
+    (int(t) for t in (Tissue.SPLEEN, Tissue.STOMACH, Tissue.PANCREAS, Tissue.KIDNEY)), 2.0
+)  # hardest to recognize, and all in the upper abdomen
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class TrainingPatient:
     def pick_slice(self, rng: np.random.Generator, focus: float = 0.5) -> int:
         """Draw a slice: with chance ``focus`` one that shows a randomly chosen organ."""
         if self.organs and rng.random() < focus:
-            _, where = self.organs[rng.integers(len(self.organs))]
+            share = np.array([_EMPHASIS.get(tissue, 1.0) for tissue, _ in self.organs])
+            _, where = self.organs[rng.choice(len(self.organs), p=share / share.sum())]
             return int(rng.choice(where))
         return int(rng.choice(self.body))

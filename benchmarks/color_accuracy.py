@@ -1,0 +1,178 @@
+"""Every figure that the model cards report on color, in one run.
+
+Usage::
+
+    python benchmarks/color_accuracy.py [--data ../shared/data] [--json FILE] [--tissue BUNDLE]
+
+Measured are a network and the lookup curve, side by side, on: held-out phantom patients; the
+chest CT angiography (heart and pulmonary artery); the head CT with its photograph; and on all
+of these the color outside the body and the flicker from slice to slice. Real data is used
+where the folder is given; none of it was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HELD_OUT = 2_000_000
+PATIENTS = (
+    ("abdomen", "portal"),
+    ("abdomen", "portal"),
+    ("abdomen", "portal"),
+    ("abdomen", "arterial"),
+    ("thorax", "arterial"),
+    ("thorax", "portal"),
+    ("pelvis", "portal"),
+    ("head", "native"),
+)
+SPACING = (3.0, 1.2, 1.2)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=None, help="folder with the real scans")
+    parser.add_argument("--json", type=Path, default=None, help="file for the figures")
+    parser.add_argument("--tissue", default="tissue", help="name or bundle folder of the network")
+    parser.add_argument("--transfer", default="transfer-function", help="the lookup curve")
+    parser.add_argument("--patients", type=int, default=len(PATIENTS))
+    options = parser.parse_args()
+    models = {"network": options.tissue, "transfer": options.transfer}
+    figures: dict[str, Any] = {"phantoms": phantoms(models, options.patients)}
+    if options.data is not None:
+        figures["chest_angiography"] = angiography(models, options.data)
+        figures["head_photograph"] = photograph(models, options.data)
+    text = json.dumps(figures, indent=2)
+    if options.json is not None:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
+    """Score held-out phantom patients, all regions together and the abdomens alone."""
+    from tomochrome.colorize import colorize
+    from tomochrome.evaluate import colored_outside, flicker
+    from tomochrome.phantom import make_patient
+    from tomochrome.phantom.structures import Structure
+
+    codes: dict[str, list[Any]] = {name: [] for name in models}
+    truths: list[np.ndarray] = []
+    outside: dict[str, list[float]] = {name: [] for name in models}
+    moving: dict[str, list[Any]] = {name: [] for name in models}
+    regions = []
+    for k, (region, phase) in enumerate(PATIENTS[:count]):
+        patient = make_patient(HELD_OUT + k, region, SPACING, phase=phase)
+        truths.append(np.asarray(patient.tissue.voxels))
+        regions.append(region)
+        body = patient.structures > Structure.BLANKET
+        for name, model in models.items():
+            chroma = colorize(patient.ct, model)
+            codes[name].append(chroma)
+            outside[name].append(colored_outside(chroma, body))
+            moving[name].append(flicker(chroma, patient.ct.voxels))
+    result: dict[str, Any] = {}
+    for group, chosen in (
+        ("all", list(range(len(truths)))),
+        ("abdomen", [k for k, region in enumerate(regions) if region == "abdomen"]),
+    ):
+        scores = {
+            name: _joined([codes[name][k] for k in chosen], [truths[k] for k in chosen])
+            for name in models
+        }
+        result[group] = _side_by_side(scores)
+    result["colored_outside_body"] = {n: round(float(np.mean(v)), 5) for n, v in outside.items()}
+    result["flicker"] = {
+        name: {
+            "chroma": round(float(np.mean([f.chroma for f in found])), 3),
+            "chroma_where_still": round(float(np.mean([f.chroma_where_still for f in found])), 3),
+            "luminance": round(float(np.mean([f.luminance for f in found])), 3),
+        }
+        for name, found in moving.items()
+    }
+    return result
+
+
+def _joined(chromas: list[Any], truths: list[np.ndarray]) -> Any:
+    """Score several patients as one."""
+    from tomochrome.evaluate import score_color
+
+    code = np.concatenate([chroma.code.ravel() for chroma in chromas])[None, None]
+    sure = np.concatenate([chroma.confidence.ravel() for chroma in chromas])[None, None]
+    truth = np.concatenate([truth.ravel() for truth in truths])[None, None]
+    return score_color(replace(chromas[0], code=code, confidence=sure), truth)
+
+
+def _side_by_side(scores: dict[str, Any]) -> dict[str, Any]:
+    """Ratios that the project is judged by, then each score."""
+    network, transfer = scores["network"], scores["transfer"]
+    return {
+        "organ_error_to_transfer": round(network.organ_error / transfer.organ_error, 3),
+        "organ_error_to_grey": round(network.organ_error / network.grey_organ_error, 3),
+        "voxel_error_to_transfer": round(network.voxel_error / transfer.voxel_error, 3),
+        "voxel_error_to_grey": round(network.voxel_error / network.grey_voxel_error, 3),
+        **{name: score.to_json() for name, score in scores.items()},
+    }
+
+
+def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
+    """Heart and pulmonary artery in the chest angiography, by their masks."""
+    import tomochrome as tc
+    from tomochrome.colorize import colorize
+    from tomochrome.evaluate import flicker, score_color
+    from tomochrome.geometry.resample import resample
+    from tomochrome.tissue import NO_TISSUE, Tissue
+
+    stem = data / "ct" / "thorax_cta_1p5mm"
+    scan = tc.read(f"{stem}.nii.gz")
+    truth = np.full(scan.shape, NO_TISSUE, np.uint8)
+    for ending, tissue in (
+        ("heart_larger_grid", Tissue.HEART),
+        ("pulmonary_artery", Tissue.VESSEL),
+    ):
+        mask = resample(tc.read(f"{stem}_{ending}.nii.gz"), scan, order="nearest", fill=0)
+        truth[np.asarray(mask.voxels) > 0] = tissue
+    chromas = {name: colorize(scan, model, force=True) for name, model in models.items()}
+    scores = {name: score_color(chroma, truth) for name, chroma in chromas.items()}
+    moving = {name: flicker(chroma, scan.voxels) for name, chroma in chromas.items()}
+    result = _side_by_side(scores)
+    for organ in ("heart", "vessel"):
+        network, transfer = (scores[name].organs[organ].error for name in ("network", "transfer"))
+        result[f"{organ}_error_to_transfer"] = round(network / transfer, 3)
+    result["flicker"] = {
+        name: [round(v, 3) for v in (f.chroma, f.chroma_where_still, f.luminance)]
+        for name, f in moving.items()
+    }
+    return result
+
+
+def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
+    """The head's slice against the photograph of the same section (sinus gel left out)."""
+    from PIL import Image
+
+    from tomochrome.color.convert import srgb_to_lab
+    from tomochrome.colorize import colorize
+    from tomochrome.evaluate import photograph_error
+    from tomochrome.volume import Volume, default_affine
+
+    stem = data / "cryosection" / "pair_head_female"
+    image = np.asarray(Image.open(f"{stem}_rgb.png").convert("RGB"))
+    hu, body = np.load(f"{stem}_hu.npy"), np.load(f"{stem}_body.npy").astype(bool)
+    mask = body & (srgb_to_lab(image)[..., 2] > -5)  # the gel is blue
+    volume = Volume(hu[None].astype(np.int16), default_affine((1.0, 1.33, 1.33)))
+    result: dict[str, Any] = {}
+    for name, model in models.items():
+        error, grey = photograph_error(colorize(volume, model).ab()[0], image, mask)
+        result[name], result["grey"] = round(error, 2), round(grey, 2)
+    return result
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    main()
