@@ -210,7 +210,7 @@ def liver_shape(anatomy: Anatomy) -> Shape:
     )
     shape.ellipsoid((-18, -14, 190 + s), (21, 22, 30), blend=6)
     dent = np.array([-32, -32, 148 + s]) + rng.normal(0, 5, 3)  # the porta
-    shape.ellipsoid(dent, rng.uniform((20, 18, 14), (30, 28, 20)), rotation(tilt_y=30),
+    shape.ellipsoid(dent, rng.uniform((13, 11, 9), (22, 18, 15)), rotation(tilt_y=30),
                     op=kernels.SUBTRACT, blend=14)  # fmt: skip
     # the right kidney and its fat lie behind, the spine beside
     shape.ellipsoid((-66, 58, 112), (34, 34, 66), op=kernels.SUBTRACT, blend=12)

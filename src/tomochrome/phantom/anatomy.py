@@ -156,9 +156,10 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
         raise OptionError(f"the build of a phantom is lean, average or heavy, not '{build}'")
     fat = {"lean": 0.12, "average": 0.4, "heavy": 0.85}[build] + rng.normal(0, 0.1)
     fat = float(np.clip(fat, 0.0, 1.2))
-    tall = float(np.clip(rng.normal(1.0 if sex == "male" else 0.94, 0.04), 0.84, 1.1))
-    wide = float(np.clip(rng.normal(1.0 if sex == "male" else 0.93, 0.04), 0.82, 1.12))
-    deep = wide * float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1))
+    tall = float(np.clip(rng.normal(1.02 if sex == "male" else 0.95, 0.04), 0.85, 1.12))
+    wide = float(np.clip(rng.normal(1.04 if sex == "male" else 0.97, 0.045), 0.86, 1.18))
+    deep = wide * float(np.clip(rng.normal(1.02, 0.045), 0.9, 1.12))
+    deep = min(deep, 1.14)
     fill = _pick(
         rng, {"collapsed": 0.25, "water": 0.25, "food": 0.2, "contrast": 0.12, "gas": 0.18}
     )

@@ -26,8 +26,8 @@ MUSCLE_CONTOUR = np.array(
 #: inner surface: the chest and abdominal cavity
 CAVITY_CONTOUR = np.array(
     [(-260, 4, -20, 10), (-150, 30, -52, 36), (-132, 48, -70, 52), (-100, 60, -80, 66),
-     (-60, 78, -84, 66), (-30, 94, -86, 50), (0, 108, -89, 38), (40, 116, -95, 42),
-     (80, 119, -99, 48), (120, 125, -104, 58), (160, 133, -110, 74), (200, 138, -113, 84),
+     (-60, 78, -84, 66), (-30, 94, -86, 50), (0, 113, -89, 38), (40, 122, -95, 42),
+     (80, 126, -99, 48), (120, 132, -104, 58), (160, 138, -110, 76), (200, 141, -113, 86),
      (250, 138, -109, 93), (300, 132, -98, 97), (350, 118, -78, 94), (385, 100, -54, 86),
      (410, 78, -34, 74), (430, 52, -12, 58), (444, 22, 2, 38), (449, 4, 10, 24), (600, 1, 10, 14)],
     dtype=float,
@@ -44,15 +44,15 @@ def _contour(
     center: NDArray[np.float64],
     sides: list[NDArray[np.float64]],
     power: float,
+    behind: float,
 ) -> NDArray[np.float64]:
-    """Radii (n_z, n_theta) of a superellipse with unlike front and back depths."""
+    """Radii (n_z, n_theta) of a superellipse, unlike in depth and power in front and behind."""
     half, front, back = (s[:, None] for s in sides)
     pole = center[:, None]
     c, s = np.abs(np.cos(theta))[None], np.sin(theta)[None]
     depth = np.where(s < 0, np.maximum(pole - front, 1.0), np.maximum(back - pole, 1.0))
-    radius: NDArray[np.float64] = ((c / half) ** power + (np.abs(s) / depth) ** power) ** (
-        -1.0 / power
-    )
+    n = np.where(s < 0, power, behind)
+    radius: NDArray[np.float64] = ((c / half) ** n + (np.abs(s) / depth) ** n) ** (-1.0 / n)
     return radius
 
 
@@ -88,8 +88,8 @@ def make_frame(anatomy: Anatomy) -> Frame:
     center = np.where(z < -100, np.interp(z, [-260, -100], [0, center[z >= -100][0]]), center)
     center = np.where(z > 440, center[np.searchsorted(z, 440)], center)
     center = ndimage.gaussian_filter1d(center, 3)
-    muscle = _contour(theta, center, m, 2.35)
-    cavity = _contour(theta, center, c, 2.3)
+    muscle = _contour(theta, center, m, 2.35, 2.6)
+    cavity = _contour(theta, center, c, 2.3, 2.9)
     lumbar = np.exp(-(((z - 70) / 80) ** 2))[:, None]
     groove = _bump(angle, 90, 9.0)
     muscle = muscle * (1 - 0.07 * groove * (0.4 + 0.6 * lumbar) + 0.03 * _bump(angle, 65, 14) * lumbar

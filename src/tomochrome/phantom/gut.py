@@ -192,6 +192,19 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
         fine = spline(line, int(length / 6))
         fine[:, 3] = np.clip(fine[:, 3], 7, 19)
         lines.append(fine)
+    # jejunum under the stomach, in the left upper quadrant
+    count = int(rng.integers(9, 20))
+    spots = np.column_stack([rng.uniform(18, 92, count), rng.uniform(-72, -14, count),
+                             rng.uniform(92, 150, count), wide * rng.uniform(8, 13, count)])  # fmt: skip
+    order = [0]
+    while len(order) < count:  # walk to the nearest loop not yet reached
+        gap = np.linalg.norm(spots[:, :3] - spots[order[-1], :3], axis=1)
+        gap[order] = np.inf
+        order.append(int(np.argmin(gap)))
+    walk = spots[order]
+    length = np.linalg.norm(np.diff(walk[:, :3], axis=0), axis=1).sum()
+    lines.append(spline(walk, int(length / 6)))
+    lines[-1][:, 3] = np.clip(lines[-1][:, 3], 7, 17)
     return lines
 
 

@@ -31,12 +31,12 @@ def paint_pelvic_bones(canvas: Canvas, anatomy: Anatomy) -> None:
         flip = np.array([side * wide, 1, 1])
         for a, b in zip(crest, hub, strict=True):
             middle = 0.5 * (a + b) + [3, 0, 0]
-            wing.tube([a * flip, middle * flip, b * flip], [5.0, 3.4, 8.0], smooth=False, blend=2)
+            wing.tube([a * flip, middle * flip, b * flip], [6.5, 4.2, 9.0], smooth=False, blend=2)
         wing.ellipsoid(np.array([92, -2, -106]) * flip, (31, 33, 34))
         wing.tube(np.array([(76, 30, -112), (66, 36, -138), (60, 30, -158)]) * flip, [15, 17, 15])
         wing.tube(np.array([(80, -38, -100), (45, -66, -106), (10, -76, -116)]) * flip, [12, 8, 10])
         wing.tube(np.array([(9, -74, -130), (34, -40, -148), (60, 20, -162)]) * flip, [8, 6, 9])
-        canvas.paint(wing, bone(canvas, 1.9))
+        canvas.paint(wing, bone(canvas, 1.4))
         head = np.array([92, -4, -107]) * flip
         canvas.paint(Shape().ellipsoid(head, (26.5, 26.5, 26.5)), S.CARTILAGE)
         canvas.paint(Shape().ellipsoid(head + [side * 14, 0, -14], (25, 25, 25)), S.MUSCLE,
@@ -47,7 +47,7 @@ def paint_pelvic_bones(canvas: Canvas, anatomy: Anatomy) -> None:
         femur.tube([head + [32 * side, 8, -30], head + [30 * side, 10, -70], head + [26 * side, 6, -200]],
                    [19, 15, 14], blend=4)  # fmt: skip
         canvas.paint(
-            femur, [(0, S.CORTICAL_BONE), (-2.0, S.TRABECULAR_BONE), (-9.0, S.FATTY_MARROW)]
+            femur, [(0, S.CORTICAL_BONE), (-1.6, S.TRABECULAR_BONE), (-14.5, S.FATTY_MARROW)]
         )
         shaft = Shape().tube(
             [head + [31 * side, 9, -60], head + [26 * side, 6, -200]], [14, 14], smooth=False
@@ -67,8 +67,10 @@ def _sacrum(canvas: Canvas, anatomy: Anatomy) -> None:
         shape.ellipsoid((0, yy, zz), (r, 14 - 1.4 * i, 13), blend=5)
         shape.ellipsoid((0, yy + 20 - 2 * i, zz - 3), (16 - 2 * i, 8, 11), blend=5)
         for side in (-1, 1):
-            wide = [34, 32, 26, 18, 12][i]
-            shape.ellipsoid((wide * side, yy + 10, zz - 2), (20 - 3 * i, 17 - 2.5 * i, 15), blend=6)
+            wide = [38, 36, 28, 19, 12][i]
+            shape.ellipsoid(
+                (wide * side, yy + 10, zz - 2), (23 - 3.5 * i, 18 - 2.5 * i, 15), blend=6
+            )
     shape.tube([(0, 62, -98), (0, 52, -112), (0, 40, -126)], [7, 6, 4])
     canvas.paint(shape, bone(canvas, 1.5))
     for i, (zz, yy) in enumerate(zip(z[:4], y[:4], strict=True)):

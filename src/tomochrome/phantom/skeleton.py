@@ -16,10 +16,10 @@ BONE = 1.5  #: cortical thickness in mm
 
 
 def bone(canvas: Canvas, cortex: float = BONE) -> list[tuple[float, S]]:
-    """Layers of a bone with red marrow; the cortex is never thinner than 0.6 voxel."""
+    """Layers of a bone with red marrow; the cortex is never thinner than 0.45 voxel."""
     return [
         (0.0, S.CORTICAL_BONE),
-        (-max(cortex, 0.6 * float(canvas.spacing[1:].max())), S.TRABECULAR_BONE),
+        (-max(cortex, 0.45 * float(canvas.spacing[1:].max())), S.TRABECULAR_BONE),
     ]
 
 
@@ -118,7 +118,7 @@ def paint_ribs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     for side in (-1, 1):
         for number in range(1, 13):
             points = rib_points(anatomy, frame, number, side)
-            radii = np.full(len(points), 4.9 if 1 < number < 11 else 4.2)
+            radii = np.full(len(points), 4.5 if 1 < number < 11 else 3.8)
             radii[:2] = 4.0
             ribs.tube(points, radii, step=7)
             ends[side, number] = points[-1]
@@ -141,7 +141,7 @@ def paint_ribs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
             )[0]
             cartilage.tube([end, middle, goal], [4.6, 5.2, 4.8], step=7)
     canvas.paint(cartilage, S.CARTILAGE, spare=[S.OUTSIDE_AIR])
-    canvas.paint(ribs, bone(canvas, 1.3))
+    canvas.paint(ribs, bone(canvas, 1.1))
     _sternum(canvas, frame)
 
 

@@ -22,8 +22,8 @@ def aorta_points(anatomy: Anatomy) -> np.ndarray:
     """Centre line (n, 4: x, y, z, radius) of the aorta from its root to the bifurcation."""
     age = 1 + 0.25 * anatomy.calcium
     base = np.array(
-        [(4, -40, 296, 15), (-10, -50, 322, 16), (-14, -46, 350, 15.5), (-6, -32, 372, 14.5),
-         (10, -10, 379, 13.5), (24, 8, 368, 13), (27, 18, 345, 12.5), (25, 0, 310, 12.3),
+        [(4, -40, 296, 15), (-10, -50, 322, 16), (-15, -48, 350, 15.5), (-8, -40, 371, 14.5),
+         (11, -31, 380, 13.5), (26, -9, 376, 13), (29, 14, 350, 12.5), (25, 0, 310, 12.3),
          (20, 0, 270, 12), (15, 0, 230, 11.5), (10, 0, 190, 11), (8, 0, 150, 10), (8, 0, 110, 9.3),
          (7, 0, 75, 8.8), (4, 0, 50, 8.5)], float,
     )  # fmt: skip
@@ -44,7 +44,7 @@ def paint_mediastinum(canvas: Canvas, anatomy: Anatomy) -> None:
          (8, -2, 230), (6, -2, 200)],
         [40, 36, 36, 37, 36, 34, 30, 24, 20],
     )  # fmt: skip
-    column.ellipsoid((16, -46, 276), np.array([70, 50, 54]) * h + fat, blend=8)
+    column.ellipsoid((16, -46, 270), np.array([66, 48, 44]) * h + fat, blend=8)
     column.box((4, -78, 320), (5 + 0.5 * fat, 40, 62), rounding=6, blend=14)
     canvas.paint(column, S.PERICARDIAL_FAT, only=[S.LUNG], noise=1.5, scale=10)
 
@@ -164,9 +164,9 @@ def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
     def front(z: float) -> float:
         return prevertebral(anatomy, z, 24)
 
-    tree = Shape().tube([(0, front(525) + 8, 525), (0, front(480), 480), (0, front(430) + 1, 430),
-                         (2, front(390) + 2, 390), (4, front(362), 362)], 9.5 * wide)  # fmt: skip
-    carina = (4, front(364), 364)
+    tree = Shape().tube([(0, front(525) + 8, 525), (0, front(480), 480), (-1, front(430) + 1, 430),
+                         (-3, front(390) + 2, 390), (0, front(362), 362)], 9.5 * wide)  # fmt: skip
+    carina = (0, front(364), 364)
     tree.tube(
         [carina, (-18, 2, 346), (-34, 4, 332), (-40, 6, 308)], np.array([8, 7.5, 6.5, 5]) * wide
     )
@@ -183,7 +183,8 @@ def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
     ):
         tree.tube(points, np.array(radii) * wide)
     canvas.paint(tree, [(1.6, S.AIRWAY_WALL), (0, S.AIRWAY_GAS)],
-                 only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT, S.PULMONARY_ARTERY, S.PULMONARY_VEIN, S.LUNG_VESSEL])  # fmt: skip
+                 only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT, S.PULMONARY_ARTERY, S.PULMONARY_VEIN,
+                       S.LUNG_VESSEL, S.AORTA])  # fmt: skip
     thyroid = Shape()
     for side in (-1, 1):
         thyroid.ellipsoid((17 * side, front(455) + 4, 455), (9, 11, 24))
