@@ -21,8 +21,11 @@ LUNG_HU = -940.0  #: a cavity that meets the picture's edge is lung if its mean 
 OPENING_MM = 5.0  #: things thinner than twice this are not body on their own
 THICK_MM = 14.0  #: further parts (arms, legs) must hold a disc of this radius
 SNIPPET_MM = 60.0  #: larger flat pieces at the skin are couch or headrest, not ears or fingers
+SNIPPET_STEPS = 3  #: pieces may hang on each other this often
 OPEN_SHARE = 0.02  #: a pocket of plain air this open towards the outside is outside (armpit)
 SLIT_SHARE = 0.12  #: and so is any cavity this open: a slit between arm and trunk
+
+_BLOCK = np.ones((3, 3, 3), dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ def body_on_grid(coarse: NDArray[np.float32], spacing: tuple[float, float, float
         return np.zeros(coarse.shape, dtype=np.bool_)
     pixel = max(spacing[1], spacing[2])
     solid = _solid_parts(tissue, pixel)
-    body = solid | _snippets(tissue & ~solid, solid, pixel)
-    return body | _cavities(body, coarse)
+    short, long = _snippets(tissue & ~solid, solid, pixel)
+    body = solid | short
+    return body | _cavities(body, long, coarse)
 
 
 def _solid_parts(tissue: Bool, pixel: float) -> Bool:
@@ -118,33 +122,45 @@ def _solid_parts(tissue: Bool, pixel: float) -> Bool:
     return keep[labels]
 
 
-def _snippets(rest: Bool, solid: Bool, pixel: float) -> Bool:
+def _snippets(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
     """Give back what opening took from the body (ears, nose, fingers), but not the couch.
 
     A piece, taken slice by slice, belongs to the body if it touches it and is short: what
     remains of a couch or a headrest is a long thin curve.
+
+    Returns
+    -------
+    short
+        Pieces of the body.
+    long
+        Pieces of couch, headrest and the like, whether they touch the body or not.
     """
     in_plane = np.zeros((3, 3, 3), dtype=np.bool_)
     in_plane[1] = True
     labels, count = ndimage.label(rest, in_plane)
     if count == 0:
-        return rest
-    touching = ndimage.binary_dilation(solid, in_plane) & rest
-    keep = np.zeros(count + 1, dtype=np.bool_)
-    keep[np.unique(labels[touching])] = True
+        return rest, rest
+    long = np.zeros(count + 1, dtype=np.bool_)
     limit = max(SNIPPET_MM / pixel, 3.0)
     for index, box in enumerate(ndimage.find_objects(labels), start=1):
-        if keep[index] and max(s.stop - s.start for s in box[1:]) > limit:
-            keep[index] = False
-    keep[0] = False
-    return keep[labels]
+        long[index] = max(s.stop - s.start for s in box[1:]) > limit
+    keep = np.zeros(count + 1, dtype=np.bool_)
+    short = np.zeros_like(rest)
+    for _ in range(SNIPPET_STEPS):  # an ear lobe hangs on the ear in the next slice
+        touching = ndimage.binary_dilation(solid | short, _BLOCK) & rest
+        keep[np.unique(labels[touching])] = True
+        keep[long] = False
+        keep[0] = False
+        short = keep[labels]
+    return short, long[labels]
 
 
-def _cavities(body: Bool, coarse: NDArray[np.float32]) -> Bool:
+def _cavities(body: Bool, couch: Bool, coarse: NDArray[np.float32]) -> Bool:
     """Lungs, airways and gut gas: what the body encloses in a slice, or lung at the edge.
 
     A pocket of outside air that arm and trunk enclose in some slices is open above or below:
-    it stays outside.
+    it stays outside. So does foam under the back, however much its HU look like lung, when
+    arms that leave the field of view close it off: it holds the couch.
     """
     in_plane = np.zeros((3, 3, 3), dtype=np.bool_)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
@@ -154,36 +170,44 @@ def _cavities(body: Bool, coarse: NDArray[np.float32]) -> Bool:
     at_edge = np.zeros(count + 1, dtype=np.bool_)
     for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         at_edge[np.unique(side)] = True
-    gas = (coarse < TISSUE_HU) & ~body
-    flat = labels[gas]
-    number = np.bincount(flat, minlength=count + 1)
-    total = np.bincount(flat, weights=coarse[gas], minlength=count + 1)
-    mean = total / np.maximum(number, 1)
-    lung_at_edge = at_edge & (mean > LUNG_HU) & (number > 0)
-    inside = ~at_edge | lung_at_edge
+    mean, number = _means(labels, (coarse < TISSUE_HU) & ~body, coarse, count)
+    inside = ~at_edge
     inside[0] = False
-    holes = inside[labels]
-    return holes & ~_open_pockets(holes, ~body & ~holes, coarse)
+    enclosed = inside[labels]
+    lung = at_edge & (mean > LUNG_HU) & (number > 0)
+    lung[np.unique(labels[couch])] = False
+    lung[0] = False
+    edge_lung = lung[labels]
+    outside = ~(body | enclosed | edge_lung)
+    holes = enclosed & ~_open_pockets(enclosed, outside, coarse, SLIT_SHARE)
+    return holes | (edge_lung & ~_open_pockets(edge_lung, outside, coarse, OPEN_SHARE))
 
 
-def _open_pockets(holes: Bool, outside: Bool, coarse: NDArray[np.float32]) -> Bool:
+def _means(
+    labels: NDArray[np.int32], where: Bool, values: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean of ``values`` and number of voxels of each label, over the voxels of ``where``."""
+    flat = labels[where]
+    number = np.bincount(flat, minlength=count + 1)
+    total = np.bincount(flat, weights=values[where], minlength=count + 1)
+    return total / np.maximum(number, 1), number
+
+
+def _open_pockets(holes: Bool, outside: Bool, coarse: NDArray[np.float32], most: float) -> Bool:
     """Holes that are widely open to the outside in the next slices above or below.
 
     The air passages are open too, by the nostrils, but those are small against what they lead
-    to, and a lung's mean is well above that of plain air.
+    to, and a lung's mean is well above that of plain air. ``most`` is the largest share of
+    open voxels that a cavity of the body has.
     """
     if holes.shape[0] == 1 or not holes.any():
         return np.zeros(holes.shape, dtype=np.bool_)
     labels, count = ndimage.label(holes)
-    size = np.bincount(labels.ravel(), minlength=count + 1)
-    contact = np.zeros(count + 1, dtype=np.int64)
+    mean, size = _means(labels, holes, coarse, count)
     above = labels[:-1][holes[:-1] & outside[1:]]
     below = labels[1:][holes[1:] & outside[:-1]]
-    contact += np.bincount(above, minlength=count + 1)
-    contact += np.bincount(below, minlength=count + 1)
-    total = np.bincount(labels.ravel(), weights=coarse.ravel(), minlength=count + 1)
-    mean = total / np.maximum(size, 1)
-    pocket = (contact > OPEN_SHARE * size) & (mean < LUNG_HU) | (contact > SLIT_SHARE * size)
+    contact = np.bincount(above, minlength=count + 1) + np.bincount(below, minlength=count + 1)
+    pocket = (contact > OPEN_SHARE * size) & (mean < LUNG_HU) | (contact > most * size)
     pocket[0] = False
     return pocket[labels]
 

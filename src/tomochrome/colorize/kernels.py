@@ -20,7 +20,7 @@ ROWS = 32  #: rows of a picture that one thread takes at a time
 
 SHELL_OUT = 64.0  #: body field below: outside, whatever the HU
 SHELL_IN = 216.0  #: body field above: inside, whatever the HU (lung, gut gas)
-SHELL_HU = -350.0  #: between: inside where the HU are above this
+SHELL_HU = -220.0  #: between: inside where the HU are above this
 RARE = 1e-3  #: probability kept for gas and metal everywhere, so that their HU can win
 
 _AIR = int(Tissue.AIR)
