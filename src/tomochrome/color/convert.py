@@ -7,52 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.color.kernels import (
-    chroma_share,
-    encode,
-    kernel,
-    lab_from_linear,
-    linear_from_lab,
-    linearize,
-    over_chunks,
-)
-
-_LINEAR_OF_8BIT = np.array([linearize.py_func(v / 255.0) for v in range(256)])
-
-
-@kernel
-def _lab_of_8bit(rgb, lab, linear):  # type: ignore[no-untyped-def]
-    for i in range(rgb.shape[0]):
-        L, a, b = lab_from_linear(linear[rgb[i, 0]], linear[rgb[i, 1]], linear[rgb[i, 2]])
-        lab[i, 0], lab[i, 1], lab[i, 2] = L, a, b
-
-
-@kernel
-def _lab_of_float(rgb, lab):  # type: ignore[no-untyped-def]
-    for i in range(rgb.shape[0]):
-        L, a, b = lab_from_linear(linearize(rgb[i, 0]), linearize(rgb[i, 1]), linearize(rgb[i, 2]))
-        lab[i, 0], lab[i, 1], lab[i, 2] = L, a, b
-
-
-@kernel
-def _rgb_of_lab(lab, rgb, gamut, scale):  # type: ignore[no-untyped-def]
-    for i in range(lab.shape[0]):
-        L, a, b = float(lab[i, 0]), float(lab[i, 1]), float(lab[i, 2])
-        if gamut:
-            L = min(max(L, 0.0), 100.0)
-            share = chroma_share(L, a, b)
-            a, b = a * share, b * share
-        red, green, blue = linear_from_lab(L, a, b)
-        if gamut:
-            red = min(max(red, 0.0), 1.0)
-            green = min(max(green, 0.0), 1.0)
-            blue = min(max(blue, 0.0), 1.0)
-        if scale == 1.0:
-            rgb[i, 0], rgb[i, 1], rgb[i, 2] = encode(red), encode(green), encode(blue)
-        else:
-            rgb[i, 0] = int(scale * encode(red) + 0.5)
-            rgb[i, 1] = int(scale * encode(green) + 0.5)
-            rgb[i, 2] = int(scale * encode(blue) + 0.5)
+from tomochrome.color.compiled import over_chunks
+from tomochrome.color.kernels import lab_of_8bit, lab_of_float, rgb_of_lab
+from tomochrome.color.space import LINEAR_OF_8BIT
 
 
 def as_triples(values: ArrayLike, dtype: Any = np.float32) -> NDArray[Any]:
@@ -98,9 +55,9 @@ def srgb_to_lab(rgb: ArrayLike) -> NDArray[np.float32]:
     flat = as_triples(array, np.uint8 if eight else np.float32)
     lab = np.empty(flat.shape, np.float32)
     if eight:
-        over_chunks(lambda i, j: _lab_of_8bit(flat[i:j], lab[i:j], _LINEAR_OF_8BIT), len(flat))
+        over_chunks(lambda i, j: lab_of_8bit(flat[i:j], lab[i:j], LINEAR_OF_8BIT), len(flat))
     else:
-        over_chunks(lambda i, j: _lab_of_float(flat[i:j], lab[i:j]), len(flat))
+        over_chunks(lambda i, j: lab_of_float(flat[i:j], lab[i:j]), len(flat))
     return lab.reshape(array.shape)
 
 
@@ -123,7 +80,7 @@ def lab_to_srgb(lab: ArrayLike, gamut: bool = True) -> NDArray[np.float32]:
     array = np.asarray(lab)
     flat = as_triples(array)
     rgb = np.empty(flat.shape, np.float32)
-    over_chunks(lambda i, j: _rgb_of_lab(flat[i:j], rgb[i:j], gamut, 1.0), len(flat))
+    over_chunks(lambda i, j: rgb_of_lab(flat[i:j], rgb[i:j], gamut, 1.0), len(flat))
     return rgb.reshape(array.shape)
 
 
@@ -143,5 +100,5 @@ def lab_to_srgb8(lab: ArrayLike) -> NDArray[np.uint8]:
     array = np.asarray(lab)
     flat = as_triples(array)
     rgb = np.empty(flat.shape, np.uint8)
-    over_chunks(lambda i, j: _rgb_of_lab(flat[i:j], rgb[i:j], True, 255.0), len(flat))
+    over_chunks(lambda i, j: rgb_of_lab(flat[i:j], rgb[i:j], True, 255.0), len(flat))
     return rgb.reshape(array.shape)

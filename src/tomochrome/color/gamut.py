@@ -5,24 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tomochrome.color.compiled import over_chunks
 from tomochrome.color.convert import as_triples
-from tomochrome.color.kernels import chroma_share, kernel, over_chunks
-
-
-@kernel
-def _fit(lab, out):  # type: ignore[no-untyped-def]
-    for i in range(lab.shape[0]):
-        L = min(max(float(lab[i, 0]), 0.0), 100.0)
-        a, b = float(lab[i, 1]), float(lab[i, 2])
-        share = chroma_share(L, a, b)
-        out[i, 0], out[i, 1], out[i, 2] = L, a * share, b * share
-
-
-@kernel
-def _most(L, hue, out):  # type: ignore[no-untyped-def]
-    for i in range(L.shape[0]):
-        a, b = 200.0 * np.cos(hue[i]), 200.0 * np.sin(hue[i])
-        out[i] = 200.0 * chroma_share(float(L[i]), a, b)
+from tomochrome.color.kernels import fit, most_chroma
 
 
 def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
@@ -45,7 +30,7 @@ def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
     array = np.asarray(lab)
     flat = as_triples(array)
     out = np.empty(flat.shape, np.float32)
-    over_chunks(lambda i, j: _fit(flat[i:j], out[i:j]), len(flat), least=4096)
+    over_chunks(lambda i, j: fit(flat[i:j], out[i:j]), len(flat), least=4096)
     return out.reshape(array.shape)
 
 
@@ -63,5 +48,5 @@ def max_chroma(L: ArrayLike, hue: ArrayLike) -> NDArray[np.float32]:
         np.asarray(L, dtype=np.float64), np.asarray(hue, dtype=np.float64)
     )
     out = np.empty(lightness.size, np.float32)
-    _most(np.ascontiguousarray(lightness.ravel()), np.ascontiguousarray(angle.ravel()), out)
+    most_chroma(np.ascontiguousarray(lightness.ravel()), np.ascontiguousarray(angle.ravel()), out)
     return out.reshape(lightness.shape)

@@ -1,63 +1,17 @@
-"""Compiled pieces of color science that the kernels of this room share.
+"""The compiled half of this room: every kernel, in one file.
 
-Kernels are serial and release the GIL; `over_chunks` runs them over pieces of the work in
-threads. Numba's own parallel loops are not used: some of its threading layers stop the whole
-process when two threads (a viewer's slicing and a worker) enter them at once, and they take
-several times as long to compile.
+They are in one file on purpose. Numba keeps compiled code on disk and compiles anew when the file
+of a function changes, but not when a function that it calls changes in another file: after an
+update stale machine code would go on running. For the same reason touch this file when the
+numbers in `tomochrome.color.space` change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numpy as np
-from numba import njit
 
+from tomochrome.color.compiled import kernel
 from tomochrome.color.space import DELTA, FROM_XYZ, HIGHEST, LOWEST, TO_XYZ
-from tomochrome.runtime.device import thread_count
-
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` without the GIL, cached on disk where some folder can be written.
-
-    Numba keeps its cache beside the module, or in the user's cache folder where the package is
-    read-only; where neither can be written it raises, and the kernel is compiled anew each run.
-    """
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
-
-
-def over_chunks(
-    work: Callable[[int, int], None], n: int, *, threads: int | None = None, least: int = 65536
-) -> None:
-    """Call ``work(start, stop)`` on consecutive pieces of ``range(n)`` in threads.
-
-    Parameters
-    ----------
-    work
-        Handles items ``start`` to ``stop`` and releases the GIL.
-    n
-        Number of items.
-    threads
-        Number of threads; default all that this process may use.
-    least
-        Smallest piece worth a thread of its own.
-    """
-    pieces = min(thread_count(threads), max(1, n // least))
-    if pieces <= 1:
-        work(0, n)
-        return
-    edges = np.linspace(0, n, pieces + 1).astype(int)
-    with ThreadPoolExecutor(pieces - 1) as pool:
-        rest = [pool.submit(work, int(edges[i]), int(edges[i + 1])) for i in range(1, pieces)]
-        work(0, int(edges[1]))
-        for future in rest:
-            future.result()
-
 
 # Compiled functions hold scalars as constants, which they could not do with arrays.
 _M00, _M01, _M02 = (float(v) for v in TO_XYZ[0])
@@ -70,7 +24,7 @@ _I20, _I21, _I22 = (float(v) for v in FROM_XYZ[2])
 
 @kernel
 def linearize(c):  # type: ignore[no-untyped-def]
-    """SRGB value 0..1 to linear light (IEC 61966-2-1)."""
+    """Turn an sRGB value 0..1 into linear light (IEC 61966-2-1)."""
     if c <= 0.04045:
         return c / 12.92
     return ((c + 0.055) / 1.055) ** 2.4
@@ -94,6 +48,7 @@ def _f(t):  # type: ignore[no-untyped-def]
 
 @kernel
 def _f_inverse(t):  # type: ignore[no-untyped-def]
+    """CIE 15: the inverse of `_f`."""
     if t > DELTA:
         return t * t * t
     return 3.0 * DELTA * DELTA * (t - 4.0 / 29.0)
@@ -130,6 +85,7 @@ def linear_from_lab(L, a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _inside(L, a, b):  # type: ignore[no-untyped-def]
+    """Whether sRGB can show the color."""
     red, green, blue = linear_from_lab(L, a, b)
     return LOWEST <= red <= HIGHEST and LOWEST <= green <= HIGHEST and LOWEST <= blue <= HIGHEST
 
@@ -157,3 +113,196 @@ def chroma_share(L, a, b):  # type: ignore[no-untyped-def]
         else:
             high = middle
     return low
+
+
+@kernel
+def lab_of_8bit(rgb, lab, linear):  # type: ignore[no-untyped-def]
+    """Fill ``lab`` (n, 3) from uint8 sRGB (n, 3); ``linear`` holds each value's linear light."""
+    for i in range(rgb.shape[0]):
+        L, a, b = lab_from_linear(linear[rgb[i, 0]], linear[rgb[i, 1]], linear[rgb[i, 2]])
+        lab[i, 0], lab[i, 1], lab[i, 2] = L, a, b
+
+
+@kernel
+def lab_of_float(rgb, lab):  # type: ignore[no-untyped-def]
+    """Fill ``lab`` (n, 3) from sRGB 0..1 (n, 3)."""
+    for i in range(rgb.shape[0]):
+        L, a, b = lab_from_linear(linearize(rgb[i, 0]), linearize(rgb[i, 1]), linearize(rgb[i, 2]))
+        lab[i, 0], lab[i, 1], lab[i, 2] = L, a, b
+
+
+@kernel
+def rgb_of_lab(lab, rgb, gamut, scale):  # type: ignore[no-untyped-def]
+    """Fill ``rgb`` (n, 3) from ``lab``; ``scale`` is 1 for float, 255 for uint8 output."""
+    for i in range(lab.shape[0]):
+        L, a, b = float(lab[i, 0]), float(lab[i, 1]), float(lab[i, 2])
+        if gamut:
+            L = min(max(L, 0.0), 100.0)
+            share = chroma_share(L, a, b)
+            a, b = a * share, b * share
+        red, green, blue = linear_from_lab(L, a, b)
+        if gamut:
+            red = min(max(red, 0.0), 1.0)
+            green = min(max(green, 0.0), 1.0)
+            blue = min(max(blue, 0.0), 1.0)
+        if scale == 1.0:
+            rgb[i, 0], rgb[i, 1], rgb[i, 2] = encode(red), encode(green), encode(blue)
+        else:
+            rgb[i, 0] = int(scale * encode(red) + 0.5)
+            rgb[i, 1] = int(scale * encode(green) + 0.5)
+            rgb[i, 2] = int(scale * encode(blue) + 0.5)
+
+
+@kernel
+def fit(lab, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (n, 3) with ``lab`` whose chroma fits sRGB."""
+    for i in range(lab.shape[0]):
+        L = min(max(float(lab[i, 0]), 0.0), 100.0)
+        a, b = float(lab[i, 1]), float(lab[i, 2])
+        share = chroma_share(L, a, b)
+        out[i, 0], out[i, 1], out[i, 2] = L, a * share, b * share
+
+
+@kernel
+def most_chroma(L, hue, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (n,) with the largest C* at each L* and hue (radians)."""
+    for i in range(L.shape[0]):
+        a, b = 200.0 * np.cos(hue[i]), 200.0 * np.sin(hue[i])
+        out[i] = 200.0 * chroma_share(float(L[i]), a, b)
+
+
+@kernel
+def cell_of(a, b):  # type: ignore[no-untyped-def]
+    """Index of the column that holds chroma (a*, b*), both within `REACH`."""
+    return int(np.floor(a + 96.5)) * 192 + int(np.floor(b + 96.5))
+
+
+@kernel
+def _best_rounding(L, a, b, red, green, blue, darker, linear, out):  # type: ignore[no-untyped-def]
+    """Choose among the eight 8-bit neighbours of a color.
+
+    The least color difference with luminance counted three times; a neighbour whose L* is off
+    by more than 0.15, or not brighter than the grey level before (``darker``), is taken only if
+    all are: color never hides a grey level. Returns the L* chosen.
+    """
+    r0, g0, b0 = int(red), int(green), int(blue)
+    best, chosen = 1e30, 0.0
+    for corner in range(8):
+        r = min(r0 + (corner & 1), 255)
+        g = min(g0 + ((corner >> 1) & 1), 255)
+        u = min(b0 + ((corner >> 2) & 1), 255)
+        tL = lightness_from_linear(linear[r], linear[g], linear[u])
+        dL = abs(tL - L)
+        if dL > 0.15:
+            cost = 1e6 + 1e6 * dL
+        else:
+            _, ta, tb = lab_from_linear(linear[r], linear[g], linear[u])
+            cost = 9.0 * dL * dL + (ta - a) ** 2 + (tb - b) ** 2
+        if tL <= darker:
+            cost += 1e5
+        if cost < best:
+            best, chosen = cost, tL
+            out[0], out[1], out[2] = r, g, u
+    return chosen
+
+
+@kernel
+def fill_columns(cells, columns, grey_l, linear):  # type: ignore[no-untyped-def]
+    """Fill ``columns[cell, level]`` with RGB: all grey levels of the chroma each cell holds."""
+    for i in range(cells.shape[0]):
+        cell = cells[i]
+        a0, b0 = float(cell // 192 - 96), float(cell % 192 - 96)
+        darker = -1.0
+        for level in range(256):
+            out = columns[cell, level]
+            if a0 == 0.0 and b0 == 0.0:
+                out[0], out[1], out[2] = level, level, level
+                continue
+            L = grey_l[level]
+            share = chroma_share(L, a0, b0)
+            a, b = a0 * share, b0 * share
+            red, green, blue = linear_from_lab(L, a, b)
+            darker = _best_rounding(
+                L,
+                a,
+                b,
+                255.0 * encode(min(max(red, 0.0), 1.0)),
+                255.0 * encode(min(max(green, 0.0), 1.0)),
+                255.0 * encode(min(max(blue, 0.0), 1.0)),
+                darker,
+                linear,
+                out,
+            )
+
+
+@kernel
+def mark_cells(ab, shares, cells, needed):  # type: ignore[no-untyped-def]
+    """Find each code's cell, and every cell that fading can lead it to."""
+    for i in range(ab.shape[0]):
+        cells[i] = cell_of(ab[i, 0], ab[i, 1])
+        needed[cells[i]] = True
+        for share in shares:
+            needed[cell_of(ab[i, 0] * share, ab[i, 1] * share)] = True
+
+
+@kernel
+def light_int16(  # type: ignore[no-untyped-def]
+    hu, code, confidence, grey, alpha, hide_air, air, cells, ab, fading, fade, table, words, out
+):
+    """Fill ``out`` (n,) with RGBA words; ``grey`` and ``alpha`` are indexed by HU + 32768."""
+    for i in range(hu.shape[0]):
+        value = hu[i] + 32768
+        k = code[i]
+        if fading:
+            share = fade[confidence[i]]
+            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
+        else:
+            cell = cells[k]
+        word = table[cell, grey[value]]
+        if not (hide_air and air[k]):
+            word |= words[alpha[value]]
+        out[i] = word
+
+
+@kernel
+def _grey_level(x, function, center, width, edges):  # type: ignore[no-untyped-def]
+    """Nearest grey level of one value by DICOM PS3.3 C.11.2.1.2; NaN is black."""
+    if function == 2:
+        y = 1.0 / (1.0 + np.exp(-4.0 * (x - center) / width))
+    elif function == 1:
+        y = (x - center) / width + 0.5
+    elif width == 1.0:
+        y = 1.0 if x > center - 0.5 else 0.0
+    else:
+        y = (x - (center - 0.5)) / (width - 1.0) + 0.5
+    L = 100.0 * y
+    low, high = 0, 255
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] < L:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def light_float(  # type: ignore[no-untyped-def]
+    hu, code, confidence, function, center, width, edges,
+    alpha, hide_air, air, cells, ab, fading, fade, table, words, out,
+):  # fmt: skip
+    """Fill ``out`` (n,) with RGBA words; every value is windowed by itself, unrounded."""
+    for i in range(hu.shape[0]):
+        x = float(hu[i])
+        k = code[i]
+        if fading:
+            share = fade[confidence[i]]
+            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
+        else:
+            cell = cells[k]
+        word = table[cell, _grey_level(x, function, center, width, edges)]
+        if not (hide_air and air[k]):
+            # Opacity is no measurement: whole Hounsfield units will do. NaN is transparent air.
+            at = int(min(max(x, -32768.0), 32767.0) + 32768.5) if x == x else 0
+            word |= words[alpha[min(at, 65535)]]
+        out[i] = word

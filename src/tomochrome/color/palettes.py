@@ -120,7 +120,7 @@ def _stronger(table: Table, factor: float, most: float) -> Table:
     return result
 
 
-VIVID: Table = _stronger(NATURAL, 1.5, 66.0)
+VIVID: Table = _stronger(NATURAL, 1.4, 72.0)
 
 _BOOK = "conventional: a textbook's display color, not a natural one"
 CONVENTIONAL: Table = {

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve
-from tomochrome.color.kernels import kernel, over_chunks
-from tomochrome.color.table import GREY_EDGES, REACH, TABLE, cell_of
+from tomochrome.color.compiled import over_chunks
+from tomochrome.color.kernels import light_float, light_int16, mark_cells
+from tomochrome.color.table import GREY_EDGES, REACH, TABLE
 from tomochrome.tissue import Tissue
 from tomochrome.windowing import Window, luminance
 
@@ -51,7 +52,7 @@ class CodeTable:
         """Fill the columns of every code at these shares of its chroma; return each code's."""
         cells = np.empty(len(self.ab), np.int32)
         needed = np.zeros(TABLE.words.shape[0], bool)
-        _mark(self.ab, shares, cells, needed)
+        mark_cells(self.ab, shares, cells, needed)
         TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
         return cells
 
@@ -68,7 +69,8 @@ def fade_curve(min_confidence: float) -> NDArray[np.float32]:
     if min_confidence <= 0:
         return np.ones(256, np.float32)
     confidence = np.arange(256) / 255.0
-    t = np.clip((confidence - min_confidence / 2) / (min_confidence / 2), 0.0, 1.0)
+    half = max(min_confidence / 2, 1e-9)
+    t = np.clip((confidence - half) / half, 0.0, 1.0)
     t[confidence >= min_confidence - 0.5 / 255] = 1.0
     smooth = t * t * (3.0 - 2.0 * t)
     return np.asarray(np.rint(smooth * _FADE_STEPS) / _FADE_STEPS, dtype=np.float32)
@@ -85,77 +87,6 @@ def grey_of_int16(window: Window) -> NDArray[np.uint8]:
 def alpha_of_int16(curve: AlphaCurve) -> NDArray[np.uint8]:
     """Return alpha of each int16 value, from -32768 on."""
     return curve(_ALL_INT16)
-
-
-@kernel
-def _mark(ab, shares, cells, needed):  # type: ignore[no-untyped-def]
-    """Find each code's cell, and every cell that fading can lead it to."""
-    for i in range(ab.shape[0]):
-        cells[i] = cell_of(ab[i, 0], ab[i, 1])
-        needed[cells[i]] = True
-        for share in shares:
-            needed[cell_of(ab[i, 0] * share, ab[i, 1] * share)] = True
-
-
-@kernel
-def _light_int16(  # type: ignore[no-untyped-def]
-    hu, code, confidence, grey, alpha, hide_air, air, cells, ab, fading, fade, table, words, out
-):
-    for i in range(hu.shape[0]):
-        value = hu[i] + 32768
-        k = code[i]
-        if fading:
-            share = fade[confidence[i]]
-            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
-        else:
-            cell = cells[k]
-        word = table[cell, grey[value]]
-        if not (hide_air and air[k]):
-            word |= words[alpha[value]]
-        out[i] = word
-
-
-@kernel
-def _grey_level(x, function, center, width, edges):  # type: ignore[no-untyped-def]
-    """Nearest grey level of one value by DICOM PS3.3 C.11.2.1.2; NaN is black."""
-    if function == 2:
-        y = 1.0 / (1.0 + np.exp(-4.0 * (x - center) / width))
-    elif function == 1:
-        y = (x - center) / width + 0.5
-    elif width == 1.0:
-        y = 1.0 if x > center - 0.5 else 0.0
-    else:
-        y = (x - (center - 0.5)) / (width - 1.0) + 0.5
-    L = 100.0 * y
-    low, high = 0, 255
-    while low < high:
-        middle = (low + high) // 2
-        if edges[middle] < L:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _light_float(  # type: ignore[no-untyped-def]
-    hu, code, confidence, function, center, width, edges,
-    alpha, hide_air, air, cells, ab, fading, fade, table, words, out,
-):  # fmt: skip
-    for i in range(hu.shape[0]):
-        x = float(hu[i])
-        k = code[i]
-        if fading:
-            share = fade[confidence[i]]
-            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
-        else:
-            cell = cells[k]
-        word = table[cell, _grey_level(x, function, center, width, edges)]
-        if not (hide_air and air[k]):
-            # Opacity is no measurement: whole Hounsfield units will do. NaN is transparent air.
-            at = int(min(max(x, -32768.0), 32767.0) + 32768.5) if x == x else 0
-            word |= words[alpha[min(at, 65535)]]
-        out[i] = word
 
 
 def relight(
@@ -208,14 +139,14 @@ def relight(
         grey = grey_of_int16(window)
 
         def work(i: int, j: int) -> None:
-            _light_int16(whole[i:j], flat_code[i:j], flat_sure[i:j], grey, *rest, words[i:j])
+            light_int16(whole[i:j], flat_code[i:j], flat_sure[i:j], grey, *rest, words[i:j])
     else:
         kind = np.float64 if values.dtype == np.float64 else np.float32
         real = np.ascontiguousarray(values, dtype=kind).reshape(-1)
         shape = (_FUNCTIONS[window.function], window.center, window.width, GREY_EDGES)
 
         def work(i: int, j: int) -> None:
-            _light_float(real[i:j], flat_code[i:j], flat_sure[i:j], *shape, *rest, words[i:j])
+            light_float(real[i:j], flat_code[i:j], flat_sure[i:j], *shape, *rest, words[i:j])
 
     over_chunks(work, words.size, threads=threads)
     return out

@@ -19,6 +19,21 @@ DELTA = 6.0 / 29.0  #: CIE 15: where the cube root meets its linear foot
 LOWEST, HIGHEST = -1e-5, 1.0 + 2e-4
 
 
+_CODES = np.arange(256) / 255.0
+#: Linear light of each 8-bit value (IEC 61966-2-1).
+LINEAR_OF_8BIT = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4)
+#: L* of the grey pixel (g, g, g).
+GREY_L = (
+    116.0
+    * np.where(
+        LINEAR_OF_8BIT > DELTA**3,
+        np.cbrt(LINEAR_OF_8BIT),
+        LINEAR_OF_8BIT / (3.0 * DELTA**2) + 4.0 / 29.0,
+    )
+    - 16.0
+)
+
+
 def linear_of_lab(lab: ArrayLike) -> NDArray[np.float64]:
     """Return linear sRGB of CIELAB, shape (..., 3); outside 0..1 where out of gamut."""
     L, a, b = np.moveaxis(np.asarray(lab, dtype=np.float64), -1, 0)
