@@ -64,23 +64,26 @@ NATURAL: Table = {
         "L* 47.5 at constant chromaticity",
     ),
     _T.LIVER: (
-        (40, 20, 13),
+        (40, 21.5, 13.5),
         "reasoned: red-brown, mostly from blood and lipofuscin; duller and browner than muscle",
     ),
     _T.SPLEEN: (
-        (34, 29, 1),
+        (34, 31.5, 3.5),
         "reasoned: dark purple-red, a sponge of venous blood",
     ),
     _T.KIDNEY: (
-        (40, 33, 11),
+        (40, 31.5, 12.5),
         "reasoned: deep red-brown, a fifth of the heart's output flows through it; redder than "
         "the liver",
     ),
-    _T.PANCREAS: ((68, 11, 15), "reasoned: pale yellow-pink, a lobulated gland with little blood"),
+    _T.PANCREAS: ((68, 10, 16.5), "reasoned: pale yellow-pink, a lobulated gland with little blood"),
     _T.ADRENAL: ((60, 19, 34), "reasoned: golden yellow, the cortex is full of steroid lipids"),
     _T.GALLBLADDER: ((42, -14, 26), "reasoned: green, from bile seen through a thin wall"),
-    _T.STOMACH: ((60, 20.5, 3), "reasoned: rosy pink, well-perfused mucosa"),
-    _T.BOWEL: ((68, 11, 6), "reasoned: pale pink, a thin smooth wall"),
+    _T.STOMACH: ((60, 23, 3), "reasoned: rosy pink, well-perfused mucosa"),
+    _T.BOWEL: (
+        (68, 14.5, 9),
+        "reasoned: pale pink, a thin smooth wall with fewer vessels than the stomach",
+    ),
     _T.BLADDER: ((78, 0, 22), "reasoned: pale yellow, from urine"),
     _T.VESSEL: (
         (42, 43, 26.5),
