@@ -313,3 +313,50 @@ def test_truncated_pixels(tmp_path, shared_data):
         victim.write_bytes(victim.read_bytes()[:-60])
         with pytest.raises(InputError, match="truncated"):
             read(folder)
+
+
+def no_rescale(dataset, i):
+    del dataset.RescaleSlope
+
+
+def lookup_table(dataset, i):
+    item = pydicom.Dataset()
+    item.ModalityLUTType = "US"
+    dataset.ModalityLUTSequence = [item]
+
+
+def electron_density(dataset, i):
+    dataset.RescaleType = "ED"
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (no_rescale, "no rescale slope"),
+        (lookup_table, "lookup table"),
+        (electron_density, "in ED, not HU"),
+    ],
+)
+def test_ct_without_hounsfield_units_is_called_so(tmp_path, edit, words):
+    volume = read(change(series(tmp_path / "s"), edit))
+    assert volume.unit == "unknown"
+    assert volume.provenance.verdict == "not-ct"
+    assert any(words in warning for warning in volume.provenance.warnings)
+
+
+def test_an_unspecified_unit_is_read_as_hounsfield_and_said(tmp_path):
+    def unspecified(dataset, i):
+        dataset.RescaleType = "US"
+
+    volume = read(change(series(tmp_path / "s"), unspecified))
+    assert volume.unit == "HU"
+    assert "unspecified" in volume.provenance.warnings[0]
+
+
+def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path):
+    def boast(dataset, i):
+        dataset.Rows = dataset.Columns = 60000
+
+    folder = change(series(tmp_path / "s"), boast)
+    with pytest.raises(InputError, match="more than any CT holds"):
+        read(folder)

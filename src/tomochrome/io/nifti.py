@@ -58,7 +58,10 @@ def read_nifti(path: Path) -> Volume:
             f"'{path}' holds {' x '.join(map(str, raw.shape[3:]))} volumes in one file (4D); "
             "save the one that you want as a file of its own"
         )
-    affine, warnings = _affine(image)
+    try:
+        affine, warnings = _affine(image)
+    except Exception as error:  # codes that NIfTI does not know
+        raise InputError(f"'{path}' has a damaged NIfTI header; copy it again") from error
     voxels, unit, note = _values(raw, image.dataobj, path)
     verdict: Verdict = "regular" if unit == "HU" else "not-ct"
     provenance = Provenance(

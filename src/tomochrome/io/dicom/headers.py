@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,19 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
     return list(value) if hasattr(value, "__iter__") else [value]
 
 
+# A damaged header can hold any other text where a code or a UID should be, the patient's name
+# too, so what does not look like one counts as missing. Hexadecimal UIDs are not to the letter
+# of the standard, but anonymizers write them.
+_CODE = re.compile(r"[A-Z0-9_ -]{1,16}")
+_UID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+
+
 def _text(dataset: Dataset, keyword: str) -> str:
     values = _values(dataset, keyword)
-    return str(values[0]).strip() if values else ""
+    text = str(values[0]).strip(" \0") if values else ""
+    if keyword.endswith("UID"):
+        return text if _UID.fullmatch(text) else ""
+    return text.upper() if _CODE.fullmatch(text.upper()) else ""
 
 
 def _floats(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
@@ -220,7 +231,10 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
 def _windows(dataset: Dataset) -> tuple[ScannerWindow, ...]:
     centers = _floats(dataset, "WindowCenter") or ()
     widths = _floats(dataset, "WindowWidth") or ()
-    names = [str(v).strip() for v in _values(dataset, "WindowCenterWidthExplanation")]
+    names = [
+        "".join(filter(str.isprintable, str(v))).strip()[:64]
+        for v in _values(dataset, "WindowCenterWidthExplanation")
+    ]
     function = _text(dataset, "VOILUTFunction") or "LINEAR"
     windows = []
     for i, (center, width) in enumerate(zip(centers, widths, strict=False)):

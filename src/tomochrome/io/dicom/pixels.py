@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from typing import Any, Final
 
@@ -114,13 +114,11 @@ def _read_as(
 
     report(progress, 0, total, "reading slices")
     with ThreadPoolExecutor(thread_count(threads)) as pool:
-        pending: set[Future[None]] = {pool.submit(work, i) for i in range(total)}
+        futures = [pool.submit(work, i) for i in range(total)]
         try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                report(progress, total - len(pending), total, "reading slices")
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                report(progress, done, total, "reading slices")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
