@@ -49,6 +49,7 @@ class Augmentation:
     small_field: float = 0.2
     short_volume: float = 0.3
     streaks: float = 0.12
+    prone: float = 0.03
 
 
 class Sampler:
@@ -186,8 +187,8 @@ class Sampler:
         rng = self.rng
         angles = np.radians(rng.normal(0, self.settings.tilt_degrees / 2, 3))
         angles[0] = np.radians(rng.normal(0, self.settings.tilt_degrees * 0.7))
-        if rng.random() < 0.03:
-            angles[0] += np.pi  # prone
+        if rng.random() < self.settings.prone:
+            angles[0] += np.pi
         (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
         about_z = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
         about_y = np.array([[cb, 0, -sb], [0, 1, 0], [sb, 0, cb]])

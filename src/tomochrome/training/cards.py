@@ -37,9 +37,9 @@ angiography, the Visible Human head with its photograph, and the contrast-enhanc
 time on a shared two-core CPU (bfloat16), AdamW {rate:g} with a cosine to zero, running mean of the
 weights ({ema:g}), gradient norm at most 1. Loss: cross-entropy weighted by frequency^-{power:g}
 plus {ab_weight:g} x (expected chroma error under the palette `natural` / 10). Each sample is drawn
-anew: tilt, scale 0.8 to 1.3, elastic deformation, organs swelling and shrinking, HU of every structure
-(any contrast phase, arteries up to far above 400 HU, each organ on its own), texture, gas and
-contents of the gut, bone density, arms, couch, field of view, slice thickness, blur, noise,
+anew: tilt, scale 0.8 to 1.3, elastic deformation, organs swelling and shrinking, HU of every
+structure (any contrast phase, arteries up to far above 400 HU, each organ on its own), texture, gas
+and contents of the gut, bone density, arms, couch, field of view, slice thickness, blur, noise,
 streaks, volumes that end nearby. Never mirrored. `configs/train.json` holds the settings,
 `docs/log.csv` the course.
 

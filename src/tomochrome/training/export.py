@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def load_mean(checkpoint: Path, network: Mapping[str, Any]) -> torch.nn.Module:
     try:
         data = torch.load(checkpoint, map_location="cpu", weights_only=True)
         net.load_state_dict(data["mean"])
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(f"'{checkpoint}' is no checkpoint of this network") from error
     net.eval().requires_grad_(False)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class _State:
             self.net.load_state_dict(data["net"])
             self.mean = {k: v.clone() for k, v in data["mean"].items()}
             self.optimizer.load_state_dict(data["optimizer"])
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise InputError(
                 f"'{path}' is no checkpoint of this configuration; train without --resume"
             ) from error

@@ -1,0 +1,176 @@
+"""A whole training run, minutes shrunk to seconds: checkpoint, resume, bundles that color."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from tomochrome.colorize.network import build_network
+from tomochrome.errors import Cancelled, InputError, OptionError
+from tomochrome.phantom.structures import Structure
+from tomochrome.runtime import CancelToken
+from tomochrome.tissue import N_TISSUES, Tissue
+
+torch = pytest.importorskip("torch")
+
+TINY = {
+    "name": "tissue",
+    "network": {
+        "name": "UNet",
+        "in_channels": 10,
+        "out_channels": N_TISSUES,
+        "channels": [8, 16, 16],
+        "strides": [2, 2],
+        "num_res_units": 1,
+        "norm": "batch",
+        "act": "leakyrelu",
+    },
+    "minutes": 0.05,
+    "batch": 2,
+    "shape": [32, 48],
+    "phantoms": {"spacing": [6.0, 5.0, 5.0], "regions": {"abdomen": 1.0}, "count": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """Four patients made of boxes, in the pool's own file format."""
+    folder = tmp_path_factory.mktemp("pool")
+    for seed in range(4):
+        s = np.zeros((10, 40, 48), np.uint8)
+        s[:, 4:36, 4:44] = Structure.SUBCUTANEOUS_FAT
+        s[:, 8 + seed : 32, 8:40] = Structure.MUSCLE
+        s[2:8, 12:28, 10:20] = Structure.LIVER
+        header = json.dumps({"seed": seed, "region": "abdomen", "spacing": [3.0, 2.0, 2.0]})
+        np.savez_compressed(folder / f"abdomen-{seed}.npz", structures=s, header=np.array(header))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(pool, tmp_path_factory):
+    from tomochrome.training import train
+
+    out = tmp_path_factory.mktemp("run") / "tissue"
+    train(TINY, out=out, pool=pool, paint=False, device="cpu", minutes=0.12)
+    return out
+
+
+def test_a_run_learns_and_leaves_checkpoint_and_log(run):
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert state["step"] > 5
+    assert (run / "log.csv").read_text().startswith("step,seconds,rate,loss")
+    build_network(TINY["network"]).load_state_dict(state["mean"])
+    assert all(torch.isfinite(v).all() for v in state["mean"].values())
+
+
+def test_a_run_is_not_overwritten_but_resumed(run, pool):
+    from tomochrome.training import train
+
+    with pytest.raises(OptionError, match="resume"):
+        train(TINY, out=run, pool=pool, paint=False)
+    before = torch.load(run / "checkpoint.pt", weights_only=True)["step"]
+    train(TINY, out=run, pool=pool, paint=False, device="cpu", minutes=0.16, resume=True)
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] > before
+
+
+def test_cancelling_leaves_a_checkpoint_and_no_thread(pool, tmp_path):
+    from tomochrome.training import train
+
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu", cancel=token)
+    assert (tmp_path / "r" / "checkpoint.pt").exists()
+    assert not [t for t in threading.enumerate() if "_produce" in t.name]
+
+
+def test_a_data_folder_without_scans_is_refused(pool, tmp_path):
+    from tomochrome.training import train
+
+    with pytest.raises(InputError, match="none of the scans"):
+        train(TINY, data=tmp_path, out=tmp_path / "r", pool=pool, paint=False)
+
+
+def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
+    from tomochrome.training import train
+
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="no checkpoint"):
+        train(TINY, out=tmp_path, pool=pool, paint=False, resume=True)
+
+
+def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
+    from tomochrome.colorize import colorize
+    from tomochrome.colorize.bundle import read_card
+    from tomochrome.training.finish import finish
+    from tomochrome.volume import Volume, default_affine
+
+    network, transfer = finish(run, tmp_path, config=TINY, pool=pool, held_out=pool)
+    for path in (network, transfer):
+        card = read_card(path)
+        assert "Not for diagnosis" in (path / "docs" / "README.md").read_text()
+        assert card.license == "BSD-3-Clause"
+        assert (path / "LICENSE").is_file()
+    assert read_card(network).scores["expected_calibration_error"] >= 0
+    hu = np.full((3, 40, 48), -1000, np.int16)
+    hu[:, 6:34, 6:42] = 55
+    for path in (network, transfer):
+        chroma = colorize(Volume(hu, default_affine((3.0, 2.0, 2.0))), str(path), device="cpu")
+        assert chroma.shape == hu.shape
+        assert not chroma.code[:, 0].any()
+
+
+def test_the_lookup_curve_names_fat_and_air():
+    from tomochrome.training.fit import BINS, FIRST_HU, STEP_HU, likelihood_table, transfer_table
+
+    counts = np.zeros((BINS, N_TISSUES))
+    row = lambda hu: int((hu - FIRST_HU) / STEP_HU)  # noqa: E731
+    counts[row(-130) : row(-70), Tissue.FAT] = 900
+    counts[row(0) : row(90), Tissue.MUSCLE] = 700
+    counts[row(20) : row(130), Tissue.LIVER] = 300
+    table = transfer_table(counts)
+    np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-5)
+    assert table[row(-100)].argmax() == Tissue.FAT
+    assert table[row(50)].argmax() == Tissue.MUSCLE
+    assert table[row(110)].argmax() == Tissue.LIVER
+    likely = likelihood_table(counts)
+    assert likely.min() > 0 and likely.max() <= 1
+    assert likely[row(-100), Tissue.FAT] > 5 * likely[row(-100), Tissue.LIVER]
+    assert likely[row(120), Tissue.LIVER] > 5 * likely[row(120), Tissue.MUSCLE]
+
+
+def test_calibration_finds_the_temperature():
+    from tomochrome.training.calibrate import expected_calibration_error, fit_temperature
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20_000, 5, generator=generator) * 2
+    truths = torch.multinomial(torch.softmax(logits, 1), 1, generator=generator)[:, 0]
+    assert fit_temperature(logits * 2.5, truths) == pytest.approx(2.5, rel=0.1)
+    before = expected_calibration_error(logits * 2.5, truths)
+    after = expected_calibration_error(logits * 2.5, truths, 2.5)
+    assert after < 0.02 < before
+
+
+def test_plans_mix_regions_by_their_shares():
+    from tomochrome.training.config import PhantomPlan
+    from tomochrome.training.pool import plan_jobs
+
+    plan = PhantomPlan(regions={"abdomen": 0.5, "head": 0.25, "thorax": 0.25}, count=40)
+    jobs = list(plan_jobs(plan, 100))
+    assert [seed for seed, _ in jobs] == list(range(100, 140))
+    names = [name for _, name in jobs]
+    assert (names.count("abdomen"), names.count("head"), names.count("thorax")) == (20, 10, 10)
+
+
+def test_the_loss_is_zero_only_for_the_truth():
+    from tomochrome.color.palette import palette
+    from tomochrome.training.losses import TissueLoss
+
+    loss = TissueLoss(np.ones(N_TISSUES, np.float32), palette("natural").ab, 1.0)
+    target = torch.randint(1, N_TISSUES, (2, 6, 6), generator=torch.Generator().manual_seed(1))
+    sure = torch.nn.functional.one_hot(target, N_TISSUES).permute(0, 3, 1, 2).float() * 40
+    total, entropy, chroma = loss(sure, target)
+    assert float(entropy) < 1e-3 and float(chroma) < 0.2 and float(total) < 0.02
+    other = loss(torch.zeros_like(sure), target)
+    assert all(float(a) > float(b) for a, b in zip(other, (total, entropy, chroma), strict=True))
