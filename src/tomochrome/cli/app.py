@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
 from tomochrome import __version__
+from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, listening
 from tomochrome.errors import Cancelled, TomochromeError
 
@@ -33,6 +34,8 @@ COMMANDS: Mapping[str, str] = {
     "models": "list the shipped models, what each was trained on and its scores",
     "colorize": "color a CT series and write it to a file",
     "palette": "list tissues with their colors and where each color comes from",
+    "evaluate": "measure colors against a known truth",
+    "train": "train a model and write its bundle",
 }
 
 
@@ -76,9 +79,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         )
         if name == command:
             _module(name).add_arguments(sub)
-            sub.add_argument(
-                "--json", action="store_true", help="print one JSON object on stdout, nothing else"
-            )
+            options.add_json(sub)
     return parser
 
 

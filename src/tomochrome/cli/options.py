@@ -105,11 +105,16 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_computing(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device`` and ``--threads``."""
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
     parser.add_argument(
         "--device", choices=DEVICE_NAMES, default=Request.device, help="(default: auto)"
     )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device`` and ``--threads``."""
+    add_device(parser)
     parser.add_argument(
         "--threads", metavar="N", type=count, help="CPU threads (default: all that are there)"
     )
@@ -118,3 +123,13 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add ``--force``."""
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
+
+
+def add_json(parser: argparse.ArgumentParser, *, nested: bool = False) -> None:
+    """Add ``--json``; where a command has commands of its own, it may stand with either."""
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS if nested else False,
+        help="print one JSON object on stdout, nothing else",
+    )

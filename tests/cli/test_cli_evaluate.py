@@ -1,0 +1,124 @@
+"""``tomochrome evaluate`` and ``tomochrome train``: the two that serve who makes models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_cases import Run, make_series, small_ct
+
+import tomochrome.training
+from tomochrome.errors import Cancelled
+from tomochrome.io import write
+from tomochrome.tissue import NO_TISSUE, Tissue
+from tomochrome.volume import Volume, default_affine
+
+Capture = pytest.CaptureFixture[str]
+MODEL = ("--model", "transfer-function")
+
+
+def truth_of(volume: Volume) -> np.ndarray:
+    hu = volume.voxels
+    truth = np.full(hu.shape, NO_TISSUE, np.uint8)
+    truth[(hu > -130) & (hu < -70)] = Tissue.FAT
+    truth[(hu > 30) & (hu < 80)] = Tissue.MUSCLE
+    return truth
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> tuple[Path, Path]:
+    volume = small_ct()
+    truth = volume.with_voxels(truth_of(volume), unit="tissue")
+    write(truth, tmp_path / "truth.nii.gz")
+    return make_series(tmp_path / "series"), tmp_path / "truth.nii.gz"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_evaluate_color(place: str, case: tuple[Path, Path], capfd: Capture) -> None:
+    argv = ("color", *case, *MODEL)
+    argv = ("--json", *argv) if place == "before" else (*argv, "--json")
+    run = Run(capfd, "evaluate", *argv)
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    (score,) = data["scores"]
+    assert score["model"] == "transfer-function"
+    assert set(score["organs"]) == {"fat", "muscle"}
+    assert score["organs"]["fat"]["error"] < score["organs"]["fat"]["grey_error"]
+
+
+def test_evaluate_color_in_words(case: tuple[Path, Path], capfd: Capture) -> None:
+    text = Run(capfd, "evaluate", "color", *case, *MODEL).out
+    assert text.startswith("transfer-function: chroma error ")
+    assert "muscle" in text
+
+
+def test_evaluate_refuses_another_grid(case: tuple[Path, Path], capfd: Capture) -> None:
+    volume = small_ct()
+    moved = Volume(truth_of(volume), default_affine((3.0, 1.5, 1.5)), "tissue")
+    write(moved, case[1], force=True)
+    run = Run(capfd, "evaluate", "color", *case, *MODEL)
+    assert run.status == 2
+    assert "grid" in run.complaint
+
+
+def test_evaluate_refuses_what_is_no_tissue_map(case: tuple[Path, Path], capfd: Capture) -> None:
+    volume = small_ct()
+    write(
+        volume.with_voxels(np.full(volume.shape, 99, np.uint8), unit="tissue"), case[1], force=True
+    )
+    run = Run(capfd, "evaluate", "color", *case, *MODEL)
+    assert run.status == 2
+    assert "99" in run.complaint
+
+
+@pytest.mark.parametrize("argv", [(), ("registration",), ("color", "a"), ("color", "a", "b")])
+def test_evaluate_bad_usage(argv: tuple[str, ...], capfd: Capture) -> None:
+    run = Run(capfd, "evaluate", *argv)
+    assert run.status == 2
+    assert run.complaint
+
+
+def test_train_hands_on_what_it_was_told(
+    tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+
+    def train(config: Any, data: Any, out: Path, **options: Any) -> Path:
+        told.update(options, name=config.name, data=data)
+        return out / "checkpoint.pt"
+
+    def finish(run: Path, weights: Path, **_: Any) -> tuple[Path, Path]:
+        return weights / "tissue", weights / "transfer-function"
+
+    monkeypatch.setattr(tomochrome.training, "train", train, raising=False)
+    monkeypatch.setattr(tomochrome.training, "finish", finish, raising=False)
+    out = tmp_path / "run"
+    argv = ("train", "tissue", "--data", tmp_path, "--out", out, "--resume", "--minutes", 2)
+    data = json.loads(Run(capfd, *argv, "--json").out)
+    assert data["checkpoint"] == str(out / "checkpoint.pt")
+    assert data["bundles"] == [str(out / "weights" / n) for n in ("tissue", "transfer-function")]
+    assert (told["name"], told["data"], told["resume"]) == ("tissue", tmp_path, True)
+    assert told["minutes"] == 2
+
+    def stop(*_: Any, **__: Any) -> Path:
+        raise Cancelled("cancelled by the user")
+
+    monkeypatch.setattr(tomochrome.training, "train", stop, raising=False)
+    assert Run(capfd, "train", "tissue", "--out", out).status == 130
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("train", "nobody"), "nobody"),
+        (("train", "tissue", "--data", "no-such-folder"), "no-such-folder"),
+        (("train", "tissue", "--minutes", "long"), "long"),
+    ],
+)
+def test_train_refuses(argv: tuple[str, ...], words: str, capfd: Capture) -> None:
+    run = Run(capfd, *argv)
+    assert run.status == 2
+    assert words in run.complaint
