@@ -1,27 +1,17 @@
+# ruff: noqa: N817, RUF005 - S is Structure; lists are added to arrays, not joined to them
 """The solid organs of the abdomen and the vessels between them."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.kidneys import FREE, SOFT, kidney_centre, kidney_shape, shift_z
 from tomochrome.phantom.shapes import Shape, axes, rotation
 from tomochrome.phantom.structures import Structure as S
 from tomochrome.phantom.thorax import aorta_points, prevertebral
-
-FREE = [S.VISCERAL_FAT]
-#: organs that press on each other
-SOFT = [S.VISCERAL_FAT, S.LIVER, S.SPLEEN, S.STOMACH_WALL, S.STOMACH_CONTENT, S.STOMACH_GAS, S.PANCREAS,
-        S.GALLBLADDER, S.GALLBLADDER_WALL, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT, S.COLON_WALL,
-        S.COLON_CONTENT, S.BOWEL_GAS]  # fmt: skip
-
-
-def shift_z(anatomy: Anatomy) -> float:
-    """How far the upper abdominal organs move with breathing, mm."""
-    return 22.0 * (0.5 - anatomy.breathing)
 
 
 def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
@@ -37,8 +27,10 @@ def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
         for _ in range(int(14 * anatomy.calcium)):
             row = low[rng.integers(len(low))]
             turn = rng.uniform(0, 2 * np.pi)
-            plaque.ellipsoid(row[:3] + [row[3] * np.cos(turn), row[3] * np.sin(turn), rng.uniform(-15, 15)],
-                             rng.uniform(1.2, 3.5, 3))  # fmt: skip
+            plaque.ellipsoid(
+                row[:3] + [row[3] * np.cos(turn), row[3] * np.sin(turn), rng.uniform(-15, 15)],
+                rng.uniform(1.2, 3.5, 3),
+            )
         canvas.paint(plaque, S.CALCIFICATION, only=[S.AORTA])
     veins, arteries = Shape(), Shape()
     z = np.array([215, 190, 160, 130, 95, 60, 42])
@@ -81,11 +73,23 @@ def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
     coeliac = np.array([7, origin - 14, 163])
     art.tube([(8, origin, 168), coeliac], [4, 3.6], smooth=False)
     art.tube([coeliac, (-20, origin - 16, 160), (-42, -48, 158)], [3.2, 2.8, 2.4])
-    sma = [(8, prevertebral(anatomy, 150, 18), 152), (6, prevertebral(anatomy, 135, 30), 138), (2, prevertebral(anatomy, 100, 34), 100),
-           (-12, prevertebral(anatomy, 60, 40), 55), (-40, -55, 10)]  # fmt: skip
+    sma = [
+        (8, prevertebral(anatomy, 150, 18), 152),
+        (6, prevertebral(anatomy, 135, 30), 138),
+        (2, prevertebral(anatomy, 100, 34), 100),
+        (-12, prevertebral(anatomy, 60, 40), 55),
+        (-40, -55, 10),
+    ]
     art.tube(sma, [4, 3.8, 3.4, 2.8, 2])
-    vein.tube([(-4, -52, 138), (-6, prevertebral(anatomy, 100, 36), 100), (-20, prevertebral(anatomy, 60, 42), 55), (-46, -55, 12)],
-              [5.5, 5, 4, 2.5])  # fmt: skip
+    vein.tube(
+        [
+            (-4, -52, 138),
+            (-6, prevertebral(anatomy, 100, 36), 100),
+            (-20, prevertebral(anatomy, 60, 42), 55),
+            (-46, -55, 12),
+        ],
+        [5.5, 5, 4, 2.5],
+    )
     for side in (-1, 1):
         kz = kidney_centre(anatomy, side)[2]
         art.tube(
@@ -96,8 +100,14 @@ def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
             ],
             [3.2, 2.8, 2.2],
         )
-        vein.tube([(-14 if side < 0 else -4, prevertebral(anatomy, 132, 16), 132), (34 * side, -12, 0.5 * (132 + kz)), (56 * side, -6, kz)],
-                  [5, 4.6, 4])  # fmt: skip
+        vein.tube(
+            [
+                (-14 if side < 0 else -4, prevertebral(anatomy, 132, 16), 132),
+                (34 * side, -12, 0.5 * (132 + kz)),
+                (56 * side, -6, kz),
+            ],
+            [5, 4.6, 4],
+        )
     for _ in range(26):
         start = np.array([rng.uniform(-18, 12), -52, rng.uniform(20, 105)])
         out = np.array(
@@ -107,84 +117,6 @@ def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
         kind.tube([start, 0.5 * (start + out) + rng.normal(0, 6, 3), out], [2.2, 1.7, 1.1], step=9)
     canvas.paint(vein, S.VEIN, only=FREE)
     canvas.paint(art, S.ARTERY, only=FREE)
-
-
-def kidney_centre(anatomy: Anatomy, side: int) -> np.ndarray:
-    """Centre of a kidney: -1 right, +1 left."""
-    drop = anatomy.kidney_drop[0 if side < 0 else 1]
-    return np.array([73.0 * side, 14.0, 126 - drop + 0.5 * shift_z(anatomy)])
-
-
-def kidney_shape(
-    anatomy: Anatomy, side: int
-) -> tuple[Shape, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """One kidney's outline, centre, axes (rows) and half sizes."""
-    rng = anatomy.rng(33 if side < 0 else 41)
-    size = anatomy.kidney[0 if side < 0 else 1]
-    c = kidney_centre(anatomy, side)
-    lean = axes((1, 0.55 * side, 0.18 * side), (-0.24 * side, 0.22, 1))
-    half = np.array([28, 30, 55]) * size * rng.uniform(0.95, 1.06, 3)
-    return Shape().ellipsoid(c, half, lean), c, lean, half
-
-
-def paint_kidneys(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Kidneys with cortex, pyramids, sinus fat and pelvis; adrenals; ureters."""
-    rng = anatomy.rng(42)
-    for side, size in zip((-1, 1), anatomy.kidney, strict=True):
-        body, c, lean, half = kidney_shape(anatomy, side)
-        hilum = c + lean.T @ np.array([-side * 0.85 * half[0], 0, 0])
-        canvas.paint(body, S.KIDNEY_CORTEX, only=FREE, noise=1.0, scale=9)
-        sinus = Shape().ellipsoid(c + lean.T @ np.array([-side * 0.55 * half[0], 0, 0]),
-                                  (0.62 * half[0], 0.42 * half[1], 0.56 * half[2]), lean)  # fmt: skip
-        pyramids = Shape()
-        for w in np.linspace(-0.62, 0.62, 6):
-            for turn in np.radians((-75, -25, 25, 75)):
-                out = np.array([side * np.cos(turn) * 0.55, np.sin(turn) * 0.55, w * 1.0])
-                pyramids.ellipsoid(c + lean.T @ (out * half), (6.5 * size, 6.5 * size, 6.5 * size))
-        canvas.paint(pyramids, S.KIDNEY_MEDULLA, only=[S.KIDNEY_CORTEX], noise=1.0, scale=5)
-        canvas.paint(
-            sinus, S.VISCERAL_FAT, only=[S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA], noise=2.5, scale=5
-        )
-        full = rng.uniform(0.7, 1.3)
-        pelvis = Shape().tube(
-            [hilum + [-8 * side, -2, -8], hilum + [6 * side, 0, 0]],
-            [4 * full, 6 * full],
-            smooth=False,
-        )
-        for w in (-0.4, 0, 0.4):
-            pelvis.tube(
-                [hilum + [5 * side, 0, 0], c + lean.T @ (np.array([side * 0.05, 0, w]) * half)],
-                [3.5 * full, 3 * full],
-                smooth=False,
-            )
-        canvas.paint(pelvis, S.RENAL_PELVIS, only=[*FREE, S.KIDNEY_MEDULLA])
-        ureter = Shape().tube(
-            [
-                hilum + [-8 * side, -2, -10],
-                (44 * side, -18, 60),
-                (38 * side, -26, 0),
-                (54 * side, 0, -60),
-                (22 * side, 0, -100),
-            ],
-            1.9,
-        )
-        canvas.paint(ureter, S.URETER, only=FREE)
-        top = c + lean.T @ np.array([-side * 8, -6, half[2] + 2])
-        adrenal = Shape()
-        base = np.array([(34 if side > 0 else -32), -8, max(top[2] - 2, 160)])
-        adrenal.tube([base + [0, -8, 8], base + [8 * side, 8, 0]], [4.0, 3.0], smooth=False)
-        adrenal.tube([base + [0, -8, 8], base + [-2 * side, 10, -4]], [3.6, 2.8], smooth=False)
-        adrenal.tube([base + [0, -8, 10], base + [9 * side, 4, -14]], [3.6, 2.8], smooth=False)
-        canvas.paint(adrenal, S.ADRENAL, only=FREE, noise=0.5, scale=4)
-
-
-def paint_perirenal_fat(canvas: Canvas, anatomy: Anatomy) -> None:
-    """The fat capsule that keeps other organs off the kidneys."""
-    thick = 0.8 + 6.0 * anatomy.visceral
-    soft = [label for label in SOFT if label != S.VISCERAL_FAT]
-    for side in (-1, 1):
-        shape = kidney_shape(anatomy, side)[0]
-        canvas.paint(shape, [(thick, S.VISCERAL_FAT)], only=soft, noise=2.5, scale=10)
 
 
 def liver_shape(anatomy: Anatomy) -> Shape:
@@ -279,8 +211,10 @@ def paint_gallbladder(canvas: Canvas, anatomy: Anatomy) -> None:
         return
     g = anatomy.gallbladder ** (1 / 3)
     tip = np.array([-72, -88, 122 + 0.7 * s]) + rng.normal(0, 6, 3)
-    shape = Shape().tube([(-44, -50, 158 + s), 0.45 * np.array([-44, -50, 158 + s]) + 0.55 * tip, tip],
-                         np.array([4, 13, 16]) * g)  # fmt: skip
+    shape = Shape().tube(
+        [(-44, -50, 158 + s), 0.45 * np.array([-44, -50, 158 + s]) + 0.55 * tip, tip],
+        np.array([4, 13, 16]) * g,
+    )
     canvas.paint(
         shape,
         [(0, S.GALLBLADDER_WALL), (-1.8, S.GALLBLADDER)],
@@ -372,9 +306,18 @@ def pancreas_points(anatomy: Anatomy) -> np.ndarray:
     s = 0.5 * shift_z(anatomy)
     tail = -14 + 26 * anatomy.pancreas_tail
     y = prevertebral(anatomy, 135, 0)
-    return np.array([(-30, y - 20, 100 + s), (-24, y - 26, 116 + s), (-10, y - 36, 130 + s), (12, y - 40, 140 + s),
-                     (36, y - 30, 146 + s + 0.3 * tail), (62, y - 10, 152 + s + 0.6 * tail),
-                     (86, y + 12, 158 + s + tail)], float)  # fmt: skip
+    return np.array(
+        [
+            (-30, y - 20, 100 + s),
+            (-24, y - 26, 116 + s),
+            (-10, y - 36, 130 + s),
+            (12, y - 40, 140 + s),
+            (36, y - 30, 146 + s + 0.3 * tail),
+            (62, y - 10, 152 + s + 0.6 * tail),
+            (86, y + 12, 158 + s + tail),
+        ],
+        float,
+    )
 
 
 def paint_pancreas(canvas: Canvas, anatomy: Anatomy) -> None:

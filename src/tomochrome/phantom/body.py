@@ -1,3 +1,4 @@
+# ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
 """The envelope: skin, fat, body wall, chest cavity, diaphragm, abdominal cavity, arms, couch."""
 
 from __future__ import annotations
@@ -7,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
-from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy, Frame
+from tomochrome.phantom.body_kernels import paint_body
 from tomochrome.phantom.canvas import Canvas, shared_noise
 from tomochrome.phantom.shapes import Shape
 from tomochrome.phantom.structures import Structure as S
@@ -92,8 +93,12 @@ def make_frame(anatomy: Anatomy) -> Frame:
     cavity = _contour(theta, center, c, 2.3, 2.9)
     lumbar = np.exp(-(((z - 70) / 80) ** 2))[:, None]
     groove = _bump(angle, 90, 9.0)
-    muscle = muscle * (1 - 0.07 * groove * (0.4 + 0.6 * lumbar) + 0.03 * _bump(angle, 65, 14) * lumbar
-                       + 0.03 * _bump(angle, 115, 14) * lumbar)  # fmt: skip
+    muscle = muscle * (
+        1
+        - 0.07 * groove * (0.4 + 0.6 * lumbar)
+        + 0.03 * _bump(angle, 65, 14) * lumbar
+        + 0.03 * _bump(angle, 115, 14) * lumbar
+    )
     # rectus flat in front, the wall thin at the white line
     cavity = np.minimum(cavity, muscle - 7.0)
     cavity = np.where(cavity < 3.0, 3.0, cavity)
@@ -189,14 +194,14 @@ def paint_envelope(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     )  # fmt: skip
     skin = max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
     canvas.run(
-        kernels.paint_body, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
+        paint_body, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
         frame.z, frame.center, radii, frame.floor, np.array(frame.floor_grid),
         skin, max(2.2, 0.6 * float(canvas.spacing.max())), names, shared_noise(),
     )  # fmt: skip
 
 
 def dress(canvas: Canvas, shape: Shape, fat: float, *, muscle: bool = True) -> None:
-    """Paint a limb or breast: muscle (or fat) core, fat over it, skin outside, joined to the body."""
+    """Paint a limb or breast: muscle (or fat) core, fat, skin, all joined to the body."""
     skin = fat + max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
     core = S.MUSCLE if muscle else S.SUBCUTANEOUS_FAT
     stamp = canvas.stamp(shape, skin + 1.0)

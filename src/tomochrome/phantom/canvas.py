@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class Stamp(NamedTuple):
     field: NDArray[np.float32]
     owner: NDArray[np.uint16]  #: the primitive nearest to each voxel
     corner: NDArray[np.int64]
-    count: int
+    primitives: int
 
 
 class Canvas:
@@ -154,10 +155,7 @@ class Canvas:
             return
         cuts = np.linspace(z0, z1, min(4 * self.threads, z1 - z0) + 1).astype(int)
         with ThreadPoolExecutor(self.threads) as pool:
-            jobs = [
-                pool.submit(kernel, *args, int(a), int(b))
-                for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-            ]
+            jobs = [pool.submit(kernel, *args, int(a), int(b)) for a, b in pairwise(cuts)]
             for job in jobs:
                 job.result()
 
@@ -258,7 +256,7 @@ class Canvas:
         table = np.ones(256, bool) if only is None else label_set(only)
         if spare is not None:
             table &= ~label_set(spare)
-        n = stamp.count
+        n = stamp.primitives
         self.run(
             kernels.apply,
             0,

@@ -1,3 +1,4 @@
+# ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
 """Stomach, duodenum, small bowel and colon, with what they hold."""
 
 from __future__ import annotations
@@ -5,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.phantom.abdomen import FREE, SOFT, shift_z
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.kidneys import FREE, SOFT, shift_z
 from tomochrome.phantom.shapes import Shape, spline
 from tomochrome.phantom.structures import Structure as S
 
@@ -58,12 +59,24 @@ def paint_stomach(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     shape = Shape().tube(line[:, :3], line[:, 3], smooth=False, blend=3)
     esophagus = np.array([17, -2, 222.0])
     fundus = line[3, :3]
-    canvas.paint(Shape().tube([esophagus, 0.5 * (esophagus + fundus) + [-4, -4, 0], fundus], [8, 9, 10]),
-                 S.STOMACH_WALL, only=SOFT)  # fmt: skip
+    canvas.paint(
+        Shape().tube([esophagus, 0.5 * (esophagus + fundus) + [-4, -4, 0], fundus], [8, 9, 10]),
+        S.STOMACH_WALL,
+        only=SOFT,
+    )
     empty = anatomy.stomach_fill == "collapsed"
     layers = [(0.0, S.STOMACH_WALL), (-anatomy.stomach_wall, S.STOMACH_CONTENT)]
-    canvas.paint(shape, layers, only=SOFT, compete=True, bias=2.0 if empty else 4.0, noise=2.2 if empty else 1.2,
-                 scale=6 if empty else 12, gas=S.STOMACH_GAS, gas_level=level)  # fmt: skip
+    canvas.paint(
+        shape,
+        layers,
+        only=SOFT,
+        compete=True,
+        bias=2.0 if empty else 4.0,
+        noise=2.2 if empty else 1.2,
+        scale=6 if empty else 12,
+        gas=S.STOMACH_GAS,
+        gas_level=level,
+    )
     folds = Shape()
     for _ in range(6 if empty or anatomy.stomach_ml < 350 else 2):
         turn = rng.uniform(0, 2 * np.pi)
@@ -105,15 +118,33 @@ def paint_duodenum(canvas: Canvas, anatomy: Anatomy) -> None:
     rng = anatomy.rng(52)
     s = 0.6 * shift_z(anatomy)
     points = np.array(
-        [(-30, -68, 122 + s), (-46, -56, 122 + s), (-54, -40, 104 + s), (-52, -32, 80), (-40, -30, 64),
-         (-8, -42, 60), (18, -44, 68), (32, -44, 92), (42, -60, 96)], float,
-    )  # fmt: skip
+        [
+            (-30, -68, 122 + s),
+            (-46, -56, 122 + s),
+            (-54, -40, 104 + s),
+            (-52, -32, 80),
+            (-40, -30, 64),
+            (-8, -42, 60),
+            (18, -44, 68),
+            (32, -44, 92),
+            (42, -60, 96),
+        ],
+        float,
+    )
     points[1:] += rng.normal(0, 3, (len(points) - 1, 3))
     radius = rng.uniform(9, 14, len(points))
     level = points[:, 1].mean() - rng.uniform(4, 30)
     shape = Shape().tube(points, radius)
-    canvas.paint(shape, [(0, S.SMALL_BOWEL_WALL), (-2.4, S.SMALL_BOWEL_CONTENT)], only=FREE, compete=True,
-                 noise=1.2, scale=5, gas=S.BOWEL_GAS, gas_level=level)  # fmt: skip
+    canvas.paint(
+        shape,
+        [(0, S.SMALL_BOWEL_WALL), (-2.4, S.SMALL_BOWEL_CONTENT)],
+        only=FREE,
+        compete=True,
+        noise=1.2,
+        scale=5,
+        gas=S.BOWEL_GAS,
+        gas_level=level,
+    )
 
 
 def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
@@ -126,13 +157,29 @@ def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
     flexure = min(150 + s + rng.normal(10, 16), frame.diaphragm(100, -10) - 22)
     loop = rng.uniform(-10, 40)
     line = np.array(
-        [(-78, -58, -22, 24), (-90, -48, 5, 29), (-100, -34, 45, 26), (-98, -30, 85 + 0.4 * s, 24),
-         (-88, -58, 98 + 0.5 * s, 23), (-52, -88, 88 - 0.4 * sag, 22), (0, -94, 84 - sag, 21),
-         (50, -90, 96 - 0.5 * sag, 21), (88, -64, 128 + 0.7 * s, 20), (106, -16, flexure, 18),
-         (114, 6, flexure - 30, 16), (112, 10, 80, 15), (106, 0, 35, 14), (92, -28, 0, 14),
-         (62, -44, -30, 15), (20, -50 - 0.5 * loop, -38 + loop, 16), (-18, -28, -38 + 0.5 * loop, 15),
-         (-6, 8, -36, 14), (8, 22, -32, 14)], float,
-    )  # fmt: skip
+        [
+            (-78, -58, -22, 24),
+            (-90, -48, 5, 29),
+            (-100, -34, 45, 26),
+            (-98, -30, 85 + 0.4 * s, 24),
+            (-88, -58, 98 + 0.5 * s, 23),
+            (-52, -88, 88 - 0.4 * sag, 22),
+            (0, -94, 84 - sag, 21),
+            (50, -90, 96 - 0.5 * sag, 21),
+            (88, -64, 128 + 0.7 * s, 20),
+            (106, -16, flexure, 18),
+            (114, 6, flexure - 30, 16),
+            (112, 10, 80, 15),
+            (106, 0, 35, 14),
+            (92, -28, 0, 14),
+            (62, -44, -30, 15),
+            (20, -50 - 0.5 * loop, -38 + loop, 16),
+            (-18, -28, -38 + 0.5 * loop, 15),
+            (-6, 8, -36, 14),
+            (8, 22, -32, 14),
+        ],
+        float,
+    )
     line[:, 0] *= side
     line[1:-2, :3] += rng.normal(0, 6, (len(line) - 3, 3))
     line[:, 3] *= caliber * rng.uniform(0.85, 1.15, len(line))
@@ -162,8 +209,17 @@ def paint_colon(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     share = {"stool": -1.0, "mixed": 0.5, "gas": 1.1, "empty": -1.0}
     level = gas_levels(line, states, share)
     shape = Shape().tube(line[:, :3], line[:, 3], smooth=False)
-    canvas.paint(shape, [(0, S.COLON_WALL), (-2.3, S.COLON_CONTENT)], only=SOFT, compete=True, bias=3, noise=1.3,
-                 scale=6, gas=S.BOWEL_GAS, gas_level=level[: n - 1])  # fmt: skip
+    canvas.paint(
+        shape,
+        [(0, S.COLON_WALL), (-2.3, S.COLON_CONTENT)],
+        only=SOFT,
+        compete=True,
+        bias=3,
+        noise=1.3,
+        scale=6,
+        gas=S.BOWEL_GAS,
+        gas_level=level[: n - 1],
+    )
 
 
 def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
@@ -194,8 +250,14 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
         lines.append(fine)
     # jejunum under the stomach, in the left upper quadrant
     count = int(rng.integers(9, 20))
-    spots = np.column_stack([rng.uniform(18, 92, count), rng.uniform(-72, -14, count),
-                             rng.uniform(92, 150, count), wide * rng.uniform(8, 13, count)])  # fmt: skip
+    spots = np.column_stack(
+        [
+            rng.uniform(18, 92, count),
+            rng.uniform(-72, -14, count),
+            rng.uniform(92, 150, count),
+            wide * rng.uniform(8, 13, count),
+        ]
+    )
     order = [0]
     while len(order) < count:  # walk to the nearest loop not yet reached
         gap = np.linalg.norm(spots[:, :3] - spots[order[-1], :3], axis=1)
@@ -236,8 +298,17 @@ def paint_small_bowel(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
                 continue
             shape.tube(line[i : i + 2, :3], line[i : i + 2, 3], smooth=False)
             level.append(levels[i])
-        canvas.paint(shape, [(0, S.SMALL_BOWEL_WALL), (-rng.uniform(2.0, 3.2), S.SMALL_BOWEL_CONTENT)], only=[*FREE, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT, S.BOWEL_GAS],
-                     compete=True, bias=-2, noise=1.6, scale=6, gas=S.BOWEL_GAS, gas_level=level)  # fmt: skip
+        canvas.paint(
+            shape,
+            [(0, S.SMALL_BOWEL_WALL), (-rng.uniform(2.0, 3.2), S.SMALL_BOWEL_CONTENT)],
+            only=[*FREE, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT, S.BOWEL_GAS],
+            compete=True,
+            bias=-2,
+            noise=1.6,
+            scale=6,
+            gas=S.BOWEL_GAS,
+            gas_level=level,
+        )
 
 
 def finish_walls(canvas: Canvas, anatomy: Anatomy) -> None:

@@ -1,8 +1,10 @@
+# ruff: noqa: RUF005 - S is Structure; lists are added to arrays, not joined to them
 """A patient from a seed: anatomy, label map, CT, tissue map and cryosection colors."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -187,7 +189,9 @@ def make_structures(
 
     frame = make_frame(anatomy)
     size, origin = _grid(anatomy, frame, region, spacing, shape)
-    canvas = Canvas(size, spacing, origin, anatomy.to_patient, seed=anatomy.seed, threads=threads)
+    canvas = Canvas(
+        size, spacing, tuple(origin), anatomy.to_patient, seed=anatomy.seed, threads=threads
+    )
     _paint(canvas, anatomy, frame, region, couch, progress, cancel)
     return Painted(canvas.labels, default_affine(spacing, origin), anatomy)
 
@@ -196,13 +200,13 @@ def _paint(
     canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool,
     progress: Progress | None, cancel: CancelToken | None,
 ) -> None:  # fmt: skip
-    from tomochrome.phantom import abdomen, body, gut, pelvis, skeleton, thorax
+    from tomochrome.phantom import abdomen, body, gut, kidneys, pelvis, skeleton, thorax
 
     c, a, f = canvas, anatomy, frame
     low, high = REGIONS[region]
     trunk = region != "head"
     belly, hips, chest = trunk and low < 240, low < 0, high > 150 and trunk
-    steps = [
+    steps: list[tuple[bool, Callable[[], object]]] = [
         (True, lambda: body.paint_envelope(c, a, f)),
         (trunk, lambda: body.paint_limbs(c, a, f)),
         (chest, lambda: thorax.paint_mediastinum(c, a)),
@@ -214,7 +218,7 @@ def _paint(
         (chest, lambda: thorax.paint_lung_vessels(c, a)),
         (chest, lambda: thorax.paint_effusion(c, a, f)),
         (belly, lambda: abdomen.paint_vessels(c, a)),
-        (belly, lambda: abdomen.paint_kidneys(c, a)),
+        (belly, lambda: kidneys.paint_kidneys(c, a)),
         (belly, lambda: abdomen.paint_liver(c, a)),
         (belly, lambda: abdomen.paint_spleen(c, a, f)),
         (belly, lambda: abdomen.paint_gallbladder(c, a)),
@@ -224,7 +228,7 @@ def _paint(
         (hips, lambda: pelvis.paint_pelvic_organs(c, a)),
         (belly, lambda: gut.paint_colon(c, a, f)),
         (belly, lambda: gut.paint_small_bowel(c, a, f)),
-        (belly, lambda: abdomen.paint_perirenal_fat(c, a)),
+        (belly, lambda: kidneys.paint_perirenal_fat(c, a)),
         (belly, lambda: abdomen.paint_branches(c, a)),
         (belly, lambda: abdomen.paint_liver_vessels(c, a)),
         (belly, lambda: abdomen.paint_findings(c, a)),
@@ -233,8 +237,9 @@ def _paint(
         (hips and a.hip_metal, lambda: pelvis.paint_hip_metal(c, a)),
         (high > 470, lambda: _paint_head(c, a)),
         (couch and region != "head", lambda: _paint_couch(c)),
+        (couch and region == "head", lambda: _paint_headrest(c, a)),
     ]  # fmt: skip
-    wanted = [step for needed, step in steps if needed]
+    wanted: list[Callable[[], object]] = [step for needed, step in steps if needed]
     for i, step in enumerate(wanted):
         check(cancel)
         report(progress, i, len(wanted), "painting the patient")
@@ -246,6 +251,12 @@ def _paint_head(canvas: Any, anatomy: Anatomy) -> None:
     from tomochrome.phantom.head import paint_head
 
     paint_head(canvas, anatomy)
+
+
+def _paint_headrest(canvas: Any, anatomy: Anatomy) -> None:
+    from tomochrome.phantom.head import paint_headrest
+
+    paint_headrest(canvas, anatomy.rng(41))
 
 
 def _paint_couch(canvas: Any) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: N817, RUF005 - S is Structure; lists are added to arrays, not joined to them
 """The pelvis: hip bones, sacrum, femora, gluteal muscles, bladder, rectum, genital organs."""
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def paint_pelvic_bones(canvas: Canvas, anatomy: Anatomy) -> None:
         femur = Shape().ellipsoid(head, (23.5, 23.5, 23.5))
         femur.tube([head, head + [30 * side, 6, -22]], [17, 16], smooth=False, blend=4)
         femur.ellipsoid(head + [38 * side, 16, -14], (15, 19, 24), blend=6)
-        femur.tube([head + [32 * side, 8, -30], head + [30 * side, 10, -70], head + [26 * side, 6, -200]],
-                   [19, 15, 14], blend=4)  # fmt: skip
+        femur.tube(
+            [head + [32 * side, 8, -30], head + [30 * side, 10, -70], head + [26 * side, 6, -200]],
+            [19, 15, 14],
+            blend=4,
+        )
         canvas.paint(
             femur, [(0, S.CORTICAL_BONE), (-1.6, S.TRABECULAR_BONE), (-14.5, S.FATTY_MARROW)]
         )
@@ -88,8 +92,12 @@ def paint_pelvic_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
     """Fat planes that part the gluteal and hip muscles from each other; the pelvic floor."""
     fat = 0.8 + 0.9 * anatomy.visceral
     for side in (-1, 1):
-        maximus = Shape().tube(_mirror(np.array([(45, 86, -10), (80, 72, -70), (112, 50, -130), (125, 40, -170)]), side),
-                               [14, 24, 24, 18])  # fmt: skip
+        maximus = Shape().tube(
+            _mirror(
+                np.array([(45, 86, -10), (80, 72, -70), (112, 50, -130), (125, 40, -170)]), side
+            ),
+            [14, 24, 24, 18],
+        )
         medius = Shape().tube(
             _mirror(np.array([(112, 20, 20), (128, -8, -40), (135, 0, -100)]), side), [16, 24, 14]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +32,7 @@ def axes(u: Vector, w: Vector) -> NDArray[np.float64]:
     return np.stack([first, np.cross(third, first), third])
 
 
-def spline(points: ArrayLike, n: int) -> NDArray[np.float64]:
+def spline(points: ArrayLike | Sequence[Any], n: int) -> NDArray[np.float64]:
     """Points (m, c) resampled to ``n`` along a natural cubic spline by chord length."""
     p = np.asarray(points, dtype=np.float64)
     if len(p) < 3:
@@ -136,7 +137,7 @@ class Shape:
 
     def tube(
         self,
-        points: ArrayLike,
+        points: ArrayLike | Sequence[Any],
         radii: ArrayLike,
         *,
         step: float = 6.0,

@@ -1,3 +1,4 @@
+# ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
 """The skeleton of the trunk: spine with cord, ribs, sternum, shoulder girdle."""
 
 from __future__ import annotations
@@ -57,13 +58,23 @@ def paint_spine(canvas: Canvas, anatomy: Anatomy) -> None:
             arches.tube([canal + x * (0.7 * rx) + back * 3, canal + back * 12 - up * 3],
                         [5.5, 4.0], smooth=False)  # fmt: skip
             reach = np.interp(z, [17, 86, 183, 211, 309, 426, 470], [38, 46, 26, 32, 33, 36, 24])
-            arches.tube([canal + x * (0.75 * rx) + back * 2, canal + x * reach + back * (4 if lumbar else 13) + up * 2],
-                        [5.5, 3.8], smooth=False)  # fmt: skip
+            arches.tube(
+                [
+                    canal + x * (0.75 * rx) + back * 2,
+                    canal + x * reach + back * (4 if lumbar else 13) + up * 2,
+                ],
+                [5.5, 3.8],
+                smooth=False,
+            )
             arches.ellipsoid(canal + x * (0.75 * rx) + back * 7 - up * rz * 0.9, (6, 7, 9), turn)
         drop = 6 if lumbar else np.interp(z, [180, 300, 440, 520], [8, 22, 10, 4])
         length = 30 if lumbar else np.interp(z, [180, 300, 440, 520], [28, 32, 30, 14])
-        arches.box(canal + back * (8 + length / 2) - up * drop, (2.9, length / 2, 9 if lumbar else 5), turn,
-                   rounding=2.5)  # fmt: skip
+        arches.box(
+            canal + back * (8 + length / 2) - up * drop,
+            (2.9, length / 2, 9 if lumbar else 5),
+            turn,
+            rounding=2.5,
+        )
         below = c - up * (rz + (5.0 if lumbar else 3.0))
         discs.cylinder(below, (0.97 * rx, 0.97 * ry, 8.0), turn, power=2.4)
     canvas.paint(arches, bone(canvas))
@@ -81,8 +92,12 @@ def _canal(canvas: Canvas, anatomy: Anatomy) -> None:
     canal = Shape().tube(points, np.interp(z, [-70, -20, 20, 400, 540], [4, 9, 9.5, 8.5, 10]))
     canvas.paint(canal, [(0, S.INTERMUSCULAR_FAT), (-1.6, S.CSF)])
     cord = points[z > 150]
-    canvas.paint(Shape().tube(cord, np.interp(cord[:, 2], [150, 185, 400, 450, 540], [1.5, 4.5, 4.2, 5.2, 5.5])),
-                 S.SPINAL_CORD)  # fmt: skip
+    canvas.paint(
+        Shape().tube(
+            cord, np.interp(cord[:, 2], [150, 185, 400, 450, 540], [1.5, 4.5, 4.2, 5.2, 5.5])
+        ),
+        S.SPINAL_CORD,
+    )
     roots = Shape()
     for dx, dy in ((-3, 2), (3, 2), (0, 4), (-5, 0), (5, 0)):
         low = points[(z < 160) & (z > -40)] + [dx, dy, 0]
@@ -212,10 +227,19 @@ def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
         )
         canvas.paint(split, S.INTERMUSCULAR_FAT, only=[S.MUSCLE], noise=0.8, scale=3)
         psoas = Shape().tube(
-            [(24 * side, 8, 165), (31 * side, 4, 120), (42 * side, 4, 80), (50 * side, -4, 40),
-             (60 * side, -18, 0), (76 * side, -40, -45), (92 * side, -58, -95), (98 * side, -40, -140)],
-            np.array([5, 10, 16, 19, 21, 19, 16, 13]) * bulk**0.5, blend=0,
-        )  # fmt: skip
+            [
+                (24 * side, 8, 165),
+                (31 * side, 4, 120),
+                (42 * side, 4, 80),
+                (50 * side, -4, 40),
+                (60 * side, -18, 0),
+                (76 * side, -40, -45),
+                (92 * side, -58, -95),
+                (98 * side, -40, -140),
+            ],
+            np.array([5, 10, 16, 19, 21, 19, 16, 13]) * bulk**0.5,
+            blend=0,
+        )
         iliacus = Shape().tube(
             [
                 (96 * side, -8, 28),
@@ -233,8 +257,10 @@ def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
             np.array([10, 16, 17]) * bulk**0.5,
         )
         canvas.paint(quadratus, S.MUSCLE, only=[S.VISCERAL_FAT])
-        crus = Shape().tube([(7 * side, -20, 90), (9 * side, -12, 130), (13 * side, -4, 170), (14 * side, -8, 205)],
-                            [3, 5, 6, 4])  # fmt: skip
+        crus = Shape().tube(
+            [(7 * side, -20, 90), (9 * side, -12, 130), (13 * side, -4, 170), (14 * side, -8, 205)],
+            [3, 5, 6, 4],
+        )
         canvas.paint(crus, S.DIAPHRAGM, only=[S.VISCERAL_FAT, S.LUNG, S.PERICARDIAL_FAT])
 
 

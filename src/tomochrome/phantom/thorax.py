@@ -1,3 +1,4 @@
+# ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
 """The chest: mediastinum, heart, great vessels, airways, lung vessels, effusion."""
 
 from __future__ import annotations
@@ -40,10 +41,19 @@ def paint_mediastinum(canvas: Canvas, anatomy: Anatomy) -> None:
     h = anatomy.heart
     fat = 5 + 9 * anatomy.visceral
     column = Shape().tube(
-        [(0, 2, 455), (0, -4, 425), (0, -8, 395), (2, -12, 365), (4, -14, 335), (6, -12, 305), (8, -10, 270),
-         (8, -2, 230), (6, -2, 200)],
+        [
+            (0, 2, 455),
+            (0, -4, 425),
+            (0, -8, 395),
+            (2, -12, 365),
+            (4, -14, 335),
+            (6, -12, 305),
+            (8, -10, 270),
+            (8, -2, 230),
+            (6, -2, 200),
+        ],
         [40, 36, 36, 37, 36, 34, 30, 24, 20],
-    )  # fmt: skip
+    )
     column.ellipsoid((16, -46, 270), np.array([66, 48, 44]) * h + fat, blend=8)
     column.box((4, -78, 320), (5 + 0.5 * fat, 40, 62), rounding=6, blend=14)
     canvas.paint(column, S.PERICARDIAL_FAT, only=[S.LUNG], noise=1.5, scale=10)
@@ -220,8 +230,15 @@ def paint_lung_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
             )
 
     for side in (-1, 1):
-        for direction in ((0.5, -0.3, 0.9), (0.8, -0.6, 0.2), (0.9, 0.3, 0.1), (0.5, 0.5, -0.6), (0.75, 0.1, -0.7),
-                          (0.4, 0.6, 0.6), (0.6, -0.55, -0.55)):  # fmt: skip
+        for direction in (
+            (0.5, -0.3, 0.9),
+            (0.8, -0.6, 0.2),
+            (0.9, 0.3, 0.1),
+            (0.5, 0.5, -0.6),
+            (0.75, 0.1, -0.7),
+            (0.4, 0.6, 0.6),
+            (0.6, -0.55, -0.55),
+        ):
             toward = np.array([side * direction[0], direction[1], direction[2]])
             toward = toward / np.linalg.norm(toward) + rng.normal(0, 0.1, 3)
             hilum = np.array([44.0 * side, 4, 322]) + rng.normal(0, 5, 3)
