@@ -360,3 +360,11 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path):
     folder = change(series(tmp_path / "s"), boast)
     with pytest.raises(InputError, match="more than any CT holds"):
         read(folder)
+
+
+def test_several_frames_of_reference_are_said(tmp_path):
+    def move(dataset, i):
+        dataset.FrameOfReferenceUID = f"1.2.{i // 4 + 1}"
+
+    volume = read(change(series(tmp_path / "s"), move))
+    assert "different frames of reference" in volume.provenance.warnings[0]

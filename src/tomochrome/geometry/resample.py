@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, OptionError
-from tomochrome.geometry.affine import decompose, is_orthogonal, same_grid
+from tomochrome.errors import OptionError
+from tomochrome.geometry.affine import decompose, same_grid
 from tomochrome.geometry.sitk import to_sitk
 from tomochrome.volume import Volume
 
@@ -137,17 +137,3 @@ def spacing_grid(
     shift = (spacing - old) / 2 + (extent - covered) / 2
     result[:3, 3] = origin + directions @ shift
     return (z, y, x), result
-
-
-def require_upright(volume: Volume) -> None:
-    """Raise unless the volume's axes stand at right angles.
-
-    Raises
-    ------
-    GeometryError
-        If they do not.
-    """
-    if not is_orthogonal(volume.affine):
-        raise GeometryError(
-            "the volume's axes do not stand at right angles; resample it onto an upright grid first"
-        )

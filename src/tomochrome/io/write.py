@@ -21,7 +21,6 @@ _WRITERS: dict[str, Writer] = {
     ".nrrd": write_nrrd,
     ".png": write_contact_sheet,
 }
-ENDINGS = (*_WRITERS, "/")
 
 
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:

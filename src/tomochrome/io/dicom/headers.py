@@ -21,7 +21,7 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType",
-    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
+    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
     "FrameOfReferenceUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient",
@@ -45,7 +45,6 @@ class Header:
     study_uid: str
     series_uid: str
     series_number: int | None
-    instance_number: int | None
     frame_of_reference: str
     rows: int
     columns: int
@@ -144,7 +143,6 @@ def _header(path: Path, dataset: FileDataset) -> Header:
         study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
         series_number=_int(dataset, "SeriesNumber"),
-        instance_number=_int(dataset, "InstanceNumber"),
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
         rows=rows,
         columns=columns,

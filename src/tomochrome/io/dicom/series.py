@@ -132,6 +132,8 @@ def _remarks(headers: Sequence[Header]) -> tuple[str, ...]:
         remarks.append(
             f"header values that break the DICOM standard were read all the same: {flaws}"
         )
+    if len({h.frame_of_reference for h in headers} - {""}) > 1:
+        remarks.append("the slices name different frames of reference: the patient may have moved")
     level = padding_hu(headers[0])
     if level is not None and level >= PADDING_BELOW_HU:
         remarks.append(
