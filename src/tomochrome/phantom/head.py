@@ -12,9 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from tomochrome.phantom import head_brain, head_kernels, head_neck, head_skull, head_soft
 from tomochrome.phantom.anatomy import Anatomy
+from tomochrome.phantom.body import make_frame
 from tomochrome.phantom.canvas import Canvas, shared_noise
 from tomochrome.phantom.head_frame import ATLAS, HeadFrame
-from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
 #: face: z, half width, front (y), every row in mm of the head frame
 FACE = np.array(
@@ -55,8 +56,8 @@ def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None
     """
     rng = rng if rng is not None else anatomy.rng(40)
     frame = _place(canvas, anatomy, rng)
-    cranium, age = _draw_cranium(anatomy, rng)
-    face, neck = _tables(anatomy, rng)
+    cranium, age = _draw_cranium(anatomy, rng, float(canvas.spacing.max()))
+    face, neck = _tables(anatomy, frame, rng)
     canvas.run(
         head_kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
         np.ascontiguousarray(frame.turn.T), frame.pivot, frame.scale, ATLAS, cranium, face, neck,
@@ -76,20 +77,50 @@ def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None
     head_soft.paint_vessels(frame, rng)
 
 
+def paint_headrest(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Lay the head in a scanner's head holder: a shell of carbon fibre with foam inside.
+
+    Parameters
+    ----------
+    canvas
+        Label map in which the head is painted; only air is painted over.
+    rng
+        Draws the holder's size.
+    """
+    rows, columns = np.nonzero((canvas.labels != S.OUTSIDE_AIR).any(axis=0))
+    if len(rows) == 0:
+        return
+    dy, dx = canvas.spacing[1], canvas.spacing[2]
+    radius, foam = rng.uniform(108, 128), rng.uniform(6, 16)
+    shell = max(2.0, 0.7 * dy)
+    middle = np.median(columns) * dx
+    center = rows.max() * dy + foam - radius
+    y = np.arange(canvas.shape[1])[:, None] * dy - center
+    x = np.arange(canvas.shape[2])[None, :] * dx - middle
+    reach = np.hypot(y, x) - radius
+    cradle = y > radius * rng.uniform(0.0, 0.45)
+    plane = np.zeros(reach.shape, np.uint8)
+    plane[cradle & (np.abs(reach) < shell / 2)] = S.COUCH
+    plane[cradle & (reach < -shell / 2) & (reach > -shell / 2 - foam)] = S.COUCH_FOAM
+    for slice_ in canvas.labels:
+        np.copyto(slice_, plane, where=(slice_ == S.OUTSIDE_AIR) & (plane > 0))
+
+
 def _place(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> HeadFrame:
     """Where the head sits, how it is turned, how large it is."""
-    angles = rng.normal(0.0, (5.0, 2.5, 4.0))
+    angles = rng.normal(0.0, (5.0, 1.6, 3.5))
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    size = (1.0 if anatomy.sex == "male" else 0.965) * rng.normal(1.0, 0.02)
+    size = (1.02 if anatomy.sex == "male" else 0.985) * rng.normal(1.0, 0.02)
     # Heads vary less than bodies: undo most of the body's own scale.
-    scale = size * rng.normal(1.0, 0.025, 3) / np.asarray(anatomy.scale)
+    scale = size * rng.normal(1.0, 0.02, 3) / np.asarray(anatomy.scale)
     return HeadFrame(canvas, np.asarray(anatomy.head_origin, float), turn, scale)
 
 
-def _draw_cranium(anatomy: Anatomy, rng: np.random.Generator) -> tuple[head_kernels.Cranium, float]:
+def _draw_cranium(
+    anatomy: Anatomy, rng: np.random.Generator, voxel: float
+) -> tuple[head_kernels.Cranium, float]:
     """Skull and brain of this patient, and how far age has shrunk the brain (0 to 1)."""
     age = float(rng.beta(1.3, 1.6))
-    voxel = float(rng.uniform(0.9, 1.1))
     lean = anatomy.subcutaneous
     base = head_kernels.Cranium()
     return base._replace(
@@ -98,22 +129,23 @@ def _draw_cranium(anatomy: Anatomy, rng: np.random.Generator) -> tuple[head_kern
         back=base.back * rng.normal(1.0, 0.03),
         top=base.top * rng.normal(1.0, 0.02),
         temples=float(rng.uniform(0.10, 0.22)),
-        thickness=base.thickness * voxel * float(rng.uniform(0.75, 1.25)),
+        thickness=base.thickness * float(rng.uniform(0.72, 1.3)),
+        thinnest=max(2.0, 1.05 * min(voxel, 4.0)),
         scalp=float(3.6 + 0.07 * lean + rng.uniform(0, 1.5)),
         face_fat=float(3.0 + 0.14 * lean),
         neck_fat=float(3.0 + 0.28 * lean),
-        gap=float(0.4 + 3.2 * age**1.4),
-        sulcus=float(max(0.0, 1.35 * age - 0.25)),
-        sulcus_depth=float(rng.uniform(9, 13)),
+        gap=float(0.4 + 2.3 * age**1.5),
+        sulcus=float(max(0.0, 0.95 * age - 0.15)),
+        sulcus_depth=float(rng.uniform(12, 18)),
         gyrus=float(rng.uniform(2.5, 3.2)),
         fissure=float(0.6 + 1.3 * age**1.5),
-        cortex=float(rng.uniform(2.7, 3.4)),
+        cortex=float(rng.uniform(3.0, 3.8)),
         temporalis=float(rng.uniform(7, 13) * anatomy.muscle),
     ), age
 
 
 def _tables(
-    anatomy: Anatomy, rng: np.random.Generator
+    anatomy: Anatomy, frame: HeadFrame, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Face every 5 mm and neck every 10 mm from z = -95: rows half width, front (, back)."""
     z = np.arange(-95.0, 61.0, 5.0)
@@ -127,7 +159,25 @@ def _tables(
     bulk = 6.0 * (anatomy.muscle - 1.0) + 0.22 * (anatomy.subcutaneous - 16.0)
     female = anatomy.sex == "female"
     neck += np.array([[bulk - 4 * female], [-0.5 * bulk + 2 * female], [0.7 * bulk - 4 * female]])
-    return face, neck
+    share = np.clip((-50.0 - z) / 35.0, 0.0, 1.0)
+    return face, neck + share * share * (3 - 2 * share) * (_torso_neck(anatomy, frame, z) - neck)
 
 
-__all__ = ["paint_head"]
+def _torso_neck(anatomy: Anatomy, frame: HeadFrame, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half width, front and back of the skin that the torso paints, in head-frame mm."""
+    torso = make_frame(anatomy)
+    height = frame.pivot[2] + (z - ATLAS[2]) * frame.scale[2]
+    at = np.round(np.array([0.0, 0.75, 0.25]) * len(torso.theta)).astype(int)
+    half, front, back = (np.interp(height, torso.z, torso.skin[:, i]) for i in at)
+    center = np.interp(height, torso.z, torso.center)
+    shift = frame.pivot[1]
+    return np.stack(
+        [
+            half / frame.scale[0],
+            (center - front - shift) / frame.scale[1] + ATLAS[1],
+            (center + back - shift) / frame.scale[1] + ATLAS[1],
+        ]
+    )
+
+
+__all__ = ["paint_head", "paint_headrest"]

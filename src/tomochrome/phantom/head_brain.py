@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tomochrome.phantom.head_frame import HeadFrame
-from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
 CEREBRUM = (S.GREY_MATTER, S.WHITE_MATTER, S.CSF, S.DEEP_GREY)
 
@@ -77,7 +77,8 @@ def _ventricles(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
         temporal = [(25, 36, 38), (33, 24, 26), (34, 8, 18), (31, -4, 16)]
         points = [np.array(p, float) * (side, 1, 1) for p in (horn, temporal)]
         tails = frame.tubes(
-            [(points[0], np.array([4.6, 3.2, 1.2]) * own), (points[1], np.array([4.4, 3.0, 1.8, 1.4]) * own)],
+            [(points[0], np.array([4.6, 3.2, 1.2]) * own),
+             (points[1], np.array([4.4, 3.0, 1.8, 1.4]) * own)],
             mirror=False,
         )  # fmt: skip
         frame.paint(tails, S.CSF, only=CEREBRUM)
@@ -128,8 +129,10 @@ def _vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Arteries at the base of the brain, dural sinuses along the skull."""
     arteries = frame.tubes(
         [([(12, -22, 22), (12, -24, 30), (11, -18, 35)], [2.3, 2.2, 1.9]),
-         ([(11, -18, 35), (22, -20, 33), (33, -22, 32), (40, -14, 33), (44, 2, 38)], [1.5, 1.5, 1.4, 1.2, 0.9]),
-         ([(11, -18, 35), (2.5, -24, 36), (2.2, -42, 40), (2.2, -46, 54), (2.2, -32, 66)], [1.3, 1.2, 1.1, 1.0, 0.9]),
+         ([(11, -18, 35), (22, -20, 33), (33, -22, 32), (40, -14, 33), (44, 2, 38)],
+          [1.5, 1.5, 1.4, 1.2, 0.9]),
+         ([(11, -18, 35), (2.5, -24, 36), (2.2, -42, 40), (2.2, -46, 54), (2.2, -32, 66)],
+          [1.3, 1.2, 1.1, 1.0, 0.9]),
          ([(2, -9, 30), (12, 0, 32), (18, 14, 36), (14, 30, 40)], [1.3, 1.2, 1.1, 0.9]),
          ([(1, -10, 12), (5, -2, -8), (9, 4, -26)], [1.4, 1.4, 1.6])],
     )  # fmt: skip
@@ -140,8 +143,8 @@ def _vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
     straight = frame.tubes([([(0, 28, 45), (0, 50, 34), (0, 74, 14)], [2.2, 2.4, 3])], mirror=False)
     frame.paint(straight, S.DURAL_SINUS, only=[*inside, S.CEREBELLUM])
     back, front = 78.0, -72.0
-    sagittal = [(0, front, 58), (0, -52, 86), (0, -20, 106), (0, 14, 109), (0, 50, 94), (0, back - 8, 60),
-                (0, back, 36), (0, back, 12)]  # fmt: skip
+    sagittal = [(0, front, 58), (0, -52, 86), (0, -20, 106), (0, 14, 109), (0, 50, 94),
+                (0, back - 8, 60), (0, back, 36), (0, back, 12)]  # fmt: skip
     frame.paint(frame.tubes([(sagittal, [1.2, 2.0, 2.6, 3.0, 3.4, 3.8, 4.2, 4.2])], mirror=False),
                 S.DURAL_SINUS, only=inside)  # fmt: skip
     dominant = 1.0 + 0.35 * float(rng.choice([-1, 1]))

@@ -18,9 +18,9 @@ from tomochrome.phantom.kernels import Array, _line, _noise
 class Cranium(NamedTuple):
     """Shape of one patient's skull and brain; lengths in mm."""
 
-    half_width: float = 67.0  #: inside of the skull
-    front: float = 80.0
-    back: float = 81.0
+    half_width: float = 69.0  #: inside of the skull
+    front: float = 82.0
+    back: float = 83.5
     top: float = 71.0
     bottom: float = 64.0
     middle_y: float = 0.0
@@ -38,6 +38,7 @@ class Cranium(NamedTuple):
     fissure: float = 1.0
     cortex: float = 3.0
     temporalis: float = 11.0
+    thinnest: float = 2.2  #: of the skull; no thinner than the voxels, or it would leak
     lowest_z: float = -95.0  #: below this the torso's own painting stands
 
 
@@ -218,7 +219,7 @@ def paint_head(
                     * _step((ax - 38.0) / 14.0)
                 )
                 thick = c.thickness * (1.0 - 0.45 * temple) + 0.8 * rough
-                thick += 1.5 * _step((z - 75.0) / 30.0)
+                thick = max(thick + 1.5 * _step((z - 75.0) / 30.0), c.thinnest)
                 thick += 5.0 * math.exp(
                     -((x / 14) ** 2 + ((y - 80) / 14) ** 2 + ((z - 4) / 9) ** 2)
                 )
@@ -250,7 +251,7 @@ def paint_head(
                     continue
                 low = (_floor(ax, y) - z) * 0.85
                 inside = max(vault, low)
-                slab = 3.2 + 0.8 * rough
+                slab = max(3.2 + 0.8 * rough, c.thinnest)
                 if 8.0 < ax < 66.0 and z < 40.0:
                     slab += 9.0 * math.exp(-(((y - _petrous_y(ax)) / 8.0) ** 2))
                 if vault < thick and low < slab:

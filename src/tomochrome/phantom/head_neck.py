@@ -7,7 +7,7 @@ import numpy as np
 from tomochrome.phantom.anatomy import VERTEBRA_Z, Anatomy
 from tomochrome.phantom.head_frame import ATLAS, HeadFrame
 from tomochrome.phantom.head_skull import INSIDE, SOFT
-from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
 _KEEP = (S.OUTSIDE_AIR, *INSIDE[:3], S.BRAINSTEM, S.AIRWAY_GAS)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.phantom.head_frame import HeadFrame
-from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
 #: what lies inside the skull, never painted over by bones of the face
 INSIDE = (S.GREY_MATTER, S.WHITE_MATTER, S.CEREBELLUM, S.CSF, S.DURA)
@@ -225,6 +225,4 @@ def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
         for side, size in zip((1, -1), rng.uniform(0.5, 1.2, 2), strict=True):
             item = ((9 * side, -83, 43), (9 * size, 4.2, 10 * size))
             frontal = frame.ellipsoids([item], mirror=False)
-            frame.paint(
-                frontal, [(2.0, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)], only=[*BONE, *SOFT]
-            )
+            frame.paint(frontal, [(2.0, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)], only=[*BONE, *SOFT])

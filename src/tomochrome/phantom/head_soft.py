@@ -1,13 +1,14 @@
-"""Soft tissue of head and upper neck: eyes, muscles, glands, tongue, airway, vessels, nose, ears."""
+"""Soft tissue of head and neck: eyes, muscles, glands, tongue, airway, vessels, nose, ears."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.phantom.anatomy import Anatomy
 from tomochrome.phantom.head_frame import HeadFrame
 from tomochrome.phantom.head_skull import BONE, INSIDE, KEEP, SOFT
-from tomochrome.phantom.structures import Structure as S
+from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
 
 def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
@@ -15,7 +16,8 @@ def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Gener
     long = float(rng.uniform(-3, 4))
     skin = max(1.6, 0.75 * float(frame.canvas.spacing.max()))
     nose = frame.tubes(
-        [([(0, -86, 30), (0, -94, 16), (0, -101 - long, 0), (0, -103 - long, -6)], [7, 7.5, 8.5, 8.5]),
+        [([(0, -86, 30), (0, -94, 16), (0, -101 - long, 0), (0, -103 - long, -6)],
+          [7, 7.5, 8.5, 8.5]),
          ([(0, -84, 24), (0, -88, 8), (0, -91, -7)], [8, 10, 11.5])],
         mirror=False, blend=5.0,
     )  # fmt: skip
@@ -27,13 +29,21 @@ def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Gener
     frame.paint(nose, [(-skin, S.SUBCUTANEOUS_FAT)], only=[S.SKIN])
     nostril = frame.tubes([([(6, -100, -15), (5.5, -96, -8), (6, -84, -10)], [3.2, 3.6, 4])])
     frame.paint(nostril, S.SINUS_GAS, spare=[*INSIDE, S.OUTSIDE_AIR, *BONE])
-    lean = float(rng.uniform(10, 24))
-    ear = frame.ellipsoids([((73.5, 14, 4), (4.0, 17, 30))], angles=(-12, 0, -lean))
-    frame.paint(ear, [(0.0, S.SKIN), (-1.2, S.CARTILAGE)], only=[S.OUTSIDE_AIR])
-    lobe = frame.ellipsoids([((72, 8, -18), (4.5, 8, 10))], angles=(0, 0, -lean))
-    frame.paint(lobe, [(0.0, S.SKIN), (-1.8, S.SUBCUTANEOUS_FAT)], only=[S.OUTSIDE_AIR])
-    concha = frame.ellipsoids([((77.5, 8, 2), (3.5, 8, 10))], angles=(0, 0, -lean))
+    out = float(rng.uniform(0.0, 7.0))
+    ear = frame.ellipsoids([((75 + 0.4 * out, 14, 4), (3.0, 15, 26))], angles=(-12, 0, -14 - out))
+    rim = frame.tubes(
+        [([(73, 3, 14), (77 + 0.5 * out, 6, 28), (81 + out, 19, 30), (82 + out, 27, 14),
+           (78 + out, 22, -8), (73, 11, -22)], [2.6, 2.6, 2.8, 2.8, 3.0, 4.0])]
+    )  # fmt: skip
+    for part in (ear, rim):
+        frame.paint(part, [(0.0, S.SKIN), (-1.2, S.CARTILAGE)], only=[S.OUTSIDE_AIR])
+    concha = frame.ellipsoids([((77.5, 8, 2), (3.0, 7, 9))], angles=(0, 0, -14 - out))
     frame.paint(concha, S.OUTSIDE_AIR, only=[S.CARTILAGE, S.SKIN])
+
+
+def _off(point: NDArray[np.float64], x: float, y: float, z: float) -> tuple[float, float, float]:
+    """The point moved by (x, y, z) mm."""
+    return float(point[0] + x), float(point[1] + y), float(point[2] + z)
 
 
 def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
@@ -50,30 +60,30 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
     front = frame.ellipsoids([((gap, -86, 25), (17, 10, 13))])
     frame.paint(front, S.MUSCLE, only=[*BONE, S.ORBITAL_FAT, S.SUBCUTANEOUS_FAT])
     frame.paint(front, S.SUBCUTANEOUS_FAT, only=[S.MUSCLE], noise=4.0, scale=3.0)
-    nerve = frame.tubes([([eye + (0, 11, 0), (24, -50, 27), apex], [2.2, 2.0, 2.2])])
+    nerve = frame.tubes([([_off(eye, 0, 11, 0), (24, -50, 27), apex], [2.2, 2.0, 2.2])])
     frame.paint(nerve, [(1.2, S.CSF), (0.0, S.OPTIC_NERVE)], only=[S.ORBITAL_FAT])
     frame.paint(nerve, S.OPTIC_NERVE, only=[S.ORBITAL_FAT, S.CSF])
     muscles = []
     for dx, dz in ((11.5, 0), (-11.5, 0), (0, 11.5), (0, -11.5)):
         middle = 0.5 * (eye + apex) + (0.9 * dx, 4, 0.9 * dz)
         muscles.append(
-            ([eye + (dx, -1, dz), eye + (dx, 7, dz), middle, apex], [0.8, 1.6, 2.3, 1.4])
+            ([_off(eye, dx, -1, dz), _off(eye, dx, 7, dz), middle, apex], [0.8, 1.6, 2.3, 1.4])
         )
     frame.paint(frame.tubes(muscles), S.MUSCLE, only=[S.ORBITAL_FAT])
     gland = frame.ellipsoids([((gap + 13, -73, 34), (3, 6, 5))])
     frame.paint(gland, S.SALIVARY_GLAND, only=[S.ORBITAL_FAT, S.MUSCLE])
     size = float(rng.normal(12.0, 0.4))
     globe = frame.ellipsoids(
-        [(eye, (size, size, size)), (eye + (0, -4.8, 0), (8, 8, 8))], blend=1.0
+        [(eye, (size, size, size)), (_off(eye, 0, -4.8, 0), (8, 8, 8))], blend=1.0
     )
     coat = max(0.9, 0.5 * float(frame.canvas.spacing.max()))
     frame.paint(globe, [(0.0, S.SCLERA), (-coat, S.VITREOUS)], spare=INSIDE)
-    lid = frame.ellipsoids([(eye + (0, -2.5, 0), (13.5, 12.5, 12))])
+    lid = frame.ellipsoids([(_off(eye, 0, -2.5, 0), (13.5, 12.5, 12))])
     frame.paint(lid, S.SKIN, only=[S.OUTSIDE_AIR])
     if rng.random() > 0.12:  # operated lenses are thin
-        lens = frame.ellipsoids([(eye + (0, -8.2, 0), (4.8, 2.2, 4.8))])
+        lens = frame.ellipsoids([(_off(eye, 0, -8.2, 0), (4.8, 2.2, 4.8))])
     else:
-        lens = frame.ellipsoids([(eye + (0, -7.8, 0), (3.4, 0.8, 3.4))])
+        lens = frame.ellipsoids([(_off(eye, 0, -7.8, 0), (3.4, 0.8, 3.4))])
     frame.paint(lens, S.LENS, only=[S.VITREOUS, S.SCLERA])
 
 
@@ -81,8 +91,8 @@ def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) 
     """Spaces of fat between the muscles of chewing, the muscles, and the salivary glands."""
     bulk = 0.5 + 0.5 * anatomy.muscle
     fat = frame.ellipsoids(
-        [((44, -46, -14), (13, 17, 28)), ((52, -24, 8), (11, 26, 16)), ((38, -14, -25), (16, 12, 26)),
-         ((52, -54, -32), (10, 16, 20))], blend=4.0,
+        [((44, -46, -14), (13, 17, 28)), ((52, -24, 8), (11, 26, 16)),
+         ((38, -14, -25), (16, 12, 26)), ((52, -54, -32), (10, 16, 20))], blend=4.0,
     )  # fmt: skip
     frame.paint(fat, S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
     masseter = frame.ellipsoids([((56, -27, -26), (7.5 * bulk, 15, 25))], angles=(14, 0, 8))
@@ -135,8 +145,10 @@ def paint_mouth(frame: HeadFrame, rng: np.random.Generator) -> None:
     frame.paint(wall, S.MUSCLE, only=[*SOFT[:3], S.TONGUE])
     width = float(rng.uniform(0.7, 1.25))
     pharynx = [((0, -28, -4), (12 * width, 9, 10))]
-    pharynx += [((0, -21.5 - 0.03 * (z + 20), z), (11 * width, (4.5 if z > -45 else 6.5) * width, 9))
-                for z in (-14, -24, -34, -44, -54, -64, -74)]  # fmt: skip
+    pharynx += [
+        ((0, -21.5 - 0.03 * (z + 20), z), (11 * width, (4.5 if z > -45 else 6.5) * width, 9))
+        for z in range(-14, -75, -10)
+    ]
     lumen = frame.ellipsoids(pharynx, mirror=False, blend=3.0)
     frame.paint(
         lumen, [(0.8, S.MUCOSA), (-0.2, S.AIRWAY_GAS)], spare=[*KEEP, *BONE, S.TOOTH, S.METAL]
@@ -172,8 +184,11 @@ def paint_vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
     veins = frame.tubes([([(56, -6, -40), (52, 6, -70), (48, 2, -104)], [2, 2.4, 2.6])], neck=True)
     frame.paint(veins, S.VEIN, only=SOFT[:3])
     plaque = frame.ellipsoids(
-        [((29 * s, -14 + rng.uniform(-3, 3), -74 + rng.uniform(-6, 4)), (1.3, 1.3, 2.0)) for s in (1, -1)],
+        [
+            ((29 * s, -14 + rng.uniform(-3, 3), -74 + rng.uniform(-6, 4)), (1.3, 1.3, 2.0))
+            for s in (1, -1)
+        ],
         mirror=False,
-    )  # fmt: skip
+    )
     if rng.random() < 0.3:
         frame.paint(plaque, S.CALCIFICATION, only=[S.ARTERY])

@@ -190,6 +190,7 @@ def _draw(
     hu += enhanced * common * by_group * by_one
 
     _vary_bone(hu, rng)
+    _vary_muscle(hu, rng, native)
     _vary_liver(hu, rng, native)
     _fill_gut(hu, rng)
     hu[Structure.OUTSIDE_AIR] = -1000.0
@@ -202,6 +203,14 @@ def _vary_bone(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
     for structure in (Structure.TRABECULAR_BONE, Structure.DIPLOE):
         hu[structure] *= density
     hu[Structure.CORTICAL_BONE] *= 0.5 * (1.0 + density)
+
+
+def _vary_muscle(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
+    """Let fat infiltrate the muscles of some patients, as age and illness do."""
+    if rng.random() < 0.2 * native:
+        loss = rng.uniform(5.0, 35.0)
+        for structure in (Structure.MUSCLE, Structure.TONGUE, Structure.DIAPHRAGM):
+            hu[structure] -= loss
 
 
 def _vary_liver(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
