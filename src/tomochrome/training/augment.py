@@ -27,6 +27,8 @@ _COARSE = 8  # pixels between the nodes of the displacement
 _BANK = 352
 _FIXED_HU = (S.OUTSIDE_AIR, S.COUCH, S.COUCH_FOAM, S.BLANKET, S.SINUS_GAS, S.AIRWAY_GAS)
 _BONE = (S.CORTICAL_BONE, S.TRABECULAR_BONE, S.FATTY_MARROW, S.DIPLOE, S.TOOTH, S.METAL)
+_RIGHT_SIDE = (S.SUPERIOR_VENA_CAVA, S.RIGHT_HEART_BLOOD, S.PULMONARY_ARTERY, S.LUNG_VESSEL)
+_LEFT_SIDE = (S.PULMONARY_VEIN, S.LEFT_HEART_BLOOD, S.AORTA, S.ARTERY)
 _MOTTLED = (S.SPLEEN, S.LIVER, S.KIDNEY_CORTEX, S.PANCREAS, S.MUSCLE, S.MYOCARDIUM, S.VENA_CAVA)
 
 
@@ -46,7 +48,8 @@ class Augmentation:
     own_contrast: float = 0.25  #: chance of organs enhancing independently
     couch: float = 0.35
     arms: float = 0.15
-    small_field: float = 0.2
+    small_field: float = 0.3
+    bolus: float = 0.18
     short_volume: float = 0.3
     streaks: float = 0.12
     prone: float = 0.03
@@ -83,7 +86,7 @@ class Sampler:
         self.plane_of = self.plane_of[:-1]
         self.middle = int(np.flatnonzero(self.planes == 0.0)[0])
         fixed = np.random.default_rng(12345)
-        tile = ndimage.gaussian_filter(fixed.standard_normal((64, 64, 64)), 1.0, mode="wrap")
+        tile = ndimage.gaussian_filter(fixed.standard_normal((64, 64, 64)), 2.0, mode="wrap")
         self.tile = (tile / tile.std()).astype(np.float32)
         self.grainy = _noise_bank(fixed, [(0.0, 0.0), (0.7, 0.7), (1.1, 1.1)], 8)
         self.streaky = _noise_bank(fixed, [(0.6, 14.0), (0.8, 30.0), (1.5, 8.0)], 4)
@@ -137,6 +140,8 @@ class Sampler:
         if rng.random() < self.settings.own_contrast:  # organs brighten each on its own
             organs = [s for s in S if S.MYOCARDIUM <= s <= S.TESTIS and s not in _FIXED_HU]
             table[organs] += rng.normal(0, 18, len(organs)) + rng.uniform(-15, 15)
+        if rng.random() < self.settings.bolus:
+            self._angiography(table)
         gain = np.zeros(256, np.float32)
         texture = np.zeros(256, np.float32)
         grain = np.ones(256, np.float32)
@@ -164,6 +169,18 @@ class Sampler:
         self._refill(remap, gain, shift, table)
         slope, level = rng.normal(1.0, 0.015), rng.normal(0.0, 4.0)
         return remap, gain * slope, shift * slope + level, texture, grain
+
+    def _angiography(self, table: NDArray[np.float32]) -> None:
+        """Fill one side of the circulation, or both, with a dense bolus."""
+        rng = self.rng
+        sides = (_RIGHT_SIDE, _LEFT_SIDE)
+        chosen = sides if rng.random() < 0.5 else (sides[rng.integers(2)],)
+        for side in chosen:
+            level = rng.uniform(250, 680)
+            for s in side:
+                table[s] = max(table[s], level * rng.uniform(0.8, 1.15))
+        if _LEFT_SIDE in chosen:
+            table[S.MYOCARDIUM] += rng.uniform(0, 60)
 
     def _refill(
         self,

@@ -27,7 +27,7 @@ def sample_planes(  # type: ignore[no-untyped-def]
     texture, grain
         Per structure: standard deviation in HU, correlation length in mm.
     noise_tile, tile_shift
-        Periodic unit-variance noise (n, n, n) correlated over about two voxels, and its offset.
+        Periodic unit-variance noise (n, n, n) correlated over about four voxels, and its offset.
     center
         Voxel (z, y, x) at the middle of the output.
     matrix
@@ -113,7 +113,7 @@ def sample_planes(  # type: ignore[no-untyped-def]
                         value += w * corner
                     sd = texture[nearest]
                     if sd > 0:
-                        g = 2.0 / grain[nearest]
+                        g = 4.0 / grain[nearest]
                         tz = int(qz * g + tile_shift[0] + 1e4) % size
                         ty = int(qy * g + tile_shift[1] + 1e4) % size
                         tx = int(qx * g + tile_shift[2] + 1e4) % size
