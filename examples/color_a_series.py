@@ -1,6 +1,7 @@
 """Color a CT series and save it.
 
-Usage: ``python examples/color_a_series.py SERIES OUT.nii.gz``. Without arguments, a sample patient is made and colored instead.
+Usage: ``python examples/color_a_series.py SERIES OUT.nii.gz``. Without
+arguments, a sample patient is made and colored instead.
 """
 
 from __future__ import annotations
