@@ -42,6 +42,12 @@ class AlphaCurve:
         if points[:, 1].min() < 0 or points[:, 1].max() > 1:
             raise OptionError(f"the opacity curve '{self.name}' must stay between 0 and 1")
 
+    @property
+    def constant(self) -> int | None:
+        """The curve's alpha if it is the same for all Hounsfield units, otherwise None."""
+        levels = {opacity for _, opacity in self.points}
+        return round(255 * levels.pop()) if len(levels) == 1 else None
+
     def __call__(self, hu: ArrayLike) -> NDArray[np.uint8]:
         """Return alpha, 0 to 255, of Hounsfield units (tissue not looked at)."""
         hus, opacity = np.asarray(self.points, dtype=np.float64).T

@@ -246,21 +246,35 @@ def mark_cells(ab, shares, cells, needed):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def light_plain(hu, code, packed, opaque, grey, table, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (n,) with RGBA words where nothing fades and opacity ignores HU.
+
+    ``hu`` is int16 seen as uint16, by which ``grey`` is indexed (unsigned indices spare a test
+    for negative ones); ``packed`` holds each code's cell, with the top bit where it is shown
+    with the alpha word ``opaque``.
+    """
+    low, shift, top = np.uint32(0x7FFFFFFF), np.uint32(8), np.uint32(31)
+    for i in range(hu.shape[0]):
+        cell = packed[code[i]]
+        word = table[((cell & low) << shift) | np.uint32(grey[hu[i]])]
+        out[i] = word | ((cell >> top) * opaque)
+
+
+@kernel
 def light_int16(  # type: ignore[no-untyped-def]
     hu, code, confidence, grey, alpha, hide_air, air, cells, ab, fading, fade, table, words, out
 ):
-    """Fill ``out`` (n,) with RGBA words; ``grey`` and ``alpha`` are indexed by HU + 32768."""
+    """Fill ``out`` (n,) with RGBA words; ``hu`` is int16 seen as uint16, as in `light_plain`."""
     for i in range(hu.shape[0]):
-        value = hu[i] + 32768
         k = code[i]
         if fading:
             share = fade[confidence[i]]
             cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
         else:
             cell = cells[k]
-        word = table[cell, grey[value]]
+        word = table[cell * 256 + grey[hu[i]]]
         if not (hide_air and air[k]):
-            word |= words[alpha[value]]
+            word |= words[alpha[hu[i]]]
         out[i] = word
 
 
@@ -300,9 +314,9 @@ def light_float(  # type: ignore[no-untyped-def]
             cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
         else:
             cell = cells[k]
-        word = table[cell, _grey_level(x, function, center, width, edges)]
+        word = table[cell * 256 + _grey_level(x, function, center, width, edges)]
         if not (hide_air and air[k]):
             # Opacity is no measurement: whole Hounsfield units will do. NaN is transparent air.
-            at = int(min(max(x, -32768.0), 32767.0) + 32768.5) if x == x else 0
-            word |= words[alpha[min(at, 65535)]]
+            at = int(np.floor(min(max(x, -32768.0), 32767.0) + 0.5)) if x == x else -32768
+            word |= words[alpha[at & 0xFFFF]]
         out[i] = word

@@ -19,7 +19,7 @@ from tomochrome.volume import Volume
 from tomochrome.windowing import Window, parse_window
 
 #: Voxels lit between two looks at ``cancel``.
-_SLAB = 1 << 20
+_SLAB = 1 << 22
 MAX_SATURATION = 2.0
 
 
@@ -109,7 +109,7 @@ def light(
     saturation, min_confidence, palette, alpha
         See `Lighting`.
     progress, cancel
-        Told and asked about every million voxels.
+        Told and asked about every four million voxels.
 
     Returns
     -------

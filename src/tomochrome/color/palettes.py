@@ -76,7 +76,10 @@ NATURAL: Table = {
         "reasoned: deep red-brown, a fifth of the heart's output flows through it; redder than "
         "the liver",
     ),
-    _T.PANCREAS: ((68, 10, 16.5), "reasoned: pale yellow-pink, a lobulated gland with little blood"),
+    _T.PANCREAS: (
+        (68, 10, 16.5),
+        "reasoned: pale yellow-pink, a lobulated gland with little blood",
+    ),
     _T.ADRENAL: ((60, 19, 34), "reasoned: golden yellow, the cortex is full of steroid lipids"),
     _T.GALLBLADDER: ((42, -14, 26), "reasoned: green, from bile seen through a thin wall"),
     _T.STOMACH: ((60, 23, 3), "reasoned: rosy pink, well-perfused mucosa"),

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.compiled import over_chunks
-from tomochrome.color.kernels import light_float, light_int16, mark_cells
-from tomochrome.color.table import GREY_EDGES, REACH, TABLE
+from tomochrome.color.kernels import light_float, light_int16, light_plain, mark_cells
+from tomochrome.color.table import GREY_EDGES, REACH, SIDE, TABLE
 from tomochrome.tissue import Tissue
 from tomochrome.windowing import Window, luminance
 
 _FADE_STEPS = 32
 _FUNCTIONS = {"LINEAR": 0, "LINEAR_EXACT": 1, "SIGMOID": 2}
-_ALL_INT16 = np.arange(-32768, 32768)
+# Every int16 in the order of its bits seen as uint16: 0 to 32767, then -32768 to -1.
+_ALL_INT16 = np.arange(65536, dtype=np.uint16).view(np.int16)
 _ALPHA_WORDS = np.zeros((256, 4), np.uint8)
 _ALPHA_WORDS[:, 3] = np.arange(256)
 #: uint32 whose alpha byte is the index, in the machine's own byte order.
@@ -48,10 +49,15 @@ class CodeTable:
         self.fading = bool((self.fade < 1.0).any())
         self.cells = self._ensure(np.unique(self.fade))
 
+    def packed(self, hide_air: bool) -> NDArray[np.uint32]:
+        """Return each code's cell, with the top bit set where its voxels are shown."""
+        shown = np.uint32(1 << 31) * ~(self.air & hide_air)
+        return np.asarray(self.cells.astype(np.uint32) | shown, dtype=np.uint32)
+
     def _ensure(self, shares: NDArray[np.float32]) -> NDArray[np.int32]:
         """Fill the columns of every code at these shares of its chroma; return each code's."""
         cells = np.empty(len(self.ab), np.int32)
-        needed = np.zeros(TABLE.words.shape[0], bool)
+        needed = np.zeros(SIDE * SIDE, bool)
         mark_cells(self.ab, shares, cells, needed)
         TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
         return cells
@@ -78,14 +84,14 @@ def fade_curve(min_confidence: float) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=16)
 def grey_of_int16(window: Window) -> NDArray[np.uint8]:
-    """Return the nearest grey level of each int16 value, from -32768 on."""
+    """Return the nearest grey level of each int16 value, indexed by its bits as uint16."""
     L = luminance(_ALL_INT16, window)
     return np.searchsorted(GREY_EDGES, L).astype(np.uint8)
 
 
 @lru_cache(maxsize=16)
 def alpha_of_int16(curve: AlphaCurve) -> NDArray[np.uint8]:
-    """Return alpha of each int16 value, from -32768 on."""
+    """Return alpha of each int16 value, indexed by its bits as uint16."""
     return curve(_ALL_INT16)
 
 
@@ -128,18 +134,31 @@ def relight(
         out = np.empty((*values.shape, 4), np.uint8)
     words = out.reshape(-1).view(np.uint32)
     flat_code = np.ascontiguousarray(code).reshape(-1)
+    whole = np.can_cast(values.dtype, np.int16)
+    if whole and curve.constant is not None and not codes.fading:
+        bits = np.ascontiguousarray(values, dtype=np.int16).reshape(-1).view(np.uint16)
+        plain = (
+            codes.packed(curve.hide_air), ALPHA_WORDS[curve.constant], grey_of_int16(window),
+            TABLE.words,
+        )  # fmt: skip
+
+        def work(i: int, j: int) -> None:
+            light_plain(bits[i:j], flat_code[i:j], *plain, words[i:j])
+
+        over_chunks(work, words.size, threads=threads)
+        return out
+
     flat_sure = np.ascontiguousarray(confidence).reshape(-1)
-    alpha = alpha_of_int16(curve)
     rest = (
-        alpha, curve.hide_air, codes.air, codes.cells, codes.ab, codes.fading, codes.fade,
-        TABLE.words, ALPHA_WORDS,
+        alpha_of_int16(curve), curve.hide_air, codes.air, codes.cells, codes.ab, codes.fading,
+        codes.fade, TABLE.words, ALPHA_WORDS,
     )  # fmt: skip
-    if np.can_cast(values.dtype, np.int16):
-        whole = np.ascontiguousarray(values, dtype=np.int16).reshape(-1)
+    if whole:
+        bits = np.ascontiguousarray(values, dtype=np.int16).reshape(-1).view(np.uint16)
         grey = grey_of_int16(window)
 
         def work(i: int, j: int) -> None:
-            light_int16(whole[i:j], flat_code[i:j], flat_sure[i:j], grey, *rest, words[i:j])
+            light_int16(bits[i:j], flat_code[i:j], flat_sure[i:j], grey, *rest, words[i:j])
     else:
         kind = np.float64 if values.dtype == np.float64 else np.float32
         real = np.ascontiguousarray(values, dtype=kind).reshape(-1)

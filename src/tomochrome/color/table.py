@@ -32,8 +32,8 @@ class ColorTable:
         self._columns = np.zeros((SIDE * SIDE, GREY_LEVELS, 4), np.uint8)
         self._filled = np.zeros(SIDE * SIDE, bool)
         self._lock = threading.Lock()
-        #: uint32 (cells, 256): bytes red, green, blue and an alpha of 0.
-        self.words: NDArray[np.uint32] = self._columns.reshape(SIDE * SIDE, -1).view(np.uint32)
+        #: uint32 (cells * 256,): bytes red, green, blue and an alpha of 0.
+        self.words: NDArray[np.uint32] = self._columns.reshape(-1).view(np.uint32)
 
     def ensure(self, cells: NDArray[np.int32]) -> None:
         """Fill the columns of these cells that are not there yet."""
