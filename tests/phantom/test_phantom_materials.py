@@ -89,6 +89,16 @@ def test_training_patients_vary_widely() -> None:
     assert (drawn[:, S.LIVER] < drawn[:, S.SPLEEN]).any()
 
 
+def test_the_stomach_holds_what_was_said() -> None:
+    for seed in range(8):
+        water, contrast = (
+            hu_table("portal", np.random.default_rng(seed), stomach=fill)[S.STOMACH_CONTENT]
+            for fill in ("water", "contrast")
+        )
+        assert 0 <= water <= 18
+        assert 150 <= contrast <= 400
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(OptionError, match="unknown phase"):
         hu_table("late")  # type: ignore[arg-type]

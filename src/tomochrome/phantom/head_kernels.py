@@ -249,7 +249,7 @@ def paint_head(
                     if old != names[12] and old != names[13] and old != names[14]:
                         labels[iz, iy, ix] = names[0]
                     continue
-                low = (_floor(ax, y) - z) * 0.85
+                low = (_floor(ax, y) + 1.4 * rough - z) * 0.85
                 inside = max(vault, low)
                 slab = max(3.2 + 0.8 * rough, c.thinnest)
                 if 8.0 < ax < 66.0 and z < 40.0:

@@ -22,6 +22,9 @@ def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Gener
         mirror=False, blend=5.0,
     )  # fmt: skip
     wings = frame.ellipsoids([((9.5, -95, -9), (6.5, 9, 7))], blend=5.0)
+    sides = frame.tubes([([(4, -91, 24), (8, -92, 4), (12, -90, -9)], [6.5, 8.0, 8.5])], blend=5.0)
+    wings.rows += sides.rows
+    wings.bounds += sides.bounds
     nose.rows += wings.rows
     nose.bounds += wings.bounds
     frame.paint(nose, [(0.0, S.SKIN), (-skin, S.SUBCUTANEOUS_FAT), (-3.0, S.MUSCLE)],

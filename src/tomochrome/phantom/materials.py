@@ -86,6 +86,9 @@ _SPREAD = np.array([material.spread for material in MATERIALS])
 _ENHANCED = np.array([(0.0, *material.enhancement, 0.0) for material in MATERIALS])
 
 
+_STOMACH = {"water": (0.0, 18.0), "food": (15.0, 60.0), "contrast": (150.0, 400.0)}
+
+
 def material(structure: Structure | int) -> Material:
     """Return the material of a structure.
 
@@ -116,7 +119,10 @@ def color_table() -> NDArray[np.float32]:
 
 
 def hu_table(
-    phase: Phase = "native", rng: np.random.Generator | None = None
+    phase: Phase = "native",
+    rng: np.random.Generator | None = None,
+    *,
+    stomach: str | None = None,
 ) -> NDArray[np.float32]:
     """Mean Hounsfield unit of each structure in one phase, for one patient.
 
@@ -126,6 +132,9 @@ def hu_table(
         Contrast phase.
     rng
         Draws how this patient deviates from the mean; without it the means themselves.
+    stomach
+        What the stomach holds, ``"water"``, ``"food"`` or ``"contrast"``; anything else, like
+        None, leaves it to chance.
 
     Returns
     -------
@@ -140,7 +149,10 @@ def hu_table(
         raise OptionError(f"unknown phase '{phase}': choose one of {', '.join(PHASES)}")
     if rng is None:
         return np.asarray(_NATIVE + _ENHANCED[:, PHASES.index(phase)], dtype=np.float32)
-    return _draw(float(PHASES.index(phase)), rng, dose=0.15, own=0.10, native=1.0)
+    hu = _draw(float(PHASES.index(phase)), rng, dose=0.15, own=0.10, native=1.0)
+    if stomach in _STOMACH:
+        hu[Structure.STOMACH_CONTENT] = rng.uniform(*_STOMACH[stomach])
+    return hu
 
 
 def sample_hu(phase: Phase | None, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -341,7 +341,7 @@ def make_patient(
         **({"build": build} if build else {}), **chosen, **overrides,
     )  # fmt: skip
     rng = anatomy.rng(90)
-    hu = hu_table(phase, rng)  # type: ignore[arg-type]
+    hu = hu_table(phase, rng, stomach=anatomy.stomach_fill)  # type: ignore[arg-type]
     ct = render_ct(structures, spacing, phase, rng, hu=hu, scanner=Scanner(noise=noise),  # type: ignore[arg-type]
                    progress=progress, cancel=cancel)  # fmt: skip
     text = (
