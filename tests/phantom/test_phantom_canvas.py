@@ -28,8 +28,8 @@ def test_a_tube_is_a_wall_around_its_content():
     tube = Shape().tube([(-25, 0, 0), (0, 8, 0), (25, 0, 0)], 12)
     canvas.paint(tube, [(0, S.COLON_WALL), (-4, S.COLON_CONTENT)])
     z, y, x = np.nonzero(canvas.labels == S.COLON_CONTENT)
-    shifted = [canvas.labels[z + dz, y + dy, x + dx]
-               for dz, dy, dx in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))]  # fmt: skip
+    steps = ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+    shifted = [canvas.labels[z + dz, y + dy, x + dx] for dz, dy, dx in steps]
     assert len(z) > 0
     assert np.isin(shifted, (S.COLON_WALL, S.COLON_CONTENT)).all()
 

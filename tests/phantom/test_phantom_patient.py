@@ -64,8 +64,9 @@ def test_organs_lie_on_their_own_side(torso):
 
 
 def test_gas_in_the_stomach_lies_in_front():
-    painted = make_structures(3, "abdomen", COARSE, stomach_fill="gas", stomach_gas=0.6,
-                              stomach_ml=450.0, warp=0.0, tilt=(0.0, 0.0, 0.0), bend=0.0)  # fmt: skip
+    straight = {"warp": 0.0, "tilt": (0.0, 0.0, 0.0), "bend": 0.0}
+    stomach = {"stomach_fill": "gas", "stomach_gas": 0.6, "stomach_ml": 450.0}
+    painted = make_structures(3, "abdomen", COARSE, **stomach, **straight)
     _, gas, _ = np.nonzero(painted.structures == S.STOMACH_GAS)
     _, fluid, _ = np.nonzero(painted.structures == S.STOMACH_CONTENT)
     assert len(gas) > 20 and len(fluid) > 20
@@ -100,8 +101,10 @@ def test_every_region_paints_and_is_mostly_body(region):
 
 def test_make_patient_gives_one_grid_of_everything():
     told = []
-    patient = make_patient(2, "abdomen", (10.0, 5.0, 5.0), sex="male", build="heavy", phase="portal",
-                           breathing=1.0, progress=lambda *args: told.append(args))  # fmt: skip
+    patient = make_patient(
+        2, "abdomen", (10.0, 5.0, 5.0), sex="male", build="heavy", phase="portal",
+        breathing=1.0, progress=lambda *args: told.append(args),
+    )  # fmt: skip
     assert patient.ct.voxels.dtype == np.int16
     assert patient.ct.shape == patient.tissue.shape == patient.structures.shape
     assert np.array_equal(patient.ct.affine, patient.tissue.affine)

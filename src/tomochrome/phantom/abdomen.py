@@ -161,8 +161,9 @@ def paint_liver(canvas: Canvas, anatomy: Anatomy) -> None:
         scale=14,
     )
     s = shift_z(anatomy)
+    open_by = 0.5 + 1.2 * anatomy.visceral
     fissure = Shape().box(
-        (6 - 10 * anatomy.liver, -88, 165 + s), (1.6, 26, 30), rotation(turn_z=12), rounding=1
+        (6 - 10 * anatomy.liver, -88, 165 + s), (open_by, 24, 26), rotation(turn_z=12), rounding=0.5
     )
     canvas.paint(fissure, S.VISCERAL_FAT, only=[S.LIVER], noise=1.0, scale=6)
 
@@ -232,8 +233,8 @@ def spleen_shape(anatomy: Anatomy, frame: Frame, size: float) -> Shape:
     middle = 13 + 34 * anatomy.spleen_back + rng.normal(0, 5)  # degrees behind lateral
     arc = 27 * size * rng.uniform(0.75, 1.25)
     upright = 0.2 + 1.3 * anatomy.spleen_turn
-    height = 171 + 0.7 * s + rng.normal(0, 9) - 10 * (size - 1)
-    thick = 19 * size * rng.uniform(0.8, 1.25)
+    height = 172 + 0.7 * s + rng.normal(0, 12) - 10 * (size - 1)
+    thick = 20 * size * rng.uniform(0.78, 1.45)
     tall = rng.uniform(0.85, 1.2)
     taper_front, taper_back = rng.uniform(0.72, 0.95, 2)
     shape = Shape()

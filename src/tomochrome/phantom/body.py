@@ -170,7 +170,8 @@ def _diaphragm(
     top = right * (1 - share) + left * share
     top -= 13 * np.exp(-(((x - 12) / 30) ** 2)) * np.exp(-(((y + 45) / 45) ** 2))
     top -= 34 * np.exp(-((x / 26) ** 2)) * np.clip((y + 10) / 50, 0, 1)  # crura at the spine
-    fall = np.clip(1 - np.clip(rho, 0, 1.02) ** 5.0, 0, 1) ** 0.6
+    steep = rng.uniform(4.5, 10.0)  # how far out the dome stays flat
+    fall = np.clip(1 - np.clip(rho, 0, 1.02) ** steep, 0, 1) ** rng.uniform(0.42, 0.65)
     height = attach + (top - attach) * fall
     height = np.where(rho >= 1, attach, height)
     return ndimage.gaussian_filter(height, 1.2), (float(xs[0]), float(ys[0]), step)

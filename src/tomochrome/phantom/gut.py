@@ -222,6 +222,31 @@ def paint_colon(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     )
 
 
+def _folds(
+    rng: np.random.Generator, y0: float, pitch: float, wide: float
+) -> list[tuple[float, float, float, float]]:
+    """Points (x, y, z, radius) to and fro, in rows or in columns, at one depth."""
+    points = []
+    upright = rng.random() < 0.45
+    deep = y0 > -45
+    tracks = (
+        np.arange(-84, 84, pitch) if upright else np.arange(106 + rng.uniform(-8, 8), -84, -pitch)
+    )
+    for i, track in enumerate(tracks):
+        if upright:
+            top = np.interp(abs(track), [0, 50, 85], [104, 96, 70]) - (10 if deep else 0)
+            low = np.interp(abs(track), [0, 50, 85], [-80, -60, -10])
+            run = [(track, z) for z in np.linspace(top, low, 8)]
+        else:
+            reach = np.interp(track, [-80, -40, 30, 100], [42, 66, 88, 78]) * (0.75 if deep else 1)
+            left = 22 if track > 40 else 0  # jejunum lies left, ileum low and right
+            run = [(x + left, track + 0.1 * x) for x in np.linspace(-reach, reach, 6)]
+        for x, z in run[:: -1 if i % 2 else 1]:
+            dx, dy, dz = rng.normal(0, (7, 9, 9))
+            points.append((x + dx, y0 + dy, z + dz, wide * rng.uniform(9, 15)))
+    return points
+
+
 def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
     """Centre lines and radii (n, 4) of loops folded to and fro in the lower abdomen."""
     rng = anatomy.rng(55)
@@ -229,20 +254,7 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
     lines = []
     pitch = 16.0 + 7 * wide + 7 * anatomy.visceral
     for y0 in (-86.0, -67.0, -50.0, -33.0):
-        rows = np.arange(106 + rng.uniform(-8, 8), -84, -pitch)
-        points = []
-        for i, z in enumerate(rows):
-            reach = np.interp(z, [-80, -40, 30, 100], [42, 66, 88, 78]) * (
-                0.75 if y0 > -45 else 1.0
-            )
-            xs = np.linspace(-reach, reach, 6)
-            if i % 2:
-                xs = xs[::-1]
-            left = 22 if z > 40 else 0  # jejunum lies left, ileum low and right
-            for x in xs:
-                jitter = rng.normal(0, (7, 8, 9))
-                points.append((x + left + jitter[0], y0 + jitter[1], z + jitter[2] + 0.1 * x,
-                               wide * rng.uniform(9, 15)))  # fmt: skip
+        points = _folds(rng, y0, pitch, wide)
         line = np.array(points)
         length = np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1).sum()
         fine = spline(line, int(length / 6))
