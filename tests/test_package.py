@@ -29,6 +29,13 @@ def test_every_name_at_the_front_door_leads_somewhere(name: str) -> None:
     assert name in dir(tomochrome)
 
 
+@pytest.mark.parametrize("first", ["pass", "import tomochrome.colorize", "tc.models()"])
+def test_colorize_can_be_called_whatever_was_imported_before(first: str) -> None:
+    code = f"import tomochrome as tc\n{first}\ntc.colorize(None, 'nobody')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ModelError: unknown model 'nobody'" in done.stderr, done.stderr
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tomochrome.nothing

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tomochrome.color import Chroma, light
-    from tomochrome.colorize import colorize
+    from tomochrome.color import Chroma, Lighting, light
+    from tomochrome.colorize import colorize, models
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
     from tomochrome.volume import Volume
 
 _WHERE = {
     "Chroma": "tomochrome.color",
+    "Lighting": "tomochrome.color",
     "light": "tomochrome.color",
-    "colorize": "tomochrome.colorize",
+    "models": "tomochrome.colorize",
     "find": "tomochrome.io",
     "read": "tomochrome.io",
     "write": "tomochrome.io",
@@ -31,18 +32,22 @@ _WHERE = {
 
 __all__ = [
     "Chroma",
+    "Lighting",
     "TomochromeError",
     "Volume",
     "__version__",
     "colorize",
     "find",
     "light",
+    "models",
     "read",
     "write",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "colorize":  # a room that can be called: its name is the function's
+        return import_module("tomochrome.colorize")
     if name not in _WHERE:
         raise AttributeError(f"module 'tomochrome' has no attribute '{name}'")
     value = getattr(import_module(_WHERE[name]), name)
