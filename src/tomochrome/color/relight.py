@@ -54,17 +54,28 @@ class CodeTable:
         shown = np.uint32(1 << 31) * ~(self.air & hide_air)
         return np.asarray(self.cells.astype(np.uint32) | shown, dtype=np.uint32)
 
-    def _ensure(self, shares: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Fill the columns of every code at these shares of its chroma; return each code's."""
+    def _cells_at(self, shares: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return each code's cell, and which cells lie at these shares of any code's chroma."""
         cells = np.empty(len(self.ab), np.int32)
         needed = np.zeros(SIDE * SIDE, bool)
         mark_cells(self.ab, shares, cells, needed)
+        return cells, needed
+
+    def _ensure(self, shares: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Fill the columns of every code at these shares of its chroma; return each code's."""
+        cells, needed = self._cells_at(shares)
         TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
         return cells
 
     def sweep(self) -> None:
         """Fill the columns between each code's color and grey, where sliders lead."""
-        self._ensure(np.linspace(0, 1, 193, dtype=np.float32))
+        _, needed = self._cells_at(np.linspace(0, 1, 193, dtype=np.float32))
+        # Their neighbours too: a ray may cut a cell's corner between two shares.
+        grid = np.pad(needed.reshape(SIDE, SIDE), 1)
+        grid = (
+            grid[:-2, 1:-1] | grid[2:, 1:-1] | grid[1:-1, :-2] | grid[1:-1, 2:] | grid[1:-1, 1:-1]
+        )
+        TABLE.ensure(np.flatnonzero(grid).astype(np.int32))
 
 
 def fade_curve(min_confidence: float) -> NDArray[np.float32]:
