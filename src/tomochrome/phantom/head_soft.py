@@ -172,15 +172,21 @@ def paint_mouth(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 def paint_vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Carotid and vertebral arteries, jugular veins, in the neck and up to the skull base."""
-    fat = frame.tubes([([(32, -2, -26), (33, -6, -60), (33, -12, -104)], 12.0)], neck=True)
+    torso = frame.tubes([([(28, 5, -80), (28, 5, -118)], 8.0)], neck=True)
+    frame.paint(torso, S.MUSCLE, only=[S.ARTERY])
+    fat = frame.tubes(
+        [([(32, -2, -26), (33, -6, -60), (33, -12, -104), (30, -10, -138)], [12, 12, 12, 9.0])],
+        neck=True,
+    )
     frame.paint(fat, S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
     jugular = frame.tubes(
-        [([(33, 4, -18), (36, 2, -50), (38, -5, -80), (37, -9, -106)], [4.5, 5, 5.5, 6])], neck=True
-    )
+        [([(33, 4, -18), (36, 2, -50), (38, -5, -80), (37, -9, -106), (35, -9, -130)],
+          [4.5, 5, 5.5, 6, 6])], neck=True,
+    )  # fmt: skip
     frame.paint(jugular, S.VEIN, spare=[*KEEP, *BONE, S.TOOTH])
     carotid = frame.tubes(
-        [([(24, -4, -16), (28, -6, -40), (28, -9, -66), (27, -13, -82), (25, -16, -106)],
-          [2.7, 2.7, 3.2, 4.2, 3.6]),
+        [([(24, -4, -16), (28, -6, -40), (28, -9, -66), (27, -13, -82), (25, -15, -106),
+           (26, -5, -136), (28, -2, -150)], [2.7, 2.7, 3.2, 4.2, 3.6, 3.8, 4.0]),
          ([(44, -14, -28), (38, -16, -50), (29, -15, -78)], [1.8, 2.0, 2.4])], neck=True,
     )  # fmt: skip
     frame.paint(carotid, S.ARTERY, spare=[*KEEP, *BONE, S.TOOTH])
