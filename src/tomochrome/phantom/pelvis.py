@@ -8,7 +8,7 @@ import numpy as np
 from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy
 from tomochrome.phantom.canvas import Canvas
-from tomochrome.phantom.shapes import Shape, rotation, spline
+from tomochrome.phantom.shapes import Shape, spline
 from tomochrome.phantom.skeleton import bone
 from tomochrome.phantom.structures import Structure as S
 
@@ -199,6 +199,3 @@ def paint_hip_metal(canvas: Canvas, anatomy: Anatomy) -> None:
     metal.tube([head, head + [32 * side, 7, -28]], [7, 8], smooth=False)
     metal.tube([head + [30 * side, 8, -25], head + [27 * side, 7, -150]], [9, 5], smooth=False)
     canvas.paint(metal, S.METAL)
-
-
-_ = rotation

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import VERTEBRA_Z, Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
 from tomochrome.phantom.shapes import Shape, axes, rotation
@@ -282,6 +281,3 @@ def paint_skeleton(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     paint_ribs(canvas, anatomy, frame)
     paint_girdle(canvas, anatomy, frame)
     paint_spine(canvas, anatomy)
-
-
-_ = kernels
