@@ -49,7 +49,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/pipeline.py
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py

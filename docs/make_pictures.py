@@ -22,7 +22,7 @@ from tomochrome.volume import Volume
 FOLDER = Path(__file__).resolve().parent / "pictures"
 HEIGHT = 340  # pixels of each panel
 GAP = 6
-COLORS = 160  # of the PNG's palette: a third of the bytes, no difference to the eye
+COLORS = 256  # of the PNG's palette: a third of the bytes, no difference to the eye
 
 
 def picture(volume: Volume, chroma: Chroma, plane: str, where: float, **light: Any) -> Picture:
