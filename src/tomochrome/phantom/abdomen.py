@@ -306,7 +306,7 @@ def pancreas_points(anatomy: Anatomy) -> np.ndarray:
     """Centre line (n, 3) from the head to the tail."""
     s = 0.5 * shift_z(anatomy)
     tail = -14 + 26 * anatomy.pancreas_tail
-    y = prevertebral(anatomy, 135, 0)
+    y = prevertebral(anatomy, 135, 6)
     return np.array(
         [
             (-30, y - 20, 100 + s),

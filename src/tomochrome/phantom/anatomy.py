@@ -195,7 +195,7 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
         tilt=_three(rng.normal(0, (2.0, 1.5, 3.0))),
         shift=_two(rng.normal(0, 8, 2)),
         bend=float(rng.normal(0, 5)),
-        liver=float(np.clip(rng.normal(1.0, 0.09), 0.8, 1.25)),
+        liver=float(np.clip(rng.normal(0.96, 0.09), 0.78, 1.22)),
         left_lobe=float(rng.uniform(0, 1)),
         riedel=float(max(0.0, rng.uniform(-1.5, 1.0))),
         gallbladder=float(0.0 if rng.random() < 0.15 else rng.uniform(0.5, 1.5)),

@@ -31,6 +31,8 @@ def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
          (-8, -84, low + 8 + 18 * (1 - horn), 17), (-30, -68, 122 + 0.6 * s, 10)], float,
     )  # fmt: skip
     line[1:-1, :3] += rng.normal(0, 5, (len(line) - 2, 3))
+    forward = np.array([0, 0.3, 0.8, 1, 1, 0.8, 0.4, 0]) * rng.uniform(-24, 4)
+    line[:, 1] += forward
     fine = spline(line, 30)
     if anatomy.stomach_fill == "collapsed":
         fine[:, 3] = np.interp(np.arange(30), [0, 8, 20, 29], [15, 12, 10, 8])
@@ -181,6 +183,7 @@ def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
         float,
     )
     line[:, 0] *= side
+    line[:9, 1] -= rng.uniform(0, 14)
     line[1:-2, :3] += rng.normal(0, 6, (len(line) - 3, 3))
     line[:, 3] *= caliber * rng.uniform(0.85, 1.15, len(line))
     length = np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1).sum()
