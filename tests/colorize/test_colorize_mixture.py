@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.colorize.mixture import N_CODES, OUTSIDE, SHARES, TOTALS, encode, mixture_table
+from tomochrome.colorize.kernels import OUTSIDE, SHARES, TOTALS
+from tomochrome.colorize.mixture import N_CODES, encode, mixture_table
 from tomochrome.tissue import N_TISSUES, Tissue
 
 tissues = st.integers(0, N_TISSUES - 1)

@@ -23,6 +23,7 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import ModelError
+from tomochrome.runtime.kernels import one_at_a_time
 
 AIR_HU = -1024.0
 """What surrounds the field of view, HU."""
@@ -216,6 +217,7 @@ def _weights(
     return start, weight.astype(np.float32)
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def _average(hu, zs, zw, ys, yw, xs, xw, out):  # type: ignore[no-untyped-def]
     _, n_y, n_x = hu.shape
@@ -292,6 +294,7 @@ def _up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def _fill(hu, index, offsets, low, slope, out):  # type: ignore[no-untyped-def]
     n_z, n_y, n_x = hu.shape

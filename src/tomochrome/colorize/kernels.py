@@ -11,8 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from tomochrome.colorize.mixture import OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
+
+# Constants of the kernels stand here: numba's disk cache looks at this file only.
+SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/15, ... 7/15, never half
+TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
+OUTSIDE = 0  #: code of air outside the body
 
 LOWEST_HU = -1024  #: the HU tables' first entry; lower values count as this
 HIGHEST_HU = 4095  #: and their last

@@ -2,9 +2,9 @@
 
 A voxel's color is an expectation over the palette. Keeping 26 probabilities for each voxel
 would take gigabytes, so a voxel keeps one 16-bit code: its two most probable tissues, the
-share of the second among the two, and their total. What the total lacks to 1 was given to
-other tissues: it counts as grey, so that an uncertain voxel loses saturation. Changing the
-palette then only multiplies this table by other colors.
+share of the second among the two, and their total, in the levels that `kernels` writes. What
+the total lacks to 1 was given to other tissues: it counts as grey, so that an uncertain voxel
+loses saturation. Changing the palette then only multiplies this table by other colors.
 
 Code 0 is air outside the body. The tables are the same for every network.
 """
@@ -16,11 +16,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.colorize.kernels import OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
-
-SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/15, ... 7/15, never half
-TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
-OUTSIDE = 0  #: code of air outside the body
 
 N_CODES = 1 + N_TISSUES * (N_TISSUES - 1) * SHARES * TOTALS
 
