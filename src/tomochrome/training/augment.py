@@ -48,8 +48,8 @@ class Augmentation:
     own_contrast: float = 0.25  #: chance of organs enhancing independently
     couch: float = 0.35
     arms: float = 0.15
-    small_field: float = 0.3
-    bolus: float = 0.18
+    small_field: float = 0.33
+    bolus: float = 0.3
     short_volume: float = 0.3
     streaks: float = 0.12
     prone: float = 0.03
@@ -332,9 +332,9 @@ class Sampler:
             cy, cx = height / 2 + rng.normal(0, 12), width / 2 + rng.normal(0, 18)
             yy, xx = np.mgrid[:height, :width]
             if rng.random() < 0.5:
-                visible = np.hypot(yy - cy, xx - cx) < rng.uniform(55, 110)
+                visible = np.hypot(yy - cy, xx - cx) < rng.uniform(42, 110)
             else:
-                ry, rx = rng.uniform(40, 80), rng.uniform(50, 112)
+                ry, rx = rng.uniform(32, 80), rng.uniform(40, 112)
                 visible = (np.abs(yy - cy) < ry) & (np.abs(xx - cx) < rx)
             structures[~visible] = S.OUTSIDE_AIR
         return visible

@@ -30,6 +30,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 200
+_MEAN_EVERY = 4
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
 """Real scans that training reads from a data folder; all others are held out."""
 
@@ -61,7 +62,10 @@ class _State:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            self.net.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
         )
         self.step, self.elapsed, self.weights = 0, 0.0, np.zeros(0, np.float32)
 
@@ -72,8 +76,10 @@ class _State:
         return self.config.learning_rate * max(0.005, cosine) * min(1.0, (self.step + 1) / _WARM_UP)
 
     def average(self) -> None:
-        """Move the running mean towards the weights."""
-        decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step))
+        """Move the running mean towards the weights, every few steps."""
+        if self.step % _MEAN_EVERY:
+            return
+        decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step)) ** _MEAN_EVERY
         current = self.net.state_dict()
         floats = [k for k, v in self.mean.items() if v.is_floating_point()]
         torch._foreach_lerp_(
@@ -101,7 +107,10 @@ class _State:
             data = torch.load(path, map_location="cpu", weights_only=True)
             self.net.load_state_dict(data["net"])
             self.mean = {k: v.clone() for k, v in data["mean"].items()}
+            fused = self.optimizer.param_groups[0]["fused"]
             self.optimizer.load_state_dict(data["optimizer"])
+            for group in self.optimizer.param_groups:  # a checkpoint may be of another device
+                group["fused"], group["foreach"] = fused, None
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise InputError(
                 f"'{path}' is no checkpoint of this configuration; train without --resume"
