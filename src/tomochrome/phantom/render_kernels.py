@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from tomochrome.runtime.kernels import one_at_a_time
+
 F32 = NDArray[np.float32]
 
 
@@ -26,6 +28,7 @@ def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
     return a + fz * (c - a)
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def paint_and_blur(
     labels: NDArray[np.uint8],
@@ -82,6 +85,7 @@ def paint_and_blur(
     return out
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def shrink(hu: F32, factor: int) -> tuple[F32, F32]:
     """Mean attenuation (water is 1) and its part above soft tissue, in blocks of a slice."""
@@ -106,6 +110,7 @@ def shrink(hu: F32, factor: int) -> tuple[F32, F32]:
     return water, dense
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def project(image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float, n: int) -> F32:
     """Parallel projections of each slice, in mm times the image's unit: (z, angle, n).
@@ -132,6 +137,7 @@ def project(image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float
     return out
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def back_project(filtered: F32, cosines: F32, sines: F32, ny: int, nx: int, aspect: float) -> F32:
     """Sum of the projections through each pixel, times pi over their number: (z, ny, nx)."""
@@ -153,6 +159,7 @@ def back_project(filtered: F32, cosines: F32, sines: F32, ny: int, nx: int, aspe
     return out
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def finish(
     hu: F32,
@@ -204,6 +211,7 @@ def finish(
     return out
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def photograph(
     labels: NDArray[np.uint8],

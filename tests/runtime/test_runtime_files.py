@@ -1,0 +1,68 @@
+"""Outputs are whole or not there: nothing half-written, nothing replaced unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tomochrome.errors import OutputError
+from tomochrome.runtime import check_writable, write_whole
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_whole_file_appears_under_its_name(tmp_path: Path) -> None:
+    with write_whole(tmp_path / "a.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"whole")
+        assert not (tmp_path / "a.nii.gz").exists()
+    assert (tmp_path / "a.nii.gz").read_bytes() == b"whole"
+    assert leftovers(tmp_path) == ["a.nii.gz"]
+
+
+def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.write_bytes(b"old")
+    with (
+        pytest.raises(ZeroDivisionError),
+        write_whole(target, force=True) as temporary,
+    ):
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"old"
+    assert leftovers(tmp_path) == ["a.png"]
+
+
+def test_existing_output_needs_force(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match=r"exists already.*--force"):
+        check_writable(target)
+    with write_whole(target, force=True) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"new"
+
+
+def test_folders_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "series"
+    target.mkdir()
+    (target / "old").touch()
+    with write_whole(target, force=True) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert leftovers(target) == ["new"]
+    assert leftovers(tmp_path) == ["series"]
+
+
+def test_a_missing_folder_is_said_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        check_writable(tmp_path / "no" / "a.png")
+
+
+def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        check_writable(tmp_path / "file" / "a.png")
