@@ -146,7 +146,8 @@ def _in_words(files: dict[str, str], facts: dict[str, Any]) -> str:
 def _open_window(out: Path, session: Session) -> None:
     """Open napari in a process of its own, which outlives this one, and see that it stays up."""
     command = [sys.executable, "-m", "napari", "--plugin", "napari-tomochrome"]
-    command += [str(out / SERIES), str(out / COLOR)]
+    command += ["--with", "napari-tomochrome", "Colorize volume"]
+    command += ["--", str(out / SERIES), str(out / COLOR)]
     with (out / LOG).open("wb") as log:
         napari = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
