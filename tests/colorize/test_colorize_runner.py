@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import convolve1d
 
 from tomochrome.colorize import colorize, find_model
 from tomochrome.colorize.engine import _Planes, smoothed, smoothing_weight
@@ -113,8 +114,18 @@ def test_smoothing_along_z(count: int, side: float) -> None:
     assert len(got) == count
     padded = np.concatenate([planes[:1], planes, planes[-1:]])
     for k, plane in enumerate(got):
-        expected = side * (padded[k] + padded[k + 2]) + (1 - 2 * side) * padded[k + 1]
+        along = side * (padded[k] + padded[k + 2]) + (1 - 2 * side) * padded[k + 1]
+        expected = along
+        for axis in (0, 1):
+            expected = convolve1d(expected, [1 / 6, 2 / 3, 1 / 6], axis=axis, mode="nearest")
         np.testing.assert_allclose(plane, expected, atol=1e-6)
+
+
+def test_a_checkerboard_fades_to_a_ninth() -> None:
+    y, x = np.ogrid[:16, :12]
+    board = np.where((x + y) % 2, 0.7, 0.3)[..., None].astype(np.float32)
+    (plane,) = smoothed(iter([board]), 0.25)
+    np.testing.assert_allclose(plane[1:-1, 1:-1], 0.5 + (board - 0.5)[1:-1, 1:-1] / 9, atol=1e-6)
 
 
 def test_far_slices_are_not_smoothed() -> None:

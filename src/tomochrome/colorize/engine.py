@@ -129,10 +129,12 @@ def smoothing_weight(slice_mm: float) -> float:
 def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDArray[np.float32]]:
     """Average each plane with its two neighbours; the first and last repeat at the ends.
 
+    Each plane is smoothed a little in itself too, see `kernels.smooth_plane`.
+
     Parameters
     ----------
     planes
-        Planes in order.
+        Planes (h, w, N_TISSUES) in order.
     side
         Weight of each neighbour, 0 to 1/3.
     """
@@ -150,7 +152,11 @@ def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDA
 def _mean3(
     a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], side: np.float32
 ) -> NDArray[np.float32]:
-    return a * side + b * (1 - 2 * side) + c * side
+    from tomochrome.colorize.kernels import smooth_plane
+
+    out = np.empty_like(b, order="C")
+    smooth_plane(a, b, c, side, out)
+    return out
 
 
 class _Planes:

@@ -91,7 +91,8 @@ class Runner:
             if result is None:
                 continue
             h, w = crop[0].stop - crop[0].start, crop[1].stop - crop[1].start
-            yield from result[:, :h, :w]
+            for plane in result:
+                yield np.ascontiguousarray(plane[:h, :w])
             done = indices.stop
 
     def _inputs(

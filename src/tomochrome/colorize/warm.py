@@ -52,6 +52,7 @@ def _load_kernels() -> None:
         hu, *body, np.zeros(rows, np.uint16), np.zeros(rows, np.uint8), code, confidence
     )
     planes = np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32)
+    kernels.smooth_plane(planes[0], planes[0], planes[0], np.float32(0.2), planes[0].copy())
     likelihood = np.ones((rows, N_TISSUES), dtype=np.float32)
     kernels.fuse_slab(
         hu, planes, z.low, z.weight, xy.low, xy.weight, first_columns(xy, 1), xy.weight,
