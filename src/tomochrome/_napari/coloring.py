@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,16 +97,28 @@ class Coloring:
         self.chroma = chroma
 
     @classmethod
-    def add(cls, viewer: Any, ct_layer: Any, colored: Colored) -> Coloring:
-        """Add the colored layer to the viewer, right above its CT, and return it."""
+    def add(cls, viewer: Any, ct_layer: Any, colored: Colored, above: Sequence[Any]) -> Coloring:
+        """Add the colored layer right above its CT, and above these other layers.
+
+        Parameters
+        ----------
+        viewer
+            The viewer that holds the CT layer.
+        ct_layer
+            The layer that was colored.
+        colored
+            What the worker made of it.
+        above
+            Layers that must lie below the new one: earlier colorings of the same CT.
+        """
         from napari.layers import Layer
 
-        model = colored.chroma.model
-        name = f"{ct_layer.name} in color ({model}, {NOT_FOR_DIAGNOSIS})"
+        name = f"{ct_layer.name} · {colored.chroma.model}"
         transform = layer_transform(ct_layer)
         parts = color_layer(colored.lit, colored.ct, colored.chroma, transform, name)
         layer = Layer.create(*parts)
-        viewer.layers.insert(viewer.layers.index(ct_layer) + 1, layer)
+        top = max(viewer.layers.index(below) for below in (ct_layer, *above))
+        viewer.layers.insert(top + 1, layer)
         return cls(ct_layer, layer, colored.chroma)
 
     @classmethod

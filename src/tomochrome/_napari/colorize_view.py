@@ -84,7 +84,7 @@ class ColorizeView(QFrame):
     def show_model(self, model: str) -> None:
         """Say that this is not for diagnosis, and which model made the colors on screen."""
         caution = NOT_FOR_DIAGNOSIS.capitalize()
-        self.caution.say(f"{caution} · colors by {model}" if model else caution)
+        self.caution.say(f"{caution} · {model}" if model else caution)
 
     def show_running(self, running: bool) -> None:
         """Switch the fields between running and not."""

@@ -45,13 +45,14 @@ class ColorizeWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        self.viewer: Any = napari_viewer
         self.view = ColorizeView(napari_viewer, self)
         self._colorings = Coloring.find(napari_viewer)
         self._job: Job | None = None
         self._started = 0.0
         self._target: Any = None
         self._watched: Any = None
+        self._watched_color: Any = None
         self._main_window: QMainWindow | None = None
         self._closing = False
         self._released = False
@@ -121,14 +122,16 @@ class ColorizeWidget(QWidget):
         return self._job is not None
 
     def _finished(self, colored: Colored) -> None:
+        if self._released:
+            return
         layer, self._target = self._target, None
         if layer not in self.viewer.layers:
             self.view.message.say("The layer was closed while it was being colored.", "plain")
             return
-        older = [known for known in self._colorings if known.ct_layer is layer]
-        for known in older:
-            known.layer.visible = False
-        coloring = Coloring.add(self.viewer, layer, colored)
+        older = [known.layer for known in self._colorings if known.ct_layer is layer]
+        for below in older:
+            below.visible = False
+        coloring = Coloring.add(self.viewer, layer, colored, older)
         coloring.relight(self.fields)
         coloring.layer.opacity = self.view.color.opacity
         self._colorings.append(coloring)
@@ -203,28 +206,39 @@ class ColorizeWidget(QWidget):
     # Following the viewer
 
     def _layer_chosen(self) -> None:
-        layer = self.view.layer.layer()
-        if self._watched is not None:
-            self._watched.events.contrast_limits.disconnect(self._limits_moved)
-        self._watched = layer
-        known = None
-        if layer is not None:
-            layer.events.contrast_limits.connect(self._limits_moved)
-            known = behind(layer.metadata)
+        layer, coloring = self.view.layer.layer(), self.coloring
+        self._watch(layer, None if coloring is None else coloring.layer)
+        known = None if layer is None else behind(layer.metadata)
         self.view.window.set_volume(known.shown if known else None)
         if known is not None:
             self._limits_moved()
-        coloring = self.coloring
+        if coloring is not None:
+            self._opacity_moved()
         model = coloring.chroma.model if coloring is not None else ""
         mark_canvas(self.viewer, f"{model} · {NOT_FOR_DIAGNOSIS}" if model else "")
         self.view.show_model(model)
 
+    def _watch(self, ct_layer: Any, color_layer: Any) -> None:
+        """Follow what the user does to these two in napari's own controls, and no others."""
+        if self._watched is not None:
+            self._watched.events.contrast_limits.disconnect(self._limits_moved)
+        if self._watched_color is not None:
+            self._watched_color.events.opacity.disconnect(self._opacity_moved)
+        self._watched, self._watched_color = ct_layer, color_layer
+        if ct_layer is not None:
+            ct_layer.events.contrast_limits.connect(self._limits_moved)
+        if color_layer is not None:
+            color_layer.events.opacity.connect(self._opacity_moved)
+
     def _limits_moved(self, _: object = None) -> None:
-        """Follow the contrast limits that the user moved in napari's own controls."""
         if not self._pushing and self._watched is not None:
             self.view.window.set_limits(*self._watched.contrast_limits)
             if self.coloring is not None:
                 self._changed()
+
+    def _opacity_moved(self, _: object = None) -> None:
+        if self._watched_color is not None:
+            self.view.color.opacity_row.set_value(100 * self._watched_color.opacity)
 
     def _layer_removed(self, event: Any) -> None:
         gone = event.value
@@ -289,14 +303,12 @@ class ColorizeWidget(QWidget):
             if job is not None:
                 job.cancel()
         self._throttle.stop()
-        if self._watched is not None:
-            self._watched.events.contrast_limits.disconnect(self._limits_moved)
-            self._watched = None
+        self._watch(None, None)
         self.view.layer.release()
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.viewer.cursor.events.position.disconnect(self._point)
         self.viewer.bind_key(COLOR_KEY, None)
-        self._colorings = []
+        self._colorings, self._target, self.viewer = [], None, None
 
 
 class _Toggle:

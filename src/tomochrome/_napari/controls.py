@@ -98,7 +98,7 @@ class Notice(QLabel):
     """A line of text that wraps, on a quiet or a warning ground, and is hidden when empty."""
 
     _STYLES: ClassVar[dict[str, str]] = {
-        "plain": "color: palette(text);",
+        "plain": "",
         "caution": "color: #ffd479; background: #3a3220; border: 1px solid #7a6532;"
         " border-radius: 3px; padding: 3px 6px; font-weight: 600;",
         "error": "color: #ffb4a8; background: #442522; border: 1px solid #8c4a42;"

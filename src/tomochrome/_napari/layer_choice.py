@@ -45,7 +45,7 @@ class LayerChoice(QComboBox):
             event.disconnect(self._refresh)
         for layer in self._listed:
             layer.events.name.disconnect(self._refresh)
-        self._listed = []
+        self._listed, self._last, self._viewer = [], None, None
 
     def _events(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events

@@ -19,7 +19,7 @@ class Offer:
 
 def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
     """Import and compile what coloring needs, and find the models, palettes and devices."""
-    from tomochrome.color import alpha_names, palette_names
+    from tomochrome.color import ALPHA_PRESETS, palette_names
     from tomochrome.colorize import models as model_cards
     from tomochrome.colorize import warm_up as warm_engine
     from tomochrome.errors import DeviceError
@@ -36,4 +36,4 @@ def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
             continue
         devices.append(name)
     models = tuple(card.name for card in model_cards())
-    return Offer(models, tuple(palette_names()), tuple(alpha_names()), tuple(devices))
+    return Offer(models, tuple(palette_names()), tuple(ALPHA_PRESETS), tuple(devices))

@@ -66,7 +66,7 @@ def layer_volume(
     OutputError
         If the layer is not one that this plugin made.
     """
-    from tomochrome.color import LitVolume
+    from tomochrome.color import LitVolume, light
     from tomochrome.geometry import reorient_like
 
     known = behind(meta.get("metadata", {}))
@@ -75,9 +75,18 @@ def layer_volume(
             f"the layer '{meta.get('name', '')}' was not made by Tomochrome, so where it lies in "
             "the patient is not known; color it with Colorize volume and save the colored layer"
         )
-    if isinstance(data, LitVolume):
-        shown = data.to_volume(progress=progress, cancel=cancel)
-    else:
-        unit = "RGBA" if data.ndim == 4 else None
-        shown = known.shown.with_voxels(np.asarray(data), unit=unit)
+    if not isinstance(data, LitVolume):
+        return reorient_like(known.shown.with_voxels(np.asarray(data)), known.stored)
+    now = data.settings
+    shown = light(
+        known.shown,
+        data.chroma,
+        now.window,
+        saturation=now.saturation,
+        min_confidence=now.min_confidence,
+        palette=now.palette,
+        alpha=now.alpha,
+        progress=progress,
+        cancel=cancel,
+    )
     return reorient_like(shown, known.stored)

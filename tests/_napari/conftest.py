@@ -1,0 +1,180 @@
+"""What the window tests share: a small CT, a panel on it, and a watch on the event loop."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.warm_up import Offer
+from tomochrome.color import Chroma
+from tomochrome.runtime import check, report
+from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
+
+
+@pytest.fixture
+def small_ct():
+    """A body of water and fat with a bone, in air: 12 slices of 48 x 40."""
+    z, y, x = np.ogrid[:12, :48, :40]
+    radius = np.hypot((y - 24) / 20, (x - 20) / 16) + 0 * z
+    voxels = np.full(radius.shape, -1000, np.int16)
+    voxels[radius < 1] = -90
+    voxels[radius < 0.8] = 55
+    voxels[radius < 0.2] = 700
+    window = ScannerWindow("scanner", 30.0, 300.0)
+    provenance = Provenance(source="small", kind="phantom", modality="CT", windows=(window,))
+    affine = default_affine((5.0, 4.0, 4.0), (-80.0, -90.0, 100.0))
+    return Volume(voxels, affine, "HU", provenance)
+
+
+def simple_colorize(volume, model="tissue", *, device="auto", progress=None, cancel=None):
+    """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
+    hu = np.asarray(volume.voxels)
+    edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}
+    mixtures = np.zeros((1 + len(edges), N_TISSUES), np.float32)
+    mixtures[0, Tissue.AIR] = 1
+    code = np.zeros(hu.shape, np.uint16)
+    for row, (tissue, low) in enumerate(edges.items(), 1):
+        mixtures[row, tissue] = 0.9
+        code[hu >= low] = row
+    for done in range(hu.shape[0] + 1):
+        check(cancel)
+        report(progress, done, hu.shape[0], "tissue")
+    confidence = np.full(hu.shape, 204, np.uint8)
+    return Chroma(code, confidence, mixtures, volume.affine, model, volume.provenance)
+
+
+@contextmanager
+def _open_viewer():
+    """Open a real window, and close it without writing the user's settings."""
+    import napari
+
+    viewer = napari.Viewer(show=True, show_welcome_screen=False)
+    try:
+        yield viewer
+    finally:
+        if hasattr(viewer.window, "_qt_window"):
+            with patch.object(viewer.window._qt_window, "_save_current_window_settings"):
+                viewer.close()
+
+
+@pytest.fixture(scope="session")
+def open_viewer():
+    """The function that opens a window for as long as a ``with`` lasts."""
+    return _open_viewer
+
+
+@pytest.fixture(scope="module")
+def window(qapp):
+    """One viewer for all tests of a module, because opening one takes seconds."""
+    with _open_viewer() as viewer:
+        yield viewer
+    del viewer
+    gc.collect()
+
+
+@pytest.fixture
+def make_panel(small_ct, monkeypatch):
+    """Return a function that docks the panel in a viewer, over the small CT.
+
+    A quick stand-in takes the engine's place; the engine itself is run from the window in
+    ``test_napari_whole.py``.
+    """
+    offer = Offer(("tissue", "other"), ("natural",), ("body", "opaque", "bone"), ("auto", "cpu"))
+    monkeypatch.setattr("tomochrome._napari.colorize_widget.warm_up", lambda *_: offer)
+    monkeypatch.setattr(import_module("tomochrome.colorize"), "colorize", simple_colorize)
+
+    def make(viewer):
+        from napari.layers import Layer
+
+        from tomochrome._napari.colorize_widget import ColorizeWidget
+
+        viewer.add_layer(Layer.create(*volume_layer(small_ct)))
+        widget = ColorizeWidget(viewer)
+        viewer.window.add_dock_widget(widget, name="Colorize volume")
+        return widget
+
+    return make
+
+
+@pytest.fixture
+def panel(window, make_panel, qtbot):
+    """The docked panel over the small CT, in the module's viewer."""
+    widget = make_panel(window)
+    qtbot.waitUntil(lambda: not widget._warm.running, timeout=20_000)
+    qtbot.wait(10)
+    yield widget
+    widget.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
+
+
+class LoopWatch:
+    """A timer in the event loop that records how long the loop did not come round.
+
+    A gap is what a user would feel, less what other programs cost. On a loaded machine a thread
+    waits for a processor before it runs: Linux counts that time, thread by thread, as the second
+    number of ``schedstat``. It is taken off for the GUI thread, and for the worker threads that
+    the GUI thread may have been waiting for (they hold the interpreter's lock, and are kept from
+    giving it up by the same load). On a quiet machine both are nearly nothing, so the watch is
+    strict there; where ``schedstat`` is missing, nothing is taken off.
+    """
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        self.gaps: list[float] = []
+        self._timer = QTimer()
+        self._timer.setInterval(5)
+        self._timer.timeout.connect(self._tick)
+        self._last = 0.0
+        self._waited: dict[int, float] = {}
+
+    def __enter__(self):
+        self._last, self._waited = time.perf_counter(), waiting_for_processor()
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_):
+        self._tick()
+        self._timer.stop()
+
+    @property
+    def largest_ms(self) -> float:
+        """The largest gap in milliseconds."""
+        return 1000 * max(self.gaps)
+
+    def _tick(self) -> None:
+        now, waited = time.perf_counter(), waiting_for_processor()
+        main = threading.main_thread().native_id
+        spent = {tid: value - self._waited.get(tid, value) for tid, value in waited.items()}
+        own = spent.pop(main, 0.0)
+        self.gaps.append(now - self._last - own - max(spent.values(), default=0.0))
+        self._last, self._waited = time.perf_counter(), waiting_for_processor()
+
+
+def waiting_for_processor() -> dict[int, float]:
+    """Seconds that each Python thread of ours has waited for a processor, by thread id."""
+    result = {}
+    for thread in threading.enumerate():
+        try:
+            text = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
+        except OSError:
+            continue
+        result[thread.native_id] = int(text.split()[1]) / 1e9
+    return result
+
+
+@pytest.fixture
+def loop_watch():
+    """The class that watches the event loop."""
+    return LoopWatch

@@ -1,0 +1,147 @@
+"""From File > Open Sample to a file on disk, in a real window, with the engine itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pytest
+from npe2 import PluginManager
+
+from tomochrome._napari.layers import behind
+from tomochrome.color import light
+from tomochrome.colorize import models
+from tomochrome.geometry import reorient_like
+from tomochrome.windowing import PRESETS
+
+pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(600)]
+
+PLUGIN = "napari-tomochrome"
+COARSE = (8.0, 4.0, 4.0)
+MODELS = [card.name for card in models()]
+#: The event loop may never be away for longer.
+MOST_MS = 100.0
+
+
+@pytest.fixture(scope="module")
+def whole(window, qapp):
+    """The sample chest and the panel, opened through the manifest and warmed up."""
+    assert "tomochrome.colorize.engine" not in sys.modules
+    PluginManager.instance().discover()
+    (layer,) = window.open_sample(PLUGIN, "chest", spacing=COARSE)
+    _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
+    wait_until(qapp, lambda: not panel._warm.running, 300)
+    yield panel, layer
+    panel.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
+
+
+def wait_until(qapp, done, seconds):
+    end = time.perf_counter() + seconds
+    while not done():
+        assert time.perf_counter() < end, "it took too long"
+        qapp.processEvents()
+        time.sleep(0.002)
+
+
+def color(panel, qapp, model):
+    panel.view.model.setCurrentText(model)
+    assert panel.view.model.currentText() == model
+    panel.run()
+    wait_until(qapp, lambda: not panel.running, 300)
+    assert panel.view.message.text().startswith(f"Colored by {model}"), panel.view.message.text()
+    return panel.coloring
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_layer_holds_what_the_core_computes_and_lies_over_the_ct(whole, qapp, model):
+    panel, ct = whole
+    coloring = color(panel, qapp, model)
+    shown = behind(ct.metadata).shown
+    expected = light(shown, coloring.chroma, "mediastinum").voxels
+    np.testing.assert_array_equal(np.asarray(coloring.layer.data), expected)
+    np.testing.assert_array_equal(coloring.layer.scale, ct.scale)
+    np.testing.assert_array_equal(coloring.layer.translate, ct.translate)
+    np.testing.assert_array_equal(coloring.layer.affine.affine_matrix, ct.affine.affine_matrix)
+    assert coloring.layer.units == ct.units
+    assert coloring.layer.axis_labels == ct.axis_labels == ("z", "y", "x")
+    panel.view.window.set_window(PRESETS["bone"])
+    panel.view.window.changed.emit()
+    wait_until(qapp, lambda: coloring.layer.data.settings.window == PRESETS["bone"], 5)
+    expected = light(shown, coloring.chroma, "bone").voxels
+    np.testing.assert_array_equal(np.asarray(coloring.layer.data), expected)
+    z = panel.viewer.dims.current_step[0]
+    np.testing.assert_array_equal(coloring.layer._slice.image.view, expected[z])
+    panel.view.window.set_window(PRESETS["mediastinum"])
+    panel.view.window.changed.emit()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_event_loop_is_never_away(whole, qapp, loop_watch, model):
+    panel, _ = whole
+    with loop_watch() as watch:
+        coloring = color(panel, qapp, model)
+    running = watch.largest_ms
+    with loop_watch() as watch:
+        for width in range(200, 600, 20):
+            panel.view.window.width._box.setValue(width)
+            wait_until(qapp, lambda w=width: coloring.layer.data.settings.window.width == w, 5)
+    assert running < MOST_MS, f"{running:.0f} ms away during the run"
+    assert watch.largest_ms < MOST_MS, f"{watch.largest_ms:.0f} ms away while the window moved"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_is_cancelled_within_a_second(whole, qapp, model):
+    panel, _ = whole
+    before = list(panel.viewer.layers)
+    panel.view.model.setCurrentText(model)
+    panel.run()
+    thread = panel._job._thread
+    panel.view.cancel.click()
+    start = time.perf_counter()
+    wait_until(qapp, lambda: not panel.running, 60)
+    took = time.perf_counter() - start
+    thread.join(1)
+    assert not thread.is_alive()
+    assert took < 1.0, f"{took:.2f} s"
+    assert list(panel.viewer.layers) == before
+
+
+def test_3d_rendering_shows_color(whole, qapp):
+    panel, _ = whole
+    color(panel, qapp, MODELS[0])
+    panel.view.color.alpha_box.setCurrentText("muscle")
+    panel.viewer.dims.ndisplay = 3
+    try:
+        wait_until(qapp, lambda: panel.coloring.layer.data.settings.alpha.name == "muscle", 10)
+        panel.view.layer.layer().visible = False
+        picture = panel.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    finally:
+        panel.view.layer.layer().visible = True
+        panel.viewer.dims.ndisplay = 2
+        panel.view.color.alpha_box.setCurrentText("body")
+    saturation = np.ptp(picture, axis=-1)
+    assert (saturation > 20).mean() > 0.02
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".png"])
+def test_the_colored_layer_is_saved_on_the_cts_grid(whole, qapp, tmp_path, ending):
+    panel, ct = whole
+    coloring = panel.coloring or color(panel, qapp, MODELS[0])
+    path = tmp_path / f"color{ending}"
+    written = panel.viewer.layers.save(str(path), [coloring.layer], plugin=PLUGIN)
+    assert written == [str(path)]
+    assert path.stat().st_size > 1000
+    if ending == ".nii.gz":
+        image = nibabel.load(path)
+        stored = behind(ct.metadata).stored
+        assert image.shape[:3] == stored.shape[::-1]
+        assert image.get_data_dtype().names == ("R", "G", "B", "A")
+        shown = behind(ct.metadata).shown
+        window = panel.view.window.window
+        expected = reorient_like(light(shown, coloring.chroma, window), stored).voxels
+        red = np.asarray(image.dataobj)["R"].transpose(2, 1, 0)
+        np.testing.assert_array_equal(red, expected[..., 0])
