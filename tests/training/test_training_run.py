@@ -174,3 +174,31 @@ def test_the_loss_is_zero_only_for_the_truth():
     assert float(entropy) < 1e-3 and float(chroma) < 0.2 and float(total) < 0.02
     other = loss(torch.zeros_like(sure), target)
     assert all(float(a) > float(b) for a, b in zip(other, (total, entropy, chroma), strict=True))
+
+
+def test_exported_weights_predict_as_the_checkpoint_does(run, tmp_path):
+    from tomochrome.colorize.bundle import load_state, read_card
+    from tomochrome.training.export import export_network, load_mean
+
+    net = load_mean(run / "checkpoint.pt", TINY["network"])
+    state = net.state_dict()
+    name = next(n for n in state if n.endswith("running_var"))
+    state[name][0] = 3e6  # beyond float16
+    likelihood = np.ones((512, N_TISSUES), np.float32)
+    words = {"trained_on": [], "scores": {}, "card": "", "license_text": ""}
+    path = export_network(
+        tmp_path / "tissue", "tissue", TINY["network"], net, likelihood, temperature=1.0, **words
+    )
+    stored = load_state(read_card(path))
+    stored.pop("hu_likelihood")
+    again = build_network(TINY["network"]).eval()
+    again.load_state_dict(stored)
+    x = torch.rand(1, 10, 32, 48)
+    with torch.inference_mode():
+        difference = (net(x).softmax(1) - again(x).softmax(1)).abs().max()
+    assert float(difference) < 0.01
+    state[name][0] = float("nan")
+    with pytest.raises(InputError, match="beyond all bounds"):
+        export_network(
+            tmp_path / "bad", "tissue", TINY["network"], net, likelihood, temperature=1.0, **words
+        )

@@ -43,9 +43,11 @@ def load_mean(checkpoint: Path, network: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights as float16; counters of batches are dropped to one small integer each."""
+    """Weights of convolutions as float16; vectors stay: a variance may exceed float16's range."""
     return {
-        name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+        name: value.half().contiguous()
+        if value.is_floating_point() and value.ndim > 1
+        else value.contiguous()
         for name, value in state.items()
     }
 
@@ -69,9 +71,17 @@ def write_bundle(
         What goes into ``configs/metadata.json``; the SHA-256 is added.
     card, license_text
         ``docs/README.md`` and ``LICENSE``.
+
+    Raises
+    ------
+    InputError
+        If a tensor holds infinities or NaN.
     """
     from safetensors.torch import save
 
+    unsound = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if unsound:
+        raise InputError(f"the weights hold numbers beyond all bounds ({unsound[0]}); train again")
     data = save(dict(tensors))
     stored = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
     with write_whole(folder, force=True) as temporary:

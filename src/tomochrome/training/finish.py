@@ -91,7 +91,7 @@ def finish(
     held_out: str | os.PathLike[str] | None = None,
     scores: Mapping[str, Any] | None = None,
     transfer_scores: Mapping[str, Any] | None = None,
-    power: float = 0.7,
+    power: float = 1.0,
 ) -> tuple[Path, Path]:
     """Write the bundles ``tissue`` and ``transfer-function`` from a finished run.
 

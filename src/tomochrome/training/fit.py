@@ -48,11 +48,22 @@ def transfer_table(counts: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(mixed / mixed.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
+CONTRAST: dict[Tissue, tuple[float, float]] = {
+    Tissue.VESSEL: (30.0, 750.0),
+    Tissue.HEART: (40.0, 750.0),
+    Tissue.KIDNEY: (30.0, 350.0),
+    Tissue.BLADDER: (0.0, 600.0),
+    Tissue.STOMACH: (0.0, 450.0),
+    Tissue.BOWEL: (0.0, 450.0),
+}
+"""HU between which contrast agent may bring a tissue, equally likely."""
+
+
 def likelihood_table(
     counts: NDArray[np.float64],
-    power: float = 0.7,
+    power: float = 1.0,
     floor: float = 0.02,
-    wide: tuple[Tissue, ...] = (Tissue.VESSEL, Tissue.HEART, Tissue.KIDNEY, Tissue.BLADDER),
+    plateau: float = 0.7,
 ) -> NDArray[np.float32]:
     """Return how likely each HU is in each tissue, float32 (bins, tissues), at most 1.
 
@@ -65,8 +76,8 @@ def likelihood_table(
         the likelihood adds from counting twice.
     floor
         Least likelihood: no HU forbids a tissue.
-    wide
-        Tissues that contrast agent may bring anywhere between native and far above.
+    plateau
+        Least likelihood, relative to its own peak, of a tissue of `CONTRAST` between its ends.
     """
     total = counts.sum(axis=0)
     table = np.ones((BINS, N_TISSUES))
@@ -75,8 +86,10 @@ def likelihood_table(
         if total[tissue] < 500:
             continue
         density = ndimage.gaussian_filter1d(counts[:, tissue], 1.5, mode="nearest")
-        if tissue in wide:
-            density = np.maximum(density, ndimage.gaussian_filter1d(counts[:, tissue], 10.0))
+        if Tissue(tissue) in CONTRAST:
+            low, high = CONTRAST[Tissue(tissue)]
+            ramp = np.clip(np.minimum(center - low, high - center) / 60.0 + 0.5, 0.0, 1.0)
+            density = np.maximum(density, plateau * density.max() * ramp)
         table[:, tissue] = density / total[tissue]
         if tissue == Tissue.CORTICAL_BONE:  # only partial volume makes bone soft
             table[center > 700, tissue] = np.maximum(
