@@ -31,7 +31,7 @@ demo: $(STAMP)
 	$(BIN)/tomochrome demo --out $(OUT) --force
 
 test: $(STAMP) libraries
-	$(MAKE) --no-print-directory lint test-fast test-gui
+	@$(MAKE) --no-print-directory --keep-going test-fast test-gui
 
 test-fast: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui" $(PYTEST_ARGS)
