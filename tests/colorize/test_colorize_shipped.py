@@ -23,8 +23,6 @@ def test_network_tells_organs_apart_that_the_curve_cannot() -> None:
         chroma = colorize(patient.ct, name, device="cpu")
         away = np.linalg.norm(chroma.ab() - colors[truth % N_TISSUES], axis=-1)
         error[name] = float(away[inside].mean())
-            np.linalg.norm(chroma.ab() - colors[truth % N_TISSUES], axis=-1)[inside].mean()
-        )
         if name == "tissue":
             for tissue in (Tissue.LIVER, Tissue.MUSCLE, Tissue.FAT):
                 assert (chroma.tissue[truth == tissue] == tissue).mean() > 0.6

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from tomochrome.runtime.kernels import one_at_a_time
 from tomochrome.tissue import N_TISSUES, Tissue
 
 # Constants of the kernels stand here: numba's disk cache looks at this file only.
@@ -32,6 +33,7 @@ _FOREIGN = int(Tissue.FOREIGN_BODY)
 _GAIN = np.float32(2 * SHARES - 1)
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def block_mean_slab(slab, fy, fx, out):  # pragma: no cover - compiled
     """Average blocks of (all z, fy, fx) voxels of ``slab`` into ``out`` (y, x)."""
@@ -122,6 +124,7 @@ def _table_row(hu):  # pragma: no cover - compiled
     return int(clipped - np.float32(LOWEST_HU) + np.float32(0.5))
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def smooth_plane(below, here, above, side, out):  # pragma: no cover - compiled
     """Average a plane of probabilities (h, w, tissues) with its neighbours.
@@ -149,6 +152,7 @@ def smooth_plane(below, here, above, side, out):  # pragma: no cover - compiled
                 out[y, x, c] = most * row[x, c] + rest * (row[left, c] + row[right, c])
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def transfer_slab(
     hu, field, fz, fwz, fy, fwy, fx, fwx, codes, certainty, code, confidence
@@ -258,6 +262,7 @@ def _fuse_row(
             confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
 
 
+@one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def fuse_slab(
     hu, planes, pz, pwz, py, pwy, x_start, pwx,
