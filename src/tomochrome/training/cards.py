@@ -82,6 +82,65 @@ Licence: BSD-3-Clause (see `LICENSE`).
 """
 
 
+def summarize(figures: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of ``benchmarks/color_accuracy.py`` that go on the two cards.
+
+    Parameters
+    ----------
+    figures
+        What the benchmark wrote as JSON.
+
+    Returns
+    -------
+    tuple of dict
+        Scores of the network and of the lookup curve. Errors are mean distances in (a*, b*);
+        ratios are to the lookup curve's error or to a grey picture's.
+    """
+    network: dict[str, Any] = {}
+    transfer: dict[str, Any] = {}
+    phantoms = figures["phantoms"]
+    for group, title in (("all", "held_out_phantoms"), ("abdomen", "held_out_abdomen_phantoms")):
+        found = phantoms[group]
+        network[title] = {
+            "chroma_error": found["network"]["voxel_error"],
+            "chroma_error_by_organ": found["network"]["organ_error"],
+            **{key: found[key] for key in _RATIOS},
+        }
+        transfer[title] = {
+            "chroma_error": found["transfer"]["voxel_error"],
+            "chroma_error_by_organ": found["transfer"]["organ_error"],
+        }
+    organs = phantoms["abdomen"]["network"]["organs"]
+    network["held_out_abdomen_phantoms_right"] = {
+        name: organs[name]["right"] for name in _SHOWN if name in organs
+    }
+    network["colored_outside_the_body"] = phantoms["colored_outside_body"]["network"]
+    network["flicker_of_chroma_where_the_ct_is_still"] = phantoms["flicker"]["network"][
+        "chroma_where_still"
+    ]
+    if "chest_angiography" in figures:
+        found = figures["chest_angiography"]
+        network["real_chest_angiography_error_to_transfer"] = {
+            "heart": found["heart_error_to_transfer"],
+            "pulmonary_artery": found["vessel_error_to_transfer"],
+        }
+        transfer["real_chest_angiography_chroma_error"] = found["transfer"]["voxel_error"]
+    if "head_photograph" in figures:
+        found = figures["head_photograph"]
+        network["real_head_chroma_error_against_photograph"] = dict(found)
+        transfer["real_head_chroma_error_against_photograph"] = found["transfer"]
+    return network, transfer
+
+
+_RATIOS = (
+    "organ_error_to_transfer",
+    "organ_error_to_grey",
+    "voxel_error_to_transfer",
+    "voxel_error_to_grey",
+)
+_SHOWN = ("liver", "spleen", "kidney", "stomach", "pancreas", "gallbladder", "bowel", "vessel")
+
+
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tomochrome.colorize.inputs import InputSpec
 from tomochrome.errors import InputError
@@ -79,6 +80,33 @@ def calibrate(
         expected_calibration_error(rows, names, temperature),
         float((rows.argmax(1) == names).float().mean()),
     )
+
+
+def _fitted(
+    folder: Path,
+    plan: TrainingConfig,
+    net: torch.nn.Module,
+    pool: Path,
+    data: str | os.PathLike[str] | None,
+    held_out: str | os.PathLike[str] | None,
+) -> tuple[NDArray[np.float64], Calibration, int]:
+    """Tables, calibration and number of phantoms; kept beside a checkpoint until it changes."""
+    kept = folder / "fit.npz"
+    if kept.exists() and kept.stat().st_mtime > (folder / CHECKPOINT).stat().st_mtime:
+        with np.load(kept, allow_pickle=False) as stored:
+            figures = [float(v) for v in stored["calibration"]]
+            return stored["counts"], Calibration(*figures), int(stored["phantoms"])
+    feed = Feed(
+        InputSpec(), plan.shape, 1, pool, real_patients(Path(data) if data else None),
+        plan.real_share, dict(plan.phantoms.regions), seed=4242,
+    )  # fmt: skip
+    feed.load_all()
+    counts = count_hu(feed)
+    calibration = calibrate(net, plan, held_out_pool(Path(held_out or folder / "held-out"), plan))
+    np.savez(
+        kept, counts=counts, calibration=list(astuple(calibration)), phantoms=feed.phantom_count
+    )
+    return counts, calibration, feed.phantom_count
 
 
 def finish(

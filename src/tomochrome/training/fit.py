@@ -62,7 +62,7 @@ CONTRAST: dict[Tissue, tuple[float, float]] = {
 def likelihood_table(
     counts: NDArray[np.float64],
     power: float = 1.0,
-    floor: float = 0.02,
+    floor: float = 0.01,
     plateau: float = 0.7,
 ) -> NDArray[np.float32]:
     """Return how likely each HU is in each tissue, float32 (bins, tissues), at most 1.
