@@ -31,13 +31,14 @@ from typing import Any
 import numpy as np
 
 RECIPE_SLICES = 4
+SLICE_MM = 2.0  #: 300 slices reach over the whole trunk
 
 
 def make_scan(slices: int, size: int) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Return the HU and spacing of a phantom's trunk."""
     from tomochrome.phantom import make_patient
 
-    spacing = (600.0 / slices, 430.0 / size, 430.0 / size)
+    spacing = (SLICE_MM, 430.0 / size, 430.0 / size)
     patient = make_patient(0, "torso", spacing, phase="portal", shape=(slices, size, size))
     return np.asarray(patient.ct.voxels), spacing
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colorize_cases import NETWORK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve1d
@@ -14,11 +15,32 @@ from scipy.ndimage import convolve1d
 from tomochrome.colorize import colorize, find_model
 from tomochrome.colorize.engine import _Planes, smoothed, smoothing_weight
 from tomochrome.colorize.inputs import InputSpec, to_input_grid
-from tomochrome.colorize.runner import Runner
+from tomochrome.colorize.network import build_network
+from tomochrome.colorize.runner import Runner, fold_norms
 from tomochrome.errors import TomochromeError
 from tomochrome.volume import Volume
 
 Maker = Callable[..., Path]
+
+
+@pytest.mark.parametrize("units", [0, 2])
+def test_folding_norms_changes_nothing_but_the_work(units: int) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    network = build_network(
+        {**NETWORK, "channels": [4, 8, 8], "strides": [2, 2], "num_res_units": units}
+    )
+    images = torch.rand(3, 2, 16, 24)
+    for _ in range(3):  # gives the norms a mean and a variance of their own
+        network.train()(images * 2 + 1)
+    network.eval().requires_grad_(False)
+    before = network(images)
+    norms = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    folded = fold_norms(network)
+    assert norms > 2
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    torch.testing.assert_close(folded(images), before, atol=1e-5, rtol=1e-4)
 
 
 class Tight:

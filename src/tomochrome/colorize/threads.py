@@ -28,7 +28,7 @@ def compute_threads(threads: int | None = None, *, networks: bool = False) -> It
     before = numba.get_num_threads()
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     try:
-        if networks:
+        if networks and threads is not None:  # otherwise torch's own choice stands
             with _torch_threads(count):
                 yield count
         else:
