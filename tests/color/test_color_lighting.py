@@ -250,7 +250,7 @@ def test_progress_and_cancel() -> None:
     light(volume, chroma, progress=lambda done, total, stage: seen.append((done, total, stage)))
     assert seen[0] == (0, 40, "light")
     assert seen[-1] == (40, 40, "light")
-    assert len(seen) > 2
+    assert len(seen) > 10  # a few slices of this size between two looks
     token = CancelToken()
 
     def stop(done: int, total: int, stage: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.color import Chroma, Lighting, LitVolume, light
+from tomochrome.color import Chroma, Lighting, LitVolume, light, palette_names
+from tomochrome.color.palette import palette
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.tissue import N_TISSUES
 from tomochrome.volume import Volume, default_affine
@@ -117,8 +118,26 @@ def test_prepare_leaves_nothing_for_the_sliders_to_compute() -> None:
     before = TABLE.columns_filled
     for saturation in np.linspace(0, 1, 23):
         lit.settings = lit.settings.but(saturation=float(saturation))
-    lit.settings = lit.settings.but(min_confidence=0.7)
+        lit.settings = lit.settings.but(min_confidence=float(saturation))
     assert TABLE.columns_filled == before
+
+
+@pytest.mark.parametrize("name", palette_names())
+def test_prepare_fills_what_any_mixture_can_lead_to(name: str) -> None:
+    from tomochrome.color.relight import CodeTable
+    from tomochrome.color.table import TABLE
+
+    weights = RNG.dirichlet(np.full(N_TISSUES, 0.05), 20_000) * RNG.random((20_000, 1)) ** 0.2
+    mixtures = np.vstack([np.eye(N_TISSUES), weights]).astype(np.float32)
+    chroma = Chroma(CHROMA.code, CHROMA.confidence, mixtures, AFFINE)
+    LitVolume(VOLUME, chroma).prepare(Lighting(palette=name, saturation=1.6))  # type: ignore[arg-type]
+    before = TABLE.columns_filled
+    for saturation in (0.3, 1.0, 1.3, 1.6):
+        assert TABLE.holds(palette(name), saturation)
+        # Made without the shortcut, so that it looks for every column itself.
+        CodeTable(chroma.ab_of_code(name, saturation), chroma.tissue_of_code, 0.6)
+    assert TABLE.columns_filled == before
+    assert not TABLE.holds(palette(name), 1.7)
 
 
 def test_a_turned_volume_is_lit_from_the_stored_chroma() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +100,16 @@ class Chroma:
         self, palette_name: str | Palette = "natural", saturation: float = 1.0
     ) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each code, shape (n_codes, 2)."""
-        ab = self.mixtures @ palette(palette_name).ab
-        return np.asarray(ab * np.float32(saturation), dtype=np.float32)
+        chosen = palette(palette_name)
+        ab = self._full_ab.get(chosen)
+        if ab is None:
+            ab = self._full_ab[chosen] = np.asarray(self.mixtures @ chosen.ab, dtype=np.float32)
+        return ab * np.float32(saturation)
+
+    @cached_property
+    def _full_ab(self) -> WeakKeyDictionary[Palette, NDArray[np.float32]]:
+        """Chroma of each code at full saturation, kept: sliders ask for it at every move."""
+        return WeakKeyDictionary()
 
     def ab(self, palette: str | Palette = "natural", slices: Any = None) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each voxel.

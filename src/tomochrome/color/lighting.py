@@ -13,13 +13,14 @@ from tomochrome.color.alpha import AlphaCurve, alpha_curve
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.palette import Palette, palette
 from tomochrome.color.relight import CodeTable, relight
+from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, parse_window
 
-#: Voxels lit between two looks at ``cancel``.
-_SLAB = 1 << 22
+#: Voxels lit between two looks at ``cancel``, unless one slice has more: a few milliseconds.
+_SLAB = 1 << 20
 MAX_SATURATION = 2.0
 
 
@@ -81,6 +82,7 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
         chroma.ab_of_code(settings.palette, settings.saturation),
         chroma.tissue_of_code,
         settings.min_confidence,
+        ready=TABLE.holds(settings.palette, settings.saturation),
     )
 
 
@@ -109,7 +111,8 @@ def light(
     saturation, min_confidence, palette, alpha
         See `Lighting`.
     progress, cancel
-        Told and asked about every four million voxels.
+        Told and asked at each slice; small slices are lit several at a time, up to a million
+        voxels.
 
     Returns
     -------

@@ -36,46 +36,38 @@ class CodeTable:
         Heaviest tissue of each code, uint8 (n,).
     min_confidence
         Confidence (0 to 1) below which color fades.
+    ready
+        Whether the color table holds every column that these codes can lead to, so that none
+        need be looked for (see `ColorTable.ensure_palette`).
     """
 
     def __init__(
-        self, ab: NDArray[np.float32], tissue: NDArray[np.uint8], min_confidence: float = 0.0
+        self,
+        ab: NDArray[np.float32],
+        tissue: NDArray[np.uint8],
+        min_confidence: float = 0.0,
+        *,
+        ready: bool = False,
     ) -> None:
-        far = np.abs(ab).max(axis=1, keepdims=True)
-        # At constant hue; sRGB ends far inside, so nothing that can be shown is lost.
-        self.ab = np.ascontiguousarray(ab * np.minimum(1.0, REACH / np.maximum(far, 1.0)), "f4")
+        far = np.maximum(np.abs(ab[:, 0]), np.abs(ab[:, 1]))
+        if far.max() > REACH:
+            # At constant hue; sRGB ends far inside, so nothing that can be shown is lost.
+            ab = ab * np.minimum(1.0, REACH / np.maximum(far, 1.0))[:, None]
+        self.ab = np.ascontiguousarray(ab, "f4")
         self.air = tissue == Tissue.AIR
         self.fade = fade_curve(min_confidence)
         self.fading = bool((self.fade < 1.0).any())
-        self.cells = self._ensure(np.unique(self.fade))
+        self.cells = np.empty(len(self.ab), np.int32)
+        needed = np.zeros(SIDE * SIDE, bool)
+        shares = np.ones(1, np.float32) if ready else np.unique(self.fade)
+        mark_cells(self.ab, shares, self.cells, needed)
+        if not ready:
+            TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
 
     def packed(self, hide_air: bool) -> NDArray[np.uint32]:
         """Return each code's cell, with the top bit set where its voxels are shown."""
         shown = np.uint32(1 << 31) * ~(self.air & hide_air)
         return np.asarray(self.cells.astype(np.uint32) | shown, dtype=np.uint32)
-
-    def _cells_at(self, shares: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Return each code's cell, and which cells lie at these shares of any code's chroma."""
-        cells = np.empty(len(self.ab), np.int32)
-        needed = np.zeros(SIDE * SIDE, bool)
-        mark_cells(self.ab, shares, cells, needed)
-        return cells, needed
-
-    def _ensure(self, shares: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Fill the columns of every code at these shares of its chroma; return each code's."""
-        cells, needed = self._cells_at(shares)
-        TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
-        return cells
-
-    def sweep(self) -> None:
-        """Fill the columns between each code's color and grey, where sliders lead."""
-        _, needed = self._cells_at(np.linspace(0, 1, 193, dtype=np.float32))
-        # Their neighbours too: a ray may cut a cell's corner between two shares.
-        grid = np.pad(needed.reshape(SIDE, SIDE), 1)
-        grid = (
-            grid[:-2, 1:-1] | grid[2:, 1:-1] | grid[1:-1, :-2] | grid[1:-1, 2:] | grid[1:-1, 1:-1]
-        )
-        TABLE.ensure(np.flatnonzero(grid).astype(np.int32))
 
 
 def fade_curve(min_confidence: float) -> NDArray[np.float32]:

@@ -8,12 +8,14 @@ first needs it; the columns in use fit a processor's cache (a palette's mixtures
 from __future__ import annotations
 
 import threading
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.compiled import over_chunks
 from tomochrome.color.kernels import fill_columns
+from tomochrome.color.palette import Palette
 from tomochrome.color.space import GREY_L, LINEAR_OF_8BIT
 
 SIDE = 192  #: cells along a* and along b*, one unit each
@@ -32,6 +34,7 @@ class ColorTable:
         self._columns = np.zeros((SIDE * SIDE, GREY_LEVELS, 4), np.uint8)
         self._filled = np.zeros(SIDE * SIDE, bool)
         self._lock = threading.Lock()
+        self._whole: WeakKeyDictionary[Palette, float] = WeakKeyDictionary()
         #: uint32 (cells * 256,): bytes red, green, blue and an alpha of 0.
         self.words: NDArray[np.uint32] = self._columns.reshape(-1).view(np.uint32)
 
@@ -47,10 +50,40 @@ class ColorTable:
                 )
                 self._filled[missing] = True
 
+    def ensure_palette(self, palette: Palette, saturation: float) -> None:
+        """Fill the columns of every mixture that a palette makes up to this saturation."""
+        if not self.holds(palette, saturation):
+            self.ensure(_mixtures(palette.ab * np.float32(saturation)))
+            self._whole[palette] = saturation
+
+    def holds(self, palette: Palette, saturation: float) -> bool:
+        """Whether `ensure_palette` has been done for this palette up to this saturation."""
+        return saturation <= self._whole.get(palette, -1.0)
+
     @property
     def columns_filled(self) -> int:
         """Number of columns computed so far (1 KiB each)."""
         return int(self._filled.sum())
+
+
+def _mixtures(ab: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return the cells that mixtures of these chromas (n, 2) and grey can lie in.
+
+    Mixtures fill the convex hull of the chromas and grey, and so do their fadings. A cell meets
+    the hull where its centre lies in the hull widened by half a cell.
+    """
+    from scipy.spatial import ConvexHull
+
+    half = 0.51  # and a little, for the digits of float32
+    square = np.array([(-half, -half), (-half, half), (half, -half), (half, half)])
+    # A mixture's weights may add up to 1.001 (see `Chroma`).
+    ends = np.vstack([1.001 * ab.astype(np.float64), np.zeros((1, 2))])
+    sides = ConvexHull((ends[:, None] + square).reshape(-1, 2)).equations
+    at = np.arange(SIDE) - SIDE // 2
+    inside = np.ones((SIDE, SIDE), bool)
+    for a, b, offset in sides:
+        inside &= a * at[:, None] + b * at[None, :] + offset <= 0.0
+    return np.flatnonzero(inside).astype(np.int32)
 
 
 TABLE = ColorTable()  #: shared by every lit volume of this process

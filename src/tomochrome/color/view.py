@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, _check_scalar, code_table
 from tomochrome.color.relight import CodeTable, relight
+from tomochrome.color.table import TABLE
 from tomochrome.volume import Volume
 
 
@@ -95,21 +96,26 @@ class LitVolume:
         self._state = _State(settings, codes)
 
     def prepare(self, settings: Lighting | None = None) -> None:
-        """Fill the color table for every saturation up to that of ``settings`` (at least 1).
+        """Do what the first slice under a palette would wait for.
 
-        Changing palette, saturation or confidence computes missing colors, which can take some
-        tenths of a second the first time. Call this from a worker, and assigning ``settings``
-        in the window's thread will not wait.
+        Fills the color table for every mixture of the palette of ``settings``, at every
+        confidence and every saturation up to its own (at least 1), and gets the kernels ready.
+        That can take some tenths of a second, and seconds where kernels are compiled. Call it
+        from a worker, and assigning ``settings`` in the window's thread will not wait.
         """
         settings = settings or self.settings
-        most = settings.but(saturation=max(1.0, settings.saturation))
-        code_table(self.chroma, most).sweep()
+        TABLE.ensure_palette(settings.palette, max(1.0, settings.saturation))
+        for min_confidence in (0.0, 0.5):  # a kernel for each
+            codes = code_table(self.chroma, settings.but(min_confidence=min_confidence))
+            self._relit((slice(0, 1),) * 3, _State(settings, codes))
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return RGBA of the voxels asked for: integers, slices and Ellipsis as in NumPy."""
         spatial, channel = _split(key)
-        state = self._state
-        lit = relight(
+        return self._relit(spatial, self._state)[..., channel]
+
+    def _relit(self, spatial: tuple[Any, ...], state: _State) -> NDArray[np.uint8]:
+        return relight(
             np.asarray(self.volume.voxels[spatial]),
             self.chroma.code[spatial],
             self.chroma.confidence[spatial],
@@ -117,7 +123,6 @@ class LitVolume:
             state.settings.window,
             state.settings.alpha,
         )
-        return lit[..., channel]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole volume, computed now."""
