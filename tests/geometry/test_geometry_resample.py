@@ -55,6 +55,18 @@ def test_linear_resampling_equals_scipy_on_a_tilted_volume():
     np.testing.assert_allclose(ours.voxels.ravel()[inside], expected[inside], atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int32, np.float32])
+def test_whole_numbers_are_rounded_to_nearest_and_not_towards_0(dtype):
+    row = np.array([0, 10, 3, 7] if dtype == np.uint8 else [0, 10, -10, 7])
+    volume = Volume(np.broadcast_to(row, (3, 3, 4)).astype(dtype))
+    like = Volume(np.zeros((3, 3, 3), np.uint8), default_affine((1, 1, 1), (0.26, 0, 0)))
+    exact = 0.74 * row[:3] + 0.26 * row[1:]
+    ours = resample(volume, like).voxels[1, 1]
+    assert ours.dtype == dtype
+    whole = np.issubdtype(dtype, np.integer)
+    np.testing.assert_allclose(ours, np.rint(exact) if whole else exact, atol=1e-5)
+
+
 def test_the_same_grid_costs_nothing_and_fill_depends_on_the_unit():
     volume = Volume(np.zeros((2, 2, 2), np.int16))
     assert resample(volume, volume) is volume

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import decompose, same_grid
-from tomochrome.geometry.sitk import to_sitk
+from tomochrome.geometry.sitk import bare_image
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -50,7 +50,14 @@ def resample(
         return volume
     import SimpleITK
 
-    image, transform = _index_space(volume), _index_transform(volume, like)
+    voxels = np.asarray(volume.voxels)
+    dtype = voxels.dtype
+    rounded = order == "linear" and dtype.kind in "iub"
+    if rounded:  # ITK would cut the digits off, which moves every value towards 0
+        voxels = voxels.astype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    # Voxels in their own index space: sheared affines, which ITK images cannot hold, live in
+    # the transform instead.
+    image, transform = bare_image(voxels), _index_transform(volume, like)
     resampler = SimpleITK.ResampleImageFilter()
     z, y, x = like.shape
     resampler.SetSize([x, y, z])
@@ -61,22 +68,13 @@ def resample(
     resampler.SetInterpolator(
         SimpleITK.sitkLinear if order == "linear" else SimpleITK.sitkNearestNeighbor
     )
-    dtype = np.asarray(volume.voxels).dtype
     if fill is None:
         fill = -1024.0 if volume.unit == "HU" else 0.0
     resampler.SetDefaultPixelValue(float(fill))
-    voxels = SimpleITK.GetArrayFromImage(resampler.Execute(image)).astype(dtype, copy=False)
+    voxels = SimpleITK.GetArrayFromImage(resampler.Execute(image))
+    voxels = (np.rint(voxels) if rounded else voxels).astype(dtype, copy=False)
     provenance = volume.provenance.add(f"resampled onto a grid of {z} x {y} x {x} voxels ({order})")
     return Volume(voxels, like.affine, volume.unit, provenance)
-
-
-def _index_space(volume: Volume) -> SimpleITK.Image:
-    """Return the voxels as an image whose physical space is its own index space.
-
-    So sheared affines, which ITK images cannot hold, live in the transform instead.
-    """
-    bare = Volume(volume.voxels, np.eye(4)[[2, 1, 0, 3]], volume.unit)
-    return to_sitk(bare)
 
 
 def _index_transform(volume: Volume, like: Volume) -> SimpleITK.AffineTransform:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import compose, decompose, is_orthogonal
@@ -27,21 +28,26 @@ def to_sitk(volume: Volume) -> SimpleITK.Image:
     GeometryError
         If the axes are sheared, which an ITK image cannot express.
     """
-    import SimpleITK
-
     if not is_orthogonal(volume.affine):
         raise GeometryError(
             "the volume's axes do not stand at right angles (a tilted gantry, or a sheared "
             "affine), which ITK images cannot hold; resample it onto an upright grid first"
         )
-    voxels: Any = np.asarray(volume.voxels)
-    voxels = voxels.astype(_ITK_TYPES.get(voxels.dtype.name, voxels.dtype), copy=False)
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels), isVector=volume.is_rgba)
+    image = bare_image(volume.voxels)
     origin, directions, spacing = decompose(volume.affine)
     image.SetOrigin([float(v) for v in origin])
     image.SetSpacing([float(v) for v in spacing[::-1]])
     image.SetDirection([float(v) for v in directions[:, ::-1].ravel()])
     return image
+
+
+def bare_image(voxels: NDArray[Any]) -> SimpleITK.Image:
+    """Return voxels (z, y, x) or (z, y, x, channels) as an image in its own index space."""
+    import SimpleITK
+
+    array: Any = np.asarray(voxels)
+    array = array.astype(_ITK_TYPES.get(array.dtype.name, array.dtype), copy=False)
+    return SimpleITK.GetImageFromArray(np.ascontiguousarray(array), isVector=array.ndim == 4)
 
 
 def from_sitk(
