@@ -115,7 +115,7 @@ def test_denoising_keeps_edges_and_calms_noise() -> None:
     out, spare = np.empty(60, np.float32), np.empty(60, np.float32)
     rows = []
     for y in range(40):
-        kernels._denoised_row(noisy, y, 2, 50.0, out, spare)
+        kernels._denoised_row(noisy.astype(np.float32), y, 0, 60, 2, 50.0, out, spare)
         rows.append(out.copy())
     error = np.array(rows) - clean
     assert error.std() < 0.45 * (noisy - clean).std()
@@ -127,7 +127,7 @@ def test_denoised_row_equals_the_formula() -> None:
     hu = rng.integers(-50, 50, (5, 7)).astype(np.int16)
     out, spare = np.empty(7, np.float32), np.empty(7, np.float32)
     for y in range(5):
-        kernels._denoised_row(hu, y, 1, 40.0, out, spare)
+        kernels._denoised_row(hu.astype(np.float32), y, 0, 7, 1, 40.0, out, spare)
         for x in range(7):
             near = hu[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].astype(float)
             weight = np.clip(1 - ((near - hu[y, x]) / 40.0) ** 2, 0, None) ** 2

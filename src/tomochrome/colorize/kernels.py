@@ -78,44 +78,55 @@ def _body_row(field, z, wz, y, wy, x0, wx, out):  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _denoised_row(hu, y, radius, cutoff, out, weight):  # pragma: no cover - compiled
+def _denoised_row(hu, y, start, stop, radius, cutoff, out, weight):  # pragma: no cover - compiled
     """Bilateral mean of a row with Tukey's biweight: neighbours beyond ``cutoff`` HU do not count.
 
     Biweight: (1 - (d / cutoff)^2)^2, zero beyond the cutoff; it needs no exponential, so the
-    loop along x runs in vector instructions.
+    loop along x runs in vector instructions. ``hu`` is float32 (rows, x); only the columns from
+    ``start`` to before ``stop`` of ``out`` are written.
     """
     ny, nx = hu.shape
     one = np.float32(1)
     zero = np.float32(0)
     inverse = one / np.float32(cutoff)
-    center = np.empty(nx, np.float32)
-    for x in range(nx):
-        center[x] = np.float32(hu[y, x])
+    center = hu[y]
+    for x in range(start, stop):
         out[x] = zero
         weight[x] = one
     for dy in range(-radius, radius + 1):
         yy = y + dy
         if yy < 0 or yy >= ny:
             continue
+        near = hu[yy]
         for dx in range(-radius, radius + 1):
             if dx == 0 and dy == 0:
                 continue
-            first = max(0, -dx)
-            last = min(nx, nx - dx)
-            for x in range(first, last):
-                d = np.float32(hu[yy, x + dx]) - center[x]
+            for x in range(max(start, -dx), min(stop, nx - dx)):
+                d = near[x + dx] - center[x]
                 t = d * inverse
                 t = max(one - t * t, zero)
                 t *= t
                 out[x] += t * d
                 weight[x] += t
-    for x in range(nx):
+    for x in range(start, stop):
         out[x] = center[x] + out[x] / weight[x]
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _inside(field, hu):  # pragma: no cover - compiled
     return field > SHELL_IN or (field >= SHELL_OUT and hu > SHELL_HU)
+
+
+@njit(cache=True, nogil=True)
+def _span(field):  # pragma: no cover - compiled
+    """First and last-plus-one column that may be inside; equal where none is."""
+    start = 0
+    stop = field.shape[0]
+    while start < stop and field[start] < SHELL_OUT:
+        start += 1
+    while stop > start and field[stop - 1] < SHELL_OUT:
+        stop -= 1
+    return start, stop
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -298,6 +309,9 @@ def fuse_slab(
     for job in prange(nz * blocks):
         z = job // blocks
         y_first = (job % blocks) * ROWS
+        y_stop = min(y_first + ROWS, ny)
+        top = max(0, y_first - radius)
+        near = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
         below = planes[pz[z]].reshape(h, w * N_TISSUES)
         above = planes[min(pz[z] + 1, planes.shape[0] - 1)].reshape(h, w * N_TISSUES)
         smooth = np.empty(nx, np.float32)
@@ -307,18 +321,15 @@ def fuse_slab(
         row1 = np.empty(w * N_TISSUES, np.float32)
         mixed = np.empty(w * N_TISSUES, np.float32)
         held = -1
-        for y in range(y_first, min(y_first + ROWS, ny)):
+        for y in range(y_first, y_stop):
             _body_row(field, fz[z], fwz[z], fy[y], fwy[y], fx, fwx, inside)
-            if not np.any(inside >= SHELL_OUT):
+            start, stop = _span(inside)
+            if start == stop:
                 for x in range(nx):
                     code[z, y, x] = OUTSIDE
                     confidence[z, y, x] = 255
                 continue
-            if radius > 0:
-                _denoised_row(hu[z], y, radius, cutoff, smooth, spare)
-            else:
-                for x in range(nx):
-                    smooth[x] = np.float32(hu[z, y, x])
+            _denoised_row(near, y - top, start, stop, radius, cutoff, smooth, spare)
             j = py[y]
             if j != held:
                 _lerp_rows(below[j], above[j], pwz[z], row0)
