@@ -75,6 +75,11 @@ def test_impossible_shapes_are_refused(shape: tuple[int, ...]) -> None:
         Volume(cube(shape))
 
 
+def test_colors_are_bytes() -> None:
+    with pytest.raises(GeometryError, match="uint8, not float64"):
+        Volume(np.zeros((2, 3, 4, 4)), unit="RGBA")  # would be written as other bytes
+
+
 @pytest.mark.parametrize(
     "affine",
     [np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag((1.0, 1.0, 0.0, 1.0))],

@@ -63,7 +63,7 @@ class Volume:
     Raises
     ------
     GeometryError
-        If the voxels are not 3D (or RGBA), are empty, or the affine is not a finite,
+        If the voxels are not 3D (or uint8 RGBA), are empty, or the affine is not a finite,
         invertible 4x4 matrix with a last row of 0 0 0 1.
     """
 
@@ -79,6 +79,8 @@ class Volume:
                 "a volume needs voxels (z, y, x) or RGBA (z, y, x, 4), "
                 f"not an array of shape {shape}"
             )
+        if ndim == 4 and self.voxels.dtype != np.uint8:
+            raise GeometryError(f"RGBA voxels must be uint8, not {self.voxels.dtype}")
         if 0 in shape:
             raise GeometryError(f"the volume is empty: its shape is {shape}")
         affine = np.array(self.affine, dtype=np.float64)

@@ -11,7 +11,9 @@ from io_cases import ORIENTATIONS, change, ct, same_in_space, series, shuffle_na
 from tomochrome.errors import Cancelled, GeometryError, InputError
 from tomochrome.geometry import from_sitk, same_grid
 from tomochrome.io import find, read
+from tomochrome.io.dicom.quiet import quiet
 from tomochrome.runtime import CancelToken
+from tomochrome.windowing import auto_window, luminance
 
 
 def simpleitk(folder) -> SimpleITK.Image:
@@ -240,6 +242,22 @@ def no_spacing(dataset, i):
     del dataset.PixelSpacing
 
 
+def blank(dataset, i):
+    dataset.RescaleSlope = "0"
+
+
+def upside_down(dataset, i):
+    dataset.RescaleSlope = "-1" if i == 3 else "1"
+
+
+def far_away(dataset, i):
+    dataset.ImagePositionPatient = [1e300, 1e300, 1e300 * i]
+
+
+def huge_pixels(dataset, i):
+    dataset.PixelSpacing = [1e12, 1e12]
+
+
 BROKEN = {
     "missing slices": (drop(2, 3), "incomplete", "slices are missing: 2"),
     "uneven": (set_position(3, (0, 0, 0.9)), "irregular", "distance between slices changes"),
@@ -249,6 +267,10 @@ BROKEN = {
     "mixed matrix": (crop, "irregular", r"differ in matrix \(23x20, 24x20\)"),
     "mixed pixel spacing": (other_pixels, "irregular", "differ in pixel spacing"),
     "no position": (no_position, "irregular", "1 of 7 slices say nothing usable"),
+    "slope 0": (blank, "irregular", "rescale slope of 0 would blank"),
+    "one negative slope": (upside_down, "irregular", "rescale slope of -1 would blank or invert"),
+    "a kilometre away": (far_away, "irregular", "7 of 7 slices say nothing usable"),
+    "huge pixels": (huge_pixels, "irregular", "pixel spacing makes no sense"),
     "no pixel spacing": (no_spacing, "irregular", "pixel spacing is missing"),
 }
 
@@ -263,6 +285,78 @@ def test_what_is_not_one_volume_is_refused_in_words(tmp_path, case):
         read(folder)
     assert "\n" not in str(caught.value)
     assert item.refusal in item.warnings
+
+
+def tell(**values):
+    def edit(dataset, i):
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value(i))
+
+    return edit
+
+
+MIXED = {
+    "acquisitions": tell(AcquisitionNumber=lambda i: 1 + i % 2),
+    "overlapping acquisitions": tell(AcquisitionNumber=lambda i: int("1112121222"[i])),
+    "temporal positions": tell(TemporalPositionIdentifier=lambda i: 1 + i % 3),
+    "tube voltages": tell(KVP=lambda i: (80, 140)[i % 2]),
+    "kernels": tell(ConvolutionKernel=lambda i: ("B30f", "B70f")[i % 2]),
+    "content times": tell(ContentTime=lambda i: f"10{(0, 3)[i % 2]:02d}{i:02d}.25"),
+    "three phases": tell(AcquisitionTime=lambda i: f"10{(0, 1, 7)[i % 3]:02d}00"),
+    "heart beats": tell(TriggerTime=lambda i: (100.0, 700.0)[i % 2] + i),
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_phases_that_lie_between_each_other_are_refused(tmp_path, case):
+    folder = change(series(tmp_path / "s", ct((10, 24, 20))), MIXED[case])
+    assert find(folder).items[0].verdict == "irregular"
+    with pytest.raises(GeometryError, match="acquisitions lie between each other"):
+        read(folder)
+
+
+STEADY = {
+    "scan in steps": tell(
+        AcquisitionNumber=lambda i: 9 - i // 2,
+        AcquisitionTime=lambda i: f"10000{i // 2}",
+        ContentTime=lambda i: f"1001{3 * (i // 2):02d}.{i % 2}",
+    ),
+    "one slice an acquisition": tell(
+        AcquisitionNumber=lambda i: i, TriggerTime=lambda i: (i * 37) % 50
+    ),
+    "a slice that says nothing": tell(AcquisitionNumber=lambda i: None if i == 4 else 2),
+    "feet first": tell(ContentTime=lambda i: f"1000{50 - 5 * i:02d}"),
+    "made in no order": tell(
+        ContentTime=lambda i: f"1000{(3, 14, 15, 9, 2, 6, 5, 35, 8, 7)[i]:02d}"
+    ),
+    "no times": tell(ContentTime=lambda i: "", AcquisitionTime=lambda i: "noon"[: 4 * (i % 2)]),
+}
+
+
+@pytest.mark.parametrize("case", STEADY)
+def test_steady_numbers_and_times_are_one_volume(tmp_path, case):
+    folder = series(tmp_path / "s", ct((10, 24, 20)))
+    with quiet():
+        change(folder, STEADY[case])
+    assert read(folder).shape == (10, 24, 20)
+
+
+def test_values_outside_the_field_break_nothing(tmp_path):
+    def circle(dataset, i):
+        pixels = dataset.pixel_array.copy()
+        pixels[:4], pixels[-4:] = -2000, -1024  # -3024 and -2048 HU without a padding value
+        dataset.PixelData = pixels.tobytes()
+
+    plain = read(series(tmp_path / "plain"))
+    volume = read(change(series(tmp_path / "s"), circle))
+    assert volume.voxels.min() == -3024
+    assert volume.unit == "HU"
+    inside = slice(4, -4)
+    np.testing.assert_array_equal(volume.voxels[:, inside], plain.voxels[:, inside])
+    ours, usual = auto_window(volume), auto_window(plain)
+    assert abs(ours.center - usual.center) <= 20
+    assert abs(ours.width - usual.width) <= 20
+    assert luminance(volume.voxels[:, :4], ours).max() == 0.0
 
 
 def test_the_tilted_head_is_refused(shared_data):

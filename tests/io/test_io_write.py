@@ -223,6 +223,22 @@ def test_series_is_valid_and_nobodys(tmp_path):
     assert len(names) == len(datasets)
 
 
+@pytest.mark.parametrize(("opacity", "bands"), [("body", 4), ("opaque", 3)])
+def test_the_opacity_asked_for_decides_the_type(tmp_path, opacity, bands):
+    rgba = np.full((2, 3, 4, 4), 255, np.uint8)  # a crop of the body's inside: no air in it
+    provenance = Provenance(extra={"opacity": opacity})
+    write(Volume(rgba, unit="RGBA", provenance=provenance), tmp_path / "c.nii.gz")
+    assert len(nib.load(tmp_path / "c.nii.gz").get_data_dtype()) == bands
+
+
+def test_values_that_are_no_numbers_are_not_written_as_dicom(tmp_path):
+    voxels = np.zeros((2, 3, 4), np.float32)
+    voxels[1, 1, 1] = np.nan
+    with pytest.raises(OutputError, match="not finite"):
+        write(Volume(voxels), f"{tmp_path / 'nan'}/")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_extreme_values_survive(tmp_path):
     volume = ct((2, 5, 6))
     voxels = volume.voxels.copy()

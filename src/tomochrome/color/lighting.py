@@ -205,6 +205,7 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         "window": f"{settings.window.center:g}/{settings.window.width:g}",
         "description": f"Color by model {model}, not for diagnosis",
         "saturation": settings.saturation,
+        "opacity": settings.alpha.name,
         "not_for_diagnosis": True,
     }
     return replace(provenance, extra=extra)

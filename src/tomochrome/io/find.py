@@ -1,4 +1,4 @@
-"""Listing what there is to read at a path, from headers alone."""
+"""Listing what there is to read at a path: DICOM by headers, other formats by their values."""
 
 from __future__ import annotations
 

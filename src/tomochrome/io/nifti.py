@@ -142,10 +142,11 @@ def write_nifti(
 ) -> None:
     """Write a volume as ``.nii`` or ``.nii.gz``, one slice at a time.
 
-    RGBA becomes RGBA32 (NIfTI data type 2304), or RGB24 (128) when every alpha is 255, which
-    more programs read. Booleans become bytes, half floats floats. Sform and qform both hold the
-    affine (the sform alone where a qform cannot express shear). The description holds what the
-    provenance's ``extra`` says under ``description``, cut to 79 characters.
+    RGBA becomes RGBA32 (NIfTI data type 2304), or RGB24 (128), which more programs read, when it
+    was lit with the opacity "opaque" (where the provenance says nothing: when all alpha is 255).
+    Booleans become bytes, half floats floats. Sform and qform both hold the affine (the sform
+    alone where a qform cannot express shear). The description holds what the provenance's
+    ``extra`` says under ``description``, cut to 79 characters.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ def write_nifti(
     OutputError
         If NIfTI has no type for the values, or an axis is longer than 32767.
     """
-    dtype = _file_type(volume)
+    dtype = _file_type(volume, cancel)
     header = _file_header(volume, dtype)
     depth = volume.shape[0]
     with _open(path) as file:
@@ -171,16 +172,23 @@ def write_nifti(
     report(progress, depth, depth, "writing")
 
 
-def _file_type(volume: Volume) -> np.dtype[Any]:
+def _file_type(volume: Volume, cancel: CancelToken | None) -> np.dtype[Any]:
     if volume.is_rgba:
-        opaque = all(
-            bool((np.asarray(volume.voxels[z])[..., 3] == 255).all())
-            for z in range(volume.shape[0])
-        )
+        # By what was asked for, not by what the body happens to fill: scripts rely on the type.
+        opacity = volume.provenance.extra.get("opacity")
+        opaque = _all_opaque(volume, cancel) if opacity is None else opacity == "opaque"
         return _RGB if opaque else _RGBA
     dtype = np.dtype(volume.voxels.dtype)
     wider = {"bool": np.uint8, "float16": np.float32}
     return np.dtype(wider.get(dtype.name, dtype)).newbyteorder("<")
+
+
+def _all_opaque(volume: Volume, cancel: CancelToken | None) -> bool:
+    for z in range(volume.shape[0]):
+        check(cancel)
+        if (np.asarray(volume.voxels[z])[..., 3] != 255).any():
+            return False
+    return True
 
 
 def _file_header(volume: Volume, dtype: np.dtype[Any]) -> Any:

@@ -59,7 +59,7 @@ def write(
         RGBA or scalar. ``volume.provenance.extra`` may hold ``model``, ``window`` and
         ``description`` (texts), which are written into the file's own metadata.
     path
-        ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 where all is opaque, or scalar), ``.nrrd``,
+        ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 if lit opaque, or scalar), ``.nrrd``,
         ``.png`` (contact sheet, RGBA only), or a folder ending in ``/`` (DICOM: Secondary
         Capture for RGBA, CT for Hounsfield units).
     force

@@ -29,6 +29,8 @@ _TAGS = [
     "PixelPaddingValue", "PixelPaddingRangeLimit",
     "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction",
     "LossyImageCompression",
+    "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
+    "KVP", "ConvolutionKernel", "AcquisitionTime", "ContentTime", "TriggerTime",
 ]  # fmt: skip
 _IDENTITY_TAGS = ["PatientName", "PatientID", "PatientBirthDate"]
 
@@ -62,6 +64,10 @@ class Header:
     transfer_syntax: str
     lossy: bool = False  #: the pixels were once compressed with loss
     windows: tuple[ScannerWindow, ...] = ()
+    #: what tells acquisitions apart: (keyword, value), values that are missing left out
+    acquisition: tuple[tuple[str, str], ...] = ()
+    #: when it was made: (keyword, seconds of the day, or ms after the heart's beat)
+    times: tuple[tuple[str, float], ...] = ()
     flaws: int = 0  #: values that broke the standard and were read all the same
     identity: dict[str, str] | None = field(default=None, repr=False)
 
@@ -160,6 +166,8 @@ def _header(path: Path, dataset: FileDataset) -> Header:
         transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
         lossy=_text(dataset, "LossyImageCompression") == "01",
         windows=_windows(dataset),
+        acquisition=_acquisition(dataset),
+        times=_times(dataset),
     )
 
 
@@ -180,6 +188,7 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
 # too, so what does not look like one counts as missing. Hexadecimal UIDs are not to the letter
 # of the standard, but anonymizers write them.
 _CODE = re.compile(r"[A-Z0-9_ -]{1,16}")
+_CLOCK = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)")
 _UID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 
 
@@ -224,6 +233,36 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
         for v in (first, first if last is None else last)
     ]
     return min(ends), max(ends)
+
+
+def _acquisition(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    """Return what differs between acquisitions or reconstructions of one series."""
+    found = [
+        (keyword, number)
+        for keyword in (
+            "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
+            "KVP",
+        )
+        if (number := _float(dataset, keyword)) is not None
+    ]  # fmt: skip
+    kernel = "/".join(str(v).strip() for v in _values(dataset, "ConvolutionKernel"))
+    texts = [("ConvolutionKernel", kernel)] if kernel else []
+    return (*((keyword, f"{number:g}") for keyword, number in found), *texts)
+
+
+def _times(dataset: Dataset) -> tuple[tuple[str, float], ...]:
+    """Return when the slice was scanned and made: seconds of the day, ms of the heart beat."""
+    times = []
+    for keyword in ("AcquisitionTime", "ContentTime"):
+        values = _values(dataset, keyword)
+        clock = _CLOCK.fullmatch(str(values[0]).strip(" \0")) if values else None
+        if clock:
+            hours, minutes, seconds = clock.groups()
+            times.append((keyword, 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds)))
+    trigger = _float(dataset, "TriggerTime")
+    if trigger is not None:
+        times.append(("TriggerTime", trigger))
+    return tuple(times)
 
 
 def _windows(dataset: Dataset) -> tuple[ScannerWindow, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.phases import interleaved
 from tomochrome.volume import Verdict
 
 SAME_POSITION_MM: Final = 0.01
@@ -28,6 +29,11 @@ DRIFT_TOLERANCE_PIXELS: Final = 0.5
 would no longer be the same one."""
 COSINE_TOLERANCE: Final = 1e-3
 """Direction cosines are often written with three to six digits."""
+LEAST_MM: Final = 0.001
+MOST_MM: Final = 100.0
+"""Pixels of CT, micro-CT too, lie between these."""
+FARTHEST_MM: Final = 1e6
+"""No slice lies a kilometre from the origin: what says so is damaged."""
 WHOLE_GAP_TOLERANCE: Final = 0.1
 """A gap within this part of a whole multiple of the spacing is where slices are missing."""
 
@@ -124,7 +130,7 @@ def _single(
 def _refuse_unplaced(headers: Sequence[Header]) -> str:
     """Return why the slices cannot be placed in space at all, or an empty string."""
     n = len(headers)
-    missing = sum(h.position is None or not _sensible_orientation(h) for h in headers)
+    missing = sum(not _sensible_position(h) or not _sensible_orientation(h) for h in headers)
     if missing:
         return (
             f"{missing} of {n} slices say nothing usable about their position or orientation, "
@@ -140,6 +146,14 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
     if any(not np.allclose(h.pixel_spacing or (), first.pixel_spacing or (), rtol=1e-3)
            for h in headers):  # fmt: skip
         return f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}"
+    if any(not LEAST_MM <= v <= MOST_MM for h in headers for v in h.pixel_spacing or ()):
+        return "the pixel spacing makes no sense for a CT; export the series again"
+    slopes = {h.slope for h in headers if h.modality == "CT" and h.slope is not None}
+    if slopes and min(slopes) <= 0:
+        return (
+            f"a rescale slope of {min(slopes):g} would blank or invert the values, "
+            "so the headers are damaged; export the series again"
+        )
     cosines = np.array([h.orientation for h in headers])
     if np.abs(cosines - cosines[0]).max() > COSINE_TOLERANCE:
         return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
@@ -147,6 +161,10 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
 
 
 _CHOOSE: Final = "put each kind of slice in a folder of its own"
+
+
+def _sensible_position(header: Header) -> bool:
+    return header.position is not None and max(map(abs, header.position)) <= FARTHEST_MM
 
 
 def _sensible_orientation(header: Header) -> bool:
@@ -183,6 +201,12 @@ def _judge(
     if doubled:
         return "irregular", (
             f"slices share a position {doubled} times (several phases or a repeated scan?), "
+            "so this is not one volume; put each acquisition in a folder of its own"
+        )
+    turns = interleaved(headers)
+    if turns:
+        return "irregular", (
+            f"slices of several acquisitions lie between each other ({turns}), "
             "so this is not one volume; put each acquisition in a folder of its own"
         )
     drift = positions - positions[0] - np.outer(along - along[0], normal)

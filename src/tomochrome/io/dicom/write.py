@@ -195,6 +195,8 @@ def _decimal(value: float) -> str:
 
 def _set_hounsfield(dataset: Dataset, plane: np.ndarray[Any, Any]) -> None:
     hu = plane if plane.dtype.kind in "iu" else np.rint(plane)
+    if not np.isfinite(hu).all():
+        raise OutputError("values that are not finite numbers cannot be written as DICOM")
     intercept = _INTERCEPT if hu.max() <= 32767 + _INTERCEPT else 0
     if hu.min() < -32768 or hu.max() > 32767:
         raise OutputError("the values do not fit 16 bits; write .nii.gz or .nrrd instead")
