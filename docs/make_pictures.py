@@ -86,7 +86,7 @@ def main() -> None:
         chroma = tc.colorize(volume, model=model)
         box = crop_to_body(volume, chroma)
         volume, chroma = cut(volume, chroma, box)
-        window = {"head": "50/160"}.get(name, "soft-tissue")
+        window = {"head": "50/160", "chest": "150/900"}.get(name, "soft-tissue")
         save(
             side_by_side(
                 [

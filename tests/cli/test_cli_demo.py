@@ -19,6 +19,7 @@ from tomochrome.errors import Cancelled
 from tomochrome.io import read
 
 Capture = pytest.CaptureFixture[str]
+MODEL = ("--model", "transfer-function")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def test_demo_saves_the_sample_patient_in_color(
     tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = Run(capfd, "demo", "--no-window", "--json")
+    run = Run(capfd, "demo", "--no-window", *MODEL, "--json")
     assert run.status == 0, run.err
     data = json.loads(run.out)
     out = tmp_path / "demo-output"
@@ -49,10 +50,10 @@ def test_demo_saves_the_sample_patient_in_color(
     assert data["seconds"]["total"] > 0
     assert data["mean_chroma"] > 5
 
-    again = Run(capfd, "demo", "--no-window")
+    again = Run(capfd, "demo", "--no-window", *MODEL)
     assert again.status == 2
     assert "--force" in again.complaint
-    told = Run(capfd, "demo", "--no-window", "--force", "--model", "transfer-function")
+    told = Run(capfd, "demo", "--no-window", "--force", *MODEL)
     assert told.status == 0
     assert "demo-output/color.nii.gz" in told.out
     assert "not for diagnosis" in told.out
@@ -105,7 +106,7 @@ def test_the_window_opens_after_the_account(
     monkeypatch.setenv("DISPLAY", ":7")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(subprocess, "Popen", Napari)
-    run = Run(capfd, "demo", "--out", tmp_path / "out", "--model", "transfer-function")
+    run = Run(capfd, "demo", "--out", tmp_path / "out", *MODEL)
     assert run.status == 0
     (command,) = started
     assert str(tmp_path / "out" / "sample-ct") in command
