@@ -215,10 +215,18 @@ def test_opacity_follows_the_curve(name: str) -> None:
 def test_opacity_curves_are_checked() -> None:
     with pytest.raises(OptionError, match="unknown opacity"):
         alpha_curve("misty")
-    for points in ((), ((0, 2),), ((10, 0), (0, 1)), ((0, float("nan")),), ((1, 2, 3),)):
+    for points in (
+        (),
+        ((0, 2),),
+        ((10, 0), (0, 1)),
+        ((0, float("nan")),),
+        ((1, 2, 3),),
+        (("a", 1),),
+        None,
+    ):
         with pytest.raises(OptionError):
             AlphaCurve("own", points)  # type: ignore[arg-type]
-    half = AlphaCurve("half", ((0, 0.5),), hide_air=False)
+    half = AlphaCurve("half", [[0, 0.5]], hide_air=False)  # type: ignore[arg-type]
     volume, chroma = case()
     assert (light(volume, chroma, alpha=half).voxels[..., 3] == 128).all()
 

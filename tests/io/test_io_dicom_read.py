@@ -250,6 +250,10 @@ def upside_down(dataset, i):
     dataset.RescaleSlope = "-1" if i == 3 else "1"
 
 
+def huge_intercept(dataset, i):
+    dataset.RescaleIntercept = "1e30"
+
+
 def far_away(dataset, i):
     dataset.ImagePositionPatient = [1e300, 1e300, 1e300 * i]
 
@@ -269,6 +273,7 @@ BROKEN = {
     "no position": (no_position, "irregular", "1 of 7 slices say nothing usable"),
     "slope 0": (blank, "irregular", "rescale slope of 0 would blank"),
     "one negative slope": (upside_down, "irregular", "rescale slope of -1 would blank or invert"),
+    "huge intercept": (huge_intercept, "irregular", "intercept makes no sense"),
     "a kilometre away": (far_away, "irregular", "7 of 7 slices say nothing usable"),
     "huge pixels": (huge_pixels, "irregular", "pixel spacing makes no sense"),
     "no pixel spacing": (no_spacing, "irregular", "pixel spacing is missing"),

@@ -101,6 +101,32 @@ def test_a_localizer_in_the_series_stands_apart(tmp_path):
     assert read(folder, series="1.2.3").shape[0] == 6
 
 
+def test_a_study_folder_as_it_comes_from_the_archive(tmp_path):
+    study = tmp_path / "study"
+    series(study, ct((6, 24, 20)), series_uid="1.2.3")
+    scout = change(series(tmp_path / "scout", ct((1, 24, 20)), series_uid="1.2.4"), lambda d, i:
+                   setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))  # fmt: skip
+
+    def dose_page(dataset, i):  # a grey picture of text, said to be CT
+        dataset.ImageType = ["DERIVED", "SECONDARY"]
+        for keyword in ("ImagePositionPatient", "RescaleSlope", "RescaleIntercept"):
+            delattr(dataset, keyword)
+
+    def segmentation(dataset, i):
+        dataset.Modality = "SEG"
+
+    page = change(series(tmp_path / "page", ct((1, 24, 20))), dose_page)
+    mask = change(series(tmp_path / "mask", ct((1, 24, 20))), segmentation)
+    for i, folder in enumerate((scout, page, mask)):
+        (folder / "0001.dcm").rename(study / f"other{i}")
+    found = find(study)
+    assert sorted(item.verdict for item in found.items) == ["not-ct", "not-ct", "regular"]
+    assert len(found.skipped) == 1
+    volume = read(study)
+    assert volume.shape == (6, 24, 20)
+    assert volume.provenance.series_uid == "1.2.3"
+
+
 def test_segmentations_are_left_aside(shared_data):
     found = find(shared_data / "dicom" / "ct_with_seg")
     assert len(found.items) == 1

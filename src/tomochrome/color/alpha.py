@@ -34,13 +34,23 @@ class AlphaCurve:
     hide_air: bool = True
 
     def __post_init__(self) -> None:
-        points = np.asarray(self.points, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1:] != (2,) or not np.isfinite(points).all():
+        try:
+            points = np.asarray(self.points, dtype=np.float64)
+        except (TypeError, ValueError):
+            points = np.empty(0)
+        if (
+            points.ndim != 2
+            or len(points) == 0
+            or points.shape[1:] != (2,)
+            or not np.isfinite(points).all()
+        ):
             raise OptionError(f"the opacity curve '{self.name}' needs points (HU, opacity)")
         if (np.diff(points[:, 0]) <= 0).any():
             raise OptionError(f"the points of the opacity curve '{self.name}' must ascend in HU")
         if points[:, 1].min() < 0 or points[:, 1].max() > 1:
             raise OptionError(f"the opacity curve '{self.name}' must stay between 0 and 1")
+        # Plain tuples, whatever was given: curves are looked up in tables.
+        object.__setattr__(self, "points", tuple((hu, alpha) for hu, alpha in points.tolist()))
 
     @property
     def constant(self) -> int | None:

@@ -32,6 +32,8 @@ COSINE_TOLERANCE: Final = 1e-3
 LEAST_MM: Final = 0.001
 MOST_MM: Final = 100.0
 """Pixels of CT, micro-CT too, lie between these."""
+MOST_RESCALE: Final = 1e9
+"""Slopes and intercepts beyond this are damage, in PET too."""
 FARTHEST_MM: Final = 1e6
 """No slice lies a kilometre from the origin: what says so is damaged."""
 WHOLE_GAP_TOLERANCE: Final = 0.1
@@ -63,7 +65,7 @@ def stack(headers: Sequence[Header]) -> Stack:
         Ordered along the slice normal. The affine is None only when positions, orientations
         or pixel spacing are missing or contradict one another.
     """
-    unplaced = _refuse_unplaced(headers)
+    unplaced = _refuse_unplaced(headers) or _refuse_values(headers)
     if unplaced:
         return Stack(tuple(headers), None, "irregular", (unplaced,), unplaced)
     headers, warnings = _without_copies(headers)
@@ -148,15 +150,23 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
         return f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}"
     if any(not LEAST_MM <= v <= MOST_MM for h in headers for v in h.pixel_spacing or ()):
         return "the pixel spacing makes no sense for a CT; export the series again"
+    cosines = np.array([h.orientation for h in headers])
+    if np.abs(cosines - cosines[0]).max() > COSINE_TOLERANCE:
+        return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
+    return ""
+
+
+def _refuse_values(headers: Sequence[Header]) -> str:
+    """Return why no values can come out of the rescaling, or an empty string."""
     slopes = {h.slope for h in headers if h.modality == "CT" and h.slope is not None}
     if slopes and min(slopes) <= 0:
         return (
             f"a rescale slope of {min(slopes):g} would blank or invert the values, "
             "so the headers are damaged; export the series again"
         )
-    cosines = np.array([h.orientation for h in headers])
-    if np.abs(cosines - cosines[0]).max() > COSINE_TOLERANCE:
-        return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
+    factors = [v for h in headers for v in (h.slope, h.intercept) if v is not None]
+    if factors and max(map(abs, factors)) > MOST_RESCALE:
+        return "the rescale slope or intercept makes no sense; export the series again"
     return ""
 
 
