@@ -346,6 +346,16 @@ def test_steady_numbers_and_times_are_one_volume(tmp_path, case):
     assert read(folder).shape == (10, 24, 20)
 
 
+def test_gaps_between_thin_slices_are_said(tmp_path):
+    def thin(dataset, i):
+        dataset.SliceThickness = 1.25  # 2.5 mm apart
+
+    folder = change(series(tmp_path / "s"), thin)
+    (warning,) = read(folder).provenance.warnings
+    assert warning.startswith("the slices are 1.25 mm thick but 2.5 mm apart")
+    assert read(series(tmp_path / "whole")).provenance.warnings == ()
+
+
 def test_values_outside_the_field_break_nothing(tmp_path):
     def circle(dataset, i):
         pixels = dataset.pixel_array.copy()

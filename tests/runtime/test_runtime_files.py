@@ -66,3 +66,9 @@ def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         check_writable(tmp_path / "file" / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 300 + ".png"])
+def test_names_that_no_file_can_have_are_said(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="cannot be an output"):
+        check_writable(tmp_path / name)

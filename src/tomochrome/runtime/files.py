@@ -45,8 +45,9 @@ def _exists(path: Path) -> bool:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be an output: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name with a NUL byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"'{path}' cannot be an output: {reason}") from error
     return True
 
 

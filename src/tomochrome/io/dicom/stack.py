@@ -36,6 +36,8 @@ MOST_RESCALE: Final = 1e9
 """Slopes and intercepts beyond this are damage, in PET too."""
 FARTHEST_MM: Final = 1e6
 """No slice lies a kilometre from the origin: what says so is damaged."""
+UNSEEN: Final = 1.5
+"""Slices farther apart than this many thicknesses leave a gap that is worth saying."""
 WHOLE_GAP_TOLERANCE: Final = 0.1
 """A gap within this part of a whole multiple of the spacing is where slices are missing."""
 
@@ -83,6 +85,7 @@ def stack(headers: Sequence[Header]) -> Stack:
     if spacing < SAME_POSITION_MM:
         return Stack(ordered, None, verdict, (*warnings, refusal), refusal)
     affine = _affine(ordered[0], row, column, normal, spacing)
+    warnings = (*warnings, *_unseen(ordered, spacing))
     return Stack(ordered, affine, verdict, (*warnings, refusal) if refusal else warnings, refusal)
 
 
@@ -111,6 +114,17 @@ def _affine(
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = normal * spacing, column * down, row * across
     affine[:3, 3] = header.position
     return affine
+
+
+def _unseen(ordered: Sequence[Header], spacing: float) -> tuple[str, ...]:
+    """Return a warning when slices are so far apart that something between them was not scanned."""
+    thickest = max((h.thickness or 0.0 for h in ordered), default=0.0)
+    if not 0.0 < thickest < spacing / UNSEEN:
+        return ()
+    return (
+        f"the slices are {thickest:g} mm thick but {spacing:.3g} mm apart: "
+        "what lies between them is not in the images (or slices are missing)",
+    )
 
 
 def _single(
