@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,7 @@ def finish(
     scores: Mapping[str, Any] | None = None,
     transfer_scores: Mapping[str, Any] | None = None,
     power: float = 1.0,
+    notes: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Write the bundles ``tissue`` and ``transfer-function`` from a finished run.
 
@@ -137,6 +138,8 @@ def finish(
         Figures for the cards (``benchmarks/color_accuracy.py`` measures them).
     power
         Of the HU likelihood, see `fit.likelihood_table`.
+    notes
+        Paragraphs on this very run, for the card.
 
     Returns
     -------
@@ -178,7 +181,7 @@ def finish(
     network = export_network(
         target / plan.name, plan.name, plan.network, net, likelihood_table(counts, power),
         temperature=calibration.temperature, trained_on=trained_on, scores=figures,
-        card=network_card(plan, trained_on, figures, calibration.temperature, net, log),
+        card=network_card(plan, trained_on, figures, calibration.temperature, net, log, notes),
         license_text=license_text,
         description="names the tissue of each voxel of a CT; its color follows from a palette",
     )  # fmt: skip
