@@ -170,7 +170,7 @@ def network_card(
     log: Sequence[str],
     notes: Sequence[str] = (),
 ) -> str:
-    """Return the card of a network; ``log`` are the lines of its run's CSV, ``notes`` of the run."""
+    """Return the card of a network; ``log`` are the lines of its run's CSV."""
     step, seconds = (log[-1].split(",")[:2]) if len(log) > 1 else ("0", "0")
     return _NETWORK.format(
         name=config.name,
