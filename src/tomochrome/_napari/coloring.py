@@ -11,7 +11,6 @@ import numpy as np
 from tomochrome._napari.ct_source import ct_behind
 from tomochrome._napari.layers import (
     NOT_FOR_DIAGNOSIS,
-    Behind,
     behind,
     color_layer,
     layer_transform,
@@ -21,17 +20,16 @@ from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
 if TYPE_CHECKING:
-    from tomochrome.color import Chroma, LitVolume
+    from tomochrome.color import Chroma, Lighting, LitVolume
     from tomochrome.windowing import Window
 
 
 @dataclass(frozen=True, eq=False)
 class Colored:
-    """What the worker hands to the GUI thread: the CT, its colors, and the view of both."""
+    """What the worker hands to the GUI thread: the colors, and a finished layer to add."""
 
-    ct: Behind
     chroma: Chroma
-    lit: LitVolume
+    layer: Any
 
 
 def color_in_worker(
@@ -64,7 +62,9 @@ def color_in_worker(
     Cancelled
         If the token says so.
     """
-    from tomochrome.color import Lighting, LitVolume
+    from napari.layers import Layer
+
+    from tomochrome.color import LitVolume, palette_names
     from tomochrome.colorize import colorize
 
     report(progress, 0, 0, "Reading the layer")
@@ -72,10 +72,23 @@ def color_in_worker(
     check(cancel)
     chroma = colorize(ct.shown, model, device=device, progress=progress, cancel=cancel)
     check(cancel)
-    lit = LitVolume(ct.shown, chroma, Lighting(**fields))
-    # Lighting one slice here compiles the kernels before the window needs them.
+    lit = LitVolume(ct.shown, chroma, lighting(fields))
+    # The slow firsts happen here, so that no slider waits for them: the colors of every palette
+    # at every saturation, and the kernels of one slice.
+    for name in palette_names():
+        check(cancel)
+        lit.prepare(lit.settings.but(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
-    return Colored(ct, chroma, lit)
+    # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
+    parts = color_layer(lit, ct, chroma, layer_transform(layer), f"{layer.name} · {chroma.model}")
+    return Colored(chroma, Layer.create(*parts))
+
+
+def lighting(fields: Mapping[str, Any]) -> Lighting:
+    """Make the settings of the light from the fields; only once the color room is imported."""
+    from tomochrome.color import Lighting
+
+    return Lighting(**fields)
 
 
 class Coloring:
@@ -111,15 +124,9 @@ class Coloring:
         above
             Layers that must lie below the new one: earlier colorings of the same CT.
         """
-        from napari.layers import Layer
-
-        name = f"{ct_layer.name} · {colored.chroma.model}"
-        transform = layer_transform(ct_layer)
-        parts = color_layer(colored.lit, colored.ct, colored.chroma, transform, name)
-        layer = Layer.create(*parts)
         top = max(viewer.layers.index(below) for below in (ct_layer, *above))
-        viewer.layers.insert(top + 1, layer)
-        return cls(ct_layer, layer, colored.chroma)
+        viewer.layers.insert(top + 1, colored.layer)
+        return cls(ct_layer, colored.layer, colored.chroma)
 
     @classmethod
     def find(cls, viewer: Any) -> list[Coloring]:
@@ -137,10 +144,8 @@ class Coloring:
 
     def relight(self, fields: Mapping[str, Any]) -> None:
         """Show the volume in another light: what is on screen is computed again, no more."""
-        from tomochrome.color import Lighting
-
         lit: LitVolume = self.layer.data
-        settings = Lighting(**fields)
+        settings = lighting(fields)
         if settings != lit.settings:
             lit.settings = settings
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)

@@ -15,6 +15,7 @@ from tomochrome._napari.coloring import (
     Colored,
     Coloring,
     color_in_worker,
+    lighting,
     mark_canvas,
     show_window,
 )
@@ -131,9 +132,10 @@ class ColorizeWidget(QWidget):
         older = [known.layer for known in self._colorings if known.ct_layer is layer]
         for below in older:
             below.visible = False
+        # The fields may have moved since the run began.
+        colored.layer.data.settings = lighting(self.fields)
+        colored.layer.opacity = self.view.color.opacity
         coloring = Coloring.add(self.viewer, layer, colored, older)
-        coloring.relight(self.fields)
-        coloring.layer.opacity = self.view.color.opacity
         self._colorings.append(coloring)
         self.view.layer.choose(layer)
         self._layer_chosen()

@@ -1,0 +1,71 @@
+"""Draw docs/widget.png: the panel "Colorize volume" beside a sample patient.
+
+Run it on a screen or under Xvfb::
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_widget_picture.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+SIZE = (1280, 800)
+PLUGIN = "napari-tomochrome"
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> None:
+    """Keep the window alive until ``done`` says so; give up after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError("the picture took too long")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def rest(seconds: float) -> None:
+    """Let the window draw itself."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > end, seconds + 5)
+
+
+def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]) -> None:
+    """Open the sample, color it, put the cursor on an organ, and save the window."""
+    viewer = napari.Viewer(show_welcome_screen=False)
+    window = viewer.window._qt_window
+    window.resize(*SIZE)
+    viewer.open_sample(PLUGIN, sample, spacing=spacing)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
+    wait_until(lambda: not panel._warm.running, 300)
+    rest(0.5)
+    panel.view.model.setCurrentText(model)
+    panel.run()
+    wait_until(lambda: not panel.running, 900)
+    layer = panel.coloring.layer
+    viewer.fit_to_view()
+    middle = tuple(size // 2 for size in layer.data.shape[:3])
+    viewer.cursor.position = layer.data_to_world(middle)
+    rest(1.0)
+    window.grab().save(str(out))
+    viewer.close()
+
+
+def main() -> None:
+    """Read the options and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "widget.png")
+    parser.add_argument("--sample", default="abdomen", choices=("head", "chest", "abdomen"))
+    parser.add_argument("--model", default="tissue")
+    parser.add_argument("--spacing", type=float, nargs=3, default=(3.0, 1.5, 1.5))
+    options = parser.parse_args()
+    draw(options.out, options.sample, options.model, tuple(options.spacing))
+
+
+if __name__ == "__main__":
+    main()
