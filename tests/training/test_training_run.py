@@ -92,6 +92,21 @@ def test_a_data_folder_without_scans_is_refused(pool, tmp_path):
         train(TINY, data=tmp_path, out=tmp_path / "r", pool=pool, paint=False)
 
 
+def test_nothing_to_train_on_is_said(tmp_path):
+    from tomochrome.training import train
+
+    with pytest.raises(InputError, match="nothing to train on"):
+        train(TINY, out=tmp_path / "r", pool=tmp_path / "empty", paint=False)
+
+
+def test_phantoms_are_painted_beside_the_run(tmp_path):
+    from tomochrome.training import train
+
+    train(TINY, out=tmp_path / "r", device="cpu", minutes=0.05)
+    assert len(list((tmp_path / "r" / "pool").glob("abdomen-*.npz"))) == 2
+    assert (tmp_path / "r" / "checkpoint.pt").exists()
+
+
 def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
     from tomochrome.training import train
 
@@ -106,7 +121,7 @@ def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
     from tomochrome.training.finish import finish
     from tomochrome.volume import Volume, default_affine
 
-    network, transfer = finish(run, tmp_path, config=TINY, pool=pool, held_out=pool)
+    network, transfer = finish(run, tmp_path / "new", config=TINY, pool=pool, held_out=pool)
     for path in (network, transfer):
         card = read_card(path)
         assert "Not for diagnosis" in (path / "docs" / "README.md").read_text()

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from tomochrome.colorize.inputs import InputSpec
+from tomochrome.errors import InputError
+from tomochrome.runtime import CancelToken, check
 from tomochrome.tissue import N_TISSUES
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.patients import TrainingPatient
@@ -117,15 +119,24 @@ class Feed:
             self._scanned = -1e9
             self._rescan()
 
-    def wait(self, patients: int, timeout: float = 600.0) -> None:
-        """Wait until there are that many phantoms, or something real to begin with."""
+    def wait(
+        self, patients: int, timeout: float = 600.0, cancel: CancelToken | None = None
+    ) -> None:
+        """Wait until that many phantoms are painted, or time is up.
+
+        Raises
+        ------
+        Cancelled
+            If the user stopped it.
+        """
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self._scanned = -1e9
             self._rescan()
             if len(self._known) >= patients:
                 return
-            time.sleep(1.0)
+            check(cancel)
+            time.sleep(0.5)
 
     def _rescan(self) -> None:
         if time.monotonic() - self._scanned < _RESCAN_SECONDS:
@@ -147,6 +158,10 @@ class Feed:
         rng = self._rng
         if self._real and (not self._known or rng.random() < self._real_share):
             return self._real[rng.integers(len(self._real))]
+        if not self._known:
+            raise InputError(
+                f"there is nothing to train on: no phantoms in '{self._pool}' and no real scans"
+            )
         regions = [name for name, patients in self._phantoms.items() if patients]
         shares = np.array([self._region_shares.get(name, 0.05) for name in regions])
         chosen = self._phantoms[regions[rng.choice(len(regions), p=shares / shares.sum())]]

@@ -178,6 +178,7 @@ def finish(
     }
     log = (folder / "log.csv").read_text(encoding="utf-8").strip().splitlines()
     target = Path(weights)
+    target.mkdir(parents=True, exist_ok=True)
     network = export_network(
         target / plan.name, plan.name, plan.network, net, likelihood_table(counts, power),
         temperature=calibration.temperature, trained_on=trained_on, scores=figures,

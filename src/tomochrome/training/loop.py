@@ -31,6 +31,7 @@ LOG = "log.csv"
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 200
 _MEAN_EVERY = 4
+_FIRST_PHANTOMS = 24
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
 """Real scans that training reads from a data folder; all others are held out."""
 
@@ -182,25 +183,27 @@ def train(
     if resume and checkpoint.exists():
         state.load(checkpoint)
     store = Path(pool) if pool is not None else folder / "pool"
-    painter = Painter(store, plan.phantoms) if paint else None
-    spec = InputSpec()
     feed = Feed(
-        spec, plan.shape, plan.batch, store, real_patients(Path(data) if data else None),
+        InputSpec(), plan.shape, plan.batch, store, real_patients(Path(data) if data else None),
         plan.real_share, dict(plan.phantoms.regions), seed=plan.seed * 1000 + state.step,
     )  # fmt: skip
-    if painter is not None:
-        feed.wait(4)
-    if not len(state.weights):
-        state.weights = tissue_weights(feed.frequencies(), plan.frequency_power)
-    loss = TissueLoss(state.weights, palette("natural").ab, plan.ab_weight).to(target)
-    feed.start()
+    painter = Painter(store, plan.phantoms) if paint else None
     try:
-        _run(state, loss, feed, budget, folder, progress, cancel)
+        if painter is not None:  # enough to know how frequent each tissue is
+            report(progress, 0, int(60 * budget), "painting phantoms")
+            feed.wait(min(_FIRST_PHANTOMS, plan.phantoms.count), cancel=cancel)
+        if not len(state.weights):
+            state.weights = tissue_weights(feed.frequencies(), plan.frequency_power)
+        loss = TissueLoss(state.weights, palette("natural").ab, plan.ab_weight).to(target)
+        feed.start()
+        try:
+            _run(state, loss, feed, budget, folder, progress, cancel)
+        finally:
+            feed.stop()
+            state.save(checkpoint)
     finally:
-        feed.stop()
         if painter is not None:
             painter.stop()
-        state.save(checkpoint)
     return checkpoint
 
 
