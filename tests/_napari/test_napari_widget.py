@@ -145,8 +145,8 @@ def test_not_for_diagnosis_and_the_model_are_always_in_sight(panel, qtbot):
     colorize(panel, qtbot)
     assert MODEL in panel.view.caution.text()
     overlay = panel.viewer.canvas.overlays.text
+    qtbot.waitUntil(lambda: overlay.text == f"{MODEL} · not for diagnosis", timeout=20_000)
     assert overlay.visible
-    assert overlay.text == f"{MODEL} · not for diagnosis"
     panel.viewer.layers.clear()
     assert not overlay.visible
     assert "Not for diagnosis" in panel.view.caution.text()

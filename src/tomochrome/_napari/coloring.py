@@ -10,7 +10,6 @@ import numpy as np
 
 from tomochrome._napari.ct_source import ct_behind
 from tomochrome._napari.layers import (
-    NOT_FOR_DIAGNOSIS,
     behind,
     color_layer,
     layer_transform,
@@ -172,12 +171,3 @@ class Coloring:
 def show_window(ct_layer: Any, window: Window) -> None:
     """Give the CT layer the contrast limits of a window."""
     ct_layer.contrast_limits = limits(window)
-
-
-def mark_canvas(viewer: Any, text: str) -> None:
-    """Write on the canvas which model made the colors; an empty text removes it again."""
-    overlay = viewer.canvas.overlays.text
-    if text or overlay.text.endswith(NOT_FOR_DIAGNOSIS):
-        overlay.text = text
-        overlay.position = "bottom_right"
-        overlay.visible = bool(text)

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QWidget
 
+from tomochrome._napari.canvas_mark import CanvasMark
 from tomochrome._napari.color_panel import COLOR_KEY
 from tomochrome._napari.coloring import (
     Colored,
     Coloring,
     color_in_worker,
     lighting,
-    mark_canvas,
     show_window,
 )
 from tomochrome._napari.colorize_view import ColorizeView
 from tomochrome._napari.ct_source import check_layer
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
+from tomochrome._napari.layers import behind
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.warm_up import Offer, warm_up
 from tomochrome.errors import TomochromeError
@@ -59,6 +59,7 @@ class ColorizeWidget(QWidget):
         self._released = False
         self._pushing = False
         self._throttle = Throttle(self._relight, self)
+        self._mark = CanvasMark(napari_viewer, self)
         self._connect()
         self._layer_chosen()
         self._warm = Job(warm_up, name="tomochrome warm-up")
@@ -217,7 +218,7 @@ class ColorizeWidget(QWidget):
         if coloring is not None:
             self._opacity_moved()
         model = coloring.chroma.model if coloring is not None else ""
-        mark_canvas(self.viewer, f"{model} · {NOT_FOR_DIAGNOSIS}" if model else "")
+        self._mark.show_model(model)
         self.view.show_model(model)
 
     def _watch(self, ct_layer: Any, color_layer: Any) -> None:
@@ -306,6 +307,7 @@ class ColorizeWidget(QWidget):
                 job.cancel()
         self._throttle.stop()
         self._watch(None, None)
+        self._mark.release()
         self.view.layer.release()
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.viewer.cursor.events.position.disconnect(self._point)
