@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 RECIPE_SLICES = 4
-SLICE_MM = 2.0  #: 300 slices reach over the whole trunk
+SLICE_MM = 1.0  #: 300 slices reach over a chest or an abdomen
 
 
 def make_scan(slices: int, size: int) -> tuple[np.ndarray, tuple[float, float, float]]:

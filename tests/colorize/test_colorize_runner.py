@@ -95,7 +95,7 @@ def test_out_of_memory_at_one_slice_falls_back_to_the_cpu(network_bundle: Maker)
         place()
 
     runner._place = relent  # type: ignore[method-assign]
-    runner._upload = lambda images: torch.from_numpy(images)  # type: ignore[method-assign]
+    runner._upload = lambda images: torch.from_numpy(images).to(runner._number())  # type: ignore[method-assign]
     assert planes_of(runner, HU).shape[0] == 9
     assert runner.device_name == "cpu"
     assert "ran out of memory" in runner.warnings[0]

@@ -175,7 +175,7 @@ def to_input_grid(
     extent = (n_z - 1) * sz
     n_out = 1 + math.floor(extent / step + 1e-6)
     first = (extent - (n_out - 1) * step) / 2  # what does not divide is shared by both ends
-    positions = (first + step * np.arange(n_out)) / sz
+    positions = np.clip((first + step * np.arange(n_out)) / sz, 0, n_z - 1)
     zs, zw = _weights(n_z, positions, step / sz)
     ys, yw = _weights(n_y, *_pixels(n_y, sy, spec.pixel_mm))
     xs, xw = _weights(n_x, *_pixels(n_x, sx, spec.pixel_mm))

@@ -82,7 +82,8 @@ def _denoised_row(hu, y, start, stop, radius, cutoff, out, weight):  # pragma: n
     """Bilateral mean of a row with Tukey's biweight: neighbours beyond ``cutoff`` HU do not count.
 
     Biweight: (1 - (d / cutoff)^2)^2, zero beyond the cutoff; it needs no exponential, so the
-    loop along x runs in vector instructions. ``hu`` is float32 (rows, x); only the columns from
+    loop along x runs in vector instructions. The neighbourhood is a disc (the whole square for
+    a radius of 1). ``hu`` is float32 (rows, x); only the columns from
     ``start`` to before ``stop`` of ``out`` are written.
     """
     ny, nx = hu.shape
@@ -99,7 +100,8 @@ def _denoised_row(hu, y, start, stop, radius, cutoff, out, weight):  # pragma: n
             continue
         near = hu[yy]
         for dx in range(-radius, radius + 1):
-            if dx == 0 and dy == 0:
+            distance = dx * dx + dy * dy
+            if distance == 0 or distance > max(radius * radius, 2):
                 continue
             for x in range(max(start, -dx), min(stop, nx - dx)):
                 d = near[x + dx] - center[x]

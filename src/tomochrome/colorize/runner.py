@@ -146,19 +146,28 @@ class Runner:
                     enabled=True, benchmark=False, deterministic=True
                 )
                 stack.enter_context(flags)
-            if self.half is not None:
+            if self.half is torch.float16:
                 stack.enter_context(torch.autocast(self.device.type, dtype=self.half))
-            logits = self.module(self._upload(images)).permute(0, 2, 3, 1).float()
-            result: NDArray[np.float32] = (
-                torch.softmax(logits / self.temperature, dim=-1).cpu().numpy()
-            )
+            logits = self.module(self._upload(images)).permute(0, 2, 3, 1)
+            logits = logits.float().div_(self.temperature)
+            result: NDArray[np.float32] = torch.softmax(logits, dim=-1).cpu().numpy()
             return result
 
     def _upload(self, images: NDArray[np.float32]) -> torch.Tensor:
         import torch
 
-        batch = torch.from_numpy(images).to(self.device)
+        batch = torch.from_numpy(images).to(self.device, self._number())
         return batch.contiguous(memory_format=torch.channels_last)
+
+    def _number(self) -> torch.dtype:
+        """Return the number format of weights and input.
+
+        bfloat16 has the range of float32: all of the network can be in it, which spares
+        autocast's casts. Narrow float16 needs autocast's care.
+        """
+        import torch
+
+        return torch.bfloat16 if self.half is torch.bfloat16 else torch.float32
 
     def _place(self) -> None:
         """Put the network on the device in the number format that is fastest there."""
@@ -167,6 +176,7 @@ class Runner:
         self.module = self.module.to(self.device)
         self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.half = half_format(self.device)
+        self.module.to(self._number())
 
     def _fall_back(self) -> None:
         """Leave a device without memory for the CPU, and say so."""
@@ -243,6 +253,9 @@ def fold_norms(network: torch.nn.Module) -> torch.nn.Module:
             transposed = isinstance(conv, nn.ConvTranspose2d)
             block.conv = fuse_conv_bn_eval(conv, norm, transpose=transposed)
             rest._modules["N"] = nn.Identity()
+            for part in rest:
+                if isinstance(part, nn.ReLU | nn.LeakyReLU):
+                    part.inplace = True  # what a convolution just made is nobody else's
     return network
 
 
