@@ -25,7 +25,7 @@ def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) 
         mirror=False, neck=True,
     )  # fmt: skip
     frame.paint(fat, S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
-    bundles = {
+    bundles: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
         "suboccipital": [((14, 34, -30), (13, 11, 9))],
         "semispinalis": [((13, 50, -50), (12, 10, 34)), ((13, 44, -90), (12, 10, 36)),
                          ((13, 40, -128), (12, 9, 30))],

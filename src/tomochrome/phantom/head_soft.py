@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,7 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
     gap = float(rng.normal(32.0, 1.4))
     out = float(rng.normal(0.0, 2.0))  # the eye stands out or lies deep
     eye = np.array([gap, -73.0 - out, 25.0])
-    apex = np.array([15.0, -31.0, 27.0])
+    apex = (15.0, -31.0, 27.0)
     cone = frame.tubes(
         [([(gap + 1, -78, 25), (gap + 1, -66, 25), (25, -48, 26), apex], [17.0, 17.5, 12, 4.5])]
     )
@@ -68,7 +70,7 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
     frame.paint(nerve, S.OPTIC_NERVE, only=[S.ORBITAL_FAT, S.CSF])
     muscles = []
     for dx, dz in ((11.5, 0), (-11.5, 0), (0, 11.5), (0, -11.5)):
-        middle = 0.5 * (eye + apex) + (0.9 * dx, 4, 0.9 * dz)
+        middle = 0.5 * (eye + np.array(apex)) + (0.9 * dx, 4, 0.9 * dz)
         muscles.append(
             ([_off(eye, dx, -1, dz), _off(eye, dx, 7, dz), middle, apex], [0.8, 1.6, 2.3, 1.4])
         )
@@ -77,7 +79,7 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
     frame.paint(gland, S.SALIVARY_GLAND, only=[S.ORBITAL_FAT, S.MUSCLE])
     size = float(rng.normal(12.0, 0.4))
     globe = frame.ellipsoids(
-        [(eye, (size, size, size)), (_off(eye, 0, -4.8, 0), (8, 8, 8))], blend=1.0
+        [(tuple(eye), (size, size, size)), (_off(eye, 0, -4.8, 0), (8, 8, 8))], blend=1.0
     )
     coat = max(0.9, 0.5 * float(frame.canvas.spacing.max()))
     frame.paint(globe, [(0.0, S.SCLERA), (-coat, S.VITREOUS)], spare=INSIDE)
@@ -147,7 +149,7 @@ def paint_mouth(frame: HeadFrame, rng: np.random.Generator) -> None:
     )  # fmt: skip
     frame.paint(wall, S.MUSCLE, only=[*SOFT[:3], S.TONGUE])
     width = float(rng.uniform(0.7, 1.25))
-    pharynx = [((0, -28, -4), (12 * width, 9, 10))]
+    pharynx: list[tuple[Sequence[float], Sequence[float]]] = [((0, -28, -4), (12 * width, 9, 10))]
     pharynx += [
         ((0, -21.5 - 0.03 * (z + 20), z), (11 * width, (4.5 if z > -45 else 6.5) * width, 9))
         for z in range(-14, -75, -10)

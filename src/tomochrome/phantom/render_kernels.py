@@ -207,7 +207,8 @@ def finish(
                     dx = x - (nx - 1) * 0.5
                     if dy * dy + dx * dx > radius * radius:
                         total = np.float32(-1024.0)
-                out[z, y, x] = np.int16(np.rint(min(max(total, -1024.0), 3071.0)))
+                limited = np.float32(min(max(float(total), -1024.0), 3071.0))
+                out[z, y, x] = np.int16(np.rint(limited))
     return out
 
 
@@ -265,4 +266,4 @@ def photograph(
                     total = np.float32(0.0)
                     for k in range(-ry, ry + 1):
                         total += kernel_y[k + ry] * second[min(max(y + k, 0), ny - 1), x, c3]
-                    out[z, y, x, c3] = np.uint8(min(max(total + 0.5, 0.0), 255.0))
+                    out[z, y, x, c3] = np.uint8(min(max(float(total) + 0.5, 0.0), 255.0))
