@@ -128,13 +128,22 @@ def test_a_layer_copies_all_of_anothers_transform():
     assert other.axis_labels == layer.axis_labels
 
 
-def test_floats_and_lazy_and_multiscale_data_become_int16():
+def test_lazy_and_multiscale_data_is_loaded_and_whole_numbers_become_int16():
     values = ct().voxels
-    lazy = Lazy(values.astype(np.float32) + 0.2)
-    np.testing.assert_array_equal(ct_behind(Image(lazy)).shown.voxels, values)
+    lazy = Lazy(values.astype(np.float32))
+    loaded = ct_behind(Image(lazy)).shown.voxels
+    assert loaded.dtype == np.int16
+    np.testing.assert_array_equal(loaded, values)
     large = np.tile(values, (1, 8, 8))
     many = Image([large, large[:, ::2, ::2]], multiscale=True)
     assert ct_behind(many).shown.shape == large.shape
+
+
+def test_fractions_of_a_hounsfield_unit_are_kept():
+    values = ct().voxels + np.float32(0.25)  # 0.25 HU are 0.6 L* in the stroke window
+    shown = ct_behind(Image(values)).shown.voxels
+    assert shown.dtype == np.float32
+    np.testing.assert_array_equal(shown, values)
 
 
 class Lazy:

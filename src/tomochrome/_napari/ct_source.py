@@ -75,7 +75,11 @@ def ct_behind(layer: Any) -> Behind:
 
 
 def _as_hounsfield(data: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
-    """Check the range of the values and return them as int16."""
+    """Check the range of the values; return whole numbers as int16, others as float32.
+
+    Others are not rounded: in a narrow window half a HU is more than the 0.5 L* that a colored
+    voxel may differ by.
+    """
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         raise NotCTError(
             f"the layer '{name}' holds values that are not finite numbers; "
@@ -90,4 +94,6 @@ def _as_hounsfield(data: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any
     if data.dtype == np.int16:
         return data
     limits = np.iinfo(np.int16)
-    return np.clip(np.rint(data), limits.min, limits.max).astype(np.int16)
+    clipped = np.clip(data, limits.min, limits.max)
+    whole = data.dtype.kind in "iu" or bool(np.equal(np.rint(clipped), clipped).all())
+    return clipped.astype(np.int16 if whole else np.float32)
