@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -184,3 +185,12 @@ def test_a_resting_throttle_waits_until_the_slider_rests(qtbot):
     qtbot.waitUntil(lambda: done == [1], timeout=1000)
     qtbot.wait(100)
     assert done == [1]
+
+
+def test_the_interpreters_lock_changes_hands_sooner_while_a_job_runs(qtbot):
+    before = sys.getswitchinterval()
+    job = Job(lambda progress, cancel: sys.getswitchinterval())
+    ear = Ear(job)
+    finish(qtbot, job)
+    assert ear.heard[0][1] <= 0.001
+    assert sys.getswitchinterval() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,38 @@ from tomochrome.runtime import CancelToken, Progress
 Work = Callable[[Progress, CancelToken], Any]
 
 _SECONDS_BETWEEN_REPORTS = 0.05
+
+
+class _QuickSwitching:
+    """While any job runs, Python gives the interpreter's lock to the window's thread sooner.
+
+    A thread that wants the lock waits for `sys.getswitchinterval`, 5 ms, each time; one round of
+    the event loop takes the lock dozens of times, and the window would stand still for 0.1 s and
+    more while a worker imports a large package.
+    """
+
+    _SECONDS = 0.0005
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._jobs == 0:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._SECONDS, self._before))
+            self._jobs += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._jobs -= 1
+            if self._jobs == 0:
+                sys.setswitchinterval(self._before)
+
+
+_QUICK = _QuickSwitching()
 
 
 class Job(QObject):
@@ -74,7 +107,8 @@ class Job(QObject):
 
     def _run(self) -> None:
         try:
-            result = self._work(self._report, self._token)
+            with _QUICK:
+                result = self._work(self._report, self._token)
         except Cancelled:
             self._emit(self.cancelled)
         except Exception as error:

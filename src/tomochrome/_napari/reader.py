@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from tomochrome._napari.layers import LayerTuple, volume_layer
+from tomochrome.runtime import CancelToken, Progress
+from tomochrome.volume import Volume
 
 PathOrPaths = str | Sequence[str]
 
@@ -35,18 +37,20 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     TomochromeError
         If it cannot be read, in one sentence.
     """
-    from tomochrome import io
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
 
     single = _single(path)
     if single is None:
         raise InputError("several files were given at once; open the folder that holds them")
+
+    def work(progress: Progress | None, cancel: CancelToken | None) -> Volume:
+        from tomochrome import io
+
+        return io.read(single, progress=progress, cancel=cancel)
+
     try:
-        volume = run_waiting(
-            lambda progress, cancel: io.read(single, progress=progress, cancel=cancel),
-            f"Reading {single.name}",
-        )
+        volume = run_waiting(work, f"Reading {single.name}")
     except Cancelled:
         return [(None,)]  # type: ignore[list-item]  # npe2's sign for "read, but nothing to add"
     return [volume_layer(volume)]

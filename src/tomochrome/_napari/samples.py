@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tomochrome._napari.layers import LayerTuple, volume_layer
+from tomochrome.runtime import CancelToken, Progress
+from tomochrome.volume import Volume
 
 
 def head(**options: Any) -> list[LayerTuple]:
@@ -27,16 +29,17 @@ def abdomen(**options: Any) -> list[LayerTuple]:
 def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> list[LayerTuple]:
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled
-    from tomochrome.phantom import make_patient
     from tomochrome.windowing import PRESETS
 
+    def work(progress: Progress | None, cancel: CancelToken | None) -> Volume:
+        # Imported here, in the worker: the kernels take a while to load.
+        from tomochrome.phantom import make_patient
+
+        patient = make_patient(region=region, progress=progress, cancel=cancel, **options)
+        return patient.ct
+
     try:
-        patient = run_waiting(
-            lambda progress, cancel: make_patient(
-                region=region, progress=progress, cancel=cancel, **options
-            ),
-            f"Making the {region} of a sample patient",
-        )
+        ct = run_waiting(work, f"Making the {region} of a sample patient")
     except Cancelled:
         return []
-    return [volume_layer(patient.ct, name, window=PRESETS[preset])]
+    return [volume_layer(ct, name, window=PRESETS[preset])]

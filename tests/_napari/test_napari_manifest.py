@@ -1,0 +1,132 @@
+"""What the manifest promises is there, opens fast, and reads and writes what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from npe2 import PluginManager, PluginManifest
+
+from tomochrome import io
+from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.reader import get_reader, read_layers
+from tomochrome._napari.writer import write_image
+from tomochrome.errors import InputError, OutputError
+
+PLUGIN = "napari-tomochrome"
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return PluginManifest.from_distribution(PLUGIN)
+
+
+@pytest.fixture(scope="module")
+def manager(manifest):
+    manager = PluginManager()
+    manager.register(manifest)
+    return manager
+
+
+def test_every_command_points_at_something(manifest):
+    for command in manifest.contributions.commands:
+        module, _, name = command.python_name.partition(":")
+        assert callable(getattr(__import__(module, fromlist=[name]), name))
+
+
+def test_the_panel_is_in_the_layers_menu_and_under_plugins(manifest):
+    (widget,) = manifest.contributions.widgets
+    assert widget.display_name == "Colorize volume"
+    (item,) = manifest.contributions.menus["napari/layers/visualize"]
+    assert item.command == widget.command
+
+
+def test_three_samples(manifest):
+    assert [s.key for s in manifest.contributions.sample_data] == ["head", "chest", "abdomen"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("a.nii", True), ("a.NII.GZ", True), ("a.nrrd", True), ("a.mha", True), ("a.mhd", True),
+        ("slice.dcm", True), ("slice.IMA", True), ("DICOMDIR", True), ("IM000123", True),
+        ("1.2.840.113619.2.55", True), ("cells.tif", False), ("photo.png", False),
+        ("table.csv", False), ("movie.mp4", False), ("data.h5", False), ("data.zarr", False),
+    ],
+)  # fmt: skip
+def test_only_our_files_bring_us_up_in_napari(manager, name, ours):
+    readers = {reader.plugin_name for reader in manager.iter_compatible_readers([name])}
+    assert (PLUGIN in readers) == ours
+
+
+def test_folders_are_accepted(manager, tmp_path):
+    assert list(manager.iter_compatible_readers([str(tmp_path)]))
+
+
+def test_menus_and_readers_import_neither_torch_nor_numba():
+    code = (
+        "import sys, tomochrome._napari.reader, tomochrome._napari.writer, "
+        "tomochrome._napari.samples\n"
+        "print([m for m in ('torch', 'monai', 'numba', 'SimpleITK') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_a_file_is_read_into_a_layer_at_its_place(tmp_path, small_ct, ending):
+    path = tmp_path / f"small{ending}"
+    io.write(small_ct, path)
+    assert get_reader(str(path)) is read_layers
+    ((data, keywords, kind),) = read_layers(str(path))
+    assert (kind, keywords["name"]) == ("image", "small")
+    np.testing.assert_array_equal(data, small_ct.voxels)
+    assert keywords["scale"] == pytest.approx((5.0, 4.0, 4.0), abs=1e-4)
+    assert keywords["translate"] == pytest.approx((100.0, -90.0, -80.0), abs=1e-3)
+    assert keywords["units"] == ("mm",) * 3
+
+
+def test_a_folder_of_slices_and_a_single_slice_are_read(tmp_path, small_ct):
+    folder = tmp_path / "series"
+    io.dicom.write_series(small_ct, folder)
+    assert get_reader(str(folder)) is read_layers
+    ((data, keywords, _),) = read_layers(str(folder))
+    np.testing.assert_array_equal(data, small_ct.voxels)
+    assert behind(keywords["metadata"]).stored.provenance.kind == "dicom-series"
+    first = sorted(folder.iterdir())[0]
+    assert get_reader([str(first)]) is read_layers
+    ((data, _, _),) = read_layers(str(first))
+    assert data.shape == (1, 48, 40)
+
+
+def test_what_is_not_ours_is_left_to_others(tmp_path):
+    (tmp_path / "notes12").write_text("nothing to see")
+    (tmp_path / "sub").mkdir()
+    for path in (tmp_path / "notes12", tmp_path / "sub", tmp_path / "absent.nii"):
+        assert get_reader(str(path)) is None
+    assert get_reader(["a.dcm", "b.dcm"]) is None
+
+
+def test_a_broken_file_is_a_sentence(tmp_path):
+    path = tmp_path / "broken.nii"
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(InputError):
+        read_layers(str(path))
+
+
+def test_a_ct_layer_is_written_back_as_it_was_read(tmp_path, small_ct):
+    data, keywords, _ = volume_layer(small_ct)
+    path = tmp_path / "again.nii.gz"
+    assert write_image(str(path), data, keywords) == [str(path)]
+    again = io.read(path)
+    np.testing.assert_array_equal(again.voxels, small_ct.voxels)
+    np.testing.assert_allclose(again.affine, small_ct.affine, atol=1e-3)
+
+
+def test_a_layer_of_others_is_not_written(tmp_path):
+    path = tmp_path / "other.nii.gz"
+    with pytest.raises(OutputError, match="'other' was not made by Tomochrome"):
+        write_image(str(path), np.zeros((3, 4, 5)), {"name": "other"})
+    assert not path.exists()
