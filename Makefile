@@ -37,7 +37,7 @@ test-fast: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -m gui $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -m gui tests/_napari $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
