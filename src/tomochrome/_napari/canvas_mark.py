@@ -10,6 +10,10 @@ from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
 
 _LETTERS_AT_ONCE = 1
 _PAUSE_MS = 20
+# Stands where a line was taken away. Hiding the overlay, or giving it no letter at all, frees
+# vertices that the canvas still points to: with Mesa's software rendering the next picture then
+# ends the process (napari 0.9.2, VisPy 0.17, Mesa 22.3).
+_BLANK = " "
 
 
 class CanvasMark(QObject):
@@ -37,13 +41,14 @@ class CanvasMark(QObject):
         text = f"{model} · {NOT_FOR_DIAGNOSIS}" if model else ""
         if text == self._text:
             return
-        taken = self._overlay.visible and not self._text.startswith(self._overlay.text)
+        shown = self._overlay.text.strip() if self._overlay.visible else ""
+        taken = not self._text.startswith(shown)
         self._text = "" if taken else text
         self._timer.stop()
         if taken:
             return
-        self._overlay.visible = False
-        self._overlay.text = ""
+        if self._overlay.visible:
+            self._overlay.text = _BLANK
         if text:
             self._overlay.position = "bottom_right"
             self._timer.start()
@@ -54,7 +59,7 @@ class CanvasMark(QObject):
         self._overlay = None
 
     def _write(self) -> None:
-        written = len(self._overlay.text)
+        written = 0 if self._overlay.text == _BLANK else len(self._overlay.text)
         if written >= len(self._text):
             self._timer.stop()
             return
