@@ -1,4 +1,4 @@
-"""Draw docs/widget.png: the panel "Colorize volume" beside a sample patient.
+"""Draw docs/pictures/widget.png: the panel "Colorize volume" beside a sample patient.
 
 Run it on a screen or under Xvfb::
 
@@ -59,7 +59,9 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
 def main() -> None:
     """Read the options and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "widget.png")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "pictures" / "widget.png"
+    )
     parser.add_argument("--sample", default="abdomen", choices=("head", "chest", "abdomen"))
     parser.add_argument("--model", default="tissue")
     parser.add_argument("--spacing", type=float, nargs=3, default=(3.0, 1.5, 1.5))

@@ -123,16 +123,17 @@ class LoopWatch:
 
     A gap is what a user would feel, less what other programs cost. On a loaded machine a thread
     waits for a processor before it runs: Linux counts that time, thread by thread, as the second
-    number of ``schedstat``. It is taken off for the GUI thread, and for the worker threads that
-    the GUI thread may have been waiting for (they hold the interpreter's lock, and are kept from
-    giving it up by the same load). On a quiet machine both are nearly nothing, so the watch is
-    strict there; where ``schedstat`` is missing, nothing is taken off.
+    number of ``schedstat``. It is taken off for the GUI thread, and for the thread of ours that
+    waited longest meanwhile, as the GUI thread may have been waiting for that one (a worker
+    holds the interpreter's lock, the software renderer draws in threads of its own). On a quiet
+    machine both are nearly nothing, so the watch is strict there; where ``schedstat`` is missing,
+    nothing is taken off.
     """
 
     def __init__(self) -> None:
         from qtpy.QtCore import QTimer
 
-        self.gaps: list[float] = []
+        self.gaps: list[tuple[float, float]] = []  #: when a gap ended, and how long it was
         self._timer = QTimer()
         self._timer.setInterval(5)
         self._timer.timeout.connect(self._tick)
@@ -148,29 +149,27 @@ class LoopWatch:
         self._tick()
         self._timer.stop()
 
-    @property
-    def largest_ms(self) -> float:
-        """The largest gap in milliseconds."""
-        return 1000 * max(self.gaps)
+    def largest_ms(self, since: float = 0.0, until: float = np.inf) -> float:
+        """The largest gap that ended between two times, in milliseconds."""
+        return 1000 * max((gap for end, gap in self.gaps if since < end <= until), default=0.0)
 
     def _tick(self) -> None:
         now, waited = time.perf_counter(), waiting_for_processor()
         main = threading.main_thread().native_id
         spent = {tid: value - self._waited.get(tid, value) for tid, value in waited.items()}
         own = spent.pop(main, 0.0)
-        self.gaps.append(now - self._last - own - max(spent.values(), default=0.0))
+        self.gaps.append((now, now - self._last - own - max(spent.values(), default=0.0)))
         self._last, self._waited = time.perf_counter(), waiting_for_processor()
 
 
 def waiting_for_processor() -> dict[int, float]:
-    """Seconds that each Python thread of ours has waited for a processor, by thread id."""
+    """Seconds that each thread of this process has waited for a processor, by thread id."""
     result = {}
-    for thread in threading.enumerate():
+    for task in Path("/proc/self/task").glob("*/schedstat"):
         try:
-            text = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
+            result[int(task.parent.name)] = int(task.read_text().split()[1]) / 1e9
         except OSError:
             continue
-        result[thread.native_id] = int(text.split()[1]) / 1e9
     return result
 
 

@@ -12,6 +12,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import behind, volume_layer
@@ -144,11 +145,12 @@ def test_not_for_diagnosis_and_the_model_are_always_in_sight(panel, qtbot):
     assert "Not for diagnosis" in panel.view.caution.text()
     colorize(panel, qtbot)
     assert MODEL in panel.view.caution.text()
-    overlay = panel.viewer.canvas.overlays.text
-    qtbot.waitUntil(lambda: overlay.text == f"{MODEL} · not for diagnosis", timeout=20_000)
-    assert overlay.visible
+    bar = panel.viewer.window._qt_window.statusBar()
+    mark = bar.findChild(QLabel, "tomochrome-not-for-diagnosis")
+    assert mark.isVisible()
+    assert mark.text() == f"Colors by {MODEL}: not for diagnosis"
     panel.viewer.layers.clear()
-    assert overlay.text.strip() == ""
+    assert mark.text() == ""
     assert "Not for diagnosis" in panel.view.caution.text()
 
 

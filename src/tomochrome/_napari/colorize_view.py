@@ -101,6 +101,7 @@ class ColorizeView(QFrame):
         """Show how far the work is; a total of 0 means that nobody knows."""
         self.progress.setRange(0, max(0, total))
         self.progress.setValue(min(done, total))
+        stage = stage[:1].upper() + stage[1:]
         self.progress.setFormat(f"{stage}  %p%" if total else stage)
 
 

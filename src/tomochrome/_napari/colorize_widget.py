@@ -8,9 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QLabel, QMainWindow, QWidget
 
-from tomochrome._napari.canvas_mark import CanvasMark
 from tomochrome._napari.color_panel import COLOR_KEY
 from tomochrome._napari.coloring import (
     Colored,
@@ -22,7 +21,7 @@ from tomochrome._napari.coloring import (
 from tomochrome._napari.colorize_view import ColorizeView
 from tomochrome._napari.ct_source import check_layer
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.warm_up import Offer, warm_up
 from tomochrome.errors import TomochromeError
@@ -59,7 +58,8 @@ class ColorizeWidget(QWidget):
         self._released = False
         self._pushing = False
         self._throttle = Throttle(self._relight, self)
-        self._mark = CanvasMark(napari_viewer, self)
+        self._mark = QLabel()
+        self._mark.setObjectName("tomochrome-not-for-diagnosis")
         self._connect()
         self._layer_chosen()
         self._warm = Job(warm_up, name="tomochrome warm-up")
@@ -218,8 +218,8 @@ class ColorizeWidget(QWidget):
         if coloring is not None:
             self._opacity_moved()
         model = coloring.chroma.model if coloring is not None else ""
-        self._mark.show_model(model)
         self.view.show_model(model)
+        self._mark.setText(f"Colors by {model}: {NOT_FOR_DIAGNOSIS}" if model else "")
 
     def _watch(self, ct_layer: Any, color_layer: Any) -> None:
         """Follow what the user does to these two in napari's own controls, and no others."""
@@ -273,6 +273,10 @@ class ColorizeWidget(QWidget):
             if parent is not None:
                 self._main_window = parent
                 parent.installEventFilter(self)
+                # Seen also while this panel is hidden. (The canvas's own text would be seen in
+                # more screenshots, but napari 0.9.2 can crash when a layer is removed after that
+                # text was hidden, and drawing its letters for the first time takes 0.3 s.)
+                parent.statusBar().addPermanentWidget(self._mark)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Let go when the main window closes: a close that was not refused hides it."""
@@ -307,7 +311,7 @@ class ColorizeWidget(QWidget):
                 job.cancel()
         self._throttle.stop()
         self._watch(None, None)
-        self._mark.release()
+        self._mark.deleteLater()
         self.view.layer.release()
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.viewer.cursor.events.position.disconnect(self._point)

@@ -27,6 +27,11 @@ class WindowPanel(QWidget):
         self._volume: Volume | None = None
         self._window = PRESETS[DEFAULT_PRESET]
         self.preset = QComboBox(self)
+        # A long name of a scanner's window must not widen the panel.
+        self.preset.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.preset.setMinimumContentsLength(14)
         self.center = ValueSlider(
             -1000, 1500, box_low=-4096, box_high=4096, suffix=" HU", parent=self
         )
