@@ -15,7 +15,7 @@ SCREEN := -screen 0 1600x1000x24
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
-.PHONY: help demo test test-fast test-gui lint format types pictures wheel bench libraries clean
+.PHONY: help demo test test-fast test-gui lint format pictures wheel bench libraries clean
 
 help:
 	@echo "make demo      color the embedded sample patient and show it"
@@ -53,6 +53,7 @@ bench: $(STAMP)
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py
+	$(XVFB) $(BIN)/python docs/make_widget_picture.py
 
 wheel: $(STAMP)
 	sh scripts/check_wheel.sh $(BIN)/python
