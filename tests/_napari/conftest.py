@@ -173,7 +173,7 @@ def waiting_for_processor() -> dict[int, float]:
     return result
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def loop_watch():
     """The class that watches the event loop."""
     return LoopWatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -187,10 +188,16 @@ def test_a_resting_throttle_waits_until_the_slider_rests(qtbot):
     assert done == [1]
 
 
-def test_the_interpreters_lock_changes_hands_sooner_while_a_job_runs(qtbot):
-    before = sys.getswitchinterval()
-    job = Job(lambda progress, cancel: sys.getswitchinterval())
-    ear = Ear(job)
-    finish(qtbot, job)
-    assert ear.heard[0][1] <= 0.001
-    assert sys.getswitchinterval() == before
+def test_python_yields_to_the_window_while_a_job_runs_and_is_as_before_after_it(qtbot):
+    before = sys.getswitchinterval(), gc.get_threshold()
+    seen = []
+    jobs = [Job(lambda *_: seen.append((sys.getswitchinterval(), gc.get_threshold())))]
+    jobs.append(Job(lambda *_: 1 / 0))
+    for job in jobs:
+        with qtbot.waitSignal(job.ended, timeout=5000):
+            job.start()
+    ((interval, thresholds),) = seen
+    assert interval < before[0]
+    assert thresholds[:2] == before[1][:2]
+    assert thresholds[2] > 100 * before[1][2]
+    qtbot.waitUntil(lambda: (sys.getswitchinterval(), gc.get_threshold()) == before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 
@@ -24,16 +25,22 @@ COARSE = (8.0, 4.0, 4.0)
 MODELS = [card.name for card in models()]
 #: The event loop may never be away for longer.
 MOST_MS = 100.0
+#: The same while the panel warms up, which happens once in a process: no second try.
+MOST_MS_AT_ONE_TRY = 150.0
 
 
 @pytest.fixture(scope="module")
-def whole(window, qapp):
+def whole(window, qapp, loop_watch):
     """The sample chest and the panel, opened through the manifest and warmed up."""
     assert "tomochrome.colorize.engine" not in sys.modules
     PluginManager.instance().discover()
     (layer,) = window.open_sample(PLUGIN, "chest", spacing=COARSE)
+    rest(qapp, 1.0)  # napari draws its first picture
     _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
-    wait_until(qapp, lambda: not panel._warm.running, 300)
+    with loop_watch() as watch:
+        wait_until(qapp, lambda: not panel._warm.running, 300)
+        rest(qapp, 0.2)
+    panel.warming_ms = watch.largest_ms()
     yield panel, layer
     panel.release()
     window.window.remove_dock_widget("all")
@@ -60,6 +67,14 @@ def color(panel, qapp, model):
     wait_until(qapp, lambda: not panel.running, 300)
     assert panel.view.message.text().startswith(f"Colored by {model}"), panel.view.message.text()
     return panel.coloring
+
+
+def test_the_event_loop_goes_on_while_torch_is_imported(whole):
+    panel, _ = whole
+    assert "torch" in sys.modules
+    assert panel.warming_ms < MOST_MS_AT_ONE_TRY
+    # What was imported is no longer walked over by full garbage collections.
+    assert gc.get_freeze_count() > 100_000
 
 
 @pytest.mark.parametrize("model", MODELS)

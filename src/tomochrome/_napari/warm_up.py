@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import os
 import sys
@@ -43,6 +44,9 @@ def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
             continue
         devices.append(name)
     models = tuple(card.name for card in model_cards())
+    # What was imported stays for good. Taking it out of the garbage collector's sight keeps
+    # later full collections, which stop the window, from walking over a million objects.
+    gc.freeze()
     return Offer(models, tuple(palette_names()), tuple(ALPHA_PRESETS), tuple(devices))
 
 
