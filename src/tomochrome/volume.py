@@ -32,10 +32,13 @@ class Provenance:
     kind: str = "memory"  #: "dicom-series", "dicom-file", "nifti", "nrrd", "metaimage", "phantom"
     modality: str = "unknown"
     series_uid: str = ""
+    title: str = ""  #: what the scanner calls the series, with nothing of the patient in it
     windows: tuple[ScannerWindow, ...] = ()
     verdict: Verdict = "regular"
     warnings: tuple[str, ...] = ()
     history: tuple[str, ...] = ()  #: one line for each step that made this volume
+    #: LPS mm of the first voxel of each slice as stored, where reading resampled them
+    stored_positions: tuple[tuple[float, float, float], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, step: str, *warnings: str) -> Provenance:
@@ -59,6 +62,10 @@ class Volume:
         ``"HU"`` for CT; ``"unknown"`` for anything whose values have no known meaning.
     provenance
         Source, scanner windows, warnings and history.
+    outside
+        Booleans (z, y, x), true where the scanner measured nothing (padding, outside the field
+        of view, a hole in the series): air to the eye, and never colored. None if there is no
+        such voxel.
 
     Raises
     ------
@@ -71,6 +78,7 @@ class Volume:
     affine: NDArray[np.float64] = field(default_factory=lambda: default_affine((1.0, 1.0, 1.0)))
     unit: Unit = "HU"
     provenance: Provenance = field(default_factory=Provenance)
+    outside: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         ndim, shape = self.voxels.ndim, tuple(self.voxels.shape)
@@ -83,6 +91,10 @@ class Volume:
             raise GeometryError(f"RGBA voxels must be uint8, not {self.voxels.dtype}")
         if 0 in shape:
             raise GeometryError(f"the volume is empty: its shape is {shape}")
+        if self.outside is not None and (
+            self.outside.shape != shape[:3] or self.outside.dtype != np.bool_
+        ):
+            raise GeometryError("the mask of voxels outside the scan does not fit the volume")
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.io.dicom import series
+from tomochrome.io.dicom import load, series
 from tomochrome.io.dicom.headers import Header, read_header
 from tomochrome.io.item import Found, Item, Skipped
 from tomochrome.io.itk import read_itk
@@ -92,7 +92,7 @@ def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | Non
     from dataclasses import replace
 
     try:
-        return series.with_range(item, progress=progress, cancel=cancel)
+        return load.with_range(item, progress=progress, cancel=cancel)
     except Cancelled:
         raise
     except InputError as error:

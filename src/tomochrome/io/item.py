@@ -22,6 +22,10 @@ class Item:
         The file, or the folder that holds the series.
     kind
         ``"dicom-series"``, ``"dicom-file"``, ``"nifti"``, ``"nrrd"`` or ``"metaimage"``.
+    title
+        What the scanner calls the series, with nothing of the patient in it.
+    phase
+        What tells this volume from the others of its series or file: ``"2 of 3"``, or empty.
     shape
         Voxels along (z, y, x), or None where it is not known.
     spacing
@@ -46,6 +50,8 @@ class Item:
     kind: str
     series_uid: str = ""
     modality: str = "unknown"
+    title: str = ""
+    phase: str = ""
     shape: tuple[int, int, int] | None = None
     spacing: tuple[float, float, float] | None = None
     affine: NDArray[np.float64] | None = None
@@ -65,7 +71,7 @@ class Item:
         Its series UID; where that is empty, the path of its first slice or of its file.
         """
         if not self.series_uid and self.kind == "dicom-series" and self.source:
-            return str(min(header.path for header in self.source))
+            return str(min(header.path for header in self.source.headers))
         return self.series_uid or self.path
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom import series as dicom_series
+from tomochrome.io.dicom import load
 from tomochrome.io.find import find
 from tomochrome.io.item import Found, Item
 from tomochrome.io.itk import read_itk
@@ -21,6 +21,7 @@ def read(
     path: str | os.PathLike[str] | Item,
     *,
     series: str | None = None,
+    as_stored: bool = False,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Volume:
@@ -38,6 +39,9 @@ def read(
     series
         Which series to read: `Item.name`, its SeriesInstanceUID (where that is empty, a path).
         Without it there must be only one CT series (or only one volume of any kind).
+    as_stored
+        Leave tilted or unevenly spaced slices where they are, instead of resampling them onto
+        a regular upright grid. Then the affine fits the slices only as well as one can.
     progress, cancel
         Told after each slice; looked at before each.
 
@@ -57,14 +61,14 @@ def read(
         If ``cancel`` was set.
     """
     if isinstance(path, Item):
-        return read_item(path, progress=progress, cancel=cancel)
+        return read_item(path, as_stored=as_stored, progress=progress, cancel=cancel)
     file = Path(path)
     kind = _single_volume(file)
     if kind:  # listing it would decode it, and reading it would decode it again
         return read_item(Item(str(file), kind), progress=progress, cancel=cancel)
     found = find(file, progress=progress, cancel=cancel)
     item = choose(found, file, series)
-    return read_item(item, progress=progress, cancel=cancel)
+    return read_item(item, as_stored=as_stored, progress=progress, cancel=cancel)
 
 
 def _single_volume(path: Path) -> str:
@@ -77,11 +81,15 @@ def _single_volume(path: Path) -> str:
 
 
 def read_item(
-    item: Item, *, progress: Progress | None = None, cancel: CancelToken | None = None
+    item: Item,
+    *,
+    as_stored: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> Volume:
     """Read the series or volume that an item describes; see `read`."""
     if item.kind.startswith("dicom"):
-        return dicom_series.read_item(item, progress=progress, cancel=cancel)
+        return load.read_item(item, as_stored=as_stored, progress=progress, cancel=cancel)
     check(cancel)
     report(progress, 0, 1, "reading")
     path = Path(item.path)

@@ -68,6 +68,8 @@ class Header:
     acquisition: tuple[tuple[str, str], ...] = ()
     #: when it was made: (keyword, seconds of the day, or ms after the heart's beat)
     times: tuple[tuple[str, float], ...] = ()
+    frame: int = 0  #: which frame of the file this is, counted from 0
+    title: str = ""  #: SeriesDescription, with nothing of the patient in it
     flaws: int = 0  #: values that broke the standard and were read all the same
     identity: dict[str, str] | None = field(default=None, repr=False)
 

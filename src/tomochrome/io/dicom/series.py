@@ -1,20 +1,17 @@
-"""Headers to items: grouping files into series, describing each, and reading one."""
+"""Headers to items: grouping files into series, and describing each."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tomochrome.errors import GeometryError
 from tomochrome.io.dicom.headers import Header
-from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu, read_slices
+from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu
 from tomochrome.io.dicom.stack import Stack, stack
 from tomochrome.io.item import Item
-from tomochrome.runtime import CancelToken, Progress
-from tomochrome.volume import Provenance, Unit, Verdict, Volume
+from tomochrome.volume import Unit, Verdict, Volume
 
 
 def group(headers: Iterable[Header]) -> list[list[Header]]:
@@ -71,6 +68,7 @@ def describe(headers: Sequence[Header], *, single_file: bool = False) -> Item:
         kind="dicom-file" if single_file else "dicom-series",
         series_uid=first.series_uid,
         modality=first.modality or "unknown",
+        title=first.title,
         shape=(frames, first.rows, first.columns),
         spacing=None if probe is None else probe.spacing,
         affine=None if probe is None else probe.affine,
@@ -79,7 +77,7 @@ def describe(headers: Sequence[Header], *, single_file: bool = False) -> Item:
         verdict=_verdict(lying, unit),
         warnings=(*lying.warnings, *warnings),
         refusal=lying.refusal,
-        source=lying.headers,
+        source=lying,
         identity=first.identity,
     )
 
@@ -141,41 +139,3 @@ def _remarks(headers: Sequence[Header]) -> tuple[str, ...]:
             "it was left as it is"
         )
     return tuple(remarks)
-
-
-def read_item(
-    item: Item, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> Volume:
-    """Read the series that an item describes.
-
-    Raises
-    ------
-    GeometryError
-        If the slices do not form one volume.
-    InputError
-        If a slice is damaged.
-    """
-    if item.refusal or item.affine is None:
-        raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
-    voxels = read_slices(item.source, progress=progress, cancel=cancel)
-    provenance = Provenance(
-        source=item.path,
-        kind=item.kind,
-        modality=item.modality,
-        series_uid=item.series_uid,
-        windows=item.windows,
-        verdict=item.verdict,
-        warnings=item.warnings,
-        history=(f"read {len(item.source)} DICOM slices",),
-    )
-    return Volume(voxels, item.affine, item.unit, provenance)
-
-
-def with_range(
-    item: Item, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> Item:
-    """Return the item with its range of values, for which all pixels are decoded."""
-    if item.refusal:
-        return item
-    voxels = read_item(item, progress=progress, cancel=cancel).voxels
-    return replace(item, value_range=(float(voxels.min()), float(voxels.max())))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tomochrome.io.dicom.headers import Header
 from tomochrome.io.dicom.phases import interleaved
+from tomochrome.io.dicom.regular import Plan
 from tomochrome.volume import Verdict
 
 SAME_POSITION_MM: Final = 0.01
@@ -51,6 +52,7 @@ class Stack:
     verdict: Verdict
     warnings: tuple[str, ...] = ()
     refusal: str = ""  #: why this cannot be read as one volume; empty if it can
+    plan: Plan | None = None  #: how to even the slices out; None if they are regular as stored
 
 
 def stack(headers: Sequence[Header]) -> Stack:

@@ -1,0 +1,63 @@
+"""Reading the volume that an item describes: decoded, rescaled, evened out where need be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tomochrome.errors import GeometryError
+from tomochrome.io.dicom.pixels import read_slices
+from tomochrome.io.item import Item
+from tomochrome.runtime import CancelToken, Progress
+from tomochrome.volume import Provenance, Volume
+
+
+def read_item(
+    item: Item,
+    *,
+    as_stored: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """Read the series that an item describes.
+
+    Parameters
+    ----------
+    item
+        A DICOM item of `tomochrome.io.find`; its ``source`` is a `Stack`.
+    as_stored
+        Leave the slices where they are, even if they are tilted or unevenly spaced.
+    progress, cancel
+        Told after each slice; looked at before each.
+
+    Raises
+    ------
+    GeometryError
+        If the slices do not form one volume.
+    InputError
+        If a slice is damaged.
+    """
+    if item.refusal or item.affine is None:
+        raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
+    voxels = read_slices(item.source.headers, progress=progress, cancel=cancel)
+    provenance = Provenance(
+        source=item.path,
+        kind=item.kind,
+        modality=item.modality,
+        series_uid=item.series_uid,
+        title=item.title,
+        windows=item.windows,
+        verdict=item.verdict,
+        warnings=item.warnings,
+        history=(f"read {len(item.source.headers)} DICOM slices",),
+    )
+    return Volume(voxels, item.affine, item.unit, provenance)
+
+
+def with_range(
+    item: Item, *, progress: Progress | None = None, cancel: CancelToken | None = None
+) -> Item:
+    """Return the item with its range of values, for which all pixels are decoded."""
+    if item.refusal:
+        return item
+    voxels = read_item(item, progress=progress, cancel=cancel).voxels
+    return replace(item, value_range=(float(voxels.min()), float(voxels.max())))
