@@ -38,7 +38,7 @@ def read_item(
     """
     if item.refusal or item.affine is None:
         raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
-    voxels = read_slices(item.source.headers, progress=progress, cancel=cancel)
+    slices = read_slices(item.source.headers, progress=progress, cancel=cancel)
     provenance = Provenance(
         source=item.path,
         kind=item.kind,
@@ -50,7 +50,7 @@ def read_item(
         warnings=item.warnings,
         history=(f"read {len(item.source.headers)} DICOM slices",),
     )
-    return Volume(voxels, item.affine, item.unit, provenance)
+    return Volume(slices.voxels, item.affine, item.unit, provenance, slices.outside)
 
 
 def with_range(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -35,6 +36,23 @@ _PIXEL_TAGS: list[Any] = [
 ]  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """Decoded slices.
+
+    Attributes
+    ----------
+    voxels
+        (z, y, x): int16 when that holds every value exactly, else float32.
+    outside
+        Booleans (z, y, x), true where the scanner measured nothing; None if there is no such
+        voxel.
+    """
+
+    voxels: NDArray[Any]
+    outside: NDArray[np.bool_] | None = None
+
+
 class _DoesNotFitError(Exception):
     """A value lies outside int16 although the headers promised that it would not."""
 
@@ -45,7 +63,7 @@ def read_slices(
     threads: int | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> NDArray[Any]:
+) -> Slices:
     """Decode slices in the order given, with slope and intercept of each applied.
 
     Parameters
@@ -57,8 +75,8 @@ def read_slices(
 
     Returns
     -------
-    ndarray
-        Shape (z, y, x): int16 when that holds every value exactly, else float32. Padding
+    Slices
+        int16 voxels when that holds every value exactly, else float32. Padding
         (PixelPaddingValue and its range) is -1024.
 
     Raises
@@ -78,10 +96,10 @@ def read_slices(
     exact = all(_is_whole(h.slope, 1.0) and _is_whole(h.intercept, 0.0) for h in headers)
     if exact:
         try:
-            return _read_as(np.int16, headers, threads, progress, cancel)
+            return Slices(_read_as(np.int16, headers, threads, progress, cancel))
         except _DoesNotFitError:
             pass
-    return _read_as(np.float32, headers, threads, progress, cancel)
+    return Slices(_read_as(np.float32, headers, threads, progress, cancel))
 
 
 def _is_whole(value: float | None, default: float) -> bool:
