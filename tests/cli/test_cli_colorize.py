@@ -15,6 +15,7 @@ from cli_cases import AFFINE, SHAPE, Run, make_series, small_ct
 from PIL import Image
 
 from tomochrome.errors import Cancelled
+from tomochrome.geometry.affine import from_nifti_affine
 from tomochrome.io import write
 from tomochrome.resources import weights_folder
 from tomochrome.tissue import TISSUE_NAMES
@@ -160,6 +161,33 @@ def test_a_cancel_while_writing_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_slice_is_said_and_bridged_unless_the_slices_are_wanted_as_stored(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    folder = make_series(tmp_path / "series")
+    sorted(folder.iterdir())[3].unlink()
+    for words, slices in (((), 6), (("--raw",), 5)):
+        out = tmp_path / f"{slices}.nii.gz"
+        run = Run(capfd, "colorize", folder, "-o", out, *MODEL, "--json", *words)
+        facts = json.loads(run.out)
+        assert facts["shape"] == [slices, *SHAPE[1:]]
+        assert "missing" in " ".join(facts["warnings"])
+        image = nib.load(out)
+        assert image.shape[2] == slices
+        if not words:
+            np.testing.assert_allclose(from_nifti_affine(image.affine), AFFINE, atol=1e-3)
+
+
+def test_values_of_unknown_unit_are_colored_when_the_user_insists(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    folder, out = mr(tmp_path), tmp_path / "a.nii.gz"
+    facts = json.loads(Run(capfd, "colorize", folder, "-o", out, *MODEL, "--as-hu", "--json").out)
+    assert "not known to be Hounsfield units" in " ".join(facts["warnings"])
+    assert facts["mean_chroma"] > 1
+    assert out.is_file()
+
+
 def test_threads(series: Path, tmp_path: Path, capfd: Capture) -> None:
     for threads in (1, 2):
         out = tmp_path / f"{threads}.nii.gz"
@@ -231,12 +259,6 @@ def write_other(folder: Path) -> None:
     write_series(small_ct(), folder, series_uid="1.2.826.0.1.3680043.8.498.78")
 
 
-def gap(folder: Path) -> Path:
-    slices = sorted(good(folder).iterdir())
-    slices[3].unlink()
-    return folder / "series"
-
-
 def bundle(folder: Path) -> Path:
     return Path(shutil.copytree(weights_folder() / "transfer-function", folder / "bundle"))
 
@@ -295,10 +317,10 @@ BAD: dict[str, tuple[Case, str]] = {
     "text named .dcm": (with_input(text_named_dcm), "a.dcm"),
     "truncated slice": (with_input(truncated_dicom), ""),
     "truncated NIfTI": (with_input(truncated_nifti), "a.nii.gz"),
-    "MR series": (with_input(mr), "MR"),
+    "MR series": (with_input(mr), "--as-hu"),
     "2D PNG": (with_input(picture), "a.png"),
     "several series": (with_input(two_series), "--series"),
-    "missing slice": (with_input(gap), ""),
+    "empty path": (lambda f: ("", "-o", f / "out" / "a.nii.gz", *MODEL), "empty"),
     "unknown series": (with_options("--series", "1.2.3"), "1.2.3"),
     "unknown model": (with_options("--model", "nobody"), "nobody"),
     "damaged weights": (with_model(damaged_weights), "damaged"),

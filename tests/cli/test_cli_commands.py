@@ -102,6 +102,8 @@ def test_info_names_the_patient_only_when_asked(tmp_path: Path, capfd: Capture) 
     for argv in (("info", series), ("info", series, "--json")):
         assert "TOMOCHROME^" not in Run(capfd, *argv).out
     assert "TOMOCHROME^ANONYMOUS" in Run(capfd, "info", series, "--with-identity").out
+    asked = json.loads(Run(capfd, "info", series, "--with-identity", "--json").out)
+    assert asked["items"][0]["identity"]["PatientName"] == "TOMOCHROME^ANONYMOUS"
 
 
 def test_info_in_words(tmp_path: Path, capfd: Capture) -> None:
@@ -111,6 +113,12 @@ def test_info_in_words(tmp_path: Path, capfd: Capture) -> None:
     assert "6 x 48 x 56 (z, y, x), 3 x 1.5 x 1.5 mm" in text
     assert "dicom-series, CT, HU, regular" in text
     assert "notes.txt" in text
+
+
+def test_an_empty_path_is_not_the_current_folder(capfd: Capture) -> None:
+    run = Run(capfd, "info", "")
+    assert run.status == 2
+    assert "empty" in run.complaint
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
@@ -11,7 +10,9 @@ from tomochrome.cli.session import Outcome, Session
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("path", metavar="PATH", type=Path, help="a CT series, file or folder")
+    parser.add_argument(
+        "path", metavar="PATH", type=options.some_path, help="a CT series, file or folder"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -20,8 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write, by its ending: .nii.gz (RGBA, or RGB with --alpha opaque), "
         ".nrrd (for 3D Slicer) or .png (a contact sheet)",
     )
+    options.add_reading(parser)
     parser.add_argument(
-        "--series", metavar="UID", help="which series, when the folder holds several"
+        "--as-hu",
+        action="store_true",
+        help="color values that are not known to be Hounsfield units as if they were",
     )
     options.add_model(parser)
     options.add_lighting(parser)
@@ -49,5 +53,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     )
     outputs.check(args.path)
     pipeline.check_request(request)
-    result = pipeline.color(args.path, outputs, request, session, series=args.series)
+    source = pipeline.Source(args.path, series=args.series, raw=args.raw, as_hu=args.as_hu)
+    result = pipeline.color(source, outputs, request, session)
     return Outcome(result.to_json(), result.in_words())

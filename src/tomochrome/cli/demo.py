@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=options.some_path,
         default=Path("demo-output"),
         help="where to save (default: ./demo-output)",
     )
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         outputs.check(series)
         _write_patient(series, args, session)
         prepared = time.perf_counter() - started
-        result = pipeline.color(series, outputs, request, session)
+        result = pipeline.color(pipeline.Source(series), outputs, request, session)
     files = {
         "series": str(series),
         "color": outputs.color,

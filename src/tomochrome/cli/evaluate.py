@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "distance in (a*, b*) over voxels and over tissues, and what it is without any color.",
         allow_abbrev=False,
     )
-    color.add_argument("path", metavar="CT", type=Path, help="a CT series or volume")
+    color.add_argument("path", metavar="CT", type=options.some_path, help="a CT series or volume")
     color.add_argument(
         "truth",
         metavar="TISSUES",
-        type=Path,
+        type=options.some_path,
         help="its tissue map on the same grid: the indices of 'tomochrome palette', 255 unknown",
     )
     color.add_argument(

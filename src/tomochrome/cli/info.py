@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
-    from tomochrome.io import Item
+    from tomochrome.io import Found, Item
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("path", metavar="PATH", type=Path, help="a file or a folder")
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        type=options.some_path,
+        help="a file, a folder, a DICOMDIR or a zip archive",
+    )
     parser.add_argument(
         "--pixels", action="store_true", help="read the pixels too, for the range of values"
     )
     parser.add_argument(
         "--with-identity",
         action="store_true",
-        help="show the patient's name, id and birth date too (never part of --json)",
+        help="show the patient's name, id, birth date and accession number too",
     )
 
 
@@ -40,19 +45,32 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if found.skipped:
         lines += ["", f"skipped {len(found.skipped)}:"]
         lines += [f"  {file.path}: {file.reason}" for file in found.skipped]
-    return Outcome(found.to_json(), "\n".join(lines).strip() or "nothing found")
+    return Outcome(_to_json(found), "\n".join(lines).strip() or "nothing found")
+
+
+def _to_json(found: Found) -> dict[str, Any]:
+    """Return the contract's object; identity, and names of phases, only where there are any."""
+    facts = found.to_json()
+    for item, entry in zip(found.items, facts["items"], strict=True):
+        if item.phase:
+            entry["name"], entry["phase"] = item.name, item.phase
+        if item.identity:
+            entry["identity"] = dict(item.identity)
+    return facts
 
 
 def _in_words(item: Item) -> list[str]:
     shape = " x ".join(map(str, item.shape)) if item.shape else "unknown shape"
     spacing = " x ".join(f"{mm:.4g}" for mm in item.spacing) + " mm" if item.spacing else ""
     lines = [
-        item.path,
+        item.path + (f"  {item.title}" if item.title else ""),
         f"  {item.kind}, {item.modality}, {item.unit}, {item.verdict}",
         f"  {shape} (z, y, x), {spacing}".rstrip(", "),
     ]
-    if item.series_uid:
-        lines.append(f"  series {item.series_uid}")
+    if item.phase:
+        lines.append(f"  phase {item.phase}")
+    if item.name != item.path:
+        lines.append(f"  series {item.name}")
     if item.value_range:
         lines.append(f"  values {item.value_range[0]:g} to {item.value_range[1]:g}")
     lines += [f"  window {w.name or '-'} {w.center:g}/{w.width:g}" for w in item.windows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 from tomochrome.runtime.device import DEVICE_NAMES
 
@@ -34,6 +35,13 @@ class Request:
             device=args.device,
             threads=args.threads,
         )
+
+
+def some_path(text: str) -> Path:
+    """Parse a path; an empty one, from an unset variable perhaps, is not the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
+    return Path(text)
 
 
 def fraction(text: str) -> float:
@@ -117,6 +125,18 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument(
         "--threads", metavar="N", type=count, help="CPU threads (default: all that are there)"
+    )
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how a scan is read."""
+    parser.add_argument(
+        "--series", metavar="UID", help="which series, when there are several (see 'info')"
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="take tilted or unevenly spaced slices as stored, without resampling",
     )
 
 

@@ -23,6 +23,16 @@ _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
 @dataclass(frozen=True)
+class Source:
+    """What to read, and how."""
+
+    path: Path
+    series: str | None = None
+    raw: bool = False  #: leave tilted or uneven slices as stored
+    as_hu: bool = False  #: take values of unknown unit as Hounsfield units
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Files to write: the colored volume, copies of it in other formats, and perhaps the maps."""
 
@@ -152,9 +162,7 @@ def check_request(request: Request) -> None:
         choose_device(request.device)
 
 
-def color(
-    path: Path, outputs: Outputs, request: Request, session: Session, *, series: str | None = None
-) -> Result:
+def color(source: Source, outputs: Outputs, request: Request, session: Session) -> Result:
     """Read a volume, color it and write what was asked for: all of it or nothing."""
     from tomochrome.color import light
     from tomochrome.colorize import colorize
@@ -162,14 +170,21 @@ def color(
     from tomochrome.windowing import parse_window
 
     progress, cancel = session.progress, session.cancel
-    result = Result(input=str(path), output=outputs.color, model=request.model)
+    result = Result(input=str(source.path), output=outputs.color, model=request.model)
     with result.clock("read"):
-        volume = read(path, series=series, progress=progress, cancel=cancel)
+        volume = read(
+            source.path,
+            series=source.series,
+            as_stored=source.raw,
+            progress=progress,
+            cancel=cancel,
+        )
         window = parse_window(request.window, volume)
     with result.clock("predict"):
         chroma = colorize(
             volume,
             request.model,
+            force=source.as_hu,
             device=request.device,
             threads=request.threads,
             progress=progress,

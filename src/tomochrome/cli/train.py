@@ -19,11 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        type=Path,
+        type=options.some_path,
         help="folder with labelled CT; without it only phantom patients are learned from",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="folder of the run (default: runs/NAME)"
+        "--out",
+        metavar="DIR",
+        type=options.some_path,
+        help="folder of the run (default: runs/NAME)",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
     parser.add_argument("--minutes", metavar="N", type=float, help="instead of the configuration's")

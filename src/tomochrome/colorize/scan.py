@@ -85,7 +85,7 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
             raise NotCTError(
                 f"'{where}' is not CT in Hounsfield units (modality {volume.provenance.modality}, "
                 f"unit {volume.unit}), so its tissues cannot be recognized; give a CT "
-                "(in Python, force=True colors values that are HU after all)"
+                "(if they are Hounsfield units after all: --as-hu, in Python force=True)"
             )
         warnings.append("the values are not known to be Hounsfield units; colored because forced")
     upright = closest_axial(volume)
