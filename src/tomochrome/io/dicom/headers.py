@@ -21,7 +21,7 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType",
-    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
+    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
     "FrameOfReferenceUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient",
@@ -70,6 +70,13 @@ class Header:
     times: tuple[tuple[str, float], ...] = ()
     frame: int = 0  #: which frame of the file this is, counted from 0
     title: str = ""  #: SeriesDescription, with nothing of the patient in it
+    photometric: str = ""  #: PhotometricInterpretation, such as "MONOCHROME2"
+    pixel_representation: int = 0  #: 1 if stored values are signed
+    bits_allocated: int = 16
+    bits_stored: int = 16
+    high_bit: int = 15
+    lut_type: str = ""  #: what a ModalityLUTSequence leads to: "HU", "US" (unspecified) ...
+    instance: int | None = None  #: InstanceNumber
     flaws: int = 0  #: values that broke the standard and were read all the same
     identity: dict[str, str] | None = field(default=None, repr=False)
 
@@ -135,6 +142,17 @@ def read_header(path: Path, *, with_identity: bool = False) -> Header:
     return replace(header, flaws=len(caught), identity=identity)
 
 
+def read_headers(path: Path, *, with_identity: bool = False) -> list[Header]:
+    """Read the headers of an image file: one for each frame.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or holds no image (its reason fits a list of skipped files).
+    """
+    return [read_header(path, with_identity=with_identity)]
+
+
 def _header(path: Path, dataset: FileDataset) -> Header:
     rows, columns = _int(dataset, "Rows"), _int(dataset, "Columns")
     modality = _text(dataset, "Modality")
@@ -142,6 +160,8 @@ def _header(path: Path, dataset: FileDataset) -> Header:
         kind = {"SR": "a structured report", "PR": "a presentation state"}.get(modality)
         kind = kind or (f"a DICOM object of modality {modality}" if modality else "a DICOM file")
         raise InputError(f"'{path}' is {kind} without an image")
+    allocated = _int(dataset, "BitsAllocated") or 16
+    stored, high = _int(dataset, "BitsStored") or allocated, _int(dataset, "HighBit")
     return Header(
         path=path,
         sop_class=_text(dataset, "SOPClassUID"),
@@ -168,9 +188,21 @@ def _header(path: Path, dataset: FileDataset) -> Header:
         transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
         lossy=_text(dataset, "LossyImageCompression") == "01",
         windows=_windows(dataset),
+        photometric=_text(dataset, "PhotometricInterpretation"),
+        pixel_representation=_int(dataset, "PixelRepresentation") or 0,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=stored - 1 if high is None else high,
+        lut_type=_lut_type(dataset),
+        instance=_int(dataset, "InstanceNumber"),
         acquisition=_acquisition(dataset),
         times=_times(dataset),
     )
+
+
+def _lut_type(dataset: Dataset) -> str:
+    items = _values(dataset, "ModalityLUTSequence")
+    return _text(items[0], "ModalityLUTType") if items and isinstance(items[0], Dataset) else ""
 
 
 def _values(dataset: Dataset, keyword: str) -> list[Any]:
