@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tomochrome.color.table import SIDE, TABLE
 from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
 from tomochrome.runtime import CancelToken
 from tomochrome.tissue import N_TISSUES, Tissue
-from tomochrome.volume import Volume, default_affine
+from tomochrome.volume import Provenance, Volume, default_affine
 from tomochrome.windowing import PRESETS, Window, luminance
 
 RNG = np.random.default_rng(11)
@@ -321,3 +322,11 @@ def test_a_real_series_keeps_its_luminance(shared_data: Path) -> None:
             - luminance(volume.voxels[some], PRESETS[name])
         )
         assert error.max() <= 0.5
+
+
+def test_what_the_colorizer_warned_of_stays_with_the_picture() -> None:
+    volume, chroma = case()
+    volume = replace(volume, provenance=Provenance(warnings=("uneven",)))
+    provenance = Provenance(warnings=("uneven", "colored on the CPU after all"))
+    image = light(volume, replace(chroma, provenance=provenance))
+    assert image.provenance.warnings == ("uneven", "colored on the CPU after all")

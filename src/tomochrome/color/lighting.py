@@ -197,7 +197,9 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         f"saturation {settings.saturation:g}, confidence from {settings.min_confidence:g}, "
         f"opacity {settings.alpha.name}; not for diagnosis"
     )
-    provenance = volume.provenance.add(step)
+    known = volume.provenance.warnings
+    news = (warning for warning in chroma.provenance.warnings if warning not in known)
+    provenance = volume.provenance.add(step, *news)
     extra = {
         **provenance.extra,
         "model": model,
