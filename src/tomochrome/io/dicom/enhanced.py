@@ -1,0 +1,343 @@
+"""Multi-frame images: one header for each frame.
+
+Enhanced objects (CT, MR, PET, and what was converted from classic images) keep what a classic
+series says slice by slice in functional groups: shared by all frames or one item for each frame
+(DICOM PS3.3 C.7.6.16). What a frame does not say itself holds from the shared groups, and what
+these do not say from the top of the data set. The order of frames means nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset, FileDataset
+
+from tomochrome.errors import InputError
+from tomochrome.io.dicom.headers import (
+    Header,
+    _acquisition,
+    _float,
+    _floats,
+    _int,
+    _text,
+    _times,
+    _values,
+    _windows,
+    open_dataset,
+)
+
+TAGS: Final = (
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "DimensionIndexSequence", "RealWorldValueMappingSequence", "GridFrameOffsetVector",
+)  # fmt: skip
+"""What is read of a multi-frame file beyond what every header is read for."""
+
+MOST_FRAMES: Final = 100_000
+"""A whole-organ perfusion scan has 320 slices at some 60 times; beyond this the header is wrong."""
+SAME_OFFSET_MM: Final = 0.01
+"""Offsets of frames are written with two digits or more."""
+
+_NO_SLICES: Final = {"SEG", "RTDOSE", "RTSTRUCT", "PR", "SR", "KO", "DOC"}
+_FRAME_TYPES: Final = (
+    "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence",
+    "XRay3DFrameTypeSequence",
+)  # fmt: skip
+_PLACES: Final = {
+    "InStackPositionNumber", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation",
+    "ImagePositionVolume", "ImageOrientationVolume", "FrameNumber", "InstanceNumber",
+    "FrameAcquisitionNumber",
+}  # fmt: skip
+"""Dimensions that say where a frame lies, which its position says better, or only count."""
+_STACK: Final = re.compile(r"[A-Za-z0-9_.-]{1,16}")
+_UNIT: Final = re.compile(r"[A-Za-z0-9/.%{}^*\[\]' ]{1,16}")
+_DATE_TIME: Final = re.compile(r"\d{8}(\d\d)(\d\d)(\d\d(?:\.\d{1,6})?)(?:[+-]\d{4})?")
+
+
+def open_groups(path: Path) -> FileDataset:
+    """Read of a file what `frames` needs: the functional groups, without the pixels.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened or parsed.
+    """
+    return open_dataset(path, stop_before_pixels=True, specific_tags=list(TAGS))
+
+
+def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
+    """Return one header for each frame of a multi-frame image.
+
+    Stack, temporal position and any further dimension that is not a place in space stand in
+    `Header.acquisition` as ``("StackID", "1")``, ``("TemporalPositionIndex", "2")`` and so on,
+    beside acquisition number, percentage of the cardiac phase, tube voltage and kernel.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    dataset
+        What `open_groups` read; more does no harm.
+    base
+        The header that the top of the data set gives.
+
+    Returns
+    -------
+    list of Header
+        In the order in which the frames are stored. Just ``base`` for single images, color
+        pictures, segmentations and other objects that are no slices.
+
+    Raises
+    ------
+    InputError
+        If frames have no place in space (a film, a screen capture), or their number and the
+        functional groups contradict each other.
+    """
+    per_frame = _items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = _items(dataset, "SharedFunctionalGroupsSequence")
+    if base.samples != 1 or base.modality in _NO_SLICES:
+        return [base]
+    if base.frames > MOST_FRAMES:
+        raise InputError(
+            f"'{path}' claims {base.frames:.6g} frames, more than any scan holds; "
+            "the header is damaged, copy the file again"
+        )
+    if not per_frame and not shared:
+        return [base] if base.frames == 1 else _classic(path, dataset, base)
+    if len(per_frame) != base.frames and (per_frame or base.frames != 1):
+        raise InputError(
+            f"'{path}' claims {base.frames} frames but describes {len(per_frame)}, "
+            "so it is damaged or incomplete; copy it again"
+        )
+    return _enhanced(path, dataset, base, shared[0] if shared else Dataset(), per_frame)
+
+
+def _enhanced(
+    path: Path, dataset: Dataset, base: Header, shared: Dataset, per_frame: Sequence[Dataset]
+) -> list[Header]:
+    groups = per_frame or [Dataset()]
+    # One position at the top of the file cannot be that of several frames.
+    common = base if len(groups) == 1 else replace(base, position=None)
+    common = _overlay(common, shared)
+    unit = _mapped_unit(shared) or _mapped_unit(dataset)
+    headers = []
+    for i, group in enumerate(groups):
+        header = _overlay(common, group)
+        mapped = _mapped_unit(group) or unit
+        if mapped and header.rescale_type in ("", "US"):
+            header = replace(header, rescale_type=mapped)
+        headers.append(replace(header, frame=i))
+    if all(h.position is None for h in headers):
+        raise _without_place(path, base)
+    return _with_dimensions(headers, dataset, groups)
+
+
+def _overlay(header: Header, group: Dataset) -> Header:
+    """Return the header with what a functional group says in place of what it said before.
+
+    A value that is there but makes no sense becomes None: what the shared groups say is not
+    true of a frame that says otherwise.
+    """
+    changes: dict[str, Any] = {}
+    for sequence, values in _VALUES.items():
+        for item in _items(group, sequence)[:1]:
+            changes |= {name: get(item) for word, (name, get) in values.items() if word in item}
+    for sequence in _FRAME_TYPES:
+        for item in _items(group, sequence)[:1]:
+            kinds = tuple(str(v).strip() for v in _values(item, "FrameType"))
+            changes["image_type"] = kinds or header.image_type
+    for item in _items(group, "FrameVOILUTSequence")[:1]:
+        changes["windows"] = _windows(item) or header.windows
+    acquisition = _acquisition_of(group)
+    if acquisition:
+        changes["acquisition"] = tuple((dict(header.acquisition) | acquisition).items())
+    times = _times_of(group)
+    if times:
+        changes["times"] = tuple((dict(header.times) | times).items())
+    return replace(header, **changes) if changes else header
+
+
+_Getter = Callable[[Dataset], Any]
+_VALUES: Final[dict[str, dict[str, tuple[str, _Getter]]]] = {
+    "PixelMeasuresSequence": {
+        "PixelSpacing": ("pixel_spacing", lambda item: _floats(item, "PixelSpacing", 2)),
+        "SliceThickness": ("thickness", lambda item: _float(item, "SliceThickness")),
+    },
+    "PlanePositionSequence": {
+        "ImagePositionPatient": ("position", lambda item: _floats(item, "ImagePositionPatient", 3))
+    },
+    "PlaneOrientationSequence": {
+        "ImageOrientationPatient": (
+            "orientation",
+            lambda item: _floats(item, "ImageOrientationPatient", 6),
+        )
+    },
+    "PixelValueTransformationSequence": {
+        "RescaleSlope": ("slope", lambda item: _float(item, "RescaleSlope")),
+        "RescaleIntercept": ("intercept", lambda item: _float(item, "RescaleIntercept")),
+        "RescaleType": ("rescale_type", lambda item: _text(item, "RescaleType")),
+    },
+}
+"""Sequence, element in it, field of `Header` and how to read it."""
+
+
+def _acquisition_of(group: Dataset) -> dict[str, str]:
+    """Return what tells a frame's acquisition from others."""
+    found: dict[str, str] = {}
+    for sequence in _UNASSIGNED:
+        for item in _items(group, sequence)[:1]:
+            found |= dict(_acquisition(item))
+    for item in _items(group, "FrameContentSequence")[:1]:
+        stack = str(next(iter(_values(item, "StackID")), "")).strip(" \0")
+        if _STACK.fullmatch(stack):
+            found["StackID"] = stack
+        found |= _numbers(item, TemporalPositionIndex="TemporalPositionIndex")
+        found |= _numbers(item, FrameAcquisitionNumber="AcquisitionNumber")
+    for sequence, keyword in _ACQUISITION.items():
+        for item in _items(group, sequence)[:1]:
+            found |= {k: v for k, v in _acquisition(item) if k == keyword}
+    return found
+
+
+_UNASSIGNED: Final = (
+    "UnassignedSharedConvertedAttributesSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+)
+"""Where conversion from classic images puts what has no functional group of its own."""
+_ACQUISITION: Final = {
+    "CTXRayDetailsSequence": "KVP",
+    "CTReconstructionSequence": "ConvolutionKernel",
+    "CardiacSynchronizationSequence": "NominalPercentageOfCardiacPhase",
+}
+
+
+def _numbers(item: Dataset, **names: str) -> dict[str, str]:
+    return {
+        name: f"{number:g}"
+        for keyword, name in names.items()
+        if (number := _float(item, keyword)) is not None
+    }
+
+
+def _times_of(group: Dataset) -> dict[str, float]:
+    """Return when a frame was scanned: seconds of the day, ms after the heart's beat."""
+    found: dict[str, float] = {}
+    for sequence in _UNASSIGNED:
+        for item in _items(group, sequence)[:1]:
+            found |= dict(_times(item))
+    for item in _items(group, "FrameContentSequence")[:1]:
+        stamp = str(next(iter(_values(item, "FrameAcquisitionDateTime")), "")).strip(" \0")
+        clock = _DATE_TIME.fullmatch(stamp)
+        if clock:
+            hours, minutes, seconds = map(float, clock.groups())
+            found["AcquisitionTime"] = 3600 * hours + 60 * minutes + seconds
+    for item in _items(group, "CardiacSynchronizationSequence")[:1]:
+        delay = _float(item, "NominalCardiacTriggerDelayTime")
+        if delay is not None:
+            found["TriggerTime"] = delay
+    return found
+
+
+def _mapped_unit(group: Dataset) -> str:
+    """Return the unit that real-world values are in, or an empty string.
+
+    Source: DICOM PS3.3 C.7.6.16.2.11; units are UCUM codes, of which ``[hnsf'U]`` is HU.
+    Perfusion maps and the like carry their unit here, and no RescaleType of use.
+    """
+    for mapping in _items(group, "RealWorldValueMappingSequence")[:1]:
+        for code in _items(mapping, "MeasurementUnitsCodeSequence")[:1]:
+            unit = str(next(iter(_values(code, "CodeValue")), "")).strip(" \0")
+            if _text(code, "CodingSchemeDesignator") == "UCUM" and _UNIT.fullmatch(unit):
+                return "HU" if unit in ("[hnsf'U]", "[HU]", "HU") else unit
+    return ""
+
+
+def _with_dimensions(
+    headers: list[Header], dataset: Dataset, groups: Sequence[Dataset]
+) -> list[Header]:
+    """Add dimensions that are no place in space to what tells acquisitions apart.
+
+    Source: DICOM PS3.3 C.7.6.17. An index that is the same in all frames, or another in each
+    of them, parts nothing.
+    """
+    names = [
+        _dimension(item, n) for n, item in enumerate(_items(dataset, "DimensionIndexSequence"))
+    ]
+    if not names:
+        return headers
+    rows = [_indices(group, len(names)) for group in groups]
+    columns = {
+        name: column
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+        if name not in _PLACES and None not in column and 1 < len(set(column)) < len(column)
+    }
+    if not columns:
+        return headers
+    return [
+        replace(
+            header,
+            acquisition=tuple(
+                ({n: str(c[i]) for n, c in columns.items()} | dict(header.acquisition)).items()
+            ),
+        )
+        for i, header in enumerate(headers)
+    ]
+
+
+def _dimension(item: Dataset, number: int) -> str:
+    """Return the keyword of what a dimension counts; private ones are numbered."""
+    pointer = _int(item, "DimensionIndexPointer")
+    keyword = keyword_for_tag(pointer) if pointer is not None and 0 <= pointer < 2**32 else ""
+    if keyword == "TemporalPositionTimeOffset":
+        return "TemporalPositionIndex"
+    return keyword or f"Dimension{number + 1}"
+
+
+def _indices(group: Dataset, count: int) -> tuple[int | None, ...]:
+    for item in _items(group, "FrameContentSequence")[:1]:
+        values = _floats(item, "DimensionIndexValues", count)
+        if values is not None:
+            return tuple(int(v) for v in values)
+    return (None,) * count
+
+
+def _classic(path: Path, dataset: Dataset, base: Header) -> list[Header]:
+    """Return the headers of frames that lie at offsets along the normal of the first one.
+
+    Source: DICOM PS3.3 C.8.8.3.2 (Grid Frame Offset Vector). Where the first offset is not 0
+    they are z positions of axial planes instead.
+    """
+    offsets = _floats(dataset, "GridFrameOffsetVector", base.frames)
+    if offsets is None or base.position is None or base.orientation is None:
+        raise _without_place(path, base)
+    row, column = np.asarray(base.orientation).reshape(2, 3)
+    normal = np.cross(row, column)
+    along = np.asarray(offsets)
+    if abs(along[0]) > SAME_OFFSET_MM:
+        axial = abs(normal[2]) > 1 - 1e-6
+        if not axial or abs(along[0] - base.position[2]) > SAME_OFFSET_MM:
+            raise _without_place(path, base)
+        along, normal = along - base.position[2], np.array([0.0, 0.0, 1.0])
+    positions = np.asarray(base.position) + along[:, None] * normal
+    return [
+        replace(base, frame=i, position=tuple(float(v) for v in position))
+        for i, position in enumerate(positions)
+    ]
+
+
+def _without_place(path: Path, base: Header) -> InputError:
+    return InputError(
+        f"'{path}' holds {base.frames} frames of modality {base.modality or 'unknown'} that say "
+        "nothing about their place in space (a film or a screen capture?), so they are no "
+        "volume; export the original images"
+    )
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; none where there is something else in its place."""
+    return [item for item in _values(dataset, keyword) if isinstance(item, Dataset)]
