@@ -13,7 +13,7 @@ from io_cases import ct
 from tomochrome.errors import InputError
 from tomochrome.geometry import same_grid, to_nifti_affine, to_sitk
 from tomochrome.io import find, read
-from tomochrome.io.units import compact, infer_unit, looks_like_hounsfield
+from tomochrome.io.units import compact, infer_unit, looks_like_hounsfield, unit_of
 from tomochrome.volume import Volume
 
 
@@ -171,6 +171,25 @@ def test_what_can_be_hounsfield_units():
             fits, reason = looks_like_hounsfield(values)
             assert not fits
             assert words in reason
+
+
+def test_ct_values_without_negative_numbers_are_recognized_but_not_taken_for_hu():
+    hu = ct().voxels
+    for shifted in ((hu + 1024).astype(np.uint16), (hu + 1024).astype(np.float32)):
+        unit, reason = unit_of(shifted)
+        assert unit == "unknown"
+        assert "shifted by 1024" in reason
+    rng = np.random.default_rng(0)  # MR: no gap between dark and bright tissue
+    mr = np.abs(rng.normal(0, 60, hu.shape)) + rng.uniform(0, 1500, hu.shape) * (hu > -500)
+    assert "shifted" not in unit_of(mr.astype(np.int16))[1]
+
+
+def test_the_unit_of_volumes_and_of_what_is_no_measurement():
+    assert unit_of(ct()) == ("HU", "the file says so")
+    assert unit_of(Volume(ct().voxels, unit="unknown"))[0] == "HU"
+    assert unit_of(Volume(np.zeros((2, 2, 2, 4), np.uint8), unit="RGBA"))[0] == "RGBA"
+    for none in (np.zeros((2, 2), bool), np.zeros((2, 2), complex), np.zeros((0, 2), np.int16)):
+        assert unit_of(none)[0] == "unknown"
 
 
 @settings(max_examples=50, deadline=None)

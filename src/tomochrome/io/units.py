@@ -1,4 +1,4 @@
-"""Are these Hounsfield units? A rule for formats that do not say."""
+"""Are these Hounsfield units? The one rule for values that come without a unit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.volume import Unit
+from tomochrome.volume import Unit, Volume
 
 FAT_OR_BELOW: Final = -200.0
 """A CT of a body holds something at or below this: air, lung, or the darkest of the fat."""
@@ -17,6 +17,29 @@ LEAST_AIR: Final = 0.001  # of the voxels: a thousandth is a little bowel gas
 SOFT_TISSUE: Final = (-200.0, 300.0)
 LEAST_SOFT_TISSUE: Final = 0.01
 HIGHEST: Final = 32767.0  # metal, in the extended Hounsfield scale of 16 bits
+
+SHIFT: Final = 1024.0
+"""Some programs add this to Hounsfield units, so that no value is negative."""
+LEAST_BODY: Final = 0.3  # of what is not air: the share of fat, water and organs in any region
+BODY: Final = (-150.0, 150.0)
+MOST_BETWEEN: Final = 0.2  # of what is not air: the share between lung and fat, where little lies
+BETWEEN: Final = (-600.0, -250.0)
+
+MODALITIES: Final = {
+    "CT": "CT",
+    "MR": "magnetic resonance",
+    "PT": "positron emission tomography",
+    "NM": "nuclear medicine",
+    "US": "ultrasound",
+    "CR": "X-ray",
+    "DX": "X-ray",
+    "MG": "mammography",
+    "XA": "angiography",
+    "RF": "fluoroscopy",
+    "SEG": "a segmentation",
+    "RTDOSE": "a radiation dose",
+}
+"""DICOM's codes of modalities (PS3.3 C.7.3.1.1.1), in words."""
 
 _SAMPLE = 4_000_000
 
@@ -44,11 +67,15 @@ def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
     if not np.isfinite([least, greatest]).all():
         return False, "some values are not finite numbers"
     if least > FAT_OR_BELOW:
+        if _shifted(voxels, least):
+            return False, (
+                f"they look like CT values shifted by {SHIFT:g} (air lies near 0 instead of "
+                f"-1000); subtract {SHIFT:g} and save them again"
+            )
         return False, f"the least value is {least:g}, and a CT holds air or fat below -200"
     if greatest > HIGHEST or least < -HIGHEST - 1:
         return False, f"the values reach from {least:g} to {greatest:g}, beyond 16 bits"
-    flat = voxels.reshape(-1)
-    sample = flat[:: max(1, flat.size // _SAMPLE)]
+    sample = _sample(voxels)
     air = np.mean((sample >= AIR[0]) & (sample <= AIR[1])) + np.mean(sample < AIR[0])
     if air < LEAST_AIR:
         return False, "hardly any voxel is air (about -1000)"
@@ -58,12 +85,59 @@ def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
     return True, "air lies near -1000 and soft tissue between -200 and 300"
 
 
+def _sample(voxels: NDArray[Any]) -> NDArray[Any]:
+    flat = voxels.reshape(-1)
+    return flat[:: max(1, flat.size // _SAMPLE)]
+
+
+def _shifted(voxels: NDArray[Any], least: float) -> bool:
+    """Whether values that are never far below 0 are those of a CT plus 1024.
+
+    Air must be there, fat and organs must be a large part of the rest, and little may lie
+    between lung and fat, where MR images have no gap.
+    """
+    if voxels.dtype.itemsize < 2 or least < -SHIFT / 2:
+        return False
+    sample = _sample(voxels).astype(np.float32) - SHIFT
+    rest = sample[sample > AIR[1]]
+    if rest.size == 0 or rest.size > (1 - LEAST_AIR) * sample.size:
+        return False
+    body = np.mean((rest >= BODY[0]) & (rest <= BODY[1]))
+    between = np.mean((rest >= BETWEEN[0]) & (rest <= BETWEEN[1]))
+    return bool(body >= LEAST_BODY and between <= MOST_BETWEEN)
+
+
 def infer_unit(voxels: NDArray[Any]) -> tuple[Unit, str]:
     """Return the unit that values without one most likely have, and a warning that says so."""
     fits, reason = looks_like_hounsfield(voxels)
     if fits:
         return "HU", f"the file names no unit; read as Hounsfield units, because {reason}"
     return "unknown", f"the values are not Hounsfield units: {reason}"
+
+
+def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
+    """Return the unit of a volume, or the most likely one of bare values, and the reason.
+
+    A volume whose unit is known keeps it. Everything else is judged by
+    `looks_like_hounsfield`; booleans and complex numbers are never Hounsfield units.
+
+    Returns
+    -------
+    tuple of Unit and str
+        ``"HU"``, ``"unknown"``, or the volume's own unit; and why, as half a sentence.
+    """
+    if isinstance(values, Volume):
+        if values.is_rgba:
+            return "RGBA", "they are colors"
+        if values.unit != "unknown":
+            return values.unit, "the file says so"
+        values = np.asarray(values.voxels)
+    if values.dtype.kind not in "iuf":
+        return "unknown", f"values of type {values.dtype} are no measurement"
+    if values.size == 0:
+        return "unknown", "there are no values"
+    fits, reason = looks_like_hounsfield(values)
+    return ("HU" if fits else "unknown"), reason
 
 
 def compact(voxels: NDArray[Any]) -> NDArray[Any]:
