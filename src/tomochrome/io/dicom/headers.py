@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
-import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 
 from tomochrome.errors import InputError
+from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.title import BIRTH, NAMES, title
+from tomochrome.io.dicom.values import (
+    Source,
+    floats,
+    integer,
+    items,
+    number,
+    seconds,
+    tag_of,
+    text,
+    values,
+    words,
+)
 from tomochrome.volume import ScannerWindow
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 DICOMDIR = "1.2.840.10008.1.3.10"
+IS_INDEX: Final = "an index of the files beside it (DICOMDIR)"
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType",
@@ -32,7 +45,11 @@ _TAGS = [
     "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
     "KVP", "ConvolutionKernel", "AcquisitionTime", "ContentTime", "TriggerTime",
 ]  # fmt: skip
-_IDENTITY_TAGS = ["PatientName", "PatientID", "PatientBirthDate"]
+_IDENTITY: Final = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
+_NUMBERS: Final = frozenset(
+    tag_of(keyword)
+    for keyword in (*_TAGS, "SpecificCharacterSet", "SeriesDescription", *NAMES, BIRTH)
+)
 
 
 @dataclass(frozen=True)
@@ -99,217 +116,175 @@ def open_dataset(path: Path, **options: Any) -> FileDataset:
     InputError
         If it cannot be opened or parsed.
     """
-    try:
-        dataset = pydicom.dcmread(path, force=True, **options)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a parser fed with anything may raise anything
-        raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed") from error
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        dataset.file_meta.TransferSyntaxUID = _guess_syntax(dataset)
-    return dataset
+    return parse.read_whole(path, path, **options)
 
 
-def _guess_syntax(dataset: FileDataset) -> pydicom.uid.UID:
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return pydicom.uid.ImplicitVRLittleEndian
-    return pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+def read_headers(
+    path: Path,
+    *,
+    with_identity: bool = False,
+    file: BinaryIO | None = None,
+    head: bytes = b"",
+) -> list[Header]:
+    """Read the headers of an image file: one for each frame.
 
-
-def read_header(path: Path, *, with_identity: bool = False) -> Header:
-    """Read the header of an image file.
+    Parameters
+    ----------
+    path
+        The file.
+    with_identity
+        Keep the patient's name, id and birth date and the accession number.
+    file, head
+        The file if it is open already (without a buffer), and its first bytes.
 
     Raises
     ------
     InputError
         If the file is damaged, or holds no image (its reason fits a list of skipped files).
     """
-    tags: list[Any] = [*_TAGS, *(_IDENTITY_TAGS if with_identity else ())]
-    with quiet() as caught:
-        dataset = open_dataset(path, stop_before_pixels=True, specific_tags=tags)
-        if _text(dataset.file_meta, "MediaStorageSOPClassUID") == DICOMDIR:
-            raise InputError(f"'{path}' is a DICOMDIR, an index without images; open its folder")
+    if file is None:
         try:
-            header = _header(path, dataset)
+            with parse.open_regular(path) as file:
+                head = file.read(parse.HEAD_BYTES)
+                return read_headers(path, with_identity=with_identity, file=file, head=head)
+        except OSError as error:
+            raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    with quiet() as caught:
+        parsed = parse.parse(path, file, head, _NUMBERS)
+        if parsed.media_class == DICOMDIR:
+            raise InputError(IS_INDEX)
+        try:
+            header = _header(path, parsed.elements, parsed.transfer_syntax)
+            if with_identity:
+                found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
+                header = replace(header, identity=found)
+            headers = _frames(header, file) if header.is_multiframe else [header]
         except InputError:
             raise
         except Exception as error:  # values of a hostile header convert in unforeseen ways
             raise InputError(f"'{path}' is damaged: its DICOM header makes no sense") from error
-        identity = (
-            {tag: str(dataset.get(tag, "")) for tag in _IDENTITY_TAGS} if with_identity else None
-        )
-    return replace(header, flaws=len(caught), identity=identity)
+    return [replace(header, flaws=len(caught)) for header in headers] if caught else headers
 
 
-def read_headers(path: Path, *, with_identity: bool = False) -> list[Header]:
-    """Read the headers of an image file: one for each frame.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, or holds no image (its reason fits a list of skipped files).
-    """
-    return [read_header(path, with_identity=with_identity)]
+def read_header(path: Path, *, with_identity: bool = False) -> Header:
+    """Read the header of an image file, or of its first frame; see `read_headers`."""
+    return read_headers(path, with_identity=with_identity)[0]
 
 
-def _header(path: Path, dataset: FileDataset) -> Header:
-    rows, columns = _int(dataset, "Rows"), _int(dataset, "Columns")
-    modality = _text(dataset, "Modality")
+def _frames(header: Header, file: BinaryIO) -> list[Header]:
+    """Return one header for each frame of a multi-frame image."""
+    try:
+        from tomochrome.io.dicom import enhanced
+    except ImportError:
+        return [header]
+    return list(enhanced.frames(header.path, parse.read_dataset(header.path, file), header))
+
+
+def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
+    rows, columns = integer(elements, "Rows"), integer(elements, "Columns")
+    modality = text(elements, "Modality")
     if not rows or not columns:
         kind = {"SR": "a structured report", "PR": "a presentation state"}.get(modality)
         kind = kind or (f"a DICOM object of modality {modality}" if modality else "a DICOM file")
         raise InputError(f"'{path}' is {kind} without an image")
-    allocated = _int(dataset, "BitsAllocated") or 16
-    stored, high = _int(dataset, "BitsStored") or allocated, _int(dataset, "HighBit")
+    allocated = integer(elements, "BitsAllocated") or 16
+    stored, high = integer(elements, "BitsStored") or allocated, integer(elements, "HighBit")
+    tables = items(elements, "ModalityLUTSequence")
     return Header(
         path=path,
-        sop_class=_text(dataset, "SOPClassUID"),
-        sop_uid=_text(dataset, "SOPInstanceUID"),
+        sop_class=text(elements, "SOPClassUID"),
+        sop_uid=text(elements, "SOPInstanceUID"),
         modality=modality,
-        image_type=tuple(str(v).strip() for v in _values(dataset, "ImageType")),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        series_number=_int(dataset, "SeriesNumber"),
-        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+        image_type=tuple(str(v).strip() for v in values(elements, "ImageType")),
+        study_uid=text(elements, "StudyInstanceUID"),
+        series_uid=text(elements, "SeriesInstanceUID"),
+        series_number=integer(elements, "SeriesNumber"),
+        frame_of_reference=text(elements, "FrameOfReferenceUID"),
         rows=rows,
         columns=columns,
-        frames=_int(dataset, "NumberOfFrames") or 1,
-        samples=_int(dataset, "SamplesPerPixel") or 1,
-        pixel_spacing=_floats(dataset, "PixelSpacing", 2),
-        thickness=_float(dataset, "SliceThickness"),
-        position=_floats(dataset, "ImagePositionPatient", 3),
-        orientation=_floats(dataset, "ImageOrientationPatient", 6),
-        slope=_float(dataset, "RescaleSlope"),
-        intercept=_float(dataset, "RescaleIntercept"),
-        rescale_type=_text(dataset, "RescaleType"),
-        has_lut=bool(_values(dataset, "ModalityLUTSequence")),
-        padding=_padding(dataset),
-        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
-        lossy=_text(dataset, "LossyImageCompression") == "01",
-        windows=_windows(dataset),
-        photometric=_text(dataset, "PhotometricInterpretation"),
-        pixel_representation=_int(dataset, "PixelRepresentation") or 0,
+        frames=integer(elements, "NumberOfFrames") or 1,
+        samples=integer(elements, "SamplesPerPixel") or 1,
+        pixel_spacing=floats(elements, "PixelSpacing", 2),
+        thickness=number(elements, "SliceThickness"),
+        position=floats(elements, "ImagePositionPatient", 3),
+        orientation=floats(elements, "ImageOrientationPatient", 6),
+        slope=number(elements, "RescaleSlope"),
+        intercept=number(elements, "RescaleIntercept"),
+        rescale_type=text(elements, "RescaleType"),
+        has_lut=bool(tables),
+        padding=_padding(elements),
+        transfer_syntax=transfer_syntax,
+        lossy=text(elements, "LossyImageCompression") == "01",
+        windows=_windows(elements),
+        photometric=text(elements, "PhotometricInterpretation"),
+        pixel_representation=integer(elements, "PixelRepresentation") or 0,
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=stored - 1 if high is None else high,
-        lut_type=_lut_type(dataset),
-        instance=_int(dataset, "InstanceNumber"),
-        acquisition=_acquisition(dataset),
-        times=_times(dataset),
+        lut_type=text(tables[0], "ModalityLUTType") if tables else "",
+        instance=integer(elements, "InstanceNumber"),
+        acquisition=_acquisition(elements),
+        times=_times(elements),
+        title=title(elements),
     )
 
 
-def _lut_type(dataset: Dataset) -> str:
-    items = _values(dataset, "ModalityLUTSequence")
-    return _text(items[0], "ModalityLUTType") if items and isinstance(items[0], Dataset) else ""
-
-
-def _values(dataset: Dataset, keyword: str) -> list[Any]:
-    """Return an element's values as a list; empty when it is missing or cannot be converted."""
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # conversion of a malformed value; to us it is as good as missing
-        return []
-    if value is None or value == "":
-        return []
-    if isinstance(value, str | bytes | int | float):
-        return [value]
-    return list(value) if hasattr(value, "__iter__") else [value]
-
-
-# A damaged header can hold any other text where a code or a UID should be, the patient's name
-# too, so what does not look like one counts as missing. Hexadecimal UIDs are not to the letter
-# of the standard, but anonymizers write them.
-_CODE = re.compile(r"[A-Z0-9_ -]{1,16}")
-_CLOCK = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)")
-_UID = re.compile(r"[0-9A-Za-z._-]{1,64}")
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    values = _values(dataset, keyword)
-    text = str(values[0]).strip(" \0") if values else ""
-    if keyword.endswith("UID"):
-        return text if _UID.fullmatch(text) else ""
-    return text.upper() if _CODE.fullmatch(text.upper()) else ""
-
-
-def _floats(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
-    try:
-        numbers = tuple(float(v) for v in _values(dataset, keyword))
-    except (TypeError, ValueError):
-        return None
-    if not numbers or (count is not None and len(numbers) != count):
-        return None
-    return numbers if np.isfinite(numbers).all() else None
-
-
-def _float(dataset: Dataset, keyword: str) -> float | None:
-    numbers = _floats(dataset, keyword)
-    return numbers[0] if numbers else None
-
-
-def _int(dataset: Dataset, keyword: str) -> int | None:
-    number = _float(dataset, keyword)
-    return None if number is None else int(number)
-
-
-def _padding(dataset: Dataset) -> tuple[int, int] | None:
+def _padding(elements: Source) -> tuple[int, int] | None:
     """Return the range of stored values that mark pixels outside the scanned field."""
-    first = _int(dataset, "PixelPaddingValue")
+    first = integer(elements, "PixelPaddingValue")
     if first is None:
         return None
-    last = _int(dataset, "PixelPaddingRangeLimit")
-    signed, bits = _int(dataset, "PixelRepresentation") == 1, _int(dataset, "BitsAllocated") or 16
+    last = integer(elements, "PixelPaddingRangeLimit")
+    signed, bits = integer(elements, "PixelRepresentation") == 1, integer(elements, "BitsAllocated")
+    full = 2 ** min(bits or 16, 64)
     # Some writers store a signed value with the unsigned value representation.
     ends = [
-        v - 2**bits if signed and v >= 2 ** (bits - 1) else v
+        v - full if signed and v >= full // 2 else v
         for v in (first, first if last is None else last)
     ]
     return min(ends), max(ends)
 
 
-def _acquisition(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+def _acquisition(elements: Source) -> tuple[tuple[str, str], ...]:
     """Return what differs between acquisitions or reconstructions of one series."""
     found = [
-        (keyword, number)
+        (keyword, f"{value:g}")
         for keyword in (
             "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
             "KVP",
         )
-        if (number := _float(dataset, keyword)) is not None
+        if (value := number(elements, keyword)) is not None
     ]  # fmt: skip
-    kernel = "/".join(str(v).strip() for v in _values(dataset, "ConvolutionKernel"))
-    texts = [("ConvolutionKernel", kernel)] if kernel else []
-    return (*((keyword, f"{number:g}") for keyword, number in found), *texts)
+    kernel = "/".join(str(v).strip() for v in values(elements, "ConvolutionKernel"))
+    return (*found, ("ConvolutionKernel", kernel)) if kernel else tuple(found)
 
 
-def _times(dataset: Dataset) -> tuple[tuple[str, float], ...]:
+def _times(elements: Source) -> tuple[tuple[str, float], ...]:
     """Return when the slice was scanned and made: seconds of the day, ms of the heart beat."""
-    times = []
-    for keyword in ("AcquisitionTime", "ContentTime"):
-        values = _values(dataset, keyword)
-        clock = _CLOCK.fullmatch(str(values[0]).strip(" \0")) if values else None
-        if clock:
-            hours, minutes, seconds = clock.groups()
-            times.append((keyword, 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds)))
-    trigger = _float(dataset, "TriggerTime")
-    if trigger is not None:
-        times.append(("TriggerTime", trigger))
-    return tuple(times)
-
-
-def _windows(dataset: Dataset) -> tuple[ScannerWindow, ...]:
-    centers = _floats(dataset, "WindowCenter") or ()
-    widths = _floats(dataset, "WindowWidth") or ()
-    names = [
-        "".join(filter(str.isprintable, str(v))).strip()[:64]
-        for v in _values(dataset, "WindowCenterWidthExplanation")
+    found = [
+        (keyword, seconds(elements, keyword)) for keyword in ("AcquisitionTime", "ContentTime")
     ]
-    function = _text(dataset, "VOILUTFunction") or "LINEAR"
+    found.append(("TriggerTime", number(elements, "TriggerTime")))
+    return tuple((keyword, value) for keyword, value in found if value is not None)
+
+
+def _windows(elements: Source) -> tuple[ScannerWindow, ...]:
+    centers = floats(elements, "WindowCenter") or ()
+    widths = floats(elements, "WindowWidth") or ()
+    names = [
+        "".join(filter(str.isprintable, name)).strip()[:64]
+        for name in words(elements, "WindowCenterWidthExplanation").split("\\")
+    ]
+    return _named_windows(centers, widths, tuple(names), text(elements, "VOILUTFunction"))
+
+
+@lru_cache(maxsize=256)
+def _named_windows(
+    centers: tuple[float, ...], widths: tuple[float, ...], names: tuple[str, ...], function: str
+) -> tuple[ScannerWindow, ...]:
     windows = []
     for i, (center, width) in enumerate(zip(centers, widths, strict=False)):
         if width > 0:
             name = names[i] if i < len(names) and names[i] else f"{center:g}/{width:g}"
-            windows.append(ScannerWindow(name, center, width, function))
+            windows.append(ScannerWindow(name, center, width, function or "LINEAR"))
     return tuple(dict.fromkeys(windows))

@@ -1,0 +1,85 @@
+"""What the scanner calls a series, provided that nothing of the patient is in it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+from tomochrome.io.dicom.values import Source, words
+
+NAMES: Final = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames",
+                "PatientBirthName", "AccessionNumber")  # fmt: skip
+BIRTH: Final = "PatientBirthDate"
+LONGEST: Final = 64
+"""Characters of a long string (LO, DICOM PS3.5 6.2)."""
+
+_LEAST_PART: Final = 3
+"""Letters of a part of a name that is looked for: shorter ones occur in every text."""
+_LEAST_FOREIGN_PART: Final = 2  # a Chinese or Korean given name
+_NOBODY: Final = frozenset(
+    ("anon", "anonym", "anonymous", "anonymized", "none", "unknown", "patient", "name", "test",
+     "phantom", "tomochrome")
+)  # fmt: skip
+_UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})
+
+
+def title(source: Source) -> str:
+    """Return SeriesDescription in one line; empty where it holds anything of the patient.
+
+    Parts of the patient's names and numbers and of the accession number, and the birth date in
+    its usual spellings, are looked for without regard to case and accents.
+    """
+    described = words(source, "SeriesDescription")
+    if not described:
+        return ""
+    secrets = tuple(words(source, keyword) for keyword in NAMES)
+    return clean_title(described, secrets, words(source, BIRTH))
+
+
+@lru_cache(maxsize=256)
+def clean_title(described: str, secrets: tuple[str, ...], birth: str) -> str:
+    """Return the description without control characters, or nothing if a secret is in it."""
+    shown = " ".join("".join(c if c.isprintable() else " " for c in described).split())[:LONGEST]
+    spellings = _spellings(described)
+    for part in {part for secret in secrets for part in _parts(secret)}:
+        if any(part in spelling for spelling in spellings):
+            return ""
+    digits = re.sub(r"\D", "", described)
+    return "" if any(date in digits for date in _dates(birth)) else shown.strip()
+
+
+def _spellings(text: str) -> set[str]:
+    """Return a text folded in case, with accents taken off and with them written out.
+
+    Each also with what stands between letters taken out: ``MU-STER`` hides ``Muster``.
+    """
+    low = unicodedata.normalize("NFC", text).casefold()
+    bare = "".join(c for c in unicodedata.normalize("NFKD", low) if unicodedata.category(c) != "Mn")
+    spellings = {low, bare, low.translate(_UMLAUTS)}
+    return spellings | {re.sub(r"[\W_]", "", spelling) for spelling in spellings}
+
+
+def _parts(secret: str) -> set[str]:
+    parts = set()
+    for spelling in _spellings(secret):
+        for part in [*re.split(r"[\W_]+", spelling), re.sub(r"[\W_]", "", spelling)]:
+            least = _LEAST_PART if part.isascii() else _LEAST_FOREIGN_PART
+            if len(part) >= least and part not in _NOBODY:
+                parts.add(part)
+    return parts
+
+
+def _dates(birth: str) -> set[str]:
+    """Return a date (YYYYMMDD) as the digits of its usual spellings."""
+    found = re.fullmatch(r"(\d{4})\D?(\d\d)\D?(\d\d)", birth.strip())
+    if not found:
+        return set()
+    year, month, day = found.groups()
+    dates = set()
+    for y in (year, year[2:]):
+        for m in {month, month.lstrip("0")}:
+            for d in {day, day.lstrip("0")}:
+                dates |= {y + m + d, d + m + y, m + d + y}
+    return {date for date in dates if len(date) >= 6}

@@ -1,0 +1,201 @@
+"""Plain checked values out of DICOM elements, as they lie in the file.
+
+The DICOM library's own conversion checks each value against the standard and keeps how it was
+written, which takes longer than all the rest of reading a header. Here a value is only turned
+into numbers or text; what makes no sense counts as missing.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import numpy as np
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+
+Elements = Mapping[int, RawDataElement | DataElement]
+Source = Elements | Dataset
+
+_BINARY: Final = {
+    "US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q",
+}  # fmt: skip
+_TEXT: Final = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR",
+     "UT")
+)  # fmt: skip
+_LONGEST: Final = 4096
+"""Bytes of a value that is looked at: the longest that are needed have a tenth of that."""
+
+# A damaged header can hold any other text where a code or a UID should be, the patient's name
+# too, so what does not look like one counts as missing. Hexadecimal UIDs are not to the letter
+# of the standard, but anonymizers write them.
+_CODE: Final = re.compile(r"[A-Z0-9_ -]{1,16}")
+_UID: Final = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_CLOCK: Final = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)")
+
+
+@cache
+def tag_of(keyword: str) -> int:
+    """Return the number of an element."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return tag
+
+
+@cache
+def _usual_vr(tag: int) -> str:
+    return dictionary_VR(tag)[:2]  # "US or SS": the sign is looked after where it matters
+
+
+def element(source: Source, keyword: str) -> RawDataElement | DataElement | None:
+    """Return an element as it was read, or None."""
+    tag = tag_of(keyword)
+    if isinstance(source, Dataset):
+        return source.get_item(tag) if tag in source else None
+    return source.get(tag)
+
+
+def values(source: Source, keyword: str) -> tuple[Any, ...]:
+    """Return an element's values, texts or numbers; empty when it is missing or senseless."""
+    found = element(source, keyword)
+    if found is None:
+        return ()
+    if not isinstance(found, RawDataElement):
+        return _converted(found)
+    value = found.value
+    if not value or not isinstance(value, bytes):
+        return ()
+    vr = found.VR
+    if vr not in _TEXT and vr not in _BINARY:
+        vr = _usual_vr(found.tag)
+    if vr in _TEXT:
+        return _split(value[:_LONGEST])
+    if vr in _BINARY:
+        return _unpack(value[:_LONGEST], _BINARY[vr], found.is_little_endian)
+    return ()
+
+
+def _converted(found: DataElement) -> tuple[Any, ...]:
+    value = found.value
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str | bytes | int | float) or not hasattr(value, "__iter__"):
+        return (value,)
+    return tuple(value)
+
+
+@lru_cache(maxsize=4096)
+def _split(value: bytes) -> tuple[str, ...]:
+    text = value.decode("latin-1").strip(" \0\t\r\n")
+    return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
+
+
+@lru_cache(maxsize=1024)
+def _unpack(value: bytes, code: str, little: bool) -> tuple[Any, ...]:
+    size = struct.calcsize(code)
+    count = len(value) // size
+    return struct.unpack(f"{'<' if little else '>'}{count}{code}", value[: count * size])
+
+
+def items(source: Source, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; empty when it is missing or no sequence."""
+    found = element(source, keyword)
+    if isinstance(found, RawDataElement):
+        from pydicom.dataelem import convert_raw_data_element
+
+        try:
+            found = convert_raw_data_element(found)
+        except Exception:  # of a malformed sequence; to us it is as good as missing
+            return []
+    value = None if found is None else found.value
+    if value is None or isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        return []
+    return [item for item in value if isinstance(item, Dataset)]
+
+
+def text(source: Source, keyword: str) -> str:
+    """Return the first value of a code or a UID, codes in capitals; empty if it is not one."""
+    found = values(source, keyword)
+    if not found:
+        return ""
+    return _as_uid(str(found[0])) if keyword.endswith("UID") else as_code(str(found[0]))
+
+
+@lru_cache(maxsize=4096)
+def _as_uid(value: str) -> str:
+    value = value.strip(" \0")
+    return value if _UID.fullmatch(value) else ""
+
+
+@lru_cache(maxsize=4096)
+def as_code(value: str) -> str:
+    """Return a text that is a code, in capitals, or an empty one."""
+    value = value.strip(" \0").upper()
+    return value if _CODE.fullmatch(value) else ""
+
+
+def floats(source: Source, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
+    """Return finite numbers, or None; a number of them other than ``count`` is None too."""
+    return _as_floats(values(source, keyword), count)
+
+
+@lru_cache(maxsize=8192)
+def _as_floats(found: tuple[Any, ...], count: int | None) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(value) for value in found)
+    except (TypeError, ValueError):
+        return None
+    if not numbers or (count is not None and len(numbers) != count):
+        return None
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def number(source: Source, keyword: str) -> float | None:
+    """Return the first number, or None."""
+    numbers = floats(source, keyword)
+    return numbers[0] if numbers else None
+
+
+def integer(source: Source, keyword: str) -> int | None:
+    """Return the first number without its fraction, or None."""
+    found = number(source, keyword)
+    return None if found is None else int(found)
+
+
+def seconds(source: Source, keyword: str) -> float | None:
+    """Return a time of the day in seconds, or None."""
+    found = values(source, keyword)
+    clock = _CLOCK.fullmatch(str(found[0]).strip(" \0")) if found else None
+    if not clock:
+        return None
+    hours, minutes, rest = clock.groups()
+    return 3600.0 * int(hours) + 60.0 * int(minutes) + float(rest)
+
+
+def words(source: Source, keyword: str) -> str:
+    """Return a free text in the character set of its data set; backslashes part several values."""
+    found = element(source, keyword)
+    if found is None:
+        return ""
+    if not isinstance(found, RawDataElement):
+        return "\\".join(str(value) for value in _converted(found))
+    if not isinstance(found.value, bytes):
+        return ""
+    charset = element(source, "SpecificCharacterSet")
+    named = charset.value if isinstance(charset, RawDataElement) else None
+    return _decode(found.value[:_LONGEST], named if isinstance(named, bytes) else b"")
+
+
+@lru_cache(maxsize=1024)
+def _decode(value: bytes, charset: bytes) -> str:
+    try:
+        encodings = convert_encodings(charset.decode("ascii", "replace").strip(" \0").split("\\"))
+        return decode_bytes(value, encodings, set()).strip(" \0")
+    except Exception:  # unknown character sets and broken texts raise in unforeseen ways
+        return value.decode("ascii", "replace").strip(" \0")
