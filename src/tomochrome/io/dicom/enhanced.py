@@ -21,16 +21,14 @@ from pydicom.dataset import Dataset, FileDataset
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.headers import (
     Header,
-    _acquisition,
-    _float,
-    _floats,
-    _int,
-    _text,
-    _times,
-    _values,
-    _windows,
+    acquisition_of,
     open_dataset,
+    times_of,
+    windows_of,
 )
+from tomochrome.io.dicom.values import floats, integer, number, text
+from tomochrome.io.dicom.values import items as _items
+from tomochrome.io.dicom.values import values as _values
 
 TAGS: Final = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -152,7 +150,7 @@ def _overlay(header: Header, group: Dataset) -> Header:
             kinds = tuple(str(v).strip() for v in _values(item, "FrameType"))
             changes["image_type"] = kinds or header.image_type
     for item in _items(group, "FrameVOILUTSequence")[:1]:
-        changes["windows"] = _windows(item) or header.windows
+        changes["windows"] = windows_of(item) or header.windows
     acquisition = _acquisition_of(group)
     if acquisition:
         changes["acquisition"] = tuple((dict(header.acquisition) | acquisition).items())
@@ -165,22 +163,22 @@ def _overlay(header: Header, group: Dataset) -> Header:
 _Getter = Callable[[Dataset], Any]
 _VALUES: Final[dict[str, dict[str, tuple[str, _Getter]]]] = {
     "PixelMeasuresSequence": {
-        "PixelSpacing": ("pixel_spacing", lambda item: _floats(item, "PixelSpacing", 2)),
-        "SliceThickness": ("thickness", lambda item: _float(item, "SliceThickness")),
+        "PixelSpacing": ("pixel_spacing", lambda item: floats(item, "PixelSpacing", 2)),
+        "SliceThickness": ("thickness", lambda item: number(item, "SliceThickness")),
     },
     "PlanePositionSequence": {
-        "ImagePositionPatient": ("position", lambda item: _floats(item, "ImagePositionPatient", 3))
+        "ImagePositionPatient": ("position", lambda item: floats(item, "ImagePositionPatient", 3))
     },
     "PlaneOrientationSequence": {
         "ImageOrientationPatient": (
             "orientation",
-            lambda item: _floats(item, "ImageOrientationPatient", 6),
+            lambda item: floats(item, "ImageOrientationPatient", 6),
         )
     },
     "PixelValueTransformationSequence": {
-        "RescaleSlope": ("slope", lambda item: _float(item, "RescaleSlope")),
-        "RescaleIntercept": ("intercept", lambda item: _float(item, "RescaleIntercept")),
-        "RescaleType": ("rescale_type", lambda item: _text(item, "RescaleType")),
+        "RescaleSlope": ("slope", lambda item: number(item, "RescaleSlope")),
+        "RescaleIntercept": ("intercept", lambda item: number(item, "RescaleIntercept")),
+        "RescaleType": ("rescale_type", lambda item: text(item, "RescaleType")),
     },
 }
 """Sequence, element in it, field of `Header` and how to read it."""
@@ -191,7 +189,7 @@ def _acquisition_of(group: Dataset) -> dict[str, str]:
     found: dict[str, str] = {}
     for sequence in _UNASSIGNED:
         for item in _items(group, sequence)[:1]:
-            found |= dict(_acquisition(item))
+            found |= dict(acquisition_of(item))
     for item in _items(group, "FrameContentSequence")[:1]:
         stack = str(next(iter(_values(item, "StackID")), "")).strip(" \0")
         if _STACK.fullmatch(stack):
@@ -200,7 +198,7 @@ def _acquisition_of(group: Dataset) -> dict[str, str]:
         found |= _numbers(item, FrameAcquisitionNumber="AcquisitionNumber")
     for sequence, keyword in _ACQUISITION.items():
         for item in _items(group, sequence)[:1]:
-            found |= {k: v for k, v in _acquisition(item) if k == keyword}
+            found |= {k: v for k, v in acquisition_of(item) if k == keyword}
     return found
 
 
@@ -218,9 +216,9 @@ _ACQUISITION: Final = {
 
 def _numbers(item: Dataset, **names: str) -> dict[str, str]:
     return {
-        name: f"{number:g}"
+        name: f"{value:g}"
         for keyword, name in names.items()
-        if (number := _float(item, keyword)) is not None
+        if (value := number(item, keyword)) is not None
     }
 
 
@@ -229,7 +227,7 @@ def _times_of(group: Dataset) -> dict[str, float]:
     found: dict[str, float] = {}
     for sequence in _UNASSIGNED:
         for item in _items(group, sequence)[:1]:
-            found |= dict(_times(item))
+            found |= dict(times_of(item))
     for item in _items(group, "FrameContentSequence")[:1]:
         stamp = str(next(iter(_values(item, "FrameAcquisitionDateTime")), "")).strip(" \0")
         clock = _DATE_TIME.fullmatch(stamp)
@@ -237,7 +235,7 @@ def _times_of(group: Dataset) -> dict[str, float]:
             hours, minutes, seconds = map(float, clock.groups())
             found["AcquisitionTime"] = 3600 * hours + 60 * minutes + seconds
     for item in _items(group, "CardiacSynchronizationSequence")[:1]:
-        delay = _float(item, "NominalCardiacTriggerDelayTime")
+        delay = number(item, "NominalCardiacTriggerDelayTime")
         if delay is not None:
             found["TriggerTime"] = delay
     return found
@@ -252,7 +250,7 @@ def _mapped_unit(group: Dataset) -> str:
     for mapping in _items(group, "RealWorldValueMappingSequence")[:1]:
         for code in _items(mapping, "MeasurementUnitsCodeSequence")[:1]:
             unit = str(next(iter(_values(code, "CodeValue")), "")).strip(" \0")
-            if _text(code, "CodingSchemeDesignator") == "UCUM" and _UNIT.fullmatch(unit):
+            if text(code, "CodingSchemeDesignator") == "UCUM" and _UNIT.fullmatch(unit):
                 return "HU" if unit in ("[hnsf'U]", "[HU]", "HU") else unit
     return ""
 
@@ -289,18 +287,18 @@ def _with_dimensions(
     ]
 
 
-def _dimension(item: Dataset, number: int) -> str:
+def _dimension(item: Dataset, place: int) -> str:
     """Return the keyword of what a dimension counts; private ones are numbered."""
-    pointer = _int(item, "DimensionIndexPointer")
+    pointer = integer(item, "DimensionIndexPointer")
     keyword = keyword_for_tag(pointer) if pointer is not None and 0 <= pointer < 2**32 else ""
     if keyword == "TemporalPositionTimeOffset":
         return "TemporalPositionIndex"
-    return keyword or f"Dimension{number + 1}"
+    return keyword or f"Dimension{place + 1}"
 
 
 def _indices(group: Dataset, count: int) -> tuple[int | None, ...]:
     for item in _items(group, "FrameContentSequence")[:1]:
-        values = _floats(item, "DimensionIndexValues", count)
+        values = floats(item, "DimensionIndexValues", count)
         if values is not None:
             return tuple(int(v) for v in values)
     return (None,) * count
@@ -312,7 +310,7 @@ def _classic(path: Path, dataset: Dataset, base: Header) -> list[Header]:
     Source: DICOM PS3.3 C.8.8.3.2 (Grid Frame Offset Vector). Where the first offset is not 0
     they are z positions of axial planes instead.
     """
-    offsets = _floats(dataset, "GridFrameOffsetVector", base.frames)
+    offsets = floats(dataset, "GridFrameOffsetVector", base.frames)
     if offsets is None or base.position is None or base.orientation is None:
         raise _without_place(path, base)
     row, column = np.asarray(base.orientation).reshape(2, 3)
@@ -336,8 +334,3 @@ def _without_place(path: Path, base: Header) -> InputError:
         "nothing about their place in space (a film or a screen capture?), so they are no "
         "volume; export the original images"
     )
-
-
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence; none where there is something else in its place."""
-    return [item for item in _values(dataset, keyword) if isinstance(item, Dataset)]

@@ -142,11 +142,17 @@ def read_headers(
     InputError
         If the file is damaged, or holds no image (its reason fits a list of skipped files).
     """
+    return _read(path, with_identity, file, head, frames=True)
+
+
+def _read(
+    path: Path, with_identity: bool, file: BinaryIO | None, head: bytes, *, frames: bool
+) -> list[Header]:
     if file is None:
         try:
-            with parse.open_regular(path) as file:
-                head = file.read(parse.HEAD_BYTES)
-                return read_headers(path, with_identity=with_identity, file=file, head=head)
+            with parse.open_regular(path) as opened:
+                head = opened.read(parse.HEAD_BYTES)
+                return _read(path, with_identity, opened, head, frames=frames)
         except OSError as error:
             raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
     with quiet() as caught:
@@ -158,7 +164,7 @@ def read_headers(
             if with_identity:
                 found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
                 header = replace(header, identity=found)
-            headers = _frames(header, file) if header.is_multiframe else [header]
+            headers = _frames(header, file) if frames and header.is_multiframe else [header]
         except InputError:
             raise
         except Exception as error:  # values of a hostile header convert in unforeseen ways
@@ -167,17 +173,16 @@ def read_headers(
 
 
 def read_header(path: Path, *, with_identity: bool = False) -> Header:
-    """Read the header of an image file, or of its first frame; see `read_headers`."""
-    return read_headers(path, with_identity=with_identity)[0]
+    """Read what the top of a file says, whatever its frames may say; see `read_headers`."""
+    return _read(path, with_identity, None, b"", frames=False)[0]
 
 
 def _frames(header: Header, file: BinaryIO) -> list[Header]:
     """Return one header for each frame of a multi-frame image."""
-    try:
-        from tomochrome.io.dicom import enhanced
-    except ImportError:
-        return [header]
-    return list(enhanced.frames(header.path, parse.read_dataset(header.path, file), header))
+    from tomochrome.io.dicom import enhanced  # which builds upon this module
+
+    dataset = parse.read_dataset(header.path, file, list(enhanced.TAGS))
+    return enhanced.frames(header.path, dataset, header)
 
 
 def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
@@ -215,7 +220,7 @@ def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
         padding=_padding(elements),
         transfer_syntax=transfer_syntax,
         lossy=text(elements, "LossyImageCompression") == "01",
-        windows=_windows(elements),
+        windows=windows_of(elements),
         photometric=text(elements, "PhotometricInterpretation"),
         pixel_representation=integer(elements, "PixelRepresentation") or 0,
         bits_allocated=allocated,
@@ -223,8 +228,8 @@ def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
         high_bit=stored - 1 if high is None else high,
         lut_type=text(tables[0], "ModalityLUTType") if tables else "",
         instance=integer(elements, "InstanceNumber"),
-        acquisition=_acquisition(elements),
-        times=_times(elements),
+        acquisition=acquisition_of(elements),
+        times=times_of(elements),
         title=title(elements),
     )
 
@@ -245,7 +250,7 @@ def _padding(elements: Source) -> tuple[int, int] | None:
     return min(ends), max(ends)
 
 
-def _acquisition(elements: Source) -> tuple[tuple[str, str], ...]:
+def acquisition_of(elements: Source) -> tuple[tuple[str, str], ...]:
     """Return what differs between acquisitions or reconstructions of one series."""
     found = [
         (keyword, f"{value:g}")
@@ -259,7 +264,7 @@ def _acquisition(elements: Source) -> tuple[tuple[str, str], ...]:
     return (*found, ("ConvolutionKernel", kernel)) if kernel else tuple(found)
 
 
-def _times(elements: Source) -> tuple[tuple[str, float], ...]:
+def times_of(elements: Source) -> tuple[tuple[str, float], ...]:
     """Return when the slice was scanned and made: seconds of the day, ms of the heart beat."""
     found = [
         (keyword, seconds(elements, keyword)) for keyword in ("AcquisitionTime", "ContentTime")
@@ -268,7 +273,9 @@ def _times(elements: Source) -> tuple[tuple[str, float], ...]:
     return tuple((keyword, value) for keyword, value in found if value is not None)
 
 
-def _windows(elements: Source) -> tuple[ScannerWindow, ...]:
+def windows_of(elements: Source) -> tuple[ScannerWindow, ...]:
+    """Return the windows that the scanner stored."""
+    """Return the windows that the scanner proposes, each once."""
     centers = floats(elements, "WindowCenter") or ()
     widths = floats(elements, "WindowWidth") or ()
     names = [
