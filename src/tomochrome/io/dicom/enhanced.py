@@ -15,20 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileDataset
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import (
-    Header,
-    acquisition_of,
-    open_dataset,
-    times_of,
-    windows_of,
-)
-from tomochrome.io.dicom.values import floats, integer, number, text
-from tomochrome.io.dicom.values import items as _items
-from tomochrome.io.dicom.values import values as _values
+from tomochrome.io.dicom.headers import Header, acquisition_of, open_dataset, times_of, windows_of
+from tomochrome.io.dicom.values import floats, items, number, text, values
 
 TAGS: Final = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -53,7 +46,8 @@ _PLACES: Final = {
 }  # fmt: skip
 """Dimensions that say where a frame lies, which its position says better, or only count."""
 _STACK: Final = re.compile(r"[A-Za-z0-9_.-]{1,16}")
-_UNIT: Final = re.compile(r"[A-Za-z0-9/.%{}^*\[\]' ]{1,16}")
+_UNIT: Final = re.compile(r"(?=.*[/%0-9]|..?$)[A-Za-z0-9/.%{}*]{1,16}")
+"""Units such as ml/100ml/s, 1 and ms, but no names."""
 _DATE_TIME: Final = re.compile(r"\d{8}(\d\d)(\d\d)(\d\d(?:\.\d{1,6})?)(?:[+-]\d{4})?")
 
 
@@ -96,8 +90,8 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
         If frames have no place in space (a film, a screen capture), or their number and the
         functional groups contradict each other.
     """
-    per_frame = _items(dataset, "PerFrameFunctionalGroupsSequence")
-    shared = _items(dataset, "SharedFunctionalGroupsSequence")
+    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = items(dataset, "SharedFunctionalGroupsSequence")
     if base.samples != 1 or base.modality in _NO_SLICES:
         return [base]
     if base.frames > MOST_FRAMES:
@@ -142,14 +136,14 @@ def _overlay(header: Header, group: Dataset) -> Header:
     true of a frame that says otherwise.
     """
     changes: dict[str, Any] = {}
-    for sequence, values in _VALUES.items():
-        for item in _items(group, sequence)[:1]:
-            changes |= {name: get(item) for word, (name, get) in values.items() if word in item}
+    for sequence, fields in _VALUES.items():
+        for item in items(group, sequence)[:1]:
+            changes |= {name: get(item) for word, (name, get) in fields.items() if word in item}
     for sequence in _FRAME_TYPES:
-        for item in _items(group, sequence)[:1]:
-            kinds = tuple(str(v).strip() for v in _values(item, "FrameType"))
+        for item in items(group, sequence)[:1]:
+            kinds = tuple(str(v).strip() for v in values(item, "FrameType"))
             changes["image_type"] = kinds or header.image_type
-    for item in _items(group, "FrameVOILUTSequence")[:1]:
+    for item in items(group, "FrameVOILUTSequence")[:1]:
         changes["windows"] = windows_of(item) or header.windows
     acquisition = _acquisition_of(group)
     if acquisition:
@@ -188,16 +182,16 @@ def _acquisition_of(group: Dataset) -> dict[str, str]:
     """Return what tells a frame's acquisition from others."""
     found: dict[str, str] = {}
     for sequence in _UNASSIGNED:
-        for item in _items(group, sequence)[:1]:
+        for item in items(group, sequence)[:1]:
             found |= dict(acquisition_of(item))
-    for item in _items(group, "FrameContentSequence")[:1]:
-        stack = str(next(iter(_values(item, "StackID")), "")).strip(" \0")
+    for item in items(group, "FrameContentSequence")[:1]:
+        stack = str(next(iter(values(item, "StackID")), "")).strip(" \0")
         if _STACK.fullmatch(stack):
             found["StackID"] = stack
         found |= _numbers(item, TemporalPositionIndex="TemporalPositionIndex")
         found |= _numbers(item, FrameAcquisitionNumber="AcquisitionNumber")
     for sequence, keyword in _ACQUISITION.items():
-        for item in _items(group, sequence)[:1]:
+        for item in items(group, sequence)[:1]:
             found |= {k: v for k, v in acquisition_of(item) if k == keyword}
     return found
 
@@ -226,15 +220,15 @@ def _times_of(group: Dataset) -> dict[str, float]:
     """Return when a frame was scanned: seconds of the day, ms after the heart's beat."""
     found: dict[str, float] = {}
     for sequence in _UNASSIGNED:
-        for item in _items(group, sequence)[:1]:
+        for item in items(group, sequence)[:1]:
             found |= dict(times_of(item))
-    for item in _items(group, "FrameContentSequence")[:1]:
-        stamp = str(next(iter(_values(item, "FrameAcquisitionDateTime")), "")).strip(" \0")
+    for item in items(group, "FrameContentSequence")[:1]:
+        stamp = str(next(iter(values(item, "FrameAcquisitionDateTime")), "")).strip(" \0")
         clock = _DATE_TIME.fullmatch(stamp)
         if clock:
             hours, minutes, seconds = map(float, clock.groups())
             found["AcquisitionTime"] = 3600 * hours + 60 * minutes + seconds
-    for item in _items(group, "CardiacSynchronizationSequence")[:1]:
+    for item in items(group, "CardiacSynchronizationSequence")[:1]:
         delay = number(item, "NominalCardiacTriggerDelayTime")
         if delay is not None:
             found["TriggerTime"] = delay
@@ -247,11 +241,14 @@ def _mapped_unit(group: Dataset) -> str:
     Source: DICOM PS3.3 C.7.6.16.2.11; units are UCUM codes, of which ``[hnsf'U]`` is HU.
     Perfusion maps and the like carry their unit here, and no RescaleType of use.
     """
-    for mapping in _items(group, "RealWorldValueMappingSequence")[:1]:
-        for code in _items(mapping, "MeasurementUnitsCodeSequence")[:1]:
-            unit = str(next(iter(_values(code, "CodeValue")), "")).strip(" \0")
-            if text(code, "CodingSchemeDesignator") == "UCUM" and _UNIT.fullmatch(unit):
-                return "HU" if unit in ("[hnsf'U]", "[HU]", "HU") else unit
+    for mapping in items(group, "RealWorldValueMappingSequence")[:1]:
+        for code in items(mapping, "MeasurementUnitsCodeSequence")[:1]:
+            unit = str(next(iter(values(code, "CodeValue")), "")).strip(" \0")
+            if text(code, "CodingSchemeDesignator") != "UCUM":
+                return ""
+            if unit in ("[hnsf'U]", "[HU]", "HU"):
+                return "HU"
+            return unit if _UNIT.fullmatch(unit) else ""
     return ""
 
 
@@ -263,9 +260,7 @@ def _with_dimensions(
     Source: DICOM PS3.3 C.7.6.17. An index that is the same in all frames, or another in each
     of them, parts nothing.
     """
-    names = [
-        _dimension(item, n) for n, item in enumerate(_items(dataset, "DimensionIndexSequence"))
-    ]
+    names = [_dimension(item, n) for n, item in enumerate(items(dataset, "DimensionIndexSequence"))]
     if not names:
         return headers
     rows = [_indices(group, len(names)) for group in groups]
@@ -289,18 +284,21 @@ def _with_dimensions(
 
 def _dimension(item: Dataset, place: int) -> str:
     """Return the keyword of what a dimension counts; private ones are numbered."""
-    pointer = integer(item, "DimensionIndexPointer")
-    keyword = keyword_for_tag(pointer) if pointer is not None and 0 <= pointer < 2**32 else ""
+    try:
+        pointer = item.get("DimensionIndexPointer")
+        keyword = keyword_for_tag(pointer) if isinstance(pointer, int) else ""
+    except Exception:  # conversion of a malformed value
+        keyword = ""
     if keyword == "TemporalPositionTimeOffset":
         return "TemporalPositionIndex"
     return keyword or f"Dimension{place + 1}"
 
 
 def _indices(group: Dataset, count: int) -> tuple[int | None, ...]:
-    for item in _items(group, "FrameContentSequence")[:1]:
-        values = floats(item, "DimensionIndexValues", count)
-        if values is not None:
-            return tuple(int(v) for v in values)
+    for item in items(group, "FrameContentSequence")[:1]:
+        indices = floats(item, "DimensionIndexValues", count)
+        if indices is not None:
+            return tuple(int(v) for v in indices)
     return (None,) * count
 
 
@@ -310,12 +308,13 @@ def _classic(path: Path, dataset: Dataset, base: Header) -> list[Header]:
     Source: DICOM PS3.3 C.8.8.3.2 (Grid Frame Offset Vector). Where the first offset is not 0
     they are z positions of axial planes instead.
     """
-    offsets = floats(dataset, "GridFrameOffsetVector", base.frames)
-    if offsets is None or base.position is None or base.orientation is None:
+    along = _offsets(dataset)
+    if along.shape != (base.frames,) or not np.isfinite(along).all():
+        raise _without_place(path, base)
+    if base.position is None or base.orientation is None:
         raise _without_place(path, base)
     row, column = np.asarray(base.orientation).reshape(2, 3)
     normal = np.cross(row, column)
-    along = np.asarray(offsets)
     if abs(along[0]) > SAME_OFFSET_MM:
         axial = abs(normal[2]) > 1 - 1e-6
         if not axial or abs(along[0] - base.position[2]) > SAME_OFFSET_MM:
@@ -326,6 +325,13 @@ def _classic(path: Path, dataset: Dataset, base: Header) -> list[Header]:
         replace(base, frame=i, position=tuple(float(v) for v in position))
         for i, position in enumerate(positions)
     ]
+
+
+def _offsets(dataset: Dataset) -> NDArray[np.float64]:
+    try:
+        return np.atleast_1d(np.array(dataset.get("GridFrameOffsetVector"), dtype=np.float64))
+    except Exception:  # conversion of a malformed value; to us it is as good as missing
+        return np.empty(0)
 
 
 def _without_place(path: Path, base: Header) -> InputError:

@@ -1,0 +1,392 @@
+"""Enhanced multi-frame objects: every frame's header, against the values put in."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from enhanced_cases import each, frames_of, item, shuffled, write_enhanced
+from io_cases import ORIENTATIONS, ct
+from pydicom.sequence import Sequence as Items
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
+
+from tomochrome.errors import InputError
+from tomochrome.io.dicom.enhanced import frames, open_groups
+from tomochrome.io.dicom.headers import Header, read_header
+from tomochrome.io.dicom.quiet import quiet
+
+
+def headers_of(path) -> list[Header]:
+    with quiet():
+        return frames(path, open_groups(path), read_header(path))
+
+
+def told(header: Header) -> dict[str, str]:
+    return dict(header.acquisition)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_each_frame_says_where_it_lies(tmp_path, orientation):
+    volume = ct(orientation=orientation)
+    cut = shuffled(frames_of(volume))
+    headers = headers_of(write_enhanced(tmp_path / "e.dcm", cut))
+    assert [h.frame for h in headers] == list(range(7))
+    assert {h.frames for h in headers} == {7}
+    for header, frame in zip(headers, cut, strict=True):
+        np.testing.assert_allclose(header.position, frame.position, atol=1e-6)
+        np.testing.assert_allclose(header.orientation, frame.orientation, atol=1e-9)
+        np.testing.assert_allclose(header.pixel_spacing, frame.pixels)
+        assert header.thickness == pytest.approx(2.5)
+        assert (header.slope, header.intercept, header.rescale_type) == (1, -1024, "HU")
+        assert header.image_type == ("ORIGINAL", "PRIMARY", "VOLUME", "NONE")
+        assert [w[1:3] for w in header.windows] == [(40, 400)]
+        assert told(header) == {"StackID": "1"}
+
+
+def test_what_each_frame_says_itself_comes_before_what_is_shared(tmp_path):
+    cut = each(
+        frames_of(ct()),
+        lambda frame, i: {
+            "slope": 0.5 if i == 2 else 1.0,
+            "intercept": -1000.0 - i,
+            "window": (40.0 + i, 400.0),
+            "told": (
+                ("CTXRayDetailsSequence", "KVP", 80 if i % 2 else 140),
+                ("CTReconstructionSequence", "ConvolutionKernel", ["B30f"]),
+                ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase", 70.0),
+                ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", 600.0 + i),
+                ("FrameContentSequence", "FrameAcquisitionNumber", 3),
+                ("FrameContentSequence", "FrameAcquisitionDateTime", f"2020010110203{i}.5+0100"),
+            ),
+        },
+    )
+    for i, header in enumerate(headers_of(write_enhanced(tmp_path / "e.dcm", cut))):
+        assert (header.slope, header.intercept) == (0.5 if i == 2 else 1.0, -1000 - i)
+        assert header.windows[0].center == 40 + i
+        assert told(header) == {
+            "StackID": "1",
+            "AcquisitionNumber": "3",
+            "KVP": "80" if i % 2 else "140",
+            "ConvolutionKernel": "B30f",
+            "NominalPercentageOfCardiacPhase": "70",
+        }
+        times = dict(header.times)
+        assert times["AcquisitionTime"] == 10 * 3600 + 20 * 60 + 30.5 + i
+        assert times["TriggerTime"] == 600 + i
+
+
+def test_what_no_group_says_holds_from_the_top_of_the_file(tmp_path):
+    def move_up(dataset):
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        del shared.PixelMeasuresSequence, shared.PixelValueTransformationSequence
+        del shared.FrameVOILUTSequence
+        dataset.PixelSpacing, dataset.SliceThickness = [0.5, 0.25], 3
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.KVP = 2, -3, 120
+        dataset.WindowCenter, dataset.WindowWidth = -600, 1500
+
+    for header in headers_of(write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=move_up)):
+        assert header.pixel_spacing == (0.5, 0.25)
+        assert (header.thickness, header.slope, header.intercept) == (3, 2, -3)
+        assert [w[1:3] for w in header.windows] == [(-600, 1500)]
+        assert told(header)["KVP"] == "120"
+
+
+def test_stacks_and_times_tell_frames_apart(tmp_path):
+    cut = [
+        f
+        for stack, orientation in (("1", "axial"), ("2", "sagittal"))
+        for phase in (1, 2, 3)
+        for f in frames_of(ct(orientation=orientation), stack=stack, phase=phase)
+    ]
+    cut = shuffled(cut)
+    headers = headers_of(write_enhanced(tmp_path / "e.dcm", cut))
+    assert len(headers) == 42
+    for header, frame in zip(headers, cut, strict=True):
+        expected = {"StackID": frame.stack, "TemporalPositionIndex": str(frame.phase)}
+        assert told(header) == expected
+
+
+def test_dimension_indices_stand_in_for_what_frames_do_not_say(tmp_path):
+    cut = [f for phase in (1, 2) for f in frames_of(ct(), phase=phase)]
+
+    def only_indices(dataset):
+        pointers = dataset.DimensionIndexSequence
+        pointers[2].DimensionIndexPointer = pydicom.tag.Tag("TemporalPositionTimeOffset")
+        pointers[0].DimensionIndexPointer = pydicom.tag.Tag(0x0029, 0x1001)
+        for i, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            content = group.FrameContentSequence[0]
+            del content.StackID, content.TemporalPositionIndex
+            content.DimensionIndexValues[0] = 1 + i % 2
+
+    headers = headers_of(write_enhanced(tmp_path / "e.dcm", cut, edit=only_indices))
+    for i, header in enumerate(headers):
+        assert told(header) == {
+            "Dimension1": str(1 + i % 2),
+            "TemporalPositionIndex": str(1 + i // 7),
+        }
+
+
+def test_legacy_converted_images_keep_the_rest_in_groups_of_their_own(tmp_path):
+    def convert(dataset):
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        shared.UnassignedSharedConvertedAttributesSequence = Items(
+            [item(KVP=100, ConvolutionKernel="Br40")]
+        )
+        for i, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            group.UnassignedPerFrameConvertedAttributesSequence = Items(
+                [item(AcquisitionNumber=i, AcquisitionTime=f"1000{i:02d}")]
+            )
+
+    path = write_enhanced(
+        tmp_path / "e.dcm", frames_of(ct()), edit=convert,
+        sop_class=LegacyConvertedEnhancedCTImageStorage,
+    )  # fmt: skip
+    for i, header in enumerate(headers_of(path)):
+        assert told(header) == {
+            "KVP": "100", "ConvolutionKernel": "Br40", "AcquisitionNumber": str(i), "StackID": "1",
+        }  # fmt: skip
+        assert dict(header.times)["AcquisitionTime"] == 36000 + i
+
+
+@pytest.mark.parametrize(
+    ("modality", "sop_class"), [("MR", EnhancedMRImageStorage), ("PT", EnhancedPETImageStorage)]
+)
+def test_mr_and_pet_are_called_what_they_are(tmp_path, modality, sop_class):
+    path = write_enhanced(
+        tmp_path / "e.dcm", frames_of(ct()), modality=modality, sop_class=sop_class
+    )
+    headers = headers_of(path)
+    assert {h.modality for h in headers} == {modality}
+    assert {h.image_type[2] for h in headers} == {"VOLUME"}
+
+
+def test_a_map_of_another_quantity_says_its_unit(tmp_path):
+    def mapped(unit, scheme="UCUM"):
+        def edit(dataset):
+            shared = dataset.SharedFunctionalGroupsSequence[0]
+            shared.PixelValueTransformationSequence[0].RescaleType = "US"
+            code = item(CodeValue=unit, CodingSchemeDesignator=scheme)
+            shared.RealWorldValueMappingSequence = Items([item(MeasurementUnitsCodeSequence=code)])
+
+        (tmp_path / "e.dcm").unlink(missing_ok=True)
+        path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=edit)
+        (unit,) = {h.rescale_type for h in headers_of(path)}
+        return unit
+
+    assert mapped("ml/100ml/s") == "ml/100ml/s"
+    assert mapped("[hnsf'U]") == "HU"
+    assert mapped("Doe^Jane") == "US"
+    assert mapped("x", scheme="99HERE") == "US"
+
+
+def test_the_enhanced_ct_of_the_shared_data(shared_data):
+    headers = headers_of(shared_data / "dicom" / "enhanced" / "eCT_Supplemental.dcm")
+    assert [h.position[2] for h in headers] == [-159, -149]
+    assert {h.orientation for h in headers} == {(-1, 0, 0, 0, 1, 0)}
+    assert {h.pixel_spacing for h in headers} == {(0.388672, 0.388672)}
+    assert {h.image_type[3] for h in headers} == {"RCBF"}
+    assert {h.rescale_type for h in headers} == {"ml/100ml/s"}
+
+
+def classic(path, offsets=None, count=7, **values):
+    """A multi-frame file without functional groups."""
+
+    def flatten(dataset):
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        dataset.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        dataset.ImagePositionPatient = [-30, 12.5, 100.25]
+        dataset.PixelSpacing = [0.9, 0.8]
+        del dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence
+        del dataset.DimensionIndexSequence
+        dataset.NumberOfFrames = count
+        if offsets is not None:
+            dataset.GridFrameOffsetVector = [float(v) for v in offsets]
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+
+    volume = values.pop("volume", None) or ct()
+    return write_enhanced(
+        path, frames_of(volume), edit=flatten,
+        sop_class=MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_offsets_along_the_normal_place_frames(tmp_path, orientation):
+    path = classic(tmp_path / "c.dcm", np.arange(7) * 2.5, volume=ct(orientation=orientation))
+    normal = np.cross(*np.array(headers_of(path)[0].orientation).reshape(2, 3))
+    for i, header in enumerate(headers_of(path)):
+        np.testing.assert_allclose(
+            header.position, np.array([-30, 12.5, 100.25]) + 2.5 * i * normal, atol=1e-6
+        )
+
+
+def test_offsets_that_are_z_positions_place_axial_frames(tmp_path):
+    path = classic(tmp_path / "c.dcm", 100.25 - np.arange(7))
+    assert [h.position[2] for h in headers_of(path)] == [100.25 - i for i in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "values"),
+    [
+        (None, {}),
+        (range(6), {}),
+        (range(50, 57), {}),
+        (100.25 + np.arange(7), {"volume": ct(orientation="coronal")}),
+        (range(7), {"ImagePositionPatient": None}),
+        (range(7), {"ImageOrientationPatient": None}),
+    ],
+)
+def test_a_film_is_no_volume(tmp_path, offsets, values):
+    path = classic(tmp_path / "c.dcm", offsets, **values)
+    with pytest.raises(InputError, match="nothing about their place") as caught:
+        headers_of(path)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_color_segmentations_and_single_images_are_left_alone(tmp_path, shared_data):
+    for name in ("seg_image_ct_binary.dcm", "ct_image.dcm"):
+        path = shared_data / "dicom" / "ct_with_seg" / name
+        assert headers_of(path) == [read_header(path)]
+
+
+def test_one_frame_lies_where_the_top_of_the_file_says(tmp_path):
+    def lift(dataset):
+        del dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
+        dataset.ImagePositionPatient = [1, 2, 3]
+
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct((1, 24, 20))), edit=lift)
+    assert [h.position for h in headers_of(path)] == [(1, 2, 3)]
+    (tmp_path / "e.dcm").unlink()
+
+    def lift_all(dataset):
+        for group in dataset.PerFrameFunctionalGroupsSequence:
+            del group.PlanePositionSequence
+        dataset.ImagePositionPatient = [1, 2, 3]
+
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=lift_all)
+    with pytest.raises(InputError, match="nothing about their place"):
+        headers_of(path)
+
+
+def boast(dataset):
+    dataset.NumberOfFrames = 1_000_000
+
+
+def one_more(dataset):
+    dataset.NumberOfFrames = 8
+
+
+def one_less(dataset):
+    del dataset.PerFrameFunctionalGroupsSequence[3]
+
+
+def below_zero(dataset):
+    dataset.NumberOfFrames = -7
+
+
+def unnumbered(dataset):
+    del dataset.NumberOfFrames
+
+
+def no_per_frame(dataset):
+    del dataset.PerFrameFunctionalGroupsSequence
+
+
+def sequence_of_text(dataset):
+    del dataset.PerFrameFunctionalGroupsSequence
+    dataset.add_new(0x52009230, "LO", "nonsense")
+
+
+HOSTILE = {
+    "a million frames": (boast, "more than any scan holds"),
+    "one frame too many": (one_more, "claims 8 frames but describes 7"),
+    "one item too few": (one_less, "claims 7 frames but describes 6"),
+    "a negative number": (below_zero, "claims -7 frames but describes 7"),
+    "no number": (unnumbered, "claims 1 frames but describes 7"),
+    "no items": (no_per_frame, "claims 7 frames but describes 0"),
+    "text in place of items": (sequence_of_text, "claims 7 frames but describes 0"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_contradictions_end_in_one_sentence(tmp_path, case):
+    edit, words = HOSTILE[case]
+    with quiet():
+        path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=edit)
+    start = time.perf_counter()
+    with pytest.raises(InputError, match=words) as caught:
+        headers_of(path)
+    assert time.perf_counter() - start < 2
+    assert "\n" not in str(caught.value)
+
+
+def test_values_without_sense_are_none_and_not_those_of_the_others(tmp_path):
+    def spoil(dataset):
+        group = dataset.PerFrameFunctionalGroupsSequence[2]
+        group.PlanePositionSequence[0].ImagePositionPatient = [1, 2]
+        group.PixelMeasuresSequence = Items([item(PixelSpacing=None)])
+        group.PixelValueTransformationSequence = Items([item(RescaleSlope=None)])
+        group.FrameContentSequence[0].StackID = "Doe^Jane"
+        dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence = Items()
+
+    headers = headers_of(write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=spoil))
+    assert [h.position is None for h in headers] == [i in (2, 3) for i in range(7)]
+    assert headers[2].pixel_spacing is None
+    assert headers[2].slope is None
+    assert headers[2].intercept == -1024
+    assert "StackID" not in told(headers[2])
+
+
+def test_deep_nesting_ends(tmp_path):
+    """Sequences within sequences, deeper than any stack of calls."""
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct((2, 4, 4))))
+    for length, depth in ((b"\xff\xff\xff\xff", 5000), (None, 2000)):
+        nest = b""
+        for _ in range(depth):
+            if length:
+                break
+            one = b"\xfe\xff\x00\xe0" + len(nest).to_bytes(4, "little") + nest
+            nest = b"\x20\x00\x11\x91SQ\0\0" + len(one).to_bytes(4, "little") + one
+        if length:
+            nest = (b"\x20\x00\x11\x91SQ\0\0" + length + b"\xfe\xff\x00\xe0" + length) * depth
+        whole = path.read_bytes()
+        at = whole.index(b"\x00\x52\x30\x92SQ")
+        bomb = tmp_path / f"bomb{depth}.dcm"
+        group = b"\xfe\xff\x00\xe0" + len(nest).to_bytes(4, "little") + nest
+        if length:
+            group = b"\xfe\xff\x00\xe0" + length + nest
+        size = length or len(group).to_bytes(4, "little")
+        bomb.write_bytes(whole[:at] + b"\x00\x52\x30\x92SQ\0\0" + size + group)
+        start = time.perf_counter()
+        with pytest.raises(InputError):
+            headers_of(bomb)
+        assert time.perf_counter() - start < 2
+
+
+def test_a_thousand_frames_are_listed_quickly(tmp_path):
+    volume = ct((1000, 4, 4))
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(volume))
+    start = time.perf_counter()
+    headers = headers_of(path)
+    assert len(headers) == 1000
+    assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize("compress", [None, "j2k", "rle"])
+def test_the_cases_are_sound_by_the_judgement_of_simpleitk(tmp_path, compress):
+    """The frames' own oracle: what the test writer makes is what another reader sees."""
+    volume = ct((5, 40, 36))
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(volume), compress=compress)
+    image = SimpleITK.ReadImage(str(path))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), volume.voxels)
+    np.testing.assert_allclose(image.GetSpacing()[::-1], volume.spacing)
+    np.testing.assert_allclose(image.GetOrigin(), volume.origin)
