@@ -36,11 +36,13 @@ def test_every_command_points_at_something(manifest):
         assert callable(getattr(__import__(module, fromlist=[name]), name))
 
 
-def test_the_panel_is_in_the_layers_menu_and_under_plugins(manifest):
-    (widget,) = manifest.contributions.widgets
-    assert widget.display_name == "Colorize volume"
+def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
+    widgets = {widget.display_name: widget.command for widget in manifest.contributions.widgets}
+    assert list(widgets) == ["Colorize volume", "Open a scan", "Scan"]
     (item,) = manifest.contributions.menus["napari/layers/visualize"]
-    assert item.command == widget.command
+    assert item.command == widgets["Colorize volume"]
+    (item,) = manifest.contributions.menus["napari/file/io_utilities"]
+    assert item.command == widgets["Open a scan"]
 
 
 def test_three_samples(manifest):
@@ -52,7 +54,8 @@ def test_three_samples(manifest):
     [
         ("a.nii", True), ("a.NII.GZ", True), ("a.nrrd", True), ("a.mha", True), ("a.mhd", True),
         ("slice.dcm", True), ("slice.IMA", True), ("DICOMDIR", True), ("IM000123", True),
-        ("1.2.840.113619.2.55", True), ("cells.tif", False), ("photo.png", False),
+        ("1.2.840.113619.2.55", True), ("a.hdr", True), ("a.img", True), ("cd.zip", True),
+        ("a.nhdr", True), ("scan.dicom", True), ("cells.tif", False), ("photo.png", False),
         ("table.csv", False), ("movie.mp4", False), ("data.h5", False), ("data.zarr", False),
     ],
 )  # fmt: skip

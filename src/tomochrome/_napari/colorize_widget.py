@@ -7,8 +7,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QLabel, QMainWindow, QWidget
+from qtpy.QtWidgets import QLabel, QMainWindow
 
 from tomochrome._napari.color_panel import COLOR_KEY
 from tomochrome._napari.coloring import (
@@ -20,6 +19,7 @@ from tomochrome._napari.coloring import (
 )
 from tomochrome._napari.colorize_view import ColorizeView
 from tomochrome._napari.ct_source import check_layer
+from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.throttle import Throttle
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 _REST_IN_3D_MS = 250
 
 
-class ColorizeWidget(QWidget):
+class ColorizeWidget(DockedPanel):
     """Colors the CT of a layer and lights it: fields, run, progress, cancel.
 
     Parameters
@@ -53,9 +53,6 @@ class ColorizeWidget(QWidget):
         self._target: Any = None
         self._watched: Any = None
         self._watched_color: Any = None
-        self._main_window: QMainWindow | None = None
-        self._closing = False
-        self._released = False
         self._pushing = False
         self._throttle = Throttle(self._relight, self)
         self._mark = QLabel()
@@ -263,49 +260,15 @@ class ColorizeWidget(QWidget):
 
     # Closing
 
-    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Find the main window, to know when it closes."""
-        super().showEvent(event)
-        if self._main_window is None:
-            parent = self.parentWidget()
-            while parent is not None and not isinstance(parent, QMainWindow):
-                parent = parent.parentWidget()
-            if parent is not None:
-                self._main_window = parent
-                parent.installEventFilter(self)
-                # Seen also while this panel is hidden. (The canvas's own text would be seen in
-                # more screenshots, but napari 0.9.2 can crash when a layer is removed after that
-                # text was hidden, and drawing its letters for the first time takes 0.3 s.)
-                parent.statusBar().addPermanentWidget(self._mark)
+    def entered(self, main_window: QMainWindow) -> None:
+        """Put the caution into the status bar."""
+        # Seen also while this panel is hidden. (The canvas's own text would be seen in
+        # more screenshots, but napari 0.9.2 can crash when a layer is removed after that
+        # text was hidden, and drawing its letters for the first time takes 0.3 s.)
+        main_window.statusBar().addPermanentWidget(self._mark)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Let go when the main window closes: a close that was not refused hides it."""
-        if event.type() == QEvent.Type.Close:
-            self._closing = True
-        elif event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
-            self.release()
-        return False
-
-    def event(self, event: QEvent) -> bool:
-        """Let go when the panel is taken out of its dock for good."""
-        if (
-            event.type() == QEvent.Type.ParentChange
-            and self._main_window is not None
-            and self.parentWidget() is None
-        ):
-            self.release()
-        return bool(super().event(event))
-
-    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Let go when the panel was a window of its own."""
-        self.release()
-        super().closeEvent(event)
-
-    def release(self) -> None:
+    def let_go(self) -> None:
         """Cancel a run and let go of the viewer: no binding of this panel is left behind."""
-        if self._released:
-            return
-        self._released = True
         for job in (self._job, self._warm):
             if job is not None:
                 job.cancel()

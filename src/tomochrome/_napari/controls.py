@@ -101,6 +101,8 @@ class Notice(QLabel):
         "plain": "",
         "caution": "color: #ffd479; background: #3a3220; border: 1px solid #7a6532;"
         " border-radius: 3px; padding: 3px 6px; font-weight: 600;",
+        "warning": "color: #ffd479; background: #3a3220; border: 1px solid #7a6532;"
+        " border-radius: 3px; padding: 4px 6px;",
         "error": "color: #ffb4a8; background: #442522; border: 1px solid #8c4a42;"
         " border-radius: 3px; padding: 3px 6px;",
     }

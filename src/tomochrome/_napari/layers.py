@@ -10,7 +10,7 @@ true, possibly oblique affine stays with the volume, in ``layer.metadata["tomoch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +30,7 @@ METADATA_KEY = "tomochrome"
 AXIS_LABELS = ("z", "y", "x")
 UNITS = ("mm", "mm", "mm")
 NOT_FOR_DIAGNOSIS = "not for diagnosis"
+_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +80,30 @@ def placement(volume: Volume) -> dict[str, Any]:
 
 
 def display_name(volume: Volume) -> str:
-    """Return a short name for a volume's layer, from where it was read."""
-    source = Path(volume.provenance.source)
-    name = source.name or volume.provenance.kind
-    for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"):
+    """Return a short name for a volume's layer.
+
+    DICOM series are called what the scanner calls them, never by their file or folder: these
+    often hold the patient's name. napari itself numbers layers of the same name.
+    """
+    provenance = volume.provenance
+    if provenance.title:
+        return provenance.title
+    if provenance.kind.startswith("dicom"):
+        return "Series" if provenance.modality == "unknown" else f"{provenance.modality} series"
+    source = Path(provenance.source)
+    name = source.name or provenance.kind
+    for ending in _ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
+
+
+def _without_path(volume: Volume) -> Volume:
+    """Return a DICOM volume without the path it came from, which can hold the patient's name."""
+    provenance = volume.provenance
+    if not provenance.kind.startswith("dicom") or not provenance.source:
+        return volume
+    return replace(volume, provenance=replace(provenance, source=""))
 
 
 def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None) -> LayerTuple:
@@ -96,7 +114,7 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     volume
         Voxels (z, y, x) on any axes.
     name
-        Name of the layer; the file's name when empty.
+        Name of the layer; `display_name` when empty.
     window
         The window that a CT is shown in: by default the scanner's own first window, or soft
         tissue where it has none. Volumes of another unit show their whole range.
@@ -106,6 +124,7 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     tuple
         ``(data, keywords, "image")``, always with units, axis labels, placement and metadata.
     """
+    volume = _without_path(volume)
     shown = closest_axial(volume)
     keywords = {
         "name": name or display_name(volume),

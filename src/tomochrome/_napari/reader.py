@@ -1,20 +1,23 @@
-"""Reading DICOM folders and files, NIfTI, NRRD and MetaImage into CT layers."""
+"""Reading DICOM (folders, files, DICOMDIR, zip), NIfTI, Analyze, NRRD and MetaImage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from tomochrome._napari.layers import LayerTuple, volume_layer
+from tomochrome._napari.layers import LayerTuple
 from tomochrome.runtime import CancelToken, Progress
-from tomochrome.volume import Volume
 
 PathOrPaths = str | Sequence[str]
 
-_VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
+_ZIP_START = b"PK\x03\x04"
 _FILES_TO_LOOK_AT = 200
+#: npe2's sign for "read, but nothing to add".
+_NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerTuple]] | None:
@@ -24,19 +27,21 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerTuple]] |
     others, because which of a folder's slices belong together is the reader's to find out.
     """
     single = _single(path)
-    if single is None or not (_is_volume(single) or _is_dicom(single)):
-        return None
-    return read_layers
+    return read_layers if single is not None and _is_ours(single) else None
 
 
 def read_layers(path: PathOrPaths) -> list[LayerTuple]:
-    """Read a volume in a worker thread and return its layer, or ``[(None,)]`` if cancelled.
+    """Read the volume at a path in a worker thread and return its layer.
+
+    Where there are several to choose from, the picker opens in the current viewer instead.
+    Then, and when the user cancels, ``[(None,)]`` is returned: nothing to add.
 
     Raises
     ------
     TomochromeError
-        If it cannot be read, in one sentence.
+        If it cannot be read, in one sentence; without a viewer, also if there are several.
     """
+    from tomochrome._napari.opening import Opened, announce, find_or_read
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
 
@@ -44,16 +49,33 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     if single is None:
         raise InputError("several files were given at once; open the folder that holds them")
 
-    def work(progress: Progress | None, cancel: CancelToken | None) -> Volume:
-        from tomochrome import io
-
-        return io.read(single, progress=progress, cancel=cancel)
+    def work(progress: Progress | None, cancel: CancelToken | None) -> Any:
+        return find_or_read(single, progress, cancel)
 
     try:
-        volume = run_waiting(work, f"Reading {single.name}")
+        result = run_waiting(work, "Opening the scan")
     except Cancelled:
-        return [(None,)]  # type: ignore[list-item]  # npe2's sign for "read, but nothing to add"
-    return [volume_layer(volume)]
+        return _NOTHING
+    if isinstance(result, Opened):
+        announce(result)
+        return [result.layer]
+    return _let_choose(result, single)
+
+
+def _let_choose(found: Any, path: Path) -> list[LayerTuple]:
+    """Show the picker in the current viewer; without one, take the only choice or refuse."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is None:
+        from tomochrome._napari.opening import open_item
+        from tomochrome.io.read import choose
+
+        return [open_item(choose(found, path), None, None).layer]
+    from tomochrome._napari.picker import show_picker
+
+    show_picker(viewer, found)
+    return _NOTHING
 
 
 def _single(path: PathOrPaths) -> Path | None:
@@ -62,15 +84,15 @@ def _single(path: PathOrPaths) -> Path | None:
     return Path(path[0]) if len(path) == 1 else None
 
 
-def _is_volume(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(_VOLUME_ENDINGS)
-
-
-def _is_dicom(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     if path.is_dir():
         files = (entry for entry in path.rglob("*") if entry.is_file())
-        return any(map(_is_dicom_file, islice(files, _FILES_TO_LOOK_AT)))
-    return path.is_file() and _is_dicom_file(path)
+        return any(map(_is_our_file, islice(files, _FILES_TO_LOOK_AT)))
+    return path.is_file() and (_is_our_file(path) or _is_zip(path))
+
+
+def _is_our_file(path: Path) -> bool:
+    return path.name.lower().endswith(_VOLUME_ENDINGS) or _is_dicom_file(path)
 
 
 def _is_dicom_file(path: Path) -> bool:
@@ -80,5 +102,14 @@ def _is_dicom_file(path: Path) -> bool:
         with path.open("rb") as file:
             # The preamble and prefix of DICOM PS3.10, section 7.1.
             return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file is called a zip and begins like one; what is in it shows on reading."""
+    try:
+        with path.open("rb") as file:
+            return path.name.lower().endswith(".zip") and file.read(4) == _ZIP_START
     except OSError:
         return False

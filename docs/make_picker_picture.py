@@ -1,0 +1,129 @@
+"""Draw docs/pictures/picker.png and scan.png: choosing a series, and the panel "Scan".
+
+Everything in them is the phantom, written as the series of a small CD. Run it on a screen or
+under Xvfb::
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_picker_picture.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+import pydicom
+from qtpy.QtWidgets import QApplication
+
+from tomochrome.geometry.orient import reorient
+from tomochrome.io.dicom import write_series
+from tomochrome.phantom import make_patient
+from tomochrome.volume import Volume, default_affine
+
+SIZE = (1280, 800)
+PLUGIN = "napari-tomochrome"
+SPACING = (3.0, 1.5, 1.5)
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> None:
+    """Keep the window alive until ``done`` says so; give up after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError("the picture took too long")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def rest(seconds: float) -> None:
+    """Let the window draw itself."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > end, seconds + 5)
+
+
+def make_cd(folder: Path, spacing: tuple[float, float, float] = SPACING) -> Path:
+    """Write five series of the phantom: whole, incomplete, coronal, scout, and a late phase."""
+    chest = make_patient(region="chest", spacing=spacing, phase="arterial").ct
+    abdomen = make_patient(region="abdomen", spacing=spacing, phase="portal").ct
+    write_series(chest, folder / "a", description="Thorax 3.0 mm soft tissue, arterial")
+    write_series(abdomen, folder / "b", description="Abdomen 3.0 mm soft tissue, portal venous")
+    missing = sorted((folder / "b").iterdir())
+    for path in missing[len(missing) // 2 : len(missing) // 2 + 3]:
+        path.unlink()
+    coronal = reorient(chest, (1, 0, 2), (False, True, False))
+    write_series(coronal, folder / "c", description="Thorax coronal reformat")
+    scout = _scout(chest)
+    write_series(scout, folder / "d", description="Scout view")
+    for path in (folder / "d").iterdir():
+        _change(path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    write_series(chest, folder / "e", description="Thorax lung, position lost")
+    for path in (folder / "e").iterdir():
+        _change(path, ImagePositionPatient=None)
+    (folder / "README.TXT").write_text("The viewer on this disk needs Windows.")
+    return folder
+
+
+def _scout(ct: Volume) -> Volume:
+    """Return a projection from the front, as a scout view is."""
+    air = np.asarray(ct.voxels, np.float32) + 1000
+    view = air.clip(0, 2000).mean(axis=1)[::-1]
+    sz, _, sx = ct.spacing
+    affine = default_affine((1.0, 1.0, sx))
+    affine[:3, :3] = np.array([[0, 0, sx], [1, 0, 0], [0, -sz, 0]])
+    return Volume(np.rint(view - 400).astype(np.int16)[None], affine)
+
+
+def _change(path: Path, **elements: Any) -> None:
+    dataset = pydicom.dcmread(path)
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+
+
+def draw(cd: Path, picker_out: Path, scan_out: Path) -> None:
+    """Drop the CD on napari, take the list's picture, open one series, take the Scan panel's."""
+    viewer = napari.Viewer(show_welcome_screen=False)
+    window = viewer.window._qt_window
+    window.resize(*SIZE)
+    viewer.open(str(cd), plugin=PLUGIN)
+    picker = next(iter(viewer.window.dock_widgets.values()))
+    window.resizeDocks([picker.parentWidget()], [430], _horizontal())
+    wait_until(lambda: not picker._previews.running, 60)
+    rest(0.5)
+    window.grab().save(str(picker_out))
+    picker.open_chosen()
+    wait_until(lambda: len(viewer.layers) == 1, 120)
+    viewer.window.remove_dock_widget("all")
+    picker.release()
+    _, scan = viewer.window.add_plugin_dock_widget(PLUGIN, "Scan")
+    wait_until(lambda: not scan.running, 60)
+    viewer.fit_to_view()
+    rest(1.0)
+    window.grab().save(str(scan_out))
+    viewer.close()
+
+
+def _horizontal() -> Any:
+    from qtpy.QtCore import Qt
+
+    return Qt.Orientation.Horizontal
+
+
+def main() -> None:
+    """Read the options and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    pictures = Path(__file__).parent / "pictures"
+    parser.add_argument("--picker", type=Path, default=pictures / "picker.png")
+    parser.add_argument("--scan", type=Path, default=pictures / "scan.png")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        draw(make_cd(Path(folder)), options.picker, options.scan)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""From what was found at a path to layers: what to open at once, reading, and the words first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tomochrome._napari.layers import LayerTuple, display_name, volume_layer
+from tomochrome._napari.wording import sentence
+from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    from tomochrome.io import Found, Item
+
+_SPEAKS_UP = ("irregular", "tilted", "incomplete", "not-ct")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A volume that was read: the layer to add, and what is to be said before it is seen."""
+
+    layer: LayerTuple
+    warning: str = ""  #: one message; empty if there is nothing to say
+    serious: bool = False  #: the geometry or the kind of image is not what one expects
+
+
+def find_or_read(
+    path: Path, progress: Progress | None, cancel: CancelToken | None
+) -> Opened | Found:
+    """Open what is at a path if there is no choice to make; else return what there is.
+
+    Raises
+    ------
+    TomochromeError
+        If there is nothing that can be read, in one sentence.
+    """
+    from tomochrome import io
+
+    found = io.find(path, progress=progress, cancel=cancel)
+    item = only_choice(found, path)
+    return found if item is None else open_item(item, progress, cancel)
+
+
+def only_choice(found: Found, path: Path) -> Item | None:
+    """Return the item to open without asking: the only readable CT, or the only item at all.
+
+    Raises
+    ------
+    InputError
+        If nothing was found, with the reason.
+    """
+    from tomochrome.io.read import choose
+
+    if len(found.items) < 2:
+        return choose(found, path)
+    readable = [item for item in found.items if not item.refusal and item.verdict != "not-ct"]
+    unreadable = [item for item in found.items if item.refusal and item.verdict != "not-ct"]
+    # A CT that cannot be read is no reason to open another one without a word.
+    return readable[0] if len(readable) == 1 and not unreadable else None
+
+
+def open_item(item: Item, progress: Progress | None, cancel: CancelToken | None) -> Opened:
+    """Read an item and turn it upright. Runs in a worker thread and touches no widget."""
+    from tomochrome import io
+
+    volume = io.read(item, progress=progress, cancel=cancel)
+    check(cancel)
+    name = display_name(volume)
+    if item.phase and item.phase not in name:
+        name = f"{name} ({item.phase})"
+    return Opened(
+        volume_layer(volume, name),
+        warning(volume, name),
+        volume.provenance.verdict in _SPEAKS_UP,
+    )
+
+
+def open_items(
+    items: Sequence[Item], progress: Progress | None, cancel: CancelToken | None
+) -> list[Opened]:
+    """Read several items, one after another."""
+    return [open_item(item, progress, cancel) for item in items]
+
+
+def warning(volume: Volume, name: str) -> str:
+    """Return all warnings about a volume as one message, or an empty string."""
+    said = " ".join(sentence(text) for text in dict.fromkeys(volume.provenance.warnings))
+    return f"{name}: {said}" if said else ""
+
+
+def announce(opened: Opened) -> None:
+    """Say what is to be said about a volume, before it is shown: one message at most."""
+    from napari.utils.notifications import show_info, show_warning
+
+    if opened.warning:
+        (show_warning if opened.serious else show_info)(opened.warning)

@@ -1,0 +1,214 @@
+"""The panel "Choose a series": what a folder, a file or a CD holds, to open with a double click."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QSizePolicy
+
+from tomochrome._napari import wording
+from tomochrome._napari.docked import DockedPanel
+from tomochrome._napari.jobs import Job
+from tomochrome._napari.opening import Opened, announce, only_choice, open_items
+from tomochrome._napari.picker_view import PickerView
+from tomochrome._napari.previews import Previews
+from tomochrome._napari.series_list import PICTURE, can_be_opened
+from tomochrome.errors import TomochromeError
+from tomochrome.runtime import CancelToken, Progress
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from tomochrome.io import Found, Item
+
+_LOG = logging.getLogger(__name__)
+DOCK_NAME = "Choose a series"
+
+
+def show_picker(viewer: Any, found: Found) -> SeriesPicker:
+    """Show what was found in the viewer's picker, docking one if there is none yet."""
+    for widget in viewer.window.dock_widgets.values():
+        if isinstance(widget, SeriesPicker):
+            widget.parentWidget().show()
+            widget.parentWidget().raise_()
+            widget.show_found(found)
+            return widget
+    picker = SeriesPicker(viewer)
+    viewer.window.add_dock_widget(picker, name=DOCK_NAME, area="right")
+    picker.show_found(found)
+    return picker
+
+
+class SeriesPicker(DockedPanel):
+    """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that opened series are added to.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer: Any = napari_viewer
+        # The list takes all the height there is.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.view = PickerView(self)
+        self._job: Job | None = None
+        self._opening: list[Item] = []
+        self._previews = Previews(self)
+        self._previews.made.connect(self._preview_made)
+        view = self.view
+        view.series.opened.connect(self.open_chosen)
+        view.series.selectionModel().selectionChanged.connect(self._selection_changed)
+        view.open.clicked.connect(self.open_chosen)
+        view.cancel.clicked.connect(self.cancel)
+        view.folder.clicked.connect(self._ask_for_folder)
+        view.file.clicked.connect(self._ask_for_file)
+        view.show_running(False)
+        self._selection_changed()
+
+    # Finding
+
+    def look_at(self, path: Path) -> None:
+        """List what is at a path, in a worker; open it at once if there is no choice."""
+
+        def work(progress: Progress, cancel: CancelToken) -> tuple[Found, Item | None]:
+            from tomochrome import io
+
+            found = io.find(path, progress=progress, cancel=cancel)
+            return found, only_choice(found, path)
+
+        self._run(work, self._found, "Looking for series")
+
+    def show_found(self, found: Found) -> None:
+        """List what was found."""
+        self._previews.stop()
+        self.view.show_found(found)
+        self._make_previews()
+
+    def _found(self, result: tuple[Found, Item | None]) -> None:
+        found, only = result
+        self.show_found(found)
+        if only is not None:
+            QTimer.singleShot(0, partial(self.open, [only]))
+
+    def _make_previews(self) -> None:
+        series = self.view.series.series
+        size = round(PICTURE * self.devicePixelRatioF())
+        self._previews.start([(row, series.items[row]) for row in series.without_picture()], size)
+
+    def _preview_made(self, request: int, row: int, picture: Any) -> None:
+        if request == self._previews.request:
+            self.view.series.series.set_picture(row, picture)
+
+    def _ask_for_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open the scans in a folder")
+        if path:
+            self.look_at(Path(path))
+
+    def _ask_for_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a scan, a DICOMDIR or a zip from a CD")
+        if path:
+            self.look_at(Path(path))
+
+    # Opening
+
+    def open_chosen(self) -> None:
+        """Read the series that are chosen in the list."""
+        self.open(self.view.series.chosen())
+
+    def open(self, items: list[Item]) -> None:
+        """Read these items in a worker and add them to the viewer."""
+        items = [item for item in items if can_be_opened(item)]
+        if not items or self._job is not None or self._released:
+            return
+        self._opening = items
+        # Reading takes all processors there are; the previews go on afterwards.
+        self._previews.stop()
+
+        def work(progress: Progress, cancel: CancelToken) -> list[tuple[Opened, Any]]:
+            from napari.layers import Layer
+
+            # Making a layer slices it and draws its thumbnail; only adding it is for the window.
+            opened = open_items(items, progress, cancel)
+            return [(one, Layer.create(*one.layer)) for one in opened]
+
+        self._run(work, self._read, "Reading")
+
+    def _read(self, opened: list[tuple[Opened, Any]]) -> None:
+        for item, (one, layer) in zip(self._opening, opened, strict=True):
+            announce(one)
+            # Each in a turn of the event loop of its own: napari takes a while over one layer.
+            QTimer.singleShot(0, partial(self._add, item, layer))
+
+    def _add(self, item: Item, layer: Any) -> None:
+        if self._released:
+            return
+        self.viewer.add_layer(layer)
+        if item in self.view.series.series.items:
+            self.view.series.series.mark_opened(item)
+        self.view.message.say(f"Opened {layer.name}.", "plain")
+
+    # Running
+
+    def _run(self, work: Any, done: Any, stage: str) -> None:
+        if self._job is not None:
+            return
+        self._job = job = Job(work, name="tomochrome series picker")
+        job.progressed.connect(self.view.show_progress)
+        job.returned.connect(done)
+        job.failed.connect(self._show_error)
+        job.cancelled.connect(self._was_cancelled)
+        job.ended.connect(self._ended)
+        self.view.show_running(True)
+        self.view.show_progress(0, 0, stage)
+        job.start()
+
+    def cancel(self) -> None:
+        """Stop finding or reading at its next check."""
+        if self._job is not None:
+            self.view.show_progress(0, 0, "Cancelling")
+            self._job.cancel()
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being found or read."""
+        return self._job is not None
+
+    def _was_cancelled(self) -> None:
+        self.view.message.say("Cancelled; nothing was opened.", "plain")
+
+    def _show_error(self, error: Exception) -> None:
+        if isinstance(error, TomochromeError):
+            self.view.message.say(wording.sentence(str(error)), "error")
+            return
+        _LOG.error("opening failed", exc_info=error)
+        self.view.message.say(
+            f"This failed unexpectedly ({type(error).__name__}: {error}); "
+            "the log holds the details, please report it.",
+            "error",
+        )
+
+    def _ended(self) -> None:
+        self._job = None
+        if self._released:
+            return
+        self.view.show_running(False)
+        self._selection_changed()
+        if not self._previews.running:
+            self._make_previews()
+
+    def _selection_changed(self, *_: object) -> None:
+        self.view.open.setEnabled(self._job is None and bool(self.view.series.chosen()))
+
+    def let_go(self) -> None:
+        """Stop what is under way and let go of the viewer."""
+        self._previews.stop()
+        if self._job is not None:
+            self._job.cancel()
+        self.viewer = None

@@ -1,0 +1,187 @@
+"""The panel "Scan": what the selected layer is, how it lies, and the scanner's windows."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomochrome._napari import wording
+from tomochrome._napari.coloring import show_window
+from tomochrome._napari.docked import DockedPanel
+from tomochrome._napari.jobs import Job
+from tomochrome._napari.layers import behind, display_name, world_affine
+from tomochrome._napari.scan_view import ScanView
+from tomochrome.errors import TomochromeError
+from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.volume import Volume
+from tomochrome.windowing import Window, scanner_windows
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+_LOG = logging.getLogger(__name__)
+_VALUES = "Values"
+_OTHERS = "Opened by another reader: what the scanner said about it is not known here."
+_SLAB = 16
+
+
+class ScanPanel(DockedPanel):
+    """Tells about the selected layer, and follows the selection.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose selected layer is told of.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer: Any = napari_viewer
+        self.view = ScanView(self)
+        self._layer: Any = None
+        self._job: Job | None = None
+        self.view.window_chosen.connect(self._show_window)
+        napari_viewer.layers.selection.events.active.connect(self._selected)
+        napari_viewer.layers.events.removed.connect(self._selected)
+        self._selected()
+
+    @property
+    def layer(self) -> Any:
+        """The layer told of, or None."""
+        return self._layer
+
+    @property
+    def running(self) -> bool:
+        """Whether the range of values is still being found."""
+        return self._job is not None and self._job.running
+
+    def _selected(self, _: object = None) -> None:
+        if self._released:
+            return
+        layer = self.viewer.layers.selection.active
+        if layer is self._layer and layer is not None:
+            return
+        self._layer = layer
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+        known = None if layer is None else behind(layer.metadata)
+        if layer is None:
+            self._tell_nothing("Select a layer to see what it is.")
+        elif known is not None:
+            self._tell(known.stored)
+        else:
+            self._tell_of_others(layer)
+
+    def _tell_nothing(self, text: str) -> None:
+        self.view.show_facts("No scan", ())
+        self.view.show_verdict(None, text, ())
+        self.view.show_windows(None)
+
+    def _tell(self, volume: Volume) -> None:
+        """Tell about a volume that this plugin read or made."""
+        provenance = volume.provenance
+        facts = [
+            ("Modality", wording.modality_of(provenance.modality)),
+            ("Matrix", wording.size_of(volume.shape)),
+            ("Spacing", wording.spacing_of(volume.spacing)),
+            ("Extent", wording.extent_of(volume.shape, volume.spacing)),
+            ("Unit", wording.unit_of(volume.unit)),
+            (_VALUES, "…"),
+        ]
+        warnings = [wording.sentence(text) for text in dict.fromkeys(provenance.warnings)]
+        remark = wording.verdict_in_words(provenance.verdict, warnings, volume.shape[0])
+        self.view.show_facts(display_name(volume), facts)
+        self.view.show_verdict(provenance.verdict, remark, warnings)
+        is_ct = volume.unit == "HU"
+        self.view.show_windows(scanner_windows(volume) if is_ct else None)
+        self._find_range(volume.voxels, " HU" if is_ct else "")
+
+    def _tell_of_others(self, layer: Any) -> None:
+        """Tell what a layer of another reader says of itself."""
+        data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+        shape = tuple(getattr(data, "shape", ()))
+        facts = [("Kind", layer._type_string)]
+        plain = layer._type_string in ("image", "labels")
+        if plain and layer.ndim == 3:
+            spacing = np.linalg.norm(world_affine(layer)[:3, :3], axis=0)
+            facts.append(("Matrix", wording.size_of(shape[:3])))
+            facts.append(("Spacing", wording.spacing_of(tuple(map(float, spacing)))))
+            facts.append(("Extent", wording.extent_of(shape[:3], tuple(map(float, spacing)))))
+        elif plain:
+            facts.append(("Matrix", " × ".join(map(str, shape))))
+        scalar = plain and not getattr(layer, "rgb", False)
+        if scalar:
+            facts.append(("Unit", wording.unit_of("unknown")))
+        # Values of lazy layers may lie on a disk far away: they are not fetched for this.
+        in_memory = isinstance(data, np.ndarray)
+        if scalar and in_memory:
+            facts.append((_VALUES, "…"))
+        self.view.show_facts(layer.name, facts)
+        self.view.show_verdict(None, _OTHERS, ())
+        self.view.show_windows(None)
+        if scalar and in_memory:
+            self._find_range(data, "")
+
+    def _find_range(self, voxels: Any, suffix: str) -> None:
+        """Find the range of values in a worker: it takes a while in a large volume."""
+
+        def work(progress: Progress, cancel: CancelToken) -> str:
+            low, high = value_range(voxels, cancel)
+            return f"{low:g} to {high:g}{suffix}"
+
+        self._job = job = Job(work, name="tomochrome value range")
+
+        def show(text: str) -> None:
+            if self._job is job and not self._released:
+                self.view.set_fact(_VALUES, text)
+
+        def fail(error: Exception) -> None:
+            _LOG.error("the range of values was not found", exc_info=error)
+            show("unknown")
+
+        job.returned.connect(show)
+        job.failed.connect(fail)
+        job.start()
+
+    def _show_window(self, window: Window) -> None:
+        """Show the CT of the selected layer in a window; panels that follow it follow."""
+        layer = self._ct_layer()
+        if layer is None:
+            return
+        try:
+            show_window(layer, window)
+        except TomochromeError as error:
+            self.view.remark.say(wording.sentence(str(error)))
+
+    def _ct_layer(self) -> Any:
+        """Return the selected CT layer, or the one below the selected colored layer."""
+        known = None if self._layer is None else behind(self._layer.metadata)
+        if known is None or known.role == "ct":
+            return self._layer
+        below = (layer for layer in self.viewer.layers if layer.data is known.shown.voxels)
+        return next(below, None)
+
+    def let_go(self) -> None:
+        """Stop what is under way and let go of the viewer."""
+        if self._job is not None:
+            self._job.cancel()
+        layers = self.viewer.layers
+        layers.selection.events.active.disconnect(self._selected)
+        layers.events.removed.disconnect(self._selected)
+        self._layer = self.viewer = None
+
+
+def value_range(voxels: Any, cancel: CancelToken | None = None) -> tuple[float, float]:
+    """Return the least and the greatest finite value, looking at a few slices at a time."""
+    low, high = np.inf, -np.inf
+    for start in range(0, len(voxels), _SLAB):
+        check(cancel)
+        slab = np.asarray(voxels[start : start + _SLAB])
+        if slab.dtype.kind == "f":
+            slab = slab[np.isfinite(slab)]
+        if slab.size:
+            low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+    return low, high

@@ -1,0 +1,134 @@
+"""Where the parts of the panel "Scan" lie. It draws and holds no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QGroupBox,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from tomochrome._napari.controls import Notice
+from tomochrome._napari.series_list import VERDICT_COLORS
+from tomochrome._napari.wording import VERDICTS
+from tomochrome.volume import Verdict
+from tomochrome.windowing import PRESETS, Window
+
+_COLUMNS = 2
+_CHOOSE = "more windows …"
+
+
+class ScanView(QWidget):
+    """From top to bottom: what it is, its facts, the verdict, warnings, windows."""
+
+    window_chosen = Signal(object)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.title = QLabel(self)
+        self.title.setWordWrap(True)
+        self.title.setStyleSheet("font-weight: 600; font-size: 13pt;")
+        self.facts = QFormLayout()
+        self.facts.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.facts.setHorizontalSpacing(14)
+        self.facts.setVerticalSpacing(4)
+        self.verdict = QLabel(self)
+        self.verdict.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.remark = Notice("plain", self)
+        self.warnings = QVBoxLayout()
+        self.windows = QGroupBox("Window", self)
+        self._buttons = QGridLayout()
+        self._buttons.setSpacing(6)
+        self.presets = QComboBox(self)
+        self.presets.addItem(_CHOOSE)
+        for name, window in PRESETS.items():
+            self.presets.addItem(f"{name.replace('-', ' ')}  {_numbers(window)}", window)
+        self.presets.activated.connect(self._preset)
+        inside = QVBoxLayout(self.windows)
+        inside.setContentsMargins(8, 6, 8, 8)
+        inside.addLayout(self._buttons)
+        inside.addWidget(self.presets)
+        column = QVBoxLayout(self)
+        column.setSpacing(8)
+        column.addWidget(self.title)
+        column.addLayout(self.facts)
+        column.addWidget(self.verdict)
+        column.addWidget(self.remark)
+        column.addLayout(self.warnings)
+        column.addWidget(self.windows)
+        column.addStretch(1)
+        outer = QVBoxLayout(parent)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self)
+
+    def show_facts(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
+        """Show the title and, row by row, what is known."""
+        self.title.setText(title)
+        while self.facts.rowCount():
+            self.facts.removeRow(0)
+        for name, value in facts:
+            label = QLabel(value, self)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self.facts.addRow(QLabel(name, self), label)
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Change the value of one row."""
+        for row in range(self.facts.rowCount()):
+            label = self.facts.itemAt(row, QFormLayout.ItemRole.LabelRole).widget()
+            if label.text() == name:
+                self.facts.itemAt(row, QFormLayout.ItemRole.FieldRole).widget().setText(value)
+
+    def show_verdict(self, verdict: Verdict | None, remark: str, warnings: Sequence[str]) -> None:
+        """Show the verdict as a mark, a plain sentence, and each warning in a box of its own."""
+        self.verdict.setVisible(verdict is not None)
+        if verdict is not None:
+            ground, letters = VERDICT_COLORS[verdict]
+            self.verdict.setText(VERDICTS[verdict])
+            self.verdict.setStyleSheet(
+                f"color: {letters}; background: {ground}; border-radius: 3px; padding: 2px 8px;"
+                " font-weight: 600;"
+            )
+        self.remark.say(remark)
+        while self.warnings.count():
+            self.warnings.takeAt(0).widget().deleteLater()
+        for text in warnings:
+            notice = Notice("warning", self)
+            notice.say(text)
+            self.warnings.addWidget(notice)
+
+    def show_windows(self, windows: Sequence[Window] | None) -> None:
+        """Offer the scanner's windows and the presets; None where windows make no sense."""
+        while self._buttons.count():
+            self._buttons.takeAt(0).widget().deleteLater()
+        self.windows.setVisible(windows is not None)
+        for number, window in enumerate(windows or ()):
+            button = QPushButton(_label(window), self.windows)
+            button.setToolTip(f"The scanner's window: center / width {_numbers(window)} HU")
+            button.clicked.connect(lambda _=False, w=window: self.window_chosen.emit(w))
+            self._buttons.addWidget(button, number // _COLUMNS, number % _COLUMNS)
+
+    def _preset(self, index: int) -> None:
+        window = self.presets.itemData(index)
+        if isinstance(window, Window):
+            self.window_chosen.emit(window)
+
+
+def _label(window: Window) -> str:
+    """Return a short label with the numbers, which the name may be already."""
+    numbers = _numbers(window)
+    name = window.name.replace("&", "&&").strip()
+    plain = name.replace(" ", "")
+    return numbers if plain == numbers.replace(" ", "") else f"{name[:20]}  {numbers}"
+
+
+def _numbers(window: Window) -> str:
+    return f"{window.center:g} / {window.width:g}"

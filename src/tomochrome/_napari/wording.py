@@ -1,0 +1,102 @@
+"""What the picker and the Scan panel say: numbers and verdicts in a physician's words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tomochrome.io.item import Item, Skipped
+from tomochrome.volume import Unit, Verdict
+
+VERDICTS: dict[Verdict, str] = {
+    "regular": "Regular",
+    "irregular": "Irregular",
+    "tilted": "Tilted",
+    "incomplete": "Incomplete",
+    "unreadable": "Unreadable",
+    "not-ct": "No CT volume",
+}
+_NOTHING_AMISS = "Evenly spaced, and no slice is missing."
+_SINGLE = "A single slice."
+_TIMES = " × "
+
+
+def title_of(item: Item) -> str:
+    """Return what to call an item: the scanner's words, never anything of the patient.
+
+    The names of DICOM files and folders are not used: they often hold the patient's name.
+    """
+    title = item.title or _without_title(item)
+    return f"{title} ({item.phase})" if item.phase else title
+
+
+def _without_title(item: Item) -> str:
+    if item.kind.startswith("dicom"):
+        modality = "" if item.modality == "unknown" else f"{item.modality} "
+        return f"{modality}series" if modality else "Series"
+    return Path(item.path).name
+
+
+def size_of(shape: Sequence[int] | None) -> str:
+    """Return ``"40 slices of 512 × 512"`` (columns × rows) for a shape (z, y, x)."""
+    if shape is None:
+        return "size unknown"
+    slices, rows, columns = shape
+    return f"{slices} slice{'' if slices == 1 else 's'} of {columns}{_TIMES}{rows}"
+
+
+def spacing_of(spacing: Sequence[float] | None) -> str:
+    """Return ``"0.98 × 0.98 × 2.00 mm"`` (across, down, between slices) for (z, y, x) in mm."""
+    if spacing is None:
+        return "spacing unknown"
+    return _TIMES.join(f"{value:.2f}" for value in reversed(spacing)) + " mm"
+
+
+def extent_of(shape: Sequence[int], spacing: Sequence[float]) -> str:
+    """Return ``"350 × 350 × 300 mm"`` (to the left, to the back, up) for (z, y, x)."""
+    sizes = [count * step for count, step in zip(shape, spacing, strict=True)]
+    return _TIMES.join(f"{value:.0f}" for value in reversed(sizes)) + " mm"
+
+
+def unit_of(unit: Unit) -> str:
+    """Return a unit in words."""
+    return "Hounsfield units" if unit == "HU" else "unknown (not Hounsfield units)"
+
+
+def modality_of(modality: str) -> str:
+    """Return the modality, or that it is unknown."""
+    return modality if modality and modality != "unknown" else "modality unknown"
+
+
+def sentence(text: str) -> str:
+    """Return a warning as a sentence: a capital first, a full stop last."""
+    text = text.strip()
+    ended = text.endswith((".", "!", "?"))
+    return text[:1].upper() + text[1:] + ("" if ended or not text else ".")
+
+
+def remarks(item: Item) -> tuple[str, ...]:
+    """Return all there is to say about an item, the reason of a refusal first, as sentences."""
+    said = [item.refusal, *item.warnings] if item.refusal else list(item.warnings)
+    return tuple(dict.fromkeys(sentence(text) for text in said if text))
+
+
+def verdict_in_words(verdict: Verdict, warnings: Sequence[str], slices: int | None) -> str:
+    """Return what the verdict means, where the warnings do not say it already."""
+    if warnings or verdict != "regular":
+        return ""
+    return _SINGLE if slices == 1 else _NOTHING_AMISS
+
+
+def left_aside(skipped: Iterable[Skipped]) -> tuple[str, list[str]]:
+    """Return one line about the files that were left aside, and one line for each reason."""
+    counts = Counter(file.reason.replace(f"'{file.path}'", "a file") for file in skipped)
+    total = sum(counts.values())
+    if not total:
+        return "", []
+    files = "1 file was" if total == 1 else f"{total} files were"
+    lines = [
+        f"{count} {_TIMES.strip()} {sentence(reason)}" for reason, count in counts.most_common()
+    ]
+    return f"{files} left aside", lines
