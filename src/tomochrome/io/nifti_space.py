@@ -1,0 +1,140 @@
+"""Where a NIfTI volume lies: sform, qform, or neither, and what there is to say about it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError
+from tomochrome.geometry.affine import corners, decompose, from_nifti_affine
+
+Affine = NDArray[np.float64]
+
+FORMS_AGREE_MM: Final = 0.1
+"""Corners this near are the same place: a qform's 32-bit quaternion is good to 0.01 mm."""
+_MM: Final = {"meter": 1000.0, "micron": 0.001}
+_LEAST_MM: Final = 1e-4  # finer than any microscope's voxel that a CT program meets
+
+
+def space(
+    header: Any, shape: tuple[int, int, int], zooms: NDArray[np.float64], where: str
+) -> tuple[Affine, tuple[str, ...]]:
+    """Return the affine that a header gives, and what there is to say about it.
+
+    As nibabel chooses it: the sform where there is one, else the qform, else the bare voxel
+    sizes with the x axis to the left. A singular sform gives way to the qform.
+
+    Parameters
+    ----------
+    header
+        A NIfTI or Analyze header of nibabel, mended.
+    shape
+        Voxels along (z, y, x).
+    zooms
+        Voxel sizes (x, y, z) as stored, before mending.
+    where
+        The file, for the error.
+
+    Returns
+    -------
+    tuple of affine and warnings
+        4x4 from (z, y, x) index to LPS mm.
+
+    Raises
+    ------
+    InputError
+        If no affine of the header can be inverted.
+    """
+    analyze = not hasattr(header, "get_sform")
+    sform = None if analyze else _form(header, "sform")
+    qform = None if analyze else _form(header, "qform")
+    usable = [zoom > 0 and np.isfinite(zoom) for zoom in np.abs(zooms)]
+    sized = all(good or size == 1 for good, size in zip(usable, shape[::-1], strict=True))
+    if sform is not None and _regular(sform):
+        affine, note = sform, _compare(sform, qform if sized else None, shape)
+    elif qform is not None and _regular(qform) and sized:
+        affine = qform
+        note = "" if sform is None else "the sform of the file is unusable; the qform was used"
+    elif sform is None and qform is None and sized:
+        affine = np.asarray(header.get_base_affine() if not analyze else header.get_best_affine())
+        note = (
+            "an Analyze file stores no orientation: left and right are not certain"
+            if analyze
+            else "the file stores no orientation: left and right are not certain"
+        )
+    else:
+        affine, note = np.zeros((4, 4)), ""
+    if not _regular(affine):
+        raise InputError(
+            f"'{where}' has an unusable geometry: its axes have no extent in space; export it again"
+        )
+    scaled, turned = _in_mm(header, affine)
+    return from_nifti_affine(scaled), tuple(text for text in (note, turned) if text)
+
+
+def _form(header: Any, name: str) -> Affine | None:
+    """Return a form of the header; zeros where it is impossible, None where there is none."""
+    if int(header[f"{name}_code"]) == 0:
+        return None
+    try:
+        return np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
+    except Exception:  # an impossible quaternion
+        return np.zeros((4, 4))
+
+
+def _regular(affine: Affine) -> bool:
+    """Whether all axes have an extent and none lies in the plane of the two others."""
+    if not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        return False
+    _, _, lengths = decompose(affine) if (affine[:3, :3] != 0).any(axis=0).all() else (0, 0, None)
+    if lengths is None or lengths.min() < _LEAST_MM:
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
+
+
+def _compare(sform: Affine, qform: Affine | None, shape: tuple[int, int, int]) -> str:
+    """Say by how much sform and qform differ, if they do."""
+    if qform is None:
+        return ""
+    if not _regular(qform):
+        return "the qform of the file is unusable; the sform was used"
+    grid = (shape[2], shape[1], shape[0])
+    apart = np.linalg.norm(corners(grid, sform) - corners(grid, qform), axis=1).max()
+    if apart <= FORMS_AGREE_MM:
+        return ""
+    turn = _rotation(sform) @ _rotation(qform).T
+    if np.linalg.det(turn) < 0:
+        return (
+            "sform and qform of the file are mirror images of each other (one of them swaps left "
+            "and right); the sform was used"
+        )
+    angle = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+    return (
+        f"sform and qform of the file disagree by up to {apart:.1f} mm and {angle:.1f} degrees; "
+        "the sform was used"
+    )
+
+
+def _rotation(affine: Affine) -> Affine:
+    """Return the orthogonal matrix nearest to the directions of the axes."""
+    _, directions, _ = decompose(affine)
+    u, _, vt = np.linalg.svd(directions)
+    return np.asarray(u @ vt)
+
+
+def _in_mm(header: Any, affine: Affine) -> tuple[Affine, str]:
+    if not hasattr(header, "get_xyzt_units"):
+        return affine, ""
+    try:
+        unit = str(header.get_xyzt_units()[0])
+    except KeyError:
+        return (
+            affine,
+            "the file gives its positions in a unit that NIfTI does not know; taken as mm",
+        )
+    if unit not in _MM:
+        return affine, ""
+    scale = np.diag([_MM[unit]] * 3 + [1.0])
+    return scale @ affine, f"positions in the file are in {unit}s; they were turned into mm"

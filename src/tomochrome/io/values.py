@@ -1,0 +1,130 @@
+"""From stored numbers to a volume's values: scaled, made small where exact, holes marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError
+from tomochrome.io.units import compact, infer_unit
+from tomochrome.runtime import CancelToken, check
+from tomochrome.volume import Unit
+
+AIR_HU: Final = -1024
+_LARGEST: Final = float(np.finfo(np.float32).max)
+_INT16: Final = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Values of one volume.
+
+    Parameters
+    ----------
+    voxels
+        int16 or uint8 where that is exact, else float32; shape (z, y, x).
+    outside
+        True where the file holds no number; None if there is no such voxel.
+    unit
+        What the values most likely are.
+    warnings
+        What there is to say about them.
+    """
+
+    voxels: NDArray[Any]
+    outside: NDArray[np.bool_] | None
+    unit: Unit
+    warnings: tuple[str, ...]
+
+
+def measured(
+    raw: NDArray[Any],
+    where: str,
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    cancel: CancelToken | None = None,
+) -> Values:
+    """Scale stored numbers and judge what they are.
+
+    Voxels that hold no number (NaN, infinite, beyond 32-bit floats) are no measurement: they
+    become -1024 HU (in other units the least value) and are marked as outside the scan.
+
+    Parameters
+    ----------
+    raw
+        Integers or floats, shape (z, y, x), of any byte order. May be changed.
+    where
+        The file, for the error.
+    slope, intercept
+        The value is ``raw * slope + intercept``.
+    cancel
+        Looked at before each slice.
+
+    Raises
+    ------
+    InputError
+        If no voxel holds a number.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    if not raw.dtype.isnative:
+        raw = raw.byteswap(inplace=raw.flags.writeable).view(raw.dtype.newbyteorder("="))
+    if raw.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
+        voxels, outside = compact(raw), None
+    else:
+        voxels, outside = _scaled(raw, slope, intercept, cancel)
+    check(cancel)
+    if outside is None:
+        unit, reason = infer_unit(voxels)
+        return Values(voxels, None, unit, (reason,))
+    if outside.all():
+        raise InputError(f"'{where}' holds no number in any voxel; export it again")
+    inside = voxels[~outside]
+    unit, reason = infer_unit(inside)
+    voxels[outside] = AIR_HU if unit == "HU" else inside.min()
+    count = int(np.count_nonzero(outside))
+    lost = (
+        f"{count} voxels ({100 * count / outside.size:.2g} %) hold no number; "
+        "they count as outside the scan and are shown as the darkest"
+    )
+    return Values(voxels, outside, unit, (lost, reason))
+
+
+def _scaled(
+    raw: NDArray[Any], slope: float, intercept: float, cancel: CancelToken | None
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return values (int16 where all are whole) and the mask of those that are no numbers."""
+    plain = (slope, intercept) == (1.0, 0.0)
+    voxels: NDArray[Any] = np.empty(raw.shape, dtype=np.int16)
+    outside: NDArray[np.bool_] | None = None
+    for z, stored in enumerate(raw):
+        check(cancel)
+        with np.errstate(over="ignore", invalid="ignore"):
+            plane = stored if plain else stored.astype(np.float64) * slope + intercept
+            lost = ~(np.abs(plane) <= _LARGEST)  # NaN too
+        if lost.any():
+            outside = np.zeros(raw.shape, dtype=np.bool_) if outside is None else outside
+            outside[z] = lost
+            plane = np.where(lost, 0, plane)
+        if voxels.dtype == np.int16 and not _whole(plane):
+            wider = np.empty(raw.shape, dtype=np.float32)
+            wider[:z] = voxels[:z]
+            voxels = wider
+        voxels[z] = plane
+    return voxels, outside
+
+
+def _whole(plane: NDArray[Any]) -> bool:
+    """Whether all values are whole numbers of 16 bits."""
+    if plane.min() < _INT16.min or plane.max() > _INT16.max:
+        return False
+    return bool(np.array_equal(np.rint(plane), plane))
+
+
+def labels(values: Values, what: str) -> Values:
+    """Return values whose file says that they are something other than a measurement."""
+    return replace(values, unit="unknown", warnings=(*values.warnings[:-1], what))

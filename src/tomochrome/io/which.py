@@ -1,0 +1,96 @@
+"""Which volume of a file that holds several: names, choices and items."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tomochrome.errors import InputError
+from tomochrome.io.archive import shown
+from tomochrome.io.item import Item
+from tomochrome.volume import Volume
+
+_SHOWN: Final = 8
+_NUMBER: Final = re.compile(r"(?P<file>.*)#(?P<number>\d{1,9})", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One volume of a file: the ``source`` of an item.
+
+    Parameters
+    ----------
+    path
+        The file.
+    index, count
+        Which volume, from 0, of how many.
+    """
+
+    path: Path
+    index: int = 0
+    count: int = 1
+
+    @property
+    def phase(self) -> str:
+        """``"2 of 10"``, or nothing where the file holds one volume."""
+        return f"{self.index + 1} of {self.count}" if self.count > 1 else ""
+
+    @property
+    def in_words(self) -> str:
+        """``"volume 2 of 10 of "``, or nothing."""
+        return f"volume {self.phase} of " if self.phase else ""
+
+
+def name_of(path: Path, index: int) -> str:
+    """Return what `read` takes as ``series`` to choose a volume of a file."""
+    return f"{shown(path)}#{index + 1}"
+
+
+def choices(path: Path, count: int) -> str:
+    """Return the names of a file's volumes, as a list in words."""
+    names = [f"'{name_of(path, index)}'" for index in range(min(count, _SHOWN))]
+    more = f" and so on to '{name_of(path, count - 1)}'" if count > _SHOWN else ""
+    return ", ".join(names) + more
+
+
+def chosen(path: Path, series: str | None) -> int | None:
+    """Return the index that ``series`` names, or None if it names the file or is None.
+
+    Taken are the name of an item (``file.nii.gz#2``), its number (``#2``) and the file itself.
+
+    Raises
+    ------
+    InputError
+        If it names something else.
+    """
+    files = {str(path), shown(path), path.name, ""}
+    if series is None or series in files:
+        return None
+    match = _NUMBER.fullmatch(series)
+    if match and match["file"] in files and int(match["number"]) > 0:
+        return int(match["number"]) - 1
+    raise InputError(
+        f"'{shown(path)}' holds no series '{series}'; leave it out, or give a volume's number "
+        f"('{name_of(path, 0)}')"
+    )
+
+
+def item_of(volume: Volume, part: Part) -> Item:
+    """Return the item that describes a volume read from a file."""
+    voxels, provenance = volume.voxels, volume.provenance
+    return Item(
+        path=provenance.source,
+        kind=provenance.kind,
+        modality=provenance.modality,
+        phase=part.phase,
+        shape=volume.shape,
+        spacing=volume.spacing,
+        affine=volume.affine,
+        value_range=(float(voxels.min()), float(voxels.max())),
+        unit="HU" if volume.unit == "HU" else "unknown",
+        verdict=provenance.verdict,
+        warnings=provenance.warnings,
+        source=part,
+    )
