@@ -54,6 +54,7 @@ def write_dicom(
         patient.ct,
         folder,
         description=patient.description,
+        patient_position="HFS",
         compress=compress,
         force=force,
         progress=progress,

@@ -1,25 +1,45 @@
-"""Writing a volume in Hounsfield units as a classic CT series."""
+"""Writing a volume in Hounsfield units as a classic CT series.
+
+The slices lie as the volume's axes do: axial, sagittal, coronal, oblique, mirrored or not. A
+slice plane has no handedness, so any three axes at right angles can be written.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from pydicom.uid import (
+    RE_VALID_UID,
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    generate_uid,
+)
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.runtime import CancelToken, Progress, check, check_writable, report, write_whole
-from tomochrome.volume import Volume
+from tomochrome.volume import ScannerWindow, Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
 _INTERCEPT: Final = -1024
 _LEAST_J2K: Final = 32  # OpenJPEG makes six resolutions, each half as large as the last
+_MOST_PIXELS: Final = 65535  # Rows and Columns are 16-bit numbers
+_PADDING: Final = (-2000, -32768)
+"""Stored values for what lies outside the scan: what scanners write, or the least there is."""
+_WINDOWS: Final = (
+    ScannerWindow("SOFT TISSUE", 50.0, 400.0), ScannerWindow("LUNG", -600.0, 1500.0),
+)  # fmt: skip
+PatientPosition = Literal["", "HFS", "HFP", "HFDL", "HFDR", "FFS", "FFP", "FFDL", "FFDR"]
 
 
 def write_series(
@@ -31,13 +51,15 @@ def write_series(
     compress: Literal["j2k"] | None = None,
     force: bool = False,
     modality: str = "CT",
+    patient_position: PatientPosition = "",
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Path:
     """Write a volume as a series of CT images, one file a slice, in the stored orientation.
 
     The patient is clearly nobody: name ``TOMOCHROME^ANONYMOUS``. Values are rounded to whole
-    Hounsfield units.
+    Hounsfield units. The scanner's windows stay with the images (those of soft tissue and lung
+    where there are none), and voxels outside the scan become padding.
 
     Parameters
     ----------
@@ -55,6 +77,9 @@ def write_series(
         Replace the folder if it is there and holds nothing but ``.dcm`` files.
     modality
         Modality of the series; the tests write others than CT with it.
+    patient_position
+        How the patient lay in the scanner, such as ``"HFS"`` (head first, supine). The affine
+        does not tell (it says how voxels lie in the patient), so it is left open by default.
 
     Returns
     -------
@@ -77,6 +102,10 @@ def write_series(
             f"which needs {_LEAST_J2K}; write them uncompressed"
         )
     template = _template(volume, description, series_uid, modality)
+    template.PatientPosition = patient_position
+    padding = _padding(volume)
+    if padding is not None:
+        template.add_new("PixelPaddingValue", "SS", padding)
     with quiet(), write_whole(target, force=True) as temporary:
         temporary.mkdir()
         depth = volume.shape[0]
@@ -84,7 +113,8 @@ def write_series(
             check(cancel)
             report(progress, z, depth, "writing slices")
             dataset = slice_dataset(template, volume, z)
-            _set_hounsfield(dataset, np.asarray(volume.voxels[z]))
+            outside = None if volume.outside is None else volume.outside[z]
+            _set_hounsfield(dataset, np.asarray(volume.voxels[z]), outside, padding)
             if compress == "j2k":
                 _compress(dataset)
             dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
@@ -122,14 +152,36 @@ def check_folder(folder: Path, *, force: bool) -> Path:
 def _template(volume: Volume, description: str, series_uid: str | None, modality: str) -> Dataset:
     """Return what all slices of the series share."""
     dataset = base_dataset(volume, CTImageStorage, series_uid, modality)
-    dataset.SeriesDescription = (description or "Tomochrome")[:64]
+    dataset.SeriesDescription = plain_text(description) or "Tomochrome"
     dataset.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
     dataset.KVP = None
     dataset.AcquisitionNumber = None
     dataset.RescaleSlope, dataset.RescaleType = "1", "HU"
-    dataset.WindowCenter, dataset.WindowWidth = ["50", "-600"], ["400", "1500"]
-    dataset.WindowCenterWidthExplanation = ["SOFT TISSUE", "LUNG"]
+    _set_windows(dataset, volume.provenance.windows)
     return dataset
+
+
+def plain_text(value: str) -> str:
+    """Return a text that an element of 64 characters can hold (backslashes part values)."""
+    return "".join(c if c.isprintable() and c != "\\" else " " for c in value).strip()[:64]
+
+
+def _set_windows(dataset: Dataset, stored: tuple[ScannerWindow, ...]) -> None:
+    """Write the windows of a scanner; an image has one VOI LUT function for all (C.11.2.1.3)."""
+    sound = [
+        w
+        for w in stored
+        if np.isfinite([w.center, w.width]).all() and w.width >= (w.function == "LINEAR")
+        if w.width > 0 and w.function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    ]
+    windows = [w for w in sound if w.function == sound[0].function] or list(_WINDOWS)
+    dataset.WindowCenter = [_decimal(w.center) for w in windows]
+    dataset.WindowWidth = [_decimal(w.width) for w in windows]
+    dataset.WindowCenterWidthExplanation = [
+        plain_text(w.name) or f"{w.center:g}/{w.width:g}" for w in windows
+    ]
+    if windows[0].function != "LINEAR":
+        dataset.VOILUTFunction = windows[0].function
 
 
 def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modality: str) -> Dataset:
@@ -139,8 +191,15 @@ def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modalit
     ------
     OutputError
         If the volume's axes do not stand at right angles, which one slice plane and a stack
-        of parallel slices cannot express.
+        of parallel slices cannot express, or something else does not fit into DICOM.
     """
+    if max(volume.shape[1:]) > _MOST_PIXELS:
+        raise OutputError(
+            f"slices of {volume.shape[1]}x{volume.shape[2]} voxels are larger than a DICOM image "
+            "can be; write .nii.gz or .nrrd instead"
+        )
+    if series_uid and not (len(series_uid) <= 64 and re.match(RE_VALID_UID, series_uid)):
+        raise OutputError(f"'{series_uid}' is no DICOM UID; leave it out for a new one")
     if not is_orthogonal(volume.affine):
         raise OutputError(
             "the volume's axes do not stand at right angles, which a DICOM series cannot "
@@ -177,7 +236,7 @@ def slice_dataset(template: Dataset, volume: Volume, z: int) -> Dataset:
     dataset.ImagePositionPatient = [_decimal(v) for v in position]
     dataset.ImageOrientationPatient = [_decimal(v) for v in (*directions[:, 2], *directions[:, 1])]
     dataset.PixelSpacing = [_decimal(spacing[1]), _decimal(spacing[2])]
-    dataset.SliceThickness = _decimal(spacing[0])
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = _decimal(spacing[0])
     _, dataset.Rows, dataset.Columns = volume.shape
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -193,7 +252,25 @@ def _decimal(value: float) -> str:
     return format_number_as_ds(float(value) + 0.0)
 
 
-def _set_hounsfield(dataset: Dataset, plane: np.ndarray[Any, Any]) -> None:
+def _padding(volume: Volume) -> int | None:
+    """Return a stored value for voxels outside the scan that no voxel inside it has."""
+    if volume.outside is None:
+        return None
+    taken = set()
+    for z in range(volume.shape[0]):
+        inside = np.asarray(volume.voxels[z])[~volume.outside[z]]
+        for value in _PADDING:
+            if any(np.any(np.rint(inside) == value + shift) for shift in (0, _INTERCEPT)):
+                taken.add(value)
+    return next((value for value in _PADDING if value not in taken), None)
+
+
+def _set_hounsfield(
+    dataset: Dataset,
+    plane: NDArray[Any],
+    outside: NDArray[np.bool_] | None,
+    padding: int | None,
+) -> None:
     hu = plane if plane.dtype.kind in "iu" else np.rint(plane)
     if not np.isfinite(hu).all():
         raise OutputError("values that are not finite numbers cannot be written as DICOM")
@@ -205,6 +282,8 @@ def _set_hounsfield(dataset: Dataset, plane: np.ndarray[Any, Any]) -> None:
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
     dataset.PixelRepresentation = 1
     stored = (hu.astype(np.int32) - intercept).astype("<i2")
+    if outside is not None and padding is not None:
+        stored[outside] = padding
     dataset.PixelData = stored.tobytes()
     dataset["PixelData"].VR = "OW"
 
