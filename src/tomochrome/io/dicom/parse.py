@@ -128,11 +128,10 @@ def parse(path: Path, file: BinaryIO, head: bytes, tags: frozenset[int]) -> Pars
     if parsed is not None:
         return parsed
     dataset = read_dataset(path, file, list(tags))
-    elements = {int(found.tag): found for found in dataset.elements()}
-    meta = {int(found.tag): found for found in dataset.file_meta.elements()}
-    return Parsed(
-        elements, str(dataset.file_meta.TransferSyntaxUID), text(meta, "MediaStorageSOPClassUID")
-    )
+    # Values as they lie there: what is not asked for may be impossible to convert.
+    elements = {int(found.tag): found for found in dataset.values()}
+    meta = {int(found.tag): found for found in dataset.file_meta.values()}
+    return Parsed(elements, text(meta, "TransferSyntaxUID"), text(meta, "MediaStorageSOPClassUID"))
 
 
 def _after_meta(tag: int, vr: str | None, length: int) -> bool:
