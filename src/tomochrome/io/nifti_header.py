@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -86,6 +87,24 @@ def pair_of(path: Path) -> tuple[Path, Path] | None:
     choices = [Path(f"{bare.with_suffix(other)}{end}") for end in (packed, "", ".gz")]
     partner = next((choice for choice in choices if choice.is_file()), choices[0])
     return (partner, path) if other.lower() == ".hdr" else (path, partner)
+
+
+def is_pair(path: Path) -> bool:
+    """Whether a file is one of a ``.hdr``/``.img`` pair of NIfTI or Analyze.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be opened.
+    """
+    pair = pair_of(path)
+    if pair is None or not all(file.is_file() for file in pair):
+        return False
+    try:
+        head = _first_bytes(pair[0])[:4]
+    except (EOFError, zlib.error):
+        return False
+    return bool({int.from_bytes(head, order) for order in ("little", "big")} & {348, 540})
 
 
 def read_layout(path: Path) -> Layout:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, TomochromeError
+from tomochrome.io.archive import in_words, shown
 from tomochrome.io.dicom import load
 from tomochrome.io.find import find
 from tomochrome.io.item import Found, Item
 from tomochrome.io.itk import read_itk
 from tomochrome.io.nifti import read_nifti
+from tomochrome.io.nifti_header import is_pair
 from tomochrome.io.sniff import sniff
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.io.which import Part, chosen
+from tomochrome.runtime import CancelToken, Progress, check
 from tomochrome.volume import Volume
 
 
@@ -34,16 +40,17 @@ def read(
     Parameters
     ----------
     path
-        A folder of DICOM files, a DICOM file, a NIfTI, NRRD or MetaImage file, or an `Item`
-        that `find` returned.
+        A folder of DICOM files, a DICOM file, a DICOMDIR, a zip archive of such, a NIfTI, NRRD
+        or MetaImage file, or an `Item` that `find` returned.
     series
-        Which series to read: `Item.name`, its SeriesInstanceUID (where that is empty, a path).
-        Without it there must be only one CT series (or only one volume of any kind).
+        Which series to read: `Item.name`, its SeriesInstanceUID (where that is empty, a path);
+        of a file with several volumes ``"#2"``. Without it there must be only one CT series
+        (or only one volume of any kind).
     as_stored
         Leave tilted or unevenly spaced slices where they are, instead of resampling them onto
         a regular upright grid. Then the affine fits the slices only as well as one can.
     progress, cancel
-        Told after each slice; looked at before each.
+        Told after, and looked at before, each slice or few megabytes.
 
     Returns
     -------
@@ -62,22 +69,67 @@ def read(
     """
     if isinstance(path, Item):
         return read_item(path, as_stored=as_stored, progress=progress, cancel=cancel)
-    file = Path(path)
-    kind = _single_volume(file)
+    file = _checked(path)
+    with _shown_paths():
+        kind = _volume_file(file)
     if kind:  # listing it would decode it, and reading it would decode it again
-        return read_item(Item(str(file), kind), progress=progress, cancel=cancel)
+        index = chosen(file, series)
+        part = Part(file, 0 if index is None else index)
+        item = Item(str(file), kind, source=None if index is None else part)
+        return read_item(item, progress=progress, cancel=cancel)
     found = find(file, progress=progress, cancel=cancel)
     item = choose(found, file, series)
     return read_item(item, as_stored=as_stored, progress=progress, cancel=cancel)
 
 
-def _single_volume(path: Path) -> str:
-    """Return the kind of a file that holds exactly one volume, or an empty string."""
+def _checked(path: str | os.PathLike[str]) -> Path:
+    """Return the path of something that can be read: a file or a folder.
+
+    Raises
+    ------
+    InputError
+        If it is empty, not there, or neither a file nor a folder.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise InputError("the path is empty; give a file or a folder")
     try:
-        kind = sniff(path) if path.is_file() else ""
+        mode = Path(text).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"'{text}' does not exist; check the path") from error
+    except (OSError, ValueError) as error:  # no permission, links in a circle, a NUL byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"'{text}' cannot be opened: {reason}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(
+            f"'{text}' is a device, pipe or socket, not a file; choose a file or a folder"
+        )
+    return Path(text)
+
+
+def _volume_file(path: Path) -> str:
+    """Return the kind of a file that is neither DICOM nor an archive, or an empty string."""
+    if not path.is_file():
+        return ""
+    try:
+        kind = sniff(path)
+        if kind not in ("dicom", "nifti") and is_pair(path):
+            return "nifti"
     except OSError as error:
         raise InputError(f"'{path}' cannot be opened: {error.strerror or error}") from error
     return kind if kind in ("nifti", "nrrd", "metaimage") else ""
+
+
+@contextmanager
+def _shown_paths() -> Iterator[None]:
+    """Let errors name files in unpacked archives as `tomochrome.io.archive.shown` does."""
+    try:
+        yield
+    except TomochromeError as error:
+        text = in_words(str(error))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
 
 
 def read_item(
@@ -88,15 +140,26 @@ def read_item(
     cancel: CancelToken | None = None,
 ) -> Volume:
     """Read the series or volume that an item describes; see `read`."""
+    check(cancel)
+    with _shown_paths():
+        volume = _read(item, as_stored, progress, cancel)
+    source = shown(volume.provenance.source)
+    if source != volume.provenance.source:
+        volume = replace(volume, provenance=replace(volume.provenance, source=source))
+    return volume
+
+
+def _read(
+    item: Item, as_stored: bool, progress: Progress | None, cancel: CancelToken | None
+) -> Volume:
     if item.kind.startswith("dicom"):
         return load.read_item(item, as_stored=as_stored, progress=progress, cancel=cancel)
-    check(cancel)
-    report(progress, 0, 1, "reading")
-    path = Path(item.path)
-    volume = read_nifti(path) if item.kind == "nifti" else read_itk(path, item.kind)
-    check(cancel)
-    report(progress, 1, 1, "reading")
-    return volume
+    part = item.source if isinstance(item.source, Part) else None
+    path = Path(item.path) if part is None else part.path
+    index = None if part is None else part.index
+    if item.kind == "nifti":
+        return read_nifti(path, index, progress=progress, cancel=cancel)
+    return read_itk(path, item.kind)
 
 
 def choose(found: Found, path: Path, series: str | None = None) -> Item:
