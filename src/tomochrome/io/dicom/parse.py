@@ -46,6 +46,7 @@ class Parsed:
     elements: Elements
     transfer_syntax: str
     media_class: str  #: MediaStorageSOPClassUID
+    pixels_at: int = 0  #: where the pixel data element begins; 0 if not known
 
 
 class Bounded:
@@ -174,7 +175,8 @@ def _parse_head(head: bytes, tags: frozenset[int], *, whole: bool) -> Parsed | N
         return None
     if not ended and not (whole and buffer.tell() <= len(head)):
         return None
-    return Parsed(elements, syntax, text(meta, "MediaStorageSOPClassUID"))
+    pixels_at = buffer.tell() if ended else 0  # the parser goes back to where the element begins
+    return Parsed(elements, syntax, text(meta, "MediaStorageSOPClassUID"), pixels_at)
 
 
 def read_dataset(path: Path, file: BinaryIO, tags: list[Any] | None = None) -> FileDataset:
