@@ -306,12 +306,17 @@ def sequence_of_text(dataset):
     dataset.add_new(0x52009230, "LO", "nonsense")
 
 
+def one_item_more(dataset):
+    dataset.PerFrameFunctionalGroupsSequence.append(item())
+
+
 HOSTILE = {
+    "one item too many": (one_item_more, "claims 7 frames but describes more"),
     "a million frames": (boast, "more than any scan holds"),
     "one frame too many": (one_more, "claims 8 frames but describes 7"),
     "one item too few": (one_less, "claims 7 frames but describes 6"),
-    "a negative number": (below_zero, "claims -7 frames but describes 7"),
-    "no number": (unnumbered, "claims 1 frames but describes 7"),
+    "a negative number": (below_zero, "claims -7 frames but describes"),
+    "no number": (unnumbered, "claims 1 frames but describes more"),
     "no items": (no_per_frame, "claims 7 frames but describes 0"),
     "text in place of items": (sequence_of_text, "claims 7 frames but describes 0"),
 }
@@ -370,6 +375,20 @@ def test_deep_nesting_ends(tmp_path):
         with pytest.raises(InputError):
             headers_of(bomb)
         assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("item", [b"\0\0\0\0", b"\xff\xff\xff\xff\xfe\xff\x0d\xe0\0\0\0\0"])
+def test_a_million_items_end(tmp_path, item):
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct((2, 4, 4))))
+    whole = path.read_bytes()
+    at = whole.index(b"\x00\x52\x30\x92SQ")
+    items = (b"\xfe\xff\x00\xe0" + item) * 1_000_000
+    size = len(items).to_bytes(4, "little")
+    path.write_bytes(whole[:at] + b"\x00\x52\x30\x92SQ\0\0" + size + items)
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="claims 2 frames but describes more"):
+        headers_of(path)
+    assert time.perf_counter() - start < 2
 
 
 def test_a_thousand_frames_are_listed_quickly(tmp_path):

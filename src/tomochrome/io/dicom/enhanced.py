@@ -11,17 +11,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_sequence_item
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.headers import Header, acquisition_of, open_dataset, times_of, windows_of
-from tomochrome.io.dicom.values import floats, items, number, text, values
+from tomochrome.io.dicom.values import element, floats, items, number, text, values
 
 TAGS: Final = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -90,8 +93,6 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
         If frames have no place in space (a film, a screen capture), or their number and the
         functional groups contradict each other.
     """
-    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
-    shared = items(dataset, "SharedFunctionalGroupsSequence")
     if base.samples != 1 or base.modality in _NO_SLICES:
         return [base]
     if base.frames > MOST_FRAMES:
@@ -99,11 +100,15 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
             f"'{path}' claims {base.frames:.6g} frames, more than any scan holds; "
             "the header is damaged, copy the file again"
         )
+    # One item more than there should be is enough to know that something is wrong.
+    per_frame = _first_items(dataset, "PerFrameFunctionalGroupsSequence", base.frames + 1)
+    shared = _first_items(dataset, "SharedFunctionalGroupsSequence", 1)
     if not per_frame and not shared:
         return [base] if base.frames == 1 else _classic(path, dataset, base)
     if len(per_frame) != base.frames and (per_frame or base.frames != 1):
+        described = "more" if len(per_frame) > base.frames else str(len(per_frame))
         raise InputError(
-            f"'{path}' claims {base.frames} frames but describes {len(per_frame)}, "
+            f"'{path}' claims {base.frames} frames but describes {described}, "
             "so it is damaged or incomplete; copy it again"
         )
     return _enhanced(path, dataset, base, shared[0] if shared else Dataset(), per_frame)
@@ -127,6 +132,31 @@ def _enhanced(
     if all(h.position is None for h in headers):
         raise _without_place(path, base)
     return _with_dimensions(headers, dataset, groups)
+
+
+def _first_items(dataset: Dataset, keyword: str, count: int) -> list[Dataset]:
+    """Return the first items of a sequence; a damaged one counts as missing.
+
+    A sequence can hold millions of items in a few megabytes, so no more are parsed than needed.
+    """
+    found = element(dataset, keyword)
+    if not isinstance(found, RawDataElement) or found.VR not in ("SQ", None):
+        return items(dataset, keyword)[: max(count, 1)]
+    if not isinstance(found.value, bytes):
+        return []
+    buffer = BytesIO(found.value)
+    parsed: list[Dataset] = []
+    try:
+        while len(parsed) < count and buffer.tell() < len(found.value):
+            item = read_sequence_item(
+                buffer, found.is_implicit_VR, found.is_little_endian, "iso8859"
+            )
+            if item is None:
+                break
+            parsed.append(item)
+    except Exception:  # a parser fed with anything may raise anything
+        return []
+    return parsed
 
 
 def _overlay(header: Header, group: Dataset) -> Header:
