@@ -203,10 +203,11 @@ def _sensible_orientation(header: Header) -> bool:
 
 def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[str, ...]]:
     """Drop files that hold the very same image (the same SOP instance) a second time."""
-    seen: dict[tuple[str, tuple[float, ...] | None], Header] = {}
+    seen: dict[tuple[str, int, tuple[float, ...] | None], Header] = {}
     for header in headers:
         # The position belongs to the key: some anonymizers give all slices one UID.
-        seen.setdefault((header.sop_uid or str(header.path), header.position), header)
+        name = header.sop_uid or str(header.path)
+        seen.setdefault((name, header.frame, header.position), header)
     copies = len(headers) - len(seen)
     if not copies:
         return list(headers), ()
