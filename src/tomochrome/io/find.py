@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.io.dicom import load, series
-from tomochrome.io.dicom.headers import Header, read_header
+from tomochrome.io import archive
+from tomochrome.io.dicom import dicomdir, load, series
+from tomochrome.io.dicom.group import group
+from tomochrome.io.dicom.headers import Header, read_headers
+from tomochrome.io.dicom.parse import HEAD_BYTES
+from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.item import Found, Item, Skipped
 from tomochrome.io.itk import read_itk
-from tomochrome.io.nifti import read_nifti
-from tomochrome.io.sniff import sniff
+from tomochrome.io.nifti import describe as describe_nifti
+from tomochrome.io.nifti_header import is_pair
+from tomochrome.io.sniff import judge
+from tomochrome.io.walk import open_regular, walk
+from tomochrome.io.which import Part, item_of
 from tomochrome.runtime import CancelToken, Progress, check, report
-from tomochrome.volume import Volume
 
 _REASONS = {
     "picture": "a 2D picture (PNG, JPEG, TIFF ...), not a CT volume",
-    "zip": "a zip archive; unpack it first",
+    "zip": "a zip archive; open it by itself",
     "empty": "an empty file",
+    "torn": "a DICOM file of which the beginning is missing; copy it again",
     "other": "not in a format that Tomochrome reads (DICOM, NIfTI, NRRD, MetaImage)",
 }
+
+
+_STAGE: Final = "looking at files"
+_REPORTS: Final = 200
+"""Reports of progress on a folder: more than a bar on a screen has steps."""
+
+_DICOM_ROOT: Final = b"1.2.840.10008."
+"""How the UIDs of the standard begin: a DICOM file has some in its first bytes."""
+_TORN: Final = 512
 
 
 @dataclass
@@ -34,7 +51,7 @@ class _Harvest:
     skipped: list[Skipped] = field(default_factory=list)
 
     def skip(self, path: Path, reason: str) -> None:
-        self.skipped.append(Skipped(str(path), reason))
+        self.skipped.append(Skipped(archive.shown(path), archive.in_words(reason)))
 
 
 def find(
@@ -47,50 +64,71 @@ def find(
 ) -> Found:
     """List the series and volumes in a file or, with all its subfolders, in a folder.
 
+    Of DICOM only headers are read; other formats are read whole, to know what they hold.
+
     Parameters
     ----------
     path
-        File or folder. Formats are told by content; file names do not matter.
+        File, folder, DICOMDIR or zip archive. Formats are told by content; file names do not
+        matter.
     pixels
         Decode DICOM pixels too, to know the range of values.
     with_identity
-        Keep patient name, id and birth date in `Item.identity`.
+        Keep patient name, id, birth date and accession number in `Item.identity`.
     progress, cancel
-        Told after each file; looked at before each.
+        Told after each file (at most some hundred times); looked at before each.
 
     Returns
     -------
     Found
-        ``items`` in the order of their paths, and ``skipped`` files with reasons.
+        ``items`` in the order of their paths, and ``skipped`` files with reasons. What lies in
+        a zip archive has paths such as ``cd.zip/folder/name``.
 
     Raises
     ------
     InputError
-        If the path does not exist or cannot be opened.
+        If the path does not exist or cannot be opened, or if it is an archive or an index that
+        is damaged.
     Cancelled
         If ``cancel`` was set.
     """
     root = Path(path)
-    files = list(_files(root))
     harvest = _Harvest()
-    report(progress, 0, len(files), "looking at files")
-    for done, file in enumerate(files, start=1):
+    with quiet():
+        files = _files(root, harvest, progress, cancel)
+        single = files == [root]
+        step = max(1, len(files) // _REPORTS)
+        report(progress, 0, len(files), _STAGE)
+        for done, file in enumerate(files, start=1):
+            check(cancel)
+            _look_at(file, harvest, with_identity, cancel)
+            if done % step == 0 or done == len(files):
+                report(progress, done, len(files), _STAGE)
+    for found in group(harvest.headers):
         check(cancel)
-        _look_at(file, harvest, with_identity)
-        report(progress, done, len(files), "looking at files")
-    single = not root.is_dir()
-    for group in series.group(harvest.headers):
-        item = series.describe(group, single_file=single)
+        item = series.describe(found, single_file=single)
         if pixels:
             item = _with_range(item, progress, cancel)
         harvest.items.append(item)
-    items = sorted(harvest.items, key=lambda item: (item.path, item.series_uid))
+    items = sorted(map(_shown, harvest.items), key=lambda item: (item.path, item.series_uid))
     return Found(tuple(items), tuple(harvest.skipped))
 
 
-def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | None) -> Item:
-    from dataclasses import replace
+def _shown(item: Item) -> Item:
+    """Return the item with paths in unpacked archives as the user knows them."""
+    path = archive.shown(item.path)
+    if path == item.path:
+        return item
+    return replace(
+        item,
+        path=path,
+        key=archive.in_words(item.key),
+        warnings=tuple(map(archive.in_words, item.warnings)),
+        refusal=archive.in_words(item.refusal),
+    )
 
+
+def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | None) -> Item:
     try:
         return load.with_range(item, progress=progress, cancel=cancel)
     except Cancelled:
@@ -101,67 +139,61 @@ def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | Non
         )
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Yield the file itself, or all files below a folder in a steady order."""
-    if not root.exists():
-        raise InputError(f"'{root}' does not exist; check the path")
-    if not root.is_dir():
-        yield root
-        return
+def _files(
+    root: Path, harvest: _Harvest, progress: Progress | None, cancel: CancelToken | None
+) -> Sequence[Path]:
+    """Return the files to look at: the file itself, or all in a folder, an archive, an index."""
     try:
-        next(root.iterdir(), None)
-    except OSError as error:
-        raise InputError(f"the folder '{root}' cannot be opened: {error.strerror}") from error
-    # Links to folders are not followed: they could lead around in circles.
-    for folder, subfolders, names in os.walk(root):
-        subfolders.sort()
-        for name in sorted(names):
-            yield Path(folder) / name
+        if root.is_dir():
+            return list(walk(root, harvest.skip, cancel))
+        if not root.exists():
+            raise InputError(f"'{root}' does not exist; check the path")
+        if not root.is_file():
+            return [root]
+        with open_regular(root) as file:
+            head = file.read(HEAD_BYTES)
+    except (OSError, ValueError):  # whoever looks at the file says why
+        return [root]
+    kind = judge(head, root.name)
+    if kind == "zip":
+        folder = archive.unpack(root, progress=progress, cancel=cancel)
+        harvest.skipped.extend(archive.left_out(folder))
+        return list(walk(folder, harvest.skip, cancel))
+    if kind == "dicom" and dicomdir.is_index(head):
+        return dicomdir.files(root, harvest.skip, cancel)
+    return [root]
 
 
-def _look_at(path: Path, harvest: _Harvest, with_identity: bool) -> None:
+def _look_at(
+    path: Path, harvest: _Harvest, with_identity: bool, cancel: CancelToken | None
+) -> None:
     try:
-        if not path.is_file():
-            harvest.skip(path, "not a regular file")
-            return
-        kind = sniff(path)
-    except OSError as error:
-        harvest.skip(path, f"cannot be opened: {error.strerror or error}")
-        return
-    try:
-        if kind == "dicom":
-            _look_at_dicom(path, harvest, with_identity)
-        elif kind == "nifti":
-            harvest.items.append(volume_item(read_nifti(path)))
+        with open_regular(path) as file:
+            head = file.read(HEAD_BYTES)
+            kind = judge(head, path.name)
+            if kind == "dicom":
+                _look_at_dicom(path, file, head, harvest, with_identity)
+                return
+        if kind == "nifti" or is_pair(path):
+            if path.suffix.lower() != ".img" or not path.with_suffix(".hdr").exists():
+                harvest.items.extend(describe_nifti(path, cancel=cancel))
         elif kind in ("nrrd", "metaimage"):
-            harvest.items.append(volume_item(read_itk(path, kind)))
+            harvest.items.append(item_of(read_itk(path, kind), Part(path)))
         else:
-            harvest.skip(path, _REASONS[kind])
+            torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
+            harvest.skip(path, _REASONS["torn" if torn else kind])
     except InputError as error:
         harvest.skip(path, str(error))
+    except (OSError, ValueError) as error:
+        harvest.skip(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}")
 
 
-def _look_at_dicom(path: Path, harvest: _Harvest, with_identity: bool) -> None:
-    header = read_header(path, with_identity=with_identity)
-    reason = series.unsuitable(header)
+def _look_at_dicom(
+    path: Path, file: BinaryIO, head: bytes, harvest: _Harvest, with_identity: bool
+) -> None:
+    headers = read_headers(path, with_identity=with_identity, file=file, head=head)
+    reason = series.unsuitable(headers[0])
     if reason:
         harvest.skip(path, reason)
     else:
-        harvest.headers.append(header)
-
-
-def volume_item(volume: Volume) -> Item:
-    """Return the item that describes a volume read from one file."""
-    voxels, provenance = volume.voxels, volume.provenance
-    return Item(
-        path=provenance.source,
-        kind=provenance.kind,
-        modality=provenance.modality,
-        shape=volume.shape,
-        spacing=volume.spacing,
-        affine=volume.affine,
-        value_range=(float(voxels.min()), float(voxels.max())),
-        unit="HU" if volume.unit == "HU" else "unknown",
-        verdict=provenance.verdict,
-        warnings=provenance.warnings,
-    )
+        harvest.headers.extend(headers)

@@ -26,6 +26,8 @@ class Item:
         What the scanner calls the series, with nothing of the patient in it.
     phase
         What tells this volume from the others of its series or file: ``"2 of 3"``, or empty.
+    key
+        What `name` returns, where the series UID alone would not tell volumes apart.
     shape
         Voxels along (z, y, x), or None where it is not known.
     spacing
@@ -43,7 +45,8 @@ class Item:
     source
         What the reader needs to read it; of no meaning to others.
     identity
-        Patient name, id and birth date, only when they were asked for; never part of the JSON.
+        Patient name, id and birth date and the accession number, only when they were asked for;
+        never part of the JSON.
     """
 
     path: str
@@ -52,6 +55,7 @@ class Item:
     modality: str = "unknown"
     title: str = ""
     phase: str = ""
+    key: str = ""
     shape: tuple[int, int, int] | None = None
     spacing: tuple[float, float, float] | None = None
     affine: NDArray[np.float64] | None = None
@@ -66,13 +70,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What `read` takes as ``series`` to choose this item.
+        """What `read` takes as ``series`` to choose this item; no other found with it has it.
 
-        Its series UID; where that is empty, the path of its first slice or of its file.
+        The series UID if it names just one volume, or with a number after it (``1.2.3#2``);
+        where the UID is empty, the path of the first slice or of the file.
         """
-        if not self.series_uid and self.kind == "dicom-series" and self.source:
-            return str(min(header.path for header in self.source.headers))
-        return self.series_uid or self.path
+        return self.key or self.series_uid or self.path
 
     def to_json(self) -> dict[str, Any]:
         """Return the item as plain values, as ``tomochrome info --json`` prints it.

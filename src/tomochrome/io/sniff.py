@@ -22,8 +22,12 @@ def sniff(path: Path) -> Format:
         If the file cannot be opened.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD)
-    name = path.name.lower()
+        return judge(file.read(_HEAD), path.name)
+
+
+def judge(head: bytes, name: str) -> Format:
+    """Return the format of a file by its first bytes (512 will do) and its name."""
+    name = name.lower()
     if not head:
         return "empty"
     if head[128:132] == b"DICM" or _bare_dicom(head):

@@ -55,6 +55,27 @@ def choices(path: Path, count: int) -> str:
     return ", ".join(names) + more
 
 
+def choose_part(path: Path, index: int | None, count: int) -> Part:
+    """Return the volume of a file to read.
+
+    Raises
+    ------
+    InputError
+        If the file holds several and none was chosen, or the one chosen is not there.
+    """
+    if index is None and count > 1:
+        raise InputError(
+            f"'{shown(path)}' holds {count} volumes in one file; choose one with "
+            f"--series (series=): {choices(path, count)}"
+        )
+    if not 0 <= (index or 0) < count:
+        raise InputError(
+            f"'{shown(path)}' holds {count} {'volume' if count == 1 else 'volumes'} and no volume "
+            f"{(index or 0) + 1}; choose one of {choices(path, count)}"
+        )
+    return Part(path, index or 0, count)
+
+
 def chosen(path: Path, series: str | None) -> int | None:
     """Return the index that ``series`` names, or None if it names the file or is None.
 
@@ -85,6 +106,7 @@ def item_of(volume: Volume, part: Part) -> Item:
         kind=provenance.kind,
         modality=provenance.modality,
         phase=part.phase,
+        key=name_of(part.path, part.index) if part.count > 1 else "",
         shape=volume.shape,
         spacing=volume.spacing,
         affine=volume.affine,

@@ -11,6 +11,7 @@ from pydicom.dataset import FileDataset
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
+from tomochrome.io.dicom.kinds import LOCALIZER, image_kind, other_than_image
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import BIRTH, NAMES, title
 from tomochrome.io.dicom.values import (
@@ -25,6 +26,7 @@ from tomochrome.io.dicom.values import (
     values,
     words,
 )
+from tomochrome.io.walk import open_regular
 from tomochrome.volume import ScannerWindow
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -94,13 +96,14 @@ class Header:
     high_bit: int = 15
     lut_type: str = ""  #: what a ModalityLUTSequence leads to: "HU", "US" (unspecified) ...
     instance: int | None = None  #: InstanceNumber
+    pixels_at: int = 0  #: where in the file the pixel data element begins; 0 if not known
     flaws: int = 0  #: values that broke the standard and were read all the same
     identity: dict[str, str] | None = field(default=None, repr=False)
 
     @property
     def is_localizer(self) -> bool:
         """Whether this is a scout view, a projection and not a cross-section."""
-        return "LOCALIZER" in self.image_type
+        return image_kind(self.image_type) == LOCALIZER
 
     @property
     def is_multiframe(self) -> bool:
@@ -150,7 +153,7 @@ def _read(
 ) -> list[Header]:
     if file is None:
         try:
-            with parse.open_regular(path) as opened:
+            with open_regular(path) as opened:
                 head = opened.read(parse.HEAD_BYTES)
                 return _read(path, with_identity, opened, head, frames=frames)
         except OSError as error:
@@ -161,6 +164,7 @@ def _read(
             raise InputError(IS_INDEX)
         try:
             header = _header(path, parsed.elements, parsed.transfer_syntax)
+            header = replace(header, pixels_at=parsed.pixels_at)
             if with_identity:
                 found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
                 header = replace(header, identity=found)
@@ -189,9 +193,9 @@ def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
     rows, columns = integer(elements, "Rows"), integer(elements, "Columns")
     modality = text(elements, "Modality")
     if not rows or not columns:
-        kind = {"SR": "a structured report", "PR": "a presentation state"}.get(modality)
-        kind = kind or (f"a DICOM object of modality {modality}" if modality else "a DICOM file")
-        raise InputError(f"'{path}' is {kind} without an image")
+        reason = other_than_image(text(elements, "SOPClassUID"), modality)
+        kind = f"a DICOM object of modality {modality}" if modality else "a DICOM file"
+        raise InputError(reason or f"'{path}' is {kind} without an image")
     allocated = integer(elements, "BitsAllocated") or 16
     stored, high = integer(elements, "BitsStored") or allocated, integer(elements, "HighBit")
     tables = items(elements, "ModalityLUTSequence")
@@ -274,7 +278,6 @@ def times_of(elements: Source) -> tuple[tuple[str, float], ...]:
 
 
 def windows_of(elements: Source) -> tuple[ScannerWindow, ...]:
-    """Return the windows that the scanner stored."""
     """Return the windows that the scanner proposes, each once."""
     centers = floats(elements, "WindowCenter") or ()
     widths = floats(elements, "WindowWidth") or ()

@@ -8,7 +8,6 @@ that claims gigabytes ends in a sentence.
 from __future__ import annotations
 
 import os
-import stat
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -83,27 +82,6 @@ class Bounded:
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a position."""
         return self._file.seek(offset, whence)
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, but never a pipe or a device, which could wait for ever.
-
-    Raises
-    ------
-    InputError
-        If it is not a regular file.
-    OSError
-        If it cannot be opened.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"'{path}' is not a regular file")
-    # It could have become a pipe since: do not wait, and look again.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise InputError(f"'{path}' is not a regular file")
-    return os.fdopen(handle, "rb", buffering=0)
 
 
 def parse(path: Path, file: BinaryIO, head: bytes, tags: frozenset[int]) -> Parsed:

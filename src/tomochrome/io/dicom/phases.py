@@ -1,4 +1,4 @@
-"""Slices of several acquisitions, interleaved at positions of their own.
+"""Slices of several acquisitions in one series: noticing them, and parting them.
 
 Two phases whose slices lie between each other's pass every test of geometry: together they look
 like one volume with half the spacing, and every second slice shows another time. What gives them
@@ -7,15 +7,19 @@ away is what else the headers say, seen in the order of the positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.headers import Header
 
+SAME_POSITION_MM: Final = 0.01
+"""Slices closer than this are at one position: thinner CT slices do not exist."""
 _MOST_PHASES: Final = 20
 _LEAST_PAUSE: Final = 5.0
 """Times of neighbours are this many times as far apart as those of slices of one phase."""
@@ -57,3 +61,237 @@ def _phases(times: NDArray[np.float64]) -> int:
         if np.median(near) > max(_LEAST_PAUSE * float(np.median(apart)), _LEAST_JUMP):
             return lag
     return 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Slices parted by acquisition, and what told them apart."""
+
+    parts: tuple[tuple[Header, ...], ...]
+    noun: str = ""  #: what the parts are: "phases", "reconstructions" ...
+    by: str = ""  #: what told them apart, in words
+
+
+# The more a value is meant to tell volumes apart, the earlier it is tried.
+_FIRST: Final = (
+    "FrameOfReferenceUID", "TemporalPositionIdentifier", "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase", "AcquisitionNumber",
+)  # fmt: skip
+_LAST: Final = (
+    "KVP",
+    "ConvolutionKernel",
+    "SliceThickness",
+    "ImageType",
+    "place in the plane",
+    "file",
+)
+_WORDS: Final = {
+    "FrameOfReferenceUID": ("volumes", "frame of reference (the patient was moved)"),
+    "TemporalPositionIdentifier": ("phases", "temporal position"),
+    "TemporalPositionIndex": ("phases", "temporal position"),
+    "NominalPercentageOfCardiacPhase": ("phases", "percentage of the heart cycle"),
+    "AcquisitionNumber": ("phases", "acquisition number"),
+    "KVP": ("volumes", "tube voltage"),
+    "ConvolutionKernel": ("reconstructions", "reconstruction kernel"),
+    "SliceThickness": ("reconstructions", "slice thickness"),
+    "ImageType": ("volumes", "image type"),
+    "place in the plane": ("volumes", "place in the slice plane"),
+    "file": ("volumes", "file"),
+    "AcquisitionTime": ("phases", "time of acquisition"),
+    "ContentTime": ("phases", "time of the images"),
+    "TriggerTime": ("phases", "time after the heartbeat"),
+    "InstanceNumber": ("phases", "running number of the images"),
+}
+_CLOCKS: Final = ("AcquisitionTime", "TriggerTime", "ContentTime")
+_MOST_VALUES: Final = 20_000
+_ADJOINING: Final = 2.5
+"""Acquisitions that follow one another along the table leave no more than this many spacings."""
+_PLACE_MM: Final = 0.5
+
+
+def part(headers: Sequence[Header]) -> Split:
+    """Part the slices of one series into volumes of one acquisition (phase, kernel ...) each.
+
+    Slices that share no position and do not take turns stay together, whatever their
+    acquisition numbers and times say: a table moves on in steps. Otherwise slices with the same
+    value of an element belong together, and acquisitions that follow one another along the
+    table without overlap. Only a parting that leaves no overlap counts. Where there is none,
+    the slices stay together, for the judge of the geometry to refuse.
+
+    Parameters
+    ----------
+    headers
+        Slices of one orientation, matrix and pixel spacing.
+    """
+    whole = Split((tuple(headers),))
+    if len(headers) < 2 or any(h.position is None or h.orientation is None for h in headers):
+        return whole
+    originals: dict[tuple[Any, ...], list[Header]] = {}
+    for header in headers:  # copies of a file are no phase: they go where their original goes
+        key = (header.sop_uid or str(header.path), header.frame, header.position)
+        originals.setdefault(key, []).append(header)
+    slices = [copies[0] for copies in originals.values()]
+    row, column = np.asarray(slices[0].orientation, dtype=np.float64).reshape(2, 3)
+    normal = np.cross(row, column)
+    length = float(np.linalg.norm(normal))
+    if not length or not np.isfinite(length):
+        return whole
+    positions = np.array([h.position for h in slices], dtype=np.float64)
+    along = positions @ (normal / length)
+    places = positions - np.outer(along, normal / length)
+    found = _part(_Slices(slices, along, places), set())
+    if found is None or len(found[0]) < 2:
+        return whole
+    parts, noun, by = found
+    copies = list(originals.values())
+    return Split(tuple(tuple(h for i in indices for h in copies[i]) for indices in parts), noun, by)
+
+
+@dataclass(frozen=True)
+class _Slices:
+    headers: list[Header]
+    along: NDArray[np.float64]  #: mm along the normal, for each slice
+    places: NDArray[np.float64]  #: where each slice lies in its plane
+
+    def value(self, keyword: str, i: int) -> str:
+        header = self.headers[i]
+        if keyword == "FrameOfReferenceUID":
+            return header.frame_of_reference
+        if keyword == "SliceThickness":
+            return "" if header.thickness is None else f"{header.thickness:g}"
+        if keyword == "ImageType":
+            return "\\".join(header.image_type)
+        if keyword == "place in the plane":
+            return str(tuple(int(v) for v in np.rint(self.places[i] / _PLACE_MM)))
+        if keyword == "file":
+            return str(header.path) if header.is_multiframe else ""
+        return dict(header.acquisition).get(keyword, "")
+
+    def clock(self, keyword: str, i: int) -> float | None:
+        header = self.headers[i]
+        if keyword == "InstanceNumber":
+            return None if header.instance is None else float(header.instance)
+        return dict(header.times).get(keyword)
+
+
+_Found = tuple[list[list[int]], str, str]
+
+
+def _part(slices: _Slices, used: set[str], among: list[int] | None = None) -> _Found | None:
+    """Return indices of slices by volume, or None if there is no parting without overlap."""
+    among = list(range(len(slices.headers))) if among is None else among
+    ordered = sorted(among, key=lambda i: slices.along[i])
+    if not _overlapping(slices, ordered):
+        return [among], "", ""
+    for keyword, parts in _ways(slices, ordered, used):
+        if len(parts) < 2:
+            continue
+        inner = [_part(slices, used | {keyword}, p) for p in parts]
+        if all(found is not None for found in inner):
+            noun, by = _WORDS.get(keyword, ("phases", keyword))
+            by = " and ".join(dict.fromkeys([by, *(f[2] for f in inner if f and f[2])]))
+            return [indices for found in inner if found for indices in found[0]], noun, by
+    return None
+
+
+def _overlapping(slices: _Slices, ordered: list[int]) -> bool:
+    along = slices.along[ordered]
+    if (np.diff(along) < SAME_POSITION_MM).any():
+        return True
+    return bool(interleaved([slices.headers[i] for i in ordered]))
+
+
+def _ways(
+    slices: _Slices, ordered: list[int], used: set[str]
+) -> Iterator[tuple[str, list[list[int]]]]:
+    """Yield the ways to part slices, the most telling first."""
+    others = {key for i in ordered for key, _ in slices.headers[i].acquisition}
+    others -= {*_FIRST, *_LAST, "StackID"}
+    for keyword in (*_FIRST, *sorted(others), *_LAST):
+        if keyword not in used:
+            kinds: dict[str, list[int]] = {}
+            for i in ordered:
+                kinds.setdefault(slices.value(keyword, i), []).append(i)
+            if 1 < len(kinds) <= _MOST_VALUES:
+                yield keyword, _joined(slices, [kinds[k] for k in sorted(kinds, key=_rank)])
+    for keyword in _CLOCKS:
+        if keyword not in used:
+            yield keyword, _joined(slices, _by_pauses(slices, keyword, ordered))
+    for keyword in (*_CLOCKS, "InstanceNumber"):
+        if keyword not in used:
+            yield keyword, _by_turns(slices, keyword, ordered)
+
+
+def _rank(value: str) -> tuple[int, float, str]:
+    """Sort numbers by size, before texts, before what is missing."""
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return (1 if value else 2), 0.0, value
+
+
+def _joined(slices: _Slices, kinds: list[list[int]]) -> list[list[int]]:
+    """Join acquisitions that adjoin without overlap: the table moved on between them."""
+    every = np.unique(np.concatenate([slices.along[k] for k in kinds])) if kinds else np.zeros(0)
+    steps = np.diff(every)
+    steps = steps[steps >= SAME_POSITION_MM]
+    reach = _ADJOINING * float(np.median(steps)) if len(steps) else 0.0
+    parts: list[list[int]] = []
+    taken: list[list[tuple[float, float]]] = []
+    for kind in kinds:
+        places = [float(slices.along[i]) for i in kind]
+        extent = min(places), max(places)
+        for inside, there in zip(parts, taken, strict=True):
+            if _adjoins(there, extent, reach):
+                inside.extend(kind)
+                insort(there, extent)
+                break
+        else:
+            parts.append(list(kind))
+            taken.append([extent])
+    return parts
+
+
+def _adjoins(there: list[tuple[float, float]], extent: tuple[float, float], reach: float) -> bool:
+    """Whether an extent lies beside or between others, near one of them and over none."""
+    first, last = extent
+    i = bisect_left(there, extent)
+    before = first - there[i - 1][1] if i > 0 else np.inf
+    after = there[i][0] - last if i < len(there) else np.inf
+    return bool(SAME_POSITION_MM < min(before, after) <= reach)
+
+
+def _by_pauses(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[int]]:
+    """Part slices where the clock shows long pauses between them."""
+    clocks = {i: slices.clock(keyword, i) for i in ordered}
+    times = {i: time for i, time in clocks.items() if time is not None}
+    if len(times) < len(ordered):
+        return []
+    by_time = sorted(ordered, key=lambda i: times[i])
+    gaps = np.diff([times[i] for i in by_time])
+    pauses = gaps > max(_LEAST_PAUSE * float(np.median(gaps)), _LEAST_JUMP)
+    cuts = [0, *(np.flatnonzero(pauses) + 1), len(by_time)]
+    return [by_time[a:b] for a, b in pairwise(cuts)]
+
+
+def _by_turns(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[int]]:
+    """Part slices by their turn at each position, if every position has as many turns.
+
+    The clock must have run through one phase after the other, or through one position after
+    the other; in any other order it says nothing about phases.
+    """
+    cuts = np.flatnonzero(np.diff(slices.along[ordered]) >= SAME_POSITION_MM) + 1
+    turns = [ordered[a:b] for a, b in pairwise([0, *cuts, len(ordered)])]
+    clocks = {i: slices.clock(keyword, i) for i in ordered}
+    if len({len(turn) for turn in turns}) != 1 or None in clocks.values():
+        return []
+    table = np.array([sorted((clocks[i], i) for i in turn) for turn in turns], dtype=np.float64)
+    times, indices = table[..., 0], table[..., 1].astype(int)
+    if (np.diff(times, axis=1) <= 0).any():
+        return []
+    phase_by_phase = (times[:, 1:].min(axis=0) > times[:, :-1].max(axis=0)).all()
+    starts = np.argsort(times[:, 0])
+    position_by_position = (times[starts[1:], 0] > times[starts[:-1], -1]).all()
+    if not phase_by_phase and not position_by_position:
+        return []
+    return [[int(i) for i in column] for column in indices.T]

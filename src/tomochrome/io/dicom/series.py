@@ -1,103 +1,96 @@
-"""Headers to items: grouping files into series, and describing each."""
+"""Headers to items: describing each volume, and what is no part of any."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
 from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu
 from tomochrome.io.dicom.stack import Stack, stack
 from tomochrome.io.item import Item
-from tomochrome.volume import Unit, Verdict, Volume
-
-
-def group(headers: Iterable[Header]) -> list[list[Header]]:
-    """Group headers into series.
-
-    Headers of one SeriesInstanceUID belong together, except for localizers, multi-frame files
-    and other modalities. Where that UID is empty, files of one folder belong together that
-    agree in matrix, pixel spacing and orientation.
-    """
-    groups: dict[tuple[Any, ...], list[Header]] = {}
-    for header in headers:
-        groups.setdefault(_key(header), []).append(header)
-    return list(groups.values())
-
-
-def _key(header: Header) -> tuple[Any, ...]:
-    kind = (header.modality, header.is_localizer, header.path if header.is_multiframe else None)
-    if header.series_uid:
-        return (header.study_uid, header.series_uid, *kind)
-    orientation = tuple(round(v, 2) for v in header.orientation or ())
-    return (
-        header.path.parent, header.study_uid, header.series_number, header.rows, header.columns,
-        header.pixel_spacing, orientation, *kind,
-    )  # fmt: skip
+from tomochrome.volume import Unit, Verdict
 
 
 def unsuitable(header: Header) -> str:
     """Return why a file with an image is no part of any volume, or an empty string."""
-    if header.modality in ("SEG", "RTDOSE", "RTSTRUCT", "PR", "SR", "KO", "DOC"):
-        return f"a DICOM object of modality {header.modality}, not an image of the patient"
-    if header.samples != 1:
+    other = other_than_image(header.sop_class, header.modality)
+    if other:
+        return other
+    if header.samples != 1 or header.photometric.startswith(("RGB", "YBR", "PALETTE")):
         return "a color picture (for example a screen capture), not a CT slice"
     if header.modality not in ("CT", "MR", "PT") and header.position is None:
         return f"a single picture of modality {header.modality or 'unknown'}, not a CT slice"
     return ""
 
 
-def describe(headers: Sequence[Header], *, single_file: bool = False) -> Item:
-    """Return the item of one series; no pixel is read."""
+def describe(group: Group, *, single_file: bool = False) -> Item:
+    """Return the item of one volume; no pixel is read.
+
+    Parameters
+    ----------
+    group
+        What `tomochrome.io.dicom.group.group` found.
+    single_file
+        Whether a file was asked for, and not a folder.
+    """
+    headers = group.headers
     first = headers[0]
-    lying = _multiframe(first) if first.is_multiframe else stack(headers)
+    lying = stack(headers)
     unit, warnings = _unit(lying.headers)
     middle = lying.headers[len(lying.headers) // 2]
-    affine = lying.affine
-    where = first.path
-    if not single_file:
-        where = Path(os.path.commonpath([h.path.parent for h in headers]))
-    frames = first.frames if first.is_multiframe else len(lying.headers)
-    probe = (
-        None if affine is None else Volume(_no_voxels((frames, first.rows, first.columns)), affine)
-    )
+    affine, shape = lying.affine, (len(lying.headers), first.rows, first.columns)
+    if lying.plan is not None:
+        affine, shape = lying.plan.affine, lying.plan.shape
     return Item(
-        path=str(where),
+        path=str(_where(headers, single_file)),
         kind="dicom-file" if single_file else "dicom-series",
         series_uid=first.series_uid,
+        key=_key(group),
         modality=first.modality or "unknown",
-        title=first.title,
-        shape=(frames, first.rows, first.columns),
-        spacing=None if probe is None else probe.spacing,
-        affine=None if probe is None else probe.affine,
+        title=next((h.title for h in headers if h.title), ""),
+        phase=group.phase,
+        shape=shape,
+        spacing=None if affine is None else _spacing(affine),
+        affine=affine,
         unit=unit,
         windows=middle.windows,
         verdict=_verdict(lying, unit),
-        warnings=(*lying.warnings, *warnings),
+        warnings=(*group.notes, *lying.warnings, *warnings),
         refusal=lying.refusal,
         source=lying,
         identity=first.identity,
     )
 
 
-def _no_voxels(shape: tuple[int, int, int]) -> Any:
-    import numpy as np
+def _where(headers: Sequence[Header], single_file: bool) -> Path:
+    files = {h.path for h in headers}
+    if len(files) == 1 and (single_file or headers[0].is_multiframe):
+        return headers[0].path
+    return Path(os.path.commonpath([file.parent for file in files]))
 
-    return np.broadcast_to(np.uint8(0), shape)
+
+def _key(group: Group) -> str:
+    """Return the name by which `read` knows the volume."""
+    first = group.headers[0]
+    name = first.series_uid or str(min(h.path for h in group.headers))
+    numbered = group.number and (first.series_uid or first.is_multiframe)
+    return f"{name}#{group.number}" if numbered else name
+
+
+def _spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    z, y, x = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(z), float(y), float(x)
 
 
 def _verdict(lying: Stack, unit: Unit) -> Verdict:
     return lying.verdict if unit == "HU" or lying.verdict == "unreadable" else "not-ct"
-
-
-def _multiframe(header: Header) -> Stack:
-    reason = (
-        f"'{header.path.name}' is an enhanced multi-frame image, which Tomochrome cannot read yet; "
-        "export it as a classic CT series with one file for each slice"
-    )
-    return Stack((header,), None, "unreadable", (reason,), reason)
 
 
 def _unit(headers: Sequence[Header]) -> tuple[Unit, tuple[str, ...]]:
@@ -109,13 +102,9 @@ def _unit(headers: Sequence[Header]) -> tuple[Unit, tuple[str, ...]]:
         return "unknown", (*warnings, f"not CT but modality {name}: no Hounsfield units")
     if first.is_localizer:
         return "unknown", (*warnings, "a localizer (scout view), not a cross-section")
-    if first.is_multiframe:
-        return "HU", warnings
-    if any(h.has_lut for h in headers):
-        return "unknown", (*warnings, "values need a lookup table that is not applied")
-    if any(h.slope is None or h.intercept is None for h in headers):
+    if any(not h.has_lut and (h.slope is None or h.intercept is None) for h in headers):
         return "unknown", (*warnings, "no rescale slope and intercept: not in Hounsfield units")
-    types = {h.rescale_type.upper() for h in headers} - {"", "HU"}
+    types = {h.lut_type or "US" if h.has_lut else h.rescale_type for h in headers} - {"", "HU"}
     if types == {"US"}:
         return "HU", (*warnings, "the unit is unspecified (US); read as Hounsfield units")
     if types:
@@ -124,7 +113,8 @@ def _unit(headers: Sequence[Header]) -> tuple[Unit, tuple[str, ...]]:
 
 
 def _remarks(headers: Sequence[Header]) -> tuple[str, ...]:
-    remarks = []
+    said = remark([image_kind(h.image_type) for h in headers])
+    remarks = [said] if said else []
     flaws = sum(h.flaws for h in headers)
     if flaws:
         remarks.append(

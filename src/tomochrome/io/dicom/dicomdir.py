@@ -1,0 +1,144 @@
+"""The index of a DICOM medium: which files its DICOMDIR lists (DICOM PS3.3 F, PS3.10 8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from tomochrome.errors import InputError
+from tomochrome.io.dicom.parse import read_dataset
+from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.values import items, values
+from tomochrome.io.walk import MOST_FILES, Skip, open_regular
+from tomochrome.runtime import CancelToken, check
+
+_CLASS: Final = b"1.2.840.10008.1.3.10"
+_MOST_MISSING: Final = 20
+"""Missing files that are named one by one."""
+_VERSION: Final = ";1"
+"""File names of old CDs (ISO 9660) end in a version, which some systems show."""
+
+
+def is_index(head: bytes) -> bool:
+    """Whether a DICOM file is a DICOMDIR, told by its first bytes."""
+    at = head.find(b"\x02\x00\x02\x00UI", 128, 1024)  # MediaStorageSOPClassUID
+    length = int.from_bytes(head[at + 6 : at + 8], "little")
+    return at >= 0 and head[at + 8 : at + 8 + length].rstrip(b"\0 ") == _CLASS
+
+
+def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Path]:
+    """Return the files that a DICOMDIR lists and that are there, each once.
+
+    Names are compared without regard to case, as file systems of CDs do.
+
+    Parameters
+    ----------
+    path
+        The DICOMDIR; the files lie beside it and in folders beside it.
+    skip
+        Told of references that lead out of the folder, and of missing files.
+    cancel
+        Looked at before each record.
+
+    Raises
+    ------
+    InputError
+        If the index is damaged, or none of its files is there.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    references = _references(path, cancel)
+    folder = path.parent
+    try:
+        real = folder.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"the folder of '{path}' cannot be opened: {error}") from error
+    names = _Names()
+    found: dict[Path, None] = {}
+    missing = []
+    for parts in references:
+        check(cancel)
+        shown = "/".join(parts)
+        if _leads_out(parts):
+            skip(path, f"lists '{_brief(shown)}', which would lie outside its folder: not opened")
+            continue
+        file = names.find(folder, parts)
+        if file is None:
+            missing.append(shown)
+        elif not file.resolve().is_relative_to(real):
+            skip(file, "a link that leads out of the folder of the DICOMDIR: not opened")
+        else:
+            found[file] = None
+    if missing and not found:
+        raise InputError(
+            f"'{path}' is only the index of {len(missing)} files, and none of them lies beside "
+            "it; copy the whole CD and open its folder"
+        )
+    for name in missing[:_MOST_MISSING]:
+        skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")
+    if len(missing) > _MOST_MISSING:
+        skip(path, f"lists {len(missing) - _MOST_MISSING} more files that are missing")
+    return list(found)
+
+
+def _references(path: Path, cancel: CancelToken | None) -> list[tuple[str, ...]]:
+    """Return the file references of all records, as folder and file names."""
+    try:
+        with quiet(), open_regular(path) as file:
+            dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
+            records = items(dataset, "DirectoryRecordSequence")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    references = []
+    for record in records:
+        check(cancel)
+        parts = tuple(str(part).strip(" \0") for part in values(record, "ReferencedFileID"))
+        if parts:
+            references.append(parts)
+    if not references:
+        raise InputError(f"'{path}' is an index (DICOMDIR) that lists no file; open its folder")
+    if len(references) > MOST_FILES:
+        raise InputError(f"'{path}' lists more than {MOST_FILES:,} files; it is damaged")
+    return references
+
+
+def _leads_out(parts: tuple[str, ...]) -> bool:
+    return any(
+        part in ("", ".", "..") or any(c in part for c in "/\\:") or not part.isprintable()
+        for part in parts
+    )
+
+
+def _brief(text: str) -> str:
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    return clean if len(clean) <= 60 else clean[:57] + "..."
+
+
+class _Names:
+    """Finds files by name without regard to case; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, Path]] = {}
+
+    def find(self, folder: Path, parts: tuple[str, ...]) -> Path | None:
+        """Return the file or folder that parts of a path lead to, or None."""
+        place: Path | None = folder
+        for part in parts:
+            if place is None:
+                return None
+            there = self._list(place)
+            place = there.get(part) or there.get(part.casefold())
+        return place
+
+    def _list(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._folders:
+            names: dict[str, Any] = {}
+            try:
+                for entry in sorted(folder.iterdir()):
+                    bare = entry.name.removesuffix(_VERSION).rstrip(".")
+                    names.setdefault(bare.casefold(), entry)
+                    names[entry.name] = entry
+            except OSError:  # no folder, or not to be opened: its files are missing
+                names = {}
+            self._folders[folder] = names
+        return self._folders[folder]

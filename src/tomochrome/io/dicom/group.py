@@ -1,0 +1,220 @@
+"""Which headers form one volume.
+
+Headers of one series (by its UID, or by folder and geometry where that is empty) are parted by
+what cannot lie in one volume: kind of image, orientation, matrix, pixel spacing, unit, stack,
+and where slices overlap, acquisition or phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.kinds import image_kind
+from tomochrome.io.dicom.phases import part
+
+ORIENTATION_TOLERANCE: Final = 0.005
+"""Direction cosines that differ by more (a third of a degree) are another orientation. What
+differs by less is for the judge of the geometry to say."""
+SPACING_TOLERANCE: Final = 1e-3
+"""Part by which pixel spacings differ: a pixel over the whole of a 1024 matrix."""
+
+_ORDINALS: Final = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """Headers of one volume, and what tells it from the others of its series."""
+
+    headers: tuple[Header, ...]
+    phase: str = ""  #: "1 of 2", or empty if it is alone
+    number: int = 0  #: counts the volumes of a series from 1; 0 if the series' UID names it
+    notes: tuple[str, ...] = ()  #: sentences for the user
+
+
+def group(headers: Iterable[Header]) -> list[Group]:
+    """Group headers into volumes.
+
+    Parameters
+    ----------
+    headers
+        One for each file or frame, in any order; the order among equals is kept.
+
+    Returns
+    -------
+    list of Group
+        The volumes of a series stand together. Where one volume of several is the only CT that
+        is no localizer, it keeps the UID of the series as its name and the others are numbered
+        from 2; otherwise all are numbered from 1.
+    """
+    series: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Header]]] = {}
+    for header in headers:
+        kinds = series.setdefault(_series(header), {})
+        kinds.setdefault(_kind(header), []).append(header)
+    return [found for kinds in series.values() for found in _volumes(list(kinds.values()))]
+
+
+def _series(header: Header) -> tuple[Any, ...]:
+    """Return what the files of one series share."""
+    if header.series_uid:
+        return (header.series_uid,)
+    return (header.path.parent, header.study_uid, header.series_number)
+
+
+def _kind(header: Header) -> tuple[Any, ...]:
+    """Return what all images of one volume share, apart from geometry."""
+    unit = "" if header.rescale_type == "HU" else header.rescale_type
+    return (
+        header.study_uid, header.modality, image_kind(header.image_type), unit,
+        header.is_multiframe,
+    )  # fmt: skip
+
+
+def _volumes(kinds: Sequence[list[Header]]) -> list[Group]:
+    """Part the images of one series, of several kinds, into volumes."""
+    shapes = [shape for kind in kinds for shape in _shapes(kind)]
+    real = [s for s in shapes if not s.headers[0].is_localizer]
+    groups = []
+    for shape in shapes:
+        notes = (_shape_note(shape, real),) if shape in real and len(real) > 1 else ()
+        parts = part(shape.headers)
+        for i, inside in enumerate(parts.parts):
+            said = (_phase_note(parts.noun, parts.by, i, len(parts.parts)),)
+            groups.append(Group(inside, notes=said + notes if len(parts.parts) > 1 else notes))
+    return _numbered(groups)
+
+
+def _numbered(groups: list[Group]) -> list[Group]:
+    """Number the volumes of one series, so that each has a name and tells its place."""
+    if len(groups) == 1:
+        return groups
+    places = [i for i, g in enumerate(groups) if not g.headers[0].is_localizer]
+    if len(places) > 1:
+        for count, i in enumerate(places, start=1):
+            groups[i] = replace(groups[i], phase=f"{count} of {len(places)}")
+    main = [i for i, g in enumerate(groups) if _is_ct(g.headers[0])]
+    order = [*main, *(i for i in range(len(groups)) if i not in main)]
+    start = 1 if len(main) != 1 else 0
+    numbers = {i: n for n, i in enumerate(order, start=start)}
+    if not start:  # the UID alone names the only CT volume
+        numbers = {i: n + 1 if n else 0 for i, n in numbers.items()}
+    named = [replace(g, number=numbers[i]) for i, g in enumerate(groups)]
+    return sorted(named, key=lambda g: g.number)
+
+
+def _is_ct(header: Header) -> bool:
+    return header.modality == "CT" and not header.is_localizer and header.slope is not None
+
+
+@dataclass
+class _Shape:
+    """Headers that share matrix, pixel spacing, orientation and stack."""
+
+    headers: list[Header]
+
+    @property
+    def first(self) -> Header:
+        return self.headers[0]
+
+
+def _shapes(headers: Sequence[Header]) -> list[_Shape]:
+    """Part headers of one kind by matrix, pixel spacing, orientation and stack."""
+    shapes: list[_Shape] = []
+    known: dict[tuple[Any, ...], _Shape] = {}
+    incomplete = []
+    for header in headers:
+        stack_id = dict(header.acquisition).get("StackID", "")
+        key = (header.rows, header.columns, header.pixel_spacing, header.orientation, stack_id)
+        if not _has_shape(header):
+            incomplete.append(header)
+            continue
+        shape = known.get(key)
+        if shape is None:
+            shape = next((s for s in shapes if not _differences(s.first, header)), None)
+            if shape is None:
+                shape = _Shape([])
+                shapes.append(shape)
+            known[key] = shape
+        shape.headers.append(header)
+    return _with_incomplete(shapes, incomplete)
+
+
+def _with_incomplete(shapes: list[_Shape], incomplete: list[Header]) -> list[_Shape]:
+    """Put headers without orientation or spacing with the largest volume they may belong to.
+
+    There they are refused by the judge of the geometry together with it: a volume of which
+    slices are known to exist but not where they lie is not whole.
+    """
+    for header in incomplete:
+        fitting = [s for s in shapes
+                   if (s.first.rows, s.first.columns) == (header.rows, header.columns)]  # fmt: skip
+        if fitting:
+            max(fitting, key=lambda s: len(s.headers)).headers.append(header)
+        else:
+            shapes.append(_Shape([header]))
+    return shapes
+
+
+def _has_shape(header: Header) -> bool:
+    if header.orientation is None or header.pixel_spacing is None:
+        return False
+    lengths = np.linalg.norm(np.reshape(header.orientation, (2, 3)), axis=1)
+    return bool(np.abs(lengths - 1).max() < 0.01)
+
+
+def _differences(a: Header, b: Header) -> list[str]:
+    """Return in words in what two headers differ, so that they are not of one volume."""
+    found = []
+    if (a.rows, a.columns) != (b.rows, b.columns):
+        found.append("matrix")
+    if not _close(a.pixel_spacing, b.pixel_spacing, 0.0, SPACING_TOLERANCE):
+        found.append("pixel spacing")
+    if not _close(a.orientation, b.orientation, ORIENTATION_TOLERANCE, 0.0):
+        found.append("orientation")
+    if dict(a.acquisition).get("StackID") != dict(b.acquisition).get("StackID"):
+        found.append("stack")
+    return found
+
+
+def _close(
+    a: tuple[float, ...] | None, b: tuple[float, ...] | None, absolute: float, relative: float
+) -> bool:
+    if a is None or b is None:
+        return a is b
+    return all(abs(x - y) <= absolute + relative * abs(y) for x, y in zip(a, b, strict=True))
+
+
+def _kind_differences(a: Header, b: Header) -> list[str]:
+    names = ("study", "modality", "kind of image", "unit", "way of storage")
+    return [name for name, x, y in zip(names, _kind(a), _kind(b), strict=True) if x != y]
+
+
+def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> str:
+    """Say that the series holds other volumes too, and in what they differ."""
+    found = [
+        word
+        for other in shapes
+        if other is not shape
+        for word in (
+            *_kind_differences(shape.first, other.first),
+            *_differences(shape.first, other.first),
+        )
+    ]
+    words = list(dict.fromkeys(found)) or ["geometry"]
+    by = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    count = len(shape.headers)
+    return (
+        f"the series holds {len(shapes)} volumes that differ in {by}; "
+        f"this is the one with {count} slice{'s' if count > 1 else ''}"
+    )
+
+
+def _phase_note(noun: str, by: str, index: int, count: int) -> str:
+    which = _ORDINALS[index] if index < len(_ORDINALS) else f"number {index + 1}"
+    return f"the series holds {count} {noun}, told apart by their {by}; this is the {which}"

@@ -1,0 +1,112 @@
+"""What a DICOM object is, in words: what is no image of the patient, and what kind of image.
+
+Source of the numbers: DICOM PS3.6 A (SOP classes), PS3.3 C.7.6.1.1.2 and C.8.16.1 (Image Type).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+_CLASSES: Final = {
+    "66.4": "a segmentation: labels drawn on a scan, not the scan itself",
+    "66.5": "a segmentation: labels drawn on a scan, not the scan itself",
+    "66.7": "a segmentation: labels drawn on a scan, not the scan itself",
+    "66": "the scanner's raw data, from which images are yet to be made",
+    "66.1": "a spatial registration, which holds no image",
+    "66.2": "a spatial registration, which holds no image",
+    "66.3": "a spatial registration, which holds no image",
+    "67": "a map of real-world values, which holds no image",
+    "88.59": "a key object selection: a list of images that somebody marked",
+    "88.67": "a radiation dose report",
+    "88.68": "a radiation dose report",
+    "88.73": "a radiation dose report",
+    "104.1": "a document (PDF), not an image",
+    "104.2": "a document (CDA), not an image",
+    "104.3": "a surface model, not an image",
+    "481.2": "a radiotherapy dose map, not an image of the patient",
+    "481.3": "a radiotherapy structure set: contours drawn on a scan, not the scan itself",
+    "481.5": "a radiotherapy plan, which holds no image",
+    "481.8": "a radiotherapy plan, which holds no image",
+}
+_FAMILIES: Final = {
+    "88.": "a structured report: text, not an image",
+    "11.": "a presentation state: how to show other images, not an image itself",
+    "9.": "a recorded curve (an ECG or the like), not an image",
+    "481.": "a radiotherapy object, not an image of the patient",
+}
+_MODALITIES: Final = {
+    "SEG": _CLASSES["66.4"],
+    "SR": _FAMILIES["88."],
+    "PR": _FAMILIES["11."],
+    "KO": _CLASSES["88.59"],
+    "DOC": _CLASSES["104.1"],
+    "REG": _CLASSES["66.1"],
+    "FID": "a list of marked points, not an image",
+    "RWV": _CLASSES["67"],
+    "M3D": _CLASSES["104.3"],
+    "RTDOSE": _CLASSES["481.2"],
+    "RTSTRUCT": _CLASSES["481.3"],
+    "RTPLAN": _CLASSES["481.5"],
+    "RTRECORD": _FAMILIES["481."],
+    "ECG": _FAMILIES["9."],
+    "HD": _FAMILIES["9."],
+}
+
+LOCALIZER: Final = "localizer"
+PROJECTION: Final = "projection"
+REFORMAT: Final = "reformat"
+SECONDARY: Final = "secondary"
+_LOCALIZERS: Final = frozenset(
+    ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM", "SCANOSCOPE", "SCANO")
+)
+_PROJECTIONS: Final = frozenset(
+    ("MIP", "MINIP", "MNIP", "MAXIP", "PROJECTION", "VRT", "VR", "VOLREN", "RENDERED", "SSD",
+     "MAX", "MIN", "MAXIMUM", "MINIMUM")
+)  # fmt: skip
+_REFORMATS: Final = frozenset(("MPR", "CPR", "REFORMATTED", "REFORMAT", "CURVED"))
+_WORD: Final = re.compile(r"[^A-Z0-9]+")
+
+
+def other_than_image(sop_class: str, modality: str) -> str:
+    """Return what an object is that holds no image of the patient, or an empty string."""
+    if sop_class.startswith(_STORAGE):
+        number = sop_class[len(_STORAGE) :]
+        if number in _CLASSES:
+            return _CLASSES[number]
+        for family, words in _FAMILIES.items():
+            if number.startswith(family) and number != "481.1":  # which is an X-ray image
+                return words
+    return _MODALITIES.get(modality, "")
+
+
+@lru_cache(maxsize=256)
+def image_kind(image_type: tuple[str, ...]) -> str:
+    """Return what sets images apart from the scanner's own slices, or an empty string."""
+    if _words(image_type) & _LOCALIZERS:
+        return LOCALIZER
+    words = _words(image_type[2:])
+    if words & _PROJECTIONS:
+        return PROJECTION
+    if words & _REFORMATS:
+        return REFORMAT
+    return SECONDARY if len(image_type) > 1 and image_type[1].upper() == "SECONDARY" else ""
+
+
+def _words(values: tuple[str, ...]) -> set[str]:
+    return {word for value in values for word in _WORD.split(value.upper())}
+
+
+def remark(kinds: Sequence[str]) -> str:
+    """Return what is to be said about images of a kind, or an empty string."""
+    if PROJECTION in kinds:
+        return (
+            "these are projections made from the slices of a scan (MIP or the like): "
+            "their values are not those of single places in the body"
+        )
+    if REFORMAT in kinds:
+        return "these are slices reformatted from a scan (MPR), not the scanner's own"
+    return ""

@@ -1,0 +1,114 @@
+"""Walking through folders and opening files, safely: only regular files, and not for ever."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from tomochrome.errors import InputError
+from tomochrome.runtime import CancelToken, check
+
+MOST_FILES: Final = 200_000
+"""Files below one folder: a full archive of some hundred studies. Beyond, it is a whole disk."""
+
+Skip = Callable[[Path, str], None]
+
+
+def walk(root: Path, skip: Skip, cancel: CancelToken | None = None) -> Iterator[Path]:
+    """Yield all regular files below a folder in a steady order, the folder's own files first.
+
+    Links to files are followed, links to folders are not: they could lead around in circles.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    skip
+        Told what is left aside, and why.
+    cancel
+        Looked at before each entry.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be opened, or holds more than `MOST_FILES` files.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    folders, count = [root], 0
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            if folder is root:
+                raise InputError(f"the folder '{root}' cannot be opened: {_why(error)}") from error
+            skip(folder, f"a folder that cannot be opened: {_why(error)}")
+            continue
+        inner = []
+        for entry in entries:
+            check(cancel)
+            path = folder / entry.name
+            count += 1
+            if count > MOST_FILES:
+                raise InputError(
+                    f"'{root}' holds more than {MOST_FILES:,} files; "
+                    "choose a folder further down, with the series in it"
+                )
+            if _is_folder(entry):
+                inner.append(path)
+            elif reason := _unfit(entry):
+                skip(path, reason)
+            else:
+                yield path
+        folders.extend(reversed(inner))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _unfit(entry: os.DirEntry[str]) -> str:
+    """Return why an entry that is no folder is no file that can be opened, or nothing."""
+    try:
+        if stat.S_ISREG(entry.stat().st_mode):
+            return ""
+        if entry.is_symlink() and entry.is_dir():
+            return "a link to another folder, which is not followed"
+        return "not a regular file (a pipe, socket or device)"
+    except OSError as error:
+        if entry.is_symlink():
+            return "a link that leads nowhere"
+        return f"cannot be opened: {_why(error)}"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file without a buffer, but never a pipe or a device, which could wait for ever.
+
+    Raises
+    ------
+    InputError
+        If it is not a regular file.
+    OSError
+        If it cannot be opened.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"'{path}' is not a regular file")
+    # It could have become a pipe since: do not wait, and look again.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"'{path}' is not a regular file")
+    return os.fdopen(handle, "rb", buffering=0)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
