@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tomochrome.errors import GeometryError
-from tomochrome.io.dicom.pixels import read_slices
+from tomochrome.io.dicom.even import even_out
+from tomochrome.io.dicom.pixels import AIR_HU, read_slices
+from tomochrome.io.dicom.stack import Stack
 from tomochrome.io.item import Item
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Provenance, Volume
@@ -38,7 +40,8 @@ def read_item(
     """
     if item.refusal or item.affine is None:
         raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
-    slices = read_slices(item.source.headers, progress=progress, cancel=cancel)
+    lying: Stack = item.source
+    slices = read_slices(lying.headers, progress=progress, cancel=cancel)
     provenance = Provenance(
         source=item.path,
         kind=item.kind,
@@ -48,9 +51,25 @@ def read_item(
         windows=item.windows,
         verdict=item.verdict,
         warnings=item.warnings,
-        history=(f"read {len(item.source.headers)} DICOM slices",),
+        history=(f"read {len(lying.headers)} DICOM slices",),
     )
-    return Volume(slices.voxels, item.affine, item.unit, provenance, slices.outside)
+    plan = lying.plan
+    if plan is None:
+        return Volume(slices.voxels, item.affine, item.unit, provenance, slices.outside)
+    if as_stored:
+        others = tuple(w for w in item.warnings if w not in lying.warnings)
+        provenance = replace(provenance, warnings=(*lying.stored_warnings, *others))
+        assert lying.affine is not None
+        return Volume(slices.voxels, lying.affine, item.unit, provenance, slices.outside)
+    fill = float(AIR_HU) if item.unit == "HU" else 0.0
+    voxels, outside = even_out(
+        slices.voxels, slices.outside, plan, fill=fill, progress=progress, cancel=cancel
+    )
+    depth, height, width = plan.shape
+    step = f"resampled onto a regular upright grid of {depth} x {height} x {width} voxels (linear)"
+    x, y, z = plan.lying.positions.T.tolist()
+    provenance = replace(provenance.add(step), stored_positions=tuple(zip(x, y, z, strict=True)))
+    return Volume(voxels, plan.affine, item.unit, provenance, outside)
 
 
 def with_range(

@@ -8,28 +8,31 @@ their distance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.judge import (
+    DRIFT_TOLERANCE_PIXELS,
+    Finding,
+    Gaps,
+    Sideways,
+    gaps,
+    repeats,
+    sideways,
+    unseen,
+)
 from tomochrome.io.dicom.phases import interleaved
-from tomochrome.io.dicom.regular import Plan
+from tomochrome.io.dicom.regular import Lying, Plan, plan
 from tomochrome.volume import Verdict
 
-SAME_POSITION_MM: Final = 0.01
-"""Slices closer than this are at one position: thinner CT slices do not exist."""
-POSITION_TOLERANCE_MM: Final = 0.06
-"""Headers round positions to a tenth of a millimetre at worst, which is off by up to 0.05."""
-POSITION_TOLERANCE: Final = 0.02
-"""Or by this part of the spacing, which nobody sees and no measurement notices."""
-DRIFT_TOLERANCE_PIXELS: Final = 0.5
-"""Sideways drift over the whole stack beyond which the stack is tilted: the nearest pixel
-would no longer be the same one."""
 COSINE_TOLERANCE: Final = 1e-3
 """Direction cosines are often written with three to six digits."""
+MOST_COSINE: Final = 0.006
+"""Directions written with two digits differ by up to this; what differs by more was turned."""
 LEAST_MM: Final = 0.001
 MOST_MM: Final = 100.0
 """Pixels of CT, micro-CT too, lie between these."""
@@ -37,10 +40,6 @@ MOST_RESCALE: Final = 1e9
 """Slopes and intercepts beyond this are damage, in PET too."""
 FARTHEST_MM: Final = 1e6
 """No slice lies a kilometre from the origin: what says so is damaged."""
-UNSEEN: Final = 1.5
-"""Slices farther apart than this many thicknesses leave a gap that is worth saying."""
-WHOLE_GAP_TOLERANCE: Final = 0.1
-"""A gap within this part of a whole multiple of the spacing is where slices are missing."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,28 @@ class Stack:
     """The slices in order, and how they lie."""
 
     headers: tuple[Header, ...]
-    affine: NDArray[np.float64] | None
+    affine: NDArray[np.float64] | None  #: of the slices as stored: exact if regular, else best fit
     verdict: Verdict
     warnings: tuple[str, ...] = ()
     refusal: str = ""  #: why this cannot be read as one volume; empty if it can
     plan: Plan | None = None  #: how to even the slices out; None if they are regular as stored
+    stored_warnings: tuple[str, ...] = ()  #: instead of ``warnings`` when they are left as stored
+
+    @property
+    def grid_affine(self) -> NDArray[np.float64] | None:
+        """4x4 matrix from (z, y, x) index to LPS mm of what reading returns."""
+        return self.affine if self.plan is None else self.plan.affine
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (z, y, x) of what reading returns."""
+        if self.plan is not None:
+            return self.plan.shape
+        return len(self.headers), self.headers[0].rows, self.headers[0].columns
 
 
 def stack(headers: Sequence[Header]) -> Stack:
-    """Order the slices of one series, find their affine, and judge them.
+    """Order the slices of one series, find how they lie, and judge them.
 
     Parameters
     ----------
@@ -66,83 +78,154 @@ def stack(headers: Sequence[Header]) -> Stack:
     Returns
     -------
     Stack
-        Ordered along the slice normal. The affine is None only when positions, orientations
-        or pixel spacing are missing or contradict one another.
+        Ordered along the slice normal. What is uneven, tilted or shifted gets a `Plan`. The
+        affine is None only when the slices are refused: positions, orientations or pixel spacing
+        are missing or contradict one another.
     """
     unplaced = _refuse_unplaced(headers) or _refuse_values(headers)
     if unplaced:
-        return Stack(tuple(headers), None, "irregular", (unplaced,), unplaced)
-    headers, warnings = _without_copies(headers)
+        return _refused(headers, unplaced)
+    headers, notes = _without_copies(headers)
+    lying, headers, findings, refusal = _order(headers)
+    if refusal:
+        return _refused(headers, refusal)
+    if len(headers) == 1:
+        return _single(tuple(headers), lying, notes, findings)
+    return _judged(tuple(headers), lying, notes, findings)
+
+
+def _refused(headers: Sequence[Header], refusal: str) -> Stack:
+    return Stack(tuple(headers), None, "irregular", (refusal,), refusal)
+
+
+def _order(headers: Sequence[Header]) -> tuple[Lying, list[Header], list[Finding], str]:
+    """Sort slices along their normal and leave out repeated ones; say what was found."""
+    lying, findings = _lying(headers)
+    order = np.argsort(lying.along, kind="stable")
+    ordered = [headers[i] for i in order]
+    lying = replace(lying, positions=lying.positions[order])
+    kept, aside = repeats(lying.along, lying.positions, ordered)
+    if aside > max(DRIFT_TOLERANCE_PIXELS * min(lying.pixel_spacing), 1.0):
+        return (
+            lying,
+            ordered,
+            findings,
+            (
+                f"slices lie side by side ({aside:.1f} mm apart in one plane), so they are not one "
+                f"volume; {_CHOOSE}"
+            ),
+        )
+    turns = interleaved([ordered[i] for i in kept])
+    if turns:
+        return (
+            lying,
+            ordered,
+            findings,
+            (
+                f"slices of several acquisitions lie between each other ({turns}), "
+                "so this is not one volume; put each acquisition in a folder of its own"
+            ),
+        )
+    left_out = len(ordered) - len(kept)
+    if left_out:
+        said = f"slices that repeat the position of another: {left_out}"
+        findings.append(Finding(said, "the first image of each position was kept",
+                                "the first image of each position was kept"))  # fmt: skip
+    lying = replace(lying, positions=lying.positions[kept])
+    return lying, [ordered[i] for i in kept], findings, ""
+
+
+def _lying(headers: Sequence[Header]) -> tuple[Lying, list[Finding]]:
+    """Return how slices lie, in the order given, and what is to be said about their directions."""
     first = headers[0]
-    row, column, normal = _axes(first)
-    positions = np.array([h.position for h in headers], dtype=np.float64)
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    ordered = tuple(headers[i] for i in order)
-    positions, along = positions[order], along[order]
-    if len(ordered) == 1:
-        return _single(ordered, row, column, normal, warnings)
-    verdict, refusal = _judge(positions, along, normal, ordered)
-    spacing = float(along[-1] - along[0]) / (len(ordered) - 1)
-    if spacing < SAME_POSITION_MM:
-        return Stack(ordered, None, verdict, (*warnings, refusal), refusal)
-    affine = _affine(ordered[0], row, column, normal, spacing)
-    warnings = (*warnings, *_unseen(ordered, spacing))
-    return Stack(ordered, affine, verdict, (*warnings, refusal) if refusal else warnings, refusal)
-
-
-def _axes(
-    header: Header,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return unit vectors along a row, down a column, and normal to the slice."""
-    assert header.orientation is not None
-    row, column = np.asarray(header.orientation, dtype=np.float64).reshape(2, 3)
+    assert first.pixel_spacing is not None
+    cosines = np.array([h.orientation for h in headers], dtype=np.float64)
+    row, column = np.median(cosines, axis=0).reshape(2, 3)
+    findings = []
+    differ = float(np.abs(cosines - np.median(cosines, axis=0)).max())
+    if differ > COSINE_TOLERANCE:
+        said = f"the slices' directions differ by up to {np.degrees(differ):.2f} degrees"
+        findings.append(Finding(said, "the usual one was taken for all",
+                                "the usual one was taken for all"))  # fmt: skip
+    else:
+        row, column = np.asarray(first.orientation, dtype=np.float64).reshape(2, 3)
     row = row / np.linalg.norm(row)
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
-    return row, np.cross(normal, row), normal
+    positions = np.array([h.position for h in headers], dtype=np.float64)
+    down, across = first.pixel_spacing
+    lying = Lying(
+        positions, row, np.cross(normal, row), normal, (down, across), (first.rows, first.columns)
+    )
+    return lying, findings
 
 
-def _affine(
-    header: Header,
-    row: NDArray[np.float64],
-    column: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    spacing: float,
-) -> NDArray[np.float64]:
-    assert header.pixel_spacing is not None and header.position is not None
-    down, across = header.pixel_spacing
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = normal * spacing, column * down, row * across
-    affine[:3, 3] = header.position
-    return affine
-
-
-def _unseen(ordered: Sequence[Header], spacing: float) -> tuple[str, ...]:
-    """Return a warning when slices are so far apart that something between them was not scanned."""
-    thickest = max((h.thickness or 0.0 for h in ordered), default=0.0)
-    if not 0.0 < thickest < spacing / UNSEEN:
-        return ()
-    return (
-        f"the slices are {thickest:g} mm thick but {spacing:.3g} mm apart: "
-        "what lies between them is not in the images (or slices are missing)",
+def _judged(
+    headers: tuple[Header, ...], lying: Lying, notes: tuple[str, ...], findings: list[Finding]
+) -> Stack:
+    """Judge two or more slices at positions of their own, and plan how to even them out."""
+    slide, apart = sideways(lying), gaps(lying.along)
+    planned = None
+    if slide.travel is not None or slide.jump or not apart.even:
+        found = plan(lying, slide.travel, whole=apart.whole)
+        if isinstance(found, str):
+            return _refused(headers, found)
+        planned = found
+    stretch = 1.0 / float(slide.travel @ lying.normal) if slide.travel is not None else 1.0
+    findings = [*slide.finding(planned), *apart.findings(lying, stretch), *findings]
+    further = unseen(headers, lying.usual_gap)
+    return Stack(
+        headers,
+        _affine(lying, planned is None),
+        _verdict(slide, apart, findings),
+        (*notes, *map(str, findings), *further),
+        plan=planned,
+        stored_warnings=(*notes, *(f.as_stored for f in findings), *further),
     )
 
 
+def _verdict(slide: Sideways, apart: Gaps, findings: Sequence[Finding]) -> Verdict:
+    """Return the verdict: what weighs most first."""
+    if slide.jump:
+        return "irregular"
+    for verdict in ("tilted", "incomplete", "irregular"):
+        if any(f.verdict == verdict for f in findings):
+            return verdict  # type: ignore[return-value]
+    return "regular"
+
+
+def _affine(lying: Lying, regular: bool, spacing: float | None = None) -> NDArray[np.float64]:
+    """Return the affine of the slices as stored.
+
+    Of slices at uneven places it is the one that fits best (least squares); of evenly tilted ones
+    it is sheared, and exact.
+    """
+    n = len(lying.positions)
+    affine = np.eye(4)
+    affine[:3, 1] = lying.column * lying.pixel_spacing[0]
+    affine[:3, 2] = lying.row * lying.pixel_spacing[1]
+    if regular:
+        step = float(lying.along[-1]) / (n - 1) if spacing is None else spacing
+        affine[:3, 0], affine[:3, 3] = lying.normal * step, lying.positions[0]
+        return affine
+    index = np.arange(n) - (n - 1) / 2
+    affine[:3, 0] = index @ lying.positions / (index @ index)
+    affine[:3, 3] = lying.positions.mean(axis=0) - affine[:3, 0] * (n - 1) / 2
+    return affine
+
+
 def _single(
-    ordered: tuple[Header, ...],
-    row: NDArray[np.float64],
-    column: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    warnings: tuple[str, ...],
+    headers: tuple[Header, ...], lying: Lying, notes: tuple[str, ...], findings: list[Finding]
 ) -> Stack:
     """A single slice has no neighbour to measure: its thickness is its extent."""
-    thickness = ordered[0].thickness
-    if thickness is None or thickness <= 0:
+    thickness = headers[0].thickness
+    warnings = (*notes, *map(str, findings))
+    if thickness is None or not LEAST_MM <= thickness <= FARTHEST_MM:
         thickness = 1.0
         warnings = (*warnings, "a single slice without a thickness: 1 mm is assumed")
-    affine = _affine(ordered[0], row, column, normal, thickness)
-    return Stack(ordered, affine, "regular", warnings)
+    verdict: Verdict = "irregular" if findings else "regular"
+    affine = _affine(lying, True, thickness)
+    return Stack(headers, affine, verdict, warnings, stored_warnings=warnings)
 
 
 def _refuse_unplaced(headers: Sequence[Header]) -> str:
@@ -167,7 +250,7 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
     if any(not LEAST_MM <= v <= MOST_MM for h in headers for v in h.pixel_spacing or ()):
         return "the pixel spacing makes no sense for a CT; export the series again"
     cosines = np.array([h.orientation for h in headers])
-    if np.abs(cosines - cosines[0]).max() > COSINE_TOLERANCE:
+    if np.abs(cosines - np.median(cosines, axis=0)).max() > MOST_COSINE:
         return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
     return ""
 
@@ -213,59 +296,4 @@ def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[str,
         return list(headers), ()
     return list(seen.values()), (
         f"files that repeat an image of the series (same SOP instance) were left out: {copies}",
-    )
-
-
-def _judge(
-    positions: NDArray[np.float64],
-    along: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    headers: Sequence[Header],
-) -> tuple[Verdict, str]:
-    """Return the verdict on two or more ordered slices, and why they are refused, if so."""
-    gaps = np.diff(along)
-    doubled = int((gaps < SAME_POSITION_MM).sum())
-    if doubled:
-        return "irregular", (
-            f"slices share a position {doubled} times (several phases or a repeated scan?), "
-            "so this is not one volume; put each acquisition in a folder of its own"
-        )
-    turns = interleaved(headers)
-    if turns:
-        return "irregular", (
-            f"slices of several acquisitions lie between each other ({turns}), "
-            "so this is not one volume; put each acquisition in a folder of its own"
-        )
-    drift = positions - positions[0] - np.outer(along - along[0], normal)
-    sideways = float(np.linalg.norm(drift, axis=1).max())
-    assert headers[0].pixel_spacing is not None
-    if sideways > DRIFT_TOLERANCE_PIXELS * min(headers[0].pixel_spacing):
-        travel = positions[-1] - positions[0]
-        cosine = float(abs(travel @ normal) / np.linalg.norm(travel))
-        angle = float(np.degrees(np.arccos(min(1.0, cosine))))
-        return "tilted", (
-            f"the slices are tilted by {angle:.1f} degrees against the direction of travel "
-            "(gantry tilt), which Tomochrome does not straighten yet; "
-            "export an upright reconstruction"
-        )
-    return _judge_gaps(along, gaps)
-
-
-def _judge_gaps(along: NDArray[np.float64], gaps: NDArray[np.float64]) -> tuple[Verdict, str]:
-    mean = (along[-1] - along[0]) / len(gaps)
-    off = np.abs(along - (along[0] + mean * np.arange(len(along)))).max()
-    if off <= max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE * mean):
-        return "regular", ""
-    usual = float(np.median(gaps))
-    multiples = np.round(gaps / usual)
-    whole = np.abs(gaps - multiples * usual) <= WHOLE_GAP_TOLERANCE * usual
-    if whole.all() and multiples.max() >= 2:
-        missing = int((multiples - 1).sum())
-        return "incomplete", (
-            f"slices are missing: {missing} (gaps of {gaps.max():.2f} mm among slices "
-            f"{usual:.2f} mm apart); copy the whole series again"
-        )
-    return "irregular", (
-        f"the distance between slices changes from {gaps.min():.2f} to {gaps.max():.2f} mm, "
-        "which Tomochrome does not even out yet; export a reconstruction with equal spacing"
     )

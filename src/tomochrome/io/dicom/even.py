@@ -1,0 +1,92 @@
+"""Resampling the slices of a stack onto its regular upright grid."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.io.dicom.regular import Plan, index_steps
+from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
+
+_STAGE = "evening out slices"
+
+
+def even_out(
+    voxels: NDArray[Any],
+    outside: NDArray[np.bool_] | None,
+    plan: Plan,
+    *,
+    fill: float,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Resample slices onto the regular upright grid of their plan.
+
+    Between slices the value is linear along their normal, within a slice bilinear. A gap that is
+    too wide to bridge stays empty, except for half a usual gap beside each slice, which is taken
+    to be as thick as that. Padding is never blended with tissue: a voxel takes its value from the
+    measured ones around it, and lies outside where those carry less than half of the weight.
+
+    Parameters
+    ----------
+    voxels
+        Stored slices (z, y, x) in the order of ``plan.lying``, int16 or float32.
+    outside
+        Which of them the scanner did not measure, or None.
+    fill
+        Value of voxels outside.
+    progress, cancel
+        Told after each slice of the grid; looked at before each.
+
+    Returns
+    -------
+    voxels
+        On the grid, of the same type; whole numbers are rounded to nearest.
+    outside
+        Voxels of the grid that were not measured; None if there are none.
+
+    Raises
+    ------
+    Cancelled
+        If ``cancel`` was set.
+    """
+    from tomochrome.io.dicom.even_kernel import resample_slice
+
+    lying, depth = plan.lying, plan.shape[0]
+    start, steps = index_steps(plan)
+    # Where each slice lies: mm along the normal, and how far its first pixel lies from that of
+    # the first slice, in pixels down and across.
+    moved = lying.positions - lying.positions[0]
+    down = moved @ lying.column / lying.pixel_spacing[0]
+    across = moved @ lying.row / lying.pixel_spacing[1]
+    result = np.empty(plan.shape, dtype=voxels.dtype)
+    beyond = np.empty(plan.shape, dtype=np.bool_)
+    mask = np.zeros((1, 1, 1), np.bool_) if outside is None else outside
+    whole = voxels.dtype.kind in "iu"
+
+    def work(z: int) -> int:
+        check(cancel)
+        return int(
+            resample_slice(
+                voxels, mask, outside is not None, lying.along, down, across,
+                lying.bridged, lying.usual_gap / 2, start + z * steps[0], steps[1], steps[2],
+                whole, fill, result[z], beyond[z],
+            )
+        )  # fmt: skip
+
+    report(progress, 0, depth, _STAGE)
+    unmeasured = 0
+    with ThreadPoolExecutor(thread_count(threads)) as pool:
+        futures = [pool.submit(work, z) for z in range(depth)]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                unmeasured += future.result()
+                report(progress, done, depth, _STAGE)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return result, beyond if unmeasured else None

@@ -1,0 +1,107 @@
+"""The compiled loop that resamples one slice of a regular grid from slices that lie anyhow.
+
+It is serial and releases the GIL: `even_out` runs it on several slices at a time in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compile without the GIL, cached on disk where some folder can be written."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no place for the cache: compiled anew in each process
+        return njit(nogil=True)(function)
+
+
+@_kernel
+def _sample(voxels, mask, masked, k, v, u):  # type: ignore[no-untyped-def]
+    """Sum of weighted measured values around pixel (v, u) of slice k, and the sum of weights.
+
+    A pixel reaches half its width beyond its centre; farther out nothing was measured.
+    """
+    rows, columns = voxels.shape[1], voxels.shape[2]
+    if not (-0.501 <= v <= rows - 0.499 and -0.501 <= u <= columns - 0.499):
+        return 0.0, 0.0
+    v, u = min(max(v, 0.0), rows - 1.0), min(max(u, 0.0), columns - 1.0)
+    y, x = int(v), int(u)
+    b, a = v - y, u - x
+    y1, x1 = min(y + 1, rows - 1), min(x + 1, columns - 1)
+    if not masked:
+        top = (1.0 - a) * voxels[k, y, x] + a * voxels[k, y, x1]
+        bottom = (1.0 - a) * voxels[k, y1, x] + a * voxels[k, y1, x1]
+        return (1.0 - b) * top + b * bottom, 1.0
+    total = weight = 0.0
+    for i in range(4):
+        yi = y1 if i >= 2 else y
+        xi = x1 if i % 2 else x
+        w = (b if i >= 2 else 1.0 - b) * (a if i % 2 else 1.0 - a)
+        if w > 0.0 and not mask[k, yi, xi]:
+            total += w * voxels[k, yi, xi]
+            weight += w
+    return total, weight
+
+
+@_kernel
+def resample_slice(  # type: ignore[no-untyped-def]
+    voxels, mask, masked, along, down, across, bridged, slab, start, step_y, step_x,
+    whole, fill, out, beyond,
+):  # fmt: skip
+    """Fill one slice (y, x) of the grid and its mask; return how many voxels lie outside.
+
+    Coordinates are (mm along the normal, pixels down, pixels across) of the first slice:
+    ``start`` for the first voxel, ``step_y`` and ``step_x`` from voxel to voxel. ``along``,
+    ``down`` and ``across`` say where each stored slice lies in them, ``bridged`` which gaps are
+    interpolated across, and ``slab`` how far a slice reaches where they are not.
+    """
+    n = along.size
+    missing = 0
+    for y in range(out.shape[0]):
+        k = 0  # the slice at or before the voxel: it moves little from voxel to voxel
+        for x in range(out.shape[1]):
+            s = start[0] + y * step_y[0] + x * step_x[0]
+            v = start[1] + y * step_y[1] + x * step_x[1]
+            u = start[2] + y * step_y[2] + x * step_x[2]
+            while k < n - 1 and along[k + 1] <= s:
+                k += 1
+            while k > 0 and along[k] > s:
+                k -= 1
+            before, after, share = -1, -1, 0.0
+            below = s - along[k]
+            if below < 0.0 or k == n - 1:
+                if abs(below) <= slab:
+                    before = k
+            else:
+                above = along[k + 1] - s
+                if bridged[k]:
+                    before, after, share = k, k + 1, below / (below + above)
+                elif below <= slab:
+                    before = k
+                elif above <= slab:
+                    before = k + 1
+            total = weight = 0.0
+            if before >= 0 and share < 1.0:
+                value, part = _sample(voxels, mask, masked, before, v - down[before],
+                                      u - across[before])  # fmt: skip
+                total += (1.0 - share) * value
+                weight += (1.0 - share) * part
+            if after >= 0 and share > 0.0:
+                value, part = _sample(voxels, mask, masked, after, v - down[after],
+                                      u - across[after])  # fmt: skip
+                total += share * value
+                weight += share * part
+            if weight < 0.5:
+                out[y, x] = fill
+                beyond[y, x] = True
+                missing += 1
+            else:
+                value = total / weight
+                out[y, x] = np.rint(value) if whole else value
+                beyond[y, x] = False
+    return missing

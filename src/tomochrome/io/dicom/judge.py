@@ -1,0 +1,239 @@
+"""What is wrong with how the slices of one volume lie, in words and numbers.
+
+Four things are looked at, each on its own: slices at one position, slices that slide sideways
+(steadily: a tilted gantry; by jumps: somebody moved), and gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.regular import Lying, Plan
+from tomochrome.volume import Verdict
+
+SAME_POSITION_MM: Final = 0.01
+"""Slices closer than this are at one position: thinner CT slices do not exist."""
+POSITION_TOLERANCE_MM: Final = 0.06
+"""Headers round positions to a tenth of a millimetre at worst, which is off by up to 0.05."""
+POSITION_TOLERANCE: Final = 0.02
+"""Or by this part of the spacing, which nobody sees and no measurement notices."""
+SAME_POSITION: Final = 0.1
+"""Within `POSITION_TOLERANCE_MM` and this part of the usual gap, too, slices are at one position:
+a repeated slice whose position was rounded otherwise."""
+DRIFT_TOLERANCE_PIXELS: Final = 0.5
+"""Sideways drift over the whole stack beyond which the stack is tilted: the nearest pixel
+would no longer be the same one."""
+MOST_TILT_DEGREES: Final = 45.0
+"""Gantries lean by up to 30 degrees; what slides more than down is no tilt."""
+WHOLE_GAP_TOLERANCE: Final = 0.1
+"""A gap within this part of a whole multiple of the spacing is where slices are missing."""
+LEAST_RUN: Final = 3
+"""So many equal gaps in a row were meant so: the scan changed its spacing, none is missing."""
+UNSEEN: Final = 1.5
+"""Slices farther apart than this many thicknesses leave a gap that is worth saying."""
+
+_DIRECTIONS: Final = ("right-left", "front-back", "foot-head")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be, and what reading does about it."""
+
+    what: str
+    done: str = ""  #: empty if nothing needs to be done
+    stored: str = ""  #: what is said instead when the slices are read as stored
+    verdict: Verdict = "irregular"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.done}" if self.done else self.what
+
+    @property
+    def as_stored(self) -> str:
+        """The sentence when the slices are left where they are."""
+        return f"{self.what}: {self.stored}" if self.stored else self.what
+
+
+@dataclass(frozen=True, eq=False)
+class Sideways:
+    """How slices slide against each other in their own plane."""
+
+    tilt: float = 0.0  #: degrees between the direction of travel and the normal
+    travel: NDArray[np.float64] | None = None  #: unit vector of the table's direction, if tilted
+    jump: float = 0.0  #: greatest sideways step in mm that is no steady tilt
+
+    def finding(self, plan: Plan | None) -> list[Finding]:
+        """Return what to say about it."""
+        if self.travel is not None:
+            return [_tilted(self.tilt, plan)]
+        if self.jump:
+            return [
+                Finding(
+                    f"the slices jump sideways by up to {self.jump:.1f} mm (the patient or the "
+                    "table moved)",
+                    "each was put at its own place",
+                    _LEFT,
+                )
+            ]
+        return []
+
+
+_LEFT: Final = "they were left as stored, so their places in this volume are only roughly right"
+
+
+def _tilted(degrees: float, plan: Plan | None) -> Finding:
+    grid = "" if plan is None else f" of {plan.shape[0]} slices {plan.spacing:.2f} mm apart"
+    return Finding(
+        f"the slices are tilted by {degrees:.1f} degrees against the direction of travel "
+        "(gantry tilt)",
+        f"they were straightened onto an upright grid{grid}",
+        "they were left tilted, so the volume's axes do not stand at right angles",
+        "tilted",
+    )
+
+
+def repeats(
+    along: NDArray[np.float64], positions: NDArray[np.float64], headers: Sequence[Header]
+) -> tuple[list[int], float]:
+    """Find slices that repeat the position of another.
+
+    Parameters
+    ----------
+    along
+        Places along the normal in mm, ascending.
+    positions
+        LPS mm of each slice.
+
+    Returns
+    -------
+    kept
+        Indices of the slices to keep: of those at one position, the first by time and number.
+    aside
+        Greatest distance in mm by which slices at one place along the normal lie side by side.
+    """
+    gaps = np.diff(along)
+    real = gaps[gaps >= SAME_POSITION_MM]
+    usual = float(np.median(real)) if real.size else 0.0
+    same = gaps < max(SAME_POSITION_MM, min(POSITION_TOLERANCE_MM, SAME_POSITION * usual))
+    kept, aside = [], 0.0
+    starts = [0, *(np.flatnonzero(~same) + 1).tolist(), len(along)]
+    for start, stop in pairwise(starts):
+        here = range(start, stop)
+        kept.append(min(here, key=lambda i: (*_when(headers[i]), i)))
+        apart = positions[start:stop] - positions[start]
+        aside = max(aside, float(np.linalg.norm(apart, axis=1).max()))
+    return kept, aside
+
+
+def _when(header: Header) -> tuple[float, float]:
+    times = dict(header.times)
+    time = next((times[k] for k in ("AcquisitionTime", "ContentTime") if k in times), np.inf)
+    return time, np.inf if header.instance is None else float(header.instance)
+
+
+def sideways(lying: Lying) -> Sideways:
+    """Judge how the slices slide in their own plane from one to the next."""
+    along = lying.along
+    moved = lying.positions - lying.positions[0] - np.outer(along, lying.normal)
+    tolerance = max(DRIFT_TOLERANCE_PIXELS * min(lying.pixel_spacing), POSITION_TOLERANCE_MM)
+    if float(np.linalg.norm(moved, axis=1).max()) <= tolerance:
+        return Sideways()
+    centred = along - along.mean()
+    slope = centred @ moved / (centred @ centred)
+    rest = moved - moved.mean(axis=0) - np.outer(centred, slope)
+    travel = lying.normal + slope
+    travel /= np.linalg.norm(travel)
+    tilt = float(np.degrees(np.arccos(min(1.0, float(travel @ lying.normal)))))
+    steady = float(np.linalg.norm(rest, axis=1).max()) <= tolerance
+    if steady and tilt <= MOST_TILT_DEGREES:
+        return Sideways(tilt, travel)
+    return Sideways(jump=float(np.linalg.norm(np.diff(moved, axis=0), axis=1).max()))
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """How far slices lie apart along their normal."""
+
+    even: bool
+    missing: int = 0  #: slices that are missing where gaps are whole multiples of the usual one
+    whole: bool = False  #: every gap is a whole multiple of the usual one
+
+    def findings(self, lying: Lying, stretch: float) -> list[Finding]:
+        """Return what to say about them; ``stretch`` turns mm along the normal into travel."""
+        if self.even:
+            return []
+        gaps = np.diff(lying.along) * stretch
+        usual = lying.usual_gap * stretch
+        bridged = lying.bridged
+        wide = gaps > usual * UNSEEN
+        filled = "the gaps were filled by linear interpolation between their neighbors"
+        if self.missing:
+            what = (
+                f"slices are missing: {self.missing} (gaps of up to {gaps.max():.2f} mm among "
+                f"slices {usual:.2f} mm apart)"
+            )
+            done = filled if (wide & bridged).any() else "the holes were left empty"
+            return [Finding(what, done, _LEFT, "incomplete"), *_holes(lying, bridged)]
+        what = f"the distance between slices changes from {gaps.min():.2f} to {gaps.max():.2f} mm"
+        done = "they were evened out by linear interpolation"
+        return [Finding(what, done, _LEFT), *_holes(lying, bridged)]
+
+
+def _holes(lying: Lying, bridged: NDArray[np.bool_]) -> list[Finding]:
+    """Return one finding for all gaps that are too wide to interpolate across."""
+    wide = np.flatnonzero(~bridged)
+    if not wide.size:
+        return []
+    axis = int(np.argmax(np.abs(lying.normal)))
+    places = lying.positions[:, axis]
+    extents = [
+        f"{abs(places[i + 1] - places[i]):.1f} mm (from {places[i]:.1f} to {places[i + 1]:.1f} mm "
+        f"{_DIRECTIONS[axis]})"
+        for i in wide[:3]
+    ]
+    more = f" and {wide.size - 3} more" if wide.size > 3 else ""
+    noun = "a hole" if wide.size == 1 else "holes"
+    return [
+        Finding(
+            f"nothing was imaged in {noun} of {', '.join(extents)}{more}",
+            "too wide to interpolate, left empty",
+            "the slices on both sides stand next to each other in this volume",
+            "incomplete",
+        )
+    ]
+
+
+def gaps(along: NDArray[np.float64]) -> Gaps:
+    """Judge the distances of slices at places ``along`` the normal (mm, ascending)."""
+    apart = np.diff(along)
+    mean = (along[-1] - along[0]) / len(apart)
+    off = np.abs(along - (along[0] + mean * np.arange(len(along)))).max()
+    if off <= max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE * mean):
+        return Gaps(even=True)
+    usual = float(np.median(apart))
+    multiples = np.round(apart / usual).astype(int)
+    whole = bool(
+        (np.abs(apart - multiples * usual) <= WHOLE_GAP_TOLERANCE * usual).all()
+        and multiples.min() >= 1
+    )
+    runs = [(multiple, len(list(run))) for multiple, run in groupby(multiples.tolist())]
+    meant = all(length >= LEAST_RUN for _, length in runs)
+    missing = int((multiples - 1).sum()) if whole and not meant else 0
+    return Gaps(even=False, missing=missing, whole=whole and multiples.max() >= 2)
+
+
+def unseen(headers: Sequence[Header], usual: float) -> tuple[str, ...]:
+    """Return a warning when slices are so far apart that something between them was not scanned."""
+    thickest = max((h.thickness or 0.0 for h in headers), default=0.0)
+    if not 0.0 < thickest < usual / UNSEEN:
+        return ()
+    return (
+        f"the slices are {thickest:g} mm thick but {usual:.3g} mm apart: "
+        "what lies between them is not in the images (or slices are missing)",
+    )
