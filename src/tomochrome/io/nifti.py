@@ -15,7 +15,7 @@ from tomochrome.io.item import Item
 from tomochrome.io.nifti_header import Layout, read_layout
 from tomochrome.io.stream import fill, opened
 from tomochrome.io.values import Values, labels, measured
-from tomochrome.io.which import Part, choices, item_of
+from tomochrome.io.which import Part, choose_part, item_of
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Provenance, Verdict, Volume
 
@@ -83,17 +83,7 @@ def read_nifti(
         If ``cancel`` was set.
     """
     layout = read_layout(path)
-    if index is None and layout.volumes > 1:
-        raise InputError(
-            f"'{shown(path)}' holds {layout.volumes} volumes in one file; choose one with "
-            f"--series (series=): {choices(path, layout.volumes)}"
-        )
-    part = Part(path, index or 0, layout.volumes)
-    if not 0 <= part.index < layout.volumes:
-        raise InputError(
-            f"'{shown(path)}' holds {layout.volumes} volumes and no volume {part.index + 1}; "
-            f"choose one of {choices(path, layout.volumes)}"
-        )
+    part = choose_part(path, index, layout.volumes)
     raw = next(_volumes(layout, part.index, 1, progress, cancel))
     return _volume(layout, part, raw, cancel)
 

@@ -159,7 +159,7 @@ def _read(
     index = None if part is None else part.index
     if item.kind == "nifti":
         return read_nifti(path, index, progress=progress, cancel=cancel)
-    return read_itk(path, item.kind)
+    return read_itk(path, item.kind, index, progress=progress, cancel=cancel)
 
 
 def choose(found: Found, path: Path, series: str | None = None) -> Item:
@@ -173,7 +173,8 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
     if not found.items:
         raise InputError(_nothing(found, path))
     if series is not None:
-        named = [item for item in found.items if series in (item.name, item.path)]
+        named = [item for item in found.items if series == item.name]
+        named = named or [i for i in found.items if series in (i.series_uid, i.path)]
         named = [item for item in named if item.verdict != "not-ct"] or named
         if not named:
             raise InputError(f"'{path}' holds no series '{series}'; it holds {_list(found.items)}")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tomochrome.errors import OutputError
 from tomochrome.io.contact_sheet import write_contact_sheet
-from tomochrome.io.itk import write_nrrd
 from tomochrome.io.nifti_write import write_nifti
+from tomochrome.io.nrrd_write import write_nrrd
 from tomochrome.runtime import CancelToken, Progress, check_writable, write_whole
 from tomochrome.volume import Volume
 
