@@ -108,12 +108,13 @@ def write_enhanced(
     dataset["PixelData"].VR = "OW"
     if compress == "rle":
         dataset.compress(RLELossless, generate_instance_uid=False)
-    elif compress == "j2k":
+    elif compress in ("j2k", "j2k in fragments", "j2k in fragments without offsets"):
         streams = [
             bytes(encode_buffer(s.tobytes(), s.shape[1], s.shape[0], 1, 16, is_signed=True))
             for s in stored
         ]
-        dataset.PixelData = encapsulate(streams)
+        pieces = 1 if compress == "j2k" else 3
+        dataset.PixelData = encapsulate(streams, pieces, has_bot="without" not in compress)
         dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
         dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
     if edit:
