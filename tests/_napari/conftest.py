@@ -177,3 +177,46 @@ def waiting_for_processor() -> dict[int, float]:
 def loop_watch():
     """The class that watches the event loop."""
     return LoopWatch
+
+
+@pytest.fixture
+def cd(tmp_path, small_ct):
+    """A folder as on a CD: two good series, one that cannot be placed, a scout, and a text.
+
+    The folder and its files are called by the patient's name, and so is the patient.
+    """
+    folder = tmp_path / "DOE^JANE"
+    folder.mkdir()
+    for name, description in (("one", "Thorax 5 mm"), ("two", "Thorax lung")):
+        write_named_series(small_ct, folder / f"DOE_{name}", description)
+    write_named_series(small_ct, folder / "lost", "Lost", ImagePositionPatient=None)
+    scout = Volume(small_ct.voxels[6:7], small_ct.affine, "HU", small_ct.provenance)
+    kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    write_named_series(scout, folder / "scout", "Scout", ImageType=kind)
+    (folder / "README.TXT").write_text("for Jane Doe")
+    return folder
+
+
+def write_named_series(volume, folder, description, **elements):
+    """Write a series whose headers name a patient, with some elements changed."""
+    import pydicom
+
+    from tomochrome.io.dicom import write_series
+
+    write_series(volume, folder, description=description)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName, dataset.PatientID = "DOE^JANE", "MRN0815"
+        dataset.PatientBirthDate, dataset.AccessionNumber = "19500101", "ACC4711"
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+
+
+IDENTITY = ("DOE", "Doe", "MRN0815", "19500101", "ACC4711")
+
+
+@pytest.fixture(scope="session")
+def identity():
+    """What must never be seen of the patient of the CD."""
+    return IDENTITY

@@ -14,9 +14,11 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
+from tomochrome._napari.ct_source import check_layer
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import behind, volume_layer
 from tomochrome.color import light
+from tomochrome.errors import NotCTError
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 from tomochrome.windowing import PRESETS, Window
@@ -169,7 +171,6 @@ def test_the_tissue_under_the_cursor_is_named(panel, qtbot, small_ct):
     "layer",
     [
         Image(np.zeros((4, 30, 30), np.uint8), name="bytes"),
-        Image(np.zeros((4, 30, 30, 3), np.uint8), name="photo", rgb=True),
         Image(np.zeros((30, 30), np.int16), name="flat", contrast_limits=(0, 1)),
         Image(np.zeros((2, 4, 30, 30), np.int16), name="moving", contrast_limits=(0, 1)),
         Image(np.ones((4, 30, 30), np.int16), name="no air", contrast_limits=(0, 1)),
@@ -206,6 +207,18 @@ def test_only_images_are_offered_the_newest_first(qtbot, small_ct):
     assert choice.currentText() == "renamed"
     model.layers.remove(first)
     assert choice.layer() is second
+    choice.release()
+
+
+def test_a_color_picture_is_not_offered_but_refused_where_it_is_named(qtbot, small_ct):
+    model = ViewerModel()
+    choice = LayerChoice(model)
+    qtbot.addWidget(choice)
+    photo = model.add_layer(Image(np.zeros((4, 30, 30, 3), np.uint8), name="photo", rgb=True))
+    choice.choose(photo)
+    assert choice.layer() is None
+    with pytest.raises(NotCTError, match="'photo' is a color picture"):
+        check_layer(photo)
     choice.release()
 
 

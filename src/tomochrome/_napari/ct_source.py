@@ -8,10 +8,8 @@ import numpy as np
 
 from tomochrome._napari.layers import Behind, behind, world_affine
 from tomochrome.errors import NotCTError
+from tomochrome.io.units import unit_of
 from tomochrome.volume import Provenance, Volume
-
-#: A CT always holds some air or fat; values that never go below this are not Hounsfield units.
-_LEAST_HU = -100.0
 
 
 def check_layer(layer: Any) -> None:
@@ -85,11 +83,11 @@ def _as_hounsfield(data: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any
             f"the layer '{name}' holds values that are not finite numbers; "
             "fill them (with -1024 for air) before coloring"
         )
-    low, high = float(data.min()), float(data.max())
-    if low > _LEAST_HU:
+    unit, reason = unit_of(data)
+    if unit != "HU":
         raise NotCTError(
-            f"the layer '{name}' runs from {low:g} to {high:g}, so it is not in Hounsfield units "
-            "(air is -1000); subtract the offset or choose a CT in Hounsfield units"
+            f"the layer '{name}' is not in Hounsfield units: {reason}; "
+            "choose a CT in Hounsfield units"
         )
     if data.dtype == np.int16:
         return data

@@ -14,6 +14,7 @@ class DockedPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._main_window: QMainWindow | None = None
+        self._was_docked = False
         self._closing = False
         self._released = False
 
@@ -51,12 +52,11 @@ class DockedPanel(QWidget):
 
     def event(self, event: QEvent) -> bool:
         """Let go when the panel is taken out of its dock for good."""
-        if (
-            event.type() == QEvent.Type.ParentChange
-            and self._main_window is not None
-            and self.parentWidget() is None
-        ):
-            self.release()
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parentWidget() is not None:
+                self._was_docked = True
+            elif self._was_docked:
+                self.release()
         return bool(super().event(event))
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name

@@ -60,6 +60,9 @@ class _WindowFirst:
 _WINDOW_FIRST = _WindowFirst()
 
 
+_RUNNING: set[Job] = set()
+
+
 class Job(QObject):
     """One piece of work in a thread of its own, told of by Qt signals.
 
@@ -90,7 +93,14 @@ class Job(QObject):
 
     def start(self) -> None:
         """Start the work."""
+        # Nobody may hold on to a job that was cancelled. Were the thread the last to let go of
+        # it, Qt's half would be taken apart in the wrong thread, with signals still under way.
+        _RUNNING.add(self)
+        self.ended.connect(self._forget)
         self._thread.start()
+
+    def _forget(self) -> None:
+        _RUNNING.discard(self)
 
     def cancel(self) -> None:
         """Ask the work to stop; ``cancelled`` follows at its next check."""

@@ -11,7 +11,7 @@ from tomochrome._napari.layers import behind
 
 
 class LayerChoice(QComboBox):
-    """Lists the image layers that are not colored already; tells when another is chosen."""
+    """Lists the grey image layers, no colored ones and no labels; tells of another choice."""
 
     chosen = Signal()
 
@@ -76,4 +76,5 @@ class LayerChoice(QComboBox):
 
 def _is_candidate(layer: Any) -> bool:
     known = behind(layer.metadata)
-    return layer._type_string == "image" and (known is None or known.role == "ct")
+    grey = layer._type_string == "image" and not layer.rgb
+    return grey and (known is None or known.role == "ct")

@@ -107,12 +107,12 @@ def _without_path(volume: Volume) -> Volume:
 
 
 def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None) -> LayerTuple:
-    """Build the napari layer tuple of a scalar volume.
+    """Build the napari layer tuple of a scalar volume, or of a colored one read from a file.
 
     Parameters
     ----------
     volume
-        Voxels (z, y, x) on any axes.
+        Voxels (z, y, x), or RGBA (z, y, x, 4), on any axes.
     name
         Name of the layer; `display_name` when empty.
     window
@@ -128,11 +128,14 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     shown = closest_axial(volume)
     keywords = {
         "name": name or display_name(volume),
-        "colormap": "gray",
         "interpolation2d": "linear",
-        "metadata": {METADATA_KEY: Behind("ct", volume, shown)},
+        "metadata": {METADATA_KEY: Behind("color" if volume.is_rgba else "ct", volume, shown)},
         **placement(shown),
     }
+    if volume.is_rgba:
+        keywords["rgb"] = True
+    else:
+        keywords["colormap"] = "gray"
     if volume.unit == "HU":
         keywords["contrast_limits"] = limits(window or _first_window(volume))
     return shown.voxels, keywords, "image"

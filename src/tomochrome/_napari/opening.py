@@ -39,9 +39,26 @@ def find_or_read(
     """
     from tomochrome import io
 
+    kind = _kind_of_single(path)
+    if kind:  # listing it would decode it, and reading it would decode it again
+        return open_item(io.Item(str(path), kind), progress, cancel)
     found = io.find(path, progress=progress, cancel=cancel)
     item = only_choice(found, path)
     return found if item is None else open_item(item, progress, cancel)
+
+
+def _kind_of_single(path: Path) -> str:
+    """Return the kind of a file that holds one volume and is no DICOM, or an empty string."""
+    from tomochrome.io.nifti import count_volumes
+    from tomochrome.io.sniff import sniff
+
+    try:
+        kind = sniff(path) if path.is_file() else ""
+    except OSError:
+        return ""  # finding says why
+    if kind == "nifti":
+        return kind if count_volumes(path) == 1 else ""
+    return kind if kind in ("nrrd", "metaimage") else ""
 
 
 def only_choice(found: Found, path: Path) -> Item | None:
@@ -71,9 +88,15 @@ def open_item(item: Item, progress: Progress | None, cancel: CancelToken | None)
     name = display_name(volume)
     if item.phase and item.phase not in name:
         name = f"{name} ({item.phase})"
+    return opened(volume, name)
+
+
+def opened(volume: Volume, name: str) -> Opened:
+    """Make the layer of a volume, and what is to be said about it."""
+    said = " ".join(sentence(text) for text in dict.fromkeys(volume.provenance.warnings))
     return Opened(
         volume_layer(volume, name),
-        warning(volume, name),
+        f"{name}: {said}" if said else "",
         volume.provenance.verdict in _SPEAKS_UP,
     )
 
@@ -83,12 +106,6 @@ def open_items(
 ) -> list[Opened]:
     """Read several items, one after another."""
     return [open_item(item, progress, cancel) for item in items]
-
-
-def warning(volume: Volume, name: str) -> str:
-    """Return all warnings about a volume as one message, or an empty string."""
-    said = " ".join(sentence(text) for text in dict.fromkeys(volume.provenance.warnings))
-    return f"{name}: {said}" if said else ""
 
 
 def announce(opened: Opened) -> None:

@@ -16,6 +16,7 @@ from tomochrome._napari.jobs import Job
 from tomochrome._napari.opening import Opened, announce, only_choice, open_items
 from tomochrome._napari.picker_view import PickerView
 from tomochrome._napari.previews import Previews
+from tomochrome._napari.readout import show_readout
 from tomochrome._napari.series_list import PICTURE, can_be_opened
 from tomochrome.errors import TomochromeError
 from tomochrome.runtime import CancelToken, Progress
@@ -89,6 +90,7 @@ class SeriesPicker(DockedPanel):
         """List what was found."""
         self._previews.stop()
         self.view.show_found(found)
+        self._selection_changed()
         self._make_previews()
 
     def _found(self, result: tuple[Found, Item | None]) -> None:
@@ -150,6 +152,7 @@ class SeriesPicker(DockedPanel):
         if self._released:
             return
         self.viewer.add_layer(layer)
+        show_readout(self.viewer)
         if item in self.view.series.series.items:
             self.view.series.series.mark_opened(item)
         self.view.message.say(f"Opened {layer.name}.", "plain")

@@ -41,7 +41,10 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     TomochromeError
         If it cannot be read, in one sentence; without a viewer, also if there are several.
     """
+    from napari import current_viewer
+
     from tomochrome._napari.opening import Opened, announce, find_or_read
+    from tomochrome._napari.readout import show_readout
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
 
@@ -52,21 +55,21 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     def work(progress: Progress | None, cancel: CancelToken | None) -> Any:
         return find_or_read(single, progress, cancel)
 
+    viewer = current_viewer()
     try:
         result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
     if isinstance(result, Opened):
         announce(result)
+        if viewer is not None:
+            show_readout(viewer)
         return [result.layer]
-    return _let_choose(result, single)
+    return _let_choose(viewer, result, single)
 
 
-def _let_choose(found: Any, path: Path) -> list[LayerTuple]:
-    """Show the picker in the current viewer; without one, take the only choice or refuse."""
-    from napari import current_viewer
-
-    viewer = current_viewer()
+def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
+    """Show the picker in the viewer; without one, take the only choice or refuse."""
     if viewer is None:
         from tomochrome._napari.opening import open_item
         from tomochrome.io.read import choose

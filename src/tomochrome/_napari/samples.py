@@ -27,6 +27,9 @@ def abdomen(**options: Any) -> list[LayerTuple]:
 
 
 def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> list[LayerTuple]:
+    from napari import current_viewer
+
+    from tomochrome._napari.readout import show_readout
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled
     from tomochrome.windowing import PRESETS
@@ -42,4 +45,7 @@ def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> lis
         ct = run_waiting(work, f"Making the {region} of a sample patient")
     except Cancelled:
         return []
+    viewer = current_viewer()
+    if viewer is not None:
+        show_readout(viewer)
     return [volume_layer(ct, name, window=PRESETS[preset])]

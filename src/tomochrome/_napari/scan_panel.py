@@ -42,6 +42,7 @@ class ScanPanel(DockedPanel):
         self.view = ScanView(self)
         self._layer: Any = None
         self._job: Job | None = None
+        self._request = 0
         self.view.window_chosen.connect(self._show_window)
         napari_viewer.layers.selection.events.active.connect(self._selected)
         napari_viewer.layers.events.removed.connect(self._selected)
@@ -67,6 +68,7 @@ class ScanPanel(DockedPanel):
         if self._job is not None:
             self._job.cancel()
             self._job = None
+            self._request += 1
         known = None if layer is None else behind(layer.metadata)
         if layer is None:
             self._tell_nothing("Select a layer to see what it is.")
@@ -89,15 +91,17 @@ class ScanPanel(DockedPanel):
             ("Spacing", wording.spacing_of(volume.spacing)),
             ("Extent", wording.extent_of(volume.shape, volume.spacing)),
             ("Unit", wording.unit_of(volume.unit)),
-            (_VALUES, "…"),
         ]
+        if not volume.is_rgba:
+            facts.append((_VALUES, "…"))
         warnings = [wording.sentence(text) for text in dict.fromkeys(provenance.warnings)]
         remark = wording.verdict_in_words(provenance.verdict, warnings, volume.shape[0])
         self.view.show_facts(display_name(volume), facts)
         self.view.show_verdict(provenance.verdict, remark, warnings)
         is_ct = volume.unit == "HU"
         self.view.show_windows(scanner_windows(volume) if is_ct else None)
-        self._find_range(volume.voxels, " HU" if is_ct else "")
+        if not volume.is_rgba:
+            self._find_range(volume.voxels, " HU" if is_ct else "")
 
     def _tell_of_others(self, layer: Any) -> None:
         """Tell what a layer of another reader says of itself."""
@@ -128,23 +132,25 @@ class ScanPanel(DockedPanel):
     def _find_range(self, voxels: Any, suffix: str) -> None:
         """Find the range of values in a worker: it takes a while in a large volume."""
 
-        def work(progress: Progress, cancel: CancelToken) -> str:
+        self._request += 1
+        request = self._request
+
+        def work(progress: Progress, cancel: CancelToken) -> tuple[int, str]:
             low, high = value_range(voxels, cancel)
-            return f"{low:g} to {high:g}{suffix}"
+            return request, f"{low:g} to {high:g}{suffix}" if low <= high else "none"
 
-        self._job = job = Job(work, name="tomochrome value range")
+        self._job = Job(work, name="tomochrome value range")
+        self._job.returned.connect(self._show_range)
+        self._job.failed.connect(self._range_failed)
+        self._job.start()
 
-        def show(text: str) -> None:
-            if self._job is job and not self._released:
-                self.view.set_fact(_VALUES, text)
+    def _show_range(self, result: tuple[int, str]) -> None:
+        request, text = result
+        if request == self._request and not self._released:
+            self.view.set_fact(_VALUES, text)
 
-        def fail(error: Exception) -> None:
-            _LOG.error("the range of values was not found", exc_info=error)
-            show("unknown")
-
-        job.returned.connect(show)
-        job.failed.connect(fail)
-        job.start()
+    def _range_failed(self, error: Exception) -> None:
+        _LOG.error("the range of values was not found", exc_info=error)
 
     def _show_window(self, window: Window) -> None:
         """Show the CT of the selected layer in a window; panels that follow it follow."""

@@ -61,7 +61,8 @@ def extent_of(shape: Sequence[int], spacing: Sequence[float]) -> str:
 
 def unit_of(unit: Unit) -> str:
     """Return a unit in words."""
-    return "Hounsfield units" if unit == "HU" else "unknown (not Hounsfield units)"
+    known = {"HU": "Hounsfield units", "RGBA": "colors"}
+    return known.get(unit, "unknown (not Hounsfield units)")
 
 
 def modality_of(modality: str) -> str:

@@ -106,6 +106,8 @@ def _plane(upright: Volume) -> tuple[NDArray[Any], tuple[float, float]]:
 
 
 def _windowed(plane: NDArray[Any], volume: Volume) -> NDArray[np.uint8]:
+    if volume.is_rgba:
+        return np.asarray(plane[..., :3].mean(axis=-1) * (plane[..., 3] / 255), np.uint8)
     window = _window(plane, volume)
     finite = np.nan_to_num(plane.astype(np.float32), posinf=0.0, neginf=0.0)
     return np.rint(luminance(finite, window) * 2.55).astype(np.uint8)

@@ -1,0 +1,265 @@
+"""The panel "Choose a series", used as a radiologist would, in a real window."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from tomochrome import io
+from tomochrome._napari import picker as picker_module
+from tomochrome._napari.picker import SeriesPicker, show_picker
+from tomochrome._napari.reader import read_layers
+from tomochrome._napari.series_list import Role, SeriesModel, can_be_opened, tool_tip
+from tomochrome.io import Found, Item, Skipped
+from tomochrome.runtime import check
+
+pytestmark = pytest.mark.gui
+
+MOST_MS = 100.0
+
+
+@pytest.fixture
+def picker(window, cd, qtbot):
+    """The picker as the reader docks it, over the CD."""
+    assert read_layers(str(cd)) == [(None,)]
+    (widget,) = window.window.dock_widgets.values()
+    assert isinstance(widget, SeriesPicker)
+    yield widget
+    widget.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
+    qtbot.wait(10)
+
+
+def titles(picker):
+    return [item.title for item in picker.view.series.series.items]
+
+
+def previews_made(picker, qtbot):
+    qtbot.waitUntil(lambda: not picker._previews.running, timeout=20_000)
+    qtbot.wait(20)
+
+
+def opened(picker, qtbot, count):
+    qtbot.waitUntil(lambda: len(picker.viewer.layers) == count, timeout=20_000)
+    qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
+
+
+def test_what_can_be_opened_comes_first_and_the_rest_says_why_not(picker):
+    items = picker.view.series.series.items
+    assert sorted(titles(picker)[:2]) == ["Thorax 5 mm", "Thorax lung"]
+    assert titles(picker)[2:] == ["Lost", "Scout"]
+    lost = items[2]
+    assert not can_be_opened(lost)
+    assert "position" in tool_tip(lost)
+    assert "Unreadable" in tool_tip(lost)
+    index = picker.view.series.series.index(2)
+    assert not index.flags() & Qt.ItemFlag.ItemIsSelectable
+    assert "localizer" in tool_tip(items[3])
+    assert [item.title for item in picker.view.series.chosen()] == titles(picker)[:1]
+
+
+def test_nothing_of_the_patient_is_on_the_panel(picker, identity):
+    view, model = picker.view, picker.view.series.series
+    words = [view.summary.text(), view.aside.text(), view.aside.toolTip(), view.message.text()]
+    for row in range(model.rowCount()):
+        index = model.index(row)
+        words += [index.data(), index.data(Qt.ItemDataRole.ToolTipRole)]
+    assert not [word for word in identity if word in " ".join(words)]
+
+
+def test_files_left_aside_are_counted_with_their_reasons(picker):
+    view = picker.view
+    assert view.aside.isVisible()
+    assert view.aside.text() == "1 file was left aside"
+    assert not view.reasons.isVisible()
+    view.aside.click()
+    assert view.reasons.isVisible()
+    assert view.reasons.text().startswith("1 × ")
+
+
+def test_previews_come_after_the_list(picker, qtbot):
+    previews_made(picker, qtbot)
+    model = picker.view.series.series
+    pictures = [model.index(row).data(Role.PICTURE) for row in range(model.rowCount())]
+    assert all(picture is not None for picture in pictures)
+    assert model.without_picture() == []
+    picker.view.series.viewport().repaint()
+
+
+def test_a_double_click_opens_the_series(picker, qtbot):
+    view = picker.view.series
+    index = view.series.index(1)
+    place = view.visualRect(index).center()
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    qtbot.mouseDClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    opened(picker, qtbot, 1)
+    (layer,) = picker.viewer.layers
+    assert layer.name == titles(picker)[1]
+    assert index.data(Role.OPENED)
+    assert picker.view.message.text() == f"Opened {layer.name}."
+
+
+def test_several_are_opened_together(picker, qtbot):
+    view = picker.view
+    view.series.choose([0, 1])
+    assert view.open.isEnabled()
+    view.open.click()
+    assert picker.running
+    assert not view.open.isEnabled()
+    opened(picker, qtbot, 2)
+    assert [layer.name for layer in picker.viewer.layers] == titles(picker)[:2]
+    assert view.open.isEnabled()
+
+
+def test_nothing_chosen_opens_nothing(picker, qtbot):
+    picker.view.series.clearSelection()
+    assert not picker.view.open.isEnabled()
+    picker.open_chosen()
+    assert not picker.running
+    picker.open([picker.view.series.series.items[2]])  # cannot be opened
+    assert not picker.running
+
+
+def slow_reading(*_, progress=None, cancel=None, **__):
+    """Stands in for reading where a test must catch it in the middle."""
+    for done in range(10_000):
+        check(cancel)
+        progress(done, 10_000, "reading slices")
+        time.sleep(0.005)
+
+
+def test_reading_is_cancelled_within_a_second(picker, qtbot, monkeypatch):
+    monkeypatch.setattr(io, "read", slow_reading)
+    picker.open_chosen()
+    thread = picker._job._thread
+    qtbot.wait(100)
+    assert picker.view.progress.isVisible()
+    assert "Reading slices" in picker.view.progress.format()
+    start = time.perf_counter()
+    picker.view.cancel.click()
+    qtbot.waitUntil(lambda: not picker.running, timeout=1000)
+    assert time.perf_counter() - start < 1.0
+    thread.join(1)
+    assert not thread.is_alive()
+    assert len(picker.viewer.layers) == 0
+    assert "Cancelled" in picker.view.message.text()
+    assert not picker.view.progress.isVisible()
+
+
+def test_a_damaged_series_is_a_sentence(picker, qtbot):
+    (item,) = picker.view.series.chosen()
+    path = item.source.headers[3].path
+    path.write_bytes(path.read_bytes()[:900])
+    picker.open_chosen()
+    qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
+    assert len(picker.viewer.layers) == 0
+    text = picker.view.message.text()
+    assert text.endswith(".")
+    assert "Traceback" not in text
+
+
+def test_an_unexpected_error_is_a_sentence_and_a_log_entry(picker, qtbot, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(picker_module, "open_items", broken)
+    picker.open_chosen()
+    qtbot.waitUntil(lambda: not picker.running, timeout=5000)
+    assert "by zero" in picker.view.message.text()
+    assert caplog.records[-1].exc_info is not None
+
+
+def test_a_folder_with_one_ct_opens_at_once_from_the_panel(picker, qtbot, cd):
+    picker.look_at(cd / "DOE_one")
+    opened(picker, qtbot, 1)
+    assert picker.viewer.layers[0].name == "Thorax 5 mm"
+    assert titles(picker) == ["Thorax 5 mm"]
+
+
+def test_an_empty_folder_is_a_sentence(picker, qtbot, tmp_path):
+    (tmp_path / "empty").mkdir()
+    picker.look_at(tmp_path / "empty")
+    qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
+    assert "empty" in picker.view.message.text()
+
+
+def test_a_second_drop_uses_the_same_panel(picker, window, cd):
+    again = show_picker(window, Found((), (Skipped("a", "no"),)))
+    assert again is picker
+    assert titles(picker) == []
+    assert not picker.view.open.isEnabled()
+
+
+def test_the_event_loop_is_never_away_while_series_are_listed_and_read(
+    picker, qtbot, loop_watch, cd
+):
+    tries = []
+    for _ in range(3):  # what blocks by our own doing does so every time
+        with loop_watch() as watch:
+            picker.look_at(cd)
+            qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
+            previews_made(picker, qtbot)
+        tries.append(watch.largest_ms())
+        if min(tries) < MOST_MS:
+            return
+    pytest.fail(f"the event loop was away, in ms: {tries}")
+
+
+def test_a_long_list_is_drawn_fast(qtbot, loop_watch):
+    items = [
+        Item(f"/{n}", "dicom-series", title=f"Series {n}", shape=(300, 512, 512),
+             spacing=(1.0, 0.7, 0.7), modality="CT", verdict="irregular",
+             warnings=("the distance between slices changes from 1 to 2 mm",) * 2)
+        for n in range(400)
+    ]  # fmt: skip
+    from tomochrome._napari.series_list import SeriesList
+
+    view = SeriesList()
+    qtbot.addWidget(view)
+    view.resize(380, 700)
+    view.show()
+    start = time.perf_counter()
+    view.series.show(items)
+    view.repaint()
+    qtbot.wait(1)
+    for row in range(400):
+        view.series.set_picture(row, np.zeros((76, 76), np.uint8))
+    with loop_watch() as watch:
+        view.scrollToBottom()
+        view.viewport().repaint()
+        qtbot.wait(20)
+    assert watch.largest_ms() < MOST_MS
+    assert time.perf_counter() - start < 3
+
+
+def test_a_model_of_its_own():
+    model = SeriesModel()
+    model.show([Item("/a", "nifti"), Item("/b", "dicom-series", modality="MR", verdict="not-ct")])
+    assert [model.index(row).data() for row in range(2)] == ["a", "MR series"]
+    assert model.index(5).data() is None
+    assert model.data(model.index(0), Qt.ItemDataRole.EditRole) is None
+
+
+def test_closing_the_window_stops_everything(qtbot, open_viewer, cd, monkeypatch):
+    monkeypatch.setattr(io, "read", slow_reading)
+    with open_viewer() as viewer:
+        picker = show_picker(viewer, io.find(cd))
+        picker.open_chosen()
+        job = picker._job
+        qtbot.wait(50)
+    assert job.wait(1)
+    assert picker._released
+    gone = weakref.ref(picker)
+    del picker, job, viewer
+    qtbot.wait(10)
+    gc.collect()
+    assert gone() is None
+    names = [thread.name for thread in threading.enumerate() if "tomochrome" in thread.name]
+    assert names == []
