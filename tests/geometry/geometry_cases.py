@@ -35,5 +35,13 @@ def volumes(draw, shear=True, rgba=None):
     count = int(np.prod(shape))
     if draw(st.booleans()) if rgba is None else rgba:
         voxels = np.arange(count * 4, dtype=np.uint32).astype(np.uint8).reshape(*shape, 4)
-        return Volume(voxels, affine, "RGBA")
-    return Volume(np.arange(count, dtype=np.int16).reshape(shape) - 1000, affine, "HU")
+        return Volume(voxels, affine, "RGBA", outside=masks(draw, shape))
+    voxels = np.arange(count, dtype=np.int16).reshape(shape) - 1000
+    return Volume(voxels, affine, "HU", outside=masks(draw, shape))
+
+
+def masks(draw, shape):
+    """None, or a mask of voxels that were not measured."""
+    if draw(st.booleans()):
+        return None
+    return np.random.default_rng(draw(st.integers(0, 99))).random(shape) < 0.4

@@ -43,6 +43,21 @@ def test_there_and_back_is_lossless(volume):
     assert same_grid(back, volume)
     np.testing.assert_array_equal(back.voxels, volume.voxels)
     assert back.unit == volume.unit
+    if volume.outside is None:
+        assert back.outside is None
+    else:
+        np.testing.assert_array_equal(back.outside, volume.outside)
+
+
+@quick
+@given(volumes(rgba=False))
+def test_voxels_outside_the_scan_stay_outside(volume):
+    upright = closest_axial(volume)
+    if volume.outside is None:
+        assert upright.outside is None
+    else:  # the values are distinct
+        assert set(upright.voxels[upright.outside]) == set(volume.voxels[volume.outside])
+        assert upright.outside.flags.c_contiguous
 
 
 @quick

@@ -109,3 +109,47 @@ def test_half_floats_and_booleans_become_what_itk_knows():
     assert image.GetPixelID() == SimpleITK.sitkUInt8
     image = to_sitk(Volume(np.ones((2, 2, 2), np.float16)))
     assert image.GetPixelID() == SimpleITK.sitkFloat32
+
+
+@quick
+@given(volumes(rgba=False), volumes(rgba=False))
+def test_the_mask_is_resampled_with_the_voxels(volume, like):
+    affine = like.affine.copy()
+    affine[:3, 3] = volume.affine[:3, 3] + 0.1
+    near = Volume(like.voxels, affine)
+    ours = resample(volume, near, order="nearest", fill=-30000)
+    outside = np.zeros(near.shape, bool) if ours.outside is None else ours.outside
+    beyond = ours.voxels == -30000
+    assert (outside | ~beyond).all()  # where nothing is known, nothing was measured
+    if volume.outside is not None:
+        measured = set(volume.voxels[~volume.outside])
+        assert set(ours.voxels[~outside]) <= measured
+        assert not set(ours.voxels[outside & ~beyond]) & measured
+    else:
+        np.testing.assert_array_equal(outside, beyond)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_what_was_not_measured_is_never_blended_with_tissue(dtype):
+    rng = np.random.default_rng(4)
+    outside = rng.random((6, 9, 8)) < 0.2
+    outside[:, :3] = True
+    voxels = np.where(outside, -1024, 40).astype(dtype)
+    volume = Volume(voxels, default_affine((2.0, 1.0, 1.0)), outside=outside)
+    fine = to_spacing(volume, (0.7, 0.6, 0.45))
+    assert fine.voxels.dtype == dtype
+    assert set(np.unique(fine.voxels[~fine.outside].round(3))) == {40}
+    assert (fine.voxels[fine.outside] == -1024).all()
+    assert fine.outside[:, :4].all()
+    assert fine.outside[:, 6:].mean() < 0.3
+    whole = Volume(voxels, volume.affine, outside=np.zeros_like(outside))
+    assert to_spacing(whole, (2.5, 1.2, 1.2)).outside is None
+
+
+def test_whole_volumes_have_no_mask_until_they_do_not_reach():
+    volume = Volume(np.zeros((4, 4, 4), np.int16))
+    assert to_spacing(volume, (2.0, 2.0, 2.0)).outside is None
+    moved = Volume(np.zeros((4, 4, 4), np.uint8), default_affine((1, 1, 1), (2.0, 0, 0)))
+    assert resample(volume, moved).outside.sum() == 2 * 16
+    labels = Volume(np.ones((4, 4, 4), np.uint8), unit="tissue")
+    assert resample(labels, moved, order="nearest").outside is None

@@ -64,7 +64,10 @@ def reorient(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, boo
         affine[:3, new] = -column if flip else column
         if flip:
             affine[:3, 3] += column * (volume.shape[old] - 1)
-    return Volume(np.ascontiguousarray(voxels), affine, volume.unit, volume.provenance)
+    outside = volume.outside
+    if outside is not None:
+        outside = np.ascontiguousarray(np.transpose(outside, order)[step])
+    return Volume(np.ascontiguousarray(voxels), affine, volume.unit, volume.provenance, outside)
 
 
 def closest_axial(volume: Volume) -> Volume:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.geometry.affine import decompose, same_grid
+from tomochrome.geometry.affine import apply, corners, decompose, same_grid
 from tomochrome.geometry.sitk import bare_image
 from tomochrome.volume import Volume
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import SimpleITK
 
 Order = Literal["linear", "nearest"]
+
+HALF: Final = 0.5 - 1e-4
+"""A voxel counts as measured if measured ones carry half of its weight, give or take rounding."""
 
 
 def resample(
@@ -37,7 +40,9 @@ def resample(
     Returns
     -------
     Volume
-        On the grid of ``like``, with the voxel type, unit and provenance of ``volume``.
+        On the grid of ``like``, with the voxel type, unit and provenance of ``volume``. Voxels
+        that ``volume`` did not measure, or (in HU) does not reach, lie ``outside``; such voxels
+        are never blended with tissue.
 
     Raises
     ------
@@ -48,9 +53,27 @@ def resample(
         raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
     if same_grid(volume, like, tolerance_mm=1e-6):
         return volume
+    if fill is None:
+        fill = -1024.0 if volume.unit == "HU" else 0.0
+    voxels = np.asarray(volume.voxels)
+    outside = None
+    if order == "linear" and volume.outside is not None and not volume.is_rgba:
+        voxels, outside = _around_holes(volume, like, fill)
+    else:
+        voxels = _resampled(voxels, volume, like, order, fill)
+        if volume.outside is not None or volume.unit == "HU":
+            outside = _outside(volume, like)
+    z, y, x = like.shape
+    provenance = volume.provenance.add(f"resampled onto a grid of {z} x {y} x {x} voxels ({order})")
+    return Volume(voxels, like.affine, volume.unit, provenance, outside)
+
+
+def _resampled(
+    voxels: NDArray[Any], volume: Volume, like: Volume, order: Order, fill: float
+) -> NDArray[Any]:
+    """Resample voxels that lie on the grid of ``volume`` onto that of ``like``."""
     import SimpleITK
 
-    voxels = np.asarray(volume.voxels)
     dtype = voxels.dtype
     rounded = order == "linear" and dtype.kind in "iub"
     if rounded:  # ITK would cut the digits off, which moves every value towards 0
@@ -68,13 +91,44 @@ def resample(
     resampler.SetInterpolator(
         SimpleITK.sitkLinear if order == "linear" else SimpleITK.sitkNearestNeighbor
     )
-    if fill is None:
-        fill = -1024.0 if volume.unit == "HU" else 0.0
     resampler.SetDefaultPixelValue(float(fill))
     voxels = SimpleITK.GetArrayFromImage(resampler.Execute(image))
-    voxels = (np.rint(voxels) if rounded else voxels).astype(dtype, copy=False)
-    provenance = volume.provenance.add(f"resampled onto a grid of {z} x {y} x {x} voxels ({order})")
-    return Volume(voxels, like.affine, volume.unit, provenance)
+    return np.asarray((np.rint(voxels) if rounded else voxels).astype(dtype, copy=False))
+
+
+def _around_holes(
+    volume: Volume, like: Volume, fill: float
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Resample linearly from the measured voxels alone: what lies outside is not blended in.
+
+    A voxel is outside where the measured ones around it carry less than half of the weight.
+    """
+    assert volume.outside is not None
+    inside = np.where(volume.outside, np.float32(0), np.float32(1))
+    dtype = np.asarray(volume.voxels).dtype
+    exact = np.float64 if dtype.itemsize > 2 and dtype != np.float32 else np.float32
+    values = np.where(volume.outside, 0, volume.voxels).astype(exact, copy=False)
+    total = _resampled(values, volume, like, "linear", 0.0)
+    weight = _resampled(inside, volume, like, "linear", 0.0)
+    outside = weight < HALF
+    np.divide(total, weight, out=total, where=~outside)
+    if dtype.kind in "iub":
+        np.rint(total, out=total)
+    total[outside] = fill
+    return total.astype(dtype, copy=False), outside if outside.any() else None
+
+
+def _outside(volume: Volume, like: Volume) -> NDArray[np.bool_] | None:
+    """Return where ``like`` has voxels that the scan did not measure, or None if nowhere."""
+    if volume.outside is None:
+        there = apply(np.linalg.inv(volume.affine), corners(like.shape, like.affine))
+        if (there >= -0.5).all() and (there <= np.array(volume.shape) - 0.5).all():
+            return None
+        inside = np.ones(volume.shape, np.uint8)
+    else:
+        inside = (~volume.outside).astype(np.uint8)
+    outside = _resampled(inside, volume, like, "nearest", 0.0) == 0
+    return outside if outside.any() else None
 
 
 def _index_transform(volume: Volume, like: Volume) -> SimpleITK.AffineTransform:
