@@ -16,12 +16,11 @@ from tomochrome.io.dicom.headers import Header, read_headers
 from tomochrome.io.dicom.parse import HEAD_BYTES
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.item import Found, Item, Skipped
-from tomochrome.io.itk import read_itk
+from tomochrome.io.itk import describe_itk
 from tomochrome.io.nifti import describe as describe_nifti
 from tomochrome.io.nifti_header import is_pair
 from tomochrome.io.sniff import judge
 from tomochrome.io.walk import open_regular, walk
-from tomochrome.io.which import Part, item_of
 from tomochrome.runtime import CancelToken, Progress, check, report
 
 _REASONS = {
@@ -101,7 +100,7 @@ def find(
         report(progress, 0, len(files), _STAGE)
         for done, file in enumerate(files, start=1):
             check(cancel)
-            _look_at(file, harvest, with_identity, cancel)
+            _look_at(file, harvest, with_identity, cancel, single, progress)
             if done % step == 0 or done == len(files):
                 report(progress, done, len(files), _STAGE)
     for found in group(harvest.headers):
@@ -165,8 +164,14 @@ def _files(
 
 
 def _look_at(
-    path: Path, harvest: _Harvest, with_identity: bool, cancel: CancelToken | None
+    path: Path,
+    harvest: _Harvest,
+    with_identity: bool,
+    cancel: CancelToken | None,
+    alone: bool,
+    progress: Progress | None,
 ) -> None:
+    progress = progress if alone else None  # one large file takes as long as a whole folder
     try:
         with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
@@ -175,10 +180,10 @@ def _look_at(
                 _look_at_dicom(path, file, head, harvest, with_identity)
                 return
         if kind == "nifti" or is_pair(path):
-            if path.suffix.lower() != ".img" or not path.with_suffix(".hdr").exists():
-                harvest.items.extend(describe_nifti(path, cancel=cancel))
+            if alone or not is_pair(path, data_only=True):  # else its header is in the list
+                harvest.items.extend(describe_nifti(path, progress=progress, cancel=cancel))
         elif kind in ("nrrd", "metaimage"):
-            harvest.items.append(item_of(read_itk(path, kind), Part(path)))
+            harvest.items.extend(describe_itk(path, kind, progress=progress, cancel=cancel))
         else:
             torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
             harvest.skip(path, _REASONS["torn" if torn else kind])

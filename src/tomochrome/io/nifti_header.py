@@ -89,8 +89,15 @@ def pair_of(path: Path) -> tuple[Path, Path] | None:
     return (partner, path) if other.lower() == ".hdr" else (path, partner)
 
 
-def is_pair(path: Path) -> bool:
+def is_pair(path: Path, *, data_only: bool = False) -> bool:
     """Whether a file is one of a ``.hdr``/``.img`` pair of NIfTI or Analyze.
+
+    Parameters
+    ----------
+    path
+        A file.
+    data_only
+        Ask whether it is the one with the voxels.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def is_pair(path: Path) -> bool:
         If a file cannot be opened.
     """
     pair = pair_of(path)
-    if pair is None or not all(file.is_file() for file in pair):
+    if pair is None or (data_only and path == pair[0]) or not all(f.is_file() for f in pair):
         return False
     try:
         head = _first_bytes(pair[0])[:4]
