@@ -1,39 +1,48 @@
-"""Decoding slices and turning stored values into Hounsfield units, several slices at a time."""
+"""Decoding the slices of a volume into Hounsfield units, several at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.utils import pixel_array
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import Header, open_dataset
+from tomochrome.io.dicom.crew import Crew
+from tomochrome.io.dicom.frames import Source
+from tomochrome.io.dicom.headers import Header
 from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.rescale import (
+    AIR_HU,
+    PADDING_BELOW_HU,
+    DoesNotFitError,
+    is_exact,
+    padding_hu,
+    rescale,
+)
+from tomochrome.io.dicom.stored import is_native, read_compressed, read_native
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 
-AIR_HU: Final = -1024
-"""Value given to padding: the least of the classic 12-bit scale, and never a tissue."""
-PADDING_BELOW_HU: Final = -500.0
-"""Padding whose value would be above this could be tissue as well, and is left as it is."""
+__all__ = ["AIR_HU", "PADDING_BELOW_HU", "Slices", "padding_hu", "read_slices", "stored_values"]
 
 MOST_VOXELS: Final = 2**32
 """More than a whole-body scan of 4,000 slices of 1024x1024 has; beyond it headers are wrong."""
+MOST_FRAME_PIXELS: Final = 2**26
+"""8192x8192 in one picture, which micro-CT may have. How large a compressed picture really is
+shows only when it is decoded, so it must not claim more."""
+DEFLATE_RATIO: Final = 1032
+"""Deflate packs no better (RFC 1951: 258 bytes in 2 bits)."""
+PATIENCE_SECONDS: Final = 0.1
+"""How long a cancelled reading may go on waiting for a decoder."""
 
-_LOSSY = {
-    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203",
-}  # fmt: skip
-_PIXEL_TAGS: list[Any] = [
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration",
-    "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-]  # fmt: skip
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +62,6 @@ class Slices:
     outside: NDArray[np.bool_] | None = None
 
 
-class _DoesNotFitError(Exception):
-    """A value lies outside int16 although the headers promised that it would not."""
-
-
 def read_slices(
     headers: Sequence[Header],
     *,
@@ -64,55 +69,97 @@ def read_slices(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Slices:
-    """Decode slices in the order given, with slope and intercept of each applied.
+    """Decode slices in the order given, with slope and intercept (or lookup table) of each.
 
     Parameters
     ----------
     headers
-        Headers of single-frame grey images that share one matrix.
+        Headers of grey images that share one matrix: files of one frame, or frames of a file.
     threads
-        Number of decoding threads; None takes all that this process may use.
+        Number of threads, or of decoding processes for compressed slices; None takes all that
+        this process may use.
 
     Returns
     -------
     Slices
-        int16 voxels when that holds every value exactly, else float32. Padding
-        (PixelPaddingValue and its range) is -1024.
+        int16 voxels when that holds every value exactly, else float32. Where nothing was
+        measured (PixelPaddingValue and its range, or all around a round field of view) they
+        are -1024 and ``outside`` is true.
 
     Raises
     ------
     InputError
-        If a slice is damaged, truncated or compressed in a way that is not supported.
+        If a slice is damaged, truncated or compressed in a way that is not supported, or
+        claims a size that no CT has.
     Cancelled
         If ``cancel`` was set.
     """
-    first, total = headers[0], len(headers)
-    if total * first.rows * first.columns > MOST_VOXELS:
-        raise InputError(
-            f"'{first.path.parent}' claims {total} slices of {first.rows}x{first.columns} voxels, "
-            "more than any CT holds; the headers are damaged"
-        )
-    _silence_gdcm()
-    exact = all(_is_whole(h.slope, 1.0) and _is_whole(h.intercept, 0.0) for h in headers)
-    if exact:
+    _check_sizes(headers)
+    if all(is_exact(header) for header in headers):
         try:
-            return Slices(_read_as(np.int16, headers, threads, progress, cancel))
-        except _DoesNotFitError:
+            return _read_as(np.int16, headers, threads, progress, cancel)
+        except DoesNotFitError:
             pass
-    return Slices(_read_as(np.float32, headers, threads, progress, cancel))
+    return _read_as(np.float32, headers, threads, progress, cancel)
 
 
-def _is_whole(value: float | None, default: float) -> bool:
-    return value is None or float(value).is_integer()
+def stored_values(header: Header) -> NDArray[Any]:
+    """Decode one frame to its stored values, shape (y, x), in the machine's byte order.
+
+    Raises
+    ------
+    InputError
+        If the pixels are damaged, truncated or in an unsupported compression.
+    """
+    _check_sizes([header])
+    with quiet(), Source(header) as source, Crew() as crew:
+        return _stored(header, source, crew, None)
 
 
-@lru_cache(maxsize=1)
-def _silence_gdcm() -> None:
-    """Keep GDCM from printing to the terminal; its failures arrive as exceptions."""
-    import gdcm
+def _stored(
+    header: Header, source: Source, crew: Crew, into: NDArray[np.int16] | None
+) -> NDArray[Any]:
+    if is_native(header):
+        return read_native(header, source, into)
+    return read_compressed(header, source, crew)
 
-    for stream in ("DebugOff", "WarningOff", "ErrorOff"):
-        getattr(gdcm.Trace, stream)()
+
+def _check_sizes(headers: Sequence[Header]) -> None:
+    """Refuse sizes that cannot be true, before memory is taken for them."""
+    first, total = headers[0], len(headers)
+    pixels = first.rows * first.columns
+    if total * pixels > MOST_VOXELS or pixels > MOST_FRAME_PIXELS or min(
+        first.rows, first.columns
+    ) < 1:  # fmt: skip
+        raise InputError(
+            f"'{first.path if total == 1 else first.path.parent}' claims {total} slices of "
+            f"{first.rows}x{first.columns} voxels, more than any CT holds; the headers are damaged"
+        )
+    for header in headers:
+        if (header.rows, header.columns) != (first.rows, first.columns):
+            raise InputError(
+                f"'{header.path}' is {header.rows}x{header.columns} pixels large and "
+                f"'{first.path}' {first.rows}x{first.columns}: they are not one volume"
+            )
+        if header.samples != 1:
+            raise InputError(f"'{header.path}' is a color picture, not a CT slice")
+        if is_native(header) and _file_size(header) < _bytes_needed(header):
+            raise InputError(
+                f"the pixels of '{header.path}' are incomplete, because the file is truncated "
+                "or damaged; copy it again"
+            )
+
+
+def _bytes_needed(header: Header) -> int:
+    return (header.frame + 1) * header.rows * header.columns * header.bits_allocated // 8
+
+
+def _file_size(header: Header) -> int:
+    try:
+        size = header.path.stat().st_size
+    except OSError as error:
+        raise InputError(f"'{header.path}' cannot be read: {error.strerror or error}") from error
+    return size * DEFLATE_RATIO if header.transfer_syntax == _DEFLATED else size
 
 
 def _read_as(
@@ -121,113 +168,111 @@ def _read_as(
     threads: int | None,
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> NDArray[Any]:
+) -> Slices:
     first, total = headers[0], len(headers)
-    volume = np.empty((total, first.rows, first.columns), dtype=dtype)
+    voxels = np.empty((total, first.rows, first.columns), dtype=dtype)
+    outside = _Outside(voxels.shape)
+    with Crew() as crew, _Sources(headers) as sources:
 
-    def work(index: int) -> None:
-        check(cancel)
+        def work(index: int) -> None:
+            header, out = headers[index], voxels[index]
+            with sources.open(header) as source:
+                stored = _stored(header, source, crew, out if dtype is np.int16 else None)
+            outside.put(index, rescale(stored, header, out))
+
+        count = min(thread_count(threads), total)
+        _each(work, total, count, crew.end, progress, cancel)
+    return Slices(voxels, outside.mask)
+
+
+def _each(
+    work: Callable[[int], None],
+    total: int,
+    threads: int,
+    abandon: Callable[[], None],
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> None:
+    """Call ``work`` for each index, in several threads; ``abandon`` must make it end early."""
+    results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    todo, lock, stopped = iter(range(total)), threading.Lock(), threading.Event()
+
+    def loop() -> None:
         with quiet():
-            rescale(stored_values(headers[index]), headers[index], volume[index])
+            while not stopped.is_set():
+                with lock:
+                    index = next(todo, None)
+                if index is None:
+                    return
+                try:
+                    work(index)
+                except BaseException as error:  # handed to the caller's thread
+                    results.put(error)
+                    return
+                results.put(None)
 
     report(progress, 0, total, "reading slices")
-    with ThreadPoolExecutor(thread_count(threads)) as pool:
-        futures = [pool.submit(work, i) for i in range(total)]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                report(progress, done, total, "reading slices")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return volume
-
-
-def stored_values(header: Header) -> NDArray[Any]:
-    """Decode one slice to its stored values, shape (y, x), in the machine's byte order.
-
-    Raises
-    ------
-    InputError
-        If the pixels are damaged, truncated or in an unsupported compression.
-    """
-    dataset = open_dataset(header.path, specific_tags=_PIXEL_TAGS)
-    if "PixelData" not in dataset:
-        raise InputError(f"'{header.path}' holds no pixels; copy the file again")
+    crew = [threading.Thread(target=loop, name="reading slices") for _ in range(threads)]
+    for thread in crew:
+        thread.start()
     try:
-        stored = pixel_array(dataset)
-        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-            stored = _without_unused_bits(stored, dataset)
-    except Exception as error:  # decoders raise what they like when fed with damaged data
-        raise InputError(
-            f"the pixels of '{header.path}' cannot be decoded, because the file is truncated, "
-            f"damaged or compressed in an unsupported way ({header.transfer_syntax}); "
-            "copy it again"
-        ) from error
-    if stored.shape != (header.rows, header.columns):
-        raise InputError(
-            f"'{header.path}' holds pixels of shape {stored.shape} although its header "
-            f"says {(header.rows, header.columns)}; copy it again"
-        )
-    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        done = 0
+        while done < total:
+            check(cancel)
+            try:
+                failure = results.get(timeout=PATIENCE_SECONDS)
+            except queue.Empty:
+                continue
+            if failure is not None:
+                raise failure
+            done += 1
+            report(progress, done, total, "reading slices")
+    finally:
+        stopped.set()
+        abandon()
+        for thread in crew:
+            thread.join()
 
 
-def _without_unused_bits(stored: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    """Clear what some writers leave in the bits above HighBit (old overlays, noise)."""
-    allocated, bits = int(dataset.BitsAllocated), int(dataset.get("BitsStored") or 0)
-    high = int(dataset.get("HighBit", bits - 1))
-    if not 0 < bits < allocated or not bits - 1 <= high < allocated:
-        return stored
-    info = np.iinfo(stored.dtype)
-    signed = info.min < 0
-    least, greatest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if high == bits - 1 and stored.min() >= least and stored.max() <= greatest:
-        return stored
-    return (stored << (allocated - 1 - high)) >> (allocated - bits)
+class _Outside:
+    """A mask that takes memory only once something is in it."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.mask: NDArray[np.bool_] | None = None
+        self._shape = shape
+        self._lock = threading.Lock()
+
+    def put(self, index: int, mask: NDArray[np.bool_] | None) -> None:
+        if mask is None:
+            return
+        with self._lock:
+            if self.mask is None:
+                self.mask = np.zeros(self._shape, dtype=np.bool_)
+        self.mask[index] = mask
 
 
-def rescale(stored: NDArray[Any], header: Header, out: NDArray[Any]) -> None:
-    """Write slope * stored + intercept into ``out``, with padding as air.
+class _Sources:
+    """The files of a volume: one of many frames is opened once, others just for their slice."""
 
-    Source of the formula: DICOM PS3.3 C.11.1.1.2 (Modality LUT).
-    """
-    slope = 1.0 if header.slope is None else header.slope
-    intercept = 0.0 if header.intercept is None else header.intercept
-    padding = padding_mask(stored, header)
-    if out.dtype == np.int16:
-        values: Any = stored.astype(np.int32 if slope == 1.0 else np.int64)
-        values *= int(slope)
-        values += int(intercept)
-    else:
-        values = stored.astype(np.float64) * slope + intercept
-    if padding is not None:
-        values[padding] = AIR_HU
-    if out.dtype == np.int16 and (values.min() < -32768 or values.max() > 32767):
-        raise _DoesNotFitError
-    out[...] = values
+    def __init__(self, headers: Sequence[Header]) -> None:
+        self._times = Counter(header.path for header in headers)
+        self._lock = threading.Lock()
+        self._kept: dict[Path, Source] = {}
 
+    def __enter__(self) -> _Sources:
+        return self
 
-def padding_hu(header: Header) -> float | None:
-    """Return the greatest HU value that the header's padding would have, or None without one."""
-    if header.padding is None or header.modality != "CT":
-        return None
-    slope, intercept = header.slope or 1.0, header.intercept or 0.0
-    return max(end * slope + intercept for end in header.padding)
+    def __exit__(self, *_: object) -> None:
+        for source in self._kept.values():
+            source.close()
 
-
-def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
-    """Return which stored values are padding, or None if there are none.
-
-    Lossy compression smears the padding value: there, every value nearer to it than to
-    -1024 HU is padding too.
-    """
-    level = padding_hu(header)
-    if level is None or level >= PADDING_BELOW_HU or header.padding is None:
-        return None
-    least, greatest = header.padding
-    lossy = header.lossy or header.transfer_syntax in _LOSSY
-    if lossy and level < AIR_HU:
-        slope, intercept = header.slope or 1.0, header.intercept or 0.0
-        return np.asarray(stored * np.float64(slope) + intercept < (level + AIR_HU) / 2)
-    mask = stored == least if least == greatest else (stored >= least) & (stored <= greatest)
-    return mask if mask.any() else None
+    @contextmanager
+    def open(self, header: Header) -> Iterator[Source]:
+        if self._times[header.path] == 1:
+            with Source(header) as source:
+                yield source
+            return
+        with self._lock:
+            if header.path not in self._kept:
+                self._kept[header.path] = Source(header)
+        yield self._kept[header.path]

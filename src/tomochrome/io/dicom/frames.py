@@ -1,0 +1,230 @@
+"""The bytes of one frame in a DICOM file: found without parsing the header again.
+
+Source: DICOM PS3.5, 7.1 (data elements) and A.4 (encapsulated pixel data).
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from bisect import bisect_left
+from io import BytesIO
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from tomochrome.errors import InputError
+from tomochrome.io.dicom import parse
+from tomochrome.io.dicom.headers import Header
+from tomochrome.io.walk import open_regular
+
+NATIVE: Final = frozenset({
+    str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian), str(ExplicitVRBigEndian),
+    str(DeflatedExplicitVRLittleEndian),
+})  # fmt: skip
+"""Transfer syntaxes whose pixels are not compressed one by one."""
+MOST_FRAGMENTS: Final = 200_000
+"""Pieces of compressed pixels in a file: more than frames in any, with some for each."""
+
+_PIXEL_DATA: Final = 0x7FE00010
+_ITEM, _END = 0xFFFEE000, 0xFFFEE0DD
+_UNDEFINED: Final = 0xFFFFFFFF
+_STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c")  #: JPEG, JPEG 2000, JP2
+
+
+class Source:
+    """An open file and the place of each of its frames. Threads may share it.
+
+    Parameters
+    ----------
+    header
+        Header of any frame of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no pixels.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._lock = threading.Lock()
+        self._fragments: list[tuple[int, int]] | None = None
+        self._frames: list[list[tuple[int, int]]] | None = None
+        try:
+            file = open_regular(header.path)
+        except OSError as error:
+            raise InputError(
+                f"'{header.path}' cannot be read: {error.strerror or error}"
+            ) from error
+        self._file: Any = file
+        try:
+            self._at, self._length, self.is_big = self._find(file)
+        except OSError as error:
+            raise InputError(
+                f"'{header.path}' cannot be read: {error.strerror or error}"
+            ) from error
+        finally:
+            if self._file is not file:
+                file.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read_native(self, frame: int, target: memoryview) -> None:
+        """Fill ``target`` with one frame that is not compressed.
+
+        Raises
+        ------
+        InputError
+            If the file ends before.
+        """
+        size = len(target)
+        done = 0
+        if self._length == _UNDEFINED:
+            raise self._torn()
+        if (frame + 1) * size <= self._length:
+            with self._lock:
+                self._file.seek(self._at + frame * size)
+                while done < size:
+                    count = self._file.readinto(target[done:])
+                    if not count:
+                        break
+                    done += count
+        if done < size:
+            raise self._torn()
+
+    def read_code(self, frame: int) -> bytes:
+        """Return the compressed stream of one frame.
+
+        Raises
+        ------
+        InputError
+            If the file is truncated, or does not tell where this frame is.
+        """
+        if self._length != _UNDEFINED:
+            raise self._torn()
+        with self._lock:
+            if self._frames is None:
+                self._frames = self._find_frames()
+            if frame >= len(self._frames):
+                raise self._torn()
+            parts = []
+            for start, length in self._frames[frame]:
+                self._file.seek(start)
+                part = self._file.read(length)
+                if len(part) < length:
+                    raise self._torn()
+                parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _torn(self) -> InputError:
+        return InputError(
+            f"the pixels of '{self._header.path}' are incomplete, because the file is truncated "
+            "or damaged; copy it again"
+        )
+
+    def _find(self, file: BinaryIO) -> tuple[int, int, bool]:
+        """Return where the values of the pixel data begin, their length and byte order."""
+        header = self._header
+        syntax = header.transfer_syntax
+        implicit, big = syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian
+        if syntax == DeflatedExplicitVRLittleEndian:
+            return self._inflate(file)
+        at = header.pixels_at
+        if not at:
+            dataset = parse.read_dataset(header.path, file, [])
+            found_implicit, little = dataset.original_encoding
+            implicit, big = bool(found_implicit), not little
+            at = file.tell()
+        file.seek(at)
+        order = ">" if big else "<"
+        head = file.read(12)
+        if len(head) < 8:
+            raise InputError(f"'{header.path}' holds no pixels; copy the file again")
+        group, element = struct.unpack_from(f"{order}HH", head)
+        if (group << 16 | element) != _PIXEL_DATA:
+            raise InputError(f"'{header.path}' holds no pixels; copy the file again")
+        if implicit:
+            return at + 8, int(struct.unpack_from(f"{order}I", head, 4)[0]), big
+        if head[4:6] not in (b"OW", b"OB", b"UN") or len(head) < 12:
+            raise self._torn()
+        return at + 12, int(struct.unpack_from(f"{order}I", head, 8)[0]), big
+
+    def _inflate(self, file: BinaryIO) -> tuple[int, int, bool]:
+        """Deflated files have no places: unpack the pixels once, within the parser's bounds."""
+        parse.read_dataset(self._header.path, file, [])  # refuses bombs
+        file.seek(0)
+        dataset = parse.read_whole(self._header.path, file, specific_tags=["PixelData"])
+        pixels = dataset.get("PixelData")
+        if not isinstance(pixels, bytes):
+            raise InputError(f"'{self._header.path}' holds no pixels; copy the file again")
+        self._file = BytesIO(pixels)
+        return 0, len(pixels), False
+
+    def _find_frames(self) -> list[list[tuple[int, int]]]:
+        """Return for each frame the (start, length) of its fragments."""
+        table, fragments = self._scan()
+        count = max(1, self._header.frames)
+        if not fragments:
+            raise self._torn()
+        if count == 1:
+            return [fragments]
+        if len(fragments) == count:
+            return [[fragment] for fragment in fragments]
+        first = fragments[0][0] - 8
+        starts = [start - 8 - first for start, _ in fragments]
+        if len(table) == count and table[0] == 0 and all(a < b for a, b in pairwise(table)):
+            cuts = [bisect_left(starts, offset) for offset in table]
+        else:
+            cuts = [i for i, (start, _) in enumerate(fragments) if self._begins(start)]
+        if len(cuts) != count or cuts[0] != 0 or cuts[-1] >= len(fragments):
+            raise InputError(
+                f"'{self._header.path}' does not tell where each of its {count} compressed "
+                "frames begins; export it as a classic series"
+            )
+        return [fragments[a:b] for a, b in pairwise([*cuts, len(fragments)])]
+
+    def _begins(self, start: int) -> bool:
+        self._file.seek(start)
+        return bool(self._file.read(4).startswith(_STARTS))
+
+    def _scan(self) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the basic offset table and the (start, length) of every fragment."""
+        table: list[int] = []
+        fragments: list[tuple[int, int]] = []
+        at, is_first = self._at, True
+        while len(fragments) < MOST_FRAGMENTS:
+            self._file.seek(at)
+            head = self._file.read(8)
+            if len(head) < 8:
+                break
+            group, element, length = struct.unpack("<HHI", head)
+            if (group << 16 | element) != _ITEM or length == _UNDEFINED:
+                break
+            if is_first:
+                raw = self._file.read(min(length, 4 * MOST_FRAGMENTS))
+                table = list(struct.unpack_from(f"<{len(raw) // 4}I", raw))
+            else:
+                fragments.append((at + 8, length))
+            at, is_first = at + 8 + length, False
+        return table, fragments

@@ -1,0 +1,196 @@
+"""Stored values to Hounsfield units, and the voxels in which nothing was measured.
+
+Sources: DICOM PS3.3 C.11.1 (Modality LUT), C.7.5.1.1.2 (Pixel Padding Value and its range).
+PhotometricInterpretation plays no part: MONOCHROME1 says that low values are shown bright, after
+the values have become Hounsfield units (C.7.6.3.1.2), which are the same either way.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError
+from tomochrome.io.dicom.headers import Header, open_dataset
+
+AIR_HU: Final = -1024
+"""Value given to padding: the least of the classic 12-bit scale, and never a tissue."""
+PADDING_BELOW_HU: Final = -500.0
+"""Padding whose value would be above this could be tissue as well, and is left as it is."""
+CIRCLE_PIXELS: Final = 2.0
+"""The edge of a round field of view is met within this many pixels all around."""
+LEAST_FIELD: Final = 0.4
+"""Least radius of a round field of view, as a part of the shorter side: scanners reconstruct
+circles that touch the sides (0.5) or are cut by them."""
+
+_LOSSY: Final = frozenset({
+    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203",
+})  # fmt: skip
+
+
+class DoesNotFitError(Exception):
+    """A value lies outside int16 although the headers promised that it would not."""
+
+
+def is_exact(header: Header) -> bool:
+    """Whether whole stored values become whole Hounsfield units."""
+    factors = (header.slope, header.intercept)
+    return header.has_lut or all(v is None or float(v).is_integer() for v in factors)
+
+
+def rescale(stored: NDArray[Any], header: Header, out: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Write the values in Hounsfield units into ``out``, with -1024 where nothing was measured.
+
+    Parameters
+    ----------
+    stored
+        Stored values (y, x); may share the memory of ``out``, and is then overwritten.
+    header
+        Slope and intercept, or a lookup table in its file; padding.
+    out
+        int16 or float32 (y, x).
+
+    Returns
+    -------
+    ndarray
+        Booleans (y, x), true where nothing was measured: padding, or what lies outside a round
+        field of view. None if there is no such voxel.
+
+    Raises
+    ------
+    DoesNotFitError
+        If ``out`` is int16 and a value is not.
+    InputError
+        If the lookup table is damaged.
+    """
+    if header.has_lut:
+        _write(look_up(stored, header), 1.0, 0.0, out)
+        return None
+    slope = 1.0 if header.slope is None else header.slope
+    intercept = 0.0 if header.intercept is None else header.intercept
+    outside = padding_mask(stored, header)
+    if outside is None:
+        outside = field_mask(stored, header)
+    if outside is not None:
+        if outside.all():
+            out[...] = AIR_HU
+            return outside
+        # What is overwritten anyway must not decide which values fit.
+        stored = np.where(outside, stored.flat[int(np.argmin(outside))], stored)
+    _write(stored, slope, intercept, out)
+    if outside is not None:
+        out[outside] = AIR_HU
+    return outside
+
+
+def _write(stored: NDArray[Any], slope: float, intercept: float, out: NDArray[Any]) -> None:
+    if out.dtype != np.int16:
+        out[...] = stored.astype(np.float64) * slope + intercept
+        return
+    ends = [int(end) * int(slope) + int(intercept) for end in (stored.min(), stored.max())]
+    if min(ends) < -32768 or max(ends) > 32767:
+        raise DoesNotFitError
+    # Arithmetic modulo 2**16 is exact where the results fit, whatever lies between.
+    low = stored.view(np.int16) if stored.dtype.itemsize == 2 else stored.astype(np.int16)
+    if slope == 1.0:
+        np.add(low, _modulo(intercept), out=out)
+    else:
+        np.multiply(low, _modulo(slope), out=out)
+        np.add(out, _modulo(intercept), out=out)
+
+
+def _modulo(value: float) -> np.int16:
+    """Return a whole number modulo 2**16 as int16."""
+    return np.int16((int(value) + 32768) % 65536 - 32768)
+
+
+def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
+    """Return what the ModalityLUTSequence of the frame's file makes of stored values.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged.
+    """
+    from pydicom.pixels import apply_modality_lut
+
+    tags: list[Any] = [
+        "ModalityLUTSequence", "PixelRepresentation", "BitsStored", "BitsAllocated",
+    ]  # fmt: skip
+    try:
+        dataset = open_dataset(header.path, stop_before_pixels=True, specific_tags=tags)
+        values = apply_modality_lut(stored, dataset)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged table fails in unforeseen ways
+        raise InputError(
+            f"the lookup table of '{header.path}' is damaged; export the series again"
+        ) from error
+    if values.shape != stored.shape:
+        raise InputError(f"the lookup table of '{header.path}' is damaged; export the series again")
+    return values.astype(np.int32)
+
+
+def padding_hu(header: Header) -> float | None:
+    """Return the greatest HU value that the header's padding would have, or None without one."""
+    if header.padding is None or header.modality != "CT" or header.has_lut:
+        return None
+    slope, intercept = header.slope or 1.0, header.intercept or 0.0
+    return max(end * slope + intercept for end in header.padding)
+
+
+def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
+    """Return which stored values are padding, or None if there are none.
+
+    Lossy compression smears the padding value: there, every value nearer to it than to
+    -1024 HU is padding too.
+    """
+    level = padding_hu(header)
+    if level is None or level >= PADDING_BELOW_HU or header.padding is None:
+        return None
+    least, greatest = header.padding
+    lossy = header.lossy or header.transfer_syntax in _LOSSY
+    if lossy and level < AIR_HU:
+        slope, intercept = header.slope or 1.0, header.intercept or 0.0
+        limit = ((level + AIR_HU) / 2 - intercept) / slope
+        mask = stored < limit if slope > 0 else stored > limit
+    else:
+        mask = stored == least if least == greatest else (stored >= least) & (stored <= greatest)
+    return mask if mask.any() else None
+
+
+def field_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
+    """Return what lies outside a round field of view that no tag tells of, or None.
+
+    Scanners fill it with one value below any that they measure (-2000, -2048, -3024 HU). To be
+    taken for that, one value below -1024 HU must fill all four corners and nothing but the
+    outside of one circle around the middle.
+    """
+    if header.modality != "CT" or header.slope is None or header.intercept is None:
+        return None
+    corner = stored[0, 0]
+    if not stored[0, -1] == stored[-1, 0] == stored[-1, -1] == corner:
+        return None
+    if float(corner) * header.slope + header.intercept >= AIR_HU:
+        return None
+    rows, columns = stored.shape
+    mask = np.asarray(stored == corner)
+    if mask.all():
+        return None
+    radius = _radii(rows, columns)
+    edge = float(radius[mask].min())
+    if edge < LEAST_FIELD * min(rows, columns):
+        return None
+    return mask if float(radius[~mask].max()) <= edge + CIRCLE_PIXELS else None
+
+
+@lru_cache(maxsize=2)
+def _radii(rows: int, columns: int) -> NDArray[np.float32]:
+    """Distance of each pixel from the middle, in pixels."""
+    y = np.arange(rows, dtype=np.float32)[:, None] - np.float32((rows - 1) / 2)
+    x = np.arange(columns, dtype=np.float32)[None, :] - np.float32((columns - 1) / 2)
+    return np.sqrt(y * y + x * x)
