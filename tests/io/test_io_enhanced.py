@@ -19,14 +19,12 @@ from pydicom.uid import (
 )
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.enhanced import frames, open_groups
-from tomochrome.io.dicom.headers import Header, read_header
+from tomochrome.io.dicom.headers import Header, read_header, read_headers
 from tomochrome.io.dicom.quiet import quiet
 
 
 def headers_of(path) -> list[Header]:
-    with quiet():
-        return frames(path, open_groups(path), read_header(path))
+    return read_headers(path)
 
 
 def told(header: Header) -> dict[str, str]:
@@ -187,6 +185,16 @@ def test_a_map_of_another_quantity_says_its_unit(tmp_path):
     assert mapped("x", scheme="99HERE") == "US"
 
 
+def test_a_perfusion_map_without_a_unit_is_no_ct_value(tmp_path):
+    def perfusion(dataset):
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        shared.PixelValueTransformationSequence[0].RescaleType = "US"
+        shared.CTImageFrameTypeSequence[0].FrameType = ["DERIVED", "PRIMARY", "PERFUSION", "MTT"]
+
+    headers = headers_of(write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=perfusion))
+    assert {h.rescale_type for h in headers} == {"MTT"}
+
+
 def test_the_enhanced_ct_of_the_shared_data(shared_data):
     headers = headers_of(shared_data / "dicom" / "enhanced" / "eCT_Supplemental.dcm")
     assert [h.position[2] for h in headers] == [-159, -149]
@@ -256,6 +264,17 @@ def test_color_segmentations_and_single_images_are_left_alone(tmp_path, shared_d
     for name in ("seg_image_ct_binary.dcm", "ct_image.dcm"):
         path = shared_data / "dicom" / "ct_with_seg" / name
         assert headers_of(path) == [read_header(path)]
+
+
+@pytest.mark.parametrize(
+    ("modality", "sop_class"), [("MR", EnhancedMRImageStorage), ("PT", EnhancedPETImageStorage)]
+)
+def test_a_single_enhanced_frame_has_a_place(tmp_path, modality, sop_class):
+    path = write_enhanced(
+        tmp_path / "e.dcm", frames_of(ct((1, 24, 20))), modality=modality, sop_class=sop_class
+    )
+    (header,) = headers_of(path)
+    np.testing.assert_allclose(header.position, ct().origin)
 
 
 def test_one_frame_lies_where_the_top_of_the_file_says(tmp_path):

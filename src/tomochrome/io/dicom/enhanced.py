@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence_item
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import Header, acquisition_of, open_dataset, times_of, windows_of
+from tomochrome.io.dicom.headers import Header, acquisition_of, times_of, windows_of
+from tomochrome.io.dicom.kinds import other_than_image
 from tomochrome.io.dicom.values import element, floats, items, number, text, values
 
 TAGS: Final = (
@@ -37,7 +38,6 @@ MOST_FRAMES: Final = 100_000
 SAME_OFFSET_MM: Final = 0.01
 """Offsets of frames are written with two digits or more."""
 
-_NO_SLICES: Final = {"SEG", "RTDOSE", "RTSTRUCT", "PR", "SR", "KO", "DOC"}
 _FRAME_TYPES: Final = (
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence",
     "XRay3DFrameTypeSequence",
@@ -48,21 +48,12 @@ _PLACES: Final = {
     "FrameAcquisitionNumber",
 }  # fmt: skip
 """Dimensions that say where a frame lies, which its position says better, or only count."""
+_MAPS: Final = {"RCBF", "RCBV", "MTT", "TTP", "T_TEST", "Z_SCORE", "STD_DEVIATION", "QUANTITY"}
+"""What values of a CT object may show other than how much the tissue absorbs."""
 _STACK: Final = re.compile(r"[A-Za-z0-9_.-]{1,16}")
 _UNIT: Final = re.compile(r"(?=.*[/%0-9]|..?$)[A-Za-z0-9/.%{}*]{1,16}")
 """Units such as ml/100ml/s, 1 and ms, but no names."""
 _DATE_TIME: Final = re.compile(r"\d{8}(\d\d)(\d\d)(\d\d(?:\.\d{1,6})?)(?:[+-]\d{4})?")
-
-
-def open_groups(path: Path) -> FileDataset:
-    """Read of a file what `frames` needs: the functional groups, without the pixels.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be opened or parsed.
-    """
-    return open_dataset(path, stop_before_pixels=True, specific_tags=list(TAGS))
 
 
 def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
@@ -77,7 +68,7 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
     path
         The file, for messages.
     dataset
-        What `open_groups` read; more does no harm.
+        The data set of the file with at least the elements `TAGS`.
     base
         The header that the top of the data set gives.
 
@@ -93,7 +84,7 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
         If frames have no place in space (a film, a screen capture), or their number and the
         functional groups contradict each other.
     """
-    if base.samples != 1 or base.modality in _NO_SLICES:
+    if base.samples != 1 or other_than_image(base.sop_class, base.modality):
         return [base]
     if base.frames > MOST_FRAMES:
         raise InputError(
@@ -125,7 +116,7 @@ def _enhanced(
     headers = []
     for i, group in enumerate(groups):
         header = _overlay(common, group)
-        mapped = _mapped_unit(group) or unit
+        mapped = _mapped_unit(group) or unit or _map_of(header)
         if mapped and header.rescale_type in ("", "US"):
             header = replace(header, rescale_type=mapped)
         headers.append(replace(header, frame=i))
@@ -280,6 +271,12 @@ def _mapped_unit(group: Dataset) -> str:
                 return "HU"
             return unit if _UNIT.fullmatch(unit) else ""
     return ""
+
+
+def _map_of(header: Header) -> str:
+    """Return which quantity a frame of a CT maps, or an empty string (PS3.3 C.8.16.1.4)."""
+    contrast = header.image_type[3:4]
+    return contrast[0] if contrast and contrast[0] in _MAPS else ""
 
 
 def _with_dimensions(

@@ -29,8 +29,11 @@ from tomochrome.io.dicom.values import (
 from tomochrome.io.walk import open_regular
 from tomochrome.volume import ScannerWindow
 
-ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
-LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
+ENHANCED: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("2.1", "2.2", "4.1", "4.4", "130", "128.1", "13.1.1")
+)
+"""SOP classes with functional groups: enhanced and converted CT, MR and PET, angiographic CT."""
 DICOMDIR = "1.2.840.10008.1.3.10"
 IS_INDEX: Final = "an index of the files beside it (DICOMDIR)"
 
@@ -108,7 +111,7 @@ class Header:
     @property
     def is_multiframe(self) -> bool:
         """Whether one file holds several frames, or is of a kind that may."""
-        return self.frames > 1 or self.sop_class in (ENHANCED_CT, LEGACY_CT)
+        return self.frames > 1 or self.sop_class in ENHANCED
 
 
 def open_dataset(path: Path, **options: Any) -> FileDataset:
