@@ -1,4 +1,4 @@
-"""How large a volume a file may claim to hold, before anything is allocated for it."""
+"""What a file may claim to hold, before anything is allocated for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ DEFLATE_MOST: Final = 1032
 MOST_RATIO: Final = 200
 """Large volumes do not shrink more than this, unless they are bombs (or empty)."""
 LARGE_BYTES: Final = 1 << 30
+
+
+def damaged(where: str, kind: str) -> InputError:
+    """Return the error for a file that no library makes sense of."""
+    return InputError(
+        f"'{where}' cannot be read as {kind}, because it is damaged, truncated or incomplete; "
+        "copy it again"
+    )
 
 
 def check_claims(

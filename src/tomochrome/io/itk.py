@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError, TomochromeError
 from tomochrome.io.archive import shown
+from tomochrome.io.bounds import damaged
 from tomochrome.io.item import Item
 from tomochrome.io.metaimage import MetaImage, open_metaimage
 from tomochrome.io.nrrd import Nrrd, open_nrrd
@@ -50,8 +52,8 @@ def describe_itk(
     """
     image = _open(path, kind)
     parts = [Part(path, index, image.volumes) for index in range(image.volumes)]
-    volumes = _volumes(image, kind, parts, progress, cancel)
-    return [item_of(volume, part) for volume, part in zip(volumes, parts, strict=True)]
+    with closing(_volumes(image, kind, parts, progress, cancel)) as volumes:
+        return [item_of(volume, part) for volume, part in zip(volumes, parts, strict=True)]
 
 
 def read_itk(
@@ -92,7 +94,8 @@ def read_itk(
     """
     image = _open(path, kind)
     part = choose_part(path, index, image.volumes)
-    return next(_volumes(image, kind, [part], progress, cancel))
+    with closing(_volumes(image, kind, [part], progress, cancel)) as volumes:
+        return next(volumes)
 
 
 def _open(path: Path, kind: str) -> _Image:
@@ -114,22 +117,19 @@ def _volumes(
     parts: list[Part],
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> Iterator[Volume]:
+) -> Generator[Volume]:
     where = shown(image.path)
     try:
-        for raw, part in zip(
-            image.voxels(parts[0].index, len(parts), progress, cancel), parts, strict=True
-        ):
-            yield _volume(image, kind, part, raw, cancel)
+        stored = image.voxels(parts[0].index, len(parts), progress, cancel)
+        with closing(stored):
+            for raw, part in zip(stored, parts, strict=True):
+                yield _volume(image, kind, part, raw, cancel)
     except TomochromeError:
         raise
     except MemoryError as error:
         raise InputError(f"'{where}' does not fit into memory; save a part of it") from error
     except Exception as error:  # ITK, zlib and the file system raise many kinds
-        raise InputError(
-            f"'{where}' cannot be read as {kind.upper()}, because it is damaged or truncated; "
-            "copy it again"
-        ) from error
+        raise damaged(where, kind.upper()) from error
 
 
 def _volume(

@@ -8,7 +8,7 @@ Source: MetaIO, https://itk.org/Wiki/ITK/MetaIO/Documentation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import compose
 from tomochrome.io.archive import shown
-from tomochrome.io.bounds import check_claims
+from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.detached import beside
 from tomochrome.io.stream import fill, opened
 from tomochrome.runtime import CancelToken, Progress
@@ -84,7 +84,7 @@ class MetaImage:
         count: int,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Iterator[NDArray[Any]]:
+    ) -> Generator[NDArray[Any]]:
         """Yield volumes that follow one another, (z, y, x) or (z, y, x, channels), as stored.
 
         Raises
@@ -120,7 +120,7 @@ def open_metaimage(path: Path) -> MetaImage:
         fields, end = _fields(path)
         name = fields["ElementDataFile"]
     except (OSError, KeyError, ValueError) as error:
-        raise _damaged(where) from error
+        raise damaged(where, "METAIMAGE") from error
     local = name.upper() == "LOCAL"
     data = path if local else beside(path, name)
     try:
@@ -128,16 +128,10 @@ def open_metaimage(path: Path) -> MetaImage:
     except InputError:
         raise
     except Exception as error:  # numbers that are none, in any of a dozen fields
-        raise _damaged(where) from error
+        raise damaged(where, "METAIMAGE") from error
     stored = data.stat().st_size - image.offset
     check_claims(where, image.shape, image.nbytes, image.volumes, stored, packed=image.packed)
     return image
-
-
-def _damaged(where: str) -> InputError:
-    return InputError(
-        f"'{where}' cannot be read as METAIMAGE, because it is damaged or truncated; copy it again"
-    )
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

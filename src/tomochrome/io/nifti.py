@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError, TomochromeError
 from tomochrome.io.archive import shown
+from tomochrome.io.bounds import damaged
 from tomochrome.io.item import Item
 from tomochrome.io.nifti_header import Layout, read_layout
 from tomochrome.io.stream import fill, opened
@@ -43,9 +45,10 @@ def describe(
     """
     layout = read_layout(path)
     items = []
-    for index, raw in enumerate(_volumes(layout, 0, layout.volumes, progress, cancel)):
-        part = Part(path, index, layout.volumes)
-        items.append(item_of(_volume(layout, part, raw, cancel), part))
+    with closing(_volumes(layout, 0, layout.volumes, progress, cancel)) as volumes:
+        for index, raw in enumerate(volumes):
+            part = Part(path, index, layout.volumes)
+            items.append(item_of(_volume(layout, part, raw, cancel), part))
     return items
 
 
@@ -84,7 +87,8 @@ def read_nifti(
     """
     layout = read_layout(path)
     part = choose_part(path, index, layout.volumes)
-    raw = next(_volumes(layout, part.index, 1, progress, cancel))
+    with closing(_volumes(layout, part.index, 1, progress, cancel)) as volumes:
+        raw = next(volumes)
     return _volume(layout, part, raw, cancel)
 
 
@@ -136,7 +140,7 @@ def _volumes(
     count: int,
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> Iterator[NDArray[Any]]:
+) -> Generator[NDArray[Any]]:
     """Yield volumes that follow one another, as stored, of shape (z, y, x)."""
     where = shown(layout.path)
     try:
@@ -158,6 +162,4 @@ def _volumes(
             "save a part of it"
         ) from error
     except Exception as error:  # zlib and the file system raise many kinds
-        raise InputError(
-            f"'{where}' cannot be read as NIfTI, because it is damaged or truncated; copy it again"
-        ) from error
+        raise damaged(where, "NIfTI") from error

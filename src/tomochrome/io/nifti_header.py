@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.io.archive import shown
-from tomochrome.io.bounds import check_claims
+from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.nifti_space import space
 from tomochrome.io.stream import is_gzip
 
@@ -129,9 +129,7 @@ def read_layout(path: Path) -> Layout:
     try:
         header, zooms = _parse(_first_bytes(header_path))
     except Exception as error:  # nibabel and zlib raise many kinds on damaged files
-        raise InputError(
-            f"'{where}' cannot be read as NIfTI, because it is damaged or truncated; copy it again"
-        ) from error
+        raise damaged(where, "NIfTI") from error
     data = header_path if _single(header) else data
     if not _single(header) and (data == header_path or not data.is_file()):
         raise InputError(f"the voxels of '{where}' are missing: '{data.name}'; copy both files")

@@ -6,7 +6,7 @@ Source: NRRD 5 format, https://teem.sourceforge.net/nrrd/format.html
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import compose
 from tomochrome.io.archive import shown
-from tomochrome.io.bounds import check_claims
+from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.detached import beside
 from tomochrome.io.units import MODALITIES
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -53,7 +53,7 @@ class Nrrd:
         count: int,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Iterator[NDArray[Any]]:
+    ) -> Generator[NDArray[Any]]:
         """Yield volumes that follow one another, (z, y, x) or (z, y, x, channels), as stored.
 
         ITK reads the file whole and cannot be interrupted: after a cancel it goes on in its
@@ -84,7 +84,7 @@ def open_nrrd(path: Path) -> Nrrd:
     try:
         header = _scan(path)
     except (OSError, ValueError) as error:
-        raise _damaged(where) from error
+        raise damaged(where, "NRRD") from error
     name = header.fields.get("data file", header.fields.get("datafile"))
     data = path if name is None else beside(path, name)
     stored = data.stat().st_size - (header.end if name is None else 0)
@@ -94,13 +94,7 @@ def open_nrrd(path: Path) -> Nrrd:
     except InputError:
         raise
     except Exception as error:  # ITK's own kind, without a public base
-        raise _damaged(where) from error
-
-
-def _damaged(where: str) -> InputError:
-    return InputError(
-        f"'{where}' cannot be read as NRRD, because it is damaged or truncated; copy it again"
-    )
+        raise damaged(where, "NRRD") from error
 
 
 @dataclass
