@@ -177,7 +177,7 @@ class _Worker:
 
     def _receive(self, length: int) -> NDArray[np.uint8]:
         data = np.empty(length, dtype=np.uint8)
-        rest = memoryview(data)
+        rest = data.data
         while rest:
             count = self._out.readinto(rest)
             if not count:

@@ -185,7 +185,7 @@ class Source:
         """Return for each frame the (start, length) of its fragments."""
         table, fragments = self._scan()
         count = max(1, self._header.frames)
-        if not fragments:
+        if len(fragments) < count:
             raise self._torn()
         if count == 1:
             return [fragments]

@@ -116,7 +116,7 @@ def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
     InputError
         If the table is damaged.
     """
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     tags: list[Any] = [
         "ModalityLUTSequence", "PixelRepresentation", "BitsStored", "BitsAllocated",

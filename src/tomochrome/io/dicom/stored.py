@@ -62,7 +62,7 @@ def read_native(
         stored = into.view(dtype)
     else:
         stored = np.empty((header.rows, header.columns), dtype)
-    source.read_native(header.frame, memoryview(stored.reshape(-1).view(np.uint8)))
+    source.read_native(header.frame, stored.reshape(-1).view(np.uint8).data)
     if source.is_big != (sys.byteorder == "big"):
         stored.byteswap(inplace=True)
     return without_unused_bits(stored, header)
@@ -86,8 +86,10 @@ def read_compressed(header: Header, source: Source, crew: Crew) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Stored values (y, x) in the machine's byte order. Where a JPEG 2000 stream says itself
-        whether its values are signed, the stream is believed, not the header.
+        Stored values (y, x) in the machine's byte order. Where header and JPEG 2000 stream do
+        not agree, the stream is believed: in its number of bits, and when it says that its
+        values are signed. Values without signs in an image with signed ones are two's
+        complements of as many bits as the stream has.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def _decode(header: Header, code: bytes, crew: Crew) -> NDArray[Any]:
         raise InputError("unknown compression")
     _check(header, stream)
     if syntax in HTJ2K:
-        return _openjpeg(code)
+        return _openjpeg(header, stream, code)
     if syntax in JPEG_LS:
         return _jpeg_ls(header, stream, code)
     if syntax in JPEG_8BIT and stream.precision == 8:
@@ -157,14 +159,15 @@ def _run_length(header: Header, code: bytes) -> NDArray[Any]:
     return without_unused_bits(_shaped(stored, header), header)
 
 
-def _openjpeg(code: bytes) -> NDArray[Any]:
-    import openjpeg
+def _openjpeg(header: Header, stream: Stream, code: bytes) -> NDArray[Any]:
+    from openjpeg.utils import decode
 
-    return np.asarray(openjpeg.decode(code))
+    values = np.asarray(decode(code))
+    return values if stream.signed else _signed(values, header, stream.precision)
 
 
 def _jpeg_ls(header: Header, stream: Stream, code: bytes) -> NDArray[Any]:
-    import jpeg_ls
+    import jpeg_ls  # type: ignore[import-untyped]
 
     values, _ = jpeg_ls.decode_pixel_data(code)
     unsigned = np.frombuffer(values, dtype="u1" if stream.precision <= 8 else "<u2")
@@ -186,9 +189,8 @@ def _gdcm(header: Header, stream: Stream, code: bytes, crew: Crew) -> NDArray[An
         header.transfer_syntax.encode("ascii"),
     )  # fmt: skip
     values = crew.decode(job, code)
-    if stream.signed is not None:
-        kind = "i" if signed else "u"
-        return _shaped(values.view(f"<{kind}{width}"), header)
+    if stream.signed:
+        return _shaped(values.view(f"<i{width}"), header)
     return _signed(_shaped(values.view(f"<u{width}"), header), header, stream.precision)
 
 
