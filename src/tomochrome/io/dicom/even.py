@@ -26,10 +26,11 @@ def even_out(
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Resample slices onto the regular upright grid of their plan.
 
-    Between slices the value is linear along their normal, within a slice bilinear. A gap that is
-    too wide to bridge stays empty, except for half a usual gap beside each slice, which is taken
-    to be as thick as that. Padding is never blended with tissue: a voxel takes its value from the
-    measured ones around it, and lies outside where those carry less than half of the weight.
+    Between slices the value is linear along their normal, within a slice bilinear; nothing is
+    made up beyond the outermost slices and pixels. A gap that is too wide to bridge stays empty;
+    there a slice reaches half a step of the grid, so that none is lost between two holes. Padding
+    is never blended with tissue: a voxel takes its value from the measured ones around it, and
+    lies outside where those carry less than half of the weight.
 
     Parameters
     ----------
@@ -67,13 +68,14 @@ def even_out(
     beyond = np.empty(plan.shape, dtype=np.bool_)
     mask = np.zeros((1, 1, 1), np.bool_) if outside is None else outside
     whole = voxels.dtype.kind in "iu"
+    reach = abs(float(steps[0, 0])) / 2
 
     def work(z: int) -> int:
         check(cancel)
         return int(
             resample_slice(
                 voxels, mask, outside is not None, lying.along, down, across,
-                lying.bridged, lying.usual_gap / 2, start + z * steps[0], steps[1], steps[2],
+                lying.bridged, reach, start + z * steps[0], steps[1], steps[2],
                 whole, fill, result[z], beyond[z],
             )
         )  # fmt: skip

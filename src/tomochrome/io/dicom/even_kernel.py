@@ -6,10 +6,15 @@ It is serial and releases the GIL: `even_out` runs it on several slices at a tim
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
+
+EDGE: Final = 0.02
+"""Part of a pixel by which a place may lie beyond the outermost pixel's centre (rounding)."""
+NEAR_MM: Final = 0.002
+"""What lies this close to a slice has its values: positions are not written more exactly."""
 
 
 def _kernel(function: Callable[..., Any]) -> Any:
@@ -24,11 +29,11 @@ def _kernel(function: Callable[..., Any]) -> Any:
 def _sample(voxels, mask, masked, k, v, u):  # type: ignore[no-untyped-def]
     """Sum of weighted measured values around pixel (v, u) of slice k, and the sum of weights.
 
-    A pixel reaches half its width beyond its centre; farther out nothing was measured.
+    The weight is negative beyond the outermost pixels, where nothing was measured.
     """
     rows, columns = voxels.shape[1], voxels.shape[2]
-    if not (-0.501 <= v <= rows - 0.499 and -0.501 <= u <= columns - 0.499):
-        return 0.0, 0.0
+    if not (-EDGE <= v <= rows - 1 + EDGE and -EDGE <= u <= columns - 1 + EDGE):
+        return 0.0, -1.0
     v, u = min(max(v, 0.0), rows - 1.0), min(max(u, 0.0), columns - 1.0)
     y, x = int(v), int(u)
     b, a = v - y, u - x
@@ -58,7 +63,7 @@ def resample_slice(  # type: ignore[no-untyped-def]
     Coordinates are (mm along the normal, pixels down, pixels across) of the first slice:
     ``start`` for the first voxel, ``step_y`` and ``step_x`` from voxel to voxel. ``along``,
     ``down`` and ``across`` say where each stored slice lies in them, ``bridged`` which gaps are
-    interpolated across, and ``slab`` how far a slice reaches where they are not.
+    interpolated across, and ``slab`` how far a slice reaches (mm) into those that are not.
     """
     n = along.size
     missing = 0
@@ -75,27 +80,30 @@ def resample_slice(  # type: ignore[no-untyped-def]
             before, after, share = -1, -1, 0.0
             below = s - along[k]
             if below < 0.0 or k == n - 1:
-                if abs(below) <= slab:
+                if abs(below) <= NEAR_MM:
                     before = k
             else:
                 above = along[k + 1] - s
-                if bridged[k]:
+                if below <= NEAR_MM:
+                    before = k
+                elif above <= NEAR_MM:
+                    before = k + 1
+                elif bridged[k]:
                     before, after, share = k, k + 1, below / (below + above)
                 elif below <= slab:
                     before = k
                 elif above <= slab:
                     before = k + 1
             total = weight = 0.0
-            if before >= 0 and share < 1.0:
+            if before >= 0:
                 value, part = _sample(voxels, mask, masked, before, v - down[before],
                                       u - across[before])  # fmt: skip
-                total += (1.0 - share) * value
-                weight += (1.0 - share) * part
-            if after >= 0 and share > 0.0:
+                total, weight = (1.0 - share) * value, (1.0 - share) * part
+            if after >= 0 and weight >= 0.0:
                 value, part = _sample(voxels, mask, masked, after, v - down[after],
                                       u - across[after])  # fmt: skip
                 total += share * value
-                weight += share * part
+                weight = weight + share * part if part >= 0.0 else -1.0
             if weight < 0.5:
                 out[y, x] = fill
                 beyond[y, x] = True

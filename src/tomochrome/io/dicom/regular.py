@@ -117,7 +117,7 @@ class Plan:
 
 
 def plan(lying: Lying, travel: Vector | None = None, *, whole: bool = False) -> Plan | str:
-    """Lay a regular upright grid over slices.
+    """Lay a regular upright grid over slices that are not regular as stored.
 
     Parameters
     ----------
@@ -142,11 +142,9 @@ def plan(lying: Lying, travel: Vector | None = None, *, whole: bool = False) -> 
     """
     if travel is None:
         axes = np.stack([lying.normal, lying.column, lying.row], axis=1)
-        ends = lying.positions
     else:
         axes = upright_axes(lying, travel)
-        ends = lying.corners()
-    least, greatest = _box(lying, axes, ends)
+    least, greatest = _box(lying, axes)
     extent = float(greatest[0] - least[0])
     if extent > MOST_EXTENT_MM:
         return _too_large(lying, extent)
@@ -191,9 +189,9 @@ def _snap(direction: Vector) -> tuple[Vector, bool]:
     return np.eye(3)[axis] * np.sign(direction[axis]), True
 
 
-def _box(lying: Lying, axes: NDArray[np.float64], ends: NDArray[np.float64]) -> tuple[Vector, ...]:
+def _box(lying: Lying, axes: NDArray[np.float64]) -> tuple[Vector, Vector]:
     """Return the least and greatest coordinates along the axes, on the first slice's pixels."""
-    there = ends @ axes
+    there = lying.corners() @ axes
     least, greatest = there.min(axis=0), there.max(axis=0)
     anchor = lying.positions[0] @ axes
     pixel = np.array([1.0, *lying.pixel_spacing])
