@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from tomochrome._napari.layers import LayerTuple, display_name, volume_layer
 from tomochrome._napari.wording import sentence
+from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
 
+VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 _SPEAKS_UP = ("irregular", "tilted", "incomplete", "not-ct")
 
 
@@ -39,26 +41,15 @@ def find_or_read(
     """
     from tomochrome import io
 
-    kind = _kind_of_single(path)
-    if kind:  # listing it would decode it, and reading it would decode it again
-        return open_item(io.Item(str(path), kind), progress, cancel)
+    if path.name.lower().endswith(VOLUME_ENDINGS) and path.is_file():
+        # Listing such a file decodes it, and reading it would decode it again.
+        try:
+            return opened(io.read(path, progress=progress, cancel=cancel))
+        except InputError:
+            pass  # it holds several volumes, or is damaged: finding says which
     found = io.find(path, progress=progress, cancel=cancel)
     item = only_choice(found, path)
     return found if item is None else open_item(item, progress, cancel)
-
-
-def _kind_of_single(path: Path) -> str:
-    """Return the kind of a file that holds one volume and is no DICOM, or an empty string."""
-    from tomochrome.io.nifti import count_volumes
-    from tomochrome.io.sniff import sniff
-
-    try:
-        kind = sniff(path) if path.is_file() else ""
-    except OSError:
-        return ""  # finding says why
-    if kind == "nifti":
-        return kind if count_volumes(path) == 1 else ""
-    return kind if kind in ("nrrd", "metaimage") else ""
 
 
 def only_choice(found: Found, path: Path) -> Item | None:
@@ -91,8 +82,9 @@ def open_item(item: Item, progress: Progress | None, cancel: CancelToken | None)
     return opened(volume, name)
 
 
-def opened(volume: Volume, name: str) -> Opened:
+def opened(volume: Volume, name: str = "") -> Opened:
     """Make the layer of a volume, and what is to be said about it."""
+    name = name or display_name(volume)
     said = " ".join(sentence(text) for text in dict.fromkeys(volume.provenance.warnings))
     return Opened(
         volume_layer(volume, name),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome._napari.layers import LayerTuple
+from tomochrome._napari.opening import VOLUME_ENDINGS
 from tomochrome.runtime import CancelToken, Progress
 
 PathOrPaths = str | Sequence[str]
 
-_VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 _ZIP_START = b"PK\x03\x04"
 _FILES_TO_LOOK_AT = 200
@@ -95,7 +95,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _is_our_file(path: Path) -> bool:
-    return path.name.lower().endswith(_VOLUME_ENDINGS) or _is_dicom_file(path)
+    return path.name.lower().endswith(VOLUME_ENDINGS) or _is_dicom_file(path)
 
 
 def _is_dicom_file(path: Path) -> bool:

@@ -131,7 +131,6 @@ class ScanPanel(DockedPanel):
 
     def _find_range(self, voxels: Any, suffix: str) -> None:
         """Find the range of values in a worker: it takes a while in a large volume."""
-
         self._request += 1
         request = self._request
 

@@ -159,17 +159,33 @@ def tool_tip(item: Item) -> str:
 class SeriesDelegate(QStyledItemDelegate):
     """Draws one item."""
 
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        # Qt asks for every row's height each time that a picture comes in.
+        self._heights: dict[Item, int] = {}
+        self._drawn_for: tuple[int, str] = (0, "")
+
     def sizeHint(self, option: Any, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
         """As high as the lines need at the list's width."""
         view = option.widget
         width = view.viewport().width() if view is not None else 320
+        drawn_for = (width, option.font.key())
+        if drawn_for != self._drawn_for:
+            self._heights, self._drawn_for = {}, drawn_for
         item = index.data(Role.ITEM)
-        metrics = QFontMetrics(option.font)
-        text = self._text_width(width)
+        if item not in self._heights:
+            self._heights[item] = self._height(item, QFontMetrics(option.font), width)
+        return QSize(width, self._heights[item])
+
+    def forget(self) -> None:
+        """Forget the items of an earlier list."""
+        self._heights = {}
+
+    def _height(self, item: Item, metrics: QFontMetrics, width: int) -> int:
         lines = 1 + len(facts(item)) + 1
         height = lines * (metrics.height() + _LINE_GAP) + _LINE_GAP
-        height += _remark_height(metrics, remark(item), text)
-        return QSize(width, max(height, PICTURE) + 2 * _MARGIN)
+        height += _remark_height(metrics, remark(item), self._text_width(width))
+        return max(height, PICTURE) + 2 * _MARGIN
 
     @staticmethod
     def _text_width(width: int) -> int:
@@ -304,7 +320,9 @@ class SeriesList(QListView):
         super().__init__(parent)
         self.series = SeriesModel(self)
         self.setModel(self.series)
-        self.setItemDelegate(SeriesDelegate(self))
+        delegate = SeriesDelegate(self)
+        self.series.modelReset.connect(delegate.forget)
+        self.setItemDelegate(delegate)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
