@@ -201,7 +201,7 @@ def test_bad_input_is_one_sentence(tmp_path, shared_data):
         fake: "not in a format",
         zipped: "zip archive",
         picture: "2D picture",
-        nifti: "damaged or truncated",
+        nifti: "damaged, truncated",
         nrrd: "damaged, truncated",
         header: "without an image|damaged",
     }
