@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,6 +51,26 @@ def test_tissues_inside_and_nothing_outside(bundle: Path, drawn: Drawn) -> None:
         ("metal", Tissue.FOREIGN_BODY),
     ):
         assert right(chroma, masks[name], tissue) > 0.97, name
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_was_not_measured_is_never_colored(bundle: Path, drawn: Drawn, turned: bool) -> None:
+    volume, masks = drawn
+    outside = np.zeros(volume.shape, dtype=np.bool_)
+    outside[2:4] = True  # a hole in the series, and a corner inside the body
+    outside[:, volume.shape[1] // 2 :, volume.shape[2] // 2 :] = True
+    assert masks["body"][outside].any()
+    marked = replace(volume, outside=outside)
+    if turned:  # stored with other axes first, as a sagittal series is
+        affine = volume.affine[:, [2, 0, 1, 3]]
+        outside = np.ascontiguousarray(outside.transpose(2, 0, 1))
+        marked = replace(
+            volume, voxels=volume.voxels.transpose(2, 0, 1), affine=affine, outside=outside
+        )
+    chroma = colorize(marked, bundle, device="cpu")
+    assert (chroma.code[outside] == 0).all()
+    assert (chroma.confidence[outside] == 0).all()
+    assert (chroma.code[~outside] > 0).any()
 
 
 def test_share_of_colored_voxels_outside_the_body_is_zero(bundle: Path, drawn: Drawn) -> None:

@@ -57,7 +57,8 @@ def colorize(
     Chroma
         On the grid of ``volume`` as stored. Its provenance names the model, the SHA-256 of its
         weights, the device (also ``extra["device"]``) and every warning. Voxels outside the
-        body have code 0.
+        body have code 0; those that the scanner did not measure (``volume.outside``) have
+        code 0 and confidence 0, whatever the model says.
 
     Raises
     ------
@@ -103,6 +104,9 @@ def colorize(
         f"{NOT_FOR_DIAGNOSIS}"
     )
     upright = scan.upright
+    if upright.outside is not None:  # nothing was measured there, so no model may color it
+        np.copyto(code, 0, where=upright.outside)
+        np.copyto(confidence, 0, where=upright.outside)
     code = np.asarray(reorient_like(upright.with_voxels(code), volume).voxels)
     confidence = np.asarray(reorient_like(upright.with_voxels(confidence), volume).voxels)
     provenance = volume.provenance.add(step, *warnings)
