@@ -25,11 +25,14 @@ from pydicom.filereader import read_sequence_item
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.headers import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
-from tomochrome.io.dicom.values import element, floats, items, number, text, values
+from tomochrome.io.dicom.values import element, floats, items, number, tag_of, text, values
 
-TAGS: Final = (
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "DimensionIndexSequence", "RealWorldValueMappingSequence", "GridFrameOffsetVector",
+TAGS: Final = tuple(
+    tag_of(keyword)
+    for keyword in (
+        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+        "DimensionIndexSequence", "RealWorldValueMappingSequence", "GridFrameOffsetVector",
+    )
 )  # fmt: skip
 """What is read of a multi-frame file beyond what every header is read for."""
 
