@@ -16,13 +16,16 @@ EDGE: Final = 0.02
 NEAR_MM: Final = 0.002
 """What lies this close to a slice has its values: positions are not written more exactly."""
 
+HALF: Final = 0.5 - 1e-6
+"""Weight that measured voxels must carry, give or take rounding."""
+
 
 def _kernel(function: Callable[..., Any]) -> Any:
     """Compile without the GIL, cached on disk where some folder can be written."""
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # no place for the cache: compiled anew in each process
-        return njit(nogil=True)(function)
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 @_kernel
@@ -36,21 +39,50 @@ def _sample(voxels, mask, masked, k, v, u):  # type: ignore[no-untyped-def]
         return 0.0, -1.0
     v, u = min(max(v, 0.0), rows - 1.0), min(max(u, 0.0), columns - 1.0)
     y, x = int(v), int(u)
-    b, a = v - y, u - x
+    b, a = np.float32(v - y), np.float32(u - x)
     y1, x1 = min(y + 1, rows - 1), min(x + 1, columns - 1)
-    if not masked:
-        top = (1.0 - a) * voxels[k, y, x] + a * voxels[k, y, x1]
-        bottom = (1.0 - a) * voxels[k, y1, x] + a * voxels[k, y1, x1]
-        return (1.0 - b) * top + b * bottom, 1.0
-    total = weight = 0.0
-    for i in range(4):
-        yi = y1 if i >= 2 else y
-        xi = x1 if i % 2 else x
-        w = (b if i >= 2 else 1.0 - b) * (a if i % 2 else 1.0 - a)
-        if w > 0.0 and not mask[k, yi, xi]:
-            total += w * voxels[k, yi, xi]
-            weight += w
-    return total, weight
+    one = np.float32(1.0)
+    if masked and (mask[k, y, x] or mask[k, y, x1] or mask[k, y1, x] or mask[k, y1, x1]):
+        total = weight = np.float32(0.0)
+        for i in range(4):
+            yi = y1 if i >= 2 else y
+            xi = x1 if i % 2 else x
+            w = (b if i >= 2 else one - b) * (a if i % 2 else one - a)
+            if w > 0.0 and not mask[k, yi, xi]:
+                total += w * voxels[k, yi, xi]
+                weight += w
+        return total, weight
+    top = (one - a) * voxels[k, y, x] + a * voxels[k, y, x1]
+    bottom = (one - a) * voxels[k, y1, x] + a * voxels[k, y1, x1]
+    return (one - b) * top + b * bottom, one
+
+
+@_kernel
+def _bracket(along, bridged, slab, s, k):  # type: ignore[no-untyped-def]
+    """Slices before and after a place ``s`` mm along the normal, and the share of the second.
+
+    A slice of -1 is none. The fourth value is where to start looking for the next place.
+    """
+    n = along.size
+    while k < n - 1 and along[k + 1] <= s:
+        k += 1
+    while k > 0 and along[k] > s:
+        k -= 1
+    below = s - along[k]
+    if below < 0.0 or k == n - 1:
+        return k if abs(below) <= NEAR_MM else -1, -1, 0.0, k
+    above = along[k + 1] - s
+    if below <= NEAR_MM:
+        return k, -1, 0.0, k
+    if above <= NEAR_MM:
+        return k + 1, -1, 0.0, k
+    if bridged[k]:
+        return k, k + 1, below / (below + above), k
+    if below <= slab:
+        return k, -1, 0.0, k
+    if above <= slab:
+        return k + 1, -1, 0.0, k
+    return -1, -1, 0.0, k
 
 
 @_kernel
@@ -65,46 +97,28 @@ def resample_slice(  # type: ignore[no-untyped-def]
     ``down`` and ``across`` say where each stored slice lies in them, ``bridged`` which gaps are
     interpolated across, and ``slab`` how far a slice reaches (mm) into those that are not.
     """
-    n = along.size
+    height, width = out.shape
+    level = abs(step_x[0]) * width < NEAR_MM / 2  # a row stays between the same two slices
     missing = 0
-    for y in range(out.shape[0]):
-        k = 0  # the slice at or before the voxel: it moves little from voxel to voxel
-        for x in range(out.shape[1]):
-            s = start[0] + y * step_y[0] + x * step_x[0]
-            v = start[1] + y * step_y[1] + x * step_x[1]
-            u = start[2] + y * step_y[2] + x * step_x[2]
-            while k < n - 1 and along[k + 1] <= s:
-                k += 1
-            while k > 0 and along[k] > s:
-                k -= 1
-            before, after, share = -1, -1, 0.0
-            below = s - along[k]
-            if below < 0.0 or k == n - 1:
-                if abs(below) <= NEAR_MM:
-                    before = k
-            else:
-                above = along[k + 1] - s
-                if below <= NEAR_MM:
-                    before = k
-                elif above <= NEAR_MM:
-                    before = k + 1
-                elif bridged[k]:
-                    before, after, share = k, k + 1, below / (below + above)
-                elif below <= slab:
-                    before = k
-                elif above <= slab:
-                    before = k + 1
+    for y in range(height):
+        before, after, share, k = _bracket(along, bridged, slab, start[0] + y * step_y[0], 0)
+        for x in range(width):
+            if not level:
+                s = start[0] + y * step_y[0] + x * step_x[0]
+                before, after, share, k = _bracket(along, bridged, slab, s, k)
             total = weight = 0.0
             if before >= 0:
+                v = start[1] + y * step_y[1] + x * step_x[1]
+                u = start[2] + y * step_y[2] + x * step_x[2]
                 value, part = _sample(voxels, mask, masked, before, v - down[before],
                                       u - across[before])  # fmt: skip
                 total, weight = (1.0 - share) * value, (1.0 - share) * part
-            if after >= 0 and weight >= 0.0:
-                value, part = _sample(voxels, mask, masked, after, v - down[after],
-                                      u - across[after])  # fmt: skip
-                total += share * value
-                weight = weight + share * part if part >= 0.0 else -1.0
-            if weight < 0.5:
+                if after >= 0 and weight >= 0.0:
+                    value, part = _sample(voxels, mask, masked, after, v - down[after],
+                                          u - across[after])  # fmt: skip
+                    total += share * value
+                    weight = weight + share * part if part >= 0.0 else -1.0
+            if weight < HALF:
                 out[y, x] = fill
                 beyond[y, x] = True
                 missing += 1
