@@ -131,7 +131,7 @@ def test_segmentations_are_left_aside(shared_data):
     found = find(shared_data / "dicom" / "ct_with_seg")
     assert len(found.items) == 1
     assert [s.reason for s in found.skipped] == [
-        "a DICOM object of modality SEG, not an image of the patient"
+        "a segmentation: labels drawn on a scan, not the scan itself"
     ] * 2
     assert read(shared_data / "dicom" / "ct_with_seg").shape == (1, 128, 128)
 
@@ -220,7 +220,11 @@ def test_strange_things_in_a_folder(tmp_path):
     (folder / "dangling").symlink_to(folder / "nothing")
     found = find(folder)
     assert found.items[0].shape[0] == 7
-    assert {Path(s.path).name for s in found.skipped} == {"pipe", "dangling"}
+    reasons = {Path(s.path).name: s.reason for s in found.skipped}
+    assert set(reasons) == {"pipe", "dangling", "loop"}
+    assert "pipe" in reasons["pipe"]
+    assert "leads nowhere" in reasons["dangling"]
+    assert "not followed" in reasons["loop"]
 
 
 @pytest.mark.parametrize("kind", ["dcm", "j2k", "nii", "nii.gz", "nrrd"])

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.parse import read_dataset
+from tomochrome.io.dicom.parse import read_dataset, read_items
 from tomochrome.io.dicom.quiet import quiet
-from tomochrome.io.dicom.values import items, values
+from tomochrome.io.dicom.values import element, values
 from tomochrome.io.walk import MOST_FILES, Skip, open_regular
 from tomochrome.runtime import CancelToken, check
 
@@ -86,7 +86,7 @@ def _references(path: Path, cancel: CancelToken | None) -> list[tuple[str, ...]]
     try:
         with quiet(), open_regular(path) as file:
             dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
-            records = items(dataset, "DirectoryRecordSequence")
+            records = read_items(path, element(dataset, "DirectoryRecordSequence"))
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
     references = []

@@ -8,15 +8,19 @@ that claims gigabytes ends in a sentence.
 from __future__ import annotations
 
 import os
+import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pydicom
-from pydicom.dataset import FileDataset
-from pydicom.filereader import data_element_generator
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import data_element_generator, read_partial
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.values import Elements, text
@@ -25,16 +29,20 @@ HEAD_BYTES: Final = 32 << 10
 """Read at once of each file: classic CT headers have 3 to 20 KiB."""
 MOST_HEADER_BYTES: Final = 64 << 20
 """Read of one header at most: an enhanced CT of 5,000 frames says 4 KiB of each."""
-MOST_READS: Final = 600_000
-"""Elements and parts of elements in one header: two or three for each element."""
+MOST_SECONDS: Final = 1.0
+"""Of the processor's time spent on one header: one of 20 KiB takes a ten-thousandth of that."""
+MOST_SECONDS_A_BYTE: Final = 1 / (64 << 20)
+"""And for each byte of the file: headers of multi-frame images grow with their pixels."""
 MOST_INFLATED: Final = 1 << 30
 """A deflated file may unpack to this: 2,000 frames of 512x512."""
 
 _IMPLICIT: Final = "1.2.840.10008.1.2"
-_EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _BIG: Final = "1.2.840.10008.1.2.2"
+_LONGEST_META: Final = 4096
 _PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_GROUPS: Final = frozenset({0x52009229, 0x52009230})
+"""Functional groups of multi-frame images: long, and behind everything that a header needs."""
 _META_TAGS: Final[list[Any]] = [0x00020002, 0x00020010]
 
 
@@ -49,12 +57,14 @@ class Parsed:
 
 
 class Bounded:
-    """A file that gives up when more of it is read than a header can be."""
+    """A file that gives up when more is read of it, or for longer, than a header takes."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file, self.name = file, str(path)
-        self._size = os.fstat(file.fileno()).st_size
-        self._bytes_left, self._reads_left = MOST_HEADER_BYTES, MOST_READS
+    _EVERY = 64  # reads between looks at the clock
+
+    def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
+        self._file, self._size, self.name = file, size, str(path)
+        self._bytes_left, self._reads = MOST_HEADER_BYTES, 0
+        self._end = time.thread_time() + MOST_SECONDS + MOST_SECONDS_A_BYTE * size
 
     def read(self, size: int | None = -1) -> bytes:
         """Read bytes.
@@ -67,8 +77,9 @@ class Bounded:
         rest = max(0, self._size - self._file.tell())
         size = rest if size is None or size < 0 else min(size, rest)
         self._bytes_left -= size
-        self._reads_left -= 1
-        if self._bytes_left < 0 or self._reads_left < 0:
+        self._reads += 1
+        late = not self._reads % self._EVERY and time.thread_time() > self._end
+        if late or self._bytes_left < 0:
             raise InputError(
                 f"the DICOM header of '{self.name}' is longer than that of any image; "
                 "the file is damaged"
@@ -106,7 +117,7 @@ def parse(path: Path, file: BinaryIO, head: bytes, tags: frozenset[int]) -> Pars
     parsed = _parse_head(head, tags, whole=len(head) >= os.fstat(file.fileno()).st_size)
     if parsed is not None:
         return parsed
-    dataset = read_dataset(path, file, list(tags))
+    dataset = read_dataset(path, file, list(tags), before_groups=True)
     # Values as they lie there: what is not asked for may be impossible to convert.
     elements = {int(found.tag): found for found in dataset.values()}
     meta = {int(found.tag): found for found in dataset.file_meta.values()}
@@ -123,12 +134,12 @@ def _parse_head(head: bytes, tags: frozenset[int], *, whole: bool) -> Parsed | N
         return None
     buffer, wanted = BytesIO(head), list(tags)
     buffer.seek(132)
-    ended = False
+    end = 0
 
-    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
-        nonlocal ended
-        ended = tag in _PIXEL_DATA
-        return ended
+    def ends(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal end
+        end = tag if tag in _PIXEL_DATA or tag in _GROUPS else 0
+        return end != 0
 
     try:
         meta = {
@@ -146,28 +157,103 @@ def _parse_head(head: bytes, tags: frozenset[int], *, whole: bool) -> Parsed | N
         elements = {
             int(found.tag): found
             for found in data_element_generator(
-                buffer, syntax == _IMPLICIT, syntax != _BIG, at_pixels, specific_tags=wanted
+                buffer, syntax == _IMPLICIT, syntax != _BIG, ends, specific_tags=wanted
             )
         }
     except Exception:  # a parser fed with the torn end of a head may raise anything
         return None
-    if not ended and not (whole and buffer.tell() <= len(head)):
+    if not end and not (whole and buffer.tell() <= len(head)):
         return None
-    pixels_at = buffer.tell() if ended else 0  # the parser goes back to where the element begins
+    pixels_at = (
+        buffer.tell() if end in _PIXEL_DATA else 0
+    )  # the parser goes back to where the element begins
     return Parsed(elements, syntax, text(meta, "MediaStorageSOPClassUID"), pixels_at)
 
 
-def read_dataset(path: Path, file: BinaryIO, tags: list[Any] | None = None) -> FileDataset:
+def read_dataset(
+    path: Path, file: BinaryIO, tags: list[Any] | None = None, *, before_groups: bool = False
+) -> FileDataset:
     """Read everything before the pixels, or the elements with some tags.
+
+    Parameters
+    ----------
+    path
+        Named in errors.
+    file
+        The file; if it is not deflated, it stands where the pixel data element begins
+        afterwards.
+    tags
+        The elements wanted; all if there are none.
+    before_groups
+        Read only what comes before the functional groups of a multi-frame image.
 
     Raises
     ------
     InputError
         If the header cannot be parsed, or not within the bounds.
     """
-    _check_inflated(path, file)
     file.seek(0)
-    return read_whole(path, Bounded(file, path), stop_before_pixels=True, specific_tags=tags)
+    meta = _deflated(file.read(HEAD_BYTES))
+    file.seek(0)
+
+    def ends(tag: int, vr: str | None, length: int) -> bool:
+        return tag in _PIXEL_DATA or (before_groups and tag in _GROUPS)
+
+    with _sentences(path):
+        if meta is None:
+            buffered: Any = BufferedReader(file, HEAD_BYTES)
+            try:
+                source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path)
+                return _with_syntax(read_partial(source, ends, force=True, specific_tags=tags))
+            finally:
+                place = buffered.tell()
+                buffered.detach()
+                file.seek(place)
+        inflated = _inflated(path, file, meta)
+        source = Bounded(BytesIO(inflated), len(inflated), path)
+        inner = pydicom.filereader.read_dataset(
+            source, False, True, stop_when=ends, specific_tags=tags
+        )
+        return FileDataset(str(path), inner, file_meta=meta[0], is_implicit_VR=False)
+
+
+def read_items(path: Path, sequence: RawDataElement | DataElement | None) -> list[Dataset]:
+    """Return the items of a sequence that may be long, parsed within the bounds.
+
+    Raises
+    ------
+    InputError
+        If it cannot be parsed, or not within the bounds.
+    """
+    if sequence is None:
+        return []
+    if isinstance(sequence, RawDataElement):
+        data = sequence.value if isinstance(sequence.value, bytes) else b""
+        source: Any = Bounded(BytesIO(data), len(data), path)
+        with _sentences(path):
+            return list(
+                pydicom.filereader.read_sequence(
+                    source, sequence.is_implicit_VR, sequence.is_little_endian, len(data),
+                    ["iso8859"],
+                )
+            )  # fmt: skip
+    found = sequence.value
+    return list(found) if hasattr(found, "__iter__") and not isinstance(found, str | bytes) else []
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    """Turn whatever a parser raises into an error of one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno is None:  # the parser's own, about the end of the file
+            raise InputError(f"'{path}' is damaged: its DICOM header ends early") from error
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a parser fed with anything may raise anything
+        raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed") from error
 
 
 def read_whole(path: Path, source: Any, **options: Any) -> FileDataset:
@@ -178,14 +264,12 @@ def read_whole(path: Path, source: Any, **options: Any) -> FileDataset:
     InputError
         If it cannot be opened or parsed.
     """
-    try:
-        dataset = pydicom.dcmread(source, force=True, **options)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a parser fed with anything may raise anything
-        raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed") from error
+    with _sentences(path):
+        return _with_syntax(pydicom.dcmread(source, force=True, **options))
+
+
+def _with_syntax(dataset: FileDataset) -> FileDataset:
+    """Add the transfer syntax where the file does not name it."""
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _guess_syntax(dataset)
     return dataset
@@ -198,28 +282,42 @@ def _guess_syntax(dataset: FileDataset) -> pydicom.uid.UID:
     return pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
 
 
-def _check_inflated(path: Path, file: BinaryIO) -> None:
-    """Refuse a deflated file that would unpack to more than memory should hold."""
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    if _DEFLATED.encode() not in head[:4096]:
-        return
+def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
+    """Return the file meta information of a deflated file and where it ends; None of others."""
+    if head[128:132] != b"DICM" or _DEFLATED.encode() not in head[:_LONGEST_META]:
+        return None
     buffer = BytesIO(head)
-    buffer.seek(132 if head[128:132] == b"DICM" else 0)
+    buffer.seek(132)
     try:
-        for _ in data_element_generator(buffer, False, True, _after_meta):
-            pass
+        elements = {
+            found.tag: found for found in data_element_generator(buffer, False, True, _after_meta)
+        }
+        meta = FileMetaDataset(elements)
+        return (meta, buffer.tell()) if text(meta, "TransferSyntaxUID") == _DEFLATED else None
     except Exception:  # whoever parses it next has the same trouble, and says so
-        return
-    file.seek(buffer.tell())
-    inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    packed = b""
+        return None
+
+
+def _inflated(path: Path, file: BinaryIO, meta: tuple[FileMetaDataset, int]) -> bytes:
+    """Return the beginning of what was deflated, with room for a header.
+
+    Raises
+    ------
+    InputError
+        If all of it would be more than memory should hold, or is damaged.
+    """
+    file.seek(meta[1])
+    inflate, total, kept = zlib.decompressobj(-zlib.MAX_WBITS), 0, bytearray()
     while (packed := inflate.unconsumed_tail or file.read(1 << 20)) and not inflate.eof:
         try:
-            total += len(inflate.decompress(packed, 4 << 20))
+            plain = inflate.decompress(packed, 4 << 20)
         except zlib.error as error:
             raise InputError(f"'{path}' is damaged: it cannot be unpacked") from error
+        total += len(plain)
+        if len(kept) < MOST_HEADER_BYTES:
+            kept += plain
         if total > MOST_INFLATED:
             raise InputError(
                 f"'{path}' would unpack to more than {MOST_INFLATED >> 30} GiB; it is damaged"
             )
+    return bytes(kept)

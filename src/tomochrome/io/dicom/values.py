@@ -31,6 +31,8 @@ _TEXT: Final = frozenset(
 )  # fmt: skip
 _LONGEST: Final = 4096
 """Bytes of a value that is looked at: the longest that are needed have a tenth of that."""
+_LONGEST_SEQUENCE: Final = 1 << 20
+"""Bytes of a sequence that is parsed: a lookup table of 16 bits has an eighth of that."""
 
 # A damaged header can hold any other text where a code or a UID should be, the patient's name
 # too, so what does not look like one counts as missing. Hexadecimal UIDs are not to the letter
@@ -104,9 +106,11 @@ def _unpack(value: bytes, code: str, little: bool) -> tuple[Any, ...]:
 
 
 def items(source: Source, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence; empty when it is missing or no sequence."""
+    """Return the items of a sequence; empty when it is missing, no sequence, or too long."""
     found = element(source, keyword)
     if isinstance(found, RawDataElement):
+        if len(found.value or b"") > _LONGEST_SEQUENCE:
+            return []
         from pydicom.dataelem import convert_raw_data_element
 
         try:
