@@ -305,7 +305,8 @@ def test_phases_that_lie_between_each_other_are_parted(tmp_path, case):
     with pytest.raises(InputError, match=f"holds {count} series; choose one.*#1 .*#2 "):
         read(tmp_path / "s")
     phases = [read(tmp_path / "s", series=item.name, as_stored=True) for item in found]
-    assert all(f"the series holds {count} " in p.provenance.warnings[0] for p in phases)
+    words = f"the series holds {count} "
+    assert all(any(words in w for w in p.provenance.warnings) for p in phases)
     if case != "overlapping acquisitions":
         for i, phase in enumerate(phases):
             np.testing.assert_array_equal(phase.voxels, volume.voxels[i::count])
