@@ -1,4 +1,7 @@
-"""NRRD (.nrrd, .nhdr): the header looked at here, the voxels read by ITK in a thread of its own.
+"""NRRD (.nrrd, .nhdr): the geometry as ITK understands it, and the voxels piece by piece.
+
+ITK's own reader cannot be stopped, and takes a packed file with flipped bits for whole; so raw
+and gzip encodings are read here. Texts (ascii, hex), which are rare and small, are left to it.
 
 Source: NRRD 5 format, https://teem.sourceforge.net/nrrd/format.html
 """
@@ -21,8 +24,9 @@ from tomochrome.geometry.affine import compose
 from tomochrome.io.archive import shown
 from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.detached import beside
+from tomochrome.io.stream import fill, opened
 from tomochrome.io.units import MODALITIES
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, Progress, check
 
 _HEADER_MOST: Final = 1 << 20
 _POLL_SECONDS: Final = 0.05
@@ -31,7 +35,32 @@ _KNOWN_SPACES: Final = {
     "right-anterior-superior", "ras", "left-anterior-superior", "las",
     "left-posterior-superior", "lps",
 }  # fmt: skip
+_TYPES: Final = {
+    "i1": "signed char|int8|int8_t",
+    "u1": "uchar|unsigned char|uint8|uint8_t",
+    "i2": "short|short int|signed short|signed short int|int16|int16_t",
+    "u2": "ushort|unsigned short|unsigned short int|uint16|uint16_t",
+    "i4": "int|signed int|int32|int32_t",
+    "u4": "uint|unsigned int|uint32|uint32_t",
+    "i8": "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t",
+    "u8": "ulonglong|unsigned long long|unsigned long long int|uint64|uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
 _SEQUENCES: Final = {"list", "time", "???", "none", ""}  # kinds of an axis that counts volumes
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Where the voxels lie, for those encodings that are read here."""
+
+    data: Path
+    seek: int
+    skip: int
+    packed: bool
+    dtype: np.dtype[Any]
+    sizes: tuple[int, ...]  #: slowest axis first
+    range_axis: int | None  #: the axis, counted so, that is none of space
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +75,7 @@ class Nrrd:
     modality: str
     warnings: tuple[str, ...]
     as_vector: bool  #: whether ITK gives the volumes as components of each voxel
+    block: _Block | None
 
     def voxels(
         self,
@@ -56,12 +86,17 @@ class Nrrd:
     ) -> Generator[NDArray[Any]]:
         """Yield volumes that follow one another, (z, y, x) or (z, y, x, channels), as stored.
 
-        ITK reads the file whole and cannot be interrupted: after a cancel it goes on in its
-        thread until it has done, and what it read is thrown away.
+        The file is read whole, because its volumes may be interleaved.
+
+        Raises
+        ------
+        EOFError, zlib.error, OSError, RuntimeError
+            If the file is damaged.
         """
-        report(progress, 0, 1, "reading")
-        array = _read_in_thread(self.path, cancel)
-        report(progress, 1, 1, "reading")
+        if self.block is None:
+            array = _read_in_thread(self.path, cancel)
+        else:
+            array = _read_block(self.block, progress, cancel)
         for index in range(first, first + count):
             if self.as_vector:
                 yield np.ascontiguousarray(array[..., index])
@@ -69,6 +104,20 @@ class Nrrd:
                 yield array[index]
             else:
                 yield array
+
+
+def _read_block(
+    block: _Block, progress: Progress | None, cancel: CancelToken | None
+) -> NDArray[Any]:
+    """Return the array (volumes, z, y, x, components) without the axes that there are not."""
+    array = np.empty(block.sizes, dtype=block.dtype)
+    with opened(
+        block.data, seek=block.seek, skip=block.skip, packed=block.packed, cancel=cancel
+    ) as stream:
+        fill(array, stream, progress=progress, cancel=cancel)
+        if block.packed:
+            stream.read(1)  # so that the check sum is looked at
+    return array if block.range_axis is None else np.moveaxis(array, block.range_axis, -1)
 
 
 def open_nrrd(path: Path) -> Nrrd:
@@ -87,10 +136,12 @@ def open_nrrd(path: Path) -> Nrrd:
         raise damaged(where, "NRRD") from error
     name = header.fields.get("data file", header.fields.get("datafile"))
     data = path if name is None else beside(path, name)
-    stored = data.stat().st_size - (header.end if name is None else 0)
+    start = header.end if name is None else 0
+    encoding = header.fields.get("encoding", "raw").lower()
+    if encoding in ("bzip2", "bz2"):
+        raise InputError(f"'{where}' is packed by bzip2, which ITK does not read; save it as gzip")
     try:
-        info = _information(path)
-        return _nrrd(path, header, info, stored)
+        return _nrrd(path, header, _information(path), data, start)
     except InputError:
         raise
     except Exception as error:  # ITK's own kind, without a public base
@@ -163,7 +214,7 @@ def _information(path: Path) -> _Information:
         )
 
 
-def _nrrd(path: Path, header: _Header, info: _Information, stored: int) -> Nrrd:
+def _nrrd(path: Path, header: _Header, info: _Information, data: Path, start: int) -> Nrrd:
     where = shown(path)
     size, dims = info.size, len(info.size)
     kinds = [kind.lower() for kind in header.fields.get("kinds", "").split()]
@@ -183,7 +234,8 @@ def _nrrd(path: Path, header: _Header, info: _Information, stored: int) -> Nrrd:
     shape = (size[2], size[1], size[0])
     nbytes = prod(shape) * channels * info.item_bytes
     packed = header.fields.get("encoding", "raw").lower() != "raw"
-    check_claims(where, shape, nbytes, volumes, stored, packed=packed)
+    stored = data.stat().st_size - start
+    check_claims(where, shape, nbytes * volumes, 1, stored, packed=packed)  # it is read whole
     directions = np.array(info.direction).reshape(dims, dims)[:3, :3]
     affine = compose(info.origin[:3], directions[:, ::-1], info.spacing[2::-1])
     modality = header.pairs.get("modality", header.pairs.get("DICOM_0008_0060", "")).strip()
@@ -196,6 +248,42 @@ def _nrrd(path: Path, header: _Header, info: _Information, stored: int) -> Nrrd:
         modality=modality if modality in MODALITIES else "unknown",
         warnings=_space_warnings(header),
         as_vector=sequence,
+        block=_block(header, info, data, start),
+    )
+
+
+def _block(header: _Header, info: _Information, data: Path, start: int) -> _Block | None:
+    """Return where the voxels lie, or None where they are left to ITK."""
+    fields = header.fields
+    encoding = fields.get("encoding", "raw").lower()
+    lines = fields.get("line skip", fields.get("lineskip", "0"))
+    skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
+    code = next((c for c, names in _TYPES.items() if fields["type"] in names.split("|")), None)
+    if encoding not in ("raw", "gzip", "gz") or int(lines) != 0 or code is None:
+        return None
+    big = fields.get("endian", "").lower() == "big"
+    sizes = tuple(int(word) for word in fields["sizes"].split())[::-1]
+    axis = None
+    if info.components > 1:
+        kinds = [kind in ("domain", "space") for kind in fields.get("kinds", "").lower().split()]
+        if len(kinds) != len(sizes) or kinds.count(False) != 1:
+            return None
+        axis = len(kinds) - 1 - kinds.index(False)
+    spatial = [size for number, size in enumerate(sizes) if number != axis]
+    if tuple(spatial) != tuple(info.size[::-1]):
+        return None
+    if skip < 0:  # the voxels are the last bytes of the file
+        skip = data.stat().st_size - start - prod(sizes) * info.item_bytes
+    if skip < 0 or (encoding != "raw" and fields.get("byte skip", "0").startswith("-")):
+        return None
+    return _Block(
+        data=data,
+        seek=start,
+        skip=skip,
+        packed=encoding != "raw",
+        dtype=np.dtype(code).newbyteorder(">" if big else "<"),
+        sizes=sizes,
+        range_axis=axis,
     )
 
 
@@ -212,7 +300,10 @@ def _space_warnings(header: _Header) -> tuple[str, ...]:
 
 
 def _read_in_thread(path: Path, cancel: CancelToken | None) -> NDArray[Any]:
-    """Let ITK read a file while this thread looks at ``cancel``."""
+    """Let ITK read a file while this thread looks at ``cancel``.
+
+    After a cancel ITK goes on until it has done, and what it read is thrown away.
+    """
     done: list[Any] = []
 
     def work() -> None:
