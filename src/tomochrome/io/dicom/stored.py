@@ -1,8 +1,8 @@
 """From the bytes of a frame to its stored values, whatever they are compressed with.
 
 Which decoder serves which transfer syntax was chosen by feeding each with damaged streams:
-OpenJPEG's, CharLS' and the run-length decoder withstand them in this process; GDCM does not, so
-it works in a process of its own (`tomochrome.io.dicom.crew`), several of which work at a time.
+OpenJPEG's, CharLS' and our own run-length decoder withstand them in this process; GDCM does not,
+so it works in a process of its own (`tomochrome.io.dicom.crew`), several of which work at a time.
 """
 
 from __future__ import annotations
@@ -142,20 +142,14 @@ def _check(header: Header, stream: Stream) -> None:
 
 
 def _run_length(header: Header, code: bytes) -> NDArray[Any]:
-    import rle.utils
+    from tomochrome.io.dicom import run_length  # which compiles
 
     if header.bits_allocated not in _WIDTHS:
         raise InputError("an unsupported number of bits")
-    values = rle.utils.decode_pixel_data(
-        code,
-        None,
-        version=2,
-        rows=header.rows,
-        columns=header.columns,
-        bits_allocated=header.bits_allocated,
-    )
+    width = header.bits_allocated // 8
+    values = run_length.decode(code, header.rows * header.columns, width)
     kind = "i" if header.pixel_representation == 1 else "u"
-    stored = np.frombuffer(values, dtype=f"<{kind}{header.bits_allocated // 8}")
+    stored = values.view(f"<{kind}{width}").ravel()
     return without_unused_bits(_shaped(stored, header), header)
 
 
