@@ -18,6 +18,7 @@ from typing import Any
 import napari
 import numpy as np
 import pydicom
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from qtpy.QtWidgets import QApplication
 
 from tomochrome.geometry.orient import reorient
@@ -28,6 +29,7 @@ from tomochrome.volume import Volume, default_affine
 SIZE = (1280, 800)
 PLUGIN = "napari-tomochrome"
 SPACING = (3.0, 1.5, 1.5)
+INCOMPLETE = "Abdomen 3.0 mm soft tissue, portal venous"
 
 
 def wait_until(done: Callable[[], bool], seconds: float) -> None:
@@ -51,7 +53,7 @@ def make_cd(folder: Path, spacing: tuple[float, float, float] = SPACING) -> Path
     chest = make_patient(region="chest", spacing=spacing, phase="arterial").ct
     abdomen = make_patient(region="abdomen", spacing=spacing, phase="portal").ct
     write_series(chest, folder / "a", description="Thorax 3.0 mm soft tissue, arterial")
-    write_series(abdomen, folder / "b", description="Abdomen 3.0 mm soft tissue, portal venous")
+    write_series(abdomen, folder / "b", description=INCOMPLETE)
     missing = sorted((folder / "b").iterdir())
     for path in missing[len(missing) // 2 : len(missing) // 2 + 3]:
         path.unlink()
@@ -96,6 +98,8 @@ def draw(cd: Path, picker_out: Path, scan_out: Path) -> None:
     wait_until(lambda: not picker._previews.running, 60)
     rest(0.5)
     window.grab().save(str(picker_out))
+    titles = [item.title for item in picker.view.series.series.items]
+    picker.view.series.choose([titles.index(INCOMPLETE)])
     picker.open_chosen()
     wait_until(lambda: len(viewer.layers) == 1, 120)
     viewer.window.remove_dock_widget("all")
@@ -103,9 +107,19 @@ def draw(cd: Path, picker_out: Path, scan_out: Path) -> None:
     _, scan = viewer.window.add_plugin_dock_widget(PLUGIN, "Scan")
     wait_until(lambda: not scan.running, 60)
     viewer.fit_to_view()
+    viewer.dims.set_current_step(0, viewer.layers[0].data.shape[0] // 4)
+    viewer.cursor.position = viewer.layers[0].data_to_world(_middle(viewer.layers[0]))
+    for notice in window.findChildren(NapariQtNotification):
+        notice.close()
     rest(1.0)
     window.grab().save(str(scan_out))
     viewer.close()
+
+
+def _middle(layer: Any) -> tuple[int, ...]:
+    """Return the middle of the slice that is shown."""
+    slices, rows, columns = layer.data.shape
+    return slices // 4, rows // 2, columns // 2
 
 
 def _horizontal() -> Any:

@@ -15,6 +15,7 @@ from tomochrome._napari.layers import (
     layer_transform,
     limits,
 )
+from tomochrome._napari.readout import in_words
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
@@ -159,13 +160,13 @@ class Coloring:
 
     def describe(self, voxel: tuple[int, int, int]) -> str:
         """Return what is in a voxel: its value, its likeliest tissue and the confidence."""
-        value = int(self.layer.data.volume.voxels[voxel])
+        value = in_words(self.layer.data.volume, voxel)
         shares = self.chroma.mixtures[int(self.chroma.code[voxel])][:N_TISSUES]
         tissue = int(np.argmax(shares))
         if tissue == 0 or not float(shares[tissue]) > 0.0:
-            return f"{value} HU"
+            return value
         confidence = int(self.chroma.confidence[voxel]) / 255
-        return f"{value} HU · {TISSUE_NAMES[tissue].replace('-', ' ')} {confidence:.0%}"
+        return f"{value} · {TISSUE_NAMES[tissue].replace('-', ' ')} {confidence:.0%}"
 
 
 def show_window(ct_layer: Any, window: Window) -> None:

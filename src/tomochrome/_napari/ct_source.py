@@ -8,7 +8,6 @@ import numpy as np
 
 from tomochrome._napari.layers import Behind, behind, world_affine
 from tomochrome.errors import NotCTError
-from tomochrome.io.units import unit_of
 from tomochrome.volume import Provenance, Volume
 
 
@@ -83,6 +82,8 @@ def _as_hounsfield(data: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any
             f"the layer '{name}' holds values that are not finite numbers; "
             "fill them (with -1024 for air) before coloring"
         )
+    from tomochrome.io.units import unit_of
+
     unit, reason = unit_of(data)
     if unit != "HU":
         raise NotCTError(

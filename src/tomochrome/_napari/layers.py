@@ -30,7 +30,7 @@ METADATA_KEY = "tomochrome"
 AXIS_LABELS = ("z", "y", "x")
 UNITS = ("mm", "mm", "mm")
 NOT_FOR_DIAGNOSIS = "not for diagnosis"
-_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def display_name(volume: Volume) -> str:
         return "Series" if provenance.modality == "unknown" else f"{provenance.modality} series"
     source = Path(provenance.source)
     name = source.name or provenance.kind
-    for ending in _ENDINGS:
+    for ending in VOLUME_ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tomochrome._napari.layers import LayerTuple, display_name, volume_layer
+from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check
@@ -16,7 +16,6 @@ from tomochrome.volume import Volume
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
 
-VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 _SPEAKS_UP = ("irregular", "tilted", "incomplete", "not-ct")
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
 from tomochrome._napari.jobs import Job
-from tomochrome.io.item import Item
 from tomochrome.runtime import CancelToken, Progress, check
+
+if TYPE_CHECKING:
+    from tomochrome.io import Item
 
 _LOG = logging.getLogger(__name__)
 

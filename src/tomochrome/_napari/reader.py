@@ -7,8 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tomochrome._napari.layers import LayerTuple
-from tomochrome._napari.opening import VOLUME_ENDINGS
+from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple
 from tomochrome.runtime import CancelToken, Progress
 
 PathOrPaths = str | Sequence[str]
@@ -43,7 +42,6 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     """
     from napari import current_viewer
 
-    from tomochrome._napari.opening import Opened, announce, find_or_read
     from tomochrome._napari.readout import show_readout
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
@@ -53,6 +51,9 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         raise InputError("several files were given at once; open the folder that holds them")
 
     def work(progress: Progress | None, cancel: CancelToken | None) -> Any:
+        # Imported here, in the worker: readers and decoders take a while to load.
+        from tomochrome._napari.opening import find_or_read
+
         return find_or_read(single, progress, cancel)
 
     viewer = current_viewer()
@@ -60,6 +61,8 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
+    from tomochrome._napari.opening import Opened, announce
+
     if isinstance(result, Opened):
         announce(result)
         if viewer is not None:
@@ -103,10 +106,13 @@ def _is_dicom_file(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            # The preamble and prefix of DICOM PS3.10, section 7.1.
-            return file.read(132)[128:] == b"DICM"
+            head = file.read(132)
     except OSError:
         return False
+    # The preamble and prefix of DICOM PS3.10, section 7.1; some old files begin with the first
+    # element of group 2 or 8 instead.
+    bare = head[:2] in (b"\x02\x00", b"\x08\x00") and head[2:3] <= b"\x70" and head[3:4] == b"\0"
+    return head[128:] == b"DICM" or bare
 
 
 def _is_zip(path: Path) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari.layers import Behind, behind
+from tomochrome._napari.layers import behind
+from tomochrome.volume import Volume
 
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
@@ -60,12 +61,12 @@ def value_at(layers: Any, position: Any) -> str:
             continue
         index = np.rint(layer.world_to_data(position)).astype(int)[-3:]
         if (index >= 0).all() and (index < known.shown.shape).all():
-            return _in_words(known, tuple(map(int, index)))
+            return in_words(known.shown, tuple(map(int, index)))
     return ""
 
 
-def _in_words(known: Behind, index: tuple[int, ...]) -> str:
-    volume = known.shown
+def in_words(volume: Volume, index: tuple[int, ...]) -> str:
+    """Return what a volume holds in a voxel (z, y, x), with its unit."""
     if volume.outside is not None and volume.outside[index]:
         return "outside the scan"
     value = float(volume.voxels[index])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from qtpy.QtGui import QColor, QFontMetrics, QImage, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QWidget
 
 from tomochrome._napari import wording
-from tomochrome.io.item import Item
 from tomochrome.volume import Verdict
+
+if TYPE_CHECKING:
+    from tomochrome.io import Item
 
 PICTURE = 76  #: side of a preview, in pixels of the screen's scale
 _MARGIN = 8

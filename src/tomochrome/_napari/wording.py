@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tomochrome.io.item import Item, Skipped
 from tomochrome.volume import Unit, Verdict
+
+if TYPE_CHECKING:
+    from tomochrome.io import Item, Skipped
 
 VERDICTS: dict[Verdict, str] = {
     "regular": "Regular",
