@@ -27,7 +27,7 @@ _REASONS = {
     "picture": "a 2D picture (PNG, JPEG, TIFF ...), not a CT volume",
     "zip": "a zip archive; open it by itself",
     "empty": "an empty file",
-    "torn": "a DICOM file of which the beginning is missing; copy it again",
+    "torn": "a damaged DICOM file, of which the beginning is missing; copy it again",
     "other": "not in a format that Tomochrome reads (DICOM, NIfTI, NRRD, MetaImage)",
 }
 

@@ -217,4 +217,7 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> str:
 
 def _phase_note(noun: str, by: str, index: int, count: int) -> str:
     which = _ORDINALS[index] if index < len(_ORDINALS) else f"number {index + 1}"
-    return f"the series holds {count} {noun}, told apart by their {by}; this is the {which}"
+    return (
+        f"the series holds {count} {noun} of the same place, told apart by their {by}; "
+        f"this is the {which}"
+    )

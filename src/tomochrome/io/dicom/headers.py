@@ -13,7 +13,7 @@ from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.kinds import LOCALIZER, image_kind, other_than_image
 from tomochrome.io.dicom.quiet import quiet
-from tomochrome.io.dicom.title import BIRTH, NAMES, title
+from tomochrome.io.dicom.title import BIRTH, NAMES, Secrets, secrets_of, title
 from tomochrome.io.dicom.values import (
     Source,
     floats,
@@ -172,6 +172,8 @@ def _read(
                 found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
                 header = replace(header, identity=found)
             headers = _frames(header, file) if frames and header.is_multiframe else [header]
+            secrets = secrets_of(parsed.elements)
+            headers = [_without_secrets(header, secrets) for header in headers]
         except InputError:
             raise
         except Exception as error:  # values of a hostile header convert in unforeseen ways
@@ -190,6 +192,19 @@ def _frames(header: Header, file: BinaryIO) -> list[Header]:
 
     dataset = parse.read_dataset(header.path, file, list(enhanced.TAGS))
     return enhanced.frames(header.path, dataset, header)
+
+
+def _without_secrets(header: Header, secrets: Secrets) -> Header:
+    """Take out what is shown and holds the patient's name: codes and names of windows may."""
+    shown = [header.modality, header.rescale_type, header.lut_type]
+    if not any(map(secrets.hidden_in, [*shown, *(w.name for w in header.windows)])):
+        return header
+    modality, unit, table = ("UNKNOWN" if secrets.hidden_in(text) else text for text in shown)
+    windows = tuple(
+        w._replace(name=f"{w.center:g}/{w.width:g}") if secrets.hidden_in(w.name) else w
+        for w in header.windows
+    )
+    return replace(header, modality=modality, rescale_type=unit, lut_type=table, windows=windows)
 
 
 def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:

@@ -21,6 +21,7 @@ import pydicom
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import data_element_generator, read_partial
+from pydicom.tag import Tag
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.values import Elements, text
@@ -183,7 +184,7 @@ def read_dataset(
         The file; if it is not deflated, it stands where the pixel data element begins
         afterwards.
     tags
-        The elements wanted; all if there are none.
+        The elements wanted, by number or keyword; all if there are none.
     before_groups
         Read only what comes before the functional groups of a multi-frame image.
 
@@ -192,6 +193,7 @@ def read_dataset(
     InputError
         If the header cannot be parsed, or not within the bounds.
     """
+    wanted: list[Any] | None = [Tag(tag) for tag in tags] if tags else None
     file.seek(0)
     meta = _deflated(file.read(HEAD_BYTES))
     file.seek(0)
@@ -204,7 +206,7 @@ def read_dataset(
             buffered: Any = BufferedReader(file, HEAD_BYTES)
             try:
                 source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path)
-                return _with_syntax(read_partial(source, ends, force=True, specific_tags=tags))
+                return _with_syntax(read_partial(source, ends, force=True, specific_tags=wanted))
             finally:
                 place = buffered.tell()
                 buffered.detach()
@@ -212,7 +214,7 @@ def read_dataset(
         inflated = _inflated(path, file, meta)
         source = Bounded(BytesIO(inflated), len(inflated), path)
         inner = pydicom.filereader.read_dataset(
-            source, False, True, stop_when=ends, specific_tags=tags
+            source, False, True, stop_when=ends, specific_tags=wanted
         )
         return FileDataset(str(path), inner, file_meta=meta[0], is_implicit_VR=False)
 

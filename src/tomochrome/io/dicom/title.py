@@ -1,9 +1,10 @@
-"""What the scanner calls a series, provided that nothing of the patient is in it."""
+"""What a header says in free words, provided that nothing of the patient is in it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -25,29 +26,50 @@ _NOBODY: Final = frozenset(
 _UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})
 
 
-def title(source: Source) -> str:
-    """Return SeriesDescription in one line; empty where it holds anything of the patient.
+@dataclass(frozen=True)
+class Secrets:
+    """What identifies the patient: names and numbers, and the birth date (YYYYMMDD)."""
 
-    Parts of the patient's names and numbers and of the accession number, and the birth date in
-    its usual spellings, are looked for without regard to case and accents.
-    """
+    names: tuple[str, ...] = ()
+    birth: str = ""
+
+    def hidden_in(self, text: str) -> bool:
+        """Whether any of it is in a text.
+
+        Parts of the names and numbers, and the birth date in its usual spellings, are looked
+        for without regard to case and accents.
+        """
+        return _hidden(text, self)
+
+
+def secrets_of(source: Source) -> Secrets:
+    """Return what a header says to identify the patient."""
+    return Secrets(tuple(words(source, keyword) for keyword in NAMES), words(source, BIRTH))
+
+
+def title(source: Source) -> str:
+    """Return SeriesDescription in one line; empty where anything of the patient is in it."""
     described = words(source, "SeriesDescription")
-    if not described:
-        return ""
-    secrets = tuple(words(source, keyword) for keyword in NAMES)
-    return clean_title(described, secrets, words(source, BIRTH))
+    return clean_title(described, secrets_of(source)) if described else ""
 
 
 @lru_cache(maxsize=256)
-def clean_title(described: str, secrets: tuple[str, ...], birth: str) -> str:
-    """Return the description without control characters, or nothing if a secret is in it."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in described).split())[:LONGEST]
-    spellings = _spellings(described)
-    for part in {part for secret in secrets for part in _parts(secret)}:
+def clean_title(described: str, secrets: Secrets) -> str:
+    """Return a description without control characters, or nothing if a secret is in it."""
+    if secrets.hidden_in(described):
+        return ""
+    shown = "".join(c if c.isprintable() else " " for c in described)
+    return " ".join(shown.split())[:LONGEST].strip()
+
+
+@lru_cache(maxsize=1024)
+def _hidden(text: str, secrets: Secrets) -> bool:
+    spellings = _spellings(text)
+    for part in {part for secret in secrets.names for part in _parts(secret)}:
         if any(part in spelling for spelling in spellings):
-            return ""
-    digits = re.sub(r"\D", "", described)
-    return "" if any(date in digits for date in _dates(birth)) else shown.strip()
+            return True
+    digits = re.sub(r"\D", "", text)
+    return any(date in digits for date in _dates(secrets.birth))
 
 
 def _spellings(text: str) -> set[str]:
