@@ -212,8 +212,10 @@ def _holes(lying: Lying, bridged: NDArray[np.bool_]) -> list[Finding]:
 def gaps(along: NDArray[np.float64]) -> Gaps:
     """Judge the distances of slices at places ``along`` the normal (mm, ascending)."""
     apart = np.diff(along)
-    mean = (along[-1] - along[0]) / len(apart)
-    off = np.abs(along - (along[0] + mean * np.arange(len(along)))).max()
+    centred = np.arange(len(along)) - len(apart) / 2
+    mean = float(centred @ along / (centred @ centred))
+    # Against the line that fits best: the first and the last position were rounded as well.
+    off = np.abs(along - along.mean() - mean * centred).max()
     if off <= max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE * mean):
         return Gaps(even=True)
     usual = float(np.median(apart))

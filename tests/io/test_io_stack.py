@@ -1,0 +1,254 @@
+"""How slices lie: order, repeats, gaps, tilt and jumps, judged by their headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from io_cases import ORIENTATIONS, ct, series
+
+from tomochrome.geometry.affine import apply, is_orthogonal
+from tomochrome.io.dicom.headers import read_header
+from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, MOST_GROWTH
+from tomochrome.io.dicom.stack import stack
+
+quick = settings(max_examples=40, deadline=None)
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@cache
+def template():
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        path = sorted(series(Path(folder) / "s", ct((1, 24, 20))).iterdir())[0]
+        return read_header(path)
+
+
+def slices(positions, orientation=AXIAL, **values):
+    """Headers at LPS positions, 24 rows of 20 pixels of 1 mm."""
+    values = {"pixel_spacing": (1.0, 1.0), "thickness": None, **values}
+    return [
+        replace(
+            template(), position=tuple(map(float, p)), orientation=tuple(orientation),
+            sop_uid=f"1.{i}", instance=i + 1, **values,
+        )
+        for i, p in enumerate(positions)
+    ]  # fmt: skip
+
+
+def heights(*z):
+    return [(-10.0, 5.0, v) for v in z]
+
+
+def leaning(degrees, z):
+    """Orientation and positions of a gantry that leans about the x axis, the table along z."""
+    angle = np.radians(degrees)
+    return (1, 0, 0, 0, np.cos(angle), -np.sin(angle)), heights(*z)
+
+
+def reaches_all(lying):
+    """Whether the grid holds every corner of every slice."""
+    corners = lying.plan.lying.corners()
+    index = apply(np.linalg.inv(lying.grid_affine), corners)
+    return (index > -0.51).all() and (index < np.array(lying.shape) - 0.49).all()
+
+
+@quick
+@given(
+    st.sampled_from(list(ORIENTATIONS.values())),
+    st.integers(2, 12),
+    st.floats(0.3, 10),
+    st.randoms(use_true_random=False),
+)
+def test_slices_are_ordered_by_their_place_along_the_normal(directions, n, step, random):
+    row, column = directions[:, 2], directions[:, 1]
+    normal = np.cross(row, column)
+    headers = slices([np.array((3.0, -8, 40)) + normal * step * i for i in range(n)],
+                     (*row, *column))  # fmt: skip
+    mixed = list(headers)
+    random.shuffle(mixed)
+    lying = stack(mixed)
+    assert lying.verdict == "regular"
+    assert lying.warnings == ()
+    assert lying.plan is None
+    assert lying.headers == tuple(headers)
+    np.testing.assert_allclose(lying.affine[:3, 0], normal * step, atol=1e-9)
+    np.testing.assert_allclose(lying.affine[:3, 3], headers[0].position)
+    assert lying.shape == (n, 24, 20)
+
+
+def test_thickness_and_instance_numbers_are_never_the_distance():
+    lying = stack(slices(heights(0, 2, 4, 6), thickness=7.0))
+    np.testing.assert_allclose(lying.grid_affine[2, 0], 2.0)
+    headers = [replace(h, instance=99 - i) for i, h in enumerate(slices(heights(0, 2, 4, 6)))]
+    assert [h.position[2] for h in stack(headers).headers] == [0, 2, 4, 6]
+
+
+def test_rounded_positions_are_no_gaps():
+    z = np.round(np.arange(40) * 0.625, 1)
+    assert stack(slices(heights(*z))).verdict == "regular"
+
+
+def test_repeated_positions_keep_the_first_by_time_and_say_so():
+    headers = slices(heights(0, 2, 4, 4, 6, 6.0001))
+    headers[2] = replace(headers[2], times=(("AcquisitionTime", 100.0),))
+    headers[3] = replace(headers[3], times=(("AcquisitionTime", 90.0),))
+    lying = stack(headers)
+    assert lying.verdict == "irregular"
+    assert lying.warnings == (
+        "slices that repeat the position of another: 2: the first image of each position was kept",
+    )
+    assert lying.plan is None
+    assert [h.instance for h in lying.headers] == [1, 2, 4, 5]
+    np.testing.assert_allclose(lying.affine[:3, 0], (0, 0, 2), atol=1e-6)
+
+
+def test_one_position_twice_is_one_slice():
+    lying = stack(slices(heights(3, 3), thickness=2.0))
+    assert lying.verdict == "irregular"
+    assert lying.shape == (1, 24, 20)
+
+
+def test_slices_side_by_side_are_refused():
+    headers = slices([(0, 0, 0), (0, 0, 2), (80, 0, 2), (0, 0, 4)])
+    lying = stack(headers)
+    assert "side by side" in lying.refusal
+    assert "80.0 mm" in lying.refusal
+
+
+def test_missing_slices_are_counted_and_filled():
+    lying = stack(slices(heights(0, 2, 4, 8, 10, 16, 18)))
+    assert lying.verdict == "incomplete"
+    assert lying.warnings == (
+        "slices are missing: 3 (gaps of up to 6.00 mm among slices 2.00 mm apart): "
+        "the gaps were filled by linear interpolation between their neighbors",
+    )
+    assert lying.shape == (10, 24, 20)
+    np.testing.assert_allclose(lying.grid_affine[:3, 0], (0, 0, 2))
+    np.testing.assert_allclose(lying.grid_affine[:3, 3], (-10, 5, 0))
+
+
+def test_a_wide_hole_is_left_and_said():
+    assert MOST_BRIDGED_MM == 10
+    lying = stack(slices(heights(0, 2, 4, 6, 28, 30, 32)))
+    assert lying.verdict == "incomplete"
+    assert lying.warnings[0].endswith("the holes were left empty")
+    assert lying.warnings[1] == (
+        "nothing was imaged in a hole of 22.0 mm (from 6.0 to 28.0 mm foot-head): "
+        "too wide to interpolate, left empty"
+    )
+    assert lying.plan.lying.bridged.tolist() == [True] * 3 + [False] + [True] * 2
+    assert "left empty" not in " ".join(lying.stored_warnings)
+    assert all("as stored" in w or "next to each other" in w for w in lying.stored_warnings)
+
+
+def test_a_scan_that_changes_its_spacing_misses_nothing():
+    z = [*range(0, 20, 2), *range(20, 61, 4)]
+    lying = stack(slices(heights(*z)))
+    assert lying.verdict == "irregular"
+    assert "from 2.00 to 4.00 mm" in lying.warnings[0]
+    np.testing.assert_allclose(lying.grid_affine[:3, 0], (0, 0, 2))
+
+
+def test_one_odd_gap_does_not_make_ten_times_the_slices():
+    z = np.append(np.arange(0, 60, 2.0), 30.2)
+    lying = stack(slices(heights(*z)))
+    assert lying.verdict == "irregular"
+    assert lying.shape[0] == 30
+
+
+@pytest.mark.parametrize("degrees", [-30, -18.5, 5, 18.5, 30])
+def test_tilt_is_measured_and_the_grid_is_upright(degrees):
+    orientation, positions = leaning(degrees, np.arange(12) * 4.0)
+    lying = stack(slices(positions, orientation))
+    assert lying.verdict == "tilted"
+    assert f"tilted by {abs(degrees):.1f} degrees" in lying.warnings[0]
+    assert f"{lying.shape[0]} slices {lying.plan.spacing:.2f} mm apart" in lying.warnings[0]
+    directions = lying.grid_affine[:3, :3] / np.linalg.norm(lying.grid_affine[:3, :3], axis=0)
+    np.testing.assert_allclose(directions, np.eye(3)[:, ::-1], atol=1e-12)
+    assert reaches_all(lying)
+    assert lying.plan.spacing <= 4.0 + 1e-9
+    stored = 12 * 24 * 20
+    assert np.prod(lying.shape) <= 1.3 * max(MOST_GROWTH, 2) * stored
+    # As stored, a sheared affine puts every slice exactly where it is.
+    there = apply(lying.affine, [(i, 0, 0) for i in range(12)])
+    np.testing.assert_allclose(there, positions, atol=1e-9)
+    assert not is_orthogonal(lying.affine)
+
+
+@quick
+@given(
+    st.floats(-30, 30), st.floats(-20, 20), st.sampled_from(list(ORIENTATIONS.values())),
+    st.lists(st.floats(0.5, 9), min_size=2, max_size=9),
+)  # fmt: skip
+def test_whatever_lies_anyhow_gets_an_orthogonal_grid_around_it(tilt, turn, directions, steps):
+    angles = np.radians((tilt, turn))
+    row, column = directions[:, 2], directions[:, 1]
+    travel = np.cross(row, column)
+    column = column * np.cos(angles[0]) - travel * np.sin(angles[0])
+    row = row * np.cos(angles[1]) - np.cross(row, column) * np.sin(angles[1])
+    places = np.concatenate([[0], np.cumsum(steps)])
+    lying = stack(slices([travel * p for p in places], (*row, *column)))
+    assert lying.refusal == ""
+    if lying.plan is None:
+        assert lying.verdict == "regular"
+        return
+    assert is_orthogonal(lying.grid_affine, 1e-9)
+    assert np.linalg.det(lying.grid_affine[:3, :3][:, ::-1]) > 0
+    assert reaches_all(lying)
+    np.testing.assert_allclose(np.linalg.norm(lying.grid_affine[:3, 1:3], axis=0), 1.0)
+    assert np.array(lying.plan.lying.positions).shape == (len(places), 3)
+
+
+def test_planes_square_to_the_patient_stay_so_when_the_table_ran_askew():
+    positions = [(0, 0.5 * i, 2.5 * i) for i in range(10)]
+    lying = stack(slices(positions))
+    assert lying.verdict == "tilted"
+    np.testing.assert_allclose(lying.grid_affine[:3, 0] / lying.plan.spacing, (0, 0, 1))
+    assert lying.shape[1] == 24 + 5  # the slices are shifted, not turned
+
+
+def test_a_moved_patient_is_no_tilt():
+    positions = [(12.0 if i > 5 else 0.0, 0, 2.0 * i) for i in range(10)]
+    lying = stack(slices(positions))
+    assert lying.verdict == "irregular"
+    assert lying.warnings == (
+        "the slices jump sideways by up to 12.0 mm (the patient or the table moved): "
+        "each was put at its own place",
+    )
+    assert lying.shape == (10, 24, 32)
+    assert reaches_all(lying)
+
+
+def test_half_a_pixel_of_drift_is_nothing():
+    positions = [(0, 0.04 * i, 2.0 * i) for i in range(10)]
+    assert stack(slices(positions)).verdict == "regular"
+
+
+def test_directions_that_were_rounded_otherwise_are_said():
+    headers = slices(heights(0, 2, 4, 6, 8))
+    headers[3] = replace(headers[3], orientation=(1.0, 0.004, 0.0, -0.004, 1.0, 0.0))
+    lying = stack(headers)
+    assert lying.verdict == "irregular"
+    assert "directions differ by up to 0.23 degrees: the usual one" in lying.warnings[0]
+    headers[3] = replace(headers[3], orientation=(1.0, 0.0, 0.0, 0.0, 0.0, -1.0))
+    assert "differ in orientation" in stack(headers).refusal
+
+
+def test_what_no_table_can_reach_is_refused():
+    lying = stack(slices(heights(0, 2, 4, 9000)))
+    assert lying.refusal.startswith("the slices reach over 9000 mm with a gap of 8996 mm")
+    wide = slices(heights(*np.arange(50) * 0.02, 2000), rows=512, columns=512)
+    assert "too much to be one scan" in stack(wide).refusal
+
+
+def test_thin_slices_far_apart_are_said():
+    lying = stack(slices(heights(0, 10, 20), thickness=1.0))
+    assert lying.verdict == "regular"
+    assert lying.warnings[0].startswith("the slices are 1 mm thick but 10 mm apart")
