@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import struct
@@ -15,12 +16,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from io_cases import ct, series
 
-from tomochrome.errors import Cancelled, InputError
-from tomochrome.io import archive
+from tomochrome.errors import Cancelled, InputError, TomochromeError
+from tomochrome.io import archive, find, read, write
 from tomochrome.io.archive import in_words, left_out, shown, unpack
 from tomochrome.runtime import CancelToken
 
@@ -297,6 +300,43 @@ def test_the_folder_goes_when_the_process_ends(tmp_path):
     )
     assert Path(run.stdout.strip()).name.startswith("tomochrome-")
     assert not Path(run.stdout.strip()).exists()
+
+
+def test_find_and_read_look_into_an_archive(tmp_path, temporary):
+    folder, path = series(tmp_path / "series"), tmp_path / "cd.zip"
+    write(ct(seed=3), tmp_path / "n.nii.gz")
+    with zipfile.ZipFile(path, "w") as packed:
+        for file in folder.iterdir():
+            packed.write(file, f"DICOM/{file.name}")
+        packed.write(tmp_path / "n.nii.gz", "other/n.nii.gz")
+        packed.writestr("other/broken.nii.gz", b"\x1f\x8b broken")
+        packed.writestr("other/inner.zip", b"PK\x03\x04")
+    found = find(path)
+    assert [item.path for item in found.items] == [
+        str(path / "DICOM"),
+        str(path / "other/n.nii.gz"),
+    ]
+    assert [skip.path for skip in found.skipped] == [
+        str(path / "other/broken.nii.gz"),
+        str(path / "other/inner.zip"),
+    ]
+    told = json.dumps(found.to_json())
+    for item, expected in zip(found.items, (ct(), ct(seed=3)), strict=True):
+        for volume in (read(item), read(path, series=item.name)):
+            np.testing.assert_array_equal(volume.voxels, expected.voxels)
+            told += repr(volume.provenance)
+    with pytest.raises(InputError, match="holds 2 series; choose one") as caught:
+        read(path)
+    assert str(temporary) not in told + str(caught.value)
+
+
+def test_errors_name_the_file_in_the_archive(tmp_path, temporary):
+    files = {f"a/{file.name}": file.read_bytes() for file in series(tmp_path / "s").iterdir()}
+    last = max(files)
+    path = zipped(tmp_path / "cd.zip", files | {last: files[last][:-100]})
+    with pytest.raises(TomochromeError, match=rf"cd\.zip.{last}") as caught:
+        read(path)
+    assert str(temporary) not in str(caught.value)
 
 
 @settings(max_examples=60, deadline=None)

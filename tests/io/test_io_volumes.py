@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_cases import ct
 
-from tomochrome.errors import InputError
+from tomochrome.colorize import colorize
+from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry import same_grid, to_nifti_affine, to_sitk
 from tomochrome.io import find, read
-from tomochrome.io.units import compact, infer_unit, looks_like_hounsfield, unit_of
-from tomochrome.volume import Volume
+from tomochrome.io.units import compact, infer_unit, looks_like_hounsfield, unit_of, what_it_is
+from tomochrome.volume import Provenance, Volume
 
 
 def nifti(path, voxels, affine=None, **header):
@@ -194,6 +197,50 @@ def test_the_unit_of_volumes_and_of_what_is_no_measurement():
     assert unit_of(Volume(np.zeros((2, 2, 2, 4), np.uint8), unit="RGBA"))[0] == "RGBA"
     for none in (np.zeros((2, 2), bool), np.zeros((2, 2), complex), np.zeros((0, 2), np.int16)):
         assert unit_of(none)[0] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [
+        (
+            Volume(ct().voxels, unit="unknown", provenance=Provenance(modality="MR")),
+            "it is magnetic",
+        ),
+        (Volume(ct().voxels + 1024, unit="unknown"), "shifted by 1024"),
+        (Volume(ct().voxels, unit="unknown"), "labels or statistics"),
+        (Volume(ct().voxels, unit="fraction"), "its values are fraction"),
+        (Volume(np.zeros((2, 2, 2, 4), np.uint8), unit="RGBA"), "its values are RGBA"),
+    ],
+)
+def test_what_is_no_ct_is_called_what_it_is(volume, words):
+    assert words in what_it_is(volume)
+    if not volume.is_rgba:
+        with pytest.raises(NotCTError, match=words):
+            colorize(volume)
+
+
+def test_paths_that_lead_to_nothing_readable(tmp_path):
+    cases = {
+        "": "the path is empty",
+        str(tmp_path / "none"): "does not exist",
+        str(tmp_path / "a\0b"): "cannot be opened",
+        os.devnull: "device, pipe or socket",
+    }
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        cases[str(tmp_path / "pipe")] = "device, pipe or socket"
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    cases[str(loop)] = "cannot be opened"
+    if os.name == "posix" and os.geteuid() != 0:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0)
+        cases[str(closed)] = "cannot be opened"
+        cases[str(closed / "file")] = "cannot be opened"
+    for path, words in cases.items():
+        with pytest.raises(InputError, match=words) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=50, deadline=None)

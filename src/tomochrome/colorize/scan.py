@@ -12,6 +12,7 @@ from tomochrome.colorize.body import BodyMask, find_body
 from tomochrome.colorize.grid import Taps, block_taps
 from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
+from tomochrome.io.units import what_it_is
 from tomochrome.volume import Volume
 
 LARGEST_MM = 2500.0  #: no picture of a patient is wider
@@ -83,9 +84,8 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     if volume.unit != "HU":
         if not force:
             raise NotCTError(
-                f"'{where}' is not CT in Hounsfield units (modality {volume.provenance.modality}, "
-                f"unit {volume.unit}), so its tissues cannot be recognized; give a CT "
-                "(if they are Hounsfield units after all: --as-hu, in Python force=True)"
+                f"'{where}' is not CT in Hounsfield units, because {what_it_is(volume)}; give a "
+                "CT (if they are Hounsfield units after all: --as-hu, in Python force=True)"
             )
         warnings.append("the values are not known to be Hounsfield units; colored because forced")
     upright = closest_axial(volume)

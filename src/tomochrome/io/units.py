@@ -36,8 +36,6 @@ MODALITIES: Final = {
     "MG": "mammography",
     "XA": "angiography",
     "RF": "fluoroscopy",
-    "SEG": "a segmentation",
-    "RTDOSE": "a radiation dose",
 }
 """DICOM's codes of modalities (PS3.3 C.7.3.1.1.1), in words."""
 
@@ -138,6 +136,20 @@ def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
         return "unknown", "there are no values"
     fits, reason = looks_like_hounsfield(values)
     return ("HU" if fits else "unknown"), reason
+
+
+def what_it_is(volume: Volume) -> str:
+    """Return what a volume is that is no CT in Hounsfield units, as half a sentence.
+
+    Its modality in words where that is known and not CT, else what its values tell.
+    """
+    modality = volume.provenance.modality
+    if modality in MODALITIES and modality != "CT":
+        return f"it is {MODALITIES[modality]}"
+    unit, reason = unit_of(volume)
+    if unit == "unknown":
+        return reason
+    return "its values are labels or statistics" if unit == "HU" else f"its values are {unit}"
 
 
 def compact(voxels: NDArray[Any]) -> NDArray[Any]:
