@@ -104,7 +104,8 @@ def slices(volume: Volume, **values: object) -> list[Dataset]:
 
     ``values`` are further elements that all slices have.
     """
-    uids = {k: new_uid() for k in ("Study", "Series", "FrameOfReference")}
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    uids = {name: new_uid() for name in names}
     origin, directions, spacing = decompose(volume.affine)
     return [
         one_slice(
@@ -112,13 +113,17 @@ def slices(volume: Volume, **values: object) -> list[Dataset]:
             origin + directions[:, 0] * spacing[0] * z,
             directions,
             spacing,
-            **{f"{k}InstanceUID": v for k, v in uids.items() if k != "FrameOfReference"},
-            FrameOfReferenceUID=uids["FrameOfReference"],
-            InstanceNumber=z + 1,
-            **values,
+            **{**uids, "InstanceNumber": z + 1, **values},
         )
         for z in range(volume.shape[0])
     ]
+
+
+def same_series(datasets: Iterable[Dataset], first: Dataset) -> None:
+    """Put data sets into the series of another."""
+    for d in datasets:
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            setattr(d, keyword, first[keyword].value)
 
 
 def one_slice(
