@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -10,6 +11,9 @@ import pytest
 import SimpleITK
 from enhanced_cases import each, frames_of, item, shuffled, write_enhanced
 from io_cases import ORIENTATIONS, ct
+from pydicom.dataelem import RawDataElement
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_sequence
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     EnhancedMRImageStorage,
@@ -193,6 +197,53 @@ def test_a_perfusion_map_without_a_unit_is_no_ct_value(tmp_path):
 
     headers = headers_of(write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=perfusion))
     assert {h.rescale_type for h in headers} == {"MTT"}
+
+
+@pytest.mark.parametrize("keyword", ["PerFrame", "Shared", "both"])
+def test_an_archive_that_does_not_know_functional_groups_keeps_them(tmp_path, keyword):
+    volume = ct((300, 4, 4))
+
+    def unknown(dataset):
+        for name in ("Shared", "PerFrame"):
+            if keyword in (name, "both"):
+                found = dataset[f"{name}FunctionalGroupsSequence"]
+                buffer = DicomBytesIO()
+                buffer.is_implicit_VR, buffer.is_little_endian = True, True
+                write_sequence(buffer, found, ["iso8859"])
+                raw = buffer.getvalue()
+                dataset[found.tag] = RawDataElement(found.tag, "UN", len(raw), raw, 0, False, True)
+
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(volume), edit=unknown)
+    headers = headers_of(path)
+    np.testing.assert_allclose(headers[299].position, volume.affine[:3] @ (299, 0, 0, 1))
+    assert {h.slope for h in headers} == {1.0}
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("undefined", [True, False])
+@pytest.mark.parametrize("little", [True, False])
+def test_every_encoding_of_sequences(tmp_path, implicit, undefined, little):
+    if implicit and not little:
+        pytest.skip("there is no implicit big endian")
+    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()))
+    dataset = pydicom.dcmread(path)
+    for found in dataset.iterall():
+        if found.VR == "SQ":
+            found.is_undefined_length = undefined
+            for inside in found.value:
+                inside.is_undefined_length_sequence_item = undefined
+    name = "Implicit" if implicit else "Explicit"
+    syntax = getattr(pydicom.uid, f"{name}VR{'Little' if little else 'Big'}Endian")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if not little:
+        pixels = np.frombuffer(dataset.PixelData, "<i2").astype(">i2")
+        dataset.PixelData = pixels.tobytes()
+    out = tmp_path / "other.dcm"
+    pydicom.dcmwrite(out, dataset, implicit_vr=implicit, little_endian=little, force_encoding=True)
+    assert [replace(h, path=path) for h in headers_of(out)] == [
+        replace(h, transfer_syntax=str(syntax), pixels_at=h2.pixels_at)
+        for h, h2 in zip(headers_of(path), headers_of(out), strict=True)
+    ]
 
 
 def test_the_enhanced_ct_of_the_shared_data(shared_data):

@@ -134,17 +134,18 @@ def _first_items(dataset: Dataset, keyword: str, count: int) -> list[Dataset]:
     A sequence can hold millions of items in a few megabytes, so no more are parsed than needed.
     """
     found = element(dataset, keyword)
-    if not isinstance(found, RawDataElement) or found.VR not in ("SQ", None):
+    if not isinstance(found, RawDataElement) or found.VR not in ("SQ", "UN", None):
         return items(dataset, keyword)[: max(count, 1)]
     if not isinstance(found.value, bytes):
         return []
     buffer = BytesIO(found.value)
+    # Archives that do not know an element keep it so, whatever the file's encoding (PS3.5 6.2.2).
+    unknown = found.VR == "UN"
+    implicit, little = found.is_implicit_VR or unknown, found.is_little_endian or unknown
     parsed: list[Dataset] = []
     try:
         while len(parsed) < count and buffer.tell() < len(found.value):
-            item = read_sequence_item(
-                buffer, found.is_implicit_VR, found.is_little_endian, "iso8859"
-            )
+            item = read_sequence_item(buffer, implicit, little, "iso8859")
             if item is None:
                 break
             parsed.append(item)
