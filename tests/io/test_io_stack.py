@@ -246,6 +246,9 @@ def test_what_no_table_can_reach_is_refused():
     assert lying.refusal.startswith("the slices reach over 9000 mm with a gap of 8996 mm")
     wide = slices(heights(*np.arange(50) * 0.02, 2000), rows=512, columns=512)
     assert "too much to be one scan" in stack(wide).refusal
+    aside = stack(slices([(0, 0, 0), (0, 0, 2), (99999, 0, 4), (0, 0, 6)]))
+    assert aside.refusal.startswith("the slices lie up to 99999 mm apart sideways, too far")
+    assert aside.affine is None
 
 
 def test_thin_slices_far_apart_are_said():

@@ -52,8 +52,12 @@ def write_slices(
     volume = Volume(voxels, compose(positions[0], directions, (1.0, pixel, pixel)), "HU")
     write_series(volume, folder)
 
+    steps = np.linalg.norm(np.diff(np.asarray(positions), axis=0), axis=1)
+    thickness = float(np.median(steps))
+
     def place(dataset, i):
         dataset.ImagePositionPatient = [f"{v:.6f}" for v in positions[i]]
+        dataset.SliceThickness = f"{thickness:.2f}"
 
     return change(folder, place)
 

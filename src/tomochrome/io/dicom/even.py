@@ -61,6 +61,7 @@ def even_out(
     start, steps = index_steps(plan)
     # Where each slice lies: mm along the normal, and how far its first pixel lies from that of
     # the first slice, in pixels down and across.
+    along, bridged = lying.along, lying.bridged
     moved = lying.positions - lying.positions[0]
     down = moved @ lying.column / lying.pixel_spacing[0]
     across = moved @ lying.row / lying.pixel_spacing[1]
@@ -74,8 +75,8 @@ def even_out(
         check(cancel)
         return int(
             resample_slice(
-                voxels, mask, outside is not None, lying.along, down, across,
-                lying.bridged, reach, start + z * steps[0], steps[1], steps[2],
+                voxels, mask, outside is not None, along, down, across,
+                bridged, reach, start + z * steps[0], steps[1], steps[2],
                 whole, fill, result[z], beyond[z],
             )
         )  # fmt: skip

@@ -35,6 +35,9 @@ MOST_SLICES: Final = 10_000
 """Nor is one of more slices than this."""
 MOST_EXTENT_MM: Final = 2500.0
 """No table travels farther in one scan."""
+MOST_SPREAD: Final = 4.0
+"""Slices that together cover more than this many times the area of one do not lie above each
+other: they are not one scan either."""
 SNAP_DEGREES: Final = 1.0
 """A direction this close to a patient axis is meant to be that axis: tables are straight, and
 their direction is only known from positions that were rounded."""
@@ -150,6 +153,12 @@ def plan(lying: Lying, travel: Vector | None = None, *, whole: bool = False) -> 
         return _too_large(lying, extent)
     fine, usual = _distances(lying, axes[:, 0], travel, whole)
     (height, width), (down, across) = _plane(least, greatest, lying)
+    if height * width > MOST_SPREAD * lying.matrix[0] * lying.matrix[1]:
+        aside = float(np.linalg.norm(np.ptp(lying.positions @ axes[:, 1:], axis=0)))
+        return (
+            f"the slices lie up to {aside:.0f} mm apart sideways, too far to be one scan; "
+            "put each part in a folder of its own"
+        )
     stored = len(lying.positions) * lying.matrix[0] * lying.matrix[1]
     fine = min(usual, max(fine, extent * height * width / (MOST_GROWTH * stored)))
     steps = max(1, round(extent / fine) if travel is None else math.ceil(extent / fine - 1e-6))

@@ -190,7 +190,7 @@ def _verdict(slide: Sideways, apart: Gaps, findings: Sequence[Finding]) -> Verdi
         return "irregular"
     for verdict in ("tilted", "incomplete", "irregular"):
         if any(f.verdict == verdict for f in findings):
-            return verdict  # type: ignore[return-value]
+            return verdict
     return "regular"
 
 
