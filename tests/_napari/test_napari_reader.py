@@ -88,6 +88,18 @@ def test_the_only_readable_ct_is_opened_without_asking(cd):
     assert keywords["name"] == "Thorax 5 mm"
 
 
+def test_what_else_is_there_is_said(cd, monkeypatch, identity):
+    for folder in ("DOE_two", "lost"):
+        for path in (cd / folder).iterdir():
+            path.unlink()
+    monkeypatch.setattr(notification_manager, "records", [])
+    read_layers(str(cd))
+    (record,) = notification_manager.records
+    assert record.severity.name == "INFO"
+    assert record.message.startswith("Thorax 5 mm: Also here: 1 other series, no CT; 1 file was")
+    assert not [word for word in identity if word in record.message]
+
+
 def test_where_there_is_a_choice_and_no_window_the_series_are_named(cd, monkeypatch):
     monkeypatch.setattr("napari.current_viewer", lambda: None)
     with pytest.raises(TomochromeError, match="choose one"):

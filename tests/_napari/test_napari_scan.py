@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QLabel
 from tomochrome._napari.controls import Notice
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.scan_panel import ScanPanel, value_range
+from tomochrome._napari.wording import orientation_of
+from tomochrome.geometry.orient import reorient
 from tomochrome.volume import ScannerWindow, Volume
 from tomochrome.windowing import PRESETS
 
@@ -79,6 +81,7 @@ def test_it_tells_what_a_scan_is(scan, qtbot, small_ct):
     assert facts(scan) == {
         "Modality": "CT",
         "Matrix": "12 slices of 40 × 48",
+        "Slices": "axial",
         "Spacing": "4.00 × 4.00 × 5.00 mm",
         "Extent": "160 × 192 × 60 mm",
         "Unit": "Hounsfield units",
@@ -189,6 +192,22 @@ def test_the_name_of_the_patient_is_never_shown(scan, cd, identity):
     texts = [label.text() for label in scan.findChildren((QLabel, Notice))]
     assert "Thorax 5 mm" in texts
     assert not [word for word in identity if any(word in text for text in texts)]
+
+
+@pytest.mark.parametrize(
+    ("order", "turn", "words"),
+    [
+        ((0, 1, 2), 0.0, "axial"),
+        ((1, 0, 2), 0.0, "coronal"),
+        ((2, 0, 1), 0.0, "sagittal"),
+        ((0, 1, 2), 12.0, "axial, oblique by 12 degrees"),
+    ],
+)
+def test_the_plane_of_the_slices_in_words(small_ct, order, turn, words):
+    affine = reorient(small_ct, order, (False,) * 3).affine.copy()
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    affine[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ affine[:3, :3]
+    assert orientation_of(affine) == words
 
 
 def test_the_range_of_values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -13,13 +13,12 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
 from tomochrome._napari.color_panel import ColorPanel, refill
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import Notice, ScrollColumn
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.warm_up import Offer
@@ -70,7 +69,7 @@ class ColorizeView(QFrame):
         column.addWidget(_group("Color", self.color))
         column.addWidget(self.info)
         column.addStretch(1)
-        scroll = _Column(self, parent)
+        scroll = ScrollColumn(self, parent)
         outer = QVBoxLayout(parent)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
@@ -103,26 +102,6 @@ class ColorizeView(QFrame):
         self.progress.setValue(min(done, total))
         stage = stage[:1].upper() + stage[1:]
         self.progress.setFormat(f"{stage}  %p%" if total else stage)
-
-
-class _Column(QScrollArea):
-    """Scrolls up and down when the window is low, and is never narrower than what it holds."""
-
-    def __init__(self, content: QWidget, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(content)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """As wide as the content and its scroll bar, and a few rows high."""
-        bar = self.verticalScrollBar().sizeHint().width()
-        return QSize(self.widget().minimumSizeHint().width() + bar, 160)
-
-    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """As high as all of the content."""
-        return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
 
 
 def _group(title: str, content: QWidget) -> QGroupBox:

@@ -1,11 +1,20 @@
-"""Small dumb controls: a slider beside an exact value, and a notice."""
+"""Small dumb controls: a slider beside an exact value, a notice, a column that scrolls."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QSlider, QWidget
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QSlider,
+    QWidget,
+)
 
 _STEPS = 1000
 
@@ -122,3 +131,23 @@ class Notice(QLabel):
             self.setStyleSheet(self._STYLES[style])
         self.setText(text)
         self.setVisible(bool(text))
+
+
+class ScrollColumn(QScrollArea):
+    """Scrolls up and down when the window is low, and is never narrower than what it holds."""
+
+    def __init__(self, content: QWidget, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As wide as the content and its scroll bar, and a few rows high."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(self.widget().minimumSizeHint().width() + bar, 160)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As high as all of the content."""
+        return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())

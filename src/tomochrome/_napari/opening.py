@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
-from tomochrome._napari.wording import sentence
+from tomochrome._napari.wording import left_aside, sentence
 from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check
 from tomochrome.volume import Volume
@@ -48,7 +48,9 @@ def find_or_read(
             pass  # it holds several volumes, or is damaged: finding says which
     found = io.find(path, progress=progress, cancel=cancel)
     item = only_choice(found, path)
-    return found if item is None else open_item(item, progress, cancel)
+    if item is None:
+        return found
+    return with_remark(open_item(item, progress, cancel), beside(found))
 
 
 def only_choice(found: Found, path: Path) -> Item | None:
@@ -67,6 +69,26 @@ def only_choice(found: Found, path: Path) -> Item | None:
     unreadable = [item for item in found.items if item.refusal and item.verdict != "not-ct"]
     # A CT that cannot be read is no reason to open another one without a word.
     return readable[0] if len(readable) == 1 and not unreadable else None
+
+
+def beside(found: Found) -> str:
+    """Return what else there is at a path of which one item was opened, in one sentence."""
+    others = len(found.items) - 1
+    series = f"{others} other series, no CT" if others > 0 else ""
+    files, reasons = left_aside(found.skipped)
+    if reasons:
+        files = f"{files} ({reasons[0].rstrip('.')}{', ...' if len(reasons) > 1 else ''})"
+    also = "; ".join(part for part in (series, files) if part)
+    return f"Also here: {also}." if also else ""
+
+
+def with_remark(opened: Opened, remark: str) -> Opened:
+    """Return what was opened with one more sentence to its message."""
+    if not remark:
+        return opened
+    name = opened.layer[1]["name"]
+    message = f"{opened.warning} {remark}" if opened.warning else f"{name}: {remark}"
+    return replace(opened, warning=message)
 
 
 def open_item(item: Item, progress: Progress | None, cancel: CancelToken | None) -> Opened:

@@ -88,6 +88,7 @@ class ScanPanel(DockedPanel):
         facts = [
             ("Modality", wording.modality_of(provenance.modality)),
             ("Matrix", wording.size_of(volume.shape)),
+            ("Slices", wording.orientation_of(volume.affine)),
             ("Spacing", wording.spacing_of(volume.spacing)),
             ("Extent", wording.extent_of(volume.shape, volume.spacing)),
             ("Unit", wording.unit_of(volume.unit)),

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import Notice, ScrollColumn
 from tomochrome._napari.series_list import VERDICT_COLORS
 from tomochrome._napari.wording import VERDICTS
 from tomochrome.volume import Verdict
@@ -68,7 +68,7 @@ class ScanView(QWidget):
         column.addStretch(1)
         outer = QVBoxLayout(parent)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self)
+        outer.addWidget(ScrollColumn(self, parent))
 
     def show_facts(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
         """Show the title and, row by row, what is known."""
