@@ -20,6 +20,8 @@ from tomochrome.io.dicom.headers import Header
 
 SAME_POSITION_MM: Final = 0.01
 """Slices closer than this are at one position: thinner CT slices do not exist."""
+_PLACE: Final = "place in the plane"
+_FRAME: Final = "FrameOfReferenceUID"
 _MOST_PHASES: Final = 20
 _LEAST_PAUSE: Final = 5.0
 """Times of neighbours are this many times as far apart as those of slices of one phase."""
@@ -32,15 +34,16 @@ _LEAST_ROUNDS: Final = 3
 def interleaved(ordered: Sequence[Header]) -> str:
     """Return how slices in the order of their positions take turns, or an empty string.
 
-    Acquisition number, temporal position, cardiac phase, tube voltage and kernel may change
-    along a volume (a scan in steps), but a value that was left does not come back. Times may
-    run in any steady way, up, down or rotation by rotation, but not jump to and fro between
-    neighbours while every second (third ...) slice stays near in time.
+    Frame of reference, acquisition number, temporal position, cardiac phase, tube voltage and
+    kernel may change along a volume (a scan in steps), but a value that was left does not come
+    back. Times may run in any steady way, up, down or rotation by rotation, but not jump to and
+    fro between neighbours while every second (third ...) slice stays near in time.
     """
-    for keyword in dict.fromkeys(key for header in ordered for key, _ in header.acquisition):
-        values = [
-            value for header in ordered for key, value in header.acquisition if key == keyword
-        ]
+    told: dict[str, list[str]] = {}
+    for header in ordered:
+        for keyword, value in (*header.acquisition, (_FRAME, header.frame_of_reference)):
+            told.setdefault(keyword, []).append(value)
+    for keyword, values in told.items():
         runs = 1 + sum(a != b for a, b in pairwise(values))
         kinds = len(set(values))
         if runs > kinds:
@@ -82,7 +85,7 @@ _LAST: Final = (
     "ConvolutionKernel",
     "SliceThickness",
     "ImageType",
-    "place in the plane",
+    _PLACE,
     "file",
 )
 _WORDS: Final = {
@@ -95,7 +98,7 @@ _WORDS: Final = {
     "ConvolutionKernel": ("reconstructions", "reconstruction kernel"),
     "SliceThickness": ("reconstructions", "slice thickness"),
     "ImageType": ("volumes", "image type"),
-    "place in the plane": ("volumes", "place in the slice plane"),
+    _PLACE: ("volumes", "place in the slice plane"),
     "file": ("volumes", "file"),
     "AcquisitionTime": ("phases", "time of acquisition"),
     "ContentTime": ("phases", "time of the images"),
@@ -161,7 +164,7 @@ class _Slices:
             return "" if header.thickness is None else f"{header.thickness:g}"
         if keyword == "ImageType":
             return "\\".join(header.image_type)
-        if keyword == "place in the plane":
+        if keyword == _PLACE:
             return str(tuple(int(v) for v in np.rint(self.places[i] / _PLACE_MM)))
         if keyword == "file":
             return str(header.path) if header.is_multiframe else ""
@@ -184,7 +187,7 @@ def _part(slices: _Slices, used: set[str], among: list[int] | None = None) -> _F
     if not _overlapping(slices, ordered):
         return [among], "", ""
     for keyword, parts in _ways(slices, ordered, used):
-        if len(parts) < 2:
+        if len(parts) < 2 or (keyword == _PLACE and min(map(len, parts)) < 2):
             continue
         inner = [_part(slices, used | {keyword}, p) for p in parts]
         if all(found is not None for found in inner):
