@@ -105,24 +105,39 @@ def _scaled(
         check(cancel)
         with np.errstate(over="ignore", invalid="ignore"):
             plane = stored if plain else stored.astype(np.float64) * slope + intercept
-            lost = ~(np.abs(plane) <= _LARGEST)  # NaN too
-        if lost.any():
-            outside = np.zeros(raw.shape, dtype=np.bool_) if outside is None else outside
-            outside[z] = lost
-            plane = np.where(lost, 0, plane)
-        if voxels.dtype == np.int16 and not _whole(plane):
-            wider = np.empty(raw.shape, dtype=np.float32)
-            wider[:z] = voxels[:z]
-            voxels = wider
-        voxels[z] = plane
+            low, high = plane.min(), plane.max()
+            if not (low >= -_LARGEST and high <= _LARGEST):  # NaN is neither
+                lost = ~(np.abs(plane) <= _LARGEST)
+                outside = np.zeros(raw.shape, dtype=np.bool_) if outside is None else outside
+                outside[z] = lost
+                plane = np.where(lost, 0, plane)
+                low, high = plane.min(), plane.max()
+        if voxels.dtype == np.int16 and not _whole(plane, low, high):
+            voxels = _wider(voxels, raw, z, plain)
+        if voxels is not raw or plane is not stored:
+            voxels[z] = plane
     return voxels, outside
 
 
-def _whole(plane: NDArray[Any]) -> bool:
+def _whole(plane: NDArray[Any], low: float, high: float) -> bool:
     """Whether all values are whole numbers of 16 bits."""
-    if plane.min() < _INT16.min or plane.max() > _INT16.max:
+    if low < _INT16.min or high > _INT16.max:
         return False
     return bool(np.array_equal(np.rint(plane), plane))
+
+
+def _wider(voxels: NDArray[Any], raw: NDArray[Any], done: int, plain: bool) -> NDArray[Any]:
+    """Return a float32 array for all slices that holds the first ones already.
+
+    Where the stored numbers are just that, it is their own array, so that memory is not
+    taken twice.
+    """
+    if plain and raw.dtype == np.float32 and raw.flags.writeable:
+        raw[:done] = voxels[:done]  # where a slice held no numbers, they are 0 now
+        return raw
+    wider = np.empty(raw.shape, dtype=np.float32)
+    wider[:done] = voxels[:done]
+    return wider
 
 
 def labels(values: Values, what: str) -> Values:
