@@ -13,6 +13,8 @@ from numba import njit
 
 EDGE: Final = 0.02
 """Part of a pixel by which a place may lie beyond the outermost pixel's centre (rounding)."""
+ON_PIXEL: Final = 1e-3
+"""Part of a pixel that makes no difference: half a Hounsfield unit at the edge of bone."""
 NEAR_MM: Final = 0.002
 """What lies this close to a slice has its values: positions are not written more exactly."""
 
@@ -86,6 +88,120 @@ def _bracket(along, bridged, slab, s, k):  # type: ignore[no-untyped-def]
 
 
 @_kernel
+def _taps(rows, before, after, share, v, down, k, i, w):  # type: ignore[no-untyped-def]
+    """Slices ``k``, rows ``i`` and weights ``w`` that make up one row; return how many, or -1.
+
+    The number is -1 where one of the slices does not reach.
+    """
+    count = 0
+    for which in range(2):
+        index, part = (before, 1.0 - share) if which == 0 else (after, share)
+        if index < 0:
+            continue
+        place = v - down[index]
+        if not -EDGE <= place <= rows - 1 + EDGE:
+            return -1
+        place = min(max(place, 0.0), rows - 1.0)
+        y = int(place)
+        b = place - y
+        if b > 1.0 - ON_PIXEL:
+            y, b = y + 1, 0.0
+        if b < ON_PIXEL:
+            b = 0.0
+        k[count], i[count], w[count] = index, y, part * (1.0 - b)
+        count += 1
+        if b > 0.0:
+            k[count], i[count], w[count] = index, y + 1, part * b
+            count += 1
+    return count
+
+
+@_kernel
+def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, beyond):  # type: ignore[no-untyped-def]
+    """Fill part of a row from ``count`` stored rows, pixel by pixel; return how many lie outside.
+
+    Pixel x of the row is pixel x + ``offset[t]`` of stored row t.
+    """
+    width = out.size
+    sources = voxels[k[0], i[0], offset[0] : offset[0] + width]
+    touched = False
+    if masked:
+        for t in range(count):
+            m = mask[k[t], i[t], offset[t] : offset[t] + width]
+            hits = 0
+            for x in range(width):
+                hits += m[x]
+            touched = touched or hits > 0
+    if count == 1 and not touched:
+        out[:] = sources
+        beyond[:] = False
+        return 0
+    total = np.zeros(width, np.float32)
+    weight = np.zeros(width, np.float32)
+    for t in range(count):
+        sources = voxels[k[t], i[t], offset[t] : offset[t] + width]
+        part = np.float32(w[t])
+        if touched:
+            m = mask[k[t], i[t], offset[t] : offset[t] + width]
+            for x in range(width):
+                if not m[x]:
+                    total[x] += part * sources[x]
+                    weight[x] += part
+        else:
+            for x in range(width):
+                total[x] += part * sources[x]
+    if not touched:
+        for x in range(width):
+            out[x] = np.rint(total[x]) if whole else total[x]
+        beyond[:] = False
+        return 0
+    missing = 0
+    for x in range(width):
+        if weight[x] < HALF:
+            out[x] = fill
+            beyond[x] = True
+            missing += 1
+        else:
+            value = total[x] / weight[x]
+            out[x] = np.rint(value) if whole else value
+            beyond[x] = False
+    return missing
+
+
+@_kernel
+def _aligned_row(  # type: ignore[no-untyped-def]
+    voxels, mask, masked, before, after, share, v, u, down, across, whole, fill, out, beyond,
+):  # fmt: skip
+    """Fill a row that runs along the rows of the slices, pixel on pixel.
+
+    Returns how many of its voxels lie outside, or -1 if its pixels lie between those of a slice.
+    """
+    columns, width = voxels.shape[2], out.size
+    k, i, offset = np.zeros(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64)
+    w = np.zeros(4)
+    count = _taps(voxels.shape[1], before, after, share, v, down, k, i, w)
+    first, last = 0, width
+    for t in range(count):
+        place = u - across[k[t]]
+        offset[t] = int(np.rint(place))
+        if abs(place - offset[t]) > ON_PIXEL:
+            return -1
+        first, last = max(first, -offset[t]), min(last, columns - offset[t])
+    if count <= 0 or first >= last:
+        out[:] = fill
+        beyond[:] = True
+        return width
+    out[:first] = fill
+    beyond[:first] = True
+    out[last:] = fill
+    beyond[last:] = True
+    offset += first
+    missing = _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill,
+                        out[first:last], beyond[first:last])  # fmt: skip
+    return missing + first + width - last
+
+
+@_kernel
 def resample_slice(  # type: ignore[no-untyped-def]
     voxels, mask, masked, along, down, across, bridged, slab, start, step_y, step_x,
     whole, fill, out, beyond,
@@ -99,9 +215,19 @@ def resample_slice(  # type: ignore[no-untyped-def]
     """
     height, width = out.shape
     level = abs(step_x[0]) * width < NEAR_MM / 2  # a row stays between the same two slices
+    aligned = level and abs(step_x[1]) * width < ON_PIXEL
+    aligned = aligned and abs(step_x[2] - 1.0) * width < ON_PIXEL
     missing = 0
     for y in range(height):
         before, after, share, k = _bracket(along, bridged, slab, start[0] + y * step_y[0], 0)
+        if aligned:
+            lying = _aligned_row(
+                voxels, mask, masked, before, after, share, start[1] + y * step_y[1],
+                start[2] + y * step_y[2], down, across, whole, fill, out[y], beyond[y],
+            )  # fmt: skip
+            if lying >= 0:
+                missing += lying
+                continue
         for x in range(width):
             if not level:
                 s = start[0] + y * step_y[0] + x * step_x[0]
