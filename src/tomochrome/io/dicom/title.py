@@ -68,8 +68,7 @@ def _hidden(text: str, secrets: Secrets) -> bool:
     for part in {part for secret in secrets.names for part in _parts(secret)}:
         if any(part in spelling for spelling in spellings):
             return True
-    digits = re.sub(r"\D", "", text)
-    return any(date in digits for date in _dates(secrets.birth))
+    return any(date.search(text) for date in _dates(secrets.birth))
 
 
 def _spellings(text: str) -> set[str]:
@@ -93,15 +92,17 @@ def _parts(secret: str) -> set[str]:
     return parts
 
 
-def _dates(birth: str) -> set[str]:
-    """Return a date (YYYYMMDD) as the digits of its usual spellings."""
+@lru_cache(maxsize=64)
+def _dates(birth: str) -> tuple[re.Pattern[str], ...]:
+    """Return what finds a date (YYYYMMDD) in its usual spellings, with and without separators."""
     found = re.fullmatch(r"(\d{4})\D?(\d\d)\D?(\d\d)", birth.strip())
     if not found:
-        return set()
+        return ()
     year, month, day = found.groups()
-    dates = set()
-    for y in (year, year[2:]):
-        for m in {month, month.lstrip("0")}:
-            for d in {day, day.lstrip("0")}:
-                dates |= {y + m + d, d + m + y, m + d + y}
-    return {date for date in dates if len(date) >= 6}
+    full = f"(?:{year[:2]})?{year[2:]}"
+    patterns = []
+    for order in ((full, month, day), (day, month, full), (month, day, full)):
+        patterns.append("".join(order))
+        parts = (f"0?{part[1]}" if part[0] == "0" else part for part in order)
+        patterns.append(r"(?<!\d)" + r"\D{1,3}".join(parts) + r"(?!\d)")
+    return tuple(map(re.compile, patterns))
