@@ -101,6 +101,8 @@ class Crew:
             self._all.append(worker)
         if worker.is_ready():
             return worker
+        if self._ended:  # it was ended while it started, which says nothing about the next
+            raise DecodeError("ended")
         self._alone = True
         worker.end()
         return None
