@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomochrome.runtime import CancelToken, Progress, check, report
 
-_PIECE: Final = 4 << 20  # a few milliseconds: as often is `cancel` looked at
+_PIECE: Final = 1 << 20  # a few milliseconds: as often is `cancel` looked at
 _PACKED_PIECE: Final = 1 << 18
 
 
@@ -22,6 +22,9 @@ class Stream(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, none at the end."""
+
+    def readinto(self, target: memoryview, /) -> int:
+        """Fill ``target`` as far as possible, and return with how many bytes; 0 at the end."""
 
 
 class Inflater:
@@ -60,6 +63,15 @@ class Inflater:
             data = self._stream.decompress(packed, size)
             if data:
                 return data
+
+    def readinto(self, target: memoryview) -> int:
+        """Fill ``target`` as far as one piece goes, and return with how many bytes.
+
+        Raises as `read` does.
+        """
+        data = self.read(len(target))
+        target[: len(data)] = data
+        return len(data)
 
     def _next_member(self) -> bytes:
         """Return the first bytes behind the finished member and its padding, none at the end."""
@@ -127,7 +139,7 @@ def fill(
     before, total
         Bytes that were read before, and that will have been read at last, for ``progress``.
     progress, cancel
-        Told after, and looked at before, each few megabytes.
+        Told after, and looked at before, each megabyte.
 
     Raises
     ------
@@ -138,9 +150,8 @@ def fill(
     total, done = total or len(target), 0
     while done < len(target):
         check(cancel)
-        data = stream.read(min(_PIECE, len(target) - done))
-        if not data:
+        count = stream.readinto(target[done : done + _PIECE])
+        if not count:
             raise EOFError("the file ends early")
-        target[done : done + len(data)] = data
-        done += len(data)
+        done += count
         report(progress, (before + done) >> 10, max(total >> 10, 1), "reading")
