@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
 from tomochrome import io
 from tomochrome._napari import picker as picker_module
@@ -106,6 +107,20 @@ def test_a_double_click_opens_the_series(picker, qtbot):
     assert picker.view.message.text() == f"Opened {layer.name}."
 
 
+def test_the_value_under_the_cursor_stands_in_the_status_bar(picker, qtbot, small_ct):
+    picker.open_chosen()
+    opened(picker, qtbot, 1)
+    picker.open_chosen()
+    opened(picker, qtbot, 2)
+    bar = picker.viewer.window._qt_window.statusBar()
+    (label,) = bar.findChildren(QLabel, "tomochrome-value")  # once, however many were opened
+    layer = picker.viewer.layers[0]
+    picker.viewer.cursor.position = layer.data_to_world((6, 24, 20))
+    assert label.text() == "700 HU"
+    picker.viewer.layers.clear()
+    assert label.text() == ""
+
+
 def test_several_are_opened_together(picker, qtbot):
     view = picker.view
     view.series.choose([0, 1])
@@ -139,9 +154,8 @@ def test_reading_is_cancelled_within_a_second(picker, qtbot, monkeypatch):
     monkeypatch.setattr(io, "read", slow_reading)
     picker.open_chosen()
     thread = picker._job._thread
-    qtbot.wait(100)
+    qtbot.waitUntil(lambda: "Reading slices" in picker.view.progress.format(), timeout=5000)
     assert picker.view.progress.isVisible()
-    assert "Reading slices" in picker.view.progress.format()
     start = time.perf_counter()
     picker.view.cancel.click()
     qtbot.waitUntil(lambda: not picker.running, timeout=1000)
@@ -165,11 +179,22 @@ def test_a_damaged_series_is_a_sentence(picker, qtbot):
     assert "Traceback" not in text
 
 
+def test_one_damaged_series_does_not_cost_the_others(picker, qtbot):
+    picker.view.series.choose([0, 1])
+    first, second = picker.view.series.chosen()
+    path = first.source.headers[3].path
+    path.write_bytes(path.read_bytes()[:900])
+    picker.open_chosen()
+    opened(picker, qtbot, 1)
+    assert picker.viewer.layers[0].name == second.title
+    assert picker.view.message.text().startswith(f"{first.title}: ")
+
+
 def test_an_unexpected_error_is_a_sentence_and_a_log_entry(picker, qtbot, monkeypatch, caplog):
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(picker_module, "open_items", broken)
+    monkeypatch.setattr(picker_module, "open_item", broken)
     picker.open_chosen()
     qtbot.waitUntil(lambda: not picker.running, timeout=5000)
     assert "by zero" in picker.view.message.text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,13 +111,6 @@ def opened(volume: Volume, name: str = "") -> Opened:
         f"{name}: {said}" if said else "",
         volume.provenance.verdict in _SPEAKS_UP,
     )
-
-
-def open_items(
-    items: Sequence[Item], progress: Progress | None, cancel: CancelToken | None
-) -> list[Opened]:
-    """Read several items, one after another."""
-    return [open_item(item, progress, cancel) for item in items]
 
 
 def announce(opened: Opened) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,12 @@ from qtpy.QtWidgets import QFileDialog, QSizePolicy
 from tomochrome._napari import wording
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.opening import Opened, announce, only_choice, open_items
+from tomochrome._napari.opening import Opened, announce, only_choice, open_item
 from tomochrome._napari.picker_view import PickerView
 from tomochrome._napari.previews import Previews
 from tomochrome._napari.readout import show_readout
 from tomochrome._napari.series_list import PICTURE, can_be_opened
-from tomochrome.errors import TomochromeError
+from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime import CancelToken, Progress
 
 if TYPE_CHECKING:
@@ -44,6 +45,29 @@ def show_picker(viewer: Any, found: Found) -> SeriesPicker:
     return picker
 
 
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """What became of one item: its layer, or why not."""
+
+    item: Item
+    opened: Opened | TomochromeError
+    layer: Any = None
+
+
+def _open(item: Item, progress: Progress, cancel: CancelToken) -> _Result:
+    """Read one item of several; one that cannot be read must not cost the others."""
+    from napari.layers import Layer
+
+    try:
+        opened = open_item(item, progress, cancel)
+    except Cancelled:
+        raise
+    except TomochromeError as error:
+        return _Result(item, error)
+    # Making a layer slices it and draws its thumbnail; only adding it is for the window.
+    return _Result(item, opened, Layer.create(*opened.layer))
+
+
 class SeriesPicker(DockedPanel):
     """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen.
 
@@ -60,7 +84,7 @@ class SeriesPicker(DockedPanel):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.view = PickerView(self)
         self._job: Job | None = None
-        self._opening: list[Item] = []
+        self._failed: list[str] = []
         self._previews = Previews(self)
         self._previews.made.connect(self._preview_made)
         view = self.view
@@ -129,24 +153,25 @@ class SeriesPicker(DockedPanel):
         items = [item for item in items if can_be_opened(item)]
         if not items or self._job is not None or self._released:
             return
-        self._opening = items
+        self._failed = []
         # Reading takes all processors there are; the previews go on afterwards.
         self._previews.stop()
 
-        def work(progress: Progress, cancel: CancelToken) -> list[tuple[Opened, Any]]:
-            from napari.layers import Layer
-
-            # Making a layer slices it and draws its thumbnail; only adding it is for the window.
-            opened = open_items(items, progress, cancel)
-            return [(one, Layer.create(*one.layer)) for one in opened]
+        def work(progress: Progress, cancel: CancelToken) -> list[_Result]:
+            return [_open(item, progress, cancel) for item in items]
 
         self._run(work, self._read, "Reading")
 
-    def _read(self, opened: list[tuple[Opened, Any]]) -> None:
-        for item, (one, layer) in zip(self._opening, opened, strict=True):
-            announce(one)
+    def _read(self, results: list[_Result]) -> None:
+        for result in results:
+            if isinstance(result.opened, Exception):
+                self._failed.append(f"{wording.title_of(result.item)}: {result.opened}")
+                continue
+            announce(result.opened)
             # Each in a turn of the event loop of its own: napari takes a while over one layer.
-            QTimer.singleShot(0, partial(self._add, item, layer))
+            QTimer.singleShot(0, partial(self._add, result.item, result.layer))
+        if self._failed:
+            self.view.message.say("\n".join(map(wording.sentence, self._failed)), "error")
 
     def _add(self, item: Item, layer: Any) -> None:
         if self._released:
@@ -155,7 +180,8 @@ class SeriesPicker(DockedPanel):
         show_readout(self.viewer)
         if item in self.view.series.series.items:
             self.view.series.series.mark_opened(item)
-        self.view.message.say(f"Opened {layer.name}.", "plain")
+        if not self._failed:
+            self.view.message.say(f"Opened {layer.name}.", "plain")
 
     # Running
 

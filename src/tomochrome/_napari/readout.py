@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow
 
 from tomochrome._napari.layers import behind
 from tomochrome.volume import Volume
@@ -17,12 +17,26 @@ _WIDTH_OF = "-1024.0 HU  "
 
 def show_readout(viewer: Any) -> None:
     """Put the read-out into the status bar of a viewer with a window, once."""
-    window = getattr(viewer, "window", None)
-    if window is None:
-        return
-    bar = window._qt_window.statusBar()
-    if bar.findChild(QLabel, _NAME) is None:
-        bar.addPermanentWidget(Readout(viewer))
+    window = _main_window(viewer)
+    if window is not None and window.findChild(QLabel, _NAME) is None:
+        window.statusBar().addPermanentWidget(Readout(viewer))
+
+
+def _main_window(viewer: Any) -> QMainWindow | None:
+    """Return the main window of a viewer, found as anyone may find it, or None if in doubt.
+
+    napari keeps its own way to it private.
+    """
+    windows = [
+        window
+        for window in QApplication.topLevelWidgets()
+        if isinstance(window, QMainWindow)
+        and window.isVisible()
+        and window.windowTitle().startswith(viewer.title)
+    ]
+    if len(windows) > 1 and QApplication.activeWindow() in windows:
+        return QApplication.activeWindow()
+    return windows[0] if len(windows) == 1 else None
 
 
 class Readout(QLabel):

@@ -332,9 +332,13 @@ class SeriesList(QListView):
         self.setMouseTracking(True)
         self.setFrameShape(QListView.Shape.NoFrame)
         self.setStyleSheet("QListView { background: transparent; border: none; }")
-        self.setMinimumSize(300, 160)
+        self.setMinimumSize(320, 160)
         self.verticalScrollBar().setSingleStep(16)
         self.activated.connect(lambda _: self.opened.emit())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Wide enough for most descriptions."""
+        return QSize(400, 560)
 
     def chosen(self) -> list[Item]:
         """Return the items that are chosen, in the order of the rows."""
