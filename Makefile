@@ -49,6 +49,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/lighting.py
 	$(BIN)/python benchmarks/pipeline.py
 
 pictures: $(STAMP)
