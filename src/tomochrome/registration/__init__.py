@@ -1,0 +1,4 @@
+"""Registration: velocity fields, similarities, the symmetric network, refinement.
+
+torch is imported when one of these is used, not before.
+"""

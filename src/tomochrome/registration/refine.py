@@ -1,0 +1,327 @@
+"""Instance optimization: the velocities of one pair, improved coarse to fine.
+
+Whatever the network answered (or nothing at all) is a start; its weights never change. The loss
+is the network's own: similarity at both ends, and half-way while it is coarse; roughness,
+balance of the halves, and a penalty on small Jacobians that acts before anything folds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from tomochrome.errors import OptionError
+from tomochrome.registration.penalties import (
+    imbalance,
+    jacobian_determinant,
+    roughness,
+    small_jacobian,
+)
+from tomochrome.registration.similarity import similarity
+from tomochrome.registration.velocity import (
+    PairFields,
+    Shape,
+    integrate,
+    pair_fields,
+    resize_field,
+    shrink,
+    warp,
+)
+from tomochrome.runtime import CancelToken, Progress, check, report
+
+Metric = Callable[[int, float], None]
+"""Called with the number of the iteration and the dissimilarity now: the falling curve."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resolution of the optimization.
+
+    Parameters
+    ----------
+    velocity, image
+        How much smaller the grids of velocities and of the images are than the pair's.
+    iterations, rate
+        Steps of Adam at most, and the length of a step in voxels of the velocity's grid.
+    """
+
+    velocity: int
+    image: int
+    iterations: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How much each penalty weighs beside the similarity.
+
+    Parameters
+    ----------
+    roughness, balance, folds
+        Factors of `penalties.roughness`, `penalties.imbalance`, `penalties.small_jacobian`.
+    least
+        Jacobian determinant below which a voxel pays.
+    """
+
+    roughness: float = 0.7
+    balance: float = 0.01
+    folds: float = 8.0
+    least: float = 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What the optimization found.
+
+    Parameters
+    ----------
+    velocities
+        (2, 3, z, y, x) on the grid of the last stage.
+    curve
+        Dissimilarity at each iteration: (stage, value).
+    seconds
+        Wall-clock time.
+    """
+
+    velocities: torch.Tensor
+    curve: tuple[tuple[int, float], ...]
+    seconds: float
+
+
+def stages(iterations: int, *, started: bool = False) -> tuple[Stage, ...]:
+    """Share out a number of iterations over the resolutions.
+
+    Parameters
+    ----------
+    iterations
+        In all. 0 gives no stage.
+    started
+        Whether a network's answer is refined: less is left to do at the coarsest.
+
+    Raises
+    ------
+    OptionError
+        If the number is negative.
+    """
+    if iterations < 0:
+        raise OptionError(
+            f"the number of refinement iterations must be 0 or more, not {iterations}"
+        )
+    shares = (0.4, 0.4) if started else (0.5, 0.33)
+    first, second = (round(iterations * share) for share in shares)
+    plan = (
+        Stage(4, 4, first, 0.2 if started else 0.3),
+        Stage(4, 2, second, 0.15),
+        Stage(2, 2, iterations - first - second, 0.12),
+    )
+    return tuple(stage for stage in plan if stage.iterations > 0)
+
+
+def smaller(shape: Shape, factor: int) -> Shape:
+    """Return the grid that is ``factor`` times smaller, at least 8 voxels an axis if it had."""
+    z, y, x = (max(min(n, 8), -(-n // factor)) for n in shape)
+    return z, y, x
+
+
+class _Pair:
+    """Both images, and their masks, at one resolution: index 0 is fixed, 1 moving."""
+
+    def __init__(self, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> None:
+        self.shape = shape
+        self.images = shrink(images, shape)
+        self.masks = None if masks is None else shrink(masks, shape)
+
+    def end(self, k: int, field: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Image ``k``, the other one brought to it by ``field``, and the weight there."""
+        other = warp(self.images[1 - k : 2 - k], field)
+        if self.masks is None:
+            return self.images[k : k + 1], other
+        with torch.no_grad():
+            weight = self.masks[k : k + 1] * warp(self.masks[1 - k : 2 - k], field)
+        return self.images[k : k + 1], other, weight
+
+    def middle(self, fields: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Both images half-way, and the weight there."""
+        met = warp(self.images, fields)
+        if self.masks is None:
+            return met[:1], met[1:]
+        with torch.no_grad():
+            weight = warp(self.masks, fields).prod(dim=0, keepdim=True)
+        return met[:1], met[1:], weight
+
+
+def refine(
+    fixed: torch.Tensor,
+    moving: torch.Tensor,
+    velocities: torch.Tensor | None = None,
+    *,
+    plan: tuple[Stage, ...] | None = None,
+    iterations: int = 80,
+    measure: str = "lncc",
+    masks: torch.Tensor | None = None,
+    strength: Strength | None = None,
+    squarings: int = 5,
+    progress: Progress | None = None,
+    metric: Metric | None = None,
+    cancel: CancelToken | None = None,
+) -> Refined:
+    """Optimize the velocities of one pair.
+
+    Parameters
+    ----------
+    fixed, moving
+        (1, 1, z, y, x) on one grid, 0 to 1, finite.
+    velocities
+        Where to begin, (2, 3, z, y, x) on a grid with the same corners; None begins at rest.
+    plan, iterations
+        Stages, or the number of iterations that `stages` shares out.
+    measure
+        ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
+    masks
+        (2, 1, z, y, x), fixed and moving: 1 where a voxel counts, 0 where not. None: all count.
+    strength
+        Weights of the penalties.
+    squarings
+        Squarings of each integration while optimizing.
+    progress, metric, cancel
+        Told and looked at each iteration.
+
+    Raises
+    ------
+    TomochromeError
+        If the measure is unknown or the user stopped it.
+    """
+    loss, factor = similarity(measure)
+    weights = strength or Strength()
+    shape: Shape = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
+    chosen = stages(iterations, started=velocities is not None) if plan is None else plan
+    total, done = sum(stage.iterations for stage in chosen), 0
+    images, begun = torch.cat([fixed, moving]), time.perf_counter()
+    curve: list[tuple[int, float]] = []
+    if velocities is None:
+        velocities = images.new_zeros(2, 3, *smaller(shape, 4))
+    for number, stage in enumerate(chosen):
+        pair = _Pair(images, masks, smaller(shape, stage.image))
+        velocities = resize_field(velocities.detach(), smaller(shape, stage.velocity))
+        best = _Best()
+        velocities.requires_grad_()
+        optimizer = torch.optim.Adam([velocities], lr=stage.rate, betas=(0.9, 0.99))
+        for k in range(stage.iterations):
+            check(cancel)
+            report(progress, done + k, total, "refining")
+            optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
+            optimizer.zero_grad(set_to_none=True)
+            differ, penalty = _loss(velocities, pair, loss, factor, weights, stage, squarings)
+            best.offer(float((differ + penalty).detach()), velocities)
+            (differ + penalty).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            curve.append((number, float(differ.detach())))
+            if metric is not None:
+                metric(done + k, curve[-1][1])
+            if best.stalled:
+                break
+        done += stage.iterations
+        if best.worsened:  # the last step was not looked at; an earlier one was better by far
+            velocities = best.velocities
+    report(progress, total, total, "refining")
+    return Refined(velocities.detach(), tuple(curve), time.perf_counter() - begun)
+
+
+def _loss(
+    velocities: torch.Tensor,
+    pair: _Pair,
+    loss: Callable[..., torch.Tensor],
+    factor: float,
+    weights: Strength,
+    stage: Stage,
+    squarings: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dissimilarity and penalty of velocities."""
+    fields = pair_fields(velocities, squarings)
+    both = resize_field(torch.cat([fields.forward, fields.inverse]), pair.shape)
+    parts = [loss(*pair.end(k, both[k : k + 1])) for k in (0, 1)]
+    if stage.image >= 4:
+        halves = torch.cat([fields.to_fixed, fields.to_moving])
+        parts.append(loss(*pair.middle(resize_field(halves, pair.shape))))
+    differ = factor * torch.stack(parts).mean()
+    folds = small_jacobian(fields.forward, weights.least)
+    folds = folds + small_jacobian(fields.inverse, weights.least)
+    penalty = (
+        weights.roughness * roughness(velocities)
+        + weights.balance * imbalance(velocities)
+        + weights.folds * folds
+    )
+    return differ, penalty
+
+
+class _Best:
+    """The best loss so far: notices when nothing is gained any more, or all was lost."""
+
+    _patience, _least = 8, 5e-5
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+        self._best = float("inf")
+        self.velocities = torch.zeros(0)
+
+    def offer(self, value: float, velocities: torch.Tensor) -> None:
+        self._values.append(value)
+        if value < self._best:
+            self._best, self.velocities = value, velocities.detach().clone()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the last iterations gained next to nothing over those before."""
+        if len(self._values) <= 2 * self._patience:
+            return False
+        recent, before = self._values[-self._patience :], self._values[: -self._patience]
+        return min(before) - min(recent) < self._least
+
+    @property
+    def worsened(self) -> bool:
+        return bool(self._values) and self._values[-1] > self._best + 0.01
+
+
+def unfold(
+    velocities: torch.Tensor, shape: Shape, *, least: float = 0.02, rounds: int = 12
+) -> tuple[torch.Tensor, PairFields]:
+    """Integrate a pair on its full grid, smoothing velocities where a fold is left.
+
+    Parameters
+    ----------
+    velocities
+        (2, 3, z, y, x).
+    shape
+        The full grid.
+    least
+        Determinant (by forward differences, in either direction) that counts as a fold.
+    rounds
+        How often to smooth at most; each round reaches further.
+
+    Returns
+    -------
+    velocities, fields
+        The velocities, smoothed where needed, and their `PairFields` on the full grid.
+    """
+    fields = integrate(velocities, shape)
+    for k in range(rounds):
+        both = torch.cat([fields.forward, fields.inverse])
+        folded = (jacobian_determinant(both) < least).any(dim=0).float()[None, None]
+        if not bool(folded.any()):
+            break
+        small: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
+        reach = torch.nn.functional.adaptive_max_pool3d(folded, small)
+        for _ in range(2 + k // 2):
+            reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
+        soft = _blur(_blur(reach))
+        velocities = velocities + soft * (_blur(velocities) - velocities)
+        fields = integrate(velocities, shape)
+    return velocities, fields
+
+
+def _blur(values: torch.Tensor) -> torch.Tensor:
+    padded = torch.nn.functional.pad(values, (1,) * 6, mode="replicate")
+    return torch.nn.functional.avg_pool3d(padded, 3, stride=1)

@@ -1,0 +1,183 @@
+"""The symmetric network: one U-Net over the pair, two heads, velocities of both halves.
+
+After Mok and Chung, "Fast Symmetric Diffeomorphic Image Registration with Convolutional Neural
+Networks", CVPR 2020: an encoder-decoder reads both images as two channels; two heads with
+softsign give the velocities that carry each image half-way. The published decoder ends, and
+integrates, at the resolution of its input; this one ends at half of it (`velocity` upsamples).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from tomochrome.errors import ModelError
+from tomochrome.registration.velocity import Shape, resize_field, shrink
+
+if TYPE_CHECKING:
+    from tomochrome.colorize.bundle import ModelCard
+
+KIND = "registration"
+"""Kind of bundle in ``metadata.json``."""
+DEFAULT_MODEL = "symnet"
+_KEYS = frozenset({"name", "channels", "reach"})
+
+
+class SymNet(nn.Module):
+    """U-Net from a pair of images to the velocities of both halves.
+
+    Parameters
+    ----------
+    channels
+        Channels of each level; the first works at half the resolution of the input, each
+        further one at half of the one before.
+    reach
+        Largest velocity component, in voxels of the output grid.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 32, 48, 64), reach: float = 16.0) -> None:
+        super().__init__()
+        from monai.networks.blocks import Convolution
+
+        def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+            block: nn.Module = Convolution(
+                3, inputs, outputs, strides=stride, kernel_size=3, norm=None,
+                act=("leakyrelu", {"negative_slope": 0.2}), bias=True,
+            )  # fmt: skip
+            return block
+
+        self.multiple, self.reach = 2 ** len(channels), reach
+        inputs = (2, *channels[:-1])
+        self.encoder = nn.ModuleList(
+            nn.Sequential(convolution(i, o, stride=2), convolution(o, o))
+            for i, o in zip(inputs, channels, strict=True)
+        )
+        pairs = list(itertools.pairwise(channels))[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose3d(low, high, 2, stride=2) for high, low in pairs)
+        self.decoder = nn.ModuleList(
+            nn.Sequential(convolution(2 * high, high), convolution(high, high)) for high, _ in pairs
+        )
+        first = channels[0]
+        self.heads = nn.ModuleList(
+            nn.Sequential(convolution(first, first), nn.Conv3d(first, 3, 3, padding=1, bias=False))
+            for _ in range(2)
+        )
+        for head in self.heads:  # begins with next to no motion
+            nn.init.normal_(head[1].weight, std=1e-3)  # type: ignore[index]
+
+    def forward(self, fixed: torch.Tensor, moving: torch.Tensor) -> torch.Tensor:
+        """Predict velocities.
+
+        Parameters
+        ----------
+        fixed, moving
+            (n, 1, z, y, x), 0 to 1, each size a multiple of ``multiple``.
+
+        Returns
+        -------
+        Tensor
+            (n, 2, 3, z/2, y/2, x/2): of the fixed, then of the moving image, in voxels of this
+            half-resolution grid.
+        """
+        features = torch.cat([fixed, moving], dim=1)
+        levels = []
+        for block in self.encoder:
+            features = block(features)
+            levels.append(features)
+        for up, block, skip in zip(self.up, self.decoder, levels[-2::-1], strict=True):
+            features = block(torch.cat([up(features), skip], dim=1))
+        raw = torch.stack([head(features).float() for head in self.heads], dim=1)
+        return nn.functional.softsign(raw) * self.reach
+
+
+def build_symnet(config: Mapping[str, Any]) -> SymNet:
+    """Build the network that a bundle's metadata describes, with fresh weights.
+
+    Raises
+    ------
+    ModelError
+        If the description is not of a `SymNet`, or a value has no meaning.
+    """
+    if config.get("name") != "SymNet" or set(config) - _KEYS:
+        raise ModelError(
+            f"the network {config.get('name')!r} is no registration network of this program"
+        )
+    channels, reach = config.get("channels"), config.get("reach", 16.0)
+    if not (
+        isinstance(channels, Sequence)
+        and 2 <= len(channels) <= 6
+        and all(isinstance(c, int) and 1 <= c <= 512 for c in channels)
+        and isinstance(reach, int | float)
+        and 0 < reach <= 1000
+    ):
+        raise ModelError(
+            "the registration network needs 2 to 6 numbers of channels and a reach above 0; "
+            "the model's metadata is damaged"
+        )
+    return SymNet(tuple(channels), float(reach))
+
+
+def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, ModelCard]:
+    """Return a shipped registration network, or that of a bundle folder, and its card.
+
+    Raises
+    ------
+    ModelError
+        If there is none of this name, or its files are missing, damaged or foreign.
+    """
+    from tomochrome.registration.bundle import find_registration_model, load_state
+
+    card = find_registration_model(model)
+    net = build_symnet(card.metadata.get("network", {}))
+    try:
+        net.load_state_dict(load_state(card))
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights of the model '{card.name}' do not fit its description"
+        ) from error
+    return net.eval().requires_grad_(False), card
+
+
+def network_grid(net: SymNet, shape: Shape, shrink_by: int = 2) -> Shape:
+    """Return the grid on which the network looks at volumes of a shape: a multiple it can halve."""
+    m = net.multiple
+    z, y, x = (max(m, round(n / shrink_by / m) * m) for n in shape)
+    return z, y, x
+
+
+@torch.no_grad()
+def predict(
+    net: SymNet, fixed: torch.Tensor, moving: torch.Tensor, shape: Shape, shrink_by: int = 2
+) -> torch.Tensor:
+    """Predict the velocities of a pair, the same for both orders of the images.
+
+    A convolutional network is not symmetric in its two channels by itself; it is run on both
+    orders and the mean is taken, so that exchanging the images exchanges the velocities.
+
+    Parameters
+    ----------
+    net
+        The network.
+    fixed, moving
+        (1, 1, z, y, x), 0 to 1, on one grid.
+    shape
+        Grid on which velocities are wanted.
+    shrink_by
+        How much smaller than the pair's grid the network's is.
+
+    Returns
+    -------
+    Tensor
+        (2, 3, *shape), in voxels of that grid.
+    """
+    grid = network_grid(net, (fixed.shape[2], fixed.shape[3], fixed.shape[4]), shrink_by)
+    pair = shrink(torch.cat([fixed, moving]), grid)
+    with torch.autocast(pair.device.type, torch.bfloat16, enabled=pair.device.type == "cuda"):
+        both = net(pair, pair.flip(0))
+    velocities = (both[0] + both[1].flip(0)) / 2
+    return resize_field(velocities, shape)

@@ -1,0 +1,290 @@
+"""Stationary velocity fields: warping, composition, exponentials, and both directions of a pair.
+
+Conventions, here and throughout `tomochrome.registration`: a field is a tensor (n, 3, z, y, x)
+whose components are (z, y, x) in voxels of its own grid. Point maps pull back: the picture
+warped by ``u`` shows at ``p`` what the image has at ``p + u(p)``. Coarse and fine grids of one
+volume share their corner voxels (``align_corners=True``), so a resized field stays within
+the data, and its components grow by ``(fine - 1) / (coarse - 1)``.
+
+A pair is held by two velocities: ``exp(v_fixed)`` and ``exp(v_moving)`` take points of the
+half-way space to the fixed and to the moving image. The forward map, from fixed to moving
+points, is ``exp(v_moving) o exp(-v_fixed)``; the inverse map, ``exp(v_fixed) o exp(-v_moving)``.
+Both come from the same two fields, so that exchanging the images exchanges the maps (Mok and
+Chung, "Fast Symmetric Diffeomorphic Image Registration with Convolutional Neural Networks",
+CVPR 2020).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tomochrome.errors import OptionError
+
+Shape = tuple[int, int, int]
+
+
+class _Sample(torch.autograd.Function):
+    """Trilinear sampling by the compiled loops, with both derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+        from tomochrome.registration import kernels
+
+        ctx.save_for_backward(image, displacement)
+        out = image.new_empty((image.shape[0], image.shape[1], *displacement.shape[2:]))
+        kernels.sample(_array(image), _array(displacement), out.numpy())
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        from tomochrome.registration import kernels
+
+        image, displacement = ctx.saved_tensors
+        up, of_image, of_displacement = _array(upstream[0]), None, None
+        if ctx.needs_input_grad[0]:
+            of_image = torch.zeros_like(image, memory_format=torch.contiguous_format)
+            kernels.sample_adjoint(_array(displacement), up, of_image.numpy())
+        if ctx.needs_input_grad[1]:
+            of_displacement = torch.empty_like(displacement, memory_format=torch.contiguous_format)
+            kernels.sample_slope(_array(image), _array(displacement), up, of_displacement.numpy())
+        return of_image, of_displacement
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return tensor.detach().contiguous().numpy()
+
+
+def warp(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+    """Sample an image where a displacement points to, trilinear; differentiable in both.
+
+    Parameters
+    ----------
+    image
+        (n, c, Z, Y, X).
+    displacement
+        (n, 3, z, y, x) in voxels of ``image``, added to each voxel's index. Positions beyond the
+        image take its nearest voxel.
+
+    Returns
+    -------
+    Tensor
+        (n, c, z, y, x).
+    """
+    if image.device.type == "cpu" and image.dtype == torch.float32:
+        done: torch.Tensor = _Sample.apply(image, displacement.to(image.dtype))
+        return done
+    grid = _normalized(positions(displacement), image.shape[2:])
+    return torch.nn.functional.grid_sample(
+        image, grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+
+
+def warp_nearest(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+    """As `warp`, but each voxel takes one value of the image as it is (labels, any dtype)."""
+    points = positions(displacement).round().long()
+    limits = torch.tensor(image.shape[2:], device=image.device).view(1, 3, 1, 1, 1) - 1
+    z, y, x = torch.minimum(points.clamp(min=0), limits).unbind(1)
+    return torch.stack([image[n][:, z[n], y[n], x[n]] for n in range(len(image))])
+
+
+def positions(displacement: torch.Tensor) -> torch.Tensor:
+    """Return each voxel's index plus its displacement, (n, 3, z, y, x)."""
+    axes = [torch.arange(n, device=displacement.device) for n in displacement.shape[2:]]
+    return displacement + torch.stack(torch.meshgrid(*axes, indexing="ij")).to(displacement)
+
+
+def inside(displacement: torch.Tensor, shape: Shape, margin: float = 0.5) -> torch.Tensor:
+    """Return which voxels a displacement keeps within a grid, bool (n, 1, z, y, x)."""
+    points = positions(displacement)
+    limits = torch.tensor(shape, device=points.device).view(1, 3, 1, 1, 1) - 1
+    within = (points >= -margin) & (points <= limits + margin)
+    return within.all(dim=1, keepdim=True)
+
+
+def _normalized(points: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Turn voxel positions (n, 3, z, y, x) into ``grid_sample``'s (n, z, y, x, 3), x first."""
+    size = torch.tensor(shape, device=points.device).to(points).view(1, 3, 1, 1, 1)
+    return (2 * points / (size - 1).clamp(min=1) - 1).flip(1).permute(0, 2, 3, 4, 1)
+
+
+def compose(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """Return the displacement of ``outer o inner``: first ``inner`` is followed, then ``outer``."""
+    return inner + warp(outer, inner)
+
+
+def exponential(velocity: torch.Tensor, squarings: int = 7) -> torch.Tensor:
+    """Integrate a stationary velocity over unit time by scaling and squaring.
+
+    Arsigny et al., "A Log-Euclidean Framework for Statistics on Diffeomorphisms", MICCAI 2006.
+
+    Parameters
+    ----------
+    velocity
+        (n, 3, z, y, x).
+    squarings
+        Unit time is cut into ``2 ** squarings`` steps.
+    """
+    displacement = velocity / 2**squarings
+    for _ in range(squarings):
+        displacement = compose(displacement, displacement)
+    return displacement
+
+
+def resize(values: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """Resample (n, c, z, y, x) trilinearly onto a grid with the same corner voxels.
+
+    One small matrix an axis: fast on CPU and GPU in both directions of differentiation.
+    """
+    for axis, size in enumerate(shape):
+        if values.shape[2 + axis] == size:
+            continue
+        matrix = _interpolation(values.shape[2 + axis], size).to(values)
+        values = torch.tensordot(values, matrix, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+    return values.contiguous()
+
+
+def resize_field(field: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """As `resize`, with the components scaled to voxels of the new grid."""
+    scale = [(new - 1) / max(old - 1, 1) for new, old in zip(shape, field.shape[2:], strict=True)]
+    factor = torch.tensor(scale, device=field.device).to(field).view(1, 3, 1, 1, 1)
+    return resize(field, shape) * factor
+
+
+def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """As `resize`, smoothed first as far as the shrinking needs (no aliasing)."""
+    for axis, size in enumerate(shape):
+        old = values.shape[2 + axis]
+        if old == size:
+            continue
+        matrix = _shrinking(old, size).to(values)
+        values = torch.tensordot(values, matrix, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+    return values.contiguous()
+
+
+@lru_cache(maxsize=64)
+def _interpolation(old: int, new: int) -> torch.Tensor:
+    """Matrix (new, old) of linear interpolation between grids with common ends."""
+    at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
+    weights = np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(old)[None, :]))
+    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
+
+
+@lru_cache(maxsize=64)
+def _shrinking(old: int, new: int) -> torch.Tensor:
+    """Matrix (new, old) of Gaussian averaging about points with common ends."""
+    at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
+    step = (old - 1) / max(new - 1, 1)
+    sigma = max(0.45 * step, 0.3)
+    weights = np.exp(-0.5 * ((at[:, None] - np.arange(old)[None, :]) / sigma) ** 2)
+    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
+
+
+class PairFields(NamedTuple):
+    """Displacements of a pair in voxels, each (1, 3, z, y, x)."""
+
+    forward: torch.Tensor  #: from fixed points to moving points
+    inverse: torch.Tensor  #: from moving points to fixed points
+    to_fixed: torch.Tensor  #: from half-way points to fixed points
+    to_moving: torch.Tensor  #: from half-way points to moving points
+
+
+def pair_fields(velocities: torch.Tensor, squarings: int = 7) -> PairFields:
+    """Integrate both velocities of a pair and compose both directions from the halves.
+
+    Parameters
+    ----------
+    velocities
+        (2, 3, z, y, x): of the fixed, then of the moving image.
+    squarings
+        As for `exponential`.
+
+    Raises
+    ------
+    OptionError
+        If there are not two velocity fields.
+    """
+    if velocities.ndim != 5 or velocities.shape[:2] != (2, 3):
+        raise OptionError(f"a pair has velocities (2, 3, z, y, x), not {tuple(velocities.shape)}")
+    halves = exponential(torch.cat([velocities, -velocities]), squarings)
+    # exp(v_moving) o exp(-v_fixed), exp(v_fixed) o exp(-v_moving)
+    both = compose(halves[:2].flip(0), halves[2:])
+    return PairFields(both[:1], both[1:], halves[:1], halves[1:2])
+
+
+def to_millimetres(displacement: torch.Tensor, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn a displacement in voxels into LPS mm.
+
+    Parameters
+    ----------
+    displacement
+        (1, 3, z, y, x) in voxels (z, y, x).
+    affine
+        4x4 of the grid, from (z, y, x) index to LPS mm.
+
+    Returns
+    -------
+    ndarray
+        float64 (z, y, x, 3): dx, dy, dz in LPS mm.
+    """
+    voxels = displacement[0].detach().permute(1, 2, 3, 0).double().cpu().numpy()
+    return np.asarray(voxels @ np.asarray(affine)[:3, :3].T)
+
+
+def from_millimetres(field: NDArray[Any], affine: NDArray[np.float64]) -> torch.Tensor:
+    """Turn LPS mm (z, y, x, 3) into a float32 displacement in voxels (1, 3, z, y, x)."""
+    voxels = np.asarray(field, np.float64) @ np.linalg.inv(np.asarray(affine)[:3, :3]).T
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(voxels, -1, 0)[None], np.float32))
+
+
+def integrate(
+    velocities: torch.Tensor,
+    shape: Shape,
+    *,
+    shrink_by: int = 2,
+    squarings: int = 7,
+    rounds: int = 2,
+) -> PairFields:
+    """Integrate a pair at reduced resolution and bring its fields to the full grid.
+
+    Parameters
+    ----------
+    velocities
+        (2, 3, z, y, x), on any grid with the corners of the full one.
+    shape
+        The full grid, (z, y, x).
+    shrink_by
+        The integration works on a grid smaller by this along each axis.
+    squarings
+        As for `exponential`.
+    rounds
+        How often the two directions are made more exactly inverse to each other, see `agree`.
+
+    Returns
+    -------
+    PairFields
+        In voxels of the full grid.
+    """  # fmt: skip
+    small: Shape = tuple(max(2, -(-n // shrink_by)) for n in shape)  # type: ignore[assignment]
+    fields = pair_fields(resize_field(velocities, small), squarings)
+    forward, inverse, to_fixed, to_moving = (resize_field(f, shape) for f in fields)
+    forward, inverse = agree(forward, inverse, rounds)
+    return PairFields(forward, inverse, to_fixed, to_moving)
+
+
+def agree(
+    forward: torch.Tensor, inverse: torch.Tensor, rounds: int = 2
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Share out what is left of ``forward o inverse`` between both, equally.
+
+    Linear interpolation leaves the directions inverse only to a fraction of a voxel where the
+    deformation is strong. Neither is preferred, so that exchanging them still exchanges them.
+    """
+    for _ in range(rounds):
+        left, right = compose(inverse, forward), compose(forward, inverse)
+        forward, inverse = forward - left / 2, inverse - right / 2
+    return forward, inverse
