@@ -94,7 +94,6 @@ def draw(cd: Path, picker_out: Path, scan_out: Path) -> None:
     window.resize(*SIZE)
     viewer.open(str(cd), plugin=PLUGIN)
     picker = next(iter(viewer.window.dock_widgets.values()))
-    window.resizeDocks([picker.parentWidget()], [430], _horizontal())
     wait_until(lambda: not picker._previews.running, 60)
     rest(0.5)
     window.grab().save(str(picker_out))
@@ -120,12 +119,6 @@ def _middle(layer: Any) -> tuple[int, ...]:
     """Return the middle of the slice that is shown."""
     slices, rows, columns = layer.data.shape
     return slices // 4, rows // 2, columns // 2
-
-
-def _horizontal() -> Any:
-    from qtpy.QtCore import Qt
-
-    return Qt.Orientation.Horizontal
 
 
 def main() -> None:
