@@ -103,8 +103,11 @@ class Crew:
             return worker
         if self._ended:  # it was ended while it started, which says nothing about the next
             raise DecodeError("ended")
-        self._alone = True
         worker.end()
+        with self._lock:
+            if self._ended:
+                raise DecodeError("ended")
+            self._alone = True
         return None
 
 

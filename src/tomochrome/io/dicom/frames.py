@@ -67,13 +67,15 @@ class Source:
         self._file: Any = file
         try:
             self._at, self._length, self.is_big = self._find(file)
-        except OSError as error:
-            raise InputError(
-                f"'{header.path}' cannot be read: {error.strerror or error}"
-            ) from error
-        finally:
-            if self._file is not file:
-                file.close()
+        except BaseException as error:
+            file.close()
+            if isinstance(error, OSError):
+                raise InputError(
+                    f"'{header.path}' cannot be read: {error.strerror or error}"
+                ) from error
+            raise
+        if self._file is not file:
+            file.close()
 
     def __enter__(self) -> Source:
         return self
@@ -152,7 +154,7 @@ class Source:
             return self._inflate(file)
         at = header.pixels_at
         if not at:
-            dataset = parse.read_dataset(header.path, file, [])
+            dataset = parse.read_dataset(header.path, file, ["Rows"])
             found_implicit, little = dataset.original_encoding
             implicit, big = bool(found_implicit), not little
             at = file.tell()
@@ -172,7 +174,7 @@ class Source:
 
     def _inflate(self, file: BinaryIO) -> tuple[int, int, bool]:
         """Deflated files have no places: unpack the pixels once, within the parser's bounds."""
-        parse.read_dataset(self._header.path, file, [])  # refuses bombs
+        parse.read_dataset(self._header.path, file, ["Rows"])  # refuses bombs
         file.seek(0)
         dataset = parse.read_whole(self._header.path, file, specific_tags=["PixelData"])
         pixels = dataset.get("PixelData")

@@ -187,7 +187,10 @@ def _gdcm(header: Header, stream: Stream, code: bytes, crew: Crew) -> NDArray[An
     values = crew.decode(job, code)
     if stream.signed:
         return _shaped(values.view(f"<i{width}"), header)
-    return _signed(_shaped(values.view(f"<u{width}"), header), header, stream.precision)
+    stored = _signed(_shaped(values.view(f"<u{width}"), header), header, stream.precision)
+    if header.transfer_syntax in JPEG_LOSSLESS and 8 * width == header.bits_allocated:
+        return without_unused_bits(stored, header)
+    return stored
 
 
 def _shaped(values: NDArray[Any], header: Header) -> NDArray[Any]:
