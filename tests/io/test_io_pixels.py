@@ -443,6 +443,8 @@ def test_sizes_that_cannot_be_true_take_no_memory(tmp_path: Path, monkeypatch) -
             read_slices([replace(source, rows=4096, columns=4096)] * 1000)
     with pytest.raises(InputError, match="truncated"):
         read_slices([replace(header, rows=8000, columns=8000)])
+    with pytest.raises(InputError, match="too small for the 5 slices"):
+        read_slices([replace(packed, rows=8000, columns=8000)] * 5)
 
 
 @pytest.mark.parametrize("name", ["MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"])

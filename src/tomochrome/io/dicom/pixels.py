@@ -37,6 +37,11 @@ MOST_VOXELS: Final = 2**32
 MOST_FRAME_PIXELS: Final = 2**26
 """8192x8192 in one picture, which micro-CT may have. How large a compressed picture really is
 shows only when it is decoded, so it must not claim more."""
+LARGE_VOXELS: Final = 2**28
+"""1,000 slices of 512x512: from here on compressed slices must have bytes to show for it."""
+MOST_RATIO: Final = 500
+"""CT is compressed 2 to 5 times without loss, 50 times with it. Blank slices shrink 5,000 times,
+but no large scan consists of them."""
 DEFLATE_RATIO: Final = 1032
 """Deflate packs no better (RFC 1951: 258 bytes in 2 bits)."""
 PATIENCE_SECONDS: Final = 0.1
@@ -135,6 +140,13 @@ def _check_sizes(headers: Sequence[Header]) -> None:
             f"'{first.path if total == 1 else first.path.parent}' claims {total} slices of "
             f"{first.rows}x{first.columns} voxels, more than any CT holds; the headers are damaged"
         )
+    if total * pixels > LARGE_VOXELS and not is_native(first):
+        sizes = {header.path: _file_size(header) for header in headers}
+        if sum(sizes.values()) * MOST_RATIO < 2 * total * pixels:
+            raise InputError(
+                f"the files of '{first.path.parent}' are too small for the {total} slices of "
+                f"{first.rows}x{first.columns} voxels that they claim; the headers are damaged"
+            )
     for header in headers:
         if (header.rows, header.columns) != (first.rows, first.columns):
             raise InputError(
