@@ -189,3 +189,37 @@ def test_a_colored_file_is_shown_in_its_colors(tmp_path, small_ct):
     ((data, keywords, _),) = read_layers(str(path))
     assert keywords["rgb"]
     np.testing.assert_array_equal(data, rgba)
+
+
+@pytest.mark.parametrize("ending", [".hdr", ".img"])
+def test_either_half_of_a_pair_is_opened(tmp_path, small_ct, ending):
+    import nibabel
+
+    from tomochrome.geometry.affine import to_nifti_affine
+
+    data = np.asarray(small_ct.voxels).transpose(2, 1, 0)
+    pair = nibabel.Nifti1Pair(data, to_nifti_affine(small_ct.affine))
+    nibabel.save(pair, tmp_path / "small.img")
+    path = str(tmp_path / f"small{ending}")
+    assert get_reader(path) is read_layers
+    ((shown, keywords, _),) = read_layers(path)
+    assert keywords["name"] == "small"
+    np.testing.assert_array_equal(shown, small_ct.voxels)
+
+
+def test_the_volumes_of_a_4d_file_are_a_choice(tmp_path, small_ct):
+    import nibabel
+
+    data = np.stack([np.asarray(small_ct.voxels).transpose(2, 1, 0)] * 3, axis=-1)
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "moving.nii")
+    found = opening.find_or_read(tmp_path / "moving.nii", None, None)
+    assert [item.phase for item in found.items] == ["1 of 3", "2 of 3", "3 of 3"]
+    result = opening.open_item(found.items[1], None, None)
+    assert result.layer[1]["name"] == "moving (2 of 3)"
+
+
+def test_a_dicomdir_is_a_choice(shared_data):
+    path = shared_data / "dicom" / "dicomdir" / "DICOMDIR"
+    assert get_reader(str(path)) is read_layers
+    found = opening.find_or_read(path, None, None)
+    assert len(found.items) > 5
