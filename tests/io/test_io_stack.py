@@ -13,7 +13,7 @@ from io_cases import ORIENTATIONS, ct, series
 
 from tomochrome.geometry.affine import apply, is_orthogonal
 from tomochrome.io.dicom.headers import read_header
-from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, MOST_GROWTH
+from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, MOST_GROWTH, MOST_SLICES, MOST_VOXELS
 from tomochrome.io.dicom.stack import stack
 
 quick = settings(max_examples=40, deadline=None)
@@ -255,3 +255,34 @@ def test_thin_slices_far_apart_are_said():
     lying = stack(slices(heights(0, 10, 20), thickness=1.0))
     assert lying.verdict == "regular"
     assert lying.warnings[0].startswith("the slices are 1 mm thick but 10 mm apart")
+
+
+coordinates = st.one_of(
+    st.floats(-1e6, 1e6), st.floats(-300, 300), st.integers(-5, 5).map(float), st.just(1e-9)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(coordinates, coordinates, coordinates), min_size=1, max_size=8),
+    st.sampled_from([(0.001, 0.001), (0.5, 0.5), (1.0, 0.7), (100.0, 100.0), (100.0, 0.001)]),
+    st.sampled_from([(24, 20), (1, 1), (512, 512), (4096, 1)]),
+    st.floats(-89, 89),
+)
+def test_anything_at_all_ends_in_a_refusal_or_a_grid_within_bounds(positions, pixel, matrix, tilt):
+    orientation, _ = leaning(tilt, [])
+    rows, columns = matrix
+    headers = slices(positions, orientation, pixel_spacing=pixel, rows=rows, columns=columns)
+    lying = stack(headers)
+    if lying.refusal:
+        assert lying.warnings == (lying.refusal,)
+        assert lying.plan is None
+        return
+    assert np.isfinite(lying.affine).all()
+    assert abs(np.linalg.det(lying.affine[:3, :3])) > 0
+    assert np.prod(lying.shape, dtype=float) <= max(MOST_VOXELS, 2 * np.prod(matrix) * len(headers))
+    if lying.plan is not None:
+        assert is_orthogonal(lying.grid_affine, 1e-6)
+        assert lying.shape[0] <= MOST_SLICES
+        assert lying.warnings
+    assert all("nan" not in w and "inf " not in w for w in lying.warnings)
