@@ -56,6 +56,7 @@ bench: $(STAMP)
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py
 	$(XVFB) $(BIN)/python docs/make_widget_picture.py
+	$(XVFB) $(BIN)/python docs/make_picker_picture.py
 
 wheel: $(STAMP)
 	sh scripts/check_wheel.sh $(BIN)/python

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Image as Picture
 
 import tomochrome as tc
 from tomochrome.color import Chroma
+from tomochrome.geometry import resample
+from tomochrome.io.dicom import write_series
 from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
+from tomochrome.windowing import PRESETS, luminance
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 HEIGHT = 340  # pixels of each panel
@@ -71,12 +76,57 @@ def crop_to_body(volume: Volume, chroma: Chroma) -> tuple[slice, slice, slice]:
     return box[0], box[1], box[2]
 
 
+def tilted_head(folder: Path, degrees: float = 18.0, step: float = 2.0) -> Path:
+    """Write a phantom's head as a scanner with a tilted gantry stores it."""
+    truth = make_patient(2, "head", (1.0, 1.0, 1.0), couch=False).ct
+    depth, rows, columns = truth.shape
+    angle = np.radians(degrees)
+    row, down = np.array([1.0, 0.0, 0.0]), np.array([0.0, np.cos(angle), -np.sin(angle)])
+    normal = np.cross(row, down)
+    tilted = np.eye(4)
+    tilted[:3, :3] = np.stack([normal, down, row], axis=1)
+    # Each slice leans about the patient's x axis; the table travels along z.
+    middle = (truth.affine @ [depth / 2, rows / 2, columns / 2, 1.0])[:3]
+    first = middle - tilted[:3, :3] @ [0, rows / 2, columns / 2]
+    slices = np.arange(-0.5 * depth, 0.4 * depth, step)
+    planes = []
+    for z in slices:
+        tilted[:3, 3] = first + np.array([0.0, 0.0, z])
+        like = Volume(np.broadcast_to(np.int16(0), (1, rows, columns)), tilted)
+        planes.append(resample(truth, like).voxels[0])
+    tilted[:3, 3] = first
+    write_series(Volume(np.stack(planes), tilted), folder)
+    for path, z in zip(sorted(folder.iterdir()), slices, strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [f"{v:.4f}" for v in first + np.array([0.0, 0.0, z])]
+        dataset.save_as(path)
+    return folder
+
+
+def tilt_picture() -> None:
+    """Show the middle sagittal section of a tilted head, as stored and as read."""
+    with TemporaryDirectory() as temporary:
+        folder = tilted_head(Path(temporary) / "tilted")
+        stored, straight = tc.read(folder, as_stored=True), tc.read(folder)
+    sections = []
+    for volume in (stored, straight):
+        lightness = luminance(volume.voxels[::-1, :, volume.shape[2] // 2], PRESETS["soft-tissue"])
+        shown = lightness > 0
+        across, along = np.flatnonzero(shown.any(axis=0)), np.flatnonzero(shown.any(axis=1))
+        head = lightness[along[0] : along[-1] + 1, across[0] : across[-1] + 1]
+        grey = Image.fromarray((head * 2.55).astype(np.uint8))
+        width = round(grey.width * HEIGHT / grey.height * volume.spacing[1] / volume.spacing[0])
+        sections.append(grey.resize((width, HEIGHT), Image.Resampling.BICUBIC).convert("RGB"))
+    save(side_by_side(sections), "tilt")
+
+
 def main() -> None:
     """Make every picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=tc.models()[0].name)
     model = parser.parse_args().model
     FOLDER.mkdir(exist_ok=True)
+    tilt_picture()
     for name, region, seed, phase, where in (
         ("abdomen", "abdomen", 20, "portal", 0.62),
         ("chest", "chest", 4, "arterial", 0.5),
