@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tomochrome.errors import GeometryError
 
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
+MOST_MM: Final = 1e9  # beyond a thousand kilometres sizes overflow, and headers are damaged
 Verdict = Literal["regular", "irregular", "tilted", "incomplete", "unreadable", "not-ct"]
 
 
@@ -98,6 +99,8 @@ class Volume:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")
+        if np.abs(affine).max() > MOST_MM:
+            raise GeometryError("the affine leads farther than any patient lies from a scanner")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise GeometryError("the last row of the affine must be 0 0 0 1")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:

@@ -22,6 +22,9 @@ ORIENTATION_TOLERANCE: Final = 0.005
 differs by less is for the judge of the geometry to say."""
 SPACING_TOLERANCE: Final = 1e-3
 """Part by which pixel spacings differ: a pixel over the whole of a 1024 matrix."""
+MOST_COMPARED: Final = 100
+"""Geometries of one series that are compared: no scanner makes more, and a damaged or hostile
+folder in which every slice has one of its own is listed in seconds all the same."""
 
 _ORDINALS: Final = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
@@ -136,7 +139,8 @@ def _shapes(headers: Sequence[Header]) -> list[_Shape]:
             continue
         shape = known.get(key)
         if shape is None:
-            shape = next((s for s in shapes if not _differences(s.first, header)), None)
+            near = (s for s in shapes[-MOST_COMPARED:] if not _differences(s.first, header))
+            shape = next(near, None)
             if shape is None:
                 shape = _Shape([])
                 shapes.append(shape)
@@ -199,7 +203,7 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> str:
     """Say that the series holds other volumes too, and in what they differ."""
     found = [
         word
-        for other in shapes
+        for other in shapes[:MOST_COMPARED]
         if other is not shape
         for word in (
             *_kind_differences(shape.first, other.first),

@@ -44,6 +44,10 @@ _LONGEST_META: Final = 4096
 _PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _GROUPS: Final = frozenset({0x52009229, 0x52009230})
 """Functional groups of multi-frame images: long, and behind everything that a header needs."""
+_UNDEFINED: Final = 0xFFFFFFFF
+_LONG_VRS: Final = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
 _META_TAGS: Final[list[Any]] = [0x00020002, 0x00020010]
 
 
@@ -195,7 +199,10 @@ def read_dataset(
     """
     wanted: list[Any] | None = [Tag(tag) for tag in tags] if tags else None
     file.seek(0)
-    meta = _deflated(file.read(HEAD_BYTES))
+    head = file.read(HEAD_BYTES)
+    if _holds_sequence(head, implicit=False) or _holds_sequence(head, implicit=True):
+        raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed")
+    meta = _deflated(head)
     file.seek(0)
 
     def ends(tag: int, vr: str | None, length: int) -> bool:
@@ -282,6 +289,25 @@ def _guess_syntax(dataset: FileDataset) -> pydicom.uid.UID:
     if implicit:
         return pydicom.uid.ImplicitVRLittleEndian
     return pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+
+
+def _holds_sequence(head: bytes, *, implicit: bool) -> bool:
+    """Whether there is a sequence in the file meta information, where none belongs.
+
+    pydicom describes what it cannot convert there in words, each level with the traces of all
+    levels below: a few dozen sequences in one another would take it years.
+    """
+    at = 132 if head[128:132] == b"DICM" else 0
+    while at + 12 <= len(head) and head[at : at + 2] == b"\x02\x00":
+        long = not implicit and head[at + 4 : at + 6] in _LONG_VRS
+        if not implicit and head[at + 4 : at + 6] == b"SQ":
+            return True
+        width, place = (4, at + 4) if implicit else (4, at + 8) if long else (2, at + 6)
+        length = int.from_bytes(head[place : place + width], "little")
+        if length == _UNDEFINED:
+            return True
+        at = place + width + length
+    return not implicit and at > len(head) >= HEAD_BYTES
 
 
 def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
