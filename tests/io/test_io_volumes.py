@@ -185,7 +185,7 @@ def test_ct_values_without_negative_numbers_are_recognized_but_not_taken_for_hu(
     for shifted in ((hu + 1024).astype(np.uint16), (hu + 1024).astype(np.float32)):
         unit, reason = unit_of(shifted)
         assert unit == "unknown"
-        assert "shifted by 1024" in reason
+        assert "CT shifted by 1024" in reason
     rng = np.random.default_rng(0)  # MR: no gap between dark and bright tissue
     mr = np.abs(rng.normal(0, 60, hu.shape)) + rng.uniform(0, 1500, hu.shape) * (hu > -500)
     assert "shifted" not in unit_of(mr.astype(np.int16))[1]

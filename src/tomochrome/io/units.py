@@ -67,8 +67,8 @@ def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
     if least > FAT_OR_BELOW:
         if _shifted(voxels, least):
             return False, (
-                f"they look like CT values shifted by {SHIFT:g} (air lies near 0 instead of "
-                f"-1000); subtract {SHIFT:g} and save them again"
+                f"the values look like those of a CT shifted by {SHIFT:g} (air lies near 0, not "
+                f"near -1000); subtract {SHIFT:g} from them"
             )
         return False, f"the least value is {least:g}, and a CT holds air or fat below -200"
     if greatest > HIGHEST or least < -HIGHEST - 1:
