@@ -77,6 +77,11 @@ class Item:
         """
         return self.key or self.series_uid or self.path
 
+    @property
+    def _has_range(self) -> bool:
+        """Whether the range is known and can be said in JSON, which knows no infinity."""
+        return self.value_range is not None and bool(np.isfinite(self.value_range).all())
+
     def to_json(self) -> dict[str, Any]:
         """Return the item as plain values, as ``tomochrome info --json`` prints it.
 
@@ -90,7 +95,7 @@ class Item:
             "shape": None if self.shape is None else list(self.shape),
             "spacing_mm": None if self.spacing is None else [float(v) for v in self.spacing],
             "affine": None if self.affine is None else self.affine.tolist(),
-            "value_range": None if self.value_range is None else list(self.value_range),
+            "value_range": None if not self._has_range else list(self.value_range or ()),
             "unit": self.unit,
             "windows": [
                 {"name": w.name, "center": w.center, "width": w.width} for w in self.windows

@@ -59,7 +59,10 @@ def element(source: Source, keyword: str) -> RawDataElement | DataElement | None
     """Return an element as it was read, or None."""
     tag = tag_of(keyword)
     if isinstance(source, Dataset):
-        return source.get_item(tag) if tag in source else None
+        try:
+            return source.get_item(tag) if tag in source else None
+        except Exception:  # of a damaged element; to us it is as good as missing
+            return None
     return source.get(tag)
 
 
