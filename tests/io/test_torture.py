@@ -700,6 +700,28 @@ def test_identity_is_not_in_refusals(tmp_path, caplog):
     free_of_identity(str(caught.value) + caplog.text + repr(find(folder)))
 
 
+def test_identity_in_a_malformed_header_is_not_logged(tmp_path, caplog):
+    """The DICOM library would log the value that it complains about."""
+    caplog.set_level(logging.DEBUG)
+    datasets = T.slices(T.scan(), KVP="100000000000", ContentTime="111111.11111")
+    folder = T.save(datasets, tmp_path / "s")
+    for file in folder.iterdir():
+        body = file.read_bytes()
+        for text in ("1.2.826.0.1.3680043.8.498.", "100000000000", "111111.11111", "96 "):
+            name = ("Musterfrau^Erika " * 2)[: len(text)].encode()
+            body = body.replace(text.encode(), name)
+        file.write_bytes(body)
+    caplog.clear()
+    found = find(folder)
+    told = repr(found) + json.dumps(found.to_json())
+    for item in found.items:
+        try:
+            told += repr(read(item).provenance)
+        except TomochromeError as error:
+            told += str(error)
+    free_of_identity(told + caplog.text)
+
+
 def test_identity_is_not_printed_unless_asked(tmp_path, capsys):
     folder = secret_series(tmp_path)
     assert main(["info", str(folder), "--json"]) == 0

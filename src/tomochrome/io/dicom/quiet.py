@@ -1,7 +1,8 @@
-"""The DICOM library's warnings, noted for each thread instead of shown."""
+"""The DICOM library's warnings, noted for each thread instead of shown or logged."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,9 +15,19 @@ _users = 0
 _installed = ExitStack()
 
 
+def _may_be_logged(record: logging.LogRecord) -> bool:
+    """Keep what the library says of damaged values out of logs: it quotes them, names too."""
+    return getattr(_thread, "notes", None) is None
+
+
+logging.getLogger("pydicom").addFilter(_may_be_logged)
+
+
 @contextmanager
 def quiet() -> Iterator[list[str]]:
     """Collect the messages of warnings that this thread raises, instead of letting them out.
+
+    What the library logs meanwhile is dropped: it is the same, and quotes damaged values.
 
     Python's warning filters belong to the whole process and are not safe to change from
     several threads. So the first thread to come here changes them and the last one to leave
