@@ -17,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List the shipped models."""
     from tomochrome.colorize import models
+    from tomochrome.registration.bundle import registration_models
 
-    cards = [card.to_json() for card in models()]
+    cards = [card.to_json() for card in (*models(), *registration_models())]
     return Outcome({"models": cards}, "\n\n".join(_in_words(card) for card in cards))
 
 

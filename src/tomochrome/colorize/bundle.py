@@ -50,8 +50,9 @@ from tomochrome.tissue import TISSUE_NAMES
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["network", "transfer-function"]
+Kind = Literal["network", "transfer-function", "registration"]
 KINDS: tuple[str, ...] = ("network", "transfer-function")
+"""Kinds that color; bundles of the kind "registration" lie beside them, see that room."""
 DEFAULT_MODEL = "tissue"
 
 METADATA = Path("configs") / "metadata.json"
@@ -152,7 +153,7 @@ def read_card(path: Path) -> ModelCard:
     ModelError
         If the metadata is missing, is not JSON, or does not describe a Tomochrome model.
     """
-    metadata = _read_metadata(path)
+    metadata = read_metadata(path)
     where = f"the model bundle '{path}'"
     for key in ("name", "kind", "weights_sha256", "classes"):
         if key not in metadata:
@@ -288,14 +289,29 @@ def temperature(card: ModelCard) -> float:
 
 
 def _bundle_names(root: Path) -> list[str]:
-    """Names of the bundles in a folder, sorted."""
+    """Names of the bundles in a folder that color, sorted."""
     if not root.is_dir():
         return []
-    return sorted(entry.name for entry in root.iterdir() if (entry / METADATA).is_file())
+    names = sorted(entry.name for entry in root.iterdir() if (entry / METADATA).is_file())
+    return [name for name in names if not is_registration(root / name)]
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Parse the bundle's metadata.json."""
+def is_registration(path: Path) -> bool:
+    """Whether a bundle folder holds a registration network; False where it cannot be read."""
+    try:
+        return read_metadata(path).get("kind") == "registration"
+    except ModelError:
+        return False
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Parse the metadata.json of a bundle folder.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, too large, or no JSON object.
+    """
     file = path / METADATA
     try:
         if file.stat().st_size > _MAX_METADATA_BYTES:

@@ -28,7 +28,12 @@ def box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
         out = torch.empty_like(values, memory_format=torch.contiguous_format)
         kernels.box_sums(values.detach().contiguous().numpy(), radius, out.numpy())
         return out
-    for axis in (1, 2, 3):  # differences of cumulative sums
+    return cumulative_box_sums(values, radius)
+
+
+def cumulative_box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
+    """As `box_sums`, on any device: differences of cumulative sums along each axis."""
+    for axis in (1, 2, 3):
         size = values.shape[axis]
         sums = torch.cumsum(values, axis)
         high = (torch.arange(size, device=values.device) + radius).clamp(max=size - 1)
@@ -95,7 +100,7 @@ def local_correlation(
     Image Analysis 12 (2008). Sums by running sums in both directions of differentiation: the
     cost does not depend on the radius.
     """
-    done: torch.Tensor = _LocalCorrelation.apply(a, b, weight, radius)
+    done: torch.Tensor = _LocalCorrelation.apply(a, b, weight, radius)  # type: ignore[no-untyped-call]
     return done
 
 

@@ -76,7 +76,7 @@ def warp(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
         (n, c, z, y, x).
     """
     if image.device.type == "cpu" and image.dtype == torch.float32:
-        done: torch.Tensor = _Sample.apply(image, displacement.to(image.dtype))
+        done: torch.Tensor = _Sample.apply(image, displacement.to(image.dtype))  # type: ignore[no-untyped-call]
         return done
     grid = _normalized(positions(displacement), image.shape[2:])
     return torch.nn.functional.grid_sample(

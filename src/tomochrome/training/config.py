@@ -82,7 +82,7 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> TrainingC
     OptionError
         If it is not found, is not JSON, or has unknown or unfit fields.
     """
-    data = source if isinstance(source, Mapping) else _read(source)
+    data = source if isinstance(source, Mapping) else read_json(source)
     try:
         plan = dict(data.get("phantoms", {}))
         if "spacing" in plan:
@@ -102,7 +102,14 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> TrainingC
     return config
 
 
-def _read(source: str | os.PathLike[str]) -> Mapping[str, Any]:
+def read_json(source: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Read a configuration's JSON object: a shipped one by name, or a file.
+
+    Raises
+    ------
+    OptionError
+        If it is not found or holds no JSON object.
+    """
     path = Path(source)
     if not path.suffix and not path.exists():
         path = CONFIGS / f"{path.name}.json"

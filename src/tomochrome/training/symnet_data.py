@@ -1,0 +1,313 @@
+"""Pairs to train the registration network on: none of them real, all with something known.
+
+Sources: random smooth label maps of random contrast (Hoffmann et al., "SynthMorph", IEEE TMI 41,
+2022), phantom patients, and real CT. A pair is one source seen through two random
+diffeomorphisms (its true deformation is known), or two phantom patients of one region. The
+network's inputs differ in contrast, noise and bias; the loss compares a hidden twin of the
+pair with one contrast, so that the network learns shapes, not grey values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomochrome.phantom.materials import sample_hu
+from tomochrome.phantom.structures import N_STRUCTURES, Structure
+from tomochrome.registration.velocity import (
+    Shape,
+    compose,
+    exponential,
+    positions,
+    resize,
+    resize_field,
+    warp,
+)  # fmt: skip
+
+REAL = ("ct/thorax_cta_1p5mm.nii.gz", "ct/head_female_1mm.nii.gz")
+"""Real scans that training reads; all others (abdomen, brains) are held out."""
+_BRAIN = tuple(
+    int(s)
+    for s in Structure
+    if s.name
+    in (
+        "GREY_MATTER",
+        "WHITE_MATTER",
+        "DEEP_GREY",
+        "CSF",
+        "CEREBELLUM",
+        "BRAINSTEM",
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A volume to draw from: labels (uint8) or HU (int16), (z, y, x), with spacing in mm."""
+
+    name: str
+    region: str
+    voxels: NDArray[Any]
+    spacing: tuple[float, float, float]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the voxels are labels."""
+        return self.voxels.dtype == np.uint8
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One training pair, tensors (2, 1, z, y, x): fixed, then moving."""
+
+    inputs: torch.Tensor  #: what the network sees, 0 to 1
+    hidden: torch.Tensor  #: the same with one contrast, 0 to 1
+    truth: torch.Tensor | None  #: forward and inverse (2, 3, z/2, y/2, x/2), where known
+    body: torch.Tensor  #: float (2, 1, z/2, y/2, x/2), 1 inside the body
+    kind: str
+
+
+def random_shapes(rng: np.random.Generator, shape: Shape) -> NDArray[np.uint8]:
+    """Draw a label map of smooth random shapes: each voxel takes the strongest of many noises."""
+    count = int(rng.integers(8, 26))
+    best, labels = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.uint8)
+    for k in range(count):
+        nodes = tuple(int(rng.integers(3, 14)) for _ in range(3))
+        noise = torch.from_numpy(rng.standard_normal((1, 1, *nodes), dtype=np.float32))
+        field = resize(noise, shape)[0, 0].numpy()
+        above = field > best
+        best[above] = field[above]
+        labels[above] = k + 1
+    if rng.random() < 0.6:  # a head or a trunk in air: an ellipsoid, roughened
+        axes = [np.linspace(-1, 1, n, dtype=np.float32) / rng.uniform(0.6, 1.1) for n in shape]
+        rough = resize(
+            torch.from_numpy(rng.standard_normal((1, 1, 6, 6, 6), dtype=np.float32)), shape
+        )
+        radius = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2)
+        labels[radius + 0.12 * rough[0, 0].numpy() > 0.95] = 0
+    return labels
+
+
+def random_velocity(rng: np.random.Generator, shape: Shape, size: float) -> torch.Tensor:
+    """Draw a smooth velocity (1, 3, z, y, x) with a mean length of ``size`` voxels.
+
+    Several scales of noise, and a little rotation, stretch and shift.
+    """
+    field = torch.zeros(1, 3, *shape)
+    for _ in range(int(rng.integers(1, 4))):
+        nodes = tuple(int(rng.integers(3, 10)) for _ in range(3))
+        noise = torch.from_numpy(rng.standard_normal((1, 3, *nodes), dtype=np.float32))
+        field = field + resize(noise, shape) * (3.0 / float(np.mean(nodes)))
+    linear = torch.from_numpy(rng.normal(0, 0.02, (3, 3)).astype(np.float32))
+    index = positions(torch.zeros(1, 3, *shape))
+    index = index - index.mean(dim=(2, 3, 4), keepdim=True)
+    shift = torch.from_numpy(rng.normal(0, 0.5, (1, 3, 1, 1, 1)).astype(np.float32))
+    field = field * (size / float(field.square().sum(1).sqrt().mean()))
+    return field + torch.einsum("ij,njzyx->nizyx", linear, index) + shift
+
+
+class PairSampler:
+    """Draws training pairs.
+
+    Parameters
+    ----------
+    sources
+        Phantoms and real scans; random shapes need none.
+    shape
+        Grid of the network's input, (z, y, x).
+    seed
+        Source of chance.
+    sizes
+        Range of the mean length of each half's velocity, in voxels of half this grid.
+    """
+
+    def __init__(
+        self,
+        sources: list[Source],
+        shape: Shape,
+        seed: int,
+        sizes: tuple[float, float] = (0.2, 1.6),
+    ) -> None:
+        self.shape, self.sizes = shape, sizes
+        self.rng = np.random.default_rng(seed)
+        self.half: Shape = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
+        self.phantoms = [s for s in sources if s.labelled]
+        self.real = [s for s in sources if not s.labelled]
+        fixed = np.random.default_rng(99)
+        tile = ndimage.gaussian_filter(fixed.standard_normal((160, 192, 224)), 1.5, mode="wrap")
+        self.texture = torch.from_numpy((tile / tile.std()).astype(np.float32))[None, None]
+
+    def draw(self) -> Sample:
+        """Draw one pair: shapes, one phantom twice, two phantoms, or real CT."""
+        chance = self.rng.random()
+        if self.real and chance < 0.15:
+            source = self.real[int(self.rng.integers(len(self.real)))]
+            return self._pair(source, source, "ct")
+        if self.phantoms and chance < 0.65:
+            first = self.phantoms[int(self.rng.integers(len(self.phantoms)))]
+            if self.rng.random() < 0.35:
+                others = [s for s in self.phantoms if s.region == first.region]
+                second = others[int(self.rng.integers(len(others)))]
+                return self._pair(first, second, "two patients")
+            return self._pair(first, first, "phantom")
+        shape: Shape = tuple(int(n * 1.15) for n in self.shape)  # type: ignore[assignment]
+        source = Source("shapes", "shapes", random_shapes(self.rng, shape), (4.0, 4.0, 4.0))
+        return self._pair(source, source, "shapes")
+
+    def _pair(self, first: Source, second: Source, kind: str) -> Sample:
+        rng = self.rng
+        low, high = self.sizes
+        sizes = rng.uniform(low, high) * rng.uniform(0.3, 1.0, 2)
+        velocities = torch.cat([random_velocity(rng, self.half, float(s)) for s in sizes])
+        halves = exponential(torch.cat([velocities, -velocities]), 5)
+        spacing = self._spacing(first)
+        jitter = rng.uniform(-0.5, 0.5, 3)
+        places = [
+            self._places(source, halves[k : k + 1], spacing, jitter)
+            for k, source in enumerate((first, second))
+        ]
+        pictures = self._pictures((first, second), places)
+        truth = None
+        if first is second:  # fixed(p) = S(a(p)), moving(q) = S(b(q)): q = b^-1(a(p))
+            truth = compose(halves[2:].flip(0), halves[:2])
+        hidden, inputs, body = pictures
+        return Sample(inputs, hidden, truth, resize(body, self.half), kind)
+
+    def _spacing(self, source: Source) -> float:
+        """Draw the grid's spacing in mm, so that the source about fills it."""
+        extent = np.array(source.voxels.shape) * source.spacing / np.array(self.shape)
+        full = float(np.sort(extent)[1])
+        return full * float(self.rng.uniform(0.6, 1.1))
+
+    def _places(
+        self, source: Source, field: torch.Tensor, spacing: float, jitter: NDArray[np.float64]
+    ) -> torch.Tensor:
+        """Voxel positions in the source for each voxel of the grid, (1, 3, z, y, x)."""
+        at = positions(resize_field(field, self.shape))
+        ratio = spacing / np.array(source.spacing)
+        room = np.maximum(np.array(source.voxels.shape) - np.array(self.shape) * ratio, 0.0)
+        middle = (np.array(source.voxels.shape) - 1) / 2 + jitter * room
+        start = middle - ratio * (np.array(self.shape) - 1) / 2
+        scale = torch.tensor(ratio, dtype=torch.float32).view(1, 3, 1, 1, 1)
+        return at * scale + torch.tensor(start, dtype=torch.float32).view(1, 3, 1, 1, 1)
+
+    def _pictures(
+        self, sources: tuple[Source, Source], places: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Hidden twins, inputs and body masks of both images."""
+        rng = self.rng
+        index = positions(torch.zeros(1, 3, *self.shape))
+        if sources[0].labelled:
+            labels = [_nearest(s.voxels, p) for s, p in zip(sources, places, strict=True)]
+            labels = self._strip(labels, sources[0].region)
+            tables = self._tables(sources[0].region)
+            grain = [warp(self.texture, p.remainder(159.0) - index)[0, 0].numpy() for p in places]
+            strength = (rng.uniform(0, 0.08, 256) * rng.uniform(0, 1)).astype(np.float32)
+            hidden = [tables[0][n] + strength[n] * g for n, g in zip(labels, grain, strict=True)]
+            seen = [
+                tables[1 + k][n] + strength[n] * g
+                for k, (n, g) in enumerate(zip(labels, grain, strict=True))
+            ]
+            body = [
+                n > Structure.BLANKET if sources[0].region != "shapes" else n > 0 for n in labels
+            ]
+            blur = rng.uniform(0.4, 0.8)
+            hidden = [ndimage.gaussian_filter(v, blur) for v in hidden]
+            seen = [ndimage.gaussian_filter(v, blur) for v in seen]
+        else:
+            hu = [
+                warp(torch.from_numpy(s.voxels.astype(np.float32))[None, None], p - index)[
+                    0, 0
+                ].numpy()
+                for s, p in zip(sources, places, strict=True)
+            ]
+            center, width = rng.uniform(-60, 150), rng.uniform(300, 1400)
+            hidden = [np.clip((v - center) / width + 0.5, 0, 1) for v in hu]
+            curves = [self._curve() if rng.random() < 0.5 else None for _ in range(2)]
+            seen = [
+                v if c is None else np.interp(v, np.linspace(0, 1, len(c)), c).astype(np.float32)
+                for v, c in zip(hidden, curves, strict=True)
+            ]
+            body = [v > -300 for v in hu]
+        seen = [self._scanner(v) for v in seen]
+        return _stack(hidden), _stack(seen), _stack(body)
+
+    def _strip(self, labels: list[NDArray[Any]], region: str) -> list[NDArray[Any]]:
+        """Here and there leave only the brain of a head, as brain MR often comes."""
+        if region != "head" or self.rng.random() > 0.6 or not _BRAIN:
+            return labels
+        return [np.where(np.isin(n, _BRAIN), n, 0).astype(np.uint8) for n in labels]
+
+    def _tables(self, region: str) -> list[NDArray[np.float32]]:
+        """Grey value of each label: hidden, fixed, moving."""
+        rng = self.rng
+        tables = rng.uniform(0.1, 1.0, (3, 256)).astype(np.float32)
+        tables[:, 0] = 0.0 if rng.random() < 0.8 else rng.uniform(0, 1)
+        if region != "shapes" and rng.random() < 0.7:  # CT: one patient, two contrast phases
+            center, width = rng.uniform(0, 100), rng.uniform(250, 1200)
+            for k in range(3):
+                hu = sample_hu(None, rng)
+                tables[k, :N_STRUCTURES] = np.clip((hu - center) / width + 0.5, 0, 1)
+        if rng.random() < 0.5:  # the same contrast, as LNCC wants it
+            tables[1] = tables[0]
+            mix = rng.uniform(0, 0.5)
+            tables[2] = (1 - mix) * tables[0] + mix * tables[2]
+        return list(tables)
+
+    def _curve(self) -> NDArray[np.float64]:
+        """Draw a growing curve from 0 to 1."""
+        steps = self.rng.uniform(0.3, 1.7, 6)
+        return np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
+
+    def _scanner(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Add bias field, noise and gamma; bring to 0..1."""
+        rng = self.rng
+        if rng.random() < 0.3:
+            noise = torch.from_numpy(rng.standard_normal((1, 1, 3, 3, 3), dtype=np.float32))
+            image = image * np.exp(0.2 * resize(noise, self.shape)[0, 0].numpy())
+        sigma = np.float32(rng.uniform(0, 0.05) * (rng.random() < 0.8))
+        image = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
+        image = np.clip(image, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.2)))
+        return np.asarray(image, np.float32)
+
+
+def _nearest(voxels: NDArray[np.uint8], at: torch.Tensor) -> NDArray[np.uint8]:
+    points = at[0].round().to(torch.int32).numpy()
+    z, y, x = (np.clip(p, 0, n - 1) for p, n in zip(points, voxels.shape, strict=True))
+    out = voxels[z, y, x]
+    out[(points[0] < 0) | (points[0] >= voxels.shape[0])] = 0
+    return out
+
+
+def _stack(images: list[NDArray[Any]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images).astype(np.float32))[:, None]
+
+
+def read_sources(pool: Path | None, data: Path | None, limit: int = 400) -> list[Source]:
+    """Read painted phantoms of a pool (`tomochrome.training.pool`) and the real scans of `REAL`."""
+    from tomochrome.training.pool import load
+
+    sources: list[Source] = []
+    for path in sorted(pool.glob("*.npz")) if pool is not None else ():
+        if len(sources) >= limit:
+            break
+        patient = load(path)
+        sources.append(
+            Source(patient.name, path.stem.split("-")[0], patient.structures, patient.spacing)
+        )
+    for name in REAL if data is not None else ():
+        from tomochrome.geometry.resample import to_spacing
+        from tomochrome.io import read
+
+        volume = read(data / name)  # type: ignore[operator]
+        if max(volume.spacing) < 1.4:
+            volume = to_spacing(volume, (2.0, 2.0, 2.0))
+        hu = np.asarray(volume.voxels).astype(np.int16)
+        sources.append(Source(name, Path(name).stem.split("_")[0], hu, volume.spacing))
+    return sources
