@@ -17,6 +17,7 @@ import resource
 import shutil
 import signal
 import struct
+import sys
 import time
 import warnings
 import zipfile
@@ -433,8 +434,12 @@ def alarm(seconds: float) -> Iterator[None]:
 @contextmanager
 def bounded(gigabytes: float = 3.0) -> Iterator[None]:
     """Let this process take only so much more address space, so that no input starves the host."""
+    held = Path("/proc/self/statm")
+    if not held.exists():  # only Linux tells what a process has now
+        yield
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(held.read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + int(gigabytes * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (min(limit, hard) if hard > 0 else limit, hard))
     try:
@@ -459,7 +464,8 @@ class Tally:
 
 def peak_megabytes() -> float:
     """Return the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def attempt(path: Path) -> tuple[bool, str]:

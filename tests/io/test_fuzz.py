@@ -18,7 +18,6 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import mutations
 import numpy as np
 import pytest
 import torture as T
@@ -27,6 +26,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io import find, read
 from tomochrome.runtime import CancelToken
+
+pytest.importorskip("resource", reason="limits of memory and time need a POSIX system")
+import mutations
 
 SEED = 20
 COUNTS = dict.fromkeys(mutations.SEEDS, 400)
