@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import struct
@@ -23,6 +24,7 @@ import pytest
 import torture as T
 from pydicom.uid import ExplicitVRLittleEndian
 
+from tomochrome.cli import main
 from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io import find, read
 from tomochrome.runtime import CancelToken
@@ -72,6 +74,25 @@ def test_an_input_can_be_made_again():
     for kind in mutations.SEEDS:
         assert mutations.damaged(kind, 3, 7) == mutations.damaged(kind, 3, 7)
         assert mutations.damaged(kind, 3, 7) != mutations.damaged(kind, 3, 8)
+
+
+@pytest.mark.parametrize("kind", sorted(mutations.SEEDS))
+def test_the_command_line_says_one_line(tmp_path, capfd, kind):
+    """Native libraries, which write to the screen past Python, are kept quiet too."""
+    for number in range(24):
+        path = tmp_path / f"{number}{mutations.SUFFIX.get(kind, '.dcm')}"
+        path.write_bytes(mutations.damaged(kind, SEED + 2, number))
+        capfd.readouterr()
+        code = main(["info", str(path), "--json", "--pixels"])
+        out, err = capfd.readouterr()
+        assert code in (0, 2)
+        if code:
+            assert out == ""
+            assert err.startswith("error: ")
+            assert err.count("\n") == 1
+        else:
+            json.loads(out)
+            assert err == ""
 
 
 # --- hostile inputs ----------------------------------------------------------------------------

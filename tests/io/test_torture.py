@@ -754,3 +754,15 @@ def test_a_description_without_the_patient_is_kept(tmp_path):
     (item,) = find(T.save(datasets, tmp_path / "s")).items
     assert item.title == "Head 5.0 H31s"
     assert read(item).provenance.title == "Head 5.0 H31s"
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["MUSTERFRAU E. HEAD", "Kopf 12.08.1964", "Head 08/12/1964", "Head 4711 0815", "Muster-Frau",
+     "Head ACC9988776", "MUSTERFRAU_ERIKA_CT"],
+)  # fmt: skip
+def test_a_description_with_something_of_the_patient_is_not(tmp_path, description):
+    datasets = T.slices(T.scan(), SeriesDescription=description, **T.SECRETS)[:2]
+    (item,) = find(T.save(datasets, tmp_path / "s")).items
+    assert item.title == ""
+    assert description not in repr(item) + repr(read(item).provenance)
