@@ -132,6 +132,11 @@ def _zip(folder: Path) -> Path:
     return T.zipped(folder / "s", folder / "a.zip")
 
 
+def _zip_of_six(folder: Path) -> Path:
+    T.save(T.slices(_small(6), PatientName=NAME, AcquisitionNumber=1), folder / "s")
+    return T.zipped(folder / "s", folder / "a.zip", top="")
+
+
 def _dicomdir(folder: Path) -> Path:
     return T.dicomdir(T.slices(_small(2), PatientName=NAME), folder / "cd")
 
@@ -146,6 +151,7 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "nrrd": lambda: _packed(lambda f: _itk(f, "a.nrrd")),
     "metaimage": lambda: _packed(lambda f: _itk(f, "a.mha")),
     "zip": lambda: _packed(_zip),
+    "series": lambda: _packed(_zip_of_six),  # unpacked before it is read
 }
 SUFFIX = {"nifti": ".nii", "nifti-gz": ".nii.gz", "nrrd": ".nrrd", "metaimage": ".mha",
           "zip": ".zip"}  # fmt: skip
@@ -174,6 +180,8 @@ def mutate(data: bytes, kind: str, rng: Rng) -> bytes:
         return gzip.compress(mutate(gzip.decompress(data), "nifti", rng), 1, mtime=0)
     if kind == "zip" and rng.random() < 0.7:
         return _rezip(data, rng)
+    if kind == "series":
+        return _retold(data, rng)
     choices: list[Callable[[bytes, Rng], bytes]] = [_flip, _cut, _splice, _extreme]
     if kind in _EXPLICIT:
         choices += [_elements] * 6
@@ -389,6 +397,53 @@ def _text_header(data: bytes, rng: Rng) -> bytes:
     return b"\n".join(lines)
 
 
+_TOLD = {
+    (0x0020, 0x0032): (b"0\\0\\0", b"1e300\\0\\0", b"1e5\\-1e5\\1e5", b"-96\\-102\\575.3",
+                       b"0\\0\\1e-9"),
+    (0x0020, 0x0037): (b"1\\0\\0\\0\\0\\-1", b"1\\0\\0\\1\\0\\0", b"0\\0\\0\\0\\0\\0",
+                       b"1\\0\\0\\0\\0.999\\0.04", b"1\\0\\0\\0\\0.7071\\-0.7071"),
+    (0x0028, 0x0030): (b"1e-300\\1", b"1e300\\1e300", b"-1\\-1", b"0\\0", b"4.001\\4", b"2\\2"),
+    (0x0028, 0x1053): (b"0", b"-1", b"1e300", b"1e-300", b"0.5", b"3"),
+    (0x0028, 0x1052): (b"1e300", b"-1e9", b"0.25", b"40000"),
+    (0x0018, 0x0050): (b"0", b"-5", b"1e300"),
+    (0x0020, 0x000E): (b"", b"1.2.3"),
+    (0x0020, 0x000D): (b"", b"1.2.3"),
+    (0x0020, 0x0052): (b"", b"1.2.3"),
+    (0x0020, 0x0012): (b"2", b"3", b"99999999999"),
+    (0x0008, 0x0008): (b"ORIGINAL\\PRIMARY\\LOCALIZER", b"DERIVED\\SECONDARY\\MIP", b""),
+    (0x0008, 0x0060): (b"MR", b"", b"SEG", b"PT"),
+    (0x0028, 0x0010): (b"\x08\0", b"\0\0", b"\xff\xff"),
+    (0x0028, 0x0120): (b"\0\x80", b"\xff\x7f", b"\x20\0"),
+    (0x0028, 0x0101): (b"\x0c\0", b"\0\0", b"\x20\0"),
+    (0x0028, 0x0103): (b"\0\0", b"\x07\0"),
+}  # fmt: skip
+
+
+def _retold(data: bytes, rng: Rng) -> bytes:
+    """Let some slices of a series say something else about their place, values or kind."""
+    out = io.BytesIO()
+    told = [list(_TOLD)[int(i)] for i in rng.integers(len(_TOLD), size=int(rng.integers(1, 4)))]
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            body = old.read(name)
+            if rng.random() < 0.1:
+                continue
+            if rng.random() < 0.6:
+                elements = parse(body[132:])
+                for tag in told:
+                    for element in [e for e in elements if e.tag == tag]:
+                        values = _TOLD[tag]
+                        if rng.random() < 0.15:
+                            elements.remove(element)
+                            continue
+                        value = values[int(rng.integers(len(values)))]
+                        pad = b"\0" if element.vr == b"UI" else b" "
+                        element.value = value + pad * (len(value) % 2)
+                body = body[:132] + b"".join(e.pack() for e in elements)
+            new.writestr(zipfile.ZipInfo(name), body)
+    return out.getvalue()
+
+
 def _rezip(data: bytes, rng: Rng) -> bytes:
     """Damage a member of an archive, or its name."""
     out = io.BytesIO()
@@ -537,6 +592,11 @@ def run(kind: str, seed: int, numbers: range, folder: Path) -> Tally:
         if kind == "dicomdir":
             _beside_dicomdir(place)
         path.write_bytes(damaged(kind, seed, number))
+        if kind == "series":
+            with zipfile.ZipFile(path) as packed:
+                packed.extractall(place)
+            path.unlink()
+            path = place
         came, fault = check(path)
         if fault:
             tally.faults.append(f"kind={kind} seed={seed} number={number}: {fault}")
