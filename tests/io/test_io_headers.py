@@ -22,7 +22,7 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import find, read
 from tomochrome.io import walk as walking
 from tomochrome.io.dicom import parse, values
-from tomochrome.io.dicom.headers import read_header, read_headers
+from tomochrome.io.dicom.headers import _NUMBERS, read_header, read_headers
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import Secrets, clean_title
 from tomochrome.runtime import CancelToken
@@ -335,3 +335,57 @@ def test_elements_in_sequences_are_read_alike():
     outer.PixelMeasuresSequence = [inner]
     (item,) = values.items(outer, "PixelMeasuresSequence")
     assert item is inner
+
+
+def both_ways(head: bytes, monkeypatch):
+    """Parse a head by the short walk over its elements, and by pydicom's own parser."""
+    plain = parse._parse_plain(head, _NUMBERS)
+    with monkeypatch.context() as patch:
+        patch.setattr(parse, "_parse_plain", lambda *_: None)
+        general = parse._parse_head(head, _NUMBERS, whole=False)
+    return plain, general
+
+
+def facts(parsed):
+    elements = {tag: found for tag, found in parsed.elements.items() if tag >> 16 != 2}
+    values = {tag: (found.VR, found.value or b"") for tag, found in elements.items()}
+    return parsed.transfer_syntax, parsed.media_class, parsed.pixels_at, values
+
+
+def test_the_usual_slice_is_parsed_as_pydicom_does(tmp_path, monkeypatch):
+    for path in series(tmp_path, ct()).iterdir():
+        plain, general = both_ways(path.read_bytes()[: parse.HEAD_BYTES], monkeypatch)
+        assert facts(plain) == facts(general)
+
+
+@pytest.mark.parametrize("folder", ["syntaxes", "odd", "abdomen_contrast_j2k", "head_gantry_tilt"])
+def test_real_slices_are_parsed_as_pydicom_does(shared_data, monkeypatch, folder):
+    usual = 0
+    for path in sorted((shared_data / "dicom" / folder).iterdir()):
+        plain, general = both_ways(path.read_bytes()[: parse.HEAD_BYTES], monkeypatch)
+        if plain is not None and general is not None:
+            usual += 1
+            assert facts(plain) == facts(general)
+    assert usual
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_damage_is_left_to_pydicom_or_parsed_alike(tmp_path_factory, data):
+    head = bytearray(SLICE[0] if SLICE else slice_bytes(tmp_path_factory))
+    for _ in range(data.draw(st.integers(1, 4))):
+        head[data.draw(st.integers(132, len(head) - 1))] = data.draw(st.integers(0, 255))
+    with pytest.MonkeyPatch.context() as patch, quiet():
+        plain, general = both_ways(bytes(head), patch)
+    if plain is not None and general is not None:
+        assert facts(plain)[2:] == facts(general)[2:]
+
+
+SLICE: list[bytes] = []
+
+
+def slice_bytes(tmp_path_factory) -> bytes:
+    path = next(iter(series(tmp_path_factory.mktemp("slice"), ct()).iterdir()))
+    data = path.read_bytes()
+    SLICE.append(data[: data.index(b"\xe0\x7f\x10\x00") + 40])
+    return SLICE[0]

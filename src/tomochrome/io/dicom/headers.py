@@ -166,8 +166,7 @@ def _read(
         if parsed.media_class == DICOMDIR:
             raise InputError(IS_INDEX)
         try:
-            header = _header(path, parsed.elements, parsed.transfer_syntax)
-            header = replace(header, pixels_at=parsed.pixels_at)
+            header = _header(path, parsed)
             if with_identity:
                 found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
                 header = replace(header, identity=found)
@@ -207,7 +206,8 @@ def _without_secrets(header: Header, secrets: Secrets) -> Header:
     return replace(header, modality=modality, rescale_type=unit, lut_type=table, windows=windows)
 
 
-def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
+def _header(path: Path, parsed: parse.Parsed) -> Header:
+    elements = parsed.elements
     rows, columns = integer(elements, "Rows"), integer(elements, "Columns")
     modality = text(elements, "Modality")
     if not rows or not columns:
@@ -240,7 +240,8 @@ def _header(path: Path, elements: Source, transfer_syntax: str) -> Header:
         rescale_type=text(elements, "RescaleType"),
         has_lut=bool(tables),
         padding=_padding(elements),
-        transfer_syntax=transfer_syntax,
+        transfer_syntax=parsed.transfer_syntax,
+        pixels_at=parsed.pixels_at,
         lossy=text(elements, "LossyImageCompression") == "01",
         windows=windows_of(elements),
         photometric=text(elements, "PhotometricInterpretation"),

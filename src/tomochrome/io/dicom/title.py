@@ -44,7 +44,13 @@ class Secrets:
 
 def secrets_of(source: Source) -> Secrets:
     """Return what a header says to identify the patient."""
-    return Secrets(tuple(words(source, keyword) for keyword in NAMES), words(source, BIRTH))
+    return _secrets(tuple(words(source, keyword) for keyword in NAMES), words(source, BIRTH))
+
+
+@lru_cache(maxsize=64)
+def _secrets(names: tuple[str, ...], birth: str) -> Secrets:
+    """Return one and the same object for the slices of one patient: it is compared often."""
+    return Secrets(names, birth)
 
 
 def title(source: Source) -> str:

@@ -7,13 +7,13 @@ into numbers or text; what makes no sense counts as missing.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any, Final
 
-import numpy as np
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
@@ -58,6 +58,8 @@ def _usual_vr(tag: int) -> str:
 def element(source: Source, keyword: str) -> RawDataElement | DataElement | None:
     """Return an element as it was read, or None."""
     tag = tag_of(keyword)
+    if type(source) is dict:  # of the usual header; asking a Dataset's class takes longer
+        return source.get(tag)
     if isinstance(source, Dataset):
         try:
             return source.get_item(tag) if tag in source else None
@@ -160,7 +162,7 @@ def _as_floats(found: tuple[Any, ...], count: int | None) -> tuple[float, ...] |
         return None
     if not numbers or (count is not None and len(numbers) != count):
         return None
-    return numbers if np.isfinite(numbers).all() else None
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def number(source: Source, keyword: str) -> float | None:
