@@ -1,0 +1,109 @@
+"""Displacement fields in patient space: the dense part of a transform, as files hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import GeometryError
+from tomochrome.geometry.affine import apply, compose, decompose, is_orthogonal
+from tomochrome.geometry.sitk import bare_image
+from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementField:
+    """Displacements on a grid: the point ``p`` goes to ``p + u(p)``.
+
+    Between voxels the field is linear; beyond the grid (by more than half a voxel) points stay
+    where they are, as ITK's displacement fields have it.
+
+    Parameters
+    ----------
+    vectors
+        (z, y, x, 3): dx, dy, dz in LPS mm. Kept as float32.
+    affine
+        4x4 from (z, y, x) index to LPS mm.
+
+    Raises
+    ------
+    GeometryError
+        If the array is of another shape, is empty or holds values that are not finite, or the
+        affine cannot be inverted.
+    """
+
+    vectors: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        shape = tuple(np.shape(self.vectors))
+        if len(shape) != 4 or shape[3] != 3:
+            raise GeometryError(
+                f"a displacement field needs vectors (z, y, x, 3), not an array of shape {shape}"
+            )
+        vectors = np.ascontiguousarray(self.vectors, dtype=np.float32)
+        if 0 in shape or not np.isfinite(vectors).all():
+            raise GeometryError("the displacement field is empty or not finite everywhere")
+        like = Volume(np.broadcast_to(np.uint8(0), shape[:3]), self.affine, "unknown")
+        object.__setattr__(self, "vectors", vectors)
+        object.__setattr__(self, "affine", like.affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) of the grid."""
+        z, y, x = self.vectors.shape[:3]
+        return int(z), int(y), int(x)
+
+    @property
+    def like(self) -> Volume:
+        """An empty volume on the grid, to resample onto."""
+        return Volume(np.broadcast_to(np.uint8(0), self.shape), self.affine, "unknown")
+
+    def covers(self, points: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which points (..., 3) in LPS mm lie on the grid."""
+        index = apply(np.linalg.inv(self.affine), points)
+        return np.asarray(((index >= -0.5) & (index < np.array(self.shape) - 0.5)).all(axis=-1))
+
+    def to_sitk(self) -> SimpleITK.Image:
+        """Return the field as an image of three components at its place in LPS space.
+
+        Raises
+        ------
+        GeometryError
+            If the axes are sheared, which an ITK image cannot express.
+        """
+        if not is_orthogonal(self.affine):
+            raise GeometryError("the displacement field's axes do not stand at right angles")
+        image = bare_image(self.vectors)
+        origin, directions, spacing = decompose(self.affine)
+        image.SetOrigin([float(v) for v in origin])
+        image.SetSpacing([float(v) for v in spacing[::-1]])
+        image.SetDirection([float(v) for v in directions[:, ::-1].ravel()])
+        return image
+
+    @classmethod
+    def from_sitk(cls, image: SimpleITK.Image) -> DisplacementField:
+        """Return a 3D SimpleITK image of three components as a field.
+
+        Raises
+        ------
+        GeometryError
+            If the image is not 3D or has not three components.
+        """
+        import SimpleITK
+
+        components = image.GetNumberOfComponentsPerPixel()
+        if image.GetDimension() != 3 or components != 3:
+            raise GeometryError(
+                f"a displacement field is 3D with three components, not {image.GetDimension()}D "
+                f"with {components}"
+            )
+        directions = np.asarray(image.GetDirection(), np.float64).reshape(3, 3)[:, ::-1]
+        affine = compose(image.GetOrigin(), directions, image.GetSpacing()[::-1])
+        return cls(SimpleITK.GetArrayFromImage(image), affine)

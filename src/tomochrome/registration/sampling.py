@@ -1,0 +1,111 @@
+"""Taking a volume's values at any points: linear, nearest, around holes, colors by opacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.geometry.resample import HALF, Order
+from tomochrome.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What has been taken so far: values, and where the volume was measured."""
+
+    values: NDArray[Any]
+    inside: NDArray[np.bool_]
+
+
+class Sampler:
+    """Values of one volume at points in LPS mm.
+
+    Parameters
+    ----------
+    volume
+        Scalar or RGBA.
+    order
+        ``"linear"`` or ``"nearest"``.
+    fill
+        Value where the volume does not reach or was not measured.
+    """
+
+    def __init__(self, volume: Volume, order: Order, fill: float) -> None:
+        self.volume, self.order, self.fill = volume, order, fill
+        self.to_index = np.ascontiguousarray(np.linalg.inv(volume.affine)[:3])
+        voxels: NDArray[Any] = np.asarray(volume.voxels)
+        self.dtype = voxels.dtype
+        self.measured: NDArray[np.float32] | None = None
+        if order == "linear" and not volume.is_rgba:
+            exact = np.float64 if voxels.dtype.itemsize > 2 and voxels.dtype != np.float32 else None
+            voxels = voxels.astype(exact or np.float32, copy=False)
+            if volume.outside is not None:  # holes weigh nothing, so that they never blend in
+                self.measured = np.where(volume.outside, np.float32(0), np.float32(1))
+                voxels = np.where(volume.outside, voxels.dtype.type(0), voxels)
+        self.voxels = np.ascontiguousarray(voxels)
+
+    def start(self, shape: tuple[int, int, int]) -> Taken:
+        """Return empty results for a grid."""
+        channels = (4,) if self.volume.is_rgba else ()
+        return Taken(np.empty((*shape, *channels), self.dtype), np.ones(shape, dtype=bool))
+
+    def take(self, points: NDArray[np.float64], rows: slice, into: Taken) -> None:
+        """Take the values at points (n, 3) into the slices ``rows``."""
+        from tomochrome.registration import transform_kernels as kernels
+
+        points = np.ascontiguousarray(points)
+        values, inside = into.values[rows], into.inside[rows]
+        if self.order == "nearest":
+            self._take_nearest(points, values, inside)
+        elif self.volume.is_rgba:
+            kernels.sample_rgba(self.voxels, points, self.to_index, values.reshape(-1, 4))
+        else:
+            self._take_linear(points, values, inside)
+
+    def _take_nearest(
+        self, points: NDArray[np.float64], values: NDArray[Any], inside: NDArray[np.bool_]
+    ) -> None:
+        from tomochrome.registration import transform_kernels as kernels
+
+        index = np.empty(len(points), dtype=np.int64)
+        kernels.nearest_index(self.volume.shape, points, self.to_index, index)
+        there = index >= 0
+        if self.volume.outside is not None:
+            there[there] = ~self.volume.outside.reshape(-1)[index[there]]
+        channels = values.shape[3:]
+        flat = values.reshape(-1, *channels)
+        flat[...] = np.asarray(self.fill).astype(self.dtype)
+        flat[there] = self.voxels.reshape(-1, *channels)[index[there]]
+        inside.reshape(-1)[:] = there
+
+    def _take_linear(
+        self, points: NDArray[np.float64], values: NDArray[Any], inside: NDArray[np.bool_]
+    ) -> None:
+        from tomochrome.registration import transform_kernels as kernels
+
+        taken, there = np.empty(len(points), self.voxels.dtype), np.empty(len(points), np.bool_)
+        kernels.sample_linear(self.voxels, points, self.to_index, self.fill, taken, there)
+        if self.measured is not None:
+            weight, _ = np.empty(len(points), np.float32), there
+            kernels.sample_linear(self.measured, points, self.to_index, 0.0, weight, there)
+            there &= weight >= HALF
+            np.divide(taken, weight, out=taken, where=there)
+            taken[~there] = self.fill
+        if self.dtype.kind in "iub":
+            np.rint(taken, out=taken)
+        values.reshape(-1)[:] = taken.astype(self.dtype, copy=False)
+        inside.reshape(-1)[:] = there
+
+    def finish(self, taken: Taken, like: Volume) -> Volume:
+        """Return what was taken as a volume on the grid of ``like``."""
+        outside = None
+        if self.volume.outside is not None or self.volume.unit == "HU":
+            outside = None if taken.inside.all() else ~taken.inside
+        z, y, x = like.shape
+        provenance = self.volume.provenance.add(
+            f"transformed onto a grid of {z} x {y} x {x} voxels ({self.order})"
+        )
+        return Volume(taken.values, like.affine, self.volume.unit, provenance, outside)
