@@ -178,8 +178,15 @@ def _check_container(path: Path) -> None:
         end = int(struct.unpack_from("<Q", head, at)[0])
         if end != 2**64 - 1 and end > size:
             raise InputError(f"'{path}' is cut off: {size} of {end} bytes are there; copy it again")
-    elif size > 2**20 or size == 0:
+    elif size > 2**24 or size == 0:
         raise InputError(f"'{path}' is no transform: it is of {size} bytes")
+    elif path.name.lower().endswith((".tfm", ".txt")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = [line for line in lines if line.startswith("Transform:")]
+        single = [line for line in named if "Composite" not in line]
+        given = sum(line.startswith("Parameters:") for line in lines)
+        if not lines[0].startswith("#Insight Transform File") or given < len(single) or not named:
+            raise InputError(f"'{path}' is no whole Insight transform file; export it again")
 
 
 def _read_field(path: Path) -> DisplacementField:
