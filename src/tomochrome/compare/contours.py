@@ -1,0 +1,158 @@
+"""Contours of one volume drawn on the other: isolines at HU levels, or the edges of labels."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.compare.base import View
+from tomochrome.compare.pair import Pair
+from tomochrome.compare.region import Region
+from tomochrome.errors import InputError, OptionError
+
+#: Skin and bone: what shows at a glance whether two scans of a body lie on each other.
+HU_LEVELS: Final = (-300.0, 200.0)
+#: Colors of the levels in turn, sRGB; none of them is a tissue's.
+LEVEL_COLORS: Final = ((0, 230, 255), (255, 225, 0), (255, 70, 220), (120, 255, 60), (255, 140, 0))
+_MOST_LEVELS: Final = 32
+_GOLDEN: Final = 0.618034  # of the hue circle: neighbouring labels look apart
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Which contours are drawn.
+
+    Parameters
+    ----------
+    levels
+        Values of the second volume, in its unit. None: -300 and 200 HU, or for another unit the
+        middle of its window.
+    labels
+        Draw the edges of labels instead; None: where the second volume is a tissue map.
+
+    Raises
+    ------
+    OptionError
+        If a level is not finite, or there are none or too many.
+    """
+
+    levels: tuple[float, ...] | None = None
+    labels: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.levels is None:
+            return
+        given: Any = self.levels
+        levels = tuple(given) if isinstance(given, tuple | list | np.ndarray) else (given,)
+        if not 0 < len(levels) <= _MOST_LEVELS:
+            raise OptionError(f"give 1 to {_MOST_LEVELS} levels for contours, not {len(levels)}")
+        for level in levels:
+            if not (isinstance(level, int | float | np.number) and math.isfinite(level)):
+                raise OptionError(f"the level of a contour must be a number, not {level!r}")
+        object.__setattr__(self, "levels", tuple(sorted({float(v) for v in levels})))
+
+
+class Contours(View[Lines]):
+    """The first volume with the outlines of the second, one voxel wide, in every plane.
+
+    Always RGBA. A voxel is on an outline if it reaches a level (belongs to a label) that one of
+    its neighbours in the plane does not reach (belongs to one of a lower number or none); of
+    several levels the highest is drawn. The plane is that of the axes not indexed by an
+    integer; in a block, neighbours along all its axes count.
+
+    Raises
+    ------
+    InputError
+        If the second volume is colored.
+    """
+
+    mode: ClassVar[str] = "contour"
+
+    def __init__(self, pair: Pair, settings: Lines | None = None) -> None:
+        if pair.b.volume.is_rgba:
+            raise InputError(
+                "a colored volume has no levels to draw contours at; give the CT it was made of"
+            )
+        super().__init__(pair, settings)
+
+    @classmethod
+    def default_settings(cls) -> Lines:
+        """Return the usual levels of the second volume."""
+        return Lines()
+
+    @property
+    def numbers(self) -> bool:
+        """Always colored."""
+        return False
+
+    @property
+    def labels(self) -> bool:
+        """Whether the edges of labels are drawn."""
+        settings = self.settings
+        if settings.labels is None:
+            return self.pair.b.volume.unit == "tissue"
+        return settings.labels
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels drawn, ascending."""
+        if self.settings.levels is not None:
+            return self.settings.levels
+        if self.pair.b.volume.unit == "HU":
+            return HU_LEVELS
+        window = self.pair.windows[1]
+        return (0.0,) if window is None else (window.center,)
+
+    def compute(self, region: Region) -> NDArray[np.uint8]:
+        """Return RGBA of a region."""
+        grown, back = region.grown(self.pair.shape)
+        rank, measured = self._ranks(grown)
+        edge = np.zeros(rank.shape, np.bool_)
+        for axis, single in enumerate(region.single):
+            if single:
+                continue
+            low, high = [slice(None)] * 3, [slice(None)] * 3
+            low[axis], high[axis] = slice(None, -1), slice(1, None)
+            for here, there in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
+                edge[here] |= (rank[here] > rank[there]) & measured[here] & measured[there]
+        edge, rank = edge[back], rank[back]
+        out = np.array(self.pair.rgba("a", region))
+        out[edge] = self._colors(rank[edge])
+        return out
+
+    def _ranks(self, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the label, or how many levels are reached, and where anything is measured."""
+        values, missing = self.pair.b.read(region)
+        measured = np.ones(values.shape, np.bool_) if missing is None else ~missing
+        if self.labels:
+            return values, measured
+        rank = np.zeros(values.shape, np.uint8)
+        for level in self.levels:
+            rank += values >= level  # NaN reaches nothing
+        return rank, measured
+
+    def _colors(self, rank: NDArray[Any]) -> NDArray[np.uint8]:
+        if self.labels:
+            return _label_colors()[rank.astype(np.int64) % 256]
+        table = np.array(
+            [(*LEVEL_COLORS[i % len(LEVEL_COLORS)], 255) for i in range(len(self.levels))], np.uint8
+        )
+        return np.asarray(table[rank.astype(np.int64) - 1], dtype=np.uint8)
+
+    def words(self) -> str:
+        """Say what it shows."""
+        what = "labels" if self.labels else ", ".join(f"{v:g}" for v in self.levels)
+        return f"one volume with contours ({what}) of another"
+
+
+@lru_cache(maxsize=1)
+def _label_colors() -> NDArray[np.uint8]:
+    """Return a bright color for each label, modulo 256."""
+    rgb = [colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, 0.75, 1.0) for label in range(256)]
+    return np.array([(*(round(255 * v) for v in color), 255) for color in rgb], np.uint8)

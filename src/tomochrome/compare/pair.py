@@ -1,0 +1,251 @@
+"""Two volumes on one grid: in numbers where they share a unit, in color where they do not."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.alpha import alpha_curve
+from tomochrome.color.relight import CodeTable, relight
+from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
+from tomochrome.color.view import LitVolume
+from tomochrome.compare.region import Region
+from tomochrome.compare.source import Order, Sampled, Source, as_volume
+from tomochrome.errors import GeometryError, OptionError
+from tomochrome.tissue import Tissue
+from tomochrome.volume import Volume
+from tomochrome.windowing import Window, auto_window, parse_window
+
+Which = Literal["a", "b"]
+WindowName = str | Window | None
+Windows = tuple[Window | None, Window | None]
+
+_Y_STEPS: Final = 16383
+_PROBES: Final = 64  # places along each axis at which the common field of view is looked for
+
+
+class Pair:
+    """Two volumes that are to be compared, both seen on the grid of the first.
+
+    Parameters
+    ----------
+    a
+        The fixed volume: its grid is that of the comparison.
+    b
+        The other one, on any grid, of any orientation and field of view. Where it measured
+        nothing it is air (HU), 0 (other numbers) or transparent (color).
+    window
+        How grey volumes are shown, as for `tomochrome.windowing.parse_window`, or a tuple of
+        one for each volume. None keeps two volumes of the same unit in their own numbers; where
+        color is needed, Hounsfield units are then shown as the colored twin was lit, else in
+        the soft-tissue window, and other units in a window of their own. A window for HU does
+        not count for a volume of another unit.
+    color
+        Show even two volumes of the same unit as RGBA, for a layer that stays of one kind.
+    order
+        How ``b`` is read between its voxels: ``"linear"``, ``"nearest"``, or by its unit.
+
+    Attributes
+    ----------
+    a, b : Source
+        The volumes as read on the grid of ``a``.
+    numbers : bool
+        Whether both keep their numbers (``False``: RGBA).
+    coverage : float
+        Share (0 to 1) of the grid that lies in the field of view of ``b``, estimated.
+    warnings : tuple of str
+        What the user should know.
+
+    Raises
+    ------
+    GeometryError
+        If the two do not overlap anywhere.
+    OptionError
+        If a window has no meaning.
+    InputError
+        If one of the two is no volume.
+    """
+
+    def __init__(
+        self,
+        a: Volume | LitVolume,
+        b: Volume | LitVolume,
+        *,
+        window: WindowName | tuple[WindowName, WindowName] = None,
+        color: bool = False,
+        order: Order | None = None,
+    ) -> None:
+        fixed, moved = as_volume(a), as_volume(b)
+        if order not in (None, "linear", "nearest"):
+            raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
+        self.a, self.b = Source(fixed, fixed), Source(moved, fixed, order)
+        scalars = not (fixed.is_rgba or moved.is_rgba)
+        self.numbers = scalars and fixed.unit == moved.unit and window is None and not color
+        self._asked = window
+        self._windows: Windows | None = None
+        self.coverage = self._covered()
+        self.warnings: tuple[str, ...] = ()
+        if self.coverage < 0.995:
+            self.warnings = (
+                f"the second volume reaches only {100 * self.coverage:.0f} % of the first one's "
+                "field of view; beyond it there is nothing to compare",
+            )
+
+    @property
+    def volume(self) -> Volume:
+        """The fixed volume, whose grid is that of every comparison."""
+        return self.a.volume
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Spatial shape (z, y, x)."""
+        return self.volume.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values: one that holds both volumes' numbers, or uint8."""
+        if not self.numbers:
+            return np.dtype(np.uint8)
+        return np.result_type(self.a.dtype, self.b.dtype)
+
+    @property
+    def windows(self) -> Windows:
+        """The window of each volume, None for color. Assign two to change how both are shown.
+
+        They are worked out when they are first needed: "auto" looks at the volume.
+        """
+        if self._windows is None:
+            self._windows = _windows(self.a.volume, self.b.volume, self._asked)
+        return self._windows
+
+    @windows.setter
+    def windows(self, window: WindowName | tuple[WindowName, WindowName]) -> None:
+        self._windows = _windows(self.a.volume, self.b.volume, window)
+
+    def source(self, which: Which) -> Source:
+        """Return the volume called ``"a"`` or ``"b"``."""
+        return self.a if which == "a" else self.b
+
+    def read(self, which: Which, region: Region) -> NDArray[Any]:
+        """Return voxels of one volume as the comparison shows them: numbers or RGBA."""
+        if not self.numbers:
+            return self.rgba(which, region)
+        return self.source(which).read(region).values.astype(self.dtype, copy=False)
+
+    def missing(self, which: Which, region: Region) -> NDArray[np.bool_]:
+        """Whether the volume has no measured value at each voxel of a region."""
+        missing = self.source(which).read(region).missing
+        return np.zeros(region.shape, np.bool_) if missing is None else missing
+
+    def rgba(self, which: Which, region: Region) -> NDArray[np.uint8]:
+        """Return uint8 (i, j, k, 4): grey through the window; clear where nothing is measured."""
+        sampled = self.source(which).read(region)
+        if self.source(which).volume.is_rgba:
+            return _cleared(sampled)
+        window = self.windows[0 if which == "a" else 1]
+        assert window is not None
+        return _cleared(Sampled(grey_rgba(sampled.values, window), sampled.missing))
+
+    def levels(self, which: Which, region: Region) -> NDArray[np.uint8]:
+        """Return the grey level (sRGB, 0 to 255) of each voxel's luminance, over black."""
+        rgba = self.rgba(which, region)
+        if not self.source(which).volume.is_rgba:
+            return np.asarray(rgba[..., 0])
+        red, green, blue, level = _luminance_tables()
+        y = red[rgba[..., 0]] + green[rgba[..., 1]] + blue[rgba[..., 2]]
+        grey = level[np.minimum(y, _Y_STEPS).astype(np.uint16)]
+        alpha = rgba[..., 3]
+        if (alpha == 255).all():
+            return grey
+        return (grey * (alpha / np.float32(255)) + np.float32(0.5)).astype(np.uint8)
+
+    def _covered(self) -> float:
+        if self.b.aligned:
+            return 1.0
+        z, y, x = (range(0, n, max(1, -(-n // _PROBES))) if n > 1 else range(1) for n in self.shape)
+        inside = self.b.covers(Region((z, y, x)))
+        last = Region(tuple(range(n - 1, n) for n in self.shape))  # type: ignore[arg-type]
+        if not inside.any() and not self.b.covers(last).any():
+            raise GeometryError(
+                "the two volumes do not overlap anywhere in space, so there is nothing to compare; "
+                "register the second to the first, or check where they lie"
+            )
+        return float(inside.mean())
+
+    def __repr__(self) -> str:
+        kind = "numbers" if self.numbers else "RGBA"
+        return f"Pair(shape={self.shape}, {kind}, coverage={self.coverage:.2f})"
+
+
+def grey_rgba(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
+    """Return opaque grey RGBA (..., 4) of scalar values, as a volume is lit without chroma."""
+    code, confidence = np.zeros(values.shape, np.uint16), np.zeros(values.shape, np.uint8)
+    return relight(values, code, confidence, _grey(), window, alpha_curve("opaque"))
+
+
+@lru_cache(maxsize=1)
+def _grey() -> CodeTable:
+    """Return the code table of a single mixture: no color at all."""
+    return CodeTable(np.zeros((1, 2), np.float32), np.array([Tissue.BRAIN], np.uint8))
+
+
+@lru_cache(maxsize=1)
+def _luminance_tables() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.uint8]]:
+    """Return each channel's share of Y (in steps), and the grey level of each step of Y.
+
+    IEC 61966-2-1: the grey of the same luminance has the encoded Y in all three channels.
+    """
+    shares = TO_XYZ[1][:, None] * LINEAR_OF_8BIT[None, :] * _Y_STEPS
+    y = np.arange(_Y_STEPS + 1) / _Y_STEPS
+    encoded = np.where(y <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055)
+    red, green, blue = shares.astype(np.float32)
+    return red, green, blue, np.rint(255 * encoded).astype(np.uint8)
+
+
+def _cleared(sampled: Sampled) -> NDArray[np.uint8]:
+    """Return RGBA whose missing voxels are transparent black."""
+    rgba, missing = sampled
+    if missing is None or not missing.any():
+        return np.asarray(rgba, dtype=np.uint8)
+    return np.where(missing[..., None], np.uint8(0), rgba)
+
+
+def _windows(a: Volume, b: Volume, window: WindowName | tuple[WindowName, WindowName]) -> Windows:
+    """Return the window of each volume; see `Pair`."""
+    if isinstance(window, tuple):
+        if len(window) != 2:
+            raise OptionError(f"give one window, or one for each of the two, not {len(window)}")
+        return _own_window(a, b, window[0]), _own_window(b, a, window[1])
+    if window is not None and a.unit == b.unit == "HU":
+        window = parse_window(window, a)  # what is equal must look equal
+    elif window is not None and "HU" in (a.unit, b.unit):
+        hounsfield = parse_window(window, a if a.unit == "HU" else b)
+        return tuple(  # type: ignore[return-value]
+            _own_window(v, v, hounsfield if v.unit == "HU" else None) for v in (a, b)
+        )
+    return _own_window(a, b, window), _own_window(b, a, window)
+
+
+def _own_window(volume: Volume, other: Volume, window: WindowName) -> Window | None:
+    if volume.is_rgba:
+        return None
+    if window is not None:
+        return parse_window(window, volume)
+    if volume.unit != "HU":
+        return auto_window(volume)
+    return _window_of_twin(other) or parse_window("soft-tissue")
+
+
+def _window_of_twin(other: Volume) -> Window | None:
+    """Return the window that a colored volume was lit in, if it says so."""
+    live = getattr(other.voxels, "settings", None)
+    if live is not None and isinstance(getattr(live, "window", None), Window):
+        return live.window
+    stored = other.provenance.extra.get("window") if other.is_rgba else None
+    try:
+        return None if stored is None else parse_window(str(stored))
+    except OptionError:
+        return None

@@ -1,0 +1,125 @@
+"""What part of a volume was asked for: NumPy's basic indexing, spelled out axis by axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Region:
+    """Voxels on a regular sub-grid of a volume.
+
+    Parameters
+    ----------
+    axes
+        The indices asked for along (z, y, x); those of one voxel where an integer was given.
+    single
+        For each axis whether it was an integer: such an axis is missing in the result, and the
+        plane on screen stands at right angles to it.
+    """
+
+    axes: tuple[range, range, range]
+    single: tuple[bool, bool, bool] = (False, False, False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along each axis; single ones count 1."""
+        z, y, x = (len(axis) for axis in self.axes)
+        return z, y, x
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Shape of the result, without the single axes."""
+        return tuple(len(r) for r, one in zip(self.axes, self.single, strict=True) if not one)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The same voxels as slices that keep every axis."""
+        z, y, x = (as_slice(axis) for axis in self.axes)
+        return z, y, x
+
+    @property
+    def plane(self) -> int | None:
+        """The axis at right angles to the plane on screen; None if it is not one plane."""
+        return self.single.index(True) if sum(self.single) == 1 else None
+
+    def grown(self, shape: tuple[int, int, int]) -> tuple[Region, tuple[slice, slice, slice]]:
+        """Return the region with every voxel between and one more around, and the way back.
+
+        Parameters
+        ----------
+        shape
+            Of the volume, which nothing grows beyond. Single axes do not grow.
+
+        Returns
+        -------
+        Region
+            Every voxel from one before the first to one behind the last.
+        tuple of slice
+            Cuts the voxels of this region out of an array of the grown one.
+        """
+        axes, back = [], []
+        for axis, one, size in zip(self.axes, self.single, shape, strict=True):
+            if one or not len(axis):
+                axes.append(axis)
+                back.append(slice(None))
+                continue
+            first = max(0, min(axis[0], axis[-1]) - 1)
+            axes.append(range(first, min(size, max(axis[0], axis[-1]) + 2)))
+            back.append(as_slice(range(axis.start - first, axis.stop - first, axis.step)))
+        return Region((axes[0], axes[1], axes[2]), self.single), (back[0], back[1], back[2])
+
+
+def as_slice(axis: range) -> slice:
+    """Return the slice that takes the indices of a range (none of them negative)."""
+    if not len(axis):
+        return slice(0, 0)
+    # Behind the last index, which for steps downwards to 0 has no number of its own.
+    stop = axis[-1] + (1 if axis.step > 0 else -1)
+    return slice(axis[0], stop if stop >= 0 else None, axis.step)
+
+
+def split(key: Any, shape: tuple[int, ...]) -> tuple[Region, Any]:
+    """Split an index into the voxels asked for and the index of the channel.
+
+    Parameters
+    ----------
+    key
+        Integers, slices and Ellipsis, as in NumPy.
+    shape
+        (z, y, x) or (z, y, x, 4).
+
+    Raises
+    ------
+    IndexError
+        If there are too many indices, one is out of range, or one is of another kind.
+    """
+    keys = list(key) if isinstance(key, tuple) else [key]
+    for item in keys:
+        if not (item is Ellipsis or isinstance(item, int | np.integer | slice)):
+            raise IndexError("a comparison takes integers, slices and Ellipsis as indices")
+    dots = [i for i, item in enumerate(keys) if item is Ellipsis]
+    if len(dots) > 1 or len(keys) - len(dots) > len(shape):
+        raise IndexError(f"too many indices for a comparison of {len(shape)} axes: {len(keys)}")
+    if dots:
+        keys[dots[0] : dots[0] + 1] = [slice(None)] * (len(shape) + 1 - len(keys))
+    keys += [slice(None)] * (len(shape) - len(keys))
+    axes, single = [], []
+    for item, size in zip(keys[:3], shape[:3], strict=True):
+        single.append(not isinstance(item, slice))
+        axes.append(_range(item, size))
+    channel = keys[3] if len(shape) == 4 else Ellipsis
+    return Region((axes[0], axes[1], axes[2]), (single[0], single[1], single[2])), channel
+
+
+def _range(item: Any, size: int) -> range:
+    if isinstance(item, slice):
+        return range(*item.indices(size))
+    index = int(item)
+    if not -size <= index < size:
+        raise IndexError(f"index {index} is out of range for an axis of {size}")
+    index %= size
+    return range(index, index + 1)
