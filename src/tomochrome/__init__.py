@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting, light
     from tomochrome.colorize import colorize, models
+    from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
     from tomochrome.volume import Volume
@@ -22,6 +23,7 @@ _WHERE = {
     "Chroma": "tomochrome.color",
     "Lighting": "tomochrome.color",
     "light": "tomochrome.color",
+    "checkerboard": "tomochrome.compare",
     "models": "tomochrome.colorize",
     "find": "tomochrome.io",
     "read": "tomochrome.io",
@@ -36,6 +38,7 @@ __all__ = [
     "TomochromeError",
     "Volume",
     "__version__",
+    "checkerboard",
     "colorize",
     "find",
     "light",

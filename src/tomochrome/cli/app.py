@@ -24,6 +24,8 @@ from tomochrome.cli.session import Outcome, Session, listening
 from tomochrome.errors import Cancelled, TomochromeError
 
 _NEGATIVE = re.compile(r"-[.\d]")
+#: Options whose value may begin with a minus sign and yet be no plain number.
+_NUMBERS = ("--window", "--levels", "--offset-mm")
 DONE, FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
 #: Subcommands, each with the line that ``tomochrome --help`` shows. The module of a command is
@@ -34,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "models": "list the shipped models, what each was trained on and its scores",
     "colorize": "color a CT series and write it to a file",
     "palette": "list tissues with their colors and where each color comes from",
+    "checkerboard": "show two volumes in one: tiles in turn, wipe, blend, difference, contours",
     "evaluate": "measure colors against a known truth",
     "train": "train a model and write its bundle",
 }
@@ -120,8 +123,8 @@ def _keep_negative_windows(arguments: Sequence[str]) -> list[str]:
     """Join ``--window -600/1500``, which argparse would take for an option of its own."""
     kept: list[str] = []
     for word in arguments:
-        if kept and kept[-1] == "--window" and _NEGATIVE.match(word):
-            kept[-1] = f"--window={word}"
+        if kept and kept[-1] in _NUMBERS and _NEGATIVE.match(word):
+            kept[-1] = f"{kept[-1]}={word}"
         else:
             kept.append(word)
     return kept

@@ -70,6 +70,8 @@ class Contours(View[Lines]):
     ------
     InputError
         If the second volume is colored.
+    OptionError
+        If labels on another grid would be read by interpolation.
     """
 
     mode: ClassVar[str] = "contour"
@@ -91,13 +93,23 @@ class Contours(View[Lines]):
         """Always colored."""
         return False
 
-    @property
-    def labels(self) -> bool:
-        """Whether the edges of labels are drawn."""
-        settings = self.settings
+    def check(self, settings: Lines) -> None:
+        """Refuse labels that would be interpolated."""
+        source = self.pair.b
+        if self._are_labels(settings) and not source.aligned and source.order != "nearest":
+            raise OptionError(
+                "labels have no values between them; make the pair with order='nearest'"
+            )
+
+    def _are_labels(self, settings: Lines) -> bool:
         if settings.labels is None:
             return self.pair.b.volume.unit == "tissue"
         return settings.labels
+
+    @property
+    def labels(self) -> bool:
+        """Whether the edges of labels are drawn."""
+        return self._are_labels(self.settings)
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -20,9 +20,10 @@ from tomochrome.volume import Unit
 _STEPS: Final = 255  # colors on each side of no difference
 _PROBES: Final = 48
 #: sRGB of the largest negative and positive difference, and halfway to it: blue and orange,
-#: which every kind of color vision tells apart, of equal L*, over a black that means "the same".
-_LESS: Final = ((0, 0, 0), (28, 92, 200), (120, 190, 255))
-_MORE: Final = ((0, 0, 0), (196, 78, 0), (255, 172, 96))
+#: which every kind of color vision tells apart, of equal L* (45 and 78), about a black that means
+#: "the same".
+_LESS: Final = ((0, 0, 0), (0, 111, 177), (148, 196, 255))
+_MORE: Final = ((0, 0, 0), (170, 81, 7), (255, 175, 123))
 
 
 @dataclass(frozen=True)
