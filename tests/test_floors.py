@@ -94,6 +94,7 @@ def loaded_by(statement: str) -> set[str]:
         "tomochrome.cli",
         "tomochrome.color",
         "tomochrome.colorize",
+        "tomochrome.compare",
         "tomochrome.evaluate",
         "tomochrome.geometry",
         "tomochrome.io",
