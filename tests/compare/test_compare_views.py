@@ -29,12 +29,15 @@ from tomochrome.compare import (
     render,
     view,
 )
+from tomochrome.compare.region import Region
 from tomochrome.errors import InputError, OptionError
 from tomochrome.volume import Volume
 
 A, B = ct(seed=1), ct(seed=2)
 HALF = Volume(B.voxels[:, :, :4], AFFINE)
 GREY = Pair(A, B)
+SHIFTED = AFFINE.copy()
+SHIFTED[:3, 3] += 1
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -52,6 +55,20 @@ def test_every_view_looks_like_an_array(mode: str, color: bool) -> None:
     assert volume.unit == it.unit
     assert "not for diagnosis" in volume.provenance.extra["description"]
     np.testing.assert_array_equal(volume.voxels[2], it[2])
+
+
+def test_the_window_is_told_to_whoever_reads_the_file() -> None:
+    said = render(view("blend", Pair(A, B, window="lung"))).provenance.extra
+    assert said["window"] == "-600/1500"
+    assert "window" not in render(view("difference", GREY)).provenance.extra
+    assert "window" not in render(view("blend", GREY)).provenance.extra
+
+
+@pytest.mark.parametrize("other", [ct(affine=SHIFTED), rgba(affine=SHIFTED), B])
+def test_what_was_prepared_changes_nothing(other: Volume) -> None:
+    it, again = view("checkerboard", Pair(A, other)), view("checkerboard", Pair(A, other))
+    it.prepare()
+    np.testing.assert_array_equal(np.asarray(it), np.asarray(again))
 
 
 @settings(deadline=None, max_examples=60)
@@ -94,6 +111,20 @@ def test_a_wipe_has_a_place_in_every_plane(direction, plane, position) -> None:
         np.testing.assert_array_equal(picture.take(n, lines), expected.take(n, lines))
     other = it[(0, ...) if plane != 0 else (slice(None), 0)]
     assert (other != (A if position else B).voxels[(0, ...) if plane else (slice(None), 0)]).any()
+
+
+@pytest.mark.parametrize("direction", ["vertical", "horizontal"])
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_a_handle_that_is_dragged(direction, plane) -> None:
+    it = Wipe(GREY, Curtain(direction))
+    assert it.edge(plane) == pytest.approx((SHAPE[it.axis(plane)] - 1) / 2)
+    it.settings = it.settings.moved(plane, it.position(plane, 1.7))
+    assert it.edge(plane) == pytest.approx(1.7)
+    first = np.flatnonzero(it.second(Region(tuple(map(range, SHAPE)))).ravel())  # type: ignore[arg-type]
+    if plane == 0:
+        assert first[0] == 2
+    assert it.position(plane, -9) == 0
+    assert it.position(plane, 99) == 1
 
 
 def test_one_position_counts_for_every_plane() -> None:
@@ -248,10 +279,8 @@ def test_what_has_no_difference_and_no_contours() -> None:
         view("difference", Pair(labels, labels))
     with pytest.raises(InputError, match="no levels"):
         view("contour", Pair(A, rgba()))
-    shifted = AFFINE.copy()
-    shifted[:3, 3] += 1
     with pytest.raises(OptionError, match="order='nearest'"):
-        view("contour", Pair(A, ct(affine=shifted)), Lines(labels=True))
+        view("contour", Pair(A, ct(affine=SHIFTED)), Lines(labels=True))
     with pytest.raises(OptionError, match="unknown comparison 'xray'"):
         view("xray", GREY)
 

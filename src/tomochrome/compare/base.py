@@ -61,6 +61,15 @@ class View(ABC, Generic[S]):
     def compute(self, region: Region) -> NDArray[Any]:
         """Return the voxels of a region, (i, j, k) or (i, j, k, 4). They may be read-only."""
 
+    def prepare(self) -> None:
+        """Do what the first slice would wait for: compile kernels, work out the windows.
+
+        Call it from a worker, and a viewer that shows the view afterwards will not wait.
+        """
+        self.pair.a.prepare()
+        self.pair.b.prepare()
+        self.compute(Region((range(1), range(1), range(1))))
+
     def missing(self, region: Region) -> NDArray[np.bool_]:
         """Whether there is nothing to show at each voxel (i, j, k): unmeasured in either."""
         return self.pair.missing("a", region) | self.pair.missing("b", region)
@@ -166,6 +175,9 @@ def _described(view: View[Any], voxels: NDArray[Any], outside: NDArray[np.bool_]
         "description": f"{words[0].upper()}{words[1:]}, not for diagnosis",
         "not_for_diagnosis": True,
     }
+    windows = [window for window in view.pair.windows if window is not None]
+    if view.unit == "RGBA" and windows and view.mode != "difference":  # that one has a range
+        extra["window"] = f"{windows[0].center:g}/{windows[0].width:g}"
     provenance = replace(first.add(f"{words}; not for diagnosis", *news), extra=extra)
     return Volume(voxels, view.pair.volume.affine, view.unit, provenance, outside)
 

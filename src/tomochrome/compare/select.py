@@ -212,6 +212,17 @@ class Wipe(Selection[Curtain]):
         across = [axis for axis in range(3) if axis != plane]
         return across[1] if self.settings.direction == "vertical" else across[0]
 
+    def edge(self, plane: int) -> float:
+        """Return where the curtain's edge lies in a plane, as an index along `axis`.
+
+        Voxels have whole indices at their centres, so this goes from -0.5 to size - 0.5.
+        """
+        return self.settings.positions[plane] * self.pair.shape[self.axis(plane)] - 0.5
+
+    def position(self, plane: int, index: float) -> float:
+        """Return the position of a curtain whose edge was dragged to an index; see `edge`."""
+        return min(1.0, max(0.0, (index + 0.5) / self.pair.shape[self.axis(plane)]))
+
     def second(self, region: Region) -> NDArray[np.bool_]:
         """Whether each voxel lies beyond the curtain."""
         settings = self.settings

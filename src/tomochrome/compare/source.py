@@ -93,6 +93,23 @@ class Source:
         self._keep(region.axes, light, sampled)
         return sampled
 
+    def prepare(self) -> None:
+        """Compile what the first slice would wait for, a second or two where nothing is cached."""
+        if self.aligned:
+            return
+        one = slice(0, 1)
+        voxels, outside, _ = self._cut((one, one, one))
+        mask = _NO_HOLES if outside is None else outside
+        holes, nearest = outside is not None, self.order == "nearest"
+        missing = np.ones((1, 1, 1), np.bool_)
+        none = np.zeros((3, 4))  # no rows are asked for: it is compiled, and does nothing
+        if self.volume.is_rgba:
+            out = np.zeros((1, 1, 1, 4), np.uint8)
+            sample_rgba(voxels, mask, holes, none, nearest, 0, 0, out, missing)
+        else:
+            empty = np.zeros((1, 1, 1))
+            sample_scalar(voxels, mask, holes, none, nearest, self.fill, 0, 0, empty, missing)
+
     def covers(self, region: Region) -> NDArray[np.bool_]:
         """Whether each voxel of a region lies in this volume's field of view (holes and all)."""
         inside = np.ones(region.shape, np.bool_)
