@@ -122,3 +122,23 @@ def test_penalties_are_zero_at_rest_and_grow() -> None:
     opposite = torch.cat([wild[:1], -wild[:1]])
     assert float(penalties.imbalance(opposite)) == 0.0
     assert float(penalties.imbalance(wild)) > 0.1
+
+
+def test_the_compiled_fold_penalty_agrees_with_its_definition() -> None:
+    rng = np.random.default_rng(11)
+    field = torch.from_numpy(rng.normal(0, 0.4, (2, 3, 5, 6, 7)).astype(np.float32))
+    corners = []
+    field.requires_grad_()
+    for flips in np.ndindex(2, 2, 2):  # a mirrored field's forward differences are one corner's
+        axes = [axis + 2 for axis, flip in enumerate(flips) if flip]
+        signs = torch.tensor([-1.0 if flip else 1.0 for flip in flips]).view(1, 3, 1, 1, 1)
+        mirrored = field.flip(axes) * signs
+        corners.append(penalties.jacobian_determinant(mirrored).flip([a - 1 for a in axes]))
+    plain = (0.3 - torch.stack(corners)).clamp(min=0).square().mean()
+    (theirs,) = torch.autograd.grad(plain, field)
+    ours = penalties.small_jacobian(field, 0.3)
+    (slope,) = torch.autograd.grad(ours, field)
+    assert float(ours.detach()) == pytest.approx(float(plain.detach()), rel=1e-4)
+    assert torch.allclose(slope, theirs, atol=1e-5)
+    least = torch.stack(corners).amin(dim=0).detach()
+    assert torch.allclose(penalties.least_determinant(field), least, atol=1e-5)

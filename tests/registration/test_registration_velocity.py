@@ -86,7 +86,7 @@ def test_exchanging_the_images_exchanges_the_directions() -> None:
 
 
 def test_directions_are_inverse_to_each_other_after_integration() -> None:
-    fields = v.integrate(smooth((12, 14, 16), 0.6, count=2), (24, 28, 32))
+    fields = v.integrate(smooth((12, 14, 16), 0.4, count=2), (24, 28, 32))
     for outer, inner in ((fields.forward, fields.inverse), (fields.inverse, fields.forward)):
         left = v.compose(outer, inner)[:, :, 6:-6, 6:-6, 6:-6].square().sum(1).sqrt()
         assert float(left.mean()) < 0.02
@@ -119,3 +119,17 @@ def test_positions_that_leave_the_grid_are_known() -> None:
     displacement[:, 0, 3] = 1.0
     seen = v.inside(displacement, (4, 4, 4))
     assert bool(seen[:, :, :3].all()) and not bool(seen[:, :, 3].any())
+
+
+def test_smoothing_averages_neighbours_and_its_derivative_is_its_transpose() -> None:
+    values = torch.rand(2, 3, 5, 6, 7, requires_grad=True)
+    once = v.smooth(values, 1)
+    assert torch.allclose(once[0, 0, 2, 3, 3], values[0, 0, 1:4, 2:5, 2:5].mean())
+    assert torch.allclose(once[0, 0, 0, 0, 0], values[0, 0, :2, :2, :2].mean())
+    other = torch.rand_like(once)
+    (slope,) = torch.autograd.grad((once * other).sum(), values)
+    both = [float(x.detach()) for x in ((slope * values).sum(), (once * other).sum())]
+    assert both[0] == pytest.approx(both[1], rel=1e-4)
+    single = torch.zeros(1, 1, 5, 5, 5)
+    single[0, 0, 2, 2, 2] = 1.0
+    assert float(v.smooth(single).sum()) == pytest.approx(1.0, rel=1e-4)

@@ -6,6 +6,9 @@ scalar tensor.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 
 
@@ -26,21 +29,71 @@ def imbalance(velocities: torch.Tensor) -> torch.Tensor:
     return (velocities[0] + velocities[1]).square().mean()
 
 
-def jacobian_determinant(displacement: torch.Tensor) -> torch.Tensor:
-    """Determinant of ``p -> p + u(p)`` by forward differences, (n, z - 1, y - 1, x - 1)."""
-    core = displacement[:, :, :-1, :-1, :-1]
-    z = displacement[:, :, 1:, :-1, :-1] - core
-    y = displacement[:, :, :-1, 1:, :-1] - core
-    x = displacement[:, :, :-1, :-1, 1:] - core
+def jacobian_determinant(displacement: torch.Tensor, *, corner: int = 0) -> torch.Tensor:
+    """Determinant of ``p -> p + u(p)`` in each cell between voxels, (n, z - 1, y - 1, x - 1).
+
+    ``corner`` 0 takes differences from a cell's first voxel (forward), 1 from its last one.
+    """
+    low, high = slice(None, -1), slice(1, None)
+    here = high if corner else low
+    z = displacement[:, :, high, here, here] - displacement[:, :, low, here, here]
+    y = displacement[:, :, here, high, here] - displacement[:, :, here, low, here]
+    x = displacement[:, :, here, here, high] - displacement[:, :, here, here, low]
     az, ay, ax = 1 + z[:, 0], z[:, 1], z[:, 2]
     bz, by, bx = y[:, 0], 1 + y[:, 1], y[:, 2]
     cz, cy, cx = x[:, 0], x[:, 1], 1 + x[:, 2]
     return az * (by * cx - bx * cy) - ay * (bz * cx - bx * cz) + ax * (bz * cy - by * cz)
 
 
+def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
+    """Smallest determinant at the corners of each cell, (n, z - 1, y - 1, x - 1); no gradient.
+
+    At all eight corners on the CPU, at two opposite ones elsewhere.
+    """
+    with torch.no_grad():
+        if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
+            from tomochrome.registration import fold_kernels
+
+            n, _, z, y, x = displacement.shape
+            out = displacement.new_empty((n, z - 1, y - 1, x - 1))
+            fold_kernels.least_determinant(displacement.contiguous().numpy(), out.numpy())
+            return out
+        first, last = (jacobian_determinant(displacement, corner=c) for c in (0, 1))
+        return torch.minimum(first, last)
+
+
+class _Shortfall(torch.autograd.Function):
+    """`small_jacobian` by the compiled loop, which finds value and derivative together."""
+
+    @staticmethod
+    def forward(ctx: Any, displacement: torch.Tensor, least: float) -> torch.Tensor:
+        from tomochrome.registration import fold_kernels
+
+        field = displacement.detach().contiguous()
+        slope = torch.zeros_like(field)
+        value = fold_kernels.shortfall(field.numpy(), np.float32(least), slope.numpy())
+        ctx.save_for_backward(slope)
+        return displacement.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return slope * upstream[0], None
+
+
 def small_jacobian(displacement: torch.Tensor, least: float = 0.3) -> torch.Tensor:
-    """Mean of how far the determinant falls below ``least``: acts before anything folds."""
-    return (least - jacobian_determinant(displacement)).clamp(min=0.0).square().mean()
+    """Mean square of how far determinants fall below ``least``: acts before anything folds.
+
+    Over all corners of all cells (on the CPU), as `least_determinant` sees them.
+    """
+    if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
+        done: torch.Tensor = _Shortfall.apply(displacement, least)  # type: ignore[no-untyped-call]
+        return done
+    parts = [
+        (least - jacobian_determinant(displacement, corner=c)).clamp(min=0.0).square().mean()
+        for c in (0, 1)
+    ]
+    return torch.stack(parts).mean()
 
 
 def log_jacobian(displacement: torch.Tensor, least: float = 0.05) -> torch.Tensor:

@@ -16,7 +16,7 @@ import torch
 from tomochrome.errors import OptionError
 from tomochrome.registration.penalties import (
     imbalance,
-    jacobian_determinant,
+    least_determinant,
     roughness,
     small_jacobian,
 )
@@ -28,6 +28,7 @@ from tomochrome.registration.velocity import (
     pair_fields,
     resize_field,
     shrink,
+    smooth,
     warp,
 )
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -46,12 +47,15 @@ class Stage:
         How much smaller the grids of velocities and of the images are than the pair's.
     iterations, rate
         Steps of Adam at most, and the length of a step in voxels of the velocity's grid.
+    smooth
+        How often steps are averaged over three voxels: flat regions follow their surroundings.
     """
 
     velocity: int
     image: int
     iterations: int
     rate: float
+    smooth: int = 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def stages(iterations: int, *, started: bool = False) -> tuple[Stage, ...]:
     shares = (0.4, 0.4) if started else (0.5, 0.33)
     first, second = (round(iterations * share) for share in shares)
     plan = (
-        Stage(4, 4, first, 0.2 if started else 0.3),
+        Stage(4, 4, first, 0.2),
         Stage(4, 2, second, 0.15),
         Stage(2, 2, iterations - first - second, 0.12),
     )
@@ -206,14 +210,15 @@ def refine(
     for number, stage in enumerate(chosen):
         pair = _Pair(images, masks, smaller(shape, stage.image))
         velocities = resize_field(velocities.detach(), smaller(shape, stage.velocity))
-        best = _Best()
-        velocities.requires_grad_()
-        optimizer = torch.optim.Adam([velocities], lr=stage.rate, betas=(0.9, 0.99))
+        best, start = _Best(), velocities
+        step = torch.zeros_like(start, requires_grad=True)
+        optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
         for k in range(stage.iterations):
             check(cancel)
             report(progress, done + k, total, "refining")
             optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
             optimizer.zero_grad(set_to_none=True)
+            velocities = start + smooth(step, stage.smooth)  # neighbours move together
             differ, penalty = _loss(velocities, pair, loss, factor, weights, stage, squarings)
             best.offer(float((differ + penalty).detach()), velocities)
             (differ + penalty).backward()  # type: ignore[no-untyped-call]
@@ -224,6 +229,7 @@ def refine(
             if best.stalled:
                 break
         done += stage.iterations
+        velocities = start + smooth(step.detach(), stage.smooth)
         if best.worsened:  # the last step was not looked at; an earlier one was better by far
             velocities = best.velocities
     report(progress, total, total, "refining")
@@ -247,8 +253,7 @@ def _loss(
         halves = torch.cat([fields.to_fixed, fields.to_moving])
         parts.append(loss(*pair.middle(resize_field(halves, pair.shape))))
     differ = factor * torch.stack(parts).mean()
-    folds = small_jacobian(fields.forward, weights.least)
-    folds = folds + small_jacobian(fields.inverse, weights.least)
+    folds = small_jacobian(torch.cat(list(fields)), weights.least)
     penalty = (
         weights.roughness * roughness(velocities)
         + weights.balance * imbalance(velocities)
@@ -260,7 +265,7 @@ def _loss(
 class _Best:
     """The best loss so far: notices when nothing is gained any more, or all was lost."""
 
-    _patience, _least = 8, 5e-5
+    _patience, _least = 12, 1e-4
 
     def __init__(self) -> None:
         self._values: list[float] = []
@@ -297,7 +302,7 @@ def unfold(
     shape
         The full grid.
     least
-        Determinant (by forward differences, in either direction) that counts as a fold.
+        Determinant, at any corner of a cell, in any of the four fields, that counts as a fold.
     rounds
         How often to smooth at most; each round reaches further.
 
@@ -307,21 +312,25 @@ def unfold(
         The velocities, smoothed where needed, and their `PairFields` on the full grid.
     """
     fields = integrate(velocities, shape)
+    small: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
     for k in range(rounds):
-        both = torch.cat([fields.forward, fields.inverse])
-        folded = (jacobian_determinant(both) < least).any(dim=0).float()[None, None]
-        if not bool(folded.any()):
+        reach = _folded(fields, small, least)
+        if not bool(reach.any()):
             break
-        small: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
-        reach = torch.nn.functional.adaptive_max_pool3d(folded, small)
-        for _ in range(2 + k // 2):
+        for _ in range(1 + k // 2):
             reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
-        soft = _blur(_blur(reach))
-        velocities = velocities + soft * (_blur(velocities) - velocities)
+        velocities = velocities + smooth(reach, 1) * (smooth(velocities, 1) - velocities)
         fields = integrate(velocities, shape)
     return velocities, fields
 
 
-def _blur(values: torch.Tensor) -> torch.Tensor:
-    padded = torch.nn.functional.pad(values, (1,) * 6, mode="replicate")
-    return torch.nn.functional.avg_pool3d(padded, 3, stride=1)
+def _folded(fields: PairFields, small: Shape, least: float) -> torch.Tensor:
+    """Where in half-way space, on a smaller grid, any of a pair's fields folds: 0 or 1."""
+    marks = (least_determinant(torch.cat(list(fields))) < least).float()
+    pad = torch.nn.functional.pad(marks[:, None], (0, 1) * 3)
+    pooled = torch.nn.functional.adaptive_max_pool3d(pad, small)
+    halves = torch.cat(
+        [resize_field(fields.to_fixed, small), resize_field(fields.to_moving, small)]
+    )
+    brought = warp(pooled[:2], halves)  # forward lives in fixed space, inverse in moving space
+    return (torch.cat([brought, pooled[2:]]) > 0.01).any(dim=0, keepdim=True).float()

@@ -282,9 +282,43 @@ def agree(
     """Share out what is left of ``forward o inverse`` between both, equally.
 
     Linear interpolation leaves the directions inverse only to a fraction of a voxel where the
-    deformation is strong. Neither is preferred, so that exchanging them still exchanges them.
+    deformation is strong. Neither is preferred, so that exchanging them still exchanges them;
+    what is shared out is smoothed, so that it folds nothing.
     """
     for _ in range(rounds):
         left, right = compose(inverse, forward), compose(forward, inverse)
-        forward, inverse = forward - left / 2, inverse - right / 2
+        forward, inverse = forward - smooth(left) / 2, inverse - smooth(right) / 2
     return forward, inverse
+
+
+class _Smooth(torch.autograd.Function):
+    """Mean over the cube of three voxels about each, as far as it lies on the grid."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        return _box_mean(values, adjoint=False)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> torch.Tensor:
+        return _box_mean(upstream[0], adjoint=True)
+
+
+def _box_mean(values: torch.Tensor, *, adjoint: bool) -> torch.Tensor:
+    from tomochrome.registration.similarity import box_sums
+
+    count = torch.ones((), device=values.device, dtype=values.dtype)
+    for axis, size in enumerate(values.shape[2:]):
+        along = torch.full((size,), 3.0, device=values.device, dtype=values.dtype)
+        along[0] -= 1
+        along[-1] -= 1
+        count = count * along.view([-1 if k == axis else 1 for k in range(3)])
+    flat = (values / count if adjoint else values).flatten(0, 1)
+    done = box_sums(flat, 1).view(values.shape)
+    return done if adjoint else done / count
+
+
+def smooth(values: torch.Tensor, passes: int = 2) -> torch.Tensor:
+    """Average over cubes of three voxels, so many times; differentiable."""
+    for _ in range(passes):
+        values = _Smooth.apply(values)  # type: ignore[no-untyped-call]
+    return values

@@ -107,7 +107,7 @@ def random_velocity(rng: np.random.Generator, shape: Shape, size: float) -> torc
     linear = torch.from_numpy(rng.normal(0, 0.02, (3, 3)).astype(np.float32))
     index = positions(torch.zeros(1, 3, *shape))
     index = index - index.mean(dim=(2, 3, 4), keepdim=True)
-    shift = torch.from_numpy(rng.normal(0, 0.5, (1, 3, 1, 1, 1)).astype(np.float32))
+    shift = torch.from_numpy(rng.normal(0, 0.3 * size, (1, 3, 1, 1, 1)).astype(np.float32))
     field = field * (size / float(field.square().sum(1).sqrt().mean()))
     return field + torch.einsum("ij,njzyx->nizyx", linear, index) + shift
 
@@ -254,7 +254,7 @@ class PairSampler:
             for k in range(3):
                 hu = sample_hu(None, rng)
                 tables[k, :N_STRUCTURES] = np.clip((hu - center) / width + 0.5, 0, 1)
-        if rng.random() < 0.5:  # the same contrast, as LNCC wants it
+        if rng.random() < 0.7:  # the same contrast, more or less, as LNCC wants it
             tables[1] = tables[0]
             mix = rng.uniform(0, 0.5)
             tables[2] = (1 - mix) * tables[0] + mix * tables[2]
