@@ -1,0 +1,106 @@
+"""Compiled loops over the cells of a displacement: where it folds, and what undoes that.
+
+A cell is the box between eight neighbouring voxels. A trilinear field is regular in a cell only
+if its Jacobian is positive at all eight corners; forward differences look at one of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from tomochrome.runtime.kernels import one_at_a_time
+
+
+@njit(inline="always")
+def _edges(field, n, z, y, x, i, j, k):  # type: ignore[no-untyped-def]
+    """Differences along z, y and x at corner (i, j, k) of a cell, identity added."""
+    one = np.float32(1.0)
+    a0 = one + field[n, 0, z + 1, y + j, x + k] - field[n, 0, z, y + j, x + k]
+    a1 = field[n, 1, z + 1, y + j, x + k] - field[n, 1, z, y + j, x + k]
+    a2 = field[n, 2, z + 1, y + j, x + k] - field[n, 2, z, y + j, x + k]
+    b0 = field[n, 0, z + i, y + 1, x + k] - field[n, 0, z + i, y, x + k]
+    b1 = one + field[n, 1, z + i, y + 1, x + k] - field[n, 1, z + i, y, x + k]
+    b2 = field[n, 2, z + i, y + 1, x + k] - field[n, 2, z + i, y, x + k]
+    c0 = field[n, 0, z + i, y + j, x + 1] - field[n, 0, z + i, y + j, x]
+    c1 = field[n, 1, z + i, y + j, x + 1] - field[n, 1, z + i, y + j, x]
+    c2 = one + field[n, 2, z + i, y + j, x + 1] - field[n, 2, z + i, y + j, x]
+    return a0, a1, a2, b0, b1, b2, c0, c1, c2
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def least_determinant(field, out):  # type: ignore[no-untyped-def]
+    """Smallest Jacobian determinant at the corners of each cell.
+
+    ``field`` is (n, 3, z, y, x), ``out`` (n, z - 1, y - 1, x - 1).
+    """
+    count, depth, height, width = out.shape
+    for job in prange(count * depth):
+        n, z = job // depth, job % depth
+        for y in range(height):
+            for x in range(width):
+                least = np.float32(np.inf)
+                for corner in range(8):
+                    i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
+                    a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)
+                    det = (
+                        a0 * (b1 * c2 - b2 * c1)
+                        - a1 * (b0 * c2 - b2 * c0)
+                        + a2 * (b0 * c1 - b1 * c0)
+                    )
+                    least = min(least, det)
+                out[n, z, y, x] = least
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def shortfall(field, least, slope):  # type: ignore[no-untyped-def]
+    """Mean squared shortfall of the determinants below ``least``; its derivative in ``slope``.
+
+    ``field`` and zeroed ``slope`` are (n, 3, z, y, x). Even layers of cells go first, then odd
+    ones, so that no two threads write to the same voxel.
+    """
+    count, _, size_z, size_y, size_x = field.shape
+    depth, height, width = size_z - 1, size_y - 1, size_x - 1
+    total = np.zeros(count * depth)
+    scale = np.float32(1.0 / (8.0 * count * depth * height * width))
+    for parity in range(2):
+        layers = (depth + 1 - parity) // 2
+        for job in prange(count * layers):
+            n, z = job // layers, 2 * (job % layers) + parity
+            summed = np.float64(0.0)
+            for y in range(height):
+                for x in range(width):
+                    for corner in range(8):
+                        i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
+                        a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)
+                        p0, p1, p2 = b1 * c2 - b2 * c1, b2 * c0 - b0 * c2, b0 * c1 - b1 * c0
+                        short = least - (a0 * p0 + a1 * p1 + a2 * p2)
+                        if short <= 0:
+                            continue
+                        summed += short * short
+                        f = np.float32(-2.0) * short * scale
+                        s = slope[n]
+                        q0, q1, q2 = c1 * a2 - c2 * a1, c2 * a0 - c0 * a2, c0 * a1 - c1 * a0
+                        r0, r1, r2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+                        s[0, z + 1, y + j, x + k] += f * p0
+                        s[1, z + 1, y + j, x + k] += f * p1
+                        s[2, z + 1, y + j, x + k] += f * p2
+                        s[0, z, y + j, x + k] -= f * p0
+                        s[1, z, y + j, x + k] -= f * p1
+                        s[2, z, y + j, x + k] -= f * p2
+                        s[0, z + i, y + 1, x + k] += f * q0
+                        s[1, z + i, y + 1, x + k] += f * q1
+                        s[2, z + i, y + 1, x + k] += f * q2
+                        s[0, z + i, y, x + k] -= f * q0
+                        s[1, z + i, y, x + k] -= f * q1
+                        s[2, z + i, y, x + k] -= f * q2
+                        s[0, z + i, y + j, x + 1] += f * r0
+                        s[1, z + i, y + j, x + 1] += f * r1
+                        s[2, z + i, y + j, x + 1] += f * r2
+                        s[0, z + i, y + j, x] -= f * r0
+                        s[1, z + i, y + j, x] -= f * r1
+                        s[2, z + i, y + j, x] -= f * r2
+            total[n * depth + z] = summed
+    return total.sum() * scale

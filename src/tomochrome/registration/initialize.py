@@ -1,0 +1,367 @@
+"""A first, affine answer: none, centers, rigid or affine, by Mattes mutual information.
+
+Mattes et al., "Nonrigid multimodality image registration", SPIE Medical Imaging 2001, as
+SimpleITK has it, from coarse to fine. Many starting positions are compared on the coarse grid (both
+kinds of center, turns of 15 degrees about each axis, shifts along the body), the most promising
+ones are followed, and the best of their ends goes on to the finer grids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import GeometryError, InputError, OptionError
+from tomochrome.geometry.affine import apply
+from tomochrome.registration.levels import Level, make_levels
+from tomochrome.registration.transform import Transform
+from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
+from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+METHODS: Final = ("none", "center", "mass", "rigid", "affine")
+"""Names that `initialize` understands."""
+_TURN: Final = np.radians(15.0)
+_FOLLOWED: Final = 3  # starts that are optimized on the coarse grid
+_LEAST_OVERLAP: Final = 0.02
+_STRETCH: Final = 2.0  # an affine answer that grows or shrinks any direction more is not believed
+_BINS: Final = 40
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How hard to try on one grid."""
+
+    level: int
+    samples: int
+    iterations: int
+    step: float  #: first step of the optimizer, in voxels of the grid
+    least: float  #: last one
+
+
+_RIGID = (_Effort(1, 25_000, 60, 1.0, 0.01), _Effort(2, 80_000, 80, 0.5, 0.001))
+_AFFINE = (_Effort(1, 25_000, 80, 0.7, 0.01), _Effort(2, 80_000, 80, 0.4, 0.001))
+_SEARCH = _Effort(0, 12_000, 80, 2.0, 0.03)
+
+
+def initialize(
+    fixed: Volume,
+    moving: Volume,
+    method: str = "affine",
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    seed: int = 0,
+) -> Transform:
+    """Find the affine map from the fixed to the moving volume.
+
+    Parameters
+    ----------
+    fixed, moving
+        Scalar volumes; they may differ in grid, spacing, orientation and field of view.
+    method
+        ``"none"`` (as the files have it), ``"center"`` (of geometry), ``"mass"`` (center of mass),
+        ``"rigid"`` or ``"affine"``.
+    fixed_mask, moving_mask
+        Volumes, not 0 where the image counts, on any grid.
+    threads
+        CPU threads; None: all.
+    progress, cancel
+        Told how far it is, and looked at, at every iteration.
+    seed
+        Of the sampled voxels; the same seed gives the same answer.
+
+    Returns
+    -------
+    Transform
+        From points of the fixed volume to the moving one.
+
+    Raises
+    ------
+    OptionError
+        If the method is not known.
+    InputError
+        If a volume is colored, flat, constant, or has NaN, or a mask leaves nothing.
+    GeometryError
+        If the volumes do not overlap (``"none"``) or have no position in common.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    from tomochrome.registration.pair import check_volume
+
+    if method not in METHODS:
+        raise OptionError(f"unknown initialization '{method}': choose one of {', '.join(METHODS)}")
+    check_volume(fixed, "fixed")
+    check_volume(moving, "moving")
+    check(cancel)
+    report(progress, 0, 100, "initial alignment")
+    coarse_only = method in ("none", "center", "mass")
+    ours = make_levels(fixed, fixed_mask, "fixed", 1 if coarse_only else 3)
+    check(cancel)
+    theirs = make_levels(moving, moving_mask, "moving", 1 if coarse_only else 3)
+    check(cancel)
+    if coarse_only:
+        return Transform.from_affine(_simple(method, ours[0], theirs[0]))
+    search = _Search(ours, theirs, thread_count(threads), progress, cancel, seed)
+    matrix = search.run(affine=method == "affine")
+    report(progress, 100, 100, "initial alignment")
+    return Transform.from_affine(matrix)
+
+
+def _simple(method: str, fixed: Level, moving: Level) -> NDArray[np.float64]:
+    """Answer without any optimization."""
+    if method == "none":
+        _, overlap = shared_information(fixed, moving, np.eye(4))
+        if overlap < _LEAST_OVERLAP:
+            raise GeometryError(
+                "the two volumes do not overlap in space; start from their centers or choose "
+                "volumes of the same region"
+            )
+        return np.eye(4)
+    if method == "center":
+        return _shift(moving.center - fixed.center)
+    return _shift(moving.mass - fixed.mass)
+
+
+def _shift(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[:3, 3] = vector
+    return matrix
+
+
+def _turned(
+    rotation: NDArray[np.float64], about: NDArray[np.float64], shift: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    matrix[:3, 3] = about - rotation @ about + shift
+    return matrix
+
+
+def candidates(fixed: Level, moving: Level) -> list[NDArray[np.float64]]:
+    """Return starting positions, 4x4 each: both centers, the files' own, turns, shifts along z."""
+    from scipy.spatial.transform import Rotation
+
+    turns = [np.eye(3)]
+    for axis in range(3):
+        for sign in (1.0, -1.0):
+            vector = np.zeros(3)
+            vector[axis] = sign * _TURN
+            turns.append(Rotation.from_rotvec(vector).as_matrix())
+    centers = (
+        (moving.mass - fixed.mass, fixed.mass),
+        (moving.center - fixed.center, fixed.center),
+        (np.zeros(3), fixed.mass),
+    )
+    found = [_turned(turn, about, shift) for shift, about in centers for turn in turns]
+    length = max(fixed.extent[2], moving.extent[2])
+    for shift, about in centers[:2]:
+        for share in (-0.4, -0.2, 0.2, 0.4):
+            along = np.array([0.0, 0.0, share * length])
+            found.append(_turned(np.eye(3), about, shift + along))
+    return found
+
+
+def shared_information(
+    fixed: Level, moving: Level, matrix: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return how much two pictures say of each other at a position, and their overlap.
+
+    Returns
+    -------
+    tuple of float
+        Mutual information in nats times the overlap, so that a small overlap cannot win by
+        chance; and the overlap: the share of the smaller picture that lies in the other.
+    """
+    there = apply(np.linalg.inv(moving.affine) @ matrix, fixed.points)
+    index = np.rint(there).astype(np.int64)
+    inside = ((index >= 0) & (index < np.array(moving.values.shape))).all(axis=1)
+    index = index[inside]
+    counted = moving.seen[index[:, 0], index[:, 1], index[:, 2]]
+    index = index[counted]
+    a = fixed.values[fixed.seen][inside][counted]
+    b = moving.values[index[:, 0], index[:, 1], index[:, 2]]
+    smaller = min(fixed.seen.sum() * fixed.voxel_mm3, moving.seen.sum() * moving.voxel_mm3)
+    overlap = len(a) * fixed.voxel_mm3 / smaller
+    if len(a) < 50:
+        return 0.0, float(overlap)
+    joint = np.histogram2d(a, b, bins=24, range=((0, 1), (0, 1)))[0] / len(a)
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    filled = joint > 0
+    information = float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
+    return information * float(min(overlap, 1.0)), float(overlap)
+
+
+class _Search:
+    """The optimization of one pair, from coarse to fine."""
+
+    def __init__(
+        self,
+        fixed: Sequence[Level],
+        moving: Sequence[Level],
+        threads: int,
+        progress: Progress | None,
+        cancel: CancelToken | None,
+        seed: int,
+    ) -> None:
+        self.fixed, self.moving, self.threads = fixed, moving, threads
+        self.progress, self.cancel, self.seed = progress, cancel, seed
+
+    def run(self, *, affine: bool) -> NDArray[np.float64]:
+        """Return the best 4x4 from the fixed to the moving volume."""
+        best = self._rough()
+        report(self.progress, 40, 100, "initial alignment: rigid")
+        if not affine:
+            for effort in _RIGID:
+                best = self._better(best, self._climb(best, effort, rigid=True))
+            return best
+        best = self._better(best, self._climb(best, _RIGID[0], rigid=True))
+        report(self.progress, 60, 100, "initial alignment: affine")
+        for effort in _AFFINE:
+            best = self._better(best, self._climb(best, effort, rigid=False))
+        return best
+
+    def _rough(self) -> NDArray[np.float64]:
+        """Compare all starts on the coarse grid, follow the best of them."""
+        scored: list[tuple[float, int, NDArray[np.float64]]] = []
+        for matrix in candidates(self.fixed[0], self.moving[0]):
+            check(self.cancel)
+            score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
+            if overlap >= _LEAST_OVERLAP:
+                scored.append((score, len(scored), matrix))
+        if not scored:
+            raise GeometryError(
+                "the two volumes have no position in common: the masks leave too little to compare"
+            )
+        scored.sort(key=lambda entry: -entry[0])
+        ends = [scored[0]]
+        for n, (_, _, start) in enumerate(scored[:_FOLLOWED]):
+            report(self.progress, 10 + 10 * n, 100, "initial alignment: search")
+            found = self._climb(start, _SEARCH, rigid=True)
+            if found is not None:
+                score, overlap = shared_information(self.fixed[0], self.moving[0], found)
+                if overlap >= _LEAST_OVERLAP:
+                    ends.append((score, n, found))
+        return max(ends, key=lambda entry: entry[0])[2]
+
+    def _better(
+        self, old: NDArray[np.float64], new: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
+        """Return the new position unless it is implausible or plainly worse."""
+        if new is None:
+            return old
+        stretch = np.linalg.svd(new[:3, :3], compute_uv=False)
+        if stretch.max() > _STRETCH or stretch.min() < 1 / _STRETCH:
+            return old
+        before, _ = shared_information(self.fixed[1], self.moving[1], old)
+        after, overlap = shared_information(self.fixed[1], self.moving[1], new)
+        return new if overlap >= _LEAST_OVERLAP and after > 0.99 * before else old
+
+    def _climb(
+        self, start: NDArray[np.float64], effort: _Effort, *, rigid: bool
+    ) -> NDArray[np.float64] | None:
+        """Optimize from a start on one grid; None where the optimizer found no footing."""
+        import SimpleITK
+
+        check(self.cancel)
+        fixed, moving = self.fixed[effort.level], self.moving[effort.level]
+        # in units of the patient's radius a turn and a shift of like size move voxels alike far,
+        # so that one step length suits all parameters
+        unit = fixed.radius
+        transform = _itk_transform(_in_units(start, unit), fixed.mass / unit, rigid=rigid)
+        method = SimpleITK.ImageRegistrationMethod()
+        method.SetMetricAsMattesMutualInformation(_BINS)
+        share = min(1.0, effort.samples / max(int(fixed.seen.sum()), 1))
+        # the share is of the whole grid, and samples off the mask are dropped
+        method.SetMetricSamplingStrategy(method.RANDOM if share < 1 else method.NONE)
+        if share < 1:
+            method.SetMetricSamplingPercentage(share, self.seed + 1)
+        if fixed.mask is not None:
+            method.SetMetricFixedMask(_shrunk(fixed.mask, unit))
+        if moving.mask is not None:
+            method.SetMetricMovingMask(_shrunk(moving.mask, unit))
+        method.SetInterpolator(SimpleITK.sitkLinear)
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=effort.step * fixed.step_mm / unit,
+            minStep=effort.least * fixed.step_mm / unit,
+            numberOfIterations=effort.iterations,
+            relaxationFactor=0.6,
+            gradientMagnitudeTolerance=1e-9,
+        )
+        method.SetOptimizerScales([1.0] * transform.GetNumberOfParameters())
+        method.SetInitialTransform(transform, inPlace=True)
+        method.SetNumberOfThreads(self.threads)
+        cancel = self.cancel
+        if cancel is not None:
+            asked = cancel
+
+            def watch() -> None:
+                if asked.cancelled:
+                    method.StopRegistration()
+
+            method.AddCommand(SimpleITK.sitkIterationEvent, watch)
+        try:
+            method.Execute(_shrunk(fixed.image, unit), _shrunk(moving.image, unit))
+        except RuntimeError:  # "all samples map outside the moving image": this start leads nowhere
+            check(cancel)
+            return None
+        finally:
+            method.RemoveAllCommands()
+        check(cancel)
+        return _in_units(_matrix(transform), 1 / unit)
+
+
+def _in_units(matrix: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
+    """Return a 4x4 of mm as one of a longer unit of length."""
+    result = np.array(matrix)
+    result[:3, 3] /= unit
+    return result
+
+
+def _shrunk(image: SimpleITK.Image, unit: float) -> SimpleITK.Image:
+    """Return an image whose lengths are counted in another unit."""
+    import SimpleITK
+
+    copy = SimpleITK.Image(image)
+    copy.SetOrigin([v / unit for v in image.GetOrigin()])
+    copy.SetSpacing([v / unit for v in image.GetSpacing()])
+    return copy
+
+
+def _itk_transform(
+    matrix: NDArray[np.float64], center: NDArray[np.float64], *, rigid: bool
+) -> SimpleITK.Transform:
+    """4x4 as an ITK transform about a center, ready to be optimized."""
+    import SimpleITK
+
+    transform: Any = SimpleITK.Euler3DTransform() if rigid else SimpleITK.AffineTransform(3)
+    transform.SetCenter([float(v) for v in center])
+    linear = matrix[:3, :3]
+    if rigid:
+        u, _, vt = np.linalg.svd(linear)
+        linear = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        transform.SetMatrix([float(v) for v in linear.ravel()], 1e-6)
+    else:
+        transform.SetMatrix([float(v) for v in linear.ravel()])
+    shift = apply(matrix, center) - center
+    transform.SetTranslation([float(v) for v in shift])
+    return transform
+
+
+def _matrix(transform: Any) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
+    center = np.array(transform.GetCenter())
+    matrix[:3, 3] = np.array(transform.GetTranslation()) + center - matrix[:3, :3] @ center
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
+        raise InputError("the alignment of the two volumes led to no usable position")
+    return matrix

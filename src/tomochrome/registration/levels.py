@@ -1,0 +1,229 @@
+"""A volume on coarser and coarser grids, as the initial alignment looks at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomochrome.errors import InputError
+from tomochrome.geometry.affine import apply, corners, decompose, is_orthogonal
+from tomochrome.geometry.resample import resample, spacing_grid
+from tomochrome.geometry.sitk import to_sitk
+from tomochrome.volume import Volume, default_affine
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+_VOXELS: Final = (40_000, 200_000, 1_200_000)
+"""Voxels at most of the coarse, the middle and the fine grid."""
+# HU to grey: soft tissue gets most of the bins of the joint histogram, air and bone the rest.
+_HU_KNOTS: Final = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
+_GREY_KNOTS: Final = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A volume on one of the grids.
+
+    Parameters
+    ----------
+    values
+        float32 (z, y, x), 0 to 1.
+    seen
+        bool (z, y, x): measured, and wanted by the mask.
+    affine
+        4x4 from (z, y, x) index to LPS mm, orthogonal.
+    hu
+        Whether the values were HU.
+    """
+
+    values: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+    hu: bool
+
+    @cached_property
+    def image(self) -> SimpleITK.Image:
+        """The values as a SimpleITK image."""
+        return to_sitk(Volume(self.values, self.affine, "unknown"))
+
+    @cached_property
+    def mask(self) -> SimpleITK.Image | None:
+        """Where it is seen, or None: everywhere."""
+        if self.seen.all():
+            return None
+        return to_sitk(Volume(self.seen.astype(np.uint8), self.affine, "unknown"))
+
+    @cached_property
+    def points(self) -> NDArray[np.float64]:
+        """LPS mm (n, 3) of the seen voxels."""
+        return np.asarray(apply(self.affine, np.argwhere(self.seen)))
+
+    @property
+    def step_mm(self) -> float:
+        """Mean distance between voxels in mm."""
+        return float(self.voxel_mm3 ** (1 / 3))
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def extent(self) -> NDArray[np.float64]:
+        """Size (x, y, z) in mm of the box about the seen voxels, along the axes of space."""
+        return np.asarray(np.ptp(self.points, axis=0) + self.step_mm)
+
+    @cached_property
+    def radius(self) -> float:
+        """Root mean square distance of the seen voxels from the center of mass, in mm."""
+        return float(np.sqrt(((self.points - self.mass) ** 2).sum(axis=1).mean()))
+
+    @cached_property
+    def center(self) -> NDArray[np.float64]:
+        """Middle of that box, LPS mm."""
+        return np.asarray((self.points.min(axis=0) + self.points.max(axis=0)) / 2)
+
+    @cached_property
+    def mass(self) -> NDArray[np.float64]:
+        """Center of mass of the seen voxels: of all that is denser than lung in HU."""
+        weights = self.values[self.seen].astype(np.float64)
+        if self.hu:
+            weights = np.where(weights > _GREY_KNOTS[2], 1.0, 0.0)
+        total = weights.sum()
+        if total <= 0:
+            return self.center
+        return np.asarray((self.points * weights[:, None]).sum(axis=0) / total)
+
+
+def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> list[Level]:
+    """Bring a volume onto ``count`` grids, coarsest first.
+
+    Parameters
+    ----------
+    volume, mask
+        A scalar volume; a mask on any grid, not 0 where the volume counts.
+    role
+        ``"fixed"`` or ``"moving"``, for the messages.
+    count
+        How many of the grids, 1 to 3.
+
+    Raises
+    ------
+    InputError
+        If the mask leaves no voxel, or what it leaves is constant.
+    """
+    hu = volume.unit == "HU"
+    base = _upright(_thinned(volume, _VOXELS[count - 1]))
+    known = _known(volume, mask, base)
+    seen = known.voxels.astype(bool)
+    if not seen.any():
+        raise InputError(
+            f"the {role} mask leaves nothing of the {role} volume; check that both lie at the same "
+            "place in space"
+        )
+    grey = _grey(np.asarray(base.voxels, np.float32), seen, hu)
+    found = grey[seen]
+    if found.min() == found.max():
+        raise InputError(
+            f"the {role} volume is constant where it counts: there is nothing to align"
+        )
+    whole = replace(base, voxels=grey, unit="unknown", outside=None)
+    levels = []
+    for most in _VOXELS[:count]:
+        like = _grid(whole, most)
+        values = np.asarray(resample(_smoothed(whole, like), like).voxels)
+        there = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
+        if not there.any():  # a mask too thin for this grid
+            there = np.ones(like.shape, bool)
+        levels.append(Level(values, there, like.affine, hu))
+    return levels
+
+
+def _thinned(volume: Volume, most: int) -> Volume:
+    """Return means over blocks of voxels, where all are many times more than are looked at."""
+    grid = _grid(volume, most)
+    ratio = np.array(grid.spacing) / np.array(volume.spacing)
+    block = np.maximum(np.floor(ratio / 1.2 + 1e-6).astype(int), 1)
+    if (block == 1).all():
+        return volume
+    kept = np.array(volume.shape) // block
+    sums = np.zeros(kept, np.float32)
+    holes = None if volume.outside is None else np.zeros(kept, np.int32)
+    bz, by, bx = (int(b) for b in block)
+    z, y, x = (int(k) for k in kept)
+    for row in range(z):
+        planes = np.asarray(volume.voxels[row * bz : (row + 1) * bz, : y * by, : x * bx])
+        sums[row] = planes.reshape(bz, y, by, x, bx).mean(axis=(0, 2, 4), dtype=np.float32)
+        if holes is not None and volume.outside is not None:
+            planes = volume.outside[row * bz : (row + 1) * bz, : y * by, : x * bx]
+            holes[row] = planes.reshape(bz, y, by, x, bx).sum(axis=(0, 2, 4))
+    affine = np.array(volume.affine)
+    affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
+    affine[:3, :3] = affine[:3, :3] * block
+    outside = None if holes is None else holes > 0
+    return replace(volume, voxels=sums, affine=affine, outside=outside)
+
+
+def _upright(volume: Volume) -> Volume:
+    """Return the volume as it is, or a sheared one on a grid along the axes of space."""
+    if is_orthogonal(volume.affine):
+        return volume
+    ends = corners(volume.shape, volume.affine)
+    spacing = volume.spacing
+    size = np.ptp(ends, axis=0)[::-1]
+    shape = tuple(int(n) for n in np.ceil(size / np.array(spacing)) + 1)
+    like = Volume(
+        np.broadcast_to(np.uint8(0), shape), default_affine(spacing, ends.min(axis=0)), "unknown"
+    )
+    return resample(volume, like)
+
+
+def _known(volume: Volume, mask: Volume | None, base: Volume) -> Volume:
+    """Where the volume was measured and the mask wants it, as bytes on the grid of ``base``."""
+    there = np.ones(base.shape, np.uint8)
+    if base.outside is not None:
+        there[base.outside] = 0
+    if mask is not None:
+        wanted = replace(
+            mask, voxels=(np.asarray(mask.voxels) != 0).astype(np.uint8), unit="unknown"
+        )
+        there &= np.asarray(resample(wanted, base, order="nearest", fill=0).voxels)
+    return Volume(there, base.affine, "unknown")
+
+
+def _grey(values: NDArray[np.float32], seen: NDArray[np.bool_], hu: bool) -> NDArray[np.float32]:
+    """Bring values to 0..1: HU by fixed knots, anything else by its percentiles."""
+    if hu:
+        return np.interp(values, _HU_KNOTS, _GREY_KNOTS).astype(np.float32)
+    inside: NDArray[Any] = values[seen]
+    inside = inside[:: len(inside) // 500_000 + 1]
+    low, high = (float(v) for v in np.percentile(inside, (0.5, 99.5)))
+    if high <= low:
+        low, high = float(inside.min()), float(inside.max())
+    return np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0).astype(np.float32)
+
+
+def _grid(volume: Volume, most: int) -> Volume:
+    """Return an empty grid of about isotropic voxels, ``most`` at most, over the same field."""
+    spacing, shape = np.array(volume.spacing), np.array(volume.shape)
+    wanted = float((np.prod(spacing) * np.prod(shape, dtype=np.float64) / most) ** (1 / 3))
+    sizes = np.maximum(spacing, max(wanted, float(spacing.min())))
+    # thin slabs keep their slices: at least 12 voxels an axis, if they have them
+    sizes = np.minimum(sizes, spacing * shape / np.minimum(shape, 12))
+    grid, affine = spacing_grid(volume.shape, np.array(volume.affine), sizes)
+    return Volume(np.broadcast_to(np.uint8(0), grid), affine, "unknown")
+
+
+def _smoothed(volume: Volume, like: Volume) -> Volume:
+    """Blur as far as the coarser grid asks for, so that it does not alias."""
+    ratio = decompose(like.affine)[2] / decompose(volume.affine)[2]
+    sigma = np.where(ratio > 1.2, 0.45 * ratio, 0.0)
+    if not sigma.any():
+        return volume
+    return replace(volume, voxels=ndimage.gaussian_filter(volume.voxels, sigma, mode="nearest"))
