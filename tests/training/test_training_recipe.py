@@ -10,9 +10,9 @@ from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler, tissue_weights
 from tomochrome.training.config import CONFIGS, load_config
 from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.symnet_config import load_symnet_config
 
 SHAPE = (32, 48)
-from tomochrome.training.symnet_config import load_symnet_config
 
 
 def box_patient(hu=False):
