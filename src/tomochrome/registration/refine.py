@@ -33,8 +33,10 @@ from tomochrome.registration.velocity import (
 )
 from tomochrome.runtime import CancelToken, Progress, check, report
 
-Metric = Callable[[int, float], None]
-"""Called with the number of the iteration and the dissimilarity now: the falling curve."""
+Metric = Callable[[str, int, float], None]
+"""Called with the stage's name, the number of the iteration over all stages, and the
+dissimilarity now: the falling curve."""
+DEFAULT_ITERATIONS = 80
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Stage:
         Steps of Adam at most, and the length of a step in voxels of the velocity's grid.
     smooth
         How often steps are averaged over three voxels: flat regions follow their surroundings.
+    name
+        What the stage is called.
     """
 
     velocity: int
@@ -56,6 +60,7 @@ class Stage:
     iterations: int
     rate: float
     smooth: int = 2
+    name: str = "refining"
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,13 @@ class Refined:
     velocities
         (2, 3, z, y, x) on the grid of the last stage.
     curve
-        Dissimilarity at each iteration: (stage, value).
+        Dissimilarity at each iteration: (name of the stage, value).
     seconds
         Wall-clock time.
     """
 
     velocities: torch.Tensor
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[tuple[str, float], ...]
     seconds: float
 
 
@@ -117,9 +122,9 @@ def stages(iterations: int, *, started: bool = False) -> tuple[Stage, ...]:
     shares = (0.4, 0.4) if started else (0.5, 0.33)
     first, second = (round(iterations * share) for share in shares)
     plan = (
-        Stage(4, 4, first, 0.2),
-        Stage(4, 2, second, 0.15),
-        Stage(2, 2, iterations - first - second, 0.12),
+        Stage(4, 4, first, 0.2, name="coarse"),
+        Stage(4, 2, second, 0.15, name="middle"),
+        Stage(2, 2, iterations - first - second, 0.12, name="fine"),
     )
     return tuple(stage for stage in plan if stage.iterations > 0)
 
@@ -163,7 +168,7 @@ def refine(
     velocities: torch.Tensor | None = None,
     *,
     plan: tuple[Stage, ...] | None = None,
-    iterations: int = 80,
+    iterations: int = DEFAULT_ITERATIONS,
     measure: str = "lncc",
     masks: torch.Tensor | None = None,
     strength: Strength | None = None,
@@ -204,10 +209,10 @@ def refine(
     chosen = stages(iterations, started=velocities is not None) if plan is None else plan
     total, done = sum(stage.iterations for stage in chosen), 0
     images, begun = torch.cat([fixed, moving]), time.perf_counter()
-    curve: list[tuple[int, float]] = []
+    curve: list[tuple[str, float]] = []
     if velocities is None:
         velocities = images.new_zeros(2, 3, *smaller(shape, 4))
-    for number, stage in enumerate(chosen):
+    for stage in chosen:
         pair = _Pair(images, masks, smaller(shape, stage.image))
         velocities = resize_field(velocities.detach(), smaller(shape, stage.velocity))
         best, start = _Best(), velocities
@@ -223,9 +228,9 @@ def refine(
             best.offer(float((differ + penalty).detach()), velocities)
             (differ + penalty).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            curve.append((number, float(differ.detach())))
+            curve.append((stage.name, float(differ.detach())))
             if metric is not None:
-                metric(done + k, curve[-1][1])
+                metric(stage.name, done + k, curve[-1][1])
             if best.stalled:
                 break
         done += stage.iterations
@@ -291,7 +296,12 @@ class _Best:
 
 
 def unfold(
-    velocities: torch.Tensor, shape: Shape, *, least: float = 0.02, rounds: int = 12
+    velocities: torch.Tensor,
+    shape: Shape,
+    *,
+    least: float = 0.02,
+    rounds: int = 12,
+    cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
     """Integrate a pair on its full grid, smoothing velocities where a fold is left.
 
@@ -305,6 +315,8 @@ def unfold(
         Determinant, at any corner of a cell, in any of the four fields, that counts as a fold.
     rounds
         How often to smooth at most; each round reaches further.
+    cancel
+        Looked at before each round.
 
     Returns
     -------
@@ -314,6 +326,7 @@ def unfold(
     fields = integrate(velocities, shape)
     small: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
     for k in range(rounds):
+        check(cancel)
         reach = _folded(fields, small, least)
         if not bool(reach.any()):
             break

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from tomochrome.errors import Cancelled, OptionError
+from tomochrome.registration.align import Aligned, align
+from tomochrome.registration.pair import WorkingPair
+from tomochrome.registration.penalties import least_determinant
+from tomochrome.registration.symnet import SymNet
+from tomochrome.registration.synthetic import KnownDeformation, random_diffeomorphism
+from tomochrome.registration.velocity import compose
+from tomochrome.runtime import CancelToken
+
+SHAPE = (28, 32, 30)
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """Blobs of several sizes, 0 to 1, fading out towards the edges."""
+    rng = np.random.default_rng(seed)
+    noise = sum(ndimage.gaussian_filter(rng.standard_normal(SHAPE), s) * s**1.5 for s in (1.5, 3))
+    noise = (noise - noise.min()) / np.ptp(noise)
+    return np.asarray(noise, np.float32)
+
+
+def known(mean: float = 1.6, seed: int = 3) -> KnownDeformation:
+    return random_diffeomorphism(SHAPE, (1.0, 1.0, 1.0), mean_mm=mean, smooth_mm=14.0, seed=seed)
+
+
+def pair(fixed: np.ndarray, moving: np.ndarray, masks: torch.Tensor | None = None) -> WorkingPair:
+    a, b = (torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (fixed, moving))
+    return WorkingPair(a, b, masks, np.eye(4), np.eye(4))
+
+
+def length(field: torch.Tensor, margin: int = 3) -> torch.Tensor:
+    inner = (slice(None), slice(None), *(slice(margin, -margin),) * 3)
+    return field[inner].square().sum(1).sqrt()
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Aligned, KnownDeformation]:
+    truth = known()
+    return align(pair(picture(), truth.apply(picture())), None, iterations=60), truth
+
+
+def test_a_known_deformation_is_found_without_a_fold(
+    found: tuple[Aligned, KnownDeformation],
+) -> None:
+    done, truth = found
+    before = float(length(truth.forward).mean())
+    assert float(length(done.fields.forward - truth.forward).mean()) < 0.3 * before
+    assert float(length(done.fields.inverse - truth.inverse).mean()) < 0.3 * before
+    assert float(least_determinant(torch.cat(list(done.fields))).min()) > 0.0
+
+
+def test_both_directions_are_inverse_to_each_other(
+    found: tuple[Aligned, KnownDeformation],
+) -> None:
+    fields = found[0].fields
+    for outer, inner in ((fields.forward, fields.inverse), (fields.inverse, fields.forward)):
+        left = length(compose(outer, inner), margin=2)
+        assert float(left.mean()) < 0.1
+        assert float(left.quantile(0.99)) < 0.5
+
+
+def test_the_curve_falls_and_the_stages_are_told() -> None:
+    truth, told = known(), []
+    calls: list[tuple[str, int, float]] = []
+    done = align(
+        pair(picture(), truth.apply(picture())),
+        None,
+        iterations=30,
+        progress=lambda done, total, stage: told.append(stage),
+        metric=lambda stage, number, value: calls.append((stage, number, value)),
+    )
+    assert [(stage, value) for stage, _, value in calls] == list(done.curve)
+    assert [number for _, number, _ in calls] == sorted({number for _, number, _ in calls})
+    assert done.curve[-1][1] < 0.9 * done.curve[0][1]
+    assert set(told) == {"refining", "integrating"}
+    assert set(done.seconds) == {"network", "refinement", "integration"}
+
+
+def test_exchanging_the_images_exchanges_the_directions() -> None:
+    torch.manual_seed(0)
+    net = SymNet((4, 8), reach=4.0).eval().requires_grad_(False)
+    truth = known()
+    moved = truth.apply(picture())
+    one = align(pair(picture(), moved), net, iterations=12, shrink_by=1)
+    other = align(pair(moved, picture()), net, iterations=12, shrink_by=1)
+    assert float((one.fields.forward - other.fields.inverse).abs().max()) < 0.01
+    assert float((one.fields.inverse - other.fields.forward).abs().max()) < 0.01
+
+
+def test_no_iterations_leave_the_networks_answer() -> None:
+    torch.manual_seed(1)
+    net = SymNet((4, 8), reach=4.0).eval().requires_grad_(False)
+    done = align(pair(picture(), picture(1)), net, iterations=0, shrink_by=1)
+    assert done.curve == () and done.seconds["network"] > 0
+    still = align(pair(picture(), picture(1)), None, iterations=0)
+    assert float(still.fields.forward.abs().max()) == 0.0
+
+
+def test_it_stops_when_it_is_told_to() -> None:
+    token, seen = CancelToken(), []
+
+    def metric(stage: str, number: int, value: float) -> None:
+        seen.append(number)
+        token.cancel()
+
+    with pytest.raises(Cancelled):
+        align(pair(picture(), picture(1)), None, iterations=50, metric=metric, cancel=token)
+    assert seen == [0]
+
+
+def test_foreign_options_are_refused() -> None:
+    with pytest.raises(OptionError, match="'ssd'"):
+        align(pair(picture(), picture()), None, measure="ssd")
+    with pytest.raises(OptionError, match="0 or more"):
+        align(pair(picture(), picture()), None, iterations=-1)
