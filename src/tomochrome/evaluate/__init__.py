@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from tomochrome.evaluate.color import (
-    ColorScore,
-    Flicker,
-    OrganScore,
-    colored_outside,
-    flicker,
-    photograph_error,
-    score_color,
-)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tomochrome.evaluate.color import (
+        ColorScore,
+        Flicker,
+        OrganScore,
+        colored_outside,
+        flicker,
+        photograph_error,
+        score_color,
+    )
+    from tomochrome.evaluate.consistency import inverse_consistency
+    from tomochrome.evaluate.jacobian import jacobian_map, jacobian_measures
+    from tomochrome.evaluate.labels import overlap
+    from tomochrome.evaluate.landmarks import landmark_errors
+    from tomochrome.evaluate.registration import measure_registration
+    from tomochrome.evaluate.similarity import similarity_measures
+
+_HOMES = {
+    "ColorScore": "color",
+    "Flicker": "color",
+    "OrganScore": "color",
+    "colored_outside": "color",
+    "flicker": "color",
+    "inverse_consistency": "consistency",
+    "jacobian_map": "jacobian",
+    "jacobian_measures": "jacobian",
+    "landmark_errors": "landmarks",
+    "measure_registration": "registration",
+    "overlap": "labels",
+    "photograph_error": "color",
+    "score_color": "color",
+    "similarity_measures": "similarity",
+}
 
 __all__ = [
     "ColorScore",
@@ -18,6 +44,22 @@ __all__ = [
     "OrganScore",
     "colored_outside",
     "flicker",
+    "inverse_consistency",
+    "jacobian_map",
+    "jacobian_measures",
+    "landmark_errors",
+    "measure_registration",
+    "overlap",
     "photograph_error",
     "score_color",
+    "similarity_measures",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Measuring needs numba and scipy: they are imported when something is measured, not before.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"tomochrome.evaluate.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

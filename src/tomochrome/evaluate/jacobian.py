@@ -1,0 +1,169 @@
+"""How a transform swells and shrinks space, and where it folds: the Jacobian determinant."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError
+from tomochrome.evaluate.masks import Mask, on_grid
+from tomochrome.geometry.affine import apply, corners, same_grid
+from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.registration.transform import Transform, Warp
+from tomochrome.runtime import CancelToken, check
+from tomochrome.volume import Provenance, Volume
+
+_SLAB: Final = 1_000_000  # voxels looked at at a time
+
+
+def jacobian_map(
+    transform: Transform, like: Volume, *, cancel: CancelToken | None = None
+) -> Volume:
+    """Return the Jacobian determinant of a transform, affine part and all, at each voxel.
+
+    Parameters
+    ----------
+    transform
+        Any transform.
+    like
+        The grid; its voxels are not looked at.
+    cancel
+        Looked at several times a second.
+
+    Returns
+    -------
+    Volume
+        float32, 1 where volumes are kept, below 1 where the moving image's tissue is smaller than
+        the fixed one's, 0 or less where the map folds or mirrors. Voxels next to where a field of
+        the transform is not known lie ``outside``.
+
+    Notes
+    -----
+    Central differences see a fold only where it is wide. Here each voxel is judged by all eight
+    combinations of forward and backward differences, which are the corners of the cells about it:
+    the value is their mean (exactly the determinant of the central differences) where all of them
+    are positive, else the least of them, which is not. Liu et al., "On finite difference Jacobian
+    computation in deformable image registration", IJCV 132 (2024). Where a field has other
+    voxels than ``like``, perhaps finer ones, its own are judged too, and those that fold are laid
+    into the voxel of ``like`` that they are in.
+    """
+    out = np.empty(like.shape, np.float32)
+    provenance = Provenance(kind="memory", history=("Jacobian determinant of a transform",))
+    if transform.is_affine:
+        out[...] = np.linalg.det(transform.affine[:3, :3])
+        return Volume(out, like.affine, "unknown", provenance)
+    first, *rest = transform.steps
+    if (
+        isinstance(first, Warp)
+        and all(isinstance(step, np.ndarray) for step in rest)
+        and same_grid(first.forward.like, like, tolerance_mm=1e-4)
+    ):
+        factor = float(np.linalg.det(transform.affine[:3, :3]))
+        _fill(first.forward, factor, out, cancel)
+        return Volume(out, like.affine, "unknown", provenance)
+    _fill(transform.displacement(like, cancel=cancel), 1.0, out, cancel)
+    for place, step in enumerate(transform.steps):
+        if isinstance(step, Warp):
+            before = Transform(transform.steps[:place])
+            _lay_folds(step.forward, before, like.affine, out, cancel)
+    return Volume(out, like.affine, "unknown", provenance, _unknown(transform, like, cancel))
+
+
+def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
+    """Say how rough a transform is, from its `jacobian_map`.
+
+    Parameters
+    ----------
+    jacobian
+        Determinants; voxels ``outside`` do not count.
+    mask
+        Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
+
+    Returns
+    -------
+    dict
+        ``folded_percent``: share of voxels whose determinant is 0 or less.
+        ``sd_log``: standard deviation of the natural logarithm of the others.
+
+    Raises
+    ------
+    InputError
+        If no voxel is left to look at.
+    """
+    wanted = on_grid(mask, jacobian)
+    values = np.asarray(jacobian.voxels)
+    if jacobian.outside is not None:
+        wanted = ~jacobian.outside if wanted is None else wanted & ~jacobian.outside
+    seen = values.ravel() if wanted is None else values[wanted]
+    if len(seen) == 0:
+        raise InputError(
+            "the transform is known nowhere in the volume: there is nothing to measure"
+        )
+    regular = seen[seen > 0]
+    spread = float(np.log(regular).std(dtype=np.float64)) if len(regular) else 0.0
+    return {"folded_percent": 100.0 * (1.0 - len(regular) / len(seen)), "sd_log": spread}
+
+
+def _fill(
+    field: DisplacementField,
+    factor: float,
+    out: NDArray[np.float32],
+    cancel: CancelToken | None,
+) -> None:
+    """Write the determinants on a field's own grid, times ``factor``, a few slices at a time."""
+    from tomochrome.evaluate import kernels
+
+    basis = np.ascontiguousarray(field.affine[:3, :3])
+    depth, height, width = field.shape
+    few = max(1, _SLAB // (height * width))
+    for first in range(0, depth, few):
+        check(cancel)
+        kernels.determinants(field.vectors, basis, first, factor, out[first : first + few])
+
+
+def _lay_folds(
+    field: DisplacementField,
+    before: Transform,
+    affine: NDArray[np.float64],
+    out: NDArray[np.float32],
+    cancel: CancelToken | None,
+) -> None:
+    """Write the determinants of folded voxels of a field into the voxels that they lie in."""
+    own = np.empty(field.shape, np.float32)
+    _fill(field, 1.0, own, cancel)
+    folded = np.argwhere(own <= 0)
+    if len(folded) == 0:
+        return
+    points = before.inverse().points(apply(field.affine, folded))
+    index = np.rint(apply(np.linalg.inv(affine), points)).astype(np.int64)
+    there = ((index >= 0) & (index < out.shape)).all(axis=1)
+    np.minimum.at(out, tuple(index[there].T), own[tuple(folded[there].T)])
+
+
+def _unknown(
+    transform: Transform, like: Volume, cancel: CancelToken | None
+) -> NDArray[np.bool_] | None:
+    """Return the voxels with a neighbour for which a field of the chain is not known, or None."""
+    from scipy import ndimage
+
+    fields = transform.fields
+    first = transform.steps[0]
+    start = first if isinstance(first, np.ndarray) else np.eye(4)
+    if len(fields) == 1 and fields[0].covers(apply(start, corners(like.shape, like.affine))).all():
+        return None
+    depth, height, width = like.shape
+    known = np.empty(like.shape, dtype=bool)
+    few = max(1, _SLAB // (height * width))
+    for z in range(0, depth, few):
+        check(cancel)
+        last = min(z + few, depth)
+        index = np.stack(
+            np.meshgrid(np.arange(z, last), np.arange(height), np.arange(width), indexing="ij"), -1
+        )
+        points = apply(like.affine, index.reshape(-1, 3))
+        known[z:last] = transform.covers(points).reshape(last - z, height, width)
+    if known.all():
+        return None
+    return np.asarray(ndimage.binary_dilation(~known, np.ones((3, 3, 3), dtype=bool)))
