@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
+    from tomochrome.registration.register import Registration, register
+    from tomochrome.registration.transform import Transform
     from tomochrome.volume import Volume
 
 _WHERE = {
@@ -28,6 +30,9 @@ _WHERE = {
     "find": "tomochrome.io",
     "read": "tomochrome.io",
     "write": "tomochrome.io",
+    "register": "tomochrome.registration.register",
+    "Registration": "tomochrome.registration.register",
+    "Transform": "tomochrome.registration.transform",
     "Volume": "tomochrome.volume",
     "TomochromeError": "tomochrome.errors",
 }
@@ -35,7 +40,9 @@ _WHERE = {
 __all__ = [
     "Chroma",
     "Lighting",
+    "Registration",
     "TomochromeError",
+    "Transform",
     "Volume",
     "__version__",
     "checkerboard",
@@ -44,6 +51,7 @@ __all__ = [
     "light",
     "models",
     "read",
+    "register",
     "write",
 ]
 

@@ -1,0 +1,171 @@
+"""What `register` refuses before any work: volumes, masks, labels and points that do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.errors import GeometryError, InputError, OptionError
+from tomochrome.geometry.affine import apply
+from tomochrome.volume import Volume
+
+MEASURES = ("lncc", "mi", "mind", "mse")
+"""Similarities that `register` knows: local correlation, mutual information, MIND-SSC, squares."""
+NO_MODEL = "none"
+"""Name that means: no network."""
+_MOST_ITERATIONS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What may come with the two volumes: masks drive the work, labels and points only judge it.
+
+    Parameters
+    ----------
+    fixed_mask, moving_mask
+        Not 0 where the image counts.
+    fixed_labels, moving_labels
+        Whole numbers, 0 is background.
+    fixed_points, moving_points
+        (n, 3) LPS mm; row k of both is the same landmark.
+    """
+
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_points: NDArray[np.float64] | None = None
+    moving_points: NDArray[np.float64] | None = None
+
+
+def check_options(init: str, similarity: str, refine: int | None) -> None:
+    """Refuse unknown names and negative numbers.
+
+    Raises
+    ------
+    OptionError
+        If one has no meaning.
+    """
+    from tomochrome.registration.initialize import METHODS
+
+    if init not in METHODS:
+        raise OptionError(f"unknown initialization '{init}': choose one of {', '.join(METHODS)}")
+    if similarity not in MEASURES:
+        raise OptionError(f"unknown similarity '{similarity}': choose one of {', '.join(MEASURES)}")
+    if refine is not None and not 0 <= refine <= _MOST_ITERATIONS:
+        raise OptionError(
+            f"the number of refinement iterations must be from 0 to {_MOST_ITERATIONS}, "
+            f"not {refine}"
+        )
+
+
+def check_extras(
+    fixed: Volume,
+    moving: Volume,
+    fixed_mask: Volume | None,
+    moving_mask: Volume | None,
+    fixed_labels: Volume | None,
+    moving_labels: Volume | None,
+    fixed_points: ArrayLike | None,
+    moving_points: ArrayLike | None,
+) -> Extras:
+    """Refuse masks, labels and points that do not fit the volumes, or each other.
+
+    Raises
+    ------
+    InputError
+        If a mask or labels are no such thing, or points are malformed or do not pair up.
+    GeometryError
+        If a mask or labels lie nowhere in their volume.
+    OptionError
+        If labels or points are given for only one of the two volumes.
+    """
+    for name, one, other in (
+        ("labels", fixed_labels, moving_labels),
+        ("points", fixed_points, moving_points),
+    ):
+        if (one is None) != (other is None):
+            there, missing = ("fixed", "moving") if other is None else ("moving", "fixed")
+            raise OptionError(
+                f"there are {name} for the {there} volume but none for the {missing} one; give both"
+            )
+    for volume, mask, role in ((fixed, fixed_mask, "fixed"), (moving, moving_mask, "moving")):
+        if mask is not None:
+            _check_mask(volume, mask, role)
+    for volume, labels, role in (
+        (fixed, fixed_labels, "fixed"),
+        (moving, moving_labels, "moving"),
+    ):
+        if labels is not None:
+            _check_labels(volume, labels, role)
+    first = second = None
+    if fixed_points is not None and moving_points is not None:
+        first, second = _points(fixed_points, "fixed"), _points(moving_points, "moving")
+        if len(first) != len(second):
+            raise InputError(
+                f"there are {len(first)} fixed but {len(second)} moving points; landmarks come in "
+                "pairs, in the same order"
+            )
+    return Extras(fixed_mask, moving_mask, fixed_labels, moving_labels, first, second)
+
+
+def _check_mask(volume: Volume, mask: Volume, role: str) -> None:
+    what = f"the {role} mask"
+    values = _scalars(mask, what)
+    if not values.any():
+        raise InputError(f"{what} is empty: it leaves nothing to register")
+    _check_place(volume, mask, values != 0, what, role)
+
+
+def _check_labels(volume: Volume, labels: Volume, role: str) -> None:
+    what = f"the {role} labels"
+    values = _scalars(labels, what)
+    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
+        raise InputError(f"{what} are not whole numbers: give a label map, not a grey volume")
+    if not values.any():
+        raise InputError(f"{what} are all 0: there is no label to measure")
+    _check_place(volume, labels, values != 0, what, role)
+
+
+def _scalars(volume: Volume, what: str) -> NDArray[np.generic]:
+    if volume.is_rgba:
+        raise InputError(f"{what} are in color; give one number for each voxel")
+    values = np.asarray(volume.voxels)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{what} hold values that are not numbers (NaN or infinite)")
+    return values
+
+
+def _check_place(
+    volume: Volume, other: Volume, marked: NDArray[np.bool_], what: str, role: str
+) -> None:
+    """Refuse what has nothing marked within the volume's field of view."""
+    matrix = np.linalg.inv(volume.affine) @ other.affine
+    size = np.array(volume.shape)
+    for z in range(other.shape[0]):
+        rows, columns = np.nonzero(marked[z])
+        if not len(rows):
+            continue
+        index = apply(matrix, np.stack([np.full(len(rows), z), rows, columns], axis=1))
+        if ((index >= -0.5) & (index < size - 0.5)).all(axis=1).any():
+            return
+    raise GeometryError(
+        f"{what} lie nowhere in the {role} volume; check that both belong to the same scan"
+    )
+
+
+def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
+    try:
+        found = np.array(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the {role} points are not numbers: {error}") from error
+    if found.ndim != 2 or found.shape[1] != 3 or not len(found):
+        raise InputError(
+            f"the {role} points need three coordinates each (LPS mm), not an array of shape "
+            f"{found.shape}"
+        )
+    if not np.isfinite(found).all():
+        raise InputError(f"the {role} points hold coordinates that are not finite; remove them")
+    return found

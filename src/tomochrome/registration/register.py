@@ -1,0 +1,296 @@
+"""`register`: from two volumes to a moved volume, transforms both ways, and a report.
+
+Check, align roughly (`initialize`), bring both onto one grid (`pair`), find the deformation
+(`align`: network and refinement), and measure what came of it (`report`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.errors import GeometryError
+from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.registration.checks import NO_MODEL, Extras, check_extras, check_options
+from tomochrome.registration.initialize import initialize
+from tomochrome.registration.transform import Transform
+from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime.device import choose_device
+from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from tomochrome.registration.pair import WorkingPair
+    from tomochrome.registration.symnet import SymNet
+
+Metric = Callable[[str, int, float], None]
+"""Told the stage, the iteration over all stages, and the dissimilarity: the falling curve."""
+Model = str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What `register` found.
+
+    Parameters
+    ----------
+    moved
+        The moving volume on the fixed one's grid.
+    moved_inverse
+        The fixed volume on the moving one's grid.
+    forward, inverse
+        From points of the fixed volume to the moving one, and back, in LPS mm. As ITK has it,
+        ``SimpleITK.Resample(moving, fixed, forward)`` is ``moved``.
+    jacobian
+        Determinant of ``forward`` at each voxel of the fixed grid, float32: 1 where volume is
+        kept, above 1 where the moving image is larger, 0 or less where it folds.
+    report
+        Measures, seconds and warnings, as in ``report.json``.
+    """
+
+    moved: Volume
+    moved_inverse: Volume
+    forward: Transform
+    inverse: Transform
+    jacobian: Volume
+    report: dict[str, Any]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, one sentence each."""
+        return tuple(self.report["warnings"])
+
+
+@dataclass
+class _Clock:
+    """Seconds of each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that is asked of one registration."""
+
+    init: str
+    refine: int
+    similarity: str
+    device: torch.device
+    threads: int | None
+    progress: Progress | None
+    metric: Metric | None
+    cancel: CancelToken | None
+
+
+def register(
+    fixed: Volume,
+    moving: Volume,
+    *,
+    init: str = "affine",
+    model: Model = "symnet",
+    refine: int | None = None,
+    similarity: str = "lncc",
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    fixed_points: ArrayLike | None = None,
+    moving_points: ArrayLike | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+    metric: Metric | None = None,
+    cancel: CancelToken | None = None,
+) -> Registration:
+    """Align the moving volume with the fixed one.
+
+    Parameters
+    ----------
+    fixed, moving
+        Scalar volumes; they may differ in grid, spacing, orientation and field of view.
+    init
+        First alignment: ``"none"``, ``"center"``, ``"mass"``, ``"rigid"`` or ``"affine"``.
+    model
+        A registration model or the folder of its bundle; None or ``"none"``: no network.
+    refine
+        Iterations of the refinement for this pair at most; None is the default number, 0 is
+        none. Without a network too, only the first alignment is left.
+    similarity
+        ``"lncc"`` (local correlation), ``"mi"`` or ``"mind"`` (for different contrast or
+        modality), or ``"mse"``.
+    fixed_mask, moving_mask
+        Volumes, not 0 where the image counts, on any grid.
+    fixed_labels, moving_labels
+        Label maps (whole numbers), on any grid; they only measure the result.
+    fixed_points, moving_points
+        Landmarks, (n, 3) LPS mm each, in the same order; they only measure the result.
+    device, threads
+        Where and how to compute; see `tomochrome.runtime.choose_device`.
+    progress, metric, cancel
+        Told how far it is; told the falling curve; looked at several times a second.
+
+    Returns
+    -------
+    Registration
+        On the fixed volume's own grid, as stored.
+
+    Raises
+    ------
+    InputError
+        If a volume, mask or labels cannot be used, or the points do not pair up.
+    GeometryError
+        If volumes do not overlap, or masks and labels lie elsewhere.
+    OptionError, ModelError, DeviceError
+        If an option, model or device is unknown.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    from tomochrome.colorize.threads import compute_threads
+    from tomochrome.registration.pair import check_volume
+    from tomochrome.registration.refine import DEFAULT_ITERATIONS
+
+    check_options(init, similarity, refine)
+    clock, begun = _Clock(), time.perf_counter()
+    with clock("check"):
+        check_volume(fixed, "fixed")
+        check_volume(moving, "moving")
+        extras = check_extras(
+            fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
+            fixed_points, moving_points,
+        )  # fmt: skip
+        name, net, shrink_by = _network(model)
+    job = _Job(
+        init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
+        choose_device(device), threads, progress, metric, cancel,
+    )  # fmt: skip
+    with compute_threads(threads, networks=True):
+        forward, inverse, found = _align(fixed, moving, extras, net, shrink_by, job, clock)
+        result = _finish(fixed, moving, extras, forward, inverse, job, clock)
+    clock.seconds["total"] = time.perf_counter() - begun
+    notes = [*fixed.provenance.warnings, *moving.provenance.warnings, *found["warnings"]]
+    account = {
+        "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
+        **result.report,
+        "device": str(job.device),
+        "model": name,
+        "init": init,
+        "similarity": similarity,
+        "refine": job.refine,
+        "affine": found["affine"].tolist(),
+        "curve": found["curve"],
+        "warnings": list(dict.fromkeys([*notes, *result.report["warnings"]])),
+    }
+    return replace(result, report=account)
+
+
+def _network(model: Model) -> tuple[str, SymNet | None, int]:
+    """Name, network and how much smaller its input is; nothing is computed yet."""
+    from tomochrome.registration.symnet import load_symnet
+
+    if model is None or os.fspath(model) == NO_MODEL:
+        return NO_MODEL, None, 2
+    net, card = load_symnet(model)
+    return card.name, net, int(card.metadata.get("shrink_by", 2))
+
+
+def _align(
+    fixed: Volume,
+    moving: Volume,
+    extras: Extras,
+    net: SymNet | None,
+    shrink_by: int,
+    job: _Job,
+    clock: _Clock,
+) -> tuple[Transform, Transform, dict[str, Any]]:
+    """Return both transforms, and what else there is to say of how they were found."""
+    from tomochrome.registration.align import align
+    from tomochrome.registration.pair import make_pair
+
+    told: dict[str, Any] = {"progress": job.progress, "cancel": job.cancel}
+    masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
+    with clock("initialize"):
+        first = initialize(fixed, moving, job.init, threads=job.threads, **masks, **told)
+    found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
+    if net is None and job.refine == 0:
+        how = "as the files have it" if job.init == "none" else f"by '{job.init}' alone"
+        found["warnings"] = [
+            f"neither a network nor refinement was asked for: the volumes are aligned {how}, and "
+            "nothing is deformed"
+        ]
+        return first, first.inverse(), found
+    with clock("prepare"):
+        check(job.cancel)
+        report(job.progress, 0, 1, "preparing")
+        pair = make_pair(fixed, moving, transform=first.affine, **masks)
+        check(job.cancel)
+    aligned = align(
+        _on(pair, job.device),
+        None if net is None else net.to(job.device),
+        iterations=job.refine,
+        measure=job.similarity,
+        shrink_by=shrink_by,
+        metric=job.metric,
+        **told,
+    )
+    clock.seconds.update(aligned.seconds)
+    found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
+    there = _field(aligned.fields.forward, pair.affine)
+    back = _field(aligned.fields.inverse, pair.affine)
+    forward = Transform.from_fields(there, back, pair.transform)
+    return forward, forward.inverse(), found
+
+
+def _on(pair: WorkingPair, device: torch.device) -> WorkingPair:
+    masks = None if pair.masks is None else pair.masks.to(device)
+    return replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
+
+
+def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> DisplacementField:
+    """Voxels (1, 3, z, y, x) as LPS mm on the grid."""
+    voxels = displacement[0].detach().float().cpu().numpy()
+    matrix = affine[:3, :3].astype(np.float32)
+    vectors = np.ascontiguousarray(np.tensordot(voxels, matrix.T, axes=([0], [0])))
+    if not np.isfinite(vectors).all():
+        raise GeometryError(
+            "the registration diverged; try fewer iterations of refinement or another similarity"
+        )
+    return DisplacementField(vectors, affine)
+
+
+def _finish(
+    fixed: Volume,
+    moving: Volume,
+    extras: Extras,
+    forward: Transform,
+    inverse: Transform,
+    job: _Job,
+    clock: _Clock,
+) -> Registration:
+    """Apply and measure."""
+    from tomochrome.registration.report import measure, warnings_of
+
+    with clock("apply"):
+        moved = forward.apply(moving, fixed, progress=job.progress, cancel=job.cancel)
+        back = inverse.apply(fixed, moving, progress=job.progress, cancel=job.cancel)
+    with clock("measure"):
+        report(job.progress, 0, 1, "measuring")
+        measured, jacobian = measure(
+            fixed, moving, forward, inverse, moved, extras, cancel=job.cancel
+        )
+        report(job.progress, 1, 1, "measuring")
+    measured["warnings"] = warnings_of(measured, job.similarity)
+    return Registration(moved, back, forward, inverse, jacobian, measured)
