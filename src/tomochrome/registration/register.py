@@ -287,10 +287,9 @@ def _finish(
         moved = forward.apply(moving, fixed, progress=job.progress, cancel=job.cancel)
         back = inverse.apply(fixed, moving, progress=job.progress, cancel=job.cancel)
     with clock("measure"):
-        report(job.progress, 0, 1, "measuring")
         measured, jacobian = measure(
-            fixed, moving, forward, inverse, moved, extras, cancel=job.cancel
-        )
-        report(job.progress, 1, 1, "measuring")
+            fixed, moving, forward, inverse, moved, extras,
+            progress=job.progress, cancel=job.cancel,
+        )  # fmt: skip
     measured["warnings"] = warnings_of(measured, job.similarity)
     return Registration(moved, back, forward, inverse, jacobian, measured)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tomochrome.registration.checks import Extras
 from tomochrome.registration.transform import Transform
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, Progress, report
 from tomochrome.volume import Volume
 
 # Less than this is no change for the worse: the common field of view is not quite the same.
 _SLACK = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
-_STRONG_STRETCH = 1.5
-_NOT_INVERSE_MM = 1.0
 
 
 def measure(
@@ -27,55 +22,32 @@ def measure(
     moved: Volume,
     extras: Extras,
     *,
+    progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[dict[str, Any], Volume]:
     """Return the measured part of the report, and the map of Jacobian determinants."""
-    jacobian = _jacobian(forward, fixed, cancel)
-    determinant = np.asarray(jacobian.voxels)
-    positive = determinant[determinant > 0]
-    report = {
-        "before": {"ncc": _ncc(fixed, Transform.identity().apply(moving, fixed))},
-        "after": {"ncc": _ncc(fixed, moved)},
-        "jacobian": {
-            "folded_percent": 100.0 * float((determinant <= 0).mean()),
-            "sd_log": float(np.log(positive).std()) if len(positive) else None,
-        },
-        "inverse_consistency_mm": _consistency(fixed, forward, inverse),
-    }
-    return report, jacobian
+    from tomochrome.evaluate import jacobian_map, measure_registration
 
-
-def _ncc(fixed: Volume, moved: Volume) -> float:
-    a = np.asarray(fixed.voxels, np.float64)
-    b = np.asarray(moved.voxels, np.float64)
-    seen = np.ones(fixed.shape, bool)
-    for volume in (fixed, moved):
-        if volume.outside is not None:
-            seen &= ~volume.outside
-    return float(np.corrcoef(a[seen], b[seen])[0, 1]) if seen.sum() > 2 else 0.0
-
-
-def _jacobian(forward: Transform, like: Volume, cancel: CancelToken | None) -> Volume:
-    check(cancel)
-    vectors = forward.displacement(like, cancel=cancel).vectors
-    slopes: list[NDArray[np.float32]] = [np.gradient(vectors, axis=k) for k in range(3)]
-    gradient = np.stack(slopes, axis=-1)  # (..., component, axis)
-    matrix = np.eye(3) + gradient @ np.linalg.inv(like.affine[:3, :3])
-    return Volume(np.linalg.det(matrix).astype(np.float32), like.affine, "unknown")
-
-
-def _consistency(fixed: Volume, forward: Transform, inverse: Transform) -> dict[str, float]:
-    step = [max(1, n // 24) for n in fixed.shape]
-    index = np.stack(
-        np.meshgrid(*(np.arange(0, n, s) for n, s in zip(fixed.shape, step, strict=True))), -1
-    ).reshape(-1, 3)
-    at: NDArray[np.float64] = index @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
-    error = np.linalg.norm(inverse.points(forward.points(at)) - at, axis=1)
-    return {
-        "mean": float(error.mean()),
-        "max": float(error.max()),
-        "p99": float(np.percentile(error, 99)),
-    }
+    report(progress, 0, 5, "measuring")
+    jacobian = jacobian_map(forward, fixed, cancel=cancel)
+    measured = measure_registration(
+        fixed,
+        moving,
+        forward,
+        inverse,
+        fixed_labels=extras.fixed_labels,
+        moving_labels=extras.moving_labels,
+        fixed_points=extras.fixed_points,
+        moving_points=extras.moving_points,
+        fixed_mask=extras.fixed_mask,
+        moved=moved,
+        jacobian=jacobian,
+        progress=progress,
+        cancel=cancel,
+    )
+    # no point of the fixed grid stays within what both transforms know
+    measured.setdefault("inverse_consistency_mm", {"mean": None, "max": None, "p99": None})
+    return measured, jacobian
 
 
 def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]:
