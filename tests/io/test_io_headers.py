@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -22,7 +23,8 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import find, read
 from tomochrome.io import walk as walking
 from tomochrome.io.dicom import parse, values
-from tomochrome.io.dicom.headers import _NUMBERS, read_header, read_headers
+from tomochrome.io.dicom.headers import _NUMBERS, Header, HeaderReader, read_header, read_headers
+from tomochrome.io.dicom.plain import Plain
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import Secrets, clean_title
 from tomochrome.runtime import CancelToken
@@ -337,13 +339,10 @@ def test_elements_in_sequences_are_read_alike():
     assert item is inner
 
 
-def both_ways(head: bytes, monkeypatch):
+def both_ways(head: bytes):
     """Parse a head by the short walk over its elements, and by pydicom's own parser."""
-    plain = parse._parse_plain(head, _NUMBERS)
-    with monkeypatch.context() as patch:
-        patch.setattr(parse, "_parse_plain", lambda *_: None)
-        general = parse._parse_head(head, _NUMBERS, whole=False)
-    return plain, general
+    plain = Plain(_NUMBERS).parse(head) if head[128:132] == b"DICM" else None
+    return plain, parse._parse_head(head, _NUMBERS, whole=False)
 
 
 def facts(parsed):
@@ -352,17 +351,17 @@ def facts(parsed):
     return parsed.transfer_syntax, parsed.media_class, parsed.pixels_at, values
 
 
-def test_the_usual_slice_is_parsed_as_pydicom_does(tmp_path, monkeypatch):
+def test_the_usual_slice_is_parsed_as_pydicom_does(tmp_path):
     for path in series(tmp_path, ct()).iterdir():
-        plain, general = both_ways(path.read_bytes()[: parse.HEAD_BYTES], monkeypatch)
+        plain, general = both_ways(path.read_bytes()[: parse.HEAD_BYTES])
         assert facts(plain) == facts(general)
 
 
 @pytest.mark.parametrize("folder", ["syntaxes", "odd", "abdomen_contrast_j2k", "head_gantry_tilt"])
-def test_real_slices_are_parsed_as_pydicom_does(shared_data, monkeypatch, folder):
+def test_real_slices_are_parsed_as_pydicom_does(shared_data, folder):
     usual = 0
     for path in sorted((shared_data / "dicom" / folder).iterdir()):
-        plain, general = both_ways(path.read_bytes()[: parse.HEAD_BYTES], monkeypatch)
+        plain, general = both_ways(path.read_bytes()[: parse.HEAD_BYTES])
         if plain is not None and general is not None:
             usual += 1
             assert facts(plain) == facts(general)
@@ -375,10 +374,70 @@ def test_damage_is_left_to_pydicom_or_parsed_alike(tmp_path_factory, data):
     head = bytearray(SLICE[0] if SLICE else slice_bytes(tmp_path_factory))
     for _ in range(data.draw(st.integers(1, 4))):
         head[data.draw(st.integers(132, len(head) - 1))] = data.draw(st.integers(0, 255))
-    with pytest.MonkeyPatch.context() as patch, quiet():
-        plain, general = both_ways(bytes(head), patch)
+    with quiet():
+        plain, general = both_ways(bytes(head))
     if plain is not None and general is not None:
         assert facts(plain)[2:] == facts(general)[2:]
+
+
+def in_turn(files) -> list[Header]:
+    """Read headers one after the other, each with the help of the ones before."""
+    reader, headers = HeaderReader(), []
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            headers += reader.read(path, file, file.read(parse.HEAD_BYTES))
+    return headers
+
+
+def test_headers_read_in_turn_are_those_read_alone(tmp_path):
+    files = sorted(series(tmp_path, ct((12, 16, 16))).iterdir())
+    changes: list[dict[str, Any]] = [
+        {"WindowCenter": [50, 400], "WindowWidth": [100, 1500]}, {"RescaleSlope": 2},
+        {"PatientName": "Modality^CT", "WindowCenterWidthExplanation": ["CT", "LUNG"]},
+        {"ImagePositionPatient": None}, {"AcquisitionTime": "101112.5"}, {"Rows": 0},
+        {"SeriesDescription": "another one"}, {"SOPInstanceUID": ""},
+    ]  # fmt: skip
+    for path, edit in zip(files[3:], changes, strict=False):
+        dataset = pydicom.dcmread(path)
+        for keyword, value in edit.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    readable = [path for i, path in enumerate(files) if i != 3 + changes.index({"Rows": 0})]
+    assert in_turn(readable) == [read_header(path) for path in readable]
+    again = [*files[:6], *files[:6]]
+    assert in_turn(again) == [read_header(path) for path in again]
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_damage_is_noticed_beside_the_slices_before(tmp_path_factory, data):
+    heads = HEADS or slice_heads(tmp_path_factory)
+    head = bytearray(heads[3])
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(132, len(head) - 1))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert"]))
+        if kind == "flip":
+            head[at] = data.draw(st.integers(0, 255))
+        elif kind == "cut":
+            del head[at : at + data.draw(st.integers(1, 40))]
+        else:
+            head[at:at] = data.draw(st.binary(min_size=1, max_size=40))
+    plain = Plain(_NUMBERS)
+    assert all(plain.parse(known) for known in heads[:3])
+    alone, beside = Plain(_NUMBERS).parse(bytes(head)), plain.parse(bytes(head))
+    assert (alone is None) == (beside is None)
+    if alone is not None and beside is not None:
+        assert facts(alone) == facts(beside)
+
+
+HEADS: list[bytes] = []
+
+
+def slice_heads(tmp_path_factory) -> list[bytes]:
+    for path in sorted(series(tmp_path_factory.mktemp("heads"), ct()).iterdir())[:4]:
+        data = path.read_bytes()
+        HEADS.append(data[: data.index(b"\xe0\x7f\x10\x00") + 40])
+    return HEADS
 
 
 SLICE: list[bytes] = []

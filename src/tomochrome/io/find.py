@@ -12,7 +12,7 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import archive
 from tomochrome.io.dicom import dicomdir, load, series
 from tomochrome.io.dicom.group import group
-from tomochrome.io.dicom.headers import Header, read_headers
+from tomochrome.io.dicom.headers import Header, HeaderReader
 from tomochrome.io.dicom.parse import HEAD_BYTES
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.item import Found, Item, Skipped
@@ -45,6 +45,7 @@ _TORN: Final = 512
 class _Harvest:
     """What the walk has met so far."""
 
+    reader: HeaderReader
     headers: list[Header] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -92,7 +93,7 @@ def find(
         If ``cancel`` was set.
     """
     root = Path(path)
-    harvest = _Harvest()
+    harvest = _Harvest(HeaderReader(with_identity=with_identity))
     with quiet():
         files = _files(root, harvest, progress, cancel)
         single = files == [root]
@@ -100,7 +101,7 @@ def find(
         report(progress, 0, len(files), _STAGE)
         for done, file in enumerate(files, start=1):
             check(cancel)
-            _look_at(file, harvest, with_identity, cancel, single, progress)
+            _look_at(file, harvest, cancel, single, progress)
             if done % step == 0 or done == len(files):
                 report(progress, done, len(files), _STAGE)
     for found in group(harvest.headers):
@@ -166,7 +167,6 @@ def _files(
 def _look_at(
     path: Path,
     harvest: _Harvest,
-    with_identity: bool,
     cancel: CancelToken | None,
     alone: bool,
     progress: Progress | None,
@@ -177,7 +177,7 @@ def _look_at(
             head = file.read(HEAD_BYTES)
             kind = judge(head, path.name)
             if kind == "dicom":
-                _look_at_dicom(path, file, head, harvest, with_identity)
+                _look_at_dicom(path, file, head, harvest)
                 return
         if kind == "nifti" or is_pair(path):
             if alone or not is_pair(path, data_only=True):  # else its header is in the list
@@ -193,10 +193,8 @@ def _look_at(
         harvest.skip(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}")
 
 
-def _look_at_dicom(
-    path: Path, file: BinaryIO, head: bytes, harvest: _Harvest, with_identity: bool
-) -> None:
-    headers = read_headers(path, with_identity=with_identity, file=file, head=head)
+def _look_at_dicom(path: Path, file: BinaryIO, head: bytes, harvest: _Harvest) -> None:
+    headers = harvest.reader.read(path, file, head)
     reason = series.unsuitable(headers[0])
     if reason:
         harvest.skip(path, reason)

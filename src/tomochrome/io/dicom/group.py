@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -168,7 +169,12 @@ def _with_incomplete(shapes: list[_Shape], incomplete: list[Header]) -> list[_Sh
 def _has_shape(header: Header) -> bool:
     if header.orientation is None or header.pixel_spacing is None:
         return False
-    lengths = np.linalg.norm(np.reshape(header.orientation, (2, 3)), axis=1)
+    return _of_unit_length(header.orientation)
+
+
+@lru_cache(maxsize=1024)  # slices of one volume share it
+def _of_unit_length(orientation: tuple[float, ...]) -> bool:
+    lengths = np.linalg.norm(np.reshape(orientation, (2, 3)), axis=1)
     return bool(np.abs(lengths - 1).max() < 0.01)
 
 

@@ -124,6 +124,9 @@ def repeats(
     kept, aside = [], 0.0
     starts = [0, *(np.flatnonzero(~same) + 1).tolist(), len(along)]
     for start, stop in pairwise(starts):
+        if stop == start + 1:
+            kept.append(start)
+            continue
         here = range(start, stop)
         kept.append(min(here, key=lambda i: (*_when(headers[i]), i)))
         apart = positions[start:stop] - positions[start]

@@ -8,12 +8,10 @@ that claims gigabytes ends in a sentence.
 from __future__ import annotations
 
 import os
-import struct
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,10 +20,21 @@ import pydicom
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import data_element_generator, read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.values import Elements, text
+from tomochrome.io.dicom.plain import (
+    BIG,
+    DEFLATED,
+    IMPLICIT,
+    LONG_VRS,
+    META,
+    PIXEL_DATA,
+    UNDEFINED,
+    Parsed,
+    Plain,
+)
+from tomochrome.io.dicom.values import text
 
 HEAD_BYTES: Final = 32 << 10
 """Read at once of each file: classic CT headers have 3 to 20 KiB."""
@@ -38,36 +47,10 @@ MOST_SECONDS_A_BYTE: Final = 1 / (64 << 20)
 MOST_INFLATED: Final = 1 << 30
 """A deflated file may unpack to this: 2,000 frames of 512x512."""
 
-_IMPLICIT: Final = "1.2.840.10008.1.2"
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-_BIG: Final = "1.2.840.10008.1.2.2"
 _LONGEST_META: Final = 4096
-_PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _GROUPS: Final = frozenset({0x52009229, 0x52009230})
 """Functional groups of multi-frame images: long, and behind everything that a header needs."""
-_UNDEFINED: Final = 0xFFFFFFFF
-_LONG_VRS: Final = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-_SHORT_VRS: Final = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
-     b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
-)  # fmt: skip
-_ELEMENT: Final = struct.Struct("<HH2s")
-_SHORT: Final = struct.Struct("<H")
-_LONG: Final = struct.Struct("<I")
-_META: Final = frozenset((0x00020002, 0x00020010))
-_META_TAGS: Final[list[Any]] = [0x00020002, 0x00020010]
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """The elements that were asked for, and what the file says about itself."""
-
-    elements: Elements
-    transfer_syntax: str
-    media_class: str  #: MediaStorageSOPClassUID
-    pixels_at: int = 0  #: where the pixel data element begins; 0 if not known
+_META_TAGS: Final[list[Any]] = sorted(META)
 
 
 class Bounded:
@@ -109,7 +92,9 @@ class Bounded:
         return self._file.seek(offset, whence)
 
 
-def parse(path: Path, file: BinaryIO, head: bytes, tags: frozenset[int]) -> Parsed:
+def parse(
+    path: Path, file: BinaryIO, head: bytes, tags: frozenset[int], plain: Plain | None = None
+) -> Parsed:
     """Return the elements with these tags, of all that comes before the pixels.
 
     Parameters
@@ -122,15 +107,20 @@ def parse(path: Path, file: BinaryIO, head: bytes, tags: frozenset[int]) -> Pars
         Its first bytes, at least 132 of them (unless the file is shorter).
     tags
         Numbers of the elements wanted.
+    plain
+        Parses usual headers of these elements, and has seen the files before.
 
     Raises
     ------
     InputError
         If the header cannot be parsed, or not within the bounds.
     """
-    parsed = _parse_head(head, tags, whole=len(head) >= os.fstat(file.fileno()).st_size)
-    if parsed is not None:
-        return parsed
+    if head[128:132] == b"DICM":
+        parsed = (plain or Plain(tags)).parse(head)
+        if parsed is None:
+            parsed = _parse_head(head, tags, whole=len(head) >= os.fstat(file.fileno()).st_size)
+        if parsed is not None:
+            return parsed
     dataset = read_dataset(path, file, list(tags), before_groups=True)
     # Values as they lie there: what is not asked for may be impossible to convert.
     elements = {int(found.tag): found for found in dataset.values()}
@@ -143,19 +133,14 @@ def _after_meta(tag: int, vr: str | None, length: int) -> bool:
 
 
 def _parse_head(head: bytes, tags: frozenset[int], *, whole: bool) -> Parsed | None:
-    """Parse a plain header that lies in the first bytes; None if this is not one."""
-    if head[128:132] != b"DICM":
-        return None
-    plain = _parse_plain(head, tags)
-    if plain is not None:
-        return plain
+    """Parse a header that lies in the first bytes by pydicom; None if this is not one."""
     buffer, wanted = BytesIO(head), list(tags)
     buffer.seek(132)
     end = 0
 
     def ends(tag: int, vr: str | None, length: int) -> bool:
         nonlocal end
-        end = tag if tag in _PIXEL_DATA or tag in _GROUPS else 0
+        end = tag if tag in PIXEL_DATA or tag in _GROUPS else 0
         return end != 0
 
     try:
@@ -166,15 +151,15 @@ def _parse_head(head: bytes, tags: frozenset[int], *, whole: bool) -> Parsed | N
             )
         }
         syntax = text(meta, "TransferSyntaxUID")
-        if not syntax.startswith(_IMPLICIT) or syntax == _DEFLATED:
+        if not syntax.startswith(IMPLICIT) or syntax == DEFLATED:
             return None
         start = buffer.tell()
-        if head[start + 4 : start + 6].isupper() == (syntax == _IMPLICIT):
+        if head[start + 4 : start + 6].isupper() == (syntax == IMPLICIT):
             return None  # not encoded as it says
         elements = {
             int(found.tag): found
             for found in data_element_generator(
-                buffer, syntax == _IMPLICIT, syntax != _BIG, ends, specific_tags=wanted
+                buffer, syntax == IMPLICIT, syntax != BIG, ends, specific_tags=wanted
             )
         }
     except Exception:  # a parser fed with the torn end of a head may raise anything
@@ -182,48 +167,9 @@ def _parse_head(head: bytes, tags: frozenset[int], *, whole: bool) -> Parsed | N
     if not end and not (whole and buffer.tell() <= len(head)):
         return None
     pixels_at = (
-        buffer.tell() if end in _PIXEL_DATA else 0
+        buffer.tell() if end in PIXEL_DATA else 0
     )  # the parser goes back to where the element begins
     return Parsed(elements, syntax, text(meta, "MediaStorageSOPClassUID"), pixels_at)
-
-
-def _parse_plain(head: bytes, tags: frozenset[int]) -> Parsed | None:
-    """Walk over the elements of the usual slice; None if anything about it is not usual.
-
-    Explicit little endian, as nearly all CT is stored, with every element's length given and the
-    pixels beginning within the first bytes. It takes a fifth of the time that pydicom's general
-    parser takes, which is most of what listing a folder takes; that parser reads all else.
-    """
-    elements: dict[int, RawDataElement] = {}
-    at, last, most = 132, 0, len(head) - 12
-    while at <= most:
-        group, number, vr = _ELEMENT.unpack_from(head, at)
-        tag = group << 16 | number
-        if tag in _PIXEL_DATA:
-            break
-        if vr in _SHORT_VRS:
-            (length,) = _SHORT.unpack_from(head, at + 6)
-            value = at + 8
-        elif vr in _LONG_VRS:
-            (length,) = _LONG.unpack_from(head, at + 8)
-            value = at + 12
-        else:
-            return None
-        if tag <= last or length == _UNDEFINED:
-            return None
-        last = tag
-        if tag in tags or tag in _META:
-            name = vr.decode("ascii")
-            elements[tag] = RawDataElement(
-                BaseTag(tag), name, length, head[value : value + length], value, False, True
-            )
-        at = value + length
-    else:
-        return None
-    syntax = text(elements, "TransferSyntaxUID")
-    if syntax in ("", _IMPLICIT, _BIG, _DEFLATED) or not syntax.startswith(_IMPLICIT):
-        return None
-    return Parsed(elements, syntax, text(elements, "MediaStorageSOPClassUID"), at)
 
 
 def read_dataset(
@@ -257,7 +203,7 @@ def read_dataset(
     file.seek(0)
 
     def ends(tag: int, vr: str | None, length: int) -> bool:
-        return tag in _PIXEL_DATA or (before_groups and tag in _GROUPS)
+        return tag in PIXEL_DATA or (before_groups and tag in _GROUPS)
 
     with _sentences(path):
         if meta is None:
@@ -350,12 +296,12 @@ def _holds_sequence(head: bytes, *, implicit: bool) -> bool:
     """
     at = 132 if head[128:132] == b"DICM" else 0
     while at + 12 <= len(head) and head[at : at + 2] == b"\x02\x00":
-        long = not implicit and head[at + 4 : at + 6] in _LONG_VRS
+        long = not implicit and head[at + 4 : at + 6] in LONG_VRS
         if not implicit and head[at + 4 : at + 6] == b"SQ":
             return True
         width, place = (4, at + 4) if implicit else (4, at + 8) if long else (2, at + 6)
         length = int.from_bytes(head[place : place + width], "little")
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return True
         at = place + width + length
     return not implicit and at > len(head) >= HEAD_BYTES
@@ -363,7 +309,7 @@ def _holds_sequence(head: bytes, *, implicit: bool) -> bool:
 
 def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
     """Return the file meta information of a deflated file and where it ends; None of others."""
-    if head[128:132] != b"DICM" or _DEFLATED.encode() not in head[:_LONGEST_META]:
+    if head[128:132] != b"DICM" or DEFLATED.encode() not in head[:_LONGEST_META]:
         return None
     buffer = BytesIO(head)
     buffer.seek(132)
@@ -372,7 +318,7 @@ def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
             found.tag: found for found in data_element_generator(buffer, False, True, _after_meta)
         }
         meta = FileMetaDataset(elements)
-        return (meta, buffer.tell()) if text(meta, "TransferSyntaxUID") == _DEFLATED else None
+        return (meta, buffer.tell()) if text(meta, "TransferSyntaxUID") == DEFLATED else None
     except Exception:  # whoever parses it next has the same trouble, and says so
         return None
 

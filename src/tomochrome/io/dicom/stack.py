@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -244,10 +245,10 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
     if len(matrices) > 1:
         sizes = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(matrices))
         return f"the slices differ in matrix ({sizes}), so they are not one volume; {_CHOOSE}"
-    if any(not np.allclose(h.pixel_spacing or (), first.pixel_spacing or (), rtol=1e-3)
-           for h in headers):  # fmt: skip
+    spacings = {h.pixel_spacing or () for h in headers}
+    if any(not np.allclose(spacing, first.pixel_spacing or (), rtol=1e-3) for spacing in spacings):
         return f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}"
-    if any(not LEAST_MM <= v <= MOST_MM for h in headers for v in h.pixel_spacing or ()):
+    if any(not LEAST_MM <= v <= MOST_MM for spacing in spacings for v in spacing):
         return "the pixel spacing makes no sense for a CT; export the series again"
     cosines = np.array([h.orientation for h in headers])
     if np.abs(cosines - np.median(cosines, axis=0)).max() > MOST_COSINE:
@@ -279,7 +280,12 @@ def _sensible_position(header: Header) -> bool:
 def _sensible_orientation(header: Header) -> bool:
     if header.orientation is None:
         return False
-    row, column = np.asarray(header.orientation).reshape(2, 3)
+    return _at_right_angles(header.orientation)
+
+
+@lru_cache(maxsize=1024)  # slices of one volume share it
+def _at_right_angles(orientation: tuple[float, ...]) -> bool:
+    row, column = np.asarray(orientation).reshape(2, 3)
     lengths = np.linalg.norm([row, column], axis=1)
     return bool(np.abs(lengths - 1).max() < 0.01 and abs(row @ column) < 0.01)
 
