@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, str] = {
     "models": "list the shipped models, what each was trained on and its scores",
     "colorize": "color a CT series and write it to a file",
     "palette": "list tissues with their colors and where each color comes from",
+    "register": "align two volumes, deform one to the other, and measure how well",
+    "transform": "bring a volume or points through a saved transform",
     "checkerboard": "show two volumes in one: tiles in turn, wipe, blend, difference, contours",
     "evaluate": "measure colors against a known truth",
     "train": "train a model and write its bundle",
