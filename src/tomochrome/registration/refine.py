@@ -1,8 +1,9 @@
 """Instance optimization: the velocities of one pair, improved coarse to fine.
 
 Whatever the network answered (or nothing at all) is a start; its weights never change. The loss
-is the network's own: similarity at both ends, and half-way while it is coarse; roughness,
-balance of the halves, and a penalty on small Jacobians that acts before anything folds.
+is the network's own: similarity at both ends, and half-way while it is coarse; roughness, and a
+penalty on small Jacobians that acts before anything folds. Both halves share one velocity
+(`flow`), so that they are balanced by construction and exchanging the images exchanges the maps.
 """
 
 from __future__ import annotations
@@ -14,18 +15,13 @@ from dataclasses import dataclass
 import torch
 
 from tomochrome.errors import OptionError
-from tomochrome.registration.penalties import (
-    imbalance,
-    least_determinant,
-    roughness,
-    small_jacobian,
-)
+from tomochrome.registration.flow import antisymmetric, both_velocities, flow, sample_through
+from tomochrome.registration.penalties import least_determinant, roughness, small_jacobian
 from tomochrome.registration.similarity import similarity
 from tomochrome.registration.velocity import (
     PairFields,
     Shape,
     integrate,
-    pair_fields,
     resize_field,
     shrink,
     smooth,
@@ -69,14 +65,13 @@ class Strength:
 
     Parameters
     ----------
-    roughness, balance, folds
-        Factors of `penalties.roughness`, `penalties.imbalance`, `penalties.small_jacobian`.
+    roughness, folds
+        Factors of `penalties.roughness` and `penalties.small_jacobian`.
     least
         Jacobian determinant below which a voxel pays.
     """
 
     roughness: float = 0.7
-    balance: float = 0.01
     folds: float = 8.0
     least: float = 0.35
 
@@ -139,26 +134,25 @@ class _Pair:
     """Both images, and their masks, at one resolution: index 0 is fixed, 1 moving."""
 
     def __init__(self, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> None:
-        self.shape = shape
         self.images = shrink(images, shape)
+        self.others = self.images.flip(0).contiguous()
         self.masks = None if masks is None else shrink(masks, shape)
 
-    def end(self, k: int, field: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Image ``k``, the other one brought to it by ``field``, and the weight there."""
-        other = warp(self.images[1 - k : 2 - k], field)
+    def ends(self, whole: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """At the fixed, then at the moving end: the image, the other brought to it, the weight."""
+        brought = sample_through(self.others, whole)
+        parts = [(self.images[k : k + 1], brought[k : k + 1]) for k in (0, 1)]
         if self.masks is None:
-            return self.images[k : k + 1], other
-        with torch.no_grad():
-            weight = self.masks[k : k + 1] * warp(self.masks[1 - k : 2 - k], field)
-        return self.images[k : k + 1], other, weight
+            return list(parts)
+        weight = self.masks * sample_through(self.masks.flip(0), whole.detach())
+        return [(*part, weight[k : k + 1]) for k, part in enumerate(parts)]
 
-    def middle(self, fields: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def middle(self, half: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Both images half-way, and the weight there."""
-        met = warp(self.images, fields)
+        met = sample_through(self.others, half)
         if self.masks is None:
             return met[:1], met[1:]
-        with torch.no_grad():
-            weight = warp(self.masks, fields).prod(dim=0, keepdim=True)
+        weight = sample_through(self.masks.flip(0), half.detach()).prod(dim=0, keepdim=True)
         return met[:1], met[1:], weight
 
 
@@ -172,7 +166,7 @@ def refine(
     measure: str = "lncc",
     masks: torch.Tensor | None = None,
     strength: Strength | None = None,
-    squarings: int = 5,
+    squarings: int = 4,
     progress: Progress | None = None,
     metric: Metric | None = None,
     cancel: CancelToken | None = None,
@@ -194,7 +188,7 @@ def refine(
     strength
         Weights of the penalties.
     squarings
-        Squarings of each integration while optimizing.
+        Squarings of the way to the half-way point while optimizing.
     progress, metric, cancel
         Told and looked at each iteration.
 
@@ -211,11 +205,13 @@ def refine(
     images, begun = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
     if velocities is None:
-        velocities = images.new_zeros(2, 3, *smaller(shape, 4))
+        velocity = images.new_zeros(1, 3, *smaller(shape, 4))
+    else:
+        velocity = antisymmetric(velocities.detach())
     for stage in chosen:
         pair = _Pair(images, masks, smaller(shape, stage.image))
-        velocities = resize_field(velocities.detach(), smaller(shape, stage.velocity))
-        best, start = _Best(), velocities
+        start = resize_field(velocity, smaller(shape, stage.velocity))
+        best = _Best()
         step = torch.zeros_like(start, requires_grad=True)
         optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
         for k in range(stage.iterations):
@@ -223,9 +219,13 @@ def refine(
             report(progress, done + k, total, "refining")
             optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
             optimizer.zero_grad(set_to_none=True)
-            velocities = start + smooth(step, stage.smooth)  # neighbours move together
-            differ, penalty = _loss(velocities, pair, loss, factor, weights, stage, squarings)
-            best.offer(float((differ + penalty).detach()), velocities)
+            velocity = start + smooth(step, stage.smooth)  # neighbours move together
+            whole, half = flow(velocity, squarings)
+            parts = pair.ends(whole) + ([pair.middle(half)] if stage.image >= 4 else [])
+            differ = factor * torch.stack([loss(*part) for part in parts]).mean()
+            folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), weights.least)
+            penalty = weights.roughness * roughness(velocity) + weights.folds * folds
+            best.offer(float((differ + penalty).detach()), velocity)
             (differ + penalty).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             curve.append((stage.name, float(differ.detach())))
@@ -234,37 +234,11 @@ def refine(
             if best.stalled:
                 break
         done += stage.iterations
-        velocities = start + smooth(step.detach(), stage.smooth)
+        velocity = start + smooth(step.detach(), stage.smooth)
         if best.worsened:  # the last step was not looked at; an earlier one was better by far
-            velocities = best.velocities
+            velocity = best.velocity
     report(progress, total, total, "refining")
-    return Refined(velocities.detach(), tuple(curve), time.perf_counter() - begun)
-
-
-def _loss(
-    velocities: torch.Tensor,
-    pair: _Pair,
-    loss: Callable[..., torch.Tensor],
-    factor: float,
-    weights: Strength,
-    stage: Stage,
-    squarings: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Dissimilarity and penalty of velocities."""
-    fields = pair_fields(velocities, squarings)
-    both = resize_field(torch.cat([fields.forward, fields.inverse]), pair.shape)
-    parts = [loss(*pair.end(k, both[k : k + 1])) for k in (0, 1)]
-    if stage.image >= 4:
-        halves = torch.cat([fields.to_fixed, fields.to_moving])
-        parts.append(loss(*pair.middle(resize_field(halves, pair.shape))))
-    differ = factor * torch.stack(parts).mean()
-    folds = small_jacobian(torch.cat(list(fields)), weights.least)
-    penalty = (
-        weights.roughness * roughness(velocities)
-        + weights.balance * imbalance(velocities)
-        + weights.folds * folds
-    )
-    return differ, penalty
+    return Refined(both_velocities(velocity.detach()), tuple(curve), time.perf_counter() - begun)
 
 
 class _Best:
@@ -275,12 +249,12 @@ class _Best:
     def __init__(self) -> None:
         self._values: list[float] = []
         self._best = float("inf")
-        self.velocities = torch.zeros(0)
+        self.velocity = torch.zeros(0)
 
-    def offer(self, value: float, velocities: torch.Tensor) -> None:
+    def offer(self, value: float, velocity: torch.Tensor) -> None:
         self._values.append(value)
         if value < self._best:
-            self._best, self.velocities = value, velocities.detach().clone()
+            self._best, self.velocity = value, velocity.detach().clone()
 
     @property
     def stalled(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from tomochrome.errors import OptionError
@@ -45,8 +46,48 @@ def cumulative_box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
     return values
 
 
+class _Correlation(torch.autograd.Function):
+    """`local_correlation` by the compiled loops, which find value and slope together."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None, radius: int
+    ) -> torch.Tensor:
+        from tomochrome.registration import correlation_kernels as kernels
+
+        p, q = (t.detach()[0, 0].contiguous().numpy() for t in (a, b))
+        w = p if weight is None else weight.detach()[0, 0].contiguous().numpy()
+        total = float(p.size) if weight is None else max(float(weight.sum()), 1e-6)
+        both = bool(ctx.needs_input_grad[0])
+        parts = np.empty((5 if both else 3, *p.shape), np.float32)
+        value = kernels.correlate(
+            p,
+            q,
+            w,
+            weight is not None,
+            both,
+            radius,
+            np.float32(total),
+            np.float32(_EPSILON),
+            parts,
+        )
+        ctx.known = p, q, w, weight is not None, parts, radius
+        return a.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        from tomochrome.registration import correlation_kernels as kernels
+
+        p, both = ctx.known[0], len(ctx.known[4]) == 5
+        of_q = np.empty_like(p)
+        of_p = np.empty_like(p) if both else of_q
+        kernels.correlate_slope(*ctx.known, np.float32(upstream[0].item()), of_p, of_q)
+        slopes = [torch.from_numpy(s)[None, None] for s in (of_p, of_q)]
+        return slopes[0] if both else None, slopes[1], None, None
+
+
 class _LocalCorrelation(torch.autograd.Function):
-    """Weighted mean of the squared local correlation, with its derivative written out."""
+    """Weighted mean of the squared local correlation, on any device, its derivative written out."""
 
     @staticmethod
     def forward(
@@ -100,7 +141,9 @@ def local_correlation(
     Image Analysis 12 (2008). Sums by running sums in both directions of differentiation: the
     cost does not depend on the radius.
     """
-    done: torch.Tensor = _LocalCorrelation.apply(a, b, weight, radius)  # type: ignore[no-untyped-call]
+    compiled = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
+    way = _Correlation if compiled else _LocalCorrelation
+    done: torch.Tensor = way.apply(a, b, weight, radius)  # type: ignore[no-untyped-call]
     return done
 
 

@@ -1,0 +1,240 @@
+"""Compiled loops of the refinement: squaring a displacement, sampling through a coarser one.
+
+Displacements are (n, z, y, x, 3) here, components (z, y, x) last, because the three are always
+read together; every axis has two voxels or more. Each loop has its transpose beside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from tomochrome.runtime.kernels import one_at_a_time
+
+
+@njit(inline="always")
+def _corner(position, size):  # type: ignore[no-untyped-def]
+    """Index of the lower neighbour and weight of the upper, clamped to the grid."""
+    position = min(max(position, np.float32(0.0)), np.float32(size - 1))
+    low = min(np.int64(position), size - 2)
+    return low, position - np.float32(low)
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def square(field, out):  # type: ignore[no-untyped-def]
+    """``out = field o field``: each point is followed twice."""
+    count, depth, height, width, _ = field.shape
+    flat = field.reshape(-1)
+    row, plane = 3 * width, 3 * width * height
+    one = np.float32(1.0)
+    for job in prange(count * depth):
+        n, z = job // depth, job % depth
+        first = n * depth * plane
+        for y in range(height):
+            for x in range(width):
+                here = first + z * plane + y * row + 3 * x
+                z0, fz = _corner(np.float32(z) + flat[here], depth)
+                y0, fy = _corner(np.float32(y) + flat[here + 1], height)
+                x0, fx = _corner(np.float32(x) + flat[here + 2], width)
+                gz, gy, gx = one - fz, one - fy, one - fx
+                a = first + z0 * plane + y0 * row + 3 * x0
+                b, c, d = a + row, a + plane, a + plane + row
+                wa, wb, wc, wd = gz * gy, gz * fy, fz * gy, fz * fy
+                for k in range(3):
+                    left = wa * flat[a + k] + wb * flat[b + k] + wc * flat[c + k] + wd * flat[d + k]
+                    right = (
+                        wa * flat[a + 3 + k] + wb * flat[b + 3 + k]
+                        + wc * flat[c + 3 + k] + wd * flat[d + 3 + k]
+                    )  # fmt: skip
+                    out[n, z, y, x, k] = flat[here + k] + gx * left + fx * right
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def square_adjoint(field, upstream, out):  # type: ignore[no-untyped-def]
+    """Add to ``out`` the derivative of `square` at ``field`` times ``upstream``.
+
+    One thread a field, so that no two write to the same voxel.
+    """
+    count, depth, height, width, _ = field.shape
+    row, plane = 3 * width, 3 * width * height
+    one, zero = np.float32(1.0), np.float32(0.0)
+    last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
+    for n in prange(count):
+        flat, up, add = field[n].reshape(-1), upstream[n].reshape(-1), out[n].reshape(-1)
+        for z in range(depth):
+            for y in range(height):
+                for x in range(width):
+                    here = z * plane + y * row + 3 * x
+                    pz = np.float32(z) + flat[here]
+                    py = np.float32(y) + flat[here + 1]
+                    px = np.float32(x) + flat[here + 2]
+                    z0, fz = _corner(pz, depth)
+                    y0, fy = _corner(py, height)
+                    x0, fx = _corner(px, width)
+                    gz, gy, gx = one - fz, one - fy, one - fx
+                    a = z0 * plane + y0 * row + 3 * x0
+                    b, c, d = a + row, a + plane, a + plane + row
+                    wa, wb, wc, wd = gz * gy, gz * fy, fz * gy, fz * fy
+                    sz, sy, sx = zero, zero, zero
+                    for k in range(3):
+                        u = up[here + k]
+                        al, ar, bl, br = flat[a + k], flat[a + 3 + k], flat[b + k], flat[b + 3 + k]
+                        cl, cr, dl, dr = flat[c + k], flat[c + 3 + k], flat[d + k], flat[d + 3 + k]
+                        am, bm = gx * al + fx * ar, gx * bl + fx * br
+                        cm, dm = gx * cl + fx * cr, gx * dl + fx * dr
+                        sz += u * (gy * (cm - am) + fy * (dm - bm))
+                        sy += u * (gz * (bm - am) + fz * (dm - cm))
+                        sx += u * (
+                            wa * (ar - al) + wb * (br - bl) + wc * (cr - cl) + wd * (dr - dl)
+                        )
+                        left, right = u * gx, u * fx
+                        add[here + k] += u
+                        add[a + k] += wa * left
+                        add[a + 3 + k] += wa * right
+                        add[b + k] += wb * left
+                        add[b + 3 + k] += wb * right
+                        add[c + k] += wc * left
+                        add[c + 3 + k] += wc * right
+                        add[d + k] += wd * left
+                        add[d + 3 + k] += wd * right
+                    if zero <= pz <= last_z:
+                        add[here] += sz
+                    if zero <= py <= last_y:
+                        add[here + 1] += sy
+                    if zero <= px <= last_x:
+                        add[here + 2] += sx
+
+
+@njit(inline="always")
+def _along(index, size, coarse):  # type: ignore[no-untyped-def]
+    """Where a voxel of the fine grid lies between two of the coarse one with the same ends."""
+    at = np.float32(index) * np.float32(np.float64(coarse - 1) / np.float64(max(size - 1, 1)))
+    low = min(np.int64(at), coarse - 2)
+    return low, at - np.float32(low)
+
+
+@njit(inline="always")
+def _row(field, n, z, y, size_z, size_y, row):  # type: ignore[no-untyped-def]
+    """Put into ``row`` (x, 3) the coarse displacements beside row (z, y) of the fine grid."""
+    z0, fz = _along(z, size_z, field.shape[1])
+    y0, fy = _along(y, size_y, field.shape[2])
+    one = np.float32(1.0)
+    wa, wb = (one - fz) * (one - fy), (one - fz) * fy
+    wc, wd = fz * (one - fy), fz * fy
+    for x in range(field.shape[3]):
+        for k in range(3):
+            row[x, k] = (
+                wa * field[n, z0, y0, x, k] + wb * field[n, z0, y0 + 1, x, k]
+                + wc * field[n, z0 + 1, y0, x, k] + wd * field[n, z0 + 1, y0 + 1, x, k]
+            )  # fmt: skip
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def sample_through(image, field, scale, out):  # type: ignore[no-untyped-def]
+    """Sample images (n, z, y, x) where a displacement on a coarser grid points to.
+
+    ``field`` (n, Z, Y, X, 3), in voxels of its grid, is interpolated linearly between the common
+    corners of both; ``scale`` (3,) takes its components to voxels of ``image``.
+    """
+    count, depth, height, width = image.shape
+    flat = image.reshape(-1)
+    plane = height * width
+    one = np.float32(1.0)
+    for job in prange(count * depth):
+        n, z = job // depth, job % depth
+        first = n * depth * plane
+        row = np.empty((field.shape[3], 3), np.float32)
+        for y in range(height):
+            _row(field, n, z, y, depth, height, row)
+            for x in range(width):
+                r, f = _along(x, width, field.shape[3])
+                g = one - f
+                dz = scale[0] * (g * row[r, 0] + f * row[r + 1, 0])
+                dy = scale[1] * (g * row[r, 1] + f * row[r + 1, 1])
+                dx = scale[2] * (g * row[r, 2] + f * row[r + 1, 2])
+                z0, fz = _corner(np.float32(z) + dz, depth)
+                y0, fy = _corner(np.float32(y) + dy, height)
+                x0, fx = _corner(np.float32(x) + dx, width)
+                gz, gy, gx = one - fz, one - fy, one - fx
+                a = first + z0 * plane + y0 * width + x0
+                b, c, d = a + width, a + plane, a + plane + width
+                out[n, z, y, x] = gz * (
+                    gy * (gx * flat[a] + fx * flat[a + 1]) + fy * (gx * flat[b] + fx * flat[b + 1])
+                ) + fz * (
+                    gy * (gx * flat[c] + fx * flat[c + 1]) + fy * (gx * flat[d] + fx * flat[d + 1])
+                )
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def slope_through(image, field, scale, upstream, out):  # type: ignore[no-untyped-def]
+    """Add to ``out`` the derivative of `sample_through` with respect to ``field``.
+
+    Layers of the fine grid between two layers of the coarse one go together; even ones first,
+    then odd ones, so that no two threads write to the same voxel.
+    """
+    count, depth, height, width = image.shape
+    layers, rows, columns = field.shape[1], field.shape[2], field.shape[3]
+    flat = image.reshape(-1)
+    plane = height * width
+    one, zero = np.float32(1.0), np.float32(0.0)
+    last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
+    begin = np.full(layers, depth, np.int64)
+    for z in range(depth - 1, -1, -1):
+        begin[_along(z, depth, layers)[0]] = z
+    for layer in range(layers - 2, -1, -1):
+        begin[layer] = min(begin[layer], begin[layer + 1])
+    for parity in range(2):
+        half = (layers - parity) // 2
+        for job in prange(count * half):
+            n, layer = job // half, 2 * (job % half) + parity
+            first = n * depth * plane
+            row = np.empty((columns, 3), np.float32)
+            back = np.empty((columns, 3), np.float32)
+            for z in range(begin[layer], begin[layer + 1]):
+                for y in range(height):
+                    _row(field, n, z, y, depth, height, row)
+                    back[:] = zero
+                    for x in range(width):
+                        r, f = _along(x, width, columns)
+                        g = one - f
+                        pz = np.float32(z) + scale[0] * (g * row[r, 0] + f * row[r + 1, 0])
+                        py = np.float32(y) + scale[1] * (g * row[r, 1] + f * row[r + 1, 1])
+                        px = np.float32(x) + scale[2] * (g * row[r, 2] + f * row[r + 1, 2])
+                        z0, fz = _corner(pz, depth)
+                        y0, fy = _corner(py, height)
+                        x0, fx = _corner(px, width)
+                        gz, gy, gx = one - fz, one - fy, one - fx
+                        a = first + z0 * plane + y0 * width + x0
+                        b, c, d = a + width, a + plane, a + plane + width
+                        am, bm = gx * flat[a] + fx * flat[a + 1], gx * flat[b] + fx * flat[b + 1]
+                        cm, dm = gx * flat[c] + fx * flat[c + 1], gx * flat[d] + fx * flat[d + 1]
+                        u = upstream[n, z, y, x]
+                        sz, sy, sx = zero, zero, zero
+                        if zero <= pz <= last_z:
+                            sz = u * scale[0] * (gy * (cm - am) + fy * (dm - bm))
+                        if zero <= py <= last_y:
+                            sy = u * scale[1] * (gz * (bm - am) + fz * (dm - cm))
+                        if zero <= px <= last_x:
+                            sx = u * scale[2] * (
+                                gz * (gy * (flat[a + 1] - flat[a]) + fy * (flat[b + 1] - flat[b]))
+                                + fz * (gy * (flat[c + 1] - flat[c]) + fy * (flat[d + 1] - flat[d]))
+                            )  # fmt: skip
+                        back[r, 0] += g * sz
+                        back[r, 1] += g * sy
+                        back[r, 2] += g * sx
+                        back[r + 1, 0] += f * sz
+                        back[r + 1, 1] += f * sy
+                        back[r + 1, 2] += f * sx
+                    v0, fv = _along(z, depth, layers)
+                    w0, fw = _along(y, height, rows)
+                    for x in range(columns):
+                        for k in range(3):
+                            s = back[x, k]
+                            out[n, v0, w0, x, k] += (one - fv) * (one - fw) * s
+                            out[n, v0, w0 + 1, x, k] += (one - fv) * fw * s
+                            out[n, v0 + 1, w0, x, k] += fv * (one - fw) * s
+                            out[n, v0 + 1, w0 + 1, x, k] += fv * fw * s
