@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tomochrome.evaluate.landmarks import landmark_errors
     from tomochrome.evaluate.registration import measure_registration
     from tomochrome.evaluate.similarity import similarity_measures
+    from tomochrome.evaluate.synthetic import make_synthetic, validate_synthetic
 
 _HOMES = {
     "ColorScore": "color",
@@ -31,11 +32,13 @@ _HOMES = {
     "jacobian_map": "jacobian",
     "jacobian_measures": "jacobian",
     "landmark_errors": "landmarks",
+    "make_synthetic": "synthetic",
     "measure_registration": "registration",
     "overlap": "labels",
     "photograph_error": "color",
     "score_color": "color",
     "similarity_measures": "similarity",
+    "validate_synthetic": "synthetic",
 }
 
 __all__ = [
@@ -48,11 +51,13 @@ __all__ = [
     "jacobian_map",
     "jacobian_measures",
     "landmark_errors",
+    "make_synthetic",
     "measure_registration",
     "overlap",
     "photograph_error",
     "score_color",
     "similarity_measures",
+    "validate_synthetic",
 ]
 
 
