@@ -24,8 +24,9 @@ from tomochrome.volume import Volume
 
 MAX_VOXELS = 8_000_000
 """Voxels of the working grid at most: 160 x 192 x 224 fits, and four such fields in 4 GiB."""
-_HU_KNOTS = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
-_GREY_KNOTS = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
+HU_KNOTS = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
+GREY_KNOTS = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
+"""How HU become what the network and the measures see: piecewise linear between these."""
 _LEAST_OVERLAP = 0.02
 
 
@@ -215,7 +216,7 @@ def _measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.b
 def _grey(values: NDArray[np.float32], seen: NDArray[np.bool_], hu: bool) -> NDArray[np.float32]:
     """Bring values to 0..1: HU by fixed knots, anything else by its percentiles."""
     if hu:
-        return np.interp(values, _HU_KNOTS, _GREY_KNOTS).astype(np.float32)
+        return np.interp(values, HU_KNOTS, GREY_KNOTS).astype(np.float32)
     inside = values[seen] if seen.any() else values.ravel()
     if len(inside) > 500_000:
         inside = inside[:: len(inside) // 500_000 + 1]

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from tomochrome.errors import ModelError
-from tomochrome.registration.velocity import Shape, resize_field, shrink
+from tomochrome.registration.velocity import Shape, exponential, resize_field, shrink, warp
 
 if TYPE_CHECKING:
     from tomochrome.colorize.bundle import ModelCard
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KIND = "registration"
 """Kind of bundle in ``metadata.json``."""
 DEFAULT_MODEL = "symnet"
-_KEYS = frozenset({"name", "channels", "reach"})
+_KEYS = frozenset({"name", "channels", "reach", "passes"})
 
 
 class SymNet(nn.Module):
@@ -37,10 +37,15 @@ class SymNet(nn.Module):
         Channels of each level; the first works at half the resolution of the input, each
         further one at half of the one before.
     reach
-        Largest velocity component, in voxels of the output grid.
+        Largest velocity component of one pass, in voxels of the output grid.
+    passes
+        How often it looks in all: after the first time at the images as they meet so far, adding
+        what it finds to what it found (`halfway`).
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 32, 48, 64), reach: float = 16.0) -> None:
+    def __init__(
+        self, channels: Sequence[int] = (16, 32, 48, 64), reach: float = 16.0, passes: int = 1
+    ) -> None:
         super().__init__()
         from monai.networks.blocks import Convolution
 
@@ -51,7 +56,7 @@ class SymNet(nn.Module):
             )  # fmt: skip
             return block
 
-        self.multiple, self.reach = 2 ** len(channels), reach
+        self.multiple, self.reach, self.passes = 2 ** len(channels), reach, passes
         inputs = (2, *channels[:-1])
         self.encoder = nn.ModuleList(
             nn.Sequential(convolution(i, o, stride=2), convolution(o, o))
@@ -108,18 +113,21 @@ def build_symnet(config: Mapping[str, Any]) -> SymNet:
             f"the network {config.get('name')!r} is no registration network of this program"
         )
     channels, reach = config.get("channels"), config.get("reach", 16.0)
+    passes = config.get("passes", 1)
     if not (
         isinstance(channels, Sequence)
         and 2 <= len(channels) <= 6
         and all(isinstance(c, int) and 1 <= c <= 512 for c in channels)
         and isinstance(reach, int | float)
         and 0 < reach <= 1000
+        and isinstance(passes, int)
+        and 1 <= passes <= 16
     ):
         raise ModelError(
-            "the registration network needs 2 to 6 numbers of channels and a reach above 0; "
-            "the model's metadata is damaged"
+            "the registration network needs 2 to 6 numbers of channels, a reach above 0 and 1 to "
+            "16 passes; the model's metadata is damaged"
         )
-    return SymNet(tuple(channels), float(reach))
+    return SymNet(tuple(channels), float(reach), passes)
 
 
 def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, ModelCard]:
@@ -150,6 +158,22 @@ def network_grid(net: SymNet, shape: Shape, shrink_by: int = 2) -> Shape:
     return z, y, x
 
 
+def halfway(pair: torch.Tensor, velocities: torch.Tensor, squarings: int = 5) -> torch.Tensor:
+    """Return both images where they meet so far.
+
+    Parameters
+    ----------
+    pair
+        (2, 1, z, y, x), fixed, then moving.
+    velocities
+        (2, 3, ...) on a grid with the same corner voxels, in its voxels.
+    squarings
+        Of the integration.
+    """
+    grid = (pair.shape[2], pair.shape[3], pair.shape[4])
+    return warp(pair, resize_field(exponential(velocities, squarings), grid))
+
+
 @torch.no_grad()
 def predict(
     net: SymNet, fixed: torch.Tensor, moving: torch.Tensor, shape: Shape, shrink_by: int = 2
@@ -177,7 +201,13 @@ def predict(
     """
     grid = network_grid(net, (fixed.shape[2], fixed.shape[3], fixed.shape[4]), shrink_by)
     pair = shrink(torch.cat([fixed, moving]), grid)
+    velocities = _both_orders(net, pair)
+    for _ in range(net.passes - 1):
+        velocities = velocities + _both_orders(net, halfway(pair, velocities))
+    return resize_field(velocities, shape)
+
+
+def _both_orders(net: SymNet, pair: torch.Tensor) -> torch.Tensor:
     with torch.autocast(pair.device.type, torch.bfloat16, enabled=pair.device.type == "cuda"):
         both = net(pair, pair.flip(0))
-    velocities = (both[0] + both[1].flip(0)) / 2
-    return resize_field(velocities, shape)
+    return (both[0] + both[1].flip(0)) / 2

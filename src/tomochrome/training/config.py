@@ -111,7 +111,7 @@ def read_json(source: str | os.PathLike[str]) -> Mapping[str, Any]:
         If it is not found or holds no JSON object.
     """
     path = Path(source)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():
         path = CONFIGS / f"{path.name}.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tomochrome.errors import OptionError
 from tomochrome.training.config import PhantomPlan, read_json
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a run begins: on a smaller grid, with smaller motions, in a single pass.
+
+    Parameters
+    ----------
+    share
+        Share of the run's time; the learning rate falls over it and starts anew after it.
+    shape, sizes
+        As `SymNetConfig`'s, while it lasts.
+    """
+
+    share: float
+    shape: tuple[int, int, int] = (32, 48, 48)
+    sizes: tuple[float, float] = (0.1, 0.9)
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,8 @@ class SymNetConfig:
         Weights of the losses beside local correlation.
     seed
         Seed of everything drawn.
+    opening
+        How the run begins, if otherwise than it goes on.
     phantoms
         The phantom patients.
     """
@@ -53,6 +72,7 @@ class SymNetConfig:
     imbalance: float = 0.01
     folds: float = 1.0
     seed: int = 1
+    opening: Opening | None = None
     phantoms: PhantomPlan = field(default_factory=PhantomPlan)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,8 +80,10 @@ class SymNetConfig:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         plan = {f.name: getattr(self.phantoms, f.name) for f in fields(self.phantoms)}
         plan["spacing"], plan["regions"] = list(plan["spacing"]), dict(plan["regions"])
+        opening = None if self.opening is None else asdict(self.opening)
         return {
             **data,
+            "opening": opening,
             "network": dict(self.network),
             "shape": list(self.shape),
             "sizes": list(self.sizes),
@@ -86,22 +108,39 @@ def load_symnet_config(
             z, y, x = (float(v) for v in plan["spacing"])
             plan["spacing"] = (z, y, x)
         values = {**data, "phantoms": PhantomPlan(**plan)}
-        if "shape" in values:
-            depth, height, width = (int(v) for v in values["shape"])
-            values["shape"] = (depth, height, width)
-        if "sizes" in values:
-            low, high = (float(v) for v in values["sizes"])
-            values["sizes"] = (low, high)
-        config = SymNetConfig(**values)
+        if values.get("opening") is not None:
+            values["opening"] = Opening(**_grid_and_sizes(values["opening"]))
+        config = SymNetConfig(**_grid_and_sizes(values))
     except (TypeError, ValueError, AttributeError) as error:
         raise OptionError(f"the training configuration is not understood: {error}") from error
-    if not (config.minutes > 0 and config.batch > 0 and 0 <= config.sizes[0] <= config.sizes[1]):
+    _check(config)
+    return config
+
+
+def _grid_and_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn JSON's lists into tuples."""
+    found = dict(values)
+    if "shape" in found:
+        depth, height, width = (int(v) for v in found["shape"])
+        found["shape"] = (depth, height, width)
+    if "sizes" in found:
+        low, high = (float(v) for v in found["sizes"])
+        found["sizes"] = (low, high)
+    return found
+
+
+def _check(config: SymNetConfig) -> None:
+    parts = [config] if config.opening is None else [config, config.opening]
+    grows = all(0 <= part.sizes[0] <= part.sizes[1] for part in parts)
+    if not (config.minutes > 0 and config.batch > 0 and grows):
         raise OptionError(
             "a registration training needs minutes and batch above 0 and sizes that grow"
         )
-    if any(n % 2 ** len(config.network.get("channels", ())) or n < 16 for n in config.shape):
+    if config.opening is not None and not 0 <= config.opening.share < 1:
+        raise OptionError("the opening's share of a registration training must be from 0 to 1")
+    multiple = 2 ** len(config.network.get("channels", ()))
+    if any(n % multiple or n < 16 for part in parts for n in part.shape):
         raise OptionError(
-            "each size of a registration training's shape must be a multiple of "
-            f"{2 ** len(config.network.get('channels', ()))}, at least 16"
+            f"each size of a registration training's shape must be a multiple of {multiple}, "
+            "at least 16"
         )
-    return config

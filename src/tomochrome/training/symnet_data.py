@@ -9,6 +9,7 @@ pair with one contrast, so that the network learns shapes, not grey values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from scipy import ndimage
 
 from tomochrome.phantom.materials import sample_hu
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
+from tomochrome.registration.pair import GREY_KNOTS, HU_KNOTS
 from tomochrome.registration.velocity import (
     Shape,
     compose,
@@ -227,8 +229,8 @@ class PairSampler:
                 ].numpy()
                 for s, p in zip(sources, places, strict=True)
             ]
-            center, width = rng.uniform(-60, 150), rng.uniform(300, 1400)
-            hidden = [np.clip((v - center) / width + 0.5, 0, 1) for v in hu]
+            grey = self._window((-60, 150), (300, 1400))
+            hidden = [grey(v) for v in hu]
             curves = [self._curve() if rng.random() < 0.5 else None for _ in range(2)]
             seen = [
                 v if c is None else np.interp(v, np.linspace(0, 1, len(c)), c).astype(np.float32)
@@ -250,15 +252,23 @@ class PairSampler:
         tables = rng.uniform(0.1, 1.0, (3, 256)).astype(np.float32)
         tables[:, 0] = 0.0 if rng.random() < 0.8 else rng.uniform(0, 1)
         if region != "shapes" and rng.random() < 0.7:  # CT: one patient, two contrast phases
-            center, width = rng.uniform(0, 100), rng.uniform(250, 1200)
+            grey = self._window((0, 100), (250, 1200))
             for k in range(3):
-                hu = sample_hu(None, rng)
-                tables[k, :N_STRUCTURES] = np.clip((hu - center) / width + 0.5, 0, 1)
+                tables[k, :N_STRUCTURES] = grey(sample_hu(None, rng))
         if rng.random() < 0.7:  # the same contrast, more or less, as LNCC wants it
             tables[1] = tables[0]
             mix = rng.uniform(0, 0.5)
             tables[2] = (1 - mix) * tables[0] + mix * tables[2]
         return list(tables)
+
+    def _window(
+        self, centers: tuple[float, float], widths: tuple[float, float]
+    ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+        """Draw how HU become 0 to 1: as registration does it, or through any window."""
+        center, width = self.rng.uniform(*centers), self.rng.uniform(*widths)
+        if self.rng.random() < 0.5:
+            return lambda hu: np.interp(hu, HU_KNOTS, GREY_KNOTS).astype(np.float32)
+        return lambda hu: np.clip((hu - center) / width + 0.5, 0, 1).astype(np.float32)
 
     def _curve(self) -> NDArray[np.float64]:
         """Draw a growing curve from 0 to 1."""

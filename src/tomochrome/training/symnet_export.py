@@ -112,7 +112,7 @@ def _data_format(net: SymNet) -> dict[str, Any]:
         "value_range": [0, 1],
     }
     velocity = {
-        "type": "velocity of the fixed, then of the moving image, voxels of its own grid, (z, y, x)",
+        "type": "velocities of fixed and moving image, voxels of their own grid, (z, y, x)",
         "format": "field",
         "num_channels": 6,
         "spatial_shape": [f"{net.multiple // 2}*n"] * 3,

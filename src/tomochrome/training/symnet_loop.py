@@ -19,7 +19,7 @@ import torch
 from tomochrome.errors import InputError, OptionError
 from tomochrome.registration.penalties import imbalance, roughness, small_jacobian
 from tomochrome.registration.similarity import local_correlation
-from tomochrome.registration.symnet import SymNet, build_symnet
+from tomochrome.registration.symnet import SymNet, build_symnet, halfway
 from tomochrome.registration.velocity import pair_fields, resize_field, warp
 from tomochrome.runtime import CancelToken, Progress, check, choose_device, report, write_whole
 from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
@@ -29,6 +29,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 50
+_WARM_AGAIN = 0.02
 _EVERY = 20
 
 
@@ -126,10 +127,27 @@ class _State:
         self.step, self.elapsed = 0, 0.0
 
     def rate(self, minutes: float) -> float:
-        """Learning rate now: warm-up by steps, cosine by the clock."""
+        """Learning rate now: warm-up by steps, a cosine by the clock over each part of the run."""
         done = min(1.0, self.elapsed / (60.0 * minutes))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * done))
-        return self.config.learning_rate * max(0.01, cosine) * min(1.0, (self.step + 1) / _WARM_UP)
+        share = self.config.opening.share if self.config.opening else 0.0
+        opens = done < share
+        done = done / share if opens else (done - share) / (1.0 - share)
+        cosine = max(0.01, 0.5 * (1.0 + math.cos(math.pi * done)))
+        # Adam has forgotten the first part's large gradients: its second one begins gently too
+        again = 1.0 if opens or not share else min(1.0, done / _WARM_AGAIN)
+        return self.config.learning_rate * cosine * again * min(1.0, (self.step + 1) / _WARM_UP)
+
+    def opens(self, minutes: float) -> bool:
+        """Whether the run is still in its opening."""
+        opening = self.config.opening
+        return opening is not None and self.elapsed < 60.0 * minutes * opening.share
+
+    def feed(self, sources: list[Source], minutes: float) -> PairFeed:
+        """Start drawing pairs for the part of the run that it is in."""
+        config = self.config
+        part = config.opening if config.opening and self.opens(minutes) else config
+        seed = config.seed * 1000 + self.step
+        return PairFeed(PairSampler(sources, part.shape, seed, part.sizes))
 
     def average(self) -> None:
         """Move the running mean towards the weights."""
@@ -236,10 +254,8 @@ def _run(
     progress: Progress | None,
     cancel: CancelToken | None,
 ) -> Path:
-    config, target = state.config, next(state.net.parameters()).device
-    feed = PairFeed(
-        PairSampler(sources, config.shape, config.seed * 1000 + state.step, config.sizes)
-    )
+    target = next(state.net.parameters()).device
+    feed, opens = state.feed(sources, minutes), state.opens(minutes)
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
     new, sums = not (folder / LOG).exists(), _Sums()
     try:
@@ -252,7 +268,13 @@ def _run(
                 rate = state.rate(minutes)
                 for group in state.optimizer.param_groups:
                     group["lr"] = rate
-                total, parts = _step(state, feed, config.batch, target)
+                if opens and not state.opens(minutes):
+                    feed.stop()
+                    feed, opens = state.feed(sources, minutes), False
+                # the first look is practised most: all others start from it
+                draws = [random.randint(1, state.net.passes) for _ in range(2)]
+                passes = 1 if opens else min(draws)
+                total, parts = _step(state, feed, passes, target)
                 sums.add(total, parts)
                 state.average()
                 state.step += 1
@@ -272,9 +294,13 @@ def _run(
 
 
 def _step(
-    state: _State, feed: PairFeed, batch: int, device: torch.device
+    state: _State, feed: PairFeed, passes: int, device: torch.device
 ) -> tuple[float, dict[str, float]]:
-    """One step of the optimizer over ``batch`` pairs, one after the other."""
+    """One step of the optimizer over a batch of pairs, one after the other.
+
+    Of several passes only the last is learned from: what came before is where it starts.
+    """
+    batch = state.config.batch
     state.optimizer.zero_grad(set_to_none=True)
     mean, seen = 0.0, _Sums()
     for _ in range(batch):
@@ -286,8 +312,12 @@ def _step(
             drawn.body.to(device),
             drawn.kind,
         )
-        with torch.autocast(device.type, torch.bfloat16):
-            velocities = state.net(sample.inputs[:1], sample.inputs[1:])[0]
+        with torch.no_grad():
+            before = _earlier(state.net, sample.inputs, passes - 1)
+        seen_so_far = sample.inputs if before is None else halfway(sample.inputs, before)
+        velocities = _look(state.net, seen_so_far)
+        if before is not None:
+            velocities = velocities + before
         total, parts = pair_loss(velocities, sample, state.config)
         (total / batch).backward()  # type: ignore[no-untyped-call]
         mean += float(total.detach()) / batch
@@ -295,6 +325,21 @@ def _step(
     torch.nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
     state.optimizer.step()
     return mean, seen.means()
+
+
+def _look(net: SymNet, pair: torch.Tensor) -> torch.Tensor:
+    """Velocities (2, 3, z/2, y/2, x/2) of a pair (2, 1, z, y, x), in one order."""
+    with torch.autocast(pair.device.type, torch.bfloat16):
+        found: torch.Tensor = net(pair[:1], pair[1:])[0]
+    return found
+
+
+def _earlier(net: SymNet, pair: torch.Tensor, passes: int) -> torch.Tensor | None:
+    """Velocities after some passes, None before the first."""
+    found = None
+    for _ in range(passes):
+        found = _look(net, pair) if found is None else found + _look(net, halfway(pair, found))
+    return found
 
 
 class _Sums:
