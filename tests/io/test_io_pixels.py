@@ -507,6 +507,23 @@ def job() -> tuple[Job, bytes, np.ndarray]:
     return JOB._replace(length=len(code)), code, values
 
 
+@pytest.mark.parametrize("kind", ["<u2", "<i2"])
+def test_gdcm_decodes_jpeg_2000_where_openjpeg_fails_and_alike(monkeypatch, kind: str) -> None:
+    values = (picture().astype(np.int32) - 900 * (kind == "<i2")).astype(kind)
+    code = encode_jpeg_2000(values, bits_stored=12)
+    task = JOB._replace(length=len(code), signed=int(kind == "<i2"))
+
+    def fail(code: bytes) -> bytes:
+        raise RuntimeError
+
+    first = decoder.decode(task, code)
+    monkeypatch.setattr(decoder, "_openjpeg", fail)
+    for decoded in (first, decoder.decode(task, code)):
+        np.testing.assert_array_equal(np.frombuffer(decoded, kind).reshape(values.shape), values)
+    with pytest.raises(RuntimeError):
+        decoder.decode(task._replace(syntax=b"1.2.840.10008.1.2.4.201"), code)
+
+
 def test_processes_are_used_again_and_gone_at_the_end() -> None:
     task, code, values = job()
     with Crew() as workers:

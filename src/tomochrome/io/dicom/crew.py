@@ -72,7 +72,7 @@ class Crew:
         DecodeError
             If it is damaged.
         """
-        worker = self._take()
+        worker = self._take(job)
         if worker is None:
             return _alone(job, code)
         try:
@@ -86,7 +86,7 @@ class Crew:
             raise DecodeError(values)
         return values
 
-    def _take(self) -> _Worker | None:
+    def _take(self, job: Job) -> _Worker | None:
         with self._lock:
             if self._ended:
                 raise DecodeError("ended")
@@ -94,7 +94,7 @@ class Crew:
                 return self._idle.pop()
             if self._alone:
                 return None
-            worker = _Worker.start()
+            worker = _Worker.start(job.syntax)
             if worker is None:
                 self._alone = True
                 return None
@@ -128,12 +128,13 @@ class _Worker:
         self._out: Any = process.stdout
 
     @classmethod
-    def start(cls) -> _Worker | None:
+    def start(cls, syntax: bytes) -> _Worker | None:
         executable = Path(sys.executable or "")
         if not executable.name.lower().startswith("python"):
             return None
         # Neither start-up files nor the working folder have a say in what is imported.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # numpy starts sooner
         options: dict[str, Any] = {}
         if sys.platform == "win32":
             options["creationflags"] = subprocess.CREATE_NO_WINDOW
@@ -141,7 +142,7 @@ class _Worker:
             options["process_group"] = 0  # interrupts of the terminal are for us
         try:
             process = subprocess.Popen(
-                [str(executable), "-S", "-P", str(decoder.__file__)],
+                [str(executable), "-S", "-P", str(decoder.__file__), os.fsdecode(syntax)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -1,8 +1,9 @@
 """From the bytes of a frame to its stored values, whatever they are compressed with.
 
 Which decoder serves which transfer syntax was chosen by feeding each with damaged streams:
-OpenJPEG's, CharLS' and our own run-length decoder withstand them in this process; GDCM does not,
-so it works in a process of its own (`tomochrome.io.dicom.crew`), several of which work at a time.
+CharLS' and our own run-length decoder withstand them in this process; GDCM does not, so it works
+in a process of its own (`tomochrome.io.dicom.crew`), several of which work at a time, and so does
+OpenJPEG, which would not let this process do anything else meanwhile.
 """
 
 from __future__ import annotations
@@ -121,13 +122,11 @@ def _decode(header: Header, code: bytes, crew: Crew) -> NDArray[Any]:
     else:
         raise InputError("unknown compression")
     _check(header, stream)
-    if syntax in HTJ2K:
-        return _openjpeg(header, stream, code)
     if syntax in JPEG_LS:
         return _jpeg_ls(header, stream, code)
     if syntax in JPEG_8BIT and stream.precision == 8:
         return _pillow(code)
-    return _gdcm(header, stream, code, crew)
+    return _by_crew(header, stream, code, crew)
 
 
 def _check(header: Header, stream: Stream) -> None:
@@ -153,13 +152,6 @@ def _run_length(header: Header, code: bytes) -> NDArray[Any]:
     return without_unused_bits(_shaped(stored, header), header)
 
 
-def _openjpeg(header: Header, stream: Stream, code: bytes) -> NDArray[Any]:
-    from openjpeg.utils import decode
-
-    values = np.asarray(decode(code))
-    return values if stream.signed else _signed(values, header, stream.precision)
-
-
 def _jpeg_ls(header: Header, stream: Stream, code: bytes) -> NDArray[Any]:
     import jpeg_ls  # type: ignore[import-untyped]
 
@@ -177,7 +169,7 @@ def _pillow(code: bytes) -> NDArray[Any]:
         return np.array(image)
 
 
-def _gdcm(header: Header, stream: Stream, code: bytes, crew: Crew) -> NDArray[Any]:
+def _by_crew(header: Header, stream: Stream, code: bytes, crew: Crew) -> NDArray[Any]:
     signed = header.pixel_representation == 1 if stream.signed is None else stream.signed
     width = 1 if stream.precision <= 8 else 2
     job = Job(
