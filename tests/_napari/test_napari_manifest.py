@@ -38,9 +38,11 @@ def test_every_command_points_at_something(manifest):
 
 def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
     widgets = {widget.display_name: widget.command for widget in manifest.contributions.widgets}
-    assert list(widgets) == ["Colorize volume", "Open a scan", "Scan"]
+    assert list(widgets) == ["Colorize volume", "Register & checkerboard", "Open a scan", "Scan"]
     (item,) = manifest.contributions.menus["napari/layers/visualize"]
     assert item.command == widgets["Colorize volume"]
+    (item,) = manifest.contributions.menus["napari/layers/register"]
+    assert item.command == widgets["Register & checkerboard"]
     (item,) = manifest.contributions.menus["napari/file/io_utilities"]
     assert item.command == widgets["Open a scan"]
 
@@ -71,7 +73,8 @@ def test_folders_are_accepted(manager, tmp_path):
 def test_menus_readers_and_panels_import_nothing_slow():
     code = (
         "import sys, tomochrome._napari.reader, tomochrome._napari.writer, "
-        "tomochrome._napari.samples, tomochrome._napari.picker, tomochrome._napari.scan_panel\n"
+        "tomochrome._napari.samples, tomochrome._napari.picker, tomochrome._napari.scan_panel, "
+        "tomochrome._napari.register_widget\n"
         "slow = ('torch', 'monai', 'SimpleITK', 'pydicom', 'nibabel', 'tomochrome.io')\n"
         "print([m for m in slow if m in sys.modules])"
     )

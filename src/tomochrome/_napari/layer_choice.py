@@ -1,7 +1,8 @@
-"""The box that lists a viewer's image layers, and keeps up with them."""
+"""The box that lists some of a viewer's layers, and keeps up with them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -10,14 +11,40 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 from tomochrome._napari.layers import behind
 
 
+def is_grey(layer: Any) -> bool:
+    """Whether a layer is a grey image: no colored one, no labels, nothing made to look at."""
+    known = behind(layer.metadata)
+    grey = layer._type_string == "image" and not layer.rgb
+    return grey and (known is None or known.role == "ct")
+
+
 class LayerChoice(QComboBox):
-    """Lists the grey image layers, no colored ones and no labels; tells of another choice."""
+    """Lists layers, the newest first; tells of another choice.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose layers are listed.
+    accepts
+        Says of a layer whether it is listed.
+    nothing
+        What the choice of no layer is called; empty if there is no such choice.
+    """
 
     chosen = Signal()
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        parent: QWidget | None = None,
+        *,
+        accepts: Callable[[Any], bool] = is_grey,
+        nothing: str = "",
+    ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._accepts = accepts
+        self._nothing = nothing
         self._listed: list[Any] = []
         self._last: Any = None
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -27,12 +54,17 @@ class LayerChoice(QComboBox):
             event.connect(self._refresh)
         self.currentIndexChanged.connect(self._tell)
         self._refresh()
-        self.choose(viewer.layers.selection.active)
+        if not nothing:
+            self.choose(viewer.layers.selection.active)
 
     def layer(self) -> Any:
         """Return the layer chosen, or None."""
         index = self.currentIndex()
         return self._listed[index] if 0 <= index < len(self._listed) else None
+
+    def layers(self) -> list[Any]:
+        """Return the layers listed, the newest first."""
+        return [layer for layer in self._listed if layer is not None]
 
     def choose(self, layer: Any) -> None:
         """Choose a layer, if it is listed."""
@@ -43,9 +75,13 @@ class LayerChoice(QComboBox):
         """Let go of the viewer."""
         for event in self._events():
             event.disconnect(self._refresh)
-        for layer in self._listed:
-            layer.events.name.disconnect(self._refresh)
+        self._unfollow()
         self._listed, self._last, self._viewer = [], None, None
+
+    def _unfollow(self) -> None:
+        for layer in self._listed:
+            if layer is not None:
+                layer.events.name.disconnect(self._refresh)
 
     def _events(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
@@ -53,16 +89,18 @@ class LayerChoice(QComboBox):
 
     def _refresh(self, _: object = None) -> None:
         before = self.layer()
-        for layer in self._listed:
-            layer.events.name.disconnect(self._refresh)
-        # Newest first: what was opened last is what one wants to color.
-        self._listed = [x for x in reversed(self._viewer.layers) if _is_candidate(x)]
+        self._unfollow()
+        # Newest first: what was opened last is what one wants to work with.
+        found = [x for x in reversed(self._viewer.layers) if self._accepts(x)]
+        self._listed = [None, *found] if self._nothing else found
         self.blockSignals(True)
         self.clear()
         for layer in self._listed:
-            layer.events.name.connect(self._refresh)
-            self.addItem(layer.name)
-            self.setItemData(self.count() - 1, layer.name, 3)  # 3 is Qt.ToolTipRole
+            name = self._nothing if layer is None else layer.name
+            self.addItem(name)
+            self.setItemData(self.count() - 1, name, 3)  # 3 is Qt.ToolTipRole
+            if layer is not None:
+                layer.events.name.connect(self._refresh)
         if before in self._listed:
             self.setCurrentIndex(self._listed.index(before))
         self.blockSignals(False)
@@ -72,9 +110,3 @@ class LayerChoice(QComboBox):
         if self.layer() is not self._last:
             self._last = self.layer()
             self.chosen.emit()
-
-
-def _is_candidate(layer: Any) -> bool:
-    known = behind(layer.metadata)
-    grey = layer._type_string == "image" and not layer.rgb
-    return grey and (known is None or known.role == "ct")

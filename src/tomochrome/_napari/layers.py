@@ -40,7 +40,8 @@ class Behind:
     Parameters
     ----------
     role
-        ``"ct"`` or ``"color"``.
+        ``"ct"``, ``"color"``, or ``"derived"``: made of others to be looked at, as a comparison
+        or a map of a deformation, and no input of anything.
     stored
         The CT as it was read: its own axes and true affine. Files are written on this grid.
     shown
@@ -49,7 +50,7 @@ class Behind:
         For a colored layer, the chroma on the grid of ``shown``.
     """
 
-    role: Literal["ct", "color"]
+    role: Literal["ct", "color", "derived"]
     stored: Volume
     shown: Volume
     chroma: Chroma | None = None
@@ -98,7 +99,7 @@ def display_name(volume: Volume) -> str:
     return name
 
 
-def _without_path(volume: Volume) -> Volume:
+def without_path(volume: Volume) -> Volume:
     """Return a DICOM volume without the path it came from, which can hold the patient's name."""
     provenance = volume.provenance
     if not provenance.kind.startswith("dicom") or not provenance.source:
@@ -124,7 +125,7 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     tuple
         ``(data, keywords, "image")``, always with units, axis labels, placement and metadata.
     """
-    volume = _without_path(volume)
+    volume = without_path(volume)
     shown = closest_axial(volume)
     keywords = {
         "name": name or display_name(volume),
@@ -172,15 +173,22 @@ def color_layer(
     """
     keywords = {
         "name": name,
+        "metadata": {METADATA_KEY: Behind("color", ct.stored, ct.shown, chroma)},
+        **color_keywords(),
+        **transform,
+    }
+    return lit, keywords, "image"
+
+
+def color_keywords() -> dict[str, Any]:
+    """Return how napari is to draw a layer of RGBA."""
+    return {
         "rgb": True,
         "blending": "translucent",
         "interpolation2d": "linear",
         "rendering": "translucent",
         "projection_mode": "none",
-        "metadata": {METADATA_KEY: Behind("color", ct.stored, ct.shown, chroma)},
-        **transform,
     }
-    return lit, keywords, "image"
 
 
 def layer_transform(layer: Any) -> dict[str, Any]:
@@ -211,6 +219,19 @@ def world_affine(layer: Any) -> NDArray[np.float64]:
         affine[:3, axis] = (step * to_mm)[::-1]
     affine[:3, 3] = (origin * to_mm)[::-1]
     return affine
+
+
+def layer_position(viewer: Any, layer: Any, position: Any) -> NDArray[np.float64]:
+    """Return a position in the viewer's world in a layer's own units.
+
+    napari shows all layers in the units of one of them, if all have units of one kind.
+    """
+    here = np.asarray(position, dtype=np.float64)[-layer.ndim :]
+    shown = viewer.layers.units
+    if shown is None:
+        return here
+    theirs = np.array([_in_mm(unit) for unit in shown[-layer.ndim :]])
+    return here * theirs / np.array([_in_mm(unit) for unit in layer.units])
 
 
 def _in_mm(unit: Any) -> float:

@@ -32,7 +32,7 @@ def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
     from tomochrome.runtime import DEVICE_NAMES, check, choose_device
 
     check(cancel)
-    _load_torch_library()
+    load_torch_library()
     check(cancel)
     warm_engine()
     check(cancel)
@@ -50,7 +50,7 @@ def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
     return Offer(models, tuple(palette_names()), tuple(ALPHA_PRESETS), tuple(devices))
 
 
-def _load_torch_library() -> None:
+def load_torch_library() -> None:
     """Load torch's big library without holding the interpreter's lock.
 
     Loading it takes 0.2 s in one go. An ``import`` would hold the lock for all of that, and the

@@ -1,0 +1,255 @@
+"""Runs the comparison: the fields, the layer, the handle, the flicker, the viewer's events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer
+
+from tomochrome._napari.compare_layer import (
+    Comparison,
+    Made,
+    make_in_worker,
+    window_of,
+)
+from tomochrome._napari.compare_modes import FLICKER
+from tomochrome._napari.compare_panel import ComparePanel
+from tomochrome._napari.jobs import Job
+from tomochrome._napari.register_place import check_two, check_volume_layer
+from tomochrome._napari.throttle import Throttle
+from tomochrome._napari.wipe_handle import WipeHandle
+from tomochrome._napari.wording import sentence
+from tomochrome.errors import TomochromeError
+
+_LOG = logging.getLogger(__name__)
+_LOOK_AT_LIGHT_MS = 200
+
+
+class CompareControl(QObject):
+    """Shows two layers as one, as the fields of a panel say.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that has the layers.
+    panel
+        The fields.
+    """
+
+    def __init__(self, viewer: Any, panel: ComparePanel) -> None:
+        super().__init__(panel)
+        self.viewer = viewer
+        self.panel = panel
+        self.comparison: Comparison | None = None
+        self._job: Job | None = None
+        self._followed: list[tuple[Any, Callable[[Any], None]]] = []
+        self._closing = False
+        self._throttle = Throttle(self._apply, self)
+        self._flicker = QTimer(self)
+        self._flicker.timeout.connect(self._take_turns)
+        # A colored twin does not tell when it is lit anew while it is hidden.
+        self._light = QTimer(self)
+        self._light.setInterval(_LOOK_AT_LIGHT_MS)
+        self._light.timeout.connect(self._relit)
+        self._handle = WipeHandle(viewer, lambda: self.comparison, self._dragged)
+        panel.show_button.clicked.connect(self._button)
+        panel.changed.connect(self._changed)
+        panel.layers_changed.connect(self._layers_changed)
+        viewer.layers.events.removed.connect(self._removed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a comparison is being prepared."""
+        return self._job is not None
+
+    def start(self) -> None:
+        """Show the two chosen layers as one; what is slow about it is done by a worker."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+        first, second = self.panel.two
+        try:
+            check_two(first, second, "compare")
+            check_volume_layer(first)
+            check_volume_layer(second)
+        except TomochromeError as error:
+            self._fail(error)
+            return
+        fields, windows = self.panel.fields, (window_of(first), window_of(second))
+        job = Job(
+            lambda progress, cancel: make_in_worker(
+                first, second, fields, windows, progress=progress, cancel=cancel
+            ),
+            name="tomochrome comparison",
+        )
+        self._job = job
+        job.progressed.connect(lambda _done, _total, stage: self._say(stage + " …"))
+        job.returned.connect(lambda made: self._made(job, (first, second), made))
+        job.failed.connect(lambda error: self._failed(job, error))
+        job.ended.connect(lambda: self._ended(job))
+        self.panel.show_button.setChecked(True)
+        self._label()
+        job.start()
+
+    def stop(self) -> None:
+        """Take the comparison away and show the layers again."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+            self._say("")
+        self._drop()
+        self.panel.show_button.setChecked(False)
+        self._label()
+
+    def _button(self) -> None:
+        if self.comparison is not None or self._job is not None:
+            self.stop()
+        else:
+            self.start()
+
+    def _made(self, job: Job, layers: tuple[Any, Any], made: Made) -> None:
+        if job is not self._job or not all(layer in self.viewer.layers for layer in layers):
+            return
+        self._drop()
+        self.comparison = Comparison(self.viewer, layers, made)
+        self.comparison.on_error = self._fail
+        for layer in layers:
+            if window_of(layer) is not None:
+                self._follow(layer.events.contrast_limits, self._windowed)
+            self._follow(layer.events.data, self._data_changed)
+        if any(hasattr(layer.data, "settings") for layer in layers):
+            self._light.start()
+        self._follow(self.comparison.layer.events.visible, self._time_flicker)
+        self._follow(self.viewer.dims.events.ndisplay, self._time_flicker)
+        self._say(" ".join(sentence(text) for text in made.pair.warnings))
+        self.panel.message.setStyleSheet("")
+        self._apply()
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        if job is self._job:
+            self._fail(error)
+
+    def _ended(self, job: Job) -> None:
+        if job is self._job:
+            self._job = None
+            if self.comparison is None:
+                self.panel.show_button.setChecked(False)
+            self._label()
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, TomochromeError):
+            text = sentence(str(error))
+        else:
+            _LOG.error("comparing failed", exc_info=error)
+            text = (
+                f"Comparing failed unexpectedly ({type(error).__name__}: {error}); "
+                "the log holds the details, please report it."
+            )
+        self.panel.message.say(text, "error")
+        if self.comparison is None:
+            self.panel.show_button.setChecked(False)
+            self._label()
+
+    def _say(self, text: str) -> None:
+        self.panel.message.say(text, "plain")
+
+    def _label(self) -> None:
+        shown = self.panel.show_button.isChecked()
+        self.panel.show_button.setText("Stop comparing" if shown else "Compare")
+
+    # Following the fields and the viewer
+
+    def _changed(self) -> None:
+        self._throttle.request(after_ms=250 if self.viewer.dims.ndisplay == 3 else 0)
+
+    def _apply(self) -> None:
+        if self.comparison is None:
+            return
+        try:
+            self.comparison.set_fields(self.panel.fields)
+        except TomochromeError as error:
+            self._fail(error)
+        else:
+            if self.panel.message.styleSheet():
+                self._say("")
+        self._time_flicker()
+
+    def _layers_changed(self) -> None:
+        if self.comparison is not None or self._job is not None:
+            self.start()
+
+    def _windowed(self, _: object = None) -> None:
+        if self.comparison is not None:
+            first, second = self.comparison.layers
+            self.comparison.set_windows((window_of(first), window_of(second)))
+
+    def _relit(self) -> None:
+        if self.comparison is not None:
+            self.comparison.relit()
+
+    def _data_changed(self, _: object = None) -> None:
+        if self.comparison is not None:
+            self.start()
+
+    def _removed(self, event: Any) -> None:
+        if self._closing:
+            return
+        comparison, gone = self.comparison, event.value
+        if comparison is not None and gone in (comparison.layer, *comparison.layers):
+            self.stop()
+
+    def _drop(self) -> None:
+        self._flicker.stop()
+        self._light.stop()
+        self._throttle.stop()
+        for emitter, action in self._followed:
+            emitter.disconnect(action)
+        self._followed.clear()
+        comparison, self.comparison = self.comparison, None
+        if comparison is not None:
+            self._closing = True
+            try:
+                comparison.close()
+            finally:
+                self._closing = False
+
+    def _follow(self, emitter: Any, action: Callable[[Any], None]) -> None:
+        emitter.connect(action)
+        self._followed.append((emitter, action))
+
+    # Dragging and taking turns
+
+    def _dragged(self, settings: Any) -> None:
+        if self.comparison is not None:
+            self.comparison.set_settings(settings)
+
+    def _time_flicker(self, _: object = None) -> None:
+        """Start or stop taking turns; in 3D each turn would draw the whole volume again."""
+        comparison = self.comparison
+        wanted = (
+            comparison is not None
+            and comparison.view.mode == FLICKER
+            and comparison.layer.visible
+            and self.viewer.dims.ndisplay == 2
+        )
+        if wanted:
+            self._flicker.start(round(1000 / max(0.1, self.panel.rate.value())))
+        else:
+            self._flicker.stop()
+
+    def _take_turns(self) -> None:
+        if self.comparison is not None:
+            self.comparison.set_settings(self.comparison.view.settings.other())
+
+    def release(self) -> None:
+        """Stop everything and let go of the viewer. The layers are shown again."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+        self._drop()
+        self._handle.release()
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        self.panel.release()
+        self.viewer = None

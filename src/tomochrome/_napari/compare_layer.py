@@ -1,0 +1,232 @@
+"""A comparison as a layer: made by a worker, then changed as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tomochrome._napari.compare_modes import Fields, make_view
+from tomochrome._napari.jobs import Job
+from tomochrome._napari.layers import METADATA_KEY, Behind, color_keywords
+from tomochrome._napari.lazy_picture import LazyPicture
+from tomochrome._napari.register_place import place
+from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.volume import Volume
+from tomochrome.windowing import Window
+
+if TYPE_CHECKING:
+    from tomochrome.compare import Pair, View
+
+NAME = "Comparison"
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What the worker hands to the GUI thread."""
+
+    pair: Pair
+    layer: Any
+
+
+def make_in_worker(
+    first: Any,
+    second: Any,
+    fields: Fields,
+    windows: tuple[Window | None, Window | None],
+    *,
+    progress: Progress,
+    cancel: CancelToken,
+) -> Made:
+    """Make the layer that compares two others. Runs in a worker and touches no widget.
+
+    Parameters
+    ----------
+    first, second
+        napari layers of volumes; they are only read.
+    fields
+        What the fields of the comparison say.
+    windows
+        How the two are shown, None where they are in color or it is not known.
+
+    Raises
+    ------
+    TomochromeError
+        If the two cannot be compared so.
+    Cancelled
+        If the token says so.
+    """
+    from napari.layers import Layer
+
+    from tomochrome._napari.compare_picture import ComparePicture
+    from tomochrome.compare import Pair
+
+    report(progress, 0, 0, "Reading the layers")
+    a, b = place(first), place(second)
+    check(cancel)
+    report(progress, 0, 0, "Preparing the comparison")
+    pair = Pair(a.source, b.source, color=True)
+    pair.windows = windows
+    view = make_view(fields, pair)
+    view.prepare()
+    picture = ComparePicture(view)
+    # The slow firsts of each plane happen here, so that no scrolling waits for them.
+    for axis in range(3):
+        check(cancel)
+        _ = picture[(*[slice(None)] * axis, picture.shape[axis] // 2)]
+    shown = Volume(picture, a.volume.affine, "RGBA", a.volume.provenance)  # type: ignore[arg-type]
+    keywords = {
+        "name": NAME,
+        "metadata": {METADATA_KEY: Behind("derived", a.stored, shown)},
+        **color_keywords(),
+        **a.transform,
+    }
+    return Made(pair, Layer.create(picture, keywords, "image"))
+
+
+class Comparison:
+    """The comparison layer of two others, as long as it is shown.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that shows it.
+    layers
+        The two layers compared.
+    made
+        What the worker made.
+    """
+
+    def __init__(self, viewer: Any, layers: tuple[Any, Any], made: Made) -> None:
+        self.viewer = viewer
+        self.layers = layers
+        self.pair = made.pair
+        self.layer = made.layer
+        self.on_error: Callable[[Exception], None] = _ignore
+        self._hidden: list[Any] = []
+        self._light = self._light_now()
+        self._whole_job: Job | None = None
+        self.picture.wanted = self._want_whole
+        self._show()
+
+    @property
+    def picture(self) -> Any:
+        """The layer's data, a `ComparePicture`."""
+        return self.layer.data
+
+    @property
+    def view(self) -> View[Any]:
+        """The view shown."""
+        return self.picture.view
+
+    def _show(self) -> None:
+        """Add the layer above the two, below what was laid over them, and hide the two."""
+        layers = self.viewer.layers
+        top = max((layers.index(x) for x in self.layers if x in layers), default=len(layers) - 1)
+        for layer in self.layers:
+            if layer in layers and layer.visible:
+                layer.visible = False
+                self._hidden.append(layer)
+        layers.insert(top + 1, self.layer)
+
+    def close(self) -> None:
+        """Take the layer away and show again what it hid."""
+        self._stop_whole()
+        self.picture.wanted = _nothing
+        layers, self._hidden = self._hidden, []
+        if self.layer in self.viewer.layers:
+            self.viewer.layers.remove(self.layer)
+        for layer in layers:
+            if layer in self.viewer.layers:
+                layer.visible = True
+
+    def set_fields(self, fields: Fields) -> None:
+        """Compare in another way.
+
+        Raises
+        ------
+        TomochromeError
+            If the pair cannot be compared so; then the layer shows what it showed.
+        """
+        self.picture.view = make_view(fields, self.pair, self.view)
+        self.refresh()
+
+    def set_settings(self, settings: Any) -> None:
+        """Change the settings of the view shown."""
+        self.view.settings = settings
+        self.refresh()
+
+    def set_windows(self, windows: tuple[Window | None, Window | None]) -> None:
+        """Show the two in other windows."""
+        if windows != self.pair.windows:
+            self.pair.windows = windows
+            self.refresh()
+
+    def relit(self) -> None:
+        """Follow a colored twin that was lit in another light."""
+        light = self._light_now()
+        if light != self._light:
+            self._light = light
+            self.refresh()
+
+    def _light_now(self) -> tuple[Any, ...]:
+        return tuple(getattr(layer.data, "settings", None) for layer in self.layers)
+
+    def refresh(self) -> None:
+        """Compute again what is on screen, no more."""
+        self._stop_whole()
+        self.picture.keep_whole(None)
+        self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+    # In 3D
+
+    def _want_whole(self) -> None:
+        """Have the whole computed by a worker, for 3D; called while napari slices."""
+        if self._whole_job is not None:
+            return
+        self._whole_job = whole_in_worker(self.picture, self._whole_done, self._whole_failed)
+
+    def _whole_done(self, whole: Any) -> None:
+        self._whole_job = None
+        self.picture.keep_whole(whole)
+        self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+    def _whole_failed(self, error: Exception) -> None:
+        self._whole_job = None
+        self.on_error(error)
+
+    def _stop_whole(self) -> None:
+        if self._whole_job is not None:
+            self._whole_job.cancel()
+            self._whole_job = None
+
+
+def whole_in_worker(
+    picture: LazyPicture, done: Callable[[Any], None], failed: Callable[[Exception], None]
+) -> Job:
+    """Start computing a whole picture for 3D; ``done`` gets it in the GUI thread."""
+    job = Job(
+        lambda progress, cancel: picture.whole(progress=progress, cancel=cancel),
+        name="tomochrome 3D picture",
+    )
+    job.returned.connect(done)
+    job.failed.connect(failed)
+    job.start()
+    return job
+
+
+def window_of(layer: Any) -> Window | None:
+    """Return the window that a grey layer is shown in, None for others."""
+    if layer._type_string != "image" or layer.rgb:
+        return None
+    low, high = map(float, layer.contrast_limits)
+    width = max(high - low, 1e-6 * max(1.0, abs(low), abs(high)))
+    return Window((low + high) / 2, width, "LINEAR_EXACT")
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _ignore(_: Exception) -> None:
+    """Do nothing about an error."""

@@ -1,0 +1,208 @@
+"""The fields of the comparison: which two, how, and what belongs to each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
+
+from tomochrome._napari.compare_modes import (
+    BLEND,
+    CHECKERBOARD,
+    CONTOURS,
+    DIFFERENCE,
+    FLICKER,
+    MODES,
+    WIPE_ACROSS,
+    WIPE_DOWN,
+    Fields,
+)
+from tomochrome._napari.controls import Notice, ValueSlider
+from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.layers import behind
+
+_MOST_OFFSET_MM = 500.0
+
+
+class ComparePanel(QWidget):
+    """Two layers, the mode, and the mode's own fields; tells of every change.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose layers are offered.
+    """
+
+    changed = Signal()
+    layers_changed = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.first = LayerChoice(viewer, self, accepts=is_comparable)
+        self.second = LayerChoice(viewer, self, accepts=is_comparable)
+        self.first.setToolTip("Everything is shown on this layer's grid")
+        self.mode = QComboBox(self)
+        for number, (name, words) in enumerate(MODES.items()):
+            self.mode.addItem(name)
+            self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
+        self.tile = ValueSlider(
+            2, 100, power=2, decimals=1, suffix=" mm", box_low=0.1, box_high=1000, parent=self
+        )
+        self.tile.setToolTip("Edge of a tile in millimetres, the same in every plane")
+        self.offset = QWidget(self)
+        self._offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
+        self.share = ValueSlider(0, 100, suffix=" %", parent=self)
+        self.share.setToolTip("How much of the second volume is in the blend")
+        self.reach = QDoubleSpinBox(self)
+        self.reach.setRange(0, 1e6)
+        self.reach.setDecimals(1)
+        self.reach.setSpecialValueText("automatic")
+        self.reach.setKeyboardTracking(False)
+        self.reach.setToolTip("The difference that gets the strongest color")
+        self.levels = QLineEdit(self)
+        self.levels.setPlaceholderText("automatic")
+        self.levels.setToolTip(
+            "Values of the second volume whose outlines are drawn, e.g. -300 200"
+        )
+        self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
+        self.rate.setToolTip("Changes per second")
+        self.handle = QLabel("Drag the amber line in the picture.", self)
+        self.handle.setWordWrap(True)
+        self.show_button = QPushButton("Compare", self)
+        self.show_button.setCheckable(True)
+        self.before = QPushButton("Before", self)
+        self.after = QPushButton("After", self)
+        self.message = Notice("plain", self)
+        self._rows: dict[QWidget, tuple[str, ...]] = {}
+        self._lay_out()
+        self._set_defaults()
+        self._connect()
+        self._mode_chosen()
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout(self.offset)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for box in self._offsets:
+            row.addWidget(box, 1)
+        form = self.form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("First", self.first)
+        form.addRow("Second", self.second)
+        form.addRow("Mode", self.mode)
+        for name, widget, modes in (
+            ("Tile", self.tile, (CHECKERBOARD,)),
+            ("Offset", self.offset, (CHECKERBOARD,)),
+            ("Second", self.share, (BLEND,)),
+            ("Range", self.reach, (DIFFERENCE,)),
+            ("Levels", self.levels, (CONTOURS,)),
+            ("Rate", self.rate, (FLICKER,)),
+            ("", self.handle, (WIPE_ACROSS, WIPE_DOWN)),
+        ):
+            form.addRow(name, widget)
+            self._rows[widget] = modes
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.show_button, 2)
+        buttons.addWidget(self.before, 1)
+        buttons.addWidget(self.after, 1)
+        form.addRow(buttons)
+        form.addRow(self.message)
+        for button in (self.before, self.after):
+            button.setCheckable(True)
+            button.setVisible(False)
+        self.before.setToolTip("Compare with the moving volume as it was")
+        self.after.setToolTip("Compare with the moved volume")
+
+    def _set_defaults(self) -> None:
+        fields = Fields()
+        self.tile.set_value(fields.tile_mm)
+        self.share.set_value(100 * fields.share)
+        self.rate.set_value(fields.rate)
+
+    def _connect(self) -> None:
+        self.mode.currentIndexChanged.connect(self._mode_chosen)
+        changes: list[Any] = [
+            self.tile.valueChanged,
+            self.share.valueChanged,
+            self.rate.valueChanged,
+            self.reach.valueChanged,
+            self.levels.editingFinished,
+            *(box.valueChanged for box in self._offsets),
+        ]
+        for signal in changes:
+            signal.connect(self._tell)
+        for choice in (self.first, self.second):
+            choice.chosen.connect(self.layers_changed)
+
+    @property
+    def fields(self) -> Fields:
+        """What the fields say."""
+        z, y, x = (box.value() for box in self._offsets)
+        return Fields(
+            mode=self.mode.currentText(),
+            tile_mm=self.tile.value(),
+            offset_mm=(z, y, x),
+            share=self.share.value() / 100,
+            reach=self.reach.value(),
+            levels=self.levels.text().strip(),
+            rate=self.rate.value(),
+        )
+
+    @property
+    def two(self) -> tuple[Any, Any]:
+        """The two layers chosen, each a layer or None."""
+        return self.first.layer(), self.second.layer()
+
+    def choose(self, first: Any, second: Any) -> None:
+        """Choose two layers, and tell of it once."""
+        before = self.two
+        for choice, layer in ((self.first, first), (self.second, second)):
+            choice.chosen.disconnect(self.layers_changed)
+            choice.choose(layer)
+            choice.chosen.connect(self.layers_changed)
+        if self.two != before:
+            self.layers_changed.emit()
+
+    def release(self) -> None:
+        """Let go of the viewer."""
+        self.first.release()
+        self.second.release()
+
+    def _tell(self, *_: object) -> None:
+        self.changed.emit()
+
+    def _mode_chosen(self, *_: object) -> None:
+        mode = self.mode.currentText()
+        self.mode.setToolTip(MODES[mode])
+        for widget, modes in self._rows.items():
+            self.form.setRowVisible(widget, mode in modes)
+        self._tell()
+
+
+def is_comparable(layer: Any) -> bool:
+    """Whether a layer is a volume that can be compared: grey, colored or labels."""
+    known = behind(layer.metadata)
+    volume = layer._type_string in ("image", "labels") and layer.ndim == 3
+    return volume and (known is None or known.role != "derived")
+
+
+def _offset_box(axis: str, parent: QWidget) -> QDoubleSpinBox:
+    box = QDoubleSpinBox(parent)
+    box.setRange(-_MOST_OFFSET_MM, _MOST_OFFSET_MM)
+    box.setDecimals(1)
+    box.setPrefix(f"{axis} ")
+    box.setKeyboardTracking(False)
+    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+    box.setMinimumWidth(50)
+    box.setToolTip(f"By how many mm the tiles are moved along {axis}; the arrow keys move them")
+    return box

@@ -1,0 +1,291 @@
+"""What the panel has done by workers: register, load a transform, apply it, save it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tomochrome._napari.metric_curve import Sample
+from tomochrome._napari.register_place import (
+    Placed,
+    check_grey_layer,
+    check_two,
+    mask_of,
+    place,
+)
+from tomochrome.errors import InputError
+from tomochrome.runtime import CancelToken, Progress, check, report
+
+if TYPE_CHECKING:
+    from tomochrome.registration.transform import Transform
+    from tomochrome.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is to be registered, read from the fields in the GUI thread.
+
+    Parameters
+    ----------
+    fixed, moving
+        Layers.
+    options
+        Keywords of `tomochrome.register`: init, model, refine, similarity, device.
+    fixed_mask, moving_mask
+        Layers, or None.
+    fixed_points, moving_points
+        Points layers of landmarks, or None; they only measure.
+    look
+        Keywords for the layer of the moved volume: colormap and contrast limits.
+    """
+
+    fixed: Any
+    moving: Any
+    options: Mapping[str, Any]
+    fixed_mask: Any = None
+    moving_mask: Any = None
+    fixed_points: Any = None
+    moving_points: Any = None
+    look: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """What a run or a loaded transform gives the panel.
+
+    Parameters
+    ----------
+    fixed, moving
+        Where the two lie.
+    forward, inverse
+        From the fixed volume's points to the moving volume's, and back, LPS mm.
+    moved
+        The moving volume on the fixed grid.
+    jacobian
+        Determinants of ``forward`` on the fixed grid.
+    report
+        As in ``report.json``.
+    """
+
+    fixed: Placed
+    moving: Placed
+    forward: Transform
+    inverse: Transform
+    moved: Volume
+    jacobian: Volume
+    report: Mapping[str, Any]
+    layer: Any  #: a finished napari layer of ``moved``, to be added
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return tuple(self.report.get("warnings", ()))
+
+
+def check_request(request: Request) -> None:
+    """Refuse at once what cannot be registered. Looks at no voxel.
+
+    Raises
+    ------
+    InputError
+        With one sentence.
+    """
+    check_two(request.fixed, request.moving, "register")
+    check_grey_layer(request.fixed)
+    check_grey_layer(request.moving)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A request's layers as volumes and points."""
+
+    fixed: Placed
+    moving: Placed
+    extras: dict[str, Any]
+
+
+def _read(request: Request, progress: Progress | None, cancel: CancelToken | None) -> _Read:
+    report(progress, 0, 0, "Reading the layers")
+    fixed = place(request.fixed)
+    check(cancel)
+    moving = place(request.moving)
+    check(cancel)
+    extras: dict[str, Any] = {}
+    for role, mask, over in (
+        ("fixed_mask", request.fixed_mask, fixed),
+        ("moving_mask", request.moving_mask, moving),
+    ):
+        if mask is not None:
+            extras[role] = mask_of(mask, over)
+    points = (request.fixed_points, request.moving_points)
+    if all(p is not None and len(p.data) for p in points) and len(points[0].data) == len(
+        points[1].data
+    ):
+        extras["fixed_points"] = fixed.points_of(points[0])
+        extras["moving_points"] = moving.points_of(points[1])
+    return _Read(fixed, moving, extras)
+
+
+def register_in_worker(
+    request: Request, samples: list[Sample], *, progress: Progress, cancel: CancelToken
+) -> Alignment:
+    """Register two layers. Runs in a worker and touches no widget.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+    samples
+        Gets the falling curve, value by value.
+    progress, cancel
+        As for every long function.
+
+    Raises
+    ------
+    TomochromeError
+        If the two cannot be registered.
+    Cancelled
+        If the token says so.
+    """
+    from tomochrome.registration.register import register
+
+    read = _read(request, progress, cancel)
+    result = register(
+        read.fixed.volume,
+        read.moving.volume,
+        **read.extras,
+        **request.options,
+        progress=progress,
+        metric=lambda stage, iteration, value: samples.append((stage, iteration, value)),
+        cancel=cancel,
+    )
+    check(cancel)
+    found = {
+        "forward": result.forward,
+        "inverse": result.inverse,
+        "moved": result.moved,
+        "jacobian": result.jacobian,
+        "report": result.report,
+    }
+    return _alignment(read, found, request)
+
+
+def load_in_worker(
+    path: str, request: Request, *, progress: Progress, cancel: CancelToken
+) -> Alignment:
+    """Load a transform, of ours or another tool's, and use it as if just found.
+
+    Raises
+    ------
+    TomochromeError
+        If the file is no transform, or does not fit the layers.
+    Cancelled
+        If the token says so.
+    """
+    from tomochrome.registration.checks import check_extras
+    from tomochrome.registration.pair import check_volume
+    from tomochrome.registration.report import measure, warnings_of
+    from tomochrome.registration.transform import Transform
+
+    told: dict[str, Any] = {"progress": progress, "cancel": cancel}
+    read = _read(request, progress, cancel)
+    fixed, moving = read.fixed.volume, read.moving.volume
+    check_volume(fixed, "fixed")
+    check_volume(moving, "moving")
+    given = {"fixed_labels": None, "moving_labels": None, "fixed_mask": None, "moving_mask": None}
+    points = {"fixed_points": None, "moving_points": None}
+    extras = check_extras(fixed, moving, **{**given, **points, **read.extras})
+    report(progress, 0, 0, "Loading the transform")
+    forward = Transform.load(path)
+    check(cancel)
+    # The way back is found once here, not anew for every use.
+    inverse = forward.dense().inverse().dense()
+    check(cancel)
+    moved = forward.apply(moving, fixed, **told)
+    measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **told)
+    measured["warnings"] = list(warnings_of(measured, "lncc"))
+    measured["model"] = "a loaded transform"
+    found = {
+        "forward": forward,
+        "inverse": inverse,
+        "moved": moved,
+        "jacobian": jacobian,
+        "report": measured,
+    }
+    return _alignment(read, found, request)
+
+
+def _alignment(read: _Read, found: dict[str, Any], request: Request) -> Alignment:
+    from napari.layers import Layer
+
+    from tomochrome._napari.register_layers import volume_on
+
+    name = f"{read.moving.name} · moved"
+    layer = Layer.create(*volume_on(found["moved"], read.fixed, name, **request.look))
+    return Alignment(read.fixed, read.moving, **found, layer=layer)
+
+
+def apply_in_worker(
+    layer: Any, alignment: Alignment, to_fixed: bool, *, progress: Progress, cancel: CancelToken
+) -> Any:
+    """Return a new layer of what ``layer`` holds, moved. Runs in a worker.
+
+    Parameters
+    ----------
+    layer
+        Image, Labels, Points or Shapes; it is only read.
+    alignment
+        What moves it.
+    to_fixed
+        From the moving volume's place to the fixed volume's; otherwise the other way.
+
+    Raises
+    ------
+    TomochromeError
+        If such a layer cannot be moved.
+    Cancelled
+        If the token says so.
+    """
+    from napari.layers import Layer
+
+    from tomochrome._napari.register_layers import moved_drawing, moved_volume
+
+    there, here = alignment.moving, alignment.fixed
+    # Volumes are fetched: each point of the new grid asks where it came from. Points are sent.
+    fetch, send = alignment.forward, alignment.inverse
+    if not to_fixed:
+        there, here, fetch, send = here, there, send, fetch
+    kind = layer._type_string
+    report(progress, 0, 0, "Reading the layer")
+    if kind in ("image", "labels"):
+        parts = moved_volume(layer, there, here, fetch, progress=progress, cancel=cancel)
+    elif kind in ("points", "shapes"):
+        parts = moved_drawing(layer, there, here, send)
+    else:
+        raise InputError(
+            f"the layer '{layer.name}' is a {kind} layer; a transform can be applied to image, "
+            "labels, points and shapes layers"
+        )
+    check(cancel)
+    return Layer.create(*parts)
+
+
+def save_in_worker(
+    path: str, alignment: Alignment, inverse: bool, *, progress: Progress, cancel: CancelToken
+) -> Path:
+    """Write a transform; napari's dialog has asked before replacing a file.
+
+    Raises
+    ------
+    OutputError
+        If the ending is not one of a transform, or the file cannot be written.
+    """
+    report(progress, 0, 0, "Writing the transform")
+    transform, like = alignment.forward, alignment.fixed.volume
+    if inverse:
+        transform, like = alignment.inverse, alignment.moving.volume
+    check(cancel)
+    transform.save(path, like=like, force=True)
+    return Path(path)

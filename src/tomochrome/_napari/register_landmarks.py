@@ -1,0 +1,201 @@
+"""Landmarks: two Points layers, and how far apart they are while they are moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QWidget
+
+from tomochrome._napari.controls import Notice
+from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.layers import world_affine
+from tomochrome._napari.register_job import Alignment
+from tomochrome._napari.register_place import Placed
+from tomochrome._napari.throttle import Throttle
+from tomochrome.errors import TomochromeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NONE = "none"
+_COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: told apart by every color vision
+_SIZE_MM = 4.0
+
+
+class LandmarkPanel(QWidget):
+    """Two Points layers and their error in mm, live.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose Points layers are offered.
+    layers
+        Returns the fixed and the moving layer chosen, each a layer or None.
+    """
+
+    create_asked = Signal()
+
+    def __init__(
+        self, viewer: Any, layers: Callable[[], tuple[Any, Any]], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._layers = layers
+        self.alignment: Alignment | None = None
+        self.fixed = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
+        self.moving = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
+        self.create = QPushButton("New landmark layers", self)
+        self.create.setToolTip(
+            "Two empty Points layers; add the same places, in the same order, in both volumes"
+        )
+        self.before = QLabel("", self)
+        self.after = QLabel("", self)
+        self.message = Notice("plain", self)
+        self._followed: list[Any] = []
+        self._throttle = Throttle(self.refresh, self)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("In fixed", self.fixed)
+        form.addRow("In moving", self.moving)
+        form.addRow(self.create)
+        form.addRow("Before", self.before)
+        form.addRow("After", self.after)
+        form.addRow(self.message)
+        self.create.clicked.connect(self.create_asked)
+        for choice in (self.fixed, self.moving):
+            choice.chosen.connect(self._chosen)
+        self.refresh()
+
+    @property
+    def two(self) -> tuple[Any, Any]:
+        """The two Points layers chosen, each a layer or None."""
+        return self.fixed.layer(), self.moving.layer()
+
+    def set_alignment(self, alignment: Alignment | None) -> None:
+        """Measure through another transform."""
+        self.alignment = alignment
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Measure again."""
+        texts, note = self._texts()
+        self.before.setText(texts[0] or "–")
+        self.after.setText(texts[1] or "–")
+        self.message.say(note, "warning" if note else "plain")
+
+    def _texts(self) -> tuple[tuple[str, str], str]:
+        fixed, moving = self.two
+        if fixed is None or moving is None:
+            return ("", ""), ""
+        if fixed is moving:
+            return ("", ""), "Choose two different layers of landmarks."
+        if fixed.ndim != 3 or moving.ndim != 3:
+            return ("", ""), "Landmarks need three coordinates: use Points layers of 3 dimensions."
+        count = min(len(fixed.data), len(moving.data))
+        note = ""
+        if len(fixed.data) != len(moving.data):
+            note = (
+                f"{len(fixed.data)} landmarks in the fixed volume, {len(moving.data)} in the "
+                f"moving one: give each its partner. Measured: the first {count}."
+                if count
+                else f"{len(fixed.data)} landmarks in the fixed volume, {len(moving.data)} in the "
+                "moving one: give each its partner."
+            )
+        if not count:
+            return ("", ""), note
+        points = self._points(fixed)[:count], self._points(moving, True)[:count]
+        return self._measured(*points), note
+
+    def _points(self, layer: Any, in_moving: bool = False) -> NDArray[Any]:
+        """Return landmarks in LPS mm; with a result, at their true place."""
+        if self.alignment is not None:
+            over = self.alignment.moving if in_moving else self.alignment.fixed
+            return over.points_of(layer)
+        chosen = self._layers()[1 if in_moving else 0]
+        over_now = None if chosen is None or chosen.ndim != 3 else _grid_of(chosen)
+        if over_now is not None:
+            return over_now.points_of(layer)
+        from tomochrome.geometry.affine import apply
+
+        return apply(world_affine(layer), layer.data)
+
+    def _measured(self, fixed: NDArray[Any], moving: NDArray[Any]) -> tuple[str, str]:
+        from tomochrome.evaluate import landmark_errors
+
+        before = _words(landmark_errors(fixed, moving))
+        if self.alignment is None:
+            return before, ""
+        try:
+            return before, _words(landmark_errors(fixed, moving, self.alignment.forward))
+        except TomochromeError as error:
+            return before, str(error)
+
+    def _chosen(self) -> None:
+        self._unfollow()
+        for layer in self.two:
+            if layer is not None and layer not in self._followed:
+                layer.events.data.connect(self._moved)
+                self._followed.append(layer)
+        self.refresh()
+
+    def _moved(self, _: object = None) -> None:
+        self._throttle.request()
+
+    def _unfollow(self) -> None:
+        for layer in self._followed:
+            layer.events.data.disconnect(self._moved)
+        self._followed = []
+
+    def release(self) -> None:
+        """Let go of the viewer."""
+        self._throttle.stop()
+        self._unfollow()
+        self.fixed.release()
+        self.moving.release()
+
+
+def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]:
+    """Add two empty Points layers in the units of the two volumes, and select the first."""
+    added = []
+    for role, volume, color in zip(("fixed", "moving"), (fixed, moving), _COLORS, strict=True):
+        keywords: dict[str, Any] = {}
+        if volume is not None and volume.ndim == 3:
+            keywords = {"units": volume.units, "axis_labels": volume.axis_labels}
+        added.append(
+            viewer.add_points(
+                name=f"Landmarks {role}",
+                ndim=3,
+                size=_SIZE_MM,
+                face_color=color,
+                border_color="black",
+                symbol="disc" if role == "fixed" else "cross",
+                out_of_slice_display=True,
+                **keywords,
+            )
+        )
+    viewer.layers.selection = {added[0]}
+    added[0].mode = "add"
+    return added[0], added[1]
+
+
+def _grid_of(layer: Any) -> Placed | None:
+    """Return where a layer lies without looking at its voxels, or None if it is not ours."""
+    from tomochrome._napari.layers import behind, layer_transform
+
+    known = behind(layer.metadata)
+    if known is None:
+        return None
+    transform = layer_transform(layer)
+    return Placed(layer.name, known.shown, known.stored, transform, world_affine(layer))
+
+
+def _is_points(layer: Any) -> bool:
+    return bool(layer._type_string == "points")
+
+
+def _words(errors: dict[str, float]) -> str:
+    return (
+        f"{errors['mean']:.2f} mm mean · {errors['max']:.2f} mm most · "
+        f"{errors['count']:.0f} landmark{'' if errors['count'] == 1 else 's'}"
+    )

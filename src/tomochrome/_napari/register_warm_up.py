@@ -1,0 +1,47 @@
+"""Importing and compiling what registration and comparison need, in a thread."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+
+from tomochrome._napari.warm_up import load_torch_library
+from tomochrome.runtime import CancelToken, Progress
+
+
+@dataclass(frozen=True)
+class RegisterOffer:
+    """What can be chosen in the widget once everything is imported."""
+
+    models: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
+def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
+    """Import what registration needs, and find the models and devices."""
+    from tomochrome.errors import DeviceError
+    from tomochrome.runtime import DEVICE_NAMES, check, choose_device
+
+    load_torch_library()
+    check(cancel)
+    from tomochrome import compare
+
+    _ = compare.checkerboard
+    check(cancel)
+    from tomochrome.registration import register, report, transform_kernels  # noqa: F401
+    from tomochrome.registration.bundle import registration_models
+
+    check(cancel)
+    from tomochrome.registration import align  # noqa: F401
+
+    check(cancel)
+    devices = []
+    for name in DEVICE_NAMES:
+        try:
+            choose_device(name)
+        except DeviceError:
+            continue
+        devices.append(name)
+    models = tuple(card.name for card in registration_models())
+    gc.freeze()  # see warm_up.py
+    return RegisterOffer((*models, "none"), tuple(devices))
