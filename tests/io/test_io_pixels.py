@@ -507,11 +507,11 @@ def job() -> tuple[Job, bytes, np.ndarray]:
     return JOB._replace(length=len(code)), code, values
 
 
-@pytest.mark.parametrize("kind", ["<u2", "<i2"])
-def test_gdcm_decodes_jpeg_2000_where_openjpeg_fails_and_alike(monkeypatch, kind: str) -> None:
-    values = (picture().astype(np.int32) - 900 * (kind == "<i2")).astype(kind)
+@pytest.mark.parametrize("signed", [False, True])
+def test_gdcm_decodes_jpeg_2000_where_openjpeg_fails_and_alike(monkeypatch, signed: bool) -> None:
+    values = picture(signed=signed)
     code = encode_jpeg_2000(values, bits_stored=12)
-    task = JOB._replace(length=len(code), signed=int(kind == "<i2"))
+    task = JOB._replace(length=len(code), signed=int(signed))
 
     def fail(code: bytes) -> bytes:
         raise RuntimeError
@@ -519,7 +519,7 @@ def test_gdcm_decodes_jpeg_2000_where_openjpeg_fails_and_alike(monkeypatch, kind
     first = decoder.decode(task, code)
     monkeypatch.setattr(decoder, "_openjpeg", fail)
     for decoded in (first, decoder.decode(task, code)):
-        np.testing.assert_array_equal(np.frombuffer(decoded, kind).reshape(values.shape), values)
+        np.testing.assert_array_equal(np.frombuffer(decoded, values.dtype), values.ravel())
     with pytest.raises(RuntimeError):
         decoder.decode(task._replace(syntax=b"1.2.840.10008.1.2.4.201"), code)
 

@@ -165,6 +165,7 @@ class _Worker:
             return False
         finally:
             late.cancel()
+            late.join()
 
     def decode(self, job: Job, code: bytes) -> NDArray[np.uint8] | str:
         """Return the decoded bytes, or what the decoder says is wrong."""
