@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
@@ -14,13 +16,15 @@ from tomochrome.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.add_argument(
-        "config", metavar="CONFIG", help="a shipped configuration, such as 'tissue', or a JSON file"
+        "config",
+        metavar="CONFIG",
+        help="a shipped configuration ('tissue' colorizes, 'symnet' registers), or a JSON file",
     )
     parser.add_argument(
         "--data",
         metavar="DIR",
         type=options.some_path,
-        help="folder with labelled CT; without it only phantom patients are learned from",
+        help="folder with real CT; without it only what can be made is learned from",
     )
     parser.add_argument(
         "--out",
@@ -34,28 +38,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Train, calibrate, and write bundles that ``colorize --model`` takes."""
+    """Train, measure, and write bundles that ``--model`` takes."""
     from tomochrome.runtime.device import choose_device
-    from tomochrome.training import finish, load_config, train
+    from tomochrome.training.config import read_json
 
     started = time.perf_counter()
-    config = load_config(args.config)
+    settings = read_json(args.config)
     if args.data is not None and not args.data.is_dir():
         raise InputError(f"there is no data folder '{args.data}'")
-    out = args.out or Path("runs") / config.name
     choose_device(args.device)
-    checkpoint = train(
-        config,
-        args.data,
+    registers = _registers(settings)
+    work = _registration if registers else _colorization
+    name, checkpoint, bundles = work(settings, args, session)
+    seconds = round(time.perf_counter() - started, 1)
+    data = {"config": name, "checkpoint": str(checkpoint), "bundles": bundles}
+    command = "register" if registers else "colorize"
+    lines = [*bundles, f"trained in {seconds:.0f} s; try them with {command} --model"]
+    return Outcome({**data, "seconds": seconds, "warnings": session.warnings}, "\n".join(lines))
+
+
+def _registers(settings: Mapping[str, Any]) -> bool:
+    """Whether a configuration is of a network that registers."""
+    network = settings.get("network")
+    return isinstance(network, Mapping) and network.get("name") == "SymNet"
+
+
+def _colorization(
+    settings: Mapping[str, Any], args: argparse.Namespace, session: Session
+) -> tuple[str, Path, list[str]]:
+    from tomochrome.training import finish, load_config, train
+
+    config = load_config(settings)
+    out = args.out or Path("runs") / config.name
+    checkpoint = train(config, args.data, out, **_options(args, session))
+    bundles = finish(out, out / "weights", config=config, data=args.data)
+    return config.name, checkpoint, [str(path) for path in bundles]
+
+
+def _registration(
+    settings: Mapping[str, Any], args: argparse.Namespace, session: Session
+) -> tuple[str, Path, list[str]]:
+    from tomochrome.training import finish_symnet, load_symnet_config, train_symnet
+
+    config = load_symnet_config(settings)
+    out = args.out or Path("runs") / config.name
+    checkpoint = train_symnet(config, args.data, out, **_options(args, session))
+    bundle = finish_symnet(
         out,
-        resume=args.resume,
-        minutes=args.minutes,
-        device=args.device,
+        out / "weights",
+        config=config,
+        data=args.data,
         progress=session.progress,
         cancel=session.cancel,
     )
-    bundles = [str(path) for path in finish(out, out / "weights", config=config, data=args.data)]
-    seconds = round(time.perf_counter() - started, 1)
-    data = {"config": config.name, "checkpoint": str(checkpoint), "bundles": bundles}
-    lines = [*bundles, f"trained in {seconds:.0f} s; try them with colorize --model"]
-    return Outcome({**data, "seconds": seconds, "warnings": session.warnings}, "\n".join(lines))
+    return config.name, checkpoint, [str(bundle)]
+
+
+def _options(args: argparse.Namespace, session: Session) -> dict[str, Any]:
+    """What both trainings are told alike."""
+    return {
+        "resume": args.resume,
+        "minutes": args.minutes,
+        "device": args.device,
+        "progress": session.progress,
+        "cancel": session.cancel,
+    }

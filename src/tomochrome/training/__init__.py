@@ -11,15 +11,31 @@ if TYPE_CHECKING:
     from tomochrome.training.config import TrainingConfig, load_config
     from tomochrome.training.finish import finish
     from tomochrome.training.loop import train
+    from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
+    from tomochrome.training.symnet_finish import finish_symnet
+    from tomochrome.training.symnet_loop import train_symnet
 
 _HOMES = {
+    "SymNetConfig": "symnet_config",
     "TrainingConfig": "config",
     "finish": "finish",
+    "finish_symnet": "symnet_finish",
     "load_config": "config",
+    "load_symnet_config": "symnet_config",
     "train": "loop",
+    "train_symnet": "symnet_loop",
 }
 
-__all__ = ["TrainingConfig", "finish", "load_config", "train"]
+__all__ = [
+    "SymNetConfig",
+    "TrainingConfig",
+    "finish",
+    "finish_symnet",
+    "load_config",
+    "load_symnet_config",
+    "train",
+    "train_symnet",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -169,7 +169,7 @@ def finish(
             f"{len(LABELLED)} real labelled CT (abdomen, no contrast agent; TotalSegmentator's "
             "example, Apache-2.0), its contrast and shape varied"
         )
-    license_text = _license()
+    license_text = read_license()
     figures = {
         **(scores or {}),
         "expected_calibration_error": round(calibration.error_after, 4),
@@ -198,7 +198,14 @@ def finish(
     return network, transfer
 
 
-def _license() -> str:
+def read_license() -> str:
+    """Return the project's licence, which every bundle carries.
+
+    Raises
+    ------
+    InputError
+        If the program does not run from a checkout.
+    """
     try:
         return LICENSE_FILE.read_text(encoding="utf-8")
     except OSError as error:

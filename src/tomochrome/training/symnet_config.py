@@ -130,7 +130,9 @@ def _grid_and_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(config: SymNetConfig) -> None:
-    parts = [config] if config.opening is None else [config, config.opening]
+    parts: list[SymNetConfig | Opening] = [config]
+    if config.opening is not None:
+        parts.append(config.opening)
     grows = all(0 <= part.sizes[0] <= part.sizes[1] for part in parts)
     if not (config.minutes > 0 and config.batch > 0 and grows):
         raise OptionError(

@@ -103,7 +103,7 @@ def random_velocity(rng: np.random.Generator, shape: Shape, size: float) -> torc
     """
     field = torch.zeros(1, 3, *shape)
     for _ in range(int(rng.integers(1, 4))):
-        nodes = tuple(int(rng.integers(3, 10)) for _ in range(3))
+        nodes = tuple(int(rng.integers(3, 8)) for _ in range(3))
         noise = torch.from_numpy(rng.standard_normal((1, 3, *nodes), dtype=np.float32))
         field = field + resize(noise, shape) * (3.0 / float(np.mean(nodes)))
     linear = torch.from_numpy(rng.normal(0, 0.02, (3, 3)).astype(np.float32))
@@ -149,18 +149,29 @@ class PairSampler:
         """Draw one pair: shapes, one phantom twice, two phantoms, or real CT."""
         chance = self.rng.random()
         if self.real and chance < 0.15:
-            source = self.real[int(self.rng.integers(len(self.real)))]
-            return self._pair(source, source, "ct")
+            return self.draw_kind("ct")
         if self.phantoms and chance < 0.65:
-            first = self.phantoms[int(self.rng.integers(len(self.phantoms)))]
-            if self.rng.random() < 0.35:
-                others = [s for s in self.phantoms if s.region == first.region]
-                second = others[int(self.rng.integers(len(others)))]
-                return self._pair(first, second, "two patients")
-            return self._pair(first, first, "phantom")
-        shape: Shape = tuple(int(n * 1.15) for n in self.shape)  # type: ignore[assignment]
-        source = Source("shapes", "shapes", random_shapes(self.rng, shape), (4.0, 4.0, 4.0))
-        return self._pair(source, source, "shapes")
+            return self.draw_kind("two patients" if self.rng.random() < 0.35 else "phantom")
+        return self.draw_kind("shapes")
+
+    def draw_kind(self, kind: str) -> Sample:
+        """Draw a pair of one kind, whose sources there must be.
+
+        Parameters
+        ----------
+        kind
+            ``"shapes"``, ``"phantom"``, ``"two patients"`` or ``"ct"``.
+        """
+        if kind == "shapes":
+            shape: Shape = tuple(int(n * 1.15) for n in self.shape)  # type: ignore[assignment]
+            source = Source(kind, kind, random_shapes(self.rng, shape), (4.0, 4.0, 4.0))
+            return self._pair(source, source, kind)
+        among = self.real if kind == "ct" else self.phantoms
+        first = among[int(self.rng.integers(len(among)))]
+        if kind == "two patients":
+            among = [s for s in among if s.region == first.region and s is not first] or [first]
+            return self._pair(first, among[int(self.rng.integers(len(among)))], kind)
+        return self._pair(first, first, kind)
 
     def _pair(self, first: Source, second: Source, kind: str) -> Sample:
         rng = self.rng
@@ -255,9 +266,9 @@ class PairSampler:
             grey = self._window((0, 100), (250, 1200))
             for k in range(3):
                 tables[k, :N_STRUCTURES] = grey(sample_hu(None, rng))
-        if rng.random() < 0.7:  # the same contrast, more or less, as LNCC wants it
+        if rng.random() < 0.85:  # the same contrast, more or less, as LNCC wants it
             tables[1] = tables[0]
-            mix = rng.uniform(0, 0.5)
+            mix = rng.uniform(0, 0.3)
             tables[2] = (1 - mix) * tables[0] + mix * tables[2]
         return list(tables)
 
@@ -300,13 +311,29 @@ def _stack(images: list[NDArray[Any]]) -> torch.Tensor:
 
 
 def read_sources(pool: Path | None, data: Path | None, limit: int = 400) -> list[Source]:
-    """Read painted phantoms of a pool (`tomochrome.training.pool`) and the real scans of `REAL`."""
+    """Read painted phantoms of a pool (`tomochrome.training.pool`) and the real scans of `REAL`.
+
+    Parameters
+    ----------
+    pool
+        Folder of painted phantoms; None: none.
+    data
+        Folder of the real scans; None: none.
+    limit
+        Phantoms at most.
+
+    Raises
+    ------
+    TomochromeError
+        If a real scan is missing or cannot be read.
+    """
     from tomochrome.training.pool import load
 
     sources: list[Source] = []
-    for path in sorted(pool.glob("*.npz")) if pool is not None else ():
-        if len(sources) >= limit:
-            break
+    painted = sorted(pool.glob("*.npz")) if pool is not None else []
+    if len(painted) > limit:  # spread over the names, so that no region is left out
+        painted = [painted[k * len(painted) // limit] for k in range(limit)]
+    for path in painted:
         patient = load(path)
         sources.append(
             Source(patient.name, path.stem.split("-")[0], patient.structures, patient.spacing)

@@ -1,0 +1,151 @@
+"""What a registration network does alone on pairs that no training saw.
+
+Shares are of the mean length of the true deformation in the body: how much of it the network
+takes away before any refinement. Real scans (a CT, a pair of brains) are measured where their
+folder is there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomochrome.registration.symnet import SymNet, predict
+from tomochrome.registration.velocity import pair_fields
+from tomochrome.runtime import CancelToken, check
+from tomochrome.training.symnet_data import PairSampler, Sample, read_sources
+
+CT = "ct/abdomen_3mm.nii.gz"
+BRAINS = ("registration/brain_a.nii.gz", "registration/brain_b.nii.gz")
+MEANS_MM = (6.0, 9.0, 12.0)
+_BODY_HU = -300.0
+_NOISE_HU = 15.0
+
+
+def measure_symnet(
+    net: SymNet,
+    config_shape: tuple[int, int, int],
+    sizes: tuple[float, float],
+    pool: Path,
+    data: Path | None = None,
+    *,
+    shrink_by: int = 2,
+    count: int = 24,
+    cancel: CancelToken | None = None,
+) -> dict[str, Any]:
+    """Measure a network on held-out pairs.
+
+    Parameters
+    ----------
+    net
+        The network.
+    config_shape, sizes
+        Grid and range of velocities of the training.
+    pool
+        Phantoms with seeds from `tomochrome.training.pool.HELD_OUT` on.
+    data
+        Folder with `CT` and `BRAINS`, which are measured where they are there.
+    shrink_by
+        How much smaller than the pair's grid the network's is.
+    count
+        Pairs of each kind.
+    cancel
+        Looked at between pairs.
+
+    Returns
+    -------
+    dict
+        Figures for the model card.
+    """
+    sampler = PairSampler(read_sources(pool, None), config_shape, 77_000_001, sizes)
+    removed = {}
+    for kind, name in (("phantom", "held_out_phantoms"), ("shapes", "random_shapes")):
+        if kind == "phantom" and not sampler.phantoms:
+            continue
+        left = []
+        for _ in range(count):
+            check(cancel)
+            left.append(_left(net, sampler.draw_kind(kind)))
+        after, before = np.sum(left, axis=0)
+        removed[name] = round(float(1.0 - after / before), 3)
+    scores: dict[str, Any] = {"share_of_the_deformation_removed_by_the_network_alone": removed}
+    if data is not None and (data / CT).is_file():
+        for mean_mm in MEANS_MM:
+            check(cancel)
+            share = removed_on_ct(net, data / CT, mean_mm, shrink_by=shrink_by)
+            removed[f"abdomen_ct_warped_by_{mean_mm:g}_mm"] = round(share, 3)
+    if data is not None and all((data / name).is_file() for name in BRAINS):
+        check(cancel)
+        first, second = (data / name for name in BRAINS)
+        scores["ncc_of_two_brains_by_the_network_alone"] = brains(net, first, second, shrink_by)
+    return scores
+
+
+def _left(net: SymNet, sample: Sample) -> tuple[float, float]:
+    """Mean length of what is left of the true deformation in the body, and of all of it."""
+    assert sample.truth is not None
+    half = (sample.body.shape[2], sample.body.shape[3], sample.body.shape[4])
+    velocities = predict(net, sample.inputs[:1], sample.inputs[1:], half, 1)
+    fields = pair_fields(velocities, 6)
+    both = torch.cat([fields.forward, fields.inverse])
+    inside = sample.body.sum().clamp(min=1.0)
+    lengths = [v.square().sum(1, keepdim=True).sqrt() for v in (both - sample.truth, sample.truth)]
+    after, before = (float((length * sample.body).sum() / inside) for length in lengths)
+    return after, before
+
+
+def removed_on_ct(
+    net: SymNet, scan: Path, mean_mm: float, *, shrink_by: int = 2, seeds: int = 2
+) -> float:
+    """Return the share of known deformations of a real CT that the network alone removes.
+
+    Parameters
+    ----------
+    net
+        The network.
+    scan
+        A CT, warped against itself with noise.
+    mean_mm
+        Mean length of the deformations in the body.
+    shrink_by
+        How much smaller than the pair's grid the network's is.
+    seeds
+        Deformations to take the mean over.
+    """
+    from tomochrome.io import read
+    from tomochrome.registration.align import align
+    from tomochrome.registration.pair import make_pair
+    from tomochrome.registration.synthetic import deform, errors_mm, random_diffeomorphism
+
+    volume = read(scan)
+    body = np.asarray(volume.voxels) > _BODY_HU
+    after = before = 0.0
+    for seed in range(seeds):
+        truth = random_diffeomorphism(
+            volume.shape, volume.spacing, mean_mm=mean_mm, seed=seed, body=body
+        )
+        moving = deform(volume, truth, noise=_NOISE_HU, seed=seed)
+        found = align(make_pair(volume, moving), net, iterations=0, shrink_by=shrink_by)
+        for field, sums in ((found.fields.forward, 0), (torch.zeros_like(truth.forward), 1)):
+            error = float(errors_mm(field, truth.forward, volume.spacing)[body].mean())
+            after, before = (after + error, before) if sums == 0 else (after, before + error)
+    return 1.0 - after / before
+
+
+def brains(net: SymNet, first: Path, second: Path, shrink_by: int = 2) -> dict[str, float]:
+    """Return the correlation of two images on one grid, before and after the network alone."""
+    from tomochrome.io import read
+    from tomochrome.registration.align import align
+    from tomochrome.registration.pair import make_pair
+    from tomochrome.registration.velocity import warp
+
+    pair = make_pair(read(first), read(second))
+    found = align(pair, net, iterations=0, shrink_by=shrink_by)
+    moved = warp(pair.moving, found.fields.forward)
+    return {
+        name: round(float(np.corrcoef(pair.fixed.ravel(), image.ravel())[0, 1]), 4)
+        for name, image in (("before", pair.moving), ("after", moved))
+    }
