@@ -169,7 +169,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together, and files that are not there."""
     from tomochrome.cli import pipeline
-    from tomochrome.runtime import check_writable
+    from tomochrome.registration.bundle import find_registration_model
+    from tomochrome.runtime import check_writable, choose_device
 
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
     for name in wrong:
@@ -190,6 +191,10 @@ def _check(args: argparse.Namespace) -> None:
     given = [path for name in _FILES if (path := getattr(args, name)) is not None]
     for path in given:
         pipeline.check_input(path)
+    if args.model not in (None, "none"):
+        find_registration_model(args.model)
+    if args.device not in ("auto", "cpu"):
+        choose_device(args.device)
     if args.output is not None:
         check_writable(args.output, force=args.force)
         if any(os.path.realpath(path) == os.path.realpath(args.output) for path in given):
@@ -240,10 +245,7 @@ def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     """Deform, register and compare."""
     from tomochrome.evaluate import validate_synthetic
     from tomochrome.io import read
-    from tomochrome.runtime.device import choose_device
 
-    if args.device not in ("auto", "cpu"):
-        choose_device(args.device)
     told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
     wanted = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
     how = _given(args, "init", "model", "refine", "similarity", "device", "threads")
