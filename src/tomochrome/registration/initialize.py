@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level, make_levels
+from tomochrome.registration.padding import without_padding
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 from tomochrome.volume import Volume
@@ -105,9 +106,9 @@ def initialize(
     check(cancel)
     report(progress, 0, 100, "initial alignment")
     coarse_only = method in ("none", "center", "mass")
-    ours = make_levels(fixed, fixed_mask, "fixed", 1 if coarse_only else 3)
+    ours = make_levels(without_padding(fixed), fixed_mask, "fixed", 1 if coarse_only else 3)
     check(cancel)
-    theirs = make_levels(moving, moving_mask, "moving", 1 if coarse_only else 3)
+    theirs = make_levels(without_padding(moving), moving_mask, "moving", 1 if coarse_only else 3)
     check(cancel)
     if coarse_only:
         return Transform.from_affine(_simple(method, ours[0], theirs[0]))

@@ -20,6 +20,7 @@ from tomochrome.errors import GeometryError
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.registration.checks import NO_MODEL, Extras, check_extras, check_options
 from tomochrome.registration.initialize import initialize
+from tomochrome.registration.padding import without_padding
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.runtime.device import choose_device
@@ -222,6 +223,7 @@ def _align(
 
     told: dict[str, Any] = {"progress": job.progress, "cancel": job.cancel}
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
+    fixed, moving = without_padding(fixed), without_padding(moving)
     with clock("initialize"):
         first = initialize(fixed, moving, job.init, threads=job.threads, **masks, **told)
     found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
