@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.evaluate.masks import Mask, on_grid
-from tomochrome.registration.transform import Transform
+from tomochrome.registration.transform import Transform, Warp
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Volume
 
@@ -43,23 +43,26 @@ def inverse_consistency(
         transforms are known (points that leave the moving image's field do not count). Empty if
         there are none.
     """
+    from tomochrome.evaluate import kernels
+    from tomochrome.registration.transform_kernels import grid_points
+
     wanted = on_grid(mask, like)
     depth, height, width = like.shape
     few = max(1, _SLAB // (height * width))
     found: list[NDArray[np.float32]] = []
     for first in range(0, depth, few):
         check(cancel)
-        last = min(first + few, depth)
-        start = _points(like, first, last)
+        count = min(few, depth - first)
+        start = np.empty((count * height * width, 3))
+        grid_points(np.asarray(like.affine), first, count, height, width, start)
         if wanted is not None:
-            start = start[wanted[first:last].ravel()]
-        if len(start) == 0:
-            continue
-        there = forward.points(start)
-        known = forward.covers(start) & inverse.covers(there)
-        back = inverse.points(there[known])
-        found.append(np.linalg.norm(back - start[known], axis=1).astype(np.float32))
-    distance = np.concatenate(found) if found else np.empty(0, np.float32)
+            start = start[wanted[first : first + count].ravel()]
+        known = np.ones(len(start), dtype=bool)
+        end = _followed(inverse, _followed(forward, start.copy(), known), known)
+        apart = np.empty(len(start), np.float32)
+        kernels.distances(start, end, known, apart)
+        found.append(apart if known.all() else apart[known])
+    distance = np.concatenate(found)
     if len(distance) == 0:
         return {}
     return {
@@ -69,13 +72,25 @@ def inverse_consistency(
     }
 
 
-def _points(like: Volume, first: int, last: int) -> NDArray[np.float64]:
-    """LPS mm (n, 3) of the voxels of some slices."""
-    z, y, x = (np.arange(n, dtype=np.float64) for n in like.shape)
-    columns = like.affine[:3, :3].T
-    points = (
-        z[first:last, None, None, None] * columns[0]
-        + y[:, None, None] * columns[1]
-        + (x[:, None] * columns[2] + like.affine[:3, 3])
-    )
-    return np.ascontiguousarray(points.reshape(-1, 3))
+def _followed(
+    transform: Transform, points: NDArray[np.float64], known: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Take points (n, 3) through a transform, in place if possible; clear ``known`` off its fields.
+
+    As `Transform.points` and `Transform.covers`, in one go and compiled.
+    """
+    from tomochrome.evaluate import kernels
+    from tomochrome.registration import transform_kernels
+
+    for step in transform.steps:
+        if isinstance(step, np.ndarray):
+            kernels.carry(points, np.ascontiguousarray(step))
+            continue
+        field = step.forward
+        to_index = np.ascontiguousarray(np.linalg.inv(field.affine)[:3])
+        kernels.mark_covered(points, to_index, field.shape, known)
+        if isinstance(step, Warp):
+            transform_kernels.displace(points, field.vectors, to_index)
+        else:
+            points = Transform((step,)).points(points)
+    return points

@@ -69,3 +69,39 @@ def determinants(vectors, basis, first, factor, out):  # type: ignore[no-untyped
                 least, total = min(least, det), total + det
             found = total * 0.125 * factor if least > 0 else -abs(least * factor)
             out[row // size_y, y, x] = found
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def carry(points, matrix):  # type: ignore[no-untyped-def]
+    """Move points (n, 3), in place, by the upper three rows of an affine matrix."""
+    for n in prange(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for c in range(3):
+            points[n, c] = matrix[c, 0] * x + matrix[c, 1] * y + matrix[c, 2] * z + matrix[c, 3]
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def mark_covered(points, to_index, shape, known):  # type: ignore[no-untyped-def]
+    """Clear ``known`` (n,) where a grid does not reach: beyond half a voxel past its last centres.
+
+    ``to_index`` is 3x4, from the points' space to the (z, y, x) index of the grid.
+    """
+    for n in prange(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for c in range(3):
+            at = to_index[c, 0] * x + to_index[c, 1] * y + to_index[c, 2] * z + to_index[c, 3]
+            if not -0.5 <= at < shape[c] - 0.5:
+                known[n] = False
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def distances(a, b, known, out):  # type: ignore[no-untyped-def]
+    """Write the distance between points (n, 3) of two lists into ``out``, -1 if not ``known``."""
+    for n in prange(len(a)):
+        total = 0.0
+        for c in range(3):
+            total += (a[n, c] - b[n, c]) ** 2
+        out[n] = np.sqrt(total) if known[n] else -1.0
