@@ -36,7 +36,9 @@ def small_ct():
     return Volume(voxels, affine, "HU", provenance)
 
 
-def simple_colorize(volume, model="tissue", *, device="auto", progress=None, cancel=None):
+def simple_colorize(
+    volume, model="tissue", *, device="auto", force=False, progress=None, cancel=None
+):
     """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
     hu = np.asarray(volume.voxels)
     edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}
@@ -50,7 +52,8 @@ def simple_colorize(volume, model="tissue", *, device="auto", progress=None, can
         check(cancel)
         report(progress, done, hu.shape[0], "tissue")
     confidence = np.full(hu.shape, 204, np.uint8)
-    return Chroma(code, confidence, mixtures, volume.affine, model, volume.provenance)
+    provenance = volume.provenance.add("colorize", *(["colored because forced"] if force else []))
+    return Chroma(code, confidence, mixtures, volume.affine, model, provenance)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Layer
 
-from tomochrome._napari.ct_source import check_layer, ct_behind
+from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_behind
 from tomochrome._napari.layers import (
     AXIS_LABELS,
     behind,
@@ -182,6 +182,28 @@ def test_what_is_not_ct_is_refused_in_a_sentence():
     assert "finite" in refused(Image(np.full((3, 3, 3), np.nan), contrast_limits=(0, 1)))
     unknown = Volume(ct().voxels, ct().affine, "unknown")
     assert "not in Hounsfield units" in refused(as_layer(unknown))
+
+
+def test_a_user_may_insist_on_an_unknown_unit_but_not_on_a_picture():
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 255, (4, 50, 50)).astype(np.uint8)
+    known = Volume(np.abs(ct().voxels), ct().affine, "unknown", Provenance(modality="MR"))
+    for layer in (Image(grey), Image(np.abs(ct().voxels)), as_layer(known)):
+        with pytest.raises(UnknownUnitError):
+            ct_behind(layer)
+        shown = ct_behind(layer, as_hu=True).shown
+        assert shown.unit == "unknown"  # the volume goes on saying so
+        np.testing.assert_array_equal(shown.voxels, np.asarray(layer.data))
+    assert ct_behind(Image(ct().voxels), as_hu=True).shown.unit == "HU"
+    hopeless = [
+        Image(rng.integers(0, 255, (4, 50, 50, 3)).astype(np.uint8), rgb=True),
+        Labels(np.ones((4, 5, 6), np.uint8)), Image(ct().voxels > 0), Image(ct().voxels[0]),
+        Image(np.full((3, 3, 3), np.nan), contrast_limits=(0, 1)),
+    ]  # fmt: skip
+    for layer in hopeless:
+        with pytest.raises(NotCTError) as caught:
+            ct_behind(layer, as_hu=True)
+        assert not isinstance(caught.value, UnknownUnitError)
 
 
 def test_a_range_is_looked_at_only_in_the_worker():

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from qtpy.QtWidgets import QLabel
 from tomochrome._napari.ct_source import check_layer
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.writer import layer_volume
 from tomochrome.color import light
 from tomochrome.errors import NotCTError
 from tomochrome.runtime import check
-from tomochrome.volume import Volume
+from tomochrome.volume import Provenance, Volume
 from tomochrome.windowing import PRESETS, Window
 
 pytestmark = pytest.mark.gui
@@ -190,6 +192,48 @@ def test_what_is_not_ct_is_refused_with_a_sentence_in_the_panel(panel, qtbot, la
     assert "Traceback" not in text
     assert text.endswith(".")
     assert list(panel.viewer.layers) == before
+
+
+def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtbot, small_ct):
+    voxels = (small_ct.voxels + 1024).astype(np.uint16)
+    mr = replace(small_ct, voxels=voxels, unit="unknown", provenance=Provenance(modality="MR"))
+    ct, box = panel.view.layer.layer(), panel.view.insist
+    layer = panel.viewer.add_layer(Layer.create(*volume_layer(mr, "knee")))
+    panel.view.layer.choose(layer)
+    assert box.isHidden()  # nobody is tempted before the refusal was read
+    panel.run()
+    assert not panel.running
+    assert "not in Hounsfield units" in panel.view.message.text()
+    assert not box.isHidden()
+    assert not box.claim.isChecked()
+    panel.run()
+    assert not panel.running  # it is refused again until the user says so
+    box.claim.setChecked(True)
+    coloring = colorize(panel, qtbot)
+    assert coloring.layer.name == f"knee · {MODEL} (taken as HU)"
+    assert "colored because forced" in coloring.chroma.provenance.warnings
+    saved = layer_volume(coloring.layer.data, {"metadata": coloring.layer.metadata})
+    assert "colored because forced" in saved.provenance.warnings
+    assert box.insists  # for another model, say
+    panel.view.layer.choose(ct)
+    assert box.isHidden()
+    panel.view.layer.choose(layer)
+    assert not box.insists
+    panel.run()
+    assert not panel.running
+    assert not box.isHidden()
+
+
+def test_another_readers_values_may_be_insisted_on_after_the_worker_refused_them(panel, qtbot):
+    foreign = Image(np.random.default_rng(0).normal(500, 80, (8, 30, 30)), name="foreign")
+    panel.viewer.layers.clear()
+    panel.viewer.add_layer(foreign)
+    panel.run()
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    assert "below -200" in panel.view.message.text()
+    assert not panel.view.insist.isHidden()
+    panel.view.insist.claim.setChecked(True)
+    assert colorize(panel, qtbot).layer.name == f"foreign · {MODEL} (taken as HU)"
 
 
 def test_only_images_are_offered_the_newest_first(qtbot, small_ct):

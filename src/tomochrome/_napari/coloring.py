@@ -38,6 +38,7 @@ def color_in_worker(
     device: str,
     fields: Mapping[str, Any],
     *,
+    as_hu: bool = False,
     progress: Progress,
     cancel: CancelToken,
 ) -> Colored:
@@ -52,6 +53,9 @@ def color_in_worker(
     fields
         Keywords of `tomochrome.color.Lighting`; the settings are made here because importing
         that module compiles kernels, which is not for the GUI thread.
+    as_hu
+        The user insists that values of an unknown unit are Hounsfield units. The colors' own
+        warnings and the name of the layer say so.
     progress, cancel
         As for every long function.
 
@@ -68,9 +72,12 @@ def color_in_worker(
     from tomochrome.colorize import colorize
 
     report(progress, 0, 0, "Reading the layer")
-    ct = ct_behind(layer)
+    ct = ct_behind(layer, as_hu=as_hu)
     check(cancel)
-    chroma = colorize(ct.shown, model, device=device, progress=progress, cancel=cancel)
+    forced = as_hu and ct.shown.unit != "HU"
+    chroma = colorize(
+        ct.shown, model, device=device, force=forced, progress=progress, cancel=cancel
+    )
     check(cancel)
     lit = LitVolume(ct.shown, chroma, lighting(fields))
     # The slow firsts happen here, so that no slider waits for them: the colors of every palette
@@ -80,7 +87,8 @@ def color_in_worker(
         lit.prepare(lit.settings.but(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
     # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
-    parts = color_layer(lit, ct, chroma, layer_transform(layer), f"{layer.name} · {chroma.model}")
+    name = f"{layer.name} · {chroma.model}{' (taken as HU)' if forced else ''}"
+    parts = color_layer(lit, ct, chroma, layer_transform(layer), name)
     return Colored(chroma, Layer.create(*parts))
 
 

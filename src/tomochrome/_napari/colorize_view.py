@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from tomochrome._napari.color_panel import ColorPanel, refill
+from tomochrome._napari.colorize_insist import InsistBox
 from tomochrome._napari.controls import Notice, ScrollColumn
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
@@ -43,6 +44,7 @@ class ColorizeView(QFrame):
         self.window = WindowPanel(self)
         self.color = ColorPanel(_FIRST_OFFER.palettes, _FIRST_OFFER.alphas, self)
         self.message = Notice("plain", self)
+        self.insist = InsistBox(self)
         self.info = Notice("plain", self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.device.setToolTip("Where the model runs; auto takes a graphics card if there is one")
@@ -65,6 +67,7 @@ class ColorizeView(QFrame):
         column.addLayout(buttons)
         column.addWidget(self.progress)
         column.addWidget(self.message)
+        column.addWidget(self.insist)
         column.addWidget(_group("Window", self.window))
         column.addWidget(_group("Color", self.color))
         column.addWidget(self.info)
@@ -89,7 +92,7 @@ class ColorizeView(QFrame):
         """Switch the fields between running and not."""
         self.run.setEnabled(not running)
         self.cancel.setEnabled(running)
-        for field in (self.layer, self.model, self.device):
+        for field in (self.layer, self.model, self.device, self.insist):
             field.setEnabled(not running)
         self.progress.setVisible(running)
         if running:

@@ -18,7 +18,7 @@ from tomochrome._napari.coloring import (
     show_window,
 )
 from tomochrome._napari.colorize_view import ColorizeView
-from tomochrome._napari.ct_source import check_layer
+from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
@@ -86,17 +86,19 @@ class ColorizeWidget(DockedPanel):
         if layer is None:
             self.view.message.say("Open a CT first (File > Open Folder, or a sample).", "error")
             return
+        as_hu = self.view.insist.insists
+        self._target, self._started = layer, time.perf_counter()
         try:
-            check_layer(layer)
+            check_layer(layer, as_hu=as_hu)
         except TomochromeError as error:
             self._show_error(error)
+            self._target = None
             return
         model, device = self.view.model.currentText(), self.view.device.currentText()
         fields = self.fields
-        self._target, self._started = layer, time.perf_counter()
         job = Job(
             lambda progress, cancel: color_in_worker(
-                layer, model, device, fields, progress=progress, cancel=cancel
+                layer, model, device, fields, as_hu=as_hu, progress=progress, cancel=cancel
             ),
             name="tomochrome colorize",
         )
@@ -145,6 +147,8 @@ class ColorizeWidget(DockedPanel):
         self.view.message.say("Cancelled; nothing was changed.", "plain")
 
     def _show_error(self, error: Exception) -> None:
+        if isinstance(error, UnknownUnitError) and self._target is self.view.layer.layer():
+            self.view.insist.offer(self._target)
         if isinstance(error, TomochromeError):
             text = str(error)
             self.view.message.say(text[:1].upper() + text[1:] + ".", "error")
@@ -208,6 +212,7 @@ class ColorizeWidget(DockedPanel):
     def _layer_chosen(self) -> None:
         layer, coloring = self.view.layer.layer(), self.coloring
         self._watch(layer, None if coloring is None else coloring.layer)
+        self.view.insist.follow(layer)
         known = None if layer is None else behind(layer.metadata)
         self.view.window.set_volume(known.shown if known else None)
         if known is not None:
@@ -276,6 +281,7 @@ class ColorizeWidget(DockedPanel):
         self._watch(None, None)
         self._mark.deleteLater()
         self.view.layer.release()
+        self.view.insist.follow(None)
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.viewer.cursor.events.position.disconnect(self._point)
         self.viewer.bind_key(COLOR_KEY, None)

@@ -73,7 +73,9 @@ class ScanPanel(DockedPanel):
         if layer is None:
             self._tell_nothing("Select a layer to see what it is.")
         elif known is not None:
-            self._tell(known.stored)
+            self._tell(
+                known.stored, () if known.chroma is None else known.chroma.provenance.warnings
+            )
         else:
             self._tell_of_others(layer)
 
@@ -82,8 +84,8 @@ class ScanPanel(DockedPanel):
         self.view.show_verdict(None, text, ())
         self.view.show_windows(None)
 
-    def _tell(self, volume: Volume) -> None:
-        """Tell about a volume that this plugin read or made."""
+    def _tell(self, volume: Volume, further: tuple[str, ...] = ()) -> None:
+        """Tell about a volume that this plugin read or made; ``further`` warns of its colors."""
         provenance = volume.provenance
         facts = [
             ("Modality", wording.modality_of(provenance.modality)),
@@ -95,8 +97,9 @@ class ScanPanel(DockedPanel):
         ]
         if not volume.is_rgba:
             facts.append((_VALUES, "…"))
-        warnings = [wording.sentence(text) for text in dict.fromkeys(provenance.warnings)]
-        remark = wording.verdict_in_words(provenance.verdict, warnings, volume.shape[0])
+        remark = wording.verdict_in_words(provenance.verdict, provenance.warnings, volume.shape[0])
+        said = dict.fromkeys((*provenance.warnings, *further))
+        warnings = [wording.sentence(text) for text in said]
         self.view.show_facts(display_name(volume), facts)
         self.view.show_verdict(provenance.verdict, remark, warnings)
         is_ct = volume.unit == "HU"

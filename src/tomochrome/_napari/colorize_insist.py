@@ -1,0 +1,55 @@
+"""The box with which a user insists that values without a unit are Hounsfield units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QCheckBox, QFrame, QVBoxLayout, QWidget
+
+from tomochrome._napari.controls import Notice
+
+_CLAIM = "These values are Hounsfield units"
+_CAUTION = (
+    "Tick this only if you know it: water is 0 and air is -1000 in this volume, as in a CT whose "
+    "header was lost on export. Then press Colorize again. In MR, PET or any other picture "
+    "every color would be wrong."
+)
+
+
+class InsistBox(QFrame):
+    """Hidden until a layer was refused for want of a unit; ticked for that one layer only.
+
+    It is never there before the refusal was read, and forgets its tick when another layer is
+    chosen, so that nobody colors an MR by habit.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.claim = QCheckBox(_CLAIM, self)
+        self.caution = Notice("warning", self)
+        self.caution.say(_CAUTION)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.claim)
+        column.addWidget(self.caution)
+        self._layer: Any = None
+        self.follow(None)
+
+    @property
+    def insists(self) -> bool:
+        """Whether the user says that the refused layer holds Hounsfield units."""
+        return self._layer is not None and self.claim.isChecked()
+
+    def offer(self, layer: Any) -> None:
+        """Let the user insist on a layer that was refused."""
+        if layer is not self._layer:
+            self.claim.setChecked(False)
+        self._layer = layer
+        self.setVisible(True)
+
+    def follow(self, layer: Any) -> None:
+        """Go away, tick and all, if another layer than the refused one is chosen now."""
+        if layer is None or layer is not self._layer:
+            self._layer = None
+            self.claim.setChecked(False)
+            self.setVisible(False)
