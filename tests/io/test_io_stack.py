@@ -138,14 +138,23 @@ def test_a_wide_hole_is_left_and_said():
     assert MOST_BRIDGED_MM == 10
     lying = stack(slices(heights(0, 2, 4, 6, 28, 30, 32)))
     assert lying.verdict == "incomplete"
-    assert lying.warnings[0].endswith("the holes were left empty")
-    assert lying.warnings[1] == (
-        "nothing was imaged in a hole of 22.0 mm (from 6.0 to 28.0 mm foot-head): "
-        "too wide to interpolate, left empty"
+    assert lying.warnings == (
+        "slices are missing: 10, which leaves a hole of 22.0 mm (from 6.0 to 28.0 mm foot-head): "
+        "too wide to interpolate, left empty",
     )
     assert lying.plan.lying.bridged.tolist() == [True] * 3 + [False] + [True] * 2
     assert "left empty" not in " ".join(lying.stored_warnings)
     assert all("as stored" in w or "next to each other" in w for w in lying.stored_warnings)
+
+
+def test_a_filled_gap_and_a_hole_are_told_apart():
+    lying = stack(slices(heights(0, 2, 4, 8, 10, 32, 34)))
+    assert lying.warnings == (
+        "slices are missing: 11 (gaps of up to 22.00 mm among slices 2.00 mm apart): "
+        "the smaller gaps were filled by linear interpolation between their neighbors",
+        "nothing was imaged in a hole of 22.0 mm (from 10.0 to 32.0 mm foot-head): "
+        "too wide to interpolate, left empty",
+    )
 
 
 def test_a_scan_that_changes_its_spacing_misses_nothing():

@@ -177,18 +177,20 @@ class Gaps:
         wide = gaps > usual * UNSEEN
         filled = "the gaps were filled by linear interpolation between their neighbors"
         if self.missing:
-            what = (
-                f"slices are missing: {self.missing} (gaps of up to {gaps.max():.2f} mm among "
-                f"slices {usual:.2f} mm apart)"
-            )
-            done = filled if (wide & bridged).any() else "the holes were left empty"
+            what = f"slices are missing: {self.missing}"
+            if not (wide & bridged).any():  # the holes are all there is to say
+                return _holes(lying, bridged, f"{what}, which leaves")
+            what += f" (gaps of up to {gaps.max():.2f} mm among slices {usual:.2f} mm apart)"
+            done = filled if bridged.all() else filled.replace("the gaps", "the smaller gaps")
             return [Finding(what, done, _LEFT, "incomplete"), *_holes(lying, bridged)]
         what = f"the distance between slices changes from {gaps.min():.2f} to {gaps.max():.2f} mm"
         done = "they were evened out by linear interpolation"
         return [Finding(what, done, _LEFT), *_holes(lying, bridged)]
 
 
-def _holes(lying: Lying, bridged: NDArray[np.bool_]) -> list[Finding]:
+def _holes(
+    lying: Lying, bridged: NDArray[np.bool_], lead: str = "nothing was imaged in"
+) -> list[Finding]:
     """Return one finding for all gaps that are too wide to interpolate across."""
     wide = np.flatnonzero(~bridged)
     if not wide.size:
@@ -204,7 +206,7 @@ def _holes(lying: Lying, bridged: NDArray[np.bool_]) -> list[Finding]:
     noun = "a hole" if wide.size == 1 else "holes"
     return [
         Finding(
-            f"nothing was imaged in {noun} of {', '.join(extents)}{more}",
+            f"{lead} {noun} of {', '.join(extents)}{more}",
             "too wide to interpolate, left empty",
             "the slices on both sides stand next to each other in this volume",
             "incomplete",
