@@ -11,8 +11,10 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "registration"
 """Kind of bundle in ``metadata.json``."""
+_FINE_VOXELS = 2_000_000
 DEFAULT_MODEL = "symnet"
 _KEYS = frozenset({"name", "channels", "reach", "passes"})
 
@@ -158,6 +161,32 @@ def network_grid(net: SymNet, shape: Shape, shrink_by: int = 2) -> Shape:
     return z, y, x
 
 
+def looks(net: SymNet, shape: Shape, shrink_by: int = 2) -> list[Shape]:
+    """Return the grids on which a network that looks several times does so, in turn.
+
+    First one twice as coarse, where large motions are small; then its own, as often as it was
+    trained to; at last one twice as fine, where the volume is small enough for that.
+
+    Parameters
+    ----------
+    net
+        The network; one of a single pass looks once.
+    shape
+        Shape (z, y, x) of the pair's grid.
+    shrink_by
+        How much smaller than the pair's grid the network's own is.
+    """
+    own = [network_grid(net, shape, shrink_by)] * net.passes
+    if net.passes == 1:
+        return own
+    coarse, fine = [], []
+    if min(shape) >= 2 * shrink_by * net.multiple:
+        coarse = [network_grid(net, shape, 2 * shrink_by)]
+    if shrink_by > 1 and np.prod(shape) * (2 / shrink_by) ** 3 <= _FINE_VOXELS:
+        fine = [network_grid(net, shape, shrink_by // 2)]
+    return coarse + own + fine
+
+
 def halfway(pair: torch.Tensor, velocities: torch.Tensor, squarings: int = 5) -> torch.Tensor:
     """Return both images where they meet so far.
 
@@ -199,15 +228,33 @@ def predict(
     Tensor
         (2, 3, *shape), in voxels of that grid.
     """
-    grid = network_grid(net, (fixed.shape[2], fixed.shape[3], fixed.shape[4]), shrink_by)
-    pair = shrink(torch.cat([fixed, moving]), grid)
-    velocities = _both_orders(net, pair)
-    for _ in range(net.passes - 1):
-        velocities = velocities + _both_orders(net, halfway(pair, velocities))
+    grids = looks(net, (fixed.shape[2], fixed.shape[3], fixed.shape[4]), shrink_by)
+    pictures, finer = {}, torch.cat([fixed, moving])
+    for grid in sorted(set(grids), reverse=True):  # each from the next finer one: far less work
+        pictures[grid] = finer = shrink(finer, grid)
+    velocities = None
+    for grid in grids:
+        seen = pictures[grid]
+        if velocities is None:
+            velocities = _both_orders(net, seen)
+            continue
+        z, y, x = grid
+        velocities = resize_field(velocities, (z // 2, y // 2, x // 2))
+        velocities = velocities + _both_orders(net, halfway(seen, velocities))
+    assert velocities is not None
     return resize_field(velocities, shape)
 
 
 def _both_orders(net: SymNet, pair: torch.Tensor) -> torch.Tensor:
-    with torch.autocast(pair.device.type, torch.bfloat16, enabled=pair.device.type == "cuda"):
+    kind = pair.device.type
+    half = kind == "cuda" or (kind == "cpu" and _fast_bfloat16())
+    with torch.autocast(kind, torch.bfloat16, enabled=half):
         both = net(pair, pair.flip(0))
     return (both[0] + both[1].flip(0)) / 2
+
+
+@lru_cache(maxsize=1)
+def _fast_bfloat16() -> bool:
+    """Whether this processor multiplies matrices of bfloat16: three times as fast, if it does."""
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return supported is not None and bool(supported())
