@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 import time
 import weakref
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import QLabel
 
 from tomochrome import io
 from tomochrome._napari import picker as picker_module
+from tomochrome._napari import reader
 from tomochrome._napari.picker import SeriesPicker, show_picker
 from tomochrome._napari.reader import read_layers
 from tomochrome._napari.series_list import Role, SeriesModel, can_be_opened, tool_tip
@@ -220,6 +222,17 @@ def test_a_second_drop_uses_the_same_panel(picker, window, cd):
     assert again is picker
     assert titles(picker) == []
     assert not picker.view.open.isEnabled()
+
+
+def test_folders_dropped_together_are_listed_together(picker, window, cd, tmp_path, monkeypatch):
+    other = tmp_path / "another CD"
+    shutil.copytree(cd, other)
+    before = titles(picker)
+    window.open([str(other), str(cd)], plugin="napari-tomochrome")
+    assert sorted(titles(picker)) == sorted(before * 2)  # and the one listed already only once
+    monkeypatch.setattr(reader, "_SAME_DROP_SECONDS", 0.0)
+    window.open(str(other), plugin="napari-tomochrome")
+    assert sorted(titles(picker)) == sorted(before)
 
 
 def test_the_event_loop_is_never_away_while_series_are_listed_and_read(

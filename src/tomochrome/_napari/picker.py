@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,18 +31,38 @@ _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"
 
 
-def show_picker(viewer: Any, found: Found) -> SeriesPicker:
-    """Show what was found in the viewer's picker, docking one if there is none yet."""
+def show_picker(viewer: Any, found: Found, *, add: bool = False) -> SeriesPicker:
+    """Show what was found in the viewer's picker, docking one if there is none yet.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    found
+        What there is to choose from.
+    add
+        List it with what is listed already, of another folder that was dropped with this one.
+    """
     for widget in viewer.window.dock_widgets.values():
         if isinstance(widget, SeriesPicker):
             widget.parentWidget().show()
             widget.parentWidget().raise_()
-            widget.show_found(found)
+            widget.show_found(_together(widget.found, found) if add else found)
             return widget
     picker = SeriesPicker(viewer)
     viewer.window.add_dock_widget(picker, name=DOCK_NAME, area="right")
     picker.show_found(found)
     return picker
+
+
+def _together(first: Found | None, second: Found) -> Found:
+    """Return what was found at two paths; a folder that was dropped twice is listed once."""
+    if first is None:
+        return second
+    known = {(item.path, item.name) for item in first.items}
+    items = [item for item in second.items if (item.path, item.name) not in known]
+    skipped = dict.fromkeys((*first.skipped, *second.skipped))
+    return replace(first, items=(*first.items, *items), skipped=tuple(skipped))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +105,7 @@ class SeriesPicker(DockedPanel):
         self.view = PickerView(self)
         self._job: Job | None = None
         self._failed: list[str] = []
+        self.found: Found | None = None  #: what is listed
         self._previews = Previews(self)
         self._previews.made.connect(self._preview_made)
         view = self.view
@@ -113,6 +134,7 @@ class SeriesPicker(DockedPanel):
     def show_found(self, found: Found) -> None:
         """List what was found."""
         self._previews.stop()
+        self.found = found
         self.view.show_found(found)
         self._selection_changed()
         self._make_previews()
