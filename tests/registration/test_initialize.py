@@ -1,0 +1,228 @@
+"""The first alignment: turned, shifted, cut off, masked, filled, stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from transform_cases import grid, texture
+
+from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
+from tomochrome.geometry.affine import apply
+from tomochrome.io import read
+from tomochrome.phantom import make_patient
+from tomochrome.registration.initialize import initialize
+from tomochrome.registration.padding import without_padding
+from tomochrome.registration.transform import Transform
+from tomochrome.runtime import CancelToken
+from tomochrome.volume import Volume, default_affine
+
+
+@pytest.fixture(scope="module")
+def chest() -> Volume:
+    return make_patient(1, "chest", (6.0, 6.0, 6.0)).ct
+
+
+@pytest.fixture(scope="module")
+def portal() -> Volume:
+    """The same patient with contrast agent in the vessels."""
+    return make_patient(1, "chest", (6.0, 6.0, 6.0), phase="portal").ct
+
+
+def body(volume: Volume) -> NDArray[np.float64]:
+    """LPS mm of some voxels of the patient."""
+    return np.asarray(apply(volume.affine, np.argwhere(np.asarray(volume.voxels) > -300)[::53]))
+
+
+def motion(
+    turn: tuple[float, float, float], shift: tuple[float, float, float], about: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Turn of some degrees about an axis through a point, then a shift in mm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(np.radians(turn)).as_matrix()
+    matrix[:3, 3] = about - matrix[:3, :3] @ about + np.array(shift)
+    return matrix
+
+
+def error(found: Transform, truth: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    """Largest distance in mm."""
+    return float(np.linalg.norm(found.points(points) - apply(truth, points), axis=1).max())
+
+
+def cut(volume: Volume, *box: tuple[int, int]) -> Volume:
+    """Return a part of a volume at its place."""
+    start = np.array([low for low, _ in box])
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply(volume.affine, start)
+    part = tuple(slice(low, high) for low, high in box)
+    outside = None if volume.outside is None else volume.outside[part]
+    return replace(volume, voxels=volume.voxels[part].copy(), affine=affine, outside=outside)
+
+
+@pytest.mark.parametrize(
+    ("turn", "shift"),
+    [
+        ((15, 0, 0), (60, 0, 0)),
+        ((0, 15, 0), (0, -60, 0)),
+        ((9, 9, 9), (0, 0, -60)),
+    ],
+)
+def test_a_patient_who_lies_turned_and_shifted(chest, portal, turn, shift) -> None:
+    points = body(chest)
+    truth = motion(turn, shift, points.mean(axis=0))
+    moving = replace(portal, affine=truth @ portal.affine)
+    assert error(initialize(chest, moving, "rigid"), truth, points) < 0.5
+
+
+def test_an_affine_map(chest, portal) -> None:
+    points = body(chest)
+    truth = motion((5, -10, 5), (30, -20, 40), points.mean(axis=0))
+    truth[:3, :3] = truth[:3, :3] @ np.diag([1.06, 0.95, 1.04])
+    moving = replace(portal, affine=truth @ portal.affine)
+    found = initialize(chest, moving, "affine")
+    assert error(found, truth, points) < 1.5
+    rigid = initialize(chest, moving, "rigid").affine[:3, :3]
+    np.testing.assert_allclose(rigid @ rigid.T, np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (((0, 48), (0, 57), (0, 68)), ((24, 48), (0, 57), (0, 68))),
+        (((19, 48), (0, 57), (0, 68)), ((0, 29), (0, 57), (0, 68))),
+        (((10, 30), (14, 44), (14, 54)), ((0, 48), (0, 57), (0, 68))),
+    ],
+    ids=["moving is the upper half", "upper and lower part", "fixed is a small box"],
+)
+def test_other_fields_of_view(chest, portal, ours, theirs) -> None:
+    assert chest.shape == (48, 57, 68)
+    fixed, part = cut(chest, *ours), cut(portal, *theirs)
+    points = body(chest)
+    for volume in (fixed, part):
+        index = apply(np.linalg.inv(volume.affine), points)
+        points = points[((index >= 0) & (index < volume.shape)).all(axis=1)]
+    truth = motion((9, 9, 9), (-40, -40, 10), points.mean(axis=0))
+    found = initialize(fixed, replace(part, affine=truth @ part.affine), "rigid")
+    assert error(found, truth, points) < 1.0
+
+
+def test_masks_are_honored() -> None:
+    """One half of the picture moved, the other did not: the mask says which one counts."""
+    affine = grid((30, 30, 60), (4.0, 4.0, 4.0))
+    still, moved = texture((30, 30, 60), affine, 3), texture((30, 30, 60), affine, 4)
+    truth = motion((0, 6, 0), (2.0, 10.0, 6.0), np.array([-60.0, 0.0, 0.0]))
+    fixed, moving = np.array(still.voxels), np.array(still.voxels)
+    fixed[:, :, :30] = moved.voxels[:, :, :30]
+    turned = Transform.from_affine(np.linalg.inv(truth)).apply(moved)
+    moving[:, :, :30] = turned.voxels[:, :, :30]
+    for half, known, middle in (
+        (slice(2, 26), truth, (-60.0, 0.0, 0.0)),
+        (slice(34, 58), np.eye(4), (60.0, 0.0, 0.0)),
+    ):
+        mask = np.zeros(fixed.shape, np.uint8)
+        mask[:, :, half] = 1
+        wanted = Volume(mask, affine, "unknown")
+        pair = Volume(fixed, affine), Volume(moving, affine)
+        near = np.array(middle) + np.random.default_rng(0).uniform(-30, 30, (50, 3))
+        found = initialize(*pair, "rigid", fixed_mask=wanted, moving_mask=wanted)
+        assert error(found, known, near) < 1.5
+
+
+def test_the_same_call_gives_the_same_answer() -> None:
+    fixed = texture((20, 22, 24), grid((20, 22, 24), (4.0, 4.0, 4.0)))
+    moving = replace(fixed, affine=motion((5, 5, 0), (5, 9, 0), np.zeros(3)) @ fixed.affine)
+    first, second = (initialize(fixed, moving, "affine").affine for _ in range(2))
+    np.testing.assert_allclose(first, second, atol=1e-9)
+
+
+def test_centers(chest) -> None:
+    truth = np.eye(4)
+    truth[:3, 3] = (31.0, -17.0, 44.0)
+    moving = replace(chest, affine=truth @ chest.affine)
+    for method in ("center", "mass"):
+        np.testing.assert_allclose(initialize(chest, moving, method).affine, truth, atol=1e-6)
+    assert initialize(chest, moving, "none").steps == ()
+
+
+def test_a_cancel_is_noticed_within_a_second(chest, portal) -> None:
+    cancel = CancelToken()
+    asked = []
+
+    def progress(done: int, total: int, stage: str) -> None:
+        if stage.endswith("affine") and not asked:
+            asked.append(time.perf_counter())
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        initialize(chest, portal, "affine", progress=progress, cancel=cancel)
+    assert time.perf_counter() - asked[0] < 1.0
+
+
+def test_the_known_motion_of_a_real_pair(shared_data: Path) -> None:
+    """RA-Short: 0.35 rad about z through the middle, then (3, 4, 2) mm; both ways round."""
+    plain = read(shared_data / "registration" / "RA-Short.nrrd")
+    moved = read(shared_data / "registration" / "RA-Short_az0.35_tx3_ty4_tz2.nrrd")
+    middle = apply(plain.affine, (np.array(plain.shape) - 1) / 2)
+    truth = motion((0, 0, float(np.degrees(0.35))), (3, 4, 2), middle)
+    back = np.linalg.inv(truth)
+    for fixed, moving, known, method in (
+        (moved, plain, truth, "rigid"),
+        (plain, moved, back, "affine"),
+    ):
+        found = initialize(fixed, moving, method).affine
+        u, _, vt = np.linalg.svd((np.linalg.inv(known) @ found)[:3, :3])
+        turned = np.degrees(np.linalg.norm(Rotation.from_matrix(u @ vt).as_rotvec()))
+        shifted = np.linalg.norm(apply(found, middle) - apply(known, middle))
+        assert turned < 0.1, (method, turned)
+        assert shifted < 0.1, (method, shifted)
+
+
+def test_a_resampled_volumes_filled_corners_are_no_anatomy(chest) -> None:
+    plain = replace(chest, voxels=np.asarray(chest.voxels, np.float32), unit="unknown")
+    noise = np.random.default_rng(0).normal(0, 5, plain.shape).astype(np.float32)
+    plain = replace(plain, voxels=plain.voxels + noise, outside=None)
+    assert without_padding(plain) is plain
+    turn = motion((0, 0, 20), (0, 0, 0), body(chest).mean(axis=0))
+    turned = Transform.from_affine(turn).apply(plain, fill=77.0)
+    found = without_padding(turned)
+    assert found.outside is not None
+    filled = np.asarray(turned.voxels) == 77.0
+    assert (found.outside | ~filled).mean() > 0.999
+    assert found.outside.mean() < filled.mean() + 0.08
+    # air about a patient that reaches along every face is measured
+    air = np.full((20, 20, 20), -1000, np.int16)
+    air[5:15, 5:15, 5:15] = 40
+    volume = Volume(air, default_affine((3.0, 3.0, 3.0)))
+    assert without_padding(volume) is volume
+
+
+def refused_cases(chest: Volume) -> dict[str, tuple[Volume, Volume, str, type[Exception], str]]:
+    far = chest.affine.copy()
+    far[:3, 3] += 5000.0
+    nothing = replace(chest, voxels=np.zeros(chest.shape, np.uint8), outside=None)
+    return {
+        "method": (chest, chest, "magic", OptionError, "unknown initialization"),
+        "apart": (chest, replace(chest, affine=far), "none", GeometryError, "do not overlap"),
+        "constant": (chest, nothing, "affine", InputError, "moving volume is constant"),
+        "flat": (
+            Volume(np.zeros((1, 20, 20)), chest.affine), chest, "affine", InputError, "is flat",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ["method", "apart", "constant", "flat"])
+def test_what_is_refused(chest, case) -> None:
+    fixed, moving, method, kind, words = refused_cases(chest)[case]
+    with pytest.raises(kind, match=words):
+        initialize(fixed, moving, method)
+
+
+def test_a_mask_that_leaves_nothing(chest) -> None:
+    empty = replace(chest, voxels=np.zeros(chest.shape, np.uint8), outside=None)
+    with pytest.raises(InputError, match="fixed mask leaves nothing"):
+        initialize(chest, chest, "rigid", fixed_mask=empty)
