@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import Cancelled, InputError
+from tomochrome.evaluate import consistency as consistency_module
 from tomochrome.evaluate import (
     inverse_consistency,
     jacobian_map,
     jacobian_measures,
     landmark_errors,
 )
+from tomochrome.evaluate import jacobian as jacobian_module
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.registration.transform import Transform
@@ -142,6 +144,15 @@ def test_folds_of_a_finer_field_are_not_missed() -> None:
         assert np.abs(folded - truth).max() <= 4.0
 
 
+def test_slabs_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    transform = Transform.from_fields(smooth(like()), affine=np.diag([1.1, 1.0, 1.0, 1.0]))
+    grid = like((9, 8, 7), (2.0, 2.0, 2.0), angle=0.5)
+    own, other = jacobian_map(transform, like()).voxels, jacobian_map(transform, grid).voxels
+    monkeypatch.setattr(jacobian_module, "_SLAB", 2 * 13 * 12)
+    assert np.array_equal(jacobian_map(transform, like()).voxels, own)
+    assert np.allclose(jacobian_map(transform, grid).voxels, other, atol=1e-5)
+
+
 def test_where_the_field_is_not_known_nothing_is_said() -> None:
     small = like((7, 7, 7), (2.0, 2.0, 2.0))
     vectors = np.full((7, 7, 7, 3), 5.0, np.float32)
@@ -204,7 +215,7 @@ def test_points_that_leave_the_field_do_not_count() -> None:
     )
 
 
-def test_the_way_back_by_the_naive_loop() -> None:
+def test_the_way_back_by_the_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = like()
     there, back = smooth(grid), smooth(grid, seed=1)
     forward, inverse = Transform.from_fields(there), Transform.from_fields(back)
@@ -216,6 +227,13 @@ def test_the_way_back_by_the_naive_loop() -> None:
     assert found["mean"] == pytest.approx(truth.mean(), rel=1e-5)
     assert found["max"] == pytest.approx(truth.max(), rel=1e-5)
     assert found["p99"] == pytest.approx(np.percentile(truth, 99), rel=1e-5)
+    monkeypatch.setattr(consistency_module, "_MOST", 300)  # every second voxel
+    thinned = np.linalg.norm(inverse.points(at) - points, axis=1)
+    thinned[~kept] = np.nan
+    coarse = thinned.reshape(SHAPE)[::2, ::2, ::2]
+    found = inverse_consistency(forward, inverse, grid)
+    assert found["mean"] == pytest.approx(np.nanmean(coarse), rel=1e-5)
+    monkeypatch.undo()
     mask = np.zeros(SHAPE, bool)
     mask[5, 6, 6] = True
     one = np.linalg.norm(inverse.points(forward.points(p := places(grid)[5, 6, 6])) - p)

@@ -63,7 +63,7 @@ def jacobian_map(
         factor = float(np.linalg.det(transform.affine[:3, :3]))
         _fill(first.forward, factor, out, cancel)
         return Volume(out, like.affine, "unknown", provenance)
-    _fill(transform.displacement(like, cancel=cancel), 1.0, out, cancel)
+    _sample(transform, like, out, cancel)
     for place, step in enumerate(transform.steps):
         if isinstance(step, Warp):
             before = Transform(transform.steps[:place])
@@ -121,6 +121,26 @@ def _fill(
     for first in range(0, depth, few):
         check(cancel)
         kernels.determinants(field.vectors, basis, first, factor, out[first : first + few])
+
+
+def _sample(
+    transform: Transform, like: Volume, out: NDArray[np.float32], cancel: CancelToken | None
+) -> None:
+    """Write the determinants of any transform on any grid, a few slices at a time."""
+    from tomochrome.evaluate import kernels
+
+    basis = np.ascontiguousarray(like.affine[:3, :3])
+    depth, height, width = like.shape
+    few = max(1, _SLAB // (height * width))
+    for first in range(0, depth, few):
+        start, stop = max(0, first - 1), min(depth, first + few + 1)  # with both neighbours
+        affine = np.array(like.affine)
+        affine[:3, 3] += affine[:3, 0] * start
+        part = Volume(
+            np.broadcast_to(np.uint8(0), (stop - start, height, width)), affine, "unknown"
+        )
+        vectors = transform.displacement(part, cancel=cancel).vectors
+        kernels.determinants(vectors, basis, first - start, 1.0, out[first : first + few])
 
 
 def _lay_folds(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import require_same_grid
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, check, thread_count
 from tomochrome.tissue import NO_TISSUE
 from tomochrome.volume import Volume
 
@@ -145,6 +145,6 @@ def _hausdorff95(
         distance = np.zeros(len(shared))
         if not shared.all():
             tree = cKDTree(points[there], balanced_tree=False, compact_nodes=False)
-            distance[~shared] = tree.query(points[here][~shared])[0]
+            distance[~shared] = tree.query(points[here][~shared], workers=thread_count())[0]
         largest = max(largest, float(np.percentile(distance, 95)))
     return largest

@@ -20,6 +20,7 @@ RADIUS: Final = 3
 """The window of the local correlation has a side of ``2 * RADIUS + 1`` voxels."""
 _EPSILON: Final = 1e-5  # as `tomochrome.registration.similarity`: flat windows count as nothing
 _SLAB: Final = 1_500_000  # voxels looked at at a time
+_FEWEST: Final = 5 * RADIUS  # slices at a time: each slab is looked at with margins of RADIUS
 _SAMPLES: Final = 500_000  # voxels that the percentiles are taken from
 # HU to grey as registration sees it: soft tissue gets most of the range, air and bone the rest.
 _HU_KNOTS: Final = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
@@ -94,7 +95,7 @@ def _valid(fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None) -> ND
 
 
 def _slabs(shape: tuple[int, ...], cancel: CancelToken | None) -> Iterator[slice]:
-    few = max(1, _SLAB // (shape[1] * shape[2]))
+    few = max(_FEWEST, _SLAB // (shape[1] * shape[2]))
     for first in range(0, shape[0], few):
         check(cancel)
         yield slice(first, min(first + few, shape[0]))
