@@ -28,7 +28,15 @@ def _in_words(card: Mapping[str, Any]) -> str:
     lines += textwrap.wrap(
         f"trained on: {card['trained_on']}", 96, initial_indent="  ", subsequent_indent="    "
     )
-    lines += [f"  {name}: {value}" for name, value in dict(card["scores"] or {}).items()]
+    for name, value in dict(card["scores"] or {}).items():
+        words = f"{name.replace('_', ' ')}: {_value(value)}"
+        lines += textwrap.wrap(words, 96, initial_indent="  ", subsequent_indent="    ")
     if card["weights_sha256"]:
         lines.append(f"  weights sha256: {card['weights_sha256']}")
     return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_value(v)}" for name, v in value.items())
+    return str(value)
