@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import tracemalloc
 import zlib
 
 import nibabel as nib
@@ -270,6 +271,38 @@ def test_voxels_without_a_number_are_outside_the_scan(tmp_path):
     mr = read(saved(tmp_path / "mr.nii.gz", np.where(np.isfinite(hu), magnitude, np.nan)))
     assert mr.unit == "unknown"
     assert mr.voxels.min() >= 0
+
+
+@pytest.mark.parametrize("kind", [">f4", "<f4", "<f8", "<i4", "<i2", ">i2"])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_of_what_is_stored_wider_only_a_slice_is_in_memory(tmp_path, name, kind):
+    values = np.random.default_rng(0).integers(-1000, 1000, (60, 96, 96))
+    image = nib.Nifti1Image(values.astype(kind).T, np.eye(4))
+    image.header.set_data_dtype(kind)
+    nib.save(image, tmp_path / name)
+    read_nifti(tmp_path / name)  # what is imported on the way does not count
+    tracemalloc.start()
+    try:
+        volume = read_nifti(tmp_path / name)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert volume.voxels.dtype == np.int16
+    np.testing.assert_array_equal(np.asarray(closest_axial(volume).voxels).shape, values.shape)
+    np.testing.assert_array_equal(np.sort(volume.voxels, axis=None), np.sort(values, axis=None))
+    assert peak < 2.0 * volume.voxels.nbytes + (1 << 20)  # some hundred KiB are gzip's
+
+
+def test_a_file_that_ends_between_two_slices_is_refused(tmp_path):
+    values = np.arange(5 * 6 * 7, dtype=np.float32).reshape(7, 6, 5)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+    whole = (tmp_path / "a.nii").read_bytes()
+    packed = gzip.compress(whole)
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(whole[: 352 + 3 * 7 * 6 * 4]))
+    (tmp_path / "c.nii.gz").write_bytes(packed[:-8] + bytes(4) + packed[-4:])  # a wrong check sum
+    for name in ("b.nii.gz", "c.nii.gz"):
+        with pytest.raises(InputError):
+            read_nifti(tmp_path / name)
 
 
 def test_what_is_no_volume_is_refused(tmp_path):

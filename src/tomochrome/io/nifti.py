@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tomochrome.io.archive import shown
 from tomochrome.io.bounds import damaged
 from tomochrome.io.item import Item
 from tomochrome.io.nifti_header import Layout, read_layout
-from tomochrome.io.stream import fill, opened
+from tomochrome.io.stream import Planes, Stream, fill, opened
 from tomochrome.io.values import Values, labels, measured
 from tomochrome.io.which import Part, choose_part, item_of
 from tomochrome.runtime import CancelToken, Progress
@@ -88,8 +88,7 @@ def read_nifti(
     layout = read_layout(path)
     part = choose_part(path, index, layout.volumes)
     with closing(_volumes(layout, part.index, 1, progress, cancel)) as volumes:
-        raw = next(volumes)
-    return _volume(layout, part, raw, cancel)
+        return _volume(layout, part, next(volumes), cancel)
 
 
 def count_volumes(path: Path) -> int:
@@ -103,7 +102,9 @@ def count_volumes(path: Path) -> int:
     return read_layout(path).volumes
 
 
-def _volume(layout: Layout, part: Part, raw: NDArray[Any], cancel: CancelToken | None) -> Volume:
+def _volume(
+    layout: Layout, part: Part, raw: NDArray[Any] | Planes, cancel: CancelToken | None
+) -> Volume:
     where = shown(layout.path)
     values = _values(layout, raw, where, cancel)
     verdict: Verdict = "regular" if values.unit == "HU" else "not-ct"
@@ -120,10 +121,15 @@ def _volume(layout: Layout, part: Part, raw: NDArray[Any], cancel: CancelToken |
         raise InputError(f"'{where}' has an unusable geometry: {error}") from error
 
 
-def _values(layout: Layout, raw: NDArray[Any], where: str, cancel: CancelToken | None) -> Values:
-    if raw.dtype.names:
+def _values(
+    layout: Layout, raw: NDArray[Any] | Planes, where: str, cancel: CancelToken | None
+) -> Values:
+    if isinstance(raw, np.ndarray) and raw.dtype.names:
         return Values(_color(raw), None, "RGBA", ("a color picture, not CT",))
-    values = measured(raw, where, slope=layout.slope, intercept=layout.intercept, cancel=cancel)
+    try:
+        values = measured(raw, where, slope=layout.slope, intercept=layout.intercept, cancel=cancel)
+    except MemoryError as error:
+        raise _too_large(layout) from error
     return labels(values, layout.meaning) if layout.meaning else values
 
 
@@ -140,26 +146,74 @@ def _volumes(
     count: int,
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> Generator[NDArray[Any]]:
-    """Yield volumes that follow one another, as stored, of shape (z, y, x)."""
+) -> Generator[NDArray[Any] | Planes]:
+    """Yield volumes that follow one another, as stored, of shape (z, y, x).
+
+    What its values will be turned into something smaller is read slice by slice, when it is
+    asked for; so all of it must be taken before the next volume.
+    """
+    whole = bool(layout.dtype.names) or (
+        layout.dtype.newbyteorder("=") in (np.uint8, np.int16)
+        and (layout.slope, layout.intercept) == (1.0, 0.0)
+    )
+    with _sentences(layout):
+        start = layout.offset + first * layout.nbytes
+        with opened(layout.data, seek=0, skip=start, packed=layout.packed, cancel=cancel) as stream:
+            reading = _Reading(layout, stream, first, count, progress, cancel)
+            for _ in range(count):
+                if not whole:
+                    yield Planes(layout.shape, layout.dtype, reading.fill)
+                    continue
+                raw = np.empty(layout.shape, dtype=layout.dtype)
+                reading.fill(raw)
+                yield raw
+
+
+class _Reading:
+    """Reads the voxels of volumes that follow one another, whole volumes or slices."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        stream: Stream,
+        first: int,
+        count: int,
+        progress: Progress | None,
+        cancel: CancelToken | None,
+    ) -> None:
+        self._layout, self._stream, self._done = layout, stream, 0
+        self._total = count * layout.nbytes
+        self._end = (layout.volumes - first) * layout.nbytes
+        self._progress, self._cancel = progress, cancel
+
+    def fill(self, array: NDArray[Any]) -> None:
+        """Fill an array with the bytes that come next."""
+        with _sentences(self._layout):
+            fill(
+                array, self._stream, before=self._done, total=self._total,
+                progress=self._progress, cancel=self._cancel,
+            )  # fmt: skip
+            self._done += array.nbytes
+            if self._done == self._end:
+                self._stream.read(1)  # so that a gzip stream's check sum is looked at
+
+
+@contextmanager
+def _sentences(layout: Layout) -> Iterator[None]:
+    """Turn what is raised on reading into an error of one sentence."""
     where = shown(layout.path)
     try:
-        start = layout.offset + first * layout.nbytes
-        total = count * layout.nbytes
-        with opened(layout.data, seek=0, skip=start, packed=layout.packed, cancel=cancel) as stream:
-            for index in range(count):
-                raw = np.empty(layout.shape, dtype=layout.dtype)
-                before = index * layout.nbytes
-                fill(raw, stream, before=before, total=total, progress=progress, cancel=cancel)
-                if first + index + 1 == layout.volumes:
-                    stream.read(1)  # so that a gzip stream's check sum is looked at
-                yield raw
+        yield
     except TomochromeError:
         raise
     except MemoryError as error:
-        raise InputError(
-            f"'{where}' does not fit into memory ({layout.nbytes / 2**30:.1f} GiB); "
-            "save a part of it"
-        ) from error
+        raise _too_large(layout) from error
     except Exception as error:  # zlib and the file system raise many kinds
         raise damaged(where, "NIfTI") from error
+
+
+def _too_large(layout: Layout) -> InputError:
+    return InputError(
+        f"'{shown(layout.path)}' does not fit into memory ({layout.nbytes / 2**30:.1f} GiB); "
+        "save a part of it"
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
@@ -117,6 +118,35 @@ def opened(
                 raise EOFError("the file ends early")
             skip -= len(data)
         yield stream
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """The slices of a volume as stored, each read when it is asked for, and all just once.
+
+    So what they are turned into is in memory, and not what they were as well.
+
+    Parameters
+    ----------
+    shape
+        (z, y, x).
+    dtype
+        Stored type, of any byte order.
+    read
+        Fills the slice it is given, with what comes next.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    read: Callable[[NDArray[Any]], None]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield each slice in the machine's byte order; the next one takes its place."""
+        plane = np.empty(self.shape[1:], self.dtype)
+        native = self.dtype.newbyteorder("=")
+        for _ in range(self.shape[0]):
+            self.read(plane)
+            yield plane.astype(native, copy=False)
 
 
 def fill(

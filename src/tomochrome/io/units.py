@@ -42,7 +42,9 @@ MODALITIES: Final = {
 _SAMPLE = 4_000_000
 
 
-def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
+def looks_like_hounsfield(
+    voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None
+) -> tuple[bool, str]:
     """Judge whether values without a unit can be Hounsfield units.
 
     They can when some value is at or below -200, none is beyond 16 bits, at least a
@@ -55,17 +57,19 @@ def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
     voxels
         Values after any slope and intercept, of any shape. Large arrays are sampled evenly,
         except for the least and the greatest value.
+    outside
+        True where a value is none and does not count, of the same shape; not everywhere.
 
     Returns
     -------
     tuple of bool and str
         The verdict, and the reason as half a sentence.
     """
-    least, greatest = float(voxels.min()), float(voxels.max())
+    least, greatest = extremes(voxels, outside)
     if not np.isfinite([least, greatest]).all():
         return False, "some values are not finite numbers"
     if least > FAT_OR_BELOW:
-        if _shifted(voxels, least):
+        if voxels.dtype.itemsize > 1 and _shifted(_sample(voxels, outside), least):
             return False, (
                 f"the values look like those of a CT shifted by {SHIFT:g} (air lies near 0, not "
                 f"near -1000); subtract {SHIFT:g} from them"
@@ -73,7 +77,7 @@ def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
         return False, f"the least value is {least:g}, and a CT holds air or fat below -200"
     if greatest > HIGHEST or least < -HIGHEST - 1:
         return False, f"the values reach from {least:g} to {greatest:g}, beyond 16 bits"
-    sample = _sample(voxels)
+    sample = _sample(voxels, outside)
     air = np.mean((sample >= AIR[0]) & (sample <= AIR[1])) + np.mean(sample < AIR[0])
     if air < LEAST_AIR:
         return False, "hardly any voxel is air (about -1000)"
@@ -83,20 +87,31 @@ def looks_like_hounsfield(voxels: NDArray[Any]) -> tuple[bool, str]:
     return True, "air lies near -1000 and soft tissue between -200 and 300"
 
 
-def _sample(voxels: NDArray[Any]) -> NDArray[Any]:
+def extremes(voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+    """Return the least and the greatest value, of those that are not ``outside``."""
+    if outside is None:
+        return float(voxels.min()), float(voxels.max())
+    # Plane by plane, so that the values are not in memory twice.
+    planes = (plane[~lost] for plane, lost in zip(voxels, outside, strict=True))
+    ends = [(plane.min(), plane.max()) for plane in planes if plane.size]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
+
+def _sample(voxels: NDArray[Any], outside: NDArray[np.bool_] | None) -> NDArray[Any]:
     flat = voxels.reshape(-1)
-    return flat[:: max(1, flat.size // _SAMPLE)]
+    every = slice(None, None, max(1, flat.size // _SAMPLE))
+    return flat[every] if outside is None else flat[every][~outside.reshape(-1)[every]]
 
 
-def _shifted(voxels: NDArray[Any], least: float) -> bool:
+def _shifted(sample: NDArray[Any], least: float) -> bool:
     """Whether values that are never far below 0 are those of a CT plus 1024.
 
     Air must be there, fat and organs must be a large part of the rest, and little may lie
     between lung and fat, where MR images have no gap.
     """
-    if voxels.dtype.itemsize < 2 or least < -SHIFT / 2:
+    if least < -SHIFT / 2:
         return False
-    sample = _sample(voxels).astype(np.float32) - SHIFT
+    sample = sample.astype(np.float32) - SHIFT
     rest = sample[sample > AIR[1]]
     if rest.size == 0 or rest.size > (1 - LEAST_AIR) * sample.size:
         return False
@@ -105,9 +120,9 @@ def _shifted(voxels: NDArray[Any], least: float) -> bool:
     return bool(body >= LEAST_BODY and between <= MOST_BETWEEN)
 
 
-def infer_unit(voxels: NDArray[Any]) -> tuple[Unit, str]:
+def infer_unit(voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None) -> tuple[Unit, str]:
     """Return the unit that values without one most likely have, and a warning that says so."""
-    fits, reason = looks_like_hounsfield(voxels)
+    fits, reason = looks_like_hounsfield(voxels, outside)
     if fits:
         return "HU", f"the file names no unit; read as Hounsfield units, because {reason}"
     return "unknown", f"the values are not Hounsfield units: {reason}"

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.units import compact, infer_unit
+from tomochrome.io.stream import Planes
+from tomochrome.io.units import compact, extremes, infer_unit
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Unit
 
@@ -41,7 +42,7 @@ class Values:
 
 
 def measured(
-    raw: NDArray[Any],
+    raw: NDArray[Any] | Planes,
     where: str,
     *,
     slope: float = 1.0,
@@ -56,7 +57,9 @@ def measured(
     Parameters
     ----------
     raw
-        Integers or floats, shape (z, y, x), of any byte order. May be changed.
+        Integers or floats, shape (z, y, x), of any byte order. May be changed. Of `Planes`,
+        what is returned is all that is ever in memory, but for a float32 volume of which the
+        first slices were whole numbers: they are there twice for a moment.
     where
         The file, for the error.
     slope, intercept
@@ -71,21 +74,33 @@ def measured(
     Cancelled
         If ``cancel`` was set.
     """
+    if isinstance(raw, Planes):
+        voxels, outside = _scaled(raw, slope, intercept, cancel)
+        return _judged(voxels, outside, where, cancel)
     if not raw.dtype.isnative:
         raw = raw.byteswap(inplace=raw.flags.writeable).view(raw.dtype.newbyteorder("="))
     if raw.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
         voxels, outside = compact(raw), None
     else:
         voxels, outside = _scaled(raw, slope, intercept, cancel)
+    return _judged(voxels, outside, where, cancel)
+
+
+def _judged(
+    voxels: NDArray[Any],
+    outside: NDArray[np.bool_] | None,
+    where: str,
+    cancel: CancelToken | None,
+) -> Values:
+    """Return values with their unit, and voxels that hold no number filled."""
     check(cancel)
     if outside is None:
         unit, reason = infer_unit(voxels)
         return Values(voxels, None, unit, (reason,))
     if outside.all():
         raise InputError(f"'{where}' holds no number in any voxel; export it again")
-    inside = voxels[~outside]
-    unit, reason = infer_unit(inside)
-    voxels[outside] = AIR_HU if unit == "HU" else inside.min()
+    unit, reason = infer_unit(voxels, outside)
+    voxels[outside] = AIR_HU if unit == "HU" else extremes(voxels, outside)[0]
     count = int(np.count_nonzero(outside))
     lost = (
         f"{count} voxels ({100 * count / outside.size:.2g} %) hold no number; "
@@ -95,7 +110,7 @@ def measured(
 
 
 def _scaled(
-    raw: NDArray[Any], slope: float, intercept: float, cancel: CancelToken | None
+    raw: NDArray[Any] | Planes, slope: float, intercept: float, cancel: CancelToken | None
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return values (int16 where all are whole) and the mask of those that are no numbers."""
     plain = (slope, intercept) == (1.0, 0.0)
@@ -126,13 +141,15 @@ def _whole(plane: NDArray[Any], low: float, high: float) -> bool:
     return bool(np.array_equal(np.rint(plane), plane))
 
 
-def _wider(voxels: NDArray[Any], raw: NDArray[Any], done: int, plain: bool) -> NDArray[Any]:
+def _wider(
+    voxels: NDArray[Any], raw: NDArray[Any] | Planes, done: int, plain: bool
+) -> NDArray[Any]:
     """Return a float32 array for all slices that holds the first ones already.
 
     Where the stored numbers are just that, it is their own array, so that memory is not
     taken twice.
     """
-    if plain and raw.dtype == np.float32 and raw.flags.writeable:
+    if isinstance(raw, np.ndarray) and plain and raw.dtype == np.float32 and raw.flags.writeable:
         raw[:done] = voxels[:done]  # where a slice held no numbers, they are 0 now
         return raw
     wider = np.empty(raw.shape, dtype=np.float32)
