@@ -99,7 +99,7 @@ class CompareControl(QObject):
             self._job.cancel()
             self._job = None
             self._say("")
-        self._drop()
+        self._drop_and_show()
         self.panel.show_button.setChecked(False)
         self._label()
 
@@ -112,8 +112,7 @@ class CompareControl(QObject):
     def _made(self, job: Job, layers: tuple[Any, Any], made: Made) -> None:
         if job is not self._job or not all(layer in self.viewer.layers for layer in layers):
             return
-        self._drop()
-        self.comparison = Comparison(self.viewer, layers, made)
+        self.comparison = Comparison(self.viewer, layers, made, self._drop())
         self.comparison.on_error = self._fail
         for layer in layers:
             if window_of(layer) is not None:
@@ -157,7 +156,7 @@ class CompareControl(QObject):
 
     def _label(self) -> None:
         shown = self.panel.show_button.isChecked()
-        self.panel.show_button.setText("Stop comparing" if shown else "Compare")
+        self.panel.show_button.setText("Stop" if shown else "Compare")
 
     # Following the fields and the viewer
 
@@ -200,7 +199,12 @@ class CompareControl(QObject):
         if comparison is not None and gone in (comparison.layer, *comparison.layers):
             self.stop()
 
-    def _drop(self) -> None:
+    def _drop_and_show(self) -> None:
+        for layer in self._drop():
+            layer.visible = True
+
+    def _drop(self) -> tuple[Any, ...]:
+        """Take the comparison away; return the layers that it hid."""
         self._flicker.stop()
         self._light.stop()
         self._throttle.stop()
@@ -208,12 +212,13 @@ class CompareControl(QObject):
             emitter.disconnect(action)
         self._followed.clear()
         comparison, self.comparison = self.comparison, None
-        if comparison is not None:
-            self._closing = True
-            try:
-                comparison.close()
-            finally:
-                self._closing = False
+        if comparison is None:
+            return ()
+        self._closing = True
+        try:
+            return comparison.close()
+        finally:
+            self._closing = False
 
     def _follow(self, emitter: Any, action: Callable[[Any], None]) -> None:
         emitter.connect(action)
@@ -248,7 +253,7 @@ class CompareControl(QObject):
         if self._job is not None:
             self._job.cancel()
             self._job = None
-        self._drop()
+        self._drop_and_show()
         self._handle.release()
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.panel.release()

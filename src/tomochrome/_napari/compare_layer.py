@@ -95,9 +95,13 @@ class Comparison:
         The two layers compared.
     made
         What the worker made.
+    hidden
+        What the comparison before this one hid and has not shown again.
     """
 
-    def __init__(self, viewer: Any, layers: tuple[Any, Any], made: Made) -> None:
+    def __init__(
+        self, viewer: Any, layers: tuple[Any, Any], made: Made, hidden: tuple[Any, ...] = ()
+    ) -> None:
         self.viewer = viewer
         self.layers = layers
         self.pair = made.pair
@@ -107,7 +111,7 @@ class Comparison:
         self._light = self._light_now()
         self._whole_job: Job | None = None
         self.picture.wanted = self._want_whole
-        self._show()
+        self._show(hidden)
 
     @property
     def picture(self) -> Any:
@@ -119,26 +123,24 @@ class Comparison:
         """The view shown."""
         return self.picture.view
 
-    def _show(self) -> None:
+    def _show(self, hidden: tuple[Any, ...]) -> None:
         """Add the layer above the two, below what was laid over them, and hide the two."""
         layers = self.viewer.layers
         top = max((layers.index(x) for x in self.layers if x in layers), default=len(layers) - 1)
         for layer in self.layers:
-            if layer in layers and layer.visible:
+            if layer in layers and (layer.visible or layer in hidden):
                 layer.visible = False
                 self._hidden.append(layer)
         layers.insert(top + 1, self.layer)
 
-    def close(self) -> None:
-        """Take the layer away and show again what it hid."""
+    def close(self) -> tuple[Any, ...]:
+        """Take the layer away; return the layers that it hid and that are still there."""
         self._stop_whole()
         self.picture.wanted = _nothing
-        layers, self._hidden = self._hidden, []
+        hidden, self._hidden = self._hidden, []
         if self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
-        for layer in layers:
-            if layer in self.viewer.layers:
-                layer.visible = True
+        return tuple(layer for layer in hidden if layer in self.viewer.layers)
 
     def set_fields(self, fields: Fields) -> None:
         """Compare in another way.

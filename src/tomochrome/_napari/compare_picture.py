@@ -57,16 +57,16 @@ def _with_handle(rgba: NDArray[np.uint8], view: Wipe, region: Region) -> NDArray
     along = 3 - plane - axis
     spacing, shape = view.pair.volume.spacing, view.pair.shape
     extent = max(spacing[axis] * shape[axis], spacing[along] * shape[along])
-    across_mm = np.abs(np.asarray(region.axes[axis]) - view.edge(plane)) * spacing[axis]
+    across_mm = (np.asarray(region.axes[axis]) - view.edge(plane)) * spacing[axis]
     middle = (shape[along] - 1) / 2
     along_mm = np.abs(np.asarray(region.axes[along]) - middle) * spacing[along]
-    half_line = max(0.5 * spacing[axis], extent * _LINE_OF_EXTENT / 2) + 1e-6
+    half_line = max(0.5 * spacing[axis], extent * _LINE_OF_EXTENT / 2)
     radius = max(extent * _GRIP_OF_EXTENT, 1.5 * spacing[axis], 1.5 * spacing[along])
     sizes = [1, 1, 1]
     sizes[axis] = -1
     across = across_mm.reshape(sizes)
     sizes[axis], sizes[along] = 1, -1
-    line = across <= half_line
+    line = (across > -half_line) & (across <= half_line)  # one voxel, also between two
     grip = np.hypot(across, along_mm.reshape(sizes)) <= radius
     out = np.array(rgba)
     out[np.broadcast_to(line | grip, out.shape[:3])] = HANDLE_COLOR

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _COLOR: Final = (255, 226, 120)
 _LINE_OF_EXTENT: Final = 1 / 500
+_OPACITY: Final = 210
+_STEPS_MM: Final = (5.0, 10.0, 20.0, 25.0, 50.0, 100.0)
+_LEAST_VOXELS: Final = 5  # from line to line: less is a thicket
+_MOST_LINES: Final = 40
 
 
 class GridPicture(LazyPicture):
@@ -32,10 +36,11 @@ class GridPicture(LazyPicture):
     fixed
         Its grid is that of the picture.
     step_mm
-        Distance between lines, in mm of the moving volume.
+        Distance between lines, in mm of the moving volume; None: a round number that the grid
+        can show.
     """
 
-    def __init__(self, forward: Transform, fixed: Volume, step_mm: float = 10.0) -> None:
+    def __init__(self, forward: Transform, fixed: Volume, step_mm: float | None = None) -> None:
         super().__init__(fixed.shape)
         self._forward = forward
         self._affine = fixed.affine
@@ -43,24 +48,26 @@ class GridPicture(LazyPicture):
         # The lines run along the fixed grid's own axes where nothing is deformed.
         self._axes = fixed.affine[:3, :3] / self._spacing
         self._origin = fixed.origin
-        self.step_mm = step_mm
         extent = float(max(n * s for n, s in zip(fixed.shape, fixed.spacing, strict=True)))
-        self._width = max(extent * _LINE_OF_EXTENT, 0.75 * float(self._spacing.min()))
+        least = max(_LEAST_VOXELS * float(self._spacing.max()), extent / _MOST_LINES)
+        usual = next((step for step in _STEPS_MM if step >= least), least)
+        self.step_mm = usual if step_mm is None else step_mm
+        self._width = np.maximum(self._spacing, extent * _LINE_OF_EXTENT)
 
     def compute(self, region: Region) -> NDArray[np.uint8]:
         """Return RGBA of a region: clear but for the lines."""
         index = np.stack(np.meshgrid(*map(np.asarray, region.axes), indexing="ij"), axis=-1)
         points = apply(self._affine, index.reshape(-1, 3).astype(np.float64))
         steps = (self._forward.points(points) - self._origin) @ self._axes / self.step_mm
-        apart = np.abs(steps - np.rint(steps)) * self.step_mm
+        apart = np.abs(steps - np.rint(steps)) * self.step_mm / self._width
         apart = apart.reshape((*region.shape, 3))
         plane = region.plane
         if plane is None:
             distance = np.sort(apart, axis=-1)[..., 1]
         else:
             distance = np.delete(apart, plane, axis=-1).min(axis=-1)
-        cover = np.clip(1.5 - distance / self._width, 0, 1)
+        cover = np.clip(1.1 - distance, 0, 1)
         out = np.empty((*region.shape, 4), np.uint8)
         out[..., :3] = _COLOR
-        out[..., 3] = np.rint(255 * cover)
+        out[..., 3] = np.rint(_OPACITY * cover)
         return out

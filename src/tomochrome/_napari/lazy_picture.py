@@ -74,12 +74,13 @@ class LazyPicture(ABC):
     def whole(
         self, *, progress: Progress | None = None, cancel: CancelToken | None = None
     ) -> NDArray[np.uint8]:
-        """Compute all of it, slice by slice."""
+        """Compute all of it, slice by slice, but as a block: without what belongs to a plane."""
         out = np.empty(self.shape, np.uint8)
-        for z in range(self.shape[0]):
+        depth, height, width = self.shape[:3]
+        for z in range(depth):
             check(cancel)
-            report(progress, z, self.shape[0], "computing the 3D picture")
-            out[z] = self[z]
+            report(progress, z, depth, "computing the 3D picture")
+            out[z] = self.compute(Region((range(z, z + 1), range(height), range(width))))[0]
         return out
 
     def keep_whole(self, whole: NDArray[np.uint8] | None) -> None:

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox
 from tomochrome._napari.compare_layer import whole_in_worker
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.register_job import Alignment
-from tomochrome._napari.register_result import ResultPanel
+from tomochrome._napari.register_result import UsePanel
 
 
 class DeformationLayers:
@@ -23,7 +23,7 @@ class DeformationLayers:
         Has the boxes.
     """
 
-    def __init__(self, viewer: Any, panel: ResultPanel) -> None:
+    def __init__(self, viewer: Any, panel: UsePanel) -> None:
         self.viewer = viewer
         self.panel = panel
         self.alignment: Alignment | None = None

@@ -200,9 +200,7 @@ def load_in_worker(
     report(progress, 0, 0, "Loading the transform")
     forward = Transform.load(path)
     check(cancel)
-    # The way back is found once here, not anew for every use.
-    inverse = forward.dense().inverse().dense()
-    check(cancel)
+    inverse = forward.inverse()
     moved = forward.apply(moving, fixed, **told)
     measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **told)
     measured["warnings"] = list(warnings_of(measured, "lncc"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from tomochrome._napari.controls import Notice
 from tomochrome._napari.layer_choice import LayerChoice
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NONE = "none"
 _COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: told apart by every color vision
-_SIZE_MM = 4.0
+_SIZE_MM = 6.0
 
 
 class LandmarkPanel(QWidget):
@@ -52,6 +52,9 @@ class LandmarkPanel(QWidget):
         self.before = QLabel("", self)
         self.after = QLabel("", self)
         self.message = Notice("plain", self)
+        for label in (self.before, self.after):
+            label.setWordWrap(True)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._followed: list[Any] = []
         self._throttle = Throttle(self.refresh, self)
         form = QFormLayout(self)
@@ -170,7 +173,7 @@ def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]
                 face_color=color,
                 border_color="black",
                 symbol="disc" if role == "fixed" else "cross",
-                out_of_slice_display=True,
+                projection_mode="rescale_spherical",
                 **keywords,
             )
         )
@@ -196,6 +199,6 @@ def _is_points(layer: Any) -> bool:
 
 def _words(errors: dict[str, float]) -> str:
     return (
-        f"{errors['mean']:.2f} mm mean · {errors['max']:.2f} mm most · "
-        f"{errors['count']:.0f} landmark{'' if errors['count'] == 1 else 's'}"
+        f"{errors['mean']:.2f} mm, at most {errors['max']:.2f} mm "
+        f"({errors['count']:.0f} landmark{'' if errors['count'] == 1 else 's'})"
     )

@@ -196,7 +196,7 @@ def jacobian_layer(jacobian: Volume, fixed: Placed) -> LayerTuple:
     return volume_on(
         jacobian,
         fixed,
-        "Jacobian (blue shrinks, orange grows)",
+        "Jacobian map",
         role="derived",
         colormap=colormap,
         contrast_limits=_JACOBIAN_LIMITS,

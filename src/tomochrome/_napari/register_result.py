@@ -1,4 +1,4 @@
-"""The panel of a result: verdict, table, layers to add, what else to do with the transform."""
+"""What came of a registration: verdict and table; and what else to do with the transform."""
 
 from __future__ import annotations
 
@@ -30,20 +30,9 @@ _MOVABLE: Final = ("image", "labels", "points", "shapes")
 
 
 class ResultPanel(QWidget):
-    """Shows what came of a registration and offers what can be done with it.
+    """Shows what came of a registration: whether to trust it, and its numbers."""
 
-    Parameters
-    ----------
-    viewer
-        The viewer whose layers the transform can be applied to.
-    """
-
-    apply_asked = Signal(object, bool)  # the layer, and whether from moving to fixed
-    jacobian_toggled = Signal(bool)
-    grid_toggled = Signal(bool)
-    save_asked = Signal()
-
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.verdict = Notice("plain", self)
         self.verdict.setTextFormat(Qt.TextFormat.RichText)
@@ -53,48 +42,12 @@ class ResultPanel(QWidget):
         self.table.setVerticalSpacing(2)
         self.table.setColumnStretch(0, 1)
         self._cells: list[QLabel] = []
-        self.jacobian = QCheckBox("Jacobian map", self)
-        self.jacobian.setToolTip("Where the moving volume was shrunk (orange) or stretched (blue)")
-        self.grid = QCheckBox("Deformation grid", self)
-        self.grid.setToolTip("Lines of 10 mm of the moving volume, where they have come to lie")
-        self.layer = LayerChoice(viewer, self, accepts=is_movable)
-        self.direction = QComboBox(self)
-        self.direction.addItems(["to the fixed volume", "to the moving volume"])
-        self.direction.setToolTip("Where the layer is to go; it lies with the other volume now")
-        self.apply = QPushButton("Apply", self)
-        self.apply.setToolTip(
-            "Make a moved copy of the layer: image, labels, points, shapes, color"
-        )
-        self.save = QPushButton("Save transform …", self)
-        self.save.setToolTip("For SimpleITK, ANTs and 3D Slicer: .h5, or a displacement field")
-        self._lay_out()
-        self.apply.clicked.connect(self._apply)
-        self.jacobian.toggled.connect(self.jacobian_toggled)
-        self.grid.toggled.connect(self.grid_toggled)
-        self.save.clicked.connect(self.save_asked)
-        self.setVisible(False)
-
-    def _lay_out(self) -> None:
-        for box in (self.layer, self.direction):
-            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        checks = QHBoxLayout()
-        checks.addWidget(self.jacobian)
-        checks.addWidget(self.grid)
-        checks.addStretch(1)
-        row = QGridLayout()
-        row.addWidget(QLabel("Apply to", self), 0, 0)
-        row.addWidget(self.layer, 0, 1, 1, 2)
-        row.addWidget(self.direction, 1, 1)
-        row.addWidget(self.apply, 1, 2)
-        row.setColumnStretch(1, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.verdict)
         column.addLayout(self.table)
         column.addWidget(self.warnings)
-        column.addLayout(checks)
-        column.addLayout(row)
-        column.addWidget(self.save)
+        self.setVisible(False)
 
     def show_report(self, report: Mapping[str, Any]) -> None:
         """Show a report: the verdict, the table, and warnings that are not in the verdict."""
@@ -139,11 +92,68 @@ class ResultPanel(QWidget):
         texts = [cell.text() for cell in self._cells[2:]]
         return [(texts[i], texts[i + 1], texts[i + 2]) for i in range(0, len(texts), 3)]
 
-    def clear(self) -> None:
-        """Hide everything: there is no result."""
-        for box in (self.jacobian, self.grid):
-            self.uncheck(box)
-        self.setVisible(False)
+
+class UsePanel(QWidget):
+    """Offers what can be done with the transform that was found or loaded.
+
+    Parameters
+    ----------
+    viewer
+        The viewer whose layers the transform can be applied to.
+    """
+
+    apply_asked = Signal(object, bool)  # the layer, and whether from moving to fixed
+    jacobian_toggled = Signal(bool)
+    grid_toggled = Signal(bool)
+    save_asked = Signal(bool)  # whether the inverse is meant
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.jacobian = QCheckBox("Jacobian map", self)
+        self.jacobian.setToolTip("Blue: smaller in the moving volume; orange: larger; red: folded")
+        self.grid = QCheckBox("Deformation grid", self)
+        self.grid.setToolTip(
+            "A square grid of the moving volume, as it lies after the registration"
+        )
+        self.layer = LayerChoice(viewer, self, accepts=is_movable)
+        self.direction = QComboBox(self)
+        self.direction.addItems(["to the fixed volume", "to the moving volume"])
+        self.direction.setToolTip("Where the layer is to go; it lies with the other volume now")
+        self.apply = QPushButton("Apply", self)
+        self.apply.setToolTip(
+            "Make a moved copy of the layer: image, labels, points, shapes, color"
+        )
+        self.save = QPushButton("Save transform …", self)
+        self.save.setToolTip("From fixed to moving points, for SimpleITK, ANTs and 3D Slicer")
+        self.save_inverse = QPushButton("Save inverse …", self)
+        self.save_inverse.setToolTip("From moving to fixed points")
+        self._lay_out()
+        self.apply.clicked.connect(self._apply)
+        self.jacobian.toggled.connect(self.jacobian_toggled)
+        self.grid.toggled.connect(self.grid_toggled)
+        self.save.clicked.connect(lambda: self.save_asked.emit(False))
+        self.save_inverse.clicked.connect(lambda: self.save_asked.emit(True))
+
+    def _lay_out(self) -> None:
+        for box in (self.layer, self.direction):
+            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        checks, files = QHBoxLayout(), QHBoxLayout()
+        checks.addWidget(self.jacobian)
+        checks.addWidget(self.grid)
+        checks.addStretch(1)
+        files.addWidget(self.save)
+        files.addWidget(self.save_inverse)
+        row = QGridLayout()
+        row.addWidget(QLabel("Apply to", self), 0, 0)
+        row.addWidget(self.layer, 0, 1, 1, 2)
+        row.addWidget(self.direction, 1, 1)
+        row.addWidget(self.apply, 1, 2)
+        row.setColumnStretch(1, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(checks)
+        column.addLayout(row)
+        column.addLayout(files)
 
     def uncheck(self, box: QCheckBox) -> None:
         """Uncheck a box without telling anyone."""
@@ -153,8 +163,8 @@ class ResultPanel(QWidget):
 
     def show_busy(self, busy: bool) -> None:
         """Switch off what cannot be done while something is under way."""
-        self.apply.setEnabled(not busy)
-        self.save.setEnabled(not busy)
+        for button in (self.apply, self.save, self.save_inverse):
+            button.setEnabled(not busy)
 
     def release(self) -> None:
         """Let go of the viewer."""

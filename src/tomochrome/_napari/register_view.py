@@ -27,7 +27,7 @@ from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.metric_curve import MetricCurve
 from tomochrome._napari.register_landmarks import LandmarkPanel
-from tomochrome._napari.register_result import ResultPanel
+from tomochrome._napari.register_result import ResultPanel, UsePanel
 
 INITS: Final = {
     "affine": "Affine: turn, shift, scale, shear",
@@ -77,7 +77,7 @@ class Section(QFrame):
 
 
 class RegisterView(QFrame):
-    """From top to bottom: caution, what to register, run, result, comparison, landmarks."""
+    """From top to bottom: caution, what to register, run, result, comparison, use, landmarks."""
 
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent)
@@ -106,7 +106,8 @@ class RegisterView(QFrame):
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.curve = MetricCurve(self)
         self.message = Notice("plain", self)
-        self.result = ResultPanel(viewer, self)
+        self.result = ResultPanel(self)
+        self.use = UsePanel(viewer, self)
         self.compare = ComparePanel(viewer, self)
         self.landmarks = LandmarkPanel(viewer, lambda: self.two, self)
         self._lay_out(parent)
@@ -143,6 +144,7 @@ class RegisterView(QFrame):
         self.sections = {
             "registration": Section("Registration", body),
             "comparison": Section("Comparison", self.compare),
+            "use": Section("Use the transform", self.use, opened=False),
             "landmarks": Section("Landmarks", self.landmarks, opened=False),
         }
         column = QVBoxLayout(self)
@@ -150,6 +152,7 @@ class RegisterView(QFrame):
         for section in self.sections.values():
             column.addWidget(section)
         column.addStretch(1)
+        self.sections["use"].setVisible(False)
         outer = QVBoxLayout(parent)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(ScrollColumn(self, parent))
@@ -183,7 +186,7 @@ class RegisterView(QFrame):
         self.cancel.setEnabled(running)
         for field in self._fields():
             field.setEnabled(not running)
-        self.result.show_busy(running)
+        self.use.show_busy(running)
         self.progress.setVisible(running)
         if running:
             self.message.say("")

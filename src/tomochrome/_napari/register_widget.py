@@ -59,7 +59,7 @@ class RegisterWidget(DockedPanel):
         self.view = RegisterView(napari_viewer, self)
         self.alignment: Alignment | None = None
         self.comparing = CompareControl(napari_viewer, self.view.compare)
-        self.deformation = DeformationLayers(napari_viewer, self.view.result)
+        self.deformation = DeformationLayers(napari_viewer, self.view.use)
         self._job: Job | None = None
         self._busy_with: tuple[Any, ...] = ()
         self._fixed: Any = None
@@ -72,7 +72,7 @@ class RegisterWidget(DockedPanel):
         self._curve_timer.timeout.connect(self._draw_curve)
         self.view.curve.setVisible(False)
         self._connect()
-        self._choose_two()
+        self._choose_two(at_first=True)
         self._warm = Job(warm_up, name="tomochrome warm-up")
         self._warm.returned.connect(self._offer)
         self._warm.failed.connect(self._show_error)
@@ -83,8 +83,8 @@ class RegisterWidget(DockedPanel):
         view.run.clicked.connect(self.run)
         view.cancel.clicked.connect(self.cancel)
         view.load.clicked.connect(self._ask_load)
-        view.result.save_asked.connect(self._ask_save)
-        view.result.apply_asked.connect(self.apply_to)
+        view.use.save_asked.connect(self._ask_save)
+        view.use.apply_asked.connect(self.apply_to)
         view.landmarks.create_asked.connect(self._new_landmarks)
         view.compare.before.clicked.connect(lambda: self._show_moved(False))
         view.compare.after.clicked.connect(lambda: self._show_moved(True))
@@ -215,6 +215,7 @@ class RegisterWidget(DockedPanel):
         self._fixed, self._moving = fixed, moving
         moving.visible = False
         self.view.result.show_report(alignment.report)
+        self.view.sections["use"].setVisible(True)
         self.view.landmarks.set_alignment(alignment)
         for button in (self.view.compare.before, self.view.compare.after):
             button.setVisible(True)
@@ -277,25 +278,28 @@ class RegisterWidget(DockedPanel):
         if path:
             self.load(path)
 
-    def _ask_save(self) -> None:
-        path, chosen = QFileDialog.getSaveFileName(
-            self, "Save the transform", "forward.h5", _SAVED_AS
-        )
+    def _ask_save(self, inverse: bool) -> None:
+        name = "inverse.h5" if inverse else "forward.h5"
+        path, chosen = QFileDialog.getSaveFileName(self, "Save the transform", name, _SAVED_AS)
         if path:
             if not Path(path).suffix:
                 path += ".nii.gz" if "nii" in chosen else ".h5"
-            self.save(path)
+            self.save(path, inverse)
 
     # Following the viewer
 
-    def _choose_two(self, _: object = None) -> None:
-        """Have two different layers chosen as soon as there are two."""
+    def _choose_two(self, _: object = None, *, at_first: bool = False) -> None:
+        """Have two different layers chosen as soon as there are two: the older one is fixed."""
         view = self.view
+        listed = view.fixed.layers()
+        if at_first and listed:
+            view.fixed.choose(listed[-1])
         fixed, moving = view.two
         others = [layer for layer in view.moving.layers() if layer is not fixed]
         if fixed is moving and others:
             view.moving.choose(others[0])
-        if self.comparing.comparison is None and self.alignment is None:
+        first, second = view.compare.two
+        if first is None or first is second:
             view.compare.choose(*view.two)
 
     def _layer_removed(self, event: Any) -> None:
@@ -339,7 +343,7 @@ class RegisterWidget(DockedPanel):
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.comparing.release()
         self.deformation.release()
-        self.view.result.release()
+        self.view.use.release()
         self.view.landmarks.release()
         self.view.each_choice(lambda choice: choice.release())
         self.alignment, self._busy_with, self.viewer = None, (), None
