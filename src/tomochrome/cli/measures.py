@@ -66,11 +66,14 @@ def _title(data: Mapping[str, Any]) -> str:
 
 
 def _labels(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """One line a label: Dice and Hausdorff distance."""
+    """One line a label: Dice and 95 % Hausdorff distance, each before and after."""
     known = after.get("dice", {})
     if not known:
         return
-    yield _line("label: Dice, and 95 % Hausdorff distance (mm)")
+    if before:
+        yield _line("label", "Dice", "after", "HD95 mm", "after")
+    else:
+        yield _line("label", "", "Dice", "", "HD95 mm")
     for label in list(known)[:_MOST_LABELS]:
         dice = [_number(part.get("dice", {}).get(label)) for part in (before, after)]
         far = [_number(part.get("hausdorff95_mm", {}).get(label)) for part in (before, after)]
