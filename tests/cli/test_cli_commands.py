@@ -43,7 +43,9 @@ def test_an_unknown_palette(capfd: Capture) -> None:
 
 def test_models_json_by_the_contract(capfd: Capture) -> None:
     cards = json.loads(Run(capfd, "models", "--json").out)["models"]
-    assert "transfer-function" in {card["name"] for card in cards}
+    kinds = {card["name"]: card["kind"] for card in cards}
+    assert kinds["transfer-function"] == "transfer-function"
+    assert kinds["symnet"] == "registration"
     for card in cards:
         assert set(card) == {"name", "kind", "trained_on", "scores", "weights_sha256", "license"}
         assert len(card["weights_sha256"]) == 64
@@ -51,7 +53,9 @@ def test_models_json_by_the_contract(capfd: Capture) -> None:
 
 
 def test_models_in_words(capfd: Capture) -> None:
-    assert "transfer-function" in Run(capfd, "models").out
+    out = Run(capfd, "models").out
+    assert "transfer-function" in out and "symnet (registration, BSD-3-Clause)" in out
+    assert "{" not in out
 
 
 def test_info_json_by_the_contract(tmp_path: Path, capfd: Capture) -> None:
