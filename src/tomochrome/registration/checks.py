@@ -16,6 +16,7 @@ MEASURES = ("lncc", "mi", "mind", "mse")
 NO_MODEL = "none"
 """Name that means: no network."""
 _MOST_ITERATIONS = 10_000
+_LOST = "hold no number"  # as `tomochrome.io.values` puts it
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,25 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
             f"the number of refinement iterations must be from 0 to {_MOST_ITERATIONS}, "
             f"not {refine}"
         )
+
+
+def check_numbers(volume: Volume, role: str) -> None:
+    """Refuse a volume that was read from a file with NaN in it.
+
+    Readers mark such voxels as outside and fill them; where values were lost in the middle of
+    the anatomy, the fill would be aligned like anatomy.
+
+    Raises
+    ------
+    InputError
+        If its provenance tells of such voxels.
+    """
+    for warning in volume.provenance.warnings:
+        if _LOST in warning:
+            raise InputError(
+                f"the {role} volume has values that are not numbers (NaN or infinite): "
+                f"{warning.split(_LOST)[0]}{_LOST}; replace them, by 0 for instance"
+            )
 
 
 def check_extras(

@@ -18,7 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.registration.checks import NO_MODEL, Extras, check_extras, check_options
+from tomochrome.registration.checks import (
+    NO_MODEL,
+    Extras,
+    check_extras,
+    check_numbers,
+    check_options,
+)
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.transform import Transform
@@ -169,6 +175,8 @@ def register(
     with clock("check"):
         check_volume(fixed, "fixed")
         check_volume(moving, "moving")
+        check_numbers(fixed, "fixed")
+        check_numbers(moving, "moving")
         extras = check_extras(
             fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
             fixed_points, moving_points,

@@ -1,0 +1,154 @@
+"""``tomochrome transform``: volumes, labels, colors and points through saved transforms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+from cli_cases import Run, small_ct
+
+from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.io import read, write
+from tomochrome.io.points import read_points, write_points
+from tomochrome.registration.transform import Transform
+from tomochrome.volume import Volume
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "registration"))
+from transform_cases import smooth_field, turned
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("transform")
+    ct = small_ct()
+    write(ct, folder / "fixed.nii.gz")
+    transform = chain(ct)
+    transform.save(folder / "forward.h5")
+    transform.save(folder / "forward.nii.gz")
+    moving = transform.inverse().apply(ct, ct)
+    write(moving, folder / "moving.nii.gz")
+    labels = (np.asarray(moving.voxels) > 300).astype(np.uint8) * 7
+    write(Volume(labels, ct.affine, "unknown"), folder / "labels.nii.gz")
+    color = np.zeros((*ct.shape, 4), np.uint8)
+    color[..., 0], color[..., 3] = np.clip(np.asarray(moving.voxels), 0, 255), 255
+    write(Volume(color, ct.affine, "RGBA"), folder / "color.nii.gz")
+    return folder
+
+
+def chain(ct: Volume) -> Transform:
+    field = smooth_field(ct.shape, ct.affine, 2.0, seed=2)
+    back = DisplacementField(-field.vectors, ct.affine)
+    return Transform.from_fields(field, back, turned(0.05, (2.0, -1.0, 0.5)))
+
+
+@pytest.mark.parametrize("ending", ["h5", "nii.gz"])
+def test_a_volume(ending: str, inputs: Path, tmp_path: Path, capfd: Capture) -> None:
+    out = tmp_path / "moved.nii.gz"
+    run = Run(
+        capfd, "transform", inputs / "moving.nii.gz", inputs / f"forward.{ending}",
+        "--like", inputs / "fixed.nii.gz", "-o", out, "--json",
+    )  # fmt: skip
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    assert data["unit"] == "HU"
+    assert 0.8 < data["coverage"] <= 1
+    assert set(data["seconds"]) == {"load", "read", "apply", "write", "total"}
+    theirs = SimpleITK.Resample(
+        SimpleITK.ReadImage(str(inputs / "moving.nii.gz")),
+        SimpleITK.ReadImage(str(inputs / "fixed.nii.gz")),
+        SimpleITK.ReadTransform(str(inputs / "forward.h5")),
+        SimpleITK.sitkLinear,
+        -1024.0,
+    )
+    ours = np.asarray(nib.load(out).dataobj).transpose(2, 1, 0)
+    apart = np.abs(ours - SimpleITK.GetArrayFromImage(theirs).astype(float))
+    assert apart.mean() < 0.005 * np.ptp(ours)
+    again = Run(
+        capfd, "transform", inputs / "moving.nii.gz", inputs / "forward.h5",
+        "--like", inputs / "fixed.nii.gz", "-o", out,
+    )  # fmt: skip
+    assert again.status == 2
+    assert "--force" in again.complaint
+
+
+def test_labels_and_colors_and_the_other_way(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
+    like = ("--like", inputs / "fixed.nii.gz")
+    transform = inputs / "forward.h5"
+    labels = tmp_path / "labels.nii.gz"
+    run = Run(
+        capfd, "transform", inputs / "labels.nii.gz", transform, *like, "-o", labels, "--labels"
+    )
+    assert run.status == 0, run.err
+    assert "not for diagnosis" in run.out
+    assert set(np.unique(nib.load(labels).dataobj)) == {0, 7}
+    color = tmp_path / "color.nrrd"
+    assert (
+        Run(capfd, "transform", inputs / "color.nii.gz", transform, *like, "-o", color).status == 0
+    )
+    assert read(color).is_rgba
+    there = tmp_path / "there.nii.gz"
+    words = ("transform", inputs / "fixed.nii.gz", transform, "--inverse")
+    assert Run(capfd, *words, "--like", inputs / "moving.nii.gz", "-o", there).status == 0
+    moving = np.asarray(read(inputs / "moving.nii.gz").voxels, float)
+    apart = np.abs(np.asarray(read(there).voxels) - moving)
+    still = np.abs(np.asarray(read(inputs / "fixed.nii.gz").voxels) - moving)
+    assert apart[1:-1, 4:-4, 4:-4].mean() < 0.5 * still[1:-1, 4:-4, 4:-4].mean()
+
+
+def test_points(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
+    ct = small_ct()
+    points = np.array([[0.0, 0.0, 20.0], [5.0, -4.0, 18.0], [900.0, 0.0, 0.0]])
+    write_points(points, tmp_path / "points.fcsv")
+    words = ("transform", tmp_path / "points.fcsv", inputs / "forward.h5")
+    run = Run(capfd, *words, "-o", tmp_path / "there.csv", "--json")
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    assert (data["points"], data["known"]) == (3, 2)
+    assert "1 of 3 points" in data["warnings"][0]
+    np.testing.assert_allclose(
+        read_points(tmp_path / "there.csv"), chain(ct).points(points), atol=1e-3
+    )
+    refused = Run(capfd, *words, "-o", tmp_path / "there.nii.gz")
+    assert "cannot hold points" in refused.complaint
+    refused = Run(capfd, *words, "-o", tmp_path / "x.csv", "--labels")
+    assert "mean nothing for points" in refused.complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("moving.nii.gz", "forward.h5"), "--like is missing"),
+        (("moving.nii.gz", "nothing.h5", "--like", "fixed.nii.gz"), "there is no file"),
+        (("nothing.nii.gz", "forward.h5", "--like", "fixed.nii.gz"), "there is no file"),
+        (("moving.nii.gz", "moving.nii.gz", "--like", "fixed.nii.gz"), "no displacement field"),
+        (("moving.nii.gz", "forward.h5", "--like", "far.nii.gz"), "nothing of"),
+        (("moving.nii.gz", "forward.h5", "--like", "fixed.nii.gz", "-o", "x.tiff"), "no ending"),
+    ],
+)
+def test_one_line_about_bad_input(
+    words: tuple[str, ...], complaint: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    ct = small_ct()
+    far = ct.affine.copy()
+    far[:3, 3] += 4000
+    write(Volume(ct.voxels, far, "HU"), inputs / "far.nii.gz", force=True)
+    given = [str(inputs / word) if "." in word else word for word in words]
+    output = () if "-o" in given else ("-o", tmp_path / "out.nii.gz")
+    run = Run(capfd, "transform", *given, *output)
+    assert run.status == 2
+    assert complaint in run.complaint
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_input_is_never_replaced(inputs: Path, capfd: Capture) -> None:
+    moving = inputs / "moving.nii.gz"
+    like = ("--like", inputs / "fixed.nii.gz")
+    run = Run(capfd, "transform", moving, inputs / "forward.h5", *like, "-o", moving, "--force")
+    assert "is an input" in run.complaint
