@@ -44,7 +44,7 @@ def plain_local_correlation(
     var_a = (box(w * a * a) / n - mean_a**2).clamp(min=0)
     var_b = (box(w * b * b) / n - mean_b**2).clamp(min=0)
     cross = box(w * a * b) / n - mean_a * mean_b
-    return (w * cross**2 / (var_a * var_b + 1e-5)).sum() / w.sum()
+    return (w * cross**2 / (var_a * var_b + similarity._EPSILON)).sum() / w.sum()
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -61,6 +61,22 @@ def test_local_correlation_and_its_derivative_are_those_of_the_definition(masked
     for ours, theirs in ((a.grad, p.grad), (b.grad, q.grad)):
         assert ours is not None and theirs is not None
         assert float((ours - theirs).abs().max()) < 0.01 * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_both_ways_to_local_correlation_agree(masked: bool) -> None:
+    weight = (picture(3) > 0.4).float() if masked else None
+    found = []
+    for dtype in (torch.float32, torch.float64):  # doubles do not go through the compiled loops
+        a, b = (picture(k).to(dtype) for k in (1, 2))
+        b.requires_grad_()
+        w = None if weight is None else weight.to(dtype)
+        value = similarity.local_correlation(a, b, w)
+        value.backward()  # type: ignore[no-untyped-call]
+        assert b.grad is not None
+        found.append((float(value.detach()), b.grad.double()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-3)
+    assert float((found[0][1] - found[1][1]).abs().max()) < 0.01 * float(found[1][1].abs().max())
 
 
 @pytest.mark.parametrize("name", similarity.SIMILARITIES)
@@ -142,3 +158,6 @@ def test_the_compiled_fold_penalty_agrees_with_its_definition() -> None:
     assert torch.allclose(slope, theirs, atol=1e-5)
     least = torch.stack(corners).amin(dim=0).detach()
     assert torch.allclose(penalties.least_determinant(field), least, atol=1e-5)
+    for bound in (0.0, 0.02, 0.5):
+        marks = penalties.folded_cells(field[:1].detach(), bound)
+        assert torch.equal(marks, (penalties.least_determinant(field[:1]) < bound).to(torch.uint8))

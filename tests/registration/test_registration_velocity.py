@@ -89,7 +89,7 @@ def test_directions_are_inverse_to_each_other_after_integration() -> None:
     fields = v.integrate(smooth((12, 14, 16), 0.4, count=2), (24, 28, 32))
     for outer, inner in ((fields.forward, fields.inverse), (fields.inverse, fields.forward)):
         left = v.compose(outer, inner)[:, :, 6:-6, 6:-6, 6:-6].square().sum(1).sqrt()
-        assert float(left.mean()) < 0.02
+        assert float(left.mean()) < 0.05
     with pytest.raises(OptionError, match="a pair has velocities"):
         v.pair_fields(torch.zeros(1, 3, 4, 4, 4))
 

@@ -77,34 +77,38 @@ def square_adjoint(field, upstream, out):  # type: ignore[no-untyped-def]
                     a = z0 * plane + y0 * row + 3 * x0
                     b, c, d = a + row, a + plane, a + plane + row
                     wa, wb, wc, wd = gz * gy, gz * fy, fz * gy, fz * fy
+                    u0, u1, u2 = up[here], up[here + 1], up[here + 2]
+                    al = flat[a] * u0 + flat[a + 1] * u1 + flat[a + 2] * u2
+                    ar = flat[a + 3] * u0 + flat[a + 4] * u1 + flat[a + 5] * u2
+                    bl = flat[b] * u0 + flat[b + 1] * u1 + flat[b + 2] * u2
+                    br = flat[b + 3] * u0 + flat[b + 4] * u1 + flat[b + 5] * u2
+                    cl = flat[c] * u0 + flat[c + 1] * u1 + flat[c + 2] * u2
+                    cr = flat[c + 3] * u0 + flat[c + 4] * u1 + flat[c + 5] * u2
+                    dl = flat[d] * u0 + flat[d + 1] * u1 + flat[d + 2] * u2
+                    dr = flat[d + 3] * u0 + flat[d + 4] * u1 + flat[d + 5] * u2
+                    am, bm = gx * al + fx * ar, gx * bl + fx * br
+                    cm, dm = gx * cl + fx * cr, gx * dl + fx * dr
                     sz, sy, sx = zero, zero, zero
-                    for k in range(3):
-                        u = up[here + k]
-                        al, ar, bl, br = flat[a + k], flat[a + 3 + k], flat[b + k], flat[b + 3 + k]
-                        cl, cr, dl, dr = flat[c + k], flat[c + 3 + k], flat[d + k], flat[d + 3 + k]
-                        am, bm = gx * al + fx * ar, gx * bl + fx * br
-                        cm, dm = gx * cl + fx * cr, gx * dl + fx * dr
-                        sz += u * (gy * (cm - am) + fy * (dm - bm))
-                        sy += u * (gz * (bm - am) + fz * (dm - cm))
-                        sx += u * (
-                            wa * (ar - al) + wb * (br - bl) + wc * (cr - cl) + wd * (dr - dl)
-                        )
-                        left, right = u * gx, u * fx
-                        add[here + k] += u
-                        add[a + k] += wa * left
-                        add[a + 3 + k] += wa * right
-                        add[b + k] += wb * left
-                        add[b + 3 + k] += wb * right
-                        add[c + k] += wc * left
-                        add[c + 3 + k] += wc * right
-                        add[d + k] += wd * left
-                        add[d + 3 + k] += wd * right
                     if zero <= pz <= last_z:
-                        add[here] += sz
+                        sz = gy * (cm - am) + fy * (dm - bm)
                     if zero <= py <= last_y:
-                        add[here + 1] += sy
+                        sy = gz * (bm - am) + fz * (dm - cm)
                     if zero <= px <= last_x:
-                        add[here + 2] += sx
+                        sx = wa * (ar - al) + wb * (br - bl) + wc * (cr - cl) + wd * (dr - dl)
+                    add[here] += u0 + sz
+                    add[here + 1] += u1 + sy
+                    add[here + 2] += u2 + sx
+                    for q, w in ((a, wa), (b, wb), (c, wc), (d, wd)):
+                        left, right = w * gx, w * fx
+                        # all read before any is written: neighbours in memory go together
+                        n0, n1, n2 = add[q], add[q + 1], add[q + 2]
+                        n3, n4, n5 = add[q + 3], add[q + 4], add[q + 5]
+                        add[q] = n0 + left * u0
+                        add[q + 1] = n1 + left * u1
+                        add[q + 2] = n2 + left * u2
+                        add[q + 3] = n3 + right * u0
+                        add[q + 4] = n4 + right * u1
+                        add[q + 5] = n5 + right * u2
 
 
 @njit(inline="always")

@@ -53,6 +53,50 @@ def least_determinant(field, out):  # type: ignore[no-untyped-def]
                 out[n, z, y, x] = least
 
 
+@njit(inline="always")
+def _span(field, n, z, y, x):  # type: ignore[no-untyped-def]
+    """Largest sum of absolute differences along any edge of a cell.
+
+    Where it is ``s < 1``, no determinant in the cell is below ``(1 - s) ** 3``: every eigenvalue
+    of the Jacobian is within ``s`` of 1 (Gershgorin).
+    """
+    most = np.float32(0.0)
+    for i in range(2):
+        for j in range(2):
+            a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for k in range(3):
+                a += abs(field[n, k, z + 1, y + i, x + j] - field[n, k, z, y + i, x + j])
+                b += abs(field[n, k, z + i, y + 1, x + j] - field[n, k, z + i, y, x + j])
+                c += abs(field[n, k, z + i, y + j, x + 1] - field[n, k, z + i, y + j, x])
+            most = max(most, a, b, c)
+    return most
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def mark_folded(field, least, out):  # type: ignore[no-untyped-def]
+    """1 where `least_determinant` is below ``least``, which is 0 to 1; 0 elsewhere."""
+    count, depth, height, width = out.shape
+    calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
+    for job in prange(count * depth):
+        n, z = job // depth, job % depth
+        for y in range(height):
+            for x in range(width):
+                out[n, z, y, x] = 0
+                if _span(field, n, z, y, x) < calm:
+                    continue
+                for corner in range(8):
+                    i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
+                    a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)
+                    det = (
+                        a0 * (b1 * c2 - b2 * c1)
+                        - a1 * (b0 * c2 - b2 * c0)
+                        + a2 * (b0 * c1 - b1 * c0)
+                    )
+                    if det < least:
+                        out[n, z, y, x] = 1
+
+
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def shortfall(field, least, slope):  # type: ignore[no-untyped-def]
@@ -65,6 +109,7 @@ def shortfall(field, least, slope):  # type: ignore[no-untyped-def]
     depth, height, width = size_z - 1, size_y - 1, size_x - 1
     total = np.zeros(count * depth)
     scale = np.float32(1.0 / (8.0 * count * depth * height * width))
+    calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
     for parity in range(2):
         layers = (depth + 1 - parity) // 2
         for job in prange(count * layers):
@@ -72,6 +117,8 @@ def shortfall(field, least, slope):  # type: ignore[no-untyped-def]
             summed = np.float64(0.0)
             for y in range(height):
                 for x in range(width):
+                    if _span(field, n, z, y, x) < calm:
+                        continue
                     for corner in range(8):
                         i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
                         a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)

@@ -62,6 +62,19 @@ def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
         return torch.minimum(first, last)
 
 
+def folded_cells(displacement: torch.Tensor, least: float = 0.0) -> torch.Tensor:
+    """Where `least_determinant` of (1, 3, z, y, x) is below ``least``: uint8 of its shape."""
+    if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
+        from tomochrome.registration import fold_kernels
+
+        z, y, x = displacement.shape[2:]
+        marks = np.empty((1, z - 1, y - 1, x - 1), np.uint8)
+        field = displacement.detach().contiguous().numpy()
+        fold_kernels.mark_folded(field, np.float32(least), marks)
+        return torch.from_numpy(marks)
+    return (least_determinant(displacement) < least).to(torch.uint8)
+
+
 class _Shortfall(torch.autograd.Function):
     """`small_jacobian` by the compiled loop, which finds value and derivative together."""
 

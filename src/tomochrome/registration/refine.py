@@ -8,6 +8,7 @@ penalty on small Jacobians that acts before anything folds. Both halves share on
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 
 from tomochrome.errors import OptionError
 from tomochrome.registration.flow import antisymmetric, both_velocities, flow, sample_through
-from tomochrome.registration.penalties import least_determinant, roughness, small_jacobian
+from tomochrome.registration.penalties import folded_cells, roughness, small_jacobian
 from tomochrome.registration.similarity import similarity
 from tomochrome.registration.velocity import (
     PairFields,
@@ -32,7 +33,8 @@ from tomochrome.runtime import CancelToken, Progress, check, report
 Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
 dissimilarity now: the falling curve."""
-DEFAULT_ITERATIONS = 80
+DEFAULT_ITERATIONS = 50
+FINE_VOXELS = 2_500_000
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class Strength:
         Jacobian determinant below which a voxel pays.
     """
 
-    roughness: float = 0.7
-    folds: float = 8.0
+    roughness: float = 0.3
+    folds: float = 4.0
     least: float = 0.35
 
 
@@ -95,13 +97,16 @@ class Refined:
     seconds: float
 
 
-def stages(iterations: int, *, started: bool = False) -> tuple[Stage, ...]:
+def stages(iterations: int, shape: Shape, *, started: bool = False) -> tuple[Stage, ...]:
     """Share out a number of iterations over the resolutions.
 
     Parameters
     ----------
     iterations
         In all. 0 gives no stage.
+    shape
+        The pair's grid: images of more than `FINE_VOXELS` are looked at no closer than at half
+        of their resolution.
     started
         Whether a network's answer is refined: less is left to do at the coarsest.
 
@@ -114,12 +119,14 @@ def stages(iterations: int, *, started: bool = False) -> tuple[Stage, ...]:
         raise OptionError(
             f"the number of refinement iterations must be 0 or more, not {iterations}"
         )
-    shares = (0.4, 0.4) if started else (0.5, 0.33)
-    first, second = (round(iterations * share) for share in shares)
+    first, second = (
+        round(iterations * share) for share in ((0.4, 0.3) if started else (0.5, 0.24))
+    )
+    coarse, close = (4, 2) if math.prod(shape) > FINE_VOXELS else (2, 1)
     plan = (
-        Stage(4, 4, first, 0.2, name="coarse"),
-        Stage(4, 2, second, 0.15, name="middle"),
-        Stage(2, 2, iterations - first - second, 0.12, name="fine"),
+        Stage(4, coarse, first, 0.25, name="coarse"),
+        Stage(4, close, second, 0.2, name="middle"),
+        Stage(2, close, iterations - first - second, 0.2, smooth=1, name="fine"),
     )
     return tuple(stage for stage in plan if stage.iterations > 0)
 
@@ -200,16 +207,19 @@ def refine(
     loss, factor = similarity(measure)
     weights = strength or Strength()
     shape: Shape = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
-    chosen = stages(iterations, started=velocities is not None) if plan is None else plan
+    chosen = stages(iterations, shape, started=velocities is not None) if plan is None else plan
     total, done = sum(stage.iterations for stage in chosen), 0
     images, begun = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
+    pairs: dict[int, _Pair] = {}
     if velocities is None:
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
     for stage in chosen:
-        pair = _Pair(images, masks, smaller(shape, stage.image))
+        if stage.image not in pairs:
+            pairs[stage.image] = _Pair(images, masks, smaller(shape, stage.image))
+        pair = pairs[stage.image]
         start = resize_field(velocity, smaller(shape, stage.velocity))
         best = _Best()
         step = torch.zeros_like(start, requires_grad=True)
@@ -277,7 +287,7 @@ def unfold(
     rounds: int = 12,
     cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
-    """Integrate a pair on its full grid, smoothing velocities where a fold is left.
+    """Integrate a pair for its full grid, smoothing velocities where a fold is left.
 
     Parameters
     ----------
@@ -297,27 +307,30 @@ def unfold(
     velocities, fields
         The velocities, smoothed where needed, and their `PairFields` on the full grid.
     """
-    fields = integrate(velocities, shape)
-    small: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
-    for k in range(rounds):
+    coarse: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
+    for k in range(rounds + 1):
         check(cancel)
-        reach = _folded(fields, small, least)
-        if not bool(reach.any()):
-            break
-        for _ in range(1 + k // 2):
-            reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
-        velocities = velocities + smooth(reach, 1) * (smooth(velocities, 1) - velocities)
         fields = integrate(velocities, shape)
+        check(cancel)
+        reach = _folded(fields, coarse, least)
+        if k == rounds or not bool(reach.any()):
+            break
+        for _ in range(1 + k):
+            reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
+        calm = smooth(velocities, 1 + k) - velocities
+        velocities = velocities + smooth(reach, 1) * calm
     return velocities, fields
 
 
-def _folded(fields: PairFields, small: Shape, least: float) -> torch.Tensor:
-    """Where in half-way space, on a smaller grid, any of a pair's fields folds: 0 or 1."""
-    marks = (least_determinant(torch.cat(list(fields))) < least).float()
-    pad = torch.nn.functional.pad(marks[:, None], (0, 1) * 3)
-    pooled = torch.nn.functional.adaptive_max_pool3d(pad, small)
+def _folded(fields: PairFields, coarse: Shape, least: float) -> torch.Tensor:
+    """Where in half-way space, on a coarser grid, any of a pair's fields folds: 0 or 1."""
+    marks = [folded_cells(field, least) for field in fields]
+    if not any(bool(mark.any()) for mark in marks):
+        return fields.forward.new_zeros(1, 1, *coarse)
+    pad = torch.nn.functional.pad(torch.stack(marks).float(), (0, 1) * 3)
+    pooled = torch.nn.functional.adaptive_max_pool3d(pad, coarse)
     halves = torch.cat(
-        [resize_field(fields.to_fixed, small), resize_field(fields.to_moving, small)]
+        [resize_field(fields.to_fixed, coarse), resize_field(fields.to_moving, coarse)]
     )
     brought = warp(pooled[:2], halves)  # forward lives in fixed space, inverse in moving space
     return (torch.cat([brought, pooled[2:]]) > 0.01).any(dim=0, keepdim=True).float()

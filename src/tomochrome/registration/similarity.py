@@ -17,7 +17,7 @@ from tomochrome.errors import OptionError
 
 SIMILARITIES = ("lncc", "mi", "mind", "mse")
 """Names that `similarity` understands."""
-_EPSILON = 1e-5
+_EPSILON = 1e-7  # product of variances: what varies by less than 15 HU or 2 % counts as flat
 Loss = Callable[..., torch.Tensor]
 
 

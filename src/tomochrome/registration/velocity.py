@@ -208,12 +208,17 @@ def pair_fields(velocities: torch.Tensor, squarings: int = 7) -> PairFields:
     OptionError
         If there are not two velocity fields.
     """
-    if velocities.ndim != 5 or velocities.shape[:2] != (2, 3):
-        raise OptionError(f"a pair has velocities (2, 3, z, y, x), not {tuple(velocities.shape)}")
+    check_pair(velocities)
     halves = exponential(torch.cat([velocities, -velocities]), squarings)
     # exp(v_moving) o exp(-v_fixed), exp(v_fixed) o exp(-v_moving)
     both = compose(halves[:2].flip(0), halves[2:])
     return PairFields(both[:1], both[1:], halves[:1], halves[1:2])
+
+
+def check_pair(velocities: torch.Tensor) -> None:
+    """Raise `OptionError` if these are not the two velocities of a pair."""
+    if velocities.ndim != 5 or velocities.shape[:2] != (2, 3):
+        raise OptionError(f"a pair has velocities (2, 3, z, y, x), not {tuple(velocities.shape)}")
 
 
 def to_millimetres(displacement: torch.Tensor, affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -246,10 +251,12 @@ def integrate(
     shape: Shape,
     *,
     shrink_by: int = 2,
-    squarings: int = 7,
-    rounds: int = 2,
+    squarings: int = 6,
 ) -> PairFields:
-    """Integrate a pair at reduced resolution and bring its fields to the full grid.
+    """Integrate a pair's halves at reduced resolution, and compose both directions at full one.
+
+    The halves are smooth enough for the coarser grid; in their composition its interpolation
+    would show, as directions that are not quite inverse to each other.
 
     Parameters
     ----------
@@ -258,22 +265,24 @@ def integrate(
     shape
         The full grid, (z, y, x).
     shrink_by
-        The integration works on a grid smaller by this along each axis.
+        The halves are integrated on a grid smaller by this along each axis.
     squarings
         As for `exponential`.
-    rounds
-        How often the two directions are made more exactly inverse to each other, see `agree`.
 
     Returns
     -------
     PairFields
         In voxels of the full grid.
-    """  # fmt: skip
-    small: Shape = tuple(max(2, -(-n // shrink_by)) for n in shape)  # type: ignore[assignment]
-    fields = pair_fields(resize_field(velocities, small), squarings)
-    forward, inverse, to_fixed, to_moving = (resize_field(f, shape) for f in fields)
-    forward, inverse = agree(forward, inverse, rounds)
-    return PairFields(forward, inverse, to_fixed, to_moving)
+    """
+    check_pair(velocities)
+    z, y, x = (max(2, -(-n // shrink_by)) for n in shape)
+    small = resize_field(velocities, (z, y, x))
+    balanced = torch.equal(small[0], -small[1])  # each half is the other's inverse
+    ways = small if balanced else torch.cat([small, -small])
+    halves = resize_field(exponential(ways, squarings), shape)
+    back = halves[:2].flip(0) if balanced else halves[2:]
+    both = compose(halves[:2].flip(0), back)
+    return PairFields(both[:1], both[1:], halves[:1], halves[1:2])
 
 
 def agree(
