@@ -57,6 +57,7 @@ pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py
 	$(XVFB) $(BIN)/python docs/make_widget_picture.py
 	$(XVFB) $(BIN)/python docs/make_picker_picture.py
+	$(XVFB) $(BIN)/python docs/make_register_pictures.py
 
 wheel: $(STAMP)
 	sh scripts/check_wheel.sh $(BIN)/python

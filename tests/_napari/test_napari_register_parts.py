@@ -315,7 +315,11 @@ def test_a_result_that_is_worse_says_so():
 
 def test_folds_and_doubts_are_said():
     folds = {**REPORT, "warnings": ["the deformation folds 2 % of the voxels: do not trust it"]}
+    folds["jacobian"] = {"folded_percent": 2.0, "sd_log": 0.1}
     assert verdict_of(folds).grade == "bad"
+    few = {**folds, "jacobian": {"folded_percent": 1e-5, "sd_log": 0.1}}
+    assert verdict_of(few).grade == "caution"
+    assert "few voxels fold" in verdict_of(few).text
     alike = {**REPORT, "before": {**REPORT["after"]}}
     assert "hardly better" in verdict_of(alike).text
     little = {**REPORT, "after": {**REPORT["after"], "ncc": 0.3}, "before": {"ncc": 0.1}}

@@ -58,7 +58,7 @@ class ResultPanel(QWidget):
         rest = [
             text[:1].upper() + text[1:].rstrip(".") + "."
             for text in report.get("warnings", ())
-            if text[1:].rstrip(".") not in verdict.text
+            if text[1:].rstrip(".") not in verdict.text and "the deformation folds" not in text
         ]
         self.warnings.say("\n".join(rest))
         self._fill(report)

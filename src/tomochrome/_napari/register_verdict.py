@@ -14,6 +14,7 @@ _LITTLE_ALIKE: Final = 0.5  # correlation below this is no match one would trust
 _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
+_A_FEW_PERCENT: Final = 0.01  # of folded voxels: a handful in a whole scan
 _LOOK: Final = "Look at the checkerboard before you rely on it."
 
 
@@ -74,6 +75,8 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     folded = jacobian.get("folded_percent")
     if folded is not None:
         text = "0 %" if folded == 0 else f"{folded:.2g} %"
+        if 0 < folded < _A_FEW_PERCENT:
+            text = f"below {_A_FEW_PERCENT:g} %"
         meaning = "Share of voxels where space is turned inside out; must be 0"
         rows.append(Row("Folded voxels", meaning, "", text, -1 if folded > 0 else 0))
     if jacobian.get("sd_log") is not None:
@@ -112,7 +115,8 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
         advice = "Try another start or similarity, or masks; the moving volume is as it was."
         words = " ".join(map(sentence, [*worse, *folds]))
         return Verdict("bad", "It made things worse. Do not use it.", f"{words} {advice}")
-    if folds:
+    folded = report.get("jacobian", {}).get("folded_percent") or 0.0
+    if folds and folded >= _A_FEW_PERCENT:
         return Verdict("bad", "Do not trust it everywhere.", " ".join(map(sentence, folds)))
     doubts = _doubts(report)
     if doubts:
@@ -125,6 +129,8 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
 def _doubts(report: Mapping[str, Any]) -> list[str]:
     before, after = report.get("before", {}), report.get("after", {})
     found = []
+    if 0 < (report.get("jacobian", {}).get("folded_percent") or 0.0) < _A_FEW_PERCENT:
+        found.append("A few voxels fold; the Jacobian map shows where, in red.")
     old, new = before.get("ncc"), after.get("ncc")
     other = before.get("mutual_information"), after.get("mutual_information")
     same = old is not None and new is not None and new < old + _HARDLY

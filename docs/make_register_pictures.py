@@ -1,0 +1,128 @@
+"""Draw docs/pictures/register.png and checkerboard.png out of two phantom patients.
+
+The first is the panel "Register & checkerboard" after a run, the second the checkerboard of the
+two before and after it. Run it on a screen or under Xvfb::
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_register_pictures.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari.layers import Layer
+from PIL import Image
+from PIL.Image import Image as Picture
+from qtpy.QtWidgets import QApplication
+
+from tomochrome._napari.layers import volume_layer
+from tomochrome.compare import checkerboard
+from tomochrome.phantom import make_patient
+from tomochrome.volume import Volume
+
+FOLDER = Path(__file__).resolve().parent / "pictures"
+SIZE = (1400, 940)
+PLUGIN = "napari-tomochrome"
+TILE_MM = 30.0
+HEIGHT = 330  # pixels of each panel
+GAP = 6
+COLORS = 64  # of the PNG's palette: greys
+SLICE, ROW = 0.5, 0.53  # where the planes are cut, 0 to 1
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> None:
+    """Keep the window alive until ``done`` says so; give up after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError("the picture took too long")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def rest(seconds: float) -> None:
+    """Let the window draw itself."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > end, seconds + 5)
+
+
+def two_patients(region: str, spacing: tuple[float, float, float]) -> tuple[Volume, Volume]:
+    """Return two people of different build, on grids of their own."""
+    fixed = make_patient(seed=1, region=region, spacing=spacing).ct
+    coarser = (spacing[0] * 1.2, spacing[1], spacing[2])
+    return fixed, make_patient(seed=5, region=region, spacing=coarser).ct
+
+
+def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
+    """Register in the panel, save the window, and return the moved volume."""
+    viewer = napari.Viewer(show_welcome_screen=False)
+    window = viewer.window._qt_window
+    window.resize(*SIZE)
+    for name, volume in (("Patient A", fixed), ("Patient B", moving)):
+        viewer.add_layer(Layer.create(*volume_layer(volume, name)))
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Register & checkerboard")
+    wait_until(lambda: not panel._warm.running, 300)
+    panel.view.refine.setValue(refine)
+    panel.view.compare.tile._box.setValue(TILE_MM)
+    panel.run()
+    wait_until(lambda: not panel.running, 1800)
+    wait_until(lambda: not panel.comparing.busy, 300)
+    if panel.alignment is None:
+        raise RuntimeError(panel.view.message.text())
+    viewer.fit_to_view()
+    viewer.dims.set_current_step(0, round(SLICE * (fixed.shape[0] - 1)))
+    rest(1.0)
+    window.grab().save(str(FOLDER / "register.png"))
+    moved: Volume = panel.alignment.moved
+    viewer.close()
+    return moved
+
+
+def section(volume: Volume, plane: str) -> Picture:
+    """Return one section of RGBA over black, upright, in square pixels."""
+    axis, where = {"axial": (0, SLICE), "coronal": (1, ROW)}[plane]
+    rgba = np.asarray(volume.voxels).take(round(where * (volume.shape[axis] - 1)), axis)
+    if plane == "coronal":
+        rgba = rgba[::-1]  # superior is up
+    down, across = (s for i, s in enumerate(volume.spacing) if i != axis)
+    rgb = (rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
+    rows, columns = rgb.shape[:2]
+    width = round(HEIGHT * columns * across / (rows * down))
+    return Image.fromarray(rgb).resize((width, HEIGHT), Image.Resampling.BICUBIC)
+
+
+def draw_boards(fixed: Volume, moving: Volume, moved: Volume) -> None:
+    """Save the checkerboards before and after, an axial and a coronal plane of each."""
+    parts = []
+    for plane in ("axial", "coronal"):
+        for second in (moving, moved):
+            board = checkerboard(fixed, second, tile_mm=TILE_MM, window="soft-tissue", color=True)
+            parts.append(section(board, plane))
+    width = sum(part.width for part in parts) + GAP * (len(parts) - 1)
+    sheet = Image.new("RGB", (width, HEIGHT), "white")
+    left = 0
+    for part in parts:
+        sheet.paste(part, (left, 0))
+        left += part.width + GAP
+    path = FOLDER / "checkerboard.png"
+    sheet.quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main() -> None:
+    """Read the options and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--region", default="abdomen", choices=("head", "chest", "abdomen"))
+    parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 2.0, 2.0))
+    parser.add_argument("--refine", type=int, default=80)
+    options = parser.parse_args()
+    fixed, moving = two_patients(options.region, tuple(options.spacing))
+    draw_boards(fixed, moving, draw_widget(fixed, moving, options.refine))
+
+
+if __name__ == "__main__":
+    main()
