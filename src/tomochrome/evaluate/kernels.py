@@ -105,3 +105,52 @@ def distances(a, b, known, out):  # type: ignore[no-untyped-def]
         for c in range(3):
             total += (a[n, c] - b[n, c]) ** 2
         out[n] = np.sqrt(total) if known[n] else -1.0
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def products(p, q, weight, out):  # type: ignore[no-untyped-def]
+    """Write what the local correlation sums over windows: p, q, p p, q q, p q, 1, where it counts.
+
+    ``p`` and ``q`` are float32 (z, y, x), 0 to 1; they are taken about 0.5, so that less cancels.
+    ``weight`` is bool of that shape, ``out`` float32 (6, z, y, x).
+    """
+    half, zero = np.float32(0.5), np.float32(0)
+    depth, height, width = p.shape
+    for row in prange(depth * height):
+        z, y = row // height, row % height
+        for x in range(width):
+            a, b, there = p[z, y, x] - half, q[z, y, x] - half, np.float32(1)
+            if not weight[z, y, x]:
+                a, b, there = zero, zero, zero
+            out[0, z, y, x], out[1, z, y, x] = a, b
+            out[2, z, y, x], out[3, z, y, x] = a * a, b * b
+            out[4, z, y, x], out[5, z, y, x] = a * b, there
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def local_correlations(sums, weight, first, last, flat):  # type: ignore[no-untyped-def]
+    """Sum of squared local correlations, and of how many windows, over some slices.
+
+    ``sums`` (6, z, y, x) are `products` summed over the window about each voxel. Windows count
+    about voxels of ``weight`` where a picture's variance is more than ``flat``.
+    """
+    _, height, width = weight.shape
+    rows = (last - first) * height
+    total, count = np.zeros(rows), np.zeros(rows, np.int64)
+    for row in prange(rows):
+        z, y = first + row // height, row % height
+        for x in range(width):
+            if not weight[z, y, x]:
+                continue
+            n = max(np.float64(sums[5, z, y, x]), 1.0)
+            mean_p, mean_q = sums[0, z, y, x] / n, sums[1, z, y, x] / n
+            var_p = max(sums[2, z, y, x] / n - mean_p * mean_p, 0.0)
+            var_q = max(sums[3, z, y, x] / n - mean_q * mean_q, 0.0)
+            if max(var_p, var_q) <= flat:
+                continue
+            cross = sums[4, z, y, x] / n - mean_p * mean_q
+            total[row] += cross * cross / (var_p * var_q + flat * flat)
+            count[row] += 1
+    return total.sum(), count.sum()

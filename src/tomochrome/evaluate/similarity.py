@@ -150,6 +150,9 @@ def _local_and_mutual(
     cancel: CancelToken | None,
 ) -> dict[str, float]:
     """Mean local correlation and mutual information, slab by slab."""
+    from tomochrome.evaluate import kernels
+    from tomochrome.registration import kernels as box_kernels
+
     depth, total, count = valid.shape[0], 0.0, 0
     joint = np.zeros(BINS * BINS)
     for rows in _slabs(valid.shape, cancel):
@@ -164,31 +167,15 @@ def _local_and_mutual(
         here = weight[inner]
         bins = [np.minimum((v[inner][here] * BINS).astype(np.int64), BINS - 1) for v in (p, q)]
         joint += np.bincount(bins[0] * BINS + bins[1], minlength=BINS * BINS)
-        squared, shows = _local(p, q, weight)
-        shows &= weight
-        total += float(squared[inner][shows[inner]].sum(dtype=np.float64))
-        count += int(shows[inner].sum())
+        sums = np.empty((2, 6, *p.shape), np.float32)
+        kernels.products(p, q, weight, sums[0])
+        box_kernels.box_sums(sums[0], RADIUS, sums[1])
+        squared, windows = kernels.local_correlations(
+            sums[1], weight, inner.start, inner.stop, _FLAT
+        )
+        total, count = total + float(squared), count + int(windows)
     local = {"local_ncc": total / count} if count else {}
     return {**local, "mutual_information": information(joint.reshape(BINS, BINS))}
-
-
-def _local(
-    p: NDArray[np.float32], q: NDArray[np.float32], weight: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Squared correlation in the window about each voxel that counts; whether it shows anything."""
-    from tomochrome.registration import kernels
-
-    w = weight.astype(np.float32)
-    p, q = (p - np.float32(0.5)) * w, (q - np.float32(0.5)) * w  # small numbers cancel less
-    sums = np.empty((6, *p.shape), np.float32)
-    kernels.box_sums(np.stack([p, q, p * p, q * q, p * q, w]), RADIUS, sums)
-    sums[:5] /= np.maximum(sums[5], np.float32(1e-3))
-    mean_p, mean_q, square_p, square_q, product, _ = sums
-    var_p = np.maximum(square_p - mean_p * mean_p, 0)
-    var_q = np.maximum(square_q - mean_q * mean_q, 0)
-    cross = product - mean_p * mean_q
-    squared = cross * cross / (var_p * var_q + np.float32(_FLAT * _FLAT))
-    return squared, np.maximum(var_p, var_q) > np.float32(_FLAT)
 
 
 def information(joint: NDArray[np.float64]) -> float:

@@ -31,6 +31,7 @@ LARGE_ML: Final = 30.0
 _NOISE_HU: Final = 15.0
 _NOISE_SHARE: Final = 0.02  # of the range of values that are no HU
 _BODY_MM: Final = 3.0  # voxel size that the body is found at
+_FIELD_VOXELS: Final = 1_500_000  # of the known field, which is far smoother than its grid
 _POINTS: Final = 3_000_000  # points at most that the error is measured at
 _CONTRAST_BLUR: Final = 0.7  # voxels
 
@@ -120,7 +121,7 @@ def make_synthetic(
     inside = on_grid(body_of(volume) if body is None else body, volume)
     assert inside is not None
     check(cancel)
-    shape, affine = working_grid(volume)
+    shape, affine = working_grid(volume, _FIELD_VOXELS)
     grid = Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
     coarse = resample(
         Volume(inside.astype(np.uint8), volume.affine, "unknown"), grid, order="nearest"
