@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -206,6 +207,30 @@ def test_damaged_and_foreign_files_are_refused_in_a_sentence(
         SimpleITK.WriteImage(to_sitk(volume), str(tmp_path / "scalar.nii.gz"))
     with pytest.raises(InputError, match="no displacement field"):
         Transform.load(tmp_path / "scalar.nii.gz")
+
+
+def test_a_damaged_hdf5_file_is_refused_in_one_line_to_the_very_end(
+    saved: Path, tmp_path: Path
+) -> None:
+    """ITK leaves such a file open, and HDF5 would complain about it when the process ends."""
+    damaged = bytearray(saved.read_bytes())
+    start = damaged.find(b"TransformParameters")
+    while start >= 0:  # the names of the data sets
+        damaged[start : start + 4] = b"XXXX"
+        start = damaged.find(b"TransformParameters")
+    (tmp_path / "damaged.h5").write_bytes(damaged)
+    code = (
+        "import sys\n"
+        "from tomochrome.errors import InputError\n"
+        "from tomochrome.io.transforms import read_parts\n"
+        "try:\n    read_parts(sys.argv[1])\n"
+        "except InputError as error:\n    print(error, file=sys.stderr)\n"
+    )
+    words = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "damaged.h5")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "cannot be read as a transform" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "H5" not in done.stderr
 
 
 def test_nothing_is_left_behind_and_nothing_overwritten(

@@ -47,7 +47,8 @@ class DisplacementField:
             raise GeometryError(
                 f"a displacement field needs vectors (z, y, x, 3), not an array of shape {shape}"
             )
-        vectors = np.ascontiguousarray(self.vectors, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            vectors = np.ascontiguousarray(self.vectors, dtype=np.float32)
         if 0 in shape or not np.isfinite(vectors).all():
             raise GeometryError("the displacement field is empty or not finite everywhere")
         like = Volume(np.broadcast_to(np.uint8(0), shape[:3]), self.affine, "unknown")

@@ -12,9 +12,13 @@ standard has it; ours are written with 1007.
 
 from __future__ import annotations
 
+import atexit
 import os
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -162,7 +166,8 @@ def _reason(error: Exception) -> str:
     said = lines[-1] if lines else type(error).__name__
     if "0x" in said and ": " in said:
         said = said.split(": ", 2)[-1]
-    return "the file is damaged or of another kind" if "suffix" in said else said[:200].rstrip(".")
+    foreign = "suffix" in said or said.startswith("H5")
+    return "the file is damaged or of another kind" if foreign else said[:200].rstrip(".")
 
 
 def _check_container(path: Path) -> None:
@@ -212,7 +217,10 @@ def _read_field(path: Path) -> DisplacementField:
 def _read_itk(path: Path) -> list[Part]:
     import SimpleITK
 
-    transform = SimpleITK.ReadTransform(str(path))
+    if path.name.lower().endswith(_HDF5):
+        transform = _read_hdf5(path)
+    else:
+        transform = SimpleITK.ReadTransform(str(path))
     if transform.GetDimension() != 3:
         raise InputError(
             f"'{path}' is a transform of {transform.GetDimension()} dimensions instead of 3"
@@ -227,6 +235,55 @@ def _read_itk(path: Path) -> list[Part]:
                 raise InputError(f"'{path}' holds an affine transform that flattens space")
         parts.append(part)
     return parts
+
+
+def _read_hdf5(path: Path) -> SimpleITK.Transform:
+    """Read a transform without the pages that HDF5 writes to stderr about a damaged file.
+
+    Where ITK gives up on one it also leaves parts of it open, and when the process ends HDF5 goes
+    on about an "infinite loop closing library". It can be told neither to be still nor to close
+    them: its functions are hidden within ITK.
+    """
+    import SimpleITK
+
+    try:
+        with _no_stderr():
+            return SimpleITK.ReadTransform(str(path))
+    except RuntimeError:
+        _no_stderr_at_exit()
+        raise
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Lead what libraries write to the process's stderr nowhere, for the moment."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a window program without any
+        yield
+        return
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@lru_cache(maxsize=1)
+def _no_stderr_at_exit() -> None:
+    """Do so for good when Python has ended and only libraries are left to speak."""
+
+    def hush() -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, 2)
+            os.close(nothing)
+
+    atexit.register(hush)
 
 
 def _flat(transform: SimpleITK.Transform) -> list[SimpleITK.Transform]:
