@@ -212,9 +212,10 @@ def read_dataset(
                 source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path)
                 return _with_syntax(read_partial(source, ends, force=True, specific_tags=wanted))
             finally:
-                place = buffered.tell()
-                buffered.detach()
-                file.seek(place)
+                try:
+                    file.seek(buffered.tell())
+                finally:  # else it would close the file
+                    buffered.detach()
         inflated = _inflated(path, file, meta)
         source = Bounded(BytesIO(inflated), len(inflated), path)
         inner = pydicom.filereader.read_dataset(
