@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ def symnet_card(
 ) -> str:
     """Return the card; ``log`` are the lines of the run's CSV."""
     step, seconds = (log[-1].split(",")[:2]) if len(log) > 1 else ("0", "0")
-    return _CARD.format(
+    text = _CARD.format(
         name=config.name,
         parameters=sum(p.numel() for p in net.parameters()) / 1e6,
         channels=", ".join(map(str, config.network["channels"])),
@@ -119,4 +120,26 @@ def symnet_card(
         folds=config.folds,
         notes="".join(f"\n{note}\n" for note in notes),
         scores=_lines(scores),
+    )
+    return "\n\n".join(_refilled(part) for part in text.strip().split("\n\n")) + "\n"
+
+
+def _refilled(paragraph: str) -> str:
+    """Break a paragraph's lines anew, headings and list items each on their own."""
+    items: list[str] = []
+    for line in paragraph.splitlines():
+        if items and not items[-1].startswith("#") and not line.startswith(("- ", "#")):
+            items[-1] += " " + line.strip()
+        else:
+            items.append(line)
+    return "\n".join(
+        textwrap.fill(
+            item,
+            10_000 if item.startswith("#") else 100,
+            subsequent_indent="  " if item.startswith("- ") else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for item in items
+        if item.strip()
     )
