@@ -26,7 +26,7 @@ from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
-SIZE = (1400, 940)
+SIZE = (1400, 1000)
 PLUGIN = "napari-tomochrome"
 TILE_MM = 30.0
 HEIGHT = 330  # pixels of each panel
@@ -117,7 +117,7 @@ def main() -> None:
     """Read the options and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--region", default="abdomen", choices=("head", "chest", "abdomen"))
-    parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 2.0, 2.0))
+    parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 2.5, 2.5))
     parser.add_argument("--refine", type=int, default=80)
     options = parser.parse_args()
     fixed, moving = two_patients(options.region, tuple(options.spacing))

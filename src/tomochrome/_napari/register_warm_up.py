@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tomochrome._napari.warm_up import load_torch_library
@@ -19,7 +20,7 @@ class RegisterOffer:
 
 def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
     """Import what registration needs, and find the models and devices."""
-    from tomochrome.errors import DeviceError
+    from tomochrome.errors import DeviceError, TomochromeError
     from tomochrome.runtime import DEVICE_NAMES, check, choose_device
 
     load_torch_library()
@@ -33,7 +34,13 @@ def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
 
     check(cancel)
     from tomochrome.registration import align  # noqa: F401
+    from tomochrome.registration.symnet import load_symnet
 
+    check(cancel)
+    cards = registration_models()
+    with suppress(TomochromeError):  # a damaged model is named when it is run
+        if cards:
+            load_symnet(cards[0].name)  # imports what networks are built of
     check(cancel)
     devices = []
     for name in DEVICE_NAMES:
@@ -42,6 +49,6 @@ def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
         except DeviceError:
             continue
         devices.append(name)
-    models = tuple(card.name for card in registration_models())
+    models = tuple(card.name for card in cards)
     gc.freeze()  # see warm_up.py
     return RegisterOffer((*models, "none"), tuple(devices))
