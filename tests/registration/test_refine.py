@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from tomochrome.errors import OptionError
+from tomochrome.registration.penalties import least_determinant
+from tomochrome.registration.refine import FINE_VOXELS, Stage, Strength, refine, stages, unfold
+from tomochrome.registration.similarity import SIMILARITIES
+from tomochrome.registration.synthetic import random_diffeomorphism
+from tomochrome.registration.velocity import integrate
+
+SHAPE = (24, 26, 28)
+QUICK = (Stage(4, 2, 10, 0.25, name="coarse"), Stage(2, 1, 8, 0.2, smooth=1, name="fine"))
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), 2.0)
+    return np.asarray((noise - noise.min()) / np.ptp(noise), np.float32)
+
+
+def tensor(voxels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(voxels, np.float32))[None, None]
+
+
+def length(field: torch.Tensor) -> float:
+    return float(field[:, :, 3:-3, 3:-3, 3:-3].square().sum(1).sqrt().mean())
+
+
+@pytest.mark.parametrize("measure", SIMILARITIES)
+def test_each_measure_lowers_the_error_of_a_known_deformation(measure: str) -> None:
+    truth = random_diffeomorphism(SHAPE, (1.0, 1.0, 1.0), mean_mm=1.5, smooth_mm=14.0, seed=2)
+    moved = truth.apply(picture())
+    if measure in ("mi", "mind"):  # these do not care that bright became dark
+        moved = 1.0 - moved
+    done = refine(tensor(picture()), tensor(moved), plan=QUICK, measure=measure)
+    fields = integrate(done.velocities, SHAPE)
+    before = length(truth.forward)
+    assert length(fields.forward - truth.forward) < 0.75 * before
+    assert length(fields.inverse - truth.inverse) < 0.75 * before
+
+
+def test_what_masks_leave_out_does_not_drive_it() -> None:
+    still, there = np.zeros(SHAPE, np.float32), picture()
+    fixed, moving = still + there, still + there
+    fixed[:, 18:21], moving[:, 21:24] = 1.0, 1.0  # a couch that lies three voxels lower
+    mask = np.ones(SHAPE, np.float32)
+    mask[:, 16:] = 0.0
+    moves = []
+    for masks in (None, torch.cat([tensor(mask), tensor(mask)])):
+        done = refine(tensor(fixed), tensor(moving), plan=QUICK, masks=masks)
+        field = integrate(done.velocities, SHAPE).forward
+        moves.append(float(field[:, :, 3:-3, 3:14, 3:-3].square().sum(1).sqrt().mean()))
+    assert moves[1] < 0.05 < moves[0]
+
+
+def test_folds_are_smoothed_away_and_nothing_else() -> None:
+    rng = np.random.default_rng(4)
+    calm = torch.from_numpy(ndimage.gaussian_filter(rng.standard_normal((1, 3, 12, 13, 14)), 2))
+    wild = calm.float() * 3
+    wild[0, :, 5:8, 5:8, 5:8] += torch.from_numpy(rng.normal(0, 2.5, (3, 3, 3, 3))).float()
+    velocities = torch.cat([-wild, wild])
+    assert float(least_determinant(integrate(velocities, SHAPE).forward).min()) < 0
+    smoothed, fields = unfold(velocities, SHAPE)
+    assert float(least_determinant(torch.cat(list(fields))).min()) > 0
+    assert torch.equal(smoothed[:, :, :, :, -1], velocities[:, :, :, :, -1])
+    assert torch.equal(unfold(smoothed, SHAPE)[0], smoothed)
+
+
+def test_a_start_is_improved_and_opposite_velocities_come_back() -> None:
+    truth = random_diffeomorphism(SHAPE, (1.0, 1.0, 1.0), mean_mm=1.5, smooth_mm=14.0, seed=2)
+    fixed, moved = tensor(picture()), tensor(truth.apply(picture()))
+    first = refine(fixed, moved, plan=QUICK[:1])
+    again = refine(fixed, moved, first.velocities, plan=QUICK[1:])
+    assert torch.equal(again.velocities[0], -again.velocities[1])
+    errors = [
+        length(integrate(done.velocities, SHAPE).forward - truth.forward) for done in (first, again)
+    ]
+    assert errors[1] < errors[0]
+    assert {stage for stage, _ in again.curve} == {"fine"}
+
+
+def test_a_rough_answer_costs_more_than_a_smooth_one() -> None:
+    fixed, moving = tensor(picture()), tensor(picture(1))
+    sizes = []
+    for strength in (Strength(roughness=0.05), Strength(roughness=20.0)):
+        done = refine(fixed, moving, plan=QUICK[:1], strength=strength)
+        sizes.append(float(done.velocities.abs().mean()))
+    assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 50, 333])
+@pytest.mark.parametrize("started", [False, True])
+def test_iterations_are_shared_out_without_rest(count: int, started: bool) -> None:
+    for shape in (SHAPE, (160, 192, 224)):
+        plan = stages(count, shape, started=started)
+        assert sum(stage.iterations for stage in plan) == count
+        assert all(stage.iterations > 0 for stage in plan)
+        close = 2 if math.prod(shape) > FINE_VOXELS else 1
+        assert all(stage.image >= close for stage in plan)
+    with pytest.raises(OptionError, match="0 or more"):
+        stages(-1, SHAPE)
