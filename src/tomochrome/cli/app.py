@@ -39,7 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "register": "align two volumes, deform one to the other, and measure how well",
     "transform": "bring a volume or points through a saved transform",
     "checkerboard": "show two volumes in one: tiles in turn, wipe, blend, difference, contours",
-    "evaluate": "measure colors against a known truth",
+    "evaluate": "measure colors or registrations against a known truth",
     "train": "train a model and write its bundle",
 }
 
