@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
-from cli_cases import Run
+from cli_cases import Run, make_series
 from PIL import Image
 
 import tomochrome.registration.register as pipeline
@@ -319,3 +321,22 @@ def test_files_move_together_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
         for name in names:
             (place / name).write_text("new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "c": "old"}
+
+
+def test_no_file_says_who_the_patient_is(tmp_path: Path, capfd: Capture) -> None:
+    series = make_series(tmp_path / "series")
+    for path in series.iterdir():
+        slice_ = pydicom.dcmread(path)
+        slice_.PatientName, slice_.PatientID = "Grosvenor^Araminta", "PID-4711-XYZ"
+        slice_.PatientBirthDate = "19570304"
+        slice_.save_as(path)
+    out = tmp_path / "out"
+    words = ("register", series, series, "-o", out, "--model", "none", "--refine", 2)
+    run = Run(capfd, *words, "--init", "none", "--json")
+    assert run.status == 0, run.err
+    said = [run.out.encode(), run.err.encode()]
+    for name in FILES:
+        content = (out / name).read_bytes()
+        said.append(gzip.decompress(content) if name.endswith(".gz") else content)
+    for secret in (b"Grosvenor", b"Araminta", b"PID-4711", b"19570304"):
+        assert not any(secret in part for part in said)

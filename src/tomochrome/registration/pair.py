@@ -20,6 +20,7 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import decompose
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.registration.velocity import Shape
+from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Volume
 
 MAX_VOXELS = 8_000_000
@@ -117,6 +118,7 @@ def make_pair(
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
     max_voxels: int = MAX_VOXELS,
+    cancel: CancelToken | None = None,
 ) -> WorkingPair:
     """Bring two volumes onto a common working grid.
 
@@ -130,6 +132,8 @@ def make_pair(
         Volumes, not 0 where the image counts, on any grid.
     max_voxels
         Bound on the grid's voxels: its spacing grows until it fits.
+    cancel
+        Looked at between the steps.
 
     Raises
     ------
@@ -147,7 +151,9 @@ def make_pair(
     both_hu = fixed.unit == "HU" and moving.unit == "HU"
     images, masks = [], []
     for volume, mask, like in ((fixed, fixed_mask, grid), (moving, moving_mask, through)):
+        check(cancel)
         seen = _measured(volume, mask, like)
+        check(cancel)
         images.append(_grey(_onto(volume, like), seen, both_hu))
         masks.append(seen)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))

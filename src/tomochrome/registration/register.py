@@ -190,7 +190,7 @@ def register(
         forward, inverse, found = _align(fixed, moving, extras, net, shrink_by, job, clock)
         result = _finish(fixed, moving, extras, forward, inverse, job, clock)
     clock.seconds["total"] = time.perf_counter() - begun
-    notes = [*fixed.provenance.warnings, *moving.provenance.warnings, *found["warnings"]]
+    notes = [*_of_geometry(fixed), *_of_geometry(moving), *found["warnings"]]
     account = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
         **result.report,
@@ -204,6 +204,11 @@ def register(
         "warnings": list(dict.fromkeys([*notes, *result.report["warnings"]])),
     }
     return replace(result, report=account)
+
+
+def _of_geometry(volume: Volume) -> list[str]:
+    """Warnings of the reader, without those about the unit: alignment does without one."""
+    return [w for w in volume.provenance.warnings if "Hounsfield" not in w]
 
 
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
@@ -245,7 +250,7 @@ def _align(
     with clock("prepare"):
         check(job.cancel)
         report(job.progress, 0, 1, "preparing")
-        pair = make_pair(fixed, moving, transform=first.affine, **masks)
+        pair = make_pair(fixed, moving, transform=first.affine, cancel=job.cancel, **masks)
         check(job.cancel)
     aligned = align(
         _on(pair, job.device),
