@@ -117,7 +117,7 @@ def main() -> None:
     """Read the options and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--region", default="abdomen", choices=("head", "chest", "abdomen"))
-    parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 2.5, 2.5))
+    parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 2.0, 2.0))
     parser.add_argument("--refine", type=int, default=80)
     options = parser.parse_args()
     fixed, moving = two_patients(options.region, tuple(options.spacing))

@@ -94,8 +94,7 @@ class ComparePanel(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
         for box in self._offsets:
-            row.addWidget(box)
-        row.addStretch(1)
+            row.addWidget(box, 1)
         form = self.form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("First", self.first)
@@ -204,6 +203,7 @@ def _offset_box(axis: str, parent: QWidget) -> QDoubleSpinBox:
     box.setPrefix(f"{axis} ")
     box.setKeyboardTracking(False)
     box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    box.setFixedWidth(70)  # napari's style would make three of them wider than the dock
+    # napari's style would make three of them wider than a narrow dock.
+    box.setStyleSheet("QDoubleSpinBox { min-width: 44px; padding: 1px 2px; }")
     box.setToolTip(f"By how many mm the tiles are moved along {axis}; the arrow keys move them")
     return box
