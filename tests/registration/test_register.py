@@ -236,6 +236,21 @@ def test_it_stops_in_every_stage(pair, stage: str) -> None:
         )  # fmt: skip
 
 
+def test_the_network_is_stopped_between_its_layers(pair) -> None:
+    fixed, moving, _ = pair
+    cancel = CancelToken()
+    stages: list[str] = []
+
+    def progress(done: int, total: int, now: str) -> None:
+        stages.append(now)
+        if now == "network":
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        register(fixed, moving, refine=2, init="none", progress=progress, cancel=cancel)
+    assert stages.count("network") == 1  # its end was never told
+
+
 def shifted(volume: Volume, mm: float) -> Volume:
     affine = volume.affine.copy()
     affine[:3, 3] += mm

@@ -252,21 +252,34 @@ def _align(
         report(job.progress, 0, 1, "preparing")
         pair = make_pair(fixed, moving, transform=first.affine, cancel=job.cancel, **masks)
         check(job.cancel)
-    aligned = align(
-        _on(pair, job.device),
-        None if net is None else net.to(job.device),
-        iterations=job.refine,
-        measure=job.similarity,
-        shrink_by=shrink_by,
-        metric=job.metric,
-        **told,
-    )
+    with _stoppable(net, job.cancel):
+        aligned = align(
+            _on(pair, job.device),
+            None if net is None else net.to(job.device),
+            iterations=job.refine,
+            measure=job.similarity,
+            shrink_by=shrink_by,
+            metric=job.metric,
+            **told,
+        )
     clock.seconds.update(aligned.seconds)
     found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
     there = _field(aligned.fields.forward, pair.affine)
     back = _field(aligned.fields.inverse, pair.affine)
     forward = Transform.from_fields(there, back, pair.transform)
     return forward, forward.inverse(), found
+
+
+@contextmanager
+def _stoppable(net: SymNet | None, cancel: CancelToken | None) -> Iterator[None]:
+    """Look at the token before each layer of the network, which takes seconds on large volumes."""
+    layers = [] if net is None or cancel is None else list(net.modules())
+    hooks = [layer.register_forward_pre_hook(lambda *_: check(cancel)) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _on(pair: WorkingPair, device: torch.device) -> WorkingPair:
