@@ -119,7 +119,7 @@ class ComparePanel(QWidget):
         form.addRow(self.message)
         for button in (self.before, self.after):
             button.setCheckable(True)
-            button.setVisible(False)
+            button.setEnabled(False)  # seen all the same: the panel must not grow wider later
         self.before.setToolTip("Compare with the moving volume as it was")
         self.after.setToolTip("Compare with the moved volume")
 

@@ -218,7 +218,7 @@ class RegisterWidget(DockedPanel):
         self.view.sections["use"].setVisible(True)
         self.view.landmarks.set_alignment(alignment)
         for button in (self.view.compare.before, self.view.compare.after):
-            button.setVisible(True)
+            button.setEnabled(True)
         self._say(f"{done} in {time.perf_counter() - self._started:.1f} s.")
         self.view.compare.choose(fixed, alignment.layer)
         self._mark_before_after()
@@ -308,7 +308,7 @@ class RegisterWidget(DockedPanel):
             self._job.cancel()
         if self.alignment is not None and gone is self.alignment.layer:
             for button in (self.view.compare.before, self.view.compare.after):
-                button.setVisible(False)
+                button.setEnabled(False)
 
     def _show_moved(self, moved: bool) -> None:
         """Compare the fixed volume with the moving one as it was, or moved."""
