@@ -624,7 +624,7 @@ def test_it_fits_a_narrow_dock(panel, qtbot, engine):
         section.open(True)
     panel.view.more.open(True)
     qtbot.wait(20)
-    assert panel.view.minimumSizeHint().width() <= 340
+    assert panel.view.minimumSizeHint().width() <= 360
 
 
 def names_of(viewer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -43,6 +43,7 @@ SIMILARITIES: Final = {
     "mse": "Squared difference (same values)",
 }
 _MOST_ITERATIONS: Final = 1000
+_WIDTH: Final = 360
 
 
 class Section(QFrame):
@@ -156,6 +157,11 @@ class RegisterView(QFrame):
         outer = QVBoxLayout(parent)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(ScrollColumn(self, parent))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As wide from the beginning as with a result: a dock does not grow with its panel."""
+        hint = super().minimumSizeHint()
+        return QSize(max(hint.width(), _WIDTH), hint.height())
 
     @property
     def two(self) -> tuple[Any, Any]:
