@@ -1,10 +1,11 @@
 """Two volumes on one working grid: the same millimetres, comparable grey values, masks.
 
-The grid has the fixed volume's axes and field of view; the moving volume is brought onto it
-through the initial transform, so that what the network and refinement find is the rest. With
-``u`` the forward displacement on the grid (mm) and ``T`` the initial transform, fixed points
-go to moving points by ``p -> T(p + u(p))``, and back by ``q -> T^-1(q)`` followed by the inverse
-displacement.
+The grid has the fixed volume's axes and field of view (and some room where the moving one is
+larger); the moving volume is brought onto it through the initial transform, so that what the
+network and refinement find is the rest. With ``u`` the forward displacement on the grid (mm) and
+``T`` the initial transform, fixed points go to moving points by ``p -> T(p + u(p))``, and back by
+``q -> T^-1(q)`` followed by the inverse displacement. Which volume is called fixed here is
+settled by `tomochrome.registration.order`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import GeometryError, InputError
-from tomochrome.geometry.affine import decompose
+from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import CancelToken, check
@@ -29,6 +30,8 @@ HU_KNOTS = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
 GREY_KNOTS = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
 """How HU become what the network and the measures see: piecewise linear between these."""
 _LEAST_OVERLAP = 0.02
+_ROOM_MM = 25.0
+_EDGE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +148,7 @@ def make_pair(
     check_volume(fixed, "fixed")
     check_volume(moving, "moving")
     matrix = np.eye(4) if transform is None else np.asarray(transform, dtype=np.float64)
-    shape, affine = working_grid(fixed, max_voxels)
+    shape, affine = working_grid(_with_room(fixed, moving, matrix), max_voxels)
     grid = Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
     through = replace(grid, affine=matrix @ affine)
     both_hu = fixed.unit == "HU" and moving.unit == "HU"
@@ -190,6 +193,27 @@ def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, ND
         if np.prod(shape) <= max_voxels or sizes[0] > 1e3:
             return shape, affine
         sizes = sizes * 1.02
+
+
+def _with_room(fixed: Volume, moving: Volume, transform: NDArray[np.float64]) -> Volume:
+    """Return the fixed field of view, with room at each face beyond which the moving one goes on.
+
+    What lies there may be carried into the fixed field of view, and must not be cut off from its
+    displacement. An overhang of less than a twentieth, as two fields of one size have, needs none.
+    """
+    to_index = np.linalg.inv(transform @ fixed.affine)
+    theirs = apply(to_index, corners(moving.shape, moving.affine))
+    spacing, sizes = np.array(fixed.spacing), np.array(fixed.shape)
+    before, after = -theirs.min(axis=0), theirs.max(axis=0) - (sizes - 1)
+    most = np.ceil(_ROOM_MM / spacing)
+    room = [
+        np.where(over > _EDGE * sizes, np.minimum(np.ceil(over), most), 0).astype(int)
+        for over in (before, after)
+    ]
+    shape = tuple(int(n) for n in sizes + room[0] + room[1])
+    affine = np.array(fixed.affine)
+    affine[:3, 3] -= affine[:3, :3] @ room[0]
+    return Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
 
 
 def _onto(volume: Volume, like: Volume) -> NDArray[np.float32]:

@@ -216,11 +216,18 @@ def refine(
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
-    for stage in chosen:
+    goal = _Goal(loss, factor, weights, squarings)
+    for number, stage in enumerate(chosen):
         if stage.image not in pairs:
             pairs[stage.image] = _Pair(images, masks, smaller(shape, stage.image))
         pair = pairs[stage.image]
         start = resize_field(velocity, smaller(shape, stage.velocity))
+        if number == 0 and velocities is not None:
+            # trained on like contrasts, it may be lost on others: then rest is the better start
+            rest = torch.zeros_like(start)
+            start = (
+                rest if goal.value(rest, pair, stage) < goal.value(start, pair, stage) else start
+            )
         best = _Best()
         step = torch.zeros_like(start, requires_grad=True)
         optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
@@ -230,11 +237,7 @@ def refine(
             optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
             optimizer.zero_grad(set_to_none=True)
             velocity = start + smooth(step, stage.smooth)  # neighbours move together
-            whole, half = flow(velocity, squarings)
-            parts = pair.ends(whole) + ([pair.middle(half)] if stage.image >= 4 else [])
-            differ = factor * torch.stack([loss(*part) for part in parts]).mean()
-            folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), weights.least)
-            penalty = weights.roughness * roughness(velocity) + weights.folds * folds
+            differ, penalty = goal(velocity, pair, stage)
             best.offer(float((differ + penalty).detach()), velocity)
             (differ + penalty).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -245,14 +248,40 @@ def refine(
                 break
         done += stage.iterations
         velocity = start + smooth(step.detach(), stage.smooth)
-        if best.worsened:  # the last step was not looked at; an earlier one was better by far
-            velocity = best.velocity
+        best.offer(goal.value(velocity, pair, stage), velocity)  # the last step, not looked at yet
+        velocity = best.velocity
     report(progress, total, total, "refining")
     return Refined(both_velocities(velocity.detach()), tuple(curve), time.perf_counter() - begun)
 
 
+@dataclass(frozen=True)
+class _Goal:
+    """What is minimized."""
+
+    loss: Callable[..., torch.Tensor]
+    factor: float
+    weights: Strength
+    squarings: int
+
+    def __call__(
+        self, velocity: torch.Tensor, pair: _Pair, stage: Stage
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Dissimilarity and penalty of a velocity."""
+        whole, half = flow(velocity, self.squarings)
+        parts = pair.ends(whole) + ([pair.middle(half)] if stage.image >= 4 else [])
+        differ = self.factor * torch.stack([self.loss(*part) for part in parts]).mean()
+        folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), self.weights.least)
+        penalty = self.weights.roughness * roughness(velocity) + self.weights.folds * folds
+        return differ, penalty
+
+    @torch.no_grad()
+    def value(self, velocity: torch.Tensor, pair: _Pair, stage: Stage) -> float:
+        """Dissimilarity and penalty in one number."""
+        return float(sum(self(velocity, pair, stage)))
+
+
 class _Best:
-    """The best loss so far: notices when nothing is gained any more, or all was lost."""
+    """The best loss so far: notices when nothing is gained any more."""
 
     _patience, _least = 12, 1e-4
 
@@ -273,10 +302,6 @@ class _Best:
             return False
         recent, before = self._values[-self._patience :], self._values[: -self._patience]
         return min(before) - min(recent) < self._least
-
-    @property
-    def worsened(self) -> bool:
-        return bool(self._values) and self._values[-1] > self._best + 0.01
 
 
 def unfold(

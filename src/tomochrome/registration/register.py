@@ -26,6 +26,7 @@ from tomochrome.registration.checks import (
     check_options,
 )
 from tomochrome.registration.initialize import initialize
+from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -187,7 +188,13 @@ def register(
         choose_device(device), threads, progress, metric, cancel,
     )  # fmt: skip
     with compute_threads(threads, networks=True):
-        forward, inverse, found = _align(fixed, moving, extras, net, shrink_by, job, clock)
+        if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
+            inverse, forward, found = _align(
+                moving, fixed, swapped(extras), net, shrink_by, job, clock
+            )
+            found["affine"] = np.linalg.inv(found["affine"])
+        else:
+            forward, inverse, found = _align(fixed, moving, extras, net, shrink_by, job, clock)
         result = _finish(fixed, moving, extras, forward, inverse, job, clock)
     clock.seconds["total"] = time.perf_counter() - begun
     notes = [*_of_geometry(fixed), *_of_geometry(moving), *found["warnings"]]
