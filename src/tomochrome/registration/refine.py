@@ -22,7 +22,9 @@ from tomochrome.registration.similarity import similarity
 from tomochrome.registration.velocity import (
     PairFields,
     Shape,
+    agree,
     integrate,
+    resize,
     resize_field,
     shrink,
     smooth,
@@ -33,7 +35,7 @@ from tomochrome.runtime import CancelToken, Progress, check, report
 Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
 dissimilarity now: the falling curve."""
-DEFAULT_ITERATIONS = 50
+DEFAULT_ITERATIONS = 34
 FINE_VOXELS = 2_500_000
 
 
@@ -308,7 +310,7 @@ def unfold(
     velocities: torch.Tensor,
     shape: Shape,
     *,
-    least: float = 0.02,
+    least: float = 0.01,
     rounds: int = 12,
     cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
@@ -321,7 +323,7 @@ def unfold(
     shape
         The full grid.
     least
-        Determinant, at any corner of a cell, in any of the four fields, that counts as a fold.
+        Determinant, at any corner of a cell, in either direction, that counts as a fold.
     rounds
         How often to smooth at most; each round reaches further.
     cancel
@@ -344,12 +346,40 @@ def unfold(
             reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
         calm = smooth(velocities, 1 + k) - velocities
         velocities = velocities + smooth(reach, 1) * calm
-    return velocities, fields
+    check(cancel)
+    return velocities, settle(fields, least)
+
+
+def settle(fields: PairFields, least: float = 0.01) -> PairFields:
+    """Make both directions more exactly inverse to each other (`agree`), but nowhere at a fold.
+
+    Parameters
+    ----------
+    fields
+        A pair's fields.
+    least
+        Determinant below which a cell counts as folded: what is shared out is withheld there.
+    """
+    before = (fields.forward, fields.inverse)
+    after = agree(*before, rounds=1)
+    folded = [folded_cells(field, least) for field in after]
+    if not any(bool(marks.any()) for marks in folded):
+        return fields._replace(forward=after[0], inverse=after[1])
+    kept = []
+    for old, new, marks in zip(before, after, folded, strict=True):
+        shape: Shape = tuple(old.shape[2:])  # type: ignore[assignment]
+        near = torch.nn.functional.pad(marks.float()[None], (0, 1) * 3)
+        near = torch.nn.functional.adaptive_max_pool3d(near, smaller(shape, 4))
+        near = torch.nn.functional.max_pool3d(near, 5, stride=1, padding=2)
+        kept.append(old + (1 - resize(smooth(near, 1), shape)) * (new - old))
+    if any(bool(folded_cells(field, least).any()) for field in kept):
+        return fields
+    return fields._replace(forward=kept[0], inverse=kept[1])
 
 
 def _folded(fields: PairFields, coarse: Shape, least: float) -> torch.Tensor:
-    """Where in half-way space, on a coarser grid, any of a pair's fields folds: 0 or 1."""
-    marks = [folded_cells(field, least) for field in fields]
+    """Where in half-way space, on a coarser grid, either direction folds: 0 or 1."""
+    marks = [folded_cells(field, least) for field in (fields.forward, fields.inverse)]
     if not any(bool(mark.any()) for mark in marks):
         return fields.forward.new_zeros(1, 1, *coarse)
     pad = torch.nn.functional.pad(torch.stack(marks).float(), (0, 1) * 3)
@@ -357,5 +387,5 @@ def _folded(fields: PairFields, coarse: Shape, least: float) -> torch.Tensor:
     halves = torch.cat(
         [resize_field(fields.to_fixed, coarse), resize_field(fields.to_moving, coarse)]
     )
-    brought = warp(pooled[:2], halves)  # forward lives in fixed space, inverse in moving space
-    return (torch.cat([brought, pooled[2:]]) > 0.01).any(dim=0, keepdim=True).float()
+    brought = warp(pooled, halves)  # forward lives in fixed space, inverse in moving space
+    return (brought > 0.01).any(dim=0, keepdim=True).float()
