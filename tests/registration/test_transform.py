@@ -112,6 +112,16 @@ def test_a_field_is_followed_back_by_iteration(chain: Transform) -> None:
     assert np.abs(dense.points(chain.points(points)) - points).mean() < 0.15
 
 
+def test_backwards_is_known_only_where_there_is_a_way_back() -> None:
+    shift = np.full((*SHAPE, 3), (20.0, 0.0, 0.0), np.float32)  # of a grid 50 mm wide
+    upright = grid(SHAPE, (3.0, 2.0, 2.5))
+    back = Transform.from_fields(DisplacementField(shift, upright)).inverse()
+    points = np.array([[-20.0, 0, 0], [-2.0, 0, 0], [20.0, 0, 0], [40.0, 0, 0]])
+    # from -20 and beyond the grid no point of the field was taken there
+    assert back.covers(points).tolist() == [False, True, True, False]
+    np.testing.assert_allclose(back.points(points[1:3]), points[1:3] - (20, 0, 0), atol=1e-3)
+
+
 def test_a_stored_inverse_is_used() -> None:
     forward, inverse = smooth_field(SHAPE, AFFINE), smooth_field(SHAPE, AFFINE, seed=9)
     back = Transform.from_fields(forward, inverse).inverse()

@@ -95,11 +95,13 @@ def _followed(
         if isinstance(step, np.ndarray):
             kernels.carry(points, np.ascontiguousarray(step))
             continue
+        if not isinstance(step, Warp):
+            back = Transform((step,))
+            known &= back.covers(points)
+            points = back.points(points)
+            continue
         field = step.forward
         to_index = np.ascontiguousarray(np.linalg.inv(field.affine)[:3])
         kernels.mark_covered(points, to_index, field.shape, known)
-        if isinstance(step, Warp):
-            transform_kernels.displace(points, field.vectors, to_index)
-        else:
-            points = Transform((step,)).points(points)
+        transform_kernels.displace(points, field.vectors, to_index)
     return points

@@ -171,14 +171,15 @@ def _unknown(
     fields = transform.fields
     first = transform.steps[0]
     start = first if isinstance(first, np.ndarray) else np.eye(4)
-    if len(fields) == 1 and fields[0].covers(apply(start, corners(like.shape, like.affine))).all():
+    simple = len(fields) == 1 and all(isinstance(s, Warp | np.ndarray) for s in transform.steps)
+    if simple and fields[0].covers(apply(start, corners(like.shape, like.affine))).all():
         return None
     known = np.empty(like.shape, dtype=bool)
     few = max(1, _SLAB // (like.shape[1] * like.shape[2]))
     for z in range(0, like.shape[0], few):
         check(cancel)
         rows = slice(z, min(z + few, like.shape[0]))
-        if len(fields) == 1:
+        if simple:
             known[rows] = _within(fields[0], start @ like.affine, rows, like.shape)
         else:
             index = np.indices(known[rows].shape).reshape(3, -1).T + np.array((z, 0, 0))

@@ -52,6 +52,10 @@ class Layout:
         What there is to say about the geometry.
     meaning
         What the file says that its values are, if it says that they are no measurement.
+    intent
+        NIfTI's intent code.
+    is_vectors
+        Whether the volumes are the components of one field of vectors.
     """
 
     path: Path
@@ -66,6 +70,8 @@ class Layout:
     affine: NDArray[np.float64]
     warnings: tuple[str, ...]
     meaning: str = ""
+    intent: int = 0
+    is_vectors: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -114,8 +120,15 @@ def is_pair(path: Path, *, data_only: bool = False) -> bool:
     return bool({int.from_bytes(head, order) for order in ("little", "big")} & {348, 540})
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path, *, vectors: bool = False) -> Layout:
     """Read and check a header.
+
+    Parameters
+    ----------
+    path
+        A ``.nii``, ``.nii.gz`` or ``.hdr``/``.img`` file.
+    vectors
+        Whether a fifth dimension of components is taken, each as a volume.
 
     Raises
     ------
@@ -134,7 +147,7 @@ def read_layout(path: Path) -> Layout:
     if not _single(header) and (data == header_path or not data.is_file()):
         raise InputError(f"the voxels of '{where}' are missing: '{data.name}'; copy both files")
     try:
-        layout = _layout(path, data, header, zooms)
+        layout = _layout(path, data, header, zooms, vectors)
     except InputError:
         raise
     except Exception as error:  # codes and numbers that NIfTI does not know
@@ -169,13 +182,18 @@ def _parse(block: bytes) -> tuple[Any, NDArray[np.float64]]:
     return header, zooms
 
 
-def _layout(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> Layout:
+def _layout(
+    path: Path, data: Path, header: Any, zooms: NDArray[np.float64], vectors: bool
+) -> Layout:
     where = shown(path)
     sizes = [int(size) for size in header.get_data_shape()]
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     if not sizes or min(sizes) < 1:
         raise InputError(f"'{where}' is empty: its header gives the size {sizes}")
+    is_vectors = vectors and len(sizes) == 5 and sizes[3] == 1
+    if is_vectors:
+        del sizes[3]
     if len(sizes) > 4:
         raise InputError(
             f"'{where}' holds {prod(sizes[4:])} values in each voxel (a vector or deformation "
@@ -209,6 +227,8 @@ def _layout(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> 
         affine=affine,
         warnings=warnings,
         meaning=_meaning(header),
+        intent=int(header["intent_code"]) if "intent_code" in header else 0,
+        is_vectors=is_vectors,
     )
 
 

@@ -76,6 +76,7 @@ class Nrrd:
     warnings: tuple[str, ...]
     as_vector: bool  #: whether ITK gives the volumes as components of each voxel
     block: _Block | None
+    pairs: dict[str, str] = field(default_factory=dict)  #: the file's own keys and values
 
     def voxels(
         self,
@@ -249,6 +250,7 @@ def _nrrd(path: Path, header: _Header, info: _Information, data: Path, start: in
         warnings=_space_warnings(header),
         as_vector=sequence,
         block=_block(header, info, data, start),
+        pairs=header.pairs,
     )
 
 

@@ -12,13 +12,8 @@ standard has it; ours are written with 1007.
 
 from __future__ import annotations
 
-import atexit
 import os
-import struct
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -28,19 +23,23 @@ from numpy.typing import NDArray
 from tomochrome.errors import GeometryError, InputError, OutputError
 from tomochrome.geometry.affine import compose, is_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.io.fields import ENDINGS as FIELD_ENDINGS
+from tomochrome.io.fields import Backwards, read_field
+from tomochrome.io.itk_transforms import HDF5, no_stderr, read_transform
 from tomochrome.runtime import write_whole
 
 if TYPE_CHECKING:
     import SimpleITK
 
 Part = NDArray[np.float64] | DisplacementField
+"""What is written."""
+ReadPart = Part | Backwards
+"""What is read; other tools also store fields that are to be followed backwards."""
 
-_HDF5: Final = (".h5", ".hdf5")
 _LINEAR: Final = (".tfm", ".txt", ".mat")
-_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _WRITTEN_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
 _MOST_VOXELS: Final = 2**28
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_DEEPEST: Final = 32  # composites within composites
 _GRID_STEPS: Final = 4  # samples between two control points of a B-spline
 
 
@@ -62,7 +61,7 @@ def check_format(path: str | os.PathLike[str], *, affine: bool) -> Literal["itk"
     name = Path(path).name.lower()
     if name.endswith(_WRITTEN_FIELD):
         return "field"
-    if name.endswith(_HDF5) or (affine and name.endswith(_LINEAR)):
+    if name.endswith(HDF5) or (affine and name.endswith(_LINEAR)):
         return "itk"
     if name.endswith(_LINEAR):
         raise OutputError(
@@ -89,7 +88,7 @@ def write_parts(
     if kind != "itk":
         raise OutputError(f"'{path}' is the name of a displacement field, not of a transform")
     straight = [piece for part in parts for piece in _straight(part)]
-    if Path(path).name.lower().endswith(_HDF5):
+    if Path(path).name.lower().endswith(HDF5):
         whole = SimpleITK.CompositeTransform(3)
         for piece in reversed(straight):  # the last one added is applied first
             whole.AddTransform(_to_itk(piece))
@@ -124,6 +123,11 @@ def write_field(
 
     if check_format(path, affine=False) != "field":
         raise OutputError(f"'{path}' has no ending of a displacement field; use .nii.gz")
+    if not is_orthogonal(field.affine):
+        raise GeometryError(
+            f"'{path}' cannot hold a displacement field on axes that do not stand at right angles "
+            "(a tilted gantry); save the transform as .h5, or name an upright reference volume"
+        )
     image = field.to_sitk()
     with write_whole(path, force=force) as temporary:
         try:
@@ -132,7 +136,7 @@ def write_field(
             raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
 
 
-def read_parts(path: str | os.PathLike[str]) -> tuple[Part, ...]:
+def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
     """Read a transform: ITK's ``.h5 .tfm .txt .mat .xfm``, or a displacement field image.
 
     B-spline and other smooth transforms are sampled as fields on a fine grid.
@@ -147,12 +151,11 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[Part, ...]:
     try:
         if not source.is_file():
             raise InputError(f"there is no transform file '{source}'")
-        if name.endswith(_FIELD):
-            return (_read_field(source),)
-        if name.endswith((*_HDF5, *_LINEAR, ".xfm")):
-            _check_container(source)
+        if name.endswith(FIELD_ENDINGS):
+            return (read_field(source),)
+        if name.endswith((*HDF5, *_LINEAR, ".xfm")):
             return tuple(_read_itk(source))
-    except (RuntimeError, GeometryError, OSError, ValueError) as error:
+    except (RuntimeError, MemoryError, GeometryError, OSError, ValueError) as error:
         raise InputError(f"'{source}' cannot be read as a transform: {_reason(error)}") from error
     raise InputError(
         f"'{source}' is no transform that is known here; give .h5, .tfm, .txt, .mat, .xfm or a "
@@ -161,140 +164,58 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[Part, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """The last line of ITK's long messages, without its addresses."""
+    """The last line of ITK's long messages, where it says anything to people."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines else type(error).__name__
+    if "bad_alloc" in said or "allocate" in said or isinstance(error, MemoryError):
+        return "it claims to hold more than such a file can, or than memory does"
     if "0x" in said and ": " in said:
         said = said.split(": ", 2)[-1]
-    foreign = "suffix" in said or said.startswith("H5")
+    foreign = "suffix" in said or said.startswith("H5") or not any(c.isalpha() for c in said)
     return "the file is damaged or of another kind" if foreign else said[:200].rstrip(".")
 
 
-def _check_container(path: Path) -> None:
-    """Refuse what is not, or not wholly, the file that its ending claims."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-    if path.name.lower().endswith(_HDF5):
-        if not head.startswith(_HDF5_SIGNATURE) or len(head) < 64:
-            raise InputError(f"'{path}' is not an HDF5 file: it is damaged or of another kind")
-        # HDF5 File Format Specification, II.A: the superblock holds the end of the file
-        at = 40 if head[8] < 2 else 28
-        end = int(struct.unpack_from("<Q", head, at)[0])
-        if end != 2**64 - 1 and end > size:
-            raise InputError(f"'{path}' is cut off: {size} of {end} bytes are there; copy it again")
-    elif size > 2**24 or size == 0:
-        raise InputError(f"'{path}' is no transform: it is of {size} bytes")
-    elif path.name.lower().endswith((".tfm", ".txt")):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        named = [line for line in lines if line.startswith("Transform:")]
-        single = [line for line in named if "Composite" not in line]
-        given = sum(line.startswith("Parameters:") for line in lines)
-        if not lines[0].startswith("#Insight Transform File") or given < len(single) or not named:
-            raise InputError(f"'{path}' is no whole Insight transform file; export it again")
-
-
-def _read_field(path: Path) -> DisplacementField:
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    sizes = reader.GetSize()
-    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 3:
-        raise InputError(
-            f"'{path}' is no displacement field: it has {reader.GetDimension()} dimensions of "
-            f"{reader.GetNumberOfComponents()} components instead of 3 of 3"
-        )
-    if int(np.prod(sizes, dtype=object)) > _MOST_VOXELS:
-        raise InputError(f"'{path}' claims to be of {sizes} voxels, which no field is")
-    pixel = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    if "float" not in pixel:
-        raise InputError(f"'{path}' is no displacement field: its values are {pixel}")
-    return DisplacementField.from_sitk(reader.Execute())
-
-
-def _read_itk(path: Path) -> list[Part]:
-    import SimpleITK
-
-    if path.name.lower().endswith(_HDF5):
-        transform = _read_hdf5(path)
-    else:
-        transform = SimpleITK.ReadTransform(str(path))
+def _read_itk(path: Path) -> list[ReadPart]:
+    transform, backwards = read_transform(path)
     if transform.GetDimension() != 3:
         raise InputError(
             f"'{path}' is a transform of {transform.GetDimension()} dimensions instead of 3"
         )
     parts: list[Part] = []
-    for single in _flat(transform):
-        part = _from_itk(single)
-        if isinstance(part, np.ndarray):
-            if not np.isfinite(part).all():
-                raise InputError(f"'{path}' holds numbers that are not finite")
-            if abs(np.linalg.det(part[:3, :3])) < 1e-9:
-                raise InputError(f"'{path}' holds an affine transform that flattens space")
-        parts.append(part)
-    return parts
+    with no_stderr():  # VNL speaks there of directions that cannot be inverted
+        for single in _flat(transform):
+            part = _from_itk(single)
+            if isinstance(part, np.ndarray):
+                if not np.isfinite(part).all():
+                    raise InputError(f"'{path}' holds numbers that are not finite")
+                if abs(np.linalg.det(part[:3, :3])) < 1e-9:
+                    raise InputError(f"'{path}' holds an affine transform that flattens space")
+            parts.append(part)
+    dense = [part for part in parts if isinstance(part, DisplacementField)]
+    if backwards not in (0, len(dense)):
+        raise InputError(
+            f"'{path}' holds deformations of both directions; save them from 3D Slicer one by one"
+        )
+    if backwards:
+        return [Backwards(p) if isinstance(p, DisplacementField) else p for p in parts]
+    return list(parts)
 
 
-def _read_hdf5(path: Path) -> SimpleITK.Transform:
-    """Read a transform without the pages that HDF5 writes to stderr about a damaged file.
+def _flat(transform: SimpleITK.Transform, depth: int = 0) -> list[SimpleITK.Transform]:
+    """Single transforms in the order of application, composites within composites opened.
 
-    Where ITK gives up on one it also leaves parts of it open, and when the process ends HDF5 goes
-    on about an "infinite loop closing library". It can be told neither to be still nor to close
-    them: its functions are hidden within ITK.
+    SimpleITK hides classes that it does not know, such as the ``MatrixOffsetTransformBase`` of
+    ANTs, in composites without end.
     """
     import SimpleITK
 
-    try:
-        with _no_stderr():
-            return SimpleITK.ReadTransform(str(path))
-    except RuntimeError:
-        _no_stderr_at_exit()
-        raise
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Lead what libraries write to the process's stderr nowhere, for the moment."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a window program without any
-        yield
-        return
-    try:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 2)
-        os.close(nothing)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-@lru_cache(maxsize=1)
-def _no_stderr_at_exit() -> None:
-    """Do so for good when Python has ended and only libraries are left to speak."""
-
-    def hush() -> None:
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, 2)
-            os.close(nothing)
-
-    atexit.register(hush)
-
-
-def _flat(transform: SimpleITK.Transform) -> list[SimpleITK.Transform]:
-    """Single transforms in the order of application, composites within composites opened."""
-    import SimpleITK
-
-    if transform.GetTransformEnum() != SimpleITK.sitkComposite:
-        return [transform.Downcast()]
+    if transform.IsLinear() or transform.GetTransformEnum() != SimpleITK.sitkComposite:
+        return [transform]
+    if depth > _DEEPEST:
+        raise InputError("the file holds a transform of a kind that is not known here")
     whole = SimpleITK.CompositeTransform(transform)
     order = reversed(range(whole.GetNumberOfTransforms()))
-    return [single for n in order for single in _flat(whole.GetNthTransform(n))]
+    return [single for n in order for single in _flat(whole.GetNthTransform(n), depth + 1)]
 
 
 def _from_itk(transform: SimpleITK.Transform) -> Part:

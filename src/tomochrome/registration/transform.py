@@ -16,42 +16,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.errors import GeometryError, InputError, OptionError
-from tomochrome.geometry.affine import apply, same_grid
+from tomochrome.errors import InputError, OptionError
+from tomochrome.geometry.affine import same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Order
+from tomochrome.registration.steps import Step, Undo, checked, follow, is_identity, known_at
+from tomochrome.registration.steps import Warp as Warp
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 
 _SLAB: Final = 400_000
 """Voxels moved at a time: bounds memory, and the time until a cancel is noticed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Warp:
-    """A displacement field as a step of a transform, with its inverse if that is known.
-
-    Parameters
-    ----------
-    forward
-        The field that is followed.
-    inverse
-        The field that leads back. None: it is found by iteration where it is needed.
-    """
-
-    forward: DisplacementField
-    inverse: DisplacementField | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Undo:
-    """A field followed backwards, point by point."""
-
-    forward: DisplacementField
-
-
-Step = NDArray[np.float64] | Warp | _Undo
-"""One step: a 4x4 matrix of LPS mm, or a dense field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +50,15 @@ class Transform:
     def __post_init__(self) -> None:
         merged: list[Step] = []
         for step in self.steps:
-            if isinstance(step, (Warp, _Undo)):
+            if isinstance(step, (Warp, Undo)):
                 merged.append(step)
                 continue
-            matrix, before = _checked(step), merged[-1] if merged else None
+            matrix, before = checked(step), merged[-1] if merged else None
             if isinstance(before, np.ndarray):
                 merged[-1] = matrix @ before
             else:
                 merged.append(matrix)
-        kept = [s for s in merged if not (isinstance(s, np.ndarray) and _is_identity(s))]
+        kept = [s for s in merged if not (isinstance(s, np.ndarray) and is_identity(s))]
         object.__setattr__(self, "steps", tuple(kept))
 
     @classmethod
@@ -158,16 +133,19 @@ class Transform:
                 "points need three finite coordinates each (LPS mm), not an array of shape "
                 f"{given.shape}" + ("" if np.isfinite(given).all() else " with values missing")
             )
-        return _follow(self.steps, given.reshape(-1, 3)).reshape(given.shape)
+        return follow(self.steps, given.reshape(-1, 3)).reshape(given.shape)
 
     def covers(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Return for each point (n, 3) whether every field of the chain is known where it comes."""
+        """Return for each point (n, 3) whether every field of the chain is known where it comes.
+
+        A field that is followed backwards is known where it leads to the point from within.
+        """
         at = np.array(points, dtype=np.float64).reshape(-1, 3)
         known = np.ones(len(at), dtype=bool)
         for step in self.steps:
-            if not isinstance(step, np.ndarray):
-                known &= step.forward.covers(at)
-            at = _follow((step,), at)
+            there = follow((step,), at.copy())
+            known &= known_at(step, at, there)
+            at = there
         return known
 
     def inverse(self) -> Transform:
@@ -180,11 +158,9 @@ class Transform:
         for step in reversed(self.steps):
             if isinstance(step, Warp):
                 back.append(
-                    _Undo(step.forward)
-                    if step.inverse is None
-                    else Warp(step.inverse, step.forward)
+                    Undo(step.forward) if step.inverse is None else Warp(step.inverse, step.forward)
                 )
-            elif isinstance(step, _Undo):
+            elif isinstance(step, Undo):
                 back.append(Warp(step.forward))
             else:
                 back.append(np.asarray(np.linalg.inv(step)))
@@ -219,7 +195,7 @@ class Transform:
         """Return the same with every field as stored vectors, as files need it."""
         steps: list[Step] = []
         for step in self.steps:
-            if isinstance(step, _Undo):
+            if isinstance(step, Undo):
                 back = Transform((step,)).displacement(step.forward)
                 step = Warp(back, step.forward)
             steps.append(step)
@@ -317,9 +293,7 @@ class Transform:
             transforms.write_field(self.displacement(grid), path, force=force)
         else:
             parts = [s.forward if isinstance(s, Warp) else s for s in self.dense().steps]
-            transforms.write_parts(
-                [p for p in parts if not isinstance(p, _Undo)], path, force=force
-            )
+            transforms.write_parts([p for p in parts if not isinstance(p, Undo)], path, force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transform:
@@ -330,48 +304,16 @@ class Transform:
         InputError
             If the file is missing, damaged or no transform of three dimensions.
         """
-        from tomochrome.io import transforms
+        from tomochrome.io.fields import Backwards
+        from tomochrome.io.transforms import read_parts
 
-        parts = transforms.read_parts(path)
-        return cls(tuple(Warp(p) if isinstance(p, DisplacementField) else p for p in parts))
-
-
-def _checked(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Return a 4x4 matrix as read-only float64, or say what is wrong with it."""
-    given = np.array(matrix, dtype=np.float64)
-    if given.shape != (4, 4) or not np.isfinite(given).all():
-        raise GeometryError("an affine transform needs a finite 4x4 matrix")
-    if not np.array_equal(given[3], (0.0, 0.0, 0.0, 1.0)):
-        raise GeometryError("the last row of an affine transform must be 0 0 0 1")
-    if abs(np.linalg.det(given[:3, :3])) < 1e-9:
-        raise GeometryError("the affine transform is singular: it flattens space")
-    given.setflags(write=False)
-    return given
-
-
-def _is_identity(matrix: NDArray[np.float64]) -> bool:
-    return bool(np.array_equal(matrix, np.eye(4)))
-
-
-def _to_index(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(np.linalg.inv(affine)[:3])
-
-
-def _follow(steps: Sequence[Step], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take points (n, 3) through the steps; the array given may be overwritten."""
-    from tomochrome.registration import transform_kernels as kernels
-
-    for step in steps:
-        if isinstance(step, np.ndarray):
-            points = apply(step, points)
-            continue
-        points = np.ascontiguousarray(points)
-        to_index = _to_index(step.forward.affine)
-        if isinstance(step, Warp):
-            kernels.displace(points, step.forward.vectors, to_index)
-        else:
-            kernels.undo(points, step.forward.vectors, to_index, 1e-3, 100)
-    return points
+        steps: list[Step] = []
+        for part in read_parts(path):
+            if isinstance(part, Backwards):
+                steps.append(Undo(part.field))
+            else:
+                steps.append(Warp(part) if isinstance(part, DisplacementField) else part)
+        return cls(tuple(steps))
 
 
 def _slabs(
@@ -392,5 +334,5 @@ def _slabs(
         count = min(few, depth - first)
         start = np.empty((count * height * width, 3))
         kernels.grid_points(np.asarray(like.affine), first, count, height, width, start)
-        yield slice(first, first + count), start, _follow(steps, start.copy())
+        yield slice(first, first + count), start, follow(steps, start.copy())
     report(progress, depth, depth, stage)
