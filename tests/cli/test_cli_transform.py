@@ -102,6 +102,78 @@ def test_labels_and_colors_and_the_other_way(inputs: Path, tmp_path: Path, capfd
     assert apart[1:-1, 4:-4, 4:-4].mean() < 0.5 * still[1:-1, 4:-4, 4:-4].mean()
 
 
+def test_a_slab_thinner_than_the_probes_is_found(
+    inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])[[2, 1, 0, 3]]
+    tall = Volume(np.full((300, 4, 5), 40, np.int16), affine, "HU")
+    write(tall, tmp_path / "tall.nii.gz")
+    at = affine.copy()
+    at[2, 3] = 2.0 * 20
+    write(Volume(tall.voxels[:1], at, "HU"), tmp_path / "slab.nii.gz")
+    Transform.identity().save(tmp_path / "same.h5")
+    run = Run(
+        capfd, "transform", tmp_path / "slab.nii.gz", tmp_path / "same.h5",
+        "--like", tmp_path / "tall.nii.gz", "-o", tmp_path / "out.nii.gz", "--json",
+    )  # fmt: skip
+    assert run.status == 0, run.err
+    assert json.loads(run.out)["coverage"] == pytest.approx(1 / 300, rel=0.01)
+    moved = np.asarray(nib.load(tmp_path / "out.nii.gz").dataobj)
+    assert np.argwhere(moved[0, 0] == 40).ravel().tolist() == [20]
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype"), [(200, "int16"), (40_000, "uint16"), (100_000, "int32")]
+)
+def test_labels_stay_whole_numbers(
+    largest: int, dtype: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    labels = np.where(np.asarray(read(inputs / "moving.nii.gz").voxels) > 300, largest, 7)
+    affine = nib.load(inputs / "moving.nii.gz").affine
+    stored = nib.Nifti1Image(labels.astype(np.int32).transpose(2, 1, 0), affine)
+    nib.save(stored, tmp_path / "labels.nii.gz")
+    words = ("transform", tmp_path / "labels.nii.gz", inputs / "forward.h5", "--labels")
+    out = ("--like", inputs / "fixed.nii.gz", "-o", tmp_path / "moved.nii.gz")
+    run = Run(capfd, *words, *out)
+    assert run.status == 0, run.err
+    moved = nib.load(tmp_path / "moved.nii.gz")
+    assert moved.get_data_dtype() == dtype
+    theirs = SimpleITK.Resample(
+        SimpleITK.ReadImage(str(tmp_path / "labels.nii.gz")),
+        SimpleITK.ReadImage(str(inputs / "fixed.nii.gz")),
+        SimpleITK.ReadTransform(str(inputs / "forward.h5")),
+        SimpleITK.sitkNearestNeighbor,
+        0,
+    )
+    same = SimpleITK.GetArrayFromImage(theirs) == np.asarray(moved.dataobj).transpose(2, 1, 0)
+    assert same.mean() > 0.999
+
+
+def test_labels_that_would_run_together_are_refused(
+    inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    labels = np.full((4, 5, 6), 16_777_217, np.int32)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "atlas.nii.gz")
+    words = ("transform", tmp_path / "atlas.nii.gz", inputs / "forward.h5", "--labels")
+    run = Run(capfd, *words, "--like", inputs / "fixed.nii.gz", "-o", tmp_path / "x.nii.gz")
+    assert run.status == 2
+    assert "renumber" in run.complaint
+    assert not (tmp_path / "x.nii.gz").exists()
+
+
+def test_beyond_the_field_a_volume_is_not_to_be_trusted(
+    inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    field = chain(small_ct()).fields[0]
+    half = DisplacementField(field.vectors[: field.shape[0] // 2], field.affine)
+    Transform.from_fields(half).save(tmp_path / "half.nii.gz")
+    words = ("transform", inputs / "moving.nii.gz", tmp_path / "half.nii.gz")
+    run = Run(capfd, *words, "--like", inputs / "fixed.nii.gz", "-o", tmp_path / "moved.nii.gz")
+    assert run.status == 0, run.err
+    assert "field is not known" in run.err
+    assert "through a field\n" in run.out
+
+
 def test_points(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
     ct = small_ct()
     points = np.array([[0.0, 0.0, 20.0], [5.0, -4.0, 18.0], [900.0, 0.0, 0.0]])

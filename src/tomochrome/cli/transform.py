@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.errors import GeometryError, OptionError, OutputError
+from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from tomochrome.registration.transform import Transform
     from tomochrome.volume import Volume
 
 _PROBES = 24  # places along each axis at which the common field of view is looked for
+_LARGEST_LABEL = 2**24  # from it on the 32-bit floats that large integers are read as run together
+_KNOWN = 0.99  # share of the reference up to which it is worth saying where the field ends
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,9 +100,18 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         **data,
         "warnings": list(session.warnings),
     }
-    kind = "an affine map" if transform.is_affine else "an affine map and a field"
+    kind = _in_words(transform)
     way = ", the other way round" if args.inverse else ""
     return Outcome(data, f"{args.output}\n  {words}\n  through {kind}{way}\n  not for diagnosis")
+
+
+def _in_words(transform: Transform) -> str:
+    """What the transform is made of."""
+    fields = len(transform.fields)
+    parts = ["an affine map"] if len(transform.steps) > fields else []
+    if fields:
+        parts.append("a field" if fields == 1 else f"{fields} fields")
+    return " and ".join(parts) or "a transform that changes nothing"
 
 
 def _check_output(args: argparse.Namespace, points: bool) -> None:
@@ -129,7 +141,7 @@ def _move_points(
     if known < len(found):
         session.warn(
             f"{len(found) - known} of {len(found)} points lie where the transform's field is not "
-            "known; they follow its affine part alone"
+            "known; do not trust where they went"
         )
     write_points(transform.points(found), args.output, force=args.force)
     return {"points": len(found), "known": known}, f"{len(found)} points of {args.input.name}"
@@ -138,6 +150,8 @@ def _move_points(
 def _move_volume(
     args: argparse.Namespace, transform: Transform, session: Session
 ) -> tuple[dict[str, Any], str]:
+    import numpy as np
+
     from tomochrome.io import read, write
 
     told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
@@ -145,7 +159,13 @@ def _move_volume(
     volume = read(args.input, series=args.series, **told)
     like = read(args.like, series=args.series_like, **told)
     read_at = time.perf_counter()
-    share = _coverage(volume, like, transform)
+    if args.labels:
+        volume = _whole_labels(volume, args.input)
+    share, known = _coverage(volume, like, transform)
+    if share == 0:  # a thin slab may lie between the probes
+        ones = replace(volume, voxels=np.ones(volume.shape, np.uint8), unit="unknown", outside=None)
+        reached = transform.apply(ones, like, order="nearest", fill=0, **told)
+        share = float(np.mean(reached.voxels))
     if share == 0:
         raise GeometryError(
             f"through this transform nothing of '{args.input}' reaches '{args.like}'; check that "
@@ -155,6 +175,11 @@ def _move_volume(
     moved = transform.apply(volume, like, **labels, **told)
     applied = time.perf_counter()
     write(moved, args.output, force=args.force, **told)
+    if known < _KNOWN:
+        session.warn(
+            f"{100 * (1 - known):.0f} % of '{args.like}' lies where the transform's field is not "
+            "known; do not trust the result there"
+        )
     of_input = () if args.labels else volume.provenance.warnings  # that they are not HU is meant
     for warning in (*of_input, *like.provenance.warnings):
         session.warn(warning)
@@ -164,7 +189,7 @@ def _move_volume(
         "shape": list(moved.shape),
         "spacing_mm": list(moved.spacing),
         "unit": moved.unit,
-        "coverage": round(share, 4),
+        "coverage": float(f"{share:.3g}"),
         "seconds": {
             "read": round(read_at - start, 3),
             "apply": round(applied - read_at, 3),
@@ -178,15 +203,36 @@ def _move_volume(
     return data, words
 
 
-def _coverage(volume: Volume, like: Volume, transform: Transform) -> float:
-    """Share of the grid of ``like`` that the volume reaches, estimated."""
+def _whole_labels(volume: Volume, path: Path) -> Volume:
+    """Return labels as integers, which other programs expect of them; all else as it is."""
+    import numpy as np
+
+    voxels = np.asarray(volume.voxels)
+    if voxels.dtype.kind != "f" or not np.array_equal(np.rint(voxels), voxels):
+        return volume
+    low, high = float(voxels.min()), float(voxels.max())
+    if max(-low, high) >= _LARGEST_LABEL:
+        raise InputError(
+            f"'{path}' holds labels of {_LARGEST_LABEL} and more, which run together when they are "
+            "read; renumber them"
+        )
+    return replace(
+        volume, voxels=voxels.astype(np.uint16 if 0 <= low <= high < 2**16 else np.int32)
+    )
+
+
+def _coverage(volume: Volume, like: Volume, transform: Transform) -> tuple[float, float]:
+    """Shares of the grid of ``like`` that the volume reaches, and where the transform is known.
+
+    Estimated at a few places.
+    """
     import numpy as np
 
     from tomochrome.geometry.affine import apply
 
     at = [np.unique(np.linspace(0, n - 1, _PROBES).round()) for n in like.shape]
     index = np.stack(np.meshgrid(*at, indexing="ij"), axis=-1).reshape(-1, 3)
-    there = transform.points(apply(like.affine, index))
-    found = apply(np.linalg.inv(volume.affine), there)
+    points = apply(like.affine, index)
+    found = apply(np.linalg.inv(volume.affine), transform.points(points))
     inside = ((found >= -0.5) & (found < np.array(volume.shape) - 0.5)).all(axis=1)
-    return float(inside.mean())
+    return float(inside.mean()), float(transform.covers(points).mean())
