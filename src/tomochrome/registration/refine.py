@@ -37,6 +37,7 @@ Metric = Callable[[str, int, float], None]
 dissimilarity now: the falling curve."""
 DEFAULT_ITERATIONS = 34
 FINE_VOXELS = 2_500_000
+_WITHHOLDINGS = 5  # what is withheld in one place may leave a fold at its rim
 
 
 @dataclass(frozen=True)
@@ -310,11 +311,14 @@ def unfold(
     velocities: torch.Tensor,
     shape: Shape,
     *,
-    least: float = 0.01,
-    rounds: int = 12,
+    least: float = 0.1,
+    rounds: int = 20,
     cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
-    """Integrate a pair for its full grid, smoothing velocities where a fold is left.
+    """Integrate a pair for its full grid, smoothing velocities where it folds or nearly does.
+
+    Where a voxel is squeezed to a tenth no grid holds the way back well enough: there the two
+    directions would be inverse to each other to a voxel at best, and on another grid it may fold.
 
     Parameters
     ----------
@@ -323,7 +327,7 @@ def unfold(
     shape
         The full grid.
     least
-        Determinant, at any corner of a cell, in either direction, that counts as a fold.
+        Smallest determinant, at any corner of a cell, in either direction, that is let be.
     rounds
         How often to smooth at most; each round reaches further.
     cancel
@@ -347,7 +351,7 @@ def unfold(
         calm = smooth(velocities, 1 + k) - velocities
         velocities = velocities + smooth(reach, 1) * calm
     check(cancel)
-    return velocities, settle(fields, least)
+    return velocities, settle(fields)
 
 
 def settle(fields: PairFields, least: float = 0.01) -> PairFields:
@@ -362,19 +366,24 @@ def settle(fields: PairFields, least: float = 0.01) -> PairFields:
     """
     before = (fields.forward, fields.inverse)
     after = agree(*before, rounds=1)
-    folded = [folded_cells(field, least) for field in after]
-    if not any(bool(marks.any()) for marks in folded):
-        return fields._replace(forward=after[0], inverse=after[1])
-    kept = []
-    for old, new, marks in zip(before, after, folded, strict=True):
-        shape: Shape = tuple(old.shape[2:])  # type: ignore[assignment]
-        near = torch.nn.functional.pad(marks.float()[None], (0, 1) * 3)
-        near = torch.nn.functional.adaptive_max_pool3d(near, smaller(shape, 4))
-        near = torch.nn.functional.max_pool3d(near, 5, stride=1, padding=2)
-        kept.append(old + (1 - resize(smooth(near, 1), shape)) * (new - old))
-    if any(bool(folded_cells(field, least).any()) for field in kept):
-        return fields
-    return fields._replace(forward=kept[0], inverse=kept[1])
+    given = list(after)
+    withheld: list[torch.Tensor | None] = [None, None]
+    for _ in range(_WITHHOLDINGS):
+        folded = [folded_cells(field, least) for field in given]
+        if not any(bool(marks.any()) for marks in folded):
+            return fields._replace(forward=given[0], inverse=given[1])
+        for k, marks in enumerate(folded):
+            if not bool(marks.any()):
+                continue
+            shape: Shape = tuple(before[k].shape[2:])  # type: ignore[assignment]
+            near = torch.nn.functional.pad(marks.float()[None], (0, 1) * 3)
+            near = torch.nn.functional.adaptive_max_pool3d(near, smaller(shape, 4))
+            near = torch.nn.functional.max_pool3d(near, 5, stride=1, padding=2)
+            earlier = withheld[k]
+            withheld[k] = near if earlier is None else torch.maximum(near, earlier)
+            share = 1 - resize(smooth(withheld[k], 1), shape)
+            given[k] = before[k] + share * (after[k] - before[k])
+    return fields
 
 
 def _folded(fields: PairFields, coarse: Shape, least: float) -> torch.Tensor:
