@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer, Points
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 from register_cases import REPORT, SHIFT, QuickRegister, body
 
 from tomochrome._napari.layers import behind, volume_layer
 from tomochrome._napari.register_warm_up import RegisterOffer
 from tomochrome.color import LitVolume
+from tomochrome.compare.region import split
 from tomochrome.registration.transform import Transform
 
 pytestmark = pytest.mark.gui
@@ -336,6 +338,27 @@ def test_a_transform_is_saved_and_loaded_as_if_just_registered(
     assert len(engine.calls) == 1
 
 
+def test_a_name_that_was_completed_is_not_overwritten_unasked(
+    panel, qtbot, engine, tmp_path, monkeypatch
+):
+    """The file dialog asked about 'mine', not about 'mine.h5'."""
+    register(panel, qtbot)
+    path = tmp_path / "mine.h5"
+    path.write_bytes(b"precious")
+    asked = []
+    chosen = (str(tmp_path / "mine"), "Transform for ITK, ANTs, 3D Slicer (*.h5)")
+    buttons = QMessageBox.StandardButton
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    for answer in (buttons.No, buttons.Yes):
+        monkeypatch.setattr(
+            QMessageBox, "question", lambda *words, give=answer: asked.append(words[-1]) or give
+        )
+        panel.view.use.save.click()
+        settle(panel, qtbot)
+        assert (path.read_bytes() == b"precious") == (answer == buttons.No)
+    assert asked == ["mine.h5 exists already. Replace it?"] * 2
+
+
 def test_files_that_are_no_transform_are_a_sentence(panel, qtbot, tmp_path):
     path = tmp_path / "broken.h5"
     path.write_bytes(b"no transform")
@@ -479,6 +502,72 @@ def test_real_mouse_events_drag_the_curtain(panel, qtbot):
     assert tuple(viewer.scene.camera.center) == center  # the picture itself stayed
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_left_is_left_on_the_screen_however_the_axes_are_rolled(panel, qtbot, turns):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    for _ in range(turns):
+        panel.viewer.dims.roll()
+    shown = on_screen(comparison.layer)
+    amber = (shown == (255, 196, 0, 255)).all(axis=-1)
+    assert amber.all(axis=0).any()  # a whole column of the picture
+    assert not amber.all(axis=1).any()
+
+
+def test_left_is_left_on_a_screen_that_is_turned(panel, qtbot):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    panel.comparing._dragged(comparison.view.settings.moved(0, 0.25))
+    first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
+    assert list(np.flatnonzero(~first)) == list(range(9))
+    panel.viewer.scene.camera.orientation2d = ("down", "left")
+    first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
+    assert list(np.flatnonzero(~first)) == list(range(27, 36))
+    panel.viewer.scene.camera.orientation2d = ("down", "right")
+
+
+def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):
+    panel.view.compare.mode.setCurrentText("wipe left | right")
+    register(panel, qtbot)
+    panel.comparing._dragged(panel.comparing.comparison.view.settings.moved(0, 0.25))
+    panel.view.compare.before.click()
+    settle(panel, qtbot)
+    comparison = panel.comparing.comparison
+    assert comparison.layers[1].name == "follow-up"
+    assert comparison.view.settings.positions[0] == 0.25
+
+
+def test_a_curtain_is_caught_where_an_affine_holds_the_spacing(panel, qtbot):
+    viewer = panel.viewer
+    viewer.layers.clear()
+    for name in ("one", "two"):
+        viewer.add_image(
+            body().voxels, affine=np.diag([6000.0, 4000, 4000, 1]), units=("um",) * 3, name=name
+        )
+    comparison = compare(panel, qtbot, "wipe left | right")
+    viewer.fit_to_view()
+    edge = comparison.view.edge(0)
+
+    def caught(column):
+        position = comparison.layer.data_to_world((7, 20, column))
+        event = SimpleNamespace(type="mouse_press", button=1, position=position, handled=False)
+        return panel.comparing._handle._near(comparison, event)
+
+    assert caught(edge)
+    assert not caught(edge + 15)
+
+
+def test_a_layer_that_is_moved_is_compared_where_it_lies_now(panel, qtbot):
+    viewer = panel.viewer
+    viewer.layers.clear()
+    for name in ("one", "two"):
+        viewer.add_image(body().voxels, scale=(6, 4, 4), name=name)
+    comparison = compare(panel, qtbot, "difference")
+    assert not on_screen(comparison.layer)[..., :3].any()
+    viewer.layers["two"].translate = (0, 0, 16)
+    qtbot.waitUntil(lambda: panel.comparing.comparison is not comparison, timeout=5000)
+    settle(panel, qtbot)
+    assert on_screen(panel.comparing.comparison.layer)[..., :3].any()
+
+
 def test_it_does_not_crash_in_3d_and_shows_the_whole(panel, qtbot):
     comparison = compare(panel, qtbot)
     panel.viewer.dims.ndisplay = 3
@@ -589,6 +678,19 @@ def test_the_error_of_landmarks_is_told_while_they_are_moved(panel, qtbot, engin
     assert "(2 landmarks)" in landmarks.after.text()
     landmarks.moving.choose(fixed)
     assert "two different" in landmarks.message.text()
+
+
+def test_landmarks_are_seen_over_a_volume_in_micrometres(panel, qtbot):
+    panel.viewer.layers.clear()
+    for name in ("one", "two"):
+        panel.viewer.add_image(
+            body().voxels, scale=(6000, 4000, 4000), units=("um",) * 3, name=name
+        )
+    panel.view.landmarks.create.click()
+    fixed, _ = panel.view.landmarks.two
+    assert fixed.current_size == 6000
+    fixed.add([42000.0, 80000, 72000])
+    assert fixed.size[0] == 6000
 
 
 # In the window

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -9,7 +12,14 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from register_cases import REPORT, SHIFT, body
 from scipy.spatial.transform import Rotation
 
-from tomochrome._napari.compare_modes import MODES, Fields, make_view, parse_levels
+from tomochrome._napari.compare_modes import (
+    MODES,
+    Fields,
+    Screen,
+    make_view,
+    parse_levels,
+    remarks,
+)
 from tomochrome._napari.compare_picture import HANDLE_COLOR, ComparePicture
 from tomochrome._napari.grid_picture import GridPicture
 from tomochrome._napari.layers import behind, layer_position, volume_layer
@@ -23,6 +33,7 @@ from tomochrome._napari.register_place import (
 )
 from tomochrome._napari.register_verdict import rows_of, verdict_of
 from tomochrome.compare import Pair, Wipe, view
+from tomochrome.compare.region import Region
 from tomochrome.errors import InputError, OptionError
 from tomochrome.registration.transform import Transform
 from tomochrome.volume import Volume, default_affine
@@ -288,6 +299,48 @@ def test_without_deformation_the_grid_is_square():
     assert (moved != plane).any()
 
 
+def test_a_curtain_follows_the_screen(pair):
+    """Left is left on the screen, whichever axis runs there and whichever way it runs."""
+    mirrored = (False, True, True)
+    wipe = make_view(Fields(mode="wipe left | right"), pair, None, Screen(True, mirrored))
+    assert wipe.settings.direction == "horizontal"
+    wipe.settings = wipe.settings.moved(0, 0.25)
+    shown = wipe.second(Region((range(3, 4), range(40), range(36)), (True, False, False)))[0]
+    np.testing.assert_array_equal(np.flatnonzero(~shown[:, 0]), np.arange(30, 40))
+    assert wipe.edge(0) == pytest.approx(29.5)
+    assert wipe.position(0, wipe.edge(0)) == pytest.approx(0.25)
+
+
+def test_3d_shows_through_what_is_dark(pair):
+    picture = ComparePicture(view("blend", pair))
+    whole, solid = picture.whole(), picture.solid()
+    assert (whole[..., 3] == 255).any()
+    assert (solid[(whole[..., :3] == 0).all(axis=-1)][:, 3] == 0).all()
+    np.testing.assert_array_equal(solid[..., :3], whole[..., :3])
+
+
+def test_a_duplicate_stays_as_it_is(pair):
+    picture = ComparePicture(make_view(Fields(mode="wipe left | right"), pair))
+    picture.wanted = threading.Lock().acquire  # cannot be copied, as a window cannot
+    before = picture[3].copy()
+    twin = copy.deepcopy(picture)
+    picture.view.settings = picture.view.settings.moved(0, 0.1)
+    np.testing.assert_array_equal(twin[3], before)
+    assert (picture[3] != before).any()
+    assert twin.view.pair.a is picture.view.pair.a  # nothing large twice
+
+
+def test_what_is_shown_otherwise_than_asked_is_said(pair):
+    fields = Fields(tile_mm=2.0)
+    assert "they are 6.0 mm" in remarks(make_view(fields, pair), fields, 2)
+    fields = Fields(mode="difference", reach=50.0)
+    assert "difference of 50 HU" in remarks(make_view(fields, pair), fields, 2)
+    for mode in ("flicker", "wipe left | right"):
+        fields = Fields(mode=mode)
+        assert "2D only" in remarks(make_view(fields, pair), fields, 3)
+        assert "2D only" not in remarks(make_view(fields, pair), fields, 2)
+
+
 # Words
 
 
@@ -319,7 +372,13 @@ def test_folds_and_doubts_are_said():
     assert verdict_of(folds).grade == "bad"
     few = {**folds, "jacobian": {"folded_percent": 1e-5, "sd_log": 0.1}}
     assert verdict_of(few).grade == "caution"
-    assert "few voxels fold" in verdict_of(few).text
+    assert "less than 0.01 % of the voxels" in verdict_of(few).text
+    assert {row.name: row for row in rows_of(few)}["Folded voxels"].after == "less than 0.01 %"
+    unsaid = {**few, "warnings": [], "jacobian": {"folded_percent": 0.5, "sd_log": 0.1}}
+    assert verdict_of(unsaid).grade == "bad"  # the number counts, not another program's words
+    worse = {**few, "warnings": ["the registration made it worse: x", *folds["warnings"]]}
+    assert "less than 0.01 % of the voxels" in verdict_of(worse).text
+    assert "2 %" not in verdict_of(worse).text
     alike = {**REPORT, "before": {**REPORT["after"]}}
     assert "hardly better" in verdict_of(alike).text
     little = {**REPORT, "after": {**REPORT["after"], "ncc": 0.3}, "before": {"ncc": 0.1}}

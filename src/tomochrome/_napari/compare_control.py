@@ -12,9 +12,10 @@ from tomochrome._napari.compare_layer import (
     Comparison,
     Made,
     make_in_worker,
+    screen_of,
     window_of,
 )
-from tomochrome._napari.compare_modes import FLICKER
+from tomochrome._napari.compare_modes import FLICKER, remarks
 from tomochrome._napari.compare_panel import ComparePanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.register_place import check_two, check_volume_layer
@@ -25,6 +26,8 @@ from tomochrome.errors import TomochromeError
 
 _LOG = logging.getLogger(__name__)
 _LOOK_AT_LIGHT_MS = 200
+_SETTLE_MS = 300  # a layer that is dragged or painted in tells of every step
+_PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 class CompareControl(QObject):
@@ -47,6 +50,7 @@ class CompareControl(QObject):
         self._followed: list[tuple[Any, Callable[[Any], None]]] = []
         self._closing = False
         self._throttle = Throttle(self._apply, self)
+        self._anew = Throttle(self._start_again, self)
         self._flicker = QTimer(self)
         self._flicker.timeout.connect(self._take_turns)
         # A colored twin does not tell when it is lit anew while it is hidden.
@@ -112,18 +116,28 @@ class CompareControl(QObject):
     def _made(self, job: Job, layers: tuple[Any, Any], made: Made) -> None:
         if job is not self._job or not all(layer in self.viewer.layers for layer in layers):
             return
+        before = self.comparison
         self.comparison = Comparison(self.viewer, layers, made, self._drop())
         self.comparison.on_error = self._fail
+        if before is not None:
+            self.comparison.go_on_from(before)
         for layer in layers:
             if window_of(layer) is not None:
                 self._follow(layer.events.contrast_limits, self._windowed)
             self._follow(layer.events.data, self._data_changed)
+            for name in _PLACE:
+                self._follow(getattr(layer.events, name), self._settle)
+            if hasattr(layer.events, "paint"):
+                self._follow(layer.events.paint, self._settle)
         if any(hasattr(layer.data, "settings") for layer in layers):
             self._light.start()
         self._follow(self.comparison.layer.events.visible, self._time_flicker)
         self._follow(self.viewer.dims.events.ndisplay, self._time_flicker)
-        self._say(" ".join(sentence(text) for text in made.pair.warnings))
-        self.panel.message.setStyleSheet("")
+        for emitter in (self.viewer.dims.events.ndisplay, self.viewer.dims.events.order):
+            self._follow(emitter, self._turned)
+        self._follow(self.viewer.scene.camera.events.orientation, self._turned)
+        self._turned()
+        self.panel.message.say("", "plain")
         self._apply()
 
     def _failed(self, job: Job, error: Exception) -> None:
@@ -154,6 +168,11 @@ class CompareControl(QObject):
     def _say(self, text: str) -> None:
         self.panel.message.say(text, "plain")
 
+    def _remark(self) -> None:
+        if self.comparison is not None:
+            ndisplay = self.viewer.dims.ndisplay
+            self._say(remarks(self.comparison.view, self.panel.fields, ndisplay))
+
     def _label(self) -> None:
         shown = self.panel.show_button.isChecked()
         self.panel.show_button.setText("Stop" if shown else "Compare")
@@ -171,8 +190,7 @@ class CompareControl(QObject):
         except TomochromeError as error:
             self._fail(error)
         else:
-            if self.panel.message.styleSheet():
-                self._say("")
+            self._remark()
         self._time_flicker()
 
     def _layers_changed(self) -> None:
@@ -187,6 +205,19 @@ class CompareControl(QObject):
     def _relit(self) -> None:
         if self.comparison is not None:
             self.comparison.relit()
+
+    def _turned(self, _: object = None) -> None:
+        if self.comparison is not None:
+            self.comparison.set_screen(screen_of(self.viewer, self.comparison.layer))
+            if not self.panel.message.styleSheet():  # an error stays
+                self._remark()
+
+    def _settle(self, _: object = None) -> None:
+        self._anew.request(after_ms=_SETTLE_MS)
+
+    def _start_again(self) -> None:
+        if self.comparison is not None:
+            self.start()
 
     def _data_changed(self, _: object = None) -> None:
         if self.comparison is not None:
@@ -208,6 +239,7 @@ class CompareControl(QObject):
         self._flicker.stop()
         self._light.stop()
         self._throttle.stop()
+        self._anew.stop()
         for emitter, action in self._followed:
             emitter.disconnect(action)
         self._followed.clear()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tomochrome._napari.compare_modes import Fields, make_view
+from tomochrome._napari.compare_modes import Fields, Screen, make_view
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import METADATA_KEY, Behind, color_keywords
 from tomochrome._napari.lazy_picture import LazyPicture
@@ -109,6 +109,7 @@ class Comparison:
         self.on_error: Callable[[Exception], None] = _ignore
         self._hidden: list[Any] = []
         self._light = self._light_now()
+        self._screen = Screen()
         self._whole_job: Job | None = None
         self.picture.wanted = self._want_whole
         self._show(hidden)
@@ -150,8 +151,25 @@ class Comparison:
         TomochromeError
             If the pair cannot be compared so; then the layer shows what it showed.
         """
-        self.picture.view = make_view(fields, self.pair, self.view)
+        self.picture.view = make_view(fields, self.pair, self.view, self._screen)
         self.refresh()
+
+    def set_screen(self, screen: Screen) -> None:
+        """Follow axes that were rolled or turned: left stays left on the screen."""
+        before, self._screen = self._screen, screen
+        if screen == before or self.view.mode != "wipe":
+            return
+        curtain = self.view.settings
+        direction = curtain.direction
+        if screen.transposed != before.transposed:
+            direction = "horizontal" if direction == "vertical" else "vertical"
+        self.set_settings(replace(curtain, direction=direction, mirrored=screen.mirrored))
+
+    def go_on_from(self, before: Comparison) -> None:
+        """Hang the curtain of a wipe where it hung in the comparison before this one."""
+        self._screen = before._screen
+        if self.view.mode == before.view.mode == "wipe":
+            self.set_settings(before.view.settings)
 
     def set_settings(self, settings: Any) -> None:
         """Change the settings of the view shown."""
@@ -208,13 +226,29 @@ def whole_in_worker(
 ) -> Job:
     """Start computing a whole picture for 3D; ``done`` gets it in the GUI thread."""
     job = Job(
-        lambda progress, cancel: picture.whole(progress=progress, cancel=cancel),
+        lambda progress, cancel: picture.solid(progress=progress, cancel=cancel),
         name="tomochrome 3D picture",
     )
     job.returned.connect(done)
     job.failed.connect(failed)
     job.start()
     return job
+
+
+def screen_of(viewer: Any, layer: Any) -> Screen:
+    """Return how a viewer lays a 3D layer's plane on the screen."""
+    extra = viewer.dims.ndim - layer.ndim
+    shown = [axis - extra for axis in viewer.dims.displayed]
+    origin = layer.data_to_world((0, 0, 0))
+    ends = [layer.data_to_world(end) for end in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    mirrored = [bool(end[axis] < origin[axis]) for axis, end in enumerate(ends)]
+    if len(shown) != 2 or min(shown) < 0:  # in 3D a wipe is that of the slices
+        return Screen(False, (mirrored[0], mirrored[1], mirrored[2]))
+    for axis, runs, usual in zip(
+        shown, viewer.scene.camera.orientation2d, ("down", "right"), strict=True
+    ):
+        mirrored[axis] ^= str(runs) != usual
+    return Screen(shown[0] > shown[1], (mirrored[0], mirrored[1], mirrored[2]))
 
 
 def window_of(layer: Any) -> Window | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tomochrome._napari.wording import sentence
 from tomochrome.errors import OptionError
 
 if TYPE_CHECKING:
@@ -62,7 +63,25 @@ class Fields:
     rate: float = 2.0
 
 
-def make_view(fields: Fields, pair: Pair, before: View[Any] | None = None) -> View[Any]:
+@dataclass(frozen=True)
+class Screen:
+    """How the viewer lays a comparison's plane on the screen.
+
+    Parameters
+    ----------
+    transposed
+        Whether the later of the plane's two axes runs down, as after rolling napari's axes twice.
+    mirrored
+        For axis z, y and x, whether it runs backwards: to the left, or up.
+    """
+
+    transposed: bool = False
+    mirrored: tuple[bool, bool, bool] = (False, False, False)
+
+
+def make_view(
+    fields: Fields, pair: Pair, before: View[Any] | None = None, screen: Screen | None = None
+) -> View[Any]:
     """Return the view that the fields ask for; importing compare compiles, so not too early.
 
     Parameters
@@ -73,6 +92,8 @@ def make_view(fields: Fields, pair: Pair, before: View[Any] | None = None) -> Vi
         What is compared.
     before
         The view that was shown until now: the curtain of a wipe and the turn of a flicker stay.
+    screen
+        What is left and what is above; None as napari begins.
 
     Raises
     ------
@@ -88,10 +109,12 @@ def make_view(fields: Fields, pair: Pair, before: View[Any] | None = None) -> Vi
         tile = max(fields.tile_mm, compare.smallest_tile_mm(pair.volume))
         return compare.Checkerboard(pair, compare.Tiles(tile, fields.offset_mm))
     if mode in (WIPE_ACROSS, WIPE_DOWN):
-        direction: Any = "vertical" if mode == WIPE_ACROSS else "horizontal"
+        screen = screen or Screen()
+        upright = (mode == WIPE_ACROSS) != screen.transposed
+        direction: Any = "vertical" if upright else "horizontal"
         kept = before.settings if isinstance(before, compare.Wipe) else compare.Curtain()
         positions = kept.positions if kept.direction == direction else (0.5, 0.5, 0.5)
-        return compare.Wipe(pair, compare.Curtain(direction, positions))
+        return compare.Wipe(pair, compare.Curtain(direction, positions, screen.mirrored))
     if mode == BLEND:
         return compare.Blend(pair, compare.Mixture(fields.share))
     if mode == RED_CYAN:
@@ -104,6 +127,34 @@ def make_view(fields: Fields, pair: Pair, before: View[Any] | None = None) -> Vi
         turn = before.settings if isinstance(before, compare.Flicker) else None
         return compare.Flicker(pair, turn)
     raise OptionError(f"unknown comparison '{mode}'")
+
+
+def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
+    """Return what should be known of a view that is shown, as sentences.
+
+    Parameters
+    ----------
+    view
+        What is shown.
+    fields
+        What was asked for.
+    ndisplay
+        2 for planes, 3 for 3D.
+    """
+    said = [sentence(text) for text in view.pair.warnings]
+    shown: Any = view
+    if fields.mode == CHECKERBOARD and shown.settings.tile_mm > fields.tile_mm + 1e-6:
+        said.append(
+            f"The voxels are too large for such tiles: they are {shown.settings.tile_mm:.1f} mm."
+        )
+    if fields.mode == DIFFERENCE:
+        unit = " HU" if view.pair.volume.unit == "HU" else ""
+        said.append(f"The strongest color stands for a difference of {shown.reach:.3g}{unit}.")
+    if ndisplay == 3 and fields.mode in (WIPE_ACROSS, WIPE_DOWN):
+        said.append("The line can be dragged in 2D only.")
+    if ndisplay == 3 and fields.mode == FLICKER:
+        said.append("The two take turns in 2D only.")
+    return " ".join(said)
 
 
 def parse_levels(text: str) -> tuple[float, ...] | None:

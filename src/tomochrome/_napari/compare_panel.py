@@ -65,7 +65,8 @@ class ComparePanel(QWidget):
         self.share.setToolTip("How much of the second volume is in the blend")
         self.reach = QDoubleSpinBox(self)
         self.reach.setRange(0, 1e6)
-        self.reach.setDecimals(1)
+        self.reach.setDecimals(3)  # MR of another program may go from 0 to 1
+        self.reach.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.reach.setSpecialValueText("automatic")
         self.reach.setKeyboardTracking(False)
         self.reach.setToolTip("The difference that gets the strongest color")

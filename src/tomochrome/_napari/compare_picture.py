@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from tomochrome._napari.lazy_picture import LazyPicture
 from tomochrome.compare.base import View
 from tomochrome.compare.region import Region
 from tomochrome.compare.select import Wipe
+from tomochrome.runtime import CancelToken, Progress
 
 #: Amber, seen on grey as on anatomical colors.
 HANDLE_COLOR: Final = (255, 196, 0, 255)
@@ -48,6 +50,22 @@ class ComparePicture(LazyPicture):
         if not isinstance(view, Wipe) or region.plane is None:
             return rgba
         return _with_handle(rgba, view, region)
+
+    def solid(
+        self, *, progress: Progress | None = None, cancel: CancelToken | None = None
+    ) -> NDArray[np.uint8]:
+        """Compute all of it, clear where it is dark: air would be a black box about the body."""
+        whole = self.whole(progress=progress, cancel=cancel)
+        for plane in whole:
+            np.minimum(plane[..., 3], plane[..., :3].max(axis=-1), out=plane[..., 3])
+        return whole
+
+    def __deepcopy__(self, memo: Any) -> LazyPicture:
+        """Return a picture that stays as it is when this one is changed, as a duplicate should."""
+        twin: Any = super().__deepcopy__(memo)
+        twin._view = copy.copy(self._view)
+        twin._view.pair = copy.copy(self._view.pair)
+        return twin
 
 
 def _with_handle(rgba: NDArray[np.uint8], view: Wipe, region: Region) -> NDArray[np.uint8]:

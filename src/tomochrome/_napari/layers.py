@@ -211,7 +211,7 @@ def world_affine(layer: Any) -> NDArray[np.float64]:
     this package places its own layers; scale, rotation, shear, translation and affine of the
     layer are all in it. Units of length are converted; pixels count as millimetres.
     """
-    to_mm = np.array([_in_mm(unit) for unit in layer.units[-3:]])
+    to_mm = np.array([mm_of(unit) for unit in layer.units[-3:]])
     origin = np.array(layer.data_to_world((0.0, 0.0, 0.0)), dtype=np.float64)
     affine = np.eye(4)
     for axis, point in enumerate(np.eye(3)):
@@ -230,11 +230,12 @@ def layer_position(viewer: Any, layer: Any, position: Any) -> NDArray[np.float64
     shown = viewer.layers.units
     if shown is None:
         return here
-    theirs = np.array([_in_mm(unit) for unit in shown[-layer.ndim :]])
-    return here * theirs / np.array([_in_mm(unit) for unit in layer.units])
+    theirs = np.array([mm_of(unit) for unit in shown[-layer.ndim :]])
+    return here * theirs / np.array([mm_of(unit) for unit in layer.units])
 
 
-def _in_mm(unit: Any) -> float:
+def mm_of(unit: Any) -> float:
+    """Return how many mm a unit of length is; pixels count as millimetres."""
     import pint
 
     quantity = pint.get_application_registry().Quantity(1.0, str(unit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -82,6 +83,18 @@ class LazyPicture(ABC):
             report(progress, z, depth, "computing the 3D picture")
             out[z] = self.compute(Region((range(z, z + 1), range(height), range(width))))[0]
         return out
+
+    def solid(
+        self, *, progress: Progress | None = None, cancel: CancelToken | None = None
+    ) -> NDArray[np.uint8]:
+        """Compute what 3D is to show: all of it."""
+        return self.whole(progress=progress, cancel=cancel)
+
+    def __deepcopy__(self, memo: Any) -> LazyPicture:
+        """Return a picture of the same volumes for another layer; nothing large is copied."""
+        twin = copy.copy(self)
+        twin.wanted = _nothing
+        return twin
 
     def keep_whole(self, whole: NDArray[np.uint8] | None) -> None:
         """Take what 3D is to show, or None to forget it because something has changed."""

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidge
 
 from tomochrome._napari.controls import Notice
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import world_affine
+from tomochrome._napari.layers import mm_of, world_affine
 from tomochrome._napari.register_job import Alignment
 from tomochrome._napari.register_place import Placed
 from tomochrome._napari.throttle import Throttle
@@ -162,14 +162,17 @@ def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]
     """Add two empty Points layers in the units of the two volumes, and select the first."""
     added = []
     for role, volume, color in zip(("fixed", "moving"), (fixed, moving), _COLORS, strict=True):
-        keywords: dict[str, Any] = {}
+        keywords: dict[str, Any] = {"size": _SIZE_MM}
         if volume is not None and volume.ndim == 3:
-            keywords = {"units": volume.units, "axis_labels": volume.axis_labels}
+            keywords = {
+                "units": volume.units,
+                "axis_labels": volume.axis_labels,
+                "size": _SIZE_MM / mm_of(volume.units[-1]),
+            }
         added.append(
             viewer.add_points(
                 name=f"Landmarks {role}",
                 ndim=3,
-                size=_SIZE_MM,
                 face_color=color,
                 border_color="black",
                 symbol="disc" if role == "fixed" else "cross",

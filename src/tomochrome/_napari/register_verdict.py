@@ -15,6 +15,7 @@ _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
 _A_FEW_PERCENT: Final = 0.01  # of folded voxels: a handful in a whole scan
+_DONT: Final = "do not trust it there. The Jacobian map shows where, in red."
 _LOOK: Final = "Look at the checkerboard before you rely on it."
 
 
@@ -74,11 +75,8 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     jacobian = report.get("jacobian", {})
     folded = jacobian.get("folded_percent")
     if folded is not None:
-        text = "0 %" if folded == 0 else f"{folded:.2g} %"
-        if 0 < folded < _A_FEW_PERCENT:
-            text = f"below {_A_FEW_PERCENT:g} %"
         meaning = "Share of voxels where space is turned inside out; must be 0"
-        rows.append(Row("Folded voxels", meaning, "", text, -1 if folded > 0 else 0))
+        rows.append(Row("Folded voxels", meaning, "", _share(folded), -1 if folded > 0 else 0))
     if jacobian.get("sd_log") is not None:
         meaning = "How unevenly volume changes: standard deviation of the log Jacobian"
         rows.append(Row("Roughness", meaning, "", f"{jacobian['sd_log']:.3f}"))
@@ -88,6 +86,11 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         text = f"{there['mean']:.2f} / {there.get('p99', there.get('max')):.2f}"
         rows.append(Row("There and back, mm", meaning, "", text))
     return rows
+
+
+def _share(folded: float) -> str:
+    """Return a share of voxels in words: a handful in a whole scan has no readable number."""
+    return f"less than {_A_FEW_PERCENT:g} %" if 0 < folded < _A_FEW_PERCENT else f"{folded:.2g} %"
 
 
 def _compared(
@@ -110,15 +113,17 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
     """Say whether to trust a registration."""
     warnings = [str(text) for text in report.get("warnings", ())]
     worse = [text for text in warnings if "made it worse" in text]
-    folds = [text for text in warnings if "folds" in text]
+    folded = report.get("jacobian", {}).get("folded_percent") or 0.0
+    folds = []
+    if folded > 0:
+        folds = [f"The deformation is folded in {_share(folded)} of the voxels: {_DONT}"]
     if worse:
         advice = "Try another start or similarity, or masks; the moving volume is as it was."
-        words = " ".join(map(sentence, [*worse, *folds]))
+        words = " ".join([*map(sentence, worse), *folds])
         return Verdict("bad", "It made things worse. Do not use it.", f"{words} {advice}")
-    folded = report.get("jacobian", {}).get("folded_percent") or 0.0
-    if folds and folded >= _A_FEW_PERCENT:
-        return Verdict("bad", "Do not trust it everywhere.", " ".join(map(sentence, folds)))
-    doubts = _doubts(report)
+    if folded >= _A_FEW_PERCENT:
+        return Verdict("bad", "Do not trust it everywhere.", " ".join(folds))
+    doubts = [*folds, *_doubts(report)]
     if doubts:
         return Verdict("caution", "Look closely.", " ".join([*doubts, _LOOK]))
     old, new = report.get("before", {}).get("ncc"), report.get("after", {}).get("ncc")
@@ -129,8 +134,6 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
 def _doubts(report: Mapping[str, Any]) -> list[str]:
     before, after = report.get("before", {}), report.get("after", {})
     found = []
-    if 0 < (report.get("jacobian", {}).get("folded_percent") or 0.0) < _A_FEW_PERCENT:
-        found.append("A few voxels fold; the Jacobian map shows where, in red.")
     old, new = before.get("ncc"), after.get("ncc")
     other = before.get("mutual_information"), after.get("mutual_information")
     same = old is not None and new is not None and new < old + _HARDLY

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome._napari.compare_control import CompareControl
 from tomochrome._napari.docked import DockedPanel
@@ -284,7 +284,14 @@ class RegisterWidget(DockedPanel):
         if path:
             if not Path(path).suffix:
                 path += ".nii.gz" if "nii" in chosen else ".h5"
+                if Path(path).exists() and not self._may_replace(path):  # not the name asked about
+                    return
             self.save(path, inverse)
+
+    def _may_replace(self, path: str) -> bool:
+        question = f"{Path(path).name} exists already. Replace it?"
+        answer = QMessageBox.question(self, "Save the transform", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
     # Following the viewer
 

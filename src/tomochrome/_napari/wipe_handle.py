@@ -67,9 +67,11 @@ class WipeHandle:
             return False
         plane, axis = found
         apart = abs(self._index(layer, event)[axis] - comparison.view.edge(plane))  # type: ignore[attr-defined]
-        step = float(np.abs(layer.scale[axis]))
-        reach = _REACH_PX / float(viewer.scene.camera.zoom)
-        return bool(apart * step <= max(reach, step))
+        # In the layer's own units, whether its spacing is a scale or part of an affine.
+        ends = [layer.data_to_world(end) for end in (np.zeros(3), np.eye(3)[axis])]
+        step = float(np.linalg.norm(np.subtract(ends[1], ends[0])))
+        reach = np.full(viewer.dims.ndim, _REACH_PX / float(viewer.scene.camera.zoom))
+        return bool(apart * step <= max(layer_position(viewer, layer, reach)[axis], step))
 
     def _follow(self, comparison: Comparison, event: Any) -> None:
         found = self._plane(comparison)

@@ -164,6 +164,9 @@ class Curtain:
     positions
         For the planes at right angles to axis z, y and x, how much of the first volume is seen:
         0 none, 1 all. One number counts for all.
+    mirrored
+        For axis z, y and x, whether the viewer shows it backwards: its last voxel left or above.
+        The first volume is to the left or above all the same.
 
     Raises
     ------
@@ -173,6 +176,7 @@ class Curtain:
 
     direction: Direction = "vertical"
     positions: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mirrored: tuple[bool, bool, bool] = (False, False, False)
 
     def __post_init__(self) -> None:
         if self.direction not in ("vertical", "horizontal"):
@@ -190,7 +194,7 @@ class Curtain:
         """Return a copy whose curtain hangs elsewhere in one plane (0: at right angles to z)."""
         positions = list(self.positions)
         positions[plane] = position
-        return Curtain(self.direction, (positions[0], positions[1], positions[2]))
+        return replace(self, positions=(positions[0], positions[1], positions[2]))
 
 
 class Wipe(Selection[Curtain]):
@@ -217,11 +221,17 @@ class Wipe(Selection[Curtain]):
 
         Voxels have whole indices at their centres, so this goes from -0.5 to size - 0.5.
         """
-        return self.settings.positions[plane] * self.pair.shape[self.axis(plane)] - 0.5
+        axis = self.axis(plane)
+        return self._from_start(axis, self.settings.positions[plane]) * self.pair.shape[axis] - 0.5
 
     def position(self, plane: int, index: float) -> float:
         """Return the position of a curtain whose edge was dragged to an index; see `edge`."""
-        return min(1.0, max(0.0, (index + 0.5) / self.pair.shape[self.axis(plane)]))
+        axis = self.axis(plane)
+        return self._from_start(axis, min(1.0, max(0.0, (index + 0.5) / self.pair.shape[axis])))
+
+    def _from_start(self, axis: int, share: float) -> float:
+        """Turn what is seen of the first volume into a place along its axis, or back."""
+        return 1.0 - share if self.settings.mirrored[axis] else share
 
     def second(self, region: Region) -> NDArray[np.bool_]:
         """Whether each voxel lies beyond the curtain."""
@@ -229,7 +239,10 @@ class Wipe(Selection[Curtain]):
         plane = region.plane or 0
         axis = self.axis(plane)
         size = self.pair.shape[axis]
-        beyond = (np.asarray(region.axes[axis]) + 0.5) / size >= settings.positions[plane]
+        place = self._from_start(axis, settings.positions[plane])
+        beyond = (np.asarray(region.axes[axis]) + 0.5) / size >= place
+        if settings.mirrored[axis]:
+            beyond = ~beyond
         shape = [1, 1, 1]
         shape[axis] = -1
         return beyond.reshape(shape)
