@@ -197,7 +197,8 @@ def test_a_known_deformation(made: dict[str, Path], capfd: Capture) -> None:
     assert error["before"]["mean"] == pytest.approx(4.0, rel=0.15)
     assert {"dice", "hausdorff95_mm", "ncc"} <= set(data["after"])
     text = Run(capfd, *argv).out
-    assert text.startswith("fixed.nii.gz deformed by 4 mm on average (seed 2), noise 5")
+    assert text.startswith("fixed.nii.gz deformed by 3.9 mm on average (seed 2), noise 5")
+    assert "share of the body measured (%)" in text
     assert "error in the body, mean (mm)" in text
 
 

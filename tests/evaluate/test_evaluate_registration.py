@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -21,6 +22,7 @@ from tomochrome.evaluate import (
     validate_synthetic,
 )
 from tomochrome.evaluate.synthetic import body_of
+from tomochrome.geometry import to_sitk
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
@@ -231,6 +233,53 @@ def test_validation_of_our_own_registration() -> None:
     assert found["error_mm"]["percent"] < 90
     assert found["after"]["ncc"] > found["before"]["ncc"]
     assert found["jacobian"]["folded_percent"] == 0.0
+
+
+def test_the_truth_is_what_the_moving_volume_was_made_by() -> None:
+    """SimpleITK makes the moving volume again by the field of the case; the truth undoes it."""
+    volume, _ = patient("unknown")
+    case = make_synthetic(volume, mean_mm=5.0, noise=0.0, seed=3)
+    (made_by,) = case.truth.inverse().fields
+    image = SimpleITK.Cast(made_by.to_sitk(), SimpleITK.sitkVectorFloat64)
+    fixed = to_sitk(volume.with_voxels(np.asarray(volume.voxels, np.float32)))
+    field = SimpleITK.DisplacementFieldTransform(image)
+    again = SimpleITK.GetArrayFromImage(SimpleITK.Resample(fixed, fixed, field))
+    assert np.quantile(np.abs(again - case.moving.voxels), 0.999) < 0.05
+    points = apply(volume.affine, np.argwhere(case.body))
+    there = case.truth.points(points)
+    home = np.array([field.TransformPoint(p.tolist()) for p in there])
+    known = case.truth.covers(points)
+    assert known.mean() > 0.9
+    assert np.linalg.norm(home - points, axis=1)[known].max() < 2e-3
+
+
+def test_lost_values_are_refused_before_the_work() -> None:
+    volume, _ = patient()
+    lost = replace(volume, provenance=volume.provenance.add("read", "3 voxels hold no number"))
+    with pytest.raises(InputError, match="the given volume has values that are not numbers"):
+        make_synthetic(lost)
+
+
+def test_what_folds_is_no_known_deformation() -> None:
+    with pytest.raises(OptionError, match="folds"):
+        make_synthetic(patient()[0], mean_mm=20.0, smooth_mm=10.0)
+
+
+def test_a_small_field_of_view_is_not_passed_over() -> None:
+    volume, labels = patient()
+    part = np.s_[6:11, 6:12, 6:14]
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply(affine, [[6.0, 6, 6]])[0]
+    small = Volume(np.asarray(volume.voxels)[part], affine, "HU")
+    answer: dict[str, Any] = {"answer": Transform.identity()}
+    blank = Volume(np.asarray(labels.voxels)[part], affine, "unknown")
+    found = validate_synthetic(small, labels=blank, mean_mm=7.0, register=perfect(answer))
+    error = found["error_mm"]
+    assert 0 < error["measured_percent"] < 80
+    assert "of the body stay" in found["warnings"][-1]
+    whole = validate_synthetic(volume, labels=labels, mean_mm=4.0, register=perfect(answer))
+    assert whole["error_mm"]["measured_percent"] > 80
+    assert whole["warnings"] == []
 
 
 @pytest.mark.parametrize(

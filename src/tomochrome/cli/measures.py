@@ -43,6 +43,7 @@ def table(measured: Mapping[str, Any]) -> list[str]:
         lines += _distances("error in the body", error["before"], error["after"])
         if error["percent"] is not None:
             lines += _row("what is left of it (%)", None, error["percent"])
+        lines += _row("share of the body measured (%)", None, error["measured_percent"])
     if "tre_mm" in after or "tre_mm" in before:
         old, new = before.get("tre_mm", {}), after.get("tre_mm", {})
         lines += _distances(f"{(new or old)['count']} landmarks", old, new)
@@ -57,8 +58,8 @@ def _title(data: Mapping[str, Any]) -> str:
     if "synthetic" in data:
         made = data["deformation"]
         return (
-            f"{Path(data['synthetic']).name} deformed by {made['mean_mm']:g} mm on average "
-            f"(seed {made['seed']}), noise {made['noise']:.3g}, registered back"
+            f"{Path(data['synthetic']).name} deformed by {data['error_mm']['before']['mean']:.2g} "
+            f"mm on average (seed {made['seed']}), noise {made['noise']:.3g}, registered back"
         )
     way = data["transform"]
     through = "as they lie" if way is None else f"through {Path(way).name}"

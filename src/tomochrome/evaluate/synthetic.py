@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import InputError, OptionError
+from tomochrome.evaluate.jacobian import jacobian_map, jacobian_measures
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import apply, require_same_grid
 from tomochrome.geometry.displacement import DisplacementField
@@ -34,6 +35,9 @@ _BODY_MM: Final = 3.0  # voxel size that the body is found at
 _FIELD_VOXELS: Final = 1_500_000  # of the known field, which is far smoother than its grid
 _POINTS: Final = 3_000_000  # points at most that the error is measured at
 _CONTRAST_BLUR: Final = 0.7  # voxels
+_ASTRAY_MM: Final = 0.01  # a point that the truth does not bring home lies beyond its field
+_SLACK: Final = 0.1  # of the mean displacement
+_FEW_PERCENT: Final = 80.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,8 @@ class Synthetic:
     fixed, moving
         The volume as it is, and deformed.
     truth
-        The map that registering ``moving`` to ``fixed`` should find, and its inverse.
+        The map that registering ``moving`` to ``fixed`` should find: to 1e-3 mm the inverse of
+        the field that ``moving`` was made by.
     body
         bool (z, y, x) on the grid of ``fixed``: where the error is measured.
     fixed_labels, moving_labels
@@ -103,18 +108,21 @@ def make_synthetic(
     Raises
     ------
     InputError
-        If the volume is in color, flat, constant or not finite.
+        If the volume is in color, flat, constant or not finite everywhere.
     GeometryError
         If the labels do not lie on its grid.
     OptionError
-        If a number is out of range, or contrast is asked for without labels.
+        If a number is out of range, contrast is asked for without labels, or so large and rough a
+        deformation folds.
     """
+    from tomochrome.registration.checks import check_numbers
     from tomochrome.registration.pair import check_volume, working_grid
     from tomochrome.registration.synthetic import random_diffeomorphism
     from tomochrome.registration.velocity import to_millimetres
 
     _check(mean_mm, smooth_mm, noise, contrast, labels)
-    check_volume(volume, "fixed")
+    check_volume(volume, "given")
+    check_numbers(volume, "given")
     if labels is not None:
         require_same_grid(volume, labels, "the volume and its labels")
     report(progress, 0, 4, "deforming")
@@ -134,15 +142,19 @@ def make_synthetic(
         smooth_mm=smooth_mm,
         seed=seed,
         body=np.asarray(coarse.voxels) != 0,
+        cancel=cancel,
     )
-    there, back = (
-        DisplacementField(to_millimetres(field, affine).astype(np.float32), affine)
-        for field in (known.forward, known.inverse)
-    )
-    truth = Transform.from_fields(there, back)
+    back = DisplacementField(to_millimetres(known.inverse, affine).astype(np.float32), affine)
+    undo = Transform.from_fields(back)  # what makes the moving volume, so that its inverse is true
+    if jacobian_measures(jacobian_map(undo, back.like, cancel=cancel))["folded_percent"] > 0:
+        raise OptionError(
+            f"a random deformation of {mean_mm:g} mm on average that is smooth over {smooth_mm:g} "
+            "mm folds in this volume, and so it cannot be undone; ask for a smaller or smoother one"
+        )
+    truth = undo.inverse()
     report(progress, 2, 4, "deforming")
     enhanced = _enhanced(volume, labels, contrast)
-    moving = truth.inverse().apply(enhanced, volume, order="linear", cancel=cancel)
+    moving = undo.apply(enhanced, volume, order="linear", cancel=cancel)
     spread = _default_noise(volume) if noise is None else noise
     report(progress, 3, 4, "deforming")
     facts = {
@@ -155,7 +167,7 @@ def make_synthetic(
     moved_labels = None
     if labels is not None:
         labels = replace(labels, outside=None)
-        moved_labels = truth.inverse().apply(labels, volume, order="nearest", fill=0, cancel=cancel)
+        moved_labels = undo.apply(labels, volume, order="nearest", fill=0, cancel=cancel)
     report(progress, 4, 4, "deforming")
     noisy = _noisy(moving, spread, seed)
     return Synthetic(volume, noisy, truth, inside, labels, moved_labels, facts)
@@ -193,10 +205,11 @@ def validate_synthetic(
     Returns
     -------
     dict
-        ``deformation``: what was done. ``error_mm``: over the points of the body that stay in the
-        moving image's field, the distance between where they went and where they are said to
-        have gone (``mean``, ``median``, ``p95``, ``max``), ``before`` and ``after``, and
-        ``percent``, the mean after in per cent of that before. ``before``, ``after``,
+        ``deformation``: what was asked for. ``error_mm``: over the points of the body that stay in
+        the moving image's field (``measured_percent`` of it), the distance between where they went
+        and where they are said to have gone (``mean``, ``median``, ``p95``, ``max``), ``before``
+        and ``after``, and ``percent``, the mean after in per cent of that before. ``before``,
+        ``after``,
         ``jacobian``, ``inverse_consistency_mm``, ``seconds``, ``device``, ``model`` and
         ``warnings`` of the registration's report; with labels also ``dice_mean_large``, over
         those of more than 30 ml, in ``before`` and ``after``.
@@ -238,6 +251,7 @@ def validate_synthetic(
         for when in ("before", "after"):
             found[when] = {**found[when], **_large(found[when], case.fixed_labels)}
     error = displacement_errors(result.forward, case, cancel=cancel)
+    found["warnings"] = [*_shortfalls(mean_mm, error), *found.get("warnings", ())]
     return {"deformation": case.facts, "error_mm": error, **found}
 
 
@@ -247,26 +261,46 @@ def displacement_errors(
     """How far a transform is from the known one, mm, before (no transform) and after.
 
     Measured in the body at the centres of voxels (of every second, third... along each axis in
-    large volumes), where the truth stays in the moving image's field.
+    large volumes), where the truth is known and stays in the moving image's field: in
+    ``measured_percent`` of it.
     """
     step = int(np.ceil((np.count_nonzero(case.body) / _POINTS) ** (1 / 3))) or 1
     index = np.argwhere(case.body[::step, ::step, ::step]) * step
     to_moving = np.linalg.inv(case.moving.affine)
     size = np.array(case.moving.shape)
     initial, left = [], []
-    for some in np.array_split(index, max(1, len(index) // 300_000)):
+    back = case.truth.inverse()
+    for some in np.array_split(index, max(1, len(index) // 100_000)):
         check(cancel)
         points = apply(case.fixed.affine, some)
         truth = case.truth.points(points)
         at = apply(to_moving, truth)
         stays = ((at >= -0.5) & (at < size - 0.5)).all(axis=1)
+        stays &= np.linalg.norm(back.points(truth) - points, axis=1) < _ASTRAY_MM
         initial.append(np.linalg.norm(truth - points, axis=1)[stays])
         left.append(np.linalg.norm(found.points(points) - truth, axis=1)[stays])
-    if not sum(len(part) for part in initial):
+    if not (count := sum(len(part) for part in initial)):
         raise InputError("the deformation leaves nothing of the body in the volume's field of view")
     before, after = (_summary(np.concatenate(parts)) for parts in (initial, left))
     percent = 100.0 * after["mean"] / before["mean"] if before["mean"] > 0 else None
-    return {"before": before, "after": after, "percent": percent}
+    shares = {"percent": percent, "measured_percent": 100.0 * count / len(index)}
+    return {"before": before, "after": after, **shares}
+
+
+def _shortfalls(wanted: float, error: Mapping[str, Any]) -> list[str]:
+    """Say where the deformation is not quite what was asked for."""
+    found, mean = [], error["before"]["mean"]
+    if abs(mean - wanted) > _SLACK * wanted:
+        found.append(
+            f"the known deformation is of {mean:.1f} mm on average where it is measured, not of "
+            f"{wanted:g} mm as asked for"
+        )
+    if error["measured_percent"] < _FEW_PERCENT:
+        found.append(
+            f"only {error['measured_percent']:.0f} % of the body stay in the volume's field of "
+            "view when it is deformed; of the rest nothing is said"
+        )
+    return found
 
 
 def body_of(volume: Volume) -> Volume:
