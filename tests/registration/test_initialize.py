@@ -18,6 +18,7 @@ from tomochrome.io import read
 from tomochrome.phantom import make_patient
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.padding import without_padding
+from tomochrome.registration.starts import Start, chosen, is_half_turn
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
 from tomochrome.volume import Volume, default_affine
@@ -109,6 +110,36 @@ def test_other_fields_of_view(chest, portal, ours, theirs) -> None:
     truth = motion((9, 9, 9), (-40, -40, 10), points.mean(axis=0))
     found = initialize(fixed, replace(part, affine=truth @ part.affine), "rigid")
     assert error(found, truth, points) < 1.0
+
+
+@pytest.mark.parametrize("turn", [(15, 0, 0), (9, 9, -8)])
+def test_a_head_is_found_in_a_whole_body(turn) -> None:
+    body_ = make_patient(1, "all", (9.0, 9.0, 9.0), phase="portal").ct
+    plain = make_patient(1, "all", (9.0, 9.0, 9.0)).ct
+    head = cut(plain, (int(0.8 * plain.shape[0]), plain.shape[0]), (0, 999), (0, 999))
+    points = body(head)
+    truth = motion(turn, (60, -20, 30), points.mean(axis=0))
+    found = initialize(head, replace(body_, affine=truth @ body_.affine), "rigid")
+    assert error(found, truth, points) < 2.0
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_patient_who_lies_the_other_way_round_than_the_header_says(chest, portal, axis) -> None:
+    points = body(chest)
+    truth = motion(tuple(180 * np.eye(3)[axis]), (20, -30, 40), points.mean(axis=0))
+    found = initialize(chest, replace(portal, affine=truth @ portal.affine), "rigid")
+    assert error(found, truth, points) < 0.5
+    assert is_half_turn(found.affine)
+
+
+def test_a_half_turn_is_believed_only_where_it_is_better_by_far() -> None:
+    upright, turned = (
+        Start(np.diag(d), s, 1.0) for d, s in (((1.0,) * 4, 1.0), ((-1, -1, 1, 1), 1.1))
+    )
+    assert chosen([upright, turned]) is upright
+    assert chosen([upright, replace(turned, score=1.3)]).score == 1.3
+    assert chosen([turned]) is turned
+    assert not is_half_turn(np.eye(4))
 
 
 def test_masks_are_honored() -> None:

@@ -1,9 +1,9 @@
 """A first, affine answer: none, centers, rigid or affine, by Mattes mutual information.
 
 Mattes et al., "Nonrigid multimodality image registration", SPIE Medical Imaging 2001, as
-SimpleITK has it, from coarse to fine. Many starting positions are compared on the coarse grid (both
-kinds of center, turns of 15 degrees about each axis, shifts along the body), the most promising
-ones are followed, and the best of their ends goes on to the finer grids.
+SimpleITK has it, from coarse to fine. Many starting positions are compared on the coarse grid
+(`starts`), the most promising ones are followed, and the best of their ends goes on to the finer
+grids.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level, make_levels
 from tomochrome.registration.padding import without_padding
+from tomochrome.registration.starts import (
+    LEAST_OVERLAP,
+    Start,
+    chosen,
+    shared_information,
+    starts,
+)
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 from tomochrome.volume import Volume
@@ -28,9 +35,7 @@ if TYPE_CHECKING:
 
 METHODS: Final = ("none", "center", "mass", "rigid", "affine")
 """Names that `initialize` understands."""
-_TURN: Final = np.radians(15.0)
 _FOLLOWED: Final = 3  # starts that are optimized on the coarse grid
-_LEAST_OVERLAP: Final = 0.02
 _STRETCH: Final = 2.0  # an affine answer that grows or shrinks any direction more is not believed
 _BINS: Final = 40
 
@@ -122,7 +127,7 @@ def _simple(method: str, fixed: Level, moving: Level) -> NDArray[np.float64]:
     """Answer without any optimization."""
     if method == "none":
         _, overlap = shared_information(fixed, moving, np.eye(4))
-        if overlap < _LEAST_OVERLAP:
+        if overlap < LEAST_OVERLAP:
             raise GeometryError(
                 "the two volumes do not overlap in space; start from their centers or choose "
                 "volumes of the same region"
@@ -137,69 +142,6 @@ def _shift(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix = np.eye(4)
     matrix[:3, 3] = vector
     return matrix
-
-
-def _turned(
-    rotation: NDArray[np.float64], about: NDArray[np.float64], shift: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = about - rotation @ about + shift
-    return matrix
-
-
-def candidates(fixed: Level, moving: Level) -> list[NDArray[np.float64]]:
-    """Return starting positions, 4x4 each: both centers, the files' own, turns, shifts along z."""
-    from scipy.spatial.transform import Rotation
-
-    turns = [np.eye(3)]
-    for axis in range(3):
-        for sign in (1.0, -1.0):
-            vector = np.zeros(3)
-            vector[axis] = sign * _TURN
-            turns.append(Rotation.from_rotvec(vector).as_matrix())
-    centers = (
-        (moving.mass - fixed.mass, fixed.mass),
-        (moving.center - fixed.center, fixed.center),
-        (np.zeros(3), fixed.mass),
-    )
-    found = [_turned(turn, about, shift) for shift, about in centers for turn in turns]
-    length = max(fixed.extent[2], moving.extent[2])
-    for shift, about in centers[:2]:
-        for share in (-0.4, -0.2, 0.2, 0.4):
-            along = np.array([0.0, 0.0, share * length])
-            found.append(_turned(np.eye(3), about, shift + along))
-    return found
-
-
-def shared_information(
-    fixed: Level, moving: Level, matrix: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Return how much two pictures say of each other at a position, and their overlap.
-
-    Returns
-    -------
-    tuple of float
-        Mutual information in nats times the overlap, so that a small overlap cannot win by
-        chance; and the overlap: the share of the smaller picture that lies in the other.
-    """
-    there = apply(np.linalg.inv(moving.affine) @ matrix, fixed.points)
-    index = np.rint(there).astype(np.int64)
-    inside = ((index >= 0) & (index < np.array(moving.values.shape))).all(axis=1)
-    index = index[inside]
-    counted = moving.seen[index[:, 0], index[:, 1], index[:, 2]]
-    index = index[counted]
-    a = fixed.values[fixed.seen][inside][counted]
-    b = moving.values[index[:, 0], index[:, 1], index[:, 2]]
-    smaller = min(fixed.seen.sum() * fixed.voxel_mm3, moving.seen.sum() * moving.voxel_mm3)
-    overlap = len(a) * fixed.voxel_mm3 / smaller
-    if len(a) < 50:
-        return 0.0, float(overlap)
-    joint = np.histogram2d(a, b, bins=24, range=((0, 1), (0, 1)))[0] / len(a)
-    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    filled = joint > 0
-    information = float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
-    return information * float(min(overlap, 1.0)), float(overlap)
 
 
 class _Search:
@@ -233,26 +175,20 @@ class _Search:
 
     def _rough(self) -> NDArray[np.float64]:
         """Compare all starts on the coarse grid, follow the best of them."""
-        scored: list[tuple[float, int, NDArray[np.float64]]] = []
-        for matrix in candidates(self.fixed[0], self.moving[0]):
-            check(self.cancel)
-            score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
-            if overlap >= _LEAST_OVERLAP:
-                scored.append((score, len(scored), matrix))
-        if not scored:
+        found = starts(self.fixed[0], self.moving[0], _FOLLOWED, cancel=self.cancel)
+        if not found:
             raise GeometryError(
                 "the two volumes have no position in common: the masks leave too little to compare"
             )
-        scored.sort(key=lambda entry: -entry[0])
-        ends = [scored[0]]
-        for n, (_, _, start) in enumerate(scored[:_FOLLOWED]):
+        ends = [found[0]]
+        for n, start in enumerate(found):
             report(self.progress, 10 + 10 * n, 100, "initial alignment: search")
-            found = self._climb(start, _SEARCH, rigid=True)
-            if found is not None:
-                score, overlap = shared_information(self.fixed[0], self.moving[0], found)
-                if overlap >= _LEAST_OVERLAP:
-                    ends.append((score, n, found))
-        return max(ends, key=lambda entry: entry[0])[2]
+            matrix = self._climb(start.matrix, _SEARCH, rigid=True)
+            if matrix is not None:
+                score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
+                if overlap >= LEAST_OVERLAP:
+                    ends.append(Start(matrix, score, overlap))
+        return chosen(ends).matrix
 
     def _better(
         self, old: NDArray[np.float64], new: NDArray[np.float64] | None
@@ -265,7 +201,7 @@ class _Search:
             return old
         before, _ = shared_information(self.fixed[1], self.moving[1], old)
         after, overlap = shared_information(self.fixed[1], self.moving[1], new)
-        return new if overlap >= _LEAST_OVERLAP and after > 0.99 * before else old
+        return new if overlap >= LEAST_OVERLAP and after > 0.99 * before else old
 
     def _climb(
         self, start: NDArray[np.float64], effort: _Effort, *, rigid: bool

@@ -28,6 +28,7 @@ from tomochrome.registration.checks import (
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
+from tomochrome.registration.starts import is_half_turn
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.runtime.device import choose_device
@@ -247,12 +248,17 @@ def _align(
     with clock("initialize"):
         first = initialize(fixed, moving, job.init, threads=job.threads, **masks, **told)
     found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
+    if is_half_turn(first.affine):
+        found["warnings"].append(
+            "the two volumes fit only with one of them turned round (feet first, or face down): "
+            "the header of one is wrong about its orientation, so check left and right"
+        )
     if net is None and job.refine == 0:
         how = "as the files have it" if job.init == "none" else f"by '{job.init}' alone"
-        found["warnings"] = [
+        found["warnings"].append(
             f"neither a network nor refinement was asked for: the volumes are aligned {how}, and "
             "nothing is deformed"
-        ]
+        )
         return first, first.inverse(), found
     with clock("prepare"):
         check(job.cancel)
