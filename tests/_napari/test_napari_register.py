@@ -11,12 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer, Points
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from register_cases import REPORT, SHIFT, QuickRegister, body
 
 from tomochrome._napari.layers import behind, volume_layer
 from tomochrome._napari.register_warm_up import RegisterOffer
 from tomochrome.color import LitVolume
+from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.compare.region import split
 from tomochrome.registration.transform import Transform
 
@@ -725,8 +727,35 @@ def test_it_fits_a_narrow_dock(panel, qtbot, engine):
     for section in panel.view.sections.values():
         section.open(True)
     panel.view.more.open(True)
-    qtbot.wait(20)
-    assert panel.view.minimumSizeHint().width() <= 360
+    for number in range(panel.view.compare.mode.count()):
+        panel.view.compare.mode.setCurrentIndex(number)
+        qtbot.wait(20)
+        assert panel.view.minimumSizeHint().width() <= 360, panel.view.compare.mode.currentText()
+
+
+def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
+    register(panel, qtbot)
+
+    def contrast():
+        """Of the correlation's number with its ground, as WCAG 2 defines it."""
+        cell = panel.view.result._cells[4]
+        assert cell.text() == panel.view.result.rows()[0][2]
+        ground = panel.grab().toImage().pixelColor(2, panel.height() - 2)
+        light, dark = sorted(map(luminance, (QColor(cell.styleSheet()[7:14]), ground)))[::-1]
+        return (light + 0.05) / (dark + 0.05)
+
+    try:
+        for theme in ("light", "dark"):
+            panel.viewer.theme = theme
+            qtbot.wait(50)
+            assert contrast() > 4.5, theme
+    finally:
+        panel.viewer.theme = "dark"
+
+
+def luminance(color):
+    linear = LINEAR_OF_8BIT[[color.red(), color.green(), color.blue()]]
+    return float(linear @ TO_XYZ[1])
 
 
 def names_of(viewer):

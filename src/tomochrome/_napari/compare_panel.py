@@ -65,6 +65,7 @@ class ComparePanel(QWidget):
         self.share.setToolTip("How much of the second volume is in the blend")
         self.reach = QDoubleSpinBox(self)
         self.reach.setRange(0, 1e6)
+        self.reach.setMinimumWidth(60)  # not as wide as the longest number
         self.reach.setDecimals(3)  # MR of another program may go from 0 to 1
         self.reach.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.reach.setSpecialValueText("automatic")

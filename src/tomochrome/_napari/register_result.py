@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -23,8 +23,10 @@ from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import behind
 from tomochrome._napari.register_verdict import rows_of, verdict_of
 
-_COLORS: Final = {1: "#8fd694", 0: "", -1: "#ff7a6b"}
-_HEADING: Final = {"good": "#8fd694", "caution": "#ffd479", "bad": "#ff5a4d"}
+#: Better, worse, and the heads of the columns, as read on a dark ground and on a light one.
+_ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
+_ON_LIGHT: Final = {1: "#1d6b2a", -1: "#b3261e", 0: "#5a5f66"}
+_HEADING: Final = {"caution": "#ffd479", "bad": "#ff5a4d"}  # on a dark ground of their own
 _STYLE: Final = {"good": "plain", "caution": "warning", "bad": "error"}
 _MOVABLE: Final = ("image", "labels", "points", "shapes")
 
@@ -42,6 +44,8 @@ class ResultPanel(QWidget):
         self.table.setVerticalSpacing(2)
         self.table.setColumnStretch(0, 1)
         self._cells: list[QLabel] = []
+        self._report: Mapping[str, Any] | None = None
+        self._colors = _ON_DARK
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.verdict)
@@ -51,8 +55,9 @@ class ResultPanel(QWidget):
 
     def show_report(self, report: Mapping[str, Any]) -> None:
         """Show a report: the verdict, the table, and warnings that are not in the verdict."""
+        self._report, self._colors = report, self._readable()
         verdict = verdict_of(report)
-        color = _HEADING[verdict.grade]
+        color = _HEADING.get(verdict.grade, self._colors[1])
         heading = f'<b style="color: {color}; font-size: large">{verdict.heading}</b>'
         self.verdict.say(f"{heading}<br>{verdict.text}", _STYLE[verdict.grade])
         rest = [
@@ -64,17 +69,30 @@ class ResultPanel(QWidget):
         self._fill(report)
         self.setVisible(True)
 
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Write in other colors when napari's theme has changed."""
+        super().changeEvent(event)
+        themed = event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
+        if themed and self._report is not None and self._readable() is not self._colors:
+            self.show_report(self._report)
+
+    def _readable(self) -> Mapping[int, str]:
+        """Return colors that can be read on the ground that napari's theme gives the panel."""
+        text = self.palette().color(self.foregroundRole())
+        return _ON_DARK if text.lightness() > 127 else _ON_LIGHT
+
     def _fill(self, report: Mapping[str, Any]) -> None:
         for cell in self._cells:
+            cell.hide()  # until it is gone it would show through
             cell.deleteLater()
         self._cells = []
         right = Qt.AlignmentFlag.AlignRight
         for column, text in ((1, "before"), (2, "after")):
-            self._cell(0, column, text, right, "color: #9aa0a8;")
+            self._cell(0, column, text, right, f"color: {self._colors[0]};")
         for number, row in enumerate(rows_of(report), 1):
             self._cell(number, 0, row.name, Qt.AlignmentFlag.AlignLeft, "", row.meaning)
             self._cell(number, 1, row.before, right, "", row.meaning)
-            style = f"color: {_COLORS[row.change]}; font-weight: 600;" if row.change else ""
+            style = f"color: {self._colors[row.change]}; font-weight: 600;" if row.change else ""
             self._cell(number, 2, row.after, right, style, row.meaning)
 
     def _cell(
