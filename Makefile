@@ -52,6 +52,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/lighting.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/registration_speed.py
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py

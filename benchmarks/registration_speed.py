@@ -1,0 +1,158 @@
+"""How long registration takes, beside the published way, in one run.
+
+    python benchmarks/registration_speed.py --data ../shared/data
+
+The network and its integration at half the resolution against the same network integrated as Mok
+and Chung's code does, at full resolution; then a whole registration, affine and refinement
+included, against both. Times are wall-clock with ``--threads`` threads; CPU seconds stand beside
+them, because they hardly depend on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tomochrome as tc
+from registration import at_least, at_most, options, say
+from tomochrome.volume import Volume
+
+
+def two_heads(data: Path) -> list[Volume]:
+    """Two brains of 160 x 192 x 224 voxels; two heads of the phantom where there is no data."""
+    if (data / "registration/brain_a.nii.gz").exists():
+        return [tc.read(data / f"registration/brain_{k}.nii.gz") for k in "ab"]
+    from tomochrome.phantom import make_patient
+
+    return [
+        make_patient(seed, "head", (1.2, 1.2, 1.2), shape=(160, 192, 224)).ct for seed in (1, 2)
+    ]
+
+
+def published_integration(velocities: Any) -> None:
+    """Mok and Chung's code in its own steps: full resolution, one field after the other."""
+    import torch
+
+    z, y, x = velocities.shape[2:]
+    grid = torch.from_numpy(np.mgrid[0:z, 0:y, 0:x].transpose(1, 2, 3, 0)[None, ..., ::-1].copy())
+    grid = grid.float()
+
+    def sample(flow: Any, at: Any) -> Any:
+        places = grid + at.permute(0, 2, 3, 4, 1).flip(-1)
+        for k, size in enumerate((x, y, z)):
+            places[..., k] = (places[..., k] - (size - 1) / 2) / (size - 1) * 2
+        return torch.nn.functional.grid_sample(flow, places, mode="bilinear", align_corners=True)
+
+    def integrated(flow: Any) -> Any:
+        flow = flow / 2.0**7
+        for _ in range(7):
+            flow = flow + sample(flow, flow)
+        return flow
+
+    one, other = velocities[:1], velocities[1:]
+    to_one, to_other, from_one, from_other = map(integrated, (one, other, -one, -other))
+    _ = sample(to_other, from_one) + from_one, sample(to_one, from_other) + from_other
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Wall-clock and CPU seconds of a piece of work, and its result."""
+    wall, busy = time.perf_counter(), time.process_time()
+    result = work()
+    return time.perf_counter() - wall, time.process_time() - busy, result
+
+
+def speed(asked: argparse.Namespace) -> None:
+    """Network and integration against the published way; a whole registration against both."""
+    if asked.child:
+        whole(asked)
+        return
+    import torch
+
+    from tomochrome.registration.pair import make_pair
+    from tomochrome.registration.refine import settle, smaller
+    from tomochrome.registration.symnet import load_symnet, predict
+    from tomochrome.registration.velocity import integrate, pair_fields, resize_field
+
+    torch.set_num_threads(asked.threads or 2)
+    a, b = two_heads(asked.data)
+    pair = make_pair(a, b)
+    net, card = load_symnet("symnet" if asked.model == "none" else asked.model)
+    shrink_by = int(card.metadata.get("shrink_by", 2))
+    grid = smaller(pair.shape, 2 * shrink_by)
+
+    def network() -> Any:
+        return predict(net, pair.fixed, pair.moving, grid, shrink_by)
+
+    velocities = network()
+    ways: dict[str, Callable[[], Any]] = {
+        "network": network,
+        "integration, ours": lambda: settle(integrate(velocities, pair.shape)),
+        "integration, published way": lambda: published_integration(
+            resize_field(velocities, pair.shape)
+        ),
+        "published way, our compiled sampling": lambda: pair_fields(
+            resize_field(velocities, pair.shape), 7
+        ),
+    }
+    ways["integration, ours"]()  # compiled
+    best: dict[str, tuple[float, float]] = {}
+    for _ in range(asked.repeats):
+        for name, work in ways.items():
+            wall, busy, _ = timed(work)
+            old = best.get(name, (np.inf, np.inf))
+            best[name] = (min(old[0], wall), min(old[1], busy))
+    for name, (wall, busy) in best.items():
+        say(f"{name}: seconds", wall)
+        say(f"{name}: CPU seconds", busy)
+    ours, full = (
+        best["network"][0] + best[f"integration, {how}"][0] for how in ("ours", "published way")
+    )
+    at_least("network and integration: times faster", full / ours, 4.0)
+    say("time of two full-resolution passes, seconds", 2 * full)
+    command = [sys.executable, __file__, "--child", "--data", str(asked.data)]
+    command += ["--model", asked.model, "--threads", str(asked.threads or 2)]
+    if asked.refine is not None:
+        command += ["--refine", str(asked.refine)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    print(answer, end="")
+    total = float(answer.splitlines()[-2].split()[-1])
+    at_most("whole registration, in full-resolution passes", total / full, 2.0)
+    at_most("its peak memory, GiB", float(answer.splitlines()[-1].split()[-1]), 4.0)
+
+
+def whole(asked: argparse.Namespace) -> None:
+    """Everything, affine and refinement included, in a process of its own; the second time."""
+    a, b = two_heads(asked.data)
+    found = tc.register(a, b, **{**options(asked), "refine": 3})  # compiles, loads
+    wall, busy, found = timed(lambda: tc.register(a, b, **options(asked)))
+    for stage, taken in found.report["seconds"].items():
+        say(f"whole registration, {stage}: seconds", taken)
+    say("whole registration: CPU seconds", busy)
+    say("whole registration: seconds", wall)
+    say("whole registration: GiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--model", default="symnet")
+    parser.add_argument("--refine", type=int)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--repeats", type=int, default=3, help="the best of so many")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    speed(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    main()
