@@ -158,6 +158,11 @@ def test_the_compiled_fold_penalty_agrees_with_its_definition() -> None:
     assert torch.allclose(slope, theirs, atol=1e-5)
     least = torch.stack(corners).amin(dim=0).detach()
     assert torch.allclose(penalties.least_determinant(field), least, atol=1e-5)
+    # the way that a GPU takes
+    assert torch.allclose(penalties.least_determinant(field.double()).float(), least, atol=1e-5)
+    assert float(penalties.small_jacobian(field.double(), 0.3).detach()) == pytest.approx(
+        float(plain.detach()), rel=1e-5
+    )
     for bound in (0.0, 0.02, 0.5):
         marks = penalties.folded_cells(field[:1].detach(), bound)
         assert torch.equal(marks, (penalties.least_determinant(field[:1]) < bound).to(torch.uint8))

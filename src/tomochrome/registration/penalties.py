@@ -29,16 +29,23 @@ def imbalance(velocities: torch.Tensor) -> torch.Tensor:
     return (velocities[0] + velocities[1]).square().mean()
 
 
-def jacobian_determinant(displacement: torch.Tensor, *, corner: int = 0) -> torch.Tensor:
+_CORNERS = tuple(np.ndindex(2, 2, 2))
+"""Of a cell between eight voxels: 0 or 1 along z, y and x."""
+
+
+def jacobian_determinant(
+    displacement: torch.Tensor, corner: tuple[int, ...] = (0, 0, 0)
+) -> torch.Tensor:
     """Determinant of ``p -> p + u(p)`` in each cell between voxels, (n, z - 1, y - 1, x - 1).
 
-    ``corner`` 0 takes differences from a cell's first voxel (forward), 1 from its last one.
+    Taken at one ``corner`` of the cell, along the three edges that meet there: the first voxel's
+    are forward differences.
     """
     low, high = slice(None, -1), slice(1, None)
-    here = high if corner else low
-    z = displacement[:, :, high, here, here] - displacement[:, :, low, here, here]
-    y = displacement[:, :, here, high, here] - displacement[:, :, here, low, here]
-    x = displacement[:, :, here, here, high] - displacement[:, :, here, here, low]
+    i, j, k = (high if far else low for far in corner)
+    z = displacement[:, :, high, j, k] - displacement[:, :, low, j, k]
+    y = displacement[:, :, i, high, k] - displacement[:, :, i, low, k]
+    x = displacement[:, :, i, j, high] - displacement[:, :, i, j, low]
     az, ay, ax = 1 + z[:, 0], z[:, 1], z[:, 2]
     bz, by, bx = y[:, 0], 1 + y[:, 1], y[:, 2]
     cz, cy, cx = x[:, 0], x[:, 1], 1 + x[:, 2]
@@ -46,10 +53,7 @@ def jacobian_determinant(displacement: torch.Tensor, *, corner: int = 0) -> torc
 
 
 def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
-    """Smallest determinant at the corners of each cell, (n, z - 1, y - 1, x - 1); no gradient.
-
-    At all eight corners on the CPU, at two opposite ones elsewhere.
-    """
+    """Smallest determinant at the corners of each cell, (n, z - 1, y - 1, x - 1); no gradient."""
     with torch.no_grad():
         if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
             from tomochrome.registration import fold_kernels
@@ -58,8 +62,10 @@ def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
             out = displacement.new_empty((n, z - 1, y - 1, x - 1))
             fold_kernels.least_determinant(displacement.contiguous().numpy(), out.numpy())
             return out
-        first, last = (jacobian_determinant(displacement, corner=c) for c in (0, 1))
-        return torch.minimum(first, last)
+        least = jacobian_determinant(displacement)
+        for corner in _CORNERS[1:]:
+            least = torch.minimum(least, jacobian_determinant(displacement, corner))
+        return least
 
 
 def folded_cells(displacement: torch.Tensor, least: float = 0.0) -> torch.Tensor:
@@ -97,14 +103,14 @@ class _Shortfall(torch.autograd.Function):
 def small_jacobian(displacement: torch.Tensor, least: float = 0.3) -> torch.Tensor:
     """Mean square of how far determinants fall below ``least``: acts before anything folds.
 
-    Over all corners of all cells (on the CPU), as `least_determinant` sees them.
+    Over all corners of all cells, as `least_determinant` sees them.
     """
     if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
         done: torch.Tensor = _Shortfall.apply(displacement, least)  # type: ignore[no-untyped-call]
         return done
     parts = [
-        (least - jacobian_determinant(displacement, corner=c)).clamp(min=0.0).square().mean()
-        for c in (0, 1)
+        (least - jacobian_determinant(displacement, corner)).clamp(min=0.0).square().mean()
+        for corner in _CORNERS
     ]
     return torch.stack(parts).mean()
 
