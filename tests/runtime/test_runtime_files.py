@@ -57,6 +57,19 @@ def test_folders_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == ["series"]
 
 
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "scans.h5"
+    target.mkdir()
+    (target / "precious").write_text("kept")
+    with (
+        pytest.raises(OutputError, match="is a folder; choose another name"),
+        write_whole(target, force=True) as temporary,
+    ):
+        temporary.write_text("new")
+    assert (target / "precious").read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_missing_folder_is_said_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
         check_writable(tmp_path / "no" / "a.png")

@@ -73,6 +73,8 @@ def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterato
         temporary = work / target.name
         yield temporary
         if target.is_dir() and not target.is_symlink():
+            if not temporary.is_dir():  # who allows to replace a file does not mean a folder
+                raise OutputError(f"'{target}' is a folder; choose another name for the output")
             replaced = work / "replaced"
             target.rename(replaced)
             try:
