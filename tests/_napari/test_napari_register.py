@@ -21,6 +21,7 @@ from tomochrome.color import LitVolume
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.compare.region import split
 from tomochrome.registration.transform import Transform
+from tomochrome.volume import default_affine
 
 pytestmark = pytest.mark.gui
 
@@ -371,6 +372,18 @@ def test_files_that_are_no_transform_are_a_sentence(panel, qtbot, tmp_path):
     assert "unexpectedly" not in panel.view.message.text()
 
 
+def test_a_transform_that_fits_no_layer_is_a_sentence(panel, qtbot, tmp_path):
+    matrix = np.eye(4)
+    matrix[0, 3] = 9000.0
+    path = tmp_path / "elsewhere.h5"
+    Transform.from_affine(matrix).save(path)
+    panel.load(str(path))
+    settle(panel, qtbot)
+    assert panel.alignment is None
+    assert "leads nowhere into the layer 'follow-up'" in panel.view.message.text()
+    assert names(panel) == ["prior", "follow-up"]
+
+
 # Comparing, also without any registration
 
 
@@ -657,6 +670,43 @@ def test_closing_a_layer_ends_its_comparison(panel, qtbot):
     assert panel.comparing.comparison is None
     assert names(panel) == ["prior"]
     assert panel.viewer.layers[0].visible
+
+
+@pytest.mark.parametrize("why", ["no overlap", "twice"])
+def test_what_cannot_be_compared_does_not_leave_the_last_picture(panel, qtbot, why):
+    """The fields would say of a picture what it is not."""
+    compare(panel, qtbot)
+    far = body(affine=default_affine((6.0, 4.0, 4.0), (9000.0, 0.0, 0.0)))
+    layer = panel.viewer.add_layer(Layer.create(*volume_layer(far, "elsewhere")))
+    second = layer if why == "no overlap" else panel.viewer.layers["prior"]
+    panel.view.compare.second.choose(second)
+    settle(panel, qtbot)
+    assert panel.comparing.comparison is None
+    assert names(panel) == ["prior", "follow-up", "elsewhere"]
+    assert panel.viewer.layers["prior"].visible
+    assert {"no overlap": "overlap", "twice": "twice"}[why] in panel.view.compare.message.text()
+    assert not panel.view.compare.show_button.isChecked()
+
+
+def test_every_layer_that_was_hidden_is_shown_again(panel, qtbot):
+    """Also those of a comparison before the last."""
+    third = panel.viewer.add_layer(Layer.create(*volume_layer(body(), "third")))
+    compare(panel, qtbot)
+    panel.view.compare.second.choose(third)
+    settle(panel, qtbot)
+    assert not any(layer.visible for layer in panel.viewer.layers if layer.name != "Comparison")
+    panel.view.compare.show_button.click()
+    assert names(panel) == ["prior", "follow-up", "third"]
+    assert all(layer.visible for layer in panel.viewer.layers)
+
+
+def test_of_two_runs_the_last_result_is_seen(panel, qtbot, engine):
+    first = register(panel, qtbot)
+    second = register(panel, qtbot)
+    panel.view.compare.show_button.click()
+    seen = [layer for layer in panel.viewer.layers if layer.visible]
+    assert seen == [panel.viewer.layers["prior"], second.layer]
+    assert first.layer in panel.viewer.layers
 
 
 # Landmarks

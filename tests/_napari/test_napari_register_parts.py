@@ -374,6 +374,9 @@ def test_folds_and_doubts_are_said():
     assert verdict_of(few).grade == "caution"
     assert "less than 0.01 % of the voxels" in verdict_of(few).text
     assert {row.name: row for row in rows_of(few)}["Folded voxels"].after == "less than 0.01 %"
+    apart = {**REPORT, "after": {}}
+    assert verdict_of(apart).grade == "bad"
+    assert "nothing in common" in verdict_of(apart).text
     unsaid = {**few, "warnings": [], "jacobian": {"folded_percent": 0.5, "sd_log": 0.1}}
     assert verdict_of(unsaid).grade == "bad"  # the number counts, not another program's words
     worse = {**few, "warnings": ["the registration made it worse: x", *folds["warnings"]]}

@@ -79,6 +79,7 @@ class CompareControl(QObject):
             check_volume_layer(first)
             check_volume_layer(second)
         except TomochromeError as error:
+            self._drop_and_show()
             self._fail(error)
             return
         fields, windows = self.panel.fields, (window_of(first), window_of(second))
@@ -106,6 +107,12 @@ class CompareControl(QObject):
         self._drop_and_show()
         self.panel.show_button.setChecked(False)
         self._label()
+
+    def hide(self, layer: Any) -> None:
+        """Hide a layer, also for when the comparison ends."""
+        layer.visible = False
+        if self.comparison is not None:
+            self.comparison.leave_hidden(layer)
 
     def _button(self) -> None:
         if self.comparison is not None or self._job is not None:
@@ -142,6 +149,7 @@ class CompareControl(QObject):
 
     def _failed(self, job: Job, error: Exception) -> None:
         if job is self._job:
+            self._drop_and_show()  # it would seem to be of the two that are chosen now
             self._fail(error)
 
     def _ended(self, job: Job) -> None:

@@ -129,10 +129,16 @@ class Comparison:
         layers = self.viewer.layers
         top = max((layers.index(x) for x in self.layers if x in layers), default=len(layers) - 1)
         for layer in self.layers:
-            if layer in layers and (layer.visible or layer in hidden):
+            if layer in layers and layer.visible:
                 layer.visible = False
                 self._hidden.append(layer)
+        self._hidden += [layer for layer in hidden if layer in layers]
         layers.insert(top + 1, self.layer)
+
+    def leave_hidden(self, layer: Any) -> None:
+        """Do not show a layer again that was hidden for the comparison."""
+        if layer in self._hidden:
+            self._hidden.remove(layer)
 
     def close(self) -> tuple[Any, ...]:
         """Take the layer away; return the layers that it hid and that are still there."""

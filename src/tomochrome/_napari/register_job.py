@@ -202,6 +202,11 @@ def load_in_worker(
     check(cancel)
     inverse = forward.inverse()
     moved = forward.apply(moving, fixed, **told)
+    if moved.outside is not None and moved.outside.all():
+        raise InputError(
+            f"the transform in '{Path(path).name}' leads nowhere into the layer "
+            f"'{read.moving.name}'; choose the two layers that it belongs to, and not its inverse"
+        )
     measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **told)
     measured["warnings"] = list(warnings_of(measured, "lncc"))
     measured["model"] = "a loaded transform"

@@ -45,7 +45,7 @@ class ResultPanel(QWidget):
         self.table.setColumnStretch(0, 1)
         self._cells: list[QLabel] = []
         self._report: Mapping[str, Any] | None = None
-        self._colors = _ON_DARK
+        self._colors: Mapping[int, str] = _ON_DARK
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.verdict)

@@ -123,6 +123,9 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
         return Verdict("bad", "It made things worse. Do not use it.", f"{words} {advice}")
     if folded >= _A_FEW_PERCENT:
         return Verdict("bad", "Do not trust it everywhere.", " ".join(folds))
+    if report.get("after", {}).get("ncc") is None:
+        text = "Moved, the two have nothing in common that could be measured."
+        return Verdict("bad", "Do not use it.", text)
     doubts = [*folds, *_doubts(report)]
     if doubts:
         return Verdict("caution", "Look closely.", " ".join([*doubts, _LOOK]))

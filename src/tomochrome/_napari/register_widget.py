@@ -209,11 +209,13 @@ class RegisterWidget(DockedPanel):
         if fixed not in layers or moving not in layers:
             self._say("A layer was closed meanwhile; nothing was changed.")
             return
+        self.comparing.hide(moving)
+        if self.alignment is not None and self.alignment.layer in layers:
+            self.comparing.hide(self.alignment.layer)
         self.alignment = alignment
         self.deformation.set_alignment(alignment)
         layers.insert(max(layers.index(fixed), layers.index(moving)) + 1, alignment.layer)
         self._fixed, self._moving = fixed, moving
-        moving.visible = False
         self.view.result.show_report(alignment.report)
         self.view.sections["use"].setVisible(True)
         self.view.landmarks.set_alignment(alignment)
@@ -313,7 +315,9 @@ class RegisterWidget(DockedPanel):
         gone = event.value
         if self._job is not None and any(gone is layer for layer in self._busy_with):
             self._job.cancel()
-        if self.alignment is not None and gone is self.alignment.layer:
+        if self.alignment is not None and gone is self._moving:
+            self.view.compare.before.setEnabled(False)
+        if self.alignment is not None and gone in (self.alignment.layer, self._fixed):
             for button in (self.view.compare.before, self.view.compare.after):
                 button.setEnabled(False)
 
