@@ -8,7 +8,8 @@ grids.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ from tomochrome.registration.starts import (
     starts,
 )
 from tomochrome.registration.transform import Transform
-from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
+from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ def initialize(
     *,
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
-    threads: int | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
     seed: int = 0,
@@ -79,8 +79,6 @@ def initialize(
         ``"rigid"`` or ``"affine"``.
     fixed_mask, moving_mask
         Volumes, not 0 where the image counts, on any grid.
-    threads
-        CPU threads; None: all.
     progress, cancel
         Told how far it is, and looked at, at every iteration.
     seed
@@ -117,7 +115,7 @@ def initialize(
     check(cancel)
     if coarse_only:
         return Transform.from_affine(_simple(method, ours[0], theirs[0]))
-    search = _Search(ours, theirs, thread_count(threads), progress, cancel, seed)
+    search = _Search(ours, theirs, progress, cancel, seed)
     matrix = search.run(affine=method == "affine")
     report(progress, 100, 100, "initial alignment")
     return Transform.from_affine(matrix)
@@ -151,12 +149,11 @@ class _Search:
         self,
         fixed: Sequence[Level],
         moving: Sequence[Level],
-        threads: int,
         progress: Progress | None,
         cancel: CancelToken | None,
         seed: int,
     ) -> None:
-        self.fixed, self.moving, self.threads = fixed, moving, threads
+        self.fixed, self.moving = fixed, moving
         self.progress, self.cancel, self.seed = progress, cancel, seed
 
     def run(self, *, affine: bool) -> NDArray[np.float64]:
@@ -236,7 +233,6 @@ class _Search:
         )
         method.SetOptimizerScales([1.0] * transform.GetNumberOfParameters())
         method.SetInitialTransform(transform, inPlace=True)
-        method.SetNumberOfThreads(self.threads)
         cancel = self.cancel
         if cancel is not None:
             asked = cancel
@@ -247,7 +243,8 @@ class _Search:
 
             method.AddCommand(SimpleITK.sitkIterationEvent, watch)
         try:
-            method.Execute(_shrunk(fixed.image, unit), _shrunk(moving.image, unit))
+            with _one_thread():
+                method.Execute(_shrunk(fixed.image, unit), _shrunk(moving.image, unit))
         except RuntimeError:  # "all samples map outside the moving image": this start leads nowhere
             check(cancel)
             return None
@@ -255,6 +252,22 @@ class _Search:
             method.RemoveAllCommands()
         check(cancel)
         return _in_units(_matrix(transform), 1 / unit)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let ITK's metric add up in one order: several threads give another last digit every time.
+
+    It heeds only the number that holds for the whole process, so that is put back.
+    """
+    import SimpleITK
+
+    before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _in_units(matrix: NDArray[np.float64], unit: float) -> NDArray[np.float64]:

@@ -99,7 +99,6 @@ class _Job:
     refine: int
     similarity: str
     device: torch.device
-    threads: int | None
     progress: Progress | None
     metric: Metric | None
     cancel: CancelToken | None
@@ -186,7 +185,7 @@ def register(
         name, net, shrink_by = _network(model)
     job = _Job(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
-        choose_device(device), threads, progress, metric, cancel,
+        choose_device(device), progress, metric, cancel,
     )  # fmt: skip
     with compute_threads(threads, networks=True):
         if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
@@ -246,7 +245,7 @@ def _align(
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
     fixed, moving = without_padding(fixed), without_padding(moving)
     with clock("initialize"):
-        first = initialize(fixed, moving, job.init, threads=job.threads, **masks, **told)
+        first = initialize(fixed, moving, job.init, **masks, **told)
     found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
     if is_half_turn(first.affine):
         found["warnings"].append(
