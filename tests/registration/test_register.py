@@ -23,11 +23,12 @@ from tomochrome.errors import (
 )
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.orient import closest_axial
+from tomochrome.registration.checks import check_extras, looks_like_labels
 from tomochrome.registration.register import Registration, register
 from tomochrome.registration.report import warnings_of, worsened
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
-from tomochrome.volume import Volume
+from tomochrome.volume import Provenance, Volume
 
 SHAPE = (26, 30, 32)
 AFFINE = grid(SHAPE, (4.0, 4.0, 4.0))
@@ -275,6 +276,16 @@ POINTS = np.zeros((4, 3))
 ODD = replace(ONES, voxels=np.full(SHAPE, 0.5, np.float32))
 EMPTY = replace(ONES, voxels=np.zeros(SHAPE, np.uint8))
 FAR = shifted(ONES, 4000.0)
+MANY = replace(ONES, voxels=np.arange(ONES.voxels.size, dtype=np.uint16).reshape(SHAPE))
+CLEAN = replace(BODY, voxels=np.where(BODY.voxels < -900, -1000, BODY.voxels).astype(np.int16))
+AIR = replace(ONES, voxels=np.where(CLEAN.voxels == -1000, 1, 0).astype(np.uint8))
+BODY = CLEAN
+SMALLER = replace(BODY, affine=BODY.affine @ np.diag([0.9, 0.9, 0.9, 1.0]))  # comes first
+OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
+    BODY,
+    voxels=np.zeros(SHAPE, np.int16),
+    provenance=Provenance(warnings=("9 voxels hold no number",)),
+)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +320,15 @@ FAR = shifted(ONES, 4000.0)
         (BODY, {"fixed_labels": RGBA, "moving_labels": ONES}, InputError, "in color"),
         (BODY, {"fixed_mask": FAR}, GeometryError, "fixed mask lie.* nowhere"),
         (BODY, {"moving_mask": EMPTY}, InputError, "moving mask is empty"),
+        (BODY, {"moving_mask": BODY}, InputError, "moving mask has values below 0"),
+        (BODY, {"moving_mask": RGBA}, InputError, "moving mask is in color"),
+        (
+            BODY, {"fixed_labels": ONES, "moving_labels": MANY},
+            InputError, "moving labels hold more than 1024 values",
+        ),
+        (BODY, {"fixed_mask": AIR, "moving_mask": ONES}, InputError, "fixed volume is constant"),
+        (SMALLER, {"moving_mask": replace(AIR, affine=SMALLER.affine)}, InputError, "moving volume is constant"),
+        (OVERFLOWN, {}, InputError, "not numbers"),
         (BODY, {"model": "nothing-such"}, ModelError, "unknown registration model"),
         (BODY, {"model": "tissue"}, ModelError, "unknown registration model"),
         (BODY, {"refine": -1}, OptionError, "from 0 to"),
@@ -324,6 +344,25 @@ def test_what_is_refused(
     with pytest.raises(kind, match=words) as refused:
         register(BODY, moving, **{"model": None, **options})
     assert "\n" not in str(refused.value)
+
+
+def test_what_has_no_number_in_a_mask_or_labels_does_not_count() -> None:
+    outside = np.zeros(SHAPE, np.bool_)
+    outside[:, :, :16] = True  # as readers hand on NaN: filled with the least value there is
+    holed = replace(ONES, outside=outside)
+    extras = check_extras(BODY, BODY, holed, None, holed, ONES, None, None)
+    for found in (extras.fixed_mask, extras.fixed_labels):
+        assert found is not None
+        np.testing.assert_array_equal(np.asarray(found.voxels) != 0, ~outside)
+
+
+def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
+    labels = labels_of(BODY)
+    assert looks_like_labels(labels)
+    assert not looks_like_labels(BODY)
+    assert not looks_like_labels(AIR)  # to align silhouettes is meant
+    found = register(BODY, labels, model=None, refine=0, init="none")
+    assert any("the moving volume looks like a label map" in w for w in found.warnings)
 
 
 def test_a_registration_that_made_things_worse_says_so(pair) -> None:

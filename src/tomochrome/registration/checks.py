@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,9 @@ MEASURES = ("lncc", "mi", "mind", "mse")
 NO_MODEL = "none"
 """Name that means: no network."""
 _MOST_ITERATIONS = 10_000
+_SAMPLE = 2_000_000  # voxels of a large volume that are looked at
+_FEW_VALUES = 200  # fewer whole numbers than this,
+_MOST_EDGES = 0.5  # and neighbours off the background mostly alike: a label map
 _LOST = "hold no number"  # as `tomochrome.io.values` puts it
 
 
@@ -111,15 +114,12 @@ def check_extras(
             raise OptionError(
                 f"there are {name} for the {there} volume but none for the {missing} one; give both"
             )
-    for volume, mask, role in ((fixed, fixed_mask, "fixed"), (moving, moving_mask, "moving")):
-        if mask is not None:
-            _check_mask(volume, mask, role)
-    for volume, labels, role in (
-        (fixed, fixed_labels, "fixed"),
-        (moving, moving_labels, "moving"),
-    ):
-        if labels is not None:
-            _check_labels(volume, labels, role)
+    fixed_mask, moving_mask = (
+        _mask(fixed, fixed_mask, "fixed"),
+        _mask(moving, moving_mask, "moving"),
+    )
+    fixed_labels = _labels(fixed, fixed_labels, "fixed")
+    moving_labels = _labels(moving, moving_labels, "moving")
     first = second = None
     if fixed_points is not None and moving_points is not None:
         first, second = _points(fixed_points, "fixed"), _points(moving_points, "moving")
@@ -131,36 +131,69 @@ def check_extras(
     return Extras(fixed_mask, moving_mask, fixed_labels, moving_labels, first, second)
 
 
-def _check_mask(volume: Volume, mask: Volume, role: str) -> None:
+def looks_like_labels(volume: Volume) -> bool:
+    """Whether a scalar volume holds few values, whole numbers, most beside their own like."""
+    voxels = np.asarray(volume.voxels)
+    few = voxels.ravel()[:: voxels.size // _SAMPLE + 1]
+    if not (few == np.rint(few)).all() or len(np.unique(few)) > _FEW_VALUES:
+        return False
+    middle = voxels[voxels.shape[0] // 2]
+    values, counts = np.unique(middle, return_counts=True)
+    ours, theirs = middle[:, 1:], middle[:, :-1]
+    shown = (ours != values[counts.argmax()]) | (theirs != values[counts.argmax()])
+    return len(values) > 2 and bool((ours != theirs)[shown].mean() < _MOST_EDGES)
+
+
+def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
+    """Return a mask that can be used: not 0 where the volume counts."""
+    if mask is None:
+        return None
     what = f"the {role} mask"
-    values = _scalars(mask, what)
+    values, known = _scalars(mask, what, "is")
+    if float(values.min()) < 0:
+        raise InputError(f"{what} has values below 0, as a picture has: give 0 and 1, or labels")
     if not values.any():
         raise InputError(f"{what} is empty: it leaves nothing to register")
-    _check_place(volume, mask, values != 0, what, role)
+    _check_place(volume, mask, values != 0, f"{what} lies")
+    return known
 
 
-def _check_labels(volume: Volume, labels: Volume, role: str) -> None:
+def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
+    """Return labels that can be measured: whole numbers."""
+    if labels is None:
+        return None
+    from tomochrome.evaluate.labels import MOST_LABELS
+
     what = f"the {role} labels"
-    values = _scalars(labels, what)
+    values, known = _scalars(labels, what, "are")
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
         raise InputError(f"{what} are not whole numbers: give a label map, not a grey volume")
     if not values.any():
         raise InputError(f"{what} are all 0: there is no label to measure")
-    _check_place(volume, labels, values != 0, what, role)
+    sample = values.ravel()[:: values.size // _SAMPLE + 1]
+    if len(np.unique(sample)) > MOST_LABELS:
+        raise InputError(f"{what} hold more than {MOST_LABELS} values: that is a picture")
+    _check_place(volume, labels, values != 0, f"{what} lie")
+    return known
 
 
-def _scalars(volume: Volume, what: str) -> NDArray[np.generic]:
+def _scalars(volume: Volume, what: str, is_: str) -> tuple[NDArray[np.generic], Volume]:
+    """Return the values, and the volume with 0 where its file holds no number.
+
+    Readers fill such voxels with the least value there is, which may be one that counts.
+    """
     if volume.is_rgba:
-        raise InputError(f"{what} are in color; give one number for each voxel")
+        raise InputError(f"{what} {is_} in color; give one number for each voxel")
     values = np.asarray(volume.voxels)
+    if volume.outside is not None and volume.outside.any():
+        values = np.where(volume.outside, values.dtype.type(0), values)
+        volume = replace(volume, voxels=values, outside=None)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{what} hold values that are not numbers (NaN or infinite)")
-    return values
+        raise InputError(f"{what} {is_} not all numbers (NaN or infinite); put 0 there")
+    return values, volume
 
 
-def _check_place(
-    volume: Volume, other: Volume, marked: NDArray[np.bool_], what: str, role: str
-) -> None:
+def _check_place(volume: Volume, other: Volume, marked: NDArray[np.bool_], what: str) -> None:
     """Refuse what has nothing marked within the volume's field of view."""
     matrix = np.linalg.inv(volume.affine) @ other.affine
     size = np.array(volume.shape)
@@ -171,9 +204,7 @@ def _check_place(
         index = apply(matrix, np.stack([np.full(len(rows), z), rows, columns], axis=1))
         if ((index >= -0.5) & (index < size - 0.5)).all(axis=1).any():
             return
-    raise GeometryError(
-        f"{what} lie nowhere in the {role} volume; check that both belong to the same scan"
-    )
+    raise GeometryError(f"{what} nowhere in its volume; check that both belong to the same scan")
 
 
 def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:

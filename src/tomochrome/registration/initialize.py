@@ -67,6 +67,7 @@ def initialize(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
     seed: int = 0,
+    roles: tuple[str, str] = ("fixed", "moving"),
 ) -> Transform:
     """Find the affine map from the fixed to the moving volume.
 
@@ -83,6 +84,8 @@ def initialize(
         Told how far it is, and looked at, at every iteration.
     seed
         Of the sampled voxels; the same seed gives the same answer.
+    roles
+        What the user calls the two, for the messages.
 
     Returns
     -------
@@ -104,14 +107,14 @@ def initialize(
 
     if method not in METHODS:
         raise OptionError(f"unknown initialization '{method}': choose one of {', '.join(METHODS)}")
-    check_volume(fixed, "fixed")
-    check_volume(moving, "moving")
+    check_volume(fixed, roles[0])
+    check_volume(moving, roles[1])
     check(cancel)
     report(progress, 0, 100, "initial alignment")
     coarse_only = method in ("none", "center", "mass")
-    ours = make_levels(without_padding(fixed), fixed_mask, "fixed", 1 if coarse_only else 3)
+    ours = make_levels(without_padding(fixed), fixed_mask, roles[0], 1 if coarse_only else 3)
     check(cancel)
-    theirs = make_levels(without_padding(moving), moving_mask, "moving", 1 if coarse_only else 3)
+    theirs = make_levels(without_padding(moving), moving_mask, roles[1], 1 if coarse_only else 3)
     check(cancel)
     if coarse_only:
         return Transform.from_affine(_simple(method, ours[0], theirs[0]))

@@ -24,6 +24,7 @@ from tomochrome.registration.checks import (
     check_extras,
     check_numbers,
     check_options,
+    looks_like_labels,
 )
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.order import is_swapped, swapped
@@ -174,10 +175,9 @@ def register(
     check_options(init, similarity, refine)
     clock, begun = _Clock(), time.perf_counter()
     with clock("check"):
-        check_volume(fixed, "fixed")
-        check_volume(moving, "moving")
-        check_numbers(fixed, "fixed")
-        check_numbers(moving, "moving")
+        for volume, role in ((fixed, "fixed"), (moving, "moving")):
+            check_numbers(volume, role)
+            check_volume(volume, role)
         extras = check_extras(
             fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
             fixed_points, moving_points,
@@ -190,14 +190,22 @@ def register(
     with compute_threads(threads, networks=True):
         if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
             inverse, forward, found = _align(
-                moving, fixed, swapped(extras), net, shrink_by, job, clock
+                moving, fixed, swapped(extras), net, shrink_by, job, clock, ("moving", "fixed")
             )
             found["affine"] = np.linalg.inv(found["affine"])
         else:
-            forward, inverse, found = _align(fixed, moving, extras, net, shrink_by, job, clock)
+            forward, inverse, found = _align(
+                fixed, moving, extras, net, shrink_by, job, clock, ("fixed", "moving")
+            )
         result = _finish(fixed, moving, extras, forward, inverse, job, clock)
     clock.seconds["total"] = time.perf_counter() - begun
     notes = [*_of_geometry(fixed), *_of_geometry(moving), *found["warnings"]]
+    for volume, role in ((fixed, "fixed"), (moving, "moving")):
+        if looks_like_labels(volume):
+            notes.append(
+                f"the {role} volume looks like a label map: give it as labels beside its scan, as "
+                "what was interpolated between two labels is another one"
+            )
     account = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
         **result.report,
@@ -236,8 +244,12 @@ def _align(
     shrink_by: int,
     job: _Job,
     clock: _Clock,
+    roles: tuple[str, str],
 ) -> tuple[Transform, Transform, dict[str, Any]]:
-    """Return both transforms, and what else there is to say of how they were found."""
+    """Return both transforms, and what else there is to say of how they were found.
+
+    The roles are what the user calls the two.
+    """
     from tomochrome.registration.align import align
     from tomochrome.registration.pair import make_pair
 
@@ -245,7 +257,7 @@ def _align(
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
     fixed, moving = without_padding(fixed), without_padding(moving)
     with clock("initialize"):
-        first = initialize(fixed, moving, job.init, **masks, **told)
+        first = initialize(fixed, moving, job.init, roles=roles, **masks, **told)
     found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
     if is_half_turn(first.affine):
         found["warnings"].append(
