@@ -23,7 +23,7 @@ from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.throttle import Throttle
-from tomochrome._napari.warm_up import Offer, warm_up
+from tomochrome._napari.warm_up import Offer, let_go_of_removed, warm_up
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:
@@ -247,6 +247,7 @@ class ColorizeWidget(DockedPanel):
 
     def _layer_removed(self, event: Any) -> None:
         gone = event.value
+        let_go_of_removed()
         self._colorings = [
             known for known in self._colorings if gone not in (known.layer, known.ct_layer)
         ]

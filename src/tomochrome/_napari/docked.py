@@ -7,6 +7,8 @@ from typing import Any
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QWidget
 
+from tomochrome._napari.warm_up import let_go_of_removed
+
 
 class DockedPanel(QWidget):
     """A widget that is told once, by `let_go`, that nobody will use it any more."""
@@ -29,6 +31,7 @@ class DockedPanel(QWidget):
         if not self._released:
             self._released = True
             self.let_go()
+            let_go_of_removed()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Find the main window, to know when it closes."""

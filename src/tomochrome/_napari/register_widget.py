@@ -29,6 +29,7 @@ from tomochrome._napari.register_landmarks import add_landmark_layers
 from tomochrome._napari.register_layers import look_of
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.register_warm_up import RegisterOffer, warm_up
+from tomochrome._napari.warm_up import let_go_of_removed
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
@@ -313,6 +314,7 @@ class RegisterWidget(DockedPanel):
 
     def _layer_removed(self, event: Any) -> None:
         gone = event.value
+        let_go_of_removed()
         if self._job is not None and any(gone is layer for layer in self._busy_with):
             self._job.cancel()
         if self.alignment is not None and gone is self._moving:

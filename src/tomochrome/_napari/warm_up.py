@@ -50,6 +50,11 @@ def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
     return Offer(models, tuple(palette_names()), tuple(ALPHA_PRESETS), tuple(devices))
 
 
+def let_go_of_removed(_: object = None) -> None:
+    """Let the garbage collector see again what was frozen: a removed scan must be freed."""
+    gc.unfreeze()
+
+
 def load_torch_library() -> None:
     """Load torch's big library without holding the interpreter's lock.
 
