@@ -709,6 +709,30 @@ def test_of_two_runs_the_last_result_is_seen(panel, qtbot, engine):
     assert first.layer in panel.viewer.layers
 
 
+def test_nothing_solid_hides_a_comparison(panel, qtbot):
+    viewer = panel.viewer
+    third = viewer.add_layer(Layer.create(*volume_layer(body(), "third")))
+    heat = viewer.add_image(body().voxels, scale=(6, 4, 4), blending="additive", name="heat")
+    dots = viewer.add_points([[130.0, 0, 0]], name="dots")
+    panel.view.compare.choose(viewer.layers["prior"], viewer.layers["follow-up"])
+    comparison = compare(panel, qtbot)
+    assert viewer.layers.index(comparison.layer) > viewer.layers.index(third)
+    assert viewer.layers.index(comparison.layer) < viewer.layers.index(heat)
+    assert viewer.layers.index(comparison.layer) < viewer.layers.index(dots)
+
+
+def test_a_scan_that_was_there_before_the_panel_is_freed_when_it_is_closed(panel, qtbot):
+    """The warm-up takes all there is out of the garbage collector's sight."""
+    layer = panel.viewer.add_layer(Layer.create(*volume_layer(body(), "large")))
+    gone = weakref.ref(layer)
+    gc.freeze()
+    panel.viewer.layers.remove(layer)
+    del layer
+    qtbot.wait(50)
+    gc.collect()
+    assert gone() is None
+
+
 # Landmarks
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tomochrome._napari.compare_modes import Fields, Screen, make_view
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import METADATA_KEY, Behind, color_keywords
+from tomochrome._napari.layers import METADATA_KEY, Behind, behind, color_keywords
 from tomochrome._napari.lazy_picture import LazyPicture
 from tomochrome._napari.register_place import place
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -125,9 +125,10 @@ class Comparison:
         return self.picture.view
 
     def _show(self, hidden: tuple[Any, ...]) -> None:
-        """Add the layer above the two, below what was laid over them, and hide the two."""
+        """Add the layer above the two and all that would hide it, and hide the two."""
         layers = self.viewer.layers
-        top = max((layers.index(x) for x in self.layers if x in layers), default=len(layers) - 1)
+        below = [i for i, x in enumerate(layers) if x in self.layers or _covers(x)]
+        top = max(below, default=len(layers) - 1)
         for layer in self.layers:
             if layer in layers and layer.visible:
                 layer.visible = False
@@ -239,6 +240,14 @@ def whole_in_worker(
     job.failed.connect(failed)
     job.start()
     return job
+
+
+def _covers(layer: Any) -> bool:
+    """Whether a layer hides what lies below it, unlike points, outlines or a heat map."""
+    known = behind(layer.metadata)
+    overlaid = known is not None and known.role == "derived"
+    solid = layer._type_string == "image" and layer.opacity == 1 and not overlaid
+    return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))
 
 
 def screen_of(viewer: Any, layer: Any) -> Screen:
