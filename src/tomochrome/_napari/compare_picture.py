@@ -12,7 +12,7 @@ from tomochrome._napari.lazy_picture import LazyPicture
 from tomochrome.compare.base import View
 from tomochrome.compare.region import Region
 from tomochrome.compare.select import Wipe
-from tomochrome.runtime import CancelToken, Progress
+from tomochrome.runtime import CancelToken, Progress, check
 
 #: Amber, seen on grey as on anatomical colors.
 HANDLE_COLOR: Final = (255, 196, 0, 255)
@@ -54,10 +54,16 @@ class ComparePicture(LazyPicture):
     def solid(
         self, *, progress: Progress | None = None, cancel: CancelToken | None = None
     ) -> NDArray[np.uint8]:
-        """Compute all of it, clear where it is dark: air would be a black box about the body."""
+        """Compute all of it, clear where it is dark: air would be a black box about the body.
+
+        The opacity goes with the square of the brightness: noise, seen along a whole ray, would
+        be a fog.
+        """
         whole = self.whole(progress=progress, cancel=cancel)
+        opacity = np.rint(np.arange(256) ** 2 / 255).astype(np.uint8)
         for plane in whole:
-            np.minimum(plane[..., 3], plane[..., :3].max(axis=-1), out=plane[..., 3])
+            check(cancel)
+            np.minimum(plane[..., 3], opacity[plane[..., :3].max(axis=-1)], out=plane[..., 3])
         return whole
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
