@@ -709,6 +709,15 @@ def test_of_two_runs_the_last_result_is_seen(panel, qtbot, engine):
     assert first.layer in panel.viewer.layers
 
 
+def test_a_scan_moved_by_hand_is_said_to_lie_where_its_file_says(panel, qtbot, engine):
+    panel.viewer.layers["follow-up"].translate += (0, 0, 20)
+    compare(panel, qtbot)
+    assert "'follow-up' was moved by hand" in panel.view.compare.message.text()
+    register(panel, qtbot)
+    assert "'follow-up' was moved by hand" in panel.view.result.warnings.text()
+    assert "moved by hand" not in panel.view.compare.message.text()  # fixed and result: neither
+
+
 def test_nothing_solid_hides_a_comparison(panel, qtbot):
     viewer = panel.viewer
     third = viewer.add_layer(Layer.create(*volume_layer(body(), "third")))
@@ -860,6 +869,8 @@ def test_points_of_two_dimensions_are_no_landmarks(panel):
 def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
     """The last test of this module: the panel is gone afterwards."""
     window = panel.viewer
+    gone = weakref.ref(register(panel, qtbot))
+    window.layers.remove("follow-up · moved")
     engine.hold.clear()
     compare(panel, qtbot)
     panel.run()
@@ -871,6 +882,5 @@ def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
     assert panel.comparing._handle._drag not in window.mouse_drag_callbacks
     window.add_image(np.zeros((3, 4, 5)))  # nobody is told who is gone
     window.layers.clear()
-    gone = weakref.ref(panel.alignment) if panel.alignment else None
     gc.collect()
-    assert gone is None
+    assert gone() is None  # nor does the panel keep a result that nobody sees

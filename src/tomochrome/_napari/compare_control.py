@@ -179,7 +179,8 @@ class CompareControl(QObject):
     def _remark(self) -> None:
         if self.comparison is not None:
             ndisplay = self.viewer.dims.ndisplay
-            self._say(remarks(self.comparison.view, self.panel.fields, ndisplay))
+            said = remarks(self.comparison.view, self.panel.fields, ndisplay)
+            self._say(f"{sentence(self.comparison.note)} {said}".strip())
 
     def _label(self) -> None:
         shown = self.panel.show_button.isChecked()

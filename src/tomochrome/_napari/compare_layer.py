@@ -10,7 +10,7 @@ from tomochrome._napari.compare_modes import Fields, Screen, make_view
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import METADATA_KEY, Behind, behind, color_keywords
 from tomochrome._napari.lazy_picture import LazyPicture
-from tomochrome._napari.register_place import place
+from tomochrome._napari.register_place import moved_by_hand, place
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
@@ -27,6 +27,7 @@ class Made:
 
     pair: Pair
     layer: Any
+    note: str = ""  #: what the user should know of where the two lie
 
 
 def make_in_worker(
@@ -81,7 +82,7 @@ def make_in_worker(
         **color_keywords(),
         **a.transform,
     }
-    return Made(pair, Layer.create(picture, keywords, "image"))
+    return Made(pair, Layer.create(picture, keywords, "image"), moved_by_hand(a, b))
 
 
 class Comparison:
@@ -106,6 +107,7 @@ class Comparison:
         self.layers = layers
         self.pair = made.pair
         self.layer = made.layer
+        self.note = made.note
         self.on_error: Callable[[Exception], None] = _ignore
         self._hidden: list[Any] = []
         self._light = self._light_now()

@@ -13,6 +13,7 @@ from tomochrome._napari.register_place import (
     check_grey_layer,
     check_two,
     mask_of,
+    moved_by_hand,
     place,
 )
 from tomochrome.errors import InputError
@@ -225,6 +226,10 @@ def _alignment(read: _Read, found: dict[str, Any], request: Request) -> Alignmen
 
     from tomochrome._napari.register_layers import volume_on
 
+    note = moved_by_hand(read.fixed, read.moving)
+    if note:
+        said = [*found["report"].get("warnings", ()), note]
+        found = {**found, "report": {**found["report"], "warnings": said}}
     name = f"{read.moving.name} · moved"
     layer = Layer.create(*volume_on(found["moved"], read.fixed, name, **request.look))
     return Alignment(read.fixed, read.moving, **found, layer=layer)

@@ -154,6 +154,7 @@ class LandmarkPanel(QWidget):
         """Let go of the viewer."""
         self._throttle.stop()
         self._unfollow()
+        self.alignment = None
         self.fixed.release()
         self.moving.release()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome._napari.layers import behind, layer_transform, world_affine
+from tomochrome._napari.layers import behind, layer_transform, placement, world_affine
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply
 from tomochrome.volume import Provenance, Volume
@@ -75,6 +75,36 @@ class Placed:
     def layer_points(self, layer: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return true LPS mm as coordinates of a layer, so that they show over this one."""
         return np.asarray(apply(np.linalg.inv(self.turn @ world_affine(layer)), points))
+
+
+def moved_by_hand(first: Placed, second: Placed) -> str:
+    """Say which of two scans of ours napari shows elsewhere than it lies; empty if neither.
+
+    Transforms and comparisons are those of the scans themselves, so that they hold for the files.
+    Two layers that were moved together, as a result with what it lies over, lie as they are shown.
+    """
+    if _same(first.turn, second.turn):
+        return ""
+    moved = [f"'{here.name}'" for here in (first, second) if not _at_home(here)]
+    if not moved:
+        return ""
+    were = "was" if len(moved) == 1 else "were"
+    return (
+        f"{' and '.join(moved)} {were} moved by hand in the window; "
+        "that does not count here: a scan lies where its file says"
+    )
+
+
+def _at_home(here: Placed) -> bool:
+    """Whether a layer lies where its volume does, or where an oblique one of ours is put."""
+    own, put = placement(here.volume), np.eye(4)
+    put[:3, :3] = np.diag(own["scale"])[::-1]
+    put[:3, 3] = own["translate"][::-1]
+    return _same(here.world, put) or _same(here.world, here.volume.affine)
+
+
+def _same(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(a, b, rtol=0, atol=1e-3))
 
 
 def check_volume_layer(layer: Any) -> None:
