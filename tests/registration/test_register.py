@@ -327,7 +327,10 @@ OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
             InputError, "moving labels hold more than 1024 values",
         ),
         (BODY, {"fixed_mask": AIR, "moving_mask": ONES}, InputError, "fixed volume is constant"),
-        (SMALLER, {"moving_mask": replace(AIR, affine=SMALLER.affine)}, InputError, "moving volume is constant"),
+        (
+            SMALLER, {"moving_mask": replace(AIR, affine=SMALLER.affine)},
+            InputError, "moving volume is constant",
+        ),
         (OVERFLOWN, {}, InputError, "not numbers"),
         (BODY, {"model": "nothing-such"}, ModelError, "unknown registration model"),
         (BODY, {"model": "tissue"}, ModelError, "unknown registration model"),
