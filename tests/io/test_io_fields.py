@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -126,8 +126,8 @@ def test_the_inverse_classes_of_slicer_are_followed_backwards(ending: str, tmp_p
     there = ours.points(by_itk(itk_field())) - (1.0, -2.0, 3.0)
     np.testing.assert_allclose(there, NEAR, atol=0.01)
     slicers(tmp_path / f"both.{ending}", one_way=False)
-    with pytest.raises(InputError, match="both directions"):
-        Transform.load(tmp_path / f"both.{ending}")
+    both = Transform.load(tmp_path / f"both.{ending}")  # there and back again
+    np.testing.assert_allclose(both.points(by_itk(itk_field())), by_itk(itk_field()), atol=0.01)
 
 
 @pytest.mark.parametrize("scalar", ["double", "float"])
@@ -167,7 +167,7 @@ LIES = {
     "cut.nii.gz": "damaged",
     "cut.mha": "truncated",
     "claims.nii": "claims",
-    "claims.tfm": "claims to hold more",
+    "claims.tfm": "does not fit its grid",
     "away.mhd": "outside its own folder",
     "color.nrrd": "its values are uint8",
     "four.nii.gz": "this file 1",
@@ -209,8 +209,6 @@ def liars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", LIES)
 def test_what_is_damaged_or_lies_is_refused_in_a_sentence(name: str, liars: Path) -> None:
-    if name == "claims.tfm" and not sys.platform.startswith("linux"):
-        pytest.skip("only Linux bounds what a process may allocate")
     with pytest.raises(InputError, match=LIES[name]) as caught:
         Transform.load(liars / name)
     said = str(caught.value)
@@ -218,7 +216,6 @@ def test_what_is_damaged_or_lies_is_refused_in_a_sentence(name: str, liars: Path
     assert "\n" not in said
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux bounds memory")
 def test_a_small_file_cannot_claim_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "large.h5"
     SimpleITK.WriteTransform(itk_field(), str(path))
@@ -226,20 +223,11 @@ def test_a_small_file_cannot_claim_gigabytes(tmp_path: Path) -> None:
     sizes = np.array(SHAPE[::-1], np.float64).tobytes()
     assert content.count(sizes) == 1
     path.write_bytes(content.replace(sizes, np.array([700.0, 700, 700]).tobytes()))  # 8 GB
-    code = (
-        "import resource, sys\n"
-        "from tomochrome.io.transforms import read_parts\n"
-        "before = resource.getrlimit(resource.RLIMIT_AS)\n"
-        "try:\n    read_parts(sys.argv[1])\n"
-        "except Exception as error:\n    print(error)\n"
-        "assert resource.getrlimit(resource.RLIMIT_AS) == before\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    )
-    words = [sys.executable, "-c", code, str(path)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    said, peak = done.stdout.splitlines()
-    assert "claims to hold more" in said
-    assert int(peak) < 1 << 20  # KiB
+    tracemalloc.start()
+    with pytest.raises(InputError, match="does not fit its grid"):
+        read_parts(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
 
 
 def test_gzipped_and_bare_are_told_by_their_bytes(tmp_path: Path) -> None:

@@ -1,179 +1,168 @@
-"""ITK's transform files, read by ITK within bounds: memory, silence, and 3D Slicer's own classes.
+"""ITK's transform files as lists of records: ``.h5`` (HDF5), ``.tfm .txt`` (text), ``.mat``.
 
-ITK allocates whatever such a file claims (a few kilobytes of HDF5 can claim gigabytes), and HDF5
-writes pages to stderr about a damaged one.
-
-3D Slicer knows a transform in one direction or the other. What ITK has no name for it writes as
-``InverseDisplacementFieldTransform`` and ``InverseBSplineTransform``, which store the transform
-from the moving image to the fixed one and are to be followed backwards:
-https://slicer.readthedocs.io/en/latest/developer_guide/modules/transforms.html
+ITK's own readers crash on damaged ``.h5`` and ``.mat`` files, wait for ever on some that hold no
+numbers, and allocate whatever a file claims. So the containers are opened here.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
 import re
 import struct
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.bounds import MOST_RATIO
+from tomochrome.io.hdf5 import SIGNATURE, Hdf5, UnknownLayoutError
 
-if TYPE_CHECKING:
-    import SimpleITK
-
-HDF5: Final = (".h5", ".hdf5")
-_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_SPARE_BYTES: Final = 1 << 30  # what reading any file may take
-_COPIES: Final = 4  # of its contents that ITK holds at a time
-_INVERSE: Final = re.compile(rb"Inverse((?:DisplacementField|BSpline)Transform_\w+)")
-_UNKNOWN: Final = re.compile(r'Could not create an instance of "(\w+)"')
-_lock = threading.Lock()
+HDF5_ENDINGS: Final = (".h5", ".hdf5")
+_LARGEST_TEXT: Final = 2**24
+_NAME: Final = re.compile(r"([A-Za-z0-9]+)_(?:double|float)_(\d_\d(?:_\d)?)")
+_DAMAGED: Final = (ValueError, LookupError, ArithmeticError, struct.error, zlib.error)
 
 
-def read_transform(path: Path) -> tuple[SimpleITK.Transform, int]:
-    """Read a transform; also say how many of its deformations are to be followed backwards.
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One transform as a file has it.
+
+    Parameters
+    ----------
+    kind
+        ITK's name of the class, such as ``AffineTransform``.
+    dimensions
+        Of its input and output, such as ``"3_3"``.
+    parameters, fixed
+        What `itk::Transform` calls parameters and fixed parameters.
+    """
+
+    kind: str
+    dimensions: str
+    parameters: NDArray[np.float64]
+    fixed: NDArray[np.float64]
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read the transforms of a file, in the order in which they are stored.
 
     Raises
     ------
     InputError
-        If the file is not whole, or holds a transform of a kind that is not known.
-    RuntimeError, MemoryError
-        If ITK makes nothing of it.
+        If it is damaged, or of another kind than its ending says.
     """
-    check_container(path)
-    try:
-        return _read(path), 0
-    except RuntimeError as error:
-        unknown = _UNKNOWN.search(str(error))
-        if unknown is None:
-            raise
-        if not _INVERSE.fullmatch(unknown[1].encode()):
-            raise InputError(
-                f"'{path}' holds a transform of a kind that is not known here: {unknown[1]}; "
-                "convert it to a displacement field"
-            ) from error
-    return _read_inverse(path)
-
-
-def check_container(path: Path) -> None:
-    """Refuse what is not, or not wholly, the file that its ending claims.
-
-    Raises
-    ------
-    InputError
-        With what is wrong.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-    if path.name.lower().endswith(HDF5):
-        if not head.startswith(_SIGNATURE) or len(head) < 64:
-            raise InputError(f"'{path}' is not an HDF5 file: it is damaged or of another kind")
-        # HDF5 File Format Specification, II.A: the superblock holds the end of the file
-        at = 40 if head[8] < 2 else 28
-        end = int(struct.unpack_from("<Q", head, at)[0])
-        if end != 2**64 - 1 and end > size:
-            raise InputError(f"'{path}' is cut off: {size} of {end} bytes are there; copy it again")
-    elif size > 2**24 or size == 0:
+    name, size = path.name.lower(), path.stat().st_size
+    if not name.endswith(HDF5_ENDINGS) and not 0 < size <= _LARGEST_TEXT:
         raise InputError(f"'{path}' is no transform: it is of {size} bytes")
-    elif path.name.lower().endswith((".tfm", ".txt")):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        named = [line for line in lines if line.startswith("Transform:")]
-        single = [line for line in named if "Composite" not in line]
-        given = sum(line.startswith("Parameters:") for line in lines)
-        if not lines[0].startswith("#Insight Transform File") or given < len(single) or not named:
-            raise InputError(f"'{path}' is no whole Insight transform file; export it again")
+    content = path.read_bytes()
+    try:
+        if name.endswith(HDF5_ENDINGS):
+            _check_hdf5(path, content)
+            return _from_hdf5(content)
+        return _from_matlab(content) if name.endswith(".mat") else _from_text(content)
+    except UnknownLayoutError as error:
+        raise InputError(
+            f"'{path}' is an HDF5 file of a layout that is not known here ({error}); save the "
+            "transform again as .tfm, or its parts one by one"
+        ) from error
+    except _DAMAGED as error:
+        raise InputError(
+            f"'{path}' cannot be read as a transform: the file is damaged or of another kind; "
+            "export it again"
+        ) from error
 
 
-def _read_inverse(path: Path) -> tuple[SimpleITK.Transform, int]:
-    """Read 3D Slicer's own classes under the names of ITK's that they store the same as."""
-    whole = path.read_bytes()
-    pad = b"\0" if path.name.lower().endswith(HDF5) else b""  # sizes are stored there
-    renamed = _INVERSE.sub(lambda m: m[1] + pad * len("Inverse"), whole)
-    with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
-        copy = Path(folder) / f"transform{path.suffix.lower()}"
-        copy.write_bytes(renamed)
-        transform = _read(copy)
-    return transform, len(_INVERSE.findall(whole))
+def _record(name: str, parameters: NDArray[np.float64], fixed: NDArray[np.float64]) -> Record:
+    found = _NAME.fullmatch(name.strip())
+    if found is None:
+        raise ValueError("no name of a transform")
+    return Record(found[1], found[2], parameters, fixed)
 
 
-def _read(path: Path) -> SimpleITK.Transform:
-    """Let ITK read a file, without the pages that HDF5 writes to stderr about a damaged one.
+def _check_hdf5(path: Path, content: bytes) -> None:
+    """Refuse what is not, or not wholly, an HDF5 file."""
+    if not content.startswith(SIGNATURE) or len(content) < 64:
+        raise InputError(f"'{path}' is not an HDF5 file: it is damaged or of another kind")
+    # HDF5 File Format Specification, II.A: the superblock holds the end of the file
+    (end,) = struct.unpack_from("<Q", content, 40 if content[8] < 2 else 28)
+    if end != 2**64 - 1 and end > len(content):
+        raise InputError(
+            f"'{path}' is cut off: {len(content)} of {end} bytes are there; copy it again"
+        )
 
-    Where ITK gives up on one it also leaves parts of it open, and when the process ends HDF5 goes
-    on about an "infinite loop closing library". It can be told neither to be still nor to close
-    them: its functions are hidden within ITK.
+
+def _from_hdf5(content: bytes) -> list[Record]:
+    file = Hdf5(content)
+    groups = file.links(file.links(file.root)["TransformGroup"])
+    found = []
+    for number in sorted(groups, key=int):
+        links, values = file.links(groups[number]), []
+        for plain, misspelt in (  # as ITK before version 5 wrote them
+            ("TransformParameters", "TranformParameters"),
+            ("TransformFixedParameters", "TranformFixedParameters"),
+        ):
+            there = links.get(plain, links.get(misspelt))
+            values.append(np.zeros(0) if there is None else file.floats(there))
+        kind = links.get("TransformType", links.get("TranformType"))
+        if kind is None:
+            raise ValueError("a transform without a name")
+        found.append(_record(file.text(kind), *values))
+    return found
+
+
+def _from_text(content: bytes) -> list[Record]:
+    lines = content.decode("utf-8", errors="replace").splitlines()
+    if not lines or not lines[0].startswith("#Insight Transform File"):
+        raise ValueError("no Insight transform file")
+    found: list[dict[str, str]] = []
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, sign, value = line.partition(":")
+        if not sign or key not in ("Transform", "Parameters", "FixedParameters"):
+            raise ValueError("an unknown line")
+        if key == "Transform":
+            found.append({})
+        if key in found[-1]:
+            raise ValueError("a line twice")
+        found[-1][key] = value
+    records = []
+    for one in found:
+        if "Parameters" not in one and "Composite" not in one["Transform"]:
+            raise ValueError("a transform without parameters")
+        values = [
+            np.array([float(word) for word in one.get(key, "").split()])
+            for key in ("Parameters", "FixedParameters")
+        ]
+        records.append(_record(one["Transform"], *values))
+    return records
+
+
+def _from_matlab(content: bytes) -> list[Record]:
+    """Read vectors, each transform's parameters and fixed parameters in turn.
+
+    Source: MATLAB MAT-File Format, "Level 4 MAT-File Format".
     """
-    import SimpleITK
-
-    most = _SPARE_BYTES + _COPIES * MOST_RATIO * path.stat().st_size
-    try:
-        with _lock, no_stderr(), _no_more_memory(most):
-            return SimpleITK.ReadTransform(str(path))
-    except (RuntimeError, MemoryError):
-        if path.name.lower().endswith(HDF5):
-            _no_stderr_at_exit()
-        raise
-
-
-@contextmanager
-def _no_more_memory(than: int) -> Iterator[None]:
-    """Let allocations fail that go further than so many bytes, where the system can (Linux)."""
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (ImportError, OSError):
-        yield
-        return
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    bound = pages * resource.getpagesize() + than
-    if before[0] != resource.RLIM_INFINITY and before[0] <= bound:
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (bound, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-@contextmanager
-def no_stderr() -> Iterator[None]:
-    """Lead what libraries write to the process's stderr nowhere, for the moment."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a window program without any
-        yield
-        return
-    try:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 2)
-        os.close(nothing)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-@lru_cache(maxsize=1)
-def _no_stderr_at_exit() -> None:
-    """Do so for good when Python has ended and only libraries are left to speak."""
-
-    def hush() -> None:
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, 2)
-            os.close(nothing)
-
-    atexit.register(hush)
+    at, vectors = 0, []
+    while at < len(content):
+        order = "<" if struct.unpack_from("<i", content, at)[0] < 1000 else ">"
+        kind, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", content, at)
+        single = kind % 100 == 10
+        if kind not in ((0, 10, 100, 110) if order == "<" else (1000, 1010, 1100, 1110)):
+            raise ValueError("no numbers")
+        if rows < 0 or columns != 1 or imaginary != 0 or not 2 <= length <= 256:
+            raise ValueError("no vector")
+        start = at + 20 + length
+        name = content[at + 20 : start].split(b"\0")[0].decode("ascii")
+        at = start + rows * (4 if single else 8)
+        if at > len(content):
+            raise ValueError("cut off")
+        dtype = np.dtype(f"{order}f{4 if single else 8}")
+        vectors.append((name, np.frombuffer(content, dtype, rows, start).astype(np.float64)))
+    names = [name for name, _ in vectors]
+    if not vectors or len(vectors) % 2 or set(names[1::2]) != {"fixed"}:
+        raise ValueError("parameters without fixed ones")
+    pairs = zip(vectors[::2], vectors[1::2], strict=True)
+    return [_record(name, values, fixed) for (name, values), (_, fixed) in pairs]

@@ -3,7 +3,10 @@
 A transform is a list of parts in the order in which a point meets them: 4x4 matrices and
 `DisplacementField`, all in LPS mm, from points of the fixed image to the moving image (ITK's
 convention for resampling). An ITK composite applies the part that was added *last* first, so
-files list them in reverse.
+files list them in reverse. 3D Slicer knows a transform in one direction or the other; what ITK has
+no name for it calls ``InverseDisplacementFieldTransform`` and ``InverseBSplineTransform``, which
+store the way from the moving image to the fixed one:
+https://slicer.readthedocs.io/en/latest/developer_guide/modules/transforms.html
 
 Displacement fields in NIfTI have five dimensions. ITK, ANTs and 3D Slicer take the vectors of
 intent code 1007 (vector) as LPS mm, those of 1006 (displacement vector) as RAS mm, as the NIfTI
@@ -13,7 +16,10 @@ standard has it; ours are written with 1007.
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -25,8 +31,9 @@ from tomochrome.geometry.affine import compose, is_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io.fields import ENDINGS as FIELD_ENDINGS
 from tomochrome.io.fields import Backwards, read_field
-from tomochrome.io.itk_transforms import HDF5, no_stderr, read_transform
+from tomochrome.io.itk_transforms import HDF5_ENDINGS, Record, read_records
 from tomochrome.runtime import write_whole
+from tomochrome.volume import MOST_MM
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -39,7 +46,22 @@ ReadPart = Part | Backwards
 _LINEAR: Final = (".tfm", ".txt", ".mat")
 _WRITTEN_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
 _MOST_VOXELS: Final = 2**28
-_DEEPEST: Final = 32  # composites within composites
+_PARAMETERS: Final = {  # of ITK's linear transforms in 3D; others crash it
+    "AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Rigid3DTransform": 12,
+    "ScalableAffineTransform": 12, "FixedCenterOfRotationAffineTransform": 12,
+    "CenteredAffineTransform": 15, "Euler3DTransform": 6, "CenteredEuler3DTransform": 9,
+    "VersorTransform": 3, "VersorRigid3DTransform": 6, "Similarity3DTransform": 7,
+    "ScaleVersor3DTransform": 9, "ScaleSkewVersor3DTransform": 15,
+    "ComposeScaleSkewVersor3DTransform": 15, "QuaternionRigidTransform": 7, "ScaleTransform": 3,
+    "ScaleLogarithmicTransform": 3, "TranslationTransform": 3, "IdentityTransform": 0,
+}  # fmt: skip
+_UNFIXED: Final = ("TranslationTransform", "IdentityTransform")
+_MOST_MINC_BYTES: Final = 1 << 16
+_FIELDS: Final = (
+    "DisplacementFieldTransform", "GaussianSmoothingOnUpdateDisplacementFieldTransform",
+    "BSplineSmoothingOnUpdateDisplacementFieldTransform",
+)  # fmt: skip
+_LEAST_NODES: Final = 4  # of a cubic B-spline along each axis
 _GRID_STEPS: Final = 4  # samples between two control points of a B-spline
 
 
@@ -61,7 +83,7 @@ def check_format(path: str | os.PathLike[str], *, affine: bool) -> Literal["itk"
     name = Path(path).name.lower()
     if name.endswith(_WRITTEN_FIELD):
         return "field"
-    if name.endswith(HDF5) or (affine and name.endswith(_LINEAR)):
+    if name.endswith(HDF5_ENDINGS) or (affine and name.endswith(_LINEAR)):
         return "itk"
     if name.endswith(_LINEAR):
         raise OutputError(
@@ -88,7 +110,7 @@ def write_parts(
     if kind != "itk":
         raise OutputError(f"'{path}' is the name of a displacement field, not of a transform")
     straight = [piece for part in parts for piece in _straight(part)]
-    if Path(path).name.lower().endswith(HDF5):
+    if Path(path).name.lower().endswith(HDF5_ENDINGS):
         whole = SimpleITK.CompositeTransform(3)
         for piece in reversed(straight):  # the last one added is applied first
             whole.AddTransform(_to_itk(piece))
@@ -153,7 +175,9 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
             raise InputError(f"there is no transform file '{source}'")
         if name.endswith(FIELD_ENDINGS):
             return (read_field(source),)
-        if name.endswith((*HDF5, *_LINEAR, ".xfm")):
+        if name.endswith(".xfm"):
+            return tuple(_by_minc(source))
+        if name.endswith((*HDF5_ENDINGS, *_LINEAR)):
             return tuple(_read_itk(source))
     except (RuntimeError, MemoryError, GeometryError, OSError, ValueError) as error:
         raise InputError(f"'{source}' cannot be read as a transform: {_reason(error)}") from error
@@ -165,73 +189,126 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
 
 def _reason(error: Exception) -> str:
     """The last line of ITK's long messages, where it says anything to people."""
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines else type(error).__name__
-    if "bad_alloc" in said or "allocate" in said or isinstance(error, MemoryError):
-        return "it claims to hold more than such a file can, or than memory does"
     if "0x" in said and ": " in said:
         said = said.split(": ", 2)[-1]
-    foreign = "suffix" in said or said.startswith("H5") or not any(c.isalpha() for c in said)
+    foreign = "suffix" in said or "SimpleITK" in said or not re.search("[a-z]", said)
     return "the file is damaged or of another kind" if foreign else said[:200].rstrip(".")
 
 
 def _read_itk(path: Path) -> list[ReadPart]:
-    transform, backwards = read_transform(path)
-    if transform.GetDimension() != 3:
+    """Read records as parts in the order of application, which is the reverse in composites."""
+    records = read_records(path)
+    composite = records[:1] and records[0].kind == "CompositeTransform"
+    single = records[1:] if composite else records
+    if any(one.kind == "CompositeTransform" for one in single) or not (
+        composite or len(single) == 1
+    ):
         raise InputError(
-            f"'{path}' is a transform of {transform.GetDimension()} dimensions instead of 3"
+            f"'{path}' holds {len(records)} transforms that are no composite; save them one by one"
         )
-    parts: list[Part] = []
-    with no_stderr():  # VNL speaks there of directions that cannot be inverted
-        for single in _flat(transform):
-            part = _from_itk(single)
-            if isinstance(part, np.ndarray):
-                if not np.isfinite(part).all():
-                    raise InputError(f"'{path}' holds numbers that are not finite")
-                if abs(np.linalg.det(part[:3, :3])) < 1e-9:
-                    raise InputError(f"'{path}' holds an affine transform that flattens space")
-            parts.append(part)
-    dense = [part for part in parts if isinstance(part, DisplacementField)]
-    if backwards not in (0, len(dense)):
-        raise InputError(
-            f"'{path}' holds deformations of both directions; save them from 3D Slicer one by one"
-        )
-    if backwards:
-        return [Backwards(p) if isinstance(p, DisplacementField) else p for p in parts]
-    return list(parts)
+    return [_part(one, path) for one in reversed(single)]
 
 
-def _flat(transform: SimpleITK.Transform, depth: int = 0) -> list[SimpleITK.Transform]:
-    """Single transforms in the order of application, composites within composites opened.
+def _part(record: Record, path: Path) -> ReadPart:
+    if record.dimensions.split("_")[:2] != ["3", "3"]:
+        dimensions = record.dimensions.replace("_", " to ")
+        raise InputError(f"'{path}' is a transform of {dimensions} dimensions instead of 3")
+    backwards = record.kind.startswith("Inverse")
+    kind = record.kind.removeprefix("Inverse")
+    if kind in _FIELDS:
+        field = _field(record)
+        return Backwards(field) if backwards else field
+    if not (np.isfinite(record.parameters).all() and np.isfinite(record.fixed).all()):
+        raise InputError(f"'{path}' holds numbers that are not finite")
+    part = _made_by_itk(replace(record, kind=kind), path)
+    if isinstance(part, DisplacementField):
+        return Backwards(part) if backwards else part
+    if not (np.abs(part) <= MOST_MM).all():
+        raise InputError(f"'{path}' holds an affine transform that leads beyond all bounds")
+    if abs(np.linalg.det(part[:3, :3])) < 1e-9:
+        raise InputError(f"'{path}' holds an affine transform that flattens space")
+    return part
 
-    SimpleITK hides classes that it does not know, such as the ``MatrixOffsetTransformBase`` of
-    ANTs, in composites without end.
-    """
+
+def _field(record: Record) -> DisplacementField:
+    """Displacement field of the parameters of `itk::DisplacementFieldTransform`."""
+    size, origin, spacing, directions = np.split(record.fixed, (3, 6, 9))
+    if len(directions) != 9 or not (size == np.rint(size)).all() or not (size >= 1).all():
+        raise GeometryError("the displacement field has no grid")
+    if float(np.prod(size)) * 3 != len(record.parameters) or not (spacing > 0).all():
+        raise GeometryError("the displacement field does not fit its grid")
+    x, y, z = (int(n) for n in size)
+    affine = compose(origin, directions.reshape(3, 3)[:, ::-1], spacing[::-1])
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        vectors = record.parameters.astype(np.float32).reshape(z, y, x, 3)
+    return DisplacementField(vectors, affine)
+
+
+def _made_by_itk(record: Record, path: Path) -> NDArray[np.float64] | DisplacementField:
+    """Let ITK say what the parameters of one of its other classes mean, by a file of that alone."""
     import SimpleITK
 
-    if transform.IsLinear() or transform.GetTransformEnum() != SimpleITK.sitkComposite:
-        return [transform]
-    if depth > _DEEPEST:
-        raise InputError("the file holds a transform of a kind that is not known here")
-    whole = SimpleITK.CompositeTransform(transform)
-    order = reversed(range(whole.GetNumberOfTransforms()))
-    return [single for n in order for single in _flat(whole.GetNthTransform(n), depth + 1)]
-
-
-def _from_itk(transform: SimpleITK.Transform) -> Part:
-    import SimpleITK
-
+    if record.kind == "BSplineTransform":
+        _check_spline(record)
+    elif record.kind not in _PARAMETERS:
+        raise _unknown(path, record.kind)
+    elif len(record.parameters) != _PARAMETERS[record.kind] or (
+        record.kind not in _UNFIXED and len(record.fixed) not in (3, 4)  # center, order of angles
+    ):
+        raise GeometryError("the transform has another number of parameters than its kind")
+    kind = "AffineTransform" if record.kind == "MatrixOffsetTransformBase" else record.kind
+    values = [" ".join(map(repr, v.tolist())) for v in (record.parameters, record.fixed)]
+    with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
+        alone = Path(folder) / "transform.tfm"
+        alone.write_text(
+            f"#Insight Transform File V1.0\n#Transform 0\nTransform: {kind}_double_3_3\n"
+            f"Parameters: {values[0]}\nFixedParameters: {values[1]}\n",
+            encoding="ascii",
+        )
+        try:
+            transform = SimpleITK.ReadTransform(str(alone))
+        except RuntimeError as error:
+            if "Could not create an instance" not in str(error):
+                raise
+            raise _unknown(path, record.kind) from error
     if transform.IsLinear():
         return _matrix(transform)
-    if transform.GetTransformEnum() == SimpleITK.sitkDisplacementField:
-        return DisplacementField.from_sitk(
-            SimpleITK.DisplacementFieldTransform(transform).GetDisplacementField()
-        )
     if transform.GetTransformEnum() == SimpleITK.sitkBSplineTransform:
         return _sampled(SimpleITK.BSplineTransform(transform))
-    raise InputError(
-        f"the file holds a transform of a kind that is not known here: {transform.GetName()}"
+    raise _unknown(path, record.kind)
+
+
+def _check_spline(record: Record) -> None:
+    """Refuse control points that are not those of the grid: size, origin, spacing, directions."""
+    size, _, spacing, directions = np.split(record.fixed, (3, 6, 9))
+    whole = len(directions) == 9 and (size == np.rint(size)).all() and (size >= _LEAST_NODES).all()
+    if not whole or float(np.prod(size)) * 3 != len(record.parameters) or not (spacing > 0).all():
+        raise GeometryError("the B-spline transform does not fit its grid")
+    if not np.allclose(directions.reshape(3, 3) @ directions.reshape(3, 3).T, np.eye(3), atol=1e-3):
+        raise GeometryError("the axes of the B-spline transform do not stand at right angles")
+
+
+def _unknown(path: Path, kind: str) -> InputError:
+    return InputError(
+        f"'{path}' holds a transform of a kind that is not known here: {kind}; convert it to a "
+        "displacement field"
     )
+
+
+def _by_minc(path: Path) -> list[ReadPart]:
+    """Read MINC's text files, of linear transforms."""
+    import SimpleITK
+
+    if not 0 < path.stat().st_size < _MOST_MINC_BYTES:
+        raise InputError(f"'{path}' is no transform: it is of {path.stat().st_size} bytes")
+    transform = SimpleITK.ReadTransform(str(path))
+    if not transform.IsLinear():
+        raise _unknown(path, transform.GetName())
+    return [_matrix(transform)]
 
 
 def _matrix(transform: SimpleITK.Transform) -> NDArray[np.float64]:
