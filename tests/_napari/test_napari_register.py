@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer, Points
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from register_cases import REPORT, SHIFT, QuickRegister, body
@@ -537,6 +538,20 @@ def test_left_is_left_on_a_screen_that_is_turned(panel, qtbot):
     first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
     assert list(np.flatnonzero(~first)) == list(range(27, 36))
     panel.viewer.scene.camera.orientation2d = ("down", "right")
+
+
+def test_the_curtain_is_moved_by_the_keys_too(panel, qtbot):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    curtain = panel.view.compare.curtain
+    assert curtain.value() == 50
+    curtain._box.setFocus()
+    for _ in range(10):
+        qtbot.keyClick(curtain._box, Qt.Key.Key_Up)
+    assert comparison.view.settings.positions == pytest.approx((0.6, 0.5, 0.5))
+    panel.viewer.dims.roll()
+    assert curtain.value() == 50  # every plane has its own
+    panel.comparing._dragged(comparison.view.settings.moved(2, 0.25))
+    assert curtain.value() == 25
 
 
 def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):

@@ -61,6 +61,7 @@ class CompareControl(QObject):
         panel.show_button.clicked.connect(self._button)
         panel.changed.connect(self._changed)
         panel.layers_changed.connect(self._layers_changed)
+        panel.curtain_moved.connect(self._curtain_moved)
         viewer.layers.events.removed.connect(self._removed)
 
     @property
@@ -200,6 +201,7 @@ class CompareControl(QObject):
             self._fail(error)
         else:
             self._remark()
+        self._show_curtain()
         self._time_flicker()
 
     def _layers_changed(self) -> None:
@@ -218,6 +220,7 @@ class CompareControl(QObject):
     def _turned(self, _: object = None) -> None:
         if self.comparison is not None:
             self.comparison.set_screen(screen_of(self.viewer, self.comparison.layer))
+            self._show_curtain()
             if not self.panel.message.styleSheet():  # an error stays
                 self._remark()
 
@@ -270,6 +273,23 @@ class CompareControl(QObject):
     def _dragged(self, settings: Any) -> None:
         if self.comparison is not None:
             self.comparison.set_settings(settings)
+            self._show_curtain()
+
+    def _curtain_moved(self, share: float) -> None:
+        """Move the curtain of the plane on screen, by slider or keys; in 3D that of the slices."""
+        comparison = self.comparison
+        if comparison is not None and comparison.view.mode == "wipe":
+            curtain: Any = comparison.view.settings
+            comparison.set_settings(curtain.moved(self._plane(), share))
+
+    def _show_curtain(self) -> None:
+        view: Any = None if self.comparison is None else self.comparison.view
+        if view is not None and view.mode == "wipe":
+            self.panel.curtain.set_value(100 * view.settings.positions[self._plane()])
+
+    def _plane(self) -> int:
+        found = None if self.comparison is None else self._handle.plane(self.comparison)
+        return 0 if found is None else found[0]
 
     def _time_flicker(self, _: object = None) -> None:
         """Start or stop taking turns; in 3D each turn would draw the whole volume again."""

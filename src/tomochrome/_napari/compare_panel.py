@@ -45,6 +45,7 @@ class ComparePanel(QWidget):
 
     changed = Signal()
     layers_changed = Signal()
+    curtain_moved = Signal(float)  # how much of the first volume is seen, 0 to 1
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -78,7 +79,9 @@ class ComparePanel(QWidget):
         )
         self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
         self.rate.setToolTip("Changes per second")
-        self.handle = QLabel("Drag the amber line in the picture.", self)
+        self.curtain = ValueSlider(0, 100, suffix=" %", parent=self)
+        self.curtain.setToolTip("How much of the first volume is seen in the plane on screen")
+        self.handle = QLabel("Or drag the amber line in the picture.", self)
         self.handle.setWordWrap(True)
         self.show_button = QPushButton("Compare", self)
         self.show_button.setCheckable(True)
@@ -109,6 +112,7 @@ class ComparePanel(QWidget):
             ("Range", self.reach, (DIFFERENCE,)),
             ("Levels", self.levels, (CONTOURS,)),
             ("Rate", self.rate, (FLICKER,)),
+            ("Curtain", self.curtain, (WIPE_ACROSS, WIPE_DOWN)),
             ("", self.handle, (WIPE_ACROSS, WIPE_DOWN)),
         ):
             form.addRow(name, widget)
@@ -129,6 +133,7 @@ class ComparePanel(QWidget):
         fields = Fields()
         self.tile.set_value(fields.tile_mm)
         self.share.set_value(100 * fields.share)
+        self.curtain.set_value(50)
         self.rate.set_value(fields.rate)
 
     def _connect(self) -> None:
@@ -143,6 +148,7 @@ class ComparePanel(QWidget):
         ]
         for signal in changes:
             signal.connect(self._tell)
+        self.curtain.valueChanged.connect(lambda value: self.curtain_moved.emit(value / 100))
         for choice in (self.first, self.second):
             choice.chosen.connect(self.layers_changed)
 

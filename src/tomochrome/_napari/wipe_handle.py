@@ -62,7 +62,7 @@ class WipeHandle:
         viewer, layer = self._viewer, comparison.layer
         if event.button != 1 or viewer.dims.ndisplay != 2 or not layer.visible:
             return False
-        found = self._plane(comparison)
+        found = self.plane(comparison)
         if found is None:
             return False
         plane, axis = found
@@ -74,7 +74,7 @@ class WipeHandle:
         return bool(apart * step <= max(layer_position(viewer, layer, reach)[axis], step))
 
     def _follow(self, comparison: Comparison, event: Any) -> None:
-        found = self._plane(comparison)
+        found = self.plane(comparison)
         if found is None:
             return
         plane, axis = found
@@ -82,7 +82,7 @@ class WipeHandle:
         position = view.position(plane, self._index(comparison.layer, event)[axis])
         self._moved(view.settings.moved(plane, position))
 
-    def _plane(self, comparison: Comparison) -> tuple[int, int] | None:
+    def plane(self, comparison: Comparison) -> tuple[int, int] | None:
         """Return the plane on screen and the axis that the curtain moves along, if it is a wipe."""
         view: Any = comparison.view
         if getattr(view, "mode", "") != "wipe":
