@@ -112,9 +112,14 @@ def initialize(
     check(cancel)
     report(progress, 0, 100, "initial alignment")
     coarse_only = method in ("none", "center", "mass")
-    ours = make_levels(without_padding(fixed), fixed_mask, roles[0], 1 if coarse_only else 3)
-    check(cancel)
-    theirs = make_levels(without_padding(moving), moving_mask, roles[1], 1 if coarse_only else 3)
+    count = 1 if coarse_only else 3
+    ours, theirs = (
+        make_levels(without_padding(volume, cancel), mask, role, count, cancel=cancel)
+        for volume, mask, role in (
+            (fixed, fixed_mask, roles[0]),
+            (moving, moving_mask, roles[1]),
+        )
+    )
     check(cancel)
     if coarse_only:
         return Transform.from_affine(_simple(method, ours[0], theirs[0]))

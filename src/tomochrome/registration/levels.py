@@ -14,6 +14,7 @@ from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply, corners, decompose, is_orthogonal
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.geometry.sitk import to_sitk
+from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Volume, default_affine
 
 if TYPE_CHECKING:
@@ -101,7 +102,14 @@ class Level:
         return np.asarray((self.points * weights[:, None]).sum(axis=0) / total)
 
 
-def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> list[Level]:
+def make_levels(
+    volume: Volume,
+    mask: Volume | None,
+    role: str,
+    count: int,
+    *,
+    cancel: CancelToken | None = None,
+) -> list[Level]:
     """Bring a volume onto ``count`` grids, coarsest first.
 
     Parameters
@@ -112,6 +120,8 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
         ``"fixed"`` or ``"moving"``, for the messages.
     count
         How many of the grids, 1 to 3.
+    cancel
+        Looked at between the steps.
 
     Raises
     ------
@@ -120,6 +130,7 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
     """
     hu = volume.unit == "HU"
     base = _upright(_thinned(volume, _VOXELS[count - 1]))
+    check(cancel)
     known = _known(volume, mask, base)
     seen = known.voxels.astype(bool)
     if not seen.any():
@@ -136,6 +147,7 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
     whole = replace(base, voxels=grey, unit="unknown", outside=None)
     levels = []
     for most in _VOXELS[:count]:
+        check(cancel)
         like = _grid(whole, most)
         values = np.asarray(resample(_smoothed(whole, like), like).voxels)
         there = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Volume
 
 _CORNER: Final = 3  # voxels along each edge of a corner that must be all alike
@@ -23,13 +24,15 @@ _FOLLOWED: Final = 4_000_000  # voxels: more would take seconds, in which nobody
 _LEAST: Final = 0.01  # less of the volume is not worth a mask
 
 
-def without_padding(volume: Volume) -> Volume:
+def without_padding(volume: Volume, cancel: CancelToken | None = None) -> Volume:
     """Return a scalar volume whose constant corners, if it has such, lie ``outside``.
 
     Parameters
     ----------
     volume
         Scalar. One that says itself what lies outside is returned as it is.
+    cancel
+        Looked at before each value that a corner has.
 
     Returns
     -------
@@ -40,10 +43,11 @@ def without_padding(volume: Volume) -> Volume:
         return volume
     voxels = np.asarray(volume.voxels)
     for value in _corner_values(voxels):
+        check(cancel)
         if _faces_seen(voxels, value) < _FACES:
             continue
         fill = _fill(voxels, value)
-        if fill.mean() >= _LEAST and not fill.all():
+        if fill is not None:
             # next to it lie voxels that interpolation mixed with it
             return replace(volume, outside=_grown(fill))
     return volume
@@ -65,23 +69,23 @@ def _faces_seen(voxels: NDArray[Any], value: Any) -> int:
     return sum(bool((face != value).mean() >= _SEEN) for face in faces)
 
 
-def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
+def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
     """Where the value is that a corner of the grid has, as far as it reaches from there.
 
-    Of a large volume only every second, third ... voxel is followed.
+    Of a large volume only every second, third ... voxel is followed. None: too little, or all.
     """
-    same: NDArray[np.bool_] = voxels == value
-    step = int(np.ceil((same.size / _FOLLOWED) ** (1 / 3)))
+    step = int(np.ceil((voxels.size / _FOLLOWED) ** (1 / 3)))
+    # a last plane is followed too: corners lie on it
+    at = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n in voxels.shape]
+    parts = _from_corners(voxels[np.ix_(*at)] == value)
+    if not _LEAST <= parts.mean() < 1:
+        return None
     if step == 1:
-        return _from_corners(same)
-    parts = _from_corners(
-        np.pad(same, [(0, -(n - 1) % step) for n in same.shape], mode="edge")[
-            ::step, ::step, ::step
-        ]
-    )
-    for axis, size in enumerate(same.shape):
-        parts = np.repeat(parts, step, axis=axis).take(range(size), axis=axis)
-    return same & parts
+        return parts
+    for axis, size in enumerate(voxels.shape):
+        parts = parts.take(np.searchsorted(at[axis], np.arange(size), side="right") - 1, axis=axis)
+    parts &= voxels == value
+    return parts
 
 
 def _grown(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:

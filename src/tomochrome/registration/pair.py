@@ -11,6 +11,7 @@ settled by `tomochrome.registration.order`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ GREY_KNOTS = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
 _LEAST_OVERLAP = 0.02
 _ROOM_MM = 25.0
 _EDGE = 0.05
+_SLAB = 6_000_000  # voxels blurred at a time
+_REACH = 4.0  # standard deviations that a blur looks around itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +160,7 @@ def make_pair(
         check(cancel)
         seen = _measured(volume, mask, like)
         check(cancel)
-        images.append(_grey(_onto(volume, like), seen, both_hu))
+        images.append(_grey(_onto(volume, like, cancel), seen, both_hu))
         masks.append(seen)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
     if share < _LEAST_OVERLAP or not (masks[0] & masks[1]).any():
@@ -216,17 +219,33 @@ def _with_room(fixed: Volume, moving: Volume, transform: NDArray[np.float64]) ->
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
 
 
-def _onto(volume: Volume, like: Volume) -> NDArray[np.float32]:
+def _onto(volume: Volume, like: Volume, cancel: CancelToken | None = None) -> NDArray[np.float32]:
     """Resample onto a grid, smoothed first where the grid is coarser."""
-    voxels = np.asarray(volume.voxels, dtype=np.float32)
     ratio = np.array(like.spacing)[None, :] / np.array(volume.spacing)[:, None]
     ours, theirs = decompose(volume.affine)[1], decompose(like.affine)[1]
     along = (np.abs(ours.T @ theirs) * ratio).max(axis=1)  # grid steps, in voxels of each axis
     sigma = np.where(along > 1.3, 0.4 * along, 0.0)
-    if sigma.any():
-        voxels = ndimage.gaussian_filter(voxels, sigma, mode="nearest")
-    smooth = replace(volume, voxels=voxels)
+    smooth = replace(volume, voxels=_smoothed(np.asarray(volume.voxels), sigma, cancel))
+    check(cancel)
     return np.asarray(resample(smooth, like).voxels, dtype=np.float32)
+
+
+def _smoothed(
+    voxels: NDArray[Any], sigma: NDArray[np.float64], cancel: CancelToken | None
+) -> NDArray[np.float32]:
+    """Blur, a few slices (and those they depend on) at a time: a large volume takes seconds."""
+    if not sigma.any():
+        return voxels.astype(np.float32, copy=False)
+    blurred = np.empty(voxels.shape, np.float32)
+    depth, margin = len(voxels), int(_REACH * sigma[0] + 0.5)
+    few = max(1, 2 * margin, _SLAB // int(np.prod(voxels.shape[1:])))
+    for first in range(0, depth, few):
+        check(cancel)
+        start, stop = max(0, first - margin), min(depth, first + few + margin)
+        part = voxels[start:stop].astype(np.float32)
+        part = ndimage.gaussian_filter(part, sigma, mode="nearest", truncate=_REACH)
+        blurred[first : first + few] = part[first - start : first - start + few]
+    return blurred
 
 
 def _measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:

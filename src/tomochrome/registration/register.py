@@ -255,8 +255,8 @@ def _align(
 
     told: dict[str, Any] = {"progress": job.progress, "cancel": job.cancel}
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
-    fixed, moving = without_padding(fixed), without_padding(moving)
     with clock("initialize"):
+        fixed, moving = (without_padding(volume, job.cancel) for volume in (fixed, moving))
         first = initialize(fixed, moving, job.init, roles=roles, **masks, **told)
     found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
     if is_half_turn(first.affine):
