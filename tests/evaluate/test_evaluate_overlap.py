@@ -8,6 +8,7 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomochrome.errors import Cancelled, GeometryError, InputError
 from tomochrome.evaluate import overlap
@@ -78,6 +79,21 @@ def test_overlap_is_that_of_simpleitk_and_of_the_definition(seed: int) -> None:
             assert str(label) not in found["hausdorff95_mm"]
             assert found["dice"][str(label)] == 0.0
     assert found["dice_mean"] == pytest.approx(np.mean(list(found["dice"].values())))
+
+
+@pytest.mark.filterwarnings("ignore:monai.metrics.utils:FutureWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_hausdorff_is_that_of_monai_with_thick_slices(seed: int) -> None:
+    import torch
+    from monai.metrics import compute_hausdorff_distance
+
+    spacing = (4.0, 1.0, 1.7)
+    rng = np.random.default_rng(seed)
+    maps = [ndimage.gaussian_filter(rng.normal(size=(22, 26, 24)), 3) > 0.01 for _ in range(2)]
+    ours = overlap(*(Volume(m.astype(np.uint8), default_affine(spacing), "unknown") for m in maps))
+    a, b = (torch.from_numpy(np.stack([~m, m])[None].astype(np.float32)) for m in maps)
+    theirs = compute_hausdorff_distance(a, b, percentile=95, spacing=[spacing])
+    assert ours["hausdorff95_mm"]["1"] == pytest.approx(float(theirs), rel=1e-3)
 
 
 @given(seed=st.integers(0, 10_000), other=st.integers(0, 10_000))
