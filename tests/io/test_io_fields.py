@@ -152,6 +152,21 @@ def test_unknown_kinds_are_named(tmp_path: Path) -> None:
         Transform.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("T.txt", '(Transform "EulerTransform")\n(NumberOfParameters 6)\n', "transformix"),
+        ("flirt.mat", "1 0 0 2.5\n0 1 0 -3\n0 0 1 1e-3\n0 0 0 1 \n", "c3d_affine_tool"),
+    ],
+)
+def test_of_other_tools_files_is_said_what_to_do(
+    name: str, text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        Transform.load(tmp_path / name)
+
+
 def test_a_sheared_field_says_where_it_can_go(tmp_path: Path) -> None:
     affine = AFFINE.copy()
     affine[1, 0] += 0.8

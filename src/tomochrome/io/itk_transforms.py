@@ -21,6 +21,7 @@ from tomochrome.io.hdf5 import SIGNATURE, Hdf5, UnknownLayoutError
 
 HDF5_ENDINGS: Final = (".h5", ".hdf5")
 _LARGEST_TEXT: Final = 2**24
+_HEAD: Final = 2**12
 _NAME: Final = re.compile(r"([A-Za-z0-9]+)_(?:double|float)_(\d_\d(?:_\d)?)")
 _DAMAGED: Final = (ValueError, LookupError, ArithmeticError, struct.error, zlib.error)
 
@@ -68,10 +69,20 @@ def read_records(path: Path) -> list[Record]:
             "transform again as .tfm, or its parts one by one"
         ) from error
     except _DAMAGED as error:
-        raise InputError(
-            f"'{path}' cannot be read as a transform: the file is damaged or of another kind; "
-            "export it again"
-        ) from error
+        raise InputError(f"'{path}' cannot be read as a transform: {_foreign(content)}") from error
+
+
+def _foreign(content: bytes) -> str:
+    """Say what a file is that is none of ITK's, as far as that is to be seen, and what to do."""
+    head = content[:_HEAD].decode("ascii", errors="replace")
+    if '(Transform "' in head:
+        return "these are elastix's parameters; let transformix -def all make a field of them"
+    if len(content) < _HEAD and re.fullmatch(r"\s*(?:[-+.\deE]+\s+){15}[-+.\deE]+\s*", head):
+        return (
+            "a bare matrix (FSL's or c3d's) does not say of which space it is; convert it by "
+            "c3d_affine_tool -oitk"
+        )
+    return "the file is damaged or of another kind; export it again"
 
 
 def _record(name: str, parameters: NDArray[np.float64], fixed: NDArray[np.float64]) -> Record:
