@@ -393,3 +393,19 @@ def test_what_counts_as_worse() -> None:
     assert "mutual information" in " ".join(warnings_of(worse, "mi"))
     assert worsened(warnings_of(worse, "mi"))
     assert warnings_of({"before": {}, "after": good, "jacobian": {}}, "lncc") == ()
+
+
+def test_likeness_of_a_thin_slice_in_common_is_no_measure_of_before() -> None:
+    good = {"ncc": 1.0, "mutual_information": 1.0, "overlap": 0.04}
+    full = {"ncc": 0.92, "mutual_information": 0.9, "overlap": 0.98}
+    jacobian = {"folded_percent": 0.0}
+    for similarity in ("lncc", "mi"):
+        assert warnings_of({"before": good, "after": full, "jacobian": jacobian}, similarity) == ()
+    lost = warnings_of({"before": full, "after": good, "jacobian": jacobian}, "lncc")
+    assert worsened(lost)
+    assert "only 4 % is left" in lost[0]
+    beside = shifted(BODY, 0.0).affine.copy()
+    beside[:3, 3] += BODY.affine[:3, 2] * (SHAPE[2] - 1)  # one sagittal plane in common
+    found = register(BODY, replace(BODY, affine=beside), model=None, refine=0, init="mass")
+    assert found.report["before"]["overlap"] < 0.1
+    assert found.report["after"]["overlap"] == 1.0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from tomochrome.geometry.affine import apply
 from tomochrome.registration.checks import Extras
 from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, report
@@ -12,6 +15,8 @@ from tomochrome.volume import Volume
 
 # Less than this is no change for the worse: the common field of view is not quite the same.
 _SLACK = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
+_LOST = 0.5  # with less of an overlap left, or there before, likeness says nothing of a change
+_PROBES = 24  # places along each axis at which the common field of view is looked for
 
 
 def measure(
@@ -45,9 +50,21 @@ def measure(
         progress=progress,
         cancel=cancel,
     )
+    for part, transform in (("before", Transform.identity()), ("after", forward)):
+        measured[part]["overlap"] = round(overlap_share(fixed, moving, transform), 4)
     # no point of the fixed grid stays within what both transforms know
     measured.setdefault("inverse_consistency_mm", {"mean": None, "max": None, "p99": None})
     return measured, jacobian
+
+
+def overlap_share(fixed: Volume, moving: Volume, transform: Transform) -> float:
+    """Share of the fixed field of view that the moving one reaches, 0 to 1, from samples."""
+    at = [np.unique(np.linspace(0, n - 1, _PROBES).round()) for n in fixed.shape]
+    index = np.stack(np.meshgrid(*at, indexing="ij"), axis=-1).reshape(-1, 3)
+    there = transform.points(apply(fixed.affine, index))
+    found = apply(np.linalg.inv(moving.affine), there)
+    inside = ((found >= -0.5) & (found < np.array(moving.shape) - 0.5)).all(axis=1)
+    return float(inside.mean())
 
 
 def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]:
@@ -66,6 +83,15 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
     if similarity in ("mi", "mind"):
         names.pop("ncc")
         names["mutual_information"] = "the mutual information"
+    reached = before.get("overlap"), after.get("overlap")
+    if None not in reached and reached[1] < _LOST * reached[0]:
+        found.append(
+            "the registration made it worse: of what the two volumes had in common only "
+            f"{100 * reached[1] / reached[0]:.0f} % is left"
+        )
+    if None not in reached and reached[0] < _LOST * reached[1]:
+        # a thin slice in common may be alike by chance: nothing to compare with
+        names = {key: name for key, name in names.items() if key == "dice_mean"}
     for key, name in names.items():
         old, new = before.get(key), after.get(key)
         if old is not None and new is not None and new < old - _SLACK[key]:
