@@ -11,6 +11,7 @@ from transform_cases import grid, smooth_field, texture, turned
 from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError, OutputError
 from tomochrome.geometry import same_grid, to_sitk
 from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.geometry.resample import Order
 from tomochrome.registration.transform import Transform, Warp
 from tomochrome.runtime import CancelToken
 from tomochrome.volume import Volume
@@ -184,6 +185,19 @@ def test_what_was_not_measured_is_not_blended_in() -> None:
     assert moved.outside[:, :, 3:].all()
     nearest = Transform.from_affine(shift).apply(volume, order="nearest")
     assert set(np.unique(nearest.voxels)) == {-1024, 40}
+
+
+@pytest.mark.parametrize("order", ["linear", "nearest"])
+@pytest.mark.parametrize(("dtype", "air"), [("uint16", 0), ("int8", -128), ("int16", -1024)])
+def test_air_beyond_the_volume_is_the_darkest_that_its_type_holds(
+    dtype: str, air: int, order: Order
+) -> None:
+    shift = np.eye(4)
+    shift[0, 3] = 2.0
+    volume = Volume(np.full((4, 4, 4), 50, dtype), grid((4, 4, 4), (1, 1, 1)), "HU")
+    moved = Transform.from_affine(shift).apply(volume, order=order)
+    assert moved.voxels.dtype == dtype
+    assert set(np.unique(moved.voxels)) == {50, air}
 
 
 def test_booleans_stay_booleans_and_tissues_are_taken_as_they_are() -> None:

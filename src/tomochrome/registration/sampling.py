@@ -30,14 +30,19 @@ class Sampler:
     order
         ``"linear"`` or ``"nearest"``.
     fill
-        Value where the volume does not reach or was not measured.
+        Value where the volume does not reach or was not measured; the nearest one that its voxel
+        type holds.
     """
 
     def __init__(self, volume: Volume, order: Order, fill: float) -> None:
-        self.volume, self.order, self.fill = volume, order, fill
+        self.volume, self.order = volume, order
         self.to_index = np.ascontiguousarray(np.linalg.inv(volume.affine)[:3])
         voxels: NDArray[Any] = np.asarray(volume.voxels)
         self.dtype = voxels.dtype
+        if self.dtype.kind in "iu":  # air in unsigned integers would become the brightest
+            limits = np.iinfo(self.dtype)
+            fill = min(max(fill, limits.min), limits.max) if np.isfinite(fill) else 0.0
+        self.fill = fill
         self.measured: NDArray[np.float32] | None = None
         if order == "linear" and not volume.is_rgba:
             exact = np.float64 if voxels.dtype.itemsize > 2 and voxels.dtype != np.float32 else None
