@@ -7,6 +7,7 @@ import pytest
 from compare_cases import AFFINE, SHAPE, ct, keys, near, rgba
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from tomochrome.color import Chroma, Lighting, LitVolume, light
 from tomochrome.compare import Checkerboard, Pair, Tiles
@@ -15,7 +16,7 @@ from tomochrome.compare.source import Source, as_volume
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry import resample
 from tomochrome.tissue import Tissue
-from tomochrome.volume import Volume
+from tomochrome.volume import Volume, default_affine
 
 GRID = ct()
 ALL, _ = split((), SHAPE)
@@ -190,6 +191,36 @@ def test_what_cannot_be_compared() -> None:
         _ = Pair(GRID, GRID, window="nowhere").windows
     with pytest.raises(OptionError, match="one for each of the two"):
         _ = Pair(GRID, GRID, window=("lung",) * 3).windows  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", [0, 10, 15, 304, 595])
+def test_a_thin_slab_within_a_long_scan_is_found(first) -> None:
+    """Though it lies between any places at which the coverage is estimated."""
+    long = Volume(np.zeros((600, 4, 4), np.int16), default_affine((1.0, 1.0, 1.0)), "HU")
+    slab = default_affine((1.0, 1.0, 1.0), (0.0, 0.0, float(first)))
+    pair = Pair(long, Volume(np.ones((4, 4, 4), np.int16), slab, "HU"))
+    assert pair.coverage < 0.02
+    said = "less than 1 %" if pair.coverage == 0 else "only 2 %"
+    assert f"reaches {said} of the first one's field of view" in pair.warnings[0]
+    assert pair.read("b", Region((range(first, first + 4), range(4), range(4)))).all()
+
+
+@given(near(), st.tuples(*[st.floats(-14, 14)] * 3))
+@settings(max_examples=60, deadline=None)
+def test_boxes_meet_where_linear_programming_finds_a_common_point(affine, shift) -> None:
+    moved = affine.copy()
+    moved[:3, 3] += shift
+    there = ct(affine=moved)
+    # Both indices of a common point: A i - B j = b - a, within the voxels' outer faces.
+    equal = np.hstack([AFFINE[:3, :3], -moved[:3, :3]])
+    bounds = [(-0.5, n - 0.5) for n in (*SHAPE, *SHAPE)]
+    found = linprog(np.zeros(6), A_eq=equal, b_eq=moved[:3, 3] - AFFINE[:3, 3], bounds=bounds)
+    try:
+        Pair(GRID, there)
+    except GeometryError:
+        assert not found.success
+    else:
+        assert found.success
 
 
 def test_other_number_types_are_read_as_numbers() -> None:

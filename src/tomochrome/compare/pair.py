@@ -89,9 +89,10 @@ class Pair:
         self.coverage = self._covered()
         self.warnings: tuple[str, ...] = ()
         if self.coverage < 0.995:
+            share = f"only {100 * self.coverage:.0f}" if self.coverage >= 0.005 else "less than 1"
             self.warnings = (
-                f"the second volume reaches only {100 * self.coverage:.0f} % of the first one's "
-                "field of view; beyond it there is nothing to compare",
+                f"the second volume reaches {share} % of the first one's field of view; beyond it "
+                "there is nothing to compare",
             )
 
     @property
@@ -165,19 +166,35 @@ class Pair:
     def _covered(self) -> float:
         if self.b.aligned:
             return 1.0
-        z, y, x = (range(0, n, max(1, -(-n // _PROBES))) if n > 1 else range(1) for n in self.shape)
-        inside = self.b.covers(Region((z, y, x)))
-        last = Region(tuple(range(n - 1, n) for n in self.shape))  # type: ignore[arg-type]
-        if not inside.any() and not self.b.covers(last).any():
+        if not _meet(self.volume, self.b.volume):
             raise GeometryError(
                 "the two volumes do not overlap anywhere in space, so there is nothing to compare; "
                 "register the second to the first, or check where they lie"
             )
-        return float(inside.mean())
+        z, y, x = (range(0, n, max(1, -(-n // _PROBES))) for n in self.shape)
+        return float(self.b.covers(Region((z, y, x))).mean())
 
     def __repr__(self) -> str:
         kind = "numbers" if self.numbers else "RGBA"
         return f"Pair(shape={self.shape}, {kind}, coverage={self.coverage:.2f})"
+
+
+def _meet(a: Volume, b: Volume) -> bool:
+    """Whether the fields of view of two volumes have room in common, however thin they are.
+
+    Two boxes are apart if along the normal of a face of either, or of an edge of each, their
+    shadows are (separating axis theorem).
+    """
+    edges = [v.affine[:3, :3] * np.array(v.shape) for v in (a, b)]
+    middles = [v.affine[:3, :3] @ ((np.array(v.shape) - 1) / 2) + v.affine[:3, 3] for v in (a, b)]
+    axes = [np.cross(e[:, i], e[:, j]) for e in edges for i, j in ((0, 1), (0, 2), (1, 2))]
+    axes += [np.cross(p, q) for p in edges[0].T for q in edges[1].T]
+    for axis in axes:
+        reach = sum(float(np.abs(axis @ e).sum()) for e in edges) / 2
+        between = abs(float(axis @ (middles[0] - middles[1])))
+        if between >= reach * (1 - 1e-9) and np.linalg.norm(axis) > 1e-9:  # not of parallel edges
+            return False
+    return True
 
 
 def grey_rgba(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
