@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.io import write
+from tomochrome.io import read, write
 from tomochrome.io.points import write_points
 from tomochrome.registration.transform import Transform
 from tomochrome.volume import Volume, default_affine
@@ -116,6 +116,20 @@ def test_what_got_worse_says_so(made: dict[str, Path], capfd: Capture) -> None:
     assert run.status == 0
     assert any("worse" in warning for warning in json.loads(run.out)["warnings"])
     assert "worse" in run.err
+
+
+def test_of_another_modality_correlation_need_not_grow(
+    made: dict[str, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    moving = read(made["moving"])
+    negative = (1500 - np.asarray(moving.voxels) // 2).astype(np.int16)
+    write(replace(moving, voxels=negative, unit="unknown"), tmp_path / "other.nii.gz")
+    argv = ("registration", made["fixed"], tmp_path / "other.nii.gz")
+    run = Run(capfd, "evaluate", *argv, "--transform", made["forward"], "--json")
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    assert data["after"]["ncc"] < data["before"]["ncc"] - 0.01  # towards -1
+    assert not any("worse" in warning for warning in data["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,20 @@ def test_points_that_leave_the_field_do_not_count() -> None:
     )
 
 
+def test_where_a_one_way_field_has_no_way_back_nothing_is_said() -> None:
+    affine = default_affine((2.0, 2.0, 2.0))
+    like = Volume(np.zeros((6, 6, 20), np.uint8), affine, "unknown")
+    shift = np.full((6, 6, 20, 3), (10.0, 0.0, 0.0), np.float32)
+    back = Transform.from_fields(DisplacementField(shift, affine)).inverse()
+    found = inverse_consistency(back, back.inverse(), like)
+    assert found["max"] < 2e-3  # from the first five columns no point of the field was taken
+    jacobian = jacobian_map(back, like)
+    assert jacobian.outside is not None
+    assert jacobian.outside[..., :4].all()
+    assert not jacobian.outside[..., 6:].any()
+    np.testing.assert_allclose(np.asarray(jacobian.voxels)[..., 6:], 1.0, atol=1e-3)
+
+
 def test_the_way_back_by_the_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = like()
     there, back = smooth(grid), smooth(grid, seed=1)

@@ -231,13 +231,15 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     if args.transform is None:  # nothing was done between before and after
         measured = {"after": measured["after"]}
     notes = [*fixed.provenance.warnings, *moving.provenance.warnings]
+    kinds = {(v.unit, v.provenance.modality) for v in (fixed, moving)}
+    same = "lncc" if len(kinds) == 1 else "mi"  # of different modalities correlation need not grow
     return {
         "fixed": str(args.fixed),
         "moving": str(args.moving),
         "transform": None if args.transform is None else str(args.transform),
         "inverse": None if args.inverse is None else str(args.inverse),
         **measured,
-        "warnings": list(dict.fromkeys([*notes, *warnings_of(measured, "lncc")])),
+        "warnings": list(dict.fromkeys([*notes, *warnings_of(measured, same)])),
     }
 
 
