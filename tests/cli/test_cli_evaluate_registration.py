@@ -118,6 +118,14 @@ def test_what_got_worse_says_so(made: dict[str, Path], capfd: Capture) -> None:
     assert "worse" in run.err
 
 
+def test_an_inverse_that_is_none_is_told(made: dict[str, Path], capfd: Capture) -> None:
+    argv = ("registration", made["fixed"], made["moving"], "--transform", made["forward"])
+    run = Run(capfd, "evaluate", *argv, "--inverse", made["forward"], "--json")
+    assert any("hardly the inverse" in warning for warning in json.loads(run.out)["warnings"])
+    run = Run(capfd, "evaluate", *argv, "--inverse", made["inverse"], "--json")
+    assert not any("hardly the inverse" in warning for warning in json.loads(run.out)["warnings"])
+
+
 def test_of_another_modality_correlation_need_not_grow(
     made: dict[str, Path], tmp_path: Path, capfd: Capture
 ) -> None:

@@ -231,6 +231,12 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     if args.transform is None:  # nothing was done between before and after
         measured = {"after": measured["after"]}
     notes = [*fixed.provenance.warnings, *moving.provenance.warnings]
+    missed = measured.get("inverse_consistency_mm", {}).get("mean", 0.0)
+    if missed > max(fixed.spacing):
+        notes.append(
+            f"there and back misses its start by {missed:.1f} mm on average: '{args.inverse}' is "
+            f"hardly the inverse of '{args.transform}'"
+        )
     kinds = {(v.unit, v.provenance.modality) for v in (fixed, moving)}
     same = "lncc" if len(kinds) == 1 else "mi"  # of different modalities correlation need not grow
     return {
