@@ -35,7 +35,7 @@ from tomochrome.runtime import CancelToken, Progress, check, report
 Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
 dissimilarity now: the falling curve."""
-DEFAULT_ITERATIONS = 34
+DEFAULT_ITERATIONS = 36
 FINE_VOXELS = 2_500_000
 _WITHHOLDINGS = 5  # what is withheld in one place may leave a fold at its rim
 
@@ -76,7 +76,7 @@ class Strength:
         Jacobian determinant below which a voxel pays.
     """
 
-    roughness: float = 0.3
+    roughness: float = 0.6
     folds: float = 4.0
     least: float = 0.35
 
