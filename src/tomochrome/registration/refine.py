@@ -341,7 +341,7 @@ def unfold(
     coarse: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
     for k in range(rounds + 1):
         check(cancel)
-        fields = integrate(velocities, shape)
+        fields = integrate(velocities, shape, cancel=cancel)
         check(cancel)
         reach = _folded(fields, coarse, least)
         if k == rounds or not bool(reach.any()):
@@ -351,10 +351,12 @@ def unfold(
         calm = smooth(velocities, 1 + k) - velocities
         velocities = velocities + smooth(reach, 1) * calm
     check(cancel)
-    return velocities, settle(fields)
+    return velocities, settle(fields, cancel=cancel)
 
 
-def settle(fields: PairFields, least: float = 0.01) -> PairFields:
+def settle(
+    fields: PairFields, least: float = 0.01, *, cancel: CancelToken | None = None
+) -> PairFields:
     """Make both directions more exactly inverse to each other (`agree`), but nowhere at a fold.
 
     Parameters
@@ -363,12 +365,15 @@ def settle(fields: PairFields, least: float = 0.01) -> PairFields:
         A pair's fields.
     least
         Determinant below which a cell counts as folded: what is shared out is withheld there.
+    cancel
+        Looked at between the steps.
     """
     before = (fields.forward, fields.inverse)
-    after = agree(*before, rounds=1)
+    after = agree(*before, rounds=1, cancel=cancel)
     given = list(after)
     withheld: list[torch.Tensor | None] = [None, None]
     for _ in range(_WITHHOLDINGS):
+        check(cancel)
         folded = [folded_cells(field, least) for field in given]
         if not any(bool(marks.any()) for marks in folded):
             return fields._replace(forward=given[0], inverse=given[1])
@@ -380,8 +385,8 @@ def settle(fields: PairFields, least: float = 0.01) -> PairFields:
             near = torch.nn.functional.adaptive_max_pool3d(near, smaller(shape, 4))
             near = torch.nn.functional.max_pool3d(near, 5, stride=1, padding=2)
             earlier = withheld[k]
-            withheld[k] = near if earlier is None else torch.maximum(near, earlier)
-            share = 1 - resize(smooth(withheld[k], 1), shape)
+            withheld[k] = near = near if earlier is None else torch.maximum(near, earlier)
+            share = 1 - resize(smooth(near, 1), shape)
             given[k] = before[k] + share * (after[k] - before[k])
     return fields
 

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
+from tomochrome.runtime import CancelToken, check
 
 Shape = tuple[int, int, int]
 
@@ -252,6 +253,7 @@ def integrate(
     *,
     shrink_by: int = 2,
     squarings: int = 6,
+    cancel: CancelToken | None = None,
 ) -> PairFields:
     """Integrate a pair's halves at reduced resolution, and compose both directions at full one.
 
@@ -268,6 +270,8 @@ def integrate(
         The halves are integrated on a grid smaller by this along each axis.
     squarings
         As for `exponential`.
+    cancel
+        Looked at between the steps.
 
     Returns
     -------
@@ -279,14 +283,21 @@ def integrate(
     small = resize_field(velocities, (z, y, x))
     balanced = torch.equal(small[0], -small[1])  # each half is the other's inverse
     ways = small if balanced else torch.cat([small, -small])
-    halves = resize_field(exponential(ways, squarings), shape)
+    integrated = exponential(ways, squarings)
+    check(cancel)
+    halves = resize_field(integrated, shape)
+    check(cancel)
     back = halves[:2].flip(0) if balanced else halves[2:]
     both = compose(halves[:2].flip(0), back)
     return PairFields(both[:1], both[1:], halves[:1], halves[1:2])
 
 
 def agree(
-    forward: torch.Tensor, inverse: torch.Tensor, rounds: int = 2
+    forward: torch.Tensor,
+    inverse: torch.Tensor,
+    rounds: int = 2,
+    *,
+    cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Share out what is left of ``forward o inverse`` between both, equally.
 
@@ -295,8 +306,11 @@ def agree(
     what is shared out is smoothed, so that it folds nothing.
     """
     for _ in range(rounds):
-        left, right = compose(inverse, forward), compose(forward, inverse)
-        forward, inverse = forward - smooth(left) / 2, inverse - smooth(right) / 2
+        left = smooth(compose(inverse, forward))
+        check(cancel)
+        right = smooth(compose(forward, inverse))
+        check(cancel)
+        forward, inverse = forward - left / 2, inverse - right / 2
     return forward, inverse
 
 
