@@ -157,3 +157,27 @@ def test_whole_volumes_have_no_mask_until_they_do_not_reach():
     assert resample(volume, moved).outside.sum() == 2 * 16
     labels = Volume(np.ones((4, 4, 4), np.uint8), unit="tissue")
     assert resample(labels, moved, order="nearest").outside is None
+
+
+def test_the_hidden_color_of_a_clear_voxel_tinges_nothing() -> None:
+    voxels = np.zeros((1, 1, 4, 4), np.uint8)
+    voxels[0, 0, :2] = (200, 100, 50, 255)
+    voxels[0, 0, 2:] = (0, 255, 0, 0)  # clear, green where nobody sees it
+    color = Volume(voxels, unit="RGBA")
+    shift = np.eye(4)
+    shift[0, 3] = 0.5  # half a voxel along x, the first of LPS
+    like = Volume(np.zeros((1, 1, 3), np.uint8), shift @ color.affine, "label")
+    found = np.asarray(resample(color, like).voxels)[0, 0]
+    np.testing.assert_array_equal(found[0], (200, 100, 50, 255))
+    np.testing.assert_array_equal(found[1], (200, 100, 50, 128))
+    assert found[2, 3] == 0
+
+
+@pytest.mark.parametrize(("kind", "least"), [(np.uint16, 0), (np.int16, -1024), (np.int8, -128)])
+def test_air_beyond_a_scan_is_a_value_that_its_type_holds(kind: type, least: int) -> None:
+    volume = Volume(np.full((3, 3, 3), 7, kind), unit="HU")
+    far = volume.affine.copy()
+    far[:3, 3] += 100
+    found = resample(volume, Volume(volume.voxels, far, "HU"))
+    assert found.voxels.dtype == kind
+    assert (np.asarray(found.voxels) == least).all()

@@ -35,14 +35,16 @@ def resample(
     order
         ``"linear"``, or ``"nearest"`` for labels. Integers are rounded to nearest.
     fill
-        Value where ``volume`` does not reach; None means air (-1024) for HU, else 0.
+        Value where ``volume`` does not reach; None means air (-1024) for HU, else 0. A value
+        that the voxel type does not hold becomes the nearest that it does.
 
     Returns
     -------
     Volume
         On the grid of ``like``, with the voxel type, unit and provenance of ``volume``. Voxels
         that ``volume`` did not measure, or (in HU) does not reach, lie ``outside``; such voxels
-        are never blended with tissue.
+        are never blended with tissue. Colors are blended by their opacity, so that the hidden
+        color of a clear voxel tinges nothing.
 
     Raises
     ------
@@ -56,11 +58,15 @@ def resample(
     if fill is None:
         fill = -1024.0 if volume.unit == "HU" else 0.0
     voxels = np.asarray(volume.voxels)
+    if voxels.dtype.kind in "iu":
+        fill = float(np.clip(fill, np.iinfo(voxels.dtype).min, np.iinfo(voxels.dtype).max))
     outside = None
     if order == "linear" and volume.outside is not None and not volume.is_rgba:
         voxels, outside = _around_holes(volume, like, fill)
     else:
-        voxels = _resampled(voxels, volume, like, order, fill)
+        blended = volume.is_rgba and order == "linear"
+        resampled = _blended if blended else _resampled
+        voxels = resampled(voxels, volume, like, order, fill)
         if volume.outside is not None or volume.unit == "HU":
             outside = _outside(volume, like)
     z, y, x = like.shape
@@ -94,6 +100,18 @@ def _resampled(
     resampler.SetDefaultPixelValue(float(fill))
     voxels = SimpleITK.GetArrayFromImage(resampler.Execute(image))
     return np.asarray((np.rint(voxels) if rounded else voxels).astype(dtype, copy=False))
+
+
+def _blended(
+    voxels: NDArray[Any], volume: Volume, like: Volume, order: Order, fill: float
+) -> NDArray[Any]:
+    """Resample RGBA: colors weigh as much as they are opaque."""
+    weighed = voxels.astype(np.float32)
+    weighed[..., :3] *= weighed[..., 3:] / 255
+    found = _resampled(weighed, volume, like, order, fill)
+    opacity = found[..., 3:] / 255
+    np.divide(found[..., :3], opacity, out=found[..., :3], where=opacity > 0)
+    return np.asarray(np.rint(found).clip(0, 255).astype(voxels.dtype))
 
 
 def _around_holes(
