@@ -302,6 +302,49 @@ def test_a_failing_run_leaves_old_results_as_they_were(
     assert all((tmp_path / name).read_text() == "old" for name in FILES)
 
 
+def test_a_full_disk_names_the_folder_that_was_asked_for(
+    inputs: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, path: Path) -> None:
+        raise OutputError(f"cannot write '{path}': No space left on device")
+
+    monkeypatch.setattr(pipeline.Transform, "save", fail)
+    run = Run(
+        capfd, "register", inputs / "fixed.nii.gz", inputs / "moving.nii.gz", "-o",
+        tmp_path / "out", "--model", "none", "--refine", 0, "--init", "none",
+    )  # fmt: skip
+    assert run.status == 2
+    assert f"cannot write '{tmp_path / 'out' / 'forward.h5'}'" in run.complaint
+    assert not names_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("FIXED", "SERIES"), "choose one with --series-moving: "),
+        (("SERIES", "FIXED"), "choose one with --series: "),
+        (("FIXED", "FIXED", "--fixed-mask", "SERIES"), "give a file of one volume"),
+    ],
+)
+def test_of_several_volumes_one_is_chosen_by_the_right_option(
+    words: tuple[str, ...], advice: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    image = nib.load(inputs / "fixed.nii.gz")
+    twice = np.stack([np.asarray(image.dataobj)] * 2, axis=3)
+    nib.save(nib.Nifti1Image(twice, image.affine), tmp_path / "series.nii.gz")
+    paths = {"FIXED": inputs / "fixed.nii.gz", "SERIES": tmp_path / "series.nii.gz"}
+    run = Run(
+        capfd,
+        "register",
+        *(paths.get(word, word) for word in words),
+        "-o",
+        tmp_path / "out",
+        *QUICK,
+    )
+    assert run.status == 2
+    assert advice in run.complaint
+
+
 def test_files_move_together_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a").write_text("old")
     (tmp_path / "c").write_text("old")

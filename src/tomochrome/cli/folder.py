@@ -58,7 +58,10 @@ def write_together(folder: Path, names: Sequence[str], *, force: bool = False) -
     try:
         place = work / "new"
         place.mkdir()
-        yield place
+        try:
+            yield place
+        except OutputError as error:  # what it names is gone when the user reads of it
+            raise OutputError(str(error).replace(str(place), str(folder))) from error
         if there:
             _move_all(place, folder, names, work / "old")
         else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tomochrome.cli import options
 from tomochrome.cli.folder import check_folder, write_together
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.errors import OutputError
+from tomochrome.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,15 +115,17 @@ def _whole(text: str) -> int:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Register two volumes. Everything that can be refused is refused before the work begins."""
-    from tomochrome.io import read
     from tomochrome.registration.register import register
 
     _check(args)
     told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
     start = time.perf_counter()
-    fixed = read(args.fixed, series=args.series, **told)
-    moving = read(args.moving, series=args.series_moving, **told)
-    extras: dict[str, Any] = {name: _volume(getattr(args, name), told) for name in _VOLUMES}
+    fixed = _read(args.fixed, args.series, "--series", told)
+    moving = _read(args.moving, args.series_moving, "--series-moving", told)
+    extras: dict[str, Any] = {
+        name: None if path is None else _read(path, None, None, told)
+        for name, path in ((name, getattr(args, name)) for name in _VOLUMES)
+    }
     extras |= {name: _points(getattr(args, name)) for name in _POINTS}
     read_at = time.perf_counter()
     result = register(
@@ -182,11 +184,18 @@ def _check(args: argparse.Namespace) -> None:
         choose_device(args.device)
 
 
-def _volume(path: Path | None, told: Mapping[str, Any]) -> Volume | None:
-    """Read a mask or labels."""
+def _read(path: Path, series: str | None, option: str | None, told: Mapping[str, Any]) -> Volume:
+    """Read a volume; where there are several, name the option that chooses here."""
     from tomochrome.io import read
 
-    return None if path is None else read(path, **told)
+    try:
+        return read(path, series=series, **told)
+    except InputError as error:
+        first, asked, choices = str(error).partition("choose one with --series (series=)")
+        if not asked:
+            raise
+        advice = f"choose one with {option}{choices}" if option else "give a file of one volume"
+        raise InputError(f"{first}{advice}") from error
 
 
 def _points(path: Path | None) -> NDArray[np.float64] | None:
