@@ -212,6 +212,16 @@ def test_one_line_about_bad_options(
     assert not list(tmp_path.glob("**/.tomochrome-*"))
 
 
+@pytest.mark.parametrize("minutes", ["-3", "0", "nan", "inf", "soon"])
+def test_a_training_of_no_time_is_refused_before_any_work(
+    minutes: str, tmp_path: Path, capfd: Capture
+) -> None:
+    run = Run(capfd, "train", "symnet", "--out", tmp_path / "out", "--minutes", minutes)
+    assert run.status == 2
+    assert "minutes above 0" in run.complaint
+    assert not names_in(tmp_path)
+
+
 def bad_inputs(folder: Path) -> dict[str, str]:
     """Moving volumes that cannot be registered, and what is said of each."""
     rng = np.random.default_rng(0)

@@ -33,8 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the run (default: runs/NAME)",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
-    parser.add_argument("--minutes", metavar="N", type=float, help="instead of the configuration's")
+    parser.add_argument(
+        "--minutes", metavar="N", type=_minutes, help="instead of the configuration's"
+    )
     options.add_device(parser)
+
+
+def _minutes(text: str) -> float:
+    """Parse a time above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):  # also refuses nan
+        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, not '{text}'")
+    return value
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
