@@ -328,6 +328,24 @@ def test_a_full_disk_names_the_folder_that_was_asked_for(
     assert not names_in(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="cannot reserve room here")
+def test_a_disk_too_full_for_a_transform_is_found_before_hdf5_meets_its_end(
+    inputs: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: int, _offset: int, size: int) -> None:
+        assert size > 10_000
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    run = Run(
+        capfd, "register", inputs / "fixed.nii.gz", inputs / "moving.nii.gz", "-o",
+        tmp_path / "out", *QUICK, "--init", "none",
+    )  # fmt: skip
+    assert run.status == 2
+    assert "No space left" in run.complaint
+    assert not names_in(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("words", "advice"),
     [

@@ -219,9 +219,19 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
         described = replace(volume, provenance=replace(volume.provenance, extra=extra))
         write(described, place / f"{name}.nii.gz", **told)
     _write_board(fixed, result.moved, place / "checkerboard.png", session)
-    result.forward.save(place / "forward.h5")
-    session.progress(1, 2, "writing transforms")
-    result.inverse.save(place / "inverse.h5")
+    for done, name in enumerate(("forward", "inverse")):
+        session.progress(done, 2, "writing transforms")
+        transform = getattr(result, name)
+        _reserve(place / f"{name}.h5", sum(8 * field.vectors.size for field in transform.fields))
+        transform.save(place / f"{name}.h5")
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Refuse a disk too full for a file: HDF5 crashes the process where it meets its end."""
+    if size and hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        path.unlink()
 
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:
