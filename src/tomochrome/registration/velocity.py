@@ -16,6 +16,7 @@ CVPR 2020).
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -144,8 +145,7 @@ def resize(values: torch.Tensor, shape: Shape) -> torch.Tensor:
     for axis, size in enumerate(shape):
         if values.shape[2 + axis] == size:
             continue
-        matrix = _interpolation(values.shape[2 + axis], size).to(values)
-        values = torch.tensordot(values, matrix, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+        values = _along(axis, _interpolation(values.shape[2 + axis], size), values)
     return values.contiguous()
 
 
@@ -162,9 +162,19 @@ def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
         old = values.shape[2 + axis]
         if old == size:
             continue
-        matrix = _shrinking(old, size).to(values)
-        values = torch.tensordot(values, matrix, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+        values = _along(axis, _shrinking(old, size), values)
     return values.contiguous()
+
+
+def _along(axis: int, matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Multiply (n, c, z, y, x) by a matrix along z, y or x (0, 1, 2), without moving its axes."""
+    matrix, sizes = matrix.to(values), list(values.shape)
+    if axis == 2:
+        return values @ matrix.T
+    before = math.prod(sizes[: 2 + axis])
+    stacked = values.reshape(before, sizes[2 + axis], -1)
+    sizes[2 + axis] = len(matrix)
+    return torch.bmm(matrix.expand(before, -1, -1), stacked).view(sizes)
 
 
 @lru_cache(maxsize=64)
