@@ -176,7 +176,7 @@ def refine(
     measure: str = "lncc",
     masks: torch.Tensor | None = None,
     strength: Strength | None = None,
-    squarings: int = 4,
+    squarings: int = 3,
     progress: Progress | None = None,
     metric: Metric | None = None,
     cancel: CancelToken | None = None,
