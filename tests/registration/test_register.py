@@ -395,6 +395,25 @@ def test_what_counts_as_worse() -> None:
     assert warnings_of({"before": {}, "after": good, "jacobian": {}}, "lncc") == ()
 
 
+def test_what_interpolation_costs_is_not_worse() -> None:
+    found = register(BODY, BODY, similarity="mi", model=None, refine=0, init="affine")
+    before, after = (found.report[k]["mutual_information"] for k in ("before", "after"))
+    assert after < before
+    assert not worsened(found.warnings)
+
+
+def test_few_folds_and_ways_back_that_miss_are_put_into_words() -> None:
+    few = {"jacobian": {"folded_percent": 6e-5}, "inverse_consistency_mm": {"p99": 0.3}}
+    assert warnings_of(few, "lncc") == (
+        "the deformation folds less than 0.01 % of the voxels: do not trust it there",
+    )
+    apart = {"jacobian": {"folded_percent": 0.0}, "inverse_consistency_mm": {"p99": 3.21}}
+    (said,) = warnings_of(apart, "lncc")
+    assert "3.2 mm or more beside its start" in said
+    assert not worsened([said])
+    assert warnings_of({"inverse_consistency_mm": {"p99": None}}, "lncc") == ()
+
+
 def test_likeness_of_a_thin_slice_in_common_is_no_measure_of_before() -> None:
     good = {"ncc": 1.0, "mutual_information": 1.0, "overlap": 0.04}
     full = {"ncc": 0.92, "mutual_information": 0.9, "overlap": 0.98}

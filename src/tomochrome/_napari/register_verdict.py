@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from tomochrome._napari.wording import sentence
+from tomochrome.registration.report import A_FEW_PERCENT, share_in_words
 
 Grade = Literal["good", "caution", "bad"]
 
@@ -14,7 +15,6 @@ _LITTLE_ALIKE: Final = 0.5  # correlation below this is no match one would trust
 _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
-_A_FEW_PERCENT: Final = 0.01  # of folded voxels: a handful in a whole scan
 _DONT: Final = "do not trust it there. The Jacobian map shows where, in red."
 _LOOK: Final = "Look at the checkerboard before you rely on it."
 
@@ -76,7 +76,8 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     folded = jacobian.get("folded_percent")
     if folded is not None:
         meaning = "Share of voxels where space is turned inside out; must be 0"
-        rows.append(Row("Folded voxels", meaning, "", _share(folded), -1 if folded > 0 else 0))
+        change = -1 if folded > 0 else 0
+        rows.append(Row("Folded voxels", meaning, "", share_in_words(folded), change))
     if jacobian.get("sd_log") is not None:
         meaning = "How unevenly volume changes: standard deviation of the log Jacobian"
         rows.append(Row("Roughness", meaning, "", f"{jacobian['sd_log']:.3f}"))
@@ -86,11 +87,6 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         text = f"{there['mean']:.2f} / {there.get('p99', there.get('max')):.2f}"
         rows.append(Row("There and back, mm", meaning, "", text))
     return rows
-
-
-def _share(folded: float) -> str:
-    """Return a share of voxels in words: a handful in a whole scan has no readable number."""
-    return f"less than {_A_FEW_PERCENT:g} %" if 0 < folded < _A_FEW_PERCENT else f"{folded:.2g} %"
 
 
 def _compared(
@@ -116,12 +112,12 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:
-        folds = [f"The deformation is folded in {_share(folded)} of the voxels: {_DONT}"]
+        folds = [f"The deformation is folded in {share_in_words(folded)} of the voxels: {_DONT}"]
     if worse:
         advice = "Try another start or similarity, or masks; the moving volume is as it was."
         words = " ".join([*map(sentence, worse), *folds])
         return Verdict("bad", "It made things worse. Do not use it.", f"{words} {advice}")
-    if folded >= _A_FEW_PERCENT:
+    if folded >= A_FEW_PERCENT:
         return Verdict("bad", "Do not trust it everywhere.", " ".join(folds))
     if report.get("after", {}).get("ncc") is None:
         text = "Moved, the two have nothing in common that could be measured."

@@ -248,6 +248,8 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
 
 
 def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:
+    from tomochrome.registration.report import share_in_words
+
     before, after = report["before"], report["after"]
     lines = [
         f"{args.output}{os.sep}",
@@ -268,7 +270,7 @@ def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]
     lines.append(_row("landmark error (mm)", *errors))
     jacobian, way = report["jacobian"], report["inverse_consistency_mm"]
     lines.append(
-        f"  folded voxels {jacobian['folded_percent']:.3g} %, sd of log Jacobian "
+        f"  folded voxels {share_in_words(jacobian['folded_percent'])}, sd of log Jacobian "
         f"{_number(jacobian.get('sd_log'))}, inverse consistency {_number(way['mean'])} mm "
         f"(largest {_number(way['max'])})"
     )

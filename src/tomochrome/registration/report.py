@@ -15,7 +15,11 @@ from tomochrome.volume import Volume
 
 # Less than this is no change for the worse: the common field of view is not quite the same.
 _SLACK = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
+_BLUR = 0.05  # share of the mutual information that interpolating alone may cost
+_THE_SAME = 0.98  # correlation of one picture with itself, interpolated
 _LOST = 0.5  # with less of an overlap left, or there before, likeness says nothing of a change
+_APART_MM = 2.0  # there and back: more is seen when a contour is carried over
+A_FEW_PERCENT = 0.01  #: of the voxels: a handful in a whole scan
 _PROBES = 24  # places along each axis at which the common field of view is looked for
 
 
@@ -82,7 +86,8 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
     names = {"dice_mean": "the mean Dice overlap of the labels", "ncc": "the correlation"}
     if similarity in ("mi", "mind"):
         names.pop("ncc")
-        names["mutual_information"] = "the mutual information"
+        if (after.get("ncc") or 0.0) < _THE_SAME:
+            names["mutual_information"] = "the mutual information"
     reached = before.get("overlap"), after.get("overlap")
     if None not in reached and reached[1] < _LOST * reached[0]:
         found.append(
@@ -94,7 +99,9 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
         names = {key: name for key, name in names.items() if key == "dice_mean"}
     for key, name in names.items():
         old, new = before.get(key), after.get(key)
-        if old is not None and new is not None and new < old - _SLACK[key]:
+        if old is None or new is None:
+            continue
+        if new < old - _SLACK[key] - (_BLUR * old if key == "mutual_information" else 0.0):
             found.append(f"the registration made it worse: {name} fell from {old:.3f} to {new:.3f}")
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if old is not None and new is not None and new > old + _SLACK["tre_mm"]:
@@ -104,8 +111,22 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
         )
     folded = measured.get("jacobian", {}).get("folded_percent")
     if folded:
-        found.append(f"the deformation folds {folded:.2g} % of the voxels: do not trust it there")
+        found.append(
+            f"the deformation folds {share_in_words(folded)} of the voxels: do not trust it there"
+        )
+    apart = measured.get("inverse_consistency_mm", {}).get("p99")
+    if apart is not None and apart > _APART_MM:
+        found.append(
+            f"in 1 % of the voxels the way there and back ends {apart:.1f} mm or more beside its "
+            "start: carry points and contours there in one direction only, and check them"
+        )
     return tuple(found)
+
+
+def share_in_words(percent: float) -> str:
+    """Return a share of voxels in words: a handful in a whole scan has no readable number."""
+    few = 0 < percent < A_FEW_PERCENT
+    return f"less than {A_FEW_PERCENT:g} %" if few else f"{percent:.2g} %"
 
 
 def worsened(warnings: tuple[str, ...] | list[str]) -> bool:
