@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.tomochrome-installed
 OUT ?= demo-output
 PYTEST_ARGS ?=
-# Two processes suit two cores; the tests with a window run by themselves, one after another.
+# Two processes suit two cores; what watches a window's event loop runs by itself.
 WORKERS ?= 2
 SCREEN := -screen 0 1600x1000x24
 
@@ -15,7 +15,7 @@ SCREEN := -screen 0 1600x1000x24
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
-.PHONY: help demo test test-fast test-gui lint format pictures wheel bench libraries clean
+.PHONY: help demo test test-fast test-gui test-loop lint format pictures wheel bench libraries clean
 
 help:
 	@echo "make demo      color the embedded sample patient and show it"
@@ -31,13 +31,16 @@ demo: $(STAMP)
 	$(BIN)/tomochrome demo --out $(OUT) --force
 
 test: $(STAMP) libraries
-	@$(MAKE) --no-print-directory --keep-going test-fast test-gui
+	@$(MAKE) --no-print-directory --keep-going test-fast test-gui test-loop
 
 test-fast: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -m gui tests/_napari $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not slow" tests/_napari $(PYTEST_ARGS)
+
+test-loop: $(STAMP)
+	$(XVFB) $(BIN)/python -m pytest -m "gui and slow" tests/_napari $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -118,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--region", default="abdomen", choices=("head", "chest", "abdomen"))
     parser.add_argument("--spacing", type=float, nargs=3, default=(4.0, 2.0, 2.0))
-    parser.add_argument("--refine", type=int, default=80)
+    parser.add_argument("--refine", type=int, default=-1, help="-1: the default number")
     options = parser.parse_args()
     fixed, moving = two_patients(options.region, tuple(options.spacing))
     draw_boards(fixed, moving, draw_widget(fixed, moving, options.refine))

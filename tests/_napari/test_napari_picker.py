@@ -235,6 +235,7 @@ def test_folders_dropped_together_are_listed_together(picker, window, cd, tmp_pa
     assert sorted(titles(picker)) == sorted(before)
 
 
+@pytest.mark.slow
 def test_the_event_loop_is_never_away_while_series_are_listed_and_read(
     picker, qtbot, loop_watch, cd
 ):
@@ -250,6 +251,7 @@ def test_the_event_loop_is_never_away_while_series_are_listed_and_read(
     pytest.fail(f"the event loop was away, in ms: {tries}")
 
 
+@pytest.mark.slow
 def test_the_event_loop_is_never_away_while_series_are_read(picker, qtbot, loop_watch, monkeypatch):
     added = []
     add = SeriesPicker._add
@@ -272,6 +274,7 @@ def test_the_event_loop_is_never_away_while_series_are_read(picker, qtbot, loop_
     pytest.fail(f"the event loop was away, in ms: {tries}")
 
 
+@pytest.mark.slow
 def test_a_long_list_is_drawn_fast(qtbot, loop_watch):
     items = [
         Item(f"/{n}", "dicom-series", title=f"Series {n}", shape=(300, 512, 512),
