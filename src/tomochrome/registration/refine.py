@@ -35,7 +35,7 @@ from tomochrome.runtime import CancelToken, Progress, check, report
 Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
 dissimilarity now: the falling curve."""
-DEFAULT_ITERATIONS = 36
+DEFAULT_ITERATIONS = 40
 FINE_VOXELS = 2_500_000
 _WITHHOLDINGS = 5  # what is withheld in one place may leave a fold at its rim
 
@@ -77,8 +77,8 @@ class Strength:
     """
 
     roughness: float = 0.6
-    folds: float = 4.0
-    least: float = 0.35
+    folds: float = 25.0
+    least: float = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,13 +311,13 @@ def unfold(
     velocities: torch.Tensor,
     shape: Shape,
     *,
-    least: float = 0.1,
+    least: float = 0.15,
     rounds: int = 20,
     cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
     """Integrate a pair for its full grid, smoothing velocities where it folds or nearly does.
 
-    Where a voxel is squeezed to a tenth no grid holds the way back well enough: there the two
+    Where a voxel is squeezed to a seventh no grid holds the way back well enough: there the two
     directions would be inverse to each other to a voxel at best, and on another grid it may fold.
 
     Parameters
