@@ -69,11 +69,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
     return time.perf_counter() - wall, time.process_time() - busy, result
 
 
-def speed(asked: argparse.Namespace) -> None:
-    """Network and integration against the published way; a whole registration against both."""
-    if asked.child:
-        whole(asked)
-        return
+def passes(asked: argparse.Namespace) -> tuple[float, float]:
+    """Seconds of a pass of the network, integrated our way and the published one."""
     import torch
 
     from tomochrome.registration.pair import make_pair
@@ -88,12 +85,12 @@ def speed(asked: argparse.Namespace) -> None:
     shrink_by = int(card.metadata.get("shrink_by", 2))
     grid = smaller(pair.shape, 2 * shrink_by)
 
-    def network() -> Any:
+    def look() -> Any:
         return predict(net, pair.fixed, pair.moving, grid, shrink_by)
 
-    velocities = network()
+    velocities = look()
     ways: dict[str, Callable[[], Any]] = {
-        "network": network,
+        "network": look,
         "integration, ours": lambda: settle(integrate(velocities, pair.shape)),
         "integration, published way": lambda: published_integration(
             resize_field(velocities, pair.shape)
@@ -112,9 +109,18 @@ def speed(asked: argparse.Namespace) -> None:
     for name, (wall, busy) in best.items():
         say(f"{name}: seconds", wall)
         say(f"{name}: CPU seconds", busy)
-    ours, full = (
-        best["network"][0] + best[f"integration, {how}"][0] for how in ("ours", "published way")
+    network, ours, full = (
+        best[name][0] for name in ("network", "integration, ours", "integration, published way")
     )
+    return network + ours, network + full
+
+
+def speed(asked: argparse.Namespace) -> None:
+    """Network and integration against the published way; a whole registration against both."""
+    if asked.child:
+        whole(asked)
+        return
+    ours, full = passes(asked)  # what they held is free again when the child begins
     at_least("network and integration: times faster", full / ours, 4.0)
     say("time of two full-resolution passes, seconds", 2 * full)
     command = [sys.executable, __file__, "--child", "--data", str(asked.data)]
