@@ -226,6 +226,7 @@ def test_where_a_one_way_field_has_no_way_back_nothing_is_said() -> None:
     assert jacobian.outside is not None
     assert jacobian.outside[..., :4].all()
     assert not jacobian.outside[..., 6:].any()
+    assert (np.asarray(jacobian.voxels)[jacobian.outside] > 0).all()
     np.testing.assert_allclose(np.asarray(jacobian.voxels)[..., 6:], 1.0, atol=1e-3)
 
 

@@ -37,7 +37,7 @@ def jacobian_map(
     Volume
         float32, 1 where volumes are kept, below 1 where the moving image's tissue is smaller than
         the fixed one's, 0 or less where the map folds or mirrors. Voxels next to where a field of
-        the transform is not known lie ``outside``.
+        the transform is not known lie ``outside``, and have the determinant of the affine part.
 
     Notes
     -----
@@ -68,7 +68,10 @@ def jacobian_map(
         if isinstance(step, Warp):
             before = Transform(transform.steps[:place])
             _lay_folds(step.forward, before, like.affine, out, cancel)
-    return Volume(out, like.affine, "unknown", provenance, _unknown(transform, like, cancel))
+    unknown = _unknown(transform, like, cancel)
+    if unknown is not None:  # where a field ends the map has a step, which is no fold
+        out[unknown] = np.linalg.det(transform.affine[:3, :3])
+    return Volume(out, like.affine, "unknown", provenance, unknown)
 
 
 def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
