@@ -47,6 +47,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     from napari import current_viewer
 
     from tomochrome._napari.readout import show_readout
+    from tomochrome._napari.upright import keep_upright
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
 
@@ -74,6 +75,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         announce(result)
         if viewer is not None:
             show_readout(viewer)
+            keep_upright(viewer)
         return [result.layer]
     return _let_choose(viewer, result, single, joins)
 

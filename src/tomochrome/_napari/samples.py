@@ -30,6 +30,7 @@ def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> lis
     from napari import current_viewer
 
     from tomochrome._napari.readout import show_readout
+    from tomochrome._napari.upright import keep_upright
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled
     from tomochrome.windowing import PRESETS
@@ -48,4 +49,5 @@ def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> lis
     viewer = current_viewer()
     if viewer is not None:
         show_readout(viewer)
+        keep_upright(viewer)
     return [volume_layer(ct, name, window=PRESETS[preset])]
