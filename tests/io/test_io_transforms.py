@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_a_saved_transform_comes_back(chain: Transform, saved: Path) -> None:
     again = Transform.load(saved)
     np.testing.assert_allclose(again.points(points()), chain.points(points()), atol=1e-5)
     assert len(again.steps) == len(chain.steps)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="cannot reserve room here")
+def test_a_disk_too_full_is_said_and_leaves_nothing(
+    chain: Transform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: int, _offset: int, size: int) -> None:
+        assert size >= 8 * 3 * np.prod(SHAPE)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OutputError, match=r"forward\.h5': No space left"):
+        chain.save(tmp_path / "forward.h5")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_inverse_is_saved_too(chain: Transform, tmp_path: Path) -> None:

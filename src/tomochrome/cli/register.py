@@ -221,17 +221,7 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
     _write_board(fixed, result.moved, place / "checkerboard.png", session)
     for done, name in enumerate(("forward", "inverse")):
         session.progress(done, 2, "writing transforms")
-        transform = getattr(result, name)
-        _reserve(place / f"{name}.h5", sum(8 * field.vectors.size for field in transform.fields))
-        transform.save(place / f"{name}.h5")
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Refuse a disk too full for a file: HDF5 crashes the process where it meets its end."""
-    if size and hasattr(os, "posix_fallocate"):
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-        path.unlink()
+        getattr(result, name).save(place / f"{name}.h5")
 
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:

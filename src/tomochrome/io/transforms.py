@@ -123,10 +123,21 @@ def write_parts(
                 matrix = piece @ matrix
         whole = _to_itk(matrix)
     with write_whole(path, force=force) as temporary:
+        _reserve(
+            temporary, sum(8 * p.vectors.size for p in parts if isinstance(p, DisplacementField))
+        )
         try:
             SimpleITK.WriteTransform(whole, str(temporary))
         except RuntimeError as error:
             raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Refuse a disk too full for a file: HDF5 crashes the process where it meets its end."""
+    if size and hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        path.unlink()
 
 
 def write_field(
