@@ -74,8 +74,9 @@ def passes(asked: argparse.Namespace) -> tuple[float, float]:
     import torch
 
     from tomochrome.registration.pair import make_pair
-    from tomochrome.registration.refine import settle, smaller
+    from tomochrome.registration.refine import smaller
     from tomochrome.registration.symnet import load_symnet, predict
+    from tomochrome.registration.unfold import settle
     from tomochrome.registration.velocity import integrate, pair_fields, resize_field
 
     torch.set_num_threads(asked.threads or 2)

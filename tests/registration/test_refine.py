@@ -8,8 +8,7 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import OptionError
-from tomochrome.registration.penalties import least_determinant
-from tomochrome.registration.refine import FINE_VOXELS, Stage, Strength, refine, stages, unfold
+from tomochrome.registration.refine import FINE_VOXELS, Stage, Strength, refine, stages
 from tomochrome.registration.similarity import SIMILARITIES
 from tomochrome.registration.synthetic import random_diffeomorphism
 from tomochrome.registration.velocity import integrate
@@ -56,19 +55,6 @@ def test_what_masks_leave_out_does_not_drive_it() -> None:
         field = integrate(done.velocities, SHAPE).forward
         moves.append(float(field[:, :, 3:-3, 3:14, 3:-3].square().sum(1).sqrt().mean()))
     assert moves[1] < 0.05 < moves[0]
-
-
-def test_folds_are_smoothed_away_and_nothing_else() -> None:
-    rng = np.random.default_rng(4)
-    calm = torch.from_numpy(ndimage.gaussian_filter(rng.standard_normal((1, 3, 12, 13, 14)), 2))
-    wild = calm.float() * 3
-    wild[0, :, 5:8, 5:8, 5:8] += torch.from_numpy(rng.normal(0, 2.5, (3, 3, 3, 3))).float()
-    velocities = torch.cat([-wild, wild])
-    assert float(least_determinant(integrate(velocities, SHAPE).forward).min()) < 0
-    smoothed, fields = unfold(velocities, SHAPE)
-    assert float(least_determinant(torch.cat(list(fields))).min()) > 0
-    assert torch.equal(smoothed[:, :, :, :, -1], velocities[:, :, :, :, -1])
-    assert torch.equal(unfold(smoothed, SHAPE)[0], smoothed)
 
 
 def test_a_start_is_improved_and_opposite_velocities_come_back() -> None:

@@ -18,9 +18,9 @@ from tomochrome.registration.refine import (
     Refined,
     refine,
     smaller,
-    unfold,
 )
 from tomochrome.registration.symnet import SymNet, predict
+from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
 from tomochrome.runtime import CancelToken, Progress, check, report
 
