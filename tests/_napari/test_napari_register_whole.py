@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from loop_cases import rest, wait_until
 from napari.layers import Layer
 from npe2 import PluginManager
 
@@ -19,19 +20,6 @@ PLUGIN = "napari-tomochrome"
 MOST_MS = 200.0
 #: The same where there is no second try.
 MOST_MS_AT_ONE_TRY = 400.0
-
-
-def wait_until(qapp, done, seconds):
-    end = time.perf_counter() + seconds
-    while not done():
-        assert time.perf_counter() < end, "it took too long"
-        qapp.processEvents()
-        time.sleep(0.002)
-
-
-def rest(qapp, seconds):
-    end = time.perf_counter() + seconds
-    wait_until(qapp, lambda: time.perf_counter() > end, seconds + 5)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import time
 import nibabel
 import numpy as np
 import pytest
+from loop_cases import rest, wait_until
 from npe2 import PluginManager
 
 from tomochrome._napari.coloring import Coloring
@@ -45,19 +46,6 @@ def whole(window, qapp, loop_watch):
     panel.release()
     window.window.remove_dock_widget("all")
     window.layers.clear()
-
-
-def wait_until(qapp, done, seconds):
-    end = time.perf_counter() + seconds
-    while not done():
-        assert time.perf_counter() < end, "it took too long"
-        qapp.processEvents()
-        time.sleep(0.002)
-
-
-def rest(qapp, seconds):
-    end = time.perf_counter() + seconds
-    wait_until(qapp, lambda: time.perf_counter() > end, seconds + 5)
 
 
 def color(panel, qapp, model):
