@@ -20,7 +20,13 @@ from tomochrome import errors
 from tomochrome.cli import app, main
 from tomochrome.cli.session import Outcome, ProgressLine, Session, listening
 
+try:
+    import pty  # not on Windows
+except ImportError:
+    pty = None  # type: ignore[assignment]
+
 Capture = pytest.CaptureFixture[str]
+needs_terminals = pytest.mark.skipif(pty is None, reason="no terminal hangs up on Windows")
 
 
 def replace_run(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
@@ -139,6 +145,60 @@ def test_the_first_interrupt_cancels_and_the_second_stops() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@needs_terminals
+def test_a_closed_terminal_cancels_however_often_it_says_so() -> None:
+    session = Session()
+    before = signal.getsignal(signal.SIGHUP)
+    with listening(session):
+        for _ in range(3):  # the system tells the command, and so does the shell
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert session.cancel.cancelled
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+@needs_terminals
+def test_a_command_under_nohup_goes_on_without_its_terminal() -> None:
+    session = Session()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening(session):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not session.cancel.cancelled
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@needs_terminals
+@pytest.mark.slow
+def test_a_closed_terminal_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
+    slow = (
+        "import fcntl, sys, termios, time\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "import tomochrome.cli.palette as palette\n"
+        "from tomochrome.runtime import check, write_whole\n"
+        "def wait(args, session):\n"
+        "    with write_whole('out.txt'):\n"
+        "        while True:\n"
+        "            session.progress(1, 2, 'waiting')\n"
+        "            check(session.cancel)\n"
+        "            time.sleep(0.01)\n"
+        "palette.run = wait\n"
+        "from tomochrome.cli import main\n"
+        "sys.exit(main(['palette']))\n"
+    )
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow],
+        stdin=end, stdout=end, stderr=end, cwd=tmp_path, start_new_session=True,
+    )  # fmt: skip
+    os.close(end)
+    assert b"waiting" in os.read(terminal, 1000)
+    os.close(terminal)
+    assert process.wait(timeout=30) == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 class Screen:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from tomochrome import __version__
 from tomochrome.cli import options
-from tomochrome.cli.session import Outcome, Session, listening
+from tomochrome.cli.session import Outcome, Session, listening, tell
 from tomochrome.errors import Cancelled, TomochromeError
 
 _NEGATIVE = re.compile(r"-[.\d]")
@@ -178,5 +178,5 @@ def _explain(error: Exception) -> int:
 
 
 def _complain(message: str, status: int = BAD_INPUT) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"error: {' '.join(message.split())}\n")
     return status

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,14 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 _QUIET_SECONDS = 5.0  # a log is not told about work that is over sooner
 _LOG_EVERY = 10.0
 _DRAW_EVERY = 0.1
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Write to stderr or ``stream`` at once; nobody is left to be told by a closed terminal."""
+    stream = sys.stderr if stream is None else stream
+    with suppress(OSError):
+        stream.write(text)
+        stream.flush()
 
 
 @dataclass(frozen=True)
@@ -46,18 +54,16 @@ class ProgressLine:
             return
         share = f"{100 * done // total:3d} %" if total > 0 else f"{done}"
         if self._terminal:
-            self._stream.write(f"\r\x1b[K{stage}: {share}")
+            tell(f"\r\x1b[K{stage}: {share}", self._stream)
             self._drawn = True
         else:
-            self._stream.write(f"{stage}: {share.strip()}\n")
-        self._stream.flush()
+            tell(f"{stage}: {share.strip()}\n", self._stream)
         self._next = now + (_DRAW_EVERY if self._terminal else _LOG_EVERY)
 
     def clear(self) -> None:
         """Take the line away, so that the next thing written stands alone."""
         if self._drawn:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            tell("\r\x1b[K", self._stream)
             self._drawn = False
 
 
@@ -74,7 +80,7 @@ class Session:
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.clear()
-            print(f"warning: {' '.join(message.split())}", file=sys.stderr)
+            tell(f"warning: {' '.join(message.split())}\n")
 
 
 @contextmanager
@@ -82,6 +88,7 @@ def listening(session: Session) -> Iterator[None]:
     """Turn Ctrl-C into a cancel, and Tomochrome's own Python warnings into the session's.
 
     The first Ctrl-C asks the work to stop at its next check; the second stops it at once.
+    A closed terminal only asks, as the system and the shell may both say so.
     Warnings of other packages are about their own insides and are not shown.
     """
 
@@ -90,14 +97,24 @@ def listening(session: Session) -> Iterator[None]:
             raise KeyboardInterrupt
         session.cancel.cancel()
 
+    def hang_up(_number: int, _frame: object) -> None:
+        session.cancel.cancel()
+
     def show(message: Warning | str, _category: object, filename: str, *_: object) -> None:
         if filename.startswith(_PACKAGE):
             session.warn(str(message))
 
+    heard: dict[signal.Signals, Callable[[int, object], None]] = {
+        signal.SIGINT: stop,
+        signal.SIGTERM: stop,
+    }
+    # Windows has no such signal, and under nohup it is ignored.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard[signal.SIGHUP] = hang_up
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, handler in heard.items():
         try:
-            before[number] = signal.signal(number, stop)
+            before[number] = signal.signal(number, handler)
         except ValueError:  # not in the main thread: whoever runs us listens
             break
     try:
@@ -106,5 +123,5 @@ def listening(session: Session) -> Iterator[None]:
             warnings.showwarning = show  # type: ignore[assignment]
             yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
