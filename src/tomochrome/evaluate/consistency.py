@@ -93,7 +93,7 @@ def _followed(
 
     for step in transform.steps:
         if isinstance(step, np.ndarray):
-            kernels.carry(points, np.ascontiguousarray(step))
+            transform_kernels.carry(points, np.ascontiguousarray(step))
             continue
         if not isinstance(step, Warp):
             back = Transform((step,))

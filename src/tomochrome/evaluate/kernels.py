@@ -73,16 +73,6 @@ def determinants(vectors, basis, first, factor, out):  # type: ignore[no-untyped
 
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
-def carry(points, matrix):  # type: ignore[no-untyped-def]
-    """Move points (n, 3), in place, by the upper three rows of an affine matrix."""
-    for n in prange(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        for c in range(3):
-            points[n, c] = matrix[c, 0] * x + matrix[c, 1] * y + matrix[c, 2] * z + matrix[c, 3]
-
-
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
 def mark_covered(points, to_index, shape, known):  # type: ignore[no-untyped-def]
     """Clear ``known`` (n,) where a grid does not reach: beyond half a voxel past its last centres.
 

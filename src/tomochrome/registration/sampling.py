@@ -32,25 +32,32 @@ class Sampler:
     fill
         Value where the volume does not reach or was not measured; the nearest one that its voxel
         type holds.
+    through
+        4x4 from the points that are given to LPS mm of the volume; None is the identity.
     """
 
-    def __init__(self, volume: Volume, order: Order, fill: float) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        order: Order,
+        fill: float,
+        through: NDArray[np.float64] | None = None,
+    ) -> None:
         self.volume, self.order = volume, order
-        self.to_index = np.ascontiguousarray(np.linalg.inv(volume.affine)[:3])
+        to_index = np.linalg.inv(volume.affine) @ (np.eye(4) if through is None else through)
+        self.to_index = np.ascontiguousarray(to_index[:3])
         voxels: NDArray[Any] = np.asarray(volume.voxels)
         self.dtype = voxels.dtype
         if self.dtype.kind in "iu":  # air in unsigned integers would become the brightest
             limits = np.iinfo(self.dtype)
             fill = min(max(fill, limits.min), limits.max) if np.isfinite(fill) else 0.0
-        self.fill = fill
-        self.measured: NDArray[np.float32] | None = None
+        self.fill = float(fill)
         if order == "linear" and not volume.is_rgba:
-            exact = np.float64 if voxels.dtype.itemsize > 2 and voxels.dtype != np.float32 else None
-            voxels = voxels.astype(exact or np.float32, copy=False)
-            if volume.outside is not None:  # holes weigh nothing, so that they never blend in
-                self.measured = np.where(volume.outside, np.float32(0), np.float32(1))
-                voxels = np.where(volume.outside, voxels.dtype.type(0), voxels)
+            voxels = _plain(voxels)
         self.voxels = np.ascontiguousarray(voxels)
+        self.outside: NDArray[np.bool_] | None = None
+        if volume.outside is not None:
+            self.outside = np.ascontiguousarray(volume.outside)
 
     def start(self, shape: tuple[int, int, int]) -> Taken:
         """Return empty results for a grid."""
@@ -78,8 +85,8 @@ class Sampler:
         index = np.empty(len(points), dtype=np.int64)
         kernels.nearest_index(self.volume.shape, points, self.to_index, index)
         there = index >= 0
-        if self.volume.outside is not None:
-            there[there] = ~self.volume.outside.reshape(-1)[index[there]]
+        if self.outside is not None:
+            there[there] = ~self.outside.reshape(-1)[index[there]]
         channels = values.shape[3:]
         flat = values.reshape(-1, *channels)
         flat[...] = np.asarray(self.fill).astype(self.dtype)
@@ -91,18 +98,18 @@ class Sampler:
     ) -> None:
         from tomochrome.registration import transform_kernels as kernels
 
-        taken, there = np.empty(len(points), self.voxels.dtype), np.empty(len(points), np.bool_)
-        kernels.sample_linear(self.voxels, points, self.to_index, self.fill, taken, there)
-        if self.measured is not None:
-            weight, _ = np.empty(len(points), np.float32), there
-            kernels.sample_linear(self.measured, points, self.to_index, 0.0, weight, there)
-            there &= weight >= HALF
-            np.divide(taken, weight, out=taken, where=there)
-            taken[~there] = self.fill
-        if self.dtype.kind in "iub":
-            np.rint(taken, out=taken)
-        values.reshape(-1)[:] = taken.astype(self.dtype, copy=False)
-        inside.reshape(-1)[:] = there
+        rounded = self.dtype.kind in "iub"
+        flat = values.reshape(-1)
+        # what compiled loops cannot write they write as numbers that they can
+        taken = flat if flat.dtype == self.voxels.dtype else np.empty_like(flat, self.voxels.dtype)
+        there = inside.reshape(-1)
+        place = points, self.to_index, self.fill
+        if self.outside is None:
+            kernels.sample_linear(self.voxels, *place, rounded, taken, there)
+        else:  # holes weigh nothing, so that they never blend in
+            kernels.sample_measured(self.voxels, self.outside, *place, HALF, rounded, taken, there)
+        if taken is not flat:
+            flat[:] = taken.astype(self.dtype, copy=False)
 
     def finish(self, taken: Taken, like: Volume) -> Volume:
         """Return what was taken as a volume on the grid of ``like``."""
@@ -114,3 +121,12 @@ class Sampler:
             f"transformed onto a grid of {z} x {y} x {x} voxels ({self.order})"
         )
         return Volume(taken.values, like.affine, self.volume.unit, provenance, outside)
+
+
+def _plain(voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers that compiled loops read: of this machine's byte order, no half ones."""
+    if voxels.dtype.kind == "b":
+        return voxels.view(np.uint8)
+    if voxels.dtype.kind == "f" and voxels.dtype.itemsize not in (4, 8):
+        return voxels.astype(np.float32 if voxels.dtype.itemsize < 4 else np.float64)
+    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)

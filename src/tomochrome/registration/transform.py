@@ -9,9 +9,9 @@ image; ``SimpleITK.Resample(moving, fixed, forward)`` is the moved image.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -186,9 +186,13 @@ class Transform:
         progress, cancel
             Told how far it is, and looked at, several times a second.
         """
+        from tomochrome.registration import transform_kernels as kernels
+
+        affine, (_, height, width) = np.asarray(like.affine), like.shape
         vectors = np.empty((*like.shape, 3), dtype=np.float32)
-        for rows, start, end in _slabs(self.steps, like, progress, cancel, "sampling the field"):
-            vectors[rows] = (end - start).reshape(vectors[rows].shape)
+        for rows, end in _slabs(self.steps, like, progress, cancel, "sampling the field"):
+            found = vectors[rows].reshape(-1, 3)
+            kernels.less_grid(end, affine, rows.start, height, width, found)
         return DisplacementField(vectors, like.affine)
 
     def dense(self) -> Transform:
@@ -253,9 +257,13 @@ class Transform:
             return replace(volume, affine=like.affine)
         if fill is None:
             fill = -1024.0 if volume.unit == "HU" else 0.0
-        sampler = sampling.Sampler(volume, order, fill)
+        steps, last = self.steps, self.steps[-1] if len(self.steps) > 1 else None
+        through = last if isinstance(last, np.ndarray) else None
+        if through is not None:
+            steps = steps[:-1]  # the last one is left to the sampler's own matrix
+        sampler = sampling.Sampler(volume, order, fill, through)
         taken = sampler.start(like.shape)
-        for rows, _, end in _slabs(self.steps, like, progress, cancel, "applying the transform"):
+        for rows, end in _slabs(steps, like, progress, cancel, "applying the transform"):
             sampler.take(end, rows, taken)
         return sampler.finish(taken, like)
 
@@ -322,17 +330,20 @@ def _slabs(
     progress: Progress | None,
     cancel: CancelToken | None,
     stage: str,
-) -> Any:
-    """Give a grid's slices a few at a time: which, their points, and where the points go."""
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Give a grid's slices a few at a time: which, and where their points (n, 3) go."""
     from tomochrome.registration import transform_kernels as kernels
 
     depth, height, width = like.shape
+    affine = np.asarray(like.affine)
+    if steps and isinstance(steps[0], np.ndarray):
+        affine, steps = steps[0] @ affine, steps[1:]
     few = max(1, _SLAB // (height * width))
     for first in range(0, depth, few):
         check(cancel)
         report(progress, first, depth, stage)
         count = min(few, depth - first)
-        start = np.empty((count * height * width, 3))
-        kernels.grid_points(np.asarray(like.affine), first, count, height, width, start)
-        yield slice(first, first + count), start, follow(steps, start.copy())
+        points = np.empty((count * height * width, 3))
+        kernels.grid_points(affine, first, count, height, width, points)
+        yield slice(first, first + count), follow(steps, points)
     report(progress, depth, depth, stage)

@@ -47,6 +47,32 @@ def grid_points(affine, first, depth, height, width, out):  # type: ignore[no-un
                 row += 1
 
 
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def less_grid(points, affine, first, height, width, out):  # type: ignore[no-untyped-def]
+    """Write how far ``points`` (n, 3) lie from what `grid_points` gives into ``out`` (n, 3)."""
+    for k in prange(len(points) // (height * width)):
+        z = first + k
+        row = k * height * width
+        for y in range(height):
+            for x in range(width):
+                for c in range(3):
+                    out[row, c] = points[row, c] - (
+                        affine[c, 0] * z + affine[c, 1] * y + affine[c, 2] * x + affine[c, 3]
+                    )
+                row += 1
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def carry(points, matrix):  # type: ignore[no-untyped-def]
+    """Move points (n, 3), in place, by the upper three rows of an affine matrix."""
+    for n in prange(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for c in range(3):
+            points[n, c] = matrix[c, 0] * x + matrix[c, 1] * y + matrix[c, 2] * z + matrix[c, 3]
+
+
 @njit(inline="always")
 def _vector(vectors, to_index, x, y, z):  # type: ignore[no-untyped-def]
     """Displacement at a point, linear; zero beyond the grid."""
@@ -110,8 +136,11 @@ def undo(points, vectors, to_index, tolerance, most):  # type: ignore[no-untyped
 
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
-def sample_linear(values, points, to_index, fill, out, inside):  # type: ignore[no-untyped-def]
-    """Trilinear samples of ``values`` (z, y, x) at ``points``; ``fill`` where it does not reach."""
+def sample_linear(values, points, to_index, fill, rounded, out, inside):  # type: ignore[no-untyped-def]
+    """Trilinear samples of ``values`` (z, y, x) at ``points``; ``fill`` where it does not reach.
+
+    Any numbers in, any out; ``rounded`` for whole ones, to the nearest.
+    """
     size_z, size_y, size_x = values.shape
     for n in prange(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
@@ -122,20 +151,56 @@ def sample_linear(values, points, to_index, fill, out, inside):  # type: ignore[
         )
         there = _inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x)
         inside[n] = there
-        if not there:
-            out[n] = fill
-            continue
-        z0, z1, fz = _neighbours(at_z, size_z)
-        y0, y1, fy = _neighbours(at_y, size_y)
-        x0, x1, fx = _neighbours(at_x, size_x)
-        gx, gy = 1.0 - fx, 1.0 - fy
-        low = gy * (gx * values[z0, y0, x0] + fx * values[z0, y0, x1]) + fy * (
-            gx * values[z0, y1, x0] + fx * values[z0, y1, x1]
+        found = fill
+        if there:
+            z0, z1, fz = _neighbours(at_z, size_z)
+            y0, y1, fy = _neighbours(at_y, size_y)
+            x0, x1, fx = _neighbours(at_x, size_x)
+            gx, gy = 1.0 - fx, 1.0 - fy
+            low = gy * (gx * values[z0, y0, x0] + fx * values[z0, y0, x1]) + fy * (
+                gx * values[z0, y1, x0] + fx * values[z0, y1, x1]
+            )
+            high = gy * (gx * values[z1, y0, x0] + fx * values[z1, y0, x1]) + fy * (
+                gx * values[z1, y1, x0] + fx * values[z1, y1, x1]
+            )
+            found = (1.0 - fz) * low + fz * high
+        out[n] = np.rint(found) if rounded else found
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def sample_measured(  # type: ignore[no-untyped-def]
+    values, outside, points, to_index, fill, least, rounded, out, inside
+):
+    """As `sample_linear`, from the voxels that are not ``outside`` alone.
+
+    Where they carry less than ``least`` of the weight the point counts as not reached.
+    """
+    size_z, size_y, size_x = values.shape
+    for n in prange(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        at_z, at_y, at_x = (
+            _index(to_index, 0, x, y, z),
+            _index(to_index, 1, x, y, z),
+            _index(to_index, 2, x, y, z),
         )
-        high = gy * (gx * values[z1, y0, x0] + fx * values[z1, y0, x1]) + fy * (
-            gx * values[z1, y1, x0] + fx * values[z1, y1, x1]
-        )
-        out[n] = (1.0 - fz) * low + fz * high
+        total, weight = 0.0, 0.0
+        if _inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x):
+            z0, z1, fz = _neighbours(at_z, size_z)
+            y0, y1, fy = _neighbours(at_y, size_y)
+            x0, x1, fx = _neighbours(at_x, size_x)
+            for k in range(8):
+                i, wz = (z1, fz) if k & 4 else (z0, 1.0 - fz)
+                j, wy = (y1, fy) if k & 2 else (y0, 1.0 - fy)
+                h, wx = (x1, fx) if k & 1 else (x0, 1.0 - fx)
+                if not outside[i, j, h]:
+                    w = wz * wy * wx
+                    weight += w
+                    total += w * values[i, j, h]
+        there = weight >= least
+        inside[n] = there
+        found = total / weight if there else fill
+        out[n] = np.rint(found) if rounded else found
 
 
 @one_at_a_time

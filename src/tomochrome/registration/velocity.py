@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, check, look
 
 Shape = tuple[int, int, int]
 
@@ -168,6 +168,7 @@ def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 def _along(axis: int, matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Multiply (n, c, z, y, x) by a matrix along z, y or x (0, 1, 2), without moving its axes."""
+    look()
     matrix, sizes = matrix.to(values), list(values.shape)
     if axis == 2:
         return values @ matrix.T

@@ -2,7 +2,7 @@
 
 from tomochrome.runtime.device import DEVICE_NAMES, DeviceName, choose_device, thread_count
 from tomochrome.runtime.files import check_writable, write_whole
-from tomochrome.runtime.progress import CancelToken, Progress, check, report
+from tomochrome.runtime.progress import CancelToken, Progress, check, look, report, watching
 
 __all__ = [
     "DEVICE_NAMES",
@@ -12,7 +12,9 @@ __all__ = [
     "check",
     "check_writable",
     "choose_device",
+    "look",
     "report",
     "thread_count",
+    "watching",
     "write_whole",
 ]

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from tomochrome.runtime.progress import look
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -20,6 +22,9 @@ _GATE = threading.Lock()
 
 def one_at_a_time(kernel: Callable[P, R]) -> Callable[P, R]:
     """Let one thread at a time into any of the parallel kernels so decorated.
+
+    Before it enters, the token that the thread is `watching` is looked at: whatever is made of
+    many such loops can be stopped between any two of them.
 
     Parameters
     ----------
@@ -30,6 +35,7 @@ def one_at_a_time(kernel: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(kernel)
     def enter(*args: Any, **kwargs: Any) -> Any:
+        look()
         with _GATE:
             return kernel(*args, **kwargs)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from tomochrome.errors import Cancelled
@@ -29,6 +32,31 @@ class CancelToken:
     def cancelled(self) -> bool:
         """Whether the work was asked to stop."""
         return self._event.is_set()
+
+
+_watched: ContextVar[CancelToken | None] = ContextVar("tomochrome_cancel", default=None)
+
+
+@contextmanager
+def watching(cancel: CancelToken | None) -> Iterator[None]:
+    """Let `look` see a token for as long as this runs, in this thread only.
+
+    For work whose innermost steps are called by a library (a network's layers, the way back
+    through a loss), which hands no token on. None leaves what is watched already.
+    """
+    if cancel is None:
+        yield
+        return
+    before = _watched.set(cancel)
+    try:
+        yield
+    finally:
+        _watched.reset(before)
+
+
+def look() -> None:
+    """Raise `Cancelled` if the token that this thread is `watching` asks to stop."""
+    check(_watched.get())
 
 
 def report(progress: Progress | None, done: int, total: int, stage: str) -> None:
