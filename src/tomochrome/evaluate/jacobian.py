@@ -11,6 +11,7 @@ from tomochrome.errors import InputError
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import apply, corners, same_grid
 from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.geometry.morphology import grown
 from tomochrome.registration.transform import Transform, Warp
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Provenance, Volume
@@ -74,7 +75,9 @@ def jacobian_map(
     return Volume(out, like.affine, "unknown", provenance, unknown)
 
 
-def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
+def jacobian_measures(
+    jacobian: Volume, mask: Mask = None, *, cancel: CancelToken | None = None
+) -> dict[str, float]:
     """Say how rough a transform is, from its `jacobian_map`.
 
     Parameters
@@ -83,6 +86,8 @@ def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
         Determinants; voxels ``outside`` do not count.
     mask
         Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
+    cancel
+        Looked at several times a second.
 
     Returns
     -------
@@ -95,18 +100,31 @@ def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
     InputError
         If no voxel is left to look at.
     """
+    from tomochrome.evaluate import kernels
+
     wanted = on_grid(mask, jacobian)
     values = np.asarray(jacobian.voxels)
     if jacobian.outside is not None:
         wanted = ~jacobian.outside if wanted is None else wanted & ~jacobian.outside
-    seen = values.ravel() if wanted is None else values[wanted]
-    if len(seen) == 0:
+    found = np.empty((len(values), 4))
+    few = max(1, _SLAB // (values.shape[1] * values.shape[2]))
+    for first in range(0, len(values), few):
+        check(cancel)
+        rows = slice(first, first + few)
+        # without a mask nothing of it is looked at
+        here = np.empty((0, 0, 0), np.bool_) if wanted is None else wanted[rows]
+        kernels.log_moments(values[rows], here, wanted is None, found[rows])
+    count, above, mean, squares = found.T
+    if not count.any():
         raise InputError(
             "the transform is known nowhere in the volume: there is nothing to measure"
         )
-    regular = seen[seen > 0]
-    spread = float(np.log(regular).std(dtype=np.float64)) if len(regular) else 0.0
-    return {"folded_percent": 100.0 * (1.0 - len(regular) / len(seen)), "sd_log": spread}
+    spread = 0.0
+    if above.any():
+        middle = np.average(mean, weights=above)
+        spread = float(np.sqrt((squares + above * (mean - middle) ** 2).sum() / above.sum()))
+    folded = float(count.sum() - above.sum())
+    return {"folded_percent": 100.0 * folded / float(count.sum()), "sd_log": spread}
 
 
 def _fill(
@@ -169,8 +187,6 @@ def _unknown(
     transform: Transform, like: Volume, cancel: CancelToken | None
 ) -> NDArray[np.bool_] | None:
     """Return the voxels with a neighbour for which a field of the chain is not known, or None."""
-    from scipy import ndimage
-
     fields = transform.fields
     first = transform.steps[0]
     start = first if isinstance(first, np.ndarray) else np.eye(4)
@@ -189,7 +205,7 @@ def _unknown(
             known[rows] = transform.covers(apply(like.affine, index)).reshape(known[rows].shape)
     if known.all():
         return None
-    return np.asarray(ndimage.binary_dilation(~known, np.ones((3, 3, 3), dtype=bool)))
+    return grown(~known)
 
 
 def _within(

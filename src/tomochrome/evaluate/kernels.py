@@ -1,4 +1,4 @@
-"""Compiled loop of the measures: Jacobian determinants that cannot overlook a fold."""
+"""Compiled loops of the measures of a map: determinants that overlook no fold, the way back."""
 
 from __future__ import annotations
 
@@ -99,48 +99,26 @@ def distances(a, b, known, out):  # type: ignore[no-untyped-def]
 
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
-def products(p, q, weight, out):  # type: ignore[no-untyped-def]
-    """Write what the local correlation sums over windows: p, q, p p, q q, p q, 1, where it counts.
+def log_moments(values, wanted, every, out):  # type: ignore[no-untyped-def]
+    """How many determinants there are in each plane, and how the positive ones' logarithms vary.
 
-    ``p`` and ``q`` are float32 (z, y, x), 0 to 1; they are taken about 0.5, so that less cancels.
-    ``weight`` is bool of that shape, ``out`` float32 (6, z, y, x).
+    ``values`` (z, y, x); ``wanted`` bool of that shape, not looked at if ``every`` counts. Into
+    ``out`` (z, 4) float64: how many count, how many of them are positive, mean of the logarithms of
+    those and the sum of their squared distances from it.
     """
-    half, zero = np.float32(0.5), np.float32(0)
-    depth, height, width = p.shape
-    for row in prange(depth * height):
-        z, y = row // height, row % height
-        for x in range(width):
-            a, b, there = p[z, y, x] - half, q[z, y, x] - half, np.float32(1)
-            if not weight[z, y, x]:
-                a, b, there = zero, zero, zero
-            out[0, z, y, x], out[1, z, y, x] = a, b
-            out[2, z, y, x], out[3, z, y, x] = a * a, b * b
-            out[4, z, y, x], out[5, z, y, x] = a * b, there
-
-
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def local_correlations(sums, weight, first, last, flat):  # type: ignore[no-untyped-def]
-    """Sum of squared local correlations, and of how many windows, over some slices.
-
-    ``sums`` (6, z, y, x) are `products` summed over the window about each voxel. Windows count
-    about voxels of ``weight`` where a picture's variance is more than ``flat``.
-    """
-    _, height, width = weight.shape
-    rows = (last - first) * height
-    total, count = np.zeros(rows), np.zeros(rows, np.int64)
-    for row in prange(rows):
-        z, y = first + row // height, row % height
-        for x in range(width):
-            if not weight[z, y, x]:
-                continue
-            n = max(np.float64(sums[5, z, y, x]), 1.0)
-            mean_p, mean_q = sums[0, z, y, x] / n, sums[1, z, y, x] / n
-            var_p = max(sums[2, z, y, x] / n - mean_p * mean_p, 0.0)
-            var_q = max(sums[3, z, y, x] / n - mean_q * mean_q, 0.0)
-            if max(var_p, var_q) <= flat:
-                continue
-            cross = sums[4, z, y, x] / n - mean_p * mean_q
-            total[row] += cross * cross / (var_p * var_q + flat * flat)
-            count[row] += 1
-    return total.sum(), count.sum()
+    depth, height, width = values.shape
+    for z in prange(depth):
+        count, above, total = 0, 0, 0.0
+        for y in range(height):
+            for x in range(width):
+                if every or wanted[z, y, x]:
+                    count += 1
+                    if values[z, y, x] > 0:
+                        above += 1
+                        total += np.log(np.float64(values[z, y, x]))
+        mean, squares = total / max(above, 1), 0.0
+        for y in range(height):
+            for x in range(width):
+                if (every or wanted[z, y, x]) and values[z, y, x] > 0:
+                    squares += (np.log(np.float64(values[z, y, x])) - mean) ** 2
+        out[z, 0], out[z, 1], out[z, 2], out[z, 3] = count, above, mean, squares

@@ -109,7 +109,7 @@ def measure_registration(
     found: dict[str, Any] = {"before": before, "after": after}
     if forward is not None:
         jacobian = jacobian_map(forward, fixed, cancel=cancel) if jacobian is None else jacobian
-        found["jacobian"] = jacobian_measures(jacobian, mask)
+        found["jacobian"] = jacobian_measures(jacobian, mask, cancel=cancel)
         report(progress, 4, 5, _STAGE)
         if inverse is not None:
             way = inverse_consistency(forward, inverse, fixed, mask, cancel=cancel)

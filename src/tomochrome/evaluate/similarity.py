@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from tomochrome.errors import InputError
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import require_same_grid
 from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime.kernels import plain_numbers
 from tomochrome.volume import Volume
 
 BINS: Final = 64
@@ -22,11 +23,16 @@ _FLAT: Final = 3e-4  # variance of a window, grey values 0 to 1, up to which it 
 _SLAB: Final = 1_500_000  # voxels looked at at a time
 _FEWEST: Final = 5 * RADIUS  # slices at a time: each slab is looked at with margins of RADIUS
 _SAMPLES: Final = 500_000  # voxels that the percentiles are taken from
-# HU to grey as registration sees it: soft tissue gets most of the range, air and bone the rest.
-_HU_KNOTS: Final = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
-_GREY_KNOTS: Final = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
+_JOBS: Final = 8  # counts that are kept side by side, for as many threads
 
-Grey = Callable[[NDArray[Any]], NDArray[np.float32]]
+Pair = tuple[NDArray[Any], NDArray[Any]]
+Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Values and their grey, 0 to 1: linear between them, constant beyond."""
+# HU to grey as registration sees it: soft tissue gets most of the range, air and bone the rest.
+_HU: Final[Scale] = (
+    np.array((-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)),
+    np.array((0.0, 0.12, 0.28, 0.82, 0.97, 1.0)),
+)
 
 
 def similarity_measures(
@@ -67,30 +73,35 @@ def similarity_measures(
         if volume.is_rgba:
             raise InputError(f"the {role} volume is in color; compare the grey volumes")
     require_same_grid(fixed, moved, "the fixed and the moved volume")
-    valid = _valid(fixed, moved, on_grid(mask, fixed))
-    if not valid.any():
+    valid = _valid(fixed, moved, on_grid(mask, fixed), cancel)
+    pair = plain_numbers(fixed.voxels), plain_numbers(moved.voxels)
+    moments = _moments(pair, valid, cancel)
+    if moments is None:
         return {}
-    pair = np.asarray(fixed.voxels), np.asarray(moved.voxels)
     measures = {}
-    correlation = _correlation(*pair, valid, cancel)
-    if correlation is not None:
-        measures["ncc"] = correlation
-    both_hu = fixed.unit == "HU" and moved.unit == "HU"
-    greys = [_grey_scale(voxels, valid, both_hu) for voxels in pair]
-    if greys[0] is None or greys[1] is None:
-        return measures
-    return {**measures, **_local_and_mutual(pair, (greys[0], greys[1]), valid, cancel)}
+    if moments.correlation is not None:
+        measures["ncc"] = moments.correlation
+    hu = fixed.unit == "HU" and moved.unit == "HU"
+    scales = []
+    for voxels, ends in zip(pair, moments.ends, strict=True):
+        if ends[0] >= ends[1]:
+            return measures
+        scales.append(_HU if hu else _between_percentiles(voxels, valid, ends, cancel))
+    return {**measures, **_local_and_mutual(pair, (scales[0], scales[1]), valid, cancel)}
 
 
-def _valid(fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _valid(
+    fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None, cancel: CancelToken | None
+) -> NDArray[np.bool_]:
     """Where both volumes were measured and the mask wants them."""
     valid = np.ones(fixed.shape, dtype=bool) if wanted is None else wanted.copy()
-    for volume in (fixed, moved):
-        if volume.outside is not None:
-            valid &= ~volume.outside
-        voxels = np.asarray(volume.voxels)
-        if voxels.dtype.kind == "f":
-            valid &= np.isfinite(voxels)
+    for rows in _slabs(fixed.shape, cancel):
+        for volume in (fixed, moved):
+            if volume.outside is not None:
+                valid[rows] &= ~volume.outside[rows]
+            voxels = np.asarray(volume.voxels[rows])
+            if voxels.dtype.kind == "f":
+                valid[rows] &= np.isfinite(voxels)
     return valid
 
 
@@ -101,81 +112,83 @@ def _slabs(shape: tuple[int, ...], cancel: CancelToken | None) -> Iterator[slice
         yield slice(first, min(first + few, shape[0]))
 
 
-def _correlation(
-    a: NDArray[Any], b: NDArray[Any], valid: NDArray[np.bool_], cancel: CancelToken | None
-) -> float | None:
-    """Pearson's correlation, slab by slab: centred sums merged as they come.
+class _Moments(NamedTuple):
+    correlation: float | None  #: Pearson's, or None if a picture is constant
+    ends: tuple[tuple[float, float], tuple[float, float]]  #: least and largest value of each
+
+
+def _moments(pair: Pair, valid: NDArray[np.bool_], cancel: CancelToken | None) -> _Moments | None:
+    """Moments over the valid voxels: centred sums of rows, merged. None: there are no voxels.
 
     Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", COMPSTAT 1982.
     """
-    count, mean, sums = 0, np.zeros(2), np.zeros((2, 2))
-    for rows in _slabs(a.shape, cancel):
-        here = valid[rows]
-        values = np.stack([v[rows][here].astype(np.float64) for v in (a, b)])
-        if values.shape[1] == 0:
-            continue
-        n, middle = values.shape[1], values.mean(axis=1)
-        values -= middle[:, None]
-        apart = middle - mean
-        sums += values @ values.T + np.outer(apart, apart) * (n * count / (n + count))
-        mean, count = mean + apart * (n / (n + count)), count + n
-    least = count * 1e-24 * np.maximum(mean * mean, 1e-300)
-    if (np.diag(sums) <= least).any():
+    from tomochrome.evaluate import similarity_kernels as kernels
+
+    depth, height, _ = valid.shape
+    found = np.empty((depth, height, 10))
+    for rows in _slabs(valid.shape, cancel):
+        a, b = (np.ascontiguousarray(voxels[rows]) for voxels in pair)
+        kernels.row_moments(a, b, valid[rows], found[rows].reshape(-1, 10))
+    rows_of = found[found[..., 0] > 0]
+    if not len(rows_of):
         return None
-    return float(np.clip(sums[0, 1] / np.sqrt(sums[0, 0] * sums[1, 1]), -1.0, 1.0))
+    count = rows_of[:, 0]
+    mean = np.average(rows_of[:, 1:3], axis=0, weights=count)
+    p, q = (rows_of[:, 1:3] - mean).T
+    pp, qq, pq = rows_of[:, 3:6].sum(axis=0)
+    pp, qq, pq = pp + (count * p * p).sum(), qq + (count * q * q).sum(), pq + (count * p * q).sum()
+    least = count.sum() * 1e-24 * np.maximum(mean * mean, 1e-300)
+    constant = pp <= least[0] or qq <= least[1]
+    ends = [(float(rows_of[:, k].min()), float(rows_of[:, k + 1].max())) for k in (6, 8)]
+    correlation = None if constant else float(np.clip(pq / np.sqrt(pp * qq), -1.0, 1.0))
+    return _Moments(correlation, (ends[0], ends[1]))
 
 
-def _grey_scale(voxels: NDArray[Any], valid: NDArray[np.bool_], hu: bool) -> Grey | None:
-    """Return what brings values to 0..1, or None for a constant picture."""
-    inside = voxels[valid]
-    low, high = float(inside.min()), float(inside.max())
-    if low >= high:
-        return None
-    if hu:
-        return lambda values: np.interp(values, _HU_KNOTS, _GREY_KNOTS).astype(np.float32)
-    sample = inside[:: len(inside) // _SAMPLES + 1]
-    ends = np.percentile(sample.astype(np.float64), (0.5, 99.5))
-    if ends[0] < ends[1]:
-        low, high = float(ends[0]), float(ends[1])
-    return lambda values: np.clip(
-        (values.astype(np.float64) - low) / (high - low), 0.0, 1.0
-    ).astype(np.float32)
+def _between_percentiles(
+    voxels: NDArray[Any],
+    valid: NDArray[np.bool_],
+    ends: tuple[float, float],
+    cancel: CancelToken | None,
+) -> Scale:
+    """Return the scale of a picture whose values have no unit, from every few voxels of it."""
+    every, skip, sample = int(valid.sum()) // _SAMPLES + 1, 0, []
+    for rows in _slabs(valid.shape, cancel):
+        inside = voxels[rows][valid[rows]]
+        sample.append(inside[skip::every].astype(np.float64))
+        skip = (skip - len(inside)) % every
+    low, high = np.percentile(np.concatenate(sample), (0.5, 99.5))
+    low, high = (low, high) if low < high else ends
+    return np.array((low, high), np.float64), np.array((0.0, 1.0))
 
 
 def _local_and_mutual(
-    pair: tuple[NDArray[Any], NDArray[Any]],
-    greys: tuple[Grey, Grey],
-    valid: NDArray[np.bool_],
-    cancel: CancelToken | None,
+    pair: Pair, scales: tuple[Scale, Scale], valid: NDArray[np.bool_], cancel: CancelToken | None
 ) -> dict[str, float]:
     """Mean local correlation and mutual information, slab by slab."""
-    from tomochrome.evaluate import kernels
+    from tomochrome.evaluate import similarity_kernels as kernels
     from tomochrome.registration import kernels as box_kernels
 
     depth, total, count = valid.shape[0], 0.0, 0
-    joint = np.zeros(BINS * BINS)
+    joint = np.zeros((_JOBS, BINS * BINS), np.int64)
     for rows in _slabs(valid.shape, cancel):
         wide = slice(max(0, rows.start - RADIUS), min(depth, rows.stop + RADIUS))
         weight = valid[wide]
         if not weight.any():
             continue
-        p, q = (
-            np.where(weight, g(v[wide]), np.float32(0)) for g, v in zip(greys, pair, strict=True)
-        )
-        inner = slice(rows.start - wide.start, rows.stop - wide.start)
-        here = weight[inner]
-        bins = [np.minimum((v[inner][here] * BINS).astype(np.int64), BINS - 1) for v in (p, q)]
-        joint += np.bincount(bins[0] * BINS + bins[1], minlength=BINS * BINS)
+        p, q = np.empty((2, *weight.shape), np.float32)
+        for voxels, scale, grey in zip(pair, scales, (p, q), strict=True):
+            kernels.to_grey(np.ascontiguousarray(voxels[wide]), weight, *scale, grey)
+        first, last = rows.start - wide.start, rows.stop - wide.start
+        kernels.joint_counts(p, q, weight, first, last, BINS, joint)
         sums = np.empty((2, 6, *p.shape), np.float32)
         kernels.products(p, q, weight, sums[0])
         box_kernels.box_sums(sums[0], RADIUS, sums[1])
-        squared, windows = kernels.local_correlations(
-            sums[1], weight, inner.start, inner.stop, _FLAT
-        )
+        squared, windows = kernels.local_correlations(sums[1], weight, first, last, _FLAT)
         total, count = total + float(squared), count + int(windows)
     local = {"local_ncc": total / count} if count else {}
-    return {**local, "mutual_information": information(joint.reshape(BINS, BINS))}
+    counts = joint.sum(axis=0).astype(np.float64)
+    return {**local, "mutual_information": information(counts.reshape(BINS, BINS))}
 
 
 def information(joint: NDArray[np.float64]) -> float:

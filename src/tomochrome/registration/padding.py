@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.runtime import CancelToken, check
+from tomochrome.geometry.morphology import grown
+from tomochrome.runtime import CancelToken, check, look, watching
 from tomochrome.volume import Volume
 
 _CORNER: Final = 3  # voxels along each edge of a corner that must be all alike
@@ -32,7 +33,7 @@ def without_padding(volume: Volume, cancel: CancelToken | None = None) -> Volume
     volume
         Scalar. One that says itself what lies outside is returned as it is.
     cancel
-        Looked at before each value that a corner has.
+        Looked at several times a second.
 
     Returns
     -------
@@ -42,14 +43,15 @@ def without_padding(volume: Volume, cancel: CancelToken | None = None) -> Volume
     if volume.outside is not None or min(volume.shape) < 2 * _CORNER:
         return volume
     voxels = np.asarray(volume.voxels)
-    for value in _corner_values(voxels):
-        check(cancel)
-        if _faces_seen(voxels, value) < _FACES:
-            continue
-        fill = _fill(voxels, value)
-        if fill is not None:
-            # next to it lie voxels that interpolation mixed with it
-            return replace(volume, outside=_grown(fill))
+    with watching(cancel):
+        for value in _corner_values(voxels):
+            check(cancel)
+            if _faces_seen(voxels, value) < _FACES:
+                continue
+            fill = _fill(voxels, value)
+            if fill is not None:
+                # next to it lie voxels that interpolation mixed with it
+                return replace(volume, outside=grown(fill))
     return volume
 
 
@@ -83,20 +85,11 @@ def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
     if step == 1:
         return parts
     for axis, size in enumerate(voxels.shape):
+        look()
         parts = parts.take(np.searchsorted(at[axis], np.arange(size), side="right") - 1, axis=axis)
+    look()
     parts &= voxels == value
     return parts
-
-
-def _grown(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return marks and all their 26 neighbours."""
-    for axis in range(3):
-        wider = marks.copy()
-        rows, old = np.moveaxis(wider, axis, 0), np.moveaxis(marks, axis, 0)
-        rows[1:] |= old[:-1]
-        rows[:-1] |= old[1:]
-        marks = wider
-    return marks
 
 
 def _from_corners(same: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.geometry.resample import HALF, Order
+from tomochrome.runtime.kernels import plain_numbers
 from tomochrome.volume import Volume
 
 
@@ -53,7 +54,7 @@ class Sampler:
             fill = min(max(fill, limits.min), limits.max) if np.isfinite(fill) else 0.0
         self.fill = float(fill)
         if order == "linear" and not volume.is_rgba:
-            voxels = _plain(voxels)
+            voxels = plain_numbers(voxels)
         self.voxels = np.ascontiguousarray(voxels)
         self.outside: NDArray[np.bool_] | None = None
         if volume.outside is not None:
@@ -121,12 +122,3 @@ class Sampler:
             f"transformed onto a grid of {z} x {y} x {x} voxels ({self.order})"
         )
         return Volume(taken.values, like.affine, self.volume.unit, provenance, outside)
-
-
-def _plain(voxels: NDArray[Any]) -> NDArray[Any]:
-    """Return numbers that compiled loops read: of this machine's byte order, no half ones."""
-    if voxels.dtype.kind == "b":
-        return voxels.view(np.uint8)
-    if voxels.dtype.kind == "f" and voxels.dtype.itemsize not in (4, 8):
-        return voxels.astype(np.float32 if voxels.dtype.itemsize < 4 else np.float64)
-    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)

@@ -1,4 +1,4 @@
-"""Compiled loops that use several threads, entered by one Python thread at a time.
+"""What compiled loops need: one Python thread at a time in those that use several, and numbers.
 
 Where neither OpenMP nor TBB is found (macOS, slim containers), Numba's own thread pool ends the
 whole process when two threads start a parallel loop at once (Numba documentation, "The Threading
@@ -11,6 +11,9 @@ import functools
 import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.runtime.progress import look
 
@@ -40,3 +43,16 @@ def one_at_a_time(kernel: Callable[P, R]) -> Callable[P, R]:
             return kernel(*args, **kwargs)
 
     return enter
+
+
+def plain_numbers(values: ArrayLike) -> NDArray[Any]:
+    """Return values as compiled loops read them, uncopied wherever they do.
+
+    Booleans as bytes, numbers in this machine's byte order, floats of 4 or 8 bytes.
+    """
+    given = np.asarray(values)
+    if given.dtype.kind == "b":
+        return given.view(np.uint8)
+    if given.dtype.kind == "f" and given.dtype.itemsize not in (4, 8):
+        return given.astype(np.float32 if given.dtype.itemsize < 4 else np.float64)
+    return given.astype(given.dtype.newbyteorder("="), copy=False)

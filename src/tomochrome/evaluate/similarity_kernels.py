@@ -1,0 +1,131 @@
+"""Compiled loops of the measures of likeness: moments, grey values, joint counts, windows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from tomochrome.runtime.kernels import one_at_a_time
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def row_moments(a, b, valid, out):  # type: ignore[no-untyped-def]
+    """Moments of the rows of two volumes (z, y, x), over the voxels that are ``valid``.
+
+    Into ``out`` (z * y, 10) float64: how many, both means, the centred sums of a a, b b and a b,
+    and the least and largest value of each (inf and -inf where there is none).
+    """
+    depth, height, width = a.shape
+    for row in prange(depth * height):
+        z, y = row // height, row % height
+        count, mean_a, mean_b = 0, 0.0, 0.0
+        low_a, high_a, low_b, high_b = np.inf, -np.inf, np.inf, -np.inf
+        for x in range(width):
+            if valid[z, y, x]:
+                p, q = np.float64(a[z, y, x]), np.float64(b[z, y, x])
+                count, mean_a, mean_b = count + 1, mean_a + p, mean_b + q
+                low_a, high_a = min(low_a, p), max(high_a, p)
+                low_b, high_b = min(low_b, q), max(high_b, q)
+        mean_a, mean_b = mean_a / max(count, 1), mean_b / max(count, 1)
+        aa, bb, ab = 0.0, 0.0, 0.0
+        for x in range(width):
+            if valid[z, y, x]:
+                p, q = np.float64(a[z, y, x]) - mean_a, np.float64(b[z, y, x]) - mean_b
+                aa, bb, ab = aa + p * p, bb + q * q, ab + p * q
+        out[row, 0], out[row, 1], out[row, 2] = count, mean_a, mean_b
+        out[row, 3], out[row, 4], out[row, 5] = aa, bb, ab
+        out[row, 6], out[row, 7], out[row, 8], out[row, 9] = low_a, high_a, low_b, high_b
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def to_grey(values, weight, knots, greys, out):  # type: ignore[no-untyped-def]
+    """Grey values, piecewise linear between rising ``knots``; 0 where there is no ``weight``."""
+    depth, height, width = values.shape
+    last = len(knots) - 1
+    slopes = (greys[1:] - greys[:-1]) / (knots[1:] - knots[:-1])
+    for row in prange(depth * height):
+        z, y = row // height, row % height
+        for x in range(width):
+            found = 0.0
+            if weight[z, y, x]:
+                v = np.float64(values[z, y, x])
+                if v <= knots[0]:
+                    found = greys[0]
+                elif v >= knots[last]:
+                    found = greys[last]
+                else:
+                    k = 0
+                    while v >= knots[k + 1]:
+                        k += 1
+                    found = slopes[k] * (v - knots[k]) + greys[k]
+            out[z, y, x] = found
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def joint_counts(p, q, weight, first, last, bins, out):  # type: ignore[no-untyped-def]
+    """Count pairs of grey values, 0 to 1, in the slices from ``first`` to ``last``.
+
+    ``out`` is int64 (jobs, bins * bins), added to: each job counts some of the rows by itself.
+    """
+    _, height, width = weight.shape
+    jobs = len(out)
+    for job in prange(jobs):
+        for row in range(job, (last - first) * height, jobs):
+            z, y = first + row // height, row % height
+            for x in range(width):
+                if weight[z, y, x]:
+                    i = min(np.int64(p[z, y, x] * np.float32(bins)), bins - 1)
+                    j = min(np.int64(q[z, y, x] * np.float32(bins)), bins - 1)
+                    out[job, i * bins + j] += 1
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def products(p, q, weight, out):  # type: ignore[no-untyped-def]
+    """Write what the local correlation sums over windows: p, q, p p, q q, p q, 1, where it counts.
+
+    ``p`` and ``q`` are float32 (z, y, x), 0 to 1; they are taken about 0.5, so that less cancels.
+    ``weight`` is bool of that shape, ``out`` float32 (6, z, y, x).
+    """
+    half, zero = np.float32(0.5), np.float32(0)
+    depth, height, width = p.shape
+    for row in prange(depth * height):
+        z, y = row // height, row % height
+        for x in range(width):
+            a, b, there = p[z, y, x] - half, q[z, y, x] - half, np.float32(1)
+            if not weight[z, y, x]:
+                a, b, there = zero, zero, zero
+            out[0, z, y, x], out[1, z, y, x] = a, b
+            out[2, z, y, x], out[3, z, y, x] = a * a, b * b
+            out[4, z, y, x], out[5, z, y, x] = a * b, there
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def local_correlations(sums, weight, first, last, flat):  # type: ignore[no-untyped-def]
+    """Sum of squared local correlations, and of how many windows, over some slices.
+
+    ``sums`` (6, z, y, x) are `products` summed over the window about each voxel. Windows count
+    about voxels of ``weight`` where a picture's variance is more than ``flat``.
+    """
+    _, height, width = weight.shape
+    rows = (last - first) * height
+    total, count = np.zeros(rows), np.zeros(rows, np.int64)
+    for row in prange(rows):
+        z, y = first + row // height, row % height
+        for x in range(width):
+            if not weight[z, y, x]:
+                continue
+            n = max(np.float64(sums[5, z, y, x]), 1.0)
+            mean_p, mean_q = sums[0, z, y, x] / n, sums[1, z, y, x] / n
+            var_p = max(sums[2, z, y, x] / n - mean_p * mean_p, 0.0)
+            var_q = max(sums[3, z, y, x] / n - mean_q * mean_q, 0.0)
+            if max(var_p, var_q) <= flat:
+                continue
+            cross = sums[4, z, y, x] / n - mean_p * mean_q
+            total[row] += cross * cross / (var_p * var_q + flat * flat)
+            count[row] += 1
+    return total.sum(), count.sum()
