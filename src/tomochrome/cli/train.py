@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     choose_device(args.device)
     registers = _registers(settings)
     work = _registration if registers else _colorization
-    name, checkpoint, bundles = work(settings, args, session)
+    name, checkpoint, bundles = work(args, session)
     seconds = round(time.perf_counter() - started, 1)
     data = {"config": name, "checkpoint": str(checkpoint), "bundles": bundles}
     command = "register" if registers else "colorize"
@@ -76,35 +76,39 @@ def _registers(settings: Mapping[str, Any]) -> bool:
     return isinstance(network, Mapping) and network.get("name") == "SymNet"
 
 
-def _colorization(
-    settings: Mapping[str, Any], args: argparse.Namespace, session: Session
-) -> tuple[str, Path, list[str]]:
+def _colorization(args: argparse.Namespace, session: Session) -> tuple[str, Path, list[str]]:
     from tomochrome.training import finish, load_config, train
 
-    config = load_config(settings)
-    out = args.out or Path("runs") / config.name
+    config = load_config(args.config)
+    out, weights = _folders(args, config.name)
     checkpoint = train(config, args.data, out, **_options(args, session))
-    bundles = finish(out, out / "weights", config=config, data=args.data)
+    bundles = finish(out, weights, config=config, data=args.data)
     return config.name, checkpoint, [str(path) for path in bundles]
 
 
-def _registration(
-    settings: Mapping[str, Any], args: argparse.Namespace, session: Session
-) -> tuple[str, Path, list[str]]:
+def _registration(args: argparse.Namespace, session: Session) -> tuple[str, Path, list[str]]:
     from tomochrome.training import finish_symnet, load_symnet_config, train_symnet
 
-    config = load_symnet_config(settings)
-    out = args.out or Path("runs") / config.name
+    config = load_symnet_config(args.config)
+    out, weights = _folders(args, config.name)
     checkpoint = train_symnet(config, args.data, out, **_options(args, session))
     bundle = finish_symnet(
         out,
-        out / "weights",
+        weights,
         config=config,
         data=args.data,
         progress=session.progress,
         cancel=session.cancel,
     )
     return config.name, checkpoint, [str(bundle)]
+
+
+def _folders(args: argparse.Namespace, name: str) -> tuple[Path, Path]:
+    """Return the folder of the run and that of its bundles, made now, before hours of work."""
+    from tomochrome.training.folder import make_folder
+
+    out = args.out or Path("runs") / name
+    return out, make_folder(out / "weights")
 
 
 def _options(args: argparse.Namespace, session: Session) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.registration.transform import Transform, Warp
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.volume import Volume
 
 _SLAB: Final = 500_000  # voxels looked at at a time
 _MOST: Final = 12_000_000  # points followed: fields are no finer than that
 
 
+@watched
 def inverse_consistency(
     forward: Transform,
     inverse: Transform,

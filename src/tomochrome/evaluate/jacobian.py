@@ -13,12 +13,13 @@ from tomochrome.geometry.affine import apply, corners, same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.morphology import grown
 from tomochrome.registration.transform import Transform, Warp
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.volume import Provenance, Volume
 
 _SLAB: Final = 1_000_000  # voxels looked at at a time
 
 
+@watched
 def jacobian_map(
     transform: Transform, like: Volume, *, cancel: CancelToken | None = None
 ) -> Volume:
@@ -75,6 +76,7 @@ def jacobian_map(
     return Volume(out, like.affine, "unknown", provenance, unknown)
 
 
+@watched
 def jacobian_measures(
     jacobian: Volume, mask: Mask = None, *, cancel: CancelToken | None = None
 ) -> dict[str, float]:

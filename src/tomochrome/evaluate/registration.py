@@ -18,12 +18,13 @@ from tomochrome.evaluate.similarity import similarity_measures
 from tomochrome.geometry.affine import corners, require_same_grid, same_grid
 from tomochrome.geometry.resample import resample
 from tomochrome.registration.transform import Transform
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, Progress, check, report, watched
 from tomochrome.volume import Volume
 
 _STAGE = "measuring"
 
 
+@watched
 def measure_registration(
     fixed: Volume,
     moving: Volume,

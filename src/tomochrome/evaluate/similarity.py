@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import require_same_grid
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.runtime.kernels import plain_numbers
 from tomochrome.volume import Volume
 
@@ -35,6 +35,7 @@ _HU: Final[Scale] = (
 )
 
 
+@watched
 def similarity_measures(
     fixed: Volume, moved: Volume, mask: Mask = None, *, cancel: CancelToken | None = None
 ) -> dict[str, float]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply, corners, decompose, same_grid
 from tomochrome.geometry.sitk import bare_image
+from tomochrome.runtime import CancelToken, look, watched
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
 
 Order = Literal["linear", "nearest"]
 
+_SLAB: Final = 6_000_000  # voxels resampled at a time
 HALF: Final = 0.5 - 1e-4
 """A voxel counts as measured if measured ones carry half of its weight, give or take rounding."""
 
 
+@watched
 def resample(
-    volume: Volume, like: Volume, *, order: Order = "linear", fill: float | None = None
+    volume: Volume,
+    like: Volume,
+    *,
+    order: Order = "linear",
+    fill: float | None = None,
+    cancel: CancelToken | None = None,
 ) -> Volume:
     """Resample a volume onto the grid of another.
 
@@ -37,6 +45,8 @@ def resample(
     fill
         Value where ``volume`` does not reach; None means air (-1024) for HU, else 0. A value
         that the voxel type does not hold becomes the nearest that it does.
+    cancel
+        Looked at several times a second.
 
     Returns
     -------
@@ -50,6 +60,8 @@ def resample(
     ------
     OptionError
         If the order is not known.
+    Cancelled
+        If ``cancel`` was set.
     """
     if order not in ("linear", "nearest"):
         raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
@@ -88,9 +100,6 @@ def _resampled(
     # the transform instead.
     image, transform = bare_image(voxels), _index_transform(volume, like)
     resampler = SimpleITK.ResampleImageFilter()
-    z, y, x = like.shape
-    resampler.SetSize([x, y, z])
-    resampler.SetOutputOrigin([0.0, 0.0, 0.0])
     resampler.SetOutputSpacing([1.0, 1.0, 1.0])
     resampler.SetOutputDirection(np.eye(3).ravel().tolist())
     resampler.SetTransform(transform)
@@ -98,8 +107,18 @@ def _resampled(
         SimpleITK.sitkLinear if order == "linear" else SimpleITK.sitkNearestNeighbor
     )
     resampler.SetDefaultPixelValue(float(fill))
-    voxels = SimpleITK.GetArrayFromImage(resampler.Execute(image))
-    return np.asarray((np.rint(voxels) if rounded else voxels).astype(dtype, copy=False))
+    depth, y, x = like.shape
+    found = np.empty((*like.shape, *voxels.shape[3:]), dtype)
+    few = max(1, _SLAB // (y * x))
+    for first in range(0, depth, few):  # nothing stops ITK once it has begun
+        look()
+        count = min(few, depth - first)
+        resampler.SetSize([x, y, count])
+        resampler.SetOutputOrigin([0.0, 0.0, float(first)])
+        part = resampler.Execute(image)  # owns what the view shows
+        taken = SimpleITK.GetArrayViewFromImage(part)
+        found[first : first + count] = np.rint(taken) if rounded else taken
+    return found
 
 
 def _blended(

@@ -22,7 +22,7 @@ from tomochrome.registration.refine import (
 from tomochrome.registration.symnet import SymNet, predict
 from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, Progress, check, report, watched
 
 __all__ = ["DEFAULT_ITERATIONS", "Aligned", "align"]
 
@@ -49,6 +49,7 @@ class Aligned:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+@watched
 def align(
     pair: WorkingPair,
     net: SymNet | None,

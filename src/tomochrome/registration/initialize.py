@@ -28,7 +28,7 @@ from tomochrome.registration.starts import (
     starts,
 )
 from tomochrome.registration.transform import Transform
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, Progress, check, report, watched
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ _AFFINE = (_Effort(1, 25_000, 80, 0.7, 0.01), _Effort(2, 80_000, 80, 0.4, 0.001)
 _SEARCH = _Effort(0, 12_000, 80, 2.0, 0.03)
 
 
+@watched
 def initialize(
     fixed: Volume,
     moving: Volume,

@@ -22,7 +22,7 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.registration.velocity import Shape
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.volume import Volume
 
 MAX_VOXELS = 8_000_000
@@ -116,6 +116,7 @@ def check_volume(volume: Volume, role: str) -> None:
         raise InputError(f"{where} is constant: there is nothing in it to register")
 
 
+@watched
 def make_pair(
     fixed: Volume,
     moving: Volume,

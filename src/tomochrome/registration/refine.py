@@ -20,7 +20,7 @@ from tomochrome.registration.flow import antisymmetric, both_velocities, flow, s
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.similarity import similarity
 from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, Progress, check, report, watched
 
 Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
@@ -155,6 +155,7 @@ class _Pair:
         return met[:1], met[1:], weight
 
 
+@watched
 def refine(
     fixed: torch.Tensor,
     moving: torch.Tensor,

@@ -31,7 +31,7 @@ from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import is_half_turn
 from tomochrome.registration.transform import Transform
-from tomochrome.runtime import CancelToken, Progress, check, report, watching
+from tomochrome.runtime import CancelToken, Progress, check, report, watched
 from tomochrome.runtime.device import choose_device
 from tomochrome.volume import Volume
 
@@ -105,6 +105,7 @@ class _Job:
     cancel: CancelToken | None
 
 
+@watched
 def register(
     fixed: Volume,
     moving: Volume,
@@ -187,7 +188,7 @@ def register(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
         choose_device(device), progress, metric, cancel,
     )  # fmt: skip
-    with watching(cancel), compute_threads(threads, networks=True):
+    with compute_threads(threads, networks=True):
         if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
             inverse, forward, found = _align(
                 moving, fixed, swapped(extras), net, shrink_by, job, clock, ("moving", "fixed")

@@ -2,7 +2,15 @@
 
 from tomochrome.runtime.device import DEVICE_NAMES, DeviceName, choose_device, thread_count
 from tomochrome.runtime.files import check_writable, write_whole
-from tomochrome.runtime.progress import CancelToken, Progress, check, look, report, watching
+from tomochrome.runtime.progress import (
+    CancelToken,
+    Progress,
+    check,
+    look,
+    report,
+    watched,
+    watching,
+)
 
 __all__ = [
     "DEVICE_NAMES",
@@ -15,6 +23,7 @@ __all__ = [
     "look",
     "report",
     "thread_count",
+    "watched",
     "watching",
     "write_whole",
 ]

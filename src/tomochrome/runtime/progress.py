@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from tomochrome.errors import Cancelled
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Progress(Protocol):
@@ -52,6 +56,18 @@ def watching(cancel: CancelToken | None) -> Iterator[None]:
         yield
     finally:
         _watched.reset(before)
+
+
+def watched(work: Callable[P, R]) -> Callable[P, R]:
+    """Make a function with a keyword ``cancel`` watch that token while it runs (`watching`)."""
+
+    @functools.wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = kwargs.get("cancel")
+        with watching(token if isinstance(token, CancelToken) else None):
+            return work(*args, **kwargs)
+
+    return run
 
 
 def look() -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tomochrome.errors import OptionError
+from tomochrome.training.schema import from_data
+
+if TYPE_CHECKING:
+    from tomochrome.training.symnet_config import SymNetConfig
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 """One JSON file for each shipped model."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -82,24 +89,67 @@ def load_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> TrainingC
     OptionError
         If it is not found, is not JSON, or has unknown or unfit fields.
     """
-    data = source if isinstance(source, Mapping) else read_json(source)
-    try:
-        plan = dict(data.get("phantoms", {}))
-        if "spacing" in plan:
-            z, y, x = (float(v) for v in plan["spacing"])
-            plan["spacing"] = (z, y, x)
-        values = {**data, "phantoms": PhantomPlan(**plan)}
-        if "shape" in values:
-            height, width = (int(v) for v in values["shape"])
-            values["shape"] = (height, width)
-        config = TrainingConfig(**values)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise OptionError(f"the training configuration is not understood: {error}") from error
-    if not (config.minutes > 0 and config.batch > 0 and 0 <= config.real_share <= 1):
+    data, named = opened(source)
+    config = from_data(TrainingConfig, data, named)
+    check_common(config, named)
+    if not (0 < config.minutes < float("inf") and config.batch > 0 and 0 <= config.real_share <= 1):
+        raise OptionError(f"{named} needs minutes and batch above 0 and real_share from 0 to 1")
+    strides = config.network.get("strides", ())
+    multiple = math.prod(strides) if isinstance(strides, list | tuple) else 1
+    if any(n < 16 or n % multiple for n in config.shape):
         raise OptionError(
-            "a training configuration needs minutes and batch above 0 and real_share from 0 to 1"
+            f"in {named} each number of 'shape' must be a multiple of {multiple}, at least 16, not "
+            f"{list(config.shape)}"
         )
     return config
+
+
+def opened(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return what a configuration holds, and what a message is to call it."""
+    if isinstance(source, Mapping):
+        return source, "the training configuration"
+    return read_json(source), f"'{os.fspath(source)}'"
+
+
+def check_common(config: TrainingConfig | SymNetConfig, named: str) -> None:
+    """Check what every training is told: the name of its model, and its phantom patients.
+
+    Raises
+    ------
+    OptionError
+        If the name cannot be that of a folder, or the phantoms cannot be painted.
+    """
+    from tomochrome.phantom.patient import REGIONS
+
+    if not _NAME.fullmatch(config.name):
+        raise OptionError(
+            f"in {named} 'name' must be letters, digits, - and _, as a folder is called after it, "
+            f"not '{config.name}'"
+        )
+    if not (0 < config.learning_rate <= 1 and 0 <= config.ema < 1 and config.seed >= 0):
+        raise OptionError(
+            f"{named} needs a learning_rate above 0 (and up to 1), ema from 0 to below 1 and seed "
+            "of 0 or more"
+        )
+    plan = config.phantoms
+    for region, share in plan.regions.items():
+        if region not in REGIONS:
+            raise OptionError(
+                f"{named} asks for phantoms of a region '{region}'; choose from "
+                f"{', '.join(REGIONS)}"
+            )
+        if not 0 <= share < float("inf"):
+            raise OptionError(
+                f"in {named} the share of '{region}' among the phantoms must be 0 or more, not "
+                f"{share}"
+            )
+    if not sum(plan.regions.values()) > 0:
+        raise OptionError(f"{named} gives no region of the phantoms a share above 0")
+    if not all(0.2 <= step <= 20 for step in plan.spacing):
+        raise OptionError(
+            f"in {named} 'phantoms.spacing' must be three lengths of 0.2 to 20 mm, not "
+            f"{list(plan.spacing)}"
+        )
 
 
 def read_json(source: str | os.PathLike[str]) -> Mapping[str, Any]:

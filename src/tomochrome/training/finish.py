@@ -22,7 +22,8 @@ from tomochrome.training.config import TrainingConfig, load_config
 from tomochrome.training.export import export_network, export_transfer, load_mean
 from tomochrome.training.feed import Feed
 from tomochrome.training.fit import count_hu, likelihood_table, transfer_table
-from tomochrome.training.loop import CHECKPOINT, LABELLED, real_patients
+from tomochrome.training.folder import CHECKPOINT, make_folder
+from tomochrome.training.loop import LABELLED, real_patients
 from tomochrome.training.pool import HELD_OUT, paint, plan_jobs
 
 LICENSE_FILE = Path(__file__).resolve().parents[3] / "LICENSE"
@@ -40,7 +41,7 @@ class Calibration:
 
 def held_out_pool(folder: Path, config: TrainingConfig, count: int = 12) -> Path:
     """Paint phantom patients that no training ever sees; return their folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     plan = replace(config.phantoms, count=count)
     for seed, region in plan_jobs(plan, HELD_OUT):
         paint(folder, seed, region, plan.spacing)
@@ -178,7 +179,7 @@ def finish(
     }
     log = (folder / "log.csv").read_text(encoding="utf-8").strip().splitlines()
     target = Path(weights)
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     network = export_network(
         target / plan.name, plan.name, plan.network, net, likelihood_table(counts, power),
         temperature=calibration.temperature, trained_on=trained_on, scores=figures,

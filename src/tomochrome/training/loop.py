@@ -16,17 +16,17 @@ import torch
 
 from tomochrome.colorize.inputs import InputSpec
 from tomochrome.colorize.network import build_network
-from tomochrome.errors import InputError, OptionError
+from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
 from tomochrome.training.augment import tissue_weights
 from tomochrome.training.config import TrainingConfig, load_config
 from tomochrome.training.feed import Feed
+from tomochrome.training.folder import CHECKPOINT, open_run
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.losses import TissueLoss
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Painter
 
-CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 200
@@ -173,11 +173,7 @@ def train(
 
     plan = config if isinstance(config, TrainingConfig) else load_config(config)
     budget = minutes or plan.minutes
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists() and not resume:
-        raise OptionError(f"'{checkpoint}' exists already; use --resume or another --out")
+    folder, checkpoint = open_run(out, resume=resume)
     target = choose_device(device)
     state = _State(plan, target)
     if resume and checkpoint.exists():

@@ -15,6 +15,7 @@ import numpy as np
 
 from tomochrome.runtime import write_whole
 from tomochrome.training.config import PhantomPlan
+from tomochrome.training.folder import make_folder
 from tomochrome.training.patients import TrainingPatient
 
 HELD_OUT = 1_000_000
@@ -75,7 +76,7 @@ class Painter:
     """
 
     def __init__(self, folder: Path, plan: PhantomPlan) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.folder, self.plan = folder, plan
         jobs = [j for j in plan_jobs(plan) if not (folder / f"{j[1]}-{j[0]}.npz").exists()]
         self._process = mp.get_context("spawn").Process(

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from tomochrome.errors import OptionError
-from tomochrome.training.config import PhantomPlan, read_json
+from tomochrome.training.config import PhantomPlan, check_common, opened
+from tomochrome.training.schema import from_data
 
 
 @dataclass(frozen=True)
@@ -101,48 +102,25 @@ def load_symnet_config(
     OptionError
         If it is not found, is not JSON, or has unknown or unfit fields.
     """
-    data = source if isinstance(source, Mapping) else read_json(source)
-    try:
-        plan = dict(data.get("phantoms", {}))
-        if "spacing" in plan:
-            z, y, x = (float(v) for v in plan["spacing"])
-            plan["spacing"] = (z, y, x)
-        values = {**data, "phantoms": PhantomPlan(**plan)}
-        if values.get("opening") is not None:
-            values["opening"] = Opening(**_grid_and_sizes(values["opening"]))
-        config = SymNetConfig(**_grid_and_sizes(values))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise OptionError(f"the training configuration is not understood: {error}") from error
-    _check(config)
+    data, named = opened(source)
+    config = from_data(SymNetConfig, data, named)
+    check_common(config, named)
+    _check(config, named)
     return config
 
 
-def _grid_and_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn JSON's lists into tuples."""
-    found = dict(values)
-    if "shape" in found:
-        depth, height, width = (int(v) for v in found["shape"])
-        found["shape"] = (depth, height, width)
-    if "sizes" in found:
-        low, high = (float(v) for v in found["sizes"])
-        found["sizes"] = (low, high)
-    return found
-
-
-def _check(config: SymNetConfig) -> None:
+def _check(config: SymNetConfig, named: str) -> None:
     parts: list[SymNetConfig | Opening] = [config]
     if config.opening is not None:
         parts.append(config.opening)
     grows = all(0 <= part.sizes[0] <= part.sizes[1] for part in parts)
-    if not (config.minutes > 0 and config.batch > 0 and grows):
-        raise OptionError(
-            "a registration training needs minutes and batch above 0 and sizes that grow"
-        )
+    if not (0 < config.minutes < float("inf") and config.batch > 0 and grows):
+        raise OptionError(f"{named} needs minutes and batch above 0 and sizes that grow")
     if config.opening is not None and not 0 <= config.opening.share < 1:
-        raise OptionError("the opening's share of a registration training must be from 0 to 1")
-    multiple = 2 ** len(config.network.get("channels", ()))
+        raise OptionError(f"{named} needs an 'opening.share' from 0 to below 1")
+    channels = config.network.get("channels")
+    multiple = 2 ** len(channels) if isinstance(channels, list | tuple) else 1
     if any(n % multiple or n < 16 for part in parts for n in part.shape):
         raise OptionError(
-            f"each size of a registration training's shape must be a multiple of {multiple}, "
-            "at least 16"
+            f"in {named} each number of 'shape' must be a multiple of {multiple}, at least 16"
         )

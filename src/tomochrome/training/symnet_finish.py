@@ -10,11 +10,12 @@ from typing import Any
 
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.training.finish import read_license
+from tomochrome.training.folder import CHECKPOINT, make_folder
 from tomochrome.training.pool import HELD_OUT, paint, plan_jobs
 from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
 from tomochrome.training.symnet_data import REAL
 from tomochrome.training.symnet_export import SHRINK_BY, export_symnet, load_symnet_mean
-from tomochrome.training.symnet_loop import CHECKPOINT, LOG
+from tomochrome.training.symnet_loop import LOG
 from tomochrome.training.symnet_score import measure_symnet
 
 _HELD_OUT_PATIENTS = 12
@@ -65,7 +66,7 @@ def finish_symnet(
     folder, target = Path(run), Path(weights)
     net = load_symnet_mean(folder / CHECKPOINT, plan.network)
     pool = Path(held_out) if held_out is not None else folder / "held-out"
-    pool.mkdir(parents=True, exist_ok=True)
+    make_folder(pool)
     if not any(pool.glob("*.npz")):
         few = replace(plan.phantoms, count=_HELD_OUT_PATIENTS)
         for k, (seed, region) in enumerate(plan_jobs(few, HELD_OUT)):
@@ -78,7 +79,7 @@ def finish_symnet(
         shrink_by=SHRINK_BY, count=pairs, cancel=cancel,
     )  # fmt: skip
     log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     return export_symnet(
         target / plan.name, plan, net,
         trained_on=_trained_on(plan, source is not None), scores=scores, log=log,

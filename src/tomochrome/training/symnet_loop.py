@@ -16,16 +16,16 @@ from typing import Any
 
 import torch
 
-from tomochrome.errors import InputError, OptionError
+from tomochrome.errors import InputError
 from tomochrome.registration.penalties import imbalance, roughness, small_jacobian
 from tomochrome.registration.similarity import local_correlation
 from tomochrome.registration.symnet import SymNet, build_symnet, halfway
 from tomochrome.registration.velocity import pair_fields, resize_field, warp
 from tomochrome.runtime import CancelToken, Progress, check, choose_device, report, write_whole
+from tomochrome.training.folder import CHECKPOINT, make_folder, open_run
 from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
 from tomochrome.training.symnet_data import PairSampler, Sample, Source, read_sources
 
-CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 50
@@ -225,13 +225,10 @@ def train_symnet(
     from tomochrome.training.pool import paint, plan_jobs
 
     plan = config if isinstance(config, SymNetConfig) else load_symnet_config(config)
-    budget, folder = minutes or plan.minutes, Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists() and not resume:
-        raise OptionError(f"'{checkpoint}' exists already; use --resume or another --out")
+    budget = minutes or plan.minutes
+    folder, checkpoint = open_run(out, resume=resume)
     store = Path(pool) if pool is not None else folder / "pool"
-    store.mkdir(parents=True, exist_ok=True)
+    make_folder(store)
     missing = max(0, plan.phantoms.count - len(list(store.glob("*.npz"))))
     for k, (seed, region) in enumerate(plan_jobs(plan.phantoms)):
         if k >= missing:
