@@ -122,3 +122,33 @@ def test_train_refuses(argv: tuple[str, ...], words: str, capfd: Capture) -> Non
     run = Run(capfd, *argv)
     assert run.status == 2
     assert words in run.complaint
+
+
+@pytest.mark.parametrize("config", ["tissue", "symnet"])
+@pytest.mark.parametrize("place", ["run", "run/deeper", "runs"])
+def test_a_file_where_a_training_needs_a_folder_is_named(
+    config: str, place: str, tmp_path: Path, capfd: Capture
+) -> None:
+    (tmp_path / "run").write_text("kept")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "weights").write_text("kept")
+    run = Run(capfd, "train", config, "--out", tmp_path / place, "--minutes", 1)
+    assert run.status == 2
+    taken = tmp_path / "runs" / "weights" if place == "runs" else tmp_path / "run"
+    assert run.complaint == (
+        f"'{taken}' is a file, and a training run needs a folder; choose another --out"
+    )
+    assert taken.read_text() == "kept"
+
+
+def test_an_unknown_field_of_a_training_is_named_with_its_file(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"name": "mine", "network": {}, "minuts": 3}))
+    run = Run(capfd, "train", path, "--out", tmp_path / "run")
+    assert run.status == 2
+    assert run.complaint == (
+        f"'{path}' has a field 'minuts' that is not known; did you mean 'minutes'?"
+    )
+    assert not (tmp_path / "run").exists()

@@ -129,6 +129,49 @@ def test_unfit_configurations_are_refused(source):
         load_config(source)
 
 
+@pytest.mark.parametrize("name", ["tissue", "symnet"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"minuts": 3}, "has a field 'minuts' that is not known; did you mean 'minutes'?"),
+        ({"zzz": 3}, "has a field 'zzz' that is not known; known: name, network, minutes,"),
+        ({"phantoms": {"cont": 3}}, "'phantoms.cont' that is not known; did you mean 'phantoms.co"),
+        ({"phantoms": [1, 2]}, "'phantoms' must be named fields in { }, not [1, 2]"),
+        ({"phantoms": {"regions": {"moon": 1}}}, "region 'moon'; choose from head"),
+        ({"phantoms": {"regions": {"head": "all"}}}, "'phantoms.regions.head' must be a number"),
+        ({"phantoms": {"regions": {"head": -1}}}, "share of 'head'"),
+        ({"phantoms": {"regions": {}}}, "no region"),
+        ({"phantoms": {"spacing": [1, 1, 0]}}, "three lengths of 0.2 to 20 mm, not [1.0, 1.0, 0.0"),
+        ({"minutes": "long"}, "'minutes' must be a number, not 'long'"),
+        ({"minutes": float("inf")}, "minutes"),
+        ({"batch": 1.5}, "'batch' must be a whole number, not 1.5"),
+        ({"batch": True}, "'batch' must be a whole number, not True"),
+        ({"shape": 7}, "numbers in [ ], not 7"),
+        ({"shape": [7]}, "numbers in [ ], not [7]"),
+        ({"shape": [17, 17]}, "'shape'"),
+        ({"seed": "x"}, "'seed' must be a whole number, not 'x'"),
+        ({"learning_rate": -1}, "learning_rate above 0"),
+        ({"network": "UNet"}, "'network' must be named fields in { }, not 'UNet'"),
+        ({"name": "../elsewhere"}, "a folder is called after it, not '../elsewhere'"),
+        ({"name": 7}, "'name' must be a text, not 7"),
+    ],
+)
+def test_what_is_wrong_with_a_configuration_is_said_in_a_sentence(name, change, words, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({**json.loads((CONFIGS / f"{name}.json").read_text()), **change}))
+    with pytest.raises(OptionError) as refused:
+        (load_symnet_config if name == "symnet" else load_config)(path)
+    said = str(refused.value)
+    assert words in said and f"'{path}'" in said and "\n" not in said and "__init__" not in said
+
+
+def test_a_configuration_without_a_name_is_told_so():
+    with pytest.raises(OptionError, match="the training configuration lacks the field 'name'; add"):
+        load_config({"network": {}})
+    with pytest.raises(OptionError, match=r"'opening.sharee' .* did you mean 'opening.share'"):
+        load_symnet_config({"name": "x", "network": {}, "opening": {"sharee": 1}})
+
+
 def test_configurations_must_be_json_objects(tmp_path):
     bad = tmp_path / "a.json"
     bad.write_text("[1]")
