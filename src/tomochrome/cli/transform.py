@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tomochrome.registration.transform import Transform
     from tomochrome.volume import Volume
 
-_PROBES = 24  # places along each axis at which the common field of view is looked for
 _LARGEST_LABEL = 2**24  # from it on the 32-bit floats that large integers are read as run together
 _KNOWN = 0.99  # share of the reference up to which it is worth saying where the field ends
 
@@ -153,6 +152,7 @@ def _move_volume(
     import numpy as np
 
     from tomochrome.io import read, write
+    from tomochrome.registration.report import overlap_share, sampled_points
 
     told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
     start = time.perf_counter()
@@ -161,7 +161,8 @@ def _move_volume(
     read_at = time.perf_counter()
     if args.labels:
         volume = _whole_labels(volume, args.input)
-    share, known = _coverage(volume, like, transform)
+    share = overlap_share(like, volume, transform)
+    known = float(np.mean(transform.covers(sampled_points(like))))
     if share == 0:  # a thin slab may lie between the probes
         ones = replace(volume, voxels=np.ones(volume.shape, np.uint8), unit="unknown", outside=None)
         reached = transform.apply(ones, like, order="nearest", fill=0, **told)
@@ -219,20 +220,3 @@ def _whole_labels(volume: Volume, path: Path) -> Volume:
     return replace(
         volume, voxels=voxels.astype(np.uint16 if 0 <= low <= high < 2**16 else np.int32)
     )
-
-
-def _coverage(volume: Volume, like: Volume, transform: Transform) -> tuple[float, float]:
-    """Shares of the grid of ``like`` that the volume reaches, and where the transform is known.
-
-    Estimated at a few places.
-    """
-    import numpy as np
-
-    from tomochrome.geometry.affine import apply
-
-    at = [np.unique(np.linspace(0, n - 1, _PROBES).round()) for n in like.shape]
-    index = np.stack(np.meshgrid(*at, indexing="ij"), axis=-1).reshape(-1, 3)
-    points = apply(like.affine, index)
-    found = apply(np.linalg.inv(volume.affine), transform.points(points))
-    inside = ((found >= -0.5) & (found < np.array(volume.shape) - 0.5)).all(axis=1)
-    return float(inside.mean()), float(transform.covers(points).mean())

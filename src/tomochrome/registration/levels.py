@@ -149,7 +149,9 @@ def make_levels(
     for most in _VOXELS[:count]:
         check(cancel)
         like = _grid(whole, most)
-        values = np.asarray(resample(_smoothed(whole, like), like).voxels)
+        smooth = _smoothed(whole, like)
+        check(cancel)
+        values = np.asarray(resample(smooth, like).voxels)
         there = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
         if not there.any():  # a mask too thin for this grid
             there = np.ones(like.shape, bool)

@@ -21,6 +21,7 @@ from scipy import ndimage
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.resample import resample, spacing_grid
+from tomochrome.registration.transform import Transform
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.volume import Volume
@@ -227,8 +228,8 @@ def _onto(volume: Volume, like: Volume, cancel: CancelToken | None = None) -> ND
     along = (np.abs(ours.T @ theirs) * ratio).max(axis=1)  # grid steps, in voxels of each axis
     sigma = np.where(along > 1.3, 0.4 * along, 0.0)
     smooth = replace(volume, voxels=_smoothed(np.asarray(volume.voxels), sigma, cancel))
-    check(cancel)
-    return np.asarray(resample(smooth, like).voxels, dtype=np.float32)
+    onto = Transform.identity().apply(smooth, like, order="linear", cancel=cancel)
+    return np.asarray(onto.voxels, dtype=np.float32)
 
 
 def _smoothed(

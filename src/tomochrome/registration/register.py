@@ -31,7 +31,7 @@ from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import is_half_turn
 from tomochrome.registration.transform import Transform
-from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.runtime import CancelToken, Progress, check, look, report, watched
 from tomochrome.runtime.device import choose_device
 from tomochrome.volume import Volume
 
@@ -183,7 +183,9 @@ def register(
             fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
             fixed_points, moving_points,
         )  # fmt: skip
+        check(cancel)  # the libraries of networks take seconds to load
         name, net, shrink_by = _network(model)
+        check(cancel)
     job = _Job(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
         choose_device(device), progress, metric, cancel,
@@ -316,11 +318,15 @@ def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> Displacem
     """Voxels (1, 3, z, y, x) as LPS mm on the grid."""
     voxels = displacement[0].detach().float().cpu().numpy()
     matrix = affine[:3, :3].astype(np.float32)
-    vectors = np.ascontiguousarray(np.tensordot(voxels, matrix.T, axes=([0], [0])))
-    if not np.isfinite(vectors).all():
-        raise GeometryError(
-            "the registration diverged; try fewer iterations of refinement or another similarity"
-        )
+    vectors = np.empty((*voxels.shape[1:], 3), np.float32)
+    for z in range(len(vectors)):
+        look()
+        vectors[z] = np.moveaxis(np.tensordot(matrix, voxels[:, z], axes=1), 0, -1)
+        if not np.isfinite(vectors[z]).all():
+            raise GeometryError(
+                "the registration diverged; try fewer iterations of refinement or another "
+                "similarity"
+            )
     return DisplacementField(vectors, affine)
 
 

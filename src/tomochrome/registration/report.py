@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.checks import Extras
@@ -63,12 +64,16 @@ def measure(
 
 def overlap_share(fixed: Volume, moving: Volume, transform: Transform) -> float:
     """Share of the fixed field of view that the moving one reaches, 0 to 1, from samples."""
-    at = [np.unique(np.linspace(0, n - 1, _PROBES).round()) for n in fixed.shape]
-    index = np.stack(np.meshgrid(*at, indexing="ij"), axis=-1).reshape(-1, 3)
-    there = transform.points(apply(fixed.affine, index))
-    found = apply(np.linalg.inv(moving.affine), there)
+    found = apply(np.linalg.inv(moving.affine), transform.points(sampled_points(fixed)))
     inside = ((found >= -0.5) & (found < np.array(moving.shape) - 0.5)).all(axis=1)
     return float(inside.mean())
+
+
+def sampled_points(volume: Volume) -> NDArray[np.float64]:
+    """Return places all over a field of view, some along each axis: (n, 3) LPS mm."""
+    at = [np.unique(np.linspace(0, n - 1, _PROBES).round()) for n in volume.shape]
+    index = np.stack(np.meshgrid(*at, indexing="ij"), axis=-1).reshape(-1, 3)
+    return apply(volume.affine, index)
 
 
 def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]:
