@@ -366,6 +366,37 @@ def test_a_result_that_is_worse_says_so():
     assert rows_of(report)[0].change == -1
 
 
+def with_overlaps(before, after, **measures):
+    """A report of two that had a share of their field of view in common, and have another."""
+    old, new = ({**REPORT[when], **measures} for when in ("before", "after"))
+    return {**REPORT, "before": {**old, "overlap": before}, "after": {**new, "overlap": after}}
+
+
+def test_a_result_with_little_left_in_common_is_said_in_the_words_of_the_report():
+    from tomochrome.registration.report import warnings_of
+
+    lost = with_overlaps(0.9, 0.04)
+    (said,) = warnings_of(lost, "lncc")
+    for report in (lost, {**lost, "warnings": [said]}):
+        verdict = verdict_of(report)
+        assert verdict.grade == "bad"
+        assert "worse" in verdict.heading
+        assert verdict.text.count("of what the two volumes had in common only 4 % is left") == 1
+    row = {row.name: row for row in rows_of(lost)}["In common"]
+    assert (row.before, row.after) == ("90 %", "4 %")
+
+
+def test_likeness_in_a_thin_slice_is_not_compared_with():
+    report = with_overlaps(0.04, 0.98, ncc=0.92, mutual_information=0.9)
+    report["before"] = {**report["before"], "ncc": 1.0, "mutual_information": 1.0}
+    verdict = verdict_of(report)
+    assert verdict.grade == "good"
+    assert "hardly" not in verdict.text and "1.00" not in verdict.text
+    assert {row.change for row in rows_of(report)} == {0}
+    there = {**report, "before": {**report["before"], "overlap": 0.98}}
+    assert verdict_of(there).grade == "bad"
+
+
 def test_folds_and_doubts_are_said():
     folds = {**REPORT, "warnings": ["the deformation folds 2 % of the voxels: do not trust it"]}
     folds["jacobian"] = {"folded_percent": 2.0, "sd_log": 0.1}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from tomochrome._napari.wording import sentence
-from tomochrome.registration.report import A_FEW_PERCENT, share_in_words
+from tomochrome.registration.report import A_FEW_PERCENT, share_in_words, warnings_of
 
 Grade = Literal["good", "caution", "bad"]
 
@@ -15,6 +15,7 @@ _LITTLE_ALIKE: Final = 0.5  # correlation below this is no match one would trust
 _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
+_THIN: Final = 0.5  # had the two less than this share of the later overlap, they were not compared
 _DONT: Final = "do not trust it there. The Jacobian map shows where, in red."
 _LOOK: Final = "Look at the checkerboard before you rely on it."
 
@@ -57,6 +58,7 @@ _COMPARED: Final = (
      3, True, 0.01),
     ("dice_mean", "Label overlap (Dice)", "1 is perfect", 3, True, 0.005),
 )  # fmt: skip
+_BY_CHANCE: Final = ("ncc", "local_ncc", "mutual_information")  # may be high in a thin slice
 
 
 def rows_of(report: Mapping[str, Any]) -> list[Row]:
@@ -67,7 +69,12 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         old, new = before.get(key), after.get(key)
         if new is None:
             continue
-        rows.append(_compared(name, meaning, old, new, digits, more, least))
+        row = _compared(name, meaning, old, new, digits, more, least)
+        rows.append(replace(row, change=0) if key in _BY_CHANCE and _was_apart(report) else row)
+    old, new = before.get("overlap"), after.get("overlap")
+    if old is not None and new is not None:
+        meaning = "Share of the fixed scan that the moving one reaches"
+        rows.append(Row("In common", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if new is not None:
         meaning = "Mean distance between landmarks that belong together (TRE)"
@@ -89,6 +96,12 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
+def _was_apart(report: Mapping[str, Any]) -> bool:
+    """Whether the two had too little in common before for their likeness to be a measure."""
+    old, new = (report.get(when, {}).get("overlap") for when in ("before", "after"))
+    return None not in (old, new) and old < _THIN * new
+
+
 def _compared(
     name: str,
     meaning: str,
@@ -107,8 +120,9 @@ def _compared(
 
 def verdict_of(report: Mapping[str, Any]) -> Verdict:
     """Say whether to trust a registration."""
-    warnings = [str(text) for text in report.get("warnings", ())]
-    worse = [text for text in warnings if "made it worse" in text]
+    said = [str(text) for text in report.get("warnings", ())]
+    measured = warnings_of(report, str(report.get("similarity", "lncc")))
+    worse = [text for text in dict.fromkeys([*said, *measured]) if "made it worse" in text]
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:
@@ -126,7 +140,8 @@ def verdict_of(report: Mapping[str, Any]) -> Verdict:
     if doubts:
         return Verdict("caution", "Look closely.", " ".join([*doubts, _LOOK]))
     old, new = report.get("before", {}).get("ncc"), report.get("after", {}).get("ncc")
-    gain = f"The correlation went from {old:.2f} to {new:.2f}; n" if old and new else "N"
+    compared = old and new and not _was_apart(report)
+    gain = f"The correlation went from {old:.2f} to {new:.2f}; n" if compared else "N"
     return Verdict("good", "It fits better.", f"{gain}othing folds. {_LOOK}")
 
 
@@ -136,7 +151,7 @@ def _doubts(report: Mapping[str, Any]) -> list[str]:
     old, new = before.get("ncc"), after.get("ncc")
     other = before.get("mutual_information"), after.get("mutual_information")
     same = old is not None and new is not None and new < old + _HARDLY
-    if same and None not in other and other[1] < other[0] + _HARDLY:
+    if same and not _was_apart(report) and None not in other and other[1] < other[0] + _HARDLY:
         found.append("The numbers are hardly better than before.")
     if new is not None and new < _LITTLE_ALIKE:
         found.append(f"The two still look little alike (correlation {new:.2f}).")
