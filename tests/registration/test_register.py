@@ -365,7 +365,9 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
     assert not looks_like_labels(BODY)
     assert not looks_like_labels(AIR)  # to align silhouettes is meant
     found = register(BODY, labels, model=None, refine=0, init="none")
-    assert any("the moving volume looks like a label map" in w for w in found.warnings)
+    (said,) = (w for w in found.warnings if "segmentation" in w)
+    assert said.startswith("the moving volume looks like a segmentation, not a scan")
+    assert "register the scans themselves" in said
 
 
 def test_a_registration_that_made_things_worse_says_so(pair) -> None:

@@ -206,8 +206,9 @@ def register(
     for volume, role in ((fixed, "fixed"), (moving, "moving")):
         if looks_like_labels(volume):
             notes.append(
-                f"the {role} volume looks like a label map: give it as labels beside its scan, as "
-                "what was interpolated between two labels is another one"
+                f"the {role} volume looks like a segmentation, not a scan, and its labels come out "
+                "wrong at their borders: register the scans themselves, then carry the "
+                "segmentation over with the transform that was found"
             )
     account = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
