@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import require_same_grid
-from tomochrome.runtime import CancelToken, check, thread_count
+from tomochrome.runtime import CancelToken, check, look, thread_count, watched
 from tomochrome.tissue import NO_TISSUE
 from tomochrome.volume import Volume
 
@@ -17,9 +19,14 @@ MOST_LABELS: Final = 1024
 """More different values are a picture, not labels."""
 _TABLE: Final = 1 << 20  # a range of label values up to which counting needs no sorting
 
+_SLAB: Final = 2_000_000  # voxels looked at at a time
+_QUERIES: Final = 20_000  # points whose nearest is looked for at a time
+_MOST_SURFACE: Final = 500_000  # points of a surface whose distances are taken
+
 Flat = NDArray[np.int64]
 
 
+@watched
 def overlap(
     fixed_labels: Volume, moved_labels: Volume, *, cancel: CancelToken | None = None
 ) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def overlap(
     fixed_labels, moved_labels
         Whole numbers on one grid; 0 is background (of tissue maps also 255, not known).
     cancel
-        Looked at before each label.
+        Looked at several times a second.
 
     Returns
     -------
@@ -41,7 +48,8 @@ def overlap(
         percentiles (linear interpolation between ranks) of the distances from the centre of each
         surface voxel of one to that of the nearest surface voxel of the other. A voxel is surface
         if one of its six neighbours is not of the label, or not on the grid. Distances are in
-        space: spacing, obliquity and shear of the affine count.
+        space: spacing, obliquity and shear of the affine count. Of surfaces of more than half a
+        million voxels the distances of every second (third...) one are taken.
 
     Raises
     ------
@@ -53,8 +61,11 @@ def overlap(
     require_same_grid(fixed_labels, moved_labels, "the fixed and the moved labels")
     values, (a, b) = _coded(fixed_labels, moved_labels)
     size = len(values) + 1
-    counts = np.bincount(a.ravel(), minlength=size) + np.bincount(b.ravel(), minlength=size)
-    common = np.bincount(a[a == b], minlength=size)
+    counts, common = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for rows in _slabs(a.shape):
+        p, q = a[rows].ravel(), b[rows].ravel()
+        counts += np.bincount(p, minlength=size) + np.bincount(q, minlength=size)
+        common += np.bincount(p[p == q], minlength=size)
     boxes = _boxes(a, len(values)), _boxes(b, len(values))
     basis = fixed_labels.affine[:3, :3]
     dice, distances = {}, {}
@@ -71,16 +82,18 @@ def overlap(
 
 def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
     """Return the labels in rising order, and the maps with 0 and each label's rank from 1 on."""
-    maps = [_whole_numbers(volume) for volume in volumes]
-    low = min(int(m.min()) for m in maps)
-    high = max(int(m.max()) for m in maps)
-    if high - low < _TABLE:
+    slabs = list(_slabs(volumes[0].shape))
+    ends = [(p.min(), p.max()) for v in volumes for p in (_whole_numbers(v, r) for r in slabs)]
+    low, high = int(min(e[0] for e in ends)), int(max(e[1] for e in ends))
+    narrow = high - low < _TABLE
+    if narrow:
         seen = np.zeros(high - low + 1, dtype=bool)
-        for labels in maps:
-            seen |= np.bincount((labels.ravel() - low), minlength=len(seen)) > 0
+        for volume, rows in itertools.product(volumes, slabs):
+            seen |= np.bincount(_whole_numbers(volume, rows).ravel() - low, minlength=len(seen)) > 0
         present = np.flatnonzero(seen) + low
     else:
-        present = np.unique(np.concatenate([np.unique(m) for m in maps]))
+        parts = (np.unique(_whole_numbers(*part)) for part in itertools.product(volumes, slabs))
+        present = np.unique(np.concatenate(list(parts)))
     unknown = {0, NO_TISSUE} if all(v.unit == "tissue" for v in volumes) else {0}
     values = [int(v) for v in present if int(v) not in unknown]
     if len(values) > MOST_LABELS:
@@ -89,18 +102,30 @@ def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
         )
     ranks = np.zeros(len(present), np.uint16)
     ranks[[v not in unknown for v in present.tolist()]] = np.arange(1, len(values) + 1)
-    if high - low >= _TABLE:
-        return values, [ranks[np.searchsorted(present, m)] for m in maps]
-    table = np.zeros(high - low + 1, np.uint16)
-    table[present - low] = ranks
-    return values, [table[m - low] for m in maps]
+    table = np.zeros(high - low + 1 if narrow else 0, np.uint16)
+    if narrow:
+        table[present - low] = ranks
+    coded = [np.empty(v.shape, np.uint16) for v in volumes]
+    for (volume, codes), rows in itertools.product(zip(volumes, coded, strict=True), slabs):
+        part = _whole_numbers(volume, rows)
+        codes[rows] = table[part - low] if narrow else ranks[np.searchsorted(present, part)]
+    return values, coded
 
 
-def _whole_numbers(volume: Volume) -> NDArray[Any]:
-    """Return the voxels as integers that can be subtracted without running over."""
-    voxels = np.asarray(volume.voxels)
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Some slices at a time; may be stopped before each."""
+    few = max(1, _SLAB // (shape[1] * shape[2]))
+    for first in range(0, shape[0], few):
+        look()
+        yield slice(first, min(first + few, shape[0]))
+
+
+def _whole_numbers(volume: Volume, rows: slice) -> NDArray[Any]:
+    """Return some slices as integers that can be subtracted without running over."""
+    look()
     if volume.is_rgba:
         raise InputError("a label map is in color; labels are whole numbers")
+    voxels = np.asarray(volume.voxels[rows])
     if voxels.dtype.kind == "f":
         if not np.isfinite(voxels).all() or np.abs(voxels).max() > 2**31 - 1:
             raise InputError("a label map holds values that are not finite or far too large")
@@ -121,15 +146,26 @@ def _boxes(labels: NDArray[np.uint16], count: int) -> list[tuple[slice, ...] | N
 
 def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> Flat:
     """Return the flat indices, rising, of the surface voxels of a label within its tight box."""
-    inside = np.pad(labels[box] == code, 1)
-    core = inside.copy()
-    for axis in range(3):
+    found = []
+    depth, few = box[0].stop, max(1, _SLAB // (labels.shape[1] * labels.shape[2]))
+    for first in range(box[0].start, depth, few):
+        look()
+        last = min(first + few, depth)
+        ends = slice(max(0, first - 1), min(len(labels), last + 1)), *box[1:]
+        inside = np.pad(labels[ends] == code, 1)
+        # one more slice at each end, if there is one: which of them are looked at
+        rows = slice(1 + first - ends[0].start, 1 + last - ends[0].start)
+        inner, low, high = slice(1, -1), slice(None, -2), slice(2, None)
+        core = inside[rows, inner, inner].copy()
         for step in (-1, 1):
-            core &= np.roll(inside, step, axis=axis)  # the margin is empty: nothing wraps around
-    edge = (inside & ~core)[1:-1, 1:-1, 1:-1]
-    index = np.nonzero(edge)
-    starts = [i + part.start for i, part in zip(index, box, strict=True)]
-    return np.asarray(np.ravel_multi_index(starts, labels.shape))
+            core &= inside[rows.start + step : rows.stop + step, inner, inner]
+        for side in (low, high):
+            core &= inside[rows, side, inner] & inside[rows, inner, side]
+        index = np.nonzero(inside[rows, inner, inner] & ~core)
+        starts = (first, box[1].start, box[2].start)
+        whole = [i + start for i, start in zip(index, starts, strict=True)]
+        found.append(np.ravel_multi_index(whole, labels.shape))
+    return np.concatenate(found)
 
 
 def _hausdorff95(
@@ -141,10 +177,18 @@ def _hausdorff95(
     points = [np.stack(np.unravel_index(s, shape), axis=1) @ basis.T for s in (ours, theirs)]
     largest = 0.0
     for here, there in ((0, 1), (1, 0)):
-        shared = np.isin((ours, theirs)[here], (ours, theirs)[there], assume_unique=True)
+        every = -(-len(points[here]) // _MOST_SURFACE)
+        shared = np.isin((ours, theirs)[here][::every], (ours, theirs)[there], assume_unique=True)
         distance = np.zeros(len(shared))
         if not shared.all():
+            look()
             tree = cKDTree(points[there], balanced_tree=False, compact_nodes=False)
-            distance[~shared] = tree.query(points[here][~shared], workers=thread_count())[0]
+            apart = points[here][::every][~shared]
+            found = []
+            for first in range(0, len(apart), _QUERIES):
+                look()
+                part = apart[first : first + _QUERIES]
+                found.append(tree.query(part, workers=thread_count())[0])
+            distance[~shared] = np.concatenate(found)
         largest = max(largest, float(np.percentile(distance, 95)))
     return largest

@@ -18,6 +18,8 @@ SOFT_TISSUE: Final = (-200.0, 300.0)
 LEAST_SOFT_TISSUE: Final = 0.01
 HIGHEST: Final = 32767.0  # metal, in the extended Hounsfield scale of 16 bits
 
+EXACT_FLOAT: Final = 2**24
+"""The largest whole number up to which 32-bit floats hold every one."""
 SHIFT: Final = 1024.0
 """Some programs add this to Hounsfield units, so that no value is negative."""
 LEAST_BODY: Final = 0.3  # of what is not air: the share of fat, water and organs in any region
@@ -168,14 +170,20 @@ def what_it_is(volume: Volume) -> str:
 
 
 def compact(voxels: NDArray[Any]) -> NDArray[Any]:
-    """Return values as int16 where that is exact, else as float32 (bytes stay bytes)."""
+    """Return values as int16 where that is exact, else as float32 (bytes stay bytes).
+
+    Integers of which float32 holds not every one stay as they are: they may be labels.
+    """
     if voxels.dtype == np.uint8 or (voxels.dtype == np.int16 and voxels.dtype.isnative):
         return voxels
     if voxels.dtype.kind == "b":
         return voxels.astype(np.uint8)
     limits = np.iinfo(np.int16)
-    if voxels.min() >= limits.min and voxels.max() <= limits.max:
+    low, high = voxels.min(), voxels.max()
+    if low >= limits.min and high <= limits.max:
         small = voxels.astype(np.int16)
         if voxels.dtype.kind in "iu" or np.array_equal(small, voxels):
             return small
+    if voxels.dtype.kind in "iu" and (low < -EXACT_FLOAT or high > EXACT_FLOAT):
+        return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     return voxels.astype(np.float32)

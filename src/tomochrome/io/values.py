@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.io.stream import Planes
-from tomochrome.io.units import compact, extremes, infer_unit
+from tomochrome.io.units import EXACT_FLOAT, compact, extremes, infer_unit
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Unit
 
@@ -26,7 +26,8 @@ class Values:
     Parameters
     ----------
     voxels
-        int16 or uint8 where that is exact, else float32; shape (z, y, x).
+        int16 or uint8 where that is exact, else float32; integers that float32 does not hold
+        (they may be labels) as stored. Shape (z, y, x).
     outside
         True where the file holds no number; None if there is no such voxel.
     unit
@@ -112,7 +113,7 @@ def _judged(
 def _scaled(
     raw: NDArray[Any] | Planes, slope: float, intercept: float, cancel: CancelToken | None
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return values (int16 where all are whole) and the mask of those that are no numbers."""
+    """Return values as `Values` has them, and the mask of those that are no numbers."""
     plain = (slope, intercept) == (1.0, 0.0)
     voxels: NDArray[Any] = np.empty(raw.shape, dtype=np.int16)
     outside: NDArray[np.bool_] | None = None
@@ -129,6 +130,8 @@ def _scaled(
                 low, high = plane.min(), plane.max()
         if voxels.dtype == np.int16 and not _whole(plane, low, high):
             voxels = _wider(voxels, raw, z, plain)
+        if voxels.dtype == np.float32 and plain and not _exact(raw.dtype, low, high):
+            voxels = _copied(voxels, raw.dtype.newbyteorder("="), z)
         if voxels is not raw or plane is not stored:
             voxels[z] = plane
     return voxels, outside
@@ -152,7 +155,17 @@ def _wider(
     if isinstance(raw, np.ndarray) and plain and raw.dtype == np.float32 and raw.flags.writeable:
         raw[:done] = voxels[:done]  # where a slice held no numbers, they are 0 now
         return raw
-    wider = np.empty(raw.shape, dtype=np.float32)
+    return _copied(voxels, np.dtype(np.float32), done)
+
+
+def _exact(dtype: np.dtype[Any], low: float, high: float) -> bool:
+    """Whether 32-bit floats hold these values as well as they are stored, or nearly so."""
+    return dtype.kind == "f" or (low >= -EXACT_FLOAT and high <= EXACT_FLOAT)
+
+
+def _copied(voxels: NDArray[Any], dtype: np.dtype[Any], done: int) -> NDArray[Any]:
+    """Return an array of another type that holds the first slices already."""
+    wider = np.empty(voxels.shape, dtype=dtype)
     wider[:done] = voxels[:done]
     return wider
 

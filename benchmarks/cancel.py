@@ -1,0 +1,101 @@
+"""How long "Cancel" can take while a large CT is registered: the longest time between two looks.
+
+    python benchmarks/cancel.py [--shape 480 512 512] [--refine 4] [--init affine]
+
+A phantom patient is stretched to the size of an ordinary CT and registered with herself, turned and
+breathed in, with masks and labels. The token that may ask to stop keeps a list of when it was
+looked at. Wall-clock times grow with whatever else the machine does; seconds of CPU (of all
+threads together) hardly do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+import tomochrome as tc
+from registration import at_most, say
+from tomochrome.phantom import make_patient
+from tomochrome.runtime import CancelToken
+from tomochrome.volume import Volume
+
+PACKAGE = str(Path(tc.__file__).parent)
+
+
+class Watch(CancelToken):
+    """A token that never asks to stop, but knows who looked at it, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gaps: list[tuple[float, float, str]] = []
+        self._last = time.perf_counter(), time.process_time()
+
+    @property
+    def cancelled(self) -> bool:
+        """Never; who asks is written down."""
+        now = time.perf_counter(), time.process_time()
+        ours = [f for f in traceback.extract_stack() if f.filename.startswith(PACKAGE)]
+        places = [f"{Path(f.filename).stem}.{f.name}" for f in ours[::-1]]
+        named = [p for p in places if not p.startswith(("progress.", "kernels."))][:3]
+        self.gaps.append((now[0] - self._last[0], now[1] - self._last[1], " < ".join(named)))
+        self._last = time.perf_counter(), time.process_time()
+        return False
+
+
+def stretched(volume: Volume, shape: Sequence[int], order: int) -> Volume:
+    """The same field of view with as many voxels."""
+    factors = np.array(shape) / np.array(volume.shape)
+    affine = np.array(volume.affine)
+    affine[:3, :3] /= factors
+    voxels = ndimage.zoom(np.asarray(volume.voxels), factors, order=order)
+    return Volume(voxels, affine, volume.unit)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", type=int, nargs=3, default=(480, 512, 512))
+    parser.add_argument("--refine", type=int, default=4)
+    parser.add_argument("--init", default="affine")
+    parser.add_argument("--similarity", default="lncc")
+    asked = parser.parse_args(arguments)
+    patients = [
+        make_patient(11, "abdomen", (4.0, 4.0, 4.0), phase=phase, breathing=breathing)
+        for phase, breathing in (("portal", 0.0), ("native", 1.0))
+    ]
+    scans = [stretched(p.ct, asked.shape, 1) for p in patients]
+    labels = [
+        stretched(Volume(np.asarray(p.structures, np.uint8), p.ct.affine), asked.shape, 0)
+        for p in patients
+    ]
+    turn = np.eye(4)
+    turn[0, :2], turn[1, :2], turn[:3, 3] = (0.996, -0.087), (0.087, 0.996), (12.0, -8.0, 20.0)
+    moving, theirs = (Volume(v.voxels, turn @ v.affine, v.unit) for v in (scans[1], labels[1]))
+    watch, begun = Watch(), time.perf_counter()
+    tc.register(
+        scans[0], moving, init=asked.init, refine=asked.refine, similarity=asked.similarity,
+        fixed_labels=labels[0], moving_labels=theirs, fixed_mask=labels[0], moving_mask=theirs,
+        cancel=watch,
+    )  # fmt: skip
+    assert not watch.cancelled
+    say(
+        f"registration of {' x '.join(map(str, asked.shape))} voxels, s",
+        time.perf_counter() - begun,
+    )
+    say("peak memory, GiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    say("times the token was looked at", len(watch.gaps))
+    at_most("longest time between two looks, s of CPU", max(g[1] for g in watch.gaps), 2.0)
+    at_most("longest time between two looks, s", max(g[0] for g in watch.gaps), 1.5)
+    for wall, cpu, where in sorted(watch.gaps, reverse=True)[:8]:
+        print(f"  {wall:5.2f} s ({cpu:.2f} of CPU) until {where}")
+
+
+if __name__ == "__main__":
+    main()
