@@ -123,7 +123,8 @@ def test_a_slab_thinner_than_the_probes_is_found(
 
 
 @pytest.mark.parametrize(
-    ("largest", "dtype"), [(200, "int16"), (40_000, "uint16"), (100_000, "int32")]
+    ("largest", "dtype"),
+    [(200, "int16"), (40_000, "uint16"), (100_000, "int32"), (16_777_217, "int32")],
 )
 def test_labels_stay_whole_numbers(
     largest: int, dtype: str, inputs: Path, tmp_path: Path, capfd: Capture
@@ -152,7 +153,7 @@ def test_labels_stay_whole_numbers(
 def test_labels_that_would_run_together_are_refused(
     inputs: Path, tmp_path: Path, capfd: Capture
 ) -> None:
-    labels = np.full((4, 5, 6), 16_777_217, np.int32)
+    labels = np.full((4, 5, 6), 16_777_217, np.float64)
     nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "atlas.nii.gz")
     words = ("transform", tmp_path / "atlas.nii.gz", inputs / "forward.h5", "--labels")
     run = Run(capfd, *words, "--like", inputs / "fixed.nii.gz", "-o", tmp_path / "x.nii.gz")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tomochrome.registration.transform import Transform
     from tomochrome.volume import Volume
 
-_LARGEST_LABEL = 2**24  # from it on the 32-bit floats that large integers are read as run together
 _KNOWN = 0.99  # share of the reference up to which it is worth saying where the field ends
 
 
@@ -208,14 +207,16 @@ def _whole_labels(volume: Volume, path: Path) -> Volume:
     """Return labels as integers, which other programs expect of them; all else as it is."""
     import numpy as np
 
+    from tomochrome.io.units import EXACT_FLOAT
+
     voxels = np.asarray(volume.voxels)
     if voxels.dtype.kind != "f" or not np.array_equal(np.rint(voxels), voxels):
         return volume
     low, high = float(voxels.min()), float(voxels.max())
-    if max(-low, high) >= _LARGEST_LABEL:
+    if max(-low, high) >= EXACT_FLOAT:
         raise InputError(
-            f"'{path}' holds labels of {_LARGEST_LABEL} and more, which run together when they are "
-            "read; renumber them"
+            f"'{path}' holds labels of {EXACT_FLOAT} and more as floating-point numbers, which run "
+            "together when they are read; save them as integers, or renumber them"
         )
     return replace(
         volume, voxels=voxels.astype(np.uint16 if 0 <= low <= high < 2**16 else np.int32)

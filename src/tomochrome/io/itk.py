@@ -80,7 +80,8 @@ def read_itk(
     Returns
     -------
     Volume
-        int16 where that is exact, else float32; the unit is inferred
+        int16 where that is exact, else float32, and whole numbers that float32 does not hold
+        as stored; the unit is inferred
         (`tomochrome.io.units`), and a warning says so. Colors become unit "RGBA".
         Voxels that hold no number are marked as outside.
 

@@ -73,7 +73,8 @@ def read_nifti(
     Returns
     -------
     Volume
-        int16 where slope and intercept allow that exactly, else float32. The unit is inferred
+        int16 where slope and intercept allow that exactly, else float32, and whole
+        numbers that float32 does not hold as stored. The unit is inferred
         (`tomochrome.io.units`), and a warning says so. RGB24 and RGBA32 become unit "RGBA".
         Voxels that hold no number are marked as outside.
 
