@@ -61,8 +61,12 @@ def naive_hausdorff95(a: NDArray, b: NDArray, affine: NDArray[np.float64]) -> fl
     return max(float(np.percentile(apart.min(axis=k), 95)) for k in (0, 1))
 
 
+@pytest.mark.parametrize("slab", [1, 500, 2_000_000])
 @pytest.mark.parametrize("seed", range(3))
-def test_overlap_is_that_of_simpleitk_and_of_the_definition(seed: int) -> None:
+def test_overlap_is_that_of_simpleitk_and_of_the_definition(
+    seed: int, slab: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tomochrome.evaluate.labels._SLAB", slab)
     a, b = blobs(seed), blobs(seed + 10)
     affine = oblique()
     found = overlap(Volume(a, affine, "unknown"), Volume(b, affine, "unknown"))
@@ -79,6 +83,17 @@ def test_overlap_is_that_of_simpleitk_and_of_the_definition(seed: int) -> None:
             assert str(label) not in found["hausdorff95_mm"]
             assert found["dice"][str(label)] == 0.0
     assert found["dice_mean"] == pytest.approx(np.mean(list(found["dice"].values())))
+
+
+def test_large_surfaces_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = [Volume(blobs(seed), oblique(), "unknown") for seed in (0, 10)]
+    whole = overlap(*maps)["hausdorff95_mm"]
+    monkeypatch.setattr("tomochrome.evaluate.labels._MOST_SURFACE", 40)
+    monkeypatch.setattr("tomochrome.evaluate.labels._QUERIES", 7)
+    some = overlap(*maps)["hausdorff95_mm"]
+    assert some.keys() == whole.keys()
+    for label in whole:
+        assert some[label] == pytest.approx(whole[label], rel=0.25)
 
 
 @pytest.mark.filterwarnings("ignore:monai.metrics.utils:FutureWarning")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.errors import Cancelled
+from tomochrome.runtime import CancelToken, watching
+from tomochrome.runtime.kernels import one_at_a_time, plain_numbers
 
 
 def test_no_two_threads_are_inside_at_once() -> None:
@@ -57,3 +60,34 @@ def test_every_parallel_kernel_stands_behind_the_gate() -> None:
                 if parallel and decorators[0] != "one_at_a_time":
                     open_kernels.append(f"{path.name}:{node.name}")
     assert not open_kernels
+
+
+def test_who_was_told_to_stop_does_not_enter() -> None:
+    entered: list[int] = []
+    kernel = one_at_a_time(entered.append)
+    token = CancelToken()
+    with watching(token):
+        kernel(1)
+        token.cancel()
+        with pytest.raises(Cancelled):
+            kernel(2)
+    kernel(3)
+    assert entered == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["?", "u1", "<i2", ">i2", ">u4", "<i8", "<f2", ">f4", ">f8", "longdouble"]
+)
+def test_numbers_become_what_compiled_loops_read(dtype: str) -> None:
+    given = np.array([[0, 1, 1], [1, 0, 1]], dtype)
+    plain = plain_numbers(given)
+    assert plain.dtype.isnative
+    assert plain.dtype.kind in "iuf"
+    assert plain.dtype.itemsize in ((4, 8) if plain.dtype.kind == "f" else (1, 2, 4, 8))
+    np.testing.assert_array_equal(plain, given)
+
+
+def test_plain_numbers_are_not_copied() -> None:
+    for dtype in ("?", "i2", "f4"):
+        given = np.zeros(5, dtype)
+        assert np.shares_memory(plain_numbers(given), given)
