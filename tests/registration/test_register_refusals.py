@@ -1,0 +1,130 @@
+"""Everything that `register` refuses, and what it takes and says a word about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from registration_cases import AFFINE, BODY, SHAPE, labels_of, shifted
+
+from tomochrome.errors import (
+    GeometryError,
+    InputError,
+    ModelError,
+    OptionError,
+    TomochromeError,
+)
+from tomochrome.registration.checks import check_extras, looks_like_labels
+from tomochrome.registration.register import register
+from tomochrome.volume import Provenance, Volume
+
+
+def spaced(volume: Volume, mm: float) -> Volume:
+    return replace(volume, affine=volume.affine @ np.diag([mm, 1, 1, 1]))
+
+
+def holed(volume: Volume) -> Volume:
+    voxels = np.asarray(volume.voxels, np.float32).copy()
+    voxels[3, 3, 3] = np.nan
+    return replace(volume, voxels=voxels)
+
+
+ONES = Volume(np.ones(SHAPE, np.uint8), AFFINE, "unknown")
+RGBA = Volume(np.zeros((*SHAPE, 4), np.uint8), AFFINE, "RGBA")
+FLAT = Volume(np.zeros((1, 30, 32), np.int16), AFFINE)
+POINTS = np.zeros((4, 3))
+ODD = replace(ONES, voxels=np.full(SHAPE, 0.5, np.float32))
+EMPTY = replace(ONES, voxels=np.zeros(SHAPE, np.uint8))
+FAR = shifted(ONES, 4000.0)
+MANY = replace(ONES, voxels=np.arange(ONES.voxels.size, dtype=np.uint16).reshape(SHAPE))
+AIR = replace(ONES, voxels=np.where(BODY.voxels == -1000, 1, 0).astype(np.uint8))
+SMALLER = replace(BODY, affine=BODY.affine @ np.diag([0.9, 0.9, 0.9, 1.0]))  # comes first
+OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
+    BODY,
+    voxels=np.zeros(SHAPE, np.int16),
+    provenance=Provenance(warnings=("9 voxels hold no number",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("moving", "options", "kind", "words"),
+    [
+        (shifted(BODY, 3000.0), {"init": "none"}, GeometryError, "do not overlap"),
+        (replace(BODY, voxels=np.zeros(SHAPE)), {}, InputError, "moving volume is constant"),
+        (FLAT, {}, InputError, "is flat"),
+        (holed(BODY), {}, InputError, "NaN"),
+        (RGBA, {}, InputError, "in color"),
+        (spaced(BODY, 100.0), {}, GeometryError, "absurd spacing"),
+        (spaced(BODY, 1e-4), {}, GeometryError, "absurd spacing"),
+        (BODY, {"fixed_points": POINTS}, OptionError, "none for the moving"),
+        (BODY, {"moving_points": POINTS}, OptionError, "none for the fixed"),
+        (
+            BODY, {"fixed_points": POINTS, "moving_points": POINTS[:3]},
+            InputError, "4 fixed but 3 moving points",
+        ),
+        (
+            BODY, {"fixed_points": POINTS[:, :2], "moving_points": POINTS},
+            InputError, "three coordinates",
+        ),
+        (
+            BODY, {"fixed_points": POINTS * np.nan, "moving_points": POINTS},
+            InputError, "not finite",
+        ),
+        (BODY, {"fixed_points": ["a"], "moving_points": POINTS}, InputError, "not numbers"),
+        (BODY, {"fixed_labels": ONES}, OptionError, "none for the moving"),
+        (BODY, {"fixed_labels": ODD, "moving_labels": ONES}, InputError, "not whole numbers"),
+        (BODY, {"fixed_labels": ONES, "moving_labels": EMPTY}, InputError, "all 0"),
+        (BODY, {"fixed_labels": ONES, "moving_labels": FAR}, GeometryError, "lie nowhere"),
+        (BODY, {"fixed_labels": RGBA, "moving_labels": ONES}, InputError, "in color"),
+        (BODY, {"fixed_mask": FAR}, GeometryError, "fixed mask lie.* nowhere"),
+        (BODY, {"moving_mask": EMPTY}, InputError, "moving mask is empty"),
+        (BODY, {"moving_mask": BODY}, InputError, "moving mask has values below 0"),
+        (BODY, {"moving_mask": RGBA}, InputError, "moving mask is in color"),
+        (
+            BODY, {"fixed_labels": ONES, "moving_labels": MANY},
+            InputError, "moving labels hold more than 1024 values",
+        ),
+        (BODY, {"fixed_mask": AIR, "moving_mask": ONES}, InputError, "fixed volume is constant"),
+        (
+            SMALLER, {"moving_mask": replace(AIR, affine=SMALLER.affine)},
+            InputError, "moving volume is constant",
+        ),
+        (OVERFLOWN, {}, InputError, "not numbers"),
+        (BODY, {"model": "nothing-such"}, ModelError, "unknown registration model"),
+        (BODY, {"model": "tissue"}, ModelError, "unknown registration model"),
+        (BODY, {"refine": -1}, OptionError, "from 0 to"),
+        (BODY, {"init": "magic"}, OptionError, "unknown initialization"),
+        (BODY, {"similarity": "ssd"}, OptionError, "unknown similarity"),
+        (BODY, {"device": "abacus"}, OptionError, "unknown device"),
+        (BODY, {"threads": 0}, OptionError, "at least 1"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(
+    moving: Volume, options: dict[str, Any], kind: type[TomochromeError], words: str
+) -> None:
+    with pytest.raises(kind, match=words) as refused:
+        register(BODY, moving, **{"model": None, **options})
+    assert "\n" not in str(refused.value)
+
+
+def test_what_has_no_number_in_a_mask_or_labels_does_not_count() -> None:
+    outside = np.zeros(SHAPE, np.bool_)
+    outside[:, :, :16] = True  # as readers hand on NaN: filled with the least value there is
+    holed = replace(ONES, outside=outside)
+    extras = check_extras(BODY, BODY, holed, None, holed, ONES, None, None)
+    for found in (extras.fixed_mask, extras.fixed_labels):
+        assert found is not None
+        np.testing.assert_array_equal(np.asarray(found.voxels) != 0, ~outside)
+
+
+def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
+    labels = labels_of(BODY)
+    assert looks_like_labels(labels)
+    assert not looks_like_labels(BODY)
+    assert not looks_like_labels(AIR)  # to align silhouettes is meant
+    found = register(BODY, labels, model=None, refine=0, init="none")
+    (said,) = (w for w in found.warnings if "segmentation" in w)
+    assert said.startswith("the moving volume looks like a segmentation, not a scan")
+    assert "register the scans themselves" in said

@@ -1,0 +1,93 @@
+"""What a report says of a registration: what is worse, folds, and is not compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from registration_cases import AFFINE, BODY, SHAPE, blobs, shifted
+from transform_cases import texture
+
+from tomochrome.registration.register import register
+from tomochrome.registration.report import (
+    overlap_share,
+    sampled_points,
+    warnings_of,
+    worsened,
+)
+from tomochrome.registration.transform import Transform
+
+
+def test_a_registration_that_made_things_worse_says_so() -> None:
+    fixed = blobs()
+    points = np.random.default_rng(3).uniform(-30, 30, (10, 3))
+    other = texture(SHAPE, AFFINE, 8)
+    found = register(
+        fixed, other, model=None, refine=0, init="rigid",
+        fixed_points=points, moving_points=points,
+    )  # fmt: skip
+    assert any("landmarks grew" in w for w in found.warnings)
+    assert worsened(found.warnings)
+
+
+def test_what_counts_as_worse() -> None:
+    good = {"ncc": 0.9, "mutual_information": 1.0, "dice_mean": 0.8, "tre_mm": {"mean": 2.0}}
+    bad = {"ncc": 0.8, "mutual_information": 0.5, "dice_mean": 0.7, "tre_mm": {"mean": 3.0}}
+    better = {"before": bad, "after": good, "jacobian": {"folded_percent": 0.0, "sd_log": 0.1}}
+    assert warnings_of(better, "lncc") == ()
+    worse = {"before": good, "after": bad, "jacobian": {"folded_percent": 0.3, "sd_log": 0.1}}
+    said = " ".join(warnings_of(worse, "lncc"))
+    for word in ("correlation", "Dice", "landmarks", "folds"):
+        assert word in said
+    assert "correlation" not in " ".join(warnings_of(worse, "mi"))
+    assert "mutual information" in " ".join(warnings_of(worse, "mi"))
+    assert worsened(warnings_of(worse, "mi"))
+    assert warnings_of({"before": {}, "after": good, "jacobian": {}}, "lncc") == ()
+
+
+def test_what_interpolation_costs_is_not_worse() -> None:
+    found = register(BODY, BODY, similarity="mi", model=None, refine=0, init="affine")
+    before, after = (found.report[k]["mutual_information"] for k in ("before", "after"))
+    assert after < before
+    assert not worsened(found.warnings)
+
+
+def test_few_folds_and_ways_back_that_miss_are_put_into_words() -> None:
+    few = {"jacobian": {"folded_percent": 6e-5}, "inverse_consistency_mm": {"p99": 0.3}}
+    assert warnings_of(few, "lncc") == (
+        "the deformation folds less than 0.01 % of the voxels: do not trust it there",
+    )
+    apart = {"jacobian": {"folded_percent": 0.0}, "inverse_consistency_mm": {"p99": 3.21}}
+    (said,) = warnings_of(apart, "lncc")
+    assert "3.2 mm or more beside its start" in said
+    assert not worsened([said])
+    assert warnings_of({"inverse_consistency_mm": {"p99": None}}, "lncc") == ()
+
+
+def test_likeness_of_a_thin_slice_in_common_is_no_measure_of_before() -> None:
+    good = {"ncc": 1.0, "mutual_information": 1.0, "overlap": 0.04}
+    full = {"ncc": 0.92, "mutual_information": 0.9, "overlap": 0.98}
+    jacobian = {"folded_percent": 0.0}
+    for similarity in ("lncc", "mi"):
+        assert warnings_of({"before": good, "after": full, "jacobian": jacobian}, similarity) == ()
+    lost = warnings_of({"before": full, "after": good, "jacobian": jacobian}, "lncc")
+    assert worsened(lost)
+    assert "only 4 % is left" in lost[0]
+    beside = shifted(BODY, 0.0).affine.copy()
+    beside[:3, 3] += BODY.affine[:3, 2] * (SHAPE[2] - 1)  # one sagittal plane in common
+    found = register(BODY, replace(BODY, affine=beside), model=None, refine=0, init="mass")
+    assert found.report["before"]["overlap"] < 0.1
+    assert found.report["after"]["overlap"] == 1.0
+
+
+def test_half_of_a_field_of_view_is_reached_by_what_lies_half_beside_it() -> None:
+    beside = BODY.affine.copy()
+    beside[:3, 3] += BODY.affine[:3, 1] * SHAPE[1] / 2
+    moving = replace(BODY, affine=beside)
+    assert overlap_share(BODY, BODY, Transform.identity()) == 1.0
+    assert overlap_share(BODY, moving, Transform.identity()) == pytest.approx(0.5, abs=0.03)
+    back = np.eye(4)
+    back[:3, 3] = beside[:3, 3] - BODY.affine[:3, 3]
+    assert overlap_share(BODY, moving, Transform.from_affine(back)) == 1.0
+    assert sampled_points(BODY).shape[1] == 3
