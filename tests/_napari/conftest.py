@@ -12,12 +12,10 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from colorize_cases import simple_colorize
 
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.warm_up import Offer
-from tomochrome.color import Chroma
-from tomochrome.runtime import check, report
-from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
 
@@ -34,26 +32,6 @@ def small_ct():
     provenance = Provenance(source="small", kind="phantom", modality="CT", windows=(window,))
     affine = default_affine((5.0, 4.0, 4.0), (-80.0, -90.0, 100.0))
     return Volume(voxels, affine, "HU", provenance)
-
-
-def simple_colorize(
-    volume, model="tissue", *, device="auto", force=False, progress=None, cancel=None
-):
-    """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
-    hu = np.asarray(volume.voxels)
-    edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}
-    mixtures = np.zeros((1 + len(edges), N_TISSUES), np.float32)
-    mixtures[0, Tissue.AIR] = 1
-    code = np.zeros(hu.shape, np.uint16)
-    for row, (tissue, low) in enumerate(edges.items(), 1):
-        mixtures[row, tissue] = 0.9
-        code[hu >= low] = row
-    for done in range(hu.shape[0] + 1):
-        check(cancel)
-        report(progress, done, hu.shape[0], "tissue")
-    confidence = np.full(hu.shape, 204, np.uint8)
-    provenance = volume.provenance.add("colorize", *(["colored because forced"] if force else []))
-    return Chroma(code, confidence, mixtures, volume.affine, model, provenance)
 
 
 @contextmanager

@@ -6,7 +6,11 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+from napari.layers import Layer
+from scipy.spatial.transform import Rotation
 
+from tomochrome._napari.layers import volume_layer
+from tomochrome.registration.transform import Transform
 from tomochrome.runtime import check, report
 from tomochrome.volume import Provenance, Volume, default_affine
 
@@ -35,6 +39,25 @@ def body(shift=(0.0, 0.0, 0.0), spacing=(6.0, 4.0, 4.0), shape=(14, 40, 36), aff
     return Volume(voxels, grid, "HU", provenance)
 
 
+def layer_of(volume, name="scan"):
+    return Layer.create(*volume_layer(volume, name))
+
+
+def shift():
+    matrix = np.eye(4)
+    matrix[:3, 3] = SHIFT
+    return Transform.from_affine(matrix)
+
+
+def oblique():
+    """A grid turned by 12 degrees about two axes."""
+    affine = default_affine((6.0, 4.0, 4.0))
+    turn = Rotation.from_euler("xz", [12, -9], degrees=True).as_matrix()
+    affine[:3, :3] = turn @ affine[:3, :3]
+    affine[:3, 3] = [0, 0, 140] - affine[:3, :3] @ ((np.array((14, 40, 36)) - 1) / 2)
+    return affine
+
+
 class QuickRegister:
     """Stand in for the engine: the known shift, told in steps; waits where it is asked to."""
 
@@ -46,7 +69,6 @@ class QuickRegister:
 
     def __call__(self, fixed, moving, *, progress=None, metric=None, cancel=None, **options):
         from tomochrome.registration.register import Registration
-        from tomochrome.registration.transform import Transform
 
         self.calls.append((fixed, moving, options))
         for step in range(6):
@@ -55,9 +77,7 @@ class QuickRegister:
             metric("coarse" if step < 3 else "fine", step, 1.0 / (1 + step % 3))
         while not self.hold.wait(0.01):
             check(cancel)
-        matrix = np.eye(4)
-        matrix[:3, 3] = SHIFT
-        forward = Transform.from_affine(matrix)
+        forward = shift()
         inverse = forward.inverse()
         ones = np.ones(fixed.shape, np.float32)
         jacobian = replace(fixed, voxels=ones, unit="unknown")

@@ -1,0 +1,29 @@
+"""A stand-in for the engine that colors: quick, without a network or a kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tomochrome.color import Chroma
+from tomochrome.runtime import check, report
+from tomochrome.tissue import N_TISSUES, Tissue
+
+
+def simple_colorize(
+    volume, model="tissue", *, device="auto", force=False, progress=None, cancel=None
+):
+    """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
+    hu = np.asarray(volume.voxels)
+    edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}
+    mixtures = np.zeros((1 + len(edges), N_TISSUES), np.float32)
+    mixtures[0, Tissue.AIR] = 1
+    code = np.zeros(hu.shape, np.uint16)
+    for row, (tissue, low) in enumerate(edges.items(), 1):
+        mixtures[row, tissue] = 0.9
+        code[hu >= low] = row
+    for done in range(hu.shape[0] + 1):
+        check(cancel)
+        report(progress, done, hu.shape[0], "tissue")
+    confidence = np.full(hu.shape, 204, np.uint8)
+    provenance = volume.provenance.add("colorize", *(["colored because forced"] if force else []))
+    return Chroma(code, confidence, mixtures, volume.affine, model, provenance)

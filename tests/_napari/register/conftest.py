@@ -1,0 +1,72 @@
+"""The panel "Register & checkerboard", docked in a real window over two bodies."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from napari.layers import Layer
+from register_cases import SHIFT, QuickRegister, body
+
+from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.register_warm_up import RegisterOffer
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """A quick stand-in for the engine, which ``test_napari_register_window.py`` runs once."""
+    quick = QuickRegister()
+    monkeypatch.setattr(import_module("tomochrome.registration.register"), "register", quick)
+    return quick
+
+
+@pytest.fixture(scope="module")
+def docked(window, qapp):
+    """The panel in the module's viewer: docking one for every test takes seconds."""
+    from tomochrome._napari.register_widget import RegisterWidget
+
+    offer = RegisterOffer(("symnet", "none"), ("auto", "cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tomochrome._napari.register_widget.warm_up", lambda *_: offer)
+        widget = RegisterWidget(window)
+    window.window.add_dock_widget(widget, name="Register & checkerboard")
+    while widget._warm.running:
+        qapp.processEvents()
+    yield widget
+    widget.release()
+    window.window.remove_dock_widget("all")
+
+
+@pytest.fixture
+def panel(docked, window, qtbot):
+    """The docked panel over two bodies, as when it was opened."""
+    for name, volume in (("prior", body()), ("follow-up", body(SHIFT))):
+        window.add_layer(Layer.create(*volume_layer(volume, name)))
+    qtbot.wait(10)
+    yield docked
+    if docked.running:
+        docked.cancel()
+        qtbot.waitUntil(lambda: not docked.running, timeout=5000)
+    docked.comparing.stop()
+    window.layers.clear()
+    window.dims.ndisplay = 2
+    window.dims.order = (0, 1, 2)
+    forget(docked)
+
+
+def forget(panel):
+    """Put the fields back to where they were at first."""
+    view = panel.view
+    panel.alignment = None
+    view.landmarks.set_alignment(None)
+    view.result.setVisible(False)
+    view.result.warnings.say("")
+    view.message.say("")
+    view.compare.message.say("")
+    view.compare.levels.setText("")
+    view.compare.reach.setValue(0)
+    view.compare.tile._box.setValue(20)
+    view.compare._offsets[2].setValue(0)
+    view.refine.setValue(-1)
+    for box in (view.compare.mode, view.init, view.model, view.similarity, view.use.direction):
+        box.setCurrentIndex(0)

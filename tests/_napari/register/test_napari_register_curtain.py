@@ -1,0 +1,153 @@
+"""The curtain of the wipe, and flicker: by mouse and keys, however the screen is turned."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from panel_cases import compare, on_screen, register, settle
+from qtpy.QtCore import Qt
+from register_cases import body
+
+from tomochrome.compare.region import split
+
+pytestmark = pytest.mark.gui
+
+
+def test_flicker_takes_turns_and_rests_when_it_is_not_seen(panel, qtbot):
+    comparison = compare(panel, qtbot, "flicker")
+    panel.view.compare.rate._box.setValue(10)
+    turns = set()
+
+    def seen():
+        turns.add(comparison.view.settings.which)
+        return turns == {"a", "b"}
+
+    qtbot.waitUntil(seen, timeout=5000)
+    comparison.layer.visible = False
+    assert not panel.comparing._flicker.isActive()
+    comparison.layer.visible = True
+    assert panel.comparing._flicker.isActive()
+    panel.viewer.dims.ndisplay = 3
+    assert not panel.comparing._flicker.isActive()
+
+
+def test_the_curtain_is_dragged_by_its_edge(panel, qtbot):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    viewer, layer = panel.viewer, comparison.layer
+    camera = viewer.scene.camera
+
+    def at(column):
+        return layer.data_to_world((7, 20, column))
+
+    event = SimpleNamespace(type="mouse_press", button=1, position=at(17.5), handled=False)
+    drag = panel.comparing._handle._drag
+    assert drag in viewer.mouse_drag_callbacks
+    steps = drag(viewer, event)
+    next(steps)
+    assert not camera.mouse_pan
+    event.type, event.position = "mouse_move", at(8.5)
+    next(steps)
+    assert comparison.view.settings.positions[0] == pytest.approx(0.25)
+    assert comparison.view.settings.positions[1] == 0.5
+    event.type = "mouse_release"
+    assert next(steps, "done") == "done"
+    assert camera.mouse_pan
+    # Elsewhere the mouse is napari's.
+    event = SimpleNamespace(type="mouse_press", button=1, position=at(30), handled=False)
+    assert next(drag(viewer, event), "done") == "done"
+
+
+def test_real_mouse_events_drag_the_curtain(panel, qtbot):
+    from vispy.app.canvas import MouseEvent
+
+    comparison = compare(panel, qtbot, "wipe left | right")
+    viewer = panel.viewer
+    canvas = viewer.window._qt_viewer.canvas
+    viewer.fit_to_view()
+    qtbot.wait(50)
+    width, height = canvas._scene_canvas.size
+    center = tuple(viewer.scene.camera.center)
+    middle = np.array([width / 2, height / 2])
+
+    def mouse(kind, pos, press=None):
+        options = {"press_event": press} if press is not None else {}
+        event = MouseEvent(type=kind, pos=pos, button=1, buttons=[1], **options)
+        getattr(canvas._scene_canvas.events, kind)(event)
+        return event
+
+    # The curtain hangs in the middle of the picture, and so of the canvas.
+    press = mouse("mouse_press", middle)
+    beside = middle + np.array([40, 0])
+    mouse("mouse_move", beside, press)
+    mouse("mouse_release", beside, press)
+    assert comparison.view.settings.positions[0] > 0.51
+    assert tuple(viewer.scene.camera.center) == center  # the picture itself stayed
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_left_is_left_on_the_screen_however_the_axes_are_rolled(panel, qtbot, turns):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    for _ in range(turns):
+        panel.viewer.dims.roll()
+    shown = on_screen(comparison.layer)
+    amber = (shown == (255, 196, 0, 255)).all(axis=-1)
+    assert amber.all(axis=0).any()  # a whole column of the picture
+    assert not amber.all(axis=1).any()
+
+
+def test_left_is_left_on_a_screen_that_is_turned(panel, qtbot):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    panel.comparing._dragged(comparison.view.settings.moved(0, 0.25))
+    first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
+    assert list(np.flatnonzero(~first)) == list(range(9))
+    panel.viewer.scene.camera.orientation2d = ("down", "left")
+    first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
+    assert list(np.flatnonzero(~first)) == list(range(27, 36))
+    panel.viewer.scene.camera.orientation2d = ("down", "right")
+
+
+def test_the_curtain_is_moved_by_the_keys_too(panel, qtbot):
+    comparison = compare(panel, qtbot, "wipe left | right")
+    curtain = panel.view.compare.curtain
+    assert curtain.value() == 50
+    curtain._box.setFocus()
+    for _ in range(10):
+        qtbot.keyClick(curtain._box, Qt.Key.Key_Up)
+    assert comparison.view.settings.positions == pytest.approx((0.6, 0.5, 0.5))
+    panel.viewer.dims.roll()
+    assert curtain.value() == 50  # every plane has its own
+    panel.comparing._dragged(comparison.view.settings.moved(2, 0.25))
+    assert curtain.value() == 25
+
+
+def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):
+    panel.view.compare.mode.setCurrentText("wipe left | right")
+    register(panel, qtbot)
+    panel.comparing._dragged(panel.comparing.comparison.view.settings.moved(0, 0.25))
+    panel.view.compare.before.click()
+    settle(panel, qtbot)
+    comparison = panel.comparing.comparison
+    assert comparison.layers[1].name == "follow-up"
+    assert comparison.view.settings.positions[0] == 0.25
+
+
+def test_a_curtain_is_caught_where_an_affine_holds_the_spacing(panel, qtbot):
+    viewer = panel.viewer
+    viewer.layers.clear()
+    for name in ("one", "two"):
+        viewer.add_image(
+            body().voxels, affine=np.diag([6000.0, 4000, 4000, 1]), units=("um",) * 3, name=name
+        )
+    comparison = compare(panel, qtbot, "wipe left | right")
+    viewer.fit_to_view()
+    edge = comparison.view.edge(0)
+
+    def caught(column):
+        position = comparison.layer.data_to_world((7, 20, column))
+        event = SimpleNamespace(type="mouse_press", button=1, position=position, handled=False)
+        return panel.comparing._handle._near(comparison, event)
+
+    assert caught(edge)
+    assert not caught(edge + 15)

@@ -1,0 +1,160 @@
+"""Registering from the panel: what a run shows, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from panel_cases import names, register, settle
+from register_cases import SHIFT, body
+
+pytestmark = pytest.mark.gui
+
+
+def test_two_different_layers_are_chosen_and_the_older_one_is_fixed(panel):
+    fixed, moving = panel.view.two
+    assert (fixed.name, moving.name) == ("prior", "follow-up")
+    assert panel.view.compare.two == (fixed, moving)
+
+
+def test_a_run_gives_the_moved_volume_numbers_and_a_checkerboard(panel, qtbot, engine):
+    panel.view.refine.setValue(7)
+    panel.view.similarity.setCurrentIndex(2)
+    alignment = register(panel, qtbot)
+    fixed, _, options = engine.calls[0]
+    assert (options["init"], options["model"], options["refine"]) == ("affine", "symnet", 7)
+    assert options["similarity"] == "mind"
+    assert names(panel) == ["prior", "follow-up", "follow-up · moved", "Comparison"]
+    moved, prior = panel.viewer.layers[2], panel.viewer.layers[0]
+    expected = alignment.forward.apply(body(SHIFT), body())
+    np.testing.assert_array_equal(moved.data, expected.voxels)
+    for name in ("scale", "translate", "units", "axis_labels", "contrast_limits"):
+        assert tuple(getattr(moved, name)) == tuple(getattr(prior, name))
+    assert panel.view.message.text().startswith("Registered in")
+    assert "fits better" in panel.view.result.verdict.text()
+    assert ("Correlation", "0.610", "0.930") in panel.view.result.rows()
+    assert panel.view.curve.count == 6
+    assert [stage for stage, _ in panel.view.curve.stages] == ["coarse", "fine"]
+    assert panel.comparing.comparison.layers == (prior, moved)
+    assert panel.view.sections["use"].isVisible()
+    np.testing.assert_array_equal(fixed.affine, body().affine)
+
+
+def test_before_and_after_change_what_is_compared(panel, qtbot, engine):
+    register(panel, qtbot)
+    moved = panel.alignment.layer
+    assert panel.view.compare.after.isChecked()
+    panel.view.compare.before.click()
+    settle(panel, qtbot)
+    assert panel.comparing.comparison.layers[1].name == "follow-up"
+    assert panel.view.compare.before.isChecked()
+    assert not panel.view.compare.after.isChecked()
+    panel.view.compare.after.click()
+    settle(panel, qtbot)
+    assert panel.comparing.comparison.layers[1] is moved
+    assert names(panel).count("Comparison") == 1
+
+
+def test_the_curve_falls_while_the_run_goes_on(panel, qtbot, engine):
+    engine.hold.clear()
+    panel.run()
+    qtbot.waitUntil(lambda: panel.view.curve.count == 6, timeout=5000)
+    assert panel.running
+    assert not panel.view.run.isEnabled()
+    assert not panel.view.fixed.isEnabled()
+    assert panel.view.progress.isVisible()
+    panel.view.curve.grab()  # it draws
+    engine.hold.set()
+    settle(panel, qtbot)
+    assert panel.view.run.isEnabled()
+    assert not panel.view.progress.isVisible()
+
+
+def test_cancel_leaves_nothing_behind(panel, qtbot, engine):
+    engine.hold.clear()
+    before = names(panel)
+    panel.run()
+    qtbot.waitUntil(lambda: panel.view.curve.count > 0, timeout=5000)
+    start = time.perf_counter()
+    panel.view.cancel.click()
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert time.perf_counter() - start < 1.0
+    assert names(panel) == before
+    assert panel.alignment is None
+    assert "Cancelled" in panel.view.message.text()
+    assert not panel.view.result.isVisible()
+
+
+def test_a_layer_that_is_closed_ends_its_run(panel, qtbot, engine):
+    engine.hold.clear()
+    panel.run()
+    panel.viewer.layers.remove("follow-up")
+    qtbot.waitUntil(lambda: not panel.running, timeout=5000)
+    assert panel.alignment is None
+    assert names(panel) == ["prior"]
+
+
+def test_the_same_layer_twice_is_refused_at_once(panel, engine):
+    panel.view.moving.choose(panel.view.fixed.layer())
+    panel.run()
+    assert not panel.running
+    assert "chosen twice" in panel.view.message.text()
+
+
+def test_a_colored_layer_is_refused_for_registration_with_one_sentence(panel, engine):
+    color = panel.viewer.add_image(np.zeros((5, 6, 7, 4), np.uint8), rgb=True, name="twin")
+    panel.view.moving.choose(color)
+    panel.run()
+    assert not panel.running
+    assert "'twin' is in color" in panel.view.message.text()
+
+
+def test_a_result_that_is_worse_is_said_in_red(panel, qtbot, engine):
+    engine.report["after"] = {"ncc": 0.2}
+    engine.report["warnings"] = [
+        "the registration made it worse: the correlation fell from 0.610 to 0.200"
+    ]
+    register(panel, qtbot)
+    text = panel.view.result.verdict.text()
+    assert "<b" in text
+    assert "It made things worse" in text
+    assert "fell from 0.610 to 0.200" in text
+    assert "8c4a42" in panel.view.result.verdict.styleSheet()
+    assert not panel.view.result.warnings.isVisible()
+
+
+def test_masks_and_landmarks_go_with_the_run(panel, qtbot, engine):
+    viewer = panel.viewer
+    marked = np.zeros(body().shape, np.uint8)
+    marked[3:9, 5:30, 5:30] = 1
+    ct = viewer.layers["prior"]
+    mask = Labels(marked, scale=ct.scale, translate=ct.translate, units=ct.units)
+    viewer.add_layer(mask)
+    panel.view.fixed_mask.choose(mask)
+    panel.view.landmarks.create.click()
+    fixed, moving = panel.view.landmarks.two
+    fixed.data = np.array([[140.0, 0, 0], [120, 10, 20]])
+    moving.data = fixed.data + SHIFT[::-1]
+    register(panel, qtbot)
+    options = engine.calls[0][2]
+    np.testing.assert_array_equal(options["fixed_mask"].voxels, marked)
+    assert "moving_mask" not in options
+    np.testing.assert_allclose(options["fixed_points"], np.asarray(fixed.data)[:, ::-1])
+    np.testing.assert_allclose(
+        options["moving_points"] - options["fixed_points"], np.tile(SHIFT, (2, 1))
+    )
+
+
+def test_an_unexpected_failure_is_shown_and_the_panel_goes_on(panel, qtbot, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("out of luck")
+
+    module = import_module("tomochrome.registration.register")
+    monkeypatch.setattr(module, "register", broken)
+    panel.run()
+    settle(panel, qtbot)
+    assert "out of luck" in panel.view.message.text()
+    assert panel.view.run.isEnabled()

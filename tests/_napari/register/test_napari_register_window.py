@@ -1,0 +1,156 @@
+"""The panel in its window: landmarks, names, sizes, themes, and how it closes."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from napari.layers import Image, Points
+from panel_cases import compare, names, register
+from qtpy.QtGui import QColor
+from register_cases import REPORT, SHIFT, body
+
+from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
+from tomochrome.registration.transform import Transform
+
+pytestmark = pytest.mark.gui
+
+
+def luminance(color):
+    linear = LINEAR_OF_8BIT[[color.red(), color.green(), color.blue()]]
+    return float(linear @ TO_XYZ[1])
+
+
+def names_of(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def test_the_error_of_landmarks_is_told_while_they_are_moved(panel, qtbot, engine):
+    landmarks = panel.view.landmarks
+    landmarks.create.click()
+    fixed, moving = landmarks.two
+    assert fixed.name == "Landmarks fixed"
+    fixed.data = np.array([[130.0, 0, 0], [140, 10, -10]])
+    moving.data = fixed.data + np.array([0, 3, 4])
+    qtbot.waitUntil(lambda: landmarks.before.text().startswith("5.00 mm"), timeout=2000)
+    assert landmarks.after.text() == "–"
+    register(panel, qtbot)
+    moving.data = fixed.data + SHIFT[::-1]
+    qtbot.waitUntil(lambda: landmarks.after.text().startswith("0.00 mm"), timeout=2000)
+    assert landmarks.before.text().startswith(f"{np.linalg.norm(SHIFT):.2f} mm")
+    moving.add([150.0, 0, 0])
+    qtbot.waitUntil(lambda: "2 landmarks in the fixed" in landmarks.message.text(), timeout=2000)
+    assert "(2 landmarks)" in landmarks.after.text()
+    landmarks.moving.choose(fixed)
+    assert "two different" in landmarks.message.text()
+
+
+def test_landmarks_are_seen_over_a_volume_in_micrometres(panel, qtbot):
+    panel.viewer.layers.clear()
+    for name in ("one", "two"):
+        panel.viewer.add_image(
+            body().voxels, scale=(6000, 4000, 4000), units=("um",) * 3, name=name
+        )
+    panel.view.landmarks.create.click()
+    fixed, _ = panel.view.landmarks.two
+    assert fixed.current_size == 6000
+    fixed.add([42000.0, 80000, 72000])
+    assert fixed.size[0] == 6000
+
+
+def test_no_name_says_more_than_the_layers_own(panel, qtbot, engine):
+    register(panel, qtbot)
+    panel.view.use.jacobian.setChecked(True)
+    panel.view.use.grid.setChecked(True)
+    own = {"Comparison", "Jacobian map", "Deformation grid"}
+    for name in set(names(panel)) - own:
+        assert name.removesuffix(" · moved") in ("prior", "follow-up")
+
+
+def test_what_is_shown_can_be_saved(panel, qtbot, engine, tmp_path):
+    from tomochrome import io
+    from tomochrome._napari.writer import layer_volume
+
+    register(panel, qtbot)
+    for name in ("Comparison", "follow-up · moved"):
+        layer = panel.viewer.layers[name]
+        data, meta, _ = layer.as_layer_data_tuple()
+        volume = layer_volume(data, meta)
+        assert volume.shape == body().shape
+        path = tmp_path / "saved.nii.gz"
+        io.write(volume, path, force=True)
+        np.testing.assert_allclose(io.read(path).affine, body().affine, atol=1e-3)
+
+
+def test_it_fits_a_narrow_dock(panel, qtbot, engine):
+    register(panel, qtbot)
+    for section in panel.view.sections.values():
+        section.open(True)
+    panel.view.more.open(True)
+    for number in range(panel.view.compare.mode.count()):
+        panel.view.compare.mode.setCurrentIndex(number)
+        qtbot.wait(20)
+        assert panel.view.minimumSizeHint().width() <= 360, panel.view.compare.mode.currentText()
+
+
+def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
+    register(panel, qtbot)
+
+    def contrast():
+        """Of the correlation's number with its ground, as WCAG 2 defines it."""
+        cell = panel.view.result._cells[4]
+        assert cell.text() == panel.view.result.rows()[0][2]
+        ground = panel.grab().toImage().pixelColor(2, panel.height() - 2)
+        light, dark = sorted(map(luminance, (QColor(cell.styleSheet()[7:14]), ground)))[::-1]
+        return (light + 0.05) / (dark + 0.05)
+
+    try:
+        for theme in ("light", "dark"):
+            panel.viewer.theme = theme
+            qtbot.wait(50)
+            assert contrast() > 4.5, theme
+    finally:
+        panel.viewer.theme = "dark"
+
+
+def test_a_small_run_of_the_engine_itself(panel, qtbot):
+    """Without a network: center and a few iterations, measured and told like any other."""
+    panel.view.init.setCurrentIndex(panel.view.init.findData("center"))
+    panel.view.model.setCurrentText("none")
+    panel.view.refine.setValue(6)
+    alignment = register(panel, qtbot)
+    assert isinstance(alignment.forward, Transform)
+    assert panel.view.curve.count >= 6
+    assert {"Correlation", "Folded voxels"} <= {row[0] for row in panel.view.result.rows()}
+    assert isinstance(panel.viewer.layers["follow-up · moved"], Image)
+    assert set(REPORT) <= set(alignment.report)
+
+
+def test_points_of_two_dimensions_are_no_landmarks(panel):
+    flat = panel.viewer.add_layer(Points(np.zeros((2, 2)), name="flat"))
+    other = panel.viewer.add_layer(Points(np.zeros((2, 3)), name="deep"))
+    panel.view.landmarks.fixed.choose(flat)
+    panel.view.landmarks.moving.choose(other)
+    assert "3 dimensions" in panel.view.landmarks.message.text()
+
+
+def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
+    """The last test of this module: the panel is gone afterwards."""
+    window = panel.viewer
+    gone = weakref.ref(register(panel, qtbot))
+    window.layers.remove("follow-up · moved")
+    engine.hold.clear()
+    compare(panel, qtbot)
+    panel.run()
+    job = panel._job
+    panel.release()
+    assert job.wait(2)
+    qtbot.wait(50)
+    assert names_of(window) == ["prior", "follow-up"]
+    assert panel.comparing._handle._drag not in window.mouse_drag_callbacks
+    window.add_image(np.zeros((3, 4, 5)))  # nobody is told who is gone
+    window.layers.clear()
+    gc.collect()
+    assert gone() is None  # nor does the panel keep a result that nobody sees

@@ -1,0 +1,158 @@
+"""What each mode of comparing shows, and how it is turned, without a window."""
+
+from __future__ import annotations
+
+import copy
+import threading
+
+import numpy as np
+import pytest
+from register_cases import body, shift
+
+from tomochrome._napari.compare_modes import (
+    MODES,
+    Fields,
+    Screen,
+    make_view,
+    parse_levels,
+    remarks,
+)
+from tomochrome._napari.compare_picture import HANDLE_COLOR, ComparePicture
+from tomochrome._napari.grid_picture import GridPicture
+from tomochrome.compare import Pair, Wipe, view
+from tomochrome.compare.region import Region
+from tomochrome.errors import OptionError
+from tomochrome.registration.transform import Transform
+from tomochrome.windowing import Window
+
+
+@pytest.fixture(scope="module")
+def pair():
+    pair = Pair(body(), body((4, 4, 0), (5.0, 3.0, 3.0), (17, 53, 48)), color=True)
+    pair.windows = (Window(40, 400), Window(40, 400))
+    return pair
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_makes_a_view_that_can_be_seen_in_all_planes(pair, mode):
+    picture = ComparePicture(make_view(Fields(mode=mode), pair))
+    for key in (3, np.s_[:, 5], np.s_[:, :, 7], np.s_[2, ::-1, 4:9]):
+        plane = picture[key]
+        assert plane.shape == np.empty(picture.shape, bool)[key].shape
+    whole = picture.whole()
+    assert whole.shape == picture.shape
+    assert whole.any()
+
+
+def test_without_a_handle_the_picture_is_the_view(pair):
+    shown = view("checkerboard", pair)
+    picture = ComparePicture(shown)
+    np.testing.assert_array_equal(picture[4], shown[4])
+    np.testing.assert_array_equal(picture[:, 9], shown[:, 9])
+
+
+@pytest.mark.parametrize("direction", ["vertical", "horizontal"])
+def test_the_handle_lies_on_the_edge_and_nowhere_else(pair, direction):
+    mode = "wipe left | right" if direction == "vertical" else "wipe above / below"
+    wipe = make_view(Fields(mode=mode), pair)
+    assert isinstance(wipe, Wipe)
+    wipe.settings = wipe.settings.moved(0, 0.3)
+    picture = ComparePicture(wipe)
+    changed = (picture[5] != wipe[5]).any(axis=-1)
+    axis = 1 if direction == "vertical" else 0
+    lines = np.flatnonzero(changed.all(axis=1 - axis))
+    assert len(lines) == 1
+    assert abs(lines[0] - wipe.edge(0)) <= 0.5
+    assert (picture[5][changed] == HANDLE_COLOR).all()
+    assert changed.mean() < 0.1
+    assert not (picture.whole()[5] == HANDLE_COLOR).all(axis=-1).any()
+
+
+def test_a_wipe_keeps_its_place_while_other_fields_change(pair):
+    wipe = make_view(Fields(mode="wipe left | right"), pair)
+    wipe.settings = wipe.settings.moved(1, 0.2)
+    again = make_view(Fields(mode="wipe left | right", tile_mm=5), pair, wipe)
+    assert again.settings == wipe.settings
+    other = make_view(Fields(mode="wipe above / below"), pair, again)
+    assert other.settings.positions == (0.5, 0.5, 0.5)
+
+
+def test_tiles_are_never_smaller_than_a_voxel(pair):
+    board = make_view(Fields(tile_mm=0.5), pair)
+    assert board.settings.tile_mm == pytest.approx(6.0)
+
+
+def test_levels_are_read_as_one_types_them():
+    assert parse_levels("") is None
+    assert parse_levels("-300, 200") == (-300.0, 200.0)
+    assert parse_levels("1;2 3") == (1.0, 2.0, 3.0)
+    with pytest.raises(OptionError, match="must be numbers"):
+        parse_levels("bone")
+
+
+def test_a_block_is_clear_until_a_worker_has_computed_it(pair):
+    picture = ComparePicture(view("blend", pair))
+    asked = []
+    picture.wanted = lambda: asked.append(True)
+    assert not picture[:, :, :].any()
+    assert asked
+    whole = picture.whole()
+    picture.keep_whole(whole)
+    np.testing.assert_array_equal(picture[:, :, :], whole)
+    np.testing.assert_array_equal(np.asarray(picture), whole)
+    picture.view = view("red-cyan", pair)
+    assert not picture[...].any()
+
+
+def test_without_deformation_the_grid_is_square():
+    picture = GridPicture(Transform.identity(), body(), 48.0)
+    plane = picture[7][..., 3]
+    assert (plane[:, 0] > 0).all()  # the first line runs through the first voxel
+    rows = np.flatnonzero((plane > 100).all(axis=1))
+    columns = np.flatnonzero((plane > 100).all(axis=0))
+    np.testing.assert_array_equal(np.diff(rows), 12)  # 48 mm are 12 voxels of 4 mm
+    np.testing.assert_array_equal(np.diff(columns), 12)
+    moved = GridPicture(shift(), body(), 48.0)[7][..., 3]
+    assert (moved != plane).any()
+
+
+def test_a_curtain_follows_the_screen(pair):
+    """Left is left on the screen, whichever axis runs there and whichever way it runs."""
+    mirrored = (False, True, True)
+    wipe = make_view(Fields(mode="wipe left | right"), pair, None, Screen(True, mirrored))
+    assert wipe.settings.direction == "horizontal"
+    wipe.settings = wipe.settings.moved(0, 0.25)
+    shown = wipe.second(Region((range(3, 4), range(40), range(36)), (True, False, False)))[0]
+    np.testing.assert_array_equal(np.flatnonzero(~shown[:, 0]), np.arange(30, 40))
+    assert wipe.edge(0) == pytest.approx(29.5)
+    assert wipe.position(0, wipe.edge(0)) == pytest.approx(0.25)
+
+
+def test_3d_shows_through_what_is_dark(pair):
+    picture = ComparePicture(view("blend", pair))
+    whole, solid = picture.whole(), picture.solid()
+    assert (whole[..., 3] == 255).any()
+    assert (solid[(whole[..., :3] == 0).all(axis=-1)][:, 3] == 0).all()
+    np.testing.assert_array_equal(solid[..., :3], whole[..., :3])
+
+
+def test_a_duplicate_stays_as_it_is(pair):
+    picture = ComparePicture(make_view(Fields(mode="wipe left | right"), pair))
+    picture.wanted = threading.Lock().acquire  # cannot be copied, as a window cannot
+    before = picture[3].copy()
+    twin = copy.deepcopy(picture)
+    picture.view.settings = picture.view.settings.moved(0, 0.1)
+    np.testing.assert_array_equal(twin[3], before)
+    assert (picture[3] != before).any()
+    assert twin.view.pair.a is picture.view.pair.a  # nothing large twice
+
+
+def test_what_is_shown_otherwise_than_asked_is_said(pair):
+    fields = Fields(tile_mm=2.0)
+    assert "they are 6.0 mm" in remarks(make_view(fields, pair), fields, 2)
+    fields = Fields(mode="difference", reach=50.0)
+    assert "difference of 50 HU" in remarks(make_view(fields, pair), fields, 2)
+    for mode in ("flicker", "wipe left | right"):
+        fields = Fields(mode=mode)
+        assert "2D only" in remarks(make_view(fields, pair), fields, 3)
+        assert "2D only" not in remarks(make_view(fields, pair), fields, 2)

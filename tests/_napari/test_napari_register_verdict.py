@@ -1,0 +1,95 @@
+"""Rows, verdicts and sentences of the panel "Register & checkerboard"."""
+
+from __future__ import annotations
+
+from register_cases import REPORT
+
+from tomochrome._napari.register_verdict import rows_of, verdict_of
+
+
+def test_a_good_result_says_so_and_still_asks_to_look():
+    verdict = verdict_of(REPORT)
+    assert verdict.grade == "good"
+    assert "0.61 to 0.93" in verdict.text
+    assert "checkerboard" in verdict.text
+    rows = {row.name: row for row in rows_of(REPORT)}
+    assert (rows["Correlation"].before, rows["Correlation"].after) == ("0.610", "0.930")
+    assert rows["Correlation"].change == 1
+    assert rows["Folded voxels"].after == "0 %"
+
+
+def test_a_result_that_is_worse_says_so():
+    from tomochrome.registration.report import warnings_of
+
+    report = {**REPORT, "after": {**REPORT["after"], "ncc": 0.4}}
+    report["warnings"] = list(warnings_of(report, "lncc"))
+    verdict = verdict_of(report)
+    assert verdict.grade == "bad"
+    assert "worse" in verdict.heading
+    assert rows_of(report)[0].change == -1
+
+
+def with_overlaps(before, after, **measures):
+    """A report of two that had a share of their field of view in common, and have another."""
+    old, new = ({**REPORT[when], **measures} for when in ("before", "after"))
+    return {**REPORT, "before": {**old, "overlap": before}, "after": {**new, "overlap": after}}
+
+
+def test_a_result_with_little_left_in_common_is_said_in_the_words_of_the_report():
+    from tomochrome.registration.report import warnings_of
+
+    lost = with_overlaps(0.9, 0.04)
+    (said,) = warnings_of(lost, "lncc")
+    for report in (lost, {**lost, "warnings": [said]}):
+        verdict = verdict_of(report)
+        assert verdict.grade == "bad"
+        assert "worse" in verdict.heading
+        assert verdict.text.count("of what the two volumes had in common only 4 % is left") == 1
+    row = {row.name: row for row in rows_of(lost)}["In common"]
+    assert (row.before, row.after) == ("90 %", "4 %")
+
+
+def test_likeness_in_a_thin_slice_is_not_compared_with():
+    report = with_overlaps(0.04, 0.98, ncc=0.92, mutual_information=0.9)
+    report["before"] = {**report["before"], "ncc": 1.0, "mutual_information": 1.0}
+    verdict = verdict_of(report)
+    assert verdict.grade == "good"
+    assert "hardly" not in verdict.text and "1.00" not in verdict.text
+    assert {row.change for row in rows_of(report)} == {0}
+    there = {**report, "before": {**report["before"], "overlap": 0.98}}
+    assert verdict_of(there).grade == "bad"
+
+
+def test_folds_and_doubts_are_said():
+    folds = {**REPORT, "warnings": ["the deformation folds 2 % of the voxels: do not trust it"]}
+    folds["jacobian"] = {"folded_percent": 2.0, "sd_log": 0.1}
+    assert verdict_of(folds).grade == "bad"
+    few = {**folds, "jacobian": {"folded_percent": 1e-5, "sd_log": 0.1}}
+    assert verdict_of(few).grade == "caution"
+    assert "less than 0.01 % of the voxels" in verdict_of(few).text
+    assert {row.name: row for row in rows_of(few)}["Folded voxels"].after == "less than 0.01 %"
+    apart = {**REPORT, "after": {}}
+    assert verdict_of(apart).grade == "bad"
+    assert "nothing in common" in verdict_of(apart).text
+    unsaid = {**few, "warnings": [], "jacobian": {"folded_percent": 0.5, "sd_log": 0.1}}
+    assert verdict_of(unsaid).grade == "bad"  # the number counts, not another program's words
+    worse = {**few, "warnings": ["the registration made it worse: x", *folds["warnings"]]}
+    assert "less than 0.01 % of the voxels" in verdict_of(worse).text
+    assert "2 %" not in verdict_of(worse).text
+    alike = {**REPORT, "before": {**REPORT["after"]}}
+    assert "hardly better" in verdict_of(alike).text
+    little = {**REPORT, "after": {**REPORT["after"], "ncc": 0.3}, "before": {"ncc": 0.1}}
+    assert "little alike" in verdict_of(little).text
+    rough = {**REPORT, "jacobian": {"folded_percent": 0.0, "sd_log": 0.8}}
+    assert verdict_of(rough).grade == "caution"
+
+
+def test_landmarks_and_labels_have_their_rows():
+    report = {
+        **REPORT,
+        "before": {**REPORT["before"], "tre_mm": {"mean": 8.0}, "dice_mean": 0.6},
+        "after": {**REPORT["after"], "tre_mm": {"mean": 2.0}, "dice_mean": 0.8},
+    }
+    rows = {row.name: row for row in rows_of(report)}
+    assert rows["Landmarks, mm"].change == 1
+    assert rows["Label overlap (Dice)"].after == "0.800"
