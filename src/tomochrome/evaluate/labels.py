@@ -174,9 +174,13 @@ def _hausdorff95(
     """Larger of the two directed 95th percentiles of surface distance, mm."""
     from scipy.spatial import cKDTree
 
-    points = [np.stack(np.unravel_index(s, shape), axis=1) @ basis.T for s in (ours, theirs)]
+    points = []
+    for surface in (ours, theirs):
+        look()
+        points.append(np.stack(np.unravel_index(surface, shape), axis=1) @ basis.T)
     largest = 0.0
     for here, there in ((0, 1), (1, 0)):
+        look()
         every = -(-len(points[here]) // _MOST_SURFACE)
         shared = np.isin((ours, theirs)[here][::every], (ours, theirs)[there], assume_unique=True)
         distance = np.zeros(len(shared))
