@@ -5,7 +5,7 @@ Usage::
     python benchmarks/fuzz_reading.py --count 30000 [--seed 1] [--kinds classic,nifti]
     python benchmarks/fuzz_reading.py --replay KIND SEED NUMBER
 
-Inputs are made by ``tests/io/mutations.py``. Each must end in a volume or a `TomochromeError`,
+Inputs are made by ``tests/io/mutations.py`` and run by ``fuzz_run.py`` beside it. Each must end in a volume or a `TomochromeError`,
 within 2 seconds and 300 MB, without a warning. Batches run in child processes, so that a crash of
 a native decoder is noticed, and the input that caused it is found and named too.
 """
@@ -28,12 +28,12 @@ BATCH = 250
 
 def main() -> int:
     """Run, print one JSON object, and return 1 when an input misbehaved."""
-    import mutations
+    from fuzz_seeds import SEEDS
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=5000, help="inputs over all kinds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", default=",".join(sorted(mutations.SEEDS)))
+    parser.add_argument("--kinds", default=",".join(sorted(SEEDS)))
     parser.add_argument("--replay", nargs=3, metavar=("KIND", "SEED", "NUMBER"))
     parser.add_argument("--batch", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -49,10 +49,10 @@ def main() -> int:
 
 def batch(kind: str, seed: int, numbers: range) -> int:
     """Run inputs in this process and print their tally."""
-    import mutations
+    import fuzz_run
 
-    with tempfile.TemporaryDirectory() as folder, mutations.bounded():
-        tally = mutations.run(kind, seed, numbers, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, fuzz_run.bounded():
+        tally = fuzz_run.run(kind, seed, numbers, Path(folder))
     print(json.dumps({"volumes": tally.volumes, "refused": tally.refused, "faults": tally.faults}))
     return 1 if tally.faults else 0
 

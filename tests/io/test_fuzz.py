@@ -30,37 +30,40 @@ from tomochrome.io import find, read
 from tomochrome.runtime import CancelToken
 
 pytest.importorskip("resource", reason="limits of memory and time need a POSIX system")
+import dicom_elements
+import fuzz_run
+import fuzz_seeds
 import mutations
 
 SEED = 20
-COUNTS = dict.fromkeys(mutations.SEEDS, 400)
+COUNTS = dict.fromkeys(fuzz_seeds.SEEDS, 400)
 # Decoders in processes of their own take longer: fewer of what they decode.
 COUNTS |= {"jpeg-2000": 150, "jpeg-lossless": 150, "jpeg-ls": 250}
 # Of so many inputs of a kind some must still be volumes, or the damage proves little.
 FATAL = {"deflated", "zip", "dicomdir", "enhanced"}
 
 
-@pytest.mark.parametrize("kind", sorted(mutations.SEEDS))
+@pytest.mark.parametrize("kind", sorted(fuzz_seeds.SEEDS))
 def test_damaged_inputs(tmp_path, kind):
     assert sum(COUNTS.values()) >= 5000
-    with mutations.bounded():
-        tally = mutations.run(kind, SEED, range(COUNTS[kind]), tmp_path)
+    with fuzz_run.bounded():
+        tally = fuzz_run.run(kind, SEED, range(COUNTS[kind]), tmp_path)
     assert tally.faults == []
     assert tally.total == COUNTS[kind]
     assert tally.refused > tally.total // 20
     assert tally.volumes > (0 if kind in FATAL else tally.total // 20)
 
 
-@pytest.mark.parametrize("kind", sorted(mutations.SEEDS))
+@pytest.mark.parametrize("kind", sorted(fuzz_seeds.SEEDS))
 def test_the_undamaged_input_is_a_volume(tmp_path, kind):
     """Or all the damage above would prove nothing."""
     if kind == "dicomdir":
-        mutations._beside_dicomdir(tmp_path)
+        fuzz_seeds.beside_dicomdir(tmp_path)
     if kind == "series":
         kind = "zip"  # as such it is kept
-    name = "DICOMDIR" if kind == "dicomdir" else f"a{mutations.SUFFIX.get(kind, '.dcm')}"
-    (tmp_path / name).write_bytes(mutations.healthy(kind))
-    came, fault = mutations.check(tmp_path / name)
+    name = "DICOMDIR" if kind == "dicomdir" else f"a{fuzz_seeds.SUFFIX.get(kind, '.dcm')}"
+    (tmp_path / name).write_bytes(fuzz_seeds.healthy(kind))
+    came, fault = fuzz_run.check(tmp_path / name)
     assert (came, fault) == (True, "")
 
 
@@ -68,21 +71,21 @@ def test_the_undamaged_input_is_a_volume(tmp_path, kind):
 def test_nothing_of_a_damaged_header_is_logged(tmp_path, caplog, kind):
     """The DICOM library quotes the values that it complains about, and one may be a name."""
     caplog.set_level(logging.DEBUG)
-    mutations.run(kind, SEED + 1, range(60), tmp_path)
+    fuzz_run.run(kind, SEED + 1, range(60), tmp_path)
     assert caplog.text == ""
 
 
 def test_an_input_can_be_made_again():
-    for kind in mutations.SEEDS:
+    for kind in fuzz_seeds.SEEDS:
         assert mutations.damaged(kind, 3, 7) == mutations.damaged(kind, 3, 7)
         assert mutations.damaged(kind, 3, 7) != mutations.damaged(kind, 3, 8)
 
 
-@pytest.mark.parametrize("kind", sorted(mutations.SEEDS))
+@pytest.mark.parametrize("kind", sorted(fuzz_seeds.SEEDS))
 def test_the_command_line_says_one_line(tmp_path, capfd, kind):
     """Native libraries, which write to the screen past Python, are kept quiet too."""
     for number in range(24):
-        path = tmp_path / f"{number}{mutations.SUFFIX.get(kind, '.dcm')}"
+        path = tmp_path / f"{number}{fuzz_seeds.SUFFIX.get(kind, '.dcm')}"
         path.write_bytes(mutations.damaged(kind, SEED + 2, number))
         capfd.readouterr()
         code = main(["info", str(path), "--json", "--pixels"])
@@ -102,14 +105,14 @@ def test_the_command_line_says_one_line(tmp_path, capfd, kind):
 
 def ends_well(path: Path) -> tuple[bool, str]:
     """Run an input within time and memory; return whether a volume came."""
-    with mutations.bounded():
-        came, fault = mutations.check(path)
+    with fuzz_run.bounded():
+        came, fault = fuzz_run.check(path)
     assert fault == ""
     return came, fault
 
 
 def one(**values) -> T.Dataset:
-    d = T.slices(mutations._small(1, 32))[0]
+    d = T.slices(fuzz_seeds.small(1, 32))[0]
     for keyword, value in values.items():
         setattr(d, keyword, value)
     return d
@@ -153,7 +156,7 @@ def test_a_series_that_claims_a_terabyte(tmp_path, syntax):
 @pytest.mark.parametrize("count", ["2147483647", "1000000"])
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
 def test_claimed_numbers_of_frames(tmp_path, kind, count):
-    d = mutations.enhanced_dataset(mutations._small(3)) if kind == "enhanced" else one()
+    d = fuzz_seeds.enhanced_dataset(fuzz_seeds.small(3)) if kind == "enhanced" else one()
     d.NumberOfFrames = count
     came, _ = ends_well(T.save_one(d, tmp_path / "a.dcm"))
     assert not came
@@ -162,13 +165,13 @@ def test_claimed_numbers_of_frames(tmp_path, kind, count):
 @pytest.mark.parametrize("endless", [False, True], ids=["deep", "deep and never closed"])
 def test_sequences_in_sequences(tmp_path, endless):
     whole = T.save_one(one(), tmp_path / "a.dcm").read_bytes()
-    elements = mutations.parse(whole[132:])
+    elements = dicom_elements.parse(whole[132:])
     at = next(i for i, e in enumerate(elements) if e.tag >= (0x0008, 0x1140))
     if endless:
         opened = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * 1000
         body = b"".join(e.pack() for e in elements[:at]) + opened
     else:
-        elements.insert(at, mutations.nested(1000))
+        elements.insert(at, dicom_elements.nested(1000))
         body = b"".join(e.pack() for e in elements)
     (tmp_path / "a.dcm").write_bytes(whole[:132] + body)
     ends_well(tmp_path / "a.dcm")
@@ -286,7 +289,7 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path):
 
 def test_a_dicomdir_cannot_lead_out_of_its_folder(tmp_path):
     outside = T.save_one(one(), tmp_path / "OUTSIDE")
-    path = T.dicomdir(T.slices(mutations._small(2)), tmp_path / "cd")
+    path = T.dicomdir(T.slices(fuzz_seeds.small(2)), tmp_path / "cd")
     body = path.read_bytes()
     name = b"PT000000\\ST000000\\SE000000\\IM000000"
     assert name in body
@@ -303,7 +306,7 @@ def test_a_dicomdir_cannot_lead_out_of_its_folder(tmp_path):
 
 
 def test_strange_things_in_a_folder(tmp_path):
-    folder = T.save(T.slices(mutations._small(6)), tmp_path / "s")
+    folder = T.save(T.slices(fuzz_seeds.small(6)), tmp_path / "s")
     os.mkfifo(folder / "pipe.dcm")
     (folder / "dir.dcm").mkdir()
     (folder / "loop").symlink_to(folder, target_is_directory=True)
@@ -338,7 +341,7 @@ def test_strange_things_themselves(tmp_path, kind):
         path.symlink_to(path)
     else:
         path.write_bytes(b"" if kind == "empty" else b"\0")
-    with mutations.alarm(mutations.SECONDS), pytest.raises(TomochromeError) as caught:
+    with fuzz_run.alarm(fuzz_run.SECONDS), pytest.raises(TomochromeError) as caught:
         read(path)
     assert "\n" not in str(caught.value)
     assert path.name in str(caught.value)
@@ -346,7 +349,7 @@ def test_strange_things_themselves(tmp_path, kind):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_an_unreadable_file(tmp_path):
-    folder = T.save(T.slices(mutations._small(3)), tmp_path / "s")
+    folder = T.save(T.slices(fuzz_seeds.small(3)), tmp_path / "s")
     (folder / "0001.dcm").chmod(0)
     found = find(folder)
     assert [Path(s.path).name for s in found.skipped] == ["0001.dcm"]
