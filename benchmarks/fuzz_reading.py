@@ -5,9 +5,10 @@ Usage::
     python benchmarks/fuzz_reading.py --count 30000 [--seed 1] [--kinds classic,nifti]
     python benchmarks/fuzz_reading.py --replay KIND SEED NUMBER
 
-Inputs are made by ``tests/io/mutations.py`` and run by ``fuzz_run.py`` beside it. Each must end in a volume or a `TomochromeError`,
-within 2 seconds and 300 MB, without a warning. Batches run in child processes, so that a crash of
-a native decoder is noticed, and the input that caused it is found and named too.
+Inputs are made by ``tests/io/mutations.py`` and run by ``fuzz_run.py`` beside it. Each must end in
+a volume or a `TomochromeError`, within 2 seconds and 300 MB, without a warning. Batches run in
+child processes, so that a crash of a native decoder is noticed, and the input that caused it is
+found and named too.
 """
 
 from __future__ import annotations
