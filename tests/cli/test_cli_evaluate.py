@@ -152,3 +152,13 @@ def test_an_unknown_field_of_a_training_is_named_with_its_file(
         f"'{path}' has a field 'minuts' that is not known; did you mean 'minutes'?"
     )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("minutes", ["-3", "0", "nan", "inf", "soon"])
+def test_a_training_of_no_time_is_refused_before_any_work(
+    minutes: str, tmp_path: Path, capfd: Capture
+) -> None:
+    run = Run(capfd, "train", "symnet", "--out", tmp_path / "out", "--minutes", minutes)
+    assert run.status == 2
+    assert "minutes above 0" in run.complaint
+    assert not list(tmp_path.iterdir())
