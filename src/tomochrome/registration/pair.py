@@ -10,6 +10,7 @@ settled by `tomochrome.registration.order`.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -236,17 +237,24 @@ def _smoothed(
     voxels: NDArray[Any], sigma: NDArray[np.float64], cancel: CancelToken | None
 ) -> NDArray[np.float32]:
     """Blur, a few slices (and those they depend on) at a time: a large volume takes seconds."""
+    import numba
+
     if not sigma.any():
         return voxels.astype(np.float32, copy=False)
     blurred = np.empty(voxels.shape, np.float32)
     depth, margin = len(voxels), int(_REACH * sigma[0] + 0.5)
     few = max(1, 2 * margin, _SLAB // int(np.prod(voxels.shape[1:])))
-    for first in range(0, depth, few):
+
+    def blur(first: int) -> None:
         check(cancel)
         start, stop = max(0, first - margin), min(depth, first + few + margin)
         part = voxels[start:stop].astype(np.float32)
         part = ndimage.gaussian_filter(part, sigma, mode="nearest", truncate=_REACH)
         blurred[first : first + few] = part[first - start : first - start + few]
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        for _ in pool.map(blur, range(0, depth, few)):
+            pass
     return blurred
 
 
