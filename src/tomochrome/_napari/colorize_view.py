@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QFrame,
     QGroupBox,
     QHBoxLayout,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -19,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from tomochrome._napari.color_panel import ColorPanel, refill
 from tomochrome._napari.colorize_insist import InsistBox
-from tomochrome._napari.controls import Notice, ScrollColumn
+from tomochrome._napari.controls import Notice, ScrollColumn, StageBar
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.warm_up import Offer
@@ -40,7 +39,7 @@ class ColorizeView(QFrame):
         self.device = QComboBox(self)
         self.run = QPushButton("Colorize", self)
         self.cancel = QPushButton("Cancel", self)
-        self.progress = QProgressBar(self)
+        self.progress = StageBar(self)
         self.window = WindowPanel(self)
         self.color = ColorPanel(_FIRST_OFFER.palettes, _FIRST_OFFER.alphas, self)
         self.message = Notice("plain", self)
@@ -101,10 +100,7 @@ class ColorizeView(QFrame):
 
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show how far the work is; a total of 0 means that nobody knows."""
-        self.progress.setRange(0, max(0, total))
-        self.progress.setValue(min(done, total))
-        stage = stage[:1].upper() + stage[1:]
-        self.progress.setFormat(f"{stage}  %p%" if total else stage)
+        self.progress.say(done, total, stage)
 
 
 def _group(title: str, content: QWidget) -> QGroupBox:

@@ -1,4 +1,4 @@
-"""Small dumb controls: a slider beside an exact value, a notice, a column that scrolls."""
+"""Small dumb controls: a slider with its value, a notice, a bar of progress, a scrolled column."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QProgressBar,
     QScrollArea,
     QSizePolicy,
     QSlider,
@@ -131,6 +132,17 @@ class Notice(QLabel):
             self.setStyleSheet(self._STYLES[style])
         self.setText(text)
         self.setVisible(bool(text))
+
+
+class StageBar(QProgressBar):
+    """A bar that names what is being done."""
+
+    def say(self, done: int, total: int, stage: str) -> None:
+        """Show how far the work is; a total of 0 means that nobody knows."""
+        self.setRange(0, max(0, total))
+        self.setValue(min(done, total))
+        stage = stage[:1].upper() + stage[1:]
+        self.setFormat(f"{stage}  %p%" if total else stage)
 
 
 class ScrollColumn(QScrollArea):

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QToolButton,
     QVBoxLayout,
@@ -16,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import Notice, StageBar
 from tomochrome._napari.series_list import SeriesList, can_be_opened
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class PickerView(QWidget):
         self.aside.setAutoRaise(True)
         self.aside.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.reasons = Notice("plain", self)
-        self.progress = QProgressBar(self)
+        self.progress = StageBar(self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.message = Notice("plain", self)
         self.open = QPushButton("Open", self)
@@ -102,10 +101,7 @@ class PickerView(QWidget):
 
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show how far the work is; a total of 0 means that nobody knows."""
-        self.progress.setRange(0, max(0, total))
-        self.progress.setValue(min(done, total))
-        stage = stage[:1].upper() + stage[1:]
-        self.progress.setFormat(f"{stage}  %p%" if total else stage)
+        self.progress.say(done, total, stage)
 
 
 def _count(items: int, readable: int) -> str:

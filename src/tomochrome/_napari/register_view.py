@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QHBoxLayout,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from tomochrome._napari.color_panel import refill
 from tomochrome._napari.compare_panel import ComparePanel
-from tomochrome._napari.controls import Notice, ScrollColumn
+from tomochrome._napari.controls import Notice, ScrollColumn, StageBar
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.metric_curve import MetricCurve
@@ -103,7 +102,7 @@ class RegisterView(QFrame):
         self.cancel = QPushButton("Cancel", self)
         self.load = QPushButton("Load transform …", self)
         self.load.setToolTip("Of this program, ANTs, SimpleITK or 3D Slicer, for the two volumes")
-        self.progress = QProgressBar(self)
+        self.progress = StageBar(self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.curve = MetricCurve(self)
         self.message = Notice("plain", self)
@@ -200,10 +199,7 @@ class RegisterView(QFrame):
 
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show how far the work is; a total of 0 means that nobody knows."""
-        self.progress.setRange(0, max(0, total))
-        self.progress.setValue(min(done, total))
-        stage = stage[:1].upper() + stage[1:]
-        self.progress.setFormat(f"{stage}  %p%" if total else stage)
+        self.progress.say(done, total, stage)
 
     def each_choice(self, action: Callable[[LayerChoice], None]) -> None:
         """Do something with each box of layers of the registration itself."""

@@ -6,7 +6,7 @@ import gc
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tomochrome._napari.warm_up import load_torch_library
+from tomochrome._napari.warm_up import load_torch_library, usable_devices
 from tomochrome.runtime import CancelToken, Progress
 
 
@@ -20,8 +20,8 @@ class RegisterOffer:
 
 def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
     """Import what registration needs, and find the models and devices."""
-    from tomochrome.errors import DeviceError, TomochromeError
-    from tomochrome.runtime import DEVICE_NAMES, check, choose_device
+    from tomochrome.errors import TomochromeError
+    from tomochrome.runtime import check
 
     load_torch_library()
     check(cancel)
@@ -42,13 +42,7 @@ def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
         if cards:
             load_symnet(cards[0].name)  # imports what networks are built of
     check(cancel)
-    devices = []
-    for name in DEVICE_NAMES:
-        try:
-            choose_device(name)
-        except DeviceError:
-            continue
-        devices.append(name)
+    devices = usable_devices()
     models = tuple(card.name for card in cards)
     gc.freeze()  # see warm_up.py
-    return RegisterOffer((*models, "none"), tuple(devices))
+    return RegisterOffer((*models, "none"), devices)

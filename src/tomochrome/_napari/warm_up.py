@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,26 +29,32 @@ def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
     from tomochrome.color import ALPHA_PRESETS, palette_names
     from tomochrome.colorize import models as model_cards
     from tomochrome.colorize import warm_up as warm_engine
-    from tomochrome.errors import DeviceError
-    from tomochrome.runtime import DEVICE_NAMES, check, choose_device
+    from tomochrome.runtime import check
 
     check(cancel)
     load_torch_library()
     check(cancel)
     warm_engine()
     check(cancel)
-    devices = []
-    for name in DEVICE_NAMES:
-        try:
-            choose_device(name)
-        except DeviceError:
-            continue
-        devices.append(name)
+    devices = usable_devices()
     models = tuple(card.name for card in model_cards())
     # What was imported stays for good. Taking it out of the garbage collector's sight keeps
     # later full collections, which stop the window, from walking over a million objects.
     gc.freeze()
-    return Offer(models, tuple(palette_names()), tuple(ALPHA_PRESETS), tuple(devices))
+    return Offer(models, tuple(palette_names()), tuple(ALPHA_PRESETS), devices)
+
+
+def usable_devices() -> tuple[str, ...]:
+    """Return the names of devices that this computer has."""
+    from tomochrome.errors import DeviceError
+    from tomochrome.runtime import DEVICE_NAMES, choose_device
+
+    found = []
+    for name in DEVICE_NAMES:
+        with suppress(DeviceError):
+            choose_device(name)
+            found.append(name)
+    return tuple(found)
 
 
 def let_go_of_removed(_: object = None) -> None:

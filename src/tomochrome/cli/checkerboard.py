@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import time
 from pathlib import Path
@@ -54,12 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(MODES)} (default: %(default)s)",
     )
     parser.add_argument(
-        "--tile-mm", metavar="MM", type=number, help="edge of a tile in mm (default: 20)"
+        "--tile-mm", metavar="MM", type=options.number, help="edge of a tile in mm (default: 20)"
     )
     parser.add_argument(
         "--offset-mm",
         metavar="Z,Y,X",
-        type=numbers,
+        type=options.numbers,
         help="move the tiles along the first volume's axes, in mm (default: 0,0,0)",
     )
     parser.add_argument(
@@ -74,13 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--range",
         metavar="VALUE",
-        type=number,
+        type=options.number,
         help="the difference of the strongest color (default: 200 HU)",
     )
     parser.add_argument(
         "--levels",
         metavar="V,V..",
-        type=numbers,
+        type=options.numbers,
         help="of B, at which contours are drawn (default: -300,200 HU)",
     )
     parser.add_argument(
@@ -97,20 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_force(parser)
 
 
-def number(text: str) -> float:
-    """Parse a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
-    return value
-
-
 def numbers(text: str) -> tuple[float, ...]:
     """Parse numbers with commas between."""
-    return tuple(number(part) for part in text.split(","))
+    return tuple(options.number(part) for part in text.split(","))
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,15 +98,21 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--labels", metavar="F", type=path, help="its label map, on its grid")
     group.add_argument(
-        "--mean-mm", metavar="MM", type=_number, help="mean displacement in the body (default: 9)"
+        "--mean-mm",
+        metavar="MM",
+        type=options.number,
+        help="mean displacement in the body (default: 9)",
     )
     group.add_argument(
-        "--smooth-mm", metavar="MM", type=_number, help="smoothness of the field (default: 70)"
+        "--smooth-mm",
+        metavar="MM",
+        type=options.number,
+        help="smoothness of the field (default: 70)",
     )
     group.add_argument(
         "--noise",
         metavar="SD",
-        type=_number,
+        type=options.number,
         help="noise of the deformed copy (default: 15 HU, or 2 %% of the range of other values)",
     )
     group.add_argument(
@@ -121,16 +126,6 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", metavar="NAME", help="as 'tomochrome register' has it")
     group.add_argument("--refine", metavar="N", type=_whole, help="iterations of refinement")
     group.add_argument("--similarity", choices=_SIMILARITIES, help="(default: lncc)")
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
-    return value
 
 
 def _whole(text: str) -> int:
@@ -150,7 +145,7 @@ def _contrast(text: str) -> dict[int, float]:
         label, mark, value = part.partition(":")
         if not mark:
             raise argparse.ArgumentTypeError(f"must be LABEL:VALUE, not '{part}'")
-        found[_whole(label)] = _number(value)
+        found[_whole(label)] = options.number(value)
     return found
 
 

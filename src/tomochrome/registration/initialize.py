@@ -219,8 +219,9 @@ class _Search:
         fixed, moving = self.fixed[effort.level], self.moving[effort.level]
         # in units of the patient's radius a turn and a shift of like size move voxels alike far,
         # so that one step length suits all parameters
-        unit = fixed.radius
-        transform = _itk_transform(_in_units(start, unit), fixed.mass / unit, rigid=rigid)
+        patient = self.fixed[0]  # coarse is enough to tell its size and middle
+        unit = patient.radius
+        transform = _itk_transform(_in_units(start, unit), patient.mass / unit, rigid=rigid)
         method = SimpleITK.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
         share = min(1.0, effort.samples / max(int(fixed.seen.sum()), 1))
