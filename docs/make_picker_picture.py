@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
 import pydicom
+from drawing import FOLDER, PLUGIN, rest, wait_until
 from napari._qt.dialogs.qt_notification import NapariQtNotification
-from qtpy.QtWidgets import QApplication
 
 from tomochrome.geometry.orient import reorient
 from tomochrome.io.dicom import write_series
@@ -27,25 +25,8 @@ from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume, default_affine
 
 SIZE = (1280, 800)
-PLUGIN = "napari-tomochrome"
 SPACING = (3.0, 1.5, 1.5)
 INCOMPLETE = "Abdomen 3.0 mm soft tissue, portal venous"
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> None:
-    """Keep the window alive until ``done`` says so; give up after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            raise TimeoutError("the picture took too long")
-        QApplication.processEvents()
-        time.sleep(0.01)
-
-
-def rest(seconds: float) -> None:
-    """Let the window draw itself."""
-    end = time.monotonic() + seconds
-    wait_until(lambda: time.monotonic() > end, seconds + 5)
 
 
 def make_cd(folder: Path, spacing: tuple[float, float, float] = SPACING) -> Path:
@@ -124,9 +105,8 @@ def _middle(layer: Any) -> tuple[int, ...]:
 def main() -> None:
     """Read the options and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    pictures = Path(__file__).parent / "pictures"
-    parser.add_argument("--picker", type=Path, default=pictures / "picker.png")
-    parser.add_argument("--scan", type=Path, default=pictures / "scan.png")
+    parser.add_argument("--picker", type=Path, default=FOLDER / "picker.png")
+    parser.add_argument("--scan", type=Path, default=FOLDER / "scan.png")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         draw(make_cd(Path(folder)), options.picker, options.scan)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from drawing import FOLDER, save, section, side_by_side
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Image as Picture
@@ -24,45 +25,13 @@ from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
 from tomochrome.windowing import PRESETS, luminance
 
-FOLDER = Path(__file__).resolve().parent / "pictures"
 HEIGHT = 340  # pixels of each panel
-GAP = 6
 COLORS = 256  # of the PNG's palette: a third of the bytes, no difference to the eye
 
 
 def picture(volume: Volume, chroma: Chroma, plane: str, where: float, **light: Any) -> Picture:
-    """Return one section in color over black, upright, in square pixels.
-
-    ``plane`` is "axial" or "coronal"; ``where`` is the place along its axis, 0 to 1.
-    """
-    axis = {"axial": 0, "coronal": 1}[plane]
-    index = round(where * (volume.shape[axis] - 1))
-    rgba = np.asarray(tc.light(volume, chroma, **light).voxels).take(index, axis)
-    if plane == "coronal":
-        rgba = rgba[::-1]  # superior is up
-    down, across = (s for i, s in enumerate(volume.spacing) if i != axis)
-    rgb = (rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
-    rows, columns = rgb.shape[:2]
-    width = round(HEIGHT * columns * across / (rows * down))
-    return Image.fromarray(rgb).resize((width, HEIGHT), Image.Resampling.BICUBIC)
-
-
-def side_by_side(pictures: list[Picture]) -> Picture:
-    """Join pictures of one height, with a gap between."""
-    width = sum(p.width for p in pictures) + GAP * (len(pictures) - 1)
-    sheet = Image.new("RGB", (width, HEIGHT), "white")
-    left = 0
-    for part in pictures:
-        sheet.paste(part, (left, 0))
-        left += part.width + GAP
-    return sheet
-
-
-def save(sheet: Picture, name: str) -> None:
-    """Save with few colors, so that the repository stays small."""
-    path = FOLDER / f"{name}.png"
-    sheet.quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.name}: {sheet.width} x {sheet.height}, {path.stat().st_size // 1024} KiB")
+    """Return one section in color; see `drawing.section`."""
+    return section(tc.light(volume, chroma, **light), plane, where, HEIGHT)
 
 
 def crop_to_body(volume: Volume, chroma: Chroma) -> tuple[slice, slice, slice]:
@@ -117,7 +86,7 @@ def tilt_picture() -> None:
         grey = Image.fromarray((head * 2.55).astype(np.uint8))
         width = round(grey.width * HEIGHT / grey.height * volume.spacing[1] / volume.spacing[0])
         sections.append(grey.resize((width, HEIGHT), Image.Resampling.BICUBIC).convert("RGB"))
-    save(side_by_side(sections), "tilt")
+    save(side_by_side(sections), "tilt", COLORS)
 
 
 def main() -> None:
@@ -146,6 +115,7 @@ def main() -> None:
                 ]
             ),
             name,
+            COLORS,
         )
 
 

@@ -9,46 +9,22 @@ two before and after it. Run it on a screen or under Xvfb::
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import napari
-import numpy as np
+from drawing import FOLDER, PLUGIN, rest, save, section, side_by_side, wait_until
 from napari.layers import Layer
-from PIL import Image
-from PIL.Image import Image as Picture
-from qtpy.QtWidgets import QApplication
 
 from tomochrome._napari.layers import volume_layer
 from tomochrome.compare import checkerboard
 from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
 
-FOLDER = Path(__file__).resolve().parent / "pictures"
 SIZE = (1400, 1000)
-PLUGIN = "napari-tomochrome"
 TILE_MM = 30.0
 HEIGHT = 330  # pixels of each panel
-GAP = 6
 COLORS = 64  # of the PNG's palette: greys
-SLICE, ROW = 0.5, 0.53  # where the planes are cut, 0 to 1
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> None:
-    """Keep the window alive until ``done`` says so; give up after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            raise TimeoutError("the picture took too long")
-        QApplication.processEvents()
-        time.sleep(0.01)
-
-
-def rest(seconds: float) -> None:
-    """Let the window draw itself."""
-    end = time.monotonic() + seconds
-    wait_until(lambda: time.monotonic() > end, seconds + 5)
+SLICE = 0.5  # where the planes are cut, 0 to 1
+PLANES = {"axial": SLICE, "coronal": 0.53}
 
 
 def two_patients(region: str, spacing: tuple[float, float, float]) -> tuple[Volume, Volume]:
@@ -83,34 +59,14 @@ def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
     return moved
 
 
-def section(volume: Volume, plane: str) -> Picture:
-    """Return one section of RGBA over black, upright, in square pixels."""
-    axis, where = {"axial": (0, SLICE), "coronal": (1, ROW)}[plane]
-    rgba = np.asarray(volume.voxels).take(round(where * (volume.shape[axis] - 1)), axis)
-    if plane == "coronal":
-        rgba = rgba[::-1]  # superior is up
-    down, across = (s for i, s in enumerate(volume.spacing) if i != axis)
-    rgb = (rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
-    rows, columns = rgb.shape[:2]
-    width = round(HEIGHT * columns * across / (rows * down))
-    return Image.fromarray(rgb).resize((width, HEIGHT), Image.Resampling.BICUBIC)
-
-
 def draw_boards(fixed: Volume, moving: Volume, moved: Volume) -> None:
     """Save the checkerboards before and after, an axial and a coronal plane of each."""
     parts = []
-    for plane in ("axial", "coronal"):
+    for plane, where in PLANES.items():
         for second in (moving, moved):
             board = checkerboard(fixed, second, tile_mm=TILE_MM, window="soft-tissue", color=True)
-            parts.append(section(board, plane))
-    width = sum(part.width for part in parts) + GAP * (len(parts) - 1)
-    sheet = Image.new("RGB", (width, HEIGHT), "white")
-    left = 0
-    for part in parts:
-        sheet.paste(part, (left, 0))
-        left += part.width + GAP
-    path = FOLDER / "checkerboard.png"
-    sheet.quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+            parts.append(section(board, plane, where, HEIGHT))
+    save(side_by_side(parts), "checkerboard", COLORS)
 
 
 def main() -> None:

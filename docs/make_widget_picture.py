@@ -8,31 +8,12 @@ Run it on a screen or under Xvfb::
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtWidgets import QApplication
+from drawing import FOLDER, PLUGIN, rest, wait_until
 
 SIZE = (1280, 800)
-PLUGIN = "napari-tomochrome"
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> None:
-    """Keep the window alive until ``done`` says so; give up after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            raise TimeoutError("the picture took too long")
-        QApplication.processEvents()
-        time.sleep(0.01)
-
-
-def rest(seconds: float) -> None:
-    """Let the window draw itself."""
-    end = time.monotonic() + seconds
-    wait_until(lambda: time.monotonic() > end, seconds + 5)
 
 
 def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]) -> None:
@@ -59,9 +40,7 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
 def main() -> None:
     """Read the options and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "pictures" / "widget.png"
-    )
+    parser.add_argument("--out", type=Path, default=FOLDER / "widget.png")
     parser.add_argument("--sample", default="abdomen", choices=("head", "chest", "abdomen"))
     parser.add_argument("--model", default="tissue")
     parser.add_argument("--spacing", type=float, nargs=3, default=(3.0, 1.5, 1.5))
