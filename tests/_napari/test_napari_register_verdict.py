@@ -56,7 +56,9 @@ def test_likeness_in_a_thin_slice_is_not_compared_with():
     assert verdict.grade == "good"
     assert "hardly" not in verdict.text and "1.00" not in verdict.text
     assert {row.change for row in rows_of(report)} == {0}
+    assert "In common" in {row.name for row in rows_of(report)}
     there = {**report, "before": {**report["before"], "overlap": 0.98}}
+    assert "In common" not in {row.name for row in rows_of(there)}  # else it says little
     assert verdict_of(there).grade == "bad"
 
 

@@ -72,7 +72,7 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         row = _compared(name, meaning, old, new, digits, more, least)
         rows.append(replace(row, change=0) if key in _BY_CHANCE and _was_apart(report) else row)
     old, new = before.get("overlap"), after.get("overlap")
-    if old is not None and new is not None:
+    if None not in (old, new) and min(old, new) < _THIN * max(old, new):
         meaning = "Share of the fixed scan that the moving one reaches"
         rows.append(Row("In common", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))

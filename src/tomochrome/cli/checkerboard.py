@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offset-mm",
         metavar="Z,Y,X",
-        type=options.numbers,
+        type=numbers,
         help="move the tiles along the first volume's axes, in mm (default: 0,0,0)",
     )
     parser.add_argument(
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--levels",
         metavar="V,V..",
-        type=options.numbers,
+        type=numbers,
         help="of B, at which contours are drawn (default: -300,200 HU)",
     )
     parser.add_argument(
