@@ -283,3 +283,54 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
 def test_main_returns_a_status_also_without_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["tomochrome"])
     assert main() == 2
+
+
+def run_with(
+    tmp_path: Path, encoding: str, *argv: str, closed: str = ""
+) -> tuple[int, bytes, bytes]:
+    """Run the command line on a terminal of an encoding, perhaps with an output closed."""
+    words = " ".join(f"'{word}'" for word in argv)
+    command = f"'{sys.executable}' -m tomochrome.cli {words} {closed}"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, shell=True, capture_output=True, cwd=tmp_path, env=environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict", "cp437"])
+def test_names_that_a_terminal_cannot_show_are_no_fault(tmp_path: Path, encoding: str) -> None:
+    names = [b"\xc3\xbc\xe2\x86\x92.txt", b"a\x1b[31m.txt"]
+    if sys.platform == "linux":  # elsewhere names are Unicode
+        names.append(b"m\xfcller.txt")
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_text("no volume")
+    status, out, err = run_with(tmp_path, encoding, "info", ".")
+    assert (status, err) == (0, b"")
+    assert b"\x1b" not in out
+    assert b"a\\x1b[31m.txt" in out
+    status, out, err = run_with(tmp_path, encoding, "info", ".", "--json")
+    assert (status, err) == (0, b"")
+    said = [
+        skipped["path"] for skipped in json.loads(out.decode(encoding.split(":")[0]))["skipped"]
+    ]
+    assert {os.fsencode(path.removeprefix("./")) for path in said} == set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes outputs so")
+def test_closed_outputs_are_no_fault(tmp_path: Path) -> None:
+    assert run_with(tmp_path, "utf-8", "palette", closed=">&-") == (0, b"", b"")
+    status, out, _ = run_with(tmp_path, "utf-8", "palette", closed="2>&-")
+    assert status == 0
+    assert b"natural" in out
+    assert run_with(tmp_path, "utf-8", "palette", "none-such", closed="2>&-")[0] == 2
+
+
+def test_an_error_of_the_system_without_a_reason_says_what_it_has(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_args: object, _session: Session) -> Outcome:
+        raise OSError("the tape\x1b is torn")
+
+    replace_run(monkeypatch, run)
+    assert Run(capfd, "palette").complaint.endswith("the tape\\x1b is torn")

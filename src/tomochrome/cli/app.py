@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from tomochrome import __version__
 from tomochrome.cli import options
-from tomochrome.cli.session import Outcome, Session, listening, tell
+from tomochrome.cli.session import Outcome, Session, legible, listening, one_line, tell
 from tomochrome.errors import Cancelled, TomochromeError
 
 _NEGATIVE = re.compile(r"-[.\d]")
@@ -137,11 +137,19 @@ def _module(name: str) -> Command:
 
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:
+    if sys.stdout is None:  # the process was started without one
+        return
+    encoding = sys.stdout.encoding or "ascii"
+    text = legible(outcome.text).encode(encoding, "backslashreplace").decode(encoding)
+    if as_json:
+        data = _plain(outcome.data)
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # such as a file's name in another encoding
+            text = json.dumps(data, allow_nan=False)
     try:
-        if as_json:
-            print(json.dumps(_plain(outcome.data), ensure_ascii=False, allow_nan=False))
-        else:
-            print(outcome.text)
+        print(text)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -171,12 +179,13 @@ def _explain(error: Exception) -> int:
         return _complain("the memory of this computer does not suffice for this volume")
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
-        return _complain(f"the system refused access to{where or ' a file'}: {error.strerror}")
+        reason = error.strerror or error
+        return _complain(f"the system refused access to{where or ' a file'}: {reason}")
     return _complain(
         f"an unexpected fault, please report it: {type(error).__name__}: {error}", FAULT
     )
 
 
 def _complain(message: str, status: int = BAD_INPUT) -> int:
-    tell(f"error: {' '.join(message.split())}\n")
+    tell(f"error: {one_line(message)}\n")
     return status

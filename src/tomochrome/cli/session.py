@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+from unicodedata import category
 
 from tomochrome.runtime.progress import CancelToken
 
@@ -18,14 +19,32 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 _QUIET_SECONDS = 5.0  # a log is not told about work that is over sooner
 _LOG_EVERY = 10.0
 _DRAW_EVERY = 0.1
+_OBEYED = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and lone surrogate codes
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
     """Write to stderr or ``stream`` at once; nobody is left to be told by a closed terminal."""
     stream = sys.stderr if stream is None else stream
-    with suppress(OSError):
-        stream.write(text)
-        stream.flush()
+    if stream is not None:  # of a process that was started without one
+        with suppress(OSError):
+            stream.write(text)
+            stream.flush()
+
+
+def legible(text: str) -> str:
+    """Return text in which what a terminal would obey, or cannot show, is written as an escape.
+
+    Names of files and series come from whoever made the CD.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode("ascii") if category(c) in _OBEYED and c != "\n" else c
+        for c in text
+    )
+
+
+def one_line(message: str) -> str:
+    """Return a message on one line, and `legible`."""
+    return legible(" ".join(message.split()))
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,7 @@ class ProgressLine:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = self._stream is not None and self._stream.isatty()
         self._started = time.monotonic()
         self._next = 0.0 if self._terminal else self._started + _QUIET_SECONDS
         self._drawn = False
@@ -80,7 +99,7 @@ class Session:
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.clear()
-            tell(f"warning: {' '.join(message.split())}\n")
+            tell(f"warning: {one_line(message)}\n")
 
 
 @contextmanager
