@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 import zlib
 from pathlib import Path
 
@@ -147,3 +148,19 @@ def test_a_matlab_file_cannot_write_beyond_its_room(
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"affine\.mat"):
         Transform.load(path)
+
+
+def test_a_part_of_the_data_that_lies_elsewhere_is_damage(tmp_path: Path) -> None:
+    """The place of each chunk is a number in a tree (HDF5 File Format Specification, III.A.1)."""
+    tree = OLD.index(b"TREE\x01")
+    (count,) = struct.unpack_from("<H", OLD, tree + 6)
+    path = tmp_path / "moved.h5"
+    for chunk in range(count):
+        for bit in range(12):
+            moved = bytearray(OLD)
+            at = tree + 24 + 32 * chunk + 8
+            (first,) = struct.unpack_from("<Q", OLD, at)
+            struct.pack_into("<Q", moved, at, first ^ 1 << bit)
+            path.write_bytes(moved)
+            with pytest.raises(InputError, match="damaged"):
+                Transform.load(path)

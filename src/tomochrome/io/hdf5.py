@@ -27,6 +27,7 @@ _MOST_BLOCKS: Final = 64
 _MOST_LINKS: Final = 4096
 _LONGEST_LINK: Final = 512
 _MOST_NODES: Final = 1_000_000  # of trees: a tree that grows out of itself has no end
+_CHUNK_ENTRY: Final = 32  # bytes in a tree for each chunk of a data set of one axis
 _SPACE, _TYPE, _LINK, _LAYOUT, _FILTERS, _CONTINUATION, _TABLE = 1, 3, 6, 8, 11, 16, 17
 _LINK_INFO: Final = 2
 
@@ -225,14 +226,17 @@ class Hdf5:
             return self._cut(data.layout[1], length)
         if len(data.layout) != 4 or not 0 < data.layout[2] <= data.shape[0]:
             raise ValueError("no chunks of one axis")
-        whole, left = bytearray(length), length
-        for at, piece in self._chunks(data.layout[1], data, data.layout[2] * data.size, 256):
-            part = piece[: max(length - at, 0)]
+        chunk = data.layout[2] * data.size
+        if length // chunk * _CHUNK_ENTRY > len(self._bytes):
+            raise ValueError("it claims more parts than it can name")
+        whole, left = bytearray(length), set(range(0, length, chunk))
+        for at, piece in self._chunks(data.layout[1], data, chunk, 256):
+            if at not in left or len(piece) != chunk:  # HDF5 stores the last one in full too
+                raise ValueError("a part of the data lies where none can")
+            left.remove(at)
+            part = piece[: length - at]
             whole[at : at + len(part)] = part
-            left -= len(part)
-            if left < 0:
-                raise ValueError("parts of the data are there twice")
-        if left != 0:
+        if left:
             raise ValueError("parts of the data are missing")
         return bytes(whole)
 
@@ -242,7 +246,7 @@ class Hdf5:
         """Give place and bytes of each chunk of a data set of one axis."""
         level, count = self._node(tree, 1, below)
         for entry in range(count):
-            stored, mask, first, _, there = self._unpack("<IIQQQ", tree + 24 + 32 * entry)
+            stored, mask, first, _, there = self._unpack("<IIQQQ", tree + 24 + _CHUNK_ENTRY * entry)
             if level > 0:
                 yield from self._chunks(there, data, chunk, level)
                 continue
