@@ -32,6 +32,7 @@ from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io.fields import ENDINGS as FIELD_ENDINGS
 from tomochrome.io.fields import Backwards, read_field
 from tomochrome.io.itk_transforms import HDF5_ENDINGS, Record, read_records
+from tomochrome.io.minc import read_minc
 from tomochrome.runtime import write_whole
 from tomochrome.volume import MOST_MM
 
@@ -56,7 +57,6 @@ _PARAMETERS: Final = {  # of ITK's linear transforms in 3D; others crash it
     "ScaleLogarithmicTransform": 3, "TranslationTransform": 3, "IdentityTransform": 0,
 }  # fmt: skip
 _UNFIXED: Final = ("TranslationTransform", "IdentityTransform")
-_MOST_MINC_BYTES: Final = 1 << 16
 _FIELDS: Final = (
     "DisplacementFieldTransform", "GaussianSmoothingOnUpdateDisplacementFieldTransform",
     "BSplineSmoothingOnUpdateDisplacementFieldTransform",
@@ -170,7 +170,7 @@ def write_field(
 
 
 def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
-    """Read a transform: ITK's ``.h5 .tfm .txt .mat .xfm``, or a displacement field image.
+    """Read a transform: ITK's ``.h5 .tfm .txt .mat``, MINC's ``.xfm``, or a displacement field.
 
     B-spline and other smooth transforms are sampled as fields on a fine grid.
 
@@ -187,7 +187,7 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
         if name.endswith(FIELD_ENDINGS):
             return (read_field(source),)
         if name.endswith(".xfm"):
-            return tuple(_by_minc(source))
+            return (_sound(read_minc(source), source),)
         if name.endswith((*HDF5_ENDINGS, *_LINEAR)):
             return tuple(_read_itk(source))
     except (RuntimeError, MemoryError, GeometryError, OSError, ValueError) as error:
@@ -238,11 +238,16 @@ def _part(record: Record, path: Path) -> ReadPart:
     part = _made_by_itk(replace(record, kind=kind), path)
     if isinstance(part, DisplacementField):
         return Backwards(part) if backwards else part
-    if not (np.abs(part) <= MOST_MM).all():
+    return _sound(part, path)
+
+
+def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    """Return a matrix that images can be brought through, or say what is wrong with it."""
+    if not (np.abs(matrix) <= MOST_MM).all():
         raise InputError(f"'{path}' holds an affine transform that leads beyond all bounds")
-    if abs(np.linalg.det(part[:3, :3])) < 1e-9:
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"'{path}' holds an affine transform that flattens space")
-    return part
+    return matrix
 
 
 def _field(record: Record) -> DisplacementField:
@@ -308,18 +313,6 @@ def _unknown(path: Path, kind: str) -> InputError:
         f"'{path}' holds a transform of a kind that is not known here: {kind}; convert it to a "
         "displacement field"
     )
-
-
-def _by_minc(path: Path) -> list[ReadPart]:
-    """Read MINC's text files, of linear transforms."""
-    import SimpleITK
-
-    if not 0 < path.stat().st_size < _MOST_MINC_BYTES:
-        raise InputError(f"'{path}' is no transform: it is of {path.stat().st_size} bytes")
-    transform = SimpleITK.ReadTransform(str(path))
-    if not transform.IsLinear():
-        raise _unknown(path, transform.GetName())
-    return [_matrix(transform)]
 
 
 def _matrix(transform: SimpleITK.Transform) -> NDArray[np.float64]:
