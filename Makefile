@@ -56,6 +56,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/lighting.py
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/registration_speed.py
+	$(BIN)/python benchmarks/cancel.py
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py
