@@ -68,6 +68,8 @@ def test_what_itk_wrote_may_mean_either(tmp_path: Path) -> None:
         (HEAD + linear(np.eye(4)).replace("1.0", "nan"), "beyond all bounds"),
         (HEAD + linear(np.eye(4)).replace("1.0", "1e300"), "beyond all bounds"),
         (HEAD + linear(np.eye(4))[:-4], "damaged"),
+        (HEAD + linear(np.eye(4)).replace("0.0", "inf", 1) * 2, "beyond all bounds"),
+        (HEAD + linear(np.eye(4)).replace(";", "", 1), "damaged"),
         (HEAD + linear(np.zeros((4, 4))), "flattens"),
         (HEAD + linear(np.zeros((4, 4)), "Invert_Flag = True;\n"), "damaged"),
         (HEAD + linear(np.eye(4)) + "Surprise = 1;\n", "damaged"),

@@ -11,6 +11,7 @@ is left as it is stored.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import LPS_FROM_RAS
+from tomochrome.volume import MOST_MM
 
 _MOST_BYTES: Final = 1 << 16
 _FIRST_LINE: Final = "MNI Transform File"
@@ -72,6 +74,8 @@ def _matrices(text: str, path: Path) -> list[NDArray[np.float64]]:
         key, _, value = (part.strip() for part in statement.partition("="))
         if key == "Transform_Type":
             inverted = False
+            if not re.fullmatch("[A-Za-z_]{1,40}", value):
+                raise _damaged(path)
             if value != "Linear":
                 raise InputError(
                     f"'{path}' holds a transform of a kind that is not known here: {value}; "
@@ -90,9 +94,12 @@ def _matrix(text: str, path: Path, *, inverted: bool) -> NDArray[np.float64]:
     try:
         numbers = np.array([float(word) for word in text.split()])
         matrix = np.vstack([numbers.reshape(3, 4), (0.0, 0.0, 0.0, 1.0)])
-        return np.asarray(np.linalg.inv(matrix)) if inverted else matrix
+        matrix = np.asarray(np.linalg.inv(matrix)) if inverted else matrix
     except (ValueError, np.linalg.LinAlgError) as error:
         raise _damaged(path) from error
+    if not (np.abs(matrix) <= MOST_MM).all():  # also where there is no number
+        raise InputError(f"'{path}' holds an affine transform that leads beyond all bounds")
+    return matrix
 
 
 def _damaged(path: Path) -> InputError:
