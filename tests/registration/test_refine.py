@@ -8,6 +8,8 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import OptionError
+from tomochrome.registration.flow import flow
+from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.refine import FINE_VOXELS, Stage, Strength, refine, stages
 from tomochrome.registration.similarity import SIMILARITIES
 from tomochrome.registration.synthetic import random_diffeomorphism
@@ -68,6 +70,23 @@ def test_a_start_is_improved_and_opposite_velocities_come_back() -> None:
     ]
     assert errors[1] < errors[0]
     assert {stage for stage, _ in again.curve} == {"fine"}
+
+
+def test_a_start_that_folds_is_smoothed_and_not_thrown_away() -> None:
+    truth = random_diffeomorphism(SHAPE, (1.0, 1.0, 1.0), mean_mm=3.0, smooth_mm=14.0, seed=2)
+    fixed, moved = tensor(picture()), tensor(truth.apply(picture()))
+    good = refine(fixed, moved, plan=QUICK[:1]).velocities
+    tremor = torch.zeros_like(good)
+    tremor[0, 0, ::2], tremor[0, 0, 1::2] = 2.0, -2.0  # from slice to slice: they cross
+    folding = good + tremor - tremor.flip(0)
+    whole, _ = flow(folding[1:])
+    assert bool((least_determinant(whole.permute(0, 4, 1, 2, 3)) <= 0).any())
+    one = (Stage(4, 2, 1, 0.001, name="coarse"),)
+    errors = []
+    for start in (torch.zeros_like(good), folding):
+        done = refine(fixed, moved, start, plan=one)
+        errors.append(length(integrate(done.velocities, SHAPE).forward - truth.forward))
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_a_rough_answer_costs_more_than_a_smooth_one() -> None:

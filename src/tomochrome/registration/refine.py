@@ -27,6 +27,7 @@ Metric = Callable[[str, int, float], None]
 dissimilarity now: the falling curve."""
 DEFAULT_ITERATIONS = 40
 FINE_VOXELS = 2_500_000
+_CALMED = (1, 2, 4)  # passes of smoothing that a start may need
 
 
 @dataclass(frozen=True)
@@ -216,11 +217,7 @@ def refine(
         pair = pairs[stage.image]
         start = resize_field(velocity, smaller(shape, stage.velocity))
         if number == 0 and velocities is not None:
-            # trained on like contrasts, it may be lost on others: then rest is the better start
-            rest = torch.zeros_like(start)
-            start = (
-                rest if goal.value(rest, pair, stage) < goal.value(start, pair, stage) else start
-            )
+            start = _where_to_begin(start, goal, pair, stage)
         best = _Best()
         step = torch.zeros_like(start, requires_grad=True)
         optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
@@ -271,6 +268,16 @@ class _Goal:
     def value(self, velocity: torch.Tensor, pair: _Pair, stage: Stage) -> float:
         """Dissimilarity and penalty in one number."""
         return float(sum(self(velocity, pair, stage)))
+
+
+def _where_to_begin(start: torch.Tensor, goal: _Goal, pair: _Pair, stage: Stage) -> torch.Tensor:
+    """Return the network's answer, or that smoothed, or rest: whichever is the best start.
+
+    Where two bodies are very unlike it may fold: smoothed, what it found is still of use. Trained
+    on like contrasts, it may be lost on others: then rest is better.
+    """
+    starts = [start, *(smooth(start, passes) for passes in _CALMED), torch.zeros_like(start)]
+    return min(starts, key=lambda velocity: goal.value(velocity, pair, stage))
 
 
 class _Best:
