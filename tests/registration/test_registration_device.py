@@ -1,0 +1,94 @@
+"""On a GPU nothing meets a tensor of the CPU: shown on torch's device ``meta``, which is anywhere.
+
+Its tensors hold no values and refuse to be mixed with others, there and on the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+
+from tomochrome.registration import flow, penalties, refine, velocity
+from tomochrome.registration.similarity import SIMILARITIES, similarity
+from tomochrome.registration.symnet import SymNet
+from tomochrome.registration.unfold import unfold
+
+SHAPE = (32, 24, 40)
+SMALL = (8, 6, 10)
+
+
+def there(*shape: int) -> torch.Tensor:
+    """Something elsewhere than on the CPU, of which a derivative is wanted."""
+    return torch.empty(*shape, device="meta", requires_grad=True)
+
+
+def follows(*results: torch.Tensor, back: Iterable[torch.Tensor] = ()) -> bool:
+    """Whether results, and the derivatives of what they were made of, lie where they should."""
+    known = list(results)
+    if back:
+        sum(r.sum() for r in results).backward()  # type: ignore[union-attr]
+        known += [t.grad for t in back if t.grad is not None]
+        assert len(known) > len(results)
+    return all(t.device.type == "meta" for t in known)
+
+
+def test_tensors_of_two_devices_do_not_mix() -> None:
+    with pytest.raises(RuntimeError, match="device"):
+        there(3) + torch.ones(3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", [n for n in SIMILARITIES if n != "mind"])
+def test_similarities(name: str, weighted: bool) -> None:
+    loss, _ = similarity(name)
+    a, b, weight = there(1, 1, *SHAPE), there(1, 1, *SHAPE), there(1, 1, *SHAPE).detach()
+    assert follows(loss(a, b, weight) if weighted else loss(a, b), back=(a, b))
+
+
+def test_penalties() -> None:
+    field = there(1, 3, *SMALL)
+    losses = (penalties.roughness, penalties.small_jacobian, penalties.log_jacobian)
+    for loss in losses:
+        assert follows(loss(field), back=(field,))
+    assert follows(penalties.least_determinant(field), penalties.folded_cells(field))
+
+
+def test_velocities_and_what_is_sampled_through_them() -> None:
+    one, two = there(1, 3, *SMALL), there(2, 3, *SMALL)
+    whole, half = flow.flow(one)
+    assert follows(whole, half, back=(one,))
+    assert follows(
+        flow.sample_through(there(2, 1, *SHAPE).detach(), flow.flow(one)[0]), back=(one,)
+    )
+    assert follows(velocity.smooth(one), velocity.resize_field(one, SHAPE), back=(one,))
+    fields = velocity.pair_fields(two)
+    assert follows(*fields, *velocity.agree(fields.forward, fields.inverse), back=(two,))
+    assert follows(velocity.inside(one, SMALL), velocity.shrink(there(1, 1, *SHAPE), SMALL))
+    assert follows(velocity.warp_nearest(there(1, 1, *SMALL), one))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_the_goal_of_refinement(masked: bool, factor: int) -> None:
+    masks = there(2, 1, *SHAPE).detach() if masked else None
+    images = there(2, 1, *SHAPE).detach()
+    pair = refine._Pair(images, masks, refine.smaller(SHAPE, factor))
+    goal = refine._Goal(*similarity("lncc"), refine.Strength(), 3)
+    start = there(1, 3, *SMALL)
+    assert follows(*goal(start, pair, refine.Stage(4, factor, 1, 0.2)), back=(start,))
+
+
+def test_unfolding(monkeypatch: pytest.MonkeyPatch) -> None:
+    # whether there is a fold cannot be known here: as if there always were one
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda _: True)
+    monkeypatch.setattr(velocity.torch, "equal", lambda *_: False)
+    velocities, fields = unfold(there(2, 3, *SMALL).detach(), SHAPE, rounds=1)
+    assert follows(velocities, *fields)
+    assert tuple(fields.forward.shape) == (1, 3, *SHAPE)
+
+
+def test_the_network() -> None:
+    net = SymNet(channels=(8, 8, 8)).to("meta")
+    assert follows(*net(there(1, 1, *SHAPE).detach(), there(1, 1, *SHAPE).detach()))
