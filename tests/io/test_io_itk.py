@@ -344,3 +344,12 @@ def test_flipped_bytes_end_in_a_volume_or_a_sentence(tmp_path_factory, data):
         assert "\n" not in str(error)
         return
     assert np.isfinite(volume.affine).all()
+
+
+@pytest.mark.parametrize("name", ["sizes", "space origin", "dimension", "labels", "Line Skip"])
+def test_a_field_of_endless_length_is_refused_before_itk_crashes_over_it(tmp_path, capfd, name):
+    voxels = np.zeros((2, 3, 4), np.int16)
+    path = nrrd_file(tmp_path / "long.nrrd", voxels, f"{name}: {'(1,2,3) ' * 400}\n")
+    refused(path, "damaged", capfd)
+    path = nrrd_file(tmp_path / "notes.nrrd", voxels, f"content: {'x' * 3000}\nkey:={'y' * 3000}\n")
+    np.testing.assert_array_equal(read(path).voxels, voxels)

@@ -29,6 +29,9 @@ from tomochrome.io.units import MODALITIES
 from tomochrome.runtime import CancelToken, Progress, check
 
 _HEADER_MOST: Final = 1 << 20
+_LINE_MOST: Final = (
+    512  # of a field, bytes: ITK crashes where it complains about twice as long ones
+)
 _POLL_SECONDS: Final = 0.05
 #: spaces that ITK turns into LPS (NRRD section 3.2); with "-time" they have a fourth axis
 _KNOWN_SPACES: Final = {
@@ -164,6 +167,7 @@ def _scan(path: Path) -> _Header:
     while header.end < len(head):
         stop = head.find(b"\n", header.end)
         stop = len(head) if stop < 0 else stop
+        length = stop - header.end
         line = head[header.end : stop].decode("utf-8", "replace").rstrip("\r")
         header.end = min(stop + 1, len(head))
         if not line:
@@ -177,6 +181,8 @@ def _scan(path: Path) -> _Header:
         key, sign, value = line.partition(":")
         if not sign:
             raise ValueError("a line without ':'")
+        if length > _LINE_MOST and key.strip().lower() != "content":
+            raise ValueError("a field as long as no field is")
         header.fields[key.strip().lower()] = value.strip()
     if len(head) == _HEADER_MOST:
         raise ValueError("an endless header")
