@@ -353,3 +353,15 @@ def test_a_field_of_endless_length_is_refused_before_itk_crashes_over_it(tmp_pat
     refused(path, "damaged", capfd)
     path = nrrd_file(tmp_path / "notes.nrrd", voxels, f"content: {'x' * 3000}\nkey:={'y' * 3000}\n")
     np.testing.assert_array_equal(read(path).voxels, voxels)
+
+
+def test_components_without_number_take_no_memory(tmp_path, capfd):
+    path = tmp_path / "many.nrrd"
+    path.write_bytes(
+        b"NRRD0004\ntype: float\ndimension: 4\nsizes: 4000000000 2 2 2\n"
+        b"kinds: vector domain domain domain\nencoding: gzip\nendian: little\n\n" + bytes(99)
+    )
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(path, "beyond the bounds|claims", capfd)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes

@@ -209,10 +209,12 @@ def _information(path: Path) -> _Information:
         reader = SimpleITK.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
-        pixel = SimpleITK.Image([1] * 2, reader.GetPixelID(), reader.GetNumberOfComponents())
+        components = reader.GetNumberOfComponents()
+        # A pixel of as many components as a header claims may take gigabytes.
+        pixel = SimpleITK.Image([1] * 2, reader.GetPixelID(), min(components, 2))
         return _Information(
             size=reader.GetSize(),
-            components=reader.GetNumberOfComponents(),
+            components=components,
             item_bytes=pixel.GetSizeOfPixelComponent(),
             byte_like="8-bit unsigned" in pixel.GetPixelIDTypeAsString(),
             origin=reader.GetOrigin(),
