@@ -61,6 +61,7 @@ _FIELDS: Final = (
     "DisplacementFieldTransform", "GaussianSmoothingOnUpdateDisplacementFieldTransform",
     "BSplineSmoothingOnUpdateDisplacementFieldTransform",
 )  # fmt: skip
+_NOTHING: Final = 1e-100  # the square of less is 0, and ITK writes complaints to the screen
 _LEAST_NODES: Final = 4  # of a cubic B-spline along each axis
 _GRID_STEPS: Final = 4  # samples between two control points of a B-spline
 
@@ -277,7 +278,10 @@ def _made_by_itk(record: Record, path: Path) -> NDArray[np.float64] | Displaceme
     ):
         raise GeometryError("the transform has another number of parameters than its kind")
     kind = "AffineTransform" if record.kind == "MatrixOffsetTransformBase" else record.kind
-    values = [" ".join(map(repr, v.tolist())) for v in (record.parameters, record.fixed)]
+    values = [
+        " ".join(map(repr, np.where(np.abs(v) < _NOTHING, 0.0, v).tolist()))
+        for v in (record.parameters, record.fixed)
+    ]
     with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
         alone = Path(folder) / "transform.tfm"
         alone.write_text(
