@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -225,3 +226,28 @@ def test_an_input_is_never_replaced(inputs: Path, capfd: Capture) -> None:
     like = ("--like", inputs / "fixed.nii.gz")
     run = Run(capfd, "transform", moving, inputs / "forward.h5", *like, "-o", moving, "--force")
     assert "is an input" in run.complaint
+
+
+@pytest.mark.parametrize(("out", "words"), [("x.png", "colored volume"), ("x/", "as DICOM")])
+def test_a_format_that_cannot_hold_it_is_refused_before_the_work(
+    out: str,
+    words: str,
+    inputs: Path,
+    tmp_path: Path,
+    capfd: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("the work began")
+
+    monkeypatch.setattr(Transform, "apply", work)
+    labels = replace(read(inputs / "moving.nii.gz"), unit="unknown")
+    labels = labels.with_voxels((np.asarray(labels.voxels) > 0).astype(np.uint8))
+    write(labels, tmp_path / "labels.nii.gz")
+    run = Run(
+        capfd, "transform", tmp_path / "labels.nii.gz", inputs / "forward.h5",
+        "--like", inputs / "fixed.nii.gz", "-o", f"{tmp_path}/{out}",
+    )  # fmt: skip
+    assert run.status == 2
+    assert words in run.complaint
+    assert not (tmp_path / out).exists()

@@ -151,12 +151,13 @@ def _move_volume(
 ) -> tuple[dict[str, Any], str]:
     import numpy as np
 
-    from tomochrome.io import read, write
+    from tomochrome.io import check_fits, read, write
     from tomochrome.registration.report import overlap_share, sampled_points
 
     told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
     start = time.perf_counter()
     volume = read(args.input, series=args.series, **told)
+    check_fits(volume, args.output)
     like = read(args.like, series=args.series_like, **told)
     read_at = time.perf_counter()
     if args.labels:

@@ -14,7 +14,7 @@ from tomochrome.compare.base import View, share
 from tomochrome.compare.pair import Which
 from tomochrome.compare.region import Region
 from tomochrome.errors import OptionError
-from tomochrome.volume import Volume
+from tomochrome.volume import MOST_MM, Volume
 
 Direction = Literal["vertical", "horizontal"]
 S = TypeVar("S")
@@ -68,7 +68,7 @@ class Tiles:
     Raises
     ------
     OptionError
-        If the size is not a positive number, or the offset not three numbers.
+        If the size is not a positive number, or the offset not three numbers of any sense.
     """
 
     tile_mm: float = 20.0
@@ -81,6 +81,10 @@ class Tiles:
         if len(offset) != 3 or not all(_finite(v) for v in offset):
             raise OptionError(
                 f"the offset must be three numbers of mm (z, y, x), not {self.offset_mm}"
+            )
+        if max(abs(float(v)) for v in offset) > MOST_MM:
+            raise OptionError(
+                f"the offset {self.offset_mm} leads farther than any patient lies from a scanner"
             )
         object.__setattr__(self, "tile_mm", float(self.tile_mm))
         object.__setattr__(self, "offset_mm", tuple(float(v) for v in offset))

@@ -27,6 +27,21 @@ CAPTION: Final = 34
 _GREY: Final = (170, 170, 170)
 
 
+def check_colored(volume: Volume) -> None:
+    """Refuse a volume that a contact sheet cannot show.
+
+    Raises
+    ------
+    OutputError
+        If it is not RGBA.
+    """
+    if not volume.is_rgba:
+        raise OutputError(
+            "a contact sheet (.png) needs a colored volume; light the volume first, "
+            "or write .nii.gz or .nrrd"
+        )
+
+
 def write_contact_sheet(
     volume: Volume,
     path: Path,
@@ -45,11 +60,7 @@ def write_contact_sheet(
     OutputError
         If the volume is not RGBA.
     """
-    if not volume.is_rgba:
-        raise OutputError(
-            "a contact sheet (.png) needs a colored volume; light the volume first, "
-            "or write .nii.gz or .nrrd"
-        )
+    check_colored(volume)
     sheet = contact_sheet(volume, progress=progress, cancel=cancel)
     extra = volume.provenance.extra
     info = PngInfo()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tomochrome.errors import OutputError
-from tomochrome.io.contact_sheet import write_contact_sheet
+from tomochrome.io.contact_sheet import check_colored, write_contact_sheet
 from tomochrome.io.nifti_write import write_nifti
 from tomochrome.io.nrrd_write import write_nrrd
 from tomochrome.runtime import CancelToken, Progress, check_writable, write_whole
@@ -43,6 +43,30 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     return target
 
 
+def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
+    """Check, before long work, that the format that a path asks for can hold such a volume.
+
+    Parameters
+    ----------
+    volume
+        Of the kind that is to be written: its unit counts, and whether it is colored.
+    path
+        As `write` takes it.
+
+    Raises
+    ------
+    OutputError
+        If the format holds only colors, or only colors and Hounsfield units.
+    """
+    if _is_folder(path):
+        if not volume.is_rgba and volume.unit != "HU":
+            raise OutputError(
+                f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
+            )
+    elif _writer(path) is write_contact_sheet:
+        check_colored(volume)
+
+
 def write(
     volume: Volume,
     path: str | os.PathLike[str],
@@ -74,6 +98,7 @@ def write(
     Cancelled
         If ``cancel`` was set.
     """
+    check_fits(volume, path)
     if _is_folder(path):
         _write_folder(volume, Path(path), force, progress, cancel)
         return
@@ -108,11 +133,5 @@ def _write_folder(
     from tomochrome.io.dicom.capture import write_capture
     from tomochrome.io.dicom.write import write_series
 
-    if volume.is_rgba:
-        write_capture(volume, folder, force=force, progress=progress, cancel=cancel)
-    elif volume.unit == "HU":
-        write_series(volume, folder, force=force, progress=progress, cancel=cancel)
-    else:
-        raise OutputError(
-            f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
-        )
+    writer = write_capture if volume.is_rgba else write_series
+    writer(volume, folder, force=force, progress=progress, cancel=cancel)
