@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from colorize_cases import simple_colorize
+from quick_colorize import simple_colorize
 
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.warm_up import Offer

@@ -57,7 +57,7 @@ def test_layers_of_other_readers_are_compared_and_registered(panel, qtbot, engin
 
 
 def test_a_colored_twin_is_compared_and_followed(panel, qtbot, monkeypatch):
-    from colorize_cases import simple_colorize
+    from quick_colorize import simple_colorize
 
     from tomochrome._napari.coloring import color_in_worker
     from tomochrome.color import Lighting
