@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from tomochrome.errors import InputError, OutputError
+from tomochrome.errors import Cancelled, InputError, OutputError
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import transforms
 from tomochrome.registration.transform import Transform
+from tomochrome.runtime import CancelToken
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "registration"))
 from transform_cases import grid, smooth_field, texture, turned
@@ -291,3 +292,35 @@ def test_itk_says_nothing_on_the_screen(tmp_path: Path, capfd: pytest.CaptureFix
     capfd.readouterr()
     assert Transform.load(path).points([[1.0, 2.0, 3.0]]).tolist() == [[1.0, 2.0, 3.0]]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha", ".h5", ".tfm", ".mat"])
+def test_a_file_that_is_cut_off_is_not_taken_for_whole(
+    ending: str, chain: Transform, tmp_path: Path
+) -> None:
+    """As on a disk that is full, which ITK does not notice in NIfTI and text files."""
+    resource = pytest.importorskip("resource")
+    text = ending in (".tfm", ".mat")
+    transform = Transform.from_affine(np.diag([1.0, 2.0, 3.0, 1.0])) if text else chain
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 if text else 20_000, hard))
+    try:
+        with pytest.raises(OutputError, match=r"cannot (write|be written)"):
+            transform.save(tmp_path / f"a{ending}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_field_is_stopped_while_it_is_written(chain: Transform, tmp_path: Path) -> None:
+    token, told = CancelToken(), []
+
+    def stop(done: int, total: int, stage: str) -> None:
+        told.append((done, total, stage))
+        if done == 3:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        transforms.write_field(chain.fields[0], tmp_path / "a.nii.gz", progress=stop, cancel=token)
+    assert told[-1] == (3, 3 * chain.fields[0].shape[0], "writing")
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Writing NIfTI slice by slice."""
+"""Writing NIfTI slice by slice: volumes and displacement fields."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import IO, Any, Final
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import to_nifti_affine
+from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 
+_VECTOR: Final = 1007  # NIFTI_INTENT_VECTOR
 _RGB: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _RGBA: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])
 
@@ -49,15 +52,45 @@ def write_nifti(
         If NIfTI has no type for the values, or an axis is longer than 32767.
     """
     dtype = _file_type(volume, cancel)
-    header = _file_header(volume, dtype)
-    depth = volume.shape[0]
-    with _open(path) as file:
-        file.write(header.binaryblock.ljust(int(header["vox_offset"]), b"\x00"))
+    note = str(volume.provenance.extra.get("description", "not for diagnosis"))
+    depth, height, width = volume.shape
+    with _begun(path, _file_header((width, height, depth), volume.affine, dtype, note)) as file:
         for z in range(depth):
             check(cancel)
             report(progress, z, depth, "writing")
             file.write(_slice_bytes(volume, z, dtype))
     report(progress, depth, depth, "writing")
+
+
+def write_nifti_field(
+    field: DisplacementField,
+    path: Path,
+    *,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Write a displacement field as ``.nii`` or ``.nii.gz``, one slice of a component at a time.
+
+    Five dimensions, vectors in LPS mm, intent code 1007 (vector), as ITK and ANTs write it. ITK's
+    own writer takes a file that a full disk cut off for whole.
+
+    Raises
+    ------
+    OutputError
+        If an axis is longer than 32767.
+    """
+    depth, height, width = field.shape
+    dtype = np.dtype("<f4")
+    header = _file_header((width, height, depth, 1, 3), field.affine, dtype, "displacements, mm")
+    header["intent_code"] = _VECTOR
+    with _begun(path, header) as file:
+        for component in range(3):
+            for z in range(depth):
+                check(cancel)
+                report(progress, component * depth + z, 3 * depth, "writing")
+                plane = field.vectors[z, ..., component].astype(dtype, copy=False)
+                file.write(np.ascontiguousarray(plane).tobytes())
+    report(progress, 3 * depth, 3 * depth, "writing")
 
 
 def _file_type(volume: Volume, cancel: CancelToken | None) -> np.dtype[Any]:
@@ -79,17 +112,20 @@ def _all_opaque(volume: Volume, cancel: CancelToken | None) -> bool:
     return True
 
 
-def _file_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
+def _file_header(
+    shape: tuple[int, ...], affine: NDArray[np.float64], dtype: np.dtype[Any], note: str
+) -> Any:
+    """Return the header of a file of a shape (x, y, z, ...) whose affine is in LPS."""
     header = nib.Nifti1Header(endianness="<")
     try:
         header.set_data_dtype(dtype)
-        header.set_data_shape(volume.shape[::-1])
+        header.set_data_shape(shape)
     except HeaderDataError as error:
         raise OutputError(
-            f"values of type {dtype} on a grid of {volume.shape} do not fit a NIfTI file; "
+            f"values of type {dtype} on a grid of {shape[2::-1]} do not fit a NIfTI file; "
             "write .nrrd instead"
         ) from error
-    affine = to_nifti_affine(volume.affine)
+    affine = to_nifti_affine(affine)
     header.set_sform(affine, code="scanner")
     header.set_qform(affine, code="scanner", strip_shears=True)
     if not np.allclose(header.get_qform(), affine, atol=1e-3):
@@ -98,8 +134,7 @@ def _file_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
-    text = str(volume.provenance.extra.get("description", "not for diagnosis"))
-    header["descrip"] = text.encode("ascii", "replace")[:79]
+    header["descrip"] = note.encode("ascii", "replace")[:79]
     return header
 
 
@@ -113,11 +148,14 @@ def _slice_bytes(volume: Volume, z: int, dtype: np.dtype[Any]) -> bytes:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """Open for writing; gzip at its fastest level and without a time stamp."""
+def _begun(path: Path, header: Any) -> Iterator[IO[bytes]]:
+    """Open a file that begins with a header; gzip at its fastest level, without a time stamp."""
+    start = header.binaryblock.ljust(int(header["vox_offset"]), b"\x00")
     with path.open("wb") as bare:
         if path.name.lower().endswith(".gz"):
             with gzip.GzipFile("", "wb", 1, bare, mtime=0) as packed:
+                packed.write(start)
                 yield packed  # type: ignore[misc]
         else:
+            bare.write(start)
             yield bare

@@ -33,7 +33,8 @@ from tomochrome.io.fields import ENDINGS as FIELD_ENDINGS
 from tomochrome.io.fields import Backwards, read_field
 from tomochrome.io.itk_transforms import HDF5_ENDINGS, Record, read_records
 from tomochrome.io.minc import read_minc
-from tomochrome.runtime import write_whole
+from tomochrome.io.nifti_write import write_nifti_field
+from tomochrome.runtime import CancelToken, Progress, check, write_whole
 from tomochrome.volume import MOST_MM
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ _FIELDS: Final = (
     "BSplineSmoothingOnUpdateDisplacementFieldTransform",
 )  # fmt: skip
 _NOTHING: Final = 1e-100  # the square of less is 0, and ITK writes complaints to the screen
+_ROOM: Final = 1 << 16  # bytes of a file beside its fields
 _LEAST_NODES: Final = 4  # of a cubic B-spline along each axis
 _GRID_STEPS: Final = 4  # samples between two control points of a B-spline
 
@@ -107,8 +109,8 @@ def write_parts(
     """
     import SimpleITK
 
-    kind = check_format(path, affine=not any(isinstance(p, DisplacementField) for p in parts))
-    if kind != "itk":
+    fields = [part for part in parts if isinstance(part, DisplacementField)]
+    if check_format(path, affine=not fields) != "itk":
         raise OutputError(f"'{path}' is the name of a displacement field, not of a transform")
     straight = [piece for part in parts for piece in _straight(part)]
     if Path(path).name.lower().endswith(HDF5_ENDINGS):
@@ -124,27 +126,34 @@ def write_parts(
                 matrix = piece @ matrix
         whole = _to_itk(matrix)
     with write_whole(path, force=force) as temporary:
-        _reserve(
-            temporary, sum(8 * p.vectors.size for p in parts if isinstance(p, DisplacementField))
-        )
+        _reserve(temporary, _ROOM + sum(8 * field.vectors.size for field in fields))
         try:
             SimpleITK.WriteTransform(whole, str(temporary))
         except RuntimeError as error:
             raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
+        if temporary.stat().st_size == 0:  # ITK does not look whether its texts arrived
+            raise OutputError(f"'{path}' cannot be written: the disk may be full")
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Refuse a disk too full for a file: HDF5 crashes the process where it meets its end."""
-    if size and hasattr(os, "posix_fallocate"):
+    """Refuse a disk too full for a file: at its end HDF5 crashes, and texts are cut off."""
+    if hasattr(os, "posix_fallocate"):
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
         path.unlink()
 
 
 def write_field(
-    field: DisplacementField, path: str | os.PathLike[str], *, force: bool = False
+    field: DisplacementField,
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> None:
     """Write a displacement field in LPS mm as ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
+
+    Of NIfTI, ``progress`` is told and ``cancel`` looked at with each slice; ITK writes the others.
 
     Raises
     ------
@@ -162,10 +171,13 @@ def write_field(
             f"'{path}' cannot hold a displacement field on axes that do not stand at right angles "
             "(a tilted gantry); save the transform as .h5, or name an upright reference volume"
         )
-    image = field.to_sitk()
     with write_whole(path, force=force) as temporary:
+        if temporary.name.lower().endswith((".nii", ".nii.gz")):
+            write_nifti_field(field, temporary, progress=progress, cancel=cancel)
+            return
+        check(cancel)
         try:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True, compressionLevel=1)
+            SimpleITK.WriteImage(field.to_sitk(), str(temporary), True, compressionLevel=1)
         except RuntimeError as error:
             raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
 
