@@ -10,7 +10,14 @@ from scipy import ndimage
 from tomochrome.errors import OptionError
 from tomochrome.registration.flow import flow
 from tomochrome.registration.penalties import least_determinant
-from tomochrome.registration.refine import FINE_VOXELS, Stage, Strength, refine, stages
+from tomochrome.registration.refine import (
+    FINE_VOXELS,
+    FINEST_VOXELS,
+    Stage,
+    Strength,
+    refine,
+    stages,
+)
 from tomochrome.registration.similarity import SIMILARITIES
 from tomochrome.registration.synthetic import random_diffeomorphism
 from tomochrome.registration.velocity import integrate
@@ -98,14 +105,21 @@ def test_a_rough_answer_costs_more_than_a_smooth_one() -> None:
     assert sizes[1] < sizes[0]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 7, 50, 333])
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 7, 50, 333])
 @pytest.mark.parametrize("started", [False, True])
 def test_iterations_are_shared_out_without_rest(count: int, started: bool) -> None:
-    for shape in (SHAPE, (160, 192, 224)):
+    for shape in (SHAPE, (120, 160, 180), (160, 192, 224)):
         plan = stages(count, shape, started=started)
         assert sum(stage.iterations for stage in plan) == count
         assert all(stage.iterations > 0 for stage in plan)
         close = 2 if math.prod(shape) > FINE_VOXELS else 1
-        assert all(stage.image >= close for stage in plan)
+        assert all(stage.image >= close for stage in plan if stage.name != "finest")
+        between = FINE_VOXELS < math.prod(shape) <= FINEST_VOXELS
+        assert [s.image for s in plan if s.name == "finest"] == [1] * (between and count > 3)
     with pytest.raises(OptionError, match="0 or more"):
         stages(-1, SHAPE)
+
+
+def test_only_local_correlation_looks_at_images_of_middling_size_as_they_are() -> None:
+    names = [[s.name for s in stages(40, (120, 160, 180), measure=m)] for m in ("lncc", "mind")]
+    assert names == [["coarse", "middle", "fine", "finest"], ["coarse", "middle", "fine"]]

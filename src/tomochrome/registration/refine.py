@@ -18,7 +18,7 @@ import torch
 from tomochrome.errors import OptionError
 from tomochrome.registration.flow import antisymmetric, both_velocities, flow, sample_through
 from tomochrome.registration.penalties import roughness, small_jacobian
-from tomochrome.registration.similarity import similarity
+from tomochrome.registration.similarity import lncc, similarity
 from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
 from tomochrome.runtime import CancelToken, Progress, check, report, watched
 
@@ -26,7 +26,7 @@ Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
 dissimilarity now: the falling curve."""
 DEFAULT_ITERATIONS = 40
-FINE_VOXELS = 2_500_000
+FINE_VOXELS, FINEST_VOXELS = 2_500_000, 4_000_000
 _CALMED = (1, 2, 4)  # passes of smoothing that a start may need
 
 
@@ -44,6 +44,8 @@ class Stage:
         How often steps are averaged over three voxels: flat regions follow their surroundings.
     name
         What the stage is called.
+    radius
+        Of the window of local correlation, in voxels of the images' grid.
     """
 
     velocity: int
@@ -52,6 +54,7 @@ class Stage:
     rate: float
     smooth: int = 2
     name: str = "refining"
+    radius: int = 3
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ class Refined:
     seconds: float
 
 
-def stages(iterations: int, shape: Shape, *, started: bool = False) -> tuple[Stage, ...]:
+def stages(
+    iterations: int, shape: Shape, *, started: bool = False, measure: str = "lncc"
+) -> tuple[Stage, ...]:
     """Share out a number of iterations over the resolutions.
 
     Parameters
@@ -99,9 +104,12 @@ def stages(iterations: int, shape: Shape, *, started: bool = False) -> tuple[Sta
         In all. 0 gives no stage.
     shape
         The pair's grid: images of more than `FINE_VOXELS` are looked at no closer than at half
-        of their resolution.
+        of their resolution; with local correlation, which is cheap, the last iterations look at
+        those of up to `FINEST_VOXELS` as they are.
     started
         Whether a network's answer is refined: less is left to do at the coarsest.
+    measure
+        As for `refine`.
 
     Raises
     ------
@@ -115,11 +123,16 @@ def stages(iterations: int, shape: Shape, *, started: bool = False) -> tuple[Sta
     first, second = (
         round(iterations * share) for share in ((0.4, 0.3) if started else (0.5, 0.24))
     )
-    coarse, close = (4, 2) if math.prod(shape) > FINE_VOXELS else (2, 1)
+    voxels = math.prod(shape)
+    closer = measure == "lncc" and FINE_VOXELS < voxels <= FINEST_VOXELS
+    last = round(iterations * 0.15) if closer else 0
+    # small windows show thin walls; of pictures at half resolution they see too little
+    coarse, close, radius = (4, 2, 3) if voxels > FINE_VOXELS else (2, 1, 2)
     plan = (
-        Stage(4, coarse, first, 0.25, name="coarse"),
-        Stage(4, close, second, 0.2, name="middle"),
-        Stage(2, close, iterations - first - second, 0.2, smooth=1, name="fine"),
+        Stage(4, coarse, first, 0.25, name="coarse", radius=radius),
+        Stage(4, close, second, 0.2, name="middle", radius=radius),
+        Stage(2, close, iterations - first - second - last, 0.2, 1, "fine", radius),
+        Stage(2, 1, last, 0.2, smooth=1, name="finest", radius=2),
     )
     return tuple(stage for stage in plan if stage.iterations > 0)
 
@@ -201,7 +214,9 @@ def refine(
     loss, factor = similarity(measure)
     weights = strength or Strength()
     shape: Shape = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
-    chosen = stages(iterations, shape, started=velocities is not None) if plan is None else plan
+    started = velocities is not None
+    shared = stages(iterations, shape, started=started, measure=measure)
+    chosen = shared if plan is None else plan
     total, done = sum(stage.iterations for stage in chosen), 0
     images, begun = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
@@ -259,7 +274,8 @@ class _Goal:
         """Dissimilarity and penalty of a velocity."""
         whole, half = flow(velocity, self.squarings)
         parts = pair.ends(whole) + ([pair.middle(half)] if stage.image >= 4 else [])
-        differ = self.factor * torch.stack([self.loss(*part) for part in parts]).mean()
+        window = {"radius": stage.radius} if self.loss is lncc else {}
+        differ = self.factor * torch.stack([self.loss(*part, **window) for part in parts]).mean()
         folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), self.weights.least)
         penalty = self.weights.roughness * roughness(velocity) + self.weights.folds * folds
         return differ, penalty
