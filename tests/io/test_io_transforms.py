@@ -300,6 +300,8 @@ def test_a_file_that_is_cut_off_is_not_taken_for_whole(
 ) -> None:
     """As on a disk that is full, which ITK does not notice in NIfTI and text files."""
     resource = pytest.importorskip("resource")
+    if ending == ".h5" and not hasattr(os, "posix_fallocate"):
+        pytest.skip("room cannot be reserved here, and HDF5 crashes")
     text = ending in (".tfm", ".mat")
     transform = Transform.from_affine(np.diag([1.0, 2.0, 3.0, 1.0])) if text else chain
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
