@@ -229,6 +229,25 @@ def test_a_cancel_is_noticed_and_progress_told(chain: Transform) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "at"), [("t.h5", 1), ("t.nrrd", 1), ("t.nii", 3), ("t.nii.gz", 9)]
+)
+def test_a_cancelled_file_is_not_there(chain: Transform, name: str, at: int, tmp_path) -> None:
+    class Later(CancelToken):
+        looks = 0
+
+        @property
+        def cancelled(self) -> bool:
+            self.looks += 1
+            return self.looks >= at
+
+    like = texture((40, 30, 30), AFFINE)
+    back = chain.inverse()  # followed by iteration: to be sampled before it is written
+    with pytest.raises(Cancelled):
+        chain.then(back).save(tmp_path / name, like=like, cancel=Later())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: Transform.from_affine(np.zeros((4, 4))),

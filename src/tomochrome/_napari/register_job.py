@@ -295,5 +295,5 @@ def save_in_worker(
     if inverse:
         transform, like = alignment.inverse, alignment.moving.volume
     check(cancel)
-    transform.save(path, like=like, force=True)
+    transform.save(path, like=like, force=True, progress=progress, cancel=cancel)
     return Path(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from tomochrome._napari.wording import sentence
-from tomochrome.registration.report import A_FEW_PERCENT, share_in_words, warnings_of
+from tomochrome.registration.report import A_FEW_PERCENT, LOST, share_in_words, warnings_of
 
 Grade = Literal["good", "caution", "bad"]
 
@@ -15,7 +15,6 @@ _LITTLE_ALIKE: Final = 0.5  # correlation below this is no match one would trust
 _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
-_THIN: Final = 0.5  # had the two less than this share of the later overlap, they were not compared
 _DONT: Final = "do not trust it there. The Jacobian map shows where, in red."
 _LOOK: Final = "Look at the checkerboard before you rely on it."
 
@@ -72,7 +71,7 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         row = _compared(name, meaning, old, new, digits, more, least)
         rows.append(replace(row, change=0) if key in _BY_CHANCE and _was_apart(report) else row)
     old, new = before.get("overlap"), after.get("overlap")
-    if None not in (old, new) and min(old, new) < _THIN * max(old, new):
+    if None not in (old, new) and min(old, new) < LOST * max(old, new):
         meaning = "Share of the fixed scan that the moving one reaches"
         rows.append(Row("In common", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
@@ -99,7 +98,7 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
 def _was_apart(report: Mapping[str, Any]) -> bool:
     """Whether the two had too little in common before for their likeness to be a measure."""
     old, new = (report.get(when, {}).get("overlap") for when in ("before", "after"))
-    return None not in (old, new) and old < _THIN * new
+    return None not in (old, new) and old < LOST * new
 
 
 def _compared(

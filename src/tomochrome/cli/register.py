@@ -221,7 +221,7 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
     _write_board(fixed, result.moved, place / "checkerboard.png", session)
     for done, name in enumerate(("forward", "inverse")):
         session.progress(done, 2, "writing transforms")
-        getattr(result, name).save(place / f"{name}.h5")
+        getattr(result, name).save(place / f"{name}.h5", cancel=session.cancel)
 
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:

@@ -18,7 +18,7 @@ from tomochrome.volume import Volume
 _SLACK = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
 _BLUR = 0.05  # share of the mutual information that interpolating alone may cost
 _THE_SAME = 0.98  # correlation of one picture with itself, interpolated
-_LOST = 0.5  # with less of an overlap left, or there before, likeness says nothing of a change
+LOST = 0.5  #: with less of an overlap left, or there before, likeness says nothing of a change
 _APART_MM = 2.0  # there and back: more is seen when a contour is carried over
 A_FEW_PERCENT = 0.01  #: of the voxels: a handful in a whole scan
 _PROBES = 24  # places along each axis at which the common field of view is looked for
@@ -94,12 +94,12 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
         if (after.get("ncc") or 0.0) < _THE_SAME:
             names["mutual_information"] = "the mutual information"
     reached = before.get("overlap"), after.get("overlap")
-    if None not in reached and reached[1] < _LOST * reached[0]:
+    if None not in reached and reached[1] < LOST * reached[0]:
         found.append(
             "the registration made it worse: of what the two volumes had in common only "
             f"{100 * reached[1] / reached[0]:.0f} % is left"
         )
-    if None not in reached and reached[0] < _LOST * reached[1]:
+    if None not in reached and reached[0] < LOST * reached[1]:
         # a thin slice in common may be alike by chance: nothing to compare with
         names = {key: name for key, name in names.items() if key == "dice_mean"}
     for key, name in names.items():

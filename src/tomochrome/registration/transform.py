@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,7 @@ from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Order
 from tomochrome.registration.steps import Step, Undo, checked, follow, is_identity, known_at
 from tomochrome.registration.steps import Warp as Warp
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, Progress, check, check_writable, report
 from tomochrome.volume import Volume
 
 _SLAB: Final = 400_000
@@ -195,12 +195,12 @@ class Transform:
             kernels.less_grid(end, affine, rows.start, height, width, found)
         return DisplacementField(vectors, like.affine)
 
-    def dense(self) -> Transform:
+    def dense(self, *, cancel: CancelToken | None = None) -> Transform:
         """Return the same with every field as stored vectors, as files need it."""
         steps: list[Step] = []
         for step in self.steps:
             if isinstance(step, Undo):
-                back = Transform((step,)).displacement(step.forward)
+                back = Transform((step,)).displacement(step.forward, cancel=cancel)
                 step = Warp(back, step.forward)
             steps.append(step)
         return Transform(tuple(steps))
@@ -273,12 +273,16 @@ class Transform:
         *,
         like: Volume | None = None,
         force: bool = False,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
     ) -> None:
         """Write the transform; the ending chooses the format.
 
         ``.h5`` (and for affine ones ``.tfm``, ``.txt``, ``.mat``): an ITK transform for SimpleITK,
         ANTs and 3D Slicer. ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``: one displacement field in
         LPS mm with everything in it, on the grid of ``like`` or of the transform's first field.
+        ``progress`` is told and ``cancel`` looked at while fields are sampled, and with each slice
+        of a NIfTI file; a cancelled file is not there.
 
         Raises
         ------
@@ -298,9 +302,13 @@ class Transform:
                     "an affine transform has no grid of its own to become a displacement field on; "
                     "name a reference volume, or save it as .h5"
                 )
-            transforms.write_field(self.displacement(grid), path, force=force)
+            check_writable(path, force=force)  # before the work
+            told: dict[str, Any] = {"progress": progress, "cancel": cancel}
+            transforms.write_field(self.displacement(grid, **told), path, force=force, **told)
         else:
-            parts = [s.forward if isinstance(s, Warp) else s for s in self.dense().steps]
+            steps = self.dense(cancel=cancel).steps
+            parts = [s.forward if isinstance(s, Warp) else s for s in steps]
+            check(cancel)
             transforms.write_parts([p for p in parts if not isinstance(p, Undo)], path, force=force)
 
     @classmethod
