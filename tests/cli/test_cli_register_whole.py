@@ -70,7 +70,7 @@ def test_a_failing_run_leaves_old_results_as_they_were(
 def test_a_full_disk_names_the_folder_that_was_asked_for(
     inputs: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: object, path: Path) -> None:
+    def fail(self: object, path: Path, **_: object) -> None:
         raise OutputError(f"cannot write '{path}': No space left on device")
 
     monkeypatch.setattr(pipeline.Transform, "save", fail)
