@@ -23,6 +23,7 @@ from scipy import ndimage
 import tomochrome as tc
 from registration import at_most, say
 from tomochrome.phantom import make_patient
+from tomochrome.registration.symnet import load_symnet
 from tomochrome.runtime import CancelToken
 from tomochrome.volume import Volume
 
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     turn = np.eye(4)
     turn[0, :2], turn[1, :2], turn[:3, 3] = (0.996, -0.087), (0.087, 0.996), (12.0, -8.0, 20.0)
     moving, theirs = (Volume(v.voxels, turn @ v.affine, v.unit) for v in (scans[1], labels[1]))
+    load_symnet("symnet")  # as the window does when it opens: loading torch takes two seconds
     watch, begun = Watch(), time.perf_counter()
     tc.register(
         scans[0], moving, init=asked.init, refine=asked.refine, similarity=asked.similarity,

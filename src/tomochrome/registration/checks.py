@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
+from tomochrome.runtime import look
 from tomochrome.volume import Volume
 
 MEASURES = ("lncc", "mi", "mind", "mse")
@@ -148,6 +149,7 @@ def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
     """Return a mask that can be used: not 0 where the volume counts."""
     if mask is None:
         return None
+    look()
     what = f"the {role} mask"
     values, known = _scalars(mask, what, "is")
     if float(values.min()) < 0:
@@ -162,12 +164,14 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     """Return labels that can be measured: whole numbers."""
     if labels is None:
         return None
+    look()
     from tomochrome.evaluate.labels import MOST_LABELS
 
     what = f"the {role} labels"
     values, known = _scalars(labels, what, "are")
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
         raise InputError(f"{what} are not whole numbers: give a label map, not a grey volume")
+    look()
     if not values.any():
         raise InputError(f"{what} are all 0: there is no label to measure")
     sample = values.ravel()[:: values.size // _SAMPLE + 1]
@@ -185,6 +189,7 @@ def _scalars(volume: Volume, what: str, is_: str) -> tuple[NDArray[np.generic], 
     if volume.is_rgba:
         raise InputError(f"{what} {is_} in color; give one number for each voxel")
     values = np.asarray(volume.voxels)
+    look()
     if volume.outside is not None and volume.outside.any():
         values = np.where(volume.outside, values.dtype.type(0), values)
         volume = replace(volume, voxels=values, outside=None)
@@ -198,6 +203,7 @@ def _check_place(volume: Volume, other: Volume, marked: NDArray[np.bool_], what:
     matrix = np.linalg.inv(volume.affine) @ other.affine
     size = np.array(volume.shape)
     for z in range(other.shape[0]):
+        look()
         rows, columns = np.nonzero(marked[z])
         if not len(rows):
             continue

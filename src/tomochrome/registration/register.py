@@ -176,6 +176,7 @@ def register(
     check_options(init, similarity, refine)
     clock, begun = _Clock(), time.perf_counter()
     with clock("check"):
+        check(cancel)
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
             check_numbers(volume, role)
             check_volume(volume, role)
