@@ -19,6 +19,16 @@ def _index(to_index, axis, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
+def _at(to_index, x, y, z):  # type: ignore[no-untyped-def]
+    """Position (z, y, x) in voxels of a point in LPS mm."""
+    return (
+        _index(to_index, 0, x, y, z),
+        _index(to_index, 1, x, y, z),
+        _index(to_index, 2, x, y, z),
+    )
+
+
+@njit(inline="always")
 def _inside(at, size):  # type: ignore[no-untyped-def]
     return -0.5 <= at < size - 0.5  # false for what is not a number
 
@@ -77,11 +87,7 @@ def carry(points, matrix):  # type: ignore[no-untyped-def]
 def _vector(vectors, to_index, x, y, z):  # type: ignore[no-untyped-def]
     """Displacement at a point, linear; zero beyond the grid."""
     size_z, size_y, size_x = vectors.shape[:3]
-    at_z, at_y, at_x = (
-        _index(to_index, 0, x, y, z),
-        _index(to_index, 1, x, y, z),
-        _index(to_index, 2, x, y, z),
-    )
+    at_z, at_y, at_x = _at(to_index, x, y, z)
     dx, dy, dz = 0.0, 0.0, 0.0
     if _inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x):
         z0, z1, fz = _neighbours(at_z, size_z)
@@ -144,11 +150,7 @@ def sample_linear(values, points, to_index, fill, rounded, out, inside):  # type
     size_z, size_y, size_x = values.shape
     for n in prange(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        at_z, at_y, at_x = (
-            _index(to_index, 0, x, y, z),
-            _index(to_index, 1, x, y, z),
-            _index(to_index, 2, x, y, z),
-        )
+        at_z, at_y, at_x = _at(to_index, x, y, z)
         there = _inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x)
         inside[n] = there
         found = fill
@@ -179,11 +181,7 @@ def sample_measured(  # type: ignore[no-untyped-def]
     size_z, size_y, size_x = values.shape
     for n in prange(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        at_z, at_y, at_x = (
-            _index(to_index, 0, x, y, z),
-            _index(to_index, 1, x, y, z),
-            _index(to_index, 2, x, y, z),
-        )
+        at_z, at_y, at_x = _at(to_index, x, y, z)
         total, weight = 0.0, 0.0
         if _inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x):
             z0, z1, fz = _neighbours(at_z, size_z)
@@ -210,11 +208,7 @@ def nearest_index(shape, points, to_index, out):  # type: ignore[no-untyped-def]
     size_z, size_y, size_x = shape
     for n in prange(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        at_z, at_y, at_x = (
-            _index(to_index, 0, x, y, z),
-            _index(to_index, 1, x, y, z),
-            _index(to_index, 2, x, y, z),
-        )
+        at_z, at_y, at_x = _at(to_index, x, y, z)
         out[n] = -1
         if _inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x):
             i = np.int64(np.floor(at_z + 0.5))
@@ -229,11 +223,7 @@ def sample_rgba(values, points, to_index, out):  # type: ignore[no-untyped-def]
     size_z, size_y, size_x = values.shape[:3]
     for n in prange(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        at_z, at_y, at_x = (
-            _index(to_index, 0, x, y, z),
-            _index(to_index, 1, x, y, z),
-            _index(to_index, 2, x, y, z),
-        )
+        at_z, at_y, at_x = _at(to_index, x, y, z)
         for c in range(4):
             out[n, c] = 0
         if not (_inside(at_z, size_z) and _inside(at_y, size_y) and _inside(at_x, size_x)):
