@@ -1,0 +1,377 @@
+"""Inputs made to do harm: each ends in a volume or in one sentence, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import threading
+import time
+import warnings
+import zipfile
+import zlib
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torture as T
+from pydicom.uid import ExplicitVRLittleEndian
+
+from tomochrome.errors import Cancelled, InputError, TomochromeError
+from tomochrome.io import find, read
+from tomochrome.runtime import CancelToken
+
+pytest.importorskip("resource", reason="limits of memory and time need a POSIX system")
+import dicom_elements
+import fuzz_run
+import fuzz_seeds
+import mutations
+
+
+def ends_well(path: Path) -> tuple[bool, str]:
+    """Run an input within time and memory; return whether a volume came."""
+    with fuzz_run.bounded():
+        came, fault = fuzz_run.check(path)
+    assert fault == ""
+    return came, fault
+
+
+def one(**values) -> T.Dataset:
+    d = T.slices(fuzz_seeds.small(1, 32))[0]
+    for keyword, value in values.items():
+        setattr(d, keyword, value)
+    return d
+
+
+@pytest.mark.parametrize("syntax", ["uncompressed", *T.SYNTAXES])
+def test_claimed_frames_of_60000_by_60000(tmp_path, syntax):
+    path = T.save_one(one(), tmp_path / "a.dcm", T.SYNTAXES.get(syntax, ExplicitVRLittleEndian))
+    body = path.read_bytes()
+    if syntax == "deflated":
+        return
+    order = ">" if syntax == "big-endian" else "<"
+    small, huge = struct.pack(f"{order}H", 32), struct.pack(f"{order}H", 60000)
+    for number in (0x0010, 0x0011):  # Rows, Columns
+        vr = b"" if syntax == "implicit" else b"US"
+        length = struct.pack(f"{order}{'I' if syntax == 'implicit' else 'H'}", 2)
+        head = struct.pack(f"{order}HH", 0x0028, number) + vr + length
+        assert head + small in body
+        body = body.replace(head + small, head + huge)
+    path.write_bytes(body)
+    came, _ = ends_well(path)
+    assert not came
+
+
+@pytest.mark.parametrize("syntax", ["uncompressed", "rle", "jpeg-ls", "jpeg-2000"])
+def test_a_series_that_claims_a_terabyte(tmp_path, syntax):
+    syntax = T.SYNTAXES.get(syntax, ExplicitVRLittleEndian)
+    for i in range(40):
+        d = one(SeriesInstanceUID="1.2.3", StudyInstanceUID="1.2")
+        d.ImagePositionPatient = [0, 0, 5 * i]
+        path = T.save_one(d, tmp_path / f"{i}", syntax)
+        body = path.read_bytes()
+        for number in (b"\x10", b"\x11"):
+            body = body.replace(b"\x28\0" + number + b"\0US\x02\0\x20\0",
+                                b"\x28\0" + number + b"\0US\x02\0\x60\xea")  # fmt: skip
+        path.write_bytes(body)
+    came, _ = ends_well(tmp_path)
+    assert not came
+
+
+@pytest.mark.parametrize("count", ["2147483647", "1000000"])
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_claimed_numbers_of_frames(tmp_path, kind, count):
+    d = fuzz_seeds.enhanced_dataset(fuzz_seeds.small(3)) if kind == "enhanced" else one()
+    d.NumberOfFrames = count
+    came, _ = ends_well(T.save_one(d, tmp_path / "a.dcm"))
+    assert not came
+
+
+@pytest.mark.parametrize("endless", [False, True], ids=["deep", "deep and never closed"])
+def test_sequences_in_sequences(tmp_path, endless):
+    whole = T.save_one(one(), tmp_path / "a.dcm").read_bytes()
+    elements = dicom_elements.parse(whole[132:])
+    at = next(i for i, e in enumerate(elements) if e.tag >= (0x0008, 0x1140))
+    if endless:
+        opened = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * 1000
+        body = b"".join(e.pack() for e in elements[:at]) + opened
+    else:
+        elements.insert(at, dicom_elements.nested(1000))
+        body = b"".join(e.pack() for e in elements)
+    (tmp_path / "a.dcm").write_bytes(whole[:132] + body)
+    ends_well(tmp_path / "a.dcm")
+
+
+def test_a_file_that_is_one_endless_sequence(tmp_path):
+    whole = T.save_one(one(), tmp_path / "a.dcm").read_bytes()
+    cut = whole.index(b"\x08\0\x16\0UI")
+    item = b"\xfe\xff\0\xe0\0\0\0\0"
+    (tmp_path / "a.dcm").write_bytes(
+        whole[:cut] + b"\x08\0\x10\x11SQ\0\0\xff\xff\xff\xff" + item * 400_000
+    )
+    came, _ = ends_well(tmp_path / "a.dcm")
+    assert not came
+
+
+def test_elements_that_claim_gigabytes(tmp_path):
+    whole = T.save_one(one(), tmp_path / "a.dcm").read_bytes()
+    for tag in (b"\x08\0\x60\0CS", b"\x28\0\x10\0US", b"\x20\0\x32\0DS"):
+        at = whole.index(tag)
+        broken = whole[:at] + tag[:4] + b"UT\0\0\xf0\xff\xff\x7f" + whole[at + 8 :]
+        (tmp_path / "b.dcm").write_bytes(broken)
+        ends_well(tmp_path / "b.dcm")
+
+
+def test_a_deflated_bomb(tmp_path):
+    path = T.save_one(one(), tmp_path / "a.dcm", T.SYNTAXES["deflated"])
+    whole = path.read_bytes()
+    start = 132 + 12 + whole[140] + 256 * whole[141]  # after the group's length, as it says
+    path.write_bytes(whole[:start] + zeros(3000))
+    came, _ = ends_well(path)
+    assert not came
+
+
+@cache
+def zeros(megabytes: int) -> bytes:
+    """Return a deflated stream of megabytes of zeros, made of one block over and over."""
+    pack = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = pack.compress(bytes(1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    return block * megabytes + pack.flush()
+
+
+def archive_of(members: list[tuple[str, bytes, int, int]], overlapping: bool = False) -> bytes:
+    """Build an archive by hand, so that it may say what no library would write."""
+    out, central = b"", b""
+    first = None
+    for name, body, size, crc in members:
+        raw = name.encode()
+        offset = len(out) if first is None or not overlapping else first
+        head = struct.pack("<HHHHHIIIHH", 20, 0x800, 8, 0, 33, crc, len(body), size, len(raw), 0)
+        if first is None or not overlapping:
+            first = len(out)
+            out += b"PK\x03\x04" + head + raw + body
+        central += b"PK\x01\x02" + struct.pack("<H", 20) + head
+        central += struct.pack("<HHHII", 0, 0, 0, 0, offset) + raw
+    end = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(central), len(out), 0)
+    return out + central + b"PK\x05\x06" + end
+
+
+@pytest.mark.parametrize("kind", ["plain", "many", "overlapping", "lying", "nested"])
+def test_zip_bombs(tmp_path, kind, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    path, size = tmp_path / "cd.zip", 20 << 20
+    body, crc = zeros(20), zlib.crc32(bytes(size))
+    if kind == "plain":
+        path.write_bytes(archive_of([("0.dcm", zeros(3000), 3000 << 20, crc)]))
+    elif kind == "many":
+        path.write_bytes(archive_of([(f"{i}.dcm", body, size, crc) for i in range(500)]))
+    elif kind == "overlapping":
+        names = [(f"{i}.dcm", body, size, crc) for i in range(5000)]
+        path.write_bytes(archive_of(names, overlapping=True))
+    elif kind == "lying":
+        path.write_bytes(archive_of([("0.dcm", zeros(3000), 100, crc)]))
+    else:
+        inner = archive_of([("0.dcm", body, size, crc)])
+        for _ in range(12):
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("a.zip", inner)
+                archive.writestr("b.zip", inner)
+            inner = path.read_bytes()
+    came, _ = ends_well(path)
+    assert not came
+    left = sum(p.stat().st_size for p in scratch.rglob("*") if p.is_file())
+    assert left < 1 << 20  # archives in archives stay packed; nothing else was unpacked at all
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../escaped", "/tmp/escaped", "a/../../../escaped", "..\\..\\escaped", "C:\\escaped"],
+)
+def test_members_cannot_leave_their_folder(tmp_path, name):
+    good = T.save_one(one(), tmp_path / "good").read_bytes()
+    deep = tmp_path / "deep" / "er"
+    deep.mkdir(parents=True)
+    with zipfile.ZipFile(deep / "cd.zip", "w") as archive:
+        archive.writestr("good.dcm", good)
+        archive.writestr(zipfile.ZipInfo(name), good)
+    before = set(tmp_path.rglob("*"))
+    ends_well(deep / "cd.zip")
+    assert set(tmp_path.rglob("*")) == before
+    assert not Path("/tmp/escaped").exists()
+
+
+def test_a_link_in_an_archive_is_not_followed(tmp_path):
+    secret = T.save_one(one(), tmp_path / "secret.dcm")
+    with zipfile.ZipFile(tmp_path / "cd.zip", "w") as archive:
+        link = zipfile.ZipInfo("link.dcm")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, str(secret))
+    came, _ = ends_well(tmp_path / "cd.zip")
+    assert not came
+
+
+def test_a_dicomdir_cannot_lead_out_of_its_folder(tmp_path):
+    outside = T.save_one(one(), tmp_path / "OUTSIDE")
+    path = T.dicomdir(T.slices(fuzz_seeds.small(2)), tmp_path / "cd")
+    body = path.read_bytes()
+    name = b"PT000000\\ST000000\\SE000000\\IM000000"
+    assert name in body
+    for evil in (
+        b"..\\OUTSIDE",
+        b"..\\cd\\..\\OUTSIDE",
+        str(outside).encode().replace(b"/", b"\\"),
+    ):
+        if len(evil) <= len(name):
+            path.write_bytes(body.replace(name, evil.ljust(len(name))))
+            found = find(path)
+            for item in found.items:
+                assert all("OUTSIDE" not in str(h.path) for h in item.source.headers)
+
+
+def test_strange_things_in_a_folder(tmp_path):
+    folder = T.save(T.slices(fuzz_seeds.small(6)), tmp_path / "s")
+    os.mkfifo(folder / "pipe.dcm")
+    (folder / "dir.dcm").mkdir()
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "dir.dcm" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (folder / "self").symlink_to(folder / "self")
+    (folder / "zero").symlink_to("/dev/zero")
+    (folder / "dangling").symlink_to(folder / "nothing")
+    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "one.dcm").write_bytes(b"\0")
+    (folder / "DICOMDIR").write_bytes(b"")
+    (folder / ("x" * 250)).write_text("a long name")
+    (folder / "\n\t\u202e name").write_text("a name of several lines")
+    if hasattr(os, "fsencode"):
+        (folder / os.fsdecode(b"\xff\xfe.dcm")).write_bytes(b"not a name in any language")
+    came, _ = ends_well(folder)
+    assert came
+    found = find(folder)
+    assert [item.shape for item in found.items] == [(6, 16, 16)]
+    names = {Path(s.path).name for s in found.skipped}
+    assert {"pipe.dcm", "empty.dcm", "one.dcm", "zero", "self", "dangling", "x" * 250} <= names
+    assert all("\n" not in s.reason for s in found.skipped)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "empty", "byte", "loop"])
+def test_strange_things_themselves(tmp_path, kind):
+    path = tmp_path / "a.dcm"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(b"" if kind == "empty" else b"\0")
+    with fuzz_run.alarm(fuzz_run.SECONDS), pytest.raises(TomochromeError) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_an_unreadable_file(tmp_path):
+    folder = T.save(T.slices(fuzz_seeds.small(3)), tmp_path / "s")
+    (folder / "0001.dcm").chmod(0)
+    found = find(folder)
+    assert [Path(s.path).name for s in found.skipped] == ["0001.dcm"]
+    with pytest.raises(InputError):
+        read(folder / "0001.dcm")
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "/".join(["y" * 200] * 30)])
+def test_paths_that_cannot_be(path):
+    with pytest.raises(TomochromeError) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """Return a folder of 2,000 slices in 20 series."""
+    folder = tmp_path_factory.mktemp("crowd")
+    d = one(SeriesInstanceUID="1.2.3.4.5.99", SOPInstanceUID="1.2.3.4.5.6.99999999")
+    d.ImagePositionPatient = ["0", "0", "000000.0"]
+    first = T.save_one(d, folder / "first")
+    body = first.read_bytes()
+    first.unlink()
+    for i in range(2000):
+        changed = body.replace(b"1.2.3.4.5.6.99999999", f"1.2.3.4.5.6.{10_000_000 + i}".encode())
+        changed = changed.replace(b"1.2.3.4.5.99", f"1.2.3.4.5.{10 + i % 20}".encode())
+        changed = changed.replace(b"000000.0", f"{2.0 * (i // 20):08.1f}".encode())
+        (folder / f"{i}").write_bytes(changed)
+    return folder
+
+
+def test_2000_files_are_listed_in_seconds(crowd):
+    start = time.process_time()  # of this process: the machine may be busy
+    found = find(crowd)
+    assert time.process_time() - start < 5.0
+    assert len(found.items) == 20
+    assert {item.shape for item in found.items} == {(100, 32, 32)}
+    assert {item.verdict for item in found.items} == {"regular"}
+
+
+def test_listing_2000_files_tells_progress_and_can_be_cancelled(crowd):
+    token, told = CancelToken(), []
+
+    def progress(done, total, stage):
+        told.append((done, total))
+        if done >= 300:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        find(crowd, progress=progress, cancel=token)
+    assert max(done for done, _ in told) < 600
+    assert all(a[0] <= b[0] for a, b in pairwise(told) if a[1] == b[1])
+
+
+def test_1000_files_of_1000_geometries_are_listed_in_seconds(tmp_path):
+    """Nothing compares every file with every other."""
+    d = one(SeriesInstanceUID="1.2.3", StudyInstanceUID="1.2")
+    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID
+    for i in range(1000):
+        a = np.pi * i / 1000
+        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = f"1.2.{i}"
+        d.ImageOrientationPatient = [f"{v:.8f}" for v in (np.cos(a), np.sin(a), 0, 0, 0, -1)]
+        d.PixelSpacing = [f"{1 + i / 100:.4f}"] * 2
+        d.save_as(tmp_path / f"{i}", enforce_file_format=True)
+    start = time.process_time()
+    found = find(tmp_path)
+    assert time.process_time() - start < 8.0
+    assert len(found.items) > 900  # neighbours may be within tolerance
+
+
+def test_reading_and_listing_in_several_threads_at_once(crowd, tmp_path):
+    """Warnings of damaged headers are caught for each thread, whatever the others do."""
+    bad = [mutations.damaged("classic", 77, i) for i in range(40)]
+    faults: list[str] = []
+
+    def work(number: int) -> None:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for i, body in enumerate(bad):
+            (folder / f"{i}").write_bytes(body)
+            try:
+                found = find(folder / f"{i}")
+                for item in found.items:
+                    read(item)
+            except TomochromeError:
+                pass
+            except Exception as error:
+                faults.append(repr(error))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+    assert [str(w.message) for w in caught] == []
