@@ -115,30 +115,3 @@ def test_what_cannot_be_registered_is_refused_in_a_sentence(
 def test_volumes_that_do_not_meet_are_refused() -> None:
     with pytest.raises(GeometryError, match="do not overlap"):
         make_pair(ball(), ball(origin=(900.0, 0.0, 0.0), at=(928.0, 24.0, 20.0)))
-
-
-def test_a_blur_slab_by_slab_is_the_blur_of_the_whole_and_can_be_stopped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from scipy import ndimage
-
-    from tomochrome.errors import Cancelled
-    from tomochrome.registration import pair
-    from tomochrome.runtime import CancelToken
-
-    monkeypatch.setattr(pair, "_SLAB", 500)
-    voxels = np.random.default_rng(0).normal(0, 500, (41, 11, 12)).astype(np.int16)
-    for sigma in ((1.3, 0.0, 2.0), (0.0, 0.9, 0.7), (0.0, 0.0, 0.0)):
-        whole = ndimage.gaussian_filter(voxels.astype(np.float32), sigma, mode="nearest")
-        np.testing.assert_array_equal(pair._smoothed(voxels, np.array(sigma), None), whole)
-
-    class Counting(CancelToken):
-        looks = 0
-
-        @property
-        def cancelled(self) -> bool:
-            self.looks += 1
-            return self.looks > 2
-
-    with pytest.raises(Cancelled):
-        pair._smoothed(voxels, np.array((1.3, 0.0, 2.0)), Counting())

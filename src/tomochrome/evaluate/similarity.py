@@ -14,6 +14,7 @@ from tomochrome.geometry.affine import require_same_grid
 from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.runtime.kernels import plain_numbers
 from tomochrome.volume import Volume
+from tomochrome.windowing.grey import GREY_KNOTS, HU_KNOTS
 
 BINS: Final = 64
 """Bins of each axis of the joint histogram."""
@@ -28,11 +29,7 @@ _JOBS: Final = 8  # counts that are kept side by side, for as many threads
 Pair = tuple[NDArray[Any], NDArray[Any]]
 Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Values and their grey, 0 to 1: linear between them, constant beyond."""
-# HU to grey as registration sees it: soft tissue gets most of the range, air and bone the rest.
-_HU: Final[Scale] = (
-    np.array((-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)),
-    np.array((0.0, 0.12, 0.28, 0.82, 0.97, 1.0)),
-)
+_HU: Final[Scale] = (np.array(HU_KNOTS), np.array(GREY_KNOTS))
 
 
 @watched

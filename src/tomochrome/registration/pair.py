@@ -10,33 +10,27 @@ settled by `tomochrome.registration.order`.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
+from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.registration.transform import Transform
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import CancelToken, check, watched
 from tomochrome.volume import Volume
+from tomochrome.windowing.grey import to_grey
 
 MAX_VOXELS = 8_000_000
 """Voxels of the working grid at most: 160 x 192 x 224 fits, and four such fields in 4 GiB."""
-HU_KNOTS = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
-GREY_KNOTS = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
-"""How HU become what the network and the measures see: piecewise linear between these."""
 _LEAST_OVERLAP = 0.02
 _ROOM_MM = 25.0
 _EDGE = 0.05
-_SLAB = 6_000_000  # voxels blurred at a time
-_REACH = 4.0  # standard deviations that a blur looks around itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +157,7 @@ def make_pair(
         check(cancel)
         seen = _measured(volume, mask, like)
         check(cancel)
-        images.append(_grey(_onto(volume, like, cancel), seen, both_hu))
+        images.append(to_grey(_onto(volume, like, cancel), seen, hu=both_hu))
         masks.append(seen)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
     if share < _LEAST_OVERLAP or not (masks[0] & masks[1]).any():
@@ -228,34 +222,9 @@ def _onto(volume: Volume, like: Volume, cancel: CancelToken | None = None) -> ND
     ours, theirs = decompose(volume.affine)[1], decompose(like.affine)[1]
     along = (np.abs(ours.T @ theirs) * ratio).max(axis=1)  # grid steps, in voxels of each axis
     sigma = np.where(along > 1.3, 0.4 * along, 0.0)
-    smooth = replace(volume, voxels=_smoothed(np.asarray(volume.voxels), sigma, cancel))
+    smooth = replace(volume, voxels=blur(np.asarray(volume.voxels), sigma, cancel))
     onto = Transform.identity().apply(smooth, like, order="linear", cancel=cancel)
     return np.asarray(onto.voxels, dtype=np.float32)
-
-
-def _smoothed(
-    voxels: NDArray[Any], sigma: NDArray[np.float64], cancel: CancelToken | None
-) -> NDArray[np.float32]:
-    """Blur, a few slices (and those they depend on) at a time: a large volume takes seconds."""
-    import numba
-
-    if not sigma.any():
-        return voxels.astype(np.float32, copy=False)
-    blurred = np.empty(voxels.shape, np.float32)
-    depth, margin = len(voxels), int(_REACH * sigma[0] + 0.5)
-    few = max(1, 2 * margin, _SLAB // int(np.prod(voxels.shape[1:])))
-
-    def blur(first: int) -> None:
-        check(cancel)
-        start, stop = max(0, first - margin), min(depth, first + few + margin)
-        part = voxels[start:stop].astype(np.float32)
-        part = ndimage.gaussian_filter(part, sigma, mode="nearest", truncate=_REACH)
-        blurred[first : first + few] = part[first - start : first - start + few]
-
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for _ in pool.map(blur, range(0, depth, few)):
-            pass
-    return blurred
 
 
 def _measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:
@@ -270,17 +239,3 @@ def _measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.b
         wanted = replace(wanted, unit="unknown")
         seen &= np.asarray(resample(wanted, like, order="nearest", fill=0).voxels) > 0
     return np.asarray(seen)
-
-
-def _grey(values: NDArray[np.float32], seen: NDArray[np.bool_], hu: bool) -> NDArray[np.float32]:
-    """Bring values to 0..1: HU by fixed knots, anything else by its percentiles."""
-    if hu:
-        return np.interp(values, HU_KNOTS, GREY_KNOTS).astype(np.float32)
-    inside = values[seen] if seen.any() else values.ravel()
-    if len(inside) > 500_000:
-        inside = inside[:: len(inside) // 500_000 + 1]
-    low, high = (float(v) for v in np.percentile(inside, (0.5, 99.5)))
-    if high <= low:
-        low, high = float(inside.min()), float(inside.max())
-    scale = 1.0 / max(high - low, 1e-12)
-    return np.clip((values - low) * scale, 0.0, 1.0).astype(np.float32)

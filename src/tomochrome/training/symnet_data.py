@@ -21,7 +21,6 @@ from scipy import ndimage
 
 from tomochrome.phantom.materials import sample_hu
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
-from tomochrome.registration.pair import GREY_KNOTS, HU_KNOTS
 from tomochrome.registration.velocity import (
     Shape,
     compose,
@@ -31,6 +30,7 @@ from tomochrome.registration.velocity import (
     resize_field,
     warp,
 )  # fmt: skip
+from tomochrome.windowing.grey import GREY_KNOTS, HU_KNOTS
 
 REAL = ("ct/thorax_cta_1p5mm.nii.gz", "ct/head_female_1mm.nii.gz")
 """Real scans that training reads; all others (abdomen, brains) are held out."""

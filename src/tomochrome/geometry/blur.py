@@ -1,0 +1,65 @@
+"""Gaussian blur of large volumes: on all threads, and stopped within a moment."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from tomochrome.runtime import CancelToken, check
+
+_SLAB: Final = 6_000_000  # voxels blurred at a time
+_REACH: Final = 4.0  # standard deviations that a blur looks around itself
+
+
+def blur(
+    voxels: NDArray[Any], sigma: ArrayLike, cancel: CancelToken | None = None
+) -> NDArray[np.float32]:
+    """Blur a volume, a few slices (and those they depend on) at a time.
+
+    The same numbers as `scipy.ndimage.gaussian_filter` gives of the whole.
+
+    Parameters
+    ----------
+    voxels
+        Numbers (z, y, x).
+    sigma
+        Standard deviation along z, y and x in voxels, 0 for none.
+    cancel
+        Looked at before each slab.
+
+    Returns
+    -------
+    NDArray
+        float32 (z, y, x); edges are continued by the nearest voxel.
+
+    Raises
+    ------
+    Cancelled
+        If ``cancel`` was set.
+    """
+    import numba
+
+    widths = np.broadcast_to(np.asarray(sigma, np.float64), 3)
+    if not widths.any():
+        return voxels.astype(np.float32, copy=False)
+    result = np.empty(voxels.shape, np.float32)
+    threads = numba.get_num_threads()
+    depth, margin = len(voxels), int(_REACH * widths[0] + 0.5)
+    share = min(_SLAB // int(np.prod(voxels.shape[1:])), -(-depth // threads))
+    few = max(1, 2 * margin, share)
+
+    def part(first: int) -> None:
+        check(cancel)
+        start, stop = max(0, first - margin), min(depth, first + few + margin)
+        rows = voxels[start:stop].astype(np.float32)
+        rows = ndimage.gaussian_filter(rows, widths, mode="nearest", truncate=_REACH)
+        result[first : first + few] = rows[first - start : first - start + few]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(part, range(0, depth, few)):
+            pass
+    return result
