@@ -8,8 +8,9 @@ grids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,8 +53,8 @@ class _Effort:
     least: float  #: last one
 
 
-_RIGID = (_Effort(1, 25_000, 60, 1.0, 0.01), _Effort(2, 80_000, 80, 0.5, 0.001))
-_AFFINE = (_Effort(1, 25_000, 80, 0.7, 0.01), _Effort(2, 80_000, 80, 0.4, 0.001))
+_RIGID = (_Effort(1, 25_000, 60, 1.0, 0.01), _Effort(2, 30_000, 80, 0.5, 0.001))
+_AFFINE = (_Effort(1, 25_000, 80, 0.7, 0.01), _Effort(2, 30_000, 40, 0.4, 0.001))
 _SEARCH = _Effort(0, 12_000, 80, 2.0, 0.03)
 
 
@@ -114,13 +115,12 @@ def initialize(
     report(progress, 0, 100, "initial alignment")
     coarse_only = method in ("none", "center", "mass")
     count = 1 if coarse_only else 3
-    ours, theirs = (
-        make_levels(without_padding(volume, cancel), mask, role, count, cancel=cancel)
-        for volume, mask, role in (
-            (fixed, fixed_mask, roles[0]),
-            (moving, moving_mask, roles[1]),
-        )
-    )
+
+    def levels(volume: Volume, mask: Volume | None, role: str) -> list[Level]:
+        return make_levels(without_padding(volume, cancel), mask, role, count, cancel=cancel)
+
+    with ThreadPoolExecutor(2) as pool:  # in one order, so that the first of two errors is told
+        ours, theirs = pool.map(levels, (fixed, moving), (fixed_mask, moving_mask), roles)
     check(cancel)
     if coarse_only:
         return Transform.from_affine(_simple(method, ours[0], theirs[0]))
@@ -186,14 +186,15 @@ class _Search:
             raise GeometryError(
                 "the two volumes have no position in common: the masks leave too little to compare"
             )
+        report(self.progress, 10, 100, "initial alignment: search")
+        with ThreadPoolExecutor(len(found)) as pool:  # each of them on a thread, in one order
+            matrices = pool.map(lambda s: self._climb(s.matrix, _SEARCH, rigid=True), found)
+            reached = [matrix for matrix in matrices if matrix is not None]
         ends = [found[0]]
-        for n, start in enumerate(found):
-            report(self.progress, 10 + 10 * n, 100, "initial alignment: search")
-            matrix = self._climb(start.matrix, _SEARCH, rigid=True)
-            if matrix is not None:
-                score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
-                if overlap >= LEAST_OVERLAP:
-                    ends.append(Start(matrix, score, overlap))
+        for matrix in reached:
+            score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
+            if overlap >= LEAST_OVERLAP:
+                ends.append(Start(matrix, score, overlap))
         return chosen(ends).matrix
 
     def _better(
@@ -224,7 +225,7 @@ class _Search:
         transform = _itk_transform(_in_units(start, unit), patient.mass / unit, rigid=rigid)
         method = SimpleITK.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
-        share = min(1.0, effort.samples / max(int(fixed.seen.sum()), 1))
+        share = min(1.0, effort.samples / max(fixed.count, 1))
         # the share is of the whole grid, and samples off the mask are dropped
         method.SetMetricSamplingStrategy(method.RANDOM if share < 1 else method.NONE)
         if share < 1:
@@ -253,7 +254,7 @@ class _Search:
 
             method.AddCommand(SimpleITK.sitkIterationEvent, watch)
         try:
-            with _one_thread():
+            with _ONE_THREAD:
                 method.Execute(_shrunk(fixed.image, unit), _shrunk(moving.image, unit))
         except RuntimeError:  # "all samples map outside the moving image": this start leads nowhere
             check(cancel)
@@ -264,20 +265,34 @@ class _Search:
         return _in_units(_matrix(transform), 1 / unit)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let ITK's metric add up in one order: several threads give another last digit every time.
+class _OneThread:
+    """Lets ITK's metric add up in one order: several threads give another last digit every time.
 
-    It heeds only the number that holds for the whole process, so that is put back.
+    ITK heeds only the number that holds for the whole process; the last to leave puts it back.
     """
-    import SimpleITK
 
-    before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        from SimpleITK import ProcessObject
+
+        with self._lock:
+            if self._inside == 0:
+                self._before = ProcessObject.GetGlobalDefaultNumberOfThreads()
+                ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        from SimpleITK import ProcessObject
+
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                ProcessObject.SetGlobalDefaultNumberOfThreads(self._before)
+
+
+_ONE_THREAD: Final = _OneThread()
 
 
 def _in_units(matrix: NDArray[np.float64], unit: float) -> NDArray[np.float64]:

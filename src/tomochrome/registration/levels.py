@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply, corners, decompose, is_orthogonal
+from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.geometry.sitk import to_sitk
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Volume, default_affine
+from tomochrome.windowing.grey import DENSER_THAN_LUNG, to_grey
 
 if TYPE_CHECKING:
     import SimpleITK
 
-_VOXELS: Final = (40_000, 200_000, 1_200_000)
+_VOXELS: Final = (40_000, 200_000, 800_000)
 """Voxels at most of the coarse, the middle and the fine grid."""
-# HU to grey: soft tissue gets most of the bins of the joint histogram, air and bone the rest.
-_HU_KNOTS: Final = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
-_GREY_KNOTS: Final = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
+_BLUR: Final = 0.45  # standard deviation of the blur of a grid, in its voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,11 @@ class Level:
         """LPS mm (n, 3) of the seen voxels."""
         return np.asarray(apply(self.affine, np.argwhere(self.seen)))
 
+    @cached_property
+    def count(self) -> int:
+        """How many voxels are seen."""
+        return int(np.count_nonzero(self.seen))
+
     @property
     def step_mm(self) -> float:
         """Mean distance between voxels in mm."""
@@ -74,11 +78,6 @@ class Level:
     def voxel_mm3(self) -> float:
         """Volume of a voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
-
-    @property
-    def extent(self) -> NDArray[np.float64]:
-        """Size (x, y, z) in mm of the box about the seen voxels, along the axes of space."""
-        return np.asarray(np.ptp(self.points, axis=0) + self.step_mm)
 
     @cached_property
     def radius(self) -> float:
@@ -95,7 +94,7 @@ class Level:
         """Center of mass of the seen voxels: of all that is denser than lung in HU."""
         weights = self.values[self.seen].astype(np.float64)
         if self.hu:
-            weights = np.where(weights > _GREY_KNOTS[2], 1.0, 0.0)
+            weights = np.where(weights > DENSER_THAN_LUNG, 1.0, 0.0)
         total = weights.sum()
         if total <= 0:
             return self.center
@@ -138,25 +137,24 @@ def make_levels(
             f"the {role} mask leaves nothing of the {role} volume; check that both lie at the same "
             "place in space"
         )
-    grey = _grey(np.asarray(base.voxels, np.float32), seen, hu)
+    grey = to_grey(np.asarray(base.voxels, np.float32), seen, hu=hu)
     found = grey[seen]
     if found.min() == found.max():
         raise InputError(
             f"the {role} volume is constant where it counts: there is nothing to align"
         )
-    whole = replace(base, voxels=grey, unit="unknown", outside=None)
+    finer = replace(base, voxels=grey, unit="unknown", outside=None)
+    grids = [_grid(finer, most) for most in _VOXELS[:count]]
     levels = []
-    for most in _VOXELS[:count]:
+    for like in reversed(grids):  # each of the one before it, which is small
         check(cancel)
-        like = _grid(whole, most)
-        smooth = _smoothed(whole, like)
-        check(cancel)
-        values = np.asarray(resample(smooth, like).voxels)
+        values = np.asarray(resample(_smoothed(finer, like, cancel), like, cancel=cancel).voxels)
         there = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
         if not there.any():  # a mask too thin for this grid
             there = np.ones(like.shape, bool)
         levels.append(Level(values, there, like.affine, hu))
-    return levels
+        finer = Volume(values, like.affine, "unknown")
+    return levels[::-1]
 
 
 def _thinned(volume: Volume, most: int) -> Volume:
@@ -211,18 +209,6 @@ def _known(volume: Volume, mask: Volume | None, base: Volume) -> Volume:
     return Volume(there, base.affine, "unknown")
 
 
-def _grey(values: NDArray[np.float32], seen: NDArray[np.bool_], hu: bool) -> NDArray[np.float32]:
-    """Bring values to 0..1: HU by fixed knots, anything else by its percentiles."""
-    if hu:
-        return np.interp(values, _HU_KNOTS, _GREY_KNOTS).astype(np.float32)
-    inside: NDArray[Any] = values[seen]
-    inside = inside[:: len(inside) // 500_000 + 1]
-    low, high = (float(v) for v in np.percentile(inside, (0.5, 99.5)))
-    if high <= low:
-        low, high = float(inside.min()), float(inside.max())
-    return np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0).astype(np.float32)
-
-
 def _grid(volume: Volume, most: int) -> Volume:
     """Return an empty grid of about isotropic voxels, ``most`` at most, over the same field."""
     spacing, shape = np.array(volume.spacing), np.array(volume.shape)
@@ -234,10 +220,9 @@ def _grid(volume: Volume, most: int) -> Volume:
     return Volume(np.broadcast_to(np.uint8(0), grid), affine, "unknown")
 
 
-def _smoothed(volume: Volume, like: Volume) -> Volume:
+def _smoothed(volume: Volume, like: Volume, cancel: CancelToken | None) -> Volume:
     """Blur as far as the coarser grid asks for, so that it does not alias."""
     ratio = decompose(like.affine)[2] / decompose(volume.affine)[2]
-    sigma = np.where(ratio > 1.2, 0.45 * ratio, 0.0)
-    if not sigma.any():
-        return volume
-    return replace(volume, voxels=ndimage.gaussian_filter(volume.voxels, sigma, mode="nearest"))
+    # as wide on the coarser grid as the finer one already is on its own
+    sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
+    return replace(volume, voxels=blur(np.asarray(volume.voxels), sigma, cancel))

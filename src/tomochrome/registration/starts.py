@@ -6,7 +6,7 @@ the wrong thing about orientation, lies on another one. What is compared here co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,8 @@ _TURN: Final = np.radians(15.0)
 _PLACES: Final = 2  # of each turn, at which the whole pictures fit best
 _ALIKE: Final = 0.4  # starts nearer to each other, as a share of the radius, end at one place
 _ENOUGH: Final = 0.15  # share of the smaller picture that must lie in the other to count
+_BINS: Final = 24
+_FEWEST: Final = 50  # voxels in common
 _MARGIN: Final = 1.2  # how much more two pictures must say of each other to believe a half turn
 
 Matrix = NDArray[np.float64]
@@ -108,34 +110,35 @@ def shared_information(fixed: Level, moving: Level, matrix: Matrix) -> tuple[flo
         Mutual information in nats times the overlap, so that a small overlap cannot win by
         chance; and the overlap: the share of the smaller picture that lies in the other.
     """
-    there = apply(np.linalg.inv(moving.affine) @ matrix, fixed.points)
-    index = np.rint(there).astype(np.int64)
-    inside = ((index >= 0) & (index < np.array(moving.values.shape))).all(axis=1)
-    index = index[inside]
-    counted = moving.seen[index[:, 0], index[:, 1], index[:, 2]]
-    index = index[counted]
-    a = fixed.values[fixed.seen][inside][counted]
-    b = moving.values[index[:, 0], index[:, 1], index[:, 2]]
-    smaller = min(fixed.seen.sum() * fixed.voxel_mm3, moving.seen.sum() * moving.voxel_mm3)
-    overlap = len(a) * fixed.voxel_mm3 / smaller
-    if len(a) < 50:
-        return 0.0, float(overlap)
-    joint = np.histogram2d(a, b, bins=24, range=((0, 1), (0, 1)))[0] / len(a)
+    from tomochrome.registration.start_kernels import joint_histogram
+
+    counts = np.zeros((_BINS, _BINS), np.int64)
+    onto = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
+    joint_histogram(
+        fixed.values, fixed.seen, moving.values, moving.seen, np.ascontiguousarray(onto[:3]), counts
+    )
+    found = int(counts.sum())
+    joint = counts / max(found, 1)
+    smaller = min(fixed.count * fixed.voxel_mm3, moving.count * moving.voxel_mm3)
+    overlap = float(found * fixed.voxel_mm3 / smaller)
+    if found < _FEWEST:
+        return 0.0, overlap
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     filled = joint > 0
     information = float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
-    return information * float(min(overlap, 1.0)), float(overlap)
+    return information * min(overlap, 1.0), overlap
 
 
 def _scanned(
     fixed: Level, moving: Level, turns: list[Matrix], cancel: CancelToken | None
-) -> Iterator[Matrix]:
-    """Yield where the two pictures are most alike, of all shifts at each turn.
+) -> list[Matrix]:
+    """Return where the two pictures are most alike, of all shifts at each turn.
 
     Normalized correlation under masks by Fourier transforms: Padfield, "Masked object registration
     in the Fourier domain", IEEE Transactions on Image Processing 21, 2012. Its square is taken,
     as bright in one modality may be dark in the other.
     """
+    import numba
     from scipy import fft
 
     # both pictures' voxels are counted where they lie: a finer grid would have holes
@@ -148,7 +151,8 @@ def _scanned(
     size = [fft.next_fast_len(int(n), real=True) for n in wide + there.shape[1:] - 1]
     second = fft.rfftn(there, size, axes=(1, 2, 3))
     least = min(ours[0][0][0].sum(), there[0].sum())
-    for turn, (box, start) in zip(turns, ours, strict=True):
+
+    def fits(turn: Matrix, box: NDArray[np.float32], start: NDArray[np.float64]) -> list[Matrix]:
         check(cancel)
         first = fft.rfftn(box, size, axes=(1, 2, 3)).conj()
         count, ours_1, theirs_1, ours_2, theirs_2, both = (
@@ -164,6 +168,7 @@ def _scanned(
         known &= spread > 1e-9 * spread.max()
         alike = (both - ours_1 * theirs_1 / count) ** 2 / np.where(known, spread, 1.0)
         score = np.where(known, -np.log1p(-np.clip(alike, 0, 0.999)) * np.minimum(share, 1), 0.0)
+        found = []
         for _ in range(_PLACES):
             at = np.array(np.unravel_index(np.argmax(score), score.shape))
             if score[tuple(at)] <= 0:
@@ -174,7 +179,12 @@ def _scanned(
             score[np.ix_(*near)] = 0.0
             offset = np.where(at < there.shape[1:], at, at - np.array(size))
             shift = there_from + (offset * step)[::-1] - start
-            yield _turned(turn, fixed.mass, shift)
+            found.append(_turned(turn, fixed.mass, shift))
+        return found
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        found = pool.map(fits, turns, *zip(*ours, strict=True))
+        return [matrix for of_turn in found for matrix in of_turn]
 
 
 def _boxed(
@@ -184,17 +194,18 @@ def _boxed(
 
     Each voxel is counted where it lies; of several in one place the mean is taken.
     """
+    from tomochrome.registration.start_kernels import lay
+
     points = apply(matrix, level.points)
-    values = level.values[level.seen]
-    values = values - values.mean()
     start = points.min(axis=0)
-    index = np.rint((points - start)[:, ::-1] / step).astype(np.int64)
-    shape = tuple(int(n) + 1 for n in index.max(axis=0))
-    flat = np.ravel_multi_index(tuple(index.T), shape)
-    count = np.bincount(flat, minlength=int(np.prod(shape)))
-    sums = np.bincount(flat, values, minlength=len(count)) / np.maximum(count, 1)
-    box = np.stack([count > 0, sums, sums * sums]).astype(np.float32)
-    return box.reshape(3, *shape), start
+    # a voxel more than they reach: they are rounded once more below
+    reach = np.floor((points.max(axis=0) - start)[::-1] / step).astype(int) + 2
+    onto = matrix @ level.affine
+    onto[:3, 3] -= start
+    box = np.zeros((3, *reach), np.float32)
+    mean = np.float32(level.values.mean(where=level.seen))
+    lay(level.values, level.seen, mean, onto[2::-1] / step[:, None], box)
+    return box, start
 
 
 def _distinct(found: list[Start], fixed: Level, count: int) -> list[Start]:
