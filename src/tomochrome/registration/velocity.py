@@ -17,6 +17,7 @@ CVPR 2020).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -145,7 +146,7 @@ def resize(values: torch.Tensor, shape: Shape) -> torch.Tensor:
     for axis, size in enumerate(shape):
         if values.shape[2 + axis] == size:
             continue
-        values = _along(axis, _interpolation(values.shape[2 + axis], size), values)
+        values = _along(axis, _interpolation, size, values)
     return values.contiguous()
 
 
@@ -159,17 +160,19 @@ def resize_field(field: torch.Tensor, shape: Shape) -> torch.Tensor:
 def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
     """As `resize`, smoothed first as far as the shrinking needs (no aliasing)."""
     for axis, size in enumerate(shape):
-        old = values.shape[2 + axis]
-        if old == size:
+        if values.shape[2 + axis] == size:
             continue
-        values = _along(axis, _shrinking(old, size), values)
+        values = _along(axis, _shrinking, size, values)
     return values.contiguous()
 
 
-def _along(axis: int, matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Multiply (n, c, z, y, x) by a matrix along z, y or x (0, 1, 2), without moving its axes."""
+def _along(
+    axis: int, weights: Callable[[int, int], torch.Tensor], size: int, values: torch.Tensor
+) -> torch.Tensor:
+    """Bring (n, c, z, y, x) to a size along z, y or x (0, 1, 2), without moving its axes."""
     look()
-    matrix, sizes = matrix.to(values), list(values.shape)
+    matrix = _there(weights, values.shape[2 + axis], size, values.device, values.dtype)
+    sizes = list(values.shape)
     if axis == 2:
         return values @ matrix.T
     before = math.prod(sizes[: 2 + axis])
@@ -179,6 +182,17 @@ def _along(axis: int, matrix: torch.Tensor, values: torch.Tensor) -> torch.Tenso
 
 
 @lru_cache(maxsize=64)
+def _there(
+    weights: Callable[[int, int], torch.Tensor],
+    old: int,
+    new: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Return a matrix where it is needed: a GPU would wait for it each time."""
+    return weights(old, new).to(device, dtype)
+
+
 def _interpolation(old: int, new: int) -> torch.Tensor:
     """Matrix (new, old) of linear interpolation between grids with common ends."""
     at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
@@ -186,7 +200,6 @@ def _interpolation(old: int, new: int) -> torch.Tensor:
     return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
 
 
-@lru_cache(maxsize=64)
 def _shrinking(old: int, new: int) -> torch.Tensor:
     """Matrix (new, old) of Gaussian averaging about points with common ends."""
     at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
