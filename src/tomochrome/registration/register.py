@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Metric = Callable[[str, int, float], None]
 """Told the stage, the iteration over all stages, and the dissimilarity: the falling curve."""
 Model = str | os.PathLike[str] | None
+_SLICES: Final = 8  # of a field, turned into mm at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,17 +319,20 @@ def _on(pair: WorkingPair, device: torch.device) -> WorkingPair:
 
 def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> DisplacementField:
     """Voxels (1, 3, z, y, x) as LPS mm on the grid."""
-    voxels = displacement[0].detach().float().cpu().numpy()
-    matrix = affine[:3, :3].astype(np.float32)
+    import torch
+
+    voxels = displacement[0].detach().float()
+    matrix = torch.as_tensor(affine[:3, :3].T.copy(), dtype=torch.float32, device=voxels.device)
     vectors = np.empty((*voxels.shape[1:], 3), np.float32)
-    for z in range(len(vectors)):
+    for z in range(0, len(vectors), _SLICES):
         look()
-        vectors[z] = np.moveaxis(np.tensordot(matrix, voxels[:, z], axes=1), 0, -1)
-        if not np.isfinite(vectors[z]).all():
+        slab = voxels[:, z : z + _SLICES].permute(1, 2, 3, 0) @ matrix
+        if not bool(torch.isfinite(slab).all()):
             raise GeometryError(
                 "the registration diverged; try fewer iterations of refinement or another "
                 "similarity"
             )
+        vectors[z : z + _SLICES] = slab.cpu().numpy()
     return DisplacementField(vectors, affine)
 
 
