@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +11,9 @@ import numpy as np
 import pytest
 from cli_cases import Run
 from cli_register_cases import QUICK, write_inputs
+
+from tomochrome.cli import register
+from tomochrome.registration.refine import DEFAULT_ITERATIONS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -40,7 +45,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (("--moving-mask", "FOLDER/far.nii.gz"), "nowhere"),
         (("-o", "FOLDER"), "is an input"),
-        (("-o", "FOLDER/fixed.nii.gz"), "exists already"),
+        (("-o", "FOLDER/fixed.nii.gz"), "exists already and is no folder"),
+        (("-o", "FOLDER/fixed.nii.gz", "--force"), "exists already and is no folder"),
         (("-o", "FOLDER/none/there"), "does not exist"),
     ],
 )  # fmt: skip
@@ -113,9 +119,16 @@ def test_no_overlap(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
     far[:3, 3] += 3000
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), far), tmp_path / "far.nii.gz")
     words = ("register", inputs / "fixed.nii.gz", tmp_path / "far.nii.gz", "-o", tmp_path / "out")
-    run = Run(capfd, *words, "--init", "none", *QUICK)
-    assert run.status == 2
-    assert "do not overlap" in run.complaint
+    for init in (("--init", "none"), ()):
+        run = Run(capfd, *words, *init, *QUICK)
+        assert run.status == 2
+        assert "do not overlap" in run.complaint
+
+
+def test_help_names_the_number_of_iterations_that_holds() -> None:
+    parser = argparse.ArgumentParser()
+    register.add_arguments(parser)
+    assert f"(default: {DEFAULT_ITERATIONS})" in re.sub(r"\s+", " ", parser.format_help())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
     ("moving", "options", "kind", "words"),
     [
         (shifted(BODY, 3000.0), {"init": "none"}, GeometryError, "do not overlap"),
+        (shifted(BODY, 3000.0), {}, GeometryError, r"do not overlap.* 5\.0 m between them"),
+        (np.asarray(BODY.voxels), {}, InputError, "moving volume must be a Volume.* not ndarray"),
+        (None, {}, InputError, "moving volume must be a Volume"),
+        (BODY, {"fixed_mask": np.ones(SHAPE)}, InputError, "fixed mask must be a Volume"),
+        (BODY, {"refine": 2.5}, OptionError, "whole number from 0 to 10000, not 2.5"),
+        (BODY, {"refine": "5"}, OptionError, "whole number"),
         (replace(BODY, voxels=np.zeros(SHAPE)), {}, InputError, "moving volume is constant"),
         (FLAT, {}, InputError, "is flat"),
         (holed(BODY), {}, InputError, "NaN"),
@@ -128,3 +134,17 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
     (said,) = (w for w in found.warnings if "segmentation" in w)
     assert said.startswith("the moving volume looks like a segmentation, not a scan")
     assert "register the scans themselves" in said
+
+
+def test_scans_beside_each_other_are_brought_together_and_that_is_said() -> None:
+    near = shifted(BODY, 900.0)  # as tables of two scanners count from different ends
+    found = register(BODY, near, model=None, refine=0, init="rigid")
+    assert found.report["before"] == {"overlap": 0.0}
+    assert found.report["after"]["ncc"] > 0.97
+    (said,) = (w for w in found.warnings if "do not overlap" in w)
+    assert "make sure that it is the same part of the body" in said
+
+
+def test_centers_may_lie_metres_apart_where_that_is_asked_for() -> None:
+    found = register(BODY, shifted(BODY, 3000.0), model=None, refine=0, init="center")
+    assert found.report["after"]["ncc"] > 0.99

@@ -267,6 +267,14 @@ def test_bad_points_and_orders_are_refused() -> None:
     for bad in (np.zeros((4, 2)), [np.nan, 0, 0], np.zeros((2, 2, 3))):
         with pytest.raises(InputError, match="three finite coordinates"):
             Transform.identity().points(bad)
+    for wrong in ("a", [["1", "b", "3"]], [[1, 2, 3], [4, 5]]):
+        with pytest.raises(InputError, match="three coordinates each"):
+            Transform.identity().points(wrong)
+    for bare in (np.zeros(SHAPE), "fixed.nii.gz"):
+        with pytest.raises(InputError, match="what is to be moved must be a Volume"):
+            Transform.identity().apply(bare)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="grid of the result must be a Volume"):
+            Transform.identity().apply(texture(SHAPE, AFFINE), bare)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="linear or nearest"):
         Transform.identity().apply(texture(SHAPE, AFFINE), order="cubic")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="no grid of its own"):

@@ -23,7 +23,9 @@ def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> 
         ``force``).
     """
     if not folder.is_dir():
-        check_writable(folder, force=False)  # a file, or a link to nothing, is in the way
+        if os.path.lexists(folder):  # a file, or a link to nothing: no --force would help
+            raise OutputError(f"'{folder}' exists already and is no folder; choose another place")
+        check_writable(folder)
         return
     for name in names:
         target = check_writable(folder / name, force=force)

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         metavar="N",
         type=_whole,
-        help="iterations of refinement for this pair; 0 switches it off (default: 80)",
+        help="iterations of refinement for this pair; 0 switches it off (default: 40)",
     )
     parser.add_argument(
         "--similarity",

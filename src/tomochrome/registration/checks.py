@@ -21,6 +21,7 @@ _SAMPLE = 2_000_000  # voxels of a large volume that are looked at
 _FEW_VALUES = 200  # fewer whole numbers than this,
 _MOST_EDGES = 0.5  # and neighbours off the background mostly alike: a label map
 _LOST = "hold no number"  # as `tomochrome.io.values` puts it
+_FARTHEST_MM = 2000.0  # between two scans: no table goes farther, whatever it counts from
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +60,60 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
         raise OptionError(f"unknown initialization '{init}': choose one of {', '.join(METHODS)}")
     if similarity not in MEASURES:
         raise OptionError(f"unknown similarity '{similarity}': choose one of {', '.join(MEASURES)}")
-    if refine is not None and not 0 <= refine <= _MOST_ITERATIONS:
+    if refine is None:
+        return
+    whole = isinstance(refine, (int, np.integer)) and not isinstance(refine, bool)
+    if not (whole and 0 <= refine <= _MOST_ITERATIONS):
         raise OptionError(
-            f"the number of refinement iterations must be from 0 to {_MOST_ITERATIONS}, "
-            f"not {refine}"
+            f"the number of refinement iterations must be a whole number from 0 to "
+            f"{_MOST_ITERATIONS}, not {refine!r}"
         )
+
+
+def check_type(volume: object, role: str) -> None:
+    """Refuse what is no `Volume`: a bare array says nothing of where it lies.
+
+    Raises
+    ------
+    InputError
+        If it is an array, a path, or anything else.
+    """
+    if not isinstance(volume, Volume):
+        raise InputError(
+            f"{role} must be a Volume, as tc.read returns it, not {type(volume).__name__}"
+        )
+
+
+def check_place(fixed: Volume, moving: Volume, init: str) -> None:
+    """Refuse two scans so far apart that one header must be wrong.
+
+    Scanners count from different places, so scans of one patient need not overlap as the files
+    have them, and the search for a start brings them together. Metres apart they are not of
+    one space at all, and what they show should not be trusted to say how they fit unless the
+    user asks for just that, by a start from their centers.
+
+    Raises
+    ------
+    GeometryError
+        If there are more than 2 m between their fields of view.
+    """
+    if init in ("center", "mass"):
+        return
+    (low, high), (least, most) = _extent(fixed), _extent(moving)
+    gap = float(np.linalg.norm(np.maximum(0.0, np.maximum(low - most, least - high))))
+    if gap > _FARTHEST_MM:
+        raise GeometryError(
+            f"the two volumes do not overlap in space: there are {gap / 1000:.1f} m between them, "
+            "so the header of one is wrong about its place; correct it, or start from their "
+            "centers if they show the same part of the body"
+        )
+
+
+def _extent(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and largest LPS coordinates of a volume's corners, in mm."""
+    corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape]), -1).reshape(-1, 3)
+    points = apply(volume.affine, corners)
+    return points.min(axis=0), points.max(axis=0)
 
 
 def check_numbers(volume: Volume, role: str) -> None:
@@ -106,6 +156,12 @@ def check_extras(
     OptionError
         If labels or points are given for only one of the two volumes.
     """
+    for given, role in (
+        (fixed_mask, "the fixed mask"), (moving_mask, "the moving mask"),
+        (fixed_labels, "the fixed labels"), (moving_labels, "the moving labels"),
+    ):  # fmt: skip
+        if given is not None:
+            check_type(given, role)
     for name, one, other in (
         ("labels", fixed_labels, moving_labels),
         ("points", fixed_points, moving_points),

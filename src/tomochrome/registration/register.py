@@ -24,6 +24,8 @@ from tomochrome.registration.checks import (
     check_extras,
     check_numbers,
     check_options,
+    check_place,
+    check_type,
     looks_like_labels,
 )
 from tomochrome.registration.initialize import initialize
@@ -38,7 +40,6 @@ from tomochrome.volume import Volume
 if TYPE_CHECKING:
     import torch
 
-    from tomochrome.registration.pair import WorkingPair
     from tomochrome.registration.symnet import SymNet
 
 Metric = Callable[[str, int, float], None]
@@ -179,8 +180,10 @@ def register(
     with clock("check"):
         check(cancel)
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
+            check_type(volume, f"the {role} volume")
             check_numbers(volume, role)
             check_volume(volume, role)
+        check_place(fixed, moving, init)
         extras = check_extras(
             fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
             fixed_points, moving_points,
@@ -215,7 +218,7 @@ def register(
     account = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
         **result.report,
-        "device": str(job.device),
+        "device": str(found["device"]),
         "model": name,
         "init": init,
         "similarity": similarity,
@@ -256,7 +259,7 @@ def _align(
 
     The roles are what the user calls the two.
     """
-    from tomochrome.registration.align import align
+    from tomochrome.registration.align import align_on
     from tomochrome.registration.pair import make_pair
 
     told: dict[str, Any] = {"progress": job.progress, "cancel": job.cancel}
@@ -264,7 +267,9 @@ def _align(
     with clock("initialize"):
         fixed, moving = (without_padding(volume, job.cancel) for volume in (fixed, moving))
         first = initialize(fixed, moving, job.init, roles=roles, **masks, **told)
-    found: dict[str, Any] = {"affine": first.affine, "curve": [], "warnings": []}
+    found: dict[str, Any] = {
+        "affine": first.affine, "curve": [], "warnings": [], "device": job.device,
+    }  # fmt: skip
     if is_half_turn(first.affine):
         found["warnings"].append(
             "the two volumes fit only with one of them turned round (feet first, or face down): "
@@ -282,39 +287,18 @@ def _align(
         report(job.progress, 0, 1, "preparing")
         pair = make_pair(fixed, moving, transform=first.affine, cancel=job.cancel, **masks)
         check(job.cancel)
-    with _stoppable(net, job.cancel):
-        aligned = align(
-            _on(pair, job.device),
-            None if net is None else net.to(job.device),
-            iterations=job.refine,
-            measure=job.similarity,
-            shrink_by=shrink_by,
-            metric=job.metric,
-            **told,
-        )
+    aligned, found["device"], notes = align_on(
+        job.device, pair, net,
+        iterations=job.refine, measure=job.similarity, shrink_by=shrink_by, metric=job.metric,
+        **told,
+    )  # fmt: skip
+    found["warnings"] += notes
     clock.seconds.update(aligned.seconds)
     found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
     there = _field(aligned.fields.forward, pair.affine)
     back = _field(aligned.fields.inverse, pair.affine)
     forward = Transform.from_fields(there, back, pair.transform)
     return forward, forward.inverse(), found
-
-
-@contextmanager
-def _stoppable(net: SymNet | None, cancel: CancelToken | None) -> Iterator[None]:
-    """Look at the token before each layer of the network, which takes seconds on large volumes."""
-    layers = [] if net is None or cancel is None else list(net.modules())
-    hooks = [layer.register_forward_pre_hook(lambda *_: check(cancel)) for layer in layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _on(pair: WorkingPair, device: torch.device) -> WorkingPair:
-    masks = None if pair.masks is None else pair.masks.to(device)
-    return replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
 
 
 def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> DisplacementField:

@@ -94,6 +94,11 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
         if (after.get("ncc") or 0.0) < _THE_SAME:
             names["mutual_information"] = "the mutual information"
     reached = before.get("overlap"), after.get("overlap")
+    if reached[0] == 0 and reached[1]:
+        found.append(
+            "as their files have it the two volumes do not overlap in space: what they show alone "
+            "brought them together, so make sure that it is the same part of the body"
+        )
     if None not in reached and reached[1] < LOST * reached[0]:
         found.append(
             "the registration made it worse: of what the two volumes had in common only "

@@ -20,6 +20,7 @@ from tomochrome.errors import InputError, OptionError
 from tomochrome.geometry.affine import same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Order
+from tomochrome.registration.checks import check_type
 from tomochrome.registration.steps import Step, Undo, checked, follow, is_identity, known_at
 from tomochrome.registration.steps import Warp as Warp
 from tomochrome.runtime import CancelToken, Progress, check, check_writable, report
@@ -127,7 +128,10 @@ class Transform:
         InputError
             If the points have not three finite coordinates each.
         """
-        given = np.array(points, dtype=np.float64)
+        try:
+            given = np.array(points, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"points need three coordinates each (LPS mm): {error}") from error
         if given.ndim not in (1, 2) or given.shape[-1] != 3 or not np.isfinite(given).all():
             raise InputError(
                 "points need three finite coordinates each (LPS mm), not an array of shape "
@@ -240,6 +244,8 @@ class Transform:
 
         Raises
         ------
+        InputError
+            If one of the two is no `Volume`.
         OptionError
             If the order is not known.
         Cancelled
@@ -248,6 +254,8 @@ class Transform:
         from tomochrome.registration import sampling
 
         like = volume if like is None else like
+        check_type(volume, "what is to be moved")
+        check_type(like, "the grid of the result")
         if order is None:
             labels = volume.unit == "tissue" or np.dtype(volume.voxels.dtype).kind == "b"
             order = "nearest" if labels else "linear"
