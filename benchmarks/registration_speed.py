@@ -4,8 +4,8 @@
 
 The network and its integration at half the resolution against the same network integrated as Mok
 and Chung's code does, at full resolution; then a whole registration, affine and refinement
-included, against both. Times are wall-clock with ``--threads`` threads; CPU seconds stand beside
-them, because they hardly depend on what else the machine does.
+included, against both; and on the GPU, where there is one. Times are wall-clock with ``--threads``
+threads; CPU seconds stand beside them, because they hardly depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -118,28 +118,46 @@ def passes(asked: argparse.Namespace) -> tuple[float, float]:
 
 def speed(asked: argparse.Namespace) -> None:
     """Network and integration against the published way; a whole registration against both."""
+    import torch
+
     if asked.child:
         whole(asked)
         return
     ours, full = passes(asked)  # what they held is free again when the child begins
     at_least("network and integration: times faster", full / ours, 4.0)
     say("time of two full-resolution passes, seconds", 2 * full)
+    total, memory = in_a_process(asked, "cpu", asked.threads or 2)
+    at_most("whole registration, in full-resolution passes", total / full, 2.0)
+    at_most("its peak memory, GiB", memory, 4.0)
+    if torch.cuda.is_available():
+        total, _ = in_a_process(asked, "cuda", asked.threads)
+        at_most("whole registration on the GPU, seconds", total, 3.0)
+    else:
+        print("whole registration on a GPU: not measured, there is none")
+
+
+def in_a_process(
+    asked: argparse.Namespace, device: str, threads: int | None
+) -> tuple[float, float]:
+    """Seconds and GiB of a whole registration, of which all is told."""
     command = [sys.executable, __file__, "--child", "--data", str(asked.data)]
-    command += ["--model", asked.model, "--threads", str(asked.threads or 2)]
-    if asked.refine is not None:
-        command += ["--refine", str(asked.refine)]
+    command += ["--model", asked.model, "--device", device]
+    for name, value in (("--threads", threads), ("--refine", asked.refine)):
+        if value is not None:
+            command += [name, str(value)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     print(answer, end="")
-    total = float(answer.splitlines()[-2].split()[-1])
-    at_most("whole registration, in full-resolution passes", total / full, 2.0)
-    at_most("its peak memory, GiB", float(answer.splitlines()[-1].split()[-1]), 4.0)
+    seconds, memory = (float(line.split()[-1]) for line in answer.splitlines()[-2:])
+    return seconds, memory
 
 
 def whole(asked: argparse.Namespace) -> None:
     """Everything, affine and refinement included, in a process of its own; the second time."""
     a, b = two_heads(asked.data)
-    found = tc.register(a, b, **{**options(asked), "refine": 3})  # compiles, loads
-    wall, busy, found = timed(lambda: tc.register(a, b, **options(asked)))
+    how = {**options(asked), "device": asked.device}
+    tc.register(a, b, **{**how, "refine": 3})  # compiles, loads
+    wall, busy, found = timed(lambda: tc.register(a, b, **how))
+    print(f"whole registration, on {found.report['device']}")
     for stage, taken in found.report["seconds"].items():
         say(f"whole registration, {stage}: seconds", taken)
     say("whole registration: CPU seconds", busy)
@@ -157,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--refine", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many")
+    parser.add_argument("--device", default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     speed(parser.parse_args(arguments))
 

@@ -145,3 +145,10 @@ def test_no_file_says_who_the_patient_is(tmp_path: Path, capfd: Capture) -> None
         said.append(gzip.decompress(content) if name.endswith(".gz") else content)
     for secret in (b"Grosvenor", b"Araminta", b"PID-4711", b"19570304"):
         assert not any(secret in part for part in said)
+
+
+def test_the_help_says_the_number_of_iterations_that_is_used(capfd: Capture) -> None:
+    from tomochrome.registration.refine import DEFAULT_ITERATIONS
+
+    said = Run(capfd, "register", "--help").out
+    assert f"(default: {DEFAULT_ITERATIONS})" in " ".join(said.split())

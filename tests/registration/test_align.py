@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from tomochrome.errors import Cancelled, OptionError
+from tomochrome.errors import Cancelled, OptionError, TomochromeError
+from tomochrome.registration import align as room
 from tomochrome.registration.align import Aligned, align
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.penalties import least_determinant
@@ -119,3 +122,55 @@ def test_foreign_options_are_refused() -> None:
         align(pair(picture(), picture()), None, measure="ssd")
     with pytest.raises(OptionError, match="0 or more"):
         align(pair(picture(), picture()), None, iterations=-1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+        (RuntimeError("MPS backend out of memory"), "out of memory"),
+        (NotImplementedError("aten::max_pool3d is not implemented for MPS"), "cannot do all"),
+    ],
+)
+def test_what_the_gpu_cannot_do_the_cpu_does(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, why: str
+) -> None:
+    real = room.align
+
+    def fails_elsewhere(there: WorkingPair, *given: Any, **how: Any) -> Aligned:
+        if there.fixed.device.type != "cpu":
+            raise failure
+        return real(there, *given, **how)
+
+    monkeypatch.setattr(room, "align", fails_elsewhere)
+    both = pair(picture(), picture(1))
+    net = SymNet(channels=(4, 4)).eval()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    done, device, notes = room.align_on(torch.device("cpu"), both, net, iterations=2)
+    assert (device, notes) == (torch.device("cpu"), [])
+    # "meta" keeps no weights: a network of the same ones stands for what came back from a GPU
+    monkeypatch.setattr(SymNet, "to", lambda self, device: self)
+    again, device, notes = room.align_on(torch.device("meta"), both, net, iterations=2)
+    assert device == torch.device("cpu")
+    assert len(notes) == 1
+    assert why in notes[0]
+    torch.testing.assert_close(again.fields.forward, done.fields.forward, rtol=0, atol=0)
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_other_failures_of_a_gpu_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> Aligned:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(room, "align", fails)
+    with pytest.raises(RuntimeError, match="shapes"):
+        room.align_on(torch.device("meta"), pair(picture(), picture(1)), None)
+
+
+def test_too_little_memory_of_the_computer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> Aligned:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
+
+    monkeypatch.setattr(room, "align", fails)
+    with pytest.raises(TomochromeError, match="not enough memory"):
+        room.align_on(torch.device("cpu"), pair(picture(), picture(1)), None)

@@ -222,3 +222,27 @@ def test_the_network_is_stopped_between_its_layers(pair) -> None:
     with pytest.raises(Cancelled):
         register(fixed, moving, refine=2, init="none", progress=progress, cancel=cancel)
     assert stages.count("network") == 1  # its end was never told
+
+
+def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch) -> None:
+    import torch
+
+    from tomochrome.registration import align as dense
+    from tomochrome.registration import register as room
+
+    fixed, moving, _ = pair
+    how = {"model": None, "refine": 1, "init": "center"}
+    plain = register(fixed, moving, device="cpu", **how)
+    real = dense.align
+
+    def fails_elsewhere(there, *given, **further):
+        if there.fixed.device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(there, *given, **further)
+
+    monkeypatch.setattr(dense, "align", fails_elsewhere)
+    monkeypatch.setattr(room, "choose_device", lambda _: torch.device("meta"))
+    found = register(fixed, moving, **how)
+    assert found.report["device"] == "cpu"
+    assert any("ran out of memory" in warning for warning in found.warnings)
+    np.testing.assert_array_equal(found.moved.voxels, plain.moved.voxels)

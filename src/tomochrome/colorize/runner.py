@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomochrome.colorize.bundle import ModelCard, load_state, temperature
 from tomochrome.errors import ModelError, TomochromeError
-from tomochrome.runtime import CancelToken, check, choose_device
+from tomochrome.runtime import CancelToken, check, choose_device, free_memory, out_of_memory
 from tomochrome.tissue import N_TISSUES
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Runner:
         try:
             return self._forward(images)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         if self.batch > 1:
             self.batch = max(1, min(self.batch, len(images)) // 2)
@@ -133,7 +133,7 @@ class Runner:
                 "there is not enough memory to color even one slice; close other programs "
                 "or resample the volume to larger pixels"
             )
-        self._free()
+        free_memory()
         return None
 
     def _forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -189,12 +189,6 @@ class Runner:
         self.device = torch.device("cpu")
         self.batch = 1
         self._place()
-
-    def _free(self) -> None:
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def half_format(device: torch.device) -> torch.dtype | None:
@@ -275,13 +269,3 @@ def _cpu_has_bfloat16() -> bool:
         probe for name in probes if (probe := getattr(torch.cpu, name, None)) is not None
     ]
     return any(probe() for probe in found)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether torch or NumPy failed for want of memory."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text

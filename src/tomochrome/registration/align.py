@@ -7,10 +7,14 @@ rest, in voxels of the pair's grid.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
+from tomochrome.errors import TomochromeError
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.refine import (
     DEFAULT_ITERATIONS,
@@ -22,9 +26,17 @@ from tomochrome.registration.refine import (
 from tomochrome.registration.symnet import SymNet, predict
 from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
-from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.runtime import (
+    CancelToken,
+    Progress,
+    check,
+    free_memory,
+    out_of_memory,
+    report,
+    watched,
+)
 
-__all__ = ["DEFAULT_ITERATIONS", "Aligned", "align"]
+__all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +130,70 @@ def align(
     report(progress, 1, 1, "integrating")
     seconds["integration"] = time.perf_counter() - begun
     return Aligned(fields, velocities, found.curve, seconds)
+
+
+def align_on(
+    device: torch.device, pair: WorkingPair, net: SymNet | None, **how: Any
+) -> tuple[Aligned, torch.device, list[str]]:
+    """Align on a device, or on the CPU where that one cannot.
+
+    Parameters
+    ----------
+    device
+        Where to compute; the pair and the network may lie anywhere.
+    pair, net, how
+        As for `align`.
+
+    Returns
+    -------
+    aligned, device, notes
+        The answer, where it was computed, and why it was there if it was asked for elsewhere.
+
+    Raises
+    ------
+    TomochromeError
+        As `align` does, and if the memory of the computer is too small.
+    """
+    cpu, why = torch.device("cpu"), ""
+    if device != cpu:
+        try:
+            return _align_on(device, pair, net, how), device, []
+        except (RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
+                why = "ran out of memory"
+            elif isinstance(error, NotImplementedError):
+                why = "cannot do all that is needed"
+            else:
+                raise
+        free_memory()  # only here: the failure held what was computed so far
+    notes = [f"the device '{device}' {why}, so the CPU did the work"] if why else []
+    try:
+        return _align_on(cpu, pair, net, how), cpu, notes
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise TomochromeError(
+            "there is not enough memory to register these volumes; close other programs, or "
+            "resample the fixed volume to larger voxels"
+        ) from error
+
+
+def _align_on(
+    device: torch.device, pair: WorkingPair, net: SymNet | None, how: Mapping[str, Any]
+) -> Aligned:
+    masks = None if pair.masks is None else pair.masks.to(device)
+    there = replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
+    with _stoppable(net, how.get("cancel")):
+        return align(there, None if net is None else net.to(device), **how)
+
+
+@contextmanager
+def _stoppable(net: SymNet | None, cancel: CancelToken | None) -> Iterator[None]:
+    """Look at the token before each layer of the network, which takes seconds on large volumes."""
+    layers = [] if net is None or cancel is None else list(net.modules())
+    hooks = [layer.register_forward_pre_hook(lambda *_: check(cancel)) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,6 +1,13 @@
 """Ground floor: progress and cancel, the computing device, files written whole."""
 
-from tomochrome.runtime.device import DEVICE_NAMES, DeviceName, choose_device, thread_count
+from tomochrome.runtime.device import (
+    DEVICE_NAMES,
+    DeviceName,
+    choose_device,
+    free_memory,
+    out_of_memory,
+    thread_count,
+)
 from tomochrome.runtime.files import check_writable, write_whole
 from tomochrome.runtime.progress import (
     CancelToken,
@@ -20,7 +27,9 @@ __all__ = [
     "check",
     "check_writable",
     "choose_device",
+    "free_memory",
     "look",
+    "out_of_memory",
     "report",
     "thread_count",
     "watched",

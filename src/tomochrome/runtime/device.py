@@ -58,3 +58,21 @@ def thread_count(threads: int | None = None) -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch or NumPy failed for want of memory."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later use."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
