@@ -37,6 +37,40 @@ def test_superior_is_up_where_it_is_on_the_screen(viewer, order, vertical):
     assert way(viewer) == ("down", "right")
 
 
+def test_rolling_the_axes_never_lays_the_patient_on_the_side(viewer):
+    seen = []
+    for _ in range(6):
+        viewer.dims.roll()
+        seen.append((viewer.dims.order, way(viewer)[0]))
+    around = [((2, 0, 1), "up"), ((1, 0, 2), "up"), ((0, 1, 2), "down")]
+    assert seen == 2 * around  # sagittal, coronal, axial
+
+
+def test_rolling_backwards_too(viewer):
+    seen = []
+    for _ in range(3):
+        viewer.dims.order = tuple(np.roll(viewer.dims.order, -1))
+        seen.append(viewer.dims.order)
+    assert seen == [(1, 0, 2), (2, 0, 1), (0, 1, 2)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+def test_who_transposes_a_plane_gets_it_transposed(viewer, order):
+    viewer.dims.order = order
+    viewer.dims.transpose()
+    assert viewer.dims.order == (order[0], order[2], order[1])
+    viewer.dims.transpose()
+    assert viewer.dims.order == order
+
+
+def test_other_layers_are_rolled_as_napari_does(viewer):
+    viewer.add_layer(Image(np.zeros((4, 5, 6))))
+    del viewer.layers[0]
+    viewer.dims.roll()
+    viewer.dims.roll()
+    assert viewer.dims.order == (1, 2, 0)
+
+
 def test_rendered_volumes_and_other_layers_are_left_as_they_are(viewer):
     viewer.dims.order = (1, 0, 2)
     viewer.dims.ndisplay = 3
