@@ -1,4 +1,4 @@
-"""Enhanced multi-frame files, written by pydicom alone, with every value known."""
+"""Enhanced multi-frame files, written by pydicom alone, with every value known; their headers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from tomochrome.io.dicom.headers import Header, read_headers
 from tomochrome.volume import Volume
 
 
@@ -170,3 +171,11 @@ def _groups(frame: Frame, modality: str) -> dict[str, Dataset]:
     for sequence, keyword, value in frame.told:
         setattr(groups.setdefault(sequence, Dataset()), keyword, value)
     return groups
+
+
+def headers_of(path) -> list[Header]:
+    return read_headers(path)
+
+
+def told(header: Header) -> dict[str, str]:
+    return dict(header.acquisition)

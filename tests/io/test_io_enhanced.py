@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from enhanced_cases import each, frames_of, item, shuffled, write_enhanced
+from enhanced_cases import each, frames_of, headers_of, item, shuffled, told, write_enhanced
 from io_cases import ORIENTATIONS, ct
 from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
@@ -19,20 +18,7 @@ from pydicom.uid import (
     EnhancedMRImageStorage,
     EnhancedPETImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
 )
-
-from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import Header, read_header, read_headers
-from tomochrome.io.dicom.quiet import quiet
-
-
-def headers_of(path) -> list[Header]:
-    return read_headers(path)
-
-
-def told(header: Header) -> dict[str, str]:
-    return dict(header.acquisition)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -252,221 +238,6 @@ def test_the_enhanced_ct_of_the_shared_data(shared_data):
     assert {h.pixel_spacing for h in headers} == {(0.388672, 0.388672)}
     assert {h.image_type[3] for h in headers} == {"RCBF"}
     assert {h.rescale_type for h in headers} == {"ml/100ml/s"}
-
-
-def classic(path, offsets=None, count=7, **values):
-    """A multi-frame file without functional groups."""
-
-    def flatten(dataset):
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        dataset.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-        dataset.ImagePositionPatient = [-30, 12.5, 100.25]
-        dataset.PixelSpacing = [0.9, 0.8]
-        del dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence
-        del dataset.DimensionIndexSequence
-        dataset.NumberOfFrames = count
-        if offsets is not None:
-            dataset.GridFrameOffsetVector = [float(v) for v in offsets]
-        for keyword, value in values.items():
-            setattr(dataset, keyword, value)
-
-    volume = values.pop("volume", None) or ct()
-    return write_enhanced(
-        path, frames_of(volume), edit=flatten,
-        sop_class=MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_offsets_along_the_normal_place_frames(tmp_path, orientation):
-    path = classic(tmp_path / "c.dcm", np.arange(7) * 2.5, volume=ct(orientation=orientation))
-    normal = np.cross(*np.array(headers_of(path)[0].orientation).reshape(2, 3))
-    for i, header in enumerate(headers_of(path)):
-        np.testing.assert_allclose(
-            header.position, np.array([-30, 12.5, 100.25]) + 2.5 * i * normal, atol=1e-6
-        )
-
-
-def test_offsets_that_are_z_positions_place_axial_frames(tmp_path):
-    path = classic(tmp_path / "c.dcm", 100.25 - np.arange(7))
-    assert [h.position[2] for h in headers_of(path)] == [100.25 - i for i in range(7)]
-
-
-@pytest.mark.parametrize(
-    ("offsets", "values"),
-    [
-        (None, {}),
-        (range(6), {}),
-        (range(50, 57), {}),
-        (100.25 + np.arange(7), {"volume": ct(orientation="coronal")}),
-        (range(7), {"ImagePositionPatient": None}),
-        (range(7), {"ImageOrientationPatient": None}),
-    ],
-)
-def test_a_film_is_no_volume(tmp_path, offsets, values):
-    path = classic(tmp_path / "c.dcm", offsets, **values)
-    with pytest.raises(InputError, match="nothing about their place") as caught:
-        headers_of(path)
-    assert str(caught.value).count("\n") == 0
-
-
-def test_color_segmentations_and_single_images_are_left_alone(tmp_path, shared_data):
-    for name in ("seg_image_ct_binary.dcm", "ct_image.dcm"):
-        path = shared_data / "dicom" / "ct_with_seg" / name
-        assert headers_of(path) == [read_header(path)]
-
-
-@pytest.mark.parametrize(
-    ("modality", "sop_class"), [("MR", EnhancedMRImageStorage), ("PT", EnhancedPETImageStorage)]
-)
-def test_a_single_enhanced_frame_has_a_place(tmp_path, modality, sop_class):
-    path = write_enhanced(
-        tmp_path / "e.dcm", frames_of(ct((1, 24, 20))), modality=modality, sop_class=sop_class
-    )
-    (header,) = headers_of(path)
-    np.testing.assert_allclose(header.position, ct().origin)
-
-
-def test_one_frame_lies_where_the_top_of_the_file_says(tmp_path):
-    def lift(dataset):
-        del dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
-        dataset.ImagePositionPatient = [1, 2, 3]
-
-    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct((1, 24, 20))), edit=lift)
-    assert [h.position for h in headers_of(path)] == [(1, 2, 3)]
-    (tmp_path / "e.dcm").unlink()
-
-    def lift_all(dataset):
-        for group in dataset.PerFrameFunctionalGroupsSequence:
-            del group.PlanePositionSequence
-        dataset.ImagePositionPatient = [1, 2, 3]
-
-    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=lift_all)
-    with pytest.raises(InputError, match="nothing about their place"):
-        headers_of(path)
-
-
-def boast(dataset):
-    dataset.NumberOfFrames = 1_000_000
-
-
-def one_more(dataset):
-    dataset.NumberOfFrames = 8
-
-
-def one_less(dataset):
-    del dataset.PerFrameFunctionalGroupsSequence[3]
-
-
-def below_zero(dataset):
-    dataset.NumberOfFrames = -7
-
-
-def unnumbered(dataset):
-    del dataset.NumberOfFrames
-
-
-def no_per_frame(dataset):
-    del dataset.PerFrameFunctionalGroupsSequence
-
-
-def sequence_of_text(dataset):
-    del dataset.PerFrameFunctionalGroupsSequence
-    dataset.add_new(0x52009230, "LO", "nonsense")
-
-
-def one_item_more(dataset):
-    dataset.PerFrameFunctionalGroupsSequence.append(item())
-
-
-HOSTILE = {
-    "one item too many": (one_item_more, "claims 7 frames but describes more"),
-    "a million frames": (boast, "more than any scan holds"),
-    "one frame too many": (one_more, "claims 8 frames but describes 7"),
-    "one item too few": (one_less, "claims 7 frames but describes 6"),
-    "a negative number": (below_zero, "claims -7 frames but describes"),
-    "no number": (unnumbered, "claims 1 frames but describes more"),
-    "no items": (no_per_frame, "claims 7 frames but describes 0"),
-    "text in place of items": (sequence_of_text, "claims 7 frames but describes 0"),
-}
-
-
-@pytest.mark.parametrize("case", HOSTILE)
-def test_contradictions_end_in_one_sentence(tmp_path, case):
-    edit, words = HOSTILE[case]
-    with quiet():
-        path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=edit)
-    start = time.perf_counter()
-    with pytest.raises(InputError, match=words) as caught:
-        headers_of(path)
-    assert time.perf_counter() - start < 2
-    assert "\n" not in str(caught.value)
-
-
-def test_values_without_sense_are_none_and_not_those_of_the_others(tmp_path):
-    def spoil(dataset):
-        group = dataset.PerFrameFunctionalGroupsSequence[2]
-        group.PlanePositionSequence[0].ImagePositionPatient = [1, 2]
-        group.PixelMeasuresSequence = Items([item(PixelSpacing=None)])
-        group.PixelValueTransformationSequence = Items([item(RescaleSlope=None)])
-        group.FrameContentSequence[0].StackID = "Doe^Jane"
-        dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence = Items()
-
-    headers = headers_of(write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=spoil))
-    assert [h.position is None for h in headers] == [i in (2, 3) for i in range(7)]
-    assert headers[2].pixel_spacing is None
-    assert headers[2].slope is None
-    assert headers[2].intercept == -1024
-    assert "StackID" not in told(headers[2])
-
-
-def test_deep_nesting_ends(tmp_path):
-    """Sequences within sequences, deeper than any stack of calls."""
-    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct((2, 4, 4))))
-    for length, depth in ((b"\xff\xff\xff\xff", 5000), (None, 2000)):
-        nest = b""
-        for _ in range(depth):
-            if length:
-                break
-            one = b"\xfe\xff\x00\xe0" + len(nest).to_bytes(4, "little") + nest
-            nest = b"\x20\x00\x11\x91SQ\0\0" + len(one).to_bytes(4, "little") + one
-        if length:
-            nest = (b"\x20\x00\x11\x91SQ\0\0" + length + b"\xfe\xff\x00\xe0" + length) * depth
-        whole = path.read_bytes()
-        at = whole.index(b"\x00\x52\x30\x92SQ")
-        bomb = tmp_path / f"bomb{depth}.dcm"
-        group = b"\xfe\xff\x00\xe0" + len(nest).to_bytes(4, "little") + nest
-        if length:
-            group = b"\xfe\xff\x00\xe0" + length + nest
-        size = length or len(group).to_bytes(4, "little")
-        bomb.write_bytes(whole[:at] + b"\x00\x52\x30\x92SQ\0\0" + size + group)
-        start = time.perf_counter()
-        with pytest.raises(InputError):
-            headers_of(bomb)
-        assert time.perf_counter() - start < 2
-
-
-@pytest.mark.parametrize("item", [b"\0\0\0\0", b"\xff\xff\xff\xff\xfe\xff\x0d\xe0\0\0\0\0"])
-def test_a_million_items_end(tmp_path, item):
-    path = write_enhanced(tmp_path / "e.dcm", frames_of(ct((2, 4, 4))))
-    whole = path.read_bytes()
-    at = whole.index(b"\x00\x52\x30\x92SQ")
-    items = (b"\xfe\xff\x00\xe0" + item) * 1_000_000
-    size = len(items).to_bytes(4, "little")
-    path.write_bytes(whole[:at] + b"\x00\x52\x30\x92SQ\0\0" + size + items)
-    start = time.perf_counter()
-    with pytest.raises(InputError, match="claims 2 frames but describes more"):
-        headers_of(path)
-    assert time.perf_counter() - start < 2
-
-
-def test_a_thousand_frames_are_listed_quickly(tmp_path):
-    volume = ct((1000, 4, 4))
-    path = write_enhanced(tmp_path / "e.dcm", frames_of(volume))
-    start = time.perf_counter()
-    headers = headers_of(path)
-    assert len(headers) == 1000
-    assert time.perf_counter() - start < 3
 
 
 @pytest.mark.parametrize("compress", [None, "j2k", "rle"])

@@ -1,24 +1,17 @@
-"""Pixels of every transfer syntax, with pydicom's decoders as the judge; values; hostile files."""
+"""Pixels of every transfer syntax, with pydicom's decoders as the judge."""
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from io_cases import change, ct, series
 from jpeg_ls import encode_array as encode_jpeg_ls
 from openjpeg.utils import encode_array as encode_jpeg_2000
+from pixel_cases import PYDICOM, file, oracle, picture
 from pydicom.encaps import encapsulate, encapsulate_extended
-from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -28,18 +21,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tomochrome.errors import Cancelled, InputError
-from tomochrome.io.dicom import crew, decoder
-from tomochrome.io.dicom.crew import Crew
-from tomochrome.io.dicom.decoder import Job
+from tomochrome.errors import InputError
 from tomochrome.io.dicom.frames import Source
-from tomochrome.io.dicom.headers import read_header, read_headers
+from tomochrome.io.dicom.headers import read_header
 from tomochrome.io.dicom.pixels import read_slices, stored_values
-from tomochrome.io.dicom.quiet import quiet
-from tomochrome.io.dicom.rescale import DoesNotFitError, rescale
-from tomochrome.runtime import CancelToken
 
-PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"
 GREY = [
     "693_J2KI", "CT_small", "J2K_pixelrep_mismatch", "JPEG2000", "JPEGLSNearLossless_08",
     "JPEGLSNearLossless_16", "MR_small", "MR_small_RLE", "MR_small_bigendian", "MR_small_expb",
@@ -52,11 +38,6 @@ SHARED = [
     "syntaxes/MR_small_jpeg_ls_lossless", "syntaxes/TOSHIBA_J2K_SIZ0_PixRep1",
     "syntaxes/bad_sequence", "odd/CT_small", "odd/image_dfl", "ct_with_seg/ct_image",
 ]  # fmt: skip
-
-
-def oracle(path: Path) -> np.ndarray:
-    with quiet():
-        return pixel_array(pydicom.dcmread(path, force=True))
 
 
 @pytest.mark.parametrize("name", GREY)
@@ -86,62 +67,6 @@ def test_jpeg2000_equals_uncompressed(shared_data: Path) -> None:
     )
     np.testing.assert_array_equal(packed.voxels, plain.voxels)
     np.testing.assert_array_equal(packed.outside, plain.outside)
-
-
-def picture(bits: int = 12, *, signed: bool = False, shape: tuple[int, int] = (40, 36)):
-    """Smooth values with noise that use all of the bits."""
-    rng = np.random.default_rng(bits + signed)
-    y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
-    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    values = least + (most - least) * (0.5 + 0.5 * np.sin(5 * x + 3 * y))
-    values = np.clip(np.rint(values + rng.normal(0, 4, shape)), least, most)
-    return values.astype(np.int16 if signed else np.uint16)
-
-
-def file(
-    tmp_path: Path,
-    values: np.ndarray,
-    *,
-    syntax: str | None = None,
-    code: list[bytes] | None = None,
-    bits: int = 16,
-    name: str = "one.dcm",
-    **tags,
-) -> Path:
-    """Write values, or streams, into a CT image of one or several frames."""
-    folder = series(tmp_path / f"template of {name}", ct((1, 40, 36)))
-    dataset = pydicom.dcmread(next(folder.iterdir()))
-    frames = values if values.ndim == 3 else values[None]
-    dataset.Rows, dataset.Columns = frames.shape[1:]
-    dataset.PixelRepresentation = int(values.dtype.kind == "i")
-    dataset.BitsAllocated = 8 * values.dtype.itemsize
-    dataset.BitsStored, dataset.HighBit = bits, bits - 1
-    if len(frames) > 1:
-        dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = frames.astype(values.dtype.newbyteorder("<")).tobytes()
-    dataset.RescaleSlope, dataset.RescaleIntercept = "1", "0"
-    if code is not None:
-        dataset.file_meta.TransferSyntaxUID = syntax
-        dataset.PixelData = encapsulate(code)
-        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
-    elif syntax == RLELossless:
-        dataset.compress(RLELossless, encoding_plugin="pydicom")
-    elif syntax is not None:
-        dataset.file_meta.TransferSyntaxUID = syntax
-        if syntax == ExplicitVRBigEndian:
-            dataset.PixelData = frames.astype(values.dtype.newbyteorder(">")).tobytes()
-    for tag, value in tags.items():
-        setattr(dataset, tag, value)
-    fresh = pydicom.Dataset(dataset)  # which knows no encoding yet
-    fresh.file_meta, dataset = dataset.file_meta, fresh
-    path = tmp_path / name
-    implicit = syntax == ImplicitVRLittleEndian
-    with quiet():
-        dataset.save_as(
-            path, implicit_vr=implicit, little_endian=syntax != ExplicitVRBigEndian,
-            enforce_file_format=True,
-        )  # fmt: skip
-    return path
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -261,339 +186,3 @@ def test_a_file_of_many_frames_is_opened_once(tmp_path: Path, monkeypatch) -> No
     slices = read_slices([replace(header, frame=i) for i in range(5)], threads=2)
     np.testing.assert_array_equal(slices.voxels, frames)
     assert len(opened) == 1
-
-
-# --- values
-
-
-def plain(tmp_path: Path, values: np.ndarray, **tags):
-    return read_header(file(tmp_path, values, **tags))
-
-
-@settings(deadline=None, max_examples=80)
-@given(
-    stored=st.lists(st.integers(-32768, 32767), min_size=4, max_size=4),
-    unsigned=st.booleans(),
-    slope=st.integers(1, 40),
-    intercept=st.integers(-40000, 40000),
-)
-def test_whole_factors_give_exact_int16_or_say_that_they_cannot(
-    stored, unsigned, slope, intercept
-) -> None:
-    header = _template()
-    values = np.array(stored, np.int16).reshape(2, 2)
-    values = values.view(np.uint16) if unsigned else values
-    exact = values.astype(np.int64) * slope + intercept
-    out = np.empty((2, 2), np.int16)
-    header = replace(header, slope=float(slope), intercept=float(intercept))
-    try:
-        outside = rescale(values.copy(), header, out)
-    except DoesNotFitError:
-        assert exact.min() < -32768 or exact.max() > 32767
-        return
-    kept = ~outside if outside is not None else np.ones((2, 2), bool)
-    np.testing.assert_array_equal(out[kept], exact[kept])
-
-
-_HEADER = []
-
-
-def _template():
-    if not _HEADER:
-        path = PYDICOM / "CT_small.dcm"
-        _HEADER.append(replace(read_header(path), padding=None))
-    return _HEADER[0]
-
-
-@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_hounsfield_units_do_not_depend_on_how_they_are_shown(tmp_path, kind) -> None:
-    values = picture()
-    header = plain(
-        tmp_path, values, bits=12, PhotometricInterpretation=kind, RescaleIntercept=-1024
-    )
-    np.testing.assert_array_equal(read_slices([header]).voxels[0], values.astype(int) - 1024)
-
-
-def test_fractions_and_changing_slopes_become_floats(tmp_path: Path) -> None:
-    values = picture()
-    headers = [
-        plain(tmp_path, values, bits=12, name=f"{i}", RescaleSlope=slope, RescaleIntercept=b)
-        for i, (slope, b) in enumerate([("1", "-1024"), ("0.5", "-512.25")])
-    ]
-    slices = read_slices(headers)
-    assert slices.voxels.dtype == np.float32
-    np.testing.assert_array_equal(slices.voxels[0], values - 1024.0)
-    np.testing.assert_array_equal(slices.voxels[1], values * 0.5 - 512.25)
-    whole = read_slices([headers[0], replace(headers[1], slope=2.0, intercept=-1000.0)])
-    assert whole.voxels.dtype == np.int16
-    np.testing.assert_array_equal(whole.voxels[1], values.astype(int) * 2 - 1000)
-
-
-def test_a_lookup_table_is_applied(tmp_path: Path) -> None:
-    values = picture(8)
-    item = pydicom.Dataset()
-    item.LUTDescriptor, item.ModalityLUTType = [100, 50, 16], "US"
-    table = (np.arange(100) ** 2 * 3).astype(np.uint16)
-    item.LUTData = table.tolist()
-    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
-    header = plain(tmp_path, values, bits=8, ModalityLUTSequence=[item])
-    expected = table[np.clip(values.astype(int) - 50, 0, 99)]  # PS3.3 C.11.1.1.1
-    voxels = read_slices([header]).voxels
-    np.testing.assert_array_equal(voxels[0], expected)
-    assert voxels.dtype == np.int16
-    item.LUTData = item.LUTData[:10]
-    with pytest.raises(InputError, match="lookup table"):
-        read_slices([plain(tmp_path, values, bits=8, name="torn", ModalityLUTSequence=[item])])
-
-
-def round_field(value: int, radius: float = 20.0, centre: tuple[float, float] = (19.5, 19.5)):
-    y, x = np.mgrid[:40, :40]
-    outside = np.hypot(y - centre[0], x - centre[1]) > radius
-    body = picture(12, shape=(40, 40)).astype(np.int16) - 1024
-    return np.where(outside, value, np.clip(body, -1024, 3071)).astype(np.int16), outside
-
-
-@pytest.mark.parametrize("value", [-2000, -2048, -3024, -1025])
-@pytest.mark.parametrize("radius", [17.0, 20.0, 24.0])
-def test_the_outside_of_a_round_field_is_air_and_marked(tmp_path, value, radius) -> None:
-    values, outside = round_field(value, radius)
-    header = plain(tmp_path, values)
-    slices = read_slices([header, replace(header, frame=0)])
-    assert slices.outside is not None
-    np.testing.assert_array_equal(slices.outside, [outside, outside])
-    assert (slices.voxels[slices.outside] == -1024).all()
-    np.testing.assert_array_equal(slices.voxels[0][~outside], values[~outside])
-
-
-def not_low_enough(values, outside):
-    values[outside] = -1024
-
-
-def another_corner(values, outside):
-    values[0, 0] = -2001
-
-
-def noise(values, outside):
-    values[outside] += np.arange(outside.sum(), dtype=np.int16) % 2
-
-
-def hole(values, outside):
-    values[20, 20] = values[0, 0]
-
-
-def square(values, outside):
-    values[:] = 0
-    values[:3] = values[-3:] = values[:, :3] = values[:, -3:] = -2000
-
-
-@pytest.mark.parametrize("edit", [not_low_enough, another_corner, noise, hole, square])
-def test_what_is_not_surely_the_outside_of_a_circle_stays(tmp_path, edit) -> None:
-    values, outside = round_field(-2000)
-    edit(values, outside)
-    slices = read_slices([plain(tmp_path, values)])
-    assert slices.outside is None
-    np.testing.assert_array_equal(slices.voxels[0], values)
-
-
-def test_padding_is_marked_and_only_then_a_mask_is_made(tmp_path: Path) -> None:
-    values, outside = round_field(-2000, centre=(15, 22))
-    tags = {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1990}
-    first = plain(tmp_path, values, name="0", **tags)
-    second = plain(tmp_path, np.maximum(values, -1000), name="1")
-    slices = read_slices([first, second])
-    assert slices.outside is not None
-    np.testing.assert_array_equal(slices.outside, [outside, np.zeros_like(outside)])
-    assert (slices.voxels[slices.outside] == -1024).all()
-    assert read_slices([second]).outside is None
-    blank = plain(tmp_path, np.full((40, 40), -2000, np.int16), name="2", **tags)
-    slices = read_slices([blank])
-    assert slices.outside is not None
-    assert slices.outside.all()
-    assert (slices.voxels == -1024).all()
-
-
-def test_padding_does_not_decide_which_values_fit(tmp_path: Path) -> None:
-    values, _ = round_field(-32768)
-    header = plain(tmp_path, values, PixelPaddingValue=-32768, RescaleIntercept=-1024)
-    assert read_slices([header]).voxels.dtype == np.int16
-
-
-def test_the_real_round_field(shared_data: Path) -> None:
-    path = shared_data / "dicom" / "syntaxes" / "TOSHIBA_J2K_SIZ0_PixRep1.dcm"
-    slices = read_slices([read_header(path)])
-    raw = oracle(path)
-    assert raw.min() == -2048
-    if slices.outside is None:
-        assert slices.voxels.min() == -2048
-    else:
-        np.testing.assert_array_equal(slices.outside[0], raw == -2048)
-
-
-# --- hostile files
-
-
-def test_sizes_that_cannot_be_true_take_no_memory(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(np, "empty", lambda *a, **k: pytest.fail("memory was taken"))
-    header = read_header(PYDICOM / "MR_small.dcm")
-    packed = read_header(PYDICOM / "MR_small_jp2klossless.dcm")
-    for source in (header, packed):
-        with pytest.raises(InputError, match="more than any CT holds"):
-            read_slices([replace(source, rows=60000, columns=60000)])
-        with pytest.raises(InputError, match="more than any CT holds"):
-            read_slices([replace(source, rows=4096, columns=4096)] * 1000)
-    with pytest.raises(InputError, match="truncated"):
-        read_slices([replace(header, rows=8000, columns=8000)])
-    with pytest.raises(InputError, match="too small for the 5 slices"):
-        read_slices([replace(packed, rows=8000, columns=8000)] * 5)
-
-
-@pytest.mark.parametrize("name", ["MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"])
-def test_a_stream_of_another_size_than_the_header_says_is_refused(name: str) -> None:
-    header = read_header(PYDICOM / f"{name}.dcm")
-    with pytest.raises(InputError, match="64x64 pixels although"):
-        stored_values(replace(header, rows=8000, columns=8000))
-
-
-def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(InputError):
-        stored_values(replace(read_header(PYDICOM / "CT_small.dcm"), path=pipe))
-
-
-def mutations(code: bytes, count: int, seed: int = 3):
-    rng = np.random.default_rng(seed)
-    for i in range(count):
-        damaged = bytearray(code if i % 4 else code[: rng.integers(4, len(code))])
-        reach = min(len(damaged), 200) if i % 2 else len(damaged)
-        for _ in range(rng.integers(1, 12)):
-            damaged[rng.integers(2, reach) if reach > 2 else 0] = rng.integers(256)
-        yield bytes(damaged)
-
-
-@pytest.mark.parametrize(
-    "name", ["MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_RLE", "JPEG-lossy"]
-)
-def test_damaged_streams_end_in_a_sentence_or_in_pixels(name: str, monkeypatch, capfd) -> None:
-    header = read_headers(PYDICOM / f"{name}.dcm")[0]
-    with Source(header) as source:
-        code = source.read_code(0)
-    damaged = list(mutations(code, 60))
-    monkeypatch.setattr(Source, "read_code", lambda self, frame: damaged[frame])
-    from tomochrome.io.dicom.stored import read_compressed
-
-    with Crew() as workers, Source(header) as source, quiet():
-        for i in range(len(damaged)):
-            try:
-                stored = read_compressed(replace(header, frame=i), source, workers)
-            except InputError as error:
-                assert name in str(error)
-                assert "\n" not in str(error)
-            else:
-                assert stored.shape == (header.rows, header.columns)
-    assert capfd.readouterr() == ("", "")
-    assert not psutil.Process().children()
-
-
-# --- decoding processes
-
-
-JOB = Job(0, 40, 36, 16, 12, 0, JPEG2000Lossless.encode())
-
-
-def job() -> tuple[Job, bytes, np.ndarray]:
-    values = picture()
-    code = encode_jpeg_2000(values, bits_stored=12)
-    return JOB._replace(length=len(code)), code, values
-
-
-@pytest.mark.parametrize("signed", [False, True])
-def test_gdcm_decodes_jpeg_2000_where_openjpeg_fails_and_alike(monkeypatch, signed: bool) -> None:
-    values = picture(signed=signed)
-    code = encode_jpeg_2000(values, bits_stored=12)
-    task = JOB._replace(length=len(code), signed=int(signed))
-
-    def fail(code: bytes) -> bytes:
-        raise RuntimeError
-
-    first = decoder.decode(task, code)
-    monkeypatch.setattr(decoder, "_openjpeg", fail)
-    for decoded in (first, decoder.decode(task, code)):
-        np.testing.assert_array_equal(np.frombuffer(decoded, values.dtype), values.ravel())
-    with pytest.raises(RuntimeError):
-        decoder.decode(task._replace(syntax=b"1.2.840.10008.1.2.4.201"), code)
-
-
-def test_processes_are_used_again_and_gone_at_the_end() -> None:
-    task, code, values = job()
-    with Crew() as workers:
-        for _ in range(3):
-            decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-            np.testing.assert_array_equal(decoded, values)
-        assert len(psutil.Process().children()) == 1
-    assert not psutil.Process().children()
-    with pytest.raises(crew.DecodeError):
-        workers.decode(task, code)
-
-
-def test_a_process_that_dies_costs_one_frame_only() -> None:
-    task, code, values = job()
-    with Crew() as workers:
-        workers.decode(task, code)
-        (process,) = psutil.Process().children()
-        process.kill()
-        process.wait()
-        with pytest.raises(crew.DecodeError, match="broke down"):
-            workers.decode(task, code)
-        decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-        np.testing.assert_array_equal(decoded, values)
-
-
-@pytest.mark.parametrize("executable", ["", "/opt/napari/napari", "/nowhere/python3"])
-def test_where_no_process_can_be_started_this_one_decodes(monkeypatch, executable: str) -> None:
-    monkeypatch.setattr(sys, "executable", executable)
-    task, code, values = job()
-    with Crew() as workers:
-        decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-        np.testing.assert_array_equal(decoded, values)
-        with pytest.raises(crew.DecodeError):
-            workers.decode(task._replace(length=50), code[:50])
-
-
-def test_a_program_that_is_no_decoder_is_left_alone(monkeypatch, tmp_path: Path) -> None:
-    other = tmp_path / "other.py"
-    other.write_text("print('hello')")
-    monkeypatch.setattr(decoder, "__file__", str(other))
-    task, code, values = job()
-    with Crew() as workers:
-        decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-        np.testing.assert_array_equal(decoded, values)
-    assert not psutil.Process().children()
-
-
-def test_a_cancelled_reading_leaves_no_process_and_no_thread(tmp_path: Path) -> None:
-    folder = series(tmp_path / "s", ct((12, 40, 36)), compress="j2k")
-    headers = [read_header(path) for path in sorted(folder.iterdir())]
-    threads = threading.active_count()
-    token = CancelToken()
-
-    def stop(done: int, total: int, stage: str) -> None:
-        if done == 2:
-            token.cancel()
-
-    with pytest.raises(Cancelled):
-        read_slices(headers, progress=stop, cancel=token)
-    assert not psutil.Process().children()
-    assert threading.active_count() == threads
-
-
-def test_a_slice_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    def damage(dataset, i):
-        if i == 3:
-            dataset.PixelData = dataset.PixelData[:60] + bytes(len(dataset.PixelData) - 60)
-
-    folder = series(tmp_path / "s", ct((6, 40, 36)), compress="j2k")
-    paths = sorted(change(folder, damage).iterdir())
-    with pytest.raises(InputError, match=paths[3].name):
-        read_slices([read_header(path) for path in paths])
-    assert not psutil.Process().children()

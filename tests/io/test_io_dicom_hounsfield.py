@@ -1,0 +1,128 @@
+"""Hounsfield units of DICOM series: slopes, padding, unused bits, and CT that is not in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from io_cases import change, ct, series
+
+from tomochrome.io import read
+from tomochrome.windowing import auto_window, luminance
+
+
+def test_slope_and_intercept_of_each_slice(tmp_path):
+    volume = ct()
+
+    def rescale(dataset, i):
+        stored = np.frombuffer(dataset.PixelData, "<i2").astype(int)
+        intercept = -1000 - i
+        dataset.RescaleIntercept = str(intercept)
+        dataset.PixelData = (stored - 1024 - intercept).astype("<i2").tobytes()
+
+    back = read(change(series(tmp_path / "s", volume), rescale))
+    np.testing.assert_array_equal(back.voxels, volume.voxels)
+
+    def halve(dataset, i):
+        if i == 2:
+            dataset.RescaleSlope = "0.5"
+
+    back = read(change(tmp_path / "s", halve))
+    assert back.voxels.dtype == np.float32
+    expected = volume.voxels.astype(np.float32)
+    expected[2] = (expected[2] + 1002) * 0.5 - 1002
+    np.testing.assert_allclose(back.voxels, expected)
+
+
+def test_values_beyond_16_bits_become_floats(tmp_path):
+    def lift(dataset, i):
+        stored = np.frombuffer(dataset.PixelData, "<i2").copy()
+        if i == 0:
+            stored[0] = 32767
+        dataset.PixelData, dataset.RescaleIntercept = stored.tobytes(), "1000"
+
+    back = read(change(series(tmp_path / "s"), lift))
+    assert back.voxels.dtype == np.float32
+    assert back.voxels.max() == 33767
+
+
+def test_padding_is_air_and_padding_that_could_be_tissue_is_left(tmp_path):
+    volume = ct()
+
+    def pad(dataset, i):
+        stored = np.frombuffer(dataset.PixelData, "<i2").copy()
+        stored[:3] = (-2000, -1999, -1990)
+        dataset.PixelData = stored.tobytes()
+        dataset.add_new("PixelPaddingValue", "SS", -2000)
+        dataset.add_new("PixelPaddingRangeLimit", "SS", -1995)
+
+    back = read(change(series(tmp_path / "s", volume), pad))
+    assert back.voxels[0, 0, :3].tolist() == [-1024, -1024, -1990 - 1024]
+
+    def wet(dataset, i):
+        dataset.add_new("PixelPaddingValue", "SS", 1024)
+        del dataset.PixelPaddingRangeLimit
+
+    back = read(change(tmp_path / "s", wet))
+    assert any("padding value equals 0 HU" in w for w in back.provenance.warnings)
+    assert back.voxels[0, 0, 0] == -3024
+
+
+def test_unused_high_bits_are_cleared(tmp_path):
+    volume = ct()
+
+    def dirty(dataset, i):
+        stored = np.frombuffer(dataset.PixelData, "<i2").astype(np.uint16)
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 0
+        dataset.PixelData = (stored | 0x5000).astype("<u2").tobytes()
+
+    back = read(change(series(tmp_path / "s", volume), dirty))
+    np.testing.assert_array_equal(back.voxels, volume.voxels)
+
+
+def test_values_outside_the_field_break_nothing(tmp_path):
+    def circle(dataset, i):
+        pixels = dataset.pixel_array.copy()
+        pixels[:4], pixels[-4:] = -2000, -1024  # -3024 and -2048 HU without a padding value
+        dataset.PixelData = pixels.tobytes()
+
+    plain = read(series(tmp_path / "plain"))
+    volume = read(change(series(tmp_path / "s"), circle))
+    assert volume.voxels.min() == -3024
+    assert volume.unit == "HU"
+    inside = slice(4, -4)
+    np.testing.assert_array_equal(volume.voxels[:, inside], plain.voxels[:, inside])
+    ours, usual = auto_window(volume), auto_window(plain)
+    assert abs(ours.center - usual.center) <= 20
+    assert abs(ours.width - usual.width) <= 20
+    assert luminance(volume.voxels[:, :4], ours).max() == 0.0
+
+
+def no_rescale(dataset, i):
+    del dataset.RescaleSlope
+
+
+def electron_density(dataset, i):
+    dataset.RescaleType = "ED"
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (no_rescale, "no rescale slope"),
+        (electron_density, "in ED, not HU"),
+    ],
+)
+def test_ct_without_hounsfield_units_is_called_so(tmp_path, edit, words):
+    volume = read(change(series(tmp_path / "s"), edit))
+    assert volume.unit == "unknown"
+    assert volume.provenance.verdict == "not-ct"
+    assert any(words in warning for warning in volume.provenance.warnings)
+
+
+def test_an_unspecified_unit_is_read_as_hounsfield_and_said(tmp_path):
+    def unspecified(dataset, i):
+        dataset.RescaleType = "US"
+
+    volume = read(change(series(tmp_path / "s"), unspecified))
+    assert volume.unit == "HU"
+    assert "unspecified" in volume.provenance.warnings[0]
