@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.registration import align as room
-from tomochrome.registration.align import Aligned, align
+from tomochrome.registration.align import Aligned, align, without_rims
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.symnet import SymNet
@@ -94,6 +94,60 @@ def test_exchanging_the_images_exchanges_the_directions() -> None:
     other = align(pair(moved, picture()), net, iterations=12, shrink_by=1)
     assert float((one.fields.forward - other.fields.inverse).abs().max()) < 0.01
     assert float((one.fields.inverse - other.fields.forward).abs().max()) < 0.01
+
+
+def test_the_network_is_not_misled_by_what_was_not_measured() -> None:
+    masks = torch.ones(2, 1, *SHAPE)
+    masks[1, :, 14:] = 0.0  # the moving scan ends half-way up,
+    masks[:, :, :, :6] = 0.0  # and nobody wants the couch
+    short = picture()
+    short[14:] = 0.0
+    seen: list[torch.Tensor] = []
+
+    class Net(SymNet):
+        def forward(self, *images: torch.Tensor) -> torch.Tensor:
+            seen.extend(images)
+            return super().forward(*images)
+
+    torch.manual_seed(1)
+    net = Net((4, 8), reach=4.0).eval().requires_grad_(False)
+    done = align(pair(picture(), short, masks), net, iterations=0, shrink_by=1)
+    assert float((seen[0][0] - seen[0][1]).abs().max()) == 0.0
+    assert float(done.fields.forward.abs().max()) < 1e-3
+    seen.clear()
+    align(pair(picture(), short), net, iterations=0, shrink_by=1)
+    assert float((seen[0][0] - seen[0][1]).abs().max()) > 0.1
+
+
+def test_where_a_field_of_view_ends_nothing_drags() -> None:
+    truth = known()
+    moved, masks = truth.apply(picture()), torch.ones(2, 1, *SHAPE)
+    masks[1, :, 16:] = 0.0
+    short = np.where(masks[1, 0].numpy() > 0, moved, np.float32(0.0))
+    whole = pair(picture(), short, masks)
+    errors = []
+    for given in (whole, without_rims(whole, (False, False))):
+        done = align(given, None, iterations=40)
+        missed = (done.fields.forward - truth.forward)[:, :, 3:13, 3:-3, 3:-3]
+        errors.append(float(missed.square().sum(1).sqrt().mean()))
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_rims_are_left_out_of_fields_of_view_alone() -> None:
+    masks = torch.ones(2, 1, *SHAPE)
+    masks[1, :, 16:] = 0.0
+    trimmed = without_rims(pair(picture(), picture(), masks), (False, False)).masks
+    assert trimmed is not None
+    expected = masks.clone()
+    expected[1, :, 14:] = 0.0  # and nothing at the faces of the grid
+    assert torch.equal(trimmed, expected)
+    same = without_rims(pair(picture(), picture(), masks), (False, True)).masks
+    assert same is not None
+    assert torch.equal(same, masks)  # the user's own
+    masks[1, :, 3:] = 0.0
+    thin = without_rims(pair(picture(), picture(), masks), (False, False)).masks
+    assert thin is not None
+    assert torch.equal(thin, masks)
 
 
 def test_no_iterations_leave_the_networks_answer() -> None:
