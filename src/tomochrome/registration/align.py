@@ -10,16 +10,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 import torch
 
 from tomochrome.errors import TomochromeError
+from tomochrome.registration.measured import completed
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.refine import (
     DEFAULT_ITERATIONS,
-    FINE_VOXELS,
     Metric,
     Refined,
     refine,
@@ -38,10 +37,7 @@ from tomochrome.runtime import (
     watched,
 )
 
-__all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on", "without_rims"]
-
-_RIM = 2  # voxels, at most two of which are averaged in the coarsest pictures of a small pair
-_LEAST_LEFT = 0.5  # of a mask
+__all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +109,8 @@ def align(
     if net is not None:
         report(progress, 0, 1, "network")
         grid = smaller(pair.shape, 2 * shrink_by)
-        velocities = predict(net, *_completed(pair), grid, shrink_by)
+        both = completed(torch.cat([pair.fixed, pair.moving]), pair.masks)
+        velocities = predict(net, both[:1], both[1:], grid, shrink_by)
         report(progress, 1, 1, "network")
         seconds["network"] = time.perf_counter() - begun
     check(cancel)
@@ -135,53 +132,6 @@ def align(
     report(progress, 1, 1, "integrating")
     seconds["integration"] = time.perf_counter() - begun
     return Aligned(fields, velocities, found.curve, seconds)
-
-
-def _completed(pair: WorkingPair) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both images, each showing the other where it was not measured or is not wanted.
-
-    The network has no masks. Where a field of view ends it would take the emptiness beyond for the
-    end of the body, and pull the body there; like on both sides, it leaves it where it is.
-    """
-    if pair.masks is None:
-        return pair.fixed, pair.moving
-    images, seen = torch.cat([pair.fixed, pair.moving]), pair.masks > 0.5
-    mean = images.mean(dim=0, keepdim=True)
-    other = torch.where(seen.flip(0), images.flip(0), mean)
-    shown = torch.where(seen, images, other)
-    return shown[:1], shown[1:]
-
-
-def without_rims(pair: WorkingPair, wanted: tuple[bool, bool]) -> WorkingPair:
-    """Return the pair with masks that leave out where a field of view ends.
-
-    At lower resolution the last voxels there are half tissue, half the emptiness beyond: an edge
-    that is none, and that drags what is about it along. A field too thin for a rim keeps all.
-
-    Parameters
-    ----------
-    pair
-        The images and their masks.
-    wanted
-        Whether the user gave a mask for the fixed, and for the moving image: it means what it
-        says, and is left as it is.
-    """
-    if pair.masks is None:
-        return pair
-    width = _RIM if prod(pair.shape) <= FINE_VOXELS else 2 * _RIM  # those are halved once more
-    side, empty = 2 * width + 1, 1.0 - pair.masks
-    for axis in range(3):
-        size, margin = [1, 1, 1], [0, 0, 0]
-        size[axis], margin[axis] = side, width
-        empty = torch.nn.functional.max_pool3d(empty, tuple(size), 1, tuple(margin))
-    left = 1.0 - empty
-    kept = [
-        mask if given or float(less.sum()) < _LEAST_LEFT * float(mask.sum()) else less
-        for mask, less, given in zip(pair.masks, left, wanted, strict=True)
-    ]
-    if not bool((kept[0] * kept[1]).any()):
-        return pair
-    return replace(pair, masks=torch.stack(kept))
 
 
 def align_on(

@@ -17,6 +17,7 @@ import torch
 
 from tomochrome.errors import OptionError
 from tomochrome.registration.flow import antisymmetric, both_velocities, flow, sample_through
+from tomochrome.registration.measured import shrink_measured
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.similarity import lncc, similarity
 from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
@@ -147,9 +148,10 @@ class _Pair:
     """Both images, and their masks, at one resolution: index 0 is fixed, 1 moving."""
 
     def __init__(self, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> None:
-        self.images = shrink(images, shape)
+        self.images, self.masks = shrink(images, shape), None
+        if masks is not None:
+            self.images, self.masks = shrink_measured(images, masks, shape)
         self.others = self.images.flip(0).contiguous()
-        self.masks = None if masks is None else shrink(masks, shape)
 
     def ends(self, whole: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
         """At the fixed, then at the moving end: the image, the other brought to it, the weight."""

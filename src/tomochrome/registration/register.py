@@ -259,7 +259,7 @@ def _align(
 
     The roles are what the user calls the two.
     """
-    from tomochrome.registration.align import align_on, without_rims
+    from tomochrome.registration.align import align_on
     from tomochrome.registration.pair import make_pair
 
     told: dict[str, Any] = {"progress": job.progress, "cancel": job.cancel}
@@ -287,8 +287,6 @@ def _align(
         report(job.progress, 0, 1, "preparing")
         pair = make_pair(fixed, moving, transform=first.affine, cancel=job.cancel, **masks)
         check(job.cancel)
-        given = extras.fixed_mask is not None, extras.moving_mask is not None
-        pair = without_rims(pair, given)
     aligned, found["device"], notes = align_on(
         job.device, pair, net,
         iterations=job.refine, measure=job.similarity, shrink_by=shrink_by, metric=job.metric,
