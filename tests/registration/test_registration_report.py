@@ -53,6 +53,20 @@ def test_what_interpolation_costs_is_not_worse() -> None:
     assert not worsened(found.warnings)
 
 
+def test_a_part_that_was_dragged_away_is_worse() -> None:
+    before = {"ncc": 0.99, "local_ncc": 0.985, "mutual_information": 2.77}
+    dragged = {"ncc": 0.987, "local_ncc": 0.873, "mutual_information": 1.80}
+    (said,) = warnings_of({"before": before, "after": dragged}, "lncc")
+    assert "local correlation fell from 0.985 to 0.873" in said
+    assert worsened([said])
+    assert warnings_of({"before": before, "after": dragged}, "mind") != (said,)
+    # noise between voxels is averaged: a little of both may be lost
+    interpolated = {"ncc": 0.99, "local_ncc": 0.95, "mutual_information": 2.2}
+    assert warnings_of({"before": before, "after": interpolated}, "lncc") == ()
+    other = {"ncc": 0.99, "local_ncc": 0.87, "mutual_information": 2.9}
+    assert warnings_of({"before": before, "after": other}, "lncc") == ()
+
+
 def test_few_folds_and_ways_back_that_miss_are_put_into_words() -> None:
     few = {"jacobian": {"folded_percent": 6e-5}, "inverse_consistency_mm": {"p99": 0.3}}
     assert warnings_of(few, "lncc") == (

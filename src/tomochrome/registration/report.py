@@ -17,6 +17,7 @@ from tomochrome.volume import Volume
 # Less than this is no change for the worse: the common field of view is not quite the same.
 _SLACK = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
 _BLUR = 0.05  # share of the mutual information that interpolating alone may cost
+_LOCALLY, _SAID = 0.08, 0.15  # shares of the local correlation and of the information lost
 _THE_SAME = 0.98  # correlation of one picture with itself, interpolated
 LOST = 0.5  #: with less of an overlap left, or there before, likeness says nothing of a change
 _APART_MM = 2.0  # there and back: more is seen when a contour is carried over
@@ -113,6 +114,11 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
             continue
         if new < old - _SLACK[key] - (_BLUR * old if key == "mutual_information" else 0.0):
             found.append(f"the registration made it worse: {name} fell from {old:.3f} to {new:.3f}")
+    if "ncc" in names and not found and _locally_worse(before, after):
+        found.append(
+            "the registration made it worse: the local correlation fell from "
+            f"{before['local_ncc']:.3f} to {after['local_ncc']:.3f}"
+        )
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if old is not None and new is not None and new > old + _SLACK["tre_mm"]:
         found.append(
@@ -131,6 +137,18 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
             "start: carry points and contours there in one direction only, and check them"
         )
     return tuple(found)
+
+
+def _locally_worse(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether small parts match worse, and the whole says less of the other than before.
+
+    A part that was dragged away hardly shows in the correlation of all voxels.
+    """
+    for key, most in (("local_ncc", _LOCALLY), ("mutual_information", _SAID)):
+        old, new = before.get(key), after.get(key)
+        if old is None or new is None or new >= old * (1 - most):
+            return False
+    return True
 
 
 def share_in_words(percent: float) -> str:
