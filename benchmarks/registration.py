@@ -8,6 +8,7 @@
     python benchmarks/registration.py symmetry --data ../shared/data     fixed and moving swapped
     python benchmarks/registration.py contrast --data ../shared/data     inverted grey values
     python benchmarks/registration.py couch                              a couch that lies elsewhere
+    python benchmarks/registration.py coverage --data ../shared/data     half of the slices missing
 
 Each prints its figures, one a line, with what is asked for. ``--model none`` leaves the network
 out, ``--refine`` changes the iterations. How long it takes: ``registration_speed.py``.
@@ -306,6 +307,35 @@ def couch(asked: argparse.Namespace) -> None:
             say(f"{name}: 99th percentile, mm", value)
 
 
+def coverage(asked: argparse.Namespace) -> None:
+    """A real CT deformed in a known way, of which only half of the slices were scanned again."""
+    from tomochrome.evaluate.synthetic import make_synthetic
+
+    volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")
+    slices = volume.shape[0]
+    for seed, mean in ((1, 8.0), (2, 12.0)):
+        case = make_synthetic(volume, mean_mm=mean, noise=15.0, seed=seed)
+        points = np.argwhere(case.body[::2, ::2, ::2]) * 2
+        points = points @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+        there = case.truth.points(points)
+        matrix = np.linalg.inv(case.moving.affine)
+        row = there @ matrix[0, :3] + matrix[0, 3]
+        ways = {"all": (0, slices), "middle": (slices // 4, 3 * slices // 4)}
+        for name, (first, last) in {**ways, "lower half": (0, slices // 2)}.items():
+            affine = np.array(case.moving.affine)
+            affine[:3, 3] += first * affine[:3, 0]
+            voxels = np.asarray(case.moving.voxels)[first:last]
+            moving = replace(case.moving, voxels=voxels, affine=affine, outside=None)
+            found = tc.register(volume, moving, init="none", **options(asked))
+            seen = (row >= first) & (row <= last - 1)
+            missed = np.linalg.norm(found.forward.points(points[seen]) - there[seen], axis=1)
+            before = float(np.linalg.norm(there - points, axis=1)[seen].mean())
+            at_most(f"{mean:g} mm, {name}: error, % of before", 100 * missed.mean() / before, 30.0)
+            say("  mean, mm", float(missed.mean()))
+            say("  95th percentile, mm", float(np.quantile(missed, 0.95)))
+            say("  sd of the log Jacobian", found.report["jacobian"]["sd_log"])
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "brains": brains,
     "known-truth": known_truth,
@@ -313,6 +343,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "symmetry": symmetry,
     "contrast": contrast,
     "couch": couch,
+    "coverage": coverage,
 }
 
 
