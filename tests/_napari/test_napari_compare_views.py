@@ -147,6 +147,17 @@ def test_a_duplicate_stays_as_it_is(pair):
     assert twin.view.pair.a is picture.view.pair.a  # nothing large twice
 
 
+def test_windows_that_make_equal_tissue_look_unlike_are_told_of():
+    pair = Pair(body(), body(), color=True)
+    one, wider = Window(40, 400, "LINEAR_EXACT"), Window(40, 1900, "LINEAR_EXACT")
+    for windows, unlike in (((one, one), False), ((one, wider), True)):
+        pair.windows = windows
+        for mode in MODES:
+            fields = Fields(mode=mode)
+            said = "different windows" in remarks(make_view(fields, pair), fields, 2)
+            assert said == (unlike and mode not in ("difference", "contours"))
+
+
 def test_what_is_shown_otherwise_than_asked_is_said(pair):
     fields = Fields(tile_mm=2.0)
     assert "they are 6.0 mm" in remarks(make_view(fields, pair), fields, 2)

@@ -212,6 +212,8 @@ class CompareControl(QObject):
         if self.comparison is not None:
             first, second = self.comparison.layers
             self.comparison.set_windows((window_of(first), window_of(second)))
+            if not self.panel.message.styleSheet():  # an error stays
+                self._remark()
 
     def _relit(self) -> None:
         if self.comparison is not None:

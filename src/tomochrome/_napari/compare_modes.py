@@ -20,6 +20,7 @@ RED_CYAN: Final = "red-cyan"
 DIFFERENCE: Final = "difference"
 CONTOURS: Final = "contours"
 FLICKER: Final = "flicker"
+_ALIKE: Final = 0.02  # windows less apart than this share of their width look the same
 
 MODES: Final[Mapping[str, str]] = {
     CHECKERBOARD: "Tiles of the two in turn, square in millimetres: edges must run on across them",
@@ -150,11 +151,28 @@ def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
     if fields.mode == DIFFERENCE:
         unit = " HU" if view.pair.volume.unit == "HU" else ""
         said.append(f"The strongest color stands for a difference of {shown.reach:.3g}{unit}.")
+    elif fields.mode != CONTOURS and _unlike_windows(view):
+        said.append(
+            "The two are shown in different windows: the same tissue is not equally bright in "
+            "both. Give both layers the same contrast limits to compare what they show."
+        )
     if ndisplay == 3 and fields.mode in (WIPE_ACROSS, WIPE_DOWN):
         said.append("The line can be dragged in 2D only.")
     if ndisplay == 3 and fields.mode == FLICKER:
         said.append("The two take turns in 2D only.")
     return " ".join(said)
+
+
+def _unlike_windows(view: View[Any]) -> bool:
+    """Whether two volumes in Hounsfield units are shown in different windows."""
+    pair = view.pair
+    if not pair.a.volume.unit == pair.b.volume.unit == "HU":
+        return False
+    one, other = pair.windows
+    if one is None or other is None:
+        return False
+    apart = abs(one.center - other.center) + abs(one.width - other.width) / 2
+    return apart > _ALIKE * min(one.width, other.width)
 
 
 def parse_levels(text: str) -> tuple[float, ...] | None:

@@ -66,6 +66,11 @@ def test_the_window_of_the_layers_is_followed(panel, qtbot):
     panel.viewer.layers["prior"].contrast_limits = (-1000, 900)
     qtbot.waitUntil(lambda: (on_screen(comparison.layer) != before).any(), timeout=5000)
     assert comparison.pair.windows[0].width == 1900
+    assert "different windows" in panel.view.compare.message.text()
+    panel.viewer.layers["follow-up"].contrast_limits = (-1000, 900)
+    qtbot.waitUntil(
+        lambda: "different windows" not in panel.view.compare.message.text(), timeout=5000
+    )
 
 
 def test_it_does_not_crash_in_3d_and_shows_the_whole(panel, qtbot):
