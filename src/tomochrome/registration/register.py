@@ -40,11 +40,14 @@ from tomochrome.volume import Volume
 if TYPE_CHECKING:
     import torch
 
+    from tomochrome.registration.align import Aligned
+    from tomochrome.registration.pair import WorkingPair
     from tomochrome.registration.symnet import SymNet
 
 Metric = Callable[[str, int, float], None]
 """Told the stage, the iteration over all stages, and the dissimilarity: the falling curve."""
 Model = str | os.PathLike[str] | None
+_SMOOTHINGS: Final = 6  # of what folds on a volume's own grid, at most
 _SLICES: Final = 8  # of a field, turned into mm at a time
 
 
@@ -295,10 +298,39 @@ def _align(
     found["warnings"] += notes
     clock.seconds.update(aligned.seconds)
     found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
-    there = _field(aligned.fields.forward, pair.affine)
-    back = _field(aligned.fields.inverse, pair.affine)
-    forward = Transform.from_fields(there, back, pair.transform)
+    with clock("integration"):
+        forward = _without_folds(fixed, moving, pair, aligned, job)
     return forward, forward.inverse(), found
+
+
+def _without_folds(
+    fixed: Volume, moving: Volume, pair: WorkingPair, aligned: Aligned, job: _Job
+) -> Transform:
+    """Return the forward transform, smoothed where it would fold on either volume's own grid."""
+    import torch
+
+    from tomochrome.registration.own_grids import folds_on
+    from tomochrome.registration.unfold import unfold
+
+    velocities, fields = aligned.velocities, aligned.fields
+    grids = (fixed, pair.affine), (moving, pair.transform @ pair.affine)
+    for k in range(_SMOOTHINGS + 1):
+        there, back = (_field(field, pair.affine) for field in (fields.forward, fields.inverse))
+        forward = Transform.from_fields(there, back, pair.transform)
+        if k == _SMOOTHINGS:
+            break
+        marks = [
+            folds_on(volume, way, pair, onto, cancel=job.cancel)
+            for way, (volume, onto) in zip((forward, forward.inverse()), grids, strict=True)
+        ]
+        if all(mark is None for mark in marks):
+            break
+        none = torch.zeros(1, 1, *pair.shape)
+        also = torch.cat([none if mark is None else mark for mark in marks])
+        velocities, fields = unfold(
+            velocities, pair.shape, also=also, passes=1 + k, cancel=job.cancel
+        )
+    return forward
 
 
 def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> DisplacementField:

@@ -31,6 +31,8 @@ def unfold(
     *,
     least: float = 0.15,
     rounds: int = 20,
+    also: torch.Tensor | None = None,
+    passes: int = 1,
     cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
     """Integrate a pair for its full grid, smoothing velocities where it folds or nearly does.
@@ -48,6 +50,11 @@ def unfold(
         Smallest determinant, at any corner of a cell, in either direction, that is let be.
     rounds
         How often to smooth at most; each round reaches further.
+    also
+        (2, 1, z, y, x) on the full grid: 1 where the forward and the inverse map are to be smoothed
+        whatever their determinants there.
+    passes
+        Of smoothing in the first round.
     cancel
         Looked at before each round.
 
@@ -61,12 +68,12 @@ def unfold(
         check(cancel)
         fields = integrate(velocities, shape, cancel=cancel)
         check(cancel)
-        reach = _folded(fields, coarse, least)
+        reach = _folded(fields, coarse, least, also if k == 0 else None)
         if k == rounds or not bool(reach.any()):
             break
-        for _ in range(1 + k):
+        for _ in range(passes + k):
             reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
-        calm = smooth(velocities, 1 + k) - velocities
+        calm = smooth(velocities, passes + k) - velocities
         velocities = velocities + smooth(reach, 1) * calm
     check(cancel)
     return velocities, settle(fields, cancel=cancel)
@@ -109,12 +116,16 @@ def settle(
     return fields
 
 
-def _folded(fields: PairFields, coarse: Shape, least: float) -> torch.Tensor:
+def _folded(
+    fields: PairFields, coarse: Shape, least: float, also: torch.Tensor | None
+) -> torch.Tensor:
     """Where in half-way space, on a coarser grid, either direction folds: 0 or 1."""
     marks = [folded_cells(field, least) for field in (fields.forward, fields.inverse)]
-    if not any(bool(mark.any()) for mark in marks):
+    if also is None and not any(bool(mark.any()) for mark in marks):
         return fields.forward.new_zeros(1, 1, *coarse)
     pad = torch.nn.functional.pad(torch.stack(marks).float(), (0, 1) * 3)
+    if also is not None:
+        pad = torch.maximum(pad, also.to(pad))
     pooled = torch.nn.functional.adaptive_max_pool3d(pad, coarse)
     halves = torch.cat(
         [resize_field(fields.to_fixed, coarse), resize_field(fields.to_moving, coarse)]

@@ -1,0 +1,100 @@
+"""Folds that show only where a volume's own slices lie farther apart than the working grid's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tomochrome.evaluate import jacobian_map
+from tomochrome.registration import register as room
+from tomochrome.registration.align import Aligned
+from tomochrome.registration.own_grids import folds_on
+from tomochrome.registration.pair import WorkingPair
+from tomochrome.registration.penalties import least_determinant
+from tomochrome.registration.transform import Transform
+from tomochrome.registration.unfold import unfold
+from tomochrome.registration.velocity import smooth
+from tomochrome.volume import Volume, default_affine
+
+SHAPE = (32, 28, 30)
+FINE = default_affine((2.0, 2.0, 2.0))
+
+
+def grid(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Volume:
+    return Volume(np.zeros(shape, np.uint8), default_affine(spacing), "unknown")
+
+
+def some_pair() -> WorkingPair:
+    image = torch.zeros(1, 1, *SHAPE)
+    return WorkingPair(image, image, None, FINE, np.eye(4))
+
+
+def strong(passes: int = 1, strength: float = 25.0) -> tuple[torch.Tensor, Any]:
+    """Velocities as wild as may be where the working grid still shows no fold, integrated."""
+    generator = torch.Generator().manual_seed(1)
+    velocity = smooth(torch.randn(1, 3, 16, 14, 15, generator=generator), passes) * strength
+    return unfold(torch.cat([-velocity, velocity]), SHAPE)
+
+
+def job() -> Any:
+    return room._Job("none", 0, "lncc", torch.device("cpu"), None, None, None)
+
+
+COARSE = grid((4, 28, 30), (16.0, 2.0, 2.0))
+
+
+def folded(transform: Transform, like: Volume) -> int:
+    return int((np.asarray(jacobian_map(transform, like).voxels) <= 0).sum())
+
+
+def plain(fields: Any, pair: WorkingPair) -> Transform:
+    there, back = (room._field(field, pair.affine) for field in (fields.forward, fields.inverse))
+    return Transform.from_fields(there, back, pair.transform)
+
+
+@pytest.mark.parametrize(("passes", "strength"), [(1, 25.0), (1, 12.0), (4, 25.0)])
+def test_what_folds_on_coarser_grids_alone_is_smoothed_away(passes: int, strength: float) -> None:
+    pair = some_pair()
+    velocities, fields = strong(passes, strength)
+    assert float(least_determinant(fields.forward).min()) > 0
+    before = plain(fields, pair)
+    assert folded(before, COARSE) + folded(before.inverse(), COARSE) > 0
+    found = room._without_folds(COARSE, COARSE, pair, Aligned(fields, velocities), job())
+    assert folded(found, COARSE) == folded(found.inverse(), COARSE) == 0
+    # exchanging the volumes exchanges the maps
+    swapped = room._without_folds(
+        COARSE,
+        COARSE,
+        pair,
+        Aligned(
+            fields._replace(forward=fields.inverse, inverse=fields.forward), velocities.flip(0)
+        ),
+        job(),
+    )
+    points = np.random.default_rng(0).uniform(5, 50, (50, 3))
+    np.testing.assert_allclose(swapped.inverse().points(points), found.points(points), atol=1e-3)
+
+
+def test_a_grid_as_fine_as_the_working_one_is_not_asked() -> None:
+    pair = some_pair()
+    _, fields = strong()
+    transform = plain(fields, pair)
+    assert folds_on(grid(SHAPE, (2.0, 2.0, 2.0)), transform, pair, FINE) is None
+    calm = Transform.from_affine(np.diag([1.1, 1.0, 1.0, 1.0]))
+    assert folds_on(COARSE, calm, pair, FINE) is None
+
+
+def test_places_are_marked_where_they_lie() -> None:
+    pair = some_pair()
+    _, fields = strong()
+    transform = plain(fields, pair)
+    marks = folds_on(COARSE, transform, pair, FINE)
+    assert marks is not None
+    assert marks.shape == (1, 1, *SHAPE)
+    bad = np.argwhere(np.asarray(jacobian_map(transform, COARSE).voxels) <= 0)
+    for z, y, x in bad * (8, 1, 1):  # slices 16 mm apart, not 2
+        assert marks[0, 0, z, y, x] == 1
+    assert float(marks.mean()) < 0.9
