@@ -58,10 +58,10 @@ def folds_on(
         return None
     determinants = np.asarray(jacobian_map(transform, volume, cancel=cancel).voxels)
     bad = np.argwhere(determinants <= _LEAST)
-    if not len(bad):
-        return None
     at = np.rint(apply(np.linalg.inv(onto) @ volume.affine, bad)).astype(int)
     at = at[((at >= 0) & (at < np.array(pair.shape))).all(axis=1)]
+    if not len(at):
+        return None
     marks = torch.zeros(1, 1, *pair.shape)
     marks[0, 0, at[:, 0], at[:, 1], at[:, 2]] = 1.0
     reach = int(np.ceil(steps.max()))

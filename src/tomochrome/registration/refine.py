@@ -148,8 +148,10 @@ class _Pair:
     """Both images, and their masks, at one resolution: index 0 is fixed, 1 moving."""
 
     def __init__(self, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> None:
-        self.images, self.masks = shrink(images, shape), None
-        if masks is not None:
+        self.masks: torch.Tensor | None = None
+        if masks is None:
+            self.images = shrink(images, shape)
+        else:
             self.images, self.masks = shrink_measured(images, masks, shape)
         self.others = self.images.flip(0).contiguous()
 
