@@ -195,19 +195,22 @@ def test_what_the_gpu_cannot_do_the_cpu_does(
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
 
-def test_other_failures_of_a_gpu_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "failure", "seen"),
+    [
+        ("meta", RuntimeError("shapes do not match"), RuntimeError),
+        ("cpu", RuntimeError("shapes do not match"), RuntimeError),
+        ("cpu", RuntimeError("DefaultCPUAllocator: can't allocate memory"), TomochromeError),
+        ("cpu", MemoryError(), TomochromeError),
+    ],
+)
+def test_other_failures_are_not_hidden_and_too_little_memory_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, device: str, failure: Exception, seen: type[Exception]
+) -> None:
     def fails(*_: Any, **__: Any) -> Aligned:
-        raise RuntimeError("shapes do not match")
+        raise failure
 
     monkeypatch.setattr(room, "align", fails)
-    with pytest.raises(RuntimeError, match="shapes"):
-        room.align_on(torch.device("meta"), pair(picture(), picture(1)), None)
-
-
-def test_too_little_memory_of_the_computer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any, **__: Any) -> Aligned:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
-
-    monkeypatch.setattr(room, "align", fails)
-    with pytest.raises(TomochromeError, match="not enough memory"):
-        room.align_on(torch.device("cpu"), pair(picture(), picture(1)), None)
+    words = "not enough memory" if seen is TomochromeError else "shapes"
+    with pytest.raises(seen, match=words):
+        room.align_on(torch.device(device), pair(picture(), picture(1)), None)

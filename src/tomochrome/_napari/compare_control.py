@@ -183,6 +183,10 @@ class CompareControl(QObject):
             said = remarks(self.comparison.view, self.panel.fields, ndisplay)
             self._say(f"{sentence(self.comparison.note)} {said}".strip())
 
+    def _remark_again(self) -> None:
+        if not self.panel.message.styleSheet():  # an error stays
+            self._remark()
+
     def _label(self) -> None:
         shown = self.panel.show_button.isChecked()
         self.panel.show_button.setText("Stop" if shown else "Compare")
@@ -212,8 +216,7 @@ class CompareControl(QObject):
         if self.comparison is not None:
             first, second = self.comparison.layers
             self.comparison.set_windows((window_of(first), window_of(second)))
-            if not self.panel.message.styleSheet():  # an error stays
-                self._remark()
+            self._remark_again()
 
     def _relit(self) -> None:
         if self.comparison is not None:
@@ -223,8 +226,7 @@ class CompareControl(QObject):
         if self.comparison is not None:
             self.comparison.set_screen(screen_of(self.viewer, self.comparison.layer))
             self._show_curtain()
-            if not self.panel.message.styleSheet():  # an error stays
-                self._remark()
+            self._remark_again()
 
     def _settle(self, _: object = None) -> None:
         self._anew.request(after_ms=_SETTLE_MS)

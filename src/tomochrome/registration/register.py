@@ -327,8 +327,8 @@ def _without_folds(
             break
         none = torch.zeros(1, 1, *pair.shape)
         also = torch.cat([none if mark is None else mark for mark in marks])
-        velocities, fields = unfold(
-            velocities, pair.shape, also=also, passes=1 + k, cancel=job.cancel
+        velocities, fields = unfold(  # seldom, and where no GPU can run out of memory
+            velocities.cpu(), pair.shape, also=also, passes=1 + k, cancel=job.cancel
         )
     return forward
 
