@@ -59,7 +59,7 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     """Score held-out phantom patients, all regions together and the abdomens alone."""
     from scipy.ndimage import binary_dilation
 
-    from tomochrome.colorize import colorize
+    from tomochrome.colorization import colorize
     from tomochrome.evaluate import colored_outside, flicker
     from tomochrome.phantom import make_patient
     from tomochrome.phantom.structures import Structure
@@ -132,7 +132,7 @@ def _side_by_side(scores: dict[str, Any]) -> dict[str, Any]:
 def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
     """Heart and pulmonary artery in the chest angiography, by their masks."""
     import tomochrome as tc
-    from tomochrome.colorize import colorize
+    from tomochrome.colorization import colorize
     from tomochrome.evaluate import flicker, score_color
     from tomochrome.geometry.resample import resample
     from tomochrome.tissue import NO_TISSUE, Tissue
@@ -165,7 +165,7 @@ def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
     from PIL import Image
 
     from tomochrome.color.convert import srgb_to_lab
-    from tomochrome.colorize import colorize
+    from tomochrome.colorization import colorize
     from tomochrome.evaluate import photograph_error
     from tomochrome.volume import Volume, default_affine
 

@@ -47,7 +47,7 @@ def measure_ours(path: Path, model: str, repeats: int) -> dict[str, Any]:
     """Color and light the scan at ``path`` in this process; its memory is all ours."""
     started = time.perf_counter()
     from tomochrome.color import light
-    from tomochrome.colorize import colorize
+    from tomochrome.colorization import colorize
     from tomochrome.volume import Volume, default_affine
 
     with np.load(path) as stored:

@@ -29,11 +29,23 @@ def test_every_name_at_the_front_door_leads_somewhere(name: str) -> None:
     assert name in dir(tomochrome)
 
 
-@pytest.mark.parametrize("first", ["pass", "import tomochrome.colorize", "tc.models()"])
+@pytest.mark.parametrize("first", ["pass", "import tomochrome.colorization", "tc.models()"])
 def test_colorize_can_be_called_whatever_was_imported_before(first: str) -> None:
     code = f"import tomochrome as tc\n{first}\ntc.colorize(None, 'nobody')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ModelError: unknown model 'nobody'" in done.stderr, done.stderr
+
+
+def test_colorize_is_a_function_and_no_module_has_its_name() -> None:
+    code = (
+        "import inspect, pkgutil, sys, tomochrome as tc\n"
+        "import tomochrome.colorization, tomochrome.training\n"
+        "assert inspect.isfunction(tc.colorize), tc.colorize\n"
+        "names = {module.name for module in pkgutil.iter_modules(tc.__path__)}\n"
+        "print(sorted(names & set(tc.__all__)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting, light
-    from tomochrome.colorize import colorize, models
+    from tomochrome.colorization import colorize, models
     from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
@@ -26,7 +26,8 @@ _WHERE = {
     "Lighting": "tomochrome.color",
     "light": "tomochrome.color",
     "checkerboard": "tomochrome.compare",
-    "models": "tomochrome.colorize",
+    "colorize": "tomochrome.colorization",
+    "models": "tomochrome.colorization",
     "find": "tomochrome.io",
     "read": "tomochrome.io",
     "write": "tomochrome.io",
@@ -57,8 +58,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "colorize":  # a room that can be called: its name is the function's
-        return import_module("tomochrome.colorize")
     if name not in _WHERE:
         raise AttributeError(f"module 'tomochrome' has no attribute '{name}'")
     value = getattr(import_module(_WHERE[name]), name)

@@ -72,7 +72,7 @@ def make_panel(small_ct, monkeypatch):
     """
     offer = Offer(("tissue", "other"), ("natural",), ("body", "opaque", "bone"), ("auto", "cpu"))
     monkeypatch.setattr("tomochrome._napari.colorize_widget.warm_up", lambda *_: offer)
-    monkeypatch.setattr(import_module("tomochrome.colorize"), "colorize", simple_colorize)
+    monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
 
     def make(viewer):
         from napari.layers import Layer

@@ -15,7 +15,7 @@ from npe2 import PluginManager
 from tomochrome._napari.coloring import Coloring
 from tomochrome._napari.layers import behind
 from tomochrome.color import light
-from tomochrome.colorize import models
+from tomochrome.colorization import models
 from tomochrome.geometry import reorient_like
 from tomochrome.windowing import PRESETS
 
@@ -33,7 +33,7 @@ MOST_MS_AT_ONE_TRY = 150.0
 @pytest.fixture(scope="module")
 def whole(window, qapp, loop_watch):
     """The sample chest and the panel, opened through the manifest and warmed up."""
-    assert "tomochrome.colorize.engine" not in sys.modules
+    assert "tomochrome.colorization.engine" not in sys.modules
     PluginManager.instance().discover()
     (layer,) = window.open_sample(PLUGIN, "chest", spacing=COARSE)
     rest(qapp, 1.0)  # napari draws its first picture

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_cases import ct
 
-from tomochrome.colorize import colorize
+from tomochrome.colorization import colorize
 from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry import same_grid, to_nifti_affine, to_sitk
 from tomochrome.io import find, read

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tomochrome.colorize.inputs import InputSpec
+from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import InputError, OptionError
 from tomochrome.phantom.structures import Structure
 from tomochrome.tissue import N_TISSUES, Tissue

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from tomochrome.colorize.network import build_network
+from tomochrome.colorization.network import build_network
 from tomochrome.errors import Cancelled, InputError, OptionError
 from tomochrome.phantom.structures import Structure
 from tomochrome.runtime import CancelToken
@@ -116,8 +116,8 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
 
 
 def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
-    from tomochrome.colorize import colorize
-    from tomochrome.colorize.bundle import read_card
+    from tomochrome.colorization import colorize
+    from tomochrome.colorization.bundle import read_card
     from tomochrome.training.finish import finish
     from tomochrome.volume import Volume, default_affine
 
@@ -192,7 +192,7 @@ def test_the_loss_is_zero_only_for_the_truth():
 
 
 def test_exported_weights_predict_as_the_checkpoint_does(run, tmp_path):
-    from tomochrome.colorize.bundle import load_state, read_card
+    from tomochrome.colorization.bundle import load_state, read_card
     from tomochrome.training.export import export_network, load_mean
 
     net = load_mean(run / "checkpoint.pt", TINY["network"])

@@ -201,7 +201,7 @@ def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_pa
 
 
 def test_a_bundle_trained_elsewhere_is_no_colorizing_model(run, pool, tmp_path):
-    from tomochrome.colorize.bundle import models
+    from tomochrome.colorization.bundle import models
     from tomochrome.training import finish_symnet
 
     finish_symnet(run, tmp_path, config=TINY, held_out=pool, pairs=1)

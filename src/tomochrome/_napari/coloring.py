@@ -69,7 +69,7 @@ def color_in_worker(
     from napari.layers import Layer
 
     from tomochrome.color import LitVolume, palette_names
-    from tomochrome.colorize import colorize
+    from tomochrome.colorization import colorize
 
     report(progress, 0, 0, "Reading the layer")
     ct = ct_behind(layer, as_hu=as_hu)

@@ -27,8 +27,8 @@ class Offer:
 def warm_up(progress: Progress, cancel: CancelToken) -> Offer:
     """Import and compile what coloring needs, and find the models, palettes and devices."""
     from tomochrome.color import ALPHA_PRESETS, palette_names
-    from tomochrome.colorize import models as model_cards
-    from tomochrome.colorize import warm_up as warm_engine
+    from tomochrome.colorization import models as model_cards
+    from tomochrome.colorization import warm_up as warm_engine
     from tomochrome.runtime import check
 
     check(cancel)

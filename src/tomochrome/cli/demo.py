@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Make the patient, write a DICOM series, read it back, color it, save and show it."""
     from tomochrome.cli import pipeline
-    from tomochrome.colorize import DEFAULT_MODEL, models
+    from tomochrome.colorization import DEFAULT_MODEL, models
     from tomochrome.io import check_output
 
     started = time.perf_counter()

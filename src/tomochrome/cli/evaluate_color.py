@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
     from tomochrome.cli import pipeline
     from tomochrome.color.palette import palette
-    from tomochrome.colorize import colorize, find_model, models
+    from tomochrome.colorization import colorize, find_model, models
     from tomochrome.evaluate import score_color
     from tomochrome.io import read
 

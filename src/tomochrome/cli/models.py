@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List the shipped models."""
-    from tomochrome.colorize import models
+    from tomochrome.colorization import models
     from tomochrome.registration.bundle import registration_models
 
     cards = [card.to_json() for card in (*models(), *registration_models())]

@@ -145,7 +145,7 @@ def check_request(request: Request) -> None:
     from tomochrome.color import Lighting
     from tomochrome.color.alpha import alpha_curve
     from tomochrome.color.palette import palette
-    from tomochrome.colorize import find_model
+    from tomochrome.colorization import find_model
     from tomochrome.runtime.device import choose_device
     from tomochrome.windowing import parse_window
 
@@ -165,7 +165,7 @@ def check_request(request: Request) -> None:
 def color(source: Source, outputs: Outputs, request: Request, session: Session) -> Result:
     """Read a volume, color it and write what was asked for: all of it or nothing."""
     from tomochrome.color import light
-    from tomochrome.colorize import colorize
+    from tomochrome.colorization import colorize
     from tomochrome.io import read
     from tomochrome.windowing import parse_window
 

@@ -312,7 +312,7 @@ def body_of(volume: Volume) -> Volume:
     sizes = tuple(max(_BODY_MM, s) for s in volume.spacing)
     coarse = to_spacing(replace(volume, outside=None), (sizes[0], sizes[1], sizes[2]))
     if volume.unit == "HU":
-        from tomochrome.colorize.body import body_on_grid
+        from tomochrome.colorization.body import body_on_grid
 
         coarse = closest_axial(coarse)
         body = body_on_grid(np.asarray(coarse.voxels, np.float32), coarse.spacing)

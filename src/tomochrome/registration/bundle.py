@@ -1,6 +1,6 @@
 """Registration models on disk: bundles of the kind "registration" under ``weights/``.
 
-The same layout, checks and card as the colorizing models' (`tomochrome.colorize.bundle`); the
+The same layout, checks and card as the colorizing models' (`tomochrome.colorization.bundle`); the
 metadata's ``network`` is what `tomochrome.registration.symnet.build_symnet` builds, and
 ``shrink_by`` says how much smaller than the working grid the network's input is.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tomochrome.colorize.bundle import (
+from tomochrome.colorization.bundle import (
     METADATA,
     ModelCard,
     is_registration,

@@ -174,7 +174,7 @@ def register(
     Cancelled
         If ``cancel`` was set.
     """
-    from tomochrome.colorize.threads import compute_threads
+    from tomochrome.colorization.threads import compute_threads
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
 

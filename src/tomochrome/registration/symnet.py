@@ -22,7 +22,7 @@ from tomochrome.errors import ModelError
 from tomochrome.registration.velocity import Shape, exponential, resize_field, shrink, warp
 
 if TYPE_CHECKING:
-    from tomochrome.colorize.bundle import ModelCard
+    from tomochrome.colorization.bundle import ModelCard
 
 KIND = "registration"
 """Kind of bundle in ``metadata.json``."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.colorize.inputs import InputSpec, window_ramps
+from tomochrome.colorization.inputs import InputSpec, window_ramps
 from tomochrome.phantom.materials import hu_table, sample_hu, texture_table, tissue_table
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
 from tomochrome.tissue import Tissue

@@ -40,7 +40,7 @@ class TrainingConfig:
     name
         Name of the model, also of its bundle.
     network
-        What `tomochrome.colorize.network.build_network` builds.
+        What `tomochrome.colorization.network.build_network` builds.
     minutes
         Wall-clock budget; the learning rate falls along a cosine over it.
     batch, shape

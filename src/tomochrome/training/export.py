@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tomochrome.colorize.inputs import InputSpec
-from tomochrome.colorize.network import build_network
+from tomochrome.colorization.inputs import InputSpec
+from tomochrome.colorization.network import build_network
 from tomochrome.errors import InputError
 from tomochrome.runtime import write_whole
 from tomochrome.tissue import TISSUE_NAMES

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tomochrome.colorize.inputs import InputSpec
+from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, check
 from tomochrome.tissue import N_TISSUES

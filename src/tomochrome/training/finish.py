@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tomochrome.colorize.inputs import InputSpec
+from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import InputError
 from tomochrome.training.augment import Augmentation
 from tomochrome.training.calibrate import collect, expected_calibration_error, fit_temperature

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomochrome.colorize.inputs import InputSpec
-from tomochrome.colorize.network import build_network
+from tomochrome.colorization.inputs import InputSpec
+from tomochrome.colorization.network import build_network
 from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
 from tomochrome.training.augment import tissue_weights

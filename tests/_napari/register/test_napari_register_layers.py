@@ -62,7 +62,7 @@ def test_a_colored_twin_is_compared_and_followed(panel, qtbot, monkeypatch):
     from tomochrome._napari.coloring import color_in_worker
     from tomochrome.color import Lighting
 
-    monkeypatch.setattr(import_module("tomochrome.colorize"), "colorize", simple_colorize)
+    monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
     viewer = panel.viewer
     fields = {"window": Lighting().window}
     colored = color_in_worker(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.colorize.inputs import (
+from tomochrome.colorization.inputs import (
     Channel,
     InputSpec,
     input_batch,
@@ -28,7 +28,7 @@ SMALL = {
 def test_a_described_network_is_built_and_keeps_the_size():
     import torch
 
-    from tomochrome.colorize.network import build_network, size_multiple
+    from tomochrome.colorization.network import build_network, size_multiple
 
     net = build_network(SMALL).eval()
     assert size_multiple(SMALL) == 4
@@ -52,7 +52,7 @@ def test_a_described_network_is_built_and_keeps_the_size():
     ],
 )
 def test_foreign_descriptions_are_refused_in_a_sentence(change):
-    from tomochrome.colorize.network import build_network
+    from tomochrome.colorization.network import build_network
 
     with pytest.raises(ModelError, match=r"\w+"):
         build_network({**SMALL, **change})

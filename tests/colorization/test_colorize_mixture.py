@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.colorize.kernels import OUTSIDE, SHARES, TOTALS
-from tomochrome.colorize.mixture import N_CODES, encode, mixture_table
+from tomochrome.colorization.kernels import OUTSIDE, SHARES, TOTALS
+from tomochrome.colorization.mixture import N_CODES, encode, mixture_table
 from tomochrome.tissue import N_TISSUES, Tissue
 
 tissues = st.integers(0, N_TISSUES - 1)

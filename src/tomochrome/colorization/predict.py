@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tomochrome.colorize.bundle import DEFAULT_MODEL, find_model
+from tomochrome.colorization.bundle import DEFAULT_MODEL, find_model
 from tomochrome.errors import OptionError
 from tomochrome.runtime import CancelToken, Progress, check, report
 
@@ -72,8 +72,8 @@ def colorize(
         If the user stopped it.
     """
     from tomochrome.color.chroma import Chroma
-    from tomochrome.colorize.scan import prepare
-    from tomochrome.colorize.threads import compute_threads
+    from tomochrome.colorization.scan import prepare
+    from tomochrome.colorization.threads import compute_threads
     from tomochrome.geometry.orient import reorient_like
 
     if batch is not None and batch < 1:
@@ -85,14 +85,14 @@ def colorize(
         scan = prepare(volume, force=force)
         check(cancel)
         if card.kind == "transfer-function":
-            from tomochrome.colorize.transfer import apply_transfer
+            from tomochrome.colorization.transfer import apply_transfer
 
             code, confidence, mixtures = apply_transfer(
                 scan, card, progress=progress, cancel=cancel
             )
             used, warnings = "cpu", scan.warnings
         else:
-            from tomochrome.colorize.engine import apply_network
+            from tomochrome.colorization.engine import apply_network
 
             result = apply_network(
                 scan, card, device=device, batch=batch, progress=progress, cancel=cancel

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.colorize import kernels
-from tomochrome.colorize.body import block_mean
-from tomochrome.colorize.grid import Taps, block_taps, first_columns, pixel_taps, taps
-from tomochrome.colorize.mixture import mixture_table
+from tomochrome.colorization import kernels
+from tomochrome.colorization.body import block_mean
+from tomochrome.colorization.grid import Taps, block_taps, first_columns, pixel_taps, taps
+from tomochrome.colorization.mixture import mixture_table
 from tomochrome.tissue import N_TISSUES, Tissue
 
 ROWS = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from colorize_cases import draw_patient
 
-from tomochrome.colorize.body import body_on_grid, find_body
-from tomochrome.colorize.scan import prepare
+from tomochrome.colorization.body import body_on_grid, find_body
+from tomochrome.colorization.scan import prepare
 from tomochrome.volume import Volume, default_affine
 
 
@@ -91,7 +91,7 @@ def test_extreme_spacing(spacing: tuple[float, float, float]) -> None:
 
 
 def test_noise_estimate() -> None:
-    from tomochrome.colorize.scan import body_noise
+    from tomochrome.colorization.scan import body_noise
 
     for sigma in (5.0, 25.0):
         hu, _ = draw_patient(noise=sigma)

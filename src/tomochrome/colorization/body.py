@@ -74,7 +74,7 @@ def coarse_factors(
 
 def block_mean(hu: NDArray[np.generic], factors: tuple[int, int, int]) -> NDArray[np.float32]:
     """Average blocks of voxels; the last block of an axis may be smaller. NaN counts as air."""
-    from tomochrome.colorize.kernels import block_mean_slab
+    from tomochrome.colorization.kernels import block_mean_slab
 
     fz, fy, fx = factors
     nz, ny, nx = (-(-n // f) for n, f in zip(hu.shape, factors, strict=True))

@@ -262,7 +262,7 @@ def input_batch(
         The input's specification.
     multiple
         Height and width are padded at their ends with air to a multiple of this
-        (see `tomochrome.colorize.network.size_multiple`); crop the prediction back.
+        (see `tomochrome.colorization.network.size_multiple`); crop the prediction back.
 
     Returns
     -------

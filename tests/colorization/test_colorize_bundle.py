@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 from colorize_cases import write_bundle
 
-from tomochrome.colorize import ModelCard, find_model, models
-from tomochrome.colorize.bundle import hu_edges, load_arrays, load_state, read_weights, temperature
-from tomochrome.colorize.engine import likelihood_table
-from tomochrome.colorize.runner import Runner
-from tomochrome.colorize.transfer import load_table
+from tomochrome.colorization import ModelCard, find_model, models
+from tomochrome.colorization.bundle import (
+    hu_edges,
+    load_arrays,
+    load_state,
+    read_weights,
+    temperature,
+)
+from tomochrome.colorization.engine import likelihood_table
+from tomochrome.colorization.runner import Runner
+from tomochrome.colorization.transfer import load_table
 from tomochrome.errors import ModelError
 
 Maker = Callable[..., Path]

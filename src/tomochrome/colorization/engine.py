@@ -1,6 +1,6 @@
 """Running a recognition network over a scan, a few slices at a time.
 
-The network reads the scan on its own coarse grid (see `tomochrome.colorize.inputs`). Its
+The network reads the scan on its own coarse grid (see `tomochrome.colorization.inputs`). Its
 probabilities are smoothed a little along z, so that neighbouring slices agree, and brought to
 full resolution by the compiled kernels as soon as the slices around are there: never more than
 a few predicted slices are kept.
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorize.bundle import ModelCard, hu_edges
-from tomochrome.colorize.grid import Taps, first_columns, pixel_taps, taps
-from tomochrome.colorize.mixture import mixture_table
-from tomochrome.colorize.scan import Scan, body_noise
-from tomochrome.colorize.transfer import checked_table
+from tomochrome.colorization.bundle import ModelCard, hu_edges
+from tomochrome.colorization.grid import Taps, first_columns, pixel_taps, taps
+from tomochrome.colorization.mixture import mixture_table
+from tomochrome.colorization.scan import Scan, body_noise
+from tomochrome.colorization.transfer import checked_table
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.tissue import N_TISSUES
 
@@ -58,9 +58,9 @@ def apply_network(
     Cancelled
         If the user stopped it.
     """
-    from tomochrome.colorize.inputs import InputSpec, to_input_grid
-    from tomochrome.colorize.kernels import fuse_slab
-    from tomochrome.colorize.runner import Runner
+    from tomochrome.colorization.inputs import InputSpec, to_input_grid
+    from tomochrome.colorization.kernels import fuse_slab
+    from tomochrome.colorization.runner import Runner
 
     runner = Runner(card, device=device, batch=batch)
     spec = InputSpec.from_dict(card.metadata.get("input") or {})
@@ -109,7 +109,7 @@ def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDA
     ModelError
         If the table does not fit the metadata.
     """
-    from tomochrome.colorize.kernels import HIGHEST_HU, LOWEST_HU
+    from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
 
     hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
     if stored is None:
@@ -152,7 +152,7 @@ def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDA
 def _mean3(
     a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], side: np.float32
 ) -> NDArray[np.float32]:
-    from tomochrome.colorize.kernels import smooth_plane
+    from tomochrome.colorization.kernels import smooth_plane
 
     out = np.empty_like(b, order="C")
     smooth_plane(a, b, c, side, out)

@@ -15,8 +15,8 @@ import pytest
 from colorize_cases import SIMPLE, draw_patient, likelihood
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.colorize import colorize
-from tomochrome.colorize.scan import as_int16
+from tomochrome.colorization import colorize
+from tomochrome.colorization.scan import as_int16
 from tomochrome.errors import Cancelled, DeviceError, GeometryError, NotCTError, OptionError
 from tomochrome.runtime import CancelToken
 from tomochrome.tissue import Tissue
@@ -226,7 +226,7 @@ def test_any_number_type(transfer_bundle: Maker, drawn: Drawn, dtype: str) -> No
 
 
 def test_read_only_voxels_need_no_new_kernels(bundle: Path, drawn: Drawn) -> None:
-    from tomochrome.colorize import kernels
+    from tomochrome.colorization import kernels
 
     volume, _ = drawn
     colorize(volume, bundle, device="cpu")

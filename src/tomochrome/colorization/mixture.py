@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorize.kernels import OUTSIDE, SHARES, TOTALS
+from tomochrome.colorization.kernels import OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
 
 N_CODES = 1 + N_TISSUES * (N_TISSUES - 1) * SHARES * TOTALS

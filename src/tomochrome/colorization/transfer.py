@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorize.bundle import ModelCard, hu_edges, load_arrays
-from tomochrome.colorize.scan import Scan
+from tomochrome.colorization.bundle import ModelCard, hu_edges, load_arrays
+from tomochrome.colorization.scan import Scan
 from tomochrome.errors import ModelError
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.tissue import N_TISSUES, Tissue
@@ -57,7 +57,7 @@ def checked_table(card: ModelCard, stored: NDArray[np.generic], name: str) -> ND
 
 def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the bin of each whole HU that the kernels' tables cover."""
-    from tomochrome.colorize.kernels import HIGHEST_HU, LOWEST_HU
+    from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
 
     hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
     return np.clip(np.searchsorted(edges, hu, side="right") - 1, 0, len(edges) - 2)
@@ -86,7 +86,7 @@ def apply_transfer(
     Cancelled
         If the user stopped it.
     """
-    from tomochrome.colorize.kernels import transfer_slab
+    from tomochrome.colorization.kernels import transfer_slab
 
     table = load_table(card)
     total = table.sum(axis=1, keepdims=True)

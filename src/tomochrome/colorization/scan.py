@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorize.body import BodyMask, find_body
-from tomochrome.colorize.grid import Taps, block_taps
+from tomochrome.colorization.body import BodyMask, find_body
+from tomochrome.colorization.grid import Taps, block_taps
 from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import what_it_is

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorize.bundle import ModelCard, load_state, temperature
+from tomochrome.colorization.bundle import ModelCard, load_state, temperature
 from tomochrome.errors import ModelError, TomochromeError
 from tomochrome.runtime import CancelToken, check, choose_device, free_memory, out_of_memory
 from tomochrome.tissue import N_TISSUES
@@ -17,7 +17,7 @@ from tomochrome.tissue import N_TISSUES
 if TYPE_CHECKING:
     import torch
 
-    from tomochrome.colorize.inputs import InputGrid, InputSpec
+    from tomochrome.colorization.inputs import InputGrid, InputSpec
 
 EXTRA = ("hu_likelihood",)  #: tensors in the weights that are not the network's
 DEFAULT_BATCH = {"cpu": 4, "mps": 8, "cuda": 16}
@@ -44,7 +44,7 @@ class Runner:
     """
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
-        from tomochrome.colorize.network import size_multiple
+        from tomochrome.colorization.network import size_multiple
 
         self.card = card
         self.device = choose_device(device)
@@ -101,7 +101,7 @@ class Runner:
         """Input batch of the crop, at least two strides wide (norms need more than one pixel)."""
         from dataclasses import replace
 
-        from tomochrome.colorize.inputs import input_batch
+        from tomochrome.colorization.inputs import input_batch
 
         reach = max(abs(c.offset_mm) for c in spec.channels) / grid.slice_mm
         low = max(0, indices.start - int(np.ceil(reach)) - 1)
@@ -210,7 +210,7 @@ def load_network(card: ModelCard, state: dict[str, torch.Tensor]) -> torch.nn.Mo
     ModelError
         If the weights are not those of the network.
     """
-    from tomochrome.colorize.network import build_network
+    from tomochrome.colorization.network import build_network
 
     config = _network_config(card)
     if config.get("out_channels") != N_TISSUES:

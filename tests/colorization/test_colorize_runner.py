@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve1d
 
-from tomochrome.colorize import colorize, find_model
-from tomochrome.colorize.engine import _Planes, smoothed, smoothing_weight
-from tomochrome.colorize.inputs import InputSpec, to_input_grid
-from tomochrome.colorize.network import build_network
-from tomochrome.colorize.runner import Runner, fold_norms
+from tomochrome.colorization import colorize, find_model
+from tomochrome.colorization.engine import _Planes, smoothed, smoothing_weight
+from tomochrome.colorization.inputs import InputSpec, to_input_grid
+from tomochrome.colorization.network import build_network
+from tomochrome.colorization.runner import Runner, fold_norms
 from tomochrome.errors import TomochromeError
 from tomochrome.volume import Volume
 

@@ -177,7 +177,7 @@ def transfer_slab(
     hu
         int16 (z, y, x), a slab of the volume.
     field
-        uint8 coarse field of the body, see `tomochrome.colorize.body.BodyMask`.
+        uint8 coarse field of the body, see `tomochrome.colorization.body.BodyMask`.
     fz, fwz, fy, fwy, fx, fwx
         For each slice, row and column of the slab: lower coarse index and weight of the next.
     codes, certainty

@@ -36,8 +36,8 @@ def _load_kernels() -> None:
     """Color a tiny volume by each kernel: compiles it, or loads it from numba's cache."""
     import numpy as np
 
-    from tomochrome.colorize import kernels
-    from tomochrome.colorize.grid import first_columns, taps
+    from tomochrome.colorization import kernels
+    from tomochrome.colorization.grid import first_columns, taps
     from tomochrome.tissue import N_TISSUES
 
     hu = np.zeros((2, 4, 4), dtype=np.int16)

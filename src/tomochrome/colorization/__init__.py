@@ -1,0 +1,10 @@
+"""From Hounsfield units to tissue color: models, prediction, guided upsampling.
+
+Nothing here imports torch, MONAI or numba before it is needed.
+"""
+
+from tomochrome.colorization.bundle import DEFAULT_MODEL, ModelCard, find_model, models
+from tomochrome.colorization.predict import colorize
+from tomochrome.colorization.warm import warm_up
+
+__all__ = ["DEFAULT_MODEL", "ModelCard", "colorize", "find_model", "models", "warm_up"]
