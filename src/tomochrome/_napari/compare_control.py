@@ -57,11 +57,11 @@ class CompareControl(QObject):
         self._light = QTimer(self)
         self._light.setInterval(_LOOK_AT_LIGHT_MS)
         self._light.timeout.connect(self._relit)
-        self._handle = WipeHandle(viewer, lambda: self.comparison, self._dragged)
+        self.handle: WipeHandle | None = None
         panel.show_button.clicked.connect(self._button)
         panel.changed.connect(self._changed)
         panel.layers_changed.connect(self._layers_changed)
-        panel.curtain_moved.connect(self._curtain_moved)
+        panel.curtain_moved.connect(self._wipe_to)
         viewer.layers.events.removed.connect(self._removed)
 
     @property
@@ -145,6 +145,7 @@ class CompareControl(QObject):
             self._follow(emitter, self._turned)
         self._follow(self.viewer.scene.camera.events.orientation, self._turned)
         self._turned()
+        self.handle = WipeHandle(self.viewer, self.comparison.layer, self._edge, self._dragged)
         self.panel.message.say("", "plain")
         self._apply()
 
@@ -205,7 +206,7 @@ class CompareControl(QObject):
             self._fail(error)
         else:
             self._remark()
-        self._show_curtain()
+        self._show_edge()
         self._time_flicker()
 
     def _layers_changed(self) -> None:
@@ -225,7 +226,7 @@ class CompareControl(QObject):
     def _turned(self, _: object = None) -> None:
         if self.comparison is not None:
             self.comparison.set_screen(screen_of(self.viewer, self.comparison.layer))
-            self._show_curtain()
+            self._show_edge()
             self._remark_again()
 
     def _settle(self, _: object = None) -> None:
@@ -259,6 +260,9 @@ class CompareControl(QObject):
         for emitter, action in self._followed:
             emitter.disconnect(action)
         self._followed.clear()
+        if self.handle is not None:
+            self.handle.release()
+            self.handle = None
         comparison, self.comparison = self.comparison, None
         if comparison is None:
             return ()
@@ -274,26 +278,41 @@ class CompareControl(QObject):
 
     # Dragging and taking turns
 
-    def _dragged(self, settings: Any) -> None:
-        if self.comparison is not None:
-            self.comparison.set_settings(settings)
-            self._show_curtain()
+    def _edge(self) -> tuple[int, float] | None:
+        """Return the axis that the wipe's line moves along and its place, None if not a wipe."""
+        view: Any = None if self.comparison is None else self.comparison.view
+        if view is None or view.mode != "wipe":
+            return None
+        plane = self._plane()
+        return view.axis(plane), view.edge(plane)
 
-    def _curtain_moved(self, share: float) -> None:
-        """Move the curtain of the plane on screen, by slider or keys; in 3D that of the slices."""
+    def _dragged(self, _axis: int, index: float) -> None:
+        if self.comparison is not None:
+            view: Any = self.comparison.view
+            self._wipe_to(view.position(self._plane(), index))
+
+    def _wipe_to(self, share: float) -> None:
+        """Move the line of the plane on screen, by mouse, slider or keys; in 3D of the slices."""
         comparison = self.comparison
         if comparison is not None and comparison.view.mode == "wipe":
             curtain: Any = comparison.view.settings
             comparison.set_settings(curtain.moved(self._plane(), share))
+            self._show_edge()
 
-    def _show_curtain(self) -> None:
+    def _show_edge(self) -> None:
         view: Any = None if self.comparison is None else self.comparison.view
         if view is not None and view.mode == "wipe":
             self.panel.curtain.set_value(100 * view.settings.positions[self._plane()])
+        if self.handle is not None:
+            self.handle.update()
 
     def _plane(self) -> int:
-        found = None if self.comparison is None else self._handle.plane(self.comparison)
-        return 0 if found is None else found[0]
+        """Return the axis of the comparison that the plane on screen cuts across; 0 in 3D."""
+        if self.comparison is None:
+            return 0
+        extra = self.viewer.dims.ndim - self.comparison.layer.ndim
+        hidden = [axis - extra for axis in self.viewer.dims.not_displayed if axis >= extra]
+        return hidden[0] if len(hidden) == 1 else 0
 
     def _time_flicker(self, _: object = None) -> None:
         """Start or stop taking turns; in 3D each turn would draw the whole volume again."""
@@ -319,7 +338,6 @@ class CompareControl(QObject):
             self._job.cancel()
             self._job = None
         self._drop_and_show()
-        self._handle.release()
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.panel.release()
         self.viewer = None

@@ -6,92 +6,181 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tomochrome._napari.compare_layer import Comparison
 from tomochrome._napari.layers import layer_position
+from tomochrome._napari.wipe_line import WipeLine
 
-_REACH_PX: Final = 12.0
+_REACH_PX: Final = 14.0
+_LAYER_EVENTS: Final = ("visible", "scale", "translate", "rotate", "shear", "affine")
+
+Edge = tuple[int, float]
 
 
 class WipeHandle:
-    """Lets the user drag the curtain of a comparison; without a wipe on screen it does nothing.
+    """A line with a grip over a layer, which the user drags from side to side.
+
+    It is drawn on the canvas in screen pixels, not in the voxels, and in 2D only. Example: a line
+    across the middle of what is shown, to see one picture on its left and another on its right::
+
+        where = {"index": layer.data.shape[2] / 2}
+
+        def edge():
+            axis = screen_axis(viewer, layer, across=True)
+            return None if axis is None else (axis, where["index"])
+
+        def moved(axis, index):
+            where["index"] = index
+            ...  # show the two pictures with the edge there; the line follows by itself
+
+        handle = WipeHandle(viewer, layer, edge, moved)
+        ...
+        handle.update()   # after ``edge`` has another answer for another reason than dragging
+        handle.release()  # takes the line away
+
+    Turning the axes, zooming and hiding or moving the layer are followed by itself.
 
     Parameters
     ----------
     viewer
-        The viewer whose canvas is clicked into.
-    comparison
-        Returns the comparison shown, or None.
+        The viewer whose canvas is drawn and clicked into.
+    layer
+        A layer of three dimensions (z, y, x).
+    edge
+        Returns the axis of the layer that the line moves along and the voxel index on it where
+        the line is (-0.5 is the outer face of the first voxel), or None for no line now.
     moved
-        Called while dragging, whenever the curtain has another place.
+        Called with axis and index whenever the user has dragged the line; the index is kept
+        within the layer.
     """
 
     def __init__(
         self,
         viewer: Any,
-        comparison: Callable[[], Comparison | None],
-        moved: Callable[[Any], None],
+        layer: Any,
+        edge: Callable[[], Edge | None],
+        moved: Callable[[int, float], None],
     ) -> None:
-        self._viewer = viewer
-        self._comparison = comparison
-        self._moved = moved
+        self._viewer, self._layer = viewer, layer
+        self._edge, self._moved = edge, moved
+        self.line = WipeLine()
+        self._key = f"tomochrome wipe {id(self)}"
+        viewer.scene.overlays[self._key] = self.line
         viewer.mouse_drag_callbacks.append(self._drag)
+        camera, dims = viewer.scene.camera.events, viewer.dims.events
+        self._emitters = [
+            *(camera.zoom, camera.center, viewer.canvas.events.size),
+            *(dims.order, dims.ndisplay, dims.point),
+            *(getattr(layer.events, name) for name in _LAYER_EVENTS),
+        ]
+        for emitter in self._emitters:
+            emitter.connect(self.update)
+        self.update()
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Take the line away and let go of the viewer."""
+        for emitter in self._emitters:
+            emitter.disconnect(self.update)
+        self._emitters = []
+        self.line.visible = False
+        self._viewer.scene.overlays.pop(self._key, None)
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
 
+    def update(self, _: object = None) -> None:
+        """Draw the line where it is now."""
+        ends = self._ends() if self._layer.visible else None
+        if ends is None:
+            self.line.visible = False
+            return
+        start, end = ends
+        grip = start + self._middle_on_screen(start, end) * (end - start)
+        self.line.zoom = float(self._viewer.scene.camera.zoom)
+        self.line.points = (_pair(start), _pair(end), _pair(grip))
+        self.line.visible = True
+
+    # Where it is, in the displayed world (row, column)
+
+    def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        viewer, layer, found = self._viewer, self._layer, self._edge()
+        shown = _displayed(viewer, layer)
+        if found is None or shown is None or found[0] not in shown:
+            return None
+        axis, index = found
+        along = shown[0] if axis == shown[1] else shown[1]
+        at = np.array(self._index(viewer.dims.point))
+        ends = []
+        for place in (-0.5, layer.data.shape[along] - 0.5):
+            at[axis], at[along] = index, place
+            world = layer.data_to_world(at) / layer_position(viewer, layer, np.ones(layer.ndim))
+            ends.append(np.array([world[row] for row in shown]))
+        return ends[0], ends[1]
+
+    def _middle_on_screen(self, start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
+        """Return how far along the line, 0 to 1, its visible part has its middle."""
+        viewer = self._viewer
+        half = np.array(viewer.canvas.size) / 2 / viewer.scene.camera.zoom
+        center = np.array(viewer.scene.camera.center[-2:])
+        low, high = 0.0, 1.0
+        for begin, step, least, most in zip(
+            start, end - start, center - half, center + half, strict=True
+        ):
+            if abs(step) > 1e-9:
+                near, far = sorted(((least - begin) / step, (most - begin) / step))
+                low, high = max(low, near), min(high, far)
+        return (low + high) / 2 if low < high else 0.5
+
+    def _index(self, position: Any) -> Any:
+        return self._layer.world_to_data(layer_position(self._viewer, self._layer, position))
+
+    # Dragging
+
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        comparison = self._comparison()
-        if comparison is None or not self._near(comparison, event):
+        if event.button != 1 or not self.near(event.position):
             return
         camera = viewer.scene.camera
         panning, camera.mouse_pan = camera.mouse_pan, False
         try:
             yield
             while event.type == "mouse_move":
-                self._follow(comparison, event)
+                self._follow(event.position)
                 event.handled = True
                 yield
         finally:
             camera.mouse_pan = panning
 
-    def _near(self, comparison: Comparison, event: Any) -> bool:
-        """Whether the mouse was pressed on the edge or within a few pixels of it."""
-        viewer, layer = self._viewer, comparison.layer
-        if event.button != 1 or viewer.dims.ndisplay != 2 or not layer.visible:
+    def near(self, position: Any) -> bool:
+        """Whether a position in the viewer's world is on the line or within a few pixels of it."""
+        if not self.line.visible:
             return False
-        found = self.plane(comparison)
-        if found is None:
-            return False
-        plane, axis = found
-        apart = abs(self._index(layer, event)[axis] - comparison.view.edge(plane))  # type: ignore[attr-defined]
-        # In the layer's own units, whether its spacing is a scale or part of an affine.
-        ends = [layer.data_to_world(end) for end in (np.zeros(3), np.eye(3)[axis])]
-        step = float(np.linalg.norm(np.subtract(ends[1], ends[0])))
-        reach = np.full(viewer.dims.ndim, _REACH_PX / float(viewer.scene.camera.zoom))
-        return bool(apart * step <= max(layer_position(viewer, layer, reach)[axis], step))
+        start, end = (np.array(point) for point in self.line.points[:2])
+        here = np.array([position[axis] for axis in self._viewer.dims.displayed])
+        along = end - start
+        share = float(np.clip((here - start) @ along / max(along @ along, 1e-12), 0, 1))
+        apart = float(np.linalg.norm(here - start - share * along))
+        return apart * self.line.zoom <= _REACH_PX
 
-    def _follow(self, comparison: Comparison, event: Any) -> None:
-        found = self.plane(comparison)
-        if found is None:
-            return
-        plane, axis = found
-        view: Any = comparison.view
-        position = view.position(plane, self._index(comparison.layer, event)[axis])
-        self._moved(view.settings.moved(plane, position))
+    def _follow(self, position: Any) -> None:
+        found = self._edge()
+        if found is not None:
+            axis = found[0]
+            index = float(self._index(position)[axis])
+            self._moved(axis, min(max(index, -0.5), self._layer.data.shape[axis] - 0.5))
+            self.update()
 
-    def plane(self, comparison: Comparison) -> tuple[int, int] | None:
-        """Return the plane on screen and the axis that the curtain moves along, if it is a wipe."""
-        view: Any = comparison.view
-        if getattr(view, "mode", "") != "wipe":
-            return None
-        extra = self._viewer.dims.ndim - comparison.layer.ndim
-        hidden = [axis - extra for axis in self._viewer.dims.not_displayed if axis >= extra]
-        if len(hidden) != 1:
-            return None
-        return hidden[0], view.axis(hidden[0])
 
-    def _index(self, layer: Any, event: Any) -> Any:
-        return layer.world_to_data(layer_position(self._viewer, layer, event.position))
+def screen_axis(viewer: Any, layer: Any, *, across: bool) -> int | None:
+    """Return the axis of a 3D layer that runs across the screen (or down it), None in 3D."""
+    shown = _displayed(viewer, layer)
+    return None if shown is None else shown[1 if across else 0]
+
+
+def _displayed(viewer: Any, layer: Any) -> tuple[int, int] | None:
+    """Return a layer's axes that run down and across the screen, None if it is not shown so."""
+    extra = viewer.dims.ndim - layer.ndim
+    shown = [axis - extra for axis in viewer.dims.displayed]
+    return (shown[0], shown[1]) if len(shown) == 2 and min(shown) >= 0 else None
+
+
+def _pair(point: NDArray[np.float64]) -> tuple[float, float]:
+    return float(point[0]), float(point[1])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from panel_cases import compare, on_screen, register, settle
+from panel_cases import compare, register, settle
 from qtpy.QtCore import Qt
 from register_cases import body
 
@@ -42,7 +42,7 @@ def test_the_curtain_is_dragged_by_its_edge(panel, qtbot):
         return layer.data_to_world((7, 20, column))
 
     event = SimpleNamespace(type="mouse_press", button=1, position=at(17.5), handled=False)
-    drag = panel.comparing._handle._drag
+    drag = panel.comparing.handle._drag
     assert drag in viewer.mouse_drag_callbacks
     steps = drag(viewer, event)
     next(steps)
@@ -88,18 +88,38 @@ def test_real_mouse_events_drag_the_curtain(panel, qtbot):
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_left_is_left_on_the_screen_however_the_axes_are_rolled(panel, qtbot, turns):
-    comparison = compare(panel, qtbot, "wipe left | right")
+    compare(panel, qtbot, "wipe left | right")
     for _ in range(turns):
         panel.viewer.dims.roll()
-    shown = on_screen(comparison.layer)
-    amber = (shown == (255, 196, 0, 255)).all(axis=-1)
-    assert amber.all(axis=0).any()  # a whole column of the picture
-    assert not amber.all(axis=1).any()
+    start, end, grip = panel.comparing.handle.line.points
+    assert start[1] == end[1] == grip[1]  # a whole column of the picture
+    assert abs(end[0] - start[0]) > 80
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+@pytest.mark.parametrize("zoomed", [1, 12])
+def test_the_line_is_as_thin_at_every_zoom_and_has_a_grip(panel, qtbot, order, zoomed):
+    """Also over voxels of 6 x 4 x 4 mm: it is no part of the picture."""
+    comparison = compare(panel, qtbot, "wipe left | right")
+    viewer = panel.viewer
+    viewer.dims.order = order
+    viewer.fit_to_view()
+    viewer.scene.camera.zoom *= zoomed
+    qtbot.wait(50)
+    shown = viewer.screenshot(canvas_only=True, flash=False).astype(int)
+    amber = (np.abs(shown[..., :3] - (255, 196, 0)) < 12).all(axis=-1)
+    height, width = amber.shape
+    grip = amber[height // 2 - 16 : height // 2 + 16]
+    assert grip[:, width // 2 - 16 : width // 2 + 16].sum() > 250  # in the middle of what is seen
+    line = amber[height // 2 + 30]
+    assert 1 <= line.sum() <= 3
+    assert abs(np.flatnonzero(line).mean() - width / 2) < 3
+    assert not (np.asarray(comparison.layer.data[7])[..., :3] == (255, 196, 0)).all(axis=-1).any()
 
 
 def test_left_is_left_on_a_screen_that_is_turned(panel, qtbot):
     comparison = compare(panel, qtbot, "wipe left | right")
-    panel.comparing._dragged(comparison.view.settings.moved(0, 0.25))
+    panel.comparing._wipe_to(0.25)
     first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
     assert list(np.flatnonzero(~first)) == list(range(9))
     panel.viewer.scene.camera.orientation2d = ("down", "left")
@@ -118,14 +138,14 @@ def test_the_curtain_is_moved_by_the_keys_too(panel, qtbot):
     assert comparison.view.settings.positions == pytest.approx((0.6, 0.5, 0.5))
     panel.viewer.dims.roll()
     assert curtain.value() == 50  # every plane has its own
-    panel.comparing._dragged(comparison.view.settings.moved(2, 0.25))
+    panel.comparing._wipe_to(0.25)
     assert curtain.value() == 25
 
 
 def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):
     panel.view.compare.mode.setCurrentText("wipe left | right")
     register(panel, qtbot)
-    panel.comparing._dragged(panel.comparing.comparison.view.settings.moved(0, 0.25))
+    panel.comparing._wipe_to(0.25)
     panel.view.compare.before.click()
     settle(panel, qtbot)
     comparison = panel.comparing.comparison
@@ -145,9 +165,7 @@ def test_a_curtain_is_caught_where_an_affine_holds_the_spacing(panel, qtbot):
     edge = comparison.view.edge(0)
 
     def caught(column):
-        position = comparison.layer.data_to_world((7, 20, column))
-        event = SimpleNamespace(type="mouse_press", button=1, position=position, handled=False)
-        return panel.comparing._handle._near(comparison, event)
+        return panel.comparing.handle.near(comparison.layer.data_to_world((7, 20, column)))
 
     assert caught(edge)
     assert not caught(edge + 15)

@@ -149,7 +149,8 @@ def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
     assert job.wait(2)
     qtbot.wait(50)
     assert names_of(window) == ["prior", "follow-up"]
-    assert panel.comparing._handle._drag not in window.mouse_drag_callbacks
+    assert not window.mouse_drag_callbacks
+    assert not [name for name in window.scene.overlays if "wipe" in name]
     window.add_image(np.zeros((3, 4, 5)))  # nobody is told who is gone
     window.layers.clear()
     gc.collect()
