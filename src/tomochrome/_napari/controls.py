@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QScrollArea,
     QSizePolicy,
     QSlider,
     QWidget,
 )
+
+from tomochrome._napari.theme import Tone, ToneLabel
 
 _STEPS = 1000
 
@@ -104,32 +103,22 @@ class ValueSlider(QWidget):
         return round(_STEPS * share ** (1 / self._power))
 
 
-class Notice(QLabel):
-    """A line of text that wraps, on a quiet or a warning ground, and is hidden when empty."""
+class Notice(ToneLabel):
+    """A line of text that wraps, plain or on a ground in color, and is hidden when empty."""
 
-    _STYLES: ClassVar[dict[str, str]] = {
-        "plain": "",
-        "caution": "color: #ffd479; background: #3a3220; border: 1px solid #7a6532;"
-        " border-radius: 3px; padding: 3px 6px; font-weight: 600;",
-        "warning": "color: #ffd479; background: #3a3220; border: 1px solid #7a6532;"
-        " border-radius: 3px; padding: 4px 6px;",
-        "error": "color: #ffb4a8; background: #442522; border: 1px solid #8c4a42;"
-        " border-radius: 3px; padding: 3px 6px;",
-    }
-
-    def __init__(self, style: str = "plain", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, tone: Tone = "plain", parent: QWidget | None = None) -> None:
+        super().__init__(tone, "padding: 4px 6px;", parent)
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
-        self.say("", style)
+        self.say("", tone)
 
-    def say(self, text: str, style: str | None = None) -> None:
-        """Show a text (and with ``style`` change the ground); an empty one hides the label."""
-        if style is not None:
-            self.setStyleSheet(self._STYLES[style])
+    def say(self, text: str, tone: Tone | None = None) -> None:
+        """Show a text (and with ``tone`` change the colors); an empty one hides the label."""
+        if tone is not None:
+            self.set_tone(tone)
         self.setText(text)
         self.setVisible(bool(text))
 

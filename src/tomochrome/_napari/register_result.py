@@ -22,12 +22,12 @@ from tomochrome._napari.controls import Notice
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import behind
 from tomochrome._napari.register_verdict import rows_of, verdict_of
+from tomochrome._napari.theme import Tone, is_dark
 
 #: Better, worse, and the heads of the columns, as read on a dark ground and on a light one.
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
 _ON_LIGHT: Final = {1: "#1d6b2a", -1: "#b3261e", 0: "#5a5f66"}
-_HEADING: Final = {"caution": "#ffd479", "bad": "#ff5a4d"}  # on a dark ground of their own
-_STYLE: Final = {"good": "plain", "caution": "warning", "bad": "error"}
+_STYLE: Final[dict[str, Tone]] = {"good": "plain", "caution": "warning", "bad": "error"}
 _MOVABLE: Final = ("image", "labels", "points", "shapes")
 
 
@@ -57,8 +57,9 @@ class ResultPanel(QWidget):
         """Show a report: the verdict, the table, and warnings that are not in the verdict."""
         self._report, self._colors = report, self._readable()
         verdict = verdict_of(report)
-        color = _HEADING.get(verdict.grade, self._colors[1])
-        heading = f'<b style="color: {color}; font-size: large">{verdict.heading}</b>'
+        # On a ground in color the heading has the color of the text.
+        color = f"color: {self._colors[1]};" if verdict.grade == "good" else ""
+        heading = f'<b style="{color} font-size: large">{verdict.heading}</b>'
         self.verdict.say(f"{heading}<br>{verdict.text}", _STYLE[verdict.grade])
         rest = [
             text[:1].upper() + text[1:].rstrip(".") + "."
@@ -78,8 +79,7 @@ class ResultPanel(QWidget):
 
     def _readable(self) -> Mapping[int, str]:
         """Return colors that can be read on the ground that napari's theme gives the panel."""
-        text = self.palette().color(self.foregroundRole())
-        return _ON_DARK if text.lightness() > 127 else _ON_LIGHT
+        return _ON_DARK if is_dark(self) else _ON_LIGHT
 
     def _fill(self, report: Mapping[str, Any]) -> None:
         for cell in self._cells:

@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from tomochrome._napari.controls import Notice, ScrollColumn
-from tomochrome._napari.series_list import VERDICT_COLORS
-from tomochrome._napari.wording import VERDICTS
+from tomochrome._napari.theme import ToneLabel
+from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.volume import Verdict
 from tomochrome.windowing import PRESETS, Window
 
@@ -41,7 +41,7 @@ class ScanView(QWidget):
         self.facts.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         self.facts.setHorizontalSpacing(14)
         self.facts.setVerticalSpacing(4)
-        self.verdict = QLabel(self)
+        self.verdict = ToneLabel(style="padding: 2px 8px; font-weight: 600;", parent=self)
         self.verdict.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.remark = Notice("plain", self)
         self.warnings = QVBoxLayout()
@@ -91,12 +91,8 @@ class ScanView(QWidget):
         """Show the verdict as a mark, a plain sentence, and each warning in a box of its own."""
         self.verdict.setVisible(verdict is not None)
         if verdict is not None:
-            ground, letters = VERDICT_COLORS[verdict]
             self.verdict.setText(VERDICTS[verdict])
-            self.verdict.setStyleSheet(
-                f"color: {letters}; background: {ground}; border-radius: 3px; padding: 2px 8px;"
-                " font-weight: 600;"
-            )
+            self.verdict.set_tone(VERDICT_TONES[verdict])
         self.remark.say(remark)
         while self.warnings.count():
             self.warnings.takeAt(0).widget().deleteLater()

@@ -13,6 +13,7 @@ from qtpy.QtGui import QColor, QFontMetrics, QImage, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QWidget
 
 from tomochrome._napari import wording
+from tomochrome._napari.theme import Colors, colors_of, is_dark, mixed, text_and_ground
 from tomochrome.volume import Verdict
 
 if TYPE_CHECKING:
@@ -24,17 +25,6 @@ _GAP = 10
 _LINE_GAP = 3
 _MOST_LINES = 3  # of the verdict's sentence; the tool tip has all of it
 _NO_INDEX = QModelIndex()
-
-#: Ground and letters of the verdict's mark: quiet where all is well, warm where it is not.
-VERDICT_COLORS: dict[Verdict, tuple[str, str]] = {
-    "regular": ("#28483a", "#a6e0bd"),
-    "irregular": ("#3a3220", "#ffd479"),
-    "tilted": ("#3a3220", "#ffd479"),
-    "incomplete": ("#3a3220", "#ffd479"),
-    "unreadable": ("#442522", "#ffb4a8"),
-    "not-ct": ("#3c4250", "#c9ced8"),
-}
-
 
 _CHOSEN = "#5a78e6"
 
@@ -200,7 +190,7 @@ class SeriesDelegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         area = option.rect.adjusted(2, 2, -2, -2)
-        _draw_ground(painter, option, area)
+        _draw_ground(painter, option, _panel(option), area)
         left, top = option.rect.left() + _MARGIN, option.rect.top() + _MARGIN
         _draw_picture(painter, QRect(left, top, PICTURE, PICTURE), index.data(Role.PICTURE), item)
         self._draw_words(painter, option, item, bool(index.data(Role.OPENED)))
@@ -208,7 +198,7 @@ class SeriesDelegate(QStyledItemDelegate):
 
     def _draw_words(self, painter: QPainter, option: Any, item: Item, opened: bool) -> None:
         dim = not can_be_opened(item) or item.verdict == "not-ct"
-        strong, faint = _inks(option, dim)
+        strong, faint = inks(_panel(option), dim)
         left = option.rect.left() + _MARGIN + PICTURE + _GAP
         width = self._text_width(option.rect.width())
         top = option.rect.top() + _MARGIN
@@ -230,7 +220,8 @@ class SeriesDelegate(QStyledItemDelegate):
             painter.drawText(left, top + metrics.ascent(), shown)
         top += step + 1
         verdict = shown_verdict(item)
-        end = _draw_mark(painter, left, top, wording.VERDICTS[verdict], *VERDICT_COLORS[verdict])
+        colors = colors_of(wording.VERDICT_TONES[verdict], is_dark(_panel(option)))
+        end = _draw_mark(painter, left, top, wording.VERDICTS[verdict], colors)
         if opened:
             painter.setPen(faint)
             painter.drawText(end + 8, top + metrics.ascent(), "opened")
@@ -238,6 +229,12 @@ class SeriesDelegate(QStyledItemDelegate):
         painter.setPen(faint)
         box = QRect(left, top, width, _remark_height(metrics, remark(item), width))
         painter.drawText(box, _WRAP, _cut(metrics, remark(item), width))
+
+
+def _panel(option: Any) -> QWidget:
+    """Return what the list stands on: the list itself has no ground of its own."""
+    panel: QWidget = option.widget.parentWidget() or option.widget
+    return panel
 
 
 _WRAP = int(Qt.TextFlag.TextWordWrap)
@@ -267,28 +264,26 @@ def _cut(metrics: QFontMetrics, text: str, width: int) -> str:
     return " ".join(words[:low]) + " …"
 
 
-def _inks(option: Any, dim: bool) -> tuple[QColor, QColor]:
-    """Return the colors of the title and of the rest, from the theme."""
-    strong = QColor(option.palette.text().color())
-    faint = QColor(strong)
-    strong.setAlphaF(0.55 if dim else 1.0)
-    faint.setAlphaF(0.5 if dim else 0.75)
-    return strong, faint
+def inks(panel: QWidget, dim: bool) -> tuple[QColor, QColor]:
+    """Return the colors of the title and of the rest of the text, from the panel's theme."""
+    text, ground = text_and_ground(panel)
+    return mixed(text, ground, 0.78 if dim else 1.0), mixed(text, ground, 0.78 if dim else 0.88)
 
 
-def _draw_ground(painter: QPainter, option: Any, area: QRect) -> None:
-    ink = QColor(option.palette.text().color())
-    ground = QColor(ink)
-    ground.setAlphaF(0.04)
-    border = QColor(ink)
-    border.setAlphaF(0.10)
-    if option.state & QStyle.StateFlag.State_Selected:
-        ground, border = QColor(_CHOSEN), QColor(_CHOSEN)
-        ground.setAlphaF(0.30)
-    elif option.state & QStyle.StateFlag.State_MouseOver:
-        ground.setAlphaF(0.09)
+def ground_of(panel: QWidget, *, chosen: bool = False, under_mouse: bool = False) -> QColor:
+    """Return the color that a row is drawn on, from the panel's theme."""
+    text, ground = text_and_ground(panel)
+    if chosen:
+        return mixed(QColor(_CHOSEN), ground, 0.30)
+    return mixed(text, ground, 0.09 if under_mouse else 0.04)
+
+
+def _draw_ground(painter: QPainter, option: Any, panel: QWidget, area: QRect) -> None:
+    chosen = bool(option.state & QStyle.StateFlag.State_Selected)
+    under_mouse = bool(option.state & QStyle.StateFlag.State_MouseOver)
+    border = QColor(_CHOSEN) if chosen else mixed(*text_and_ground(panel), 0.12)
     painter.setPen(QPen(border, 1))
-    painter.setBrush(ground)
+    painter.setBrush(ground_of(panel, chosen=chosen, under_mouse=under_mouse))
     painter.drawRoundedRect(area, 4, 4)
 
 
@@ -300,15 +295,15 @@ def _draw_picture(painter: QPainter, area: QRect, picture: QPixmap | None, item:
         painter.setOpacity(1.0)
 
 
-def _draw_mark(painter: QPainter, left: int, top: int, text: str, ground: str, letters: str) -> int:
+def _draw_mark(painter: QPainter, left: int, top: int, text: str, colors: Colors) -> int:
     """Draw the verdict as a small rounded mark; return where it ends."""
     metrics = QFontMetrics(painter.font())
     width = metrics.horizontalAdvance(text) + 12
     box = QRect(left, top - 1, width, metrics.height() + 2)
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(ground))
+    painter.setBrush(QColor(colors.ground))
     painter.drawRoundedRect(box, 3, 3)
-    painter.setPen(QColor(letters))
+    painter.setPen(QColor(colors.text))
     painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), text)
     return left + width
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tomochrome.volume import Unit, Verdict
 
 if TYPE_CHECKING:
+    from tomochrome._napari.theme import Tone
     from tomochrome.io import Item, Skipped
 
 VERDICTS: dict[Verdict, str] = {
@@ -22,6 +23,15 @@ VERDICTS: dict[Verdict, str] = {
     "incomplete": "Incomplete",
     "unreadable": "Unreadable",
     "not-ct": "No CT volume",
+}
+#: Quiet where all is well, warm where it is not.
+VERDICT_TONES: dict[Verdict, Tone] = {
+    "regular": "good",
+    "irregular": "warning",
+    "tilted": "warning",
+    "incomplete": "warning",
+    "unreadable": "error",
+    "not-ct": "neutral",
 }
 _NOTHING_AMISS = "Evenly spaced, and no slice is missing."
 _SINGLE = "A single slice."

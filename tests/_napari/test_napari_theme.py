@@ -1,0 +1,173 @@
+"""All panels can be read in napari's dark and light theme, and follow when it is switched.
+
+Contrast is that of WCAG 2.2 (1.4.3), of the colors that are really on the screen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtGui import QColor, QImage, QPalette
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
+
+from tomochrome._napari.controls import Notice
+from tomochrome._napari.picker import show_picker
+from tomochrome._napari.register_result import ResultPanel
+from tomochrome._napari.scan_panel import ScanPanel
+from tomochrome._napari.series_list import ground_of, inks
+from tomochrome._napari.theme import ON_DARK, ON_LIGHT, is_dark
+from tomochrome.io import Found, Item
+
+pytestmark = pytest.mark.gui
+
+LEAST = 4.5
+THEMES = ("dark", "light")
+PANELS = ("Colorize volume", "Register & checkerboard", "Scan", "Open a scan")
+ITEMS = (
+    Item("/a", "dicom-series", title="Chest", modality="CT", shape=(9, 8, 7)),
+    Item("/b", "dicom-series", title="Tilted", modality="CT", verdict="tilted",
+         warnings=("the slices are tilted by 12 degrees",)),
+    Item("/c", "dicom-series", title="Scout", modality="CT", verdict="not-ct",
+         warnings=("a localizer (scout view), not a cross-section",)),
+    Item("/d", "dicom-series", title="Lost", modality="CT", verdict="unreadable",
+         refusal="the slices have no position"),
+)  # fmt: skip
+
+
+def luminance(rgb):
+    """Relative luminance of sRGB 0 to 255, WCAG 2.2."""
+    c = np.asarray(rgb, float) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(a, b):
+    low, high = np.sort(np.stack(np.broadcast_arrays(luminance(a), luminance(b))), axis=0)
+    return (high + 0.05) / (low + 0.05)
+
+
+def rgb(color):
+    return QColor(color).getRgb()[:3]
+
+
+def pixels(widget):
+    image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+    bits = image.constBits().asarray(image.sizeInBytes())
+    rows = np.frombuffer(bits, np.uint8).reshape(image.height(), -1)
+    return rows[:, : 3 * image.width()].reshape(image.height(), -1, 3)
+
+
+def seen_contrast(panel, widget):
+    """The contrast of a text to its ground, which is the most frequent color around it."""
+    place = widget.mapTo(panel, widget.rect().topLeft())
+    part = pixels(panel)[
+        place.y() + 2 : place.y() + widget.height() - 2,
+        place.x() + 2 : place.x() + widget.width() - 2,
+    ].reshape(-1, 3)
+    colors, counts = np.unique(part, axis=0, return_counts=True)
+    return float(contrast(colors, colors[counts.argmax()]).max())
+
+
+@pytest.fixture
+def themed(window, qtbot):
+    """A function that switches napari's theme in the open window."""
+
+    def switch(theme):
+        window.theme = theme
+        qtbot.wait(20)
+
+    yield switch
+    window.theme = "dark"
+    for widget in list(window.window.dock_widgets.values()):
+        if hasattr(widget, "release"):
+            widget.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
+
+
+@pytest.mark.parametrize("colors", [ON_DARK, ON_LIGHT])
+def test_every_tone_can_be_read(colors):
+    for tone in colors.values():
+        assert contrast(rgb(tone.text), rgb(tone.ground)) >= LEAST
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_everything_that_is_written_on_the_panels_can_be_read(
+    window, themed, qtbot, small_ct, theme
+):
+    from napari.layers import Layer
+
+    from tomochrome._napari.layers import volume_layer
+
+    window.add_layer(Layer.create(*volume_layer(small_ct)))
+    themed("light" if theme == "dark" else "dark")
+    panels = [window.window.add_plugin_dock_widget("napari-tomochrome", name)[1] for name in PANELS]
+    for panel in panels:
+        warm = getattr(panel, "_warm", None)
+        qtbot.waitUntil(lambda warm=warm: warm is None or not warm.running, timeout=20_000)
+    themed(theme)  # live: the panels are open already
+    poor, looked_at = [], 0
+    for panel in panels:
+        assert is_dark(panel) == (theme == "dark")
+        view = panel.view
+        view.resize(max(view.width(), 360), max(view.height(), view.sizeHint().height()))
+        for widget in view.findChildren((QLabel, QAbstractButton, QComboBox)):
+            text = widget.currentText() if isinstance(widget, QComboBox) else widget.text()
+            if not (text.strip() and widget.isVisibleTo(view) and widget.isEnabled()):
+                continue
+            looked_at += 1
+            found = seen_contrast(view, widget)
+            if found < LEAST:
+                poor.append((type(panel).__name__, text, round(found, 2)))
+    assert looked_at > 40
+    assert poor == []
+
+
+@pytest.mark.parametrize("tone", ["good", "neutral", "caution", "warning", "error"])
+def test_a_notice_follows_the_theme_while_it_stands_there(window, themed, tone):
+    panel = ScanPanel(window)
+    window.window.add_dock_widget(panel, name="Scan")
+    notice = Notice(tone)  # its panel comes later
+    panel.view.layout().addWidget(notice)
+    notice.say("Look closely.")
+    for theme in (*THEMES, "dark"):
+        themed(theme)
+        palette = notice.palette()
+        letters, ground = (
+            palette.color(r) for r in (notice.foregroundRole(), QPalette.ColorRole.Window)
+        )
+        assert (ground.lightness() < 127) == (theme == "dark")
+        assert contrast(rgb(letters), rgb(ground)) >= LEAST
+        assert seen_contrast(panel.view, notice) >= LEAST
+    notice.say("As it should be.", "plain")
+    assert notice.styleSheet() == ""
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_list_of_series_can_be_read(window, themed, qtbot, theme):
+    picker = show_picker(window, Found(ITEMS))
+    themed(theme)
+    view = picker.view
+    assert is_dark(view) == (theme == "dark")
+    for chosen in (False, True):
+        ground = ground_of(view, chosen=chosen)
+        for dim in (False, True):
+            for ink in inks(view, dim):
+                assert contrast(rgb(ink), rgb(ground)) >= LEAST, (chosen, dim)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("grade", ["good", "caution", "bad"])
+def test_the_verdict_of_a_registration_can_be_read(window, themed, qtbot, theme, grade):
+    report = {
+        "before": {"ncc": 0.5, "mutual_information": 0.5},
+        "after": {"ncc": 0.9 if grade == "good" else 0.55, "mutual_information": 0.9},
+        "jacobian": {"folded_percent": 5.0 if grade == "bad" else 0.0, "sd_log": 0.1},
+    }
+    panel = ResultPanel()
+    window.window.add_dock_widget(panel, name="Result")
+    panel.show_report(report)
+    themed(theme)
+    for label in panel.findChildren(QLabel):
+        if label.text() and label.isVisible():
+            assert seen_contrast(panel, label) >= LEAST, label.text()
