@@ -86,6 +86,7 @@ def layer_volume(
         min_confidence=now.min_confidence,
         palette=now.palette,
         alpha=now.alpha,
+        tissues=now.tissues,
         progress=progress,
         cancel=cancel,
     )

@@ -6,8 +6,12 @@ import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from tomochrome.runtime.device import DEVICE_NAMES
+
+if TYPE_CHECKING:
+    from tomochrome.color import TissueSelection
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,10 @@ class Request:
     saturation: float = 1.0
     min_confidence: float = 0.0
     alpha: str = "body"
+    only: tuple[str, ...] = ()
+    others: Literal["dim", "hide"] = "hide"
+    hide: tuple[str, ...] = ()
+    dim: tuple[str, ...] = ()
     device: str = "auto"
     threads: int | None = None
 
@@ -33,8 +41,30 @@ class Request:
             saturation=args.saturation,
             min_confidence=args.min_confidence,
             alpha=args.alpha,
+            only=args.only,
+            others=args.others,
+            hide=args.hide,
+            dim=args.dim,
             device=args.device,
             threads=args.threads,
+        )
+
+    @property
+    def tissues(self) -> TissueSelection:
+        """The tissues in color.
+
+        Raises
+        ------
+        OptionError
+            If one is unknown.
+        """
+        from tomochrome.color import TissueSelection
+        from tomochrome.color.selection import tissue_of
+
+        base = TissueSelection.only(self.only, self.others) if self.only else TissueSelection()
+        return TissueSelection(
+            base.hidden | frozenset(map(tissue_of, self.hide)),
+            base.dimmed | frozenset(map(tissue_of, self.dim)),
         )
 
 
@@ -54,6 +84,14 @@ def fraction(text: str) -> float:
     if not 0.0 <= value <= 1.0:  # also refuses nan
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not '{text}'")
     return value
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse a list of names with commas."""
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("name at least one tissue")
+    return found
 
 
 def count(text: str) -> int:
@@ -122,6 +160,24 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         metavar="body|opaque|PRESET",
         default=Request.alpha,
         help="what is transparent: all but the body, nothing, or by HU (default: body)",
+    )
+
+    add_tissues(parser)
+
+
+def add_tissues(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses the tissues that are in color."""
+    for option, words in (
+        ("--only", "show only these tissues in color, see 'tomochrome palette' (default: all)"),
+        ("--hide", "show these in grey, and leave them out under an opacity curve for 3D"),
+        ("--dim", "show these in faint color"),
+    ):
+        parser.add_argument(option, metavar="TISSUE,...", type=names, default=(), help=words)
+    parser.add_argument(
+        "--others",
+        choices=("hide", "dim"),
+        default=Request.others,
+        help="how --only treats the other tissues (default: hide)",
     )
 
 

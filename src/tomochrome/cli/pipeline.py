@@ -156,6 +156,7 @@ def check_request(request: Request) -> None:
         saturation=request.saturation,
         min_confidence=request.min_confidence,
         alpha=alpha_curve(request.alpha),
+        tissues=request.tissues,
     )
     find_model(request.model)
     if request.device not in ("auto", "cpu"):
@@ -199,6 +200,7 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
             min_confidence=request.min_confidence,
             palette=request.palette,
             alpha=request.alpha,
+            tissues=request.tissues,
             progress=progress,
             cancel=cancel,
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tomochrome.color.gamut import fit_chroma
     from tomochrome.color.lighting import Lighting, light, light_slice
     from tomochrome.color.palette import Palette, palette_names
+    from tomochrome.color.selection import TissueSelection
     from tomochrome.color.view import LitVolume
 
 _WHERE = {
@@ -25,6 +26,7 @@ _WHERE = {
     "Lighting": "lighting",
     "LitVolume": "view",
     "Palette": "palette",
+    "TissueSelection": "selection",
     "ciede2000": "difference",
     "fit_chroma": "gamut",
     "lab_to_srgb": "convert",
@@ -41,6 +43,7 @@ __all__ = [
     "Lighting",
     "LitVolume",
     "Palette",
+    "TissueSelection",
     "ciede2000",
     "fit_chroma",
     "lab_to_srgb",

@@ -58,6 +58,11 @@ class AlphaCurve:
         levels = {opacity for _, opacity in self.points}
         return round(255 * levels.pop()) if len(levels) == 1 else None
 
+    @property
+    def for_slices(self) -> bool:
+        """Whether the curve is one for slices, which show all Hounsfield units alike."""
+        return self.constant is not None
+
     def __call__(self, hu: ArrayLike) -> NDArray[np.uint8]:
         """Return alpha, 0 to 255, of Hounsfield units (tissue not looked at)."""
         hus, opacity = np.asarray(self.points, dtype=np.float64).T

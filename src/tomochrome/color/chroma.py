@@ -146,15 +146,44 @@ class Chroma:
         return replace(self.provenance.add(text), extra=extra)
 
     @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """Number of voxels of each code."""
+        n = len(self.mixtures)
+        counts = [np.bincount(code.ravel(), minlength=n) for code in self.code]
+        return np.asarray(np.sum(counts, axis=0), dtype=np.int64)
+
+    def tissue_shares(self, slices: Any = None) -> NDArray[np.float64]:
+        """Return the share of each tissue in the body, which is all that is not air.
+
+        Parameters
+        ----------
+        slices
+            Any index into (z, y, x), for example a slice number, whose shares are asked for;
+            all voxels without it.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64, shape (`N_TISSUES`,): 0 to 1, by a voxel's heaviest tissue; air counts 0.
+            They sum to 1 where every voxel of the body has a tissue.
+        """
+        n = len(self.mixtures)
+        counts = (
+            self._counts if slices is None else np.bincount(self.code[slices].ravel(), minlength=n)
+        )
+        tissues = np.bincount(self.tissue_of_code, weights=counts, minlength=256)
+        tissues[Tissue.AIR] = 0.0
+        return tissues[:N_TISSUES] / max(1.0, float(tissues.sum()))
+
+    @cached_property
     def _means(self) -> tuple[float, float]:
         """Mean chroma and mean confidence over colored voxels."""
         strength = np.linalg.norm(self.ab_of_code("natural").astype(np.float64), axis=1)
         strength[self.tissue_of_code == Tissue.AIR] = 0.0
         colored = strength >= COLORED
         n = len(self.mixtures)
-        count, sure = np.zeros(n), np.zeros(n)
+        count, sure = self._counts, np.zeros(n)
         for code, confidence in zip(self.code, self.confidence, strict=True):
-            count += np.bincount(code.ravel(), minlength=n)
             sure += np.bincount(code.ravel(), weights=confidence.ravel(), minlength=n)
         total = float(count[colored].sum())
         if total == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from tomochrome.color.alpha import AlphaCurve, alpha_curve
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.palette import Palette, palette
 from tomochrome.color.relight import CodeTable, relight
+from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
 from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -41,6 +43,8 @@ class Lighting:
         Palette or its name.
     alpha
         Opacity curve or its name.
+    tissues
+        Which tissues are in color: a `TissueSelection`, or what `tissue_selection` reads.
 
     Raises
     ------
@@ -53,11 +57,13 @@ class Lighting:
     min_confidence: float = 0.0
     palette: Palette = field(default_factory=palette)
     alpha: AlphaCurve = field(default_factory=alpha_curve)
+    tissues: TissueSelection = field(default_factory=TissueSelection)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", parse_window(self.window))
         object.__setattr__(self, "palette", palette(self.palette))
         object.__setattr__(self, "alpha", alpha_curve(self.alpha))
+        object.__setattr__(self, "tissues", tissue_selection(self.tissues))
         for name, most in (("saturation", MAX_SATURATION), ("min_confidence", 1.0)):
             value = getattr(self, name)
             if not (isinstance(value, (int, float, np.number)) and math.isfinite(value)):
@@ -78,10 +84,17 @@ class Lighting:
 
 def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
     """Return the chroma and visibility of each code of ``chroma`` under ``settings``."""
+    ab, tissue = chroma.ab_of_code(settings.palette, settings.saturation), chroma.tissue_of_code
+    hidden = None
+    if not settings.tissues.is_all:
+        weights = settings.tissues.weights[tissue]
+        ab, hidden = ab * weights[:, None], weights == 0.0
     return CodeTable(
-        chroma.ab_of_code(settings.palette, settings.saturation),
-        chroma.tissue_of_code,
+        ab,
+        tissue,
         settings.min_confidence,
+        hidden=hidden,
+        # A fainter color lies between one that the table holds and grey: it holds that too.
         ready=TABLE.holds(settings.palette, settings.saturation),
     )
 
@@ -95,6 +108,7 @@ def light(
     min_confidence: float = 0.0,
     palette: str | Palette = "natural",
     alpha: str | AlphaCurve = "body",
+    tissues: TissueSelection | str | Iterable[str] | Mapping[str, Mode] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Volume:
@@ -110,6 +124,9 @@ def light(
         Preset, ``"CENTER/WIDTH"``, ``"auto"``, ``"scanner"`` or `Window`.
     saturation, min_confidence, palette, alpha
         See `Lighting`.
+    tissues
+        Which tissues are in color: names (all others are grey), or a mapping from names to
+        ``"show"``, ``"dim"`` or ``"hide"``; all by default.
     progress, cancel
         Told and asked at each slice; small slices are lit several at a time, up to a million
         voxels.
@@ -138,6 +155,7 @@ def light(
         min_confidence=min_confidence,
         palette=palette,
         alpha=alpha,
+        tissues=tissues,
     )
     _check_scalar(volume)
     chroma = chroma.on_grid(volume)
@@ -195,7 +213,7 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
     step = (
         f"colored by {model}, palette {settings.palette.name}, window {settings.window}, "
         f"saturation {settings.saturation:g}, confidence from {settings.min_confidence:g}, "
-        f"opacity {settings.alpha.name}; not for diagnosis"
+        f"opacity {settings.alpha.name}, {settings.tissues}; not for diagnosis"
     )
     known = volume.provenance.warnings
     news = (warning for warning in chroma.provenance.warnings if warning not in known)
@@ -208,6 +226,7 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         "description": f"Color by model {model}, not for diagnosis",
         "saturation": settings.saturation,
         "opacity": settings.alpha.name,
+        "tissues": str(settings.tissues),
         "not_for_diagnosis": True,
     }
     return replace(provenance, extra=extra)

@@ -36,6 +36,8 @@ class CodeTable:
         Heaviest tissue of each code, uint8 (n,).
     min_confidence
         Confidence (0 to 1) below which color fades.
+    hidden
+        Codes that an opacity curve for 3D leaves out, bool (n,); none of them if None.
     ready
         Whether the color table holds every column that these codes can lead to, so that none
         need be looked for (see `ColorTable.ensure_palette`).
@@ -47,6 +49,7 @@ class CodeTable:
         tissue: NDArray[np.uint8],
         min_confidence: float = 0.0,
         *,
+        hidden: NDArray[np.bool_] | None = None,
         ready: bool = False,
     ) -> None:
         far = np.maximum(np.abs(ab[:, 0]), np.abs(ab[:, 1]))
@@ -55,6 +58,7 @@ class CodeTable:
             ab = ab * np.minimum(1.0, REACH / np.maximum(far, 1.0))[:, None]
         self.ab = np.ascontiguousarray(ab, "f4")
         self.air = tissue == Tissue.AIR
+        self.hidden = hidden
         self.fade = fade_curve(min_confidence)
         self.fading = bool((self.fade < 1.0).any())
         self.cells = np.empty(len(self.ab), np.int32)
@@ -64,9 +68,17 @@ class CodeTable:
         if not ready:
             TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
 
-    def packed(self, hide_air: bool) -> NDArray[np.uint32]:
+    def clear(self, curve: AlphaCurve) -> NDArray[np.bool_]:
+        """Return whether each code is transparent under an opacity curve, whatever its HU.
+
+        Hidden tissues stay in slices, in grey: there would be holes in the patient.
+        """
+        clear = self.air & curve.hide_air
+        return clear if self.hidden is None or curve.for_slices else clear | self.hidden
+
+    def packed(self, curve: AlphaCurve) -> NDArray[np.uint32]:
         """Return each code's cell, with the top bit set where its voxels are shown."""
-        shown = np.uint32(1 << 31) * ~(self.air & hide_air)
+        shown = np.uint32(1 << 31) * ~self.clear(curve)
         return np.asarray(self.cells.astype(np.uint32) | shown, dtype=np.uint32)
 
 
@@ -141,7 +153,7 @@ def relight(
     if whole and curve.constant is not None and not codes.fading:
         bits = np.ascontiguousarray(values, dtype=np.int16).reshape(-1).view(np.uint16)
         plain = (
-            codes.packed(curve.hide_air), ALPHA_WORDS[curve.constant], grey_of_int16(window),
+            codes.packed(curve), ALPHA_WORDS[curve.constant], grey_of_int16(window),
             TABLE.words,
         )  # fmt: skip
 
@@ -153,7 +165,7 @@ def relight(
 
     flat_sure = np.ascontiguousarray(confidence).reshape(-1)
     rest = (
-        alpha_of_int16(curve), curve.hide_air, codes.air, codes.cells, codes.ab, codes.fading,
+        alpha_of_int16(curve), True, codes.clear(curve), codes.cells, codes.ab, codes.fading,
         codes.fade, TABLE.words, ALPHA_WORDS,
     )  # fmt: skip
     if whole:

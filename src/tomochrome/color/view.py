@@ -91,6 +91,7 @@ class LitVolume:
             settings.palette is old.settings.palette
             and settings.saturation == old.settings.saturation
             and settings.min_confidence == old.settings.min_confidence
+            and settings.tissues == old.settings.tissues
         )
         codes = old.codes if same else code_table(self.chroma, settings)
         self._state = _State(settings, codes)

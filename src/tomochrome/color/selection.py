@@ -1,0 +1,153 @@
+"""Which tissues are shown in color, which faded, and which in plain grey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import OptionError
+from tomochrome.tissue import TISSUE_NAMES, Tissue
+
+Mode = Literal["show", "dim", "hide"]
+MODES: Final[tuple[Mode, ...]] = ("show", "dim", "hide")
+#: Share of its chroma that a dimmed tissue keeps.
+DIM: Final = 0.25
+
+
+@dataclass(frozen=True)
+class TissueSelection:
+    """The tissues that are not shown in full color.
+
+    A voxel belongs to its most likely tissue, the one that the tissue map names. Luminance never
+    changes: a hidden tissue is grey. Under an opacity curve for 3D it is transparent as well.
+
+    Parameters
+    ----------
+    hidden
+        Tissues without color.
+    dimmed
+        Tissues that keep a quarter of their chroma. What is hidden is not dimmed.
+    """
+
+    hidden: frozenset[Tissue] = frozenset()
+    dimmed: frozenset[Tissue] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", frozenset(map(tissue_of, self.hidden)))
+        dimmed = frozenset(map(tissue_of, self.dimmed))
+        object.__setattr__(self, "dimmed", dimmed - self.hidden)
+
+    @classmethod
+    def only(
+        cls, tissues: Iterable[str | Tissue], others: Literal["dim", "hide"] = "hide"
+    ) -> TissueSelection:
+        """Return the selection that shows these tissues, and hides or dims all others.
+
+        Raises
+        ------
+        OptionError
+            If a tissue is unknown, or none is given.
+        """
+        wanted = frozenset(map(tissue_of, tissues))
+        if not wanted:
+            raise OptionError("no tissue to show: name at least one")
+        if others not in ("dim", "hide"):
+            raise OptionError(f"the other tissues can be 'dim' or 'hide', not {others!r}")
+        rest = frozenset(Tissue) - wanted
+        return cls(hidden=rest) if others == "hide" else cls(dimmed=rest)
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every tissue is shown in full color."""
+        return not (self.hidden or self.dimmed)
+
+    def mode(self, tissue: str | Tissue) -> Mode:
+        """Return how a tissue is shown."""
+        tissue = tissue_of(tissue)
+        if tissue in self.hidden:
+            return "hide"
+        return "dim" if tissue in self.dimmed else "show"
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Factor on the chroma of each value of a tissue map, float32 (256,)."""
+        weights = np.ones(256, np.float32)
+        weights[list(self.dimmed)] = DIM
+        weights[list(self.hidden)] = 0.0
+        return weights
+
+    def __str__(self) -> str:
+        """Return the selection in words, for a file's own metadata."""
+        if self.is_all:
+            return "all tissues in color"
+        shown = frozenset(Tissue) - self.hidden - self.dimmed
+        parts = [("in color", shown), ("faded", self.dimmed), ("in grey", self.hidden)]
+        short = [(words, tissues) for words, tissues in parts if tissues]
+        largest = max(short, key=lambda part: len(part[1]))
+        listed = [
+            f"{', '.join(tissue.label for tissue in sorted(tissues))} {words}"
+            for words, tissues in short
+            if tissues is not largest[1]
+        ]
+        return "; ".join([*listed, f"all other tissues {largest[0]}"])
+
+
+def tissue_selection(
+    value: TissueSelection | str | Iterable[str | Tissue] | Mapping[str, Mode] | None = None,
+) -> TissueSelection:
+    """Return the selection that a user's value stands for.
+
+    Parameters
+    ----------
+    value
+        Names of the tissues to show, all others hidden (a list, or one string with commas);
+        a mapping from names to ``"show"``, ``"dim"`` or ``"hide"``, where tissues that are not
+        named are shown; None shows all; a `TissueSelection` is returned as it is.
+
+    Raises
+    ------
+    OptionError
+        If a tissue or a mode is unknown.
+
+    Examples
+    --------
+    >>> tissue_selection("liver, spleen").mode("fat")
+    'hide'
+    >>> tissue_selection({"fat": "dim"}).mode("liver")
+    'show'
+    """
+    if value is None:
+        return TissueSelection()
+    if isinstance(value, TissueSelection):
+        return value
+    if isinstance(value, Mapping):
+        for mode in value.values():
+            if mode not in MODES:
+                raise OptionError(f"a tissue can be {', '.join(MODES)}, not {mode!r}")
+        return TissueSelection(
+            hidden=frozenset(tissue_of(name) for name, mode in value.items() if mode == "hide"),
+            dimmed=frozenset(tissue_of(name) for name, mode in value.items() if mode == "dim"),
+        )
+    if isinstance(value, str):
+        value = [name for name in value.split(",") if name.strip()]
+    return TissueSelection.only(value)
+
+
+def tissue_of(name: str | Tissue) -> Tissue:
+    """Return the tissue of a name such as ``"cortical-bone"`` or ``"cortical bone"``.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+    """
+    if isinstance(name, Tissue):
+        return name
+    label = str(name).strip().lower().replace("_", "-").replace(" ", "-")
+    if label not in TISSUE_NAMES:
+        raise OptionError(f"unknown tissue '{name}': choose from {', '.join(TISSUE_NAMES)}")
+    return Tissue(TISSUE_NAMES.index(label))
