@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from geometry_cases import volumes
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from scipy.ndimage import map_coordinates
 
 from tomochrome.errors import GeometryError, OptionError
@@ -115,8 +115,19 @@ def test_half_floats_and_booleans_become_what_itk_knows():
     assert image.GetPixelID() == SimpleITK.sitkFloat32
 
 
+def row_of(axis, count):
+    """Voxels 0.2 mm apart along one axis: 0.1 mm further on lies exactly half-way."""
+    spacing, shape = [5.0] * 3, [1] * 3
+    spacing[axis], shape[axis] = 0.2, count
+    voxels = np.arange(count, dtype=np.int16).reshape(shape) - 1000
+    return Volume(voxels, default_affine(tuple(spacing)), "HU")
+
+
 @quick
 @given(volumes(rgba=False), volumes(rgba=False))
+@example(row_of(0, 1), row_of(0, 1))
+@example(row_of(1, 1), row_of(1, 1))
+@example(row_of(2, 1), row_of(2, 1))
 def test_the_mask_is_resampled_with_the_voxels(volume, like):
     affine = like.affine.copy()
     affine[:3, 3] = volume.affine[:3, 3] + 0.1
@@ -131,6 +142,19 @@ def test_the_mask_is_resampled_with_the_voxels(volume, like):
         assert not set(ours.voxels[outside & ~beyond]) & measured
     else:
         np.testing.assert_array_equal(outside, beyond)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("count", range(1, 6))
+@pytest.mark.parametrize("order", ["nearest", "linear"])
+@pytest.mark.parametrize("step", [0.1, -0.1])
+def test_on_the_very_edge_voxels_and_mask_agree(axis, count, order, step):
+    volume = row_of(axis, count)
+    affine = volume.affine.copy()
+    affine[:3, 3] += step
+    found = resample(volume, Volume(volume.voxels, affine), order=order, fill=-30000)
+    outside = np.zeros(found.shape, bool) if found.outside is None else found.outside
+    np.testing.assert_array_equal(outside, found.voxels == -30000)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])

@@ -21,6 +21,7 @@ Order = Literal["linear", "nearest"]
 _SLAB: Final = 6_000_000  # voxels resampled at a time
 HALF: Final = 0.5 - 1e-4
 """A voxel counts as measured if measured ones carry half of its weight, give or take rounding."""
+_EDGE: Final = 1e-3  # of a voxel: closer to the edge of a volume than this, ITK is asked
 
 
 @watched
@@ -156,11 +157,16 @@ def _around_holes(
 
 
 def _outside(volume: Volume, like: Volume) -> NDArray[np.bool_] | None:
-    """Return where ``like`` has voxels that the scan did not measure, or None if nowhere."""
+    """Return where ``like`` has voxels that the scan did not measure, or None if nowhere.
+
+    What lies on the very edge of the volume is decided where the voxels' values are taken
+    (`_resampled`), so that a voxel never holds the fill value and counts as measured.
+    """
     if volume.outside is None:
         there = apply(np.linalg.inv(volume.affine), corners(like.shape, like.affine))
-        if (there >= -0.5).all() and (there <= np.array(volume.shape) - 0.5).all():
-            return None
+        last = np.array(volume.shape) - 0.5
+        if (there > _EDGE - 0.5).all() and (there < last - _EDGE).all():
+            return None  # well inside: nothing to look up
         inside = np.ones(volume.shape, np.uint8)
     else:
         inside = (~volume.outside).astype(np.uint8)
