@@ -9,17 +9,20 @@ OUT ?= demo-output
 PYTEST_ARGS ?=
 # Two processes suit two cores; what watches a window's event loop runs by itself.
 WORKERS ?= 2
+# How often `make fuzz` starts anew.
+FUZZ_ROUNDS ?= 5
 SCREEN := -screen 0 1600x1000x24
 
 # A virtual screen where there is one; macOS draws on the real one. Looked up when it is used,
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
-.PHONY: help demo test test-fast test-gui test-loop lint format pictures wheel bench libraries clean
+.PHONY: help demo test test-fast test-gui test-loop fuzz lint format pictures wheel bench libraries clean
 
 help:
 	@echo "make demo      color the embedded sample patient and show it"
 	@echo "make test      run all tests (no screen needed)"
+	@echo "make fuzz      look for new counterexamples: random examples, long and hostile runs"
 	@echo "make lint      ruff and mypy"
 	@echo "make format    let ruff rewrite the code"
 	@echo "make bench     the benchmarks, side by side"
@@ -34,13 +37,19 @@ test: $(STAMP) libraries
 	@$(MAKE) --no-print-directory --keep-going test-fast test-gui test-loop
 
 test-fast: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui" $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui and not fuzz" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not slow" tests/_napari $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not slow and not fuzz" tests/_napari $(PYTEST_ARGS)
 
 test-loop: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -m "gui and slow" tests/_napari $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -m "gui and slow and not fuzz" tests/_napari $(PYTEST_ARGS)
+
+# Every property test with new random examples in each round, and what is marked `fuzz`.
+fuzz: $(STAMP) libraries
+	@for round in $$(seq $(FUZZ_ROUNDS)); do \
+	  $(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "hypothesis or fuzz" --hypothesis-profile=fuzz $(PYTEST_ARGS) || exit 1; \
+	done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

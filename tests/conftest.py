@@ -1,12 +1,33 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that all tests share, and what keeps chance and the clock out of them."""
 
 from __future__ import annotations
 
+import random
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Which examples a property is tried on depends on nothing but the test itself, and how long they
+# take decides nothing. `make fuzz` takes the other profile and looks for new ones; what it finds
+# is added to the test as an explicit example.
+COMMON = {"deadline": None, "database": None, "print_blob": True}
+CLOCK = [HealthCheck.too_slow]
+settings.register_profile("ci", derandomize=True, suppress_health_check=CLOCK, **COMMON)
+settings.register_profile("fuzz", max_examples=1000, suppress_health_check=CLOCK, **COMMON)
+settings.load_profile("ci")
+
+TORCH_SEED = 67280421310721  # the one that torch itself starts with
+
+
+def pytest_runtest_setup() -> None:
+    """Start every test with the same random numbers, whichever tests ran before it."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(TORCH_SEED)
 
 
 @pytest.fixture(scope="session")
