@@ -44,6 +44,8 @@ class ColorizeWidget(DockedPanel):
         The viewer whose layers are colored.
     """
 
+    tab = "Colorize"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Any = napari_viewer

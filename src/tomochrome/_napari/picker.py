@@ -98,6 +98,8 @@ class SeriesPicker(DockedPanel):
         The viewer that opened series are added to.
     """
 
+    tab = "Series"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Any = napari_viewer

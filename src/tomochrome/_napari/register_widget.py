@@ -55,6 +55,8 @@ class RegisterWidget(DockedPanel):
         The viewer whose layers are registered.
     """
 
+    tab = "Register"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Any = napari_viewer

@@ -36,6 +36,8 @@ class ScanPanel(DockedPanel):
         The viewer whose selected layer is told of.
     """
 
+    tab = "Scan"
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Any = napari_viewer
