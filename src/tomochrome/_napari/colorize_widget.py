@@ -23,7 +23,7 @@ from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.throttle import Throttle
-from tomochrome._napari.upright import keep_upright
+from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.warm_up import Offer, let_go_of_removed, warm_up
 from tomochrome.errors import TomochromeError
 
@@ -49,7 +49,7 @@ class ColorizeWidget(DockedPanel):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Any = napari_viewer
-        keep_upright(napari_viewer)
+        prepare_viewer(napari_viewer)
         self.view = ColorizeView(napari_viewer, self)
         self._colorings = Coloring.find(napari_viewer)
         self._job: Job | None = None

@@ -17,9 +17,8 @@ from tomochrome._napari.jobs import Job
 from tomochrome._napari.opening import Opened, announce, only_choice, open_item
 from tomochrome._napari.picker_view import PickerView
 from tomochrome._napari.previews import Previews
-from tomochrome._napari.readout import show_readout
 from tomochrome._napari.series_list import PICTURE, can_be_opened
-from tomochrome._napari.upright import keep_upright
+from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime import CancelToken, Progress
 
@@ -202,8 +201,7 @@ class SeriesPicker(DockedPanel):
         if self._released:
             return
         self.viewer.add_layer(layer)
-        show_readout(self.viewer)
-        keep_upright(self.viewer)
+        prepare_viewer(self.viewer)
         if item in self.view.series.series.items:
             self.view.series.series.mark_opened(item)
         if not self._failed:

@@ -46,8 +46,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     """
     from napari import current_viewer
 
-    from tomochrome._napari.readout import show_readout
-    from tomochrome._napari.upright import keep_upright
+    from tomochrome._napari.viewer_setup import prepare_viewer
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
 
@@ -62,6 +61,8 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         return find_or_read(single, progress, cancel)
 
     viewer = current_viewer()
+    if viewer is not None:
+        prepare_viewer(viewer)  # first, because its letters are drawn while the file is read
     joins = _Drop.goes_on(viewer)
     try:
         result = run_waiting(work, "Opening the scan")
@@ -73,9 +74,6 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 
     if isinstance(result, Opened):
         announce(result)
-        if viewer is not None:
-            show_readout(viewer)
-            keep_upright(viewer)
         return [result.layer]
     return _let_choose(viewer, result, single, joins)
 

@@ -29,7 +29,7 @@ from tomochrome._napari.register_landmarks import add_landmark_layers
 from tomochrome._napari.register_layers import look_of
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.register_warm_up import RegisterOffer, warm_up
-from tomochrome._napari.upright import keep_upright
+from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.warm_up import let_go_of_removed
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
@@ -60,7 +60,7 @@ class RegisterWidget(DockedPanel):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Any = napari_viewer
-        keep_upright(napari_viewer)
+        prepare_viewer(napari_viewer)
         self.view = RegisterView(napari_viewer, self)
         self.alignment: Alignment | None = None
         self.comparing = CompareControl(napari_viewer, self.view.compare)

@@ -29,8 +29,7 @@ def abdomen(**options: Any) -> list[LayerTuple]:
 def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> list[LayerTuple]:
     from napari import current_viewer
 
-    from tomochrome._napari.readout import show_readout
-    from tomochrome._napari.upright import keep_upright
+    from tomochrome._napari.viewer_setup import prepare_viewer
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled
     from tomochrome.windowing import PRESETS
@@ -42,12 +41,11 @@ def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> lis
         patient = make_patient(region=region, progress=progress, cancel=cancel, **options)
         return patient.ct
 
+    viewer = current_viewer()
+    if viewer is not None:
+        prepare_viewer(viewer)
     try:
         ct = run_waiting(work, f"Making the {region} of a sample patient")
     except Cancelled:
         return []
-    viewer = current_viewer()
-    if viewer is not None:
-        show_readout(viewer)
-        keep_upright(viewer)
     return [volume_layer(ct, name, window=PRESETS[preset])]

@@ -8,7 +8,7 @@ from tomochrome.geometry.affine import (
     same_grid,
     to_nifti_affine,
 )
-from tomochrome.geometry.orient import closest_axial, reorient_like
+from tomochrome.geometry.orient import closest_axial, orientation_letters, reorient_like
 from tomochrome.geometry.resample import resample, to_spacing
 from tomochrome.geometry.sitk import from_sitk, to_sitk
 
@@ -18,6 +18,7 @@ __all__ = [
     "from_nifti_affine",
     "from_sitk",
     "lps_to_ras",
+    "orientation_letters",
     "ras_to_lps",
     "reorient_like",
     "resample",

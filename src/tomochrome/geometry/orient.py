@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import decompose, same_grid
@@ -14,6 +15,37 @@ from tomochrome.volume import Volume
 # Where the axes (z, y, x) point in an upright axial volume: superior, posterior, left,
 # as rows of the LPS matrix.
 _UPRIGHT_ROWS = (2, 1, 0)
+
+#: Letters for the negative and positive directions of LPS x, y and z (DICOM PS3.3 C.7.6.1.1.1).
+_LETTERS: Final = ("RL", "AP", "FH")
+#: Direction cosines below this (about 6 degrees) get no letter of their own.
+OBLIQUE_COSINE: Final = 0.1
+
+
+def orientation_letters(direction: ArrayLike) -> str:
+    """Return where a direction points in the patient: "L", or "LP" where it is oblique.
+
+    Parameters
+    ----------
+    direction
+        Vector (x, y, z) in LPS, of any length.
+
+    Returns
+    -------
+    str
+        One to three of the letters R, L, A, P, F (feet) and H (head), the principal direction
+        first, as in DICOM's Patient Orientation (PS3.3 C.7.6.1.1.1). Directions with a cosine
+        below `OBLIQUE_COSINE` are left out. Empty for a vector of length zero.
+    """
+    vector = np.asarray(direction, dtype=np.float64)
+    length = float(np.linalg.norm(vector))
+    if not length > 0:
+        return ""
+    cosines = vector / length
+    # Rounded, so that opposite directions halfway between two axes get opposite letters.
+    principal_first = np.argsort(-np.abs(cosines).round(6), kind="stable")
+    shown = [axis for axis in principal_first if abs(cosines[axis]) >= OBLIQUE_COSINE]
+    return "".join(_LETTERS[axis][int(cosines[axis] > 0)] for axis in shown)
 
 
 def axis_map(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

@@ -1,0 +1,208 @@
+"""Orientation letters at the edges of the canvas, and a scale bar in millimetres.
+
+The letters are napari's own text overlays, so they are drawn by the canvas itself and are part of
+every screenshot and exported figure.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from napari.components.overlays import TextOverlay
+from psygnal import EmitLoopError
+from qtpy.QtCore import QTimer
+
+from tomochrome._napari.layers import behind, world_affine
+from tomochrome._napari.orientation import Vector, is_scan, scan_axes, screen_directions
+from tomochrome.geometry import orientation_letters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEFT: Final = "orientation_left"
+RIGHT: Final = "orientation_right"
+TOP: Final = "orientation_top"
+BOTTOM: Final = "orientation_bottom"
+#: The names of the overlays, and where napari puts them.
+POSITIONS: Final = {
+    LEFT: "middle_left",
+    RIGHT: "middle_right",
+    TOP: "top_center",
+    BOTTOM: "bottom_center",
+}
+_FONT_SIZE: Final = 15
+_PAUSE_MS: Final = 10
+#: Without a scan the overlays draw nothing, but stay: to make them again would take a while.
+_BLANK: Final = " "
+_CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
+
+
+def edge_letters(right: Vector, up: Vector) -> dict[str, str]:
+    """Return the letters at each edge from the LPS directions of right and up on the screen."""
+    return {
+        LEFT: orientation_letters(-right),
+        RIGHT: orientation_letters(right),
+        TOP: orientation_letters(up),
+        BOTTOM: orientation_letters(-up),
+    }
+
+
+def lettered_layer(layers: Any) -> Any:
+    """Return the layer whose orientation is shown, or None without a scan.
+
+    That is the selected layer if it is a scan, otherwise the uppermost visible scan, otherwise
+    the uppermost scan.
+    """
+    active = layers.selection.active
+    if active is not None and is_scan(active):
+        return active
+    scans = [layer for layer in layers if is_scan(layer)]
+    return ([layer for layer in scans if layer.visible] or scans or [None])[-1]
+
+
+def true_turn(layer: Any) -> NDArray[np.float64]:
+    """Return the 3x3 matrix from directions in napari's world to true ones, both in LPS.
+
+    An oblique scan lies upright in napari; its letters are those of its true affine.
+    """
+    known = behind(layer.metadata)
+    assert known is not None
+    return np.asarray(known.shown.affine @ np.linalg.inv(world_affine(layer)))[:3, :3]
+
+
+class CanvasOverlays:
+    """The letters and the scale bar of one viewer, while it holds a scan of ours.
+
+    The scale bar is switched on with the first scan and off with the last. Once the user has
+    switched it himself, it is left to him. The viewer is not kept alive.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to follow.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._overlays = {name: _overlay(place) for name, place in POSITIONS.items()}
+        self._bar = viewer.canvas.overlays.scale_bar
+        self._holds = False
+        self._switching_bar = False
+        self._bar_is_ours = True
+        self._steps: deque[Callable[[], None]] = deque()
+        # A model without a window draws nothing, so there is nothing to spread over time.
+        self._timer = QTimer() if hasattr(viewer, "window") else None
+        if self._timer is not None:
+            self._timer.setInterval(_PAUSE_MS)
+            self._timer.timeout.connect(self._next_step)
+        viewer.canvas.overlays.update(self._overlays)
+        for overlay in self._overlays.values():
+            self._soon(partial(setattr, overlay, "visible", True))
+            self._soon(partial(setattr, overlay, "box", True))
+        self._bar.events.visible.connect(self._bar_switched)
+        self._follow(viewer)
+        self.update()
+
+    def _follow(self, viewer: Any) -> None:
+        camera, dims, layers = viewer.scene.camera, viewer.dims, viewer.layers
+        for emitter in (
+            camera.events.angles,
+            camera.events.orientation,
+            dims.events.order,
+            dims.events.ndisplay,
+            layers.events.inserted,
+            layers.events.removed,
+            layers.events.reordered,
+            layers.selection.events.active,
+        ):
+            emitter.connect(self.update, position="last")
+        layers.events.inserted.connect(self._follow_layer)
+        for layer in layers:
+            self._follow_transform(layer)
+
+    def _follow_layer(self, event: Any) -> None:
+        self._follow_transform(event.value)
+
+    def _follow_transform(self, layer: Any) -> None:
+        if is_scan(layer):
+            events = layer.events
+            for emitter in (events.visible, events.affine, events.rotate, events.scale):
+                emitter.connect(self.update)
+
+    def update(self, _: object = None) -> None:
+        """Show the letters of what is on the screen now."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        layer = lettered_layer(viewer.layers)
+        self._switch_bar(layer is not None)
+        letters = self._letters(viewer, layer)
+        for name, overlay in self._overlays.items():
+            text = letters.get(name) or _BLANK
+            if text != overlay.text:
+                overlay.text = text
+                overlay.box_color = _CLEAR if text == _BLANK else None
+
+    def _letters(self, viewer: Any, layer: Any) -> dict[str, str]:
+        axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
+        if layer is None or axes is None:
+            return {}
+        view, up = None, None
+        if viewer.dims.ndisplay == 3:
+            view, up = camera.view_direction, camera.up_direction
+        right, up = screen_directions(axes, camera.orientation, view, up)
+        turn = true_turn(layer)
+        return edge_letters(turn @ right, turn @ up)
+
+    # The scale bar
+
+    def _switch_bar(self, holds: bool) -> None:
+        if holds != self._holds:
+            self._holds = holds
+            self._soon(self._set_bar)
+
+    def _set_bar(self) -> None:
+        if self._bar_is_ours:
+            self._switching_bar = True
+            try:
+                self._bar.visible = self._holds
+            finally:
+                self._switching_bar = False
+
+    def _bar_switched(self, _: object = None) -> None:
+        if not self._switching_bar:
+            self._bar_is_ours = False
+
+    # One after the other, because drawing an overlay for the first time takes a while
+
+    def _soon(self, step: Callable[[], None]) -> None:
+        if self._timer is None:
+            step()
+            return
+        self._steps.append(step)
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _next_step(self) -> None:
+        if self._steps and self._viewer() is not None:
+            with suppress(RuntimeError, EmitLoopError):  # the window may be gone already
+                self._steps.popleft()()
+        elif self._timer is not None:
+            self._timer.stop()
+
+
+def _overlay(position: str) -> TextOverlay:
+    return TextOverlay(
+        text=_BLANK,
+        position=position,
+        font_size=_FONT_SIZE,
+        box=False,
+        box_color=_CLEAR,
+        gridded=True,
+    )

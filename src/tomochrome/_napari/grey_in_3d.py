@@ -1,0 +1,84 @@
+"""In 3D a colored scan hides its grey one, whose projection would show little but the table."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from tomochrome._napari.layers import behind
+
+
+def covered(layers: Any) -> list[Any]:
+    """Return the grey layers over which a colored layer of ours is shown."""
+    colored = [known.shown.voxels for layer in layers if (known := _colors(layer)) is not None]
+    return [
+        layer
+        for layer in layers
+        if layer._type_string == "image" and any(layer.data is voxels for voxels in colored)
+    ]
+
+
+def _colors(layer: Any) -> Any:
+    """Return what stands behind a visible layer that colors a CT, otherwise None."""
+    known = behind(layer.metadata)
+    shown = known is not None and known.role == "color" and known.chroma is not None
+    return known if shown and layer.visible else None
+
+
+class GreyIn3D:
+    """Hides the grey layers below colored ones in 3D, and shows them again afterwards.
+
+    A grey layer that the user shows or hides in 3D is left to him until 3D is entered again. The
+    viewer is not kept alive.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to follow.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._hidden: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._by_user: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._setting = False
+        viewer.dims.events.ndisplay.connect(self._ndisplay_changed)
+        viewer.layers.events.inserted.connect(self._layer_inserted, position="last")
+        viewer.layers.events.removed.connect(self._update, position="last")
+        for layer in viewer.layers:
+            layer.events.visible.connect(self._visible_changed)
+        self._update()
+
+    def _ndisplay_changed(self, _: object = None) -> None:
+        self._by_user.clear()
+        self._update()
+
+    def _layer_inserted(self, event: Any) -> None:
+        event.value.events.visible.connect(self._visible_changed)
+        self._update()
+
+    def _visible_changed(self, event: Any) -> None:
+        viewer, layer = self._viewer(), event.source
+        if self._setting or viewer is None or viewer.dims.ndisplay != 3:
+            return
+        self._hidden.discard(layer)
+        self._by_user.add(layer)
+        self._update()
+
+    def _update(self, _: object = None) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        wanted = covered(viewer.layers) if viewer.dims.ndisplay == 3 else []
+        self._setting = True
+        try:
+            for layer in [*self._hidden]:
+                if layer not in wanted:
+                    self._hidden.discard(layer)
+                    layer.visible = True
+            for layer in wanted:
+                if layer.visible and layer not in self._by_user:
+                    self._hidden.add(layer)
+                    layer.visible = False
+        finally:
+            self._setting = False

@@ -1,0 +1,303 @@
+"""How a viewer that holds a scan shows the patient: upright, and never mirrored.
+
+The last three world axes (z, y, x) of such a viewer point to superior, posterior and left
+(`tomochrome._napari.layers`). By the radiological convention axial planes are seen from the feet
+with anterior on top, coronal planes from the front and sagittal planes from the patient's left
+with superior on top. Transposed planes are those turned by 90 degrees, not their mirror images.
+3D begins with the patient seen from the front, head up.
+
+napari lays the displayed axes (depth, vertical, horizontal) on the screen as its camera's
+``orientation`` says. The default ("towards", "down", "right") mirrors the patient in every second
+order of the axes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome._napari.layers import behind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Axes = tuple[int, int, int]
+Vector = NDArray[np.float64]
+
+#: LPS directions of the world axes z, y and x, as rows.
+LPS_OF_AXES: Final = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+#: Whether planes across z, y and x are seen along their axis: from the feet, the front, the left.
+_ALONG: Final = (True, True, False)
+_SIGN: Final = {"right": 1, "left": -1, "up": 1, "down": -1, "towards": 1, "away": -1}
+
+_AXIAL: Final = (0, 1, 2)
+_SAGITTAL: Final = (2, 0, 1)
+_CORONAL: Final = (1, 0, 2)
+#: Rolling the axes leads to planes that lie on their side: (order before, order after rolling),
+#: and the order that shows the same plane upright.
+_ROLLED: Final = {
+    (_SAGITTAL, (1, 2, 0)): _CORONAL,
+    (_AXIAL, (1, 2, 0)): _CORONAL,
+    (_CORONAL, (2, 1, 0)): _AXIAL,
+    (_CORONAL, (0, 2, 1)): _SAGITTAL,
+}
+
+
+def scan_axes(order: Sequence[int], ndisplay: int) -> Axes | None:
+    """Return which axes of a scan (0: z, 1: y, 2: x) are (depth, vertical, horizontal).
+
+    Parameters
+    ----------
+    order
+        The order of a viewer's axes; a scan's are the last three in the world.
+    ndisplay
+        2 or 3. In 2D the depth axis is the one across the plane.
+
+    Returns
+    -------
+    tuple or None
+        None where another axis, such as time, is displayed.
+    """
+    extra = len(order) - 3
+    displayed = [axis - extra for axis in order[-ndisplay:]]
+    if extra < 0 or min(displayed) < 0:
+        return None
+    if ndisplay == 2:
+        displayed.insert(0, 3 - sum(displayed))
+    return displayed[0], displayed[1], displayed[2]
+
+
+def camera_orientation(axes: Axes) -> tuple[str, str, str]:
+    """Return napari's camera orientation that shows these axes by the radiological convention.
+
+    Parameters
+    ----------
+    axes
+        The axes (0: z, 1: y, 2: x) along depth, vertical and horizontal.
+
+    Returns
+    -------
+    tuple
+        "away" or "towards", "up" or "down", and "right".
+    """
+    depth, vertical, horizontal = LPS_OF_AXES[list(axes)]
+    towards = -depth if _ALONG[axes[0]] else depth
+    # Right, up and towards the viewer are right-handed, as LPS is.
+    up = np.cross(towards, horizontal)
+    return (
+        "away" if _ALONG[axes[0]] else "towards",
+        "up" if up @ vertical > 0 else "down",
+        "right",
+    )
+
+
+def unmirrored_depth(axes: Axes, vertical: str, horizontal: str) -> str:
+    """Return "away" or "towards", whichever does not mirror the patient in 3D."""
+    right, up = screen_directions(axes, ("away", vertical, horizontal))
+    return "towards" if np.cross(right, up) @ LPS_OF_AXES[axes[0]] > 0 else "away"
+
+
+def front_view(axes: Axes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return view and up direction, along the displayed axes, that show a patient from the front.
+
+    That is the view to posterior with superior up: arguments of napari's
+    ``camera.set_view_direction``.
+    """
+    posterior, superior = np.eye(3)[list(axes)].T[[1, 0]]
+    return tuple(map(float, posterior)), tuple(map(float, superior))
+
+
+def screen_directions(
+    axes: Axes,
+    orientation: Sequence[str],
+    view: ArrayLike | None = None,
+    up: ArrayLike | None = None,
+) -> tuple[Vector, Vector]:
+    """Return what right and up on the screen are in the world, as LPS unit vectors.
+
+    Parameters
+    ----------
+    axes
+        The axes (0: z, 1: y, 2: x) along depth, vertical and horizontal.
+    orientation
+        The camera's orientation: of depth, vertical and horizontal.
+    view, up
+        In 3D the camera's view and up direction along the displayed axes; None in 2D.
+    """
+    depth_sign, up_sign, right_sign = (_SIGN[str(way)] for way in orientation)
+    displayed = LPS_OF_AXES[list(axes)]
+    if view is None or up is None:
+        return right_sign * displayed[2], up_sign * displayed[1]
+    # napari turns its home view, which looks along the depth axis, by a rotation. What is right
+    # there is the cross product of view and up, times the sign that it has in the home view.
+    view, up = np.asarray(view, np.float64), np.asarray(up, np.float64)
+    right = -depth_sign * up_sign * right_sign * np.cross(view, up)
+    return right @ displayed, up @ displayed
+
+
+def is_scan(layer: Any) -> bool:
+    """Whether a layer shows a scan of ours, or something made of one, on the scan's axes."""
+    return layer.ndim == 3 and behind(layer.metadata) is not None
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """What 2D showed when 3D was entered, and the camera that 3D began with."""
+
+    order: tuple[int, ...]
+    point: tuple[float, ...]
+    center: tuple[float, ...]
+    zoom: float
+    center_3d: tuple[float, ...]
+    zoom_3d: float
+
+
+class Orientation:
+    """Shows the scans of a viewer upright and unmirrored, as long as it holds any.
+
+    What a user turns himself, in 2D or in 3D, is left as it is; 3D starts from the front whenever
+    it is entered. The viewer is not kept alive.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to follow.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._order = tuple(viewer.dims.order)
+        self._before: tuple[Any, ...] | None = None  # the orientation without scans
+        self._setting = False
+        self._by_user = False
+        self._plane: _Plane | None = None
+        viewer.dims.events.order.connect(self._order_changed)
+        # After napari has followed the event itself:
+        viewer.dims.events.ndisplay.connect(self._ndisplay_changed, position="last")
+        viewer.layers.events.inserted.connect(self._layers_changed, position="last")
+        viewer.layers.events.removed.connect(self._layers_changed, position="last")
+        viewer.scene.camera.events.orientation.connect(self._orientation_changed)
+        viewer.events.reset_view.connect(self._view_reset, position="last")
+        self._layers_changed()
+
+    # Following the viewer
+
+    def _layers_changed(self, _: object = None) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        held, holds = self._before is not None, any(map(is_scan, viewer.layers))
+        camera = viewer.scene.camera
+        if holds and not held:
+            self._before = tuple(camera.orientation)
+            self._look(viewer)
+            if viewer.dims.ndisplay == 3:
+                self._show_front(viewer)
+        elif held and not holds:
+            if not self._by_user:
+                camera.orientation = self._before
+            self._before, self._by_user, self._plane = None, False, None
+
+    def _order_changed(self, _: object = None) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        before, self._order = self._order, tuple(viewer.dims.order)
+        if self._before is None:
+            return
+        upright = _ROLLED.get((before, self._order))
+        if upright is not None:
+            viewer.dims.order = upright  # which comes here again
+            return
+        self._look(viewer)
+        if viewer.dims.ndisplay == 3:
+            self._show_front(viewer)
+
+    def _ndisplay_changed(self, _: object = None) -> None:
+        viewer = self._viewer()
+        if viewer is None or self._before is None:
+            return
+        self._look(viewer)
+        if viewer.dims.ndisplay == 3:
+            self._enter_3d(viewer)
+        else:
+            self._leave_3d(viewer)
+
+    def _orientation_changed(self, _: object = None) -> None:
+        if not self._setting and self._before is not None:
+            self._by_user = True
+
+    def _view_reset(self, _: object = None) -> None:
+        """Show the front when napari goes home, which is a view from the feet for napari."""
+        viewer = self._viewer()
+        if viewer is None or self._before is None or self._setting or viewer.dims.ndisplay != 3:
+            return
+        camera = viewer.scene.camera
+        if tuple(camera.angles) == (0.0, 0.0, 0.0):
+            self._show_front(viewer)
+
+    # What is shown
+
+    def _look(self, viewer: Any) -> None:
+        """Give the camera the orientation that these axes need."""
+        axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
+        wanted = self._before if axes is None else camera_orientation(axes)
+        if self._by_user:
+            if axes is None or viewer.dims.ndisplay == 2:
+                return
+            vertical, horizontal = map(str, camera.orientation2d)
+            wanted = (unmirrored_depth(axes, vertical, horizontal), vertical, horizontal)
+        with self._ours():
+            camera.orientation = wanted
+
+    def _show_front(self, viewer: Any) -> None:
+        axes, camera = scan_axes(viewer.dims.order, 3), viewer.scene.camera
+        if axes is None:
+            return
+        with self._ours():
+            camera.set_view_direction(*front_view(axes))
+            viewer.fit_to_view()
+
+    def _enter_3d(self, viewer: Any) -> None:
+        """Show the patient from the front, remembering the plane to come back to."""
+        camera, dims = viewer.scene.camera, viewer.dims
+        plane = tuple(dims.order), tuple(dims.point), tuple(camera.center), float(camera.zoom)
+        self._show_front(viewer)
+        self._plane = None
+        if camera.synced:  # otherwise napari itself keeps a camera for 2D and one for 3D
+            self._plane = _Plane(*plane, tuple(camera.center), float(camera.zoom))
+
+    def _leave_3d(self, viewer: Any) -> None:
+        """Go back to the plane and the part of it that was shown, unless the user moved in 3D.
+
+        napari would show the middle of the volume, at the zoom of 3D.
+        """
+        plane, self._plane = self._plane, None
+        camera, dims = viewer.scene.camera, viewer.dims
+        if plane is None or plane.order != tuple(dims.order):
+            return
+        if np.allclose(camera.zoom, plane.zoom_3d):
+            camera.zoom = plane.zoom
+        across = dims.order[-3]
+        # napari has moved the slider to the camera's centre, as far as the slider goes.
+        low, high, _ = dims.range[across]
+        middle = float(np.clip(plane.center_3d[0], low, high))
+        moved = abs(dims.point[across] - middle) > max(dims.range[across].step, 1e-6)
+        if not moved and np.allclose(camera.center[1:], plane.center_3d[1:]):
+            dims.set_point(across, plane.point[across])
+            camera.center = (0.0, *plane.center[1:])
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Tell our own changes of the camera from the user's."""
+        before, self._setting = self._setting, True
+        try:
+            yield
+        finally:
+            self._setting = before

@@ -1,0 +1,31 @@
+"""The one place that prepares a viewer for scans of ours."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from tomochrome._napari.canvas_overlays import CanvasOverlays
+from tomochrome._napari.grey_in_3d import GreyIn3D
+from tomochrome._napari.orientation import Orientation
+from tomochrome._napari.readout import show_readout
+
+_PREPARED: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
+
+
+def prepare_viewer(viewer: Any) -> None:
+    """Let a viewer show scans as a radiologist expects, from now on; once is enough.
+
+    Patients stand upright and are never mirrored, letters say which side is which, a scale bar
+    and the value under the cursor are shown, and in 3D a colored scan hides its grey one. Viewers
+    without a scan of ours are left as they are.
+
+    Parameters
+    ----------
+    viewer
+        A napari viewer, or the proxy that napari gives to a plugin's widget.
+    """
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _PREPARED:
+        _PREPARED[viewer] = (Orientation(viewer), CanvasOverlays(viewer), GreyIn3D(viewer))
+    show_readout(viewer)
