@@ -20,7 +20,8 @@ from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
 if TYPE_CHECKING:
-    from tomochrome.color import Chroma, Lighting, LitVolume
+    from tomochrome._napari.colored_picture import ColoredPicture
+    from tomochrome.color import Chroma, Lighting
     from tomochrome.windowing import Window
 
 
@@ -68,7 +69,8 @@ def color_in_worker(
     """
     from napari.layers import Layer
 
-    from tomochrome.color import LitVolume, palette_names
+    from tomochrome._napari.colored_picture import ColoredPicture
+    from tomochrome.color import palette_names
     from tomochrome.colorization import colorize
 
     report(progress, 0, 0, "Reading the layer")
@@ -79,7 +81,7 @@ def color_in_worker(
         ct.shown, model, device=device, force=forced, progress=progress, cancel=cancel
     )
     check(cancel)
-    lit = LitVolume(ct.shown, chroma, lighting(fields))
+    lit = ColoredPicture(ct.shown, chroma, lighting(fields))
     # The slow firsts happen here, so that no slider waits for them: the colors of every palette
     # at every saturation, and the kernels of one slice.
     for name in palette_names():
@@ -107,7 +109,7 @@ class Coloring:
     ct_layer
         The napari layer that was colored.
     layer
-        The RGBA layer over it, whose data is a `tomochrome.color.LitVolume`.
+        The RGBA layer over it, whose data is a `ColoredPicture`.
     chroma
         The colors, on the grid of both layers.
     """
@@ -152,11 +154,12 @@ class Coloring:
 
     def relight(self, fields: Mapping[str, Any]) -> None:
         """Show the volume in another light: what is on screen is computed again, no more."""
-        lit: LitVolume = self.layer.data
+        lit: ColoredPicture = self.layer.data
         settings = lighting(fields)
         if settings != lit.settings:
             lit.settings = settings
-            self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+            if not lit.in_3d:  # there a worker does it
+                self.layer.refresh(extent=False, highlight=False, thumbnail=False)
 
     def voxel_at(self, position: Any) -> tuple[int, int, int] | None:
         """Return the voxel (z, y, x) at a world position, or None outside the volume."""

@@ -22,6 +22,7 @@ from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
+from tomochrome._napari.solids import solids_of
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.warm_up import Offer, let_go_of_removed, warm_up
@@ -61,6 +62,7 @@ class ColorizeWidget(DockedPanel):
         self._throttle = Throttle(self._relight, self)
         self._mark = QLabel()
         self._mark.setObjectName("tomochrome-not-for-diagnosis")
+        self._solids = solids_of(napari_viewer)
         self._connect()
         self._layer_chosen()
         self._warm = Job(warm_up, name="tomochrome warm-up")
@@ -79,6 +81,7 @@ class ColorizeWidget(DockedPanel):
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.viewer.cursor.events.position.connect(self._point)
         self.viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
+        self._solids.said.connect(self._say_3d)
 
     # Running
 
@@ -207,6 +210,10 @@ class ColorizeWidget(DockedPanel):
             finally:
                 self._pushing = False
 
+    def _say_3d(self, text: str) -> None:
+        """Say how far the 3D picture is: it is drawn coarse first."""
+        self.view.message.say(text, "plain")
+
     def _opacity_changed(self, opacity: float) -> None:
         if self.coloring is not None:
             self.coloring.layer.opacity = opacity
@@ -283,6 +290,7 @@ class ColorizeWidget(DockedPanel):
             if job is not None:
                 job.cancel()
         self._throttle.stop()
+        self._solids.said.disconnect(self._say_3d)
         self._watch(None, None)
         self._mark.deleteLater()
         self.view.layer.release()

@@ -126,7 +126,6 @@ class CompareControl(QObject):
             return
         before = self.comparison
         self.comparison = Comparison(self.viewer, layers, made, self._drop())
-        self.comparison.on_error = self._fail
         if before is not None:
             self.comparison.go_on_from(before)
         for layer in layers:

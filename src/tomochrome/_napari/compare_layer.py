@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tomochrome._napari.compare_modes import Fields, Screen, make_view
-from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import METADATA_KEY, Behind, behind, color_keywords
-from tomochrome._napari.lazy_picture import LazyPicture
 from tomochrome._napari.register_place import moved_by_hand, place
+from tomochrome._napari.solids import solids_of
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
@@ -108,12 +106,10 @@ class Comparison:
         self.pair = made.pair
         self.layer = made.layer
         self.note = made.note
-        self.on_error: Callable[[Exception], None] = _ignore
         self._hidden: list[Any] = []
         self._light = self._light_now()
         self._screen = Screen()
-        self._whole_job: Job | None = None
-        self.picture.wanted = self._want_whole
+        solids_of(viewer)
         self._show(hidden)
 
     @property
@@ -145,8 +141,6 @@ class Comparison:
 
     def close(self) -> tuple[Any, ...]:
         """Take the layer away; return the layers that it hid and that are still there."""
-        self._stop_whole()
-        self.picture.wanted = _nothing
         hidden, self._hidden = self._hidden, []
         if self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
@@ -203,45 +197,9 @@ class Comparison:
 
     def refresh(self) -> None:
         """Compute again what is on screen, no more."""
-        self._stop_whole()
-        self.picture.keep_whole(None)
-        self.layer.refresh(extent=False, highlight=False, thumbnail=False)
-
-    # In 3D
-
-    def _want_whole(self) -> None:
-        """Have the whole computed by a worker, for 3D; called while napari slices."""
-        if self._whole_job is not None:
-            return
-        self._whole_job = whole_in_worker(self.picture, self._whole_done, self._whole_failed)
-
-    def _whole_done(self, whole: Any) -> None:
-        self._whole_job = None
-        self.picture.keep_whole(whole)
-        self.layer.refresh(extent=False, highlight=False, thumbnail=False)
-
-    def _whole_failed(self, error: Exception) -> None:
-        self._whole_job = None
-        self.on_error(error)
-
-    def _stop_whole(self) -> None:
-        if self._whole_job is not None:
-            self._whole_job.cancel()
-            self._whole_job = None
-
-
-def whole_in_worker(
-    picture: LazyPicture, done: Callable[[Any], None], failed: Callable[[Exception], None]
-) -> Job:
-    """Start computing a whole picture for 3D; ``done`` gets it in the GUI thread."""
-    job = Job(
-        lambda progress, cancel: picture.solid(progress=progress, cancel=cancel),
-        name="tomochrome 3D picture",
-    )
-    job.returned.connect(done)
-    job.failed.connect(failed)
-    job.start()
-    return job
+        self.picture.outdate()
+        if not self.picture.in_3d:
+            self.layer.refresh(extent=False, highlight=False, thumbnail=False)
 
 
 def _covers(layer: Any) -> bool:
@@ -275,11 +233,3 @@ def window_of(layer: Any) -> Window | None:
     low, high = map(float, layer.contrast_limits)
     width = max(high - low, 1e-6 * max(1.0, abs(low), abs(high)))
     return Window((low + high) / 2, width, "LINEAR_EXACT")
-
-
-def _nothing() -> None:
-    """Do nothing."""
-
-
-def _ignore(_: Exception) -> None:
-    """Do nothing about an error."""

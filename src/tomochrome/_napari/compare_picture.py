@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.lazy_picture import LazyPicture
+from tomochrome._napari.lazy_picture import LazyPicture, Solid
 from tomochrome.compare.base import View
 from tomochrome.compare.region import Region
+from tomochrome.geometry.blocks import Steps
 from tomochrome.runtime import CancelToken, Progress, check
 
 
@@ -35,26 +36,30 @@ class ComparePicture(LazyPicture):
     @view.setter
     def view(self, view: View[Any]) -> None:
         self._view = view
-        self.keep_whole(None)
+        self.outdate()
 
     def compute(self, region: Region) -> NDArray[np.uint8]:
         """Return RGBA of a region."""
         return self._view.compute(region)
 
     def solid(
-        self, *, progress: Progress | None = None, cancel: CancelToken | None = None
-    ) -> NDArray[np.uint8]:
+        self,
+        steps: Steps,
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Solid:
         """Compute all of it, clear where it is dark: air would be a black box about the body.
 
         The opacity goes with the square of the brightness: noise, seen along a whole ray, would
         be a fog.
         """
-        whole = self.whole(progress=progress, cancel=cancel)
+        solid = super().solid(steps, progress=progress, cancel=cancel)
         opacity = np.rint(np.arange(256) ** 2 / 255).astype(np.uint8)
-        for plane in whole:
+        for plane in solid.rgba:
             check(cancel)
             np.minimum(plane[..., 3], opacity[plane[..., :3].max(axis=-1)], out=plane[..., 3])
-        return whole
+        return solid
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
         """Return a picture that stays as it is when this one is changed, as a duplicate should."""

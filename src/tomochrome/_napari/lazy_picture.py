@@ -1,4 +1,4 @@
-"""RGBA of a whole volume that napari slices: planes at once, all of it for 3D by a worker."""
+"""Layer data that is computed where it is looked at: planes at once, 3D by a worker."""
 
 from __future__ import annotations
 
@@ -6,21 +6,111 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.compare.region import Region, split
+from tomochrome.geometry.blocks import Steps
 from tomochrome.runtime import CancelToken, Progress, check, report
 
+#: How napari asks for everything when it shows a layer in 3D.
+_BLOCK = (slice(None), slice(None), slice(None))
 
-class LazyPicture(ABC):
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """What 3D shows of a volume.
+
+    Parameters
+    ----------
+    rgba
+        uint8 (k, j, i, 4), computed in blocks of voxels.
+    steps
+        Voxels from one block to the next along (z, y, x).
+    offset
+        Index of the voxel, or the place between two, at the center of the first block.
+    """
+
+    rgba: NDArray[np.uint8]
+    steps: tuple[int, ...]
+    offset: tuple[float, ...]
+
+
+class DrawnByWorker:
+    """What the data of a layer needs for 3D, which a worker computes (see `solids`).
+
+    A block of the whole volume, which napari asks for in the GUI thread when it shows a layer in
+    3D, would stop the window for seconds. It gets what a worker has left here, as coarse as that
+    may be; one clear voxel until there is something.
+    """
+
+    shape: Any
+
+    def __init__(self) -> None:
+        self.wanted: Callable[[], None] = _nothing  #: called when 3D needs another picture
+        self._solid: Solid | None = None
+        self._fresh = False
+        self._in_3d = False
+
+    def solid(
+        self,
+        steps: Steps,
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Solid:
+        """Compute what 3D is to show; called in a worker."""
+        raise NotImplementedError
+
+    @property
+    def in_3d(self) -> bool:
+        """Whether napari has asked for 3D, and 2D was not shown since."""
+        return self._in_3d
+
+    @property
+    def drawn(self) -> Solid | None:
+        """What 3D shows now."""
+        return self._solid
+
+    @property
+    def has_solid(self) -> bool:
+        """Whether 3D shows the volume as it is now."""
+        return self._solid is not None and self._fresh
+
+    @property
+    def tile(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Scale and translation, in voxels, of what 3D gets."""
+        if self._solid is None:
+            return tuple(self.shape[:3]), tuple((n - 1) / 2 for n in self.shape[:3])
+        return self._solid.steps, self._solid.offset
+
+    def block(self) -> NDArray[np.uint8]:
+        """Return RGBA for 3D, and have it computed if it is missing or out of date."""
+        self._in_3d = True
+        if not self.has_solid:
+            self.wanted()
+        return np.zeros((1, 1, 1, 4), np.uint8) if self._solid is None else self._solid.rgba
+
+    def keep(self, solid: Solid) -> None:
+        """Take what 3D is to show."""
+        self._solid, self._fresh = solid, True
+
+    def outdate(self) -> None:
+        """Say that the volume is to be shown otherwise: in 3D it is computed again."""
+        self._fresh = False
+        if self._in_3d:
+            self.wanted()
+
+    def forget(self) -> None:
+        """Give back the memory of 3D."""
+        self._solid, self._fresh, self._in_3d = None, False, False
+
+
+class LazyPicture(DrawnByWorker, ABC):
     """The data of a layer, uint8 (z, y, x, 4), computed where it is looked at.
-
-    A plane takes milliseconds. A block, which napari asks for when it shows a layer in 3D, would
-    stop the window for seconds: it is clear until a worker has called `compute_whole`, and
-    `wanted` is called to have that done.
 
     Parameters
     ----------
@@ -32,9 +122,8 @@ class LazyPicture(ABC):
     ndim = 4
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
         self.shape: tuple[int, int, int, int] = (*shape, 4)
-        self.wanted: Callable[[], None] = _nothing
-        self._whole: NDArray[np.uint8] | None = None
 
     @abstractmethod
     def compute(self, region: Region) -> NDArray[np.uint8]:
@@ -54,16 +143,14 @@ class LazyPicture(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        """Return the voxels asked for: integers, slices and Ellipsis as in NumPy."""
+        """Return the voxels asked for: integers, slices and Ellipsis as in NumPy.
+
+        Exactly ``[:, :, :]`` is napari's question for 3D, and answered by `block`.
+        """
+        if is_block(key):
+            return self.block()
         region, channel = split(key, self.shape)
-        if any(region.single) or math.prod(region.shape) <= max(self.shape[:3]) ** 2:
-            thin = self.compute(region)
-        elif self._whole is not None:
-            thin = self._whole[region.slices]
-        else:
-            self.wanted()
-            thin = np.zeros((*region.shape, 4), np.uint8)
-        return thin.reshape((*region.shown, 4))[..., channel]
+        return self.compute(region).reshape((*region.shown, 4))[..., channel]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all of it, computed now: what a file is to hold."""
@@ -73,37 +160,45 @@ class LazyPicture(ABC):
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def whole(
-        self, *, progress: Progress | None = None, cancel: CancelToken | None = None
+        self,
+        steps: Steps = (1, 1, 1),
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
     ) -> NDArray[np.uint8]:
-        """Compute all of it, slice by slice, but as a block: without what belongs to a plane."""
-        out = np.empty(self.shape, np.uint8)
-        depth, height, width = self.shape[:3]
-        for z in range(depth):
+        """Compute all of it, or one voxel of each block, without what belongs to a plane."""
+        depth, height, width = (
+            range(step // 2, n, step) for n, step in zip(self.shape, steps, strict=False)
+        )
+        out = np.empty((len(depth), len(height), len(width), 4), np.uint8)
+        for row, z in enumerate(depth):
             check(cancel)
-            report(progress, z, depth, "computing the 3D picture")
-            out[z] = self.compute(Region((range(z, z + 1), range(height), range(width))))[0]
+            report(progress, row, len(depth), "computing the 3D picture")
+            out[row] = self.compute(Region((range(z, z + 1), height, width)))[0]
         return out
 
     def solid(
-        self, *, progress: Progress | None = None, cancel: CancelToken | None = None
-    ) -> NDArray[np.uint8]:
-        """Compute what 3D is to show: all of it."""
-        return self.whole(progress=progress, cancel=cancel)
+        self,
+        steps: Steps,
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Solid:
+        """Compute what 3D is to show."""
+        whole = self.whole(steps, progress=progress, cancel=cancel)
+        return Solid(whole, steps, tuple(step // 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
         """Return a picture of the same volumes for another layer; nothing large is copied."""
         twin = copy.copy(self)
         twin.wanted = _nothing
+        twin.forget()
         return twin
 
-    def keep_whole(self, whole: NDArray[np.uint8] | None) -> None:
-        """Take what 3D is to show, or None to forget it because something has changed."""
-        self._whole = whole
 
-    @property
-    def has_whole(self) -> bool:
-        """Whether there is something for 3D."""
-        return self._whole is not None
+def is_block(key: Any) -> bool:
+    """Whether an index is the one with which napari asks for 3D."""
+    return isinstance(key, tuple) and key == _BLOCK
 
 
 def _nothing() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from qtpy.QtWidgets import QCheckBox
 
-from tomochrome._napari.compare_layer import whole_in_worker
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.register_job import Alignment
 from tomochrome._napari.register_result import UsePanel
+from tomochrome._napari.solids import solids_of
 
 
 class DeformationLayers:
@@ -61,7 +61,7 @@ class DeformationLayers:
             self._take_away(self.grid)
         elif self.alignment is not None:
             picture = GridPicture(self.alignment.forward, self.alignment.fixed.volume)
-            picture.wanted = self._want_whole
+            solids_of(self.viewer)
             self.grid = self.viewer.add_layer(
                 Layer.create(*grid_layer(picture, self.alignment.fixed))
             )
@@ -76,29 +76,8 @@ class DeformationLayers:
             if getattr(self, name) is not None and event.value is getattr(self, name):
                 setattr(self, name, None)
                 self.panel.uncheck(box)
-                if name == "grid":
-                    self._stop()
-
-    def _want_whole(self) -> None:
-        if self._job is None and self.grid is not None:
-            self._job = whole_in_worker(self.grid.data, self._whole_done, self._whole_failed)
-
-    def _whole_done(self, whole: Any) -> None:
-        self._job = None
-        if self.grid is not None:
-            self.grid.data.keep_whole(whole)
-            self.grid.refresh(extent=False, highlight=False, thumbnail=False)
-
-    def _whole_failed(self, _: Exception) -> None:
-        self._job = None
-
-    def _stop(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
 
     def release(self) -> None:
         """Let go of the viewer; the layers stay."""
-        self._stop()
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.viewer = self.alignment = self.jacobian = self.grid = None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tomochrome.color.lighting import Lighting, light, light_slice
     from tomochrome.color.palette import Palette, palette_names
     from tomochrome.color.selection import TissueSelection
+    from tomochrome.color.shading import light_3d
     from tomochrome.color.view import LitVolume
 
 _WHERE = {
@@ -32,6 +33,7 @@ _WHERE = {
     "lab_to_srgb": "convert",
     "lab_to_srgb8": "convert",
     "light": "lighting",
+    "light_3d": "shading",
     "light_slice": "lighting",
     "palette_names": "palette",
     "srgb_to_lab": "convert",
@@ -49,6 +51,7 @@ __all__ = [
     "lab_to_srgb",
     "lab_to_srgb8",
     "light",
+    "light_3d",
     "light_slice",
     "palette_names",
     "srgb_to_lab",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import OptionError
+from tomochrome.tissue import Tissue
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,15 @@ class AlphaCurve:
         (HU, opacity 0..1), ascending in HU: linear between, constant outside.
     hide_air
         Whether voxels whose tissue is air (outside the body, gut gas) are transparent.
+    shaded
+        Whether surfaces are shaded in 3D (see `tomochrome.color.shading`). Slices never are:
+        there L* is the windowed Hounsfield value.
+    of
+        In 3D only these tissues are shown so; others are no denser than ``others``. Empty: all.
+    others
+        Opacity of other tissues in 3D.
+    about
+        What it shows, in a few words for the user.
 
     Raises
     ------
@@ -32,6 +42,10 @@ class AlphaCurve:
     name: str
     points: tuple[tuple[float, float], ...]
     hide_air: bool = True
+    shaded: bool = True
+    of: tuple[Tissue, ...] = ()
+    others: float = 1.0
+    about: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -74,22 +88,38 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
     curve.name: curve
     for curve in (
         # Slices: the body over black, or everything.
-        AlphaCurve("body", ((0, 1),)),
-        AlphaCurve("opaque", ((0, 1),), hide_air=False),
+        AlphaCurve("body", ((0, 1),), about="the whole body, without the air around it"),
+        AlphaCurve(
+            "opaque", ((0, 1),), hide_air=False, shaded=False,
+            about="every voxel, air too; in 3D a block with slices on its faces",
+        ),
         # 3D. Cancellous bone begins near 150 HU, cortical bone is above 300.
-        AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1))),
+        AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1)), about="the skeleton"),
         # Contrast-filled vessels are brighter than any soft tissue (60 to 90 HU), bone too.
-        AlphaCurve("vessels", ((110, 0), (180, 0.5), (300, 0.9))),
+        AlphaCurve(
+            "vessels", ((110, 0), (180, 0.5), (300, 0.9)),
+            about="vessels filled with contrast agent, and bone",
+        ),
         # Muscle and organs, without fat (-100) and lung.
-        AlphaCurve("muscle", ((-10, 0), (40, 0.5), (200, 0.9))),
+        AlphaCurve(
+            "muscle", ((-10, 0), (40, 0.5), (200, 0.9)), about="muscle and organs, without fat",
+        ),
         # Skin closes the body: everything denser than fat's lower end is solid.
-        AlphaCurve("skin", ((-350, 0), (-150, 0.9), (0, 1))),
-        # Lung: vessels and airway walls between -900 and -300, soft tissue left faint.
-        AlphaCurve("lung", ((-950, 0), (-850, 0.08), (-500, 0.35), (-300, 0.02), (3000, 0.02))),
+        AlphaCurve("skin", ((-350, 0), (-150, 0.9), (0, 1)), about="the surface of the body"),
+        # Lung: vessels and airway walls between -900 and -300, soft tissue left faint. By the
+        # values alone the edge of the skin, half air, would be lung too.
+        AlphaCurve(
+            "lung", ((-950, 0), (-850, 0.08), (-500, 0.35), (-300, 0.02), (3000, 0.02)),
+            of=(Tissue.LUNG, Tissue.AIRWAY), others=0.003,
+            about="lung, with the rest of the body faint",
+        ),
         # Everything at once, the denser the more solid.
-        AlphaCurve("glass", ((-200, 0), (0, 0.04), (100, 0.15), (300, 0.6), (1000, 1))),
+        AlphaCurve(
+            "glass", ((-200, 0), (0, 0.04), (100, 0.15), (300, 0.6), (1000, 1)),
+            about="all of the body, the denser the more solid",
+        ),
     )
-}
+}  # fmt: skip
 """Opacity curves by name. ``body`` and ``opaque`` are for slices, the others for 3D."""
 
 

@@ -12,6 +12,7 @@ from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, _check_scalar, code_table
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.table import TABLE
+from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 
@@ -125,11 +126,40 @@ class LitVolume:
             state.settings.alpha,
         )
 
+    def lit_in_3d(
+        self,
+        steps: tuple[int, int, int] = (1, 1, 1),
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> NDArray[np.uint8]:
+        """Compute RGBA for 3D, surfaces shaded, in blocks of voxels; see `light_3d`.
+
+        Parameters
+        ----------
+        steps
+            Voxels in a block along (z, y, x).
+        progress, cancel
+            As for every long function; call it from a worker.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8, shape (ceil(z / steps[0]), ..., 4).
+        """
+        from tomochrome.color.shading import solid
+
+        state = self._state
+        return solid(
+            self.volume, self.chroma, state.codes, state.settings, steps,
+            progress=progress, cancel=cancel,
+        )  # fmt: skip
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole volume, computed now."""
         if copy is False:
             raise ValueError("a lit volume is computed when read: it cannot be had without a copy")
-        whole = self[...]
+        whole = self._relit((slice(None),) * 3, self._state)
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def __repr__(self) -> str:

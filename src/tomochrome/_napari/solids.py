@@ -1,0 +1,259 @@
+"""3D pictures of a viewer's layers, computed by workers: a coarse one first, then a finer one.
+
+What a frame costs is the graphics driver's: it grows with the voxels along each ray and with the
+canvas. A graphics card draws 32 million voxels fluently. Mesa's software renderer (llvmpipe) takes
+6.6 s for a frame of 512 x 512 x 234 voxels on two cores, 1.3 s for an eighth along each axis, so
+with it 3D stays coarser.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QLabel
+
+from tomochrome._napari.jobs import Job
+from tomochrome._napari.lazy_picture import DrawnByWorker, Solid
+from tomochrome.geometry.blocks import Steps, block_steps
+
+FIRST_VOXELS: Final = 1 << 20  #: of the coarse picture: computed in a fraction of a second
+SOFTWARE_VOXELS: Final = 3_000_000
+HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
+_SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
+_LOG = logging.getLogger(__name__)
+_KEPT: weakref.WeakKeyDictionary[Any, Solids] = weakref.WeakKeyDictionary()
+
+
+def solids_of(viewer: Any) -> Solids:
+    """Return what draws a viewer's layers in 3D; from the first call on it does."""
+    # Panels get a proxy of the viewer that warns of private names and lives as long as they do.
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _KEPT:
+        _KEPT[viewer] = Solids(viewer)
+    return _KEPT[viewer]
+
+
+class _Drawing:
+    """A layer whose 3D picture is computed by workers."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self.picture: DrawnByWorker = layer.data
+        self.levels: list[Steps] = []
+        self.job: Job | None = None
+        self.text = ""
+
+    def stop(self) -> None:
+        """Cancel what is under way."""
+        if self.job is not None:
+            self.job.cancel()
+            self.job = None
+
+
+class Solids(QObject):
+    """Follows the layers and axes of a viewer, which it does not keep alive.
+
+    Parameters
+    ----------
+    viewer
+        Its layers whose data is a `DrawnByWorker` are drawn by workers when it shows 3D.
+    """
+
+    said = Signal(str)  #: how far 3D is, in words; empty when there is nothing to say
+    _wanted = Signal(object)
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self._drawings: dict[Any, _Drawing] = {}
+        self.text = ""  #: what was said last
+        self._label: QLabel | None = None
+        # napari may slice in a thread of its own; then this is heard in the GUI thread.
+        self._wanted.connect(self._start)
+        viewer.dims.events.ndisplay.connect(self._axes_changed)
+        viewer.layers.events.removed.connect(self._removed)
+        # Behind napari's own: what draws the layer must be there to be preceded.
+        viewer.layers.events.inserted.connect(self._inserted, position="last")
+        for layer in viewer.layers:
+            self._follow(layer)
+
+    # Following the viewer
+
+    def _inserted(self, event: Any) -> None:
+        self._follow(event.value)
+
+    def _follow(self, layer: Any) -> None:
+        picture = layer.data
+        if not isinstance(picture, DrawnByWorker) or layer in self._drawings:
+            return
+        self._drawings[layer] = _Drawing(layer)
+        layer_ref, self_ref = weakref.ref(layer), weakref.ref(self)
+
+        def wanted() -> None:
+            layer, solids = layer_ref(), self_ref()
+            if layer is not None and solids is not None:
+                solids._wanted.emit(layer)
+
+        picture.wanted = wanted
+        # Before napari places what it draws.
+        layer.events.set_data.connect(_place, position="first")
+        if picture.in_3d and not picture.has_solid:
+            self._start(layer)
+
+    def _removed(self, event: Any) -> None:
+        drawing = self._drawings.pop(event.value, None)
+        if drawing is None:
+            return
+        drawing.stop()
+        drawing.picture.wanted = _nothing
+        drawing.picture.forget()
+        drawing.layer.events.set_data.disconnect(_place)
+        self._say()
+
+    def _axes_changed(self, _: object = None) -> None:
+        viewer = self._viewer()
+        if viewer is None or viewer.dims.ndisplay == 3:
+            return
+        for drawing in self._drawings.values():
+            drawing.stop()
+            drawing.picture.forget()
+            drawing.text = ""
+        self._say()
+
+    def stop(self) -> None:
+        """Cancel all that is under way, because the window closes."""
+        for drawing in self._drawings.values():
+            drawing.stop()
+
+    # Drawing
+
+    def _start(self, layer: Any) -> None:
+        drawing = self._drawings.get(layer)
+        if drawing is None:
+            return
+        drawing.stop()
+        spacing = np.abs(np.asarray(layer.scale, dtype=float))[-3:]
+        drawing.levels = levels(layer.data.shape[:3], tuple(spacing))
+        self._next(drawing)
+
+    def _next(self, drawing: _Drawing) -> None:
+        steps, *drawing.levels = drawing.levels
+        picture = drawing.picture
+        job = Job(
+            lambda progress, cancel: picture.solid(steps, progress=progress, cancel=cancel),
+            name="tomochrome 3D picture",
+        )
+        drawing.job = job
+        job.returned.connect(lambda solid: self._done(drawing, job, solid))
+        job.failed.connect(lambda error: self._failed(drawing, job, error))
+        job.start()
+        if picture.drawn is None:
+            drawing.text = "Computing the 3D picture"
+        elif picture.has_solid:
+            drawing.text = (
+                f"3D preview at {_mm(drawing.layer, picture.drawn.steps)}; "
+                f"computing {_mm(drawing.layer, steps)}"
+            )
+        else:
+            drawing.text = "Computing the 3D picture again"
+        self._say()
+
+    def _done(self, drawing: _Drawing, job: Job, solid: Solid) -> None:
+        if drawing.job is not job:
+            return
+        drawing.job = None
+        drawing.picture.keep(solid)
+        drawing.layer.refresh(extent=False, highlight=False, thumbnail=False)
+        if drawing.levels:
+            self._next(drawing)
+            return
+        drawing.text = f"3D at {_mm(drawing.layer, solid.steps)}"
+        if max(solid.steps) == 1:
+            drawing.text += ", the full resolution"
+        elif software_rendering():
+            drawing.text += ", coarser than the slices: there is no graphics card to draw more"
+        else:
+            drawing.text += ", coarser than the slices"
+        self._say()
+
+    def _failed(self, drawing: _Drawing, job: Job, error: Exception) -> None:
+        if drawing.job is job:
+            _LOG.error("the 3D picture could not be computed", exc_info=error)
+            drawing.job, drawing.text = None, f"The 3D picture could not be computed: {error}"
+            self._say()
+
+    def _say(self) -> None:
+        texts = [known.text for known in self._drawings.values() if known.text]
+        text = texts[-1] if texts else ""
+        if text == self.text:
+            return
+        self.text = text
+        self._show(text)
+        self.said.emit(text)
+
+    def _show(self, text: str) -> None:
+        """Say it in the status bar too: a panel may be closed or lie behind another."""
+        viewer = self._viewer()
+        window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+        if window is None:
+            return
+        if self._label is None:
+            self._label = QLabel()
+            self._label.setObjectName("tomochrome-3d")
+            window.statusBar().addPermanentWidget(self._label)
+            self._label.destroyed.connect(self._window_closed)
+        self._label.setText(text)
+        self._label.setVisible(bool(text))
+
+    def _window_closed(self) -> None:
+        self._label = None
+        self.stop()
+
+
+def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
+    """Return the voxels in a block of the coarse picture, and of a finer one if there is any."""
+    most = SOFTWARE_VOXELS if software_rendering() else HARDWARE_VOXELS
+    along = _longest_texture()
+    coarse = block_steps(shape, spacing, FIRST_VOXELS, along)
+    fine = block_steps(shape, spacing, most, along)
+    return [coarse] if fine == coarse else [coarse, fine]
+
+
+@lru_cache
+def software_rendering() -> bool:
+    """Whether OpenGL draws without a graphics card."""
+    from napari._vispy.utils.gl import _opengl_context
+    from vispy.gloo import gl
+
+    with _opengl_context():
+        name = str(gl.glGetParameter(gl.GL_RENDERER)).lower()
+    return any(word in name for word in _SOFTWARE)
+
+
+def _longest_texture() -> int:
+    from napari._vispy.utils.gl import get_max_texture_sizes
+
+    return int(get_max_texture_sizes()[1] or 2048)
+
+
+def _mm(layer: Any, steps: tuple[int, ...]) -> str:
+    """Return the edge of a block in words."""
+    size = float(np.cbrt(np.prod(np.abs(np.asarray(layer.scale)[-3:]) * steps)))
+    return f"{size:.2g} mm"
+
+
+def _place(event: Any) -> None:
+    """Put what 3D shows where it belongs: a block of several voxels is as large as they are."""
+    layer = event.source
+    if isinstance(layer.data, DrawnByWorker) and layer._slice_input.ndisplay == 3:
+        tile = layer._transforms["tile2data"]
+        tile.scale, tile.translate = layer.data.tile
+
+
+def _nothing() -> None:
+    """Do nothing."""
