@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tomochrome.errors import OutputError
-from tomochrome.runtime import check_writable
+from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
 
 
 def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> None:
@@ -22,6 +20,7 @@ def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> 
         If the folder is a file, cannot be written, or holds one of the files (without
         ``force``).
     """
+    clear_leftovers(folder.parent)
     if not folder.is_dir():
         if os.path.lexists(folder):  # a file, or a link to nothing: no --force would help
             raise OutputError(f"'{folder}' exists already and is no folder; choose another place")
@@ -52,43 +51,10 @@ def write_together(folder: Path, names: Sequence[str], *, force: bool = False) -
         If the files cannot be written or one is there already (without ``force``).
     """
     check_folder(folder, names, force=force)
-    there = folder.is_dir()
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".tomochrome-", dir=folder if there else folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write at '{folder}': {error.strerror}") from error
-    try:
-        place = work / "new"
-        place.mkdir()
-        try:
+    if folder.is_dir():
+        with write_group([folder / name for name in names], force=force) as places:
+            yield places[0].parent
+    else:
+        with write_whole(folder) as place:
+            place.mkdir()
             yield place
-        except OutputError as error:  # what it names is gone when the user reads of it
-            raise OutputError(str(error).replace(str(place), str(folder))) from error
-        if there:
-            _move_all(place, folder, names, work / "old")
-        else:
-            place.rename(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write at '{folder}': {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _move_all(place: Path, folder: Path, names: Sequence[str], old: Path) -> None:
-    """Move every file into the folder; where one cannot, put everything back as it was."""
-    old.mkdir()
-    done: list[str] = []
-    try:
-        for name in names:
-            done.append(name)
-            if os.path.lexists(folder / name):
-                (folder / name).rename(old / name)
-            (place / name).rename(folder / name)
-    except BaseException:
-        for name in done:
-            with suppress(OSError):
-                if os.path.lexists(old / name):
-                    (old / name).replace(folder / name)
-                elif not os.path.lexists(place / name):
-                    (folder / name).unlink()
-        raise

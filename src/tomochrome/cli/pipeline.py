@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tomochrome.cli.options import Request
 from tomochrome.cli.session import Session
 from tomochrome.errors import InputError, OutputError
-from tomochrome.runtime.files import write_whole
+from tomochrome.runtime.files import write_group
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma
@@ -226,9 +226,8 @@ def _write_all(image: Volume, chroma: Chroma, outputs: Outputs, session: Session
         (outputs.tissue, chroma.tissue_volume),
         (outputs.confidence, chroma.confidence_volume),
     ]
-    with ExitStack() as stack:
-        for name, make in wanted:
-            if name is not None:
-                place = stack.enter_context(write_whole(name, force=outputs.force))
-                folder = "/" if name.endswith("/") else ""
-                write(make(), f"{place}{folder}", progress=session.progress, cancel=session.cancel)
+    made = [(name, make) for name, make in wanted if name is not None]
+    with write_group([name for name, _ in made], force=outputs.force) as places:
+        for (name, make), place in zip(made, places, strict=True):
+            folder = "/" if name.endswith(("/", os.sep)) else ""
+            write(make(), f"{place}{folder}", progress=session.progress, cancel=session.cancel)

@@ -8,7 +8,7 @@ from tomochrome.runtime.device import (
     out_of_memory,
     thread_count,
 )
-from tomochrome.runtime.files import check_writable, write_whole
+from tomochrome.runtime.files import check_writable, write_group, write_whole
 from tomochrome.runtime.progress import (
     CancelToken,
     Progress,
@@ -18,6 +18,7 @@ from tomochrome.runtime.progress import (
     watched,
     watching,
 )
+from tomochrome.runtime.work_folder import clear_leftovers
 
 __all__ = [
     "DEVICE_NAMES",
@@ -27,6 +28,7 @@ __all__ = [
     "check",
     "check_writable",
     "choose_device",
+    "clear_leftovers",
     "free_memory",
     "look",
     "out_of_memory",
@@ -34,5 +36,6 @@ __all__ = [
     "thread_count",
     "watched",
     "watching",
+    "write_group",
     "write_whole",
 ]

@@ -27,7 +27,15 @@ from pydicom.uid import (
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
 from tomochrome.io.dicom.quiet import quiet
-from tomochrome.runtime import CancelToken, Progress, check, check_writable, report, write_whole
+from tomochrome.runtime import (
+    CancelToken,
+    Progress,
+    check,
+    check_writable,
+    clear_leftovers,
+    report,
+    write_whole,
+)
 from tomochrome.volume import ScannerWindow, Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
@@ -134,6 +142,7 @@ def check_folder(folder: Path, *, force: bool) -> Path:
         If it cannot.
     """
     target = Path(os.path.normpath(folder))
+    clear_leftovers(target.parent)
     if target.is_dir():
         try:
             inside = list(target.iterdir())

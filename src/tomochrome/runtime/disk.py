@@ -1,0 +1,91 @@
+"""What the system can do with files: exchange two in one step, and see that they are on disk."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2  # Linux, renameat2(2)
+_RENAME_SWAP: Final = 2  # macOS, renamex_np(2)
+_UNSUPPORTED: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
+_SYNC_THREADS: Final = 16  # several at a time share the disk's commits
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):  # Windows knows no library without a name
+        return None
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two files or folders in one step; return False where the system cannot.
+
+    Raises
+    ------
+    OSError
+        If it can, but not these two.
+    """
+    a, b = os.fsencode(first), os.fsencode(second)
+    library = _library()
+    if sys.platform.startswith("linux") and hasattr(library, "renameat2"):
+        status = library.renameat2(_AT_FDCWD, a, _AT_FDCWD, b, _RENAME_EXCHANGE)
+    elif sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        status = library.renamex_np(a, b, _RENAME_SWAP)
+    else:
+        return False
+    if status == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk.
+
+    Raises
+    ------
+    OSError
+        If the disk could not take it.
+    """
+    if not path.is_dir():
+        _sync_file(path)
+        return
+    files, folders = [], []
+    for root, _, names in os.walk(path):
+        folders.append(Path(root))
+        files += [Path(root, name) for name in names]
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        for _ in pool.map(_sync_file, files):
+            pass
+    for folder in folders:
+        sync_entries(folder)
+
+
+def _sync_file(path: Path) -> None:
+    file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def sync_entries(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system has a way to ask."""
+    with suppress(OSError):  # Windows opens no folder, and some file systems sync none
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
