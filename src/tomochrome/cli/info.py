@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-identity",
         action="store_true",
-        help="show the patient's name, id, birth date and accession number too",
+        help="show the patient's name, id, birth date, accession number and study date too",
     )
 
 

@@ -74,7 +74,7 @@ def find(
     pixels
         Decode DICOM pixels too, to know the range of values.
     with_identity
-        Keep patient name, id, birth date and accession number in `Item.identity`.
+        Keep patient name, id, birth date, accession number and study date in `Item.identity`.
     progress, cancel
         Told after each file (at most some hundred times); looked at before each.
 

@@ -1,4 +1,4 @@
-"""What `tomochrome.io.find` returns: items that can be read, and files that were left aside."""
+"""What `tomochrome.io.find` returns: items that can be read, and files that were skipped."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ class Item:
         ``"dicom-series"``, ``"dicom-file"``, ``"nifti"``, ``"nrrd"`` or ``"metaimage"``.
     title
         What the scanner calls the series, with nothing of the patient in it.
+    series_number
+        The scanner's number of the series, or None.
+    study_title
+        What the study is called, with nothing of the patient in it.
+    patient, study
+        Keys that items of one patient, or one study, have in common. They say nothing about the
+        patient and differ in every process; empty for files that are not DICOM.
     phase
         What tells this volume from the others of its series or file: ``"2 of 3"``, or empty.
     key
@@ -45,8 +52,8 @@ class Item:
     source
         What the reader needs to read it; of no meaning to others.
     identity
-        Patient name, id and birth date and the accession number, only when they were asked for;
-        never part of the JSON.
+        Patient name, id and birth date, accession number and study date, only when they were
+        asked for; never part of the JSON.
     """
 
     path: str
@@ -54,6 +61,10 @@ class Item:
     series_uid: str = ""
     modality: str = "unknown"
     title: str = ""
+    series_number: int | None = None
+    study_title: str = ""
+    patient: str = field(default="", repr=False)
+    study: str = field(default="", repr=False)
     phase: str = ""
     key: str = ""
     shape: tuple[int, int, int] | None = None
@@ -107,7 +118,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left aside, and why."""
+    """A file that was skipped, and why."""
 
     path: str
     reason: str

@@ -12,6 +12,7 @@ from pydicom.dataset import FileDataset
 from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.kinds import LOCALIZER, image_kind, other_than_image
+from tomochrome.io.dicom.patient import patient_key
 from tomochrome.io.dicom.plain import Parsed, Plain
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import BIRTH, NAMES, Secrets, secrets_of, title
@@ -61,10 +62,13 @@ _OWN: Final = (
     | frozenset(map(tag_of, ("SOPInstanceUID", "ImagePositionPatient", "InstanceNumber")))
 )
 """What differs between the slices of one series as a rule."""
-_IDENTITY: Final = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
+_IDENTITY: Final = (
+    "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyDate",
+)  # fmt: skip
+_TITLES: Final = ("SeriesDescription", "StudyDescription")
 _NUMBERS: Final = frozenset(
     tag_of(keyword)
-    for keyword in (*_TAGS, "SpecificCharacterSet", "SeriesDescription", *NAMES, BIRTH)
+    for keyword in (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
 )
 
 
@@ -103,6 +107,8 @@ class Header:
     times: tuple[tuple[str, float], ...] = ()
     frame: int = 0  #: which frame of the file this is, counted from 0
     title: str = ""  #: SeriesDescription, with nothing of the patient in it
+    study_title: str = ""  #: StudyDescription, likewise
+    patient: str = field(default="", repr=False)  #: see `tomochrome.io.dicom.patient`
     photometric: str = ""  #: PhotometricInterpretation, such as "MONOCHROME2"
     pixel_representation: int = 0  #: 1 if stored values are signed
     bits_allocated: int = 16
@@ -145,7 +151,7 @@ class HeaderReader:
     Parameters
     ----------
     with_identity
-        Keep the patient's name, id and birth date and the accession number.
+        Keep the patient's name, id and birth date, the accession number and the study's date.
     """
 
     def __init__(self, *, with_identity: bool = False) -> None:
@@ -312,6 +318,8 @@ def _header(path: Path, parsed: Parsed) -> Header:
         acquisition=acquisition_of(elements),
         times=times_of(elements),
         title=title(elements),
+        study_title=title(elements, "StudyDescription"),
+        patient=patient_key(elements),
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.headers import Header
 from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
+from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu
 from tomochrome.io.dicom.stack import Stack, stack
 from tomochrome.io.item import Item
@@ -55,6 +56,10 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
         key=_key(group),
         modality=first.modality or "unknown",
         title=next((h.title for h in headers if h.title), ""),
+        series_number=first.series_number,
+        study_title=next((h.study_title for h in headers if h.study_title), ""),
+        patient=first.patient,
+        study=study_key(first.study_uid) if first.study_uid else first.patient,
         phase=group.phase,
         shape=shape,
         spacing=None if affine is None else _spacing(affine),

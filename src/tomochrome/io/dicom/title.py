@@ -53,9 +53,9 @@ def _secrets(names: tuple[str, ...], birth: str) -> Secrets:
     return Secrets(names, birth)
 
 
-def title(source: Source) -> str:
-    """Return SeriesDescription in one line; empty where anything of the patient is in it."""
-    described = words(source, "SeriesDescription")
+def title(source: Source, keyword: str = "SeriesDescription") -> str:
+    """Return a description in one line; empty where anything of the patient is in it."""
+    described = words(source, keyword)
     return clean_title(described, secrets_of(source)) if described else ""
 
 
