@@ -19,6 +19,7 @@ ROOMS = (
     "tissue",
     "volume",
     "resources",
+    "formats",
     "runtime",
     "geometry",
     "windowing",

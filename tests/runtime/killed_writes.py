@@ -122,7 +122,7 @@ def kill_everywhere(base: Path, names: tuple[str, ...], old: set[str], one_step:
 
 
 def kill_the_clearing(base: Path, names: tuple[str, ...], old: set[str]) -> None:
-    """Kill a process that clears what another left, at every line, in every such state, at every third line."""
+    """Kill a process that clears what another left, at every third line, in every such state."""
     seen = set()
     for line in itertools.count():
         folder = prepared(base, names, old)

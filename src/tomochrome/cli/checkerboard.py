@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tomochrome import formats
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import OptionError, OutputError
@@ -41,9 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help="what to write, by its ending: .nii.gz, .nrrd (in the volumes' own numbers where "
-        "they share a unit and no --window is given, else RGBA), .png (a contact sheet) or a "
-        "folder ending in / (DICOM)",
+        help=f"what to write, by its ending: {formats.in_words()}; in the volumes' own numbers "
+        "where they share a unit and no --window is given, else in color",
     )
     parser.add_argument(
         "--mode",
@@ -186,7 +186,8 @@ def _settings(args: argparse.Namespace) -> Any:
 
 def _needs_color(output: str) -> bool:
     """Whether the format holds nothing but color: a picture, or a Secondary Capture."""
-    return output.lower().endswith(".png") or output.endswith(("/", os.sep))
+    wanted = formats.format_of(output)
+    return wanted.only_color or wanted.is_folder
 
 
 def _check_output(args: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tomochrome import formats
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
 
@@ -18,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help="what to write, by its ending: .nii.gz (RGBA, or RGB with --alpha opaque), "
-        ".nrrd (for 3D Slicer) or .png (a contact sheet)",
+        help=f"what to write, by its ending: {formats.in_words(color=True)}",
     )
     options.add_reading(parser)
     parser.add_argument(

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tomochrome import formats
 from tomochrome.errors import OutputError
+from tomochrome.formats import Format, format_of
 from tomochrome.io.contact_sheet import check_colored, write_contact_sheet
 from tomochrome.io.nifti_write import write_nifti
 from tomochrome.io.nrrd_write import write_nrrd
@@ -15,11 +17,10 @@ from tomochrome.volume import Volume
 
 Writer = Callable[..., None]
 
-_WRITERS: dict[str, Writer] = {
-    ".nii.gz": write_nifti,
-    ".nii": write_nifti,
-    ".nrrd": write_nrrd,
-    ".png": write_contact_sheet,
+_WRITERS: dict[Format, Writer] = {
+    formats.NIFTI: write_nifti,
+    formats.NRRD: write_nrrd,
+    formats.SHEET: write_contact_sheet,
 }
 
 
@@ -31,12 +32,11 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     OutputError
         If it will not.
     """
-    if _is_folder(path):
+    if format_of(path).is_folder:
         from tomochrome.io.dicom.write import check_folder
 
         check_folder(Path(path), force=force)
         return Path(path)
-    _writer(path)
     target = check_writable(path, force=force)
     if target.is_dir():
         raise OutputError(f"'{target}' is a folder; end the path in / or name a file in it")
@@ -58,12 +58,13 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
     OutputError
         If the format holds only colors, or only colors and Hounsfield units.
     """
-    if _is_folder(path):
+    wanted = format_of(path)
+    if wanted.is_folder:
         if not volume.is_rgba and volume.unit != "HU":
             raise OutputError(
                 f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
             )
-    elif _writer(path) is write_contact_sheet:
+    elif wanted.only_color:
         check_colored(volume)
 
 
@@ -99,28 +100,13 @@ def write(
         If ``cancel`` was set.
     """
     check_fits(volume, path)
-    if _is_folder(path):
+    if format_of(path).is_folder:
         _write_folder(volume, Path(path), force, progress, cancel)
         return
-    writer = _writer(path)
+    writer = _WRITERS[format_of(path)]
     target = check_output(path, force=force)
     with write_whole(target, force=force) as temporary:
         writer(volume, temporary, progress=progress, cancel=cancel)
-
-
-def _is_folder(path: str | os.PathLike[str]) -> bool:
-    return os.fspath(path).endswith(("/", os.sep))
-
-
-def _writer(path: str | os.PathLike[str]) -> Writer:
-    name = Path(path).name.lower()
-    for ending, writer in _WRITERS.items():
-        if name.endswith(ending) and name != ending:
-            return writer
-    raise OutputError(
-        f"'{path}' has no ending that can be written: use .nii.gz, .nrrd, .png, "
-        "or a folder ending in / (DICOM)"
-    )
 
 
 def _write_folder(

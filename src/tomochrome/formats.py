@@ -1,0 +1,99 @@
+"""The formats that volumes are written in: one table for help, refusals and save dialogs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tomochrome.errors import OutputError
+
+FOLDER: Final = "/"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Parameters
+    ----------
+    endings
+        Of file names, the usual one first; ``/`` for a folder.
+    name
+        As a save dialog shows it.
+    detail
+        What the help of the command line adds to the ending.
+    only_color
+        Whether it holds colored volumes only.
+    """
+
+    endings: tuple[str, ...]
+    name: str
+    detail: str
+    only_color: bool = False
+
+    @property
+    def ending(self) -> str:
+        """The usual ending."""
+        return self.endings[0]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of files."""
+        return self.ending == FOLDER
+
+    def complete(self, path: str) -> str:
+        """Return a path that ends as this format's do."""
+        if self.is_folder:
+            return path.rstrip("/" + os.sep) + FOLDER
+        lower = path.lower()
+        if any(lower.endswith(ending) for ending in self.endings):
+            return path
+        for ending in self.endings:  # what a save dialog makes of ".nii.gz" on some systems
+            last = "." + ending.rpartition(".")[2]
+            if last != ending and lower.endswith(last):
+                return path[: -len(last)] + ending
+        return path + self.ending
+
+
+NIFTI: Final = Format((".nii.gz", ".nii"), "NIfTI", "colors as RGBA, or RGB where lit opaque")
+NRRD: Final = Format((".nrrd",), "NRRD for 3D Slicer", "for 3D Slicer")
+SHEET: Final = Format((".png",), "Contact sheet", "a contact sheet", only_color=True)
+DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")
+FORMATS: Final = (NIFTI, NRRD, SHEET, DICOM)
+
+
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """Return the format that the ending of a path asks for.
+
+    Raises
+    ------
+    OutputError
+        If there is none.
+    """
+    text = os.fspath(path)
+    if text.endswith(("/", os.sep)):
+        return DICOM
+    name = Path(text).name.lower()
+    for known in FORMATS:
+        if any(name.endswith(ending) and name != ending for ending in known.endings):
+            return known
+    files = [known.ending for known in FORMATS if not known.is_folder]
+    raise OutputError(
+        f"'{text}' has no ending that can be written: use {', '.join(files)}, "
+        "or a folder ending in / (DICOM)"
+    )
+
+
+def in_words(*, color: bool = False) -> str:
+    """Return the formats for the help of a command.
+
+    Parameters
+    ----------
+    color
+        Whether the command writes colored volumes only.
+    """
+    files = [f"{known.ending} ({known.detail})" for known in FORMATS if not known.is_folder]
+    kind = "a DICOM Secondary Capture series" if color else "a DICOM series"
+    return f"{', '.join(files)}, or OUT/, a folder ending in / ({kind})"
