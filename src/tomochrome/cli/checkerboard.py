@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomochrome import formats
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import OptionError, OutputError
+from tomochrome.formats import format_of, in_words
 
 if TYPE_CHECKING:
     from tomochrome.volume import Volume
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help=f"what to write, by its ending: {formats.in_words()}; in the volumes' own numbers "
+        help=f"what to write, by its ending: {in_words()}; in the volumes' own numbers "
         "where they share a unit and no --window is given, else in color",
     )
     parser.add_argument(
@@ -186,7 +186,7 @@ def _settings(args: argparse.Namespace) -> Any:
 
 def _needs_color(output: str) -> bool:
     """Whether the format holds nothing but color: a picture, or a Secondary Capture."""
-    wanted = formats.format_of(output)
+    wanted = format_of(output)
     return wanted.only_color or wanted.is_folder
 
 

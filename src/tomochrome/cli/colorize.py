@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tomochrome import formats
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.formats import in_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help=f"what to write, by its ending: {formats.in_words(color=True)}",
+        help=f"what to write, by its ending: {in_words(color=True)}",
     )
     options.add_reading(parser)
     parser.add_argument(

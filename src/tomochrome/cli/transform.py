@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomochrome import formats
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
+from tomochrome.formats import in_words
 
 if TYPE_CHECKING:
     from tomochrome.registration.transform import Transform
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="OUT",
         required=True,
-        help=f"what to write, by its ending: {formats.in_words()}; for points .fcsv or .csv",
+        help=f"what to write, by its ending: {in_words()}; for points .fcsv or .csv",
     )
     parser.add_argument(
         "--labels", action="store_true", help="INPUT holds labels: never mix neighbouring values"

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tomochrome import formats
 from tomochrome.errors import OutputError
-from tomochrome.formats import Format, format_of
+from tomochrome.formats import NIFTI, NRRD, SHEET, Format, format_of
 from tomochrome.io.contact_sheet import check_colored, write_contact_sheet
 from tomochrome.io.nifti_write import write_nifti
 from tomochrome.io.nrrd_write import write_nrrd
@@ -18,9 +17,9 @@ from tomochrome.volume import Volume
 Writer = Callable[..., None]
 
 _WRITERS: dict[Format, Writer] = {
-    formats.NIFTI: write_nifti,
-    formats.NRRD: write_nrrd,
-    formats.SHEET: write_contact_sheet,
+    NIFTI: write_nifti,
+    NRRD: write_nrrd,
+    SHEET: write_contact_sheet,
 }
 
 
