@@ -89,9 +89,9 @@ def test_settings_are_replaced_live() -> None:
 
 
 def test_settings_may_change_while_others_read() -> None:
-    lit = LitVolume(VOLUME, CHROMA)
     choices = [Lighting(saturation=s) for s in (0.0, 1.0)]
     expected = [LitVolume(VOLUME, CHROMA, s)[...] for s in choices]
+    lit = LitVolume(VOLUME, CHROMA, choices[0])
     wrong: list[int] = []
 
     def look() -> None:

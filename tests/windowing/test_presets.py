@@ -1,15 +1,24 @@
-"""Windows by name, by numbers, from the scanner and from the histogram."""
+"""Windows by name, by numbers and from the scanner."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tomochrome.errors import OptionError
 from tomochrome.volume import Provenance, ScannerWindow, Volume
-from tomochrome.windowing import PRESETS, Window, auto_window, parse_window, scanner_windows
+from tomochrome.windowing import (
+    PRESETS,
+    Window,
+    describe_window,
+    needs_volume,
+    parse_window,
+    scanner_windows,
+)
 
 
 def body(spread: float = 20.0) -> Volume:
@@ -60,7 +69,7 @@ def test_windows_are_read(text: str, center: float, width: float) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "softtissue", "50", "50/", "/400", "50/400/3", "50/0", "50/-1", "a/b", "nan/400",
-     "50/1e999", "auto", "scanner"],
+     "50/1e999", "auto", "scanner", "50/400/cubic", "0/0.5/linear", "auto/sigmoid"],
 )  # fmt: skip
 def test_nonsense_windows_are_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(OptionError) as caught:
@@ -90,33 +99,39 @@ def test_scanner_windows_keep_sense_and_leave_nonsense() -> None:
         parse_window("scanner", body())
 
 
-def test_auto_shows_the_body_not_the_air() -> None:
-    window = auto_window(body())
-    low, high = window.center - window.width / 2, window.center + window.width / 2
-    assert -200 <= low <= -100
-    assert 50 <= high <= 150
-    assert parse_window("auto", body()) == window
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("50/400/sigmoid", Window(50, 400, "SIGMOID")),
+        (" 50 / 400 / Sigmoid ", Window(50, 400, "SIGMOID")),
+        ("brain/sigmoid", Window(40, 80, "SIGMOID", "brain")),
+        ("soft tissue/linear", PRESETS["soft-tissue"]),
+        ("0.5/0.25/linear-exact", Window(0.5, 0.25, "LINEAR_EXACT")),
+    ],
+)
+def test_a_window_may_name_its_function(text: str, expected: Window) -> None:
+    assert parse_window(text) == expected
 
 
-def test_auto_of_odd_volumes_is_a_window() -> None:
-    for voxels, unit in [
-        (np.full((3, 4, 5), -1024, np.int16), "HU"),
-        (np.full((3, 4, 5), 40, np.int16), "HU"),
-        (np.full((3, 4, 5), np.nan, np.float32), "HU"),
-        (np.zeros((3, 4, 5), np.float32), "unknown"),
-        (np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5), "unknown"),
-    ]:
-        assert auto_window(Volume(voxels, unit=unit)).width > 0  # type: ignore[arg-type]
-    lung = np.random.default_rng(0).normal(-850, 30, (9, 9, 9)).astype(np.int16)
-    assert auto_window(Volume(lung)).center < -700
-    with pytest.raises(OptionError):
-        auto_window(Volume(np.zeros((2, 2, 2, 4), np.uint8), unit="RGBA"))
+@given(
+    center=st.floats(-4000, 4000),
+    width=st.floats(1, 9000),
+    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+)
+def test_a_window_in_words_is_read_back(center: float, width: float, function: Any) -> None:
+    window = Window(center, width, function)
+    again = parse_window(describe_window(window))
+    assert again.function == function
+    assert (again.center, again.width) == pytest.approx((center, width), rel=1e-8, abs=1e-8)
 
 
-def test_auto_on_a_real_abdomen(shared_data: Path) -> None:
-    nibabel = pytest.importorskip("nibabel")
-    image = nibabel.load(shared_data / "ct" / "abdomen_3mm.nii.gz")
-    window = auto_window(Volume(np.asarray(image.dataobj).T.copy()))
-    low, high = window.center - window.width / 2, window.center + window.width / 2
-    assert -250 <= low <= -90
-    assert 150 <= high <= 1000
+def test_each_window_of_the_scanner_has_a_number() -> None:
+    stored = (ScannerWindow("A", 40, 400), ScannerWindow("B", -600, 1500, "SIGMOID"))
+    volume = Volume(body().voxels, provenance=Provenance(windows=stored))
+    assert parse_window("scanner:1", volume) == parse_window("scanner", volume)
+    assert parse_window("scanner:2", volume) == Window(-600, 1500, "SIGMOID", "B")
+    assert parse_window("scanner:2/linear", volume).function == "LINEAR"
+    with pytest.raises(OptionError, match="stores 2 windows"):
+        parse_window("scanner:3", volume)
+    assert all(map(needs_volume, ("auto", "scanner", "scanner:2", "Auto/sigmoid")))
+    assert not any(map(needs_volume, ("brain", "50/400", "auto/steep", "scanner:0", Window(1, 2))))

@@ -106,11 +106,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.cli import pipeline
     from tomochrome.compare import Pair, render, view
     from tomochrome.io import read, write
-    from tomochrome.windowing import parse_window
+    from tomochrome.windowing import needs_volume, parse_window
 
     _check_options(args)
     settings = _settings(args)
-    if args.window not in (None, "auto", "scanner"):
+    if args.window is not None and not needs_volume(args.window):
         parse_window(args.window)
     for path in (args.a, args.b):
         pipeline.check_input(path)

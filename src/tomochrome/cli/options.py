@@ -19,7 +19,7 @@ class Request:
     """How a volume is to be colored: model, light and computing device."""
 
     model: str = "tissue"
-    window: str = "soft-tissue"
+    window: str = "auto"
     palette: str = "natural"
     saturation: float = 1.0
     min_confidence: float = 0.0
@@ -130,10 +130,13 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
     """Add what shapes the picture once the colors are known."""
     parser.add_argument(
         "--window",
-        metavar="PRESET|CENTER/WIDTH",
+        metavar="PRESET|CENTER/WIDTH[/sigmoid]",
         default=Request.window,
-        help="brain, subdural, stroke, temporal-bone, soft-tissue, mediastinum, abdomen, liver, "
-        "lung, bone, angiography, auto, or numbers such as 50/400 (default: soft-tissue)",
+        help="auto (by the content: at most 1 %% of the body that is not bone turns white), "
+        "scanner (the first one stored in the image; scanner:2 the second), brain, subdural, "
+        "stroke, temporal-bone, soft-tissue, mediastinum, abdomen, liver, lung, bone, "
+        "angiography, or numbers in HU such as 50/400; with /sigmoid at the end (50/400/sigmoid, "
+        "auto/sigmoid) DICOM's sigmoid function instead of a linear one (default: auto)",
     )
     parser.add_argument(
         "--palette",

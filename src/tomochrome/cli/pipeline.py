@@ -147,11 +147,10 @@ def check_request(request: Request) -> None:
     from tomochrome.color.palette import palette
     from tomochrome.colorization import find_model
     from tomochrome.runtime.device import choose_device
-    from tomochrome.windowing import parse_window
+    from tomochrome.windowing import needs_volume, parse_window
 
-    asks_the_volume = request.window in ("auto", "scanner")
     Lighting(
-        window=parse_window("soft-tissue" if asks_the_volume else request.window),
+        window=parse_window("soft-tissue" if needs_volume(request.window) else request.window),
         palette=palette(request.palette),
         saturation=request.saturation,
         min_confidence=request.min_confidence,

@@ -19,7 +19,7 @@ from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
-from tomochrome.windowing import Window, parse_window
+from tomochrome.windowing import Window, describe_window, parse_window
 
 #: Voxels lit between two looks at ``cancel``, unless one slice has more: a few milliseconds.
 _SLAB = 1 << 20
@@ -73,7 +73,7 @@ class Lighting:
             object.__setattr__(self, name, float(value))
 
     @classmethod
-    def of(cls, volume: Volume, window: str | Window = "soft-tissue", **settings: Any) -> Lighting:
+    def of(cls, volume: Volume, window: str | Window = "auto", **settings: Any) -> Lighting:
         """Return settings whose window may also be ``"auto"`` or ``"scanner"`` of ``volume``."""
         return cls(window=parse_window(window, volume), **settings)
 
@@ -102,7 +102,7 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
 def light(
     volume: Volume,
     chroma: Chroma,
-    window: str | Window = "soft-tissue",
+    window: str | Window = "auto",
     *,
     saturation: float = 1.0,
     min_confidence: float = 0.0,
@@ -121,7 +121,9 @@ def light(
     chroma
         What color each voxel has.
     window
-        Preset, ``"CENTER/WIDTH"``, ``"auto"``, ``"scanner"`` or `Window`.
+        Preset, ``"CENTER/WIDTH"``, ``"auto"`` (by the content of ``volume``, see
+        `tomochrome.windowing.auto_window`), ``"scanner"`` or `Window`; all but a `Window` may
+        end in ``"/sigmoid"``.
     saturation, min_confidence, palette, alpha
         See `Lighting`.
     tissues
@@ -148,6 +150,7 @@ def light(
     Cancelled
         If the user stopped the work.
     """
+    _check_scalar(volume)
     settings = Lighting.of(
         volume,
         window,
@@ -157,7 +160,6 @@ def light(
         alpha=alpha,
         tissues=tissues,
     )
-    _check_scalar(volume)
     chroma = chroma.on_grid(volume)
     codes = code_table(chroma, settings)
     out = np.empty((*volume.shape, 4), np.uint8)
@@ -192,7 +194,7 @@ def light_slice(
     """
     _check_scalar(volume)
     chroma = chroma.on_grid(volume)
-    settings = settings or Lighting()
+    settings = settings or Lighting.of(volume)
     return relight(
         volume.voxels[z],
         chroma.code[z],
@@ -222,7 +224,7 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         **provenance.extra,
         "model": model,
         "palette": settings.palette.name,
-        "window": f"{settings.window.center:g}/{settings.window.width:g}",
+        "window": describe_window(settings.window),
         "description": f"Color by model {model}, not for diagnosis",
         "saturation": settings.saturation,
         "opacity": settings.alpha.name,

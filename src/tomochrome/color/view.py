@@ -34,8 +34,9 @@ class LitVolume:
     chroma
         On the same voxels; axes may be flipped or reordered.
     settings
-        How it is shown. Assign `settings` to change it: the next slice is lit anew. Reading and
-        assigning from different threads is safe.
+        How it is shown; by default through `tomochrome.windowing.auto_window`. Assign `settings`
+        to change it: the next slice is lit anew. Reading and assigning from different threads
+        is safe.
 
     Raises
     ------
@@ -59,7 +60,7 @@ class LitVolume:
         _check_scalar(volume)
         self.volume = volume
         self.chroma = chroma.on_grid(volume)
-        settings = settings or Lighting()
+        settings = settings or Lighting.of(volume)
         self._state = _State(settings, code_table(self.chroma, settings))
 
     @property

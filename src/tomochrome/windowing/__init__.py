@@ -1,6 +1,13 @@
 """Windowing: Hounsfield units to luminance (DICOM PS3.3 C.11.2.1.2)."""
 
-from tomochrome.windowing.presets import PRESETS, auto_window, parse_window, scanner_windows
+from tomochrome.windowing.auto import auto_window, opening_window
+from tomochrome.windowing.presets import (
+    PRESETS,
+    describe_window,
+    needs_volume,
+    parse_window,
+    scanner_windows,
+)
 from tomochrome.windowing.window import Window, WindowFunction, luminance
 
 __all__ = [
@@ -8,7 +15,10 @@ __all__ = [
     "Window",
     "WindowFunction",
     "auto_window",
+    "describe_window",
     "luminance",
+    "needs_volume",
+    "opening_window",
     "parse_window",
     "scanner_windows",
 ]

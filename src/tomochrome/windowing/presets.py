@@ -1,12 +1,10 @@
-"""Windows by name, by numbers, from the scanner, and from the body's own histogram."""
+"""Windows by name, by numbers and from the scanner."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
 from tomochrome.volume import Volume
@@ -32,6 +30,12 @@ PRESETS: dict[str, Window] = {
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _CENTER_WIDTH = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
+_FUNCTIONS: dict[str, WindowFunction] = {
+    "linear": "LINEAR",
+    "linear-exact": "LINEAR_EXACT",
+    "sigmoid": "SIGMOID",
+}
+_SCANNER = re.compile(r"scanner(?::([1-9]\d*))?")
 
 
 def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
@@ -40,9 +44,11 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
     Parameters
     ----------
     text
-        A preset's name (spaces and underscores count as hyphens), ``"CENTER/WIDTH"`` in HU such
-        as ``"50/400"`` or ``"-600/1500"``, ``"auto"`` (the body's histogram) or ``"scanner"``
-        (the first window stored in the image). A `Window` is returned as it is.
+        A preset's name (spaces and underscores count as hyphens); ``"CENTER/WIDTH"`` in HU such
+        as ``"50/400"`` or ``"-600/1500"``; ``"auto"`` (see `auto_window`); or ``"scanner"``, the
+        first window stored in the image, ``"scanner:2"`` the second one. Any of them may end in
+        ``"/sigmoid"``, ``"/linear"`` or ``"/linear-exact"``, the function of DICOM PS3.3
+        C.11.2.1.3: ``"50/400/sigmoid"``. A `Window` is returned as it is.
     volume
         The volume that ``"auto"`` and ``"scanner"`` look at.
 
@@ -53,27 +59,59 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
     """
     if isinstance(text, Window):
         return text
-    name = re.sub(r"[\s_]+", "-", str(text).strip().lower())
+    name = re.sub(r"[\s_]+", "-", re.sub(r"\s*/\s*", "/", str(text).strip().lower()))
+    body, _, last = name.rpartition("/")
+    if body and last in _FUNCTIONS:
+        function = _FUNCTIONS[last]
+        numbers = _CENTER_WIDTH.fullmatch(body)
+        if numbers is not None:  # a width below 1 is one for LINEAR_EXACT, but not for LINEAR
+            return Window(float(numbers[1]), float(numbers[2]), function)
+        return replace(parse_window(body, volume), function=function)
     if name in PRESETS:
         return PRESETS[name]
-    if name in ("auto", "scanner"):
-        if volume is None:
-            raise OptionError(f"the window '{name}' needs a volume to look at")
-        if name == "auto":
-            return auto_window(volume)
-        windows = scanner_windows(volume)
-        if not windows:
-            raise OptionError(
-                "the image stores no window of its own; choose a preset or CENTER/WIDTH"
-            )
-        return windows[0]
+    if needs_volume(name):
+        return _of_volume(name, volume)
     match = _CENTER_WIDTH.fullmatch(str(text))
     if match is None:
         raise OptionError(
             f"unknown window '{text}': choose {', '.join(PRESETS)}, auto, scanner "
-            "or CENTER/WIDTH such as 50/400"
+            "or CENTER/WIDTH such as 50/400, or 50/400/sigmoid"
         )
     return Window(float(match[1]), float(match[2]))
+
+
+def needs_volume(text: str | Window) -> bool:
+    """Whether `parse_window` needs the volume to know the window: ``"auto"``, ``"scanner"``."""
+    if isinstance(text, Window):
+        return False
+    name, _, function = text.strip().lower().partition("/")
+    known = not function or function in _FUNCTIONS
+    return known and (name == "auto" or _SCANNER.fullmatch(name) is not None)
+
+
+def describe_window(window: Window) -> str:
+    """Return a window as text that `parse_window` reads: ``"50/400"``, ``"50/400/sigmoid"``."""
+    numbers = f"{window.center:.10g}/{window.width:.10g}"
+    if window.function == "LINEAR":
+        return numbers
+    return f"{numbers}/{window.function.lower().replace('_', '-')}"
+
+
+def _of_volume(name: str, volume: Volume | None) -> Window:
+    if volume is None:
+        raise OptionError(f"the window '{name}' needs a volume to look at")
+    if name == "auto":
+        from tomochrome.windowing.auto import auto_window  # which needs the presets
+
+        return auto_window(volume)
+    match = _SCANNER.fullmatch(name)
+    number = int(match[1] or 1) if match else 1
+    windows = scanner_windows(volume)
+    if not windows:
+        raise OptionError("the image stores no window of its own; choose a preset or CENTER/WIDTH")
+    if number > len(windows):
+        raise OptionError(f"the image stores {len(windows)} windows, there is no '{name}'")
+    return windows[number - 1]
 
 
 def scanner_windows(volume: Volume) -> list[Window]:
@@ -87,56 +125,3 @@ def scanner_windows(volume: Volume) -> list[Window]:
         except OptionError:
             continue
     return windows
-
-
-def auto_window(volume: Volume) -> Window:
-    """Return the window that shows nearly all of the body's soft parts and bone.
-
-    The histogram is that of the body: for CT, voxels from -250 to 2000 HU (air, lung and metal
-    left out); for other units, all voxels above the smallest value. Its 1st and 99th
-    percentiles become black and white, rounded to 5 units and at least 40 apart for CT. If less
-    than 2 % of a CT is body (a lung crop), every voxel above -1000 HU counts.
-
-    Parameters
-    ----------
-    volume
-        Scalar volume; at most about a million voxels of it are looked at.
-
-    Raises
-    ------
-    OptionError
-        If the volume is RGBA.
-    """
-    if volume.is_rgba:
-        raise OptionError("a color volume has no window; give the CT it was made from")
-    values = _sample(volume)
-    if values.size == 0:
-        return PRESETS["soft-tissue"]
-    if volume.unit == "HU":
-        body = values[(values >= -250) & (values <= 2000)]
-        if body.size < 0.02 * values.size:
-            body = values[values > -1000]
-        step, smallest = 5.0, 40.0
-    else:
-        body = values[values > values.min()]
-        step, smallest = 0.0, 0.0
-    if body.size == 0:
-        body = values
-    low, high = np.percentile(body, (1, 99))
-    if step:
-        low, high = step * np.floor(low / step), step * np.ceil(high / step)
-    center, width = float(low + high) / 2, float(high - low)
-    if width < smallest:
-        width = smallest
-    # Values such as 0..1 need the exact ramp: LINEAR is made for whole numbers.
-    if width < 2:
-        return Window(center, max(width, 1e-6), "LINEAR_EXACT", "auto")
-    return Window(center, width, name="auto")
-
-
-def _sample(volume: Volume, most: int = 1_000_000) -> NDArray[np.float32]:
-    """Return finite values on a regular grid of at most about ``most`` voxels."""
-    stride = max(1, int(np.ceil((np.prod(volume.shape, dtype=float) / most) ** (1 / 3))))
-    steps = [slice(None, None, min(stride, max(1, n // 4))) for n in volume.shape]
-    values = np.asarray(volume.voxels[tuple(steps)], dtype=np.float32).ravel()
-    return values[np.isfinite(values)]
