@@ -1,0 +1,298 @@
+"""How long the window stands still: the longest time between two turns of the event loop.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/event_loop.py [--slices 20 300]
+
+In a real window, on a DICOM series of 512 x 512 pixels a slice: the panel opens, the series is
+opened and colored, the window is changed, 3D is turned on, changed and turned off. For each of
+these the longest gap between two turns is reported, less
+
+- the time inside calls of OpenGL, each of them wrapped, and a glFinish after each frame, which
+  makes a software renderer draw there and not later: that is the driver's;
+- the time in which the GUI thread waited for a processor, on Linux: that is other programs'.
+
+The three parts are given, and where the GUI thread was. napari's own work counts as ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registration import at_most
+from tomochrome.io.dicom import write_series
+from tomochrome.volume import Provenance, Volume, default_affine
+
+PLUGIN = "napari-tomochrome"
+MOST_MS = 100.0
+
+
+class Driver:
+    """Seconds spent inside OpenGL by the GUI thread."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+
+    def watch(self) -> None:
+        """Wrap every call that vispy makes."""
+        import qtpy
+        from vispy.app import use_app
+
+        use_app(qtpy.API_NAME)
+        from vispy.app.backends._qt import CanvasBackend
+        from vispy.gloo import gl, glir
+
+        for name in dir(gl):
+            if name.startswith("gl") and callable(getattr(gl, name)):
+                setattr(gl, name, self._timed(getattr(gl, name)))
+        for name in ("glTexImage3D", "glTexSubImage3D"):
+            setattr(glir, name, self._timed(getattr(glir, name)))
+        paint = CanvasBackend.paintGL
+
+        def paint_and_finish(backend: Any) -> None:
+            paint(backend)
+            gl.glFinish()
+
+        CanvasBackend.paintGL = paint_and_finish
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            if self._depth or threading.current_thread() is not threading.main_thread():
+                return call(*arguments, **keywords)
+            self._depth, start = 1, time.perf_counter()
+            try:
+                return call(*arguments, **keywords)
+            finally:
+                self._depth = 0
+                self.seconds += time.perf_counter() - start
+
+        return timed
+
+
+class Places:
+    """Where the GUI thread is, looked at every few milliseconds from another thread."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, str]] = deque(maxlen=20_000)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        main = threading.main_thread().ident
+        while True:
+            frame = sys._current_frames().get(main or 0)
+            stack = traceback.extract_stack(frame, limit=40)[::-1] if frame else []
+            names = [f"{Path(f.filename).stem}.{f.name}" for f in stack]
+            ours = [f"{Path(f.filename).stem}.{f.name}" for f in stack if "tomochrome" in f.filename]
+            self._seen.append((time.perf_counter(), " < ".join([*names[:2], "...", *ours[:2]])))
+            time.sleep(0.004)
+
+    def between(self, start: float, end: float) -> str:
+        """Return where the thread was most of the time."""
+        found = Counter(place for when, place in self._seen if start <= when <= end)
+        return found.most_common(1)[0][0] if found else ""
+
+
+class Watch:
+    """A timer in the event loop that records how long the loop did not come round."""
+
+    def __init__(self, driver: Driver) -> None:
+        from qtpy.QtCore import QTimer
+
+        self.gaps: list[dict[str, float]] = []
+        self._driver = driver
+        self._timer = QTimer()
+        self._timer.setInterval(2)
+        self._timer.timeout.connect(self._tick)
+        self._last = (0.0, 0.0, 0.0)
+
+    def __enter__(self) -> Watch:
+        self._last = self._now()
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tick()
+        self._timer.stop()
+
+    def _now(self) -> tuple[float, float, float]:
+        return time.perf_counter(), self._driver.seconds, waited_for_processor()
+
+    def _tick(self) -> None:
+        now = self._now()
+        whole, driver, waited = (b - a for a, b in zip(self._last, now, strict=True))
+        self.gaps.append({
+            "whole_ms": 1000 * whole, "driver_ms": 1000 * driver, "waited_ms": 1000 * waited,
+            "own_ms": 1000 * max(0.0, whole - driver - waited), "end": now[0],
+        })  # fmt: skip
+        self._last = self._now()
+
+    def worst(self) -> dict[str, float]:
+        """Return the gap whose own part is the longest."""
+        return max(self.gaps, key=lambda gap: gap["own_ms"])
+
+
+def waited_for_processor() -> float:
+    """Seconds that the GUI thread has waited for a processor; 0 where nobody counts them."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+def body(slices: int, size: int) -> Volume:
+    """Return a patient of ellipses: skin, fat, organs with texture, and a spine."""
+    rng = np.random.default_rng(0)
+    y, x = np.ogrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    voxels = np.empty((slices, size, size), np.int16)
+    for z in range(slices):
+        wide = 0.85 - 0.1 * abs(2 * z / slices - 1)
+        radius = np.hypot(x / wide, y / (0.7 * wide))
+        plane = np.full((size, size), -1000.0)
+        plane[radius < 1] = -100
+        plane[radius < 0.85] = 50
+        plane[np.hypot(x - 0.25, y) < 0.2] = 110
+        plane[np.hypot(x, y - 0.35) < 0.1] = 500
+        voxels[z] = plane + rng.normal(0, 12, plane.shape)
+    affine = default_affine((2.0, 0.8, 0.8), (-200.0, -200.0, 0.0))
+    return Volume(voxels, affine, "HU", Provenance(source="benchmark", modality="CT"))
+
+
+class Session:
+    """One window, watched phase by phase."""
+
+    def __init__(self, driver: Driver, places: Places, profiles: Path | None) -> None:
+        self.driver, self.places, self.profiles = driver, places, profiles
+        self.results: dict[str, dict[str, Any]] = {}
+
+    def until(self, done: Callable[[], bool], seconds: float) -> None:
+        """Let the event loop run until something is done."""
+        from qtpy.QtWidgets import QApplication
+
+        end = time.perf_counter() + seconds
+        while not done():
+            if time.perf_counter() > end:
+                raise TimeoutError("this phase took too long")
+            QApplication.processEvents()
+            time.sleep(0.001)
+
+    def rest(self, seconds: float) -> None:
+        """Let the event loop run for a while."""
+        end = time.perf_counter() + seconds
+        self.until(lambda: time.perf_counter() > end, seconds + 60)
+
+    @contextmanager
+    def phase(self, name: str) -> Any:
+        """Watch the loop while something is done, and for as long as it takes to be drawn."""
+        start, profile = time.perf_counter(), cProfile.Profile()
+        if self.profiles is not None:
+            profile.enable()
+        with Watch(self.driver) as watch:
+            yield
+            self.rest(0.5)
+        if self.profiles is not None:
+            profile.disable()
+            profile.dump_stats(self.profiles / f"{name}.pstats")
+        worst = watch.worst()
+        end = worst.pop("end")
+        self.results[name] = {
+            **{key: round(value, 1) for key, value in worst.items()},
+            "longest_whole_ms": round(max(gap["whole_ms"] for gap in watch.gaps), 1),
+            "driver_s": round(sum(gap["driver_ms"] for gap in watch.gaps) / 1000, 2),
+            "seconds": round(time.perf_counter() - start, 2),
+            "where": self.places.between(end - worst["whole_ms"] / 1000, end),
+        }
+
+    def run(self, folder: Path, model: str) -> None:
+        """Go through all phases."""
+        import napari
+        from npe2 import PluginManager
+
+        PluginManager.instance().discover()
+        viewer = napari.Viewer(show=True, show_welcome_screen=False)
+        self.rest(3.0)  # napari draws its first picture, and letters
+        with self.phase("open the panel"):
+            _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
+            self.until(lambda: not panel._warm.running, 300)
+        with self.phase("open the series"):
+            viewer.open(str(folder), plugin=PLUGIN)
+            self.until(lambda: len(viewer.layers) == 1, 300)
+        with self.phase("color"):
+            panel.view.model.setCurrentIndex(max(0, panel.view.model.findData(model)))
+            panel.run()
+            self.until(lambda: not panel.running, 3600)
+        layer = panel.coloring.layer
+        with self.phase("re-light in 2D"):
+            for width in range(200, 600, 20):
+                panel.view.window.width._box.setValue(width)
+                self.until(lambda w=width: layer.data.settings.window.width == w, 10)
+        with self.phase("scroll"):
+            for step in range(0, viewer.dims.nsteps[0], max(1, viewer.dims.nsteps[0] // 20)):
+                viewer.dims.set_current_step(0, step)
+                self.rest(0.02)
+        with self.phase("turn 3D on"):
+            viewer.dims.ndisplay = 3
+            self.drawn(layer)
+        with self.phase("re-light in 3D"):
+            panel.view.color.alpha_box.setCurrentText("muscle")
+            self.until(lambda: layer.data.settings.alpha.name == "muscle", 30)
+            self.drawn(layer)
+        with self.phase("turn 3D off"):
+            viewer.dims.ndisplay = 2
+        with self.phase("remove the layer"):
+            viewer.layers.remove(layer)
+        viewer.close()
+
+    def drawn(self, layer: Any) -> None:
+        """Let the event loop run until the finest 3D picture is there."""
+        from tomochrome._napari.solids import levels
+
+        finest = levels(layer.data.shape[:3], tuple(layer.scale))[-1]
+        data = layer.data
+        self.until(lambda: data.has_solid and data.drawn.steps == finest, 600)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slices", type=int, nargs="+", default=(20, 300))
+    parser.add_argument("--size", type=int, default=512, help="pixels along a row")
+    parser.add_argument("--model", default="tissue")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument(
+        "--profiles", type=Path, help="folder for cProfile statistics of the GUI thread; slower"
+    )
+    options = parser.parse_args(arguments)
+    driver, places, figures = Driver(), Places(), {}
+    driver.watch()
+    for slices in options.slices:
+        with tempfile.TemporaryDirectory() as name:
+            write_series(body(slices, options.size), Path(name) / "series", description="Body")
+            session = Session(driver, places, options.profiles)
+            session.run(Path(name) / "series", options.model)
+        figures[slices] = session.results
+        for phase, found in session.results.items():
+            at_most(f"{slices} slices, {phase}: longest gap, ms", found["own_ms"], MOST_MS)
+            print(
+                f"    driver {found['driver_ms']:.0f}, waited {found['waited_ms']:.0f} ms of "
+                f"{found['whole_ms']:.0f}; in all {found['seconds']:.1f} s, driver "
+                f"{found['driver_s']:.1f} s; {found['where']}"
+            )
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
