@@ -87,6 +87,7 @@ class Places:
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, str]] = deque(maxlen=20_000)
+        self._lock = threading.Lock()
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
@@ -95,13 +96,18 @@ class Places:
             frame = sys._current_frames().get(main or 0)
             stack = traceback.extract_stack(frame, limit=40)[::-1] if frame else []
             names = [f"{Path(f.filename).stem}.{f.name}" for f in stack]
-            ours = [f"{Path(f.filename).stem}.{f.name}" for f in stack if "tomochrome" in f.filename]
-            self._seen.append((time.perf_counter(), " < ".join([*names[:2], "...", *ours[:2]])))
+            ours = [
+                f"{Path(f.filename).stem}.{f.name}" for f in stack if "tomochrome" in f.filename
+            ]
+            with self._lock:
+                self._seen.append((time.perf_counter(), " < ".join([*names[:2], "...", *ours[:2]])))
             time.sleep(0.004)
 
     def between(self, start: float, end: float) -> str:
         """Return where the thread was most of the time."""
-        found = Counter(place for when, place in self._seen if start <= when <= end)
+        with self._lock:
+            seen = list(self._seen)
+        found = Counter(place for when, place in seen if start <= when <= end)
         return found.most_common(1)[0][0] if found else ""
 
 

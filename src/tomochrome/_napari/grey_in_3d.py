@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from tomochrome._napari.early import before_napari
 from tomochrome._napari.layers import behind
 
 
@@ -42,16 +43,24 @@ class GreyIn3D:
         self._hidden: weakref.WeakSet[Any] = weakref.WeakSet()
         self._by_user: weakref.WeakSet[Any] = weakref.WeakSet()
         self._setting = False
-        viewer.dims.events.ndisplay.connect(self._ndisplay_changed)
+        # Hidden before napari draws its volume, which takes long; shown again after that.
+        before_napari(viewer.dims.events.ndisplay, self._entering_3d)
+        viewer.dims.events.ndisplay.connect(self._leaving_3d, position="last")
         viewer.layers.events.inserted.connect(self._layer_inserted, position="last")
         viewer.layers.events.removed.connect(self._update, position="last")
         for layer in viewer.layers:
             layer.events.visible.connect(self._visible_changed)
         self._update()
 
-    def _ndisplay_changed(self, _: object = None) -> None:
-        self._by_user.clear()
-        self._update()
+    def _entering_3d(self, event: Any) -> None:
+        if event.value == 3:
+            self._by_user.clear()
+            self._update()
+
+    def _leaving_3d(self, event: Any) -> None:
+        if event.value != 3:
+            self._by_user.clear()
+            self._update()
 
     def _layer_inserted(self, event: Any) -> None:
         event.value.events.visible.connect(self._visible_changed)

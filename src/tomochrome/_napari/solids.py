@@ -17,6 +17,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QLabel
 
+from tomochrome._napari.early import before_napari
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.lazy_picture import DrawnByWorker, Solid
 from tomochrome.geometry.blocks import Steps, block_steps
@@ -47,6 +48,29 @@ class _Drawing:
         self.levels: list[Steps] = []
         self.job: Job | None = None
         self.text = ""
+        self.placing = before_napari(layer.events.set_data, self._place)
+
+    def _place(self, _: object) -> None:
+        """Put what 3D shows where it belongs: a block is as large as its voxels together."""
+        if self.in_3d:
+            tile = self.layer._transforms["tile2data"]
+            tile.scale, tile.translate = self.picture.tile
+
+    @property
+    def in_3d(self) -> bool:
+        """Whether napari shows the layer in 3D."""
+        return bool(self.layer._slice_input.ndisplay == 3)
+
+    def forget(self) -> None:
+        """Give back the memory of 3D, here and in what napari draws."""
+        self.stop()
+        self.text = ""
+        wanted, self.picture.wanted = self.picture.wanted, _nothing
+        self.picture.forget()
+        if self.in_3d:
+            self.layer.refresh(extent=False, highlight=False, thumbnail=False)
+            self.picture.forget()
+        self.picture.wanted = wanted
 
     def stop(self) -> None:
         """Cancel what is under way."""
@@ -75,7 +99,7 @@ class Solids(QObject):
         self._label: QLabel | None = None
         # napari may slice in a thread of its own; then this is heard in the GUI thread.
         self._wanted.connect(self._start)
-        viewer.dims.events.ndisplay.connect(self._axes_changed)
+        before_napari(viewer.dims.events.ndisplay, self._axes_changed)
         viewer.layers.events.removed.connect(self._removed)
         # Behind napari's own: what draws the layer must be there to be preceded.
         viewer.layers.events.inserted.connect(self._inserted, position="last")
@@ -100,8 +124,6 @@ class Solids(QObject):
                 solids._wanted.emit(layer)
 
         picture.wanted = wanted
-        # Before napari places what it draws.
-        layer.events.set_data.connect(_place, position="first")
         if picture.in_3d and not picture.has_solid:
             self._start(layer)
 
@@ -112,7 +134,7 @@ class Solids(QObject):
         drawing.stop()
         drawing.picture.wanted = _nothing
         drawing.picture.forget()
-        drawing.layer.events.set_data.disconnect(_place)
+        drawing.layer.events.set_data.disconnect(drawing.placing)
         self._say()
 
     def _axes_changed(self, _: object = None) -> None:
@@ -120,9 +142,7 @@ class Solids(QObject):
         if viewer is None or viewer.dims.ndisplay == 3:
             return
         for drawing in self._drawings.values():
-            drawing.stop()
-            drawing.picture.forget()
-            drawing.text = ""
+            drawing.forget()
         self._say()
 
     def stop(self) -> None:
@@ -245,14 +265,6 @@ def _mm(layer: Any, steps: tuple[int, ...]) -> str:
     """Return the edge of a block in words."""
     size = float(np.cbrt(np.prod(np.abs(np.asarray(layer.scale)[-3:]) * steps)))
     return f"{size:.2g} mm"
-
-
-def _place(event: Any) -> None:
-    """Put what 3D shows where it belongs: a block of several voxels is as large as they are."""
-    layer = event.source
-    if isinstance(layer.data, DrawnByWorker) and layer._slice_input.ndisplay == 3:
-        tile = layer._transforms["tile2data"]
-        tile.scale, tile.translate = layer.data.tile
 
 
 def _nothing() -> None:

@@ -1,0 +1,229 @@
+"""3D of colored layers: by a worker, coarse first, in its place, and gone when it is not seen."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+from quick_colorize import simple_colorize
+
+from tomochrome._napari import solids as solids_module
+from tomochrome._napari.colored_picture import ColoredPicture
+from tomochrome._napari.layers import behind, color_layer, layer_transform, volume_layer
+from tomochrome._napari.solids import levels, solids_of
+from tomochrome.color import Lighting, LitVolume
+from tomochrome.geometry.blocks import block_affine
+from tomochrome.runtime import check
+
+pytestmark = pytest.mark.gui
+
+FULL = (1, 1, 1)
+
+
+@pytest.fixture
+def viewer(window, monkeypatch):
+    """The module's viewer, where the small CT is drawn coarse first and then in full."""
+    monkeypatch.setattr(solids_module, "FIRST_VOXELS", 1000)
+    solids_of(window)
+    yield window
+    window.dims.ndisplay = 2
+    window.layers.clear()
+
+
+@pytest.fixture
+def colored(viewer, small_ct):
+    """A colored layer over a small CT."""
+    return add_colored(viewer, small_ct)
+
+
+def add_colored(viewer, volume):
+    ct = viewer.add_layer(Layer.create(*volume_layer(volume)))
+    known = behind(ct.metadata)
+    chroma = simple_colorize(known.shown)
+    lit = ColoredPicture(known.shown, chroma, Lighting(alpha="skin"))
+    ct.visible = False
+    return viewer.add_layer(
+        Layer.create(*color_layer(lit, known, chroma, layer_transform(ct), "colored"))
+    )
+
+
+def drawn(qtbot, layer, steps=FULL):
+    """Wait until 3D shows a layer, as finely as that."""
+    data = layer.data
+    qtbot.waitUntil(lambda: data.has_solid and data.drawn.steps == steps, timeout=20_000)
+
+
+def on_screen(layer):
+    return np.asarray(layer._slice.image.view)
+
+
+def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, monkeypatch):
+    threads, sizes, said = set(), [], []
+    solid = ColoredPicture.solid
+
+    def noted(picture, steps, **keywords):
+        threads.add(threading.current_thread())
+        result = solid(picture, steps, **keywords)
+        sizes.append(result.rgba.shape)
+        return result
+
+    monkeypatch.setattr(ColoredPicture, "solid", noted)
+    solids = solids_of(viewer)
+    solids.said.connect(said.append)
+    viewer.dims.ndisplay = 3
+    assert on_screen(colored).shape == (1, 1, 1, 4)  # nothing was computed in this thread
+    drawn(qtbot, colored)
+    qtbot.waitUntil(lambda: "full resolution" in solids.text, timeout=5000)
+    assert threading.main_thread() not in threads
+    assert np.prod(sizes[0][:3]) <= 1000
+    assert sizes[-1] == colored.data.shape
+    assert said[0] == "Computing the 3D picture"
+    assert said[1].startswith("3D preview at ")
+    assert said[-1] == "3D at 4.3 mm, the full resolution"
+    bar = viewer.window._qt_window.statusBar()
+    (label,) = [child for child in bar.children() if child.objectName() == "tomochrome-3d"]
+    assert label.text() == said[-1]
+    viewer.dims.ndisplay = 2
+    assert said[-1] == ""
+    assert not label.isVisible()
+    solids.said.disconnect(said.append)
+
+
+def node_matrix(viewer, layer):
+    """The transform of what is drawn: index (x, y, z) of a block to world (x, y, z)."""
+    visual = viewer.window._qt_viewer.canvas.layer_to_visual[layer]
+    return np.asarray(visual.node.transform.matrix).T
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_a_coarse_block_lies_where_its_voxels_do(viewer, colored, qtbot, monkeypatch, order):
+    monkeypatch.setattr(solids_module, "levels", lambda *_: [(2, 3, 4)])
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, colored, (2, 3, 4))
+    viewer.dims.order = order
+    for block in ((0, 0, 0), (3, 5, 7)):
+        index = block_affine(np.eye(4), (2, 3, 4)) @ [*block, 1]
+        world = np.array(colored.data_to_world(index[:3]))[list(order)][::-1]
+        shown = node_matrix(viewer, colored) @ [*np.array(block)[list(order)][::-1], 1]
+        np.testing.assert_allclose(shown[:3], world, atol=1e-4)
+    viewer.dims.order = (0, 1, 2)
+
+
+def test_2d_is_as_before_and_the_memory_is_given_back(viewer, colored, qtbot):
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, colored)
+    solid = weakref.ref(colored.data.drawn.rgba)
+    viewer.dims.ndisplay = 2
+    z = viewer.dims.current_step[0]
+    np.testing.assert_array_equal(on_screen(colored), np.asarray(colored.data)[z])
+    np.testing.assert_array_equal(np.asarray(colored._transforms["tile2data"].scale), (1, 1, 1))
+    assert colored.data.drawn is None
+    qtbot.wait(20)
+    gc.collect()
+    assert solid() is None
+
+
+def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qtbot, monkeypatch):
+    """Nothing of a light that is no longer asked for is ever shown."""
+    started, release = threading.Event(), threading.Event()
+    lit_in_3d = LitVolume.lit_in_3d
+
+    def slow(lit, steps, *, progress=None, cancel=None):
+        started.set()
+        while not release.wait(0.01):
+            check(cancel)
+        return lit_in_3d(lit, steps, progress=progress, cancel=cancel)
+
+    monkeypatch.setattr(LitVolume, "lit_in_3d", slow)
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(started.is_set, timeout=5000)
+    old = solids_of(viewer)._drawings[colored].job
+    colored.data.settings = colored.data.settings.but(alpha="bone")
+    qtbot.waitUntil(lambda: not old.running, timeout=5000)
+    release.set()
+    drawn(qtbot, colored)
+    expected = lit_in_3d(colored.data, FULL)
+    np.testing.assert_array_equal(colored.data.drawn.rgba, expected)
+
+
+def test_a_window_alone_draws_nothing_again_in_3d(viewer, colored, qtbot):
+    """Surfaces are shaded there, whatever the window."""
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, colored)
+    before = colored.data.drawn
+    colored.data.settings = colored.data.settings.but(window="lung")
+    assert colored.data.has_solid
+    assert colored.data.drawn is before
+    viewer.dims.ndisplay = 2
+    z = viewer.dims.current_step[0]
+    np.testing.assert_array_equal(on_screen(colored), np.asarray(colored.data)[z])
+
+
+def test_a_removed_layer_leaves_nothing_behind(viewer, small_ct, qtbot):
+    layer = add_colored(viewer, small_ct)
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, layer)
+    gone = [
+        weakref.ref(kept) for kept in (layer.data, layer.data.chroma.code, layer.data.drawn.rgba)
+    ]
+    viewer.layers.clear()
+    del layer
+    viewer.dims.ndisplay = 2
+    qtbot.wait(50)
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 3
+    assert not solids_of(viewer)._drawings
+
+
+def test_removing_a_layer_stops_its_worker(viewer, colored, qtbot, monkeypatch):
+    started = threading.Event()
+
+    def endless(lit, steps, *, progress=None, cancel=None):
+        started.set()
+        while True:
+            check(cancel)
+
+    monkeypatch.setattr(LitVolume, "lit_in_3d", endless)
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(started.is_set, timeout=5000)
+    job = solids_of(viewer)._drawings[colored].job
+    viewer.layers.remove(colored)
+    assert job.wait(5)
+
+
+def test_a_layer_added_in_3d_and_a_duplicate_are_drawn_too(viewer, small_ct, qtbot):
+    viewer.add_layer(Layer.create(*volume_layer(small_ct)))
+    viewer.dims.ndisplay = 3
+    layer = add_colored(viewer, small_ct)
+    drawn(qtbot, layer)
+    twin = viewer.add_layer(Layer.create(*layer.as_layer_data_tuple()))
+    assert twin.data is layer.data or isinstance(twin.data, ColoredPicture)
+    drawn(qtbot, twin)
+
+
+def test_a_failure_is_a_sentence(viewer, colored, qtbot, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(LitVolume, "lit_in_3d", broken)
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: "could not" in solids_of(viewer).text, timeout=5000)
+    assert "no room" in solids_of(viewer).text
+    assert caplog.records[-1].exc_info is not None
+
+
+def test_what_is_drawn_depends_on_the_graphics_card(monkeypatch):
+    shape, spacing = (300, 512, 512), (1.0, 0.7, 0.7)
+    monkeypatch.setattr(solids_module, "_longest_texture", lambda: 2048)
+    for software, most in ((True, solids_module.SOFTWARE_VOXELS), (False, 1 << 25)):
+        monkeypatch.setattr(solids_module, "software_rendering", lambda s=software: s)
+        coarse, fine = levels(shape, spacing)
+        counts = [np.prod(-(-np.array(shape) // steps)) for steps in (coarse, fine)]
+        assert counts[0] <= solids_module.FIRST_VOXELS
+        assert counts[0] < counts[1] <= most
+    monkeypatch.setattr(solids_module, "_longest_texture", lambda: 256)
+    assert levels((10, 512, 512), spacing)[-1] == (1, 2, 2)

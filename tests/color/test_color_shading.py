@@ -1,0 +1,180 @@
+"""Shading for 3D: brightest towards the light, hue kept, slices untouched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, LitVolume, light, light_3d
+from tomochrome.color.convert import srgb_to_lab
+from tomochrome.color.palette import palette
+from tomochrome.color.shading import LIGHT, Light, seen_in_3d, shade
+from tomochrome.errors import Cancelled, InputError
+from tomochrome.runtime import CancelToken
+from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.volume import Volume, default_affine
+
+N, RADIUS = 25, 8.0
+AFFINE = default_affine((1.0, 1.0, 1.0), (-12.0, -12.0, -12.0))
+INDEX = np.stack(np.meshgrid(*[np.arange(N) - N // 2] * 3, indexing="ij"), axis=-1)
+DISTANCE = np.linalg.norm(INDEX, axis=-1)
+
+
+def ball(tissue: Tissue, hu: float = 40.0) -> tuple[Volume, Chroma]:
+    """A ball of one tissue in air, with partial volume at its edge."""
+    inside = np.clip(RADIUS + 0.5 - DISTANCE, 0, 1)
+    voxels = np.rint(-1000 + inside * (hu + 1000)).astype(np.int16)
+    mixtures = np.zeros((2, N_TISSUES), np.float32)
+    mixtures[0, Tissue.AIR] = mixtures[1, tissue] = 1
+    code = (inside > 0.5).astype(np.uint16)
+    sure = np.full(code.shape, 255, np.uint8)
+    return Volume(voxels, AFFINE), Chroma(code, sure, mixtures, AFFINE, "test")
+
+
+def directions() -> np.ndarray:
+    """LPS direction of each voxel from the middle of the ball."""
+    lps = INDEX @ AFFINE[:3, :3].T
+    return lps / np.maximum(np.linalg.norm(lps, axis=-1, keepdims=True), 1e-9)
+
+
+@given(
+    towards=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.2),
+    axes=st.permutations(range(3)),
+    flips=st.tuples(*[st.booleans()] * 3),
+)
+def test_a_sphere_is_brightest_towards_the_light(towards, axes, flips):
+    """Wherever the light is, and however the volume is stored."""
+    volume, _ = ball(Tissue.SKIN)
+    affine = AFFINE[:, [*axes, 3]].copy()
+    voxels = volume.voxels.transpose(axes)
+    lps = directions().transpose(*axes, 3)
+    distance = DISTANCE.transpose(axes)
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            voxels, lps, distance = (np.flip(a, axis) for a in (voxels, lps, distance))
+    found = shade(voxels, affine, (-1000.0, 0.0), Light(towards, 0.2))
+    unit = np.asarray(towards) / np.linalg.norm(towards)
+    surface = np.abs(distance - RADIUS) < 1.0
+    facing = lps[surface] @ unit
+    assert np.corrcoef(facing, found[surface])[0, 1] > 0.95
+    assert found[surface][facing > 0.95].min() > found[surface][facing < 0.5].max()
+
+
+@given(
+    low=st.floats(-1000, 0),
+    wide=st.floats(1, 2000),
+    scale=st.floats(0.3, 5),
+    seed=st.integers(0, 9),
+)
+def test_shades_lie_between_ambient_and_full(low, wide, scale, seed):
+    values = np.random.default_rng(seed).normal(low, wide, (6, 5, 7))
+    affine = default_affine((3 * scale, scale, scale))
+    found = shade(values, affine, (low, low + wide))
+    assert np.isfinite(found).all()
+    assert found.min() >= LIGHT.ambient - 1e-6
+    assert found.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 7), (5, 1, 1)])
+def test_flat_regions_are_evenly_lit(shape):
+    found = shade(np.full(shape, 40, np.int16), np.eye(4), (-1000, 0))
+    np.testing.assert_allclose(found, (LIGHT.ambient + 1) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in ALPHA_PRESETS if n not in ("opaque", "bone")])
+def test_skin_is_skin_and_not_black(name):
+    """The windowed value of the skin's first voxels is black, in 3D they have the tissue's L*."""
+    tissue = Tissue.LUNG if name == "lung" else Tissue.SKIN
+    volume, chroma = ball(tissue, {"lung": -500.0, "vessels": 250.0}.get(name, 40.0))
+    rgba = light_3d(volume, chroma, Lighting(alpha=name)).voxels
+    seen = rgba[..., 3] > 0.3 * rgba[..., 3].max()
+    lab = srgb_to_lab(rgba[seen][:, :3])
+    wanted = palette("natural").lab[tissue]
+    assert lab[:, 0].min() > 0.25 * wanted[0]
+    assert np.median(lab[:, 0]) > 0.5 * wanted[0]
+    hue = np.arctan2(lab[:, 2], lab[:, 1])
+    assert np.abs(hue - np.arctan2(wanted[2], wanted[1])).max() < np.radians(12)
+    if name in ("body", "skin"):  # as slices have it: near-black
+        colored = light(volume, chroma, "soft-tissue", alpha=name).voxels
+        assert colored[seen][:, :3].max(axis=-1).min() < 40
+
+
+def test_slices_are_not_shaded():
+    volume, chroma = ball(Tissue.SKIN)
+    lit = LitVolume(volume, chroma)
+    before = np.asarray(lit).copy()
+    lit.lit_in_3d()
+    np.testing.assert_array_equal(np.asarray(lit), before)
+    np.testing.assert_array_equal(before, light(volume, chroma).voxels)
+
+
+def test_no_dark_seam_is_drawn_between_voxels():
+    """Two voxels into the air, where a graphics card blends, the color is the tissue's."""
+    volume, chroma = ball(Tissue.SKIN)
+    rgba = light_3d(volume, chroma, Lighting(alpha="skin")).voxels
+    beside = (DISTANCE > RADIUS) & (DISTANCE < RADIUS + 1)
+    assert srgb_to_lab(rgba[beside][:, :3])[:, 0].min() > 15
+    assert (rgba[DISTANCE > RADIUS + 3][:, 3] == 0).all()
+
+
+def test_coarser_blocks_are_as_opaque_along_a_ray():
+    volume, chroma = ball(Tissue.MUSCLE, 30.0)
+    fine = light_3d(volume, chroma, Lighting(alpha="muscle")).voxels[N // 2, N // 2, N // 2, 3]
+    coarse = LitVolume(volume, chroma, Lighting(alpha="muscle")).lit_in_3d((2, 2, 2))
+    through = coarse[N // 4, N // 4, N // 4, 3] / 255
+    assert 1 - through == pytest.approx((1 - fine / 255) ** 2, abs=0.01)
+
+
+def test_hidden_tissues_are_clear_in_3d():
+    volume, chroma = ball(Tissue.SKIN)
+    rgba = light_3d(volume, chroma, Lighting(tissues={"skin": "hide"})).voxels
+    assert not rgba[..., 3].any()
+
+
+def test_the_result_is_a_volume_at_its_place():
+    volume, chroma = ball(Tissue.SKIN)
+    image = light_3d(volume, chroma, most_voxels=2000)
+    assert image.unit == "RGBA"
+    assert np.prod(image.shape) <= 2000
+    alpha = image.voxels[..., 3].astype(float)
+    index = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij"), axis=-1)
+    middle = (index * alpha[..., None]).sum(axis=(0, 1, 2)) / alpha.sum()
+    center = image.affine[:3, :3] @ middle + image.affine[:3, 3]
+    np.testing.assert_allclose(center, 0.0, atol=0.35)  # the ball's own, within rounding
+    assert "not for diagnosis" in str(image.provenance)
+
+
+def test_opaque_shows_the_window_also_in_3d():
+    volume, chroma = ball(Tissue.SKIN)
+    settings = Lighting(alpha="opaque", window="bone")
+    rgba = light_3d(volume, chroma, settings).voxels
+    np.testing.assert_array_equal(rgba, np.asarray(LitVolume(volume, chroma, settings)))
+
+
+def test_a_window_changes_3d_only_where_it_is_seen():
+    one, other = Lighting(window="bone"), Lighting(window="lung")
+    assert seen_in_3d(one) == seen_in_3d(other)
+    assert seen_in_3d(one.but(alpha="opaque")) != seen_in_3d(other.but(alpha="opaque"))
+    assert seen_in_3d(one) != seen_in_3d(one.but(saturation=0.5))
+
+
+def test_values_that_are_no_numbers_are_air():
+    volume, chroma = ball(Tissue.SKIN)
+    voxels = volume.voxels.astype(np.float32)
+    voxels[0] = np.nan
+    rgba = light_3d(Volume(voxels, AFFINE), chroma, Lighting(alpha="skin")).voxels
+    assert not rgba[0, ..., 3].any()
+
+
+def test_it_can_be_cancelled_and_refuses_color():
+    volume, chroma = ball(Tissue.SKIN)
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        light_3d(volume, chroma, cancel=token)
+    with pytest.raises(InputError):
+        light_3d(light(volume, chroma), chroma)
