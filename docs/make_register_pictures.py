@@ -14,7 +14,7 @@ import napari
 from drawing import FOLDER, PLUGIN, rest, save, section, side_by_side, wait_until
 from napari.layers import Layer
 
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers import behind, volume_layer
 from tomochrome.compare import checkerboard
 from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
@@ -54,7 +54,7 @@ def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
     viewer.dims.set_current_step(0, round(SLICE * (fixed.shape[0] - 1)))
     rest(1.0)
     window.grab().save(str(FOLDER / "register.png"))
-    moved: Volume = panel.alignment.moved
+    moved: Volume = behind(panel.alignment.layer.metadata).shown
     viewer.close()
     return moved
 

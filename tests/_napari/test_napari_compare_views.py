@@ -157,7 +157,7 @@ def test_windows_that_make_equal_tissue_look_unlike_are_told_of():
 
 def test_what_is_shown_otherwise_than_asked_is_said(pair):
     fields = Fields(tile_mm=2.0)
-    assert "they are 6.0 mm" in remarks(make_view(fields, pair), fields, 2)
+    assert "The tiles are 6.0 mm" in remarks(make_view(fields, pair), fields, 2)
     fields = Fields(mode="difference", reach=50.0)
     assert "difference of 50 HU" in remarks(make_view(fields, pair), fields, 2)
     for mode in ("flicker", "wipe left | right"):

@@ -84,7 +84,7 @@ def test_what_is_no_volume_is_refused_with_a_sentence():
     one = layer_of(body())
     with pytest.raises(InputError, match="chosen twice"):
         check_two(one, one, "register")
-    with pytest.raises(InputError, match="open two volumes"):
+    with pytest.raises(InputError, match="open two images"):
         check_two(one, None, "register")
 
 

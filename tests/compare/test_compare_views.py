@@ -262,7 +262,7 @@ def test_contours_of_labels_and_none_along_the_field_of_view() -> None:
 
 def test_levels_by_unit_and_live() -> None:
     assert Contours(GREY).levels == (-300.0, 200.0)
-    assert len(Contours(Pair(A, ct(unit="unknown"))).levels) == 1
+    assert len(Contours(Pair(A, ct(unit="unknown"))).levels) == 2
     it = Contours(GREY, Lines((5, -5, 5)))  # type: ignore[arg-type]
     assert it.levels == (-5.0, 5.0)
     it.settings = Lines((900.0,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
@@ -46,6 +47,7 @@ class CompareControl(QObject):
         self.viewer = viewer
         self.panel = panel
         self.comparison: Comparison | None = None
+        self._positions: Any = None  # of the last wipe, in each plane
         self._job: Job | None = None
         self._followed: list[tuple[Any, Callable[[Any], None]]] = []
         self._closing = False
@@ -124,10 +126,7 @@ class CompareControl(QObject):
     def _made(self, job: Job, layers: tuple[Any, Any], made: Made) -> None:
         if job is not self._job or not all(layer in self.viewer.layers for layer in layers):
             return
-        before = self.comparison
         self.comparison = Comparison(self.viewer, layers, made, self._drop())
-        if before is not None:
-            self.comparison.go_on_from(before)
         for layer in layers:
             if window_of(layer) is not None:
                 self._follow(layer.events.contrast_limits, self._windowed)
@@ -144,6 +143,9 @@ class CompareControl(QObject):
             self._follow(emitter, self._turned)
         self._follow(self.viewer.scene.camera.events.orientation, self._turned)
         self._turned()
+        if self.comparison.view.mode == "wipe" and self._positions is not None:
+            wipe: Any = self.comparison.view.settings
+            self.comparison.set_settings(replace(wipe, positions=self._positions))
         self.handle = WipeHandle(self.viewer, self.comparison.layer, self._edge, self._dragged)
         self.panel.message.say("", "plain")
         self._apply()
@@ -166,7 +168,7 @@ class CompareControl(QObject):
         else:
             _LOG.error("comparing failed", exc_info=error)
             text = (
-                f"Comparing failed unexpectedly ({type(error).__name__}: {error}); "
+                f"The comparison failed unexpectedly ({type(error).__name__}: {error}); "
                 "the log holds the details, please report it."
             )
         self.panel.message.say(text, "error")
@@ -189,7 +191,7 @@ class CompareControl(QObject):
 
     def _label(self) -> None:
         shown = self.panel.show_button.isChecked()
-        self.panel.show_button.setText("Stop" if shown else "Compare")
+        self.panel.show_button.setText("Stop comparison" if shown else "Show comparison")
 
     # Following the fields and the viewer
 
@@ -265,6 +267,8 @@ class CompareControl(QObject):
         comparison, self.comparison = self.comparison, None
         if comparison is None:
             return ()
+        if comparison.view.mode == "wipe":
+            self._positions = comparison.view.settings.positions
         self._closing = True
         try:
             return comparison.close()

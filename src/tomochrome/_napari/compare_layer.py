@@ -168,12 +168,6 @@ class Comparison:
             direction = "horizontal" if direction == "vertical" else "vertical"
         self.set_settings(replace(curtain, direction=direction, mirrored=screen.mirrored))
 
-    def go_on_from(self, before: Comparison) -> None:
-        """Hang the curtain of a wipe where it hung in the comparison before this one."""
-        self._screen = before._screen
-        if self.view.mode == before.view.mode == "wipe":
-            self.set_settings(before.view.settings)
-
     def set_settings(self, settings: Any) -> None:
         """Change the settings of the view shown."""
         self.view.settings = settings

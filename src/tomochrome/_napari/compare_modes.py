@@ -22,17 +22,29 @@ CONTOURS: Final = "contours"
 FLICKER: Final = "flicker"
 _ALIKE: Final = 0.02  # windows less apart than this share of their width look the same
 
-MODES: Final[Mapping[str, str]] = {
-    CHECKERBOARD: "Tiles of the two in turn, square in millimetres: edges must run on across them",
-    WIPE_ACROSS: "A curtain: the first to the left, the second to the right; drag the amber line",
-    WIPE_DOWN: "A curtain: the first above, the second below; drag the amber line",
-    BLEND: "Both at once, mixed",
-    RED_CYAN: "The first in red, the second in cyan: grey where they agree",
-    DIFFERENCE: "Second minus first: orange where it has more, blue where less, black if equal",
-    CONTOURS: "Outlines of the second drawn on the first",
-    FLICKER: "The two in turn: what does not fit jumps to and fro",
+MODES: Final[Mapping[str, tuple[str, str]]] = {
+    CHECKERBOARD: (
+        "Checkerboard",
+        "Alternating tiles of both images: edges should continue across the tiles",
+    ),
+    WIPE_ACROSS: (
+        "Wipe left | right",
+        "First image on the left, second on the right; drag the amber line",
+    ),
+    WIPE_DOWN: (
+        "Wipe top / bottom",
+        "First image at the top, second at the bottom; drag the amber line",
+    ),
+    BLEND: ("Blend", "Both images mixed"),
+    RED_CYAN: ("Red-cyan overlay", "First image in red, second in cyan: grey where they agree"),
+    DIFFERENCE: (
+        "Difference",
+        "Second minus first: orange where higher, blue where lower, black where equal",
+    ),
+    CONTOURS: ("Contours", "Outlines of the second image drawn on the first"),
+    FLICKER: ("Flicker", "Both images in turn: what does not match jumps"),
 }
-"""The modes by name, and what each shows."""
+"""The modes by name: what each is called on the panel, and what it shows."""
 
 
 @dataclass(frozen=True)
@@ -146,20 +158,20 @@ def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
     shown: Any = view
     if fields.mode == CHECKERBOARD and shown.settings.tile_mm > fields.tile_mm + 1e-6:
         said.append(
-            f"The voxels are too large for such tiles: they are {shown.settings.tile_mm:.1f} mm."
+            f"The tiles are {shown.settings.tile_mm:.1f} mm: the voxels allow no smaller ones."
         )
     if fields.mode == DIFFERENCE:
         unit = " HU" if view.pair.volume.unit == "HU" else ""
-        said.append(f"The strongest color stands for a difference of {shown.reach:.3g}{unit}.")
+        said.append(f"The strongest color is a difference of {shown.reach:.3g}{unit}.")
     elif fields.mode != CONTOURS and _unlike_windows(view):
         said.append(
-            "The two are shown in different windows: the same tissue is not equally bright in "
-            "both. Give both layers the same contrast limits to compare what they show."
+            "The two images are shown in different windows, so the same tissue is not equally "
+            "bright. Set the same contrast limits for both layers."
         )
     if ndisplay == 3 and fields.mode in (WIPE_ACROSS, WIPE_DOWN):
         said.append("The line can be dragged in 2D only.")
     if ndisplay == 3 and fields.mode == FLICKER:
-        said.append("The two take turns in 2D only.")
+        said.append("Flicker works in 2D only.")
     return " ".join(said)
 
 
@@ -188,5 +200,5 @@ def parse_levels(text: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in parts) or None
     except ValueError:
         raise OptionError(
-            f"the levels of the contours must be numbers with blanks between, not '{text}'"
+            f"the contour levels must be numbers separated by spaces, not '{text}'"
         ) from None

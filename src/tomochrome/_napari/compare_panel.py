@@ -35,7 +35,7 @@ _MOST_OFFSET_MM = 500.0
 
 
 class ComparePanel(QWidget):
-    """Two layers, the mode, and the mode's own fields; tells of every change.
+    """Two layers, the mode, and the mode's own fields; signals every change.
 
     Parameters
     ----------
@@ -51,39 +51,40 @@ class ComparePanel(QWidget):
         super().__init__(parent)
         self.first = LayerChoice(viewer, self, accepts=is_comparable)
         self.second = LayerChoice(viewer, self, accepts=is_comparable)
-        self.first.setToolTip("Everything is shown on this layer's grid")
+        self.first.setToolTip("The comparison has the voxels of this image")
         self.mode = QComboBox(self)
-        for number, (name, words) in enumerate(MODES.items()):
-            self.mode.addItem(name)
+        for number, (name, (title, words)) in enumerate(MODES.items()):
+            self.mode.addItem(title, name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
         self.tile = ValueSlider(
             2, 100, power=2, decimals=1, suffix=" mm", box_low=0.1, box_high=1000, parent=self
         )
-        self.tile.setToolTip("Edge of a tile in millimetres, the same in every plane")
+        self.tile.setToolTip("Edge length of a tile in mm, the same in every plane")
         self.offset = QWidget(self)
         self._offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
         self.share = ValueSlider(0, 100, suffix=" %", parent=self)
-        self.share.setToolTip("How much of the second volume is in the blend")
+        self.share.setToolTip("Share of the second image in the blend")
         self.reach = QDoubleSpinBox(self)
         self.reach.setRange(0, 1e6)
         self.reach.setMinimumWidth(60)  # not as wide as the longest number
         self.reach.setDecimals(3)  # MR of another program may go from 0 to 1
         self.reach.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        self.reach.setSpecialValueText("automatic")
+        self.reach.setSpecialValueText("Automatic")
         self.reach.setKeyboardTracking(False)
-        self.reach.setToolTip("The difference that gets the strongest color")
+        self.reach.setToolTip("Difference shown in the strongest color")
         self.levels = QLineEdit(self)
-        self.levels.setPlaceholderText("automatic")
+        self.levels.setPlaceholderText("Automatic")
         self.levels.setToolTip(
-            "Values of the second volume whose outlines are drawn, e.g. -300 200"
+            "Values of the second image at which outlines are drawn, for example -300 200. "
+            "Automatic: skin and bone in CT, otherwise from the histogram"
         )
         self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
         self.rate.setToolTip("Changes per second")
         self.curtain = ValueSlider(0, 100, suffix=" %", parent=self)
-        self.curtain.setToolTip("How much of the first volume is seen in the plane on screen")
-        self.handle = QLabel("Or drag the amber line in the picture.", self)
+        self.curtain.setToolTip("Share of the plane on screen that shows the first image")
+        self.handle = QLabel("You can also drag the amber line in the image.", self)
         self.handle.setWordWrap(True)
-        self.show_button = QPushButton("Compare", self)
+        self.show_button = QPushButton("Show comparison", self)
         self.show_button.setCheckable(True)
         self.before = QPushButton("Before", self)
         self.after = QPushButton("After", self)
@@ -102,17 +103,17 @@ class ComparePanel(QWidget):
             row.addWidget(box, 1)
         form = self.form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("First", self.first)
-        form.addRow("Second", self.second)
+        form.addRow("First image", self.first)
+        form.addRow("Second image", self.second)
         form.addRow("Mode", self.mode)
         for name, widget, modes in (
-            ("Tile", self.tile, (CHECKERBOARD,)),
-            ("Offset", self.offset, (CHECKERBOARD,)),
-            ("Second", self.share, (BLEND,)),
-            ("Range", self.reach, (DIFFERENCE,)),
-            ("Levels", self.levels, (CONTOURS,)),
+            ("Tile size", self.tile, (CHECKERBOARD,)),
+            ("Tile offset", self.offset, (CHECKERBOARD,)),
+            ("Share of second", self.share, (BLEND,)),
+            ("Color range", self.reach, (DIFFERENCE,)),
+            ("Contour levels", self.levels, (CONTOURS,)),
             ("Rate", self.rate, (FLICKER,)),
-            ("Curtain", self.curtain, (WIPE_ACROSS, WIPE_DOWN)),
+            ("Wipe position", self.curtain, (WIPE_ACROSS, WIPE_DOWN)),
             ("", self.handle, (WIPE_ACROSS, WIPE_DOWN)),
         ):
             form.addRow(name, widget)
@@ -126,8 +127,8 @@ class ComparePanel(QWidget):
         for button in (self.before, self.after):
             button.setCheckable(True)
             button.setEnabled(False)  # seen all the same: the panel must not grow wider later
-        self.before.setToolTip("Compare with the moving volume as it was")
-        self.after.setToolTip("Compare with the moved volume")
+        self.before.setToolTip("Compare with the moving image before registration")
+        self.after.setToolTip("Compare with the moving image after registration")
 
     def _set_defaults(self) -> None:
         fields = Fields()
@@ -157,7 +158,7 @@ class ComparePanel(QWidget):
         """What the fields say."""
         z, y, x = (box.value() for box in self._offsets)
         return Fields(
-            mode=self.mode.currentText(),
+            mode=self.mode.currentData(),
             tile_mm=self.tile.value(),
             offset_mm=(z, y, x),
             share=self.share.value() / 100,
@@ -172,7 +173,7 @@ class ComparePanel(QWidget):
         return self.first.layer(), self.second.layer()
 
     def choose(self, first: Any, second: Any) -> None:
-        """Choose two layers, and tell of it once."""
+        """Choose two layers, with one signal for both."""
         before = self.two
         for choice, layer in ((self.first, first), (self.second, second)):
             choice.chosen.disconnect(self.layers_changed)
@@ -190,8 +191,8 @@ class ComparePanel(QWidget):
         self.changed.emit()
 
     def _mode_chosen(self, *_: object) -> None:
-        mode = self.mode.currentText()
-        self.mode.setToolTip(MODES[mode])
+        mode = self.mode.currentData()
+        self.mode.setToolTip(MODES[mode][1])
         for widget, modes in self._rows.items():
             self.form.setRowVisible(widget, mode in modes)
         self._tell()
@@ -213,5 +214,5 @@ def _offset_box(axis: str, parent: QWidget) -> QDoubleSpinBox:
     box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
     # napari's style would make three of them wider than a narrow dock.
     box.setStyleSheet("QDoubleSpinBox { min-width: 44px; padding: 1px 2px; }")
-    box.setToolTip(f"By how many mm the tiles are moved along {axis}; the arrow keys move them")
+    box.setToolTip(f"Offset of the tiles along {axis} in mm; the arrow keys change it")
     return box

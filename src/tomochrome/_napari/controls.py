@@ -124,14 +124,21 @@ class Notice(ToneLabel):
 
 
 class StageBar(QProgressBar):
-    """A bar that names what is being done."""
+    """A bar that names what is being done, also while nobody knows how long it takes."""
 
     def say(self, done: int, total: int, stage: str) -> None:
-        """Show how far the work is; a total of 0 means that nobody knows."""
+        """Show how far a stage is; a total of 0 means that nobody knows.
+
+        There is no "100 %": a stage that is finished is named until the next one begins.
+        """
         self.setRange(0, max(0, total))
         self.setValue(min(done, total))
         stage = stage[:1].upper() + stage[1:]
-        self.setFormat(f"{stage}  %p%" if total else stage)
+        self.setFormat(f"{stage}  %p%" if done < total else f"{stage} …")
+
+    def text(self) -> str:
+        """Return what is written on the bar; Qt itself writes nothing on one without an end."""
+        return str(super().text() or self.format())
 
 
 class ScrollColumn(QScrollArea):

@@ -29,6 +29,8 @@ class LayerChoice(QComboBox):
         Says of a layer whether it is listed.
     nothing
         What the choice of no layer is called; empty if there is no such choice.
+    rank
+        Layers of a lower rank are listed first.
     """
 
     chosen = Signal()
@@ -40,11 +42,13 @@ class LayerChoice(QComboBox):
         *,
         accepts: Callable[[Any], bool] = is_grey,
         nothing: str = "",
+        rank: Callable[[Any], int] | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._accepts = accepts
         self._nothing = nothing
+        self._rank = rank
         self._listed: list[Any] = []
         self._last: Any = None
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -65,6 +69,10 @@ class LayerChoice(QComboBox):
     def layers(self) -> list[Any]:
         """Return the layers listed, the newest first."""
         return [layer for layer in self._listed if layer is not None]
+
+    def refresh(self) -> None:
+        """List the layers again, after another answer of what is accepted or comes first."""
+        self._refresh()
 
     def choose(self, layer: Any) -> None:
         """Choose a layer, if it is listed."""
@@ -92,6 +100,8 @@ class LayerChoice(QComboBox):
         self._unfollow()
         # Newest first: what was opened last is what one wants to work with.
         found = [x for x in reversed(self._viewer.layers) if self._accepts(x)]
+        if self._rank is not None:
+            found.sort(key=self._rank)
         self._listed = [None, *found] if self._nothing else found
         self.blockSignals(True)
         self.clear()

@@ -1,4 +1,4 @@
-"""The falling curve: how unlike the two volumes still are, iteration by iteration."""
+"""The curve of a run: the dissimilarity of the two volumes, iteration by iteration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class MetricCurve(QWidget):
         self.setFixedHeight(_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "How unlike the two still are: lower is better. Each stage has its own scale"
+            "Dissimilarity of the two images during refinement: lower is better. "
+            "Each resolution stage has its own scale"
         )
 
     @property
@@ -41,9 +42,9 @@ class MetricCurve(QWidget):
         return sum(len(values) for _, values in self._stages)
 
     def clear(self) -> None:
-        """Forget the curve."""
+        """Forget the curve; an empty one is hidden."""
         self._stages = []
-        self.update()
+        self.setVisible(False)
 
     def add(self, samples: Iterable[Sample]) -> None:
         """Add values: the stage, the iteration, the dissimilarity."""
@@ -51,6 +52,7 @@ class MetricCurve(QWidget):
             if not self._stages or self._stages[-1][0] != stage:
                 self._stages.append((stage, []))
             self._stages[-1][1].append(float(value))
+        self.setVisible(self.count > 0)
         self.update()
 
     def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
@@ -63,11 +65,6 @@ class MetricCurve(QWidget):
         font = painter.font()
         font.setPointSizeF(max(6.5, 0.8 * font.pointSizeF()))
         painter.setFont(font)
-        if self.count == 0:
-            painter.setPen(self.palette().color(self.foregroundRole()))
-            painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, "waiting for the first values")
-            painter.end()
-            return
         inside = frame.adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
         letters = painter.fontMetrics().height()
         total, at = self.count, 0

@@ -34,8 +34,8 @@ class DeformationLayers:
         panel.grid_toggled.connect(self._toggle_grid)
         viewer.layers.events.removed.connect(self._removed)
 
-    def set_alignment(self, alignment: Alignment) -> None:
-        """Belong to another alignment: layers of the last one are taken away, the boxes cleared."""
+    def set_alignment(self, alignment: Alignment | None) -> None:
+        """Belong to another alignment: layers of the last one are removed, the boxes cleared."""
         for box in (self.panel.jacobian, self.panel.grid):
             box.setChecked(False)
         self.alignment = alignment

@@ -37,9 +37,11 @@ class Request:
     fixed_mask, moving_mask
         Layers, or None.
     fixed_points, moving_points
-        Points layers of landmarks, or None; they only measure.
+        Points layers of landmarks, or None; for evaluation only.
     look
         Keywords for the layer of the moved volume: colormap and contrast limits.
+    number
+        Of the result, where several of the pair are kept; it is in the layer's name.
     """
 
     fixed: Any
@@ -50,6 +52,12 @@ class Request:
     fixed_points: Any = None
     moving_points: Any = None
     look: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """Name of the moved layer."""
+        return f"{self.moving.name} · moved{f' {self.number}' if self.number > 1 else ''}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,27 +70,25 @@ class Alignment:
         Where the two lie.
     forward, inverse
         From the fixed volume's points to the moving volume's, and back, LPS mm.
-    moved
-        The moving volume on the fixed grid.
     jacobian
         Determinants of ``forward`` on the fixed grid.
     report
         As in ``report.json``.
+    layer
+        A finished napari layer of the moving volume on the fixed grid, to be added; None once it
+        was removed again.
+    loaded
+        Whether the transform was loaded from a file, and not found by a registration.
     """
 
     fixed: Placed
     moving: Placed
     forward: Transform
     inverse: Transform
-    moved: Volume
     jacobian: Volume
     report: Mapping[str, Any]
-    layer: Any  #: a finished napari layer of ``moved``, to be added
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know."""
-        return tuple(self.report.get("warnings", ()))
+    layer: Any
+    loaded: bool = False
 
 
 def check_request(request: Request) -> None:
@@ -150,6 +156,7 @@ def register_in_worker(
     Cancelled
         If the token says so.
     """
+    report(progress, 0, 0, "Loading the registration software")
     from tomochrome.registration.register import register
 
     read = _read(request, progress, cancel)
@@ -166,17 +173,16 @@ def register_in_worker(
     found = {
         "forward": result.forward,
         "inverse": result.inverse,
-        "moved": result.moved,
         "jacobian": result.jacobian,
         "report": result.report,
     }
-    return _alignment(read, found, request)
+    return _alignment(read, result.moved, found, request)
 
 
 def load_in_worker(
     path: str, request: Request, *, progress: Progress, cancel: CancelToken
 ) -> Alignment:
-    """Load a transform, of ours or another tool's, and use it as if just found.
+    """Load a transform, of ours or another tool's, and apply and measure it.
 
     Raises
     ------
@@ -185,6 +191,7 @@ def load_in_worker(
     Cancelled
         If the token says so.
     """
+    report(progress, 0, 0, "Loading the registration software")
     from tomochrome.registration.checks import check_extras
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.report import measure, warnings_of
@@ -205,8 +212,8 @@ def load_in_worker(
     moved = forward.apply(moving, fixed, **told)
     if moved.outside is not None and moved.outside.all():
         raise InputError(
-            f"the transform in '{Path(path).name}' leads nowhere into the layer "
-            f"'{read.moving.name}'; choose the two layers that it belongs to, and not its inverse"
+            f"the transform in '{Path(path).name}' does not lead into the layer "
+            f"'{read.moving.name}'; choose the two images that it was made for, or load its inverse"
         )
     measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **told)
     measured["warnings"] = list(warnings_of(measured, "lncc"))
@@ -214,14 +221,14 @@ def load_in_worker(
     found = {
         "forward": forward,
         "inverse": inverse,
-        "moved": moved,
         "jacobian": jacobian,
         "report": measured,
+        "loaded": True,
     }
-    return _alignment(read, found, request)
+    return _alignment(read, moved, found, request)
 
 
-def _alignment(read: _Read, found: dict[str, Any], request: Request) -> Alignment:
+def _alignment(read: _Read, moved: Volume, found: dict[str, Any], request: Request) -> Alignment:
     from napari.layers import Layer
 
     from tomochrome._napari.register_layers import volume_on
@@ -230,8 +237,7 @@ def _alignment(read: _Read, found: dict[str, Any], request: Request) -> Alignmen
     if note:
         said = [*found["report"].get("warnings", ()), note]
         found = {**found, "report": {**found["report"], "warnings": said}}
-    name = f"{read.moving.name} · moved"
-    layer = Layer.create(*volume_on(found["moved"], read.fixed, name, **request.look))
+    layer = Layer.create(*volume_on(moved, read.fixed, request.name, **request.look))
     return Alignment(read.fixed, read.moving, **found, layer=layer)
 
 
@@ -277,7 +283,9 @@ def apply_in_worker(
             "labels, points and shapes layers"
         )
     check(cancel)
-    return Layer.create(*parts)
+    data, keywords, kind = parts
+    ending = "moved" if to_fixed else "moved back"
+    return Layer.create(data, {**keywords, "name": f"{layer.name} · {ending}"}, kind)
 
 
 def save_in_worker(

@@ -19,9 +19,10 @@ from tomochrome.errors import TomochromeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NONE = "none"
+_NONE = "None"
 _COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: told apart by every color vision
 _SIZE_MM = 6.0
+_NUMBER = "landmark"  # feature of a Points layer
 
 
 class LandmarkPanel(QWidget):
@@ -41,13 +42,17 @@ class LandmarkPanel(QWidget):
         self, viewer: Any, layers: Callable[[], tuple[Any, Any]], parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
+        self._viewer = viewer
         self._layers = layers
         self.alignment: Alignment | None = None
         self.fixed = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
         self.moving = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
-        self.create = QPushButton("New landmark layers", self)
+        self.fixed.setToolTip("Points layer with the landmarks of the fixed image")
+        self.moving.setToolTip("Points layer with the landmarks of the moving image")
+        self.create = QPushButton("Place landmarks", self)
         self.create.setToolTip(
-            "Two empty Points layers; add the same places, in the same order, in both volumes"
+            "Add two layers and click corresponding points in the fixed and the moving image in "
+            "turn. Landmarks are for evaluation only: the registration does not use them"
         )
         self.before = QLabel("", self)
         self.after = QLabel("", self)
@@ -57,17 +62,19 @@ class LandmarkPanel(QWidget):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._followed: list[Any] = []
         self._throttle = Throttle(self.refresh, self)
+        self._step = Throttle(self._go_on, self)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("In fixed", self.fixed)
-        form.addRow("In moving", self.moving)
+        form.addRow("In fixed image", self.fixed)
+        form.addRow("In moving image", self.moving)
         form.addRow(self.create)
-        form.addRow("Before", self.before)
-        form.addRow("After", self.after)
+        form.addRow("Error before", self.before)
+        form.addRow("Error after", self.after)
         form.addRow(self.message)
         self.create.clicked.connect(self.create_asked)
         for choice in (self.fixed, self.moving):
             choice.chosen.connect(self._chosen)
+        viewer.layers.selection.events.active.connect(self._moved)
         self.refresh()
 
     @property
@@ -85,25 +92,33 @@ class LandmarkPanel(QWidget):
         texts, note = self._texts()
         self.before.setText(texts[0] or "–")
         self.after.setText(texts[1] or "–")
-        self.message.say(note, "warning" if note else "plain")
+        prompt = self._prompt()
+        self.message.say(prompt or note, "warning" if note and not prompt else "plain")
+
+    def _prompt(self) -> str:
+        """Say which landmark is to be clicked next, while landmarks are being placed."""
+        fixed, moving = self.two
+        for layer, image in ((fixed, "fixed"), (moving, "moving")):
+            active = layer is not None and layer is self._viewer.layers.selection.active
+            if active and layer.mode == "add":
+                return f"Click landmark {len(layer.data) + 1} in the {image} image."
+        return ""
 
     def _texts(self) -> tuple[tuple[str, str], str]:
         fixed, moving = self.two
         if fixed is None or moving is None:
             return ("", ""), ""
         if fixed is moving:
-            return ("", ""), "Choose two different layers of landmarks."
+            return ("", ""), "Choose two different landmark layers."
         if fixed.ndim != 3 or moving.ndim != 3:
-            return ("", ""), "Landmarks need three coordinates: use Points layers of 3 dimensions."
+            return ("", ""), "Landmarks need Points layers with 3 dimensions."
         count = min(len(fixed.data), len(moving.data))
         note = ""
         if len(fixed.data) != len(moving.data):
+            measured = f" Only the first {count} are measured." if count else ""
             note = (
-                f"{len(fixed.data)} landmarks in the fixed volume, {len(moving.data)} in the "
-                f"moving one: give each its partner. Measured: the first {count}."
-                if count
-                else f"{len(fixed.data)} landmarks in the fixed volume, {len(moving.data)} in the "
-                "moving one: give each its partner."
+                f"{len(fixed.data)} landmarks in the fixed image, {len(moving.data)} in the moving "
+                f"image: they must correspond one to one.{measured}"
             )
         if not count:
             return ("", ""), note
@@ -138,23 +153,52 @@ class LandmarkPanel(QWidget):
         self._unfollow()
         for layer in self.two:
             if layer is not None and layer not in self._followed:
-                layer.events.data.connect(self._moved)
+                show_numbers(layer)
+                layer.events.data.connect(self._edited)
+                layer.events.mode.connect(self._moved)
                 self._followed.append(layer)
         self.refresh()
+
+    def _edited(self, event: Any) -> None:
+        layer = event.source
+        show_numbers(layer)
+        self._throttle.request()
+        if str(event.action) == "added" and layer.mode == "add":
+            self._step.request(after_ms=1)  # napari is still busy with the click
 
     def _moved(self, _: object = None) -> None:
         self._throttle.request()
 
+    def _go_on(self) -> None:
+        """Have the next point placed in the other image, or in the one that lacks points."""
+        fixed, moving = self.two
+        if fixed is None or moving is None or fixed is moving:
+            return
+        next_fixed = len(moving.data) >= len(fixed.data)
+        layer, other = (fixed, moving) if next_fixed else (moving, fixed)
+        other.mode = "pan_zoom"
+        layer.visible = True
+        self._viewer.layers.selection = {layer}
+        layer.mode = "add"
+        images = self._layers()
+        if None not in images and any(image.visible for image in images):  # else a comparison is
+            for image, wanted in zip(images, (next_fixed, not next_fixed), strict=True):
+                image.visible = wanted
+        self.refresh()
+
     def _unfollow(self) -> None:
         for layer in self._followed:
-            layer.events.data.disconnect(self._moved)
+            layer.events.data.disconnect(self._edited)
+            layer.events.mode.disconnect(self._moved)
         self._followed = []
 
     def release(self) -> None:
         """Let go of the viewer."""
         self._throttle.stop()
+        self._step.stop()
+        self._viewer.layers.selection.events.active.disconnect(self._moved)
         self._unfollow()
-        self.alignment = None
+        self.alignment = self._viewer = None
         self.fixed.release()
         self.moving.release()
 
@@ -172,7 +216,7 @@ def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]
             }
         added.append(
             viewer.add_points(
-                name=f"Landmarks {role}",
+                name=f"Landmarks {role} image",
                 ndim=3,
                 face_color=color,
                 border_color="black",
@@ -184,6 +228,21 @@ def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]
     viewer.layers.selection = {added[0]}
     added[0].mode = "add"
     return added[0], added[1]
+
+
+def show_numbers(layer: Any) -> None:
+    """Write 1, 2, 3 and so on at the points of a layer, unless it has a text of its own."""
+    numbers = list(range(1, len(layer.data) + 1))
+    is_new = _NUMBER not in layer.features
+    if is_new or list(layer.features[_NUMBER]) != numbers:
+        layer.features = layer.features.assign(**{_NUMBER: numbers})
+    if is_new and getattr(layer.text.string, "constant", None) == "":
+        layer.text = {
+            "string": f"{{{_NUMBER}}}",
+            "size": 13,
+            "color": layer.current_face_color,
+            "anchor": "upper_left",
+        }
 
 
 def _grid_of(layer: Any) -> Placed | None:

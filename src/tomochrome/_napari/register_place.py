@@ -91,7 +91,7 @@ def moved_by_hand(first: Placed, second: Placed) -> str:
     were = "was" if len(moved) == 1 else "were"
     return (
         f"{' and '.join(moved)} {were} moved by hand in the window; "
-        "that does not count here: a scan lies where its file says"
+        "this is not used here: the position in the file counts"
     )
 
 
@@ -158,7 +158,9 @@ def check_two(fixed: Any, moving: Any, what: str) -> None:
         If one is missing, or both are the same.
     """
     if fixed is None or moving is None:
-        raise InputError(f"open two volumes first to {what} them (File > Open, or two samples)")
+        raise InputError(
+            f"open two images first to {what} them (File > Open, or File > Open Sample)"
+        )
     if fixed is moving:
         raise InputError(
             f"the layer '{fixed.name}' was chosen twice; choose two different layers to {what}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any, Final
 
+import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -20,14 +22,15 @@ from qtpy.QtWidgets import (
 
 from tomochrome._napari.controls import Notice
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import behind
-from tomochrome._napari.register_verdict import rows_of, verdict_of
+from tomochrome._napari.layers import behind, world_affine
+from tomochrome._napari.register_pairs import PairResult
+from tomochrome._napari.register_verdict import rows_of, said_of, verdict_of
 from tomochrome._napari.theme import Tone, is_dark
 
 #: Better, worse, and the heads of the columns, as read on a dark ground and on a light one.
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
 _ON_LIGHT: Final = {1: "#1d6b2a", -1: "#b3261e", 0: "#5a5f66"}
-_STYLE: Final[dict[str, Tone]] = {"good": "plain", "caution": "warning", "bad": "error"}
+_STYLE: Final[dict[str, Tone]] = {"good": "good", "caution": "warning", "bad": "error"}
 _MOVABLE: Final = ("image", "labels", "points", "shapes")
 
 
@@ -53,41 +56,59 @@ class ResultPanel(QWidget):
         column.addWidget(self.warnings)
         self.setVisible(False)
 
-    def show_report(self, report: Mapping[str, Any]) -> None:
-        """Show a report: the verdict, the table, and warnings that are not in the verdict."""
+    def show_report(self, report: Mapping[str, Any], *, loaded: bool = False) -> None:
+        """Show a report: the verdict, the table, and warnings that are not in the verdict.
+
+        Parameters
+        ----------
+        report
+            As in ``report.json``.
+        loaded
+            Whether the transform was loaded from a file, and not found by a registration.
+        """
         self._report, self._colors = report, self._readable()
-        verdict = verdict_of(report)
-        # On a ground in color the heading has the color of the text.
-        color = f"color: {self._colors[1]};" if verdict.grade == "good" else ""
-        heading = f'<b style="{color} font-size: large">{verdict.heading}</b>'
-        self.verdict.say(f"{heading}<br>{verdict.text}", _STYLE[verdict.grade])
+        verdict = verdict_of(report, loaded=loaded)
+        heading = f'<b style="font-size: large">{verdict.heading}</b>'
+        self.verdict.say(f"{heading}<br>{escape(verdict.text)}", _STYLE[verdict.grade])
         rest = [
             text[:1].upper() + text[1:].rstrip(".") + "."
-            for text in report.get("warnings", ())
+            for text in said_of(report, loaded=loaded)
             if text[1:].rstrip(".") not in verdict.text and "the deformation folds" not in text
         ]
         self.warnings.say("\n".join(rest))
         self._fill(report)
         self.setVisible(True)
 
+    def hide_report(self) -> None:
+        """Show nothing: there is no report of what is chosen."""
+        self._report = None
+        self.verdict.say("")
+        self.warnings.say("")
+        self._clear()
+        self.setVisible(False)
+
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Write in other colors when napari's theme has changed."""
         super().changeEvent(event)
         themed = event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
         if themed and self._report is not None and self._readable() is not self._colors:
-            self.show_report(self._report)
+            self._colors = self._readable()
+            self._fill(self._report)
 
     def _readable(self) -> Mapping[int, str]:
         """Return colors that can be read on the ground that napari's theme gives the panel."""
         return _ON_DARK if is_dark(self) else _ON_LIGHT
 
-    def _fill(self, report: Mapping[str, Any]) -> None:
+    def _clear(self) -> None:
         for cell in self._cells:
             cell.hide()  # until it is gone it would show through
             cell.deleteLater()
         self._cells = []
+
+    def _fill(self, report: Mapping[str, Any]) -> None:
+        self._clear()
         right = Qt.AlignmentFlag.AlignRight
-        for column, text in ((1, "before"), (2, "after")):
+        for column, text in ((1, "Before"), (2, "After")):
             self._cell(0, column, text, right, f"color: {self._colors[0]};")
         for number, row in enumerate(rows_of(report), 1):
             self._cell(number, 0, row.name, Qt.AlignmentFlag.AlignLeft, "", row.meaning)
@@ -112,7 +133,7 @@ class ResultPanel(QWidget):
 
 
 class UsePanel(QWidget):
-    """Offers what can be done with the transform that was found or loaded.
+    """Offers what can be done with the transform of the pair that is chosen.
 
     Parameters
     ----------
@@ -127,26 +148,31 @@ class UsePanel(QWidget):
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._result: PairResult | None = None
         self.jacobian = QCheckBox("Jacobian map", self)
-        self.jacobian.setToolTip("Blue: smaller in the moving volume; orange: larger; red: folded")
-        self.grid = QCheckBox("Deformation grid", self)
-        self.grid.setToolTip(
-            "A square grid of the moving volume, as it lies after the registration"
+        self.jacobian.setToolTip(
+            "Local change of volume. Blue: smaller in the moving image; orange: larger; red: folded"
         )
-        self.layer = LayerChoice(viewer, self, accepts=is_movable)
+        self.grid = QCheckBox("Deformation grid", self)
+        self.grid.setToolTip("A regular grid of the moving image, deformed like the image")
+        self.layer = LayerChoice(viewer, self, accepts=self._accepts, rank=self._rank)
         self.direction = QComboBox(self)
-        self.direction.addItems(["to the fixed volume", "to the moving volume"])
-        self.direction.setToolTip("Where the layer is to go; it lies with the other volume now")
+        self.direction.addItems(["onto the fixed image", "onto the moving image"])
+        self.direction.setToolTip("Which image the copy is aligned with")
         self.apply = QPushButton("Apply", self)
         self.apply.setToolTip(
-            "Make a moved copy of the layer: image, labels, points, shapes, color"
+            "Add an aligned copy of this layer: image, color, labels, points or shapes"
         )
         self.save = QPushButton("Save transform …", self)
-        self.save.setToolTip("From fixed to moving points, for SimpleITK, ANTs and 3D Slicer")
+        self.save.setToolTip(
+            "Maps points of the fixed image to the moving image, as SimpleITK, "
+            "ANTs and 3D Slicer expect it"
+        )
         self.save_inverse = QPushButton("Save inverse …", self)
-        self.save_inverse.setToolTip("From moving to fixed points")
+        self.save_inverse.setToolTip("Maps points of the moving image to the fixed image")
         self._lay_out()
         self.apply.clicked.connect(self._apply)
+        self.direction.currentIndexChanged.connect(self._choose_first)
         self.jacobian.toggled.connect(self.jacobian_toggled)
         self.grid.toggled.connect(self.grid_toggled)
         self.save.clicked.connect(lambda: self.save_asked.emit(False))
@@ -173,8 +199,18 @@ class UsePanel(QWidget):
         column.addLayout(row)
         column.addLayout(files)
 
+    @property
+    def to_fixed(self) -> bool:
+        """Whether a layer is to go from the moving image to the fixed one."""
+        return self.direction.currentIndex() == 0
+
+    def show_result(self, result: PairResult | None) -> None:
+        """Offer the layers that the transform can be applied to, the likeliest first."""
+        self._result = result
+        self._choose_first()
+
     def uncheck(self, box: QCheckBox) -> None:
-        """Uncheck a box without telling anyone."""
+        """Uncheck a box without a signal."""
         box.blockSignals(True)
         box.setChecked(False)
         box.blockSignals(False)
@@ -187,13 +223,49 @@ class UsePanel(QWidget):
     def release(self) -> None:
         """Let go of the viewer."""
         self.layer.release()
+        self._result = None
+
+    def _choose_first(self, _: object = None) -> None:
+        self.layer.refresh()
+        listed = self.layer.layers()
+        if listed:
+            self.layer.choose(listed[0])
+
+    def _accepts(self, layer: Any) -> bool:
+        """Whether a layer is listed: not what it would be aligned with, nor a copy made so."""
+        result = self._result
+        if result is None or not is_movable(layer):
+            return False
+        if not self.to_fixed:
+            return layer is not result.moving
+        return layer is not result.fixed and layer is not result.alignment.layer
+
+    def _rank(self, layer: Any) -> int:
+        """Return 0 for what lies on the grid of the image that is moved, 1 for others."""
+        if self._result is None:
+            return 0
+        image = self._result.moving if self.to_fixed else self._result.fixed
+        if layer is image:
+            return 2  # of the moving image there is a moved one already
+        return 0 if shares_grid(layer, image) else 1
 
     def _apply(self) -> None:
         if self.layer.layer() is not None:
-            self.apply_asked.emit(self.layer.layer(), self.direction.currentIndex() == 0)
+            self.apply_asked.emit(self.layer.layer(), self.to_fixed)
 
 
 def is_movable(layer: Any) -> bool:
     """Whether a transform can be applied to a layer."""
     known = behind(layer.metadata)
     return layer._type_string in _MOVABLE and (known is None or known.role != "derived")
+
+
+def shares_grid(layer: Any, image: Any) -> bool:
+    """Whether a layer was made of an image, as its colors, or has its voxels, as its labels."""
+    known, of_image = behind(layer.metadata), behind(image.metadata)
+    if known is not None and of_image is not None and known.role == "color":
+        return known.stored is of_image.stored
+    if layer._type_string not in ("image", "labels") or layer.ndim != image.ndim:
+        return False
+    same = layer.data.shape[: layer.ndim] == image.data.shape[: image.ndim]
+    return same and bool(np.allclose(world_affine(layer), world_affine(image), atol=1e-3))

@@ -15,8 +15,15 @@ _LITTLE_ALIKE: Final = 0.5  # correlation below this is no match one would trust
 _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
-_DONT: Final = "do not trust it there. The Jacobian map shows where, in red."
-_LOOK: Final = "Look at the checkerboard before you rely on it."
+_FOLDED: Final = "the result is not valid there. The Jacobian map shows where, in red."
+_LOOK: Final = "Check the alignment in the checkerboard before you use it."
+_TRY: Final = (
+    "Try another initial alignment or similarity measure, or masks; the moving image is unchanged."
+)
+_TRY_LOADED: Final = (
+    "Check that the file belongs to these two images, that fixed and moving image are not "
+    "interchanged, and that it is not the inverse transform."
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,14 @@ class Verdict:
 
 _COMPARED: Final = (
     # key, name, meaning, digits, whether more is better, least change that counts
-    ("ncc", "Correlation", "NCC over the common field of view: 1 is perfect", 3, True, 0.005),
-    ("local_ncc", "Local correlation", "NCC in small neighbourhoods: 1 is perfect", 3, True, 0.005),
-    ("mutual_information", "Mutual information", "Also where contrasts differ; more is better",
-     3, True, 0.01),
-    ("dice_mean", "Label overlap (Dice)", "1 is perfect", 3, True, 0.005),
+    ("ncc", "Correlation", "Normalized cross-correlation where the images overlap; 1 is perfect",
+     3, True, 0.005),
+    ("local_ncc", "Local correlation", "Normalized cross-correlation in small neighbourhoods; "
+     "1 is perfect", 3, True, 0.005),
+    ("mutual_information", "Mutual information", "Also valid for different contrasts; "
+     "higher is better", 3, True, 0.01),
+    ("dice_mean", "Label overlap (Dice)", "Mean Dice coefficient of the labels; 1 is perfect",
+     3, True, 0.005),
 )  # fmt: skip
 _BY_CHANCE: Final = ("ncc", "local_ncc", "mutual_information")  # may be high in a thin slice
 
@@ -72,26 +82,26 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         rows.append(replace(row, change=0) if key in _BY_CHANCE and _was_apart(report) else row)
     old, new = before.get("overlap"), after.get("overlap")
     if None not in (old, new) and min(old, new) < LOST * max(old, new):
-        meaning = "Share of the fixed scan that the moving one reaches"
-        rows.append(Row("In common", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
+        meaning = "Share of the fixed image that the moving image covers"
+        rows.append(Row("Overlap", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if new is not None:
-        meaning = "Mean distance between landmarks that belong together (TRE)"
-        rows.append(_compared("Landmarks, mm", meaning, old, new, 2, False, 0.05))
+        meaning = "Target registration error: mean distance of corresponding landmarks"
+        rows.append(_compared("Landmark error (mm)", meaning, old, new, 2, False, 0.05))
     jacobian = report.get("jacobian", {})
     folded = jacobian.get("folded_percent")
     if folded is not None:
-        meaning = "Share of voxels where space is turned inside out; must be 0"
+        meaning = "Share of voxels where the deformation folds (Jacobian not positive); should be 0"
         change = -1 if folded > 0 else 0
         rows.append(Row("Folded voxels", meaning, "", share_in_words(folded), change))
     if jacobian.get("sd_log") is not None:
-        meaning = "How unevenly volume changes: standard deviation of the log Jacobian"
-        rows.append(Row("Roughness", meaning, "", f"{jacobian['sd_log']:.3f}"))
+        meaning = "Standard deviation of the logarithm of the Jacobian; lower is smoother"
+        rows.append(Row("Deformation roughness", meaning, "", f"{jacobian['sd_log']:.3f}"))
     there = report.get("inverse_consistency_mm", {})
     if there.get("mean") is not None:
-        meaning = "How far there and back again misses the start: mean / 99 % stay below"
+        meaning = "Distance from the start after forward and inverse transform: mean / 99 %"
         text = f"{there['mean']:.2f} / {there.get('p99', there.get('max')):.2f}"
-        rows.append(Row("There and back, mm", meaning, "", text))
+        rows.append(Row("Inverse consistency (mm)", meaning, "", text))
     return rows
 
 
@@ -117,31 +127,48 @@ def _compared(
     return Row(name, meaning, before, f"{new:.{digits}f}", change)
 
 
-def verdict_of(report: Mapping[str, Any]) -> Verdict:
-    """Say whether to trust a registration."""
+def said_of(report: Mapping[str, Any], *, loaded: bool = False) -> list[str]:
+    """Return a report's warnings; of a loaded transform they do not speak of a registration."""
     said = [str(text) for text in report.get("warnings", ())]
+    if not loaded:
+        return said
+    return [text.replace("the registration made it worse", "it made it worse") for text in said]
+
+
+def verdict_of(report: Mapping[str, Any], *, loaded: bool = False) -> Verdict:
+    """Say whether to trust a transform.
+
+    Parameters
+    ----------
+    report
+        As in ``report.json``.
+    loaded
+        Whether the transform was loaded from a file, and not found by a registration.
+    """
     measured = warnings_of(report, str(report.get("similarity", "lncc")))
-    worse = [text for text in dict.fromkeys([*said, *measured]) if "made it worse" in text]
+    said = said_of({"warnings": [*report.get("warnings", ()), *measured]}, loaded=loaded)
+    worse = [text for text in dict.fromkeys(said) if "made it worse" in text]
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:
-        folds = [f"The deformation is folded in {share_in_words(folded)} of the voxels: {_DONT}"]
+        folds = [f"The deformation folds in {share_in_words(folded)} of the voxels: {_FOLDED}"]
     if worse:
-        advice = "Try another start or similarity, or masks; the moving volume is as it was."
+        advice = _TRY_LOADED if loaded else _TRY
         words = " ".join([*map(sentence, worse), *folds])
-        return Verdict("bad", "It made things worse. Do not use it.", f"{words} {advice}")
+        heading = "The images match worse than before. Do not use it."
+        return Verdict("bad", heading, f"{words} {advice}")
     if folded >= A_FEW_PERCENT:
-        return Verdict("bad", "Do not trust it everywhere.", " ".join(folds))
+        return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
     if report.get("after", {}).get("ncc") is None:
-        text = "Moved, the two have nothing in common that could be measured."
-        return Verdict("bad", "Do not use it.", text)
+        text = "After the transform the two images do not overlap in anything measurable."
+        return Verdict("bad", "Do not use it.", f"{text} {_TRY_LOADED if loaded else _TRY}")
     doubts = [*folds, *_doubts(report)]
     if doubts:
-        return Verdict("caution", "Look closely.", " ".join([*doubts, _LOOK]))
+        return Verdict("caution", "Check it carefully.", " ".join([*doubts, _LOOK]))
     old, new = report.get("before", {}).get("ncc"), report.get("after", {}).get("ncc")
     compared = old and new and not _was_apart(report)
-    gain = f"The correlation went from {old:.2f} to {new:.2f}; n" if compared else "N"
-    return Verdict("good", "It fits better.", f"{gain}othing folds. {_LOOK}")
+    gain = f"Correlation {old:.2f} before, {new:.2f} after. " if compared else ""
+    return Verdict("good", "The images match better.", f"{gain}No folding. {_LOOK}")
 
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:
@@ -151,13 +178,13 @@ def _doubts(report: Mapping[str, Any]) -> list[str]:
     other = before.get("mutual_information"), after.get("mutual_information")
     same = old is not None and new is not None and new < old + _HARDLY
     if same and not _was_apart(report) and None not in other and other[1] < other[0] + _HARDLY:
-        found.append("The numbers are hardly better than before.")
+        found.append("The match is hardly better than before.")
     if new is not None and new < _LITTLE_ALIKE:
-        found.append(f"The two still look little alike (correlation {new:.2f}).")
+        found.append(f"The images still match poorly (correlation {new:.2f}).")
     rough = report.get("jacobian", {}).get("sd_log")
     if rough is not None and rough > _ROUGH:
-        found.append("The deformation is rough: some places grew or shrank a great deal.")
-    there = report.get("inverse_consistency_mm", {}).get("mean")
-    if there is not None and there > _INCONSISTENT_MM:
-        found.append(f"There and back misses the start by {there:.1f} mm on average.")
+        found.append("The deformation is rough: some regions shrink or grow a great deal.")
+    apart = report.get("inverse_consistency_mm", {}).get("mean")
+    if apart is not None and apart > _INCONSISTENT_MM:
+        found.append(f"The inverse consistency error is {apart:.1f} mm on average.")
     return found

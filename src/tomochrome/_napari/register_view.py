@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QFrame,
@@ -19,27 +20,38 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari.color_panel import refill
 from tomochrome._napari.compare_panel import ComparePanel
 from tomochrome._napari.controls import Notice, ScrollColumn, StageBar
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
 from tomochrome._napari.metric_curve import MetricCurve
 from tomochrome._napari.register_landmarks import LandmarkPanel
+from tomochrome._napari.register_pairs import PairResult
 from tomochrome._napari.register_result import ResultPanel, UsePanel
 
 INITS: Final = {
-    "affine": "Affine: turn, shift, scale, shear",
-    "rigid": "Rigid: turn and shift",
-    "center": "Centers of the two volumes",
-    "mass": "Centers of mass",
-    "none": "None: they lie right already",
+    "affine": "Affine (rotation, translation, scale, shear)",
+    "rigid": "Rigid (rotation, translation)",
+    "center": "Image centers (translation)",
+    "mass": "Centers of mass (translation)",
+    "none": "None (already aligned)",
 }
+MODELS: Final = {"symnet": "Deformable network (SYMNet)", "none": "None (no network)"}
 SIMILARITIES: Final = {
-    "lncc": "Local correlation (same kind of scan)",
-    "mi": "Mutual information (other contrast)",
-    "mind": "MIND (other modality)",
-    "mse": "Squared difference (same values)",
+    "lncc": "Local cross-correlation (same modality)",
+    "mi": "Mutual information (different contrast)",
+    "mind": "MIND (different modality, such as CT and MR)",
+    "mse": "Mean squared difference (same scanner and units)",
+}
+DEVICES: Final = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
+#: Stages of the core as they are shown.
+STAGES: Final = {
+    "network": "Predicting the deformation",
+    "refining": "Refining the deformation",
+    "integrating": "Computing the transform",
+    "applying the transform": "Applying the transform",
+    "sampling the field": "Writing the transform",
+    "measuring": "Measuring the result",
 }
 _MOST_ITERATIONS: Final = 1000
 _WIDTH: Final = 360
@@ -83,29 +95,42 @@ class RegisterView(QFrame):
         super().__init__(parent)
         self.caution = Notice("caution", self)
         self.caution.say(NOT_FOR_DIAGNOSIS.capitalize())
-        self.fixed = LayerChoice(viewer, self, accepts=is_registrable)
-        self.moving = LayerChoice(viewer, self, accepts=is_registrable)
-        self.fixed.setToolTip("Stays where it is; results lie on its grid")
-        self.moving.setToolTip("Is brought onto the fixed volume")
+        self.fixed = LayerChoice(viewer, self)
+        self.moving = LayerChoice(viewer, self)
+        self.fixed.setToolTip("The reference: it stays in place, and results lie on its grid")
+        self.moving.setToolTip("This image is aligned with the fixed image")
         self.init = _described(INITS, self)
-        self.model = QComboBox(self)
+        self.init.setToolTip("Alignment before the image is deformed")
+        self.model = _described({}, self)
+        self.model.setToolTip("Network that predicts the deformation in one step")
         self.similarity = _described(SIMILARITIES, self)
         self.refine = QSpinBox(self)
         self.refine.setRange(-1, _MOST_ITERATIONS)
-        self.refine.setSpecialValueText("automatic")
+        self.refine.setSpecialValueText("Automatic")
         self.refine.setValue(-1)
-        self.refine.setToolTip("Iterations that fit the deformation to this pair at most; 0: none")
-        self.fixed_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="none")
-        self.moving_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="none")
-        self.device = QComboBox(self)
+        self.refine.setToolTip(
+            "Largest number of iterations that fit the deformation to this pair; 0 switches it off"
+        )
+        self.fixed_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="None")
+        self.moving_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="None")
+        for mask in (self.fixed_mask, self.moving_mask):
+            mask.setToolTip("Only voxels inside the mask are used for the registration")
+        self.device = _described({}, self)
+        self.device.setToolTip("Processor or graphics card that does the computation")
+        self.keep = QCheckBox("Keep earlier results of this pair", self)
+        self.keep.setToolTip("Otherwise a new run replaces the last result of the same two images")
         self.run = QPushButton("Register", self)
         self.cancel = QPushButton("Cancel", self)
         self.load = QPushButton("Load transform …", self)
-        self.load.setToolTip("Of this program, ANTs, SimpleITK or 3D Slicer, for the two volumes")
+        self.load.setToolTip(
+            "A transform from Tomochrome, ANTs, SimpleITK or 3D Slicer for these two images"
+        )
         self.progress = StageBar(self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.curve = MetricCurve(self)
         self.message = Notice("plain", self)
+        self.kept = QComboBox(self)
+        self.kept.setToolTip("Results of this pair that were kept")
         self.result = ResultPanel(self)
         self.use = UsePanel(viewer, self)
         self.compare = ComparePanel(viewer, self)
@@ -119,15 +144,16 @@ class RegisterView(QFrame):
         form, rest = QFormLayout(top), QFormLayout(more)
         for layout in (form, rest):
             layout.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Fixed", self.fixed)
-        form.addRow("Moving", self.moving)
-        form.addRow("Start", self.init)
-        form.addRow("Model", self.model)
-        form.addRow("Refinement", self.refine)
-        rest.addRow("Similarity", self.similarity)
-        rest.addRow("Fixed mask", self.fixed_mask)
-        rest.addRow("Moving mask", self.moving_mask)
+        form.addRow("Fixed image (reference)", self.fixed)
+        form.addRow("Moving image", self.moving)
+        form.addRow("Initial alignment", self.init)
+        form.addRow("Network", self.model)
+        form.addRow("Refinement iterations", self.refine)
+        rest.addRow("Similarity measure", self.similarity)
+        rest.addRow("Mask of fixed image", self.fixed_mask)
+        rest.addRow("Mask of moving image", self.moving_mask)
         rest.addRow("Device", self.device)
+        rest.addRow(self.keep)
         self.more = Section("More options", more, opened=False)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run, 2)
@@ -139,12 +165,12 @@ class RegisterView(QFrame):
         for part in (top, self.more):
             inside.addWidget(part)
         inside.addLayout(buttons)
-        for widget in (self.progress, self.curve, self.message, self.result):
+        for widget in (self.progress, self.curve, self.message, self.kept, self.result):
             inside.addWidget(widget)
         self.sections = {
             "registration": Section("Registration", body),
             "comparison": Section("Comparison", self.compare),
-            "use": Section("Use the transform", self.use, opened=False),
+            "use": Section("Transform", self.use, opened=False),
             "landmarks": Section("Landmarks", self.landmarks, opened=False),
         }
         column = QVBoxLayout(self)
@@ -173,16 +199,16 @@ class RegisterView(QFrame):
         refine = self.refine.value()
         return {
             "init": self.init.currentData(),
-            "model": self.model.currentText(),
+            "model": self.model.currentData(),
             "refine": None if refine < 0 else refine,
             "similarity": self.similarity.currentData(),
-            "device": self.device.currentText(),
+            "device": self.device.currentData(),
         }
 
     def offer(self, models: tuple[str, ...], devices: tuple[str, ...]) -> None:
         """Fill the boxes with what there is, keeping what is chosen."""
-        refill(self.model, models)
-        refill(self.device, devices)
+        _refill(self.model, {name: MODELS.get(name, name) for name in models})
+        _refill(self.device, {name: DEVICES.get(name, name) for name in devices})
 
     def show_running(self, running: bool) -> None:
         """Switch the fields between running and not."""
@@ -195,11 +221,37 @@ class RegisterView(QFrame):
         self.progress.setVisible(running)
         if running:
             self.message.say("")
-            self.show_progress(0, 0, "Starting")
+            self.show_progress(0, 0, "Preparing")
+
+    def show_result(self, result: PairResult | None) -> None:
+        """Show what came of a registration; None hides what is shown of another."""
+        self.curve.clear()
+        self.sections["use"].setVisible(result is not None)
+        if result is None:
+            self.result.hide_report()
+            self.message.say("")
+        else:
+            self.curve.add(result.samples)
+            self.result.show_report(result.alignment.report, loaded=result.alignment.loaded)
+            self.message.say(result.message, "plain")
+        self.use.show_result(result)
+        self.landmarks.set_alignment(None if result is None else result.alignment)
+
+    def show_kept(self, names: list[str], index: int) -> None:
+        """Offer the results of a pair if there are several."""
+        self.kept.clear()
+        self.kept.addItems(names)
+        self.kept.setCurrentIndex(index)
+        self.kept.setVisible(len(names) > 1)
 
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show how far the work is; a total of 0 means that nobody knows."""
-        self.progress.say(done, total, stage)
+        self.progress.say(done, total, STAGES.get(stage, stage))
+
+    def show_warming(self, done: int, total: int, stage: str) -> None:
+        """Show what is loaded before the first run."""
+        self.progress.setVisible(True)
+        self.show_progress(done, total, stage)
 
     def each_choice(self, action: Callable[[LayerChoice], None]) -> None:
         """Do something with each box of layers of the registration itself."""
@@ -209,14 +261,8 @@ class RegisterView(QFrame):
     def _fields(self) -> tuple[QWidget, ...]:
         return (
             self.fixed, self.moving, self.init, self.model, self.similarity, self.refine,
-            self.fixed_mask, self.moving_mask, self.device,
+            self.fixed_mask, self.moving_mask, self.device, self.keep, self.kept,
         )  # fmt: skip
-
-
-def is_registrable(layer: Any) -> bool:
-    """Whether a layer is listed: any image; one in color is refused with a reason."""
-    known = behind(layer.metadata)
-    return layer._type_string == "image" and (known is None or known.role != "derived")
 
 
 def is_mask(layer: Any) -> bool:
@@ -231,7 +277,15 @@ def _described(choices: dict[str, str], parent: QWidget) -> QComboBox:
     box = QComboBox(parent)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(8)
+    _refill(box, choices)
+    return box
+
+
+def _refill(box: QComboBox, choices: dict[str, str]) -> None:
+    """Offer other choices, keeping the one that is chosen if it is still there."""
+    before = box.currentData()
+    box.clear()
     for name, words in choices.items():
         box.addItem(words, name)
         box.setItemData(box.count() - 1, words, Qt.ItemDataRole.ToolTipRole)
-    return box
+    box.setCurrentIndex(max(0, box.findData(before)))

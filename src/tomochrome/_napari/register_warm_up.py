@@ -22,7 +22,9 @@ def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
     """Import what registration needs, and find the models and devices."""
     from tomochrome.errors import TomochromeError
     from tomochrome.runtime import check
+    from tomochrome.runtime import report as tell
 
+    tell(progress, 0, 0, "Loading the registration software")
     load_torch_library()
     check(cancel)
     from tomochrome import compare
@@ -38,6 +40,7 @@ def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
 
     check(cancel)
     cards = registration_models()
+    tell(progress, 0, 0, "Loading the deformation network")
     with suppress(TomochromeError):  # a damaged model is named when it is run
         if cards:
             load_symnet(cards[0].name)  # imports what networks are built of

@@ -15,7 +15,6 @@ from tomochrome._napari.compare_control import CompareControl
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job, Work
 from tomochrome._napari.metric_curve import Sample
-from tomochrome._napari.register_extras import DeformationLayers
 from tomochrome._napari.register_job import (
     Alignment,
     Request,
@@ -27,6 +26,8 @@ from tomochrome._napari.register_job import (
 )
 from tomochrome._napari.register_landmarks import add_landmark_layers
 from tomochrome._napari.register_layers import look_of
+from tomochrome._napari.register_pairs import PairResult
+from tomochrome._napari.register_shown import ShownResult
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.register_warm_up import RegisterOffer, warm_up
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -62,25 +63,23 @@ class RegisterWidget(DockedPanel):
         self.viewer: Any = napari_viewer
         prepare_viewer(napari_viewer)
         self.view = RegisterView(napari_viewer, self)
-        self.alignment: Alignment | None = None
         self.comparing = CompareControl(napari_viewer, self.view.compare)
-        self.deformation = DeformationLayers(napari_viewer, self.view.use)
+        self.shown = ShownResult(napari_viewer, self.view, self.comparing)
         self._job: Job | None = None
         self._busy_with: tuple[Any, ...] = ()
-        self._fixed: Any = None
-        self._moving: Any = None
         self._started = 0.0
         self._samples: list[Sample] = []
         self._drawn = 0
         self._curve_timer = QTimer(self)
         self._curve_timer.setInterval(_CURVE_MS)
         self._curve_timer.timeout.connect(self._draw_curve)
-        self.view.curve.setVisible(False)
         self._connect()
         self._choose_two(at_first=True)
         self._warm = Job(warm_up, name="tomochrome warm-up")
+        self._warm.progressed.connect(self._warming)
         self._warm.returned.connect(self._offer)
         self._warm.failed.connect(self._show_error)
+        self._warm.ended.connect(self._warmed_up)
         self._warm.start()
 
     def _connect(self) -> None:
@@ -91,11 +90,14 @@ class RegisterWidget(DockedPanel):
         view.use.save_asked.connect(self._ask_save)
         view.use.apply_asked.connect(self.apply_to)
         view.landmarks.create_asked.connect(self._new_landmarks)
-        view.compare.before.clicked.connect(lambda: self._show_moved(False))
-        view.compare.after.clicked.connect(lambda: self._show_moved(True))
-        view.compare.layers_changed.connect(self._mark_before_after)
         self.viewer.layers.events.inserted.connect(self._choose_two, position="last")
         self.viewer.layers.events.removed.connect(self._layer_removed)
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """The transform of the chosen pair with its report, None if it has none."""
+        current = self.shown.current
+        return None if current is None else current.alignment
 
     # Running
 
@@ -111,28 +113,31 @@ class RegisterWidget(DockedPanel):
             return
         self._samples, self._drawn = [], 0
         samples = self._samples
+        settings = f"{self.view.init.currentText()}, {self.view.similarity.currentText()}"
         self.view.curve.clear()
-        self.view.curve.setVisible(True)
         self._curve_timer.start()
         self._start(
             lambda progress, cancel: register_in_worker(
                 request, samples, progress=progress, cancel=cancel
             ),
-            lambda alignment: self._registered(alignment, "Registered"),
+            lambda alignment: self._registered(request, alignment, "Registered", settings),
             (request.fixed, request.moving),
         )
 
     def load(self, path: str) -> None:
-        """Load a transform in a worker thread and use it as if it had just been found."""
+        """Load a transform in a worker thread, and apply it to the chosen pair."""
         request = self._request()
         if self._job is not None or request is None:
             return
-        self.view.curve.setVisible(False)
+        self._samples, self._drawn = [], 0
+        self.view.curve.clear()
+        name = Path(path).name
+        done = f"Transform '{name}' loaded and applied"
         self._start(
             lambda progress, cancel: load_in_worker(
                 path, request, progress=progress, cancel=cancel
             ),
-            lambda alignment: self._registered(alignment, "Transform loaded and applied"),
+            lambda alignment: self._registered(request, alignment, done, name),
             (request.fixed, request.moving),
         )
 
@@ -150,14 +155,15 @@ class RegisterWidget(DockedPanel):
 
     def apply_to(self, layer: Any, to_fixed: bool = True) -> None:
         """Make a moved copy of a layer in a worker thread."""
-        alignment = self.alignment
-        if self._job is not None or alignment is None:
+        result = self.shown.current
+        if self._job is not None or result is None:
             return
+        alignment = result.alignment
         self._start(
             lambda progress, cancel: apply_in_worker(
                 layer, alignment, to_fixed, progress=progress, cancel=cancel
             ),
-            lambda moved: self._add_moved(layer, moved),
+            lambda moved: self._add_moved(result, layer, to_fixed, moved),
             (layer,),
         )
 
@@ -180,6 +186,7 @@ class RegisterWidget(DockedPanel):
             marks[0],
             marks[1],
             {} if moving is None else look_of(moving),
+            self.shown.number_for(fixed, moving, keep=view.keep.isChecked()),
         )
         try:
             check_request(request)
@@ -208,35 +215,25 @@ class RegisterWidget(DockedPanel):
         if not self._released:
             action(result)
 
-    def _registered(self, alignment: Alignment, done: str) -> None:
-        fixed, moving = self._busy_with
-        layers = self.viewer.layers
-        if fixed not in layers or moving not in layers:
-            self._say("A layer was closed meanwhile; nothing was changed.")
+    def _registered(self, request: Request, alignment: Alignment, done: str, settings: str) -> None:
+        fixed, moving = request.fixed, request.moving
+        if fixed not in self.viewer.layers or moving not in self.viewer.layers:
+            self._say("An image was closed meanwhile; nothing was changed.")
             return
-        self.comparing.hide(moving)
-        if self.alignment is not None and self.alignment.layer in layers:
-            self.comparing.hide(self.alignment.layer)
-        self.alignment = alignment
-        self.deformation.set_alignment(alignment)
-        layers.insert(max(layers.index(fixed), layers.index(moving)) + 1, alignment.layer)
-        self._fixed, self._moving = fixed, moving
-        self.view.result.show_report(alignment.report)
-        self.view.sections["use"].setVisible(True)
-        self.view.landmarks.set_alignment(alignment)
-        for button in (self.view.compare.before, self.view.compare.after):
-            button.setEnabled(True)
-        self._say(f"{done} in {time.perf_counter() - self._started:.1f} s.")
-        self.view.compare.choose(fixed, alignment.layer)
-        self._mark_before_after()
-        if self.comparing.comparison is None and not self.comparing.busy:
-            self.comparing.start()
+        message = f"{done} in {time.perf_counter() - self._started:.1f} s."
+        result = PairResult(
+            fixed, moving, alignment, message, settings, request.number, self._samples
+        )
+        self.shown.add(result, keep=self.view.keep.isChecked())
 
-    def _add_moved(self, layer: Any, moved: Any) -> None:
-        layers = self.viewer.layers
+    def _add_moved(self, result: PairResult, layer: Any, to_fixed: bool, moved: Any) -> None:
+        layers, earlier = self.viewer.layers, result.copy_of(layer, to_fixed)
+        if earlier is not None and earlier in layers and not self.view.keep.isChecked():
+            layers.remove(earlier)
         place = layers.index(layer) + 1 if layer in layers else len(layers)
         layers.insert(place, moved)
-        self._say(f"Added {moved.name}.")
+        result.add_copy(layer, to_fixed, moved)
+        self._say(f"Added the layer '{moved.name}'.")
 
     def _was_cancelled(self) -> None:
         if not self._released:
@@ -247,9 +244,10 @@ class RegisterWidget(DockedPanel):
         if self._released:
             return
         self._curve_timer.stop()
-        self._draw_curve()
-        if not self._samples:
-            self.view.curve.setVisible(False)
+        self._samples, self._drawn = [], 0
+        self.view.curve.clear()  # what is shown is the curve of the result that is shown
+        if self.shown.current is not None:
+            self.view.curve.add(self.shown.current.samples)
         self.view.show_running(False)
 
     def _draw_curve(self) -> None:
@@ -277,6 +275,14 @@ class RegisterWidget(DockedPanel):
     def _offer(self, offer: RegisterOffer) -> None:
         if not self._released:
             self.view.offer(offer.models, offer.devices)
+
+    def _warming(self, done: int, total: int, stage: str) -> None:
+        if self._job is None and not self._released:
+            self.view.show_warming(done, total, stage)
+
+    def _warmed_up(self) -> None:
+        if self._job is None and not self._released:
+            self.view.progress.setVisible(False)
 
     # Files
 
@@ -321,27 +327,7 @@ class RegisterWidget(DockedPanel):
         let_go_of_removed()
         if self._job is not None and any(gone is layer for layer in self._busy_with):
             self._job.cancel()
-        if self.alignment is not None and gone is self._moving:
-            self.view.compare.before.setEnabled(False)
-        if self.alignment is not None and gone in (self.alignment.layer, self._fixed):
-            for button in (self.view.compare.before, self.view.compare.after):
-                button.setEnabled(False)
-
-    def _show_moved(self, moved: bool) -> None:
-        """Compare the fixed volume with the moving one as it was, or moved."""
-        if self.alignment is None:
-            return
-        second = self.alignment.layer if moved else self._moving
-        if self._fixed in self.viewer.layers and second in self.viewer.layers:
-            self.view.compare.choose(self._fixed, second)
-        self._mark_before_after()
-
-    def _mark_before_after(self) -> None:
-        if self.alignment is None:
-            return
-        second = self.view.compare.two[1]
-        self.view.compare.before.setChecked(second is self._moving)
-        self.view.compare.after.setChecked(second is self.alignment.layer)
+        self.shown.forget(gone)
 
     def _new_landmarks(self) -> None:
         fixed, moving = add_landmark_layers(self.viewer, *self.view.two)
@@ -359,9 +345,8 @@ class RegisterWidget(DockedPanel):
         self.viewer.layers.events.inserted.disconnect(self._choose_two)
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.comparing.release()
-        self.deformation.release()
+        self.shown.release()
         self.view.use.release()
         self.view.landmarks.release()
         self.view.each_choice(lambda choice: choice.release())
-        self.alignment, self._busy_with, self.viewer = None, (), None
-        self._fixed = self._moving = None
+        self._busy_with, self.viewer = (), None

@@ -229,7 +229,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     missed = measured.get("inverse_consistency_mm", {}).get("mean", 0.0)
     if missed > max(fixed.spacing):
         notes.append(
-            f"there and back misses its start by {missed:.1f} mm on average: '{args.inverse}' is "
+            f"the inverse consistency error is {missed:.1f} mm on average: '{args.inverse}' is "
             f"hardly the inverse of '{args.transform}'"
         )
     kinds = {(v.unit, v.provenance.modality) for v in (fixed, moving)}

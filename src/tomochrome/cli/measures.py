@@ -50,7 +50,7 @@ def table(measured: Mapping[str, Any]) -> list[str]:
     jacobian = measured.get("jacobian", {})
     lines += _row("folded voxels (%)", None, jacobian.get("folded_percent"))
     lines += _row("sd of log Jacobian", None, jacobian.get("sd_log"))
-    lines += _distances("there and back", {}, measured.get("inverse_consistency_mm", {}))
+    lines += _distances("inverse consistency", {}, measured.get("inverse_consistency_mm", {}))
     return [*lines, *_labels(before, after)]
 
 

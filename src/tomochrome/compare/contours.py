@@ -31,8 +31,8 @@ class Lines:
     Parameters
     ----------
     levels
-        Values of the second volume, in its unit. None: -300 and 200 HU, or for another unit the
-        middle of its window.
+        Values of the second volume, in its unit. None: -300 and 200 HU, or for another unit two
+        values of its own histogram (`tomochrome.compare.levels`).
     labels
         Draw the edges of labels instead; None: where the second volume is a tissue map.
 
@@ -118,8 +118,7 @@ class Contours(View[Lines]):
             return self.settings.levels
         if self.pair.b.volume.unit == "HU":
             return HU_LEVELS
-        window = self.pair.windows[1]
-        return (0.0,) if window is None else (window.center,)
+        return self.pair.b.levels
 
     def compute(self, region: Region) -> NDArray[np.uint8]:
         """Return RGBA of a region."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tomochrome.color.compiled import over_chunks
 from tomochrome.color.view import LitVolume
 from tomochrome.compare.kernels import sample_rgba, sample_scalar
+from tomochrome.compare.levels import histogram_levels
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError
 from tomochrome.geometry import same_grid
@@ -74,6 +76,11 @@ class Source:
             return 0.0
         least = np.iinfo(self.dtype).min if self.dtype.kind in "iu" else -np.inf
         return float(max(-1024.0, least))
+
+    @cached_property
+    def levels(self) -> tuple[float, ...]:
+        """Values at which contours of an image without a known scale follow its organs."""
+        return histogram_levels(self.volume)
 
     def read(self, region: Region) -> Sampled:
         """Return the voxels of a region of the grid; do not write into them."""

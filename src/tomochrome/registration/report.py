@@ -20,7 +20,7 @@ _BLUR = 0.05  # share of the mutual information that interpolating alone may cos
 _LOCALLY, _SAID = 0.08, 0.15  # shares of the local correlation and of the information lost
 _THE_SAME = 0.98  # correlation of one picture with itself, interpolated
 LOST = 0.5  #: with less of an overlap left, or there before, likeness says nothing of a change
-_APART_MM = 2.0  # there and back: more is seen when a contour is carried over
+_APART_MM = 2.0  # inverse consistency: more is visible in a mapped contour
 A_FEW_PERCENT = 0.01  #: of the voxels: a handful in a whole scan
 _PROBES = 24  # places along each axis at which the common field of view is looked for
 
@@ -97,13 +97,13 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
     reached = before.get("overlap"), after.get("overlap")
     if reached[0] == 0 and reached[1]:
         found.append(
-            "as their files have it the two volumes do not overlap in space: what they show alone "
-            "brought them together, so make sure that it is the same part of the body"
+            "by their position in space the two volumes do not overlap: they were aligned by their "
+            "content alone, so make sure that they show the same part of the body"
         )
     if None not in reached and reached[1] < LOST * reached[0]:
         found.append(
-            "the registration made it worse: of what the two volumes had in common only "
-            f"{100 * reached[1] / reached[0]:.0f} % is left"
+            f"the registration made it worse: only {100 * reached[1] / reached[0]:.0f} % of the "
+            "overlap of the two volumes is left"
         )
     if None not in reached and reached[0] < LOST * reached[1]:
         # a thin slice in common may be alike by chance: nothing to compare with
@@ -133,8 +133,8 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
     apart = measured.get("inverse_consistency_mm", {}).get("p99")
     if apart is not None and apart > _APART_MM:
         found.append(
-            f"in 1 % of the voxels the way there and back ends {apart:.1f} mm or more beside its "
-            "start: carry points and contours there in one direction only, and check them"
+            f"in 1 % of the voxels the inverse consistency error is {apart:.1f} mm or more: map "
+            "points and contours there in one direction only, and check them"
         )
     return tuple(found)
 

@@ -40,8 +40,8 @@ def docked(window, qapp):
 @pytest.fixture
 def panel(docked, window, qtbot):
     """The docked panel over two bodies, as when it was opened."""
-    for name, volume in (("prior", body()), ("follow-up", body(SHIFT))):
-        window.add_layer(Layer.create(*volume_layer(volume, name)))
+    window.add_layer(Layer.create(*volume_layer(body(), "prior")))
+    window.add_layer(Layer.create(*volume_layer(body(SHIFT), "follow-up")))
     qtbot.wait(10)
     yield docked
     if docked.running:
@@ -57,10 +57,6 @@ def panel(docked, window, qtbot):
 def forget(panel):
     """Put the fields back to where they were at first."""
     view = panel.view
-    panel.alignment = None
-    view.landmarks.set_alignment(None)
-    view.result.setVisible(False)
-    view.result.warnings.say("")
     view.message.say("")
     view.compare.message.say("")
     view.compare.levels.setText("")
@@ -68,5 +64,7 @@ def forget(panel):
     view.compare.tile._box.setValue(20)
     view.compare._offsets[2].setValue(0)
     view.refine.setValue(-1)
+    view.keep.setChecked(False)
+    panel.comparing._positions = None
     for box in (view.compare.mode, view.init, view.model, view.similarity, view.use.direction):
         box.setCurrentIndex(0)

@@ -22,9 +22,15 @@ def register(panel, qtbot):
     return panel.alignment
 
 
+def choose(box, name):
+    """Choose in a box by the name that the command line knows."""
+    assert box.findData(name) >= 0, name
+    box.setCurrentIndex(box.findData(name))
+
+
 def compare(panel, qtbot, mode=None):
     if mode is not None:
-        panel.view.compare.mode.setCurrentText(mode)
+        choose(panel.view.compare.mode, mode)
     panel.comparing.start()
     settle(panel, qtbot)
     comparison = panel.comparing.comparison

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from panel_cases import compare, names, on_screen
+from panel_cases import choose, compare, names, on_screen
 
 pytestmark = pytest.mark.gui
 
@@ -39,17 +39,17 @@ def test_every_field_changes_what_is_on_screen(panel, qtbot):
     view._offsets[2].setValue(9)
     changes()
     for mode in ("wipe left | right", "wipe above / below", "blend"):
-        view.mode.setCurrentText(mode)
+        choose(view.mode, mode)
         changes()
     view.share._box.setValue(90)
     changes()
-    view.mode.setCurrentText("red-cyan")
+    choose(view.mode, "red-cyan")
     changes()
-    view.mode.setCurrentText("difference")
+    choose(view.mode, "difference")
     changes()
     view.reach.setValue(900)
     changes()
-    view.mode.setCurrentText("contours")
+    choose(view.mode, "contours")
     changes()
     view.levels.setText("0")
     view.levels.editingFinished.emit()
@@ -78,7 +78,7 @@ def test_it_does_not_crash_in_3d_and_shows_the_whole(panel, qtbot):
     panel.viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: comparison.picture.has_solid, timeout=20_000)
     assert on_screen(comparison.layer).any()
-    panel.view.compare.mode.setCurrentText("blend")
+    choose(panel.view.compare.mode, "blend")
     qtbot.waitUntil(
         lambda: comparison.picture.has_solid and comparison.view.mode == "blend", timeout=20_000
     )

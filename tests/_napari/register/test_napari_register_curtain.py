@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from panel_cases import compare, register, settle
+from panel_cases import choose, compare, register, settle
 from qtpy.QtCore import Qt
 from register_cases import body
 
@@ -143,7 +143,7 @@ def test_the_curtain_is_moved_by_the_keys_too(panel, qtbot):
 
 
 def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):
-    panel.view.compare.mode.setCurrentText("wipe left | right")
+    choose(panel.view.compare.mode, "wipe left | right")
     register(panel, qtbot)
     panel.comparing._wipe_to(0.25)
     panel.view.compare.before.click()

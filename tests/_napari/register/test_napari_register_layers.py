@@ -127,7 +127,8 @@ def test_every_layer_that_was_hidden_is_shown_again(panel, qtbot):
     assert all(layer.visible for layer in panel.viewer.layers)
 
 
-def test_of_two_runs_the_last_result_is_seen(panel, qtbot, engine):
+def test_of_two_results_that_are_kept_the_last_is_seen(panel, qtbot, engine):
+    panel.view.keep.setChecked(True)
     first = register(panel, qtbot)
     second = register(panel, qtbot)
     panel.view.compare.show_button.click()

@@ -61,9 +61,8 @@ def test_the_transform_is_applied_to_any_layer(panel, qtbot, engine):
     panel.view.use.layer.choose(points)
     panel.view.use.apply.click()
     settle(panel, qtbot)
-    np.testing.assert_allclose(viewer.layers[-1].data if viewer.layers[-1].name.startswith("dots")
-                               else viewer.layers["dots · moved [1]"].data,
-                               points.data + SHIFT[::-1])  # fmt: skip
+    back = viewer.layers["dots · moved back"]
+    np.testing.assert_allclose(back.data, points.data + SHIFT[::-1])
 
 
 @pytest.mark.parametrize("name", ["forward.h5", "forward.nii.gz"])
@@ -79,7 +78,7 @@ def test_a_transform_is_saved_and_loaded_as_if_just_registered(
     panel.load(str(path))
     settle(panel, qtbot)
     assert panel.alignment is not before, panel.view.message.text()
-    assert panel.view.message.text().startswith("Transform loaded")
+    assert panel.view.message.text().startswith(f"Transform '{name}' loaded")
     point = np.array([[3.0, 5, 140]])
     np.testing.assert_allclose(panel.alignment.forward.points(point), point + SHIFT, atol=1e-3)
     rows = {row[0]: row for row in panel.view.result.rows()}
@@ -126,5 +125,5 @@ def test_a_transform_that_fits_no_layer_is_a_sentence(panel, qtbot, tmp_path):
     panel.load(str(path))
     settle(panel, qtbot)
     assert panel.alignment is None
-    assert "leads nowhere into the layer 'follow-up'" in panel.view.message.text()
+    assert "does not lead into the layer 'follow-up'" in panel.view.message.text()
     assert names(panel) == ["prior", "follow-up"]

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 from napari.layers import Image, Points
-from panel_cases import compare, names, register
+from panel_cases import choose, compare, names, register
 from qtpy.QtGui import QColor
 from register_cases import REPORT, SHIFT, body
 
@@ -31,7 +31,7 @@ def test_the_error_of_landmarks_is_told_while_they_are_moved(panel, qtbot, engin
     landmarks = panel.view.landmarks
     landmarks.create.click()
     fixed, moving = landmarks.two
-    assert fixed.name == "Landmarks fixed"
+    assert fixed.name == "Landmarks fixed image"
     fixed.data = np.array([[130.0, 0, 0], [140, 10, -10]])
     moving.data = fixed.data + np.array([0, 3, 4])
     qtbot.waitUntil(lambda: landmarks.before.text().startswith("5.00 mm"), timeout=2000)
@@ -118,7 +118,7 @@ def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
 def test_a_small_run_of_the_engine_itself(panel, qtbot):
     """Without a network: center and a few iterations, measured and told like any other."""
     panel.view.init.setCurrentIndex(panel.view.init.findData("center"))
-    panel.view.model.setCurrentText("none")
+    choose(panel.view.model, "none")
     panel.view.refine.setValue(6)
     alignment = register(panel, qtbot)
     assert isinstance(alignment.forward, Transform)
@@ -149,7 +149,7 @@ def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
     assert job.wait(2)
     qtbot.wait(50)
     assert names_of(window) == ["prior", "follow-up"]
-    assert not window.mouse_drag_callbacks
+    assert not [c for c in window.mouse_drag_callbacks if "wipe" in c.__module__]
     assert not [name for name in window.scene.overlays if "wipe" in name]
     window.add_image(np.zeros((3, 4, 5)))  # nobody is told who is gone
     window.layers.clear()

@@ -1,0 +1,173 @@
+"""Shows the result of the pair that is chosen; with another pair it is hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tomochrome._napari.compare_control import CompareControl
+from tomochrome._napari.register_extras import DeformationLayers
+from tomochrome._napari.register_pairs import PairResult, PairResults
+from tomochrome._napari.register_view import RegisterView
+
+
+class ShownResult:
+    """The result on screen: verdict, table, curve, transform, landmarks, maps and comparison.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that has the layers.
+    view
+        The panel's fields.
+    comparing
+        Runs the comparison.
+    """
+
+    def __init__(self, viewer: Any, view: RegisterView, comparing: CompareControl) -> None:
+        self.viewer = viewer
+        self.view = view
+        self.comparing = comparing
+        self.deformation = DeformationLayers(viewer, view.use)
+        self.results = PairResults()
+        self.current: PairResult | None = None
+        view.fixed.chosen.connect(self.follow)
+        view.moving.chosen.connect(self.follow)
+        view.kept.activated.connect(self._choose_kept)
+        view.compare.before.clicked.connect(lambda: self._compare_with(moved=False))
+        view.compare.after.clicked.connect(lambda: self._compare_with(moved=True))
+        view.compare.layers_changed.connect(self.mark_before_after)
+
+    def follow(self) -> None:
+        """Show the newest result of the chosen pair, or none; called when another is chosen."""
+        found = self.results.of(*self.view.two)
+        if self.current is None or self.current not in found:
+            self._show(found[-1] if found else None)
+        self.view.landmarks.refresh()
+
+    def add(self, result: PairResult, *, keep: bool) -> None:
+        """Take a new result and, if its pair is chosen, show it.
+
+        Parameters
+        ----------
+        result
+            Its layer is added to the viewer here.
+        keep
+            Whether the earlier result of the pair is kept, and not replaced.
+        """
+        layers = self.viewer.layers
+        earlier = None if keep else self.earlier(result.fixed, result.moving)
+        if earlier is not None:
+            if earlier is self.current:
+                self._show(None)
+            self.results.drop(earlier)
+            result.copies = earlier.copies
+            result.shown |= earlier.shown
+            if earlier.alignment.layer in layers:
+                layers.remove(earlier.alignment.layer)
+        for other in self.results.of(result.fixed, result.moving):
+            if other.alignment.layer is not None:
+                self.comparing.hide(other.alignment.layer)
+        self.comparing.hide(result.moving)
+        place = max(layers.index(result.fixed), layers.index(result.moving)) + 1
+        layers.insert(place, result.alignment.layer)
+        self.results.add(result)
+        if result.is_of(*self.view.two):
+            self._show(result)
+
+    def earlier(self, fixed: Any, moving: Any) -> PairResult | None:
+        """Return the result that a new one of the pair replaces: the one on screen, or the last."""
+        found = self.results.of(fixed, moving)
+        return self.current if self.current in found else (found[-1] if found else None)
+
+    def number_for(self, fixed: Any, moving: Any, *, keep: bool) -> int:
+        """Return the number of the next result of a pair."""
+        earlier = None if keep else self.earlier(fixed, moving)
+        if earlier is not None:
+            return earlier.number
+        return 1 + max((result.number for result in self.results.of(fixed, moving)), default=0)
+
+    def forget(self, layer: Any) -> None:
+        """Let go of a layer that was removed, and of the results of its pairs."""
+        self.results.forget(layer)
+        if self.current is not None and self.current not in self.results:
+            self._show(None)
+            self.follow()
+        elif self.current is not None:
+            self.deformation.alignment = self.current.alignment
+            self.view.landmarks.set_alignment(self.current.alignment)
+        self._enable_before_after()
+
+    def _show(self, result: PairResult | None) -> None:
+        view, before = self.view, self.current
+        if before is not None:
+            before.shown = self._on_screen(before)
+            if "comparison" in before.shown:
+                self.comparing.stop()
+        self.current = result
+        alignment = None if result is None else result.alignment
+        self.deformation.set_alignment(alignment)
+        view.show_result(result)
+        kept = [] if result is None else self.results.of(result.fixed, result.moving)
+        view.show_kept([x.name for x in kept], kept.index(result) if result in kept else -1)
+        self._enable_before_after()
+        if result is None:
+            if before is not None and self._is_compared(before):
+                view.compare.choose(*view.two)
+            return
+        self._compare_with(moved=True)
+        view.use.jacobian.setChecked("jacobian" in result.shown)
+        view.use.grid.setChecked("grid" in result.shown)
+        idle = self.comparing.comparison is None and not self.comparing.busy
+        if "comparison" in result.shown and idle:
+            self.comparing.start()
+
+    def _on_screen(self, result: PairResult) -> frozenset[str]:
+        """Return what of a result is on screen besides its numbers."""
+        compared = self.comparing.comparison is not None or self.comparing.busy
+        use = self.view.use
+        parts = {
+            "comparison": compared and self._is_compared(result),
+            "jacobian": use.jacobian.isChecked(),
+            "grid": use.grid.isChecked(),
+        }
+        return frozenset(name for name, shown in parts.items() if shown)
+
+    def _is_compared(self, result: PairResult) -> bool:
+        """Whether the fields of the comparison name layers of this result only."""
+        own = (result.fixed, result.moving, result.alignment.layer)
+        return all(any(layer is x for x in own) for layer in self.view.compare.two)
+
+    def _choose_kept(self, index: int) -> None:
+        found = self.results.of(*self.view.two)
+        if 0 <= index < len(found) and found[index] is not self.current:
+            self._show(found[index])
+
+    def _compare_with(self, *, moved: bool) -> None:
+        """Compare the fixed image with the moving one as it was, or moved."""
+        result = self.current
+        if result is None:
+            return
+        second = result.alignment.layer if moved else result.moving
+        if second is not None:
+            self.view.compare.choose(result.fixed, second)
+        self.mark_before_after()
+
+    def mark_before_after(self) -> None:
+        """Press the button of what is compared now."""
+        compare, result = self.view.compare, self.current
+        second = compare.two[1]
+        moved = None if result is None else result.alignment.layer
+        compare.before.setChecked(result is not None and second is result.moving)
+        compare.after.setChecked(moved is not None and second is moved)
+
+    def _enable_before_after(self) -> None:
+        compare, result = self.view.compare, self.current
+        compare.before.setEnabled(result is not None)
+        compare.after.setEnabled(result is not None and result.alignment.layer is not None)
+        self.mark_before_after()
+
+    def release(self) -> None:
+        """Let go of the viewer and of all results."""
+        self.deformation.release()
+        self.results.clear()
+        self.current = self.viewer = None
