@@ -15,10 +15,11 @@ from qtpy.QtWidgets import QLabel
 
 from tomochrome import io
 from tomochrome._napari import picker as picker_module
-from tomochrome._napari import reader
 from tomochrome._napari.picker import SeriesPicker, show_picker
 from tomochrome._napari.reader import read_layers
-from tomochrome._napari.series_list import Role, SeriesModel, can_be_opened, tool_tip
+from tomochrome._napari.series_list import SeriesList
+from tomochrome._napari.series_model import Role, SeriesModel, tool_tip
+from tomochrome._napari.series_order import can_be_opened
 from tomochrome.io import Found, Item, Skipped
 from tomochrome.runtime import check
 
@@ -70,19 +71,19 @@ def test_what_can_be_opened_comes_first_and_the_rest_says_why_not(picker):
 
 def test_nothing_of_the_patient_is_on_the_panel(picker, identity):
     view, model = picker.view, picker.view.series.series
-    words = [view.summary.text(), view.aside.text(), view.aside.toolTip(), view.message.text()]
+    words = [view.summary.text(), view.skipped.text(), view.skipped.toolTip(), view.message.text()]
     for row in range(model.rowCount()):
         index = model.index(row)
         words += [index.data(), index.data(Qt.ItemDataRole.ToolTipRole)]
     assert not [word for word in identity if word in " ".join(words)]
 
 
-def test_files_left_aside_are_counted_with_their_reasons(picker):
+def test_skipped_files_are_counted_with_their_reasons(picker):
     view = picker.view
-    assert view.aside.isVisible()
-    assert view.aside.text() == "1 file was left aside"
+    assert view.skipped.isVisible()
+    assert view.skipped.text() == "1 file skipped"
     assert not view.reasons.isVisible()
-    view.aside.click()
+    view.skipped.click()
     assert view.reasons.isVisible()
     assert view.reasons.text().startswith("1 × ")
 
@@ -224,13 +225,12 @@ def test_a_second_drop_uses_the_same_panel(picker, window, cd):
     assert not picker.view.open.isEnabled()
 
 
-def test_folders_dropped_together_are_listed_together(picker, window, cd, tmp_path, monkeypatch):
+def test_folders_dropped_together_are_listed_together(picker, window, cd, tmp_path):
     other = tmp_path / "another CD"
     shutil.copytree(cd, other)
     before = titles(picker)
     window.open([str(other), str(cd)], plugin="napari-tomochrome")
     assert sorted(titles(picker)) == sorted(before * 2)  # and the one listed already only once
-    monkeypatch.setattr(reader, "_SAME_DROP_SECONDS", 0.0)
     window.open(str(other), plugin="napari-tomochrome")
     assert sorted(titles(picker)) == sorted(before)
 
@@ -282,8 +282,6 @@ def test_a_long_list_is_drawn_fast(qtbot, loop_watch):
              warnings=("the distance between slices changes from 1 to 2 mm",) * 2)
         for n in range(400)
     ]  # fmt: skip
-    from tomochrome._napari.series_list import SeriesList
-
     view = SeriesList()
     qtbot.addWidget(view)
     view.resize(380, 700)
@@ -293,7 +291,7 @@ def test_a_long_list_is_drawn_fast(qtbot, loop_watch):
     view.repaint()
     qtbot.wait(1)
     for row in range(400):
-        view.series.set_picture(row, np.zeros((76, 76), np.uint8))
+        view.series.set_picture(items[row], np.zeros((76, 76), np.uint8))
     with loop_watch() as watch:
         view.scrollToBottom()
         view.viewport().repaint()

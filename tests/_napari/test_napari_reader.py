@@ -96,7 +96,7 @@ def test_what_else_is_there_is_said(cd, monkeypatch, identity):
     read_layers(str(cd))
     (record,) = notification_manager.records
     assert record.severity.name == "INFO"
-    assert record.message.startswith("Thorax 5 mm: Also here: 1 other series, no CT; 1 file was")
+    assert record.message.startswith("Thorax 5 mm: Also here: 1 other series, no CT; 1 file skip")
     assert not [word for word in identity if word in record.message]
 
 

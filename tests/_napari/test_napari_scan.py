@@ -88,7 +88,7 @@ def test_it_tells_what_a_scan_is(scan, qtbot, small_ct):
         "Values": "-1000 to 700 HU",
     }
     assert scan.view.verdict.text() == "Regular"
-    assert scan.view.remark.text() == "Evenly spaced, and no slice is missing."
+    assert scan.view.remark.text() == "Evenly spaced, no slice missing."
     assert shown_warnings(scan) == []
 
 

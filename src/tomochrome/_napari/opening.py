@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
-from tomochrome._napari.wording import left_aside, sentence
+from tomochrome._napari.wording import sentence, skipped_in_words
 from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check
 from tomochrome.volume import Volume
@@ -74,9 +74,10 @@ def beside(found: Found) -> str:
     """Return what else there is at a path of which one item was opened, in one sentence."""
     others = len(found.items) - 1
     series = f"{others} other series, no CT" if others > 0 else ""
-    files, reasons = left_aside(found.skipped)
+    files, reasons = skipped_in_words(found.skipped)
     if reasons:
-        files = f"{files} ({reasons[0].rstrip('.')}{', ...' if len(reasons) > 1 else ''})"
+        reason = reasons[0].partition(" × ")[2].rstrip(".")
+        files = f"{files} ({reason}{', ...' if len(reasons) > 1 else ''})"
     also = "; ".join(part for part in (series, files) if part)
     return f"Also here: {also}." if also else ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,45 +15,42 @@ from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from tomochrome._napari import wording
 from tomochrome._napari.docked import DockedPanel
-from tomochrome._napari.jobs import Job
+from tomochrome._napari.drop import SameCall
+from tomochrome._napari.jobs import Job, Work
 from tomochrome._napari.opening import Opened, announce, only_choice, open_item
 from tomochrome._napari.picker_view import PickerView
 from tomochrome._napari.previews import Previews
-from tomochrome._napari.series_list import PICTURE, can_be_opened
+from tomochrome._napari.series_list import PICTURE
+from tomochrome._napari.series_order import Identities, can_be_opened
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled, TomochromeError
-from tomochrome.runtime import CancelToken, Progress
+from tomochrome.io.item import Found
+from tomochrome.runtime import CancelToken, Progress, check, report
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from tomochrome.io import Found, Item
+    from tomochrome.io import Item
 
 _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"
 
 
-def show_picker(viewer: Any, found: Found, *, add: bool = False) -> SeriesPicker:
+def show_picker(viewer: Any, found: Found) -> SeriesPicker:
     """Show what was found in the viewer's picker, docking one if there is none yet.
 
-    Parameters
-    ----------
-    viewer
-        The viewer.
-    found
-        What there is to choose from.
-    add
-        List it with what is listed already, of another folder that was dropped with this one.
+    The last request wins: it takes the place of what is listed, and stops a search that is
+    under way. Only folders that were dropped together are listed together.
     """
-    for widget in viewer.window.dock_widgets.values():
-        if isinstance(widget, SeriesPicker):
-            widget.parentWidget().show()
-            widget.parentWidget().raise_()
-            widget.show_found(_together(widget.found, found) if add else found)
-            return widget
-    picker = SeriesPicker(viewer)
-    viewer.window.add_dock_widget(picker, name=DOCK_NAME, area="right")
-    picker.show_found(found)
+    docked = viewer.window.dock_widgets.values()
+    picker = next((widget for widget in docked if isinstance(widget, SeriesPicker)), None)
+    if picker is None:
+        picker = SeriesPicker(viewer)
+        viewer.window.add_dock_widget(picker, name=DOCK_NAME, area="right")
+    else:
+        picker.parentWidget().show()
+        picker.parentWidget().raise_()
+    picker.show_dropped(found)
     return picker
 
 
@@ -88,6 +87,21 @@ def _open(item: Item, progress: Progress, cancel: CancelToken) -> _Result:
     return _Result(item, opened, Layer.create(*opened.layer))
 
 
+def _identities(
+    first: Mapping[str, Item], progress: Progress, cancel: CancelToken
+) -> dict[str, Mapping[str, str]]:
+    """Read of each study who the patient is; a study that cannot be read keeps its number."""
+    from tomochrome.io.dicom.patient import identity_of
+
+    found = {}
+    for done, (study, item) in enumerate(first.items()):
+        check(cancel)
+        report(progress, done, len(first), "reading patient names")
+        with suppress(TomochromeError):
+            found[study] = identity_of(item)
+    return found
+
+
 class SeriesPicker(DockedPanel):
     """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen.
 
@@ -106,24 +120,32 @@ class SeriesPicker(DockedPanel):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.view = PickerView(self)
         self._job: Job | None = None
+        self._request = 0
+        self._searching = False
         self._failed: list[str] = []
         self.found: Found | None = None  #: what is listed
+        self._drop = SameCall()
         self._previews = Previews(self)
         self._previews.made.connect(self._preview_made)
         view = self.view
         view.series.opened.connect(self.open_chosen)
         view.series.selectionModel().selectionChanged.connect(self._selection_changed)
+        view.series.series.modelReset.connect(self._selection_changed)  # tells of no change
         view.open.clicked.connect(self.open_chosen)
         view.cancel.clicked.connect(self.cancel)
         view.folder.clicked.connect(self._ask_for_folder)
         view.file.clicked.connect(self._ask_for_file)
+        view.names.toggled.connect(self._show_names)
         view.show_running(False)
         self._selection_changed()
 
     # Finding
 
     def look_at(self, path: Path) -> None:
-        """List what is at a path, in a worker; open it at once if there is no choice."""
+        """List what is at a path, in a worker; open it at once if there is no choice.
+
+        A search that is under way is stopped, and what it finds is not shown.
+        """
 
         def work(progress: Progress, cancel: CancelToken) -> tuple[Found, Item | None]:
             from tomochrome import io
@@ -131,30 +153,63 @@ class SeriesPicker(DockedPanel):
             found = io.find(path, progress=progress, cancel=cancel)
             return found, only_choice(found, path)
 
-        self._run(work, self._found, "Looking for series")
+        self._run(work, self._found, "Looking for series", failed=self._not_found, searching=True)
 
     def show_found(self, found: Found) -> None:
-        """List what was found."""
+        """List what was found, instead of what is listed and of what a search may still find."""
+        if self._searching:
+            self._stop()
         self._previews.stop()
         self.found = found
         self.view.show_found(found)
         self._selection_changed()
         self._make_previews()
 
+    def show_dropped(self, found: Found) -> None:
+        """List what was found at a dropped path, together with those dropped with it."""
+        self.show_found(_together(self.found, found) if self._drop.goes_on() else found)
+        self._drop.remember()
+        self.view.series.setFocus()
+
     def _found(self, result: tuple[Found, Item | None]) -> None:
         found, only = result
         self.show_found(found)
         if only is not None:
-            QTimer.singleShot(0, partial(self.open, [only]))
+            QTimer.singleShot(0, partial(self._open_only, only))
+
+    def _open_only(self, item: Item) -> None:
+        if self.found is not None and item in self.found.items:
+            self.open([item])
+
+    def _not_found(self, error: Exception) -> None:
+        # What is listed is of another folder than the one that the message is about.
+        self.show_found(Found(()))
+        self._show_error(error)
 
     def _make_previews(self) -> None:
-        series = self.view.series.series
         size = round(PICTURE * self.devicePixelRatioF())
-        self._previews.start([(row, series.items[row]) for row in series.without_picture()], size)
+        self._previews.start(self.view.series.series.without_picture(), size)
 
-    def _preview_made(self, request: int, row: int, picture: Any) -> None:
+    def _preview_made(self, request: int, item: Item, picture: Any) -> None:
         if request == self._previews.request:
-            self.view.series.series.set_picture(row, picture)
+            self.view.series.series.set_picture(item, picture)
+
+    def _show_names(self, shown: bool) -> None:
+        """Say in the headings who the patients are, or say it no more; only shown, never kept."""
+        if not shown or self.found is None:
+            self._name({})
+            return
+        first = {item.study: item for item in reversed(self.found.items) if item.study}
+
+        def work(progress: Progress, cancel: CancelToken) -> Identities:
+            return _identities(first, progress, cancel)
+
+        self._run(work, self._name, "Reading patient names")
+
+    def _name(self, identities: Identities) -> None:
+        chosen = self.view.series.chosen()
+        self.view.series.series.show_identities(identities)
+        self.view.series.choose_items(chosen)
 
     def _ask_for_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open the scans in a folder")
@@ -202,25 +257,45 @@ class SeriesPicker(DockedPanel):
             return
         self.viewer.add_layer(layer)
         prepare_viewer(self.viewer)
-        if item in self.view.series.series.items:
+        if item in self.view.series.series.found:
             self.view.series.series.mark_opened(item)
         if not self._failed:
             self.view.message.say(f"Opened {layer.name}.", "plain")
 
     # Running
 
-    def _run(self, work: Any, done: Any, stage: str) -> None:
-        if self._job is not None:
-            return
+    def _run(
+        self, work: Work, done: Any, stage: str, *, failed: Any = None, searching: bool = False
+    ) -> None:
+        """Do work in a thread, instead of what is under way: the last request wins."""
+        self._stop()
+        request = self._request
+        self._searching = searching
+
+        def if_last(slot: Any) -> Any:
+            return partial(self._if_last, request, slot)
+
         self._job = job = Job(work, name="tomochrome series picker")
-        job.progressed.connect(self.view.show_progress)
-        job.returned.connect(done)
-        job.failed.connect(self._show_error)
-        job.cancelled.connect(self._was_cancelled)
-        job.ended.connect(self._ended)
-        self.view.show_running(True)
+        job.progressed.connect(if_last(self.view.show_progress))
+        job.returned.connect(if_last(done))
+        job.failed.connect(if_last(failed or self._show_error))
+        job.cancelled.connect(if_last(self._was_cancelled))
+        job.ended.connect(if_last(self._ended))
+        self.view.show_running(True, searching=searching)
         self.view.show_progress(0, 0, stage)
         job.start()
+
+    def _if_last(self, request: int, slot: Any, *values: Any) -> None:
+        """Hear only of the last request: others may still send what was on its way."""
+        if request == self._request and not self._released:
+            slot(*values)
+
+    def _stop(self) -> None:
+        """Give up what is under way; nothing is heard of it any more."""
+        self._request += 1
+        if self._job is not None:
+            self._job.cancel()
+            self._ended()
 
     def cancel(self) -> None:
         """Stop finding or reading at its next check."""
@@ -234,7 +309,9 @@ class SeriesPicker(DockedPanel):
         return self._job is not None
 
     def _was_cancelled(self) -> None:
-        self.view.message.say("Cancelled; nothing was opened.", "plain")
+        done = "the list is as it was" if self._searching else "nothing was opened"
+        self.view.message.say(f"Cancelled; {done}.", "plain")
+        self.view.names.setChecked(False)
 
     def _show_error(self, error: Exception) -> None:
         if isinstance(error, TomochromeError):
@@ -248,9 +325,7 @@ class SeriesPicker(DockedPanel):
         )
 
     def _ended(self) -> None:
-        self._job = None
-        if self._released:
-            return
+        self._job, self._searching = None, False
         self.view.show_running(False)
         self._selection_changed()
         if not self._previews.running:
@@ -261,6 +336,7 @@ class SeriesPicker(DockedPanel):
 
     def let_go(self) -> None:
         """Stop what is under way and let go of the viewer."""
+        self._request += 1
         self._previews.stop()
         if self._job is not None:
             self._job.cancel()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QPushButton,
     QToolButton,
     QVBoxLayout,
@@ -16,48 +19,79 @@ from qtpy.QtWidgets import (
 
 from tomochrome._napari import wording
 from tomochrome._napari.controls import Notice, StageBar
-from tomochrome._napari.series_list import SeriesList, can_be_opened
+from tomochrome._napari.series_list import SeriesList
+from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
 
 if TYPE_CHECKING:
-    from tomochrome.io import Found
+    from tomochrome.io import Found, Item
+
+_HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
+_TO_THE_LIST = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
 class PickerView(QWidget):
-    """From top to bottom: where to look, what was found, the list, what was left aside, Open."""
+    """From top to bottom: source, what was found, search, list, skipped files, Open."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.folder = QPushButton("Open folder …", self)
         self.file = QPushButton("Open file …", self)
-        self.summary = QLabel("Choose a folder, a scan, a DICOMDIR or a zip from a CD.", self)
+        self.summary = QLabel(_HINT, self)
         self.summary.setWordWrap(True)
+        self.search = QLineEdit(self)
+        self.search.setPlaceholderText("Search: title, modality, size …")
+        self.search.setToolTip(
+            "Words of the title, modality, size, verdict, series number or study description"
+        )
+        self.search.setClearButtonEnabled(True)
+        self.search.installEventFilter(self)
+        self.order = QComboBox(self)
+        self.order.setToolTip("How the series of each study are sorted")
+        for order, words in ORDERS.items():
+            self.order.addItem(words, order)
+        self.names = QCheckBox("Show patient names", self)
+        self.names.setToolTip(
+            "Show name, birth date, ID and study date in this list only; they are neither"
+            " stored nor written anywhere"
+        )
         self.series = SeriesList(self)
-        self.aside = QToolButton(self)
-        self.aside.setCheckable(True)
-        self.aside.setAutoRaise(True)
-        self.aside.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.skipped = QToolButton(self)
+        self.skipped.setCheckable(True)
+        self.skipped.setAutoRaise(True)
+        self.skipped.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.reasons = Notice("plain", self)
         self.progress = StageBar(self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.message = Notice("plain", self)
         self.open = QPushButton("Open", self)
         self.cancel = QPushButton("Cancel", self)
+        self._found: tuple[Item, ...] = ()
         self._lay_out(parent)
-        self.aside.toggled.connect(self._show_reasons)
-        self._say_aside("", [])
+        self.skipped.toggled.connect(self._show_reasons)
+        self.search.textChanged.connect(self._search)
+        self.search.returnPressed.connect(self.series.opened)
+        self.order.activated.connect(self._sort)
+        self.series.typed.connect(self._type)
+        self._show_skipped("", [])
+        self._show_tools()
 
     def _lay_out(self, parent: QWidget) -> None:
         sources = QHBoxLayout()
         sources.addWidget(self.folder)
         sources.addWidget(self.file)
+        tools = QHBoxLayout()
+        tools.addWidget(self.search, 1)
+        tools.addWidget(self.order)
         buttons = QHBoxLayout()
         buttons.addWidget(self.open, 2)
         buttons.addWidget(self.cancel, 1)
         column = QVBoxLayout(self)
         column.addLayout(sources)
         column.addWidget(self.summary)
+        column.addLayout(tools)
+        column.addWidget(self.names)
         column.addWidget(self.series, 1)
-        column.addWidget(self.aside)
+        column.addWidget(self.skipped)
         column.addWidget(self.reasons)
         column.addWidget(self.progress)
         column.addWidget(self.message)
@@ -67,33 +101,84 @@ class PickerView(QWidget):
         outer.addWidget(self)
 
     def show_found(self, found: Found) -> None:
-        """List the items, and say how many there are and what was left aside."""
+        """List the items, and say how many there are and how many files were skipped."""
+        self._found = found.items
+        for box in (self.search, self.names):
+            box.blockSignals(True)
+        self.search.clear()
+        self.names.setChecked(False)
+        for box in (self.search, self.names):
+            box.blockSignals(False)
+        self.series.series.search("")
         self.series.series.show(found.items)
         self.series.scrollToTop()
-        readable = sum(map(can_be_opened, found.items))
-        self.summary.setText(_count(len(found.items), readable))
-        self._say_aside(*wording.left_aside(found.skipped))
+        self._show_tools()
+        self._show_summary()
+        self._show_skipped(*wording.skipped_in_words(found.skipped))
         self.message.say("", "plain")
-        first = [row for row, item in enumerate(self.series.series.items) if can_be_opened(item)]
-        self.series.choose(first[:1])
+        self.series.choose_items(())
 
-    def _say_aside(self, line: str, reasons: list[str]) -> None:
-        self.aside.setText(line)
-        self.aside.setVisible(bool(line))
-        self.aside.setChecked(False)
-        self.aside.setToolTip("\n".join(reasons))
+    def _show_tools(self) -> None:
+        several = len(self._found) > 1
+        self.search.setVisible(several)
+        self.order.setVisible(several)
+        self.names.setVisible(any(item.patient for item in self._found))
+
+    def _show_summary(self) -> None:
+        shown, found = len(self.series.series.items), len(self._found)
+        if shown < found:
+            self.summary.setText(f"{shown} of {found} match the search.")
+        else:
+            self.summary.setText(_count(self._found))
+
+    def _search(self, text: str) -> None:
+        chosen = self.series.chosen()
+        self.series.series.search(text)
+        self.series.choose_items(chosen)
+        self._show_summary()
+
+    def _sort(self, index: int) -> None:
+        chosen = self.series.chosen()
+        self.series.series.sort_by(self.order.itemData(index))
+        self.series.choose_items(chosen)
+
+    def _type(self, text: str) -> None:
+        if self.search.isVisible():
+            self.search.setFocus()
+            self.search.insert(text)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """In the search, arrows move in the list, and Escape clears the search."""
+        if watched is self.search and event.type() == QEvent.Type.KeyPress:
+            key: Any = event
+            if key.key() in _TO_THE_LIST:
+                self.series.setFocus()
+                self.series.keyPressEvent(event)
+                return True
+            if key.key() == Qt.Key.Key_Escape and self.search.text():
+                self.search.clear()
+                return True
+        return False
+
+    def _show_skipped(self, line: str, reasons: list[str]) -> None:
+        self.skipped.setText(line)
+        self.skipped.setVisible(bool(line))
+        self.skipped.setChecked(False)
+        self.skipped.setToolTip("\n".join(reasons))
         self._reasons = reasons
         self._show_reasons(False)
 
     def _show_reasons(self, shown: bool) -> None:
-        self.aside.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        self.skipped.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
         self.reasons.say("\n".join(self._reasons) if shown else "")
 
-    def show_running(self, running: bool) -> None:
-        """Switch the parts between running and not."""
+    def show_running(self, running: bool, *, searching: bool = False) -> None:
+        """Switch the parts between running and not; a search can be replaced by another."""
         self.progress.setVisible(running)
         self.cancel.setVisible(running)
-        for part in (self.folder, self.file, self.series):
+        for part in (self.folder, self.file):
+            part.setEnabled(searching or not running)
+        for part in (self.series, self.search, self.order, self.names):
             part.setEnabled(not running)
         if running:
             self.open.setEnabled(False)
@@ -104,8 +189,17 @@ class PickerView(QWidget):
         self.progress.say(done, total, stage)
 
 
-def _count(items: int, readable: int) -> str:
-    series = "1 series or volume" if items == 1 else f"{items} series or volumes"
-    if readable == items:
-        return f"{series}. A double click opens one."
-    return f"{series}, {readable} of which can be opened. A double click opens one."
+def _count(items: tuple[Item, ...]) -> str:
+    """Return how many series there are, of how many patients, and what to do with them."""
+    if not items:
+        return "Nothing that can be opened was found here."
+    patients, studies = counts(items)
+    noun = "series" if all(item.study for item in items) else "series and volumes"
+    found = f"{len(items)} {noun}"
+    if studies > 1:
+        of = f" of {patients} patients" if patients > 1 else " of one patient"
+        found += f", {studies} studies{of}"
+    readable = sum(map(can_be_opened, items))
+    if readable < len(items):
+        found += f"; {readable} can be opened"
+    return f"{found}. Double-click to open."

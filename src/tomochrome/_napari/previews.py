@@ -19,19 +19,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class Previews(QObject):
-    """Makes previews and tells of each; a new request stops the one before it."""
+    """Makes previews and emits each; a new request stops the one before it."""
 
-    made = Signal(int, int, object)  #: number of the request, row, picture uint8 (y, x)
+    made = Signal(int, object, object)  #: number of the request, item, picture uint8 (y, x)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._job: Job | None = None
         self.request = 0
 
-    def start(self, rows: Sequence[tuple[int, Item]], size: int) -> None:
-        """Make the previews of these rows, in this order."""
+    def start(self, items: Sequence[Item], size: int) -> None:
+        """Make the previews of these items, in this order."""
         self.stop()
-        if not rows:
+        if not items:
             return
         number = self.request
 
@@ -39,7 +39,7 @@ class Previews(QObject):
             # Imported here, in the worker: the decoders take a while to load.
             from tomochrome.io.preview import preview
 
-            for row, item in rows:
+            for item in items:
                 check(cancel)
                 try:
                     picture = preview(item, size, cancel)
@@ -51,13 +51,13 @@ class Previews(QObject):
                     _LOG.debug("no preview (%s)", type(error).__name__)
                     continue
                 with suppress(RuntimeError):  # the panel may be gone already
-                    self.made.emit(number, row, picture)
+                    self.made.emit(number, item, picture)
 
         self._job = Job(work, name="tomochrome previews")
         self._job.start()
 
     def stop(self) -> None:
-        """Stop; what is still under way will not be told of any more."""
+        """Stop; what is still under way is not emitted under the new number."""
         self.request += 1
         if self._job is not None:
             self._job.cancel()

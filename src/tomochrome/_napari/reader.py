@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import weakref
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,8 +15,6 @@ PathOrPaths = str | Sequence[str]
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 _ZIP_START = b"PK\x03\x04"
 _FILES_TO_LOOK_AT = 200
-_SAME_DROP_SECONDS = 2.0
-"""A path that is opened so soon after the one before was dropped together with it."""
 #: npe2's sign for "read, but nothing to add".
 _NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
 
@@ -63,41 +59,19 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     viewer = current_viewer()
     if viewer is not None:
         prepare_viewer(viewer)  # first, because its letters are drawn while the file is read
-    joins = _Drop.goes_on(viewer)
     try:
         result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
-    finally:
-        _Drop.seen(viewer)
     from tomochrome._napari.opening import Opened, announce
 
     if isinstance(result, Opened):
         announce(result)
         return [result.layer]
-    return _let_choose(viewer, result, single, joins)
+    return _let_choose(viewer, result, single)
 
 
-class _Drop:
-    """What is known of several folders dropped at once: napari opens one after the other."""
-
-    _viewer: weakref.ref[Any] | None = None
-    _ended = 0.0
-
-    @classmethod
-    def goes_on(cls, viewer: Any) -> bool:
-        """Whether the path that is opened now was dropped with the one before."""
-        same = viewer is not None and cls._viewer is not None and cls._viewer() is viewer
-        return same and time.monotonic() - cls._ended < _SAME_DROP_SECONDS
-
-    @classmethod
-    def seen(cls, viewer: Any) -> None:
-        """Remember that a path was opened just now."""
-        cls._viewer = None if viewer is None else weakref.ref(viewer)
-        cls._ended = time.monotonic()
-
-
-def _let_choose(viewer: Any, found: Any, path: Path, joins: bool) -> list[LayerTuple]:
+def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
     """Show the picker in the viewer; without one, take the only choice or refuse."""
     if viewer is None:
         from tomochrome._napari.opening import open_item
@@ -106,7 +80,7 @@ def _let_choose(viewer: Any, found: Any, path: Path, joins: bool) -> list[LayerT
         return [open_item(choose(found, path), None, None).layer]
     from tomochrome._napari.picker import show_picker
 
-    show_picker(viewer, found, add=joins)
+    show_picker(viewer, found)
     return _NOTHING
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFontMetrics, QImage, QPainter, QPen, QPixmap
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPoint, QRect, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QWidget
 
 from tomochrome._napari import wording
+from tomochrome._napari.series_model import Role, SeriesModel, facts, remark
+from tomochrome._napari.series_order import best, can_be_opened, shown_verdict
 from tomochrome._napari.theme import Colors, colors_of, is_dark, mixed, text_and_ground
-from tomochrome.volume import Verdict
 
 if TYPE_CHECKING:
     from tomochrome.io import Item
@@ -24,132 +22,11 @@ _MARGIN = 8
 _GAP = 10
 _LINE_GAP = 3
 _MOST_LINES = 3  # of the verdict's sentence; the tool tip has all of it
-_NO_INDEX = QModelIndex()
-
 _CHOSEN = "#5a78e6"
 
 
-class Role(IntEnum):
-    """What the model holds beside Qt's own roles."""
-
-    ITEM = int(Qt.ItemDataRole.UserRole) + 1
-    PICTURE = ITEM + 1
-    OPENED = ITEM + 2
-
-
-def can_be_opened(item: Item) -> bool:
-    """Whether `read` would read this item."""
-    return not item.refusal and item.verdict != "unreadable"
-
-
-def shown_verdict(item: Item) -> Verdict:
-    """Return the verdict to show: whatever else is wrong, that it cannot be read comes first."""
-    return item.verdict if can_be_opened(item) else "unreadable"
-
-
-class SeriesModel(QAbstractListModel):
-    """The items found, CT that can be opened first; previews come later, one by one."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._items: list[Item] = []
-        self._pictures: dict[int, QPixmap] = {}
-        self._opened: set[int] = set()
-
-    def show(self, items: Sequence[Item]) -> None:
-        """List these items instead of what was listed before."""
-        self.beginResetModel()
-        self._items = sorted(items, key=_rank)
-        self._pictures, self._opened = {}, set()
-        self.endResetModel()
-
-    @property
-    def items(self) -> list[Item]:
-        """The items in the order of the rows."""
-        return self._items
-
-    def set_picture(self, row: int, grey: NDArray[np.uint8]) -> None:
-        """Show the preview of a row, uint8 (y, x)."""
-        height, width = grey.shape
-        image = QImage(
-            np.ascontiguousarray(grey).tobytes(), width, height, width,
-            QImage.Format.Format_Grayscale8,
-        )  # fmt: skip
-        self._pictures[row] = QPixmap.fromImage(image)
-        self._changed(row)
-
-    def without_picture(self) -> list[int]:
-        """Return the rows that have no preview yet."""
-        return [row for row in range(len(self._items)) if row not in self._pictures]
-
-    def mark_opened(self, item: Item) -> None:
-        """Note that an item was opened."""
-        row = self._items.index(item)
-        self._opened.add(row)
-        self._changed(row)
-
-    def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:  # noqa: N802 - Qt's name
-        """Return how many items are listed."""
-        return 0 if parent.isValid() else len(self._items)
-
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return what Qt or the delegate wants to know of a row."""
-        if not index.isValid():
-            return None
-        item = self._items[index.row()]
-        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
-            return wording.title_of(item)
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return tool_tip(item)
-        if role == Role.ITEM:
-            return item
-        if role == Role.PICTURE:
-            return self._pictures.get(index.row())
-        if role == Role.OPENED:
-            return index.row() in self._opened
-        return None
-
-    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """What cannot be opened cannot be chosen."""
-        if index.isValid() and can_be_opened(self._items[index.row()]):
-            return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        return Qt.ItemFlag.NoItemFlags
-
-    def _changed(self, row: int) -> None:
-        index = self.index(row)
-        self.dataChanged.emit(index, index)
-
-
-def _rank(item: Item) -> tuple[int, int]:
-    """CT before anything else, and what can be read before what cannot; else as found."""
-    return (0 if can_be_opened(item) else 1) + (2 if item.verdict == "not-ct" else 0), 0
-
-
-def facts(item: Item) -> list[str]:
-    """Return the plain lines under the title."""
-    return [
-        f"{wording.modality_of(item.modality)} · {wording.size_of(item.shape)}",
-        wording.spacing_of(item.spacing),
-    ]
-
-
-def remark(item: Item) -> str:
-    """Return the sentence beside the verdict, with everything that is to be said."""
-    slices = item.shape[0] if item.shape else None
-    said = " ".join(wording.remarks(item))
-    return said or wording.verdict_in_words(item.verdict, (), slices)
-
-
-def tool_tip(item: Item) -> str:
-    """Return everything about an item, one line each."""
-    said = wording.remarks(item) or (remark(item),)
-    verdict = wording.VERDICTS[shown_verdict(item)]
-    lines = [wording.title_of(item), *facts(item), verdict, *said]
-    return "\n".join(line for line in lines if line)
-
-
 class SeriesDelegate(QStyledItemDelegate):
-    """Draws one item."""
+    """Draws one item, and above the first item of a group the heading."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -167,11 +44,12 @@ class SeriesDelegate(QStyledItemDelegate):
         item = index.data(Role.ITEM)
         if item not in self._heights:
             self._heights[item] = self._height(item, QFontMetrics(option.font), width)
-        return QSize(width, self._heights[item])
+        above = heading_height(option.font, index.data(Role.HEADING))
+        return QSize(width, above + self._heights[item])
 
-    def forget(self) -> None:
+    def forget_all_but(self, items: Sequence[Item]) -> None:
         """Forget the items of an earlier list."""
-        self._heights = {}
+        self._heights = {item: self._heights[item] for item in items if item in self._heights}
 
     def _height(self, item: Item, metrics: QFontMetrics, width: int) -> int:
         lines = 1 + len(facts(item)) + 1
@@ -184,9 +62,13 @@ class SeriesDelegate(QStyledItemDelegate):
         return width - 2 * _MARGIN - PICTURE - _GAP
 
     def paint(self, painter: QPainter, option: Any, index: QModelIndex) -> None:
-        """Draw the row: ground, picture, title, facts, verdict and its sentence."""
+        """Draw the row: heading, ground, picture, title, facts, verdict and its sentence."""
         item: Item = index.data(Role.ITEM)
+        heading = index.data(Role.HEADING)
         painter.save()
+        if heading:
+            _draw_heading(painter, option, heading)
+            option.rect = option.rect.adjusted(0, heading_height(option.font, heading), 0, 0)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         area = option.rect.adjusted(2, 2, -2, -2)
@@ -202,8 +84,7 @@ class SeriesDelegate(QStyledItemDelegate):
         left = option.rect.left() + _MARGIN + PICTURE + _GAP
         width = self._text_width(option.rect.width())
         top = option.rect.top() + _MARGIN
-        bold = painter.font()
-        bold.setBold(True)
+        bold = _bold(painter.font())
         title = wording.title_of(item)
         painter.setFont(bold)
         metrics = QFontMetrics(bold)
@@ -229,6 +110,32 @@ class SeriesDelegate(QStyledItemDelegate):
         painter.setPen(faint)
         box = QRect(left, top, width, _remark_height(metrics, remark(item), width))
         painter.drawText(box, _WRAP, _cut(metrics, remark(item), width))
+
+
+def heading_height(font: QFont, lines: Sequence[str]) -> int:
+    """Return how high a heading of these lines is, 0 without lines."""
+    step = QFontMetrics(_bold(font)).height() + _LINE_GAP
+    return len(lines) * step + _MARGIN if lines else 0
+
+
+def _bold(font: QFont) -> QFont:
+    bold = QFont(font)
+    bold.setBold(True)
+    return bold
+
+
+def _draw_heading(painter: QPainter, option: Any, lines: Sequence[str]) -> None:
+    """Draw the lines, the first of them bold, as far as they fit."""
+    strong, faint = inks(_panel(option), False)
+    left, top = option.rect.left() + 4, option.rect.top() + _MARGIN // 2
+    for number, line in enumerate(lines):
+        painter.setFont(option.font if number else _bold(option.font))
+        painter.setPen(faint if number else strong)
+        metrics = QFontMetrics(painter.font())
+        width = option.rect.width() - 8
+        shown = metrics.elidedText(line, Qt.TextElideMode.ElideRight, width)
+        painter.drawText(left, top + metrics.ascent(), shown)
+        top += metrics.height() + _LINE_GAP
 
 
 def _panel(option: Any) -> QWidget:
@@ -309,16 +216,20 @@ def _draw_mark(painter: QPainter, left: int, top: int, text: str, colors: Colors
 
 
 class SeriesList(QListView):
-    """The list itself; several rows can be chosen."""
+    """The list itself; several rows can be chosen.
+
+    Enter and a double click open; letters go to the search.
+    """
 
     opened = Signal()
+    typed = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.series = SeriesModel(self)
         self.setModel(self.series)
         delegate = SeriesDelegate(self)
-        self.series.modelReset.connect(delegate.forget)
+        self.series.modelReset.connect(lambda: delegate.forget_all_but(self.series.found))
         self.setItemDelegate(delegate)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -329,11 +240,35 @@ class SeriesList(QListView):
         self.setStyleSheet("QListView { background: transparent; border: none; }")
         self.setMinimumSize(320, 160)
         self.verticalScrollBar().setSingleStep(16)
-        self.activated.connect(lambda _: self.opened.emit())
+        self.doubleClicked.connect(lambda _: self.opened.emit())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Wide enough for most descriptions."""
         return QSize(400, 560)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Open on Enter; letters go to the search."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.opened.emit()
+        elif event.text().strip() and event.text().isprintable():
+            self.typed.emit(event.text())
+        else:
+            super().keyPressEvent(event)
+
+    def mousePressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Choose a row; a heading is no row."""
+        if not self._on_heading(event.position().toPoint()):
+            super().mousePressEvent(event)
+
+    def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Open a row; a heading is no row."""
+        if not self._on_heading(event.position().toPoint()):
+            super().mouseDoubleClickEvent(event)
+
+    def _on_heading(self, place: QPoint) -> bool:
+        index = self.indexAt(place)
+        height = heading_height(self.font(), index.data(Role.HEADING) or ())
+        return place.y() < self.visualRect(index).top() + height
 
     def chosen(self) -> list[Item]:
         """Return the items that are chosen, in the order of the rows."""
@@ -341,11 +276,19 @@ class SeriesList(QListView):
         return [self.series.items[row] for row in rows]
 
     def choose(self, rows: Sequence[int]) -> None:
-        """Choose these rows and no others."""
-        from qtpy.QtCore import QItemSelectionModel
-
+        """Choose these rows and no others, and go on from the first of them."""
+        flags = QItemSelectionModel.SelectionFlag
         self.clearSelection()
         for row in rows:
-            self.selectionModel().select(
-                self.series.index(row), QItemSelectionModel.SelectionFlag.Select
-            )
+            self.selectionModel().select(self.series.index(row), flags.Select)
+        if rows:
+            first = self.series.index(rows[0])
+            self.selectionModel().setCurrentIndex(first, flags.NoUpdate)
+            self.scrollTo(first)
+
+    def choose_items(self, items: Sequence[Item]) -> None:
+        """Choose these items where they are listed, and else the best that is listed."""
+        listed = self.series.items
+        rows = [row for row, item in enumerate(listed) if item in items]
+        offered = best(listed)
+        self.choose(rows or ([listed.index(offered)] if offered is not None else []))

@@ -1,9 +1,9 @@
-"""What the picker and the Scan panel say: numbers and verdicts in a physician's words."""
+"""What the picker and the Scan panel say: numbers and verdicts in a radiologist's words."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ VERDICTS: dict[Verdict, str] = {
     "tilted": "Tilted",
     "incomplete": "Incomplete",
     "unreadable": "Unreadable",
-    "not-ct": "No CT volume",
+    "not-ct": "Not in HU",
 }
 #: Quiet where all is well, warm where it is not.
 VERDICT_TONES: dict[Verdict, Tone] = {
@@ -33,7 +33,7 @@ VERDICT_TONES: dict[Verdict, Tone] = {
     "unreadable": "error",
     "not-ct": "neutral",
 }
-_NOTHING_AMISS = "Evenly spaced, and no slice is missing."
+_REGULAR = "Evenly spaced, no slice missing."
 _SINGLE = "A single slice."
 _TIMES = " × "
 
@@ -117,17 +117,50 @@ def verdict_in_words(verdict: Verdict, warnings: Sequence[str], slices: int | No
     """Return what the verdict means, where the warnings do not say it already."""
     if warnings or verdict != "regular":
         return ""
-    return _SINGLE if slices == 1 else _NOTHING_AMISS
+    return _SINGLE if slices == 1 else _REGULAR
 
 
-def left_aside(skipped: Iterable[Skipped]) -> tuple[str, list[str]]:
-    """Return one line about the files that were left aside, and one line for each reason."""
+def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[str]]:
+    """Return one line about the files that were skipped, and one line for each reason."""
     counts = Counter(file.reason.replace(f"'{file.path}'", "a file") for file in skipped)
     total = sum(counts.values())
     if not total:
         return "", []
-    files = "1 file was" if total == 1 else f"{total} files were"
+    files = "1 file" if total == 1 else f"{total} files"
     lines = [
         f"{count} {_TIMES.strip()} {sentence(reason)}" for reason, count in counts.most_common()
     ]
-    return f"{files} left aside", lines
+    return f"{files} skipped", lines
+
+
+def identity_in_words(
+    identity: Mapping[str, str], patient: str, study: str, title: str
+) -> tuple[str, str]:
+    """Return two lines: who the patient is, and which study this is.
+
+    Parameters
+    ----------
+    identity
+        What `tomochrome.io.dicom.patient.identity_of` returns.
+    patient, study
+        What stands there if the header says nothing: ``"Patient 1"``.
+    title
+        The study's description, may be empty.
+    """
+    name = ", ".join(identity.get("PatientName", "").partition("=")[0].replace("^", " ").split())
+    said = {key: value.strip() for key, value in identity.items()}
+    born, number = _date(said.get("PatientBirthDate", "")), said.get("PatientID", "")
+    accession = said.get("AccessionNumber", "")
+    who = [name or patient, f"born {born}" if born else "", f"ID {number}" if number else ""]
+    which = [
+        _date(said.get("StudyDate", "")), title, f"accession {accession}" if accession else ""
+    ]  # fmt: skip
+    return " · ".join(filter(None, who)), " · ".join(filter(None, which)) or study
+
+
+def _date(value: str) -> str:
+    """Return a DICOM date (YYYYMMDD) as 2019-03-14; anything else as it is."""
+    digits = value.strip()
+    if len(digits) == 8 and digits.isdecimal():
+        return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    return digits

@@ -1,0 +1,166 @@
+"""What the list of series shows: rows, sorted and searched, and their previews."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import QWidget
+
+from tomochrome._napari import wording
+from tomochrome._napari.series_order import (
+    Identities,
+    Order,
+    Row,
+    arranged,
+    can_be_opened,
+    shown_verdict,
+)
+
+if TYPE_CHECKING:
+    from tomochrome.io import Item
+
+_NO_INDEX = QModelIndex()
+
+
+class Role(IntEnum):
+    """What the model holds beside Qt's own roles."""
+
+    ITEM = int(Qt.ItemDataRole.UserRole) + 1
+    PICTURE = ITEM + 1
+    OPENED = ITEM + 2
+    HEADING = ITEM + 3
+
+
+class SeriesModel(QAbstractListModel):
+    """The items found, in groups; previews come later, one by one."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._all: list[Item] = []
+        self._rows: list[Row] = []
+        self._order: Order = "slices"
+        self._search = ""
+        self._identities: Identities = {}
+        # By the item, not by the row: sorting moves rows, and another list has other items.
+        self._pictures: dict[Item, QPixmap] = {}
+        self._opened: set[Item] = set()
+
+    def show(self, items: Sequence[Item]) -> None:
+        """List these items instead of what was listed before."""
+        self._all = list(items)
+        self._pictures, self._opened, self._identities = {}, set(), {}
+        self._arrange()
+
+    def sort_by(self, order: Order) -> None:
+        """Sort the items of each group."""
+        self._order = order
+        self._arrange()
+
+    def search(self, text: str) -> None:
+        """List only items that match these words."""
+        self._search = text
+        self._arrange()
+
+    def show_identities(self, identities: Identities) -> None:
+        """Say in the headings who the patients are; say it no more where there are none."""
+        self._identities = identities
+        self._arrange()
+
+    def _arrange(self) -> None:
+        self.beginResetModel()
+        self._rows = arranged(self._all, self._order, self._search, self._identities)
+        self.endResetModel()
+
+    @property
+    def items(self) -> list[Item]:
+        """The items in the order of the rows: those that match the search."""
+        return [row.item for row in self._rows]
+
+    @property
+    def found(self) -> Sequence[Item]:
+        """All items, also those that do not match."""
+        return self._all
+
+    def set_picture(self, item: Item, grey: NDArray[np.uint8]) -> None:
+        """Show the preview of an item, uint8 (y, x)."""
+        height, width = grey.shape
+        image = QImage(
+            np.ascontiguousarray(grey).tobytes(), width, height, width,
+            QImage.Format.Format_Grayscale8,
+        )  # fmt: skip
+        self._pictures[item] = QPixmap.fromImage(image)
+        self._changed(item)
+
+    def without_picture(self) -> list[Item]:
+        """Return the items that have no preview yet, those that are listed first."""
+        order = dict.fromkeys((*self.items, *self._all))
+        return [item for item in order if item not in self._pictures]
+
+    def mark_opened(self, item: Item) -> None:
+        """Note that an item was opened."""
+        self._opened.add(item)
+        self._changed(item)
+
+    def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:  # noqa: N802 - Qt's name
+        """Return how many items are listed."""
+        return 0 if parent.isValid() else len(self._rows)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what Qt or the delegate wants to know of a row."""
+        if not index.isValid():
+            return None
+        row = self._rows[index.row()]
+        item = row.item
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
+            return wording.title_of(item)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tool_tip(item)
+        known = {
+            Role.ITEM: item,
+            Role.PICTURE: self._pictures.get(item),
+            Role.OPENED: item in self._opened,
+            Role.HEADING: row.heading,
+        }
+        return known.get(role)  # type: ignore[call-overload]
+
+    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
+        """What cannot be opened cannot be chosen."""
+        if index.isValid() and can_be_opened(self._rows[index.row()].item):
+            return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        return Qt.ItemFlag.NoItemFlags
+
+    def _changed(self, item: Item) -> None:
+        for number, row in enumerate(self._rows):
+            if row.item is item:
+                index = self.index(number)
+                self.dataChanged.emit(index, index)
+
+
+def facts(item: Item) -> list[str]:
+    """Return the plain lines under the title."""
+    number = "" if item.series_number is None else f" · series {item.series_number}"
+    return [
+        f"{wording.modality_of(item.modality)} · {wording.size_of(item.shape)}",
+        wording.spacing_of(item.spacing) + number,
+    ]
+
+
+def remark(item: Item) -> str:
+    """Return the sentence beside the verdict, with everything that is to be said."""
+    slices = item.shape[0] if item.shape else None
+    said = " ".join(wording.remarks(item))
+    return said or wording.verdict_in_words(item.verdict, (), slices)
+
+
+def tool_tip(item: Item) -> str:
+    """Return everything about an item, one line each."""
+    said = wording.remarks(item) or (remark(item),)
+    verdict = wording.VERDICTS[shown_verdict(item)]
+    lines = [wording.title_of(item), *facts(item), verdict, *said]
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,165 @@
+"""In what order series are listed, in which groups, which match a search, and which is the best."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from tomochrome._napari import wording
+from tomochrome.volume import Verdict
+
+if TYPE_CHECKING:
+    from tomochrome.io import Item
+
+Order = Literal["slices", "number", "title"]
+Identities = Mapping[str, Mapping[str, str]]  #: by the key of the study
+
+ORDERS: Final[dict[Order, str]] = {
+    "slices": "CT first, most slices first",
+    "number": "Series number",
+    "title": "Title",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the list."""
+
+    item: Item
+    heading: tuple[str, ...] = ()  #: lines above it, where a group begins
+
+
+def can_be_opened(item: Item) -> bool:
+    """Whether `read` would read this item."""
+    return not item.refusal and item.verdict != "unreadable"
+
+
+def shown_verdict(item: Item) -> Verdict:
+    """Return the verdict to show: whatever else is wrong, that it cannot be read comes first."""
+    return item.verdict if can_be_opened(item) else "unreadable"
+
+
+def best(items: Sequence[Item]) -> Item | None:
+    """Return the item to offer first: the largest regular CT, or what comes closest to it.
+
+    Any CT that can be opened is better than other images, and a regular one better than one
+    that is not; among these the one with the most voxels.
+    """
+    readable = [item for item in items if can_be_opened(item)]
+    return max(
+        readable,
+        key=lambda item: (item.verdict != "not-ct", item.verdict == "regular", _voxels(item)),
+        default=None,
+    )
+
+
+def arranged(
+    items: Sequence[Item], order: Order, search: str = "", identities: Identities | None = None
+) -> list[Row]:
+    """Return the lines of the list: grouped by patient and study, sorted, those that match.
+
+    Parameters
+    ----------
+    items
+        All items, in the order in which they were found; patients and studies are numbered by
+        their first item.
+    order
+        How the items of a group are sorted.
+    search
+        Words; of an item, each must be the beginning of a word, or be a number, of its title,
+        modality, size, verdict, number, or heading.
+    identities
+        Who the patients are, if that is to be shown.
+    """
+    wanted = search.casefold().split()
+    studies = _studies(items)
+    headings = {study: _heading(study, studies, identities or {}) for study in studies}
+    alone = len(studies) == 1 and not identities
+    rows = []
+    for study, members in studies.items():
+        heading = headings[study]
+        shown = [item for item in members if _matches(item, heading, wanted)]
+        for number, item in enumerate(sorted(shown, key=lambda item: _rank(item, order))):
+            rows.append(Row(item, () if number or alone else heading))
+    return rows
+
+
+def counts(items: Sequence[Item]) -> tuple[int, int]:
+    """Return of how many patients and how many studies the items are."""
+    dicom = [item for item in items if item.study]
+    return len({item.patient for item in dicom}), len({item.study for item in dicom})
+
+
+_Study = tuple[str, str]  # keys of the patient and of the study; both empty for files
+
+
+def _studies(items: Sequence[Item]) -> dict[_Study, list[Item]]:
+    """Return the items by patient and study, in the order of their first items, files last."""
+    patients = list(dict.fromkeys(item.patient for item in items))
+    studies: dict[_Study, list[Item]] = {}
+    for item in items:
+        studies.setdefault((item.patient, item.study), []).append(item)
+    return dict(sorted(studies.items(), key=lambda s: (not s[0][1], patients.index(s[0][0]))))
+
+
+def _heading(
+    study: _Study, studies: Mapping[_Study, Sequence[Item]], identities: Identities
+) -> tuple[str, ...]:
+    patient, key = study
+    if not key:
+        return ("Files",)
+    patients = list(dict.fromkeys(patient for patient, key in studies if key))
+    own = [other for other in studies if other[0] == patient]
+    title = next((item.study_title for item in studies[study] if item.study_title), "")
+    named = (f"Patient {patients.index(patient) + 1}", f"Study {own.index(study) + 1}", title)
+    identity = identities.get(key)
+    if identity is not None:
+        return wording.identity_in_words(identity, *named)
+    return (" · ".join(filter(None, named)),)
+
+
+def _rank(item: Item, order: Order) -> tuple[Any, ...]:
+    """Return what items are sorted by; those that are equal in it stay as they were found."""
+    if order == "number":
+        number = item.series_number
+        return number is None, number or 0
+    if order == "title":
+        return _naturally(wording.title_of(item))
+    slices = item.shape[0] if item.shape else 0
+    return item.verdict == "not-ct", not can_be_opened(item), -slices, -_voxels(item)
+
+
+def _naturally(text: str) -> tuple[Any, ...]:
+    """Return a key that puts "Chest 2 mm" before "Chest 10 mm"."""
+    parts = re.split(r"(\d+)", text.casefold())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def _voxels(item: Item) -> int:
+    slices, rows, columns = item.shape or (0, 0, 0)
+    return slices * rows * columns
+
+
+def _matches(item: Item, heading: tuple[str, ...], wanted: Sequence[str]) -> bool:
+    words = _words(" ".join(heading)) | _item_words(item) if wanted else frozenset()
+    return all(
+        part in words if part.isdecimal() else any(word.startswith(part) for word in words)
+        for part in wanted
+    )
+
+
+def _words(text: str) -> frozenset[str]:
+    folded = text.casefold()
+    return frozenset(re.findall(r"\w+", folded)) | frozenset(folded.split())
+
+
+def _item_words(item: Item) -> frozenset[str]:
+    number = "" if item.series_number is None else f"series {item.series_number}"
+    verdict = wording.VERDICTS[shown_verdict(item)]
+    said = (
+        wording.title_of(item), wording.modality_of(item.modality), wording.size_of(item.shape),
+        verdict, number,
+    )  # fmt: skip
+    return _words(" ".join(said))
