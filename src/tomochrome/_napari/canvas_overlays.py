@@ -19,38 +19,26 @@ from psygnal import EmitLoopError
 from qtpy.QtCore import QTimer
 
 from tomochrome._napari.layers import behind, world_affine
-from tomochrome._napari.orientation import Vector, is_scan, scan_axes, screen_directions
-from tomochrome.geometry import orientation_letters
+from tomochrome._napari.orientation import is_scan, scan_axes, screen_directions
+from tomochrome.geometry import edge_letters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEFT: Final = "orientation_left"
-RIGHT: Final = "orientation_right"
-TOP: Final = "orientation_top"
-BOTTOM: Final = "orientation_bottom"
-#: The names of the overlays, and where napari puts them.
+#: Where napari puts the letters of each edge.
 POSITIONS: Final = {
-    LEFT: "middle_left",
-    RIGHT: "middle_right",
-    TOP: "top_center",
-    BOTTOM: "bottom_center",
+    "left": "middle_left",
+    "right": "middle_right",
+    "top": "top_center",
+    "bottom": "bottom_center",
 }
+#: The letters' overlays are called so, with the edge behind it.
+PREFIX: Final = "orientation_"
 _FONT_SIZE: Final = 15
 _PAUSE_MS: Final = 10
 #: Without a scan the overlays draw nothing, but stay: to make them again would take a while.
 _BLANK: Final = " "
 _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
-
-
-def edge_letters(right: Vector, up: Vector) -> dict[str, str]:
-    """Return the letters at each edge from the LPS directions of right and up on the screen."""
-    return {
-        LEFT: orientation_letters(-right),
-        RIGHT: orientation_letters(right),
-        TOP: orientation_letters(up),
-        BOTTOM: orientation_letters(-up),
-    }
 
 
 def lettered_layer(layers: Any) -> Any:
@@ -90,7 +78,7 @@ class CanvasOverlays:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
-        self._overlays = {name: _overlay(place) for name, place in POSITIONS.items()}
+        self._overlays = {edge: _overlay(place) for edge, place in POSITIONS.items()}
         self._bar = viewer.canvas.overlays.scale_bar
         self._holds = False
         self._switching_bar = False
@@ -101,7 +89,8 @@ class CanvasOverlays:
         if self._timer is not None:
             self._timer.setInterval(_PAUSE_MS)
             self._timer.timeout.connect(self._next_step)
-        viewer.canvas.overlays.update(self._overlays)
+        for edge, overlay in self._overlays.items():
+            viewer.canvas.overlays[PREFIX + edge] = overlay
         for overlay in self._overlays.values():
             self._soon(partial(setattr, overlay, "visible", True))
             self._soon(partial(setattr, overlay, "box", True))
@@ -143,8 +132,8 @@ class CanvasOverlays:
         layer = lettered_layer(viewer.layers)
         self._switch_bar(layer is not None)
         letters = self._letters(viewer, layer)
-        for name, overlay in self._overlays.items():
-            text = letters.get(name) or _BLANK
+        for edge, overlay in self._overlays.items():
+            text = letters.get(edge) or _BLANK
             if text != overlay.text:
                 overlay.text = text
                 overlay.box_color = _CLEAR if text == _BLANK else None

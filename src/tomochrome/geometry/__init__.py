@@ -8,13 +8,19 @@ from tomochrome.geometry.affine import (
     same_grid,
     to_nifti_affine,
 )
-from tomochrome.geometry.orient import closest_axial, orientation_letters, reorient_like
+from tomochrome.geometry.orient import (
+    closest_axial,
+    edge_letters,
+    orientation_letters,
+    reorient_like,
+)
 from tomochrome.geometry.resample import resample, to_spacing
 from tomochrome.geometry.sitk import from_sitk, to_sitk
 
 __all__ = [
     "LPS_FROM_RAS",
     "closest_axial",
+    "edge_letters",
     "from_nifti_affine",
     "from_sitk",
     "lps_to_ras",

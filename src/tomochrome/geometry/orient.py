@@ -48,6 +48,23 @@ def orientation_letters(direction: ArrayLike) -> str:
     return "".join(_LETTERS[axis][int(cosines[axis] > 0)] for axis in shown)
 
 
+def edge_letters(right: ArrayLike, up: ArrayLike) -> dict[str, str]:
+    """Return the letters for the edges of a picture: "left", "right", "top" and "bottom".
+
+    Parameters
+    ----------
+    right, up
+        Where right and up in the picture point in the patient, as LPS vectors.
+    """
+    right, up = np.asarray(right, dtype=np.float64), np.asarray(up, dtype=np.float64)
+    return {
+        "left": orientation_letters(-right),
+        "right": orientation_letters(right),
+        "top": orientation_letters(up),
+        "bottom": orientation_letters(-up),
+    }
+
+
 def axis_map(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """Find the flips and the order of axes that make a volume upright axial.
 

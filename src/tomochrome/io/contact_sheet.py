@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.errors import OutputError
-from tomochrome.geometry.orient import axis_map, reorient
+from tomochrome.geometry.orient import axis_map, edge_letters, reorient
 from tomochrome.io.dicom.capture import over_black
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
@@ -24,7 +25,21 @@ DARK: Final = 24  # of 255: what is darker does not widen the field shown
 SPECKS: Final = 3  # lit pixels in a row or column that do not widen it either
 GAP: Final = 6
 CAPTION: Final = 34
+BAR_LENGTHS_MM: Final = (500, 200, 100, 50, 20, 10, 5, 2, 1)
 _GREY: Final = (170, 170, 170)
+_LETTER: Final = (235, 235, 235)
+_SMALL: Final = ImageFont.load_default(12)
+_LARGER: Final = ImageFont.load_default(15)
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """The slices as pictures of one size, with what is written on them."""
+
+    pictures: list[Image.Image]
+    heights: list[str]  #: how far up the patient each lies
+    letters: dict[str, str]  #: at "left", "right", "top" and "bottom" of each
+    pixels_per_mm: float
 
 
 def check_colored(volume: Volume) -> None:
@@ -52,7 +67,8 @@ def write_contact_sheet(
     """Write evenly chosen axial slices as a PNG, in radiological display.
 
     The patient's right is on screen left and anterior is up; slices go from head to feet, in
-    their true proportions, over black. A caption names the model and says "not for
+    their true proportions, over black. Letters at the edges of each slice say where they truly
+    lie, and a scale bar how large they are. A caption names the model and says "not for
     diagnosis"; it holds nothing about the patient.
 
     Raises
@@ -76,28 +92,72 @@ def contact_sheet(
     volume: Volume, *, progress: Progress | None = None, cancel: CancelToken | None = None
 ) -> Image.Image:
     """Return the contact sheet of an RGBA volume as a picture."""
-    tiles = list(_tiles(volume, progress, cancel))
-    columns = min(COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    width, height = tiles[0][1].size
-    columns_width = columns * (width + GAP) + GAP
-    sheet = Image.new("RGB", (columns_width, rows * (height + GAP) + GAP + CAPTION))
-    draw = ImageDraw.Draw(sheet)
-    small, caption = ImageFont.load_default(12), ImageFont.load_default(15)
-    for i, (label, tile) in enumerate(tiles):
-        x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + GAP)
-        sheet.paste(tile, (x, y))
-        draw.text((x + 4, y + 2), label, fill=_GREY, font=small)
-        draw.text((x + 4, y + height // 2), "R", fill=_GREY, font=small)
+    tiles = _tiles(volume, progress, cancel)
+    columns = min(COLUMNS, len(tiles.pictures))
+    rows = -(-len(tiles.pictures) // columns)
+    width, height = tiles.pictures[0].size
+    sheet_width = columns * (width + GAP) + GAP
+    bar = _bar_mm(tiles.pixels_per_mm, width)
     text = _caption(volume)
-    draw.text((GAP + 2, sheet.height - CAPTION + 8), text, fill=_GREY, font=caption)
+    ends = GAP + 2 + _LARGER.getlength(text)
+    beside = ends + bar * tiles.pixels_per_mm + 90 < sheet_width
+    caption = CAPTION if beside else 2 * CAPTION
+    sheet = Image.new("RGB", (sheet_width, rows * (height + GAP) + GAP + caption))
+    draw = ImageDraw.Draw(sheet)
+    for i, (picture, label) in enumerate(zip(tiles.pictures, tiles.heights, strict=True)):
+        x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + GAP)
+        sheet.paste(picture, (x, y))
+        draw.text((x + 4, y + 2), label, fill=_GREY, font=_SMALL)
+        _draw_letters(draw, tiles.letters, (x, y, x + width, y + height))
+    draw.text((GAP + 2, sheet.height - caption + 8), text, fill=_GREY, font=_LARGER)
+    _draw_bar(draw, bar, tiles.pixels_per_mm, (sheet_width - GAP - 2, sheet.height - CAPTION // 2))
     return sheet
 
 
-def _tiles(
-    volume: Volume, progress: Progress | None, cancel: CancelToken | None
-) -> list[tuple[str, Image.Image]]:
-    """Return label and picture of each slice, from head to feet, all cut to the same field."""
+def _draw_letters(
+    draw: ImageDraw.ImageDraw, letters: dict[str, str], box: tuple[int, int, int, int]
+) -> None:
+    """Write the letters at the edges of a tile, outlined so that they show on any tissue."""
+    left, top, right, bottom = box
+    middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
+    places = {
+        "left": ((left + 4, middle_y), "lm"),
+        "right": ((right - 4, middle_y), "rm"),
+        "top": ((middle_x, top + 3), "mt"),
+        "bottom": ((middle_x, bottom - 4), "mb"),
+    }
+    for edge, (place, anchor) in places.items():
+        draw.text(
+            place,
+            letters[edge],
+            fill=_LETTER,
+            font=_LARGER,
+            anchor=anchor,
+            stroke_width=2,
+            stroke_fill=(0, 0, 0),
+        )
+
+
+def _bar_mm(pixels_per_mm: float, width: int) -> int:
+    """Return the length of the scale bar in mm: a round one, up to a third of a tile wide."""
+    fitting = (length for length in BAR_LENGTHS_MM if length * pixels_per_mm <= width / 3)
+    return next(fitting, BAR_LENGTHS_MM[-1])
+
+
+def _draw_bar(
+    draw: ImageDraw.ImageDraw, length: int, pixels_per_mm: float, end: tuple[int, int]
+) -> None:
+    """Draw a scale bar that ends at a place, and its length to the left of it."""
+    right, y = end
+    left = right - round(length * pixels_per_mm)
+    draw.line([(left, y), (right, y)], fill=_LETTER, width=2)
+    for x in (left, right):
+        draw.line([(x, y - 4), (x, y + 4)], fill=_LETTER, width=2)
+    draw.text((left - 8, y), f"{length} mm", fill=_LETTER, font=_LARGER, anchor="rm")
+
+
+def _tiles(volume: Volume, progress: Progress | None, cancel: CancelToken | None) -> _Tiles:
+    """Return the pictures of the slices, from head to feet, all cut to the same field."""
     order, flips = axis_map(volume.affine)
     chosen = _evenly(volume.shape[order[0]], SLICES)[:: 1 if flips[0] else -1]
     planes = []
@@ -111,12 +171,20 @@ def _tiles(
     longer = min(LARGEST_TILE, WIDTH // min(COLUMNS, len(planes)))
     scale = longer / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    tiles = []
-    for index, plane in zip(chosen, planes, strict=True):
+    pictures = []
+    for plane in planes:
         picture = Image.fromarray(np.ascontiguousarray(plane[top:bottom, left:right]))
-        label = f"{_height(volume, order[0], int(index)):.0f} mm"
-        tiles.append((label, picture.resize(size, Image.Resampling.BICUBIC)))
-    return tiles
+        pictures.append(picture.resize(size, Image.Resampling.BICUBIC))
+    heights = [f"{_height(volume, order[0], int(index)):.0f} mm" for index in chosen]
+    return _Tiles(pictures, heights, _letters(volume, order, flips), scale)
+
+
+def _letters(
+    volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> dict[str, str]:
+    """Return the letters at the edges of each slice, from the true affine."""
+    down, right = (volume.affine[:3, order[axis]] * (-1 if flips[axis] else 1) for axis in (1, 2))
+    return edge_letters(right, -down)
 
 
 def _field(planes: list[NDArray[np.uint8]]) -> tuple[int, int, int, int]:

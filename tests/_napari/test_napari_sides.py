@@ -1,0 +1,199 @@
+"""Where the markers of a patient appear in the window, and which letters stand beside them."""
+
+from __future__ import annotations
+
+import random
+from itertools import permutations
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+
+from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, turned
+from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.viewer_setup import prepare_viewer
+
+pytestmark = pytest.mark.gui
+
+LEFT, POSTERIOR, HEAD = np.eye(3)
+RIGHT, FRONT, FEET = -LEFT, -POSTERIOR, -HEAD
+#: By hand, for each order of the axes in 2D: what is right and up on the screen.
+PLANES = {
+    (0, 1, 2): (LEFT, FRONT),
+    (1, 0, 2): (LEFT, HEAD),
+    (2, 0, 1): (POSTERIOR, HEAD),
+    (0, 2, 1): (POSTERIOR, LEFT),
+    (1, 2, 0): (HEAD, RIGHT),
+    (2, 1, 0): (HEAD, FRONT),
+}
+SIDES = {  # where the camera is, and what is up
+    "front": (FRONT, HEAD),
+    "left": (LEFT, HEAD),
+    "back": (POSTERIOR, HEAD),
+    "right": (RIGHT, HEAD),
+    "above": (HEAD, FRONT),
+    "below": (FEET, FRONT),
+    "left front": (LEFT + FRONT, HEAD),
+    "upside down": (FRONT, FEET),
+}
+SOME = [*NAMED.values(), *random.Random(10).sample(STORED, 5)]
+
+
+@pytest.fixture
+def viewer(window, qapp):
+    prepare_viewer(window)
+    window.window.resize(700, 600)
+    yield window
+    window.layers.clear()
+    window.dims.ndisplay = 2
+    window.dims.order = (0, 1, 2)
+
+
+def show(viewer, volume):
+    """Show a volume of markers; in 3D as solid things."""
+    viewer.layers.clear()
+    viewer.dims.ndisplay = 2
+    layer = viewer.add_layer(Layer.create(*volume_layer(volume, "markers")))
+    layer.rendering = "translucent"
+    viewer.dims.order = (0, 1, 2)
+    viewer.dims.point = np.array(layer.translate) + np.subtract(layer.data.shape[:3], 1) / 2 * (
+        layer.scale
+    )
+    return layer
+
+
+def seen(viewer, qapp):
+    """Where each marker is seen: mm to the right of and above the middle of the picture."""
+    for _ in range(3):
+        qapp.processEvents()
+    picture = viewer.screenshot(flash=False, canvas_only=True)[..., :3].astype(int)
+    height, width = picture.shape[:2]
+    ratio = height / viewer.canvas.size[0]
+    found = {}
+    for name, channel in CHANNEL.items():
+        others = np.delete(picture, channel, axis=-1).max(axis=-1)
+        y, x = np.nonzero((picture[..., channel] > 120) & (others < 60))
+        if len(x) > 20:
+            offset = np.array([x.mean() - (width - 1) / 2, (height - 1) / 2 - y.mean()])
+            found[name] = offset / ratio / viewer.scene.camera.zoom
+    return found
+
+
+def letters(viewer):
+    """The letters that stand at the left, right, top and bottom."""
+    edges = ("left", "right", "top", "bottom")
+    return [viewer.canvas.overlays[f"orientation_{edge}"].text for edge in edges]
+
+
+def look_from(viewer, side, up):
+    """Move the camera to a side of the patient."""
+    towards = np.asarray(side) / np.linalg.norm(side)
+    order = viewer.dims.displayed
+    world = {0: 2, 1: 1, 2: 0}  # LPS coordinate of the world axes z, y, x
+    viewer.scene.camera.set_view_direction(
+        [-towards[world[axis]] for axis in order], [up[world[axis]] for axis in order]
+    )
+
+
+def check(viewer, qapp, right, up, least=3, within_mm=1.2):
+    """The markers are where right and up on the screen put them, and the letters say so."""
+    found = seen(viewer, qapp)
+    assert len(found) >= least
+    for name, offset in found.items():
+        wanted = np.array([np.dot(OFFSETS[name], right), np.dot(OFFSETS[name], up)])
+        np.testing.assert_allclose(offset, wanted, atol=within_mm, err_msg=name)
+    sides = {"L": LEFT, "R": RIGHT, "A": FRONT, "P": POSTERIOR, "H": HEAD, "F": FEET}
+    for text, direction in zip(letters(viewer), (-right, right, up, -up), strict=True):
+        cosines = [float(sides[letter] @ direction) for letter in text]
+        assert cosines == sorted(cosines, reverse=True)
+        assert np.dot(cosines, cosines) > 0.97  # no side that counts is left out
+
+
+@pytest.mark.parametrize("stored", SOME, ids=str)
+def test_however_it_is_stored_every_side_is_where_it_belongs(viewer, qapp, stored):
+    show(viewer, stored_as(marked(), *stored))
+    for order in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
+        viewer.dims.order = order
+        check(viewer, qapp, *PLANES[order], least=2)
+    viewer.dims.ndisplay = 3
+    check(viewer, qapp, LEFT, HEAD, least=3)
+    assert letters(viewer) == ["R", "L", "H", "F"]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_in_every_order_of_the_axes(viewer, qapp, order):
+    show(viewer, marked())
+    viewer.dims.order = order
+    viewer.dims.order = order  # the first time, an order reached by rolling is put upright
+    check(viewer, qapp, *PLANES[viewer.dims.order], least=2)
+    viewer.dims.ndisplay = 3
+    check(viewer, qapp, LEFT, HEAD)
+    for name in ("above", "left front"):
+        side, up = SIDES[name]
+        look_from(viewer, side, up)
+        towards = side / np.linalg.norm(side)
+        check(viewer, qapp, np.cross(up, towards), up, least=2)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_in_3d_from_every_side(viewer, qapp, side):
+    show(viewer, marked())
+    viewer.dims.ndisplay = 3
+    direction, up = SIDES[side]
+    look_from(viewer, direction, up)
+    towards = direction / np.linalg.norm(direction)
+    check(viewer, qapp, np.cross(up, towards), up, least=2)
+
+
+def test_dragging_the_camera_turns_the_letters_with_the_patient(viewer, qapp):
+    show(viewer, marked())
+    viewer.dims.ndisplay = 3
+    for angles in ((20, 30, -70), (-100, 10, 45), (5, -160, 90)):
+        viewer.scene.camera.angles = angles
+        view, up = (
+            np.array(way)[[2, 1, 0]]
+            for way in (viewer.scene.camera.view_direction, viewer.scene.camera.up_direction)
+        )
+        # One marker may hide a part of another.
+        check(viewer, qapp, np.cross(view, up), up, least=2, within_mm=4)
+
+
+def test_the_letters_of_an_oblique_scan_are_the_true_ones(viewer, qapp):
+    show(viewer, stored_as(turned(marked(), 30, 0, 0), *STORED[29]))
+    assert letters(viewer) == ["RA", "LP", "AL", "PR"]
+    viewer.dims.order = (1, 0, 2)
+    assert letters(viewer) == ["RA", "LP", "H", "F"]
+    found = seen(viewer, qapp)
+    assert found["L"][0] > 10 and found["H"][1] > 8
+    viewer.dims.ndisplay = 3
+    assert letters(viewer) == ["RA", "LP", "H", "F"]
+
+
+def test_the_letters_are_drawn_and_the_bar_is_in_millimetres(viewer, qapp):
+    show(viewer, marked())
+    for _ in range(60):
+        qapp.processEvents()
+    with_letters = viewer.screenshot(flash=False)[..., :3].astype(int)
+    overlays = viewer.canvas.overlays
+    assert overlays.scale_bar.visible
+    assert {str(unit) for unit in viewer.layers.units} == {"millimeter"}
+    for edge in ("left", "right", "top", "bottom"):
+        overlays[f"orientation_{edge}"].text = " "
+    without = viewer.screenshot(flash=False)[..., :3].astype(int)
+    y, x = np.nonzero(np.abs(with_letters - without).max(axis=-1) > 100)
+    height, width = without.shape[:2]
+    assert (x < 0.1 * width).any() and (x > 0.9 * width).any()
+    assert (y < 0.1 * height).any() and (y > 0.9 * height).any()
+
+
+def test_nothing_is_left_on_the_canvas_when_the_last_scan_is_gone(viewer, qapp):
+    show(viewer, marked())
+    assert letters(viewer) == ["R", "L", "A", "P"]
+    viewer.layers.clear()
+    for _ in range(20):
+        qapp.processEvents()
+    assert letters(viewer) == [" "] * 4
+    viewer.add_image(np.zeros((20, 20), np.uint8))
+    for _ in range(20):
+        qapp.processEvents()
+    assert viewer.screenshot(flash=False)[..., :3].max() == 0
