@@ -12,8 +12,9 @@ from npe2 import PluginManager, PluginManifest
 from tomochrome import io
 from tomochrome._napari.layers import behind, volume_layer
 from tomochrome._napari.reader import get_reader, read_layers
-from tomochrome._napari.writer import write_image
+from tomochrome._napari.writer import write_nifti
 from tomochrome.errors import InputError, OutputError
+from tomochrome.formats import FORMATS
 
 PLUGIN = "napari-tomochrome"
 
@@ -38,13 +39,31 @@ def test_every_command_points_at_something(manifest):
 
 def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
     widgets = {widget.display_name: widget.command for widget in manifest.contributions.widgets}
-    assert list(widgets) == ["Colorize volume", "Register & checkerboard", "Open a scan", "Scan"]
+    assert list(widgets) == [
+        "Colorize volume",
+        "Register & checkerboard",
+        "Open a scan",
+        "Scan",
+        "Export",
+    ]
     (item,) = manifest.contributions.menus["napari/layers/visualize"]
     assert item.command == widgets["Colorize volume"]
     (item,) = manifest.contributions.menus["napari/layers/register"]
     assert item.command == widgets["Register & checkerboard"]
-    (item,) = manifest.contributions.menus["napari/file/io_utilities"]
-    assert item.command == widgets["Open a scan"]
+    opening, export = manifest.contributions.menus["napari/file/io_utilities"]
+    assert opening.command == widgets["Open a scan"]
+    assert export.command == widgets["Export"]
+
+
+def test_the_save_dialog_offers_the_formats_of_the_table(manifest):
+    writers = manifest.contributions.writers
+    for known in FORMATS:
+        endings = [] if known.is_folder else list(known.endings)
+        found = [w for w in writers if w.filename_extensions == endings]
+        assert any(w.layer_types == ["image"] for w in found), known
+        assert all(w.display_name.startswith(known.name) for w in found)
+    labelled = [w.filename_extensions for w in writers if w.layer_types == ["labels"]]
+    assert labelled == [[".nii.gz", ".nii"], [".nrrd"]]
 
 
 def test_three_samples(manifest):
@@ -74,7 +93,7 @@ def test_menus_readers_and_panels_import_nothing_slow():
     code = (
         "import sys, tomochrome._napari.reader, tomochrome._napari.writer, "
         "tomochrome._napari.samples, tomochrome._napari.picker, tomochrome._napari.scan_panel, "
-        "tomochrome._napari.register_widget\n"
+        "tomochrome._napari.register_widget, tomochrome._napari.export\n"
         "slow = ('torch', 'monai', 'SimpleITK', 'pydicom', 'nibabel', 'tomochrome.io')\n"
         "print([m for m in slow if m in sys.modules])"
     )
@@ -126,7 +145,7 @@ def test_a_broken_file_is_a_sentence(tmp_path):
 def test_a_ct_layer_is_written_back_as_it_was_read(tmp_path, small_ct):
     data, keywords, _ = volume_layer(small_ct)
     path = tmp_path / "again.nii.gz"
-    assert write_image(str(path), data, keywords) == [str(path)]
+    assert write_nifti(str(path), data, keywords) == [str(path)]
     again = io.read(path)
     np.testing.assert_array_equal(again.voxels, small_ct.voxels)
     np.testing.assert_allclose(again.affine, small_ct.affine, atol=1e-3)
@@ -135,5 +154,5 @@ def test_a_ct_layer_is_written_back_as_it_was_read(tmp_path, small_ct):
 def test_a_layer_of_others_is_not_written(tmp_path):
     path = tmp_path / "other.nii.gz"
     with pytest.raises(OutputError, match="'other' was not made by Tomochrome"):
-        write_image(str(path), np.zeros((3, 4, 5)), {"name": "other"})
+        write_nifti(str(path), np.zeros((3, 4, 5)), {"name": "other"})
     assert not path.exists()

@@ -22,6 +22,7 @@ from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
+from tomochrome._napari.saving import PLUGIN
 from tomochrome._napari.solids import solids_of
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -75,6 +76,7 @@ class ColorizeWidget(DockedPanel):
         view.layer.chosen.connect(self._layer_chosen)
         view.run.clicked.connect(self.run)
         view.cancel.clicked.connect(self.cancel)
+        view.export.clicked.connect(self.export)
         view.window.changed.connect(self._changed)
         view.color.changed.connect(self._changed)
         view.color.opacity_changed.connect(self._opacity_changed)
@@ -123,6 +125,13 @@ class ColorizeWidget(DockedPanel):
         if self._job is not None:
             self.view.show_progress(0, 0, "Cancelling")
             self._job.cancel()
+
+    def export(self) -> None:
+        """Open the panel that writes files, on the colored layer if there is one."""
+        dock, panel = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
+        panel.choose(self.view.layer.layer() if self.coloring is None else self.coloring.layer)
+        dock.show()
+        dock.raise_()
 
     @property
     def running(self) -> bool:

@@ -9,6 +9,7 @@ from tomochrome._napari.canvas_overlays import CanvasOverlays
 from tomochrome._napari.grey_in_3d import GreyIn3D
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
+from tomochrome._napari.saving import Saving
 
 _PREPARED: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
 
@@ -17,8 +18,8 @@ def prepare_viewer(viewer: Any) -> None:
     """Let a viewer show scans as a radiologist expects, from now on; once is enough.
 
     Patients stand upright and are never mirrored, letters say which side is which, a scale bar
-    and the value under the cursor are shown, and in 3D a colored scan hides its grey one. Viewers
-    without a scan of ours are left as they are.
+    and the value under the cursor are shown, in 3D a colored scan hides its grey one, and File >
+    Save keeps where a scan lies. Viewers without a scan of ours are left as they are.
 
     Parameters
     ----------
@@ -27,5 +28,10 @@ def prepare_viewer(viewer: Any) -> None:
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _PREPARED:
-        _PREPARED[viewer] = (Orientation(viewer), CanvasOverlays(viewer), GreyIn3D(viewer))
+        _PREPARED[viewer] = (
+            Orientation(viewer),
+            CanvasOverlays(viewer),
+            GreyIn3D(viewer),
+            Saving(viewer.layers),
+        )
     show_readout(viewer)

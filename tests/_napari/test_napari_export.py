@@ -1,0 +1,172 @@
+"""The panel "Export": every format of the command line, the maps too, in a worker."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+from tomochrome import io
+from tomochrome._napari import export as export_module
+from tomochrome._napari.export import ExportPanel
+from tomochrome._napari.layers import behind
+from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def exporting(panel, window, qtbot):
+    """The colored small CT, and the panel opened by the button of Colorize volume."""
+    panel.run()
+    qtbot.waitUntil(lambda: panel.coloring is not None and not panel.running, timeout=30_000)
+    panel.view.export.click()
+    (export,) = window.window._qt_window.findChildren(ExportPanel)
+    yield export
+    export.release()
+
+
+def choose(export, part, wanted):
+    labels = [choice.part for choice in export._choices]
+    export.what.setCurrentIndex(labels.index(part))
+    export.format.setCurrentIndex(export.format.findData(wanted))
+    assert export.wanted is wanted
+
+
+def run(export, qtbot):
+    export.run.click()
+    qtbot.waitUntil(lambda: not export.running, timeout=30_000)
+    return export.message.text()
+
+
+@pytest.mark.parametrize("wanted", FORMATS, ids=lambda f: f.name)
+def test_the_colored_volume_in_every_format(exporting, panel, qtbot, tmp_path, wanted, small_ct):
+    assert exporting.choice.layer is panel.coloring.layer
+    choose(exporting, "layer", wanted)
+    exporting.place.setText(str(tmp_path / "out 1.5"))
+    assert run(exporting, qtbot) == f"Saved {wanted.complete(str(tmp_path / 'out 1.5'))}"
+    if wanted is DICOM:
+        files = sorted((tmp_path / "out 1.5").iterdir())
+        first = pydicom.dcmread(files[0])
+        assert (len(files), first.SOPClassUID.name) == (12, "Secondary Capture Image Storage")
+    elif wanted is not SHEET:
+        saved = io.read(tmp_path / f"out 1.5{wanted.ending}")
+        assert saved.is_rgba
+        np.testing.assert_allclose(saved.affine, small_ct.affine, atol=1e-3)
+
+
+def test_the_maps_behind_it(exporting, panel, qtbot, tmp_path):
+    for part, values in (
+        ("tissue map", panel.coloring.chroma.tissue),
+        ("confidence map", panel.coloring.chroma.confidence / np.float32(255)),
+    ):
+        choose(exporting, part, NRRD)
+        assert exporting.format.findData(SHEET) == exporting.format.findData(DICOM) == -1
+        exporting.place.setText(str(tmp_path / part))
+        run(exporting, qtbot)
+        saved = np.asarray(io.read(tmp_path / f"{part}.nrrd").voxels)
+        np.testing.assert_allclose(saved, values, atol=1e-6)
+
+
+def test_the_grey_scan_as_a_ct_series(exporting, panel, qtbot, tmp_path, small_ct):
+    exporting.choose(panel.coloring.ct_layer)
+    assert exporting.format.findData(SHEET) == -1
+    exporting.format.setCurrentIndex(exporting.format.findData(DICOM))
+    exporting.place.setText(str(tmp_path / "ct"))
+    run(exporting, qtbot)
+    np.testing.assert_array_equal(io.read(tmp_path / "ct").voxels, small_ct.voxels)
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_existing_files_are_asked_about(exporting, qtbot, tmp_path, monkeypatch, answer):
+    (tmp_path / "a.nii.gz").write_text("precious")
+    monkeypatch.setattr(
+        QMessageBox, "question", lambda *_: getattr(QMessageBox.StandardButton, answer)
+    )
+    exporting.place.setText(str(tmp_path / "a"))
+    exporting.run.click()
+    qtbot.waitUntil(lambda: not exporting.running, timeout=30_000)
+    kept = (tmp_path / "a.nii.gz").read_bytes() == b"precious"
+    assert kept == (answer == "No")
+
+
+def test_cancel_leaves_nothing(exporting, qtbot, tmp_path, monkeypatch):
+    waiting = threading.Event()
+
+    def slow(*_, progress, cancel, **__):
+        from tomochrome.runtime import check, report
+
+        while True:
+            report(progress, 1, 2, "writing")
+            waiting.set()
+            check(cancel)
+
+    monkeypatch.setattr(export_module, "export", slow)
+    exporting.place.setText(str(tmp_path / "a"))
+    exporting.run.click()
+    assert waiting.wait(20)
+    assert exporting.cancel.isEnabled()
+    assert not exporting.run.isEnabled()
+    exporting.cancel.click()
+    qtbot.waitUntil(lambda: not exporting.running, timeout=30_000)
+    assert exporting.message.text() == "Cancelled; nothing was saved."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_is_one_sentence(exporting, qtbot, tmp_path):
+    exporting.place.setText(str(tmp_path / "no" / "a"))
+    said = run(exporting, qtbot)
+    assert said.startswith("The folder") and said.endswith("create it first.")
+
+
+def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monkeypatch, tmp_path):
+    exporting.place.setText(str(tmp_path / "a.nii.gz"))
+    exporting.format.setCurrentIndex(exporting.format.findData(DICOM))
+    assert exporting.place.text() == f"{tmp_path}/a/"
+    exporting.format.setCurrentIndex(exporting.format.findData(NIFTI))
+    assert exporting.place.text() == f"{tmp_path}/a.nii.gz"
+    shown = []
+
+    def answer(_parent, _title, start, pattern, **_):
+        shown.append((start, pattern))
+        return str(tmp_path / "b"), pattern
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+    exporting.browse.click()
+    assert shown == [(f"{tmp_path}/a.nii.gz", "NIfTI (*.nii.gz *.nii)")]
+    assert exporting.place.text() == str(tmp_path / "b.nii.gz")
+
+
+def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_path):
+    from napari.layers import Layer
+
+    from tomochrome._napari.compare_layer import make_in_worker
+    from tomochrome._napari.compare_modes import Fields
+    from tomochrome.runtime import CancelToken
+
+    ct = next(x for x in window.layers if behind(x.metadata).role == "ct")
+    made = make_in_worker(
+        ct, ct, Fields(), (None, None), progress=lambda *_: None, cancel=CancelToken()
+    )
+    assert isinstance(made.layer, Layer)
+    window.add_layer(made.layer)
+    assert exporting._choices[0].layer is made.layer
+    exporting.choose(made.layer)
+    exporting.place.setText(str(tmp_path / "board"))
+    assert run(exporting, qtbot).startswith("Saved")
+    saved = io.read(tmp_path / "board.nii.gz")
+    assert saved.is_rgba
+    assert saved.shape == small_ct.shape
+    assert Path(tmp_path / "board.nii.gz").stat().st_size > 0
+
+
+def test_without_a_scan_it_says_so(window, qtbot):
+    export = ExportPanel(window)
+    qtbot.addWidget(export)
+    assert not export.run.isEnabled()
+    assert "nothing to export" in export.message.text()
+    export.release()
