@@ -25,7 +25,7 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
     wait_until(lambda: not panel._warm.running, 300)
     rest(0.5)
-    panel.view.model.setCurrentText(model)
+    panel.view.model.choose(model)
     panel.run()
     wait_until(lambda: not panel.running, 900)
     layer = panel.coloring.layer

@@ -44,6 +44,20 @@ class Tissue(IntEnum):
         """The tissue's name as users see it, for example ``"cortical-bone"``."""
         return self.name.lower().replace("_", "-")
 
+    @property
+    def title(self) -> str:
+        """The tissue's name in a legend, for example ``"Cortical bone"``."""
+        return _TITLES.get(self.label) or self.label.replace("-", " ").capitalize()
+
+
+_TITLES = {
+    "airway": "Airways",
+    "marrow": "Bone marrow",
+    "adrenal": "Adrenal glands",
+    "vessel": "Vessels",
+    "eye": "Eyes",
+    "reproductive": "Reproductive organs",
+}
 
 N_TISSUES = len(Tissue)
 NO_TISSUE = 255  #: value in a tissue map where nothing is known

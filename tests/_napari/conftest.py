@@ -19,6 +19,17 @@ from tomochrome._napari.warm_up import Offer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
 
+@pytest.fixture(autouse=True)
+def settings_of_their_own(tmp_path_factory):
+    """Keep what panels remember out of the user's real settings."""
+    from qtpy.QtCore import QSettings
+
+    folder = tmp_path_factory.mktemp("settings")
+    ini, user = QSettings.Format.IniFormat, QSettings.Scope.UserScope
+    QSettings.setPath(ini, user, str(folder))
+    return folder
+
+
 @pytest.fixture
 def small_ct():
     """A body of water and fat with a bone, in air: 12 slices of 48 x 40."""
@@ -70,7 +81,10 @@ def make_panel(small_ct, monkeypatch):
     A quick stand-in takes the engine's place; the engine itself is run from the window in
     ``test_napari_whole.py``.
     """
-    offer = Offer(("tissue", "other"), ("natural",), ("body", "opaque", "bone"), ("auto", "cpu"))
+    offer = Offer(
+        models=("tissue", "other"), palettes=("natural", "vivid"),
+        alphas=("body", "opaque", "bone"), devices=("auto", "cpu"),
+    )  # fmt: skip
     monkeypatch.setattr("tomochrome._napari.colorize_widget.warm_up", lambda *_: offer)
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
 

@@ -15,7 +15,7 @@ from npe2 import PluginManager
 from tomochrome._napari.coloring import Coloring
 from tomochrome._napari.layers import behind
 from tomochrome.color import light
-from tomochrome.colorization import models
+from tomochrome.colorization import model_title, models
 from tomochrome.geometry import reorient_like
 from tomochrome.windowing import PRESETS
 
@@ -49,11 +49,12 @@ def whole(window, qapp, loop_watch):
 
 
 def color(panel, qapp, model):
-    panel.view.model.setCurrentText(model)
-    assert panel.view.model.currentText() == model
+    panel.view.model.choose(model)
+    assert panel.view.model.name == model
     panel.run()
     wait_until(qapp, lambda: not panel.running, 300)
-    assert panel.view.message.text().startswith(f"Colored by {model}"), panel.view.message.text()
+    said = panel.view.message.text()
+    assert said.startswith(f"Colored by {model_title(model)}"), said
     return panel.coloring
 
 
@@ -152,7 +153,7 @@ def test_the_event_loop_is_never_away(whole, qapp, loop_watch, monkeypatch, mode
 def test_a_run_is_cancelled_within_a_second(whole, qapp, model):
     panel, _ = whole
     before = list(panel.viewer.layers)
-    panel.view.model.setCurrentText(model)
+    panel.view.model.choose(model)
     panel.run()
     thread = panel._job._thread
     panel.view.cancel.click()
@@ -169,7 +170,7 @@ def test_a_run_is_cancelled_within_a_second(whole, qapp, model):
 def test_3d_rendering_shows_color(whole, qapp):
     panel, _ = whole
     color(panel, qapp, MODELS[0])
-    panel.view.color.alpha_box.setCurrentText("muscle")
+    panel.view.color.alpha_box.choose("muscle")
     panel.viewer.dims.ndisplay = 3
     try:
         wait_until(qapp, lambda: panel.coloring.layer.data.settings.alpha.name == "muscle", 10)
@@ -178,7 +179,7 @@ def test_3d_rendering_shows_color(whole, qapp):
     finally:
         panel.view.layer.layer().visible = True
         panel.viewer.dims.ndisplay = 2
-        panel.view.color.alpha_box.setCurrentText("body")
+        panel.view.color.alpha_box.choose("body")
     saturation = np.ptp(picture, axis=-1)
     assert (saturation > 20).mean() > 0.02
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
 from tomochrome._napari.controls import ValueSlider
+from tomochrome._napari.named_choice import NamedChoice, alpha_choices, palette_choices
 
 COLOR_KEY = "Shift-C"
 
 
 class ColorPanel(QWidget):
-    """Fields of the lighting, apart from the window; tells of every change.
+    """Fields of the lighting, apart from window and tissues; tells of every change.
 
     Percentages are shown where the core takes fractions.
     """
@@ -28,17 +29,18 @@ class ColorPanel(QWidget):
         self.color = QCheckBox("Color", self)
         self.color.setChecked(True)
         self.color.setToolTip(
-            f"Color on or off ({COLOR_KEY.replace('-', '+')}); the grey levels stay the same"
+            f"Color on or off ({COLOR_KEY.replace('-', '+')}); the grey levels never change"
         )
-        self.palette_box = QComboBox(self)
-        self.palette_box.addItems(list(palettes))
-        self.alpha_box = QComboBox(self)
-        self.alpha_box.addItems(list(alphas))
-        self.alpha_box.setToolTip("What is drawn: air is clear in 'body'; the others are for 3D")
+        self.palette_box = NamedChoice(palette_choices(palettes), self)
+        self.alpha_box = NamedChoice(alpha_choices(alphas), self)
         self.saturation_row = _percent(self, 100)
+        self.saturation_row.setToolTip("Strength of the colors; 0 % is grey")
         self.confidence_row = _percent(self, 0)
-        self.confidence_row.setToolTip("Where the model is less sure than this, show plain grey")
+        self.confidence_row.setToolTip(
+            "Least confidence: where the model is less sure than this, color fades to grey"
+        )
         self.opacity_row = _percent(self, 100)
+        self.opacity_row.setToolTip("Opacity of the colored layer over the scan")
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("", self.color)
@@ -56,8 +58,8 @@ class ColorPanel(QWidget):
 
     def offer(self, palettes: Sequence[str], alphas: Sequence[str]) -> None:
         """Offer these palettes and alpha curves, keeping what is chosen."""
-        refill(self.palette_box, palettes)
-        refill(self.alpha_box, alphas)
+        self.palette_box.offer(palette_choices(palettes))
+        self.alpha_box.offer(alpha_choices(alphas))
 
     @property
     def saturation(self) -> float:
@@ -77,25 +79,15 @@ class ColorPanel(QWidget):
     @property
     def palette_name(self) -> str:
         """Name of the palette."""
-        return str(self.palette_box.currentText())
+        return self.palette_box.name
 
     @property
     def alpha(self) -> str:
         """Name of the alpha curve."""
-        return str(self.alpha_box.currentText())
+        return self.alpha_box.name
 
     def _tell(self, *_: object) -> None:
         self.changed.emit()
-
-
-def refill(box: QComboBox, names: Sequence[str]) -> None:
-    """Fill a box anew without telling anyone, keeping what is chosen where it still is there."""
-    chosen = box.currentText()
-    box.blockSignals(True)
-    box.clear()
-    box.addItems(list(names))
-    box.setCurrentIndex(max(0, box.findText(chosen)))
-    box.blockSignals(False)
 
 
 def _percent(parent: QWidget, value: float) -> ValueSlider:

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome._napari.beside_grey import GreySide
 from tomochrome._napari.lazy_picture import DrawnByWorker, Solid, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
+from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import seen_in_3d
+from tomochrome.color.view import _split, _State
 from tomochrome.geometry.blocks import Steps
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
@@ -17,6 +20,9 @@ from tomochrome.volume import Volume
 
 class ColoredPicture(DrawnByWorker, LitVolume):
     """A `LitVolume` whose 3D picture, with shaded surfaces, is computed by a worker.
+
+    Its planes may be partly grey, under the same window and opacity (see `GreySide`). Only planes
+    are: whoever reads a block, as for a file, gets color.
 
     Parameters
     ----------
@@ -27,6 +33,8 @@ class ColoredPicture(DrawnByWorker, LitVolume):
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
         DrawnByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
+        self.grey_side: GreySide | None = None
+        self._grey: tuple[_State, _State] | None = None
 
     @property
     def settings(self) -> Lighting:
@@ -42,7 +50,28 @@ class ColoredPicture(DrawnByWorker, LitVolume):
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return RGBA of the voxels asked for; ``[:, :, :]`` is napari's question for 3D."""
-        return self.block() if is_block(key) else LitVolume.__getitem__(self, key)
+        if is_block(key):
+            return self.block()
+        spatial, channel = _split(key)
+        side, state = self.grey_side, self._state
+        picture = self._relit(spatial, state)
+        fixed = [axis for axis, index in enumerate(spatial) if not isinstance(index, slice)]
+        if side is None or len(fixed) != 1 or side.axis == fixed[0]:
+            return picture[..., channel]
+        grey = side.holds(np.arange(self.shape[side.axis])[spatial[side.axis]])
+        if grey.any():
+            down = [axis for axis in range(3) if axis != fixed[0]].index(side.axis) == 0
+            mask = grey[:, None, None] if down else grey[None, :, None]
+            picture = np.where(mask, self._relit(spatial, self._grey_of(state)), picture)
+        return picture[..., channel]
+
+    def _grey_of(self, state: _State) -> _State:
+        """Return the state without color, kept for the next slice."""
+        kept = self._grey
+        if kept is None or kept[0] is not state:
+            settings = state.settings.but(saturation=0.0)
+            kept = self._grey = (state, _State(settings, code_table(self.chroma, settings)))
+        return kept[1]
 
     def solid(
         self,

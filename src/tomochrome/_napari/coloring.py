@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome._napari.ct_source import ct_behind
 from tomochrome._napari.layers import (
@@ -15,9 +16,9 @@ from tomochrome._napari.layers import (
     layer_transform,
     limits,
 )
-from tomochrome._napari.readout import in_words
+from tomochrome._napari.readout import Finding, in_words
 from tomochrome.runtime import CancelToken, Progress, check, report
-from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
+from tomochrome.tissue import N_TISSUES, Tissue
 
 if TYPE_CHECKING:
     from tomochrome._napari.colored_picture import ColoredPicture
@@ -71,7 +72,7 @@ def color_in_worker(
 
     from tomochrome._napari.colored_picture import ColoredPicture
     from tomochrome.color import palette_names
-    from tomochrome.colorization import colorize
+    from tomochrome.colorization import colorize, model_title
 
     report(progress, 0, 0, "Reading the layer")
     ct = ct_behind(layer, as_hu=as_hu)
@@ -82,6 +83,7 @@ def color_in_worker(
     )
     check(cancel)
     lit = ColoredPicture(ct.shown, chroma, lighting(fields))
+    chroma.tissue_shares()  # kept, so that the legend need not wait
     # The slow firsts happen here, so that no slider waits for them: the colors of every palette
     # at every saturation, and the kernels of one slice.
     for name in palette_names():
@@ -89,7 +91,7 @@ def color_in_worker(
         lit.prepare(lit.settings.but(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
     # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
-    name = f"{layer.name} · {chroma.model}{' (taken as HU)' if forced else ''}"
+    name = f"{layer.name} · {model_title(chroma.model)}{' (taken as HU)' if forced else ''}"
     parts = color_layer(lit, ct, chroma, layer_transform(layer), name)
     return Colored(chroma, Layer.create(*parts))
 
@@ -135,8 +137,16 @@ class Coloring:
             Layers that must lie below the new one: earlier colorings of the same CT.
         """
         top = max(viewer.layers.index(below) for below in (ct_layer, *above))
+        colored.layer.name = _new_name(colored.layer.name, [layer.name for layer in viewer.layers])
         viewer.layers.insert(top + 1, colored.layer)
         return cls(ct_layer, colored.layer, colored.chroma)
+
+    def replace(self, colored: Colored) -> None:
+        """Show other colors in the same layer: where and whether it is seen stays as it was."""
+        self.chroma = colored.chroma
+        self.layer.metadata = colored.layer.metadata
+        self.layer.data = colored.layer.data
+        self.layer.name = colored.layer.name
 
     @classmethod
     def find(cls, viewer: Any) -> list[Coloring]:
@@ -161,23 +171,40 @@ class Coloring:
             if not lit.in_3d:  # there a worker does it
                 self.layer.refresh(extent=False, highlight=False, thumbnail=False)
 
-    def voxel_at(self, position: Any) -> tuple[int, int, int] | None:
-        """Return the voxel (z, y, x) at a world position, or None outside the volume."""
-        index = np.rint(self.layer.world_to_data(position)).astype(int)
-        if (index < 0).any() or (index >= self.layer.data.shape[:3]).any():
-            return None
-        z, y, x = (int(value) for value in index)
-        return z, y, x
+    def refresh_thumbnail(self) -> None:
+        """Draw the thumbnail in the layer list anew, which `relight` leaves as it was."""
+        self.layer.refresh(extent=False, highlight=False, data_displayed=False)
 
-    def describe(self, voxel: tuple[int, int, int]) -> str:
-        """Return what is in a voxel: its value, its likeliest tissue and the confidence."""
+    def plane_shares(self, dims: Any) -> NDArray[np.float64] | None:
+        """Return the tissues' shares in the plane on screen, None in 3D."""
+        layer = self.layer
+        hidden = [axis for axis in dims.not_displayed if axis >= dims.ndim - layer.ndim]
+        if len(hidden) != 1:
+            return None
+        axis = hidden[0] - (dims.ndim - layer.ndim)
+        at = int(np.rint(layer.world_to_data(dims.point[-layer.ndim :])[axis]))
+        if not 0 <= at < layer.data.shape[axis]:
+            return None
+        return self.chroma.tissue_shares((*[slice(None)] * axis, at))
+
+    def finding(self, voxel: tuple[int, int, int]) -> Finding:
+        """Return what is in a voxel: its value, its likeliest tissue and how sure that is."""
         value = in_words(self.layer.data.volume, voxel)
         shares = self.chroma.mixtures[int(self.chroma.code[voxel])][:N_TISSUES]
-        tissue = int(np.argmax(shares))
-        if tissue == 0 or not float(shares[tissue]) > 0.0:
-            return value
+        tissue = Tissue(int(np.argmax(shares)))
+        if tissue == Tissue.AIR or not float(shares[tissue]) > 0.0:
+            return Finding(value)
         confidence = int(self.chroma.confidence[voxel]) / 255
-        return f"{value} · {TISSUE_NAMES[tissue].replace('-', ' ')} {confidence:.0%}"
+        return Finding(value, tissue.title, float(shares[tissue]), confidence)
+
+
+def _new_name(name: str, taken: Sequence[str]) -> str:
+    """Return a name that says which run it was, if the name is taken."""
+    number, found = 1, name
+    while found in taken:
+        number += 1
+        found = f"{name}, run {number}"
+    return found
 
 
 def show_window(ct_layer: Any, window: Window) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QComboBox,
+    QCheckBox,
     QFormLayout,
     QFrame,
-    QGroupBox,
     QHBoxLayout,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from tomochrome._napari.color_panel import ColorPanel, refill
+from tomochrome._napari.beside_grey import BesidePanel
+from tomochrome._napari.color_panel import ColorPanel
 from tomochrome._napari.colorize_insist import InsistBox
-from tomochrome._napari.controls import Notice, ScrollColumn, StageBar
+from tomochrome._napari.controls import Notice, ScrollColumn, Section, StageBar
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
+from tomochrome._napari.legend import Legend
+from tomochrome._napari.named_choice import NamedChoice, device_choices, model_choices
+from tomochrome._napari.readout import CursorReadout
 from tomochrome._napari.warm_up import Offer
 from tomochrome._napari.window_panel import WindowPanel
 
@@ -29,26 +31,30 @@ _FIRST_OFFER = Offer(("tissue", "transfer-function"), ("natural",), ("body", "op
 
 
 class ColorizeView(QFrame):
-    """The fields, from top to bottom: caution, what to color, run, window, color, messages."""
+    """The fields, from top to bottom: caution, what to color, run, result, how it is shown."""
 
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent)
         self.caution = Notice("caution", self)
         self.layer = LayerChoice(viewer, self)
-        self.model = QComboBox(self)
-        self.device = QComboBox(self)
+        self.model = NamedChoice(parent=self)
+        self.device = NamedChoice(parent=self)
         self.run = QPushButton("Colorize", self)
         self.cancel = QPushButton("Cancel", self)
         self.export = QPushButton("Export…", self)
+        self.keep = QCheckBox("Keep earlier results", self)
+        self.keep.setToolTip(
+            "Add another layer for each run; otherwise a run replaces the result of the one before"
+        )
         self.progress = StageBar(self)
-        self.window = WindowPanel(self)
-        self.color = ColorPanel(_FIRST_OFFER.palettes, _FIRST_OFFER.alphas, self)
         self.message = Notice("plain", self)
         self.insist = InsistBox(self)
-        self.info = Notice("plain", self)
-        self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.device.setToolTip("Where the model runs; auto takes a graphics card if there is one")
         self.export.setToolTip("Save as NIfTI, NRRD, contact sheet or DICOM; also the maps")
+        self.readout = CursorReadout(self)
+        self.window = WindowPanel(self)
+        self.color = ColorPanel(_FIRST_OFFER.palettes, _FIRST_OFFER.alphas, self)
+        self.legend = Legend(self)
+        self.beside = BesidePanel(self)
         self._lay_out(parent)
         self.offer(_FIRST_OFFER)
         self.show_model("")
@@ -62,17 +68,23 @@ class ColorizeView(QFrame):
         buttons = QHBoxLayout()
         buttons.addWidget(self.run, 2)
         buttons.addWidget(self.cancel, 1)
-        buttons.addWidget(self.export, 1)
+        self.tissues = Section("Tissues", self.legend, self)
         column = QVBoxLayout(self)
         column.addWidget(self.caution)
         column.addLayout(source)
         column.addLayout(buttons)
+        results = QHBoxLayout()
+        results.addWidget(self.keep, 1)
+        results.addWidget(self.export)
+        column.addLayout(results)
         column.addWidget(self.progress)
         column.addWidget(self.message)
         column.addWidget(self.insist)
-        column.addWidget(_group("Window", self.window))
-        column.addWidget(_group("Color", self.color))
-        column.addWidget(self.info)
+        column.addWidget(self.readout)
+        column.addWidget(self.tissues)
+        column.addWidget(Section("Window", self.window, self))
+        column.addWidget(Section("Color", self.color, self))
+        column.addWidget(Section("Color beside grey", self.beside, self))
         column.addStretch(1)
         scroll = ScrollColumn(self, parent)
         outer = QVBoxLayout(parent)
@@ -81,20 +93,22 @@ class ColorizeView(QFrame):
 
     def offer(self, offer: Offer) -> None:
         """Fill the boxes with what there is, keeping what is chosen."""
-        refill(self.model, offer.models)
-        refill(self.device, offer.devices)
+        self.model.offer(model_choices(offer.models))
+        self.device.offer(device_choices(offer.devices))
         self.color.offer(offer.palettes, offer.alphas)
 
-    def show_model(self, model: str) -> None:
+    def show_model(self, title: str) -> None:
         """Say that this is not for diagnosis, and which model made the colors on screen."""
         caution = NOT_FOR_DIAGNOSIS.capitalize()
-        self.caution.say(f"{caution} · {model}" if model else caution)
+        self.caution.say(f"{caution} · {title}" if title else caution)
+        self.tissues.setVisible(bool(title))
+        self.readout.setVisible(bool(title))
 
     def show_running(self, running: bool) -> None:
         """Switch the fields between running and not."""
         self.run.setEnabled(not running)
         self.cancel.setEnabled(running)
-        for field in (self.layer, self.model, self.device, self.insist):
+        for field in (self.layer, self.model, self.device, self.keep, self.insist):
             field.setEnabled(not running)
         self.progress.setVisible(running)
         if running:
@@ -104,11 +118,3 @@ class ColorizeView(QFrame):
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show how far the work is; a total of 0 means that nobody knows."""
         self.progress.say(done, total, stage)
-
-
-def _group(title: str, content: QWidget) -> QGroupBox:
-    box = QGroupBox(title)
-    layout = QVBoxLayout(box)
-    layout.setContentsMargins(8, 6, 8, 8)
-    layout.addWidget(content)
-    return box

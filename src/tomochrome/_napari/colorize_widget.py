@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QMainWindow
 
+from tomochrome._napari.beside_grey import BesideGrey
 from tomochrome._napari.color_panel import COLOR_KEY
 from tomochrome._napari.coloring import (
     Colored,
@@ -21,12 +22,16 @@ from tomochrome._napari.colorize_view import ColorizeView
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind
+from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind, layer_position
+from tomochrome._napari.named_choice import NamedChoice
+from tomochrome._napari.readout import voxel_in
 from tomochrome._napari.saving import PLUGIN
+from tomochrome._napari.settings import Key, remember, remembered, remembered_fraction
 from tomochrome._napari.solids import solids_of
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.warm_up import Offer, let_go_of_removed, warm_up
+from tomochrome.colorization.bundle import model_title
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 # In 3D the whole volume is lit again, so that waits until the slider rests.
 _REST_IN_3D_MS = 250
+# Thumbnails and the shares of a plane may come a little later than the picture.
+_REST_MS = 300
 
 
 class ColorizeWidget(DockedPanel):
@@ -61,9 +68,13 @@ class ColorizeWidget(DockedPanel):
         self._watched_color: Any = None
         self._pushing = False
         self._throttle = Throttle(self._relight, self)
+        self._rest = Throttle(self._rested, self)
+        self._beside = BesideGrey(napari_viewer, self.view.beside)
+        self._message_of: Any = None
         self._mark = QLabel()
         self._mark.setObjectName("tomochrome-not-for-diagnosis")
         self._solids = solids_of(napari_viewer)
+        self._recall()
         self._connect()
         self._layer_chosen()
         self._warm = Job(warm_up, name="tomochrome warm-up")
@@ -80,10 +91,37 @@ class ColorizeWidget(DockedPanel):
         view.window.changed.connect(self._changed)
         view.color.changed.connect(self._changed)
         view.color.opacity_changed.connect(self._opacity_changed)
+        view.legend.changed.connect(self._changed)
+        for key, box in self._boxes.items():
+            box.activated.connect(lambda _, key=key, box=box: remember(key, box.name))
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.viewer.cursor.events.position.connect(self._point)
+        for emitter in self._plane_events:
+            emitter.connect(self._rest_soon)
         self.viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
         self._solids.said.connect(self._say_3d)
+
+    @property
+    def _boxes(self) -> dict[Key, NamedChoice]:
+        """The boxes whose choice is remembered between starts."""
+        view, color = self.view, self.view.color
+        return {
+            "model": view.model,
+            "device": view.device,
+            "palette": color.palette_box,
+            "alpha": color.alpha_box,
+        }
+
+    @property
+    def _plane_events(self) -> tuple[Any, ...]:
+        dims = self.viewer.dims.events
+        return dims.point, dims.order, dims.ndisplay
+
+    def _recall(self) -> None:
+        """Choose what was chosen last time, as far as it still is there."""
+        for key, box in self._boxes.items():
+            box.choose(remembered(key))
+        self.view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
 
     # Running
 
@@ -92,6 +130,7 @@ class ColorizeWidget(DockedPanel):
         layer = self.view.layer.layer()
         if self._job is not None:
             return
+        self._message_of = layer
         if layer is None:
             self.view.message.say("Open a CT first (File > Open Folder, or a sample).", "error")
             return
@@ -103,7 +142,7 @@ class ColorizeWidget(DockedPanel):
             self._show_error(error)
             self._target = None
             return
-        model, device = self.view.model.currentText(), self.view.device.currentText()
+        model, device = self.view.model.name, self.view.device.name
         fields = self.fields
         job = Job(
             lambda progress, cancel: color_in_worker(
@@ -145,22 +184,37 @@ class ColorizeWidget(DockedPanel):
         if layer not in self.viewer.layers:
             self.view.message.say("The layer was closed while it was being colored.", "plain")
             return
-        older = [known.layer for known in self._colorings if known.ct_layer is layer]
-        for below in older:
-            below.visible = False
-        # The fields may have moved since the run began.
-        colored.layer.data.settings = lighting(self.fields)
-        colored.layer.opacity = self.view.color.opacity
-        coloring = Coloring.add(self.viewer, layer, colored, older)
-        self._colorings.append(coloring)
-        self.view.layer.choose(layer)
-        self._layer_chosen()
-        show_window(layer, self.view.window.window)
+        shown = self._show(layer, colored)
         seconds = time.perf_counter() - self._started
-        self.view.message.say(f"Colored by {colored.chroma.model} in {seconds:.1f} s.", "plain")
+        hidden = "" if shown.layer.visible else " Its layer is hidden."
+        title = model_title(colored.chroma.model)
+        self.view.message.say(f"Colored by {title} in {seconds:.1f} s.{hidden}", "plain")
+
+    def _show(self, ct_layer: Any, colored: Colored) -> Coloring:
+        """Show a result in place of the one before, or above it if the user wants to keep both."""
+        older = [known for known in self._colorings if known.ct_layer is ct_layer]
+        tissues = older[-1].layer.data.settings.tissues if older else None
+        # The fields may have moved since the run began.
+        colored.layer.data.settings = lighting({**self.fields, "tissues": tissues})
+        if older and not self.view.keep.isChecked():
+            shown = older[-1]
+            shown.replace(colored)
+        else:
+            for below in older:
+                below.layer.visible = False
+            colored.layer.opacity = self.view.color.opacity
+            above = [known.layer for known in older]
+            shown = Coloring.add(self.viewer, ct_layer, colored, above)
+            self._colorings.append(shown)
+        self.view.layer.choose(ct_layer)
+        self._message_of = ct_layer
+        self._layer_chosen()
+        show_window(ct_layer, self.view.window.window)
+        return shown
 
     def _was_cancelled(self) -> None:
-        self.view.message.say("Cancelled; nothing was changed.", "plain")
+        if not self._released and self._target in self.viewer.layers:
+            self.view.message.say("Cancelled; nothing was changed.", "plain")
 
     def _show_error(self, error: Exception) -> None:
         if isinstance(error, UnknownUnitError) and self._target is self.view.layer.layer():
@@ -195,6 +249,7 @@ class ColorizeWidget(DockedPanel):
             "min_confidence": color.min_confidence,
             "palette": color.palette_name,
             "alpha": color.alpha,
+            "tissues": self.view.legend.selection,
         }
 
     @property
@@ -212,6 +267,8 @@ class ColorizeWidget(DockedPanel):
         coloring, layer = self.coloring, self.view.layer.layer()
         if coloring is not None:
             coloring.relight(self.fields)
+            self.view.legend.set_palette(self.view.color.palette_name)
+            self._rest_soon()
         if layer is not None and not layer.rgb:
             self._pushing = True
             try:
@@ -224,8 +281,23 @@ class ColorizeWidget(DockedPanel):
         self.view.message.say(text, "plain")
 
     def _opacity_changed(self, opacity: float) -> None:
+        remember("opacity", opacity)
         if self.coloring is not None:
             self.coloring.layer.opacity = opacity
+
+    def _rest_soon(self, _: object = None) -> None:
+        if self.coloring is not None:
+            self._rest.request(after_ms=_REST_MS)
+
+    def _rested(self) -> None:
+        """Do what can wait until nobody slides: the thumbnail, and the legend's second column."""
+        coloring = self.coloring
+        if coloring is None:
+            return
+        in_2d = self.viewer.dims.ndisplay == 2
+        if in_2d:  # the picture of a block would take long
+            coloring.refresh_thumbnail()
+        self.view.legend.set_plane(coloring.plane_shares(self.viewer.dims) if in_2d else None)
 
     # Following the viewer
 
@@ -237,11 +309,20 @@ class ColorizeWidget(DockedPanel):
         self.view.window.set_volume(known.shown if known else None)
         if known is not None:
             self._limits_moved()
+        if layer is not self._message_of and self._job is None:
+            self.view.message.say("")
+        title = ""
         if coloring is not None:
+            title = model_title(coloring.chroma.model)
             self._opacity_moved()
-        model = coloring.chroma.model if coloring is not None else ""
-        self.view.show_model(model)
-        self._mark.setText(f"Colors by {model}: {NOT_FOR_DIAGNOSIS}" if model else "")
+            legend = self.view.legend
+            legend.set_shares(coloring.chroma.tissue_shares(), self.view.color.palette_name)
+            legend.set_selection(coloring.layer.data.settings.tissues)
+            self._rested()
+        self._beside.follow(None if coloring is None else coloring.layer)
+        self.view.show_model(title)
+        self._mark.setText(f"Colors by {title}: {NOT_FOR_DIAGNOSIS}" if title else "")
+        self._point()
 
     def _watch(self, ct_layer: Any, color_layer: Any) -> None:
         """Follow what the user does to these two in napari's own controls, and no others."""
@@ -276,13 +357,13 @@ class ColorizeWidget(DockedPanel):
         self._layer_chosen()
 
     def _point(self, _: object = None) -> None:
-        """Say what lies under the cursor."""
-        coloring = self.coloring
-        if coloring is None or self.viewer.dims.ndisplay != 2:
-            self.view.info.say("")
-            return
-        voxel = coloring.voxel_at(self.viewer.cursor.position)
-        self.view.info.say("" if voxel is None else coloring.describe(voxel))
+        """Say what lies under the cursor in the chosen scan."""
+        coloring, finding = self.coloring, None
+        if coloring is not None and self.viewer.dims.ndisplay == 2:
+            here = layer_position(self.viewer, coloring.layer, self.viewer.cursor.position)
+            voxel = voxel_in(coloring.layer, here)
+            finding = None if voxel is None else coloring.finding(voxel)
+        self.view.readout.say(finding)
 
     # Closing
 
@@ -299,7 +380,11 @@ class ColorizeWidget(DockedPanel):
             if job is not None:
                 job.cancel()
         self._throttle.stop()
+        self._rest.stop()
+        self._beside.release()
         self._solids.said.disconnect(self._say_3d)
+        for emitter in self._plane_events:
+            emitter.disconnect(self._rest_soon)
         self._watch(None, None)
         self._mark.deleteLater()
         self.view.layer.release()

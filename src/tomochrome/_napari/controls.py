@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt, Signal
+from typing import Any
+
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFrame,
@@ -11,12 +13,15 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QSlider,
+    QToolButton,
+    QVBoxLayout,
     QWidget,
 )
 
 from tomochrome._napari.theme import Tone, ToneLabel
 
 _STEPS = 1000
+_CHANGES_OF_SIZE = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
 
 
 class ValueSlider(QWidget):
@@ -141,6 +146,47 @@ class StageBar(QProgressBar):
         return str(super().text() or self.format())
 
 
+class Section(QWidget):
+    """A part of a panel under a heading that folds it away.
+
+    (superqt's QCollapsible draws its arrows in the colors of the first theme, and cuts off
+    content that grows.)
+    """
+
+    def __init__(
+        self, title: str, content: QWidget, parent: QWidget | None = None, *, opened: bool = True
+    ) -> None:
+        super().__init__(parent)
+        self.content = content
+        self.heading = QToolButton(self)
+        self.heading.setText(title)
+        self.heading.setCheckable(True)
+        self.heading.setAutoRaise(True)
+        self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.heading.setStyleSheet("QToolButton { font-weight: 600; text-align: left; }")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.heading)
+        body = QVBoxLayout()
+        body.setContentsMargins(4, 0, 0, 6)
+        body.addWidget(content)
+        column.addLayout(body)
+        self.heading.toggled.connect(self._fold)
+        self.heading.setChecked(opened)
+        self._fold(opened)
+
+    def open(self, opened: bool = True) -> None:
+        """Show the content, or fold it away."""
+        self.heading.setChecked(opened)
+
+    def _fold(self, opened: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
+        self.heading.setArrowType(arrow)
+        self.content.setVisible(opened)
+
+
 class ScrollColumn(QScrollArea):
     """Scrolls up and down when the window is low, and is never narrower than what it holds."""
 
@@ -150,6 +196,16 @@ class ScrollColumn(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(content)
+        content.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Have the dock made wide enough when the content or the style has changed."""
+        if event.type() in _CHANGES_OF_SIZE:
+            QTimer.singleShot(0, self._widen)
+        return bool(super().eventFilter(watched, event))
+
+    def _widen(self) -> None:
+        self.setMinimumWidth(self.minimumSizeHint().width())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """As wide as the content and its scroll bar, and a few rows high."""

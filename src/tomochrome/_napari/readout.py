@@ -1,18 +1,72 @@
-"""What the scanner measured under the cursor, with its unit, in the status bar."""
+"""What lies under the cursor: in the status bar the value, in the panel the tissue too."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from qtpy.QtWidgets import QApplication, QLabel, QMainWindow
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QVBoxLayout, QWidget
 
 from tomochrome._napari.layers import behind
 from tomochrome.volume import Volume
 
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
+_HINT = "Point at the scan to read a voxel"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a voxel.
+
+    Parameters
+    ----------
+    value
+        What the scanner measured, with its unit.
+    tissue
+        The most likely tissue; empty in air.
+    probability
+        Its probability, 0 to 1.
+    confidence
+        Confidence of the model, 0 to 1.
+    """
+
+    value: str = ""
+    tissue: str = ""
+    probability: float = 0.0
+    confidence: float = 0.0
+
+
+class CursorReadout(QWidget):
+    """Value and tissue at the cursor, and how sure the tissue is."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.what, self.sure = QLabel(self), QLabel(self)
+        self.what.setStyleSheet("font-weight: 600;")
+        self.sure.setToolTip(
+            "Probability of this tissue by the model, and confidence: how far to trust the model"
+        )
+        for label in (self.what, self.sure):
+            label.setMinimumWidth(1)  # a long text must not widen the panel
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(1)
+        column.addWidget(self.what)
+        column.addWidget(self.sure)
+        self.say(None)
+
+    def say(self, finding: Finding | None) -> None:
+        """Show what is under the cursor; None if that is no voxel of the scan."""
+        if finding is None:
+            self.what.setText(_HINT)
+            self.sure.setText("")
+            return
+        self.what.setText(" · ".join(part for part in (finding.value, finding.tissue) if part))
+        sure = f"Probability {finding.probability:.0%} · Confidence {finding.confidence:.0%}"
+        self.sure.setText(sure.replace("%", " %") if finding.tissue else "")
 
 
 def show_readout(viewer: Any) -> None:
@@ -59,6 +113,7 @@ class Readout(QLabel):
         self._viewer = viewer
         viewer.cursor.events.position.connect(self._point)
         viewer.layers.events.removed.connect(self._point)
+        viewer.layers.selection.events.active.connect(self._point)
 
     def _point(self, _: object = None) -> None:
         with suppress(RuntimeError):  # the window may be gone already
@@ -68,15 +123,28 @@ class Readout(QLabel):
 
 
 def value_at(layers: Any, position: Any) -> str:
-    """Return what the uppermost visible volume of ours holds at a world position, or nothing."""
-    for layer in reversed(layers):
+    """Return what a visible volume of ours holds at a world position, or nothing.
+
+    The layer that is chosen comes first, then the uppermost.
+    """
+    chosen = layers.selection.active
+    for layer in [*([] if chosen is None else [chosen]), *reversed(layers)]:
         known = behind(layer.metadata) if layer.visible else None
         if known is None or known.shown.is_rgba:
             continue
-        index = np.rint(layer.world_to_data(position)).astype(int)[-3:]
-        if (index >= 0).all() and (index < known.shown.shape).all():
-            return in_words(known.shown, tuple(map(int, index)))
+        voxel = voxel_in(layer, position)
+        if voxel is not None:
+            return in_words(known.shown, voxel)
     return ""
+
+
+def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:
+    """Return the voxel (z, y, x) of a layer at a world position, or None outside of it."""
+    index = np.rint(layer.world_to_data(position)).astype(int)[-3:]
+    if (index < 0).any() or (index >= layer.data.shape[:3]).any():
+        return None
+    z, y, x = (int(value) for value in index)
+    return z, y, x
 
 
 def in_words(volume: Volume, index: tuple[int, ...]) -> str:

@@ -44,7 +44,6 @@ class _Drawing:
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
-        self.picture: DrawnByWorker = layer.data
         self.levels: list[Steps] = []
         self.job: Job | None = None
         self.text = ""
@@ -71,6 +70,12 @@ class _Drawing:
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)
             self.picture.forget()
         self.picture.wanted = wanted
+
+    @property
+    def picture(self) -> DrawnByWorker:
+        """The layer's data; a layer may be given other data of its kind."""
+        picture: DrawnByWorker = self.layer.data
+        return picture
 
     def stop(self) -> None:
         """Cancel what is under way."""
@@ -112,10 +117,19 @@ class Solids(QObject):
         self._follow(event.value)
 
     def _follow(self, layer: Any) -> None:
-        picture = layer.data
-        if not isinstance(picture, DrawnByWorker) or layer in self._drawings:
+        if not isinstance(layer.data, DrawnByWorker) or layer in self._drawings:
             return
         self._drawings[layer] = _Drawing(layer)
+        self._hear(layer)
+        layer.events.data.connect(self._data_changed)
+
+    def _data_changed(self, event: Any) -> None:
+        self._drawings[event.source].stop()
+        self._hear(event.source)
+
+    def _hear(self, layer: Any) -> None:
+        """Hear when the layer's picture wants to be drawn."""
+        picture = layer.data
         layer_ref, self_ref = weakref.ref(layer), weakref.ref(self)
 
         def wanted() -> None:
@@ -135,6 +149,7 @@ class Solids(QObject):
         drawing.picture.wanted = _nothing
         drawing.picture.forget()
         drawing.layer.events.set_data.disconnect(drawing.placing)
+        drawing.layer.events.data.disconnect(self._data_changed)
         self._say()
 
     def _axes_changed(self, _: object = None) -> None:

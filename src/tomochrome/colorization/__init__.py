@@ -3,8 +3,16 @@
 Nothing here imports torch, MONAI or numba before it is needed.
 """
 
-from tomochrome.colorization.bundle import DEFAULT_MODEL, ModelCard, find_model, models
+from tomochrome.colorization.bundle import DEFAULT_MODEL, ModelCard, find_model, model_title, models
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.warm import warm_up
 
-__all__ = ["DEFAULT_MODEL", "ModelCard", "colorize", "find_model", "models", "warm_up"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "ModelCard",
+    "colorize",
+    "find_model",
+    "model_title",
+    "models",
+    "warm_up",
+]

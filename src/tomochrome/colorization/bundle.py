@@ -13,6 +13,7 @@ A model is called by its name or by the path of a bundle folder.
 The metadata, beside what MONAI bundles hold anyway (``version``, ``task``, ``authors`` ...)::
 
     name, license       strings
+    title, description  what people call it, and one line about it (optional)
     kind                "network" or "transfer-function"
     trained_on          string, or list of strings
     scores              {name: number}
@@ -93,6 +94,16 @@ class ModelCard:
     path: Path
     metadata: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """What people call it; its name where the metadata says nothing."""
+        return str(self.metadata.get("title") or self.name)
+
+    @property
+    def description(self) -> str:
+        """One line about it; empty where the metadata says nothing."""
+        return str(self.metadata.get("description") or "")
+
     def to_json(self) -> dict[str, Any]:
         """Return the card as ``tomochrome models --json`` prints it."""
         return {
@@ -143,6 +154,14 @@ def find_model(model: str | os.PathLike[str]) -> ModelCard:
         f"unknown model '{os.fspath(model)}': choose one of {known}, "
         "or give the path of a bundle folder"
     )
+
+
+def model_title(model: str) -> str:
+    """Return what people call a model: its card's title, or the name itself if there is no card."""
+    try:
+        return find_model(model).title
+    except ModelError:
+        return model
 
 
 def read_card(path: Path) -> ModelCard:

@@ -123,11 +123,13 @@ def export_network(
     scores: Mapping[str, Any],
     card: str,
     license_text: str,
+    title: str = "",
     description: str = "",
 ) -> Path:
     """Write a trained network as a bundle; float16, which moves no probability visibly."""
     metadata = {
         **_common(name, "network", trained_on, scores),
+        "title": title or name,
         "description": description,
         "task": "naming the tissue of each voxel of a CT, from which its color follows",
         "network": dict(network),
@@ -175,6 +177,7 @@ def export_transfer(
     """Write the lookup curve as a bundle."""
     metadata = {
         **_common("transfer-function", "transfer-function", trained_on, scores),
+        "title": "Transfer function (no network)",
         "description": "the best curve from HU to color, no network: the baseline and fallback",
         "task": "color by Hounsfield unit alone",
     }

@@ -185,6 +185,7 @@ def finish(
         temperature=calibration.temperature, trained_on=trained_on, scores=figures,
         card=network_card(plan, trained_on, figures, calibration.temperature, net, log, notes),
         license_text=license_text,
+        title="Tissue network" if plan.name == "tissue" else f"Tissue network ({plan.name})",
         description="names the tissue of each voxel of a CT; its color follows from a palette",
     )  # fmt: skip
     (network / "configs" / "train.json").write_text(

@@ -79,6 +79,7 @@ def export_symnet(
     }
     metadata = {
         "name": config.name,
+        "title": "Registration network",
         "kind": KIND,
         "version": "0.1.0",
         "intended_use": INTENDED_USE,

@@ -1,0 +1,225 @@
+"""Color beside grey: a wipe with a line on the canvas, or the two in turn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
+
+from tomochrome._napari.compare_layer import screen_of
+from tomochrome._napari.controls import ValueSlider
+from tomochrome._napari.wipe_handle import Edge, WipeHandle, screen_axis
+
+OFF: Final = "Off"
+WIPE: Final = "Wipe"
+FLICKER: Final = "Flicker"
+_MODES: Final = {
+    OFF: "Color everywhere",
+    WIPE: "Grey on the left, color on the right; drag the line in the picture",
+    FLICKER: "Grey and color in turn",
+}
+_RATE: Final = 2.0  # changes per second
+
+
+@dataclass(frozen=True)
+class GreySide:
+    """The part of each plane that is shown in grey.
+
+    Parameters
+    ----------
+    axis
+        Axis of the volume (z, y, x) along which the parts lie side by side.
+    edge
+        Voxel index on it where grey ends; -0.5 is the outer face of the first voxel.
+    above
+        Whether the voxels above the edge are grey, not those below.
+    """
+
+    axis: int
+    edge: float
+    above: bool = False
+
+    def holds(self, index: NDArray[np.int_]) -> NDArray[np.bool_]:
+        """Return whether the voxels of these indices along the axis are grey."""
+        return np.asarray((index > self.edge) if self.above else (index < self.edge))
+
+
+class BesidePanel(QWidget):
+    """The fields: mode, place of the line, rate of the flicker; tells of every change."""
+
+    changed = Signal()
+    moved = Signal(float)  # how much of the plane is grey, 0 to 1
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.mode = QComboBox(self)
+        for number, (name, words) in enumerate(_MODES.items()):
+            self.mode.addItem(name)
+            self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
+        self.place = ValueSlider(0, 100, suffix=" %", parent=self)
+        self.place.set_value(50)
+        self.place.setToolTip("How much of the plane is grey; or drag the line in the picture")
+        self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
+        self.rate.set_value(_RATE)
+        self.rate.setToolTip("Changes per second")
+        self.only_2d = QLabel("In slices only: 3D shows color.", self)
+        self._form = form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Mode", self.mode)
+        form.addRow("Grey part", self.place)
+        form.addRow("Rate", self.rate)
+        form.addRow(self.only_2d)
+        self.mode.currentIndexChanged.connect(self._mode_chosen)
+        self.rate.valueChanged.connect(lambda _: self.changed.emit())
+        self.place.valueChanged.connect(lambda value: self.moved.emit(value / 100))
+        self._mode_chosen()
+
+    def show_3d(self, in_3d: bool) -> None:
+        """Say in 3D why nothing is seen."""
+        self._form.setRowVisible(self.only_2d, in_3d and self.mode.currentText() != OFF)
+
+    def _mode_chosen(self, _: object = None) -> None:
+        mode = self.mode.currentText()
+        self.mode.setToolTip(_MODES[mode])
+        self._form.setRowVisible(self.place, mode == WIPE)
+        self._form.setRowVisible(self.rate, mode == FLICKER)
+        self.show_3d(False)
+        self.changed.emit()
+
+
+class BesideGrey(QObject):
+    """Shows a colored layer partly in grey, or grey and color in turn, as the fields say.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that has the layer.
+    panel
+        The fields.
+    """
+
+    def __init__(self, viewer: Any, panel: BesidePanel) -> None:
+        super().__init__(panel)
+        self.viewer = viewer
+        self.panel = panel
+        self._layer: Any = None
+        self._handle: WipeHandle | None = None
+        self._shares: dict[int, float] = {}
+        self._grey_turn = False
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._take_turns)
+        panel.changed.connect(self._apply)
+        panel.moved.connect(self._set_share)
+        dims = viewer.dims.events
+        self._emitters = (dims.order, dims.ndisplay, viewer.scene.camera.events.orientation)
+        for emitter in self._emitters:
+            emitter.connect(self._apply)
+
+    def follow(self, layer: Any) -> None:
+        """Work on another colored layer; None if there is none."""
+        if layer is not self._layer:
+            self._leave()
+            self._layer = layer
+            self._shares = {}
+            if layer is not None:
+                layer.events.visible.connect(self._apply)
+                layer.events.data.connect(self._apply)
+            self._apply()
+
+    def release(self) -> None:
+        """Show color everywhere and let go of the viewer."""
+        self.follow(None)
+        for emitter in self._emitters:
+            emitter.disconnect(self._apply)
+        self.viewer = None
+
+    def _leave(self) -> None:
+        self._timer.stop()
+        self._drop_handle()
+        if self._layer is not None:
+            self._layer.events.visible.disconnect(self._apply)
+            self._layer.events.data.disconnect(self._apply)
+            self._show(None)
+
+    def _drop_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.release()
+            self._handle = None
+
+    def _apply(self, _: object = None) -> None:
+        """Do what the fields say, in the plane on screen."""
+        layer, mode = self._layer, self.panel.mode.currentText()
+        in_2d = self.viewer is not None and self.viewer.dims.ndisplay == 2
+        self.panel.show_3d(not in_2d)
+        active = layer is not None and layer.visible and in_2d
+        if active and mode == WIPE:
+            if self._handle is None:
+                self._handle = WipeHandle(self.viewer, layer, self._edge, self._dragged)
+        else:
+            self._drop_handle()
+        if active and mode == FLICKER:
+            self._timer.start(round(1000 / max(0.1, self.panel.rate.value())))
+        else:
+            self._timer.stop()
+            self._grey_turn = False
+        self._update()
+
+    def _update(self) -> None:
+        if self._layer is None:
+            return
+        side = self._side()
+        if side is not None and self.panel.mode.currentText() == WIPE:
+            self.panel.place.set_value(100 * self._shares.get(side.axis, 0.5))
+        self._show(side)
+        if self._handle is not None:
+            self._handle.update()
+
+    def _side(self) -> GreySide | None:
+        axis = screen_axis(self.viewer, self._layer, across=True)
+        if axis is None:
+            return None
+        if self._timer.isActive():
+            return GreySide(axis, math.inf) if self._grey_turn else None
+        found = self._edge() if self._handle is not None else None
+        return None if found is None else GreySide(*found, above=self._mirrored(axis))
+
+    def _show(self, side: GreySide | None) -> None:
+        picture = self._layer.data
+        if getattr(picture, "grey_side", side) != side:
+            picture.grey_side = side
+            self._layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+    def _mirrored(self, axis: int) -> bool:
+        """Whether the first voxels along an axis are on the right of the screen."""
+        return screen_of(self.viewer, self._layer).mirrored[axis]
+
+    # The line
+
+    def _edge(self) -> Edge | None:
+        axis = screen_axis(self.viewer, self._layer, across=True)
+        if axis is None:
+            return None
+        share = self._shares.get(axis, 0.5)
+        if self._mirrored(axis):
+            share = 1.0 - share
+        return axis, share * self._layer.data.shape[axis] - 0.5
+
+    def _dragged(self, axis: int, index: float) -> None:
+        share = (index + 0.5) / self._layer.data.shape[axis]
+        self._shares[axis] = 1.0 - share if self._mirrored(axis) else share
+        self._update()
+
+    def _set_share(self, share: float) -> None:
+        axis = None if self._layer is None else screen_axis(self.viewer, self._layer, across=True)
+        if axis is not None:
+            self._shares[axis] = share
+            self._update()
+
+    def _take_turns(self) -> None:
+        self._grey_turn = not self._grey_turn
+        self._update()

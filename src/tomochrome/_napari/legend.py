@@ -1,0 +1,295 @@
+"""The legend: the tissues of a scan with their colors and shares, to show, dim and hide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent, QItemSelectionModel, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from tomochrome.color.palette import palette
+from tomochrome.color.selection import TissueSelection
+from tomochrome.tissue import Tissue
+
+_SHOWN, _NAME, _BODY, _PLANE = range(4)
+_SWATCH_PX: Final = 14
+_MOST_ROWS: Final = 9
+_HINT: Final = "Click: alone · Ctrl+click: add · untick: grey"
+_MOUSE: Final = (
+    QEvent.Type.MouseButtonPress,
+    QEvent.Type.MouseButtonRelease,
+    QEvent.Type.MouseButtonDblClick,
+    QEvent.Type.MouseMove,
+)
+
+
+class Legend(QWidget):
+    """Lists the tissues of a scan, the largest first; tells of another selection.
+
+    Rows that are selected are shown alone: the others are dimmed or grey. The tick of a row
+    takes its color away and gives it back. With the keyboard: arrows, space, escape.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.list = _List(self)
+        self.others = QComboBox(self)
+        self.others.addItem("Others dimmed", "dim")
+        self.others.addItem("Others grey", "hide")
+        self.others.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.others.setMinimumContentsLength(8)
+        self.others.setToolTip("How the other tissues look while some are shown alone")
+        self.all = QPushButton("Show all", self)
+        self.all.setToolTip("Show every tissue in color (Esc in the list)")
+        self.hint = QLabel(_HINT, self)
+        self.hint.setWordWrap(True)
+        self.hint.setToolTip("With the keyboard: arrows, space, and escape to show all")
+        row = QHBoxLayout()
+        row.addWidget(self.others, 1)
+        row.addWidget(self.all, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.list)
+        column.addLayout(row)
+        column.addWidget(self.hint)
+        self.list.itemSelectionChanged.connect(self._tell)
+        self.list.itemChanged.connect(self._ticked)
+        self.list.escaped.connect(self.show_all)
+        self.all.clicked.connect(self.show_all)
+        self.others.currentIndexChanged.connect(self._tell)
+        self.set_shares(np.zeros(len(Tissue)), "natural")
+
+    @property
+    def selection(self) -> TissueSelection:
+        """Which tissues are in color."""
+        alone, hidden = self.list.alone, self.list.hidden
+        if not alone:
+            return TissueSelection(hidden=hidden)
+        base = TissueSelection.only(alone, self.others.currentData())
+        return TissueSelection(base.hidden | hidden, base.dimmed)
+
+    def set_selection(self, tissues: TissueSelection) -> None:
+        """Show a selection that was made elsewhere, without telling anyone."""
+        rest = tissues.hidden | tissues.dimmed
+        alone = frozenset(Tissue) - rest if Tissue.AIR in rest else frozenset()  # see `only`
+        self.list.blockSignals(True)
+        self.others.blockSignals(True)
+        if alone:
+            self.others.setCurrentIndex(0 if Tissue.AIR in tissues.dimmed else 1)
+        hidden = tissues.hidden if Tissue.AIR not in tissues.hidden else frozenset()
+        self.list.show_modes(alone, hidden)
+        self.others.blockSignals(False)
+        self.list.blockSignals(False)
+        self._enable()
+
+    def set_shares(self, shares: NDArray[np.float64], palette_name: str) -> None:
+        """List the tissues that a body has, by their shares (0 to 1) in the order of `Tissue`."""
+        self.list.blockSignals(True)
+        alone, hidden = self.list.alone, self.list.hidden
+        self.list.fill(shares)
+        self.list.paint_swatches(palette_name)
+        self.list.show_modes(alone, hidden)
+        self.list.blockSignals(False)
+        self._enable()
+
+    def set_palette(self, palette_name: str) -> None:
+        """Paint the colors of another palette."""
+        self.list.blockSignals(True)
+        self.list.paint_swatches(palette_name)
+        self.list.blockSignals(False)
+
+    def set_plane(self, shares: NDArray[np.float64] | None) -> None:
+        """Tell the shares in the plane on screen, None where there is none."""
+        self.list.blockSignals(True)
+        for row in self.list.rows():
+            row.setText(_PLANE, "" if shares is None else percent(shares[row.tissue]))
+        self.list.blockSignals(False)
+
+    def show_all(self) -> None:
+        """Show every tissue in color."""
+        if not self.selection.is_all:
+            self.list.blockSignals(True)
+            self.list.show_modes((), ())
+            self.list.blockSignals(False)
+            self._tell()
+
+    def _ticked(self, _: QTreeWidgetItem, column: int) -> None:
+        if column == _SHOWN:
+            self._tell()
+
+    def _enable(self) -> None:
+        self.all.setEnabled(not self.selection.is_all)
+
+    def _tell(self, *_: object) -> None:
+        self._enable()
+        self.changed.emit()
+
+
+class _Row(QTreeWidgetItem):
+    """One tissue."""
+
+    def __init__(self, tissue: Tissue, share: float) -> None:
+        super().__init__(["", tissue.title, percent(share), ""])
+        self.tissue = tissue
+        self.setCheckState(_SHOWN, Qt.CheckState.Checked)
+        self.setToolTip(_SHOWN, f"{tissue.title}: in color, or grey")
+        self.setToolTip(_NAME, f"{tissue.label}: click to see it alone")
+        for column in (_BODY, _PLANE):
+            align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            self.setTextAlignment(column, align)
+
+    @property
+    def ticked(self) -> bool:
+        """Whether the tissue is in color."""
+        return bool(self.checkState(_SHOWN) == Qt.CheckState.Checked)
+
+    def tick(self, ticked: bool) -> None:
+        """Give the tissue its color, or take it away."""
+        self.setCheckState(_SHOWN, Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+
+
+class _List(QTreeWidget):
+    """Rows of tissues. A click on a tick changes no selection; one on the only row ends it."""
+
+    escaped = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Tissues")
+        self.setColumnCount(4)
+        self.setHeaderLabels(["", "Tissue", "Body", "Slice"])
+        head = self.headerItem()
+        head.setToolTip(_BODY, "Share of the body's volume in this scan (without air)")
+        head.setToolTip(_PLANE, "Share of the body in the plane on screen")
+        self.setRootIsDecorated(False)
+        self.setIndentation(0)
+        self.setUniformRowHeights(True)
+        self.setIconSize(QSize(_SWATCH_PX, _SWATCH_PX))
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        header = self.header()
+        header.setStretchLastSection(False)
+        header.setSectionsMovable(False)
+        header.setMinimumSectionSize(24)
+        for column in (_SHOWN, _BODY, _PLANE):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+
+    def rows(self) -> list[_Row]:
+        """Return the rows from top to bottom."""
+        found = [self.topLevelItem(index) for index in range(self.topLevelItemCount())]
+        return [row for row in found if isinstance(row, _Row)]
+
+    @property
+    def alone(self) -> frozenset[Tissue]:
+        """Tissues shown alone, none if all are shown."""
+        return frozenset(row.tissue for row in self.rows() if row.isSelected())
+
+    @property
+    def hidden(self) -> frozenset[Tissue]:
+        """Tissues whose color was taken."""
+        return frozenset(row.tissue for row in self.rows() if not row.ticked)
+
+    def fill(self, shares: Sequence[float] | NDArray[np.float64]) -> None:
+        """List the tissues that have a share."""
+        self.clear()
+        present = [tissue for tissue in Tissue if shares[tissue] > 0]
+        for tissue in sorted(present, key=lambda tissue: -shares[tissue]):
+            self.addTopLevelItem(_Row(tissue, float(shares[tissue])))
+        self._fit()
+
+    def _fit(self) -> None:
+        """Be as high as the rows; many of them scroll."""
+        rows = min(_MOST_ROWS, max(1, self.topLevelItemCount()))
+        high = max(self.sizeHintForRow(0), self.fontMetrics().height())
+        self.setFixedHeight(self.header().sizeHint().height() + rows * high + 4)
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Fit again in another font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Fit once the style is known."""
+        super().showEvent(event)
+        self._fit()
+
+    def show_modes(self, alone: Iterable[Tissue], hidden: Iterable[Tissue]) -> None:
+        """Select and untick rows."""
+        alone, hidden = frozenset(alone), frozenset(hidden)
+        for row in self.rows():
+            row.setSelected(row.tissue in alone)
+            row.tick(row.tissue not in hidden)
+
+    def paint_swatches(self, palette_name: str) -> None:
+        """Paint each tissue's color."""
+        rgb = palette(palette_name).rgb
+        for row in self.rows():
+            row.setIcon(_NAME, _swatch(QColor(*(int(value) for value in rgb[row.tissue]))))
+
+    def selectionCommand(  # noqa: N802 - Qt's name
+        self, index: Any, event: Any = None
+    ) -> QItemSelectionModel.SelectionFlag:
+        """Say what a click on an index selects."""
+        flags = QItemSelectionModel.SelectionFlag
+        if event is not None and event.type() in _MOUSE:
+            if index.isValid() and index.column() == _SHOWN:
+                return flags.NoUpdate
+            plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
+            only = [self.indexFromItem(row).row() for row in self.selectedItems()]
+            pressed = event.type() == QEvent.Type.MouseButtonPress
+            if pressed and plain and only == [index.row()]:
+                return flags.Clear
+        return super().selectionCommand(index, event)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Space ticks the current row, escape shows all."""
+        row = self.currentItem()
+        if event.key() == Qt.Key.Key_Escape:
+            self.escaped.emit()
+        elif event.key() == Qt.Key.Key_Space and isinstance(row, _Row):
+            row.tick(not row.ticked)
+        else:
+            super().keyPressEvent(event)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent with as many digits as say something."""
+    value = 100 * float(share)
+    if value == 0:
+        return "–"
+    if value < 0.1:
+        return "<0.1 %"
+    return f"{value:.1f} %" if value < 9.95 else f"{value:.0f} %"
+
+
+def _swatch(color: QColor) -> QIcon:
+    picture = QPixmap(_SWATCH_PX, _SWATCH_PX)
+    picture.fill(color)
+    painter = QPainter(picture)
+    painter.setPen(QColor(128, 128, 128))  # seen on light and dark grounds
+    painter.drawRect(0, 0, _SWATCH_PX - 1, _SWATCH_PX - 1)
+    painter.end()
+    icon = QIcon(picture)
+    icon.addPixmap(picture, QIcon.Mode.Selected)  # a selected row would tint it
+    return icon

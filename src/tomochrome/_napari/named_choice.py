@@ -1,0 +1,134 @@
+"""A box of choices that people read by a title and files and commands know by an id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+
+_DEVICES: Final = {
+    "auto": "Automatic",
+    "cpu": "Processor (CPU)",
+    "cuda": "Graphics card (CUDA)",
+    "mps": "Graphics card (Apple)",
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """One choice.
+
+    Parameters
+    ----------
+    name
+        The id in the command line and in files.
+    title
+        What people read.
+    about
+        One line about it.
+    """
+
+    name: str
+    title: str
+    about: str = ""
+
+    @property
+    def tip(self) -> str:
+        """The id and the line about it, for a tooltip."""
+        return f"{self.name}: {self.about}" if self.about else self.name
+
+
+class NamedChoice(QComboBox):
+    """Lists titles; `name` is the id of the one chosen.
+
+    A name that is not offered yet, because a worker still looks for what there is, is taken as
+    soon as it is, unless the user has chosen another by then.
+    """
+
+    def __init__(self, choices: Sequence[Named] = (), parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._wanted = ""
+        self.offer(choices)
+        self.currentIndexChanged.connect(self._chosen)
+
+    def offer(self, choices: Sequence[Named]) -> None:
+        """Offer other choices without telling anyone, keeping what is chosen if it is there."""
+        before = self.name
+        self.blockSignals(True)
+        self.clear()
+        for number, choice in enumerate(choices):
+            self.addItem(choice.title, choice.name)
+            self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
+        found = [self.findData(name) for name in (self._wanted, before)]
+        self.setCurrentIndex(next((index for index in found if index >= 0), 0))
+        self.blockSignals(False)
+        if self.name == self._wanted:
+            self._wanted = ""
+        self._show_tip()
+
+    @property
+    def name(self) -> str:
+        """The id of what is chosen, empty if nothing is offered."""
+        return self.currentData() or ""
+
+    def choose(self, name: str) -> None:
+        """Choose by id; one that is not offered changes nothing now."""
+        found = self.findData(name)
+        if found >= 0:
+            self.setCurrentIndex(found)
+        else:
+            self._wanted = name
+
+    def _chosen(self, _: int) -> None:
+        self._wanted = ""
+        self._show_tip()
+
+    def _show_tip(self) -> None:
+        self.setToolTip(self.itemData(self.currentIndex(), Qt.ItemDataRole.ToolTipRole) or "")
+
+
+def model_choices(names: Sequence[str]) -> list[Named]:
+    """Return models by what their cards call them."""
+    from tomochrome.colorization.bundle import find_model
+    from tomochrome.errors import ModelError
+
+    found = []
+    for name in names:
+        try:
+            card = find_model(name)
+        except ModelError:
+            found.append(Named(name, name))
+        else:
+            found.append(Named(name, card.title, card.description))
+    return found
+
+
+def device_choices(names: Sequence[str]) -> list[Named]:
+    """Return computing devices."""
+    about = {"auto": "a graphics card if there is one, otherwise the processor"}
+    return [Named(name, _DEVICES.get(name, name), about.get(name, "")) for name in names]
+
+
+def palette_choices(names: Sequence[str]) -> list[Named]:
+    """Return palettes."""
+    return [Named(name, name.replace("-", " ").capitalize()) for name in names]
+
+
+def alpha_choices(names: Sequence[str]) -> list[Named]:
+    """Return opacity curves; those that differ along the Hounsfield scale are for 3D."""
+    from tomochrome.color.alpha import ALPHA_PRESETS
+
+    found = []
+    for name in names:
+        curve = ALPHA_PRESETS.get(name)
+        title = name.replace("-", " ").capitalize()
+        if curve is not None and not curve.for_slices:
+            title = f"{title} (3D)"
+        found.append(Named(name, title, "" if curve is None else curve.about))
+    return found

@@ -1,0 +1,47 @@
+"""What the tests of the panel "Colorize volume" share."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from tomochrome._napari.layers import behind
+from tomochrome.color import light
+from tomochrome.runtime import check
+
+MODEL = "tissue"
+TITLE = "Tissue network"
+
+
+def colorize(panel, qtbot, model=MODEL):
+    panel.view.model.choose(model)
+    panel.run()
+    assert panel.running
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    return panel.coloring
+
+
+def lit(panel, window, **settings):
+    """What the core says the colored layer must hold."""
+    coloring = panel.coloring
+    shown = behind(coloring.layer.metadata).shown
+    return light(shown, coloring.chroma, window, **settings).voxels
+
+
+def bound_keys(viewer):
+    """The viewer's own key bindings, by name."""
+    return {str(key): action for key, action in viewer.keymap.items()}
+
+
+def on_screen(layer):
+    """The pixels that napari holds of a layer."""
+    return np.asarray(layer._slice.image.view)
+
+
+def slow_color(*_, progress, cancel, **__):
+    """Stands in for the core where a test must catch it in the middle."""
+    for done in range(10_000):
+        check(cancel)
+        progress(done, 10_000, "Coloring")
+        time.sleep(0.005)

@@ -1,0 +1,141 @@
+"""What the panel does not color, and how it says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from colorize_cases import TITLE, colorize
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+
+from tomochrome._napari.ct_source import check_layer
+from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.writer import layer_volume
+from tomochrome.errors import NotCTError
+from tomochrome.volume import Provenance, Volume
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Image(np.zeros((4, 30, 30), np.uint8), name="bytes"),
+        Image(np.zeros((30, 30), np.int16), name="flat", contrast_limits=(0, 1)),
+        Image(np.zeros((2, 4, 30, 30), np.int16), name="moving", contrast_limits=(0, 1)),
+        Image(np.ones((4, 30, 30), np.int16), name="no air", contrast_limits=(0, 1)),
+        Layer.create(*volume_layer(Volume(np.ones((3, 4, 5), np.int16), unit="unknown"), "odd")),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_what_is_not_ct_is_refused_with_a_sentence_in_the_panel(panel, qtbot, layer):
+    panel.viewer.add_layer(layer)
+    panel.view.layer.choose(layer)
+    before = list(panel.viewer.layers)
+    panel.run()
+    qtbot.waitUntil(lambda: not panel.running, timeout=10_000)
+    text = panel.view.message.text()
+    assert panel.view.message.isVisible()
+    assert f"'{layer.name}'" in text
+    assert "Traceback" not in text
+    assert text.endswith(".")
+    assert list(panel.viewer.layers) == before
+
+
+def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtbot, small_ct):
+    voxels = (small_ct.voxels + 1024).astype(np.uint16)
+    mr = replace(small_ct, voxels=voxels, unit="unknown", provenance=Provenance(modality="MR"))
+    ct, box = panel.view.layer.layer(), panel.view.insist
+    layer = panel.viewer.add_layer(Layer.create(*volume_layer(mr, "knee")))
+    panel.view.layer.choose(layer)
+    assert box.isHidden()  # nobody is tempted before the refusal was read
+    panel.run()
+    assert not panel.running
+    assert "not in Hounsfield units" in panel.view.message.text()
+    assert not box.isHidden()
+    assert not box.claim.isChecked()
+    panel.run()
+    assert not panel.running  # it is refused again until the user says so
+    box.claim.setChecked(True)
+    coloring = colorize(panel, qtbot)
+    assert coloring.layer.name == f"knee · {TITLE} (taken as HU)"
+    assert "colored because forced" in coloring.chroma.provenance.warnings
+    saved = layer_volume(coloring.layer.data, {"metadata": coloring.layer.metadata})
+    assert "colored because forced" in saved.provenance.warnings
+    assert box.insists  # for another model, say
+    panel.view.layer.choose(ct)
+    assert box.isHidden()
+    panel.view.layer.choose(layer)
+    assert not box.insists
+    panel.run()
+    assert not panel.running
+    assert not box.isHidden()
+
+
+def test_another_readers_values_may_be_insisted_on_after_the_worker_refused_them(panel, qtbot):
+    foreign = Image(np.random.default_rng(0).normal(500, 80, (8, 30, 30)), name="foreign")
+    panel.viewer.layers.clear()
+    panel.viewer.add_layer(foreign)
+    panel.run()
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    assert "below -200" in panel.view.message.text()
+    assert not panel.view.insist.isHidden()
+    panel.view.insist.claim.setChecked(True)
+    assert colorize(panel, qtbot).layer.name == f"foreign · {TITLE} (taken as HU)"
+
+
+def test_only_images_are_offered_the_newest_first(qtbot, small_ct):
+    model = ViewerModel()
+    choice = LayerChoice(model)
+    qtbot.addWidget(choice)
+    assert choice.layer() is None
+    model.add_layer(Labels(np.ones((3, 4, 5), np.uint8)))
+    assert choice.layer() is None
+    first = model.add_layer(Layer.create(*volume_layer(small_ct, "first")))
+    second = model.add_layer(Layer.create(*volume_layer(small_ct, "second")))
+    assert [choice.itemText(index) for index in range(choice.count())] == ["second", "first"]
+    assert choice.layer() is first  # what was chosen stays chosen
+    first.name = "renamed"
+    assert choice.currentText() == "renamed"
+    model.layers.remove(first)
+    assert choice.layer() is second
+    choice.release()
+
+
+def test_a_color_picture_is_not_offered_but_refused_where_it_is_named(qtbot, small_ct):
+    model = ViewerModel()
+    choice = LayerChoice(model)
+    qtbot.addWidget(choice)
+    photo = model.add_layer(Image(np.zeros((4, 30, 30, 3), np.uint8), name="photo", rgb=True))
+    choice.choose(photo)
+    assert choice.layer() is None
+    with pytest.raises(NotCTError, match="'photo' is a color picture"):
+        check_layer(photo)
+    choice.release()
+
+
+def test_without_a_layer_there_is_a_sentence(panel):
+    panel.viewer.layers.clear()
+    panel.run()
+    assert not panel.running
+    assert "Open a CT" in panel.view.message.text()
+
+
+def test_another_readers_layer_is_colored_on_its_own_grid(panel, qtbot, small_ct):
+    # Micrometres, turned in its plane by 90 degrees, and stored as floats.
+    foreign = Image(
+        small_ct.voxels.astype(np.float32), scale=(5000, 4000, 4000), translate=(1e4, 2e4, 3e4),
+        rotate=((1, 0, 0), (0, 0, -1), (0, 1, 0)), units=("um",) * 3, name="foreign",
+    )  # fmt: skip
+    panel.viewer.layers.clear()
+    panel.viewer.add_layer(foreign)
+    coloring = colorize(panel, qtbot)
+    np.testing.assert_array_equal(coloring.layer.extent.world, foreign.extent.world)
+    assert coloring.layer.units == foreign.units
+    np.testing.assert_array_equal(coloring.layer.rotate, foreign.rotate)
+    shown = behind(coloring.layer.metadata).shown
+    assert shown.spacing == pytest.approx((5.0, 4.0, 4.0))
+    assert coloring.layer.data.shape == (*small_ct.shape, 4)

@@ -1,0 +1,82 @@
+"""What the panel remembers between starts, and what it never keeps."""
+
+from __future__ import annotations
+
+import pytest
+from colorize_cases import colorize
+from qtpy.QtCore import QSettings
+
+from tomochrome._napari import settings
+from tomochrome._napari.colorize_widget import ColorizeWidget
+
+pytestmark = pytest.mark.gui
+
+
+def another_panel(panel, qtbot):
+    """A panel as after another start of napari."""
+    widget = ColorizeWidget(panel.viewer)
+    qtbot.addWidget(widget)
+    qtbot.waitUntil(lambda: not widget._warm.running, timeout=20_000)
+    qtbot.wait(10)
+    return widget
+
+
+def pick(box, name):
+    """Choose as a user does: Qt tells that the box was used."""
+    box.choose(name)
+    box.activated.emit(box.currentIndex())
+
+
+def test_choices_are_there_again_at_the_next_start(panel, qtbot):
+    color = panel.view.color
+    pick(panel.view.model, "other")
+    pick(panel.view.device, "cpu")
+    pick(color.palette_box, "vivid")
+    pick(color.alpha_box, "bone")
+    color.opacity_row._slider.setValue(400)
+    again = another_panel(panel, qtbot)
+    assert again.view.model.name == "other"
+    assert again.view.device.name == "cpu"
+    assert again.view.color.palette_name == "vivid"
+    assert again.view.color.alpha == "bone"
+    assert again.view.color.opacity == pytest.approx(0.4)
+    assert colorize(again, qtbot, "other").layer.opacity == pytest.approx(0.4)
+    again.release()
+
+
+def test_what_no_longer_exists_is_forgotten(panel, qtbot):
+    for key in settings.KEYS:
+        settings.remember(key, "gone, or never there")
+    again = another_panel(panel, qtbot)
+    assert again.view.model.name == "tissue"
+    assert again.view.device.name == "auto"
+    assert again.view.color.palette_name == "natural"
+    assert again.view.color.alpha == "body"
+    assert again.view.color.opacity == 1.0
+    again.release()
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-0.1", "7", "", "0.3, 0.4", "@Invalid()"])
+def test_numbers_that_make_no_sense_are_not_believed(text):
+    settings.remember("opacity", text)
+    assert settings.remembered_fraction("opacity", 0.75) == 0.75
+
+
+def test_a_damaged_file_is_as_none(settings_of_their_own):
+    settings.remember("model", "other")
+    (file,) = settings_of_their_own.rglob("*.ini")
+    file.write_bytes(b"[colorize\x00\xff]\nmodel=@Variant(\x00\x01")
+    assert settings.remembered("model") in ("", "@Variant(\x00\x01")
+    assert settings.remembered_fraction("opacity", 1.0) == 1.0
+
+
+def test_nothing_of_the_patient_is_kept(panel, qtbot, settings_of_their_own):
+    pick(panel.view.model, "other")
+    panel.view.layer.layer().name = "DOE JANE"
+    colorize(panel, qtbot)
+    QSettings().sync()
+    (file,) = settings_of_their_own.rglob("*.ini")
+    text = file.read_text()
+    assert "DOE" not in text
+    keys = {line.split("=")[0] for line in text.splitlines() if "=" in line}
+    assert keys <= set(settings.KEYS)

@@ -1,0 +1,123 @@
+"""What the panel and the status bar say, and when they say nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from colorize_cases import TITLE, colorize
+from napari.layers import Image, Layer
+from qtpy.QtWidgets import QLabel
+
+from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.named_choice import NamedChoice, device_choices
+from tomochrome._napari.readout import value_at
+
+pytestmark = pytest.mark.gui
+
+
+def test_not_for_diagnosis_and_the_model_are_always_in_sight(panel, qtbot):
+    assert panel.view.caution.isVisible()
+    assert "Not for diagnosis" in panel.view.caution.text()
+    colorize(panel, qtbot)
+    assert TITLE in panel.view.caution.text()
+    bar = panel.viewer.window._qt_window.statusBar()
+    mark = bar.findChild(QLabel, "tomochrome-not-for-diagnosis")
+    assert mark.isVisible()
+    assert mark.text() == f"Colors by {TITLE}: not for diagnosis"
+    panel.viewer.layers.clear()
+    assert mark.text() == ""
+    assert "Not for diagnosis" in panel.view.caution.text()
+
+
+def readout(panel):
+    return panel.view.readout.what.text(), panel.view.readout.sure.text()
+
+
+def test_the_readout_names_value_tissue_probability_and_confidence(panel, qtbot):
+    coloring = colorize(panel, qtbot)
+    z, y, x = 6, 24, 20
+    panel.viewer.cursor.position = coloring.layer.data_to_world((z, y, x))
+    assert readout(panel) == ("700 HU · Cortical bone", "Probability 90 % · Confidence 80 %")
+    panel.viewer.cursor.position = coloring.layer.data_to_world((z, 0, 0))
+    assert readout(panel) == ("-1000 HU", "")
+    panel.viewer.cursor.position = (1e4, 0, 0)
+    assert readout(panel) == ("Point at the scan to read a voxel", "")
+
+
+def test_the_readout_follows_the_slice_under_a_cursor_at_rest(panel, qtbot):
+    layer = colorize(panel, qtbot).layer
+    panel.viewer.cursor.position = layer.data_to_world((6, 24, 20))
+    panel.viewer.dims.set_point(0, layer.data_to_world((9, 24, 20))[0])
+    layer.data.volume.voxels[9, 24, 20] = 512
+    panel.viewer.dims.set_point(0, layer.data_to_world((8, 24, 20))[0])
+    assert readout(panel)[0].startswith("700 HU")
+    panel.viewer.dims.set_point(0, layer.data_to_world((9, 24, 20))[0])
+    assert readout(panel)[0].startswith("512 HU")
+
+
+def test_another_scan_or_none_leaves_no_stale_text(panel, qtbot, small_ct):
+    coloring = colorize(panel, qtbot)
+    ct = panel.view.layer.layer()
+    panel.viewer.cursor.position = coloring.layer.data_to_world((6, 24, 20))
+    assert panel.view.message.text()
+    other = panel.viewer.add_layer(Layer.create(*volume_layer(small_ct, "other")))
+    panel.view.layer.choose(other)
+    assert panel.view.message.text() == ""
+    assert not panel.view.readout.isVisible()
+    assert not panel.view.tissues.isVisible()
+    assert panel.view.caution.text() == "Not for diagnosis"
+    panel.view.layer.choose(ct)
+    assert panel.view.readout.isVisible()
+    assert readout(panel)[0].startswith("700 HU")
+    panel.run()
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    panel.viewer.layers.clear()
+    assert panel.view.message.text() == ""
+    assert readout(panel) == ("Point at the scan to read a voxel", "")
+
+
+def test_an_error_goes_with_the_layer_that_it_is_about(panel, qtbot):
+    flat = panel.viewer.add_layer(Image(np.zeros((30, 30), np.int16), name="flat"))
+    panel.view.layer.choose(flat)
+    panel.run()
+    assert "'flat'" in panel.view.message.text()
+    panel.viewer.layers.remove(flat)
+    assert panel.view.message.text() == ""
+
+
+def test_the_status_bar_reads_the_chosen_scan_where_two_overlap(panel, qtbot, small_ct):
+    ct = panel.view.layer.layer()
+    other = volume_layer(small_ct.with_voxels(small_ct.voxels // 2), "other")
+    above = panel.viewer.add_layer(Layer.create(*other))
+    here = ct.data_to_world((6, 24, 20))
+    panel.viewer.layers.selection.active = above
+    assert value_at(panel.viewer.layers, here) == "350 HU"
+    panel.viewer.layers.selection.active = ct
+    assert value_at(panel.viewer.layers, here) == "700 HU"
+
+
+def test_people_read_titles_and_files_keep_ids(panel, qtbot):
+    model = panel.view.model
+    assert [model.itemText(0), model.itemData(0)] == [TITLE, "tissue"]
+    assert model.toolTip().startswith("tissue: names the tissue of each voxel")
+    coloring = colorize(panel, qtbot)
+    assert coloring.layer.name == f"{panel.view.layer.layer().name} · {TITLE}"
+    assert coloring.chroma.model == "tissue"
+    alpha = panel.view.color.alpha_box
+    assert [alpha.itemText(i) for i in range(3)] == ["Body", "Opaque", "Bone (3D)"]
+    assert panel.view.device.itemText(0) == "Automatic"
+
+
+def test_a_name_that_is_not_there_yet_is_chosen_when_it_comes(qtbot):
+    box = NamedChoice(device_choices(["auto"]))
+    qtbot.addWidget(box)
+    box.choose("cuda")
+    assert box.name == "auto"
+    box.offer(device_choices(["auto", "cpu", "cuda"]))
+    assert box.name == "cuda"
+    box.choose("mps")
+    box.choose("cpu")  # the last word counts
+    box.offer(device_choices(["auto", "cpu", "mps"]))
+    assert box.name == "cpu"
+    box.offer(device_choices(["auto"]))
+    assert box.name == "auto"

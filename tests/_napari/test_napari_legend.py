@@ -1,0 +1,186 @@
+"""The legend: tissues, colors and shares, to show alone, dim and hide without another run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from colorize_cases import colorize, lit, on_screen
+from napari.layers import Layer
+from qtpy.QtCore import Qt
+
+from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.legend import _BODY, _NAME, _PLANE, _SHOWN, Legend, percent
+from tomochrome.color import TissueSelection
+from tomochrome.color.palette import palette
+from tomochrome.tissue import N_TISSUES, Tissue
+
+pytestmark = pytest.mark.gui
+
+WINDOW = "30/300"
+
+
+def row_of(panel, name):
+    (row,) = [row for row in panel.view.legend.list.rows() if row.tissue.label == name]
+    return row
+
+
+def click(qtbot, panel, name, column=_NAME, modifier=Qt.KeyboardModifier.NoModifier):
+    """Click into a row as a user does."""
+    tree = panel.view.legend.list
+    at = tree.visualItemRect(row_of(panel, name)).center()
+    at.setX(tree.columnViewportPosition(column) + 11)
+    qtbot.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, modifier, at)
+
+
+@pytest.fixture
+def colored(panel, qtbot, monkeypatch):
+    """The panel over a colored scan that cannot be run again."""
+    colorize(panel, qtbot)
+    monkeypatch.setattr(panel, "run", None)
+    panel.view.tissues.open()
+    return panel
+
+
+def shows(panel, qtbot, **settings):
+    """Wait until the layer is what the core makes of a selection."""
+    expected = lit(panel, WINDOW, **settings)
+    layer = panel.coloring.layer
+    z = panel.viewer.dims.current_step[0]
+    qtbot.waitUntil(lambda: np.array_equal(on_screen(layer), expected[z]), timeout=5000)
+    np.testing.assert_array_equal(np.asarray(layer.data), expected)
+
+
+def test_it_lists_what_there_is_the_largest_first(colored):
+    rows = colored.view.legend.list.rows()
+    shares = colored.coloring.chroma.tissue_shares()
+    assert [row.tissue.label for row in rows] == sorted(
+        ("fat", "liver", "cortical-bone"), key=lambda name: -shares[_index(name)]
+    )
+    for row in rows:
+        assert row.text(_NAME) == row.tissue.title
+        assert row.text(_BODY) == percent(shares[row.tissue])
+        color = row.icon(_NAME).pixmap(14, 14).toImage().pixelColor(7, 7)
+        assert color.getRgb()[:3] == tuple(palette("natural").rgb[row.tissue])
+
+
+def _index(name):
+    return [tissue.label for tissue in Tissue].index(name)
+
+
+def test_the_slices_shares_follow_the_plane(colored, qtbot):
+    dims, chroma = colored.viewer.dims, colored.coloring.chroma
+
+    def follows(slices):
+        expected = [percent(share) for share in chroma.tissue_shares(slices)]
+        rows = colored.view.legend.list.rows()
+        qtbot.waitUntil(
+            lambda: all(row.text(_PLANE) == expected[row.tissue] for row in rows), timeout=5000
+        )
+
+    try:
+        dims.set_current_step(0, 3)
+        follows(3)
+        dims.order = (1, 0, 2)
+        dims.set_current_step(1, 8)
+        follows((slice(None), 8))
+        dims.ndisplay = 3
+        rows = colored.view.legend.list.rows()
+        qtbot.waitUntil(lambda: all(row.text(_PLANE) == "" for row in rows), timeout=5000)
+    finally:
+        dims.ndisplay, dims.order = 2, (0, 1, 2)
+
+
+def test_clicks_show_alone_add_hide_and_show_all_without_another_run(colored, qtbot):
+    legend = colored.view.legend
+    shows(colored, qtbot)
+    click(qtbot, colored, "liver")
+    shows(colored, qtbot, tissues=TissueSelection.only(["liver"], "dim"))
+    legend.others.setCurrentIndex(1)
+    shows(colored, qtbot, tissues=["liver"])
+    click(qtbot, colored, "fat", modifier=Qt.KeyboardModifier.ControlModifier)
+    shows(colored, qtbot, tissues=["liver", "fat"])
+    click(qtbot, colored, "fat")
+    shows(colored, qtbot, tissues=["fat"])
+    click(qtbot, colored, "fat")  # once more
+    shows(colored, qtbot)
+    click(qtbot, colored, "fat", column=_SHOWN)
+    assert not legend.list.selectedItems()
+    shows(colored, qtbot, tissues={"fat": "hide"})
+    assert legend.all.isEnabled()
+    qtbot.mouseClick(legend.all, Qt.MouseButton.LeftButton)
+    shows(colored, qtbot)
+    assert not legend.all.isEnabled()
+
+
+def test_the_keyboard_reaches_everything(colored, qtbot):
+    tree = colored.view.legend.list
+    first, second = tree.rows()[:2]
+    tree.setCurrentItem(first)
+    assert [row.isSelected() for row in (first, second)] == [True, False]
+    qtbot.keyClick(tree, Qt.Key.Key_Down)
+    assert colored.view.legend.selection == TissueSelection.only([second.tissue], "dim")
+    qtbot.keyClick(tree, Qt.Key.Key_Space)
+    assert colored.view.legend.selection.mode(second.tissue) == "hide"
+    qtbot.keyClick(tree, Qt.Key.Key_Escape)
+    assert colored.view.legend.selection.is_all
+    shows(colored, qtbot)
+    focusable = (tree, colored.view.legend.others, colored.view.legend.all)
+    assert all(widget.focusPolicy() & Qt.FocusPolicy.TabFocus for widget in focusable)
+
+
+def test_another_palette_paints_other_swatches_and_keeps_the_selection(colored, qtbot):
+    colored.view.color.offer(("natural", "vivid"), ("body",))
+    click(qtbot, colored, "liver")
+    colored.view.color.palette_box.choose("vivid")
+    shows(colored, qtbot, palette="vivid", tissues=TissueSelection.only(["liver"], "dim"))
+    color = row_of(colored, "liver").icon(_NAME).pixmap(14, 14).toImage().pixelColor(7, 7)
+    assert color.getRgb()[:3] == tuple(palette("vivid").rgb[Tissue.LIVER])
+
+
+def test_each_scan_has_its_own_selection_and_none_has_no_legend(colored, qtbot, small_ct):
+    scan = colored.view.layer.layer()
+    click(qtbot, colored, "liver")
+    shows(colored, qtbot, tissues=TissueSelection.only(["liver"], "dim"))
+    other = colored.viewer.add_layer(Layer.create(*volume_layer(small_ct, "other")))
+    colored.view.layer.choose(other)
+    assert not colored.view.tissues.isVisible()
+    colored.view.layer.choose(scan)
+    assert colored.view.legend.selection == TissueSelection.only(["liver"], "dim")
+    shows(colored, qtbot, tissues=TissueSelection.only(["liver"], "dim"))
+
+
+@pytest.mark.parametrize(
+    "tissues",
+    [
+        TissueSelection(),
+        TissueSelection(hidden={Tissue.FAT}),
+        TissueSelection.only(["fat", "liver"]),
+        TissueSelection.only(["fat"], "dim"),
+    ],
+)
+def test_a_selection_is_shown_as_it_was_made(qtbot, tissues):
+    legend = Legend()
+    qtbot.addWidget(legend)
+    shares = np.zeros(N_TISSUES)
+    shares[[Tissue.FAT, Tissue.LIVER, Tissue.SPLEEN]] = 0.5, 0.3, 0.2
+    legend.set_shares(shares, "natural")
+    legend.set_selection(tissues)
+    assert legend.selection == tissues
+    shares[Tissue.LIVER] = 0
+    legend.set_shares(shares, "natural")  # another run found no liver
+    assert all(row.tissue != Tissue.LIVER for row in legend.list.rows())
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "–"),
+        (0.0004, "<0.1 %"),
+        (0.004, "0.4 %"),
+        (0.0994, "9.9 %"),
+        (0.48, "48 %"),
+        (1, "100 %"),
+    ],
+)
+def test_shares_have_as_many_digits_as_say_something(share, text):
+    assert percent(share) == text
