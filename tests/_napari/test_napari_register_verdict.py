@@ -44,7 +44,7 @@ def test_a_result_with_little_left_in_common_is_said_in_the_words_of_the_report(
         verdict = verdict_of(report)
         assert verdict.grade == "bad"
         assert "worse" in verdict.heading
-        assert verdict.text.count("only 4 % of the overlap of the two volumes is left") == 1
+        assert verdict.text.count("Only 4 % of the overlap of the two volumes is left") == 1
     row = {row.name: row for row in rows_of(lost)}["Overlap"]
     assert (row.before, row.after) == ("90 %", "4 %")
 

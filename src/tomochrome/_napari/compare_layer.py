@@ -125,7 +125,7 @@ class Comparison:
     def _show(self, hidden: tuple[Any, ...]) -> None:
         """Add the layer above the two and all that would hide it, and hide the two."""
         layers = self.viewer.layers
-        below = [i for i, x in enumerate(layers) if x in self.layers or _covers(x)]
+        below = [i for i, x in enumerate(layers) if x in self.layers or covers(x)]
         top = max(below, default=len(layers) - 1)
         for layer in self.layers:
             if layer in layers and layer.visible:
@@ -196,7 +196,7 @@ class Comparison:
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)
 
 
-def _covers(layer: Any) -> bool:
+def covers(layer: Any) -> bool:
     """Whether a layer hides what lies below it, unlike points, outlines or a heat map."""
     known = behind(layer.metadata)
     overlaid = known is not None and known.role == "derived"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
+from tomochrome._napari.compare_layer import covers
 from tomochrome._napari.controls import Notice
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import mm_of, world_affine
@@ -62,7 +63,7 @@ class LandmarkPanel(QWidget):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._followed: list[Any] = []
         self._throttle = Throttle(self.refresh, self)
-        self._step = Throttle(self._go_on, self)
+        self._step = Throttle(self.place_next, self)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("In fixed image", self.fixed)
@@ -169,7 +170,7 @@ class LandmarkPanel(QWidget):
     def _moved(self, _: object = None) -> None:
         self._throttle.request()
 
-    def _go_on(self) -> None:
+    def place_next(self) -> None:
         """Have the next point placed in the other image, or in the one that lacks points."""
         fixed, moving = self.two
         if fixed is None or moving is None or fixed is moving:
@@ -180,11 +181,17 @@ class LandmarkPanel(QWidget):
         layer.visible = True
         self._viewer.layers.selection = {layer}
         layer.mode = "add"
-        images = self._layers()
-        if None not in images and any(image.visible for image in images):  # else a comparison is
-            for image, wanted in zip(images, (next_fixed, not next_fixed), strict=True):
-                image.visible = wanted
+        self._show_image(self._layers()[0 if next_fixed else 1])
         self.refresh()
+
+    def _show_image(self, image: Any) -> None:
+        """Show one image alone, unless a comparison is shown: the next point belongs in it."""
+        if image is None or not any(x is not None and x.visible for x in self._layers()):
+            return
+        for layer in self._viewer.layers:
+            if layer is not image and layer.visible and covers(layer):
+                layer.visible = False
+        image.visible = True
 
     def _unfollow(self) -> None:
         for layer in self._followed:
@@ -204,7 +211,7 @@ class LandmarkPanel(QWidget):
 
 
 def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]:
-    """Add two empty Points layers in the units of the two volumes, and select the first."""
+    """Add two empty Points layers in the units of the two volumes."""
     added = []
     for role, volume, color in zip(("fixed", "moving"), (fixed, moving), _COLORS, strict=True):
         keywords: dict[str, Any] = {"size": _SIZE_MM}
@@ -225,8 +232,6 @@ def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]
                 **keywords,
             )
         )
-    viewer.layers.selection = {added[0]}
-    added[0].mode = "add"
     return added[0], added[1]
 
 
@@ -262,6 +267,6 @@ def _is_points(layer: Any) -> bool:
 
 def _words(errors: dict[str, float]) -> str:
     return (
-        f"{errors['mean']:.2f} mm, at most {errors['max']:.2f} mm "
+        f"{errors['mean']:.2f} mm mean, {errors['max']:.2f} mm maximum "
         f"({errors['count']:.0f} landmark{'' if errors['count'] == 1 else 's'})"
     )

@@ -72,7 +72,7 @@ class ResultPanel(QWidget):
         self.verdict.say(f"{heading}<br>{escape(verdict.text)}", _STYLE[verdict.grade])
         rest = [
             text[:1].upper() + text[1:].rstrip(".") + "."
-            for text in said_of(report, loaded=loaded)
+            for text in said_of(report)
             if text[1:].rstrip(".") not in verdict.text and "the deformation folds" not in text
         ]
         self.warnings.say("\n".join(rest))
@@ -236,18 +236,21 @@ class UsePanel(QWidget):
         result = self._result
         if result is None or not is_movable(layer):
             return False
+        moved = result.alignment.layer
         if not self.to_fixed:
             return layer is not result.moving
-        return layer is not result.fixed and layer is not result.alignment.layer
+        return layer not in (result.fixed, moved) and (layer is not result.moving or moved is None)
 
     def _rank(self, layer: Any) -> int:
-        """Return 0 for what lies on the grid of the image that is moved, 1 for others."""
+        """Return 0 for what belongs to the image that is moved, 1 for drawings, 3 for others."""
         if self._result is None:
             return 0
         image = self._result.moving if self.to_fixed else self._result.fixed
         if layer is image:
-            return 2  # of the moving image there is a moved one already
-        return 0 if shares_grid(layer, image) else 1
+            return 2
+        if layer._type_string in ("points", "shapes"):
+            return 1
+        return 0 if shares_grid(layer, image) else 3
 
     def _apply(self) -> None:
         if self.layer.layer() is not None:

@@ -95,6 +95,7 @@ class ShownResult:
         elif self.current is not None:
             self.deformation.alignment = self.current.alignment
             self.view.landmarks.set_alignment(self.current.alignment)
+            self.view.use.layer.refresh()
         self._enable_before_after()
 
     def _show(self, result: PairResult | None) -> None:

@@ -16,6 +16,7 @@ _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
 _FOLDED: Final = "the result is not valid there. The Jacobian map shows where, in red."
+_WORSE: Final = "the registration made it worse: "
 _LOOK: Final = "Check the alignment in the checkerboard before you use it."
 _TRY: Final = (
     "Try another initial alignment or similarity measure, or masks; the moving image is unchanged."
@@ -127,12 +128,9 @@ def _compared(
     return Row(name, meaning, before, f"{new:.{digits}f}", change)
 
 
-def said_of(report: Mapping[str, Any], *, loaded: bool = False) -> list[str]:
-    """Return a report's warnings; of a loaded transform they do not speak of a registration."""
-    said = [str(text) for text in report.get("warnings", ())]
-    if not loaded:
-        return said
-    return [text.replace("the registration made it worse", "it made it worse") for text in said]
+def said_of(report: Mapping[str, Any]) -> list[str]:
+    """Return a report's warnings, without what the verdict's heading says already."""
+    return [str(text).removeprefix(_WORSE) for text in report.get("warnings", ())]
 
 
 def verdict_of(report: Mapping[str, Any], *, loaded: bool = False) -> Verdict:
@@ -146,8 +144,8 @@ def verdict_of(report: Mapping[str, Any], *, loaded: bool = False) -> Verdict:
         Whether the transform was loaded from a file, and not found by a registration.
     """
     measured = warnings_of(report, str(report.get("similarity", "lncc")))
-    said = said_of({"warnings": [*report.get("warnings", ()), *measured]}, loaded=loaded)
-    worse = [text for text in dict.fromkeys(said) if "made it worse" in text]
+    said = map(str, [*report.get("warnings", ()), *measured])
+    worse = [text.removeprefix(_WORSE) for text in dict.fromkeys(said) if text.startswith(_WORSE)]
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:

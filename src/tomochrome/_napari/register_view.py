@@ -97,8 +97,10 @@ class RegisterView(QFrame):
         self.caution.say(NOT_FOR_DIAGNOSIS.capitalize())
         self.fixed = LayerChoice(viewer, self)
         self.moving = LayerChoice(viewer, self)
-        self.fixed.setToolTip("The reference: it stays in place, and results lie on its grid")
-        self.moving.setToolTip("This image is aligned with the fixed image")
+        self.fixed.setToolTip(
+            "Fixed (reference) image: it stays in place, and results lie on its grid"
+        )
+        self.moving.setToolTip("Moving image: it is aligned with the fixed image")
         self.init = _described(INITS, self)
         self.init.setToolTip("Alignment before the image is deformed")
         self.model = _described({}, self)
@@ -107,6 +109,7 @@ class RegisterView(QFrame):
         self.refine = QSpinBox(self)
         self.refine.setRange(-1, _MOST_ITERATIONS)
         self.refine.setSpecialValueText("Automatic")
+        self.refine.setSuffix(" iterations")
         self.refine.setValue(-1)
         self.refine.setToolTip(
             "Largest number of iterations that fit the deformation to this pair; 0 switches it off"
@@ -144,14 +147,14 @@ class RegisterView(QFrame):
         form, rest = QFormLayout(top), QFormLayout(more)
         for layout in (form, rest):
             layout.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Fixed image (reference)", self.fixed)
-        form.addRow("Moving image", self.moving)
+        form.addRow("Fixed (reference)", self.fixed)
+        form.addRow("Moving", self.moving)
         form.addRow("Initial alignment", self.init)
         form.addRow("Network", self.model)
-        form.addRow("Refinement iterations", self.refine)
-        rest.addRow("Similarity measure", self.similarity)
-        rest.addRow("Mask of fixed image", self.fixed_mask)
-        rest.addRow("Mask of moving image", self.moving_mask)
+        form.addRow("Refinement", self.refine)
+        rest.addRow("Similarity", self.similarity)
+        rest.addRow("Fixed mask", self.fixed_mask)
+        rest.addRow("Moving mask", self.moving_mask)
         rest.addRow("Device", self.device)
         rest.addRow(self.keep)
         self.more = Section("More options", more, opened=False)
@@ -288,4 +291,7 @@ def _refill(box: QComboBox, choices: dict[str, str]) -> None:
     for name, words in choices.items():
         box.addItem(words, name)
         box.setItemData(box.count() - 1, words, Qt.ItemDataRole.ToolTipRole)
+    view = box.view()
+    if view is not None:  # the list may be wider than the box, so that it can be read
+        view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * box.fontMetrics().height())
     box.setCurrentIndex(max(0, box.findData(before)))

@@ -333,6 +333,7 @@ class RegisterWidget(DockedPanel):
         fixed, moving = add_landmark_layers(self.viewer, *self.view.two)
         self.view.landmarks.fixed.choose(fixed)
         self.view.landmarks.moving.choose(moving)
+        self.view.landmarks.place_next()
 
     # Closing
 

@@ -190,11 +190,11 @@ def test_apply_starts_with_what_belongs_to_the_moving_image(panel, qtbot, engine
     panel.view.moving.choose(moving)
     alignment = register(panel, qtbot)
     use = panel.view.use
-    assert use.layer.layers() == [twin, labels, points, moving]
+    assert use.layer.layers() == [twin, labels, points]
     assert use.layer.layer() is twin
     use.direction.setCurrentIndex(1)
     assert moving not in use.layer.layers()
-    assert use.layer.layers()[-1] is fixed
+    assert fixed in use.layer.layers()
     use.direction.setCurrentIndex(0)
     # Applied twice there is one copy.
     for _ in range(2):
@@ -203,6 +203,9 @@ def test_apply_starts_with_what_belongs_to_the_moving_image(panel, qtbot, engine
     assert names(panel).count("bone · moved") == 1
     assert not [name for name in names(panel) if "[" in name]
     assert panel.alignment is alignment
+    panel.viewer.layers.remove(alignment.layer)
+    assert moving in use.layer.layers()  # it can be moved again, never the fixed one
+    assert fixed not in use.layer.layers()
 
 
 def test_advice_for_a_loaded_transform_speaks_of_the_file(panel, qtbot, engine, tmp_path):

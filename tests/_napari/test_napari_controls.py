@@ -1,0 +1,45 @@
+"""The bar of progress: one statement at a time, and always one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tomochrome._napari.controls import StageBar
+from tomochrome._napari.register_view import STAGES
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def bar(qtbot):
+    bar = StageBar()
+    qtbot.addWidget(bar)
+    bar.resize(300, 20)
+    bar.show()
+    return bar
+
+
+def ink(bar):
+    """How many colors a picture of the bar has: letters have many."""
+    image = bar.grab().toImage()
+    return len({image.pixel(x, y) for x in range(image.width()) for y in range(image.height())})
+
+
+def test_a_bar_without_an_end_says_what_is_done(bar):
+    """Qt writes nothing on it."""
+    bar.say(0, 0, "loading the network")
+    assert bar.text() == "Loading the network …"
+    written = ink(bar)
+    bar.setTextVisible(False)
+    assert written > ink(bar)
+
+
+def test_a_finished_stage_is_named_without_100_percent(bar):
+    bar.say(3, 6, "refining")
+    assert bar.text() == "Refining  50%"
+    bar.say(6, 6, "refining")
+    assert bar.text() == "Refining …"
+
+
+def test_every_stage_that_the_core_names_by_a_word_is_put_in_words():
+    assert {"network", "refining", "integrating", "measuring"} <= set(STAGES)
