@@ -1,17 +1,15 @@
-"""What the window tests share: a small CT, a panel on it, and a watch on the event loop."""
+"""What the window tests share: a small CT, a panel on it, and what the GUI thread does."""
 
 from __future__ import annotations
 
 import gc
-import threading
-import time
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+from gui_work import GuiWork
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.layers import volume_layer
@@ -113,65 +111,11 @@ def panel(window, make_panel, qtbot):
     window.layers.clear()
 
 
-class LoopWatch:
-    """A timer in the event loop that records how long the loop did not come round.
-
-    A gap is what a user would feel, less what other programs cost. On a loaded machine a thread
-    waits for a processor before it runs: Linux counts that time, thread by thread, as the second
-    number of ``schedstat``. It is taken off for the GUI thread, and for the thread of ours that
-    waited longest meanwhile, as the GUI thread may have been waiting for that one (a worker
-    holds the interpreter's lock, the software renderer draws in threads of its own). On a quiet
-    machine both are nearly nothing, so the watch is strict there; where ``schedstat`` is missing,
-    nothing is taken off.
-    """
-
-    def __init__(self) -> None:
-        from qtpy.QtCore import QTimer
-
-        self.gaps: list[tuple[float, float]] = []  #: when a gap ended, and how long it was
-        self._timer = QTimer()
-        self._timer.setInterval(5)
-        self._timer.timeout.connect(self._tick)
-        self._last = 0.0
-        self._waited: dict[int, float] = {}
-
-    def __enter__(self):
-        self._last, self._waited = time.perf_counter(), waiting_for_processor()
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_):
-        self._tick()
-        self._timer.stop()
-
-    def largest_ms(self, since: float = 0.0, until: float = np.inf) -> float:
-        """The largest gap that ended between two times, in milliseconds."""
-        return 1000 * max((gap for end, gap in self.gaps if since < end <= until), default=0.0)
-
-    def _tick(self) -> None:
-        now, waited = time.perf_counter(), waiting_for_processor()
-        main = threading.main_thread().native_id
-        spent = {tid: value - self._waited.get(tid, value) for tid, value in waited.items()}
-        own = spent.pop(main, 0.0)
-        self.gaps.append((now, now - self._last - own - max(spent.values(), default=0.0)))
-        self._last, self._waited = time.perf_counter(), waiting_for_processor()
-
-
-def waiting_for_processor() -> dict[int, float]:
-    """Seconds that each thread of this process has waited for a processor, by thread id."""
-    result = {}
-    for task in Path("/proc/self/task").glob("*/schedstat"):
-        try:
-            result[int(task.parent.name)] = int(task.read_text().split()[1]) / 1e9
-        except OSError:
-            continue
-    return result
-
-
-@pytest.fixture(scope="session")
-def loop_watch():
-    """The class that watches the event loop."""
-    return LoopWatch
+@pytest.fixture
+def gui_work():
+    """Records what the window's thread does during a test."""
+    with GuiWork() as work:
+        yield work
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QApplication, QProgressDialog, QPushButton
 
+from tomochrome._napari import jobs
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.waiting import run_waiting
@@ -68,17 +69,19 @@ def test_an_error_arrives_instead_of_a_result(qtbot):
 
 
 def test_cancel_stops_at_the_next_check(qtbot):
+    checks = []
+
     def work(progress, cancel):
         while True:
+            checks.append(cancel.cancelled)
             check(cancel)
             time.sleep(0.005)
 
     job = Job(work)
     ear = Ear(job)
     QTimer.singleShot(30, job.cancel)
-    start = time.perf_counter()
     finish(qtbot, job)
-    assert time.perf_counter() - start < 1.0
+    assert checks.count(True) <= 1
     assert ear.names == ["cancelled", "ended"]
 
 
@@ -95,7 +98,9 @@ def test_a_result_after_the_cancel_is_not_wanted(qtbot):
     assert ear.names == ["cancelled", "ended"]
 
 
-def test_a_flood_of_progress_is_thinned_but_its_end_is_told(qtbot):
+def test_a_flood_of_progress_is_thinned_but_its_end_is_told(qtbot, monkeypatch):
+    monkeypatch.setattr(jobs, "_SECONDS_BETWEEN_REPORTS", 3600.0)
+
     def work(progress, cancel):
         for done in range(20001):
             progress(done, 20000, "slices")
@@ -104,26 +109,20 @@ def test_a_flood_of_progress_is_thinned_but_its_end_is_told(qtbot):
     ear = Ear(job)
     finish(qtbot, job)
     reports = [values for name, *values in ear.heard if name == "progressed"]
-    assert len(reports) < 100
-    assert reports[0] == [0, 20000, "slices"]
-    assert reports[-1] == [20000, 20000, "slices"]
+    assert reports == [[0, 20000, "slices"], [20000, 20000, "slices"]]
 
 
 def test_waiting_keeps_the_event_loop_alive_and_returns_the_result(qtbot):
-    ticks = []
+    alive = threading.Event()
     timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+    timer.timeout.connect(alive.set)
     timer.start(10)
 
     def work(progress, cancel):
-        for done in range(10):
-            progress(done, 10, "slices")
-            time.sleep(0.02)
-        return 42
+        return 42 if alive.wait(20) else None
 
     assert run_waiting(work, "Working") == 42
     timer.stop()
-    assert len(ticks) >= 5
 
 
 def test_waiting_raises_what_the_work_raised(qtbot):

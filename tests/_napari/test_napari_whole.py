@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 
 import nibabel
 import numpy as np
 import pytest
+from gui_work import Imports
 from loop_cases import rest, wait_until
 from npe2 import PluginManager
 
-from tomochrome._napari.coloring import Coloring
 from tomochrome._napari.layers import behind
 from tomochrome.color import light
+from tomochrome.color.table import TABLE
 from tomochrome.colorization import model_title, models
 from tomochrome.geometry import reorient_like
 from tomochrome.windowing import PRESETS
@@ -24,24 +24,20 @@ pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(600)]
 PLUGIN = "napari-tomochrome"
 COARSE = (8.0, 4.0, 4.0)
 MODELS = [card.name for card in models()]
-#: The event loop may never be away for longer.
-MOST_MS = 100.0
-#: The same while the panel warms up, which happens once in a process: no second try.
-MOST_MS_AT_ONE_TRY = 150.0
 
 
 @pytest.fixture(scope="module")
-def whole(window, qapp, loop_watch):
+def whole(window, qapp):
     """The sample chest and the panel, opened through the manifest and warmed up."""
     assert "tomochrome.colorization.engine" not in sys.modules
     PluginManager.instance().discover()
     (layer,) = window.open_sample(PLUGIN, "chest", spacing=COARSE)
     rest(qapp, 1.0)  # napari draws its first picture
-    _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
-    with loop_watch() as watch:
+    with Imports() as imports:
+        _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
         wait_until(qapp, lambda: not panel._warm.running, 300)
         rest(qapp, 0.2)
-    panel.warming_ms = watch.largest_ms()
+    panel.imported_by_gui = imports.large
     yield panel, layer
     panel.release()
     window.window.remove_dock_widget("all")
@@ -58,10 +54,10 @@ def color(panel, qapp, model):
     return panel.coloring
 
 
-def test_the_event_loop_goes_on_while_torch_is_imported(whole):
+def test_torch_is_imported_by_a_worker(whole):
     panel, _ = whole
     assert "torch" in sys.modules
-    assert panel.warming_ms < MOST_MS_AT_ONE_TRY
+    assert panel.imported_by_gui == []
     # What was imported is no longer walked over by full garbage collections.
     assert gc.get_freeze_count() > 100_000
 
@@ -89,95 +85,59 @@ def test_the_layer_holds_what_the_core_computes_and_lies_over_the_ct(whole, qapp
     panel.view.window.changed.emit()
 
 
-def napari_itself_takes(viewer, qapp, ct, loop_watch):
-    """Milliseconds that napari stands still for a plain picture: when added, when drawn anew."""
-    picture = np.random.default_rng(0).integers(0, 255, (*ct.data.shape, 4), dtype=np.uint8)
-    with loop_watch() as adding:
-        layer = viewer.add_image(picture, rgb=True, scale=ct.scale, units=ct.units)
-        rest(qapp, 0.5)
-    with loop_watch() as drawing:
-        for _ in range(10):
-            layer.refresh()
-            rest(qapp, 0.02)
-    viewer.layers.remove(layer)
-    return adding.largest_ms(), drawing.largest_ms()
-
-
-def away(panel, ct, qapp, loop_watch, monkeypatch, model):
-    """Largest gaps in ms: while the worker works, while the layer is shown, while one slides.
-
-    Making a layer's controls and shaders is napari's own and takes 0.1 to 0.2 s in software
-    rendering, in one go; a drawing takes 5 ms, or 100 where the processor is another's at times.
-    Both are measured here and now, and ours may take twice that: earlier colorings are hidden
-    and the CT's window is set along with it.
-    """
-    adding, drawing = napari_itself_takes(panel.viewer, qapp, ct, loop_watch)
-    added = []
-    add = Coloring.add
-
-    def note(*arguments):
-        added.append(time.perf_counter())
-        return add(*arguments)
-
-    monkeypatch.setattr(Coloring, "add", note)
-    with loop_watch() as watch:
-        coloring = color(panel, qapp, model)
-        rest(qapp, 1.0)
-    monkeypatch.setattr(Coloring, "add", add)
-    with loop_watch() as sliding:
-        for width in range(200, 600, 20):
-            panel.view.window.width._box.setValue(width)
-            wait_until(qapp, lambda w=width: coloring.layer.data.settings.window.width == w, 5)
-    return {
-        "working": watch.largest_ms(until=added[0]),
-        "showing": watch.largest_ms(since=added[0]) - 2 * adding,
-        "sliding": sliding.largest_ms() - 2 * drawing,
-    }
-
-
 @pytest.mark.parametrize("model", MODELS)
-def test_the_event_loop_is_never_away(whole, qapp, loop_watch, monkeypatch, model):
+def test_the_gui_thread_lights_one_plane_at_a_time(whole, qapp, gui_work, model):
+    """Coloring is a worker's; a slider costs the plane on screen, once a step, and no table."""
     panel, ct = whole
-    # What blocks by our own doing does so every time; a hiccup of the machine does not.
-    tries = []
-    for _ in range(3):
-        tries.append(away(panel, ct, qapp, loop_watch, monkeypatch, model))
-        panel.viewer.layers.remove(panel.coloring.layer)
-        best = {name: min(gaps[name] for gaps in tries) for name in tries[0]}
-        if max(best.values()) < MOST_MS:
-            return
-    pytest.fail(f"the event loop was away, in ms: {tries}")
+    coloring = color(panel, qapp, model)
+    rest(qapp, 0.5)
+    assert gui_work.idle, (gui_work.long, gui_work.imported)
+    assert "colorize" in gui_work.elsewhere
+    plane = ct.data.shape[1] * ct.data.shape[2]
+    assert max(gui_work.lit, default=0) <= plane
+    columns = TABLE.columns_filled
+    gui_work.lit.clear()
+    widths = range(200, 600, 20)
+    for width in widths:
+        panel.view.window.width._box.setValue(width)
+        wait_until(qapp, lambda w=width: coloring.layer.data.settings.window.width == w, 60)
+    assert gui_work.idle
+    assert 0 < max(gui_work.lit) <= plane
+    assert len(gui_work.lit) <= 2 * len(widths)
+    assert TABLE.columns_filled == columns
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_is_cancelled_within_a_second(whole, qapp, model):
+def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp, model):
     panel, _ = whole
     before = list(panel.viewer.layers)
     panel.view.model.choose(model)
     panel.run()
     thread = panel._job._thread
     panel.view.cancel.click()
-    start, busy = time.perf_counter(), time.process_time()
-    wait_until(qapp, lambda: not panel.running, 60)
-    # Where other programs take the processors, what this one had of them is what counts.
-    took = min(time.perf_counter() - start, time.process_time() - busy)
-    thread.join(1)
+    wait_until(qapp, lambda: not panel.running, 300)
+    thread.join(60)
     assert not thread.is_alive()
-    assert took < 1.0, f"{took:.2f} s"
     assert list(panel.viewer.layers) == before
 
 
-def test_3d_rendering_shows_color(whole, qapp):
+def test_3d_rendering_shows_color(whole, qapp, gui_work):
     panel, _ = whole
-    color(panel, qapp, MODELS[0])
+    coloring = color(panel, qapp, MODELS[0])
     panel.view.color.alpha_box.choose("muscle")
+    wait_until(qapp, lambda: coloring.layer.data.settings.alpha.name == "muscle", 60)
+    gui_work.lit.clear()
     panel.viewer.dims.ndisplay = 3
     try:
-        wait_until(qapp, lambda: panel.coloring.layer.data.settings.alpha.name == "muscle", 10)
-        panel.view.layer.layer().visible = False
+        wait_until(qapp, lambda: coloring.layer.data.has_solid, 120)
+        assert not panel.view.layer.layer().visible  # hidden by the colors over it
+        rest(qapp, 0.5)
         picture = panel.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+        assert gui_work.idle, gui_work.long
+        assert gui_work.lit == []
+        assert "lit_in_3d" in gui_work.elsewhere
+        assert panel.view.message.text().startswith("3D ")
     finally:
-        panel.view.layer.layer().visible = True
         panel.viewer.dims.ndisplay = 2
         panel.view.color.alpha_box.choose("body")
     saturation = np.ptp(picture, axis=-1)
