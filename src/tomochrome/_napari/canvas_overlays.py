@@ -34,6 +34,7 @@ POSITIONS: Final = {
 }
 #: The letters' overlays are called so, with the edge behind it.
 PREFIX: Final = "orientation_"
+_GLYPHS: Final = "RLAPHF 0123456789m"
 _FONT_SIZE: Final = 15
 _PAUSE_MS: Final = 10
 #: Without a scan the overlays draw nothing, but stay: to make them again would take a while.
@@ -91,12 +92,21 @@ class CanvasOverlays:
             self._timer.timeout.connect(self._next_step)
         for edge, overlay in self._overlays.items():
             viewer.canvas.overlays[PREFIX + edge] = overlay
+        self._load_glyphs(viewer)
         for overlay in self._overlays.values():
             self._soon(partial(setattr, overlay, "visible", True))
             self._soon(partial(setattr, overlay, "box", True))
         self._bar.events.visible.connect(self._bar_switched)
         self._follow(viewer)
         self.update()
+
+    def _load_glyphs(self, viewer: Any) -> None:
+        """Have each glyph made by itself: one takes 60 ms, and a first drawing needs ten."""
+        with suppress(AttributeError):  # a model without a window, or another napari
+            info = viewer.window._qt_viewer.canvas.font_info()
+            font = info.font_manager.get_font(info.face)
+            for glyph in _GLYPHS:
+                self._soon(partial(font.__getitem__, glyph))
 
     def _follow(self, viewer: Any) -> None:
         camera, dims, layers = viewer.scene.camera, viewer.dims, viewer.layers

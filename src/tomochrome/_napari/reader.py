@@ -53,18 +53,21 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     def work(progress: Progress | None, cancel: CancelToken | None) -> Any:
         # Imported here, in the worker: readers and decoders take a while to load.
         from tomochrome._napari.opening import find_or_read
+        from tomochrome._napari.units import load_units
 
-        return find_or_read(single, progress, cancel)
+        return load_units(), find_or_read(single, progress, cancel)
 
     viewer = current_viewer()
     if viewer is not None:
         prepare_viewer(viewer)  # first, because its letters are drawn while the file is read
     try:
-        result = run_waiting(work, "Opening the scan")
+        units, result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
     from tomochrome._napari.opening import Opened, announce
+    from tomochrome._napari.units import use_units
 
+    use_units(units)
     if isinstance(result, Opened):
         announce(result)
         return [result.layer]
