@@ -30,7 +30,7 @@ INCOMPLETE = "Abdomen 3.0 mm soft tissue, portal venous"
 
 
 def make_cd(folder: Path, spacing: tuple[float, float, float] = SPACING) -> Path:
-    """Write five series of the phantom: whole, incomplete, coronal, scout, and a late phase."""
+    """Write five series of two studies: whole, incomplete, coronal, scout, positions missing."""
     chest = make_patient(region="chest", spacing=spacing, phase="arterial").ct
     abdomen = make_patient(region="abdomen", spacing=spacing, phase="portal").ct
     write_series(chest, folder / "a", description="Thorax 3.0 mm soft tissue, arterial")
@@ -47,6 +47,10 @@ def make_cd(folder: Path, spacing: tuple[float, float, float] = SPACING) -> Path
     write_series(chest, folder / "e", description="Thorax lung, position lost")
     for path in (folder / "e").iterdir():
         _change(path, ImagePositionPatient=None)
+    for name in "abcde":
+        study, description = ("2", "CT abdomen") if name == "b" else ("1", "CT chest, arterial")
+        for path in (folder / name).iterdir():
+            _change(path, StudyInstanceUID=f"1.2.3.{study}", StudyDescription=description)
     (folder / "README.TXT").write_text("The viewer on this disk needs Windows.")
     return folder
 

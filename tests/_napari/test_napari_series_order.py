@@ -73,7 +73,7 @@ def test_groups_are_patients_and_studies_and_files_come_last():
     ]
     rows = arranged(items, "slices")
     assert [(row.item.title, row.heading) for row in rows] == [
-        ("d", ("Patient 1 · Study 1 · CT Chest",)),
+        ("d", ("Patient 1 · Study 1", "CT Chest")),
         ("a", ()),
         ("c", ("Patient 1 · Study 2",)),
         ("b", ("Patient 2 · Study 1",)),
@@ -116,7 +116,8 @@ def test_who_the_patients_are_is_said_only_where_it_is_given():
     first, second = arranged([chest, other], "slices", "", {"s": identity})
     assert first.heading == (
         "DOE, JANE, Dr · born 1950-01-01 · ID MRN0815",
-        "2019-03-14 · CT Chest · accession ACC4711",
+        "2019-03-14 · CT Chest",
+        "Accession number ACC4711",
     )
     assert second.heading == ("Patient 2 · Study 1",)
     (row,) = arranged([chest], "slices", "", {"s": {}})

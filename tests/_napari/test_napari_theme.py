@@ -154,6 +154,7 @@ def test_the_list_of_series_can_be_read(window, themed, qtbot, theme):
         for dim in (False, True):
             for ink in inks(view, dim):
                 assert contrast(rgb(ink), rgb(ground)) >= LEAST, (chosen, dim)
+    assert seen_contrast(view, view.search) >= LEAST  # the hint in the empty line
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -21,6 +21,7 @@ from tomochrome._napari import wording
 from tomochrome._napari.controls import Notice, StageBar
 from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
+from tomochrome._napari.theme import mixed, text_and_ground
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
@@ -46,7 +47,7 @@ class PickerView(QWidget):
         self.search.setClearButtonEnabled(True)
         self.search.installEventFilter(self)
         self.order = QComboBox(self)
-        self.order.setToolTip("How the series of each study are sorted")
+        self.order.setToolTip("How the series of each study are sorted; by slices: CT first")
         for order, words in ORDERS.items():
             self.order.addItem(words, order)
         self.names = QCheckBox("Show patient names", self)
@@ -80,16 +81,16 @@ class PickerView(QWidget):
         sources.addWidget(self.folder)
         sources.addWidget(self.file)
         tools = QHBoxLayout()
-        tools.addWidget(self.search, 1)
-        tools.addWidget(self.order)
+        tools.addWidget(self.order, 1)
+        tools.addWidget(self.names)
         buttons = QHBoxLayout()
         buttons.addWidget(self.open, 2)
         buttons.addWidget(self.cancel, 1)
         column = QVBoxLayout(self)
         column.addLayout(sources)
         column.addWidget(self.summary)
+        column.addWidget(self.search)
         column.addLayout(tools)
-        column.addWidget(self.names)
         column.addWidget(self.series, 1)
         column.addWidget(self.skipped)
         column.addWidget(self.reasons)
@@ -117,6 +118,15 @@ class PickerView(QWidget):
         self._show_skipped(*wording.skipped_in_words(found.skipped))
         self.message.say("", "plain")
         self.series.choose_items(())
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Make the hint in the search readable in the new theme: Qt's is half transparent."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange and hasattr(self, "search"):
+            hint = mixed(*text_and_ground(self.search), 0.8).name()
+            style = f"placeholder-text-color: {hint};"
+            if style != self.search.styleSheet():
+                self.search.setStyleSheet(style)
 
     def _show_tools(self) -> None:
         several = len(self._found) > 1

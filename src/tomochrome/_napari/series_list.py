@@ -103,9 +103,9 @@ class SeriesDelegate(QStyledItemDelegate):
         verdict = shown_verdict(item)
         colors = colors_of(wording.VERDICT_TONES[verdict], is_dark(_panel(option)))
         end = _draw_mark(painter, left, top, wording.VERDICTS[verdict], colors)
-        if opened:
-            painter.setPen(faint)
-            painter.drawText(end + 8, top + metrics.ascent(), "opened")
+        painter.setPen(faint)
+        beside = " · ".join(filter(None, (wording.number_of(item), "opened" if opened else "")))
+        painter.drawText(end + 8, top + metrics.ascent(), beside)
         top += step + 1
         painter.setPen(faint)
         box = QRect(left, top, width, _remark_height(metrics, remark(item), width))

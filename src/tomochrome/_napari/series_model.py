@@ -144,10 +144,9 @@ class SeriesModel(QAbstractListModel):
 
 def facts(item: Item) -> list[str]:
     """Return the plain lines under the title."""
-    number = "" if item.series_number is None else f" · series {item.series_number}"
     return [
         f"{wording.modality_of(item.modality)} · {wording.size_of(item.shape)}",
-        wording.spacing_of(item.spacing) + number,
+        wording.spacing_of(item.spacing),
     ]
 
 
@@ -162,5 +161,5 @@ def tool_tip(item: Item) -> str:
     """Return everything about an item, one line each."""
     said = wording.remarks(item) or (remark(item),)
     verdict = wording.VERDICTS[shown_verdict(item)]
-    lines = [wording.title_of(item), *facts(item), verdict, *said]
+    lines = [wording.title_of(item), *facts(item), wording.number_of(item), verdict, *said]
     return "\n".join(line for line in lines if line)

@@ -17,9 +17,9 @@ Order = Literal["slices", "number", "title"]
 Identities = Mapping[str, Mapping[str, str]]  #: by the key of the study
 
 ORDERS: Final[dict[Order, str]] = {
-    "slices": "CT first, most slices first",
-    "number": "Series number",
-    "title": "Title",
+    "slices": "Sort by slices",
+    "number": "Sort by series number",
+    "title": "Sort by title",
 }
 
 
@@ -113,11 +113,11 @@ def _heading(
     patients = list(dict.fromkeys(patient for patient, key in studies if key))
     own = [other for other in studies if other[0] == patient]
     title = next((item.study_title for item in studies[study] if item.study_title), "")
-    named = (f"Patient {patients.index(patient) + 1}", f"Study {own.index(study) + 1}", title)
+    person, number = f"Patient {patients.index(patient) + 1}", f"Study {own.index(study) + 1}"
     identity = identities.get(key)
     if identity is not None:
-        return wording.identity_in_words(identity, *named)
-    return (" · ".join(filter(None, named)),)
+        return wording.identity_in_words(identity, person, number, title)
+    return tuple(filter(None, (f"{person} · {number}", title)))
 
 
 def _rank(item: Item, order: Order) -> tuple[Any, ...]:
@@ -156,10 +156,9 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _item_words(item: Item) -> frozenset[str]:
-    number = "" if item.series_number is None else f"series {item.series_number}"
     verdict = wording.VERDICTS[shown_verdict(item)]
     said = (
         wording.title_of(item), wording.modality_of(item.modality), wording.size_of(item.shape),
-        verdict, number,
+        verdict, wording.number_of(item),
     )  # fmt: skip
     return _words(" ".join(said))

@@ -54,6 +54,11 @@ def _without_title(item: Item) -> str:
     return Path(item.path).name
 
 
+def number_of(item: Item) -> str:
+    """Return ``"series 4"``, or nothing where the scanner gave no number."""
+    return "" if item.series_number is None else f"series {item.series_number}"
+
+
 def size_of(shape: Sequence[int] | None) -> str:
     """Return ``"40 slices of 512 × 512"`` (columns × rows) for a shape (z, y, x)."""
     if shape is None:
@@ -135,8 +140,8 @@ def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[str]]:
 
 def identity_in_words(
     identity: Mapping[str, str], patient: str, study: str, title: str
-) -> tuple[str, str]:
-    """Return two lines: who the patient is, and which study this is.
+) -> tuple[str, ...]:
+    """Return two or three lines: who the patient is, and which study this is.
 
     Parameters
     ----------
@@ -152,10 +157,9 @@ def identity_in_words(
     born, number = _date(said.get("PatientBirthDate", "")), said.get("PatientID", "")
     accession = said.get("AccessionNumber", "")
     who = [name or patient, f"born {born}" if born else "", f"ID {number}" if number else ""]
-    which = [
-        _date(said.get("StudyDate", "")), title, f"accession {accession}" if accession else ""
-    ]  # fmt: skip
-    return " · ".join(filter(None, who)), " · ".join(filter(None, which)) or study
+    which = " · ".join(filter(None, [_date(said.get("StudyDate", "")), title])) or study
+    lines = (" · ".join(filter(None, who)), which)
+    return (*lines, f"Accession number {accession}") if accession else lines
 
 
 def _date(value: str) -> str:
