@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Processes that share the cores do not each start as many threads as there are cores. Torch and
+# Numba read this when they are imported.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import contextmanager
+from functools import wraps
 from importlib import import_module
 from unittest.mock import patch
 
@@ -15,6 +16,25 @@ from quick_colorize import simple_colorize
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.warm_up import Offer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
+
+HANG_MS = 120_000
+"""Who waits for longer, waits for something that hangs."""
+
+
+@pytest.fixture
+def qtbot(qtbot):
+    """pytest-qt's, with patience: on a busy machine everything takes longer, and still counts."""
+
+    def patient(wait):
+        @wraps(wait)
+        def waiting(*args, timeout=HANG_MS, **options):
+            return wait(*args, timeout=max(timeout, HANG_MS), **options)
+
+        return waiting
+
+    for name in ("waitUntil", "waitSignal", "waitSignals"):
+        setattr(qtbot, name, patient(getattr(qtbot, name)))
+    return qtbot
 
 
 @pytest.fixture(autouse=True)

@@ -33,8 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the run (default: runs/NAME)",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
-    parser.add_argument(
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
         "--minutes", metavar="N", type=_minutes, help="instead of the configuration's"
+    )
+    budget.add_argument(
+        "--steps", metavar="N", type=_steps, help="train for so many steps, whatever their time"
     )
     options.add_device(parser)
 
@@ -48,6 +52,13 @@ def _minutes(text: str) -> float:
     if not 0.0 < value < float("inf"):  # also refuses nan
         raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, not '{text}'")
     return value
+
+
+def _steps(text: str) -> int:
+    """Parse a number of steps."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of steps above 0, not '{text}'")
+    return int(text)
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
@@ -82,7 +93,14 @@ def _colorization(args: argparse.Namespace, session: Session) -> tuple[str, Path
     config = load_config(args.config)
     out, weights = _folders(args, config.name)
     checkpoint = train(config, args.data, out, **_options(args, session))
-    bundles = finish(out, weights, config=config, data=args.data)
+    bundles = finish(
+        out,
+        weights,
+        config=config,
+        data=args.data,
+        progress=session.progress,
+        cancel=session.cancel,
+    )
     return config.name, checkpoint, [str(path) for path in bundles]
 
 
@@ -105,17 +123,20 @@ def _registration(args: argparse.Namespace, session: Session) -> tuple[str, Path
 
 def _folders(args: argparse.Namespace, name: str) -> tuple[Path, Path]:
     """Return the folder of the run and that of its bundles, made now, before hours of work."""
-    from tomochrome.training.folder import make_folder
+    from tomochrome.training.folder import make_folder, open_run
+    from tomochrome.training.tissue_finish import read_license
 
-    out = args.out or Path("runs") / name
+    read_license()  # without it no bundle can be written
+    out, _ = open_run(args.out or Path("runs") / name, resume=args.resume)
     return out, make_folder(out / "weights")
 
 
 def _options(args: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """What both trainings are told alike."""
+    """The options that both trainings take."""
     return {
         "resume": args.resume,
         "minutes": args.minutes,
+        "steps": args.steps,
         "device": args.device,
         "progress": session.progress,
         "cancel": session.cancel,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tomochrome.training.config import TrainingConfig, load_config
-    from tomochrome.training.finish import finish
     from tomochrome.training.loop import train
     from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
     from tomochrome.training.symnet_finish import finish_symnet
     from tomochrome.training.symnet_loop import train_symnet
+    from tomochrome.training.tissue_finish import finish
 
 _HOMES = {
     "SymNetConfig": "symnet_config",
     "TrainingConfig": "config",
-    "finish": "finish",
+    "finish": "tissue_finish",
     "finish_symnet": "symnet_finish",
     "load_config": "config",
     "load_symnet_config": "symnet_config",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from tomochrome.errors import InputError
 from tomochrome.runtime import write_whole
 from tomochrome.tissue import TISSUE_NAMES
 from tomochrome.training.fit import HU_EDGES
+
+if TYPE_CHECKING:
+    from tomochrome.training.config import TrainingConfig
+    from tomochrome.training.symnet_config import SymNetConfig
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis: the colors are a model's guess and no measurement."
 
@@ -52,12 +56,19 @@ def _half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def run_files(config: TrainingConfig | SymNetConfig, log: Sequence[str]) -> dict[str, str]:
+    """Return the texts that a bundle keeps of its run: the configuration and the log."""
+    settings = json.dumps(config.to_dict(), indent=2) + "\n"
+    return {"configs/train.json": settings, "docs/log.csv": "\n".join(log) + "\n"}
+
+
 def write_bundle(
     folder: Path,
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, Any],
     card: str,
     license_text: str,
+    extra: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a bundle folder, whole or not at all, replacing one that is there.
 
@@ -71,6 +82,8 @@ def write_bundle(
         What goes into ``configs/metadata.json``; the SHA-256 is added.
     card, license_text
         ``docs/README.md`` and ``LICENSE``.
+    extra
+        Further texts by their path in the bundle.
 
     Raises
     ------
@@ -88,10 +101,14 @@ def write_bundle(
         for name in ("configs", "models", "docs"):
             (temporary / name).mkdir(parents=True)
         (temporary / "models" / "model.safetensors").write_bytes(data)
-        text = json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
-        (temporary / "configs" / "metadata.json").write_text(text, encoding="utf-8")
-        (temporary / "docs" / "README.md").write_text(card, encoding="utf-8")
-        (temporary / "LICENSE").write_text(license_text, encoding="utf-8")
+        texts = {
+            "configs/metadata.json": json.dumps(stored, indent=2, ensure_ascii=False) + "\n",
+            "docs/README.md": card,
+            "LICENSE": license_text,
+            **(extra or {}),
+        }
+        for place, text in texts.items():
+            (temporary / place).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -125,6 +142,7 @@ def export_network(
     license_text: str,
     title: str = "",
     description: str = "",
+    extra: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a trained network as a bundle; float16, which moves no probability visibly."""
     metadata = {
@@ -162,7 +180,7 @@ def export_network(
         },
     }
     tensors = {**_half(net.state_dict()), "hu_likelihood": torch.from_numpy(likelihood.copy())}
-    return write_bundle(folder, tensors, metadata, card, license_text)
+    return write_bundle(folder, tensors, metadata, card, license_text, extra)
 
 
 def export_transfer(

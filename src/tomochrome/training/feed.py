@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,9 +121,20 @@ class Feed:
             self._rescan()
 
     def wait(
-        self, patients: int, timeout: float = 600.0, cancel: CancelToken | None = None
+        self,
+        patients: int,
+        timeout: float = 600.0,
+        cancel: CancelToken | None = None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         """Wait until that many phantoms are painted, or time is up.
+
+        Parameters
+        ----------
+        patients, timeout
+            How many, and for how many seconds at most.
+        cancel, watch
+            Looked at, and called, about twice a second; ``watch`` raises what ends the waiting.
 
         Raises
         ------
@@ -136,6 +148,7 @@ class Feed:
             if len(self._known) >= patients:
                 return
             check(cancel)
+            watch()
             time.sleep(0.5)
 
     def _rescan(self) -> None:

@@ -1,8 +1,7 @@
-"""The training loop: wall-clock budget, running mean of the weights, checkpoints, a log."""
+"""The training loop: a budget, running mean of the weights, checkpoints, a log."""
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
@@ -17,17 +16,26 @@ import torch
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import InputError
-from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
+from tomochrome.runtime import CancelToken, Progress, check
 from tomochrome.training.augment import tissue_weights
+from tomochrome.training.budget import Budget
 from tomochrome.training.config import TrainingConfig, load_config
 from tomochrome.training.feed import Feed
-from tomochrome.training.folder import CHECKPOINT, open_run
+from tomochrome.training.folder import (
+    CHECKPOINT,
+    LOG,
+    append_row,
+    open_run,
+    save_checkpoint,
+    saved_at_the_end,
+)
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.losses import TissueLoss
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Painter
 
-LOG = "log.csv"
+_HEADER = ("step", "seconds", "rate", "loss", "entropy", "ab_error", "right", "phantoms")
+_EVERY = 50
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 200
 _MEAN_EVERY = 4
@@ -70,9 +78,9 @@ class _State:
         )
         self.step, self.elapsed, self.weights = 0, 0.0, np.zeros(0, np.float32)
 
-    def rate(self, minutes: float) -> float:
-        """Learning rate now: warm-up by steps, cosine by the clock."""
-        done = min(1.0, self.elapsed / (60.0 * minutes))
+    def rate(self, budget: Budget) -> float:
+        """Learning rate now: warm-up by steps, a cosine over the budget."""
+        done = budget.share(self.step, self.elapsed)
         cosine = 0.5 * (1.0 + math.cos(math.pi * done))
         return self.config.learning_rate * max(0.005, cosine) * min(1.0, (self.step + 1) / _WARM_UP)
 
@@ -89,18 +97,17 @@ class _State:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        with write_whole(path, force=True) as temporary:
-            torch.save(
-                {
-                    "net": self.net.state_dict(),
-                    "mean": self.mean,
-                    "optimizer": self.optimizer.state_dict(),
-                    "step": self.step,
-                    "elapsed": self.elapsed,
-                    "weights": torch.as_tensor(self.weights),
-                },
-                temporary,
-            )
+        save_checkpoint(
+            path,
+            {
+                "net": self.net.state_dict(),
+                "mean": self.mean,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "elapsed": self.elapsed,
+                "weights": torch.as_tensor(self.weights),
+            },
+        )
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint."""
@@ -127,6 +134,7 @@ def train(
     *,
     resume: bool = False,
     minutes: float | None = None,
+    steps: int | None = None,
     pool: str | os.PathLike[str] | None = None,
     device: str = "auto",
     paint: bool = True,
@@ -148,6 +156,8 @@ def train(
         Continue from the checkpoint in ``out``.
     minutes
         Wall-clock budget instead of the configuration's.
+    steps
+        Steps of the optimizer instead of a time.
     pool
         Folder of painted phantoms, by default ``out/pool``.
     device
@@ -155,8 +165,8 @@ def train(
     paint
         Whether to paint missing phantoms beside the training.
     progress, cancel
-        Called with the seconds done and in all; looked at each step. Cancelling leaves the
-        last checkpoint.
+        Called with the seconds (or steps) done and in all; looked at each step. Cancelling
+        leaves the last checkpoint.
 
     Returns
     -------
@@ -166,17 +176,18 @@ def train(
     Raises
     ------
     TomochromeError
-        If configuration or data are unfit, or the run was cancelled.
+        If configuration or data are unfit, something cannot be written (the last checkpoint
+        stays), or the run was cancelled.
     """
     from tomochrome.color.palette import palette
     from tomochrome.runtime import choose_device
 
     plan = config if isinstance(config, TrainingConfig) else load_config(config)
-    budget = minutes or plan.minutes
+    budget = Budget(minutes or plan.minutes, steps)
     folder, checkpoint = open_run(out, resume=resume)
     target = choose_device(device)
     state = _State(plan, target)
-    if resume and checkpoint.exists():
+    if resume:
         state.load(checkpoint)
     store = Path(pool) if pool is not None else folder / "pool"
     feed = Feed(
@@ -186,17 +197,18 @@ def train(
     painter = Painter(store, plan.phantoms) if paint else None
     try:
         if painter is not None:  # enough to know how frequent each tissue is
-            report(progress, 0, int(60 * budget), "painting phantoms")
-            feed.wait(min(_FIRST_PHANTOMS, plan.phantoms.count), cancel=cancel)
+            budget.report(progress, 0, 0.0, "painting phantoms")
+            few = min(_FIRST_PHANTOMS, plan.phantoms.count)
+            feed.wait(few, cancel=cancel, watch=painter.check)
         if not len(state.weights):
             state.weights = tissue_weights(feed.frequencies(), plan.frequency_power)
         loss = TissueLoss(state.weights, palette("natural").ab, plan.ab_weight).to(target)
         feed.start()
-        try:
-            _run(state, loss, feed, budget, folder, progress, cancel)
-        finally:
-            feed.stop()
-            state.save(checkpoint)
+        with saved_at_the_end(lambda: state.save(checkpoint)):
+            try:
+                _run(state, loss, feed, painter, budget, folder, progress, cancel)
+            finally:
+                feed.stop()
     finally:
         if painter is not None:
             painter.stop()
@@ -207,7 +219,8 @@ def _run(
     state: _State,
     loss: TissueLoss,
     feed: Feed,
-    minutes: float,
+    painter: Painter | None,
+    budget: Budget,
     folder: Path,
     progress: Progress | None,
     cancel: CancelToken | None,
@@ -215,45 +228,38 @@ def _run(
     device = next(state.net.parameters()).device
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
     sums, counted = np.zeros(4), 0
-    new = not (folder / LOG).exists()
     state.net.train()
-    with (folder / LOG).open("a", newline="", encoding="utf-8") as stream:
-        log = csv.writer(stream)
-        if new:
-            log.writerow(
-                ["step", "seconds", "rate", "loss", "entropy", "ab_error", "right", "phantoms"]
-            )
-        while state.elapsed < 60.0 * minutes:
-            check(cancel)
-            images, names = feed.next()
-            images, names = images.to(device), names.to(device)
-            rate = state.rate(minutes)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast(device.type, torch.bfloat16):
-                logits = state.net(images)
-            total, entropy, chroma = loss(logits, names)
-            state.optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
-            state.optimizer.step()
-            state.average()
-            state.step += 1
-            state.elapsed = time.monotonic() - clock
-            right = _right(logits.detach(), names)
-            sums += [float(v.detach()) for v in (total, entropy, chroma, right)]
-            counted += 1
-            if counted == 50:
-                row = [f"{v:.4f}" for v in sums / counted]
-                log.writerow(
-                    [state.step, round(state.elapsed), f"{rate:.2e}", *row, feed.phantom_count]
-                )
-                stream.flush()
-                sums[:], counted = 0, 0
-                report(progress, int(state.elapsed), int(60 * minutes), "training")
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                state.save(folder / CHECKPOINT)
-                saved = time.monotonic()
+    while budget.share(state.step, state.elapsed) < 1.0:
+        check(cancel)
+        if painter is not None:
+            painter.check()
+        images, names = feed.next()
+        images, names = images.to(device), names.to(device)
+        rate = state.rate(budget)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = state.net(images)
+        total, entropy, chroma = loss(logits, names)
+        state.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
+        state.optimizer.step()
+        state.average()
+        state.step += 1
+        state.elapsed = time.monotonic() - clock
+        right = _right(logits.detach(), names)
+        sums += [float(v.detach()) for v in (total, entropy, chroma, right)]
+        counted += 1
+        if counted == _EVERY or budget.share(state.step, state.elapsed) == 1.0:
+            means = [f"{v:.4f}" for v in sums / counted]
+            row = [state.step, round(state.elapsed), f"{rate:.2e}", *means, feed.phantom_count]
+            append_row(folder / LOG, _HEADER, row)
+            sums[:], counted = 0, 0
+            budget.report(progress, state.step, state.elapsed, "training")
+        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            state.save(folder / CHECKPOINT)
+            saved = time.monotonic()
 
 
 def _right(logits: torch.Tensor, names: torch.Tensor) -> torch.Tensor:

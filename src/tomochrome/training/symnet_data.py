@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ def random_velocity(rng: np.random.Generator, shape: Shape, size: float) -> torc
     return field + torch.einsum("ij,njzyx->nizyx", linear, index) + shift
 
 
+@cache
+def texture() -> torch.Tensor:
+    """Return smooth noise (1, 1, z, y, x) of unit deviation, the same for every sampler."""
+    noise = np.random.default_rng(99).standard_normal((160, 192, 224))
+    tile = ndimage.gaussian_filter(noise, 1.5, mode="wrap")
+    return torch.from_numpy((tile / tile.std()).astype(np.float32))[None, None]
+
+
 class PairSampler:
     """Draws training pairs.
 
@@ -141,9 +150,7 @@ class PairSampler:
         self.half: Shape = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
         self.phantoms = [s for s in sources if s.labelled]
         self.real = [s for s in sources if not s.labelled]
-        fixed = np.random.default_rng(99)
-        tile = ndimage.gaussian_filter(fixed.standard_normal((160, 192, 224)), 1.5, mode="wrap")
-        self.texture = torch.from_numpy((tile / tile.std()).astype(np.float32))[None, None]
+        self.texture = texture()
 
     def draw(self) -> Sample:
         """Draw one pair: shapes, one phantom twice, two phantoms, or real CT."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,7 +11,7 @@ import torch
 
 from tomochrome.errors import InputError
 from tomochrome.registration.symnet import KIND, SymNet, build_symnet
-from tomochrome.training.export import write_bundle
+from tomochrome.training.export import run_files, write_bundle
 from tomochrome.training.symnet_card import symnet_card
 from tomochrome.training.symnet_config import SymNetConfig
 
@@ -95,11 +94,7 @@ def export_symnet(
         "network_data_format": _data_format(net),
     }
     card = symnet_card(config, trained_on, scores, net, log, notes)
-    write_bundle(folder, half, metadata, card, license_text)
-    settings = json.dumps(config.to_dict(), indent=2) + "\n"
-    (folder / "configs" / "train.json").write_text(settings, encoding="utf-8")
-    (folder / "docs" / "log.csv").write_text("\n".join(log) + "\n", encoding="utf-8")
-    return folder
+    return write_bundle(folder, half, metadata, card, license_text, run_files(config, log))
 
 
 def _data_format(net: SymNet) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome.runtime import CancelToken, Progress, check, report
-from tomochrome.training.finish import read_license
-from tomochrome.training.folder import CHECKPOINT, make_folder
+from tomochrome.training.folder import CHECKPOINT, LOG, make_folder
 from tomochrome.training.pool import HELD_OUT, paint, plan_jobs
 from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
 from tomochrome.training.symnet_data import REAL
 from tomochrome.training.symnet_export import SHRINK_BY, export_symnet, load_symnet_mean
-from tomochrome.training.symnet_loop import LOG
 from tomochrome.training.symnet_score import measure_symnet
+from tomochrome.training.tissue_finish import read_license
 
 _HELD_OUT_PATIENTS = 12
 
@@ -50,7 +49,7 @@ def finish_symnet(
     notes
         Paragraphs on this very run, for the card.
     progress, cancel
-        Told of phantoms painted, and looked at between them and between pairs.
+        Called for each phantom painted; looked at between phantoms and between pairs.
 
     Returns
     -------

@@ -1,8 +1,7 @@
-"""Training of the registration network: pairs drawn beside it, wall-clock budget, checkpoints."""
+"""Training of the registration network: pairs drawn beside it, a budget, checkpoints."""
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import queue
@@ -21,12 +20,21 @@ from tomochrome.registration.penalties import imbalance, roughness, small_jacobi
 from tomochrome.registration.similarity import local_correlation
 from tomochrome.registration.symnet import SymNet, build_symnet, halfway
 from tomochrome.registration.velocity import pair_fields, resize_field, warp
-from tomochrome.runtime import CancelToken, Progress, check, choose_device, report, write_whole
-from tomochrome.training.folder import CHECKPOINT, make_folder, open_run
+from tomochrome.runtime import CancelToken, Progress, check, choose_device, report
+from tomochrome.training.budget import Budget
+from tomochrome.training.folder import (
+    CHECKPOINT,
+    LOG,
+    append_row,
+    make_folder,
+    open_run,
+    save_checkpoint,
+    saved_at_the_end,
+)
 from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
 from tomochrome.training.symnet_data import PairSampler, Sample, Source, read_sources
 
-LOG = "log.csv"
+_HEADER = ("step", "seconds", "rate", "loss", "alike", "error", "before")
 _CHECKPOINT_SECONDS = 120.0
 _WARM_UP = 50
 _WARM_AGAIN = 0.02
@@ -126,9 +134,9 @@ class _State:
         )
         self.step, self.elapsed = 0, 0.0
 
-    def rate(self, minutes: float) -> float:
-        """Learning rate now: warm-up by steps, a cosine by the clock over each part of the run."""
-        done = min(1.0, self.elapsed / (60.0 * minutes))
+    def rate(self, budget: Budget) -> float:
+        """Learning rate now: warm-up by steps, a cosine over each part of the run."""
+        done = budget.share(self.step, self.elapsed)
         share = self.config.opening.share if self.config.opening else 0.0
         opens = done < share
         done = done / share if opens else (done - share) / (1.0 - share)
@@ -137,15 +145,15 @@ class _State:
         again = 1.0 if opens or not share else min(1.0, done / _WARM_AGAIN)
         return self.config.learning_rate * cosine * again * min(1.0, (self.step + 1) / _WARM_UP)
 
-    def opens(self, minutes: float) -> bool:
+    def opens(self, budget: Budget) -> bool:
         """Whether the run is still in its opening."""
         opening = self.config.opening
-        return opening is not None and self.elapsed < 60.0 * minutes * opening.share
+        return opening is not None and budget.share(self.step, self.elapsed) < opening.share
 
-    def feed(self, sources: list[Source], minutes: float) -> PairFeed:
+    def feed(self, sources: list[Source], budget: Budget) -> PairFeed:
         """Start drawing pairs for the part of the run that it is in."""
         config = self.config
-        part = config.opening if config.opening and self.opens(minutes) else config
+        part = config.opening if config.opening and self.opens(budget) else config
         seed = config.seed * 1000 + self.step
         return PairFeed(PairSampler(sources, part.shape, seed, part.sizes))
 
@@ -157,17 +165,16 @@ class _State:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        with write_whole(path, force=True) as temporary:
-            torch.save(
-                {
-                    "net": self.net.state_dict(),
-                    "mean": self.mean,
-                    "optimizer": self.optimizer.state_dict(),
-                    "step": self.step,
-                    "elapsed": self.elapsed,
-                },
-                temporary,
-            )
+        save_checkpoint(
+            path,
+            {
+                "net": self.net.state_dict(),
+                "mean": self.mean,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "elapsed": self.elapsed,
+            },
+        )
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint."""
@@ -190,6 +197,7 @@ def train_symnet(
     *,
     resume: bool = False,
     minutes: float | None = None,
+    steps: int | None = None,
     pool: str | os.PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -209,23 +217,26 @@ def train_symnet(
         Continue from the checkpoint in ``out``.
     minutes
         Wall-clock budget instead of the configuration's.
+    steps
+        Steps of the optimizer instead of a time.
     pool
         Folder of painted phantoms, by default ``out/pool``; what is missing is painted first.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     progress, cancel
-        Called with the seconds done and in all; looked at each step. Cancelling leaves the
-        last checkpoint.
+        Called with the seconds (or steps) done and in all; looked at each step. Cancelling
+        leaves the last checkpoint.
 
     Raises
     ------
     TomochromeError
-        If configuration or data are unfit, or the run was cancelled.
+        If configuration or data are unfit, something cannot be written (the last checkpoint
+        stays), or the run was cancelled.
     """
     from tomochrome.training.pool import paint, plan_jobs
 
     plan = config if isinstance(config, SymNetConfig) else load_symnet_config(config)
-    budget = minutes or plan.minutes
+    budget = Budget(minutes or plan.minutes, steps)
     folder, checkpoint = open_run(out, resume=resume)
     store = Path(pool) if pool is not None else folder / "pool"
     make_folder(store)
@@ -238,56 +249,52 @@ def train_symnet(
         paint(store, seed, region, plan.phantoms.spacing)
     sources = read_sources(store, Path(data) if data else None, plan.phantoms.count)
     state = _State(plan, choose_device(device))
-    if resume and checkpoint.exists():
+    if resume:
         state.load(checkpoint)
-    return _run(state, sources, budget, folder, progress, cancel)
+    with saved_at_the_end(lambda: state.save(checkpoint)):
+        _run(state, sources, budget, folder, progress, cancel)
+    return checkpoint
 
 
 def _run(
     state: _State,
     sources: list[Source],
-    minutes: float,
+    budget: Budget,
     folder: Path,
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> Path:
+) -> None:
     target = next(state.net.parameters()).device
-    feed, opens = state.feed(sources, minutes), state.opens(minutes)
+    feed, opens = state.feed(sources, budget), state.opens(budget)
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
-    new, sums = not (folder / LOG).exists(), _Sums()
+    sums = _Sums()
     try:
-        with (folder / LOG).open("a", newline="", encoding="utf-8") as stream:
-            log = csv.writer(stream)
-            if new:
-                log.writerow(["step", "seconds", "rate", "loss", "alike", "error", "before"])
-            while state.elapsed < 60.0 * minutes:
-                check(cancel)
-                rate = state.rate(minutes)
-                for group in state.optimizer.param_groups:
-                    group["lr"] = rate
-                if opens and not state.opens(minutes):
-                    feed.stop()
-                    feed, opens = state.feed(sources, minutes), False
-                # the first look is practised most: all others start from it
-                draws = [random.randint(1, state.net.passes) for _ in range(2)]
-                passes = 1 if opens else min(draws)
-                total, parts = _step(state, feed, passes, target)
-                sums.add(total, parts)
-                state.average()
-                state.step += 1
-                state.elapsed = time.monotonic() - clock
-                if state.step % _EVERY == 0:
-                    log.writerow([state.step, round(state.elapsed), f"{rate:.2e}", *sums.row()])
-                    stream.flush()
-                    sums = _Sums()
-                    report(progress, int(state.elapsed), int(60 * minutes), "training")
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    state.save(folder / CHECKPOINT)
-                    saved = time.monotonic()
+        while budget.share(state.step, state.elapsed) < 1.0:
+            check(cancel)
+            rate = state.rate(budget)
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate
+            if opens and not state.opens(budget):
+                feed.stop()
+                feed, opens = state.feed(sources, budget), False
+            # the first look is practised most: all others start from it
+            draws = [random.randint(1, state.net.passes) for _ in range(2)]
+            passes = 1 if opens else min(draws)
+            total, parts = _step(state, feed, passes, target)
+            sums.add(total, parts)
+            state.average()
+            state.step += 1
+            state.elapsed = time.monotonic() - clock
+            if state.step % _EVERY == 0 or budget.share(state.step, state.elapsed) == 1.0:
+                row = [state.step, round(state.elapsed), f"{rate:.2e}", *sums.row()]
+                append_row(folder / LOG, _HEADER, row)
+                sums = _Sums()
+                budget.report(progress, state.step, state.elapsed, "training")
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                state.save(folder / CHECKPOINT)
+                saved = time.monotonic()
     finally:
         feed.stop()
-        state.save(folder / CHECKPOINT)
-    return folder / CHECKPOINT
 
 
 def _step(

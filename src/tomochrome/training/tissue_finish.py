@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import InputError
+from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.training.augment import Augmentation
 from tomochrome.training.calibrate import collect, expected_calibration_error, fit_temperature
 from tomochrome.training.cards import network_card, transfer_card
-from tomochrome.training.config import TrainingConfig, load_config
-from tomochrome.training.export import export_network, export_transfer, load_mean
+from tomochrome.training.config import PhantomPlan, TrainingConfig, load_config
+from tomochrome.training.export import export_network, export_transfer, load_mean, run_files
 from tomochrome.training.feed import Feed
 from tomochrome.training.fit import count_hu, likelihood_table, transfer_table
-from tomochrome.training.folder import CHECKPOINT, make_folder
+from tomochrome.training.folder import CHECKPOINT, LOG, make_folder
 from tomochrome.training.loop import LABELLED, real_patients
 from tomochrome.training.pool import HELD_OUT, paint, plan_jobs
 
 LICENSE_FILE = Path(__file__).resolve().parents[3] / "LICENSE"
+_HELD_OUT_PATIENTS = 12
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,28 @@ class Calibration:
     right: float
 
 
-def held_out_pool(folder: Path, config: TrainingConfig, count: int = 12) -> Path:
+def held_out_pool(
+    folder: Path,
+    plan: PhantomPlan,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Path:
     """Paint phantom patients that no training ever sees; return their folder."""
     make_folder(folder)
-    plan = replace(config.phantoms, count=count)
-    for seed, region in plan_jobs(plan, HELD_OUT):
+    plan = replace(plan, count=_HELD_OUT_PATIENTS)
+    for k, (seed, region) in enumerate(plan_jobs(plan, HELD_OUT)):
+        check(cancel)
+        report(progress, k, plan.count, "painting held-out phantoms")
         paint(folder, seed, region, plan.spacing)
     return folder
 
 
 def calibrate(
-    net: torch.nn.Module, config: TrainingConfig, pool: Path, samples: int = 96
+    net: torch.nn.Module,
+    config: TrainingConfig,
+    pool: Path,
+    samples: int = 96,
+    cancel: CancelToken | None = None,
 ) -> Calibration:
     """Fit the temperature on held-out phantom patients, disturbed as a scanner would."""
     settings = Augmentation(
@@ -67,6 +78,7 @@ def calibrate(
     plain = np.empty(x.shape[1:], np.float32)
     logits, truths = [], []
     for _ in range(samples // 8):
+        check(cancel)
         for k in range(8):
             feed.sampler.sample(feed.draw(), plain, y[k])
             x[k] = torch.from_numpy(plain)
@@ -83,33 +95,6 @@ def calibrate(
     )
 
 
-def _fitted(
-    folder: Path,
-    plan: TrainingConfig,
-    net: torch.nn.Module,
-    pool: Path,
-    data: str | os.PathLike[str] | None,
-    held_out: str | os.PathLike[str] | None,
-) -> tuple[NDArray[np.float64], Calibration, int]:
-    """Tables, calibration and number of phantoms; kept beside a checkpoint until it changes."""
-    kept = folder / "fit.npz"
-    if kept.exists() and kept.stat().st_mtime > (folder / CHECKPOINT).stat().st_mtime:
-        with np.load(kept, allow_pickle=False) as stored:
-            figures = [float(v) for v in stored["calibration"]]
-            return stored["counts"], Calibration(*figures), int(stored["phantoms"])
-    feed = Feed(
-        InputSpec(), plan.shape, 1, pool, real_patients(Path(data) if data else None),
-        plan.real_share, dict(plan.phantoms.regions), seed=4242,
-    )  # fmt: skip
-    feed.load_all()
-    counts = count_hu(feed)
-    calibration = calibrate(net, plan, held_out_pool(Path(held_out or folder / "held-out"), plan))
-    np.savez(
-        kept, counts=counts, calibration=list(astuple(calibration)), phantoms=feed.phantom_count
-    )
-    return counts, calibration, feed.phantom_count
-
-
 def finish(
     run: str | os.PathLike[str],
     weights: str | os.PathLike[str],
@@ -122,6 +107,8 @@ def finish(
     transfer_scores: Mapping[str, Any] | None = None,
     power: float = 1.0,
     notes: Sequence[str] = (),
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> tuple[Path, Path]:
     """Write the bundles ``tissue`` and ``transfer-function`` from a finished run.
 
@@ -134,13 +121,15 @@ def finish(
     config, data, pool
         As `tomochrome.training.train` had them.
     held_out
-        Folder for phantom patients to calibrate on; painted if missing.
+        Folder of phantom patients to calibrate on; painted into the run's folder by default.
     scores, transfer_scores
         Figures for the cards (``benchmarks/color_accuracy.py`` measures them).
     power
         Of the HU likelihood, see `fit.likelihood_table`.
     notes
         Paragraphs on this very run, for the card.
+    progress, cancel
+        Called for each phantom painted; looked at between phantoms and between batches.
 
     Returns
     -------
@@ -162,7 +151,9 @@ def finish(
     )  # fmt: skip
     feed.load_all()
     counts = count_hu(feed)
-    calibration = calibrate(net, plan, held_out_pool(Path(held_out or folder / "held-out"), plan))
+    if held_out is None:
+        held_out = held_out_pool(folder / "held-out", plan.phantoms, progress, cancel)
+    calibration = calibrate(net, plan, Path(held_out), cancel=cancel)
     phantoms = feed.phantom_count
     trained_on = [f"{phantoms} procedural patients of tomochrome.phantom (no two alike)"]
     if data is not None:
@@ -177,21 +168,17 @@ def finish(
         "expected_calibration_error_uncalibrated": round(calibration.error_before, 4),
         "held_out_phantoms_voxels_right": round(calibration.right, 4),
     }
-    log = (folder / "log.csv").read_text(encoding="utf-8").strip().splitlines()
+    log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
     target = Path(weights)
     make_folder(target)
     network = export_network(
         target / plan.name, plan.name, plan.network, net, likelihood_table(counts, power),
         temperature=calibration.temperature, trained_on=trained_on, scores=figures,
         card=network_card(plan, trained_on, figures, calibration.temperature, net, log, notes),
-        license_text=license_text,
+        license_text=license_text, extra=run_files(plan, log),
         title="Tissue network" if plan.name == "tissue" else f"Tissue network ({plan.name})",
         description="names the tissue of each voxel of a CT; its color follows from a palette",
     )  # fmt: skip
-    (network / "configs" / "train.json").write_text(
-        json.dumps(plan.to_dict(), indent=2) + "\n", encoding="utf-8"
-    )
-    (network / "docs" / "log.csv").write_text("\n".join(log) + "\n", encoding="utf-8")
     transfer = export_transfer(
         target / "transfer-function", transfer_table(counts), trained_on=trained_on,
         scores=transfer_scores or {}, card=transfer_card(trained_on, transfer_scores or {}),

@@ -1,0 +1,28 @@
+"""What is spent of a budget, by the clock or by steps."""
+
+import pytest
+
+from tomochrome.errors import OptionError
+from tomochrome.training.budget import Budget
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0, 0.0), (30, 0.25), (120, 1.0), (500, 1.0)])
+def test_minutes_are_spent_by_the_clock_alone(seconds, share):
+    assert Budget(2.0).share(10_000, seconds) == share
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (3, 0.3), (10, 1.0), (11, 1.0)])
+def test_steps_are_spent_whatever_time_they_take(step, share):
+    assert Budget(2.0, steps=10).share(step, 9999.0) == share
+
+
+def test_progress_is_told_in_what_is_spent():
+    told = []
+    Budget(2.0).report(lambda *a: told.append(a), 7, 30.5, "training")
+    Budget(2.0, 10).report(lambda *a: told.append(a), 7, 30.5, "training")
+    assert told == [(30, 120, "training"), (7, 10, "training")]
+
+
+def test_no_steps_are_no_budget():
+    with pytest.raises(OptionError, match="at least 1 step, not 0"):
+        Budget(2.0, 0)

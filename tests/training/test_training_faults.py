@@ -1,0 +1,167 @@
+"""A full disk and a killed process in the middle of a training: a sentence, and nothing lost."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+from training_cases import PHANTOMS, small, write_pool
+
+from tomochrome.errors import InputError, OutputError, TomochromeError
+from tomochrome.training import folder as run_folder
+from tomochrome.training import pool as pools
+from tomochrome.training.config import PhantomPlan
+
+torch = pytest.importorskip("torch")
+resource = pytest.importorskip("resource", reason="limits of files need a POSIX system")
+
+PLAN = PhantomPlan(spacing=(8.0, 8.0, 8.0), regions=PHANTOMS["regions"], count=1)
+
+
+@pytest.fixture
+def no_file_above():
+    """A function that limits the files of this process, and of those it starts, to some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def ended(painter):
+    """Wait for the process, which is the only one that paints."""
+    painter._process.join(600)
+    return painter
+
+
+def test_a_painter_that_cannot_write_says_so_and_prints_nothing(tmp_path, no_file_above, capfd):
+    no_file_above(2000)  # a phantom takes more
+    painter = pools.Painter(tmp_path / "pool", PLAN)
+    no_file_above(resource.RLIM_INFINITY)
+    with pytest.raises(OutputError, match=r"cannot write '.*abdomen-1\.npz': File too large"):
+        ended(painter).check()
+    painter.stop()
+    assert capfd.readouterr() == ("", "")
+    assert list((tmp_path / "pool").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_painter_that_was_killed_is_said(tmp_path, capfd):
+    painter = pools.Painter(tmp_path / "pool", PLAN)
+    painter.check()  # nothing to say while it runs
+    os.kill(painter._process.pid, signal.SIGKILL)
+    with pytest.raises(TomochromeError, match=r"ended from outside \(signal 9;.*--resume$"):
+        ended(painter).check()
+    painter.stop()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_painter_without_work_has_nothing_to_say(tmp_path):
+    write_pool(tmp_path / "pool", range(1, 2))
+    painter = pools.Painter(tmp_path / "pool", PLAN)
+    assert not painter._started
+    painter.check()
+    painter.stop()
+
+
+class Failing:
+    """Stands in for a painter whose disk is full once training has begun."""
+
+    def __init__(self, folder, plan):
+        self.asked, self.stopped = 0, False
+
+    def check(self):
+        self.asked += 1
+        if self.asked > 3:
+            raise OutputError("cannot write 'abdomen-7.npz': No space left on device")
+
+    def stop(self):
+        self.stopped = True
+
+
+def train_small(name, run, **options):
+    from tomochrome.training import train, train_symnet
+
+    pool = write_pool(run.parent / "pool", range(2))
+    if name == "symnet":
+        train_symnet(small(name), out=run, pool=pool, device="cpu", **options)
+    else:
+        train(small(name), out=run, pool=pool, device="cpu", **{"paint": False, **options})
+
+
+def step_of(run):
+    return torch.load(run / "checkpoint.pt", weights_only=True)["step"]
+
+
+def test_a_training_ends_when_its_phantoms_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tomochrome.training.loop.Painter", Failing)
+    with pytest.raises(OutputError, match=r"cannot write 'abdomen-7\.npz': No space left"):
+        train_small("tissue", tmp_path / "run", steps=1000, paint=True)
+    assert step_of(tmp_path / "run") == 3  # what was learned is kept
+
+
+@pytest.mark.parametrize("name", ["tissue", "symnet"])
+def test_a_full_disk_leaves_the_last_checkpoint(name, tmp_path, no_file_above):
+    run = tmp_path / "run"
+    train_small(name, run, steps=1)
+    before = (run / "checkpoint.pt").read_bytes()
+    no_file_above(20_000)  # the log fits, a checkpoint does not
+    with pytest.raises(OutputError) as refused:
+        train_small(name, run, steps=2, resume=True)
+    no_file_above(resource.RLIM_INFINITY)
+    assert str(refused.value) == (
+        f"cannot write '{run}/checkpoint.pt': File too large; the last checkpoint is kept, and "
+        "--resume goes on from it"
+    )
+    assert (run / "checkpoint.pt").read_bytes() == before
+    assert not list(run.glob(".tomochrome-*"))
+    train_small(name, run, steps=2, resume=True)
+    assert step_of(run) == 2
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path, no_file_above):
+    run_folder.append_row(tmp_path / "log.csv", ["step"], [1])
+    no_file_above(8)
+    with pytest.raises(OutputError, match=r"cannot write '.*log\.csv': File too large"):
+        run_folder.append_row(tmp_path / "log.csv", ["step"], [2000000])
+    no_file_above(resource.RLIM_INFINITY)
+
+
+def test_the_first_error_is_the_one_that_is_raised(tmp_path):
+    def save():
+        raise OutputError("the disk is full")
+
+    with (
+        pytest.raises(InputError, match="no such scan"),
+        run_folder.saved_at_the_end(save),
+    ):
+        raise InputError("no such scan")
+    with pytest.raises(OutputError, match="the disk is full"), run_folder.saved_at_the_end(save):
+        pass
+
+
+def test_a_damaged_phantom_of_the_pool_is_named(tmp_path):
+    write_pool(tmp_path, range(1, 2))
+    path = tmp_path / "abdomen-1.npz"
+    whole = path.read_bytes()
+    for damaged in (whole[:100], b"", b"no archive", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"'.*abdomen-1\.npz' cannot be read as a phantom"):
+            pools.load(path)
+
+
+def test_a_painter_whose_parent_is_gone_stops(tmp_path, monkeypatch):
+    painted = []
+    parent = SimpleNamespace(is_alive=lambda: len(painted) < 2)
+    monkeypatch.setattr(pools.mp, "parent_process", lambda: parent)
+    monkeypatch.setattr(pools, "paint", lambda folder, seed, *_: painted.append(seed))
+    monkeypatch.setattr(pools.os, "nice", lambda _: 0)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")  # so that it is as before after the test
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        pools._work(None, str(tmp_path), [(n, "abdomen") for n in range(5)], (8.0, 8.0, 8.0))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert painted == [0, 1]

@@ -1,0 +1,72 @@
+"""`tomochrome train` from the command line to the written card, for every configuration."""
+
+import json
+
+import pytest
+from training_cases import shipped, small, write_data, write_run
+
+from tomochrome.cli.app import main
+from tomochrome.training import finish_symnet
+from tomochrome.training.config import CONFIGS
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_every_shipped_configuration_is_trained_below():
+    networks = {json.loads(p.read_text())["network"]["name"] for p in CONFIGS.glob("*.json")}
+    assert networks == {"UNet", "SymNet"}
+    assert shipped() == ["symnet", "tissue"]
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["phantoms", "data"])
+@pytest.mark.parametrize("name", shipped())
+def test_a_training_ends_with_a_card(name, real, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(finish_symnet.__kwdefaults__, "pairs", 2)  # measured on, of each kind
+    config = tmp_path / "mine.json"
+    config.write_text(json.dumps(small(name)))
+    run = write_run(tmp_path / "run")
+    argv = ["train", str(config), "--out", str(run), "--steps", "3", "--device", "cpu", "--json"]
+    if real:
+        argv += ["--data", str(data)]
+    status = main(argv)
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["config"] == name
+    assert "Traceback" not in err
+    wanted = {"tissue": ["tissue", "transfer-function"], "symnet": ["symnet"]}[name]
+    assert told["bundles"] == [str(run / "weights" / bundle) for bundle in wanted]
+    for bundle in wanted:
+        folder = run / "weights" / bundle
+        assert "Not for diagnosis" in (folder / "docs" / "README.md").read_text()
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+        assert any("real" in line for line in metadata["trained_on"]) == real
+        assert (folder / "models" / "model.safetensors").is_file()
+        assert (folder / "LICENSE").is_file()
+    first = run / "weights" / wanted[0]
+    assert json.loads((first / "configs" / "train.json").read_text())["name"] == name
+    assert (first / "docs" / "log.csv").read_text() == (run / "log.csv").read_text()
+    assert (run / "log.csv").read_text().splitlines()[-1].startswith("3,")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_resuming_where_there_is_no_run_is_refused_and_makes_nothing(name, tmp_path, capsys):
+    out = tmp_path / "nothing"
+    assert main(["train", name, "--out", str(out), "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert err == (
+        f"error: there is no run to resume in '{out}' (it has no checkpoint.pt); train without "
+        "--resume\n"
+    )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "1.5", "many"])
+def test_a_number_of_steps_is_a_whole_number_above_0(steps, tmp_path, capsys):
+    assert main(["train", "tissue", "--out", str(tmp_path / "r"), f"--steps={steps}"]) == 2
+    assert "must be a number of steps above 0" in capsys.readouterr().err
