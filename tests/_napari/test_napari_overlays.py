@@ -65,7 +65,7 @@ def test_two_scans_the_selected_one_has_its_letters(viewer):
 
 def test_a_layer_turned_by_hand_turns_its_letters(viewer):
     layer = add(viewer, marked())
-    layer.rotate = (30, 0, 0)  # in the plane
+    layer.rotate = (0, 0, 30)  # in the plane
     assert {len(text) for text in letters(viewer)} == {2}
     layer.rotate = (0, 0, 0)
     layer.scale = layer.scale * (1, 1, -1)  # mirrored by hand: the letters know
