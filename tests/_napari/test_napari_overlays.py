@@ -176,3 +176,8 @@ def test_another_scan_is_not_hidden(viewer):
     viewer.add_layer(colored)
     viewer.dims.ndisplay = 3
     assert other.visible and not grey.visible
+
+
+def test_in_3d_a_grey_scan_shows_what_lies_in_front(viewer):
+    grey, _ = grey_and_color(viewer)
+    assert (grey.rendering, add(viewer, marked()).rendering) == ("attenuated_mip", "translucent")

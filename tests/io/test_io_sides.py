@@ -17,7 +17,7 @@ from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, places, stored
 from tomochrome.io import write
 from tomochrome.io.contact_sheet import CAPTION, COLUMNS, GAP, contact_sheet
 
-SOME = [*NAMED.values(), *random.Random(10).sample(STORED, 5)]
+SOME = list(dict.fromkeys([*NAMED.values(), *random.Random(11).sample(STORED, 5)]))
 TILE = (320, 283)  # width and height of a tile of the markers' sheet
 
 

@@ -134,9 +134,10 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
         **placement(shown),
     }
     if volume.is_rgba:
-        keywords["rgb"] = True
+        keywords |= {"rgb": True, "rendering": "translucent"}
     else:
-        keywords["colormap"] = "gray"
+        # A plain maximum in 3D cannot tell the front from the back.
+        keywords |= {"colormap": "gray", "rendering": "attenuated_mip", "attenuation": 0.05}
     if volume.unit == "HU":
         keywords["contrast_limits"] = limits(window or _first_window(volume))
     return shown.voxels, keywords, "image"
