@@ -8,9 +8,10 @@ from colorize_cases import TITLE, colorize
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QLabel
 
+from tomochrome._napari.controls import ScrollColumn
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.named_choice import NamedChoice, device_choices
-from tomochrome._napari.readout import value_at
+from tomochrome._napari.readout import Readout, value_at
 
 pytestmark = pytest.mark.gui
 
@@ -121,3 +122,26 @@ def test_a_name_that_is_not_there_yet_is_chosen_when_it_comes(qtbot):
     assert box.name == "cpu"
     box.offer(device_choices(["auto"]))
     assert box.name == "auto"
+
+
+def test_in_3d_nothing_is_read_at_the_cursor(panel, qtbot):
+    layer = colorize(panel, qtbot).layer
+    bar = Readout(panel.viewer)
+    qtbot.addWidget(bar)
+    panel.viewer.cursor.position = layer.data_to_world((6, 24, 20))
+    assert bar.text() == "700 HU"
+    panel.viewer.dims.ndisplay = 3
+    try:
+        assert bar.text() == ""
+        assert readout(panel)[1] == ""
+    finally:
+        panel.viewer.dims.ndisplay = 2
+
+
+def test_nothing_is_cut_off_at_the_right(panel, qtbot):
+    """The dock was 40 pixels narrower than the fields, whose style comes later."""
+    (scroll,) = panel.findChildren(ScrollColumn)
+    colorize(panel, qtbot)
+    qtbot.waitUntil(
+        lambda: scroll.viewport().width() >= panel.view.minimumSizeHint().width(), timeout=5000
+    )

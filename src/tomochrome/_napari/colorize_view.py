@@ -23,6 +23,7 @@ from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.legend import Legend
 from tomochrome._napari.named_choice import NamedChoice, device_choices, model_choices
 from tomochrome._napari.readout import CursorReadout
+from tomochrome._napari.settings import Key
 from tomochrome._napari.warm_up import Offer
 from tomochrome._napari.window_panel import WindowPanel
 
@@ -82,14 +83,24 @@ class ColorizeView(QFrame):
         column.addWidget(self.insist)
         column.addWidget(self.readout)
         column.addWidget(self.tissues)
+        column.addWidget(Section("Color beside grey", self.beside, self))
         column.addWidget(Section("Window", self.window, self))
         column.addWidget(Section("Color", self.color, self))
-        column.addWidget(Section("Color beside grey", self.beside, self))
         column.addStretch(1)
         scroll = ScrollColumn(self, parent)
         outer = QVBoxLayout(parent)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
+
+    @property
+    def remembered(self) -> dict[Key, NamedChoice]:
+        """The boxes whose choice is kept between starts."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "palette": self.color.palette_box,
+            "alpha": self.color.alpha_box,
+        }
 
     def offer(self, offer: Offer) -> None:
         """Fill the boxes with what there is, keeping what is chosen."""

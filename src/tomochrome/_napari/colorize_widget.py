@@ -23,10 +23,9 @@ from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.docked import DockedPanel
 from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind, layer_position
-from tomochrome._napari.named_choice import NamedChoice
 from tomochrome._napari.readout import voxel_in
 from tomochrome._napari.saving import PLUGIN
-from tomochrome._napari.settings import Key, remember, remembered, remembered_fraction
+from tomochrome._napari.settings import remember, remember_choice, remembered_fraction
 from tomochrome._napari.solids import solids_of
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -74,7 +73,6 @@ class ColorizeWidget(DockedPanel):
         self._mark = QLabel()
         self._mark.setObjectName("tomochrome-not-for-diagnosis")
         self._solids = solids_of(napari_viewer)
-        self._recall()
         self._connect()
         self._layer_chosen()
         self._warm = Job(warm_up, name="tomochrome warm-up")
@@ -92,36 +90,20 @@ class ColorizeWidget(DockedPanel):
         view.color.changed.connect(self._changed)
         view.color.opacity_changed.connect(self._opacity_changed)
         view.legend.changed.connect(self._changed)
-        for key, box in self._boxes.items():
-            box.activated.connect(lambda _, key=key, box=box: remember(key, box.name))
+        for key, box in view.remembered.items():
+            remember_choice(key, box)
+        view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.viewer.cursor.events.position.connect(self._point)
         for emitter in self._plane_events:
-            emitter.connect(self._rest_soon)
+            emitter.connect(self._plane_changed)
         self.viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
         self._solids.said.connect(self._say_3d)
-
-    @property
-    def _boxes(self) -> dict[Key, NamedChoice]:
-        """The boxes whose choice is remembered between starts."""
-        view, color = self.view, self.view.color
-        return {
-            "model": view.model,
-            "device": view.device,
-            "palette": color.palette_box,
-            "alpha": color.alpha_box,
-        }
 
     @property
     def _plane_events(self) -> tuple[Any, ...]:
         dims = self.viewer.dims.events
         return dims.point, dims.order, dims.ndisplay
-
-    def _recall(self) -> None:
-        """Choose what was chosen last time, as far as it still is there."""
-        for key, box in self._boxes.items():
-            box.choose(remembered(key))
-        self.view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
 
     # Running
 
@@ -199,6 +181,7 @@ class ColorizeWidget(DockedPanel):
         if older and not self.view.keep.isChecked():
             shown = older[-1]
             shown.replace(colored)
+            let_go_of_removed()
         else:
             for below in older:
                 below.layer.visible = False
@@ -268,7 +251,7 @@ class ColorizeWidget(DockedPanel):
         if coloring is not None:
             coloring.relight(self.fields)
             self.view.legend.set_palette(self.view.color.palette_name)
-            self._rest_soon()
+            self._plane_changed()
         if layer is not None and not layer.rgb:
             self._pushing = True
             try:
@@ -285,7 +268,8 @@ class ColorizeWidget(DockedPanel):
         if self.coloring is not None:
             self.coloring.layer.opacity = opacity
 
-    def _rest_soon(self, _: object = None) -> None:
+    def _plane_changed(self, _: object = None) -> None:
+        self._point()
         if self.coloring is not None:
             self._rest.request(after_ms=_REST_MS)
 
@@ -384,7 +368,7 @@ class ColorizeWidget(DockedPanel):
         self._beside.release()
         self._solids.said.disconnect(self._say_3d)
         for emitter in self._plane_events:
-            emitter.disconnect(self._rest_soon)
+            emitter.disconnect(self._plane_changed)
         self._watch(None, None)
         self._mark.deleteLater()
         self.view.layer.release()

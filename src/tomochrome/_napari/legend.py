@@ -28,8 +28,8 @@ from tomochrome.tissue import Tissue
 
 _SHOWN, _NAME, _BODY, _PLANE = range(4)
 _SWATCH_PX: Final = 14
-_MOST_ROWS: Final = 9
-_HINT: Final = "Click: alone · Ctrl+click: add · untick: grey"
+_MOST_ROWS: Final = 8
+_HINT: Final = "Click: alone · Ctrl: add · untick: grey"
 _MOUSE: Final = (
     QEvent.Type.MouseButtonPress,
     QEvent.Type.MouseButtonRelease,
@@ -51,8 +51,8 @@ class Legend(QWidget):
         super().__init__(parent)
         self.list = _List(self)
         self.others = QComboBox(self)
-        self.others.addItem("Others dimmed", "dim")
-        self.others.addItem("Others grey", "hide")
+        self.others.addItem("Dim others", "dim")
+        self.others.addItem("Grey others", "hide")
         self.others.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -62,7 +62,10 @@ class Legend(QWidget):
         self.all.setToolTip("Show every tissue in color (Esc in the list)")
         self.hint = QLabel(_HINT, self)
         self.hint.setWordWrap(True)
-        self.hint.setToolTip("With the keyboard: arrows, space, and escape to show all")
+        self.hint.setToolTip(
+            "Click a tissue to see it alone, once more to see all; Ctrl+click adds one. "
+            "With the keyboard: arrows, space, and escape to show all"
+        )
         row = QHBoxLayout()
         row.addWidget(self.others, 1)
         row.addWidget(self.all, 1)

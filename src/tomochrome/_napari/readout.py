@@ -114,6 +114,7 @@ class Readout(QLabel):
         viewer.cursor.events.position.connect(self._point)
         viewer.layers.events.removed.connect(self._point)
         viewer.layers.selection.events.active.connect(self._point)
+        viewer.dims.events.ndisplay.connect(self._point)
 
     def _point(self, _: object = None) -> None:
         with suppress(RuntimeError):  # the window may be gone already

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 from qtpy.QtCore import QSettings
 
+from tomochrome._napari.named_choice import NamedChoice
+
 Key = Literal["model", "device", "palette", "alpha", "opacity", "window"]
 
 #: All that is kept. ``window`` is the kind of window, never numbers that were made for one scan.
@@ -27,6 +29,12 @@ def remembered(key: Key) -> str:
     """Return what was kept, empty if nothing was."""
     value = _store().value(f"{_GROUP}/{key}")
     return value if isinstance(value, str) else ""
+
+
+def remember_choice(key: Key, box: NamedChoice) -> None:
+    """Choose what was kept, as far as it still is offered, and keep what the user chooses."""
+    box.choose(remembered(key))
+    box.activated.connect(lambda _: remember(key, box.name))
 
 
 def remembered_fraction(key: Key, default: float) -> float:

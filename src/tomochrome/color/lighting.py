@@ -167,7 +167,7 @@ def light(
     total = volume.shape[0]
     for start in range(0, total, depth):
         check(cancel)
-        report(progress, start, total, "light")
+        report(progress, start, total, "lighting")
         slab = slice(start, min(start + depth, total))
         relight(
             volume.voxels[slab],
@@ -179,7 +179,7 @@ def light(
             out=out[slab],
         )
     check(cancel)
-    report(progress, total, total, "light")
+    report(progress, total, total, "lighting")
     return replace(
         volume.with_voxels(out, unit="RGBA"), provenance=_provenance(volume, chroma, settings)
     )

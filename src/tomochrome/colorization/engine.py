@@ -94,7 +94,7 @@ def apply_network(
             body_x.low, body_x.weight,
             likelihood, radius, cutoff, code[first:stop], confidence[first:stop],
         )  # fmt: skip
-        report(progress, stop, n, "color")
+        report(progress, stop, n, "coloring")
     return Result(code, confidence, mixture_table(), runner.device_name, runner.warnings)
 
 

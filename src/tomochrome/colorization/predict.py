@@ -80,7 +80,7 @@ def colorize(
         raise OptionError(f"the batch must hold at least 1 slice, not {batch}")
     card = find_model(model)
     check(cancel)
-    report(progress, 0, volume.shape[0], "body")
+    report(progress, 0, volume.shape[0], "finding the body")
     with compute_threads(threads, networks=card.kind == "network"):
         scan = prepare(volume, force=force)
         check(cancel)

@@ -109,5 +109,5 @@ def apply_transfer(
             scan.hu[first:stop], scan.body.field, part.low, part.weight, y.low, y.weight,
             x.low, x.weight, codes, certainty, code[first:stop], confidence[first:stop],
         )  # fmt: skip
-        report(progress, stop, n, "color")
+        report(progress, stop, n, "coloring")
     return code, confidence, mixtures
