@@ -47,10 +47,13 @@ def make_cd(folder: Path, spacing: tuple[float, float, float] = SPACING) -> Path
     write_series(chest, folder / "e", description="Thorax lung, position lost")
     for path in (folder / "e").iterdir():
         _change(path, ImagePositionPatient=None)
-    for name in "abcde":
+    for number, name in enumerate("abcde", 1):
         study, description = ("2", "CT abdomen") if name == "b" else ("1", "CT chest, arterial")
         for path in (folder / name).iterdir():
-            _change(path, StudyInstanceUID=f"1.2.3.{study}", StudyDescription=description)
+            _change(
+                path, SeriesNumber=number, StudyInstanceUID=f"1.2.3.{study}",
+                StudyDescription=description,
+            )  # fmt: skip
     (folder / "README.TXT").write_text("The viewer on this disk needs Windows.")
     return folder
 

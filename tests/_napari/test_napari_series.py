@@ -89,7 +89,7 @@ def test_series_stand_under_their_patient_and_study_without_a_name(picker):
     ]
     assert chosen(picker) == ["Chest 1 mm"]
     text = picker.view.summary.text()
-    assert text == "6 series, 3 studies of 2 patients; 5 can be opened. Double-click to open."
+    assert text == "6 series, 3 studies of 2 patients; 5 can be opened. A double click opens one."
 
 
 def test_names_are_shown_on_request_only_here_and_not_kept(

@@ -6,6 +6,7 @@ import pytest
 
 from tomochrome._napari.series_order import arranged, best, counts
 from tomochrome.io import Item
+from tomochrome.volume import default_affine
 
 
 def item(title="", slices=10, *, patient="p", study="s", modality="CT", verdict="regular", **more):
@@ -46,6 +47,14 @@ def test_the_largest_regular_ct_is_offered_and_never_a_scout_of_one_slice():
 )
 def test_what_is_offered_where_there_is_no_regular_ct(items, offered):
     assert best(items) is offered
+
+
+def test_of_a_volume_and_its_reformat_the_axial_one_is_offered():
+    axial = item("Axial", affine=default_affine((3.0, 1.5, 1.5)))
+    coronal_affine = default_affine((3.0, 1.5, 1.5))[:, [1, 0, 2, 3]]
+    coronal = item("Coronal", affine=coronal_affine)
+    assert best([coronal, axial]) is axial
+    assert best([axial, coronal]) is axial
 
 
 def test_by_slices_what_can_be_opened_as_ct_comes_first():

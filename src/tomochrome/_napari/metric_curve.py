@@ -9,11 +9,13 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from tomochrome._napari.theme import is_dark
+
 Sample = tuple[str, int, float]
 
 _HEIGHT: Final = 92
 _MARGIN: Final = 6
-_LINE: Final = QColor(255, 175, 84)
+_LINE: Final = {True: QColor(255, 175, 84), False: QColor(176, 88, 0)}  # by: on a dark ground
 _SPLIT: Final = QColor(128, 128, 128, 110)
 _ENOUGH_FOR_A_LABEL: Final = 46
 
@@ -90,7 +92,7 @@ class MetricCurve(QWidget):
             QPointF(part.left() + i * step, part.bottom() - (v - low) / spread * part.height())
             for i, v in enumerate(values)
         ]
-        painter.setPen(QPen(_LINE, 1.6))
+        painter.setPen(QPen(_LINE[is_dark(self)], 1.6))
         if len(points) == 1:
             painter.drawPoint(points[0])
         else:

@@ -212,4 +212,4 @@ def _count(items: tuple[Item, ...]) -> str:
     readable = sum(map(can_be_opened, items))
     if readable < len(items):
         found += f"; {readable} can be opened"
-    return f"{found}. Double-click to open."
+    return f"{found}. A double click opens one."

@@ -45,14 +45,15 @@ def best(items: Sequence[Item]) -> Item | None:
     """Return the item to offer first: the largest regular CT, or what comes closest to it.
 
     Any CT that can be opened is better than other images, and a regular one better than one
-    that is not; among these the one with the most voxels.
+    that is not; among these the one with the most voxels, and of a volume and its reformats
+    the axial one.
     """
-    readable = [item for item in items if can_be_opened(item)]
-    return max(
-        readable,
-        key=lambda item: (item.verdict != "not-ct", item.verdict == "regular", _voxels(item)),
-        default=None,
-    )
+
+    def worth(item: Item) -> tuple[bool, bool, int, bool]:
+        axial = item.affine is not None and wording.orientation_of(item.affine).startswith("axial")
+        return item.verdict != "not-ct", item.verdict == "regular", _voxels(item), axial
+
+    return max(filter(can_be_opened, items), key=worth, default=None)
 
 
 def arranged(
