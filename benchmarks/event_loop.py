@@ -10,8 +10,9 @@ these the longest gap between two turns is reported, less
   makes a software renderer draw there and not later: that is the driver's;
 - the time in which the GUI thread waited for a processor, on Linux: that is other programs'.
 
-On a busy machine the seconds of CPU of the GUI thread, outside the driver, say more; they lack
-the time in which a worker held the interpreter's lock. All parts are given, and where the GUI thread was. napari's own work counts as ours.
+On a busy machine the CPU time of the GUI thread, outside the driver, says more; it lacks the time
+in which a worker held the interpreter's lock. All parts are given, and where the GUI thread was.
+napari's own work counts as ours.
 """
 
 from __future__ import annotations

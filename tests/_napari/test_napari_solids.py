@@ -13,8 +13,10 @@ from quick_colorize import simple_colorize
 
 from tomochrome._napari import solids as solids_module
 from tomochrome._napari.colored_picture import ColoredPicture
+from tomochrome._napari.coloring import Colored, Coloring
 from tomochrome._napari.layers import behind, color_layer, layer_transform, volume_layer
 from tomochrome._napari.solids import levels, solids_of
+from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.color import Lighting, LitVolume
 from tomochrome.geometry.blocks import block_affine
 from tomochrome.runtime import check
@@ -113,6 +115,21 @@ def test_a_coarse_block_lies_where_its_voxels_do(viewer, colored, qtbot, monkeyp
     viewer.dims.order = (0, 1, 2)
 
 
+def test_the_grey_volume_below_is_never_sliced_for_3d(viewer, small_ct, qtbot):
+    """Hundreds of megabytes were converted and uploaded before the grey layer was hidden."""
+    prepare_viewer(viewer)
+    layer = add_colored(viewer, small_ct)
+    grey = viewer.layers[0]
+    grey.visible = True
+    viewer.dims.ndisplay = 3
+    assert not grey.visible
+    assert on_screen(grey).size <= small_ct.voxels[0].size
+    drawn(qtbot, layer)
+    viewer.dims.ndisplay = 2
+    assert grey.visible
+    assert on_screen(grey).shape == small_ct.shape[1:]
+
+
 def test_2d_is_as_before_and_the_memory_is_given_back(viewer, colored, qtbot):
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
@@ -177,6 +194,39 @@ def test_a_removed_layer_leaves_nothing_behind(viewer, small_ct, qtbot):
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
     assert not solids_of(viewer)._drawings
+
+
+@pytest.mark.parametrize("ndisplay", [2, 3])
+def test_colors_that_replace_others_are_drawn_and_the_others_are_freed(
+    viewer, small_ct, qtbot, ndisplay
+):
+    layer = add_colored(viewer, small_ct)
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, layer)
+    viewer.dims.ndisplay = ndisplay
+    known = behind(layer.metadata)
+    gone = [weakref.ref(layer.data), weakref.ref(layer.data.chroma.code)]
+    chroma = simple_colorize(known.shown)
+    lit = ColoredPicture(known.shown, chroma, Lighting(alpha="bone"))
+    colored = Colored(chroma, Layer.create(*color_layer(lit, known, chroma, {}, "again")))
+    Coloring(viewer.layers[0], layer, layer.data.chroma).replace(colored)
+    del known, colored
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, layer)
+    np.testing.assert_array_equal(layer.data.drawn.rgba, lit.lit_in_3d(FULL))
+    qtbot.wait(50)
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+
+
+def test_a_layer_given_plain_data_is_let_go(viewer, colored, qtbot):
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, colored)
+    plain = np.asarray(colored.data)
+    colored.data = plain
+    np.testing.assert_array_equal(on_screen(colored), plain)
+    assert not solids_of(viewer)._drawings
+    np.testing.assert_array_equal(np.asarray(colored._transforms["tile2data"].scale), (1, 1, 1))
 
 
 def test_removing_a_layer_stops_its_worker(viewer, colored, qtbot, monkeypatch):

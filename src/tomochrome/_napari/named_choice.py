@@ -130,5 +130,8 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
         title = name.replace("-", " ").capitalize()
         if curve is not None and not curve.for_slices:
             title = f"{title} (3D)"
-        found.append(Named(name, title, "" if curve is None else curve.about))
+        about = "" if curve is None else curve.about
+        if curve is not None and curve.shaded:
+            about += "; in 3D its surfaces are shaded, whatever the window"
+        found.append(Named(name, title, about))
     return found

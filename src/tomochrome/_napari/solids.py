@@ -51,7 +51,7 @@ class _Drawing:
 
     def _place(self, _: object) -> None:
         """Put what 3D shows where it belongs: a block is as large as its voxels together."""
-        if self.in_3d:
+        if self.in_3d and isinstance(self.layer.data, DrawnByWorker):
             tile = self.layer._transforms["tile2data"]
             tile.scale, tile.translate = self.picture.tile
 
@@ -124,8 +124,12 @@ class Solids(QObject):
         layer.events.data.connect(self._data_changed)
 
     def _data_changed(self, event: Any) -> None:
-        self._drawings[event.source].stop()
-        self._hear(event.source)
+        layer = event.source
+        self._drawings[layer].stop()
+        if isinstance(layer.data, DrawnByWorker):
+            self._hear(layer)
+        else:
+            self._let_go(self._drawings.pop(layer))
 
     def _hear(self, layer: Any) -> None:
         """Hear when the layer's picture wants to be drawn."""
@@ -148,6 +152,9 @@ class Solids(QObject):
         drawing.stop()
         drawing.picture.wanted = _nothing
         drawing.picture.forget()
+        self._let_go(drawing)
+
+    def _let_go(self, drawing: _Drawing) -> None:
         drawing.layer.events.set_data.disconnect(drawing.placing)
         drawing.layer.events.data.disconnect(self._data_changed)
         self._say()
@@ -210,10 +217,9 @@ class Solids(QObject):
         drawing.text = f"3D at {_mm(drawing.layer, solid.steps)}"
         if max(solid.steps) == 1:
             drawing.text += ", the full resolution"
-        elif software_rendering():
-            drawing.text += ", coarser than the slices: there is no graphics card to draw more"
         else:
-            drawing.text += ", coarser than the slices"
+            reason = "; no graphics card" if software_rendering() else ""
+            drawing.text += f" (slices: {_mm(drawing.layer, (1, 1, 1))}{reason})"
         self._say()
 
     def _failed(self, drawing: _Drawing, job: Job, error: Exception) -> None:
