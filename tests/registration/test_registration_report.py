@@ -74,7 +74,7 @@ def test_few_folds_and_ways_back_that_miss_are_put_into_words() -> None:
     )
     apart = {"jacobian": {"folded_percent": 0.0}, "inverse_consistency_mm": {"p99": 3.21}}
     (said,) = warnings_of(apart, "lncc")
-    assert "3.2 mm or more beside its start" in said
+    assert "the inverse consistency error is 3.2 mm or more" in said
     assert not worsened([said])
     assert warnings_of({"inverse_consistency_mm": {"p99": None}}, "lncc") == ()
 
@@ -87,7 +87,7 @@ def test_likeness_of_a_thin_slice_in_common_is_no_measure_of_before() -> None:
         assert warnings_of({"before": good, "after": full, "jacobian": jacobian}, similarity) == ()
     lost = warnings_of({"before": full, "after": good, "jacobian": jacobian}, "lncc")
     assert worsened(lost)
-    assert "only 4 % is left" in lost[0]
+    assert "only 4 % of the overlap" in lost[0]
     beside = shifted(BODY, 0.0).affine.copy()
     beside[:3, 3] += BODY.affine[:3, 2] * (SHAPE[2] - 1)  # one sagittal plane in common
     found = register(BODY, replace(BODY, affine=beside), model=None, refine=0, init="mass")

@@ -168,8 +168,6 @@ def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
             "The two images are shown in different windows, so the same tissue is not equally "
             "bright. Set the same contrast limits for both layers."
         )
-    if ndisplay == 3 and fields.mode in (WIPE_ACROSS, WIPE_DOWN):
-        said.append("The line can be dragged in 2D only.")
     if ndisplay == 3 and fields.mode == FLICKER:
         said.append("Flicker works in 2D only.")
     return " ".join(said)

@@ -82,7 +82,7 @@ class ComparePanel(QWidget):
         self.rate.setToolTip("Changes per second")
         self.curtain = ValueSlider(0, 100, suffix=" %", parent=self)
         self.curtain.setToolTip("Share of the plane on screen that shows the first image")
-        self.handle = QLabel("You can also drag the amber line in the image.", self)
+        self.handle = QLabel("In 2D you can also drag the amber line in the image.", self)
         self.handle.setWordWrap(True)
         self.show_button = QPushButton("Show comparison", self)
         self.show_button.setCheckable(True)

@@ -31,6 +31,8 @@ from tomochrome._napari.theme import Tone, is_dark
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
 _ON_LIGHT: Final = {1: "#1d6b2a", -1: "#b3261e", 0: "#5a5f66"}
 _STYLE: Final[dict[str, Tone]] = {"good": "good", "caution": "warning", "bad": "error"}
+_NO_LAYER: Final = "Select a layer"
+_UNRELATED: Final = 3  # rank of an image that is none of the pair
 _MOVABLE: Final = ("image", "labels", "points", "shapes")
 
 
@@ -148,14 +150,18 @@ class UsePanel(QWidget):
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._viewer = viewer
         self._result: PairResult | None = None
+        self._busy = False
         self.jacobian = QCheckBox("Jacobian map", self)
         self.jacobian.setToolTip(
             "Local change of volume. Blue: smaller in the moving image; orange: larger; red: folded"
         )
         self.grid = QCheckBox("Deformation grid", self)
         self.grid.setToolTip("A regular grid of the moving image, deformed like the image")
-        self.layer = LayerChoice(viewer, self, accepts=self._accepts, rank=self._rank)
+        self.layer = LayerChoice(
+            viewer, self, accepts=self._accepts, rank=self._rank, nothing=_NO_LAYER
+        )
         self.direction = QComboBox(self)
         self.direction.addItems(["onto the fixed image", "onto the moving image"])
         self.direction.setToolTip("Which image the copy is aligned with")
@@ -172,6 +178,8 @@ class UsePanel(QWidget):
         self.save_inverse.setToolTip("Maps points of the moving image to the fixed image")
         self._lay_out()
         self.apply.clicked.connect(self._apply)
+        self.layer.chosen.connect(self._chosen)
+        viewer.layers.events.inserted.connect(self._choose_added)
         self.direction.currentIndexChanged.connect(self._choose_first)
         self.jacobian.toggled.connect(self.jacobian_toggled)
         self.grid.toggled.connect(self.grid_toggled)
@@ -217,19 +225,29 @@ class UsePanel(QWidget):
 
     def show_busy(self, busy: bool) -> None:
         """Switch off what cannot be done while something is under way."""
-        for button in (self.apply, self.save, self.save_inverse):
+        self._busy = busy
+        for button in (self.save, self.save_inverse):
             button.setEnabled(not busy)
+        self._chosen()
 
     def release(self) -> None:
         """Let go of the viewer."""
+        self._viewer.layers.events.inserted.disconnect(self._choose_added)
         self.layer.release()
-        self._result = None
+        self._result = self._viewer = None
 
     def _choose_first(self, _: object = None) -> None:
+        """Choose what belongs to the image that is moved; never an image of another scan."""
         self.layer.refresh()
-        listed = self.layer.layers()
-        if listed:
-            self.layer.choose(listed[0])
+        related = [layer for layer in self.layer.layers() if self._rank(layer) < _UNRELATED]
+        self.layer.choose(related[0] if related else None)
+
+    def _choose_added(self, _: object = None) -> None:
+        if self.layer.layer() is None:
+            self._choose_first()
+
+    def _chosen(self) -> None:
+        self.apply.setEnabled(not self._busy and self.layer.layer() is not None)
 
     def _accepts(self, layer: Any) -> bool:
         """Whether a layer is listed: not what it would be aligned with, nor a copy made so."""
@@ -242,7 +260,7 @@ class UsePanel(QWidget):
         return layer not in (result.fixed, moved) and (layer is not result.moving or moved is None)
 
     def _rank(self, layer: Any) -> int:
-        """Return 0 for what belongs to the image that is moved, 1 for drawings, 3 for others."""
+        """Return a low number for what belongs to the image that is moved, then for drawings."""
         if self._result is None:
             return 0
         image = self._result.moving if self.to_fixed else self._result.fixed
@@ -250,7 +268,7 @@ class UsePanel(QWidget):
             return 2
         if layer._type_string in ("points", "shapes"):
             return 1
-        return 0 if shares_grid(layer, image) else 3
+        return 0 if belongs_to(layer, image) else _UNRELATED
 
     def _apply(self) -> None:
         if self.layer.layer() is not None:
@@ -263,12 +281,13 @@ def is_movable(layer: Any) -> bool:
     return layer._type_string in _MOVABLE and (known is None or known.role != "derived")
 
 
-def shares_grid(layer: Any, image: Any) -> bool:
-    """Whether a layer was made of an image, as its colors, or has its voxels, as its labels."""
+def belongs_to(layer: Any, image: Any) -> bool:
+    """Whether a layer belongs to an image: its colors, or labels or colors on its voxels."""
     known, of_image = behind(layer.metadata), behind(image.metadata)
     if known is not None and of_image is not None and known.role == "color":
         return known.stored is of_image.stored
-    if layer._type_string not in ("image", "labels") or layer.ndim != image.ndim:
+    drawn = layer._type_string == "labels" or getattr(layer, "rgb", False)
+    if not drawn or layer.ndim != image.ndim:
         return False
     same = layer.data.shape[: layer.ndim] == image.data.shape[: image.ndim]
     return same and bool(np.allclose(world_affine(layer), world_affine(image), atol=1e-3))

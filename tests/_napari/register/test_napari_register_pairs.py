@@ -208,6 +208,20 @@ def test_apply_starts_with_what_belongs_to_the_moving_image(panel, qtbot, engine
     assert fixed not in use.layer.layers()
 
 
+def test_apply_never_starts_with_an_unrelated_image(panel, qtbot, engine):
+    other = add(panel, "another patient")
+    panel.view.fixed.choose(panel.viewer.layers["prior"])
+    panel.view.moving.choose(panel.viewer.layers["follow-up"])
+    register(panel, qtbot)
+    use = panel.view.use
+    assert use.layer.layers() == [other]
+    assert use.layer.layer() is None
+    assert not use.apply.isEnabled()
+    points = panel.viewer.add_points(np.zeros((1, 3)), units=("mm",) * 3, name="dots")
+    assert use.layer.layer() is points
+    assert use.apply.isEnabled()
+
+
 def test_advice_for_a_loaded_transform_speaks_of_the_file(panel, qtbot, engine, tmp_path):
     from tomochrome.registration.transform import Transform
 
