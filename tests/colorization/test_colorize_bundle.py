@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from colorize_cases import write_bundle
 
-from tomochrome.colorization import ModelCard, find_model, models
+from tomochrome.colorization import ModelCard, find_model, model_title, models
 from tomochrome.colorization.bundle import (
     hu_edges,
     load_arrays,
@@ -45,6 +45,19 @@ def test_shipped_models_have_cards_with_the_names_of_the_contract() -> None:
         ]  # fmt: skip
         assert len(data["weights_sha256"]) == 64
         read_weights(card)
+
+
+def test_people_read_titles_and_a_model_without_one_goes_by_its_name(
+    transfer_bundle: Maker, tmp_path: Path
+) -> None:
+    titles = {card.name: card.title for card in models()}
+    assert titles["tissue"] == model_title("tissue") == "Tissue network"
+    assert titles["transfer-function"] == "Transfer function (no network)"
+    assert all(card.description for card in models())
+    assert all("title" not in card.to_json() for card in models())  # as the contract has it
+    assert model_title("never trained") == "never trained"
+    card = find_model(transfer_bundle())
+    assert card.title == card.name
 
 
 def test_default_model_comes_first(transfer_bundle: Maker, tmp_path: Path) -> None:
