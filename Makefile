@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.tomochrome-installed
 OUT ?= demo-output
 PYTEST_ARGS ?=
-# Two processes suit two cores; what watches a window's event loop runs by itself.
+# Two processes suit two cores.
 WORKERS ?= 2
 # How often `make fuzz` starts anew.
 FUZZ_ROUNDS ?= 5
@@ -17,7 +17,7 @@ SCREEN := -screen 0 1600x1000x24
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
-.PHONY: help demo test test-fast test-gui test-loop fuzz lint format pictures wheel bench libraries clean
+.PHONY: help demo test test-fast test-gui fuzz lint format pictures wheel bench libraries clean
 
 help:
 	@echo "make demo      color the embedded sample patient and show it"
@@ -34,16 +34,13 @@ demo: $(STAMP)
 	$(BIN)/tomochrome demo --out $(OUT) --force
 
 test: $(STAMP) libraries
-	@$(MAKE) --no-print-directory --keep-going test-fast test-gui test-loop
+	@$(MAKE) --no-print-directory --keep-going test-fast test-gui
 
 test-fast: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui and not fuzz" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not slow and not fuzz" tests/_napari $(PYTEST_ARGS)
-
-test-loop: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -m "gui and slow and not fuzz" tests/_napari $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not fuzz" tests/_napari $(PYTEST_ARGS)
 
 # Every property test with new random examples in each round, and what is marked `fuzz`.
 fuzz: $(STAMP) libraries
@@ -66,6 +63,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/registration_speed.py
 	$(BIN)/python benchmarks/cancel.py
+	$(XVFB) $(BIN)/python benchmarks/event_loop.py
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py

@@ -83,6 +83,7 @@ def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, m
     assert threading.main_thread() not in threads
     assert np.prod(sizes[0][:3]) <= 1000
     assert sizes[-1] == colored.data.shape
+    assert colored.thumbnail[..., :3].any()
     assert said[0] == "Computing the 3D picture"
     assert said[1].startswith("3D preview at ")
     assert said[-1] == "3D at 4.3 mm, the full resolution"

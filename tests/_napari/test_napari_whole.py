@@ -29,7 +29,6 @@ MODELS = [card.name for card in models()]
 @pytest.fixture(scope="module")
 def whole(window, qapp):
     """The sample chest and the panel, opened through the manifest and warmed up."""
-    assert "tomochrome.colorization.engine" not in sys.modules
     PluginManager.instance().discover()
     (layer,) = window.open_sample(PLUGIN, "chest", spacing=COARSE)
     rest(qapp, 1.0)  # napari draws its first picture

@@ -209,8 +209,9 @@ class Solids(QObject):
         if drawing.job is not job:
             return
         drawing.job = None
+        first = drawing.picture.drawn is None
         drawing.picture.keep(solid)
-        drawing.layer.refresh(extent=False, highlight=False, thumbnail=False)
+        drawing.layer.refresh(extent=False, highlight=False, thumbnail=first)
         if drawing.levels:
             self._next(drawing)
             return
