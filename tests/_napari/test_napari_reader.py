@@ -96,7 +96,9 @@ def test_what_else_is_there_is_said(cd, monkeypatch, identity):
     read_layers(str(cd))
     (record,) = notification_manager.records
     assert record.severity.name == "INFO"
-    assert record.message.startswith("Thorax 5 mm: Also here: 1 other series, no CT; 1 file skip")
+    assert record.message.startswith(
+        "Thorax 5 mm: Also found: 1 other series (not CT); 1 file skip"
+    )
     assert not [word for word in identity if word in record.message]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor, QImage, QPalette
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 
@@ -130,13 +131,13 @@ def test_a_notice_follows_the_theme_while_it_stands_there(window, themed, tone):
     notice = Notice(tone)  # its panel comes later
     panel.view.layout().addWidget(notice)
     notice.say("Look closely.")
-    for theme in (*THEMES, "dark"):
+    for theme in (*THEMES, "system", "dark"):
         themed(theme)
         palette = notice.palette()
         letters, ground = (
             palette.color(r) for r in (notice.foregroundRole(), QPalette.ColorRole.Window)
         )
-        assert (ground.lightness() < 127) == (theme == "dark")
+        assert (ground.lightness() < 127) == (get_theme(theme).type == "dark")
         assert contrast(rgb(letters), rgb(ground)) >= LEAST
         assert seen_contrast(panel.view, notice) >= LEAST
     notice.say("As it should be.", "plain")

@@ -64,7 +64,7 @@ _RUNNING: set[Job] = set()
 
 
 class Job(QObject):
-    """One piece of work in a thread of its own, told of by Qt signals.
+    """One piece of work in a thread of its own, reported by Qt signals.
 
     Exactly one of ``returned``, ``failed`` and ``cancelled`` is emitted, and then ``ended``.
     The work gets a progress callback and a cancel token, and may not touch any widget.

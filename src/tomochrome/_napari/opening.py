@@ -73,13 +73,13 @@ def only_choice(found: Found, path: Path) -> Item | None:
 def beside(found: Found) -> str:
     """Return what else there is at a path of which one item was opened, in one sentence."""
     others = len(found.items) - 1
-    series = f"{others} other series, no CT" if others > 0 else ""
+    series = f"{others} other series (not CT)" if others > 0 else ""
     files, reasons = skipped_in_words(found.skipped)
     if reasons:
         reason = reasons[0].partition(" × ")[2].rstrip(".")
         files = f"{files} ({reason}{', ...' if len(reasons) > 1 else ''})"
     also = "; ".join(part for part in (series, files) if part)
-    return f"Also here: {also}." if also else ""
+    return f"Also found: {also}." if also else ""
 
 
 def with_remark(opened: Opened, remark: str) -> Opened:

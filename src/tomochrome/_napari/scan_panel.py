@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _VALUES = "Values"
-_OTHERS = "Opened by another reader: what the scanner said about it is not known here."
+_OTHERS = "Opened by another reader; no information from the scanner is available."
 _SLAB = 16
 
 
@@ -33,7 +33,7 @@ class ScanPanel(DockedPanel):
     Parameters
     ----------
     napari_viewer
-        The viewer whose selected layer is told of.
+        The viewer whose selected layer is described.
     """
 
     tab = "Scan"
@@ -52,7 +52,7 @@ class ScanPanel(DockedPanel):
 
     @property
     def layer(self) -> Any:
-        """The layer told of, or None."""
+        """The layer that is described, or None."""
         return self._layer
 
     @property

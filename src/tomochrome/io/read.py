@@ -215,6 +215,6 @@ def _nothing(found: Found, path: Path) -> str:
         counts[reason] = counts.get(reason, 0) + 1
     reason, count = max(counts.items(), key=lambda pair: pair[1])
     return (
-        f"'{path}' holds no image that can be read ({len(found.skipped)} files were left aside, "
-        f"{count} of them for this reason: {reason})"
+        f"'{path}' holds no image that can be read ({len(found.skipped)} files skipped, "
+        f"{count} of them because: {reason})"
     )

@@ -27,7 +27,7 @@ def walk(root: Path, skip: Skip, cancel: CancelToken | None = None) -> Iterator[
     root
         The folder.
     skip
-        Told what is left aside, and why.
+        Called with each file that is skipped, and why.
     cancel
         Looked at before each entry.
 
