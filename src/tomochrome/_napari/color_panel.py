@@ -46,7 +46,7 @@ class ColorPanel(QWidget):
         form.addRow("", self.color)
         form.addRow("Palette", self.palette_box)
         form.addRow("Saturation", self.saturation_row)
-        form.addRow("Confidence", self.confidence_row)
+        form.addRow("Confidence ≥", self.confidence_row)
         form.addRow("Opacity", self.opacity_row)
         form.addRow("Show", self.alpha_box)
         self.color.toggled.connect(self._tell)

@@ -70,6 +70,7 @@ class ColorizeView(QFrame):
         buttons.addWidget(self.run, 2)
         buttons.addWidget(self.cancel, 1)
         self.tissues = Section("Tissues", self.legend, self)
+        self.wipe = Section("Color beside grey", self.beside, self)
         column = QVBoxLayout(self)
         column.addWidget(self.caution)
         column.addLayout(source)
@@ -83,7 +84,7 @@ class ColorizeView(QFrame):
         column.addWidget(self.insist)
         column.addWidget(self.readout)
         column.addWidget(self.tissues)
-        column.addWidget(Section("Color beside grey", self.beside, self))
+        column.addWidget(self.wipe)
         column.addWidget(Section("Window", self.window, self))
         column.addWidget(Section("Color", self.color, self))
         column.addStretch(1)
@@ -109,11 +110,14 @@ class ColorizeView(QFrame):
         self.color.offer(offer.palettes, offer.alphas)
 
     def show_model(self, title: str) -> None:
-        """Say that this is not for diagnosis, and which model made the colors on screen."""
+        """Say that this is not for diagnosis, and which model made the colors on screen.
+
+        What is about colors is seen only when there are some.
+        """
         caution = NOT_FOR_DIAGNOSIS.capitalize()
         self.caution.say(f"{caution} · {title}" if title else caution)
-        self.tissues.setVisible(bool(title))
-        self.readout.setVisible(bool(title))
+        for part in (self.readout, self.tissues, self.wipe):
+            part.setVisible(bool(title))
 
     def show_running(self, running: bool) -> None:
         """Switch the fields between running and not."""
