@@ -13,7 +13,7 @@ from tomochrome._napari.compare_picture import ComparePicture
 from tomochrome._napari.layers import volume_layer
 from tomochrome.phantom import make_patient
 
-pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PLUGIN = "napari-tomochrome"
 
@@ -28,7 +28,7 @@ def whole(window, qapp):
     rest(qapp, 1.0)  # napari draws its first picture
     with Imports() as imports:
         _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Register & checkerboard")
-        wait_until(qapp, lambda: not panel._warm.running, 300)
+        wait_until(qapp, lambda: not panel._warm.running, 1500)
         rest(qapp, 0.2)
     panel.imported_by_gui = imports.large
     yield panel
@@ -48,7 +48,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
         thread = whole._job._thread
         rest(qapp, wait)
         whole.view.cancel.click()
-        wait_until(qapp, lambda: not whole.running, 300)
+        wait_until(qapp, lambda: not whole.running, 1500)
         thread.join(60)
         assert not thread.is_alive()
         assert list(whole.viewer.layers) == before
@@ -56,9 +56,9 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
 
 
 def test_the_gui_thread_is_left_alone_during_a_run(whole, qapp, gui_work):
-    whole.view.refine.setValue(12)
+    whole.view.refine.setValue(6)
     whole.run()
-    wait_until(qapp, lambda: not whole.running, 300)
+    wait_until(qapp, lambda: not whole.running, 1500)
     wait_until(qapp, lambda: not whole.comparing.busy, 60)
     rest(qapp, 0.5)
     assert whole.alignment is not None, whole.view.message.text()

@@ -19,7 +19,7 @@ from tomochrome.colorization import model_title, models
 from tomochrome.geometry import reorient_like
 from tomochrome.windowing import PRESETS
 
-pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PLUGIN = "napari-tomochrome"
 COARSE = (8.0, 4.0, 4.0)
@@ -34,7 +34,7 @@ def whole(window, qapp):
     rest(qapp, 1.0)  # napari draws its first picture
     with Imports() as imports:
         _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
-        wait_until(qapp, lambda: not panel._warm.running, 300)
+        wait_until(qapp, lambda: not panel._warm.running, 1500)
         rest(qapp, 0.2)
     panel.imported_by_gui = imports.large
     yield panel, layer
@@ -47,7 +47,7 @@ def color(panel, qapp, model):
     panel.view.model.choose(model)
     assert panel.view.model.name == model
     panel.run()
-    wait_until(qapp, lambda: not panel.running, 300)
+    wait_until(qapp, lambda: not panel.running, 1500)
     said = panel.view.message.text()
     assert said.startswith(f"Colored by {model_title(model)}"), said
     return panel.coloring
@@ -114,7 +114,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp, model):
     panel.run()
     thread = panel._job._thread
     panel.view.cancel.click()
-    wait_until(qapp, lambda: not panel.running, 300)
+    wait_until(qapp, lambda: not panel.running, 1500)
     thread.join(60)
     assert not thread.is_alive()
     assert list(panel.viewer.layers) == before
