@@ -58,6 +58,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/lighting.py
 	$(BIN)/python benchmarks/pipeline.py

@@ -6,8 +6,8 @@ Usage::
     python benchmarks/fuzz_reading.py --replay KIND SEED NUMBER
 
 Inputs are made by ``tests/io/mutations.py`` and run by ``fuzz_run.py`` beside it. Each must end in
-a volume or a `TomochromeError`, within 2 seconds and 300 MB, without a warning. Batches run in
-child processes, so that a crash of a native decoder is noticed, and the input that caused it is
+a volume or a `TomochromeError`, within 10 seconds of CPU and 300 MB, without a warning. Batches run
+in child processes, so that a crash of a native decoder is noticed, and the input that caused it is
 found and named too.
 """
 
@@ -52,6 +52,7 @@ def batch(kind: str, seed: int, numbers: range) -> int:
     """Run inputs in this process and print their tally."""
     import fuzz_run
 
+    fuzz_run.SECONDS = 10.0
     with tempfile.TemporaryDirectory() as folder, fuzz_run.bounded():
         tally = fuzz_run.run(kind, seed, numbers, Path(folder))
     print(json.dumps({"volumes": tally.volumes, "refused": tally.refused, "faults": tally.faults}))

@@ -197,7 +197,7 @@ def test_a_closed_terminal_ends_with_130_and_leaves_nothing(tmp_path: Path) -> N
     os.close(end)
     assert b"waiting" in os.read(terminal, 1000)
     os.close(terminal)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=600) == 130
     assert list(tmp_path.iterdir()) == []
 
 
@@ -274,7 +274,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "error: cancelled"
     assert list(out.iterdir()) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 
 import numpy as np
 import pydicom
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from io_cases import change, ct, series
 from pydicom.dataset import Dataset
 
+from effort import calls_of
 from tomochrome.io import find, read
 from tomochrome.io.dicom import parse, values
 from tomochrome.io.dicom.headers import read_header, read_headers
@@ -116,16 +116,11 @@ def test_elements_in_sequences_are_read_alike():
     assert item is inner
 
 
-def test_a_header_is_read_in_less_than_a_millisecond(tmp_path):
-    volume = ct((40, 64, 64))
-    files = sorted(series(tmp_path / "s", volume).iterdir())
-    best = np.inf
-    for _ in range(5):
-        start = time.process_time()
-        for file in files:
-            read_headers(file)
-        best = min(best, (time.process_time() - start) / len(files))
-    assert best < 1e-3
+def test_a_header_is_read_with_little_work(tmp_path):
+    """About 900 calls are a third of a millisecond; `benchmarks/reading.py` takes the time."""
+    files = sorted(series(tmp_path / "s", ct((3, 64, 64))).iterdir())
+    read_headers(files[0])  # the first one fills tables
+    assert max(calls_of(lambda file=file: read_headers(file)) for file in files) < 1200
 
 
 # --- titles ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_cases import change, ct, series
 
+from effort import calls_of
 from tomochrome.errors import InputError
 from tomochrome.io import find, read
 from tomochrome.io.dicom.group import group
@@ -138,16 +138,20 @@ def test_grouping_does_not_depend_on_the_order_of_files(random, count, slices):
     assert len(expected) == count + 1
 
 
-def test_thousands_of_slices_are_grouped_at_once():
-    every = [
+def phases_in_time(count):
+    return [
         h
-        for p in range(20)
+        for p in range(count)
         for h in stack(300, tag=f"{p}-", times=lambda i, p=p: (("ContentTime", 50.0 * p + i / 9),))
     ]
-    start = time.process_time()
-    found = group(every)
-    assert time.process_time() - start < 5.0
-    assert [len(g.headers) for g in found] == [300] * 20
+
+
+def test_twice_the_phases_are_twice_the_work():
+    assert [len(g.headers) for g in group(phases_in_time(20))] == [300] * 20
+    few, many = (
+        calls_of(lambda every=every: group(every)) for every in map(phases_in_time, (10, 20))
+    )
+    assert many < 2.2 * few
 
 
 def test_one_of_several_volumes_is_read_by_its_name(tmp_path):

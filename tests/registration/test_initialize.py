@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,18 +181,18 @@ def test_centers(chest) -> None:
     assert initialize(chest, moving, "none").steps == ()
 
 
-def test_a_cancel_is_noticed_within_a_second(chest, portal) -> None:
+def test_a_cancel_is_noticed_at_the_next_step(chest, portal) -> None:
     cancel = CancelToken()
-    asked = []
+    told = []
 
     def progress(done: int, total: int, stage: str) -> None:
-        if stage.endswith("affine") and not asked:
-            asked.append(time.perf_counter())
+        told.append((cancel.cancelled, stage))
+        if stage.endswith("affine"):
             cancel.cancel()
 
     with pytest.raises(Cancelled):
         initialize(chest, portal, "affine", progress=progress, cancel=cancel)
-    assert time.perf_counter() - asked[0] < 1.0
+    assert len([stage for cancelled, stage in told if cancelled]) <= 1
 
 
 def test_the_known_motion_of_a_real_pair(shared_data: Path) -> None:
