@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from napari.layers import Image, Labels, Layer
 
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_behind
+from tomochrome._napari.grey_window import limits
 from tomochrome._napari.layers import (
     AXIS_LABELS,
     behind,
@@ -20,6 +21,7 @@ from tomochrome._napari.layers import (
 from tomochrome.errors import NotCTError
 from tomochrome.geometry import LPS_FROM_RAS
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
+from tomochrome.windowing import auto_window
 
 
 def ct(shape=(4, 5, 6), affine=None, **provenance):
@@ -42,7 +44,7 @@ def test_a_layer_always_has_units_labels_placement_and_metadata():
     assert keywords["scale"] == pytest.approx((3.0, 1.5, 0.75))
     assert keywords["translate"] == pytest.approx((30.0, -20.0, 10.0))
     assert keywords["name"] == "series7"
-    assert keywords["contrast_limits"] == (-150.0, 250.0)
+    assert keywords["contrast_limits"] == limits(auto_window(volume))
     known = behind(keywords["metadata"])
     assert known.stored is volume
     assert known.shown.voxels is data

@@ -14,7 +14,6 @@ from tomochrome._napari.layers import (
     behind,
     color_layer,
     layer_transform,
-    limits,
 )
 from tomochrome._napari.readout import Finding, in_words
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -23,7 +22,6 @@ from tomochrome.tissue import N_TISSUES, Tissue
 if TYPE_CHECKING:
     from tomochrome._napari.colored_picture import ColoredPicture
     from tomochrome.color import Chroma, Lighting
-    from tomochrome.windowing import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +203,3 @@ def _new_name(name: str, taken: Sequence[str]) -> str:
         number += 1
         found = f"{name}, run {number}"
     return found
-
-
-def show_window(ct_layer: Any, window: Window) -> None:
-    """Give the CT layer the contrast limits of a window."""
-    ct_layer.contrast_limits = limits(window)

@@ -37,7 +37,7 @@ class ColorizeView(QFrame):
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent)
         self.caution = Notice("caution", self)
-        self.layer = LayerChoice(viewer, self)
+        self.layer = LayerChoice(viewer, self, follow=True)
         self.model = NamedChoice(parent=self)
         self.device = NamedChoice(parent=self)
         self.run = QPushButton("Colorize", self)

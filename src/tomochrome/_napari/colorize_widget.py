@@ -16,16 +16,21 @@ from tomochrome._napari.coloring import (
     Coloring,
     color_in_worker,
     lighting,
-    show_window,
 )
 from tomochrome._napari.colorize_view import ColorizeView
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.docked import DockedPanel
+from tomochrome._napari.grey_window import show_window
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, behind, layer_position
+from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position
 from tomochrome._napari.readout import voxel_in
 from tomochrome._napari.saving import PLUGIN
-from tomochrome._napari.settings import remember, remember_choice, remembered_fraction
+from tomochrome._napari.settings import (
+    remember,
+    remember_choice,
+    remembered,
+    remembered_fraction,
+)
 from tomochrome._napari.solids import solids_of
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -92,6 +97,8 @@ class ColorizeWidget(DockedPanel):
         view.legend.changed.connect(self._changed)
         for key, box in view.remembered.items():
             remember_choice(key, box)
+        view.window.set_choice(remembered("window"))
+        view.window.kind_chosen.connect(lambda kind: remember("window", kind))
         view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.viewer.cursor.events.position.connect(self._point)
@@ -192,7 +199,7 @@ class ColorizeWidget(DockedPanel):
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
         self._layer_chosen()
-        show_window(ct_layer, self.view.window.window)
+        show_window(ct_layer, self.view.window.window, self.view.window.choice)
         return shown
 
     def _was_cancelled(self) -> None:
@@ -255,7 +262,7 @@ class ColorizeWidget(DockedPanel):
         if layer is not None and not layer.rgb:
             self._pushing = True
             try:
-                show_window(layer, self.view.window.window)
+                show_window(layer, self.view.window.window, self.view.window.choice)
             finally:
                 self._pushing = False
 
@@ -289,10 +296,7 @@ class ColorizeWidget(DockedPanel):
         layer, coloring = self.view.layer.layer(), self.coloring
         self._watch(layer, None if coloring is None else coloring.layer)
         self.view.insist.follow(layer)
-        known = None if layer is None else behind(layer.metadata)
-        self.view.window.set_volume(known.shown if known else None)
-        if known is not None:
-            self._limits_moved()
+        self.view.window.set_layer(layer)
         if layer is not self._message_of and self._job is None:
             self.view.message.say("")
         title = ""
@@ -322,7 +326,7 @@ class ColorizeWidget(DockedPanel):
 
     def _limits_moved(self, _: object = None) -> None:
         if not self._pushing and self._watched is not None:
-            self.view.window.set_limits(*self._watched.contrast_limits)
+            self.view.window.follow()
             if self.coloring is not None:
                 self._changed()
 

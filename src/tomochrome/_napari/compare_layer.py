@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tomochrome._napari import grey_window
 from tomochrome._napari.compare_modes import Fields, Screen, make_view
 from tomochrome._napari.layers import METADATA_KEY, Behind, behind, color_keywords
 from tomochrome._napari.register_place import moved_by_hand, place
@@ -222,8 +223,7 @@ def screen_of(viewer: Any, layer: Any) -> Screen:
 
 def window_of(layer: Any) -> Window | None:
     """Return the window that a grey layer is shown in, None for others."""
-    if layer._type_string != "image" or layer.rgb:
-        return None
-    low, high = map(float, layer.contrast_limits)
-    width = max(high - low, 1e-6 * max(1.0, abs(low), abs(high)))
-    return Window((low + high) / 2, width, "LINEAR_EXACT")
+    window = grey_window.window_of(layer)
+    if window is None or window.function == "SIGMOID":
+        return window
+    return replace(window, function="LINEAR_EXACT")  # as napari draws it

@@ -77,6 +77,27 @@ class ValueSlider(QWidget):
         self._slider.valueChanged.connect(self._slid)
         self._box.valueChanged.connect(self._typed)
 
+    def set_range(
+        self,
+        low: float,
+        high: float,
+        *,
+        decimals: int,
+        suffix: str,
+        box_low: float | None = None,
+        box_high: float | None = None,
+    ) -> None:
+        """Change the ends, the digits and the unit, without telling anyone."""
+        self._low, self._high = low, high
+        self._box.blockSignals(True)
+        self._box.setDecimals(decimals)
+        self._box.setSuffix(suffix)
+        self._box.setSingleStep(max(10.0**-decimals, (high - low) / 1000 if decimals else 1.0))
+        self._box.setRange(
+            low if box_low is None else box_low, high if box_high is None else box_high
+        )
+        self._box.blockSignals(False)
+
     def value(self) -> float:
         """Return the number."""
         return float(self._box.value())

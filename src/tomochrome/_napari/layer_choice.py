@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import behind, grey_layer
 
 
 def is_grey(layer: Any) -> bool:
@@ -31,6 +31,8 @@ class LayerChoice(QComboBox):
         What the choice of no layer is called; empty if there is no such choice.
     rank
         Layers of a lower rank are listed first.
+    follow
+        Choose the layer that is selected in the viewer, or the scan that it colors.
     """
 
     chosen = Signal()
@@ -43,12 +45,14 @@ class LayerChoice(QComboBox):
         accepts: Callable[[Any], bool] = is_grey,
         nothing: str = "",
         rank: Callable[[Any], int] | None = None,
+        follow: bool = False,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._accepts = accepts
         self._nothing = nothing
         self._rank = rank
+        self._follow = follow
         self._listed: list[Any] = []
         self._last: Any = None
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -56,10 +60,14 @@ class LayerChoice(QComboBox):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         for event in self._events():
             event.connect(self._refresh)
+        if follow:
+            viewer.layers.selection.events.active.connect(self._selected)
         self.currentIndexChanged.connect(self._tell)
         self._refresh()
         if not nothing:
             self.choose(viewer.layers.selection.active)
+        if follow:
+            self._selected()
 
     def layer(self) -> Any:
         """Return the layer chosen, or None."""
@@ -83,8 +91,18 @@ class LayerChoice(QComboBox):
         """Let go of the viewer."""
         for event in self._events():
             event.disconnect(self._refresh)
+        if self._follow:
+            self._viewer.layers.selection.events.active.disconnect(self._selected)
         self._unfollow()
         self._listed, self._last, self._viewer = [], None, None
+
+    def _selected(self, _: object = None) -> None:
+        """Choose what is selected in the viewer; not while the choice is locked."""
+        layer = self._viewer.layers.selection.active
+        known = None if layer is None else behind(layer.metadata)
+        if layer is None or not self.isEnabled():
+            return
+        self.choose(layer if known is None else grey_layer(self._viewer.layers, layer, known))
 
     def _unfollow(self) -> None:
         for layer in self._listed:

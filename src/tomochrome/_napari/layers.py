@@ -17,9 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome._napari.grey_window import (
+    RANGE_KEY,
+    WINDOW_KEY,
+    Shown,
+    value_range,
+    window_keywords,
+)
 from tomochrome.geometry import closest_axial
 from tomochrome.volume import Volume
-from tomochrome.windowing import PRESETS, Window, scanner_windows
+from tomochrome.windowing import Window, auto_window, opening_window
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma
@@ -60,6 +67,25 @@ def behind(metadata: Mapping[str, Any]) -> Behind | None:
     """Return what stands behind a layer with this metadata, or None if it is not one of ours."""
     value = metadata.get(METADATA_KEY)
     return value if isinstance(value, Behind) else None
+
+
+def grey_layer(layers: Any, layer: Any, known: Behind) -> Any:
+    """Return the grey layer of what stands behind a layer: itself, or the one below its colors."""
+    if known.role == "ct":
+        return layer
+    return next((x for x in layers if x.data is known.shown.voxels), None)
+
+
+def colored_layers(layers: Any, grey: Any) -> list[Any]:
+    """Return the layers that color a grey layer and can be lit again."""
+    return [
+        layer
+        for layer in layers
+        if (known := behind(layer.metadata)) is not None
+        and known.chroma is not None
+        and grey.data is known.shown.voxels
+        and hasattr(layer.data, "settings")
+    ]
 
 
 def placement(volume: Volume) -> dict[str, Any]:
@@ -117,8 +143,7 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     name
         Name of the layer; `display_name` when empty.
     window
-        The window that a CT is shown in: by default the scanner's own first window, or soft
-        tissue where it has none. Volumes of another unit show their whole range.
+        The window that it is shown in; `tomochrome.windowing.opening_window` by default.
 
     Returns
     -------
@@ -127,7 +152,7 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     """
     volume = without_path(volume)
     shown = closest_axial(volume)
-    keywords = {
+    keywords: dict[str, Any] = {
         "name": name or display_name(volume),
         "interpolation2d": "linear",
         "metadata": {METADATA_KEY: Behind("color" if volume.is_rgba else "ct", volume, shown)},
@@ -136,22 +161,20 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     if volume.is_rgba:
         keywords |= {"rgb": True, "rendering": "translucent"}
     else:
+        look, metadata = grey_look(shown, window)
+        keywords.update(look)
+        keywords["metadata"].update(metadata)
         # A plain maximum in 3D cannot tell the front from the back.
-        keywords |= {"colormap": "gray", "rendering": "attenuated_mip", "attenuation": 0.05}
-    if volume.unit == "HU":
-        keywords["contrast_limits"] = limits(window or _first_window(volume))
+        keywords |= {"rendering": "attenuated_mip", "attenuation": 0.05}
     return shown.voxels, keywords, "image"
 
 
-def limits(window: Window) -> tuple[float, float]:
-    """Return the lowest and highest value in a window, as napari's contrast limits."""
-    half = window.width / 2
-    return window.center - half, window.center + half
-
-
-def _first_window(volume: Volume) -> Window:
-    scanner = scanner_windows(volume)
-    return scanner[0] if scanner else PRESETS["soft-tissue"]
+def grey_look(shown: Volume, window: Window | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how napari shows a scalar volume, and metadata: its window and range of values."""
+    window = window or opening_window(shown)
+    auto_window(shown)  # known from here on: the panel asks for it in the window's thread
+    metadata = {WINDOW_KEY: Shown(window, ""), RANGE_KEY: value_range(shown.voxels)}
+    return window_keywords(window), metadata
 
 
 def color_layer(

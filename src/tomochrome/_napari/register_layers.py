@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome._napari.grey_window import RANGE_KEY, value_range
 from tomochrome._napari.layers import (
     METADATA_KEY,
     Behind,
@@ -76,6 +77,8 @@ def volume_on(
         keywords.update(color_keywords())
     else:
         keywords.update(look)
+        if role == "ct":
+            keywords["metadata"][RANGE_KEY] = value_range(volume.voxels)
     return volume.voxels, keywords, "image"
 
 

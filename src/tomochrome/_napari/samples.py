@@ -6,46 +6,44 @@ from typing import Any
 
 from tomochrome._napari.layers import LayerTuple, volume_layer
 from tomochrome.runtime import CancelToken, Progress
-from tomochrome.volume import Volume
 
 
 def head(**options: Any) -> list[LayerTuple]:
     """Return a head without contrast. Options go to `tomochrome.phantom.make_patient`."""
-    return _sample("head", "Sample head", {"spacing": (2.0, 1.0, 1.0), **options}, "brain")
+    return _sample("head", "Sample head", {"spacing": (2.0, 1.0, 1.0), **options})
 
 
 def chest(**options: Any) -> list[LayerTuple]:
     """Return a chest with arterial contrast. Options go to `tomochrome.phantom.make_patient`."""
     defaults = {"spacing": (3.0, 1.5, 1.5), "phase": "arterial"}
-    return _sample("chest", "Sample chest", {**defaults, **options}, "mediastinum")
+    return _sample("chest", "Sample chest", {**defaults, **options})
 
 
 def abdomen(**options: Any) -> list[LayerTuple]:
     """Return an abdomen with portal contrast. Options go to `tomochrome.phantom.make_patient`."""
     defaults = {"spacing": (3.0, 1.5, 1.5), "phase": "portal"}
-    return _sample("abdomen", "Sample abdomen", {**defaults, **options}, "abdomen")
+    return _sample("abdomen", "Sample abdomen", {**defaults, **options})
 
 
-def _sample(region: str, name: str, options: dict[str, Any], preset: str) -> list[LayerTuple]:
+def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]:
     from napari import current_viewer
 
     from tomochrome._napari.viewer_setup import prepare_viewer
     from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled
-    from tomochrome.windowing import PRESETS
 
-    def work(progress: Progress | None, cancel: CancelToken | None) -> Volume:
+    def work(progress: Progress | None, cancel: CancelToken | None) -> LayerTuple:
         # Imported here, in the worker: the kernels take a while to load.
         from tomochrome.phantom import make_patient
 
         patient = make_patient(region=region, progress=progress, cancel=cancel, **options)
-        return patient.ct
+        return volume_layer(patient.ct, name)
 
     viewer = current_viewer()
     if viewer is not None:
         prepare_viewer(viewer)
     try:
-        ct = run_waiting(work, f"Making the {region} of a sample patient")
+        layer = run_waiting(work, f"Making the {region} of a sample patient")
     except Cancelled:
         return []
-    return [volume_layer(ct, name, window=PRESETS[preset])]
+    return [layer]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomochrome._napari import wording
-from tomochrome._napari.coloring import show_window
 from tomochrome._napari.docked import DockedPanel
+from tomochrome._napari.grey_window import show_window, value_range
 from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import behind, display_name, world_affine
+from tomochrome._napari.layers import behind, display_name, grey_layer, world_affine
 from tomochrome._napari.scan_view import ScanView
 from tomochrome.errors import TomochromeError
-from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
-from tomochrome.windowing import Window, scanner_windows
+from tomochrome.windowing import parse_window, scanner_windows
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _VALUES = "Values"
 _OTHERS = "Opened by another reader; no information from the scanner is available."
-_SLAB = 16
 
 
 class ScanPanel(DockedPanel):
@@ -105,7 +104,9 @@ class ScanPanel(DockedPanel):
         self.view.show_facts(display_name(volume), facts)
         self.view.show_verdict(provenance.verdict, remark, warnings)
         is_ct = volume.unit == "HU"
-        self.view.show_windows(scanner_windows(volume) if is_ct else None)
+        # What is no CT has a window of its own, which the presets would not fit.
+        stored = scanner_windows(volume)
+        self.view.show_windows(stored if is_ct or stored else None, is_ct=is_ct)
         if not volume.is_rgba:
             self._find_range(volume.voxels, " HU" if is_ct else "")
 
@@ -157,23 +158,18 @@ class ScanPanel(DockedPanel):
     def _range_failed(self, error: Exception) -> None:
         _LOG.error("the range of values was not found", exc_info=error)
 
-    def _show_window(self, window: Window) -> None:
+    def _show_window(self, choice: str) -> None:
         """Show the CT of the selected layer in a window; panels that follow it follow."""
-        layer = self._ct_layer()
+        known = None if self._layer is None else behind(self._layer.metadata)
+        if known is None:
+            return
+        layer = grey_layer(self.viewer.layers, self._layer, known)
         if layer is None:
             return
         try:
-            show_window(layer, window)
+            show_window(layer, parse_window(choice, known.shown), choice)
         except TomochromeError as error:
             self.view.remark.say(wording.sentence(str(error)))
-
-    def _ct_layer(self) -> Any:
-        """Return the selected CT layer, or the one below the selected colored layer."""
-        known = None if self._layer is None else behind(self._layer.metadata)
-        if known is None or known.role == "ct":
-            return self._layer
-        below = (layer for layer in self.viewer.layers if layer.data is known.shown.voxels)
-        return next(below, None)
 
     def let_go(self) -> None:
         """Stop what is under way and let go of the viewer."""
@@ -183,16 +179,3 @@ class ScanPanel(DockedPanel):
         layers.selection.events.active.disconnect(self._selected)
         layers.events.removed.disconnect(self._selected)
         self._layer = self.viewer = None
-
-
-def value_range(voxels: Any, cancel: CancelToken | None = None) -> tuple[float, float]:
-    """Return the least and the greatest finite value, looking at a few slices at a time."""
-    low, high = np.inf, -np.inf
-    for start in range(0, len(voxels), _SLAB):
-        check(cancel)
-        slab = np.asarray(voxels[start : start + _SLAB])
-        if slab.dtype.kind == "f":
-            slab = slab[np.isfinite(slab)]
-        if slab.size:
-            low, high = min(low, float(slab.min())), max(high, float(slab.max()))
-    return low, high

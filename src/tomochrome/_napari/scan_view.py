@@ -19,18 +19,19 @@ from qtpy.QtWidgets import (
 
 from tomochrome._napari.controls import Notice, ScrollColumn
 from tomochrome._napari.theme import ToneLabel
+from tomochrome._napari.window_words import HELP, key_of, window_label, window_numbers
 from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.volume import Verdict
 from tomochrome.windowing import PRESETS, Window
 
 _COLUMNS = 2
-_CHOOSE = "more windows …"
+_CHOOSE = "More windows …"
 
 
 class ScanView(QWidget):
     """From top to bottom: what it is, its facts, the verdict, warnings, windows."""
 
-    window_chosen = Signal(object)
+    window_chosen = Signal(str)  #: as `tomochrome.windowing.parse_window` reads it
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -49,9 +50,14 @@ class ScanView(QWidget):
         self._buttons = QGridLayout()
         self._buttons.setSpacing(6)
         self.presets = QComboBox(self)
+        self.presets.setToolTip(HELP)
         self.presets.addItem(_CHOOSE)
+        self.presets.addItem("Automatic", "auto")
         for name, window in PRESETS.items():
-            self.presets.addItem(f"{name.replace('-', ' ')}  {_numbers(window)}", window)
+            self.presets.addItem("  ".join(window_label(window)), name)
+            if key_of(name):
+                hint = f"Key {key_of(name)}"
+                self.presets.setItemData(self.presets.count() - 1, hint, 3)  # Qt.ToolTipRole
         self.presets.activated.connect(self._preset)
         inside = QVBoxLayout(self.windows)
         inside.setContentsMargins(8, 6, 8, 8)
@@ -101,30 +107,23 @@ class ScanView(QWidget):
             notice.say(text)
             self.warnings.addWidget(notice)
 
-    def show_windows(self, windows: Sequence[Window] | None) -> None:
-        """Offer the scanner's windows and the presets; None where windows make no sense."""
+    def show_windows(self, windows: Sequence[Window] | None, *, is_ct: bool = True) -> None:
+        """Offer the scanner's windows and, for CT, the presets; None where there are no windows."""
         while self._buttons.count():
             self._buttons.takeAt(0).widget().deleteLater()
         self.windows.setVisible(windows is not None)
+        self.presets.setVisible(is_ct)
         for number, window in enumerate(windows or ()):
-            button = QPushButton(_label(window), self.windows)
-            button.setToolTip(f"The scanner's window: center / width {_numbers(window)} HU")
-            button.clicked.connect(lambda _=False, w=window: self.window_chosen.emit(w))
+            label = "  ".join(part for part in window_label(window) if part)
+            button = QPushButton(label.replace("&", "&&"), self.windows)
+            tip = f"The scanner's window: center / width {window_numbers(window)}"
+            button.setToolTip(f'{tip}, called "{window.name}"')
+            choice = f"scanner:{number + 1}"
+            button.clicked.connect(lambda _=False, c=choice: self.window_chosen.emit(c))
             self._buttons.addWidget(button, number // _COLUMNS, number % _COLUMNS)
 
     def _preset(self, index: int) -> None:
-        window = self.presets.itemData(index)
-        if isinstance(window, Window):
-            self.window_chosen.emit(window)
-
-
-def _label(window: Window) -> str:
-    """Return a short label with the numbers, which the name may be already."""
-    numbers = _numbers(window)
-    name = window.name.replace("&", "&&").strip()
-    plain = name.replace(" ", "")
-    return numbers if plain == numbers.replace(" ", "") else f"{name[:20]}  {numbers}"
-
-
-def _numbers(window: Window) -> str:
-    return f"{window.center:g} / {window.width:g}"
+        choice = self.presets.itemData(index)
+        self.presets.setCurrentIndex(0)
+        if choice:
+            self.window_chosen.emit(choice)

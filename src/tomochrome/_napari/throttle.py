@@ -21,7 +21,7 @@ class Throttle(QObject):
         What to do, in the GUI thread.
     """
 
-    def __init__(self, action: Callable[[], None], parent: QObject) -> None:
+    def __init__(self, action: Callable[[], None], parent: QObject | None) -> None:
         super().__init__(parent)
         self._action = action
         self._again = False

@@ -7,9 +7,11 @@ from typing import Any
 
 from tomochrome._napari.canvas_overlays import CanvasOverlays
 from tomochrome._napari.grey_in_3d import GreyIn3D
+from tomochrome._napari.into_view import IntoView
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
 from tomochrome._napari.saving import Saving
+from tomochrome._napari.window_mouse import WindowMouse
 
 _PREPARED: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
 
@@ -19,7 +21,8 @@ def prepare_viewer(viewer: Any) -> None:
 
     Patients stand upright and are never mirrored, letters say which side is which, a scale bar
     and the value under the cursor are shown, in 3D a colored scan hides its grey one, and File >
-    Save keeps where a scan lies. Viewers without a scan of ours are left as they are.
+    Save keeps where a scan lies. A scan that is opened comes into view; the right mouse button and
+    the number keys set its window. Viewers without a scan of ours are left as they are.
 
     Parameters
     ----------
@@ -33,5 +36,7 @@ def prepare_viewer(viewer: Any) -> None:
             CanvasOverlays(viewer),
             GreyIn3D(viewer),
             Saving(viewer.layers),
+            IntoView(viewer),
+            WindowMouse(viewer),
         )
     show_readout(viewer)

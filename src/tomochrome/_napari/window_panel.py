@@ -1,37 +1,65 @@
-"""The window: a preset, a center and a width."""
+"""The window: a preset, the scanner's or the automatic one, its function, center and width."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+import math
+from dataclasses import replace
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
 
 from tomochrome._napari.controls import ValueSlider
+from tomochrome._napari.grey_window import RANGE_KEY, choice_of, window_of
+from tomochrome._napari.layers import behind
+from tomochrome._napari.window_words import HELP, function_name, key_of, window_label
+from tomochrome.errors import OptionError
 from tomochrome.volume import Volume
-from tomochrome.windowing import PRESETS, Window, auto_window, scanner_windows
+from tomochrome.windowing import (
+    PRESETS,
+    Window,
+    WindowFunction,
+    auto_window,
+    describe_window,
+    parse_window,
+    scanner_windows,
+)
 
+AUTO = "auto"
 _CUSTOM = "custom"
-_AUTO = "auto"
-DEFAULT_PRESET = "soft-tissue"
+_FUNCTIONS: tuple[WindowFunction, ...] = ("LINEAR", "SIGMOID")
 
 
 class WindowPanel(QWidget):
-    """Preset, center and width of the window, in HU; tells of every change.
+    """Preset, function, center and width of the window of a layer; tells of every change.
 
-    It knows the volume only to offer the scanner's own windows and the automatic one.
+    It follows a layer's own window (`set_layer`, `follow`), except while that layer is still in
+    the window that it was opened in: then it holds the user's own choice, ``"auto"`` at first,
+    which is what the layer is to be colored in.
     """
 
     changed = Signal()
+    kind_chosen = Signal(str)  #: the user chose a kind of window, not numbers: see `choice`
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._layer: Any = None
         self._volume: Volume | None = None
-        self._window = PRESETS[DEFAULT_PRESET]
+        self._preferred = AUTO
+        self._choice = AUTO
+        self._window = PRESETS["soft-tissue"]
         self.preset = QComboBox(self)
         # A long name of a scanner's window must not widen the panel.
         self.preset.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.preset.setMinimumContentsLength(14)
+        self.preset.setMinimumContentsLength(20)
+        self.preset.setToolTip(HELP)
+        self.function = QComboBox(self)
+        self.function.setToolTip(
+            "Linear: black and white are cut off at the ends of the window.\n"
+            "Sigmoid: both are approached softly, so that bright vessels keep some color."
+        )
         self.center = ValueSlider(
             -1000, 1500, box_low=-4096, box_high=4096, suffix=" HU", parent=self
         )
@@ -43,11 +71,12 @@ class WindowPanel(QWidget):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Preset", self.preset)
+        form.addRow("Function", self.function)
         form.addRow("Center", self.center)
         form.addRow("Width", self.width)
-        self._fill()
-        self.set_window(self._window)
-        self.preset.activated.connect(self._choose)
+        self.set_layer(None)
+        self.preset.activated.connect(self._chosen)
+        self.function.activated.connect(self._function_chosen)
         self.center.valueChanged.connect(self._slide)
         self.width.valueChanged.connect(self._slide)
 
@@ -56,65 +85,200 @@ class WindowPanel(QWidget):
         """The window chosen."""
         return self._window
 
-    def set_volume(self, volume: Volume | None) -> None:
-        """Offer the windows of this volume's scanner, and automatic windows of it."""
-        if volume is not self._volume:
-            self._volume = volume
-            self._fill()
-            self.set_window(self._window)
+    @property
+    def choice(self) -> str:
+        """What is chosen, as `tomochrome.windowing.parse_window` reads it.
+
+        ``"auto"``, a preset's name, ``"scanner:1"`` or numbers such as ``"50/400"``, each perhaps
+        with ``"/sigmoid"`` at the end.
+        """
+        return self._choice
+
+    def set_choice(self, choice: str) -> None:
+        """Choose, as the user would, without telling anyone; nonsense is ignored.
+
+        A choice that this layer cannot have (the scanner's third window) waits for one that can.
+        """
+        base = choice.rpartition("/")[0] if choice.endswith("/sigmoid") else choice
+        try:
+            parse_window(PRESETS["brain"] if base == AUTO or base.startswith("scanner") else base)
+        except OptionError:
+            return
+        self._preferred = choice
+        self._show_choice(choice)
+
+    def set_layer(self, layer: Any) -> None:
+        """Follow this layer, None for no layer: its scanner's windows, the range of its values."""
+        known = None if layer is None else behind(layer.metadata)
+        volume = None if known is None or known.shown.is_rgba else known.shown
+        if volume is not self._volume and _is_numbers(self._preferred):
+            self._preferred = AUTO  # numbers for one patient are nothing for the next
+        self._layer, self._volume = layer, volume
+        self._set_ranges()
+        self._fill()
+        self.setEnabled(layer is not None)
+        self._show_choice(self._preferred)
+        self.follow()
+
+    def follow(self, _: object = None) -> None:
+        """Show the layer's own window, if anything but opening has given it one."""
+        window = None if self._layer is None else window_of(self._layer)
+        if window is None:
+            return
+        choice = choice_of(self._layer)
+        if choice:
+            self._show(window, choice)
+        elif choice is None:
+            self.set_window(window)
 
     def set_window(self, window: Window) -> None:
-        """Show a window without telling anyone."""
-        self._window = window
+        """Show a window without telling anyone; it goes by a preset's name if it is one."""
+        window = self._as_named(window)
+        self._show(window, self._name_of(window) or describe_window(window))
+
+    def _as_named(self, window: Window) -> Window:
+        """Return the known window that equals this one in numbers, or it itself."""
+        function = window.function
+        if function == "LINEAR_EXACT" and self._is_ct and window.width >= 1:
+            scanner = scanner_windows(self._volume) if self._volume else []
+            if window not in [replace(known, name=window.name) for known in scanner]:
+                function = "LINEAR"
+        return replace(window, function=function)
+
+    def _name_of(self, window: Window) -> str:
+        """Return which choice gives these numbers, or nothing."""
+        end = "/sigmoid" if window.function == "SIGMOID" else ""
+        for index in range(self.preset.count()):
+            known = self._window_at(index)
+            if (
+                known is not None
+                and math.isclose(known.center, window.center, rel_tol=1e-6)
+                and (math.isclose(known.width, window.width, rel_tol=1e-6))
+            ):
+                choice = str(self.preset.itemData(index))
+                if known.function == window.function:
+                    return choice
+                if end:
+                    return f"{choice}{end}"
+        return ""
+
+    def _window_at(self, index: int) -> Window | None:
+        choice = self.preset.itemData(index)
+        return None if choice == _CUSTOM else self._window_of_choice(choice)
+
+    def _window_of_choice(self, choice: str) -> Window | None:
+        """Return the window of a choice; None if this layer has no such window."""
+        base, end = (choice[:-8], "/sigmoid") if choice.endswith("/sigmoid") else (choice, "")
+        try:
+            if base == AUTO and self._volume is None:
+                return parse_window(f"soft-tissue{end}")
+            return parse_window(choice, self._volume)
+        except OptionError:
+            return None
+
+    def _show_choice(self, choice: str) -> None:
+        window = self._window_of_choice(choice)
+        if window is None or not (self._is_ct or choice.startswith((AUTO, "scanner"))):
+            choice = AUTO
+            window = self._window_of_choice(AUTO)
+        if window is not None:
+            self._show(window, choice)
+
+    def _show(self, window: Window, choice: str) -> None:
+        self._window, self._choice = window, choice
         self.center.set_value(window.center)
         self.width.set_value(window.width)
-        found = self._index(window)
+        base = choice[:-8] if choice.endswith("/sigmoid") else choice
+        found = self.preset.findData(base)
         self.preset.setCurrentIndex(found if found >= 0 else self.preset.count() - 1)
+        self._fill_functions(window.function)
 
-    def set_limits(self, low: float, high: float) -> None:
-        """Show the window between two values, without telling anyone."""
-        now = self._window
-        center, width = (low + high) / 2, high - low
-        if abs(now.center - center) > 0.5 or abs(now.width - width) > 0.5:
-            self.set_window(Window(center, max(1.0, width), now.function))
+    # What there is to choose
 
-    def _index(self, window: Window) -> int:
-        for index in range(self.preset.count()):
-            known = self.preset.itemData(index)
-            if isinstance(known, Window) and (
-                (known.center, known.width, known.function)
-                == (window.center, window.width, window.function)
-            ):
-                return index
-        return -1
+    @property
+    def _is_ct(self) -> bool:
+        return self._volume is None or self._volume.unit == "HU"
 
     def _fill(self) -> None:
         self.preset.clear()
-        for name, window in PRESETS.items():
-            self.preset.addItem(f"{name.replace('-', ' ')}  {_numbers(window)}", window)
-        if self._volume is not None:
-            for window in scanner_windows(self._volume):
-                self.preset.addItem(f"scanner: {window.name}  {_numbers(window)}", window)
-        self.preset.addItem("automatic", _AUTO)
-        self.preset.addItem(_CUSTOM, _CUSTOM)
+        self._add(AUTO, "Automatic", "")
+        scanner = [] if self._volume is None else scanner_windows(self._volume)
+        for number, window in enumerate(scanner, 1):
+            self._add(f"scanner:{number}", *window_label(window, of_scanner=True))
+        for name, window in PRESETS.items() if self._is_ct else ():
+            self._add(name, *window_label(window))
+        self._add(_CUSTOM, "Custom", "")
 
-    def _choose(self, index: int) -> None:
-        chosen = self.preset.itemData(index)
-        if chosen == _AUTO and self._volume is not None:
-            window = auto_window(self._volume)
-            self.set_window(window)
-            self.preset.setCurrentIndex(index)
-        elif isinstance(chosen, Window):
-            self.set_window(chosen)
-        else:
+    def _add(self, choice: str, name: str, numbers: str) -> None:
+        self.preset.addItem(f"{name}  {numbers}".strip(), choice)
+        key = key_of(choice)
+        if key:
+            hint = f"Key {key}"
+            self.preset.setItemData(self.preset.count() - 1, hint, Qt.ItemDataRole.ToolTipRole)
+
+    def _fill_functions(self, function: WindowFunction) -> None:
+        offered = list(_FUNCTIONS)
+        if function == "LINEAR_EXACT":
+            offered[0] = "LINEAR_EXACT"
+        self.function.clear()
+        for known in offered:
+            # What is not CT has no other linear function.
+            plain = known == "LINEAR_EXACT" and not self._is_ct
+            self.function.addItem(function_name("LINEAR" if plain else known), known)
+        self.function.setCurrentIndex(offered.index(function))
+
+    def _set_ranges(self) -> None:
+        """Give the sliders the range of the data, where that is not in HU."""
+        if self._is_ct or self._layer is None:
+            self.center.set_range(
+                -1000, 1500, box_low=-4096, box_high=4096, decimals=0, suffix=" HU"
+            )
+            self.width.set_range(1, 4000, box_low=1, box_high=16384, decimals=0, suffix=" HU")
             return
+        low, high = self._layer.metadata.get(RANGE_KEY, self._layer.contrast_limits)
+        usual = auto_window(self._volume).width if self._volume is not None else high - low
+        size = high - low if low < high else usual
+        decimals = min(9, max(0, 3 - math.floor(math.log10(min(size, usual)))))
+        self.center.set_range(low, low + size, decimals=decimals, suffix="")
+        self.width.set_range(size / 1000, size, decimals=decimals, suffix="")
+
+    # What the user does
+
+    def _chosen(self, index: int) -> None:
+        choice = self.preset.itemData(index)
+        if choice == _CUSTOM:
+            return
+        if self._window.function == "SIGMOID":
+            choice = f"{choice}/sigmoid"
+        window = self._window_of_choice(choice)
+        if window is not None:
+            self._preferred = choice
+            self._show(window, choice)
+            self.kind_chosen.emit(choice)
+            self.changed.emit()
+
+    def _function_chosen(self, index: int) -> None:
+        function = self.function.itemData(index)
+        if function == self._window.function:
+            return
+        base = self._choice[:-8] if self._choice.endswith("/sigmoid") else self._choice
+        if function == "SIGMOID" and not _is_numbers(base):
+            choice, window = f"{base}/sigmoid", replace(self._window, function=function)
+        else:
+            window = replace(self._window, function=function)
+            choice = describe_window(window) if _is_numbers(base) else base
+        self._preferred = choice
+        self._show(window, choice)
+        if not _is_numbers(choice):
+            self.kind_chosen.emit(choice)
         self.changed.emit()
 
     def _slide(self) -> None:
         function = self._window.function
         self.set_window(Window(self.center.value(), self.width.value(), function))
+        self._preferred = self._choice
         self.changed.emit()
 
 
-def _numbers(window: Window) -> str:
-    return f"{window.center:g} / {window.width:g}"
+def _is_numbers(choice: str) -> bool:
+    return choice[:1].isdigit() or choice[:1] in "+-."

@@ -1,0 +1,173 @@
+"""Center and width by dragging with the right mouse button, presets by number keys.
+
+As in a PACS. The keys are bound to each of our layers and not to the viewer: they hold while such a
+layer is selected, and every other layer keeps napari's own (of which an image has two: 1 and 2 for
+pan and transform mode, which are buttons too). In 3D the right button zooms, as always in napari.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from tomochrome._napari.grey_window import open_range, show_window, window_of
+from tomochrome._napari.layers import behind, colored_layers, grey_layer
+from tomochrome._napari.throttle import Throttle
+from tomochrome._napari.window_words import KEYS, SHORT_HELP, window_label
+from tomochrome.errors import OptionError
+from tomochrome.windowing import Window, parse_window
+
+_RIGHT: Final = 2
+_FOLD_PX: Final = 250.0  #: dragging this far to the right makes the window e times as wide
+_WIDTHS_PER_PX: Final = 1 / 400  #: dragging up by one pixel lowers the center by this
+_RESTED_MS: Final = 300
+
+
+class WindowMouse:
+    """Lets the right mouse button and the number keys set the window of a viewer's scans.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to follow; it is not kept alive.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._changed: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._rest = Throttle(self._rested, None)
+        viewer.mouse_drag_callbacks.append(self._drag)
+        viewer.layers.events.inserted.connect(self._inserted, position="last")
+        for layer in viewer.layers:
+            self._bind(layer)
+
+    def _inserted(self, event: Any) -> None:
+        self._bind(event.value)
+
+    def _bind(self, layer: Any) -> None:
+        known = behind(layer.metadata)
+        if known is None or known.role == "derived":
+            return
+        if known.role == "ct":
+            open_range(layer)
+            layer.events.contrast_limits.connect(self._window_changed)
+        for key, choice in KEYS.items():
+            layer.bind_key(key, _Choose(self, choice), overwrite=True)
+        layer.help = SHORT_HELP  # napari's own names the keys of modes, which are ours now
+
+    # Keys
+
+    def choose(self, layer: Any, choice: str) -> None:
+        """Show the scan of a layer in a preset or in its automatic window."""
+        ct = self._grey_of(layer)
+        known = None if ct is None else behind(ct.metadata)
+        if known is None:
+            return
+        if known.shown.unit != "HU" and choice != "auto":
+            self._say("This preset is for CT: the scan is not in Hounsfield units")
+            return
+        now = window_of(ct)
+        if now is not None and now.function == "SIGMOID":
+            choice = f"{choice}/sigmoid"
+        try:
+            window = parse_window(choice, known.shown)
+        except OptionError:
+            return
+        self._show(ct, window, choice)
+
+    def _grey_of(self, layer: Any) -> Any:
+        """Return the grey layer of a scan: the layer itself, or the one that it colors."""
+        viewer = self._viewer()
+        known = None if layer is None else behind(layer.metadata)
+        if viewer is None or known is None or known.role == "derived":
+            return None
+        return grey_layer(viewer.layers, layer, known)
+
+    # Dragging
+
+    def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
+        if event.button != _RIGHT or viewer.dims.ndisplay != 2 or event.modifiers:
+            return
+        layer = self._grey_of(viewer.layers.selection.active)
+        start = None if layer is None else window_of(layer)
+        if start is None:
+            return
+        event.handled = True  # or napari zooms
+        x, y = (float(value) for value in event.pos)
+        yield
+        while event.type == "mouse_move":
+            event.handled = True
+            across, down = float(event.pos[0]) - x, float(event.pos[1]) - y
+            self._show(layer, dragged(start, across, down), None)
+            yield
+
+    # Showing
+
+    def _show(self, layer: Any, window: Window, choice: str | None) -> None:
+        show_window(layer, window, choice)
+        name, numbers = window_label(window)
+        if choice is not None and choice.startswith("auto"):
+            name = "Automatic"
+        unit = " HU" if behind(layer.metadata).shown.unit == "HU" else ""  # type: ignore[union-attr]
+        self._say(f"Window: {name} {numbers}{unit}" if name else f"Window: {numbers}{unit}")
+
+    def _say(self, text: str) -> None:
+        viewer = self._viewer()
+        if viewer is not None:
+            viewer.status = text
+
+    def _window_changed(self, event: Any) -> None:
+        """Light the colors of this scan in the same window; its panel may be closed."""
+        viewer, layer = self._viewer(), event.source
+        window = window_of(layer)
+        if viewer is None or window is None:
+            return
+        for colored in colored_layers(viewer.layers, layer):
+            lit = colored.data
+            if lit.settings.window == window:
+                continue
+            lit.settings = replace(lit.settings, window=window)
+            if viewer.dims.ndisplay == 2:
+                colored.refresh(extent=False, highlight=False, thumbnail=False)
+            self._changed.add(colored)
+        self._changed.add(layer)
+        self._rest.request(after_ms=_RESTED_MS)
+
+    def _rested(self) -> None:
+        """Draw the thumbnails anew, once nothing moves any more."""
+        for layer in list(self._changed):
+            layer.refresh(data_displayed=False, extent=False, highlight=False, thumbnail=True)
+        self._changed.clear()
+
+
+class _Choose:
+    """A key's action on a layer; it must not keep the viewer alive."""
+
+    def __init__(self, mouse: WindowMouse, choice: str) -> None:
+        self._mouse = weakref.ref(mouse)
+        self._choice = choice
+        self.__name__ = f"tomochrome_window_{choice}"
+        self.__doc__ = f"Window: {choice.replace('-', ' ')}"
+
+    def __call__(self, layer: Any) -> None:
+        mouse = self._mouse()
+        if layer.mode != "pan_zoom" and self._choice == "auto":
+            layer.mode = "pan_zoom"  # the way back that napari's help names: key 1
+        elif mouse is not None:
+            mouse.choose(layer, self._choice)
+
+
+def dragged(start: Window, across: float, down: float) -> Window:
+    """Return the window after dragging by so many pixels to the right and down.
+
+    To the right it gets wider, up it gets brighter. Both are relative to the window, so that it
+    serves any unit; whole numbers for windows of whole numbers.
+    """
+    width = start.width * math.exp(across / _FOLD_PX)
+    center = start.center + down * _WIDTHS_PER_PX * start.width
+    if start.width >= 2:
+        width, center = max(2.0, round(width)), round(center)
+    return Window(center, width, start.function)

@@ -1,0 +1,79 @@
+"""What windows are called in every panel, and the keys that choose them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tomochrome.windowing import Window, WindowFunction
+
+KEYS: Final = {
+    "1": "auto",
+    "2": "soft-tissue",
+    "3": "lung",
+    "4": "bone",
+    "5": "brain",
+    "6": "mediastinum",
+    "7": "abdomen",
+    "8": "liver",
+    "9": "angiography",
+}
+"""The windows that the number keys choose while a scan is the selected layer."""
+
+_LONGEST: Final = 22
+_EMPTY_NAME = re.compile(r"(window|scanner|default|normal)?[\s_]*\d*", re.IGNORECASE)
+_FUNCTION_NAMES: Final[dict[WindowFunction, str]] = {
+    "LINEAR": "Linear",
+    "LINEAR_EXACT": "Linear (exact)",
+    "SIGMOID": "Sigmoid",
+}
+
+
+def window_numbers(window: Window) -> str:
+    """Return ``"50 / 400"``: center and width."""
+    end = ", sigmoid" if window.function == "SIGMOID" else ""
+    return f"{window.center:.4g} / {window.width:.4g}{end}"
+
+
+def window_label(window: Window, *, of_scanner: bool = False) -> tuple[str, str]:
+    """Return what a window is called and its numbers: ``("Soft tissue", "50 / 400")``.
+
+    Scanners often call a window by its numbers or by "WINDOW1": such names say nothing beside the
+    numbers and are left out.
+    """
+    name = " ".join(window.name.replace("-", " ").replace("_", " ").split())
+    plain = re.sub(r"\s", "", window.name)
+    says_nothing = _EMPTY_NAME.fullmatch(name) or re.fullmatch(r"[-+.\d/\\]*", plain)
+    if says_nothing:
+        name = ""
+    elif name.isupper() or name.islower():
+        name = name.capitalize()
+    if len(name) > _LONGEST:
+        name = name[: _LONGEST - 1].rstrip() + "…"
+    if of_scanner:
+        name = f"Scanner: {name}" if name else "Scanner:"
+    return name, window_numbers(window)
+
+
+def function_name(function: WindowFunction) -> str:
+    """Return what DICOM's VOI LUT functions are called here."""
+    return _FUNCTION_NAMES[function]
+
+
+def key_of(choice: str) -> str:
+    """Return the number key of a choice, or nothing."""
+    return next((key for key, name in KEYS.items() if name == choice), "")
+
+
+def _keys_in_words() -> str:
+    names = [f"{key} {name.replace('-', ' ')}" for key, name in KEYS.items()]
+    return ", ".join(names).replace("1 auto,", "1 automatic,")
+
+
+SHORT_HELP: Final = "right-drag: window, keys 1-9: presets"
+HELP: Final = (
+    "On the picture, drag with the right mouse button: to the right for a wider window, "
+    "up for a brighter picture.\n"
+    f"Keys while the scan is selected: {_keys_in_words()}.\n"
+    "Automatic keeps color: hardly anything but bone turns white."
+)
