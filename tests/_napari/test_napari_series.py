@@ -92,6 +92,16 @@ def test_series_stand_under_their_patient_and_study_without_a_name(picker):
     assert text == "6 series, 3 studies of 2 patients; 5 can be opened. A double click opens one."
 
 
+def test_a_new_list_begins_at_its_top_if_the_chosen_is_in_sight(picker, qtbot, two_patients):
+    view = picker.view.series
+    assert view.verticalScrollBar().value() == 0
+    view.scrollToBottom()
+    picker.show_found(io.find(two_patients))
+    qtbot.wait(20)
+    assert view.verticalScrollBar().value() == 0
+    assert view.viewport().rect().contains(view.visualRect(view.currentIndex()))
+
+
 def test_names_are_shown_on_request_only_here_and_not_kept(
     picker, qtbot, two_patients, caplog, capfd
 ):

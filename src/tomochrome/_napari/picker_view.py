@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -112,12 +112,14 @@ class PickerView(QWidget):
             box.blockSignals(False)
         self.series.series.search("")
         self.series.series.show(found.items)
-        self.series.scrollToTop()
         self._show_tools()
         self._show_summary()
         self._show_skipped(*wording.skipped_in_words(found.skipped))
         self.message.say("", "plain")
         self.series.choose_items(())
+        self.series.scrollToTop()
+        # A panel that is being docked has no height yet to tell what is in sight.
+        QTimer.singleShot(0, self.series.show_chosen)
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Make the hint in the search readable in the new theme: Qt's is half transparent."""

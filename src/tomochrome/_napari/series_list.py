@@ -284,7 +284,11 @@ class SeriesList(QListView):
         if rows:
             first = self.series.index(rows[0])
             self.selectionModel().setCurrentIndex(first, flags.NoUpdate)
-            self.scrollTo(first)
+            self.show_chosen()
+
+    def show_chosen(self) -> None:
+        """Scroll as little as it takes to see what is chosen."""
+        self.scrollTo(self.currentIndex())
 
     def choose_items(self, items: Sequence[Item]) -> None:
         """Choose these items where they are listed, and else the best that is listed."""
