@@ -27,7 +27,7 @@ from tomochrome.errors import TomochromeError
 
 _LOG = logging.getLogger(__name__)
 _LOOK_AT_LIGHT_MS = 200
-_SETTLE_MS = 300  # a layer that is dragged or painted in tells of every step
+_SETTLE_MS = 300  # a layer that is dragged or painted in signals every step
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 

@@ -104,7 +104,7 @@ def make_view(
     pair
         What is compared.
     before
-        The view that was shown until now: the curtain of a wipe and the turn of a flicker stay.
+        The view that was shown until now: the line of a wipe and the turn of a flicker stay.
     screen
         What is left and what is above; None as napari begins.
 

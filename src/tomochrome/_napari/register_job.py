@@ -197,7 +197,7 @@ def load_in_worker(
     from tomochrome.registration.report import measure, warnings_of
     from tomochrome.registration.transform import Transform
 
-    told: dict[str, Any] = {"progress": progress, "cancel": cancel}
+    long: dict[str, Any] = {"progress": progress, "cancel": cancel}
     read = _read(request, progress, cancel)
     fixed, moving = read.fixed.volume, read.moving.volume
     check_volume(fixed, "fixed")
@@ -209,13 +209,13 @@ def load_in_worker(
     forward = Transform.load(path)
     check(cancel)
     inverse = forward.inverse()
-    moved = forward.apply(moving, fixed, **told)
+    moved = forward.apply(moving, fixed, **long)
     if moved.outside is not None and moved.outside.all():
         raise InputError(
             f"the transform in '{Path(path).name}' does not lead into the layer "
             f"'{read.moving.name}'; choose the two images that it was made for, or load its inverse"
         )
-    measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **told)
+    measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **long)
     measured["warnings"] = list(warnings_of(measured, "lncc"))
     measured["model"] = "a loaded transform"
     found = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NONE = "None"
-_COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: told apart by every color vision
+_COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: distinct for every color vision
 _SIZE_MM = 6.0
 _NUMBER = "landmark"  # feature of a Points layer
 

@@ -23,7 +23,7 @@ class PairResult:
     message
         What is said of it in one line.
     settings
-        What tells it from other results of the same pair, in words.
+        What distinguishes it from other results of the same pair, in words.
     number
         1 for the first result of the pair that is kept, 2 for the next.
     samples

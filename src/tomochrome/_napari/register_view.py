@@ -132,7 +132,7 @@ class RegisterView(QFrame):
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.curve = MetricCurve(self)
         self.message = Notice("plain", self)
-        self.kept = QComboBox(self)
+        self.kept = _described({}, self)
         self.kept.setToolTip("Results of this pair that were kept")
         self.result = ResultPanel(self)
         self.use = UsePanel(viewer, self)
@@ -242,8 +242,7 @@ class RegisterView(QFrame):
 
     def show_kept(self, names: list[str], index: int) -> None:
         """Offer the results of a pair if there are several."""
-        self.kept.clear()
-        self.kept.addItems(names)
+        _refill(self.kept, {name: name for name in names})
         self.kept.setCurrentIndex(index)
         self.kept.setVisible(len(names) > 1)
 

@@ -85,7 +85,9 @@ def test_what_is_shown_can_be_saved(panel, qtbot, engine, tmp_path):
 
 
 def test_it_fits_a_narrow_dock(panel, qtbot, engine):
-    register(panel, qtbot)
+    panel.view.keep.setChecked(True)
+    for _ in range(2):
+        register(panel, qtbot)
     for section in panel.view.sections.values():
         section.open(True)
     panel.view.more.open(True)
