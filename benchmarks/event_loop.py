@@ -12,7 +12,8 @@ these the longest gap between two turns is reported, less
 
 On a busy machine the CPU time of the GUI thread, outside the driver, says more; it lacks the time
 in which a worker held the interpreter's lock. All parts are given, and where the GUI thread was.
-napari's own work counts as ours.
+napari's own work counts as ours; what it takes for a small plain picture, in the same window and
+after everything has been drawn once, is measured at the end.
 """
 
 from __future__ import annotations
@@ -266,7 +267,26 @@ class Session:
             viewer.dims.ndisplay = 2
         with self.phase("remove the layer"):
             viewer.layers.remove(layer)
+        with self.phase("cancel"):
+            panel.run()
+            self.rest(0.3)
+            panel.cancel()
+            self.until(lambda: not panel.running, 60)
+        viewer.layers.clear()
+        self.reference(viewer)
         viewer.close()
+
+    def reference(self, viewer: Any) -> None:
+        """Do with a small plain picture, in the same window, what was done with the scan."""
+        plain = np.zeros((16, 64, 64, 4), np.uint8)
+        with self.phase("napari alone: add a layer"):
+            viewer.add_image(plain, rgb=True, rendering="translucent")
+        with self.phase("napari alone: turn 3D on"):
+            viewer.dims.ndisplay = 3
+        with self.phase("napari alone: turn 3D off"):
+            viewer.dims.ndisplay = 2
+        with self.phase("napari alone: remove the layer"):
+            viewer.layers.clear()
 
     def drawn(self, layer: Any) -> None:
         """Let the event loop run until the finest 3D picture is there."""
