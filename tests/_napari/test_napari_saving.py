@@ -67,7 +67,7 @@ def test_the_default_filter_and_a_name_without_ending(
 ):
     choose_in_dialog(monkeypatch, tmp_path / name, 0)
     (said,) = save(window, layers[kind])
-    assert said == f"Saved as NIfTI, with its place in the patient: '{name}.nii.gz'."
+    assert said == f"Saved as '{name}.nii.gz'."
     saved = io.read(tmp_path / f"{name}.nii.gz")
     np.testing.assert_allclose(saved.affine, small_ct.affine, atol=1e-3)
     assert saved.is_rgba == (kind == "color")

@@ -64,7 +64,7 @@ class Saving:
         written = write_nifti(path, *data[0][:2]) if one else write_several(path, data)
         if say and written:
             names = ", ".join(f"'{Path(name).name}'" for name in written)
-            show_info(f"Saved as NIfTI, with its place in the patient: {names}.")
+            show_info(f"Saved as {names}.")
         return written or ([path] if say else [])
 
 

@@ -1,0 +1,333 @@
+"""Runs commands and kills them at moments chosen by a seed; fails where something is lost or torn.
+
+A program of its own: it imports everything once and forks for each run. Moments are counted, not
+timed: whatever touches the output's folder, and every report of progress.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from cli_cases import SHAPE, small_ct
+
+from tomochrome.cli import app, demo, main, register
+from tomochrome.cli.session import ProgressLine
+from tomochrome.io import read, write
+from tomochrome.phantom.structures import Structure
+from tomochrome.registration.transform import Transform
+from tomochrome.runtime import clear_leftovers
+from tomochrome.tissue import N_TISSUES
+
+TOUCHING = (
+    "open",
+    "os.rename",
+    "os.mkdir",
+    "os.remove",
+    "os.rmdir",
+    "os.truncate",
+    "shutil.rmtree",
+)
+FAST = ("--model", "transfer-function", "--device", "cpu")
+TINY = {
+    "name": "tissue",
+    "network": {
+        "name": "UNet", "in_channels": 10, "out_channels": N_TISSUES, "channels": [8, 16],
+        "strides": [2], "num_res_units": 1, "norm": "batch", "act": "leakyrelu",
+    },
+    "minutes": 0.05, "batch": 1, "shape": [32, 48],
+    "phantoms": {"spacing": [6.0, 5.0, 5.0], "regions": {"abdomen": 1.0}, "count": 2},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command: what it is given, what it writes, and in which groups that moves."""
+
+    name: str
+    argv: tuple[str, ...]
+    outputs: tuple[str, ...]
+    group: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()  #: a command that makes earlier outputs
+
+
+def cases(base: Path) -> list[Case]:
+    inputs = base / "in"
+    ct, moving = str(inputs / "ct.nii.gz"), str(inputs / "moving.nii.gz")
+    found = []
+
+    def add(name: str, argv: tuple[str, ...], outputs: tuple[str, ...], *, group: bool = False):
+        # The earlier outputs are of the other volume, so that each differs from the new one.
+        other = {ct: moving, moving: ct}
+        older = tuple(other.get(word, word) for word in argv)
+        found.append(Case(name, argv, outputs, outputs if group else (), older))
+
+    for out in ("a.nii.gz", "a.nrrd", "a.png", "a/"):
+        add(f"colorize {out}", ("colorize", ct, "-o", out, "--force", *FAST), (out.rstrip("/"),))
+    maps = ("--tissue-map", "t.nii.gz", "--confidence-map", "c.nrrd")
+    argv = ("colorize", ct, "-o", "a/", "--force", *maps, *FAST)
+    add("colorize with maps", argv, ("a", "t.nii.gz", "c.nrrd"), group=True)
+    argv = ("register", ct, moving, "-o", "r", "--model", "none", "--refine", "0", "--force")
+    files = tuple(f"r/{name}" for name in register.FILES)
+    add("register", (*argv, "--init", "center", "--device", "cpu"), files, group=True)
+    argv = ("transform", moving, str(inputs / "forward.h5"), "--like", ct, "-o", "m.nii.gz")
+    add("transform", (*argv, "--force"), ("m.nii.gz",))
+    argv = ("checkerboard", ct, moving, "-o", "b/", "--force", "--window", "50/400")
+    add("checkerboard", argv, ("b",))
+    names = (demo.SERIES, demo.COLOR, demo.NRRD, demo.SHEET, demo.TISSUE, demo.CONFIDENCE)
+    argv = ("demo", "--out", "d", "--no-window", "--force", *FAST)
+    add("demo", argv, tuple(f"d/{name}" for name in names))
+    kept = ("checkpoint.pt", "weights/tissue", "weights/transfer-function")
+    argv = ("train", str(inputs / "tiny.json"), "--out", "t", "--device", "cpu", "--resume")
+    add("train", (*argv, "--minutes", "0.001"), tuple(f"t/{name}" for name in kept))
+    return found
+
+
+def write_inputs(folder: Path) -> None:
+    from dataclasses import replace
+
+    folder.mkdir()
+    ct = small_ct()
+    write(ct, folder / "ct.nii.gz")
+    affine = ct.affine.copy()
+    affine[:3, 3] += (2.0, -3.0, 1.0)
+    write(replace(ct, affine=affine), folder / "moving.nii.gz")
+    shift = np.eye(4)
+    shift[:3, 3] = (2.0, -3.0, 1.0)
+    Transform.from_affine(shift).save(folder / "forward.h5")
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+
+
+def write_pools(run: Path) -> None:
+    """Put painted patients where `train` looks for them, so that it paints none."""
+    from tomochrome.training.pool import HELD_OUT
+
+    box = np.zeros((6, 40, 48), np.uint8)
+    box[:, 4:36, 4:44] = Structure.SUBCUTANEOUS_FAT
+    box[:, 9:32, 8:40] = Structure.MUSCLE
+    box[1:5, 12:28, 10:20] = Structure.LIVER
+    for pool, seeds in (("pool", (1, 2)), ("held-out", range(HELD_OUT, HELD_OUT + 12))):
+        (run / pool).mkdir(parents=True)
+        for seed in seeds:
+            header = json.dumps({"seed": seed, "region": "abdomen", "spacing": [3.0, 2.0, 2.0]})
+            path = run / pool / f"abdomen-{seed}.npz"
+            np.savez_compressed(path, structures=box, header=np.array(header))
+
+
+def digest(path: Path) -> str:
+    """Tell one output from another; empty if there is none."""
+    if not path.exists():
+        return ""
+    whole = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        whole.update(str(file.relative_to(path.parent)).encode())
+        whole.update(file.read_bytes() if file.is_file() else b"")
+    return whole.hexdigest()
+
+
+def is_whole(path: Path) -> bool:
+    """Read an output to its end."""
+    name = path.name
+    try:
+        if path.is_dir() and name in ("tissue", "transfer-function"):
+            from tomochrome.colorization.bundle import load_state, read_card
+
+            return bool(load_state(read_card(path))) and (path / "LICENSE").is_file()
+        if path.is_dir():
+            slices = [pydicom.dcmread(file) for file in path.iterdir()]
+            full = [s.Rows * s.Columns * s.SamplesPerPixel * s.BitsAllocated // 8 for s in slices]
+            held = [len(s.PixelData) for s in slices]
+            same = all(b - a in (0, 1) for a, b in zip(full, held, strict=True))
+            return same and len(slices) in (SHAPE[0], PATIENT_SHAPE[0])
+        if name.endswith(".gz"):
+            with gzip.open(path) as file:
+                return len(file.read()) > 352
+        if name.endswith(".h5"):
+            return bool(Transform.load(path).steps)
+        if name.endswith(".json"):
+            return "jacobian" in json.loads(path.read_text())
+        if name.endswith(".pt"):
+            import torch
+
+            return "net" in torch.load(path, weights_only=True)
+        if name.endswith(".png"):
+            from PIL import Image
+
+            Image.open(path).load()
+            return True
+        return read(path).shape in (SHAPE, PATIENT_SHAPE)
+    except Exception as error:
+        sys.stdout.write(f"{path}: {error}\n")
+        return False
+
+
+PATIENT_SHAPE: tuple[int, ...] = (0,)
+
+
+def in_a_child(work: Callable[[], int]) -> int:
+    """Fork, work, and return the status: that of the work, or minus a signal."""
+    pid = os.fork()
+    if pid == 0:
+        if "LOUD" not in os.environ:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(work())
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def at_moment(moment: int, argv: Sequence[str], out: Path, number: int, count: Path) -> int:
+    """Run a command in this process and send it a signal at a moment; count if there is none."""
+    seen, base = 0, str(out)
+
+    def step() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == moment:
+            os.kill(os.getpid(), number)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event not in TOUCHING:
+            return
+        where = args[0]
+        if event == "open" and not (isinstance(where, str | bytes) and _inside(where, base)):
+            return
+        step()
+
+    draw = ProgressLine.__call__
+
+    def told(self: ProgressLine, *args: Any) -> None:
+        step()
+        draw(self, *args)
+
+    ProgressLine.__call__ = told
+    os.chdir(out)
+    sys.addaudithook(hook)
+    status = main(list(argv))
+    if moment == 0:
+        count.write_text(str(seen))
+    return status
+
+
+def _inside(path: str | bytes, base: str) -> bool:
+    text = os.fsdecode(path)
+    return not text.startswith("/") or text.startswith(base)
+
+
+def fresh(out: Path, kept: Path) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(kept, out, symlinks=True)
+
+
+def check(case: Case, out: Path, old: dict[str, str]) -> str:
+    now = {name: digest(out / name) for name in case.outputs}
+    for name in case.outputs:
+        if now[name] != old[name] and not is_whole(out / name):
+            return f"{name} is neither the earlier one nor whole"
+    return ""
+
+
+def kill(case: Case, base: Path, chance: random.Random, times: int, number: int) -> int:
+    out, kept, count = base / "out", base / "kept", base / "count"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
+    if case.name == "train":
+        write_pools(kept / "t")
+    status = in_a_child(lambda: at_moment(-1, case.older, kept, 0, count))
+    assert status == 0, f"{case.name} ends with {status}"
+    old = {name: digest(kept / name) for name in case.outputs}
+    assert all(old.values()), old
+    fresh(out, kept)
+    assert in_a_child(lambda: at_moment(0, case.argv, out, 0, count)) == 0
+    total = int(count.read_text())
+    # Half of the moments lie in the last fifth, where outputs are finished and moved.
+    moments = [chance.randint(1, total) for _ in range(times // 2)]
+    moments += [chance.randint(total * 4 // 5, total) for _ in range(times - times // 2)]
+    for moment in moments:
+        fresh(out, kept)
+        status = in_a_child(lambda m=moment: at_moment(m, case.argv, out, number, count))
+        where = f"{case.name}, signal {number} at {moment} of {total}"
+        if number == signal.SIGKILL:
+            assert status == -number, f"{where}: ended with {status}"
+        else:
+            assert status in (0, app.CANCELLED), f"{where}: ended with {status}"
+        for folder in (out, *(p for p in out.rglob("*") if p.is_dir())):
+            if number == signal.SIGKILL:
+                if fault := check(case, out, old):
+                    sys.exit(f"{where}: {fault}")
+                clear_leftovers(folder)
+        if fault := check(case, out, old):
+            sys.exit(f"{where}, after clearing: {fault}")
+        changed = {digest(out / name) != old[name] for name in case.group}
+        if len(changed) > 1:
+            sys.exit(f"{where}: some of the group are new, others are not")
+        left = [str(p) for p in out.rglob(".tomochrome-*")]
+        if left:
+            sys.exit(f"{where}: left behind {left}")
+    assert in_a_child(lambda: at_moment(-1, case.argv, out, 0, count)) == 0
+    return total
+
+
+def warm_up() -> None:
+    """Import what the commands import, once for all of them; no kernel may run here."""
+    for name in (
+        "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "SimpleITK", "nibabel", "torch",
+        "tomochrome.cli.pipeline", "tomochrome.color", "tomochrome.colorization.predict",
+        "tomochrome.compare", "tomochrome.io.dicom.capture", "tomochrome.io.dicom.write",
+        "tomochrome.registration.register", "tomochrome.registration.report",
+        "tomochrome.training", "tomochrome.training.finish", "scipy.ndimage", "torch._dynamo",
+        *(f"tomochrome.cli.{command}" for command in app.COMMANDS),
+    ):  # fmt: skip
+        import_module(name)
+    target = import_module("numba.core.registry").cpu_target
+    target.typing_context.refresh()  # numba's own start, without any thread
+    target.target_context.refresh()
+
+
+def run(base: Path, wanted: str, times: int, number: int) -> None:
+    global PATIENT_SHAPE
+    from tomochrome import phantom
+    from tomochrome.runtime import files, work_folder
+
+    for module in (files, work_folder):  # a killed process loses nothing that was written
+        module.sync = module.sync_entries = lambda _: None
+    warm_up()
+    write_inputs(base / "in")
+    kept = base / "in" / "patient.pickle"
+    make = phantom.make_patient
+
+    def paint() -> int:  # in a child: a process whose kernels ran in threads cannot fork
+        kept.write_bytes(pickle.dumps(make(1, "abdomen", (20.0, 9.0, 9.0))))
+        return 0
+
+    assert in_a_child(paint) == 0
+    patient = pickle.loads(kept.read_bytes())
+    PATIENT_SHAPE = patient.ct.shape
+    phantom.make_patient = lambda *_, **__: patient
+    for case in cases(base):
+        if wanted in case.name:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            total = kill(case, base, random.Random(case.name), times, number)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            sys.stdout.write(f"{case.name}: {times} of {total} moments, {spent:.1f} s\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
