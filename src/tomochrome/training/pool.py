@@ -84,6 +84,7 @@ def _work(
 ) -> None:
     """Paint in a process of its own, and tell the parent what went wrong instead of printing it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    signal.signal(signal.SIGTERM, _end)  # sent by `Painter.stop`: the file begun is removed
     os.environ["NUMBA_NUM_THREADS"] = "1"
     parent = mp.parent_process()
     try:
@@ -97,6 +98,11 @@ def _work(
         told.send(error)
     except Exception as error:  # whatever it is: not all of them can be sent
         told.send(RuntimeError(f"{type(error).__name__} while painting phantoms: {error}"))
+
+
+def _end(*_: object) -> None:
+    """End this process, and what it was writing with it."""
+    raise SystemExit(0)
 
 
 class Painter:
