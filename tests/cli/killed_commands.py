@@ -310,7 +310,7 @@ def run(base: Path, wanted: str, times: int, number: int) -> None:
     warm_up()
     from tomochrome.training import tissue_finish
 
-    tissue_finish.calibrate.__defaults__ = (8,)  # samples: how well it is calibrated is no matter
+    tissue_finish.calibrate.__defaults__ = (8, None)  # samples, cancel
     write_inputs(base / "in")
     kept = base / "in" / "patient.pickle"
     make = phantom.make_patient
