@@ -93,9 +93,10 @@ class CanvasOverlays:
         for edge, overlay in self._overlays.items():
             viewer.canvas.overlays[PREFIX + edge] = overlay
         self._load_glyphs(viewer)
+        # At once: where they appeared one by one between layers that come and go, vispy drew with
+        # a buffer that was gone, and the process died (napari 0.9.2).
         for overlay in self._overlays.values():
-            self._soon(partial(setattr, overlay, "visible", True))
-            self._soon(partial(setattr, overlay, "box", True))
+            overlay.box = overlay.visible = True
         self._bar.events.visible.connect(self._bar_switched)
         self._follow(viewer)
         self.update()
@@ -164,7 +165,7 @@ class CanvasOverlays:
     def _switch_bar(self, holds: bool) -> None:
         if holds != self._holds:
             self._holds = holds
-            self._soon(self._set_bar)
+            self._set_bar()
 
     def _set_bar(self) -> None:
         if self._bar_is_ours:
