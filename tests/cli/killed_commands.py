@@ -291,7 +291,7 @@ def warm_up() -> None:
         "tomochrome.compare", "tomochrome.io.dicom.capture", "tomochrome.io.dicom.write",
         "tomochrome.registration.register", "tomochrome.registration.report",
         "tomochrome.training", "tomochrome.training.tissue_finish", "scipy.ndimage",
-        "torch._dynamo",
+        "torch._dynamo", "monai.networks.nets",
         *(f"tomochrome.cli.{command}" for command in app.COMMANDS),
     ):  # fmt: skip
         import_module(name)

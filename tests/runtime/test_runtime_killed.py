@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -154,3 +155,30 @@ def test_an_output_that_came_to_be_meanwhile_is_not_replaced(tmp_path: Path) -> 
         target.write_text("another's")
     assert target.read_text() == "another's"
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("when", ["writing", "syncing"])
+def test_a_full_disk_keeps_the_earlier_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Some file systems say only when they sync that the disk is full."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    target = tmp_path / "series"
+    target.mkdir()
+    (target / "1.dcm").write_text("old")
+
+    def refuse(_: int) -> None:
+        raise full
+
+    if when == "syncing":
+        monkeypatch.setattr(os, "fsync", refuse)
+    with (
+        pytest.raises(OutputError, match=r"^cannot write '[^']*series': No space left on device$"),
+        write_whole(target, force=True) as place,
+    ):
+        place.mkdir()
+        (place / "1.dcm").write_text("new")
+        if when == "writing":
+            raise full
+    assert (target / "1.dcm").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["series"]
