@@ -169,3 +169,17 @@ def test_no_thread_is_left_behind(panel, qtbot):
     colorize(panel, qtbot)
     names = [thread.name for thread in threading.enumerate() if "tomochrome" in thread.name]
     assert names == []
+
+
+def test_a_run_in_3d_replaces_what_3d_shows(panel, qtbot):
+    layer = colorize(panel, qtbot).layer
+    old = weakref.ref(layer.data)
+    panel.viewer.dims.ndisplay = 3
+    try:
+        qtbot.waitUntil(lambda: layer.data.has_solid, timeout=20_000)
+        colorize(panel, qtbot, "other")
+        assert layer.data is not old()
+        qtbot.waitUntil(lambda: layer.data.has_solid, timeout=20_000)
+        qtbot.waitUntil(lambda: (gc.collect(), old())[1] is None, timeout=5000)
+    finally:
+        panel.viewer.dims.ndisplay = 2
