@@ -13,7 +13,7 @@ from tomochrome._napari.writer import layer_volume
 
 pytestmark = pytest.mark.gui
 
-WINDOW = "30/300"
+WINDOW = "auto"
 ORDERS = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
@@ -82,6 +82,7 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
     panel.view.beside.mode.setCurrentText(WIPE)
     panel.view.color.confidence_row._slider.setValue(900)
     panel.view.window.center._box.setValue(-100)
+    panel.view.window.width._box.setValue(300)
     settings = {"min_confidence": 0.9}
     color, grey = (
         plane(panel, lit(panel, "-100/300", saturation=s, **settings)) for s in (1.0, 0.0)

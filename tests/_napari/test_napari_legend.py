@@ -16,7 +16,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 
 pytestmark = pytest.mark.gui
 
-WINDOW = "30/300"
+WINDOW = "auto"
 
 
 def row_of(panel, name):
