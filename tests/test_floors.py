@@ -115,3 +115,12 @@ def test_no_room_loads_a_network_library_when_it_is_imported(module: str) -> Non
 def test_the_front_door_loads_nothing_heavy(module: str) -> None:
     heavy = {"numpy", "numba", "scipy", "torch", "monai", "SimpleITK", "pydicom", "napari"}
     assert not loaded_by(f"import {module}") & heavy
+
+
+def test_modules_of_the_tests_have_names_of_their_own() -> None:
+    """Python knows them by that name alone: of two, one would be imported in place of the other."""
+    tests = Path(__file__).parent
+    names = [path.name for path in tests.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+    for path in tests.rglob("*.py"):
+        assert "\nfrom conftest import" not in path.read_text(encoding="utf-8"), path

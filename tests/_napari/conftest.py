@@ -11,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from gui_work import GuiWork
+from named_series import write_named_series
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.layers import volume_layer
@@ -154,22 +155,6 @@ def cd(tmp_path, small_ct):
     write_named_series(scout, folder / "scout", "Scout", ImageType=kind)
     (folder / "README.TXT").write_text("for Jane Doe")
     return folder
-
-
-def write_named_series(volume, folder, description, **elements):
-    """Write a series whose headers name a patient, with some elements changed."""
-    import pydicom
-
-    from tomochrome.io.dicom import write_series
-
-    write_series(volume, folder, description=description)
-    for path in folder.iterdir():
-        dataset = pydicom.dcmread(path)
-        dataset.PatientName, dataset.PatientID = "DOE^JANE", "MRN0815"
-        dataset.PatientBirthDate, dataset.AccessionNumber = "19500101", "ACC4711"
-        for keyword, value in elements.items():
-            setattr(dataset, keyword, value)
-        dataset.save_as(path)
 
 
 IDENTITY = ("DOE", "Doe", "MRN0815", "19500101", "ACC4711")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from colorize_cases import colorize, lit, on_screen
+from colorize_panel_cases import colorize, lit, on_screen
 
 from tomochrome._napari.beside_grey import FLICKER, OFF, WIPE
 from tomochrome._napari.layers import volume_layer

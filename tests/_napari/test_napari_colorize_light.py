@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from colorize_cases import bound_keys, colorize, lit, on_screen
+from colorize_panel_cases import bound_keys, colorize, lit, on_screen
 from qtpy.QtCore import Qt
 
 from tomochrome.windowing import PRESETS, Window

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from colorize_cases import TITLE, colorize
+from colorize_panel_cases import TITLE, colorize
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 

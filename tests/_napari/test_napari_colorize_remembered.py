@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from colorize_cases import colorize
+from colorize_panel_cases import colorize
 from qtpy.QtCore import QSettings
 
 from tomochrome._napari import settings

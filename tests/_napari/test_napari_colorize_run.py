@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
-from colorize_cases import TITLE, bound_keys, colorize, lit, slow_color
+from colorize_panel_cases import TITLE, bound_keys, colorize, lit, slow_color
 
 from tomochrome._napari.layers import behind
 

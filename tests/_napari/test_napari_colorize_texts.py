@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from colorize_cases import TITLE, colorize
+from colorize_panel_cases import TITLE, colorize
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QLabel
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from colorize_cases import colorize, lit, on_screen
+from colorize_panel_cases import colorize, lit, on_screen
 from napari.layers import Layer
 from qtpy.QtCore import Qt
 
