@@ -37,7 +37,7 @@ test: $(STAMP) libraries
 	@$(MAKE) --no-print-directory --keep-going test-fast test-gui
 
 test-fast: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "not gui and not fuzz" $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not gui and not fuzz" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not fuzz" tests/_napari $(PYTEST_ARGS)

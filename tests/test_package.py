@@ -47,6 +47,25 @@ def test_colorize_is_a_function_and_no_module_has_its_name() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_no_name_is_a_function_at_first_and_a_module_later() -> None:
+    """`tomochrome.training.finish` was: a lazy name that its own module took the place of."""
+    code = (
+        "import importlib, inspect, pkgutil, tomochrome\n"
+        "found = pkgutil.walk_packages(tomochrome.__path__, 'tomochrome.')\n"
+        "names = [m.name for m in found if m.ispkg and '_napari' not in m.name]\n"
+        "for name in ['tomochrome', *names]:\n"
+        "    package = importlib.import_module(name)\n"
+        "    for public in getattr(package, '__all__', []):\n"
+        "        for _ in range(2):\n"
+        "            scope = {}\n"
+        "            exec(f'from {name} import {public}', scope)\n"
+        "            if inspect.ismodule(scope[public]):\n"
+        "                print(name, public)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tomochrome.nothing
