@@ -24,13 +24,12 @@ from tomochrome._napari.series_list import PICTURE
 from tomochrome._napari.series_order import Identities, can_be_opened
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled, TomochromeError
-from tomochrome.io.item import Found
 from tomochrome.runtime import CancelToken, Progress, check, report
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from tomochrome.io import Item
+    from tomochrome.io import Found, Item
 
 _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"
@@ -183,6 +182,8 @@ class SeriesPicker(DockedPanel):
 
     def _not_found(self, error: Exception) -> None:
         # What is listed is of another folder than the one that the message is about.
+        from tomochrome.io import Found  # the worker has imported it
+
         self.show_found(Found(()))
         self._show_error(error)
 
