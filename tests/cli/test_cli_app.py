@@ -150,12 +150,15 @@ def test_the_first_interrupt_cancels_and_the_second_stops() -> None:
 @needs_terminals
 def test_a_closed_terminal_cancels_however_often_it_says_so() -> None:
     session = Session()
-    before = signal.getsignal(signal.SIGHUP)
-    with listening(session):
-        for _ in range(3):  # the system tells the command, and so does the shell
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert session.cancel.cancelled
-    assert signal.getsignal(signal.SIGHUP) is before
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    try:
+        with listening(session):
+            for _ in range(3):  # the system tells the command, and so does the shell
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert session.cancel.cancelled
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @needs_terminals
@@ -175,7 +178,8 @@ def test_a_command_under_nohup_goes_on_without_its_terminal() -> None:
 @pytest.mark.slow
 def test_a_closed_terminal_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     slow = (
-        "import fcntl, sys, termios, time\n"
+        "import fcntl, signal, sys, termios, time\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
         "import tomochrome.cli.palette as palette\n"
         "from tomochrome.runtime import check, write_whole\n"
@@ -195,9 +199,13 @@ def test_a_closed_terminal_ends_with_130_and_leaves_nothing(tmp_path: Path) -> N
         stdin=end, stdout=end, stderr=end, cwd=tmp_path, start_new_session=True,
     )  # fmt: skip
     os.close(end)
-    assert b"waiting" in os.read(terminal, 1000)
-    os.close(terminal)
-    assert process.wait(timeout=600) == 130
+    try:
+        assert b"waiting" in os.read(terminal, 1000)
+        os.close(terminal)
+        assert process.wait(timeout=600) == 130
+    finally:
+        process.kill()  # whatever failed above, nothing is left behind
+        process.wait()
     assert list(tmp_path.iterdir()) == []
 
 

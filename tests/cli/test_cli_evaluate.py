@@ -96,6 +96,8 @@ def test_train_hands_on_what_it_was_told(
     monkeypatch.setattr(tomochrome.training, "train", train, raising=False)
     monkeypatch.setattr(tomochrome.training, "finish", finish, raising=False)
     out = tmp_path / "run"
+    out.mkdir()
+    (out / "checkpoint.pt").touch()
     argv = ("train", "tissue", "--data", tmp_path, "--out", out, "--resume", "--minutes", 2)
     data = json.loads(Run(capfd, *argv, "--json").out)
     assert data["checkpoint"] == str(out / "checkpoint.pt")
@@ -107,7 +109,7 @@ def test_train_hands_on_what_it_was_told(
         raise Cancelled("cancelled by the user")
 
     monkeypatch.setattr(tomochrome.training, "train", stop, raising=False)
-    assert Run(capfd, "train", "tissue", "--out", out).status == 130
+    assert Run(capfd, "train", "tissue", "--out", tmp_path / "other").status == 130
 
 
 @pytest.mark.parametrize(

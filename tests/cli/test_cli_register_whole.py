@@ -15,6 +15,7 @@ import tomochrome.registration.register as pipeline
 from tomochrome.cli.folder import write_together
 from tomochrome.cli.register import FILES
 from tomochrome.errors import OutputError
+from tomochrome.runtime.work_folder import Move
 
 Capture = pytest.CaptureFixture[str]
 
@@ -104,14 +105,14 @@ def test_a_disk_too_full_for_a_transform_is_found_before_hdf5_meets_its_end(
 def test_files_move_together_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a").write_text("old")
     (tmp_path / "c").write_text("old")
-    rename = Path.rename
+    forward = Move.forward
 
-    def refuse(self: Path, target: Path) -> Path:
-        if self.name == "c" and self.parent.name == "new":
+    def refuse(self: Move) -> None:
+        if self.name == "c":
             raise PermissionError(13, "Permission denied")
-        return rename(self, target)
+        forward(self)
 
-    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(Move, "forward", refuse)
     names = ("a", "b", "c")
     with (
         pytest.raises(OutputError, match="Permission denied"),

@@ -257,8 +257,8 @@ def test_progress_and_cancel() -> None:
     volume, chroma = case((40, 512, 512))
     seen: list[tuple[int, int, str]] = []
     light(volume, chroma, progress=lambda done, total, stage: seen.append((done, total, stage)))
-    assert seen[0] == (0, 40, "light")
-    assert seen[-1] == (40, 40, "light")
+    assert seen[0] == (0, 40, "lighting")
+    assert seen[-1] == (40, 40, "lighting")
     assert len(seen) > 10  # a few slices of this size between two looks
     token = CancelToken()
 

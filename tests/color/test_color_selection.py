@@ -97,7 +97,8 @@ def test_a_prepared_palette_holds_every_dimmed_color() -> None:
     lit = LitVolume(VOLUME, CHROMA, Lighting(palette="vivid"))
     lit.prepare()
     lit.settings = lit.settings.but(tissues=TissueSelection.only(["liver"], "dim"))
-    fresh = light(VOLUME, CHROMA, palette="vivid", tissues=lit.settings.tissues)
+    window, tissues = lit.settings.window, lit.settings.tissues
+    fresh = light(VOLUME, CHROMA, palette="vivid", window=window, tissues=tissues)
     assert np.asarray(lit)[..., :3][CHROMA.tissue != Tissue.AIR].any(axis=-1).mean() > 0.5
     np.testing.assert_array_equal(np.asarray(lit), fresh.voxels)
 

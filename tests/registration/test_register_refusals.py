@@ -142,7 +142,7 @@ def test_scans_beside_each_other_are_brought_together_and_that_is_said() -> None
     assert found.report["before"] == {"overlap": 0.0}
     assert found.report["after"]["ncc"] > 0.97
     (said,) = (w for w in found.warnings if "do not overlap" in w)
-    assert "make sure that it is the same part of the body" in said
+    assert "make sure that they show the same part of the body" in said
 
 
 def test_centers_may_lie_metres_apart_where_that_is_asked_for() -> None:

@@ -33,7 +33,9 @@ class IntoView:
     def _inserted(self, event: Any) -> None:
         viewer, layer = self._viewer(), event.value
         known = behind(layer.metadata)
-        if viewer is None or known is None or known.role == "derived" or len(viewer.layers) < 2:
+        if viewer is None or known is None or known.role == "derived" or layer.ndim < 3:
+            return  # a projection may have inherited a scan's metadata
+        if len(viewer.layers) < 2:
             return  # napari shows the first layer by itself
         move_planes(viewer, layer)
         if not is_seen(viewer, layer):
