@@ -93,6 +93,25 @@ def test_a_projection_that_inherited_the_metadata_is_no_scan(viewer):
     assert letters(viewer) == [" "] * 4
 
 
+def test_side_by_side_there_are_letters_only_if_they_hold_for_every_image(viewer):
+    first, second = add(viewer, marked()), add(viewer, marked())
+    viewer.canvas.grid.enabled = True
+    assert letters(viewer) == ["R", "L", "A", "P"]
+    oblique = add(viewer, turned(marked(), 30, 0, 0))
+    assert letters(viewer) == [" "] * 4
+    oblique.visible = False
+    assert letters(viewer) == ["R", "L", "A", "P"]
+    second.rotate = (0, 0, 30)
+    assert letters(viewer) == [" "] * 4
+    viewer.canvas.grid.enabled = False
+    viewer.layers.selection.active = first
+    assert letters(viewer) == ["R", "L", "A", "P"]
+    second.rotate = (0, 0, 0)
+    viewer.add_layer(Image(np.zeros((4, 5, 6))))  # nobody knows how it lies
+    viewer.canvas.grid.enabled = True
+    assert letters(viewer) == [" "] * 4
+
+
 def test_the_scale_bar_comes_and_goes_with_the_scans(viewer):
     bar = viewer.canvas.overlays.scale_bar
     viewer.add_layer(Image(np.zeros((4, 5, 6))))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from napari.components.overlays import TextOverlay
+from napari.layers import Image
 from psygnal import EmitLoopError
 from qtpy.QtCore import QTimer
 
@@ -93,10 +94,9 @@ class CanvasOverlays:
         for edge, overlay in self._overlays.items():
             viewer.canvas.overlays[PREFIX + edge] = overlay
         self._load_glyphs(viewer)
-        # At once: where they appeared one by one between layers that come and go, vispy drew with
-        # a buffer that was gone, and the process died (napari 0.9.2).
         for overlay in self._overlays.values():
-            overlay.box = overlay.visible = True
+            self._soon(partial(setattr, overlay, "visible", True))
+            self._soon(partial(setattr, overlay, "box", True))
         self._bar.events.visible.connect(self._bar_switched)
         self._follow(viewer)
         self.update()
@@ -116,6 +116,7 @@ class CanvasOverlays:
             camera.events.orientation,
             dims.events.order,
             dims.events.ndisplay,
+            viewer.canvas.grid.events.enabled,
             layers.events.inserted,
             layers.events.removed,
             layers.events.reordered,
@@ -143,6 +144,8 @@ class CanvasOverlays:
         layer = lettered_layer(viewer.layers)
         self._switch_bar(layer is not None)
         letters = self._letters(viewer, layer)
+        if viewer.canvas.grid.enabled and not self._in_every_cell(viewer, letters):
+            letters = {}
         for edge, overlay in self._overlays.items():
             text = letters.get(edge) or _BLANK
             if text != overlay.text:
@@ -160,12 +163,17 @@ class CanvasOverlays:
         turn = true_turn(layer)
         return edge_letters(turn @ right, turn @ up)
 
+    def _in_every_cell(self, viewer: Any, letters: dict[str, str]) -> bool:
+        """Whether all images side by side have these letters: napari draws them in each cell."""
+        shown = [layer for layer in viewer.layers if layer.visible and isinstance(layer, Image)]
+        return all(is_scan(layer) and self._letters(viewer, layer) == letters for layer in shown)
+
     # The scale bar
 
     def _switch_bar(self, holds: bool) -> None:
         if holds != self._holds:
             self._holds = holds
-            self._set_bar()
+            self._soon(self._set_bar)
 
     def _set_bar(self) -> None:
         if self._bar_is_ours:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from tomochrome._napari.canvas_context import CanvasContext
 from tomochrome._napari.canvas_overlays import CanvasOverlays
 from tomochrome._napari.grey_in_3d import GreyIn3D
 from tomochrome._napari.into_view import IntoView
@@ -32,6 +33,7 @@ def prepare_viewer(viewer: Any) -> None:
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _PREPARED:
         _PREPARED[viewer] = (
+            CanvasContext(viewer),
             Orientation(viewer),
             CanvasOverlays(viewer),
             GreyIn3D(viewer),
