@@ -46,11 +46,11 @@ _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
 def lettered_layer(layers: Any) -> Any:
     """Return the layer whose orientation is shown, or None without a scan.
 
-    That is the selected layer if it is a scan, otherwise the uppermost visible scan, otherwise
-    the uppermost scan.
+    That is the selected layer if it is a visible scan, otherwise the uppermost visible scan,
+    otherwise the uppermost scan.
     """
     active = layers.selection.active
-    if active is not None and is_scan(active):
+    if active is not None and active.visible and is_scan(active):
         return active
     scans = [layer for layer in layers if is_scan(layer)]
     return ([layer for layer in scans if layer.visible] or scans or [None])[-1]
@@ -143,9 +143,8 @@ class CanvasOverlays:
             return
         layer = lettered_layer(viewer.layers)
         self._switch_bar(layer is not None)
-        letters = self._letters(viewer, layer)
-        if viewer.canvas.grid.enabled and not self._in_every_cell(viewer, letters):
-            letters = {}
+        side_by_side = viewer.canvas.grid.enabled
+        letters = self._common_letters(viewer) if side_by_side else self._letters(viewer, layer)
         for edge, overlay in self._overlays.items():
             text = letters.get(edge) or _BLANK
             if text != overlay.text:
@@ -163,10 +162,11 @@ class CanvasOverlays:
         turn = true_turn(layer)
         return edge_letters(turn @ right, turn @ up)
 
-    def _in_every_cell(self, viewer: Any, letters: dict[str, str]) -> bool:
-        """Whether all images side by side have these letters: napari draws them in each cell."""
+    def _common_letters(self, viewer: Any) -> dict[str, str]:
+        """Return the letters that hold for all images: napari draws the same ones in each cell."""
         shown = [layer for layer in viewer.layers if layer.visible and isinstance(layer, Image)]
-        return all(is_scan(layer) and self._letters(viewer, layer) == letters for layer in shown)
+        each = [self._letters(viewer, layer if is_scan(layer) else None) for layer in shown]
+        return each[0] if each and all(letters == each[0] for letters in each) else {}
 
     # The scale bar
 
