@@ -2,6 +2,9 @@
 # Both make a virtual environment (.venv) with everything pinned by constraints.txt.
 
 PYTHON ?= python3
+# Whoever forbids Python to keep what it compiled makes it compile some 700 modules in each of the
+# tests' processes (pytest rewrites the asserts of its plugins, and napari is one).
+unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tomochrome-installed

@@ -28,7 +28,7 @@ def whole(window, qapp):
     rest(qapp, 1.0)  # napari draws its first picture
     with Imports() as imports:
         _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Register & checkerboard")
-        wait_until(qapp, lambda: not panel._warm.running, 1500)
+        wait_until(qapp, lambda: not panel._warm.running)
         rest(qapp, 0.2)
     panel.imported_by_gui = imports.large
     yield panel
@@ -48,7 +48,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
         thread = whole._job._thread
         rest(qapp, wait)
         whole.view.cancel.click()
-        wait_until(qapp, lambda: not whole.running, 1500)
+        wait_until(qapp, lambda: not whole.running)
         thread.join(60)
         assert not thread.is_alive()
         assert list(whole.viewer.layers) == before
@@ -58,8 +58,8 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
 def test_the_gui_thread_is_left_alone_during_a_run(whole, qapp, gui_work):
     whole.view.refine.setValue(6)
     whole.run()
-    wait_until(qapp, lambda: not whole.running, 1500)
-    wait_until(qapp, lambda: not whole.comparing.busy, 60)
+    wait_until(qapp, lambda: not whole.running)
+    wait_until(qapp, lambda: not whole.comparing.busy)
     rest(qapp, 0.5)
     assert whole.alignment is not None, whole.view.message.text()
     assert gui_work.idle, (gui_work.long, gui_work.imported)
@@ -74,7 +74,7 @@ def test_the_gui_thread_is_left_alone_during_a_run(whole, qapp, gui_work):
 def test_scrolling_and_sliding_a_comparison_computes_a_plane(whole, qapp, gui_work, monkeypatch):
     whole.view.compare.choose(*whole.view.two)
     whole.comparing.start()
-    wait_until(qapp, lambda: not whole.comparing.busy, 60)
+    wait_until(qapp, lambda: not whole.comparing.busy)
     rest(qapp, 0.5)
     comparison = whole.comparing.comparison
     computed = []

@@ -229,9 +229,9 @@ class ScrollColumn(QScrollArea):
         self.setMinimumWidth(self.minimumSizeHint().width())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """As wide as the content and its scroll bar, and a few rows high."""
-        bar = self.verticalScrollBar().sizeHint().width()
-        return QSize(self.widget().minimumSizeHint().width() + bar, 160)
+        """As wide as the content, its scroll bar and its frame, and a few rows high."""
+        beside = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
+        return QSize(self.widget().minimumSizeHint().width() + beside, 160)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """As high as all of the content."""
