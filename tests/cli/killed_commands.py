@@ -300,7 +300,8 @@ def warm_up() -> None:
     target.target_context.refresh()
 
 
-def run(base: Path, wanted: str, times: int, number: int) -> None:
+def run(base: Path, number: int, wanted: dict[str, int]) -> None:
+    """Send a signal to the commands whose names begin with a wanted word, so many times each."""
     global PATIENT_SHAPE
     from tomochrome import phantom
     from tomochrome.runtime import files, work_folder
@@ -324,7 +325,8 @@ def run(base: Path, wanted: str, times: int, number: int) -> None:
     PATIENT_SHAPE = patient.ct.shape
     phantom.make_patient = lambda *_, **__: patient
     for case in cases(base):
-        if wanted in case.name:
+        times = next((n for word, n in wanted.items() if case.name.startswith(word)), 0)
+        if times:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             total = kill(case, base, random.Random(case.name), times, number)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -334,4 +336,5 @@ def run(base: Path, wanted: str, times: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    words = [word.rsplit("=", 1) for word in sys.argv[3:]]
+    run(Path(sys.argv[1]), int(sys.argv[2]), {name: int(times) for name, times in words})
