@@ -39,7 +39,7 @@ class Solid:
     offset: tuple[float, ...]
 
 
-class DrawnByWorker:
+class DrawnByWorker(ABC):
     """What the data of a layer needs for 3D, which a worker computes (see `solids`).
 
     A block of the whole volume, which napari asks for in the GUI thread when it shows a layer in
@@ -55,6 +55,7 @@ class DrawnByWorker:
         self._fresh = False
         self._in_3d = False
 
+    @abstractmethod
     def solid(
         self,
         steps: Steps,
@@ -63,7 +64,6 @@ class DrawnByWorker:
         cancel: CancelToken | None = None,
     ) -> Solid:
         """Compute what 3D is to show; called in a worker."""
-        raise NotImplementedError
 
     @property
     def in_3d(self) -> bool:
@@ -109,7 +109,7 @@ class DrawnByWorker:
         self._solid, self._fresh, self._in_3d = None, False, False
 
 
-class LazyPicture(DrawnByWorker, ABC):
+class LazyPicture(DrawnByWorker):
     """The data of a layer, uint8 (z, y, x, 4), computed where it is looked at.
 
     Parameters
