@@ -67,7 +67,7 @@ def test_the_contrast_slider_goes_over_all_of_the_data(viewer, small_ct):
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_grey_is_as_light_as_the_colors(viewer, small_ct, function):
-    """napari's own "gray" is up to 8 L* lighter, and knows no sigmoid."""
+    """napari's own "gray" is up to 3.4 L* lighter, and knows no sigmoid."""
     layer = add(viewer, small_ct)
     wanted = Window(40, 400, function)
     show_window(layer, wanted)
