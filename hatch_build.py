@@ -2,7 +2,7 @@
 
 A wheel gets copies inside the package. An editable install must follow the files of the
 checkout, so the manifest is linked into ``src/tomochrome`` (git ignores the link) and
-`tomochrome.resources` looks for ``weights/`` beside ``src``: nothing there can grow stale.
+`tomochrome.bundles` looks for ``weights/`` beside ``src``: nothing there can grow stale.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tomochrome
 from npe2 import PluginManager
-from tomochrome.resources import weights_folder
+from tomochrome.bundles import weights_folder
 
 package = Path(tomochrome.__file__).parent
 assert "site-packages" in str(package), package

@@ -13,7 +13,7 @@ import pytest
 from npe2 import PluginManager, PluginManifest
 
 import tomochrome
-from tomochrome.resources import weights_folder
+from tomochrome.bundles import weights_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,7 +123,7 @@ def test_a_built_wheel_carries_manifest_and_weights(tmp_path: Path) -> None:
         assert copy.read_bytes() == file.read_bytes()
     assert (shipped / "py.typed").is_file()
     assert not (unpacked / "tests").exists()
-    code = "from tomochrome.resources import weights_folder as f; print(f())"
+    code = "from tomochrome.bundles import weights_folder as f; print(f())"
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
     found = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment

@@ -146,7 +146,8 @@ def is_whole(path: Path) -> bool:
     name = path.name
     try:
         if path.is_dir() and name in ("tissue", "transfer-function"):
-            from tomochrome.colorization.bundle import load_state, read_card
+            from tomochrome.bundles import load_state
+            from tomochrome.colorization.cards import read_card
 
             return bool(load_state(read_card(path))) and (path / "LICENSE").is_file()
         if path.is_dir():

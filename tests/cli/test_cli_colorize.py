@@ -14,10 +14,10 @@ import SimpleITK
 from cli_cases import AFFINE, SHAPE, Run, make_series, small_ct
 from PIL import Image
 
+from tomochrome.bundles import weights_folder
 from tomochrome.errors import Cancelled
 from tomochrome.geometry.affine import from_nifti_affine
 from tomochrome.io import write
-from tomochrome.resources import weights_folder
 from tomochrome.tissue import TISSUE_NAMES
 
 Capture = pytest.CaptureFixture[str]

@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from colorize_cases import write_bundle
 
+from tomochrome.bundles import load_arrays, load_state, read_weights
 from tomochrome.colorization import ModelCard, find_model, model_title, models
-from tomochrome.colorization.bundle import (
-    hu_edges,
-    load_arrays,
-    load_state,
-    read_weights,
-    temperature,
-)
+from tomochrome.colorization.cards import hu_edges, temperature
 from tomochrome.colorization.engine import likelihood_table
 from tomochrome.colorization.runner import Runner
 from tomochrome.colorization.transfer import load_table

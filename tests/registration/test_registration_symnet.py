@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from tomochrome.bundles import weights_folder
 from tomochrome.errors import ModelError
-from tomochrome.resources import weights_folder
 
 torch = pytest.importorskip("torch")
 
@@ -86,7 +86,7 @@ def test_foreign_and_damaged_bundles_are_refused(tmp_path):
 
     with pytest.raises(ModelError, match="symnet"):
         load_symnet("nobody")
-    with pytest.raises(ModelError, match="does not register"):
+    with pytest.raises(ModelError, match="of the kind 'transfer-function', not registration"):
         load_symnet(weights_folder() / "transfer-function")
     path = tmp_path / "other"
     shutil.copytree(weights_folder() / "symnet", path)

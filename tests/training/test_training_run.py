@@ -118,7 +118,7 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
 
 def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
     from tomochrome.colorization import colorize
-    from tomochrome.colorization.bundle import read_card
+    from tomochrome.colorization.cards import read_card
     from tomochrome.training import finish
     from tomochrome.volume import Volume, default_affine
 
@@ -193,7 +193,8 @@ def test_the_loss_is_zero_only_for_the_truth():
 
 
 def test_exported_weights_predict_as_the_checkpoint_does(run, tmp_path):
-    from tomochrome.colorization.bundle import load_state, read_card
+    from tomochrome.bundles import load_state
+    from tomochrome.colorization.cards import read_card
     from tomochrome.training.export import export_network, load_mean
 
     net = load_mean(run / "checkpoint.pt", TINY["network"])

@@ -179,7 +179,7 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
 
 
 def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_path):
-    from tomochrome.registration.bundle import registration_models
+    from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.registration.symnet import load_symnet, predict
     from tomochrome.training import finish_symnet
 
@@ -188,7 +188,7 @@ def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_pa
     assert "Not for diagnosis" in text and "never MR" in text and "\nN.\n" in text
     assert (path / "docs" / "log.csv").read_text() == (run / "log.csv").read_text()
     assert json.loads((path / "configs" / "train.json").read_text())["shape"] == [16, 16, 20]
-    card = registration_models(tmp_path / "new")[0]
+    card = list_cards(REGISTRATION, tmp_path / "new")[0]
     assert (card.name, card.kind, card.license) == ("symnet", "registration", "BSD-3-Clause")
     removed = card.scores["share_of_the_deformation_removed_by_the_network_alone"]
     assert set(removed) == {"held_out_phantoms", "random_shapes"}
@@ -201,7 +201,7 @@ def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_pa
 
 
 def test_a_bundle_trained_elsewhere_is_no_colorizing_model(run, pool, tmp_path):
-    from tomochrome.colorization.bundle import models
+    from tomochrome.colorization.cards import models
     from tomochrome.training import finish_symnet
 
     finish_symnet(run, tmp_path, config=TINY, held_out=pool, pairs=1)

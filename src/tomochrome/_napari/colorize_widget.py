@@ -35,7 +35,7 @@ from tomochrome._napari.solids import solids_of
 from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.warm_up import Offer, let_go_of_removed, warm_up
-from tomochrome.colorization.bundle import model_title
+from tomochrome.colorization.cards import model_title
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ class NamedChoice(QComboBox):
 
 def model_choices(names: Sequence[str]) -> list[Named]:
     """Return models by what their cards call them."""
-    from tomochrome.colorization.bundle import find_model
+    from tomochrome.colorization.cards import find_model
     from tomochrome.errors import ModelError
 
     found = []

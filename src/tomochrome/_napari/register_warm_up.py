@@ -31,15 +31,15 @@ def warm_up(progress: Progress, cancel: CancelToken) -> RegisterOffer:
 
     _ = compare.checkerboard
     check(cancel)
+    from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.registration import register, report, transform_kernels  # noqa: F401
-    from tomochrome.registration.bundle import registration_models
 
     check(cancel)
     from tomochrome.registration import align  # noqa: F401
     from tomochrome.registration.symnet import load_symnet
 
     check(cancel)
-    cards = registration_models()
+    cards = list_cards(REGISTRATION)
     tell(progress, 0, 0, "Loading the deformation network")
     with suppress(TomochromeError):  # a damaged model is named when it is run
         if cards:

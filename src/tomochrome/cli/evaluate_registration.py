@@ -163,8 +163,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together, and files that are not there."""
+    from tomochrome.bundles import REGISTRATION, find_card
     from tomochrome.cli import pipeline
-    from tomochrome.registration.bundle import find_registration_model
     from tomochrome.runtime import check_writable, choose_device
 
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
@@ -187,7 +187,7 @@ def _check(args: argparse.Namespace) -> None:
     for path in given:
         pipeline.check_input(path)
     if args.model not in (None, "none"):
-        find_registration_model(args.model)
+        find_card(args.model, REGISTRATION)
     if args.device not in ("auto", "cpu"):
         choose_device(args.device)
     if args.output is not None:

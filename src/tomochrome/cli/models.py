@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List the shipped models."""
+    from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.colorization import models
-    from tomochrome.registration.bundle import registration_models
 
-    cards = [card.to_json() for card in (*models(), *registration_models())]
+    cards = [card.to_json() for card in (*models(), *list_cards(REGISTRATION))]
     return Outcome({"models": cards}, "\n\n".join(_in_words(card) for card in cards))
 
 

@@ -165,8 +165,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what is not there, and what could not be written."""
+    from tomochrome.bundles import REGISTRATION, find_card
     from tomochrome.cli import pipeline
-    from tomochrome.registration.bundle import find_registration_model
     from tomochrome.runtime.device import choose_device
 
     inputs = [args.fixed, args.moving]
@@ -179,7 +179,7 @@ def _check(args: argparse.Namespace) -> None:
         if os.path.realpath(path) in outputs:
             raise OutputError(f"'{path}' is an input and would be replaced; choose another folder")
     if args.model != "none":
-        find_registration_model(args.model)
+        find_card(args.model, REGISTRATION)
     if args.device not in ("auto", "cpu"):
         choose_device(args.device)
 

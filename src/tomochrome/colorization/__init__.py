@@ -3,7 +3,8 @@
 Nothing here imports torch, MONAI or numba before it is needed.
 """
 
-from tomochrome.colorization.bundle import DEFAULT_MODEL, ModelCard, find_model, model_title, models
+from tomochrome.bundles import ModelCard
+from tomochrome.colorization.cards import DEFAULT_MODEL, find_model, model_title, models
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.warm import warm_up
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorization.bundle import ModelCard, hu_edges
+from tomochrome.bundles import ModelCard
+from tomochrome.colorization.cards import hu_edges
 from tomochrome.colorization.grid import Taps, first_columns, pixel_taps, taps
 from tomochrome.colorization.mixture import mixture_table
 from tomochrome.colorization.scan import Scan, body_noise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tomochrome.colorization.bundle import DEFAULT_MODEL, find_model
+from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
 from tomochrome.errors import OptionError
 from tomochrome.runtime import CancelToken, Progress, check, report
 

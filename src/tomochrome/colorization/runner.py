@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorization.bundle import ModelCard, load_state, temperature
+from tomochrome.bundles import ModelCard, load_state
+from tomochrome.colorization.cards import temperature
 from tomochrome.errors import ModelError, TomochromeError
 from tomochrome.runtime import CancelToken, check, choose_device, free_memory, out_of_memory
 from tomochrome.tissue import N_TISSUES

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.colorization.bundle import ModelCard, hu_edges, load_arrays
+from tomochrome.bundles import ModelCard, load_arrays
+from tomochrome.colorization.cards import hu_edges
 from tomochrome.colorization.scan import Scan
 from tomochrome.errors import ModelError
 from tomochrome.runtime import CancelToken, Progress, check, report

@@ -22,7 +22,7 @@ from tomochrome.errors import ModelError
 from tomochrome.registration.velocity import Shape, exponential, resize_field, shrink, warp
 
 if TYPE_CHECKING:
-    from tomochrome.colorization.bundle import ModelCard
+    from tomochrome.bundles import ModelCard
 
 KIND = "registration"
 """Kind of bundle in ``metadata.json``."""
@@ -141,9 +141,9 @@ def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, 
     ModelError
         If there is none of this name, or its files are missing, damaged or foreign.
     """
-    from tomochrome.registration.bundle import find_registration_model, load_state
+    from tomochrome.bundles import REGISTRATION, find_card, load_state
 
-    card = find_registration_model(model)
+    card = find_card(model, REGISTRATION)
     net = build_symnet(card.metadata.get("network", {}))
     try:
         net.load_state_dict(load_state(card))

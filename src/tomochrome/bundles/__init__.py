@@ -1,0 +1,48 @@
+"""Model bundles on disk, as data and nothing else: metadata, cards, weights and their hashes.
+
+A bundle is a folder in MONAI's layout::
+
+    weights/<name>/configs/metadata.json      what the model is, and what it was trained on
+                   models/model.safetensors   its weights
+                   docs/README.md             the model card for people
+
+Nothing in a bundle is ever evaluated: the metadata is parsed as JSON, the weights are
+safetensors (a table of numbers), and their SHA-256 must be the one the metadata names.
+A model is called by its name or by the path of a bundle folder.
+
+The metadata, beside what MONAI bundles hold anyway (``version``, ``task``, ``authors`` ...)::
+
+    name, license       strings
+    title, description  what people call it, and one line about it (optional)
+    kind                "network", "transfer-function" or "registration"
+    trained_on          string, or list of strings
+    scores              {name: number}
+    weights_sha256      SHA-256 of models/model.safetensors, hexadecimal
+
+What else a kind of model needs is said where its models are built (`tomochrome.colorization.cards`,
+`tomochrome.registration.symnet`).
+"""
+
+from tomochrome.bundles.card import (
+    REGISTRATION,
+    ModelCard,
+    Purpose,
+    find_card,
+    list_cards,
+    read_card,
+    weights_folder,
+)
+from tomochrome.bundles.weights import load_arrays, load_state, read_weights
+
+__all__ = [
+    "REGISTRATION",
+    "ModelCard",
+    "Purpose",
+    "find_card",
+    "list_cards",
+    "load_arrays",
+    "load_state",
+    "read_card",
+    "read_weights",
+    "weights_folder",
+]

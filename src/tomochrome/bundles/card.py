@@ -1,0 +1,211 @@
+"""Finding a bundle by name or path, and reading its metadata into a card."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tomochrome.errors import ModelError
+
+METADATA: Final = Path("configs") / "metadata.json"
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+_MAX_METADATA_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What models are needed for.
+
+    Parameters
+    ----------
+    noun
+        What messages call such a model.
+    kinds
+        Kinds of bundles that serve it.
+    required
+        Keys that their metadata must have beside those of every bundle.
+    """
+
+    noun: str
+    kinds: tuple[str, ...]
+    required: tuple[str, ...] = ()
+
+
+REGISTRATION: Final = Purpose("registration model", ("registration",), ("network",))
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a user should know of a model before trusting its results.
+
+    Attributes
+    ----------
+    name
+        Name by which it is chosen.
+    kind
+        ``"network"``, ``"transfer-function"``, ``"registration"`` ...
+    trained_on
+        What it was trained on, in words.
+    scores
+        What was measured, by name.
+    weights_sha256
+        SHA-256 of its weights file, in hexadecimal.
+    license
+        SPDX identifier of the licence of the weights.
+    path
+        Bundle folder.
+    metadata
+        All that the bundle's ``metadata.json`` holds.
+    """
+
+    name: str
+    kind: str
+    trained_on: str
+    scores: Mapping[str, Any]
+    weights_sha256: str
+    license: str
+    path: Path
+    metadata: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What people call it; its name where the metadata says nothing."""
+        return str(self.metadata.get("title") or self.name)
+
+    @property
+    def description(self) -> str:
+        """One line about it; empty where the metadata says nothing."""
+        return str(self.metadata.get("description") or "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as ``tomochrome models --json`` prints it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "trained_on": self.trained_on,
+            "scores": dict(self.scores),
+            "weights_sha256": self.weights_sha256,
+            "license": self.license,
+        }
+
+
+def weights_folder() -> Path:
+    """Return the folder of the shipped bundles: inside an installed package, or beside ``src``."""
+    installed = _PACKAGE / "weights"
+    return installed if installed.is_dir() else _PACKAGE.parents[1] / "weights"
+
+
+def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
+    """Return the cards of the models in a folder that serve a purpose, by name.
+
+    Parameters
+    ----------
+    purpose
+        What they are for.
+    folder
+        Folder of bundles; by default the shipped ``weights/``.
+
+    Raises
+    ------
+    ModelError
+        If the metadata of a bundle cannot be read.
+    """
+    bundles = sorted(_bundles(folder).values())
+    found = [path for path in bundles if _metadata(path).get("kind") in purpose.kinds]
+    return [read_card(path, purpose) for path in found]
+
+
+def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
+    """Return the card of a shipped model by its name, or of the bundle folder at a path.
+
+    Raises
+    ------
+    ModelError
+        If no model for this purpose has the name, or the bundle's metadata is missing or damaged.
+    """
+    shipped, name = _bundles(None), os.fspath(model)
+    path = shipped.get(name) if isinstance(model, str) else None
+    if path is not None and _metadata(path).get("kind") in purpose.kinds:
+        return read_card(path, purpose)
+    if path is None and name and Path(name).is_dir():
+        return read_card(Path(name), purpose)
+    known = ", ".join(card.name for card in list_cards(purpose)) or "none are installed"
+    raise ModelError(
+        f"unknown {purpose.noun} '{name}': choose one of {known}, "
+        "or give the path of a bundle folder"
+    )
+
+
+def read_card(path: Path, purpose: Purpose) -> ModelCard:
+    """Read and check the metadata of the bundle folder ``path``.
+
+    Raises
+    ------
+    ModelError
+        If the metadata is missing, is not JSON, or does not describe a model for this purpose.
+    """
+    metadata = _metadata(path)
+    for key in ("name", "kind", "weights_sha256"):
+        _require(metadata, key, path)
+    if metadata["kind"] not in purpose.kinds:
+        raise ModelError(
+            f"the model bundle '{path}' is of the kind {metadata['kind']!r}, not "
+            f"{' or '.join(purpose.kinds)}; choose another model"
+        )
+    for key in purpose.required:
+        _require(metadata, key, path)
+    trained_on = metadata.get("trained_on", "")
+    return ModelCard(
+        name=str(metadata["name"]),
+        kind=metadata["kind"],
+        trained_on="; ".join(map(str, trained_on)) if isinstance(trained_on, list) else trained_on,
+        scores=dict(metadata.get("scores") or {}),
+        weights_sha256=str(metadata["weights_sha256"]).lower(),
+        license=str(metadata.get("license", "unknown")),
+        path=path,
+        metadata=metadata,
+    )
+
+
+def _require(metadata: Mapping[str, Any], key: str, path: Path) -> None:
+    if key not in metadata:
+        raise ModelError(
+            f"the model bundle '{path}' is damaged or not a Tomochrome model: its metadata has no "
+            f"'{key}'"
+        )
+
+
+def _bundles(folder: Path | None) -> dict[str, Path]:
+    """Bundle folders by their names."""
+    root = weights_folder() if folder is None else folder
+    if not root.is_dir():
+        return {}
+    return {path.name: path for path in root.iterdir() if (path / METADATA).is_file()}
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Parse the metadata.json of a bundle folder.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, too large, or not a JSON object.
+    """
+    file = path / METADATA
+    try:
+        if file.stat().st_size > _MAX_METADATA_BYTES:
+            raise ModelError(f"the model's metadata '{file}' is too large to be ours")
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"'{path}' is not a model bundle: '{METADATA}' cannot be read ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"the model's metadata '{file}' is not JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise ModelError(f"the model's metadata '{file}' is not a JSON object")
+    return metadata

@@ -1,0 +1,88 @@
+"""The weights of a bundle: safetensors whose SHA-256 is checked before they are parsed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tomochrome.bundles.card import ModelCard
+from tomochrome.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+WEIGHTS: Final = Path("models") / "model.safetensors"
+_MAX_WEIGHTS_BYTES: Final = 2 << 30
+
+T = TypeVar("T")
+
+
+def read_weights(card: ModelCard) -> bytes:
+    """Return the bytes of the model's safetensors file, once their SHA-256 is checked.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, too large, or not the one the metadata describes.
+    """
+    path = card.path / WEIGHTS
+    try:
+        if path.stat().st_size > _MAX_WEIGHTS_BYTES:
+            raise ModelError(f"the weights '{path}' are larger than any model of this project")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"the weights of the model '{card.name}' cannot be read at '{path}' "
+            f"({error.strerror}); install the model again"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+        raise ModelError(
+            f"the weights '{path}' are damaged or not those of the model '{card.name}': "
+            "their SHA-256 differs from the one in metadata.json; install the model again"
+        )
+    return data
+
+
+def load_arrays(card: ModelCard) -> dict[str, NDArray[Any]]:
+    """Return the model's tensors as NumPy arrays.
+
+    Raises
+    ------
+    ModelError
+        If the weights are missing, damaged or not safetensors.
+    """
+    from safetensors.numpy import load
+
+    return _parsed(card, load)
+
+
+def load_state(card: ModelCard) -> dict[str, Tensor]:
+    """Return the model's tensors as a torch state dict in float32 on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If the weights are missing, damaged or not safetensors.
+    """
+    from safetensors.torch import load
+
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in _parsed(card, load).items()
+    }
+
+
+def _parsed(card: ModelCard, load: Callable[[bytes], dict[str, T]]) -> dict[str, T]:
+    from safetensors import SafetensorError
+
+    data = read_weights(card)
+    try:
+        return dict(load(data))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the weights '{card.path / WEIGHTS}' of the model '{card.name}' are not a safetensors "
+            "file; install the model again"
+        ) from error
