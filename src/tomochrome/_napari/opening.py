@@ -60,7 +60,7 @@ def only_choice(found: Found, path: Path) -> Item | None:
     InputError
         If nothing was found, with the reason.
     """
-    from tomochrome.io.read import choose
+    from tomochrome.io.reading import choose
 
     if len(found.items) < 2:
         return choose(found, path)

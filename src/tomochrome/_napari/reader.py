@@ -78,7 +78,7 @@ def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
     """Show the picker in the viewer; without one, take the only choice or refuse."""
     if viewer is None:
         from tomochrome._napari.opening import open_item
-        from tomochrome.io.read import choose
+        from tomochrome.io.reading import choose
 
         return [open_item(choose(found, path), None, None).layer]
     from tomochrome._napari.picker import show_picker

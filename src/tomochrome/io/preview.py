@@ -61,7 +61,7 @@ def _middle_slice(item: Item, cancel: CancelToken | None) -> Volume:
     """Return the middle slice on its own axes; the whole volume where nothing less is read."""
     if item.kind.startswith("dicom"):
         return _dicom_slice(item)
-    from tomochrome.io.read import read_item
+    from tomochrome.io.reading import read_item
 
     return read_item(item, cancel=cancel)
 

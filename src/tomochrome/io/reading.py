@@ -12,9 +12,9 @@ from pathlib import Path
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.io.archive import in_words, shown
 from tomochrome.io.dicom import load
-from tomochrome.io.find import find
 from tomochrome.io.item import Found, Item
 from tomochrome.io.itk import read_itk
+from tomochrome.io.listing import find
 from tomochrome.io.nifti import read_nifti
 from tomochrome.io.nifti_header import is_pair
 from tomochrome.io.sniff import sniff

@@ -1,0 +1,385 @@
+"""A few child processes in which libraries parse what strangers wrote.
+
+Native libraries crash, hang or allocate without end on damaged files. Here they do so in a
+process whose memory and time are bounded, and whose end is one sentence for the user. Children
+are started when they are first needed and kept for the next call; arrays come back through shared
+memory, without a copy. Of an answer only plain values and arrays of numbers are taken.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from mmap import mmap
+from multiprocessing import connection, reduction
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from tomochrome import errors
+from tomochrome.errors import InputError, TomochromeError
+from tomochrome.runtime.device import thread_count
+from tomochrome.runtime.progress import CancelToken, check
+from tomochrome.runtime.sandbox_child import (
+    CLOCK_FACTOR,
+    LIMIT_SIGNALS,
+    READY,
+    Head,
+    dumps,
+    loads,
+    offsets,
+)
+
+R = TypeVar("R")
+Reason = Literal["crash", "time", "memory", "failed"]
+
+MEMORY: Final = 4 << 30
+"""Bytes of address space that a call may take unless it is given more."""
+SECONDS: Final = 30.0
+"""Of the processor's time, for a call that is given no other limit."""
+START_SECONDS: Final = 60.0
+"""A child is there in a tenth of a second; on a busy machine it may take longer."""
+_POLL_SECONDS: Final = 0.05
+_GRACE_SECONDS: Final = 5.0  # a child ends by itself when its time is up
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1"
+)
+
+
+class SandboxError(InputError):
+    """What a library in a child did not read.
+
+    Attributes
+    ----------
+    reason
+        ``"crash"``, ``"time"`` or ``"memory"`` if it brought the child down or was stopped,
+        ``"failed"`` if it raised an exception.
+    detail
+        The exception's type and text; for developers, since it may quote the file.
+    """
+
+    def __init__(self, message: str, reason: Reason, detail: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.detail = detail
+
+
+def call(
+    function: Callable[..., R],
+    *args: Any,
+    subject: str = "the file",
+    memory: int = MEMORY,
+    seconds: float = SECONDS,
+    cancel: CancelToken | None = None,
+) -> R:
+    """Call a function in a child process, and return what it returns.
+
+    Threads may call side by side: each has a child of its own meanwhile. Where no child can be
+    started (in an application whose executable is not Python, say), the function is called here.
+
+    Parameters
+    ----------
+    function
+        At the top of a module that can be imported; the child imports it. It returns numbers,
+        texts, bytes, None, arrays, `pickle.PickleBuffer`, or tuples, lists and dicts of such. A
+        buffer arrives as a writable memoryview.
+    args
+        What can be pickled. Paths must be absolute.
+    subject
+        What is read, as the subject of a sentence, such as ``"'scan.nrrd'"``.
+    memory
+        Bytes of address space that the child may take, the libraries' own code among them (about
+        1 GiB); bounded where the system can (Linux).
+    seconds
+        The processor's time that the call may take; by the clock five times as long.
+    cancel
+        Looked at many times a second; the child is killed.
+
+    Raises
+    ------
+    SandboxError
+        If the function raises an exception, crashes, hangs, or takes too much memory or time.
+    TomochromeError
+        If the function raises one, in the same words.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    check(cancel)
+    request = struct.pack("<Qd", memory, seconds) + pickle.dumps((function, args), protocol=5)
+    try:
+        answer = _answer(request, seconds, cancel)
+    except _BrokenError as error:
+        raise _broken(error.reason, subject, memory, seconds) from error
+    if answer is None:
+        return _called_here(function, args, subject)
+    status, value = answer
+    if status == "memory":
+        raise _broken("memory", subject, memory, seconds)
+    if status != "done":
+        raise _error(status, str(value), subject)
+    result: R = value
+    return result
+
+
+def _answer(request: bytes, seconds: float, cancel: CancelToken | None) -> tuple[str, Any] | None:
+    """Return what a child says, or None where there can be no child."""
+    for is_new in (False, True):
+        child = _POOL.take(cancel, only_new=is_new)
+        if child is None:
+            return None
+        try:
+            status, value = child.ask(request, seconds, cancel)
+        except BaseException:
+            _POOL.end(child)
+            if child.left_idle and not is_new:  # it had just ended, having waited for long
+                continue
+            raise
+        if status == "memory":  # what it has left is in pieces
+            _POOL.end(child)
+        else:
+            _POOL.give_back(child)
+        break
+    return status, value
+
+
+def close() -> None:
+    """End all children, whatever they do; later calls start new ones."""
+    _POOL.close()
+
+
+def _broken(reason: Reason, subject: str, memory: int, seconds: float) -> SandboxError:
+    why = {
+        "crash": "the library that reads it crashed; it is damaged, copy it again",
+        "time": f"it was not read in {seconds:g} seconds; it is damaged, or too large",
+        "memory": f"it takes more than {memory / 2**30:.3g} GiB of memory; it is damaged, or too "
+        "large: save a part of it",
+        "failed": "it is damaged or incomplete; copy it again",
+    }
+    return SandboxError(f"{subject} cannot be read: {why[reason]}", reason)
+
+
+def _error(status: str, text: str, subject: str) -> TomochromeError:
+    kind = getattr(errors, status, None)
+    if isinstance(kind, type) and issubclass(kind, TomochromeError):
+        return kind(text)
+    error = _broken("failed", subject, 0, 0)
+    error.detail = text
+    return error
+
+
+def _called_here(function: Callable[..., R], args: tuple[Any, ...], subject: str) -> R:
+    try:
+        stream, buffers = dumps(function(*args))  # so that the same types come as from a child
+        value: R = loads(stream, [memoryview(bytearray(buffer)) for buffer in buffers])
+    except TomochromeError:
+        raise
+    except MemoryError as error:
+        raise SandboxError(f"{subject} does not fit into memory", "memory") from error
+    except Exception as error:
+        raise _error("", f"{type(error).__name__}: {error}", subject) from error
+    return value
+
+
+class _BrokenError(Exception):
+    """A child that gives no answer any more."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Child:
+    """A process and the connection to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: Any) -> None:
+        self._process, self._pipe = process, pipe
+
+    @classmethod
+    def start(cls) -> _Child | None:
+        """Start a process, or return None where that is not possible."""
+        if not Path(sys.executable or "").name.lower().startswith("python"):
+            return None
+        ours, theirs = connection.Pipe()
+        handle = theirs.fileno()
+        options: dict[str, Any] = {"pass_fds": [handle], "process_group": 0}
+        if sys.platform == "win32":
+            os.set_handle_inheritable(handle, True)
+            startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
+            options = {"startupinfo": startup, "creationflags": subprocess.CREATE_NO_WINDOW}
+        # Neither start-up files nor the working folder have a say in what is imported.
+        paths = [os.path.abspath(path) for path in sys.path if path]  # noqa: PTH100
+        code = f"from tomochrome.runtime.sandbox_child import main; main({handle})"
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-S", "-P", "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
+                cwd=os.path.abspath(os.sep),  # noqa: PTH100
+                **options,
+            )
+        except OSError:
+            ours.close()
+            return None
+        finally:
+            theirs.close()
+        return cls(process, ours)
+
+    def is_ready(self, cancel: CancelToken | None) -> bool:
+        """Wait for the process to listen; whether it does."""
+        try:
+            self._wait(START_SECONDS, cancel)
+            return bool(self._pipe.recv_bytes(len(READY)) == READY)
+        except (_BrokenError, OSError, EOFError):
+            return False
+
+    def ask(self, request: bytes, seconds: float, cancel: CancelToken | None) -> tuple[str, Any]:
+        """Send a request; return the status of the answer, and the result or the error's text.
+
+        Raises
+        ------
+        _BrokenError
+            If there comes none, or one without sense.
+        Cancelled
+            If ``cancel`` was set.
+        """
+        try:
+            self._pipe.send_bytes(request)
+            self._wait(CLOCK_FACTOR * seconds + _GRACE_SECONDS, cancel)
+            head = Head(*loads(self._pipe.recv_bytes(), []))
+            if head.status != "done":
+                return head.status, head.value.decode("utf-8", "replace")
+            return head.status, loads(head.value, self._buffers(head))
+        except (TomochromeError, _BrokenError):
+            raise
+        except (EOFError, OSError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_SECONDS)
+            late = -(self._process.returncode or 0) in LIMIT_SIGNALS
+            raise _BrokenError("time" if late else "crash") from error
+        except Exception as error:  # an answer of which no sense can be made
+            raise _BrokenError("crash") from error
+
+    def _buffers(self, head: Head) -> list[memoryview]:
+        """Return the shared memory that an answer comes with, a part for each array."""
+        starts, size = offsets(head.sizes)
+        if size == 0:
+            block: Any = b""
+        elif sys.platform == "win32":
+            block = mmap(-1, size, tagname=head.shared)
+        else:
+            descriptor = reduction.recv_handle(self._pipe)
+            try:
+                block = mmap(descriptor, size)
+            finally:
+                os.close(descriptor)
+        view = memoryview(block)
+        return [view[a : a + length] for a, length in zip(starts, head.sizes, strict=True)]
+
+    def _wait(self, seconds: float, cancel: CancelToken | None) -> None:
+        """Return when something comes, or the process ends."""
+        until = time.monotonic() + seconds
+        while not self._pipe.poll(_POLL_SECONDS):
+            check(cancel)
+            if time.monotonic() > until:
+                raise _BrokenError("time")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
+    def left_idle(self) -> bool:
+        """Whether the process ended by itself, asked nothing for long."""
+        return self._process.returncode == 0
+
+    def end(self) -> None:
+        """Kill the process, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        with suppress(OSError):
+            self._pipe.close()
+
+
+class _Pool:
+    """The children, those that wait for a call and those that are in one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Child] = []
+        self._all: set[_Child] = set()
+
+    def take(self, cancel: CancelToken | None, *, only_new: bool = False) -> _Child | None:
+        """Return a child that waits, or a new one; None where none can be started."""
+        with self._lock:
+            while self._idle and not only_new:
+                child = self._idle.pop()
+                if child.is_alive:
+                    return child
+                self._all.discard(child)
+                child.end()
+        started = _Child.start()
+        if started is None:
+            return None
+        with self._lock:
+            self._all.add(started)
+        try:
+            ready = started.is_ready(cancel)
+        except BaseException:
+            self.end(started)
+            raise
+        if not ready:
+            self.end(started)
+            return None
+        return started
+
+    def give_back(self, child: _Child) -> None:
+        """Keep a child for the next call, unless enough are kept."""
+        with self._lock:
+            keep = child in self._all and len(self._idle) < thread_count()
+            if keep:
+                self._idle.append(child)
+        if not keep:
+            self.end(child)
+
+    def end(self, child: _Child) -> None:
+        """Kill a child that was taken."""
+        with self._lock:
+            self._all.discard(child)
+        child.end()
+
+    def close(self) -> None:
+        """Kill all children."""
+        with self._lock:
+            ending = list(self._all)
+            self._all.clear()
+            self._idle.clear()
+        for child in ending:
+            child.end()
+
+
+_POOL = _Pool()
+atexit.register(close)
+
+
+def _forget() -> None:
+    """Leave the children to the process that this one is a copy of."""
+    global _POOL
+    _left_behind.append(_POOL)  # or they would be warned of as never waited for
+    _POOL = _Pool()
+
+
+_left_behind: Final = list[_Pool]()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
