@@ -127,7 +127,7 @@ def cut(volume: Volume, chroma: Chroma, box: tuple[slice, slice, slice]) -> tupl
     colors = Chroma(
         np.ascontiguousarray(chroma.code[box]),
         np.ascontiguousarray(chroma.confidence[box]),
-        chroma.mixtures,
+        chroma.table,
         affine,
         chroma.model,
         chroma.provenance,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -107,6 +107,9 @@ class Volume:
             raise GeometryError("the affine is singular: some axis has no extent in space")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, item.name) for item in fields(self))
 
     @property
     def shape(self) -> tuple[int, int, int]:

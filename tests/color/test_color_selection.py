@@ -145,8 +145,6 @@ def test_shares_are_those_of_the_tissue_map_without_air(slices: object) -> None:
 
 
 def test_shares_of_air_alone_are_nothing() -> None:
-    air = Chroma(
-        np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.uint8), CHROMA.mixtures, CHROMA.affine
-    )
+    air = Chroma(np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.uint8), CHROMA.table, CHROMA.affine)
     assert not air.tissue_shares().any()
     assert len(TISSUE_NAMES) == N_TISSUES < NO_TISSUE

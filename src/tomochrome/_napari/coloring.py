@@ -16,8 +16,9 @@ from tomochrome._napari.layers import (
     layer_transform,
 )
 from tomochrome._napari.readout import Finding, in_words
+from tomochrome.color.codes import FreeColors
 from tomochrome.runtime import CancelToken, Progress, check, report
-from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.tissue import NO_TISSUE, Tissue
 
 if TYPE_CHECKING:
     from tomochrome._napari.colored_picture import ColoredPicture
@@ -80,7 +81,7 @@ def color_in_worker(
         ct.shown, model, device=device, force=forced, progress=progress, cancel=cancel
     )
     check(cancel)
-    lit = ColoredPicture(ct.shown, chroma, lighting(fields))
+    lit = ColoredPicture(ct.shown, chroma, lighting(fields, chroma))
     chroma.tissue_shares()  # kept, so that the legend need not wait
     # The slow firsts happen here, so that no slider waits for them: the colors of every palette
     # at every saturation, and the kernels of one slice.
@@ -94,11 +95,14 @@ def color_in_worker(
     return Colored(chroma, Layer.create(*parts))
 
 
-def lighting(fields: Mapping[str, Any]) -> Lighting:
-    """Make the settings of the light from the fields; only once the color room is imported."""
+def lighting(fields: Mapping[str, Any], chroma: Chroma) -> Lighting:
+    """Make the settings of the light from the fields; only once the color room is imported.
+
+    A model that gives colors itself names no tissues: none can be chosen then.
+    """
     from tomochrome.color import Lighting
 
-    return Lighting(**fields)
+    return Lighting(**fields if chroma.has_tissues else {**fields, "tissues": None})
 
 
 class Coloring:
@@ -163,7 +167,7 @@ class Coloring:
     def relight(self, fields: Mapping[str, Any]) -> None:
         """Show the volume in another light: what is on screen is computed again, no more."""
         lit: ColoredPicture = self.layer.data
-        settings = lighting(fields)
+        settings = lighting(fields, self.chroma)
         if settings != lit.settings:
             lit.settings = settings
             if not lit.in_3d:  # there a worker does it
@@ -188,12 +192,16 @@ class Coloring:
     def finding(self, voxel: tuple[int, int, int]) -> Finding:
         """Return what is in a voxel: its value, its likeliest tissue and how sure that is."""
         value = in_words(self.layer.data.volume, voxel)
-        shares = self.chroma.mixtures[int(self.chroma.code[voxel])][:N_TISSUES]
-        tissue = Tissue(int(np.argmax(shares)))
-        if tissue == Tissue.AIR or not float(shares[tissue]) > 0.0:
-            return Finding(value)
+        code, table = int(self.chroma.code[voxel]), self.chroma.table
         confidence = int(self.chroma.confidence[voxel]) / 255
-        return Finding(value, tissue.title, float(shares[tissue]), confidence)
+        if isinstance(table, FreeColors):
+            a, b = table.ab[code]
+            return Finding(value, f"a* {a:.0f}, b* {b:.0f}" if code else "", None, confidence)
+        tissue = int(table.tissue[code])
+        if tissue in (Tissue.AIR, NO_TISSUE):
+            return Finding(value)
+        share = float(table.weights[code, tissue])
+        return Finding(value, Tissue(tissue).title, share, confidence)
 
 
 def _new_name(name: str, taken: Sequence[str]) -> str:

@@ -109,15 +109,17 @@ class ColorizeView(QFrame):
         self.device.offer(device_choices(offer.devices))
         self.color.offer(offer.palettes, offer.alphas)
 
-    def show_model(self, title: str) -> None:
+    def show_model(self, title: str, tissues: bool = True) -> None:
         """Say that this is not for diagnosis, and which model made the colors on screen.
 
-        What is about colors is seen only when there are some.
+        What is about colors is seen only when there are some; palette and legend need a model
+        that names ``tissues``.
         """
         caution = NOT_FOR_DIAGNOSIS.capitalize()
         self.caution.say(f"{caution} · {title}" if title else caution)
         for part in (self.readout, self.tissues, self.wipe):
-            part.setVisible(bool(title))
+            part.setVisible(bool(title) and (tissues or part is not self.tissues))
+        self.color.palette_box.setEnabled(tissues)
 
     def show_running(self, running: bool) -> None:
         """Switch the fields between running and not."""

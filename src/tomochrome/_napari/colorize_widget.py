@@ -184,7 +184,7 @@ class ColorizeWidget(DockedPanel):
         older = [known for known in self._colorings if known.ct_layer is ct_layer]
         tissues = older[-1].layer.data.settings.tissues if older else None
         # The fields may have moved since the run began.
-        colored.layer.data.settings = lighting({**self.fields, "tissues": tissues})
+        colored.layer.data.settings = lighting({**self.fields, "tissues": tissues}, colored.chroma)
         if older and not self.view.keep.isChecked():
             shown = older[-1]
             shown.replace(colored)
@@ -299,16 +299,16 @@ class ColorizeWidget(DockedPanel):
         self.view.window.set_layer(layer)
         if layer is not self._message_of and self._job is None:
             self.view.message.say("")
-        title = ""
+        title, tissues = "", True
         if coloring is not None:
-            title = model_title(coloring.chroma.model)
+            title, tissues = model_title(coloring.chroma.model), coloring.chroma.has_tissues
             self._opacity_moved()
             legend = self.view.legend
             legend.set_shares(coloring.chroma.tissue_shares(), self.view.color.palette_name)
             legend.set_selection(coloring.layer.data.settings.tissues)
             self._rested()
         self._beside.follow(None if coloring is None else coloring.layer)
-        self.view.show_model(title)
+        self.view.show_model(title, tissues)
         self._mark.setText(f"Colors by {title}: {NOT_FOR_DIAGNOSIS}" if title else "")
         self._point()
 

@@ -26,16 +26,16 @@ class Finding:
     value
         What the scanner measured, with its unit.
     tissue
-        The most likely tissue; empty in air.
+        The most likely tissue, or the color of a model that names none; empty in air.
     probability
-        Its probability, 0 to 1.
+        Its probability, 0 to 1; None for a color.
     confidence
         Confidence of the model, 0 to 1.
     """
 
     value: str = ""
     tissue: str = ""
-    probability: float = 0.0
+    probability: float | None = 0.0
     confidence: float = 0.0
 
 
@@ -65,7 +65,9 @@ class CursorReadout(QWidget):
             self.sure.setText("")
             return
         self.what.setText(" · ".join(part for part in (finding.value, finding.tissue) if part))
-        sure = f"Probability {finding.probability:.0%} · Confidence {finding.confidence:.0%}"
+        sure = f"Confidence {finding.confidence:.0%}"
+        if finding.probability is not None:
+            sure = f"Probability {finding.probability:.0%} · {sure}"
         self.sure.setText(sure.replace("%", " %") if finding.tissue else "")
 
 

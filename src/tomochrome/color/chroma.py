@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.color.codes import Codes, Table, as_table
 from tomochrome.color.palette import Palette, palette
-from tomochrome.errors import GeometryError, ModelError
-from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
+from tomochrome.errors import GeometryError, ModelError, OptionError
+from tomochrome.geometry.affine import corners
+from tomochrome.geometry.orient import reoriented_affine
+from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
 
 #: Chroma C* from which a voxel counts as colored.
@@ -21,19 +23,19 @@ COLORED = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Chroma:
-    """A code and a confidence for each voxel, and the mixture of tissues each code stands for.
+    """A code and a confidence for each voxel, and a table of what each code stands for.
 
-    A palette or saturation changes only a table with one row a code, never the voxels.
+    A palette or saturation changes only the table, never the voxels.
 
     Parameters
     ----------
     code
-        uint16, shape (z, y, x): row of ``mixtures`` for each voxel.
+        uint16 or uint32, shape (z, y, x): row of ``table`` for each voxel.
     confidence
         uint8, same shape: 0 (a guess) to 255 (sure), calibrated.
-    mixtures
-        float32, shape (n_codes, `N_TISSUES`): weights of the tissues, at least 0. A row sums to
-        at most 1; the remainder is grey. Row 0 is pure air: outside the body.
+    table
+        `Mixtures` of tissues, to which a palette gives colors, or `FreeColors`, each (a*, b*). An
+        array is taken for one of them by its columns. Row 0 stands for voxels outside the body.
     affine
         4x4, from (z, y, x) index to LPS mm, as in `Volume`.
     model
@@ -46,20 +48,20 @@ class Chroma:
     GeometryError
         If code and confidence are not 3D arrays of one shape, or the affine is none.
     ModelError
-        If types are wrong, a mixture is no mixture, or a code has no row.
+        If types are wrong, the table makes no sense, or a code has no row.
     """
 
-    code: NDArray[np.uint16]
+    code: Codes
     confidence: NDArray[np.uint8]
-    mixtures: NDArray[np.float32]
+    table: Table
     affine: NDArray[np.float64] = field(default_factory=lambda: default_affine((1.0, 1.0, 1.0)))
     model: str = ""
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        if self.code.dtype != np.uint16 or self.confidence.dtype != np.uint8:
+        if self.code.dtype not in (np.uint16, np.uint32) or self.confidence.dtype != np.uint8:
             raise ModelError(
-                "a chroma map needs uint16 codes and uint8 confidences, "
+                "a chroma map needs uint16 or uint32 codes and uint8 confidences, "
                 f"not {self.code.dtype} and {self.confidence.dtype}"
             )
         if self.code.ndim != 3 or self.code.shape != self.confidence.shape:
@@ -69,14 +71,18 @@ class Chroma:
             )
         # A Volume checks the affine and that there is at least one voxel.
         affine = Volume(self.code, self.affine, "unknown").affine
-        mixtures = _checked_mixtures(self.mixtures)
+        table = as_table(self.table)
         highest = int(self.code.max())
-        if highest >= len(mixtures):
+        if highest >= len(table):
             raise ModelError(
-                f"the chroma map holds the code {highest}, but has only {len(mixtures)} mixtures"
+                f"the chroma map holds the code {highest}, but its table has {len(table)} rows"
             )
         object.__setattr__(self, "affine", affine)
-        object.__setattr__(self, "mixtures", mixtures)
+        object.__setattr__(self, "table", table)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields alone: what was kept of them (sums, caches) is worked out again."""
+        return type(self), tuple(getattr(self, item.name) for item in fields(self))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,12 +90,15 @@ class Chroma:
         z, y, x = self.code.shape
         return int(z), int(y), int(x)
 
-    @cached_property
+    @property
+    def has_tissues(self) -> bool:
+        """Whether the model names tissues; otherwise it gives colors, and no palette applies."""
+        return self.table.has_tissues
+
+    @property
     def tissue_of_code(self) -> NDArray[np.uint8]:
-        """Heaviest tissue of each code, shape (n_codes,); `NO_TISSUE` for an all-grey row."""
-        tissue = self.mixtures.argmax(axis=1).astype(np.uint8)
-        tissue[self.mixtures.max(axis=1) <= 0] = NO_TISSUE
-        return tissue
+        """Heaviest tissue of each code, shape (n_codes,); `NO_TISSUE` where there is none."""
+        return self.table.tissue
 
     @property
     def tissue(self) -> NDArray[np.uint8]:
@@ -100,16 +109,7 @@ class Chroma:
         self, palette_name: str | Palette = "natural", saturation: float = 1.0
     ) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each code, shape (n_codes, 2)."""
-        chosen = palette(palette_name)
-        ab = self._full_ab.get(chosen)
-        if ab is None:
-            ab = self._full_ab[chosen] = np.asarray(self.mixtures @ chosen.ab, dtype=np.float32)
-        return ab * np.float32(saturation)
-
-    @cached_property
-    def _full_ab(self) -> WeakKeyDictionary[Palette, NDArray[np.float32]]:
-        """Chroma of each code at full saturation, kept: sliders ask for it at every move."""
-        return WeakKeyDictionary()
+        return self.table.chroma(palette(palette_name)) * np.float32(saturation)
 
     def ab(self, palette: str | Palette = "natural", slices: Any = None) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each voxel.
@@ -117,7 +117,7 @@ class Chroma:
         Parameters
         ----------
         palette
-            Palette or its name.
+            Palette or its name; free colors do not depend on it.
         slices
             Any index into (z, y, x), for example a slice number; all voxels without it.
 
@@ -129,8 +129,26 @@ class Chroma:
         code = self.code if slices is None else self.code[slices]
         return self.ab_of_code(palette)[code]
 
+    def need_tissues(self, what: str) -> None:
+        """Refuse what only a model that names tissues can do.
+
+        Raises
+        ------
+        OptionError
+            If the codes are free colors.
+        """
+        if not self.has_tissues:
+            raise OptionError(no_tissues(self.model, what))
+
     def tissue_volume(self) -> Volume:
-        """Return the tissue map: uint8 indices of `Tissue`, unit ``"tissue"``."""
+        """Return the tissue map: uint8 indices of `Tissue`, unit ``"tissue"``.
+
+        Raises
+        ------
+        OptionError
+            If the model names no tissues.
+        """
+        self.need_tissues("has no tissue map")
         return Volume(self.tissue, self.affine, "tissue", self._says("Tissue map"))
 
     def confidence_volume(self) -> Volume:
@@ -148,7 +166,7 @@ class Chroma:
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
         """Number of voxels of each code."""
-        n = len(self.mixtures)
+        n = len(self.table)
         counts = [np.bincount(code.ravel(), minlength=n) for code in self.code]
         return np.asarray(np.sum(counts, axis=0), dtype=np.int64)
 
@@ -165,9 +183,9 @@ class Chroma:
         -------
         numpy.ndarray
             float64, shape (`N_TISSUES`,): 0 to 1, by a voxel's heaviest tissue; air counts 0.
-            They sum to 1 where every voxel of the body has a tissue.
+            They sum to 1 where every voxel of the body has a tissue; all are 0 for free colors.
         """
-        n = len(self.mixtures)
+        n = len(self.table)
         counts = (
             self._counts if slices is None else np.bincount(self.code[slices].ravel(), minlength=n)
         )
@@ -181,7 +199,7 @@ class Chroma:
         strength = np.linalg.norm(self.ab_of_code("natural").astype(np.float64), axis=1)
         strength[self.tissue_of_code == Tissue.AIR] = 0.0
         colored = strength >= COLORED
-        n = len(self.mixtures)
+        n = len(self.table)
         count, sure = self._counts, np.zeros(n)
         for code, confidence in zip(self.code, self.confidence, strict=True):
             sure += np.bincount(code.ravel(), weights=confidence.ravel(), minlength=n)
@@ -214,7 +232,20 @@ class Chroma:
         GeometryError
             If the grids differ otherwise.
         """
-        axes, flips = _same_voxels(self, volume, tolerance_mm)
+        # Columns of the map are the volume's axes, rows the chroma's, in voxels.
+        step = np.rint(np.linalg.inv(self.affine) @ volume.affine)[:3, :3]
+        z, y, x = axes = tuple(int(i) for i in np.abs(step).argmax(axis=0))
+        flips = step[z, 0] < 0, step[y, 1] < 0, step[x, 2] < 0
+        same = sorted(axes) == [0, 1, 2] and tuple(self.shape[i] for i in axes) == volume.shape
+        if same:
+            turned = reoriented_affine(self.affine, self.shape, axes, flips)
+            apart = corners(volume.shape, turned) - corners(volume.shape, volume.affine)
+            same = bool(np.abs(apart).max() <= tolerance_mm)
+        if not same:
+            raise GeometryError(
+                f"the chroma map of shape {self.shape} does not lie on the grid of the volume of "
+                f"shape {volume.shape}; color the volume itself, or resample it first"
+            )
         if axes == (0, 1, 2) and not any(flips):
             return self
         turn = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
@@ -226,45 +257,7 @@ class Chroma:
         )
 
 
-def _checked_mixtures(mixtures: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the mixtures, read-only, or say what is wrong with them."""
-    array = np.array(mixtures)
-    if array.dtype != np.float32 or array.ndim != 2 or array.shape[1:] != (N_TISSUES,):
-        raise ModelError(
-            f"mixtures must be float32 of shape (codes, {N_TISSUES}), "
-            f"not {array.dtype} of shape {array.shape}"
-        )
-    if not 1 <= len(array) <= 65536:
-        raise ModelError(f"a chroma map needs 1 to 65536 mixtures, not {len(array)}")
-    if not np.isfinite(array).all() or array.min() < 0 or array.sum(axis=1).max() > 1.001:
-        raise ModelError("each mixture needs weights of at least 0 that sum to at most 1")
-    if array[0, Tissue.AIR] < 0.999:
-        raise ModelError("mixture 0 must be pure air: it stands for voxels outside the body")
-    array.setflags(write=False)
-    return array
-
-
-def _same_voxels(
-    chroma: Chroma, volume: Volume, tolerance_mm: float
-) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Return, for each axis of the volume, the chroma's axis and whether it runs backwards."""
-    # Columns of the map are the volume's axes, rows the chroma's, in voxels.
-    step = np.linalg.inv(chroma.affine) @ volume.affine
-    turn = np.rint(step[:3, :3])
-    axes = tuple(int(i) for i in np.abs(turn).argmax(axis=0))
-    expected = np.eye(4)
-    expected[:3, :3] = turn
-    good = np.array_equal(np.abs(turn).sum(axis=0), (1, 1, 1)) and sorted(axes) == [0, 1, 2]
-    flips = tuple(bool(turn[axis, i] < 0) for i, axis in enumerate(axes))
-    if good and tuple(chroma.shape[axis] for axis in axes) == volume.shape:
-        for axis, flip in zip(axes, flips, strict=True):
-            expected[axis, 3] = chroma.shape[axis] - 1 if flip else 0
-        corners = np.array([(z, y, x, 1) for z in (0, 1) for y in (0, 1) for x in (0, 1)], float)
-        corners[:, :3] *= np.asarray(volume.shape) - 1
-        apart = (chroma.affine @ expected - volume.affine) @ corners.T
-        if np.abs(apart).max() <= tolerance_mm:
-            return axes, flips
-    raise GeometryError(
-        f"the chroma map of shape {chroma.shape} does not lie on the grid of the volume of "
-        f"shape {volume.shape}; color the volume itself, or resample it first"
-    )
+def no_tissues(model: str, what: str) -> str:
+    """Return the sentence about what a model that names no tissues cannot do."""
+    name = f"the model '{model}'" if model else "the model"
+    return f"{name} gives colors and names no tissues, so it {what}"

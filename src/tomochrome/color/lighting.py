@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
-from tomochrome.color.chroma import Chroma
+from tomochrome.color.chroma import Chroma, no_tissues
 from tomochrome.color.palette import Palette, palette
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
@@ -83,10 +83,17 @@ class Lighting:
 
 
 def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
-    """Return the chroma and visibility of each code of ``chroma`` under ``settings``."""
+    """Return the chroma and visibility of each code of ``chroma`` under ``settings``.
+
+    Raises
+    ------
+    OptionError
+        If the settings choose tissues, and the model names none.
+    """
     ab, tissue = chroma.ab_of_code(settings.palette, settings.saturation), chroma.tissue_of_code
     hidden = None
     if not settings.tissues.is_all:
+        chroma.need_tissues("cannot show or hide some of them")
         weights = settings.tissues.weights[tissue]
         ab, hidden = ab * weights[:, None], weights == 0.0
     return CodeTable(
@@ -95,7 +102,7 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
         settings.min_confidence,
         hidden=hidden,
         # A fainter color lies between one that the table holds and grey: it holds that too.
-        ready=TABLE.holds(settings.palette, settings.saturation),
+        ready=TABLE.holds(chroma.table.source(settings.palette), settings.saturation),
     )
 
 
@@ -128,7 +135,8 @@ def light(
         See `Lighting`.
     tissues
         Which tissues are in color: names (all others are grey), or a mapping from names to
-        ``"show"``, ``"dim"`` or ``"hide"``; all by default.
+        ``"show"``, ``"dim"`` or ``"hide"``; all by default. A model that gives colors itself names
+        no tissues: choosing some is an error, and a palette is not used, which a warning says.
     progress, cancel
         Told and asked at each slice; small slices are lit several at a time, up to a million
         voxels.
@@ -218,7 +226,9 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         f"opacity {settings.alpha.name}, {settings.tissues}; not for diagnosis"
     )
     known = volume.provenance.warnings
-    news = (warning for warning in chroma.provenance.warnings if warning not in known)
+    news = [warning for warning in chroma.provenance.warnings if warning not in known]
+    if not chroma.has_tissues and settings.palette is not palette():
+        news.append(no_tissues(chroma.model, f"did not use the palette '{settings.palette.name}'"))
     provenance = volume.provenance.add(step, *news)
     extra = {
         **provenance.extra,

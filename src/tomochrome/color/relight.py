@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve
+from tomochrome.color.codes import Codes
 from tomochrome.color.compiled import over_chunks
 from tomochrome.color.kernels import light_float, light_int16, light_plain, mark_cells
-from tomochrome.color.table import GREY_EDGES, REACH, SIDE, TABLE
+from tomochrome.color.table import GREY_EDGES, SIDE, TABLE, within_reach
 from tomochrome.tissue import Tissue
 from tomochrome.windowing import Window, luminance
 
@@ -40,7 +41,7 @@ class CodeTable:
         Codes that an opacity curve for 3D leaves out, bool (n,); none of them if None.
     ready
         Whether the color table holds every column that these codes can lead to, so that none
-        need be looked for (see `ColorTable.ensure_palette`).
+        need be looked for (see `ColorTable.ensure_mixtures`).
     """
 
     def __init__(
@@ -52,11 +53,7 @@ class CodeTable:
         hidden: NDArray[np.bool_] | None = None,
         ready: bool = False,
     ) -> None:
-        far = np.maximum(np.abs(ab[:, 0]), np.abs(ab[:, 1]))
-        if far.max() > REACH:
-            # At constant hue; sRGB ends far inside, so nothing that can be shown is lost.
-            ab = ab * np.minimum(1.0, REACH / np.maximum(far, 1.0))[:, None]
-        self.ab = np.ascontiguousarray(ab, "f4")
+        self.ab = within_reach(ab)
         self.air = tissue == Tissue.AIR
         self.hidden = hidden
         self.fade = fade_curve(min_confidence)
@@ -112,7 +109,7 @@ def alpha_of_int16(curve: AlphaCurve) -> NDArray[np.uint8]:
 
 def relight(
     hu: NDArray[Any],
-    code: NDArray[np.uint16],
+    code: Codes,
     confidence: NDArray[np.uint8],
     codes: CodeTable,
     window: Window,

@@ -22,16 +22,14 @@ from scipy.ndimage import gaussian_filter
 
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.chroma import Chroma
+from tomochrome.color.codes import Codes, Table
 from tomochrome.color.lighting import Lighting, _check_scalar, _provenance
-from tomochrome.color.palette import Palette
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.geometry.blocks import Steps, block_affine, block_means, block_steps
 from tomochrome.runtime import CancelToken, Progress, check, report
-from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
-_GREY_L: Final = 62.0  #: L* of what has no tissue
 _SMOOTHING: Final = 1.0  #: standard deviation of the Gaussian before the gradient, in voxels
 _FULL_EDGE: Final = 0.1  #: gradient, as a share of the whole range a voxel, that is a surface
 _OPACITY_MM: Final = 1.0  #: an opacity curve's values are those of a layer this thick
@@ -190,7 +188,7 @@ def solid(
     n = tuple(-(-size // step) for size, step in zip(volume.shape, steps, strict=True))
     out = np.empty((*n, 4), np.uint8)
     affine = block_affine(volume.affine, steps)
-    base = _lightness_of_code(chroma, settings.palette)
+    base = chroma.table.lightness(settings.palette)
     for start, stop, low, high in _slabs(n):
         check(cancel)
         report(progress, start, n[0], "computing the 3D picture")
@@ -205,7 +203,7 @@ def solid(
         sure = np.ascontiguousarray(chroma.confidence[part][np.ix_(*centers)])
         check(cancel)
         blocks = _Blocks(values, code, sure, affine)
-        rgba = _colors(blocks, codes, settings, base, chroma.tissue_of_code)
+        rgba = _colors(blocks, codes, settings, base, chroma.table)
         out[start:stop] = rgba[start - low : stop - low]
     report(progress, n[0], n[0], "computing the 3D picture")
     return out
@@ -216,7 +214,7 @@ class _Blocks:
     """A slab of blocks: mean HU, and code and confidence of the voxel in the middle."""
 
     values: NDArray[np.float32]
-    code: NDArray[np.uint16]
+    code: Codes
     sure: NDArray[np.uint8]
     affine: NDArray[np.float64]
 
@@ -226,7 +224,7 @@ def _colors(
     codes: CodeTable,
     settings: Lighting,
     base: NDArray[np.float32],
-    tissue: NDArray[np.uint8],
+    table: Table,
 ) -> NDArray[np.uint8]:
     """Return RGBA of blocks: the shaded tissue's L*, and the opacity of their thickness."""
     curve, values = settings.alpha, blocks.values
@@ -241,8 +239,8 @@ def _colors(
     else:
         rgba = relight(values, code, blocks.sure, codes, settings.window, curve)
     alpha = curve(values).astype(np.float32) / 255.0
-    if curve.of:
-        other = ~np.isin(tissue, curve.of)[code]
+    if curve.of and table.has_tissues:
+        other = ~np.isin(table.tissue, curve.of)[code]
         alpha[other] = np.minimum(alpha[other], curve.others)
     was_air = air[blocks.code]
     edge = was_air & ~air[code]
@@ -273,17 +271,6 @@ def _span(curve: AlphaCurve) -> tuple[float, float]:
     return min(curve.points[0][0], high) - _BEYOND, high
 
 
-def _lightness_of_code(chroma: Chroma, palette: Palette) -> NDArray[np.float32]:
-    """Return L* of each code of a chroma map: that of its tissues, air left out."""
-    share = np.delete(chroma.mixtures, Tissue.AIR, axis=1).astype(np.float64)
-    L = np.delete(palette.lab[:, 0], Tissue.AIR).astype(np.float64)
-    grey = np.maximum(1.0 - chroma.mixtures.sum(axis=1), 0.0)
-    rest = share.sum(axis=1) + grey
-    known = rest > 1e-3
-    L_of_code = (share @ L + grey * _GREY_L) / np.where(known, rest, 1.0)
-    return np.where(known, L_of_code, _GREY_L).astype(np.float32)
-
-
 def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
     """Yield (start, stop) of slabs, and the same widened by the slices they depend on."""
     depth = max(_MARGIN, _SLAB // (shape[1] * shape[2]))
@@ -292,13 +279,13 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
         yield start, stop, max(0, start - _MARGIN), min(shape[0], stop + _MARGIN)
 
 
-def _grown(code: NDArray[np.uint16], clear: NDArray[np.bool_]) -> NDArray[np.uint16]:
+def _grown(code: Codes, clear: NDArray[np.bool_]) -> Codes:
     """Let tissue grow by two voxels into what is transparent.
 
     A graphics card draws between voxels: beside a surface the color of air would show as a dark
     seam.
     """
-    grown = np.array(code)
+    grown: Codes = code.copy()
     for _ in range(2):
         source = grown.copy()
         empty = clear[source]

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.color.codes import HasColors
 from tomochrome.color.compiled import over_chunks
 from tomochrome.color.kernels import fill_columns
-from tomochrome.color.palette import Palette
 from tomochrome.color.space import GREY_L, LINEAR_OF_8BIT
 
 SIDE = 192  #: cells along a* and along b*, one unit each
@@ -34,7 +34,7 @@ class ColorTable:
         self._columns = np.zeros((SIDE * SIDE, GREY_LEVELS, 4), np.uint8)
         self._filled = np.zeros(SIDE * SIDE, bool)
         self._lock = threading.Lock()
-        self._whole: WeakKeyDictionary[Palette, float] = WeakKeyDictionary()
+        self._whole: WeakKeyDictionary[HasColors, float] = WeakKeyDictionary()
         #: uint32 (cells * 256,): bytes red, green, blue and an alpha of 0.
         self.words: NDArray[np.uint32] = self._columns.reshape(-1).view(np.uint32)
 
@@ -50,20 +50,37 @@ class ColorTable:
                 )
                 self._filled[missing] = True
 
-    def ensure_palette(self, palette: Palette, saturation: float) -> None:
-        """Fill the columns of every mixture that a palette makes up to this saturation."""
-        if not self.holds(palette, saturation):
-            self.ensure(_mixtures(palette.ab * np.float32(saturation)))
-            self._whole[palette] = saturation
+    def ensure_mixtures(self, colors: HasColors, saturation: float) -> None:
+        """Fill the columns of every mixture of these colors and grey, up to this saturation.
 
-    def holds(self, palette: Palette, saturation: float) -> bool:
-        """Whether `ensure_palette` has been done for this palette up to this saturation."""
-        return saturation <= self._whole.get(palette, -1.0)
+        Parameters
+        ----------
+        colors
+            A palette, or a table of free colors.
+        """
+        if not self.holds(colors, saturation):
+            self.ensure(_mixtures(colors.ab * np.float32(saturation)))
+            self._whole[colors] = saturation
+
+    def holds(self, colors: HasColors, saturation: float) -> bool:
+        """Whether `ensure_mixtures` has been done for these colors up to this saturation."""
+        return saturation <= self._whole.get(colors, -1.0)
 
     @property
     def columns_filled(self) -> int:
         """Number of columns computed so far (1 KiB each)."""
         return int(self._filled.sum())
+
+
+def within_reach(ab: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return colors (n, 2), those beyond `REACH` with less chroma at constant hue.
+
+    sRGB ends far inside, so nothing that can be shown is lost.
+    """
+    far = np.maximum(np.abs(ab[:, 0]), np.abs(ab[:, 1]))
+    if far.max() > REACH:
+        ab = ab * np.minimum(1.0, REACH / np.maximum(far, 1.0))[:, None]
+    return np.ascontiguousarray(ab, np.float32)
 
 
 def _mixtures(ab: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -107,7 +107,8 @@ class LitVolume:
         from a worker, and assigning ``settings`` in the window's thread will not wait.
         """
         settings = settings or self.settings
-        TABLE.ensure_palette(settings.palette, max(1.0, settings.saturation))
+        colors = self.chroma.table.source(settings.palette)
+        TABLE.ensure_mixtures(colors, max(1.0, settings.saturation))
         for min_confidence in (0.0, 0.5):  # a kernel for each
             codes = code_table(self.chroma, settings.but(min_confidence=min_confidence))
             self._relit((slice(0, 1),) * 3, _State(settings, codes))

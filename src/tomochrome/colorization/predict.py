@@ -72,6 +72,7 @@ def colorize(
         If the user stopped it.
     """
     from tomochrome.color.chroma import Chroma
+    from tomochrome.color.codes import Mixtures
     from tomochrome.colorization.scan import prepare
     from tomochrome.colorization.threads import compute_threads
     from tomochrome.geometry.orient import reorient_like
@@ -113,7 +114,7 @@ def colorize(
     return Chroma(
         code=code,
         confidence=confidence,
-        mixtures=mixtures,
+        table=Mixtures(mixtures),
         affine=volume.affine,
         model=card.name,
         provenance=replace(provenance, extra={**provenance.extra, "device": used}),

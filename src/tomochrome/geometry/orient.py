@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Final
 
@@ -106,17 +107,36 @@ def reorient(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, boo
     step = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
     rest = tuple(range(3, volume.voxels.ndim))
     voxels = np.transpose(np.asarray(volume.voxels), (*order, *rest))[step]
-    affine = np.eye(4)
-    affine[:3, 3] = volume.affine[:3, 3]
-    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
-        column = volume.affine[:3, old]
-        affine[:3, new] = -column if flip else column
-        if flip:
-            affine[:3, 3] += column * (volume.shape[old] - 1)
+    affine = reoriented_affine(volume.affine, volume.shape, order, flips)
     outside = volume.outside
     if outside is not None:
         outside = np.ascontiguousarray(np.transpose(outside, order)[step])
     return Volume(np.ascontiguousarray(voxels), affine, volume.unit, volume.provenance, outside)
+
+
+def reoriented_affine(
+    affine: NDArray[np.float64],
+    shape: tuple[int, ...],
+    order: Sequence[int],
+    flips: Sequence[bool],
+) -> NDArray[np.float64]:
+    """Return the affine of a grid whose axes are reordered and then flipped.
+
+    Parameters
+    ----------
+    affine, shape
+        Of the grid as it is.
+    order, flips
+        As for `reorient`.
+    """
+    turned = np.eye(4)
+    turned[:3, 3] = affine[:3, 3]
+    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+        column = affine[:3, old]
+        turned[:3, new] = -column if flip else column
+        if flip:
+            turned[:3, 3] += column * (shape[old] - 1)
+    return turned
 
 
 def closest_axial(volume: Volume) -> Volume:

@@ -1,0 +1,185 @@
+"""What the codes of a chroma map stand for: mixtures of tissues, or colors of their own.
+
+A code is a row of a table. A palette or saturation changes only the table, never the voxels.
+Row 0 always is outside the body: air, without color.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.palette import Palette
+from tomochrome.errors import ModelError
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
+
+Codes = NDArray[np.uint16] | NDArray[np.uint32]
+"""Codes of voxels: uint32 where a table has more than 65,536 rows."""
+GREY_L = 62.0  #: L* in 3D of what has no tissue
+MOST_CODES = 1 << 32
+
+
+class HasColors(Protocol):
+    """Something with chroma (a*, b*), float32 (n, 2): a palette, or a table of colors."""
+
+    @property
+    def ab(self) -> NDArray[np.float32]:
+        """Chroma (a*, b*), float32 (n, 2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixtures:
+    """Codes that are mixtures of tissues.
+
+    Parameters
+    ----------
+    weights
+        float32, shape (codes, `N_TISSUES`): weights of the tissues, at least 0. A row sums to
+        at most 1; the remainder is grey. Row 0 is pure air.
+
+    Raises
+    ------
+    ModelError
+        If a row is no mixture, or row 0 is not air.
+    """
+
+    weights: NDArray[np.float32]
+    has_tissues: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        array = _checked(self.weights, N_TISSUES, "mixtures")
+        if array.min() < 0 or array.sum(axis=1).max() > 1.001:
+            raise ModelError("each mixture needs weights of at least 0 that sum to at most 1")
+        if array[0, Tissue.AIR] < 0.999:
+            raise ModelError("mixture 0 must be pure air: it stands for voxels outside the body")
+        object.__setattr__(self, "weights", array)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.weights,)
+
+    @cached_property
+    def tissue(self) -> NDArray[np.uint8]:
+        """Heaviest tissue of each code, uint8 (codes,); `NO_TISSUE` for an all-grey row."""
+        tissue = self.weights.argmax(axis=1).astype(np.uint8)
+        tissue[self.weights.max(axis=1) <= 0] = NO_TISSUE
+        return tissue
+
+    def source(self, palette: Palette) -> Palette:
+        """Return the palette, whose colors are mixed."""
+        return palette
+
+    def chroma(self, palette: Palette) -> NDArray[np.float32]:
+        """Return chroma (a*, b*) of each code, float32 (codes, 2)."""
+        ab = self._kept.get(palette)
+        if ab is None:
+            ab = self._kept[palette] = np.asarray(self.weights @ palette.ab, dtype=np.float32)
+        return ab
+
+    @cached_property
+    def _kept(self) -> WeakKeyDictionary[Palette, NDArray[np.float32]]:
+        """Chroma under each palette: sliders ask for it at every move."""
+        return WeakKeyDictionary()
+
+    def lightness(self, palette: Palette) -> NDArray[np.float32]:
+        """Return L* of each code: that of its tissues, air left out."""
+        share = np.delete(self.weights, Tissue.AIR, axis=1).astype(np.float64)
+        L = np.delete(palette.lab[:, 0], Tissue.AIR).astype(np.float64)
+        grey = np.maximum(1.0 - self.weights.sum(axis=1), 0.0)
+        rest = share.sum(axis=1) + grey
+        known = rest > 1e-3
+        L_of_code = (share @ L + grey * GREY_L) / np.where(known, rest, 1.0)
+        return np.where(known, L_of_code, GREY_L).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FreeColors:
+    """Codes that are colors, for models that predict color directly: no palette applies.
+
+    Parameters
+    ----------
+    ab
+        float32, shape (codes, 2): chroma (a*, b*) of each code. Row 0 is (0, 0).
+
+    Raises
+    ------
+    ModelError
+        If the colors are not finite, or row 0 has one.
+    """
+
+    ab: NDArray[np.float32]
+    has_tissues: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        array = _checked(self.ab, 2, "colors (a*, b*)")
+        if array[0].any():
+            raise ModelError("color 0 must be grey: it stands for voxels outside the body")
+        object.__setattr__(self, "ab", array)
+
+    def __len__(self) -> int:
+        return len(self.ab)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.ab,)
+
+    @cached_property
+    def tissue(self) -> NDArray[np.uint8]:
+        """Air for code 0, `NO_TISSUE` for all others: uint8 (codes,)."""
+        tissue = np.full(len(self), NO_TISSUE, np.uint8)
+        tissue[0] = Tissue.AIR
+        return tissue
+
+    def source(self, palette: Palette) -> FreeColors:
+        """Return this table, whatever the palette."""
+        return self
+
+    def chroma(self, palette: Palette) -> NDArray[np.float32]:
+        """Return chroma (a*, b*) of each code, whatever the palette."""
+        return self.ab
+
+    def lightness(self, palette: Palette) -> NDArray[np.float32]:
+        """Return the L* of what has no tissue for every code, float32 (codes,)."""
+        return np.full(len(self), GREY_L, np.float32)
+
+
+Table = Mixtures | FreeColors
+"""What each code of a chroma map stands for; palettes and choices of tissues need `Mixtures`."""
+
+
+def as_table(value: Table | NDArray[Any]) -> Table:
+    """Return a table; an array is taken for mixtures, or for (a*, b*) if it has two columns.
+
+    Raises
+    ------
+    ModelError
+        If the array is neither.
+    """
+    if not isinstance(value, np.ndarray):
+        return value
+    return FreeColors(value) if value.ndim == 2 and value.shape[1] == 2 else Mixtures(value)
+
+
+def code_type(codes: int) -> type[np.uint16] | type[np.uint32]:
+    """Return the smallest type that holds this many codes."""
+    return np.uint16 if codes <= 1 << 16 else np.uint32
+
+
+def _checked(values: NDArray[Any], columns: int, what: str) -> NDArray[np.float32]:
+    """Return a table as a read-only copy, or say what is wrong with it."""
+    array = np.array(values)
+    if array.dtype != np.float32 or array.ndim != 2 or array.shape[1:] != (columns,):
+        raise ModelError(
+            f"{what} must be float32 of shape (codes, {columns}), "
+            f"not {array.dtype} of shape {array.shape}"
+        )
+    if not 1 <= len(array) <= MOST_CODES or not np.isfinite(array).all():
+        raise ModelError(f"{what} must be finite, and there must be at least one")
+    array.setflags(write=False)
+    return array
