@@ -6,6 +6,7 @@ import gc
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -91,6 +92,33 @@ def window(qapp):
         yield viewer
     del viewer
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def unpainted(window):
+    """The canvas of the viewer is not drawn, in tests that look at panels and layers only.
+
+    Making and compiling shaders for each layer takes most of the time of such a test. A
+    screenshot is drawn all the same.
+    """
+    canvas = window.window._qt_viewer.canvas.native
+    canvas.setUpdatesEnabled(False)
+    yield
+    canvas.setUpdatesEnabled(True)
+
+
+@pytest.fixture
+def short_collections(monkeypatch):
+    """Keep what was imported, a million objects, out of the garbage collector's sight.
+
+    napari collects all garbage whenever a layer is removed. The plugin does the same as this
+    fixture after its warm-up, and undoes it when a layer or panel goes, which is not done here.
+    """
+    quiet = SimpleNamespace(freeze=gc.freeze, unfreeze=lambda: None)
+    monkeypatch.setattr("tomochrome._napari.warm_up.gc", quiet)
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

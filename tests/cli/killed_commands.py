@@ -1,4 +1,4 @@
-"""Runs commands and kills them at moments chosen by a seed; fails where something is lost or torn.
+"""Signals commands at moments chosen by a seed; fails where something is lost or torn.
 
 A program of its own: it imports everything once and forks for each run. Moments are counted, not
 timed: whatever touches the output's folder, and every report of progress.
@@ -12,12 +12,14 @@ import json
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -244,7 +246,8 @@ def check(case: Case, out: Path, old: dict[str, str]) -> str:
     return ""
 
 
-def kill(case: Case, base: Path, chance: random.Random, times: int, number: int) -> int:
+def signal_all(case: Case, base: Path, times: dict[int, int]) -> int:
+    """Send each signal to a command so many times; return how many moments there are."""
     out, kept, count = base / "out", base / "kept", base / "count"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir()
@@ -257,89 +260,127 @@ def kill(case: Case, base: Path, chance: random.Random, times: int, number: int)
     fresh(out, kept)
     assert in_a_child(lambda: at_moment(0, case.argv, out, 0, count)) == 0
     total = int(count.read_text())
-    # Half of the moments lie in the last fifth, where outputs are finished and moved.
-    moments = [chance.randint(1, total) for _ in range(times // 2)]
-    moments += [chance.randint(total * 4 // 5, total) for _ in range(times - times // 2)]
-    for moment in moments:
-        fresh(out, kept)
-        status = in_a_child(lambda m=moment: at_moment(m, case.argv, out, number, count))
-        where = f"{case.name}, signal {number} at {moment} of {total}"
-        if number == signal.SIGKILL:
-            assert status == -number, f"{where}: ended with {status}"
-        else:
-            assert status in (0, app.CANCELLED), f"{where}: ended with {status}"
-        for folder in (out, *(p for p in out.rglob("*") if p.is_dir())):
-            if number == signal.SIGKILL:
-                if fault := check(case, out, old):
-                    sys.exit(f"{where}: {fault}")
-                clear_leftovers(folder)
-        if fault := check(case, out, old):
-            sys.exit(f"{where}, after clearing: {fault}")
-        changed = {digest(out / name) != old[name] for name in case.group}
-        if len(changed) > 1:
-            sys.exit(f"{where}: some of the group are new, others are not")
-        left = [str(p) for p in out.rglob(".tomochrome-*")]
-        if left:
-            sys.exit(f"{where}: left behind {left}")
+    for number, wanted in times.items():
+        chance = random.Random(case.name)
+        # Half of the moments lie in the last fifth, where outputs are finished and moved.
+        moments = [chance.randint(1, total) for _ in range(wanted // 2)]
+        moments += [chance.randint(total * 4 // 5, total) for _ in range(wanted - wanted // 2)]
+        for moment in moments:
+            fresh(out, kept)
+            status = in_a_child(lambda m=moment, n=number: at_moment(m, case.argv, out, n, count))
+            judge(case, out, old, number, status, f"signal {number} at {moment} of {total}")
     assert in_a_child(lambda: at_moment(-1, case.argv, out, 0, count)) == 0
     return total
 
 
-def warm_up() -> None:
+def judge(case: Case, out: Path, old: dict[str, str], number: int, status: int, at: str) -> None:
+    """Look at what a signal left; end this program where something is torn or lost."""
+    where = f"{case.name}, {at}"
+    if number == signal.SIGKILL:
+        assert status == -number, f"{where}: ended with {status}"
+    else:
+        assert status in (0, app.CANCELLED), f"{where}: ended with {status}"
+    for folder in (out, *(p for p in out.rglob("*") if p.is_dir())):
+        if number == signal.SIGKILL:
+            if fault := check(case, out, old):
+                sys.exit(f"{where}: {fault}")
+            clear_leftovers(folder)
+    if fault := check(case, out, old):
+        sys.exit(f"{where}, after clearing: {fault}")
+    changed = {digest(out / name) != old[name] for name in case.group}
+    if len(changed) > 1:
+        sys.exit(f"{where}: some of the group are new, others are not")
+    left = [str(p) for p in out.rglob(".tomochrome-*")]
+    if left:
+        sys.exit(f"{where}: left behind {left}")
+
+
+WARM = (
+    "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "SimpleITK", "nibabel", "safetensors.numpy",
+    "scipy.ndimage", "tomochrome.cli.pipeline", "tomochrome.color.lighting",
+    "tomochrome.color.view", "tomochrome.colorization.body", "tomochrome.colorization.predict",
+    "tomochrome.colorization.transfer", "tomochrome.compare.kernels", "tomochrome.compare.region",
+    "tomochrome.evaluate.registration", "tomochrome.evaluate.similarity_kernels",
+    "tomochrome.io.dicom.capture", "tomochrome.io.dicom.write", "tomochrome.io.points",
+    "tomochrome.phantom.dicom", "tomochrome.registration.refine",
+    "tomochrome.registration.register", "tomochrome.registration.report",
+    "tomochrome.registration.unfold", "tomochrome.windowing.content",
+)  # fmt: skip
+WARM_TRAINING = (
+    "torch", "torch._dynamo", "torch.utils.serialization.config", "monai.networks.nets",
+    "safetensors.torch", "tomochrome.color.palette", "tomochrome.training",
+    "tomochrome.training.tissue_finish",
+)  # fmt: skip
+
+
+def warm_up(*, training: bool) -> None:
     """Import what the commands import, once for all of them; no kernel may run here."""
-    for name in (
-        "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "SimpleITK", "nibabel", "torch",
-        "tomochrome.cli.pipeline", "tomochrome.color", "tomochrome.colorization.predict",
-        "tomochrome.compare", "tomochrome.io.dicom.capture", "tomochrome.io.dicom.write",
-        "tomochrome.registration.register", "tomochrome.registration.report",
-        "tomochrome.training", "tomochrome.training.tissue_finish", "scipy.ndimage",
-        "torch._dynamo", "monai.networks.nets",
-        *(f"tomochrome.cli.{command}" for command in app.COMMANDS),
-    ):  # fmt: skip
+    from PIL import Image
+
+    commands = [f"tomochrome.cli.{command}" for command in app.COMMANDS]
+    for name in (*WARM, *(WARM_TRAINING if training else ()), *commands):
         import_module(name)
+    Image.preinit()
+    # How small a picture becomes does not matter here.
+    Image.Image.save = partialmethod(Image.Image.save, compress_level=1)  # type: ignore[assignment]
     target = import_module("numba.core.registry").cpu_target
     target.typing_context.refresh()  # numba's own start, without any thread
     target.target_context.refresh()
+    if training:
+        from tomochrome.training import augment, tissue_finish
+
+        # Few samples of each kind and small images of noise: what is learned does not matter.
+        tissue_finish.calibrate.__defaults__ = (8, None)
+        tissue_finish.count_hu.__defaults__ = (8,)
+        tissue_finish.Feed.frequencies.__defaults__ = (8,)
+        augment._BANK = 96
 
 
-def run(base: Path, number: int, wanted: dict[str, int]) -> None:
-    """Send a signal to the commands whose names begin with a wanted word, so many times each."""
+def run(base: Path, wanted: dict[str, dict[int, int]]) -> None:
+    """Send signals to the commands whose names begin with a wanted word, so many times each."""
     global PATIENT_SHAPE
     from tomochrome import phantom
     from tomochrome.runtime import files, work_folder
 
     for module in (files, work_folder):  # a killed process loses nothing that was written
         module.sync = module.sync_entries = lambda _: None
-    warm_up()
-    from tomochrome.training import tissue_finish
-
-    # Few samples of each kind: what is learned does not matter here.
-    tissue_finish.calibrate.__defaults__ = (8, None)
-    tissue_finish.count_hu.__defaults__ = (8,)
-    tissue_finish.Feed.frequencies.__defaults__ = (8,)
+    warm_up(training="train" in wanted)
     write_inputs(base / "in")
-    kept = base / "in" / "patient.pickle"
-    make = phantom.make_patient
+    if "demo" in wanted:
+        kept = base / "in" / "patient.pickle"
+        make = phantom.make_patient
 
-    def paint() -> int:  # in a child: a process whose kernels ran in threads cannot fork
-        kept.write_bytes(pickle.dumps(make(1, "abdomen", (20.0, 9.0, 9.0))))
-        return 0
+        def paint() -> int:  # in a child: a process whose kernels ran in threads cannot fork
+            kept.write_bytes(pickle.dumps(make(1, "abdomen", (20.0, 9.0, 9.0))))
+            return 0
 
-    assert in_a_child(paint) == 0
-    patient = pickle.loads(kept.read_bytes())
-    PATIENT_SHAPE = patient.ct.shape
-    phantom.make_patient = lambda *_, **__: patient
+        assert in_a_child(paint) == 0
+        patient = pickle.loads(kept.read_bytes())
+        PATIENT_SHAPE = patient.ct.shape
+        phantom.make_patient = lambda *_, **__: patient
     for case in cases(base):
-        times = next((n for word, n in wanted.items() if case.name.startswith(word)), 0)
+        times = {
+            n: t for word in wanted if case.name.startswith(word) for n, t in wanted[word].items()
+        }
         if times:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            total = kill(case, base, random.Random(case.name), times, number)
+            total = signal_all(case, base, times)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            sys.stdout.write(f"{case.name}: {times} of {total} moments, {spent:.1f} s\n")
+            for number, count in times.items():
+                text = f"{case.name}: {number} at {count} of {total} moments, {spent:.1f} s\n"
+                sys.stdout.write(text)
             sys.stdout.flush()
 
 
+def main_of(words: Sequence[str]) -> None:
+    """Read a folder, and then words such as ``register:9=20``: signal 9 at 20 moments."""
+    wanted: dict[str, dict[int, int]] = {}
+    for word in words[1:]:
+        command, number, times = re.split("[:=]", word)
+        wanted.setdefault(command, {})[int(number)] = int(times)
+    run(Path(words[0]), wanted)
+
+
 if __name__ == "__main__":
-    words = [word.rsplit("=", 1) for word in sys.argv[3:]]
-    run(Path(sys.argv[1]), int(sys.argv[2]), {name: int(times) for name, times in words})
+    main_of(sys.argv[1:])

@@ -13,46 +13,51 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and signals")
 
 HERE = Path(__file__).parent
-COMMANDS = ("register", "transform", "checkerboard", "demo", "train")
+KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)
+COMMANDS = ("colorize", "register", "transform", "checkerboard", "demo", "train")
+Times = dict[str, dict[int, int]]
 #: `colorize` is five cases, one for each format and one for a group: twenty moments in all.
-QUICK = {"colorize": 4, "register": 20, "transform": 20, "checkerboard": 20, "demo": 20}
+QUICK: Times = {
+    "colorize": {KILL: 4},
+    "colorize with maps": {TERM: 4},
+    "register": {KILL: 20, TERM: 4},
+    "transform": {KILL: 20},
+    "checkerboard": {KILL: 20},
+    "demo": {KILL: 20, TERM: 4},
+}
+TRAIN: Times = {"train": {KILL: 20, TERM: 2}}
 
 
-def signalled(base: Path, number: int, times: dict[str, int]) -> None:
-    """Run commands, and send each a signal at so many moments, in processes of their own."""
+def signalled(base: Path, times: Times) -> None:
+    """Run commands, and send each its signals at so many moments, in processes of their own."""
+    words = [f"{name}:{n}={count}" for name, wanted in times.items() for n, count in wanted.items()]
     done = subprocess.run(
-        [
-            *(sys.executable, str(HERE / "killed_commands.py"), str(base), str(int(number))),
-            *(f"{command}={count}" for command, count in times.items()),
-        ],
+        [sys.executable, str(HERE / "killed_commands.py"), str(base), *words],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for command, count in times.items():
-        lines = [line for line in done.stdout.splitlines() if line.startswith(command)]
-        assert lines, f"{command} was not run"
-        assert all(f": {count} of " in line for line in lines), done.stdout
+    said = done.stdout.splitlines()
+    for command, wanted in times.items():
+        for number, count in wanted.items():
+            start = f": {number} at "
+            lines = [line for line in said if line.startswith(command) and start in line]
+            assert lines, f"{command} was not run"
+            assert all(f"{start}{count} of " in line for line in lines), done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("times", [QUICK, {"train": 20}], ids=["all but train", "train"])
-def test_a_command_killed_at_twenty_moments(times: dict[str, int], tmp_path: Path) -> None:
-    signalled(tmp_path, signal.SIGKILL, times)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_sigterm_cancels_and_leaves_nothing(tmp_path: Path) -> None:
-    times = {"colorize with maps": 4, "register": 4, "demo": 4, "train": 2}
-    signalled(tmp_path, signal.SIGTERM, times)
+@pytest.mark.parametrize("times", [QUICK, TRAIN], ids=["all but train", "train"])
+def test_a_command_killed_or_cancelled_at_any_moment(times: Times, tmp_path: Path) -> None:
+    """Killed at twenty moments of each command; told to end, it leaves nothing behind either."""
+    signalled(tmp_path, times)
 
 
 @pytest.mark.fuzz
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("command", ["colorize", *COMMANDS])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("number", [KILL, TERM])
 def test_many_moments(command: str, number: int, tmp_path: Path) -> None:
-    signalled(tmp_path, number, {command: 200})
+    signalled(tmp_path, {command: {number: 200}})

@@ -14,7 +14,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 def test_network_tells_organs_apart_that_the_curve_cannot() -> None:
     if "tissue" not in {card.name for card in models()}:
         pytest.skip("the model 'tissue' is not shipped with this checkout")
-    patient = make_patient(77, "abdomen", (6.0, 3.0, 3.0), phase="portal")
+    patient = make_patient(77, "abdomen", (9.0, 4.0, 4.0), phase="portal")
     truth = np.asarray(patient.tissue.voxels)
     inside = (truth > 0) & (truth < N_TISSUES)
     colors = palette().ab

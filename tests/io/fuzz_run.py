@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -23,11 +24,18 @@ import torture as T
 from fuzz_seeds import SUFFIX, beside_dicomdir, small
 from mutations import damaged
 
+from effort import calls_of
 from tomochrome.errors import TomochromeError
 from tomochrome.io import find, read
 
 SECONDS = 120.0
 """Of the processor's time: longer than this, an input hangs, on the slowest machine too."""
+
+CALLS = 1_000_000
+"""Of functions: a whole input takes about 12,000, one that makes more than this is too slow."""
+
+PATIENCE = 0.05
+"""Processor seconds after which calls are counted: no machine makes `CALLS` in so short a time."""
 
 MEGABYTES = 300
 """More than this for a picture of 16x16 is a blow-up."""
@@ -134,7 +142,7 @@ def attempt(path: Path) -> tuple[bool, str]:
 
 
 def check(path: Path) -> tuple[bool, str]:
-    """Run one input within time and memory, and with warnings taken down."""
+    """Run one input within bounds of time, calls and memory, and with warnings taken down."""
     fault = ""
     came = False
     peak = peak_megabytes()
@@ -142,7 +150,11 @@ def check(path: Path) -> tuple[bool, str]:
         warnings.simplefilter("always")
         try:
             with alarm(SECONDS):
+                start = time.process_time()
                 came, fault = attempt(path)
+                if not fault and time.process_time() - start > PATIENCE:
+                    calls = calls_of(lambda: attempt(path))
+                    fault = f"slow: {calls} calls" if calls > CALLS else ""
         except Hang:
             fault = f"hangs: more than {SECONDS:g} s"
             gc.collect()  # what was interrupted may have left a file open: no test's fault

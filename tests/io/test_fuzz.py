@@ -57,6 +57,19 @@ def test_nothing_of_a_damaged_header_is_logged(tmp_path, caplog, kind):
     assert caplog.text == ""
 
 
+def test_a_slow_input_that_ends_is_a_fault(tmp_path, monkeypatch):
+    """By the number of its calls, which is the same on every machine."""
+    monkeypatch.setattr(fuzz_run, "PATIENCE", -1.0)
+    monkeypatch.setattr(fuzz_run, "CALLS", 1000)
+    for calls, wanted in ((900, ""), (1100, "slow")):
+        monkeypatch.setattr(
+            fuzz_run, "attempt", lambda _, n=calls: (True, "" * len([abs(k) for k in range(n)]))
+        )
+        came, fault = fuzz_run.check(tmp_path)
+        assert came
+        assert fault.split(":")[0] == wanted
+
+
 def test_an_input_can_be_made_again():
     for kind in fuzz_seeds.SEEDS:
         assert mutations.damaged(kind, 3, 7) == mutations.damaged(kind, 3, 7)

@@ -162,7 +162,7 @@ def test_grids_and_orientations_do_not_matter(pair, name: str, tmp_path: Path) -
 
 def test_the_shipped_network_is_asked_by_default(pair) -> None:
     fixed, moving, _ = pair
-    found = tc.register(fixed, moving, refine=0, device="cpu", init="rigid")
+    found = tc.register(fixed, moving, refine=0, device="cpu", init="center")
     assert found.report["model"] == "symnet"
     assert found.report["seconds"]["network"] > 0
     assert not found.forward.is_affine
@@ -183,7 +183,7 @@ def test_metric_and_progress_are_told(pair) -> None:
     curve: list[tuple[str, int, float]] = []
     stages: list[str] = []
     found = register(
-        fixed, moving, model=None, refine=6, init="rigid", device="cpu",
+        fixed, moving, model=None, refine=6, init="center", device="cpu",
         metric=lambda stage, k, value: curve.append((stage, k, value)),
         progress=lambda done, total, stage: stages.append(stage) if 0 <= done <= total else None,
     )  # fmt: skip
@@ -197,6 +197,7 @@ def test_metric_and_progress_are_told(pair) -> None:
 def test_it_stops_in_every_stage(pair, stage: str) -> None:
     fixed, moving, _ = pair
     cancel = CancelToken()
+    init = "rigid" if stage == "initial alignment" else "center"
 
     def progress(done: int, total: int, now: str) -> None:
         if now == stage:
@@ -204,7 +205,7 @@ def test_it_stops_in_every_stage(pair, stage: str) -> None:
 
     with pytest.raises(Cancelled):
         register(
-            fixed, moving, model=None, refine=6, init="rigid", progress=progress, cancel=cancel,
+            fixed, moving, model=None, refine=6, init=init, progress=progress, cancel=cancel,
             fixed_labels=labels_of(fixed), moving_labels=labels_of(moving),
         )  # fmt: skip
 
