@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from colorize_panel_cases import TITLE, colorize
+from colorize_panel_cases import TITLE, colorize, lit
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QLabel
+from quick_colorize import simple_colorize
 
 from tomochrome._napari.controls import ScrollColumn
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.named_choice import NamedChoice, device_choices
 from tomochrome._napari.readout import Readout, value_at
+from tomochrome.color.codes import FreeColors
 
 pytestmark = pytest.mark.gui
 
@@ -145,3 +149,34 @@ def test_nothing_is_cut_off_at_the_right(panel, qtbot):
     qtbot.waitUntil(
         lambda: scroll.viewport().width() >= panel.view.minimumSizeHint().width(), timeout=5000
     )
+
+
+def test_a_model_that_gives_colors_has_no_legend_and_no_palette(panel, qtbot, monkeypatch):
+    """What needs tissues is hidden or off, and comes back with a model that names them."""
+
+    def free(*args, **kwargs):
+        table = np.array([[0, 0], [5, 20], [40, 20], [0, 10]], np.float32)
+        return replace(simple_colorize(*args, **kwargs), table=FreeColors(table))
+
+    palette = panel.view.color.palette_box
+    coloring = colorize(panel, qtbot)
+    coloring.layer.data.settings = coloring.layer.data.settings.but(tissues="fat")
+    panel.view.legend.set_selection(coloring.layer.data.settings.tissues)
+    with monkeypatch.context() as patch:
+        patch.setattr("tomochrome.colorization.colorize", free)
+        coloring = colorize(panel, qtbot)
+    assert not panel.view.tissues.isVisible()
+    assert not palette.isEnabled()
+    assert coloring.layer.data.settings.tissues.is_all
+    z, y, x = 6, 24, 20
+    panel.viewer.cursor.position = coloring.layer.data_to_world((z, y, x))
+    assert readout(panel) == ("700 HU · a* 0, b* 10", "Confidence 80 %")
+    panel.viewer.cursor.position = coloring.layer.data_to_world((z, 0, 0))
+    assert readout(panel) == ("-1000 HU", "")
+    panel.view.color.saturation_row.set_value(50)
+    panel._relight()
+    expected = lit(panel, panel.view.window.window, saturation=0.5)
+    np.testing.assert_array_equal(np.asarray(coloring.layer.data), expected)
+    colorize(panel, qtbot)
+    assert panel.view.tissues.isVisible()
+    assert palette.isEnabled()

@@ -14,9 +14,8 @@ from colorize_cases import write_bundle
 from tomochrome.bundles import load_arrays, load_state, read_weights
 from tomochrome.colorization import ModelCard, find_model, model_title, models
 from tomochrome.colorization.cards import hu_edges, temperature
-from tomochrome.colorization.engine import likelihood_table
-from tomochrome.colorization.runner import Runner
-from tomochrome.colorization.transfer import load_table
+from tomochrome.colorization.kinds.network import TissueNetwork, likelihood_table
+from tomochrome.colorization.kinds.transfer_function import load_table
 from tomochrome.errors import ModelError
 
 Maker = Callable[..., Path]
@@ -188,14 +187,14 @@ def test_weights_of_another_network(network_bundle: Maker) -> None:
     network = json.loads((bundle / "configs" / "metadata.json").read_text())["network"]
     card = edit(bundle, network={**network, **other})
     with pytest.raises(ModelError, match="not those of the network"):
-        Runner(card, device="cpu")
+        TissueNetwork(card, device="cpu")
 
 
 @pytest.mark.parametrize("network", [None, "UNet", {"name": "eval"}, {"name": "UNet"}])
 def test_network_that_cannot_be_built(network_bundle: Maker, network: object) -> None:
     card = edit(network_bundle(), network=network)
     with pytest.raises(ModelError):
-        Runner(card, device="cpu")
+        TissueNetwork(card, device="cpu")
 
 
 def test_half_precision_weights_load_as_float32(tmp_path: Path) -> None:

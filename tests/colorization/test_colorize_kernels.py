@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tomochrome.colorization import kernels
 from tomochrome.colorization.body import block_mean
-from tomochrome.colorization.grid import Taps, block_taps, first_columns, pixel_taps, taps
-from tomochrome.colorization.mixture import mixture_table
+from tomochrome.colorization.grid import OnGrid, Taps, block_taps, first_columns, pixel_taps, taps
+from tomochrome.colorization.tables import mixture_weights
 from tomochrome.tissue import N_TISSUES, Tissue
 
 ROWS = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
@@ -40,8 +40,9 @@ def fuse(
     ]
     code, confidence = np.empty(hu.shape, np.uint16), np.empty(hu.shape, np.uint8)
     kernels.fuse_slab(
-        hu, planes, z.low, z.weight, y.low, y.weight, first_columns(x, planes.shape[2]), x.weight,
-        field, *(part for t in body for part in t), likelihood, radius, cutoff, code, confidence,
+        hu, OnGrid(planes, *z, *y, *x), first_columns(x, planes.shape[2]),
+        OnGrid(field, *(part for t in body for part in t)), likelihood, (radius, cutoff),
+        code, confidence,
     )  # fmt: skip
     return code, confidence
 
@@ -73,7 +74,7 @@ def test_fusion_is_probability_times_likelihood(seed: int, coarse: tuple[int, in
     order = np.argsort(-expected, axis=-1)
     ranked = np.take_along_axis(expected, order, axis=-1)
     np.testing.assert_allclose(confidence / 255, ranked[..., 0], atol=0.04)
-    mixture = mixture_table()[code]
+    mixture = mixture_weights()[code]
     clear = ranked[..., 1] - ranked[..., 2] > 0.05
     np.testing.assert_allclose(mixture.sum(-1), ranked[..., :2].sum(-1), atol=0.09)
     tissue = mixture.argmax(axis=-1)
@@ -119,7 +120,7 @@ def test_color_edge_sits_on_the_ct_edge() -> None:
     grids = (taps(np.zeros(1), 1), pixel_taps(20, 1, 10, 2), pixel_taps(40, 1, 10, 4))
     noise = np.random.default_rng(0).normal(0, 12, hu.shape)
     code, _ = fuse((hu + noise).astype(np.int16), planes, likelihood, grids, None, 2, 60.0)
-    tissue = mixture_table()[code].argmax(axis=-1)
+    tissue = mixture_weights()[code].argmax(axis=-1)
     assert (tissue[:, :, :23] == Tissue.FAT).all()
     assert (tissue[:, :, 23:] == Tissue.MUSCLE).all()
 
@@ -159,7 +160,7 @@ def test_outside_is_code_zero_whatever_the_network_says() -> None:
     field[:, :, 5:] = 255
     code, _ = fuse(hu, planes, np.ones((ROWS, N_TISSUES), np.float32), one_cell(hu.shape), field)
     assert (code[:, :, :5] == 0).all()
-    assert (mixture_table()[code[:, :, 5:]].argmax(-1) == Tissue.MUSCLE).all()
+    assert (mixture_weights()[code[:, :, 5:]].argmax(-1) == Tissue.MUSCLE).all()
 
 
 def test_at_the_skin_the_hu_decide_and_the_network_may_say_air() -> None:
@@ -183,7 +184,7 @@ def test_gas_inside_is_air_but_not_outside() -> None:
     likelihood[:200, Tissue.AIR] = 1
     code, _ = fuse(hu, planes, likelihood, one_cell(hu.shape))
     assert (code > 0).all()
-    assert (mixture_table()[code].argmax(-1) == Tissue.AIR).all()
+    assert (mixture_weights()[code].argmax(-1) == Tissue.AIR).all()
 
 
 @settings(max_examples=20, deadline=None)

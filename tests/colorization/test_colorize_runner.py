@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve1d
 
 from tomochrome.colorization import colorize, find_model
-from tomochrome.colorization.engine import _Planes, smoothed, smoothing_weight
-from tomochrome.colorization.inputs import InputSpec, to_input_grid
+from tomochrome.colorization.grid_predictor import _Window, smoothed, smoothing_weight
+from tomochrome.colorization.inputs import to_input_grid
+from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.network import build_network
-from tomochrome.colorization.runner import Runner, fold_norms
+from tomochrome.colorization.torch_predictor import fold_norms
 from tomochrome.errors import TomochromeError
 from tomochrome.volume import Volume
 
@@ -61,11 +62,10 @@ class Tight:
         return self
 
 
-def planes_of(runner: Runner, hu: np.ndarray) -> np.ndarray:
-    spec = InputSpec.from_dict(runner.card.metadata["input"])
-    grid = to_input_grid(hu, (3.0, 2.0, 2.0), spec)
+def planes_of(runner: TissueNetwork, hu: np.ndarray) -> np.ndarray:
+    grid = to_input_grid(hu, (3.0, 2.0, 2.0), runner.reads)
     crop = (slice(0, grid.hu.shape[1]), slice(0, grid.hu.shape[2]))
-    return np.stack(list(runner.planes(grid, spec, crop)))
+    return np.stack(list(runner.planes(grid, crop)))
 
 
 HU = np.random.default_rng(0).integers(-200, 200, (9, 24, 30)).astype(np.int16)
@@ -73,8 +73,8 @@ HU = np.random.default_rng(0).integers(-200, 200, (9, 24, 30)).astype(np.int16)
 
 def test_out_of_memory_halves_the_batch(network_bundle: Maker) -> None:
     card = find_model(network_bundle(seed=1))
-    expected = planes_of(Runner(card, device="cpu", batch=8), HU)
-    runner = Runner(card, device="cpu", batch=8)
+    expected = planes_of(TissueNetwork(card, device="cpu", batch=8), HU)
+    runner = TissueNetwork(card, device="cpu", batch=8)
     runner.module = tight = Tight(runner.module, 2)  # type: ignore[assignment]
     got = planes_of(runner, HU)
     assert tight.sizes[:4] == [8, 4, 2, 2]
@@ -85,9 +85,9 @@ def test_out_of_memory_halves_the_batch(network_bundle: Maker) -> None:
 def test_out_of_memory_at_one_slice_falls_back_to_the_cpu(network_bundle: Maker) -> None:
     import torch
 
-    runner = Runner(find_model(network_bundle(seed=1)), device="cpu", batch=2)
+    runner = TissueNetwork(find_model(network_bundle(seed=1)), device="cpu", batch=2)
     runner.module = tight = Tight(runner.module, 0)  # type: ignore[assignment]
-    runner.device, runner.half = torch.device("meta"), None  # some device that is not the CPU
+    runner._device, runner.half = torch.device("meta"), None  # some device that is not the CPU
     place = runner._place
 
     def relent() -> None:
@@ -97,19 +97,19 @@ def test_out_of_memory_at_one_slice_falls_back_to_the_cpu(network_bundle: Maker)
     runner._place = relent  # type: ignore[method-assign]
     runner._upload = lambda images: torch.from_numpy(images).to(runner._number())  # type: ignore[method-assign]
     assert planes_of(runner, HU).shape[0] == 9
-    assert runner.device_name == "cpu"
+    assert runner.device == "cpu"
     assert "ran out of memory" in runner.warnings[0]
 
 
 def test_out_of_memory_on_the_cpu_is_one_sentence(network_bundle: Maker) -> None:
-    runner = Runner(find_model(network_bundle()), device="cpu")
+    runner = TissueNetwork(find_model(network_bundle()), device="cpu")
     runner.module = Tight(runner.module, 0)  # type: ignore[assignment]
     with pytest.raises(TomochromeError, match="not enough memory"):
         planes_of(runner, HU)
 
 
 def test_other_errors_are_not_taken_for_missing_memory(network_bundle: Maker) -> None:
-    runner = Runner(find_model(network_bundle()), device="cpu")
+    runner = TissueNetwork(find_model(network_bundle()), device="cpu")
 
     def broken(_: object) -> None:
         raise RuntimeError("shapes do not match")
@@ -120,9 +120,9 @@ def test_other_errors_are_not_taken_for_missing_memory(network_bundle: Maker) ->
 
 
 def test_probabilities_and_temperature(network_bundle: Maker) -> None:
-    cold = planes_of(Runner(find_model(network_bundle("cold", seed=1)), device="cpu"), HU)
+    cold = planes_of(TissueNetwork(find_model(network_bundle("cold", seed=1)), device="cpu"), HU)
     hot = planes_of(
-        Runner(find_model(network_bundle("hot", seed=1, temperature=4.0)), device="cpu"), HU
+        TissueNetwork(find_model(network_bundle("hot", seed=1, temperature=4.0)), device="cpu"), HU
     )
     np.testing.assert_allclose(cold.sum(-1), 1, atol=1e-5)
     assert hot.max(-1).mean() < cold.max(-1).mean()
@@ -166,14 +166,14 @@ def test_planes_are_dropped_once_passed() -> None:
             alive = k + 1
             yield np.full((1, 1, 1), k, np.float32)
 
-    window = _Planes(source())
+    window = _Window(source())
     for first in range(19):
-        base, stack = window.window(first, first + 1)
+        base, stack = window.planes(first, first + 1)
         assert base == first
         assert stack.ravel().tolist() == [first, first + 1]
         assert alive == first + 2
         assert len(window._held) == 2
-    base, stack = window.window(19, 20)
+    base, stack = window.planes(19, 20)
     assert (base, stack.ravel().tolist()) == (19, [19])
 
 

@@ -1,4 +1,4 @@
-"""Our own reader of ITK's HDF5 files: older layouts, packed ones, and damaged ones."""
+"""ITK's transform files in HDF5 and MATLAB: older layouts, packed ones, and damaged ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 import SimpleITK
 
 from tomochrome.errors import InputError
-from tomochrome.io.hdf5 import Hdf5, UnknownLayoutError
 from tomochrome.registration.transform import Transform
 
 #: Written by h5py as HDF5 1.6 would have it: a composite of a translation and a field of floats in
@@ -117,24 +116,6 @@ def test_numbers_that_are_none_do_not_hang(tmp_path: Path) -> None:
         Transform.load(path)
 
 
-def test_a_tree_that_grows_out_of_itself_has_an_end() -> None:
-    """Twenty levels of nodes with a hundred children each, all the same."""
-    nodes = bytearray(OLD[:56] + bytes(8) + (96).to_bytes(8, "little") + bytes(24))
-    table = len(nodes) + 16 + 24
-    nodes += b"\x01\0\x01\0" + (1).to_bytes(4, "little") + (24).to_bytes(4, "little") + bytes(4)
-    nodes += b"\x11\0\x10\0" + bytes(4) + table.to_bytes(8, "little") + bytes(8)
-    for level in range(20, 0, -1):
-        child = len(nodes) + 24 + 1608
-        nodes += b"TREE\0" + bytes([level]) + (100).to_bytes(2, "little") + bytes(16)
-        nodes += (bytes(8) + child.to_bytes(8, "little")) * 100 + bytes(8)
-    nodes += bytes(64)
-    file = Hdf5(bytes(nodes))
-    with pytest.raises(ValueError, match="no tree"):
-        file.links(file.root)
-    with pytest.raises(UnknownLayoutError):
-        Hdf5(OLD[:8] + b"\x09" + OLD[9:])
-
-
 @pytest.mark.parametrize("columns", [2, -1, 2**30])
 @pytest.mark.parametrize("field", [2, 4])
 def test_a_matlab_file_cannot_write_beyond_its_room(
@@ -150,7 +131,7 @@ def test_a_matlab_file_cannot_write_beyond_its_room(
         Transform.load(path)
 
 
-def test_a_part_of_the_data_that_lies_elsewhere_is_damage(tmp_path: Path) -> None:
+def test_a_part_of_the_data_that_lies_elsewhere_does_no_harm(tmp_path: Path) -> None:
     """The place of each chunk is a number in a tree (HDF5 File Format Specification, III.A.1)."""
     tree = OLD.index(b"TREE\x01")
     (count,) = struct.unpack_from("<H", OLD, tree + 6)
@@ -162,5 +143,7 @@ def test_a_part_of_the_data_that_lies_elsewhere_is_damage(tmp_path: Path) -> Non
             (first,) = struct.unpack_from("<Q", OLD, at)
             struct.pack_into("<Q", moved, at, first ^ 1 << bit)
             path.write_bytes(moved)
-            with pytest.raises(InputError, match="damaged"):
-                Transform.load(path)
+            try:
+                assert np.isfinite(Transform.load(path).points(POINTS)).all()
+            except InputError as error:
+                assert "\n" not in str(error)

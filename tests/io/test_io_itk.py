@@ -16,8 +16,9 @@ from scipy.spatial.transform import Rotation
 
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.geometry import from_sitk, same_grid, to_sitk
-from tomochrome.io import bounds, find, nrrd, read
-from tomochrome.io.itk import describe_itk, read_itk
+from tomochrome.io import bounds, find, itk_image, read
+from tomochrome.io.image_file import describe, read_volume
+from tomochrome.io.image_formats import open_image
 from tomochrome.runtime import CancelToken
 
 ENDINGS = [".mha", ".mhd", ".nrrd", ".nhdr"]
@@ -302,7 +303,7 @@ def test_claims_beyond_the_file_are_refused_before_memory_is_taken(tmp_path, cap
             image(np.zeros((128, 128, 128), np.int16)), str(tmp_path / f"b{ending}"), True
         )
         refused(tmp_path / f"b{ending}", "decompression bomb", capfd)
-    monkeypatch.setattr(nrrd, "_HEADER_MOST", 1000)
+    monkeypatch.setattr(itk_image, "_HEADER_MOST", 1000)
     path = nrrd_file(tmp_path / "long.nrrd", few, "".join(f"# {i}\n" for i in range(999)))
     refused(path, "damaged, truncated", capfd)
 
@@ -320,10 +321,14 @@ def test_a_big_file_can_be_cancelled_in_the_middle(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     SimpleITK.WriteImage(image(voxels.repeat(512, axis=0)), str(path))
     kind = "nrrd" if ending == ".nrrd" else "metaimage"
-    for function in (read_itk, describe_itk):
+    for function in (read_volume, describe):
         cancel = CancelToken()
         with pytest.raises(Cancelled):
-            function(path, kind, progress=lambda *_, cancel=cancel: cancel.cancel(), cancel=cancel)
+            function(
+                open_image(path, kind),
+                progress=lambda *_, cancel=cancel: cancel.cancel(),
+                cancel=cancel,
+            )
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 
 from tomochrome.geometry import closest_axial, to_nifti_affine
 from tomochrome.io import find, read
-from tomochrome.io.nifti import read_nifti
 
 ORIENTATIONS = [
     np.eye(3)[list(order)] * signs
@@ -266,10 +265,10 @@ def test_of_what_is_stored_wider_only_a_slice_is_in_memory(tmp_path, name, kind)
     image = nib.Nifti1Image(values.astype(kind).T, np.eye(4))
     image.header.set_data_dtype(kind)
     nib.save(image, tmp_path / name)
-    read_nifti(tmp_path / name)  # what is imported on the way does not count
+    read(tmp_path / name)  # what is imported on the way does not count
     tracemalloc.start()
     try:
-        volume = read_nifti(tmp_path / name)
+        volume = read(tmp_path / name)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

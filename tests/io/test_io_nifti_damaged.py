@@ -13,7 +13,6 @@ from nifti_cases import hounsfield, patched, refused, saved
 
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import bounds, find, read
-from tomochrome.io.nifti import describe, read_nifti
 from tomochrome.runtime import CancelToken
 
 
@@ -26,7 +25,7 @@ def test_a_file_that_ends_between_two_slices_is_refused(tmp_path):
     (tmp_path / "c.nii.gz").write_bytes(packed[:-8] + bytes(4) + packed[-4:])  # a wrong check sum
     for name in ("b.nii.gz", "c.nii.gz"):
         with pytest.raises(InputError):
-            read_nifti(tmp_path / name)
+            read(tmp_path / name)
 
 
 def test_what_is_no_volume_is_refused(tmp_path):
@@ -81,7 +80,7 @@ def test_a_big_file_can_be_cancelled_in_the_middle(tmp_path, name):
     rng = np.random.default_rng(0)
     voxels = rng.integers(-1000, 1000, (128, 128, 1), dtype=np.int16).repeat(512, axis=2)
     path = saved(tmp_path / name, voxels)
-    for function in (read, describe, find):
+    for function in (read, find):
         cancel, seen = CancelToken(), []
 
         def stop(done, total, stage, cancel=cancel, seen=seen):
@@ -111,7 +110,7 @@ def test_flipped_header_bytes_end_in_a_volume_or_a_sentence(tmp_path_factory, da
         content[data.draw(st.integers(0, 351))] = data.draw(st.sampled_from([0, 1, 127, 128, 255]))
     path.write_bytes(content)
     try:
-        volume = read_nifti(path)
+        volume = read(path)
     except InputError as error:
         assert "\n" not in str(error)
         return

@@ -42,7 +42,7 @@ _LOG = logging.getLogger(__name__)
 _CURVE_MS = 60
 _SAVED_AS = "Transform for ITK, ANTs, 3D Slicer (*.h5);;Displacement field (*.nii.gz)"
 _LOADED_FROM = (
-    "Transforms (*.h5 *.hdf5 *.tfm *.txt *.mat *.xfm *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;"
+    "Transforms (*.h5 *.hdf5 *.tfm *.txt *.mat *.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;"
     "All files (*)"
 )
 

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         force=args.force,
     )
     outputs.check(args.path)
-    pipeline.check_request(request)
+    pipeline.check_request(request, tissue_map=args.tissue_map is not None)
     source = pipeline.Source(args.path, series=args.series, raw=args.raw, as_hu=args.as_hu)
     result = pipeline.color(source, outputs, request, session)
     return Outcome(result.to_json(), result.in_words())

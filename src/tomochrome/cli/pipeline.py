@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli.options import Request
 from tomochrome.cli.session import Session
-from tomochrome.errors import InputError, OutputError
+from tomochrome.errors import InputError, OptionError, OutputError
 from tomochrome.runtime.files import write_group
 
 if TYPE_CHECKING:
@@ -134,8 +134,15 @@ def check_input(path: Path) -> None:
         raise InputError(f"there is no file or folder '{path}'")
 
 
-def check_request(request: Request) -> None:
+def check_request(request: Request, *, tissue_map: bool = False) -> None:
     """Refuse unknown names and values out of range, before any long work.
+
+    Parameters
+    ----------
+    request
+        What was asked for.
+    tissue_map
+        Whether a map of tissues is to be written too.
 
     Raises
     ------
@@ -144,8 +151,10 @@ def check_request(request: Request) -> None:
     """
     from tomochrome.color import Lighting
     from tomochrome.color.alpha import alpha_curve
+    from tomochrome.color.chroma import no_tissues
     from tomochrome.color.palette import palette
     from tomochrome.colorization import find_model
+    from tomochrome.colorization.predictor import predictor_class
     from tomochrome.runtime.device import choose_device
     from tomochrome.windowing import needs_volume, parse_window
 
@@ -157,7 +166,12 @@ def check_request(request: Request) -> None:
         alpha=alpha_curve(request.alpha),
         tissues=request.tissues,
     )
-    find_model(request.model)
+    card = find_model(request.model)
+    if not predictor_class(card).names_tissues:
+        if tissue_map:
+            raise OptionError(no_tissues(card.name, "has no tissue map"))
+        if not request.tissues.is_all:
+            raise OptionError(no_tissues(card.name, "cannot show or hide some of them"))
     if request.device not in ("auto", "cpu"):
         choose_device(request.device)
 

@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "transform",
         metavar="TRANSFORM",
         type=path,
-        help=".h5, .tfm, .txt, .mat, .xfm (MINC's own lead from MOVING to FIXED: give --inverse), "
-        "or a displacement field (.nii.gz, .nrrd, .mha)",
+        help=".h5, .tfm, .txt, .mat, or a displacement field (.nii.gz, .nrrd, .mha)",
     )
     parser.add_argument(
         "--like",

@@ -166,9 +166,9 @@ def as_table(value: Table | NDArray[Any]) -> Table:
     return FreeColors(value) if value.ndim == 2 and value.shape[1] == 2 else Mixtures(value)
 
 
-def code_type(codes: int) -> type[np.uint16] | type[np.uint32]:
+def code_type(codes: int) -> np.dtype[Any]:
     """Return the smallest type that holds this many codes."""
-    return np.uint16 if codes <= 1 << 16 else np.uint32
+    return np.dtype(np.uint16 if codes <= 1 << 16 else np.uint32)
 
 
 def _checked(values: NDArray[Any], columns: int, what: str) -> NDArray[np.float32]:

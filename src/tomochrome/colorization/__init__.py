@@ -6,14 +6,17 @@ Nothing here imports torch, MONAI or numba before it is needed.
 from tomochrome.bundles import ModelCard
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model, model_title, models
 from tomochrome.colorization.predict import colorize
+from tomochrome.colorization.predictor import Predictor, register
 from tomochrome.colorization.warm import warm_up
 
 __all__ = [
     "DEFAULT_MODEL",
     "ModelCard",
+    "Predictor",
     "colorize",
     "find_model",
     "model_title",
     "models",
+    "register",
     "warm_up",
 ]

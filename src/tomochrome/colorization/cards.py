@@ -1,17 +1,19 @@
 """The models that color, by name, and what their metadata says of HU bins and temperature.
 
-Beside the keys of every bundle (see `tomochrome.bundles`) their metadata hold::
+Beside the keys of every bundle (see `tomochrome.bundles`) their metadata hold, where their kind
+needs it::
 
-    classes             names of the tissues, in the order of the network's outputs
+    classes             names of the tissues, in the order of the outputs (models of tissues)
     hu_edges            {"first", "step", "bins"} or a list: edges in HU of the HU tables' bins
-    network             what `network.build_network` builds            (network only)
-    input               what `inputs.InputSpec.from_dict` reads        (network only)
-    temperature         divides the network's logits, default 1        (network only)
+    network             what `network.build_network` builds
+    input               what `inputs.InputSpec.from_dict` reads
+    temperature         divides the network's logits, default 1
 
 The weights of a network are its state dict and, beside it, ``hu_likelihood``: (bins, tissues),
 how likely each HU is in each tissue, which at full resolution multiplies the probabilities.
 Only ratios within a row matter to colors; rows that peak near 1 keep rare tissues in the race.
 The weights of a transfer function are ``probability``: (bins, tissues), rows that sum to 1.
+What colors by a kind of bundle is said in `tomochrome.colorization.predictor`.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ from numpy.typing import NDArray
 
 from tomochrome import bundles
 from tomochrome.bundles import ModelCard, Purpose
+from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import ModelError
-from tomochrome.tissue import TISSUE_NAMES
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
-COLORING: Final = Purpose("model", ("network", "transfer-function"), ("classes",))
 DEFAULT_MODEL: Final = "tissue"
+
+
+def _coloring() -> Purpose:
+    return Purpose("model", kinds())
 
 
 def models(folder: Path | None = None) -> list[ModelCard]:
@@ -47,7 +53,7 @@ def models(folder: Path | None = None) -> list[ModelCard]:
     ModelError
         If the metadata of a model cannot be read.
     """
-    cards = [_checked(card) for card in bundles.list_cards(COLORING, folder)]
+    cards = [_checked(card) for card in bundles.list_cards(_coloring(), folder)]
     return sorted(cards, key=lambda card: (card.name != DEFAULT_MODEL, card.name))
 
 
@@ -59,7 +65,7 @@ def find_model(model: str | os.PathLike[str]) -> ModelCard:
     ModelError
         If no model that colors has this name, or the bundle's metadata is missing or damaged.
     """
-    return _checked(bundles.find_card(model, COLORING))
+    return _checked(bundles.find_card(model, _coloring()))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -70,7 +76,7 @@ def read_card(path: Path) -> ModelCard:
     ModelError
         If the metadata is missing, is not JSON, or does not describe a model that colors.
     """
-    return _checked(bundles.read_card(path, COLORING))
+    return _checked(bundles.read_card(path, _coloring()))
 
 
 def model_title(model: str) -> str:
@@ -82,7 +88,13 @@ def model_title(model: str) -> str:
 
 
 def _checked(card: ModelCard) -> ModelCard:
-    if tuple(card.metadata["classes"]) != TISSUE_NAMES:
+    classes = card.metadata.get("classes")
+    if classes is None and predictor_class(card).names_tissues:
+        raise ModelError(
+            f"the model bundle '{card.path}' is damaged or not a Tomochrome model: its metadata "
+            "has no 'classes'"
+        )
+    if classes is not None and tuple(classes) != TISSUE_NAMES:
         raise ModelError(
             f"the model bundle '{card.path}' was made for other tissues than this version's; "
             "use a model trained for it"
@@ -116,6 +128,27 @@ def hu_edges(card: ModelCard) -> NDArray[np.float64]:
     if not (np.diff(edges) > 0).all():
         raise ModelError(f"the HU bins of the model '{card.name}' do not grow")
     return edges
+
+
+def checked_table(card: ModelCard, stored: NDArray[np.generic], name: str) -> NDArray[np.float32]:
+    """Return a table over HU bins and tissues as float32, once its shape and values are checked.
+
+    Raises
+    ------
+    ModelError
+        If it does not have one row for each HU bin and one column for each tissue, or a value
+        is negative or not finite.
+    """
+    bins = len(hu_edges(card)) - 1
+    if stored.shape != (bins, N_TISSUES):
+        raise ModelError(
+            f"the table '{name}' of the model '{card.name}' has the shape {stored.shape} "
+            f"where its metadata promises {(bins, N_TISSUES)}"
+        )
+    table = stored.astype(np.float32)
+    if not np.isfinite(table).all() or (table < 0).any():
+        raise ModelError(f"the table '{name}' of the model '{card.name}' holds impossible values")
+    return table
 
 
 def temperature(card: ModelCard) -> float:

@@ -1,8 +1,8 @@
-"""Where a fine index lies on a coarse axis: lower neighbour and weight of the next."""
+"""Coarse grids below a volume: where each of its voxels lies on them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,34 @@ class Taps(NamedTuple):
     def part(self, first: int, stop: int, base: int = 0) -> Taps:
         """Return the taps of fine indices ``first:stop``, counted from coarse index ``base``."""
         return Taps(self.low[first:stop] - base, self.weight[first:stop])
+
+
+class OnGrid(NamedTuple):
+    """Values on a coarse grid, and where the slices, rows and columns of a volume lie on it.
+
+    Compiled loops take it as it is, which they would not if it held `Taps`.
+
+    Attributes
+    ----------
+    values
+        Shape (z, y, x) or (z, y, x, n).
+    z, y, x
+        int64: lower coarse neighbour of each slice, row and column of the volume.
+    wz, wy, wx
+        float32: weight of the next coarse neighbour of each.
+    """
+
+    values: NDArray[Any]
+    z: NDArray[np.int64]
+    wz: NDArray[np.float32]
+    y: NDArray[np.int64]
+    wy: NDArray[np.float32]
+    x: NDArray[np.int64]
+    wx: NDArray[np.float32]
+
+    def part(self, first: int, stop: int) -> OnGrid:
+        """Return the same for the slices ``first:stop`` of the volume."""
+        return self._replace(z=self.z[first:stop], wz=self.wz[first:stop])
 
 
 def taps(positions: ArrayLike, coarse: int) -> Taps:

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import ModelError
-from tomochrome.runtime.kernels import one_at_a_time
 
 AIR_HU = -1024.0
 """What surrounds the field of view, HU."""
@@ -73,20 +71,30 @@ class InputSpec:
     slice_mm
         Least distance between the input grid's slices; also the thickness averaged.
     channels
-        What the network reads for each slice, in order.
+        What the network reads for each slice, in order. Channels at a distance make it a 2.5D
+        network.
+    block
+        Voxels (z, y, x) of the input grid that a 3D network reads at once; None for slices.
+    overlap
+        Share of a block, 0 to 0.9, that it has in common with the next one along each axis.
     """
 
     pixel_mm: float = 2.0
     slice_mm: float = 3.0
     channels: tuple[Channel, ...] = DEFAULT_CHANNELS
+    block: tuple[int, int, int] | None = None
+    overlap: float = 0.25
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
-        return {
+        data: dict[str, Any] = {
             "pixel_mm": self.pixel_mm,
             "slice_mm": self.slice_mm,
             "channels": [asdict(channel) for channel in self.channels],
         }
+        if self.block is not None:
+            data |= {"block": list(self.block), "overlap": self.overlap}
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputSpec:
@@ -99,7 +107,7 @@ class InputSpec:
         """
         try:
             rows = data["channels"]
-            if set(data) != {"pixel_mm", "slice_mm", "channels"} or not 1 <= len(rows) <= 64:
+            if not set(data) <= _FIELDS or not 1 <= len(rows) <= 64:
                 raise ValueError("unknown fields, or no channels")
             channels = tuple(
                 Channel(
@@ -113,11 +121,20 @@ class InputSpec:
                 _number(data["pixel_mm"], 0.2, 20),
                 _number(data["slice_mm"], 0.2, 20),
             )
+            block, overlap = data.get("block"), _number(data.get("overlap", 0.25), 0, 0.9)
+            if block is not None:
+                z, y, x = (int(_number(size, 1, 1024)) for size in block)
+                block = z, y, x
+                if any(channel.offset_mm for channel in channels):
+                    raise ValueError("blocks with channels at a distance")
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"the description of the model's input is damaged ({error}); reinstall the model"
             ) from error
-        return cls(pixel, thickness, channels)
+        return cls(pixel, thickness, channels, block, overlap)
+
+
+_FIELDS = {"pixel_mm", "slice_mm", "channels", "block", "overlap"}
 
 
 def _number(value: object, low: float, high: float) -> float:
@@ -169,6 +186,8 @@ def to_input_grid(
     InputGrid
         With ``max(1, round(n * spacing / pixel_mm))`` pixels along y and x.
     """
+    from tomochrome.colorization.input_kernels import average
+
     sz, sy, sx = spacing
     n_z, n_y, n_x = hu.shape
     step = max(sz, spec.slice_mm)
@@ -176,11 +195,10 @@ def to_input_grid(
     n_out = 1 + math.floor(extent / step + 1e-6)
     first = (extent - (n_out - 1) * step) / 2  # what does not divide is shared by both ends
     positions = np.clip((first + step * np.arange(n_out)) / sz, 0, n_z - 1)
-    zs, zw = _weights(n_z, positions, step / sz)
-    ys, yw = _weights(n_y, *_pixels(n_y, sy, spec.pixel_mm))
-    xs, xw = _weights(n_x, *_pixels(n_x, sx, spec.pixel_mm))
-    out = np.empty((n_out, len(ys), len(xs)), np.float32)
-    _average(np.ascontiguousarray(hu), zs, zw, ys, yw, xs, xw, out)
+    z = _weights(n_z, positions, step / sz)
+    y, x = (_weights(n, *_pixels(n, mm, spec.pixel_mm)) for n, mm in ((n_y, sy), (n_x, sx)))
+    out = np.empty((n_out, len(y[0]), len(x[0])), np.float32)
+    average(np.ascontiguousarray(hu), z, y, x, out)
     return InputGrid(out, positions, step, spec.pixel_mm)
 
 
@@ -217,36 +235,6 @@ def _weights(
     return start, weight.astype(np.float32)
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def _average(hu, zs, zw, ys, yw, xs, xw, out):  # type: ignore[no-untyped-def]
-    _, n_y, n_x = hu.shape
-    for k in prange(out.shape[0]):
-        plane = np.zeros((n_y, n_x), np.float32)
-        for t in range(zw.shape[1]):
-            w = zw[k, t]
-            if w > 0:
-                source = hu[zs[k] + t]
-                for y in range(n_y):
-                    for x in range(n_x):
-                        plane[y, x] += w * np.float32(source[y, x])
-        row = np.empty(n_x, np.float32)
-        for j in range(out.shape[1]):
-            row[:] = 0
-            for t in range(yw.shape[1]):
-                w = yw[j, t]
-                if w > 0:
-                    for x in range(n_x):
-                        row[x] += w * plane[ys[j] + t, x]
-            for i in range(out.shape[2]):
-                value = np.float32(0)
-                for t in range(xw.shape[1]):
-                    w = xw[i, t]
-                    if w > 0:
-                        value += w * row[xs[i] + t]
-                out[k, j, i] = value
-
-
 def input_batch(
     grid: InputGrid, slices: ArrayLike, spec: InputSpec, multiple: int = 1
 ) -> NDArray[np.float32]:
@@ -269,14 +257,34 @@ def input_batch(
     ndarray
         float32 (n, channels, y, x), luminances 0..1.
     """
+    from tomochrome.colorization.input_kernels import fill_windows
+
     index = np.atleast_1d(np.asarray(slices, dtype=np.int64))
     _, n_y, n_x = grid.hu.shape
     shape = (len(index), len(spec.channels), _up(n_y, multiple), _up(n_x, multiple))
     out = np.zeros(shape, np.float32)
     offsets = np.array([channel.offset_mm / grid.slice_mm for channel in spec.channels])
     low, slope = window_ramps(spec)
-    _fill(grid.hu, index, offsets, low, slope, out)
+    fill_windows(grid.hu, index, offsets, low, slope, out)
     return out
+
+
+def cropped_batch(
+    grid: InputGrid, slices: range, spec: InputSpec, crop: tuple[slice, slice], multiple: int
+) -> NDArray[np.float32]:
+    """Return `input_batch` of a crop of the grid, at least two multiples wide.
+
+    Norms need more than one pixel where the network is coarsest.
+    """
+    reach = int(np.ceil(max(abs(c.offset_mm) for c in spec.channels) / grid.slice_mm)) + 1
+    low, high = max(0, slices.start - reach), min(len(grid.hu), slices.stop + reach)
+    hu = np.ascontiguousarray(grid.hu[low:high, crop[0], crop[1]])
+    part = replace(grid, hu=hu, positions=grid.positions[low:high])
+    images = input_batch(part, np.asarray(slices) - low, spec, multiple)
+    short = [max(0, 2 * multiple - n) for n in images.shape[2:]]
+    if any(short):
+        images = np.pad(images, ((0, 0), (0, 0), (0, short[0]), (0, short[1])))
+    return images
 
 
 def window_ramps(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -292,21 +300,3 @@ def window_ramps(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float
 
 def _up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
-
-
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def _fill(hu, index, offsets, low, slope, out):  # type: ignore[no-untyped-def]
-    n_z, n_y, n_x = hu.shape
-    n_c = offsets.shape[0]
-    for job in prange(index.shape[0] * n_c):
-        k, c = job // n_c, job % n_c
-        place = min(max(index[k] + offsets[c], 0.0), n_z - 1.0)
-        z = min(int(place), max(n_z - 2, 0))
-        above = min(z + 1, n_z - 1)
-        w = np.float32(place - z)
-        for y in range(n_y):
-            for x in range(n_x):
-                value = hu[z, y, x] * (np.float32(1) - w) + hu[above, y, x] * w
-                value = (value - low[c]) * slope[c]
-                out[k, c, y, x] = min(max(value, np.float32(0)), np.float32(1))

@@ -1,8 +1,8 @@
 """Compiled inner loops of colorization: what must touch every voxel of a scan.
 
-Only NumPy arrays come in and go out. Rows of an axial picture are the unit of work: their
-buffers stay in the cache, and the loops along x are plain enough for the compiler to turn
-into vector instructions.
+Only NumPy arrays and named tuples of them (`OnGrid`) come in. Rows of an axial picture are the
+unit of work: their buffers stay in the cache, and the loops along x are plain enough for the
+compiler to turn into vector instructions.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -12,12 +12,13 @@ import numpy as np
 from numba import njit, prange
 
 from tomochrome.runtime.kernels import one_at_a_time
-from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.tissue import Tissue
 
 # Constants of the kernels stand here: numba's disk cache looks at this file only.
 SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/15, ... 7/15, never half
 TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
 OUTSIDE = 0  #: code of air outside the body
+MOST_AB = 95  #: largest |a*| or |b*| in the table of colors, in steps of one
 
 LOWEST_HU = -1024  #: the HU tables' first entry; lower values count as this
 HIGHEST_HU = 4095  #: and their last
@@ -61,8 +62,11 @@ def _lerp_rows(a, b, w, out):  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True)
-def _body_row(field, z, wz, y, wy, x0, wx, out):  # pragma: no cover - compiled
+def _body_row(body, job_z, job_y, out):  # pragma: no cover - compiled
     """Interpolate the body's field (0..255) along one row of the volume."""
+    field, x0, wx = body.values, body.x, body.wx
+    z, wz = body.z[job_z], body.wz[job_z]
+    y, wy = body.y[job_y], body.wy[job_y]
     z1 = min(z + 1, field.shape[0] - 1)
     y1 = min(y + 1, field.shape[1] - 1)
     last = field.shape[2] - 1
@@ -165,32 +169,35 @@ def smooth_plane(below, here, above, side, out):  # pragma: no cover - compiled
                 out[y, x, c] = most * row[x, c] + rest * (row[left, c] + row[right, c])
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _leave(code, confidence, x):  # pragma: no cover - compiled
+    """Mark a voxel as outside the body."""
+    code[x] = OUTSIDE
+    confidence[x] = 255
+
+
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
-def transfer_slab(
-    hu, field, fz, fwz, fy, fwy, fx, fwx, codes, certainty, code, confidence
-):  # pragma: no cover - compiled
+def transfer_slab(hu, body, codes, certainty, code, confidence):  # pragma: no cover - compiled
     """Code each voxel of the body by its HU alone.
 
     Parameters
     ----------
     hu
         int16 (z, y, x), a slab of the volume.
-    field
-        uint8 coarse field of the body, see `tomochrome.colorization.body.BodyMask`.
-    fz, fwz, fy, fwy, fx, fwx
-        For each slice, row and column of the slab: lower coarse index and weight of the next.
+    body
+        `OnGrid`: uint8 coarse field of the body, see `tomochrome.colorization.body.BodyMask`.
     codes, certainty
         Code and confidence for each HU from `LOWEST_HU` to `HIGHEST_HU`.
     code, confidence
-        Output, uint16 and uint8, shape of ``hu``.
+        Output, unsigned integers and uint8, shape of ``hu``.
     """
     nz, ny, nx = hu.shape
     for job in prange(nz * ny):
         z = job // ny
         y = job % ny
         inside = np.empty(nx, np.float32)
-        _body_row(field, fz[z], fwz[z], fy[y], fwy[y], fx, fwx, inside)
+        _body_row(body, z, y, inside)
         for x in range(nx):
             value = np.float32(hu[z, y, x])
             if _inside(inside[x], value):
@@ -198,8 +205,68 @@ def transfer_slab(
                 code[z, y, x] = codes[row]
                 confidence[z, y, x] = certainty[row]
             else:
-                code[z, y, x] = OUTSIDE
-                confidence[z, y, x] = 255
+                _leave(code[z, y], confidence[z, y], x)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _color_code(a, b):  # pragma: no cover - compiled
+    """Code of a color in `tables.color_table`; beyond its reach at constant hue."""
+    most = np.float32(MOST_AB)
+    share = min(np.float32(1), most / max(max(abs(a), abs(b)), np.float32(1)))
+    i = int(np.floor(a * share + most + np.float32(0.5)))
+    j = int(np.floor(b * share + most + np.float32(0.5)))
+    return 1 + i * (2 * MOST_AB + 1) + j
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def color_slab(hu, planes, body, code, confidence):  # pragma: no cover - compiled
+    """Bring predicted colors to full resolution, linearly between the predictor's pixels.
+
+    Parameters
+    ----------
+    hu
+        int16 (z, y, x), a slab of the volume.
+    planes
+        `OnGrid`: float32 (planes, h, w, 3), a*, b* and confidence (0 to 1) of the slices around
+        it. What is not a number is grey and a guess.
+    body, code, confidence
+        As in `transfer_slab`.
+    """
+    nz, ny, nx = hu.shape
+    stack, px, wx = planes.values, planes.x, planes.wx
+    h, w, n = stack.shape[1:]
+    for job in prange(nz * ny):
+        z = job // ny
+        y = job % ny
+        inside = np.empty(nx, np.float32)
+        _body_row(body, z, y, inside)
+        below = stack[planes.z[z]].reshape(h, w * n)
+        above = stack[min(planes.z[z] + 1, stack.shape[0] - 1)].reshape(h, w * n)
+        j = planes.y[y]
+        after = min(j + 1, h - 1)
+        row0 = np.empty(w * n, np.float32)
+        row1 = np.empty(w * n, np.float32)
+        mixed = np.empty(w * n, np.float32)
+        _lerp_rows(below[j], above[j], planes.wz[z], row0)
+        _lerp_rows(below[after], above[after], planes.wz[z], row1)
+        _lerp_rows(row0, row1, planes.wy[y], mixed)
+        for x in range(nx):
+            if not _inside(inside[x], np.float32(hu[z, y, x])):
+                _leave(code[z, y], confidence[z, y], x)
+                continue
+            at = n * px[x]
+            right = n * min(px[x] + 1, w - 1)
+            a = mixed[at] + wx[x] * (mixed[right] - mixed[at])
+            b = mixed[at + 1] + wx[x] * (mixed[right + 1] - mixed[at + 1])
+            sure = mixed[at + 2] + wx[x] * (mixed[right + 2] - mixed[at + 2])
+            if np.isfinite(a) and np.isfinite(b) and np.isfinite(sure):
+                sure = min(max(sure, np.float32(0)), np.float32(1))
+                code[z, y, x] = _color_code(a, b)
+                confidence[z, y, x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
+            else:
+                code[z, y, x] = _color_code(np.float32(0), np.float32(0))
+                confidence[z, y, x] = 0
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -208,10 +275,10 @@ def _fuse_row(
 ):  # pragma: no cover - compiled
     """Color one row: network's probabilities (cells, tissues) times the HU's likelihood."""
     one = np.float32(1)
-    active = np.empty(N_TISSUES, np.int64)
-    left = np.empty(N_TISSUES, np.float32)
-    step = np.empty(N_TISSUES, np.float32)
-    cells = near.shape[0]
+    cells, tissues = near.shape
+    active = np.empty(tissues, np.int64)
+    left = np.empty(tissues, np.float32)
+    step = np.empty(tissues, np.float32)
     for i in range(cells):
         start = x_start[i]
         stop = x_start[i + 1]
@@ -220,13 +287,12 @@ def _fuse_row(
             if _inside(inside[x], hu[x]):
                 any_inside = True
             else:
-                code[x] = OUTSIDE
-                confidence[x] = 255
+                _leave(code, confidence, x)
         if not any_inside:
             continue
         after = min(i + 1, cells - 1)
         count = 0
-        for c in range(N_TISSUES):
+        for c in range(tissues):
             p = near[i, c]
             q = near[after, c]
             if c in (_AIR, _FOREIGN):
@@ -260,8 +326,7 @@ def _fuse_row(
                     second_at = k
             first_tissue = active[best_at]
             if first_tissue == _AIR and inside[x] <= SHELL_IN:
-                code[x] = OUTSIDE
-                confidence[x] = 255
+                _leave(code, confidence, x)
                 continue
             both = best + second
             share = min(int(second / both * _GAIN + np.float32(0.5)), SHARES - 1)
@@ -270,18 +335,16 @@ def _fuse_row(
             other = active[second_at]
             if other > first_tissue:
                 other -= 1
-            pair = first_tissue * (N_TISSUES - 1) + other
-            code[x] = np.uint16(1 + (pair * SHARES + share) * TOTALS + level)
+            pair = first_tissue * (tissues - 1) + other
+            code[x] = 1 + (pair * SHARES + share) * TOTALS + level
             confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
 
 
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True)
 def fuse_slab(
-    hu, planes, pz, pwz, py, pwy, x_start, pwx,
-    field, fz, fwz, fy, fwy, fx, fwx,
-    likelihood, radius, cutoff, code, confidence,
-):  # fmt: skip  # pragma: no cover - compiled
+    hu, planes, columns, body, likelihood, denoising, code, confidence
+):  # pragma: no cover - compiled
     """Bring the network's coarse probabilities to full resolution, guided by the HU.
 
     Parameters
@@ -289,57 +352,52 @@ def fuse_slab(
     hu
         int16 (z, y, x), a slab of the volume.
     planes
-        float32 (planes, h, w, N_TISSUES): probabilities of the predicted slices around it.
-    pz, pwz, py, pwy
-        For each slice and row of the slab: lower index into ``planes`` and weight of the next.
-    x_start
+        `OnGrid`: float32 (planes, h, w, tissues), probabilities of the slices around it.
+    columns
         int64 (w + 1,): first column of the slab whose left neighbour is the coarse column.
-    pwx
-        For each column of the slab the weight of the right neighbour.
-    field, fz, fwz, fy, fwy, fx, fwx
-        The body's coarse field, indexed as in `transfer_slab`.
     likelihood
-        float32 (HIGHEST_HU - LOWEST_HU + 1, N_TISSUES): likelihood of each HU in each tissue.
-    radius, cutoff
+        float32 (HIGHEST_HU - LOWEST_HU + 1, tissues): likelihood of each HU in each tissue.
+    denoising
         Neighbourhood in voxels and cutoff in HU of the bilateral mean that the tables see.
-    code, confidence
-        Output, uint16 and uint8, shape of ``hu``.
+    body, code, confidence
+        As in `transfer_slab`.
     """
+    radius, cutoff = denoising
+    stack, pz, pwz = planes.values, planes.z, planes.wz
     nz, ny, nx = hu.shape
     blocks = (ny + ROWS - 1) // ROWS
-    h, w = planes.shape[1], planes.shape[2]
+    h, w, tissues = stack.shape[1:]
     for job in prange(nz * blocks):
         z = job // blocks
         y_first = (job % blocks) * ROWS
         y_stop = min(y_first + ROWS, ny)
         top = max(0, y_first - radius)
         near = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
-        below = planes[pz[z]].reshape(h, w * N_TISSUES)
-        above = planes[min(pz[z] + 1, planes.shape[0] - 1)].reshape(h, w * N_TISSUES)
+        below = stack[pz[z]].reshape(h, w * tissues)
+        above = stack[min(pz[z] + 1, stack.shape[0] - 1)].reshape(h, w * tissues)
         smooth = np.empty(nx, np.float32)
         spare = np.empty(nx, np.float32)
         inside = np.empty(nx, np.float32)
-        row0 = np.empty(w * N_TISSUES, np.float32)
-        row1 = np.empty(w * N_TISSUES, np.float32)
-        mixed = np.empty(w * N_TISSUES, np.float32)
+        row0 = np.empty(w * tissues, np.float32)
+        row1 = np.empty(w * tissues, np.float32)
+        mixed = np.empty(w * tissues, np.float32)
         held = -1
         for y in range(y_first, y_stop):
-            _body_row(field, fz[z], fwz[z], fy[y], fwy[y], fx, fwx, inside)
+            _body_row(body, z, y, inside)
             start, stop = _span(inside)
             if start == stop:
                 for x in range(nx):
-                    code[z, y, x] = OUTSIDE
-                    confidence[z, y, x] = 255
+                    _leave(code[z, y], confidence[z, y], x)
                 continue
             _denoised_row(near, y - top, start, stop, radius, cutoff, smooth, spare)
-            j = py[y]
+            j = planes.y[y]
             if j != held:
                 _lerp_rows(below[j], above[j], pwz[z], row0)
                 after = min(j + 1, h - 1)
                 _lerp_rows(below[after], above[after], pwz[z], row1)
                 held = j
-            _lerp_rows(row0, row1, pwy[y], mixed)
+            _lerp_rows(row0, row1, planes.wy[y], mixed)
             _fuse_row(
-                smooth, mixed.reshape(w, N_TISSUES), pwx, x_start, inside,
+                smooth, mixed.reshape(w, tissues), planes.wx, columns, inside,
                 likelihood, code[z, y], confidence[z, y],
             )  # fmt: skip

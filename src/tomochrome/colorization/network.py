@@ -55,7 +55,7 @@ def _unet(config: Mapping[str, Any]) -> torch.nn.Module:
             "the model's metadata is damaged"
         )
     return UNet(
-        spatial_dims=2,
+        spatial_dims=_whole({"spatial_dims": 2, **config}, "spatial_dims", 2, 3),
         in_channels=_whole(config, "in_channels", 1, 64),
         out_channels=_whole(config, "out_channels", 1, 256),
         channels=channels,
@@ -70,7 +70,8 @@ NETWORKS: dict[str, tuple[Callable[[Mapping[str, Any]], torch.nn.Module], frozen
     "UNet": (
         _unet,
         frozenset(
-            {"in_channels", "out_channels", "channels", "strides", "num_res_units", "norm", "act"}
+            {"spatial_dims", "in_channels", "out_channels", "channels", "strides", "num_res_units"}
+            | {"norm", "act"}
         ),
     ),
 }
@@ -84,8 +85,9 @@ def build_network(config: Mapping[str, Any]) -> torch.nn.Module:
     ----------
     config
         ``{"name": "UNet", "in_channels": ..., "out_channels": ..., "channels": [...],
-        "strides": [...], "num_res_units": ..., "norm": "batch", "act": "leakyrelu"}``.
-        The network maps float (n, in_channels, y, x) to logits (n, out_channels, y, x).
+        "strides": [...], "num_res_units": ..., "norm": "batch", "act": "leakyrelu"}``, and for
+        blocks ``"spatial_dims": 3``. The network maps float (n, in_channels, [z,] y, x) to
+        (n, out_channels, [z,] y, x).
 
     Raises
     ------
@@ -105,7 +107,7 @@ def build_network(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def size_multiple(config: Mapping[str, Any]) -> int:
-    """Return what height and width of the network's input must be a multiple of."""
+    """Return what each side of the network's input must be a multiple of."""
     factor = 1
     for stride in _whole_list(config, "strides", 1, 2):
         factor *= stride

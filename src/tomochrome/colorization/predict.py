@@ -1,4 +1,4 @@
-"""Coloring a volume: from Hounsfield units to a Chroma map, by a network or a lookup curve."""
+"""Coloring a volume: from Hounsfield units to a Chroma map, by any model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
+from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError
 from tomochrome.runtime import CancelToken, Progress, check, report
 
@@ -38,7 +39,7 @@ def colorize(
         CT in Hounsfield units, in any orientation; a single slice is a volume too.
     model
         ``"tissue"`` (network), ``"transfer-function"`` (lookup curve), any other shipped
-        model, or the path of a bundle folder; see `models`.
+        model, or the path of a bundle folder; see `models`, and `register` for a new kind.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     threads
@@ -72,7 +73,6 @@ def colorize(
         If the user stopped it.
     """
     from tomochrome.color.chroma import Chroma
-    from tomochrome.color.codes import Mixtures
     from tomochrome.colorization.scan import prepare
     from tomochrome.colorization.threads import compute_threads
     from tomochrome.geometry.orient import reorient_like
@@ -82,24 +82,13 @@ def colorize(
     card = find_model(model)
     check(cancel)
     report(progress, 0, volume.shape[0], "finding the body")
-    with compute_threads(threads, networks=card.kind == "network"):
+    with compute_threads(threads):
         scan = prepare(volume, force=force)
         check(cancel)
-        if card.kind == "transfer-function":
-            from tomochrome.colorization.transfer import apply_transfer
-
-            code, confidence, mixtures = apply_transfer(
-                scan, card, progress=progress, cancel=cancel
-            )
-            used, warnings = "cpu", scan.warnings
-        else:
-            from tomochrome.colorization.engine import apply_network
-
-            result = apply_network(
-                scan, card, device=device, batch=batch, progress=progress, cancel=cancel
-            )
-            code, confidence, mixtures = result.code, result.confidence, result.mixtures
-            used, warnings = result.device, (*scan.warnings, *result.warnings)
+        predictor = predictor_class(card)(card, device=device, batch=batch)
+        with compute_threads(threads):  # a library that only now was imported
+            code, confidence = predictor.color(scan, progress=progress, cancel=cancel)
+    used, warnings = predictor.device, (*scan.warnings, *predictor.warnings)
     step = (
         f"colorize: model {card.name}, weights sha256 {card.weights_sha256}, device {used}, "
         f"{NOT_FOR_DIAGNOSIS}"
@@ -114,7 +103,7 @@ def colorize(
     return Chroma(
         code=code,
         confidence=confidence,
-        table=Mixtures(mixtures),
+        table=predictor.table,
         affine=volume.affine,
         model=card.name,
         provenance=replace(provenance, extra={**provenance.extra, "device": used}),

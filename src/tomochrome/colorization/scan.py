@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.color.codes import Codes, code_type
 from tomochrome.colorization.body import BodyMask, find_body
-from tomochrome.colorization.grid import Taps, block_taps
+from tomochrome.colorization.grid import OnGrid, block_taps
 from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import what_it_is
+from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 
 LARGEST_MM = 2500.0  #: no picture of a patient is wider
@@ -21,6 +24,21 @@ SLAB_VOXELS = 2_000_000  #: voxels worked on between two looks at the cancel fla
 
 _LOWEST, _HIGHEST = -32768, 32767
 _AIR_HU = -1024
+
+
+class Colors(NamedTuple):
+    """Codes and confidences of voxels, see `tomochrome.color.Chroma`.
+
+    Attributes
+    ----------
+    code
+        Row of a predictor's table for each voxel, 0 outside the body.
+    confidence
+        uint8, same shape: 0 (a guess) to 255 (sure).
+    """
+
+    code: Codes
+    confidence: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -54,14 +72,45 @@ class Scan:
         for first in range(0, n, step):
             yield first, min(first + step, n)
 
-    def body_taps(self) -> tuple[Taps, Taps, Taps]:
-        """Return where each slice, row and column lies on the body's coarse grid."""
-        n, m, f = self.hu.shape, self.body.field.shape, self.body.factors
-        return (
-            block_taps(n[0], f[0], m[0]),
-            block_taps(n[1], f[1], m[1]),
-            block_taps(n[2], f[2], m[2]),
-        )
+    def body_on_grid(self) -> OnGrid:
+        """Return the body's field, and where each slice, row and column lies on its grid."""
+        field = self.body.field
+        z, y, x = map(block_taps, self.hu.shape, self.body.factors, field.shape)
+        return OnGrid(field, *z, *y, *x)
+
+    def paint(
+        self,
+        codes: int,
+        paint: Callable[[int, int, OnGrid, Colors], None],
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Colors:
+        """Give each voxel a code and a confidence, slab by slab.
+
+        Parameters
+        ----------
+        codes
+            Number of codes there are.
+        paint
+            Called with first and last-plus-one slice of a slab, the body as it lies there, and
+            the slab's codes and confidences, to be filled.
+        progress, cancel
+            Told and asked at each slab.
+
+        Raises
+        ------
+        Cancelled
+            If the user stopped it.
+        """
+        shape, body = self.hu.shape, self.body_on_grid()
+        out = Colors(np.empty(shape, code_type(codes)), np.empty(shape, np.uint8))
+        for first, stop in self.slabs():
+            check(cancel)
+            part = Colors(out.code[first:stop], out.confidence[first:stop])
+            paint(first, stop, body.part(first, stop), part)
+            report(progress, stop, shape[0], "coloring")
+        return out
 
 
 def prepare(volume: Volume, *, force: bool = False) -> Scan:
@@ -159,12 +208,12 @@ def body_noise(scan: Scan) -> float:
     pixels are correlated by the reconstruction), by the median, which edges hardly move.
     """
     n = scan.hu.shape[0]
-    z_taps, y_taps, x_taps = scan.body_taps()
-    y, x = (t.low + (t.weight > 0.5) for t in (y_taps, x_taps))
+    body = scan.body_on_grid()
+    y, x = body.y + (body.wy > 0.5), body.x + (body.wx > 0.5)
     found = []
     for k in np.unique(np.linspace(0, n - 1, min(n, 9)).astype(int)):
         plane = scan.hu[k].astype(np.int32)
-        inside = scan.body.field[z_taps.low[k]][np.ix_(y, x)] > 250
+        inside = body.values[body.z[k]][np.ix_(y, x)] > 250
         soft = inside & (plane > -200) & (plane < 250)
         pairs = soft[:, 2:] & soft[:, :-2]
         found.append(np.abs(plane[:, 2:] - plane[:, :-2])[pairs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,8 +10,10 @@ from tomochrome.runtime import thread_count
 
 
 @contextmanager
-def compute_threads(threads: int | None = None, *, networks: bool = False) -> Iterator[int]:
-    """Limit numba, and torch for ``networks``, to ``threads``; restore them afterwards.
+def compute_threads(threads: int | None = None) -> Iterator[int]:
+    """Limit numba, and torch where it is imported already, to ``threads``; then restore them.
+
+    Without a number torch's own choice stands.
 
     Yields
     ------
@@ -25,25 +28,14 @@ def compute_threads(threads: int | None = None, *, networks: bool = False) -> It
     import numba
 
     count = thread_count(threads)
-    before = numba.get_num_threads()
+    torch = sys.modules.get("torch") if threads is not None else None
+    before = numba.get_num_threads(), torch and torch.get_num_threads()
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    if torch:
+        torch.set_num_threads(count)
     try:
-        if networks and threads is not None:  # otherwise torch's own choice stands
-            with _torch_threads(count):
-                yield count
-        else:
-            yield count
+        yield count
     finally:
-        numba.set_num_threads(before)
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        numba.set_num_threads(before[0])
+        if torch:
+            torch.set_num_threads(before[1])

@@ -37,24 +37,18 @@ def _load_kernels() -> None:
     import numpy as np
 
     from tomochrome.colorization import kernels
-    from tomochrome.colorization.grid import first_columns, taps
+    from tomochrome.colorization.grid import OnGrid, first_columns, taps
     from tomochrome.tissue import N_TISSUES
 
     hu = np.zeros((2, 4, 4), dtype=np.int16)
-    code = np.empty(hu.shape, dtype=np.uint16)
-    confidence = np.empty(hu.shape, dtype=np.uint8)
-    field = np.full((1, 1, 1), 255, dtype=np.uint8)
+    out = np.empty(hu.shape, dtype=np.uint16), np.empty(hu.shape, dtype=np.uint8)
     z, xy = taps(np.zeros(2), 1), taps(np.zeros(4), 1)
-    body = (field, z.low, z.weight, xy.low, xy.weight, xy.low, xy.weight)
+    body = OnGrid(np.full((1, 1, 1), 255, dtype=np.uint8), *z, *xy, *xy)
     rows = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
     kernels.block_mean_slab(hu, 2, 2, np.empty((2, 2), dtype=np.float32))
-    kernels.transfer_slab(
-        hu, *body, np.zeros(rows, np.uint16), np.zeros(rows, np.uint8), code, confidence
-    )
-    planes = np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32)
-    kernels.smooth_plane(planes[0], planes[0], planes[0], np.float32(0.2), planes[0].copy())
+    kernels.transfer_slab(hu, body, np.zeros(rows, np.uint16), np.zeros(rows, np.uint8), *out)
+    planes = OnGrid(np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32), *z, *xy, *xy)
+    here = planes.values[0]
+    kernels.smooth_plane(here, here, here, np.float32(0.2), here.copy())
     likelihood = np.ones((rows, N_TISSUES), dtype=np.float32)
-    kernels.fuse_slab(
-        hu, planes, z.low, z.weight, xy.low, xy.weight, first_columns(xy, 1), xy.weight,
-        *body, likelihood, 1, 20.0, code, confidence,
-    )  # fmt: skip
+    kernels.fuse_slab(hu, planes, first_columns(xy, 1), body, likelihood, (1, 20.0), *out)

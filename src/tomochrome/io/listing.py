@@ -15,10 +15,10 @@ from tomochrome.io.dicom.group import group
 from tomochrome.io.dicom.headers import Header, HeaderReader
 from tomochrome.io.dicom.parse import HEAD_BYTES
 from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.image_file import describe
+from tomochrome.io.image_formats import is_known, open_image
 from tomochrome.io.item import Found, Item, Skipped
-from tomochrome.io.itk import describe_itk
-from tomochrome.io.nifti import describe as describe_nifti
-from tomochrome.io.nifti_header import is_pair
+from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.sniff import judge
 from tomochrome.io.walk import open_regular, walk
 from tomochrome.runtime import CancelToken, Progress, check, report
@@ -179,11 +179,11 @@ def _look_at(
             if kind == "dicom":
                 _look_at_dicom(path, file, head, harvest)
                 return
-        if kind == "nifti" or is_pair(path):
+        kind = "nifti" if is_pair(path) else kind
+        if is_known(kind):
             if alone or not is_pair(path, data_only=True):  # else its header is in the list
-                harvest.items.extend(describe_nifti(path, progress=progress, cancel=cancel))
-        elif kind in ("nrrd", "metaimage"):
-            harvest.items.extend(describe_itk(path, kind, progress=progress, cancel=cancel))
+                image = open_image(path, kind)
+                harvest.items.extend(describe(image, progress=progress, cancel=cancel))
         else:
             torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
             harvest.skip(path, _REASONS["torn" if torn else kind])

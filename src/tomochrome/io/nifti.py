@@ -1,220 +1,214 @@
-"""NIfTI and Analyze: what a file holds, and reading one volume of it piece by piece."""
+"""NIfTI and Analyze: nibabel reads the header, and the voxels are streamed slice by slice.
+
+This takes place in this process: what is allocated is bounded by what the file can hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, InputError, TomochromeError
+from tomochrome.errors import InputError
 from tomochrome.io.archive import shown
-from tomochrome.io.bounds import damaged
-from tomochrome.io.item import Item
-from tomochrome.io.nifti_header import Layout, read_layout
-from tomochrome.io.stream import Planes, Stream, fill, opened
-from tomochrome.io.values import Values, labels, measured
-from tomochrome.io.which import Part, choose_part, item_of
-from tomochrome.runtime import CancelToken, Progress
-from tomochrome.volume import Provenance, Verdict, Volume
+from tomochrome.io.bounds import check_claims, damaged
+from tomochrome.io.image_file import ImageFile
+from tomochrome.io.nifti_pair import first_bytes, pair_of
+from tomochrome.io.nifti_space import space
+from tomochrome.io.stream import fill, is_gzip, opened
+from tomochrome.runtime import CancelToken, Progress, report
+
+#: color types of NIfTI, as nibabel names their fields
+_COLORS: Final = {("R", "G", "B"), ("R", "G", "B", "A")}
+_RAS_VECTORS: Final = 1006  # NIFTI_INTENT_DISPVECT
+_SILENT: Final = logging.getLogger("tomochrome.io.nifti.silent")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 
 
-def describe(
-    path: Path, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> list[Item]:
-    """List the volumes of a file, one item each (``phase`` "2 of 10"), with their values' range.
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """Where the voxels lie: volumes (z, y, x, colors), or (components, z, y, x)."""
 
-    For that all voxels are read once, one volume at a time.
+    data: Path
+    packed: bool
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    volumes: int
+    planar: bool  #: whether the components of vectors follow one another as volumes do
 
-    Parameters
-    ----------
-    path
-        A ``.nii``, ``.nii.gz`` or ``.hdr``/``.img`` file.
-    progress, cancel
-        Told after, and looked at before, each few megabytes.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, truncated, or holds no scalar or color volumes.
-    Cancelled
-        If ``cancel`` was set.
-    """
-    layout = read_layout(path)
-    items = []
-    with closing(_volumes(layout, 0, layout.volumes, progress, cancel)) as volumes:
-        for index, raw in enumerate(volumes):
-            part = Part(path, index, layout.volumes)
-            items.append(item_of(_volume(layout, part, raw, cancel), part))
-    return items
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one volume."""
+        return prod(self.shape) * self.dtype.itemsize
 
 
-def read_nifti(
-    path: Path,
-    index: int | None = None,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Volume:
-    """Read a NIfTI or Analyze volume as stored, with its true affine.
+def open_nifti(path: Path) -> ImageFile:
+    """Read and check a header.
 
     Parameters
     ----------
     path
         A ``.nii``, ``.nii.gz`` or ``.hdr``/``.img`` file (either of the two).
-    index
-        Which volume of a file that holds several, from 0.
-    progress, cancel
-        Told after, and looked at before, each few megabytes.
-
-    Returns
-    -------
-    Volume
-        int16 where slope and intercept allow that exactly, else float32, and whole
-        numbers that float32 does not hold as stored. The unit is inferred
-        (`tomochrome.io.units`), and a warning says so. RGB24 and RGBA32 become unit "RGBA".
-        Voxels that hold no number are marked as outside.
 
     Raises
     ------
     InputError
-        If the file is damaged, truncated, holds several volumes and none was chosen, or holds
-        no scalar or color volumes.
-    Cancelled
-        If ``cancel`` was set.
+        If it is damaged, claims more than the file can hold, or describes no volume.
     """
-    layout = read_layout(path)
-    part = choose_part(path, index, layout.volumes)
-    with closing(_volumes(layout, part.index, 1, progress, cancel)) as volumes:
-        return _volume(layout, part, next(volumes), cancel)
+    where = shown(path)
+    header_path, data = pair_of(path) or (path, path)
+    if not header_path.is_file():
+        raise InputError(f"the header of '{where}', '{shown(header_path)}', is missing; copy both")
+    try:
+        header, zooms = _parse(first_bytes(header_path))
+    except Exception as error:  # nibabel and zlib raise many kinds on damaged files
+        raise damaged(where, "NIfTI") from error
+    data = header_path if _single(header) else data
+    if not _single(header) and (data == header_path or not data.is_file()):
+        raise InputError(f"the voxels of '{where}' are missing: '{data.name}'; copy both files")
+    try:
+        return _image(path, data, header, zooms)
+    except InputError:
+        raise
+    except Exception as error:  # codes and numbers that NIfTI does not know
+        raise InputError(f"'{where}' has a damaged NIfTI header; copy it again") from error
 
 
-def count_volumes(path: Path) -> int:
-    """Return how many volumes a file holds, by its header.
+def _parse(block: bytes) -> tuple[Any, NDArray[np.float64]]:
+    """Return the header, mended as nibabel does it, and the voxel sizes before mending."""
+    sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")}
+    kind: Any
+    if 540 in sizes and block[4:7] in (b"n+2", b"ni2"):
+        kind = nib.Nifti2Header if block[4:7] == b"n+2" else nib.nifti2.Nifti2PairHeader
+    elif 348 in sizes and block[344:347] in (b"n+1", b"ni1"):
+        kind = nib.Nifti1Header if block[344:347] == b"n+1" else nib.nifti1.Nifti1PairHeader
+    elif 348 in sizes:
+        kind = nib.spm2analyze.Spm2AnalyzeHeader
+    else:
+        raise ValueError("neither NIfTI nor Analyze")
+    header = kind(block[: kind.template_dtype.itemsize], check=False)
+    zooms = np.array(header["pixdim"][1:4], dtype=np.float64)
+    header.check_fix(logger=_SILENT, error_level=40)
+    return header, zooms
 
-    Raises
-    ------
-    InputError
-        If the header is damaged.
-    """
-    return read_layout(path).volumes
 
-
-def _volume(
-    layout: Layout, part: Part, raw: NDArray[Any] | Planes, cancel: CancelToken | None
-) -> Volume:
-    where = shown(layout.path)
-    values = _values(layout, raw, where, cancel)
-    verdict: Verdict = "regular" if values.unit == "HU" else "not-ct"
-    provenance = Provenance(
-        source=where,
-        kind="nifti",
-        verdict=verdict,
-        warnings=(*layout.warnings, *values.warnings),
-        history=(f"read {part.in_words}a NIfTI file",),
+def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> ImageFile:
+    where = shown(path)
+    sizes = [int(size) for size in header.get_data_shape()]
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    if not sizes or min(sizes) < 1:
+        raise InputError(f"'{where}' is empty: its header gives the size {sizes}")
+    sizes += [1] * (4 - len(sizes))
+    shape, volumes, components = (sizes[2], sizes[1], sizes[0]), sizes[3], prod(sizes[4:])
+    dtype, colors = np.dtype(header.get_data_dtype()), 1
+    if dtype.names in _COLORS and components == 1:
+        dtype, colors = np.dtype(np.uint8), dtype.itemsize
+    slope, intercept = _scale(header, where) if colors == 1 else (1.0, 0.0)
+    affine, warnings = space(header, shape, zooms, where)
+    matrix = data.with_suffix(".mat")
+    if not hasattr(header, "get_sform") and matrix.is_file():
+        warnings = (*warnings, f"the orientation in '{matrix.name}' beside the file was not used")
+    layout: tuple[int, ...] = shape if colors == 1 else (*shape, colors)
+    layout = layout if components == 1 else (components, *shape)
+    stored = _Stored(
+        data, is_gzip(data), _offset(header), dtype, layout, volumes, planar=components > 1
     )
-    try:
-        return Volume(values.voxels, layout.affine, values.unit, provenance, values.outside)
-    except GeometryError as error:
-        raise InputError(f"'{where}' has an unusable geometry: {error}") from error
+    room = data.stat().st_size - (0 if stored.packed else stored.offset)
+    check_claims(where, shape, stored.nbytes, volumes, room, packed=stored.packed)
+    return ImageFile(
+        path=path,
+        kind="nifti",
+        dtype=dtype,
+        shape=shape,
+        affine=affine,
+        read=partial(_read, stored),
+        volumes=volumes,
+        channels=components * colors,
+        components=components * colors,
+        slope=slope,
+        intercept=intercept,
+        warnings=warnings,
+        meaning=_meaning(header),
+        ras_vectors=_intent(header) == _RAS_VECTORS,
+    )
 
 
-def _values(
-    layout: Layout, raw: NDArray[Any] | Planes, where: str, cancel: CancelToken | None
-) -> Values:
-    if isinstance(raw, np.ndarray) and raw.dtype.names:
-        return Values(_color(raw), None, "RGBA", ("a color picture, not CT",))
-    try:
-        values = measured(raw, where, slope=layout.slope, intercept=layout.intercept, cancel=cancel)
-    except MemoryError as error:
-        raise _too_large(layout) from error
-    return labels(values, layout.meaning) if layout.meaning else values
-
-
-def _color(raw: NDArray[Any]) -> NDArray[np.uint8]:
-    rgba = np.full((*raw.shape, 4), 255, dtype=np.uint8)
-    for channel, name in enumerate(raw.dtype.names or ()):
-        rgba[..., channel] = raw[name]
-    return rgba
-
-
-def _volumes(
-    layout: Layout,
+def _read(
+    stored: _Stored,
     first: int,
     count: int,
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> Generator[NDArray[Any] | Planes]:
-    """Yield volumes that follow one another, as stored, of shape (z, y, x).
+) -> Iterator[Iterator[NDArray[Any]] | NDArray[Any]]:
+    """Yield volumes that follow one another; the slices of one must be taken before the next."""
+    skip = stored.offset + first * stored.nbytes
+    total = count * stored.shape[0]
+    with opened(stored.data, skip, packed=stored.packed, cancel=cancel) as stream:
 
-    What its values will be turned into something smaller is read slice by slice, when it is
-    asked for; so all of it must be taken before the next volume.
-    """
-    whole = bool(layout.dtype.names) or (
-        layout.dtype.newbyteorder("=") in (np.uint8, np.int16)
-        and (layout.slope, layout.intercept) == (1.0, 0.0)
-    )
-    with _sentences(layout):
-        start = layout.offset + first * layout.nbytes
-        with opened(layout.data, seek=0, skip=start, packed=layout.packed, cancel=cancel) as stream:
-            reading = _Reading(layout, stream, first, count, progress, cancel)
-            for _ in range(count):
-                if not whole:
-                    yield Planes(layout.shape, layout.dtype, reading.fill)
-                    continue
-                raw = np.empty(layout.shape, dtype=layout.dtype)
-                reading.fill(raw)
-                yield raw
+        def slices(index: int) -> Iterator[NDArray[Any]]:
+            plane = np.empty(stored.shape[1:], stored.dtype)
+            for z in range(stored.shape[0]):
+                fill(plane, stream, cancel)
+                if first + index + 1 == stored.volumes and z + 1 == stored.shape[0]:
+                    stream.read(1)  # so that a gzip stream's check sum is looked at
+                report(progress, index * stored.shape[0] + z + 1, total, "reading")
+                yield plane
 
-
-class _Reading:
-    """Reads the voxels of volumes that follow one another, whole volumes or slices."""
-
-    def __init__(
-        self,
-        layout: Layout,
-        stream: Stream,
-        first: int,
-        count: int,
-        progress: Progress | None,
-        cancel: CancelToken | None,
-    ) -> None:
-        self._layout, self._stream, self._done = layout, stream, 0
-        self._total = count * layout.nbytes
-        self._end = (layout.volumes - first) * layout.nbytes
-        self._progress, self._cancel = progress, cancel
-
-    def fill(self, array: NDArray[Any]) -> None:
-        """Fill an array with the bytes that come next."""
-        with _sentences(self._layout):
-            fill(
-                array, self._stream, before=self._done, total=self._total,
-                progress=self._progress, cancel=self._cancel,
-            )  # fmt: skip
-            self._done += array.nbytes
-            if self._done == self._end:
-                self._stream.read(1)  # so that a gzip stream's check sum is looked at
+        for index in range(count):
+            if stored.planar:
+                parts = [part.copy() for part in slices(index)]
+                yield np.moveaxis(np.array(parts), 0, -1)
+            else:
+                yield slices(index)
 
 
-@contextmanager
-def _sentences(layout: Layout) -> Iterator[None]:
-    """Turn what is raised on reading into an error of one sentence."""
-    where = shown(layout.path)
-    try:
-        yield
-    except TomochromeError:
-        raise
-    except MemoryError as error:
-        raise _too_large(layout) from error
-    except Exception as error:  # zlib and the file system raise many kinds
-        raise damaged(where, "NIfTI") from error
+def _scale(header: Any, where: str) -> tuple[float, float]:
+    """Return slope and intercept; a slope of 0 or NaN means that there is none (NIfTI-1)."""
+    if hasattr(header, "get_sform"):  # SPM's Analyze takes such an intercept as 0
+        slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+        if np.isfinite(slope) and slope != 0 and not np.isfinite(intercept):
+            raise InputError(
+                f"'{where}' has a slope but an intercept that is no number, so its values cannot "
+                "be known; export it again"
+            )
+    slope_or_none, intercept = header.get_slope_inter()
+    if slope_or_none is None:
+        return 1.0, 0.0
+    return float(slope_or_none), float(intercept)
 
 
-def _too_large(layout: Layout) -> InputError:
-    return InputError(
-        f"'{shown(layout.path)}' does not fit into memory ({layout.nbytes / 2**30:.1f} GiB); "
-        "save a part of it"
-    )
+def _offset(header: Any) -> int:
+    offset = int(header["vox_offset"])  # of a NaN: ValueError
+    least = int(getattr(header, "single_vox_offset", 0)) if _single(header) else 0
+    if offset < 0:
+        raise ValueError("a negative offset")
+    return max(offset, least)
+
+
+def _single(header: Any) -> bool:
+    return bool(getattr(header, "is_single", False))
+
+
+def _intent(header: Any) -> int:
+    return int(header["intent_code"]) if "intent_code" in header else 0
+
+
+def _meaning(header: Any) -> str:
+    """Return what the intent code says, where it says that the values are no measurement."""
+    code = _intent(header)
+    if code == 1002:
+        return "the file says that its values are labels, not a measurement"
+    if 2 <= code <= 24:
+        return "the file says that its values are statistics, not a measurement"
+    return ""

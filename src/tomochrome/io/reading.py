@@ -12,11 +12,11 @@ from pathlib import Path
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.io.archive import in_words, shown
 from tomochrome.io.dicom import load
+from tomochrome.io.image_file import read_volume
+from tomochrome.io.image_formats import is_known, open_image
 from tomochrome.io.item import Found, Item
-from tomochrome.io.itk import read_itk
 from tomochrome.io.listing import find
-from tomochrome.io.nifti import read_nifti
-from tomochrome.io.nifti_header import is_pair
+from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.sniff import sniff
 from tomochrome.io.which import Part, chosen
 from tomochrome.runtime import CancelToken, Progress, check
@@ -117,7 +117,7 @@ def _volume_file(path: Path) -> str:
             return "nifti"
     except OSError as error:
         raise InputError(f"'{path}' cannot be opened: {error.strerror or error}") from error
-    return kind if kind in ("nifti", "nrrd", "metaimage") else ""
+    return kind if is_known(kind) else ""
 
 
 @contextmanager
@@ -157,9 +157,7 @@ def _read(
     part = item.source if isinstance(item.source, Part) else None
     path = Path(item.path) if part is None else part.path
     index = None if part is None else part.index
-    if item.kind == "nifti":
-        return read_nifti(path, index, progress=progress, cancel=cancel)
-    return read_itk(path, item.kind, index, progress=progress, cancel=cancel)
+    return read_volume(open_image(path, item.kind), index, progress=progress, cancel=cancel)
 
 
 def choose(found: Found, path: Path, series: str | None = None) -> Item:

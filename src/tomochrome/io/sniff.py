@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Literal
 
-Format = Literal["dicom", "nifti", "nrrd", "metaimage", "picture", "zip", "empty", "other"]
+from tomochrome.io.image_formats import format_of
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-_NIFTI_HEADER_SIZES = {348, 540}
 _HEAD = 512
 
 
-def sniff(path: Path) -> Format:
+def sniff(path: Path) -> str:
     """Return the format of a file, judged by its content (and the name, for gzip and MetaImage).
 
     Raises
@@ -25,24 +23,25 @@ def sniff(path: Path) -> Format:
         return judge(file.read(_HEAD), path.name)
 
 
-def judge(head: bytes, name: str) -> Format:
-    """Return the format of a file by its first bytes (512 will do) and its name."""
-    name = name.lower()
+def judge(head: bytes, name: str) -> str:
+    """Return the format of a file by its first bytes (512 will do) and its name.
+
+    Returns
+    -------
+    str
+        ``"dicom"``, the kind of an image format, ``"picture"``, ``"zip"``, ``"empty"`` or
+        ``"other"``.
+    """
     if not head:
         return "empty"
     if head[128:132] == b"DICM" or _bare_dicom(head):
         return "dicom"
-    if head.startswith(b"NRRD0"):
-        return "nrrd"
-    if _nifti(head) or name.endswith((".nii", ".nii.gz")):
-        return "nifti"
-    if name.endswith((".mha", ".mhd")):
-        return "metaimage"
+    image = format_of(head, name.lower())
+    if image:
+        return image
     if head.startswith(_PICTURES):
         return "picture"
-    if head.startswith(b"PK\x03\x04"):
-        return "zip"
-    return "other"
+    return "zip" if head.startswith(b"PK\x03\x04") else "other"
 
 
 def _bare_dicom(head: bytes) -> bool:
@@ -58,12 +57,3 @@ def _bare_dicom(head: bytes) -> bool:
         if explicit or length < 256:
             return True
     return False
-
-
-def _nifti(head: bytes) -> bool:
-    if len(head) < 348:
-        return False
-    sizes = {struct.unpack(order + "i", head[:4])[0] for order in "<>"}
-    return bool(sizes & _NIFTI_HEADER_SIZES) and (
-        head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2")
-    )

@@ -1,31 +1,20 @@
-"""Voxels read from a file piece by piece, inflated on the way where they are packed."""
+"""Bytes of a file piece by piece, inflated on the way where they are packed."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import CancelToken, check
 
 _PIECE: Final = 1 << 20  # a few milliseconds: as often is `cancel` looked at
 _PACKED_PIECE: Final = 1 << 18
-
-
-class Stream(Protocol):
-    """What bytes are read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, none at the end."""
-
-    def readinto(self, target: memoryview, /) -> int:
-        """Fill ``target`` as far as possible, and return with how many bytes; 0 at the end."""
 
 
 class Inflater:
@@ -41,7 +30,7 @@ class Inflater:
         file.seek(-len(head), 1)
         self._members = head == b"\x1f\x8b"  # several may follow one another in a gzip file
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, none at the end.
 
         Raises
@@ -65,15 +54,6 @@ class Inflater:
             if data:
                 return data
 
-    def readinto(self, target: memoryview) -> int:
-        """Fill ``target`` as far as one piece goes, and return with how many bytes.
-
-        Raises as `read` does.
-        """
-        data = self.read(len(target))
-        target[: len(data)] = data
-        return len(data)
-
     def _next_member(self) -> bytes:
         """Return the first bytes behind the finished member and its padding, none at the end."""
         packed = self._stream.unused_data.lstrip(b"\0") if self._members else b""
@@ -93,9 +73,9 @@ def is_gzip(path: Path) -> bool:
 
 @contextmanager
 def opened(
-    path: Path, *, seek: int, skip: int, packed: bool, cancel: CancelToken | None
-) -> Iterator[Stream]:
-    """Open a file at ``seek``, and skip so many bytes of what lies there, unpacked if packed.
+    path: Path, skip: int, *, packed: bool, cancel: CancelToken | None
+) -> Iterator[IO[bytes] | Inflater]:
+    """Open a file and skip so many of its bytes, unpacked if packed.
 
     Raises
     ------
@@ -106,10 +86,9 @@ def opened(
     """
     with path.open("rb") as file:
         if not packed:
-            file.seek(seek + skip)
+            file.seek(skip)
             yield file
             return
-        file.seek(seek)
         stream = Inflater(file)
         while skip > 0:  # a packed stream can only be skipped by unpacking it
             check(cancel)
@@ -120,56 +99,8 @@ def opened(
         yield stream
 
 
-@dataclass(frozen=True, eq=False)
-class Planes:
-    """The slices of a volume as stored, each read when it is asked for, and all just once.
-
-    So what they are turned into is in memory, and not what they were as well.
-
-    Parameters
-    ----------
-    shape
-        (z, y, x).
-    dtype
-        Stored type, of any byte order.
-    read
-        Fills the slice it is given, with what comes next.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    read: Callable[[NDArray[Any]], None]
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Yield each slice in the machine's byte order; the next one takes its place."""
-        plane = np.empty(self.shape[1:], self.dtype)
-        native = self.dtype.newbyteorder("=")
-        for _ in range(self.shape[0]):
-            self.read(plane)
-            yield plane.astype(native, copy=False)
-
-
-def fill(
-    array: NDArray[Any],
-    stream: Stream,
-    *,
-    before: int = 0,
-    total: int = 0,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
-    """Read the bytes of a contiguous array.
-
-    Parameters
-    ----------
-    array
-        Where to put them.
-    stream
-        Where they come from.
-    before, total
-        Bytes that were read before, and that will have been read at last, for ``progress``.
-    progress, cancel
-        Told after, and looked at before, each megabyte.
+def fill(array: NDArray[Any], stream: IO[bytes] | Inflater, cancel: CancelToken | None) -> None:
+    """Read the bytes of a contiguous array; ``cancel`` is looked at before each megabyte.
 
     Raises
     ------
@@ -177,11 +108,11 @@ def fill(
         If the stream ends early.
     """
     target = memoryview(array.reshape(-1).view(np.uint8).data)
-    total, done = total or len(target), 0
+    done = 0
     while done < len(target):
         check(cancel)
-        count = stream.readinto(target[done : done + _PIECE])
-        if not count:
+        data = stream.read(min(_PIECE, len(target) - done))
+        if not data:
             raise EOFError("the file ends early")
-        done += count
-        report(progress, (before + done) >> 10, max(total >> 10, 1), "reading")
+        target[done : done + len(data)] = data
+        done += len(data)

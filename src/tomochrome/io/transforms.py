@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +27,12 @@ from numpy.typing import NDArray
 from tomochrome.errors import GeometryError, InputError, OutputError
 from tomochrome.geometry.affine import compose, is_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.io.fields import ENDINGS as FIELD_ENDINGS
+from tomochrome.io import sandboxed_transforms
+from tomochrome.io.fields import KINDS as FIELD_KINDS
 from tomochrome.io.fields import Backwards, read_field
-from tomochrome.io.itk_transforms import HDF5_ENDINGS, Record, read_records
-from tomochrome.io.minc import read_minc
 from tomochrome.io.nifti_write import write_nifti_field
 from tomochrome.runtime import CancelToken, Progress, check, write_whole
+from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 from tomochrome.volume import MOST_MM
 
 if TYPE_CHECKING:
@@ -45,27 +43,14 @@ Part = NDArray[np.float64] | DisplacementField
 ReadPart = Part | Backwards
 """What is read; other tools also store fields that are to be followed backwards."""
 
+HDF5_ENDINGS: Final = (".h5", ".hdf5")
 _LINEAR: Final = (".tfm", ".txt", ".mat")
 _WRITTEN_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
-_MOST_VOXELS: Final = 2**28
-_PARAMETERS: Final = {  # of ITK's linear transforms in 3D; others crash it
-    "AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Rigid3DTransform": 12,
-    "ScalableAffineTransform": 12, "FixedCenterOfRotationAffineTransform": 12,
-    "CenteredAffineTransform": 15, "Euler3DTransform": 6, "CenteredEuler3DTransform": 9,
-    "VersorTransform": 3, "VersorRigid3DTransform": 6, "Similarity3DTransform": 7,
-    "ScaleVersor3DTransform": 9, "ScaleSkewVersor3DTransform": 15,
-    "ComposeScaleSkewVersor3DTransform": 15, "QuaternionRigidTransform": 7, "ScaleTransform": 3,
-    "ScaleLogarithmicTransform": 3, "TranslationTransform": 3, "IdentityTransform": 0,
-}  # fmt: skip
-_UNFIXED: Final = ("TranslationTransform", "IdentityTransform")
-_FIELDS: Final = (
-    "DisplacementFieldTransform", "GaussianSmoothingOnUpdateDisplacementFieldTransform",
-    "BSplineSmoothingOnUpdateDisplacementFieldTransform",
-)  # fmt: skip
-_NOTHING: Final = 1e-100  # the square of less is 0, and ITK writes complaints to the screen
+_LARGEST_TEXT: Final = 2**24  #: bytes, of other files than HDF5
+_MEMORY_FACTOR: Final = 16  #: ITK holds a field several times over, in numbers of twice the size
+_SECONDS: Final = 8.0
+_BYTES_A_SECOND: Final = 2_000_000
 _ROOM: Final = 1 << 16  # bytes of a file beside its fields
-_LEAST_NODES: Final = 4  # of a cubic B-spline along each axis
-_GRID_STEPS: Final = 4  # samples between two control points of a B-spline
 
 
 def check_format(path: str | os.PathLike[str], *, affine: bool) -> Literal["itk", "field"]:
@@ -182,8 +167,10 @@ def write_field(
             raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
 
 
-def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
-    """Read a transform: ITK's ``.h5 .tfm .txt .mat``, MINC's ``.xfm``, or a displacement field.
+def read_parts(
+    path: str | os.PathLike[str], *, cancel: CancelToken | None = None
+) -> tuple[ReadPart, ...]:
+    """Read a transform: ITK's ``.h5 .tfm .txt .mat``, or a displacement field.
 
     B-spline and other smooth transforms are sampled as fields on a fine grid.
 
@@ -197,16 +184,14 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
     try:
         if not source.is_file():
             raise InputError(f"there is no transform file '{source}'")
-        if name.endswith(FIELD_ENDINGS):
-            return (read_field(source),)
-        if name.endswith(".xfm"):
-            return (_sound(read_minc(source), source),)
+        if name.endswith(tuple(FIELD_KINDS)):
+            return (read_field(source, cancel),)
         if name.endswith((*HDF5_ENDINGS, *_LINEAR)):
-            return tuple(_read_itk(source))
+            return tuple(_read_itk(source, cancel))
     except (RuntimeError, MemoryError, GeometryError, OSError, ValueError) as error:
         raise InputError(f"'{source}' cannot be read as a transform: {_reason(error)}") from error
     raise InputError(
-        f"'{source}' is no transform that is known here; give .h5, .tfm, .txt, .mat, .xfm or a "
+        f"'{source}' is no transform that is known here; give .h5, .tfm, .txt, .mat or a "
         "displacement field (.nii.gz, .nrrd, .mha)"
     )
 
@@ -223,145 +208,47 @@ def _reason(error: Exception) -> str:
     return "the file is damaged or of another kind" if foreign else said[:200].rstrip(".")
 
 
-def _read_itk(path: Path) -> list[ReadPart]:
-    """Read records as parts in the order of application, which is the reverse in composites."""
-    records = read_records(path)
-    composite = records[:1] and records[0].kind == "CompositeTransform"
-    single = records[1:] if composite else records
-    if any(one.kind == "CompositeTransform" for one in single) or not (
-        composite or len(single) == 1
-    ):
-        raise InputError(
-            f"'{path}' holds {len(records)} transforms that are no composite; save them one by one"
+def _read_itk(path: Path, cancel: CancelToken | None) -> list[ReadPart]:
+    """Let ITK read a file in the sandbox; parts in the order of application."""
+    size = path.stat().st_size
+    if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _LARGEST_TEXT:
+        raise InputError(f"'{path}' is no transform: it is of {size} bytes")
+    try:
+        found = call(
+            sandboxed_transforms.transform_parts,
+            str(path.absolute()),
+            str(path),
+            subject=f"'{path}'",
+            memory=MEMORY + _MEMORY_FACTOR * size,
+            seconds=_SECONDS + size / _BYTES_A_SECOND,
+            cancel=cancel,
         )
-    return [_part(one, path) for one in reversed(single)]
+    except SandboxError as error:
+        raise InputError(
+            f"'{path}' cannot be read as a transform: the file is damaged, of another kind, or too "
+            "large; export it again"
+        ) from error
+    return [_part(one, path) for one in found]
 
 
-def _part(record: Record, path: Path) -> ReadPart:
-    if record.dimensions.split("_")[:2] != ["3", "3"]:
-        dimensions = record.dimensions.replace("_", " to ")
-        raise InputError(f"'{path}' is a transform of {dimensions} dimensions instead of 3")
-    backwards = record.kind.startswith("Inverse")
-    kind = record.kind.removeprefix("Inverse")
-    if kind in _FIELDS:
-        field = _field(record)
-        return Backwards(field) if backwards else field
-    if not (np.isfinite(record.parameters).all() and np.isfinite(record.fixed).all()):
-        raise InputError(f"'{path}' holds numbers that are not finite")
-    part = _made_by_itk(replace(record, kind=kind), path)
-    if isinstance(part, DisplacementField):
-        return Backwards(part) if backwards else part
-    return _sound(part, path)
+def _part(found: dict[str, Any], path: Path) -> ReadPart:
+    if "matrix" in found:
+        return _sound(found["matrix"], path)
+    directions = np.array(found["direction"]).reshape(3, 3)
+    affine = compose(found["origin"], directions[:, ::-1], found["spacing"][::-1])
+    field = DisplacementField(found["vectors"], affine)
+    return Backwards(field) if found["inverse"] else field
 
 
 def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
     """Return a matrix that images can be brought through, or say what is wrong with it."""
+    if not np.isfinite(matrix).all():
+        raise InputError(f"'{path}' holds numbers that are not finite")
     if not (np.abs(matrix) <= MOST_MM).all():
         raise InputError(f"'{path}' holds an affine transform that leads beyond all bounds")
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"'{path}' holds an affine transform that flattens space")
     return matrix
-
-
-def _field(record: Record) -> DisplacementField:
-    """Displacement field of the parameters of `itk::DisplacementFieldTransform`."""
-    size, origin, spacing, directions = np.split(record.fixed, (3, 6, 9))
-    if len(directions) != 9 or not (size == np.rint(size)).all() or not (size >= 1).all():
-        raise GeometryError("the displacement field has no grid")
-    if float(np.prod(size)) * 3 != len(record.parameters) or not (spacing > 0).all():
-        raise GeometryError("the displacement field does not fit its grid")
-    x, y, z = (int(n) for n in size)
-    affine = compose(origin, directions.reshape(3, 3)[:, ::-1], spacing[::-1])
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-        vectors = record.parameters.astype(np.float32).reshape(z, y, x, 3)
-    return DisplacementField(vectors, affine)
-
-
-def _made_by_itk(record: Record, path: Path) -> NDArray[np.float64] | DisplacementField:
-    """Let ITK say what the parameters of one of its other classes mean, by a file of that alone."""
-    import SimpleITK
-
-    if record.kind == "BSplineTransform":
-        _check_spline(record)
-    elif record.kind not in _PARAMETERS:
-        raise _unknown(path, record.kind)
-    elif len(record.parameters) != _PARAMETERS[record.kind] or (
-        record.kind not in _UNFIXED and len(record.fixed) not in (3, 4)  # center, order of angles
-    ):
-        raise GeometryError("the transform has another number of parameters than its kind")
-    kind = "AffineTransform" if record.kind == "MatrixOffsetTransformBase" else record.kind
-    values = [
-        " ".join(map(repr, np.where(np.abs(v) < _NOTHING, 0.0, v).tolist()))
-        for v in (record.parameters, record.fixed)
-    ]
-    with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
-        alone = Path(folder) / "transform.tfm"
-        alone.write_text(
-            f"#Insight Transform File V1.0\n#Transform 0\nTransform: {kind}_double_3_3\n"
-            f"Parameters: {values[0]}\nFixedParameters: {values[1]}\n",
-            encoding="ascii",
-        )
-        try:
-            transform = SimpleITK.ReadTransform(str(alone))
-        except RuntimeError as error:
-            if "Could not create an instance" not in str(error):
-                raise
-            raise _unknown(path, record.kind) from error
-    if transform.IsLinear():
-        return _matrix(transform)
-    if transform.GetTransformEnum() == SimpleITK.sitkBSplineTransform:
-        return _sampled(SimpleITK.BSplineTransform(transform))
-    raise _unknown(path, record.kind)
-
-
-def _check_spline(record: Record) -> None:
-    """Refuse control points that are not those of the grid: size, origin, spacing, directions."""
-    size, _, spacing, directions = np.split(record.fixed, (3, 6, 9))
-    whole = len(directions) == 9 and (size == np.rint(size)).all() and (size >= _LEAST_NODES).all()
-    if not whole or float(np.prod(size)) * 3 != len(record.parameters) or not (spacing > 0).all():
-        raise GeometryError("the B-spline transform does not fit its grid")
-    if not np.allclose(directions.reshape(3, 3) @ directions.reshape(3, 3).T, np.eye(3), atol=1e-3):
-        raise GeometryError("the axes of the B-spline transform do not stand at right angles")
-
-
-def _unknown(path: Path, kind: str) -> InputError:
-    return InputError(
-        f"'{path}' holds a transform of a kind that is not known here: {kind}; convert it to a "
-        "displacement field"
-    )
-
-
-def _matrix(transform: SimpleITK.Transform) -> NDArray[np.float64]:
-    """4x4 matrix of a linear transform of any class, from where it takes four points."""
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    matrix = np.eye(4)
-    for axis in range(3):
-        unit = [0.0, 0.0, 0.0]
-        unit[axis] = 1.0
-        matrix[:3, axis] = np.array(transform.TransformPoint(unit)) - origin
-    matrix[:3, 3] = origin
-    return matrix
-
-
-def _sampled(spline: SimpleITK.BSplineTransform) -> DisplacementField:
-    """B-spline transform as a dense field over its domain."""
-    import SimpleITK
-
-    size = np.array(spline.GetTransformDomainMeshSize()) * _GRID_STEPS + 1
-    extent = np.array(spline.GetTransformDomainPhysicalDimensions())
-    if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
-        raise InputError("the B-spline transform has more control points than can be sampled")
-    spacing = extent / (size - 1)
-    directions = spline.GetTransformDomainDirection()
-    image = SimpleITK.TransformToDisplacementField(
-        spline,
-        SimpleITK.sitkVectorFloat64,
-        [int(n) for n in size],
-        spline.GetTransformDomainOrigin(),
-        [float(s) for s in spacing],
-        directions,
-    )
-    return DisplacementField.from_sitk(image)
 
 
 def _straight(part: Part) -> list[Part]:

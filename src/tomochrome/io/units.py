@@ -167,23 +167,3 @@ def what_it_is(volume: Volume) -> str:
     if unit == "unknown":
         return reason
     return "its values are labels or statistics" if unit == "HU" else f"its values are {unit}"
-
-
-def compact(voxels: NDArray[Any]) -> NDArray[Any]:
-    """Return values as int16 where that is exact, else as float32 (bytes stay bytes).
-
-    Integers of which float32 holds not every one stay as they are: they may be labels.
-    """
-    if voxels.dtype == np.uint8 or (voxels.dtype == np.int16 and voxels.dtype.isnative):
-        return voxels
-    if voxels.dtype.kind == "b":
-        return voxels.astype(np.uint8)
-    limits = np.iinfo(np.int16)
-    low, high = voxels.min(), voxels.max()
-    if low >= limits.min and high <= limits.max:
-        small = voxels.astype(np.int16)
-        if voxels.dtype.kind in "iu" or np.array_equal(small, voxels):
-            return small
-    if voxels.dtype.kind in "iu" and (low < -EXACT_FLOAT or high > EXACT_FLOAT):
-        return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-    return voxels.astype(np.float32)

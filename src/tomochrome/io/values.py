@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -9,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.stream import Planes
-from tomochrome.io.units import EXACT_FLOAT, compact, extremes, infer_unit
+from tomochrome.io.units import EXACT_FLOAT, extremes, infer_unit
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Unit
 
@@ -43,7 +43,9 @@ class Values:
 
 
 def measured(
-    raw: NDArray[Any] | Planes,
+    raw: Iterable[NDArray[Any]],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
     where: str,
     *,
     slope: float = 1.0,
@@ -58,9 +60,11 @@ def measured(
     Parameters
     ----------
     raw
-        Integers or floats, shape (z, y, x), of any byte order. May be changed. Of `Planes`,
-        what is returned is all that is ever in memory, but for a float32 volume of which the
-        first slices were whole numbers: they are there twice for a moment.
+        Integers or floats of any byte order: slices (y, x), or an array (z, y, x), which may be
+        changed. Of slices one at a time is in memory, and what is returned; but for a float32
+        volume of which the first slices were whole numbers: they are there twice for a moment.
+    shape, dtype
+        (z, y, x), and the stored type.
     where
         The file, for the error.
     slope, intercept
@@ -75,25 +79,13 @@ def measured(
     Cancelled
         If ``cancel`` was set.
     """
-    if isinstance(raw, Planes):
-        voxels, outside = _scaled(raw, slope, intercept, cancel)
-        return _judged(voxels, outside, where, cancel)
-    if not raw.dtype.isnative:
-        raw = raw.byteswap(inplace=raw.flags.writeable).view(raw.dtype.newbyteorder("="))
-    if raw.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
-        voxels, outside = compact(raw), None
+    plain = (slope, intercept) == (1.0, 0.0)
+    if isinstance(raw, np.ndarray) and plain and raw.dtype in (np.uint8, np.int16):
+        voxels, outside = raw, None
     else:
-        voxels, outside = _scaled(raw, slope, intercept, cancel)
-    return _judged(voxels, outside, where, cancel)
-
-
-def _judged(
-    voxels: NDArray[Any],
-    outside: NDArray[np.bool_] | None,
-    where: str,
-    cancel: CancelToken | None,
-) -> Values:
-    """Return values with their unit, and voxels that hold no number filled."""
+        voxels, outside = _gathered(
+            raw, shape, dtype, None if plain else (slope, intercept), cancel
+        )
     check(cancel)
     if outside is None:
         unit, reason = infer_unit(voxels)
@@ -110,30 +102,38 @@ def _judged(
     return Values(voxels, outside, unit, (lost, reason))
 
 
-def _scaled(
-    raw: NDArray[Any] | Planes, slope: float, intercept: float, cancel: CancelToken | None
+def _gathered(
+    raw: Iterable[NDArray[Any]],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    scale: tuple[float, float] | None,
+    cancel: CancelToken | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return values as `Values` has them, and the mask of those that are no numbers."""
-    plain = (slope, intercept) == (1.0, 0.0)
-    voxels: NDArray[Any] = np.empty(raw.shape, dtype=np.int16)
+    native = dtype.newbyteorder("=")
+    voxels: NDArray[Any]
+    voxels = np.empty(shape, np.uint8 if native == np.uint8 and scale is None else np.int16)
     outside: NDArray[np.bool_] | None = None
     for z, stored in enumerate(raw):
         check(cancel)
+        plane = stored.astype(native, copy=False)
+        if voxels.dtype == native and native.kind in "iu" and scale is None:
+            voxels[z] = plane
+            continue
         with np.errstate(over="ignore", invalid="ignore"):
-            plane = stored if plain else stored.astype(np.float64) * slope + intercept
+            plane = plane if scale is None else plane.astype(np.float64) * scale[0] + scale[1]
             low, high = plane.min(), plane.max()
             if not (low >= -_LARGEST and high <= _LARGEST):  # NaN is neither
                 lost = ~(np.abs(plane) <= _LARGEST)
-                outside = np.zeros(raw.shape, dtype=np.bool_) if outside is None else outside
+                outside = np.zeros(shape, dtype=np.bool_) if outside is None else outside
                 outside[z] = lost
                 plane = np.where(lost, 0, plane)
                 low, high = plane.min(), plane.max()
         if voxels.dtype == np.int16 and not _whole(plane, low, high):
-            voxels = _wider(voxels, raw, z, plain)
-        if voxels.dtype == np.float32 and plain and not _exact(raw.dtype, low, high):
-            voxels = _copied(voxels, raw.dtype.newbyteorder("="), z)
-        if voxels is not raw or plane is not stored:
-            voxels[z] = plane
+            voxels = _copied(voxels, np.dtype(np.float32), z)
+        if voxels.dtype == np.float32 and scale is None and not _exact(native, low, high):
+            voxels = _copied(voxels, native, z)
+        voxels[z] = plane
     return voxels, outside
 
 
@@ -141,21 +141,7 @@ def _whole(plane: NDArray[Any], low: float, high: float) -> bool:
     """Whether all values are whole numbers of 16 bits."""
     if low < _INT16.min or high > _INT16.max:
         return False
-    return bool(np.array_equal(np.rint(plane), plane))
-
-
-def _wider(
-    voxels: NDArray[Any], raw: NDArray[Any] | Planes, done: int, plain: bool
-) -> NDArray[Any]:
-    """Return a float32 array for all slices that holds the first ones already.
-
-    Where the stored numbers are just that, it is their own array, so that memory is not
-    taken twice.
-    """
-    if isinstance(raw, np.ndarray) and plain and raw.dtype == np.float32 and raw.flags.writeable:
-        raw[:done] = voxels[:done]  # where a slice held no numbers, they are 0 now
-        return raw
-    return _copied(voxels, np.dtype(np.float32), done)
+    return plane.dtype.kind in "iu" or bool(np.array_equal(np.rint(plane), plane))
 
 
 def _exact(dtype: np.dtype[Any], low: float, high: float) -> bool:

@@ -198,7 +198,7 @@ def register(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
         choose_device(device), progress, metric, cancel,
     )  # fmt: skip
-    with compute_threads(threads, networks=True):
+    with compute_threads(threads):
         if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
             inverse, forward, found = _align(
                 moving, fixed, swapped(extras), net, shrink_by, job, clock, ("moving", "fixed")

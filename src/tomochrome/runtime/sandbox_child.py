@@ -164,7 +164,8 @@ def _answer(pipe: Connection, message: bytes) -> Any:
     status, stream, buffers = "failed", b"", list[memoryview]()
     try:
         function, args = pickle.loads(memoryview(message)[16:])
-        stream, buffers = dumps(function(*args))
+        result = function(*args)  # it may own what the buffers are views of
+        stream, buffers = dumps(result)
         status = "done"
         block, name = _shared(buffers)
     except MemoryError:

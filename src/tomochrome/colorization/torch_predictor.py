@@ -1,125 +1,90 @@
-"""A network on a device: batches of slices in, probabilities out, and what to do without memory."""
+"""Networks of torch on a device: number formats, memory that runs out, weights of bundles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard, load_state
-from tomochrome.colorization.cards import temperature
+from tomochrome.colorization.grid_predictor import GridPredictor
+from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import ModelError, TomochromeError
-from tomochrome.runtime import CancelToken, check, choose_device, free_memory, out_of_memory
+from tomochrome.runtime import choose_device, free_memory, out_of_memory
 from tomochrome.tissue import N_TISSUES
 
 if TYPE_CHECKING:
     import torch
 
-    from tomochrome.colorization.inputs import InputGrid, InputSpec
-
-EXTRA = ("hu_likelihood",)  #: tensors in the weights that are not the network's
 DEFAULT_BATCH = {"cpu": 4, "mps": 8, "cuda": 16}
 
 
-class Runner:
-    """The network of a bundle, ready on a device.
+class TorchPredictor(GridPredictor):
+    """A `GridPredictor` that is the network of a bundle: write `head`.
 
-    Parameters
+    The metadata describe the network (`network.build_network`) and what it reads
+    (`inputs.InputSpec`).
+
+    Attributes
     ----------
-    card
-        The bundle.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-    batch
-        Slices read at once; by default what suits the device.
+    arrays
+        Names of arrays in the weights that are not the network's.
+    extra
+        Those of them that the weights hold.
 
     Raises
     ------
     ModelError
-        If the weights do not fit the network that the metadata describes.
+        If the weights do not fit the network that the metadata describe.
     DeviceError, OptionError
         If the device is not there or unknown.
     """
 
+    arrays: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
         from tomochrome.colorization.network import size_multiple
 
-        self.card = card
-        self.device = choose_device(device)
-        self.batch = batch or DEFAULT_BATCH.get(self.device.type, 4)
+        self._device = choose_device(device)
+        self.batch = DEFAULT_BATCH.get(self._device.type, 4)
+        super().__init__(card, device=device, batch=batch)
+        self.reads = InputSpec.from_dict(card.metadata.get("input") or {})
         state = load_state(card)
-        self.extra = {name: state.pop(name).numpy() for name in EXTRA if name in state}
-        self.module = load_network(card, state)
+        self.extra = {name: state.pop(name).numpy() for name in self.arrays if name in state}
+        self.module = load_network(card, state, N_TISSUES if self.names_tissues else None)
         self.multiple = size_multiple(_network_config(card))
-        self.temperature = temperature(card)
-        self.warnings: tuple[str, ...] = ()
+        if any(size % self.multiple for size in self.reads.block or ()):
+            raise ModelError(
+                f"the blocks of the model '{card.name}' are no multiples of {self.multiple} voxels"
+            )
         self._place()
 
+    @abstractmethod
+    def head(self, raw: torch.Tensor) -> torch.Tensor:
+        """Turn what the network says, (n, channels, [z,] y, x), into `predict`'s values."""
+
     @property
-    def device_name(self) -> str:
+    def device(self) -> str:  # type: ignore[override]
         """Device that the last slices ran on, for example ``"cuda"``."""
-        return self.device.type
+        return str(self._device.type)
 
-    def planes(
-        self,
-        grid: InputGrid,
-        spec: InputSpec,
-        crop: tuple[slice, slice],
-        *,
-        cancel: CancelToken | None = None,
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield the tissue probabilities of each slice of the grid, in order.
-
-        Yields
-        ------
-        ndarray
-            float32 (h, w, N_TISSUES) of the crop; each pixel sums to 1.
-
-        Raises
-        ------
-        Cancelled
-            If the user stopped it.
-        """
-        done, total = 0, len(grid.hu)
-        while done < total:
-            check(cancel)
-            indices = range(done, min(done + self.batch, total))
-            images = self._inputs(grid, spec, crop, indices)
-            result = self._run(images)
-            if result is None:
-                continue
-            h, w = crop[0].stop - crop[0].start, crop[1].stop - crop[1].start
-            for plane in result:
-                yield np.ascontiguousarray(plane[:h, :w])
-            done = indices.stop
-
-    def _inputs(
-        self, grid: InputGrid, spec: InputSpec, crop: tuple[slice, slice], indices: range
-    ) -> NDArray[np.float32]:
-        """Input batch of the crop, at least two strides wide (norms need more than one pixel)."""
-        from dataclasses import replace
-
-        from tomochrome.colorization.inputs import input_batch
-
-        reach = max(abs(c.offset_mm) for c in spec.channels) / grid.slice_mm
-        low = max(0, indices.start - int(np.ceil(reach)) - 1)
-        high = min(len(grid.hu), indices.stop + int(np.ceil(reach)) + 1)
-        part = replace(
-            grid,
-            hu=np.ascontiguousarray(grid.hu[low:high, crop[0], crop[1]]),
-            positions=grid.positions[low:high],
-        )
-        images = input_batch(part, np.asarray(indices) - low, spec, self.multiple)
-        short = [max(0, 2 * self.multiple - n) for n in images.shape[2:]]
-        if any(short):
-            images = np.pad(images, ((0, 0), (0, 0), (0, short[0]), (0, short[1])))
-        return images
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network, a smaller part of the batch at a time where memory runs out."""
+        results: list[NDArray[np.float32]] = []
+        done = 0
+        while done < len(inputs):
+            result = self._run(inputs[done : done + self.batch])
+            if result is not None:
+                results.append(result)
+                done += len(result)
+        return np.concatenate(results) if len(results) > 1 else results[0]
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Probabilities (n, h, w, N_TISSUES); None if memory ran out and smaller is to be tried."""
+        """Values of `predict`; None if memory ran out and smaller is to be tried."""
         try:
             return self._forward(images)
         except (RuntimeError, MemoryError) as error:
@@ -127,7 +92,7 @@ class Runner:
                 raise
         if self.batch > 1:
             self.batch = max(1, min(self.batch, len(images)) // 2)
-        elif self.device.type != "cpu":
+        elif self._device.type != "cpu":
             self._fall_back()
         else:
             raise TomochromeError(
@@ -142,23 +107,26 @@ class Runner:
 
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
-            if self.device.type == "cuda":
+            if self._device.type == "cuda":
                 flags = torch.backends.cudnn.flags(
                     enabled=True, benchmark=False, deterministic=True
                 )
                 stack.enter_context(flags)
             if self.half is torch.float16:
-                stack.enter_context(torch.autocast(self.device.type, dtype=self.half))
-            logits = self.module(self._upload(images)).permute(0, 2, 3, 1)
-            logits = logits.float().div_(self.temperature)
-            result: NDArray[np.float32] = torch.softmax(logits, dim=-1).cpu().numpy()
+                stack.enter_context(torch.autocast(self._device.type, dtype=self.half))
+            result: NDArray[np.float32] = self.head(self.module(self._upload(images))).cpu().numpy()
             return result
 
     def _upload(self, images: NDArray[np.float32]) -> torch.Tensor:
         import torch
 
-        batch = torch.from_numpy(images).to(self.device, self._number())
-        return batch.contiguous(memory_format=torch.channels_last)
+        batch = torch.from_numpy(images).to(self._device, self._number())
+        return batch.contiguous(memory_format=self._memory_format())
+
+    def _memory_format(self) -> torch.memory_format:
+        import torch
+
+        return torch.channels_last if self.reads.block is None else torch.channels_last_3d
 
     def _number(self) -> torch.dtype:
         """Return the number format of weights and input.
@@ -172,11 +140,9 @@ class Runner:
 
     def _place(self) -> None:
         """Put the network on the device in the number format that is fastest there."""
-        import torch
-
-        self.module = self.module.to(self.device)
-        self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.half = half_format(self.device)
+        self.module = self.module.to(self._device)
+        self.module = self.module.to(memory_format=self._memory_format())  # type: ignore[call-overload]
+        self.half = half_format(self._device)
         self.module.to(self._number())
 
     def _fall_back(self) -> None:
@@ -185,9 +151,9 @@ class Runner:
 
         self.warnings = (
             *self.warnings,
-            f"the device '{self.device.type}' ran out of memory, so the CPU colored the rest",
+            f"the device '{self._device.type}' ran out of memory, so the CPU colored the rest",
         )
-        self.device = torch.device("cpu")
+        self._device = torch.device("cpu")
         self.batch = 1
         self._place()
 
@@ -203,8 +169,17 @@ def half_format(device: torch.device) -> torch.dtype | None:
     return None
 
 
-def load_network(card: ModelCard, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+def load_network(
+    card: ModelCard, state: dict[str, torch.Tensor], outputs: int | None = None
+) -> torch.nn.Module:
     """Build the network a bundle describes and load its weights, for inference.
+
+    Parameters
+    ----------
+    card, state
+        The bundle and its weights.
+    outputs
+        Number of channels that the network must return, if that matters.
 
     Raises
     ------
@@ -214,10 +189,10 @@ def load_network(card: ModelCard, state: dict[str, torch.Tensor]) -> torch.nn.Mo
     from tomochrome.colorization.network import build_network
 
     config = _network_config(card)
-    if config.get("out_channels") != N_TISSUES:
+    if outputs is not None and config.get("out_channels") != outputs:
         raise ModelError(
             f"the network of the model '{card.name}' tells {config.get('out_channels')!r} tissues "
-            f"apart where this version has {N_TISSUES}; use a model made for it"
+            f"apart where this version has {outputs}; use a model made for it"
         )
     network = build_network(config)
     try:
@@ -244,8 +219,10 @@ def fold_norms(network: torch.nn.Module) -> torch.nn.Module:
         if not isinstance(rest, nn.Sequential) or next(iter(rest._modules), "") != "N":
             continue
         norm = rest._modules["N"]
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
-            transposed = isinstance(conv, nn.ConvTranspose2d)
+        convolutions = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
+        norms = nn.BatchNorm2d | nn.BatchNorm3d
+        if isinstance(norm, norms) and isinstance(conv, convolutions):
+            transposed = isinstance(conv, nn.ConvTranspose2d | nn.ConvTranspose3d)
             block.conv = fuse_conv_bn_eval(conv, norm, transpose=transposed)
             rest._modules["N"] = nn.Identity()
             for part in rest:

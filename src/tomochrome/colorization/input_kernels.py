@@ -1,0 +1,60 @@
+"""Compiled inner loops of the predictors' input: averaging onto their grid, and windows."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from tomochrome.runtime.kernels import one_at_a_time
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def average(hu, z, y, x, out):  # pragma: no cover - compiled
+    """Average ``hu`` (z, y, x) over boxes; each axis has first sources and weights from there."""
+    (zs, zw), (ys, yw), (xs, xw) = z, y, x
+    _, n_y, n_x = hu.shape
+    for k in prange(out.shape[0]):
+        plane = np.zeros((n_y, n_x), np.float32)
+        for t in range(zw.shape[1]):
+            w = zw[k, t]
+            if w > 0:
+                source = hu[zs[k] + t]
+                for y in range(n_y):
+                    for x in range(n_x):
+                        plane[y, x] += w * np.float32(source[y, x])
+        row = np.empty(n_x, np.float32)
+        for j in range(out.shape[1]):
+            row[:] = 0
+            for t in range(yw.shape[1]):
+                w = yw[j, t]
+                if w > 0:
+                    for x in range(n_x):
+                        row[x] += w * plane[ys[j] + t, x]
+            for i in range(out.shape[2]):
+                value = np.float32(0)
+                for t in range(xw.shape[1]):
+                    w = xw[i, t]
+                    if w > 0:
+                        value += w * row[xs[i] + t]
+                out[k, j, i] = value
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True)
+def fill_windows(hu, index, offsets, low, slope, out):  # pragma: no cover - compiled
+    """Fill ``out`` (slices, channels, y, x) with luminances of planes beside some slices."""
+    n_z, n_y, n_x = hu.shape
+    n_c = offsets.shape[0]
+    for job in prange(index.shape[0] * n_c):
+        k, c = job // n_c, job % n_c
+        place = min(max(index[k] + offsets[c], 0.0), n_z - 1.0)
+        z = min(int(place), max(n_z - 2, 0))
+        above = min(z + 1, n_z - 1)
+        w = np.float32(place - z)
+        for y in range(n_y):
+            for x in range(n_x):
+                value = hu[z, y, x] * (np.float32(1) - w) + hu[above, y, x] * w
+                value = (value - low[c]) * slope[c]
+                out[k, c, y, x] = min(max(value, np.float32(0)), np.float32(1))

@@ -1,0 +1,66 @@
+"""Networks that recognize tissues: a probability of each tissue for each pixel of their grid.
+
+Beside the network's weights a bundle of this kind holds ``hu_likelihood``, (bins, tissues): how
+likely each HU is in each tissue. At full resolution it multiplies the probabilities, so that the
+edges of colors are those of the CT.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.bundles import ModelCard
+from tomochrome.colorization.cards import checked_table, hu_edges, temperature
+from tomochrome.colorization.predictor import register
+from tomochrome.colorization.torch_predictor import TorchPredictor
+from tomochrome.tissue import N_TISSUES
+
+if TYPE_CHECKING:
+    import torch
+
+LIKELIHOOD = "hu_likelihood"
+
+
+@register("network")
+class TissueNetwork(TorchPredictor):
+    """The `Predictor` of this kind."""
+
+    names_tissues: ClassVar[bool] = True
+    arrays: ClassVar[tuple[str, ...]] = (LIKELIHOOD,)
+
+    def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
+        super().__init__(card, device=device, batch=batch)
+        self.temperature = temperature(card)
+        self.likelihood = likelihood_table(card, self.extra.get(LIKELIHOOD))
+
+    def head(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities of the tissues; the temperature makes them calibrated."""
+        import torch
+
+        return torch.softmax(raw.movedim(1, -1).float().div_(self.temperature), dim=-1)
+
+
+def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDArray[np.float32]:
+    """Return the likelihood of each HU in each tissue: float32 (HUs, N_TISSUES), rows by HU.
+
+    The bundle's table is per bin; between the bins' centres it is interpolated, so that no
+    color jumps at a bin's edge. Without a table every HU is as likely in every tissue.
+
+    Raises
+    ------
+    ModelError
+        If the table does not fit the metadata.
+    """
+    from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
+
+    hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
+    if stored is None:
+        return np.ones((len(hu), N_TISSUES), dtype=np.float32)
+    table = checked_table(card, stored, LIKELIHOOD)
+    edges = hu_edges(card)
+    centers = (edges[:-1] + edges[1:]) / 2
+    columns = [np.interp(hu, centers, table[:, c]) for c in range(N_TISSUES)]
+    return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)

@@ -1,0 +1,83 @@
+"""The baseline without a network: each HU value has its one color, wherever it lies.
+
+A bundle of this kind holds ``probability``, float32 (n_bins, N_TISSUES): the share of each
+tissue among the voxels of a body whose HU fall into a bin, as counted on the training
+patients. It sees the same body mask as the networks, so that a comparison tells what
+recognition is worth, not what masking is worth.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.bundles import ModelCard, load_arrays
+from tomochrome.color.codes import Mixtures, code_type
+from tomochrome.colorization.cards import checked_table, hu_edges
+from tomochrome.colorization.grid import OnGrid
+from tomochrome.colorization.inputs import InputSpec
+from tomochrome.colorization.predictor import register
+from tomochrome.colorization.scan import Colors, Scan
+from tomochrome.errors import ModelError
+from tomochrome.runtime import CancelToken, Progress
+from tomochrome.tissue import N_TISSUES, Tissue
+
+TABLE = "probability"
+
+
+def load_table(card: ModelCard) -> NDArray[np.float32]:
+    """Return the model's p(tissue | HU bin): float32 (n_bins, N_TISSUES).
+
+    Raises
+    ------
+    ModelError
+        If the weights are damaged, or the table does not fit the metadata.
+    """
+    arrays = load_arrays(card)
+    if TABLE not in arrays:
+        raise ModelError(f"the weights of the model '{card.name}' hold no table '{TABLE}'")
+    return checked_table(card, arrays[TABLE], TABLE)
+
+
+def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each whole HU that the kernels' tables cover."""
+    from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
+
+    hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
+    return np.clip(np.searchsorted(edges, hu, side="right") - 1, 0, len(edges) - 2)
+
+
+@register("transfer-function")
+class TransferFunction:
+    """The `Predictor` of this kind; it runs on the CPU, whatever the device asked for."""
+
+    names_tissues: ClassVar[bool] = True
+    reads: InputSpec | None = None
+    device: str = "cpu"
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
+        table = load_table(card)
+        table = table / np.maximum(table.sum(axis=1, keepdims=True), 1.0)
+        outside = np.eye(1, N_TISSUES, Tissue.AIR, dtype=np.float32)
+        self.table = Mixtures(np.vstack([outside, table]))
+        row = bin_of_hu(hu_edges(card))
+        self._codes = (row + 1).astype(code_type(len(self.table)))
+        self._certainty = np.rint(table.max(axis=1) * 255).astype(np.uint8)[row]
+
+    def color(
+        self,
+        scan: Scan,
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Colors:
+        """Code a scan by its HU alone; see `Predictor.color`."""
+        from tomochrome.colorization.kernels import transfer_slab
+
+        def paint(first: int, stop: int, body: OnGrid, out: Colors) -> None:
+            transfer_slab(scan.hu[first:stop], body, self._codes, self._certainty, *out)
+
+        return scan.paint(len(self.table), paint, progress=progress, cancel=cancel)

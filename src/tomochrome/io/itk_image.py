@@ -1,0 +1,352 @@
+"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd): read by ITK in the sandbox.
+
+ITK says what size, type and geometry an image has, and reads the voxels. The lines of the header
+are looked at here too, for what ITK does not say: where the voxels lie (never outside the
+header's folder), what the axes are called, and whether the numbers that place the image are
+there at all, where ITK takes others in their stead.
+
+Sources: NRRD 5, https://teem.sourceforge.net/nrrd/format.html;
+MetaIO, https://itk.org/Wiki/ITK/MetaIO/Documentation
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError
+from tomochrome.geometry.affine import compose
+from tomochrome.io import sandboxed_itk
+from tomochrome.io.archive import shown
+from tomochrome.io.bounds import check_claims, damaged
+from tomochrome.io.image_file import ImageFile
+from tomochrome.io.units import MODALITIES
+from tomochrome.runtime import CancelToken, Progress, report
+from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
+
+_HEADER_MOST: Final = 1 << 20
+_SECONDS: Final = 8.0
+_BYTES_A_SECOND: Final = 10_000_000  #: the slowest encodings (text) on slow machines
+#: spaces that ITK turns into LPS (NRRD section 3.2); with "-time" they have a fourth axis
+_KNOWN_SPACES: Final = {
+    "right-anterior-superior", "ras", "left-anterior-superior", "las",
+    "left-posterior-superior", "lps", "rast", "last", "lpst",
+}  # fmt: skip
+_SEQUENCES: Final = {"list", "time", "???", "none", ""}  # kinds of an axis that counts volumes
+_MM: Final = {"mm": 1.0, "um": 0.001, "µm": 0.001, "cm": 10.0, "m": 1000.0, "": 1.0, "?": 1.0}
+_META_MODALITIES: Final = {f"MET_MOD_{code}": code for code in ("CT", "MR", "NM", "US")}
+_POSITIONS: Final = ("Offset", "Position", "Origin")
+_DIRECTIONS: Final = ("TransformMatrix", "Rotation", "Orientation")
+_SPACINGS: Final = ("ElementSpacing", "ElementSize")
+_NO_ORIENTATION: Final = (
+    "the file stores no orientation; its axes are taken as left, posterior and superior"
+)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The lines of a header, and where they end."""
+
+    fields: dict[str, str] = field(default_factory=dict)  #: of NRRD with keys in small letters
+    pairs: dict[str, str] = field(default_factory=dict)  #: NRRD's own keys and values
+    end: int = 0
+
+    def first(self, *names: str, default: str = "") -> str:
+        """Return the value of the first of these fields that there is."""
+        return next((self.fields[name] for name in names if name in self.fields), default)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is taken from the lines of a header."""
+
+    data: Path
+    start: int  #: bytes before the voxels
+    packed: bool  #: whether they take another number of bytes than there
+    deflated: str  #: the format, if they are a gzip or zlib stream
+    modality: str
+    unit: str  #: of positions
+    warnings: tuple[str, ...]
+    kinds: tuple[str, ...] = ()  #: of NRRD's axes
+    pairs: dict[str, str] = field(default_factory=dict)
+    header: str = ""  #: what ITK is to read in place of the header
+
+
+def open_itk(path: Path, kind: str, *, cancel: CancelToken | None = None) -> ImageFile:
+    """Read and check the header of a NRRD or MetaImage file.
+
+    Parameters
+    ----------
+    path
+        A ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
+    kind
+        ``"nrrd"`` or ``"metaimage"``.
+    cancel
+        Looked at many times a second.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, claims more than the file can hold, describes no volume, or its
+        data file is missing or outside its folder.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    where = shown(path)
+    try:
+        header = _scan(path, is_nrrd=kind == "nrrd")
+        facts = (_nrrd_facts if kind == "nrrd" else _meta_facts)(path, header)
+        seen = call(
+            sandboxed_itk.image_information, str(path.absolute()), seconds=_SECONDS, cancel=cancel
+        )
+        return _image(path, kind, facts, seen)
+    except (OSError, KeyError, ValueError, SandboxError) as error:
+        raise damaged(where, kind.upper()) from error
+
+
+def _scan(path: Path, *, is_nrrd: bool) -> _Header:
+    """Return the lines of a header: up to an empty one, or to the one of ElementDataFile."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_MOST)
+    fields, pairs, end = dict[str, str](), dict[str, str](), 0
+    while end < len(head):
+        stop = head.find(b"\n", end)
+        stop = len(head) if stop < 0 else stop
+        line = head[end:stop].decode("utf-8", "replace").rstrip("\r")
+        end = min(stop + 1, len(head))
+        if is_nrrd and not line:
+            return _Header(fields, pairs, end)
+        if is_nrrd and line.startswith(("#", "NRRD0")):
+            continue
+        key, pair, value = line.partition(":=" if is_nrrd else "=")
+        if is_nrrd and pair:
+            pairs[key] = value
+            continue
+        key, sign, value = line.partition(":" if is_nrrd else "=")
+        if not sign and key.strip():
+            raise ValueError("a line that is no field")
+        fields[key.strip().lower().replace(" ", "") if is_nrrd else key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            return _Header(fields, pairs, end)
+    if not is_nrrd or len(head) == _HEADER_MOST:
+        raise ValueError("a header without an end")
+    return _Header(fields, pairs, end)  # a detached header may end without an empty line
+
+
+def _nrrd_facts(path: Path, header: _Header) -> _Facts:
+    where, encoding = shown(path), header.first("encoding", default="raw").lower()
+    if encoding in ("bzip2", "bz2"):
+        raise InputError(f"'{where}' is packed by bzip2, which ITK does not read; save it as gzip")
+    name = header.first("datafile")
+    space = header.first("space").lower().removesuffix("-time")
+    warnings: tuple[str, ...] = ()
+    if not space:
+        warnings = (_NO_ORIENTATION,)
+    elif space not in _KNOWN_SPACES:
+        warnings = (
+            "the file does not place its axes in the patient's space; they are taken as "
+            "left, posterior and superior",
+        )
+    modality = header.pairs.get("modality", header.pairs.get("DICOM_0008_0060", "")).strip()
+    return _Facts(
+        data=_beside(path, name) if "datafile" in header.fields else path,
+        start=0 if "datafile" in header.fields else header.end,
+        packed=encoding != "raw",
+        deflated="nrrd" if encoding in ("gzip", "gz") else "",
+        modality=modality if modality in MODALITIES else "unknown",
+        unit=header.first("spaceunits").partition('" "')[0].strip('" '),
+        warnings=warnings,
+        kinds=tuple(header.first("kinds").lower().split()),
+        pairs=header.pairs,
+    )
+
+
+def _meta_facts(path: Path, header: _Header) -> _Facts:
+    where, name = shown(path), header.fields["ElementDataFile"]
+    dims = int(header.fields["NDims"])
+    if not _true(header.first("BinaryData", default="True")):
+        raise InputError(f"'{where}' stores its voxels as text; save it in binary form")
+    sizes = _numbers(header, ("DimSize",), dims)
+    if sizes is None or min(sizes) < 1:
+        raise ValueError("no sizes")
+    _numbers(header, _POSITIONS, dims)
+    warnings: tuple[str, ...] = ()
+    if _numbers(header, _DIRECTIONS, dims * dims) is None:
+        warnings = (_NO_ORIENTATION,)
+    spacing = _numbers(header, _SPACINGS, dims)
+    if spacing is None:
+        warnings = (*warnings, "the file stores no voxel size; taken as 1 mm")
+    elif min(spacing) <= 0:
+        raise ValueError("voxels without extent")
+    local = name.upper() == "LOCAL"
+    data = path if local else _beside(path, name)
+    start = header.end if local else max(int(header.first("HeaderSize", default="0")), 0)
+    deflated = _true(header.first("CompressedData"))
+    is_unsized = deflated and "CompressedDataSize" not in header.fields
+    return _Facts(
+        data=data,
+        start=start,
+        packed=deflated,
+        deflated="metaimage" if deflated else "",
+        header=_with_size(header, data, start) if is_unsized else "",
+        modality=_META_MODALITIES.get(header.first("Modality"), "unknown"),
+        unit=header.first("DistanceUnits"),
+        warnings=warnings,
+    )
+
+
+def _with_size(header: _Header, data: Path, start: int) -> str:
+    """Return a header with CompressedDataSize, without which ITK inflates from the file's start."""
+    places = {
+        "HeaderSize": str(start),
+        "CompressedDataSize": str(data.stat().st_size - start),
+        "ElementDataFile": str(data.absolute()),
+    }
+    fields = {key: value for key, value in header.fields.items() if key not in places} | places
+    return "".join(f"{key} = {value}\n" for key, value in fields.items())
+
+
+def _numbers(header: _Header, names: tuple[str, ...], count: int) -> list[float] | None:
+    """Return the numbers of a field, which ITK would take as far as they go."""
+    text = header.first(*names)
+    if not text:
+        return None
+    values = [float(word) for word in text.split()]
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise ValueError("impossible numbers")
+    return values
+
+
+def _true(text: str) -> bool:
+    return text[:1] in ("T", "t", "1")
+
+
+def _beside(header: Path, name: str) -> Path:
+    """Return the file that a header names, which must lie in the header's folder or below.
+
+    Raises
+    ------
+    InputError
+        If the name leads elsewhere, stands for several files, or no such file is there.
+    """
+    where, windows = shown(header), PureWindowsPath(name)
+    if (
+        PurePosixPath(name).is_absolute()
+        or windows.anchor
+        or ".." in windows.parts
+        or any(ord(letter) < 32 for letter in name)
+    ):
+        raise InputError(
+            f"'{where}' says that its voxels lie in {name[:80]!r}, outside its own folder; "
+            "put both into one folder and correct the name in the header"
+        )
+    if not name or name.upper().startswith("LIST") or "%" in name:
+        raise InputError(
+            f"'{where}' spreads its voxels over several files; save it as one file "
+            "(.nrrd, .mha or .nii.gz)"
+        )
+    path = header.parent.joinpath(*windows.parts)
+    try:
+        there = path.is_file()
+    except OSError:  # too long a name
+        there = False
+    if not there:
+        raise InputError(
+            f"'{where}' is without its data file '{name[:80]}'; copy both into one folder"
+        )
+    return path
+
+
+def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageFile:
+    where = shown(path)
+    size, components, dtype = seen["size"], seen["components"], np.dtype(seen["dtype"])
+    dims = len(size)
+    others = {one for one in facts.kinds if one not in ("domain", "space")}
+    as_list = components > 1 and bool(others) and others <= _SEQUENCES
+    if dtype == np.uint8 and components in (3, 4) and "list" not in others:
+        as_list = False  # colors
+    if dims < 3 or prod(size[4:]) > 1 or (as_list and prod(size[3:]) > 1):
+        raise InputError(
+            f"'{where}' has {dims} dimensions; "
+            "save the three-dimensional volume that you want as a file of its own"
+        )
+    shape = (size[2], size[1], size[0])
+    nbytes = prod(size) * components * dtype.itemsize
+    stored = facts.data.stat().st_size - facts.start
+    check_claims(where, shape, nbytes, 1, stored, packed=facts.packed)  # it is read whole
+    affine, warnings = _affine(where, facts, seen)
+    voxels = shape if components == 1 else (*shape, components)
+    return ImageFile(
+        path=path,
+        kind=kind,
+        dtype=dtype,
+        components=components,
+        channels=1 if as_list else components,
+        shape=shape,
+        volumes=components if as_list else prod(size[3:]),
+        affine=affine,
+        warnings=warnings,
+        modality=facts.modality,
+        pairs=facts.pairs,
+        read=partial(_read, path, facts, nbytes, as_list, voxels),
+    )
+
+
+def _affine(
+    where: str, facts: _Facts, seen: dict[str, Any]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return the matrix from (z, y, x) index to LPS mm, and what there is to say about it."""
+    dims = len(seen["size"])
+    directions = np.array(seen["direction"]).reshape(dims, dims)[:3, :3]
+    affine = compose(seen["origin"][:3], directions[:, ::-1], seen["spacing"][2::-1])
+    warnings, factor = facts.warnings, _MM.get(facts.unit)
+    if factor is None:
+        text = "the file gives its positions in a unit that is not known here; taken as mm"
+        warnings = (*warnings, text)
+    elif factor != 1.0:
+        affine[:3] *= factor
+        text = f"positions in the file are in {facts.unit}; they were turned into mm"
+        warnings = (*warnings, text)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(
+            f"'{where}' has an unusable geometry: its axes have no extent in space; export it again"
+        )
+    return affine, warnings
+
+
+def _read(
+    path: Path,
+    facts: _Facts,
+    nbytes: int,
+    as_list: bool,
+    shape: tuple[int, ...],
+    first: int,
+    count: int,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> Iterator[NDArray[Any]]:
+    """Yield volumes that follow one another; the file is read whole, they may be interleaved."""
+    report(progress, 0, 1, "reading")
+    array = call(
+        sandboxed_itk.image_voxels,
+        str(path.absolute()),
+        str(facts.data.absolute()),
+        facts.start,
+        facts.deflated,
+        facts.header,
+        subject=f"'{shown(path)}'",
+        memory=MEMORY + 2 * nbytes,
+        seconds=_SECONDS + nbytes / _BYTES_A_SECOND,
+        cancel=cancel,
+    )
+    report(progress, 1, 1, "reading")
+    volumes = np.moveaxis(array, -1, 0) if as_list else array.reshape(-1, *shape)
+    yield from map(np.ascontiguousarray, volumes[first : first + count])

@@ -1,0 +1,60 @@
+"""Pairs of files, ``.hdr`` and ``.img``: the header and the voxels of NIfTI or Analyze."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Final
+
+from tomochrome.io.stream import is_gzip
+
+_PAIR: Final = {".img": ".hdr", ".hdr": ".img"}
+
+
+def pair_of(path: Path) -> tuple[Path, Path] | None:
+    """Return header and data file of a ``.hdr``/``.img`` pair, given either; else None.
+
+    Both may end in ``.gz``. Whether the two exist is for the caller to see.
+    """
+    packed = path.suffix if path.suffix.lower() == ".gz" else ""
+    bare = path.with_suffix("") if packed else path
+    other = _PAIR.get(bare.suffix.lower())
+    if other is None:
+        return None
+    other = other.upper() if bare.suffix.isupper() else other
+    choices = [Path(f"{bare.with_suffix(other)}{end}") for end in (packed, "", ".gz")]
+    partner = next((choice for choice in choices if choice.is_file()), choices[0])
+    return (partner, path) if other.lower() == ".hdr" else (path, partner)
+
+
+def is_pair(path: Path, *, data_only: bool = False) -> bool:
+    """Whether a file is one of a ``.hdr``/``.img`` pair of NIfTI or Analyze.
+
+    Parameters
+    ----------
+    path
+        A file.
+    data_only
+        Ask whether it is the one with the voxels.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be opened.
+    """
+    pair = pair_of(path)
+    if pair is None or (data_only and path == pair[0]) or not all(f.is_file() for f in pair):
+        return False
+    try:
+        head = first_bytes(pair[0])[:4]
+    except (EOFError, zlib.error):
+        return False
+    return bool({int.from_bytes(head, order) for order in ("little", "big")} & {348, 540})
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return what a header may take of a file, unpacked if it is packed."""
+    opener = gzip.open if is_gzip(path) else open
+    with opener(path, "rb") as file:
+        return bytes(file.read(540))

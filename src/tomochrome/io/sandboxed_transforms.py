@@ -1,0 +1,191 @@
+"""ITK's transform files: these functions run in a child of `tomochrome.runtime.sandbox`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK
+
+from tomochrome.errors import InputError
+
+_NAME: Final = re.compile(rb"([A-Za-z0-9]+)_(?:double|float)_(\d)_(\d)")
+_LINEAR: Final = {  # and their numbers of parameters: of more than that ITK takes the first ones
+    "AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Rigid3DTransform": 12,
+    "ScalableAffineTransform": 12, "FixedCenterOfRotationAffineTransform": 12,
+    "CenteredAffineTransform": 15, "Euler3DTransform": 6, "CenteredEuler3DTransform": 9,
+    "VersorTransform": 3, "VersorRigid3DTransform": 6, "Similarity3DTransform": 7,
+    "ScaleVersor3DTransform": 9, "ScaleSkewVersor3DTransform": 15,
+    "ComposeScaleSkewVersor3DTransform": 15, "QuaternionRigidTransform": 7, "ScaleTransform": 3,
+    "ScaleLogarithmicTransform": 3, "TranslationTransform": 3, "IdentityTransform": 0,
+}  # fmt: skip
+_FIELDS: Final = {
+    "DisplacementFieldTransform", "GaussianSmoothingOnUpdateDisplacementFieldTransform",
+    "BSplineSmoothingOnUpdateDisplacementFieldTransform",
+}  # fmt: skip
+_INVERSE: Final = {"InverseDisplacementFieldTransform", "InverseBSplineTransform"}
+_KNOWN: Final = {*_LINEAR} | _FIELDS | _INVERSE | {"BSplineTransform", "CompositeTransform"}
+_TEXT: Final = (".tfm", ".txt")
+_HEAD: Final = 2**12
+_GRID_STEPS: Final = 4  # samples between two control points of a B-spline
+_MOST_VOXELS: Final = 2**28
+
+
+def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
+    """Read a transform file as parts, in the order in which a point meets them.
+
+    Parameters
+    ----------
+    path
+        An ``.h5``, ``.tfm``, ``.txt`` or ``.mat`` file.
+    where
+        The same as the user knows it.
+
+    Returns
+    -------
+    list of dict
+        Of a linear transform ``matrix``, 4x4. Else the field sampled on its grid: ``vectors``
+        (z, y, x, 3) and ITK's ``origin``, ``spacing`` and ``direction`` (LPS mm, x first); and
+        ``inverse``, whether points follow it backwards.
+
+    Raises
+    ------
+    InputError
+        If the file holds no transform, several that are no composite, or one of another kind
+        or of other dimensions.
+    """
+    content = Path(path).read_bytes()
+    names = _names(content, Path(path).suffix.lower(), where)
+    singles = [name for name in names if name != "CompositeTransform"]
+    is_text = Path(path).suffix.lower() in _TEXT
+    if is_text and re.search(rb"s:.*\b(nan|inf)", content, re.I):  # ITK would not come to an end
+        raise InputError(f"'{where}' holds numbers that are not finite")
+    if _INVERSE.isdisjoint(names):
+        transform = SimpleITK.ReadTransform(path)
+    else:
+        transform = _without_inverse(content, Path(path).suffix)
+    parts = [transform]
+    if transform.GetTransformEnum() == SimpleITK.sitkComposite:
+        whole = SimpleITK.CompositeTransform(transform)
+        parts = [whole.GetNthTransform(n) for n in range(whole.GetNumberOfTransforms())]
+    if len(parts) != len(singles) or (is_text and not _are_complete(content, names, parts)):
+        raise ValueError("other transforms than the file names")
+    return [_part(*pair, where) for pair in zip(reversed(parts), reversed(singles), strict=True)]
+
+
+def _names(content: bytes, ending: str, where: str) -> list[str]:
+    """Return the classes of the transforms in a file, in the order of the file."""
+    found = [(kind.decode(), *map(int, dims)) for kind, *dims in _NAME.findall(content)]
+    is_text = ending in _TEXT
+    if not found or (is_text and not content.startswith(b"#Insight Transform File")):
+        raise InputError(f"'{where}' cannot be read as a transform: {_foreign(content)}")
+    kinds = [kind for kind, *_ in found]
+    for kind, source, target in found:
+        if kind not in _KNOWN:
+            raise InputError(
+                f"'{where}' holds a transform of a kind that is not known here: {kind}; convert it "
+                "to a displacement field"
+            )
+        if (source, target) != (3, 3):
+            raise InputError(
+                f"'{where}' is a transform of {source} to {target} dimensions instead of 3"
+            )
+    if "CompositeTransform" in kinds[1:] or (len(kinds) > 1 and kinds[0] != "CompositeTransform"):
+        raise InputError(
+            f"'{where}' holds {len(kinds)} transforms that are no composite; save them one by one"
+        )
+    return kinds
+
+
+def _are_complete(content: bytes, names: list[str], parts: list[SimpleITK.Transform]) -> bool:
+    """Whether a text has as many parameters as its transforms: ITK takes what there is."""
+    blocks = re.split(rb"^Transform:", content, flags=re.MULTILINE)[1:]
+    given = [re.search(rb"^Parameters:(.*)$", block, re.MULTILINE) for block in blocks]
+    counts = [-1 if line is None else len(line[1].split()) for line in given]
+    single = [n for n, name in zip(counts, names, strict=True) if name != "CompositeTransform"]
+    return single == [part.GetNumberOfParameters() for part in parts]
+
+
+def _foreign(content: bytes) -> str:
+    """Say what a file is that is none of ITK's, as far as that is to be seen, and what to do."""
+    head = content[:_HEAD].decode("ascii", errors="replace")
+    if '(Transform "' in head:
+        return "these are elastix's parameters; let transformix -def all make a field of them"
+    if len(content) < _HEAD and re.fullmatch(r"\s*(?:[-+.\deE]+\s+){15}[-+.\deE]+\s*", head):
+        return (
+            "a bare matrix (FSL's or c3d's) does not say of which space it is; convert it by "
+            "c3d_affine_tool -oitk"
+        )
+    return "the file is damaged or of another kind; export it again"
+
+
+def _without_inverse(content: bytes, ending: str) -> SimpleITK.Transform:
+    """Read a file of 3D Slicer's, with its inverse classes named as the ones they invert.
+
+    ITK does not know them. Which part is which is told by the order of the names in the file.
+    """
+    for name in _INVERSE:
+        old, new = name.encode(), name.removeprefix("Inverse").encode()
+        # In a binary file nothing may move; a text of a fixed room ends at the first zero.
+        pad = b"" if ending.lower() in _TEXT else b"\0" * (len(old) - len(new))
+        content = re.sub(old + rb"(_\w+)", new + rb"\1" + pad, content)
+    with TemporaryDirectory(prefix="tomochrome-") as folder:
+        copy = Path(folder) / f"transform{ending}"
+        copy.write_bytes(content)
+        return SimpleITK.ReadTransform(str(copy))
+
+
+def _part(transform: SimpleITK.Transform, name: str, where: str) -> dict[str, Any]:
+    kind = transform.GetTransformEnum()
+    if transform.GetNumberOfParameters() != _LINEAR.get(name, transform.GetNumberOfParameters()):
+        raise ValueError("another number of parameters than its kind has")
+    if transform.IsLinear():
+        return {"matrix": _matrix(transform)}
+    if kind == SimpleITK.sitkBSplineTransform:
+        image = _sampled(SimpleITK.BSplineTransform(transform), where)
+    elif kind == SimpleITK.sitkDisplacementField:
+        image = SimpleITK.DisplacementFieldTransform(transform).GetDisplacementField()
+    else:
+        raise ValueError("a transform of another kind than the file names")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        vectors = SimpleITK.GetArrayViewFromImage(image).astype(np.float32)
+    return {
+        "vectors": vectors,
+        "origin": image.GetOrigin(),
+        "spacing": image.GetSpacing(),
+        "direction": image.GetDirection(),
+        "inverse": name in _INVERSE,
+    }
+
+
+def _matrix(transform: SimpleITK.Transform) -> np.ndarray[Any, Any]:
+    """4x4 matrix of a linear transform of any class, from where it takes four points."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix = np.eye(4)
+    for axis in range(3):
+        matrix[:3, axis] = transform.TransformPoint(np.eye(3)[axis].tolist()) - origin
+    matrix[:3, 3] = origin
+    return matrix
+
+
+def _sampled(spline: SimpleITK.BSplineTransform, where: str) -> SimpleITK.Image:
+    """B-spline transform as a dense field over its domain."""
+    size = np.array(spline.GetTransformDomainMeshSize()) * _GRID_STEPS + 1
+    if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
+        raise InputError(f"'{where}' has more control points than can be sampled")
+    direction = np.array(spline.GetTransformDomainDirection()).reshape(3, 3)
+    if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):
+        raise InputError(
+            f"'{where}' is a B-spline transform whose axes do not stand at right angles"
+        )
+    return SimpleITK.TransformToDisplacementField(
+        spline,
+        SimpleITK.sitkVectorFloat64,
+        [int(n) for n in size],
+        spline.GetTransformDomainOrigin(),
+        (np.array(spline.GetTransformDomainPhysicalDimensions()) / (size - 1)).tolist(),
+        spline.GetTransformDomainDirection(),
+    )
