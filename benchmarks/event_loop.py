@@ -44,6 +44,7 @@ from tomochrome.volume import Provenance, Volume, default_affine
 
 PLUGIN = "napari-tomochrome"
 MOST_MS = 100.0
+FIRST_IMPORT_MS = 400.0  # torch is imported while the panel opens, once in a process
 
 
 class Driver:
@@ -243,7 +244,7 @@ class Session:
         self.rest(3.0)  # napari draws its first picture, and letters
         with self.phase("open the panel"):
             _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
-            self.until(lambda: not panel._warm.running, 300)
+            self.until(lambda: not panel.loading.running, 300)
         with self.phase("open the series"):
             viewer.open(str(folder), plugin=PLUGIN)
             self.until(lambda: len(viewer.layers) == 1, 300)
@@ -302,11 +303,11 @@ class Session:
 
     def drawn(self, layer: Any) -> None:
         """Let the event loop run until the finest 3D picture is there."""
-        from tomochrome._napari.solids import levels
+        from tomochrome._napari.renderer_3d import levels
 
         finest = levels(layer.data.shape[:3], tuple(layer.scale))[-1]
         data = layer.data
-        self.until(lambda: data.has_solid and data.drawn.steps == finest, 600)
+        self.until(lambda: data.is_rendered and data.drawn.steps == finest, 600)
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -340,7 +341,8 @@ def report(slices: int, ours: dict[str, Any], alone: dict[str, Any]) -> None:
     for phase, found in ours.items():
         name = f"{slices} slices, {phase}"
         napari = alone.get(phase, {"own_ms": 0.0, "longest_cpu_ms": 0.0})
-        at_most(f"{name}: beyond napari, ms", found["own_ms"] - napari["own_ms"], MOST_MS)
+        most = FIRST_IMPORT_MS if phase == "open the panel" else MOST_MS
+        at_most(f"{name}: beyond napari, ms", found["own_ms"] - napari["own_ms"], most)
         print(
             f"    ours {found['own_ms']:.0f} ms (CPU {found['longest_cpu_ms']:.0f}), napari alone "
             f"{napari['own_ms']:.0f} ms (CPU {napari['longest_cpu_ms']:.0f}); driver "

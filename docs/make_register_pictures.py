@@ -14,7 +14,7 @@ import napari
 from drawing import FOLDER, PLUGIN, rest, save, section, side_by_side, wait_until
 from napari.layers import Layer
 
-from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.layers import source_of, volume_layer
 from tomochrome.compare import checkerboard
 from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
@@ -42,7 +42,7 @@ def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
     for name, volume in (("Patient A", fixed), ("Patient B", moving)):
         viewer.add_layer(Layer.create(*volume_layer(volume, name)))
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Register & checkerboard")
-    wait_until(lambda: not panel._warm.running, 300)
+    wait_until(lambda: not panel.loading.running, 300)
     panel.view.refine.setValue(refine)
     panel.view.compare.tile._box.setValue(TILE_MM)
     panel.run()
@@ -54,7 +54,7 @@ def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
     viewer.dims.set_current_step(0, round(SLICE * (fixed.shape[0] - 1)))
     rest(1.0)
     window.grab().save(str(FOLDER / "register.png"))
-    moved: Volume = behind(panel.alignment.layer.metadata).shown
+    moved: Volume = source_of(panel.alignment.layer.metadata).shown
     viewer.close()
     return moved
 

@@ -23,7 +23,7 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     window.resize(*SIZE)
     viewer.open_sample(PLUGIN, sample, spacing=spacing)
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
-    wait_until(lambda: not panel._warm.running, 300)
+    wait_until(lambda: not panel.loading.running, 300)
     rest(0.5)
     panel.view.model.choose(model)
     panel.run()

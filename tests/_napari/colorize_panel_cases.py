@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 from tomochrome.color import light
 from tomochrome.runtime import check
 
@@ -25,7 +25,7 @@ def colorize(panel, qtbot, model=MODEL):
 def lit(panel, window, **settings):
     """What the core says the colored layer must hold."""
     coloring = panel.coloring
-    shown = behind(coloring.layer.metadata).shown
+    shown = source_of(coloring.layer.metadata).shown
     return light(shown, coloring.chroma, window, **settings).voxels
 
 

@@ -16,7 +16,7 @@ from named_series import write_named_series
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.warm_up import Offer
+from tomochrome._napari.offers import Offer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
 HANG_MS = 120_000
@@ -132,7 +132,7 @@ def make_panel(small_ct, monkeypatch):
         models=("tissue", "other"), palettes=("natural", "vivid"),
         alphas=("body", "opaque", "bone"), devices=("auto", "cpu"),
     )  # fmt: skip
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.warm_up", lambda *_: offer)
+    monkeypatch.setattr("tomochrome._napari.colorize_widget.colorize_offer", lambda *_: offer)
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
 
     def make(viewer):
@@ -152,7 +152,7 @@ def make_panel(small_ct, monkeypatch):
 def panel(window, make_panel, qtbot):
     """The docked panel over the small CT, in the module's viewer."""
     widget = make_panel(window)
-    qtbot.waitUntil(lambda: not widget._warm.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.loading.running, timeout=20_000)
     qtbot.wait(10)
     yield widget
     widget.release()

@@ -12,7 +12,7 @@ from napari.layers import Image, Labels, Layer
 
 from tomochrome._napari.ct_source import check_layer
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.layers import source_of, volume_layer
 from tomochrome._napari.writer import layer_volume
 from tomochrome.errors import NotCTError
 from tomochrome.volume import Provenance, Volume
@@ -48,7 +48,7 @@ def test_what_is_not_ct_is_refused_with_a_sentence_in_the_panel(panel, qtbot, la
 def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtbot, small_ct):
     voxels = (small_ct.voxels + 1024).astype(np.uint16)
     mr = replace(small_ct, voxels=voxels, unit="unknown", provenance=Provenance(modality="MR"))
-    ct, box = panel.view.layer.layer(), panel.view.insist
+    ct, box = panel.view.layer.layer(), panel.view.override
     layer = panel.viewer.add_layer(Layer.create(*volume_layer(mr, "knee")))
     panel.view.layer.choose(layer)
     assert box.isHidden()  # nobody is tempted before the refusal was read
@@ -65,11 +65,11 @@ def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtb
     assert "colored because forced" in coloring.chroma.provenance.warnings
     saved = layer_volume(coloring.layer.data, {"metadata": coloring.layer.metadata})
     assert "colored because forced" in saved.provenance.warnings
-    assert box.insists  # for another model, say
+    assert box.is_claimed  # for another model, say
     panel.view.layer.choose(ct)
     assert box.isHidden()
     panel.view.layer.choose(layer)
-    assert not box.insists
+    assert not box.is_claimed
     panel.run()
     assert not panel.running
     assert not box.isHidden()
@@ -82,8 +82,8 @@ def test_another_readers_values_may_be_insisted_on_after_the_worker_refused_them
     panel.run()
     qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
     assert "below -200" in panel.view.message.text()
-    assert not panel.view.insist.isHidden()
-    panel.view.insist.claim.setChecked(True)
+    assert not panel.view.override.isHidden()
+    panel.view.override.claim.setChecked(True)
     assert colorize(panel, qtbot).layer.name == f"foreign · {TITLE} (taken as HU)"
 
 
@@ -136,6 +136,6 @@ def test_another_readers_layer_is_colored_on_its_own_grid(panel, qtbot, small_ct
     np.testing.assert_array_equal(coloring.layer.extent.world, foreign.extent.world)
     assert coloring.layer.units == foreign.units
     np.testing.assert_array_equal(coloring.layer.rotate, foreign.rotate)
-    shown = behind(coloring.layer.metadata).shown
+    shown = source_of(coloring.layer.metadata).shown
     assert shown.spacing == pytest.approx((5.0, 4.0, 4.0))
     assert coloring.layer.data.shape == (*small_ct.shape, 4)

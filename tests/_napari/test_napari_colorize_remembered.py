@@ -16,7 +16,7 @@ def another_panel(panel, qtbot):
     """A panel as after another start of napari."""
     widget = ColorizeWidget(panel.viewer)
     qtbot.addWidget(widget)
-    qtbot.waitUntil(lambda: not widget._warm.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.loading.running, timeout=20_000)
     qtbot.wait(10)
     return widget
 

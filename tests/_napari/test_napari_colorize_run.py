@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from colorize_panel_cases import TITLE, bound_keys, colorize, lit, slow_color
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 
 pytestmark = pytest.mark.gui
 
@@ -32,7 +32,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(panel, qtbot, monkeypatch):
     monkeypatch.setattr("tomochrome._napari.colorize_widget.color_in_worker", slow_color)
     before = list(panel.viewer.layers)
     panel.run()
-    thread = panel._job._thread
+    thread = panel.jobs.job._thread
     qtbot.wait(100)
     assert panel.view.progress.isVisible()
     assert panel.view.cancel.isEnabled()
@@ -105,7 +105,7 @@ def test_a_second_run_replaces_the_first_and_its_memory_returns(panel, qtbot):
     assert list(panel.viewer.layers) == [panel.view.layer.layer(), layer]
     assert layer.name.endswith(" · other")
     assert panel.coloring.layer is layer
-    assert behind(layer.metadata).chroma is panel.coloring.chroma
+    assert source_of(layer.metadata).chroma is panel.coloring.chroma
     assert (layer.opacity, layer.visible) == (0.4, False)
     assert "hidden" in panel.view.message.text()
     layer.visible = True
@@ -131,7 +131,7 @@ def test_earlier_results_are_kept_when_asked_and_another_panel_finds_the_newest(
     other = ColorizeWidget(panel.viewer)
     qtbot.addWidget(other)
     assert other.coloring.layer is third.layer
-    qtbot.waitUntil(lambda: not other._warm.running, timeout=60_000)
+    qtbot.waitUntil(lambda: not other.loading.running, timeout=60_000)
     other.release()
 
 
@@ -142,7 +142,7 @@ def test_closing_the_window_cancels_the_run_and_lets_go(
     with open_viewer() as viewer:
         panel = make_panel(viewer)
         panel.run()
-        job = panel._job
+        job = panel.jobs.job
         qtbot.wait(50)
     assert job.wait(1)
     assert panel._released
@@ -176,10 +176,10 @@ def test_a_run_in_3d_replaces_what_3d_shows(panel, qtbot):
     old = weakref.ref(layer.data)
     panel.viewer.dims.ndisplay = 3
     try:
-        qtbot.waitUntil(lambda: layer.data.has_solid, timeout=20_000)
+        qtbot.waitUntil(lambda: layer.data.is_rendered, timeout=20_000)
         colorize(panel, qtbot, "other")
         assert layer.data is not old()
-        qtbot.waitUntil(lambda: layer.data.has_solid, timeout=20_000)
+        qtbot.waitUntil(lambda: layer.data.is_rendered, timeout=20_000)
         qtbot.waitUntil(lambda: (gc.collect(), old())[1] is None, timeout=5000)
     finally:
         panel.viewer.dims.ndisplay = 2

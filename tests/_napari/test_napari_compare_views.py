@@ -81,7 +81,7 @@ def test_a_block_is_clear_until_a_worker_has_computed_it(pair):
     assert not picture[:, :, :].any()
     assert picture.tile == (picture.shape[:3], tuple((n - 1) / 2 for n in picture.shape[:3]))
     assert asked == [True]
-    solid = picture.solid((1, 1, 1))
+    solid = picture.render((1, 1, 1))
     picture.keep(solid)
     np.testing.assert_array_equal(picture[:, :, :], solid.rgba)
     assert asked == [True]
@@ -96,7 +96,7 @@ def test_a_block_is_clear_until_a_worker_has_computed_it(pair):
 
 def test_a_coarse_picture_holds_one_voxel_of_each_block(pair):
     picture = ComparePicture(view("blend", pair))
-    coarse = picture.solid((2, 3, 4))
+    coarse = picture.render((2, 3, 4))
     np.testing.assert_array_equal(coarse.rgba[..., :3], picture.whole()[1::2, 1::3, 2::4, :3])
     assert (coarse.steps, coarse.offset) == ((2, 3, 4), (1, 1, 2))
 
@@ -127,7 +127,7 @@ def test_a_curtain_follows_the_screen(pair):
 
 def test_3d_shows_through_what_is_dark(pair):
     picture = ComparePicture(view("blend", pair))
-    whole, solid = picture.whole(), picture.solid((1, 1, 1)).rgba
+    whole, solid = picture.whole(), picture.render((1, 1, 1)).rgba
     assert (whole[..., 3] == 255).any()
     assert (solid[(whole[..., :3] == 0).all(axis=-1)][:, 3] == 0).all()
     np.testing.assert_array_equal(solid[..., :3], whole[..., :3])

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from tomochrome import io
 from tomochrome._napari import export as export_module
 from tomochrome._napari.export import ExportPanel
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET
 
 pytestmark = pytest.mark.gui
@@ -32,22 +32,22 @@ def exporting(panel, window, qtbot):
 
 def choose(export, part, wanted):
     labels = [choice.part for choice in export._choices]
-    export.what.setCurrentIndex(labels.index(part))
-    export.format.setCurrentIndex(export.format.findData(wanted))
+    export.view.what.setCurrentIndex(labels.index(part))
+    export.view.format.setCurrentIndex(export.view.format.findData(wanted))
     assert export.wanted is wanted
 
 
 def run(export, qtbot):
-    export.run.click()
+    export.view.run.click()
     qtbot.waitUntil(lambda: not export.running, timeout=30_000)
-    return export.message.text()
+    return export.view.message.text()
 
 
 @pytest.mark.parametrize("wanted", FORMATS, ids=lambda f: f.name)
 def test_the_colored_volume_in_every_format(exporting, panel, qtbot, tmp_path, wanted, small_ct):
     assert exporting.choice.layer is panel.coloring.layer
     choose(exporting, "layer", wanted)
-    exporting.place.setText(str(tmp_path / "out 1.5"))
+    exporting.view.place.setText(str(tmp_path / "out 1.5"))
     assert run(exporting, qtbot) == f"Saved {wanted.complete(str(tmp_path / 'out 1.5'))}"
     if wanted is DICOM:
         files = sorted((tmp_path / "out 1.5").iterdir())
@@ -65,8 +65,8 @@ def test_the_maps_behind_it(exporting, panel, qtbot, tmp_path):
         ("confidence map", panel.coloring.chroma.confidence / np.float32(255)),
     ):
         choose(exporting, part, NRRD)
-        assert exporting.format.findData(SHEET) == exporting.format.findData(DICOM) == -1
-        exporting.place.setText(str(tmp_path / part))
+        assert exporting.view.format.findData(SHEET) == exporting.view.format.findData(DICOM) == -1
+        exporting.view.place.setText(str(tmp_path / part))
         run(exporting, qtbot)
         saved = np.asarray(io.read(tmp_path / f"{part}.nrrd").voxels)
         np.testing.assert_allclose(saved, values, atol=1e-6)
@@ -74,9 +74,9 @@ def test_the_maps_behind_it(exporting, panel, qtbot, tmp_path):
 
 def test_the_grey_scan_as_a_ct_series(exporting, panel, qtbot, tmp_path, small_ct):
     exporting.choose(panel.coloring.ct_layer)
-    assert exporting.format.findData(SHEET) == -1
-    exporting.format.setCurrentIndex(exporting.format.findData(DICOM))
-    exporting.place.setText(str(tmp_path / "ct"))
+    assert exporting.view.format.findData(SHEET) == -1
+    exporting.view.format.setCurrentIndex(exporting.view.format.findData(DICOM))
+    exporting.view.place.setText(str(tmp_path / "ct"))
     run(exporting, qtbot)
     np.testing.assert_array_equal(io.read(tmp_path / "ct").voxels, small_ct.voxels)
 
@@ -87,8 +87,8 @@ def test_existing_files_are_asked_about(exporting, qtbot, tmp_path, monkeypatch,
     monkeypatch.setattr(
         QMessageBox, "question", lambda *_: getattr(QMessageBox.StandardButton, answer)
     )
-    exporting.place.setText(str(tmp_path / "a"))
-    exporting.run.click()
+    exporting.view.place.setText(str(tmp_path / "a"))
+    exporting.view.run.click()
     qtbot.waitUntil(lambda: not exporting.running, timeout=30_000)
     kept = (tmp_path / "a.nii.gz").read_bytes() == b"precious"
     assert kept == (answer == "No")
@@ -106,29 +106,29 @@ def test_cancel_leaves_nothing(exporting, qtbot, tmp_path, monkeypatch):
             check(cancel)
 
     monkeypatch.setattr(export_module, "export", slow)
-    exporting.place.setText(str(tmp_path / "a"))
-    exporting.run.click()
+    exporting.view.place.setText(str(tmp_path / "a"))
+    exporting.view.run.click()
     assert waiting.wait(20)
-    assert exporting.cancel.isEnabled()
-    assert not exporting.run.isEnabled()
-    exporting.cancel.click()
+    assert exporting.view.cancel.isEnabled()
+    assert not exporting.view.run.isEnabled()
+    exporting.view.cancel.click()
     qtbot.waitUntil(lambda: not exporting.running, timeout=30_000)
-    assert exporting.message.text() == "Cancelled; nothing was saved."
+    assert exporting.view.message.text() == "Cancelled; nothing was saved."
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refusal_is_one_sentence(exporting, qtbot, tmp_path):
-    exporting.place.setText(str(tmp_path / "no" / "a"))
+    exporting.view.place.setText(str(tmp_path / "no" / "a"))
     said = run(exporting, qtbot)
     assert said.startswith("The folder") and said.endswith("create it first.")
 
 
 def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monkeypatch, tmp_path):
-    exporting.place.setText(str(tmp_path / "a.nii.gz"))
-    exporting.format.setCurrentIndex(exporting.format.findData(DICOM))
-    assert exporting.place.text() == f"{tmp_path}/a/"
-    exporting.format.setCurrentIndex(exporting.format.findData(NIFTI))
-    assert exporting.place.text() == f"{tmp_path}/a.nii.gz"
+    exporting.view.place.setText(str(tmp_path / "a.nii.gz"))
+    exporting.view.format.setCurrentIndex(exporting.view.format.findData(DICOM))
+    assert exporting.view.place.text() == f"{tmp_path}/a/"
+    exporting.view.format.setCurrentIndex(exporting.view.format.findData(NIFTI))
+    assert exporting.view.place.text() == f"{tmp_path}/a.nii.gz"
     shown = []
 
     def answer(_parent, _title, start, pattern, **_):
@@ -136,9 +136,9 @@ def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monk
         return str(tmp_path / "b"), pattern
 
     monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
-    exporting.browse.click()
+    exporting.view.browse.click()
     assert shown == [(f"{tmp_path}/a.nii.gz", "NIfTI (*.nii.gz *.nii)")]
-    assert exporting.place.text() == str(tmp_path / "b.nii.gz")
+    assert exporting.view.place.text() == str(tmp_path / "b.nii.gz")
 
 
 def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_path):
@@ -148,7 +148,7 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
     from tomochrome._napari.compare_modes import Fields
     from tomochrome.runtime import CancelToken
 
-    ct = next(x for x in window.layers if behind(x.metadata).role == "ct")
+    ct = next(x for x in window.layers if source_of(x.metadata).role == "ct")
     made = make_in_worker(
         ct, ct, Fields(), (None, None), progress=lambda *_: None, cancel=CancelToken()
     )
@@ -156,7 +156,7 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
     window.add_layer(made.layer)
     assert exporting._choices[0].layer is made.layer
     exporting.choose(made.layer)
-    exporting.place.setText(str(tmp_path / "board"))
+    exporting.view.place.setText(str(tmp_path / "board"))
     assert run(exporting, qtbot).startswith("Saved")
     saved = io.read(tmp_path / "board.nii.gz")
     assert saved.is_rgba
@@ -167,6 +167,6 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
 def test_without_a_scan_it_says_so(window, qtbot):
     export = ExportPanel(window)
     qtbot.addWidget(export)
-    assert not export.run.isEnabled()
-    assert "nothing to export" in export.message.text()
+    assert not export.view.run.isEnabled()
+    assert "nothing to export" in export.view.message.text()
     export.release()

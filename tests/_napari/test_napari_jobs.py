@@ -8,13 +8,11 @@ import threading
 import time
 
 import pytest
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QProgressDialog, QPushButton
 
 from tomochrome._napari import jobs
-from tomochrome._napari.jobs import Job
-from tomochrome._napari.throttle import Throttle
-from tomochrome._napari.waiting import run_waiting
+from tomochrome._napari.jobs import Job, JobRunner, run_waiting
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.runtime import check
 
@@ -159,46 +157,40 @@ def test_waiting_in_another_thread_just_works(qtbot):
     assert results == [None]
 
 
-def test_a_throttle_acts_at_once_and_never_loses_the_last_request(qtbot):
-    done = []
-    owner = QObject()
-    throttle = Throttle(lambda: done.append(wanted[0]), owner)
-    wanted = [0]
-    throttle.request()
-    assert done == [0]
-    for value in range(1, 50):
-        wanted[0] = value
-        throttle.request()
-    assert done == [0]
-    qtbot.waitUntil(lambda: done[-1] == 49, timeout=1000)
-    assert len(done) < 10
+def test_a_second_job_takes_the_place_of_the_first_of_which_nothing_is_heard(qtbot):
+    runner, heard = JobRunner("tomochrome test"), []
+    for name in ("progressed", "failed", "cancelled"):
+        getattr(runner, name).connect(lambda *values, name=name: heard.append(name))
+    go_on = threading.Event()
+    runner.start(lambda progress, cancel: go_on.wait(20), heard.append)
+    first = runner.job
+    with qtbot.waitSignal(runner.ended):
+        runner.start(lambda progress, cancel: 2, heard.append)
+    assert heard == [2]
+    assert not runner.running
+    go_on.set()
+    assert first.wait(20)
+    qtbot.wait(10)
+    assert heard == [2]
 
 
-def test_a_resting_throttle_waits_until_the_slider_rests(qtbot):
-    done = []
-    owner = QObject()
-    throttle = Throttle(lambda: done.append(1), owner)
-    for _ in range(5):
-        throttle.request(after_ms=60)
-        throttle._timer.setInterval(10**6)  # the slider rests for as long as the test says
-        qtbot.wait(10)
-    assert done == []
-    throttle.request(after_ms=60)
-    qtbot.waitUntil(lambda: done == [1])
-    qtbot.waitUntil(lambda: not throttle._timer.isActive())
-    assert done == [1]
+def test_of_a_job_that_was_dropped_nothing_is_heard(qtbot):
+    runner, heard = JobRunner("tomochrome test"), []
+    runner.ended.connect(lambda: heard.append("ended"))
+    runner.start(lambda progress, cancel: 1, heard.append)
+    job = runner.job
+    runner.drop()
+    assert not runner.running
+    assert job.wait(20)
+    qtbot.wait(10)
+    assert heard == []
 
 
-def test_python_yields_to_the_window_while_a_job_runs_and_is_as_before_after_it(qtbot):
-    before = sys.getswitchinterval(), gc.get_threshold()
-    seen = []
-    jobs = [Job(lambda *_: seen.append((sys.getswitchinterval(), gc.get_threshold())))]
-    jobs.append(Job(lambda *_: 1 / 0))
-    for job in jobs:
-        with qtbot.waitSignal(job.ended, timeout=5000):
-            job.start()
-    ((interval, thresholds),) = seen
-    assert interval < before[0]
-    assert thresholds[:2] == before[1][:2]
-    assert thresholds[2] > 100 * before[1][2]
-    qtbot.waitUntil(lambda: (sys.getswitchinterval(), gc.get_threshold()) == before)
+def test_the_interpreter_is_left_as_it_is_while_a_job_runs(qtbot):
+    def settings():
+        return sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()
+
+    before, seen = settings(), []
+    job = Job(lambda *_: seen.append(settings()))
+    finish(qtbot, job)
+    assert seen == [before]

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Layer
 
-from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_behind
+from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_source
 from tomochrome._napari.grey_window import limits
 from tomochrome._napari.layers import (
     AXIS_LABELS,
-    behind,
     layer_transform,
     placement,
+    source_of,
     volume_layer,
     world_affine,
 )
@@ -45,7 +45,7 @@ def test_a_layer_always_has_units_labels_placement_and_metadata():
     assert keywords["translate"] == pytest.approx((30.0, -20.0, 10.0))
     assert keywords["name"] == "series7"
     assert keywords["contrast_limits"] == limits(auto_window(volume))
-    known = behind(keywords["metadata"])
+    known = source_of(keywords["metadata"])
     assert known.stored is volume
     assert known.shown.voxels is data
 
@@ -71,7 +71,7 @@ def test_a_volume_stored_upside_down_is_shown_upright_without_moving_a_voxel():
     shown = world_affine(layer)
     last = np.array([*np.array(volume.shape) - 1, 1.0])
     np.testing.assert_allclose(shown @ (0, 0, 0, 1), volume.affine @ last, atol=1e-9)
-    assert behind(layer.metadata).stored is volume
+    assert source_of(layer.metadata).stored is volume
 
 
 def test_a_tilted_volume_is_drawn_on_its_nearest_axes_around_its_own_centre():
@@ -86,7 +86,7 @@ def test_a_tilted_volume_is_drawn_on_its_nearest_axes_around_its_own_centre():
     np.testing.assert_allclose(drawn, centre[::-1], atol=1e-9)
     layer = as_layer(volume)
     assert np.array_equal(np.asarray(layer.rotate), np.eye(3))
-    np.testing.assert_allclose(behind(layer.metadata).shown.affine, volume.affine)
+    np.testing.assert_allclose(source_of(layer.metadata).shown.affine, volume.affine)
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
@@ -99,7 +99,7 @@ def test_a_tilted_volume_is_drawn_on_its_nearest_axes_around_its_own_centre():
 def test_a_foreign_layers_scale_rotation_and_translation_are_respected(scale, translate, angles):
     data = ct().voxels
     layer = Image(data, scale=scale, translate=translate, rotate=angles, units=("mm",) * 3)
-    volume = ct_behind(layer).shown
+    volume = ct_source(layer).shown
     assert volume.voxels is data
     rng = np.random.default_rng(1)
     for index in rng.integers(0, 4, (5, 3)):
@@ -113,7 +113,7 @@ def test_units_of_length_are_converted_and_pixels_count_as_millimetres():
     centi = Image(data, scale=(0.3, 0.15, 0.075), units=("cm",) * 3)
     plain = Image(data, scale=(3, 1.5, 0.75))
     for layer in (micro, centi, plain):
-        assert ct_behind(layer).shown.spacing == pytest.approx((3.0, 1.5, 0.75))
+        assert ct_source(layer).shown.spacing == pytest.approx((3.0, 1.5, 0.75))
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
@@ -133,17 +133,17 @@ def test_a_layer_copies_all_of_anothers_transform():
 def test_lazy_and_multiscale_data_is_loaded_and_whole_numbers_become_int16():
     values = ct().voxels
     lazy = Lazy(values.astype(np.float32))
-    loaded = ct_behind(Image(lazy)).shown.voxels
+    loaded = ct_source(Image(lazy)).shown.voxels
     assert loaded.dtype == np.int16
     np.testing.assert_array_equal(loaded, values)
     large = np.tile(values, (1, 8, 8))
     many = Image([large, large[:, ::2, ::2]], multiscale=True)
-    assert ct_behind(many).shown.shape == large.shape
+    assert ct_source(many).shown.shape == large.shape
 
 
 def test_fractions_of_a_hounsfield_unit_are_kept():
     values = ct().voxels + np.float32(0.25)  # 0.25 HU are 0.6 L* in the stroke window
-    shown = ct_behind(Image(values)).shown.voxels
+    shown = ct_source(Image(values)).shown.voxels
     assert shown.dtype == np.float32
     np.testing.assert_array_equal(shown, values)
 
@@ -164,7 +164,7 @@ class Lazy:
 
 def refused(layer):
     with pytest.raises(NotCTError) as caught:
-        ct_behind(layer)
+        ct_source(layer)
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert f"'{layer.name}'" in sentence
@@ -192,11 +192,11 @@ def test_a_user_may_insist_on_an_unknown_unit_but_not_on_a_picture():
     known = Volume(np.abs(ct().voxels), ct().affine, "unknown", Provenance(modality="MR"))
     for layer in (Image(grey), Image(np.abs(ct().voxels)), as_layer(known)):
         with pytest.raises(UnknownUnitError):
-            ct_behind(layer)
-        shown = ct_behind(layer, as_hu=True).shown
+            ct_source(layer)
+        shown = ct_source(layer, as_hu=True).shown
         assert shown.unit == "unknown"  # the volume goes on saying so
         np.testing.assert_array_equal(shown.voxels, np.asarray(layer.data))
-    assert ct_behind(Image(ct().voxels), as_hu=True).shown.unit == "HU"
+    assert ct_source(Image(ct().voxels), as_hu=True).shown.unit == "HU"
     hopeless = [
         Image(rng.integers(0, 255, (4, 50, 50, 3)).astype(np.uint8), rgb=True),
         Labels(np.ones((4, 5, 6), np.uint8)), Image(ct().voxels > 0), Image(ct().voxels[0]),
@@ -204,7 +204,7 @@ def test_a_user_may_insist_on_an_unknown_unit_but_not_on_a_picture():
     ]  # fmt: skip
     for layer in hopeless:
         with pytest.raises(NotCTError) as caught:
-            ct_behind(layer, as_hu=True)
+            ct_source(layer, as_hu=True)
         assert not isinstance(caught.value, UnknownUnitError)
 
 
@@ -215,6 +215,6 @@ def test_a_range_is_looked_at_only_in_the_worker():
 def test_data_exchanged_behind_our_back_is_looked_at_again():
     layer = as_layer(ct())
     layer.data = np.asarray(layer.data).astype(np.float32) + 1
-    known = ct_behind(layer)
-    assert known.shown is not behind(layer.metadata).shown
+    known = ct_source(layer)
+    assert known.shown is not source_of(layer.metadata).shown
     np.testing.assert_array_equal(known.shown.voxels, ct().voxels + 1)

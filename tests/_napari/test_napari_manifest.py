@@ -10,7 +10,7 @@ import pytest
 from npe2 import PluginManager, PluginManifest
 
 from tomochrome import io
-from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.layers import source_of, volume_layer
 from tomochrome._napari.reader import get_reader, read_layers
 from tomochrome._napari.writer import write_nifti
 from tomochrome.errors import InputError, OutputError
@@ -120,7 +120,7 @@ def test_a_folder_of_slices_and_a_single_slice_are_read(tmp_path, small_ct):
     assert get_reader(str(folder)) is read_layers
     ((data, keywords, _),) = read_layers(str(folder))
     np.testing.assert_array_equal(data, small_ct.voxels)
-    assert behind(keywords["metadata"]).stored.provenance.kind == "dicom-series"
+    assert source_of(keywords["metadata"]).stored.provenance.kind == "dicom-series"
     first = sorted(folder.iterdir())[0]
     assert get_reader([str(first)]) is read_layers
     ((data, _, _),) = read_layers(str(first))

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from marker_cases import STORED, marked, stored_as, turned
-from tomochrome._napari.layers import METADATA_KEY, Behind, behind, volume_layer
+from tomochrome._napari.layers import METADATA_KEY, LayerSource, source_of, volume_layer
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.volume import Volume
 
@@ -139,9 +139,11 @@ def test_a_scale_bar_that_the_user_switched_is_his(viewer):
 def grey_and_color(viewer):
     voxels = marked().voxels[..., 0].astype(np.int16)
     grey = add(viewer, Volume(voxels, marked().affine, "HU"))
-    known = behind(grey.metadata)
+    known = source_of(grey.metadata)
     colored = Image(marked().voxels, rgb=True, scale=grey.scale, translate=grey.translate)
-    colored.metadata[METADATA_KEY] = Behind("color", known.stored, known.shown, chroma=object())
+    colored.metadata[METADATA_KEY] = LayerSource(
+        "color", known.stored, known.shown, chroma=object()
+    )
     return grey, colored
 
 

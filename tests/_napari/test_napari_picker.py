@@ -44,7 +44,7 @@ def titles(picker):
 
 
 def previews_made(picker, qtbot):
-    qtbot.waitUntil(lambda: not picker._previews.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not picker.previews.running, timeout=20_000)
     qtbot.wait(20)
 
 
@@ -109,9 +109,9 @@ def test_a_double_click_opens_the_series(picker, qtbot):
 
 
 def test_the_value_under_the_cursor_stands_in_the_status_bar(picker, qtbot, small_ct):
-    picker.open_chosen()
+    picker.run()
     opened(picker, qtbot, 1)
-    picker.open_chosen()
+    picker.run()
     opened(picker, qtbot, 2)
     bar = picker.viewer.window._qt_window.statusBar()
     (label,) = bar.findChildren(QLabel, "tomochrome-value")  # once, however many were opened
@@ -125,19 +125,19 @@ def test_the_value_under_the_cursor_stands_in_the_status_bar(picker, qtbot, smal
 def test_several_are_opened_together(picker, qtbot):
     view = picker.view
     view.series.choose([0, 1])
-    assert view.open.isEnabled()
-    view.open.click()
+    assert view.run.isEnabled()
+    view.run.click()
     assert picker.running
-    assert not view.open.isEnabled()
+    assert not view.run.isEnabled()
     opened(picker, qtbot, 2)
     assert [layer.name for layer in picker.viewer.layers] == titles(picker)[:2]
-    assert view.open.isEnabled()
+    assert view.run.isEnabled()
 
 
 def test_nothing_chosen_opens_nothing(picker, qtbot):
     picker.view.series.clearSelection()
-    assert not picker.view.open.isEnabled()
-    picker.open_chosen()
+    assert not picker.view.run.isEnabled()
+    picker.run()
     assert not picker.running
     picker.open([picker.view.series.series.items[2]])  # cannot be opened
     assert not picker.running
@@ -153,8 +153,8 @@ def slow_reading(*_, progress=None, cancel=None, **__):
 
 def test_reading_is_cancelled_at_its_next_check(picker, qtbot, monkeypatch):
     monkeypatch.setattr(io, "read", slow_reading)
-    picker.open_chosen()
-    thread = picker._job._thread
+    picker.run()
+    thread = picker.jobs.job._thread
     qtbot.waitUntil(lambda: "Reading slices" in picker.view.progress.format(), timeout=5000)
     assert picker.view.progress.isVisible()
     picker.view.cancel.click()
@@ -170,7 +170,7 @@ def test_a_damaged_series_is_a_sentence(picker, qtbot):
     (item,) = picker.view.series.chosen()
     path = item.source.headers[3].path
     path.write_bytes(path.read_bytes()[:900])
-    picker.open_chosen()
+    picker.run()
     qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
     assert len(picker.viewer.layers) == 0
     text = picker.view.message.text()
@@ -183,7 +183,7 @@ def test_one_damaged_series_does_not_cost_the_others(picker, qtbot):
     first, second = picker.view.series.chosen()
     path = first.source.headers[3].path
     path.write_bytes(path.read_bytes()[:900])
-    picker.open_chosen()
+    picker.run()
     opened(picker, qtbot, 1)
     assert picker.viewer.layers[0].name == second.title
     assert picker.view.message.text().startswith(f"{first.title}: ")
@@ -194,7 +194,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_log_entry(picker, qtbot, monkey
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(picker_module, "open_item", broken)
-    picker.open_chosen()
+    picker.run()
     qtbot.waitUntil(lambda: not picker.running, timeout=5000)
     assert "by zero" in picker.view.message.text()
     assert caplog.records[-1].exc_info is not None
@@ -218,7 +218,7 @@ def test_a_second_drop_uses_the_same_panel(picker, window, cd):
     again = show_picker(window, Found((), (Skipped("a", "no"),)))
     assert again is picker
     assert titles(picker) == []
-    assert not picker.view.open.isEnabled()
+    assert not picker.view.run.isEnabled()
 
 
 def test_folders_dropped_together_are_listed_together(picker, window, cd, tmp_path):
@@ -235,7 +235,7 @@ def test_series_are_listed_and_read_by_workers(picker, qtbot, gui_work, cd):
     picker.look_at(cd)
     qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
     previews_made(picker, qtbot)
-    picker.open_chosen()
+    picker.run()
     opened(picker, qtbot, 1)
     assert gui_work.idle, (gui_work.long, gui_work.imported)
     assert {"find", "preview", "read"} <= set(gui_work.elsewhere)
@@ -283,8 +283,8 @@ def test_closing_the_window_stops_everything(qtbot, open_viewer, cd, monkeypatch
     monkeypatch.setattr(io, "read", slow_reading)
     with open_viewer() as viewer:
         picker = show_picker(viewer, io.find(cd))
-        picker.open_chosen()
-        job = picker._job
+        picker.run()
+        job = picker.jobs.job
         qtbot.wait(50)
     assert job.wait(1)
     assert picker._released

@@ -10,7 +10,7 @@ from napari.utils.notifications import notification_manager
 
 from tomochrome import io
 from tomochrome._napari import opening
-from tomochrome._napari.layers import behind, display_name, volume_layer
+from tomochrome._napari.layers import display_name, source_of, volume_layer
 from tomochrome._napari.reader import get_reader, read_layers
 from tomochrome._napari.readout import value_at
 from tomochrome.errors import TomochromeError
@@ -52,7 +52,7 @@ def test_every_orientation_stands_upright_at_its_place(tmp_path, lopsided, name)
     np.testing.assert_array_equal(data, lopsided.voxels)
     assert keywords["scale"] == pytest.approx((4.0, 1.5, 1.25), abs=1e-4)
     assert keywords["translate"] == pytest.approx((50.0, -30.0, -25.0), abs=1e-3)
-    known = behind(keywords["metadata"])
+    known = source_of(keywords["metadata"])
     assert known.stored.shape == stored.shape
     np.testing.assert_allclose(known.shown.affine, lopsided.affine, atol=1e-3)
 
@@ -60,7 +60,7 @@ def test_every_orientation_stands_upright_at_its_place(tmp_path, lopsided, name)
 def test_dicom_layers_carry_the_scanners_words_and_nothing_of_the_patient(cd, identity):
     ((_, keywords, _),) = read_layers(str(cd / "DOE_one"))
     assert keywords["name"] == "Thorax 5 mm"
-    known = behind(keywords["metadata"])
+    known = source_of(keywords["metadata"])
     text = f"{keywords['name']} {known.stored.provenance} {known.shown.provenance}"
     assert not [word for word in identity if word in text]
 

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from register_cases import SHIFT, body, layer_of, oblique, shift
 
-from tomochrome._napari.layers import behind, layer_position
+from tomochrome._napari.layers import layer_position, source_of
 from tomochrome._napari.register_layers import jacobian_layer, moved_drawing, moved_volume
 from tomochrome._napari.register_place import (
     check_grey_layer,
@@ -25,7 +25,7 @@ def test_our_own_layer_is_the_volume_behind_it():
     volume = body()
     layer = layer_of(volume)
     placed = place(layer)
-    assert placed.volume is behind(layer.metadata).shown
+    assert placed.volume is source_of(layer.metadata).shown
     assert not placed.is_color
     np.testing.assert_array_equal(placed.volume.affine, volume.affine)
     np.testing.assert_allclose(placed.turn, np.eye(4), atol=1e-9)
@@ -49,7 +49,7 @@ def test_points_over_an_oblique_scan_are_brought_to_their_true_place():
     placed = place(layer)
     index = np.array([[3.0, 11, 7]])
     drawn = Points([layer.data_to_world(index[0])], ndim=3, units=("mm",) * 3)
-    shown = behind(layer.metadata).shown
+    shown = source_of(layer.metadata).shown
     true = shown.affine[:3, :3] @ index[0] + shown.affine[:3, 3]
     np.testing.assert_allclose(placed.points_of(drawn)[0], true, atol=1e-6)
     back = placed.layer_points(drawn, placed.points_of(drawn))
@@ -62,7 +62,7 @@ def test_a_mask_drawn_over_an_oblique_scan_lies_with_it():
     marked[4:8] = 3
     drawn = Labels(marked, scale=layer.scale, translate=layer.translate, units=("mm",) * 3)
     mask = mask_of(drawn, place(layer))
-    np.testing.assert_allclose(mask.affine, behind(layer.metadata).shown.affine, atol=1e-6)
+    np.testing.assert_allclose(mask.affine, source_of(layer.metadata).shown.affine, atol=1e-6)
     assert set(np.unique(mask.voxels)) == {0, 1}
     with pytest.raises(InputError, match="nothing is marked"):
         mask_of(Labels(np.zeros((3, 4, 5), int)), place(layer))
@@ -159,4 +159,4 @@ def test_holes_of_the_jacobian_are_no_change():
     data, keywords, _ = jacobian_layer(jacobian, place(layer_of(body())))
     assert (data[0] == 1).all()
     assert (data[1:] == 1.5).all()
-    assert behind(keywords["metadata"]).role == "derived"
+    assert source_of(keywords["metadata"]).role == "derived"

@@ -28,7 +28,7 @@ def whole(window, qapp):
     rest(qapp, 1.0)  # napari draws its first picture
     with Imports() as imports:
         _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Register & checkerboard")
-        wait_until(qapp, lambda: not panel._warm.running)
+        wait_until(qapp, lambda: not panel.loading.running)
         rest(qapp, 0.2)
     panel.imported_by_gui = imports.large
     yield panel
@@ -45,7 +45,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
     before = list(whole.viewer.layers)
     for wait in (0.0, 0.5, 2.0):
         whole.run()
-        thread = whole._job._thread
+        thread = whole.jobs.job._thread
         rest(qapp, wait)
         whole.view.cancel.click()
         wait_until(qapp, lambda: not whole.running)

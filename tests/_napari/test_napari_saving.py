@@ -11,7 +11,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome import io
-from tomochrome._napari.layers import behind, color_layer, layer_transform, volume_layer
+from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.writer import layer_volume
 
@@ -28,7 +28,7 @@ def layers(window, small_ct):
 
     prepare_viewer(window)
     ct = window.add_layer(Layer.create(*volume_layer(small_ct, "Thorax 1.5 mm")))
-    known = behind(ct.metadata)
+    known = source_of(ct.metadata)
     chroma = colorize(known.shown, "transfer-function")
     lit = LitVolume(known.shown, chroma, Lighting())
     color = window.add_layer(

@@ -117,7 +117,7 @@ def test_the_scanners_windows_are_buttons_that_set_the_ct(scan, small_ct):
 
 def test_the_colorize_panel_follows_the_buttons(window, scan, make_panel, qtbot, small_ct):
     panel = make_panel(window)
-    qtbot.waitUntil(lambda: not panel._warm.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.loading.running, timeout=20_000)
     (button,) = buttons(scan).values()
     assert button.text() == "30 / 300"
     panel.view.window.set_window(PRESETS["bone"])

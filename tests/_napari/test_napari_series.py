@@ -130,7 +130,7 @@ def test_names_are_shown_on_request_only_here_and_not_kept(
     picker.show_found(io.find(two_patients / "a12"))
     assert not view.names.isChecked()
     assert headings(picker) == []
-    picker.open_chosen()
+    picker.run()
     qtbot.waitUntil(lambda: len(picker.viewer.layers) == 1, timeout=20_000)
     idle(picker, qtbot)
     (layer,) = picker.viewer.layers
@@ -166,7 +166,7 @@ def test_a_search_shows_what_matches_and_enter_opens_it(picker, qtbot):
     assert chosen(picker) == ["Abdomen"]
     view.search.setText("nothing like it")
     assert listed(picker) == []
-    assert not view.open.isEnabled()
+    assert not view.run.isEnabled()
 
 
 def test_arrows_move_from_the_search_and_in_the_list(picker, qtbot):
@@ -195,7 +195,7 @@ def test_a_double_click_on_a_heading_opens_nothing(picker, qtbot):
 
 
 def test_a_preview_belongs_to_its_item_and_not_to_a_row(picker, qtbot):
-    qtbot.waitUntil(lambda: not picker._previews.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not picker.previews.running, timeout=20_000)
     qtbot.wait(20)
     series = picker.view.series.series
     before = {item: series.index(row).data(Role.PICTURE) for row, item in enumerate(series.items)}
@@ -205,10 +205,14 @@ def test_a_preview_belongs_to_its_item_and_not_to_a_row(picker, qtbot):
     for row, item in enumerate(series.items):
         assert series.index(row).data(Role.PICTURE).cacheKey() == before[item].cacheKey()
     # One of an earlier list that comes late is not drawn in the new one.
-    old, request = series.items[0], picker._previews.request
+    old = series.items[0]
+    picker.previews.make([old], 16)
+    request = picker.previews.job._token
     picker.show_found(Found((Item("/x", "nifti", shape=(2, 3, 4)),)))
-    picker._preview_made(request, old, np.zeros((4, 4), np.uint8))
-    assert series.index(0).data(Role.PICTURE) is None
+    late = []
+    picker.previews.made.connect(lambda item, _: late.append(item))
+    picker.previews._sent.emit(request, old, np.zeros((4, 4), np.uint8))
+    assert old not in late
 
 
 # The last request wins
@@ -237,7 +241,7 @@ def test_a_second_folder_takes_the_place_of_one_that_is_still_looked_through(
     gate, started = slow_find
     picker.look_at(two_patients / "a12")
     qtbot.waitUntil(started.is_set, timeout=5000)
-    first = picker._job
+    first = picker.jobs.job
     assert picker.view.folder.isEnabled()  # another folder can be asked for
     picker.look_at(two_patients / "b21")
     assert first._token.cancelled
@@ -290,7 +294,7 @@ def test_a_folder_with_nothing_to_open_empties_the_list(picker, qtbot, tmp_path)
     idle(picker, qtbot)
     assert "empty" in picker.view.message.text()
     assert listed(picker) == []
-    assert not picker.view.open.isEnabled()
+    assert not picker.view.run.isEnabled()
 
 
 def test_a_cancelled_search_leaves_the_list(picker, qtbot, two_patients, slow_find):

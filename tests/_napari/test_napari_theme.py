@@ -104,7 +104,7 @@ def test_everything_that_is_written_on_the_panels_can_be_read(
     themed("light" if theme == "dark" else "dark")
     panels = [window.window.add_plugin_dock_widget("napari-tomochrome", name)[1] for name in PANELS]
     for panel in panels:
-        warm = getattr(panel, "_warm", None)
+        warm = getattr(panel, "loading", None)
         qtbot.waitUntil(lambda warm=warm: warm is None or not warm.running, timeout=20_000)
     themed(theme)  # live: the panels are open already
     poor, looked_at = [], 0

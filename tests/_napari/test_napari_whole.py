@@ -12,7 +12,7 @@ from gui_work import Imports
 from loop_cases import rest, wait_until
 from npe2 import PluginManager
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 from tomochrome.color import light
 from tomochrome.color.table import TABLE
 from tomochrome.colorization import model_title, models
@@ -34,7 +34,7 @@ def whole(window, qapp):
     rest(qapp, 1.0)  # napari draws its first picture
     with Imports() as imports:
         _, panel = window.window.add_plugin_dock_widget(PLUGIN, "Colorize volume")
-        wait_until(qapp, lambda: not panel._warm.running)
+        wait_until(qapp, lambda: not panel.loading.running)
         rest(qapp, 0.2)
     panel.imported_by_gui = imports.large
     yield panel, layer
@@ -65,7 +65,7 @@ def test_torch_is_imported_by_a_worker(whole):
 def test_the_layer_holds_what_the_core_computes_and_lies_over_the_ct(whole, qapp, model):
     panel, ct = whole
     coloring = color(panel, qapp, model)
-    shown = behind(ct.metadata).shown
+    shown = source_of(ct.metadata).shown
     first = coloring.layer.data.settings.window  # chosen by the content
     expected = light(shown, coloring.chroma, first).voxels
     np.testing.assert_array_equal(np.asarray(coloring.layer.data), expected)
@@ -113,7 +113,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp, model):
     before = list(panel.viewer.layers)
     panel.view.model.choose(model)
     panel.run()
-    thread = panel._job._thread
+    thread = panel.jobs.job._thread
     panel.view.cancel.click()
     wait_until(qapp, lambda: not panel.running)
     thread.join(60)
@@ -129,7 +129,7 @@ def test_3d_rendering_shows_color(whole, qapp, gui_work):
     gui_work.lit.clear()
     panel.viewer.dims.ndisplay = 3
     try:
-        wait_until(qapp, lambda: coloring.layer.data.has_solid)
+        wait_until(qapp, lambda: coloring.layer.data.is_rendered)
         assert not panel.view.layer.layer().visible  # hidden by the colors over it
         rest(qapp, 0.5)
         picture = panel.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
@@ -155,10 +155,10 @@ def test_the_colored_layer_is_saved_on_the_cts_grid(whole, qapp, tmp_path, endin
     assert path.stat().st_size > 1000
     if ending == ".nii.gz":
         image = nibabel.load(path)
-        stored = behind(ct.metadata).stored
+        stored = source_of(ct.metadata).stored
         assert image.shape[:3] == stored.shape[::-1]
         assert image.get_data_dtype().names == ("R", "G", "B", "A")
-        shown = behind(ct.metadata).shown
+        shown = source_of(ct.metadata).shown
         window = panel.view.window.window
         expected = reorient_like(light(shown, coloring.chroma, window), stored).voxels
         red = np.asarray(image.dataobj)["R"].transpose(2, 1, 0)

@@ -13,9 +13,9 @@ from tomochrome._napari.grey_window import limits, show_window, window_of
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.window_labels import KEYS, window_label
 from tomochrome._napari.window_mouse import dragged
 from tomochrome._napari.window_panel import WindowPanel
-from tomochrome._napari.window_words import KEYS, window_label
 from tomochrome.volume import ScannerWindow, Volume, default_affine
 from tomochrome.windowing import PRESETS, Window, auto_window, luminance, parse_window
 
@@ -162,7 +162,7 @@ def test_the_panel_holds_a_choice_that_can_be_kept(qtbot, viewer, small_ct):
 
 def test_the_function_can_be_chosen_and_grey_and_color_follow(window, make_panel, qtbot):
     panel = make_panel(window)
-    qtbot.waitUntil(lambda: not panel._warm.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.loading.running, timeout=20_000)
     panel.run()
     qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
     ct, colored, view = panel.coloring.ct_layer, panel.coloring.layer, panel.view.window
@@ -310,7 +310,7 @@ def test_presets_for_ct_leave_what_is_no_ct_alone(viewer):
 
 def test_colors_and_thumbnails_follow_without_the_panel(window, make_panel, qtbot):
     panel = make_panel(window)
-    qtbot.waitUntil(lambda: not panel._warm.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.loading.running, timeout=20_000)
     panel.run()
     qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
     ct, colored = panel.coloring.ct_layer, panel.coloring.layer
@@ -352,7 +352,7 @@ def test_a_scan_in_view_leaves_the_view_alone(viewer, small_ct):
 
 def test_the_ct_box_follows_the_selected_layer(window, make_panel, qtbot, small_ct):
     panel = make_panel(window)
-    qtbot.waitUntil(lambda: not panel._warm.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.loading.running, timeout=20_000)
     first = panel.view.layer.layer()
     panel.run()
     qtbot.waitUntil(lambda: not panel.running, timeout=60_000)

@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from tomochrome._napari.compare_layer import screen_of
-from tomochrome._napari.controls import ValueSlider
+from tomochrome._napari.controls import ValueSlider, form
+from tomochrome._napari.events import Connections
 from tomochrome._napari.wipe_handle import Edge, WipeHandle, screen_axis
 
 OFF: Final = "Off"
@@ -20,7 +21,7 @@ WIPE: Final = "Wipe"
 FLICKER: Final = "Flicker"
 _MODES: Final = {
     OFF: "Color everywhere",
-    WIPE: "Grey on the left, color on the right; drag the line in the picture",
+    WIPE: "Grey on the left, color on the right; drag the line in the image",
     FLICKER: "Grey and color in turn",
 }
 _RATE: Final = 2.0  # changes per second
@@ -63,17 +64,13 @@ class BesidePanel(QWidget):
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
         self.place = ValueSlider(0, 100, suffix=" %", parent=self)
         self.place.set_value(50)
-        self.place.setToolTip("How much of the plane is grey; or drag the line in the picture")
+        self.place.setToolTip("How much of the plane is grey; or drag the line in the image")
         self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
         self.rate.set_value(_RATE)
         self.rate.setToolTip("Changes per second")
         self.only_2d = QLabel("In slices only: 3D shows color.", self)
-        self._form = form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Mode", self.mode)
-        form.addRow("Grey part", self.place)
-        form.addRow("Rate", self.rate)
-        form.addRow(self.only_2d)
+        fields = ("Mode", self.mode), ("Grey part", self.place), ("Rate", self.rate)
+        self._form = form(*fields, self.only_2d, parent=self)
         self.mode.currentIndexChanged.connect(self._mode_chosen)
         self.rate.valueChanged.connect(lambda _: self.changed.emit())
         self.place.valueChanged.connect(lambda value: self.moved.emit(value / 100))
@@ -115,10 +112,9 @@ class BesideGrey(QObject):
         self._timer.timeout.connect(self._take_turns)
         panel.changed.connect(self._apply)
         panel.moved.connect(self._set_share)
-        dims = viewer.dims.events
-        self._emitters = (dims.order, dims.ndisplay, viewer.scene.camera.events.orientation)
-        for emitter in self._emitters:
-            emitter.connect(self._apply)
+        self._connections, self._of_layer = Connections(), Connections()
+        dims, camera = viewer.dims.events, viewer.scene.camera.events
+        self._connections.add(self._apply, dims.order, dims.ndisplay, camera.orientation)
 
     def follow(self, layer: Any) -> None:
         """Work on another colored layer; None if there is none."""
@@ -127,23 +123,20 @@ class BesideGrey(QObject):
             self._layer = layer
             self._shares = {}
             if layer is not None:
-                layer.events.visible.connect(self._apply)
-                layer.events.data.connect(self._apply)
+                self._of_layer.add(self._apply, layer.events.visible, layer.events.data)
             self._apply()
 
     def release(self) -> None:
         """Show color everywhere and let go of the viewer."""
         self.follow(None)
-        for emitter in self._emitters:
-            emitter.disconnect(self._apply)
+        self._connections.release()
         self.viewer = None
 
     def _leave(self) -> None:
         self._timer.stop()
         self._drop_handle()
+        self._of_layer.release()
         if self._layer is not None:
-            self._layer.events.visible.disconnect(self._apply)
-            self._layer.events.data.disconnect(self._apply)
             self._show(None)
 
     def _drop_handle(self) -> None:

@@ -6,7 +6,6 @@ every screenshot and exported figure.
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,8 @@ from napari.layers import Image
 from psygnal import EmitLoopError
 from qtpy.QtCore import QTimer
 
-from tomochrome._napari.layers import behind, world_affine
+from tomochrome._napari.events import ViewerFollower
+from tomochrome._napari.layers import source_of, world_affine
 from tomochrome._napari.orientation import is_scan, scan_axes, screen_directions
 from tomochrome.geometry import edge_letters
 
@@ -61,25 +61,20 @@ def true_turn(layer: Any) -> NDArray[np.float64]:
 
     An oblique scan lies upright in napari; its letters are those of its true affine.
     """
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     assert known is not None
     return np.asarray(known.shown.affine @ np.linalg.inv(world_affine(layer)))[:3, :3]
 
 
-class CanvasOverlays:
+class CanvasOverlays(ViewerFollower):
     """The letters and the scale bar of one viewer, while it holds a scan of ours.
 
-    The scale bar is switched on with the first scan and off with the last. Once the user has
-    switched it himself, it is left to him. The viewer is not kept alive.
-
-    Parameters
-    ----------
-    viewer
-        The viewer to follow.
+    The scale bar is switched on with the first scan and off with the last, until the user switches
+    it.
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = weakref.ref(viewer)
+        super().__init__(viewer)
         self._overlays = {edge: _overlay(place) for edge, place in POSITIONS.items()}
         self._bar = viewer.canvas.overlays.scale_bar
         self._holds = False
@@ -123,12 +118,7 @@ class CanvasOverlays:
             layers.selection.events.active,
         ):
             emitter.connect(self.update, position="last")
-        layers.events.inserted.connect(self._follow_layer)
-        for layer in layers:
-            self._follow_transform(layer)
-
-    def _follow_layer(self, event: Any) -> None:
-        self._follow_transform(event.value)
+        self.each_layer(self._follow_transform)
 
     def _follow_transform(self, layer: Any) -> None:
         if is_scan(layer):
@@ -138,7 +128,7 @@ class CanvasOverlays:
 
     def update(self, _: object = None) -> None:
         """Show the letters of what is on the screen now."""
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None:
             return
         layer = lettered_layer(viewer.layers)
@@ -198,7 +188,7 @@ class CanvasOverlays:
             self._timer.start()
 
     def _next_step(self) -> None:
-        if self._steps and self._viewer() is not None:
+        if self._steps and self.viewer is not None:
             with suppress(RuntimeError, EmitLoopError):  # the window may be gone already
                 self._steps.popleft()()
         elif self._timer is not None:

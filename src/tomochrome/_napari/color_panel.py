@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QWidget
 
-from tomochrome._napari.controls import ValueSlider
+from tomochrome._napari.controls import ValueSlider, form
 from tomochrome._napari.named_choice import NamedChoice, alpha_choices, palette_choices
 
 COLOR_KEY = "Shift-C"
@@ -41,19 +41,20 @@ class ColorPanel(QWidget):
         )
         self.opacity_row = _percent(self, 100)
         self.opacity_row.setToolTip("Opacity of the colored layer over the scan")
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("", self.color)
-        form.addRow("Palette", self.palette_box)
-        form.addRow("Saturation", self.saturation_row)
-        form.addRow("Confidence ≥", self.confidence_row)
-        form.addRow("Opacity", self.opacity_row)
-        form.addRow("Show", self.alpha_box)
+        form(
+            ("", self.color),
+            ("Palette", self.palette_box),
+            ("Saturation", self.saturation_row),
+            ("Confidence ≥", self.confidence_row),
+            ("Opacity", self.opacity_row),
+            ("Show", self.alpha_box),
+            parent=self,
+        )
         self.color.toggled.connect(self._tell)
-        self.palette_box.currentIndexChanged.connect(self._tell)
-        self.alpha_box.currentIndexChanged.connect(self._tell)
-        self.saturation_row.valueChanged.connect(self._tell)
-        self.confidence_row.valueChanged.connect(self._tell)
+        for box in (self.palette_box, self.alpha_box):
+            box.currentIndexChanged.connect(self._tell)
+        for slider in (self.saturation_row, self.confidence_row):
+            slider.valueChanged.connect(self._tell)
         self.opacity_row.valueChanged.connect(lambda value: self.opacity_changed.emit(value / 100))
 
     def offer(self, palettes: Sequence[str], alphas: Sequence[str]) -> None:

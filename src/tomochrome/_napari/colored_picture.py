@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome._napari.beside_grey import GreySide
-from tomochrome._napari.lazy_picture import DrawnByWorker, Solid, is_block
+from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import seen_in_3d
@@ -18,7 +18,7 @@ from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 
-class ColoredPicture(DrawnByWorker, LitVolume):
+class ColoredPicture(RenderedByWorker, LitVolume):
     """A `LitVolume` whose 3D picture, with shaded surfaces, is computed by a worker.
 
     Its planes may be partly grey, under the same window and opacity (see `GreySide`). Only planes
@@ -31,7 +31,7 @@ class ColoredPicture(DrawnByWorker, LitVolume):
     """
 
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
-        DrawnByWorker.__init__(self)
+        RenderedByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
         self.grey_side: GreySide | None = None
         self._grey: tuple[_State, _State] | None = None
@@ -73,16 +73,16 @@ class ColoredPicture(DrawnByWorker, LitVolume):
             kept = self._grey = (state, _State(settings, code_table(self.chroma, settings)))
         return kept[1]
 
-    def solid(
+    def render(
         self,
         steps: Steps,
         *,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Solid:
+    ) -> Rendering:
         """Compute what 3D is to show."""
         rgba = self.lit_in_3d(steps, progress=progress, cancel=cancel)
-        return Solid(rgba, steps, tuple((step - 1) / 2 for step in steps))
+        return Rendering(rgba, steps, tuple((step - 1) / 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> ColoredPicture:
         """Return a picture of the same volume for another layer; nothing large is copied."""

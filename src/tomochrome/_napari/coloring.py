@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.ct_source import ct_behind
+from tomochrome._napari.ct_source import ct_source
 from tomochrome._napari.layers import (
-    behind,
     color_layer,
     layer_transform,
+    source_of,
 )
 from tomochrome._napari.readout import Finding, in_words
 from tomochrome.color.codes import FreeColors
@@ -55,7 +55,7 @@ def color_in_worker(
         Keywords of `tomochrome.color.Lighting`; the settings are made here because importing
         that module compiles kernels, which is not for the GUI thread.
     as_hu
-        The user insists that values of an unknown unit are Hounsfield units. The colors' own
+        The user says that values of an unknown unit are Hounsfield units. The colors' own
         warnings and the name of the layer say so.
     progress, cancel
         As for every long function.
@@ -74,7 +74,7 @@ def color_in_worker(
     from tomochrome.colorization import colorize, model_title
 
     report(progress, 0, 0, "Reading the layer")
-    ct = ct_behind(layer, as_hu=as_hu)
+    ct = ct_source(layer, as_hu=as_hu)
     check(cancel)
     forced = as_hu and ct.shown.unit != "HU"
     chroma = colorize(
@@ -155,7 +155,7 @@ class Coloring:
         """Return the colorings that the viewer holds already, from an earlier panel."""
         found = []
         for layer in viewer.layers:
-            known = behind(layer.metadata)
+            known = source_of(layer.metadata)
             if known is None or known.role != "color" or known.chroma is None:
                 continue
             for below in viewer.layers:

@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtWidgets import QLabel, QMainWindow
+from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.beside_grey import BesideGrey
 from tomochrome._napari.color_panel import COLOR_KEY
-from tomochrome._napari.coloring import (
-    Colored,
-    Coloring,
-    color_in_worker,
-    lighting,
-)
+from tomochrome._napari.coloring import Colored, Coloring, color_in_worker, lighting
 from tomochrome._napari.colorize_view import ColorizeView
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
-from tomochrome._napari.docked import DockedPanel
+from tomochrome._napari.events import Connections
 from tomochrome._napari.grey_window import show_window
-from tomochrome._napari.jobs import Job
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position
+from tomochrome._napari.offers import colorize_offer
+from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.readout import voxel_in
+from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome._napari.saving import PLUGIN
-from tomochrome._napari.settings import (
-    remember,
-    remember_choice,
-    remembered,
-    remembered_fraction,
-)
-from tomochrome._napari.solids import solids_of
-from tomochrome._napari.throttle import Throttle
+from tomochrome._napari.settings import remember, remember_choice, remembered, remembered_fraction
 from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome._napari.warm_up import Offer, let_go_of_removed, warm_up
 from tomochrome.colorization.cards import model_title
-from tomochrome.errors import TomochromeError
+from tomochrome.errors import InputError, TomochromeError
 
-if TYPE_CHECKING:
-    import napari.viewer
-
-_LOG = logging.getLogger(__name__)
+_LEAST_PAUSE_MS = 15  # between two pictures, for the event loop
 # In 3D the whole volume is lit again, so that waits until the slider rests.
 _REST_IN_3D_MS = 250
 # Thumbnails and the shares of a plane may come a little later than the picture.
 _REST_MS = 300
 
 
-class ColorizeWidget(DockedPanel):
+class ColorizeWidget(JobPanel):
     """Colors the CT of a layer and lights it: fields, run, progress, cancel.
 
     Parameters
@@ -58,101 +44,75 @@ class ColorizeWidget(DockedPanel):
     """
 
     tab = "Colorize"
+    what = "Coloring"
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer: Any = napari_viewer
+    def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
-        self.view = ColorizeView(napari_viewer, self)
+        super().__init__(napari_viewer)
         self._colorings = Coloring.find(napari_viewer)
-        self._job: Job | None = None
         self._started = 0.0
         self._target: Any = None
-        self._watched: Any = None
-        self._watched_color: Any = None
+        self._watching = Connections()
         self._pushing = False
-        self._throttle = Throttle(self._relight, self)
-        self._rest = Throttle(self._rested, self)
+        self._relight_soon = qthrottled(self._relight, timeout=_LEAST_PAUSE_MS)
+        self._relight_at_rest = qdebounced(self._relight, timeout=_REST_IN_3D_MS)
+        self._rest = qdebounced(self._rested, timeout=_REST_MS)
         self._beside = BesideGrey(napari_viewer, self.view.beside)
         self._message_of: Any = None
         self._mark = QLabel()
         self._mark.setObjectName("tomochrome-not-for-diagnosis")
-        self._solids = solids_of(napari_viewer)
+        self._renderer = renderer_of(napari_viewer)
         self._connect()
         self._layer_chosen()
-        self._warm = Job(warm_up, name="tomochrome warm-up")
-        self._warm.returned.connect(self._offer)
-        self._warm.failed.connect(self._show_error)
-        self._warm.start()
+        self.load_engine(colorize_offer)
+
+    def make_view(self) -> ColorizeView:
+        """Make the fields."""
+        return ColorizeView(self.viewer, self)
 
     def _connect(self) -> None:
-        view = self.view
+        view, viewer, dims = self.view, self.viewer, self.viewer.dims.events
         view.layer.chosen.connect(self._layer_chosen)
-        view.run.clicked.connect(self.run)
-        view.cancel.clicked.connect(self.cancel)
         view.export.clicked.connect(self.export)
-        view.window.changed.connect(self._changed)
-        view.color.changed.connect(self._changed)
+        for part in (view.window, view.color, view.legend):
+            part.changed.connect(self._changed)
         view.color.opacity_changed.connect(self._opacity_changed)
-        view.legend.changed.connect(self._changed)
         for key, box in view.remembered.items():
             remember_choice(key, box)
         view.window.set_choice(remembered("window"))
         view.window.kind_chosen.connect(lambda kind: remember("window", kind))
         view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
-        self.viewer.layers.events.removed.connect(self._layer_removed)
-        self.viewer.cursor.events.position.connect(self._point)
-        for emitter in self._plane_events:
-            emitter.connect(self._plane_changed)
-        self.viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
-        self._solids.said.connect(self._say_3d)
-
-    @property
-    def _plane_events(self) -> tuple[Any, ...]:
-        dims = self.viewer.dims.events
-        return dims.point, dims.order, dims.ndisplay
+        self.connections.add(self._layer_removed, viewer.layers.events.removed)
+        self.connections.add(self._point, viewer.cursor.events.position)
+        self.connections.add(self._plane_changed, dims.point, dims.order, dims.ndisplay)
+        viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
+        self._renderer.said.connect(self.say)
 
     # Running
 
     def run(self) -> None:
         """Color the chosen layer in a worker thread."""
         layer = self.view.layer.layer()
-        if self._job is not None:
+        if self.running:
             return
-        self._message_of = layer
-        if layer is None:
-            self.view.message.say("Open a CT first (File > Open Folder, or a sample).", "error")
-            return
-        as_hu = self.view.insist.insists
-        self._target, self._started = layer, time.perf_counter()
+        self._target = self._message_of = layer
+        as_hu = self.view.override.is_claimed
         try:
+            if layer is None:
+                raise InputError("open a CT first (File > Open Folder, or a sample)")
             check_layer(layer, as_hu=as_hu)
         except TomochromeError as error:
-            self._show_error(error)
+            self.show_error(error)
             self._target = None
             return
-        model, device = self.view.model.name, self.view.device.name
-        fields = self.fields
-        job = Job(
+        self._started = time.perf_counter()
+        model, device, fields = self.view.model.name, self.view.device.name, self.fields
+        self.start(
             lambda progress, cancel: color_in_worker(
                 layer, model, device, fields, as_hu=as_hu, progress=progress, cancel=cancel
             ),
-            name="tomochrome colorize",
+            self._finished,
         )
-        job.progressed.connect(self.view.show_progress)
-        job.returned.connect(self._finished)
-        job.failed.connect(self._show_error)
-        job.cancelled.connect(self._was_cancelled)
-        job.ended.connect(self._ended)
-        self._job = job
-        self.view.show_running(True)
-        job.start()
-
-    def cancel(self) -> None:
-        """Stop a run at its next check."""
-        if self._job is not None:
-            self.view.show_progress(0, 0, "Cancelling")
-            self._job.cancel()
 
     def export(self) -> None:
         """Open the panel that writes files, on the colored layer if there is one."""
@@ -161,23 +121,16 @@ class ColorizeWidget(DockedPanel):
         dock.show()
         dock.raise_()
 
-    @property
-    def running(self) -> bool:
-        """Whether a run is under way."""
-        return self._job is not None
-
     def _finished(self, colored: Colored) -> None:
-        if self._released:
-            return
         layer, self._target = self._target, None
         if layer not in self.viewer.layers:
-            self.view.message.say("The layer was closed while it was being colored.", "plain")
+            self.say("The layer was closed while it was being colored.")
             return
         shown = self._show(layer, colored)
         seconds = time.perf_counter() - self._started
         hidden = "" if shown.layer.visible else " Its layer is hidden."
         title = model_title(colored.chroma.model)
-        self.view.message.say(f"Colored by {title} in {seconds:.1f} s.{hidden}", "plain")
+        self.say(f"Colored by {title} in {seconds:.1f} s.{hidden}")
 
     def _show(self, ct_layer: Any, colored: Colored) -> Coloring:
         """Show a result in place of the one before, or above it if the user wants to keep both."""
@@ -188,7 +141,6 @@ class ColorizeWidget(DockedPanel):
         if older and not self.view.keep.isChecked():
             shown = older[-1]
             shown.replace(colored)
-            let_go_of_removed()
         else:
             for below in older:
                 below.layer.visible = False
@@ -202,30 +154,21 @@ class ColorizeWidget(DockedPanel):
         show_window(ct_layer, self.view.window.window, self.view.window.choice)
         return shown
 
-    def _was_cancelled(self) -> None:
-        if not self._released and self._target in self.viewer.layers:
-            self.view.message.say("Cancelled; nothing was changed.", "plain")
+    def was_cancelled(self) -> None:
+        """Say so, unless it was because the layer is gone."""
+        if self._target in self.viewer.layers:
+            super().was_cancelled()
 
-    def _show_error(self, error: Exception) -> None:
+    def show_error(self, error: Exception) -> None:
+        """Show why it cannot be colored; what has no unit may be colored all the same."""
         if isinstance(error, UnknownUnitError) and self._target is self.view.layer.layer():
-            self.view.insist.offer(self._target)
-        if isinstance(error, TomochromeError):
-            text = str(error)
-            self.view.message.say(text[:1].upper() + text[1:] + ".", "error")
-        else:
-            _LOG.error("coloring failed", exc_info=error)
-            self.view.message.say(
-                f"Coloring failed unexpectedly ({type(error).__name__}: {error}); "
-                "the log holds the details, please report it.",
-                "error",
-            )
+            self.view.override.offer(self._target)
+        super().show_error(error)
 
-    def _ended(self) -> None:
-        self._job = self._target = None
-        self.view.show_running(False)
-
-    def _offer(self, offer: Offer) -> None:
-        self.view.offer(offer)
+    def ended(self) -> None:
+        """Switch the fields back."""
+        self._target = None
+        super().ended()
 
     # Lighting
 
@@ -251,7 +194,7 @@ class ColorizeWidget(DockedPanel):
 
     def _changed(self) -> None:
         in_3d = self.viewer.dims.ndisplay == 3
-        self._throttle.request(after_ms=_REST_IN_3D_MS if in_3d else 0)
+        (self._relight_at_rest if in_3d else self._relight_soon)()
 
     def _relight(self) -> None:
         coloring, layer = self.coloring, self.view.layer.layer()
@@ -266,10 +209,6 @@ class ColorizeWidget(DockedPanel):
             finally:
                 self._pushing = False
 
-    def _say_3d(self, text: str) -> None:
-        """Say how far the 3D picture is: it is drawn coarse first."""
-        self.view.message.say(text, "plain")
-
     def _opacity_changed(self, opacity: float) -> None:
         remember("opacity", opacity)
         if self.coloring is not None:
@@ -278,7 +217,7 @@ class ColorizeWidget(DockedPanel):
     def _plane_changed(self, _: object = None) -> None:
         self._point()
         if self.coloring is not None:
-            self._rest.request(after_ms=_REST_MS)
+            self._rest()
 
     def _rested(self) -> None:
         """Do what can wait until nobody slides: the thumbnail, and the legend's second column."""
@@ -295,10 +234,10 @@ class ColorizeWidget(DockedPanel):
     def _layer_chosen(self) -> None:
         layer, coloring = self.view.layer.layer(), self.coloring
         self._watch(layer, None if coloring is None else coloring.layer)
-        self.view.insist.follow(layer)
+        self.view.override.follow(layer)
         self.view.window.set_layer(layer)
-        if layer is not self._message_of and self._job is None:
-            self.view.message.say("")
+        if layer is not self._message_of and not self.running:
+            self.say("")
         title, tissues = "", True
         if coloring is not None:
             title, tissues = model_title(coloring.chroma.model), coloring.chroma.has_tissues
@@ -314,34 +253,29 @@ class ColorizeWidget(DockedPanel):
 
     def _watch(self, ct_layer: Any, color_layer: Any) -> None:
         """Follow what the user does to these two in napari's own controls, and no others."""
-        if self._watched is not None:
-            self._watched.events.contrast_limits.disconnect(self._limits_moved)
-        if self._watched_color is not None:
-            self._watched_color.events.opacity.disconnect(self._opacity_moved)
-        self._watched, self._watched_color = ct_layer, color_layer
+        self._watching.release()
         if ct_layer is not None:
-            ct_layer.events.contrast_limits.connect(self._limits_moved)
+            self._watching.add(self._limits_moved, ct_layer.events.contrast_limits)
         if color_layer is not None:
-            color_layer.events.opacity.connect(self._opacity_moved)
+            self._watching.add(self._opacity_moved, color_layer.events.opacity)
 
     def _limits_moved(self, _: object = None) -> None:
-        if not self._pushing and self._watched is not None:
+        if not self._pushing:
             self.view.window.follow()
             if self.coloring is not None:
                 self._changed()
 
     def _opacity_moved(self, _: object = None) -> None:
-        if self._watched_color is not None:
-            self.view.color.opacity_row.set_value(100 * self._watched_color.opacity)
+        if self.coloring is not None:
+            self.view.color.opacity_row.set_value(100 * self.coloring.layer.opacity)
 
     def _layer_removed(self, event: Any) -> None:
         gone = event.value
-        let_go_of_removed()
         self._colorings = [
             known for known in self._colorings if gone not in (known.layer, known.ct_layer)
         ]
-        if gone is self._target and self._job is not None:
-            self._job.cancel()
+        if gone is self._target:
+            self.jobs.cancel()
         self._layer_chosen()
 
     def _point(self, _: object = None) -> None:
@@ -364,23 +298,17 @@ class ColorizeWidget(DockedPanel):
 
     def let_go(self) -> None:
         """Cancel a run and let go of the viewer: no binding of this panel is left behind."""
-        for job in (self._job, self._warm):
-            if job is not None:
-                job.cancel()
-        self._throttle.stop()
-        self._rest.stop()
+        for soon in (self._relight_soon, self._relight_at_rest, self._rest):
+            soon.cancel()
         self._beside.release()
-        self._solids.said.disconnect(self._say_3d)
-        for emitter in self._plane_events:
-            emitter.disconnect(self._plane_changed)
-        self._watch(None, None)
+        self._renderer.said.disconnect(self.say)
+        self._watching.release()
         self._mark.deleteLater()
         self.view.layer.release()
-        self.view.insist.follow(None)
-        self.viewer.layers.events.removed.disconnect(self._layer_removed)
-        self.viewer.cursor.events.position.disconnect(self._point)
+        self.view.override.follow(None)
         self.viewer.bind_key(COLOR_KEY, None)
-        self._colorings, self._target, self.viewer = [], None, None
+        self._colorings, self._target = [], None
+        super().let_go()
 
 
 class _Toggle:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
+from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.compare_layer import (
     Comparison,
@@ -18,14 +17,16 @@ from tomochrome._napari.compare_layer import (
 )
 from tomochrome._napari.compare_modes import FLICKER, remarks
 from tomochrome._napari.compare_panel import ComparePanel
-from tomochrome._napari.jobs import Job
+from tomochrome._napari.events import Connections
+from tomochrome._napari.jobs import JobRunner
+from tomochrome._napari.panel import error_text
 from tomochrome._napari.register_place import check_two, check_volume_layer
-from tomochrome._napari.throttle import Throttle
 from tomochrome._napari.wipe_handle import WipeHandle
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
-_LOG = logging.getLogger(__name__)
+_LEAST_PAUSE_MS = 15
+_REST_IN_3D_MS = 250
 _LOOK_AT_LIGHT_MS = 200
 _SETTLE_MS = 300  # a layer that is dragged or painted in signals every step
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
@@ -48,11 +49,15 @@ class CompareControl(QObject):
         self.panel = panel
         self.comparison: Comparison | None = None
         self._positions: Any = None  # of the last wipe, in each plane
-        self._job: Job | None = None
-        self._followed: list[tuple[Any, Callable[[Any], None]]] = []
+        self._jobs = jobs = JobRunner("tomochrome comparison", self)
+        jobs.progressed.connect(lambda _done, _total, stage: self._say(stage + " …"))
+        jobs.ended.connect(self._ended)
+        self._followed = Connections()
+        self._removing = Connections()
         self._closing = False
-        self._throttle = Throttle(self._apply, self)
-        self._anew = Throttle(self._start_again, self)
+        self._apply_soon = qthrottled(self._apply, timeout=_LEAST_PAUSE_MS)
+        self._apply_at_rest = qdebounced(self._apply, timeout=_REST_IN_3D_MS)
+        self._settle = qdebounced(self._start_again, timeout=_SETTLE_MS)
         self._flicker = QTimer(self)
         self._flicker.timeout.connect(self._take_turns)
         # A colored twin does not tell when it is lit anew while it is hidden.
@@ -64,18 +69,16 @@ class CompareControl(QObject):
         panel.changed.connect(self._changed)
         panel.layers_changed.connect(self._layers_changed)
         panel.curtain_moved.connect(self._wipe_to)
-        viewer.layers.events.removed.connect(self._removed)
+        self._removing.add(self._removed, viewer.layers.events.removed)
 
     @property
     def busy(self) -> bool:
         """Whether a comparison is being prepared."""
-        return self._job is not None
+        return self._jobs.running
 
     def start(self) -> None:
         """Show the two chosen layers as one; what is slow about it is done by a worker."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        self._jobs.drop()
         first, second = self.panel.two
         try:
             check_two(first, second, "compare")
@@ -86,26 +89,20 @@ class CompareControl(QObject):
             self._fail(error)
             return
         fields, windows = self.panel.fields, (window_of(first), window_of(second))
-        job = Job(
+        self._jobs.start(
             lambda progress, cancel: make_in_worker(
                 first, second, fields, windows, progress=progress, cancel=cancel
             ),
-            name="tomochrome comparison",
+            lambda made: self._made((first, second), made),
+            self._failed,
         )
-        self._job = job
-        job.progressed.connect(lambda _done, _total, stage: self._say(stage + " …"))
-        job.returned.connect(lambda made: self._made(job, (first, second), made))
-        job.failed.connect(lambda error: self._failed(job, error))
-        job.ended.connect(lambda: self._ended(job))
         self.panel.show_button.setChecked(True)
         self._label()
-        job.start()
 
     def stop(self) -> None:
         """Take the comparison away and show the layers again."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        if self.busy:
+            self._jobs.drop()
             self._say("")
         self._drop_and_show()
         self.panel.show_button.setChecked(False)
@@ -118,30 +115,29 @@ class CompareControl(QObject):
             self.comparison.leave_hidden(layer)
 
     def _button(self) -> None:
-        if self.comparison is not None or self._job is not None:
+        if self.comparison is not None or self.busy:
             self.stop()
         else:
             self.start()
 
-    def _made(self, job: Job, layers: tuple[Any, Any], made: Made) -> None:
-        if job is not self._job or not all(layer in self.viewer.layers for layer in layers):
+    def _made(self, layers: tuple[Any, Any], made: Made) -> None:
+        if not all(layer in self.viewer.layers for layer in layers):
             return
+        follow = self._followed.add
         self.comparison = Comparison(self.viewer, layers, made, self._drop())
         for layer in layers:
             if window_of(layer) is not None:
-                self._follow(layer.events.contrast_limits, self._windowed)
-            self._follow(layer.events.data, self._data_changed)
-            for name in _PLACE:
-                self._follow(getattr(layer.events, name), self._settle)
+                follow(self._windowed, layer.events.contrast_limits)
+            follow(self._start_again, layer.events.data)
+            settle = [getattr(layer.events, name) for name in _PLACE]
             if hasattr(layer.events, "paint"):
-                self._follow(layer.events.paint, self._settle)
+                settle.append(layer.events.paint)
+            follow(self._place_changed, *settle)
         if any(hasattr(layer.data, "settings") for layer in layers):
             self._light.start()
-        self._follow(self.comparison.layer.events.visible, self._time_flicker)
-        self._follow(self.viewer.dims.events.ndisplay, self._time_flicker)
-        for emitter in (self.viewer.dims.events.ndisplay, self.viewer.dims.events.order):
-            self._follow(emitter, self._turned)
-        self._follow(self.viewer.scene.camera.events.orientation, self._turned)
+        dims = self.viewer.dims.events
+        follow(self._time_flicker, self.comparison.layer.events.visible, dims.ndisplay)
+        follow(self._turned, dims.ndisplay, dims.order, self.viewer.scene.camera.events.orientation)
         self._turned()
         if self.comparison.view.mode == "wipe" and self._positions is not None:
             wipe: Any = self.comparison.view.settings
@@ -150,27 +146,17 @@ class CompareControl(QObject):
         self.panel.message.say("", "plain")
         self._apply()
 
-    def _failed(self, job: Job, error: Exception) -> None:
-        if job is self._job:
-            self._drop_and_show()  # it would seem to be of the two that are chosen now
-            self._fail(error)
+    def _failed(self, error: Exception) -> None:
+        self._drop_and_show()  # it would seem to be of the two that are chosen now
+        self._fail(error)
 
-    def _ended(self, job: Job) -> None:
-        if job is self._job:
-            self._job = None
-            if self.comparison is None:
-                self.panel.show_button.setChecked(False)
-            self._label()
+    def _ended(self) -> None:
+        if self.comparison is None:
+            self.panel.show_button.setChecked(False)
+        self._label()
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, TomochromeError):
-            text = sentence(str(error))
-        else:
-            _LOG.error("comparing failed", exc_info=error)
-            text = (
-                f"The comparison failed unexpectedly ({type(error).__name__}: {error}); "
-                "the log holds the details, please report it."
-            )
+        text = error_text(error, "The comparison")
         self.panel.message.say(text, "error")
         if self.comparison is None:
             self.panel.show_button.setChecked(False)
@@ -196,7 +182,8 @@ class CompareControl(QObject):
     # Following the fields and the viewer
 
     def _changed(self) -> None:
-        self._throttle.request(after_ms=250 if self.viewer.dims.ndisplay == 3 else 0)
+        in_3d = self.viewer.dims.ndisplay == 3
+        (self._apply_at_rest if in_3d else self._apply_soon)()
 
     def _apply(self) -> None:
         if self.comparison is None:
@@ -211,7 +198,7 @@ class CompareControl(QObject):
         self._time_flicker()
 
     def _layers_changed(self) -> None:
-        if self.comparison is not None or self._job is not None:
+        if self.comparison is not None or self.busy:
             self.start()
 
     def _windowed(self, _: object = None) -> None:
@@ -230,14 +217,10 @@ class CompareControl(QObject):
             self._show_edge()
             self._remark_again()
 
-    def _settle(self, _: object = None) -> None:
-        self._anew.request(after_ms=_SETTLE_MS)
+    def _place_changed(self, _: object = None) -> None:
+        self._settle()
 
-    def _start_again(self) -> None:
-        if self.comparison is not None:
-            self.start()
-
-    def _data_changed(self, _: object = None) -> None:
+    def _start_again(self, _: object = None) -> None:
         if self.comparison is not None:
             self.start()
 
@@ -256,11 +239,9 @@ class CompareControl(QObject):
         """Take the comparison away; return the layers that it hid."""
         self._flicker.stop()
         self._light.stop()
-        self._throttle.stop()
-        self._anew.stop()
-        for emitter, action in self._followed:
-            emitter.disconnect(action)
-        self._followed.clear()
+        for soon in (self._apply_soon, self._apply_at_rest, self._settle):
+            soon.cancel()
+        self._followed.release()
         if self.handle is not None:
             self.handle.release()
             self.handle = None
@@ -274,10 +255,6 @@ class CompareControl(QObject):
             return comparison.close()
         finally:
             self._closing = False
-
-    def _follow(self, emitter: Any, action: Callable[[Any], None]) -> None:
-        emitter.connect(action)
-        self._followed.append((emitter, action))
 
     # Dragging and taking turns
 
@@ -337,10 +314,8 @@ class CompareControl(QObject):
 
     def release(self) -> None:
         """Stop everything and let go of the viewer. The layers are shown again."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        self._jobs.drop()
         self._drop_and_show()
-        self.viewer.layers.events.removed.disconnect(self._removed)
+        self._removing.release()
         self.panel.release()
         self.viewer = None

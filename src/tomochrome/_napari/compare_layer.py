@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tomochrome._napari import grey_window
 from tomochrome._napari.compare_modes import Fields, Screen, make_view
-from tomochrome._napari.layers import METADATA_KEY, Behind, behind, color_keywords
+from tomochrome._napari.layers import METADATA_KEY, LayerSource, color_keywords, source_of
 from tomochrome._napari.register_place import moved_by_hand, place
-from tomochrome._napari.solids import solids_of
+from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
@@ -77,7 +77,7 @@ def make_in_worker(
     shown = Volume(picture, a.volume.affine, "RGBA", a.volume.provenance)  # type: ignore[arg-type]
     keywords = {
         "name": NAME,
-        "metadata": {METADATA_KEY: Behind("derived", a.stored, shown)},
+        "metadata": {METADATA_KEY: LayerSource("derived", a.stored, shown)},
         **color_keywords(),
         **a.transform,
     }
@@ -110,7 +110,7 @@ class Comparison:
         self._hidden: list[Any] = []
         self._light = self._light_now()
         self._screen = Screen()
-        solids_of(viewer)
+        renderer_of(viewer)
         self._show(hidden)
 
     @property
@@ -199,7 +199,7 @@ class Comparison:
 
 def covers(layer: Any) -> bool:
     """Whether a layer hides what lies below it, unlike points, outlines or a heat map."""
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     overlaid = known is not None and known.role == "derived"
     solid = layer._type_string == "image" and layer.opacity == 1 and not overlaid
     return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))

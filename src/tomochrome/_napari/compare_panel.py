@@ -8,8 +8,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
@@ -27,9 +25,9 @@ from tomochrome._napari.compare_modes import (
     WIPE_DOWN,
     Fields,
 )
-from tomochrome._napari.controls import Notice, ValueSlider
+from tomochrome._napari.controls import Notice, ValueSlider, form, side_by_side
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 
 _MOST_OFFSET_MM = 500.0
 
@@ -96,16 +94,12 @@ class ComparePanel(QWidget):
         self._mode_chosen()
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout(self.offset)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        for box in self._offsets:
-            row.addWidget(box, 1)
-        form = self.form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("First image", self.first)
-        form.addRow("Second image", self.second)
-        form.addRow("Mode", self.mode)
+        offsets = side_by_side(*((box, 1) for box in self._offsets))
+        offsets.setContentsMargins(0, 0, 0, 0)
+        offsets.setSpacing(4)
+        self.offset.setLayout(offsets)
+        two = ("First image", self.first), ("Second image", self.second)
+        self.form = form(*two, ("Mode", self.mode), parent=self)
         for name, widget, modes in (
             ("Tile size", self.tile, (CHECKERBOARD,)),
             ("Tile offset", self.offset, (CHECKERBOARD,)),
@@ -116,14 +110,10 @@ class ComparePanel(QWidget):
             ("Wipe position", self.curtain, (WIPE_ACROSS, WIPE_DOWN)),
             ("", self.handle, (WIPE_ACROSS, WIPE_DOWN)),
         ):
-            form.addRow(name, widget)
+            self.form.addRow(name, widget)
             self._rows[widget] = modes
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.show_button, 2)
-        buttons.addWidget(self.before, 1)
-        buttons.addWidget(self.after, 1)
-        form.addRow(buttons)
-        form.addRow(self.message)
+        self.form.addRow(side_by_side((self.show_button, 2), (self.before, 1), (self.after, 1)))
+        self.form.addRow(self.message)
         for button in (self.before, self.after):
             button.setCheckable(True)
             button.setEnabled(False)  # seen all the same: the panel must not grow wider later
@@ -200,7 +190,7 @@ class ComparePanel(QWidget):
 
 def is_comparable(layer: Any) -> bool:
     """Whether a layer is a volume that can be compared: grey, colored or labels."""
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     volume = layer._type_string in ("image", "labels") and layer.ndim == 3
     return volume and (known is None or known.role != "derived")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.lazy_picture import LazyPicture, Solid
+from tomochrome._napari.lazy_picture import LazyPicture, Rendering
 from tomochrome.compare.base import View
 from tomochrome.compare.region import Region
 from tomochrome.geometry.blocks import Steps
@@ -42,24 +42,24 @@ class ComparePicture(LazyPicture):
         """Return RGBA of a region."""
         return self._view.compute(region)
 
-    def solid(
+    def render(
         self,
         steps: Steps,
         *,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Solid:
+    ) -> Rendering:
         """Compute all of it, clear where it is dark: air would be a black box about the body.
 
         The opacity goes with the square of the brightness: noise, seen along a whole ray, would
         be a fog.
         """
-        solid = super().solid(steps, progress=progress, cancel=cancel)
+        rendering = super().render(steps, progress=progress, cancel=cancel)
         opacity = np.rint(np.arange(256) ** 2 / 255).astype(np.uint8)
-        for plane in solid.rgba:
+        for plane in rendering.rgba:
             check(cancel)
             np.minimum(plane[..., 3], opacity[plane[..., :3].max(axis=-1)], out=plane[..., 3])
-        return solid
+        return rendering
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
         """Return a picture that stays as it is when this one is changed, as a duplicate should."""

@@ -1,4 +1,4 @@
-"""Small dumb controls: a slider with its value, a notice, a bar of progress, a scrolled column."""
+"""Small controls: a slider with its value, a notice, a progress bar, sections, and layouts."""
 
 from __future__ import annotations
 
@@ -6,26 +6,77 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
+    QBoxLayout,
+    QComboBox,
     QDoubleSpinBox,
+    QFormLayout,
     QFrame,
     QHBoxLayout,
+    QLayout,
     QProgressBar,
     QScrollArea,
     QSizePolicy,
-    QSlider,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QDoubleSlider
+from superqt.utils import signals_blocked
 
 from tomochrome._napari.theme import Tone, ToneLabel
 
-_STEPS = 1000
+_LENGTH = 1000.0  # of a slider, whatever its range
 _CHANGES_OF_SIZE = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
+
+
+def side_by_side(*parts: Any) -> QHBoxLayout:
+    """Return widgets and layouts side by side; a part is one, or one with its stretch."""
+    layout = QHBoxLayout()
+    _add(layout, parts)
+    return layout
+
+
+def stacked(parent: QWidget, *parts: Any, margins: int | None = None) -> QVBoxLayout:
+    """Lay out widgets and layouts from top to bottom; None is empty space that stretches."""
+    layout = QVBoxLayout(parent)
+    if margins is not None:
+        layout.setContentsMargins(margins, margins, margins, margins)
+    _add(layout, parts)
+    return layout
+
+
+def _add(layout: QBoxLayout, parts: Any) -> None:
+    for part in parts:
+        item, stretch = part if isinstance(part, tuple) else (part, 0)
+        if item is None:
+            layout.addStretch(1)
+        elif isinstance(item, QLayout):
+            layout.addLayout(item, stretch)
+        else:
+            layout.addWidget(item, stretch)
+
+
+def form(*rows: Any, parent: QWidget | None = None) -> QFormLayout:
+    """Return fields below each other; a row is a label with a field, or a field alone."""
+    layout = QFormLayout(parent) if parent is not None else QFormLayout()
+    if parent is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
+    for parts in rows:
+        layout.addRow(*(parts if isinstance(parts, tuple) else (parts,)))
+    return layout
+
+
+def compact(box: QComboBox, letters: int = 8) -> None:
+    """Let a box be narrower than its longest choice, which must not widen the panel."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(letters)
 
 
 class ValueSlider(QWidget):
     """A slider and a box that hold one number between them.
+
+    superqt's labeled sliders cannot do what a window needs: a box that goes further than the
+    slider, and small widths on more of the slider's length.
 
     Parameters
     ----------
@@ -55,25 +106,20 @@ class ValueSlider(QWidget):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self._low, self._high, self._power = low, high, power
-        self._slider = QSlider(Qt.Orientation.Horizontal, self)
-        self._slider.setRange(0, _STEPS)
+        self._power = power
+        self._slider = QDoubleSlider(Qt.Orientation.Horizontal, self)
+        self._slider.setRange(0.0, _LENGTH)
         self._slider.setMinimumWidth(60)
         self._box = QDoubleSpinBox(self)
-        self._box.setDecimals(decimals)
-        self._box.setSingleStep(step)
-        self._box.setRange(
-            low if box_low is None else box_low, high if box_high is None else box_high
-        )
-        self._box.setSuffix(suffix)
         self._box.setKeyboardTracking(False)
         self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self._box.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._box.setFixedWidth(66)
-        layout = QHBoxLayout(self)
+        self.set_range(low, high, decimals, suffix, box_low, box_high)
+        self._box.setSingleStep(step)
+        layout = side_by_side((self._slider, 1), self._box)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._slider, 1)
-        layout.addWidget(self._box)
+        self.setLayout(layout)
         self._slider.valueChanged.connect(self._slid)
         self._box.valueChanged.connect(self._typed)
 
@@ -81,22 +127,20 @@ class ValueSlider(QWidget):
         self,
         low: float,
         high: float,
-        *,
-        decimals: int,
-        suffix: str,
+        decimals: int = 0,
+        suffix: str = "",
         box_low: float | None = None,
         box_high: float | None = None,
     ) -> None:
         """Change the ends, the digits and the unit, without telling anyone."""
         self._low, self._high = low, high
-        self._box.blockSignals(True)
-        self._box.setDecimals(decimals)
-        self._box.setSuffix(suffix)
-        self._box.setSingleStep(max(10.0**-decimals, (high - low) / 1000 if decimals else 1.0))
-        self._box.setRange(
-            low if box_low is None else box_low, high if box_high is None else box_high
-        )
-        self._box.blockSignals(False)
+        with signals_blocked(self._box):
+            self._box.setDecimals(decimals)
+            self._box.setSuffix(suffix)
+            self._box.setSingleStep(max(10.0**-decimals, (high - low) / 1000 if decimals else 1.0))
+            self._box.setRange(
+                low if box_low is None else box_low, high if box_high is None else box_high
+            )
 
     def value(self) -> float:
         """Return the number."""
@@ -104,29 +148,25 @@ class ValueSlider(QWidget):
 
     def set_value(self, value: float) -> None:
         """Show a number without telling anyone."""
-        for control in (self._slider, self._box):
-            control.blockSignals(True)
-        self._box.setValue(value)
-        self._slider.setValue(self._position(value))
-        for control in (self._slider, self._box):
-            control.blockSignals(False)
+        with signals_blocked(self._box):
+            self._box.setValue(value)
+        self._place(value)
 
-    def _slid(self, position: int) -> None:
-        share = (position / _STEPS) ** self._power
-        self._box.blockSignals(True)
-        self._box.setValue(self._low + share * (self._high - self._low))
-        self._box.blockSignals(False)
+    def _slid(self, position: float) -> None:
+        share = (position / _LENGTH) ** self._power
+        with signals_blocked(self._box):
+            self._box.setValue(self._low + share * (self._high - self._low))
         self.valueChanged.emit(self.value())
 
     def _typed(self, value: float) -> None:
-        self._slider.blockSignals(True)
-        self._slider.setValue(self._position(value))
-        self._slider.blockSignals(False)
+        self._place(value)
         self.valueChanged.emit(float(value))
 
-    def _position(self, value: float) -> int:
+    def _place(self, value: float) -> None:
+        """Put the slider where a value is."""
         share = min(1.0, max(0.0, (value - self._low) / (self._high - self._low)))
-        return round(_STEPS * share ** (1 / self._power))
+        with signals_blocked(self._slider):
+            self._slider.setValue(_LENGTH * share ** (1 / self._power))
 
 
 class Notice(ToneLabel):
@@ -186,14 +226,9 @@ class Section(QWidget):
         self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.heading.setStyleSheet("QToolButton { font-weight: 600; text-align: left; }")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addWidget(self.heading)
-        body = QVBoxLayout()
+        body = side_by_side(content)
         body.setContentsMargins(4, 0, 0, 6)
-        body.addWidget(content)
-        column.addLayout(body)
+        stacked(self, self.heading, body, margins=0).setSpacing(2)
         self.heading.toggled.connect(self._fold)
         self.heading.setChecked(opened)
         self._fold(opened)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tomochrome._napari.layers import Behind, behind, world_affine
+from tomochrome._napari.layers import LayerSource, check_dimensions, source_of, world_affine
 from tomochrome.errors import NotCTError
 from tomochrome.volume import Provenance, Unit, Volume
 
@@ -23,31 +23,25 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     layer
         The napari layer.
     as_hu
-        The user insists that values of an unknown unit are Hounsfield units.
+        The user says that values of an unknown unit are Hounsfield units.
 
     Raises
     ------
     UnknownUnitError
-        If the user may insist on it all the same.
+        If the user may override this.
     NotCTError
         With one sentence: what the layer is, and what to choose instead.
     """
     name = f"the layer '{layer.name}'"
     kind = layer._type_string
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     if kind != "image":
         raise NotCTError(f"{name} is a {kind} layer, not CT; choose the image layer of a CT")
     if known is not None and known.role == "color":
         raise NotCTError(f"{name} is already colored; choose the CT below it")
     if layer.rgb:
         raise NotCTError(f"{name} is a color picture, not CT; choose a CT in Hounsfield units")
-    if layer.ndim != 3:
-        hint = (
-            "open the whole series"
-            if layer.ndim < 3
-            else "split it along its extra axes into volumes"
-        )
-        raise NotCTError(f"{name} has {layer.ndim} dimensions, a CT volume has 3; {hint}")
+    check_dimensions(layer, "a CT volume", NotCTError)
     dtype = np.dtype(layer.dtype)
     if dtype.kind not in "iuf":
         raise NotCTError(
@@ -68,7 +62,7 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
         )
 
 
-def ct_behind(layer: Any, *, as_hu: bool = False) -> Behind:
+def ct_source(layer: Any, *, as_hu: bool = False) -> LayerSource:
     """Return the CT behind a layer; for another reader's layer, build it. May take a while.
 
     The volume of another reader's layer lies on the layer's own axes. Its place comes from
@@ -80,25 +74,25 @@ def ct_behind(layer: Any, *, as_hu: bool = False) -> Behind:
     layer
         The napari layer; it is only read.
     as_hu
-        The user insists that values of an unknown unit are Hounsfield units. The volume still
+        The user says that values of an unknown unit are Hounsfield units. The volume still
         says that its unit is unknown.
 
     Raises
     ------
     UnknownUnitError
-        If the user may insist on it all the same.
+        If the user may override this.
     NotCTError
         If the layer is not a 3D volume in Hounsfield units.
     """
     check_layer(layer, as_hu=as_hu)
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     if known is not None and known.shown.voxels is layer.data:
         return known
     data = np.asarray(layer.data[0] if layer.multiscale else layer.data)
     unit = _unit(data, layer.name, as_hu=as_hu)
     provenance = Provenance(source=layer.name, kind="napari-layer")
     volume = Volume(_exact(data), world_affine(layer), unit, provenance)
-    return Behind("ct", volume, volume)
+    return LayerSource("ct", volume, volume)
 
 
 def _unit(data: np.ndarray[Any, Any], name: str, *, as_hu: bool) -> Unit:

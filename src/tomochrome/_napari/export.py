@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-)
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton, QWidget
+from superqt.utils import signals_blocked
 
-from tomochrome._napari.controls import Notice, StageBar
-from tomochrome._napari.docked import DockedPanel
-from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, Behind, behind
+from tomochrome._napari.controls import compact, form, side_by_side
+from tomochrome._napari.layers import LayerSource, source_of
+from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.writer import layer_volume, may_replace
-from tomochrome.errors import TomochromeError
 from tomochrome.formats import FORMATS, Format
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
-
-if TYPE_CHECKING:
-    import napari.viewer
 
 Part = Literal["layer", "tissue map", "confidence map"]
 
@@ -38,7 +26,7 @@ class Choice:
     """Something that can be exported: a layer of ours, or a map behind a colored one."""
 
     layer: Any
-    known: Behind
+    known: LayerSource
     part: Part = "layer"
 
     @property
@@ -76,7 +64,7 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     """Return what can be exported of a viewer's layers, the topmost first."""
     found: list[Choice] = []
     for layer in reversed(layers):
-        known = behind(layer.metadata)
+        known = source_of(layer.metadata)
         if known is None or layer._type_string != "image":
             continue
         found.append(Choice(layer, known))
@@ -101,7 +89,24 @@ def export(
     io.write(volume, path, force=force, progress=progress, cancel=cancel)
 
 
-class ExportPanel(DockedPanel):
+class ExportView(JobView):
+    """What to write, in which format and where."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent, "Export")
+        self.what, self.format = QComboBox(self), QComboBox(self)
+        self.what.setToolTip("Layers of Tomochrome, and the maps behind colored ones")
+        compact(self.what, 0)
+        self.place = QLineEdit(self)
+        self.place.setPlaceholderText("file or, for DICOM, folder")
+        self.browse = QPushButton("Browse…", self)
+        self.locked = self.what, self.format, self.place, self.browse
+        where = side_by_side((self.place, 1), self.browse)
+        fields = form(("What", self.what), ("Format", self.format), ("Save as", where))
+        self.fill(parent, caution(self), fields, self.buttons, self.progress, self.message)
+
+
+class ExportPanel(JobPanel):
     """Chooses what to write, in which format and where; writes it in a worker.
 
     Parameters
@@ -111,117 +116,85 @@ class ExportPanel(DockedPanel):
     """
 
     tab: ClassVar[str] = "Export"
+    what = "The export"
+    undone = "nothing was saved"
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer: Any = napari_viewer
-        self.what, self.format = QComboBox(self), QComboBox(self)
-        self.place = QLineEdit(self)
-        self.browse = QPushButton("Browse…", self)
-        self.run = QPushButton("Export", self)
-        self.cancel = QPushButton("Cancel", self)
-        self.progress, self.message = StageBar(self), Notice("plain", self)
+    def __init__(self, napari_viewer: Any) -> None:
         self._choices: list[Choice] = []
-        self._job: Job | None = None
-        self._lay_out()
-        self._show_running(False)
-        self.what.currentIndexChanged.connect(self._offer_formats)
-        self.format.currentIndexChanged.connect(self._format_changed)
-        self.browse.clicked.connect(self.ask_place)
-        self.run.clicked.connect(self.start)
-        self.cancel.clicked.connect(self.stop)
-        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
-            event.connect(self._refill)
+        super().__init__(napari_viewer)
+        self.view.what.currentIndexChanged.connect(self._offer_formats)
+        self.view.format.currentIndexChanged.connect(self._format_changed)
+        self.view.browse.clicked.connect(self.ask_place)
+        events = self.viewer.layers.events
+        self.connections.add(self._refill, events.inserted, events.removed)
         self._refill()
 
-    def _lay_out(self) -> None:
-        self.place.setPlaceholderText("file or, for DICOM, folder")
-        self.what.setToolTip("Layers of Tomochrome, and the maps behind colored ones")
-        self.what.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        where = QHBoxLayout()
-        where.addWidget(self.place, 1)
-        where.addWidget(self.browse)
-        fields = QFormLayout()
-        fields.addRow("What", self.what)
-        fields.addRow("Format", self.format)
-        fields.addRow("Save as", where)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.run, 2)
-        buttons.addWidget(self.cancel, 1)
-        column = QVBoxLayout(self)
-        column.addWidget(Notice("caution", self))
-        column.itemAt(0).widget().say(NOT_FOR_DIAGNOSIS.capitalize())
-        column.addLayout(fields)
-        column.addLayout(buttons)
-        column.addWidget(self.progress)
-        column.addWidget(self.message)
-        column.addStretch(1)
+    def make_view(self) -> ExportView:
+        """Make the fields."""
+        return ExportView(self)
 
     # What is offered
 
     @property
     def choice(self) -> Choice | None:
         """What is chosen to be exported."""
-        index = self.what.currentIndex()
+        index = self.view.what.currentIndex()
         return self._choices[index] if 0 <= index < len(self._choices) else None
 
     @property
     def wanted(self) -> Format | None:
         """The format chosen."""
-        return self.format.currentData()
+        found: Format | None = self.view.format.currentData()
+        return found
 
     def choose(self, layer: Any) -> None:
         """Choose a layer to export."""
         for index, choice in enumerate(self._choices):
             if choice.layer is layer and choice.part == "layer":
-                self.what.setCurrentIndex(index)
+                self.view.what.setCurrentIndex(index)
 
     def _refill(self, _: object = None) -> None:
-        before = self.choice
+        before, view = self.choice, self.view
         self._choices = choices(list(self.viewer.layers))
-        self.what.blockSignals(True)
-        self.what.clear()
-        self.what.addItems([choice.label for choice in self._choices])
-        kept = [i for i, c in enumerate(self._choices) if before is not None and c.same(before)]
-        self.what.setCurrentIndex(kept[0] if kept else 0 if self._choices else -1)
-        self.what.blockSignals(False)
+        with signals_blocked(view.what):
+            view.what.clear()
+            view.what.addItems([choice.label for choice in self._choices])
+            kept = [i for i, c in enumerate(self._choices) if before is not None and c.same(before)]
+            view.what.setCurrentIndex(kept[0] if kept else 0 if self._choices else -1)
         self._offer_formats()
         if not self._choices:
-            self.message.say("Open or color a scan first; there is nothing to export.", "plain")
-        elif self.message.text().startswith("Open or color"):
-            self.message.say("")
-        self.run.setEnabled(bool(self._choices) and self._job is None)
+            self.say("Open or color a scan first; there is nothing to export.")
+        elif view.message.text().startswith("Open or color"):
+            self.say("")
+        view.run.setEnabled(bool(self._choices) and not self.running)
 
     def _offer_formats(self, _: object = None) -> None:
-        chosen, choice = self.wanted, self.choice
-        self.format.blockSignals(True)
-        self.format.clear()
-        for known in () if choice is None else choice.formats():
-            ending = "a folder" if known.is_folder else known.ending
-            name = known.name
-            if known.is_folder and choice is not None and choice.layer.rgb:
-                name += ", Secondary Capture"
-            self.format.addItem(f"{name} ({ending})", known)
-        self.format.setCurrentIndex(max(0, self.format.findData(chosen)))
-        self.format.blockSignals(False)
+        chosen, choice, box = self.wanted, self.choice, self.view.format
+        with signals_blocked(box):
+            box.clear()
+            for known in () if choice is None else choice.formats():
+                ending = "a folder" if known.is_folder else known.ending
+                name = known.name
+                if known.is_folder and choice is not None and choice.layer.rgb:
+                    name += ", Secondary Capture"
+                box.addItem(f"{name} ({ending})", known)
+            box.setCurrentIndex(max(0, box.findData(chosen)))
         self._format_changed()
 
     def _format_changed(self, _: object = None) -> None:
         """Give the place the ending of the format."""
-        text, wanted = self.place.text().strip(), self.wanted
+        text, wanted = self.view.place.text().strip(), self.wanted
         if text and wanted is not None:
-            self.place.setText(wanted.complete(_without_ending(text)))
+            self.view.place.setText(wanted.complete(_without_ending(text)))
 
     # Where
 
     def ask_place(self) -> None:
-        """Ask for the file or folder in a dialog, which asks before it takes one that is there."""
+        """Ask for the file or folder in a dialog."""
         wanted, choice = self.wanted, self.choice
         if wanted is None or choice is None:
             return
-        start = self.place.text().strip().rstrip("/") or choice.label.replace("/", "_")
+        start = self.view.place.text().strip().rstrip("/") or choice.label.replace("/", "_")
         pattern = "*" if wanted.is_folder else " ".join(f"*{end}" for end in wanted.endings)
         # What is there is asked about when the export starts: the name may still get an ending.
         name, _ = QFileDialog.getSaveFileName(
@@ -232,80 +205,43 @@ class ExportPanel(DockedPanel):
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if name:
-            self.place.setText(wanted.complete(name))
+            self.view.place.setText(wanted.complete(name))
 
     # Running
 
-    def start(self) -> None:
+    def run(self) -> None:
         """Write what is chosen, in a worker."""
-        choice, wanted = self.choice, self.wanted
-        if self._job is not None or choice is None or wanted is None:
+        choice, wanted, place = self.choice, self.wanted, self.view.place
+        if self.running or choice is None or wanted is None:
             return
-        if not self.place.text().strip():
+        if not place.text().strip():
             self.ask_place()
-        text = self.place.text().strip()
+        text = place.text().strip()
         if not text:
             return
         path = wanted.complete(str(Path(text).expanduser()))
-        self.place.setText(path)
+        place.setText(path)
         there = Path(path).exists()
         if there and not may_replace(path):
             return
-        job = Job(
+        self.start(
             lambda progress, cancel: export(
                 choice, path, force=there, progress=progress, cancel=cancel
             ),
-            name="tomochrome export",
+            lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
-        job.progressed.connect(self.progress.say)
-        job.returned.connect(lambda _: self.message.say(f"Saved {path}", "good"))
-        job.failed.connect(self._show_error)
-        job.cancelled.connect(lambda: self.message.say("Cancelled; nothing was saved.", "plain"))
-        job.ended.connect(self._ended)
-        self._job = job
-        self._show_running(True)
-        job.start()
 
-    def stop(self) -> None:
-        """Stop writing at the next check."""
-        if self._job is not None:
-            self.progress.say(0, 0, "Cancelling")
-            self._job.cancel()
+    def show_error(self, error: Exception) -> None:
+        """Show why nothing was saved; this panel asks, where the command line has ``--force``."""
+        super().show_error(error)
+        text = self.view.message.text()
+        in_words = text.replace("use --force (force=True) to replace it", "choose another")
+        self.view.message.say(in_words)
 
-    @property
-    def running(self) -> bool:
-        """Whether something is being written."""
-        return self._job is not None
-
-    def _show_error(self, error: Exception) -> None:
-        if isinstance(error, TomochromeError):
-            text = str(error).replace("use --force (force=True) to replace it", "choose another")
-        else:
-            text = f"the export failed unexpectedly ({type(error).__name__}: {error})"
-        self.message.say(text[:1].upper() + text[1:] + ".", "error")
-
-    def _ended(self) -> None:
-        self._job = None
-        if not self._released:
-            self._show_running(False)
-
-    def _show_running(self, running: bool) -> None:
-        self.run.setEnabled(not running and bool(self._choices))
-        self.cancel.setEnabled(running)
-        for field in (self.what, self.format, self.place, self.browse):
-            field.setEnabled(not running)
-        self.progress.setVisible(running)
-        if running:
-            self.message.say("")
-            self.progress.say(0, 0, "Starting")
-
-    def let_go(self) -> None:
-        """Cancel a run and let go of the viewer."""
-        if self._job is not None:
-            self._job.cancel()
-        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
-            event.disconnect(self._refill)
-        self._choices, self.viewer = [], None
+    def ended(self) -> None:
+        """Switch the fields back."""
+        super().ended()
+        self.view.run.setEnabled(bool(self._choices))
 
 
 def _without_ending(text: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from tomochrome._napari.early import before_napari
-from tomochrome._napari.layers import behind
+from tomochrome._napari.events import ViewerFollower, before_napari
+from tomochrome._napari.layers import source_of
 
 
 def covered(layers: Any) -> list[Any]:
@@ -20,37 +20,28 @@ def covered(layers: Any) -> list[Any]:
 
 
 def _colors(layer: Any) -> Any:
-    """Return what stands behind a visible layer that colors a CT, otherwise None."""
-    known = behind(layer.metadata)
+    """Return the source of a visible layer that colors a CT, otherwise None."""
+    known = source_of(layer.metadata)
     shown = known is not None and known.role == "color" and known.chroma is not None
     return known if shown and layer.visible else None
 
 
-class GreyIn3D:
+class GreyIn3D(ViewerFollower):
     """Hides the grey layers below colored ones in 3D, and shows them again afterwards.
 
-    A grey layer that the user shows or hides in 3D is left to him until 3D is entered again. The
-    viewer is not kept alive.
-
-    Parameters
-    ----------
-    viewer
-        The viewer to follow.
+    A grey layer that the user shows or hides in 3D stays so until 3D is entered again.
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = weakref.ref(viewer)
+        super().__init__(viewer)
         self._hidden: weakref.WeakSet[Any] = weakref.WeakSet()
         self._by_user: weakref.WeakSet[Any] = weakref.WeakSet()
         self._setting = False
         # Hidden before napari draws its volume, which takes long; shown again after that.
         before_napari(viewer.dims.events.ndisplay, self._entering_3d)
         viewer.dims.events.ndisplay.connect(self._leaving_3d, position="last")
-        viewer.layers.events.inserted.connect(self._layer_inserted, position="last")
         viewer.layers.events.removed.connect(self._update, position="last")
-        for layer in viewer.layers:
-            layer.events.visible.connect(self._visible_changed)
-        self._update()
+        self.each_layer(self._follow)
 
     def _entering_3d(self, event: Any) -> None:
         if event.value == 3:
@@ -62,12 +53,12 @@ class GreyIn3D:
             self._by_user.clear()
             self._update()
 
-    def _layer_inserted(self, event: Any) -> None:
-        event.value.events.visible.connect(self._visible_changed)
+    def _follow(self, layer: Any) -> None:
+        layer.events.visible.connect(self._visible_changed)
         self._update()
 
     def _visible_changed(self, event: Any) -> None:
-        viewer, layer = self._viewer(), event.source
+        viewer, layer = self.viewer, event.source
         if self._setting or viewer is None or viewer.dims.ndisplay != 3:
             return
         self._hidden.discard(layer)
@@ -75,7 +66,7 @@ class GreyIn3D:
         self._update()
 
     def _update(self, _: object = None) -> None:
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None:
             return
         wanted = covered(viewer.layers) if viewer.dims.ndisplay == 3 else []

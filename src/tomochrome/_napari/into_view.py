@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, Final
 
 import numpy as np
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.events import ViewerFollower
+from tomochrome._napari.layers import source_of
 
 _LEAST_SEEN: Final = 0.5  #: share of the scan, along each side, that must be in the picture
 _LEAST_SIZE: Final = 0.25  #: of the picture that the scan must fill, along one side
 
 
-class IntoView:
+class IntoView(ViewerFollower):
     """Brings each scan that is added to a viewer into view, if it is not there already.
 
     The planes are moved to the scan's middle where they miss it, and the camera to the scan where
     most of it lies beside the picture, or it is too small to see. Layers that lie on another one
     (colors, results of a registration) hardly ever need either.
-
-    Parameters
-    ----------
-    viewer
-        The viewer to follow; it is not kept alive.
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = weakref.ref(viewer)
+        super().__init__(viewer)
         viewer.layers.events.inserted.connect(self._inserted, position="last")
 
     def _inserted(self, event: Any) -> None:
-        viewer, layer = self._viewer(), event.value
-        known = behind(layer.metadata)
+        viewer, layer = self.viewer, event.value
+        known = source_of(layer.metadata)
         if viewer is None or known is None or known.role == "derived" or layer.ndim < 3:
             return  # a projection may have inherited a scan's metadata
         if len(viewer.layers) < 2:

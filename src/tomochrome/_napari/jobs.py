@@ -1,65 +1,30 @@
-"""The bridge between long work and the window: the worker emits, the GUI thread draws."""
+"""Long work in threads, reported to the window: the worker emits, the GUI thread draws.
+
+napari's ``thread_worker`` would need more code around it than a thread does: it runs no more
+workers at once than there are processor cores, so that a preview waits for a registration, and
+while one runs it changes the warning filters of the whole interpreter.
+"""
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QEventLoop, QObject, Qt, QThread, Signal
+from qtpy.QtWidgets import QApplication, QProgressDialog
 
 from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime import CancelToken, Progress
 
 Work = Callable[[Progress, CancelToken], Any]
+T = TypeVar("T")
 
 _SECONDS_BETWEEN_REPORTS = 0.05
-
-
-class _WindowFirst:
-    """While any job runs, the window's thread gets the interpreter's lock soon and often.
-
-    Two settings of Python are changed for that time. A thread that wants the lock waits for
-    `sys.getswitchinterval`, 5 ms, each time; one round of the event loop takes the lock dozens of
-    times, and the window would stand still for 0.1 s and more while a worker imports a large
-    package. And a full garbage collection holds the lock from beginning to end, up to 0.25 s
-    once torch is imported; the two younger generations, which cost next to nothing, go on.
-    """
-
-    _SECONDS = 0.0005
-    _FEWER_FULL_COLLECTIONS = 1000
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs = 0
-        self._interval = 0.0
-        self._thresholds = (0, 0, 0)
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._jobs == 0:
-                self._interval = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._SECONDS, self._interval))
-                self._thresholds = gc.get_threshold()
-                young, middle, old = self._thresholds
-                gc.set_threshold(young, middle, old * self._FEWER_FULL_COLLECTIONS)
-            self._jobs += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._jobs -= 1
-            if self._jobs == 0:
-                sys.setswitchinterval(self._interval)
-                gc.set_threshold(*self._thresholds)
-
-
-_WINDOW_FIRST = _WindowFirst()
-
-
+_SHOW_AFTER_MS = 500
 _RUNNING: set[Job] = set()
 
 
@@ -73,6 +38,8 @@ class Job(QObject):
     ----------
     work
         Called as ``work(progress, cancel)`` in the thread.
+    name
+        Of the thread.
     """
 
     progressed = Signal(int, int, str)
@@ -126,8 +93,7 @@ class Job(QObject):
 
     def _run(self) -> None:
         try:
-            with _WINDOW_FIRST:
-                result = self._work(self._report, self._token)
+            result = self._work(self._report, self._token)
         except Cancelled:
             self._emit(self.cancelled)
         except Exception as error:
@@ -148,3 +114,136 @@ class Job(QObject):
         # The Qt half of this object may be gone when the application closes during a run.
         with suppress(RuntimeError):
             signal.emit(*values)
+
+
+class JobRunner(QObject):
+    """Runs one job at a time: a new one replaces the one before, of which nothing more is heard.
+
+    The signals are those of the job that runs.
+
+    Parameters
+    ----------
+    name
+        Of the threads.
+    """
+
+    progressed = Signal(int, int, str)
+    failed = Signal(object)
+    cancelled = Signal()
+    ended = Signal()
+
+    def __init__(self, name: str, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._name = name
+        self.job: Job | None = None  #: what runs
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way."""
+        return self.job is not None
+
+    def start(
+        self,
+        work: Work,
+        returned: Callable[[Any], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Start work, and give what it returns to ``returned`` in the GUI thread.
+
+        Parameters
+        ----------
+        work
+            See `Job`.
+        returned
+            Called with the result.
+        failed
+            Called with an error instead of the signal ``failed``.
+        """
+        self.drop()
+        job = self.job = Job(work, self._name)
+        for signal, slot in (
+            (job.progressed, self.progressed.emit),
+            (job.returned, returned),
+            (job.failed, failed or self.failed.emit),
+            (job.cancelled, self.cancelled.emit),
+            (job.ended, self._ended),
+        ):
+            signal.connect(partial(self._hear, job, slot))
+        job.start()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; ``cancelled`` follows at its next check."""
+        if self.job is not None:
+            self.job.cancel()
+
+    def drop(self) -> None:
+        """Ask the job to stop, and hear nothing more of it."""
+        self.cancel()
+        self.job = None
+
+    def _hear(self, job: Job, slot: Callable[..., object], *values: Any) -> None:
+        if job is self.job:
+            slot(*values)
+
+    def _ended(self) -> None:
+        self.job = None
+        self.ended.emit()
+
+
+def run_waiting(work: Callable[[Progress | None, CancelToken | None], T], title: str) -> T:
+    """Do work that napari waits for in a thread, and return its result.
+
+    napari calls readers, writers and samples in the GUI thread. A local event loop keeps the window
+    alive meanwhile, and a small dialog shows progress and offers Cancel. Without an application, or
+    in another thread than the GUI's, the work is done right here.
+
+    Parameters
+    ----------
+    work
+        Called as ``work(progress, cancel)``.
+    title
+        What is being done, for the dialog.
+
+    Raises
+    ------
+    Cancelled
+        If the user chose Cancel.
+    Exception
+        Whatever the work raised.
+    """
+    application = QApplication.instance()
+    if application is None or QThread.currentThread() != application.thread():
+        return work(None, None)
+
+    results: list[T] = []
+    errors: list[Exception] = []
+    job = Job(work, name="tomochrome reader")
+    loop = QEventLoop()
+    dialog = QProgressDialog(title, "Cancel", 0, 0, QApplication.activeWindow())
+    dialog.setWindowTitle("Tomochrome")
+    dialog.setWindowModality(Qt.WindowModality.ApplicationModal)
+    dialog.setAutoClose(False)
+    dialog.setAutoReset(False)
+    dialog.setMinimumDuration(_SHOW_AFTER_MS)
+    dialog.setMinimumWidth(360)
+
+    def show(done: int, total: int, stage: str) -> None:
+        dialog.setMaximum(total)
+        dialog.setValue(min(done, total))
+        dialog.setLabelText(f"{title}\n{stage}")
+
+    job.progressed.connect(show)
+    job.returned.connect(results.append)
+    job.failed.connect(errors.append)
+    job.ended.connect(loop.quit)
+    dialog.canceled.connect(job.cancel)
+    job.start()
+    loop.exec()
+    dialog.canceled.disconnect(job.cancel)
+    dialog.close()
+    dialog.deleteLater()
+    if errors:
+        raise errors[0]
+    if not results:
+        raise Cancelled("cancelled by the user")
+    return results[0]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from superqt.utils import signals_blocked
 
-from tomochrome._napari.layers import behind, grey_layer
+from tomochrome._napari.controls import compact
+from tomochrome._napari.events import Connections
+from tomochrome._napari.layers import grey_layer, source_of
 
 
 def is_grey(layer: Any) -> bool:
     """Whether a layer is a grey image: no colored one, no labels, nothing made to look at."""
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     grey = layer._type_string == "image" and not layer.rgb
     return grey and (known is None or known.role == "ct")
 
@@ -52,18 +55,17 @@ class LayerChoice(QComboBox):
         self._accepts = accepts
         self._nothing = nothing
         self._rank = rank
-        self._follow = follow
+        self._connections, self._names = Connections(), Connections()
         self._listed: list[Any] = []
         self._last: Any = None
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        compact(self)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for event in self._events():
-            event.connect(self._refresh)
+        events = viewer.layers.events
+        self._connections.add(self.refresh, events.inserted, events.removed, events.reordered)
         if follow:
-            viewer.layers.selection.events.active.connect(self._selected)
+            self._connections.add(self._selected, viewer.layers.selection.events.active)
         self.currentIndexChanged.connect(self._tell)
-        self._refresh()
+        self.refresh()
         if not nothing:
             self.choose(viewer.layers.selection.active)
         if follow:
@@ -78,10 +80,6 @@ class LayerChoice(QComboBox):
         """Return the layers listed, the newest first."""
         return [layer for layer in self._listed if layer is not None]
 
-    def refresh(self) -> None:
-        """List the layers again, after another answer of what is accepted or comes first."""
-        self._refresh()
-
     def choose(self, layer: Any) -> None:
         """Choose a layer, if it is listed."""
         if layer in self._listed:
@@ -89,49 +87,36 @@ class LayerChoice(QComboBox):
 
     def release(self) -> None:
         """Let go of the viewer."""
-        for event in self._events():
-            event.disconnect(self._refresh)
-        if self._follow:
-            self._viewer.layers.selection.events.active.disconnect(self._selected)
-        self._unfollow()
+        self._connections.release()
+        self._names.release()
         self._listed, self._last, self._viewer = [], None, None
 
     def _selected(self, _: object = None) -> None:
         """Choose what is selected in the viewer; not while the choice is locked."""
         layer = self._viewer.layers.selection.active
-        known = None if layer is None else behind(layer.metadata)
+        known = None if layer is None else source_of(layer.metadata)
         if layer is None or not self.isEnabled():
             return
         self.choose(layer if known is None else grey_layer(self._viewer.layers, layer, known))
 
-    def _unfollow(self) -> None:
-        for layer in self._listed:
-            if layer is not None:
-                layer.events.name.disconnect(self._refresh)
-
-    def _events(self) -> tuple[Any, ...]:
-        events = self._viewer.layers.events
-        return events.inserted, events.removed, events.reordered
-
-    def _refresh(self, _: object = None) -> None:
+    def refresh(self, _: object = None) -> None:
+        """List the layers again, also after another answer of what is accepted or comes first."""
         before = self.layer()
-        self._unfollow()
         # Newest first: what was opened last is what one wants to work with.
         found = [x for x in reversed(self._viewer.layers) if self._accepts(x)]
         if self._rank is not None:
             found.sort(key=self._rank)
         self._listed = [None, *found] if self._nothing else found
-        self.blockSignals(True)
-        self.clear()
-        for layer in self._listed:
-            name = self._nothing if layer is None else layer.name
-            self.addItem(name)
-            self.setItemData(self.count() - 1, name, 3)  # 3 is Qt.ToolTipRole
-            if layer is not None:
-                layer.events.name.connect(self._refresh)
-        if before in self._listed:
-            self.setCurrentIndex(self._listed.index(before))
-        self.blockSignals(False)
+        self._names.release()
+        self._names.add(self.refresh, *(layer.events.name for layer in found))
+        with signals_blocked(self):
+            self.clear()
+            for layer in self._listed:
+                name = self._nothing if layer is None else layer.name
+                self.addItem(name)
+                self.setItemData(self.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
+            if before in self._listed:
+                self.setCurrentIndex(self._listed.index(before))
         self._tell()
 
     def _tell(self, _: object = None) -> None:

@@ -24,6 +24,7 @@ from tomochrome._napari.grey_window import (
     value_range,
     window_keywords,
 )
+from tomochrome.errors import InputError
 from tomochrome.geometry import closest_axial
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, auto_window, opening_window
@@ -41,8 +42,8 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", "
 
 
 @dataclass(frozen=True, eq=False)
-class Behind:
-    """What stands behind a layer of ours.
+class LayerSource:
+    """What a layer of ours was made of.
 
     Parameters
     ----------
@@ -63,14 +64,14 @@ class Behind:
     chroma: Chroma | None = None
 
 
-def behind(metadata: Mapping[str, Any]) -> Behind | None:
-    """Return what stands behind a layer with this metadata, or None if it is not one of ours."""
+def source_of(metadata: Mapping[str, Any]) -> LayerSource | None:
+    """Return what a layer with this metadata was made of, or None if it is not one of ours."""
     value = metadata.get(METADATA_KEY)
-    return value if isinstance(value, Behind) else None
+    return value if isinstance(value, LayerSource) else None
 
 
-def grey_layer(layers: Any, layer: Any, known: Behind) -> Any:
-    """Return the grey layer of what stands behind a layer: itself, or the one below its colors."""
+def grey_layer(layers: Any, layer: Any, known: LayerSource) -> Any:
+    """Return the grey layer of a source: the layer itself, or the one below its colors."""
     if known.role == "ct":
         return layer
     return next((x for x in layers if x.data is known.shown.voxels), None)
@@ -81,11 +82,25 @@ def colored_layers(layers: Any, grey: Any) -> list[Any]:
     return [
         layer
         for layer in layers
-        if (known := behind(layer.metadata)) is not None
+        if (known := source_of(layer.metadata)) is not None
         and known.chroma is not None
         and grey.data is known.shown.voxels
         and hasattr(layer.data, "settings")
     ]
+
+
+def check_dimensions(layer: Any, what: str, error: type[InputError]) -> None:
+    """Refuse a layer that has not three dimensions.
+
+    Raises
+    ------
+    InputError
+        Of the type ``error``, in one sentence; ``what`` was expected.
+    """
+    if layer.ndim != 3:
+        flat = layer.ndim < 3
+        hint = "open the whole series" if flat else "split it along its extra axes into volumes"
+        raise error(f"the layer '{layer.name}' has {layer.ndim} dimensions, {what} has 3; {hint}")
 
 
 def placement(volume: Volume) -> dict[str, Any]:
@@ -155,7 +170,7 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     keywords: dict[str, Any] = {
         "name": name or display_name(volume),
         "interpolation2d": "linear",
-        "metadata": {METADATA_KEY: Behind("color" if volume.is_rgba else "ct", volume, shown)},
+        "metadata": {METADATA_KEY: LayerSource("color" if volume.is_rgba else "ct", volume, shown)},
         **placement(shown),
     }
     if volume.is_rgba:
@@ -178,7 +193,7 @@ def grey_look(shown: Volume, window: Window | None) -> tuple[dict[str, Any], dic
 
 
 def color_layer(
-    lit: Any, ct: Behind, chroma: Chroma, transform: Mapping[str, Any], name: str
+    lit: Any, ct: LayerSource, chroma: Chroma, transform: Mapping[str, Any], name: str
 ) -> LayerTuple:
     """Build the napari layer tuple of a colored view over a CT layer.
 
@@ -187,7 +202,7 @@ def color_layer(
     lit
         RGBA data (z, y, x, 4) on the CT layer's grid: a `tomochrome.color.LitVolume`.
     ct
-        What stands behind the CT layer.
+        The source of the CT layer.
     chroma
         The colors, on the grid of ``ct.shown``.
     transform
@@ -197,7 +212,7 @@ def color_layer(
     """
     keywords = {
         "name": name,
-        "metadata": {METADATA_KEY: Behind("color", ct.stored, ct.shown, chroma)},
+        "metadata": {METADATA_KEY: LayerSource("color", ct.stored, ct.shown, chroma)},
         **color_keywords(),
         **transform,
     }

@@ -21,7 +21,7 @@ _BLOCK = (slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True, eq=False)
-class Solid:
+class Rendering:
     """What 3D shows of a volume.
 
     Parameters
@@ -39,8 +39,8 @@ class Solid:
     offset: tuple[float, ...]
 
 
-class DrawnByWorker(ABC):
-    """What the data of a layer needs for 3D, which a worker computes (see `solids`).
+class RenderedByWorker(ABC):
+    """What the data of a layer needs for 3D, which a worker computes (see `renderer_3d`).
 
     A block of the whole volume, which napari asks for in the GUI thread when it shows a layer in
     3D, would stop the window for seconds. It gets what a worker has left here, as coarse as that
@@ -51,18 +51,18 @@ class DrawnByWorker(ABC):
 
     def __init__(self) -> None:
         self.wanted: Callable[[], None] = _nothing  #: called when 3D needs another picture
-        self._solid: Solid | None = None
+        self._rendering: Rendering | None = None
         self._fresh = False
         self._in_3d = False
 
     @abstractmethod
-    def solid(
+    def render(
         self,
         steps: Steps,
         *,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Solid:
+    ) -> Rendering:
         """Compute what 3D is to show; called in a worker."""
 
     @property
@@ -71,32 +71,32 @@ class DrawnByWorker(ABC):
         return self._in_3d
 
     @property
-    def drawn(self) -> Solid | None:
+    def drawn(self) -> Rendering | None:
         """What 3D shows now."""
-        return self._solid
+        return self._rendering
 
     @property
-    def has_solid(self) -> bool:
+    def is_rendered(self) -> bool:
         """Whether 3D shows the volume as it is now."""
-        return self._solid is not None and self._fresh
+        return self._rendering is not None and self._fresh
 
     @property
     def tile(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Scale and translation, in voxels, of what 3D gets."""
-        if self._solid is None:
+        if self._rendering is None:
             return tuple(self.shape[:3]), tuple((n - 1) / 2 for n in self.shape[:3])
-        return self._solid.steps, self._solid.offset
+        return self._rendering.steps, self._rendering.offset
 
     def block(self) -> NDArray[np.uint8]:
         """Return RGBA for 3D, and have it computed if it is missing or out of date."""
         self._in_3d = True
-        if not self.has_solid:
+        if not self.is_rendered:
             self.wanted()
-        return np.zeros((1, 1, 1, 4), np.uint8) if self._solid is None else self._solid.rgba
+        return np.zeros((1, 1, 1, 4), np.uint8) if self._rendering is None else self._rendering.rgba
 
-    def keep(self, solid: Solid) -> None:
+    def keep(self, rendering: Rendering) -> None:
         """Take what 3D is to show."""
-        self._solid, self._fresh = solid, True
+        self._rendering, self._fresh = rendering, True
 
     def outdate(self) -> None:
         """Say that the volume is to be shown otherwise: in 3D it is computed again."""
@@ -106,10 +106,10 @@ class DrawnByWorker(ABC):
 
     def forget(self) -> None:
         """Give back the memory of 3D."""
-        self._solid, self._fresh, self._in_3d = None, False, False
+        self._rendering, self._fresh, self._in_3d = None, False, False
 
 
-class LazyPicture(DrawnByWorker):
+class LazyPicture(RenderedByWorker):
     """The data of a layer, uint8 (z, y, x, 4), computed where it is looked at.
 
     Parameters
@@ -177,16 +177,16 @@ class LazyPicture(DrawnByWorker):
             out[row] = self.compute(Region((range(z, z + 1), height, width)))[0]
         return out
 
-    def solid(
+    def render(
         self,
         steps: Steps,
         *,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Solid:
+    ) -> Rendering:
         """Compute what 3D is to show."""
         whole = self.whole(steps, progress=progress, cancel=cancel)
-        return Solid(whole, steps, tuple(step // 2 for step in steps))
+        return Rendering(whole, steps, tuple(step // 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
         """Return a picture of the same volumes for another layer; nothing large is copied."""

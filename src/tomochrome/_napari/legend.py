@@ -12,16 +12,16 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
+from tomochrome._napari.controls import compact, side_by_side, stacked
 from tomochrome.color.palette import palette
 from tomochrome.color.selection import TissueSelection
 from tomochrome.tissue import Tissue
@@ -53,10 +53,7 @@ class Legend(QWidget):
         self.others = QComboBox(self)
         self.others.addItem("Dim others", "dim")
         self.others.addItem("Grey others", "hide")
-        self.others.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.others.setMinimumContentsLength(8)
+        compact(self.others)
         self.others.setToolTip("How the other tissues look while some are shown alone")
         self.all = QPushButton("Show all", self)
         self.all.setToolTip("Show every tissue in color (Esc in the list)")
@@ -66,14 +63,9 @@ class Legend(QWidget):
             "Click a tissue to see it alone, once more to see all; Ctrl+click adds one. "
             "With the keyboard: arrows, space, and escape to show all"
         )
-        row = QHBoxLayout()
-        row.addWidget(self.others, 1)
-        row.addWidget(self.all, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.list)
-        column.addLayout(row)
-        column.addWidget(self.hint)
+        stacked(
+            self, self.list, side_by_side((self.others, 1), (self.all, 1)), self.hint, margins=0
+        )
         self.list.itemSelectionChanged.connect(self._tell)
         self.list.itemChanged.connect(self._ticked)
         self.list.escaped.connect(self.show_all)
@@ -94,45 +86,38 @@ class Legend(QWidget):
         """Show a selection that was made elsewhere, without telling anyone."""
         rest = tissues.hidden | tissues.dimmed
         alone = frozenset(Tissue) - rest if Tissue.AIR in rest else frozenset()  # see `only`
-        self.list.blockSignals(True)
-        self.others.blockSignals(True)
-        if alone:
-            self.others.setCurrentIndex(0 if Tissue.AIR in tissues.dimmed else 1)
         hidden = tissues.hidden if Tissue.AIR not in tissues.hidden else frozenset()
-        self.list.show_modes(alone, hidden)
-        self.others.blockSignals(False)
-        self.list.blockSignals(False)
+        with signals_blocked(self.list), signals_blocked(self.others):
+            if alone:
+                self.others.setCurrentIndex(0 if Tissue.AIR in tissues.dimmed else 1)
+            self.list.show_modes(alone, hidden)
         self._enable()
 
     def set_shares(self, shares: NDArray[np.float64], palette_name: str) -> None:
         """List the tissues that a body has, by their shares (0 to 1) in the order of `Tissue`."""
-        self.list.blockSignals(True)
         alone, hidden = self.list.alone, self.list.hidden
-        self.list.fill(shares)
-        self.list.paint_swatches(palette_name)
-        self.list.show_modes(alone, hidden)
-        self.list.blockSignals(False)
+        with signals_blocked(self.list):
+            self.list.fill(shares)
+            self.list.paint_swatches(palette_name)
+            self.list.show_modes(alone, hidden)
         self._enable()
 
     def set_palette(self, palette_name: str) -> None:
         """Paint the colors of another palette."""
-        self.list.blockSignals(True)
-        self.list.paint_swatches(palette_name)
-        self.list.blockSignals(False)
+        with signals_blocked(self.list):
+            self.list.paint_swatches(palette_name)
 
     def set_plane(self, shares: NDArray[np.float64] | None) -> None:
         """Tell the shares in the plane on screen, None where there is none."""
-        self.list.blockSignals(True)
-        for row in self.list.rows():
-            row.setText(_PLANE, "" if shares is None else percent(shares[row.tissue]))
-        self.list.blockSignals(False)
+        with signals_blocked(self.list):
+            for line in self.list.rows():
+                line.setText(_PLANE, "" if shares is None else percent(shares[line.tissue]))
 
     def show_all(self) -> None:
         """Show every tissue in color."""
         if not self.selection.is_all:
-            self.list.blockSignals(True)
-            self.list.show_modes((), ())
-            self.list.blockSignals(False)
+            with signals_blocked(self.list):
+                self.list.show_modes((), ())
             self._tell()
 
     def _ticked(self, _: QTreeWidgetItem, column: int) -> None:

@@ -8,6 +8,9 @@ from typing import Final
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from superqt.utils import signals_blocked
+
+from tomochrome._napari.controls import compact
 
 _DEVICES: Final = {
     "auto": "Automatic",
@@ -48,26 +51,30 @@ class NamedChoice(QComboBox):
     soon as it is, unless the user has chosen another by then.
     """
 
-    def __init__(self, choices: Sequence[Named] = (), parent: QWidget | None = None) -> None:
+    def __init__(
+        self, choices: Sequence[Named] = (), parent: QWidget | None = None, *, tip: str = ""
+    ) -> None:
         super().__init__(parent)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        compact(self)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._wanted = ""
+        self._tip = tip
         self.offer(choices)
         self.currentIndexChanged.connect(self._chosen)
 
     def offer(self, choices: Sequence[Named]) -> None:
         """Offer other choices without telling anyone, keeping what is chosen if it is there."""
         before = self.name
-        self.blockSignals(True)
-        self.clear()
-        for number, choice in enumerate(choices):
-            self.addItem(choice.title, choice.name)
-            self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
-        found = [self.findData(name) for name in (self._wanted, before)]
-        self.setCurrentIndex(next((index for index in found if index >= 0), 0))
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.clear()
+            for number, choice in enumerate(choices):
+                self.addItem(choice.title, choice.name)
+                self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
+            found = [self.findData(name) for name in (self._wanted, before)]
+            self.setCurrentIndex(next((index for index in found if index >= 0), 0))
+        view = self.view()
+        if view is not None:  # the list may be wider than the box, so that it can be read
+            view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * self.fontMetrics().height())
         if self.name == self._wanted:
             self._wanted = ""
         self._show_tip()
@@ -90,7 +97,8 @@ class NamedChoice(QComboBox):
         self._show_tip()
 
     def _show_tip(self) -> None:
-        self.setToolTip(self.itemData(self.currentIndex(), Qt.ItemDataRole.ToolTipRole) or "")
+        own = self.itemData(self.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+        self.setToolTip(self._tip or own or "")
 
 
 def model_choices(names: Sequence[str]) -> list[Named]:

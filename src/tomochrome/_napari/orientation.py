@@ -13,7 +13,6 @@ order of the axes.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.events import ViewerFollower
+from tomochrome._napari.layers import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,7 @@ def screen_directions(
 
 def is_scan(layer: Any) -> bool:
     """Whether a layer shows a scan of ours, or something made of one, on the scan's axes."""
-    return layer.ndim == 3 and behind(layer.metadata) is not None
+    return layer.ndim == 3 and source_of(layer.metadata) is not None
 
 
 @dataclass(frozen=True)
@@ -158,20 +158,15 @@ class _Plane:
     zoom_3d: float
 
 
-class Orientation:
+class Orientation(ViewerFollower):
     """Shows the scans of a viewer upright and unmirrored, as long as it holds any.
 
-    What a user turns himself, in 2D or in 3D, is left as it is; 3D starts from the front whenever
-    it is entered. The viewer is not kept alive.
-
-    Parameters
-    ----------
-    viewer
-        The viewer to follow.
+    What the user turns, in 2D or in 3D, is left as it is; 3D starts from the front whenever
+    it is entered.
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = weakref.ref(viewer)
+        super().__init__(viewer)
         self._order = tuple(viewer.dims.order)
         self._before: tuple[Any, ...] | None = None  # the orientation without scans
         self._setting = False
@@ -189,7 +184,7 @@ class Orientation:
     # Following the viewer
 
     def _layers_changed(self, _: object = None) -> None:
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None:
             return
         held, holds = self._before is not None, any(map(is_scan, viewer.layers))
@@ -205,7 +200,7 @@ class Orientation:
             self._before, self._by_user, self._plane = None, False, None
 
     def _order_changed(self, _: object = None) -> None:
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None:
             return
         before, self._order = self._order, tuple(viewer.dims.order)
@@ -220,7 +215,7 @@ class Orientation:
             self._show_front(viewer)
 
     def _ndisplay_changed(self, _: object = None) -> None:
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None or self._before is None:
             return
         self._look(viewer)
@@ -235,7 +230,7 @@ class Orientation:
 
     def _view_reset(self, _: object = None) -> None:
         """Show the front when napari goes home, which is a view from the feet for napari."""
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None or self._before is None or self._setting or viewer.dims.ndisplay != 3:
             return
         camera = viewer.scene.camera

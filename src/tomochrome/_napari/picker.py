@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from tomochrome._napari import wording
-from tomochrome._napari.docked import DockedPanel
-from tomochrome._napari.drop import SameCall
-from tomochrome._napari.jobs import Job, Work
+from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.opening import Opened, announce, only_choice, open_item
+from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.picker_view import PickerView
-from tomochrome._napari.previews import Previews
+from tomochrome._napari.same_call import SameCall
 from tomochrome._napari.series_list import PICTURE
 from tomochrome._napari.series_order import Identities, can_be_opened
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -27,8 +26,6 @@ from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime import CancelToken, Progress, check, report
 
 if TYPE_CHECKING:
-    import napari.viewer
-
     from tomochrome.io import Found, Item
 
 _LOG = logging.getLogger(__name__)
@@ -101,7 +98,45 @@ def _identities(
     return found
 
 
-class SeriesPicker(DockedPanel):
+class Previews(JobRunner):
+    """Makes previews and emits each; a new request stops the one before it."""
+
+    made = Signal(object, object)  #: item, picture uint8 (y, x)
+    _sent = Signal(object, object, object)  # with the request's cancel token
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__("tomochrome previews", parent)
+        self._sent.connect(self._pass_on)
+
+    def make(self, items: Sequence[Item], size: int) -> None:
+        """Make the previews of these items, in this order."""
+
+        def work(progress: Progress, cancel: CancelToken) -> None:
+            # Imported here, in the worker: the decoders take a while to load.
+            from tomochrome.io.preview import preview
+
+            for item in items:
+                check(cancel)
+                try:
+                    picture = preview(item, size, cancel)
+                except Exception as error:
+                    if cancel.cancelled:
+                        raise
+                    # The list says what is wrong with a series; a preview is only a help, and
+                    # the one that fails must not cost the others.
+                    _LOG.debug("no preview (%s)", type(error).__name__)
+                    continue
+                with suppress(RuntimeError):  # the panel may be gone already
+                    self._sent.emit(cancel, item, picture)
+
+        self.start(work, lambda _: None)
+
+    def _pass_on(self, cancel: CancelToken, item: Item, picture: object) -> None:
+        if not cancel.cancelled:
+            self.made.emit(item, picture)
+
+
+class SeriesPicker(JobPanel):
     """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen.
 
     Parameters
@@ -111,32 +146,30 @@ class SeriesPicker(DockedPanel):
     """
 
     tab = "Series"
+    what = "This"
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer: Any = napari_viewer
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
         # The list takes all the height there is.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.view = PickerView(self)
-        self._job: Job | None = None
-        self._request = 0
         self._searching = False
         self._failed: list[str] = []
         self.found: Found | None = None  #: what is listed
         self._drop = SameCall()
-        self._previews = Previews(self)
-        self._previews.made.connect(self._preview_made)
+        self.previews = Previews(self)
+        self.previews.made.connect(self.view.series.series.set_picture)
         view = self.view
-        view.series.opened.connect(self.open_chosen)
+        view.series.opened.connect(self.run)
         view.series.selectionModel().selectionChanged.connect(self._selection_changed)
         view.series.series.modelReset.connect(self._selection_changed)  # tells of no change
-        view.open.clicked.connect(self.open_chosen)
-        view.cancel.clicked.connect(self.cancel)
         view.folder.clicked.connect(self._ask_for_folder)
         view.file.clicked.connect(self._ask_for_file)
         view.names.toggled.connect(self._show_names)
-        view.show_running(False)
         self._selection_changed()
+
+    def make_view(self) -> PickerView:
+        """Make the parts of the panel."""
+        return PickerView(self)
 
     # Finding
 
@@ -152,13 +185,14 @@ class SeriesPicker(DockedPanel):
             found = io.find(path, progress=progress, cancel=cancel)
             return found, only_choice(found, path)
 
-        self._run(work, self._found, "Looking for series", failed=self._not_found, searching=True)
+        self._begin(work, self._found, "Looking for series", self._not_found, searching=True)
 
     def show_found(self, found: Found) -> None:
         """List what was found, instead of what is listed and of what a search may still find."""
-        if self._searching:
-            self._stop()
-        self._previews.stop()
+        if self._searching and self.running:
+            self.jobs.drop()
+            self.ended()
+        self.previews.drop()
         self.found = found
         self.view.show_found(found)
         self._selection_changed()
@@ -185,15 +219,11 @@ class SeriesPicker(DockedPanel):
         from tomochrome.io import Found  # the worker has imported it
 
         self.show_found(Found(()))
-        self._show_error(error)
+        self.show_error(error)
 
     def _make_previews(self) -> None:
         size = round(PICTURE * self.devicePixelRatioF())
-        self._previews.start(self.view.series.series.without_picture(), size)
-
-    def _preview_made(self, request: int, item: Item, picture: Any) -> None:
-        if request == self._previews.request:
-            self.view.series.series.set_picture(item, picture)
+        self.previews.make(self.view.series.series.without_picture(), size)
 
     def _show_names(self, shown: bool) -> None:
         """Say in the headings who the patients are, or say it no more; only shown, never kept."""
@@ -205,7 +235,7 @@ class SeriesPicker(DockedPanel):
         def work(progress: Progress, cancel: CancelToken) -> Identities:
             return _identities(first, progress, cancel)
 
-        self._run(work, self._name, "Reading patient names")
+        self._begin(work, self._name, "Reading patient names")
 
     def _name(self, identities: Identities) -> None:
         chosen = self.view.series.chosen()
@@ -224,23 +254,23 @@ class SeriesPicker(DockedPanel):
 
     # Opening
 
-    def open_chosen(self) -> None:
+    def run(self) -> None:
         """Read the series that are chosen in the list."""
         self.open(self.view.series.chosen())
 
     def open(self, items: list[Item]) -> None:
         """Read these items in a worker and add them to the viewer."""
         items = [item for item in items if can_be_opened(item)]
-        if not items or self._job is not None or self._released:
+        if not items or self.running or self._released:
             return
         self._failed = []
         # Reading takes all processors there are; the previews go on afterwards.
-        self._previews.stop()
+        self.previews.drop()
 
         def work(progress: Progress, cancel: CancelToken) -> list[_Result]:
             return [_open(item, progress, cancel) for item in items]
 
-        self._run(work, self._read, "Reading")
+        self._begin(work, self._read, "Reading")
 
     def _read(self, results: list[_Result]) -> None:
         for result in results:
@@ -261,84 +291,36 @@ class SeriesPicker(DockedPanel):
         if item in self.view.series.series.found:
             self.view.series.series.mark_opened(item)
         if not self._failed:
-            self.view.message.say(f"Opened {layer.name}.", "plain")
+            self.say(f"Opened {layer.name}.")
 
     # Running
 
-    def _run(
-        self, work: Work, done: Any, stage: str, *, failed: Any = None, searching: bool = False
+    def _begin(
+        self, work: Work, done: Any, stage: str, failed: Any = None, *, searching: bool = False
     ) -> None:
         """Do work in a thread, instead of what is under way: the last request wins."""
-        self._stop()
-        request = self._request
         self._searching = searching
-
-        def if_last(slot: Any) -> Any:
-            return partial(self._if_last, request, slot)
-
-        self._job = job = Job(work, name="tomochrome series picker")
-        job.progressed.connect(if_last(self.view.show_progress))
-        job.returned.connect(if_last(done))
-        job.failed.connect(if_last(failed or self._show_error))
-        job.cancelled.connect(if_last(self._was_cancelled))
-        job.ended.connect(if_last(self._ended))
         self.view.show_running(True, searching=searching)
         self.view.show_progress(0, 0, stage)
-        job.start()
+        self.jobs.start(work, done, failed)
 
-    def _if_last(self, request: int, slot: Any, *values: Any) -> None:
-        """Hear only of the last request: others may still send what was on its way."""
-        if request == self._request and not self._released:
-            slot(*values)
-
-    def _stop(self) -> None:
-        """Give up what is under way; nothing is heard of it any more."""
-        self._request += 1
-        if self._job is not None:
-            self._job.cancel()
-            self._ended()
-
-    def cancel(self) -> None:
-        """Stop finding or reading at its next check."""
-        if self._job is not None:
-            self.view.show_progress(0, 0, "Cancelling")
-            self._job.cancel()
-
-    @property
-    def running(self) -> bool:
-        """Whether something is being found or read."""
-        return self._job is not None
-
-    def _was_cancelled(self) -> None:
+    def was_cancelled(self) -> None:
+        """Say what the cancel left."""
         done = "the list is as it was" if self._searching else "nothing was opened"
-        self.view.message.say(f"Cancelled; {done}.", "plain")
+        self.say(f"Cancelled; {done}.")
         self.view.names.setChecked(False)
 
-    def _show_error(self, error: Exception) -> None:
-        if isinstance(error, TomochromeError):
-            self.view.message.say(wording.sentence(str(error)), "error")
-            return
-        _LOG.error("opening failed", exc_info=error)
-        self.view.message.say(
-            f"This failed unexpectedly ({type(error).__name__}: {error}); "
-            "the log holds the details, please report it.",
-            "error",
-        )
-
-    def _ended(self) -> None:
-        self._job, self._searching = None, False
-        self.view.show_running(False)
+    def ended(self) -> None:
+        """Switch the parts back, and go on with the previews."""
+        super().ended()
         self._selection_changed()
-        if not self._previews.running:
+        if not self.previews.running:
             self._make_previews()
 
     def _selection_changed(self, *_: object) -> None:
-        self.view.open.setEnabled(self._job is None and bool(self.view.series.chosen()))
+        self.view.run.setEnabled(not self.running and bool(self.view.series.chosen()))
 
     def let_go(self) -> None:
         """Stop what is under way and let go of the viewer."""
-        self._request += 1
-        self._previews.stop()
-        if self._job is not None:
-            self._job.cancel()
-        self.viewer = None
+        self.previews.drop()
+        super().let_go()

@@ -8,17 +8,17 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import Notice, StageBar
+from tomochrome._napari.controls import Notice, side_by_side, stacked
+from tomochrome._napari.panel import JobView
 from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
 from tomochrome._napari.theme import mixed, text_and_ground
@@ -30,11 +30,11 @@ _HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
 _TO_THE_LIST = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
-class PickerView(QWidget):
+class PickerView(JobView):
     """From top to bottom: source, what was found, search, list, skipped files, Open."""
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__(parent, "Open")
         self.folder = QPushButton("Open folder …", self)
         self.file = QPushButton("Open file …", self)
         self.summary = QLabel(_HINT, self)
@@ -61,13 +61,23 @@ class PickerView(QWidget):
         self.skipped.setAutoRaise(True)
         self.skipped.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.reasons = Notice("plain", self)
-        self.progress = StageBar(self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.message = Notice("plain", self)
-        self.open = QPushButton("Open", self)
-        self.cancel = QPushButton("Cancel", self)
+        self.locked = self.series, self.search, self.order, self.names
         self._found: tuple[Item, ...] = ()
-        self._lay_out(parent)
+        stacked(
+            self,
+            side_by_side(self.folder, self.file),
+            self.summary,
+            self.search,
+            side_by_side((self.order, 1), self.names),
+            (self.series, 1),
+            self.skipped,
+            self.reasons,
+            self.progress,
+            self.message,
+            self.buttons,
+        )
+        stacked(parent, self, margins=0)
         self.skipped.toggled.connect(self._show_reasons)
         self.search.textChanged.connect(self._search)
         self.search.returnPressed.connect(self.series.opened)
@@ -76,40 +86,12 @@ class PickerView(QWidget):
         self._show_skipped("", [])
         self._show_tools()
 
-    def _lay_out(self, parent: QWidget) -> None:
-        sources = QHBoxLayout()
-        sources.addWidget(self.folder)
-        sources.addWidget(self.file)
-        tools = QHBoxLayout()
-        tools.addWidget(self.order, 1)
-        tools.addWidget(self.names)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.open, 2)
-        buttons.addWidget(self.cancel, 1)
-        column = QVBoxLayout(self)
-        column.addLayout(sources)
-        column.addWidget(self.summary)
-        column.addWidget(self.search)
-        column.addLayout(tools)
-        column.addWidget(self.series, 1)
-        column.addWidget(self.skipped)
-        column.addWidget(self.reasons)
-        column.addWidget(self.progress)
-        column.addWidget(self.message)
-        column.addLayout(buttons)
-        outer = QVBoxLayout(parent)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self)
-
     def show_found(self, found: Found) -> None:
         """List the items, and say how many there are and how many files were skipped."""
         self._found = found.items
-        for box in (self.search, self.names):
-            box.blockSignals(True)
-        self.search.clear()
-        self.names.setChecked(False)
-        for box in (self.search, self.names):
-            box.blockSignals(False)
+        with signals_blocked(self.search), signals_blocked(self.names):
+            self.search.clear()
+            self.names.setChecked(False)
         self.series.series.search("")
         self.series.series.show(found.items)
         self._show_tools()
@@ -186,19 +168,10 @@ class PickerView(QWidget):
 
     def show_running(self, running: bool, *, searching: bool = False) -> None:
         """Switch the parts between running and not; a search can be replaced by another."""
-        self.progress.setVisible(running)
+        super().show_running(running)
         self.cancel.setVisible(running)
         for part in (self.folder, self.file):
             part.setEnabled(searching or not running)
-        for part in (self.series, self.search, self.order, self.names):
-            part.setEnabled(not running)
-        if running:
-            self.open.setEnabled(False)
-            self.message.say("", "plain")
-
-    def show_progress(self, done: int, total: int, stage: str) -> None:
-        """Show how far the work is; a total of 0 means that nobody knows."""
-        self.progress.say(done, total, stage)
 
 
 def _count(items: tuple[Item, ...]) -> str:

@@ -42,8 +42,8 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     """
     from napari import current_viewer
 
+    from tomochrome._napari.jobs import run_waiting
     from tomochrome._napari.viewer_setup import prepare_viewer
-    from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled, InputError
 
     single = _single(path)
@@ -53,9 +53,8 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     def work(progress: Progress | None, cancel: CancelToken | None) -> Any:
         # Imported here, in the worker: readers and decoders take a while to load.
         from tomochrome._napari.opening import find_or_read
-        from tomochrome._napari.units import load_units
 
-        return load_units(), find_or_read(single, progress, cancel)
+        return _load_units(), find_or_read(single, progress, cancel)
 
     viewer = current_viewer()
     if viewer is not None:
@@ -65,9 +64,8 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     except Cancelled:
         return _NOTHING
     from tomochrome._napari.opening import Opened, announce
-    from tomochrome._napari.units import use_units
 
-    use_units(units)
+    _use_units(units)
     if isinstance(result, Opened):
         announce(result)
         return [result.layer]
@@ -125,3 +123,30 @@ def _is_zip(path: Path) -> bool:
             return path.name.lower().endswith(".zip") and file.read(4) == _ZIP_START
     except OSError:
         return False
+
+
+def _load_units() -> Any:
+    """Return a registry of pint's own units, or None if the application has one already.
+
+    napari needs them with the first layer, and reading them takes some tenths of a second. Call it
+    in a worker, and `_use_units` in the GUI thread: pint's own registry must not be read by two
+    threads at once.
+    """
+    from pint import UnitRegistry
+
+    return UnitRegistry() if _unread() else None
+
+
+def _use_units(registry: Any) -> None:
+    """Make it the application's registry, unless that has been read or replaced meanwhile."""
+    import pint
+
+    if registry is not None and _unread():
+        pint.set_application_registry(registry)
+
+
+def _unread() -> bool:
+    import pint
+    from pint.registry import LazyRegistry
+
+    return isinstance(pint.application_registry.get(), LazyRegistry)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.controls import stacked
+from tomochrome._napari.layers import source_of
 from tomochrome.volume import Volume
 
 _NAME = "tomochrome-value"
@@ -51,11 +52,7 @@ class CursorReadout(QWidget):
         )
         for label in (self.what, self.sure):
             label.setMinimumWidth(1)  # a long text must not widen the panel
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(1)
-        column.addWidget(self.what)
-        column.addWidget(self.sure)
+        stacked(self, self.what, self.sure, margins=0).setSpacing(1)
         self.say(None)
 
     def say(self, finding: Finding | None) -> None:
@@ -113,10 +110,14 @@ class Readout(QLabel):
         self.setToolTip("What the scanner measured under the cursor")
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance(_WIDTH_OF))
         self._viewer = viewer
-        viewer.cursor.events.position.connect(self._point)
-        viewer.layers.events.removed.connect(self._point)
-        viewer.layers.selection.events.active.connect(self._point)
-        viewer.dims.events.ndisplay.connect(self._point)
+        layers = viewer.layers
+        for emitter in (
+            viewer.cursor.events.position,
+            viewer.dims.events.ndisplay,
+            layers.events.removed,
+            layers.selection.events.active,
+        ):
+            emitter.connect(self._point)
 
     def _point(self, _: object = None) -> None:
         with suppress(RuntimeError):  # the window may be gone already
@@ -132,7 +133,7 @@ def value_at(layers: Any, position: Any) -> str:
     """
     chosen = layers.selection.active
     for layer in [*([] if chosen is None else [chosen]), *reversed(layers)]:
-        known = behind(layer.metadata) if layer.visible else None
+        known = source_of(layer.metadata) if layer.visible else None
         if known is None or known.shown.is_rgba:
             continue
         voxel = voxel_in(layer, position)

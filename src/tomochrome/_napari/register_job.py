@@ -180,9 +180,9 @@ def register_in_worker(
 
 
 def load_in_worker(
-    path: str, request: Request, *, progress: Progress, cancel: CancelToken
+    path: str, request: Request, samples: list[Sample], *, progress: Progress, cancel: CancelToken
 ) -> Alignment:
-    """Load a transform, of ours or another tool's, and apply and measure it.
+    """Load a transform, of ours or another tool's, and apply and measure it; it has no curve.
 
     Raises
     ------

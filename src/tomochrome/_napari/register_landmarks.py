@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
+from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.compare_layer import covers
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import Notice, form
+from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import mm_of, world_affine
 from tomochrome._napari.register_job import Alignment
 from tomochrome._napari.register_place import Placed
-from tomochrome._napari.throttle import Throttle
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:
@@ -61,21 +62,22 @@ class LandmarkPanel(QWidget):
         for label in (self.before, self.after):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._followed: list[Any] = []
-        self._throttle = Throttle(self.refresh, self)
-        self._step = Throttle(self.place_next, self)
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("In fixed image", self.fixed)
-        form.addRow("In moving image", self.moving)
-        form.addRow(self.create)
-        form.addRow("Error before", self.before)
-        form.addRow("Error after", self.after)
-        form.addRow(self.message)
+        self._connections, self._followed = Connections(), Connections()
+        self._refresh_soon = qthrottled(self.refresh, timeout=15)
+        self._place_next_soon = qdebounced(self.place_next, timeout=1)
+        form(
+            ("In fixed image", self.fixed),
+            ("In moving image", self.moving),
+            self.create,
+            ("Error before", self.before),
+            ("Error after", self.after),
+            self.message,
+            parent=self,
+        )
         self.create.clicked.connect(self.create_asked)
         for choice in (self.fixed, self.moving):
             choice.chosen.connect(self._chosen)
-        viewer.layers.selection.events.active.connect(self._moved)
+        self._connections.add(self._moved, viewer.layers.selection.events.active)
         self.refresh()
 
     @property
@@ -151,24 +153,22 @@ class LandmarkPanel(QWidget):
             return before, str(error)
 
     def _chosen(self) -> None:
-        self._unfollow()
-        for layer in self.two:
-            if layer is not None and layer not in self._followed:
-                show_numbers(layer)
-                layer.events.data.connect(self._edited)
-                layer.events.mode.connect(self._moved)
-                self._followed.append(layer)
+        self._followed.release()
+        for layer in dict.fromkeys(filter(None, self.two)):
+            show_numbers(layer)
+            self._followed.add(self._edited, layer.events.data)
+            self._followed.add(self._moved, layer.events.mode)
         self.refresh()
 
     def _edited(self, event: Any) -> None:
         layer = event.source
         show_numbers(layer)
-        self._throttle.request()
+        self._refresh_soon()
         if str(event.action) == "added" and layer.mode == "add":
-            self._step.request(after_ms=1)  # napari is still busy with the click
+            self._place_next_soon()  # napari is still busy with the click
 
     def _moved(self, _: object = None) -> None:
-        self._throttle.request()
+        self._refresh_soon()
 
     def place_next(self) -> None:
         """Have the next point placed in the other image, or in the one that lacks points."""
@@ -193,18 +193,12 @@ class LandmarkPanel(QWidget):
                 layer.visible = False
         image.visible = True
 
-    def _unfollow(self) -> None:
-        for layer in self._followed:
-            layer.events.data.disconnect(self._edited)
-            layer.events.mode.disconnect(self._moved)
-        self._followed = []
-
     def release(self) -> None:
         """Let go of the viewer."""
-        self._throttle.stop()
-        self._step.stop()
-        self._viewer.layers.selection.events.active.disconnect(self._moved)
-        self._unfollow()
+        self._refresh_soon.cancel()
+        self._place_next_soon.cancel()
+        self._connections.release()
+        self._followed.release()
         self.alignment = self._viewer = None
         self.fixed.release()
         self.moving.release()
@@ -252,9 +246,9 @@ def show_numbers(layer: Any) -> None:
 
 def _grid_of(layer: Any) -> Placed | None:
     """Return where a layer lies without looking at its voxels, or None if it is not ours."""
-    from tomochrome._napari.layers import behind, layer_transform
+    from tomochrome._napari.layers import layer_transform, source_of
 
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     if known is None:
         return None
     transform = layer_transform(layer)

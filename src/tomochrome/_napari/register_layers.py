@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomochrome._napari.grey_window import RANGE_KEY, value_range
 from tomochrome._napari.layers import (
     METADATA_KEY,
-    Behind,
+    LayerSource,
     LayerTuple,
     color_keywords,
     without_path,
@@ -60,7 +60,7 @@ def volume_on(
     name
         Name of the layer.
     role
-        Of `Behind`.
+        Of `LayerSource`.
     **look
         More keywords of the layer.
     """
@@ -70,7 +70,7 @@ def volume_on(
     keywords: dict[str, Any] = {
         "name": name,
         "interpolation2d": "linear",
-        "metadata": {METADATA_KEY: Behind(kind, stored, volume)},
+        "metadata": {METADATA_KEY: LayerSource(kind, stored, volume)},
         **grid.transform,
     }
     if volume.is_rgba:
@@ -214,7 +214,7 @@ def grid_layer(picture: Any, fixed: Placed) -> LayerTuple:
     shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
     keywords: Mapping[str, Any] = {
         "name": "Deformation grid",
-        "metadata": {METADATA_KEY: Behind("derived", fixed.stored, shown)},
+        "metadata": {METADATA_KEY: LayerSource("derived", fixed.stored, shown)},
         **color_keywords(),
         **fixed.transform,
     }

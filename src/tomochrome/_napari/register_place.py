@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome._napari.layers import behind, layer_transform, placement, world_affine
+from tomochrome._napari.layers import (
+    check_dimensions,
+    layer_transform,
+    placement,
+    source_of,
+    world_affine,
+)
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply
 from tomochrome.volume import Provenance, Volume
@@ -115,16 +121,12 @@ def check_volume_layer(layer: Any) -> None:
     InputError
         With one sentence: what the layer is, and what to choose instead.
     """
-    name, kind = f"the layer '{layer.name}'", layer._type_string
+    kind = layer._type_string
     if kind not in ("image", "labels"):
-        raise InputError(f"{name} is a {kind} layer, not a volume; choose an image layer")
-    if layer.ndim != 3:
-        hint = (
-            "open the whole series"
-            if layer.ndim < 3
-            else "split it along its extra axes into volumes"
+        raise InputError(
+            f"the layer '{layer.name}' is a {kind} layer, not a volume; choose an image layer"
         )
-        raise InputError(f"{name} has {layer.ndim} dimensions, a volume has 3; {hint}")
+    check_dimensions(layer, "a volume", InputError)
 
 
 def check_grey_layer(layer: Any) -> None:
@@ -136,7 +138,7 @@ def check_grey_layer(layer: Any) -> None:
         With one sentence: what the layer is, and what to choose instead.
     """
     check_volume_layer(layer)
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     if getattr(layer, "rgb", False) or (known is not None and known.role == "color"):
         raise InputError(
             f"the layer '{layer.name}' is in color; register the grey layer it was made of, then "
@@ -181,7 +183,7 @@ def place(layer: Any) -> Placed:
     from tomochrome.color import LitVolume
 
     transform, world = layer_transform(layer), world_affine(layer)
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     if known is not None and isinstance(layer.data, LitVolume):
         return Placed(layer.name, layer.data, known.stored, transform, world)
     if known is not None and known.shown.voxels is layer.data:
@@ -227,7 +229,7 @@ def mask_of(layer: Any, over: Placed) -> Volume:
 
 def true_affine(layer: Any, over: Placed) -> NDArray[np.float64]:
     """Return a layer's affine to true LPS mm: its own if it is ours, else with ``over``'s turn."""
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     if known is not None and tuple(layer.data.shape[:3]) == known.shown.shape:
         return known.shown.affine
     return np.asarray(over.turn @ world_affine(layer))

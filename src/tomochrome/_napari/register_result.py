@@ -12,17 +12,16 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import Notice, side_by_side, stacked
+from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import behind, world_affine
+from tomochrome._napari.layers import source_of, world_affine
 from tomochrome._napari.register_pairs import PairResult
 from tomochrome._napari.register_verdict import rows_of, said_of, verdict_of
 from tomochrome._napari.theme import Tone, is_dark
@@ -51,11 +50,7 @@ class ResultPanel(QWidget):
         self._cells: list[QLabel] = []
         self._report: Mapping[str, Any] | None = None
         self._colors: Mapping[int, str] = _ON_DARK
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.verdict)
-        column.addLayout(self.table)
-        column.addWidget(self.warnings)
+        stacked(self, self.verdict, self.table, self.warnings, margins=0)
         self.setVisible(False)
 
     def show_report(self, report: Mapping[str, Any], *, loaded: bool = False) -> None:
@@ -144,13 +139,10 @@ class UsePanel(QWidget):
     """
 
     apply_asked = Signal(object, bool)  # the layer, and whether from moving to fixed
-    jacobian_toggled = Signal(bool)
-    grid_toggled = Signal(bool)
     save_asked = Signal(bool)  # whether the inverse is meant
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = viewer
         self._result: PairResult | None = None
         self._busy = False
         self.jacobian = QCheckBox("Jacobian map", self)
@@ -179,33 +171,26 @@ class UsePanel(QWidget):
         self._lay_out()
         self.apply.clicked.connect(self._apply)
         self.layer.chosen.connect(self._chosen)
-        viewer.layers.events.inserted.connect(self._choose_added)
+        self._connections = Connections()
+        self._connections.add(self._choose_added, viewer.layers.events.inserted)
         self.direction.currentIndexChanged.connect(self._choose_first)
-        self.jacobian.toggled.connect(self.jacobian_toggled)
-        self.grid.toggled.connect(self.grid_toggled)
         self.save.clicked.connect(lambda: self.save_asked.emit(False))
         self.save_inverse.clicked.connect(lambda: self.save_asked.emit(True))
 
     def _lay_out(self) -> None:
         for box in (self.layer, self.direction):
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        checks, files = QHBoxLayout(), QHBoxLayout()
-        checks.addWidget(self.jacobian)
-        checks.addWidget(self.grid)
-        checks.addStretch(1)
-        files.addWidget(self.save)
-        files.addWidget(self.save_inverse)
-        row = QGridLayout()
-        row.addWidget(QLabel("Apply to", self), 0, 0)
-        row.addWidget(self.layer, 0, 1, 1, 2)
-        row.addWidget(self.direction, 1, 1)
-        row.addWidget(self.apply, 1, 2)
-        row.setColumnStretch(1, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(checks)
-        column.addLayout(row)
-        column.addLayout(files)
+        grid = QGridLayout()
+        grid.addWidget(QLabel("Apply to", self), 0, 0)
+        grid.addWidget(self.layer, 0, 1, 1, 2)
+        grid.addWidget(self.direction, 1, 1)
+        grid.addWidget(self.apply, 1, 2)
+        grid.setColumnStretch(1, 1)
+        checks, files = (
+            side_by_side(self.jacobian, self.grid, None),
+            side_by_side(self.save, self.save_inverse),
+        )
+        stacked(self, checks, grid, files, margins=0)
 
     @property
     def to_fixed(self) -> bool:
@@ -217,12 +202,6 @@ class UsePanel(QWidget):
         self._result = result
         self._choose_first()
 
-    def uncheck(self, box: QCheckBox) -> None:
-        """Uncheck a box without a signal."""
-        box.blockSignals(True)
-        box.setChecked(False)
-        box.blockSignals(False)
-
     def show_busy(self, busy: bool) -> None:
         """Switch off what cannot be done while something is under way."""
         self._busy = busy
@@ -232,9 +211,9 @@ class UsePanel(QWidget):
 
     def release(self) -> None:
         """Let go of the viewer."""
-        self._viewer.layers.events.inserted.disconnect(self._choose_added)
+        self._connections.release()
         self.layer.release()
-        self._result = self._viewer = None
+        self._result = None
 
     def _choose_first(self, _: object = None) -> None:
         """Choose what belongs to the image that is moved; never an image of another scan."""
@@ -277,13 +256,13 @@ class UsePanel(QWidget):
 
 def is_movable(layer: Any) -> bool:
     """Whether a transform can be applied to a layer."""
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     return layer._type_string in _MOVABLE and (known is None or known.role != "derived")
 
 
 def belongs_to(layer: Any, image: Any) -> bool:
     """Whether a layer belongs to an image: its colors, or labels or colors on its voxels."""
-    known, of_image = behind(layer.metadata), behind(image.metadata)
+    known, of_image = source_of(layer.metadata), source_of(image.metadata)
     if known is not None and of_image is not None and known.role == "color":
         return known.stored is of_image.stored
     drawn = layer._type_string == "labels" or getattr(layer, "rgb", False)

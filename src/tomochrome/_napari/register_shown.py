@@ -2,12 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from napari.layers import Layer
+from qtpy.QtWidgets import QCheckBox
+from superqt.utils import signals_blocked
+
 from tomochrome._napari.compare_control import CompareControl
-from tomochrome._napari.register_extras import DeformationLayers
+from tomochrome._napari.events import Connections
+from tomochrome._napari.grid_picture import GridPicture
+from tomochrome._napari.layers import LayerTuple
+from tomochrome._napari.register_job import Alignment
+from tomochrome._napari.register_layers import grid_layer, jacobian_layer
 from tomochrome._napari.register_pairs import PairResult, PairResults
 from tomochrome._napari.register_view import RegisterView
+from tomochrome._napari.renderer_3d import renderer_of
+
+
+class MapLayer:
+    """A layer that belongs to the alignment shown, and is there while its box is checked.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that shows it.
+    box
+        Adds the layer and removes it.
+    make
+        Makes the layer of an alignment.
+    """
+
+    def __init__(
+        self, viewer: Any, box: QCheckBox, make: Callable[[Alignment], LayerTuple]
+    ) -> None:
+        self.viewer, self.box, self.make = viewer, box, make
+        self.alignment: Alignment | None = None
+        self.layer: Any = None
+        self._connections = Connections()
+        self._connections.add(self._removed, viewer.layers.events.removed)
+        box.toggled.connect(self._toggle)
+
+    def set_alignment(self, alignment: Alignment | None) -> None:
+        """Belong to another alignment: the layer of the last one is removed."""
+        self.box.setChecked(False)
+        self.alignment = alignment
+
+    def _toggle(self, on: bool) -> None:
+        if on and self.alignment is not None:
+            renderer_of(self.viewer)
+            self.layer = self.viewer.add_layer(Layer.create(*self.make(self.alignment)))
+        elif self.layer is not None and self.layer in self.viewer.layers:
+            self.viewer.layers.remove(self.layer)
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self.layer:
+            self.layer = None
+            with signals_blocked(self.box):
+                self.box.setChecked(False)
+
+    def release(self) -> None:
+        """Let go of the viewer; the layer stays."""
+        self._connections.release()
+        self.viewer = self.alignment = self.layer = None
+
+
+def _jacobian(alignment: Alignment) -> LayerTuple:
+    return jacobian_layer(alignment.jacobian, alignment.fixed)
+
+
+def _grid(alignment: Alignment) -> LayerTuple:
+    picture = GridPicture(alignment.forward, alignment.fixed.volume)
+    return grid_layer(picture, alignment.fixed)
 
 
 class ShownResult:
@@ -27,7 +93,8 @@ class ShownResult:
         self.viewer = viewer
         self.view = view
         self.comparing = comparing
-        self.deformation = DeformationLayers(viewer, view.use)
+        jacobian = MapLayer(viewer, view.use.jacobian, _jacobian)
+        self.maps = {"jacobian": jacobian, "grid": MapLayer(viewer, view.use.grid, _grid)}
         self.results = PairResults()
         self.current: PairResult | None = None
         view.fixed.chosen.connect(self.follow)
@@ -93,7 +160,8 @@ class ShownResult:
             self._show(None)
             self.follow()
         elif self.current is not None:
-            self.deformation.alignment = self.current.alignment
+            for shown in self.maps.values():
+                shown.alignment = self.current.alignment
             self.view.landmarks.set_alignment(self.current.alignment)
             self.view.use.layer.refresh()
         self._enable_before_after()
@@ -106,7 +174,8 @@ class ShownResult:
                 self.comparing.stop()
         self.current = result
         alignment = None if result is None else result.alignment
-        self.deformation.set_alignment(alignment)
+        for shown in self.maps.values():
+            shown.set_alignment(alignment)
         view.show_result(result)
         kept = [] if result is None else self.results.of(result.fixed, result.moving)
         view.show_kept([x.name for x in kept], kept.index(result) if result in kept else -1)
@@ -116,8 +185,8 @@ class ShownResult:
                 view.compare.choose(*view.two)
             return
         self._compare_with(moved=True)
-        view.use.jacobian.setChecked("jacobian" in result.shown)
-        view.use.grid.setChecked("grid" in result.shown)
+        for name, shown in self.maps.items():
+            shown.box.setChecked(name in result.shown)
         idle = self.comparing.comparison is None and not self.comparing.busy
         if "comparison" in result.shown and idle:
             self.comparing.start()
@@ -125,13 +194,10 @@ class ShownResult:
     def _on_screen(self, result: PairResult) -> frozenset[str]:
         """Return what of a result is on screen besides its numbers."""
         compared = self.comparing.comparison is not None or self.comparing.busy
-        use = self.view.use
-        parts = {
-            "comparison": compared and self._is_compared(result),
-            "jacobian": use.jacobian.isChecked(),
-            "grid": use.grid.isChecked(),
-        }
-        return frozenset(name for name, shown in parts.items() if shown)
+        parts = {name for name, shown in self.maps.items() if shown.box.isChecked()}
+        if compared and self._is_compared(result):
+            parts.add("comparison")
+        return frozenset(parts)
 
     def _is_compared(self, result: PairResult) -> bool:
         """Whether the fields of the comparison name layers of this result only."""
@@ -169,6 +235,7 @@ class ShownResult:
 
     def release(self) -> None:
         """Let go of the viewer and of all results."""
-        self.deformation.release()
+        for shown in self.maps.values():
+            shown.release()
         self.results.clear()
         self.current = self.viewer = None

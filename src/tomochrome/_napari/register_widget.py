@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.compare_control import CompareControl
-from tomochrome._napari.docked import DockedPanel
-from tomochrome._napari.jobs import Job, Work
+from tomochrome._napari.jobs import Work
 from tomochrome._napari.metric_curve import Sample
+from tomochrome._napari.offers import register_offer
+from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.register_job import (
     Alignment,
     Request,
@@ -29,16 +30,10 @@ from tomochrome._napari.register_layers import look_of
 from tomochrome._napari.register_pairs import PairResult
 from tomochrome._napari.register_shown import ShownResult
 from tomochrome._napari.register_view import RegisterView
-from tomochrome._napari.register_warm_up import RegisterOffer, warm_up
 from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome._napari.warm_up import let_go_of_removed
-from tomochrome._napari.wording import sentence
+from tomochrome._napari.writer import may_replace
 from tomochrome.errors import TomochromeError
 
-if TYPE_CHECKING:
-    import napari.viewer
-
-_LOG = logging.getLogger(__name__)
 _CURVE_MS = 60
 _SAVED_AS = "Transform for ITK, ANTs, 3D Slicer (*.h5);;Displacement field (*.nii.gz)"
 _LOADED_FROM = (
@@ -47,7 +42,7 @@ _LOADED_FROM = (
 )
 
 
-class RegisterWidget(DockedPanel):
+class RegisterWidget(JobPanel):
     """Registers two layers and compares any two: fields, run, progress, cancel, results.
 
     Parameters
@@ -57,15 +52,13 @@ class RegisterWidget(DockedPanel):
     """
 
     tab = "Register"
+    what = "Registration"
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer: Any = napari_viewer
+    def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
-        self.view = RegisterView(napari_viewer, self)
+        super().__init__(napari_viewer)
         self.comparing = CompareControl(napari_viewer, self.view.compare)
         self.shown = ShownResult(napari_viewer, self.view, self.comparing)
-        self._job: Job | None = None
         self._busy_with: tuple[Any, ...] = ()
         self._started = 0.0
         self._samples: list[Sample] = []
@@ -75,23 +68,21 @@ class RegisterWidget(DockedPanel):
         self._curve_timer.timeout.connect(self._draw_curve)
         self._connect()
         self._choose_two(at_first=True)
-        self._warm = Job(warm_up, name="tomochrome warm-up")
-        self._warm.progressed.connect(self._warming)
-        self._warm.returned.connect(self._offer)
-        self._warm.failed.connect(self._show_error)
-        self._warm.ended.connect(self._warmed_up)
-        self._warm.start()
+        self.load_engine(register_offer)
+
+    def make_view(self) -> RegisterView:
+        """Make the fields."""
+        return RegisterView(self.viewer, self)
 
     def _connect(self) -> None:
         view = self.view
-        view.run.clicked.connect(self.run)
-        view.cancel.clicked.connect(self.cancel)
         view.load.clicked.connect(self._ask_load)
         view.use.save_asked.connect(self._ask_save)
         view.use.apply_asked.connect(self.apply_to)
         view.landmarks.create_asked.connect(self._new_landmarks)
-        self.viewer.layers.events.inserted.connect(self._choose_two, position="last")
-        self.viewer.layers.events.removed.connect(self._layer_removed)
+        events = self.viewer.layers.events
+        self.connections.add(self._choose_two, events.inserted, last=True)
+        self.connections.add(self._layer_removed, events.removed)
 
     @property
     def alignment(self) -> Alignment | None:
@@ -101,77 +92,58 @@ class RegisterWidget(DockedPanel):
 
     # Running
 
-    @property
-    def running(self) -> bool:
-        """Whether a run is under way."""
-        return self._job is not None
-
     def run(self) -> None:
         """Register the chosen layers in a worker thread."""
-        request = self._request()
-        if self._job is not None or request is None:
-            return
-        self._samples, self._drawn = [], 0
-        samples = self._samples
-        settings = f"{self.view.init.currentText()}, {self.view.similarity.currentText()}"
-        self.view.curve.clear()
-        self._curve_timer.start()
-        self._start(
-            lambda progress, cancel: register_in_worker(
-                request, samples, progress=progress, cancel=cancel
-            ),
-            lambda alignment: self._registered(request, alignment, "Registered", settings),
-            (request.fixed, request.moving),
-        )
+        view = self.view
+        settings = f"{view.init.currentText()}, {view.similarity.currentText()}"
+        self._align("Registered", settings, register_in_worker)
+        if self.running:
+            self._curve_timer.start()
 
     def load(self, path: str) -> None:
         """Load a transform in a worker thread, and apply it to the chosen pair."""
-        request = self._request()
-        if self._job is not None or request is None:
-            return
-        self._samples, self._drawn = [], 0
-        self.view.curve.clear()
         name = Path(path).name
-        done = f"Transform '{name}' loaded and applied"
-        self._start(
-            lambda progress, cancel: load_in_worker(
-                path, request, progress=progress, cancel=cancel
-            ),
-            lambda alignment: self._registered(request, alignment, done, name),
+        self._align(f"Transform '{name}' loaded and applied", name, partial(load_in_worker, path))
+
+    def _align(self, done: str, settings: str, align: Callable[..., Alignment]) -> None:
+        """Find or load the transform of the chosen pair in a worker."""
+        request = self._request()
+        if self.running or request is None:
+            return
+        self._drawn, self._samples = 0, []
+        samples = self._samples
+        self.view.curve.clear()
+        self._begin(
+            lambda progress, cancel: align(request, samples, progress=progress, cancel=cancel),
+            lambda alignment: self._registered(request, alignment, done, settings),
             (request.fixed, request.moving),
         )
 
     def save(self, path: str, inverse: bool = False) -> None:
         """Save the transform in a worker thread."""
         alignment = self.alignment
-        if self._job is not None or alignment is None:
+        if self.running or alignment is None:
             return
-        self._start(
+        self._begin(
             lambda progress, cancel: save_in_worker(
                 path, alignment, inverse, progress=progress, cancel=cancel
             ),
-            lambda saved: self._say(f"Saved {saved.name}."),
+            lambda saved: self.say(f"Saved {saved.name}."),
         )
 
     def apply_to(self, layer: Any, to_fixed: bool = True) -> None:
         """Make a moved copy of a layer in a worker thread."""
         result = self.shown.current
-        if self._job is not None or result is None:
+        if self.running or result is None:
             return
         alignment = result.alignment
-        self._start(
+        self._begin(
             lambda progress, cancel: apply_in_worker(
                 layer, alignment, to_fixed, progress=progress, cancel=cancel
             ),
             lambda moved: self._add_moved(result, layer, to_fixed, moved),
             (layer,),
         )
-
-    def cancel(self) -> None:
-        """Stop a run at its next check."""
-        if self._job is not None:
-            self.view.show_progress(0, 0, "Cancelling")
-            self._job.cancel()
 
     def _request(self) -> Request | None:
         view = self.view
@@ -191,34 +163,22 @@ class RegisterWidget(DockedPanel):
         try:
             check_request(request)
         except TomochromeError as error:
-            self._show_error(error)
+            self.show_error(error)
             return None
         return request
 
-    def _start(
+    def _begin(
         self, work: Work, returned: Callable[[Any], None], layers: tuple[Any, ...] = ()
     ) -> None:
         """Run work in a thread; without these layers it makes no sense to go on."""
         self._started = time.perf_counter()
         self._busy_with = layers
-        job = Job(work, name="tomochrome register")
-        job.progressed.connect(self.view.show_progress)
-        job.returned.connect(lambda result: self._returned(returned, result))
-        job.failed.connect(self._show_error)
-        job.cancelled.connect(self._was_cancelled)
-        job.ended.connect(self._ended)
-        self._job = job
-        self.view.show_running(True)
-        job.start()
-
-    def _returned(self, action: Callable[[Any], None], result: Any) -> None:
-        if not self._released:
-            action(result)
+        self.start(work, returned)
 
     def _registered(self, request: Request, alignment: Alignment, done: str, settings: str) -> None:
         fixed, moving = request.fixed, request.moving
         if fixed not in self.viewer.layers or moving not in self.viewer.layers:
-            self._say("An image was closed meanwhile; nothing was changed.")
+            self.say("An image was closed meanwhile; nothing was changed.")
             return
         message = f"{done} in {time.perf_counter() - self._started:.1f} s."
         result = PairResult(
@@ -233,56 +193,23 @@ class RegisterWidget(DockedPanel):
         place = layers.index(layer) + 1 if layer in layers else len(layers)
         layers.insert(place, moved)
         result.add_copy(layer, to_fixed, moved)
-        self._say(f"Added the layer '{moved.name}'.")
+        self.say(f"Added the layer '{moved.name}'.")
 
-    def _was_cancelled(self) -> None:
-        if not self._released:
-            self._say("Cancelled; nothing was changed.")
-
-    def _ended(self) -> None:
-        self._job, self._busy_with = None, ()
-        if self._released:
-            return
+    def ended(self) -> None:
+        """Switch the fields back, and show the curve of the result that is shown."""
+        self._busy_with = ()
         self._curve_timer.stop()
         self._samples, self._drawn = [], 0
-        self.view.curve.clear()  # what is shown is the curve of the result that is shown
+        self.view.curve.clear()
         if self.shown.current is not None:
             self.view.curve.add(self.shown.current.samples)
-        self.view.show_running(False)
+        super().ended()
 
     def _draw_curve(self) -> None:
         fresh = self._samples[self._drawn :]
         if fresh:
             self._drawn += len(fresh)
             self.view.curve.add(fresh)
-
-    def _say(self, text: str) -> None:
-        self.view.message.say(text, "plain")
-
-    def _show_error(self, error: Exception) -> None:
-        if self._released:
-            return
-        if isinstance(error, TomochromeError):
-            self.view.message.say(sentence(str(error)), "error")
-            return
-        _LOG.error("registration failed", exc_info=error)
-        self.view.message.say(
-            f"Registration failed unexpectedly ({type(error).__name__}: {error}); "
-            "the log holds the details, please report it.",
-            "error",
-        )
-
-    def _offer(self, offer: RegisterOffer) -> None:
-        if not self._released:
-            self.view.offer(offer.models, offer.devices)
-
-    def _warming(self, done: int, total: int, stage: str) -> None:
-        if self._job is None and not self._released:
-            self.view.show_warming(done, total, stage)
-
-    def _warmed_up(self) -> None:
-        if self._job is None and not self._released:
-            self.view.progress.setVisible(False)
 
     # Files
 
@@ -297,14 +224,9 @@ class RegisterWidget(DockedPanel):
         if path:
             if not Path(path).suffix:
                 path += ".nii.gz" if "nii" in chosen else ".h5"
-                if Path(path).exists() and not self._may_replace(path):  # not the name asked about
+                if not may_replace(path):  # not the name asked about
                     return
             self.save(path, inverse)
-
-    def _may_replace(self, path: str) -> bool:
-        question = f"{Path(path).name} exists already. Replace it?"
-        answer = QMessageBox.question(self, "Save the transform", question)
-        return bool(answer == QMessageBox.StandardButton.Yes)
 
     # Following the viewer
 
@@ -323,11 +245,9 @@ class RegisterWidget(DockedPanel):
             view.compare.choose(*view.two)
 
     def _layer_removed(self, event: Any) -> None:
-        gone = event.value
-        let_go_of_removed()
-        if self._job is not None and any(gone is layer for layer in self._busy_with):
-            self._job.cancel()
-        self.shown.forget(gone)
+        if any(event.value is layer for layer in self._busy_with):
+            self.jobs.cancel()
+        self.shown.forget(event.value)
 
     def _new_landmarks(self) -> None:
         fixed, moving = add_landmark_layers(self.viewer, *self.view.two)
@@ -339,15 +259,11 @@ class RegisterWidget(DockedPanel):
 
     def let_go(self) -> None:
         """Cancel a run and let go of the viewer: nothing of this panel is left behind."""
-        for job in (self._job, self._warm):
-            if job is not None:
-                job.cancel()
         self._curve_timer.stop()
-        self.viewer.layers.events.inserted.disconnect(self._choose_two)
-        self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self.comparing.release()
         self.shown.release()
         self.view.use.release()
         self.view.landmarks.release()
         self.view.each_choice(lambda choice: choice.release())
-        self._busy_with, self.viewer = (), None
+        self._busy_with = ()
+        super().let_go()

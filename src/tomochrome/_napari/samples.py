@@ -28,8 +28,8 @@ def abdomen(**options: Any) -> list[LayerTuple]:
 def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]:
     from napari import current_viewer
 
+    from tomochrome._napari.jobs import run_waiting
     from tomochrome._napari.viewer_setup import prepare_viewer
-    from tomochrome._napari.waiting import run_waiting
     from tomochrome.errors import Cancelled
 
     def work(progress: Progress | None, cancel: CancelToken | None) -> LayerTuple:

@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 from tomochrome._napari.writer import write_dicom, write_nifti, write_several
 from tomochrome.errors import TomochromeError
 from tomochrome.formats import NIFTI
@@ -24,13 +24,13 @@ class Saving:
 
     Parameters
     ----------
-    layers
-        The layer list of a viewer, whose ``save`` this takes over.
+    viewer
+        The viewer whose layer list's ``save`` this takes over; it is not kept alive.
     """
 
-    def __init__(self, layers: Any) -> None:
-        self._layers = weakref.ref(layers)
-        layers.save = self
+    def __init__(self, viewer: Any) -> None:
+        self._layers = weakref.ref(viewer.layers)
+        viewer.layers.save = self
 
     def __call__(
         self, path: Any, *, selected: bool = False, plugin: str | None = None, _writer: Any = None
@@ -69,19 +69,19 @@ class Saving:
 
 
 def _ours(layers: list[Any]) -> bool:
-    return any(behind(layer.metadata) is not None for layer in layers)
+    return any(source_of(layer.metadata) is not None for layer in layers)
 
 
 def _asks_for_series(path: str, layers: list[Any]) -> bool:
     """Whether a name is that of a folder, for one layer of ours: a DICOM series."""
-    return path.endswith("/") and len(layers) == 1 and behind(layers[0].metadata) is not None
+    return path.endswith("/") and len(layers) == 1 and source_of(layers[0].metadata) is not None
 
 
 def _asks_for_none(path: str, writer: Any, layers: list[Any]) -> bool:
     """Whether a name asks for no format, and all these layers can be NIfTI by us."""
     if not _ours(layers) or any(x._type_string not in ("image", "labels") for x in layers):
         return False
-    if any(x._type_string == "image" and behind(x.metadata) is None for x in layers):
+    if any(x._type_string == "image" and source_of(x.metadata) is None for x in layers):
         return False
     if writer is not None:
         if writer.plugin_name == PLUGIN or not writer.filename_extensions:

@@ -3,27 +3,130 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QGroupBox,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from tomochrome._napari import wording
-from tomochrome._napari.docked import DockedPanel
+from tomochrome._napari.controls import Notice, ScrollColumn, stacked
 from tomochrome._napari.grey_window import show_window, value_range
-from tomochrome._napari.jobs import Job
-from tomochrome._napari.layers import behind, display_name, grey_layer, world_affine
-from tomochrome._napari.scan_view import ScanView
+from tomochrome._napari.jobs import JobRunner
+from tomochrome._napari.layers import display_name, grey_layer, source_of, world_affine
+from tomochrome._napari.panel import DockedPanel
+from tomochrome._napari.theme import ToneLabel
+from tomochrome._napari.window_labels import HELP, add_choice, window_label, window_numbers
+from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
 from tomochrome.runtime import CancelToken, Progress
-from tomochrome.volume import Volume
-from tomochrome.windowing import parse_window, scanner_windows
-
-if TYPE_CHECKING:
-    import napari.viewer
+from tomochrome.volume import Verdict, Volume
+from tomochrome.windowing import PRESETS, Window, parse_window, scanner_windows
 
 _LOG = logging.getLogger(__name__)
 _VALUES = "Values"
+_COLUMNS = 2  # of buttons
+_CHOOSE = "More windows …"
 _OTHERS = "Opened by another reader; no information from the scanner is available."
+
+
+class ScanView(QWidget):
+    """From top to bottom: what it is, its facts, the verdict, warnings, windows."""
+
+    window_chosen = Signal(str)  #: as `tomochrome.windowing.parse_window` reads it
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.title = QLabel(self)
+        self.title.setWordWrap(True)
+        self.title.setStyleSheet("font-weight: 600; font-size: 13pt;")
+        self.facts = QFormLayout()
+        self.facts.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.facts.setHorizontalSpacing(14)
+        self.facts.setVerticalSpacing(4)
+        self.verdict = ToneLabel(style="padding: 2px 8px; font-weight: 600;", parent=self)
+        self.verdict.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.remark = Notice("plain", self)
+        self.warnings = QVBoxLayout()
+        self.windows = QGroupBox("Window", self)
+        self._buttons = QGridLayout()
+        self._buttons.setSpacing(6)
+        self.presets = QComboBox(self)
+        self.presets.setToolTip(HELP)
+        self.presets.addItem(_CHOOSE)
+        add_choice(self.presets, "auto", "Automatic")
+        for name, window in PRESETS.items():
+            add_choice(self.presets, name, *window_label(window))
+        self.presets.activated.connect(self._preset)
+        inside = stacked(self.windows, self._buttons, self.presets)
+        inside.setContentsMargins(8, 6, 8, 8)
+        parts = (self.title, self.facts, self.verdict, self.remark, self.warnings, self.windows)
+        stacked(self, *parts, None).setSpacing(8)
+        stacked(parent, ScrollColumn(self, parent), margins=0)
+
+    def show_facts(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
+        """Show the title and, row by row, what is known."""
+        self.title.setText(title)
+        while self.facts.rowCount():
+            self.facts.removeRow(0)
+        for name, value in facts:
+            label = QLabel(value, self)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self.facts.addRow(QLabel(name, self), label)
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Change the value of one row."""
+        for row in range(self.facts.rowCount()):
+            label = self.facts.itemAt(row, QFormLayout.ItemRole.LabelRole).widget()
+            if label.text() == name:
+                self.facts.itemAt(row, QFormLayout.ItemRole.FieldRole).widget().setText(value)
+
+    def show_verdict(self, verdict: Verdict | None, remark: str, warnings: Sequence[str]) -> None:
+        """Show the verdict as a mark, a plain sentence, and each warning in a box of its own."""
+        self.verdict.setVisible(verdict is not None)
+        if verdict is not None:
+            self.verdict.setText(VERDICTS[verdict])
+            self.verdict.set_tone(VERDICT_TONES[verdict])
+        self.remark.say(remark)
+        while self.warnings.count():
+            self.warnings.takeAt(0).widget().deleteLater()
+        for text in warnings:
+            notice = Notice("warning", self)
+            notice.say(text)
+            self.warnings.addWidget(notice)
+
+    def show_windows(self, windows: Sequence[Window] | None, *, is_ct: bool = True) -> None:
+        """Offer the scanner's windows and, for CT, the presets; None where there are no windows."""
+        while self._buttons.count():
+            self._buttons.takeAt(0).widget().deleteLater()
+        self.windows.setVisible(windows is not None)
+        self.presets.setVisible(is_ct)
+        for number, window in enumerate(windows or ()):
+            label = "  ".join(part for part in window_label(window) if part)
+            button = QPushButton(label.replace("&", "&&"), self.windows)
+            tip = f"The scanner's window: center / width {window_numbers(window)}"
+            button.setToolTip(f'{tip}, called "{window.name}"')
+            choice = f"scanner:{number + 1}"
+            button.clicked.connect(lambda _=False, c=choice: self.window_chosen.emit(c))
+            self._buttons.addWidget(button, number // _COLUMNS, number % _COLUMNS)
+
+    def _preset(self, index: int) -> None:
+        choice = self.presets.itemData(index)
+        self.presets.setCurrentIndex(0)
+        if choice:
+            self.window_chosen.emit(choice)
 
 
 class ScanPanel(DockedPanel):
@@ -37,40 +140,30 @@ class ScanPanel(DockedPanel):
 
     tab = "Scan"
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer: Any = napari_viewer
+        self.viewer = napari_viewer
         self.view = ScanView(self)
-        self._layer: Any = None
-        self._job: Job | None = None
-        self._request = 0
+        self.layer: Any = None  #: what is described, or None
+        self.finding = JobRunner("tomochrome value range", self)
+        self.finding.failed.connect(self._range_failed)
         self.view.window_chosen.connect(self._show_window)
-        napari_viewer.layers.selection.events.active.connect(self._selected)
-        napari_viewer.layers.events.removed.connect(self._selected)
+        layers = napari_viewer.layers
+        self.connections.add(self._selected, layers.selection.events.active, layers.events.removed)
         self._selected()
-
-    @property
-    def layer(self) -> Any:
-        """The layer that is described, or None."""
-        return self._layer
 
     @property
     def running(self) -> bool:
         """Whether the range of values is still being found."""
-        return self._job is not None and self._job.running
+        return self.finding.running
 
     def _selected(self, _: object = None) -> None:
-        if self._released:
-            return
         layer = self.viewer.layers.selection.active
-        if layer is self._layer and layer is not None:
+        if layer is self.layer and layer is not None:
             return
-        self._layer = layer
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
-            self._request += 1
-        known = None if layer is None else behind(layer.metadata)
+        self.layer = layer
+        self.finding.drop()
+        known = None if layer is None else source_of(layer.metadata)
         if layer is None:
             self._tell_nothing("Select a layer to see what it is.")
         elif known is not None:
@@ -138,32 +231,22 @@ class ScanPanel(DockedPanel):
 
     def _find_range(self, voxels: Any, suffix: str) -> None:
         """Find the range of values in a worker: it takes a while in a large volume."""
-        self._request += 1
-        request = self._request
 
-        def work(progress: Progress, cancel: CancelToken) -> tuple[int, str]:
+        def work(progress: Progress, cancel: CancelToken) -> str:
             low, high = value_range(voxels, cancel)
-            return request, f"{low:g} to {high:g}{suffix}" if low <= high else "none"
+            return f"{low:g} to {high:g}{suffix}" if low <= high else "none"
 
-        self._job = Job(work, name="tomochrome value range")
-        self._job.returned.connect(self._show_range)
-        self._job.failed.connect(self._range_failed)
-        self._job.start()
-
-    def _show_range(self, result: tuple[int, str]) -> None:
-        request, text = result
-        if request == self._request and not self._released:
-            self.view.set_fact(_VALUES, text)
+        self.finding.start(work, partial(self.view.set_fact, _VALUES))
 
     def _range_failed(self, error: Exception) -> None:
         _LOG.error("the range of values was not found", exc_info=error)
 
     def _show_window(self, choice: str) -> None:
         """Show the CT of the selected layer in a window; panels that follow it follow."""
-        known = None if self._layer is None else behind(self._layer.metadata)
+        known = None if self.layer is None else source_of(self.layer.metadata)
         if known is None:
             return
-        layer = grey_layer(self.viewer.layers, self._layer, known)
+        layer = grey_layer(self.viewer.layers, self.layer, known)
         if layer is None:
             return
         try:
@@ -173,9 +256,5 @@ class ScanPanel(DockedPanel):
 
     def let_go(self) -> None:
         """Stop what is under way and let go of the viewer."""
-        if self._job is not None:
-            self._job.cancel()
-        layers = self.viewer.layers
-        layers.selection.events.active.disconnect(self._selected)
-        layers.events.removed.disconnect(self._selected)
-        self._layer = self.viewer = None
+        self.finding.drop()
+        self.layer = self.viewer = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, Final
 
 from tomochrome._napari.canvas_context import CanvasContext
 from tomochrome._napari.canvas_overlays import CanvasOverlays
@@ -14,6 +14,15 @@ from tomochrome._napari.readout import show_readout
 from tomochrome._napari.saving import Saving
 from tomochrome._napari.window_mouse import WindowMouse
 
+_FOLLOWERS: Final = (
+    CanvasContext,
+    Orientation,
+    CanvasOverlays,
+    GreyIn3D,
+    Saving,
+    IntoView,
+    WindowMouse,
+)
 _PREPARED: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
 
 
@@ -32,13 +41,5 @@ def prepare_viewer(viewer: Any) -> None:
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _PREPARED:
-        _PREPARED[viewer] = (
-            CanvasContext(viewer),
-            Orientation(viewer),
-            CanvasOverlays(viewer),
-            GreyIn3D(viewer),
-            Saving(viewer.layers),
-            IntoView(viewer),
-            WindowMouse(viewer),
-        )
+        _PREPARED[viewer] = tuple(follower(viewer) for follower in _FOLLOWERS)
     show_readout(viewer)

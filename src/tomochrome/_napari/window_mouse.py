@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from superqt.utils import qdebounced
+
+from tomochrome._napari.events import ViewerFollower
 from tomochrome._napari.grey_window import open_range, show_window, window_of
-from tomochrome._napari.layers import behind, colored_layers, grey_layer
-from tomochrome._napari.throttle import Throttle
-from tomochrome._napari.window_words import KEYS, SHORT_HELP, window_label
+from tomochrome._napari.layers import colored_layers, grey_layer, source_of
+from tomochrome._napari.window_labels import KEYS, SHORT_HELP, window_label
 from tomochrome.errors import OptionError
 from tomochrome.windowing import Window, parse_window
 
@@ -26,29 +28,18 @@ _WIDTHS_PER_PX: Final = 1 / 400  #: dragging up by one pixel lowers the center b
 _RESTED_MS: Final = 300
 
 
-class WindowMouse:
-    """Lets the right mouse button and the number keys set the window of a viewer's scans.
-
-    Parameters
-    ----------
-    viewer
-        The viewer to follow; it is not kept alive.
-    """
+class WindowMouse(ViewerFollower):
+    """Lets the right mouse button and the number keys set the window of a viewer's scans."""
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = weakref.ref(viewer)
+        super().__init__(viewer)
         self._changed: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._rest = Throttle(self._rested, None)
+        self._rest = qdebounced(self._rested, timeout=_RESTED_MS)
         viewer.mouse_drag_callbacks.append(self._drag)
-        viewer.layers.events.inserted.connect(self._inserted, position="last")
-        for layer in viewer.layers:
-            self._bind(layer)
-
-    def _inserted(self, event: Any) -> None:
-        self._bind(event.value)
+        self.each_layer(self._bind)
 
     def _bind(self, layer: Any) -> None:
-        known = behind(layer.metadata)
+        known = source_of(layer.metadata)
         if known is None or known.role == "derived":
             return
         if known.role == "ct":
@@ -63,7 +54,7 @@ class WindowMouse:
     def choose(self, layer: Any, choice: str) -> None:
         """Show the scan of a layer in a preset or in its automatic window."""
         ct = self._grey_of(layer)
-        known = None if ct is None else behind(ct.metadata)
+        known = None if ct is None else source_of(ct.metadata)
         if known is None:
             return
         if known.shown.unit != "HU" and choice != "auto":
@@ -80,8 +71,8 @@ class WindowMouse:
 
     def _grey_of(self, layer: Any) -> Any:
         """Return the grey layer of a scan: the layer itself, or the one that it colors."""
-        viewer = self._viewer()
-        known = None if layer is None else behind(layer.metadata)
+        viewer = self.viewer
+        known = None if layer is None else source_of(layer.metadata)
         if viewer is None or known is None or known.role == "derived":
             return None
         return grey_layer(viewer.layers, layer, known)
@@ -111,17 +102,17 @@ class WindowMouse:
         name, numbers = window_label(window)
         if choice is not None and choice.startswith("auto"):
             name = "Automatic"
-        unit = " HU" if behind(layer.metadata).shown.unit == "HU" else ""  # type: ignore[union-attr]
+        unit = " HU" if source_of(layer.metadata).shown.unit == "HU" else ""  # type: ignore[union-attr]
         self._say(f"Window: {name} {numbers}{unit}" if name else f"Window: {numbers}{unit}")
 
     def _say(self, text: str) -> None:
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is not None:
             viewer.status = text
 
     def _window_changed(self, event: Any) -> None:
         """Light the colors of this scan in the same window; its panel may be closed."""
-        viewer, layer = self._viewer(), event.source
+        viewer, layer = self.viewer, event.source
         window = window_of(layer)
         if viewer is None or window is None:
             return
@@ -134,7 +125,7 @@ class WindowMouse:
                 colored.refresh(extent=False, highlight=False, thumbnail=False)
             self._changed.add(colored)
         self._changed.add(layer)
-        self._rest.request(after_ms=_RESTED_MS)
+        self._rest()
 
     def _rested(self) -> None:
         """Draw the thumbnails anew, once nothing moves any more."""

@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QWidget
 
-from tomochrome._napari.controls import ValueSlider
+from tomochrome._napari.controls import ValueSlider, compact, form
 from tomochrome._napari.grey_window import RANGE_KEY, choice_of, window_of
-from tomochrome._napari.layers import behind
-from tomochrome._napari.window_words import HELP, function_name, key_of, window_label
+from tomochrome._napari.layers import source_of
+from tomochrome._napari.window_labels import HELP, add_choice, function_name, window_label
 from tomochrome.errors import OptionError
 from tomochrome.volume import Volume
 from tomochrome.windowing import (
@@ -27,6 +27,7 @@ from tomochrome.windowing import (
 
 AUTO = "auto"
 _CUSTOM = "custom"
+_SIGMOID = "/sigmoid"
 _FUNCTIONS: tuple[WindowFunction, ...] = ("LINEAR", "SIGMOID")
 
 
@@ -49,11 +50,7 @@ class WindowPanel(QWidget):
         self._choice = AUTO
         self._window = PRESETS["soft-tissue"]
         self.preset = QComboBox(self)
-        # A long name of a scanner's window must not widen the panel.
-        self.preset.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.preset.setMinimumContentsLength(20)
+        compact(self.preset, 20)
         self.preset.setToolTip(HELP)
         self.function = QComboBox(self)
         self.function.setToolTip(
@@ -68,12 +65,8 @@ class WindowPanel(QWidget):
         )
         self.center.setToolTip("Window center (level): the value shown as middle grey")
         self.width.setToolTip("Window width: the range of values from black to white")
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Preset", self.preset)
-        form.addRow("Function", self.function)
-        form.addRow("Center", self.center)
-        form.addRow("Width", self.width)
+        sliders = ("Center", self.center), ("Width", self.width)
+        form(("Preset", self.preset), ("Function", self.function), *sliders, parent=self)
         self.set_layer(None)
         self.preset.activated.connect(self._chosen)
         self.function.activated.connect(self._function_chosen)
@@ -99,7 +92,7 @@ class WindowPanel(QWidget):
 
         A choice that this layer cannot have (the scanner's third window) waits for one that can.
         """
-        base = choice.rpartition("/")[0] if choice.endswith("/sigmoid") else choice
+        base = choice.removesuffix(_SIGMOID)
         try:
             parse_window(PRESETS["brain"] if base == AUTO or base.startswith("scanner") else base)
         except OptionError:
@@ -109,7 +102,7 @@ class WindowPanel(QWidget):
 
     def set_layer(self, layer: Any) -> None:
         """Follow this layer, None for no layer: its scanner's windows, the range of its values."""
-        known = None if layer is None else behind(layer.metadata)
+        known = None if layer is None else source_of(layer.metadata)
         volume = None if known is None or known.shown.is_rgba else known.shown
         if volume is not self._volume and _is_numbers(self._preferred):
             self._preferred = AUTO  # numbers for one patient are nothing for the next
@@ -147,31 +140,24 @@ class WindowPanel(QWidget):
 
     def _name_of(self, window: Window) -> str:
         """Return which choice gives these numbers, or nothing."""
-        end = "/sigmoid" if window.function == "SIGMOID" else ""
-        for index in range(self.preset.count()):
-            known = self._window_at(index)
+        for choice in map(self.preset.itemData, range(self.preset.count())):
+            known = None if choice == _CUSTOM else self._window_of_choice(choice)
             if (
                 known is not None
                 and math.isclose(known.center, window.center, rel_tol=1e-6)
-                and (math.isclose(known.width, window.width, rel_tol=1e-6))
+                and math.isclose(known.width, window.width, rel_tol=1e-6)
             ):
-                choice = str(self.preset.itemData(index))
                 if known.function == window.function:
-                    return choice
-                if end:
-                    return f"{choice}{end}"
+                    return str(choice)
+                if window.function == "SIGMOID":
+                    return f"{choice}{_SIGMOID}"
         return ""
-
-    def _window_at(self, index: int) -> Window | None:
-        choice = self.preset.itemData(index)
-        return None if choice == _CUSTOM else self._window_of_choice(choice)
 
     def _window_of_choice(self, choice: str) -> Window | None:
         """Return the window of a choice; None if this layer has no such window."""
-        base, end = (choice[:-8], "/sigmoid") if choice.endswith("/sigmoid") else (choice, "")
         try:
-            if base == AUTO and self._volume is None:
-                return parse_window(f"soft-tissue{end}")
+            if choice.removesuffix(_SIGMOID) == AUTO and self._volume is None:
+                return parse_window(choice.replace(AUTO, "soft-tissue"))
             return parse_window(choice, self._volume)
         except OptionError:
             return None
@@ -188,8 +174,7 @@ class WindowPanel(QWidget):
         self._window, self._choice = window, choice
         self.center.set_value(window.center)
         self.width.set_value(window.width)
-        base = choice[:-8] if choice.endswith("/sigmoid") else choice
-        found = self.preset.findData(base)
+        found = self.preset.findData(choice.removesuffix(_SIGMOID))
         self.preset.setCurrentIndex(found if found >= 0 else self.preset.count() - 1)
         self._fill_functions(window.function)
 
@@ -201,20 +186,14 @@ class WindowPanel(QWidget):
 
     def _fill(self) -> None:
         self.preset.clear()
-        self._add(AUTO, "Automatic", "")
+        add_choice(self.preset, AUTO, "Automatic")
         scanner = [] if self._volume is None else scanner_windows(self._volume)
         for number, window in enumerate(scanner, 1):
-            self._add(f"scanner:{number}", *window_label(window, of_scanner=True))
+            label = window_label(window, of_scanner=True)
+            add_choice(self.preset, f"scanner:{number}", *label)
         for name, window in PRESETS.items() if self._is_ct else ():
-            self._add(name, *window_label(window))
-        self._add(_CUSTOM, "Custom", "")
-
-    def _add(self, choice: str, name: str, numbers: str) -> None:
-        self.preset.addItem(f"{name}  {numbers}".strip(), choice)
-        key = key_of(choice)
-        if key:
-            hint = f"Key {key}"
-            self.preset.setItemData(self.preset.count() - 1, hint, Qt.ItemDataRole.ToolTipRole)
+            add_choice(self.preset, name, *window_label(window))
+        add_choice(self.preset, _CUSTOM, "Custom")
 
     def _fill_functions(self, function: WindowFunction) -> None:
         offered = list(_FUNCTIONS)
@@ -249,7 +228,7 @@ class WindowPanel(QWidget):
         if choice == _CUSTOM:
             return
         if self._window.function == "SIGMOID":
-            choice = f"{choice}/sigmoid"
+            choice += _SIGMOID
         window = self._window_of_choice(choice)
         if window is not None:
             self._preferred = choice
@@ -261,11 +240,11 @@ class WindowPanel(QWidget):
         function = self.function.itemData(index)
         if function == self._window.function:
             return
-        base = self._choice[:-8] if self._choice.endswith("/sigmoid") else self._choice
+        base = self._choice.removesuffix(_SIGMOID)
+        window = replace(self._window, function=function)
         if function == "SIGMOID" and not _is_numbers(base):
-            choice, window = f"{base}/sigmoid", replace(self._window, function=function)
+            choice = base + _SIGMOID
         else:
-            window = replace(self._window, function=function)
             choice = describe_window(window) if _is_numbers(base) else base
         self._preferred = choice
         self._show(window, choice)

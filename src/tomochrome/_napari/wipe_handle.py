@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import layer_position
 from tomochrome._napari.wipe_line import WipeLine
 
@@ -68,20 +69,18 @@ class WipeHandle:
         viewer.scene.overlays[self._key] = self.line
         viewer.mouse_drag_callbacks.append(self._drag)
         camera, dims = viewer.scene.camera.events, viewer.dims.events
-        self._emitters = [
+        self._connections = Connections()
+        self._connections.add(
+            self.update,
             *(camera.zoom, camera.center, viewer.canvas.events.size),
             *(dims.order, dims.ndisplay, dims.point),
             *(getattr(layer.events, name) for name in _LAYER_EVENTS),
-        ]
-        for emitter in self._emitters:
-            emitter.connect(self.update)
+        )
         self.update()
 
     def release(self) -> None:
         """Take the line away and let go of the viewer."""
-        for emitter in self._emitters:
-            emitter.disconnect(self.update)
-        self._emitters = []
+        self._connections.release()
         self.line.visible = False
         self._viewer.scene.overlays.pop(self._key, None)
         if self._drag in self._viewer.mouse_drag_callbacks:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tomochrome._napari.layers import Behind, LayerTuple, behind, world_affine
+from tomochrome._napari.layers import LayerSource, LayerTuple, source_of, world_affine
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, NIFTI, NRRD, SHEET, Format
 from tomochrome.runtime import CancelToken, Progress
@@ -54,7 +54,7 @@ def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -
     data
         The layer's data: RGBA (z, y, x, 4), a CT's voxels, or labels.
     meta
-        The layer's attributes; its ``metadata`` must say what stands behind it, except for
+        The layer's attributes; its ``metadata`` must hold its source, except for
         labels, which must lie on the grid of a layer that is open.
 
     Returns
@@ -113,7 +113,7 @@ def write_each(
     ``asked`` are paths that the user has been asked about. Returns what was written; raises as
     `write_layer`.
     """
-    from tomochrome._napari.waiting import run_waiting
+    from tomochrome._napari.jobs import run_waiting
 
     if not all(path in asked or may_replace(path) for path in parts):
         return []
@@ -162,19 +162,19 @@ def may_replace(path: str) -> bool:
     return bool(answer == QMessageBox.StandardButton.Yes)
 
 
-def open_grids() -> list[tuple[Any, Behind]]:
-    """Return the layers of ours in the viewer, each with what stands behind it."""
+def open_grids() -> list[tuple[Any, LayerSource]]:
+    """Return the layers of ours in the viewer, each with its source."""
     from napari import current_viewer
 
     viewer = current_viewer()
-    found = [(x, behind(x.metadata)) for x in (() if viewer is None else viewer.layers)]
+    found = [(x, source_of(x.metadata)) for x in (() if viewer is None else viewer.layers)]
     return [(layer, known) for layer, known in found if known is not None]
 
 
 def layer_volume(
     data: Any,
     meta: Mapping[str, Any],
-    grids: Sequence[tuple[Any, Behind]] = (),
+    grids: Sequence[tuple[Any, LayerSource]] = (),
     *,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
@@ -196,7 +196,7 @@ def layer_volume(
     from tomochrome.color import LitVolume, light
     from tomochrome.geometry import reorient_like
 
-    known = behind(meta.get("metadata", {}))
+    known = source_of(meta.get("metadata", {}))
     if known is None and not meta.get("rgb"):
         known = _grid_under(data, meta, grids)
     if known is None or tuple(data.shape[:3]) != known.shown.shape:
@@ -223,9 +223,9 @@ def layer_volume(
 
 
 def _grid_under(
-    data: Any, meta: Mapping[str, Any], grids: Sequence[tuple[Any, Behind]]
-) -> Behind | None:
-    """Return what stands behind the layer of ours that labels lie exactly over."""
+    data: Any, meta: Mapping[str, Any], grids: Sequence[tuple[Any, LayerSource]]
+) -> LayerSource | None:
+    """Return the source of the layer of ours that labels lie exactly over."""
     from napari.layers import Labels
 
     if np.dtype(data.dtype).kind not in "iub" or len(data.shape) != 3:
@@ -236,5 +236,5 @@ def _grid_under(
         same = tuple(data.shape) == known.shown.shape
         if same and np.allclose(world_affine(layer), place, rtol=0, atol=1e-3):
             labels = known.shown.with_voxels(np.asarray(data), unit="tissue")
-            return Behind("derived", known.stored, replace(labels, outside=None))
+            return LayerSource("derived", known.stored, replace(labels, outside=None))
     return None

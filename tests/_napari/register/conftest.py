@@ -9,7 +9,7 @@ from napari.layers import Layer
 from register_cases import SHIFT, QuickRegister, body
 
 from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.register_warm_up import RegisterOffer
+from tomochrome._napari.offers import Offer
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def docked(window, qapp):
     """The panel in the module's viewer: docking one for every test takes seconds."""
     from tomochrome._napari.register_widget import RegisterWidget
 
-    offer = RegisterOffer(("symnet", "none"), ("auto", "cpu"))
+    offer = Offer(("symnet", "none"), ("auto", "cpu"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tomochrome._napari.register_widget.warm_up", lambda *_: offer)
+        patch.setattr("tomochrome._napari.register_widget.register_offer", lambda *_: offer)
         widget = RegisterWidget(window)
     window.window.add_dock_widget(widget, name="Register & checkerboard")
-    while widget._warm.running:
+    while widget.loading.running:
         qapp.processEvents()
     yield widget
     widget.release()

@@ -76,11 +76,11 @@ def test_the_window_of_the_layers_is_followed(panel, qtbot):
 def test_it_does_not_crash_in_3d_and_shows_the_whole(panel, qtbot):
     comparison = compare(panel, qtbot)
     panel.viewer.dims.ndisplay = 3
-    qtbot.waitUntil(lambda: comparison.picture.has_solid, timeout=20_000)
+    qtbot.waitUntil(lambda: comparison.picture.is_rendered, timeout=20_000)
     assert on_screen(comparison.layer).any()
     choose(panel.view.compare.mode, "blend")
     qtbot.waitUntil(
-        lambda: comparison.picture.has_solid and comparison.view.mode == "blend", timeout=20_000
+        lambda: comparison.picture.is_rendered and comparison.view.mode == "blend", timeout=20_000
     )
     panel.viewer.dims.ndisplay = 2
     assert on_screen(comparison.layer).shape == (40, 36, 4)

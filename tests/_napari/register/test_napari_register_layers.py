@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from importlib import import_module
 
 import numpy as np
@@ -156,15 +154,3 @@ def test_nothing_solid_hides_a_comparison(panel, qtbot):
     assert viewer.layers.index(comparison.layer) > viewer.layers.index(third)
     assert viewer.layers.index(comparison.layer) < viewer.layers.index(heat)
     assert viewer.layers.index(comparison.layer) < viewer.layers.index(dots)
-
-
-def test_a_scan_that_was_there_before_the_panel_is_freed_when_it_is_closed(panel, qtbot):
-    """The warm-up takes all there is out of the garbage collector's sight."""
-    layer = panel.viewer.add_layer(Layer.create(*volume_layer(body(), "large")))
-    gone = weakref.ref(layer)
-    gc.freeze()
-    panel.viewer.layers.remove(layer)
-    del layer
-    qtbot.wait(50)
-    gc.collect()
-    assert gone() is None

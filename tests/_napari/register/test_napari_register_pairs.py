@@ -11,7 +11,7 @@ from napari.layers import Layer
 from panel_cases import choose, names, register, settle
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import behind, volume_layer
+from tomochrome._napari.layers import source_of, volume_layer
 from tomochrome._napari.register_verdict import verdict_of
 
 pytestmark = pytest.mark.gui
@@ -97,7 +97,7 @@ def test_nothing_is_left_after_the_layers_are_cleared_and_others_opened(panel, q
         weakref.ref(x)
         for x in (alignment, alignment.layer, alignment.jacobian, alignment.fixed.volume)
     ]
-    gone += [weakref.ref(behind(layer.metadata).shown) for layer in panel.viewer.layers[:2]]
+    gone += [weakref.ref(source_of(layer.metadata).shown) for layer in panel.viewer.layers[:2]]
     del alignment
     engine.calls.clear()
     panel.viewer.layers.clear()
@@ -127,7 +127,7 @@ def test_running_again_replaces_the_result_and_memory_returns(panel, qtbot, engi
     choose(panel.view.compare.mode, "wipe left | right")
     first = with_maps(panel, qtbot)
     panel.comparing._wipe_to(0.25)
-    gone = weakref.ref(first.layer), weakref.ref(behind(first.layer.metadata).shown)
+    gone = weakref.ref(first.layer), weakref.ref(source_of(first.layer.metadata).shown)
     jacobian = weakref.ref(first.jacobian)
     del first
     before = len(panel.viewer.layers)

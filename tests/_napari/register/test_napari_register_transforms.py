@@ -9,7 +9,7 @@ from panel_cases import names, register, settle
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import behind
+from tomochrome._napari.layers import source_of
 from tomochrome.registration.transform import Transform
 
 pytestmark = pytest.mark.gui
@@ -21,7 +21,7 @@ def test_maps_come_and_go_with_their_boxes(panel, qtbot, engine):
     use.jacobian.setChecked(True)
     use.grid.setChecked(True)
     jacobian, grid = panel.viewer.layers["Jacobian map"], panel.viewer.layers["Deformation grid"]
-    assert behind(jacobian.metadata).role == behind(grid.metadata).role == "derived"
+    assert source_of(jacobian.metadata).role == source_of(grid.metadata).role == "derived"
     assert grid.data.shape == (*body().shape, 4)
     assert tuple(grid.scale) == tuple(jacobian.scale) == (6, 4, 4)
     # What is made to look at is no input of anything.
@@ -99,12 +99,12 @@ def test_a_name_that_was_completed_is_not_overwritten_unasked(
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
     for answer in (buttons.No, buttons.Yes):
         monkeypatch.setattr(
-            QMessageBox, "question", lambda *words, give=answer: asked.append(words[-1]) or give
+            QMessageBox, "question", lambda *words, give=answer: asked.append(words[2]) or give
         )
         panel.view.use.save.click()
         settle(panel, qtbot)
         assert (path.read_bytes() == b"precious") == (answer == buttons.No)
-    assert asked == ["mine.h5 exists already. Replace it?"] * 2
+    assert asked == ["'mine.h5' exists already. Replace it?"] * 2
 
 
 def test_files_that_are_no_transform_are_a_sentence(panel, qtbot, tmp_path):

@@ -146,7 +146,7 @@ def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
     engine.hold.clear()
     compare(panel, qtbot)
     panel.run()
-    job = panel._job
+    job = panel.jobs.job
     panel.release()
     assert job.wait(2)
     qtbot.wait(50)

@@ -11,11 +11,11 @@ import pytest
 from napari.layers import Layer
 from quick_colorize import simple_colorize
 
-from tomochrome._napari import solids as solids_module
+from tomochrome._napari import renderer_3d
 from tomochrome._napari.colored_picture import ColoredPicture
 from tomochrome._napari.coloring import Colored, Coloring
-from tomochrome._napari.layers import behind, color_layer, layer_transform, volume_layer
-from tomochrome._napari.solids import levels, solids_of
+from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
+from tomochrome._napari.renderer_3d import levels, renderer_of
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.color import Lighting, LitVolume
 from tomochrome.geometry.blocks import block_affine
@@ -29,8 +29,8 @@ FULL = (1, 1, 1)
 @pytest.fixture
 def viewer(window, monkeypatch):
     """The module's viewer, where the small CT is drawn coarse first and then in full."""
-    monkeypatch.setattr(solids_module, "FIRST_VOXELS", 1000)
-    solids_of(window)
+    monkeypatch.setattr(renderer_3d, "FIRST_VOXELS", 1000)
+    renderer_of(window)
     yield window
     window.dims.ndisplay = 2
     window.layers.clear()
@@ -44,7 +44,7 @@ def colored(viewer, small_ct):
 
 def add_colored(viewer, volume):
     ct = viewer.add_layer(Layer.create(*volume_layer(volume)))
-    known = behind(ct.metadata)
+    known = source_of(ct.metadata)
     chroma = simple_colorize(known.shown)
     lit = ColoredPicture(known.shown, chroma, Lighting(alpha="skin"))
     ct.visible = False
@@ -56,7 +56,7 @@ def add_colored(viewer, volume):
 def drawn(qtbot, layer, steps=FULL):
     """Wait until 3D shows a layer, as finely as that."""
     data = layer.data
-    qtbot.waitUntil(lambda: data.has_solid and data.drawn.steps == steps, timeout=20_000)
+    qtbot.waitUntil(lambda: data.is_rendered and data.drawn.steps == steps, timeout=20_000)
 
 
 def on_screen(layer):
@@ -65,21 +65,21 @@ def on_screen(layer):
 
 def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, monkeypatch):
     threads, sizes, said = set(), [], []
-    solid = ColoredPicture.solid
+    render = ColoredPicture.render
 
     def noted(picture, steps, **keywords):
         threads.add(threading.current_thread())
-        result = solid(picture, steps, **keywords)
+        result = render(picture, steps, **keywords)
         sizes.append(result.rgba.shape)
         return result
 
-    monkeypatch.setattr(ColoredPicture, "solid", noted)
-    solids = solids_of(viewer)
-    solids.said.connect(said.append)
+    monkeypatch.setattr(ColoredPicture, "render", noted)
+    renderer = renderer_of(viewer)
+    renderer.said.connect(said.append)
     viewer.dims.ndisplay = 3
     assert on_screen(colored).shape == (1, 1, 1, 4)  # nothing was computed in this thread
     drawn(qtbot, colored)
-    qtbot.waitUntil(lambda: "full resolution" in solids.text, timeout=5000)
+    qtbot.waitUntil(lambda: "full resolution" in renderer.text, timeout=5000)
     assert threading.main_thread() not in threads
     assert np.prod(sizes[0][:3]) <= 1000
     assert sizes[-1] == colored.data.shape
@@ -93,7 +93,7 @@ def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, m
     viewer.dims.ndisplay = 2
     assert said[-1] == ""
     assert not label.isVisible()
-    solids.said.disconnect(said.append)
+    renderer.said.disconnect(said.append)
 
 
 def node_matrix(viewer, layer):
@@ -104,7 +104,7 @@ def node_matrix(viewer, layer):
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
 def test_a_coarse_block_lies_where_its_voxels_do(viewer, colored, qtbot, monkeypatch, order):
-    monkeypatch.setattr(solids_module, "levels", lambda *_: [(2, 3, 4)])
+    monkeypatch.setattr(renderer_3d, "levels", lambda *_: [(2, 3, 4)])
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored, (2, 3, 4))
     viewer.dims.order = order
@@ -134,7 +134,7 @@ def test_the_grey_volume_below_is_never_sliced_for_3d(viewer, small_ct, qtbot):
 def test_2d_is_as_before_and_the_memory_is_given_back(viewer, colored, qtbot):
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
-    solid = weakref.ref(colored.data.drawn.rgba)
+    rendering = weakref.ref(colored.data.drawn.rgba)
     viewer.dims.ndisplay = 2
     z = viewer.dims.current_step[0]
     np.testing.assert_array_equal(on_screen(colored), np.asarray(colored.data)[z])
@@ -142,7 +142,7 @@ def test_2d_is_as_before_and_the_memory_is_given_back(viewer, colored, qtbot):
     assert colored.data.drawn is None
     qtbot.wait(20)
     gc.collect()
-    assert solid() is None
+    assert rendering() is None
 
 
 def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qtbot, monkeypatch):
@@ -159,7 +159,7 @@ def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qt
     monkeypatch.setattr(LitVolume, "lit_in_3d", slow)
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(started.is_set, timeout=5000)
-    old = solids_of(viewer)._drawings[colored].job
+    old = renderer_of(viewer)._drawings[colored].jobs.job
     colored.data.settings = colored.data.settings.but(alpha="bone")
     qtbot.waitUntil(lambda: not old.running, timeout=5000)
     release.set()
@@ -174,7 +174,7 @@ def test_a_window_alone_draws_nothing_again_in_3d(viewer, colored, qtbot):
     drawn(qtbot, colored)
     before = colored.data.drawn
     colored.data.settings = colored.data.settings.but(window="lung")
-    assert colored.data.has_solid
+    assert colored.data.is_rendered
     assert colored.data.drawn is before
     viewer.dims.ndisplay = 2
     z = viewer.dims.current_step[0]
@@ -194,7 +194,7 @@ def test_a_removed_layer_leaves_nothing_behind(viewer, small_ct, qtbot):
     qtbot.wait(50)
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
-    assert not solids_of(viewer)._drawings
+    assert not renderer_of(viewer)._drawings
 
 
 @pytest.mark.parametrize("ndisplay", [2, 3])
@@ -205,7 +205,7 @@ def test_colors_that_replace_others_are_drawn_and_the_others_are_freed(
     viewer.dims.ndisplay = 3
     drawn(qtbot, layer)
     viewer.dims.ndisplay = ndisplay
-    known = behind(layer.metadata)
+    known = source_of(layer.metadata)
     gone = [weakref.ref(layer.data), weakref.ref(layer.data.chroma.code)]
     chroma = simple_colorize(known.shown)
     lit = ColoredPicture(known.shown, chroma, Lighting(alpha="bone"))
@@ -226,7 +226,7 @@ def test_a_layer_given_plain_data_is_let_go(viewer, colored, qtbot):
     plain = np.asarray(colored.data)
     colored.data = plain
     np.testing.assert_array_equal(on_screen(colored), plain)
-    assert not solids_of(viewer)._drawings
+    assert not renderer_of(viewer)._drawings
     np.testing.assert_array_equal(np.asarray(colored._transforms["tile2data"].scale), (1, 1, 1))
 
 
@@ -241,7 +241,7 @@ def test_removing_a_layer_stops_its_worker(viewer, colored, qtbot, monkeypatch):
     monkeypatch.setattr(LitVolume, "lit_in_3d", endless)
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(started.is_set, timeout=5000)
-    job = solids_of(viewer)._drawings[colored].job
+    job = renderer_of(viewer)._drawings[colored].jobs.job
     viewer.layers.remove(colored)
     assert job.wait(5)
 
@@ -262,19 +262,19 @@ def test_a_failure_is_a_sentence(viewer, colored, qtbot, monkeypatch, caplog):
 
     monkeypatch.setattr(LitVolume, "lit_in_3d", broken)
     viewer.dims.ndisplay = 3
-    qtbot.waitUntil(lambda: "could not" in solids_of(viewer).text, timeout=5000)
-    assert "no room" in solids_of(viewer).text
+    qtbot.waitUntil(lambda: "could not" in renderer_of(viewer).text, timeout=5000)
+    assert "no room" in renderer_of(viewer).text
     assert caplog.records[-1].exc_info is not None
 
 
 def test_what_is_drawn_depends_on_the_graphics_card(monkeypatch):
     shape, spacing = (300, 512, 512), (1.0, 0.7, 0.7)
-    monkeypatch.setattr(solids_module, "_longest_texture", lambda: 2048)
-    for software, most in ((True, solids_module.SOFTWARE_VOXELS), (False, 1 << 25)):
-        monkeypatch.setattr(solids_module, "software_rendering", lambda s=software: s)
+    monkeypatch.setattr(renderer_3d, "_longest_texture", lambda: 2048)
+    for software, most in ((True, renderer_3d.SOFTWARE_VOXELS), (False, 1 << 25)):
+        monkeypatch.setattr(renderer_3d, "software_rendering", lambda s=software: s)
         coarse, fine = levels(shape, spacing)
         counts = [np.prod(-(-np.array(shape) // steps)) for steps in (coarse, fine)]
-        assert counts[0] <= solids_module.FIRST_VOXELS
+        assert counts[0] <= renderer_3d.FIRST_VOXELS
         assert counts[0] < counts[1] <= most
-    monkeypatch.setattr(solids_module, "_longest_texture", lambda: 256)
+    monkeypatch.setattr(renderer_3d, "_longest_texture", lambda: 256)
     assert levels((10, 512, 512), spacing)[-1] == (1, 2, 2)

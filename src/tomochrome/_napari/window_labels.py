@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox
+
 from tomochrome.windowing import Window, WindowFunction
 
 KEYS: Final = {
@@ -60,9 +63,12 @@ def function_name(function: WindowFunction) -> str:
     return _FUNCTION_NAMES[function]
 
 
-def key_of(choice: str) -> str:
-    """Return the number key of a choice, or nothing."""
-    return next((key for key, name in KEYS.items() if name == choice), "")
+def add_choice(box: QComboBox, choice: str, name: str, numbers: str = "") -> None:
+    """Add a window to a box: what it is called, its numbers, and its key as a tool tip."""
+    box.addItem(f"{name}  {numbers}".strip(), choice)
+    key = next((key for key, known in KEYS.items() if known == choice), "")
+    if key:
+        box.setItemData(box.count() - 1, f"Key {key}", Qt.ItemDataRole.ToolTipRole)
 
 
 def _keys_in_words() -> str:
@@ -72,8 +78,8 @@ def _keys_in_words() -> str:
 
 SHORT_HELP: Final = "right-drag: window, keys 1-9: presets"
 HELP: Final = (
-    "On the picture, drag with the right mouse button: to the right for a wider window, "
-    "up for a brighter picture.\n"
+    "On the image, drag with the right mouse button: to the right for a wider window, "
+    "up for a brighter image.\n"
     f"Keys while the scan is selected: {_keys_in_words()}.\n"
     "Automatic keeps color: hardly anything but bone turns white."
 )

@@ -1,12 +1,12 @@
-"""The box with which a user insists that values without a unit are Hounsfield units."""
+"""The box by which a user says that values without a unit are Hounsfield units."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtWidgets import QCheckBox, QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFrame, QWidget
 
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import Notice, stacked
 
 _CLAIM = "These values are Hounsfield units"
 _CAUTION = (
@@ -16,7 +16,7 @@ _CAUTION = (
 )
 
 
-class InsistBox(QFrame):
+class HUOverride(QFrame):
     """Hidden until a layer was refused for want of a unit; ticked for that one layer only.
 
     It is never there before the refusal was read, and forgets its tick when another layer is
@@ -28,20 +28,17 @@ class InsistBox(QFrame):
         self.claim = QCheckBox(_CLAIM, self)
         self.caution = Notice("warning", self)
         self.caution.say(_CAUTION)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.claim)
-        column.addWidget(self.caution)
+        stacked(self, self.claim, self.caution, margins=0)
         self._layer: Any = None
         self.follow(None)
 
     @property
-    def insists(self) -> bool:
+    def is_claimed(self) -> bool:
         """Whether the user says that the refused layer holds Hounsfield units."""
         return self._layer is not None and self.claim.isChecked()
 
     def offer(self, layer: Any) -> None:
-        """Let the user insist on a layer that was refused."""
+        """Offer to override the refusal of a layer."""
         if layer is not self._layer:
             self.claim.setChecked(False)
         self._layer = layer

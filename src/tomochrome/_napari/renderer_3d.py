@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import logging
 import weakref
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari.early import before_napari
-from tomochrome._napari.jobs import Job
-from tomochrome._napari.lazy_picture import DrawnByWorker, Solid
+from tomochrome._napari.events import ViewerFollower, before_napari
+from tomochrome._napari.jobs import JobRunner
+from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering
 from tomochrome.geometry.blocks import Steps, block_steps
 
 FIRST_VOXELS: Final = 1 << 20  #: of the coarse picture: computed in a fraction of a second
@@ -27,15 +27,15 @@ SOFTWARE_VOXELS: Final = 3_000_000
 HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 _LOG = logging.getLogger(__name__)
-_KEPT: weakref.WeakKeyDictionary[Any, Solids] = weakref.WeakKeyDictionary()
+_KEPT: weakref.WeakKeyDictionary[Any, Renderer3D] = weakref.WeakKeyDictionary()
 
 
-def solids_of(viewer: Any) -> Solids:
+def renderer_of(viewer: Any) -> Renderer3D:
     """Return what draws a viewer's layers in 3D; from the first call on it does."""
     # Panels get a proxy of the viewer that warns of private names and lives as long as they do.
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _KEPT:
-        _KEPT[viewer] = Solids(viewer)
+        _KEPT[viewer] = Renderer3D(viewer)
     return _KEPT[viewer]
 
 
@@ -45,13 +45,13 @@ class _Drawing:
     def __init__(self, layer: Any) -> None:
         self.layer = layer
         self.levels: list[Steps] = []
-        self.job: Job | None = None
+        self.jobs = JobRunner("tomochrome 3D picture")
         self.text = ""
         self.placing = before_napari(layer.events.set_data, self._place)
 
     def _place(self, _: object) -> None:
         """Put what 3D shows where it belongs: a block is as large as its voxels together."""
-        if self.in_3d and isinstance(self.layer.data, DrawnByWorker):
+        if self.in_3d and isinstance(self.layer.data, RenderedByWorker):
             tile = self.layer._transforms["tile2data"]
             tile.scale, tile.translate = self.picture.tile
 
@@ -62,7 +62,7 @@ class _Drawing:
 
     def forget(self) -> None:
         """Give back the memory of 3D, here and in what napari draws."""
-        self.stop()
+        self.jobs.drop()
         self.text = ""
         wanted, self.picture.wanted = self.picture.wanted, _nothing
         self.picture.forget()
@@ -72,33 +72,27 @@ class _Drawing:
         self.picture.wanted = wanted
 
     @property
-    def picture(self) -> DrawnByWorker:
+    def picture(self) -> RenderedByWorker:
         """The layer's data; a layer may be given other data of its kind."""
-        picture: DrawnByWorker = self.layer.data
+        picture: RenderedByWorker = self.layer.data
         return picture
 
-    def stop(self) -> None:
-        """Cancel what is under way."""
-        if self.job is not None:
-            self.job.cancel()
-            self.job = None
 
-
-class Solids(QObject):
+class Renderer3D(ViewerFollower, QObject):
     """Follows the layers and axes of a viewer, which it does not keep alive.
 
     Parameters
     ----------
     viewer
-        Its layers whose data is a `DrawnByWorker` are drawn by workers when it shows 3D.
+        Its layers whose data is a `RenderedByWorker` are drawn by workers when it shows 3D.
     """
 
     said = Signal(str)  #: how far 3D is, in words; empty when there is nothing to say
     _wanted = Signal(object)
 
     def __init__(self, viewer: Any) -> None:
-        super().__init__()
-        self._viewer = weakref.ref(viewer)
+        QObject.__init__(self)
+        ViewerFollower.__init__(self, viewer)
         self._drawings: dict[Any, _Drawing] = {}
         self.text = ""  #: what was said last
         self._label: QLabel | None = None
@@ -106,18 +100,12 @@ class Solids(QObject):
         self._wanted.connect(self._start)
         before_napari(viewer.dims.events.ndisplay, self._axes_changed)
         viewer.layers.events.removed.connect(self._removed)
-        # Behind napari's own: what draws the layer must be there to be preceded.
-        viewer.layers.events.inserted.connect(self._inserted, position="last")
-        for layer in viewer.layers:
-            self._follow(layer)
+        self.each_layer(self._follow)
 
     # Following the viewer
 
-    def _inserted(self, event: Any) -> None:
-        self._follow(event.value)
-
     def _follow(self, layer: Any) -> None:
-        if not isinstance(layer.data, DrawnByWorker) or layer in self._drawings:
+        if not isinstance(layer.data, RenderedByWorker) or layer in self._drawings:
             return
         self._drawings[layer] = _Drawing(layer)
         self._hear(layer)
@@ -125,8 +113,8 @@ class Solids(QObject):
 
     def _data_changed(self, event: Any) -> None:
         layer = event.source
-        self._drawings[layer].stop()
-        if isinstance(layer.data, DrawnByWorker):
+        self._drawings[layer].jobs.drop()
+        if isinstance(layer.data, RenderedByWorker):
             self._hear(layer)
         else:
             self._let_go(self._drawings.pop(layer))
@@ -137,19 +125,19 @@ class Solids(QObject):
         layer_ref, self_ref = weakref.ref(layer), weakref.ref(self)
 
         def wanted() -> None:
-            layer, solids = layer_ref(), self_ref()
-            if layer is not None and solids is not None:
-                solids._wanted.emit(layer)
+            layer, renderer = layer_ref(), self_ref()
+            if layer is not None and renderer is not None:
+                renderer._wanted.emit(layer)
 
         picture.wanted = wanted
-        if picture.in_3d and not picture.has_solid:
+        if picture.in_3d and not picture.is_rendered:
             self._start(layer)
 
     def _removed(self, event: Any) -> None:
         drawing = self._drawings.pop(event.value, None)
         if drawing is None:
             return
-        drawing.stop()
+        drawing.jobs.drop()
         drawing.picture.wanted = _nothing
         drawing.picture.forget()
         self._let_go(drawing)
@@ -160,7 +148,7 @@ class Solids(QObject):
         self._say()
 
     def _axes_changed(self, _: object = None) -> None:
-        viewer = self._viewer()
+        viewer = self.viewer
         if viewer is None or viewer.dims.ndisplay == 3:
             return
         for drawing in self._drawings.values():
@@ -170,7 +158,7 @@ class Solids(QObject):
     def stop(self) -> None:
         """Cancel all that is under way, because the window closes."""
         for drawing in self._drawings.values():
-            drawing.stop()
+            drawing.jobs.drop()
 
     # Drawing
 
@@ -178,7 +166,7 @@ class Solids(QObject):
         drawing = self._drawings.get(layer)
         if drawing is None:
             return
-        drawing.stop()
+        drawing.jobs.drop()
         spacing = np.abs(np.asarray(layer.scale, dtype=float))[-3:]
         drawing.levels = levels(layer.data.shape[:3], tuple(spacing))
         self._next(drawing)
@@ -186,17 +174,14 @@ class Solids(QObject):
     def _next(self, drawing: _Drawing) -> None:
         steps, *drawing.levels = drawing.levels
         picture = drawing.picture
-        job = Job(
-            lambda progress, cancel: picture.solid(steps, progress=progress, cancel=cancel),
-            name="tomochrome 3D picture",
+        drawing.jobs.start(
+            lambda progress, cancel: picture.render(steps, progress=progress, cancel=cancel),
+            partial(self._done, drawing),
+            partial(self._failed, drawing),
         )
-        drawing.job = job
-        job.returned.connect(lambda solid: self._done(drawing, job, solid))
-        job.failed.connect(lambda error: self._failed(drawing, job, error))
-        job.start()
         if picture.drawn is None:
             drawing.text = "Computing the 3D picture"
-        elif picture.has_solid:
+        elif picture.is_rendered:
             drawing.text = (
                 f"3D preview at {_mm(drawing.layer, picture.drawn.steps)}; "
                 f"computing {_mm(drawing.layer, steps)}"
@@ -205,29 +190,25 @@ class Solids(QObject):
             drawing.text = "Computing the 3D picture again"
         self._say()
 
-    def _done(self, drawing: _Drawing, job: Job, solid: Solid) -> None:
-        if drawing.job is not job:
-            return
-        drawing.job = None
+    def _done(self, drawing: _Drawing, rendering: Rendering) -> None:
         first = drawing.picture.drawn is None
-        drawing.picture.keep(solid)
+        drawing.picture.keep(rendering)
         drawing.layer.refresh(extent=False, highlight=False, thumbnail=first)
         if drawing.levels:
             self._next(drawing)
             return
-        drawing.text = f"3D at {_mm(drawing.layer, solid.steps)}"
-        if max(solid.steps) == 1:
+        drawing.text = f"3D at {_mm(drawing.layer, rendering.steps)}"
+        if max(rendering.steps) == 1:
             drawing.text += ", the full resolution"
         else:
             reason = "; no graphics card" if software_rendering() else ""
             drawing.text += f" (slices: {_mm(drawing.layer, (1, 1, 1))}{reason})"
         self._say()
 
-    def _failed(self, drawing: _Drawing, job: Job, error: Exception) -> None:
-        if drawing.job is job:
-            _LOG.error("the 3D picture could not be computed", exc_info=error)
-            drawing.job, drawing.text = None, f"The 3D picture could not be computed: {error}"
-            self._say()
+    def _failed(self, drawing: _Drawing, error: Exception) -> None:
+        _LOG.error("the 3D picture could not be computed", exc_info=error)
+        drawing.text = f"The 3D picture could not be computed: {error}"
+        self._say()
 
     def _say(self) -> None:
         texts = [known.text for known in self._drawings.values() if known.text]
@@ -240,7 +221,7 @@ class Solids(QObject):
 
     def _show(self, text: str) -> None:
         """Say it in the status bar too: a panel may be closed or lie behind another."""
-        viewer = self._viewer()
+        viewer = self.viewer
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if window is None:
             return

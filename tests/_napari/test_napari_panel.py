@@ -1,0 +1,95 @@
+"""A new panel is one short file: fields, run, cancel, progress and errors come with the kit."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from npe2 import DynamicPlugin
+from scipy.ndimage import gaussian_filter
+from toy_panel import SmoothPanel, smooth
+
+from tomochrome.runtime import check
+
+pytestmark = pytest.mark.gui
+
+NAME = "toy-plugin"
+
+
+@pytest.fixture
+def toy(window, qtbot):
+    """The toy panel, opened as napari's menu opens it, over two images."""
+    window.add_image(np.random.default_rng(0).normal(size=(3, 8, 9)), name="grey", scale=(2, 1, 1))
+    window.add_image(np.zeros((4, 5, 3), np.uint8), name="photo", rgb=True)
+    with DynamicPlugin(NAME) as plugin:
+        plugin.contribute.widget(display_name="Smooth")(SmoothPanel)
+        _, panel = window.window.add_plugin_dock_widget(NAME, "Smooth")
+        yield panel
+        panel.release()
+        window.window.remove_dock_widget("all")
+    window.layers.clear()
+
+
+def run(toy, qtbot):
+    toy.view.run.click()
+    qtbot.waitUntil(lambda: not toy.running)
+    return toy.view.message
+
+
+def test_a_panel_is_one_file_of_at_most_40_lines():
+    assert len((Path(__file__).parent / "toy_panel.py").read_text().splitlines()) <= 40
+
+
+def test_the_fields_are_the_functions_parameters_and_its_layers_are_added(toy, window, qtbot):
+    assert [field.name for field in toy.form] == ["image", "sigma"]
+    toy.form.image.value, toy.form.sigma.value = window.layers["grey"], 2.0
+    assert run(toy, qtbot).text() == ""
+    grey, smoothed = window.layers["grey"], window.layers["grey, smoothed"]
+    expected = [gaussian_filter(plane, 2.0) for plane in grey.data]
+    np.testing.assert_allclose(smoothed.data, expected)
+    assert tuple(smoothed.scale) == (2, 1, 1)
+    assert toy.form.image.choices == tuple(window.layers)
+
+
+def test_a_refusal_is_a_sentence(toy, window, qtbot):
+    toy.form.image.value = window.layers["photo"]
+    message = run(toy, qtbot)
+    assert message.text() == "The layer 'photo' is in color; choose a grey one."
+    assert message.tone == "error"
+
+
+def test_anything_unexpected_is_a_sentence_and_a_log_entry(toy, monkeypatch, qtbot, caplog):
+    monkeypatch.setattr(SmoothPanel, "work", staticmethod(lambda **_: 1 / 0))
+    assert "Smoothing failed unexpectedly (ZeroDivisionError" in run(toy, qtbot).text()
+    assert caplog.records[-1].exc_info is not None
+
+
+def test_progress_and_cancel_are_there(toy, monkeypatch, qtbot):
+    begun = threading.Event()
+
+    def slow(*, progress, cancel, **_):
+        progress(1, 4, "smoothing")
+        begun.set()
+        while True:
+            check(cancel)
+
+    monkeypatch.setattr(SmoothPanel, "work", staticmethod(slow))
+    toy.view.run.click()
+    assert begun.wait(20)
+    qtbot.waitUntil(lambda: toy.view.progress.text() == "Smoothing  25%")
+    assert not toy.view.run.isEnabled()
+    assert not toy.form.native.isEnabled()
+    toy.view.cancel.click()
+    qtbot.waitUntil(lambda: not toy.running)
+    assert toy.view.message.text() == "Cancelled; nothing was changed."
+    assert toy.view.run.isEnabled()
+
+
+def test_the_function_is_an_ordinary_one(window):
+    layer = window.add_image(np.ones((2, 3, 3)), name="flat")
+    ((data, _, kind),) = smooth(layer, progress=None, cancel=None)
+    assert kind == "image"
+    np.testing.assert_allclose(data, 1)
+    window.layers.clear()
