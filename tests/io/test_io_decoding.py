@@ -3,103 +3,127 @@
 from __future__ import annotations
 
 import os
+import struct
+import subprocess
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from io_cases import change, ct, series
 from openjpeg.utils import encode_array as encode_jpeg_2000
 from pixel_cases import PYDICOM, picture
-from pydicom.uid import JPEG2000Lossless
+from pydicom.pixels.encoders.native import _encode_segment
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.io.dicom import crew, decoder
-from tomochrome.io.dicom.crew import Crew
-from tomochrome.io.dicom.decoder import Job
+from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.headers import read_header, read_headers
 from tomochrome.io.dicom.pixels import read_slices, stored_values
 from tomochrome.io.dicom.quiet import quiet
-from tomochrome.runtime import CancelToken
-
-JOB = Job(0, 40, 36, 16, 12, 0, JPEG2000Lossless.encode())
+from tomochrome.runtime import CancelToken, sandbox
 
 
-def job() -> tuple[Job, bytes, np.ndarray]:
-    values = picture()
-    code = encode_jpeg_2000(values, bits_stored=12)
-    return JOB._replace(length=len(code)), code, values
+def frame(values: np.ndarray, syntax: str = JPEG2000Lossless) -> decode.Frame:
+    rows, columns = values.shape
+    return decode.Frame("x.dcm", syntax, rows, columns, 16, values.dtype.kind == "i")
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_gdcm_decodes_jpeg_2000_where_openjpeg_fails_and_alike(monkeypatch, signed: bool) -> None:
     values = picture(signed=signed)
     code = encode_jpeg_2000(values, bits_stored=12)
-    task = JOB._replace(length=len(code), signed=int(signed))
 
     def fail(code: bytes) -> bytes:
         raise RuntimeError
 
-    first = decoder.decode(task, code)
-    monkeypatch.setattr(decoder, "_openjpeg", fail)
-    for decoded in (first, decoder.decode(task, code)):
+    first = decode.decode(frame(values), code)
+    monkeypatch.setattr(decode, "_openjpeg", fail)
+    for decoded, precision, is_signed in (first, decode.decode(frame(values), code)):
+        assert (precision, is_signed) == (12, signed)
         np.testing.assert_array_equal(np.frombuffer(decoded, values.dtype), values.ravel())
     with pytest.raises(RuntimeError):
-        decoder.decode(task._replace(syntax=b"1.2.840.10008.1.2.4.201"), code)
+        decode.decode(frame(values, "1.2.840.10008.1.2.4.201"), code)
 
 
-def test_processes_are_used_again_and_gone_at_the_end() -> None:
-    task, code, values = job()
-    with Crew() as workers:
-        for _ in range(3):
-            decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-            np.testing.assert_array_equal(decoded, values)
-        assert len(psutil.Process().children()) == 1
-    assert not psutil.Process().children()
-    with pytest.raises(crew.DecodeError):
-        workers.decode(task, code)
+def run_lengths(values: np.ndarray) -> bytes:
+    """Encode (y, x) values, most significant bytes first, by pydicom's encoder."""
+    planes = values.view(np.uint8).reshape(*values.shape, -1)[..., ::-1]
+    segments = [
+        bytes(
+            _encode_segment(np.ascontiguousarray(planes[..., i]).tobytes(), columns=values.shape[1])
+        )
+        for i in range(planes.shape[-1])
+    ]
+    starts = 64 + np.cumsum([0, *map(len, segments[:-1])])
+    offsets = [*starts.tolist(), *[0] * (15 - len(segments))]
+    return struct.pack("<16I", len(segments), *offsets) + b"".join(segments)
 
 
-def test_a_process_that_dies_costs_one_frame_only() -> None:
-    task, code, values = job()
-    with Crew() as workers:
-        workers.decode(task, code)
-        (process,) = psutil.Process().children()
-        process.kill()
-        process.wait()
-        with pytest.raises(crew.DecodeError, match="broke down"):
-            workers.decode(task, code)
-        decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-        np.testing.assert_array_equal(decoded, values)
+def noise(width: int, flat: float) -> np.ndarray:
+    rng = np.random.default_rng(width)
+    values = rng.integers(0, 256**width, (13, 9), dtype=np.uint64).astype(f"<u{width}")
+    values[rng.random((13, 9)) < flat] = 7
+    return values
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("flat", [0, 0.5, 1])
+def test_run_lengths_come_back(width: int, flat: float) -> None:
+    values = noise(width, flat)
+    task = frame(values, RLELossless)._replace(allocated=8 * width)
+    decoded, precision, _ = sandbox.call(decode.decode, task, run_lengths(values))
+    assert precision == 8 * width
+    np.testing.assert_array_equal(np.frombuffer(decoded, values.dtype), values.ravel())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"",
+        b"\0" * 63,
+        struct.pack("<16I", 3, 64, 66, 68, *[0] * 12) + b"\0" * 20,
+        struct.pack("<16I", 2, 64, 4000, *[0] * 13) + b"\0" * 20,
+        struct.pack("<16I", 2, 70, 66, *[0] * 13) + b"\0" * 20,
+        struct.pack("<16I", 2, 64, 66, *[0] * 13) + bytes([1, 2]),
+        struct.pack("<16I", 2, 64, 64, *[0] * 13),
+        run_lengths(noise(2, 0.5))[:-5],
+    ],
+)
+def test_damaged_run_lengths_are_an_error(code: bytes) -> None:
+    task = frame(noise(2, 0.5), RLELossless)
+    with pytest.raises(sandbox.SandboxError):
+        sandbox.call(decode.decode, task, code)
+
+
+def test_the_decoder_is_there_soon() -> None:
+    """A child that decodes waits for neither numpy nor pydicom."""
+    code = (
+        "import sys, tomochrome.io.dicom.decode; "
+        "print([name for name in ('numpy', 'pydicom', 'numba') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("executable", ["", "/opt/napari/napari", "/nowhere/python3"])
-def test_where_no_process_can_be_started_this_one_decodes(monkeypatch, executable: str) -> None:
+def test_where_no_process_can_be_started_this_one_decodes(
+    monkeypatch, tmp_path: Path, executable: str
+) -> None:
+    sandbox.close()
     monkeypatch.setattr(sys, "executable", executable)
-    task, code, values = job()
-    with Crew() as workers:
-        decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-        np.testing.assert_array_equal(decoded, values)
-        with pytest.raises(crew.DecodeError):
-            workers.decode(task._replace(length=50), code[:50])
+    folder = series(tmp_path / "s", ct((2, 40, 36)), compress="j2k")
+    headers = [read_header(path) for path in sorted(folder.iterdir())]
+    np.testing.assert_array_equal(read_slices(headers).voxels, ct((2, 40, 36)).voxels)
+    headers[1].path.write_bytes(headers[1].path.read_bytes()[:-400])
+    with pytest.raises(InputError, match=headers[1].path.name):
+        read_slices(headers)
 
 
-def test_a_program_that_is_no_decoder_is_left_alone(monkeypatch, tmp_path: Path) -> None:
-    other = tmp_path / "other.py"
-    other.write_text("print('hello')")
-    monkeypatch.setattr(decoder, "__file__", str(other))
-    task, code, values = job()
-    with Crew() as workers:
-        decoded = workers.decode(task, code).view("<u2").reshape(values.shape)
-        np.testing.assert_array_equal(decoded, values)
-    assert not psutil.Process().children()
-
-
-def test_a_cancelled_reading_leaves_no_process_and_no_thread(tmp_path: Path) -> None:
+def test_a_cancelled_reading_leaves_no_thread(tmp_path: Path) -> None:
     folder = series(tmp_path / "s", ct((12, 40, 36)), compress="j2k")
     headers = [read_header(path) for path in sorted(folder.iterdir())]
     threads = threading.active_count()
@@ -111,7 +135,6 @@ def test_a_cancelled_reading_leaves_no_process_and_no_thread(tmp_path: Path) -> 
 
     with pytest.raises(Cancelled):
         read_slices(headers, progress=stop, cancel=token)
-    assert not psutil.Process().children()
     assert threading.active_count() == threads
 
 
@@ -124,7 +147,6 @@ def test_a_slice_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     paths = sorted(change(folder, damage).iterdir())
     with pytest.raises(InputError, match=paths[3].name):
         read_slices([read_header(path) for path in paths])
-    assert not psutil.Process().children()
 
 
 # --- hostile files -----------------------------------------------------------------------------
@@ -180,14 +202,13 @@ def test_damaged_streams_end_in_a_sentence_or_in_pixels(name: str, monkeypatch, 
     monkeypatch.setattr(Source, "read_code", lambda self, frame: damaged[frame])
     from tomochrome.io.dicom.stored import read_compressed
 
-    with Crew() as workers, Source(header) as source, quiet():
+    with Source(header) as source, quiet():
         for i in range(len(damaged)):
             try:
-                stored = read_compressed(replace(header, frame=i), source, workers)
+                stored = read_compressed(replace(header, frame=i), source)
             except InputError as error:
                 assert name in str(error)
                 assert "\n" not in str(error)
             else:
                 assert stored.shape == (header.rows, header.columns)
     assert capfd.readouterr() == ("", "")
-    assert not psutil.Process().children()

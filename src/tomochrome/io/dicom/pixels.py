@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.crew import Crew
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.headers import Header
 from tomochrome.io.dicom.quiet import quiet
@@ -44,8 +43,6 @@ MOST_RATIO: Final = 500
 but no large scan consists of them."""
 DEFLATE_RATIO: Final = 1032
 """Deflate packs no better (RFC 1951: 258 bytes in 2 bits)."""
-PATIENCE_SECONDS: Final = 0.1
-"""How long a cancelled reading may go on waiting for a decoder."""
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
@@ -81,8 +78,8 @@ def read_slices(
     headers
         Headers of grey images that share one matrix: files of one frame, or frames of a file.
     threads
-        Number of threads, or of decoding processes for compressed slices; None takes all that
-        this process may use.
+        Number of threads, each with a decoding process for compressed slices; None takes all
+        that this process may use.
 
     Returns
     -------
@@ -117,16 +114,16 @@ def stored_values(header: Header) -> NDArray[Any]:
         If the pixels are damaged, truncated or in an unsupported compression.
     """
     _check_sizes([header])
-    with quiet(), Source(header) as source, Crew() as crew:
-        return _stored(header, source, crew, None)
+    with quiet(), Source(header) as source:
+        return _stored(header, source, None, None)
 
 
 def _stored(
-    header: Header, source: Source, crew: Crew, into: NDArray[np.int16] | None
+    header: Header, source: Source, into: NDArray[np.int16] | None, cancel: CancelToken | None
 ) -> NDArray[Any]:
     if is_native(header):
         return read_native(header, source, into)
-    return read_compressed(header, source, crew)
+    return read_compressed(header, source, cancel)
 
 
 def _check_sizes(headers: Sequence[Header]) -> None:
@@ -184,66 +181,30 @@ def _read_as(
     first, total = headers[0], len(headers)
     voxels = np.empty((total, first.rows, first.columns), dtype=dtype)
     outside = _Outside(voxels.shape)
-    with Crew() as crew, _Sources(headers) as sources:
+    with _Sources(headers) as sources:
 
         def work(index: int) -> None:
+            check(cancel)
             header, out = headers[index], voxels[index]
-            with sources.open(header) as source:
-                stored = _stored(header, source, crew, out if dtype is np.int16 else None)
+            with quiet(), sources.open(header) as source:
+                stored = _stored(header, source, out if dtype is np.int16 else None, cancel)
             outside.put(index, rescale(stored, header, out))
 
-        count = min(thread_count(threads), total)
-        _each(work, total, count, crew.end, progress, cancel)
+        _each(work, total, thread_count(threads), progress)
     return Slices(voxels, outside.mask)
 
 
-def _each(
-    work: Callable[[int], None],
-    total: int,
-    threads: int,
-    abandon: Callable[[], None],
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> None:
-    """Call ``work`` for each index, in several threads; ``abandon`` must make it end early."""
-    results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-    todo, lock, stopped = iter(range(total)), threading.Lock(), threading.Event()
-
-    def loop() -> None:
-        with quiet():
-            while not stopped.is_set():
-                with lock:
-                    index = next(todo, None)
-                if index is None:
-                    return
-                try:
-                    work(index)
-                except BaseException as error:  # handed to the caller's thread
-                    results.put(error)
-                    return
-                results.put(None)
-
+def _each(work: Callable[[int], None], total: int, threads: int, progress: Progress | None) -> None:
+    """Call ``work`` for each index, in several threads."""
     report(progress, 0, total, "reading slices")
-    crew = [threading.Thread(target=loop, name="reading slices") for _ in range(threads)]
-    for thread in crew:
-        thread.start()
+    pool = ThreadPoolExecutor(min(threads, total), thread_name_prefix="reading slices")
     try:
-        done = 0
-        while done < total:
-            check(cancel)
-            try:
-                failure = results.get(timeout=PATIENCE_SECONDS)
-            except queue.Empty:
-                continue
-            if failure is not None:
-                raise failure
-            done += 1
+        futures = [pool.submit(work, index) for index in range(total)]
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
             report(progress, done, total, "reading slices")
-    finally:
-        stopped.set()
-        abandon()
-        for thread in crew:
-            thread.join()
+    finally:  # what has begun ends soon, because it looks at `cancel`
+        pool.shutdown(cancel_futures=True)
 
 
 class _Outside:

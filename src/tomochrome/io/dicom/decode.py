@@ -1,0 +1,198 @@
+"""Decoding of one compressed frame by a library, in a child of `tomochrome.runtime.sandbox`.
+
+OpenJPEG and GDCM crash, hang or allocate without end on some damaged streams, and hold the
+interpreter's lock while they work. This module imports nothing but the decoder that it needs, so
+that a new child is ready at once.
+
+JPEG 2000 is decoded by OpenJPEG by way of pylibjpeg, which has a newer version than GDCM.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from pickle import PickleBuffer
+from typing import Final, NamedTuple
+
+from tomochrome.errors import InputError
+
+RLE: Final = "1.2.840.10008.1.2.5"
+JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
+JPEG: Final = JPEG_LOSSLESS | {
+    f"1.2.840.10008.1.2.4.{number}" for number in ("50", "51", "80", "81")
+}
+"""JPEG (baseline, extended, lossless) and JPEG-LS."""
+HTJ2K: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in ("201", "202", "203"))
+JPEG_2000: Final = HTJ2K | {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+
+_JP2: Final = b"\x00\x00\x00\x0cjP"  #: first bytes of the boxes that may be around a codestream
+_START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+
+
+class Frame(NamedTuple):
+    """What a header says of a compressed frame with one sample for each pixel."""
+
+    name: str  #: of the file, for messages
+    syntax: str  #: transfer syntax UID
+    rows: int
+    columns: int
+    allocated: int  #: BitsAllocated
+    signed: bool  #: PixelRepresentation
+
+
+class Coded(NamedTuple):
+    """What a codestream says of itself."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int  #: bits
+    signed: bool | None = None  #: None where the format does not tell
+
+
+def decode(frame: Frame, code: bytes) -> tuple[PickleBuffer, int, bool | None]:
+    """Decode a frame.
+
+    Returns
+    -------
+    values
+        Stored values, row by row, little endian, in 1, 2 or 4 bytes each.
+    precision
+        Bits of each value that the codestream uses.
+    signed
+        Whether the codestream says that values are signed; None if it does not tell.
+
+    Raises
+    ------
+    InputError
+        If it is another picture than the header says, or of an unknown compression.
+    Exception
+        Anything else, if it is damaged.
+    """
+    if frame.syntax == RLE:
+        coded = Coded(frame.rows, frame.columns, 1, frame.allocated)
+    elif frame.syntax in JPEG_2000:
+        coded = _jpeg_2000_header(code)
+    elif frame.syntax in JPEG:
+        coded = _jpeg_header(code)
+    else:
+        raise ValueError("an unknown compression")
+    _check(frame, coded)
+    values = _decoded(frame, coded, code)
+    return PickleBuffer(values), coded.precision, coded.signed
+
+
+def _decoded(frame: Frame, coded: Coded, code: bytes) -> bytes | bytearray:
+    if frame.syntax == RLE:
+        return _run_length(frame, code)
+    if frame.syntax in JPEG_2000:
+        try:
+            return _openjpeg(code)
+        except Exception:
+            if frame.syntax in HTJ2K:  # GDCM does not know it
+                raise
+    return _gdcm(frame, coded, code)
+
+
+def _check(frame: Frame, coded: Coded) -> None:
+    """Refuse a codestream before memory is taken for what it claims.
+
+    Raises
+    ------
+    InputError
+        If its size is not the header's.
+    ValueError
+        If it is in color, or has more bits than CT.
+    """
+    if (coded.rows, coded.columns) != (frame.rows, frame.columns):
+        raise InputError(
+            f"'{frame.name}' holds a picture of {coded.rows}x{coded.columns} pixels although "
+            f"its header says {frame.rows}x{frame.columns}; copy it again"
+        )
+    most = 32 if frame.syntax == RLE else 16
+    if coded.components != 1 or not 2 <= coded.precision <= most:
+        raise ValueError("not a gray picture of up to 16 bits")
+
+
+def _jpeg_2000_header(code: bytes) -> Coded:
+    import _openjpeg  # type: ignore[import-not-found]
+
+    found = _openjpeg.get_parameters(BytesIO(code), _boxed(code))
+    return Coded(
+        found["rows"], found["columns"], found["samples_per_pixel"], found["precision"],
+        found["is_signed"],
+    )  # fmt: skip
+
+
+def _jpeg_header(code: bytes) -> Coded:
+    """Read the start of frame of a JPEG or JPEG-LS stream (ITU-T T.81, B.2.2; T.87, C.2.2)."""
+    at = 2
+    while code[at] == 0xFF:
+        marker = code[at + 1]
+        if marker in _START_OF_FRAME:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", code, at + 4)
+            return Coded(rows, columns, components, precision)
+        # Markers may follow fill bytes.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(code[at + 2 : at + 4], "big")
+    raise ValueError("a broken header")
+
+
+def _run_length(frame: Frame, code: bytes) -> bytes | bytearray:
+    """Decode run lengths by pydicom, which refuses streams that end early; GDCM does not."""
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels.decoders.base import get_decoder
+
+    values, _ = get_decoder(RLE).as_buffer(
+        encapsulate([code]), index=0, decoding_plugin="pydicom", pixel_keyword="PixelData",
+        number_of_frames=1, rows=frame.rows, columns=frame.columns, samples_per_pixel=1,
+        photometric_interpretation="MONOCHROME2", bits_allocated=frame.allocated,
+        bits_stored=frame.allocated, pixel_representation=int(frame.signed),
+    )  # fmt: skip
+    return bytes(values)
+
+
+def _boxed(code: bytes) -> int:
+    """Return OpenJPEG's number of a format: 2 for JP2 boxes, 0 for a codestream."""
+    return 2 if code.startswith(_JP2) else 0
+
+
+def _openjpeg(code: bytes) -> bytes | bytearray:
+    import _openjpeg
+
+    failure, values = _openjpeg.decode(BytesIO(code), _boxed(code))
+    if failure:
+        raise ValueError(f"OpenJPEG failed ({failure})")
+    pixels: bytearray = values
+    return pixels
+
+
+def _gdcm(frame: Frame, coded: Coded, code: bytes) -> bytes:
+    import gdcm
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(code)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((frame.columns, frame.rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    syntax = gdcm.TransferSyntax.GetTSType(frame.syntax)
+    image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    bits = 8 * bytes_of(coded.precision)
+    signed = frame.signed if coded.signed is None else coded.signed
+    image.SetPixelFormat(
+        gdcm.PixelFormat(1, bits, coded.precision, coded.precision - 1, int(signed))
+    )
+    # GDCM hands the bytes over as text.
+    values: bytes = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return values
+
+
+def bytes_of(precision: int) -> int:
+    """Return how many bytes a value of some bits takes."""
+    return 1 if precision <= 8 else 2 if precision <= 16 else 4
