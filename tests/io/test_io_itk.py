@@ -147,6 +147,38 @@ def test_ras_is_turned_and_missing_orientation_is_said(tmp_path):
     assert "stores no orientation" in read(meta(tmp_path / "e.mha", hu)).provenance.warnings[0]
 
 
+def test_units_that_itk_drops_are_turned_into_mm(tmp_path):
+    hu = ct().voxels
+    place = "space directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (5,6,7)\n"
+    lps = "space: left-posterior-superior\n" + place
+    plain = read(nrrd_file(tmp_path / "a.nrrd", hu, lps + 'space units: "mm" "mm" "mm"\n'))
+    assert "positions" not in " ".join(plain.provenance.warnings)
+    in_cm = read(nrrd_file(tmp_path / "b.nrrd", hu, lps + 'space units: "cm" "cm" "cm"\n'))
+    np.testing.assert_allclose(in_cm.affine[:3], 10 * plain.affine[:3])
+    assert (
+        in_cm.provenance.warnings[0] == "positions in the file are in cm; they were turned into mm"
+    )
+    feet = read(nrrd_file(tmp_path / "c.nrrd", hu, lps + 'space units: "ft" "ft" "ft"\n'))
+    np.testing.assert_array_equal(feet.affine, plain.affine)
+    assert "not known here; taken as mm" in feet.provenance.warnings[0]
+    tiny = read(meta(tmp_path / "d.mha", hu, "DistanceUnits = um\n"))
+    np.testing.assert_allclose(tiny.spacing, (0.003, 0.002, 0.001))
+
+
+def test_a_packed_metaimage_that_does_not_say_how_large_it_is(tmp_path, capfd):
+    """ITK would inflate from the beginning of the file, and take what it finds."""
+    hu = ct().voxels
+    packed = zlib.compress(hu.astype("<i2").tobytes())
+    path = meta(tmp_path / "z.mha", hu, "CompressedData = True\n", packed)
+    np.testing.assert_array_equal(read(path).voxels, hu)
+    path = meta(
+        tmp_path / "wrong.mha", hu, "CompressedData = True\nCompressedDataSize = 1\n", packed
+    )
+    refused(path, "damaged", capfd)
+    path = meta(tmp_path / "cut.mha", hu, "CompressedData = True\n", packed[:-3])
+    refused(path, "damaged", capfd)
+
+
 @pytest.mark.parametrize(
     ("code", "words"), [("MET_MOD_MR", "magnetic resonance"), ("MET_MOD_NM", "nuclear medicine")]
 )

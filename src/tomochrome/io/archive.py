@@ -10,10 +10,9 @@ import tempfile
 import threading
 import weakref
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.io.item import Skipped
@@ -143,22 +142,26 @@ def _holder(path: Path) -> _Unpacked | None:
     return None
 
 
+class _RefusedError(Exception):
+    """Why an archive is not unpacked, as half a sentence."""
+
+
 def _unpack(archive: Path, progress: Progress | None, cancel: CancelToken | None) -> _Unpacked:
+    folder: Path | None = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
-    except OSError as error:
-        raise InputError(
-            f"'{archive}' cannot be unpacked, because there is no temporary folder to write to: "
-            f"{error.strerror}"
-        ) from error
-    try:
         with archive.open("rb", buffering=0) as bare, _Bounded(bare) as file:
             skipped = _unpack_into(folder, archive, file, progress, cancel)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, TomochromeError) or not isinstance(error, Exception):
             raise
-        raise _refusal(archive, error) from error
+        if isinstance(error, _RefusedError):
+            raise InputError(f"'{archive}' is not unpacked, because {error}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"'{archive}' cannot be unpacked: {error.strerror}") from error
+        raise InputError(f"'{archive}' is a damaged zip archive; copy it again") from error
     known = _Unpacked(archive, folder, skipped)
     weakref.finalize(known, _remove, folder, os.getpid())  # also when the process ends
     return known
@@ -169,13 +172,6 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refusal(archive: Path, error: Exception) -> InputError:
-    """Return the sentence for what zipfile, zlib or the file system complained about."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return InputError(f"'{archive}' cannot be unpacked: {error.strerror}")
-    return InputError(f"'{archive}' is a damaged zip archive; copy it again")
-
-
 class _Bounded(io.BufferedReader):
     """A file of which no more than the table of contents may take is read at once."""
 
@@ -183,9 +179,9 @@ class _Bounded(io.BufferedReader):
         limit = MAX_DIRECTORY_BYTES + 1
         data = super().read(limit if size is None or size < 0 else min(size, limit))
         if len(data) == limit:
-            raise InputError(
-                f"'{self.name}' is not unpacked, because its table of contents is larger than "
-                f"{MAX_DIRECTORY_BYTES >> 10} KiB; unpack it yourself first"
+            raise _RefusedError(
+                f"its table of contents is larger than {MAX_DIRECTORY_BYTES >> 10} KiB; unpack it "
+                "yourself first"
             )
         return data
 
@@ -199,139 +195,91 @@ def _unpack_into(
 ) -> tuple[Skipped, ...]:
     check(cancel)
     with zipfile.ZipFile(file) as packed:
-        entries = packed.infolist()
-        _check_contents(archive, entries)
-        plan, skipped = _plan(archive, entries)
-        total = sum(entry.file_size for entry, _ in plan)
-        room = _Room(archive, folder, min(total, _limit(folder)))
+        _check_contents(archive, packed.infolist())
+        plan, skipped = _plan(archive, packed.infolist())
+        done, total = 0, max(1, sum(entry.file_size for entry, _ in plan) >> 10)
         for entry, place in plan:
             check(cancel)
             target = folder.joinpath(*place.parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(entry) as source, target.open("xb") as sink:
-                _copy(source, sink, room, progress, total, cancel)
+                # No more than the entry claims comes, and the check sum is looked at in the end.
+                while chunk := source.read(CHUNK):
+                    check(cancel)
+                    sink.write(chunk)
+                    done += len(chunk)
+                    report(progress, done >> 10, total, "unpacking")
                 if sink.tell() != entry.file_size:
                     raise zipfile.BadZipFile("an entry ends early")
     return skipped
 
 
-def _limit(folder: Path) -> int:
-    return min(MAX_BYTES, int(shutil.disk_usage(folder).free * MAX_SHARE_OF_DISK))
-
-
-@dataclass
-class _Room:
-    """Counts what is really written, whatever the archive claims."""
-
-    archive: Path
-    folder: Path
-    limit: int
-    written: int = 0
-
-    def take(self, count: int) -> None:
-        self.written += count
-        if self.written > self.limit:
-            raise InputError(f"'{self.archive}' holds more than it says; copy it again")
-
-
-def _copy(
-    source: IO[bytes],
-    sink: IO[bytes],
-    room: _Room,
-    progress: Progress | None,
-    total: int,
-    cancel: CancelToken | None,
-) -> None:
-    while chunk := source.read(CHUNK):  # checks the CRC at the end of the entry
-        check(cancel)
-        room.take(len(chunk))
-        sink.write(chunk)
-        report(progress, room.written >> 10, max(total >> 10, 1), "unpacking")
-
-
 def _check_contents(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     """Refuse an archive for what its table of contents says, before anything is unpacked."""
-
-    def refuse(because: str) -> InputError:
-        return InputError(f"'{archive}' is not unpacked, because {because}")
-
     if len(entries) > MAX_ENTRIES:
-        raise refuse(
+        raise _RefusedError(
             f"it holds {len(entries)} entries, more than {MAX_ENTRIES}; unpack it yourself first"
         )
     if any(entry.flag_bits & _ENCRYPTED for entry in entries):
-        raise refuse("it is protected by a password; unpack it yourself first")
+        raise _RefusedError("it is protected by a password; unpack it yourself first")
     if any(entry.compress_type not in _METHODS for entry in entries):
-        raise refuse("it is packed by a rare method; unpack it yourself first")
-    _check_size(archive, sum(entry.file_size for entry in entries), refuse)
-    # Entries that share their packed bytes are how a small archive unpacks to a huge one.
-    ends = 0
-    for entry in sorted(entries, key=lambda entry: entry.header_offset):
-        if entry.header_offset < ends:
-            raise refuse("its entries overlap, which no honest archive does; ask for another copy")
-        ends = entry.header_offset + _LOCAL_HEADER + entry.compress_size
-
-
-def _check_size(archive: Path, total: int, refuse: Callable[[str], InputError]) -> None:
+        raise _RefusedError("it is packed by a rare method; unpack it yourself first")
+    total, place = sum(entry.file_size for entry in entries), tempfile.gettempdir()
     if total > MAX_BYTES:
-        raise refuse(
+        raise _RefusedError(
             f"it holds {total / 2**30:.0f} GiB, more than {MAX_BYTES >> 30} GiB; "
             "unpack it yourself first"
         )
-    if total > _limit(Path(tempfile.gettempdir())):
-        raise refuse(
+    if total > shutil.disk_usage(place).free * MAX_SHARE_OF_DISK:
+        raise _RefusedError(
             f"its {total / 2**20:.0f} MiB would fill more than half of the free disk under "
-            f"'{tempfile.gettempdir()}'; make room there (or set TMPDIR)"
+            f"'{place}'; make room there (or set TMPDIR)"
         )
     if total > HARMLESS_BYTES and total > MAX_RATIO * archive.stat().st_size:
-        raise refuse(
+        raise _RefusedError(
             f"it would grow more than {MAX_RATIO:.0f} times, as a zip bomb does; "
             "unpack it yourself first, if you trust it"
         )
+    # Entries that share their packed bytes are how a small archive unpacks to a huge one.
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise _RefusedError(
+                "its entries overlap, which no honest archive does; ask for another copy"
+            )
+        end = entry.header_offset + _LOCAL_HEADER + entry.compress_size
 
 
 def _plan(
     archive: Path, entries: list[zipfile.ZipInfo]
 ) -> tuple[list[tuple[zipfile.ZipInfo, PurePosixPath]], tuple[Skipped, ...]]:
-    """Return which entry goes where, and what is left out.
-
-    Raises
-    ------
-    InputError
-        If two entries have the same name, a name leads out of the folder, or there are too
-        many folders.
-    """
-    plan, skipped = [], []
-    names: set[PurePosixPath] = set()
+    """Return which entry goes where, and what is left out."""
+    plan, skipped = dict[PurePosixPath, zipfile.ZipInfo](), list[Skipped]()
     folders: set[PurePosixPath] = set()
     for entry in entries:
         if entry.orig_filename.endswith(("/", "\\")):
             continue  # folders are made for the files in them
-        place = _place(archive, entry)
+        place = _place(entry.orig_filename)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
             what = "a link" if kind == stat.S_IFLNK else "not a regular file"
             skipped.append(Skipped(str(archive / place), f"{what} in a zip archive"))
             continue
-        if place in names:
-            raise InputError(
-                f"'{archive}' is not unpacked, because it holds two files with the name "
-                f"'{place}'; unpack it yourself first"
+        if place in plan:
+            raise _RefusedError(
+                f"it holds two files with the name '{place}'; unpack it yourself first"
             )
-        names.add(place)
+        plan[place] = entry
         folders.update(place.parents)
         if len(folders) > MAX_ENTRIES:
-            raise InputError(
-                f"'{archive}' is not unpacked, because it holds more than {MAX_ENTRIES} folders; "
-                "unpack it yourself first"
+            raise _RefusedError(
+                f"it holds more than {MAX_ENTRIES} folders; unpack it yourself first"
             )
-        plan.append((entry, place))
-    return plan, tuple(skipped)
+    return [(entry, place) for place, entry in plan.items()], tuple(skipped)
 
 
-def _place(archive: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
+def _place(name: str) -> PurePosixPath:
     """Return where an entry goes below the folder; Windows programs may write backslashes."""
-    name = entry.orig_filename
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     if name.startswith(("/", "\\")) or ".." in parts or _names_a_drive(parts):
         fault = "would be written outside its folder"
@@ -343,10 +291,8 @@ def _place(archive: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
         fault = "has too long a name"
     else:
         return PurePosixPath(*parts)
-    raise InputError(
-        f"'{archive}' is not unpacked, because an entry of it ({_brief(name)}) {fault}; "
-        "ask for another copy"
-    )
+    brief = repr(name) if len(repr(name)) <= 60 else repr(name)[:56] + "...'"
+    raise _RefusedError(f"an entry of it ({brief}) {fault}; ask for another copy")
 
 
 def _names_a_drive(parts: list[str]) -> bool:
@@ -357,8 +303,3 @@ def _names_a_drive(parts: list[str]) -> bool:
 
 def _bytes(name: str) -> int:
     return len(name.encode("utf-8", "surrogatepass"))
-
-
-def _brief(name: Any) -> str:
-    text = repr(name)
-    return text if len(text) <= 60 else text[:56] + "...'"

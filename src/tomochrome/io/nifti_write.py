@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -54,12 +54,13 @@ def write_nifti(
     dtype = _file_type(volume, cancel)
     note = str(volume.provenance.extra.get("description", "not for diagnosis"))
     depth, height, width = volume.shape
+
+    def plane(z: int) -> NDArray[Any]:
+        values = np.asarray(volume.voxels[z])
+        return values[..., : len(dtype.names)] if dtype.names else values.astype(dtype, copy=False)
+
     with _begun(path, _file_header((width, height, depth), volume.affine, dtype, note)) as file:
-        for z in range(depth):
-            check(cancel)
-            report(progress, z, depth, "writing")
-            file.write(_slice_bytes(volume, z, dtype))
-    report(progress, depth, depth, "writing")
+        write_planes(file, plane, depth, progress, cancel)
 
 
 def write_nifti_field(
@@ -83,14 +84,27 @@ def write_nifti_field(
     dtype = np.dtype("<f4")
     header = _file_header((width, height, depth, 1, 3), field.affine, dtype, "displacements, mm")
     header["intent_code"] = _VECTOR
+
+    def plane(number: int) -> NDArray[Any]:
+        return field.vectors[number % depth, ..., number // depth].astype(dtype, copy=False)
+
     with _begun(path, header) as file:
-        for component in range(3):
-            for z in range(depth):
-                check(cancel)
-                report(progress, component * depth + z, 3 * depth, "writing")
-                plane = field.vectors[z, ..., component].astype(dtype, copy=False)
-                file.write(np.ascontiguousarray(plane).tobytes())
-    report(progress, 3 * depth, 3 * depth, "writing")
+        write_planes(file, plane, 3 * depth, progress, cancel)
+
+
+def write_planes(
+    file: IO[bytes],
+    plane: Callable[[int], NDArray[Any]],
+    count: int,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> None:
+    """Write the bytes of planes 0 to ``count``; ``cancel`` is looked at before each."""
+    for number in range(count):
+        check(cancel)
+        report(progress, number, count, "writing")
+        file.write(np.ascontiguousarray(plane(number)).tobytes())
+    report(progress, count, count, "writing")
 
 
 def _file_type(volume: Volume, cancel: CancelToken | None) -> np.dtype[Any]:
@@ -136,15 +150,6 @@ def _file_header(
     header["magic"] = b"n+1"
     header["descrip"] = note.encode("ascii", "replace")[:79]
     return header
-
-
-def _slice_bytes(volume: Volume, z: int, dtype: np.dtype[Any]) -> bytes:
-    plane = np.asarray(volume.voxels[z])
-    if dtype == _RGB:
-        plane = plane[..., :3]
-    elif dtype != _RGBA:
-        plane = plane.astype(dtype, copy=False)
-    return np.ascontiguousarray(plane).tobytes()
 
 
 @contextmanager

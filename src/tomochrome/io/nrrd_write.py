@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from tomochrome.errors import OutputError
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.io.nifti_write import write_planes
+from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
+_STORED = {"bool": "uint8", "float16": "float32"}
 _NRRD_TYPES = {
     "bool": "uint8", "uint8": "uint8", "int8": "int8", "uint16": "uint16", "int16": "int16",
     "int64": "int64", "uint64": "uint64", "uint32": "uint32",
@@ -40,22 +42,19 @@ def write_nrrd(
     Source: NRRD 5 format, https://teem.sourceforge.net/nrrd/format.html
     """
     dtype = np.dtype("uint8" if volume.is_rgba else volume.voxels.dtype)
-    depth = volume.shape[0]
     if dtype.name not in _NRRD_TYPES:
         raise OutputError(f"values of type {dtype} cannot be written as NRRD")
     stored = np.dtype(_STORED.get(dtype.name, dtype)).newbyteorder("<")
     with path.open("wb") as bare:
         bare.write(_nrrd_header(volume, dtype).encode("ascii", "replace"))
         with gzip.GzipFile("", "wb", 1, bare, mtime=0) as packed:
-            for z in range(depth):
-                check(cancel)
-                report(progress, z, depth, "writing")
-                plane = np.asarray(volume.voxels[z]).astype(stored, copy=False)
-                packed.write(np.ascontiguousarray(plane).tobytes())
-    report(progress, depth, depth, "writing")
-
-
-_STORED = {"bool": "uint8", "float16": "float32"}
+            write_planes(
+                packed,  # type: ignore[arg-type]
+                lambda z: np.asarray(volume.voxels[z]).astype(stored, copy=False),
+                volume.shape[0],
+                progress,
+                cancel,
+            )
 
 
 def _nrrd_header(volume: Volume, dtype: np.dtype[Any]) -> str:

@@ -1,17 +1,22 @@
-"""SimpleITK on foreign files: these functions run in a child of `tomochrome.runtime.sandbox`."""
+"""SimpleITK on foreign files: these functions run in a child of `tomochrome.runtime.sandbox`.
+
+SimpleITK, which takes long to import, is imported there only.
+"""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from tomochrome.io.stream import Inflater
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 
 def image_information(path: str) -> dict[str, Any]:
@@ -23,6 +28,8 @@ def image_information(path: str) -> dict[str, Any]:
         ``size``, ``origin``, ``spacing`` and ``direction`` as ITK has them (x first, LPS mm),
         ``components`` of each voxel, and their type ``dtype``.
     """
+    import SimpleITK
+
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(path)
     reader.ReadImageInformation()
@@ -65,6 +72,8 @@ def image_voxels(path: str, data: str, start: int, deflated: str, header: str) -
     Exception
         Anything, if the file is damaged.
     """
+    import SimpleITK
+
     if header:
         with TemporaryDirectory(prefix="tomochrome-") as folder:
             other = Path(folder) / "image.mhd"

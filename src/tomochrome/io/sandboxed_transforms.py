@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import SimpleITK
 
 from tomochrome.errors import InputError
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 _NAME: Final = re.compile(rb"([A-Za-z0-9]+)_(?:double|float)_(\d)_(\d)")
 _LINEAR: Final = {  # and their numbers of parameters: of more than that ITK takes the first ones
@@ -57,6 +59,8 @@ def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
         If the file holds no transform, several that are no composite, or one of another kind
         or of other dimensions.
     """
+    import SimpleITK
+
     content = Path(path).read_bytes()
     names = _names(content, Path(path).suffix.lower(), where)
     singles = [name for name in names if name != "CompositeTransform"]
@@ -127,6 +131,8 @@ def _without_inverse(content: bytes, ending: str) -> SimpleITK.Transform:
 
     ITK does not know them. Which part is which is told by the order of the names in the file.
     """
+    import SimpleITK
+
     for name in _INVERSE:
         old, new = name.encode(), name.removeprefix("Inverse").encode()
         # In a binary file nothing may move; a text of a fixed room ends at the first zero.
@@ -139,6 +145,8 @@ def _without_inverse(content: bytes, ending: str) -> SimpleITK.Transform:
 
 
 def _part(transform: SimpleITK.Transform, name: str, where: str) -> dict[str, Any]:
+    import SimpleITK
+
     kind = transform.GetTransformEnum()
     if transform.GetNumberOfParameters() != _LINEAR.get(name, transform.GetNumberOfParameters()):
         raise ValueError("another number of parameters than its kind has")
@@ -173,6 +181,8 @@ def _matrix(transform: SimpleITK.Transform) -> np.ndarray[Any, Any]:
 
 def _sampled(spline: SimpleITK.BSplineTransform, where: str) -> SimpleITK.Image:
     """B-spline transform as a dense field over its domain."""
+    import SimpleITK
+
     size = np.array(spline.GetTransformDomainMeshSize()) * _GRID_STEPS + 1
     if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
         raise InputError(f"'{where}' has more control points than can be sampled")

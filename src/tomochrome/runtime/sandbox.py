@@ -157,7 +157,7 @@ def close() -> None:
 def _broken(reason: Reason, subject: str, memory: int, seconds: float) -> SandboxError:
     why = {
         "crash": "the library that reads it crashed; it is damaged, copy it again",
-        "time": f"it was not read in {seconds:g} seconds; it is damaged, or too large",
+        "time": f"it was not read in {round(seconds, 1):g} seconds; it is damaged, or too large",
         "memory": f"it takes more than {memory / 2**30:.3g} GiB of memory; it is damaged, or too "
         "large: save a part of it",
         "failed": "it is damaged or incomplete; copy it again",
