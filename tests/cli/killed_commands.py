@@ -308,8 +308,8 @@ WARM = (
 )  # fmt: skip
 WARM_TRAINING = (
     "torch", "torch._dynamo", "torch.utils.serialization.config", "monai.networks.nets",
-    "safetensors.torch", "tomochrome.color.palette", "tomochrome.training",
-    "tomochrome.training.tissue_finish",
+    "safetensors.torch", "tomochrome.color.palette", "tomochrome.training.export",
+    "tomochrome.training.tasks.tissue",
 )  # fmt: skip
 
 
@@ -327,12 +327,13 @@ def warm_up(*, training: bool) -> None:
     target.typing_context.refresh()  # numba's own start, without any thread
     target.target_context.refresh()
     if training:
-        from tomochrome.training import augment, tissue_finish
+        from tomochrome.training import augment
+        from tomochrome.training.tasks import tissue
 
         # Few samples of each kind and small images of noise: what is learned does not matter.
-        tissue_finish.calibrate.__defaults__ = (8, None)
-        tissue_finish.count_hu.__defaults__ = (8,)
-        tissue_finish.Feed.frequencies.__defaults__ = (8,)
+        tissue.calibrate.__defaults__ = (8, None)
+        tissue.count_hu.__defaults__ = (8,)
+        tissue.tissue_frequencies.__defaults__ = (8,)
         augment._BANK = 96
 
 

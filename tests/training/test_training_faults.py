@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +20,10 @@ PLAN = PhantomPlan(spacing=(8.0, 8.0, 8.0), regions=PHANTOMS["regions"], count=1
 
 
 @pytest.fixture
-def no_file_above():
+def no_file_above(monkeypatch):
     """A function that limits the files of this process, and of those it starts, to some bytes."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # else half a module would be cached
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size):
@@ -37,6 +40,7 @@ def ended(painter):
 
 
 def test_a_painter_that_cannot_write_says_so_and_prints_nothing(tmp_path, no_file_above, capfd):
+    pools.paint(tmp_path, 1, "abdomen", PLAN.spacing)  # compiles what that process only loads
     no_file_above(2000)  # a phantom takes more
     painter = pools.Painter(tmp_path / "pool", PLAN)
     no_file_above(resource.RLIM_INFINITY)
@@ -70,25 +74,28 @@ class Failing:
     """Stands in for a painter whose disk is full once training has begun."""
 
     def __init__(self, folder, plan):
-        self.asked, self.stopped = 0, False
+        self.asked = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def wait(self, *_):
+        pass
 
     def check(self):
         self.asked += 1
         if self.asked > 3:
             raise OutputError("cannot write 'abdomen-7.npz': No space left on device")
 
-    def stop(self):
-        self.stopped = True
-
 
 def train_small(name, run, **options):
-    from tomochrome.training import train, train_symnet
+    from tomochrome.training import train
 
     pool = write_pool(run.parent / "pool", range(2))
-    if name == "symnet":
-        train_symnet(small(name), out=run, pool=pool, device="cpu", **options)
-    else:
-        train(small(name), out=run, pool=pool, device="cpu", **{"paint": False, **options})
+    train(small(name), out=run, pool=pool, device="cpu", **{"paint": False, **options})
 
 
 def step_of(run):
@@ -96,7 +103,7 @@ def step_of(run):
 
 
 def test_a_training_ends_when_its_phantoms_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("tomochrome.training.loop.Painter", Failing)
+    monkeypatch.setattr("tomochrome.training.trainer.Painter", Failing)
     with pytest.raises(OutputError, match=r"cannot write 'abdomen-7\.npz': No space left"):
         train_small("tissue", tmp_path / "run", steps=1000, paint=True)
     assert step_of(tmp_path / "run") == 3  # what was learned is kept

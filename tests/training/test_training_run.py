@@ -83,7 +83,7 @@ def test_cancelling_leaves_a_checkpoint_and_no_thread(pool, tmp_path):
     with pytest.raises(Cancelled):
         train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu", cancel=token)
     assert (tmp_path / "r" / "checkpoint.pt").exists()
-    assert not [t for t in threading.enumerate() if "_produce" in t.name]
+    assert not [t for t in threading.enumerate() if "tomochrome" in t.name]
 
 
 def test_a_data_folder_without_scans_is_refused(pool, tmp_path):
@@ -181,7 +181,7 @@ def test_plans_mix_regions_by_their_shares():
 
 def test_the_loss_is_zero_only_for_the_truth():
     from tomochrome.color.palette import palette
-    from tomochrome.training.losses import TissueLoss
+    from tomochrome.training.tasks.tissue import TissueLoss
 
     loss = TissueLoss(np.ones(N_TISSUES, np.float32), palette("natural").ab, 1.0)
     target = torch.randint(1, N_TISSUES, (2, 6, 6), generator=torch.Generator().manual_seed(1))
@@ -192,30 +192,32 @@ def test_the_loss_is_zero_only_for_the_truth():
     assert all(float(a) > float(b) for a, b in zip(other, (total, entropy, chroma), strict=True))
 
 
-def test_exported_weights_predict_as_the_checkpoint_does(run, tmp_path):
+def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.bundles import load_state
     from tomochrome.colorization.cards import read_card
-    from tomochrome.training.export import export_network, load_mean
+    from tomochrome.training import load_config
+    from tomochrome.training.export import load_mean, write_bundle
+    from tomochrome.training.task import Bundle, Evidence, half_precision
+    from tomochrome.training.tasks.tissue import Tissues
 
-    net = load_mean(run / "checkpoint.pt", TINY["network"])
+    task = Tissues(load_config(TINY), pool)
+    net = load_mean(run / "checkpoint.pt", task)
     state = net.state_dict()
     name = next(n for n in state if n.endswith("running_var"))
     state[name][0] = 3e6  # beyond float16
-    likelihood = np.ones((512, N_TISSUES), np.float32)
-    words = {"trained_on": [], "scores": {}, "card": "", "license_text": ""}
-    path = export_network(
-        tmp_path / "tissue", "tissue", TINY["network"], net, likelihood, temperature=1.0, **words
-    )
-    stored = load_state(read_card(path))
-    stored.pop("hu_likelihood")
+    metadata = {**task.metadata({}, 1.0), "description": ""}
+    evidence = Evidence(None, [], 0)
+
+    def write():
+        bundle = Bundle("tissue", half_precision(state), metadata, {"temperature": 1}, "tissue")
+        return write_bundle(tmp_path, bundle, task, evidence)
+
     again = build_network(TINY["network"]).eval()
-    again.load_state_dict(stored)
+    again.load_state_dict(load_state(read_card(write())))
     x = torch.rand(1, 10, 32, 48)
     with torch.inference_mode():
         difference = (net(x).softmax(1) - again(x).softmax(1)).abs().max()
     assert float(difference) < 0.01
     state[name][0] = float("nan")
     with pytest.raises(InputError, match="beyond all bounds"):
-        export_network(
-            tmp_path / "bad", "tissue", TINY["network"], net, likelihood, temperature=1.0, **words
-        )
+        write()

@@ -1,7 +1,7 @@
 """A training of the registration network of a few steps: it learns, resumes and is shipped."""
 
 import json
-import random
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -42,13 +42,26 @@ def pool(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch):
+    monkeypatch.setattr("tomochrome.training.tasks.symnet.PAIRS", 2)  # measured on, of each kind
+
+
 @pytest.fixture(scope="module")
 def run(pool, tmp_path_factory):
-    from tomochrome.training import train_symnet
+    from tomochrome.training import train
 
     out = tmp_path_factory.mktemp("run") / "symnet"
-    train_symnet(TINY, out=out, pool=pool, device="cpu", steps=20)
+    train(TINY, paint=False, out=out, pool=pool, device="cpu", steps=20)
     return out
+
+
+def pairs(pool, shape, seed, sizes=(0.2, 1.6)):
+    from tomochrome.training.config import PhantomPlan
+    from tomochrome.training.pairs import PairSamples
+    from tomochrome.training.pool import Pool
+
+    return PairSamples(Pool(pool, PhantomPlan()), [], shape, seed, sizes)
 
 
 def steps_of(run):
@@ -58,9 +71,8 @@ def steps_of(run):
 @pytest.mark.parametrize("kind", ["shapes", "phantom", "two patients"])
 def test_a_pair_is_what_its_truth_says(kind, pool):
     from tomochrome.registration.velocity import compose, resize_field, warp
-    from tomochrome.training.symnet_data import PairSampler, read_sources
 
-    sampler = PairSampler(read_sources(pool, None), (32, 32, 32), 4, (0.4, 0.6))
+    sampler = pairs(pool, (32, 32, 32), 4, (0.4, 0.6))
     for _ in range(3):
         sample = sampler.draw_kind(kind)
         assert sample.inputs.shape == sample.hidden.shape == (2, 1, 32, 32, 32)
@@ -80,40 +92,45 @@ def test_a_pair_is_what_its_truth_says(kind, pool):
 
 
 def test_chance_comes_from_the_seed_alone(pool):
-    from tomochrome.training.symnet_data import PairSampler, read_sources
 
-    first, second = (
-        PairSampler(read_sources(pool, None), (16, 16, 16), 8).draw() for _ in range(2)
-    )
+    first, second = (pairs(pool, (16, 16, 16), 8)[5] for _ in range(2))
     assert torch.equal(first.inputs, second.inputs) and first.kind == second.kind
 
 
-def test_a_limit_leaves_no_region_out(pool, tmp_path):
-    from tomochrome.training.symnet_data import read_sources
+def test_regions_are_drawn_by_their_shares(pool, tmp_path):
+    from tomochrome.training.config import PhantomPlan
+    from tomochrome.training.pool import Pool
 
     for region in ("abdomen", "pelvis", "thorax"):
         for seed in range(2):
             data = (pool / "abdomen-0.npz").read_bytes()
             (tmp_path / f"{region}-{seed}.npz").write_bytes(data)
-    assert {s.region for s in read_sources(tmp_path, None, 3)} == {"abdomen", "pelvis", "thorax"}
+    found = Pool(tmp_path, PhantomPlan(regions={"abdomen": 0.75, "thorax": 0.25, "pelvis": 0.0}))
+    assert len(found) == 6
+    rng = np.random.default_rng(0)
+    drawn = [found.draw(rng) for _ in range(80)]
+    counts = Counter(patient.name.split("-")[0] for patient in drawn)
+    assert set(counts) == {"abdomen", "thorax"} and counts["abdomen"] > 45
+    assert len({patient.name for patient in drawn}) == 4
+    other = found.draw_other(drawn[0], rng)
+    assert other.name != drawn[0].name and other.name[:4] == drawn[0].name[:4]
 
 
 def test_the_loss_falls_on_one_pair(pool):
     from tomochrome.registration.symnet import build_symnet
-    from tomochrome.training.symnet_config import load_symnet_config
-    from tomochrome.training.symnet_data import PairSampler, read_sources
-    from tomochrome.training.symnet_loop import pair_loss
+    from tomochrome.training import load_config
+    from tomochrome.training.tasks.symnet import pair_loss
 
     torch.manual_seed(0)
-    random.seed(0)
-    config = load_symnet_config(TINY)
-    sample = PairSampler(read_sources(pool, None), (16, 16, 16), 3, (0.8, 0.9)).draw_kind("phantom")
+    config = load_config(TINY)
+    sample = pairs(pool, (16, 16, 16), 3, (0.8, 0.9)).draw_kind("phantom")
     net = build_symnet(config.network)
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     errors = []
-    for _ in range(40):
+    for k in range(60):
         optimizer.zero_grad()
-        total, parts = pair_loss(net(sample.inputs[:1], sample.inputs[1:])[0], sample, config)
+        velocities = net(sample.inputs[:1], sample.inputs[1:])[0]
+        total, parts = pair_loss(velocities, sample._replace(place=k % 3), config)
         total.backward()
         optimizer.step()
         errors.append(parts["error"])
@@ -132,58 +149,56 @@ def test_a_run_leaves_checkpoint_and_log(run):
 
 
 def test_a_run_is_not_overwritten_but_resumed(run, pool):
-    from tomochrome.training import train_symnet
+    from tomochrome.training import train
 
     with pytest.raises(OptionError, match="resume"):
-        train_symnet(TINY, out=run, pool=pool)
-    train_symnet(TINY, out=run, pool=pool, device="cpu", steps=22, resume=True)
+        train(TINY, paint=False, out=run, pool=pool)
+    train(TINY, paint=False, out=run, pool=pool, device="cpu", steps=22, resume=True)
     assert steps_of(run) == 22
     header = [line for line in (run / "log.csv").read_text().splitlines() if "step" in line]
     assert len(header) == 1
 
 
 def test_the_rate_falls_over_each_part_and_begins_gently():
-    from tomochrome.training.budget import Budget
-    from tomochrome.training.symnet_config import load_symnet_config
-    from tomochrome.training.symnet_loop import _State
+    from tomochrome.training import load_config
+    from tomochrome.training.trainer import learning_rate
 
-    state = _State(load_symnet_config(TINY), torch.device("cpu"))
-    state.step = 10_000  # the warm-up by steps is over
-    rates = []
-    for done in np.linspace(0, 1, 101):
-        state.elapsed = 60 * float(done)
-        rates.append(state.rate(Budget(minutes=1.0)))
+    config = load_config(TINY)
+    found = [learning_rate(config, (0.3, 1.0), 10_000, k / 100) for k in range(101)]
+    assert [stage for stage, _ in found] == [0] * 30 + [1] * 71
+    rates = [rate for _, rate in found]
     assert max(rates[:30]) == rates[0] and rates[29] < 0.05 * rates[0]
     assert rates[30] < 0.1 * rates[0] < rates[35]
     assert all(a >= b for a, b in pairwise(rates[35:]))
+    assert learning_rate(config, (1.0,), 0, 0.0) == (0, config.learning_rate / config.warm_up)
 
 
 def test_cancelling_leaves_a_checkpoint(pool, tmp_path):
-    from tomochrome.training import train_symnet
+    from tomochrome.training import train
 
     token = CancelToken()
     token.cancel()
     with pytest.raises(Cancelled):
-        train_symnet(TINY, out=tmp_path / "r", pool=pool, device="cpu", cancel=token)
+        train(TINY, paint=False, out=tmp_path / "r", pool=pool, device="cpu", cancel=token)
     assert (tmp_path / "r" / "checkpoint.pt").exists()
 
 
 def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
-    from tomochrome.training import finish_symnet, train_symnet
+    from tomochrome.training import finish, train
 
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="no checkpoint"):
-        train_symnet(TINY, out=tmp_path, pool=pool, resume=True)
+        train(TINY, paint=False, out=tmp_path, pool=pool, resume=True)
     with pytest.raises(InputError, match="no checkpoint"):
-        finish_symnet(tmp_path, tmp_path / "weights", config=TINY, held_out=pool)
+        finish(tmp_path, tmp_path / "weights", config=TINY, held_out=pool)
 
 
 def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_path):
     from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.registration.symnet import load_symnet, predict
-    from tomochrome.training import finish_symnet
+    from tomochrome.training import finish
 
-    path = finish_symnet(run, tmp_path / "new", config=TINY, held_out=pool, pairs=2, notes=["N."])
+    [path] = finish(run, tmp_path / "new", config=TINY, held_out=pool, notes=["N."])
     text = (path / "docs" / "README.md").read_text()
     assert "Not for diagnosis" in text and "never MR" in text and "\nN.\n" in text
     assert (path / "docs" / "log.csv").read_text() == (run / "log.csv").read_text()
@@ -202,9 +217,9 @@ def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_pa
 
 def test_a_bundle_trained_elsewhere_is_no_colorizing_model(run, pool, tmp_path):
     from tomochrome.colorization.cards import models
-    from tomochrome.training import finish_symnet
+    from tomochrome.training import finish
 
-    finish_symnet(run, tmp_path, config=TINY, held_out=pool, pairs=1)
+    finish(run, tmp_path, config=TINY, held_out=pool)
     assert models(tmp_path) == []
 
 
@@ -222,7 +237,7 @@ def test_a_bundle_trained_elsewhere_is_no_colorizing_model(run, pool, tmp_path):
     ],
 )
 def test_unfit_configurations_are_refused(change):
-    from tomochrome.training.symnet_config import load_symnet_config
+    from tomochrome.training import load_config
 
     with pytest.raises(OptionError):
-        load_symnet_config({**TINY, **change})
+        load_config({**TINY, **change})

@@ -6,7 +6,6 @@ import pytest
 from training_cases import shipped, small, write_data, write_run
 
 from tomochrome.cli.app import main
-from tomochrome.training import finish_symnet
 from tomochrome.training.config import CONFIGS
 
 pytest.importorskip("torch")
@@ -26,7 +25,7 @@ def test_every_shipped_configuration_is_trained_below():
 @pytest.mark.parametrize("real", [False, True], ids=["phantoms", "data"])
 @pytest.mark.parametrize("name", shipped())
 def test_a_training_ends_with_a_card(name, real, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(finish_symnet.__kwdefaults__, "pairs", 2)  # measured on, of each kind
+    monkeypatch.setattr("tomochrome.training.tasks.symnet.PAIRS", 2)  # measured on, of each kind
     config = tmp_path / "mine.json"
     config.write_text(json.dumps(small(name)))
     run = write_run(tmp_path / "run")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,80 +63,33 @@ def _steps(text: str) -> int:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Train, measure, and write bundles that ``--model`` takes."""
     from tomochrome.runtime.device import choose_device
-    from tomochrome.training.config import read_json
+    from tomochrome.training import finish, load_config, train
+    from tomochrome.training.export import read_license
+    from tomochrome.training.folder import make_folder, open_run
+    from tomochrome.training.task import find_task
 
     started = time.perf_counter()
-    settings = read_json(args.config)
+    config = load_config(args.config)
     if args.data is not None and not args.data.is_dir():
         raise InputError(f"there is no data folder '{args.data}'")
     choose_device(args.device)
-    registers = _registers(settings)
-    work = _registration if registers else _colorization
-    name, checkpoint, bundles = work(args, session)
+    read_license()  # without it no bundle can be written: said before hours of work
+    out, _ = open_run(args.out or Path("runs") / config.name, resume=args.resume)
+    weights = make_folder(out / "weights")
+    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
+    checkpoint = train(
+        config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
+        device=args.device, **told,
+    )  # fmt: skip
+    bundles = [str(path) for path in finish(out, weights, config=config, data=args.data, **told)]
     seconds = round(time.perf_counter() - started, 1)
-    data = {"config": name, "checkpoint": str(checkpoint), "bundles": bundles}
-    command = "register" if registers else "colorize"
+    command = find_task(config.task).command
     lines = [*bundles, f"trained in {seconds:.0f} s; try them with {command} --model"]
-    return Outcome({**data, "seconds": seconds, "warnings": session.warnings}, "\n".join(lines))
-
-
-def _registers(settings: Mapping[str, Any]) -> bool:
-    """Whether a configuration is of a network that registers."""
-    network = settings.get("network")
-    return isinstance(network, Mapping) and network.get("name") == "SymNet"
-
-
-def _colorization(args: argparse.Namespace, session: Session) -> tuple[str, Path, list[str]]:
-    from tomochrome.training import finish, load_config, train
-
-    config = load_config(args.config)
-    out, weights = _folders(args, config.name)
-    checkpoint = train(config, args.data, out, **_options(args, session))
-    bundles = finish(
-        out,
-        weights,
-        config=config,
-        data=args.data,
-        progress=session.progress,
-        cancel=session.cancel,
-    )
-    return config.name, checkpoint, [str(path) for path in bundles]
-
-
-def _registration(args: argparse.Namespace, session: Session) -> tuple[str, Path, list[str]]:
-    from tomochrome.training import finish_symnet, load_symnet_config, train_symnet
-
-    config = load_symnet_config(args.config)
-    out, weights = _folders(args, config.name)
-    checkpoint = train_symnet(config, args.data, out, **_options(args, session))
-    bundle = finish_symnet(
-        out,
-        weights,
-        config=config,
-        data=args.data,
-        progress=session.progress,
-        cancel=session.cancel,
-    )
-    return config.name, checkpoint, [str(bundle)]
-
-
-def _folders(args: argparse.Namespace, name: str) -> tuple[Path, Path]:
-    """Return the folder of the run and that of its bundles, made now, before hours of work."""
-    from tomochrome.training.folder import make_folder, open_run
-    from tomochrome.training.tissue_finish import read_license
-
-    read_license()  # without it no bundle can be written
-    out, _ = open_run(args.out or Path("runs") / name, resume=args.resume)
-    return out, make_folder(out / "weights")
-
-
-def _options(args: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """The options that both trainings take."""
-    return {
-        "resume": args.resume,
-        "minutes": args.minutes,
-        "steps": args.steps,
-        "device": args.device,
-        "progress": session.progress,
-        "cancel": session.cancel,
+    data = {
+        "config": config.name,
+        "checkpoint": str(checkpoint),
+        "bundles": bundles,
+        "seconds": seconds,
+        "warnings": session.warnings,
     }
+    return Outcome(data, "\n".join(lines))

@@ -1,6 +1,7 @@
-"""Training of the shipped models: data, augmentation, losses, the loop, calibration, export.
+"""Training: one trainer, and for each model a data set, a loss and a configuration.
 
-torch is imported when a run begins, not before.
+`tomochrome.training.task` says what a new model consists of. torch is imported when a
+configuration is read, not before.
 """
 
 from __future__ import annotations
@@ -8,34 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tomochrome.training.config import TrainingConfig, load_config
-    from tomochrome.training.loop import train
-    from tomochrome.training.symnet_config import SymNetConfig, load_symnet_config
-    from tomochrome.training.symnet_finish import finish_symnet
-    from tomochrome.training.symnet_loop import train_symnet
-    from tomochrome.training.tissue_finish import finish
+    from tomochrome.training.config import TrainingConfig
+    from tomochrome.training.export import finish
+    from tomochrome.training.task import Task, load_config, register
+    from tomochrome.training.trainer import train
 
 _HOMES = {
-    "SymNetConfig": "symnet_config",
+    "Task": "task",
     "TrainingConfig": "config",
-    "finish": "tissue_finish",
-    "finish_symnet": "symnet_finish",
-    "load_config": "config",
-    "load_symnet_config": "symnet_config",
-    "train": "loop",
-    "train_symnet": "symnet_loop",
+    "finish": "export",
+    "load_config": "task",
+    "register": "task",
+    "train": "trainer",
 }
 
-__all__ = [
-    "SymNetConfig",
-    "TrainingConfig",
-    "finish",
-    "finish_symnet",
-    "load_config",
-    "load_symnet_config",
-    "train",
-    "train_symnet",
-]
+__all__ = ["Task", "TrainingConfig", "finish", "load_config", "register", "train"]
 
 
 def __getattr__(name: str) -> Any:

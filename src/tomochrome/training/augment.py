@@ -9,7 +9,6 @@ lies on the right.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,13 @@ from scipy import ndimage
 from tomochrome.colorization.inputs import InputSpec, window_ramps
 from tomochrome.phantom.materials import hu_table, sample_hu, texture_table, tissue_table
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
-from tomochrome.tissue import Tissue
-from tomochrome.training.kernels import add_noise, blur_planes, sample_planes, window_channels
+from tomochrome.training.kernels import Anatomy, Contrast, Noise, Planes, sample_planes
 from tomochrome.training.patients import TrainingPatient
 
 S = Structure  # short, for the tables below
 _COARSE = 8  # pixels between the nodes of the displacement
 _BANK = 352
+_LEAST_BLUR = 0.2
 _FIXED_HU = (S.OUTSIDE_AIR, S.COUCH, S.COUCH_FOAM, S.BLANKET, S.SINUS_GAS, S.AIRWAY_GAS)
 _BONE = (S.CORTICAL_BONE, S.TRABECULAR_BONE, S.FATTY_MARROW, S.DIPLOE, S.TOOTH, S.METAL)
 _RIGHT_SIDE = (S.SUPERIOR_VENA_CAVA, S.RIGHT_HEART_BLOOD, S.PULMONARY_ARTERY, S.LUNG_VESSEL)
@@ -100,14 +99,15 @@ class Sampler:
         """Fill ``x`` (channels, y, x) with luminances and ``y`` (y, x) with tissues."""
         planes, structures = self.scan(patient)
         visible = self._field_of_view(structures)
-        window_channels(planes, self.plane_of, self.low, self.slope, visible, x)
+        low, slope = self.low[:, None, None], self.slope[:, None, None]
+        np.clip((planes[self.plane_of] - low) * slope * visible, 0, 1, out=x)
         np.copyto(y, self.tissue[structures])
 
     def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return HU of all planes (plane, y, x) and the middle plane's structures (y, x)."""
         rng, settings = self.rng, self.settings
         real = patient.hu is not None and rng.random() < settings.real_hu
-        remap, gain, shift, texture, grain = self._contrast(real)
+        contrast = self._contrast(real)
         planes = np.empty((len(self.planes), *self.shape), np.float32)
         structures = np.zeros(self.shape, np.uint8)
         matrix, scale = self._matrix()
@@ -118,20 +118,21 @@ class Sampler:
         thickness = rng.uniform(0, 5.0) if rng.random() < 0.6 else 0.0
         parts = np.zeros(1) if thickness < 1.5 else np.array([0.0, -0.33, 0.33]) * thickness
         hu = patient.hu if patient.hu is not None else np.zeros((1, 1, 1), np.int16)
-        sample_planes(
-            patient.structures, hu, real, remap, gain, shift, texture, grain, self.tile,
-            rng.uniform(0, 64, 3), center, matrix, np.array(patient.spacing), offsets, parts,
-            self.spec.pixel_mm, self._displacement(offsets, scale), _COARSE,
-            planes, structures, self.middle,
+        noise = Noise(self.tile, rng.uniform(0, 64, 3))
+        where = Planes(
+            center, matrix, offsets, parts, self.spec.pixel_mm,
+            self._displacement(offsets, scale), _COARSE, self.middle,
         )  # fmt: skip
+        anatomy = Anatomy(patient.structures, hu, real, np.array(patient.spacing))
+        sample_planes(anatomy, contrast, where, noise, planes, structures)
         if rng.random() < settings.arms:
-            self._add_arm(planes, structures, shift if not real else self._contrast(False)[2])
+            self._add_arm(planes, structures, (self._contrast(False) if real else contrast).shift)
         if rng.random() < settings.couch:
             self._add_couch(planes, structures)
         self._scanner(planes, structures)
         return planes, structures
 
-    def _contrast(self, real: bool) -> tuple[NDArray[Any], ...]:
+    def _contrast(self, real: bool) -> Contrast:
         """Draw remap, gain, shift, texture and grain of every structure."""
         rng = self.rng
         remap = np.arange(256).astype(np.uint8)
@@ -168,7 +169,7 @@ class Sampler:
             shift = table
         self._refill(remap, gain, shift, table)
         slope, level = rng.normal(1.0, 0.015), rng.normal(0.0, 4.0)
-        return remap, gain * slope, shift * slope + level, texture, grain
+        return Contrast(remap, gain * slope, shift * slope + level, texture, grain)
 
     def _angiography(self, table: NDArray[np.float32]) -> None:
         """Fill one side of the circulation, or both, with a dense bolus."""
@@ -306,7 +307,9 @@ class Sampler:
     def _scanner(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
         """Blur as the scanner does, then add its noise and streaks."""
         rng, settings = self.rng, self.settings
-        blur_planes(planes, rng.uniform(0.0, settings.blur_px))
+        if (blur := rng.uniform(0.0, settings.blur_px)) >= _LEAST_BLUR:
+            sigmas = (0, blur, blur)
+            ndimage.gaussian_filter(planes, sigmas, output=planes, mode="nearest", truncate=2.5)
         size = np.sqrt((structures > 0).mean() + 0.05) * 1.6
         amplitude = size * settings.noise_hu * rng.random() ** 2
         self._pick(planes, self.grainy, amplitude)
@@ -321,7 +324,9 @@ class Sampler:
         kind = int(rng.integers(3)) * (len(bank) // 3)
         picks = kind + rng.integers(len(bank) // 3, size=len(planes))
         corners = rng.integers(0, room + 1, (len(planes), 2))
-        add_noise(planes, bank, picks, corners, np.float32(amplitude))
+        height, width = self.shape
+        for plane, k, (y, x) in zip(planes, picks, corners, strict=True):
+            plane += np.float32(amplitude) * bank[k, y : y + height, x : x + width]
 
     def _field_of_view(self, structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Cut the field of view (circle or rectangle); what is cut off is air."""
@@ -355,15 +360,3 @@ def _noise_bank(
                 image = ndimage.gaussian_filter(image, sigma)
             images.append(image / image.std())
     return np.asarray(images, np.float32)
-
-
-def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArray[np.float32]:
-    """Return class weights ``frequency ** -power`` with a voxel-weighted mean of 1.
-
-    Air weighs as the most frequent tissue; what hardly occurs weighs no more than a
-    tissue of 0.04 %.
-    """
-    share = np.maximum(frequency / frequency.sum(), 4e-4)
-    weight = share**-power
-    weight[Tissue.AIR] = weight[1:].min()
-    return np.asarray(weight / (weight * share).sum(), dtype=np.float32)

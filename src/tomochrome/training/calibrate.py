@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+
+from tomochrome.runtime import CancelToken, check
+from tomochrome.training.task import Samples
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature, the calibration error before and after it, and the share of voxels right."""
+
+    temperature: float
+    error_before: float
+    error_after: float
+    right: float
+
+
+def calibrate(
+    net: torch.nn.Module, samples: Samples, count: int = 96, cancel: CancelToken | None = None
+) -> Calibration:
+    """Fit the temperature on samples (luminances, classes) that no training saw.
+
+    Parameters
+    ----------
+    net
+        Gives logits (n, classes, y, x).
+    samples
+        What to fit on.
+    count
+        How many samples.
+    cancel
+        Looked at between batches.
+    """
+    rng = np.random.default_rng(5)
+    found = []
+    for first in range(0, count, _BATCH):
+        check(cancel)
+        batch = [samples[k] for k in range(first, first + _BATCH)]
+        images, names = (torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True))
+        images = images.contiguous(memory_format=torch.channels_last)
+        found.append(collect(net, images, names.long(), rng))
+    logits, truths = (torch.cat(part) for part in zip(*found, strict=True))
+    temperature = fit_temperature(logits, truths)
+    return Calibration(
+        temperature,
+        expected_calibration_error(logits, truths),
+        expected_calibration_error(logits, truths, temperature),
+        float((logits.argmax(1) == truths).float().mean()),
+    )
 
 
 def collect(

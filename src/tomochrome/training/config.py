@@ -2,157 +2,140 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
 
 from tomochrome.errors import OptionError
-from tomochrome.training.schema import from_data
-
-if TYPE_CHECKING:
-    from tomochrome.training.symnet_config import SymNetConfig
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 """One JSON file for each shipped model."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LEAST_SHAPE = 16
+RULES = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+Millimeters = Annotated[float, Field(ge=0.2, le=20)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True)
-class PhantomPlan:
-    """Which phantom patients to train on."""
+class PhantomPlan(BaseModel):
+    """Which phantom patients to train on.
 
-    spacing: tuple[float, float, float] = (3.0, 2.2, 2.2)
-    regions: Mapping[str, float] = field(default_factory=lambda: {"abdomen": 1.0})
-    count: int = 400
+    Parameters
+    ----------
+    spacing
+        Voxel spacing (z, y, x) in mm.
+    regions
+        Share of each region among the patients, by its name.
+    count
+        Patients in all.
+    first
+        Patients that are painted before the training begins; the others are beside it.
+    """
+
+    model_config = RULES
+
+    spacing: tuple[Millimeters, Millimeters, Millimeters] = (3.0, 2.2, 2.2)
+    regions: dict[str, NonNegativeFloat] = {"abdomen": 1.0}
+    count: PositiveInt = 400
+    first: NonNegativeInt = 24
+
+    @field_validator("regions")
+    @classmethod
+    def _known(cls, regions: dict[str, float]) -> dict[str, float]:
+        from tomochrome.phantom.patient import REGIONS
+
+        if unknown := [name for name in regions if name not in REGIONS]:
+            raise ValueError(f"'{unknown[0]}' is no region; choose from {', '.join(REGIONS)}")
+        if not sum(regions.values()) > 0:
+            raise ValueError("give a region a share above 0")
+        return regions
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """One training run.
+class TrainingConfig(BaseModel):
+    """What every training run is told; a task adds fields of its own.
 
     Parameters
     ----------
     name
         Name of the model, also of its bundle.
     network
-        What `tomochrome.colorization.network.build_network` builds.
+        The network, as its builder reads it.
     minutes
         Wall-clock budget; the learning rate falls along a cosine over it.
-    batch, shape
-        Samples a step, and their height and width in pixels of the input grid.
-    learning_rate, weight_decay, ema
-        AdamW's, and the decay of the running mean of the weights that is shipped.
-    ab_weight
-        Weight of the expected chroma error (in tens of CIELAB units) beside cross-entropy.
-    frequency_power
-        Class weights are frequency to the minus this.
-    real_share
-        Share of samples from real labelled CT, when a data folder is given.
+    batch
+        Samples a step.
+    workers
+        Processes that prepare batches; 0: a thread of this process does.
+    learning_rate, weight_decay
+        AdamW's.
+    warm_up
+        Steps over which the learning rate rises to its full value.
+    ema
+        Decay of the running mean of the weights, which is what is shipped.
     seed
         Seed of everything drawn.
     phantoms
-        The phantom patients.
+        The phantom patients to train on, if any.
+    task
+        Name of a module of `tomochrome.training.tasks`, or of a registered `task.Task`.
     """
+
+    model_config = RULES
 
     name: str
-    network: Mapping[str, Any]
-    minutes: float = 60.0
-    batch: int = 8
-    shape: tuple[int, int] = (160, 224)
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    ab_weight: float = 0.5
-    frequency_power: float = 0.5
-    real_share: float = 0.45
-    seed: int = 1
-    phantoms: PhantomPlan = field(default_factory=PhantomPlan)
+    network: dict[str, Any]
+    minutes: PositiveFloat = 60.0
+    batch: PositiveInt = 8
+    workers: NonNegativeInt = 0
+    learning_rate: Rate = 1e-3
+    weight_decay: NonNegativeFloat = 0.01
+    warm_up: NonNegativeInt = 50
+    ema: Decay = 0.999
+    seed: NonNegativeInt = 1
+    phantoms: PhantomPlan | None = None
+    task: str = "tissue"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold."""
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
-        plan = {f.name: getattr(self.phantoms, f.name) for f in fields(self.phantoms)}
-        plan["spacing"], plan["regions"] = list(plan["spacing"]), dict(plan["regions"])
-        return {**data, "network": dict(self.network), "shape": list(self.shape), "phantoms": plan}
-
-
-def load_config(source: str | os.PathLike[str] | Mapping[str, Any]) -> TrainingConfig:
-    """Read a training configuration: a shipped one by name, a JSON file, or a mapping.
-
-    Raises
-    ------
-    OptionError
-        If it is not found, is not JSON, or has unknown or unfit fields.
-    """
-    data, named = opened(source)
-    config = from_data(TrainingConfig, data, named)
-    check_common(config, named)
-    if not (0 < config.minutes < float("inf") and config.batch > 0 and 0 <= config.real_share <= 1):
-        raise OptionError(f"{named} needs minutes and batch above 0 and real_share from 0 to 1")
-    strides = config.network.get("strides", ())
-    multiple = math.prod(strides) if isinstance(strides, list | tuple) else 1
-    if any(n < 16 or n % multiple for n in config.shape):
-        raise OptionError(
-            f"in {named} each number of 'shape' must be a multiple of {multiple}, at least 16, not "
-            f"{list(config.shape)}"
-        )
-    return config
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("use letters, digits, - and _, as a folder is called after it")
+        return name
 
 
-def opened(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """Return what a configuration holds, and what a message is to call it."""
-    if isinstance(source, Mapping):
-        return source, "the training configuration"
-    return read_json(source), f"'{os.fspath(source)}'"
-
-
-def check_common(config: TrainingConfig | SymNetConfig, named: str) -> None:
-    """Check what every training is told: the name of its model, and its phantom patients.
+def check_shape(shape: tuple[int, ...], multiple: int) -> None:
+    """Check the size of a network's input.
 
     Raises
     ------
-    OptionError
-        If the name cannot be that of a folder, or the phantoms cannot be painted.
+    ValueError
+        If a number is no multiple of ``multiple``, or below 16.
     """
-    from tomochrome.phantom.patient import REGIONS
-
-    if not _NAME.fullmatch(config.name):
-        raise OptionError(
-            f"in {named} 'name' must be letters, digits, - and _, as a folder is called after it, "
-            f"not '{config.name}'"
-        )
-    if not (0 < config.learning_rate <= 1 and 0 <= config.ema < 1 and config.seed >= 0):
-        raise OptionError(
-            f"{named} needs a learning_rate above 0 (and up to 1), ema from 0 to below 1 and seed "
-            "of 0 or more"
-        )
-    plan = config.phantoms
-    for region, share in plan.regions.items():
-        if region not in REGIONS:
-            raise OptionError(
-                f"{named} asks for phantoms of a region '{region}'; choose from "
-                f"{', '.join(REGIONS)}"
-            )
-        if not 0 <= share < float("inf"):
-            raise OptionError(
-                f"in {named} the share of '{region}' among the phantoms must be 0 or more, not "
-                f"{share}"
-            )
-    if not sum(plan.regions.values()) > 0:
-        raise OptionError(f"{named} gives no region of the phantoms a share above 0")
-    if not all(0.2 <= step <= 20 for step in plan.spacing):
-        raise OptionError(
-            f"in {named} 'phantoms.spacing' must be three lengths of 0.2 to 20 mm, not "
-            f"{list(plan.spacing)}"
+    if any(n % multiple or n < _LEAST_SHAPE for n in shape):
+        raise ValueError(
+            f"each number of 'shape' must be a multiple of {multiple}, at least {_LEAST_SHAPE}, "
+            f"not {list(shape)}"
         )
 
 
-def read_json(source: str | os.PathLike[str]) -> Mapping[str, Any]:
+def read_json(source: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a configuration's JSON object: a shipped one by name, or a file.
 
     Raises
@@ -172,3 +155,35 @@ def read_json(source: str | os.PathLike[str]) -> Mapping[str, Any]:
             f"'{source}' holds no training configuration, but a {type(data).__name__}"
         )
     return data
+
+
+def in_words(problem: ErrorDetails, source: str, kind: type[BaseModel]) -> str:
+    """Return a complaint of pydantic's as a sentence."""
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        if isinstance(problem["loc"][-1], int):
+            return f"in {source} '{place.rpartition('.')[0]}' has too few numbers"
+        return f"{source} lacks the field '{place}'; add it"
+    if problem["type"] == "extra_forbidden":
+        within, name = problem["loc"][:-1], str(problem["loc"][-1])
+        known = _fields(kind, [str(part) for part in within])
+        near = difflib.get_close_matches(name, known, 1)
+        right = ".".join([*map(str, within), *near])
+        advice = f"did you mean '{right}'?" if near else f"known: {', '.join(known)}"
+        return f"{source} has a field '{place}' that is not known; {advice}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    shown = repr(problem["input"])
+    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+    where = f" '{place}' is {shown}:" if place else ""
+    return f"in {source}{where} {message[0].lower()}{message[1:]}"
+
+
+def _fields(kind: type[BaseModel], place: list[str]) -> list[str]:
+    """Return the names of the fields of a model, or of one within it."""
+    for name in place:
+        hint = kind.model_fields[name].annotation
+        parts = getattr(hint, "__args__", (hint,))
+        kind = next(
+            part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)
+        )
+    return list(kind.model_fields)

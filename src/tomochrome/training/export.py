@@ -1,33 +1,90 @@
-"""Checkpoints turned into bundles: safetensors, metadata, model card, licence."""
+"""A finished run turned into bundles: safetensors, metadata, model card, licence, log."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from tomochrome.colorization.inputs import InputSpec
-from tomochrome.colorization.network import build_network
 from tomochrome.errors import InputError
-from tomochrome.runtime import write_whole
-from tomochrome.tissue import TISSUE_NAMES
-from tomochrome.training.fit import HU_EDGES
+from tomochrome.runtime import CancelToken, Progress, write_whole
+from tomochrome.training.config import TrainingConfig
+from tomochrome.training.folder import CHECKPOINT, LOG, make_folder
+from tomochrome.training.pool import HELD_OUT, Painter
+from tomochrome.training.task import Bundle, Evidence, Task, load_config
+from tomochrome.training.trainer import foreign_checkpoint, read_checkpoint, start_task
 
-if TYPE_CHECKING:
-    from tomochrome.training.config import TrainingConfig
-    from tomochrome.training.symnet_config import SymNetConfig
+CARDS = Path(__file__).resolve().parent / "cards"
+"""One Markdown file with blanks for each kind of card."""
+LICENSE_FILE = Path(__file__).resolve().parents[3] / "LICENSE"
+_HELD_OUT_PATIENTS = 12
 
-NOT_FOR_DIAGNOSIS = "Not for diagnosis: the colors are a model's guess and no measurement."
+
+def finish(
+    run: str | os.PathLike[str],
+    weights: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str] | Mapping[str, Any] | TrainingConfig,
+    data: str | os.PathLike[str] | None = None,
+    pool: str | os.PathLike[str] | None = None,
+    held_out: str | os.PathLike[str] | None = None,
+    scores: Mapping[str, Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> list[Path]:
+    """Measure the model of a finished run on what no training saw, and write its bundles.
+
+    Parameters
+    ----------
+    run
+        Folder of the run, with its checkpoint and log.
+    weights
+        Folder of bundles to write into.
+    config, data, pool
+        As `tomochrome.training.train` had them.
+    held_out
+        Folder of phantom patients to measure on, painted where there are none; in the run's
+        folder by default.
+    scores
+        Further figures for the cards, by the name of a bundle.
+    notes
+        Paragraphs on this very run, for the card.
+    progress, cancel
+        Called while phantoms are painted; looked at between measurements.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The bundles' folders.
+
+    Raises
+    ------
+    TomochromeError
+        If the run holds no checkpoint of this configuration, or something cannot be written.
+    """
+    plan = load_config(config)
+    folder, target = Path(run), make_folder(weights)
+    task = start_task(plan, folder, data, pool)
+    net = load_mean(folder / CHECKPOINT, task)
+    aside = Path(held_out) if held_out is not None else folder / "held-out"
+    if plan.phantoms is not None and not (held_out is not None and any(aside.glob("*.npz"))):
+        few = plan.phantoms.model_copy(update={"count": _HELD_OUT_PATIENTS})
+        with Painter(aside, few, HELD_OUT) as painter:
+            painter.wait(few.count, "painting held-out phantoms", progress, cancel)
+    log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
+    size = sum(parameter.numel() for parameter in net.parameters())
+    evidence = Evidence(aside if plan.phantoms else None, log, size, scores or {}, notes, cancel)
+    bundles = task.bundles(net, evidence)
+    return [write_bundle(target, bundle, task, evidence) for bundle in bundles]
 
 
-def load_mean(checkpoint: Path, network: Mapping[str, Any]) -> torch.nn.Module:
+def load_mean(checkpoint: Path, task: Task[Any]) -> torch.nn.Module:
     """Return the network with the running mean of a checkpoint's weights, ready to predict.
 
     Raises
@@ -35,169 +92,117 @@ def load_mean(checkpoint: Path, network: Mapping[str, Any]) -> torch.nn.Module:
     InputError
         If the checkpoint cannot be read or is of another network.
     """
-    net = build_network(network)
+    net, advice = task.network(), "give that which it was trained with"
     try:
-        data = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        net.load_state_dict(data["mean"])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(f"'{checkpoint}' is no checkpoint of this network") from error
-    net.eval().requires_grad_(False)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net
+        net.load_state_dict(read_checkpoint(checkpoint, advice)["mean"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise foreign_checkpoint(checkpoint, advice) from error
+    return net.eval().requires_grad_(False)
 
 
-def _half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of convolutions as float16; vectors stay: a variance may exceed float16's range."""
-    return {
-        name: value.half().contiguous()
-        if value.is_floating_point() and value.ndim > 1
-        else value.contiguous()
-        for name, value in state.items()
-    }
-
-
-def run_files(config: TrainingConfig | SymNetConfig, log: Sequence[str]) -> dict[str, str]:
-    """Return the texts that a bundle keeps of its run: the configuration and the log."""
-    settings = json.dumps(config.to_dict(), indent=2) + "\n"
-    return {"configs/train.json": settings, "docs/log.csv": "\n".join(log) + "\n"}
-
-
-def write_bundle(
-    folder: Path,
-    tensors: Mapping[str, torch.Tensor],
-    metadata: Mapping[str, Any],
-    card: str,
-    license_text: str,
-    extra: Mapping[str, str] | None = None,
-) -> Path:
-    """Write a bundle folder, whole or not at all, replacing one that is there.
+def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Evidence) -> Path:
+    """Write a bundle, whole or not at all, replacing one that is there.
 
     Parameters
     ----------
     folder
-        The bundle's folder; its parent must exist.
-    tensors
-        What goes into ``models/model.safetensors``.
-    metadata
-        What goes into ``configs/metadata.json``; the SHA-256 is added.
-    card, license_text
-        ``docs/README.md`` and ``LICENSE``.
-    extra
-        Further texts by their path in the bundle.
+        Folder of bundles.
+    bundle
+        What to write.
+    task, evidence
+        What its card is filled from, with the run's configuration and log.
+
+    Returns
+    -------
+    pathlib.Path
+        The bundle's own folder.
 
     Raises
     ------
     InputError
-        If a tensor holds infinities or NaN.
+        If a tensor holds infinities or NaN, or the licence is missing.
     """
     from safetensors.torch import save
 
-    unsound = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    unsound = [name for name, value in bundle.tensors.items() if not torch.isfinite(value).all()]
     if unsound:
         raise InputError(f"the weights hold numbers beyond all bounds ({unsound[0]}); train again")
-    data = save(dict(tensors))
-    stored = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
-    with write_whole(folder, force=True) as temporary:
+    data = save(dict(bundle.tensors))
+    trained_on = task.trained_on()
+    metadata = {
+        "name": bundle.name,
+        "version": "0.1.0",
+        "license": "BSD-3-Clause",
+        "trained_on": trained_on,
+        **bundle.metadata,
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    if "network" in metadata:  # what MONAI's own bundles name; and how it came about
+        metadata |= {"monai_version": "1.5", "pytorch_version": "2.4"}
+    settings = task.config.model_dump_json(indent=2) + "\n"
+    of_the_run = {"configs/train.json": settings, "docs/log.csv": "\n".join(evidence.log) + "\n"}
+    texts = {
+        "configs/metadata.json": json.dumps(metadata, indent=2, ensure_ascii=False) + "\n",
+        "docs/README.md": fill_card(bundle, metadata, task.config, evidence),
+        "LICENSE": read_license(),
+        **(of_the_run if "network" in metadata else {}),
+    }
+    path = folder / bundle.name
+    with write_whole(path, force=True) as temporary:
         for name in ("configs", "models", "docs"):
             (temporary / name).mkdir(parents=True)
         (temporary / "models" / "model.safetensors").write_bytes(data)
-        texts = {
-            "configs/metadata.json": json.dumps(stored, indent=2, ensure_ascii=False) + "\n",
-            "docs/README.md": card,
-            "LICENSE": license_text,
-            **(extra or {}),
-        }
         for place, text in texts.items():
             (temporary / place).write_text(text, encoding="utf-8")
-    return folder
+    return path
 
 
-def _common(
-    name: str, kind: str, trained_on: list[str], scores: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": kind,
-        "version": "0.1.0",
-        "intended_use": NOT_FOR_DIAGNOSIS,
-        "license": "BSD-3-Clause",
-        "trained_on": trained_on,
-        "scores": dict(scores),
-        "classes": list(TISSUE_NAMES),
-        "hu_edges": HU_EDGES,
+def fill_card(
+    bundle: Bundle, metadata: Mapping[str, Any], config: TrainingConfig, evidence: Evidence
+) -> str:
+    """Return the model card: the bundle's Markdown file with its blanks filled.
+
+    Blanks are fields of the configuration and the metadata, the bundle's own words, and
+    ``steps``, ``minutes``, ``parameters`` (millions), ``trained_on``, ``scores`` and ``notes``.
+    """
+    steps, seconds = evidence.log[-1].split(",")[:2] if len(evidence.log) > 1 else ("0", "0")
+    fields = {k: v for k, v in config.model_dump().items() if k != "name"}
+    if "shape" in fields:
+        fields["shape"] = " x ".join(map(str, fields["shape"]))
+    values = {
+        **fields,
+        **metadata,
+        "steps": steps,
+        "minutes": f"{float(seconds) / 60:.0f}",
+        "parameters": f"{evidence.parameters / 1e6:.2f}",
+        "trained_on": "\n".join(f"- {line}" for line in metadata["trained_on"]),
+        "scores": _figures(metadata.get("scores", {})),
+        "notes": "".join(f"\n{note}\n" for note in evidence.notes),
+        **bundle.words,
     }
+    return (CARDS / f"{bundle.card}.md").read_text(encoding="utf-8").format_map(values)
 
 
-def export_network(
-    folder: Path,
-    name: str,
-    network: Mapping[str, Any],
-    net: torch.nn.Module,
-    likelihood: NDArray[np.float32],
-    *,
-    temperature: float,
-    trained_on: list[str],
-    scores: Mapping[str, Any],
-    card: str,
-    license_text: str,
-    title: str = "",
-    description: str = "",
-    extra: Mapping[str, str] | None = None,
-) -> Path:
-    """Write a trained network as a bundle; float16, which moves no probability visibly."""
-    metadata = {
-        **_common(name, "network", trained_on, scores),
-        "title": title or name,
-        "description": description,
-        "task": "naming the tissue of each voxel of a CT, from which its color follows",
-        "network": dict(network),
-        "input": InputSpec().to_dict(),
-        "temperature": round(temperature, 4),
-        "monai_version": "1.5",
-        "pytorch_version": "2.4",
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "luminance",
-                    "modality": "CT",
-                    "num_channels": len(InputSpec().channels),
-                    "spatial_shape": ["32*n", "32*n"],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "logits",
-                    "format": "segmentation",
-                    "num_channels": len(TISSUE_NAMES),
-                    "spatial_shape": ["32*n", "32*n"],
-                    "dtype": "float32",
-                    "channel_def": {str(k): label for k, label in enumerate(TISSUE_NAMES)},
-                }
-            },
-        },
-    }
-    tensors = {**_half(net.state_dict()), "hu_likelihood": torch.from_numpy(likelihood.copy())}
-    return write_bundle(folder, tensors, metadata, card, license_text, extra)
+def _figures(scores: Mapping[str, Any]) -> str:
+    rows = []
+    for key, value in scores.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in value.items())
+        rows.append(f"- {key.replace('_', ' ')}: {value}")
+    return "\n".join(rows) or "- not measured yet"
 
 
-def export_transfer(
-    folder: Path,
-    table: NDArray[np.float32],
-    *,
-    trained_on: list[str],
-    scores: Mapping[str, Any],
-    card: str,
-    license_text: str,
-) -> Path:
-    """Write the lookup curve as a bundle."""
-    metadata = {
-        **_common("transfer-function", "transfer-function", trained_on, scores),
-        "title": "Transfer function (no network)",
-        "description": "the best curve from HU to color, no network: the baseline and fallback",
-        "task": "color by Hounsfield unit alone",
-    }
-    tensors = {"probability": torch.from_numpy(table.copy())}
-    return write_bundle(folder, tensors, metadata, card, license_text)
+def read_license() -> str:
+    """Return the project's licence, which every bundle carries.
+
+    Raises
+    ------
+    InputError
+        If the program does not run from a checkout.
+    """
+    try:
+        return LICENSE_FILE.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"the licence '{LICENSE_FILE}' is missing; bundles are written from a checkout"
+        ) from error

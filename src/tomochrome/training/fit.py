@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.phantom.materials import tissue_table
 from tomochrome.phantom.structures import Structure
 from tomochrome.tissue import N_TISSUES, Tissue
-from tomochrome.training.feed import Feed
 
 FIRST_HU, STEP_HU, BINS = -1024.0, 8.0, 512
 HU_EDGES = {"first": FIRST_HU, "step": STEP_HU, "bins": BINS}
 """The bins as a bundle's metadata names them; values beyond belong to the end bins."""
 
 
-def count_hu(feed: Feed, samples: int = 400) -> NDArray[np.float64]:
-    """Count HU of each tissue in samples drawn as training draws them.
+def count_hu(
+    scan: Callable[[], tuple[NDArray[Any], NDArray[np.uint8]]], count: int = 400
+) -> NDArray[np.float64]:
+    """Count HU of each tissue in slices.
+
+    Parameters
+    ----------
+    scan
+        Draws HU and `Structure` of a slice, both (y, x), as training draws them.
+    count
+        How many slices.
 
     Returns
     -------
     ndarray
         float64 (bins, tissues); air counts only inside the body.
     """
-    counts = np.zeros(BINS * N_TISSUES)
-    sampler = feed.sampler
-    for _ in range(samples):
-        planes, structures = sampler.scan(feed.draw())
+    counts, tissues = np.zeros(BINS * N_TISSUES), tissue_table().astype(np.int64)
+    for _ in range(count):
+        hu, structures = scan()
         inside = structures > Structure.BLANKET
-        names = sampler.tissue[structures[inside]].astype(np.int64)
-        hu = planes[sampler.middle][inside]
-        row = np.clip((hu - FIRST_HU) / STEP_HU, 0, BINS - 1).astype(np.int64)
-        counts += np.bincount(row * N_TISSUES + names, minlength=BINS * N_TISSUES)
+        row = np.clip((hu[inside] - FIRST_HU) / STEP_HU, 0, BINS - 1).astype(np.int64)
+        cell = row * N_TISSUES + tissues[structures[inside]]
+        counts += np.bincount(cell, minlength=BINS * N_TISSUES)
     return counts.reshape(BINS, N_TISSUES)
 
 

@@ -1,80 +1,130 @@
-"""Fused loops of the augmentation: sampling through a warp, blur, noise, windows.
+"""The compiled loop of the augmentation: sampling a patient through a warp.
 
-All run without the interpreter's lock, so that a thread prepares the next batch while the
+It runs without the interpreter's lock, so that a thread prepares the next batch while the
 network trains on this one.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def sample_planes(  # type: ignore[no-untyped-def]
-    structures, hu, use_hu, remap, gain, shift, texture, grain, noise_tile, tile_shift,
-    center, matrix, spacing, planes, subplanes, pixel, coarse, step, out, labels, middle,
-):  # fmt: skip
-    """Sample HU on parallel planes through a warp, and structures on the middle plane.
+class Anatomy(NamedTuple):
+    """A patient as the kernel reads it.
 
     Parameters
     ----------
     structures, hu
         uint8 and int16 (z, y, x); ``hu`` is read only with ``use_hu``.
-    remap, gain, shift
-        Per structure: what it becomes, and ``HU = hu * gain + shift`` (``hu`` is 0 without
-        ``use_hu``).
+    use_hu
+        Whether the patient's own HU show.
+    spacing
+        Voxel spacing (z, y, x) in mm.
+    """
+
+    structures: NDArray[np.uint8]
+    hu: NDArray[np.int16]
+    use_hu: bool
+    spacing: NDArray[np.float64]
+
+
+class Contrast(NamedTuple):
+    """How each structure shows, arrays (256,).
+
+    Parameters
+    ----------
+    remap
+        The structure that it becomes.
+    gain, shift
+        ``HU = hu * gain + shift`` (``hu`` is 0 without ``use_hu``).
     texture, grain
-        Per structure: standard deviation in HU, correlation length in mm.
-    noise_tile, tile_shift
-        Periodic unit-variance noise (n, n, n) correlated over about four voxels, and its offset.
+        Standard deviation in HU, correlation length in mm.
+    """
+
+    remap: NDArray[np.uint8]
+    gain: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    texture: NDArray[np.float32]
+    grain: NDArray[np.float32]
+
+
+class Planes(NamedTuple):
+    """Where parallel planes lie in the patient.
+
+    Parameters
+    ----------
     center
         Voxel (z, y, x) at the middle of the output.
     matrix
         3x3 from output mm to patient mm.
-    planes, subplanes
+    offsets, parts
         Offsets of planes, and of the parts each is averaged from, in mm.
     pixel
         Output pixel in mm.
     coarse, step
         Displacement in mm (plane, i, j, 3) on every ``step``-th pixel.
-    out, labels, middle
-        Output float32 (plane, y, x), uint8 (y, x), and the plane that ``labels`` belongs to.
+    middle
+        The plane whose structures are wanted.
     """
+
+    center: NDArray[np.float64]
+    matrix: NDArray[np.float64]
+    offsets: NDArray[np.float64]
+    parts: NDArray[np.float64]
+    pixel: float
+    coarse: NDArray[np.float32]
+    step: int
+    middle: int
+
+
+class Noise(NamedTuple):
+    """Periodic unit-variance noise (n, n, n) correlated over about four voxels; its offset."""
+
+    tile: NDArray[np.float32]
+    shift: NDArray[np.float64]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _displacement(coarse: Any, p: int, ci: float, cj: float, out: Any) -> None:
+    """Interpolate the displacement of plane ``p`` at fractional nodes (ci, cj)."""
+    i0, j0 = int(ci), int(cj)
+    fi, fj = ci - i0, cj - j0
+    for c in range(3):
+        out[c] = (1 - fi) * ((1 - fj) * coarse[p, i0, j0, c] + fj * coarse[p, i0, j0 + 1, c]) + (
+            fi * ((1 - fj) * coarse[p, i0 + 1, j0, c] + fj * coarse[p, i0 + 1, j0 + 1, c])
+        )
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def sample_planes(
+    anatomy: Anatomy, contrast: Contrast, where: Planes, noise: Noise, out: Any, labels: Any
+) -> None:
+    """Sample HU on parallel planes through a warp, and structures on the middle plane.
+
+    Parameters
+    ----------
+    anatomy, contrast, where, noise
+        What is sampled.
+    out, labels
+        Output float32 (plane, y, x) in HU, and uint8 (y, x).
+    """
+    structures, hu, use_hu, spacing = anatomy
+    remap, gain, shift, texture, grain = contrast
+    center, matrix, planes, subplanes, pixel, coarse, step, middle = where
+    noise_tile, tile_shift = noise
+    moved = np.empty(3)
     n_z, n_y, n_x = structures.shape
     n_p, height, width = out.shape
     size = noise_tile.shape[0]
     for p in range(n_p):
         for i in range(height):
-            ci = i / step
-            i0 = int(ci)
-            fi = ci - i0
             for j in range(width):
-                cj = j / step
-                j0 = int(cj)
-                fj = cj - j0
-                a = (1 - fi) * (1 - fj)
-                b = (1 - fi) * fj
-                c = fi * (1 - fj)
-                d = fi * fj
-                dz = (
-                    a * coarse[p, i0, j0, 0]
-                    + b * coarse[p, i0, j0 + 1, 0]
-                    + c * coarse[p, i0 + 1, j0, 0]
-                    + d * coarse[p, i0 + 1, j0 + 1, 0]
-                )
-                dy = (
-                    a * coarse[p, i0, j0, 1]
-                    + b * coarse[p, i0, j0 + 1, 1]
-                    + c * coarse[p, i0 + 1, j0, 1]
-                    + d * coarse[p, i0 + 1, j0 + 1, 1]
-                )
-                dx = (
-                    a * coarse[p, i0, j0, 2]
-                    + b * coarse[p, i0, j0 + 1, 2]
-                    + c * coarse[p, i0 + 1, j0, 2]
-                    + d * coarse[p, i0 + 1, j0 + 1, 2]
-                )
+                _displacement(coarse, p, i / step, j / step, moved)
+                dz, dy, dx = moved[0], moved[1], moved[2]
                 py = (i - 0.5 * (height - 1)) * pixel
                 px = (j - 0.5 * (width - 1)) * pixel
                 total = 0.0
@@ -120,54 +170,3 @@ def sample_planes(  # type: ignore[no-untyped-def]
                         value += sd * noise_tile[tz, ty, tx]
                     total += value
                 out[p, i, j] = total / subplanes.shape[0]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def blur_planes(planes, sigma):  # type: ignore[no-untyped-def]
-    """Blur each plane in place with a Gaussian of ``sigma`` pixels."""
-    if sigma < 0.2:
-        return
-    reach = max(1, int(2.5 * sigma + 0.5))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
-    kernel /= kernel.sum()
-    n_p, height, width = planes.shape
-    work = np.empty((height, width), np.float32)
-    for p in range(n_p):
-        plane = planes[p]
-        for i in range(height):
-            for j in range(width):
-                total = np.float32(0)
-                for k in range(-reach, reach + 1):
-                    total += kernel[k + reach] * plane[i, min(max(j + k, 0), width - 1)]
-                work[i, j] = total
-        for i in range(height):
-            for j in range(width):
-                total = np.float32(0)
-                for k in range(-reach, reach + 1):
-                    total += kernel[k + reach] * work[min(max(i + k, 0), height - 1), j]
-                plane[i, j] = total
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def add_noise(planes, bank, picks, corners, amplitude):  # type: ignore[no-untyped-def]
-    """Add to each plane a piece of a noise image from a bank (n, y, x), scaled in HU."""
-    n_p, height, width = planes.shape
-    for p in range(n_p):
-        for i in range(height):
-            for j in range(width):
-                planes[p, i, j] += amplitude * bank[picks[p], corners[p, 0] + i, corners[p, 1] + j]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def window_channels(planes, plane_of, low, slope, visible, out):  # type: ignore[no-untyped-def]
-    """Write the luminance of each channel's plane, 0 where the field of view ends."""
-    n_c, height, width = out.shape
-    for c in range(n_c):
-        plane = planes[plane_of[c]]
-        for i in range(height):
-            for j in range(width):
-                if visible[i, j]:
-                    value = (plane[i, j] - low[c]) * slope[c]
-                    out[c, i, j] = min(max(value, np.float32(0)), np.float32(1))
-                else:
-                    out[c, i, j] = 0

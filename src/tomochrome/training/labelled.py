@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import InputError
+from tomochrome.geometry.orient import closest_axial
+from tomochrome.io import read
 from tomochrome.phantom.structures import Structure
 from tomochrome.training.patients import TrainingPatient
 
@@ -72,28 +74,12 @@ def read_labelled(ct: Path, labels: Path) -> TrainingPatient:
     InputError
         If either is missing or their grids differ.
     """
-    hu, spacing = _read_canonical(ct)
-    names, label_spacing = _read_canonical(labels)
-    if hu.shape != names.shape or not np.allclose(spacing, label_spacing, atol=1e-3):
+    scan, names = closest_axial(read(ct)), closest_axial(read(labels))
+    if scan.shape != names.shape or not np.allclose(scan.affine, names.affine, atol=1e-2):
         raise InputError(f"'{labels}' does not lie on the grid of '{ct}'; give labels on its grid")
-    scan = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
-    structures = complete_structures(scan, names.astype(np.int16), spacing)
-    return TrainingPatient(ct.name.split(".")[0], structures, spacing, scan)
-
-
-def _read_canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nibabel.load(path)
-        image = nibabel.as_closest_canonical(image)  # x to right.. in RAS: x right, y anterior
-        voxels = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, ValueError, ImageFileError) as error:
-        raise InputError(f"'{path}' cannot be read as NIfTI: {error}") from error
-    x, y, z = (float(v) for v in image.header.get_zooms()[:3])
-    # RAS (x to the right) to canonical axial: reverse x and y, then (z, y, x)
-    return np.ascontiguousarray(voxels[::-1, ::-1].transpose(2, 1, 0)), (z, y, x)
+    hu = np.clip(np.rint(scan.voxels), -1024, 3071).astype(np.int16)
+    structures = complete_structures(hu, np.rint(names.voxels).astype(np.int16), scan.spacing)
+    return TrainingPatient(ct.name.split(".")[0], structures, scan.spacing, hu)
 
 
 def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ FOCUS = tuple(
 _EMPHASIS = dict.fromkeys(
     (int(t) for t in (Tissue.SPLEEN, Tissue.STOMACH, Tissue.PANCREAS, Tissue.KIDNEY)), 2.0
 )  # hardest to recognize, and all in the upper abdomen
+
+_SHOWN_MM2 = 60.0
+_BODY_MM2 = 2000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,34 +45,40 @@ class TrainingPatient:
     structures: NDArray[np.uint8]
     spacing: tuple[float, float, float]
     hu: NDArray[np.int16] | None = None
-    organs: tuple[tuple[int, NDArray[np.int32]], ...] = field(init=False)
-    body: NDArray[np.int32] = field(init=False)
-    center: tuple[float, float] = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """Voxels of each tissue in each slice."""
         table = tissue_table()
-        counts = np.zeros((len(self.structures), N_TISSUES), np.int64)
-        for z, plane in enumerate(self.structures):
-            counts[z] = np.bincount(table[plane].ravel(), minlength=N_TISSUES)[:N_TISSUES]
+        rows = [np.bincount(table[p].ravel(), minlength=N_TISSUES) for p in self.structures]
+        return np.array(rows).reshape(len(rows), N_TISSUES)
+
+    @cached_property
+    def organs(self) -> tuple[tuple[int, NDArray[np.int64]], ...]:
+        """Each tissue of `FOCUS` that the patient shows, and the slices that show it."""
         area = self.spacing[1] * self.spacing[2]
-        organs = []
-        for tissue in FOCUS:
-            where = np.flatnonzero(counts[:, tissue] * area > 60).astype(np.int32)
-            if len(where):
-                organs.append((tissue, where))
-        inside = counts[:, 1:].sum(axis=1)
-        body = np.flatnonzero(inside * area > 2000).astype(np.int32)
-        if not len(body):
-            body = np.arange(len(self.structures), dtype=np.int32)
-        mask = (table[self.structures] != 0).any(axis=0)
+        found = [(t, np.flatnonzero(self._counts[:, t] * area > _SHOWN_MM2)) for t in FOCUS]
+        return tuple((tissue, where) for tissue, where in found if len(where))
+
+    @cached_property
+    def body(self) -> NDArray[np.int64]:
+        """Slices that show the body; all where none does."""
+        area = self.spacing[1] * self.spacing[2]
+        body = np.flatnonzero(self._counts[:, 1:].sum(axis=1) * area > _BODY_MM2)
+        return body if len(body) else np.arange(len(self.structures))
+
+    @cached_property
+    def center(self) -> tuple[float, float]:
+        """Middle (y, x) of the body in voxels."""
+        mask = (tissue_table()[self.structures] != 0).any(axis=0)
         ys, xs = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        middle = tuple(
+        sizes = self.structures.shape[1:]
+        middle = (
             float(v[0] + v[-1]) / 2 if len(v) else n / 2
-            for v, n in zip((ys, xs), self.structures.shape[1:], strict=True)
+            for v, n in zip((ys, xs), sizes, strict=True)
         )
-        object.__setattr__(self, "organs", tuple(organs))
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "center", middle)
+        y, x = middle
+        return y, x
 
     def pick_slice(self, rng: np.random.Generator, focus: float = 0.5) -> int:
         """Draw a slice: with chance ``focus`` one that shows a randomly chosen organ."""

@@ -9,21 +9,26 @@ import json
 import multiprocessing as mp
 import os
 import signal
+import time
 import zlib
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from tomochrome.errors import InputError, TomochromeError
+from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.training.config import PhantomPlan
 from tomochrome.training.folder import make_folder, write_bytes
 from tomochrome.training.patients import TrainingPatient
 
 HELD_OUT = 1_000_000
 """Seeds from here on are never trained on."""
+_RESCAN_SECONDS = 20.0
+_UNPLANNED_SHARE = 0.05
 
 
 def plan_jobs(plan: PhantomPlan, first_seed: int = 1) -> Iterator[tuple[int, str]]:
@@ -76,6 +81,79 @@ def load(path: Path) -> TrainingPatient:
         ) from error
 
 
+class Pool:
+    """The patients of a pool, which may still be growing; each is read when it is first drawn.
+
+    Parameters
+    ----------
+    folder
+        Where the pool lies.
+    plan
+        What is painted there, or will be.
+    """
+
+    def __init__(self, folder: Path, plan: PhantomPlan) -> None:
+        self.folder, self.plan = folder, plan
+        self._names: dict[str, list[str]] = {}
+        self._read: dict[str, TrainingPatient] = {}
+        self._listed = -_RESCAN_SECONDS
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a process that draws batches reads its own
+        return {**self.__dict__, "_read": {}, "_listed": -_RESCAN_SECONDS}
+
+    def __len__(self) -> int:
+        """Return how many patients are painted; looked at every 20 s until all are."""
+        count = sum(map(len, self._names.values()))
+        if count < self.plan.count and time.monotonic() - self._listed >= _RESCAN_SECONDS:
+            self._listed = time.monotonic()
+            names = sorted(path.stem for path in self.folder.glob("*.npz"))
+            self._names = {
+                region: [name for name in names if region_of(name) == region]
+                for region in sorted(set(map(region_of, names)))
+            }
+            count = len(names)
+        return count
+
+    def draw(self, rng: np.random.Generator) -> TrainingPatient:
+        """Draw a region by the plan's shares, then one of its patients.
+
+        Raises
+        ------
+        InputError
+            If none is painted, or a file is damaged.
+        """
+        if not len(self):
+            raise InputError(
+                f"there is nothing to train on: no phantoms in '{self.folder}' and no real scans"
+            )
+        regions = list(self._names)
+        shares = np.array([self.plan.regions.get(r, _UNPLANNED_SHARE) for r in regions])
+        if not shares.any():
+            shares[:] = 1.0
+        return self._pick(regions[rng.choice(len(regions), p=shares / shares.sum())], rng)
+
+    def draw_other(self, patient: TrainingPatient, rng: np.random.Generator) -> TrainingPatient:
+        """Draw another patient of the same region; the same where there is no other."""
+        region = region_of(patient.name)
+        others = [name for name in self._names[region] if name != patient.name]
+        return self._pick(region, rng, others) if others else patient
+
+    def _pick(
+        self, region: str, rng: np.random.Generator, among: list[str] | None = None
+    ) -> TrainingPatient:
+        names = among or self._names[region]
+        name = names[rng.integers(len(names))]
+        if name not in self._read:
+            self._read[name] = load(self.folder / f"{name}.npz")
+        return self._read[name]
+
+
+def region_of(name: str) -> str:
+    """Return the region in the name of a patient of the pool, for example ``"abdomen-12"``."""
+    return name.rsplit("-", 1)[0]
+
+
 def _work(
     told: Connection,
     folder: str,
@@ -94,10 +172,15 @@ def _work(
             if parent is not None and not parent.is_alive():
                 return
             paint(Path(folder), seed, region, spacing)
-    except (TomochromeError, OSError, MemoryError) as error:
-        told.send(error)
-    except Exception as error:  # whatever it is: not all of them can be sent
-        told.send(RuntimeError(f"{type(error).__name__} while painting phantoms: {error}"))
+    except Exception as error:
+        told.send(sendable(error, "painting phantoms"))
+
+
+def sendable(error: Exception, work: str) -> Exception:
+    """Return an error that another process can be sent: of those of libraries, not all can be."""
+    if isinstance(error, TomochromeError | OSError | MemoryError):
+        return error
+    return RuntimeError(f"{type(error).__name__} while {work}: {error}")
 
 
 def _end(*_: object) -> None:
@@ -106,28 +189,70 @@ def _end(*_: object) -> None:
 
 
 class Painter:
-    """Paints the plan's patients in a process of its own while training runs.
+    """Paints the plan's patients in a process of its own; as a context, for as long as it lasts.
 
     Parameters
     ----------
     folder
         Where the pool lies.
     plan
-        What to paint.
+        What to paint; None: nothing.
+    first_seed
+        Seed of the first patient.
     """
 
-    def __init__(self, folder: Path, plan: PhantomPlan) -> None:
+    def __init__(self, folder: Path, plan: PhantomPlan | None, first_seed: int = 1) -> None:
+        self._folder = folder
+        self._planned = list(plan_jobs(plan, first_seed)) if plan is not None else []
+        jobs = self._missing(len(self._planned))
+        self._started = bool(jobs)
+        if plan is None or not jobs:
+            return
         make_folder(folder)
-        jobs = [j for j in plan_jobs(plan) if not (folder / f"{j[1]}-{j[0]}.npz").exists()]
         context = mp.get_context("spawn")
         self._told, told = context.Pipe(duplex=False)
         self._process = context.Process(
             target=_work, args=(told, str(folder), jobs, plan.spacing), daemon=True
         )
-        self._started = bool(jobs)
-        if jobs:
-            self._process.start()
+        self._process.start()
         told.close()  # ours: what is left is the process's own end
+
+    def __enter__(self) -> Painter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(
+        self, patients: int, stage: str, progress: Progress | None, cancel: CancelToken | None
+    ) -> None:
+        """Wait until so many of the plan's patients are painted.
+
+        Parameters
+        ----------
+        patients
+            How many of the first ones.
+        stage
+            What progress calls the work.
+        progress, cancel
+            Told how many are painted; looked at five times a second.
+
+        Raises
+        ------
+        TomochromeError
+            As `check`, or if the user stopped it.
+        """
+        total = min(patients, len(self._planned))
+        while missing := self._missing(total):
+            report(progress, total - len(missing), total, stage)
+            check(cancel)
+            self.check()
+            time.sleep(0.2)
+
+    def _missing(self, patients: int) -> list[tuple[int, str]]:
+        """Return which of the first patients of the plan are not painted yet."""
+        first = self._planned[:patients]
+        return [(s, r) for s, r in first if not (self._folder / f"{r}-{s}.npz").exists()]
 
     def check(self) -> None:
         """Raise what ended the painting before its time.
@@ -141,7 +266,7 @@ class Painter:
             return
         ended = self._process.exitcode
         try:
-            if self._started and self._told.poll():
+            if self._told.poll():
                 raise self._told.recv()
         except EOFError:  # it ended and said nothing
             pass
@@ -154,7 +279,9 @@ class Painter:
 
     def stop(self) -> None:
         """End the painting; what is painted stays."""
-        if self._started and self._process.is_alive():
+        if not self._started:
+            return
+        if self._process.is_alive():
             self._process.terminate()
             self._process.join(5)
         self._told.close()

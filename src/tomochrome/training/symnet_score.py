@@ -16,7 +16,7 @@ import torch
 from tomochrome.registration.symnet import SymNet, predict
 from tomochrome.registration.velocity import pair_fields
 from tomochrome.runtime import CancelToken, check
-from tomochrome.training.symnet_data import PairSampler, Sample, read_sources
+from tomochrome.training.pairs import PairSamples, Sample
 
 CT = "ct/abdomen_3mm.nii.gz"
 BRAINS = ("registration/brain_a.nii.gz", "registration/brain_b.nii.gz")
@@ -27,9 +27,7 @@ _NOISE_HU = 15.0
 
 def measure_symnet(
     net: SymNet,
-    config_shape: tuple[int, int, int],
-    sizes: tuple[float, float],
-    pool: Path,
+    held_out: PairSamples,
     data: Path | None = None,
     *,
     shrink_by: int = 2,
@@ -42,10 +40,8 @@ def measure_symnet(
     ----------
     net
         The network.
-    config_shape, sizes
-        Grid and range of velocities of the training.
-    pool
-        Phantoms with seeds from `tomochrome.training.pool.HELD_OUT` on.
+    held_out
+        Draws pairs of phantoms that no training saw.
     data
         Folder with `CT` and `BRAINS`, which are measured where they are there.
     shrink_by
@@ -60,15 +56,14 @@ def measure_symnet(
     dict
         Figures for the model card.
     """
-    sampler = PairSampler(read_sources(pool, None), config_shape, 77_000_001, sizes)
     removed = {}
     for kind, name in (("phantom", "held_out_phantoms"), ("shapes", "random_shapes")):
-        if kind == "phantom" and not sampler.phantoms:
+        if kind == "phantom" and not len(held_out.pool):
             continue
         left = []
         for _ in range(count):
             check(cancel)
-            left.append(_left(net, sampler.draw_kind(kind)))
+            left.append(_left(net, held_out.draw_kind(kind)))
         after, before = np.sum(left, axis=0)
         removed[name] = round(float(1.0 - after / before), 3)
     scores: dict[str, Any] = {"share_of_the_deformation_removed_by_the_network_alone": removed}

@@ -10,10 +10,9 @@ pair with one contrast, so that the network learns shapes, not grey values.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,30 +30,23 @@ from tomochrome.registration.velocity import (
     resize_field,
     warp,
 )  # fmt: skip
+from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.pool import Pool, region_of
+from tomochrome.training.task import RandomSamples
 from tomochrome.windowing.grey import GREY_KNOTS, HU_KNOTS
 
 REAL = ("ct/thorax_cta_1p5mm.nii.gz", "ct/head_female_1mm.nii.gz")
 """Real scans that training reads; all others (abdomen, brains) are held out."""
 _BRAIN = tuple(
-    int(s)
-    for s in Structure
-    if s.name
-    in (
-        "GREY_MATTER",
-        "WHITE_MATTER",
-        "DEEP_GREY",
-        "CSF",
-        "CEREBELLUM",
-        "BRAINSTEM",
-    )
+    int(Structure[name])
+    for name in ("GREY_MATTER", "WHITE_MATTER", "DEEP_GREY", "CSF", "CEREBELLUM", "BRAINSTEM")
+    if name in Structure.__members__
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
+class Source(NamedTuple):
     """A volume to draw from: labels (uint8) or HU (int16), (z, y, x), with spacing in mm."""
 
-    name: str
     region: str
     voxels: NDArray[Any]
     spacing: tuple[float, float, float]
@@ -65,8 +57,7 @@ class Source:
         return self.voxels.dtype == np.uint8
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
+class Sample(NamedTuple):
     """One training pair, tensors (2, 1, z, y, x): fixed, then moving."""
 
     inputs: torch.Tensor  #: what the network sees, 0 to 1
@@ -74,6 +65,8 @@ class Sample:
     truth: torch.Tensor | None  #: forward and inverse (2, 3, z/2, y/2, x/2), where known
     body: torch.Tensor  #: float (2, 1, z/2, y/2, x/2), 1 inside the body
     kind: str
+    place: int  #: where the pair is compared: at the fixed image, the moving one, half-way
+    passes: int  #: of the network, of which the last is learned from
 
 
 def random_shapes(rng: np.random.Generator, shape: Shape) -> NDArray[np.uint8]:
@@ -123,41 +116,45 @@ def texture() -> torch.Tensor:
     return torch.from_numpy((tile / tile.std()).astype(np.float32))[None, None]
 
 
-class PairSampler:
-    """Draws training pairs.
+class PairSamples(RandomSamples):
+    """Draws training pairs: shapes, one phantom twice, two phantoms, or real CT.
 
     Parameters
     ----------
-    sources
-        Phantoms and real scans; random shapes need none.
+    pool
+        Phantoms; random shapes need none.
+    real
+        Real scans.
     shape
         Grid of the network's input, (z, y, x).
     seed
-        Source of chance.
+        Of the samples.
     sizes
         Range of the mean length of each half's velocity, in voxels of half this grid.
+    passes
+        Most passes of the network; the first is practised most, as all others start from it.
     """
 
     def __init__(
         self,
-        sources: list[Source],
+        pool: Pool,
+        real: list[Source],
         shape: Shape,
         seed: int,
         sizes: tuple[float, float] = (0.2, 1.6),
+        passes: int = 1,
     ) -> None:
-        self.shape, self.sizes = shape, sizes
-        self.rng = np.random.default_rng(seed)
+        super().__init__(seed)
+        self.shape, self.sizes, self.passes = shape, sizes, passes
         self.half: Shape = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
-        self.phantoms = [s for s in sources if s.labelled]
-        self.real = [s for s in sources if not s.labelled]
-        self.texture = texture()
+        self.pool, self.real = pool, real
 
     def draw(self) -> Sample:
-        """Draw one pair: shapes, one phantom twice, two phantoms, or real CT."""
+        """Draw one pair."""
         chance = self.rng.random()
         if self.real and chance < 0.15:
             return self.draw_kind("ct")
-        if self.phantoms and chance < 0.65:
+        if len(self.pool) and chance < 0.65:
             return self.draw_kind("two patients" if self.rng.random() < 0.35 else "phantom")
         return self.draw_kind("shapes")
 
@@ -171,13 +168,14 @@ class PairSampler:
         """
         if kind == "shapes":
             shape: Shape = tuple(int(n * 1.15) for n in self.shape)  # type: ignore[assignment]
-            source = Source(kind, kind, random_shapes(self.rng, shape), (4.0, 4.0, 4.0))
-            return self._pair(source, source, kind)
-        among = self.real if kind == "ct" else self.phantoms
-        first = among[int(self.rng.integers(len(among)))]
-        if kind == "two patients":
-            among = [s for s in among if s.region == first.region and s is not first] or [first]
-            return self._pair(first, among[int(self.rng.integers(len(among)))], kind)
+            first = Source(kind, random_shapes(self.rng, shape), (4.0, 4.0, 4.0))
+        elif kind == "ct":
+            first = self.real[int(self.rng.integers(len(self.real)))]
+        else:
+            patient = self.pool.draw(self.rng)
+            first = _source(patient)
+            if kind == "two patients":
+                return self._pair(first, _source(self.pool.draw_other(patient, self.rng)), kind)
         return self._pair(first, first, kind)
 
     def _pair(self, first: Source, second: Source, kind: str) -> Sample:
@@ -197,7 +195,10 @@ class PairSampler:
         if first is second:  # fixed(p) = S(a(p)), moving(q) = S(b(q)): q = b^-1(a(p))
             truth = compose(halves[2:].flip(0), halves[:2])
         hidden, inputs, body = pictures
-        return Sample(inputs, hidden, truth, resize(body, self.half), kind)
+        # where the truth is known, one comparison is enough
+        place = int(rng.integers(3))
+        passes = int(rng.integers(1, self.passes + 1, 2).min())
+        return Sample(inputs, hidden, truth, resize(body, self.half), kind, place, passes)
 
     def _spacing(self, source: Source) -> float:
         """Draw the grid's spacing in mm, so that the source about fills it."""
@@ -227,7 +228,7 @@ class PairSampler:
             labels = [_nearest(s.voxels, p) for s, p in zip(sources, places, strict=True)]
             labels = self._strip(labels, sources[0].region)
             tables = self._tables(sources[0].region)
-            grain = [warp(self.texture, p.remainder(159.0) - index)[0, 0].numpy() for p in places]
+            grain = [warp(texture(), p.remainder(159.0) - index)[0, 0].numpy() for p in places]
             strength = (rng.uniform(0, 0.08, 256) * rng.uniform(0, 1)).astype(np.float32)
             hidden = [tables[0][n] + strength[n] * g for n, g in zip(labels, grain, strict=True)]
             seen = [
@@ -305,6 +306,10 @@ class PairSampler:
         return np.asarray(image, np.float32)
 
 
+def _source(patient: TrainingPatient) -> Source:
+    return Source(region_of(patient.name), patient.structures, patient.spacing)
+
+
 def _nearest(voxels: NDArray[np.uint8], at: torch.Tensor) -> NDArray[np.uint8]:
     points = at[0].round().to(torch.int32).numpy()
     z, y, x = (np.clip(p, 0, n - 1) for p, n in zip(points, voxels.shape, strict=True))
@@ -317,41 +322,22 @@ def _stack(images: list[NDArray[Any]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(images).astype(np.float32))[:, None]
 
 
-def read_sources(pool: Path | None, data: Path | None, limit: int = 400) -> list[Source]:
-    """Read painted phantoms of a pool (`tomochrome.training.pool`) and the real scans of `REAL`.
-
-    Parameters
-    ----------
-    pool
-        Folder of painted phantoms; None: none.
-    data
-        Folder of the real scans; None: none.
-    limit
-        Phantoms at most.
+def read_real(data: Path | None) -> list[Source]:
+    """Read the real scans of `REAL`; none without a folder.
 
     Raises
     ------
     TomochromeError
-        If a real scan is missing or cannot be read.
+        If a scan is missing or cannot be read.
     """
-    from tomochrome.training.pool import load
+    from tomochrome.geometry.resample import to_spacing
+    from tomochrome.io import read
 
-    sources: list[Source] = []
-    painted = sorted(pool.glob("*.npz")) if pool is not None else []
-    if len(painted) > limit:  # spread over the names, so that no region is left out
-        painted = [painted[k * len(painted) // limit] for k in range(limit)]
-    for path in painted:
-        patient = load(path)
-        sources.append(
-            Source(patient.name, path.stem.split("-")[0], patient.structures, patient.spacing)
-        )
+    sources = []
     for name in REAL if data is not None else ():
-        from tomochrome.geometry.resample import to_spacing
-        from tomochrome.io import read
-
         volume = read(data / name)  # type: ignore[operator]
         if max(volume.spacing) < 1.4:
             volume = to_spacing(volume, (2.0, 2.0, 2.0))
         hu = np.asarray(volume.voxels).astype(np.int16)
-        sources.append(Source(name, Path(name).stem.split("_")[0], hu, volume.spacing))
+        sources.append(Source(Path(name).stem.split("_")[0], hu, volume.spacing))
     return sources

@@ -1,0 +1,1 @@
+"""The shipped training tasks, one module each; see `tomochrome.training.task`."""

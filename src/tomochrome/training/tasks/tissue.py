@@ -1,0 +1,330 @@
+"""Naming the tissue of each voxel: the network ``tissue``, and the lookup curve beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
+from torch.nn import functional
+
+from tomochrome.color.palette import palette
+from tomochrome.colorization.inputs import InputSpec
+from tomochrome.colorization.network import build_network
+from tomochrome.errors import InputError
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
+from tomochrome.training.augment import Augmentation, Sampler
+from tomochrome.training.calibrate import calibrate
+from tomochrome.training.config import PhantomPlan, Rate, Share, TrainingConfig, check_shape
+from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transfer_table
+from tomochrome.training.labelled import read_labelled
+from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.pool import Pool
+from tomochrome.training.task import (
+    NOT_FOR_DIAGNOSIS,
+    Bundle,
+    Evidence,
+    RandomSamples,
+    Task,
+    half_precision,
+    image_format,
+    register,
+)
+
+AB_UNIT = 10.0
+"""CIELAB units of chroma error that count as one."""
+AIR_SHARE = 0.125
+"""Share of the air's voxels that the loss looks at."""
+LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
+"""Real scans that training reads from a data folder; all others are held out."""
+CALIBRATION = Augmentation(
+    tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
+)
+"""How far held-out phantoms are disturbed: as a scanner would."""
+
+
+class TissueConfig(TrainingConfig):
+    """One training run of the tissue network.
+
+    Parameters
+    ----------
+    shape
+        Height and width of a sample in pixels of the input grid.
+    ab_weight
+        Weight of the expected chroma error (in tens of CIELAB units) beside cross-entropy.
+    frequency_power
+        Class weights are frequency to the minus this.
+    real_share
+        Share of samples from real labelled CT, when a data folder is given.
+    """
+
+    learning_rate: Rate = 2e-3
+    warm_up: NonNegativeInt = 200
+    phantoms: PhantomPlan | None = PhantomPlan()
+    shape: tuple[int, int] = (160, 224)
+    ab_weight: NonNegativeFloat = 0.5
+    frequency_power: NonNegativeFloat = 0.5
+    real_share: Share = 0.45
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        strides = self.network.get("strides", ())
+        check_shape(self.shape, math.prod(strides) if isinstance(strides, list | tuple) else 1)
+        return self
+
+
+class TissueSamples(RandomSamples):
+    """Slices that nobody has scanned, with their tissues: float32 (c, y, x) and uint8 (y, x).
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    pool
+        Folder of painted phantoms.
+    real
+        Real labelled patients.
+    seed
+        Of the samples.
+    settings
+        Strengths of the augmentation.
+    """
+
+    def __init__(
+        self,
+        config: TissueConfig,
+        pool: Path,
+        real: list[TrainingPatient],
+        seed: int,
+        settings: Augmentation | None = None,
+    ) -> None:
+        super().__init__(seed)
+        self.pool = Pool(pool, config.phantoms or PhantomPlan())
+        self.real, self.real_share = real, config.real_share
+        self.sampler = Sampler(InputSpec(), config.shape, settings)
+
+    def patient(self) -> TrainingPatient:
+        """Draw a patient: a real one, or a phantom."""
+        if self.real and (not len(self.pool) or self.rng.random() < self.real_share):
+            return self.real[self.rng.integers(len(self.real))]
+        return self.pool.draw(self.rng)
+
+    def draw(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Draw luminances and tissues."""
+        self.sampler.rng = self.rng
+        x = np.empty((len(self.sampler.spec.channels), *self.sampler.shape), np.float32)
+        y = np.empty(self.sampler.shape, np.uint8)
+        self.sampler.sample(self.patient(), x, y)
+        return x, y
+
+    def scan(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Draw HU (y, x) and structures (y, x) of a slice."""
+        self.sampler.rng = self.rng
+        planes, structures = self.sampler.scan(self.patient())
+        return planes[self.sampler.middle], structures
+
+
+def tissue_frequencies(samples: TissueSamples, count: int = 48) -> NDArray[np.float64]:
+    """Return how often each tissue occurs in some samples."""
+    found = [np.bincount(samples[k][1].ravel(), minlength=N_TISSUES) for k in range(count)]
+    return np.sum(found, axis=0, dtype=np.float64)
+
+
+def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArray[np.float32]:
+    """Return class weights ``frequency ** -power`` with a voxel-weighted mean of 1.
+
+    Air weighs as the most frequent tissue; what hardly occurs weighs no more than a
+    tissue of 0.04 %.
+    """
+    share = np.maximum(frequency / frequency.sum(), 4e-4)
+    weight = share**-power
+    weight[Tissue.AIR] = weight[1:].min()
+    return np.asarray(weight / (weight * share).sum(), dtype=np.float32)
+
+
+class TissueLoss(torch.nn.Module):
+    """Weighted cross-entropy plus the error of the expected chroma under a palette.
+
+    Parameters
+    ----------
+    weights
+        Class weights (classes,).
+    ab
+        The palette's chroma (classes, 2).
+    ab_weight
+        Weight of the chroma error.
+    """
+
+    def __init__(
+        self, weights: NDArray[np.float32], ab: NDArray[np.float32], ab_weight: float
+    ) -> None:
+        super().__init__()
+        self.weights: torch.Tensor
+        self.ab: torch.Tensor
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
+        self.register_buffer("ab", torch.tensor(ab, dtype=torch.float32))
+        self.ab_weight = ab_weight
+
+    def forward(
+        self, logits: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the loss and its two parts: cross-entropy, mean chroma error in CIELAB units.
+
+        ``logits`` are (n, classes, y, x), ``target`` int64 (n, y, x).
+        """
+        rows = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
+        names = target.reshape(-1)
+        # most of a picture is air around the body: an eighth of it teaches as much
+        kept = (names > 0) | (torch.rand(names.shape, device=names.device) < AIR_SHARE)
+        rows, names = rows[kept].float(), names[kept]
+        weight = self.weights[names]
+        total = weight.sum()
+        logp = functional.log_softmax(rows, dim=1)
+        entropy = -(logp.gather(1, names[:, None])[:, 0] * weight).sum() / total
+        difference = logp.exp() @ self.ab - self.ab[names]
+        error = (difference.square().sum(1) + 1e-2).sqrt()
+        chroma = (error * weight).sum() / total
+        return entropy + self.ab_weight / AB_UNIT * chroma, entropy, chroma
+
+
+@register("tissue")
+class Tissues(Task[TissueConfig]):
+    """The network ``tissue``, and the lookup curve ``transfer-function`` beside it."""
+
+    description = "names the tissue of each voxel of a CT; its color follows from a palette"
+    config_type = TissueConfig
+    figures = ("entropy", "ab_error", "right")
+
+    def __init__(self, config: TissueConfig, pool: Path, data: Path | None = None) -> None:
+        super().__init__(config, pool, data)
+        self.real = real_patients(data)
+        self.criterion: TissueLoss | None = None
+
+    def network(self) -> torch.nn.Module:
+        """Build the U-Net."""
+        net = build_network(self.config.network)
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def samples(self, seed: int) -> TissueSamples:
+        """Return samples as training draws them."""
+        return TissueSamples(self.config, self.pool, self.real, seed)
+
+    def prepare(self) -> None:
+        """Weigh the tissues by how often they occur."""
+        frequency = tissue_frequencies(self.samples(self.config.seed * 1000 + 77))
+        weights = tissue_weights(frequency, self.config.frequency_power)
+        self.criterion = TissueLoss(weights, palette("natural").ab, self.config.ab_weight)
+
+    def dataset(self, stage: int = 0) -> TissueSamples:
+        """Return slices of phantoms and real scans."""
+        return self.samples(self.config.seed * 1000)
+
+    def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Return the loss, its two parts, and the share of the body's voxels named right."""
+        assert self.criterion is not None  # `prepare` makes it
+        images, names = batch[0].contiguous(memory_format=torch.channels_last), batch[1].long()
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits = net(images)
+        total, entropy, chroma = self.criterion.to(images.device)(logits, names)
+        guess, truth = logits.detach()[:, :, ::2, ::2].argmax(1), names[:, ::2, ::2]
+        right = (guess == truth)[truth > 0].float().mean()
+        return total, {
+            "entropy": float(entropy.detach()),
+            "ab_error": float(chroma.detach()),
+            "right": float(right),
+        }
+
+    def trained_on(self) -> list[str]:
+        """Return what the model was trained on, a sentence each."""
+        count = len(self.samples(0).pool)
+        lines = [f"{count} procedural patients of tomochrome.phantom (no two alike)"]
+        if self.real:
+            lines.append(
+                f"{len(self.real)} real labelled CT (abdomen, no contrast agent; "
+                "TotalSegmentator's example, Apache-2.0), its contrast and shape varied"
+            )
+        return lines
+
+    def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
+        """Return the calibrated network, and the lookup curve fitted on the same samples."""
+        assert evidence.held_out is not None
+        held_out = TissueSamples(self.config, evidence.held_out, [], 987, CALIBRATION)
+        calibration = calibrate(net, held_out, cancel=evidence.cancel)
+        counts = count_hu(self.samples(4242).scan)
+        scores = {
+            **evidence.scores.get(self.config.name, {}),
+            "expected_calibration_error": round(calibration.error_after, 4),
+            "expected_calibration_error_uncalibrated": round(calibration.error_before, 4),
+            "held_out_phantoms_voxels_right": round(calibration.right, 4),
+        }
+        likelihood = torch.from_numpy(likelihood_table(counts))
+        tensors = {**half_precision(net.state_dict()), "hu_likelihood": likelihood}
+        words = {"temperature": f"{calibration.temperature:.3f}"}
+        metadata = self.metadata(scores, calibration.temperature)
+        table = {"probability": torch.from_numpy(transfer_table(counts))}
+        return [
+            Bundle(self.config.name, tensors, metadata, words, "tissue"),
+            Bundle("transfer-function", table, _curve_metadata(evidence), {}, "transfer-function"),
+        ]
+
+    def metadata(self, scores: Mapping[str, Any], temperature: float) -> dict[str, Any]:
+        """Return what the bundle's metadata says of the network."""
+        name, network = self.config.name, self.config.network
+        sizes = ["32*n", "32*n"]
+        names = {str(k): label for k, label in enumerate(TISSUE_NAMES)}
+        image = image_format(len(InputSpec().channels), sizes, "luminance", [0, 1])
+        logits = {"type": "logits", "channel_def": names}
+        return {
+            "kind": "network",
+            "intended_use": NOT_FOR_DIAGNOSIS,
+            "scores": scores,
+            "classes": list(TISSUE_NAMES),
+            "hu_edges": HU_EDGES,
+            "title": "Tissue network" if name == "tissue" else f"Tissue network ({name})",
+            "description": self.description,
+            "task": "naming the tissue of each voxel of a CT, from which its color follows",
+            "network": dict(network),
+            "input": InputSpec().to_dict(),
+            "temperature": round(temperature, 4),
+            "network_data_format": {
+                "inputs": {"image": {**image, "modality": "CT"}},
+                "outputs": {
+                    "pred": {**image_format(N_TISSUES, sizes, "segmentation"), **logits},
+                },
+            },
+        }
+
+
+def _curve_metadata(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "kind": "transfer-function",
+        "intended_use": NOT_FOR_DIAGNOSIS,
+        "scores": dict(evidence.scores.get("transfer-function", {})),
+        "classes": list(TISSUE_NAMES),
+        "hu_edges": HU_EDGES,
+        "title": "Transfer function (no network)",
+        "description": "the best curve from HU to color, no network: the baseline and fallback",
+        "task": "color by Hounsfield unit alone",
+    }
+
+
+def real_patients(data: Path | None) -> list[TrainingPatient]:
+    """Read the labelled scans of a data folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none of them.
+    """
+    if data is None:
+        return []
+    found = [(data / ct, data / labels) for ct, labels in LABELLED if (data / ct).is_file()]
+    if not found:
+        names = ", ".join(ct for ct, _ in LABELLED)
+        raise InputError(f"the data folder '{data}' has none of the scans to train on ({names})")
+    return [read_labelled(ct, labels) for ct, labels in found]

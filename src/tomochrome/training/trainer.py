@@ -1,0 +1,307 @@
+"""The one trainer: a budget, a running mean of the weights, checkpoints, a log."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from tomochrome.errors import InputError, TomochromeError
+from tomochrome.runtime import CancelToken, Progress, check, choose_device
+from tomochrome.training.batches import Batches
+from tomochrome.training.budget import Budget
+from tomochrome.training.config import TrainingConfig
+from tomochrome.training.folder import (
+    CHECKPOINT,
+    LOG,
+    append_row,
+    open_run,
+    save_checkpoint,
+    saved_at_the_end,
+)
+from tomochrome.training.pool import Painter
+from tomochrome.training.task import Task, find_task, load_config
+
+_LOG_EVERY = 20
+_CHECKPOINT_SECONDS = 120.0
+_LEAST_RATE = 0.005
+_WARM_AGAIN = 0.02
+
+
+def train(
+    config: str | os.PathLike[str] | Mapping[str, Any] | TrainingConfig,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+    steps: int | None = None,
+    pool: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    paint: bool = True,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Path:
+    """Train a model and leave a checkpoint and a log.
+
+    Parameters
+    ----------
+    config
+        Name of a shipped configuration, a JSON file, a mapping, or a `TrainingConfig`.
+    data
+        Folder with real data, as the configuration's task reads it; without it none are used.
+    out
+        Folder for ``checkpoint.pt`` and ``log.csv``, by default ``runs/NAME``; created if missing.
+    resume
+        Continue from the checkpoint in ``out``. With the same phantoms and a number of steps the
+        weights become those of a run that was not interrupted.
+    minutes
+        Wall-clock budget instead of the configuration's.
+    steps
+        Steps of the optimizer instead of a time.
+    pool
+        Folder of painted phantoms, by default ``out/pool``.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    paint
+        Whether to paint missing phantoms, the first of them before the training.
+    progress, cancel
+        Called with the seconds (or steps) done and in all; looked at each step. Cancelling
+        leaves the last checkpoint.
+
+    Returns
+    -------
+    pathlib.Path
+        The checkpoint. `tomochrome.training.finish` turns it into bundles.
+
+    Raises
+    ------
+    TomochromeError
+        If configuration or data are unfit, something cannot be written (the last checkpoint
+        stays), the loss is no longer a number, or the run was cancelled.
+    """
+    plan = load_config(config)
+    budget = Budget(minutes or plan.minutes, steps)
+    folder, checkpoint = open_run(out or Path("runs") / plan.name, resume=resume)
+    task = start_task(plan, folder, data, pool)
+    state = _State(task, choose_device(device))
+    if resume:
+        state.load(checkpoint)
+    with Painter(task.pool, plan.phantoms if paint else None) as painter:
+        if plan.phantoms is not None:
+            painter.wait(plan.phantoms.first, "painting phantoms", progress, cancel)
+        task.prepare()
+        with saved_at_the_end(lambda: state.save(checkpoint)):
+            _run(state, painter, budget, folder, progress, cancel)
+    return checkpoint
+
+
+def start_task(
+    config: TrainingConfig,
+    folder: Path,
+    data: str | os.PathLike[str] | None,
+    pool: str | os.PathLike[str] | None,
+) -> Task[Any]:
+    """Return the task of a run in a folder."""
+    store = Path(pool) if pool is not None else folder / "pool"
+    return find_task(config.task)(config, store, Path(data) if data is not None else None)
+
+
+def learning_rate(
+    config: TrainingConfig, stages: Sequence[float], step: int, done: float
+) -> tuple[int, float]:
+    """Return the part of the run that it is in, and the learning rate.
+
+    A warm-up by steps, and a cosine over each part of the run. Adam has forgotten the gradients
+    of the part before: each further one begins gently too.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    stages
+        Shares of the run at which its parts end, the last one 1.
+    step
+        Steps so far.
+    done
+        Share of the run that is done.
+    """
+    stage = sum(done >= end for end in stages[:-1])
+    start = stages[stage - 1] if stage else 0.0
+    within = (done - start) / (stages[stage] - start)
+    cosine = max(_LEAST_RATE, 0.5 * (1.0 + math.cos(math.pi * within)))
+    again = min(1.0, within / _WARM_AGAIN) if stage else 1.0
+    warm = min(1.0, (step + 1) / max(1, config.warm_up))
+    return stage, config.learning_rate * cosine * again * warm
+
+
+class _State:
+    """Network, running mean, optimizer and clock of one run."""
+
+    def __init__(self, task: Task[Any], device: torch.device) -> None:
+        self.task, self.config, self.device = task, task.config, device
+        torch.manual_seed(self.config.seed)
+        self.net = task.network().to(device)
+        self.mean = AveragedModel(self.net, avg_fn=self._average, use_buffers=True)
+        self.optimizer = task.optimizer(self.net)
+        self.step, self.elapsed = 0, 0.0
+
+    def _average(
+        self, mean: torch.Tensor, now: torch.Tensor, _: torch.Tensor | int
+    ) -> torch.Tensor:
+        """Move a running mean towards a weight; at first faster than later."""
+        decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step))
+        return torch.lerp(mean, now, 1.0 - decay) if mean.is_floating_point() else now
+
+    def learn(self, batch: Any, rate: float) -> dict[str, float]:
+        """Take a step of the optimizer; return the loss and the task's figures.
+
+        Raises
+        ------
+        TomochromeError
+            If the loss is no longer a number; the weights are those before the step.
+        """
+        # seeded by the step: a run that was resumed goes on as it would have
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, figures = self.task.loss(self.net, _moved(batch, self.device))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TomochromeError(
+                f"the loss is {value} at step {self.step + 1}: lower 'learning_rate' and train "
+                "again; the last checkpoint is kept"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.mean.update_parameters(self.net)
+        self.step += 1
+        return {"loss": value, **figures}
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        save_checkpoint(
+            path,
+            {
+                "net": self.net.state_dict(),
+                "mean": self.mean.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "elapsed": self.elapsed,
+            },
+        )
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        data = read_checkpoint(path, "train without --resume")
+        try:
+            self.net.load_state_dict(data["net"])
+            self.mean.module.load_state_dict(data["mean"])
+            self.optimizer.load_state_dict(data["optimizer"])
+            self.step, self.elapsed = int(data["step"]), float(data["elapsed"])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise foreign_checkpoint(path, "train without --resume") from error
+        self.mean.n_averaged.fill_(self.step)
+
+
+def read_checkpoint(path: Path, advice: str) -> dict[str, Any]:
+    """Read a run's checkpoint.
+
+    Raises
+    ------
+    InputError
+        If it is damaged or none.
+    """
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(data, dict):
+            return data
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
+        raise foreign_checkpoint(path, advice) from error
+    raise foreign_checkpoint(path, advice)
+
+
+def foreign_checkpoint(path: Path, advice: str) -> InputError:
+    """Return the error of a checkpoint that does not fit."""
+    return InputError(f"'{path}' is no checkpoint of this configuration; {advice}")
+
+
+def _run(
+    state: _State,
+    painter: Painter,
+    budget: Budget,
+    folder: Path,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+) -> None:
+    task, config = state.task, state.config
+    clock, saved = time.monotonic() - state.elapsed, time.monotonic()
+    means, batches, stage = _Means(), None, -1
+    try:
+        while (done := budget.share(state.step, state.elapsed)) < 1.0:
+            check(cancel)
+            painter.check()
+            now, rate = learning_rate(config, task.stages, state.step, done)
+            if batches is None or now != stage:
+                if batches is not None:
+                    batches.stop()
+                batches, stage = _batches(task, now, state.step), now
+            means.add(state.learn(batches.next(cancel), rate))
+            state.elapsed = time.monotonic() - clock
+            if not state.step % _LOG_EVERY or budget.share(state.step, state.elapsed) == 1.0:
+                names = ("loss", *task.figures)
+                row = [state.step, round(state.elapsed), f"{rate:.2e}", *means.row(names)]
+                append_row(folder / LOG, ("step", "seconds", "rate", *names), row)
+                means = _Means()
+                budget.report(progress, state.step, state.elapsed, "training")
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                state.save(folder / CHECKPOINT)
+                saved = time.monotonic()
+    finally:
+        if batches is not None:
+            batches.stop()
+
+
+def _batches(task: Task[Any], stage: int, step: int) -> Batches:
+    config = task.config
+    return Batches(
+        task.dataset(stage), task.collate, config.batch,
+        first=step, seed=config.seed, workers=config.workers,
+    )  # fmt: skip
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """Return a batch with its tensors on a device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {name: _moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_moved(value, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(_moved(value, device) for value in batch)
+    return batch
+
+
+class _Means:
+    """Running means of figures; what a step does not know is not counted."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            self._values.setdefault(name, []).append(value)
+
+    def row(self, names: Sequence[str]) -> list[str]:
+        found = [self._values.get(name, []) for name in names]
+        return [f"{sum(values) / len(values):.4f}" if values else "" for values in found]
