@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
 from tomochrome.phantom.anatomy import Anatomy, Frame
-from tomochrome.phantom.body_kernels import paint_body
+from tomochrome.phantom.body_kernels import Walls, paint_body
 from tomochrome.phantom.canvas import Canvas, shared_noise
 from tomochrome.phantom.shapes import Shape
 from tomochrome.phantom.structures import Structure as S
@@ -194,10 +194,12 @@ def paint_envelope(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
          S.VISCERAL_FAT, S.DIAPHRAGM], np.uint8,
     )  # fmt: skip
     skin = max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
-    canvas.run(
-        paint_body, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
+    walls = Walls(
         frame.z, frame.center, radii, frame.floor, np.array(frame.floor_grid),
-        skin, max(2.2, 0.6 * float(canvas.spacing.max())), names, shared_noise(),
+        skin, max(2.2, 0.6 * float(canvas.spacing.max())),
+    )  # fmt: skip
+    canvas.run(
+        paint_body, 0, canvas.shape[0], canvas.labels, canvas.grid, walls, names, shared_noise()
     )  # fmt: skip
 
 

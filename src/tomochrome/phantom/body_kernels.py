@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from tomochrome.phantom.kernels import Array, _line, _noise
+from tomochrome.phantom.kernels import Array, Grid, _line, _noise
+
+
+class Walls(NamedTuple):
+    """A patient's envelope as polar tables, mm."""
+
+    table_z: Array  #: heights of the tables' rows
+    center: Array  #: y of each row's pole
+    radii: Array  #: (4, nz, n_theta): skin, outer muscle, cavity, strength of its fat planes
+    floor: Array  #: (ny, nx) height of the diaphragm over (x, y)
+    floor_grid: Array  #: x0, y0 and step of the floor
+    skin: float
+    diaphragm: float  #: thicknesses
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def paint_body(
-    labels: Array,
-    nodes: Array,
-    steps: Array,
-    table_z: Array,
-    center: Array,
-    radii: Array,
-    floor: Array,
-    floor_grid: Array,
-    skin: float,
-    diaphragm: float,
-    names: Array,
-    noise: Array,
-    z0: int,
-    z1: int,
+    labels: Array, grid: Grid, walls: Walls, names: Array, noise: Array, z0: int, z1: int
 ) -> None:
     """Paint skin, fat, body wall, chest and abdominal cavity from polar tables.
 
-    ``radii`` (4, nz, n_theta): skin, outer muscle, cavity, strength of the muscle layers' fat
-    planes. ``floor`` (ny, nx) is the height of the diaphragm over (x, y), ``floor_grid`` its
-    x0, y0, step. ``names``: air, skin, fat, muscle, fat plane, lung, abdominal fat, diaphragm.
+    ``names``: air, skin, fat, muscle, fat plane, lung, abdominal fat, diaphragm.
     """
+    table_z, center, radii, floor, floor_grid, skin, diaphragm = walls
     nz, nt = radii.shape[1], radii.shape[2]
     nx = labels.shape[2]
     line = np.empty((nx, 3), np.float32)
@@ -45,7 +44,7 @@ def paint_body(
             widest[k] = max(widest[k], radii[0, k, j])
     for z in range(z0, z1):
         for y in range(labels.shape[1]):
-            _line(nodes, steps, z, y, 0, nx, line)
+            _line(grid, z, y, 0, nx, line)
             for x in range(nx):
                 px, py, pz = line[x, 0], line[x, 1], line[x, 2]
                 g = (pz - table_z[0]) / t_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +44,18 @@ def label_set(labels: Iterable[int]) -> NDArray[np.bool_]:
     return table
 
 
-class Stamp(NamedTuple):
-    """A shape's distance field (mm) over a box of the canvas."""
+class Style(TypedDict, total=False):
+    """How a shape is painted; see `Canvas.paint`."""
 
-    field: NDArray[np.float32]
-    owner: NDArray[np.uint16]  #: the primitive nearest to each voxel
-    corner: NDArray[np.int64]
-    primitives: int
+    only: Iterable[Structure] | None
+    spare: Iterable[Structure] | None
+    compete: bool
+    bias: float
+    noise: float
+    scale: float
+    inner: Sequence[int] | None
+    gas: Structure | None
+    gas_level: float | Sequence[float]
 
 
 class Canvas:
@@ -99,7 +104,7 @@ class Canvas:
         self.noise = shared_noise()
         self.rng = np.random.default_rng([seed, 31])
         self.steps = np.maximum(1, np.round(NODE_MM / self.spacing)).astype(np.int64)
-        self.nodes = self._make_nodes(to_patient)
+        self.grid = kernels.Grid(self._make_nodes(to_patient), self.steps)
         self._fit_affine()
 
     def _make_nodes(self, to_patient: Map | None) -> NDArray[np.float32]:
@@ -112,10 +117,10 @@ class Canvas:
 
     def _fit_affine(self) -> None:
         """Least-squares affine of the node map, to start its inversion from."""
-        counts = self.nodes.shape[:3]
+        counts = self.grid.nodes.shape[:3]
         index = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1)
         voxel = (index * self.steps).reshape(-1, 3).astype(np.float64)
-        design = np.column_stack([self.nodes.reshape(-1, 3), np.ones(len(voxel))])
+        design = np.column_stack([self.grid.nodes.reshape(-1, 3), np.ones(len(voxel))])
         self._inverse, *_ = np.linalg.lstsq(design, voxel, rcond=None)
 
     def to_voxel(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,7 +128,7 @@ class Canvas:
         voxel = np.column_stack([points, np.ones(len(points))]) @ self._inverse
         found = np.empty_like(voxel)
         for _ in range(3):
-            kernels.positions(self.nodes, self.steps, voxel, found)
+            kernels.positions(self.grid, voxel, found)
             voxel = voxel + (points - found) @ self._inverse[:3]
         return voxel
 
@@ -163,16 +168,7 @@ class Canvas:
         self,
         shape: Shape,
         layers: Structure | Sequence[tuple[float, Structure]],
-        *,
-        only: Iterable[Structure] | None = None,
-        spare: Iterable[Structure] | None = None,
-        compete: bool = False,
-        bias: float = 0.0,
-        noise: float = 0.0,
-        scale: float = 20.0,
-        inner: Sequence[int] | None = None,
-        gas: Structure | None = None,
-        gas_level: float | Sequence[float] = -1e9,
+        **style: Unpack[Style],
     ) -> int:
         """Paint a shape.
 
@@ -183,6 +179,8 @@ class Canvas:
         layers
             One structure, or pairs (distance, structure) from the surface inwards: ``[(0, WALL),
             (-3, CONTENT)]`` is a wall of 3 mm around content.
+        style
+            The following, all optional.
         only, spare
             Structures that may be, or may not be, painted over (all by default).
         compete
@@ -204,15 +202,10 @@ class Canvas:
             Voxels of the box worked on (0 when the shape is outside the canvas).
         """
         pairs = [(0.0, layers)] if isinstance(layers, Structure) else list(layers)
-        stamp = self.stamp(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * noise)
-        if stamp is None:
-            return 0
-        return self.press(
-            stamp, pairs, only=only, spare=spare, compete=compete, bias=bias, noise=noise,
-            scale=scale, inner=inner, gas=gas, gas_level=gas_level,
-        )  # fmt: skip
+        stamp = self.stamp(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * style.get("noise", 0.0))
+        return 0 if stamp is None else self.press(stamp, pairs, **style)
 
-    def stamp(self, shape: Shape, margin: float = 1.0) -> Stamp | None:
+    def stamp(self, shape: Shape, margin: float = 1.0) -> kernels.Stamp | None:
         """Evaluate a shape's distance field once, to be pressed several times.
 
         Returns None when the shape lies outside the canvas. ``margin`` in mm is how far outside
@@ -230,57 +223,37 @@ class Canvas:
         high = boxes[filled, 1::2].max(0)
         boxes = np.clip(boxes - np.repeat(low, 2), 0, np.repeat(high - low, 2))
         size = tuple(int(n) for n in high - low)
-        field = np.empty(size, np.float32)
-        owner = np.empty(size, np.uint16)
-        self.run(
-            kernels.evaluate, 0, size[0], field, owner, low, self.nodes, self.steps, rows, boxes
-        )
-        return Stamp(field, owner, low, len(rows))
+        field, owner = np.empty(size, np.float32), np.empty(size, np.uint16)
+        stamp = kernels.Stamp(field, owner, low, len(rows))
+        self.run(kernels.evaluate, 0, size[0], stamp, self.grid, rows, boxes)
+        return stamp
 
     def press(
         self,
-        stamp: Stamp,
+        stamp: kernels.Stamp,
         pairs: Sequence[tuple[float, Structure]],
-        *,
-        only: Iterable[Structure] | None = None,
-        spare: Iterable[Structure] | None = None,
-        compete: bool = False,
-        bias: float = 0.0,
-        noise: float = 0.0,
-        scale: float = 20.0,
-        inner: Sequence[int] | None = None,
-        gas: Structure | None = None,
-        gas_level: float | Sequence[float] = -1e9,
+        **style: Unpack[Style],
     ) -> int:
         """Write a stamp's layers into the label map; options as in `paint`."""
+        only, inner = style.get("only"), style.get("inner")
         table = np.ones(256, bool) if only is None else label_set(only)
-        if spare is not None:
-            table &= ~label_set(spare)
+        table &= ~label_set(style.get("spare") or ())
+        level = np.asarray(style.get("gas_level", -1e9), np.float32)
         n = stamp.primitives
-        self.run(
-            kernels.apply,
-            0,
-            stamp.field.shape[0],
-            self.labels,
-            self.depth,
-            stamp.field,
-            stamp.owner,
-            stamp.corner,
-            self.nodes,
-            self.steps,
+        layers = kernels.Layers(
             np.array([p[0] for p in pairs], np.float32),
             np.array([int(p[1]) for p in pairs], np.uint8),
             np.zeros(n, np.uint8) if inner is None else np.asarray(inner, np.uint8),
-            np.ascontiguousarray(np.broadcast_to(np.asarray(gas_level, np.float32), (n,))),
-            int(gas or 0),
-            table,
-            compete,
-            bias,
-            self.noise,
-            noise,
-            scale,
-            self.rng.uniform(0, 64, 3),
+            np.full(n, level) if level.ndim == 0 else level,
+            int(style.get("gas") or 0),
         )
+        brush = kernels.Brush(
+            table, style.get("compete", False), float(style.get("bias", 0.0)), self.noise,
+            float(style.get("noise", 0.0)), float(style.get("scale", 20.0)),
+            self.rng.uniform(0, 64, 3),
+        )  # fmt: skip
+        depth = stamp.field.shape[0]
+        self.run(kernels.apply, 0, depth, self.labels, self.depth, stamp, self.grid, layers, brush)
         return int(stamp.field.size)
 
     def close_walls(self, contents: Iterable[Structure], wall: Structure, thickness: float) -> None:

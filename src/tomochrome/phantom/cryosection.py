@@ -60,7 +60,7 @@ def cryosection(
         If cancelled.
     """
     from tomochrome.phantom.render import gaussian, texture_tile
-    from tomochrome.phantom.render_kernels import photograph
+    from tomochrome.phantom.render_kernels import Blur, Mottle, photograph
 
     labels = np.ascontiguousarray(labels)
     if labels.ndim != 3 or labels.dtype != np.uint8 or labels.size == 0:
@@ -78,16 +78,14 @@ def cryosection(
     offsets = rng.uniform(0, 64, (N_STRUCTURES, 3)).astype(np.float32)
     tile = texture_tile(0)
     steps = np.asarray(spacing, dtype=np.float32)
-    kernels = gaussian(blur_mm / spacing[1]), gaussian(blur_mm / spacing[2])
+    blur = Blur(gaussian(blur_mm / spacing[1]), gaussian(blur_mm / spacing[2]))
+    mottle = Mottle(table, frequency, offsets, np.float32(exposure), np.float32(texture))
     out = np.empty((*labels.shape, 3), dtype=np.uint8)
     for start in range(0, len(labels), _SLAB):
         check(cancel)
         report(progress, start, len(labels), "photographing sections")
         stop = min(start + _SLAB, len(labels))
-        photograph(
-            labels, start, stop, table, frequency, offsets, tile, steps, *kernels,
-            np.float32(exposure), np.float32(texture), out,
-        )  # fmt: skip
+        photograph(labels, start, stop, mottle, tile, steps, blur, out)
     report(progress, len(labels), len(labels), "photographing sections")
     return out
 

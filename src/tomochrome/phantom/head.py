@@ -58,10 +58,11 @@ def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None
     frame = _place(canvas, anatomy, rng)
     cranium, age = _draw_cranium(anatomy, rng, float(canvas.spacing.max()))
     face, neck = _tables(anatomy, frame, rng)
+    turn = np.ascontiguousarray(frame.turn.T)
+    pose = head_kernels.Pose(turn, frame.pivot, frame.scale, ATLAS)
     canvas.run(
-        head_kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.nodes, canvas.steps,
-        np.ascontiguousarray(frame.turn.T), frame.pivot, frame.scale, ATLAS, cranium, face, neck,
-        shared_noise(), rng.uniform(0, 64, 9), _NAMES,
+        head_kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.grid, pose, cranium,
+        face, neck, head_kernels.Roughness(shared_noise(), rng.uniform(0, 64, 9)), _NAMES,
     )  # fmt: skip
     head_soft.paint_nose_and_ears(frame, anatomy, rng)
     head_neck.paint_muscles(frame, anatomy, rng)

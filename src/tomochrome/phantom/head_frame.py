@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +65,8 @@ class HeadFrame:
     ) -> Shape:
         """Ellipsoids (center, radii), tilted by angles about x, y, z; mirrored to both sides."""
         shape = Shape()
-        for center, radii in items:
-            for side in (1, -1) if mirror else (1,):
-                c = np.array([center[0] * side, center[1], center[2]])
-                own = Rotation.from_euler(
-                    "xyz", (angles[0], angles[1] * side, angles[2] * side), degrees=True
-                ).as_matrix()
-                turn = (self.turn @ own).T
-                r = np.asarray(radii, float) * self.scale.mean()
-                shape.ellipsoid(self.points(c)[0], r, turn, blend=blend)
+        for center, radii, turn in self._placed(items, angles, mirror):
+            shape.ellipsoid(center, radii, turn, blend=blend)
         return shape
 
     def boxes(
@@ -87,16 +80,24 @@ class HeadFrame:
     ) -> Shape:
         """Rounded boxes (center, half sizes), like `ellipsoids`."""
         shape = Shape()
-        for center, half in items:
+        for center, half, turn in self._placed(items, angles, mirror):
+            shape.box(center, half, turn, rounding=rounding, blend=blend)
+        return shape
+
+    def _placed(
+        self,
+        items: Iterable[tuple[Sequence[float], Sequence[float]]],
+        angles: tuple[float, float, float],
+        mirror: bool,
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+        """Yield center, size and rotation of each item in the patient frame, on both sides."""
+        for center, size in items:
             for side in (1, -1) if mirror else (1,):
                 c = np.array([center[0] * side, center[1], center[2]])
-                own = Rotation.from_euler(
-                    "xyz", (angles[0], angles[1] * side, angles[2] * side), degrees=True
-                ).as_matrix()
-                turn = (self.turn @ own).T
-                size = np.asarray(half, float) * self.scale.mean()
-                shape.box(self.points(c)[0], size, turn, rounding=rounding, blend=blend)
-        return shape
+                tilted = (angles[0], angles[1] * side, angles[2] * side)
+                own = Rotation.from_euler("xyz", tilted, degrees=True).as_matrix()
+                mean = np.asarray(size, float) * self.scale.mean()
+                yield self.points(c)[0], mean, (self.turn @ own).T
 
     def tubes(
         self,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from tomochrome.phantom.kernels import Array, _line, _noise
+from tomochrome.phantom.kernels import Array, Grid, _line, _noise
 
 
 class Cranium(NamedTuple):
@@ -40,6 +40,22 @@ class Cranium(NamedTuple):
     temporalis: float = 11.0
     thinnest: float = 2.2  #: of the skull; no thinner than the voxels, or it would leak
     lowest_z: float = -95.0  #: below this the torso's own painting stands
+
+
+class Pose(NamedTuple):
+    """How the head sits on the neck."""
+
+    turn: Array  #: rotation (3, 3) from patient axes to head axes
+    pivot: Array  #: patient-frame position of the atlas, mm
+    scale: Array  #: size of this head along x, y, z
+    atlas: Array  #: head-frame position of the atlas, mm
+
+
+class Roughness(NamedTuple):
+    """The noise that makes surfaces rough, and this patient's offsets in it."""
+
+    noise: Array
+    shift: Array
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
@@ -94,17 +110,10 @@ def tent_height(ax: float, y: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _brain(
-    x: float,
-    y: float,
-    z: float,
-    depth: float,
-    k: float,
-    c: Cranium,
-    noise: Array,
-    shift: Array,
-    names: Array,
+    x: float, y: float, z: float, depth: float, k: float, c: Cranium, rough: Roughness, names: Array
 ) -> int:
     """Structure at a depth (mm) under the surface of the brain; names as in `head`."""
+    noise, shift = rough
     ax = abs(x)
     wobble = _noise(noise, x / 9 + shift[0], y / 9 + shift[1], z / 9 + shift[2])
     tent = tent_height(ax, y)
@@ -159,34 +168,22 @@ def _brain(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def paint_head(
-    labels: Array,
-    nodes: Array,
-    steps: Array,
-    turn: Array,
-    pivot: Array,
-    scale: Array,
-    atlas: Array,
-    c: Cranium,
-    face: Array,
-    neck: Array,
-    noise: Array,
-    shift: Array,
-    names: Array,
-    z0: int,
-    z1: int,
-) -> None:
+    labels: Array, grid: Grid, pose: Pose, c: Cranium, face: Array, neck: Array, grain: Roughness,
+    names: Array, z0: int, z1: int,
+) -> None:  # fmt: skip
     """Paint skin, fat, soft tissue, skull and brain over slices ``z0..z1``.
 
-    ``pivot`` is the patient-frame position of the atlas, ``atlas`` its head-frame position;
     ``face`` (3, n): half width, front and edge every 5 mm from z = -95; ``neck`` (3, n) half
     width, front and back of the neck. ``names``: air, fluid, dura, grey, white, cerebellum,
     skin, fat, muscle, fat plane, cortical, diploe, couch, foam, blanket.
     """
+    turn, pivot, scale, atlas = pose
+    noise, shift = grain
     nx = labels.shape[2]
     line = np.empty((nx, 3), np.float32)
     for iz in range(z0, z1):
         for iy in range(labels.shape[1]):
-            _line(nodes, steps, iz, iy, 0, nx, line)
+            _line(grid, iz, iy, 0, nx, line)
             for ix in range(nx):
                 dx, dy, dz = (
                     (line[ix, 0] - pivot[0]) / scale[0],
@@ -264,7 +261,7 @@ def paint_head(
                         labels[iz, iy, ix] = names[10] if solid else names[11]
                     else:
                         labels[iz, iy, ix] = _brain(
-                            x, y, z, -inside - c.gap, max(k, 0.25), c, noise, shift, names
+                            x, y, z, -inside - c.gap, max(k, 0.25), c, grain, names
                         )
                     continue
                 # soft tissue between skin and skull

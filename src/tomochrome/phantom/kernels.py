@@ -11,7 +11,7 @@ patient's own smooth deformation at once.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -26,9 +26,48 @@ FAR = np.float32(1e3)  #: a distance that nothing is painted at
 DEPTH_SCALE = 50.0  #: depths are kept as int16 in 1/50 mm
 
 
+class Grid(NamedTuple):
+    """Where voxels lie in the patient."""
+
+    nodes: Array  #: float32 (z, y, x, 3): patient-frame position (x, y, z) in mm
+    steps: Array  #: voxels between two nodes along (z, y, x)
+
+
+class Stamp(NamedTuple):
+    """A shape's distance field (mm) over a box of the canvas."""
+
+    field: Array  #: float32 (z, y, x)
+    owner: Array  #: uint16: the primitive nearest to each voxel
+    corner: Array  #: first voxel (z, y, x) of the box
+    primitives: int
+
+
+class Layers(NamedTuple):
+    """What a stamp leaves, from the surface inwards."""
+
+    limits: Array  #: falling distances; layer i fills from limits[i] to limits[i + 1]
+    labels: Array
+    inner: Array  #: replaces the last layer by ``inner[owner]``, 0: does not
+    gas_level: Array  #: y in mm above (anterior to) which the last layer is gas, by owner
+    gas_label: int
+
+
+class Brush(NamedTuple):
+    """Where a stamp may leave its layers, and how rough their surface is."""
+
+    only: Array  #: bool (256,): structures that may be painted over
+    compete: bool  #: whether the deeper of two competing shapes keeps a voxel
+    bias: float  #: mm added to the depth in competition
+    noise: Array  #: periodic cube
+    amplitude: float  #: mm
+    scale: float  #: mm of a voxel of the cube
+    shift: Array  #: offset in the cube
+
+
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _line(nodes: Array, steps: Array, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
+def _line(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
     """Positions of voxels ``x0..x1`` of row (iz, iy) into ``out`` (n, 3)."""
+    nodes, steps = grid
     kz, ky = iz // steps[0], iy // steps[1]
     wz = np.float32(iz - kz * steps[0]) / np.float32(steps[0])
     wy = np.float32(iy - ky * steps[1]) / np.float32(steps[1])
@@ -56,8 +95,9 @@ def _line(nodes: Array, steps: Array, iz: int, iy: int, x0: int, x1: int, out: A
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def positions(nodes: Array, steps: Array, points: Array, out: Array) -> None:
+def positions(grid: Grid, points: Array, out: Array) -> None:
     """Patient-frame positions of fractional voxel indices ``points`` (n, 3: z, y, x)."""
+    nodes, steps = grid
     for i in range(points.shape[0]):
         f = np.empty(3)
         k = np.empty(3, np.int64)
@@ -133,18 +173,9 @@ def _box(row: Array, px: float, py: float, pz: float) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def evaluate(
-    field: Array,
-    owner: Array,
-    corner: Array,
-    nodes: Array,
-    steps: Array,
-    rows: Array,
-    boxes: Array,
-    z0: int,
-    z1: int,
-) -> None:
-    """Combine primitives into a distance field over slices ``z0..z1`` of a box at ``corner``."""
+def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int) -> None:
+    """Combine primitives into a stamp's distance field over its slices ``z0..z1``."""
+    field, owner, corner, _ = stamp
     ny, nx = field.shape[1], field.shape[2]
     plane = np.empty((ny, nx, 3), np.float32)
     first, last = np.empty(ny, np.int64), np.empty(ny, np.int64)
@@ -163,7 +194,7 @@ def evaluate(
             if last[y] > first[y]:  # positions only where some primitive needs them
                 x0, x1 = corner[2] + first[y], corner[2] + last[y]
                 part = plane[y, first[y] : last[y]]
-                _line(nodes, steps, z + corner[0], y + corner[1], x0, x1, part)
+                _line(grid, z + corner[0], y + corner[1], x0, x1, part)
         for i in range(rows.shape[0]):
             if not boxes[i, 0] <= z < boxes[i, 1]:
                 continue
@@ -217,34 +248,16 @@ def _noise(noise: Array, x: float, y: float, z: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def apply(
-    labels: Array,
-    depth: Array,
-    field: Array,
-    owner: Array,
-    corner: Array,
-    nodes: Array,
-    steps: Array,
-    limits: Array,
-    layer_labels: Array,
-    inner: Array,
-    gas_level: Array,
-    gas_label: int,
-    only: Array,
-    compete: bool,
-    bias: float,
-    noise: Array,
-    amplitude: float,
-    scale: float,
-    shift: Array,
-    z0: int,
-    z1: int,
-) -> None:
-    """Write a distance field into the label map, layer by layer from the surface inwards.
+    labels: Array, depth: Array, stamp: Stamp, grid: Grid, layers: Layers, brush: Brush,
+    z0: int, z1: int,
+) -> None:  # fmt: skip
+    """Write a stamp into the label map, layer by layer from the surface inwards.
 
-    ``limits`` are falling distances; layer i fills from limits[i] to limits[i + 1]. The last
-    layer may be replaced by ``inner[owner]``, and by ``gas_label`` where the position's y is
-    less than ``gas_level[owner]`` (the patient lies on the back: gas rises to anterior).
+    Gas rises to anterior: the patient lies on the back.
     """
+    field, owner, corner, _ = stamp
+    limits, layer_labels, inner, gas_level, gas_label = layers
+    only, compete, bias, noise, amplitude, scale, shift = brush
     ny, nx = field.shape[1], field.shape[2]
     n = limits.shape[0]
     line = np.empty((nx, 3), np.float32)
@@ -261,7 +274,7 @@ def apply(
                 if not only[old]:
                     continue
                 if not have:
-                    _line(nodes, steps, gz, gy, corner[2], corner[2] + nx, line)
+                    _line(grid, gz, gy, corner[2], corner[2] + nx, line)
                     have = True
                 if amplitude > 0.0:
                     d += amplitude * _noise(
@@ -304,19 +317,13 @@ def close_walls(
                     continue
                 found = False
                 for k in range(1, reach[2] + 1):
-                    if not (
-                        own[labels[z, y, max(x - k, 0)]] and own[labels[z, y, min(x + k, nx - 1)]]
-                    ):
-                        found = True
+                    left, right = labels[z, y, max(x - k, 0)], labels[z, y, min(x + k, nx - 1)]
+                    found |= not (own[left] and own[right])
                 for k in range(1, reach[1] + 1):
-                    if not (
-                        own[labels[z, max(y - k, 0), x]] and own[labels[z, min(y + k, ny - 1), x]]
-                    ):
-                        found = True
+                    front, back = labels[z, max(y - k, 0), x], labels[z, min(y + k, ny - 1), x]
+                    found |= not (own[front] and own[back])
                 for k in range(1, reach[0] + 1):
-                    if not (
-                        own[labels[max(z - k, 0), y, x]] and own[labels[min(z + k, nz - 1), y, x]]
-                    ):
-                        found = True
+                    below, above = labels[max(z - k, 0), y, x], labels[min(z + k, nz - 1), y, x]
+                    found |= not (own[below] and own[above])
                 if found:
                     out[z, y, x] = wall

@@ -5,23 +5,30 @@ them (liver 55 HU native, about 110 HU in the portal phase, and so on), rounded;
 not measured on any one patient. Enhancement is what contrast agent adds to the native value.
 Colors are those of a frozen section (`cryosection`): measured on photographs of the Visible
 Human Project where a tissue was in the picture, otherwise chosen beside the measured ones.
+
+The table is ``materials.csv``, a row for each structure; a group left empty is the structure's own.
+Where no tissue of the coarse list fits, the nearest in color and consistency stands in: glands,
+nodes, mucosa and fascia are called muscle, the breast's gland and the thymus fat, the esophagus
+stomach (it runs into it), the optic nerve and the dura brain. Couch and clothing are air.
 """
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.phantom.material_rows import ROWS
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
 from tomochrome.tissue import Tissue
 
 Phase = Literal["native", "arterial", "portal", "delayed"]
 PHASES: tuple[Phase, ...] = ("native", "arterial", "portal", "delayed")
+TABLE = Path(__file__).resolve().parent / "materials.csv"
 
 
 @dataclass(frozen=True)
@@ -57,26 +64,21 @@ class Material:
     color_spread: float
 
 
-def _build() -> tuple[Material, ...]:
-    rows = {}
-    for name, tissue, group, hu, spread, enhancement, texture, grain, color, color_sd in ROWS:
-        structure = Structure[name]
-        rows[structure] = Material(
-            structure,
-            Tissue[tissue],
-            group or name.lower(),
-            hu,
-            spread,
-            enhancement,
-            texture,
-            grain,
-            color,
-            color_sd,
-        )
-    return tuple(rows[structure] for structure in Structure)
+def _read() -> tuple[Material, ...]:
+    found = {}
+    with TABLE.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            name, tissue, group = row.pop("structure"), row.pop("tissue"), row.pop("group")
+            hu, spread, arterial, portal, delayed, texture, grain, *color = map(float, row.values())
+            red, green, blue = map(int, color[:3])
+            found[Structure[name]] = Material(
+                Structure[name], Tissue[tissue], group or name.lower(), hu, spread,
+                (arterial, portal, delayed), texture, grain, (red, green, blue), color[3],
+            )  # fmt: skip
+    return tuple(found[structure] for structure in Structure)
 
 
-MATERIALS: tuple[Material, ...] = _build()
+MATERIALS: tuple[Material, ...] = _read()
 """One `Material` for each `Structure`, in the order of its index."""
 
 _GROUPS = tuple(sorted({material.group for material in MATERIALS}))

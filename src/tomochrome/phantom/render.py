@@ -101,7 +101,7 @@ def render_ct(
     Cancelled
         If cancelled.
     """
-    from tomochrome.phantom.render_kernels import finish, paint_and_blur
+    from tomochrome.phantom.render_kernels import Blur, Grain, Look, finish, paint_and_blur
 
     rng = rng if rng is not None else np.random.default_rng(0)
     scanner = scanner or Scanner()
@@ -115,20 +115,11 @@ def render_ct(
     frequency = (_TILE_GRAIN / np.maximum(textures[:, 1], 0.5)).astype(np.float32)
     tile = texture_tile(int(rng.integers(4)))
     offsets = rng.uniform(0, _TILE, (N_STRUCTURES, 3)).astype(np.float32)
-    sharp = paint_and_blur(
-        labels,
-        means,
-        textures[:, 0].copy(),
-        frequency,
-        offsets,
-        _posterior_slopes(rng),
-        _gas_in_stool(rng),
-        tile,
-        np.asarray(steps, dtype=np.float32),
-        gaussian(float(np.hypot(scanner.blur_mm / steps[1], _ALIAS))),
-        gaussian(float(np.hypot(scanner.blur_mm / steps[2], _ALIAS))),
-        labels.shape[1] / 2,
-    )
+    slopes, gas = _posterior_slopes(rng), _gas_in_stool(rng)
+    look = Look(means, textures[:, 0].copy(), frequency, offsets, slopes, gas)
+    blur = Blur(*(gaussian(float(np.hypot(scanner.blur_mm / s, _ALIAS))) for s in steps[1:]))
+    voxel = np.asarray(steps, dtype=np.float32)
+    sharp = paint_and_blur(labels, look, tile, voxel, blur, labels.shape[1] / 2)
     check(cancel)
     report(progress, 1, 3, "rendering CT")
     factor = max(1, round(2.5 / steps[2]))
@@ -142,16 +133,9 @@ def render_ct(
     )
     radius = -1.0 if scanner.circle_mm is None else scanner.circle_mm / 2 / steps[2]
     result: NDArray[np.int16] = finish(
-        sharp,
-        gaussian(scanner.slice_blur),
-        streaks,
-        factor,
-        tiles,
-        shifts,
-        noise,
-        radius,
+        sharp, gaussian(scanner.slice_blur), streaks, factor, Grain(tiles, shifts, noise), radius,
         steps[1] / steps[2],
-    )
+    )  # fmt: skip
     report(progress, 3, 3, "rendering CT")
     return result
 

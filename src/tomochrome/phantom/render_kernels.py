@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
@@ -9,6 +11,42 @@ from numpy.typing import NDArray
 from tomochrome.runtime.kernels import one_at_a_time
 
 F32 = NDArray[np.float32]
+
+
+class Look(NamedTuple):
+    """How each structure shows in a CT, float32 (structures,) if nothing else is said."""
+
+    means: F32  #: HU
+    sds: F32  #: HU of the texture
+    frequency: F32  #: voxels of the tile for a mm
+    offsets: F32  #: (structures, 3), in the tile
+    slopes: F32  #: HU gained per mm towards the back
+    gas: F32  #: HU lost per unit of texture above one: bubbles in stool
+
+
+class Blur(NamedTuple):
+    """Kernels of the blur in a slice, of odd length."""
+
+    y: F32
+    x: F32
+
+
+class Grain(NamedTuple):
+    """The scanner's fine noise."""
+
+    tiles: F32  #: (n, size, size) of unit variance
+    shifts: NDArray[np.int64]  #: (z, 3): tile and offset from which a slice's noise is taken
+    sds: F32  #: (z,) in HU
+
+
+class Mottle(NamedTuple):
+    """How each structure shows in a photograph."""
+
+    table: F32  #: (structures, 4): sRGB 0..255 and its spread
+    frequency: F32  #: (structures,), voxels of the tile for a mm
+    offsets: F32  #: (structures, 3), in the tile
+    exposure: np.float32
+    texture: np.float32  #: factor on the spread
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -28,32 +66,36 @@ def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
     return a + fz * (c - a)
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _blur_slice(image: F32, work: F32, blur: Blur) -> None:
+    """Blur a slice (y, x) in place; beyond its edges they are repeated."""
+    kernel_y, kernel_x = blur
+    ny, nx = image.shape
+    ry, rx = kernel_y.size // 2, kernel_x.size // 2
+    for y in range(ny):
+        for x in range(nx):
+            total = np.float32(0.0)
+            for k in range(-rx, rx + 1):
+                total += kernel_x[k + rx] * image[y, min(max(x + k, 0), nx - 1)]
+            work[y, x] = total
+    for y in range(ny):
+        for x in range(nx):
+            total = np.float32(0.0)
+            for k in range(-ry, ry + 1):
+                total += kernel_y[k + ry] * work[min(max(y + k, 0), ny - 1), x]
+            image[y, x] = total
+
+
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def paint_and_blur(
-    labels: NDArray[np.uint8],
-    means: F32,
-    sds: F32,
-    frequency: F32,
-    offsets: F32,
-    slopes: F32,
-    gas: F32,
-    tile: F32,
-    spacing: F32,
-    kernel_y: F32,
-    kernel_x: F32,
-    middle_y: float,
+    labels: NDArray[np.uint8], look: Look, tile: F32, spacing: F32, blur: Blur, middle_y: float
 ) -> F32:
-    """HU of every voxel with its structure's texture, blurred in plane. Returns (z, y, x).
-
-    ``gas`` is the HU lost per unit of texture above one: bubbles in stool.
-    """
+    """HU of every voxel with its structure's texture, blurred in plane. Returns (z, y, x)."""
+    means, sds, frequency, offsets, slopes, gas = look
     nz, ny, nx = labels.shape
     out = np.empty((nz, ny, nx), np.float32)
-    ry, rx = kernel_y.size // 2, kernel_x.size // 2
     for z in prange(nz):
-        first = np.empty((ny, nx), np.float32)
-        second = np.empty((ny, nx), np.float32)
         for y in range(ny):
             for x in range(nx):
                 s = labels[z, y, x]
@@ -69,19 +111,8 @@ def paint_and_blur(
                     value += sds[s] * t + slopes[s] * (y - middle_y) * spacing[1]
                     if gas[s] > 0.0 and t > 1.0:
                         value = max(value - gas[s] * (t - 1.0), np.float32(-980.0))
-                first[y, x] = value
-        for y in range(ny):
-            for x in range(nx):
-                total = np.float32(0.0)
-                for k in range(-rx, rx + 1):
-                    total += kernel_x[k + rx] * first[y, min(max(x + k, 0), nx - 1)]
-                second[y, x] = total
-        for y in range(ny):
-            for x in range(nx):
-                total = np.float32(0.0)
-                for k in range(-ry, ry + 1):
-                    total += kernel_y[k + ry] * second[min(max(y + k, 0), ny - 1), x]
-                out[z, y, x] = total
+                out[z, y, x] = value
+        _blur_slice(out[z], np.empty((ny, nx), np.float32), blur)
     return out
 
 
@@ -162,21 +193,10 @@ def back_project(filtered: F32, cosines: F32, sines: F32, ny: int, nx: int, aspe
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def finish(
-    hu: F32,
-    kernel_z: F32,
-    streaks: F32,
-    factor: int,
-    tiles: F32,
-    shifts: NDArray[np.int64],
-    noise: F32,
-    radius: float,
-    aspect: float,
+    hu: F32, kernel_z: F32, streaks: F32, factor: int, grain: Grain, radius: float, aspect: float
 ) -> NDArray[np.int16]:
-    """Blur along z, add streaks and noise, cut the circle, round to int16.
-
-    ``noise`` is the standard deviation in HU of each slice; ``shifts`` (z, 3) the tile and the
-    offset from which its noise is taken; ``radius`` in pixels, negative for none.
-    """
+    """Blur along z, add streaks and noise, cut the circle (pixels, negative: none), round."""
+    tiles, shifts, noise = grain
     nz, ny, nx = hu.shape
     out = np.empty((nz, ny, nx), np.int16)
     rz = kernel_z.size // 2
@@ -215,30 +235,19 @@ def finish(
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def photograph(
-    labels: NDArray[np.uint8],
-    start: int,
-    stop: int,
-    table: F32,
-    frequency: F32,
-    offsets: F32,
-    tile: F32,
-    spacing: F32,
-    kernel_y: F32,
-    kernel_x: F32,
-    exposure: float,
-    texture: float,
-    out: NDArray[np.uint8],
-) -> None:
+    labels: NDArray[np.uint8], start: int, stop: int, mottle: Mottle, tile: F32, spacing: F32,
+    blur: Blur, out: NDArray[np.uint8],
+) -> None:  # fmt: skip
     """Colors of slices ``start`` to ``stop`` into ``out`` (z, y, x, 3).
 
     Light and dark mottling follows the structure's grain; a coarser field turns the color a
     little towards red where it is bloody and towards yellow where it is not.
     """
+    table, frequency, offsets, exposure, texture = mottle
     ny, nx = labels.shape[1], labels.shape[2]
-    ry, rx = kernel_y.size // 2, kernel_x.size // 2
     for z in prange(start, stop):
-        first = np.empty((ny, nx, 3), np.float32)
-        second = np.empty((ny, nx, 3), np.float32)
+        color = np.empty((3, ny, nx), np.float32)
+        work = np.empty((ny, nx), np.float32)
         for y in range(ny):
             for x in range(nx):
                 s = labels[z, y, x]
@@ -250,20 +259,12 @@ def photograph(
                 spread = texture * table[s, 3]
                 bright = exposure + exposure * spread * light / 110.0
                 red = spread * blood * 0.35
-                first[y, x, 0] = (table[s, 0] + red) * bright
-                first[y, x, 1] = (table[s, 1] - 0.5 * red) * bright
-                first[y, x, 2] = (table[s, 2] - 0.6 * red) * bright
-        for y in range(ny):
-            for x in range(nx):
-                for c3 in range(3):
-                    total = np.float32(0.0)
-                    for k in range(-rx, rx + 1):
-                        total += kernel_x[k + rx] * first[y, min(max(x + k, 0), nx - 1), c3]
-                    second[y, x, c3] = total
-        for y in range(ny):
-            for x in range(nx):
-                for c3 in range(3):
-                    total = np.float32(0.0)
-                    for k in range(-ry, ry + 1):
-                        total += kernel_y[k + ry] * second[min(max(y + k, 0), ny - 1), x, c3]
-                    out[z, y, x, c3] = np.uint8(min(max(float(total) + 0.5, 0.0), 255.0))
+                color[0, y, x] = (table[s, 0] + red) * bright
+                color[1, y, x] = (table[s, 1] - 0.5 * red) * bright
+                color[2, y, x] = (table[s, 2] - 0.6 * red) * bright
+        for channel in range(3):
+            _blur_slice(color[channel], work, blur)
+            for y in range(ny):
+                for x in range(nx):
+                    value = float(color[channel, y, x])
+                    out[z, y, x, channel] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
