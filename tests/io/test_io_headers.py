@@ -162,8 +162,11 @@ def test_titles_have_one_line_and_64_letters():
     assert clean_title("Tomochrome phantom", Secrets(("TOMOCHROME^ANONYMOUS", "ANONYMOUS"))) != ""
 
 
-def test_the_title_of_a_series_is_in_its_character_set(tmp_path):
+@pytest.mark.parametrize("implicit", [False, True])
+def test_the_title_of_a_series_is_in_its_character_set(tmp_path, implicit):
     def describe(dataset, i):
+        if implicit:
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
         dataset.SpecificCharacterSet = "ISO_IR 100"
         dataset.SeriesDescription = "Sch\u00e4del nativ"
 

@@ -13,7 +13,6 @@ from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.kinds import LOCALIZER, image_kind, other_than_image
 from tomochrome.io.dicom.patient import patient_key
-from tomochrome.io.dicom.plain import Parsed, Plain
 from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import BIRTH, NAMES, Secrets, secrets_of, title
 from tomochrome.io.dicom.values import (
@@ -66,10 +65,7 @@ _IDENTITY: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyDate",
 )  # fmt: skip
 _TITLES: Final = ("SeriesDescription", "StudyDescription")
-_NUMBERS: Final = frozenset(
-    tag_of(keyword)
-    for keyword in (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
-)
+_WANTED: Final = (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
 
 
 @dataclass(frozen=True)
@@ -156,8 +152,8 @@ class HeaderReader:
 
     def __init__(self, *, with_identity: bool = False) -> None:
         self._with_identity = with_identity
-        self._plain = Plain(_NUMBERS)
-        self._model: tuple[Parsed, Header] | None = None
+        self._wanted = parse.Wanted(map(tag_of, _WANTED))
+        self._model: tuple[parse.Parsed, Header] | None = None
 
     def read(self, path: Path, file: BinaryIO, head: bytes, *, frames: bool = True) -> list[Header]:
         """Read the headers of an image file: one for each frame.
@@ -177,25 +173,38 @@ class HeaderReader:
             If the file is damaged, or holds no image (its reason fits a list of skipped files).
         """
         with quiet() as caught:
-            parsed = parse.parse(path, file, head, _NUMBERS, self._plain)
+            parsed = parse.parse(path, file, head, self._wanted)
             if parsed.media_class == DICOMDIR:
                 raise InputError(IS_INDEX)
             try:
-                if self._model and parsed.model is self._model[0] and parsed.changed <= _OWN:
-                    headers = [_next(self._model[1], path, parsed)]
+                changed = self._changed(parsed)
+                if self._model and changed is not None and changed <= _OWN:
+                    headers = [_next(self._model[1], path, parsed, changed)]
                 else:
                     headers = self._whole(path, file, parsed, frames)
+                    changed = None
             except InputError:
                 raise
             except Exception as error:  # values of a hostile header convert in unforeseen ways
                 raise InputError(f"'{path}' is damaged: its DICOM header makes no sense") from error
         if caught:
             return [replace(header, flaws=len(caught)) for header in headers]
-        if parsed.model is None and not headers[0].is_multiframe:
+        if changed is None and not headers[0].is_multiframe:
             self._model = parsed, headers[0]
         return headers
 
-    def _whole(self, path: Path, file: BinaryIO, parsed: Parsed, frames: bool) -> list[Header]:
+    def _changed(self, parsed: parse.Parsed) -> set[int] | None:
+        """Return which elements differ from the model's; None if it has others altogether."""
+        if self._model is None:
+            return None
+        known, elements = self._model[0].elements, parsed.elements
+        if known.keys() != elements.keys():
+            return None
+        return {tag for tag, found in elements.items() if found is not known[tag]}
+
+    def _whole(
+        self, path: Path, file: BinaryIO, parsed: parse.Parsed, frames: bool
+    ) -> list[Header]:
         header = _header(path, parsed)
         if self._with_identity:
             found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
@@ -205,20 +214,22 @@ class HeaderReader:
         return [_without_secrets(header, secrets) for header in headers]
 
 
-def _next(model: Header, path: Path, parsed: Parsed) -> Header:
+def _next(model: Header, path: Path, parsed: parse.Parsed, changed: set[int]) -> Header:
     """Return the header of a file that differs from another in elements of `_OWN` only."""
-    changed: dict[str, Any] = {"path": path, "pixels_at": parsed.pixels_at}
     elements = parsed.elements
-    if parsed.changed:
-        changed["sop_uid"] = text(elements, "SOPInstanceUID")
-        changed["position"] = floats(elements, "ImagePositionPatient", 3)
-        changed["instance"] = integer(elements, "InstanceNumber")
-    if not parsed.changed.isdisjoint(_CLOCKS):
-        changed["times"] = times_of(elements)
+    values: dict[str, Any] = {
+        "path": path,
+        "pixels_at": parsed.pixels_at,
+        "sop_uid": text(elements, "SOPInstanceUID"),
+        "position": floats(elements, "ImagePositionPatient", 3),
+        "instance": integer(elements, "InstanceNumber"),
+    }
+    if not changed.isdisjoint(_CLOCKS):
+        values["times"] = times_of(elements)
     # As `replace` does, in a tenth of its time: there is nothing to check of a copy.
     header = object.__new__(Header)
-    vars(header).update(vars(model), **changed)
-    if not parsed.changed.isdisjoint(_WINDOWS):
+    vars(header).update(vars(model), **values)
+    if not changed.isdisjoint(_WINDOWS):
         header = replace(header, windows=windows_of(elements))
         header = _without_secrets(header, secrets_of(elements))
     return header
@@ -270,7 +281,7 @@ def _without_secrets(header: Header, secrets: Secrets) -> Header:
     return replace(header, modality=modality, rescale_type=unit, lut_type=table, windows=windows)
 
 
-def _header(path: Path, parsed: Parsed) -> Header:
+def _header(path: Path, parsed: parse.Parsed) -> Header:
     elements = parsed.elements
     rows, columns = integer(elements, "Rows"), integer(elements, "Columns")
     modality = text(elements, "Modality")

@@ -197,8 +197,11 @@ def words(source: Source, keyword: str) -> str:
     if not isinstance(found.value, bytes):
         return ""
     charset = element(source, "SpecificCharacterSet")
-    named = charset.value if isinstance(charset, RawDataElement) else None
-    return _decode(found.value[:_LONGEST], named if isinstance(named, bytes) else b"")
+    if isinstance(charset, DataElement):
+        named = "\\".join(map(str, _converted(charset))).encode("ascii", "replace")
+    else:
+        named = charset.value if charset and isinstance(charset.value, bytes) else b""
+    return _decode(found.value[:_LONGEST], named)
 
 
 @lru_cache(maxsize=1024)
