@@ -301,7 +301,7 @@ WARM = (
     "tomochrome.color.view", "tomochrome.colorization.body", "tomochrome.colorization.predict",
     "tomochrome.colorization.transfer", "tomochrome.compare.kernels", "tomochrome.compare.region",
     "tomochrome.evaluate.registration", "tomochrome.evaluate.similarity_kernels",
-    "tomochrome.io.dicom.capture", "tomochrome.io.dicom.write", "tomochrome.io.points",
+    "tomochrome.io.dicom.secondary_capture", "tomochrome.io.dicom.write", "tomochrome.io.points",
     "tomochrome.phantom.dicom", "tomochrome.registration.refine",
     "tomochrome.registration.register", "tomochrome.registration.report",
     "tomochrome.registration.unfold", "tomochrome.windowing.content",

@@ -12,13 +12,13 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from tomochrome.io.dicom.headers import read_header
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 
 PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 def oracle(path: Path) -> np.ndarray:
-    with quiet():
+    with captured_warnings():
         return pixel_array(pydicom.dcmread(path, force=True))
 
 
@@ -70,7 +70,7 @@ def file(
     fresh.file_meta, dataset = dataset.file_meta, fresh
     path = tmp_path / name
     implicit = syntax == ImplicitVRLittleEndian
-    with quiet():
+    with captured_warnings():
         dataset.save_as(
             path, implicit_vr=implicit, little_endian=syntax != ExplicitVRBigEndian,
             enforce_file_format=True,

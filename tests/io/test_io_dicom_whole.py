@@ -8,7 +8,7 @@ from io_cases import change, ct, series
 
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.io import find, read
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 
 
 def no_position(dataset, i):
@@ -142,6 +142,6 @@ STEADY = {
 @pytest.mark.parametrize("case", STEADY)
 def test_steady_numbers_and_times_are_one_volume(tmp_path, case):
     folder = series(tmp_path / "s", ct((10, 24, 20)))
-    with quiet():
+    with captured_warnings():
         change(folder, STEADY[case])
     assert read(folder).shape == (10, 24, 20)

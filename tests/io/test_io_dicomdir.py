@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import find, read
 from tomochrome.io.dicom import dicomdir
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import CancelToken
 
 INDEX = "1.2.840.10008.1.3.10"
@@ -23,7 +23,7 @@ INDEX = "1.2.840.10008.1.3.10"
 
 def index(path: Path, references: list[list[str] | str], *, implicit: bool = False) -> Path:
     """Write a DICOMDIR that lists files; other records stand between them."""
-    with quiet():
+    with captured_warnings():
         return _index(path, references, implicit)
 
 

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence as Items
 
 from effort import calls_of
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 
 
 def boast(dataset):
@@ -66,7 +66,7 @@ def refused(path, words="."):
 @pytest.mark.parametrize("case", HOSTILE)
 def test_contradictions_end_in_one_sentence(tmp_path, case):
     edit, words = HOSTILE[case]
-    with quiet():
+    with captured_warnings():
         path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=edit)
     assert calls_of(lambda: refused(path, words)) < 20_000
 

@@ -20,8 +20,8 @@ from tomochrome.errors import InputError
 from tomochrome.io import find, read
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.headers import _WANTED, Header, HeaderReader, read_header
-from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.values import tag_of
+from tomochrome.io.dicom.warning_capture import captured_warnings
 
 WANTED = tuple(map(tag_of, _WANTED))
 CHARSET = tag_of("SpecificCharacterSet")
@@ -33,7 +33,11 @@ def both_ways(head: bytes, folder: Path) -> tuple[parse.Parsed | None, parse.Par
     table = parse._table(head, parse.Wanted(WANTED)) if is_usual else None
     path = folder / "head.dcm"
     path.write_bytes(head)
-    with pytest.MonkeyPatch.context() as patch, path.open("rb", buffering=0) as file, quiet():
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        path.open("rb", buffering=0) as file,
+        captured_warnings(),
+    ):
         patch.setattr(parse, "_table", lambda *a: None)
         try:
             return table, parse.parse(path, file, head, parse.Wanted(WANTED))

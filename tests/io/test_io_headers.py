@@ -16,8 +16,8 @@ from effort import calls_of
 from tomochrome.io import find, read
 from tomochrome.io.dicom import parse, values
 from tomochrome.io.dicom.headers import read_header, read_headers
-from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import Secrets, clean_title
+from tomochrome.io.dicom.warning_capture import captured_warnings
 
 FILES = [
     "dicom/syntaxes/693_UNCI.dcm", "dicom/syntaxes/CT1_JLSN.dcm", "dicom/syntaxes/bad_sequence.dcm",
@@ -30,7 +30,7 @@ FILES = [
 def test_values_are_those_of_pydicom(shared_data, name):
     path = shared_data / name
     header = read_header(path, with_identity=True)
-    with quiet():
+    with captured_warnings():
         d = pydicom.dcmread(path, force=True)
         assert (header.rows, header.columns) == (d.Rows, d.Columns)
         assert header.sop_uid == d.get("SOPInstanceUID", "")

@@ -14,8 +14,8 @@ from tomochrome.errors import Cancelled
 from tomochrome.geometry import closest_axial, reorient_like, resample, to_sitk
 from tomochrome.geometry.affine import apply, compose
 from tomochrome.io import find, read
-from tomochrome.io.dicom.even import even_out
 from tomochrome.io.dicom.regular import Lying, Plan, plan
+from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.runtime import CancelToken
 from tomochrome.volume import Volume, default_affine
 
@@ -120,7 +120,7 @@ def test_a_linear_field_is_reproduced_whatever_the_slices(tilt, about, slide, st
     voxels = np.stack([field(p + index @ directions[:, 1:].T) for p in positions])
     voxels = np.rint(voxels).astype(np.int16) if whole else voxels.astype(np.float32)
     mask = np.random.default_rng(seed).random(voxels.shape) < 0.0
-    result, outside = even_out(voxels, mask if seed % 2 else None, grid, fill=AIR)
+    result, outside = resample_slices(voxels, mask if seed % 2 else None, grid, fill=AIR)
     assert result.dtype == voxels.dtype
     measured = np.ones(grid.shape, bool) if outside is None else ~outside
     truth = field(apply(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1)))
@@ -169,7 +169,7 @@ def test_padding_is_never_blended_with_tissue():
     voxels = np.where(mask, -2000, 40).astype(np.int16)
     for travel in (None, np.array([0, 0.3, 1.0]) / np.linalg.norm([0, 0.3, 1.0])):
         grid = plan(lying, travel)
-        result, outside = even_out(voxels, mask, grid, fill=AIR)
+        result, outside = resample_slices(voxels, mask, grid, fill=AIR)
         assert set(np.unique(result[~outside])) == {40}
         assert set(np.unique(result[outside])) == {AIR}
 
@@ -191,7 +191,7 @@ def test_rows_along_the_slices_take_a_short_cut_to_the_same_values(masked, dtype
         grid = plan(Lying(positions, directions[:, 2], directions[:, 1], directions[:, 0],
                           (1.0, 1.0), voxels.shape[1:]), np.array((0, 0, 1.0)))  # fmt: skip
         grid = Plan(grid.affine, grid.shape, lying)
-        results.append(even_out(voxels, mask if masked else None, grid, fill=AIR))
+        results.append(resample_slices(voxels, mask if masked else None, grid, fill=AIR))
     (short, short_outside), (long, long_outside) = results
     both = ~short_outside & ~long_outside
     assert (short_outside != long_outside).mean() < 0.02
@@ -261,8 +261,10 @@ def test_cancel_is_seen_between_slices():
         token.cancel()
 
     with pytest.raises(Cancelled):
-        even_out(np.zeros((3, 8, 9), np.int16), None, plan(lying), fill=AIR, progress=progress,
-                 cancel=token)  # fmt: skip
+        resample_slices(
+            np.zeros((3, 8, 9), np.int16), None, plan(lying), fill=AIR, progress=progress,
+            cancel=token,
+        )  # fmt: skip
     assert told[0] == (0, 10)
 
 

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
-from tomochrome.io.dicom.capture import over_black
+from tomochrome.io.dicom.secondary_capture import over_black
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 

@@ -14,7 +14,7 @@ from tomochrome.io.dicom import dicomdir, load, series
 from tomochrome.io.dicom.group import group
 from tomochrome.io.dicom.headers import Header, HeaderReader
 from tomochrome.io.dicom.parse import HEAD_BYTES
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_file import describe
 from tomochrome.io.image_formats import is_known, open_image
 from tomochrome.io.item import Found, Item, Skipped
@@ -94,7 +94,7 @@ def find(
     """
     root = Path(path)
     harvest = _Harvest(HeaderReader(with_identity=with_identity))
-    with quiet():
+    with captured_warnings():
         files = _files(root, harvest, progress, cancel)
         single = files == [root]
         step = max(1, len(files) // _REPORTS)

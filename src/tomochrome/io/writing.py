@@ -115,7 +115,7 @@ def _write_folder(
     progress: Progress | None,
     cancel: CancelToken | None,
 ) -> None:
-    from tomochrome.io.dicom.capture import write_capture
+    from tomochrome.io.dicom.secondary_capture import write_capture
     from tomochrome.io.dicom.write import write_series
 
     writer = write_capture if volume.is_rgba else write_series

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.parse import read_dataset, read_items
-from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.values import element, values
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.walk import MOST_FILES, Skip, open_regular
 from tomochrome.runtime import CancelToken, check
 
@@ -84,7 +84,7 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
 def _references(path: Path, cancel: CancelToken | None) -> list[tuple[str, ...]]:
     """Return the file references of all records, as folder and file names."""
     try:
-        with quiet(), open_regular(path) as file:
+        with captured_warnings(), open_regular(path) as file:
             dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
             records = read_items(path, element(dataset, "DirectoryRecordSequence"))
     except OSError as error:

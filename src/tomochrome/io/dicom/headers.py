@@ -13,7 +13,6 @@ from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.kinds import LOCALIZER, image_kind, other_than_image
 from tomochrome.io.dicom.patient import patient_key
-from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.title import BIRTH, NAMES, Secrets, secrets_of, title
 from tomochrome.io.dicom.values import (
     Source,
@@ -27,6 +26,7 @@ from tomochrome.io.dicom.values import (
     values,
     words,
 )
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.walk import open_regular
 from tomochrome.volume import ScannerWindow
 
@@ -172,7 +172,7 @@ class HeaderReader:
         InputError
             If the file is damaged, or holds no image (its reason fits a list of skipped files).
         """
-        with quiet() as caught:
+        with captured_warnings() as caught:
             parsed = parse.parse(path, file, head, self._wanted)
             if parsed.media_class == DICOMDIR:
                 raise InputError(IS_INDEX)

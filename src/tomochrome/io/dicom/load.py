@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tomochrome.errors import GeometryError
-from tomochrome.io.dicom.even import even_out
 from tomochrome.io.dicom.pixels import AIR_HU, read_slices
+from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.io.dicom.stack import Stack
 from tomochrome.io.item import Item
 from tomochrome.runtime import CancelToken, Progress
@@ -62,7 +62,7 @@ def read_item(
         assert lying.affine is not None
         return Volume(slices.voxels, lying.affine, item.unit, provenance, slices.outside)
     fill = float(AIR_HU) if item.unit == "HU" else 0.0
-    voxels, outside = even_out(
+    voxels, outside = resample_slices(
         slices.voxels, slices.outside, plan, fill=fill, progress=progress, cancel=cancel
     )
     depth, height, width = plan.shape

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.headers import Header
-from tomochrome.io.dicom.quiet import quiet
 from tomochrome.io.dicom.rescale import (
     AIR_HU,
     PADDING_BELOW_HU,
@@ -27,6 +26,7 @@ from tomochrome.io.dicom.rescale import (
     rescale,
 )
 from tomochrome.io.dicom.stored import is_native, read_compressed, read_native
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 
 __all__ = ["AIR_HU", "PADDING_BELOW_HU", "Slices", "padding_hu", "read_slices", "stored_values"]
@@ -114,7 +114,7 @@ def stored_values(header: Header) -> NDArray[Any]:
         If the pixels are damaged, truncated or in an unsupported compression.
     """
     _check_sizes([header])
-    with quiet(), Source(header) as source:
+    with captured_warnings(), Source(header) as source:
         return _stored(header, source, None, None)
 
 
@@ -186,7 +186,7 @@ def _read_as(
         def work(index: int) -> None:
             check(cancel)
             header, out = headers[index], voxels[index]
-            with quiet(), sources.open(header) as source:
+            with captured_warnings(), sources.open(header) as source:
                 stored = _stored(header, source, out if dtype is np.int16 else None, cancel)
             outside.put(index, rescale(stored, header, out))
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import (
     CancelToken,
     Progress,
@@ -114,7 +114,7 @@ def write_series(
     padding = _padding(volume)
     if padding is not None:
         template.add_new("PixelPaddingValue", "SS", padding)
-    with quiet(), write_whole(target, force=True) as temporary:
+    with captured_warnings(), write_whole(target, force=True) as temporary:
         temporary.mkdir()
         depth = volume.shape[0]
         for z in range(depth):

@@ -1,6 +1,6 @@
 """The compiled loop that resamples one slice of a regular grid from slices that lie anyhow.
 
-It is serial and releases the GIL: `even_out` runs it on several slices at a time in threads.
+It is serial and releases the GIL: `resample_slices` runs it on several slices at a time in threads.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from tomochrome.errors import OutputError
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.dicom.write import base_dataset, check_folder, slice_dataset
 from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
 from tomochrome.volume import Volume
@@ -64,7 +64,7 @@ def write_capture(
     if "not for diagnosis" not in template.ImageComments:
         template.ImageComments += ", not for diagnosis"
     template.BurnedInAnnotation = "NO"
-    with quiet(), write_whole(target, force=True) as temporary:
+    with captured_warnings(), write_whole(target, force=True) as temporary:
         temporary.mkdir()
         depth = volume.shape[0]
         for z in range(depth):

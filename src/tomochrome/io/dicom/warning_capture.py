@@ -24,7 +24,7 @@ logging.getLogger("pydicom").addFilter(_may_be_logged)
 
 
 @contextmanager
-def quiet() -> Iterator[list[str]]:
+def captured_warnings() -> Iterator[list[str]]:
     """Collect the messages of warnings that this thread raises, instead of letting them out.
 
     What the library logs meanwhile is dropped: it is the same, and quotes damaged values.
@@ -35,13 +35,15 @@ def quiet() -> Iterator[list[str]]:
     """
     outer: list[str] | None = getattr(_thread, "notes", None)
     notes: list[str] = []
-    _enter()
+    if outer is None:
+        _enter()
     _thread.notes = notes
     try:
         yield notes
     finally:
         _thread.notes = outer
-        _leave()
+        if outer is None:
+            _leave()
 
 
 def _enter() -> None:

@@ -14,7 +14,7 @@ from tomochrome.runtime import CancelToken, Progress, check, report, thread_coun
 _STAGE = "evening out slices"
 
 
-def even_out(
+def resample_slices(
     voxels: NDArray[Any],
     outside: NDArray[np.bool_] | None,
     plan: Plan,
@@ -55,7 +55,7 @@ def even_out(
     Cancelled
         If ``cancel`` was set.
     """
-    from tomochrome.io.dicom.even_kernel import resample_slice
+    from tomochrome.io.dicom.slice_resampling_kernel import resample_slice
 
     lying, depth = plan.lying, plan.shape[0]
     start, steps = index_steps(plan)

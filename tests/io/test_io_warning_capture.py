@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from tomochrome.io.dicom.quiet import quiet
+from tomochrome.io.dicom.warning_capture import captured_warnings
 
 
 def test_notes_are_of_this_thread_only_and_filters_come_back():
@@ -16,18 +16,18 @@ def test_notes_are_of_this_thread_only_and_filters_come_back():
     other: list[str] = []
 
     def work():
-        with quiet() as notes:
+        with captured_warnings() as notes:
             warnings.warn("theirs", stacklevel=1)
             inside.set()
             leave.wait(5)
             other.extend(notes)
 
     thread = threading.Thread(target=work)
-    with quiet() as notes:
+    with captured_warnings() as notes:
         thread.start()
         assert inside.wait(5)
         warnings.warn("ours", stacklevel=1)
-        with quiet() as inner:
+        with captured_warnings() as inner:
             warnings.warn("inner", stacklevel=1)
         assert inner == ["inner"]
         assert notes == ["ours"]
