@@ -121,7 +121,7 @@ def test_a_window_and_a_colored_twin_make_color(inputs, tmp_path: Path, capfd: C
         (("--offset-mm", "1,2"), "three numbers"),
         (("--offset-mm", "1e300,0,0"), "farther than any patient"),
         (("--mode", "xray"), "invalid choice"),
-        (("--mode", "wipe", "--tile-mm", "20"), "means nothing with --mode wipe"),
+        (("--mode", "wipe", "--tile-mm", "20"), "no effect with --mode wipe"),
         (("--mode", "wipe", "--position", "2"), "from 0 to 1"),
         (("--mode", "difference", "--range", "-4"), "positive number"),
         (("--mode", "contour", "--levels", "nan"), "must be a number"),

@@ -190,7 +190,7 @@ def test_volumes_that_share_nothing(made: dict[str, Path], tmp_path: Path, capfd
         (("a",), "--synthetic VOLUME"),
         (("a", "b"), "'a'"),
         (("a", "--synthetic", "b"), "leave FIXED"),
-        (("--synthetic", "b", "--transform", "c"), "--transform means nothing"),
+        (("--synthetic", "b", "--transform", "c"), "--transform has no effect"),
         (("--synthetic", "b"), "'b'"),
         (("--synthetic", "b", "--contrast", "2"), "LABEL:VALUE"),
         (("--synthetic", "b", "--contrast", "x:2"), "whole number"),

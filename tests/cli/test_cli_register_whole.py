@@ -12,7 +12,7 @@ from cli_cases import Run
 from cli_register_cases import QUICK, names_in, write_inputs
 
 import tomochrome.registration.register as pipeline
-from tomochrome.cli.folder import write_together
+from tomochrome.cli.files import write_together
 from tomochrome.cli.register import FILES
 from tomochrome.errors import OutputError
 from tomochrome.runtime.work_folder import Move

@@ -1,8 +1,8 @@
-"""The ``tomochrome`` command: finds the subcommand, runs it, and turns errors into one line.
+"""The ``tomochrome`` command: finds the subcommand, runs it, and prints errors as one line.
 
 Exit status: 0 done, 2 bad input or usage (one line on stderr, ``error: ...``), 130 cancelled.
-A fault of Tomochrome itself ends with 1, also in one line; set ``TOMOCHROME_TRACEBACK=1``
-to see where it happened.
+A defect of Tomochrome itself ends with 1, also in one line; ``TOMOCHROME_TRACEBACK=1``
+prints the traceback.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tomochrome.cli.session import Outcome, Session, legible, listening, one_lin
 from tomochrome.errors import Cancelled, TomochromeError
 
 _NEGATIVE = re.compile(r"-[.\d]")
-#: Options whose value may begin with a minus sign and yet be no plain number.
+#: Options whose value may begin with a minus sign without being a plain number.
 _NUMBERS = ("--window", "--levels", "--offset-mm")
-DONE, FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+DONE, DEFECT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
 #: Subcommands, each with the line that ``tomochrome --help`` shows. The module of a command is
 #: imported when the command is asked for, so that this list costs nothing.
@@ -36,30 +36,30 @@ COMMANDS: Mapping[str, str] = {
     "models": "list the shipped models, what each was trained on and its scores",
     "colorize": "color a CT series and write it to a file",
     "palette": "list tissues with their colors and where each color comes from",
-    "register": "align two volumes, deform one to the other, and measure how well",
-    "transform": "bring a volume or points through a saved transform",
-    "checkerboard": "show two volumes in one: tiles in turn, wipe, blend, difference, contours",
-    "evaluate": "measure colors or registrations against a known truth",
+    "register": "register two volumes (affine, then deformable) and measure the result",
+    "transform": "apply a saved transform to a volume or to landmarks",
+    "checkerboard": "compare two volumes: checkerboard, wipe, blend, difference, contours",
+    "evaluate": "measure the error of colors or of a registration",
     "train": "train a model and write its bundle",
 }
 
 
 class Command(Protocol):
-    """What the module of a command offers."""
+    """What the module of a command provides."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Describe the command's own arguments."""
 
     def run(self, args: argparse.Namespace, session: Session) -> Outcome:
-        """Do the work."""
+        """Run the command."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, like every other error."""
+    """An argument parser whose errors are one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        """Complain in one line and exit with the status for bad usage."""
-        _complain(f"{message}; see '{self.prog} --help'")
+        """Print one line and exit with the status for bad usage."""
+        _print_error(f"{message}; see '{self.prog} --help'")
         raise SystemExit(BAD_INPUT)
 
 
@@ -68,8 +68,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tomochrome",
         allow_abbrev=False,
-        description="Anatomical color for CT: luminance is the scanner's, chroma comes from a "
-        "network. Not for diagnosis.",
+        description="Anatomical color for CT. Not for diagnosis. Luminance comes from the scanner, "
+        "chroma from a model.",
     )
     parser.add_argument("--version", action="version", version=f"tomochrome {__version__}")
     commands = parser.add_subparsers(
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     if args.command is None:
-        return _complain("a command is missing; see 'tomochrome --help'")
+        return _print_error("a command is missing; see 'tomochrome --help'")
     session = Session()
     try:
         with listening(session):
@@ -114,15 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             outcome.after()
     except (KeyboardInterrupt, Cancelled):
         session.progress.clear()
-        return _complain("cancelled", CANCELLED)
+        return _print_error("cancelled", CANCELLED)
     except Exception as error:
         session.progress.clear()
-        return _explain(error)
+        return _report(error)
     return DONE
 
 
 def _keep_negative_windows(arguments: Sequence[str]) -> list[str]:
-    """Join ``--window -600/1500``, which argparse would take for an option of its own."""
+    """Join ``--window -600/1500``, which argparse would read as an option."""
     kept: list[str] = []
     for word in arguments:
         if kept and kept[-1] in _NUMBERS and _NEGATIVE.match(word):
@@ -137,7 +137,7 @@ def _module(name: str) -> Command:
 
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:
-    if sys.stdout is None:  # the process was started without one
+    if sys.stdout is None:  # None if the process was started without one
         return
     encoding = sys.stdout.encoding or "ascii"
     text = legible(outcome.text).encode(encoding, "backslashreplace").decode(encoding)
@@ -156,7 +156,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON knows it: NumPy's numbers as numbers, what is no number as null."""
+    """Return ``value`` in JSON's types: NumPy numbers as numbers, NaN and infinity as null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
@@ -170,22 +170,22 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _explain(error: Exception) -> int:
+def _report(error: Exception) -> int:
     if os.environ.get("TOMOCHROME_TRACEBACK"):
         logging.getLogger("tomochrome").exception("the command failed")
     if isinstance(error, TomochromeError):
-        return _complain(str(error))
+        return _print_error(str(error))
     if isinstance(error, MemoryError):
-        return _complain("the memory of this computer does not suffice for this volume")
+        return _print_error("there is not enough memory for this volume")
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
         reason = error.strerror or error
-        return _complain(f"the system refused access to{where or ' a file'}: {reason}")
-    return _complain(
-        f"an unexpected fault, please report it: {type(error).__name__}: {error}", FAULT
+        return _print_error(f"cannot access{where or ' a file'}: {reason}")
+    return _print_error(
+        f"unexpected error, please report it: {type(error).__name__}: {error}", DEFECT
     )
 
 
-def _complain(message: str, status: int = BAD_INPUT) -> int:
+def _print_error(message: str, status: int = BAD_INPUT) -> int:
     tell(f"error: {one_line(message)}\n")
     return status

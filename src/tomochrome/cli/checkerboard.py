@@ -1,23 +1,22 @@
-"""``tomochrome checkerboard``: two volumes in one file, to be judged by eye."""
+"""``tomochrome checkerboard``: compare two volumes in one file."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
-from tomochrome.cli.session import Outcome, Session
-from tomochrome.errors import OptionError, OutputError
+from tomochrome.cli.files import check_inputs
+from tomochrome.cli.session import Clock, Outcome, Session, size, took
+from tomochrome.errors import OptionError
 from tomochrome.formats import format_of, in_words
 
 if TYPE_CHECKING:
     from tomochrome.volume import Volume
 
 MODES = ("checkerboard", "wipe", "blend", "red-cyan", "difference", "contour")
-#: Each option that only some modes know, as argparse stores it.
+#: The modes of each option that only some modes have, as argparse stores it.
 _ONLY_FOR = {
     "tile_mm": ("checkerboard",),
     "offset_mm": ("checkerboard",),
@@ -32,18 +31,18 @@ _ONLY_FOR = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.add_argument(
-        "a", metavar="A", type=options.some_path, help="the fixed volume: its grid is the result's"
+        "a", metavar="A", type=options.some_path, help="the fixed volume; the result is on its grid"
     )
     parser.add_argument(
-        "b", metavar="B", type=options.some_path, help="the other, grey or colored, on any grid"
+        "b",
+        metavar="B",
+        type=options.some_path,
+        help="the other volume, grey or colored, on any grid",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        required=True,
-        help=f"what to write, by its ending: {in_words()}; in the volumes' own numbers "
-        "where they share a unit and no --window is given, else in color",
+    options.add_output(
+        parser,
+        f"output; the ending gives the format: {in_words()}; values in the volumes' unit if it is "
+        "the same and no --window is given, otherwise color",
     )
     parser.add_argument(
         "--mode",
@@ -58,85 +57,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offset-mm",
         metavar="Z,Y,X",
-        type=numbers,
-        help="move the tiles along the first volume's axes, in mm (default: 0,0,0)",
+        type=options.numbers,
+        help="shift the tiles along the axes of A, in mm (default: 0,0,0)",
     )
     parser.add_argument(
-        "--direction", choices=("vertical", "horizontal"), help="of a wipe (default: vertical)"
+        "--direction",
+        choices=("vertical", "horizontal"),
+        help="direction of a wipe (default: vertical)",
     )
     parser.add_argument(
         "--position",
         metavar="0..1",
         type=options.fraction,
-        help="of a wipe's edge, or the share of B in a blend (default: 0.5)",
+        help="position of a wipe, or the share of B in a blend (default: 0.5)",
     )
     parser.add_argument(
         "--range",
         metavar="VALUE",
         type=options.number,
-        help="the difference of the strongest color (default: 200 HU)",
+        help="difference that gets the strongest color (default: 200 HU)",
     )
     parser.add_argument(
         "--levels",
         metavar="V,V..",
-        type=numbers,
-        help="of B, at which contours are drawn (default: -300,200 HU)",
+        type=options.numbers,
+        help="values of B at which contours are drawn (default: -300,200 HU)",
     )
     parser.add_argument(
-        "--labels", action="store_true", default=None, help="B holds labels: draw their edges"
+        "--labels", action="store_true", default=None, help="B contains labels: draw their outlines"
     )
     parser.add_argument(
         "--window",
         metavar="PRESET|CENTER/WIDTH",
-        help="show grey volumes in color through this window; where color is needed the default "
-        "is that of the colored twin, or soft-tissue",
+        help="show grey volumes through this window, as color; where color is needed the default "
+        "is the window of the colored volume, or soft-tissue",
     )
-    parser.add_argument("--series", metavar="UID", help="which series of A, if there are several")
-    parser.add_argument("--series-b", metavar="UID", help="which series of B")
+    parser.add_argument("--series", metavar="UID", help="series of A to read, if there are several")
+    parser.add_argument("--series-b", metavar="UID", help="series of B")
     options.add_force(parser)
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """Parse numbers with commas between."""
-    return tuple(options.number(part) for part in text.split(","))
-
-
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Compare two volumes. Everything that can be refused is refused before the work begins."""
-    from tomochrome.cli import pipeline
+    """Compare two volumes. Bad input is refused before the work begins."""
     from tomochrome.compare import Pair, render, view
-    from tomochrome.io import read, write
+    from tomochrome.io import check_output, read, write
     from tomochrome.windowing import needs_volume, parse_window
 
     _check_options(args)
     settings = _settings(args)
     if args.window is not None and not needs_volume(args.window):
         parse_window(args.window)
-    for path in (args.a, args.b):
-        pipeline.check_input(path)
-    _check_output(args)
-    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
-    start = time.perf_counter()
-    first = read(args.a, series=args.series, **told)
-    second = read(args.b, series=args.series_b, **told)
-    read_at = time.perf_counter()
-    pair = Pair(
-        first,
-        second,
-        window=args.window,
-        color=_needs_color(args.output),
-        order="nearest" if args.labels else None,
-    )
-    result = render(view(args.mode, pair, settings), **told)
-    compared_at = time.perf_counter()
-    write(result, args.output, force=args.force, **told)
-    written_at = time.perf_counter()
-    seconds = {
-        "read": round(read_at - start, 3),
-        "compare": round(compared_at - read_at, 3),
-        "write": round(written_at - compared_at, 3),
-        "total": round(written_at - start, 3),
-    }
+    check_inputs((args.a, args.b))
+    check_output(args.output, force=args.force)
+    check_inputs((args.a, args.b), args.output)
+    clock = Clock()
+    with clock.stage("read"):
+        first = read(args.a, series=args.series, **session.told)
+        second = read(args.b, series=args.series_b, **session.told)
+    with clock.stage("compare"):
+        pair = Pair(
+            first,
+            second,
+            window=args.window,
+            color=_needs_color(args.output),
+            order="nearest" if args.labels else None,
+        )
+        result = render(view(args.mode, pair, settings), **session.told)
+    with clock.stage("write"):
+        write(result, args.output, force=args.force, **session.told)
     for warning in (*pair.warnings, *first.provenance.warnings, *second.provenance.warnings):
         session.warn(warning)
     data = {
@@ -148,24 +136,24 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "spacing_mm": list(result.spacing),
         "unit": result.unit,
         "coverage": round(pair.coverage, 4),
-        "seconds": seconds,
+        "seconds": clock.seconds(),
         "warnings": list(session.warnings),
     }
-    return Outcome(data, _in_words(args, result, pair.coverage, seconds))
+    return Outcome(data, _in_words(args, result, data))
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuse options that the mode would ignore."""
+    """Refuse options that the mode does not have."""
     for name, modes in _ONLY_FOR.items():
         if getattr(args, name) is not None and args.mode not in modes:
             raise OptionError(
-                f"--{name.replace('_', '-')} means nothing with --mode {args.mode}; "
-                f"it belongs to {' and '.join(modes)}"
+                f"--{name.replace('_', '-')} has no effect with --mode {args.mode}; "
+                f"it is an option of {' and '.join(modes)}"
             )
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    """Return the settings object of the mode asked for."""
+    """Return the settings of the chosen mode."""
     from tomochrome import compare
 
     position = 0.5 if args.position is None else args.position
@@ -185,30 +173,18 @@ def _settings(args: argparse.Namespace) -> Any:
 
 
 def _needs_color(output: str) -> bool:
-    """Whether the format holds nothing but color: a picture, or a Secondary Capture."""
+    """Whether the format holds color only: a picture, or a Secondary Capture."""
     wanted = format_of(output)
     return wanted.only_color or wanted.is_folder
 
 
-def _check_output(args: argparse.Namespace) -> None:
-    from tomochrome.io import check_output
-
-    check_output(args.output, force=args.force)
-    for path in (args.a, args.b):
-        if os.path.realpath(path) == os.path.realpath(args.output):
-            raise OutputError(f"'{args.output}' is an input; choose another name for the output")
-
-
-def _in_words(
-    args: argparse.Namespace, result: Volume, coverage: float, seconds: dict[str, float]
-) -> str:
+def _in_words(args: argparse.Namespace, result: Volume, data: dict[str, Any]) -> str:
     what = "RGBA" if result.is_rgba else f"unit {result.unit}"
-    took = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items())
     return (
         f"{args.output}\n"
         f"  {args.mode} of {Path(args.a).name} and {Path(args.b).name}, "
-        f"{' x '.join(map(str, result.shape))} (z, y, x), {what}\n"
-        f"  the second reaches {100 * coverage:.0f} % of the first one's field of view\n"
-        f"  {took}\n"
+        f"{size(result.shape)}, {what}\n"
+        f"  the second covers {100 * data['coverage']:.0f} % of the first one's field of view\n"
+        f"  {took(data['seconds'])}\n"
         f"  not for diagnosis"
     )

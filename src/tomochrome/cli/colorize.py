@@ -1,10 +1,11 @@
-"""``tomochrome colorize``: from a CT series to a colored file."""
+"""``tomochrome colorize``: color a CT series and write it to a file."""
 
 from __future__ import annotations
 
 import argparse
 
 from tomochrome.cli import options
+from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.formats import in_words
 
@@ -14,23 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", metavar="PATH", type=options.some_path, help="a CT series, file or folder"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        required=True,
-        help=f"what to write, by its ending: {in_words(color=True)}",
-    )
+    options.add_output(parser, f"output; the ending gives the format: {in_words(color=True)}")
     options.add_reading(parser)
     parser.add_argument(
         "--as-hu",
         action="store_true",
-        help="color values that are not known to be Hounsfield units as if they were",
+        help="treat values of unknown unit as Hounsfield units",
     )
     options.add_model(parser)
     options.add_lighting(parser)
     parser.add_argument(
-        "--tissue-map", metavar="FILE.nii.gz", help="also write the most likely tissue's index"
+        "--tissue-map", metavar="FILE.nii.gz", help="also write the index of the most likely tissue"
     )
     parser.add_argument(
         "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0..255"
@@ -40,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Color one volume. Everything that can be refused is refused before the work begins."""
+    """Color one volume. Bad input is refused before the work begins."""
     from tomochrome.cli import pipeline
 
     request = options.Request.from_args(args)
-    pipeline.check_input(args.path)
+    check_inputs([args.path])
     outputs = pipeline.Outputs(
         color=args.output,
         tissue=args.tissue_map,

@@ -1,4 +1,4 @@
-"""``tomochrome demo``: the main job, end to end, on the embedded sample patient."""
+"""``tomochrome demo``: write, read, color and show the embedded sample patient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome.cli import options
-from tomochrome.cli.session import Outcome, Session
+from tomochrome.cli.session import Outcome, Session, took
 from tomochrome.errors import OutputError
 
 SEED = 20
@@ -22,7 +22,7 @@ REGION = "abdomen"
 SPACING = (3.0, 1.0, 1.0)
 SERIES, COLOR, NRRD, SHEET = "sample-ct", "color.nii.gz", "color.nrrd", "contact-sheet.png"
 TISSUE, CONFIDENCE, LOG = "tissue.nii.gz", "confidence.nii.gz", "napari.log"
-_SECONDS_TO_FAIL = 5.0  # a window that cannot open has given up by then
+_SECONDS_TO_FAIL = 5.0  # if napari cannot open a window, it has exited by then
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,22 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=options.some_path,
         default=Path("demo-output"),
-        help="where to save (default: ./demo-output)",
+        help="output folder (default: ./demo-output)",
     )
     parser.add_argument("--no-window", action="store_true", help="do not open napari")
-    parser.add_argument("--model", metavar="NAME", help="a shipped model, see 'tomochrome models'")
+    parser.add_argument(
+        "--model", metavar="NAME", help="an installed model, see 'tomochrome models'"
+    )
     options.add_computing(parser)
     options.add_force(parser)
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Make the patient, write a DICOM series, read it back, color it, save and show it."""
+    """Write the sample patient as a DICOM series, read it, color it, save and show it."""
     from tomochrome.cli import pipeline
     from tomochrome.colorization import DEFAULT_MODEL, models
     from tomochrome.io import check_output
 
     started = time.perf_counter()
-    best = next((card.name for card in models()), DEFAULT_MODEL)  # the default comes first
+    best = next((card.name for card in models()), DEFAULT_MODEL)  # the default is listed first
     request = options.Request(model=args.model or best, device=args.device, threads=args.threads)
     pipeline.check_request(request)
     with _tidy(args.out) as out:
@@ -93,28 +95,21 @@ def _write_patient(series: Path, args: argparse.Namespace, session: Session) -> 
     """Make the sample patient and write its CT as a DICOM series."""
     from tomochrome.phantom import make_patient, write_dicom
 
-    progress, cancel = session.progress, session.cancel
     patient = make_patient(
-        SEED,
-        REGION,
-        SPACING,
-        phase="portal",
-        threads=args.threads,
-        progress=progress,
-        cancel=cancel,
+        SEED, REGION, SPACING, phase="portal", threads=args.threads, **session.told
     )
-    write_dicom(patient, series, force=args.force, progress=progress, cancel=cancel)
+    write_dicom(patient, series, force=args.force, **session.told)
 
 
 @contextmanager
 def _tidy(out: Path) -> Iterator[Path]:
-    """Make the output folder if it is missing; take away what is new in it if the demo fails."""
+    """Create the output folder if it is missing; if the demo fails, remove what it wrote there."""
     new_folder, new_series = not out.exists(), not (out / SERIES).exists()
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"the folder '{out}' cannot be made ({error.strerror}); choose another with --out"
+            f"the folder '{out}' cannot be created ({error.strerror}); choose another with --out"
         ) from error
     try:
         yield out
@@ -122,7 +117,7 @@ def _tidy(out: Path) -> Iterator[Path]:
         if new_series:
             shutil.rmtree(out / SERIES, ignore_errors=True)
         if new_folder:
-            with suppress(OSError):  # somebody else's files may be there by now
+            with suppress(OSError):  # another program may have written files there
                 out.rmdir()
         raise
 
@@ -130,21 +125,20 @@ def _tidy(out: Path) -> Iterator[Path]:
 def _in_words(files: dict[str, str], facts: dict[str, Any]) -> str:
     names = {
         "series": "CT of the sample patient, a DICOM series",
-        "color": "the same in color, NIfTI",
-        "color_nrrd": "the same for 3D Slicer",
+        "color": "colored CT, NIfTI",
+        "color_nrrd": "colored CT, NRRD for 3D Slicer",
         "contact_sheet": "contact sheet",
         "tissue_map": "tissue map",
         "confidence_map": "confidence map",
     }
     lines = [f"{files[key]:<44}  {what}" for key, what in names.items()]
-    seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in facts["seconds"].items())
-    lines += [f"{seconds}; model '{facts['model']}' on {facts['device']}"]
+    lines += [f"{took(facts['seconds'])}; model '{facts['model']}' on {facts['device']}"]
     lines += ["Colored by a model: not for diagnosis."]
     return "\n".join(lines)
 
 
 def _open_window(out: Path, session: Session) -> None:
-    """Open napari in a process of its own, which outlives this one, and see that it stays up."""
+    """Start napari in a separate process that outlives this one, and check that it runs."""
     command = [sys.executable, "-m", "napari", "--plugin", "napari-tomochrome"]
     command += ["--with", "napari-tomochrome", "Colorize volume"]
     command += ["--", str(out / SERIES), str(out / COLOR)]

@@ -1,4 +1,4 @@
-"""``tomochrome evaluate``: figures of merit against a known truth."""
+"""``tomochrome evaluate``: measure the error of colors or of a registration."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Measure what was asked for."""
+    """Run the chosen evaluation."""
     return _KINDS[args.kind].run(args, session)

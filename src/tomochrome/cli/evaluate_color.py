@@ -1,4 +1,4 @@
-"""``tomochrome evaluate color``: how far a model's colors are from the true tissues'."""
+"""``tomochrome evaluate color``: the color error of models on a CT with known tissues."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
+from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ def add_parser(kinds: Any) -> None:
     """Add the command and describe its arguments."""
     color = kinds.add_parser(
         "color",
-        help="how far a model's colors are from those of the true tissues",
-        description="Color a CT whose tissues are known and compare, model beside model: mean "
-        "distance in (a*, b*) over voxels and over tissues, and what it is without any color.",
+        help="color error of models on a CT with known tissues",
+        description="Color a CT whose tissues are known with each model and give the mean "
+        "distance in (a*, b*) over voxels and over tissues, and that of the grey image.",
         allow_abbrev=False,
     )
     color.add_argument("path", metavar="CT", type=options.some_path, help="a CT series or volume")
@@ -28,15 +29,20 @@ def add_parser(kinds: Any) -> None:
         "truth",
         metavar="TISSUES",
         type=options.some_path,
-        help="its tissue map on the same grid: the indices of 'tomochrome palette', 255 unknown",
+        help="tissue map on the same grid: indices as in 'tomochrome palette', 255 is unknown",
     )
     color.add_argument(
         "--model",
         metavar="NAME",
         action="append",
-        help="a shipped model or a bundle's folder; may be given again (default: all shipped)",
+        help="an installed model or the folder of a bundle; may be repeated (default: all)",
     )
-    color.add_argument("--palette", metavar="NAME", default="natural", help="(default: natural)")
+    color.add_argument(
+        "--palette",
+        metavar="NAME",
+        default="natural",
+        help="palette of the reference colors (default: natural)",
+    )
     options.add_computing(color)
     options.add_json(color, nested=True)
 
@@ -45,29 +51,21 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and score it."""
     import numpy as np
 
-    from tomochrome.cli import pipeline
     from tomochrome.color.palette import palette
     from tomochrome.colorization import colorize, find_model, models
     from tomochrome.evaluate import score_color
     from tomochrome.io import read
 
-    for path in (args.path, args.truth):
-        pipeline.check_input(path)
+    check_inputs([args.path, args.truth])
     palette(args.palette)
     cards = [find_model(name) for name in args.model] if args.model else models()
-    progress, cancel = session.progress, session.cancel
-    volume = read(args.path, progress=progress, cancel=cancel)
-    truth = read(args.truth, progress=progress, cancel=cancel)
+    volume = read(args.path, **session.told)
+    truth = read(args.truth, **session.told)
     _check_truth(truth, volume, args.truth)
     scores = []
     for card in cards:
         chroma = colorize(
-            volume,
-            card.path,
-            device=args.device,
-            threads=args.threads,
-            progress=progress,
-            cancel=cancel,
+            volume, card.path, device=args.device, threads=args.threads, **session.told
         )
         score = score_color(chroma, np.asarray(truth.voxels).astype(np.uint8), args.palette)
         scores.append(score.to_json())
@@ -89,11 +87,11 @@ def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
     from tomochrome.tissue import N_TISSUES, NO_TISSUE
 
     if truth.is_rgba or not same_grid(truth, volume):
-        raise GeometryError(f"the tissue map '{path}' does not lie on the grid of the CT")
+        raise GeometryError(f"the tissue map '{path}' is not on the voxel grid of the CT")
     known = np.unique(truth.voxels)
     if not np.isin(known, [*range(N_TISSUES), NO_TISSUE]).all():
         raise InputError(
-            f"'{path}' is no tissue map: it holds values that are no index of a tissue, such as "
+            f"'{path}' is not a tissue map: it contains values that are no tissue index, such as "
             f"{known[~np.isin(known, range(N_TISSUES))][0]:g}"
         )
 
@@ -104,11 +102,11 @@ def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
         lines += [
             f"{score['model']}: chroma error {score['organ_error']:.1f} over tissues "
             f"(grey {score['grey_organ_error']:.1f}), {score['voxel_error']:.1f} over voxels "
-            f"(grey {score['grey_voxel_error']:.1f}), {100 * score['right']:.0f} % named rightly"
+            f"(grey {score['grey_voxel_error']:.1f}), {100 * score['right']:.0f} % correct"
         ]
         lines += [
             f"  {name:<14} error {organ['error']:5.1f}  grey {organ['grey_error']:5.1f}  "
-            f"right {100 * organ['right']:3.0f} %  most often taken for {organ['mistaken_for']}"
+            f"correct {100 * organ['right']:3.0f} %  confused with {organ['mistaken_for']}"
             for name, organ in score["organs"].items()
         ]
     return "\n".join(lines)

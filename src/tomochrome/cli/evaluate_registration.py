@@ -1,28 +1,22 @@
-"""``tomochrome evaluate registration``: any tool's result, or ours against a known deformation."""
+"""``tomochrome evaluate registration``: the result of any tool, or ours on a known deformation."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
+from tomochrome.cli.files import as_json, check_inputs, read_landmarks
 from tomochrome.cli.measures import in_words
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.errors import GeometryError, OptionError, OutputError
+from tomochrome.errors import GeometryError, OptionError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tomochrome.volume import Volume
 
-_STARTS = ("none", "center", "mass", "rigid", "affine")
-_SIMILARITIES = ("lncc", "mi", "mind", "mse")
-#: What each of the two ways of use knows, as argparse stores it.
+#: The options of each of the two forms of the command, as argparse stores them.
 _OF_RESULT = (
     "transform", "inverse", "fixed_labels", "moving_labels", "fixed_points", "moving_points",
     "mask", "series_moving",
@@ -38,9 +32,9 @@ def add_parser(kinds: Any) -> None:
     """Add the command and describe its arguments."""
     parser = kinds.add_parser(
         "registration",
-        help="whether to trust a registration: likeness, overlap, landmarks, folds, the way back",
-        description="Measure any tool's registration, or (--synthetic) register a volume to a "
-        "copy deformed in a known way and say how far the answer is off, in millimetres.",
+        help="measure a registration: similarity, overlap, landmarks, folds, inverse",
+        description="Measure a registration made by any tool, or (--synthetic) register a volume "
+        "to a copy deformed by a known field and give the error in mm.",
         usage="tomochrome evaluate registration FIXED MOVING [--transform F] [options]\n"
         "       tomochrome evaluate registration --synthetic VOLUME [options]",
         allow_abbrev=False,
@@ -52,12 +46,16 @@ def add_parser(kinds: Any) -> None:
         metavar="MOVING",
         nargs="?",
         type=path,
-        help="the moving volume; without --transform the one that was moved already",
+        help="the moving volume; without --transform, the one already moved",
     )
     _add_result(parser)
     _add_synthetic(parser)
-    parser.add_argument("--series", metavar="UID", help="which series of the first volume")
-    parser.add_argument("-o", "--output", metavar="REPORT.json", help="write the figures there too")
+    parser.add_argument(
+        "--series", metavar="UID", help="series of the first volume to read, if there are several"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="REPORT.json", help="also write the measures to this file"
+    )
     options.add_computing(parser)
     options.add_force(parser)
     options.add_json(parser, nested=True)
@@ -65,147 +63,136 @@ def add_parser(kinds: Any) -> None:
 
 def _add_result(parser: argparse.ArgumentParser) -> None:
     path = options.some_path
-    group = parser.add_argument_group("a registration that was made")
+    group = parser.add_argument_group("measure a registration")
     group.add_argument(
         "--transform",
         metavar="F",
         type=path,
-        help="from points of FIXED to MOVING, as ITK resamples: forward.h5, or another tool's",
+        help="transform that maps points of FIXED to MOVING, as ITK resamples: forward.h5, or that "
+        "of another tool",
     )
-    group.add_argument("--inverse", metavar="F", type=path, help="the way back: inverse.h5")
-    for role in ("fixed", "moving"):
-        group.add_argument(
-            f"--{role}-labels", metavar="F", type=path, help=f"label map of the {role} volume"
-        )
-    for role in ("fixed", "moving"):
-        group.add_argument(
-            f"--{role}-points",
-            metavar="F",
-            type=path,
-            help=f"landmarks in the {role} volume: .fcsv, .mrk.json, or .csv in LPS mm",
-        )
+    group.add_argument("--inverse", metavar="F", type=path, help="its inverse: inverse.h5")
+    options.add_pair(group, "labels", "label map of the {} volume")
+    options.add_pair(
+        group, "points", "landmarks in the {} volume: .fcsv, .mrk.json, or .csv in LPS mm"
+    )
     group.add_argument(
-        "--mask", metavar="F", type=path, help="where likeness and folds are looked at: not 0"
+        "--mask",
+        metavar="F",
+        type=path,
+        help="mask of FIXED: similarity and folds are measured where it is not 0",
     )
-    group.add_argument("--series-moving", metavar="UID", help="which series of MOVING")
+    group.add_argument("--series-moving", metavar="UID", help="series of MOVING")
 
 
 def _add_synthetic(parser: argparse.ArgumentParser) -> None:
     path = options.some_path
-    group = parser.add_argument_group("a known deformation")
+    group = parser.add_argument_group("measure on a known deformation")
     group.add_argument(
-        "--synthetic", metavar="VOLUME", type=path, help="the volume to deform and to register"
+        "--synthetic", metavar="VOLUME", type=path, help="volume to deform and register"
     )
-    group.add_argument("--labels", metavar="F", type=path, help="its label map, on its grid")
+    group.add_argument("--labels", metavar="F", type=path, help="label map on the grid of VOLUME")
     group.add_argument(
         "--mean-mm",
         metavar="MM",
         type=options.number,
-        help="mean displacement in the body (default: 9)",
+        help="mean displacement in the body in mm (default: 9)",
     )
     group.add_argument(
         "--smooth-mm",
         metavar="MM",
         type=options.number,
-        help="smoothness of the field (default: 70)",
+        help="smoothness of the field in mm (default: 70)",
     )
     group.add_argument(
         "--noise",
         metavar="SD",
         type=options.number,
-        help="noise of the deformed copy (default: 15 HU, or 2 %% of the range of other values)",
+        help="noise of the deformed copy (default: 15 HU, or 2 %% of the range if not in HU)",
     )
     group.add_argument(
         "--contrast",
         metavar="LABEL:VALUE,..",
         type=_contrast,
-        help="values added to the copy where labels are, as contrast agent does: 2:150,52:180",
+        help="values added to labels of the copy, to simulate contrast agent: 2:150,52:180",
     )
-    group.add_argument("--seed", metavar="N", type=_whole, help="source of chance (default: 0)")
-    group.add_argument("--init", choices=_STARTS, help="first alignment (default: none)")
-    group.add_argument("--model", metavar="NAME", help="as 'tomochrome register' has it")
-    group.add_argument("--refine", metavar="N", type=_whole, help="iterations of refinement")
-    group.add_argument("--similarity", choices=_SIMILARITIES, help="(default: lncc)")
-
-
-def _whole(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not '{text}'")
-    return value
+    group.add_argument("--seed", metavar="N", type=options.whole, help="random seed (default: 0)")
+    group.add_argument("--init", choices=options.STARTS, help="initial alignment (default: none)")
+    group.add_argument("--model", metavar="NAME", help="as for 'tomochrome register'")
+    group.add_argument("--refine", metavar="N", type=options.whole, help="iterations of refinement")
+    group.add_argument(
+        "--similarity", choices=options.SIMILARITIES, help="of the refinement (default: lncc)"
+    )
 
 
 def _contrast(text: str) -> dict[int, float]:
-    """Parse labels and what is added to each."""
+    """Parse labels and the value to add to each."""
     found = {}
     for part in text.split(","):
         label, mark, value = part.partition(":")
         if not mark:
             raise argparse.ArgumentTypeError(f"must be LABEL:VALUE, not '{part}'")
-        found[_whole(label)] = options.number(value)
+        found[options.whole(label)] = options.number(value)
     return found
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Measure. Everything that can be refused is refused before the work begins."""
+    """Measure a registration. Bad input is refused before the work begins."""
+    from tomochrome.runtime import write_whole
+
     _check(args)
     data = _synthetic(args, session) if args.synthetic is not None else _result(args, session)
     for warning in data["warnings"]:
         session.warn(warning)
     data["warnings"] = list(session.warnings)
     if args.output is not None:
-        _write(data, args)
+        with write_whole(args.output, force=args.force) as temporary:
+            temporary.write_text(as_json(data), encoding="utf-8")
     return Outcome(data, in_words(data))
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together, and files that are not there."""
+    """Refuse options that exclude each other, and files that do not exist."""
     from tomochrome.bundles import REGISTRATION, find_card
-    from tomochrome.cli import pipeline
     from tomochrome.runtime import check_writable, choose_device
 
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
     for name in wrong:
         if getattr(args, name) is not None:
             way = "with" if args.synthetic is not None else "without"
-            raise OptionError(f"--{name.replace('_', '-')} means nothing {way} --synthetic")
+            raise OptionError(f"--{name.replace('_', '-')} has no effect {way} --synthetic")
     if args.synthetic is not None and args.fixed is not None:
-        raise OptionError("--synthetic names the only volume; leave FIXED and MOVING out")
+        raise OptionError("--synthetic gives the only volume; leave FIXED and MOVING out")
     if args.synthetic is None and args.moving is None:
-        raise OptionError("two volumes are needed, FIXED and MOVING, or --synthetic VOLUME")
+        raise OptionError("give two volumes, FIXED and MOVING, or --synthetic VOLUME")
     if args.inverse is not None and args.transform is None:
-        raise OptionError("--inverse needs the transform whose inverse it is: --transform")
+        raise OptionError("--inverse is measured together with --transform; give both")
     for kind in ("labels", "points"):
         pair = [getattr(args, f"{role}_{kind}") for role in ("fixed", "moving")]
         if (pair[0] is None) != (pair[1] is None):
             missing = "fixed" if pair[0] is None else "moving"
-            raise OptionError(f"{kind} are needed of both volumes: --{missing}-{kind} is missing")
+            raise OptionError(f"give {kind} of both volumes: --{missing}-{kind} is missing")
     given = [path for name in _FILES if (path := getattr(args, name)) is not None]
-    for path in given:
-        pipeline.check_input(path)
+    check_inputs(given)
     if args.model not in (None, "none"):
         find_card(args.model, REGISTRATION)
     if args.device not in ("auto", "cpu"):
         choose_device(args.device)
     if args.output is not None:
         check_writable(args.output, force=args.force)
-        if any(os.path.realpath(path) == os.path.realpath(args.output) for path in given):
-            raise OutputError(f"'{args.output}' is an input; choose another name for the report")
+        check_inputs(given, args.output)
 
 
 def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """Measure a registration that was made."""
+    """Measure an existing registration."""
     from tomochrome.evaluate import measure_registration
     from tomochrome.io import read
     from tomochrome.registration.report import warnings_of
     from tomochrome.registration.transform import Transform
 
-    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
+    told = session.told
     extras: dict[str, Any] = {
-        f"{role}_points": _points(getattr(args, f"{role}_points")) for role in ("fixed", "moving")
+        name: read_landmarks(getattr(args, name)) for name in ("fixed_points", "moving_points")
     }
     forward = Transform.identity() if args.transform is None else Transform.load(args.transform)
     inverse = None if args.inverse is None else Transform.load(args.inverse)
@@ -223,7 +210,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
             f"'{args.fixed}' and '{args.moving}' cannot be compared: no voxel is common to both, "
             "or one of them is constant there"
         )
-    if args.transform is None:  # nothing was done between before and after
+    if args.transform is None:  # before and after are the same
         measured = {"after": measured["after"]}
     notes = [*fixed.provenance.warnings, *moving.provenance.warnings]
     missed = measured.get("inverse_consistency_mm", {}).get("mean", 0.0)
@@ -233,7 +220,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
             f"hardly the inverse of '{args.transform}'"
         )
     kinds = {(v.unit, v.provenance.modality) for v in (fixed, moving)}
-    same = "lncc" if len(kinds) == 1 else "mi"  # of different modalities correlation need not grow
+    same = "lncc" if len(kinds) == 1 else "mi"  # between modalities correlation need not increase
     return {
         "fixed": str(args.fixed),
         "moving": str(args.moving),
@@ -249,7 +236,7 @@ def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     from tomochrome.evaluate import validate_synthetic
     from tomochrome.io import read
 
-    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
+    told = session.told
     wanted = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
     how = _given(args, "init", "model", "refine", "similarity", "device", "threads")
     volume = read(args.synthetic, series=args.series, **told)
@@ -266,17 +253,3 @@ def _volume(path: Path | None, told: Mapping[str, Any]) -> Volume | None:
     from tomochrome.io import read
 
     return None if path is None else read(path, **told)
-
-
-def _points(path: Path | None) -> NDArray[np.float64] | None:
-    from tomochrome.io.points import read_points
-
-    return None if path is None else read_points(path)
-
-
-def _write(data: Mapping[str, Any], args: argparse.Namespace) -> None:
-    from tomochrome.runtime import write_whole
-
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    with write_whole(args.output, force=args.force) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")

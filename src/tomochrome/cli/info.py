@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
-from tomochrome.cli.session import Outcome, Session
+from tomochrome.cli.session import Outcome, Session, size
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
@@ -21,26 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file, a folder, a DICOMDIR or a zip archive",
     )
     parser.add_argument(
-        "--pixels", action="store_true", help="read the pixels too, for the range of values"
+        "--pixels", action="store_true", help="also read the pixels, to give the range of values"
     )
     parser.add_argument(
         "--with-identity",
         action="store_true",
-        help="show the patient's name, id, birth date, accession number and study date too",
+        help="also show patient name, id, birth date, accession number and study date",
     )
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Look at what lies at the path."""
+    """List what the path contains."""
     from tomochrome.io import find
 
-    found = find(
-        args.path,
-        pixels=args.pixels,
-        with_identity=args.with_identity,
-        progress=session.progress,
-        cancel=session.cancel,
-    )
+    found = find(args.path, pixels=args.pixels, with_identity=args.with_identity, **session.told)
     lines = [line for item in found.items for line in _in_words(item)]
     if found.skipped:
         lines += ["", f"skipped {len(found.skipped)}:"]
@@ -49,7 +43,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _to_json(found: Found) -> dict[str, Any]:
-    """Return the contract's object; identity, and names of phases, only where there are any."""
+    """Return the object of ``--json``; identity and phases only where there are any."""
     facts = found.to_json()
     for item, entry in zip(found.items, facts["items"], strict=True):
         if item.phase:
@@ -60,12 +54,12 @@ def _to_json(found: Found) -> dict[str, Any]:
 
 
 def _in_words(item: Item) -> list[str]:
-    shape = " x ".join(map(str, item.shape)) if item.shape else "unknown shape"
+    shape = size(item.shape) if item.shape else "unknown shape"
     spacing = " x ".join(f"{mm:.4g}" for mm in item.spacing) + " mm" if item.spacing else ""
     lines = [
         item.path + (f"  {item.title}" if item.title else ""),
         f"  {item.kind}, {item.modality}, {item.unit}, {item.verdict}",
-        f"  {shape} (z, y, x), {spacing}".rstrip(", "),
+        f"  {shape}, {spacing}".rstrip(", "),
     ]
     if item.phase:
         lines.append(f"  phase {item.phase}")

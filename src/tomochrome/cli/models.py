@@ -1,4 +1,4 @@
-"""``tomochrome models``: what is shipped, what it was trained on and how it scored."""
+"""``tomochrome models``: installed models, their training data and scores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tomochrome.cli.session import Outcome, Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments: there are none of its own."""
+    """The command has no arguments of its own."""
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """List the shipped models."""
+    """List the installed models."""
     from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.colorization import models
 

@@ -1,10 +1,10 @@
-"""Arguments that several commands share, and what they amount to."""
+"""Arguments that several commands share, and the request that they describe."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,10 +13,13 @@ from tomochrome.runtime.device import DEVICE_NAMES
 if TYPE_CHECKING:
     from tomochrome.color import TissueSelection
 
+STARTS = ("none", "center", "mass", "rigid", "affine")
+SIMILARITIES = ("lncc", "mi", "mind", "mse")
+
 
 @dataclass(frozen=True)
 class Request:
-    """How a volume is to be colored: model, light and computing device."""
+    """How to color a volume: model, lighting and computing device."""
 
     model: str = "tissue"
     window: str = "auto"
@@ -34,20 +37,7 @@ class Request:
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Request:
         """Collect the request from parsed arguments."""
-        return cls(
-            model=args.model,
-            window=args.window,
-            palette=args.palette,
-            saturation=args.saturation,
-            min_confidence=args.min_confidence,
-            alpha=args.alpha,
-            only=args.only,
-            others=args.others,
-            hide=args.hide,
-            dim=args.dim,
-            device=args.device,
-            threads=args.threads,
-        )
+        return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
 
     @property
     def tissues(self) -> TissueSelection:
@@ -69,7 +59,7 @@ class Request:
 
 
 def some_path(text: str) -> Path:
-    """Parse a path; an empty one, from an unset variable perhaps, is not the current folder."""
+    """Parse a path; an empty one, perhaps from an unset variable, is refused."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
     return Path(text)
@@ -87,22 +77,29 @@ def fraction(text: str) -> float:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Parse a list of names with commas."""
+    """Parse names separated by commas."""
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
         raise argparse.ArgumentTypeError("name at least one tissue")
     return found
 
 
-def count(text: str) -> int:
-    """Parse a whole number of at least 1."""
+def whole(text: str, least: int = 0) -> int:
+    """Parse a whole number of at least ``least``."""
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at least {least}, not '{text}'"
+        )
     return value
+
+
+def count(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    return whole(text, 1)
 
 
 def number(text: str) -> float:
@@ -116,64 +113,84 @@ def number(text: str) -> float:
     return value
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse finite numbers separated by commas."""
+    return tuple(number(part) for part in text.split(","))
+
+
+def add_output(parser: argparse.ArgumentParser, words: str) -> None:
+    """Add ``-o OUT``; ``words`` say what is written."""
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help=words)
+
+
+def add_pair(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, kind: str, words: str
+) -> None:
+    """Add ``--fixed-KIND`` and ``--moving-KIND``; ``{}`` in ``words`` stands for the role."""
+    for role in ("fixed", "moving"):
+        parser.add_argument(
+            f"--{role}-{kind}", metavar="F", type=some_path, help=words.format(role)
+        )
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``."""
     parser.add_argument(
         "--model",
         metavar="NAME",
         default=Request.model,
-        help="a shipped model (see 'tomochrome models') or a bundle's folder (default: tissue)",
+        help="an installed model (see 'tomochrome models') or the folder of a bundle "
+        "(default: tissue)",
     )
 
 
 def add_lighting(parser: argparse.ArgumentParser) -> None:
-    """Add what shapes the picture once the colors are known."""
+    """Add the options of lighting: window, palette, saturation, opacity and tissues."""
     parser.add_argument(
         "--window",
         metavar="PRESET|CENTER/WIDTH[/sigmoid]",
         default=Request.window,
-        help="auto (by the content: at most 1 %% of the body that is not bone turns white), "
-        "scanner (the first one stored in the image; scanner:2 the second), brain, subdural, "
+        help="auto (chosen by content: at most 1 %% of the body without bone is white), "
+        "scanner (the first window stored in the image; scanner:2 is the second), brain, subdural, "
         "stroke, temporal-bone, soft-tissue, mediastinum, abdomen, liver, lung, bone, "
-        "angiography, or numbers in HU such as 50/400; with /sigmoid at the end (50/400/sigmoid, "
-        "auto/sigmoid) DICOM's sigmoid function instead of a linear one (default: auto)",
+        "angiography, or center and width in HU such as 50/400; append /sigmoid (50/400/sigmoid, "
+        "auto/sigmoid) for the sigmoid function of DICOM instead of the linear one (default: auto)",
     )
     parser.add_argument(
         "--palette",
         metavar="NAME",
         default=Request.palette,
-        help="the tissues' colors, see 'tomochrome palette' (default: natural)",
+        help="colors of the tissues, see 'tomochrome palette' (default: natural)",
     )
     parser.add_argument(
         "--saturation",
         metavar="0..1",
         type=fraction,
         default=Request.saturation,
-        help="0 is grey, 1 the palette's own colors (default: 1)",
+        help="0 is grey, 1 the colors of the palette (default: 1)",
     )
     parser.add_argument(
         "--min-confidence",
         metavar="0..1",
         type=fraction,
         default=Request.min_confidence,
-        help="voxels of lower confidence stay grey (default: 0)",
+        help="voxels of lower confidence are grey (default: 0)",
     )
     parser.add_argument(
         "--alpha",
         metavar="body|opaque|PRESET",
         default=Request.alpha,
-        help="what is transparent: all but the body, nothing, or by HU (default: body)",
+        help="opacity: the body only, everything, or a curve over HU (default: body)",
     )
-
     add_tissues(parser)
 
 
 def add_tissues(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses the tissues that are in color."""
+    """Add the options that select tissues."""
     for option, words in (
         ("--only", "show only these tissues in color, see 'tomochrome palette' (default: all)"),
-        ("--hide", "show these in grey, and leave them out under an opacity curve for 3D"),
-        ("--dim", "show these in faint color"),
+        ("--hide", "show these in grey; transparent in 3D opacity curves"),
+        ("--dim", "show these with reduced saturation"),
     ):
         parser.add_argument(option, metavar="TISSUE,...", type=names, default=(), help=words)
     parser.add_argument(
@@ -187,27 +204,30 @@ def add_tissues(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument(
-        "--device", choices=DEVICE_NAMES, default=Request.device, help="(default: auto)"
+        "--device",
+        choices=DEVICE_NAMES,
+        default=Request.device,
+        help="where to compute (default: auto)",
     )
 
 
 def add_computing(parser: argparse.ArgumentParser) -> None:
     """Add ``--device`` and ``--threads``."""
     add_device(parser)
-    parser.add_argument(
-        "--threads", metavar="N", type=count, help="CPU threads (default: all that are there)"
-    )
+    parser.add_argument("--threads", metavar="N", type=count, help="CPU threads (default: all)")
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add what decides how a scan is read."""
+    """Add the options of reading a scan."""
     parser.add_argument(
-        "--series", metavar="UID", help="which series, when there are several (see 'info')"
+        "--series",
+        metavar="UID",
+        help="series to read if there are several (see 'tomochrome info')",
     )
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="take tilted or unevenly spaced slices as stored, without resampling",
+        help="keep tilted or unevenly spaced slices as stored, without resampling",
     )
 
 
@@ -217,10 +237,10 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, *, nested: bool = False) -> None:
-    """Add ``--json``; where a command has commands of its own, it may stand with either."""
+    """Add ``--json``; with subcommands it may follow the command or the subcommand."""
     parser.add_argument(
         "--json",
         action="store_true",
         default=argparse.SUPPRESS if nested else False,
-        help="print one JSON object on stdout, nothing else",
+        help="print one JSON object on stdout and nothing else",
     )

@@ -1,4 +1,4 @@
-"""``tomochrome palette``: the colors of tissues, and where each color comes from."""
+"""``tomochrome palette``: the colors of tissues and the source of each color."""
 
 from __future__ import annotations
 

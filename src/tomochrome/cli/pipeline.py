@@ -1,18 +1,16 @@
-"""What ``colorize`` and ``demo`` share: check, read, predict, light, write, keep account."""
+"""What ``colorize`` and ``demo`` share: check, read, predict, light, write and report."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli.options import Request
-from tomochrome.cli.session import Session
-from tomochrome.errors import InputError, OptionError, OutputError
+from tomochrome.cli.session import Clock, Session, size, took
+from tomochrome.errors import OptionError, OutputError
 from tomochrome.runtime.files import write_group
 
 if TYPE_CHECKING:
@@ -28,13 +26,13 @@ class Source:
 
     path: Path
     series: str | None = None
-    raw: bool = False  #: leave tilted or uneven slices as stored
-    as_hu: bool = False  #: take values of unknown unit as Hounsfield units
+    raw: bool = False  #: keep tilted or uneven slices as stored
+    as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files to write: the colored volume, copies of it in other formats, and perhaps the maps."""
+    """Files to write: the colored volume, copies of it in other formats, and optional maps."""
 
     color: str
     tissue: str | None = None
@@ -43,12 +41,12 @@ class Outputs:
     force: bool = False
 
     def check(self, source: Path) -> None:
-        """Refuse what could not be written, before any long work.
+        """Refuse outputs that cannot be written, before any long work.
 
         Raises
         ------
         OutputError
-            If an output cannot be written, is there already (without ``force``), is named
+            If an output cannot be written, exists already (without ``force``), is named
             twice, or is the input itself.
         """
         from tomochrome.io import check_output
@@ -63,12 +61,12 @@ class Outputs:
             real = os.path.realpath(name)
             if real in seen:
                 raise OutputError(f"'{name}' is {seen[real]}; choose another name for the output")
-            seen[real] = "asked for twice"
+            seen[real] = "requested twice"
 
 
 @dataclass
 class Result:
-    """The account of one run; all that ``--json`` prints."""
+    """The report of one run; all that ``--json`` prints."""
 
     input: str
     output: str
@@ -81,19 +79,8 @@ class Result:
     mean_confidence: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
-    @contextmanager
-    def clock(self, stage: str) -> Iterator[None]:
-        """Add the seconds that a stage takes to the account."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``colorize --json`` prints."""
-        stages = ("read", "predict", "light", "write")
-        seconds = {stage: round(self.seconds.get(stage, 0.0), 3) for stage in stages}
         return {
             "input": self.input,
             "output": self.output,
@@ -101,37 +88,23 @@ class Result:
             "device": self.device,
             "window": self.window,
             "shape": list(self.shape),
-            "seconds": {**seconds, "total": round(sum(self.seconds.values()), 3)},
+            "seconds": self.seconds,
             "mean_chroma": round(self.mean_chroma, 3),
             "mean_confidence": round(self.mean_confidence, 4),
             "warnings": self.warnings,
         }
 
     def in_words(self) -> str:
-        """Return the same for people."""
-        facts = self.to_json()
-        seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in facts["seconds"].items())
+        """Return the same as text."""
         return (
             f"{self.output}\n"
-            f"  {' x '.join(map(str, self.shape))} (z, y, x), window "
+            f"  {size(self.shape)}, window "
             f"{self.window['center']:g}/{self.window['width']:g}, "
             f"model '{self.model}' on {self.device}\n"
-            f"  {seconds}\n"
+            f"  {took(self.seconds)}\n"
             f"  mean chroma {self.mean_chroma:.1f}, mean confidence {self.mean_confidence:.2f}\n"
             f"  colored by a model: not for diagnosis"
         )
-
-
-def check_input(path: Path) -> None:
-    """Refuse a path that is not there.
-
-    Raises
-    ------
-    InputError
-        If nothing lies at ``path``.
-    """
-    if not path.exists():
-        raise InputError(f"there is no file or folder '{path}'")
 
 
 def check_request(request: Request, *, tissue_map: bool = False) -> None:
@@ -140,14 +113,14 @@ def check_request(request: Request, *, tissue_map: bool = False) -> None:
     Parameters
     ----------
     request
-        What was asked for.
+        The options of the command.
     tissue_map
         Whether a map of tissues is to be written too.
 
     Raises
     ------
     OptionError, ModelError, DeviceError
-        If the window, palette, alpha curve, model or device is unknown or not there.
+        If the window, palette, alpha curve, model or device is unknown or not available.
     """
     from tomochrome.color import Lighting
     from tomochrome.color.alpha import alpha_curve
@@ -177,34 +150,27 @@ def check_request(request: Request, *, tissue_map: bool = False) -> None:
 
 
 def color(source: Source, outputs: Outputs, request: Request, session: Session) -> Result:
-    """Read a volume, color it and write what was asked for: all of it or nothing."""
+    """Read a volume, color it and write all outputs, or none if one of them fails."""
     from tomochrome.color import light
     from tomochrome.colorization import colorize
     from tomochrome.io import read
     from tomochrome.windowing import parse_window
 
-    progress, cancel = session.progress, session.cancel
+    clock = Clock()
     result = Result(input=str(source.path), output=outputs.color, model=request.model)
-    with result.clock("read"):
-        volume = read(
-            source.path,
-            series=source.series,
-            as_stored=source.raw,
-            progress=progress,
-            cancel=cancel,
-        )
+    with clock.stage("read"):
+        volume = read(source.path, series=source.series, as_stored=source.raw, **session.told)
         window = parse_window(request.window, volume)
-    with result.clock("predict"):
+    with clock.stage("predict"):
         chroma = colorize(
             volume,
             request.model,
             force=source.as_hu,
             device=request.device,
             threads=request.threads,
-            progress=progress,
-            cancel=cancel,
+            **session.told,
         )
-    with result.clock("light"):
+    with clock.stage("light"):
         image = light(
             volume,
             chroma,
@@ -214,11 +180,11 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
             palette=request.palette,
             alpha=request.alpha,
             tissues=request.tissues,
-            progress=progress,
-            cancel=cancel,
+            **session.told,
         )
-    with result.clock("write"):
+    with clock.stage("write"):
         _write_all(image, chroma, outputs, session)
+    result.seconds = clock.seconds()
     result.model = chroma.model
     result.device = str(chroma.provenance.extra.get("device", "cpu"))
     result.window = {"center": window.center, "width": window.width}
@@ -231,7 +197,7 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
 
 
 def _write_all(image: Volume, chroma: Chroma, outputs: Outputs, session: Session) -> None:
-    """Write every output beside its place; they move there together, once all are whole."""
+    """Write the outputs to temporary files; all move to their paths once all are complete."""
     from tomochrome.io import write
 
     wanted: list[tuple[str | None, Callable[[], Volume]]] = [
@@ -243,4 +209,4 @@ def _write_all(image: Volume, chroma: Chroma, outputs: Outputs, session: Session
     with write_group([name for name, _ in made], force=outputs.force) as places:
         for (name, make), place in zip(made, places, strict=True):
             folder = "/" if name.endswith(("/", os.sep)) else ""
-            write(make(), f"{place}{folder}", progress=session.progress, cancel=session.cancel)
+            write(make(), f"{place}{folder}", **session.told)

@@ -1,25 +1,27 @@
-"""``tomochrome register``: align two volumes; everything that came of it lies in one folder."""
+"""``tomochrome register``: register two volumes and write all results to one folder."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
-from tomochrome.cli.folder import check_folder, write_together
-from tomochrome.cli.session import Outcome, Session
+from tomochrome.cli.files import (
+    as_json,
+    check_folder,
+    check_inputs,
+    read_landmarks,
+    write_together,
+)
+from tomochrome.cli.measures import LIKENESS, line, number, row
+from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tomochrome.registration.register import Registration
     from tomochrome.volume import Volume
 
@@ -32,10 +34,8 @@ FILES = (
     "checkerboard.png",
     "report.json",
 )
-"""What is written."""
+"""The files that are written."""
 TILE_MM = 20.0
-_STARTS = ("none", "center", "mass", "rigid", "affine")
-_SIMILARITIES = ("lncc", "mi", "mind", "mse")
 _VOLUMES = ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 _POINTS = ("fixed_points", "moving_points")
 
@@ -44,90 +44,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     path = options.some_path
     parser.add_argument(
-        "fixed", metavar="FIXED", type=path, help="the volume that stays; its grid is the result's"
+        "fixed",
+        metavar="FIXED",
+        type=path,
+        help="fixed (reference) image; the result is on its grid",
     )
-    parser.add_argument("moving", metavar="MOVING", type=path, help="the volume to be aligned")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=path, required=True, help=f"for {', '.join(FILES)}"
+        "moving", metavar="MOVING", type=path, help="moving image, aligned to FIXED"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=path,
+        required=True,
+        help=f"folder for {', '.join(FILES)}",
     )
     parser.add_argument(
         "--init",
         metavar="NAME",
-        choices=_STARTS,
+        choices=options.STARTS,
         default="affine",
-        help=f"first alignment: {', '.join(_STARTS)} (default: affine)",
+        help=f"initial alignment: {', '.join(options.STARTS)} (default: affine)",
     )
     parser.add_argument(
         "--model",
         metavar="NAME",
         default="symnet",
-        help="a registration model (see 'tomochrome models'), a bundle's folder, or none "
+        help="a registration model (see 'tomochrome models'), the folder of a bundle, or none "
         "(default: symnet)",
     )
     parser.add_argument(
         "--refine",
         metavar="N",
-        type=_whole,
+        type=options.whole,
         help="iterations of refinement for this pair; 0 switches it off (default: 40)",
     )
     parser.add_argument(
         "--similarity",
         metavar="NAME",
-        choices=_SIMILARITIES,
+        choices=options.SIMILARITIES,
         default="lncc",
-        help="lncc; mi or mind for different contrast or modality; mse (default: lncc)",
+        help="similarity of the refinement: lncc; mi or mind for different contrast or modality; "
+        "mse (default: lncc)",
     )
-    for role in ("fixed", "moving"):
-        parser.add_argument(
-            f"--{role}-mask", metavar="F", type=path, help=f"where the {role} volume counts: not 0"
-        )
-    for role in ("fixed", "moving"):
-        parser.add_argument(
-            f"--{role}-labels",
-            metavar="F",
-            type=path,
-            help=f"label map of the {role} volume: measures overlap, drives nothing",
-        )
-    for role in ("fixed", "moving"):
-        parser.add_argument(
-            f"--{role}-points",
-            metavar="F",
-            type=path,
-            help=f"landmarks in the {role} volume (.fcsv, .mrk.json, .csv in LPS mm): measure "
-            "the error, drive nothing",
-        )
-    parser.add_argument("--series", metavar="UID", help="which series of FIXED, of several")
-    parser.add_argument("--series-moving", metavar="UID", help="which series of MOVING")
+    options.add_pair(parser, "mask", "mask of the {} image: voxels other than 0 are used")
+    options.add_pair(parser, "labels", "label map of the {} image, for evaluation only")
+    options.add_pair(
+        parser,
+        "points",
+        "landmarks in the {} image (.fcsv, .mrk.json, .csv in LPS mm), for evaluation only",
+    )
+    parser.add_argument(
+        "--series", metavar="UID", help="series of FIXED to read, if there are several"
+    )
+    parser.add_argument("--series-moving", metavar="UID", help="series of MOVING")
     options.add_computing(parser)
     options.add_force(parser)
 
 
-def _whole(text: str) -> int:
-    """Parse a whole number of at least 0."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not '{text}'")
-    return value
-
-
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Register two volumes. Everything that can be refused is refused before the work begins."""
+    """Register two volumes. Bad input is refused before the work begins."""
     from tomochrome.registration.register import register
 
     _check(args)
-    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
-    start = time.perf_counter()
-    fixed = _read(args.fixed, args.series, "--series", told)
-    moving = _read(args.moving, args.series_moving, "--series-moving", told)
-    extras: dict[str, Any] = {
-        name: None if path is None else _read(path, None, None, told)
-        for name, path in ((name, getattr(args, name)) for name in _VOLUMES)
-    }
-    extras |= {name: _points(getattr(args, name)) for name in _POINTS}
-    read_at = time.perf_counter()
+    told, clock = session.told, Clock()
+    with clock.stage("read"):
+        fixed = _read(args.fixed, args.series, "--series", told)
+        moving = _read(args.moving, args.series_moving, "--series-moving", told)
+        extras: dict[str, Any] = {
+            name: None if path is None else _read(path, None, None, told)
+            for name, path in ((name, getattr(args, name)) for name in _VOLUMES)
+        }
+        extras |= {name: read_landmarks(getattr(args, name)) for name in _POINTS}
     result = register(
         fixed,
         moving,
@@ -141,16 +130,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         **told,
     )
     report = dict(result.report)
-    report["seconds"] = {"read": round(read_at - start, 3), **report["seconds"]}
-    del report["seconds"]["total"]  # theirs is without reading and writing
     with write_together(args.output, FILES, force=args.force) as place:
-        written = time.perf_counter()
-        _write(fixed, result, place, session)
-        now = time.perf_counter()
-        report["seconds"] |= {"write": round(now - written, 3), "total": round(now - start, 3)}
+        with clock.stage("write"):
+            _write(fixed, result, place, session)
+        ours = clock.seconds()  # its total includes reading and writing
+        report["seconds"] = {"read": ours.pop("read"), **report["seconds"], **ours}
         report["warnings"] = list(dict.fromkeys([*report["warnings"], *session.warnings]))
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (place / "report.json").write_text(f"{text}\n", encoding="utf-8")
+        (place / "report.json").write_text(as_json(report), encoding="utf-8")
     for warning in report["warnings"]:
         session.warn(warning)
     data = {
@@ -164,15 +150,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what is not there, and what could not be written."""
+    """Refuse inputs that do not exist and outputs that cannot be written."""
     from tomochrome.bundles import REGISTRATION, find_card
-    from tomochrome.cli import pipeline
     from tomochrome.runtime.device import choose_device
 
     inputs = [args.fixed, args.moving]
     inputs += [p for p in (getattr(args, name) for name in (*_VOLUMES, *_POINTS)) if p is not None]
-    for path in inputs:
-        pipeline.check_input(path)
+    check_inputs(inputs)
     check_folder(args.output, FILES, force=args.force)
     outputs = {os.path.realpath(args.output / name) for name in FILES}
     for path in inputs:
@@ -185,7 +169,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _read(path: Path, series: str | None, option: str | None, told: Mapping[str, Any]) -> Volume:
-    """Read a volume; where there are several, name the option that chooses here."""
+    """Read a volume; if there are several, name the option of this command that chooses one."""
     from tomochrome.io import read
 
     try:
@@ -198,16 +182,9 @@ def _read(path: Path, series: str | None, option: str | None, told: Mapping[str,
         raise InputError(f"{first}{advice}") from error
 
 
-def _points(path: Path | None) -> NDArray[np.float64] | None:
-    from tomochrome.io.points import read_points
-
-    return None if path is None else read_points(path)
-
-
 def _write(fixed: Volume, result: Registration, place: Path, session: Session) -> None:
     from tomochrome.io import write
 
-    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
     notes = {
         "moved": "Moving volume registered to the fixed one, not for diagnosis",
         "moved_inverse": "Fixed volume registered to the moving one, not for diagnosis",
@@ -217,7 +194,7 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
         volume = getattr(result, name)
         extra = {**volume.provenance.extra, "description": note}
         described = replace(volume, provenance=replace(volume.provenance, extra=extra))
-        write(described, place / f"{name}.nii.gz", **told)
+        write(described, place / f"{name}.nii.gz", **session.told)
     _write_board(fixed, result.moved, place / "checkerboard.png", session)
     for done, name in enumerate(("forward", "inverse")):
         session.progress(done, 2, "writing transforms")
@@ -225,7 +202,7 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
 
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:
-    """Write the checkerboard; of the slices only those on the sheet are computed."""
+    """Write the checkerboard; only the slices on the sheet are computed."""
     from tomochrome.compare import Checkerboard, Pair, Tiles, smallest_tile_mm
     from tomochrome.io import write
     from tomochrome.volume import Provenance, Volume
@@ -234,7 +211,7 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
     board = Checkerboard(pair, Tiles(max(TILE_MM, smallest_tile_mm(fixed))))
     lazy: Any = board
     sheet = Volume(lazy, fixed.affine, "RGBA", Provenance(extra={"description": board.words()}))
-    write(sheet, path, progress=session.progress, cancel=session.cancel)
+    write(sheet, path, **session.told)
 
 
 def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:
@@ -244,37 +221,19 @@ def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]
     lines = [
         f"{args.output}{os.sep}",
         f"  {Path(args.moving).name} registered to {Path(args.fixed).name}, "
-        f"{' x '.join(map(str, moved.shape))} (z, y, x), init '{report['init']}', "
+        f"{size(moved.shape)}, init '{report['init']}', "
         f"model '{report['model']}' on {report['device']}, {report['refine']} iterations of "
         f"refinement by '{report['similarity']}'",
-        f"  {'':<24}{'before':>10}{'after':>10}",
+        line("", "before", "after"),
     ]
-    for key, name in (
-        ("ncc", "correlation"),
-        ("local_ncc", "local correlation"),
-        ("mutual_information", "mutual information"),
-        ("dice_mean", "mean Dice"),
-    ):
-        lines.append(_row(name, before.get(key), after.get(key)))
+    for key, name in LIKENESS:
+        lines += row(name, before.get(key), after.get(key))
     errors = [part.get("tre_mm", {}).get("mean") for part in (before, after)]
-    lines.append(_row("landmark error (mm)", *errors))
+    lines += row("landmark error (mm)", *errors)
     jacobian, way = report["jacobian"], report["inverse_consistency_mm"]
     lines.append(
         f"  folded voxels {share_in_words(jacobian['folded_percent'])}, sd of log Jacobian "
-        f"{_number(jacobian.get('sd_log'))}, inverse consistency {_number(way['mean'])} mm "
-        f"(largest {_number(way['max'])})"
+        f"{number(jacobian.get('sd_log'))}, inverse consistency {number(way['mean'])} mm "
+        f"(maximum {number(way['max'])})"
     )
-    took = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in report["seconds"].items())
-    lines += [f"  {took}", "  not for diagnosis"]
-    return "\n".join(line for line in lines if line)
-
-
-def _row(name: str, before: float | None, after: float | None) -> str:
-    """One line of the table; empty if there is nothing to say."""
-    if before is None and after is None:
-        return ""
-    return f"  {name:<24}{_number(before):>10}{_number(after):>10}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "\n".join([*lines, f"  {took(report['seconds'])}", "  not for diagnosis"])

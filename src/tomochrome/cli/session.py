@@ -1,4 +1,4 @@
-"""What a running command may use: progress on stderr, a cancel flag, a place for warnings."""
+"""What a running command uses: progress on stderr, cancellation, warnings and a clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,28 +16,28 @@ from unicodedata import category
 from tomochrome.runtime.progress import CancelToken
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
-_QUIET_SECONDS = 5.0  # a log is not told about work that is over sooner
+_QUIET_SECONDS = 5.0  # work that takes less than this is not reported in a log
 _LOG_EVERY = 10.0
 _DRAW_EVERY = 0.1
-_OBEYED = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and lone surrogate codes
+_ESCAPED = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and lone surrogate codes
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
-    """Write to stderr or ``stream`` at once; nobody is left to be told by a closed terminal."""
+    """Write to stderr or ``stream`` at once; a closed terminal is no error."""
     stream = sys.stderr if stream is None else stream
-    if stream is not None:  # of a process that was started without one
+    if stream is not None:  # None if the process was started without one
         with suppress(OSError):
             stream.write(text)
             stream.flush()
 
 
 def legible(text: str) -> str:
-    """Return text in which what a terminal would obey, or cannot show, is written as an escape.
+    """Return text in which control and format characters are written as escapes.
 
-    Names of files and series come from whoever made the CD.
+    Names of files and series come from the CD and could otherwise control the terminal.
     """
     return "".join(
-        c.encode("unicode_escape").decode("ascii") if category(c) in _OBEYED and c != "\n" else c
+        c.encode("unicode_escape").decode("ascii") if category(c) in _ESCAPED and c != "\n" else c
         for c in text
     )
 
@@ -49,11 +49,11 @@ def one_line(message: str) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found out: an object for ``--json``, and the same in words."""
+    """The result of a command: an object for ``--json``, and the same as text."""
 
     data: Mapping[str, Any]
     text: str
-    after: Callable[[], None] | None = None  #: what is left to do once it was printed
+    after: Callable[[], None] | None = None  #: runs after the result was printed
 
 
 class ProgressLine:
@@ -80,7 +80,7 @@ class ProgressLine:
         self._next = now + (_DRAW_EVERY if self._terminal else _LOG_EVERY)
 
     def clear(self) -> None:
-        """Take the line away, so that the next thing written stands alone."""
+        """Remove the progress line before other text is written."""
         if self._drawn:
             tell("\r\x1b[K", self._stream)
             self._drawn = False
@@ -94,21 +94,58 @@ class Session:
     cancel: CancelToken = field(default_factory=CancelToken)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """Keyword arguments that make a function report progress here and let it be cancelled."""
+        return {"progress": self.progress, "cancel": self.cancel}
+
     def warn(self, message: str) -> None:
-        """Tell the user once, on stderr, and remember it for the result."""
+        """Print a warning once, on stderr, and keep it for the result."""
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.clear()
             tell(f"warning: {one_line(message)}\n")
 
 
+class Clock:
+    """The time that each stage of a command takes."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = time.perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each stage, and as ``total`` those since the clock was made."""
+        total = time.perf_counter() - self._start
+        return {name: round(value, 3) for name, value in {**self._seconds, "total": total}.items()}
+
+
+def took(seconds: Mapping[str, float]) -> str:
+    """Return the seconds of each stage as text."""
+    return ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items())
+
+
+def size(shape: Sequence[int]) -> str:
+    """Return the size of a volume (z, y, x) as text."""
+    return f"{' x '.join(map(str, shape))} (z, y, x)"
+
+
 @contextmanager
 def listening(session: Session) -> Iterator[None]:
-    """Turn Ctrl-C into a cancel, and Tomochrome's own Python warnings into the session's.
+    """Make Ctrl-C cancel the work, and show Tomochrome's own Python warnings as the session's.
 
     The first Ctrl-C asks the work to stop at its next check; the second stops it at once.
-    A closed terminal only asks, as the system and the shell may both say so.
-    Warnings of other packages are about their own insides and are not shown.
+    A closed terminal only asks, because the system and the shell may both send the signal.
+    Warnings of other packages concern their own code and are not shown.
     """
 
     def stop(_number: int, _frame: object) -> None:
@@ -134,7 +171,7 @@ def listening(session: Session) -> Iterator[None]:
     for number, handler in heard.items():
         try:
             before[number] = signal.signal(number, handler)
-        except ValueError:  # not in the main thread: whoever runs us listens
+        except ValueError:  # not in the main thread: the caller handles signals
             break
     try:
         with warnings.catch_warnings():
