@@ -1,39 +1,42 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
-# Both make a virtual environment (.venv) with everything pinned by constraints.txt.
+# Both create a virtual environment (.venv) with everything pinned by constraints.txt.
+# On Windows run make in a shell that has sh, such as Git Bash.
 
 PYTHON ?= python3
-# Whoever forbids Python to keep what it compiled makes it compile some 700 modules in each of the
-# tests' processes (pytest rewrites the asserts of its plugins, and napari is one).
+# Without bytecode files, Python compiles some 700 modules again in each test process (pytest
+# rewrites the asserts of its plugins, and napari is one).
 unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv
-BIN := $(VENV)/bin
+# Windows has another folder and ending for the programs of a virtual environment.
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+VENV_PYTHON := $(BIN)/python$(if $(filter Windows_NT,$(OS)),.exe)
 STAMP := $(VENV)/.tomochrome-installed
 OUT ?= demo-output
 PYTEST_ARGS ?=
-# Two processes suit two cores.
+# Test processes that run at the same time.
 WORKERS ?= 2
-# How often `make fuzz` starts anew.
+# Rounds of `make fuzz`.
 FUZZ_ROUNDS ?= 5
 SCREEN := -screen 0 1600x1000x24
 
-# A virtual screen where there is one; macOS draws on the real one. Looked up when it is used,
+# A virtual screen on Linux; macOS and Windows use the real one. Looked up when it is used,
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
 .PHONY: help demo test test-fast test-gui fuzz lint format pictures wheel bench libraries clean
 
 help:
-	@echo "make demo      color the embedded sample patient and show it"
+	@echo "make demo      color the sample patient and show the result"
 	@echo "make test      run all tests (no screen needed)"
-	@echo "make fuzz      look for new counterexamples: random examples, long and hostile runs"
-	@echo "make lint      ruff and mypy"
+	@echo "make fuzz      property tests with new random examples, and long tests of hostile input"
+	@echo "make lint      ruff, mypy and numpydoc"
 	@echo "make format    let ruff rewrite the code"
-	@echo "make bench     the benchmarks, side by side"
-	@echo "make pictures  the pictures of the README, from the phantom"
+	@echo "make bench     all benchmarks"
+	@echo "make pictures  make the pictures of the README from phantoms"
 	@echo "make wheel     build a wheel and try it in an empty environment"
 
 demo: $(STAMP)
-	@sh scripts/system_libraries.sh || echo "Going on without a window where one cannot be opened."
+	@sh scripts/system_libraries.sh || echo "Continuing without a window if none can be opened."
 	$(BIN)/tomochrome demo --out $(OUT) --force
 
 test: $(STAMP) libraries
@@ -45,7 +48,7 @@ test-fast: $(STAMP)
 test-gui: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not fuzz" tests/_napari $(PYTEST_ARGS)
 
-# Every property test with new random examples in each round, and what is marked `fuzz`.
+# All property tests with new random examples in each round, and the tests marked `fuzz`.
 fuzz: $(STAMP) libraries
 	@for round in $$(seq $(FUZZ_ROUNDS)); do \
 	  $(XVFB) $(BIN)/python -m pytest -n $(WORKERS) -m "hypothesis or fuzz" --hypothesis-profile=fuzz $(PYTEST_ARGS) || exit 1; \
@@ -55,6 +58,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_docstrings.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -81,11 +85,11 @@ wheel: $(STAMP)
 libraries:
 	@sh scripts/system_libraries.sh
 
-$(BIN)/python:
+$(VENV_PYTHON):
 	sh scripts/make_environment.sh "$(PYTHON)" "$(VENV)"
 
-# The build tools come first and pinned, so that the build needs no network of its own.
-$(STAMP): pyproject.toml constraints.txt hatch_build.py | $(BIN)/python
+# The pinned build tools are installed first, so that the build itself downloads nothing.
+$(STAMP): pyproject.toml constraints.txt hatch_build.py | $(VENV_PYTHON)
 	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[all,test,dev]"
 	@touch $@
