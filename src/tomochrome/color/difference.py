@@ -23,6 +23,11 @@ def ciede2000(
     numpy.ndarray
         float64 of the broadcast shape without the last axis.
 
+    Raises
+    ------
+    ValueError
+        If the last axis of the colors is not of length 3.
+
     Notes
     -----
     G. Sharma, W. Wu, E. N. Dalal: The CIEDE2000 color-difference formula: implementation

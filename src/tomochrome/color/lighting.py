@@ -199,6 +199,29 @@ def light_slice(
     """Return slice ``z`` of the colored volume, uint8 (y, x, 4).
 
     For repeated use keep a `tomochrome.color.view.LitVolume`, which keeps its tables.
+
+    Parameters
+    ----------
+    volume
+        CT in HU.
+    chroma
+        Its chroma map, on the same grid.
+    z
+        Index of the slice.
+    settings
+        Window, palette and so on; by default those of `Lighting.of` the volume.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 RGBA.
+
+    Raises
+    ------
+    InputError
+        If the volume has color already.
+    GeometryError
+        If the chroma map is not on the grid of the volume.
     """
     _check_scalar(volume)
     chroma = chroma.on_grid(volume)

@@ -99,12 +99,17 @@ class LitVolume:
         self._state = _State(settings, codes)
 
     def prepare(self, settings: Lighting | None = None) -> None:
-        """Do what the first slice under a palette would wait for.
+        """Compute in advance what the first slice under a palette needs.
 
         Fills the color table for every mixture of the palette of ``settings``, at every
-        confidence and every saturation up to its own (at least 1), and gets the kernels ready.
-        That can take some tenths of a second, and seconds where kernels are compiled. Call it
-        from a worker, and assigning ``settings`` in the window's thread will not wait.
+        confidence and every saturation up to its own (at least 1), and compiles the kernels.
+        That can take some tenths of a second, or seconds if kernels are compiled. Call it in a
+        worker thread; assigning ``settings`` in the GUI thread then takes no time.
+
+        Parameters
+        ----------
+        settings
+            The settings to prepare for; by default those in use.
         """
         settings = settings or self.settings
         colors = self.chroma.table.source(settings.palette)

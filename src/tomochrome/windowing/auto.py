@@ -54,7 +54,12 @@ def auto_window(volume: Volume) -> Window:
     Parameters
     ----------
     volume
-        Scalar volume; about a million voxels of it are looked at, the first time only.
+        Scalar volume; about a million of its voxels are sampled, the first time only.
+
+    Returns
+    -------
+    Window
+        Center and width in the unit of the volume.
 
     Raises
     ------
@@ -68,7 +73,17 @@ def opening_window(volume: Volume) -> Window:
     """Return the window in which a scan is shown in grey when it is opened.
 
     That is the scanner's own first window; without one, ``"brain"`` for the CT of a head, in
-    which brain can be read though fat is black and bone white, and otherwise `auto_window`.
+    which the brain is visible although fat is black and bone white, and otherwise `auto_window`.
+
+    Parameters
+    ----------
+    volume
+        Scalar volume.
+
+    Returns
+    -------
+    Window
+        Center and width in the unit of the volume.
 
     Raises
     ------

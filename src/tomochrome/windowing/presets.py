@@ -50,7 +50,12 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
         ``"/sigmoid"``, ``"/linear"`` or ``"/linear-exact"``, the function of DICOM PS3.3
         C.11.2.1.3: ``"50/400/sigmoid"``. A `Window` is returned as it is.
     volume
-        The volume that ``"auto"`` and ``"scanner"`` look at.
+        The volume that ``"auto"`` and ``"scanner"`` need.
+
+    Returns
+    -------
+    Window
+        Center and width in HU, or in the unit of the volume.
 
     Raises
     ------
