@@ -57,7 +57,7 @@ class Format:
         return path + self.ending
 
 
-NIFTI: Final = Format((".nii.gz", ".nii"), "NIfTI", "colors as RGBA, or RGB where lit opaque")
+NIFTI: Final = Format((".nii.gz", ".nii"), "NIfTI", "colors as RGBA, or RGB if opaque")
 NRRD: Final = Format((".nrrd",), "NRRD for 3D Slicer", "for 3D Slicer")
 SHEET: Final = Format((".png",), "Contact sheet", "a contact sheet", only_color=True)
 DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")

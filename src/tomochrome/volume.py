@@ -100,7 +100,7 @@ class Volume:
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")
         if np.abs(affine).max() > MOST_MM:
-            raise GeometryError("the affine leads farther than any patient lies from a scanner")
+            raise GeometryError("the affine places voxels outside any scanner")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise GeometryError("the last row of the affine must be 0 0 0 1")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
@@ -145,8 +145,8 @@ class Volume:
         """
         if tuple(voxels.shape[:3]) != self.shape:
             raise GeometryError(
-                f"voxels of shape {tuple(voxels.shape)} do not lie "
-                f"on this volume's grid {self.shape}"
+                f"voxels of shape {tuple(voxels.shape)} are not on the grid of this volume of "
+                f"shape {self.shape}"
             )
         provenance = self.provenance.add(step) if step else self.provenance
         return replace(self, voxels=voxels, unit=unit or self.unit, provenance=provenance)

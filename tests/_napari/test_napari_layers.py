@@ -180,7 +180,9 @@ def test_what_is_not_ct_is_refused_in_a_sentence():
     assert "bool" in refused(Image(ct().voxels > 0))
     assert "2 dimensions" in refused(Image(ct().voxels[0]))
     assert "4 dimensions" in refused(Image(ct().voxels[None]))
-    assert "the least value is 0" in refused(Image(np.abs(ct().voxels) - np.abs(ct().voxels).min()))
+    assert "the smallest value is 0" in refused(
+        Image(np.abs(ct().voxels) - np.abs(ct().voxels).min())
+    )
     assert "finite" in refused(Image(np.full((3, 3, 3), np.nan), contrast_limits=(0, 1)))
     unknown = Volume(ct().voxels, ct().affine, "unknown")
     assert "not in Hounsfield units" in refused(as_layer(unknown))

@@ -119,7 +119,7 @@ def test_a_window_and_a_colored_twin_make_color(inputs, tmp_path: Path, capfd: C
         (("--tile-mm", "1"), "smaller than the voxels"),
         (("--tile-mm", "wide"), "must be a number"),
         (("--offset-mm", "1,2"), "three numbers"),
-        (("--offset-mm", "1e300,0,0"), "farther than any patient"),
+        (("--offset-mm", "1e300,0,0"), "larger than any scanner"),
         (("--mode", "xray"), "invalid choice"),
         (("--mode", "wipe", "--tile-mm", "20"), "no effect with --mode wipe"),
         (("--mode", "wipe", "--position", "2"), "from 0 to 1"),

@@ -91,7 +91,7 @@ def test_a_result_is_measured(made: dict[str, Path], tmp_path: Path, capfd: Capt
 def test_a_result_in_words(made: dict[str, Path], capfd: Capture) -> None:
     text = Run(capfd, "evaluate", *everything(made)).out
     first, second, *rest = text.splitlines()
-    assert first == "fixed.nii.gz and moving.nii.gz, through forward.h5"
+    assert first == "fixed.nii.gz and moving.nii.gz, with forward.h5"
     assert second.split() == ["before", "after"]
     words = [line.split("  ")[1] for line in rest]
     assert words[:3] == ["correlation", "local correlation", "mutual information"]

@@ -97,7 +97,7 @@ def bad_inputs(folder: Path) -> dict[str, str]:
     (folder / "noise.nii.gz").write_bytes(b"no volume at all")
     return {
         "constant": "constant", "flat": "flat", "nan": "NaN", "color": "color",
-        "spacing": "absurd spacing", "noise": "noise.nii.gz",
+        "spacing": "impossible spacing", "noise": "noise.nii.gz",
     }  # fmt: skip
 
 

@@ -132,6 +132,6 @@ def test_on_grid_refuses_other_grids() -> None:
         Volume(np.zeros(SHAPE, np.int16), tilted),
         Volume(np.zeros(SHAPE, np.int16), made.affine @ np.diag([2, 1, 1, 1])),
     ):
-        with pytest.raises(GeometryError, match="does not lie on the grid"):
+        with pytest.raises(GeometryError, match="is not on the grid"):
             made.on_grid(volume)
     assert made.on_grid(Volume(np.zeros(SHAPE, np.int16), made.affine)) is made

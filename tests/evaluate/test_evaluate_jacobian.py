@@ -162,7 +162,7 @@ def test_where_the_field_is_not_known_nothing_is_said() -> None:
     assert found.outside.sum() == 11**3 - 5**3
     assert jacobian_measures(found) == {"folded_percent": 0.0, "sd_log": pytest.approx(0, abs=1e-6)}
     far = Volume(np.zeros((3, 3, 3)), default_affine((1, 1, 1), (500, 0, 0)), "unknown")
-    with pytest.raises(InputError, match="nowhere"):
+    with pytest.raises(InputError, match="not defined anywhere"):
         jacobian_measures(jacobian_map(transform, far))
 
 

@@ -79,5 +79,5 @@ def test_same_grid_looks_at_shape_and_place():
     assert not same_grid(a, Volume(a.voxels, scaled))
     assert not same_grid(a, Volume(np.zeros((4, 4, 5)), a.affine))
     assert corners((3, 4, 5), a.affine).max(axis=0).tolist() == [4.0, 3.0, 2.0]
-    with pytest.raises(GeometryError, match="CT and map do not lie on the same voxel grid"):
+    with pytest.raises(GeometryError, match="CT and map are not on the same voxel grid"):
         require_same_grid(a, Volume(a.voxels, moved), "CT and map")

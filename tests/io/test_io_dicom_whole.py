@@ -41,12 +41,12 @@ def huge_pixels(dataset, i):
 
 
 BROKEN = {
-    "no position": (no_position, "irregular", "1 of 7 slices say nothing usable"),
+    "no position": (no_position, "irregular", "1 of 7 slices have no usable"),
     "slope 0": (blank, "irregular", "rescale slope of 0 would blank"),
     "one negative slope": (upside_down, "irregular", "rescale slope of -1 would blank or invert"),
-    "huge intercept": (huge_intercept, "irregular", "intercept makes no sense"),
-    "a kilometre away": (far_away, "irregular", "7 of 7 slices say nothing usable"),
-    "huge pixels": (huge_pixels, "irregular", "pixel spacing makes no sense"),
+    "huge intercept": (huge_intercept, "irregular", "intercept is invalid"),
+    "a kilometre away": (far_away, "irregular", "7 of 7 slices have no usable"),
+    "huge pixels": (huge_pixels, "irregular", "pixel spacing is invalid"),
     "no pixel spacing": (no_spacing, "irregular", "pixel spacing is missing"),
 }
 

@@ -148,7 +148,7 @@ def test_unknown_kinds_are_named(tmp_path: Path) -> None:
         "#Insight Transform File V1.0\nTransform: ThinPlateSplineKernelTransform_double_3_3\n"
         "Parameters: 1 2 3\nFixedParameters: 1 2 3\n"
     )
-    with pytest.raises(InputError, match="not known here: ThinPlateSpline"):
+    with pytest.raises(InputError, match="unsupported kind: ThinPlateSpline"):
         Transform.load(path)
 
 

@@ -224,7 +224,7 @@ def test_strange_things_in_a_folder(tmp_path):
     reasons = {Path(s.path).name: s.reason for s in found.skipped}
     assert set(reasons) == {"pipe", "dangling", "loop"}
     assert "pipe" in reasons["pipe"]
-    assert "leads nowhere" in reasons["dangling"]
+    assert "broken link" in reasons["dangling"]
     assert "not followed" in reasons["loop"]
 
 

@@ -43,5 +43,5 @@ def test_a_damaged_file_of_it_is_one_sentence(toy: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as TOY") as caught:
         read(toy)
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="not known here: nothing"):
+    with pytest.raises(InputError, match="unsupported kind: nothing"):
         open_image(toy, "nothing")

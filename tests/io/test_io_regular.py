@@ -228,7 +228,7 @@ def test_as_stored_leaves_the_slices_and_says_so(tmp_path):
     assert "left tilted" in raw.provenance.warnings[0]
     assert raw.provenance.stored_positions == ()
     upright = read(folder)
-    assert "straightened onto an upright grid" in upright.provenance.warnings[0]
+    assert "resampled to an upright grid" in upright.provenance.warnings[0]
     # A sheared affine is exact for even tilt: both say the same of space.
     again = resample(raw, upright)
     both = inside(upright) & inside(again)

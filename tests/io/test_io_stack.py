@@ -144,7 +144,7 @@ def test_a_wide_hole_is_left_and_said():
     )
     assert lying.plan.lying.bridged.tolist() == [True] * 3 + [False] + [True] * 2
     assert "left empty" not in " ".join(lying.stored_warnings)
-    assert all("as stored" in w or "next to each other" in w for w in lying.stored_warnings)
+    assert all("as stored" in w or "are adjacent" in w for w in lying.stored_warnings)
 
 
 def test_a_filled_gap_and_a_hole_are_told_apart():
@@ -152,7 +152,7 @@ def test_a_filled_gap_and_a_hole_are_told_apart():
     assert lying.warnings == (
         "slices are missing: 11 (gaps of up to 22.00 mm among slices 2.00 mm apart): "
         "the smaller gaps were filled by linear interpolation between their neighbors",
-        "nothing was imaged in a hole of 22.0 mm (from 10.0 to 32.0 mm foot-head): "
+        "no image covers a hole of 22.0 mm (from 10.0 to 32.0 mm foot-head): "
         "too wide to interpolate, left empty",
     )
 
@@ -229,7 +229,7 @@ def test_a_moved_patient_is_no_tilt():
     assert lying.verdict == "irregular"
     assert lying.warnings == (
         "the slices jump sideways by up to 12.0 mm (the patient or the table moved): "
-        "each was put at its own place",
+        "each was placed at its own position",
     )
     assert lying.shape == (10, 24, 32)
     assert reaches_all(lying)
@@ -256,7 +256,7 @@ def test_what_no_table_can_reach_is_refused():
     wide = slices(heights(*np.arange(50) * 0.02, 2000), rows=512, columns=512)
     assert "too much to be one scan" in stack(wide).refusal
     aside = stack(slices([(0, 0, 0), (0, 0, 2), (99999, 0, 4), (0, 0, 6)]))
-    assert aside.refusal.startswith("the slices lie up to 99999 mm apart sideways, too far")
+    assert aside.refusal.startswith("the slices are up to 99999 mm apart sideways, too far")
     assert aside.affine is None
 
 

@@ -223,7 +223,7 @@ def test_damaged_and_foreign_files_are_refused_in_a_sentence(
         Transform.load(tmp_path / "absent.h5")
     for volume in (texture(SHAPE, AFFINE),):
         SimpleITK.WriteImage(to_sitk(volume), str(tmp_path / "scalar.nii.gz"))
-    with pytest.raises(InputError, match="no displacement field"):
+    with pytest.raises(InputError, match="not a displacement field"):
         Transform.load(tmp_path / "scalar.nii.gz")
 
 

@@ -119,7 +119,7 @@ def test_disagreeing_or_missing_orientation_is_said(tmp_path):
     image.header.set_xyzt_units("meter")
     nib.save(image, tmp_path / "m.nii")
     np.testing.assert_allclose(read(tmp_path / "m.nii").spacing, (2, 1, 1), rtol=1e-6)
-    assert "turned into mm" in read(tmp_path / "m.nii").provenance.warnings[0]
+    assert "converted to mm" in read(tmp_path / "m.nii").provenance.warnings[0]
 
 
 def test_a_singular_affine_is_refused(tmp_path):
@@ -166,8 +166,8 @@ def test_what_can_be_hounsfield_units():
     assert infer_unit(hu)[0] == "HU"
     assert infer_unit(hu.astype(np.float32) + 0.25)[0] == "HU"
     no = {
-        "least value is 0": [hu % 200, np.clip(hu, 0, 1).astype(np.uint8)],
-        "least value is -1": [np.clip(hu / 1024, -1, 1)],
+        "smallest value is 0": [hu % 200, np.clip(hu, 0, 1).astype(np.uint8)],
+        "smallest value is -1": [np.clip(hu / 1024, -1, 1)],
         "hardly any voxel is air": [np.where(hu < -300, 0, hu) - (np.arange(hu.size) == 9).reshape(
             hu.shape) * 500],
         "hardly any voxel is soft tissue": [np.where(hu > -850, -1000, hu)],

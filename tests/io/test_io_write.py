@@ -289,7 +289,7 @@ def test_force_replaces_a_series_and_an_empty_folder_needs_none(tmp_path):
     assert read(tmp_path / "s").shape[0] == 2
     affine = default_affine((3.0, 1.0, 1.0))
     affine[1, 0] = 1.0
-    with pytest.raises(OutputError, match="right angles"):
+    with pytest.raises(OutputError, match="not orthogonal"):
         write(Volume(np.zeros((2, 3, 4), np.int16), affine), f"{tmp_path}/t/")
     with pytest.raises(OutputError, match="too small for JPEG 2000"):
         series(tmp_path / "u", compress="j2k")

@@ -62,8 +62,8 @@ OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
         (FLAT, {}, InputError, "is flat"),
         (holed(BODY), {}, InputError, "NaN"),
         (RGBA, {}, InputError, "in color"),
-        (spaced(BODY, 100.0), {}, GeometryError, "absurd spacing"),
-        (spaced(BODY, 1e-4), {}, GeometryError, "absurd spacing"),
+        (spaced(BODY, 100.0), {}, GeometryError, "impossible spacing"),
+        (spaced(BODY, 1e-4), {}, GeometryError, "impossible spacing"),
         (BODY, {"fixed_points": POINTS}, OptionError, "none for the moving"),
         (BODY, {"moving_points": POINTS}, OptionError, "none for the fixed"),
         (

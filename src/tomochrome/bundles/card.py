@@ -198,7 +198,9 @@ def _metadata(path: Path) -> dict[str, Any]:
     file = path / METADATA
     try:
         if file.stat().st_size > _MAX_METADATA_BYTES:
-            raise ModelError(f"the model's metadata '{file}' is too large to be ours")
+            raise ModelError(
+                f"the model's metadata '{file}' is too large for a model of this program"
+            )
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(

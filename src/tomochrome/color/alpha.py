@@ -60,7 +60,9 @@ class AlphaCurve:
         ):
             raise OptionError(f"the opacity curve '{self.name}' needs points (HU, opacity)")
         if (np.diff(points[:, 0]) <= 0).any():
-            raise OptionError(f"the points of the opacity curve '{self.name}' must ascend in HU")
+            raise OptionError(
+                f"the points of the opacity curve '{self.name}' must be in ascending order of HU"
+            )
         if points[:, 1].min() < 0 or points[:, 1].max() > 1:
             raise OptionError(f"the opacity curve '{self.name}' must stay between 0 and 1")
         # Plain tuples, whatever was given: curves are looked up in tables.
@@ -91,7 +93,7 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
         AlphaCurve("body", ((0, 1),), about="the whole body, without the air around it"),
         AlphaCurve(
             "opaque", ((0, 1),), hide_air=False, shaded=False,
-            about="every voxel, air too; in 3D a block with slices on its faces",
+            about="every voxel including air; in 3D a solid block",
         ),
         # 3D. Cancellous bone begins near 150 HU, cortical bone is above 300.
         AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1)), about="the skeleton"),
@@ -111,12 +113,12 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
         AlphaCurve(
             "lung", ((-950, 0), (-850, 0.08), (-500, 0.35), (-300, 0.02), (3000, 0.02)),
             of=(Tissue.LUNG, Tissue.AIRWAY), others=0.003,
-            about="lung, with the rest of the body faint",
+            about="lung, with the rest of the body almost transparent",
         ),
         # Everything at once, the denser the more solid.
         AlphaCurve(
             "glass", ((-200, 0), (0, 0.04), (100, 0.15), (300, 0.6), (1000, 1)),
-            about="all of the body, the denser the more solid",
+            about="the whole body, opacity increasing with density",
         ),
     )
 }  # fmt: skip

@@ -243,8 +243,8 @@ class Chroma:
             same = bool(np.abs(apart).max() <= tolerance_mm)
         if not same:
             raise GeometryError(
-                f"the chroma map of shape {self.shape} does not lie on the grid of the volume of "
-                f"shape {volume.shape}; color the volume itself, or resample it first"
+                f"the chroma map of shape {self.shape} is not on the grid of the volume of shape "
+                f"{volume.shape}; color the volume itself, or resample it first"
             )
         if axes == (0, 1, 2) and not any(flips):
             return self

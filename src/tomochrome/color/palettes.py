@@ -49,8 +49,8 @@ NATURAL: Table = {
     ),
     _T.CORTICAL_BONE: (
         (85, 5.5, 13.5),
-        "measured hue: humerus and vertebral endplate, white-balanced; chroma lessened from 25 "
-        "to 15 because the sawn faces are smeared with yellow marrow, while clean living bone is "
+        "measured hue: humerus and vertebral endplate, white-balanced; chroma reduced from 25 to "
+        "15 because the sawn faces are smeared with yellow marrow, while clean living bone is "
         "ivory",
     ),
     _T.MARROW: (

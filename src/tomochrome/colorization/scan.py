@@ -136,15 +136,19 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
                 f"'{where}' is not CT in Hounsfield units, because {what_it_is(volume)}; give a "
                 "CT (if they are Hounsfield units after all: --as-hu, in Python force=True)"
             )
-        warnings.append("the values are not known to be Hounsfield units; colored because forced")
+        warnings.append(
+            "the values are not known to be Hounsfield units; they were treated as such on request"
+        )
     upright = closest_axial(volume)
     spacing = upright.spacing
     _check_extent(upright.shape, spacing)
     if spacing[0] > WIDE_GAP_MM:
-        warnings.append(f"slices are {spacing[0]:.1f} mm apart: neighbours help recognition little")
+        warnings.append(
+            f"slices are {spacing[0]:.1f} mm apart: neighboring slices add little information"
+        )
     hu, lost = as_int16(np.asarray(upright.voxels))
     if lost:
-        warnings.append(f"{lost} voxels without a finite value count as air")
+        warnings.append(f"{lost} voxels without a finite value are treated as air")
     body = find_body(hu, spacing)
     if not body.field.any():
         warnings.append("no body was found: nothing is colored")
@@ -155,8 +159,8 @@ def _check_extent(shape: tuple[int, int, int], spacing: tuple[float, float, floa
     for count, mm in zip(shape[1:], spacing[1:], strict=True):
         if count * mm > LARGEST_MM:
             raise GeometryError(
-                f"the pictures are {count * mm:.0f} mm wide, which no CT scanner makes; "
-                "correct the voxel spacing"
+                f"the pictures are {count * mm:.0f} mm wide, more than the field of view of any CT "
+                "scanner; correct the voxel spacing"
             )
 
 

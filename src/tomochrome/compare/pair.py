@@ -169,7 +169,7 @@ class Pair:
         if not _meet(self.volume, self.b.volume):
             raise GeometryError(
                 "the two volumes do not overlap anywhere in space, so there is nothing to compare; "
-                "register the second to the first, or check where they lie"
+                "register the second to the first, or check their positions"
             )
         z, y, x = (range(0, n, max(1, -(-n // _PROBES))) for n in self.shape)
         return float(self.b.covers(Region((z, y, x))).mean())

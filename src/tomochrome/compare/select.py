@@ -83,9 +83,7 @@ class Tiles:
                 f"the offset must be three numbers of mm (z, y, x), not {self.offset_mm}"
             )
         if max(abs(float(v)) for v in offset) > MOST_MM:
-            raise OptionError(
-                f"the offset {self.offset_mm} leads farther than any patient lies from a scanner"
-            )
+            raise OptionError(f"the offset {self.offset_mm} is larger than any scanner")
         object.__setattr__(self, "tile_mm", float(self.tile_mm))
         object.__setattr__(self, "offset_mm", tuple(float(v) for v in offset))
 

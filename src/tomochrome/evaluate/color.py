@@ -119,7 +119,7 @@ def score_color(
     """
     if truth.shape != chroma.shape:
         raise GeometryError(
-            f"the true tissues {truth.shape} do not lie on the coloring's grid {chroma.shape}"
+            f"the true tissues {truth.shape} are not on the grid of the coloring {chroma.shape}"
         )
     colors = palette(palette_name).ab.astype(np.float64)
     table = chroma.ab_of_code(palette_name).astype(np.float64)

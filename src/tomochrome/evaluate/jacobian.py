@@ -119,7 +119,7 @@ def jacobian_measures(
     count, above, mean, squares = found.T
     if not count.any():
         raise InputError(
-            "the transform is known nowhere in the volume: there is nothing to measure"
+            "the transform is not defined anywhere in the volume: nothing can be measured"
         )
     spread = 0.0
     if above.any():

@@ -98,7 +98,7 @@ def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
     values = [int(v) for v in present if int(v) not in unknown]
     if len(values) > MOST_LABELS:
         raise InputError(
-            f"the label maps hold {len(values)} different values: that is a picture, not labels"
+            f"the label maps hold {len(values)} different values: this is an image, not a label map"
         )
     ranks = np.zeros(len(present), np.uint16)
     ranks[[v not in unknown for v in present.tolist()]] = np.arange(1, len(values) + 1)

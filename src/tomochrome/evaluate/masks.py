@@ -37,5 +37,5 @@ def on_grid(mask: Mask, like: Volume) -> NDArray[np.bool_] | None:
                 f"the mask's shape {there.shape} is not that of the volume, {like.shape}"
             )
     if not there.any():
-        raise GeometryError("the mask leaves nothing of the fixed volume; check where it lies")
+        raise GeometryError("the mask contains no voxel of the fixed volume; check its position")
     return there

@@ -137,7 +137,7 @@ def _check(
     for map_, volume, role in zip(labels, (fixed, moving), ("fixed", "moving"), strict=True):
         if map_ is not None and not _touch(map_, volume):
             raise GeometryError(
-                f"the {role} labels lie elsewhere in space than the {role} volume: their grids do "
+                f"the {role} labels are in another place than the {role} volume: their grids do "
                 "not overlap; check that they belong together"
             )
 

@@ -149,7 +149,7 @@ def make_synthetic(
     if jacobian_measures(jacobian_map(undo, back.like, cancel=cancel))["folded_percent"] > 0:
         raise OptionError(
             f"a random deformation of {mean_mm:g} mm on average that is smooth over {smooth_mm:g} "
-            "mm folds in this volume, and so it cannot be undone; ask for a smaller or smoother one"
+            "mm folds in this volume and has no inverse; ask for a smaller or smoother one"
         )
     truth = undo.inverse()
     report(progress, 2, 4, "deforming")
@@ -280,7 +280,9 @@ def displacement_errors(
         initial.append(np.linalg.norm(truth - points, axis=1)[stays])
         left.append(np.linalg.norm(found.points(points) - truth, axis=1)[stays])
     if not (count := sum(len(part) for part in initial)):
-        raise InputError("the deformation leaves nothing of the body in the volume's field of view")
+        raise InputError(
+            "the deformation moves the whole body out of the field of view of the volume"
+        )
     before, after = (_summary(np.concatenate(parts)) for parts in (initial, left))
     percent = 100.0 * after["mean"] / before["mean"] if before["mean"] > 0 else None
     shares = {"percent": percent, "measured_percent": 100.0 * count / len(index)}
@@ -298,7 +300,7 @@ def _shortfalls(wanted: float, error: Mapping[str, Any]) -> list[str]:
     if error["measured_percent"] < _FEW_PERCENT:
         found.append(
             f"only {error['measured_percent']:.0f} % of the body stay in the volume's field of "
-            "view when it is deformed; of the rest nothing is said"
+            "view when it is deformed; the rest is not measured"
         )
     return found
 

@@ -113,6 +113,6 @@ def require_same_grid(a: Volume, b: Volume, what: str, tolerance_mm: float = 1e-
     """
     if not same_grid(a, b, tolerance_mm):
         raise GeometryError(
-            f"{what} do not lie on the same voxel grid ({a.shape} and {b.shape} voxels); "
+            f"{what} are not on the same voxel grid ({a.shape} and {b.shape} voxels); "
             "resample one onto the other first"
         )

@@ -80,7 +80,7 @@ class DisplacementField:
             If the axes are sheared, which an ITK image cannot express.
         """
         if not is_orthogonal(self.affine):
-            raise GeometryError("the displacement field's axes do not stand at right angles")
+            raise GeometryError("the displacement field's axes are not orthogonal")
         image = bare_image(self.vectors)
         origin, directions, spacing = decompose(self.affine)
         image.SetOrigin([float(v) for v in origin])

@@ -177,7 +177,7 @@ def reorient_like(volume: Volume, original: Volume) -> Volume:
     )
     if not same_grid(result, original):
         raise GeometryError(
-            "the volume cannot be turned back onto the original's axes: the grids differ; "
-            "resample it onto the original instead"
+            "the volume cannot be reoriented to the axes of the original: the grids differ; "
+            "resample it on the original instead"
         )
     return result

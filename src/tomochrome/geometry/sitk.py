@@ -30,8 +30,8 @@ def to_sitk(volume: Volume) -> SimpleITK.Image:
     """
     if not is_orthogonal(volume.affine):
         raise GeometryError(
-            "the volume's axes do not stand at right angles (a tilted gantry, or a sheared "
-            "affine), which ITK images cannot hold; resample it onto an upright grid first"
+            "the volume's axes are not orthogonal (a tilted gantry, or a sheared affine), which "
+            "ITK images cannot store; resample it onto an upright grid first"
         )
     image = bare_image(volume.voxels)
     origin, directions, spacing = decompose(volume.affine)

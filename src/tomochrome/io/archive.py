@@ -223,7 +223,7 @@ def _check_contents(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     if any(entry.flag_bits & _ENCRYPTED for entry in entries):
         raise _RefusedError("it is protected by a password; unpack it yourself first")
     if any(entry.compress_type not in _METHODS for entry in entries):
-        raise _RefusedError("it is packed by a rare method; unpack it yourself first")
+        raise _RefusedError("its compression method is not supported; unpack it yourself first")
     total, place = sum(entry.file_size for entry in entries), tempfile.gettempdir()
     if total > MAX_BYTES:
         raise _RefusedError(
@@ -237,16 +237,14 @@ def _check_contents(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
         )
     if total > HARMLESS_BYTES and total > MAX_RATIO * archive.stat().st_size:
         raise _RefusedError(
-            f"it would grow more than {MAX_RATIO:.0f} times, as a zip bomb does; "
+            f"it would expand more than {MAX_RATIO:.0f} times, as a zip bomb does; "
             "unpack it yourself first, if you trust it"
         )
     # Entries that share their packed bytes are how a small archive unpacks to a huge one.
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
-            raise _RefusedError(
-                "its entries overlap, which no honest archive does; ask for another copy"
-            )
+            raise _RefusedError("its entries overlap, as in a zip bomb; ask for another copy")
         end = entry.header_offset + _LOCAL_HEADER + entry.compress_size
 
 
@@ -286,7 +284,7 @@ def _place(name: str) -> PurePosixPath:
     elif not parts or any(ord(letter) < 32 for letter in name):
         fault = "has an impossible name"
     elif len(parts) > MAX_DEPTH or _bytes(name) > MAX_PATH_BYTES:
-        fault = "lies too deep"
+        fault = "is nested too deeply"
     elif max(map(_bytes, parts)) > MAX_NAME_BYTES:
         fault = "has too long a name"
     else:

@@ -57,8 +57,7 @@ def check_claims(
     if volume_bytes > MAX_VOLUME_BYTES or volumes > MAX_VOLUMES:
         raise InputError(
             f"'{where}' claims {volumes} volumes of {' x '.join(map(str, shape[::-1]))} voxels, "
-            f"{volume_bytes / 2**30:.3g} GiB each, which is beyond the bounds of this reader; "
-            "save a part of it"
+            f"{volume_bytes / 2**30:.3g} GiB each, more than this reader allows; save a part of it"
         )
     if claimed > max(stored, 0) * (DEFLATE_MOST if packed else 1):
         raise InputError(
@@ -67,6 +66,6 @@ def check_claims(
         )
     if packed and volume_bytes > LARGE_BYTES and claimed > MOST_RATIO * stored:
         raise InputError(
-            f"'{where}' would grow more than {MOST_RATIO} times, as a decompression bomb does; "
+            f"'{where}' would expand more than {MOST_RATIO} times, as a decompression bomb does; "
             "unpack it yourself first, if you trust it"
         )

@@ -52,11 +52,11 @@ def read_field(path: Path, cancel: CancelToken | None = None) -> DisplacementFie
     components = image.components if image.channels * image.volumes == 3 else 1
     if components != 3:
         raise InputError(
-            f"'{where}' is no displacement field: a field holds three values in each voxel "
+            f"'{where}' is not a displacement field: a field holds three values in each voxel "
             f"of three dimensions, this file {max(components, image.channels)}"
         )
     if image.dtype.kind != "f" and not scaled:
-        raise InputError(f"'{where}' is no displacement field: its values are {image.dtype}")
+        raise InputError(f"'{where}' is not a displacement field: its values are {image.dtype}")
     vectors = read_vectors(image, cancel)
     if scaled:
         vectors = vectors * image.slope + image.intercept

@@ -64,7 +64,7 @@ def open_image(path: Path, kind: str) -> ImageFile:
         If it is damaged, claims more than the file can hold, or is of an unknown kind.
     """
     if kind not in _FORMATS:
-        raise InputError(f"'{path}' is of a kind that is not known here: {kind}")
+        raise InputError(f"'{path}' is of an unsupported kind: {kind}")
     return _FORMATS[kind].open(path)
 
 

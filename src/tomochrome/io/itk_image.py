@@ -309,11 +309,11 @@ def _affine(
     affine = compose(seen["origin"][:3], directions[:, ::-1], seen["spacing"][2::-1])
     warnings, factor = facts.warnings, _MM.get(facts.unit)
     if factor is None:
-        text = "the file gives its positions in a unit that is not known here; taken as mm"
+        text = "the file gives its positions in an unknown unit; taken as mm"
         warnings = (*warnings, text)
     elif factor != 1.0:
         affine[:3] *= factor
-        text = f"positions in the file are in {facts.unit}; they were turned into mm"
+        text = f"positions in the file are in {facts.unit}; they were converted to mm"
         warnings = (*warnings, text)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(

@@ -137,4 +137,4 @@ def _in_mm(header: Any, affine: Affine) -> tuple[Affine, str]:
     if unit not in _MM:
         return affine, ""
     scale = np.diag([_MM[unit]] * 3 + [1.0])
-    return scale @ affine, f"positions in the file are in {unit}s; they were turned into mm"
+    return scale @ affine, f"positions in the file are in {unit}s; they were converted to mm"

@@ -65,9 +65,7 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     file = Path(path)
     name = file.name.lower()
     if not name.endswith(ENDINGS):
-        raise InputError(
-            f"'{path}' has no ending of a file of landmarks; use .fcsv, .mrk.json or .csv"
-        )
+        raise InputError(f"'{path}' has no file ending of landmarks; use .fcsv, .mrk.json or .csv")
     text = _text(file)
     if name.endswith(".json"):
         frame_points = _from_markups(text, file)
@@ -81,8 +79,8 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     if not np.isfinite(points).all() or np.abs(points).max() > _MOST_MM:
         bad = ~(np.abs(points) <= _MOST_MM).all(axis=1)
         raise InputError(
-            f"landmark {int(np.argmax(bad)) + 1} of '{path}' lies nowhere: its coordinates are "
-            "not finite, or far from any patient"
+            f"landmark {int(np.argmax(bad)) + 1} of '{path}' has invalid coordinates: not finite, "
+            "or far outside any scan"
         )
     turned = np.array([frame == "RAS" for frame, _ in frame_points])
     points[turned] = points[turned] @ LPS_FROM_RAS[:3, :3].T
@@ -121,9 +119,7 @@ def write_points(points: ArrayLike, path: str | os.PathLike[str], *, force: bool
         mark = "," if name.endswith(".csv") else "\t"
         text = "".join(f"{mark.join(row)}\n" for row in (["x", "y", "z"], *rows))
     else:
-        raise OutputError(
-            f"'{path}' has no ending of a file of landmarks; use .fcsv, .mrk.json or .csv"
-        )
+        raise OutputError(f"'{path}' has no file ending of landmarks; use .fcsv, .mrk.json or .csv")
     with write_whole(path, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -135,14 +131,14 @@ def _text(file: Path) -> str:
             raise InputError(f"there is no file '{file}' of landmarks")
         size = file.stat().st_size
         if size > _MOST_BYTES:
-            raise InputError(f"'{file}' is far too large to be a list of landmarks")
+            raise InputError(f"'{file}' is too large for a list of landmarks")
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"'{file}' cannot be read: {error.strerror}") from error
     except ValueError as error:  # no UTF-8, or a name with a NUL byte
-        raise InputError(f"'{file}' is no text, and so no list of landmarks") from error
+        raise InputError(f"'{file}' is not text, so it is not a list of landmarks") from error
     if "\0" in text:
-        raise InputError(f"'{file}' is no text, and so no list of landmarks")
+        raise InputError(f"'{file}' is not text, so it is not a list of landmarks")
     return text
 
 
@@ -151,16 +147,16 @@ def _from_markups(text: str, file: Path) -> list[tuple[str, list[float]]]:
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"'{file}' is damaged: it is no whole JSON") from error
+        raise InputError(f"'{file}' is damaged: it is invalid JSON") from error
     lists = whole.get("markups") if isinstance(whole, dict) else None
     if not isinstance(lists, list) or not all(isinstance(one, dict) for one in lists):
-        raise InputError(f"'{file}' holds no markups of 3D Slicer")
+        raise InputError(f"'{file}' contains no markups of 3D Slicer")
     found: list[tuple[str, list[float]]] = []
     for one in lists:
         frame = _frame(one.get("coordinateSystem", "LPS"), file)
         unit = one.get("coordinateUnits", "mm")
         if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
-            raise InputError(f"'{file}' gives its landmarks in another unit than mm")
+            raise InputError(f"'{file}' gives its landmarks in a unit other than mm")
         points = one.get("controlPoints", [])
         for point in points if isinstance(points, list) else [None]:
             found.append((frame, _position(point, len(found) + 1, file)))
@@ -215,8 +211,8 @@ def _from_table(text: str, file: Path) -> list[tuple[str, list[float]]]:
     numeric = [n for n, word in enumerate(words) if _number(word, mark) is not None]
     if len(numeric) not in (3, 4) or len(words) > 5:
         raise InputError(
-            f"'{file}' is no list of landmarks: its first line names no columns x, y and z, and is "
-            "no point of three numbers"
+            f"'{file}' is not a list of landmarks: its first line neither names columns x, y and z "
+            "nor is a point of three numbers"
         )
     if len(numeric) == 4:
         if len(words) != 4 or not words[0].strip().isdigit():

@@ -90,7 +90,7 @@ def _names(content: bytes, ending: str, where: str) -> list[str]:
     for kind, source, target in found:
         if kind not in _KNOWN:
             raise InputError(
-                f"'{where}' holds a transform of a kind that is not known here: {kind}; convert it "
+                f"'{where}' holds a transform of an unsupported kind: {kind}; convert it "
                 "to a displacement field"
             )
         if (source, target) != (3, 3):
@@ -188,9 +188,7 @@ def _sampled(spline: SimpleITK.BSplineTransform, where: str) -> SimpleITK.Image:
         raise InputError(f"'{where}' has more control points than can be sampled")
     direction = np.array(spline.GetTransformDomainDirection()).reshape(3, 3)
     if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):
-        raise InputError(
-            f"'{where}' is a B-spline transform whose axes do not stand at right angles"
-        )
+        raise InputError(f"'{where}' is a B-spline transform whose axes are not orthogonal")
     return SimpleITK.TransformToDisplacementField(
         spline,
         SimpleITK.sitkVectorFloat64,

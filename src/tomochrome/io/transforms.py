@@ -78,7 +78,7 @@ def check_format(path: str | os.PathLike[str], *, affine: bool) -> Literal["itk"
             f"'{path}' cannot hold a displacement field; save the transform as .h5 or .nii.gz"
         )
     raise OutputError(
-        f"'{path}' has no ending of a transform; use .h5, or .nii.gz for a displacement field"
+        f"'{path}' has no file ending of a transform; use .h5, or .nii.gz for a displacement field"
     )
 
 
@@ -150,10 +150,10 @@ def write_field(
     import SimpleITK
 
     if check_format(path, affine=False) != "field":
-        raise OutputError(f"'{path}' has no ending of a displacement field; use .nii.gz")
+        raise OutputError(f"'{path}' has no file ending of a displacement field; use .nii.gz")
     if not is_orthogonal(field.affine):
         raise GeometryError(
-            f"'{path}' cannot hold a displacement field on axes that do not stand at right angles "
+            f"'{path}' cannot hold a displacement field on axes that are not orthogonal "
             "(a tilted gantry); save the transform as .h5, or name an upright reference volume"
         )
     with write_whole(path, force=force) as temporary:
@@ -191,7 +191,7 @@ def read_parts(
     except (RuntimeError, MemoryError, GeometryError, OSError, ValueError) as error:
         raise InputError(f"'{source}' cannot be read as a transform: {_reason(error)}") from error
     raise InputError(
-        f"'{source}' is no transform that is known here; give .h5, .tfm, .txt, .mat or a "
+        f"'{source}' is not a supported transform; give .h5, .tfm, .txt, .mat or a "
         "displacement field (.nii.gz, .nrrd, .mha)"
     )
 
@@ -245,9 +245,9 @@ def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
     if not np.isfinite(matrix).all():
         raise InputError(f"'{path}' holds numbers that are not finite")
     if not (np.abs(matrix) <= MOST_MM).all():
-        raise InputError(f"'{path}' holds an affine transform that leads beyond all bounds")
+        raise InputError(f"'{path}' holds an affine transform with values out of range")
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
-        raise InputError(f"'{path}' holds an affine transform that flattens space")
+        raise InputError(f"'{path}' holds an affine transform that is singular")
     return matrix
 
 

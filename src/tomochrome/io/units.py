@@ -76,7 +76,7 @@ def looks_like_hounsfield(
                 f"the values look like those of a CT shifted by {SHIFT:g} (air lies near 0, not "
                 f"near -1000); subtract {SHIFT:g} from them"
             )
-        return False, f"the least value is {least:g}, and a CT holds air or fat below -200"
+        return False, f"the smallest value is {least:g}, and a CT holds air or fat below -200"
     if greatest > HIGHEST or least < -HIGHEST - 1:
         return False, f"the values reach from {least:g} to {greatest:g}, beyond 16 bits"
     sample = _sample(voxels, outside)

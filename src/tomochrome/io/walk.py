@@ -85,7 +85,7 @@ def _unfit(entry: os.DirEntry[str]) -> str:
         return "not a regular file (a pipe, socket or device)"
     except OSError as error:
         if entry.is_symlink():
-            return "a link that leads nowhere"
+            return "a broken link"
         return f"cannot be opened: {_why(error)}"
 
 

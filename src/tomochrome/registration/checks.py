@@ -104,7 +104,7 @@ def check_place(fixed: Volume, moving: Volume, init: str) -> None:
     if gap > _FARTHEST_MM:
         raise GeometryError(
             f"the two volumes do not overlap in space: there are {gap / 1000:.1f} m between them, "
-            "so the header of one is wrong about its place; correct it, or start from their "
+            "so the position in one header is wrong; correct it, or start from their "
             "centers if they show the same part of the body"
         )
 
@@ -211,7 +211,7 @@ def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
     if float(values.min()) < 0:
         raise InputError(f"{what} has values below 0, as a picture has: give 0 and 1, or labels")
     if not values.any():
-        raise InputError(f"{what} is empty: it leaves nothing to register")
+        raise InputError(f"{what} is empty: no voxel is left to register")
     _check_place(volume, mask, values != 0, f"{what} lies")
     return known
 

@@ -184,7 +184,7 @@ class _Search:
         found = starts(self.fixed[0], self.moving[0], _FOLLOWED, cancel=self.cancel)
         if not found:
             raise GeometryError(
-                "the two volumes have no position in common: the masks leave too little to compare"
+                "the two volumes have no position in common: too few voxels are left by the masks"
             )
         report(self.progress, 10, 100, "initial alignment: search")
         with ThreadPoolExecutor(len(found)) as pool:  # each of them on a thread, in one order

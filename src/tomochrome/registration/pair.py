@@ -102,7 +102,7 @@ def check_volume(volume: Volume, role: str) -> None:
         )
     if not all(0.01 <= s <= 50.0 for s in volume.spacing):
         raise GeometryError(
-            f"{where} has an absurd spacing of "
+            f"{where} has an impossible spacing of "
             f"{' x '.join(f'{s:.4g}' for s in volume.spacing)} mm; correct its header"
         )
     voxels = np.asarray(volume.voxels)

@@ -215,8 +215,8 @@ def register(
         if looks_like_labels(volume):
             notes.append(
                 f"the {role} volume looks like a segmentation, not a scan, and its labels come out "
-                "wrong at their borders: register the scans themselves, then carry the "
-                "segmentation over with the transform that was found"
+                "wrong at their borders: register the scans themselves, then apply the resulting "
+                "transform to the segmentation"
             )
     account = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
@@ -275,13 +275,13 @@ def _align(
     }  # fmt: skip
     if is_half_turn(first.affine):
         found["warnings"].append(
-            "the two volumes fit only with one of them turned round (feet first, or face down): "
-            "the header of one is wrong about its orientation, so check left and right"
+            "the two volumes match only after a rotation by 180 degrees (feet first, or face "
+            "down): the orientation in one header is wrong, so check left and right"
         )
     if net is None and job.refine == 0:
-        how = "as the files have it" if job.init == "none" else f"by '{job.init}' alone"
+        how = "as in the files" if job.init == "none" else f"by '{job.init}' alone"
         found["warnings"].append(
-            f"neither a network nor refinement was asked for: the volumes are aligned {how}, and "
+            f"neither a network nor refinement was requested: the volumes are aligned {how}, and "
             "nothing is deformed"
         )
         return first, first.inverse(), found

@@ -55,7 +55,7 @@ def checked(matrix: ArrayLike) -> NDArray[np.float64]:
     if not np.array_equal(given[3], (0.0, 0.0, 0.0, 1.0)):
         raise GeometryError("the last row of an affine transform must be 0 0 0 1")
     if abs(np.linalg.det(given[:3, :3])) < 1e-9:
-        raise GeometryError("the affine transform is singular: it flattens space")
+        raise GeometryError("the affine transform is singular")
     given.setflags(write=False)
     return given
 

@@ -104,7 +104,7 @@ def describe_window(window: Window) -> str:
 
 def _of_volume(name: str, volume: Volume | None) -> Window:
     if volume is None:
-        raise OptionError(f"the window '{name}' needs a volume to look at")
+        raise OptionError(f"the window '{name}' needs a volume")
     if name == "auto":
         from tomochrome.windowing.auto import auto_window  # which needs the presets
 

@@ -60,19 +60,19 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
         check(cancel)
         shown = "/".join(parts)
         if _leads_out(parts):
-            skip(path, f"lists '{_brief(shown)}', which would lie outside its folder: not opened")
+            skip(path, f"lists '{_brief(shown)}', which is outside its folder: not opened")
             continue
         file = names.find(folder, parts)
         if file is None:
             missing.append(shown)
         elif not file.resolve().is_relative_to(real):
-            skip(file, "a link that leads out of the folder of the DICOMDIR: not opened")
+            skip(file, "a link to a place outside the folder of the DICOMDIR: not opened")
         else:
             found[file] = None
     if missing and not found:
         raise InputError(
-            f"'{path}' is only the index of {len(missing)} files, and none of them lies beside "
-            "it; copy the whole CD and open its folder"
+            f"'{path}' is only the index of {len(missing)} files, and none of them is in the same "
+            "folder; copy the whole CD and open its folder"
         )
     for name in missing[:_MOST_MISSING]:
         skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")

@@ -367,7 +367,7 @@ def _offsets(dataset: Dataset) -> NDArray[np.float64]:
 
 def _without_place(path: Path, base: Header) -> InputError:
     return InputError(
-        f"'{path}' holds {base.frames} frames of modality {base.modality or 'unknown'} that say "
-        "nothing about their place in space (a film or a screen capture?), so they are no "
-        "volume; export the original images"
+        f"'{path}' holds {base.frames} frames of modality {base.modality or 'unknown'} without a "
+        "position in space (a film or a screen capture?), so they do not form a volume; export "
+        "the original images"
     )

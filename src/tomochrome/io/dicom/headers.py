@@ -186,7 +186,7 @@ class HeaderReader:
             except InputError:
                 raise
             except Exception as error:  # values of a hostile header convert in unforeseen ways
-                raise InputError(f"'{path}' is damaged: its DICOM header makes no sense") from error
+                raise InputError(f"'{path}' is damaged: its DICOM header is invalid") from error
         if caught:
             return [replace(header, flaws=len(caught)) for header in headers]
         if changed is None and not headers[0].is_multiframe:

@@ -77,14 +77,14 @@ class Sideways:
                 Finding(
                     f"the slices jump sideways by up to {self.jump:.1f} mm (the patient or the "
                     "table moved)",
-                    "each was put at its own place",
+                    "each was placed at its own position",
                     _LEFT,
                 )
             ]
         return []
 
 
-_LEFT: Final = "they were left as stored, so their places in this volume are only roughly right"
+_LEFT: Final = "they were left as stored, so their positions in this volume are approximate"
 
 
 def _tilted(degrees: float, plan: Plan | None) -> Finding:
@@ -92,8 +92,8 @@ def _tilted(degrees: float, plan: Plan | None) -> Finding:
     return Finding(
         f"the slices are tilted by {degrees:.1f} degrees against the direction of travel "
         "(gantry tilt)",
-        f"they were straightened onto an upright grid{grid}",
-        "they were left tilted, so the volume's axes do not stand at right angles",
+        f"they were resampled to an upright grid{grid}",
+        "they were left tilted, so the volume's axes are not orthogonal",
         "tilted",
     )
 
@@ -184,12 +184,12 @@ class Gaps:
             done = filled if bridged.all() else filled.replace("the gaps", "the smaller gaps")
             return [Finding(what, done, _LEFT, "incomplete"), *_holes(lying, bridged)]
         what = f"the distance between slices changes from {gaps.min():.2f} to {gaps.max():.2f} mm"
-        done = "they were evened out by linear interpolation"
+        done = "they were resampled to even spacing by linear interpolation"
         return [Finding(what, done, _LEFT), *_holes(lying, bridged)]
 
 
 def _holes(
-    lying: Lying, bridged: NDArray[np.bool_], lead: str = "nothing was imaged in"
+    lying: Lying, bridged: NDArray[np.bool_], lead: str = "no image covers"
 ) -> list[Finding]:
     """Return one finding for all gaps that are too wide to interpolate across."""
     wide = np.flatnonzero(~bridged)
@@ -208,7 +208,7 @@ def _holes(
         Finding(
             f"{lead} {noun} of {', '.join(extents)}{more}",
             "too wide to interpolate, left empty",
-            "the slices on both sides stand next to each other in this volume",
+            "the slices on both sides are adjacent in this volume",
             "incomplete",
         )
     ]

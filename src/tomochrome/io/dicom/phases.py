@@ -47,12 +47,12 @@ def interleaved(ordered: Sequence[Header]) -> str:
         runs = 1 + sum(a != b for a, b in pairwise(values))
         kinds = len(set(values))
         if runs > kinds:
-            return f"{keyword} takes turns between {kinds} values along the stack"
+            return f"{keyword} alternates between {kinds} values along the stack"
     for keyword in dict.fromkeys(key for header in ordered for key, _ in header.times):
         times = [time for header in ordered for key, time in header.times if key == keyword]
         phases = _phases(np.array(times)) if len(times) == len(ordered) else 0
         if phases:
-            return f"{keyword} jumps to and fro between {phases} acquisitions along the stack"
+            return f"{keyword} alternates between {phases} acquisitions along the stack"
     return ""
 
 

@@ -156,7 +156,7 @@ def plan(lying: Lying, travel: Vector | None = None, *, whole: bool = False) -> 
     if height * width > MOST_SPREAD * lying.matrix[0] * lying.matrix[1]:
         aside = float(np.linalg.norm(np.ptp(lying.positions @ axes[:, 1:], axis=0)))
         return (
-            f"the slices lie up to {aside:.0f} mm apart sideways, too far to be one scan; "
+            f"the slices are up to {aside:.0f} mm apart sideways, too far to be one scan; "
             "put each part in a folder of its own"
         )
     stored = len(lying.positions) * lying.matrix[0] * lying.matrix[1]

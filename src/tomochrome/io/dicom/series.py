@@ -123,7 +123,7 @@ def _remarks(headers: Sequence[Header]) -> tuple[str, ...]:
     flaws = sum(h.flaws for h in headers)
     if flaws:
         remarks.append(
-            f"header values that break the DICOM standard were read all the same: {flaws}"
+            f"header values that violate the DICOM standard were read nevertheless: {flaws}"
         )
     if len({h.frame_of_reference for h in headers} - {""}) > 1:
         remarks.append("the slices name different frames of reference: the patient may have moved")

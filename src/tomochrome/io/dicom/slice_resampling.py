@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.io.dicom.regular import Plan, index_steps
 from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
 
-_STAGE = "evening out slices"
+_STAGE = "resampling slices"
 
 
 def resample_slices(

@@ -112,7 +112,7 @@ def _order(headers: Sequence[Header]) -> tuple[Lying, list[Header], list[Finding
             ordered,
             findings,
             (
-                f"slices lie side by side ({aside:.1f} mm apart in one plane), so they are not one "
+                f"slices are side by side ({aside:.1f} mm apart in one plane), so they are not one "
                 f"volume; {_CHOOSE}"
             ),
         )
@@ -123,7 +123,7 @@ def _order(headers: Sequence[Header]) -> tuple[Lying, list[Header], list[Finding
             ordered,
             findings,
             (
-                f"slices of several acquisitions lie between each other ({turns}), "
+                f"slices of several acquisitions are interleaved ({turns}), "
                 "so this is not one volume; put each acquisition in a folder of its own"
             ),
         )
@@ -235,8 +235,8 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
     missing = sum(not _sensible_position(h) or not _sensible_orientation(h) for h in headers)
     if missing:
         return (
-            f"{missing} of {n} slices say nothing usable about their position or orientation, "
-            "so they cannot be placed in space; export the series again as original CT images"
+            f"{missing} of {n} slices have no usable position or orientation, so they cannot be "
+            "placed in space; export the series again as original CT images"
         )
     if any(h.pixel_spacing is None or min(h.pixel_spacing) <= 0 for h in headers):
         return "the pixel spacing is missing, so sizes are unknown; export the series again"
@@ -249,7 +249,7 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
     if any(not np.allclose(spacing, first.pixel_spacing or (), rtol=1e-3) for spacing in spacings):
         return f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}"
     if any(not LEAST_MM <= v <= MOST_MM for spacing in spacings for v in spacing):
-        return "the pixel spacing makes no sense for a CT; export the series again"
+        return "the pixel spacing is invalid for a CT; export the series again"
     cosines = np.array([h.orientation for h in headers])
     if np.abs(cosines - np.median(cosines, axis=0)).max() > MOST_COSINE:
         return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
@@ -266,7 +266,7 @@ def _refuse_values(headers: Sequence[Header]) -> str:
         )
     factors = [v for h in headers for v in (h.slope, h.intercept) if v is not None]
     if factors and max(map(abs, factors)) > MOST_RESCALE:
-        return "the rescale slope or intercept makes no sense; export the series again"
+        return "the rescale slope or intercept is invalid; export the series again"
     return ""
 
 

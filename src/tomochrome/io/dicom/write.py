@@ -199,7 +199,7 @@ def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modalit
     Raises
     ------
     OutputError
-        If the volume's axes do not stand at right angles, which one slice plane and a stack
+        If the volume's axes are not orthogonal, which one slice plane and a stack
         of parallel slices cannot express, or something else does not fit into DICOM.
     """
     if max(volume.shape[1:]) > _MOST_PIXELS:
@@ -208,11 +208,11 @@ def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modalit
             "can be; write .nii.gz or .nrrd instead"
         )
     if series_uid and not (len(series_uid) <= 64 and re.match(RE_VALID_UID, series_uid)):
-        raise OutputError(f"'{series_uid}' is no DICOM UID; leave it out for a new one")
+        raise OutputError(f"'{series_uid}' is not a DICOM UID; leave it out for a new one")
     if not is_orthogonal(volume.affine):
         raise OutputError(
-            "the volume's axes do not stand at right angles, which a DICOM series cannot "
-            "express; resample it onto an upright grid first"
+            "the volume's axes are not orthogonal, which a DICOM series cannot store; resample it "
+            "onto an upright grid first"
         )
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
