@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import sys
 import zlib
 
+import bad_readers
 import numpy as np
 import pytest
 import SimpleITK
@@ -16,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.geometry import from_sitk, same_grid, to_sitk
-from tomochrome.io import bounds, find, itk_image, read
+from tomochrome.io import bounds, find, itk_image, read, sandboxed_itk
 from tomochrome.io.image_file import describe, read_volume
 from tomochrome.io.image_formats import open_image
 from tomochrome.runtime import CancelToken
@@ -402,3 +404,20 @@ def test_components_without_number_take_no_memory(tmp_path, capfd):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(path, "more than this reader allows|claims", capfd)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's memory")
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+@pytest.mark.parametrize(
+    ("reader", "words"), [(bad_readers.killed, "crashed"), (bad_readers.endless, "GiB of memory")]
+)
+def test_a_child_that_goes_down_while_it_reads_is_one_sentence(
+    tmp_path, capfd, monkeypatch, ending, reader, words
+):
+    path = tmp_path / f"a{ending}"
+    SimpleITK.WriteImage(to_sitk(ct()), str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(sandboxed_itk, "image_voxels", reader)
+        patch.setattr(itk_image, "MEMORY", 1 << 30)
+        refused(path, words, capfd)
+    np.testing.assert_array_equal(read(path).voxels, ct().voxels)
