@@ -6,7 +6,6 @@ import gc
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -108,14 +107,11 @@ def unpainted(window):
 
 
 @pytest.fixture
-def short_collections(monkeypatch):
+def short_collections():
     """Keep what was imported, a million objects, out of the garbage collector's sight.
 
-    napari collects all garbage whenever a layer is removed. The plugin does the same as this
-    fixture after its warm-up, and undoes it when a layer or panel goes, which is not done here.
+    napari collects all garbage whenever a layer is removed.
     """
-    quiet = SimpleNamespace(freeze=gc.freeze, unfreeze=lambda: None)
-    monkeypatch.setattr("tomochrome._napari.warm_up.gc", quiet)
     gc.freeze()
     yield
     gc.unfreeze()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psygnal import Signal
 
 from tomochrome._napari.beside_grey import GreySide
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering, is_block
@@ -30,6 +31,8 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         As for `LitVolume`.
     """
 
+    relit = Signal()  #: settings were assigned, also where no layer shows them
+
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
         RenderedByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
@@ -47,6 +50,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         LitVolume.settings.__set__(self, settings)  # type: ignore[attr-defined]
         if seen_in_3d(settings) != before:
             self.outdate()
+        self.relit.emit()
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return RGBA of the voxels asked for; ``[:, :, :]`` is napari's question for 3D."""

@@ -27,7 +27,6 @@ from tomochrome.errors import TomochromeError
 
 _LEAST_PAUSE_MS = 15
 _REST_IN_3D_MS = 250
-_LOOK_AT_LIGHT_MS = 200
 _SETTLE_MS = 300  # a layer that is dragged or painted in signals every step
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
@@ -60,10 +59,7 @@ class CompareControl(QObject):
         self._settle = qdebounced(self._start_again, timeout=_SETTLE_MS)
         self._flicker = QTimer(self)
         self._flicker.timeout.connect(self._take_turns)
-        # A colored twin does not tell when it is lit anew while it is hidden.
-        self._light = QTimer(self)
-        self._light.setInterval(_LOOK_AT_LIGHT_MS)
-        self._light.timeout.connect(self._relit)
+        self._lit: list[Any] = []  # signals of the colors compared
         self.handle: WipeHandle | None = None
         panel.show_button.clicked.connect(self._button)
         panel.changed.connect(self._changed)
@@ -133,8 +129,10 @@ class CompareControl(QObject):
             if hasattr(layer.events, "paint"):
                 settle.append(layer.events.paint)
             follow(self._place_changed, *settle)
-        if any(hasattr(layer.data, "settings") for layer in layers):
-            self._light.start()
+        # A colored layer's own events do not tell of another light while it is hidden.
+        self._lit = [layer.data.relit for layer in layers if hasattr(layer.data, "relit")]
+        for lit in self._lit:
+            lit.connect(self._relit)
         dims = self.viewer.dims.events
         follow(self._time_flicker, self.comparison.layer.events.visible, dims.ndisplay)
         follow(self._turned, dims.ndisplay, dims.order, self.viewer.scene.camera.events.orientation)
@@ -209,7 +207,7 @@ class CompareControl(QObject):
 
     def _relit(self) -> None:
         if self.comparison is not None:
-            self.comparison.relit()
+            self.comparison.refresh()
 
     def _turned(self, _: object = None) -> None:
         if self.comparison is not None:
@@ -238,7 +236,9 @@ class CompareControl(QObject):
     def _drop(self) -> tuple[Any, ...]:
         """Take the comparison away; return the layers that it hid."""
         self._flicker.stop()
-        self._light.stop()
+        for lit in self._lit:
+            lit.disconnect(self._relit)
+        self._lit = []
         for soon in (self._apply_soon, self._apply_at_rest, self._settle):
             soon.cancel()
         self._followed.release()

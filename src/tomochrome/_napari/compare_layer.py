@@ -108,7 +108,6 @@ class Comparison:
         self.layer = made.layer
         self.note = made.note
         self._hidden: list[Any] = []
-        self._light = self._light_now()
         self._screen = Screen()
         renderer_of(viewer)
         self._show(hidden)
@@ -179,16 +178,6 @@ class Comparison:
         if windows != self.pair.windows:
             self.pair.windows = windows
             self.refresh()
-
-    def relit(self) -> None:
-        """Follow a colored twin that was lit in another light."""
-        light = self._light_now()
-        if light != self._light:
-            self._light = light
-            self.refresh()
-
-    def _light_now(self) -> tuple[Any, ...]:
-        return tuple(getattr(layer.data, "settings", None) for layer in self.layers)
 
     def refresh(self) -> None:
         """Compute again what is on screen, no more."""

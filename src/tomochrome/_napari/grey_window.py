@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from tomochrome.color.space import GREY_L
 from tomochrome.runtime import CancelToken, check
 from tomochrome.windowing import Window, luminance
 
@@ -42,15 +43,9 @@ def grey_colormap(name: str) -> Any:
         lightness = luminance(at, Window(0.5, 0.5 / REACH, "SIGMOID")).astype(np.float64)
     else:
         lightness = 100 * at
-    grey = _grey_of(lightness)
+    grey = np.interp(lightness, GREY_L, np.linspace(0.0, 1.0, len(GREY_L)))
     colors = np.stack([grey, grey, grey, np.ones(_STEPS)], axis=1)
     return Colormap(colors, name=name, display_name=name, controls=at)
-
-
-def _grey_of(lightness: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the sRGB value, 0 to 1, of grey of a CIE L* (CIE 15, IEC 61966-2-1)."""
-    linear = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness * 27 / 24389)
-    return np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
 
 
 def limits(window: Window) -> tuple[float, float]:

@@ -223,7 +223,9 @@ class SeriesPicker(JobPanel):
 
     def _make_previews(self) -> None:
         size = round(PICTURE * self.devicePixelRatioF())
-        self.previews.make(self.view.series.series.without_picture(), size)
+        missing = self.view.series.series.without_picture()
+        if missing:
+            self.previews.make(missing, size)
 
     def _show_names(self, shown: bool) -> None:
         """Say in the headings who the patients are, or say it no more; only shown, never kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from tomochrome.runtime import CancelToken, Progress
 PathOrPaths = str | Sequence[str]
 
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
-_ZIP_START = b"PK\x03\x04"
 _FILES_TO_LOOK_AT = 200
 #: npe2's sign for "read, but nothing to add".
 _NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
@@ -95,34 +95,23 @@ def _is_ours(path: Path) -> bool:
     if path.is_dir():
         files = (entry for entry in path.rglob("*") if entry.is_file())
         return any(map(_is_our_file, islice(files, _FILES_TO_LOOK_AT)))
-    return path.is_file() and (_is_our_file(path) or _is_zip(path))
+    is_zip = path.name.lower().endswith(".zip")  # what is in it shows on reading
+    return path.is_file() and (_is_our_file(path) or (is_zip and _begins_as(path, "zip")))
 
 
 def _is_our_file(path: Path) -> bool:
-    return path.name.lower().endswith(VOLUME_ENDINGS) or _is_dicom_file(path)
+    name = path.name.lower()
+    known = name == "dicomdir" or name.endswith((*VOLUME_ENDINGS, *_DICOM_ENDINGS))
+    return known or _begins_as(path, "dicom")
 
 
-def _is_dicom_file(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR" or path.name.lower().endswith(_DICOM_ENDINGS):
-        return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError:
-        return False
-    # The preamble and prefix of DICOM PS3.10, section 7.1; some old files begin with the first
-    # element of group 2 or 8 instead.
-    bare = head[:2] in (b"\x02\x00", b"\x08\x00") and head[2:3] <= b"\x70" and head[3:4] == b"\0"
-    return head[128:] == b"DICM" or bare
+def _begins_as(path: Path, kind: str) -> bool:
+    """Whether a file's first bytes are those of a format, see `tomochrome.io.sniff`."""
+    from tomochrome.io.sniff import sniff
 
-
-def _is_zip(path: Path) -> bool:
-    """Whether a file is called a zip and begins like one; what is in it shows on reading."""
-    try:
-        with path.open("rb") as file:
-            return path.name.lower().endswith(".zip") and file.read(4) == _ZIP_START
-    except OSError:
-        return False
+    with suppress(OSError):
+        return sniff(path) == kind
+    return False
 
 
 def _load_units() -> Any:
