@@ -14,7 +14,7 @@ from tomochrome.errors import Cancelled
 from tomochrome.geometry import closest_axial, reorient_like, resample, to_sitk
 from tomochrome.geometry.affine import apply, compose
 from tomochrome.io import find, read
-from tomochrome.io.dicom.regular import Lying, Plan, plan
+from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
 from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.runtime import CancelToken
 from tomochrome.volume import Volume, default_affine
@@ -111,10 +111,10 @@ def test_a_linear_field_is_reproduced_whatever_the_slices(tilt, about, slide, st
     directions = leaning(tilt, about)
     travel = np.array((np.tan(np.radians(slide)), 0, 1.0))
     positions = np.array([travel * t for t in np.concatenate([[0], np.cumsum(steps)])])
-    lying = Lying(
+    geometry = SliceGeometry(
         positions, directions[:, 2], directions[:, 1], directions[:, 0], (1.5, 1.2), (14, 11)
     )
-    grid = plan(lying, travel / np.linalg.norm(travel))
+    grid = plan(geometry, travel / np.linalg.norm(travel))
     assert isinstance(grid, Plan)
     index = np.moveaxis(np.indices((14, 11)), 0, -1) * (1.5, 1.2)
     voxels = np.stack([field(p + index @ directions[:, 1:].T) for p in positions])
@@ -160,7 +160,7 @@ def test_holes_stay_empty_and_a_slice_between_two_is_not_lost(tmp_path):
 
 
 def test_padding_is_never_blended_with_tissue():
-    lying = Lying(
+    geometry = SliceGeometry(
         np.array([(0, 0, 0.0), (0, 0, 3), (0, 0, 7)]), np.array([1.0, 0, 0]),
         np.array([0, 1.0, 0]), np.array([0, 0, 1.0]), (1.0, 1.0), (8, 9),
     )  # fmt: skip
@@ -168,7 +168,7 @@ def test_padding_is_never_blended_with_tissue():
     mask = rng.random((3, 8, 9)) < 0.4
     voxels = np.where(mask, -2000, 40).astype(np.int16)
     for travel in (None, np.array([0, 0.3, 1.0]) / np.linalg.norm([0, 0.3, 1.0])):
-        grid = plan(lying, travel)
+        grid = plan(geometry, travel)
         result, outside = resample_slices(voxels, mask, grid, fill=AIR)
         assert set(np.unique(result[~outside])) == {40}
         assert set(np.unique(result[outside])) == {AIR}
@@ -185,12 +185,12 @@ def test_rows_along_the_slices_take_a_short_cut_to_the_same_values(masked, dtype
     results = []
     for turn in (0.0, 3e-4):  # too little to see, enough to leave the short cut
         row = directions[:, 2] + turn * directions[:, 1]
-        lying = Lying(
+        geometry = SliceGeometry(
             positions, row, directions[:, 1], directions[:, 0], (1.0, 1.0), voxels.shape[1:]
         )
-        grid = plan(Lying(positions, directions[:, 2], directions[:, 1], directions[:, 0],
+        grid = plan(SliceGeometry(positions, directions[:, 2], directions[:, 1], directions[:, 0],
                           (1.0, 1.0), voxels.shape[1:]), np.array((0, 0, 1.0)))  # fmt: skip
-        grid = Plan(grid.affine, grid.shape, lying)
+        grid = Plan(grid.affine, grid.shape, geometry)
         results.append(resample_slices(voxels, mask if masked else None, grid, fill=AIR))
     (short, short_outside), (long, long_outside) = results
     both = ~short_outside & ~long_outside
@@ -250,7 +250,7 @@ def test_what_was_straightened_turns_upright_and_back(tmp_path):
 
 
 def test_cancel_is_seen_between_slices():
-    lying = Lying(
+    geometry = SliceGeometry(
         np.array([(0, 0, 0.0), (0, 0, 1), (0, 0, 9)]), np.array([1.0, 0, 0]),
         np.array([0, 1.0, 0]), np.array([0, 0, 1.0]), (1.0, 1.0), (8, 9),
     )  # fmt: skip
@@ -262,7 +262,7 @@ def test_cancel_is_seen_between_slices():
 
     with pytest.raises(Cancelled):
         resample_slices(
-            np.zeros((3, 8, 9), np.int16), None, plan(lying), fill=AIR, progress=progress,
+            np.zeros((3, 8, 9), np.int16), None, plan(geometry), fill=AIR, progress=progress,
             cancel=token,
         )  # fmt: skip
     assert told[0] == (0, 10)

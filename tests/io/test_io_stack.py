@@ -52,11 +52,11 @@ def leaning(degrees, z):
     return (1, 0, 0, 0, np.cos(angle), -np.sin(angle)), heights(*z)
 
 
-def reaches_all(lying):
+def reaches_all(found):
     """Whether the grid holds every corner of every slice."""
-    corners = lying.plan.lying.corners()
-    index = apply(np.linalg.inv(lying.grid_affine), corners)
-    return (index > -0.51).all() and (index < np.array(lying.shape) - 0.49).all()
+    corners = found.plan.geometry.corners()
+    index = apply(np.linalg.inv(found.grid_affine), corners)
+    return (index > -0.51).all() and (index < np.array(found.shape) - 0.49).all()
 
 
 @quick
@@ -73,19 +73,19 @@ def test_slices_are_ordered_by_their_place_along_the_normal(directions, n, step,
                      (*row, *column))  # fmt: skip
     mixed = list(headers)
     random.shuffle(mixed)
-    lying = stack(mixed)
-    assert lying.verdict == "regular"
-    assert lying.warnings == ()
-    assert lying.plan is None
-    assert lying.headers == tuple(headers)
-    np.testing.assert_allclose(lying.affine[:3, 0], normal * step, atol=1e-9)
-    np.testing.assert_allclose(lying.affine[:3, 3], headers[0].position)
-    assert lying.shape == (n, 24, 20)
+    found = stack(mixed)
+    assert found.verdict == "regular"
+    assert found.warnings == ()
+    assert found.plan is None
+    assert found.headers == tuple(headers)
+    np.testing.assert_allclose(found.affine[:3, 0], normal * step, atol=1e-9)
+    np.testing.assert_allclose(found.affine[:3, 3], headers[0].position)
+    assert found.shape == (n, 24, 20)
 
 
 def test_thickness_and_instance_numbers_are_never_the_distance():
-    lying = stack(slices(heights(0, 2, 4, 6), thickness=7.0))
-    np.testing.assert_allclose(lying.grid_affine[2, 0], 2.0)
+    found = stack(slices(heights(0, 2, 4, 6), thickness=7.0))
+    np.testing.assert_allclose(found.grid_affine[2, 0], 2.0)
     headers = [replace(h, instance=99 - i) for i, h in enumerate(slices(heights(0, 2, 4, 6)))]
     assert [h.position[2] for h in stack(headers).headers] == [0, 2, 4, 6]
 
@@ -99,57 +99,57 @@ def test_repeated_positions_keep_the_first_by_time_and_say_so():
     headers = slices(heights(0, 2, 4, 4, 6, 6.0001))
     headers[2] = replace(headers[2], times=(("AcquisitionTime", 100.0),))
     headers[3] = replace(headers[3], times=(("AcquisitionTime", 90.0),))
-    lying = stack(headers)
-    assert lying.verdict == "irregular"
-    assert lying.warnings == (
+    found = stack(headers)
+    assert found.verdict == "irregular"
+    assert found.warnings == (
         "slices that repeat the position of another: 2: the first image of each position was kept",
     )
-    assert lying.plan is None
-    assert [h.instance for h in lying.headers] == [1, 2, 4, 5]
-    np.testing.assert_allclose(lying.affine[:3, 0], (0, 0, 2), atol=1e-6)
+    assert found.plan is None
+    assert [h.instance for h in found.headers] == [1, 2, 4, 5]
+    np.testing.assert_allclose(found.affine[:3, 0], (0, 0, 2), atol=1e-6)
 
 
 def test_one_position_twice_is_one_slice():
-    lying = stack(slices(heights(3, 3), thickness=2.0))
-    assert lying.verdict == "irregular"
-    assert lying.shape == (1, 24, 20)
+    found = stack(slices(heights(3, 3), thickness=2.0))
+    assert found.verdict == "irregular"
+    assert found.shape == (1, 24, 20)
 
 
 def test_slices_side_by_side_are_refused():
     headers = slices([(0, 0, 0), (0, 0, 2), (80, 0, 2), (0, 0, 4)])
-    lying = stack(headers)
-    assert "side by side" in lying.refusal
-    assert "80.0 mm" in lying.refusal
+    found = stack(headers)
+    assert "side by side" in found.refusal
+    assert "80.0 mm" in found.refusal
 
 
 def test_missing_slices_are_counted_and_filled():
-    lying = stack(slices(heights(0, 2, 4, 8, 10, 16, 18)))
-    assert lying.verdict == "incomplete"
-    assert lying.warnings == (
+    found = stack(slices(heights(0, 2, 4, 8, 10, 16, 18)))
+    assert found.verdict == "incomplete"
+    assert found.warnings == (
         "slices are missing: 3 (gaps of up to 6.00 mm among slices 2.00 mm apart): "
         "the gaps were filled by linear interpolation between their neighbors",
     )
-    assert lying.shape == (10, 24, 20)
-    np.testing.assert_allclose(lying.grid_affine[:3, 0], (0, 0, 2))
-    np.testing.assert_allclose(lying.grid_affine[:3, 3], (-10, 5, 0))
+    assert found.shape == (10, 24, 20)
+    np.testing.assert_allclose(found.grid_affine[:3, 0], (0, 0, 2))
+    np.testing.assert_allclose(found.grid_affine[:3, 3], (-10, 5, 0))
 
 
 def test_a_wide_hole_is_left_and_said():
     assert MOST_BRIDGED_MM == 10
-    lying = stack(slices(heights(0, 2, 4, 6, 28, 30, 32)))
-    assert lying.verdict == "incomplete"
-    assert lying.warnings == (
+    found = stack(slices(heights(0, 2, 4, 6, 28, 30, 32)))
+    assert found.verdict == "incomplete"
+    assert found.warnings == (
         "slices are missing: 10, which leaves a hole of 22.0 mm (from 6.0 to 28.0 mm foot-head): "
         "too wide to interpolate, left empty",
     )
-    assert lying.plan.lying.bridged.tolist() == [True] * 3 + [False] + [True] * 2
-    assert "left empty" not in " ".join(lying.stored_warnings)
-    assert all("as stored" in w or "are adjacent" in w for w in lying.stored_warnings)
+    assert found.plan.geometry.bridged.tolist() == [True] * 3 + [False] + [True] * 2
+    assert "left empty" not in " ".join(found.stored_warnings)
+    assert all("as stored" in w or "are adjacent" in w for w in found.stored_warnings)
 
 
 def test_a_filled_gap_and_a_hole_are_told_apart():
-    lying = stack(slices(heights(0, 2, 4, 8, 10, 32, 34)))
-    assert lying.warnings == (
+    found = stack(slices(heights(0, 2, 4, 8, 10, 32, 34)))
+    assert found.warnings == (
         "slices are missing: 11 (gaps of up to 22.00 mm among slices 2.00 mm apart): "
         "the smaller gaps were filled by linear interpolation between their neighbors",
         "no image covers a hole of 22.0 mm (from 10.0 to 32.0 mm foot-head): "
@@ -159,36 +159,36 @@ def test_a_filled_gap_and_a_hole_are_told_apart():
 
 def test_a_scan_that_changes_its_spacing_misses_nothing():
     z = [*range(0, 20, 2), *range(20, 61, 4)]
-    lying = stack(slices(heights(*z)))
-    assert lying.verdict == "irregular"
-    assert "from 2.00 to 4.00 mm" in lying.warnings[0]
-    np.testing.assert_allclose(lying.grid_affine[:3, 0], (0, 0, 2))
+    found = stack(slices(heights(*z)))
+    assert found.verdict == "irregular"
+    assert "from 2.00 to 4.00 mm" in found.warnings[0]
+    np.testing.assert_allclose(found.grid_affine[:3, 0], (0, 0, 2))
 
 
 def test_one_odd_gap_does_not_make_ten_times_the_slices():
     z = np.append(np.arange(0, 60, 2.0), 30.2)
-    lying = stack(slices(heights(*z)))
-    assert lying.verdict == "irregular"
-    assert lying.shape[0] == 30
+    found = stack(slices(heights(*z)))
+    assert found.verdict == "irregular"
+    assert found.shape[0] == 30
 
 
 @pytest.mark.parametrize("degrees", [-30, -18.5, 5, 18.5, 30])
 def test_tilt_is_measured_and_the_grid_is_upright(degrees):
     orientation, positions = leaning(degrees, np.arange(12) * 4.0)
-    lying = stack(slices(positions, orientation))
-    assert lying.verdict == "tilted"
-    assert f"tilted by {abs(degrees):.1f} degrees" in lying.warnings[0]
-    assert f"{lying.shape[0]} slices {lying.plan.spacing:.2f} mm apart" in lying.warnings[0]
-    directions = lying.grid_affine[:3, :3] / np.linalg.norm(lying.grid_affine[:3, :3], axis=0)
+    found = stack(slices(positions, orientation))
+    assert found.verdict == "tilted"
+    assert f"tilted by {abs(degrees):.1f} degrees" in found.warnings[0]
+    assert f"{found.shape[0]} slices {found.plan.spacing:.2f} mm apart" in found.warnings[0]
+    directions = found.grid_affine[:3, :3] / np.linalg.norm(found.grid_affine[:3, :3], axis=0)
     np.testing.assert_allclose(directions, np.eye(3)[:, ::-1], atol=1e-12)
-    assert reaches_all(lying)
-    assert lying.plan.spacing <= 4.0 + 1e-9
+    assert reaches_all(found)
+    assert found.plan.spacing <= 4.0 + 1e-9
     stored = 12 * 24 * 20
-    assert np.prod(lying.shape) <= 1.3 * max(MOST_GROWTH, 2) * stored
+    assert np.prod(found.shape) <= 1.3 * max(MOST_GROWTH, 2) * stored
     # As stored, a sheared affine puts every slice exactly where it is.
-    there = apply(lying.affine, [(i, 0, 0) for i in range(12)])
+    there = apply(found.affine, [(i, 0, 0) for i in range(12)])
     np.testing.assert_allclose(there, positions, atol=1e-9)
-    assert not is_orthogonal(lying.affine)
+    assert not is_orthogonal(found.affine)
 
 
 @quick
@@ -203,36 +203,36 @@ def test_whatever_lies_anyhow_gets_an_orthogonal_grid_around_it(tilt, turn, dire
     column = column * np.cos(angles[0]) - travel * np.sin(angles[0])
     row = row * np.cos(angles[1]) - np.cross(row, column) * np.sin(angles[1])
     places = np.concatenate([[0], np.cumsum(steps)])
-    lying = stack(slices([travel * p for p in places], (*row, *column)))
-    assert lying.refusal == ""
-    if lying.plan is None:
-        assert lying.verdict == "regular"
+    found = stack(slices([travel * p for p in places], (*row, *column)))
+    assert found.refusal == ""
+    if found.plan is None:
+        assert found.verdict == "regular"
         return
-    assert is_orthogonal(lying.grid_affine, 1e-9)
-    assert np.linalg.det(lying.grid_affine[:3, :3][:, ::-1]) > 0
-    assert reaches_all(lying)
-    np.testing.assert_allclose(np.linalg.norm(lying.grid_affine[:3, 1:3], axis=0), 1.0)
-    assert np.array(lying.plan.lying.positions).shape == (len(places), 3)
+    assert is_orthogonal(found.grid_affine, 1e-9)
+    assert np.linalg.det(found.grid_affine[:3, :3][:, ::-1]) > 0
+    assert reaches_all(found)
+    np.testing.assert_allclose(np.linalg.norm(found.grid_affine[:3, 1:3], axis=0), 1.0)
+    assert np.array(found.plan.geometry.positions).shape == (len(places), 3)
 
 
 def test_planes_square_to_the_patient_stay_so_when_the_table_ran_askew():
     positions = [(0, 0.5 * i, 2.5 * i) for i in range(10)]
-    lying = stack(slices(positions))
-    assert lying.verdict == "tilted"
-    np.testing.assert_allclose(lying.grid_affine[:3, 0] / lying.plan.spacing, (0, 0, 1))
-    assert lying.shape[1] == 24 + 5  # the slices are shifted, not turned
+    found = stack(slices(positions))
+    assert found.verdict == "tilted"
+    np.testing.assert_allclose(found.grid_affine[:3, 0] / found.plan.spacing, (0, 0, 1))
+    assert found.shape[1] == 24 + 5  # the slices are shifted, not turned
 
 
 def test_a_moved_patient_is_no_tilt():
     positions = [(12.0 if i > 5 else 0.0, 0, 2.0 * i) for i in range(10)]
-    lying = stack(slices(positions))
-    assert lying.verdict == "irregular"
-    assert lying.warnings == (
+    found = stack(slices(positions))
+    assert found.verdict == "irregular"
+    assert found.warnings == (
         "the slices jump sideways by up to 12.0 mm (the patient or the table moved): "
         "each was placed at its own position",
     )
-    assert lying.shape == (10, 24, 32)
-    assert reaches_all(lying)
+    assert found.shape == (10, 24, 32)
+    assert reaches_all(found)
 
 
 def test_half_a_pixel_of_drift_is_nothing():
@@ -243,16 +243,16 @@ def test_half_a_pixel_of_drift_is_nothing():
 def test_directions_that_were_rounded_otherwise_are_said():
     headers = slices(heights(0, 2, 4, 6, 8))
     headers[3] = replace(headers[3], orientation=(1.0, 0.004, 0.0, -0.004, 1.0, 0.0))
-    lying = stack(headers)
-    assert lying.verdict == "irregular"
-    assert "directions differ by up to 0.23 degrees: the usual one" in lying.warnings[0]
+    found = stack(headers)
+    assert found.verdict == "irregular"
+    assert "directions differ by up to 0.23 degrees: the usual one" in found.warnings[0]
     headers[3] = replace(headers[3], orientation=(1.0, 0.0, 0.0, 0.0, 0.0, -1.0))
     assert "differ in orientation" in stack(headers).refusal
 
 
 def test_what_no_table_can_reach_is_refused():
-    lying = stack(slices(heights(0, 2, 4, 9000)))
-    assert lying.refusal.startswith("the slices reach over 9000 mm with a gap of 8996 mm")
+    found = stack(slices(heights(0, 2, 4, 9000)))
+    assert found.refusal.startswith("the slices reach over 9000 mm with a gap of 8996 mm")
     wide = slices(heights(*np.arange(50) * 0.02, 2000), rows=512, columns=512)
     assert "too much to be one scan" in stack(wide).refusal
     aside = stack(slices([(0, 0, 0), (0, 0, 2), (99999, 0, 4), (0, 0, 6)]))
@@ -261,9 +261,9 @@ def test_what_no_table_can_reach_is_refused():
 
 
 def test_thin_slices_far_apart_are_said():
-    lying = stack(slices(heights(0, 10, 20), thickness=1.0))
-    assert lying.verdict == "regular"
-    assert lying.warnings[0].startswith("the slices are 1 mm thick but 10 mm apart")
+    found = stack(slices(heights(0, 10, 20), thickness=1.0))
+    assert found.verdict == "regular"
+    assert found.warnings[0].startswith("the slices are 1 mm thick but 10 mm apart")
 
 
 coordinates = st.one_of(
@@ -282,16 +282,16 @@ def test_anything_at_all_ends_in_a_refusal_or_a_grid_within_bounds(positions, pi
     orientation, _ = leaning(tilt, [])
     rows, columns = matrix
     headers = slices(positions, orientation, pixel_spacing=pixel, rows=rows, columns=columns)
-    lying = stack(headers)
-    if lying.refusal:
-        assert lying.warnings == (lying.refusal,)
-        assert lying.plan is None
+    found = stack(headers)
+    if found.refusal:
+        assert found.warnings == (found.refusal,)
+        assert found.plan is None
         return
-    assert np.isfinite(lying.affine).all()
-    assert abs(np.linalg.det(lying.affine[:3, :3])) > 0
-    assert np.prod(lying.shape, dtype=float) <= max(MOST_VOXELS, 2 * np.prod(matrix) * len(headers))
-    if lying.plan is not None:
-        assert is_orthogonal(lying.grid_affine, 1e-6)
-        assert lying.shape[0] <= MOST_SLICES
-        assert lying.warnings
-    assert all("nan" not in w and "inf " not in w for w in lying.warnings)
+    assert np.isfinite(found.affine).all()
+    assert abs(np.linalg.det(found.affine[:3, :3])) > 0
+    assert np.prod(found.shape, dtype=float) <= max(MOST_VOXELS, 2 * np.prod(matrix) * len(headers))
+    if found.plan is not None:
+        assert is_orthogonal(found.grid_affine, 1e-6)
+        assert found.shape[0] <= MOST_SLICES
+        assert found.warnings
+    assert all("nan" not in w and "inf " not in w for w in found.warnings)

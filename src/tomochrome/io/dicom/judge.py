@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.headers import Header
-from tomochrome.io.dicom.regular import Lying, Plan
+from tomochrome.io.dicom.regular import Plan, SliceGeometry
 from tomochrome.volume import Verdict
 
 SAME_POSITION_MM: Final = 0.01
@@ -140,19 +140,19 @@ def _when(header: Header) -> tuple[float, float]:
     return time, np.inf if header.instance is None else float(header.instance)
 
 
-def sideways(lying: Lying) -> Sideways:
+def sideways(geometry: SliceGeometry) -> Sideways:
     """Judge how the slices slide in their own plane from one to the next."""
-    along = lying.along
-    moved = lying.positions - lying.positions[0] - np.outer(along, lying.normal)
-    tolerance = max(DRIFT_TOLERANCE_PIXELS * min(lying.pixel_spacing), POSITION_TOLERANCE_MM)
+    along = geometry.along
+    moved = geometry.positions - geometry.positions[0] - np.outer(along, geometry.normal)
+    tolerance = max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), POSITION_TOLERANCE_MM)
     if float(np.linalg.norm(moved, axis=1).max()) <= tolerance:
         return Sideways()
     centred = along - along.mean()
     slope = centred @ moved / (centred @ centred)
     rest = moved - moved.mean(axis=0) - np.outer(centred, slope)
-    travel = lying.normal + slope
+    travel = geometry.normal + slope
     travel /= np.linalg.norm(travel)
-    tilt = float(np.degrees(np.arccos(min(1.0, float(travel @ lying.normal)))))
+    tilt = float(np.degrees(np.arccos(min(1.0, float(travel @ geometry.normal)))))
     steady = float(np.linalg.norm(rest, axis=1).max()) <= tolerance
     if steady and tilt <= MOST_TILT_DEGREES:
         return Sideways(tilt, travel)
@@ -167,36 +167,36 @@ class Gaps:
     missing: int = 0  #: slices that are missing where gaps are whole multiples of the usual one
     whole: bool = False  #: every gap is a whole multiple of the usual one
 
-    def findings(self, lying: Lying, stretch: float) -> list[Finding]:
+    def findings(self, geometry: SliceGeometry, stretch: float) -> list[Finding]:
         """Return what to say about them; ``stretch`` turns mm along the normal into travel."""
         if self.even:
             return []
-        gaps = np.diff(lying.along) * stretch
-        usual = lying.usual_gap * stretch
-        bridged = lying.bridged
+        gaps = np.diff(geometry.along) * stretch
+        usual = geometry.usual_gap * stretch
+        bridged = geometry.bridged
         wide = gaps > usual * UNSEEN
         filled = "the gaps were filled by linear interpolation between their neighbors"
         if self.missing:
             what = f"slices are missing: {self.missing}"
             if not (wide & bridged).any():  # the holes are all there is to say
-                return _holes(lying, bridged, f"{what}, which leaves")
+                return _holes(geometry, bridged, f"{what}, which leaves")
             what += f" (gaps of up to {gaps.max():.2f} mm among slices {usual:.2f} mm apart)"
             done = filled if bridged.all() else filled.replace("the gaps", "the smaller gaps")
-            return [Finding(what, done, _LEFT, "incomplete"), *_holes(lying, bridged)]
+            return [Finding(what, done, _LEFT, "incomplete"), *_holes(geometry, bridged)]
         what = f"the distance between slices changes from {gaps.min():.2f} to {gaps.max():.2f} mm"
         done = "they were resampled to even spacing by linear interpolation"
-        return [Finding(what, done, _LEFT), *_holes(lying, bridged)]
+        return [Finding(what, done, _LEFT), *_holes(geometry, bridged)]
 
 
 def _holes(
-    lying: Lying, bridged: NDArray[np.bool_], lead: str = "no image covers"
+    geometry: SliceGeometry, bridged: NDArray[np.bool_], lead: str = "no image covers"
 ) -> list[Finding]:
     """Return one finding for all gaps that are too wide to interpolate across."""
     wide = np.flatnonzero(~bridged)
     if not wide.size:
         return []
-    axis = int(np.argmax(np.abs(lying.normal)))
-    places = lying.positions[:, axis]
+    axis = int(np.argmax(np.abs(geometry.normal)))
+    places = geometry.positions[:, axis]
     extents = [
         f"{abs(places[i + 1] - places[i]):.1f} mm (from {places[i]:.1f} to {places[i + 1]:.1f} mm "
         f"{_DIRECTIONS[axis]})"

@@ -40,8 +40,8 @@ def read_item(
     """
     if item.refusal or item.affine is None:
         raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
-    lying: Stack = item.source
-    slices = read_slices(lying.headers, progress=progress, cancel=cancel)
+    ordered: Stack = item.source
+    slices = read_slices(ordered.headers, progress=progress, cancel=cancel)
     provenance = Provenance(
         source=item.path,
         kind=item.kind,
@@ -51,23 +51,23 @@ def read_item(
         windows=item.windows,
         verdict=item.verdict,
         warnings=item.warnings,
-        history=(f"read {len(lying.headers)} DICOM slices",),
+        history=(f"read {len(ordered.headers)} DICOM slices",),
     )
-    plan = lying.plan
+    plan = ordered.plan
     if plan is None:
         return Volume(slices.voxels, item.affine, item.unit, provenance, slices.outside)
     if as_stored:
-        others = tuple(w for w in item.warnings if w not in lying.warnings)
-        provenance = replace(provenance, warnings=(*lying.stored_warnings, *others))
-        assert lying.affine is not None
-        return Volume(slices.voxels, lying.affine, item.unit, provenance, slices.outside)
+        others = tuple(w for w in item.warnings if w not in ordered.warnings)
+        provenance = replace(provenance, warnings=(*ordered.stored_warnings, *others))
+        assert ordered.affine is not None
+        return Volume(slices.voxels, ordered.affine, item.unit, provenance, slices.outside)
     fill = float(AIR_HU) if item.unit == "HU" else 0.0
     voxels, outside = resample_slices(
         slices.voxels, slices.outside, plan, fill=fill, progress=progress, cancel=cancel
     )
     depth, height, width = plan.shape
     step = f"resampled onto a regular upright grid of {depth} x {height} x {width} voxels (linear)"
-    x, y, z = plan.lying.positions.T.tolist()
+    x, y, z = plan.geometry.positions.T.tolist()
     provenance = replace(provenance.add(step), stored_positions=tuple(zip(x, y, z, strict=True)))
     return Volume(voxels, plan.affine, item.unit, provenance, outside)
 

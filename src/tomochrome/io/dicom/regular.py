@@ -48,7 +48,7 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Lying:
+class SliceGeometry:
     """How the slices of a stack lie in space.
 
     Parameters
@@ -105,13 +105,13 @@ class Plan:
         4x4 matrix from (z, y, x) index of the regular grid to LPS mm.
     shape
         Voxels of the regular grid along (z, y, x).
-    lying
+    geometry
         Where the stored slices lie.
     """
 
     affine: NDArray[np.float64]
     shape: tuple[int, int, int]
-    lying: Lying
+    geometry: SliceGeometry
 
     @property
     def spacing(self) -> float:
@@ -119,12 +119,14 @@ class Plan:
         return float(np.linalg.norm(self.affine[:3, 0]))
 
 
-def plan(lying: Lying, travel: Vector | None = None, *, whole: bool = False) -> Plan | str:
+def plan(
+    geometry: SliceGeometry, travel: Vector | None = None, *, whole: bool = False
+) -> Plan | str:
     """Lay a regular upright grid over slices that are not regular as stored.
 
     Parameters
     ----------
-    lying
+    geometry
         At least two slices at positions of their own.
     travel
         Unit vector of the table's direction if the slices are tilted against it; else None.
@@ -144,44 +146,44 @@ def plan(lying: Lying, travel: Vector | None = None, *, whole: bool = False) -> 
     lose none of their detail, as far as `MOST_GROWTH` allows.
     """
     if travel is None:
-        axes = np.stack([lying.normal, lying.column, lying.row], axis=1)
+        axes = np.stack([geometry.normal, geometry.column, geometry.row], axis=1)
     else:
-        axes = upright_axes(lying, travel)
-    least, greatest = _box(lying, axes)
+        axes = upright_axes(geometry, travel)
+    least, greatest = _box(geometry, axes)
     extent = float(greatest[0] - least[0])
     if extent > MOST_EXTENT_MM:
-        return _too_large(lying, extent)
-    fine, usual = _distances(lying, axes[:, 0], travel, whole)
-    (height, width), (down, across) = _plane(least, greatest, lying)
-    if height * width > MOST_SPREAD * lying.matrix[0] * lying.matrix[1]:
-        aside = float(np.linalg.norm(np.ptp(lying.positions @ axes[:, 1:], axis=0)))
+        return _too_large(geometry, extent)
+    fine, usual = _distances(geometry, axes[:, 0], travel, whole)
+    (height, width), (down, across) = _plane(least, greatest, geometry)
+    if height * width > MOST_SPREAD * geometry.matrix[0] * geometry.matrix[1]:
+        aside = float(np.linalg.norm(np.ptp(geometry.positions @ axes[:, 1:], axis=0)))
         return (
             f"the slices are up to {aside:.0f} mm apart sideways, too far to be one scan; "
             "put each part in a folder of its own"
         )
-    stored = len(lying.positions) * lying.matrix[0] * lying.matrix[1]
+    stored = len(geometry.positions) * geometry.matrix[0] * geometry.matrix[1]
     fine = min(usual, max(fine, extent * height * width / (MOST_GROWTH * stored)))
     steps = max(1, round(extent / fine) if travel is None else math.ceil(extent / fine - 1e-6))
     depth = steps + 1
     if depth > MOST_SLICES or depth * height * width > max(MOST_VOXELS, 2 * stored):
-        return _too_large(lying, extent)
+        return _too_large(geometry, extent)
     affine = np.eye(4)
     affine[:3, :3] = axes * (extent / steps, down, across)
     affine[:3, 3] = axes @ least
-    return Plan(affine, (depth, height, width), lying)
+    return Plan(affine, (depth, height, width), geometry)
 
 
-def upright_axes(lying: Lying, travel: Vector) -> NDArray[np.float64]:
+def upright_axes(geometry: SliceGeometry, travel: Vector) -> NDArray[np.float64]:
     """Return unit vectors of the upright grid's z, y and x axes as columns, shape (3, 3).
 
     The z axis is the direction of travel; but where the slices lie square to the patient and it
     is the travel that leans, their own normal (then nothing needs to be turned at all).
     """
     z, snapped = _snap(travel)
-    normal, square = _snap(lying.normal)
+    normal, square = _snap(geometry.normal)
     if square and not snapped:
         z, snapped = normal, True
-    x = lying.row - (lying.row @ z) * z
+    x = geometry.row - (geometry.row @ z) * z
     x /= np.linalg.norm(x)
     if snapped:
         nearest, close = _snap(x)
@@ -198,12 +200,12 @@ def _snap(direction: Vector) -> tuple[Vector, bool]:
     return np.eye(3)[axis] * np.sign(direction[axis]), True
 
 
-def _box(lying: Lying, axes: NDArray[np.float64]) -> tuple[Vector, Vector]:
+def _box(geometry: SliceGeometry, axes: NDArray[np.float64]) -> tuple[Vector, Vector]:
     """Return the least and greatest coordinates along the axes, on the first slice's pixels."""
-    there = lying.corners() @ axes
+    there = geometry.corners() @ axes
     least, greatest = there.min(axis=0), there.max(axis=0)
-    anchor = lying.positions[0] @ axes
-    pixel = np.array([1.0, *lying.pixel_spacing])
+    anchor = geometry.positions[0] @ axes
+    pixel = np.array([1.0, *geometry.pixel_spacing])
     # The grid's pixels lie on the first slice's: slices that are not turned come out unblurred.
     lattice = anchor - np.ceil((anchor - least) / pixel - _ON_THE_GRID) * pixel
     least[1:] = lattice[1:]
@@ -211,29 +213,31 @@ def _box(lying: Lying, axes: NDArray[np.float64]) -> tuple[Vector, Vector]:
 
 
 def _plane(
-    least: Vector, greatest: Vector, lying: Lying
+    least: Vector, greatest: Vector, geometry: SliceGeometry
 ) -> tuple[tuple[int, int], tuple[float, float]]:
     """Return matrix and pixel spacing (y, x) of the grid's slices."""
-    down, across = lying.pixel_spacing
+    down, across = geometry.pixel_spacing
     reach = greatest[1:] - least[1:]
     sizes = np.ceil(reach / (down, across) - _ON_THE_GRID).astype(int) + 1
     return (int(sizes[0]), int(sizes[1])), (down, across)
 
 
-def _distances(lying: Lying, z: Vector, travel: Vector | None, whole: bool) -> tuple[float, float]:
+def _distances(
+    geometry: SliceGeometry, z: Vector, travel: Vector | None, whole: bool
+) -> tuple[float, float]:
     """Return the finest and the usual distance of slices that the grid should have."""
-    gaps, usual = np.diff(lying.along), lying.usual_gap
+    gaps, usual = np.diff(geometry.along), geometry.usual_gap
     fine = usual if whole else float(np.quantile(gaps, COMMON_GAP, method="lower"))
     if travel is None:
         return fine, usual
-    stretch = 1.0 / max(float(travel @ lying.normal), 0.1)
-    leaning = max(abs(float(lying.row @ z)), abs(float(lying.column @ z)))
+    stretch = 1.0 / max(float(travel @ geometry.normal), 0.1)
+    leaning = max(abs(float(geometry.row @ z)), abs(float(geometry.column @ z)))
     fine, usual = fine * stretch, usual * stretch
-    return min(fine, min(lying.pixel_spacing) / max(leaning, 1e-9)), usual
+    return min(fine, min(geometry.pixel_spacing) / max(leaning, 1e-9)), usual
 
 
-def _too_large(lying: Lying, extent: float) -> str:
-    gap = float(np.diff(lying.along).max())
+def _too_large(geometry: SliceGeometry, extent: float) -> str:
+    gap = float(np.diff(geometry.along).max())
     return (
         f"the slices reach over {extent:.0f} mm with a gap of {gap:.0f} mm, too much to be one "
         "scan; put each part in a folder of its own"
@@ -251,13 +255,13 @@ def index_steps(plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     steps
         (3, 3): what one step along z, y, x of the grid adds to them.
     """
-    lying = plan.lying
+    geometry = plan.geometry
     frame = np.stack(
         [
-            lying.normal,
-            lying.column / lying.pixel_spacing[0],
-            lying.row / lying.pixel_spacing[1],
+            geometry.normal,
+            geometry.column / geometry.pixel_spacing[0],
+            geometry.row / geometry.pixel_spacing[1],
         ]
     )
-    start = frame @ (apply(plan.affine, (0.0, 0.0, 0.0)) - lying.positions[0])
+    start = frame @ (apply(plan.affine, (0.0, 0.0, 0.0)) - geometry.positions[0])
     return start, (frame @ plan.affine[:3, :3]).T.copy()

@@ -43,12 +43,10 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
     """
     headers = group.headers
     first = headers[0]
-    lying = stack(headers)
-    unit, warnings = _unit(lying.headers)
-    middle = lying.headers[len(lying.headers) // 2]
-    affine, shape = lying.affine, (len(lying.headers), first.rows, first.columns)
-    if lying.plan is not None:
-        affine, shape = lying.plan.affine, lying.plan.shape
+    ordered = stack(headers)
+    unit, warnings = _unit(ordered.headers)
+    middle = ordered.headers[len(ordered.headers) // 2]
+    affine, shape = ordered.grid_affine, ordered.shape
     return Item(
         path=str(_where(headers, single_file)),
         kind="dicom-file" if single_file else "dicom-series",
@@ -66,10 +64,10 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
         affine=affine,
         unit=unit,
         windows=middle.windows,
-        verdict=_verdict(lying, unit),
-        warnings=(*group.notes, *lying.warnings, *warnings),
-        refusal=lying.refusal,
-        source=lying,
+        verdict=_verdict(ordered, unit),
+        warnings=(*group.notes, *ordered.warnings, *warnings),
+        refusal=ordered.refusal,
+        source=ordered,
         identity=first.identity,
     )
 
@@ -94,8 +92,8 @@ def _spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(z), float(y), float(x)
 
 
-def _verdict(lying: Stack, unit: Unit) -> Verdict:
-    return lying.verdict if unit == "HU" or lying.verdict == "unreadable" else "not-ct"
+def _verdict(ordered: Stack, unit: Unit) -> Verdict:
+    return ordered.verdict if unit == "HU" or ordered.verdict == "unreadable" else "not-ct"
 
 
 def _unit(headers: Sequence[Header]) -> tuple[Unit, tuple[str, ...]]:

@@ -35,7 +35,7 @@ def resample_slices(
     Parameters
     ----------
     voxels
-        Stored slices (z, y, x) in the order of ``plan.lying``, int16 or float32.
+        Stored slices (z, y, x) in the order of ``plan.geometry``, int16 or float32.
     outside
         Which of them the scanner did not measure, or None.
     fill
@@ -57,14 +57,14 @@ def resample_slices(
     """
     from tomochrome.io.dicom.slice_resampling_kernel import resample_slice
 
-    lying, depth = plan.lying, plan.shape[0]
+    geometry, depth = plan.geometry, plan.shape[0]
     start, steps = index_steps(plan)
     # Where each slice lies: mm along the normal, and how far its first pixel lies from that of
     # the first slice, in pixels down and across.
-    along, bridged = lying.along, lying.bridged
-    moved = lying.positions - lying.positions[0]
-    down = moved @ lying.column / lying.pixel_spacing[0]
-    across = moved @ lying.row / lying.pixel_spacing[1]
+    along, bridged = geometry.along, geometry.bridged
+    moved = geometry.positions - geometry.positions[0]
+    down = moved @ geometry.column / geometry.pixel_spacing[0]
+    across = moved @ geometry.row / geometry.pixel_spacing[1]
     result = np.empty(plan.shape, dtype=voxels.dtype)
     beyond = np.empty(plan.shape, dtype=np.bool_)
     mask = np.zeros((1, 1, 1), np.bool_) if outside is None else outside

@@ -221,12 +221,12 @@ def resample_slice(  # type: ignore[no-untyped-def]
     for y in range(height):
         before, after, share, k = _bracket(along, bridged, slab, start[0] + y * step_y[0], 0)
         if aligned:
-            lying = _aligned_row(
+            outside = _aligned_row(
                 voxels, mask, masked, before, after, share, start[1] + y * step_y[1],
                 start[2] + y * step_y[2], down, across, whole, fill, out[y], beyond[y],
             )  # fmt: skip
-            if lying >= 0:
-                missing += lying
+            if outside >= 0:
+                missing += outside
                 continue
         for x in range(width):
             if not level:

@@ -27,7 +27,7 @@ from tomochrome.io.dicom.judge import (
     unseen,
 )
 from tomochrome.io.dicom.phases import interleaved
-from tomochrome.io.dicom.regular import Lying, Plan, plan
+from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
 from tomochrome.volume import Verdict
 
 COSINE_TOLERANCE: Final = 1e-3
@@ -87,28 +87,28 @@ def stack(headers: Sequence[Header]) -> Stack:
     if unplaced:
         return _refused(headers, unplaced)
     headers, notes = _without_copies(headers)
-    lying, headers, findings, refusal = _order(headers)
+    geometry, headers, findings, refusal = _order(headers)
     if refusal:
         return _refused(headers, refusal)
     if len(headers) == 1:
-        return _single(tuple(headers), lying, notes, findings)
-    return _judged(tuple(headers), lying, notes, findings)
+        return _single(tuple(headers), geometry, notes, findings)
+    return _judged(tuple(headers), geometry, notes, findings)
 
 
 def _refused(headers: Sequence[Header], refusal: str) -> Stack:
     return Stack(tuple(headers), None, "irregular", (refusal,), refusal)
 
 
-def _order(headers: Sequence[Header]) -> tuple[Lying, list[Header], list[Finding], str]:
+def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list[Finding], str]:
     """Sort slices along their normal and leave out repeated ones; say what was found."""
-    lying, findings = _lying(headers)
-    order = np.argsort(lying.along, kind="stable")
+    geometry, findings = _geometry(headers)
+    order = np.argsort(geometry.along, kind="stable")
     ordered = [headers[i] for i in order]
-    lying = replace(lying, positions=lying.positions[order])
-    kept, aside = repeats(lying.along, lying.positions, ordered)
-    if aside > max(DRIFT_TOLERANCE_PIXELS * min(lying.pixel_spacing), 1.0):
+    geometry = replace(geometry, positions=geometry.positions[order])
+    kept, aside = repeats(geometry.along, geometry.positions, ordered)
+    if aside > max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), 1.0):
         return (
-            lying,
+            geometry,
             ordered,
             findings,
             (
@@ -119,7 +119,7 @@ def _order(headers: Sequence[Header]) -> tuple[Lying, list[Header], list[Finding
     turns = interleaved([ordered[i] for i in kept])
     if turns:
         return (
-            lying,
+            geometry,
             ordered,
             findings,
             (
@@ -132,11 +132,11 @@ def _order(headers: Sequence[Header]) -> tuple[Lying, list[Header], list[Finding
         said = f"slices that repeat the position of another: {left_out}"
         findings.append(Finding(said, "the first image of each position was kept",
                                 "the first image of each position was kept"))  # fmt: skip
-    lying = replace(lying, positions=lying.positions[kept])
-    return lying, [ordered[i] for i in kept], findings, ""
+    geometry = replace(geometry, positions=geometry.positions[kept])
+    return geometry, [ordered[i] for i in kept], findings, ""
 
 
-def _lying(headers: Sequence[Header]) -> tuple[Lying, list[Finding]]:
+def _geometry(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Finding]]:
     """Return how slices lie, in the order given, and what is to be said about their directions."""
     first = headers[0]
     assert first.pixel_spacing is not None
@@ -155,29 +155,32 @@ def _lying(headers: Sequence[Header]) -> tuple[Lying, list[Finding]]:
     normal /= np.linalg.norm(normal)
     positions = np.array([h.position for h in headers], dtype=np.float64)
     down, across = first.pixel_spacing
-    lying = Lying(
+    geometry = SliceGeometry(
         positions, row, np.cross(normal, row), normal, (down, across), (first.rows, first.columns)
     )
-    return lying, findings
+    return geometry, findings
 
 
 def _judged(
-    headers: tuple[Header, ...], lying: Lying, notes: tuple[str, ...], findings: list[Finding]
+    headers: tuple[Header, ...],
+    geometry: SliceGeometry,
+    notes: tuple[str, ...],
+    findings: list[Finding],
 ) -> Stack:
     """Judge two or more slices at positions of their own, and plan how to even them out."""
-    slide, apart = sideways(lying), gaps(lying.along)
+    slide, apart = sideways(geometry), gaps(geometry.along)
     planned = None
     if slide.travel is not None or slide.jump or not apart.even:
-        found = plan(lying, slide.travel, whole=apart.whole)
+        found = plan(geometry, slide.travel, whole=apart.whole)
         if isinstance(found, str):
             return _refused(headers, found)
         planned = found
-    stretch = 1.0 / float(slide.travel @ lying.normal) if slide.travel is not None else 1.0
-    findings = [*slide.finding(planned), *apart.findings(lying, stretch), *findings]
-    further = unseen(headers, lying.usual_gap)
+    stretch = 1.0 / float(slide.travel @ geometry.normal) if slide.travel is not None else 1.0
+    findings = [*slide.finding(planned), *apart.findings(geometry, stretch), *findings]
+    further = unseen(headers, geometry.usual_gap)
     return Stack(
         headers,
-        _affine(lying, planned is None),
+        _affine(geometry, planned is None),
         _verdict(slide, apart, findings),
         (*notes, *map(str, findings), *further),
         plan=planned,
@@ -195,28 +198,33 @@ def _verdict(slide: Sideways, apart: Gaps, findings: Sequence[Finding]) -> Verdi
     return "regular"
 
 
-def _affine(lying: Lying, regular: bool, spacing: float | None = None) -> NDArray[np.float64]:
+def _affine(
+    geometry: SliceGeometry, regular: bool, spacing: float | None = None
+) -> NDArray[np.float64]:
     """Return the affine of the slices as stored.
 
     Of slices at uneven places it is the one that fits best (least squares); of evenly tilted ones
     it is sheared, and exact.
     """
-    n = len(lying.positions)
+    n = len(geometry.positions)
     affine = np.eye(4)
-    affine[:3, 1] = lying.column * lying.pixel_spacing[0]
-    affine[:3, 2] = lying.row * lying.pixel_spacing[1]
+    affine[:3, 1] = geometry.column * geometry.pixel_spacing[0]
+    affine[:3, 2] = geometry.row * geometry.pixel_spacing[1]
     if regular:
-        step = float(lying.along[-1]) / (n - 1) if spacing is None else spacing
-        affine[:3, 0], affine[:3, 3] = lying.normal * step, lying.positions[0]
+        step = float(geometry.along[-1]) / (n - 1) if spacing is None else spacing
+        affine[:3, 0], affine[:3, 3] = geometry.normal * step, geometry.positions[0]
         return affine
     index = np.arange(n) - (n - 1) / 2
-    affine[:3, 0] = index @ lying.positions / (index @ index)
-    affine[:3, 3] = lying.positions.mean(axis=0) - affine[:3, 0] * (n - 1) / 2
+    affine[:3, 0] = index @ geometry.positions / (index @ index)
+    affine[:3, 3] = geometry.positions.mean(axis=0) - affine[:3, 0] * (n - 1) / 2
     return affine
 
 
 def _single(
-    headers: tuple[Header, ...], lying: Lying, notes: tuple[str, ...], findings: list[Finding]
+    headers: tuple[Header, ...],
+    geometry: SliceGeometry,
+    notes: tuple[str, ...],
+    findings: list[Finding],
 ) -> Stack:
     """A single slice has no neighbour to measure: its thickness is its extent."""
     thickness = headers[0].thickness
@@ -225,7 +233,7 @@ def _single(
         thickness = 1.0
         warnings = (*warnings, "a single slice without a thickness: 1 mm is assumed")
     verdict: Verdict = "irregular" if findings else "regular"
-    affine = _affine(lying, True, thickness)
+    affine = _affine(geometry, True, thickness)
     return Stack(headers, affine, verdict, warnings, stored_warnings=warnings)
 
 
