@@ -162,7 +162,7 @@ def test_units_that_itk_drops_are_turned_into_mm(tmp_path):
     )
     feet = read(nrrd_file(tmp_path / "c.nrrd", hu, lps + 'space units: "ft" "ft" "ft"\n'))
     np.testing.assert_array_equal(feet.affine, plain.affine)
-    assert "not known here; taken as mm" in feet.provenance.warnings[0]
+    assert "unknown unit; taken as mm" in feet.provenance.warnings[0]
     tiny = read(meta(tmp_path / "d.mha", hu, "DistanceUnits = um\n"))
     np.testing.assert_allclose(tiny.spacing, (0.003, 0.002, 0.001))
 
