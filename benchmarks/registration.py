@@ -84,17 +84,17 @@ def brains(asked: argparse.Namespace) -> None:
 
 def known_truth(asked: argparse.Namespace) -> None:
     """A real CT, deformed, noisy, its vessels and kidneys enhanced."""
-    from tomochrome.evaluate import validate_synthetic
+    from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
     volume, labels = (tc.read(asked.data / f"ct/abdomen_3mm{k}.nii.gz") for k in ("", "_labels"))
     agent = {**dict.fromkeys(VESSELS, 140.0), **dict.fromkeys(KIDNEYS, 120.0)}
     for seed in range(asked.seeds):
         mean = (6.0, 9.0, 12.0)[seed % 3]
         print(f"seed {seed}, mean displacement {mean:g} mm")
-        found = validate_synthetic(
-            volume, labels=labels, mean_mm=mean, noise=15.0, contrast=agent, seed=seed,
-            options=options(asked),
-        )  # fmt: skip
+        case = make_synthetic(
+            volume, labels=labels, mean_mm=mean, noise=15.0, contrast=agent, seed=seed
+        )
+        found = validate_synthetic(case, options=options(asked))
         say("error in the body, mm", found["error_mm"]["after"]["mean"])
         at_most("error, % of the initial one", found["error_mm"]["percent"], 30.0)
         say("mean Dice of all labels before", found["before"]["dice_mean"])
@@ -220,8 +220,8 @@ def tc_like(labels: Volume, like: Volume) -> Volume:
 
 def symmetry(asked: argparse.Namespace) -> None:
     """Fixed and moving swapped: forward and inverse should swap too."""
-    from tomochrome.evaluate.synthetic import make_synthetic
     from tomochrome.geometry.resample import to_spacing
+    from tomochrome.registration.validation import make_synthetic
 
     volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")
     case = make_synthetic(volume, mean_mm=9.0, noise=15.0, seed=4)
@@ -253,7 +253,7 @@ def _flip(size: int) -> np.ndarray:
 
 def contrast(asked: argparse.Namespace) -> None:
     """The moving CT's grey values inverted: nothing that compares them directly can work."""
-    from tomochrome.evaluate import validate_synthetic
+    from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
     volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")
 
@@ -267,10 +267,10 @@ def contrast(asked: argparse.Namespace) -> None:
         return tc.register(*pair, **rest)
 
     for measure in ("mind", "mi", "lncc", "mse"):
+        case = make_synthetic(volume, mean_mm=9.0, noise=15.0, seed=1)
         found = validate_synthetic(
-            volume, mean_mm=9.0, noise=15.0, seed=1, register=inverted,
-            options={**options(asked), "similarity": measure},
-        )  # fmt: skip
+            case, register=inverted, options={**options(asked), "similarity": measure}
+        )
         left = found["error_mm"]["percent"]
         if measure == "mse":  # beside the others: squares of differences cannot be small here
             say(f"{measure}: error, % of the initial one", left)
@@ -281,8 +281,8 @@ def contrast(asked: argparse.Namespace) -> None:
 
 def couch(asked: argparse.Namespace) -> None:
     """One patient scanned twice, the couch 15 mm lower the second time; with and without masks."""
-    from tomochrome.evaluate.synthetic import body_of
     from tomochrome.phantom import make_patient
+    from tomochrome.registration.validation import body_of
 
     patient = make_patient(5, "abdomen", (4.0, 3.0, 3.0), couch=True, noise=0.5)
     bare = make_patient(5, "abdomen", (4.0, 3.0, 3.0), couch=False, noise=0.5)
@@ -309,7 +309,7 @@ def couch(asked: argparse.Namespace) -> None:
 
 def coverage(asked: argparse.Namespace) -> None:
     """A real CT deformed in a known way, of which only half of the slices were scanned again."""
-    from tomochrome.evaluate.synthetic import make_synthetic
+    from tomochrome.registration.validation import make_synthetic
 
     volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")
     slices = volume.shape[0]

@@ -28,7 +28,7 @@ import torch
 from numba import njit, prange
 
 from registration import PATIENTS, SPACING, nearest, say, whole_organs
-from tomochrome.evaluate import jacobian_map, jacobian_measures, overlap
+from tomochrome.evaluate import jacobian_measures, overlap
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import resample
 from tomochrome.phantom import make_patient
@@ -39,8 +39,8 @@ from tomochrome.registration.padding import without_padding
 from tomochrome.registration.pair import WorkingPair, make_pair
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.refine import smaller
-from tomochrome.registration.transform import Transform
 from tomochrome.registration.velocity import resize_field, shrink, smooth, to_millimetres, warp
+from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 LABELS = 128  # more than the phantom has

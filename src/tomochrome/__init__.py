@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
     from tomochrome.registration.register import Registration, register
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
     from tomochrome.volume import Volume
 
 _WHERE = {
@@ -33,7 +33,7 @@ _WHERE = {
     "write": "tomochrome.io",
     "register": "tomochrome.registration.register",
     "Registration": "tomochrome.registration.register",
-    "Transform": "tomochrome.registration.transform",
+    "Transform": "tomochrome.transform",
     "Volume": "tomochrome.volume",
     "TomochromeError": "tomochrome.errors",
 }

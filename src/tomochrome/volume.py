@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.errors import GeometryError
+from tomochrome.errors import GeometryError, InputError
 
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
 MOST_MM: Final = 1e9  # beyond a thousand kilometres sizes overflow, and headers are damaged
@@ -169,3 +169,24 @@ def default_affine(
     affine[:3, 3] = np.asarray(origin, dtype=np.float64)
     affine[3, 3] = 1.0
     return affine
+
+
+def require_volume(volume: object, role: str) -> None:
+    """Refuse what is not a `Volume`: a bare array says nothing of where it lies.
+
+    Parameters
+    ----------
+    volume
+        What was given.
+    role
+        What it is for, to begin the message.
+
+    Raises
+    ------
+    InputError
+        If it is an array, a path, or anything else.
+    """
+    if not isinstance(volume, Volume):
+        raise InputError(
+            f"{role} must be a Volume, as tc.read returns it, not {type(volume).__name__}"
+        )

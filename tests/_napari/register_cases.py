@@ -10,8 +10,8 @@ from napari.layers import Layer
 from scipy.spatial.transform import Rotation
 
 from tomochrome._napari.layers import volume_layer
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import check, report
+from tomochrome.transform import Transform
 from tomochrome.volume import Provenance, Volume, default_affine
 
 SHIFT = np.array([3.0, -4.0, 5.0])  # LPS mm from fixed to moving points

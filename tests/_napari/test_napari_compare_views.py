@@ -22,7 +22,7 @@ from tomochrome._napari.grid_picture import GridPicture
 from tomochrome.compare import Pair, view
 from tomochrome.compare.region import Region
 from tomochrome.errors import OptionError
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 from tomochrome.windowing import Window
 
 

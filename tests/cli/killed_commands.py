@@ -32,9 +32,9 @@ from tomochrome.cli import app, demo, main, register
 from tomochrome.cli.session import ProgressLine
 from tomochrome.io import read, write
 from tomochrome.phantom.structures import Structure
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import clear_leftovers
 from tomochrome.tissue import N_TISSUES
+from tomochrome.transform import Transform
 
 TOUCHING = (
     "open",

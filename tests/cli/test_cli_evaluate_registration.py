@@ -16,7 +16,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import read, write
 from tomochrome.io.points import write_points
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume, default_affine
 
 Capture = pytest.CaptureFixture[str]

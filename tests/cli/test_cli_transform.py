@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +11,13 @@ import numpy as np
 import pytest
 import SimpleITK
 from cli_cases import Run, small_ct
+from transform_cases import smooth_field, turned
 
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import read, write
 from tomochrome.io.points import read_points, write_points
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "registration"))
-from transform_cases import smooth_field, turned
 
 Capture = pytest.CaptureFixture[str]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -12,14 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from transform_cases import grid, smooth_field, turned
 
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io.transforms import read_parts
-from tomochrome.registration.transform import Transform
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "registration"))
-from transform_cases import grid, smooth_field, turned
+from tomochrome.transform import Transform
 
 SHAPE = (12, 14, 16)
 AFFINE = grid(SHAPE, (3.0, 2.0, 2.5), oblique=0.2)

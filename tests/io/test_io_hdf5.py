@@ -12,7 +12,7 @@ import pytest
 import SimpleITK
 
 from tomochrome.errors import InputError
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 
 #: Written by h5py as HDF5 1.6 would have it: a composite of a translation and a field of floats in
 #: chunks, shuffled, deflated and with check sums.

@@ -9,16 +9,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from transform_cases import grid, smooth_field, texture, turned
 
 from tomochrome.errors import Cancelled, InputError, OutputError
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import transforms
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "registration"))
-from transform_cases import grid, smooth_field, texture, turned
+from tomochrome.transform import Transform
 
 SHAPE = (16, 20, 24)
 AFFINE = grid(SHAPE, (3.0, 2.0, 2.5), oblique=0.2)

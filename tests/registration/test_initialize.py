@@ -19,8 +19,8 @@ from tomochrome.registration import padding
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import Start, chosen, is_half_turn
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume, default_affine
 
 

@@ -12,7 +12,7 @@ import tomochrome as tc
 from tomochrome.phantom import make_patient
 from tomochrome.registration.order import is_swapped
 from tomochrome.registration.pair import make_pair
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
 

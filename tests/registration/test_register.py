@@ -19,8 +19,8 @@ from tomochrome.errors import (
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.registration.register import Registration, register
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
 

@@ -16,7 +16,7 @@ from tomochrome.registration.report import (
     warnings_of,
     worsened,
 )
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 
 
 def test_a_registration_that_made_things_worse_says_so() -> None:

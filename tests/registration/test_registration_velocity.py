@@ -102,7 +102,7 @@ def test_the_way_through_the_middle_is_the_way_across() -> None:
     assert float((across - fields.to_moving)[inner].abs().mean()) < 0.02
 
 
-def test_millimetres_and_voxels_convert_both_ways_through_any_affine() -> None:
+def test_voxels_become_millimetres_through_any_affine() -> None:
     rng = np.random.default_rng(3)
     affine = np.eye(4)
     affine[:3, :3] = rng.normal(size=(3, 3)) + 2 * np.eye(3)
@@ -111,14 +111,6 @@ def test_millimetres_and_voxels_convert_both_ways_through_any_affine() -> None:
     assert field.shape == (3, 4, 5, 3)
     at = displacement[0, :, 1, 2, 3].double().numpy()
     np.testing.assert_allclose(field[1, 2, 3], affine[:3, :3] @ at, atol=1e-6)
-    assert torch.allclose(v.from_millimetres(field, affine), displacement, atol=1e-5)
-
-
-def test_positions_that_leave_the_grid_are_known() -> None:
-    displacement = torch.zeros(1, 3, 4, 4, 4)
-    displacement[:, 0, 3] = 1.0
-    seen = v.inside(displacement, (4, 4, 4))
-    assert bool(seen[:, :, :3].all()) and not bool(seen[:, :, 3].any())
 
 
 def test_smoothing_averages_neighbours_and_its_derivative_is_its_transpose() -> None:

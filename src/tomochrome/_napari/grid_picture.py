@@ -13,7 +13,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
 
 _COLOR: Final = (255, 226, 120)
 _LINE_OF_EXTENT: Final = 1 / 500

@@ -20,7 +20,7 @@ from tomochrome.errors import InputError
 from tomochrome.runtime import CancelToken, Progress, check, report
 
 if TYPE_CHECKING:
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
     from tomochrome.volume import Volume
 
 
@@ -195,7 +195,7 @@ def load_in_worker(
     from tomochrome.registration.checks import check_extras
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.report import measure, warnings_of
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
 
     long: dict[str, Any] = {"progress": progress, "cancel": cancel}
     read = _read(request, progress, cancel)

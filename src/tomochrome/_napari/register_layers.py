@@ -29,7 +29,7 @@ from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
 
 _PLACE: Final = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 _ROUND: Final = 48  # corners of the polygon that an ellipse becomes

@@ -188,7 +188,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     from tomochrome.evaluate import measure_registration
     from tomochrome.io import read
     from tomochrome.registration.report import warnings_of
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
 
     told = session.told
     extras: dict[str, Any] = {
@@ -233,15 +233,16 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
 
 def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     """Deform, register and compare."""
-    from tomochrome.evaluate import validate_synthetic
     from tomochrome.io import read
+    from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
     told = session.told
     wanted = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
     how = _given(args, "init", "model", "refine", "similarity", "device", "threads")
     volume = read(args.synthetic, series=args.series, **told)
     labels = _volume(args.labels, told)
-    found = validate_synthetic(volume, labels=labels, options=how, **wanted, **told)
+    case = make_synthetic(volume, labels=labels, **wanted, **told)
+    found = validate_synthetic(case, options=how, **told)
     return {"synthetic": str(args.synthetic), **found}
 
 

@@ -14,7 +14,7 @@ from tomochrome.errors import GeometryError, InputError, OptionError, OutputErro
 from tomochrome.formats import in_words
 
 if TYPE_CHECKING:
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
     from tomochrome.volume import Volume
 
 _KNOWN = 0.99  # below this share of the reference a warning says that the field ends
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Apply a transform. Bad input is refused before the work begins."""
     from tomochrome.io.points import ENDINGS
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
 
     points = args.input.name.lower().endswith(ENDINGS)
     check_inputs((args.input, args.transform, args.like), args.output)

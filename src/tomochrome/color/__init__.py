@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from tomochrome.color.lighting import Lighting, light, light_slice
     from tomochrome.color.palette import Palette, palette_names
     from tomochrome.color.selection import TissueSelection
-    from tomochrome.color.shading import light_3d
-    from tomochrome.color.view import LitVolume
+    from tomochrome.color.view import LitVolume, light_3d
 
 _WHERE = {
     "ALPHA_PRESETS": "alpha",
@@ -33,7 +32,7 @@ _WHERE = {
     "lab_to_srgb": "convert",
     "lab_to_srgb8": "convert",
     "light": "lighting",
-    "light_3d": "shading",
+    "light_3d": "view",
     "light_slice": "lighting",
     "palette_names": "palette",
     "srgb_to_lab": "convert",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.color.compiled import over_chunks
 from tomochrome.color.kernels import lab_of_8bit, lab_of_float, rgb_of_lab
 from tomochrome.color.space import LINEAR_OF_8BIT
+from tomochrome.runtime.kernels import over_chunks
 
 
 def as_triples(values: ArrayLike, dtype: Any = np.float32) -> NDArray[Any]:

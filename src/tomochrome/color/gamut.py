@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.color.compiled import over_chunks
 from tomochrome.color.convert import as_triples
 from tomochrome.color.kernels import fit, most_chroma
+from tomochrome.runtime.kernels import over_chunks
 
 
 def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:

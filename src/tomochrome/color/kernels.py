@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tomochrome.color.compiled import kernel
 from tomochrome.color.space import DELTA, FROM_XYZ, HIGHEST, LOWEST, TO_XYZ
+from tomochrome.runtime.kernels import kernel
 
 # Compiled functions hold scalars as constants, which they could not do with arrays.
 _M00, _M01, _M02 = (float(v) for v in TO_XYZ[0])

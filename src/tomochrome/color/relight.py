@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.codes import Codes
-from tomochrome.color.compiled import over_chunks
 from tomochrome.color.kernels import light_float, light_int16, light_plain, mark_cells
 from tomochrome.color.table import GREY_EDGES, SIDE, TABLE, within_reach
+from tomochrome.runtime.kernels import over_chunks
 from tomochrome.tissue import Tissue
 from tomochrome.windowing import Window, luminance
 

@@ -23,9 +23,9 @@ from scipy.ndimage import gaussian_filter
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Table
-from tomochrome.color.lighting import Lighting, _check_scalar, _provenance
+from tomochrome.color.lighting import Lighting
 from tomochrome.color.relight import CodeTable, relight
-from tomochrome.geometry.blocks import Steps, block_affine, block_means, block_steps
+from tomochrome.geometry.blocks import Steps, block_affine, block_means
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
@@ -109,57 +109,6 @@ def shade(
     return np.asarray(light.ambient + (1.0 - light.ambient) * lit, dtype=np.float32)
 
 
-def light_3d(
-    volume: Volume,
-    chroma: Chroma,
-    settings: Lighting | None = None,
-    *,
-    most_voxels: int = 1 << 25,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Volume:
-    """Return the colored volume as it is to be drawn in 3D, with shaded surfaces.
-
-    Not for reading values: L* is not the windowed Hounsfield value here, unless the opacity curve
-    is not shaded (``opaque``).
-
-    Parameters
-    ----------
-    volume
-        CT, scalar, on the grid of ``chroma`` (axes may be flipped or reordered).
-    chroma
-        What color each voxel has.
-    settings
-        How it is shown; its window counts only where the opacity curve is not shaded.
-    most_voxels
-        The result has no more voxels than this: larger volumes are averaged in blocks.
-    progress, cancel
-        As for every long function.
-
-    Returns
-    -------
-    Volume
-        uint8 (z, y, x, 4), unit ``"RGBA"``. Opacity is that of a layer as thick as one voxel.
-
-    Raises
-    ------
-    InputError
-        If ``volume`` is RGBA already.
-    GeometryError
-        If the grids differ.
-    Cancelled
-        If the user stopped the work.
-    """
-    from tomochrome.color.view import LitVolume
-
-    _check_scalar(volume)
-    lit = LitVolume(volume, chroma, settings)
-    steps = block_steps(volume.shape, volume.spacing, most_voxels)
-    voxels = lit.lit_in_3d(steps, progress=progress, cancel=cancel)
-    provenance = _provenance(volume, lit.chroma, lit.settings)
-    return Volume(voxels, block_affine(volume.affine, steps), "RGBA", provenance)
-
-
 def solid(
     volume: Volume,
     chroma: Chroma,
@@ -170,7 +119,7 @@ def solid(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> NDArray[np.uint8]:
-    """Compute RGBA for 3D in blocks of voxels; see `light_3d`.
+    """Compute RGBA for 3D in blocks of voxels; see `tomochrome.color.view.light_3d`.
 
     Parameters
     ----------

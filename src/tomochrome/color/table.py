@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.codes import HasColors
-from tomochrome.color.compiled import over_chunks
 from tomochrome.color.kernels import fill_columns
 from tomochrome.color.space import GREY_L, LINEAR_OF_8BIT
+from tomochrome.runtime.kernels import over_chunks
 
 SIDE = 192  #: cells along a* and along b*, one unit each
 REACH = 95.0  #: largest |a*| or |b*| held

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.lighting import Lighting, _check_scalar, code_table
+from tomochrome.color.lighting import Lighting, _check_scalar, _provenance, code_table
 from tomochrome.color.relight import CodeTable, relight
+from tomochrome.color.shading import solid
 from tomochrome.color.table import TABLE
+from tomochrome.geometry.blocks import block_affine, block_steps
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
@@ -154,8 +156,6 @@ class LitVolume:
         numpy.ndarray
             uint8, shape (ceil(z / steps[0]), ..., 4).
         """
-        from tomochrome.color.shading import solid
-
         state = self._state
         return solid(
             self.volume, self.chroma, state.codes, state.settings, steps,
@@ -171,6 +171,55 @@ class LitVolume:
 
     def __repr__(self) -> str:
         return f"LitVolume(shape={self.shape}, window={self.settings.window})"
+
+
+def light_3d(
+    volume: Volume,
+    chroma: Chroma,
+    settings: Lighting | None = None,
+    *,
+    most_voxels: int = 1 << 25,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """Return the colored volume as it is to be drawn in 3D, with shaded surfaces.
+
+    Not for reading values: L* is not the windowed Hounsfield value here, unless the opacity curve
+    is not shaded (``opaque``).
+
+    Parameters
+    ----------
+    volume
+        CT, scalar, on the grid of ``chroma`` (axes may be flipped or reordered).
+    chroma
+        What color each voxel has.
+    settings
+        How it is shown; its window counts only where the opacity curve is not shaded.
+    most_voxels
+        The result has no more voxels than this: larger volumes are averaged in blocks.
+    progress, cancel
+        As for every long function.
+
+    Returns
+    -------
+    Volume
+        uint8 (z, y, x, 4), unit ``"RGBA"``. Opacity is that of a layer as thick as one voxel.
+
+    Raises
+    ------
+    InputError
+        If ``volume`` is RGBA already.
+    GeometryError
+        If the grids differ.
+    Cancelled
+        If the user stopped the work.
+    """
+    _check_scalar(volume)
+    lit = LitVolume(volume, chroma, settings)
+    steps = block_steps(volume.shape, volume.spacing, most_voxels)
+    voxels = lit.lit_in_3d(steps, progress=progress, cancel=cancel)
+    provenance = _provenance(volume, lit.chroma, lit.settings)
+    return Volume(voxels, block_affine(volume.affine, steps), "RGBA", provenance)
 
 
 def _split(key: Any) -> tuple[tuple[Any, ...], Any]:

@@ -11,8 +11,8 @@ from tomochrome.compare.contours import Contours
 from tomochrome.compare.mix import Blend, Difference, RedCyan
 from tomochrome.compare.pair import Pair, WindowName
 from tomochrome.compare.select import Checkerboard, Flicker, Tiles, Wipe
-from tomochrome.compare.source import Order
 from tomochrome.errors import OptionError
+from tomochrome.geometry.sampling import Order
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 

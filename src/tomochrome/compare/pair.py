@@ -13,8 +13,9 @@ from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.color.view import LitVolume
 from tomochrome.compare.region import Region
-from tomochrome.compare.source import Order, Sampled, Source, as_volume
+from tomochrome.compare.source import Sampled, Source, as_volume
 from tomochrome.errors import GeometryError, OptionError
+from tomochrome.geometry.sampling import Order
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, auto_window, parse_window

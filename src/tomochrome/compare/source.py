@@ -5,25 +5,21 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from functools import cached_property
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.color.compiled import over_chunks
 from tomochrome.color.view import LitVolume
-from tomochrome.compare.kernels import sample_rgba, sample_scalar
 from tomochrome.compare.levels import histogram_levels
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError
 from tomochrome.geometry import same_grid
+from tomochrome.geometry.sampling import Order, Sampler
 from tomochrome.volume import Volume
-
-Order = Literal["linear", "nearest"]
 
 #: Bytes of resampled slices kept, so that dragging a handle does not resample them again.
 CACHE_BYTES: Final = 48 << 20
-_NO_HOLES: Final = np.zeros((1, 1, 1), np.bool_)
 
 
 class Sampled(NamedTuple):
@@ -102,30 +98,15 @@ class Source:
 
     def prepare(self) -> None:
         """Compile what the first slice would wait for, a second or two where nothing is cached."""
-        if self.aligned:
-            return
-        one = slice(0, 1)
-        voxels, outside, _ = self._cut((one, one, one))
-        mask = _NO_HOLES if outside is None else outside
-        holes, nearest = outside is not None, self.order == "nearest"
-        missing = np.ones((1, 1, 1), np.bool_)
-        none = np.zeros((3, 4))  # no rows are asked for: it is compiled, and does nothing
-        if self.volume.is_rgba:
-            out = np.zeros((1, 1, 1, 4), np.uint8)
-            sample_rgba(voxels, mask, holes, none, nearest, 0, 0, out, missing)
-        else:
-            empty = np.zeros((1, 1, 1))
-            sample_scalar(voxels, mask, holes, none, nearest, self.fill, 0, 0, empty, missing)
+        if not self.aligned:
+            one = slice(0, 1)
+            self._sampler((one, one, one), np.eye(4)).on_grid((1, 1, 1), np.eye(4))
 
     def covers(self, region: Region) -> NDArray[np.bool_]:
         """Whether each voxel of a region lies in this volume's field of view (holes and all)."""
-        inside = np.ones(region.shape, np.bool_)
-        steps = [np.asarray(axis, dtype=np.float64) for axis in region.axes]
-        for row, size in zip(self._matrix[:3], self.volume.shape, strict=True):
-            z, y, x = (factor * step for factor, step in zip(row[:3], steps, strict=True))
-            place = z[:, None, None] + y[:, None] + x + row[3]
-            inside &= (place >= -0.5 - 1e-6) & (place <= size - 0.5 + 1e-6)
-        return inside
+        whole = np.broadcast_to(np.uint8(1), self.volume.shape)
+        sampler = Sampler(whole, None, np.eye(4), order="nearest", fill=0)
+        return sampler.on_grid(region.shape, self._from_region(region))[1]
 
     def _keep(self, axes: tuple[range, ...], light: Any, sampled: Sampled) -> None:
         size = _nbytes(sampled)
@@ -143,41 +124,21 @@ class Source:
                 self._bytes -= _nbytes(self._kept.popitem(last=False)[1][1])
 
     def _resampled(self, region: Region) -> Sampled:
-        shape = region.shape
-        missing = np.ones(shape, np.bool_)
-        rgba = self.volume.is_rgba
-        out = np.zeros((*shape, 4), np.uint8) if rgba else np.full(shape, self.fill)
         matrix = self._from_region(region)
-        box = self._box(matrix, shape)
-        if box is not None:
-            voxels, outside, corner = self._cut(box)
-            matrix[:, 3] -= corner
-            holes = outside is not None
-            mask = _NO_HOLES if outside is None else outside
-            nearest = self.order == "nearest"
-
-            def work(first: int, last: int) -> None:
-                if rgba:
-                    sample_rgba(voxels, mask, holes, matrix, nearest, first, last, out, missing)
-                else:
-                    fill = self.fill
-                    sample_scalar(
-                        voxels, mask, holes, matrix, nearest, fill, first, last, out, missing
-                    )
-
-            over_chunks(work, shape[0] * shape[1], least=max(1, 65536 // max(1, shape[2])))
-        if not rgba:
-            if self.dtype.kind in "iu":
-                np.rint(out, out=out)
-            out = out.astype(self.dtype, copy=False)
-        return Sampled(out, missing if missing.any() else None)
+        box = self._box(matrix, region.shape)
+        if box is None:
+            shape = (*region.shape, *self.volume.voxels.shape[3:])
+            fill = 0 if self.volume.is_rgba else self.fill
+            return Sampled(np.full(shape, fill, self.dtype), np.ones(region.shape, np.bool_))
+        values, inside = self._sampler(box, matrix).on_grid(region.shape, np.eye(4))
+        return Sampled(values, None if inside.all() else ~inside)
 
     def _from_region(self, region: Region) -> NDArray[np.float64]:
-        """Return the (3, 4) matrix from counters within the region to indices of the volume."""
+        """Return the 4x4 matrix from counters within the region to indices of the volume."""
         counted = np.eye(4)
         for axis, indices in enumerate(region.axes):
             counted[axis, axis], counted[axis, 3] = indices.step, indices.start
-        return np.ascontiguousarray((self._matrix @ counted)[:3])
+        return np.asarray(self._matrix @ counted)
 
     def _box(
         self, matrix: NDArray[np.float64], shape: tuple[int, int, int]
@@ -187,7 +148,7 @@ class Source:
             return None
         ends = np.array([[0, n - 1] for n in shape], dtype=np.float64)
         box = []
-        for row, size in zip(matrix, self.volume.shape, strict=True):
+        for row, size in zip(matrix[:3], self.volume.shape, strict=True):
             reach = row[:3, None] * ends
             low, high = reach.min(axis=1).sum() + row[3], reach.max(axis=1).sum() + row[3]
             # One voxel of margin: the neighbours that interpolation looks at.
@@ -198,17 +159,16 @@ class Source:
             box.append(slice(first, last))
         return box[0], box[1], box[2]
 
-    def _cut(
-        self, box: tuple[slice, slice, slice]
-    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, tuple[int, ...]]:
-        """Return voxels, mask and first index of what is sampled: the box, or all at no cost."""
+    def _sampler(self, box: tuple[slice, slice, slice], matrix: NDArray[np.float64]) -> Sampler:
+        """Return a sampler of a part of the volume, or of all of it where that costs nothing."""
         voxels, outside = self.volume.voxels, self.volume.outside
         # The whole array where it lies there ready: every memory layout is compiled for.
-        if type(voxels) is np.ndarray and voxels.dtype == self.dtype:
-            return voxels, outside, (0, 0, 0)
-        part = np.ascontiguousarray(voxels[box], dtype=self.dtype)
-        mask = None if outside is None else np.ascontiguousarray(outside[box])
-        return part, mask, tuple(axis.start for axis in box)
+        if type(voxels) is not np.ndarray or voxels.dtype != self.dtype:
+            voxels = np.ascontiguousarray(voxels[box], dtype=self.dtype)
+            outside = None if outside is None else outside[box]
+            matrix = matrix.copy()
+            matrix[:3, 3] -= [axis.start for axis in box]
+        return Sampler(voxels, outside, matrix, order=self.order, fill=self.fill)
 
 
 def _nbytes(sampled: Sampled) -> int:

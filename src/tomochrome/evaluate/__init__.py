@@ -15,12 +15,11 @@ if TYPE_CHECKING:
         score_color,
     )
     from tomochrome.evaluate.consistency import inverse_consistency
-    from tomochrome.evaluate.jacobian import jacobian_map, jacobian_measures
+    from tomochrome.evaluate.jacobian import jacobian_measures
     from tomochrome.evaluate.labels import overlap
     from tomochrome.evaluate.landmarks import landmark_errors
     from tomochrome.evaluate.registration import measure_registration
     from tomochrome.evaluate.similarity import similarity_measures
-    from tomochrome.evaluate.synthetic import make_synthetic, validate_synthetic
 
 _HOMES = {
     "ColorScore": "color",
@@ -29,16 +28,13 @@ _HOMES = {
     "colored_outside": "color",
     "flicker": "color",
     "inverse_consistency": "consistency",
-    "jacobian_map": "jacobian",
     "jacobian_measures": "jacobian",
     "landmark_errors": "landmarks",
-    "make_synthetic": "synthetic",
     "measure_registration": "registration",
     "overlap": "labels",
     "photograph_error": "color",
     "score_color": "color",
     "similarity_measures": "similarity",
-    "validate_synthetic": "synthetic",
 }
 
 __all__ = [
@@ -48,16 +44,13 @@ __all__ = [
     "colored_outside",
     "flicker",
     "inverse_consistency",
-    "jacobian_map",
     "jacobian_measures",
     "landmark_errors",
-    "make_synthetic",
     "measure_registration",
     "overlap",
     "photograph_error",
     "score_color",
     "similarity_measures",
-    "validate_synthetic",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Whether the way back leads home: inverse consistency of a pair of transforms."""
+"""Inverse consistency of a pair of transforms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.evaluate.masks import Mask, on_grid
-from tomochrome.registration.transform import Transform, Warp
-from tomochrome.runtime import CancelToken, check, watched
+from tomochrome.geometry.sampling import grid_slabs
+from tomochrome.runtime import CancelToken, watched
+from tomochrome.transform import Transform, follow
 from tomochrome.volume import Volume
 
-_SLAB: Final = 500_000  # voxels looked at at a time
 _MOST: Final = 12_000_000  # points followed: fields are no finer than that
 
 
@@ -50,27 +50,17 @@ def inverse_consistency(
     Of grids of more than twelve million voxels every second (third...) one along each axis is
     followed.
     """
-    from tomochrome.evaluate import kernels
-    from tomochrome.registration import transform_kernels
-
     wanted = on_grid(mask, like)
     step = int(np.ceil((np.prod(like.shape, dtype=np.float64) / _MOST) ** (1 / 3)))
     wanted = None if wanted is None else wanted[::step, ::step, ::step]
     affine = like.affine @ np.diag([step, step, step, 1.0])
     depth, height, width = (-(-n // step) for n in like.shape)
-    few = max(1, _SLAB // (height * width))
     found: list[NDArray[np.float32]] = []
-    for first in range(0, depth, few):
-        check(cancel)
-        count = min(few, depth - first)
-        start = np.empty((count * height * width, 3))
-        transform_kernels.grid_points(affine, first, count, height, width, start)
-        if wanted is not None:
-            start = start[wanted[first : first + count].ravel()]
+    for rows, points in grid_slabs((depth, height, width), affine, cancel=cancel):
+        start = points if wanted is None else points[wanted[rows].ravel()]
         known = np.ones(len(start), dtype=bool)
-        end = _followed(inverse, _followed(forward, start.copy(), known), known)
-        apart = np.empty(len(start), np.float32)
-        kernels.distances(start, end, known, apart)
+        end = follow((*forward.steps, *inverse.steps), start.copy(), known)
+        apart = np.linalg.norm(end - start, axis=1).astype(np.float32)
         found.append(apart if known.all() else apart[known])
     distance = np.concatenate(found)
     if len(distance) == 0:
@@ -80,29 +70,3 @@ def inverse_consistency(
         "max": float(distance.max()),
         "p99": float(np.percentile(distance, 99)),
     }
-
-
-def _followed(
-    transform: Transform, points: NDArray[np.float64], known: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Take points (n, 3) through a transform, in place if possible; clear ``known`` off its fields.
-
-    As `Transform.points` and `Transform.covers`, in one go and compiled.
-    """
-    from tomochrome.evaluate import kernels
-    from tomochrome.registration import transform_kernels
-
-    for step in transform.steps:
-        if isinstance(step, np.ndarray):
-            transform_kernels.carry(points, np.ascontiguousarray(step))
-            continue
-        if not isinstance(step, Warp):
-            back = Transform((step,))
-            known &= back.covers(points)
-            points = back.points(points)
-            continue
-        field = step.forward
-        to_index = np.ascontiguousarray(np.linalg.inv(field.affine)[:3])
-        kernels.mark_covered(points, to_index, field.shape, known)
-        transform_kernels.displace(points, field.vectors, to_index)
-    return points

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 
 
 def landmark_errors(
@@ -56,7 +56,7 @@ def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
     given = np.asarray(points, dtype=np.float64)
     if given.ndim != 2 or given.shape[1] != 3 or len(given) == 0:
         raise InputError(
-            f"the {role} landmarks are no list of points with three coordinates each (LPS mm): "
+            f"the {role} landmarks are not a list of points with three coordinates each (LPS mm): "
             f"their shape is {given.shape}"
         )
     if not np.isfinite(given).all():

@@ -10,15 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError, OptionError
 from tomochrome.evaluate.consistency import inverse_consistency
-from tomochrome.evaluate.jacobian import jacobian_map, jacobian_measures
+from tomochrome.evaluate.jacobian import jacobian_measures
 from tomochrome.evaluate.labels import overlap
 from tomochrome.evaluate.landmarks import landmark_errors
 from tomochrome.evaluate.masks import on_grid
 from tomochrome.evaluate.similarity import similarity_measures
 from tomochrome.geometry.affine import corners, require_same_grid, same_grid
 from tomochrome.geometry.resample import resample
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 _STAGE = "measuring"
@@ -55,8 +55,8 @@ def measure_registration(
     fixed_points, moving_points
         Landmarks (n, 3) in LPS mm, row by row.
     fixed_mask
-        Where likeness, folds and the way back are looked at: a volume on any grid, or an array on
-        the fixed one; not 0 where it counts.
+        Where similarity, folds and inverse consistency are measured: a volume on any grid, or an
+        array on the fixed one; not 0 where it counts.
     moved, jacobian
         The moved image and the `jacobian_map` on the fixed grid, if they are there already.
     progress, cancel

@@ -121,7 +121,7 @@ def _moments(pair: Pair, valid: NDArray[np.bool_], cancel: CancelToken | None) -
     Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", COMPSTAT 1982.
     """
-    from tomochrome.evaluate import similarity_kernels as kernels
+    from tomochrome.evaluate import kernels
 
     depth, height, _ = valid.shape
     found = np.empty((depth, height, 10))
@@ -164,8 +164,8 @@ def _local_and_mutual(
     pair: Pair, scales: tuple[Scale, Scale], valid: NDArray[np.bool_], cancel: CancelToken | None
 ) -> dict[str, float]:
     """Mean local correlation and mutual information, slab by slab."""
-    from tomochrome.evaluate import similarity_kernels as kernels
-    from tomochrome.registration import kernels as box_kernels
+    from tomochrome.evaluate import kernels
+    from tomochrome.geometry.box_kernels import box_sums
 
     depth, total, count = valid.shape[0], 0.0, 0
     joint = np.zeros((_JOBS, BINS * BINS), np.int64)
@@ -181,7 +181,7 @@ def _local_and_mutual(
         kernels.joint_counts(p, q, weight, first, last, BINS, joint)
         sums = np.empty((2, 6, *p.shape), np.float32)
         kernels.products(p, q, weight, sums[0])
-        box_kernels.box_sums(sums[0], RADIUS, sums[1])
+        box_sums(sums[0], RADIUS, sums[1])
         squared, windows = kernels.local_correlations(sums[1], weight, first, last, _FLAT)
         total, count = total + float(squared), count + int(windows)
     local = {"local_ncc": total / count} if count else {}

@@ -1,27 +1,41 @@
-"""Resampling onto another grid, by SimpleITK."""
+"""Resampling a volume onto another grid."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.geometry.affine import apply, corners, decompose, same_grid
-from tomochrome.geometry.sitk import bare_image
-from tomochrome.runtime import CancelToken, look, watched
+from tomochrome.geometry.affine import decompose, same_grid
+from tomochrome.geometry.sampling import Order, Points, Sampler
+from tomochrome.runtime import CancelToken, Progress, watched
 from tomochrome.volume import Volume
 
-if TYPE_CHECKING:
-    import SimpleITK
 
-Order = Literal["linear", "nearest"]
+@dataclass(frozen=True, eq=False)
+class Route:
+    """The way of a grid's voxels into a volume that is resampled.
 
-_SLAB: Final = 6_000_000  # voxels resampled at a time
-HALF: Final = 0.5 - 1e-4
-"""A voxel counts as measured if measured ones carry half of its weight, give or take rounding."""
-_EDGE: Final = 1e-3  # of a voxel: closer to the edge of a volume than this, ITK is asked
+    Parameters
+    ----------
+    first
+        4x4 from the LPS mm of the grid to points; None: they are these points.
+    through
+        Where the points go from there; None: nowhere.
+    last
+        4x4 from there to LPS mm of the volume; None: they are there.
+    verb, stage
+        What provenance and progress call taking it.
+    """
+
+    first: NDArray[np.float64] | None = None
+    through: Callable[[Points], Points] | None = None
+    last: NDArray[np.float64] | None = None
+    verb: str = "resampled"
+    stage: str = "resampling"
 
 
 @watched
@@ -64,125 +78,61 @@ def resample(
     Cancelled
         If ``cancel`` was set.
     """
-    if order not in ("linear", "nearest"):
-        raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
+    check_order(order)
     if same_grid(volume, like, tolerance_mm=1e-6):
         return volume
+    return resample_along(Route(), volume, like, order=order, fill=fill, cancel=cancel)
+
+
+def check_order(order: str) -> None:
+    """Raise `OptionError` unless there is such an order of interpolation."""
+    if order not in ("linear", "nearest"):
+        raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
+
+
+def resample_along(
+    route: Route,
+    volume: Volume,
+    like: Volume,
+    *,
+    order: Order,
+    fill: float | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """As `resample`, where each voxel of the grid takes its value from where a route leads.
+
+    Parameters
+    ----------
+    route
+        From the grid to the volume.
+    volume, like, order, fill
+        As for `resample`.
+    progress, cancel
+        Told how far it is, and looked at, several times a second.
+    """
     if fill is None:
         fill = -1024.0 if volume.unit == "HU" else 0.0
+    to_index = np.asarray(np.linalg.inv(volume.affine), np.float64)
+    if route.last is not None:
+        to_index = to_index @ route.last
+    affine = like.affine if route.first is None else route.first @ like.affine
+    through = route.through
+    if through is None:  # one matrix for both
+        affine, to_index = to_index @ affine, np.eye(4)
     voxels = np.asarray(volume.voxels)
-    if voxels.dtype.kind in "iu":
-        fill = float(np.clip(fill, np.iinfo(voxels.dtype).min, np.iinfo(voxels.dtype).max))
-    outside = None
-    if order == "linear" and volume.outside is not None and not volume.is_rgba:
-        voxels, outside = _around_holes(volume, like, fill)
-    else:
-        blended = volume.is_rgba and order == "linear"
-        resampled = _blended if blended else _resampled
-        voxels = resampled(voxels, volume, like, order, fill)
-        if volume.outside is not None or volume.unit == "HU":
-            outside = _outside(volume, like)
-    z, y, x = like.shape
-    provenance = volume.provenance.add(f"resampled onto a grid of {z} x {y} x {x} voxels ({order})")
-    return Volume(voxels, like.affine, volume.unit, provenance, outside)
-
-
-def _resampled(
-    voxels: NDArray[Any], volume: Volume, like: Volume, order: Order, fill: float
-) -> NDArray[Any]:
-    """Resample voxels that lie on the grid of ``volume`` onto that of ``like``."""
-    import SimpleITK
-
-    dtype = voxels.dtype
-    rounded = order == "linear" and dtype.kind in "iub"
-    if rounded:  # ITK would cut the digits off, which moves every value towards 0
-        voxels = voxels.astype(np.float32 if dtype.itemsize <= 2 else np.float64)
-    # Voxels in their own index space: sheared affines, which ITK images cannot hold, live in
-    # the transform instead.
-    image, transform = bare_image(voxels), _index_transform(volume, like)
-    resampler = SimpleITK.ResampleImageFilter()
-    resampler.SetOutputSpacing([1.0, 1.0, 1.0])
-    resampler.SetOutputDirection(np.eye(3).ravel().tolist())
-    resampler.SetTransform(transform)
-    resampler.SetInterpolator(
-        SimpleITK.sitkLinear if order == "linear" else SimpleITK.sitkNearestNeighbor
+    sampler = Sampler(voxels, volume.outside, to_index, order=order, fill=fill)
+    values, inside = sampler.on_grid(
+        like.shape, affine, through, progress=progress, cancel=cancel, stage=route.stage
     )
-    resampler.SetDefaultPixelValue(float(fill))
-    depth, y, x = like.shape
-    found = np.empty((*like.shape, *voxels.shape[3:]), dtype)
-    few = max(1, _SLAB // (y * x))
-    for first in range(0, depth, few):  # nothing stops ITK once it has begun
-        look()
-        count = min(few, depth - first)
-        resampler.SetSize([x, y, count])
-        resampler.SetOutputOrigin([0.0, 0.0, float(first)])
-        part = resampler.Execute(image)  # owns what the view shows
-        taken = SimpleITK.GetArrayViewFromImage(part)
-        found[first : first + count] = np.rint(taken) if rounded else taken
-    return found
-
-
-def _blended(
-    voxels: NDArray[Any], volume: Volume, like: Volume, order: Order, fill: float
-) -> NDArray[Any]:
-    """Resample RGBA: colors weigh as much as they are opaque."""
-    weighed = voxels.astype(np.float32)
-    weighed[..., :3] *= weighed[..., 3:] / 255
-    found = _resampled(weighed, volume, like, order, fill)
-    opacity = found[..., 3:] / 255
-    np.divide(found[..., :3], opacity, out=found[..., :3], where=opacity > 0)
-    return np.asarray(np.rint(found).clip(0, 255).astype(voxels.dtype))
-
-
-def _around_holes(
-    volume: Volume, like: Volume, fill: float
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Resample linearly from the measured voxels alone: what lies outside is not blended in.
-
-    A voxel is outside where the measured ones around it carry less than half of the weight.
-    """
-    assert volume.outside is not None
-    inside = np.where(volume.outside, np.float32(0), np.float32(1))
-    dtype = np.asarray(volume.voxels).dtype
-    exact = np.float64 if dtype.itemsize > 2 and dtype != np.float32 else np.float32
-    values = np.where(volume.outside, 0, volume.voxels).astype(exact, copy=False)
-    total = _resampled(values, volume, like, "linear", 0.0)
-    weight = _resampled(inside, volume, like, "linear", 0.0)
-    outside = weight < HALF
-    np.divide(total, weight, out=total, where=~outside)
-    if dtype.kind in "iub":
-        np.rint(total, out=total)
-    total[outside] = fill
-    return total.astype(dtype, copy=False), outside if outside.any() else None
-
-
-def _outside(volume: Volume, like: Volume) -> NDArray[np.bool_] | None:
-    """Return where ``like`` has voxels that the scan did not measure, or None if nowhere.
-
-    What lies on the very edge of the volume is decided where the voxels' values are taken
-    (`_resampled`), so that a voxel never holds the fill value and counts as measured.
-    """
-    if volume.outside is None:
-        there = apply(np.linalg.inv(volume.affine), corners(like.shape, like.affine))
-        last = np.array(volume.shape) - 0.5
-        if (there > _EDGE - 0.5).all() and (there < last - _EDGE).all():
-            return None  # well inside: nothing to look up
-        inside = np.ones(volume.shape, np.uint8)
-    else:
-        inside = (~volume.outside).astype(np.uint8)
-    outside = _resampled(inside, volume, like, "nearest", 0.0) == 0
-    return outside if outside.any() else None
-
-
-def _index_transform(volume: Volume, like: Volume) -> SimpleITK.AffineTransform:
-    """Transform from (x, y, z) indices of ``like`` to (x, y, z) indices of ``volume``."""
-    import SimpleITK
-
-    matrix = np.linalg.inv(volume.affine) @ like.affine
-    transform = SimpleITK.AffineTransform(3)
-    transform.SetMatrix([float(v) for v in matrix[2::-1, 2::-1].ravel()])
-    transform.SetTranslation([float(v) for v in matrix[2::-1, 3]])
-    return transform
+    outside = None
+    if (volume.outside is not None or volume.unit == "HU") and not inside.all():
+        outside = ~inside
+    z, y, x = like.shape
+    provenance = volume.provenance.add(
+        f"{route.verb} onto a grid of {z} x {y} x {x} voxels ({order})"
+    )
+    return Volume(values, like.affine, volume.unit, provenance, outside)
 
 
 def to_spacing(

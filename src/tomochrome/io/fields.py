@@ -24,7 +24,7 @@ _LPS_FROM_RAS: Final = np.array((-1.0, -1.0, 1.0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Backwards:
+class InverseField:
     """A field that is stored for the other direction: points follow it backwards.
 
     3D Slicer marks fields so that take points of the moving image to the fixed one.
@@ -33,7 +33,7 @@ class Backwards:
     field: DisplacementField
 
 
-def read_field(path: Path, cancel: CancelToken | None = None) -> DisplacementField | Backwards:
+def read_field(path: Path, cancel: CancelToken | None = None) -> DisplacementField | InverseField:
     """Read a displacement field.
 
     Vectors are LPS mm, as ITK and ANTs have them, but for NIfTI's intent code 1006, which
@@ -65,4 +65,4 @@ def read_field(path: Path, cancel: CancelToken | None = None) -> DisplacementFie
     field = DisplacementField(vectors, image.affine)
     # https://slicer.readthedocs.io/en/latest/developer_guide/modules/transforms.html#nrrd
     kind = image.pairs.get("displacement field type", "")
-    return Backwards(field) if kind.strip().lower() == "modeling" else field
+    return InverseField(field) if kind.strip().lower() == "modeling" else field

@@ -29,7 +29,7 @@ from tomochrome.geometry.affine import compose, is_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import sandboxed_transforms
 from tomochrome.io.fields import KINDS as FIELD_KINDS
-from tomochrome.io.fields import Backwards, read_field
+from tomochrome.io.fields import InverseField, read_field
 from tomochrome.io.nifti_write import write_nifti_field
 from tomochrome.runtime import CancelToken, Progress, check, write_whole
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Part = NDArray[np.float64] | DisplacementField
 """What is written."""
-ReadPart = Part | Backwards
+ReadPart = Part | InverseField
 """What is read; other tools also store fields that are to be followed backwards."""
 
 HDF5_ENDINGS: Final = (".h5", ".hdf5")
@@ -237,7 +237,7 @@ def _part(found: dict[str, Any], path: Path) -> ReadPart:
     directions = np.array(found["direction"]).reshape(3, 3)
     affine = compose(found["origin"], directions[:, ::-1], found["spacing"][::-1])
     field = DisplacementField(found["vectors"], affine)
-    return Backwards(field) if found["inverse"] else field
+    return InverseField(field) if found["inverse"] else field
 
 
 def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tomochrome.errors import TomochromeError
-from tomochrome.registration.measured import completed
+from tomochrome.registration.masked_pyramid import completed
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.refine import (
     DEFAULT_ITERATIONS,

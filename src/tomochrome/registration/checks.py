@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.runtime import look
-from tomochrome.volume import Volume
+from tomochrome.volume import Volume, require_volume
 
 MEASURES = ("lncc", "mi", "mind", "mse")
 """Similarities that `register` knows: local correlation, mutual information, MIND-SSC, squares."""
@@ -67,20 +67,6 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
         raise OptionError(
             f"the number of refinement iterations must be a whole number from 0 to "
             f"{_MOST_ITERATIONS}, not {refine!r}"
-        )
-
-
-def check_type(volume: object, role: str) -> None:
-    """Refuse what is no `Volume`: a bare array says nothing of where it lies.
-
-    Raises
-    ------
-    InputError
-        If it is an array, a path, or anything else.
-    """
-    if not isinstance(volume, Volume):
-        raise InputError(
-            f"{role} must be a Volume, as tc.read returns it, not {type(volume).__name__}"
         )
 
 
@@ -161,7 +147,7 @@ def check_extras(
         (fixed_labels, "the fixed labels"), (moving_labels, "the moving labels"),
     ):  # fmt: skip
         if given is not None:
-            check_type(given, role)
+            require_volume(given, role)
     for name, one, other in (
         ("labels", fixed_labels, moving_labels),
         ("points", fixed_points, moving_points),

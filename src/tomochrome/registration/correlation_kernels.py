@@ -6,19 +6,31 @@ result is; each row is worked on as a whole, so that the processor's vector inst
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit, prange
 
 from tomochrome.runtime.kernels import one_at_a_time
 
 
+class Images(NamedTuple):
+    """Two images whose local correlation is taken."""
+
+    p: Any  #: float32 (z, y, x)
+    q: Any  #: float32 (z, y, x)
+    weight: Any  #: float32 (z, y, x); looked at only if they are ``weighted``
+    weighted: bool
+    radius: int  #: of the cubes, in voxels
+
+
 @njit(inline="always")
-def _products(p, q, w, weighted, z, y, sign, sums):  # type: ignore[no-untyped-def]
+def _products(images, z, y, sign, sums):  # type: ignore[no-untyped-def]
     """Add one row of the products (times ``sign``) to the sums (5 or 6, x)."""
-    for x in range(p.shape[2]):
-        a, b = p[z, y, x], q[z, y, x]
-        if weighted:
-            c = sign * w[z, y, x]
+    for x in range(images.p.shape[2]):
+        a, b = images.p[z, y, x], images.q[z, y, x]
+        if images.weighted:
+            c = sign * images.weight[z, y, x]
             sums[5, x] += c
         else:
             c = sign
@@ -58,25 +70,25 @@ def _within(index, size, radius):  # type: ignore[no-untyped-def]
 
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def correlate(p, q, w, weighted, both, radius, total, epsilon, parts):  # type: ignore[no-untyped-def]
+def correlate(images, total, epsilon, parts):  # type: ignore[no-untyped-def]
     """Weighted sum of the squared local correlation over ``total``, and what its slope needs.
 
-    ``p``, ``q``, ``w`` are (z, y, x); ``parts`` is (3, z, y, x), or (5, ...) where the slope is
-    wanted for ``both``: of the cross moment, of the variance of ``q``, of the mean of ``q``, and of
-    variance and mean of ``p``.
+    ``parts`` is (3, z, y, x), or (5, ...) where the slope is wanted for both images: of the cross
+    moment, of the variance of ``q``, of the mean of ``q``, and of variance and mean of ``p``.
     """
-    depth, height, width = p.shape
+    depth, height, width = images.p.shape
+    w, weighted, radius, both = images.weight, images.weighted, images.radius, len(parts) == 5
     channels = 6 if weighted else 5
     tall = np.empty((channels, depth, height, width), np.float32)
     for z in prange(depth):
         sums = np.zeros((channels, width), np.float32)
         for y in range(min(radius, height)):
-            _products(p, q, w, weighted, z, y, np.float32(1.0), sums)
+            _products(images, z, y, np.float32(1.0), sums)
         for y in range(height):
             if y + radius < height:
-                _products(p, q, w, weighted, z, y + radius, np.float32(1.0), sums)
+                _products(images, z, y + radius, np.float32(1.0), sums)
             if y - radius - 1 >= 0:
-                _products(p, q, w, weighted, z, y - radius - 1, np.float32(-1.0), sums)
+                _products(images, z, y - radius - 1, np.float32(-1.0), sums)
             for k in range(channels):
                 for x in range(width):
                     tall[k, z, y, x] = sums[k, x]
@@ -128,8 +140,9 @@ def correlate(p, q, w, weighted, both, radius, total, epsilon, parts):  # type: 
 
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def correlate_slope(p, q, w, weighted, parts, radius, upstream, of_p, of_q):  # type: ignore[no-untyped-def]
+def correlate_slope(images, parts, upstream, of_p, of_q):  # type: ignore[no-untyped-def]
     """Derivatives of `correlate`, times ``upstream``, into ``of_q`` and, with 5 parts, ``of_p``."""
+    p, q, w, radius = images.p, images.q, images.weight, images.radius
     channels, depth, height, width = parts.shape
     tall = np.empty((channels, depth, height, width), np.float32)
     one = np.float32(1.0)
@@ -160,7 +173,7 @@ def correlate_slope(p, q, w, weighted, parts, radius, upstream, of_p, of_q):  # 
                     _slide(tall, k, z - radius - 1, y, -one, sums)
                 _across(sums, k, radius, padded, cubes)
             for x in range(width):
-                scale = upstream * w[z, y, x] if weighted else upstream
+                scale = upstream * w[z, y, x] if images.weighted else upstream
                 a, b = p[z, y, x], q[z, y, x]
                 of_q[z, y, x] = scale * (a * cubes[0, x] + b * cubes[1, x] - cubes[2, x])
                 if channels == 5:

@@ -9,15 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from tomochrome.registration.warp_kernels import corner
 from tomochrome.runtime.kernels import one_at_a_time
-
-
-@njit(inline="always")
-def _corner(position, size):  # type: ignore[no-untyped-def]
-    """Index of the lower neighbour and weight of the upper, clamped to the grid."""
-    position = min(max(position, np.float32(0.0)), np.float32(size - 1))
-    low = min(np.int64(position), size - 2)
-    return low, position - np.float32(low)
 
 
 @one_at_a_time
@@ -34,9 +27,9 @@ def square(field, out):  # type: ignore[no-untyped-def]
         for y in range(height):
             for x in range(width):
                 here = first + z * plane + y * row + 3 * x
-                z0, fz = _corner(np.float32(z) + flat[here], depth)
-                y0, fy = _corner(np.float32(y) + flat[here + 1], height)
-                x0, fx = _corner(np.float32(x) + flat[here + 2], width)
+                z0, fz = corner(np.float32(z) + flat[here], depth)
+                y0, fy = corner(np.float32(y) + flat[here + 1], height)
+                x0, fx = corner(np.float32(x) + flat[here + 2], width)
                 gz, gy, gx = one - fz, one - fy, one - fx
                 a = first + z0 * plane + y0 * row + 3 * x0
                 b, c, d = a + row, a + plane, a + plane + row
@@ -70,9 +63,9 @@ def square_adjoint(field, upstream, out):  # type: ignore[no-untyped-def]
                     pz = np.float32(z) + flat[here]
                     py = np.float32(y) + flat[here + 1]
                     px = np.float32(x) + flat[here + 2]
-                    z0, fz = _corner(pz, depth)
-                    y0, fy = _corner(py, height)
-                    x0, fx = _corner(px, width)
+                    z0, fz = corner(pz, depth)
+                    y0, fy = corner(py, height)
+                    x0, fx = corner(px, width)
                     gz, gy, gx = one - fz, one - fy, one - fx
                     a = z0 * plane + y0 * row + 3 * x0
                     b, c, d = a + row, a + plane, a + plane + row
@@ -159,9 +152,9 @@ def sample_through(image, field, scale, out):  # type: ignore[no-untyped-def]
                 dz = scale[0] * (g * row[r, 0] + f * row[r + 1, 0])
                 dy = scale[1] * (g * row[r, 1] + f * row[r + 1, 1])
                 dx = scale[2] * (g * row[r, 2] + f * row[r + 1, 2])
-                z0, fz = _corner(np.float32(z) + dz, depth)
-                y0, fy = _corner(np.float32(y) + dy, height)
-                x0, fx = _corner(np.float32(x) + dx, width)
+                z0, fz = corner(np.float32(z) + dz, depth)
+                y0, fy = corner(np.float32(y) + dy, height)
+                x0, fx = corner(np.float32(x) + dx, width)
                 gz, gy, gx = one - fz, one - fy, one - fx
                 a = first + z0 * plane + y0 * width + x0
                 b, c, d = a + width, a + plane, a + plane + width
@@ -208,9 +201,9 @@ def slope_through(image, field, scale, upstream, out):  # type: ignore[no-untype
                         pz = np.float32(z) + scale[0] * (g * row[r, 0] + f * row[r + 1, 0])
                         py = np.float32(y) + scale[1] * (g * row[r, 1] + f * row[r + 1, 1])
                         px = np.float32(x) + scale[2] * (g * row[r, 2] + f * row[r + 1, 2])
-                        z0, fz = _corner(pz, depth)
-                        y0, fy = _corner(py, height)
-                        x0, fx = _corner(px, width)
+                        z0, fz = corner(pz, depth)
+                        y0, fy = corner(py, height)
+                        x0, fx = corner(px, width)
                         gz, gy, gx = one - fz, one - fy, one - fx
                         a = first + z0 * plane + y0 * width + x0
                         b, c, d = a + width, a + plane, a + plane + width

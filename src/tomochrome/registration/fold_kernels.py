@@ -1,4 +1,4 @@
-"""Compiled loops over the cells of a displacement: where it folds, and what undoes that.
+"""Compiled loops over the cells of a displacement: where it folds, and the penalty on that.
 
 A cell is the box between eight neighbouring voxels. A trilinear field is regular in a cell only
 if its Jacobian is positive at all eight corners; forward differences look at one of them.
@@ -28,31 +28,6 @@ def _edges(field, n, z, y, x, i, j, k):  # type: ignore[no-untyped-def]
     return a0, a1, a2, b0, b1, b2, c0, c1, c2
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def least_determinant(field, out):  # type: ignore[no-untyped-def]
-    """Smallest Jacobian determinant at the corners of each cell.
-
-    ``field`` is (n, 3, z, y, x), ``out`` (n, z - 1, y - 1, x - 1).
-    """
-    count, depth, height, width = out.shape
-    for job in prange(count * depth):
-        n, z = job // depth, job % depth
-        for y in range(height):
-            for x in range(width):
-                least = np.float32(np.inf)
-                for corner in range(8):
-                    i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
-                    a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)
-                    det = (
-                        a0 * (b1 * c2 - b2 * c1)
-                        - a1 * (b0 * c2 - b2 * c0)
-                        + a2 * (b0 * c1 - b1 * c0)
-                    )
-                    least = min(least, det)
-                out[n, z, y, x] = least
-
-
 @njit(inline="always")
 def _span(field, n, z, y, x):  # type: ignore[no-untyped-def]
     """Largest sum of absolute differences along any edge of a cell.
@@ -75,7 +50,10 @@ def _span(field, n, z, y, x):  # type: ignore[no-untyped-def]
 @one_at_a_time
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def mark_folded(field, least, out):  # type: ignore[no-untyped-def]
-    """1 where `least_determinant` is below ``least``, which is 0 to 1; 0 elsewhere."""
+    """1 where the least determinant at a cell's corners is below ``least`` (0 to 1), else 0.
+
+    ``field`` is (n, 3, z, y, x), ``out`` (n, z - 1, y - 1, x - 1).
+    """
     count, depth, height, width = out.shape
     calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
     for job in prange(count * depth):

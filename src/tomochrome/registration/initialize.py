@@ -28,8 +28,8 @@ from tomochrome.registration.starts import (
     shared_information,
     starts,
 )
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import resample, spacing_grid
-from tomochrome.registration.transform import Transform
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import CancelToken, check, watched
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 from tomochrome.windowing.grey import to_grey
 

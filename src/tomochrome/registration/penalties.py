@@ -55,13 +55,6 @@ def jacobian_determinant(
 def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
     """Smallest determinant at the corners of each cell, (n, z - 1, y - 1, x - 1); no gradient."""
     with torch.no_grad():
-        if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
-            from tomochrome.registration import fold_kernels
-
-            n, _, z, y, x = displacement.shape
-            out = displacement.new_empty((n, z - 1, y - 1, x - 1))
-            fold_kernels.least_determinant(displacement.contiguous().numpy(), out.numpy())
-            return out
         least = jacobian_determinant(displacement)
         for corner in _CORNERS[1:]:
             least = torch.minimum(least, jacobian_determinant(displacement, corner))
@@ -131,8 +124,3 @@ def _all_determinants(displacement: torch.Tensor) -> torch.Tensor:
         edges.append(torch.stack(parts))
     along_z, along_y, along_x = edges
     return (along_z * torch.linalg.cross(along_y, along_x, dim=2)).sum(dim=2)
-
-
-def log_jacobian(displacement: torch.Tensor, least: float = 0.05) -> torch.Tensor:
-    """Mean squared logarithm of the determinant: swelling and shrinking cost the same."""
-    return jacobian_determinant(displacement).clamp(min=least).log().square().mean()

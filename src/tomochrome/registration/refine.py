@@ -17,7 +17,7 @@ import torch
 
 from tomochrome.errors import OptionError
 from tomochrome.registration.flow import antisymmetric, both_velocities, flow, sample_through
-from tomochrome.registration.measured import shrink_measured
+from tomochrome.registration.masked_pyramid import masked_shrink
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.similarity import lncc, similarity
 from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
@@ -152,7 +152,7 @@ class _Pair:
         if masks is None:
             self.images = shrink(images, shape)
         else:
-            self.images, self.masks = shrink_measured(images, masks, shape)
+            self.images, self.masks = masked_shrink(images, masks, shape)
         self.others = self.images.flip(0).contiguous()
 
     def ends(self, whole: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:

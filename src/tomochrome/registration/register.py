@@ -25,17 +25,16 @@ from tomochrome.registration.checks import (
     check_numbers,
     check_options,
     check_place,
-    check_type,
     looks_like_labels,
 )
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import is_half_turn
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, check, look, report, watched
 from tomochrome.runtime.device import choose_device
-from tomochrome.volume import Volume
+from tomochrome.transform import Transform
+from tomochrome.volume import Volume, require_volume
 
 if TYPE_CHECKING:
     import torch
@@ -183,7 +182,7 @@ def register(
     with clock("check"):
         check(cancel)
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
-            check_type(volume, f"the {role} volume")
+            require_volume(volume, f"the {role} volume")
             check_numbers(volume, role)
             check_volume(volume, role)
         check_place(fixed, moving, init)
@@ -309,7 +308,7 @@ def _without_folds(
     """Return the forward transform, smoothed where it would fold on either volume's own grid."""
     import torch
 
-    from tomochrome.registration.own_grids import folds_on
+    from tomochrome.registration.fold_check import fold_check
     from tomochrome.registration.unfold import unfold
 
     velocities, fields = aligned.velocities, aligned.fields
@@ -320,7 +319,7 @@ def _without_folds(
         if k == _SMOOTHINGS:
             break
         marks = [
-            folds_on(volume, way, pair, onto, cancel=job.cancel)
+            fold_check(volume, way, pair, onto, cancel=job.cancel)
             for way, (volume, onto) in zip((forward, forward.inverse()), grids, strict=True)
         ]
         if all(mark is None for mark in marks):

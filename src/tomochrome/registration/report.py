@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.checks import Extras
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken, Progress, report
+from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 # Less than this is no change for the worse: the common field of view is not quite the same.
@@ -37,7 +37,7 @@ def measure(
     cancel: CancelToken | None = None,
 ) -> tuple[dict[str, Any], Volume]:
     """Return the measured part of the report, and the map of Jacobian determinants."""
-    from tomochrome.evaluate import jacobian_map, measure_registration
+    from tomochrome.evaluate import measure_registration
 
     report(progress, 0, 5, "measuring")
     jacobian = jacobian_map(forward, fixed, cancel=cancel)

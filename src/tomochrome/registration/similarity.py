@@ -24,10 +24,10 @@ Loss = Callable[..., torch.Tensor]
 def box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
     """Sum over cubes of side ``2 * radius + 1`` about each voxel; zeros outside. (c, z, y, x)."""
     if values.device.type == "cpu":
-        from tomochrome.registration import kernels
+        from tomochrome.geometry import box_kernels
 
         out = torch.empty_like(values, memory_format=torch.contiguous_format)
-        kernels.box_sums(values.detach().contiguous().numpy(), radius, out.numpy())
+        box_kernels.box_sums(values.detach().contiguous().numpy(), radius, out.numpy())
         return out
     return cumulative_box_sums(values, radius)
 
@@ -60,28 +60,20 @@ class _Correlation(torch.autograd.Function):
         total = float(p.size) if weight is None else max(float(weight.sum()), 1e-6)
         both = bool(ctx.needs_input_grad[0])
         parts = np.empty((5 if both else 3, *p.shape), np.float32)
-        value = kernels.correlate(
-            p,
-            q,
-            w,
-            weight is not None,
-            both,
-            radius,
-            np.float32(total),
-            np.float32(_EPSILON),
-            parts,
-        )
-        ctx.known = p, q, w, weight is not None, parts, radius
+        images = kernels.Images(p, q, w, weight is not None, radius)
+        value = kernels.correlate(images, np.float32(total), np.float32(_EPSILON), parts)
+        ctx.known = images, parts
         return a.new_tensor(value)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         from tomochrome.registration import correlation_kernels as kernels
 
-        p, both = ctx.known[0], len(ctx.known[4]) == 5
-        of_q = np.empty_like(p)
-        of_p = np.empty_like(p) if both else of_q
-        kernels.correlate_slope(*ctx.known, np.float32(upstream[0].item()), of_p, of_q)
+        images, parts = ctx.known
+        both = len(parts) == 5
+        of_q = np.empty_like(images.q)
+        of_p = np.empty_like(images.p) if both else of_q
+        kernels.correlate_slope(images, parts, np.float32(upstream[0].item()), of_p, of_q)
         slopes = [torch.from_numpy(s)[None, None] for s in (of_p, of_q)]
         return slopes[0] if both else None, slopes[1], None, None
 

@@ -113,7 +113,7 @@ def build_symnet(config: Mapping[str, Any]) -> SymNet:
     """
     if config.get("name") != "SymNet" or set(config) - _KEYS:
         raise ModelError(
-            f"the network {config.get('name')!r} is no registration network of this program"
+            f"the network {config.get('name')!r} is not a registration network of this program"
         )
     channels, reach = config.get("channels"), config.get("reach", 16.0)
     passes = config.get("passes", 1)

@@ -1,4 +1,4 @@
-"""Known deformations: a random diffeomorphism, the volume it makes, and how far a guess is off.
+"""Known deformations: a random diffeomorphism, the volume it makes, and the error of an estimate.
 
 One of the three ways to validate a registration (by eye, by landmarks, by a synthetic field):
 warp, add noise, recover, and compare in millimetres.
@@ -72,7 +72,7 @@ def random_diffeomorphism(
     smooth_mm
         Distance between the nodes of the random velocity.
     seed
-        Source of chance.
+        Random seed.
     body
         Where ``mean_mm`` is measured, bool (z, y, x); None: everywhere.
     cancel
@@ -141,7 +141,7 @@ def deform(
     change
         Added to the voxels before they are moved, (z, y, x) (contrast agent, say).
     seed
-        Source of the noise.
+        Random seed of the noise.
     """
     voxels = np.asarray(volume.voxels, dtype=np.float32)
     moved = deformation.apply(voxels if change is None else voxels + change)

@@ -36,7 +36,7 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-        from tomochrome.registration import kernels
+        from tomochrome.registration import warp_kernels as kernels
 
         ctx.save_for_backward(image, displacement)
         out = image.new_empty((image.shape[0], image.shape[1], *displacement.shape[2:]))
@@ -45,7 +45,7 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        from tomochrome.registration import kernels
+        from tomochrome.registration import warp_kernels as kernels
 
         image, displacement = ctx.saved_tensors
         up, of_image, of_displacement = _array(upstream[0]), None, None
@@ -99,14 +99,6 @@ def positions(displacement: torch.Tensor) -> torch.Tensor:
     """Return each voxel's index plus its displacement, (n, 3, z, y, x)."""
     axes = [torch.arange(n, device=displacement.device) for n in displacement.shape[2:]]
     return displacement + torch.stack(torch.meshgrid(*axes, indexing="ij")).to(displacement)
-
-
-def inside(displacement: torch.Tensor, shape: Shape, margin: float = 0.5) -> torch.Tensor:
-    """Return which voxels a displacement keeps within a grid, bool (n, 1, z, y, x)."""
-    points = positions(displacement)
-    limits = torch.tensor(shape, device=points.device).view(1, 3, 1, 1, 1) - 1
-    within = (points >= -margin) & (points <= limits + margin)
-    return within.all(dim=1, keepdim=True)
 
 
 def _normalized(points: torch.Tensor, shape: torch.Size) -> torch.Tensor:
@@ -263,12 +255,6 @@ def to_millimetres(displacement: torch.Tensor, affine: NDArray[np.float64]) -> N
     """
     voxels = displacement[0].detach().permute(1, 2, 3, 0).double().cpu().numpy()
     return np.asarray(voxels @ np.asarray(affine)[:3, :3].T)
-
-
-def from_millimetres(field: NDArray[Any], affine: NDArray[np.float64]) -> torch.Tensor:
-    """Turn LPS mm (z, y, x, 3) into a float32 displacement in voxels (1, 3, z, y, x)."""
-    voxels = np.asarray(field, np.float64) @ np.linalg.inv(np.asarray(affine)[:3, :3]).T
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(voxels, -1, 0)[None], np.float32))
 
 
 def integrate(

@@ -1,13 +1,8 @@
 """Windowing: Hounsfield units to luminance (DICOM PS3.3 C.11.2.1.2)."""
 
 from tomochrome.windowing.auto import auto_window, opening_window
-from tomochrome.windowing.presets import (
-    PRESETS,
-    describe_window,
-    needs_volume,
-    parse_window,
-    scanner_windows,
-)
+from tomochrome.windowing.parse import describe_window, needs_volume, parse_window
+from tomochrome.windowing.presets import PRESETS, scanner_windows
 from tomochrome.windowing.window import Window, WindowFunction, luminance
 
 __all__ = [

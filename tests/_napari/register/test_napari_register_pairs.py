@@ -223,7 +223,7 @@ def test_apply_never_starts_with_an_unrelated_image(panel, qtbot, engine):
 
 
 def test_advice_for_a_loaded_transform_speaks_of_the_file(panel, qtbot, engine, tmp_path):
-    from tomochrome.registration.transform import Transform
+    from tomochrome.transform import Transform
 
     matrix = np.eye(4)
     matrix[:3, 3] = -4 * SHIFT  # the wrong way

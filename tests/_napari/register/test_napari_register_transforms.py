@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from register_cases import SHIFT, body
 
 from tomochrome._napari.layers import source_of
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 
 pytestmark = pytest.mark.gui
 

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor
 from register_cases import REPORT, SHIFT, body
 
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
-from tomochrome.registration.transform import Transform
+from tomochrome.transform import Transform
 
 pytestmark = pytest.mark.gui
 

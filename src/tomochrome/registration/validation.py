@@ -7,25 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.colorization.body import body_on_grid
 from tomochrome.errors import InputError, OptionError
-from tomochrome.evaluate.jacobian import jacobian_map, jacobian_measures
+from tomochrome.evaluate.jacobian import jacobian_measures
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import apply, require_same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import resample, to_spacing
-from tomochrome.registration.transform import Transform
+from tomochrome.registration.checks import check_numbers
+from tomochrome.registration.pair import check_volume, working_grid
+from tomochrome.registration.register import Registration, register
+from tomochrome.registration.synthetic import random_diffeomorphism
+from tomochrome.registration.velocity import to_millimetres
 from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
-
-if TYPE_CHECKING:
-    from tomochrome.registration.register import Registration
 
 LARGE_ML: Final = 30.0
 """Organs of more than this are told apart: overlap of smaller ones is mostly surface."""
@@ -99,7 +102,7 @@ def make_synthetic(
     contrast
         For labels, what is added to the moving volume's values there (contrast agent, say).
     seed
-        Source of chance.
+        Random seed.
     body
         Where ``mean_mm`` holds and errors are measured; None: it is found.
     progress, cancel
@@ -115,11 +118,6 @@ def make_synthetic(
         If a number is out of range, contrast is asked for without labels, or so large and rough a
         deformation folds.
     """
-    from tomochrome.registration.checks import check_numbers
-    from tomochrome.registration.pair import check_volume, working_grid
-    from tomochrome.registration.synthetic import random_diffeomorphism
-    from tomochrome.registration.velocity import to_millimetres
-
     _check(mean_mm, smooth_mm, noise, contrast, labels)
     check_volume(volume, "given")
     check_numbers(volume, "given")
@@ -145,16 +143,16 @@ def make_synthetic(
         cancel=cancel,
     )
     back = DisplacementField(to_millimetres(known.inverse, affine).astype(np.float32), affine)
-    undo = Transform.from_fields(back)  # what makes the moving volume, so that its inverse is true
-    if jacobian_measures(jacobian_map(undo, back.like, cancel=cancel))["folded_percent"] > 0:
+    made_by = Transform.from_fields(back)  # its inverse is the truth
+    if jacobian_measures(jacobian_map(made_by, back.like, cancel=cancel))["folded_percent"] > 0:
         raise OptionError(
             f"a random deformation of {mean_mm:g} mm on average that is smooth over {smooth_mm:g} "
             "mm folds in this volume and has no inverse; ask for a smaller or smoother one"
         )
-    truth = undo.inverse()
+    truth = made_by.inverse()
     report(progress, 2, 4, "deforming")
     enhanced = _enhanced(volume, labels, contrast)
-    moving = undo.apply(enhanced, volume, order="linear", cancel=cancel)
+    moving = made_by.apply(enhanced, volume, order="linear", cancel=cancel)
     spread = _default_noise(volume) if noise is None else noise
     report(progress, 3, 4, "deforming")
     facts = {
@@ -167,33 +165,26 @@ def make_synthetic(
     moved_labels = None
     if labels is not None:
         labels = replace(labels, outside=None)
-        moved_labels = undo.apply(labels, volume, order="nearest", fill=0, cancel=cancel)
+        moved_labels = made_by.apply(labels, volume, order="nearest", fill=0, cancel=cancel)
     report(progress, 4, 4, "deforming")
     noisy = _noisy(moving, spread, seed)
     return Synthetic(volume, noisy, truth, inside, labels, moved_labels, facts)
 
 
 def validate_synthetic(
-    volume: Volume,
+    case: Synthetic,
     *,
-    labels: Volume | None = None,
-    mean_mm: float = 9.0,
-    smooth_mm: float = 70.0,
-    noise: float | None = None,
-    contrast: Mapping[int, float] | None = None,
-    seed: int = 0,
-    body: Mask = None,
-    register: Callable[..., Registration] | None = None,
+    register: Callable[..., Registration] = register,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
-    """Deform a volume in a known way, register it back, and say how far the answer is off.
+    """Register a pair with a known deformation, and say how far the answer is off.
 
     Parameters
     ----------
-    volume, labels, mean_mm, smooth_mm, noise, contrast, seed, body
-        As for `make_synthetic`.
+    case
+        The pair, from `make_synthetic`.
     register
         What is validated, called as `tomochrome.register`, which is the default.
     options
@@ -209,27 +200,10 @@ def validate_synthetic(
         the moving image's field (``measured_percent`` of it), the distance between where they went
         and where they are said to have gone (``mean``, ``median``, ``p95``, ``max``), ``before``
         and ``after``, and ``percent``, the mean after in per cent of that before. ``before``,
-        ``after``,
-        ``jacobian``, ``inverse_consistency_mm``, ``seconds``, ``device``, ``model`` and
+        ``after``, ``jacobian``, ``inverse_consistency_mm``, ``seconds``, ``device``, ``model`` and
         ``warnings`` of the registration's report; with labels also ``dice_mean_large``, over
         those of more than 30 ml, in ``before`` and ``after``.
     """
-    if register is None:
-        from tomochrome.registration.register import register as ours
-
-        register = ours
-    case = make_synthetic(
-        volume,
-        labels=labels,
-        mean_mm=mean_mm,
-        smooth_mm=smooth_mm,
-        noise=noise,
-        contrast=contrast,
-        seed=seed,
-        body=body,
-        progress=progress,
-        cancel=cancel,
-    )
     result = register(
         case.fixed,
         case.moving,
@@ -251,7 +225,7 @@ def validate_synthetic(
         for when in ("before", "after"):
             found[when] = {**found[when], **_large(found[when], case.fixed_labels)}
     error = displacement_errors(result.forward, case, cancel=cancel)
-    found["warnings"] = [*_shortfalls(mean_mm, error), *found.get("warnings", ())]
+    found["warnings"] = [*_shortfalls(case.facts["mean_mm"], error), *found.get("warnings", ())]
     return {"deformation": case.facts, "error_mm": error, **found}
 
 
@@ -314,8 +288,6 @@ def body_of(volume: Volume) -> Volume:
     sizes = tuple(max(_BODY_MM, s) for s in volume.spacing)
     coarse = to_spacing(replace(volume, outside=None), (sizes[0], sizes[1], sizes[2]))
     if volume.unit == "HU":
-        from tomochrome.colorization.body import body_on_grid
-
         coarse = closest_axial(coarse)
         body = body_on_grid(np.asarray(coarse.voxels, np.float32), coarse.spacing)
     else:

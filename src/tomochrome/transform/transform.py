@@ -9,9 +9,9 @@ image; ``SimpleITK.Resample(moving, fixed, forward)`` is the moved image.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,15 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from tomochrome.errors import InputError, OptionError
 from tomochrome.geometry.affine import same_grid
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.geometry.resample import Order
-from tomochrome.registration.checks import check_type
-from tomochrome.registration.steps import Step, Undo, checked, follow, is_identity, known_at
-from tomochrome.registration.steps import Warp as Warp
-from tomochrome.runtime import CancelToken, Progress, check, check_writable, report
-from tomochrome.volume import Volume
-
-_SLAB: Final = 400_000
-"""Voxels moved at a time: bounds memory, and the time until a cancel is noticed."""
+from tomochrome.geometry.resample import Route, check_order, resample_along
+from tomochrome.geometry.sampling import Order, grid_slabs
+from tomochrome.runtime import CancelToken, Progress, check, check_writable
+from tomochrome.transform.steps import InverseWarp, Step, Warp, checked, follow, is_identity
+from tomochrome.volume import Volume, require_volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +47,7 @@ class Transform:
     def __post_init__(self) -> None:
         merged: list[Step] = []
         for step in self.steps:
-            if isinstance(step, (Warp, Undo)):
+            if isinstance(step, Warp | InverseWarp):
                 merged.append(step)
                 continue
             matrix, before = checked(step), merged[-1] if merged else None
@@ -140,16 +136,10 @@ class Transform:
         return follow(self.steps, given.reshape(-1, 3)).reshape(given.shape)
 
     def covers(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Return for each point (n, 3) whether every field of the chain is known where it comes.
-
-        A field that is followed backwards is known where it leads to the point from within.
-        """
+        """Return for each point (n, 3) whether every field of the chain is known where it comes."""
         at = np.array(points, dtype=np.float64).reshape(-1, 3)
         known = np.ones(len(at), dtype=bool)
-        for step in self.steps:
-            there = follow((step,), at.copy())
-            known &= known_at(step, at, there)
-            at = there
+        follow(self.steps, at, known)
         return known
 
     def inverse(self) -> Transform:
@@ -161,10 +151,11 @@ class Transform:
         back: list[Step] = []
         for step in reversed(self.steps):
             if isinstance(step, Warp):
-                back.append(
-                    Undo(step.forward) if step.inverse is None else Warp(step.inverse, step.forward)
-                )
-            elif isinstance(step, Undo):
+                if step.inverse is None:
+                    back.append(InverseWarp(step.forward))
+                else:
+                    back.append(Warp(step.inverse, step.forward))
+            elif isinstance(step, InverseWarp):
                 back.append(Warp(step.forward))
             else:
                 back.append(np.asarray(np.linalg.inv(step)))
@@ -190,20 +181,19 @@ class Transform:
         progress, cancel
             Told how far it is, and looked at, several times a second.
         """
-        from tomochrome.registration import transform_kernels as kernels
-
-        affine, (_, height, width) = np.asarray(like.affine), like.shape
         vectors = np.empty((*like.shape, 3), dtype=np.float32)
-        for rows, end in _slabs(self.steps, like, progress, cancel, "sampling the field"):
-            found = vectors[rows].reshape(-1, 3)
-            kernels.less_grid(end, affine, rows.start, height, width, found)
+        affine = np.asarray(like.affine)
+        told = progress, cancel, "sampling the field"
+        for rows, points in grid_slabs(like.shape, affine, *told):
+            end = follow(self.steps, points.copy())
+            np.subtract(end, points, out=vectors[rows].reshape(-1, 3), casting="same_kind")
         return DisplacementField(vectors, like.affine)
 
     def dense(self, *, cancel: CancelToken | None = None) -> Transform:
         """Return the same with every field as stored vectors, as files need it."""
         steps: list[Step] = []
         for step in self.steps:
-            if isinstance(step, Undo):
+            if isinstance(step, InverseWarp):
                 back = Transform((step,)).displacement(step.forward, cancel=cancel)
                 step = Warp(back, step.forward)
             steps.append(step)
@@ -251,29 +241,29 @@ class Transform:
         Cancelled
             If ``cancel`` was set.
         """
-        from tomochrome.registration import sampling
-
         like = volume if like is None else like
-        check_type(volume, "what is to be moved")
-        check_type(like, "the grid of the result")
+        require_volume(volume, "what is to be moved")
+        require_volume(like, "the grid of the result")
         if order is None:
             labels = volume.unit == "tissue" or np.dtype(volume.voxels.dtype).kind == "b"
             order = "nearest" if labels else "linear"
-        if order not in ("linear", "nearest"):
-            raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
+        check_order(order)
         if not self.steps and same_grid(volume, like, tolerance_mm=1e-6):
             return replace(volume, affine=like.affine)
-        if fill is None:
-            fill = -1024.0 if volume.unit == "HU" else 0.0
-        steps, last = self.steps, self.steps[-1] if len(self.steps) > 1 else None
-        through = last if isinstance(last, np.ndarray) else None
-        if through is not None:
-            steps = steps[:-1]  # the last one is left to the sampler's own matrix
-        sampler = sampling.Sampler(volume, order, fill, through)
-        taken = sampler.start(like.shape)
-        for rows, end in _slabs(steps, like, progress, cancel, "applying the transform"):
-            sampler.take(end, rows, taken)
-        return sampler.finish(taken, like)
+        return resample_along(
+            self._route(), volume, like,
+            order=order, fill=fill, progress=progress, cancel=cancel,
+        )  # fmt: skip
+
+    def _route(self) -> Route:
+        """The way of a grid's voxels: matrices at both ends are left to the sampler."""
+        steps, first, last = self.steps, None, None
+        if steps and isinstance(steps[0], np.ndarray):
+            first, steps = steps[0], steps[1:]
+        if steps and isinstance(steps[-1], np.ndarray):
+            last, steps = steps[-1], steps[:-1]
+        through = partial(follow, steps) if steps else None
+        return Route(first, through, last, "transformed", "applying the transform")
 
     def save(
         self,
@@ -317,7 +307,9 @@ class Transform:
             steps = self.dense(cancel=cancel).steps
             parts = [s.forward if isinstance(s, Warp) else s for s in steps]
             check(cancel)
-            transforms.write_parts([p for p in parts if not isinstance(p, Undo)], path, force=force)
+            transforms.write_parts(
+                [p for p in parts if not isinstance(p, InverseWarp)], path, force=force
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transform:
@@ -328,38 +320,13 @@ class Transform:
         InputError
             If the file is missing, damaged or no transform of three dimensions.
         """
-        from tomochrome.io.fields import Backwards
+        from tomochrome.io.fields import InverseField
         from tomochrome.io.transforms import read_parts
 
         steps: list[Step] = []
         for part in read_parts(path):
-            if isinstance(part, Backwards):
-                steps.append(Undo(part.field))
+            if isinstance(part, InverseField):
+                steps.append(InverseWarp(part.field))
             else:
                 steps.append(Warp(part) if isinstance(part, DisplacementField) else part)
         return cls(tuple(steps))
-
-
-def _slabs(
-    steps: Sequence[Step],
-    like: Volume | DisplacementField,
-    progress: Progress | None,
-    cancel: CancelToken | None,
-    stage: str,
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Give a grid's slices a few at a time: which, and where their points (n, 3) go."""
-    from tomochrome.registration import transform_kernels as kernels
-
-    depth, height, width = like.shape
-    affine = np.asarray(like.affine)
-    if steps and isinstance(steps[0], np.ndarray):
-        affine, steps = steps[0] @ affine, steps[1:]
-    few = max(1, _SLAB // (height * width))
-    for first in range(0, depth, few):
-        check(cancel)
-        report(progress, first, depth, stage)
-        count = min(few, depth - first)
-        points = np.empty((count * height * width, 3))
-        kernels.grid_points(affine, first, count, height, width, points)
-        yield slice(first, first + count), follow(steps, points)
-    report(progress, depth, depth, stage)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.registration.measured import completed, shrink_measured
+from tomochrome.registration.masked_pyramid import completed, masked_shrink
 from tomochrome.registration.velocity import Shape, shrink
 
 SHAPE = (16, 20, 24)
@@ -30,14 +30,14 @@ def test_what_lies_where_nothing_was_measured_does_not_matter(seed: int, fill: f
     images, masks = smooth_images(seed), half_measured()
     other = torch.where(masks > 0, images, torch.full_like(images, fill))
     for shape in (SHAPE, HALF):
-        (one, share), (two, _) = (shrink_measured(i, masks, shape) for i in (images, other))
+        (one, share), (two, _) = (masked_shrink(i, masks, shape) for i in (images, other))
         near = torch.nn.functional.max_pool3d((share > 0.02).float(), 7, 1, 3) > 0
         torch.testing.assert_close(one[near], two[near], atol=1e-5, rtol=0)
 
 
 def test_everything_measured_is_plain_shrinking() -> None:
     images = smooth_images(1)
-    values, share = shrink_measured(images, torch.ones_like(images), HALF)
+    values, share = masked_shrink(images, torch.ones_like(images), HALF)
     torch.testing.assert_close(values, shrink(images, HALF))
     torch.testing.assert_close(share, torch.ones_like(share))
 
@@ -45,7 +45,7 @@ def test_everything_measured_is_plain_shrinking() -> None:
 def test_the_last_voxels_are_as_bright_as_those_before() -> None:
     images = torch.full((2, 1, *SHAPE), 0.7)
     images[1, :, 8:] = 0.0
-    values, share = shrink_measured(images, half_measured(), HALF)
+    values, share = masked_shrink(images, half_measured(), HALF)
     assert float((values[1, 0, :7] - 0.7).abs().max()) < 1e-5
     assert 0.0 < float(share[1, 0, 4].max()) < 1.0
     assert float(share[1, 0, 6:].max()) < 0.02

@@ -1,4 +1,4 @@
-"""Compiled loops of registration on the CPU: sampling through a displacement, box sums.
+"""Compiled loops of registration on the CPU: sampling images through a displacement.
 
 torch's own 3D ``grid_sample`` and ``interpolate`` use one thread a sample and no vector
 instructions; refinement spends nearly all its time in them.
@@ -13,11 +13,18 @@ from tomochrome.runtime.kernels import one_at_a_time
 
 
 @njit(inline="always")
-def _corner(position, size):  # type: ignore[no-untyped-def]
+def corner(position, size):  # type: ignore[no-untyped-def]
     """Index of the lower neighbour and weight of the upper, clamped to the grid."""
     position = min(max(position, np.float32(0.0)), np.float32(size - 1))
     low = min(np.int64(position), max(size - 2, 0))
     return low, position - np.float32(low)
+
+
+@njit(inline="always")
+def _ends(position, size):  # type: ignore[no-untyped-def]
+    """Indices of the lower and the upper neighbour, and the weights of both."""
+    low, weight = corner(position, size)
+    return low, min(low + 1, size - 1), np.float32(1.0) - weight, weight
 
 
 @one_at_a_time
@@ -28,22 +35,17 @@ def sample(image, displacement, out):  # type: ignore[no-untyped-def]
     ``displacement`` (n, 3, z, y, x) is in voxels of ``image``; positions beyond the grid take
     its nearest voxel. ``out`` is (n, c, z, y, x).
     """
-    count, channels, size_z, size_y, size_x = image.shape
-    _, _, depth, height, width = out.shape
-    one = np.float32(1.0)
+    count, channels, depth, height, width = out.shape
     for job in prange(count * depth):
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
-                z0, fz = _corner(np.float32(z) + displacement[n, 0, z, y, x], size_z)
-                y0, fy = _corner(np.float32(y) + displacement[n, 1, z, y, x], size_y)
-                x0, fx = _corner(np.float32(x) + displacement[n, 2, z, y, x], size_x)
-                z1, y1, x1 = (
-                    min(z0 + 1, size_z - 1),
-                    min(y0 + 1, size_y - 1),
-                    min(x0 + 1, size_x - 1),
-                )
-                gz, gy, gx = one - fz, one - fy, one - fx
+                pz = np.float32(z) + displacement[n, 0, z, y, x]
+                py = np.float32(y) + displacement[n, 1, z, y, x]
+                px = np.float32(x) + displacement[n, 2, z, y, x]
+                z0, z1, gz, fz = _ends(pz, image.shape[2])
+                y0, y1, gy, fy = _ends(py, image.shape[3])
+                x0, x1, gx, fx = _ends(px, image.shape[4])
                 for c in range(channels):
                     plane = image[n, c]
                     low = gy * (gx * plane[z0, y0, x0] + fx * plane[z0, y0, x1]) + fy * (
@@ -62,9 +64,9 @@ def sample_slope(image, displacement, upstream, out):  # type: ignore[no-untyped
 
     ``out`` (n, 3, z, y, x); zero where a position was clamped to the grid.
     """
-    count, channels, size_z, size_y, size_x = image.shape
-    _, _, depth, height, width = upstream.shape
-    one, zero = np.float32(1.0), np.float32(0.0)
+    count, channels, depth, height, width = upstream.shape
+    zero = np.float32(0.0)
+    last_z, last_y, last_x = image.shape[2] - 1, image.shape[3] - 1, image.shape[4] - 1
     for job in prange(count * depth):
         n, z = job // depth, job % depth
         for y in range(height):
@@ -72,15 +74,9 @@ def sample_slope(image, displacement, upstream, out):  # type: ignore[no-untyped
                 pz = np.float32(z) + displacement[n, 0, z, y, x]
                 py = np.float32(y) + displacement[n, 1, z, y, x]
                 px = np.float32(x) + displacement[n, 2, z, y, x]
-                z0, fz = _corner(pz, size_z)
-                y0, fy = _corner(py, size_y)
-                x0, fx = _corner(px, size_x)
-                z1, y1, x1 = (
-                    min(z0 + 1, size_z - 1),
-                    min(y0 + 1, size_y - 1),
-                    min(x0 + 1, size_x - 1),
-                )
-                gz, gy, gx = one - fz, one - fy, one - fx
+                z0, z1, gz, fz = _ends(pz, image.shape[2])
+                y0, y1, gy, fy = _ends(py, image.shape[3])
+                x0, x1, gx, fx = _ends(px, image.shape[4])
                 sz, sy, sx = zero, zero, zero
                 for c in range(channels):
                     plane, up = image[n, c], upstream[n, c, z, y, x]
@@ -97,9 +93,9 @@ def sample_slope(image, displacement, upstream, out):  # type: ignore[no-untyped
                     left = gy * (gz * v000 + fz * v100) + fy * (gz * v010 + fz * v110)
                     right = gy * (gz * v001 + fz * v101) + fy * (gz * v011 + fz * v111)
                     sx += up * (right - left)
-                out[n, 0, z, y, x] = sz if zero <= pz <= np.float32(size_z - 1) else zero
-                out[n, 1, z, y, x] = sy if zero <= py <= np.float32(size_y - 1) else zero
-                out[n, 2, z, y, x] = sx if zero <= px <= np.float32(size_x - 1) else zero
+                out[n, 0, z, y, x] = sz if zero <= pz <= last_z else zero
+                out[n, 1, z, y, x] = sy if zero <= py <= last_y else zero
+                out[n, 2, z, y, x] = sx if zero <= px <= last_x else zero
 
 
 @one_at_a_time
@@ -109,22 +105,17 @@ def sample_adjoint(displacement, upstream, out):  # type: ignore[no-untyped-def]
 
     One thread a sample, so that no two write to the same voxel.
     """
-    count, channels, size_z, size_y, size_x = out.shape
-    _, _, depth, height, width = upstream.shape
-    one = np.float32(1.0)
+    count, channels, depth, height, width = upstream.shape
     for n in prange(count):
         for z in range(depth):
             for y in range(height):
                 for x in range(width):
-                    z0, fz = _corner(np.float32(z) + displacement[n, 0, z, y, x], size_z)
-                    y0, fy = _corner(np.float32(y) + displacement[n, 1, z, y, x], size_y)
-                    x0, fx = _corner(np.float32(x) + displacement[n, 2, z, y, x], size_x)
-                    z1, y1, x1 = (
-                        min(z0 + 1, size_z - 1),
-                        min(y0 + 1, size_y - 1),
-                        min(x0 + 1, size_x - 1),
-                    )
-                    gz, gy, gx = one - fz, one - fy, one - fx
+                    pz = np.float32(z) + displacement[n, 0, z, y, x]
+                    py = np.float32(y) + displacement[n, 1, z, y, x]
+                    px = np.float32(x) + displacement[n, 2, z, y, x]
+                    z0, z1, gz, fz = _ends(pz, out.shape[2])
+                    y0, y1, gy, fy = _ends(py, out.shape[3])
+                    x0, x1, gx, fx = _ends(px, out.shape[4])
                     for c in range(channels):
                         up = upstream[n, c, z, y, x]
                         low, high = up * gz, up * fz
@@ -136,56 +127,3 @@ def sample_adjoint(displacement, upstream, out):  # type: ignore[no-untyped-def]
                         out[n, c, z1, y0, x1] += high * gy * fx
                         out[n, c, z1, y1, x0] += high * fy * gx
                         out[n, c, z1, y1, x1] += high * fy * fx
-
-
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def box_sums(values, radius, out):  # type: ignore[no-untyped-def]
-    """Sums over cubes of side ``2 * radius + 1`` about each voxel, zeros outside the grid.
-
-    ``values`` and ``out`` are (c, z, y, x); running sums along each axis, so that the cost does
-    not depend on the radius.
-    """
-    channels, depth, height, width = values.shape
-    for job in prange(channels * depth):
-        c, z = job // depth, job % depth
-        rows = np.empty((height, width), values.dtype)
-        for y in range(height):
-            total = values.dtype.type(0)
-            for x in range(min(radius, width)):
-                total += values[c, z, y, x]
-            for x in range(width):
-                if x + radius < width:
-                    total += values[c, z, y, x + radius]
-                if x - radius - 1 >= 0:
-                    total -= values[c, z, y, x - radius - 1]
-                rows[y, x] = total
-        column = np.zeros(width, values.dtype)
-        for y in range(min(radius, height)):
-            for x in range(width):
-                column[x] += rows[y, x]
-        for y in range(height):
-            if y + radius < height:
-                for x in range(width):
-                    column[x] += rows[y + radius, x]
-            if y - radius - 1 >= 0:
-                for x in range(width):
-                    column[x] -= rows[y - radius - 1, x]
-            for x in range(width):
-                out[c, z, y, x] = column[x]
-    for job in prange(channels * height):
-        c, y = job // height, job % height
-        planes = out[c, :, y, :].copy()
-        column = np.zeros(width, values.dtype)
-        for z in range(min(radius, depth)):
-            for x in range(width):
-                column[x] += planes[z, x]
-        for z in range(depth):
-            if z + radius < depth:
-                for x in range(width):
-                    column[x] += planes[z + radius, x]
-            if z - radius - 1 >= 0:
-                for x in range(width):
-                    column[x] -= planes[z - radius - 1, x]
-            for x in range(width):
-                out[c, z, y, x] = column[x]

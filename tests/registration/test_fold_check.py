@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tomochrome.evaluate import jacobian_map
 from tomochrome.registration import register as room
 from tomochrome.registration.align import Aligned
-from tomochrome.registration.own_grids import folds_on
+from tomochrome.registration.fold_check import fold_check
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.penalties import least_determinant
-from tomochrome.registration.transform import Transform
 from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import smooth
+from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (32, 28, 30)
@@ -56,7 +55,7 @@ def plain(fields: Any, pair: WorkingPair) -> Transform:
 
 
 @pytest.mark.parametrize(("passes", "strength"), [(1, 25.0), (1, 12.0), (4, 25.0)])
-def test_what_folds_on_coarser_grids_alone_is_smoothed_away(passes: int, strength: float) -> None:
+def test_what_fold_check_coarser_grids_alone_is_smoothed_away(passes: int, strength: float) -> None:
     pair = some_pair()
     velocities, fields = strong(passes, strength)
     assert float(least_determinant(fields.forward).min()) > 0
@@ -82,16 +81,16 @@ def test_a_grid_as_fine_as_the_working_one_is_not_asked() -> None:
     pair = some_pair()
     _, fields = strong()
     transform = plain(fields, pair)
-    assert folds_on(grid(SHAPE, (2.0, 2.0, 2.0)), transform, pair, FINE) is None
+    assert fold_check(grid(SHAPE, (2.0, 2.0, 2.0)), transform, pair, FINE) is None
     calm = Transform.from_affine(np.diag([1.1, 1.0, 1.0, 1.0]))
-    assert folds_on(COARSE, calm, pair, FINE) is None
+    assert fold_check(COARSE, calm, pair, FINE) is None
 
 
 def test_places_are_marked_where_they_lie() -> None:
     pair = some_pair()
     _, fields = strong()
     transform = plain(fields, pair)
-    marks = folds_on(COARSE, transform, pair, FINE)
+    marks = fold_check(COARSE, transform, pair, FINE)
     assert marks is not None
     assert marks.shape == (1, 1, *SHAPE)
     bad = np.argwhere(np.asarray(jacobian_map(transform, COARSE).voxels) <= 0)

@@ -14,15 +14,14 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.evaluate import consistency as consistency_module
 from tomochrome.evaluate import (
     inverse_consistency,
-    jacobian_map,
     jacobian_measures,
     landmark_errors,
 )
-from tomochrome.evaluate import jacobian as jacobian_module
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
+from tomochrome.transform import Transform, jacobian_map
+from tomochrome.transform import jacobian as jacobian_module
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (11, 13, 12)

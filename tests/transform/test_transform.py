@@ -12,8 +12,8 @@ from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError,
 from tomochrome.geometry import same_grid, to_sitk
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Order
-from tomochrome.registration.transform import Transform, Warp
 from tomochrome.runtime import CancelToken
+from tomochrome.transform import Transform, Warp
 from tomochrome.volume import Volume
 
 SHAPE = (14, 18, 20)

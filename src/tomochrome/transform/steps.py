@@ -1,4 +1,4 @@
-"""The steps of a transform, and how points follow them: matrices, fields, fields backwards."""
+"""The steps of a transform, and how points follow them: matrices, fields, inverse fields."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
 
-_UNDONE_MM: Final = 1e-3
+_TOLERANCE_MM: Final = 1e-3
 _MOST_ROUNDS: Final = 100
 _FEW: Final = 10_000  # points that are carried faster without compiled loops
 _ASTRAY_MM: Final = 0.1
-"""Where following a field backwards ends farther than this from home, there is no way back."""
+"""Where an inverse field leads to a point that is mapped farther from it, there is no inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +37,16 @@ class Warp:
 
 
 @dataclass(frozen=True, eq=False)
-class Undo:
-    """A field followed backwards, point by point."""
+class InverseWarp:
+    """A field followed against its direction: each point goes to the one that the field maps to it.
+
+    Found point by point, by iteration.
+    """
 
     forward: DisplacementField
 
 
-Step = NDArray[np.float64] | Warp | Undo
+Step = NDArray[np.float64] | Warp | InverseWarp
 """One step: a 4x4 matrix of LPS mm, or a dense field."""
 
 
@@ -65,41 +68,49 @@ def is_identity(matrix: NDArray[np.float64]) -> bool:
     return bool(np.array_equal(matrix, np.eye(4)))
 
 
-def _to_index(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(np.linalg.inv(affine)[:3])
+def follow(
+    steps: Sequence[Step], points: NDArray[np.float64], known: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Take points through the steps.
 
+    Parameters
+    ----------
+    steps
+        In the order in which points meet them.
+    points
+        (n, 3), LPS mm; may be overwritten.
+    known
+        bool (n,): cleared where a field is not known at the point that it meets. An inverse field
+        is known where it leads to a point of its grid that is mapped to the point.
 
-def follow(steps: Sequence[Step], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take points (n, 3) through the steps; the array given may be overwritten."""
-    from tomochrome.registration import transform_kernels as kernels
+    Returns
+    -------
+    ndarray
+        (n, 3), LPS mm.
+    """
+    from tomochrome.geometry import sampling_kernels as kernels
 
+    count = len(points)
     for step in steps:
-        if isinstance(step, np.ndarray) and len(points) < _FEW:
+        if isinstance(step, np.ndarray) and count < _FEW:
             points = apply(step, points)
             continue
         points = np.ascontiguousarray(points)
         if isinstance(step, np.ndarray):
-            kernels.carry(points, step)
+            kernels.map_points(count, points, step)
             continue
-        to_index = _to_index(step.forward.affine)
+        field = kernels.Field(
+            step.forward.vectors, np.ascontiguousarray(np.linalg.inv(step.forward.affine)[:3])
+        )
+        before = points.copy() if isinstance(step, InverseWarp) and known is not None else points
+        if isinstance(step, InverseWarp):
+            kernels.displace_back(count, points, field, _TOLERANCE_MM, _MOST_ROUNDS)
+        if known is not None:
+            kernels.clear_beyond(count, points, field.to_index, step.forward.shape, known)
         if isinstance(step, Warp):
-            kernels.displace(points, step.forward.vectors, to_index)
-        else:
-            kernels.undo(points, step.forward.vectors, to_index, _UNDONE_MM, _MOST_ROUNDS)
+            kernels.displace(count, points, field)
+        elif known is not None:
+            again = points.copy()
+            kernels.displace(count, again, field)
+            known &= np.linalg.norm(again - before, axis=1) <= _ASTRAY_MM
     return points
-
-
-def known_at(
-    step: Step, points: NDArray[np.float64], there: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Return for each point (n, 3), and where it was taken, whether the step is known there.
-
-    A field that is followed backwards is known where it leads to the point from within.
-    """
-    if isinstance(step, Warp):
-        return step.forward.covers(points)
-    if isinstance(step, Undo):
-        home = follow((Warp(step.forward),), there.copy())
-        near = np.linalg.norm(home - points, axis=1) <= _ASTRAY_MM
-        return np.asarray(near & step.forward.covers(there))
-    return np.ones(len(points), dtype=bool)

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.pair import WorkingPair
-from tomochrome.registration.transform import Transform
 from tomochrome.runtime import CancelToken
+from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 _COARSER: Final = 1.2  # steps so much longer than the working grid's may step over something
 _LEAST: Final = 0.02  # determinant below which a voxel is close to changing places
 
 
-def folds_on(
+def fold_check(
     volume: Volume,
     transform: Transform,
     pair: WorkingPair,
@@ -51,8 +51,6 @@ def folds_on(
     Tensor
         float32 (1, 1, z, y, x) on the working grid, 1 about such places.
     """
-    from tomochrome.evaluate import jacobian_map
-
     steps = np.linalg.norm(np.linalg.inv(onto)[:3, :3] @ volume.affine[:3, :3], axis=0)
     if steps.max() <= _COARSER:
         return None

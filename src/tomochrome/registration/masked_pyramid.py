@@ -16,7 +16,7 @@ _KNOWN = 0.02  # share of what a voxel averages that must have been measured
 _BEYOND = 3  # voxels that the last measured ones are carried on: as far as is interpolated
 
 
-def shrink_measured(
+def masked_shrink(
     images: torch.Tensor, masks: torch.Tensor, shape: Shape
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `velocity.shrink`, of images that mean something only where their masks are 1.

@@ -1,0 +1,61 @@
+"""Compiled loop of sums over cubes of voxels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from tomochrome.runtime.kernels import one_at_a_time
+
+
+@one_at_a_time
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+def box_sums(values, radius, out):  # type: ignore[no-untyped-def]
+    """Sums over cubes of side ``2 * radius + 1`` about each voxel, zeros outside the grid.
+
+    ``values`` and ``out`` are (c, z, y, x); running sums along each axis, so that the cost does
+    not depend on the radius.
+    """
+    channels, depth, height, width = values.shape
+    for job in prange(channels * depth):
+        c, z = job // depth, job % depth
+        rows = np.empty((height, width), values.dtype)
+        for y in range(height):
+            total = values.dtype.type(0)
+            for x in range(min(radius, width)):
+                total += values[c, z, y, x]
+            for x in range(width):
+                if x + radius < width:
+                    total += values[c, z, y, x + radius]
+                if x - radius - 1 >= 0:
+                    total -= values[c, z, y, x - radius - 1]
+                rows[y, x] = total
+        column = np.zeros(width, values.dtype)
+        for y in range(min(radius, height)):
+            for x in range(width):
+                column[x] += rows[y, x]
+        for y in range(height):
+            if y + radius < height:
+                for x in range(width):
+                    column[x] += rows[y + radius, x]
+            if y - radius - 1 >= 0:
+                for x in range(width):
+                    column[x] -= rows[y - radius - 1, x]
+            for x in range(width):
+                out[c, z, y, x] = column[x]
+    for job in prange(channels * height):
+        c, y = job // height, job % height
+        planes = out[c, :, y, :].copy()
+        column = np.zeros(width, values.dtype)
+        for z in range(min(radius, depth)):
+            for x in range(width):
+                column[x] += planes[z, x]
+        for z in range(depth):
+            if z + radius < depth:
+                for x in range(width):
+                    column[x] += planes[z + radius, x]
+            if z - radius - 1 >= 0:
+                for x in range(width):
+                    column[x] -= planes[z - radius - 1, x]
+            for x in range(width):
+                out[c, z, y, x] = column[x]

@@ -1,0 +1,146 @@
+"""Taking a volume's values at any points: linear, nearest, around holes, colors by opacity.
+
+The one sampler: `resample`, `tomochrome.transform.Transform` and the comparisons use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime.kernels import plain_numbers
+
+Order = Literal["linear", "nearest"]
+Points = NDArray[np.float64]
+"""(n, 3)."""
+
+_SLAB: Final = 400_000
+"""Voxels sampled at a time: bounds memory, and the time until a cancel is noticed."""
+_NO_HOLES: Final = np.zeros((1, 1, 1), np.bool_)
+
+
+class Sampler:
+    """Values of a volume's voxels at points.
+
+    Parameters
+    ----------
+    voxels
+        (z, y, x), or RGBA bytes (z, y, x, 4).
+    outside
+        bool (z, y, x): voxels that were not measured, never blended with others. None: all were.
+    to_index
+        (3, 4) or (4, 4) from the points to the (z, y, x) index of a voxel.
+    order
+        ``"linear"``, or ``"nearest"`` for labels. Integers are rounded to the nearest.
+    fill
+        Value where the volume does not reach or was not measured; the nearest one that its voxel
+        type holds. RGBA is clear black there.
+    """
+
+    def __init__(
+        self,
+        voxels: NDArray[Any],
+        outside: NDArray[np.bool_] | None,
+        to_index: NDArray[np.float64],
+        *,
+        order: Order,
+        fill: float,
+    ) -> None:
+        from tomochrome.geometry.sampling_kernels import Grid
+
+        self.order, self.dtype, self.channels = order, voxels.dtype, voxels.shape[3:]
+        if self.dtype.kind in "iu":  # air in unsigned integers would become the brightest
+            limits = np.iinfo(self.dtype)
+            fill = min(max(fill, limits.min), limits.max) if np.isfinite(fill) else 0.0
+        mask = _NO_HOLES if outside is None else np.ascontiguousarray(outside)
+        matrix = np.ascontiguousarray(to_index[:3], np.float64)
+        self.grid = Grid(plain_numbers(voxels), mask, outside is not None, matrix)
+        self.fill = 0.0 if self.channels else float(fill)
+
+    def on_grid(
+        self,
+        shape: tuple[int, int, int],
+        affine: NDArray[np.float64],
+        through: Callable[[Points], Points] | None = None,
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+        stage: str = "resampling",
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the values at the voxels of a grid, and where the volume was measured.
+
+        Parameters
+        ----------
+        shape, affine
+            Shape (z, y, x) of the grid, and the matrix from its index to points.
+        through
+            Where points go before they are sampled; it may move them in place.
+        progress, cancel, stage
+            Told how far it is, and looked at, several times a second.
+
+        Returns
+        -------
+        values, inside
+            (z, y, x) or (z, y, x, 4) of the type of the voxels; bool (z, y, x).
+        """
+        values = np.empty((*shape, *self.channels), self.grid.values.dtype)
+        inside = np.empty(shape, np.bool_)
+        for rows, points in grid_slabs(shape, affine, progress, cancel, stage):
+            there = points if through is None else np.ascontiguousarray(through(points))
+            self.take(there, values[rows].reshape(-1, *self.channels), inside[rows].reshape(-1))
+        return values.astype(self.dtype, copy=False), inside
+
+    def take(self, points: Points, out: NDArray[Any], inside: NDArray[np.bool_]) -> None:
+        """Write the values at points (n, 3) into ``out``, and where there are some."""
+        from tomochrome.geometry import sampling_kernels as kernels
+
+        if self.order == "nearest":
+            fill = out.dtype.type(self.fill)
+            kernels.nearest(len(points), self.grid, points, fill, out, inside)
+        elif self.channels:
+            kernels.linear_rgba(len(points), self.grid, points, out, inside)
+        else:
+            rounded = self.dtype.kind in "iub"
+            kernels.linear(len(points), self.grid, points, self.fill, rounded, out, inside)
+
+
+class Slab(NamedTuple):
+    """Some slices of a grid: which, and the points (n, 3) of their voxels."""
+
+    rows: slice
+    points: Points
+
+
+def grid_slabs(
+    shape: tuple[int, int, int],
+    affine: NDArray[np.float64],
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    stage: str = "",
+) -> Iterator[Slab]:
+    """Give a grid's slices a few at a time.
+
+    Parameters
+    ----------
+    shape, affine
+        Shape (z, y, x), and the matrix (3 or 4, 4) from the index to the points.
+    progress, cancel, stage
+        Told how far it is before each slab, and looked at.
+    """
+    from tomochrome.geometry.sampling_kernels import grid_points
+
+    depth, plane = shape[0], shape[1] * shape[2]
+    few = max(1, _SLAB // max(1, plane))
+    matrix = np.ascontiguousarray(affine, np.float64)
+    for first in range(0, depth, few):
+        check(cancel)
+        report(progress, first, depth, stage)
+        count = min(few, depth - first)
+        points = np.empty((count * plane, 3))
+        grid_points(len(points), matrix, shape, first * plane, points)
+        yield Slab(slice(first, first + count), points)
+    report(progress, depth, depth, stage)
