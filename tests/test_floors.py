@@ -37,7 +37,7 @@ ROOMS = (
     "_napari",
 )
 # Files that are being split at present: this becomes empty with them.
-BEING_SPLIT = ("tomochrome.io.dicom.headers", "tomochrome.training.config")
+BEING_SPLIT = ("tomochrome.io.dicom.headers",)
 WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
 
 

@@ -276,7 +276,7 @@ def test_landmarks() -> None:
     ("fixed", "moving", "words"),
     [
         (np.zeros((3, 3)), np.zeros((2, 3)), "3 in the fixed image and 2"),
-        (np.zeros((0, 3)), np.zeros((0, 3)), "no list"),
+        (np.zeros((0, 3)), np.zeros((0, 3)), "not a list"),
         (np.zeros((3, 2)), np.zeros((3, 3)), "fixed landmarks"),
         (np.zeros((1, 3)), np.full((1, 3), np.nan), "moving landmarks"),
     ],

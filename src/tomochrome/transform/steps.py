@@ -41,6 +41,11 @@ class InverseWarp:
     """A field followed against its direction: each point goes to the one that the field maps to it.
 
     Found point by point, by iteration.
+
+    Parameters
+    ----------
+    forward
+        The field whose inverse is followed.
     """
 
     forward: DisplacementField
