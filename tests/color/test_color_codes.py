@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
-from tomochrome.color import Chroma, Lighting, LitVolume, light, light_3d
+from tomochrome.color import Chroma, Lighting, LitVolume, fit_chroma, light, light_3d
 from tomochrome.color.codes import FreeColors, Mixtures, as_table, code_type
-from tomochrome.color.gamut import fit_chroma
 from tomochrome.color.palette import palette, palette_names
 from tomochrome.color.table import TABLE
 from tomochrome.errors import ModelError, OptionError

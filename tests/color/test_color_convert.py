@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from color_cases import max_chroma
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
 
 from tomochrome.color import fit_chroma, lab_to_srgb, lab_to_srgb8, srgb_to_lab
-from tomochrome.color.gamut import max_chroma
 from tomochrome.color.space import srgb8_of_lab
 
 RNG = np.random.default_rng(7)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from color_cases import max_chroma
 
 from tomochrome.color import Palette, palette_names, srgb_to_lab
-from tomochrome.color.gamut import max_chroma
 from tomochrome.color.palette import palette
 from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.errors import OptionError

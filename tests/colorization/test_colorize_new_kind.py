@@ -172,6 +172,23 @@ def test_the_command_line_colors_by_a_new_kind(
         assert error.startswith(f"error: the model '{bundle.name}' gives colors and names no")
 
 
+def test_a_model_without_tissues_is_scored_by_its_colors(
+    colors_bundle: Path, drawn: Drawn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume, masks = drawn
+    truth = np.where(masks["muscle"], Tissue.MUSCLE, 255).astype(np.uint8)
+    scan, map_ = tmp_path / "scan.nii.gz", tmp_path / "truth.nii.gz"
+    tc.write(volume, scan)
+    tc.write(Volume(truth, volume.affine, "tissue"), map_)
+    command = ["evaluate", "color", str(scan), str(map_), "--model", str(colors_bundle)]
+    assert main([*command, "--device", "cpu", "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)["scores"]
+    assert score["right"] is None
+    assert 0 < score["voxel_error"] < 60
+    assert main([*command, "--device", "cpu"]) == 0
+    assert "names no tissues" in capsys.readouterr().out
+
+
 def test_what_a_model_returns_is_checked(colors_bundle: Path, drawn: Drawn) -> None:
     predictor = predictor_class(find_model(colors_bundle))
     broken = type("Broken", (predictor,), {"predict": lambda self, inputs: inputs[:, 0]})
@@ -194,7 +211,7 @@ def test_what_is_not_a_number_is_grey_and_a_guess(colors_bundle: Path, drawn: Dr
 def _run(predictor: type, bundle: Path, volume: Volume) -> object:
     from tomochrome.colorization.scan import prepare
 
-    return predictor(find_model(bundle), device="cpu").color(prepare(volume))
+    return predictor(find_model(bundle), device="cpu").color(prepare(volume), None, None)
 
 
 @settings(max_examples=30, deadline=None)

@@ -99,10 +99,12 @@ def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
 def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for score in scores:
+        right = score["right"]
+        named = "names no tissues" if right is None else f"{100 * right:.0f} % correct"
         lines += [
             f"{score['model']}: chroma error {score['organ_error']:.1f} over tissues "
             f"(grey {score['grey_organ_error']:.1f}), {score['voxel_error']:.1f} over voxels "
-            f"(grey {score['grey_voxel_error']:.1f}), {100 * score['right']:.0f} % correct"
+            f"(grey {score['grey_voxel_error']:.1f}), {named}"
         ]
         lines += [
             f"  {name:<14} error {organ['error']:5.1f}  grey {organ['grey_error']:5.1f}  "

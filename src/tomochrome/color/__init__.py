@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tomochrome.color.alpha import ALPHA_PRESETS
     from tomochrome.color.chroma import Chroma
-    from tomochrome.color.convert import lab_to_srgb, lab_to_srgb8, srgb_to_lab
+    from tomochrome.color.convert import fit_chroma, lab_to_srgb, lab_to_srgb8, srgb_to_lab
     from tomochrome.color.difference import ciede2000
-    from tomochrome.color.gamut import fit_chroma
     from tomochrome.color.lighting import Lighting, light, light_slice
     from tomochrome.color.palette import Palette, palette_names
     from tomochrome.color.selection import TissueSelection
@@ -28,7 +27,7 @@ _WHERE = {
     "Palette": "palette",
     "TissueSelection": "selection",
     "ciede2000": "difference",
-    "fit_chroma": "gamut",
+    "fit_chroma": "convert",
     "lab_to_srgb": "convert",
     "lab_to_srgb8": "convert",
     "light": "lighting",

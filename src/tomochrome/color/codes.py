@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,14 +22,6 @@ Codes = NDArray[np.uint16] | NDArray[np.uint32]
 """Codes of voxels: uint32 where a table has more than 65,536 rows."""
 GREY_L = 62.0  #: L* in 3D of what has no tissue
 MOST_CODES = 1 << 32
-
-
-class HasColors(Protocol):
-    """Something with chroma (a*, b*), float32 (n, 2): a palette, or a table of colors."""
-
-    @property
-    def ab(self) -> NDArray[np.float32]:
-        """Chroma (a*, b*), float32 (n, 2)."""
 
 
 @dataclass(frozen=True, eq=False)

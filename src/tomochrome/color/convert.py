@@ -1,29 +1,39 @@
-"""sRGB (IEC 61966-2-1) and CIELAB (D65, CIE 15), both ways, in float32."""
+"""sRGB (IEC 61966-2-1) and CIELAB (D65, CIE 15), both ways, and what sRGB can show of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.color.kernels import lab_of_8bit, lab_of_float, rgb_of_lab
+from tomochrome.color.kernels import fit, lab_of_8bit, lab_of_float, rgb_of_lab
 from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.runtime.kernels import over_chunks
 
 
-def as_triples(values: ArrayLike, dtype: Any = np.float32) -> NDArray[Any]:
-    """Return ``values`` as a contiguous (n, 3) array of ``dtype``.
+def _mapped(
+    kernel: Callable[..., None],
+    colors: NDArray[Any],
+    of: type[np.generic],
+    to: type[np.generic],
+    *rest: Any,
+    least: int = 65536,
+) -> NDArray[Any]:
+    """Return what a kernel makes of colors (..., 3), type ``of``, in an array of type ``to``.
 
     Raises
     ------
     ValueError
         If the last axis has not three entries.
     """
-    array = np.ascontiguousarray(values, dtype=dtype)
-    if array.ndim == 0 or array.shape[-1] != 3:
-        raise ValueError(f"colors need a last axis of length 3, not shape {array.shape}")
-    return array.reshape(-1, 3)
+    if colors.ndim == 0 or colors.shape[-1] != 3:
+        raise ValueError(f"colors need a last axis of length 3, not shape {colors.shape}")
+    flat = np.ascontiguousarray(colors, dtype=of).reshape(-1, 3)
+    out = np.empty(flat.shape, to)
+    over_chunks(lambda i, j: kernel(flat[i:j], out[i:j], *rest), len(flat), least=least)
+    return out.reshape(colors.shape)
 
 
 def srgb_to_lab(rgb: ArrayLike) -> NDArray[np.float32]:
@@ -51,14 +61,9 @@ def srgb_to_lab(rgb: ArrayLike) -> NDArray[np.float32]:
     array = np.asarray(rgb)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise ValueError(f"sRGB must be uint8 or floating point from 0 to 1, not {array.dtype}")
-    eight = array.dtype == np.uint8
-    flat = as_triples(array, np.uint8 if eight else np.float32)
-    lab = np.empty(flat.shape, np.float32)
-    if eight:
-        over_chunks(lambda i, j: lab_of_8bit(flat[i:j], lab[i:j], LINEAR_OF_8BIT), len(flat))
-    else:
-        over_chunks(lambda i, j: lab_of_float(flat[i:j], lab[i:j]), len(flat))
-    return lab.reshape(array.shape)
+    if array.dtype == np.uint8:
+        return _mapped(lab_of_8bit, array, np.uint8, np.float32, LINEAR_OF_8BIT)
+    return _mapped(lab_of_float, array, np.float32, np.float32)
 
 
 def lab_to_srgb(lab: ArrayLike, gamut: bool = True) -> NDArray[np.float32]:
@@ -77,11 +82,7 @@ def lab_to_srgb(lab: ArrayLike, gamut: bool = True) -> NDArray[np.float32]:
     numpy.ndarray
         float32 of the same shape.
     """
-    array = np.asarray(lab)
-    flat = as_triples(array)
-    rgb = np.empty(flat.shape, np.float32)
-    over_chunks(lambda i, j: rgb_of_lab(flat[i:j], rgb[i:j], gamut, 1.0), len(flat))
-    return rgb.reshape(array.shape)
+    return _mapped(rgb_of_lab, np.asarray(lab), np.float32, np.float32, gamut, 1.0)
 
 
 def lab_to_srgb8(lab: ArrayLike) -> NDArray[np.uint8]:
@@ -97,8 +98,26 @@ def lab_to_srgb8(lab: ArrayLike) -> NDArray[np.uint8]:
     numpy.ndarray
         uint8 of the same shape.
     """
-    array = np.asarray(lab)
-    flat = as_triples(array)
-    rgb = np.empty(flat.shape, np.uint8)
-    over_chunks(lambda i, j: rgb_of_lab(flat[i:j], rgb[i:j], True, 255.0), len(flat))
-    return rgb.reshape(array.shape)
+    return _mapped(rgb_of_lab, np.asarray(lab), np.float32, np.uint8, True, 255.0)
+
+
+def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
+    """Lessen the chroma of colors outside sRGB until they fit, at constant L* and hue.
+
+    Nothing is clipped channel by channel.
+
+    Parameters
+    ----------
+    lab
+        Shape (..., 3): L*, a*, b*.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the same shape. Colors in gamut are unchanged; L* is limited to 0..100.
+
+    Notes
+    -----
+    The boundary is found along the ray to grey by bisection, to within 1e-5 of the chroma.
+    """
+    return _mapped(fit, np.asarray(lab), np.float32, np.float32, least=4096)

@@ -164,14 +164,6 @@ def fit(lab, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def most_chroma(L, hue, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (n,) with the largest C* at each L* and hue (radians)."""
-    for i in range(L.shape[0]):
-        a, b = 200.0 * np.cos(hue[i]), 200.0 * np.sin(hue[i])
-        out[i] = 200.0 * chroma_share(float(L[i]), a, b)
-
-
-@kernel
 def cell_of(a, b):  # type: ignore[no-untyped-def]
     """Index of the column that holds chroma (a*, b*), both within `REACH`."""
     return int(np.floor(a + 96.5)) * 192 + int(np.floor(b + 96.5))
@@ -261,20 +253,22 @@ def light_plain(hu, code, packed, opaque, grey, table, out):  # type: ignore[no-
 
 
 @kernel
-def light_int16(  # type: ignore[no-untyped-def]
-    hu, code, confidence, grey, alpha, hide_air, air, cells, ab, fading, fade, table, words, out
-):
+def _cell(k, confidence, codes):  # type: ignore[no-untyped-def]
+    """Cell of a code's color, faded where the confidence is low."""
+    if not codes.fading:
+        return codes.cells[k]
+    share = codes.fade[confidence]
+    return cell_of(codes.ab[k, 0] * share, codes.ab[k, 1] * share)
+
+
+@kernel
+def light_int16(hu, code, confidence, grey, alpha, codes, table, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (n,) with RGBA words; ``hu`` is int16 seen as uint16, as in `light_plain`."""
     for i in range(hu.shape[0]):
         k = code[i]
-        if fading:
-            share = fade[confidence[i]]
-            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
-        else:
-            cell = cells[k]
-        word = table[cell * 256 + grey[hu[i]]]
-        if not (hide_air and air[k]):
-            word |= words[alpha[hu[i]]]
+        word = table[_cell(k, confidence[i], codes) * 256 + grey[hu[i]]]
+        if not codes.clear[k]:
+            word |= alpha[hu[i]]
         out[i] = word
 
 
@@ -301,22 +295,16 @@ def _grey_level(x, function, center, width, edges):  # type: ignore[no-untyped-d
 
 
 @kernel
-def light_float(  # type: ignore[no-untyped-def]
-    hu, code, confidence, function, center, width, edges,
-    alpha, hide_air, air, cells, ab, fading, fade, table, words, out,
-):  # fmt: skip
+def light_float(hu, code, confidence, window, alpha, codes, table, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (n,) with RGBA words; every value is windowed by itself, unrounded."""
+    function, center, width, edges = window
     for i in range(hu.shape[0]):
         x = float(hu[i])
         k = code[i]
-        if fading:
-            share = fade[confidence[i]]
-            cell = cell_of(ab[k, 0] * share, ab[k, 1] * share)
-        else:
-            cell = cells[k]
-        word = table[cell * 256 + _grey_level(x, function, center, width, edges)]
-        if not (hide_air and air[k]):
+        level = _grey_level(x, function, center, width, edges)
+        word = table[_cell(k, confidence[i], codes) * 256 + level]
+        if not codes.clear[k]:
             # Opacity is no measurement: whole Hounsfield units will do. NaN is transparent air.
             at = int(np.floor(min(max(x, -32768.0), 32767.0) + 0.5)) if x == x else -32768
-            word |= words[alpha[at & 0xFFFF]]
+            word |= alpha[at & 0xFFFF]
         out[i] = word

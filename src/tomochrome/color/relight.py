@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,25 @@ _ALPHA_WORDS = np.zeros((256, 4), np.uint8)
 _ALPHA_WORDS[:, 3] = np.arange(256)
 #: uint32 whose alpha byte is the index, in the machine's own byte order.
 ALPHA_WORDS: NDArray[np.uint32] = _ALPHA_WORDS.view(np.uint32).ravel()
+
+
+class LitCodes(NamedTuple):
+    """What compiled loops need of a `CodeTable` and an opacity curve, see there."""
+
+    cells: NDArray[np.int32]
+    ab: NDArray[np.float32]
+    fading: bool
+    fade: NDArray[np.float32]
+    clear: NDArray[np.bool_]
+
+
+class Ramp(NamedTuple):
+    """A window for compiled loops: the number of its function, its place, levels of grey."""
+
+    function: int
+    center: float
+    width: float
+    edges: NDArray[np.float64]
 
 
 class CodeTable:
@@ -73,6 +93,10 @@ class CodeTable:
         clear = self.air & curve.hide_air
         return clear if self.hidden is None or curve.for_slices else clear | self.hidden
 
+    def lit(self, curve: AlphaCurve) -> LitCodes:
+        """Return the table as compiled loops take it."""
+        return LitCodes(self.cells, self.ab, self.fading, self.fade, self.clear(curve))
+
     def packed(self, curve: AlphaCurve) -> NDArray[np.uint32]:
         """Return each code's cell, with the top bit set where its voxels are shown."""
         shown = np.uint32(1 << 31) * ~self.clear(curve)
@@ -102,9 +126,9 @@ def grey_of_int16(window: Window) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=16)
-def alpha_of_int16(curve: AlphaCurve) -> NDArray[np.uint8]:
-    """Return alpha of each int16 value, indexed by its bits as uint16."""
-    return curve(_ALL_INT16)
+def alpha_of_int16(curve: AlphaCurve) -> NDArray[np.uint32]:
+    """Return the alpha word of each int16 value, indexed by its bits as uint16."""
+    return ALPHA_WORDS[curve(_ALL_INT16)]
 
 
 def relight(
@@ -145,39 +169,28 @@ def relight(
     if out is None:
         out = np.empty((*values.shape, 4), np.uint8)
     words = out.reshape(-1).view(np.uint32)
-    flat_code = np.ascontiguousarray(code).reshape(-1)
-    whole = np.can_cast(values.dtype, np.int16)
-    if whole and curve.constant is not None and not codes.fading:
-        bits = np.ascontiguousarray(values, dtype=np.int16).reshape(-1).view(np.uint16)
-        plain = (
-            codes.packed(curve), ALPHA_WORDS[curve.constant], grey_of_int16(window),
-            TABLE.words,
-        )  # fmt: skip
-
-        def work(i: int, j: int) -> None:
-            light_plain(bits[i:j], flat_code[i:j], *plain, words[i:j])
-
-        over_chunks(work, words.size, threads=threads)
-        return out
-
-    flat_sure = np.ascontiguousarray(confidence).reshape(-1)
-    rest = (
-        alpha_of_int16(curve), True, codes.clear(curve), codes.cells, codes.ab, codes.fading,
-        codes.fade, TABLE.words, ALPHA_WORDS,
-    )  # fmt: skip
-    if whole:
+    flat = np.ascontiguousarray(code).reshape(-1)
+    sure = np.ascontiguousarray(confidence).reshape(-1)
+    look = alpha_of_int16(curve), codes.lit(curve), TABLE.words
+    kernel: Callable[..., None]
+    arrays: tuple[NDArray[Any], ...]
+    tables: tuple[Any, ...]
+    if np.can_cast(values.dtype, np.int16):
         bits = np.ascontiguousarray(values, dtype=np.int16).reshape(-1).view(np.uint16)
         grey = grey_of_int16(window)
-
-        def work(i: int, j: int) -> None:
-            light_int16(bits[i:j], flat_code[i:j], flat_sure[i:j], grey, *rest, words[i:j])
+        kernel, arrays, tables = light_int16, (bits, flat, sure), (grey, *look)
+        if curve.constant is not None and not codes.fading:
+            opaque = ALPHA_WORDS[curve.constant]
+            kernel, arrays = light_plain, (bits, flat)
+            tables = codes.packed(curve), opaque, grey, TABLE.words
     else:
         kind = np.float64 if values.dtype == np.float64 else np.float32
         real = np.ascontiguousarray(values, dtype=kind).reshape(-1)
-        shape = (_FUNCTIONS[window.function], window.center, window.width, GREY_EDGES)
+        ramp = Ramp(_FUNCTIONS[window.function], window.center, window.width, GREY_EDGES)
+        kernel, arrays, tables = light_float, (real, flat, sure), (ramp, *look)
 
-        def work(i: int, j: int) -> None:
-            light_float(real[i:j], flat_code[i:j], flat_sure[i:j], *shape, *rest, words[i:j])
+    def work(i: int, j: int) -> None:
+        kernel(*(array[i:j] for array in arrays), *tables, words[i:j])
 
     over_chunks(work, words.size, threads=threads)
     return out

@@ -4,7 +4,7 @@ In slices L* is the windowed Hounsfield value. Seen in 3D that makes a dark pict
 meets first is the partial volume between air and skin, black in every window. For 3D alone, L* is
 that of the tissue in the palette, times a shade that depends on how the surface faces the light.
 Hue and chroma stay those of the tissue; what sRGB cannot show loses chroma at constant L* and hue
-(`tomochrome.color.gamut`).
+(`tomochrome.color.fit_chroma`).
 
 The normal of a surface is the gradient of the smoothed Hounsfield values (Levoy, Display of
 Surfaces from Volume Data, IEEE CG&A 8(3), 1988).

@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.color.codes import HasColors
+from tomochrome.color.codes import FreeColors
 from tomochrome.color.kernels import fill_columns
+from tomochrome.color.palette import Palette
 from tomochrome.color.space import GREY_L, LINEAR_OF_8BIT
 from tomochrome.runtime.kernels import over_chunks
 
@@ -34,7 +35,7 @@ class ColorTable:
         self._columns = np.zeros((SIDE * SIDE, GREY_LEVELS, 4), np.uint8)
         self._filled = np.zeros(SIDE * SIDE, bool)
         self._lock = threading.Lock()
-        self._whole: WeakKeyDictionary[HasColors, float] = WeakKeyDictionary()
+        self._whole: WeakKeyDictionary[Palette | FreeColors, float] = WeakKeyDictionary()
         #: uint32 (cells * 256,): bytes red, green, blue and an alpha of 0.
         self.words: NDArray[np.uint32] = self._columns.reshape(-1).view(np.uint32)
 
@@ -50,7 +51,7 @@ class ColorTable:
                 )
                 self._filled[missing] = True
 
-    def ensure_mixtures(self, colors: HasColors, saturation: float) -> None:
+    def ensure_mixtures(self, colors: Palette | FreeColors, saturation: float) -> None:
         """Fill the columns of every mixture of these colors and grey, up to this saturation.
 
         Parameters
@@ -62,7 +63,7 @@ class ColorTable:
             self.ensure(_mixtures(colors.ab * np.float32(saturation)))
             self._whole[colors] = saturation
 
-    def holds(self, colors: HasColors, saturation: float) -> bool:
+    def holds(self, colors: Palette | FreeColors, saturation: float) -> bool:
         """Whether `ensure_mixtures` has been done for these colors up to this saturation."""
         return saturation <= self._whole.get(colors, -1.0)
 

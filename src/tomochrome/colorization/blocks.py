@@ -19,7 +19,6 @@ def blended(
     hu: F32,
     spec: InputSpec,
     batch: int,
-    *,
     cancel: CancelToken | None = None,
 ) -> Iterator[F32]:
     """Predict a volume block by block and yield it slice by slice.

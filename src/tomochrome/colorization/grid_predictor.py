@@ -88,20 +88,14 @@ class GridPredictor(ABC):
 
         return tissue_table() if self.names_tissues else color_table()
 
-    def color(
-        self,
-        scan: Scan,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Colors:
+    def color(self, scan: Scan, progress: Progress | None, cancel: CancelToken | None) -> Colors:
         """Give each voxel of a scan a code and a confidence; see `Predictor.color`."""
         spec = self.reads
         check(cancel)
         grid = to_input_grid(scan.hu, scan.spacing, spec)
         crop = body_crop(scan, grid.hu.shape, spec.pixel_mm, self.multiple)
         side = smoothing_weight(grid.slice_mm)
-        window = _Window(smoothed(self.planes(grid, crop, cancel=cancel), side))
+        window = _Window(smoothed(self.planes(grid, crop, cancel), side))
         n, ny, nx = scan.hu.shape
         z = taps(np.interp(np.arange(n), grid.positions, np.arange(len(grid.positions))),
                  len(grid.positions))  # fmt: skip
@@ -115,9 +109,9 @@ class GridPredictor(ABC):
             planes = OnGrid(stack, *z.part(first, stop, base), *y, *x)
             encode(scan.hu[first:stop], planes, body, out)
 
-        return scan.paint(len(self.table), paint, progress=progress, cancel=cancel)
+        return scan.paint(len(self.table), paint, progress, cancel)
 
-    def planes(self, grid: InputGrid, crop: Crop, *, cancel: CancelToken | None = None) -> Planes:
+    def planes(self, grid: InputGrid, crop: Crop, cancel: CancelToken | None = None) -> Planes:
         """Yield what the model says of each slice of the grid, in order.
 
         Yields
@@ -134,7 +128,7 @@ class GridPredictor(ABC):
         """
         if self.reads.block is not None:
             hu = grid.hu[:, crop[0], crop[1]]
-            yield from blended(self._predict, hu, self.reads, self.batch, cancel=cancel)
+            yield from blended(self._predict, hu, self.reads, self.batch, cancel)
             return
         h, w = (part.stop - part.start for part in crop)
         done, total = 0, len(grid.hu)
@@ -181,7 +175,7 @@ def smoothing_weight(slice_mm: float) -> float:
 def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDArray[np.float32]]:
     """Average each plane with its two neighbours; the first and last repeat at the ends.
 
-    Each plane is smoothed a little in itself too, see `kernels.smooth_plane`.
+    Each plane is smoothed a little in itself too, see `grid_kernels.smooth_plane`.
 
     Parameters
     ----------
@@ -204,7 +198,7 @@ def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDA
 def _mean3(
     a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], side: np.float32
 ) -> NDArray[np.float32]:
-    from tomochrome.colorization.kernels import smooth_plane
+    from tomochrome.colorization.grid_kernels import smooth_plane
 
     out = np.empty_like(b, order="C")
     smooth_plane(a, b, c, side, out)

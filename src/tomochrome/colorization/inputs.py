@@ -186,7 +186,7 @@ def to_input_grid(
     InputGrid
         With ``max(1, round(n * spacing / pixel_mm))`` pixels along y and x.
     """
-    from tomochrome.colorization.input_kernels import average
+    from tomochrome.colorization.grid_kernels import average
 
     sz, sy, sx = spacing
     n_z, n_y, n_x = hu.shape
@@ -257,7 +257,7 @@ def input_batch(
     ndarray
         float32 (n, channels, y, x), luminances 0..1.
     """
-    from tomochrome.colorization.input_kernels import fill_windows
+    from tomochrome.colorization.grid_kernels import fill_windows
 
     index = np.atleast_1d(np.asarray(slices, dtype=np.int64))
     _, n_y, n_x = grid.hu.shape

@@ -141,34 +141,6 @@ def _table_row(hu):  # pragma: no cover - compiled
     return int(clipped - np.float32(LOWEST_HU) + np.float32(0.5))
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def smooth_plane(below, here, above, side, out):  # pragma: no cover - compiled
-    """Average a plane of probabilities (h, w, tissues) with its neighbours.
-
-    Along z with weights ``side``, 1 - 2 ``side``, ``side``; within the plane with 1/6, 2/3, 1/6
-    along both axes (edges repeat), which leaves a ninth of the checkerboard of period two that
-    strided networks make, and nearly all of thin vessels (1/4, 1/2, 1/4 would remove it all,
-    but cost 3 % of color error on phantoms).
-    """
-    h, w, n = here.shape
-    middle = np.float32(1) - np.float32(2) * side
-    most, rest = np.float32(2 / 3), np.float32(1 / 6)
-    for y in prange(h):
-        row = np.zeros((w, n), np.float32)
-        for dy in range(-1, 2):
-            j = min(max(y + dy, 0), h - 1)
-            share = most if dy == 0 else rest
-            for x in range(w):
-                for c in range(n):
-                    mixed = side * (below[j, x, c] + above[j, x, c]) + middle * here[j, x, c]
-                    row[x, c] += share * mixed
-        for x in range(w):
-            left, right = max(x - 1, 0), min(x + 1, w - 1)
-            for c in range(n):
-                out[y, x, c] = most * row[x, c] + rest * (row[left, c] + row[right, c])
-
-
 @njit(cache=True, nogil=True, inline="always")
 def _leave(code, confidence, x):  # pragma: no cover - compiled
     """Mark a voxel as outside the body."""

@@ -87,7 +87,7 @@ def colorize(
         check(cancel)
         predictor = predictor_class(card)(card, device=device, batch=batch)
         with compute_threads(threads):  # a library that only now was imported
-            code, confidence = predictor.color(scan, progress=progress, cancel=cancel)
+            code, confidence = predictor.color(scan, progress, cancel)
     used, warnings = predictor.device, (*scan.warnings, *predictor.warnings)
     step = (
         f"colorize: model {card.name}, weights sha256 {card.weights_sha256}, device {used}, "

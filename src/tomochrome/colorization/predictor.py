@@ -87,13 +87,7 @@ class Predictor(Protocol):
     def table(self) -> Table:
         """What the codes stand for."""
 
-    def color(
-        self,
-        scan: Scan,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Colors:
+    def color(self, scan: Scan, progress: Progress | None, cancel: CancelToken | None) -> Colors:
         """Give each voxel of a scan a code and a confidence.
 
         Parameters

@@ -82,9 +82,8 @@ class Scan:
         self,
         codes: int,
         paint: Callable[[int, int, OnGrid, Colors], None],
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
+        progress: Progress | None,
+        cancel: CancelToken | None,
     ) -> Colors:
         """Give each voxel a code and a confidence, slab by slab.
 

@@ -36,7 +36,7 @@ def _load_kernels() -> None:
     """Color a tiny volume by each kernel: compiles it, or loads it from numba's cache."""
     import numpy as np
 
-    from tomochrome.colorization import kernels
+    from tomochrome.colorization import grid_kernels, kernels
     from tomochrome.colorization.grid import OnGrid, first_columns, taps
     from tomochrome.tissue import N_TISSUES
 
@@ -49,6 +49,6 @@ def _load_kernels() -> None:
     kernels.transfer_slab(hu, body, np.zeros(rows, np.uint16), np.zeros(rows, np.uint8), *out)
     planes = OnGrid(np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32), *z, *xy, *xy)
     here = planes.values[0]
-    kernels.smooth_plane(here, here, here, np.float32(0.2), here.copy())
+    grid_kernels.smooth_plane(here, here, here, np.float32(0.2), here.copy())
     likelihood = np.ones((rows, N_TISSUES), dtype=np.float32)
     kernels.fuse_slab(hu, planes, first_columns(xy, 1), body, likelihood, (1, 20.0), *out)

@@ -56,7 +56,7 @@ class ColorScore:
     grey_voxel_error, grey_organ_error
         The same for a picture without color.
     right
-        Share of voxels whose heaviest tissue is the true one.
+        Share of voxels whose heaviest tissue is the true one; None if the model names no tissues.
     organs
         Each tissue's own score, by its name.
     """
@@ -66,7 +66,7 @@ class ColorScore:
     organ_error: float
     grey_voxel_error: float
     grey_organ_error: float
-    right: float
+    right: float | None
     organs: Mapping[str, OrganScore] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ColorScore:
             "organ_error": round(self.organ_error, 2),
             "grey_voxel_error": round(self.grey_voxel_error, 2),
             "grey_organ_error": round(self.grey_organ_error, 2),
-            "right": round(self.right, 3),
+            "right": None if self.right is None else round(self.right, 3),
             "organs": {
                 name: {
                     "voxels": organ.voxels,
@@ -153,13 +153,14 @@ def score_color(
         )
     counted = [organ for organ in organs.values() if organ.voxels >= least] or list(organs.values())
     everything = int(sizes.sum())
+    right = sum(o.voxels * o.right for o in organs.values()) / everything
     return ColorScore(
         model=chroma.model,
         voxel_error=total / everything,
         organ_error=float(np.mean([organ.error for organ in counted])),
         grey_voxel_error=sum(o.voxels * o.grey_error for o in organs.values()) / everything,
         grey_organ_error=float(np.mean([organ.grey_error for organ in counted])),
-        right=sum(o.voxels * o.right for o in organs.values()) / everything,
+        right=right if chroma.has_tissues else None,
         organs=organs,
     )
 

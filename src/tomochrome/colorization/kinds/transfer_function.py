@@ -67,17 +67,11 @@ class TransferFunction:
         self._codes = (row + 1).astype(code_type(len(self.table)))
         self._certainty = np.rint(table.max(axis=1) * 255).astype(np.uint8)[row]
 
-    def color(
-        self,
-        scan: Scan,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Colors:
+    def color(self, scan: Scan, progress: Progress | None, cancel: CancelToken | None) -> Colors:
         """Code a scan by its HU alone; see `Predictor.color`."""
         from tomochrome.colorization.kernels import transfer_slab
 
         def paint(first: int, stop: int, body: OnGrid, out: Colors) -> None:
             transfer_slab(scan.hu[first:stop], body, self._codes, self._certainty, *out)
 
-        return scan.paint(len(self.table), paint, progress=progress, cancel=cancel)
+        return scan.paint(len(self.table), paint, progress, cancel)
