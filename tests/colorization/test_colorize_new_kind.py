@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from skimage.color import rgb2lab
 
 import tomochrome as tc
 from tomochrome.cli import main
+from tomochrome.cli.options import Request
 from tomochrome.color import Lighting
-from tomochrome.colorization import find_model, register
+from tomochrome.colorization import find_model, register_kind
 from tomochrome.colorization.blocks import blended, windowed
 from tomochrome.colorization.cards import models
 from tomochrome.colorization.inputs import Channel, InputSpec
@@ -69,7 +71,7 @@ def test_kinds_are_known_by_their_files_and_by_registration() -> None:
     for card in models():
         assert predictor_class(card).names_tissues
     with pytest.raises(ModelError, match="two predictors of the kind 'toy-colors'"):
-        register("toy-colors")(type("Other", (), {}))
+        register_kind("toy-colors")(type("Other", (), {}))
 
 
 def test_colors_lie_where_the_model_puts_them(colors_bundle: Path, drawn: Drawn) -> None:
@@ -170,6 +172,20 @@ def test_the_command_line_colors_by_a_new_kind(
         assert main([*command, "--force", *more]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith(f"error: the model '{bundle.name}' gives colors and names no")
+
+
+def test_what_an_engine_carries_pickles(colors_bundle: Path, drawn: Drawn) -> None:
+    """A request, a card, a scan and the chroma made of it, as another process would get them."""
+    volume, _ = drawn
+    request = Request(model=str(colors_bundle), only=("liver",), threads=2)
+    card = find_model(colors_bundle)
+    wish, about, scan = pickle.loads(pickle.dumps((request, card, volume)))
+    assert (wish, about) == (request, card)
+    chroma = tc.colorize(scan, wish.model, device="cpu")
+    _ = chroma.mean_chroma, tc.light(scan, chroma)
+    back = pickle.loads(pickle.dumps(chroma))
+    assert back.provenance == chroma.provenance
+    np.testing.assert_array_equal(tc.light(volume, back).voxels, tc.light(volume, chroma).voxels)
 
 
 def test_a_model_without_tissues_is_scored_by_its_colors(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tomochrome.colorization import register
+from tomochrome.colorization import register_kind
 from tomochrome.colorization.torch_predictor import TorchPredictor
 
 if TYPE_CHECKING:
     import torch
 
 
-@register("toy-blocks")
+@register_kind("toy-blocks")
 class ToyBlocks(TorchPredictor):
     """The 3D network that the metadata describe; its outputs become a*, b* and a confidence."""
 

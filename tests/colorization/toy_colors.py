@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tomochrome.bundles import ModelCard, load_arrays
-from tomochrome.colorization import register
+from tomochrome.colorization import register_kind
 from tomochrome.colorization.grid_predictor import GridPredictor
 from tomochrome.colorization.inputs import Channel, InputSpec
 
 
-@register("toy-colors")
+@register_kind("toy-colors")
 class ToyColors(GridPredictor):
     """Colors along a line from black to white; a guess where the neighbours differ."""
 

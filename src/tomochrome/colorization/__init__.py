@@ -6,7 +6,7 @@ Nothing here imports torch, MONAI or numba before it is needed.
 from tomochrome.bundles import ModelCard
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model, model_title, models
 from tomochrome.colorization.predict import colorize
-from tomochrome.colorization.predictor import Predictor, register
+from tomochrome.colorization.predictor import Predictor, register_kind
 from tomochrome.colorization.warm import warm_up
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "find_model",
     "model_title",
     "models",
-    "register",
+    "register_kind",
     "warm_up",
 ]

@@ -39,7 +39,7 @@ def colorize(
         CT in Hounsfield units, in any orientation; a single slice is a volume too.
     model
         ``"tissue"`` (network), ``"transfer-function"`` (lookup curve), any other shipped
-        model, or the path of a bundle folder; see `models`, and `register` for a new kind.
+        model, or the path of a bundle folder; see `models`, and `register_kind` for a new kind.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     threads

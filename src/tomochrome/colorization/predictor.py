@@ -3,9 +3,9 @@
 A model is a bundle (see `tomochrome.bundles`) whose metadata names its *kind*: the way in which it
 colors. A kind is one class, a `Predictor`, in one file: a module of
 `tomochrome.colorization.kinds` called like the kind, or any other module that is imported
-before the kind is used. Either way `register` makes it known::
+before the kind is used. Either way `register_kind` makes it known::
 
-    @register("brightness")
+    @register_kind("brightness")
     class Brightness(GridPredictor):
         '''Colors that depend on brightness alone, as an example.'''
 
@@ -107,7 +107,7 @@ class Predictor(Protocol):
 P = TypeVar("P", bound=type[Any])
 
 
-def register(kind: str) -> Callable[[P], P]:
+def register_kind(kind: str) -> Callable[[P], P]:
     """Make a class the predictor of all bundles whose metadata name this ``kind``.
 
     Raises

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard
 from tomochrome.colorization.cards import checked_table, hu_edges, temperature
-from tomochrome.colorization.predictor import register
+from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.torch_predictor import TorchPredictor
 from tomochrome.tissue import N_TISSUES
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LIKELIHOOD = "hu_likelihood"
 
 
-@register("network")
+@register_kind("network")
 class TissueNetwork(TorchPredictor):
     """The `Predictor` of this kind."""
 

@@ -18,7 +18,7 @@ from tomochrome.color.codes import Mixtures, code_type
 from tomochrome.colorization.cards import checked_table, hu_edges
 from tomochrome.colorization.grid import OnGrid
 from tomochrome.colorization.inputs import InputSpec
-from tomochrome.colorization.predictor import register
+from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.scan import Colors, Scan
 from tomochrome.errors import ModelError
 from tomochrome.runtime import CancelToken, Progress
@@ -49,7 +49,7 @@ def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.clip(np.searchsorted(edges, hu, side="right") - 1, 0, len(edges) - 2)
 
 
-@register("transfer-function")
+@register_kind("transfer-function")
 class TransferFunction:
     """The `Predictor` of this kind; it runs on the CPU, whatever the device asked for."""
 
