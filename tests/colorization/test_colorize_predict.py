@@ -185,7 +185,7 @@ def test_refuses_what_is_not_hounsfield(bundle: Path, unit: str) -> None:
         colorize(volume, bundle)
     assert "\n" not in str(caught.value)
     chroma = colorize(volume, bundle, device="cpu", force=True)
-    assert any("forced" in w for w in chroma.provenance.warnings)
+    assert any("treated as such on request" in w for w in chroma.provenance.warnings)
 
 
 def test_refuses_colors_and_complex_numbers(bundle: Path) -> None:

@@ -199,7 +199,7 @@ def test_descriptions_fit_their_element(tmp_path):
 @pytest.mark.parametrize(
     ("volume", "options", "words"),
     [
-        (ct(), {"series_uid": "not a uid"}, "no DICOM UID"),
+        (ct(), {"series_uid": "not a uid"}, "not a DICOM UID"),
         (Volume(np.zeros((1, 70000, 1), np.int16)), {}, "larger than a DICOM image"),
     ],
 )

@@ -67,7 +67,7 @@ def test_offsets_that_are_z_positions_place_axial_frames(tmp_path):
 )
 def test_a_film_is_no_volume(tmp_path, offsets, values):
     path = classic(tmp_path / "c.dcm", offsets, **values)
-    with pytest.raises(InputError, match="nothing about their place") as caught:
+    with pytest.raises(InputError, match="without a position in space") as caught:
         headers_of(path)
     assert str(caught.value).count("\n") == 0
 
@@ -104,5 +104,5 @@ def test_one_frame_lies_where_the_top_of_the_file_says(tmp_path):
         dataset.ImagePositionPatient = [1, 2, 3]
 
     path = write_enhanced(tmp_path / "e.dcm", frames_of(ct()), edit=lift_all)
-    with pytest.raises(InputError, match="nothing about their place"):
+    with pytest.raises(InputError, match="without a position in space"):
         headers_of(path)

@@ -1,4 +1,4 @@
-"""Reading the elements of a DICOM header within bounds of bytes and of time.
+"""Reading the elements of a DICOM header within bounds of bytes and of reads.
 
 Nearly all CT is stored as explicit little endian, with the length of each element given. Of such
 headers only a table of their elements is made here, because pydicom takes two to five times as
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,10 +32,10 @@ HEAD_BYTES: Final = 32 << 10
 """Read at once of each file: classic CT headers have 3 to 20 KiB."""
 MOST_HEADER_BYTES: Final = 64 << 20
 """Read of one header at most: an enhanced CT of 5,000 frames says 4 KiB of each."""
-MOST_SECONDS: Final = 1.0
-"""Of the processor's time spent on one header: one of 20 KiB takes a ten-thousandth of that."""
-MOST_SECONDS_A_BYTE: Final = 1 / (64 << 20)
-"""And for each byte of the file: headers of multi-frame images grow with their pixels."""
+MOST_READS: Final = 10_000
+"""By pydicom, of one header: it reads three times for an element, and CT has hundreds."""
+BYTES_A_READ: Final = 256
+"""One more read for as many bytes of the file: multi-frame headers grow with their pixels."""
 MOST_INFLATED: Final = 1 << 30
 """A deflated file may unpack to this: 2,000 frames of 512x512."""
 
@@ -90,14 +89,12 @@ class Parsed:
 
 
 class Bounded:
-    """A file that gives up when more is read of it, or for longer, than a header takes."""
-
-    _EVERY = 64  # reads between looks at the clock
+    """A file that gives up when more is read of it, or more often, than a header takes."""
 
     def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
         self._file, self._size, self.name = file, size, str(path)
-        self._bytes_left, self._reads = MOST_HEADER_BYTES, 0
-        self._end = time.thread_time() + MOST_SECONDS + MOST_SECONDS_A_BYTE * size
+        self._bytes_left = MOST_HEADER_BYTES
+        self._reads_left = MOST_READS + size // BYTES_A_READ
 
     def read(self, size: int | None = -1) -> bytes:
         """Read bytes.
@@ -110,9 +107,8 @@ class Bounded:
         rest = max(0, self._size - self._file.tell())
         size = rest if size is None or size < 0 else min(size, rest)
         self._bytes_left -= size
-        self._reads += 1
-        late = not self._reads % self._EVERY and time.thread_time() > self._end
-        if late or self._bytes_left < 0:
+        self._reads_left -= 1
+        if self._reads_left < 0 or self._bytes_left < 0:
             raise InputError(
                 f"the DICOM header of '{self.name}' is longer than that of any image; "
                 "the file is damaged"
