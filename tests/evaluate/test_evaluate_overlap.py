@@ -165,7 +165,7 @@ def test_unknown_tissue_is_no_label() -> None:
     [
         (np.full(SHAPE, 0.5, np.float32), "fractions"),
         (np.full(SHAPE, np.nan, np.float32), "not finite"),
-        (np.arange(np.prod(SHAPE)).reshape(SHAPE), "picture"),
+        (np.arange(np.prod(SHAPE)).reshape(SHAPE), "an image"),
         (np.zeros((*SHAPE, 4), np.uint8), "color"),
     ],
 )

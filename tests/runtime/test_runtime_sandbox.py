@@ -20,17 +20,23 @@ from tomochrome.errors import Cancelled, GeometryError
 from tomochrome.runtime import CancelToken, sandbox, sandbox_child
 from tomochrome.runtime.sandbox import SandboxError, call
 
+OTHERS = set[psutil.Process]()
+"""Children that earlier tests of this process started, such as multiprocessing's own."""
+
 
 @pytest.fixture(autouse=True)
 def no_child_before_or_after() -> Iterator[None]:
     sandbox.close()
+    OTHERS.clear()
+    OTHERS.update(psutil.Process().children())
     yield
     sandbox.close()
-    assert not psutil.Process().children()
+    assert not children()
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """Return the sandbox's child processes."""
+    return [child for child in psutil.Process().children() if child not in OTHERS]
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i2", "f4", "f8", "c8", "?"])
