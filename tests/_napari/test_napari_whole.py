@@ -57,8 +57,7 @@ def test_torch_is_imported_by_a_worker(whole):
     panel, _ = whole
     assert "torch" in sys.modules
     assert panel.imported_by_gui == []
-    # What was imported is no longer walked over by full garbage collections.
-    assert gc.get_freeze_count() > 100_000
+    assert gc.get_freeze_count() == 0  # no setting of the interpreter is changed
 
 
 @pytest.mark.parametrize("model", MODELS)
