@@ -88,7 +88,7 @@ def _decoded(frame: Frame, coded: Coded, code: bytes) -> bytes | bytearray:
     if frame.syntax in JPEG_2000:
         try:
             return _openjpeg(code)
-        except Exception:
+        except Exception:  # whatever OpenJPEG raises, GDCM tries next and raises its own
             if frame.syntax in HTJ2K:  # GDCM does not know it
                 raise
     return _gdcm(frame, coded, code)
