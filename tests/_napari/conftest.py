@@ -84,37 +84,39 @@ def open_viewer():
     return _open_viewer
 
 
+@pytest.fixture(scope="session")
+def imported():
+    """Import what windows need, and keep it out of the garbage collector's sight.
+
+    napari collects all garbage whenever a layer is removed, and imports leave a million objects.
+    """
+    import napari.qt  # noqa: F401
+    import torch  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module")
-def window(qapp):
-    """One viewer for all tests of a module, because opening one takes seconds."""
+def window(qapp, imported):
+    """One viewer for all tests of a module, because opening one takes seconds.
+
+    It paints nothing by itself: drawing the canvas and the panels takes most of the time of a test
+    that looks at layers and at what widgets hold. Screenshots are drawn all the same.
+    """
     with _open_viewer() as viewer:
+        viewer.window._qt_window.setUpdatesEnabled(False)
         yield viewer
     del viewer
     gc.collect()
 
 
-@pytest.fixture(scope="module")
-def unpainted(window):
-    """The canvas of the viewer is not drawn, in tests that look at panels and layers only.
-
-    Making and compiling shaders for each layer takes most of the time of such a test. A
-    screenshot is drawn all the same.
-    """
-    canvas = window.window._qt_viewer.canvas.native
-    canvas.setUpdatesEnabled(False)
-    yield
-    canvas.setUpdatesEnabled(True)
-
-
 @pytest.fixture
-def short_collections():
-    """Keep what was imported, a million objects, out of the garbage collector's sight.
-
-    napari collects all garbage whenever a layer is removed.
-    """
-    gc.freeze()
+def painted(window):
+    """The viewer paints whatever changes, as it does for a user."""
+    window.window._qt_window.setUpdatesEnabled(True)
     yield
-    gc.unfreeze()
+    window.window._qt_window.setUpdatesEnabled(False)
 
 
 @pytest.fixture

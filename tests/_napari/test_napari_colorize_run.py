@@ -74,7 +74,7 @@ def test_layers_closed_after_the_run_do_no_harm(panel, qtbot):
     panel.view.window.center._box.setValue(60)
 
 
-def test_the_picture_is_drawn_on_after_a_colored_layer_was_removed(panel, qtbot):
+def test_the_picture_is_drawn_on_after_a_colored_layer_was_removed(panel, painted, qtbot):
     """Once ended the process: see ``canvas_mark._BLANK``."""
     colorize(panel, qtbot)
     qtbot.wait(300)

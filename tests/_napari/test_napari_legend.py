@@ -14,7 +14,7 @@ from tomochrome.color import TissueSelection
 from tomochrome.color.palette import palette
 from tomochrome.tissue import N_TISSUES, Tissue
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("unpainted", "short_collections")]
+pytestmark = pytest.mark.gui
 
 WINDOW = "auto"
 

@@ -131,7 +131,7 @@ def test_the_grey_volume_below_is_never_sliced_for_3d(viewer, small_ct, qtbot):
     assert on_screen(grey).shape == small_ct.shape[1:]
 
 
-def test_2d_is_as_before_and_the_memory_is_given_back(viewer, colored, qtbot):
+def test_2d_is_as_before_and_the_memory_is_given_back(viewer, painted, colored, qtbot):
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
     rendering = weakref.ref(colored.data.drawn.rgba)

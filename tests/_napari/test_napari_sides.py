@@ -13,7 +13,7 @@ from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, tur
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.viewer_setup import prepare_viewer
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("short_collections")]
+pytestmark = pytest.mark.gui
 
 LEFT, POSTERIOR, HEAD = np.eye(3)
 RIGHT, FRONT, FEET = -LEFT, -POSTERIOR, -HEAD
@@ -70,11 +70,8 @@ def show(viewer, volume):
 
 def seen(viewer, qapp):
     """Where each marker is seen: mm to the right of and above the middle of the picture."""
-    canvas = viewer.window._qt_viewer.canvas.native
-    canvas.setUpdatesEnabled(False)  # the screenshot draws; once is enough
     for _ in range(3):
         qapp.processEvents()
-    canvas.setUpdatesEnabled(True)
     picture = viewer.screenshot(flash=False, canvas_only=True)[..., :3].astype(int)
     height, width = picture.shape[:2]
     ratio = height / viewer.canvas.size[0]

@@ -70,7 +70,7 @@ def seen_contrast(panel, widget):
 
 
 @pytest.fixture
-def themed(window, qtbot):
+def themed(window, painted, qtbot):
     """A function that switches napari's theme in the open window."""
 
     def switch(theme):
