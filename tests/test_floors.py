@@ -36,8 +36,6 @@ ROOMS = (
     "cli",
     "_napari",
 )
-# Files that are being split at present: this becomes empty with them.
-BEING_SPLIT = ("tomochrome.io.dicom.headers",)
 WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
 
 
@@ -85,8 +83,6 @@ def test_no_files_import_each_other_in_a_circle() -> None:
                 inside = whole & files.keys()
                 uses[name] |= inside if inside == whole else inside | {str(node.module)}
         uses[name] &= files.keys()
-    for name in BEING_SPLIT:
-        uses[name] = set()
     try:
         TopologicalSorter(uses).prepare()
     except CycleError as error:

@@ -20,7 +20,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from tomochrome.io.dicom.headers import Header, read_headers
+from tomochrome.io.dicom.header import Header
+from tomochrome.io.dicom.headers import read_headers
 from tomochrome.volume import Volume
 
 

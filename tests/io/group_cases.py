@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tomochrome.io.dicom.group import Group
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)

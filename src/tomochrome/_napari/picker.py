@@ -87,7 +87,7 @@ def _identities(
     first: Mapping[str, Item], progress: Progress, cancel: CancelToken
 ) -> dict[str, Mapping[str, str]]:
     """Read of each study who the patient is; a study that cannot be read keeps its number."""
-    from tomochrome.io.dicom.patient import identity_of
+    from tomochrome.io.dicom.headers import identity_of
 
     found = {}
     for done, (study, item) in enumerate(first.items()):

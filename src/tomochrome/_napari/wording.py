@@ -146,7 +146,7 @@ def identity_in_words(
     Parameters
     ----------
     identity
-        What `tomochrome.io.dicom.patient.identity_of` returns.
+        What `tomochrome.io.dicom.headers.identity_of` returns.
     patient, study
         What stands there if the header says nothing: ``"Patient 1"``.
     title

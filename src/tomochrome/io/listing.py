@@ -12,7 +12,8 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import archive
 from tomochrome.io.dicom import dicomdir, load, series
 from tomochrome.io.dicom.group import group
-from tomochrome.io.dicom.headers import Header, HeaderReader
+from tomochrome.io.dicom.header import Header
+from tomochrome.io.dicom.headers import HeaderReader
 from tomochrome.io.dicom.parse import HEAD_BYTES
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_file import describe

@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 from tomochrome.io.walk import open_regular
 
 NATIVE: Final = frozenset({

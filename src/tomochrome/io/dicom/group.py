@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind
 from tomochrome.io.dicom.phases import part
 

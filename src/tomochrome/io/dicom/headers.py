@@ -1,17 +1,18 @@
-"""One header, read without its pixels and turned into plain checked values."""
+"""Reading headers: an image file without its pixels, one `Header` for each frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from pydicom.dataset import FileDataset
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom import parse
-from tomochrome.io.dicom.kinds import LOCALIZER, image_kind, other_than_image
+from tomochrome.io.dicom import enhanced, parse
+from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
+from tomochrome.io.dicom.kinds import other_than_image
 from tomochrome.io.dicom.patient import patient_key
 from tomochrome.io.dicom.title import BIRTH, NAMES, Secrets, secrets_of, title
 from tomochrome.io.dicom.values import (
@@ -20,21 +21,15 @@ from tomochrome.io.dicom.values import (
     integer,
     items,
     number,
-    seconds,
     tag_of,
     text,
     values,
     words,
 )
 from tomochrome.io.dicom.warning_capture import captured_warnings
+from tomochrome.io.item import Item
 from tomochrome.io.walk import open_regular
-from tomochrome.volume import ScannerWindow
 
-ENHANCED: Final = frozenset(
-    f"1.2.840.10008.5.1.4.1.1.{number}"
-    for number in ("2.1", "2.2", "4.1", "4.4", "130", "128.1", "13.1.1")
-)
-"""SOP classes with functional groups: enhanced and converted CT, MR and PET, angiographic CT."""
 DICOMDIR = "1.2.840.10008.1.3.10"
 IS_INDEX: Final = "an index of the files beside it (DICOMDIR)"
 
@@ -66,65 +61,6 @@ _IDENTITY: Final = (
 )  # fmt: skip
 _TITLES: Final = ("SeriesDescription", "StudyDescription")
 _WANTED: Final = (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
-
-
-@dataclass(frozen=True)
-class Header:
-    """What Tomochrome needs to know of one DICOM image. Missing or senseless values are None."""
-
-    path: Path
-    sop_class: str
-    sop_uid: str
-    modality: str
-    image_type: tuple[str, ...]
-    study_uid: str
-    series_uid: str
-    series_number: int | None
-    frame_of_reference: str
-    rows: int
-    columns: int
-    frames: int
-    samples: int
-    pixel_spacing: tuple[float, ...] | None  #: (down a column, along a row) in mm
-    thickness: float | None
-    position: tuple[float, ...] | None  #: LPS mm of the first voxel's centre
-    orientation: tuple[float, ...] | None  #: direction cosines of the row, then of the column
-    slope: float | None
-    intercept: float | None
-    rescale_type: str
-    has_lut: bool
-    padding: tuple[int, int] | None  #: least and greatest stored value that is padding
-    transfer_syntax: str
-    lossy: bool = False  #: the pixels were once compressed with loss
-    windows: tuple[ScannerWindow, ...] = ()
-    #: what tells acquisitions apart: (keyword, value), values that are missing left out
-    acquisition: tuple[tuple[str, str], ...] = ()
-    #: when it was made: (keyword, seconds of the day, or ms after the heart's beat)
-    times: tuple[tuple[str, float], ...] = ()
-    frame: int = 0  #: which frame of the file this is, counted from 0
-    title: str = ""  #: SeriesDescription, with nothing of the patient in it
-    study_title: str = ""  #: StudyDescription, likewise
-    patient: str = field(default="", repr=False)  #: see `tomochrome.io.dicom.patient`
-    photometric: str = ""  #: PhotometricInterpretation, such as "MONOCHROME2"
-    pixel_representation: int = 0  #: 1 if stored values are signed
-    bits_allocated: int = 16
-    bits_stored: int = 16
-    high_bit: int = 15
-    lut_type: str = ""  #: what a ModalityLUTSequence leads to: "HU", "US" (unspecified) ...
-    instance: int | None = None  #: InstanceNumber
-    pixels_at: int = 0  #: where in the file the pixel data element begins; 0 if not known
-    flaws: int = 0  #: values that broke the standard and were read all the same
-    identity: dict[str, str] | None = field(default=None, repr=False)
-
-    @property
-    def is_localizer(self) -> bool:
-        """Whether this is a scout view, a projection and not a cross-section."""
-        return image_kind(self.image_type) == LOCALIZER
-
-    @property
-    def is_multiframe(self) -> bool:
-        """Whether one file holds several frames, or is of a kind that may."""
-        return self.frames > 1 or self.sop_class in ENHANCED
 
 
 def open_dataset(path: Path, **options: Any) -> FileDataset:
@@ -260,10 +196,30 @@ def read_header(path: Path, *, with_identity: bool = False) -> Header:
     return _read(path, with_identity, frames=False)[0]
 
 
+def identity_of(item: Item) -> Mapping[str, str]:
+    """Read who the patient of an item is, from the item's first file.
+
+    Returns
+    -------
+    Mapping
+        DICOM keyword to text: PatientName, PatientID, PatientBirthDate, AccessionNumber and
+        StudyDate. Empty for files that are not DICOM.
+
+    Raises
+    ------
+    InputError
+        If the file can no longer be read.
+    """
+    if item.identity is not None:
+        return item.identity
+    headers = getattr(item.source, "headers", ())
+    if not headers:
+        return {}
+    return read_header(headers[0].path, with_identity=True).identity or {}
+
+
 def _frames(header: Header, file: BinaryIO) -> list[Header]:
     """Return one header for each frame of a multi-frame image."""
-    from tomochrome.io.dicom import enhanced  # which builds upon this module
-
     dataset = parse.read_dataset(header.path, file, list(enhanced.TAGS))
     return enhanced.frames(header.path, dataset, header)
 
@@ -348,49 +304,3 @@ def _padding(elements: Source) -> tuple[int, int] | None:
         for v in (first, first if last is None else last)
     ]
     return min(ends), max(ends)
-
-
-def acquisition_of(elements: Source) -> tuple[tuple[str, str], ...]:
-    """Return what differs between acquisitions or reconstructions of one series."""
-    found = [
-        (keyword, f"{value:g}")
-        for keyword in (
-            "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
-            "KVP",
-        )
-        if (value := number(elements, keyword)) is not None
-    ]  # fmt: skip
-    kernel = "/".join(str(v).strip() for v in values(elements, "ConvolutionKernel"))
-    return (*found, ("ConvolutionKernel", kernel)) if kernel else tuple(found)
-
-
-def times_of(elements: Source) -> tuple[tuple[str, float], ...]:
-    """Return when the slice was scanned and made: seconds of the day, ms of the heart beat."""
-    found = [
-        (keyword, seconds(elements, keyword)) for keyword in ("AcquisitionTime", "ContentTime")
-    ]
-    found.append(("TriggerTime", number(elements, "TriggerTime")))
-    return tuple((keyword, value) for keyword, value in found if value is not None)
-
-
-def windows_of(elements: Source) -> tuple[ScannerWindow, ...]:
-    """Return the windows that the scanner proposes, each once."""
-    centers = floats(elements, "WindowCenter") or ()
-    widths = floats(elements, "WindowWidth") or ()
-    names = [
-        "".join(filter(str.isprintable, name)).strip()[:64]
-        for name in words(elements, "WindowCenterWidthExplanation").split("\\")
-    ]
-    return _named_windows(centers, widths, tuple(names), text(elements, "VOILUTFunction"))
-
-
-@lru_cache(maxsize=256)
-def _named_windows(
-    centers: tuple[float, ...], widths: tuple[float, ...], names: tuple[str, ...], function: str
-) -> tuple[ScannerWindow, ...]:
-    windows = []
-    for i, (center, width) in enumerate(zip(centers, widths, strict=False)):
-        if width > 0:
-            name = names[i] if i < len(names) and names[i] else f"{center:g}/{width:g}"
-            windows.append(ScannerWindow(name, center, width, function or "LINEAR"))
-    return tuple(dict.fromkeys(windows))

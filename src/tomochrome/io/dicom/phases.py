@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 
 SAME_POSITION_MM: Final = 0.01
 """Slices closer than this are at one position: thinner CT slices do not exist."""

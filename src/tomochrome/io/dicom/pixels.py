@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.frames import Source
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.rescale import (
     AIR_HU,
     PADDING_BELOW_HU,

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import Header, open_dataset
+from tomochrome.io.dicom.header import Header
+from tomochrome.io.dicom.headers import open_dataset
 
 AIR_HU: Final = -1024
 """Value given to padding: the least of the classic 12-bit scale, and never a tissue."""

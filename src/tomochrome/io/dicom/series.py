@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.group import Group
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
 from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu

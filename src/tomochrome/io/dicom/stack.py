@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.judge import (
     DRIFT_TOLERANCE_PIXELS,
     Finding,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.frames import NATIVE, Source
-from tomochrome.io.dicom.headers import Header
+from tomochrome.io.dicom.header import Header
 from tomochrome.runtime import CancelToken, sandbox
 
 FRAME_SECONDS: Final = 5.0
