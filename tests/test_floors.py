@@ -18,6 +18,7 @@ MODULES = sorted(SRC.rglob("*.py"))
 ROOMS = (
     "errors",
     "tissue",
+    "notices",
     "volume",
     "formats",
     "runtime",

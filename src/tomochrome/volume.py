@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError, InputError
+from tomochrome.notices import Notice
 
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
 MOST_MM: Final = 1e9  # beyond a thousand kilometres sizes overflow, and headers are damaged
@@ -36,13 +37,13 @@ class Provenance:
     title: str = ""  #: what the scanner calls the series, with nothing of the patient in it
     windows: tuple[ScannerWindow, ...] = ()
     verdict: Verdict = "regular"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     history: tuple[str, ...] = ()  #: one line for each step that made this volume
     #: LPS mm of the first voxel of each slice as stored, where reading resampled them
     stored_positions: tuple[tuple[float, float, float], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def add(self, step: str, *warnings: str) -> Provenance:
+    def add(self, step: str, *warnings: Notice) -> Provenance:
         """Return a copy with one more line of history and any further warnings."""
         return replace(self, history=(*self.history, step), warnings=(*self.warnings, *warnings))
 

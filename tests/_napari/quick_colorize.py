@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tomochrome.color import Chroma
+from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.tissue import N_TISSUES, Tissue
+
+FORCED = Notice("unit", "warning", "colored because forced")
 
 
 def simple_colorize(
@@ -25,5 +28,5 @@ def simple_colorize(
         check(cancel)
         report(progress, done, hu.shape[0], "tissue")
     confidence = np.full(hu.shape, 204, np.uint8)
-    provenance = volume.provenance.add("colorize", *(["colored because forced"] if force else []))
+    provenance = volume.provenance.add("colorize", *([FORCED] if force else []))
     return Chroma(code, confidence, mixtures, volume.affine, model, provenance)

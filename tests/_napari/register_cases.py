@@ -20,7 +20,6 @@ REPORT = {
     "after": {"ncc": 0.93, "local_ncc": 0.5, "mutual_information": 0.9},
     "jacobian": {"folded_percent": 0.0, "sd_log": 0.1},
     "inverse_consistency_mm": {"mean": 0.01, "max": 0.3, "p99": 0.05},
-    "warnings": [],
 }
 
 
@@ -66,6 +65,7 @@ class QuickRegister:
         self.hold.set()
         self.calls = []
         self.report = {**REPORT, **report_changes}
+        self.warnings = ()
 
     def __call__(self, fixed, moving, *, progress=None, metric=None, cancel=None, **options):
         from tomochrome.registration.register import Registration
@@ -82,4 +82,6 @@ class QuickRegister:
         ones = np.ones(fixed.shape, np.float32)
         jacobian = replace(fixed, voxels=ones, unit="unknown")
         moved, back = forward.apply(moving, fixed), inverse.apply(fixed, moving)
-        return Registration(moved, back, forward, inverse, jacobian, dict(self.report))
+        return Registration(
+            moved, back, forward, inverse, jacobian, dict(self.report), self.warnings
+        )

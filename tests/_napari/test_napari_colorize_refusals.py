@@ -9,6 +9,7 @@ import pytest
 from colorize_panel_cases import TITLE, colorize
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
+from quick_colorize import FORCED
 
 from tomochrome._napari.ct_source import check_layer
 from tomochrome._napari.layer_choice import LayerChoice
@@ -62,9 +63,9 @@ def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtb
     box.claim.setChecked(True)
     coloring = colorize(panel, qtbot)
     assert coloring.layer.name == f"knee · {TITLE} (taken as HU)"
-    assert "colored because forced" in coloring.chroma.provenance.warnings
+    assert FORCED in coloring.chroma.provenance.warnings
     saved = layer_volume(coloring.layer.data, {"metadata": coloring.layer.metadata})
-    assert "colored because forced" in saved.provenance.warnings
+    assert FORCED in saved.provenance.warnings
     assert box.is_claimed  # for another model, say
     panel.view.layer.choose(ct)
     assert box.isHidden()

@@ -14,6 +14,7 @@ from tomochrome import io
 from tomochrome._napari import export as export_module
 from tomochrome._napari.export import ExportPanel
 from tomochrome._napari.layers import source_of
+from tomochrome.errors import ExistsError
 from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET
 
 pytestmark = pytest.mark.gui
@@ -121,6 +122,11 @@ def test_a_refusal_is_one_sentence(exporting, qtbot, tmp_path):
     exporting.view.place.setText(str(tmp_path / "no" / "a"))
     said = run(exporting, qtbot)
     assert said.startswith("The folder") and said.endswith("create it first.")
+
+
+def test_an_output_that_appears_meanwhile_is_said_without_an_option(exporting):
+    exporting.show_error(ExistsError("a"))
+    assert exporting.view.message.text() == "'a' exists already; choose another."
 
 
 def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monkeypatch, tmp_path):

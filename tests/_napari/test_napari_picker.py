@@ -21,6 +21,7 @@ from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_model import Role, SeriesModel, tool_tip
 from tomochrome._napari.series_order import can_be_opened
 from tomochrome.io import Found, Item, Skipped
+from tomochrome.notices import Notice
 from tomochrome.runtime import check
 
 pytestmark = pytest.mark.gui
@@ -245,7 +246,7 @@ def test_a_long_list_draws_only_what_is_seen(qtbot, monkeypatch):
     items = [
         Item(f"/{n}", "dicom-series", title=f"Series {n}", shape=(300, 512, 512),
              spacing=(1.0, 0.7, 0.7), modality="CT", verdict="irregular",
-             warnings=("the distance between slices changes from 1 to 2 mm",) * 2)
+             warnings=(Notice("geometry", "warning", "the slices are uneven"),) * 2)
         for n in range(400)
     ]  # fmt: skip
     view = SeriesList()

@@ -16,6 +16,7 @@ from tomochrome._napari.readout import value_at
 from tomochrome.errors import TomochromeError
 from tomochrome.geometry.orient import reorient
 from tomochrome.io.dicom import write_series
+from tomochrome.notices import Notice
 from tomochrome.volume import Provenance, Volume, default_affine
 
 # For each new axis (z, y, x) of the stored volume the upright axis that it is.
@@ -136,10 +137,9 @@ def test_folders_of_volumes_are_ours_and_other_folders_are_not(tmp_path, small_c
 
 
 def test_one_message_about_a_volume_before_it_is_shown(monkeypatch, small_ct):
-    provenance = Provenance(
-        kind="dicom-series", title="Head", verdict="tilted",
-        warnings=("the slices were tilted by 18.5 degrees; they were straightened", "lossy"),
-    )  # fmt: skip
+    said = ("the slices were tilted by 18.5 degrees; they were straightened", "lossy")
+    warnings = tuple(Notice("geometry", "warning", text) for text in said)
+    provenance = Provenance(kind="dicom-series", title="Head", verdict="tilted", warnings=warnings)
     volume = Volume(small_ct.voxels, small_ct.affine, "HU", provenance)
     monkeypatch.setattr(notification_manager, "records", [])
     opening.announce(opening.opened(volume, "Head"))
@@ -154,7 +154,8 @@ def test_nothing_is_said_where_all_is_well_and_little_where_it_is_little(monkeyp
     monkeypatch.setattr(notification_manager, "records", [])
     opening.announce(opening.opened(small_ct, "CT"))
     assert notification_manager.records == []
-    mild = Volume(small_ct.voxels, provenance=Provenance(warnings=("a remark",)))
+    remark = Notice("content", "info", "a remark")
+    mild = Volume(small_ct.voxels, provenance=Provenance(warnings=(remark,)))
     opening.announce(opening.opened(mild, "CT"))
     assert [record.severity.name for record in notification_manager.records] == ["INFO"]
 

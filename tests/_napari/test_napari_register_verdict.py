@@ -5,6 +5,7 @@ from __future__ import annotations
 from register_cases import REPORT
 
 from tomochrome._napari.register_verdict import rows_of, verdict_of
+from tomochrome.notices import Notice
 
 
 def test_a_good_result_says_so_and_still_asks_to_look():
@@ -22,8 +23,7 @@ def test_a_result_that_is_worse_says_so():
     from tomochrome.registration.report import warnings_of
 
     report = {**REPORT, "after": {**REPORT["after"], "ncc": 0.4}}
-    report["warnings"] = list(warnings_of(report, "lncc"))
-    verdict = verdict_of(report)
+    verdict = verdict_of(report, warnings_of(report, "lncc"))
     assert verdict.grade == "bad"
     assert "worse" in verdict.heading
     assert rows_of(report)[0].change == -1
@@ -40,8 +40,8 @@ def test_a_result_with_little_left_in_common_is_said_in_the_words_of_the_report(
 
     lost = with_overlaps(0.9, 0.04)
     (said,) = warnings_of(lost, "lncc")
-    for report in (lost, {**lost, "warnings": [said]}):
-        verdict = verdict_of(report)
+    for known in ((), (said,)):
+        verdict = verdict_of(lost, known)
         assert verdict.grade == "bad"
         assert "worse" in verdict.heading
         assert verdict.text.count("Only 4 % of the overlap of the two volumes is left") == 1
@@ -63,9 +63,9 @@ def test_likeness_in_a_thin_slice_is_not_compared_with():
 
 
 def test_folds_and_doubts_are_said():
-    folds = {**REPORT, "warnings": ["the deformation folds 2 % of the voxels: do not trust it"]}
-    folds["jacobian"] = {"folded_percent": 2.0, "sd_log": 0.1}
-    assert verdict_of(folds).grade == "bad"
+    said = Notice("folds", "warning", "the deformation folds 2 % of the voxels: do not trust it")
+    folds = {**REPORT, "jacobian": {"folded_percent": 2.0, "sd_log": 0.1}}
+    assert verdict_of(folds, [said]).grade == "bad"
     few = {**folds, "jacobian": {"folded_percent": 1e-5, "sd_log": 0.1}}
     assert verdict_of(few).grade == "caution"
     assert "less than 0.01 % of the voxels" in verdict_of(few).text
@@ -73,11 +73,12 @@ def test_folds_and_doubts_are_said():
     apart = {**REPORT, "after": {}}
     assert verdict_of(apart).grade == "bad"
     assert "do not overlap" in verdict_of(apart).text
-    unsaid = {**few, "warnings": [], "jacobian": {"folded_percent": 0.5, "sd_log": 0.1}}
+    unsaid = {**few, "jacobian": {"folded_percent": 0.5, "sd_log": 0.1}}
     assert verdict_of(unsaid).grade == "bad"  # the number counts, not another program's words
-    worse = {**few, "warnings": ["the registration made it worse: x", *folds["warnings"]]}
-    assert "less than 0.01 % of the voxels" in verdict_of(worse).text
-    assert "2 %" not in verdict_of(worse).text
+    worse = verdict_of(few, [Notice("worse", "warning", "in other words: x", "x"), said])
+    assert (worse.grade, "X." in worse.text) == ("bad", True)
+    assert "less than 0.01 % of the voxels" in worse.text
+    assert "2 %" not in worse.text
     alike = {**REPORT, "before": {**REPORT["after"]}}
     assert "hardly better" in verdict_of(alike).text
     little = {**REPORT, "after": {**REPORT["after"], "ncc": 0.3}, "before": {"ncc": 0.1}}

@@ -11,12 +11,13 @@ import pytest
 from napari.layers import Image, Layer, Points
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import MessageLabel
 from tomochrome._napari.grey_window import value_range
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.scan_panel import ScanPanel
 from tomochrome._napari.wording import orientation_of
 from tomochrome.geometry.orient import reorient
+from tomochrome.notices import Notice
 from tomochrome.volume import ScannerWindow, Volume
 from tomochrome.windowing import PRESETS
 
@@ -94,7 +95,8 @@ def test_it_tells_what_a_scan_is(scan, qtbot, small_ct):
 
 
 def test_the_verdict_and_every_warning_are_in_words(scan, small_ct):
-    warnings = ("slices are missing: 3", "the slices were evened out", "slices are missing: 3")
+    said = ("slices are missing: 3", "the slices were evened out", "slices are missing: 3")
+    warnings = tuple(Notice("geometry", "warning", text) for text in said)
     show(scan, small_ct, verdict="incomplete", warnings=warnings)
     assert scan.view.verdict.text() == "Incomplete"
     assert shown_warnings(scan) == ["Slices are missing: 3.", "The slices were evened out."]
@@ -190,7 +192,7 @@ def test_the_name_of_the_patient_is_never_shown(scan, cd, identity):
 
     (parts,) = read_layers(str(cd / "DOE_one"))
     scan.viewer.add_layer(Layer.create(*parts))
-    texts = [label.text() for label in scan.findChildren((QLabel, Notice))]
+    texts = [label.text() for label in scan.findChildren((QLabel, MessageLabel))]
     assert "Thorax 5 mm" in texts
     assert not [word for word in identity if any(word in text for text in texts)]
 

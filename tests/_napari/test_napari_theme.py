@@ -11,13 +11,14 @@ from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor, QImage, QPalette
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 
-from tomochrome._napari.controls import Notice
+from tomochrome._napari.controls import MessageLabel
 from tomochrome._napari.picker import show_picker
 from tomochrome._napari.register_result import ResultPanel
 from tomochrome._napari.scan_panel import ScanPanel
 from tomochrome._napari.series_list import ground_of, inks
 from tomochrome._napari.theme import ON_DARK, ON_LIGHT, is_dark
 from tomochrome.io import Found, Item
+from tomochrome.notices import Notice
 
 pytestmark = pytest.mark.gui
 
@@ -27,9 +28,9 @@ PANELS = ("Colorize volume", "Register & checkerboard", "Scan", "Open a scan")
 ITEMS = (
     Item("/a", "dicom-series", title="Chest", modality="CT", shape=(9, 8, 7)),
     Item("/b", "dicom-series", title="Tilted", modality="CT", verdict="tilted",
-         warnings=("the slices are tilted by 12 degrees",)),
+         warnings=(Notice("geometry", "warning", "the slices are tilted"),)),
     Item("/c", "dicom-series", title="Scout", modality="CT", verdict="not-ct",
-         warnings=("a localizer (scout view), not a cross-section",)),
+         warnings=(Notice("content", "warning", "a localizer (scout view)"),)),
     Item("/d", "dicom-series", title="Lost", modality="CT", verdict="unreadable",
          refusal="the slices have no position"),
 )  # fmt: skip
@@ -128,7 +129,7 @@ def test_everything_that_is_written_on_the_panels_can_be_read(
 def test_a_notice_follows_the_theme_while_it_stands_there(window, themed, tone):
     panel = ScanPanel(window)
     window.window.add_dock_widget(panel, name="Scan")
-    notice = Notice(tone)  # its panel comes later
+    notice = MessageLabel(tone)  # its panel comes later
     panel.view.layout().addWidget(notice)
     notice.say("Look closely.")
     for theme in (*THEMES, "system", "dark"):
@@ -168,7 +169,7 @@ def test_the_verdict_of_a_registration_can_be_read(window, themed, qtbot, theme,
     }
     panel = ResultPanel()
     window.window.add_dock_widget(panel, name="Result")
-    panel.show_report(report)
+    panel.show_report(report, ())
     themed(theme)
     for label in panel.findChildren(QLabel):
         if label.text() and label.isVisible():

@@ -111,7 +111,7 @@ def test_a_palette_is_not_used_and_a_warning_says_so() -> None:
     for name in palette_names():
         image = light(volume, chroma, WINDOW, palette=name)
         np.testing.assert_array_equal(image.voxels, plain.voxels)
-        said = [text for text in image.provenance.warnings if f"the palette '{name}'" in text]
+        said = [w for w in image.provenance.warnings if f"the palette '{name}'" in w.text]
         assert len(said) == (name != "natural")
 
 

@@ -18,6 +18,7 @@ from tomochrome.color.relight import fade_curve
 from tomochrome.color.space import GREY_L
 from tomochrome.color.table import SIDE, TABLE
 from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
@@ -326,7 +327,9 @@ def test_a_real_series_keeps_its_luminance(shared_data: Path) -> None:
 
 def test_what_the_colorizer_warned_of_stays_with_the_picture() -> None:
     volume, chroma = case()
-    volume = replace(volume, provenance=Provenance(warnings=("uneven",)))
-    provenance = Provenance(warnings=("uneven", "colored on the CPU after all"))
+    uneven = Notice("geometry", "warning", "uneven")
+    moved = Notice("device", "info", "colored on the CPU after all")
+    volume = replace(volume, provenance=Provenance(warnings=(uneven,)))
+    provenance = Provenance(warnings=(uneven, moved))
     image = light(volume, replace(chroma, provenance=provenance))
-    assert image.provenance.warnings == ("uneven", "colored on the CPU after all")
+    assert image.provenance.warnings == (uneven, moved)

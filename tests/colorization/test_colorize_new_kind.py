@@ -106,7 +106,7 @@ def test_the_five_promises_hold_for_a_model_that_predicts_colors(
     assert (chroma.confidence[outside] == 0).all()
     np.testing.assert_array_equal(chroma.affine, volume.affine)
     image = tc.light(volume, chroma, WINDOW, palette="vivid")
-    assert any("did not use the palette 'vivid'" in text for text in image.provenance.warnings)
+    assert any("did not use the palette 'vivid'" in w.text for w in image.provenance.warnings)
     with pytest.raises(OptionError, match="names no tissues"):
         tc.light(volume, chroma, WINDOW, tissues="liver")
     assert masks["body"].any()

@@ -185,7 +185,7 @@ def test_refuses_what_is_not_hounsfield(bundle: Path, unit: str) -> None:
         colorize(volume, bundle)
     assert "\n" not in str(caught.value)
     chroma = colorize(volume, bundle, device="cpu", force=True)
-    assert any("treated as such on request" in w for w in chroma.provenance.warnings)
+    assert any("treated as such on request" in w.text for w in chroma.provenance.warnings)
 
 
 def test_refuses_colors_and_complex_numbers(bundle: Path) -> None:
@@ -249,7 +249,7 @@ def test_values_that_are_no_numbers_count_as_air(bundle: Path, drawn: Drawn) -> 
     hu[0, 60, 70] = np.inf
     chroma = colorize(volume.with_voxels(hu), bundle, device="cpu")
     assert (chroma.code[:, :8] == 0).all()
-    assert any("finite" in w for w in chroma.provenance.warnings)
+    assert any("finite" in w.text for w in chroma.provenance.warnings)
     assert right(chroma, masks["muscle"], Tissue.MUSCLE) > 0.97
 
 
@@ -264,14 +264,14 @@ def test_anisotropic_volumes(bundle: Path, spacing: tuple[float, float, float]) 
     hu, masks = draw_patient((6, 120, 140))
     chroma = colorize(Volume(hu, default_affine(spacing)), bundle, device="cpu")
     assert right(chroma, masks["muscle"], Tissue.MUSCLE) > 0.95
-    wide = any("mm apart" in w for w in chroma.provenance.warnings)
+    wide = any("mm apart" in w.text for w in chroma.provenance.warnings)
     assert wide == (spacing[0] > 8)
 
 
 def test_all_air_says_that_there_is_no_body(bundle: Path) -> None:
     chroma = colorize(Volume(np.full((3, 20, 20), -1000, np.int16)), bundle, device="cpu")
     assert (chroma.code == 0).all()
-    assert any("no body" in w for w in chroma.provenance.warnings)
+    assert any("no body" in w.text for w in chroma.provenance.warnings)
 
 
 def test_noise_does_not_speckle(network_bundle: Maker) -> None:

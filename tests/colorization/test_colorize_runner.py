@@ -98,7 +98,7 @@ def test_out_of_memory_at_one_slice_falls_back_to_the_cpu(network_bundle: Maker)
     runner._upload = lambda images: torch.from_numpy(images).to(runner._number())  # type: ignore[method-assign]
     assert planes_of(runner, HU).shape[0] == 9
     assert runner.device == "cpu"
-    assert "ran out of memory" in runner.warnings[0]
+    assert "ran out of memory" in runner.warnings[0].text
 
 
 def test_out_of_memory_on_the_cpu_is_one_sentence(network_bundle: Maker) -> None:

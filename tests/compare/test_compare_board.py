@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tomochrome as tc
 from tomochrome.compare import Checkerboard, Pair, Tiles, checkerboard, smallest_tile_mm
 from tomochrome.errors import Cancelled, OptionError
+from tomochrome.notices import texts
 from tomochrome.runtime import CancelToken
 from tomochrome.volume import Volume, default_affine
 
@@ -133,7 +134,7 @@ def test_beyond_the_other_s_field_of_view() -> None:
     assert not board.outside[..., :4].any()
     assert (board.voxels[board.outside] == -1024).all()
     assert (board.voxels == A.voxels)[..., 4:][~board.outside[..., 4:]].all()
-    assert "57 %" in " ".join(board.provenance.warnings)
+    assert "57 %" in " ".join(texts(board.provenance.warnings))
     colored = checkerboard(A, half, tile_mm=6, color=True)
     np.testing.assert_array_equal(colored.voxels[..., 3] == 0, board.outside)
     assert (colored.voxels[board.outside] == 0).all()

@@ -201,7 +201,7 @@ def test_a_thin_slab_within_a_long_scan_is_found(first) -> None:
     pair = Pair(long, Volume(np.ones((4, 4, 4), np.int16), slab, "HU"))
     assert pair.coverage < 0.02
     said = "less than 1 %" if pair.coverage == 0 else "only 2 %"
-    assert f"reaches {said} of the first one's field of view" in pair.warnings[0]
+    assert f"reaches {said} of the first one's field of view" in pair.warnings[0].text
     assert pair.read("b", Region((range(first, first + 4), range(4), range(4)))).all()
 
 

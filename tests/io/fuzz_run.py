@@ -27,6 +27,7 @@ from mutations import damaged
 from effort import calls_of
 from tomochrome.errors import TomochromeError
 from tomochrome.io import find, read
+from tomochrome.notices import texts
 
 SECONDS = 120.0
 """Of the processor's time: longer than this, an input hangs, on the slowest machine too."""
@@ -117,7 +118,7 @@ def attempt(path: Path) -> tuple[bool, str]:
         found = find(path)
         told.append(json.dumps(found.to_json(), allow_nan=False))
         told += [repr(item) for item in found.items]
-        messages += [w for item in found.items for w in (*item.warnings, item.refusal)]
+        messages += [w for item in found.items for w in (*texts(item.warnings), item.refusal)]
         messages += [skipped.reason for skipped in found.skipped]
         for item in found.items:
             try:

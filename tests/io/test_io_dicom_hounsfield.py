@@ -63,7 +63,7 @@ def test_padding_is_air_and_padding_that_could_be_tissue_is_left(tmp_path):
         del dataset.PixelPaddingRangeLimit
 
     back = read(change(tmp_path / "s", wet))
-    assert any("padding value equals 0 HU" in w for w in back.provenance.warnings)
+    assert any("padding value equals 0 HU" in w.text for w in back.provenance.warnings)
     assert back.voxels[0, 0, 0] == -3024
 
 
@@ -116,7 +116,7 @@ def test_ct_without_hounsfield_units_is_called_so(tmp_path, edit, words):
     volume = read(change(series(tmp_path / "s"), edit))
     assert volume.unit == "unknown"
     assert volume.provenance.verdict == "not-ct"
-    assert any(words in warning for warning in volume.provenance.warnings)
+    assert any(words in warning.text for warning in volume.provenance.warnings)
 
 
 def test_an_unspecified_unit_is_read_as_hounsfield_and_said(tmp_path):
@@ -125,4 +125,4 @@ def test_an_unspecified_unit_is_read_as_hounsfield_and_said(tmp_path):
 
     volume = read(change(series(tmp_path / "s"), unspecified))
     assert volume.unit == "HU"
-    assert "unspecified" in volume.provenance.warnings[0]
+    assert "unspecified" in volume.provenance.warnings[0].text

@@ -135,7 +135,7 @@ def test_gaps_between_thin_slices_are_said(tmp_path):
 
     folder = change(series(tmp_path / "s"), thin)
     (warning,) = read(folder).provenance.warnings
-    assert warning.startswith("the slices are 1.25 mm thick but 2.5 mm apart")
+    assert warning.text.startswith("the slices are 1.25 mm thick but 2.5 mm apart")
     assert read(series(tmp_path / "whole")).provenance.warnings == ()
 
 
@@ -155,7 +155,7 @@ def test_several_frames_of_reference_are_said(tmp_path):
         dataset.FrameOfReferenceUID = f"1.2.{i // 4 + 1}"
 
     volume = read(change(series(tmp_path / "s"), move))
-    assert "different frames of reference" in volume.provenance.warnings[0]
+    assert "different frames of reference" in volume.provenance.warnings[0].text
 
 
 def test_one_sop_instance_uid_for_all_slices_loses_none(tmp_path):
@@ -171,4 +171,4 @@ def test_copied_files_count_once(tmp_path):
     (folder / "copy of 1").write_bytes((folder / "0001.dcm").read_bytes())
     volume = read(folder)
     assert volume.shape == (7, 24, 20)
-    assert "left out: 1" in volume.provenance.warnings[0]
+    assert "left out: 1" in volume.provenance.warnings[0].text

@@ -76,7 +76,7 @@ def test_every_stack_at_every_time_is_a_volume_of_its_own(tmp_path):
     assert len(items) == 4
     assert [i.phase for i in items] == [f"{n} of 4" for n in (1, 2, 3, 4)]
     assert all(i.verdict == "regular" for i in items)
-    assert all(any("temporal position" in w for w in i.warnings) for i in items)
+    assert all(any("temporal position" in w.text for w in i.warnings) for i in items)
     back = read_all(path)
     assert len(back) == 4
     for volume in volumes.values():
@@ -102,8 +102,8 @@ def test_frames_at_one_place_that_nothing_tells_apart_are_said(tmp_path):
     path = write_enhanced(tmp_path / "e.dcm", [*frames_of(ct()), *frames_of(ct(seed=2))])
     (found,) = find(path).items
     assert found.verdict == "irregular"
-    assert any("position" in warning for warning in found.warnings)
-    assert all("\n" not in warning for warning in found.warnings)
+    assert any("position" in warning.text for warning in found.warnings)
+    assert all("\n" not in warning.text for warning in found.warnings)
 
 
 def test_a_volume_parted_into_several_files_is_one(tmp_path):
@@ -136,7 +136,7 @@ def test_a_missing_frame_is_said(tmp_path):
     del cut[4]
     (found,) = find(write_enhanced(tmp_path / "e.dcm", shuffled(cut))).items
     assert found.verdict == "incomplete"
-    assert any("missing" in warning for warning in found.warnings)
+    assert any("missing" in warning.text for warning in found.warnings)
 
 
 def test_enhanced_and_classic_images_of_one_series_stand_apart(tmp_path):
@@ -174,7 +174,7 @@ def test_mr_is_read_and_called_so(tmp_path):
     )
     (found,) = find(path).items
     assert (found.modality, found.unit, found.verdict) == ("MR", "unknown", "not-ct")
-    assert any("not CT but modality MR" in w for w in found.warnings)
+    assert any("not CT but modality MR" in w.text for w in found.warnings)
     assert same_in_space(ct(), read(path))
 
 
@@ -184,7 +184,7 @@ def test_the_perfusion_map_of_the_shared_data(shared_data):
     assert found.shape == (2, 512, 512)
     np.testing.assert_allclose(found.spacing, (10, 0.388672, 0.388672))
     assert (found.modality, found.unit, found.verdict) == ("CT", "unknown", "not-ct")
-    assert any("ml/100ml/s" in warning for warning in found.warnings)
+    assert any("ml/100ml/s" in warning.text for warning in found.warnings)
     back = read(path)
     image = SimpleITK.ReadImage(str(path))  # in the order of storage
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), back.voxels[::-1])

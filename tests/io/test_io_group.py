@@ -49,8 +49,8 @@ def test_what_cannot_be_one_volume_is_apart_and_said(what):
     assert sorted(g.phase for g in found) == ["1 of 2", "2 of 2"]
     for g in found:
         (note,) = g.notes
-        assert what in note
-        assert f"the one with {len(g.headers)} slices" in note
+        assert what in note.text
+        assert f"the one with {len(g.headers)} slices" in note.text
     assert len({describe(g).name for g in found}) == 2
 
 
@@ -170,5 +170,5 @@ def test_projections_are_apart_and_said(tmp_path):
 
     items = find(change(folder, mip)).items
     assert [item.shape[0] for item in items] == [6, 2]
-    assert any("projections" in w for w in items[1].warnings)
-    assert not any("projections" in w for w in items[0].warnings)
+    assert any("projections" in w.text for w in items[1].warnings)
+    assert not any("projections" in w.text for w in items[0].warnings)

@@ -13,6 +13,7 @@ from itk_cases import image, meta, nrrd_file, refused
 
 from tomochrome.geometry import from_sitk, same_grid
 from tomochrome.io import find, read
+from tomochrome.notices import texts
 
 ENDINGS = [".mha", ".mhd", ".nrrd", ".nhdr"]
 TYPES = [
@@ -91,13 +92,13 @@ def test_ras_is_turned_and_missing_orientation_is_said(tmp_path):
     lps = read(nrrd_file(tmp_path / "a.nrrd", hu, "space: left-posterior-superior\n" + place))
     ras = read(nrrd_file(tmp_path / "b.nrrd", hu, "space: RAS\n" + place))
     np.testing.assert_array_equal(ras.affine, np.diag([-1, -1, 1, 1]) @ lps.affine)
-    assert "orientation" not in " ".join(lps.provenance.warnings + ras.provenance.warnings)
+    assert "orientation" not in " ".join(texts(lps.provenance.warnings + ras.provenance.warnings))
     bare = read(nrrd_file(tmp_path / "c.nrrd", hu, "spacings: 1 2 3\n"))
-    assert "stores no orientation" in bare.provenance.warnings[0]
+    assert "stores no orientation" in bare.provenance.warnings[0].text
     assert bare.spacing == (3, 2, 1)
     other = read(nrrd_file(tmp_path / "d.nrrd", hu, "space: scanner-xyz\n" + place))
-    assert "does not place its axes" in other.provenance.warnings[0]
-    assert "stores no orientation" in read(meta(tmp_path / "e.mha", hu)).provenance.warnings[0]
+    assert "does not place its axes" in other.provenance.warnings[0].text
+    assert "stores no orientation" in read(meta(tmp_path / "e.mha", hu)).provenance.warnings[0].text
 
 
 def test_units_that_itk_drops_are_turned_into_mm(tmp_path):
@@ -105,15 +106,16 @@ def test_units_that_itk_drops_are_turned_into_mm(tmp_path):
     place = "space directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (5,6,7)\n"
     lps = "space: left-posterior-superior\n" + place
     plain = read(nrrd_file(tmp_path / "a.nrrd", hu, lps + 'space units: "mm" "mm" "mm"\n'))
-    assert "positions" not in " ".join(plain.provenance.warnings)
+    assert "positions" not in " ".join(texts(plain.provenance.warnings))
     in_cm = read(nrrd_file(tmp_path / "b.nrrd", hu, lps + 'space units: "cm" "cm" "cm"\n'))
     np.testing.assert_allclose(in_cm.affine[:3], 10 * plain.affine[:3])
     assert (
-        in_cm.provenance.warnings[0] == "positions in the file are in cm; they were converted to mm"
+        in_cm.provenance.warnings[0].text
+        == "positions in the file are in cm; they were converted to mm"
     )
     feet = read(nrrd_file(tmp_path / "c.nrrd", hu, lps + 'space units: "ft" "ft" "ft"\n'))
     np.testing.assert_array_equal(feet.affine, plain.affine)
-    assert "unknown unit; taken as mm" in feet.provenance.warnings[0]
+    assert "unknown unit; taken as mm" in feet.provenance.warnings[0].text
     tiny = read(meta(tmp_path / "d.mha", hu, "DistanceUnits = um\n"))
     np.testing.assert_allclose(tiny.spacing, (0.003, 0.002, 0.001))
 
@@ -140,7 +142,7 @@ def test_a_modality_that_is_not_ct_is_named(tmp_path, code, words):
     assert volume.unit == "unknown"
     assert volume.provenance.verdict == "not-ct"
     assert volume.provenance.modality == code[-2:]
-    assert words in volume.provenance.warnings[-1]
+    assert words in volume.provenance.warnings[-1].text
     assert find(tmp_path).items[0].modality == code[-2:]
     assert read(meta(tmp_path / "b.mha", ct().voxels, "Modality = MET_MOD_CT\n")).unit == "HU"
 

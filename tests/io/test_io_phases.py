@@ -59,8 +59,8 @@ def test_phases_are_told_apart(by, shift):
     assert [describe(g).name for g in found] == ["1.2#1", "1.2#2", "1.2#3"]
     for g, ordinal in zip(found, ("first", "second", "third"), strict=True):
         (note,) = g.notes
-        assert note.startswith("the series holds 3 ")
-        assert note.endswith(f"this is the {ordinal}")
+        assert note.text.startswith("the series holds 3 ")
+        assert note.text.endswith(f"this is the {ordinal}")
         assert describe(g).verdict == "regular"
 
 
@@ -100,7 +100,7 @@ def test_two_values_together_tell_apart_what_one_does_not():
     }
     found = group(h for part in parts.values() for h in part)
     assert names(found) == [of(part) for part in parts.values()]
-    assert "temporal position and reconstruction kernel" in found[0].notes[0]
+    assert "temporal position and reconstruction kernel" in found[0].notes[0].text
 
 
 def test_copies_of_a_file_are_no_phase():
@@ -108,7 +108,7 @@ def test_copies_of_a_file_are_no_phase():
     copies = [replace(h, path=h.path.parent / "copy" / h.path.name) for h in slices[2:5]]
     (found,) = group([*slices, *copies])
     assert len(found.headers) == 13
-    assert any("left out: 3" in w for w in describe(found).warnings)
+    assert any("left out: 3" in w.text for w in describe(found).warnings)
 
 
 def test_what_nothing_tells_apart_stays_together_to_be_refused():
@@ -172,7 +172,7 @@ def test_one_of_several_volumes_is_read_by_its_name(tmp_path):
         back = read(folder, series=item.name)
         np.testing.assert_array_equal(back.voxels, volume.voxels[i::2])
         np.testing.assert_allclose(back.affine, item.affine)
-        assert any("the series holds 2 phases" in w for w in back.provenance.warnings)
+        assert any("the series holds 2 phases" in w.text for w in back.provenance.warnings)
     for series_ in (None, "1.2.3"):
         with pytest.raises(InputError, match=r"choose one .*1\.2\.3#1 .*1\.2\.3#2 "):
             read(folder, series=series_)

@@ -225,10 +225,10 @@ def test_as_stored_leaves_the_slices_and_says_so(tmp_path):
         apply(raw.affine, [(z, 0, 0) for z in range(9)]), positions, atol=1e-5
     )
     assert raw.provenance.verdict == "tilted"
-    assert "left tilted" in raw.provenance.warnings[0]
+    assert "left tilted" in raw.provenance.warnings[0].text
     assert raw.provenance.stored_positions == ()
     upright = read(folder)
-    assert "resampled to an upright grid" in upright.provenance.warnings[0]
+    assert "resampled to an upright grid" in upright.provenance.warnings[0].text
     # A sheared affine is exact for even tilt: both say the same of space.
     again = resample(raw, upright)
     both = inside(upright) & inside(again)
@@ -272,8 +272,8 @@ def test_the_tilted_head_comes_out_upright(shared_data):
     folder = shared_data / "dicom" / "head_gantry_tilt"
     (item,) = find(folder).items
     assert item.verdict == "tilted"
-    assert "tilted by 18.5 degrees" in item.warnings[0]
-    assert "from 1.14 to 7.38 mm" in item.warnings[1]
+    assert "tilted by 18.5 degrees" in item.warnings[0].text
+    assert "from 1.14 to 7.38 mm" in item.warnings[1].text
     volume = read(item)
     assert volume.shape == item.shape == (119, 486, 512)
     np.testing.assert_allclose(

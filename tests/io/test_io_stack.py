@@ -15,6 +15,7 @@ from tomochrome.geometry.affine import apply, is_orthogonal
 from tomochrome.io.dicom.headers import read_header
 from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, MOST_GROWTH, MOST_SLICES, MOST_VOXELS
 from tomochrome.io.dicom.stack import stack
+from tomochrome.notices import texts
 
 quick = settings(max_examples=40, deadline=None)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -101,9 +102,9 @@ def test_repeated_positions_keep_the_first_by_time_and_say_so():
     headers[3] = replace(headers[3], times=(("AcquisitionTime", 90.0),))
     found = stack(headers)
     assert found.verdict == "irregular"
-    assert found.warnings == (
+    assert texts(found.warnings) == [
         "slices that repeat the position of another: 2: the first image of each position was kept",
-    )
+    ]
     assert found.plan is None
     assert [h.instance for h in found.headers] == [1, 2, 4, 5]
     np.testing.assert_allclose(found.affine[:3, 0], (0, 0, 2), atol=1e-6)
@@ -125,10 +126,10 @@ def test_slices_side_by_side_are_refused():
 def test_missing_slices_are_counted_and_filled():
     found = stack(slices(heights(0, 2, 4, 8, 10, 16, 18)))
     assert found.verdict == "incomplete"
-    assert found.warnings == (
+    assert texts(found.warnings) == [
         "slices are missing: 3 (gaps of up to 6.00 mm among slices 2.00 mm apart): "
         "the gaps were filled by linear interpolation between their neighbors",
-    )
+    ]
     assert found.shape == (10, 24, 20)
     np.testing.assert_allclose(found.grid_affine[:3, 0], (0, 0, 2))
     np.testing.assert_allclose(found.grid_affine[:3, 3], (-10, 5, 0))
@@ -138,30 +139,30 @@ def test_a_wide_hole_is_left_and_said():
     assert MOST_BRIDGED_MM == 10
     found = stack(slices(heights(0, 2, 4, 6, 28, 30, 32)))
     assert found.verdict == "incomplete"
-    assert found.warnings == (
+    assert texts(found.warnings) == [
         "slices are missing: 10, which leaves a hole of 22.0 mm (from 6.0 to 28.0 mm foot-head): "
         "too wide to interpolate, left empty",
-    )
+    ]
     assert found.plan.geometry.bridged.tolist() == [True] * 3 + [False] + [True] * 2
-    assert "left empty" not in " ".join(found.stored_warnings)
-    assert all("as stored" in w or "are adjacent" in w for w in found.stored_warnings)
+    assert "left empty" not in " ".join(texts(found.stored_warnings))
+    assert all("as stored" in w.text or "are adjacent" in w.text for w in found.stored_warnings)
 
 
 def test_a_filled_gap_and_a_hole_are_told_apart():
     found = stack(slices(heights(0, 2, 4, 8, 10, 32, 34)))
-    assert found.warnings == (
+    assert texts(found.warnings) == [
         "slices are missing: 11 (gaps of up to 22.00 mm among slices 2.00 mm apart): "
         "the smaller gaps were filled by linear interpolation between their neighbors",
         "no image covers a hole of 22.0 mm (from 10.0 to 32.0 mm foot-head): "
         "too wide to interpolate, left empty",
-    )
+    ]
 
 
 def test_a_scan_that_changes_its_spacing_misses_nothing():
     z = [*range(0, 20, 2), *range(20, 61, 4)]
     found = stack(slices(heights(*z)))
     assert found.verdict == "irregular"
-    assert "from 2.00 to 4.00 mm" in found.warnings[0]
+    assert "from 2.00 to 4.00 mm" in found.warnings[0].text
     np.testing.assert_allclose(found.grid_affine[:3, 0], (0, 0, 2))
 
 
@@ -177,8 +178,8 @@ def test_tilt_is_measured_and_the_grid_is_upright(degrees):
     orientation, positions = leaning(degrees, np.arange(12) * 4.0)
     found = stack(slices(positions, orientation))
     assert found.verdict == "tilted"
-    assert f"tilted by {abs(degrees):.1f} degrees" in found.warnings[0]
-    assert f"{found.shape[0]} slices {found.plan.spacing:.2f} mm apart" in found.warnings[0]
+    assert f"tilted by {abs(degrees):.1f} degrees" in found.warnings[0].text
+    assert f"{found.shape[0]} slices {found.plan.spacing:.2f} mm apart" in found.warnings[0].text
     directions = found.grid_affine[:3, :3] / np.linalg.norm(found.grid_affine[:3, :3], axis=0)
     np.testing.assert_allclose(directions, np.eye(3)[:, ::-1], atol=1e-12)
     assert reaches_all(found)
@@ -227,10 +228,10 @@ def test_a_moved_patient_is_no_tilt():
     positions = [(12.0 if i > 5 else 0.0, 0, 2.0 * i) for i in range(10)]
     found = stack(slices(positions))
     assert found.verdict == "irregular"
-    assert found.warnings == (
+    assert texts(found.warnings) == [
         "the slices jump sideways by up to 12.0 mm (the patient or the table moved): "
         "each was placed at its own position",
-    )
+    ]
     assert found.shape == (10, 24, 32)
     assert reaches_all(found)
 
@@ -245,7 +246,7 @@ def test_directions_that_were_rounded_otherwise_are_said():
     headers[3] = replace(headers[3], orientation=(1.0, 0.004, 0.0, -0.004, 1.0, 0.0))
     found = stack(headers)
     assert found.verdict == "irregular"
-    assert "directions differ by up to 0.23 degrees: the usual one" in found.warnings[0]
+    assert "directions differ by up to 0.23 degrees: the usual one" in found.warnings[0].text
     headers[3] = replace(headers[3], orientation=(1.0, 0.0, 0.0, 0.0, 0.0, -1.0))
     assert "differ in orientation" in stack(headers).refusal
 
@@ -263,7 +264,7 @@ def test_what_no_table_can_reach_is_refused():
 def test_thin_slices_far_apart_are_said():
     found = stack(slices(heights(0, 10, 20), thickness=1.0))
     assert found.verdict == "regular"
-    assert found.warnings[0].startswith("the slices are 1 mm thick but 10 mm apart")
+    assert found.warnings[0].text.startswith("the slices are 1 mm thick but 10 mm apart")
 
 
 coordinates = st.one_of(
@@ -284,7 +285,7 @@ def test_anything_at_all_ends_in_a_refusal_or_a_grid_within_bounds(positions, pi
     headers = slices(positions, orientation, pixel_spacing=pixel, rows=rows, columns=columns)
     found = stack(headers)
     if found.refusal:
-        assert found.warnings == (found.refusal,)
+        assert texts(found.warnings) == [found.refusal]
         assert found.plan is None
         return
     assert np.isfinite(found.affine).all()
@@ -294,4 +295,4 @@ def test_anything_at_all_ends_in_a_refusal_or_a_grid_within_bounds(positions, pi
         assert is_orthogonal(found.grid_affine, 1e-6)
         assert found.shape[0] <= MOST_SLICES
         assert found.warnings
-    assert all("nan" not in w and "inf " not in w for w in found.warnings)
+    assert all("nan" not in w.text and "inf " not in w.text for w in found.warnings)

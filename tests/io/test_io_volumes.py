@@ -55,7 +55,7 @@ def test_real_nifti(shared_data, name):
     volume = assert_equals_nibabel(shared_data / name)
     assert (volume.unit, volume.shape) == (unit, shape)
     assert volume.provenance.verdict == ("regular" if unit == "HU" else "not-ct")
-    assert "Hounsfield" in volume.provenance.warnings[-1]
+    assert "Hounsfield" in volume.provenance.warnings[-1].text
 
 
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", "<u2", "<i4", "<f4", "<f8", "u1"])
@@ -110,16 +110,16 @@ def test_disagreeing_or_missing_orientation_is_said(tmp_path):
     nib.save(image, tmp_path / "a.nii")
     volume = read(tmp_path / "a.nii")
     assert volume.spacing == (2, 1, 1)
-    assert "the sform was used" in volume.provenance.warnings[0]
+    assert "the sform was used" in volume.provenance.warnings[0].text
     image.set_sform(None, 0)
     image.set_qform(None, 0)
     nib.save(image, tmp_path / "b.nii")
-    assert "no orientation" in read(tmp_path / "b.nii").provenance.warnings[0]
+    assert "no orientation" in read(tmp_path / "b.nii").provenance.warnings[0].text
     image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.diag([1e-3, 1e-3, 2e-3, 1]))
     image.header.set_xyzt_units("meter")
     nib.save(image, tmp_path / "m.nii")
     np.testing.assert_allclose(read(tmp_path / "m.nii").spacing, (2, 1, 1), rtol=1e-6)
-    assert "converted to mm" in read(tmp_path / "m.nii").provenance.warnings[0]
+    assert "converted to mm" in read(tmp_path / "m.nii").provenance.warnings[0].text
 
 
 def test_a_singular_affine_is_refused(tmp_path):

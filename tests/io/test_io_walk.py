@@ -63,6 +63,7 @@ def test_what_cannot_be_opened_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     (skipped,) = find(folder).skipped
     assert (skipped.path, skipped.reason) == (str(locked), "cannot be opened: Permission denied")
+    assert skipped.sentence == f"'{locked}' cannot be opened: Permission denied"
 
 
 def test_walking_is_cancelled(tmp_path):

@@ -22,6 +22,7 @@ from tomochrome.errors import InputError, TomochromeError
 from tomochrome.geometry import closest_axial
 from tomochrome.geometry.affine import apply, compose
 from tomochrome.io import find, read
+from tomochrome.notices import texts
 from tomochrome.volume import Volume
 
 AIR = -1024
@@ -117,10 +118,10 @@ def holds(row: Row, item, volume: Volume) -> None:
     if row.outside:
         assert (volume.voxels[volume.outside] == AIR).all()
     assert not item.refusal
-    for sentence in item.warnings:
-        assert "\n" not in sentence
+    for notice in item.warnings:
+        assert "\n" not in notice.text
     if row.says:
-        assert re.search(row.says, " ".join(item.warnings))
+        assert re.search(row.says, " ".join(texts(item.warnings)))
 
 
 def by_pydicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +257,7 @@ def tilted(shared_data):
 def test_the_tilted_head_is_named_so(tilted):
     item, volume, datasets = tilted
     assert item.verdict == volume.provenance.verdict == "tilted"
-    text = " ".join(item.warnings)
+    text = " ".join(texts(item.warnings))
     assert re.search(r"18\.5 degrees", text)
     assert re.search(r"distance|gap|spacing|uneven|apart", text)
     assert item.unit == volume.unit == "HU"
@@ -392,5 +393,5 @@ def test_series_of_the_dicomdir(shared_data):
     assert scouts
     for item in scouts:
         assert item.verdict == "not-ct"
-        assert re.search("localizer|scout", " ".join(item.warnings))
+        assert re.search("localizer|scout", " ".join(texts(item.warnings)))
     assert all(i.verdict == "not-ct" for i in items if i.modality == "MR")

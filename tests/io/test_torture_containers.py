@@ -14,6 +14,7 @@ from torture_cases import base, said, settled, single
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import compose
 from tomochrome.io import find, read
+from tomochrome.notices import texts
 from tomochrome.volume import Volume
 
 
@@ -39,7 +40,7 @@ def test_a_dicomdir_that_names_a_file_that_is_gone(tmp_path):
     found = find(path)
     (item,) = found.items
     assert item.verdict == "incomplete"
-    text = " ".join([*item.warnings, *(s.reason for s in found.skipped)])
+    text = " ".join([*texts(item.warnings), *(s.reason for s in found.skipped)])
     assert "missing" in text or "not there" in text or "does not exist" in text
 
 

@@ -11,6 +11,7 @@ from io_cases import same_in_space
 
 from tomochrome.geometry.affine import apply
 from tomochrome.io import find, read
+from tomochrome.notices import texts
 from tomochrome.volume import Volume
 
 AIR = -1024
@@ -29,9 +30,9 @@ def single(path, series=None):
 
 def said(item, *words: str) -> None:
     """Hold that the warnings speak of something, each in one sentence."""
-    text = " | ".join(item.warnings)
+    text = " | ".join(texts(item.warnings))
     assert item.warnings, "nothing was said"
-    assert all("\n" not in w for w in item.warnings)
+    assert all("\n" not in w.text for w in item.warnings)
     assert any(re.search(word, text, re.IGNORECASE) for word in words), text
 
 

@@ -174,7 +174,7 @@ def test_without_network_and_refinement_only_the_affine_part_is_left(pair) -> No
     assert found.forward.is_affine
     np.testing.assert_allclose(found.inverse.affine, np.linalg.inv(found.forward.affine))
     assert found.report["curve"] == []
-    assert "nothing is deformed" in found.warnings[0]
+    assert "nothing is deformed" in found.warnings[0].text
     np.testing.assert_allclose(found.jacobian.voxels, np.linalg.det(found.forward.affine[:3, :3]))
 
 
@@ -245,5 +245,5 @@ def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch)
     monkeypatch.setattr(room, "choose_device", lambda _: torch.device("meta"))
     found = register(fixed, moving, **how)
     assert found.report["device"] == "cpu"
-    assert any("ran out of memory" in warning for warning in found.warnings)
+    assert any("ran out of memory" in warning.text for warning in found.warnings)
     np.testing.assert_array_equal(found.moved.voxels, plain.moved.voxels)

@@ -16,6 +16,7 @@ from tomochrome.errors import (
     OptionError,
     TomochromeError,
 )
+from tomochrome.notices import Notice, texts
 from tomochrome.registration.checks import check_extras, looks_like_labels
 from tomochrome.registration.register import register
 from tomochrome.volume import Provenance, Volume
@@ -44,7 +45,7 @@ SMALLER = replace(BODY, affine=BODY.affine @ np.diag([0.9, 0.9, 0.9, 1.0]))  # c
 OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
     BODY,
     voxels=np.zeros(SHAPE, np.int16),
-    provenance=Provenance(warnings=("9 voxels hold no number",)),
+    provenance=Provenance(warnings=(Notice("no-number", "warning", "in other words", "9 lost"),)),
 )
 
 
@@ -97,7 +98,7 @@ OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
             SMALLER, {"moving_mask": replace(AIR, affine=SMALLER.affine)},
             InputError, "moving volume is constant",
         ),
-        (OVERFLOWN, {}, InputError, "not numbers"),
+        (OVERFLOWN, {}, InputError, "not numbers.*: 9 lost; replace them"),
         (BODY, {"model": "nothing-such"}, ModelError, "unknown registration model"),
         (BODY, {"model": "tissue"}, ModelError, "unknown registration model"),
         (BODY, {"refine": -1}, OptionError, "from 0 to"),
@@ -131,7 +132,7 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
     assert not looks_like_labels(BODY)
     assert not looks_like_labels(AIR)  # to align silhouettes is meant
     found = register(BODY, labels, model=None, refine=0, init="none")
-    (said,) = (w for w in found.warnings if "segmentation" in w)
+    (said,) = (w.text for w in found.warnings if w.code == "segmentation")
     assert said.startswith("the moving volume looks like a segmentation, not a scan")
     assert "register the scans themselves" in said
 
@@ -141,10 +142,20 @@ def test_scans_beside_each_other_are_brought_together_and_that_is_said() -> None
     found = register(BODY, near, model=None, refine=0, init="rigid")
     assert found.report["before"] == {"overlap": 0.0}
     assert found.report["after"]["ncc"] > 0.97
-    (said,) = (w for w in found.warnings if "do not overlap" in w)
+    (said,) = (w.text for w in found.warnings if w.code == "coverage")
     assert "make sure that they show the same part of the body" in said
 
 
 def test_centers_may_lie_metres_apart_where_that_is_asked_for() -> None:
     found = register(BODY, shifted(BODY, 3000.0), model=None, refine=0, init="center")
     assert found.report["after"]["ncc"] > 0.99
+
+
+def test_what_is_known_of_the_unit_is_no_matter_and_all_else_is() -> None:
+    about = Notice("unit", "warning", "in other words")
+    other = Notice("content", "info", "its Hounsfield units come from two energies")
+    known = replace(BODY, provenance=Provenance(warnings=(about, other)))
+    found = register(known, BODY, model=None, refine=0, init="none")
+    assert other in found.warnings
+    assert about not in found.warnings
+    assert found.report["warnings"] == texts(found.warnings)

@@ -22,6 +22,7 @@ from tomochrome.evaluate import (
 )
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.affine import apply
+from tomochrome.notices import Notice
 from tomochrome.registration.validation import body_of, make_synthetic, validate_synthetic
 from tomochrome.runtime import CancelToken
 from tomochrome.transform import Transform
@@ -132,7 +133,8 @@ def test_the_truth_is_what_the_moving_volume_was_made_by() -> None:
 
 def test_lost_values_are_refused_before_the_work() -> None:
     volume, _ = patient()
-    lost = replace(volume, provenance=volume.provenance.add("read", "3 voxels hold no number"))
+    notice = Notice("no-number", "warning", "3 voxels hold no number")
+    lost = replace(volume, provenance=volume.provenance.add("read", notice))
     with pytest.raises(InputError, match="the given volume has values that are not numbers"):
         make_synthetic(lost)
 

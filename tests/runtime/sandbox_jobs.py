@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tomochrome.errors import GeometryError
+from tomochrome.errors import ChoiceError, GeometryError
 
 
 def echo(*values):
@@ -61,6 +61,10 @@ def leave(status):
 
 def refuse():
     raise GeometryError("the axes of 'x' are bent")
+
+
+def refuse_to_choose():
+    raise ChoiceError("'x' holds 2 series", "a, b")
 
 
 def fail():

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import sandbox_jobs as jobs
 
-from tomochrome.errors import Cancelled, GeometryError
+from tomochrome.errors import Cancelled, ChoiceError, GeometryError
 from tomochrome.runtime import CancelToken, sandbox, sandbox_child
 from tomochrome.runtime.sandbox import SandboxError, call
 
@@ -153,6 +153,9 @@ def test_a_cancelled_call_ends_its_child(tmp_path: Path) -> None:
 def test_errors_of_ours_keep_their_words_and_others_say_nothing_of_the_file() -> None:
     with pytest.raises(GeometryError, match=r"^the axes of 'x' are bent$"):
         call(jobs.refuse)
+    with pytest.raises(ChoiceError) as choice:
+        call(jobs.refuse_to_choose)
+    assert choice.value.args == ("'x' holds 2 series", "a, b")
     first = children()
     with pytest.raises(SandboxError) as caught:
         call(jobs.fail, subject="'x'")

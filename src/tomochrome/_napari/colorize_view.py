@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from tomochrome._napari.beside_grey import BesidePanel
 from tomochrome._napari.color_panel import ColorPanel
-from tomochrome._napari.controls import Notice, Section, form, side_by_side
+from tomochrome._napari.controls import MessageLabel, Section, form, side_by_side
 from tomochrome._napari.hu_override import HUOverride
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
@@ -29,7 +29,7 @@ class ColorizeView(JobView):
 
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent, "Colorize")
-        self.caution = Notice("caution", self)
+        self.caution = MessageLabel("caution", self)
         self.layer = LayerChoice(viewer, self, follow=True)
         self.model = NamedChoice(parent=self)
         self.device = NamedChoice(parent=self)

@@ -170,7 +170,7 @@ class CompareControl(QObject):
             self._say(f"{sentence(self.comparison.note)} {said}".strip())
 
     def _remark_again(self) -> None:
-        if not self.panel.message.styleSheet():  # an error stays
+        if self.panel.message.tone == "plain":  # an error stays
             self._remark()
 
     def _label(self) -> None:

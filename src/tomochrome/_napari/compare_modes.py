@@ -154,7 +154,7 @@ def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
     ndisplay
         2 for planes, 3 for 3D.
     """
-    said = [sentence(text) for text in view.pair.warnings]
+    said = list(map(sentence, view.pair.warnings))
     shown: Any = view
     if fields.mode == CHECKERBOARD and shown.settings.tile_mm > fields.tile_mm + 1e-6:
         said.append(

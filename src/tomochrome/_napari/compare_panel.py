@@ -25,7 +25,7 @@ from tomochrome._napari.compare_modes import (
     WIPE_DOWN,
     Fields,
 )
-from tomochrome._napari.controls import Notice, ValueSlider, form, side_by_side
+from tomochrome._napari.controls import MessageLabel, ValueSlider, form, side_by_side
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of
 
@@ -86,7 +86,7 @@ class ComparePanel(QWidget):
         self.show_button.setCheckable(True)
         self.before = QPushButton("Before", self)
         self.after = QPushButton("After", self)
-        self.message = Notice("plain", self)
+        self.message = MessageLabel("plain", self)
         self._rows: dict[QWidget, tuple[str, ...]] = {}
         self._lay_out()
         self._set_defaults()

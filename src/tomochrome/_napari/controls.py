@@ -169,7 +169,7 @@ class ValueSlider(QWidget):
             self._slider.setValue(_LENGTH * share ** (1 / self._power))
 
 
-class Notice(ToneLabel):
+class MessageLabel(ToneLabel):
     """A line of text that wraps, plain or on a ground in color, and is hidden when empty."""
 
     def __init__(self, tone: Tone = "plain", parent: QWidget | None = None) -> None:

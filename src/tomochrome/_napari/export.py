@@ -14,6 +14,7 @@ from tomochrome._napari.controls import compact, form, side_by_side
 from tomochrome._napari.layers import LayerSource, source_of
 from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.writer import layer_volume, may_replace
+from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import FORMATS, Format
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
@@ -154,7 +155,7 @@ class ExportPanel(JobPanel):
                 self.view.what.setCurrentIndex(index)
 
     def _refill(self, _: object = None) -> None:
-        before, view = self.choice, self.view
+        before, had_choices, view = self.choice, bool(self._choices), self.view
         self._choices = choices(list(self.viewer.layers))
         with signals_blocked(view.what):
             view.what.clear()
@@ -164,7 +165,7 @@ class ExportPanel(JobPanel):
         self._offer_formats()
         if not self._choices:
             self.say("Open or color a scan first; there is nothing to export.")
-        elif view.message.text().startswith("Open or color"):
+        elif not had_choices:
             self.say("")
         view.run.setEnabled(bool(self._choices) and not self.running)
 
@@ -233,10 +234,9 @@ class ExportPanel(JobPanel):
 
     def show_error(self, error: Exception) -> None:
         """Show why nothing was saved; this panel asks, where the command line has ``--force``."""
+        if isinstance(error, ExistsError):
+            error = OutputError(f"'{error.args[0]}' exists already; choose another")
         super().show_error(error)
-        text = self.view.message.text()
-        in_words = text.replace("use --force (force=True) to replace it", "choose another")
-        self.view.message.say(in_words)
 
     def ended(self) -> None:
         """Switch the fields back."""

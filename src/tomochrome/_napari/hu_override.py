@@ -6,7 +6,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QCheckBox, QFrame, QWidget
 
-from tomochrome._napari.controls import Notice, stacked
+from tomochrome._napari.controls import MessageLabel, stacked
 
 _CLAIM = "These values are Hounsfield units"
 _CAUTION = (
@@ -26,7 +26,7 @@ class HUOverride(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.claim = QCheckBox(_CLAIM, self)
-        self.caution = Notice("warning", self)
+        self.caution = MessageLabel("warning", self)
         self.caution.say(_CAUTION)
         stacked(self, self.claim, self.caution, margins=0)
         self._layer: Any = None

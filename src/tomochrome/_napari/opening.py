@@ -76,7 +76,7 @@ def beside(found: Found) -> str:
     series = f"{others} other series (not CT)" if others > 0 else ""
     files, reasons = skipped_in_words(found.skipped)
     if reasons:
-        reason = reasons[0].partition(" × ")[2].rstrip(".")
+        reason = reasons[0][1].rstrip(".")
         files = f"{files} ({reason}{', ...' if len(reasons) > 1 else ''})"
     also = "; ".join(part for part in (series, files) if part)
     return f"Also found: {also}." if also else ""
@@ -106,7 +106,7 @@ def open_item(item: Item, progress: Progress | None, cancel: CancelToken | None)
 def opened(volume: Volume, name: str = "") -> Opened:
     """Make the layer of a volume, and what is to be said about it."""
     name = name or display_name(volume)
-    said = " ".join(sentence(text) for text in dict.fromkeys(volume.provenance.warnings))
+    said = " ".join(dict.fromkeys(map(sentence, volume.provenance.warnings)))
     return Opened(
         volume_layer(volume, name),
         f"{name}: {said}" if said else "",

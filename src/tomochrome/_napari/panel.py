@@ -18,7 +18,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QWidget
 
-from tomochrome._napari.controls import Notice, ScrollColumn, StageBar, side_by_side, stacked
+from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, side_by_side, stacked
 from tomochrome._napari.events import Connections
 from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, LayerTuple
@@ -158,7 +158,7 @@ class JobView(QFrame):
         self.run = QPushButton(action, self)
         self.cancel = QPushButton("Cancel", self)
         self.progress = StageBar(self)
-        self.message = Notice("plain", self)
+        self.message = MessageLabel("plain", self)
         self.buttons = side_by_side((self.run, 2), (self.cancel, 1))
         self.locked: Sequence[QWidget] = ()  #: what cannot be changed while a job runs
 
@@ -182,9 +182,9 @@ class JobView(QFrame):
         self.progress.say(done, total, stage)
 
 
-def caution(parent: QWidget) -> Notice:
+def caution(parent: QWidget) -> MessageLabel:
     """Return the notice that stands on top of every panel."""
-    notice = Notice("caution", parent)
+    notice = MessageLabel("caution", parent)
     notice.say(NOT_FOR_DIAGNOSIS.capitalize())
     return notice
 
@@ -335,7 +335,7 @@ def error_text(error: Exception, what: str) -> str:
         What has failed: ``"Coloring"``.
     """
     if isinstance(error, TomochromeError):
-        return sentence(str(error))
+        return sentence(error)
     _LOG.error("%s failed", what.lower(), exc_info=error)
     return (
         f"{what} failed unexpectedly ({type(error).__name__}: {error}); "

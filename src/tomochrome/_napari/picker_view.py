@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import Notice, side_by_side, stacked
+from tomochrome._napari.controls import MessageLabel, side_by_side, stacked
 from tomochrome._napari.panel import JobView
 from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
@@ -60,7 +60,7 @@ class PickerView(JobView):
         self.skipped.setCheckable(True)
         self.skipped.setAutoRaise(True)
         self.skipped.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.reasons = Notice("plain", self)
+        self.reasons = MessageLabel("plain", self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.locked = self.series, self.search, self.order, self.names
         self._found: tuple[Item, ...] = ()
@@ -154,17 +154,17 @@ class PickerView(JobView):
                 return True
         return False
 
-    def _show_skipped(self, line: str, reasons: list[str]) -> None:
+    def _show_skipped(self, line: str, reasons: list[tuple[int, str]]) -> None:
         self.skipped.setText(line)
         self.skipped.setVisible(bool(line))
         self.skipped.setChecked(False)
-        self.skipped.setToolTip("\n".join(reasons))
-        self._reasons = reasons
+        self._reasons = "\n".join(f"{count} × {reason}" for count, reason in reasons)
+        self.skipped.setToolTip(self._reasons)
         self._show_reasons(False)
 
     def _show_reasons(self, shown: bool) -> None:
         self.skipped.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
-        self.reasons.say("\n".join(self._reasons) if shown else "")
+        self.reasons.say(self._reasons if shown else "")
 
     def show_running(self, running: bool, *, searching: bool = False) -> None:
         """Switch the parts between running and not; a search can be replaced by another."""

@@ -17,6 +17,7 @@ from tomochrome._napari.register_place import (
     place,
 )
 from tomochrome.errors import InputError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, check, report
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Alignment:
         Determinants of ``forward`` on the fixed grid.
     report
         As in ``report.json``.
+    warnings
+        What the user should know.
     layer
         A finished napari layer of the moving volume on the fixed grid, to be added; None once it
         was removed again.
@@ -87,6 +90,7 @@ class Alignment:
     inverse: Transform
     jacobian: Volume
     report: Mapping[str, Any]
+    warnings: tuple[Notice, ...]
     layer: Any
     loaded: bool = False
 
@@ -175,6 +179,7 @@ def register_in_worker(
         "inverse": result.inverse,
         "jacobian": result.jacobian,
         "report": result.report,
+        "warnings": result.warnings,
     }
     return _alignment(read, result.moved, found, request)
 
@@ -216,13 +221,13 @@ def load_in_worker(
             f"'{read.moving.name}'; choose the two images that it was made for, or load its inverse"
         )
     measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **long)
-    measured["warnings"] = list(warnings_of(measured, "lncc"))
     measured["model"] = "a loaded transform"
     found = {
         "forward": forward,
         "inverse": inverse,
         "jacobian": jacobian,
         "report": measured,
+        "warnings": warnings_of(measured, "lncc"),
         "loaded": True,
     }
     return _alignment(read, moved, found, request)
@@ -235,8 +240,7 @@ def _alignment(read: _Read, moved: Volume, found: dict[str, Any], request: Reque
 
     note = moved_by_hand(read.fixed, read.moving)
     if note:
-        said = [*found["report"].get("warnings", ()), note]
-        found = {**found, "report": {**found["report"], "warnings": said}}
+        found["warnings"] += (Notice("geometry", "warning", note),)
     layer = Layer.create(*volume_on(moved, read.fixed, request.name, **request.look))
     return Alignment(read.fixed, read.moving, **found, layer=layer)
 

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.compare_layer import covers
-from tomochrome._napari.controls import Notice, form
+from tomochrome._napari.controls import MessageLabel, form
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import mm_of, world_affine
@@ -58,7 +58,7 @@ class LandmarkPanel(QWidget):
         )
         self.before = QLabel("", self)
         self.after = QLabel("", self)
-        self.message = Notice("plain", self)
+        self.message = MessageLabel("plain", self)
         for label in (self.before, self.after):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -18,13 +18,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari.controls import Notice, side_by_side, stacked
+from tomochrome._napari.controls import MessageLabel, side_by_side, stacked
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of, world_affine
 from tomochrome._napari.register_pairs import PairResult
-from tomochrome._napari.register_verdict import rows_of, said_of, verdict_of
+from tomochrome._napari.register_verdict import OF_VERDICT, rows_of, verdict_of
 from tomochrome._napari.theme import Tone, is_dark
+from tomochrome._napari.wording import sentence
+from tomochrome.notices import Notice
 
 #: Better, worse, and the heads of the columns, as read on a dark ground and on a light one.
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
@@ -40,9 +42,9 @@ class ResultPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.verdict = Notice("plain", self)
+        self.verdict = MessageLabel("plain", self)
         self.verdict.setTextFormat(Qt.TextFormat.RichText)
-        self.warnings = Notice("warning", self)
+        self.warnings = MessageLabel("warning", self)
         self.table = QGridLayout()
         self.table.setHorizontalSpacing(10)
         self.table.setVerticalSpacing(2)
@@ -53,25 +55,25 @@ class ResultPanel(QWidget):
         stacked(self, self.verdict, self.table, self.warnings, margins=0)
         self.setVisible(False)
 
-    def show_report(self, report: Mapping[str, Any], *, loaded: bool = False) -> None:
+    def show_report(
+        self, report: Mapping[str, Any], warnings: Sequence[Notice], *, loaded: bool = False
+    ) -> None:
         """Show a report: the verdict, the table, and warnings that are not in the verdict.
 
         Parameters
         ----------
         report
             As in ``report.json``.
+        warnings
+            What the user should know of the result.
         loaded
             Whether the transform was loaded from a file, and not found by a registration.
         """
         self._report, self._colors = report, self._readable()
-        verdict = verdict_of(report, loaded=loaded)
+        verdict = verdict_of(report, warnings, loaded=loaded)
         heading = f'<b style="font-size: large">{verdict.heading}</b>'
         self.verdict.say(f"{heading}<br>{escape(verdict.text)}", _STYLE[verdict.grade])
-        rest = [
-            text[:1].upper() + text[1:].rstrip(".") + "."
-            for text in said_of(report)
-            if text[1:].rstrip(".") not in verdict.text and "the deformation folds" not in text
-        ]
+        rest = [sentence(notice) for notice in warnings if notice.code not in OF_VERDICT]
         self.warnings.say("\n".join(rest))
         self._fill(report)
         self.setVisible(True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from tomochrome._napari.wording import sentence
+from tomochrome.notices import Notice
 from tomochrome.registration.report import A_FEW_PERCENT, LOST, share_in_words, warnings_of
 
 Grade = Literal["good", "caution", "bad"]
@@ -16,7 +17,7 @@ _HARDLY: Final = 0.01
 _ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
 _INCONSISTENT_MM: Final = 1.0
 _FOLDED: Final = "the result is not valid there. The Jacobian map shows where, in red."
-_WORSE: Final = "the registration made it worse: "
+OF_VERDICT: Final = ("worse", "folds")  #: codes of the warnings that a verdict is about
 _LOOK: Final = "Check the alignment in the checkerboard before you use it."
 _TRY: Final = (
     "Try another initial alignment or similarity measure, or masks; the moving image is unchanged."
@@ -128,31 +129,30 @@ def _compared(
     return Row(name, meaning, before, f"{new:.{digits}f}", change)
 
 
-def said_of(report: Mapping[str, Any]) -> list[str]:
-    """Return a report's warnings, without what the verdict's heading says already."""
-    return [str(text).removeprefix(_WORSE) for text in report.get("warnings", ())]
-
-
-def verdict_of(report: Mapping[str, Any], *, loaded: bool = False) -> Verdict:
+def verdict_of(
+    report: Mapping[str, Any], warnings: Sequence[Notice] = (), *, loaded: bool = False
+) -> Verdict:
     """Say whether to trust a transform.
 
     Parameters
     ----------
     report
         As in ``report.json``.
+    warnings
+        What else is known of the result. Of `OF_VERDICT` the verdict says all.
     loaded
         Whether the transform was loaded from a file, and not found by a registration.
     """
     measured = warnings_of(report, str(report.get("similarity", "lncc")))
-    said = map(str, [*report.get("warnings", ()), *measured])
-    worse = [text.removeprefix(_WORSE) for text in dict.fromkeys(said) if text.startswith(_WORSE)]
+    said = dict.fromkeys([*warnings, *measured])
+    worse = [sentence(notice.fact or notice) for notice in said if notice.code == "worse"]
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:
         folds = [f"The deformation folds in {share_in_words(folded)} of the voxels: {_FOLDED}"]
     if worse:
         advice = _TRY_LOADED if loaded else _TRY
-        words = " ".join([*map(sentence, worse), *folds])
+        words = " ".join([*worse, *folds])
         heading = "The images match worse than before. Do not use it."
         return Verdict("bad", heading, f"{words} {advice}")
     if folded >= A_FEW_PERCENT:

@@ -166,7 +166,8 @@ class RegisterView(JobView):
             self.message.say("")
         else:
             self.curve.add(result.samples)
-            self.result.show_report(result.alignment.report, loaded=result.alignment.loaded)
+            found = result.alignment
+            self.result.show_report(found.report, found.warnings, loaded=found.loaded)
             self.message.say(result.message, "plain")
         self.use.show_result(result)
         self.landmarks.set_alignment(None if result is None else result.alignment)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome._napari.layers import source_of
+from tomochrome._napari.wording import sentence
 from tomochrome._napari.writer import write_dicom, write_nifti, write_several
 from tomochrome.errors import TomochromeError
 from tomochrome.formats import NIFTI
@@ -100,8 +101,7 @@ def _explained(path: Any, error: Exception) -> list[str]:
     from napari.utils.notifications import show_error
 
     if isinstance(error, TomochromeError):
-        text = str(error)
-        show_error(text[:1].upper() + text[1:] + ".")
+        show_error(sentence(error))
     else:
         show_error(
             f"'{Path(path).name}' cannot be saved in this format; choose {NIFTI.name} "

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import Notice, ScrollColumn, stacked
+from tomochrome._napari.controls import MessageLabel, ScrollColumn, stacked
 from tomochrome._napari.grey_window import show_window, value_range
 from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.layers import display_name, grey_layer, source_of, world_affine
@@ -31,6 +31,7 @@ from tomochrome._napari.theme import ToneLabel
 from tomochrome._napari.window_labels import HELP, add_choice, window_label, window_numbers
 from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Verdict, Volume
 from tomochrome.windowing import PRESETS, Window, parse_window, scanner_windows
@@ -58,7 +59,7 @@ class ScanView(QWidget):
         self.facts.setVerticalSpacing(4)
         self.verdict = ToneLabel(style="padding: 2px 8px; font-weight: 600;", parent=self)
         self.verdict.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.remark = Notice("plain", self)
+        self.remark = MessageLabel("plain", self)
         self.warnings = QVBoxLayout()
         self.windows = QGroupBox("Window", self)
         self._buttons = QGridLayout()
@@ -103,7 +104,7 @@ class ScanView(QWidget):
         while self.warnings.count():
             self.warnings.takeAt(0).widget().deleteLater()
         for text in warnings:
-            notice = Notice("warning", self)
+            notice = MessageLabel("warning", self)
             notice.say(text)
             self.warnings.addWidget(notice)
 
@@ -178,7 +179,7 @@ class ScanPanel(DockedPanel):
         self.view.show_verdict(None, text, ())
         self.view.show_windows(None)
 
-    def _tell(self, volume: Volume, further: tuple[str, ...] = ()) -> None:
+    def _tell(self, volume: Volume, further: tuple[Notice, ...] = ()) -> None:
         """Tell about a volume that this plugin read or made; ``further`` warns of its colors."""
         provenance = volume.provenance
         facts = [
@@ -192,8 +193,8 @@ class ScanPanel(DockedPanel):
         if not volume.is_rgba:
             facts.append((_VALUES, "…"))
         remark = wording.verdict_in_words(provenance.verdict, provenance.warnings, volume.shape[0])
-        said = dict.fromkeys((*provenance.warnings, *further))
-        warnings = [wording.sentence(text) for text in said]
+        said = (*provenance.warnings, *further)
+        warnings = list(dict.fromkeys(wording.sentence(notice) for notice in said))
         self.view.show_facts(display_name(volume), facts)
         self.view.show_verdict(provenance.verdict, remark, warnings)
         is_ct = volume.unit == "HU"
@@ -252,7 +253,7 @@ class ScanPanel(DockedPanel):
         try:
             show_window(layer, parse_window(choice, known.shown), choice)
         except TomochromeError as error:
-            self.view.remark.say(wording.sentence(str(error)))
+            self.view.remark.say(wording.sentence(error))
 
     def let_go(self) -> None:
         """Stop what is under way and let go of the viewer."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.errors import TomochromeError
+from tomochrome.notices import Notice, texts
 from tomochrome.volume import Unit, Verdict
 
 if TYPE_CHECKING:
@@ -105,37 +107,34 @@ def modality_of(modality: str) -> str:
     return modality if modality and modality != "unknown" else "modality unknown"
 
 
-def sentence(text: str) -> str:
-    """Return a warning as a sentence: a capital first, a full stop last."""
-    text = text.strip()
+def sentence(said: Notice | TomochromeError | str) -> str:
+    """Return a warning or an error as a sentence: a capital first, a full stop last."""
+    text = str(said).strip()
     ended = text.endswith((".", "!", "?"))
     return text[:1].upper() + text[1:] + ("" if ended or not text else ".")
 
 
 def remarks(item: Item) -> tuple[str, ...]:
     """Return all there is to say about an item, the reason of a refusal first, as sentences."""
-    said = [item.refusal, *item.warnings] if item.refusal else list(item.warnings)
-    return tuple(dict.fromkeys(sentence(text) for text in said if text))
+    said = texts(item.warnings)
+    return tuple(dict.fromkeys(map(sentence, [item.refusal, *said] if item.refusal else said)))
 
 
-def verdict_in_words(verdict: Verdict, warnings: Sequence[str], slices: int | None) -> str:
+def verdict_in_words(verdict: Verdict, warnings: Sequence[Notice], slices: int | None) -> str:
     """Return what the verdict means, where the warnings do not say it already."""
     if warnings or verdict != "regular":
         return ""
     return _SINGLE if slices == 1 else _REGULAR
 
 
-def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[str]]:
-    """Return one line about the files that were skipped, and one line for each reason."""
+def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:
+    """Return one line about the files that were skipped, and each reason with its count."""
     counts = Counter(file.reason.replace(f"'{file.path}'", "a file") for file in skipped)
     total = sum(counts.values())
     if not total:
         return "", []
     files = "1 file" if total == 1 else f"{total} files"
-    lines = [
-        f"{count} {_TIMES.strip()} {sentence(reason)}" for reason, count in counts.most_common()
-    ]
-    return f"{files} skipped", lines
+    return f"{files} skipped", [(n, sentence(reason)) for reason, n in counts.most_common()]
 
 
 def identity_in_words(

@@ -12,6 +12,7 @@ from tomochrome.cli.files import as_json, check_inputs, read_landmarks
 from tomochrome.cli.measures import in_words
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
+from tomochrome.notices import Notice, texts
 
 if TYPE_CHECKING:
     from tomochrome.volume import Volume
@@ -215,10 +216,11 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     notes = [*fixed.provenance.warnings, *moving.provenance.warnings]
     missed = measured.get("inverse_consistency_mm", {}).get("mean", 0.0)
     if missed > max(fixed.spacing):
-        notes.append(
+        text = (
             f"the inverse consistency error is {missed:.1f} mm on average: '{args.inverse}' is "
             f"hardly the inverse of '{args.transform}'"
         )
+        notes.append(Notice("inconsistent", "warning", text))
     kinds = {(v.unit, v.provenance.modality) for v in (fixed, moving)}
     same = "lncc" if len(kinds) == 1 else "mi"  # between modalities correlation need not increase
     return {
@@ -227,7 +229,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
         "transform": None if args.transform is None else str(args.transform),
         "inverse": None if args.inverse is None else str(args.inverse),
         **measured,
-        "warnings": list(dict.fromkeys([*notes, *warnings_of(measured, same)])),
+        "warnings": texts([*notes, *warnings_of(measured, same)]),
     }
 
 

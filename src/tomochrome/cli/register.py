@@ -19,7 +19,7 @@ from tomochrome.cli.files import (
 )
 from tomochrome.cli.measures import LIKENESS, line, number, row
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
-from tomochrome.errors import InputError, OutputError
+from tomochrome.errors import ChoiceError, InputError, OutputError
 
 if TYPE_CHECKING:
     from tomochrome.registration.register import Registration
@@ -174,12 +174,10 @@ def _read(path: Path, series: str | None, option: str | None, told: Mapping[str,
 
     try:
         return read(path, series=series, **told)
-    except InputError as error:
-        first, asked, choices = str(error).partition("choose one with --series (series=)")
-        if not asked:
-            raise
-        advice = f"choose one with {option}{choices}" if option else "give a file of one volume"
-        raise InputError(f"{first}{advice}") from error
+    except ChoiceError as error:
+        what, choices = error.args
+        advice = f"choose one with {option}: {choices}" if option else "give a file of one volume"
+        raise InputError(f"{what}; {advice}") from error
 
 
 def _write(fixed: Volume, result: Registration, place: Path, session: Session) -> None:

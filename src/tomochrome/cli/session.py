@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from unicodedata import category
 
+from tomochrome.notices import Notice
 from tomochrome.runtime.progress import CancelToken
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
@@ -99,8 +100,9 @@ class Session:
         """Keyword arguments that make a function report progress here and let it be cancelled."""
         return {"progress": self.progress, "cancel": self.cancel}
 
-    def warn(self, message: str) -> None:
-        """Print a warning once, on stderr, and keep it for the result."""
+    def warn(self, notice: Notice | str) -> None:
+        """Print a warning once, on stderr, and keep its text for the result."""
+        message = str(notice)
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.clear()

@@ -17,6 +17,7 @@ from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
 from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, describe_window, parse_window
@@ -251,7 +252,8 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
     known = volume.provenance.warnings
     news = [warning for warning in chroma.provenance.warnings if warning not in known]
     if not chroma.has_tissues and settings.palette is not palette():
-        news.append(no_tissues(chroma.model, f"did not use the palette '{settings.palette.name}'"))
+        text = no_tissues(chroma.model, f"did not use the palette '{settings.palette.name}'")
+        news.append(Notice("option-unused", "info", text))
     provenance = volume.provenance.add(step, *news)
     extra = {
         **provenance.extra,

@@ -21,6 +21,7 @@ from tomochrome.colorization.grid import OnGrid, Taps, first_columns, pixel_taps
 from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, to_input_grid
 from tomochrome.colorization.scan import Colors, Scan, body_noise
 from tomochrome.errors import ModelError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, check
 from tomochrome.tissue import N_TISSUES
 
@@ -57,7 +58,7 @@ class GridPredictor(ABC):
     batch: int = 4
     likelihood: NDArray[np.float32] | None = None
     device: str = "cpu"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
         self.card = card

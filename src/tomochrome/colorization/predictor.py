@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tomochrome.bundles import ModelCard
 from tomochrome.errors import ModelError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Predictor(Protocol):
     names_tissues: ClassVar[bool]
     reads: InputSpec | None
     device: str
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
         """Load the model of a bundle.

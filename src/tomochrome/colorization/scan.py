@@ -15,6 +15,7 @@ from tomochrome.colorization.grid import OnGrid, block_taps
 from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import what_it_is
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, check, report
 from tomochrome.volume import Volume
 
@@ -63,7 +64,7 @@ class Scan:
     spacing: tuple[float, float, float]
     upright: Volume
     body: BodyMask
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
 
     def slabs(self) -> Iterator[tuple[int, int]]:
         """Return first and last-plus-one slice of slabs that are worked on at once."""
@@ -135,22 +136,24 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
                 f"'{where}' is not CT in Hounsfield units, because {what_it_is(volume)}; give a "
                 "CT (if they are Hounsfield units after all: --as-hu, in Python force=True)"
             )
-        warnings.append(
+        text = (
             "the values are not known to be Hounsfield units; they were treated as such on request"
         )
+        warnings.append(Notice("unit", "warning", text))
     upright = closest_axial(volume)
     spacing = upright.spacing
     _check_extent(upright.shape, spacing)
     if spacing[0] > WIDE_GAP_MM:
-        warnings.append(
-            f"slices are {spacing[0]:.1f} mm apart: neighboring slices add little information"
-        )
+        text = f"slices are {spacing[0]:.1f} mm apart: neighboring slices add little information"
+        warnings.append(Notice("geometry", "info", text))
     hu, lost = as_int16(np.asarray(upright.voxels))
     if lost:
-        warnings.append(f"{lost} voxels without a finite value are treated as air")
+        text = f"{lost} voxels without a finite value are treated as air"
+        warnings.append(Notice("no-number", "warning", text))
     body = find_body(hu, spacing)
     if not body.field.any():
-        warnings.append("no body was found: nothing is colored")
+        text = "no body was found: nothing is colored"
+        warnings.append(Notice("nothing-colored", "warning", text))
     return Scan(hu, spacing, upright, body, tuple(warnings))
 
 

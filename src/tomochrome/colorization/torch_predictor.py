@@ -14,6 +14,7 @@ from tomochrome.bundles import ModelCard, load_state
 from tomochrome.colorization.grid_predictor import GridPredictor
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import ModelError, TomochromeError
+from tomochrome.notices import Notice
 from tomochrome.runtime import choose_device, free_memory, out_of_memory
 from tomochrome.tissue import N_TISSUES
 
@@ -149,10 +150,8 @@ class TorchPredictor(GridPredictor):
         """Leave a device without memory for the CPU, and say so."""
         import torch
 
-        self.warnings = (
-            *self.warnings,
-            f"the device '{self._device.type}' ran out of memory, so the CPU colored the rest",
-        )
+        text = f"the device '{self._device.type}' ran out of memory, so the CPU colored the rest"
+        self.warnings = (*self.warnings, Notice("device", "info", text))
         self._device = torch.device("cpu")
         self.batch = 1
         self._place()

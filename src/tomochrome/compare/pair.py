@@ -16,6 +16,7 @@ from tomochrome.compare.region import Region
 from tomochrome.compare.source import Sampled, Source, as_volume
 from tomochrome.errors import GeometryError, OptionError
 from tomochrome.geometry.sampling import Order
+from tomochrome.notices import Notice
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, auto_window, parse_window
@@ -57,7 +58,7 @@ class Pair:
         Whether both keep their numbers (``False``: RGBA).
     coverage : float
         Share (0 to 1) of the grid that lies in the field of view of ``b``, estimated.
-    warnings : tuple of str
+    warnings : tuple of Notice
         What the user should know.
 
     Raises
@@ -88,13 +89,14 @@ class Pair:
         self._asked = window
         self._windows: Windows | None = None
         self.coverage = self._covered()
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: tuple[Notice, ...] = ()
         if self.coverage < 0.995:
             share = f"only {100 * self.coverage:.0f}" if self.coverage >= 0.005 else "less than 1"
-            self.warnings = (
+            text = (
                 f"the second volume reaches {share} % of the first one's field of view; beyond it "
-                "there is nothing to compare",
+                "there is nothing to compare"
             )
+            self.warnings = (Notice("coverage", "info", text),)
 
     @property
     def volume(self) -> Volume:

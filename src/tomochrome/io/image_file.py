@@ -19,6 +19,7 @@ from tomochrome.io.item import Item
 from tomochrome.io.units import MODALITIES
 from tomochrome.io.values import Values, labels, measured
 from tomochrome.io.which import Part, choose_part, item_of
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.runtime.sandbox import SandboxError
 from tomochrome.volume import Provenance, Verdict, Volume
@@ -74,7 +75,7 @@ class ImageFile:
     components: int = 1
     slope: float = 1.0
     intercept: float = 0.0
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     modality: str = "unknown"
     meaning: str = ""
     ras_vectors: bool = False
@@ -226,7 +227,7 @@ def _color(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     rgba = np.full((*image.shape, 4), 255, dtype=np.uint8)
     for z, plane in enumerate(raw):
         rgba[z, ..., : image.channels] = plane
-    return Values(rgba, None, "RGBA", ("a color picture, not CT",))
+    return Values(rgba, None, "RGBA", (Notice("content", "warning", "a color picture, not CT"),))
 
 
 def _measured(image: ImageFile, raw: Iterable[NDArray[Any]], cancel: CancelToken | None) -> Values:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.notices import Notice
 from tomochrome.volume import ScannerWindow, Unit, Verdict
 
 
@@ -46,7 +47,7 @@ class Item:
     verdict
         What is to be said about the geometry and the kind of image.
     warnings
-        Sentences for the user.
+        What the user should know.
     refusal
         The sentence with which `read` refuses this item; empty when it can be read.
     source
@@ -74,7 +75,7 @@ class Item:
     unit: Unit = "unknown"
     windows: tuple[ScannerWindow, ...] = ()
     verdict: Verdict = "regular"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     refusal: str = ""
     source: Any = field(default=None, repr=False)
     identity: Mapping[str, str] | None = field(default=None, repr=False)
@@ -112,7 +113,7 @@ class Item:
                 {"name": w.name, "center": w.center, "width": w.width} for w in self.windows
             ],
             "verdict": self.verdict,
-            "warnings": list(self.warnings),
+            "warnings": list(map(str, self.warnings)),
         }
 
 
@@ -122,6 +123,7 @@ class Skipped:
 
     path: str
     reason: str
+    sentence: str = ""  #: the reason with the file's name, where it does not follow "it is"
 
     def to_json(self) -> dict[str, str]:
         """Return path and reason as plain values."""

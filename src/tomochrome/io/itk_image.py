@@ -29,6 +29,7 @@ from tomochrome.io.archive import shown
 from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.image_file import ImageFile
 from tomochrome.io.units import MODALITIES
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, report
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 
@@ -46,8 +47,10 @@ _META_MODALITIES: Final = {f"MET_MOD_{code}": code for code in ("CT", "MR", "NM"
 _POSITIONS: Final = ("Offset", "Position", "Origin")
 _DIRECTIONS: Final = ("TransformMatrix", "Rotation", "Orientation")
 _SPACINGS: Final = ("ElementSpacing", "ElementSize")
-_NO_ORIENTATION: Final = (
-    "the file stores no orientation; its axes are taken as left, posterior and superior"
+_NO_ORIENTATION: Final = Notice(
+    "geometry",
+    "warning",
+    "the file stores no orientation; its axes are taken as left, posterior and superior",
 )
 
 
@@ -74,7 +77,7 @@ class _Facts:
     deflated: str  #: the format, if they are a gzip or zlib stream
     modality: str
     unit: str  #: of positions
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
     kinds: tuple[str, ...] = ()  #: of NRRD's axes
     pairs: dict[str, str] = field(default_factory=dict)
     header: str = ""  #: what ITK is to read in place of the header
@@ -147,14 +150,15 @@ def _nrrd_facts(path: Path, header: _Header) -> _Facts:
         raise InputError(f"'{where}' is packed by bzip2, which ITK does not read; save it as gzip")
     name = header.first("datafile")
     space = header.first("space").lower().removesuffix("-time")
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     if not space:
         warnings = (_NO_ORIENTATION,)
     elif space not in _KNOWN_SPACES:
-        warnings = (
+        text = (
             "the file does not place its axes in the patient's space; they are taken as "
-            "left, posterior and superior",
+            "left, posterior and superior"
         )
+        warnings = (Notice("geometry", "warning", text),)
     modality = header.pairs.get("modality", header.pairs.get("DICOM_0008_0060", "")).strip()
     return _Facts(
         data=_beside(path, name) if "datafile" in header.fields else path,
@@ -178,12 +182,13 @@ def _meta_facts(path: Path, header: _Header) -> _Facts:
     if sizes is None or min(sizes) < 1:
         raise ValueError("no sizes")
     _numbers(header, _POSITIONS, dims)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     if _numbers(header, _DIRECTIONS, dims * dims) is None:
         warnings = (_NO_ORIENTATION,)
     spacing = _numbers(header, _SPACINGS, dims)
     if spacing is None:
-        warnings = (*warnings, "the file stores no voxel size; taken as 1 mm")
+        text = "the file stores no voxel size; taken as 1 mm"
+        warnings = (*warnings, Notice("geometry", "warning", text))
     elif min(spacing) <= 0:
         raise ValueError("voxels without extent")
     local = name.upper() == "LOCAL"
@@ -302,7 +307,7 @@ def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageF
 
 def _affine(
     where: str, facts: _Facts, seen: dict[str, Any]
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+) -> tuple[NDArray[np.float64], tuple[Notice, ...]]:
     """Return the matrix from (z, y, x) index to LPS mm, and what there is to say about it."""
     dims = len(seen["size"])
     directions = np.array(seen["direction"]).reshape(dims, dims)[:3, :3]
@@ -310,11 +315,11 @@ def _affine(
     warnings, factor = facts.warnings, _MM.get(facts.unit)
     if factor is None:
         text = "the file gives its positions in an unknown unit; taken as mm"
-        warnings = (*warnings, text)
+        warnings = (*warnings, Notice("geometry", "warning", text))
     elif factor != 1.0:
         affine[:3] *= factor
         text = f"positions in the file are in {facts.unit}; they were converted to mm"
-        warnings = (*warnings, text)
+        warnings = (*warnings, Notice("geometry", "info", text))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(
             f"'{where}' has an unusable geometry: its axes have no extent in space; export it again"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from tomochrome.errors import Cancelled, InputError
+from tomochrome.errors import Cancelled, InputError, NotAnImageError
 from tomochrome.io import archive
 from tomochrome.io.dicom import dicomdir, load, series
 from tomochrome.io.dicom.group import group
@@ -22,6 +22,7 @@ from tomochrome.io.item import Found, Item, Skipped
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.sniff import judge
 from tomochrome.io.walk import open_regular, walk
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, check, report
 
 _REASONS = {
@@ -51,8 +52,9 @@ class _Harvest:
     items: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
-    def skip(self, path: Path, reason: str) -> None:
-        self.skipped.append(Skipped(archive.shown(path), archive.in_words(reason)))
+    def skip(self, path: Path, reason: str, sentence: str = "") -> None:
+        said = archive.in_words(reason), archive.in_words(sentence)
+        self.skipped.append(Skipped(archive.shown(path), *said))
 
 
 def find(
@@ -124,7 +126,7 @@ def _shown(item: Item) -> Item:
         item,
         path=path,
         key=archive.in_words(item.key),
-        warnings=tuple(map(archive.in_words, item.warnings)),
+        warnings=tuple(replace(w, text=archive.in_words(w.text)) for w in item.warnings),
         refusal=archive.in_words(item.refusal),
     )
 
@@ -135,9 +137,8 @@ def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | Non
     except Cancelled:
         raise
     except InputError as error:
-        return replace(
-            item, verdict="unreadable", warnings=(*item.warnings, str(error)), refusal=str(error)
-        )
+        warnings = (*item.warnings, Notice("refused", "warning", str(error)))
+        return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))
 
 
 def _files(
@@ -188,10 +189,13 @@ def _look_at(
         else:
             torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
             harvest.skip(path, _REASONS["torn" if torn else kind])
-    except InputError as error:
+    except NotAnImageError as error:
         harvest.skip(path, str(error))
+    except InputError as error:
+        harvest.skip(path, str(error), str(error))
     except (OSError, ValueError) as error:
-        harvest.skip(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}")
+        reason = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+        harvest.skip(path, reason, f"'{path}' {reason}")
 
 
 def _look_at_dicom(path: Path, file: BinaryIO, head: bytes, harvest: _Harvest) -> None:

@@ -24,6 +24,7 @@ from tomochrome.io.image_file import ImageFile
 from tomochrome.io.nifti_pair import first_bytes, pair_of
 from tomochrome.io.nifti_space import space
 from tomochrome.io.stream import fill, is_gzip, opened
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress, report
 
 #: color types of NIfTI, as nibabel names their fields
@@ -118,7 +119,8 @@ def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> I
     affine, warnings = space(header, shape, zooms, where)
     matrix = data.with_suffix(".mat")
     if not hasattr(header, "get_sform") and matrix.is_file():
-        warnings = (*warnings, f"the orientation in '{matrix.name}' beside the file was not used")
+        text = f"the orientation in '{matrix.name}' beside the file was not used"
+        warnings = (*warnings, Notice("geometry", "warning", text))
     layout: tuple[int, ...] = shape if colors == 1 else (*shape, colors)
     layout = layout if components == 1 else (components, *shape)
     stored = _Stored(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import corners, decompose, from_nifti_affine
+from tomochrome.notices import Notice
 
 Affine = NDArray[np.float64]
 
@@ -20,7 +21,7 @@ _LEAST_MM: Final = 1e-4  # finer than any microscope's voxel that a CT program m
 
 def space(
     header: Any, shape: tuple[int, int, int], zooms: NDArray[np.float64], where: str
-) -> tuple[Affine, tuple[str, ...]]:
+) -> tuple[Affine, tuple[Notice, ...]]:
     """Return the affine that a header gives, and what there is to say about it.
 
     As nibabel chooses it: the sform where there is one, else the qform, else the bare voxel
@@ -71,7 +72,8 @@ def space(
             f"'{where}' has an unusable geometry: its axes have no extent in space; export it again"
         )
     scaled, turned = _in_mm(header, affine)
-    return from_nifti_affine(scaled), tuple(text for text in (note, turned) if text)
+    notices = tuple(Notice("geometry", "warning", text) for text in (note, turned) if text)
+    return from_nifti_affine(scaled), notices
 
 
 def _form(header: Any, name: str) -> Affine | None:

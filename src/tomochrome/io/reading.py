@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tomochrome.errors import InputError, TomochromeError
+from tomochrome.errors import ChoiceError, InputError, TomochromeError
 from tomochrome.io.archive import in_words, shown
 from tomochrome.io.dicom import load
 from tomochrome.io.image_file import read_volume
@@ -126,10 +126,8 @@ def _shown_paths() -> Iterator[None]:
     try:
         yield
     except TomochromeError as error:
-        text = in_words(str(error))
-        if text == str(error):
-            raise
-        raise type(error)(text) from error
+        error.reword(in_words)
+        raise
 
 
 def read_item(
@@ -181,10 +179,7 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
         ct = [item for item in found.items if item.verdict != "not-ct"]
         candidates = ct or found.items
     if len(candidates) > 1:
-        raise InputError(
-            f"'{path}' holds {len(candidates)} series; choose one with --series (series=): "
-            f"{_list(candidates)}"
-        )
+        raise ChoiceError(f"'{path}' holds {len(candidates)} series", _list(candidates))
     return candidates[0]
 
 
@@ -205,8 +200,7 @@ def _nothing(found: Found, path: Path) -> str:
         return f"the folder '{path}' is empty; choose one that holds a CT series"
     first = found.skipped[0]
     if len(found.skipped) == 1 and Path(first.path) == path:
-        reason = first.reason
-        return reason if str(path) in reason else f"'{path}' is {reason}"
+        return first.sentence or f"'{path}' is {first.reason}"
     counts: dict[str, int] = {}
     for file in found.skipped:
         reason = file.reason.replace(f"'{file.path}'", "a file")

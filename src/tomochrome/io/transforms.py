@@ -16,7 +16,6 @@ standard has it; ours are written with 1007.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, InputError, OutputError
+from tomochrome.errors import GeometryError, InputError, OutputError, TomochromeError
 from tomochrome.geometry.affine import compose, is_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import sandboxed_transforms
@@ -50,6 +49,7 @@ _LARGEST_TEXT: Final = 2**24  #: bytes, of other files than HDF5
 _MEMORY_FACTOR: Final = 16  #: ITK holds a field several times over, in numbers of twice the size
 _SECONDS: Final = 8.0
 _BYTES_A_SECOND: Final = 2_000_000
+_UNWRITTEN: Final = "cannot be written: the disk may be full"
 _ROOM: Final = 1 << 16  # bytes of a file beside its fields
 
 
@@ -115,9 +115,9 @@ def write_parts(
         try:
             SimpleITK.WriteTransform(whole, str(temporary))
         except RuntimeError as error:
-            raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
+            raise OutputError(f"'{path}' {_UNWRITTEN}") from error
         if temporary.stat().st_size == 0:  # ITK does not look whether its texts arrived
-            raise OutputError(f"'{path}' cannot be written: the disk may be full")
+            raise OutputError(f"'{path}' {_UNWRITTEN}")
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -164,7 +164,7 @@ def write_field(
         try:
             SimpleITK.WriteImage(field.to_sitk(), str(temporary), True, compressionLevel=1)
         except RuntimeError as error:
-            raise OutputError(f"'{path}' cannot be written: {_reason(error)}") from error
+            raise OutputError(f"'{path}' {_UNWRITTEN}") from error
 
 
 def read_parts(
@@ -197,15 +197,14 @@ def read_parts(
 
 
 def _reason(error: Exception) -> str:
-    """The last line of ITK's long messages, where it says anything to people."""
+    """Say why a file was not read: libraries' own errors say nothing to people."""
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[-1] if lines else type(error).__name__
-    if "0x" in said and ": " in said:
-        said = said.split(": ", 2)[-1]
-    foreign = "suffix" in said or "SimpleITK" in said or not re.search("[a-z]", said)
-    return "the file is damaged or of another kind" if foreign else said[:200].rstrip(".")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, TomochromeError):
+        return str(error)
+    return "the file is damaged or of another kind"
 
 
 def _read_itk(path: Path, cancel: CancelToken | None) -> list[ReadPart]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.notices import Notice
 from tomochrome.volume import Unit, Volume
 
 FAT_OR_BELOW: Final = -200.0
@@ -122,12 +123,15 @@ def _shifted(sample: NDArray[Any], least: float) -> bool:
     return bool(body >= LEAST_BODY and between <= MOST_BETWEEN)
 
 
-def infer_unit(voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None) -> tuple[Unit, str]:
+def infer_unit(
+    voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None
+) -> tuple[Unit, Notice]:
     """Return the unit that values without one most likely have, and a warning that says so."""
     fits, reason = looks_like_hounsfield(voxels, outside)
     if fits:
-        return "HU", f"the file names no unit; read as Hounsfield units, because {reason}"
-    return "unknown", f"the values are not Hounsfield units: {reason}"
+        text = f"the file names no unit; read as Hounsfield units, because {reason}"
+        return "HU", Notice("unit", "info", text)
+    return "unknown", Notice("unit", "warning", f"the values are not Hounsfield units: {reason}")
 
 
 def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:

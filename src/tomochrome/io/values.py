@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.io.units import EXACT_FLOAT, extremes, infer_unit
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, check
 from tomochrome.volume import Unit
 
@@ -39,7 +40,7 @@ class Values:
     voxels: NDArray[Any]
     outside: NDArray[np.bool_] | None
     unit: Unit
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
 
 
 def measured(
@@ -95,11 +96,9 @@ def measured(
     unit, reason = infer_unit(voxels, outside)
     voxels[outside] = AIR_HU if unit == "HU" else extremes(voxels, outside)[0]
     count = int(np.count_nonzero(outside))
-    lost = (
-        f"{count} voxels ({100 * count / outside.size:.2g} %) hold no number; "
-        "they count as outside the scan and are shown as the darkest"
-    )
-    return Values(voxels, outside, unit, (lost, reason))
+    lost = f"{count} voxels ({100 * count / outside.size:.2g} %) hold no number"
+    text = f"{lost}; they count as outside the scan and are shown as the darkest"
+    return Values(voxels, outside, unit, (Notice("no-number", "warning", text, lost), reason))
 
 
 def _gathered(
@@ -158,4 +157,6 @@ def _copied(voxels: NDArray[Any], dtype: np.dtype[Any], done: int) -> NDArray[An
 
 def labels(values: Values, what: str) -> Values:
     """Return values whose file says that they are something other than a measurement."""
-    return replace(values, unit="unknown", warnings=(*values.warnings[:-1], what))
+    others = (notice for notice in values.warnings if notice.code != "unit")
+    notice = Notice("content", "warning", what)
+    return replace(values, unit="unknown", warnings=(*others, notice))

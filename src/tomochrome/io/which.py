@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tomochrome.errors import InputError
+from tomochrome.errors import ChoiceError, InputError
 from tomochrome.io.archive import shown
 from tomochrome.io.item import Item
 from tomochrome.volume import Volume
@@ -64,9 +64,8 @@ def choose_part(path: Path, index: int | None, count: int) -> Part:
         If the file holds several and none was chosen, or the one chosen is not there.
     """
     if index is None and count > 1:
-        raise InputError(
-            f"'{shown(path)}' holds {count} volumes in one file; choose one with "
-            f"--series (series=): {choices(path, count)}"
+        raise ChoiceError(
+            f"'{shown(path)}' holds {count} volumes in one file", choices(path, count)
         )
     if not 0 <= (index or 0) < count:
         raise InputError(

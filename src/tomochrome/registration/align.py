@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tomochrome.errors import TomochromeError
+from tomochrome.notices import Notice
 from tomochrome.registration.masked_pyramid import completed
 from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.refine import (
@@ -136,7 +137,7 @@ def align(
 
 def align_on(
     device: torch.device, pair: WorkingPair, net: SymNet | None, **how: Any
-) -> tuple[Aligned, torch.device, list[str]]:
+) -> tuple[Aligned, torch.device, list[Notice]]:
     """Align on a device, or on the CPU where that one cannot.
 
     Parameters
@@ -168,7 +169,8 @@ def align_on(
             else:
                 raise
         free_memory()  # only here: the failure held what was computed so far
-    notes = [f"the device '{device}' {why}, so the CPU did the work"] if why else []
+    text = f"the device '{device}' {why}, so the CPU did the work"
+    notes = [Notice("device", "info", text)] if why else []
     try:
         return _align_on(cpu, pair, net, how), cpu, notes
     except (RuntimeError, MemoryError) as error:

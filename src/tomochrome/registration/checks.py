@@ -20,7 +20,6 @@ _MOST_ITERATIONS = 10_000
 _SAMPLE = 2_000_000  # voxels of a large volume that are looked at
 _FEW_VALUES = 200  # fewer whole numbers than this,
 _MOST_EDGES = 0.5  # and neighbours off the background mostly alike: a label map
-_LOST = "hold no number"  # as `tomochrome.io.values` puts it
 _FARTHEST_MM = 2000.0  # between two scans: no table goes farther, whatever it counts from
 
 
@@ -113,11 +112,11 @@ def check_numbers(volume: Volume, role: str) -> None:
     InputError
         If its provenance tells of such voxels.
     """
-    for warning in volume.provenance.warnings:
-        if _LOST in warning:
+    for notice in volume.provenance.warnings:
+        if notice.code == "no-number":
             raise InputError(
                 f"the {role} volume has values that are not numbers (NaN or infinite): "
-                f"{warning.split(_LOST)[0]}{_LOST}; replace them, by 0 for instance"
+                f"{notice.fact or notice.text}; replace them, by 0 for instance"
             )
 
 

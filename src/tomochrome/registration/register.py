@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError
 from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.notices import Notice, texts
 from tomochrome.registration.checks import (
     NO_MODEL,
     Extras,
@@ -68,6 +69,8 @@ class Registration:
         kept, above 1 where the moving image is larger, 0 or less where it folds.
     report
         Measures, seconds and warnings, as in ``report.json``.
+    warnings
+        What the user should know.
     """
 
     moved: Volume
@@ -76,11 +79,7 @@ class Registration:
     inverse: Transform
     jacobian: Volume
     report: dict[str, Any]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know, one sentence each."""
-        return tuple(self.report["warnings"])
+    warnings: tuple[Notice, ...] = ()
 
 
 @dataclass
@@ -212,11 +211,13 @@ def register(
     notes = [*_of_geometry(fixed), *_of_geometry(moving), *found["warnings"]]
     for volume, role in ((fixed, "fixed"), (moving, "moving")):
         if looks_like_labels(volume):
-            notes.append(
+            text = (
                 f"the {role} volume looks like a segmentation, not a scan, and its labels come out "
                 "wrong at their borders: register the scans themselves, then apply the resulting "
                 "transform to the segmentation"
             )
+            notes.append(Notice("segmentation", "warning", text))
+    notices = tuple(dict.fromkeys([*notes, *result.warnings]))
     account = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
         **result.report,
@@ -227,14 +228,14 @@ def register(
         "refine": job.refine,
         "affine": found["affine"].tolist(),
         "curve": found["curve"],
-        "warnings": list(dict.fromkeys([*notes, *result.report["warnings"]])),
+        "warnings": texts(notices),
     }
-    return replace(result, report=account)
+    return replace(result, report=account, warnings=notices)
 
 
-def _of_geometry(volume: Volume) -> list[str]:
+def _of_geometry(volume: Volume) -> list[Notice]:
     """Warnings of the reader, without those about the unit: alignment does without one."""
-    return [w for w in volume.provenance.warnings if "Hounsfield" not in w]
+    return [notice for notice in volume.provenance.warnings if notice.code != "unit"]
 
 
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
@@ -273,16 +274,18 @@ def _align(
         "affine": first.affine, "curve": [], "warnings": [], "device": job.device,
     }  # fmt: skip
     if is_half_turn(first.affine):
-        found["warnings"].append(
+        text = (
             "the two volumes match only after a rotation by 180 degrees (feet first, or face "
             "down): the orientation in one header is wrong, so check left and right"
         )
+        found["warnings"].append(Notice("half-turn", "warning", text))
     if net is None and job.refine == 0:
         how = "as in the files" if job.init == "none" else f"by '{job.init}' alone"
-        found["warnings"].append(
+        text = (
             f"neither a network nor refinement was requested: the volumes are aligned {how}, and "
             "nothing is deformed"
         )
+        found["warnings"].append(Notice("not-deformed", "info", text))
         return first, first.inverse(), found
     with clock("prepare"):
         check(job.cancel)
@@ -371,5 +374,5 @@ def _finish(
             fixed, moving, forward, inverse, moved, extras,
             progress=job.progress, cancel=job.cancel,
         )  # fmt: skip
-    measured["warnings"] = warnings_of(measured, job.similarity)
-    return Registration(moved, back, forward, inverse, jacobian, measured)
+    notices = warnings_of(measured, job.similarity)
+    return Registration(moved, back, forward, inverse, jacobian, measured, notices)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
+from tomochrome.notices import Notice
 from tomochrome.registration.checks import Extras
 from tomochrome.runtime import CancelToken, Progress, report
 from tomochrome.transform import Transform, jacobian_map
@@ -77,8 +78,8 @@ def sampled_points(volume: Volume) -> NDArray[np.float64]:
     return apply(volume.affine, index)
 
 
-def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]:
-    """Return what the user should know of a result, one sentence each.
+def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[Notice, ...]:
+    """Return what the user should know of a result.
 
     Parameters
     ----------
@@ -96,15 +97,14 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
             names["mutual_information"] = "the mutual information"
     reached = before.get("overlap"), after.get("overlap")
     if reached[0] == 0 and reached[1]:
-        found.append(
+        text = (
             "by their position in space the two volumes do not overlap: they were aligned by their "
             "content alone, so make sure that they show the same part of the body"
         )
+        found.append(Notice("coverage", "warning", text))
     if None not in reached and reached[1] < LOST * reached[0]:
-        found.append(
-            f"the registration made it worse: only {100 * reached[1] / reached[0]:.0f} % of the "
-            "overlap of the two volumes is left"
-        )
+        left = 100 * reached[1] / reached[0]
+        found.append(_worse(f"only {left:.0f} % of the overlap of the two volumes is left"))
     if None not in reached and reached[0] < LOST * reached[1]:
         # a thin slice in common may be alike by chance: nothing to compare with
         names = {key: name for key, name in names.items() if key == "dice_mean"}
@@ -113,30 +113,31 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[str, ...]
         if old is None or new is None:
             continue
         if new < old - _SLACK[key] - (_BLUR * old if key == "mutual_information" else 0.0):
-            found.append(f"the registration made it worse: {name} fell from {old:.3f} to {new:.3f}")
+            found.append(_worse(f"{name} fell from {old:.3f} to {new:.3f}"))
     if "ncc" in names and not found and _locally_worse(before, after):
-        found.append(
-            "the registration made it worse: the local correlation fell from "
-            f"{before['local_ncc']:.3f} to {after['local_ncc']:.3f}"
-        )
+        old, new = before["local_ncc"], after["local_ncc"]
+        found.append(_worse(f"the local correlation fell from {old:.3f} to {new:.3f}"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if old is not None and new is not None and new > old + _SLACK["tre_mm"]:
-        found.append(
-            f"the registration made it worse: the mean error of the landmarks grew from {old:.2f} "
-            f"to {new:.2f} mm"
-        )
+        found.append(_worse(f"the mean error of the landmarks grew from {old:.2f} to {new:.2f} mm"))
     folded = measured.get("jacobian", {}).get("folded_percent")
     if folded:
-        found.append(
+        text = (
             f"the deformation folds {share_in_words(folded)} of the voxels: do not trust it there"
         )
+        found.append(Notice("folds", "warning", text))
     apart = measured.get("inverse_consistency_mm", {}).get("p99")
     if apart is not None and apart > _APART_MM:
-        found.append(
+        text = (
             f"in 1 % of the voxels the inverse consistency error is {apart:.1f} mm or more: map "
             "points and contours there in one direction only, and check them"
         )
+        found.append(Notice("inconsistent", "warning", text))
     return tuple(found)
+
+
+def _worse(fact: str) -> Notice:
+    return Notice("worse", "warning", f"the registration made it worse: {fact}", fact)
 
 
 def _locally_worse(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -155,8 +156,3 @@ def share_in_words(percent: float) -> str:
     """Return a share of voxels in words: a handful in a whole scan has no readable number."""
     few = 0 < percent < A_FEW_PERCENT
     return f"less than {A_FEW_PERCENT:g} %" if few else f"{percent:.2g} %"
-
-
-def worsened(warnings: tuple[str, ...] | list[str]) -> bool:
-    """Whether any of a report's warnings says that the result is worse than nothing."""
-    return any("made it worse" in w or "folds" in w for w in warnings)

@@ -66,6 +66,7 @@ def out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    # On the CPU and on MPS, torch raises a plain RuntimeError of which only the text tells.
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text
 

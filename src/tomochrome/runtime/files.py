@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tomochrome.errors import OutputError
+from tomochrome.errors import ExistsError, OutputError
 from tomochrome.runtime.disk import sync, sync_entries
 from tomochrome.runtime.work_folder import PREFIX, Move, WorkFolder, clear_leftovers
 
@@ -32,7 +32,7 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
         raise OutputError(f"the folder '{parent}' for the output does not exist; create it first")
     clear_leftovers(parent)
     if _exists(target) and not force:
-        raise OutputError(f"'{target}' exists already; use --force (force=True) to replace it")
+        raise ExistsError(str(target))
     try:  # permission bits say nothing to root, nor on /proc or a full or read-only disk
         probe = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
@@ -97,13 +97,17 @@ def write_group(
             yield [folders[target.parent].new / target.name for target in targets]
             _move(targets, folders, force)
         except OutputError as error:  # the work folder is gone when the user reads of it
-            message = str(error)
-            for parent, folder in folders.items():
-                message = message.replace(str(folder.new), str(parent))
-            raise OutputError(message) from error
+            error.reword(lambda text: _in_place(text, folders))
+            raise
         except OSError as error:
             names = ", ".join(f"'{target}'" for target in targets)
             raise OutputError(f"cannot write {names}: {error.strerror or error}") from error
+
+
+def _in_place(text: str, folders: dict[Path, WorkFolder]) -> str:
+    for parent, folder in folders.items():
+        text = text.replace(str(folder.new), str(parent))
+    return text
 
 
 def _move(targets: Sequence[Path], folders: dict[Path, WorkFolder], force: bool) -> None:

@@ -66,9 +66,12 @@ class SandboxError(InputError):
     """
 
     def __init__(self, message: str, reason: Reason, detail: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, reason, detail)
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def call(
@@ -123,7 +126,7 @@ def call(
     if status == "memory":
         raise _broken("memory", subject, memory, seconds)
     if status != "done":
-        raise _error(status, str(value), subject)
+        raise _error(status, value, subject)
     result: R = value
     return result
 
@@ -165,12 +168,13 @@ def _broken(reason: Reason, subject: str, memory: int, seconds: float) -> Sandbo
     return SandboxError(f"{subject} cannot be read: {why[reason]}", reason)
 
 
-def _error(status: str, text: str, subject: str) -> TomochromeError:
+def _error(status: str, value: Any, subject: str) -> TomochromeError:
     kind = getattr(errors, status, None)
     if isinstance(kind, type) and issubclass(kind, TomochromeError):
-        return kind(text)
+        with suppress(TypeError):  # from a child that means harm
+            return kind(*value)
     error = _broken("failed", subject, 0, 0)
-    error.detail = text
+    error.detail = str(value)
     return error
 
 
@@ -255,7 +259,7 @@ class _Child:
             self._pipe.send_bytes(request)
             self._wait(CLOCK_FACTOR * seconds + _GRACE_SECONDS, cancel)
             head = Head(*loads(self._pipe.recv_bytes(), []))
-            if head.status != "done":
+            if head.status in ("memory", "failed"):
                 return head.status, head.value.decode("utf-8", "replace")
             return head.status, loads(head.value, self._buffers(head))
         except (TomochromeError, _BrokenError):

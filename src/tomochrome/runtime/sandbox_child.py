@@ -61,7 +61,7 @@ class Head(NamedTuple):
     """What comes before an answer's shared memory."""
 
     status: str  #: "done", "memory", "failed", or the name of a class in `tomochrome.errors`
-    value: bytes  #: `dumps` of the result, or the text of the error
+    value: bytes  #: `dumps` of the result or of the error's arguments; of others, the text
     sizes: tuple[int, ...]  #: bytes of each buffer
     shared: str  #: name of the shared memory, where it is opened by name
 
@@ -174,7 +174,7 @@ def _answer(pipe: Connection, message: bytes) -> Any:
         status = "memory" if error.errno == errno.ENOMEM else "failed"
         stream = _told(error)
     except TomochromeError as error:
-        status, stream = type(error).__name__, str(error).encode("utf-8", "replace")
+        status, stream = type(error).__name__, dumps([str(part) for part in error.args])[0]
     except Exception as error:  # libraries raise anything over what is damaged
         stream = _told(error)
     if status != "done":

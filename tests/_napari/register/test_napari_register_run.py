@@ -10,6 +10,8 @@ from napari.layers import Labels
 from panel_cases import choose, names, register, settle
 from register_cases import SHIFT, body
 
+from tomochrome.notices import Notice
+
 pytestmark = pytest.mark.gui
 
 
@@ -109,9 +111,8 @@ def test_a_colored_layer_is_not_offered_for_registration(panel, engine):
 
 def test_a_result_that_is_worse_is_said_in_red(panel, qtbot, engine):
     engine.report["after"] = {"ncc": 0.2}
-    engine.report["warnings"] = [
-        "the registration made it worse: the correlation fell from 0.610 to 0.200"
-    ]
+    fact = "the correlation fell from 0.610 to 0.200"
+    engine.warnings = (Notice("worse", "warning", f"it is worse now: {fact}", fact),)
     register(panel, qtbot)
     text = panel.view.result.verdict.text()
     assert "<b" in text

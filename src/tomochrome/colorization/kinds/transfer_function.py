@@ -21,6 +21,7 @@ from tomochrome.colorization.inputs import InputSpec
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.scan import Colors, Scan
 from tomochrome.errors import ModelError
+from tomochrome.notices import Notice
 from tomochrome.runtime import CancelToken, Progress
 from tomochrome.tissue import N_TISSUES, Tissue
 
@@ -56,7 +57,7 @@ class TransferFunction:
     names_tissues: ClassVar[bool] = True
     reads: InputSpec | None = None
     device: str = "cpu"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
         table = load_table(card)

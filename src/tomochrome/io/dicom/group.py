@@ -17,6 +17,7 @@ import numpy as np
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind
 from tomochrome.io.dicom.phases import part
+from tomochrome.notices import Notice
 
 ORIENTATION_TOLERANCE: Final = 0.005
 """Direction cosines that differ by more (a third of a degree) are another orientation. What
@@ -39,7 +40,7 @@ class Group:
     headers: tuple[Header, ...]
     phase: str = ""  #: "1 of 2", or empty if it is alone
     number: int = 0  #: counts the volumes of a series from 1; 0 if the series' UID names it
-    notes: tuple[str, ...] = ()  #: sentences for the user
+    notes: tuple[Notice, ...] = ()  #: that the series holds others
 
 
 def group(headers: Iterable[Header]) -> list[Group]:
@@ -205,7 +206,7 @@ def _kind_differences(a: Header, b: Header) -> list[str]:
     return [name for name, x, y in zip(names, _kind(a), _kind(b), strict=True) if x != y]
 
 
-def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> str:
+def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
     """Say that the series holds other volumes too, and in what they differ."""
     found = [
         word
@@ -219,15 +220,17 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> str:
     words = list(dict.fromkeys(found)) or ["geometry"]
     by = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
     count = len(shape.headers)
-    return (
+    text = (
         f"the series holds {len(shapes)} volumes that differ in {by}; "
         f"this is the one with {count} slice{'s' if count > 1 else ''}"
     )
+    return Notice("content", "info", text)
 
 
-def _phase_note(noun: str, by: str, index: int, count: int) -> str:
+def _phase_note(noun: str, by: str, index: int, count: int) -> Notice:
     which = _ORDINALS[index] if index < len(_ORDINALS) else f"number {index + 1}"
-    return (
+    text = (
         f"the series holds {count} {noun} of the same place, told apart by their {by}; "
         f"this is the {which}"
     )
+    return Notice("content", "info", text)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from pydicom.dataset import FileDataset
 
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io.dicom import enhanced, parse
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
@@ -111,7 +111,7 @@ class HeaderReader:
         with captured_warnings() as caught:
             parsed = parse.parse(path, file, head, self._wanted)
             if parsed.media_class == DICOMDIR:
-                raise InputError(IS_INDEX)
+                raise NotAnImageError(IS_INDEX)
             try:
                 changed = self._changed(parsed)
                 if self._model and changed is not None and changed <= _OWN:
@@ -244,7 +244,9 @@ def _header(path: Path, parsed: parse.Parsed) -> Header:
     if not rows or not columns:
         reason = other_than_image(text(elements, "SOPClassUID"), modality)
         kind = f"a DICOM object of modality {modality}" if modality else "a DICOM file"
-        raise InputError(reason or f"'{path}' is {kind} without an image")
+        if reason:
+            raise NotAnImageError(reason)
+        raise InputError(f"'{path}' is {kind} without an image")
     allocated = integer(elements, "BitsAllocated") or 16
     stored, high = integer(elements, "BitsStored") or allocated, integer(elements, "HighBit")
     tables = items(elements, "ModalityLUTSequence")

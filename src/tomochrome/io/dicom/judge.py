@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.regular import Plan, SliceGeometry
+from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
 
 SAME_POSITION_MM: Final = 0.01
@@ -51,13 +52,10 @@ class Finding:
     stored: str = ""  #: what is said instead when the slices are read as stored
     verdict: Verdict = "irregular"
 
-    def __str__(self) -> str:
-        return f"{self.what}: {self.done}" if self.done else self.what
-
-    @property
-    def as_stored(self) -> str:
-        """The sentence when the slices are left where they are."""
-        return f"{self.what}: {self.stored}" if self.stored else self.what
+    def notice(self, *, as_stored: bool = False) -> Notice:
+        """Return what to say of it, also when the slices are left where they are."""
+        end = self.stored if as_stored else self.done
+        return Notice("geometry", "warning", f"{self.what}: {end}" if end else self.what)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,12 +233,13 @@ def gaps(along: NDArray[np.float64]) -> Gaps:
     return Gaps(even=False, missing=missing, whole=whole and multiples.max() >= 2)
 
 
-def unseen(headers: Sequence[Header], usual: float) -> tuple[str, ...]:
+def unseen(headers: Sequence[Header], usual: float) -> tuple[Notice, ...]:
     """Return a warning when slices are so far apart that something between them was not scanned."""
     thickest = max((h.thickness or 0.0 for h in headers), default=0.0)
     if not 0.0 < thickest < usual / UNSEEN:
         return ()
-    return (
+    text = (
         f"the slices are {thickest:g} mm thick but {usual:.3g} mm apart: "
-        "what lies between them is not in the images (or slices are missing)",
+        "what lies between them is not in the images (or slices are missing)"
     )
+    return (Notice("geometry", "warning", text),)

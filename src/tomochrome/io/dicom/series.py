@@ -16,6 +16,7 @@ from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu
 from tomochrome.io.dicom.stack import Stack, stack
 from tomochrome.io.item import Item
+from tomochrome.notices import Code, Notice
 from tomochrome.volume import Unit, Verdict
 
 
@@ -96,39 +97,42 @@ def _verdict(ordered: Stack, unit: Unit) -> Verdict:
     return ordered.verdict if unit == "HU" or ordered.verdict == "unreadable" else "not-ct"
 
 
-def _unit(headers: Sequence[Header]) -> tuple[Unit, tuple[str, ...]]:
+def _unit(headers: Sequence[Header]) -> tuple[Unit, list[Notice]]:
     """Return what the values measure, judged by the headers alone, and what to say about it."""
     first = headers[0]
-    warnings = _remarks(headers)
-    if first.modality != "CT":
-        name = first.modality or "unknown"
-        return "unknown", (*warnings, f"not CT but modality {name}: no Hounsfield units")
-    if first.is_localizer:
-        return "unknown", (*warnings, "a localizer (scout view), not a cross-section")
-    if any(not h.has_lut and (h.slope is None or h.intercept is None) for h in headers):
-        return "unknown", (*warnings, "no rescale slope and intercept: not in Hounsfield units")
+    unit: Unit = "unknown"
+    code: Code = "unit"
     types = {h.lut_type or "US" if h.has_lut else h.rescale_type for h in headers} - {"", "HU"}
-    if types == {"US"}:
-        return "HU", (*warnings, "the unit is unspecified (US); read as Hounsfield units")
-    if types:
-        return "unknown", (*warnings, f"the values are in {', '.join(sorted(types))}, not HU")
-    return "HU", warnings
+    if first.modality != "CT":
+        text = f"not CT but modality {first.modality or 'unknown'}: no Hounsfield units"
+    elif first.is_localizer:
+        code, text = "content", "a localizer (scout view), not a cross-section"
+    elif any(not h.has_lut and (h.slope is None or h.intercept is None) for h in headers):
+        text = "no rescale slope and intercept: not in Hounsfield units"
+    elif types == {"US"}:
+        unit, text = "HU", "the unit is unspecified (US); read as Hounsfield units"
+    elif types:
+        text = f"the values are in {', '.join(sorted(types))}, not HU"
+    else:
+        return "HU", _remarks(headers)
+    return unit, [*_remarks(headers), Notice(code, "warning", text)]
 
 
-def _remarks(headers: Sequence[Header]) -> tuple[str, ...]:
+def _remarks(headers: Sequence[Header]) -> list[Notice]:
     said = remark([image_kind(h.image_type) for h in headers])
-    remarks = [said] if said else []
+    remarks = [Notice("content", "warning", said)] if said else []
     flaws = sum(h.flaws for h in headers)
     if flaws:
-        remarks.append(
-            f"header values that violate the DICOM standard were read nevertheless: {flaws}"
-        )
+        text = f"header values that violate the DICOM standard were read nevertheless: {flaws}"
+        remarks.append(Notice("header", "info", text))
     if len({h.frame_of_reference for h in headers} - {""}) > 1:
-        remarks.append("the slices name different frames of reference: the patient may have moved")
+        text = "the slices name different frames of reference: the patient may have moved"
+        remarks.append(Notice("geometry", "warning", text))
     level = padding_hu(headers[0])
     if level is not None and level >= PADDING_BELOW_HU:
-        remarks.append(
+        text = (
             f"the padding value equals {level:g} HU, which tissue can have too; "
             "it was left as it is"
         )
-    return tuple(remarks)
+        remarks.append(Notice("header", "warning", text))
+    return remarks

@@ -28,6 +28,7 @@ from tomochrome.io.dicom.judge import (
 )
 from tomochrome.io.dicom.phases import interleaved
 from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
+from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
 
 COSINE_TOLERANCE: Final = 1e-3
@@ -50,10 +51,12 @@ class Stack:
     headers: tuple[Header, ...]
     affine: NDArray[np.float64] | None  #: of the slices as stored: exact if regular, else best fit
     verdict: Verdict
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     refusal: str = ""  #: why this cannot be read as one volume; empty if it can
     plan: Plan | None = None  #: how to even the slices out; None if they are regular as stored
-    stored_warnings: tuple[str, ...] = ()  #: instead of ``warnings`` when they are left as stored
+    stored_warnings: tuple[
+        Notice, ...
+    ] = ()  #: instead of ``warnings`` when they are left as stored
 
     @property
     def grid_affine(self) -> NDArray[np.float64] | None:
@@ -96,7 +99,9 @@ def stack(headers: Sequence[Header]) -> Stack:
 
 
 def _refused(headers: Sequence[Header], refusal: str) -> Stack:
-    return Stack(tuple(headers), None, "irregular", (refusal,), refusal)
+    return Stack(
+        tuple(headers), None, "irregular", (Notice("refused", "warning", refusal),), refusal
+    )
 
 
 def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list[Finding], str]:
@@ -164,7 +169,7 @@ def _geometry(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Finding]]:
 def _judged(
     headers: tuple[Header, ...],
     geometry: SliceGeometry,
-    notes: tuple[str, ...],
+    notes: tuple[Notice, ...],
     findings: list[Finding],
 ) -> Stack:
     """Judge two or more slices at positions of their own, and plan how to even them out."""
@@ -182,9 +187,9 @@ def _judged(
         headers,
         _affine(geometry, planned is None),
         _verdict(slide, apart, findings),
-        (*notes, *map(str, findings), *further),
+        (*notes, *(f.notice() for f in findings), *further),
         plan=planned,
-        stored_warnings=(*notes, *(f.as_stored for f in findings), *further),
+        stored_warnings=(*notes, *(f.notice(as_stored=True) for f in findings), *further),
     )
 
 
@@ -223,15 +228,16 @@ def _affine(
 def _single(
     headers: tuple[Header, ...],
     geometry: SliceGeometry,
-    notes: tuple[str, ...],
+    notes: tuple[Notice, ...],
     findings: list[Finding],
 ) -> Stack:
     """A single slice has no neighbour to measure: its thickness is its extent."""
     thickness = headers[0].thickness
-    warnings = (*notes, *map(str, findings))
+    warnings = (*notes, *(f.notice() for f in findings))
     if thickness is None or not LEAST_MM <= thickness <= FARTHEST_MM:
         thickness = 1.0
-        warnings = (*warnings, "a single slice without a thickness: 1 mm is assumed")
+        text = "a single slice without a thickness: 1 mm is assumed"
+        warnings = (*warnings, Notice("geometry", "warning", text))
     verdict: Verdict = "irregular" if findings else "regular"
     affine = _affine(geometry, True, thickness)
     return Stack(headers, affine, verdict, warnings, stored_warnings=warnings)
@@ -298,7 +304,7 @@ def _at_right_angles(orientation: tuple[float, ...]) -> bool:
     return bool(np.abs(lengths - 1).max() < 0.01 and abs(row @ column) < 0.01)
 
 
-def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[str, ...]]:
+def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[Notice, ...]]:
     """Drop files that hold the very same image (the same SOP instance) a second time."""
     seen: dict[tuple[str, int, tuple[float, ...] | None], Header] = {}
     for header in headers:
@@ -308,6 +314,5 @@ def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[str,
     copies = len(headers) - len(seen)
     if not copies:
         return list(headers), ()
-    return list(seen.values()), (
-        f"files that repeat an image of the series (same SOP instance) were left out: {copies}",
-    )
+    text = f"files that repeat an image of the series (same SOP instance) were left out: {copies}"
+    return list(seen.values()), (Notice("content", "info", text),)
