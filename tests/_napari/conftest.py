@@ -84,21 +84,18 @@ def open_viewer():
     return _open_viewer
 
 
-@pytest.fixture(scope="session")
-def imported():
-    """Import what windows need, and keep it out of the garbage collector's sight.
+@pytest.fixture(scope="module")
+def short_collections(qapp):
+    """Keep what is imported by now out of the garbage collector's sight: a million objects.
 
-    napari collects all garbage whenever a layer is removed, and imports leave a million objects.
+    napari collects all garbage whenever a layer is removed.
     """
-    import napari.qt  # noqa: F401
-    import torch  # noqa: F401
-
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="module")
-def window(qapp, imported):
+def window(qapp, short_collections):
     """One viewer for all tests of a module, because opening one takes seconds.
 
     It paints nothing by itself: drawing the canvas and the panels takes most of the time of a test

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 from tomochrome.errors import ModelError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def _choice(config: Mapping[str, Any], key: str, names: tuple[str, ...]) -> str:
 
 
 def _unet(config: Mapping[str, Any]) -> torch.nn.Module:
-    from monai.networks.nets import UNet
+    with MONAI_IMPORTS:
+        from monai.networks.nets import UNet
 
     channels = _whole_list(config, "channels", 1, _MAX_CHANNELS)
     strides = _whole_list(config, "strides", 1, 2)

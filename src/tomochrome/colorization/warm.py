@@ -28,8 +28,12 @@ def is_warm() -> bool:
 
 
 def _import_networks() -> None:
-    import monai.networks.nets  # noqa: F401
     import torch  # noqa: F401
+
+    from tomochrome.bundles.monai_imports import MONAI_IMPORTS
+
+    with MONAI_IMPORTS:
+        import monai.networks.nets  # noqa: F401
 
 
 def _load_kernels() -> None:

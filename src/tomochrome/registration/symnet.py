@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 from tomochrome.errors import ModelError
 from tomochrome.registration.velocity import Shape, exponential, resize_field, shrink, warp
 
@@ -50,7 +51,8 @@ class SymNet(nn.Module):
         self, channels: Sequence[int] = (16, 32, 48, 64), reach: float = 16.0, passes: int = 1
     ) -> None:
         super().__init__()
-        from monai.networks.blocks import Convolution
+        with MONAI_IMPORTS:
+            from monai.networks.blocks import Convolution
 
         def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
             block: nn.Module = Convolution(

@@ -1,0 +1,23 @@
+"""MONAI is imported in whatever order and by however many threads the panels ask for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BOTH_PANELS = """
+from concurrent.futures import ThreadPoolExecutor
+from tomochrome.colorization import warm_up
+from tomochrome.registration.symnet import SymNet
+with ThreadPoolExecutor(2) as pool:
+    coloring, registration = pool.submit(warm_up), pool.submit(SymNet, (4, 4))
+coloring.result(), registration.result()
+"""
+
+
+def test_coloring_and_registration_may_import_it_at_once():
+    """Opening both panels at once ended in MONAI's circular imports; no run worked after that."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BOTH_PANELS], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-800:]
