@@ -60,7 +60,7 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
         check(cancel)
         shown = "/".join(parts)
         if _leads_out(parts):
-            skip(path, f"lists '{_brief(shown)}', which is outside its folder: not opened")
+            skip(path, f"an index that lists '{_brief(shown)}', outside its folder: not opened")
             continue
         file = names.find(folder, parts)
         if file is None:
@@ -77,7 +77,7 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
     for name in missing[:_MOST_MISSING]:
         skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")
     if len(missing) > _MOST_MISSING:
-        skip(path, f"lists {len(missing) - _MOST_MISSING} more files that are missing")
+        skip(path, f"an index that lists {len(missing) - _MOST_MISSING} more files that are missing")
     return list(found)
 
 
