@@ -76,8 +76,8 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
         )
     for name in missing[:_MOST_MISSING]:
         skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")
-    if len(missing) > _MOST_MISSING:
-        skip(path, f"an index that lists {len(missing) - _MOST_MISSING} more files that are missing")
+    if (more := len(missing) - _MOST_MISSING) > 0:
+        skip(path, f"an index that lists {more} more files that are missing")
     return list(found)
 
 
