@@ -3,7 +3,7 @@
     python benchmarks/cancel.py [--shape 480 512 512] [--refine 4] [--init affine]
 
 A phantom patient is stretched to the size of an ordinary CT and registered with herself, turned and
-breathed in, with masks and labels. The token that may ask to stop keeps a list of when it was
+breathed in, with masks and labels. The task keeps a list of when it was
 looked at. Wall-clock times grow with whatever else the machine does; seconds of CPU (of all
 threads together) hardly do.
 """
@@ -24,14 +24,14 @@ import tomochrome as tc
 from registration import at_most, say
 from tomochrome.phantom import make_patient
 from tomochrome.registration.symnet import load_symnet
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume
 
 PACKAGE = str(Path(tc.__file__).parent)
 
 
-class Watch(CancelToken):
-    """A token that never asks to stop, but knows who looked at it, and when."""
+class Watch(Task):
+    """A task that is never cancelled, but knows who checked it, and when."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Watch(CancelToken):
         now = time.perf_counter(), time.process_time()
         ours = [f for f in traceback.extract_stack() if f.filename.startswith(PACKAGE)]
         places = [f"{Path(f.filename).stem}.{f.name}" for f in ours[::-1]]
-        named = [p for p in places if not p.startswith(("progress.", "kernels."))][:3]
+        named = [p for p in places if not p.startswith(("task.", "kernels."))][:3]
         self.gaps.append((now[0] - self._last[0], now[1] - self._last[1], " < ".join(named)))
         self._last = time.perf_counter(), time.process_time()
         return False
@@ -81,18 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     moving, theirs = (Volume(v.voxels, turn @ v.affine, v.unit) for v in (scans[1], labels[1]))
     load_symnet("symnet")  # as the window does when it opens: loading torch takes two seconds
     watch, begun = Watch(), time.perf_counter()
-    tc.register(
-        scans[0], moving, init=asked.init, refine=asked.refine, similarity=asked.similarity,
-        fixed_labels=labels[0], moving_labels=theirs, fixed_mask=labels[0], moving_mask=theirs,
-        cancel=watch,
-    )  # fmt: skip
+    with running(watch):
+        tc.register(
+            scans[0], moving, init=asked.init, refine=asked.refine, similarity=asked.similarity,
+            fixed_labels=labels[0], moving_labels=theirs, fixed_mask=labels[0], moving_mask=theirs,
+        )  # fmt: skip
     assert not watch.cancelled
     say(
         f"registration of {' x '.join(map(str, asked.shape))} voxels, s",
         time.perf_counter() - begun,
     )
     say("peak memory, GiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-    say("times the token was looked at", len(watch.gaps))
+    say("checks", len(watch.gaps))
     at_most("longest time between two looks, s of CPU", max(g[1] for g in watch.gaps), 2.0)
     at_most("longest time between two looks, s", max(g[0] for g in watch.gaps), 1.5)
     for wall, cpu, where in sorted(watch.gaps, reverse=True)[:8]:

@@ -1,24 +1,25 @@
-"""Follow long work and stop it: every long function takes ``progress`` and ``cancel``."""
+"""Follow long work and stop it: whatever runs within a task reports to it, and heeds its cancel."""
 
 from __future__ import annotations
 
 import tomochrome as tc
 from tomochrome.errors import Cancelled
 from tomochrome.phantom import make_patient
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 
 def main() -> None:
     """Stop as soon as the coloring has begun."""
-    cancel = CancelToken()
 
     def progress(done: int, total: int, stage: str) -> None:
         print(f"{stage}: {done} of {total}")
-        cancel.cancel()
+        task.cancel()
 
     volume = make_patient(2, "head", (6.0, 2.0, 2.0)).ct
+    task = Task(progress)
     try:
-        tc.colorize(volume, model="transfer-function", progress=progress, cancel=cancel)
+        with running(task):
+            tc.colorize(volume, model="transfer-function")
     except Cancelled as stopped:
         print(stopped)
 

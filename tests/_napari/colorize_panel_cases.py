@@ -8,7 +8,7 @@ import numpy as np
 
 from tomochrome._napari.layers import source_of
 from tomochrome.color import light
-from tomochrome.runtime import check
+from tomochrome.runtime import check, report
 
 MODEL = "tissue"
 TITLE = "Tissue network"
@@ -39,9 +39,9 @@ def on_screen(layer):
     return np.asarray(layer._slice.image.view)
 
 
-def slow_color(*_, progress, cancel, **__):
+def slow_color(*_, **__):
     """Stands in for the core where a test must catch it in the middle."""
     for done in range(10_000):
-        check(cancel)
-        progress(done, 10_000, "Coloring")
+        check()
+        report(done, 10_000, "Coloring")
         time.sleep(0.005)

@@ -12,9 +12,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 FORCED = Notice("unit", "warning", "colored because forced")
 
 
-def simple_colorize(
-    volume, model="tissue", *, device="auto", force=False, progress=None, cancel=None
-):
+def simple_colorize(volume, model="tissue", *, device="auto", force=False):
     """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
     hu = np.asarray(volume.voxels)
     edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}
@@ -25,8 +23,8 @@ def simple_colorize(
         mixtures[row, tissue] = 0.9
         code[hu >= low] = row
     for done in range(hu.shape[0] + 1):
-        check(cancel)
-        report(progress, done, hu.shape[0], "tissue")
+        check()
+        report(done, hu.shape[0], "tissue")
     confidence = np.full(hu.shape, 204, np.uint8)
     provenance = volume.provenance.add("colorize", *([FORCED] if force else []))
     return Chroma(code, confidence, mixtures, volume.affine, model, provenance)

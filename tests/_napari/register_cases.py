@@ -67,16 +67,16 @@ class QuickRegister:
         self.report = {**REPORT, **report_changes}
         self.warnings = ()
 
-    def __call__(self, fixed, moving, *, progress=None, metric=None, cancel=None, **options):
+    def __call__(self, fixed, moving, *, metric=None, **options):
         from tomochrome.registration.register import Registration
 
         self.calls.append((fixed, moving, options))
         for step in range(6):
-            check(cancel)
-            report(progress, step, 6, "refining")
+            check()
+            report(step, 6, "refining")
             metric("coarse" if step < 3 else "fine", step, 1.0 / (1 + step % 3))
         while not self.hold.wait(0.01):
-            check(cancel)
+            check()
         forward = shift()
         inverse = forward.inverse()
         ones = np.ones(fixed.shape, np.float32)

@@ -98,13 +98,13 @@ def test_existing_files_are_asked_about(exporting, qtbot, tmp_path, monkeypatch,
 def test_cancel_leaves_nothing(exporting, qtbot, tmp_path, monkeypatch):
     waiting = threading.Event()
 
-    def slow(*_, progress, cancel, **__):
+    def slow(*_, **__):
         from tomochrome.runtime import check, report
 
         while True:
-            report(progress, 1, 2, "writing")
+            report(1, 2, "writing")
             waiting.set()
-            check(cancel)
+            check()
 
     monkeypatch.setattr(export_module, "export", slow)
     exporting.view.place.setText(str(tmp_path / "a"))
@@ -152,12 +152,9 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
 
     from tomochrome._napari.compare_layer import make_in_worker
     from tomochrome._napari.compare_modes import Fields
-    from tomochrome.runtime import CancelToken
 
     ct = next(x for x in window.layers if source_of(x.metadata).role == "ct")
-    made = make_in_worker(
-        ct, ct, Fields(), (None, None), progress=lambda *_: None, cancel=CancelToken()
-    )
+    made = make_in_worker(ct, ct, Fields(), (None, None))
     assert isinstance(made.layer, Layer)
     window.add_layer(made.layer)
     assert exporting._choices[0].layer is made.layer

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QProgressDialog, QPushButton
 from tomochrome._napari import jobs
 from tomochrome._napari.jobs import Job, JobRunner, run_waiting
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.runtime import check
+from tomochrome.runtime import check, current, report
 
 pytestmark = pytest.mark.gui
 
@@ -47,7 +47,7 @@ def finish(qtbot, job):
 
 
 def test_a_result_arrives_in_the_gui_thread(qtbot):
-    job = Job(lambda progress, cancel: threading.current_thread())
+    job = Job(lambda: threading.current_thread())
     ear = Ear(job)
     finish(qtbot, job)
     assert ear.names == ["returned", "ended"]
@@ -56,7 +56,7 @@ def test_a_result_arrives_in_the_gui_thread(qtbot):
 
 
 def test_an_error_arrives_instead_of_a_result(qtbot):
-    def work(progress, cancel):
+    def work():
         raise InputError("no such thing")
 
     job = Job(work)
@@ -69,10 +69,10 @@ def test_an_error_arrives_instead_of_a_result(qtbot):
 def test_cancel_stops_at_the_next_check(qtbot):
     checks = []
 
-    def work(progress, cancel):
+    def work():
         while True:
-            checks.append(cancel.cancelled)
-            check(cancel)
+            checks.append(current().cancelled)
+            check()
             time.sleep(0.005)
 
     job = Job(work)
@@ -84,8 +84,8 @@ def test_cancel_stops_at_the_next_check(qtbot):
 
 
 def test_a_result_after_the_cancel_is_not_wanted(qtbot):
-    def work(progress, cancel):
-        while not cancel.cancelled:
+    def work():
+        while not current().cancelled:
             time.sleep(0.005)
         return 7
 
@@ -99,9 +99,9 @@ def test_a_result_after_the_cancel_is_not_wanted(qtbot):
 def test_a_flood_of_progress_is_thinned_but_its_end_is_told(qtbot, monkeypatch):
     monkeypatch.setattr(jobs, "_SECONDS_BETWEEN_REPORTS", 3600.0)
 
-    def work(progress, cancel):
+    def work():
         for done in range(20001):
-            progress(done, 20000, "slices")
+            report(done, 20000, "slices")
 
     job = Job(work)
     ear = Ear(job)
@@ -116,7 +116,7 @@ def test_waiting_keeps_the_event_loop_alive_and_returns_the_result(qtbot):
     timer.timeout.connect(alive.set)
     timer.start(10)
 
-    def work(progress, cancel):
+    def work():
         return 42 if alive.wait(20) else None
 
     assert run_waiting(work, "Working") == 42
@@ -124,7 +124,7 @@ def test_waiting_keeps_the_event_loop_alive_and_returns_the_result(qtbot):
 
 
 def test_waiting_raises_what_the_work_raised(qtbot):
-    def work(progress, cancel):
+    def work():
         raise InputError("nothing there")
 
     with pytest.raises(InputError, match="nothing there"):
@@ -137,9 +137,9 @@ def test_the_dialogs_cancel_button_cancels(qtbot):
             if isinstance(widget, QProgressDialog):
                 widget.findChild(QPushButton).click()
 
-    def work(progress, cancel):
+    def work():
         while True:
-            check(cancel)
+            check()
             time.sleep(0.005)
 
     QTimer.singleShot(50, press)
@@ -150,11 +150,11 @@ def test_the_dialogs_cancel_button_cancels(qtbot):
 def test_waiting_in_another_thread_just_works(qtbot):
     results = []
     thread = threading.Thread(
-        target=lambda: results.append(run_waiting(lambda progress, cancel: progress, "Working"))
+        target=lambda: results.append(run_waiting(lambda: threading.current_thread(), "Working"))
     )
     thread.start()
     thread.join(60)
-    assert results == [None]
+    assert results == [thread]
 
 
 def test_a_second_job_takes_the_place_of_the_first_of_which_nothing_is_heard(qtbot):
@@ -162,10 +162,10 @@ def test_a_second_job_takes_the_place_of_the_first_of_which_nothing_is_heard(qtb
     for name in ("progressed", "failed", "cancelled"):
         getattr(runner, name).connect(lambda *values, name=name: heard.append(name))
     go_on = threading.Event()
-    runner.start(lambda progress, cancel: go_on.wait(20), heard.append)
+    runner.start(lambda: go_on.wait(20), heard.append)
     first = runner.job
     with qtbot.waitSignal(runner.ended):
-        runner.start(lambda progress, cancel: 2, heard.append)
+        runner.start(lambda: 2, heard.append)
     assert heard == [2]
     assert not runner.running
     go_on.set()
@@ -177,7 +177,7 @@ def test_a_second_job_takes_the_place_of_the_first_of_which_nothing_is_heard(qtb
 def test_of_a_job_that_was_dropped_nothing_is_heard(qtbot):
     runner, heard = JobRunner("tomochrome test"), []
     runner.ended.connect(lambda: heard.append("ended"))
-    runner.start(lambda progress, cancel: 1, heard.append)
+    runner.start(lambda: 1, heard.append)
     job = runner.job
     runner.drop()
     assert not runner.running
@@ -191,6 +191,6 @@ def test_the_interpreter_is_left_as_it_is_while_a_job_runs(qtbot):
         return sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()
 
     before, seen = settings(), []
-    job = Job(lambda *_: seen.append(settings()))
+    job = Job(lambda: seen.append(settings()))
     finish(qtbot, job)
     assert seen == [before]

@@ -11,7 +11,7 @@ from npe2 import DynamicPlugin
 from scipy.ndimage import gaussian_filter
 from toy_panel import SmoothPanel, smooth
 
-from tomochrome.runtime import check
+from tomochrome.runtime import check, report
 
 pytestmark = pytest.mark.gui
 
@@ -69,11 +69,11 @@ def test_anything_unexpected_is_a_sentence_and_a_log_entry(toy, monkeypatch, qtb
 def test_progress_and_cancel_are_there(toy, monkeypatch, qtbot):
     begun = threading.Event()
 
-    def slow(*, progress, cancel, **_):
-        progress(1, 4, "smoothing")
+    def slow(**_):
+        report(1, 4, "smoothing")
         begun.set()
         while True:
-            check(cancel)
+            check()
 
     monkeypatch.setattr(SmoothPanel, "work", staticmethod(slow))
     toy.view.run.click()
@@ -89,7 +89,7 @@ def test_progress_and_cancel_are_there(toy, monkeypatch, qtbot):
 
 def test_the_function_is_an_ordinary_one(window):
     layer = window.add_image(np.ones((2, 3, 3)), name="flat")
-    ((data, _, kind),) = smooth(layer, progress=None, cancel=None)
+    ((data, _, kind),) = smooth(layer)
     assert kind == "image"
     np.testing.assert_allclose(data, 1)
     window.layers.clear()

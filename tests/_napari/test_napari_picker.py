@@ -22,7 +22,7 @@ from tomochrome._napari.series_model import Role, SeriesModel, tool_tip
 from tomochrome._napari.series_order import can_be_opened
 from tomochrome.io import Found, Item, Skipped
 from tomochrome.notices import Notice
-from tomochrome.runtime import check
+from tomochrome.runtime import check, report
 
 pytestmark = pytest.mark.gui
 
@@ -144,11 +144,11 @@ def test_nothing_chosen_opens_nothing(picker, qtbot):
     assert not picker.running
 
 
-def slow_reading(*_, progress=None, cancel=None, **__):
+def slow_reading(*_, **__):
     """Stands in for reading where a test must catch it in the middle."""
     for done in range(10_000):
-        check(cancel)
-        progress(done, 10_000, "reading slices")
+        check()
+        report(done, 10_000, "reading slices")
         time.sleep(0.005)
 
 

@@ -150,11 +150,11 @@ def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qt
     started, release = threading.Event(), threading.Event()
     lit_in_3d = LitVolume.lit_in_3d
 
-    def slow(lit, steps, *, progress=None, cancel=None):
+    def slow(lit, steps):
         started.set()
         while not release.wait(0.01):
-            check(cancel)
-        return lit_in_3d(lit, steps, progress=progress, cancel=cancel)
+            check()
+        return lit_in_3d(lit, steps)
 
     monkeypatch.setattr(LitVolume, "lit_in_3d", slow)
     viewer.dims.ndisplay = 3
@@ -233,10 +233,10 @@ def test_a_layer_given_plain_data_is_let_go(viewer, colored, qtbot):
 def test_removing_a_layer_stops_its_worker(viewer, colored, qtbot, monkeypatch):
     started = threading.Event()
 
-    def endless(lit, steps, *, progress=None, cancel=None):
+    def endless(lit, steps):
         started.set()
         while True:
-            check(cancel)
+            check()
 
     monkeypatch.setattr(LitVolume, "lit_in_3d", endless)
     viewer.dims.ndisplay = 3

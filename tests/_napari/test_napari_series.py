@@ -207,7 +207,7 @@ def test_a_preview_belongs_to_its_item_and_not_to_a_row(picker, qtbot):
     # One of an earlier list that comes late is not drawn in the new one.
     old = series.items[0]
     picker.previews.make([old], 16)
-    request = picker.previews.job._token
+    request = picker.previews.job._task
     picker.show_found(Found((Item("/x", "nifti", shape=(2, 3, 4)),)))
     late = []
     picker.previews.made.connect(lambda item, _: late.append(item))
@@ -223,12 +223,12 @@ def slow_find(monkeypatch, two_patients):
     """Make one folder take until it is let go; the others are found as always."""
     find, gate, started = io.find, threading.Event(), threading.Event()
 
-    def slow(path, *arguments, cancel=None, **keywords):
+    def slow(path, *arguments, **keywords):
         if path.name == "a12":
             started.set()
             gate.wait(20)
-            check(cancel)
-        return find(path, *arguments, cancel=cancel, **keywords)
+            check()
+        return find(path, *arguments, **keywords)
 
     monkeypatch.setattr(io, "find", slow)
     yield gate, started
@@ -244,7 +244,7 @@ def test_a_second_folder_takes_the_place_of_one_that_is_still_looked_through(
     first = picker.jobs.job
     assert picker.view.folder.isEnabled()  # another folder can be asked for
     picker.look_at(two_patients / "b21")
-    assert first._token.cancelled
+    assert first._task.cancelled
     idle(picker, qtbot)
     gate.set()
     qtbot.waitUntil(lambda: not first.running, timeout=5000)

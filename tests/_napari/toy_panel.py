@@ -11,23 +11,20 @@ from scipy.ndimage import gaussian_filter
 from tomochrome._napari.layers import LayerTuple, layer_transform
 from tomochrome._napari.panel import FormPanel
 from tomochrome.errors import InputError
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 
 
 def smooth(
     image: Image,
     sigma: Annotated[float, {"min": 0.0, "max": 5.0}] = 1.0,
-    *,
-    progress: Progress,
-    cancel: CancelToken,
 ) -> list[LayerTuple]:
     """Return an image smoothed slice by slice, with a standard deviation in voxels."""
     if image.rgb:
         raise InputError(f"the layer '{image.name}' is in color; choose a grey one")
     out = np.empty_like(image.data)
     for number, plane in enumerate(image.data):
-        check(cancel)
-        report(progress, number, len(out), "smoothing")
+        check()
+        report(number, len(out), "smoothing")
         out[number] = gaussian_filter(plane, sigma)
     return [(out, {"name": f"{image.name}, smoothed", **layer_transform(image)}, "image")]
 

@@ -155,7 +155,7 @@ def test_paths_it_refuses(inputs, tmp_path: Path, capfd: Capture) -> None:
 def test_it_can_be_stopped(inputs, tmp_path: Path, capfd: Capture, monkeypatch) -> None:
     from tomochrome.cli import session
 
-    monkeypatch.setattr(session.CancelToken, "cancelled", property(lambda _: True))
+    monkeypatch.setattr(session.Task, "cancelled", property(lambda _: True))
     run = Run(capfd, "checkerboard", *inputs, "-o", tmp_path / "x.nrrd")
     assert run.status == 130
     assert not list(tmp_path.iterdir())

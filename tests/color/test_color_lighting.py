@@ -19,7 +19,7 @@ from tomochrome.color.space import GREY_L
 from tomochrome.color.table import SIDE, TABLE
 from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
 from tomochrome.windowing import PRESETS, Window, luminance
@@ -257,18 +257,19 @@ def test_one_slice_is_the_slice_of_the_whole() -> None:
 def test_progress_and_cancel() -> None:
     volume, chroma = case((40, 512, 512))
     seen: list[tuple[int, int, str]] = []
-    light(volume, chroma, progress=lambda done, total, stage: seen.append((done, total, stage)))
+    with running(Task(lambda done, total, stage: seen.append((done, total, stage)))):
+        light(volume, chroma)
     assert seen[0] == (0, 40, "lighting")
     assert seen[-1] == (40, 40, "lighting")
     assert len(seen) > 10  # a few slices of this size between two looks
-    token = CancelToken()
 
     def stop(done: int, total: int, stage: str) -> None:
         if done > 0:
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        light(volume, chroma, progress=stop, cancel=token)
+    token = Task(stop)
+    with running(token), pytest.raises(Cancelled):
+        light(volume, chroma)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.color.shading import LIGHT, Light, seen_in_3d, shade
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume, default_affine
 
@@ -172,9 +172,9 @@ def test_values_that_are_no_numbers_are_air():
 
 def test_it_can_be_cancelled_and_refuses_color():
     volume, chroma = ball(Tissue.SKIN)
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        light_3d(volume, chroma, cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        light_3d(volume, chroma)
     with pytest.raises(InputError):
         light_3d(light(volume, chroma), chroma)

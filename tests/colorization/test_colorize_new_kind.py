@@ -28,7 +28,7 @@ from tomochrome.colorization.inputs import Channel, InputSpec
 from tomochrome.colorization.network import build_network
 from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import Cancelled, ModelError, OptionError
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import PRESETS, luminance
@@ -255,12 +255,12 @@ def test_blocks_blend_to_what_each_voxel_says(
 
 
 def test_blocks_can_be_cancelled() -> None:
-    token = CancelToken()
+    token = Task()
     spec = InputSpec(2.0, 3.0, (Channel(40, 400),), (2, 2, 2), 0.0)
 
     def predict(inputs: np.ndarray) -> np.ndarray:
         token.cancel()
         return np.moveaxis(inputs, 1, -1)
 
-    with pytest.raises(Cancelled):
-        list(blended(predict, np.zeros((4, 4, 4), np.float32), spec, 1, cancel=token))
+    with running(token), pytest.raises(Cancelled):
+        list(blended(predict, np.zeros((4, 4, 4), np.float32), spec, 1))

@@ -17,7 +17,7 @@ from tomochrome.color.chroma import Chroma
 from tomochrome.colorization import colorize
 from tomochrome.colorization.scan import as_int16
 from tomochrome.errors import Cancelled, DeviceError, GeometryError, NotCTError, OptionError
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
 
@@ -129,23 +129,25 @@ def test_threads_are_honored_and_put_back(network_bundle: Maker, drawn: Drawn) -
     def progress(done: int, total: int, stage: str) -> None:
         seen.append((numba.get_num_threads(), torch.get_num_threads()))
 
-    colorize(drawn[0], network_bundle(), device="cpu", threads=1, progress=progress)
+    with running(Task(progress)):
+        colorize(drawn[0], network_bundle(), device="cpu", threads=1)
     assert seen[-1] == (1, 1)
     assert (numba.get_num_threads(), torch.get_num_threads()) == before
 
 
 def test_progress_grows_to_the_end(bundle: Path, drawn: Drawn) -> None:
     seen: list[tuple[int, int]] = []
-    colorize(drawn[0], bundle, device="cpu", progress=lambda d, t, _: seen.append((d, t)))
+    with running(Task(lambda d, t, _: seen.append((d, t)))):
+        colorize(drawn[0], bundle, device="cpu")
     assert seen[-1] == (len(drawn[0].voxels),) * 2
     assert all(a <= b for a, b in pairwise(d for d, _ in seen))
 
 
 def test_cancelled_before_and_within(bundle: Path, drawn: Drawn) -> None:
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        colorize(drawn[0], bundle, device="cpu", cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        colorize(drawn[0], bundle, device="cpu")
 
 
 def test_a_cancel_is_noticed_at_the_next_slab(
@@ -155,15 +157,16 @@ def test_a_cancel_is_noticed_at_the_next_slab(
     monkeypatch.setattr("tomochrome.colorization.scan.SLAB_VOXELS", 128 * 128)
     hu, _ = draw_patient((1, 128, 128), 2.8)
     volume = Volume(np.repeat(hu, 20, axis=0), default_affine((1.5, 2.8, 2.8)))
-    token, told = CancelToken(), []
+    told = []
 
     def progress(done: int, total: int, stage: str) -> None:
         told.append(done)
         if done == 3:
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        colorize(volume, network_bundle(), device="cpu", progress=progress, cancel=token)
+    token = Task(progress)
+    with running(token), pytest.raises(Cancelled):
+        colorize(volume, network_bundle(), device="cpu")
     assert told[-1] == 3
 
 

@@ -14,7 +14,7 @@ import tomochrome as tc
 from tomochrome.compare import Checkerboard, Pair, Tiles, checkerboard, smallest_tile_mm
 from tomochrome.errors import Cancelled, OptionError
 from tomochrome.notices import texts
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 
 A, B = ct(seed=1), ct(seed=2)
@@ -172,12 +172,13 @@ def test_tiles_smaller_than_a_voxel_are_refused_live_too() -> None:
 
 def test_it_can_be_stopped_and_tells_how_far_it_is() -> None:
     told: list[tuple[int, int, str]] = []
-    checkerboard(A, B, progress=lambda *news: told.append(news))
+    with running(Task(lambda *news: told.append(news))):
+        checkerboard(A, B)
     assert told[-1] == (5, 5, "comparing")
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
-    with pytest.raises(Cancelled):
-        checkerboard(A, B, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        checkerboard(A, B)
 
 
 def test_an_anisotropic_grid_has_square_tiles_on_screen() -> None:

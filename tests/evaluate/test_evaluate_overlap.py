@@ -13,7 +13,7 @@ from scipy import ndimage
 from tomochrome.errors import Cancelled, GeometryError, InputError
 from tomochrome.evaluate import overlap
 from tomochrome.geometry.affine import apply
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (9, 14, 12)
@@ -179,7 +179,7 @@ def test_another_grid_is_refused_and_a_cancel_is_heard() -> None:
     a = Volume(blobs(0), oblique(), "unknown")
     with pytest.raises(GeometryError, match="grid"):
         overlap(a, Volume(blobs(0), default_affine((1.0, 1.0, 1.0)), "unknown"))
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
-    with pytest.raises(Cancelled):
-        overlap(a, a, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        overlap(a, a)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from tomochrome.errors import Cancelled, GeometryError, InputError
 from tomochrome.evaluate import similarity, similarity_measures
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (13, 17, 15)
@@ -159,7 +159,7 @@ def test_similarity_refuses() -> None:
         similarity_measures(a, b, np.zeros(SHAPE, bool))
     with pytest.raises(GeometryError, match="shape"):
         similarity_measures(a, b, np.ones((2, 2, 2), bool))
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
-    with pytest.raises(Cancelled):
-        similarity_measures(a, b, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        similarity_measures(a, b)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from tomochrome.errors import Cancelled
 from tomochrome.geometry import blur as blur_module
 from tomochrome.geometry.blur import blur
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 
 def test_a_blur_slab_by_slab_is_the_blur_of_the_whole_and_can_be_stopped(
@@ -21,7 +21,7 @@ def test_a_blur_slab_by_slab_is_the_blur_of_the_whole_and_can_be_stopped(
         whole = ndimage.gaussian_filter(voxels.astype(np.float32), sigma, mode="nearest")
         np.testing.assert_array_equal(blur(voxels, np.array(sigma)), whole)
 
-    class Counting(CancelToken):
+    class Counting(Task):
         looks = 0
 
         @property
@@ -29,5 +29,5 @@ def test_a_blur_slab_by_slab_is_the_blur_of_the_whole_and_can_be_stopped(
             self.looks += 1
             return self.looks > 2
 
-    with pytest.raises(Cancelled):
-        blur(voxels, np.array((1.3, 0.0, 2.0)), Counting())
+    with running(Counting()), pytest.raises(Cancelled):
+        blur(voxels, np.array((1.3, 0.0, 2.0)))

@@ -21,7 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from effort import calls_of
 from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io import find, read
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 pytest.importorskip("resource", reason="limits of memory and time need a POSIX system")
 import dicom_elements
@@ -317,15 +317,16 @@ def test_2000_files_are_listed_with_little_work_for_each(crowd):
 
 
 def test_listing_2000_files_tells_progress_and_can_be_cancelled(crowd):
-    token, told = CancelToken(), []
+    told = []
 
     def progress(done, total, stage):
         told.append((done, total))
         if done >= 300:
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        find(crowd, progress=progress, cancel=token)
+    token = Task(progress)
+    with running(token), pytest.raises(Cancelled):
+        find(crowd)
     assert max(done for done, _ in told) < 600
     assert all(a[0] <= b[0] for a, b in pairwise(told) if a[1] == b[1])
 

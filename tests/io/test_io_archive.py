@@ -23,7 +23,7 @@ from io_cases import ct, series
 from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io import archive, find, read, write
 from tomochrome.io.archive import in_words, left_out, shown, unpack
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,8 @@ FILES = {"DICOM/S1/IM1": b"one" * 50_000, "DICOM/S1/IM2": b"", "readme \u00fc.tx
 def test_unpacks_what_was_packed_into_a_private_folder(tmp_path, temporary):
     path = zipped(tmp_path / "cd.zip", FILES)
     steps = []
-    folder = unpack(path, progress=lambda *step: steps.append(step))
+    with running(Task(lambda *step: steps.append(step))):
+        folder = unpack(path)
     assert contents(folder) == FILES
     assert folder.parent == temporary.resolve()
     assert folder.name.startswith("tomochrome-")
@@ -268,19 +269,19 @@ def test_cancel_in_the_middle_of_a_big_entry(tmp_path, temporary):
     path = tmp_path / "big.zip"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("a", os.urandom(1 << 20) * 24)
-    cancel = CancelToken()
 
     def stop(done, total, _stage):
         assert done < total
         cancel.cancel()
 
-    with pytest.raises(Cancelled):
-        unpack(path, progress=stop, cancel=cancel)
+    cancel = Task(stop)
+    with running(cancel), pytest.raises(Cancelled):
+        unpack(path)
     assert list(temporary.iterdir()) == []
 
 
 def test_waiting_for_another_thread_can_be_cancelled(tmp_path):
-    class Impatient(CancelToken):
+    class Impatient(Task):
         looks = 0
 
         @property
@@ -289,8 +290,8 @@ def test_waiting_for_another_thread_can_be_cancelled(tmp_path):
             return self.looks > 2
 
     path = zipped(tmp_path / "cd.zip", FILES)
-    with archive._lock, pytest.raises(Cancelled):
-        unpack(path, cancel=Impatient())
+    with running(Impatient()), archive._lock, pytest.raises(Cancelled):
+        unpack(path)
 
 
 def test_the_folder_goes_when_the_process_ends(tmp_path):

@@ -24,7 +24,7 @@ from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.headers import read_header, read_headers
 from tomochrome.io.dicom.pixels import read_slices, stored_values
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.runtime import CancelToken, sandbox
+from tomochrome.runtime import Task, running, sandbox
 
 
 def frame(values: np.ndarray, syntax: str = JPEG2000Lossless) -> decode.Frame:
@@ -127,14 +127,14 @@ def test_a_cancelled_reading_leaves_no_thread(tmp_path: Path) -> None:
     folder = series(tmp_path / "s", ct((12, 40, 36)), compress="j2k")
     headers = [read_header(path) for path in sorted(folder.iterdir())]
     threads = threading.active_count()
-    token = CancelToken()
 
     def stop(done: int, total: int, stage: str) -> None:
         if done == 2:
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        read_slices(headers, progress=stop, cancel=token)
+    token = Task(stop)
+    with running(token), pytest.raises(Cancelled):
+        read_slices(headers)
     assert threading.active_count() == threads
 
 

@@ -11,7 +11,7 @@ from io_cases import ORIENTATIONS, change, ct, same_in_space, series, shuffle_na
 from tomochrome.errors import Cancelled
 from tomochrome.geometry import from_sitk, same_grid
 from tomochrome.io import read
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 
 def simpleitk(folder) -> SimpleITK.Image:
@@ -116,17 +116,18 @@ def test_a_single_file_and_a_series_of_one(tmp_path):
 def test_cancel_and_progress(tmp_path):
     folder = series(tmp_path / "s")
     told = []
-    read(folder, progress=lambda done, total, stage: told.append((stage, done, total)))
+    with running(Task(lambda done, total, stage: told.append((stage, done, total)))):
+        read(folder)
     assert ("looking at files", 7, 7) in told
     assert told[-1] == ("reading slices", 7, 7)
-    token = CancelToken()
 
     def stop(done, total, stage):
         if stage == "reading slices":
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        read(folder, progress=stop, cancel=token)
+    token = Task(stop)
+    with running(token), pytest.raises(Cancelled):
+        read(folder)
 
 
 def test_gaps_between_thin_slices_are_said(tmp_path):

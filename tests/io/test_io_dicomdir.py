@@ -16,7 +16,7 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import find, read
 from tomochrome.io.dicom import dicomdir
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 INDEX = "1.2.840.10008.1.3.10"
 
@@ -163,11 +163,11 @@ def test_damaged_and_endless_indexes_end_in_a_sentence(cd):
 
 
 def test_cancel(cd):
-    token = CancelToken()
+    token = Task()
     token.cancel()
     path = index(cd / "DICOMDIR", listed(cd))
-    with pytest.raises(Cancelled):
-        dicomdir.files(path, lambda file, reason: None, token)
+    with running(token), pytest.raises(Cancelled):
+        dicomdir.files(path, lambda file, reason: None)
 
 
 def test_an_image_is_no_index(cd):

@@ -16,7 +16,7 @@ import tomochrome
 from said import without_chance
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import find, read, write
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 
 @pytest.fixture
@@ -170,10 +170,10 @@ def test_a_name_in_the_wrong_place_is_not_told_either(tmp_path):
 
 
 def test_cancel(study):
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        find(study, cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        find(study)
 
 
 def test_bad_input_is_one_sentence(tmp_path, shared_data):

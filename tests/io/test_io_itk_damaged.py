@@ -19,7 +19,7 @@ from tomochrome.geometry import to_sitk
 from tomochrome.io import bounds, itk_image, read, sandboxed_itk
 from tomochrome.io.image_file import describe, read_volume
 from tomochrome.io.image_formats import open_image
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, current, running
 
 
 def test_flipped_bits_in_packed_voxels_are_noticed(tmp_path, capfd):
@@ -141,13 +141,9 @@ def test_a_big_file_can_be_cancelled_in_the_middle(tmp_path, ending):
     SimpleITK.WriteImage(image(voxels.repeat(512, axis=0)), str(path))
     kind = "nrrd" if ending == ".nrrd" else "metaimage"
     for function in (read_volume, describe):
-        cancel = CancelToken()
-        with pytest.raises(Cancelled):
-            function(
-                open_image(path, kind),
-                progress=lambda *_, cancel=cancel: cancel.cancel(),
-                cancel=cancel,
-            )
+        stopping = Task(lambda *_: current().cancel())
+        with running(stopping), pytest.raises(Cancelled):
+            function(open_image(path, kind))
 
 
 @settings(max_examples=100, deadline=None)

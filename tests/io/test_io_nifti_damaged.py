@@ -13,7 +13,7 @@ from nifti_cases import hounsfield, patched, refused, saved
 
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import bounds, find, read
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, current, running
 
 
 def test_a_file_that_ends_between_two_slices_is_refused(tmp_path):
@@ -81,19 +81,20 @@ def test_a_big_file_can_be_cancelled_in_the_middle(tmp_path, name):
     voxels = rng.integers(-1000, 1000, (128, 128, 1), dtype=np.int16).repeat(512, axis=2)
     path = saved(tmp_path / name, voxels)
     for function in (read, find):
-        cancel, seen = CancelToken(), []
+        seen = []
 
-        def stop(done, total, stage, cancel=cancel, seen=seen):
+        def stop(done, total, stage, seen=seen):
             if stage == "reading":
                 seen.append((done, total))
-                cancel.cancel()
+                current().cancel()
 
-        with pytest.raises(Cancelled):
-            function(path, progress=stop, cancel=cancel)
+        with running(Task(stop)), pytest.raises(Cancelled):
+            function(path)
         assert len(seen) == 1
         assert seen[0][0] < seen[0][1]
     steps = []
-    read(path, progress=lambda *step: steps.append(step))
+    with running(Task(lambda *step: steps.append(step))):
+        read(path)
     assert steps[-1][0] == steps[-1][1]
     assert [step[0] for step in steps] == sorted(step[0] for step in steps)
 

@@ -10,7 +10,7 @@ from tomochrome.errors import Cancelled, InputError
 from tomochrome.geometry.orient import reorient
 from tomochrome.io.dicom import write_series
 from tomochrome.io.preview import preview
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 
 
@@ -125,10 +125,10 @@ def test_colors_are_shown_grey(tmp_path, marked):
 
 def test_a_damaged_slice_is_a_sentence_and_a_cancel_is_heard(tmp_path, marked):
     item = item_of(marked, tmp_path / "d")
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        preview(item, 32, token)
+    with running(token), pytest.raises(Cancelled):
+        preview(item, 32)
     path = item.source.headers[len(item.source.headers) // 2].path
     path.write_bytes(path.read_bytes()[:800])
     with pytest.raises(InputError):

@@ -16,7 +16,7 @@ from tomochrome.geometry.affine import apply, compose
 from tomochrome.io import find, read
 from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
 from tomochrome.io.dicom.slice_resampling import resample_slices
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 
 AIR = -1024
@@ -254,17 +254,15 @@ def test_cancel_is_seen_between_slices():
         np.array([(0, 0, 0.0), (0, 0, 1), (0, 0, 9)]), np.array([1.0, 0, 0]),
         np.array([0, 1.0, 0]), np.array([0, 0, 1.0]), (1.0, 1.0), (8, 9),
     )  # fmt: skip
-    token, told = CancelToken(), []
+    told = []
 
     def progress(done, total, stage):
         told.append((done, total))
         token.cancel()
 
-    with pytest.raises(Cancelled):
-        resample_slices(
-            np.zeros((3, 8, 9), np.int16), None, plan(geometry), fill=AIR, progress=progress,
-            cancel=token,
-        )  # fmt: skip
+    token = Task(progress)
+    with running(token), pytest.raises(Cancelled):
+        resample_slices(np.zeros((3, 8, 9), np.int16), None, plan(geometry), fill=AIR)
     assert told[0] == (0, 10)
 
 

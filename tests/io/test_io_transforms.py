@@ -15,7 +15,7 @@ from tomochrome.errors import Cancelled, InputError, OutputError
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import transforms
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 
 SHAPE = (16, 20, 24)
@@ -319,14 +319,15 @@ def test_a_file_that_is_cut_off_is_not_taken_for_whole(
 
 
 def test_a_field_is_stopped_while_it_is_written(chain: Transform, tmp_path: Path) -> None:
-    token, told = CancelToken(), []
+    told = []
 
     def stop(done: int, total: int, stage: str) -> None:
         told.append((done, total, stage))
         if done == 3:
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        transforms.write_field(chain.fields[0], tmp_path / "a.nii.gz", progress=stop, cancel=token)
+    token = Task(stop)
+    with running(token), pytest.raises(Cancelled):
+        transforms.write_field(chain.fields[0], tmp_path / "a.nii.gz")
     assert told[-1] == (3, 3 * chain.fields[0].shape[0], "writing")
     assert list(tmp_path.iterdir()) == []

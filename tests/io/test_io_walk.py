@@ -12,7 +12,7 @@ from io_cases import series
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.io import find
 from tomochrome.io import walk as walking
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 
 def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
@@ -67,14 +67,15 @@ def test_what_cannot_be_opened_is_said(tmp_path, monkeypatch):
 
 
 def test_walking_is_cancelled(tmp_path):
-    token = CancelToken()
+    token = Task()
     for i in range(5):
         (tmp_path / f"{i}").write_bytes(b"x")
-    walk = walking.walk(tmp_path, lambda path, reason: None, token)
-    next(walk)
-    token.cancel()
-    with pytest.raises(Cancelled):
+    walk = walking.walk(tmp_path, lambda path, reason: None)
+    with running(token):
         next(walk)
+        token.cancel()
+        with pytest.raises(Cancelled):
+            next(walk)
 
 
 def test_names_are_walked_in_a_steady_order(tmp_path):
@@ -89,7 +90,8 @@ def test_progress_is_told_a_few_hundred_times_at_most(tmp_path):
     for i in range(1000):
         (tmp_path / f"{i}").write_bytes(b"x")
     told = []
-    find(tmp_path, progress=lambda done, total, stage: told.append((done, total)))
+    with running(Task(lambda done, total, stage: told.append((done, total)))):
+        find(tmp_path)
     assert told[0] == (0, 1000)
     assert told[-1] == (1000, 1000)
     assert len(told) <= 203

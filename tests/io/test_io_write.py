@@ -16,7 +16,7 @@ from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry import from_sitk, same_grid, to_nifti_affine
 from tomochrome.io import check_output, read, write
 from tomochrome.io.contact_sheet import contact_sheet
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Provenance, Volume, default_affine
 
 EXTRA = {"model": "tissue", "window": "50/400", "description": "model tissue, not for diagnosis"}
@@ -130,21 +130,22 @@ def test_a_view_is_written_slice_by_slice(tmp_path, name):
     lazy = Lazy(volume.voxels)
     told = []
     out = f"{tmp_path}/{name}"
-    write(replace(volume, voxels=lazy), out, progress=lambda *args: told.append(args))
+    with running(Task(lambda *args: told.append(args))):
+        write(replace(volume, voxels=lazy), out)
     assert lazy.most == volume.voxels[0].nbytes
     assert told[-1][0] == told[-1][1]
 
 
 @pytest.mark.parametrize("name", ["c.nii.gz", "c.nrrd", "c.png", "c/"])
 def test_cancelled_writing_leaves_nothing(tmp_path, name):
-    token = CancelToken()
 
     def stop(done, total, stage):
         if done == 2:
             token.cancel()
 
-    with pytest.raises(Cancelled):
-        write(color(), f"{tmp_path}/{name}", progress=stop, cancel=token)
+    token = Task(stop)
+    with running(token), pytest.raises(Cancelled):
+        write(color(), f"{tmp_path}/{name}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ def open_toy(path: Path) -> ImageFile:
         line = file.readline(100)
     shape = tuple(int(word) for word in line.split()[1:])
 
-    def read(first, count, progress, cancel):
+    def read(first, count):
         yield np.fromfile(path, "<i2", int(np.prod(shape)), offset=len(line)).reshape(shape)
 
     return ImageFile(path, "toy", np.dtype("<i2"), shape, np.diag([3.0, 2.0, 1.0, 1.0]), read)

@@ -7,7 +7,7 @@ from tomochrome.errors import Cancelled, OptionError
 from tomochrome.phantom.cryosection import cryosection
 from tomochrome.phantom.materials import material
 from tomochrome.phantom.structures import Structure
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 S = Structure
 
@@ -55,7 +55,7 @@ def test_nonsense_and_cancel() -> None:
         cryosection(np.full((1, 2, 2), 250, np.uint8), (1, 1, 1))
     with pytest.raises(OptionError, match="uint8"):
         cryosection(np.zeros((1, 2, 2), np.int32), (1, 1, 1))  # type: ignore[arg-type]
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        cryosection(blocks(S.LIVER), (2, 1, 1), cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        cryosection(blocks(S.LIVER), (2, 1, 1))

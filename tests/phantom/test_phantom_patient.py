@@ -9,7 +9,7 @@ from tomochrome.errors import Cancelled, OptionError
 from tomochrome.phantom import draw_anatomy, make_patient, make_structures
 from tomochrome.phantom.patient import REGIONS
 from tomochrome.phantom.structures import Structure as S
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
 
 COARSE = (5.0, 4.0, 4.0)
@@ -101,10 +101,11 @@ def test_every_region_paints_and_is_mostly_body(region):
 
 def test_make_patient_gives_one_grid_of_everything():
     told = []
-    patient = make_patient(
-        2, "abdomen", (10.0, 5.0, 5.0), sex="male", build="heavy", phase="portal",
-        breathing=1.0, progress=lambda *args: told.append(args),
-    )  # fmt: skip
+    with running(Task(lambda *args: told.append(args))):
+        patient = make_patient(
+            2, "abdomen", (10.0, 5.0, 5.0), sex="male", build="heavy", phase="portal",
+            breathing=1.0,
+        )  # fmt: skip
     assert patient.ct.voxels.dtype == np.int16
     assert patient.ct.shape == patient.tissue.shape == patient.structures.shape
     assert np.array_equal(patient.ct.affine, patient.tissue.affine)
@@ -138,10 +139,10 @@ def test_options_without_meaning_are_refused():
 
 
 def test_painting_can_be_cancelled():
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        make_structures(0, "abdomen", (10.0, 10.0, 10.0), cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        make_structures(0, "abdomen", (10.0, 10.0, 10.0))
 
 
 def test_importing_the_package_paints_nothing_and_loads_no_numba():

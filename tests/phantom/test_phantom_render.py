@@ -8,7 +8,7 @@ from tomochrome.errors import Cancelled, OptionError
 from tomochrome.phantom.materials import hu_table
 from tomochrome.phantom.render import Scanner, render_ct
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 S = Structure
 QUIET = Scanner(noise=0.0, streaks=0.0)
@@ -112,10 +112,11 @@ def test_nonsense_is_refused() -> None:
 
 
 def test_it_can_be_cancelled_and_tells_how_far_it_is() -> None:
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        render_ct(slab(S.LIVER), (3, 2, 2), cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        render_ct(slab(S.LIVER), (3, 2, 2))
     seen: list[tuple[int, int]] = []
-    render_ct(slab(S.LIVER), (3, 2, 2), progress=lambda d, t, s: seen.append((d, t)))
+    with running(Task(lambda d, t, s: seen.append((d, t)))):
+        render_ct(slab(S.LIVER), (3, 2, 2))
     assert seen[0] == (0, 3) and seen[-1] == (3, 3)

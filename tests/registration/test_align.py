@@ -15,7 +15,7 @@ from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.symnet import SymNet
 from tomochrome.registration.synthetic import KnownDeformation, random_diffeomorphism
 from tomochrome.registration.velocity import compose
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 SHAPE = (28, 32, 30)
 
@@ -71,13 +71,13 @@ def test_both_directions_are_inverse_to_each_other(
 def test_the_curve_falls_and_the_stages_are_told() -> None:
     truth, told = known(), []
     calls: list[tuple[str, int, float]] = []
-    done = align(
-        pair(picture(), truth.apply(picture())),
-        None,
-        iterations=30,
-        progress=lambda done, total, stage: told.append(stage),
-        metric=lambda stage, number, value: calls.append((stage, number, value)),
-    )
+    with running(Task(lambda done, total, stage: told.append(stage))):
+        done = align(
+            pair(picture(), truth.apply(picture())),
+            None,
+            iterations=30,
+            metric=lambda stage, number, value: calls.append((stage, number, value)),
+        )
     assert [(stage, value) for stage, _, value in calls] == list(done.curve)
     assert [number for _, number, _ in calls] == sorted({number for _, number, _ in calls})
     assert done.curve[-1][1] < 0.9 * done.curve[0][1]
@@ -143,14 +143,14 @@ def test_no_iterations_leave_the_networks_answer() -> None:
 
 
 def test_it_stops_when_it_is_told_to() -> None:
-    token, seen = CancelToken(), []
+    token, seen = Task(), []
 
     def metric(stage: str, number: int, value: float) -> None:
         seen.append(number)
         token.cancel()
 
-    with pytest.raises(Cancelled):
-        align(pair(picture(), picture(1)), None, iterations=50, metric=metric, cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        align(pair(picture(), picture(1)), None, iterations=50, metric=metric)
     assert seen == [0]
 
 
@@ -190,7 +190,7 @@ def test_what_the_gpu_cannot_do_the_cpu_does(
     again, device, notes = room.align_on(torch.device("meta"), both, net, iterations=2)
     assert device == torch.device("cpu")
     assert len(notes) == 1
-    assert why in notes[0]
+    assert why in notes[0].text
     torch.testing.assert_close(again.fields.forward, done.fields.forward, rtol=0, atol=0)
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 

@@ -19,7 +19,7 @@ from tomochrome.registration import padding
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import Start, chosen, is_half_turn
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume, default_affine
 
@@ -182,7 +182,6 @@ def test_centers(chest) -> None:
 
 
 def test_a_cancel_is_noticed_at_the_next_step(chest, portal) -> None:
-    cancel = CancelToken()
     told = []
 
     def progress(done: int, total: int, stage: str) -> None:
@@ -190,8 +189,9 @@ def test_a_cancel_is_noticed_at_the_next_step(chest, portal) -> None:
         if stage.endswith("affine"):
             cancel.cancel()
 
-    with pytest.raises(Cancelled):
-        initialize(chest, portal, "affine", progress=progress, cancel=cancel)
+    cancel = Task(progress)
+    with running(cancel), pytest.raises(Cancelled):
+        initialize(chest, portal, "affine")
     assert len([stage for cancelled, stage in told if cancelled]) <= 1
 
 

@@ -19,7 +19,7 @@ from tomochrome.errors import (
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.registration.register import Registration, register
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
@@ -182,11 +182,13 @@ def test_metric_and_progress_are_told(pair) -> None:
     fixed, moving, _ = pair
     curve: list[tuple[str, int, float]] = []
     stages: list[str] = []
-    found = register(
-        fixed, moving, model=None, refine=6, init="center", device="cpu",
-        metric=lambda stage, k, value: curve.append((stage, k, value)),
-        progress=lambda done, total, stage: stages.append(stage) if 0 <= done <= total else None,
-    )  # fmt: skip
+    with running(
+        Task(lambda done, total, stage: stages.append(stage) if 0 <= done <= total else None)
+    ):
+        found = register(
+            fixed, moving, model=None, refine=6, init="center", device="cpu",
+            metric=lambda stage, k, value: curve.append((stage, k, value)),
+        )  # fmt: skip
     assert [k for _, k, _ in curve] == sorted({k for _, k, _ in curve})
     np.testing.assert_allclose([c[2] for c in curve], [v for _, v in found.report["curve"]], 1e-3)
     for wanted in ("initial alignment", "refining", "applying the transform", "measuring"):
@@ -196,23 +198,22 @@ def test_metric_and_progress_are_told(pair) -> None:
 @pytest.mark.parametrize("stage", ["initial alignment", "preparing", "refining", "measuring"])
 def test_it_stops_in_every_stage(pair, stage: str) -> None:
     fixed, moving, _ = pair
-    cancel = CancelToken()
     init = "rigid" if stage == "initial alignment" else "center"
 
     def progress(done: int, total: int, now: str) -> None:
         if now == stage:
             cancel.cancel()
 
-    with pytest.raises(Cancelled):
+    cancel = Task(progress)
+    with running(cancel), pytest.raises(Cancelled):
         register(
-            fixed, moving, model=None, refine=6, init=init, progress=progress, cancel=cancel,
+            fixed, moving, model=None, refine=6, init=init,
             fixed_labels=labels_of(fixed), moving_labels=labels_of(moving),
         )  # fmt: skip
 
 
 def test_the_network_is_stopped_between_its_layers(pair) -> None:
     fixed, moving, _ = pair
-    cancel = CancelToken()
     stages: list[str] = []
 
     def progress(done: int, total: int, now: str) -> None:
@@ -220,8 +221,9 @@ def test_the_network_is_stopped_between_its_layers(pair) -> None:
         if now == "network":
             cancel.cancel()
 
-    with pytest.raises(Cancelled):
-        register(fixed, moving, refine=2, init="none", progress=progress, cancel=cancel)
+    cancel = Task(progress)
+    with running(cancel), pytest.raises(Cancelled):
+        register(fixed, moving, refine=2, init="none")
     assert stages.count("network") == 1  # its end was never told
 
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from tomochrome.errors import Cancelled
 from tomochrome.registration.register import register
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (16, 18, 20)
@@ -17,7 +17,7 @@ PLACES = 6
 """How many looks of those that a registration takes are tried."""
 
 
-class After(CancelToken):
+class After(Task):
     """Asks to stop at the look with a certain number."""
 
     def __init__(self, number: int) -> None:
@@ -36,16 +36,17 @@ def picture(seed: int) -> NDArray[np.float32]:
     return (smooth / np.abs(smooth).max()).astype(np.float32)
 
 
-def run(cancel: CancelToken, model: str | None, refine: int, init: str) -> None:
+def run(cancel: Task, model: str | None, refine: int, init: str) -> None:
     affine = default_affine((2.0, 1.5, 1.5))
     first = picture(0)
     other = ndimage.shift(first, (0.7, -1.2, 0.9), mode="nearest")
     labels = [Volume((v > 0.1).astype(np.uint8) + (v > 0.4), affine) for v in (first, other)]
-    register(
-        Volume(first, affine, "unknown"), Volume(other, affine, "unknown"),
-        model=model, refine=refine, init=init, cancel=cancel,
-        fixed_labels=labels[0], moving_labels=labels[1],
-    )  # fmt: skip
+    with running(cancel):
+        register(
+            Volume(first, affine, "unknown"), Volume(other, affine, "unknown"),
+            model=model, refine=refine, init=init,
+            fixed_labels=labels[0], moving_labels=labels[1],
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(("model", "refine", "init"), [(None, 3, "rigid"), ("symnet", 1, "none")])

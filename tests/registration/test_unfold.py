@@ -9,7 +9,7 @@ from tomochrome.errors import Cancelled
 from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.unfold import settle, unfold
 from tomochrome.registration.velocity import compose, integrate
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 SHAPE = (24, 26, 28)
 
@@ -64,7 +64,7 @@ def test_nothing_is_shared_out_where_it_would_fold(velocities: torch.Tensor) -> 
 
 
 def test_it_is_left_off_when_cancelled(velocities: torch.Tensor) -> None:
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
-    with pytest.raises(Cancelled):
-        unfold(velocities, SHAPE, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        unfold(velocities, SHAPE)

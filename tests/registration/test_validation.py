@@ -24,7 +24,7 @@ from tomochrome.geometry import to_sitk
 from tomochrome.geometry.affine import apply
 from tomochrome.notices import Notice
 from tomochrome.registration.validation import body_of, make_synthetic, validate_synthetic
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Unit, Volume, default_affine
 
@@ -187,10 +187,10 @@ def test_synthetic_refuses_what_does_not_fit() -> None:
         make_synthetic(volume, labels=other)
     with pytest.raises(InputError, match="constant"):
         make_synthetic(volume.with_voxels(np.zeros(SHAPE, np.float32)))
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
-    with pytest.raises(Cancelled):
-        make_synthetic(volume, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        make_synthetic(volume)
 
 
 def test_a_volume_without_a_body_is_all_body() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tomochrome.errors import Cancelled
-from tomochrome.runtime import CancelToken, watching
+from tomochrome.runtime import Task, running
 from tomochrome.runtime.kernels import one_at_a_time, plain_numbers
 
 
@@ -65,8 +65,8 @@ def test_every_parallel_kernel_stands_behind_the_gate() -> None:
 def test_who_was_told_to_stop_does_not_enter() -> None:
     entered: list[int] = []
     kernel = one_at_a_time(entered.append)
-    token = CancelToken()
-    with watching(token):
+    token = Task()
+    with running(token):
         kernel(1)
         token.cancel()
         with pytest.raises(Cancelled):

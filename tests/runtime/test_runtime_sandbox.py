@@ -17,7 +17,7 @@ import pytest
 import sandbox_jobs as jobs
 
 from tomochrome.errors import Cancelled, ChoiceError, GeometryError
-from tomochrome.runtime import CancelToken, sandbox, sandbox_child
+from tomochrome.runtime import Task, running, sandbox, sandbox_child
 from tomochrome.runtime.sandbox import SandboxError, call
 
 OTHERS = set[psutil.Process]()
@@ -132,7 +132,7 @@ def test_a_child_that_does_not_end_by_itself_is_killed(monkeypatch) -> None:
 
 
 def test_a_cancelled_call_ends_its_child(tmp_path: Path) -> None:
-    token, note = CancelToken(), tmp_path / "begun"
+    token, note = Task(), tmp_path / "begun"
 
     def stop() -> None:
         while not note.exists():
@@ -141,12 +141,12 @@ def test_a_cancelled_call_ends_its_child(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Cancelled):
-        call(jobs.told, str(note), cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        call(jobs.told, str(note))
     thread.join()
     assert not children()
-    with pytest.raises(Cancelled):
-        call(jobs.echo, cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        call(jobs.echo)
     assert not children()
 
 
@@ -194,8 +194,8 @@ def test_a_child_that_waited_for_long_ends_and_is_replaced(monkeypatch) -> None:
     (child,) = children()
     call_again = sandbox._POOL.take
 
-    def take(cancel, *, only_new=False):
-        taken = call_again(cancel, only_new=only_new)
+    def take(*, only_new=False):
+        taken = call_again(only_new=only_new)
         if not only_new:  # it ends between being taken and being asked
             taken._pipe.send_bytes(b"")
             child.wait()

@@ -3,6 +3,7 @@
 import pytest
 
 from tomochrome.errors import OptionError
+from tomochrome.runtime import Task, running
 from tomochrome.training.budget import Budget
 
 
@@ -18,8 +19,9 @@ def test_steps_are_spent_whatever_time_they_take(step, share):
 
 def test_progress_is_told_in_what_is_spent():
     told = []
-    Budget(2.0).report(lambda *a: told.append(a), 7, 30.5, "training")
-    Budget(2.0, 10).report(lambda *a: told.append(a), 7, 30.5, "training")
+    with running(Task(lambda *a: told.append(a))):
+        Budget(2.0).report(7, 30.5, "training")
+        Budget(2.0, 10).report(7, 30.5, "training")
     assert told == [(30, 120, "training"), (7, 10, "training")]
 
 

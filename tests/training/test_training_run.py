@@ -9,7 +9,7 @@ import pytest
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import Cancelled, InputError, OptionError
 from tomochrome.phantom.structures import Structure
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
 
 torch = pytest.importorskip("torch")
@@ -78,10 +78,10 @@ def test_a_run_is_not_overwritten_but_resumed(run, pool):
 def test_cancelling_leaves_a_checkpoint_and_no_thread(pool, tmp_path):
     from tomochrome.training import train
 
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu", cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu")
     assert (tmp_path / "r" / "checkpoint.pt").exists()
     assert not [t for t in threading.enumerate() if "tomochrome" in t.name]
 

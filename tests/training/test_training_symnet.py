@@ -9,7 +9,7 @@ import pytest
 
 from tomochrome.errors import Cancelled, InputError, OptionError
 from tomochrome.phantom.structures import Structure
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 
 torch = pytest.importorskip("torch")
 
@@ -176,10 +176,10 @@ def test_the_rate_falls_over_each_part_and_begins_gently():
 def test_cancelling_leaves_a_checkpoint(pool, tmp_path):
     from tomochrome.training import train
 
-    token = CancelToken()
+    token = Task()
     token.cancel()
-    with pytest.raises(Cancelled):
-        train(TINY, paint=False, out=tmp_path / "r", pool=pool, device="cpu", cancel=token)
+    with running(token), pytest.raises(Cancelled):
+        train(TINY, paint=False, out=tmp_path / "r", pool=pool, device="cpu")
     assert (tmp_path / "r" / "checkpoint.pt").exists()
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tomochrome.cli.app import main
 from tomochrome.errors import InputError, TomochromeError
+from tomochrome.runtime import Task as Run
+from tomochrome.runtime import current, running
 from tomochrome.training import TrainingConfig, finish, train
 
 torch = pytest.importorskip("torch")
@@ -193,7 +195,6 @@ def test_a_data_set_with_an_end_is_shuffled_in_each_epoch():
 
 def test_cancelling_does_not_wait_for_a_slow_batch(tmp_path, monkeypatch):
     from tomochrome.errors import Cancelled
-    from tomochrome.runtime import CancelToken
     from tomochrome.training.batches import Batches
 
     class Slow(LineSamples):
@@ -202,19 +203,18 @@ def test_cancelling_does_not_wait_for_a_slow_batch(tmp_path, monkeypatch):
                 time.sleep(0.01)
             return super().draw()
 
-    token = CancelToken()
+    token = Run()
     batches = Batches(Slow(1), torch.utils.data.default_collate, 1)
     asked = []
-    monkeypatch.setattr(
-        "tomochrome.training.batches.check", lambda cancel: asked.append(cancel) or stop()
-    )
 
     def stop():
+        asked.append(current())
         token.cancel()
         raise Cancelled("cancelled by the user")
 
-    with pytest.raises(Cancelled):
-        batches.next(token)
+    monkeypatch.setattr("tomochrome.training.batches.check", stop)
+    with running(token), pytest.raises(Cancelled):
+        batches.next()
     batches.stop()
     assert asked == [token]
 

@@ -19,7 +19,7 @@ from tomochrome.evaluate import (
 )
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.transform import jacobian as jacobian_module
 from tomochrome.volume import Volume, default_affine
@@ -287,11 +287,11 @@ def test_landmarks_that_do_not_pair_up(fixed: NDArray, moving: NDArray, words: s
 
 
 def test_cancels_are_heard() -> None:
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
     grid = like()
     transform = Transform.from_fields(smooth(grid))
-    with pytest.raises(Cancelled):
-        jacobian_map(transform, grid, cancel=cancel)
-    with pytest.raises(Cancelled):
-        inverse_consistency(transform, transform.inverse(), grid, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        jacobian_map(transform, grid)
+    with running(cancel), pytest.raises(Cancelled):
+        inverse_consistency(transform, transform.inverse(), grid)

@@ -12,7 +12,7 @@ from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError,
 from tomochrome.geometry import same_grid, to_sitk
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Order
-from tomochrome.runtime import CancelToken
+from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform, Warp
 from tomochrome.volume import Volume
 
@@ -218,13 +218,14 @@ def test_beyond_the_field_points_stay(chain: Transform) -> None:
 
 
 def test_a_cancel_is_noticed_and_progress_told(chain: Transform) -> None:
-    cancel = CancelToken()
+    cancel = Task()
     cancel.cancel()
     volume = texture(SHAPE, AFFINE)
-    with pytest.raises(Cancelled):
-        chain.apply(volume, cancel=cancel)
+    with running(cancel), pytest.raises(Cancelled):
+        chain.apply(volume)
     told: list[tuple[int, int]] = []
-    chain.apply(volume, progress=lambda done, total, stage: told.append((done, total)))
+    with running(Task(lambda done, total, stage: told.append((done, total)))):
+        chain.apply(volume)
     assert told[-1] == (SHAPE[0], SHAPE[0])
 
 
@@ -232,7 +233,7 @@ def test_a_cancel_is_noticed_and_progress_told(chain: Transform) -> None:
     ("name", "at"), [("t.h5", 1), ("t.nrrd", 1), ("t.nii", 3), ("t.nii.gz", 9)]
 )
 def test_a_cancelled_file_is_not_there(chain: Transform, name: str, at: int, tmp_path) -> None:
-    class Later(CancelToken):
+    class Later(Task):
         looks = 0
 
         @property
@@ -242,8 +243,8 @@ def test_a_cancelled_file_is_not_there(chain: Transform, name: str, at: int, tmp
 
     like = texture((40, 30, 30), AFFINE)
     back = chain.inverse()  # followed by iteration: to be sampled before it is written
-    with pytest.raises(Cancelled):
-        chain.then(back).save(tmp_path / name, like=like, cancel=Later())
+    with running(Later()), pytest.raises(Cancelled):
+        chain.then(back).save(tmp_path / name, like=like)
     assert list(tmp_path.iterdir()) == []
 
 

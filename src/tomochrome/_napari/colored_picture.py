@@ -15,7 +15,6 @@ from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import seen_in_3d
 from tomochrome.color.view import _split, _State
 from tomochrome.geometry.blocks import Steps
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 
@@ -77,15 +76,9 @@ class ColoredPicture(RenderedByWorker, LitVolume):
             kept = self._grey = (state, _State(settings, code_table(self.chroma, settings)))
         return kept[1]
 
-    def render(
-        self,
-        steps: Steps,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Rendering:
+    def render(self, steps: Steps) -> Rendering:
         """Compute what 3D is to show."""
-        rgba = self.lit_in_3d(steps, progress=progress, cancel=cancel)
+        rgba = self.lit_in_3d(steps)
         return Rendering(rgba, steps, tuple((step - 1) / 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> ColoredPicture:

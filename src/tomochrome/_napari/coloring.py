@@ -17,7 +17,7 @@ from tomochrome._napari.layers import (
 )
 from tomochrome._napari.readout import Finding, in_words
 from tomochrome.color.codes import FreeColors
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.tissue import NO_TISSUE, Tissue
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ class Colored:
 
 
 def color_in_worker(
-    layer: Any,
-    model: str,
-    device: str,
-    fields: Mapping[str, Any],
-    *,
-    as_hu: bool = False,
-    progress: Progress,
-    cancel: CancelToken,
+    layer: Any, model: str, device: str, fields: Mapping[str, Any], *, as_hu: bool = False
 ) -> Colored:
     """Color the CT of a layer. Runs in a worker thread and touches no widget.
 
@@ -57,15 +50,13 @@ def color_in_worker(
     as_hu
         The user says that values of an unknown unit are Hounsfield units. The colors' own
         warnings and the name of the layer say so.
-    progress, cancel
-        As for every long function.
 
     Raises
     ------
     TomochromeError
         If the layer is not CT, or the model or device cannot be had.
     Cancelled
-        If the token says so.
+        If the task was cancelled.
     """
     from napari.layers import Layer
 
@@ -73,20 +64,18 @@ def color_in_worker(
     from tomochrome.color import palette_names
     from tomochrome.colorization import colorize, model_title
 
-    report(progress, 0, 0, "Reading the layer")
+    report(0, 0, "Reading the layer")
     ct = ct_source(layer, as_hu=as_hu)
-    check(cancel)
+    check()
     forced = as_hu and ct.shown.unit != "HU"
-    chroma = colorize(
-        ct.shown, model, device=device, force=forced, progress=progress, cancel=cancel
-    )
-    check(cancel)
+    chroma = colorize(ct.shown, model, device=device, force=forced)
+    check()
     lit = ColoredPicture(ct.shown, chroma, lighting(fields, chroma))
     chroma.tissue_shares()  # kept, so that the legend need not wait
     # The slow firsts happen here, so that no slider waits for them: the colors of every palette
     # at every saturation, and the kernels of one slice.
     for name in palette_names():
-        check(cancel)
+        check()
         lit.prepare(lit.settings.but(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
     # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.

@@ -108,9 +108,7 @@ class ColorizeWidget(JobPanel):
         self._started = time.perf_counter()
         model, device, fields = self.view.model.name, self.view.device.name, self.fields
         self.start(
-            lambda progress, cancel: color_in_worker(
-                layer, model, device, fields, as_hu=as_hu, progress=progress, cancel=cancel
-            ),
+            lambda: color_in_worker(layer, model, device, fields, as_hu=as_hu),
             self._finished,
         )
 

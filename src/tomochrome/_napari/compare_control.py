@@ -86,9 +86,7 @@ class CompareControl(QObject):
             return
         fields, windows = self.panel.fields, (window_of(first), window_of(second))
         self._jobs.start(
-            lambda progress, cancel: make_in_worker(
-                first, second, fields, windows, progress=progress, cancel=cancel
-            ),
+            lambda: make_in_worker(first, second, fields, windows),
             lambda made: self._made((first, second), made),
             self._failed,
         )

@@ -10,7 +10,7 @@ from tomochrome._napari.compare_modes import Fields, Screen, make_view
 from tomochrome._napari.layers import METADATA_KEY, LayerSource, color_keywords, source_of
 from tomochrome._napari.register_place import moved_by_hand, place
 from tomochrome._napari.renderer_3d import renderer_of
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
@@ -30,13 +30,7 @@ class Made:
 
 
 def make_in_worker(
-    first: Any,
-    second: Any,
-    fields: Fields,
-    windows: tuple[Window | None, Window | None],
-    *,
-    progress: Progress,
-    cancel: CancelToken,
+    first: Any, second: Any, fields: Fields, windows: tuple[Window | None, Window | None]
 ) -> Made:
     """Make the layer that compares two others. Runs in a worker and touches no widget.
 
@@ -54,17 +48,17 @@ def make_in_worker(
     TomochromeError
         If the two cannot be compared so.
     Cancelled
-        If the token says so.
+        If the task was cancelled.
     """
     from napari.layers import Layer
 
     from tomochrome._napari.compare_picture import ComparePicture
     from tomochrome.compare import Pair
 
-    report(progress, 0, 0, "Reading the layers")
+    report(0, 0, "Reading the layers")
     a, b = place(first), place(second)
-    check(cancel)
-    report(progress, 0, 0, "Preparing the comparison")
+    check()
+    report(0, 0, "Preparing the comparison")
     pair = Pair(a.source, b.source, color=True)
     pair.windows = windows
     view = make_view(fields, pair)
@@ -72,7 +66,7 @@ def make_in_worker(
     picture = ComparePicture(view)
     # The slow firsts of each plane happen here, so that no scrolling waits for them.
     for axis in range(3):
-        check(cancel)
+        check()
         _ = picture[(*[slice(None)] * axis, picture.shape[axis] // 2)]
     shown = Volume(picture, a.volume.affine, "RGBA", a.volume.provenance)  # type: ignore[arg-type]
     keywords = {

@@ -12,7 +12,7 @@ from tomochrome._napari.lazy_picture import LazyPicture, Rendering
 from tomochrome.compare.base import View
 from tomochrome.compare.region import Region
 from tomochrome.geometry.blocks import Steps
-from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.runtime import check
 
 
 class ComparePicture(LazyPicture):
@@ -42,22 +42,16 @@ class ComparePicture(LazyPicture):
         """Return RGBA of a region."""
         return self._view.compute(region)
 
-    def render(
-        self,
-        steps: Steps,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Rendering:
+    def render(self, steps: Steps) -> Rendering:
         """Compute all of it, clear where it is dark: air would be a black box about the body.
 
         The opacity goes with the square of the brightness: noise, seen along a whole ray, would
         be a fog.
         """
-        rendering = super().render(steps, progress=progress, cancel=cancel)
+        rendering = super().render(steps)
         opacity = np.rint(np.arange(256) ** 2 / 255).astype(np.uint8)
         for plane in rendering.rgba:
-            check(cancel)
+            check()
             np.minimum(plane[..., 3], opacity[plane[..., :3].max(axis=-1)], out=plane[..., 3])
         return rendering
 

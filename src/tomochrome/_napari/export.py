@@ -16,7 +16,6 @@ from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.writer import layer_volume, may_replace
 from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import FORMATS, Format
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 Part = Literal["layer", "tissue map", "confidence map"]
@@ -47,11 +46,11 @@ class Choice:
         hounsfield = self.part == "layer" and self.known.shown.unit == "HU"
         return tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
 
-    def volume(self, progress: Progress | None = None, cancel: CancelToken | None = None) -> Volume:
+    def volume(self) -> Volume:
         """Return what is to be written, on the grid that the scan was stored on."""
         if self.part == "layer":
             meta = {"name": self.layer.name, "metadata": self.layer.metadata}
-            return layer_volume(self.layer.data, meta, progress=progress, cancel=cancel)
+            return layer_volume(self.layer.data, meta)
         from tomochrome.geometry import reorient_like
 
         chroma = self.known.chroma
@@ -74,20 +73,13 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     return found
 
 
-def export(
-    choice: Choice,
-    path: str,
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
+def export(choice: Choice, path: str, *, force: bool = False) -> None:
     """Write a choice by the ending of ``path``, in a worker. Raises as `tomochrome.write`."""
     from tomochrome import io
 
     io.check_output(path, force=force)
-    volume = choice.volume(progress, cancel)
-    io.write(volume, path, force=force, progress=progress, cancel=cancel)
+    volume = choice.volume()
+    io.write(volume, path, force=force)
 
 
 class ExportView(JobView):
@@ -226,9 +218,7 @@ class ExportPanel(JobPanel):
         if there and not may_replace(path):
             return
         self.start(
-            lambda progress, cancel: export(
-                choice, path, force=there, progress=progress, cancel=cancel
-            ),
+            lambda: export(choice, path, force=there),
             lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tomochrome.color.space import GREY_L
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 from tomochrome.windowing import Window, luminance
 
 WINDOW_KEY: Final = "tomochrome window"
@@ -130,11 +130,11 @@ def open_range(layer: Any) -> None:
         layer.contrast_limits_range = (least, greatest)
 
 
-def value_range(voxels: Any, cancel: CancelToken | None = None) -> tuple[float, float]:
+def value_range(voxels: Any) -> tuple[float, float]:
     """Return the least and the greatest finite value, looking at a few slices at a time."""
     low, high = np.inf, -np.inf
     for start in range(0, len(voxels), _SLAB):
-        check(cancel)
+        check()
         slab = np.asarray(voxels[start : start + _SLAB])
         if slab.dtype.kind == "f":
             slab = slab[np.isfinite(slab)]

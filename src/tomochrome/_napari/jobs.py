@@ -18,9 +18,9 @@ from qtpy.QtCore import QEventLoop, QObject, Qt, QThread, Signal
 from qtpy.QtWidgets import QApplication, QProgressDialog
 
 from tomochrome.errors import Cancelled, TomochromeError
-from tomochrome.runtime import CancelToken, Progress
+from tomochrome.runtime import Task, running
 
-Work = Callable[[Progress, CancelToken], Any]
+Work = Callable[[], Any]
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_REPORTS = 0.05
@@ -32,12 +32,12 @@ class Job(QObject):
     """One piece of work in a thread of its own, reported by Qt signals.
 
     Exactly one of ``returned``, ``failed`` and ``cancelled`` is emitted, and then ``ended``.
-    The work gets a progress callback and a cancel token, and may not touch any widget.
+    The work runs as a task of its own, and may not touch any widget.
 
     Parameters
     ----------
     work
-        Called as ``work(progress, cancel)`` in the thread.
+        Called in the thread.
     name
         Of the thread.
     """
@@ -51,7 +51,7 @@ class Job(QObject):
     def __init__(self, work: Work, name: str = "tomochrome job") -> None:
         super().__init__()
         self._work = work
-        self._token = CancelToken()
+        self._task = Task(self._report)
         self._last = 0.0
         self._stage = ""
         # Not a daemon: a thread inside torch must not outlive the interpreter. It ends soon
@@ -71,7 +71,7 @@ class Job(QObject):
 
     def cancel(self) -> None:
         """Ask the work to stop; ``cancelled`` follows at its next check."""
-        self._token.cancel()
+        self._task.cancel()
 
     @property
     def running(self) -> bool:
@@ -93,18 +93,19 @@ class Job(QObject):
 
     def _run(self) -> None:
         try:
-            result = self._work(self._report, self._token)
+            with running(self._task):
+                result = self._work()
         except Cancelled:
             self._emit(self.cancelled)
         except Exception as error:
             # Whatever went wrong in the thread is the GUI thread's to show.
-            if self._token.cancelled and isinstance(error, TomochromeError):
+            if self._task.cancelled and isinstance(error, TomochromeError):
                 self._emit(self.cancelled)
             else:
                 self._emit(self.failed, error)
         else:
             # A result that comes after the cancel is no longer wanted.
-            if self._token.cancelled:
+            if self._task.cancelled:
                 self._emit(self.cancelled)
             else:
                 self._emit(self.returned, result)
@@ -190,7 +191,7 @@ class JobRunner(QObject):
         self.ended.emit()
 
 
-def run_waiting(work: Callable[[Progress | None, CancelToken | None], T], title: str) -> T:
+def run_waiting(work: Callable[[], T], title: str) -> T:
     """Do work that napari waits for in a thread, and return its result.
 
     napari calls readers, writers and samples in the GUI thread. A local event loop keeps the window
@@ -200,7 +201,7 @@ def run_waiting(work: Callable[[Progress | None, CancelToken | None], T], title:
     Parameters
     ----------
     work
-        Called as ``work(progress, cancel)``.
+        What to do.
     title
         What is being done, for the dialog.
 
@@ -213,7 +214,7 @@ def run_waiting(work: Callable[[Progress | None, CancelToken | None], T], title:
     """
     application = QApplication.instance()
     if application is None or QThread.currentThread() != application.thread():
-        return work(None, None)
+        return work()
 
     results: list[T] = []
     errors: list[Exception] = []

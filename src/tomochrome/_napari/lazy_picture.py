@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tomochrome.compare.region import Region, split
 from tomochrome.geometry.blocks import Steps
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, quietly, report
 
 #: How napari asks for everything when it shows a layer in 3D.
 _BLOCK = (slice(None), slice(None), slice(None))
@@ -56,13 +56,7 @@ class RenderedByWorker(ABC):
         self._in_3d = False
 
     @abstractmethod
-    def render(
-        self,
-        steps: Steps,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Rendering:
+    def render(self, steps: Steps) -> Rendering:
         """Compute what 3D is to show; called in a worker."""
 
     @property
@@ -156,36 +150,25 @@ class LazyPicture(RenderedByWorker):
         """Return all of it, computed now: what a file is to hold."""
         if copy is False:
             raise ValueError("a lazy picture is computed when read: there is none without a copy")
-        whole = self.whole()
+        with quietly():
+            whole = self.whole()
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
-    def whole(
-        self,
-        steps: Steps = (1, 1, 1),
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> NDArray[np.uint8]:
+    def whole(self, steps: Steps = (1, 1, 1)) -> NDArray[np.uint8]:
         """Compute all of it, or one voxel of each block, without what belongs to a plane."""
         depth, height, width = (
             range(step // 2, n, step) for n, step in zip(self.shape, steps, strict=False)
         )
         out = np.empty((len(depth), len(height), len(width), 4), np.uint8)
         for row, z in enumerate(depth):
-            check(cancel)
-            report(progress, row, len(depth), "computing the 3D picture")
+            check()
+            report(row, len(depth), "computing the 3D picture")
             out[row] = self.compute(Region((range(z, z + 1), height, width)))[0]
         return out
 
-    def render(
-        self,
-        steps: Steps,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Rendering:
+    def render(self, steps: Steps) -> Rendering:
         """Compute what 3D is to show."""
-        whole = self.whole(steps, progress=progress, cancel=cancel)
+        whole = self.whole(steps)
         return Rendering(whole, steps, tuple(step // 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:

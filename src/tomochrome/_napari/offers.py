@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,21 @@ class Offer:
     alphas: tuple[str, ...] = ()
 
 
-def colorize_offer(progress: Progress, cancel: CancelToken) -> Offer:
+def colorize_offer() -> Offer:
     """Import what coloring needs, so that the first run need not, and find what there is."""
     from tomochrome.color import ALPHA_PRESETS, palette_names
     from tomochrome.colorization import models, warm_up
 
-    check(cancel)
+    check()
     warm_up()
-    check(cancel)
+    check()
     names = tuple(card.name for card in models())
     return Offer(names, usable_devices(), tuple(palette_names()), tuple(ALPHA_PRESETS))
 
 
-def register_offer(progress: Progress, cancel: CancelToken) -> Offer:
+def register_offer() -> Offer:
     """Import what registration and comparison need, and find the networks and devices."""
-    report(progress, 0, 0, "Loading the registration software")
+    report(0, 0, "Loading the registration software")
     from tomochrome import compare
     from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.errors import TomochromeError
@@ -40,13 +40,13 @@ def register_offer(progress: Progress, cancel: CancelToken) -> Offer:
     from tomochrome.registration.symnet import load_symnet
 
     _ = compare.checkerboard
-    check(cancel)
+    check()
     cards = list_cards(REGISTRATION)
-    report(progress, 0, 0, "Loading the deformation network")
+    report(0, 0, "Loading the deformation network")
     with suppress(TomochromeError):  # a damaged model is named when it is run
         if cards:
             load_symnet(cards[0].name)  # imports what networks are built of
-    check(cancel)
+    check()
     return Offer((*(card.name for card in cards), "none"), usable_devices())
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
 from tomochrome._napari.wording import sentence, skipped_in_words
 from tomochrome.errors import InputError
-from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ class Opened:
     serious: bool = False  #: the geometry or the kind of image is not what one expects
 
 
-def find_or_read(
-    path: Path, progress: Progress | None, cancel: CancelToken | None
-) -> Opened | Found:
+def find_or_read(path: Path) -> Opened | Found:
     """Open what is at a path if there is no choice to make; else return what there is.
 
     Raises
@@ -42,14 +40,14 @@ def find_or_read(
     if path.name.lower().endswith(VOLUME_ENDINGS) and path.is_file():
         # Listing such a file decodes it, and reading it would decode it again.
         try:
-            return opened(io.read(path, progress=progress, cancel=cancel))
+            return opened(io.read(path))
         except InputError:
             pass  # it holds several volumes, or is damaged: finding says which
-    found = io.find(path, progress=progress, cancel=cancel)
+    found = io.find(path)
     item = only_choice(found, path)
     if item is None:
         return found
-    return with_remark(open_item(item, progress, cancel), beside(found))
+    return with_remark(open_item(item), beside(found))
 
 
 def only_choice(found: Found, path: Path) -> Item | None:
@@ -91,12 +89,12 @@ def with_remark(opened: Opened, remark: str) -> Opened:
     return replace(opened, warning=message)
 
 
-def open_item(item: Item, progress: Progress | None, cancel: CancelToken | None) -> Opened:
+def open_item(item: Item) -> Opened:
     """Read an item and turn it upright. Runs in a worker thread and touches no widget."""
     from tomochrome import io
 
-    volume = io.read(item, progress=progress, cancel=cancel)
-    check(cancel)
+    volume = io.read(item)
+    check()
     name = display_name(volume)
     if item.phase and item.phase not in name:
         name = f"{name} ({item.phase})"

@@ -24,7 +24,6 @@ from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, LayerTuple
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
-from tomochrome.runtime import CancelToken, Progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -281,8 +280,8 @@ class JobPanel(DockedPanel):
 class FormPanel(JobPanel):
     """A panel whose fields and work are those of one typed function, ``work``.
 
-    magicgui makes a field for each parameter but ``progress`` and ``cancel``, which come from the
-    job. The layer data tuples that the function returns are added to the viewer as layers.
+    magicgui makes a field for each parameter. The function runs as a task (`tomochrome.runtime`):
+    it may `report` and `check`. The layer data tuples that it returns are added as layers.
     """
 
     work: ClassVar[Callable[..., Sequence[LayerTuple]]]
@@ -298,7 +297,6 @@ class FormPanel(JobPanel):
                     Undefined if p.default is p.empty else p.default, hints[name], name=name
                 )
                 for name, p in inspect.signature(self.work).parameters.items()
-                if name not in ("progress", "cancel")
             ]
         )
         view.locked = (self.form.native,)
@@ -311,17 +309,11 @@ class FormPanel(JobPanel):
 
     def run(self) -> None:
         """Call the function in a worker with what the fields say."""
-        self.start(partial(_call, self.work, self.form.asdict()), self._add)
+        self.start(partial(self.work, **self.form.asdict()), self._add)
 
     def _add(self, layers: Sequence[LayerTuple]) -> None:
         for data, keywords, kind in layers:
             self.viewer.add_layer(Layer.create(data, keywords, kind))
-
-
-def _call(
-    work: Callable[..., Any], fields: dict[str, Any], progress: Progress, cancel: CancelToken
-) -> Any:
-    return work(**fields, progress=progress, cancel=cancel)
 
 
 def error_text(error: Exception, what: str) -> str:

@@ -23,7 +23,7 @@ from tomochrome._napari.series_list import PICTURE
 from tomochrome._napari.series_order import Identities, can_be_opened
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled, TomochromeError
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import Task, check, current, report
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
@@ -69,12 +69,12 @@ class _Result:
     layer: Any = None
 
 
-def _open(item: Item, progress: Progress, cancel: CancelToken) -> _Result:
+def _open(item: Item) -> _Result:
     """Read one item of several; one that cannot be read must not cost the others."""
     from napari.layers import Layer
 
     try:
-        opened = open_item(item, progress, cancel)
+        opened = open_item(item)
     except Cancelled:
         raise
     except TomochromeError as error:
@@ -83,16 +83,14 @@ def _open(item: Item, progress: Progress, cancel: CancelToken) -> _Result:
     return _Result(item, opened, Layer.create(*opened.layer))
 
 
-def _identities(
-    first: Mapping[str, Item], progress: Progress, cancel: CancelToken
-) -> dict[str, Mapping[str, str]]:
+def _identities(first: Mapping[str, Item]) -> dict[str, Mapping[str, str]]:
     """Read of each study who the patient is; a study that cannot be read keeps its number."""
     from tomochrome.io.dicom.headers import identity_of
 
     found = {}
     for done, (study, item) in enumerate(first.items()):
-        check(cancel)
-        report(progress, done, len(first), "reading patient names")
+        check()
+        report(done, len(first), "reading patient names")
         with suppress(TomochromeError):
             found[study] = identity_of(item)
     return found
@@ -102,7 +100,7 @@ class Previews(JobRunner):
     """Makes previews and emits each; a new request stops the one before it."""
 
     made = Signal(object, object)  #: item, picture uint8 (y, x)
-    _sent = Signal(object, object, object)  # with the request's cancel token
+    _sent = Signal(object, object, object)  # with the request's task
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__("tomochrome previews", parent)
@@ -111,28 +109,29 @@ class Previews(JobRunner):
     def make(self, items: Sequence[Item], size: int) -> None:
         """Make the previews of these items, in this order."""
 
-        def work(progress: Progress, cancel: CancelToken) -> None:
+        def work() -> None:
             # Imported here, in the worker: the decoders take a while to load.
             from tomochrome.io.preview import preview
 
+            task = current()
             for item in items:
-                check(cancel)
+                check()
                 try:
-                    picture = preview(item, size, cancel)
+                    picture = preview(item, size)
                 except Exception as error:
-                    if cancel.cancelled:
+                    if task.cancelled:
                         raise
                     # The list says what is wrong with a series; a preview is only a help, and
                     # the one that fails must not cost the others.
                     _LOG.debug("no preview (%s)", type(error).__name__)
                     continue
                 with suppress(RuntimeError):  # the panel may be gone already
-                    self._sent.emit(cancel, item, picture)
+                    self._sent.emit(task, item, picture)
 
         self.start(work, lambda _: None)
 
-    def _pass_on(self, cancel: CancelToken, item: Item, picture: object) -> None:
-        if not cancel.cancelled:
+    def _pass_on(self, task: Task, item: Item, picture: object) -> None:
+        if not task.cancelled:
             self.made.emit(item, picture)
 
 
@@ -179,10 +178,10 @@ class SeriesPicker(JobPanel):
         A search that is under way is stopped, and what it finds is not shown.
         """
 
-        def work(progress: Progress, cancel: CancelToken) -> tuple[Found, Item | None]:
+        def work() -> tuple[Found, Item | None]:
             from tomochrome import io
 
-            found = io.find(path, progress=progress, cancel=cancel)
+            found = io.find(path)
             return found, only_choice(found, path)
 
         self._begin(work, self._found, "Looking for series", self._not_found, searching=True)
@@ -234,8 +233,8 @@ class SeriesPicker(JobPanel):
             return
         first = {item.study: item for item in reversed(self.found.items) if item.study}
 
-        def work(progress: Progress, cancel: CancelToken) -> Identities:
-            return _identities(first, progress, cancel)
+        def work() -> Identities:
+            return _identities(first)
 
         self._begin(work, self._name, "Reading patient names")
 
@@ -269,8 +268,8 @@ class SeriesPicker(JobPanel):
         # Reading takes all processors there are; the previews go on afterwards.
         self.previews.drop()
 
-        def work(progress: Progress, cancel: CancelToken) -> list[_Result]:
-            return [_open(item, progress, cancel) for item in items]
+        def work() -> list[_Result]:
+            return [_open(item) for item in items]
 
         self._begin(work, self._read, "Reading")
 

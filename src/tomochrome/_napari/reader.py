@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple
-from tomochrome.runtime import CancelToken, Progress
 
 PathOrPaths = str | Sequence[str]
 
@@ -50,11 +49,11 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     if single is None:
         raise InputError("several files were given at once; open the folder that holds them")
 
-    def work(progress: Progress | None, cancel: CancelToken | None) -> Any:
+    def work() -> Any:
         # Imported here, in the worker: readers and decoders take a while to load.
         from tomochrome._napari.opening import find_or_read
 
-        return _load_units(), find_or_read(single, progress, cancel)
+        return _load_units(), find_or_read(single)
 
     viewer = current_viewer()
     if viewer is not None:
@@ -78,7 +77,7 @@ def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
         from tomochrome._napari.opening import open_item
         from tomochrome.io.reading import choose
 
-        return [open_item(choose(found, path), None, None).layer]
+        return [open_item(choose(found, path)).layer]
     from tomochrome._napari.picker import show_picker
 
     show_picker(viewer, found)

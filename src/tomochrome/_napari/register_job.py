@@ -18,7 +18,7 @@ from tomochrome._napari.register_place import (
 )
 from tomochrome.errors import InputError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 
 if TYPE_CHECKING:
     from tomochrome.transform import Transform
@@ -117,12 +117,12 @@ class _Read:
     extras: dict[str, Any]
 
 
-def _read(request: Request, progress: Progress | None, cancel: CancelToken | None) -> _Read:
-    report(progress, 0, 0, "Reading the layers")
+def _read(request: Request) -> _Read:
+    report(0, 0, "Reading the layers")
     fixed = place(request.fixed)
-    check(cancel)
+    check()
     moving = place(request.moving)
-    check(cancel)
+    check()
     extras: dict[str, Any] = {}
     for role, mask, over in (
         ("fixed_mask", request.fixed_mask, fixed),
@@ -139,9 +139,7 @@ def _read(request: Request, progress: Progress | None, cancel: CancelToken | Non
     return _Read(fixed, moving, extras)
 
 
-def register_in_worker(
-    request: Request, samples: list[Sample], *, progress: Progress, cancel: CancelToken
-) -> Alignment:
+def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     """Register two layers. Runs in a worker and touches no widget.
 
     Parameters
@@ -150,30 +148,26 @@ def register_in_worker(
         What is asked for.
     samples
         Gets the falling curve, value by value.
-    progress, cancel
-        As for every long function.
 
     Raises
     ------
     TomochromeError
         If the two cannot be registered.
     Cancelled
-        If the token says so.
+        If the task was cancelled.
     """
-    report(progress, 0, 0, "Loading the registration software")
+    report(0, 0, "Loading the registration software")
     from tomochrome.registration.register import register
 
-    read = _read(request, progress, cancel)
+    read = _read(request)
     result = register(
         read.fixed.volume,
         read.moving.volume,
         **read.extras,
         **request.options,
-        progress=progress,
         metric=lambda stage, iteration, value: samples.append((stage, iteration, value)),
-        cancel=cancel,
     )
-    check(cancel)
+    check()
     found = {
         "forward": result.forward,
         "inverse": result.inverse,
@@ -184,9 +178,7 @@ def register_in_worker(
     return _alignment(read, result.moved, found, request)
 
 
-def load_in_worker(
-    path: str, request: Request, samples: list[Sample], *, progress: Progress, cancel: CancelToken
-) -> Alignment:
+def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignment:
     """Load a transform, of ours or another tool's, and apply and measure it; it has no curve.
 
     Raises
@@ -194,33 +186,32 @@ def load_in_worker(
     TomochromeError
         If the file is no transform, or does not fit the layers.
     Cancelled
-        If the token says so.
+        If the task was cancelled.
     """
-    report(progress, 0, 0, "Loading the registration software")
+    report(0, 0, "Loading the registration software")
     from tomochrome.registration.checks import check_extras
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.report import measure, warnings_of
     from tomochrome.transform import Transform
 
-    long: dict[str, Any] = {"progress": progress, "cancel": cancel}
-    read = _read(request, progress, cancel)
+    read = _read(request)
     fixed, moving = read.fixed.volume, read.moving.volume
     check_volume(fixed, "fixed")
     check_volume(moving, "moving")
     given = {"fixed_labels": None, "moving_labels": None, "fixed_mask": None, "moving_mask": None}
     points = {"fixed_points": None, "moving_points": None}
     extras = check_extras(fixed, moving, **{**given, **points, **read.extras})
-    report(progress, 0, 0, "Loading the transform")
+    report(0, 0, "Loading the transform")
     forward = Transform.load(path)
-    check(cancel)
+    check()
     inverse = forward.inverse()
-    moved = forward.apply(moving, fixed, **long)
+    moved = forward.apply(moving, fixed)
     if moved.outside is not None and moved.outside.all():
         raise InputError(
             f"the transform in '{Path(path).name}' does not lead into the layer "
             f"'{read.moving.name}'; choose the two images that it was made for, or load its inverse"
         )
-    measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras, **long)
+    measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
     measured["model"] = "a loaded transform"
     found = {
         "forward": forward,
@@ -245,9 +236,7 @@ def _alignment(read: _Read, moved: Volume, found: dict[str, Any], request: Reque
     return Alignment(read.fixed, read.moving, **found, layer=layer)
 
 
-def apply_in_worker(
-    layer: Any, alignment: Alignment, to_fixed: bool, *, progress: Progress, cancel: CancelToken
-) -> Any:
+def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:
     """Return a new layer of what ``layer`` holds, moved. Runs in a worker.
 
     Parameters
@@ -264,7 +253,7 @@ def apply_in_worker(
     TomochromeError
         If such a layer cannot be moved.
     Cancelled
-        If the token says so.
+        If the task was cancelled.
     """
     from napari.layers import Layer
 
@@ -276,9 +265,9 @@ def apply_in_worker(
     if not to_fixed:
         there, here, fetch, send = here, there, send, fetch
     kind = layer._type_string
-    report(progress, 0, 0, "Reading the layer")
+    report(0, 0, "Reading the layer")
     if kind in ("image", "labels"):
-        parts = moved_volume(layer, there, here, fetch, progress=progress, cancel=cancel)
+        parts = moved_volume(layer, there, here, fetch)
     elif kind in ("points", "shapes"):
         parts = moved_drawing(layer, there, here, send)
     else:
@@ -286,15 +275,13 @@ def apply_in_worker(
             f"the layer '{layer.name}' is a {kind} layer; a transform can be applied to image, "
             "labels, points and shapes layers"
         )
-    check(cancel)
+    check()
     data, keywords, kind = parts
     ending = "moved" if to_fixed else "moved back"
     return Layer.create(data, {**keywords, "name": f"{layer.name} · {ending}"}, kind)
 
 
-def save_in_worker(
-    path: str, alignment: Alignment, inverse: bool, *, progress: Progress, cancel: CancelToken
-) -> Path:
+def save_in_worker(path: str, alignment: Alignment, inverse: bool) -> Path:
     """Write a transform; napari's dialog has asked before replacing a file.
 
     Raises
@@ -302,10 +289,10 @@ def save_in_worker(
     OutputError
         If the ending is not one of a transform, or the file cannot be written.
     """
-    report(progress, 0, 0, "Writing the transform")
+    report(0, 0, "Writing the transform")
     transform, like = alignment.forward, alignment.fixed.volume
     if inverse:
         transform, like = alignment.inverse, alignment.moving.volume
-    check(cancel)
-    transform.save(path, like=like, force=True, progress=progress, cancel=cancel)
+    check()
+    transform.save(path, like=like, force=True)
     return Path(path)

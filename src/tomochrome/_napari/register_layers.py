@@ -25,7 +25,6 @@ from tomochrome._napari.register_place import (
 )
 from tomochrome.errors import InputError
 from tomochrome.geometry import reorient_like
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -94,15 +93,7 @@ def look_of(layer: Any) -> dict[str, Any]:
     }
 
 
-def moved_volume(
-    layer: Any,
-    there: Placed,
-    here: Placed,
-    fetch: Transform,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> LayerTuple:
+def moved_volume(layer: Any, there: Placed, here: Placed, fetch: Transform) -> LayerTuple:
     """Return an image or labels layer brought onto another grid.
 
     Parameters
@@ -118,7 +109,7 @@ def moved_volume(
     volume = _volume_with(layer, there)
     labels = layer._type_string == "labels"
     order: Any = "nearest" if labels else "linear"
-    moved = fetch.apply(volume, here.volume, order=order, progress=progress, cancel=cancel)
+    moved = fetch.apply(volume, here.volume, order=order)
     name = f"{layer.name} · moved"
     if not labels:
         return volume_on(moved, here, name, **look_of(layer))

@@ -114,7 +114,7 @@ class RegisterWidget(JobPanel):
         samples = self._samples
         self.view.curve.clear()
         self._begin(
-            lambda progress, cancel: align(request, samples, progress=progress, cancel=cancel),
+            lambda: align(request, samples),
             lambda alignment: self._registered(request, alignment, done, settings),
             (request.fixed, request.moving),
         )
@@ -125,9 +125,7 @@ class RegisterWidget(JobPanel):
         if self.running or alignment is None:
             return
         self._begin(
-            lambda progress, cancel: save_in_worker(
-                path, alignment, inverse, progress=progress, cancel=cancel
-            ),
+            lambda: save_in_worker(path, alignment, inverse),
             lambda saved: self.say(f"Saved {saved.name}."),
         )
 
@@ -138,9 +136,7 @@ class RegisterWidget(JobPanel):
             return
         alignment = result.alignment
         self._begin(
-            lambda progress, cancel: apply_in_worker(
-                layer, alignment, to_fixed, progress=progress, cancel=cancel
-            ),
+            lambda: apply_in_worker(layer, alignment, to_fixed),
             lambda moved: self._add_moved(result, layer, to_fixed, moved),
             (layer,),
         )

@@ -175,7 +175,7 @@ class Renderer3D(ViewerFollower, QObject):
         steps, *drawing.levels = drawing.levels
         picture = drawing.picture
         drawing.jobs.start(
-            lambda progress, cancel: picture.render(steps, progress=progress, cancel=cancel),
+            lambda: picture.render(steps),
             partial(self._done, drawing),
             partial(self._failed, drawing),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tomochrome._napari.layers import LayerTuple, volume_layer
-from tomochrome.runtime import CancelToken, Progress
 
 
 def head(**options: Any) -> list[LayerTuple]:
@@ -32,11 +31,11 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
     from tomochrome._napari.viewer_setup import prepare_viewer
     from tomochrome.errors import Cancelled
 
-    def work(progress: Progress | None, cancel: CancelToken | None) -> LayerTuple:
+    def work() -> LayerTuple:
         # Imported here, in the worker: the kernels take a while to load.
         from tomochrome.phantom import make_patient
 
-        patient = make_patient(region=region, progress=progress, cancel=cancel, **options)
+        patient = make_patient(region=region, **options)
         return volume_layer(patient.ct, name)
 
     viewer = current_viewer()

@@ -32,7 +32,6 @@ from tomochrome._napari.window_labels import HELP, add_choice, window_label, win
 from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Verdict, Volume
 from tomochrome.windowing import PRESETS, Window, parse_window, scanner_windows
 
@@ -233,8 +232,8 @@ class ScanPanel(DockedPanel):
     def _find_range(self, voxels: Any, suffix: str) -> None:
         """Find the range of values in a worker: it takes a while in a large volume."""
 
-        def work(progress: Progress, cancel: CancelToken) -> str:
-            low, high = value_range(voxels, cancel)
+        def work() -> str:
+            low, high = value_range(voxels)
             return f"{low:g} to {high:g}{suffix}" if low <= high else "none"
 
         self.finding.start(work, partial(self.view.set_fact, _VALUES))

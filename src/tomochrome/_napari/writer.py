@@ -12,7 +12,6 @@ import numpy as np
 from tomochrome._napari.layers import LayerSource, LayerTuple, source_of, world_affine
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, NIFTI, NRRD, SHEET, Format
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
@@ -119,7 +118,7 @@ def write_each(
         return []
     grids = open_grids()
 
-    def work(progress: Progress | None, cancel: CancelToken | None) -> None:
+    def work() -> None:
         from tomochrome import io
         from tomochrome.runtime import write_group
 
@@ -127,9 +126,9 @@ def write_each(
             io.check_output(path, force=True)
         with write_group(list(parts), force=True) as places:
             for place, (data, meta) in zip(places, parts.values(), strict=True):
-                volume = layer_volume(data, meta, grids, progress=progress, cancel=cancel)
+                volume = layer_volume(data, meta, grids)
                 end = "/" if wanted.is_folder else ""
-                io.write(volume, f"{place}{end}", progress=progress, cancel=cancel)
+                io.write(volume, f"{place}{end}")
 
     try:
         run_waiting(work, f"Saving {', '.join(Path(path).name for path in parts)}")
@@ -172,12 +171,7 @@ def open_grids() -> list[tuple[Any, LayerSource]]:
 
 
 def layer_volume(
-    data: Any,
-    meta: Mapping[str, Any],
-    grids: Sequence[tuple[Any, LayerSource]] = (),
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    data: Any, meta: Mapping[str, Any], grids: Sequence[tuple[Any, LayerSource]] = ()
 ) -> Volume:
     """Return the volume that a layer shows, on its CT's stored grid and with its true affine.
 
@@ -216,8 +210,6 @@ def layer_volume(
         palette=now.palette,
         alpha=now.alpha,
         tissues=now.tissues,
-        progress=progress,
-        cancel=cancel,
     )
     return reorient_like(shown, known.stored)
 

@@ -112,8 +112,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     check_inputs((args.a, args.b), args.output)
     clock = Clock()
     with clock.stage("read"):
-        first = read(args.a, series=args.series, **session.told)
-        second = read(args.b, series=args.series_b, **session.told)
+        first = read(args.a, series=args.series)
+        second = read(args.b, series=args.series_b)
     with clock.stage("compare"):
         pair = Pair(
             first,
@@ -122,9 +122,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             color=_needs_color(args.output),
             order="nearest" if args.labels else None,
         )
-        result = render(view(args.mode, pair, settings), **session.told)
+        result = render(view(args.mode, pair, settings))
     with clock.stage("write"):
-        write(result, args.output, force=args.force, **session.told)
+        write(result, args.output, force=args.force)
     for warning in (*pair.warnings, *first.provenance.warnings, *second.provenance.warnings):
         session.warn(warning)
     data = {

@@ -95,10 +95,8 @@ def _write_patient(series: Path, args: argparse.Namespace, session: Session) -> 
     """Make the sample patient and write its CT as a DICOM series."""
     from tomochrome.phantom import make_patient, write_dicom
 
-    patient = make_patient(
-        SEED, REGION, SPACING, phase="portal", threads=args.threads, **session.told
-    )
-    write_dicom(patient, series, force=args.force, **session.told)
+    patient = make_patient(SEED, REGION, SPACING, phase="portal", threads=args.threads)
+    write_dicom(patient, series, force=args.force)
 
 
 @contextmanager

@@ -59,14 +59,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     check_inputs([args.path, args.truth])
     palette(args.palette)
     cards = [find_model(name) for name in args.model] if args.model else models()
-    volume = read(args.path, **session.told)
-    truth = read(args.truth, **session.told)
+    volume = read(args.path)
+    truth = read(args.truth)
     _check_truth(truth, volume, args.truth)
     scores = []
     for card in cards:
-        chroma = colorize(
-            volume, card.path, device=args.device, threads=args.threads, **session.told
-        )
+        chroma = colorize(volume, card.path, device=args.device, threads=args.threads)
         score = score_color(chroma, np.asarray(truth.voxels).astype(np.uint8), args.palette)
         scores.append(score.to_json())
     data = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,21 +190,20 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     from tomochrome.registration.report import warnings_of
     from tomochrome.transform import Transform
 
-    told = session.told
     extras: dict[str, Any] = {
         name: read_landmarks(getattr(args, name)) for name in ("fixed_points", "moving_points")
     }
     forward = Transform.identity() if args.transform is None else Transform.load(args.transform)
     inverse = None if args.inverse is None else Transform.load(args.inverse)
-    fixed = read(args.fixed, series=args.series, **told)
-    moving = read(args.moving, series=args.series_moving, **told)
+    fixed = read(args.fixed, series=args.series)
+    moving = read(args.moving, series=args.series_moving)
     for name, path in (
         ("fixed_labels", args.fixed_labels),
         ("moving_labels", args.moving_labels),
         ("fixed_mask", args.mask),
     ):
-        extras[name] = _volume(path, told)
-    measured = measure_registration(fixed, moving, forward, inverse, **extras, **told)
+        extras[name] = _volume(path)
+    measured = measure_registration(fixed, moving, forward, inverse, **extras)
     if "ncc" not in measured["before"] and "ncc" not in measured["after"]:
         raise GeometryError(
             f"'{args.fixed}' and '{args.moving}' cannot be compared: no voxel is common to both, "
@@ -238,13 +236,12 @@ def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     from tomochrome.io import read
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
-    told = session.told
     wanted = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
     how = _given(args, "init", "model", "refine", "similarity", "device", "threads")
-    volume = read(args.synthetic, series=args.series, **told)
-    labels = _volume(args.labels, told)
-    case = make_synthetic(volume, labels=labels, **wanted, **told)
-    found = validate_synthetic(case, options=how, **told)
+    volume = read(args.synthetic, series=args.series)
+    labels = _volume(args.labels)
+    case = make_synthetic(volume, labels=labels, **wanted)
+    found = validate_synthetic(case, options=how)
     return {"synthetic": str(args.synthetic), **found}
 
 
@@ -252,7 +249,7 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def _volume(path: Path | None, told: Mapping[str, Any]) -> Volume | None:
+def _volume(path: Path | None) -> Volume | None:
     from tomochrome.io import read
 
-    return None if path is None else read(path, **told)
+    return None if path is None else read(path)

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List what the path contains."""
     from tomochrome.io import find
 
-    found = find(args.path, pixels=args.pixels, with_identity=args.with_identity, **session.told)
+    found = find(args.path, pixels=args.pixels, with_identity=args.with_identity)
     lines = [line for item in found.items for line in _in_words(item)]
     if found.skipped:
         lines += ["", f"skipped {len(found.skipped)}:"]

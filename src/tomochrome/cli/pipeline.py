@@ -159,7 +159,7 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
     clock = Clock()
     result = Result(input=str(source.path), output=outputs.color, model=request.model)
     with clock.stage("read"):
-        volume = read(source.path, series=source.series, as_stored=source.raw, **session.told)
+        volume = read(source.path, series=source.series, as_stored=source.raw)
         window = parse_window(request.window, volume)
     with clock.stage("predict"):
         chroma = colorize(
@@ -168,7 +168,6 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
             force=source.as_hu,
             device=request.device,
             threads=request.threads,
-            **session.told,
         )
     with clock.stage("light"):
         image = light(
@@ -180,7 +179,6 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
             palette=request.palette,
             alpha=request.alpha,
             tissues=request.tissues,
-            **session.told,
         )
     with clock.stage("write"):
         _write_all(image, chroma, outputs, session)
@@ -209,4 +207,4 @@ def _write_all(image: Volume, chroma: Chroma, outputs: Outputs, session: Session
     with write_group([name for name, _ in made], force=outputs.force) as places:
         for (name, make), place in zip(made, places, strict=True):
             folder = "/" if name.endswith(("/", os.sep)) else ""
-            write(make(), f"{place}{folder}", **session.told)
+            write(make(), f"{place}{folder}")

@@ -108,12 +108,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.registration.register import register
 
     _check(args)
-    told, clock = session.told, Clock()
+    clock = Clock()
     with clock.stage("read"):
-        fixed = _read(args.fixed, args.series, "--series", told)
-        moving = _read(args.moving, args.series_moving, "--series-moving", told)
+        fixed = _read(args.fixed, args.series, "--series")
+        moving = _read(args.moving, args.series_moving, "--series-moving")
         extras: dict[str, Any] = {
-            name: None if path is None else _read(path, None, None, told)
+            name: None if path is None else _read(path, None, None)
             for name, path in ((name, getattr(args, name)) for name in _VOLUMES)
         }
         extras |= {name: read_landmarks(getattr(args, name)) for name in _POINTS}
@@ -127,7 +127,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         device=args.device,
         threads=args.threads,
         **extras,
-        **told,
     )
     report = dict(result.report)
     with write_together(args.output, FILES, force=args.force) as place:
@@ -168,12 +167,12 @@ def _check(args: argparse.Namespace) -> None:
         choose_device(args.device)
 
 
-def _read(path: Path, series: str | None, option: str | None, told: Mapping[str, Any]) -> Volume:
+def _read(path: Path, series: str | None, option: str | None) -> Volume:
     """Read a volume; if there are several, name the option of this command that chooses one."""
     from tomochrome.io import read
 
     try:
-        return read(path, series=series, **told)
+        return read(path, series=series)
     except ChoiceError as error:
         what, choices = error.args
         advice = f"choose one with {option}: {choices}" if option else "give a file of one volume"
@@ -182,6 +181,7 @@ def _read(path: Path, series: str | None, option: str | None, told: Mapping[str,
 
 def _write(fixed: Volume, result: Registration, place: Path, session: Session) -> None:
     from tomochrome.io import write
+    from tomochrome.runtime import quietly, report
 
     notes = {
         "moved": "Moving volume registered to the fixed one, not for diagnosis",
@@ -192,11 +192,12 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
         volume = getattr(result, name)
         extra = {**volume.provenance.extra, "description": note}
         described = replace(volume, provenance=replace(volume.provenance, extra=extra))
-        write(described, place / f"{name}.nii.gz", **session.told)
+        write(described, place / f"{name}.nii.gz")
     _write_board(fixed, result.moved, place / "checkerboard.png", session)
     for done, name in enumerate(("forward", "inverse")):
-        session.progress(done, 2, "writing transforms")
-        getattr(result, name).save(place / f"{name}.h5", cancel=session.cancel)
+        report(done, 2, "writing transforms")
+        with quietly():
+            getattr(result, name).save(place / f"{name}.h5")
 
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:
@@ -209,7 +210,7 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
     board = Checkerboard(pair, Tiles(max(TILE_MM, smallest_tile_mm(fixed))))
     lazy: Any = board
     sheet = Volume(lazy, fixed.affine, "RGBA", Provenance(extra={"description": board.words()}))
-    write(sheet, path, **session.told)
+    write(sheet, path)
 
 
 def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:

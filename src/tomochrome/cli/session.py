@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from unicodedata import category
 
 from tomochrome.notices import Notice
-from tomochrome.runtime.progress import CancelToken
+from tomochrome.runtime.task import Task, running
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _QUIET_SECONDS = 5.0  # work that takes less than this is not reported in a log
@@ -92,13 +92,12 @@ class Session:
     """One run of one command."""
 
     progress: ProgressLine = field(default_factory=ProgressLine)
-    cancel: CancelToken = field(default_factory=CancelToken)
     warnings: list[str] = field(default_factory=list)
+    task: Task = field(init=False)
 
-    @property
-    def told(self) -> dict[str, Any]:
-        """Keyword arguments that make a function report progress here and let it be cancelled."""
-        return {"progress": self.progress, "cancel": self.cancel}
+    def __post_init__(self) -> None:
+        """Make the task that the command runs as."""
+        self.task = Task(self.progress)
 
     def warn(self, notice: Notice | str) -> None:
         """Print a warning once, on stderr, and keep its text for the result."""
@@ -143,7 +142,7 @@ def size(shape: Sequence[int]) -> str:
 
 @contextmanager
 def listening(session: Session) -> Iterator[None]:
-    """Make Ctrl-C cancel the work, and show Tomochrome's own Python warnings as the session's.
+    """Run the session's task: Ctrl-C cancels it, and Python warnings of Tomochrome are its own.
 
     The first Ctrl-C asks the work to stop at its next check; the second stops it at once.
     A closed terminal only asks, because the system and the shell may both send the signal.
@@ -151,12 +150,12 @@ def listening(session: Session) -> Iterator[None]:
     """
 
     def stop(_number: int, _frame: object) -> None:
-        if session.cancel.cancelled:
+        if session.task.cancelled:
             raise KeyboardInterrupt
-        session.cancel.cancel()
+        session.task.cancel()
 
     def hang_up(_number: int, _frame: object) -> None:
-        session.cancel.cancel()
+        session.task.cancel()
 
     def show(message: Warning | str, _category: object, filename: str, *_: object) -> None:
         if filename.startswith(_PACKAGE):
@@ -179,7 +178,8 @@ def listening(session: Session) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = show  # type: ignore[assignment]
-            yield
+            with running(session.task):
+                yield
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)

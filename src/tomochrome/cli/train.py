@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
@@ -76,12 +75,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     read_license()  # without it no bundle can be written: said before hours of work
     out, _ = open_run(args.out or Path("runs") / config.name, resume=args.resume)
     weights = make_folder(out / "weights")
-    told: dict[str, Any] = {"progress": session.progress, "cancel": session.cancel}
     checkpoint = train(
         config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
-        device=args.device, **told,
+        device=args.device,
     )  # fmt: skip
-    bundles = [str(path) for path in finish(out, weights, config=config, data=args.data, **told)]
+    bundles = [str(path) for path in finish(out, weights, config=config, data=args.data)]
     seconds = round(time.perf_counter() - started, 1)
     command = find_task(config.task).command
     lines = [*bundles, f"trained in {seconds:.0f} s; try them with {command} --model"]

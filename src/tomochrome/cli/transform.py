@@ -143,9 +143,9 @@ def _move_volume(
     from tomochrome.registration.report import overlap_share, sampled_points
 
     with clock.stage("read"):
-        volume = read(args.input, series=args.series, **session.told)
+        volume = read(args.input, series=args.series)
         check_fits(volume, args.output)
-        like = read(args.like, series=args.series_like, **session.told)
+        like = read(args.like, series=args.series_like)
     if args.labels:
         volume = _whole_labels(volume, args.input)
     nearest: dict[str, Any] = {"order": "nearest", "fill": 0}
@@ -155,15 +155,15 @@ def _move_volume(
         if share == 0:  # a thin volume may lie between the sampled points
             ones = np.ones(volume.shape, np.uint8)
             inside = replace(volume, voxels=ones, unit="unknown", outside=None)
-            share = float(np.mean(transform.apply(inside, like, **nearest, **session.told).voxels))
+            share = float(np.mean(transform.apply(inside, like, **nearest).voxels))
         if share == 0:
             raise GeometryError(
                 f"after this transform '{args.input}' does not overlap '{args.like}'; check that "
                 "they belong together, or try --inverse"
             )
-        moved = transform.apply(volume, like, **(nearest if args.labels else {}), **session.told)
+        moved = transform.apply(volume, like, **(nearest if args.labels else {}))
     with clock.stage("write"):
-        write(moved, args.output, force=args.force, **session.told)
+        write(moved, args.output, force=args.force)
     if known < _KNOWN:
         session.warn(
             f"{100 * (1 - known):.0f} % of '{args.like}' is outside the displacement field of the "

@@ -18,11 +18,11 @@ from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
 from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, describe_window, parse_window
 
-#: Voxels lit between two looks at ``cancel``, unless one slice has more: a few milliseconds.
+#: Voxels lit between two calls of `check`, unless one slice has more: a few milliseconds.
 _SLAB = 1 << 20
 MAX_SATURATION = 2.0
 
@@ -117,8 +117,6 @@ def light(
     palette: str | Palette = "natural",
     alpha: str | AlphaCurve = "body",
     tissues: TissueSelection | str | Iterable[str] | Mapping[str, Mode] | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Volume:
     """Return the colored volume: RGBA whose L* is the windowed Hounsfield value.
 
@@ -138,9 +136,6 @@ def light(
         Which tissues are in color: names (all others are grey), or a mapping from names to
         ``"show"``, ``"dim"`` or ``"hide"``; all by default. A model that gives colors itself names
         no tissues: choosing some is an error, and a palette is not used, which a warning says.
-    progress, cancel
-        Told and asked at each slice; small slices are lit several at a time, up to a million
-        voxels.
 
     Returns
     -------
@@ -175,8 +170,8 @@ def light(
     depth = max(1, _SLAB // (volume.shape[1] * volume.shape[2]))
     total = volume.shape[0]
     for start in range(0, total, depth):
-        check(cancel)
-        report(progress, start, total, "lighting")
+        check()
+        report(start, total, "lighting")
         slab = slice(start, min(start + depth, total))
         relight(
             volume.voxels[slab],
@@ -187,8 +182,8 @@ def light(
             settings.alpha,
             out=out[slab],
         )
-    check(cancel)
-    report(progress, total, total, "lighting")
+    check()
+    report(total, total, "lighting")
     return replace(
         volume.with_voxels(out, unit="RGBA"), provenance=_provenance(volume, chroma, settings)
     )

@@ -26,7 +26,7 @@ from tomochrome.color.codes import Codes, Table
 from tomochrome.color.lighting import Lighting
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.geometry.blocks import Steps, block_affine, block_means
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
@@ -34,7 +34,7 @@ _SMOOTHING: Final = 1.0  #: standard deviation of the Gaussian before the gradie
 _FULL_EDGE: Final = 0.1  #: gradient, as a share of the whole range a voxel, that is a surface
 _OPACITY_MM: Final = 1.0  #: an opacity curve's values are those of a layer this thick
 _BEYOND: Final = 300.0  #: HU below the least visible value that still belong to its edge
-_SLAB: Final = 1 << 20  #: voxels computed between two looks at ``cancel``
+_SLAB: Final = 1 << 20  #: voxels computed between two calls of `check`
 _MARGIN: Final = 5  #: slices beside a slab that its gradient and neighbors depend on
 _AIR_HU: Final = -1000.0
 _AIR_LIKE: Final = (-800.0, -300.0)  #: HU between which the edge of the body fades in
@@ -110,14 +110,7 @@ def shade(
 
 
 def solid(
-    volume: Volume,
-    chroma: Chroma,
-    codes: CodeTable,
-    settings: Lighting,
-    steps: Steps,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    volume: Volume, chroma: Chroma, codes: CodeTable, settings: Lighting, steps: Steps
 ) -> NDArray[np.uint8]:
     """Compute RGBA for 3D in blocks of voxels; see `tomochrome.color.view.light_3d`.
 
@@ -131,16 +124,14 @@ def solid(
         How it is shown.
     steps
         Voxels in a block along (z, y, x).
-    progress, cancel
-        Told and asked at each slab.
     """
     n = tuple(-(-size // step) for size, step in zip(volume.shape, steps, strict=True))
     out = np.empty((*n, 4), np.uint8)
     affine = block_affine(volume.affine, steps)
     base = chroma.table.lightness(settings.palette)
     for start, stop, low, high in _slabs(n):
-        check(cancel)
-        report(progress, start, n[0], "computing the 3D picture")
+        check()
+        report(start, n[0], "computing the 3D picture")
         part = slice(low * steps[0], min(high * steps[0], volume.shape[0]))
         values = block_means(np.asarray(volume.voxels[part]), steps)
         np.nan_to_num(values, copy=False, nan=_AIR_HU)
@@ -150,11 +141,11 @@ def solid(
         )
         code = chroma.code[part][np.ix_(*centers)]
         sure = np.ascontiguousarray(chroma.confidence[part][np.ix_(*centers)])
-        check(cancel)
+        check()
         blocks = _Blocks(values, code, sure, affine)
         rgba = _colors(blocks, codes, settings, base, chroma.table)
         out[start:stop] = rgba[start - low : stop - low]
-    report(progress, n[0], n[0], "computing the 3D picture")
+    report(n[0], n[0], "computing the 3D picture")
     return out
 
 

@@ -14,7 +14,6 @@ from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import solid
 from tomochrome.color.table import TABLE
 from tomochrome.geometry.blocks import block_affine, block_steps
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 
@@ -135,21 +134,13 @@ class LitVolume:
             state.settings.alpha,
         )
 
-    def lit_in_3d(
-        self,
-        steps: tuple[int, int, int] = (1, 1, 1),
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> NDArray[np.uint8]:
+    def lit_in_3d(self, steps: tuple[int, int, int] = (1, 1, 1)) -> NDArray[np.uint8]:
         """Compute RGBA for 3D, surfaces shaded, in blocks of voxels; see `light_3d`.
 
         Parameters
         ----------
         steps
             Voxels in a block along (z, y, x).
-        progress, cancel
-            As for every long function; call it from a worker.
 
         Returns
         -------
@@ -157,10 +148,7 @@ class LitVolume:
             uint8, shape (ceil(z / steps[0]), ..., 4).
         """
         state = self._state
-        return solid(
-            self.volume, self.chroma, state.codes, state.settings, steps,
-            progress=progress, cancel=cancel,
-        )  # fmt: skip
+        return solid(self.volume, self.chroma, state.codes, state.settings, steps)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole volume, computed now."""
@@ -174,13 +162,7 @@ class LitVolume:
 
 
 def light_3d(
-    volume: Volume,
-    chroma: Chroma,
-    settings: Lighting | None = None,
-    *,
-    most_voxels: int = 1 << 25,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    volume: Volume, chroma: Chroma, settings: Lighting | None = None, *, most_voxels: int = 1 << 25
 ) -> Volume:
     """Return the colored volume as it is to be drawn in 3D, with shaded surfaces.
 
@@ -197,8 +179,6 @@ def light_3d(
         How it is shown; its window counts only where the opacity curve is not shaded.
     most_voxels
         The result has no more voxels than this: larger volumes are averaged in blocks.
-    progress, cancel
-        As for every long function.
 
     Returns
     -------
@@ -217,7 +197,7 @@ def light_3d(
     _check_scalar(volume)
     lit = LitVolume(volume, chroma, settings)
     steps = block_steps(volume.shape, volume.spacing, most_voxels)
-    voxels = lit.lit_in_3d(steps, progress=progress, cancel=cancel)
+    voxels = lit.lit_in_3d(steps)
     provenance = _provenance(volume, lit.chroma, lit.settings)
     return Volume(voxels, block_affine(volume.affine, steps), "RGBA", provenance)
 

@@ -9,18 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.colorization.inputs import AIR_HU, InputSpec, window_ramps
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 
 F32 = NDArray[np.float32]
 
 
-def blended(
-    predict: Callable[[F32], F32],
-    hu: F32,
-    spec: InputSpec,
-    batch: int,
-    cancel: CancelToken | None = None,
-) -> Iterator[F32]:
+def blended(predict: Callable[[F32], F32], hu: F32, spec: InputSpec, batch: int) -> Iterator[F32]:
     """Predict a volume block by block and yield it slice by slice.
 
     Where blocks overlap the mean is taken, by weights that fall towards their faces. Only one
@@ -37,8 +31,6 @@ def blended(
         Windows, block and overlap.
     batch
         Blocks predicted at once.
-    cancel
-        Asked before each batch.
 
     Yields
     ------
@@ -61,7 +53,7 @@ def blended(
         sums = None  # of weighted predictions, and of weights, from the layer's first slice on
         for z, after in zip(firsts, [*firsts[1:], len(hu)], strict=True):
             for k in range(0, len(places), batch):
-                check(cancel)
+                check()
                 boxes = [np.s_[y : y + height, x : x + width] for y, x in places[k : k + batch]]
                 inputs = [windowed(hu[(slice(z, z + depth), *box)], spec) for box in boxes]
                 for box, values in zip(boxes, predict(np.stack(inputs)), strict=True):

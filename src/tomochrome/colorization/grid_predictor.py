@@ -22,7 +22,7 @@ from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, 
 from tomochrome.colorization.scan import Colors, Scan, body_noise
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.runtime import check
 from tomochrome.tissue import N_TISSUES
 
 MARGIN = 8  #: coarse pixels around the body that the predictor also reads
@@ -89,14 +89,14 @@ class GridPredictor(ABC):
 
         return tissue_table() if self.names_tissues else color_table()
 
-    def color(self, scan: Scan, progress: Progress | None, cancel: CancelToken | None) -> Colors:
+    def color(self, scan: Scan) -> Colors:
         """Give each voxel of a scan a code and a confidence; see `Predictor.color`."""
         spec = self.reads
-        check(cancel)
+        check()
         grid = to_input_grid(scan.hu, scan.spacing, spec)
         crop = body_crop(scan, grid.hu.shape, spec.pixel_mm, self.multiple)
         side = smoothing_weight(grid.slice_mm)
-        window = _Window(smoothed(self.planes(grid, crop, cancel), side))
+        window = _Window(smoothed(self.planes(grid, crop), side))
         n, ny, nx = scan.hu.shape
         z = taps(np.interp(np.arange(n), grid.positions, np.arange(len(grid.positions))),
                  len(grid.positions))  # fmt: skip
@@ -110,9 +110,9 @@ class GridPredictor(ABC):
             planes = OnGrid(stack, *z.part(first, stop, base), *y, *x)
             encode(scan.hu[first:stop], planes, body, out)
 
-        return scan.paint(len(self.table), paint, progress, cancel)
+        return scan.paint(len(self.table), paint)
 
-    def planes(self, grid: InputGrid, crop: Crop, cancel: CancelToken | None = None) -> Planes:
+    def planes(self, grid: InputGrid, crop: Crop) -> Planes:
         """Yield what the model says of each slice of the grid, in order.
 
         Yields
@@ -129,12 +129,12 @@ class GridPredictor(ABC):
         """
         if self.reads.block is not None:
             hu = grid.hu[:, crop[0], crop[1]]
-            yield from blended(self._predict, hu, self.reads, self.batch, cancel)
+            yield from blended(self._predict, hu, self.reads, self.batch)
             return
         h, w = (part.stop - part.start for part in crop)
         done, total = 0, len(grid.hu)
         while done < total:
-            check(cancel)
+            check()
             indices = range(done, min(done + self.batch, total))
             inputs = cropped_batch(grid, indices, self.reads, crop, self.multiple)
             for plane in self._predict(inputs):

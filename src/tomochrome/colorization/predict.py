@@ -11,7 +11,7 @@ import numpy as np
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
 from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 
 if TYPE_CHECKING:
     from tomochrome.color.chroma import Chroma
@@ -28,8 +28,6 @@ def colorize(
     threads: int | None = None,
     batch: int | None = None,
     force: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Chroma:
     """Recognize the tissue of each voxel of a CT and give it the tissue's chroma.
 
@@ -48,10 +46,6 @@ def colorize(
         Slices the network reads at once; by default what suits the device.
     force
         Take the values for Hounsfield units although the volume does not say so.
-    progress
-        Told how many slices are done.
-    cancel
-        Looked at between batches of slices.
 
     Returns
     -------
@@ -80,14 +74,14 @@ def colorize(
     if batch is not None and batch < 1:
         raise OptionError(f"the batch must hold at least 1 slice, not {batch}")
     card = find_model(model)
-    check(cancel)
-    report(progress, 0, volume.shape[0], "finding the body")
+    check()
+    report(0, volume.shape[0], "finding the body")
     with compute_threads(threads):
         scan = prepare(volume, force=force)
-        check(cancel)
+        check()
         predictor = predictor_class(card)(card, device=device, batch=batch)
         with compute_threads(threads):  # a library that only now was imported
-            code, confidence = predictor.color(scan, progress, cancel)
+            code, confidence = predictor.color(scan)
     used, warnings = predictor.device, (*scan.warnings, *predictor.warnings)
     step = (
         f"colorize: model {card.name}, weights sha256 {card.weights_sha256}, device {used}, "

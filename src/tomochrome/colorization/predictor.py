@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from tomochrome.bundles import ModelCard
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress
 
 if TYPE_CHECKING:
     from tomochrome.color.codes import Table
@@ -88,15 +87,13 @@ class Predictor(Protocol):
     def table(self) -> Table:
         """What the codes stand for."""
 
-    def color(self, scan: Scan, progress: Progress | None, cancel: CancelToken | None) -> Colors:
+    def color(self, scan: Scan) -> Colors:
         """Give each voxel of a scan a code and a confidence.
 
         Parameters
         ----------
         scan
             Upright CT with its body.
-        progress, cancel
-            Told and asked at each slab of the scan.
 
         Raises
         ------

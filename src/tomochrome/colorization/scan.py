@@ -16,12 +16,12 @@ from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import what_it_is
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
 LARGEST_MM = 2500.0  #: no picture of a patient is wider
 WIDE_GAP_MM = 8.0  #: slices farther apart than this get a warning
-SLAB_VOXELS = 2_000_000  #: voxels worked on between two looks at the cancel flag
+SLAB_VOXELS = 2_000_000  #: voxels worked on between two calls of `check`
 
 _LOWEST, _HIGHEST = -32768, 32767
 _AIR_HU = -1024
@@ -79,13 +79,7 @@ class Scan:
         z, y, x = map(block_taps, self.hu.shape, self.body.factors, field.shape)
         return OnGrid(field, *z, *y, *x)
 
-    def paint(
-        self,
-        codes: int,
-        paint: Callable[[int, int, OnGrid, Colors], None],
-        progress: Progress | None,
-        cancel: CancelToken | None,
-    ) -> Colors:
+    def paint(self, codes: int, paint: Callable[[int, int, OnGrid, Colors], None]) -> Colors:
         """Give each voxel a code and a confidence, slab by slab.
 
         Parameters
@@ -95,8 +89,6 @@ class Scan:
         paint
             Called with first and last-plus-one slice of a slab, the body as it lies there, and
             the slab's codes and confidences, to be filled.
-        progress, cancel
-            Told and asked at each slab.
 
         Raises
         ------
@@ -106,10 +98,10 @@ class Scan:
         shape, body = self.hu.shape, self.body_on_grid()
         out = Colors(np.empty(shape, code_type(codes)), np.empty(shape, np.uint8))
         for first, stop in self.slabs():
-            check(cancel)
+            check()
             part = Colors(out.code[first:stop], out.confidence[first:stop])
             paint(first, stop, body.part(first, stop), part)
-            report(progress, stop, shape[0], "coloring")
+            report(stop, shape[0], "coloring")
         return out
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tomochrome.compare.pair import Pair
 from tomochrome.compare.region import Region, split
 from tomochrome.errors import OptionError
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Unit, Volume
 
 S = TypeVar("S")
@@ -134,9 +134,7 @@ class View(ABC, Generic[S]):
         return f"{self.mode} of two volumes"
 
 
-def render(
-    view: View[Any], *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> Volume:
+def render(view: View[Any]) -> Volume:
     """Compute a whole comparison, slice by slice along the first axis.
 
     Returns
@@ -148,18 +146,18 @@ def render(
     Raises
     ------
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     depth = view.shape[0]
     voxels = np.empty(view.shape, view.dtype)
     outside = np.zeros(view.pair.shape, np.bool_) if view.numbers else None
     for z in range(depth):
-        check(cancel)
+        check()
         voxels[z] = view[z]
         if outside is not None:
             region, _ = split(z, view.shape)
             outside[z] = view.missing(region)[0]
-        report(progress, z + 1, depth, "comparing")
+        report(z + 1, depth, "comparing")
     if outside is not None and not outside.any():
         outside = None
     return _described(view, voxels, outside)

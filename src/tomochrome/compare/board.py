@@ -13,7 +13,6 @@ from tomochrome.compare.pair import Pair, WindowName
 from tomochrome.compare.select import Checkerboard, Flicker, Tiles, Wipe
 from tomochrome.errors import OptionError
 from tomochrome.geometry.sampling import Order
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 MODES: Mapping[str, type[View[Any]]] = {
@@ -56,8 +55,6 @@ def checkerboard(
     window: WindowName | tuple[WindowName, WindowName] = None,
     color: bool = False,
     order: Order | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Volume:
     """Return two volumes in turn, tile by tile, on the grid of the first.
 
@@ -75,8 +72,6 @@ def checkerboard(
         RGBA in any case.
     order
         How ``b`` is read between its voxels.
-    progress, cancel
-        Told after each slice; looked at before each.
 
     Returns
     -------
@@ -91,7 +86,7 @@ def checkerboard(
     OptionError
         If the tiles are smaller than the voxels, or an option has no meaning.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
 
     Examples
     --------
@@ -99,4 +94,4 @@ def checkerboard(
     """
     settings = Tiles(tile_mm, offset_mm)
     pair = Pair(a, b, window=window, color=color, order=order)
-    return render(Checkerboard(pair, settings), progress=progress, cancel=cancel)
+    return render(Checkerboard(pair, settings))

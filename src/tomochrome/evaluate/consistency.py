@@ -9,21 +9,14 @@ from numpy.typing import NDArray
 
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.sampling import grid_slabs
-from tomochrome.runtime import CancelToken, watched
 from tomochrome.transform import Transform, follow
 from tomochrome.volume import Volume
 
 _MOST: Final = 12_000_000  # points followed: fields are no finer than that
 
 
-@watched
 def inverse_consistency(
-    forward: Transform,
-    inverse: Transform,
-    like: Volume,
-    mask: Mask = None,
-    *,
-    cancel: CancelToken | None = None,
+    forward: Transform, inverse: Transform, like: Volume, mask: Mask = None
 ) -> dict[str, float]:
     """Distance between a point and where it ends up after ``forward``, then ``inverse``.
 
@@ -35,8 +28,6 @@ def inverse_consistency(
         The fixed grid, whose voxel centres are followed; its voxels are not looked at.
     mask
         Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -56,7 +47,7 @@ def inverse_consistency(
     affine = like.affine @ np.diag([step, step, step, 1.0])
     depth, height, width = (-(-n // step) for n in like.shape)
     found: list[NDArray[np.float32]] = []
-    for rows, points in grid_slabs((depth, height, width), affine, cancel=cancel):
+    for rows, points in grid_slabs((depth, height, width), affine):
         start = points if wanted is None else points[wanted[rows].ravel()]
         known = np.ones(len(start), dtype=bool)
         end = follow((*forward.steps, *inverse.steps), start.copy(), known)

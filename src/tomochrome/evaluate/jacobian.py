@@ -8,16 +8,13 @@ import numpy as np
 
 from tomochrome.errors import InputError
 from tomochrome.evaluate.masks import Mask, on_grid
-from tomochrome.runtime import CancelToken, check, watched
+from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
 _SLAB: Final = 1_000_000  # voxels looked at at a time
 
 
-@watched
-def jacobian_measures(
-    jacobian: Volume, mask: Mask = None, *, cancel: CancelToken | None = None
-) -> dict[str, float]:
+def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
     """Say how rough a transform is, from its `tomochrome.transform.jacobian_map`.
 
     Parameters
@@ -26,8 +23,6 @@ def jacobian_measures(
         Determinants; voxels ``outside`` do not count.
     mask
         Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -49,7 +44,7 @@ def jacobian_measures(
     found = np.empty((len(values), 4))
     few = max(1, _SLAB // (values.shape[1] * values.shape[2]))
     for first in range(0, len(values), few):
-        check(cancel)
+        check()
         rows = slice(first, first + few)
         # without a mask nothing of it is looked at
         here = np.empty((0, 0, 0), np.bool_) if wanted is None else wanted[rows]

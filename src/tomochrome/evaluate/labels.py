@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import require_same_grid
-from tomochrome.runtime import CancelToken, check, look, thread_count, watched
+from tomochrome.runtime import check, thread_count
 from tomochrome.tissue import NO_TISSUE
 from tomochrome.volume import Volume
 
@@ -26,18 +26,13 @@ _MOST_SURFACE: Final = 500_000  # points of a surface whose distances are taken
 Flat = NDArray[np.int64]
 
 
-@watched
-def overlap(
-    fixed_labels: Volume, moved_labels: Volume, *, cancel: CancelToken | None = None
-) -> dict[str, Any]:
+def overlap(fixed_labels: Volume, moved_labels: Volume) -> dict[str, Any]:
     """Compare two label maps, label by label.
 
     Parameters
     ----------
     fixed_labels, moved_labels
         Whole numbers on one grid; 0 is background (of tissue maps also 255, not known).
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -70,7 +65,7 @@ def overlap(
     basis = fixed_labels.affine[:3, :3]
     dice, distances = {}, {}
     for code, value in enumerate(values, start=1):
-        check(cancel)
+        check()
         dice[str(value)] = 2.0 * float(common[code]) / float(counts[code])
         ours, theirs = boxes[0][code - 1], boxes[1][code - 1]
         if ours is not None and theirs is not None:
@@ -116,13 +111,13 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
     """Some slices at a time; may be stopped before each."""
     few = max(1, _SLAB // (shape[1] * shape[2]))
     for first in range(0, shape[0], few):
-        look()
+        check()
         yield slice(first, min(first + few, shape[0]))
 
 
 def _whole_numbers(volume: Volume, rows: slice) -> NDArray[Any]:
     """Return some slices as integers that can be subtracted without running over."""
-    look()
+    check()
     if volume.is_rgba:
         raise InputError("a label map is in color; labels are whole numbers")
     voxels = np.asarray(volume.voxels[rows])
@@ -149,7 +144,7 @@ def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> F
     found = []
     depth, few = box[0].stop, max(1, _SLAB // (labels.shape[1] * labels.shape[2]))
     for first in range(box[0].start, depth, few):
-        look()
+        check()
         last = min(first + few, depth)
         ends = slice(max(0, first - 1), min(len(labels), last + 1)), *box[1:]
         inside = np.pad(labels[ends] == code, 1)
@@ -176,21 +171,21 @@ def _hausdorff95(
 
     points = []
     for surface in (ours, theirs):
-        look()
+        check()
         points.append(np.stack(np.unravel_index(surface, shape), axis=1) @ basis.T)
     largest = 0.0
     for here, there in ((0, 1), (1, 0)):
-        look()
+        check()
         every = -(-len(points[here]) // _MOST_SURFACE)
         shared = np.isin((ours, theirs)[here][::every], (ours, theirs)[there], assume_unique=True)
         distance = np.zeros(len(shared))
         if not shared.all():
-            look()
+            check()
             tree = cKDTree(points[there], balanced_tree=False, compact_nodes=False)
             apart = points[here][::every][~shared]
             found = []
             for first in range(0, len(apart), _QUERIES):
-                look()
+                check()
                 part = apart[first : first + _QUERIES]
                 found.append(tree.query(part, workers=thread_count())[0])
             distance[~shared] = np.concatenate(found)

@@ -17,14 +17,13 @@ from tomochrome.evaluate.masks import on_grid
 from tomochrome.evaluate.similarity import similarity_measures
 from tomochrome.geometry.affine import corners, require_same_grid, same_grid
 from tomochrome.geometry.resample import resample
-from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 _STAGE = "measuring"
 
 
-@watched
 def measure_registration(
     fixed: Volume,
     moving: Volume,
@@ -38,8 +37,6 @@ def measure_registration(
     fixed_mask: Volume | NDArray[Any] | None = None,
     moved: Volume | None = None,
     jacobian: Volume | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
     """Measure a registration: likeness, overlap and landmarks before and after, folds, way back.
 
@@ -59,8 +56,6 @@ def measure_registration(
         array on the fixed one; not 0 where it counts.
     moved, jacobian
         The moved image and the `jacobian_map` on the fixed grid, if they are there already.
-    progress, cancel
-        Told how far it is, and looked at, several times a second.
 
     Returns
     -------
@@ -89,34 +84,33 @@ def measure_registration(
         if forward is not None:
             after["tre_mm"] = landmark_errors(fixed_points, moving_points, forward)
     mask = on_grid(fixed_mask, fixed)
-    report(progress, 0, 5, _STAGE)
-    start = _brought(moving, fixed, Transform.identity(), None, cancel)
-    before = {**_likeness(fixed, start, mask, cancel), **before}
+    report(0, 5, _STAGE)
+    start = _brought(moving, fixed, Transform.identity(), None)
+    before = {**_likeness(fixed, start, mask), **before}
     del start
-    report(progress, 1, 5, _STAGE)
-    end = _brought(moving, fixed, forward, moved, cancel)
-    after = {**_likeness(fixed, end, mask, cancel), **after}
+    report(1, 5, _STAGE)
+    end = _brought(moving, fixed, forward, moved)
+    after = {**_likeness(fixed, end, mask), **after}
     del end
-    report(progress, 2, 5, _STAGE)
+    report(2, 5, _STAGE)
     if fixed_labels is not None and moving_labels is not None:
         truth = _labels_on(fixed_labels, fixed)
         for there, transform in ((before, Transform.identity()), (after, forward)):
             if transform is not None:
-                taken = transform.apply(
-                    _plain(moving_labels), fixed, order="nearest", fill=0, cancel=cancel
-                )
-                there.update(overlap(truth, taken, cancel=cancel))
-    report(progress, 3, 5, _STAGE)
+                with quietly():
+                    taken = transform.apply(_plain(moving_labels), fixed, order="nearest", fill=0)
+                there.update(overlap(truth, taken))
+    report(3, 5, _STAGE)
     found: dict[str, Any] = {"before": before, "after": after}
     if forward is not None:
-        jacobian = jacobian_map(forward, fixed, cancel=cancel) if jacobian is None else jacobian
-        found["jacobian"] = jacobian_measures(jacobian, mask, cancel=cancel)
-        report(progress, 4, 5, _STAGE)
+        jacobian = jacobian_map(forward, fixed) if jacobian is None else jacobian
+        found["jacobian"] = jacobian_measures(jacobian, mask)
+        report(4, 5, _STAGE)
         if inverse is not None:
-            way = inverse_consistency(forward, inverse, fixed, mask, cancel=cancel)
+            way = inverse_consistency(forward, inverse, fixed, mask)
             if way:
                 found["inverse_consistency_mm"] = way
-    report(progress, 5, 5, _STAGE)
+    report(5, 5, _STAGE)
     return found
 
 
@@ -150,12 +144,9 @@ def _touch(a: Volume, b: Volume) -> bool:
     return bool((least <= most + 1e-3).all())
 
 
+@quietly()
 def _brought(
-    moving: Volume,
-    fixed: Volume,
-    transform: Transform | None,
-    moved: Volume | None,
-    cancel: CancelToken | None,
+    moving: Volume, fixed: Volume, transform: Transform | None, moved: Volume | None
 ) -> Volume:
     """Return the moving volume on the fixed grid, ``outside`` where it does not reach."""
     if moved is not None and (moved.outside is not None or moved.unit == "HU" or transform is None):
@@ -165,17 +156,15 @@ def _brought(
         # only volumes that may have holes keep account of where they reach
         moving = replace(moving, outside=np.zeros(moving.shape, dtype=bool))
     if moved is None:
-        return transform.apply(moving, fixed, order="linear", cancel=cancel)
-    check(cancel)
+        return transform.apply(moving, fixed, order="linear")
+    check()
     ones = Volume(np.broadcast_to(np.uint8(1), moving.shape), moving.affine, "unknown")
-    reached = transform.apply(ones, fixed, order="nearest", fill=0, cancel=cancel)
+    reached = transform.apply(ones, fixed, order="nearest", fill=0)
     return replace(moved, outside=np.asarray(reached.voxels) == 0)
 
 
-def _likeness(
-    fixed: Volume, moved: Volume, mask: NDArray[np.bool_] | None, cancel: CancelToken | None
-) -> dict[str, Any]:
-    return dict(similarity_measures(fixed, moved, mask, cancel=cancel))
+def _likeness(fixed: Volume, moved: Volume, mask: NDArray[np.bool_] | None) -> dict[str, Any]:
+    return dict(similarity_measures(fixed, moved, mask))
 
 
 def _plain(labels: Volume) -> Volume:

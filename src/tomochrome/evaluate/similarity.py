@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import require_same_grid
-from tomochrome.runtime import CancelToken, check, watched
+from tomochrome.runtime import check
 from tomochrome.runtime.kernels import plain_numbers
 from tomochrome.volume import Volume
 from tomochrome.windowing.grey import GREY_KNOTS, HU_KNOTS
@@ -32,10 +32,7 @@ Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
 _HU: Final[Scale] = (np.array(HU_KNOTS), np.array(GREY_KNOTS))
 
 
-@watched
-def similarity_measures(
-    fixed: Volume, moved: Volume, mask: Mask = None, *, cancel: CancelToken | None = None
-) -> dict[str, float]:
+def similarity_measures(fixed: Volume, moved: Volume, mask: Mask = None) -> dict[str, float]:
     """Compare two volumes voxel by voxel, where both were measured.
 
     Parameters
@@ -45,8 +42,6 @@ def similarity_measures(
         not count.
     mask
         Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -71,9 +66,9 @@ def similarity_measures(
         if volume.is_rgba:
             raise InputError(f"the {role} volume is in color; compare the grey volumes")
     require_same_grid(fixed, moved, "the fixed and the moved volume")
-    valid = _valid(fixed, moved, on_grid(mask, fixed), cancel)
+    valid = _valid(fixed, moved, on_grid(mask, fixed))
     pair = plain_numbers(fixed.voxels), plain_numbers(moved.voxels)
-    moments = _moments(pair, valid, cancel)
+    moments = _moments(pair, valid)
     if moments is None:
         return {}
     measures = {}
@@ -84,16 +79,14 @@ def similarity_measures(
     for voxels, ends in zip(pair, moments.ends, strict=True):
         if ends[0] >= ends[1]:
             return measures
-        scales.append(_HU if hu else _between_percentiles(voxels, valid, ends, cancel))
-    return {**measures, **_local_and_mutual(pair, (scales[0], scales[1]), valid, cancel)}
+        scales.append(_HU if hu else _between_percentiles(voxels, valid, ends))
+    return {**measures, **_local_and_mutual(pair, (scales[0], scales[1]), valid)}
 
 
-def _valid(
-    fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None, cancel: CancelToken | None
-) -> NDArray[np.bool_]:
+def _valid(fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """Where both volumes were measured and the mask wants them."""
     valid = np.ones(fixed.shape, dtype=bool) if wanted is None else wanted.copy()
-    for rows in _slabs(fixed.shape, cancel):
+    for rows in _slabs(fixed.shape):
         for volume in (fixed, moved):
             if volume.outside is not None:
                 valid[rows] &= ~volume.outside[rows]
@@ -103,10 +96,10 @@ def _valid(
     return valid
 
 
-def _slabs(shape: tuple[int, ...], cancel: CancelToken | None) -> Iterator[slice]:
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
     few = max(_FEWEST, _SLAB // (shape[1] * shape[2]))
     for first in range(0, shape[0], few):
-        check(cancel)
+        check()
         yield slice(first, min(first + few, shape[0]))
 
 
@@ -115,7 +108,7 @@ class _Moments(NamedTuple):
     ends: tuple[tuple[float, float], tuple[float, float]]  #: least and largest value of each
 
 
-def _moments(pair: Pair, valid: NDArray[np.bool_], cancel: CancelToken | None) -> _Moments | None:
+def _moments(pair: Pair, valid: NDArray[np.bool_]) -> _Moments | None:
     """Moments over the valid voxels: centred sums of rows, merged. None: there are no voxels.
 
     Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
@@ -125,7 +118,7 @@ def _moments(pair: Pair, valid: NDArray[np.bool_], cancel: CancelToken | None) -
 
     depth, height, _ = valid.shape
     found = np.empty((depth, height, 10))
-    for rows in _slabs(valid.shape, cancel):
+    for rows in _slabs(valid.shape):
         a, b = (np.ascontiguousarray(voxels[rows]) for voxels in pair)
         kernels.row_moments(a, b, valid[rows], found[rows].reshape(-1, 10))
     rows_of = found[found[..., 0] > 0]
@@ -144,14 +137,11 @@ def _moments(pair: Pair, valid: NDArray[np.bool_], cancel: CancelToken | None) -
 
 
 def _between_percentiles(
-    voxels: NDArray[Any],
-    valid: NDArray[np.bool_],
-    ends: tuple[float, float],
-    cancel: CancelToken | None,
+    voxels: NDArray[Any], valid: NDArray[np.bool_], ends: tuple[float, float]
 ) -> Scale:
     """Return the scale of a picture whose values have no unit, from every few voxels of it."""
     every, skip, sample = int(valid.sum()) // _SAMPLES + 1, 0, []
-    for rows in _slabs(valid.shape, cancel):
+    for rows in _slabs(valid.shape):
         inside = voxels[rows][valid[rows]]
         sample.append(inside[skip::every].astype(np.float64))
         skip = (skip - len(inside)) % every
@@ -161,7 +151,7 @@ def _between_percentiles(
 
 
 def _local_and_mutual(
-    pair: Pair, scales: tuple[Scale, Scale], valid: NDArray[np.bool_], cancel: CancelToken | None
+    pair: Pair, scales: tuple[Scale, Scale], valid: NDArray[np.bool_]
 ) -> dict[str, float]:
     """Mean local correlation and mutual information, slab by slab."""
     from tomochrome.evaluate import kernels
@@ -169,7 +159,7 @@ def _local_and_mutual(
 
     depth, total, count = valid.shape[0], 0.0, 0
     joint = np.zeros((_JOBS, BINS * BINS), np.int64)
-    for rows in _slabs(valid.shape, cancel):
+    for rows in _slabs(valid.shape):
         wide = slice(max(0, rows.start - RADIUS), min(depth, rows.stop + RADIUS))
         weight = valid[wide]
         if not weight.any():

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import ThreadPool, check
 
 _SLAB: Final = 6_000_000  # voxels blurred at a time
 _REACH: Final = 4.0  # standard deviations that a blur looks around itself
 
 
-def blur(
-    voxels: NDArray[Any], sigma: ArrayLike, cancel: CancelToken | None = None
-) -> NDArray[np.float32]:
+def blur(voxels: NDArray[Any], sigma: ArrayLike) -> NDArray[np.float32]:
     """Blur a volume, a few slices (and those they depend on) at a time.
 
     The same numbers as `scipy.ndimage.gaussian_filter` gives of the whole.
@@ -28,8 +25,6 @@ def blur(
         Numbers (z, y, x).
     sigma
         Standard deviation along z, y and x in voxels, 0 for none.
-    cancel
-        Looked at before each slab.
 
     Returns
     -------
@@ -39,7 +34,7 @@ def blur(
     Raises
     ------
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     import numba
 
@@ -53,13 +48,13 @@ def blur(
     few = max(1, 2 * margin, share)
 
     def part(first: int) -> None:
-        check(cancel)
+        check()
         start, stop = max(0, first - margin), min(depth, first + few + margin)
         rows = voxels[start:stop].astype(np.float32)
         rows = ndimage.gaussian_filter(rows, widths, mode="nearest", truncate=_REACH)
         result[first : first + few] = rows[first - start : first - start + few]
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPool(threads) as pool:
         for _ in pool.map(part, range(0, depth, few)):
             pass
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.runtime.progress import look
+from tomochrome.runtime.task import check
 
 
 def grown(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -14,7 +14,7 @@ def grown(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     One axis after another: a tenth of the time of `scipy.ndimage.binary_dilation`.
     """
     for axis in range(3):
-        look()
+        check()
         wider = marks.copy()
         rows, old = np.moveaxis(wider, axis, 0), np.moveaxis(marks, axis, 0)
         rows[1:] |= old[:-1]

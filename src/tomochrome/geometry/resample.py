@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import decompose, same_grid
 from tomochrome.geometry.sampling import Order, Points, Sampler
-from tomochrome.runtime import CancelToken, Progress, watched
 from tomochrome.volume import Volume
 
 
@@ -28,24 +27,18 @@ class Route:
     last
         4x4 from there to LPS mm of the volume; None: they are there.
     verb, stage
-        What provenance and progress call taking it.
+        What provenance and progress call taking it; no stage: it is not reported.
     """
 
     first: NDArray[np.float64] | None = None
     through: Callable[[Points], Points] | None = None
     last: NDArray[np.float64] | None = None
     verb: str = "resampled"
-    stage: str = "resampling"
+    stage: str = ""
 
 
-@watched
 def resample(
-    volume: Volume,
-    like: Volume,
-    *,
-    order: Order = "linear",
-    fill: float | None = None,
-    cancel: CancelToken | None = None,
+    volume: Volume, like: Volume, *, order: Order = "linear", fill: float | None = None
 ) -> Volume:
     """Resample a volume onto the grid of another.
 
@@ -60,8 +53,6 @@ def resample(
     fill
         Value where ``volume`` does not reach; None means air (-1024) for HU, else 0. A value
         that the voxel type does not hold becomes the nearest that it does.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -76,12 +67,12 @@ def resample(
     OptionError
         If the order is not known.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     check_order(order)
     if same_grid(volume, like, tolerance_mm=1e-6):
         return volume
-    return resample_along(Route(), volume, like, order=order, fill=fill, cancel=cancel)
+    return resample_along(Route(), volume, like, order=order, fill=fill)
 
 
 def check_order(order: str) -> None:
@@ -91,14 +82,7 @@ def check_order(order: str) -> None:
 
 
 def resample_along(
-    route: Route,
-    volume: Volume,
-    like: Volume,
-    *,
-    order: Order,
-    fill: float | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    route: Route, volume: Volume, like: Volume, *, order: Order, fill: float | None = None
 ) -> Volume:
     """As `resample`, where each voxel of the grid takes its value from where a route leads.
 
@@ -108,8 +92,6 @@ def resample_along(
         From the grid to the volume.
     volume, like, order, fill
         As for `resample`.
-    progress, cancel
-        Told how far it is, and looked at, several times a second.
     """
     if fill is None:
         fill = -1024.0 if volume.unit == "HU" else 0.0
@@ -122,9 +104,7 @@ def resample_along(
         affine, to_index = to_index @ affine, np.eye(4)
     voxels = np.asarray(volume.voxels)
     sampler = Sampler(voxels, volume.outside, to_index, order=order, fill=fill)
-    values, inside = sampler.on_grid(
-        like.shape, affine, through, progress=progress, cancel=cancel, stage=route.stage
-    )
+    values, inside = sampler.on_grid(like.shape, affine, through, stage=route.stage)
     outside = None
     if (volume.outside is not None or volume.unit == "HU") and not inside.all():
         outside = ~inside

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.runtime.kernels import plain_numbers
 
 Order = Literal["linear", "nearest"]
@@ -67,9 +67,7 @@ class Sampler:
         affine: NDArray[np.float64],
         through: Callable[[Points], Points] | None = None,
         *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-        stage: str = "resampling",
+        stage: str = "",
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the values at the voxels of a grid, and where the volume was measured.
 
@@ -79,8 +77,8 @@ class Sampler:
             Shape (z, y, x) of the grid, and the matrix from its index to points.
         through
             Where points go before they are sampled; it may move them in place.
-        progress, cancel, stage
-            Told how far it is, and looked at, several times a second.
+        stage
+            What is reported, several times a second; empty: nothing.
 
         Returns
         -------
@@ -89,7 +87,7 @@ class Sampler:
         """
         values = np.empty((*shape, *self.channels), self.grid.values.dtype)
         inside = np.empty(shape, np.bool_)
-        for rows, points in grid_slabs(shape, affine, progress, cancel, stage):
+        for rows, points in grid_slabs(shape, affine, stage):
             there = points if through is None else np.ascontiguousarray(through(points))
             self.take(there, values[rows].reshape(-1, *self.channels), inside[rows].reshape(-1))
         return values.astype(self.dtype, copy=False), inside
@@ -116,11 +114,7 @@ class Slab(NamedTuple):
 
 
 def grid_slabs(
-    shape: tuple[int, int, int],
-    affine: NDArray[np.float64],
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-    stage: str = "",
+    shape: tuple[int, int, int], affine: NDArray[np.float64], stage: str = ""
 ) -> Iterator[Slab]:
     """Give a grid's slices a few at a time.
 
@@ -128,8 +122,8 @@ def grid_slabs(
     ----------
     shape, affine
         Shape (z, y, x), and the matrix (3 or 4, 4) from the index to the points.
-    progress, cancel, stage
-        Told how far it is before each slab, and looked at.
+    stage
+        What is reported before each slab; empty: nothing.
     """
     from tomochrome.geometry.sampling_kernels import grid_points
 
@@ -137,10 +131,12 @@ def grid_slabs(
     few = max(1, _SLAB // max(1, plane))
     matrix = np.ascontiguousarray(affine, np.float64)
     for first in range(0, depth, few):
-        check(cancel)
-        report(progress, first, depth, stage)
+        check()
+        if stage:
+            report(first, depth, stage)
         count = min(few, depth - first)
         points = np.empty((count * plane, 3))
         grid_points(len(points), matrix, shape, first * plane, points)
         yield Slab(slice(first, first + count), points)
-    report(progress, depth, depth, stage)
+    if stage:
+        report(depth, depth, stage)

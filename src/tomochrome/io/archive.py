@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.io.item import Skipped
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 
 PREFIX: Final = "tomochrome-"
 MAX_ENTRIES: Final = 100_000
@@ -32,7 +32,7 @@ HARMLESS_BYTES: Final = 64 << 20  # however far they shrank
 MAX_NAME_BYTES: Final = 255  # what file systems take
 MAX_PATH_BYTES: Final = 1024
 MAX_DEPTH: Final = 32
-CHUNK: Final = 1 << 20  # a few milliseconds: as often is `cancel` looked at
+CHUNK: Final = 1 << 20  # a few milliseconds: between two calls of `check`
 
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000  # flag bits of APPNOTE 4.4.4
@@ -54,12 +54,7 @@ _lock = threading.Lock()
 _unpacked: dict[_Key, _Unpacked] = {}
 
 
-def unpack(
-    path: str | os.PathLike[str],
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Path:
+def unpack(path: str | os.PathLike[str]) -> Path:
     """Unpack a zip archive into a private temporary folder that lives until the process ends.
 
     The same file (by path, size and time of change) is unpacked once. Links, devices and the
@@ -69,8 +64,6 @@ def unpack(
     ----------
     path
         The archive.
-    progress, cancel
-        Told after, and looked at before, each megabyte.
 
     Returns
     -------
@@ -83,7 +76,7 @@ def unpack(
         If the archive is damaged, encrypted, lies inside another one, is larger than the bounds
         of this module, or would write outside its folder. Nothing is left behind.
     Cancelled
-        If ``cancel`` was set. Nothing is left behind.
+        If the task was cancelled. Nothing is left behind.
 
     Source: PKWARE APPNOTE 6.3.10; D. Fifield, A better zip bomb, WOOT 2019 (overlapping entries).
     """
@@ -102,11 +95,11 @@ def unpack(
         raise InputError(f"'{archive}' is not a regular file; choose a zip archive")
     key = (str(real), state.st_size, state.st_mtime_ns)
     while not _lock.acquire(timeout=0.1):  # another thread is unpacking, perhaps this very file
-        check(cancel)
+        check()
     try:
         known = _unpacked.get(key)
         if known is None or not known.folder.is_dir():
-            known = _unpack(archive, progress, cancel)
+            known = _unpack(archive)
             _unpacked[key] = known
         return known.folder
     finally:
@@ -146,12 +139,12 @@ class _RefusedError(Exception):
     """Why an archive is not unpacked, as half a sentence."""
 
 
-def _unpack(archive: Path, progress: Progress | None, cancel: CancelToken | None) -> _Unpacked:
+def _unpack(archive: Path) -> _Unpacked:
     folder: Path | None = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         with archive.open("rb", buffering=0) as bare, _Bounded(bare) as file:
-            skipped = _unpack_into(folder, archive, file, progress, cancel)
+            skipped = _unpack_into(folder, archive, file)
     except BaseException as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -186,29 +179,23 @@ class _Bounded(io.BufferedReader):
         return data
 
 
-def _unpack_into(
-    folder: Path,
-    archive: Path,
-    file: IO[bytes],
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> tuple[Skipped, ...]:
-    check(cancel)
+def _unpack_into(folder: Path, archive: Path, file: IO[bytes]) -> tuple[Skipped, ...]:
+    check()
     with zipfile.ZipFile(file) as packed:
         _check_contents(archive, packed.infolist())
         plan, skipped = _plan(archive, packed.infolist())
         done, total = 0, max(1, sum(entry.file_size for entry, _ in plan) >> 10)
         for entry, place in plan:
-            check(cancel)
+            check()
             target = folder.joinpath(*place.parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(entry) as source, target.open("xb") as sink:
                 # No more than the entry claims comes, and the check sum is looked at in the end.
                 while chunk := source.read(CHUNK):
-                    check(cancel)
+                    check()
                     sink.write(chunk)
                     done += len(chunk)
-                    report(progress, done >> 10, total, "unpacking")
+                    report(done >> 10, total, "unpacking")
                 if sink.tell() != entry.file_size:
                     raise zipfile.BadZipFile("an entry ends early")
     return skipped

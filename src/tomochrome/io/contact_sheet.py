@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from tomochrome.errors import OutputError
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
 from tomochrome.io.dicom.secondary_capture import over_black
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
 COLUMNS: Final = 5
@@ -57,13 +57,7 @@ def check_colored(volume: Volume) -> None:
         )
 
 
-def write_contact_sheet(
-    volume: Volume,
-    path: Path,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
+def write_contact_sheet(volume: Volume, path: Path) -> None:
     """Write evenly chosen axial slices as a PNG, in radiological display.
 
     The patient's right is on screen left and anterior is up; slices go from head to feet, in
@@ -77,7 +71,7 @@ def write_contact_sheet(
         If the volume is not RGBA.
     """
     check_colored(volume)
-    sheet = contact_sheet(volume, progress=progress, cancel=cancel)
+    sheet = contact_sheet(volume)
     extra = volume.provenance.extra
     info = PngInfo()
     for key in ("model", "window", "palette"):
@@ -88,11 +82,9 @@ def write_contact_sheet(
     sheet.save(path, format="PNG", pnginfo=info)
 
 
-def contact_sheet(
-    volume: Volume, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> Image.Image:
+def contact_sheet(volume: Volume) -> Image.Image:
     """Return the contact sheet of an RGBA volume as a picture."""
-    tiles = _tiles(volume, progress, cancel)
+    tiles = _tiles(volume)
     columns = min(COLUMNS, len(tiles.pictures))
     rows = -(-len(tiles.pictures) // columns)
     width, height = tiles.pictures[0].size
@@ -156,15 +148,15 @@ def _draw_bar(
     draw.text((left - 8, y), f"{length} mm", fill=_LETTER, font=_LARGER, anchor="rm")
 
 
-def _tiles(volume: Volume, progress: Progress | None, cancel: CancelToken | None) -> _Tiles:
+def _tiles(volume: Volume) -> _Tiles:
     """Return the pictures of the slices, from head to feet, all cut to the same field."""
     order, flips = axis_map(volume.affine)
     chosen = _evenly(volume.shape[order[0]], SLICES)[:: 1 if flips[0] else -1]
     planes = []
     for done, index in enumerate(chosen, start=1):
-        check(cancel)
+        check()
         planes.append(over_black(_plane(volume, order, flips, int(index))))
-        report(progress, done, len(chosen), "drawing slices")
+        report(done, len(chosen), "drawing slices")
     top, bottom, left, right = _field(planes)
     height = (bottom - top) * volume.spacing[order[1]]
     width = (right - left) * volume.spacing[order[2]]

@@ -13,7 +13,6 @@ from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io.archive import shown
 from tomochrome.io.image_file import read_vectors
 from tomochrome.io.image_formats import open_image
-from tomochrome.runtime import CancelToken
 
 KINDS: Final = {
     ".nii.gz": "nifti", ".nii": "nifti", ".nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "metaimage",
@@ -33,7 +32,7 @@ class InverseField:
     field: DisplacementField
 
 
-def read_field(path: Path, cancel: CancelToken | None = None) -> DisplacementField | InverseField:
+def read_field(path: Path) -> DisplacementField | InverseField:
     """Read a displacement field.
 
     Vectors are LPS mm, as ITK and ANTs have them, but for NIfTI's intent code 1006, which
@@ -57,7 +56,7 @@ def read_field(path: Path, cancel: CancelToken | None = None) -> DisplacementFie
         )
     if image.dtype.kind != "f" and not scaled:
         raise InputError(f"'{where}' is not a displacement field: its values are {image.dtype}")
-    vectors = read_vectors(image, cancel)
+    vectors = read_vectors(image)
     if scaled:
         vectors = vectors * image.slope + image.intercept
     if image.ras_vectors:

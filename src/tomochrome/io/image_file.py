@@ -20,11 +20,11 @@ from tomochrome.io.units import MODALITIES
 from tomochrome.io.values import Values, labels, measured
 from tomochrome.io.which import Part, choose_part, item_of
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress
+from tomochrome.runtime import quietly
 from tomochrome.runtime.sandbox import SandboxError
 from tomochrome.volume import Provenance, Verdict, Volume
 
-Read = Callable[[int, int, Progress | None, CancelToken | None], Iterator[Iterable[NDArray[Any]]]]
+Read = Callable[[int, int], Iterator[Iterable[NDArray[Any]]]]
 """Called with the first volume and how many, yields each of them: its slices, or all of it."""
 LABELS: Final = {"nifti": "NIfTI"}
 
@@ -87,9 +87,7 @@ class ImageFile:
         return LABELS.get(self.kind, self.kind.upper())
 
 
-def describe(
-    image: ImageFile, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> list[Item]:
+def describe(image: ImageFile) -> list[Item]:
     """List the volumes of a file, one item each (``phase`` "2 of 10"), with their values' range.
 
     For that all voxels are read once, one volume at a time.
@@ -99,20 +97,14 @@ def describe(
     InputError
         If the file is damaged, truncated, or holds no scalar or color volumes.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     parts = [Part(image.path, index, image.volumes) for index in range(image.volumes)]
-    with closing(_volumes(image, parts, progress, cancel)) as volumes:
+    with closing(_volumes(image, parts)) as volumes:
         return [item_of(volume, part) for volume, part in zip(volumes, parts, strict=True)]
 
 
-def read_volume(
-    image: ImageFile,
-    index: int | None = None,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Volume:
+def read_volume(image: ImageFile, index: int | None = None) -> Volume:
     """Read a volume as stored, with its true affine.
 
     Parameters
@@ -121,9 +113,6 @@ def read_volume(
         The file.
     index
         Which volume of a file that holds several, from 0.
-    progress, cancel
-        Told after, and looked at before, each slice (NIfTI); of what ITK reads progress is not
-        known, and ``cancel`` is looked at all the time.
 
     Returns
     -------
@@ -138,14 +127,14 @@ def read_volume(
         If the file is damaged, truncated, holds several volumes and none was chosen, or holds
         no scalar or color volumes.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     part = choose_part(image.path, index, image.volumes)
-    with closing(_volumes(image, [part], progress, cancel)) as volumes:
+    with closing(_volumes(image, [part])) as volumes:
         return next(volumes)
 
 
-def read_vectors(image: ImageFile, cancel: CancelToken | None = None) -> NDArray[Any]:
+def read_vectors(image: ImageFile) -> NDArray[Any]:
     """Read an image of three components in each voxel, shape (z, y, x, 3), as stored.
 
     Raises
@@ -153,10 +142,10 @@ def read_vectors(image: ImageFile, cancel: CancelToken | None = None) -> NDArray
     InputError
         If the file is damaged, or does not fit into memory.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
-    with _in_sentences(image):
-        parts = [np.asarray(part) for part in image.read(0, image.volumes, None, cancel)]
+    with _in_sentences(image), quietly():
+        parts = [np.asarray(part) for part in image.read(0, image.volumes)]
     return parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
 
 
@@ -181,12 +170,7 @@ def _in_sentences(image: ImageFile) -> Iterator[None]:
         raise damaged(where, image.label) from error
 
 
-def _volumes(
-    image: ImageFile,
-    parts: list[Part],
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> Generator[Volume]:
+def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
     where = shown(image.path)
     is_color = image.channels in (3, 4) and image.dtype == np.uint8
     if image.channels != 1 and not is_color:
@@ -200,9 +184,9 @@ def _volumes(
             "16-bit integers or floats"
         )
     with _in_sentences(image):
-        stored = image.read(parts[0].index, len(parts), progress, cancel)
+        stored = image.read(parts[0].index, len(parts))
         for raw, part in zip(stored, parts, strict=True):
-            values = _color(image, raw) if is_color else _measured(image, raw, cancel)
+            values = _color(image, raw) if is_color else _measured(image, raw)
             yield _volume(image, part, values)
 
 
@@ -230,7 +214,7 @@ def _color(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     return Values(rgba, None, "RGBA", (Notice("content", "warning", "a color picture, not CT"),))
 
 
-def _measured(image: ImageFile, raw: Iterable[NDArray[Any]], cancel: CancelToken | None) -> Values:
+def _measured(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     values = measured(
         raw,
         image.shape,
@@ -238,7 +222,6 @@ def _measured(image: ImageFile, raw: Iterable[NDArray[Any]], cancel: CancelToken
         shown(image.path),
         slope=image.slope,
         intercept=image.intercept,
-        cancel=cancel,
     )
     meaning = image.meaning
     if image.modality not in ("unknown", "CT"):

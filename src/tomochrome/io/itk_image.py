@@ -30,7 +30,7 @@ from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.image_file import ImageFile
 from tomochrome.io.units import MODALITIES
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, report
+from tomochrome.runtime import report
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 
 _HEADER_MOST: Final = 1 << 20
@@ -83,7 +83,7 @@ class _Facts:
     header: str = ""  #: what ITK is to read in place of the header
 
 
-def open_itk(path: Path, kind: str, *, cancel: CancelToken | None = None) -> ImageFile:
+def open_itk(path: Path, kind: str) -> ImageFile:
     """Read and check the header of a NRRD or MetaImage file.
 
     Parameters
@@ -92,8 +92,6 @@ def open_itk(path: Path, kind: str, *, cancel: CancelToken | None = None) -> Ima
         A ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file.
     kind
         ``"nrrd"`` or ``"metaimage"``.
-    cancel
-        Looked at many times a second.
 
     Raises
     ------
@@ -101,15 +99,13 @@ def open_itk(path: Path, kind: str, *, cancel: CancelToken | None = None) -> Ima
         If it is damaged, claims more than the file can hold, describes no volume, or its
         data file is missing or outside its folder.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     where = shown(path)
     try:
         header = _scan(path, is_nrrd=kind == "nrrd")
         facts = (_nrrd_facts if kind == "nrrd" else _meta_facts)(path, header)
-        seen = call(
-            sandboxed_itk.image_information, str(path.absolute()), seconds=_SECONDS, cancel=cancel
-        )
+        seen = call(sandboxed_itk.image_information, str(path.absolute()), seconds=_SECONDS)
         return _image(path, kind, facts, seen)
     except (OSError, KeyError, ValueError, SandboxError) as error:
         raise damaged(where, kind.upper()) from error
@@ -335,11 +331,9 @@ def _read(
     shape: tuple[int, ...],
     first: int,
     count: int,
-    progress: Progress | None,
-    cancel: CancelToken | None,
 ) -> Iterator[NDArray[Any]]:
     """Yield volumes that follow one another; the file is read whole, they may be interleaved."""
-    report(progress, 0, 1, "reading")
+    report(0, 1, "reading")
     array = call(
         sandboxed_itk.image_voxels,
         str(path.absolute()),
@@ -350,8 +344,7 @@ def _read(
         subject=f"'{shown(path)}'",
         memory=MEMORY + 2 * nbytes,
         seconds=_SECONDS + nbytes / _BYTES_A_SECOND,
-        cancel=cancel,
     )
-    report(progress, 1, 1, "reading")
+    report(1, 1, "reading")
     volumes = np.moveaxis(array, -1, 0) if as_list else array.reshape(-1, *shape)
     yield from map(np.ascontiguousarray, volumes[first : first + count])

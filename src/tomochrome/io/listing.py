@@ -23,7 +23,7 @@ from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.sniff import judge
 from tomochrome.io.walk import open_regular, walk
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, quietly, report
 
 _REASONS = {
     "picture": "a 2D picture (PNG, JPEG, TIFF ...), not a CT volume",
@@ -57,14 +57,7 @@ class _Harvest:
         self.skipped.append(Skipped(archive.shown(path), *said))
 
 
-def find(
-    path: str | os.PathLike[str],
-    pixels: bool = False,
-    with_identity: bool = False,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Found:
+def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool = False) -> Found:
     """List the series and volumes in a file or, with all its subfolders, in a folder.
 
     Of DICOM only headers are read; other formats are read whole, to know what they hold.
@@ -78,8 +71,6 @@ def find(
         Decode DICOM pixels too, to know the range of values.
     with_identity
         Keep patient name, id, birth date, accession number and study date in `Item.identity`.
-    progress, cancel
-        Told after each file (at most some hundred times); looked at before each.
 
     Returns
     -------
@@ -93,25 +84,25 @@ def find(
         If the path does not exist or cannot be opened, or if it is an archive or an index that
         is damaged.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     root = Path(path)
     harvest = _Harvest(HeaderReader(with_identity=with_identity))
     with captured_warnings():
-        files = _files(root, harvest, progress, cancel)
+        files = _files(root, harvest)
         single = files == [root]
         step = max(1, len(files) // _REPORTS)
-        report(progress, 0, len(files), _STAGE)
+        report(0, len(files), _STAGE)
         for done, file in enumerate(files, start=1):
-            check(cancel)
-            _look_at(file, harvest, cancel, single, progress)
+            check()
+            _look_at(file, harvest, single)
             if done % step == 0 or done == len(files):
-                report(progress, done, len(files), _STAGE)
+                report(done, len(files), _STAGE)
     for found in group(harvest.headers):
-        check(cancel)
+        check()
         item = series.describe(found, single_file=single)
         if pixels:
-            item = _with_range(item, progress, cancel)
+            item = _with_range(item)
         harvest.items.append(item)
     items = sorted(map(_shown, harvest.items), key=lambda item: (item.path, item.series_uid))
     return Found(tuple(items), tuple(harvest.skipped))
@@ -131,9 +122,9 @@ def _shown(item: Item) -> Item:
     )
 
 
-def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | None) -> Item:
+def _with_range(item: Item) -> Item:
     try:
-        return load.with_range(item, progress=progress, cancel=cancel)
+        return load.with_range(item)
     except Cancelled:
         raise
     except InputError as error:
@@ -141,13 +132,11 @@ def _with_range(item: Item, progress: Progress | None, cancel: CancelToken | Non
         return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))
 
 
-def _files(
-    root: Path, harvest: _Harvest, progress: Progress | None, cancel: CancelToken | None
-) -> Sequence[Path]:
+def _files(root: Path, harvest: _Harvest) -> Sequence[Path]:
     """Return the files to look at: the file itself, or all in a folder, an archive, an index."""
     try:
         if root.is_dir():
-            return list(walk(root, harvest.skip, cancel))
+            return list(walk(root, harvest.skip))
         if not root.exists():
             raise InputError(f"'{root}' does not exist; check the path")
         if not root.is_file():
@@ -158,22 +147,15 @@ def _files(
         return [root]
     kind = judge(head, root.name)
     if kind == "zip":
-        folder = archive.unpack(root, progress=progress, cancel=cancel)
+        folder = archive.unpack(root)
         harvest.skipped.extend(archive.left_out(folder))
-        return list(walk(folder, harvest.skip, cancel))
+        return list(walk(folder, harvest.skip))
     if kind == "dicom" and dicomdir.is_index(head):
-        return dicomdir.files(root, harvest.skip, cancel)
+        return dicomdir.files(root, harvest.skip)
     return [root]
 
 
-def _look_at(
-    path: Path,
-    harvest: _Harvest,
-    cancel: CancelToken | None,
-    alone: bool,
-    progress: Progress | None,
-) -> None:
-    progress = progress if alone else None  # one large file takes as long as a whole folder
+def _look_at(path: Path, harvest: _Harvest, alone: bool) -> None:
     try:
         with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
@@ -185,7 +167,11 @@ def _look_at(
         if is_known(kind):
             if alone or not is_pair(path, data_only=True):  # else its header is in the list
                 image = open_image(path, kind)
-                harvest.items.extend(describe(image, progress=progress, cancel=cancel))
+                if alone:  # one large file takes as long as a whole folder
+                    harvest.items.extend(describe(image))
+                else:
+                    with quietly():
+                        harvest.items.extend(describe(image))
         else:
             torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
             harvest.skip(path, _REASONS["torn" if torn else kind])

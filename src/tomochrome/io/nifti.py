@@ -25,7 +25,7 @@ from tomochrome.io.nifti_pair import first_bytes, pair_of
 from tomochrome.io.nifti_space import space
 from tomochrome.io.stream import fill, is_gzip, opened
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress, report
+from tomochrome.runtime import report
 
 #: color types of NIfTI, as nibabel names their fields
 _COLORS: Final = {("R", "G", "B"), ("R", "G", "B", "A")}
@@ -147,24 +147,20 @@ def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> I
 
 
 def _read(
-    stored: _Stored,
-    first: int,
-    count: int,
-    progress: Progress | None,
-    cancel: CancelToken | None,
+    stored: _Stored, first: int, count: int
 ) -> Iterator[Iterator[NDArray[Any]] | NDArray[Any]]:
     """Yield volumes that follow one another; the slices of one must be taken before the next."""
     skip = stored.offset + first * stored.nbytes
     total = count * stored.shape[0]
-    with opened(stored.data, skip, packed=stored.packed, cancel=cancel) as stream:
+    with opened(stored.data, skip, packed=stored.packed) as stream:
 
         def slices(index: int) -> Iterator[NDArray[Any]]:
             plane = np.empty(stored.shape[1:], stored.dtype)
             for z in range(stored.shape[0]):
-                fill(plane, stream, cancel)
+                fill(plane, stream)
                 if first + index + 1 == stored.volumes and z + 1 == stored.shape[0]:
                     stream.read(1)  # so that a gzip stream's check sum is looked at
-                report(progress, index * stored.shape[0] + z + 1, total, "reading")
+                report(index * stored.shape[0] + z + 1, total, "reading")
                 yield plane
 
         for index in range(count):

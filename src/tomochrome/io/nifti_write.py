@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import to_nifti_affine
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
 _VECTOR: Final = 1007  # NIFTI_INTENT_VECTOR
@@ -24,13 +24,7 @@ _RGB: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _RGBA: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])
 
 
-def write_nifti(
-    volume: Volume,
-    path: Path,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
+def write_nifti(volume: Volume, path: Path) -> None:
     """Write a volume as ``.nii`` or ``.nii.gz``, one slice at a time.
 
     RGBA becomes RGBA32 (NIfTI data type 2304), or RGB24 (128), which more programs read, when it
@@ -51,7 +45,7 @@ def write_nifti(
     OutputError
         If NIfTI has no type for the values, or an axis is longer than 32767.
     """
-    dtype = _file_type(volume, cancel)
+    dtype = _file_type(volume)
     note = str(volume.provenance.extra.get("description", "not for diagnosis"))
     depth, height, width = volume.shape
 
@@ -60,16 +54,10 @@ def write_nifti(
         return values[..., : len(dtype.names)] if dtype.names else values.astype(dtype, copy=False)
 
     with _begun(path, _file_header((width, height, depth), volume.affine, dtype, note)) as file:
-        write_planes(file, plane, depth, progress, cancel)
+        write_planes(file, plane, depth)
 
 
-def write_nifti_field(
-    field: DisplacementField,
-    path: Path,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
+def write_nifti_field(field: DisplacementField, path: Path) -> None:
     """Write a displacement field as ``.nii`` or ``.nii.gz``, one slice of a component at a time.
 
     Five dimensions, vectors in LPS mm, intent code 1007 (vector), as ITK and ANTs write it. ITK's
@@ -89,38 +77,32 @@ def write_nifti_field(
         return field.vectors[number % depth, ..., number // depth].astype(dtype, copy=False)
 
     with _begun(path, header) as file:
-        write_planes(file, plane, 3 * depth, progress, cancel)
+        write_planes(file, plane, 3 * depth)
 
 
-def write_planes(
-    file: IO[bytes],
-    plane: Callable[[int], NDArray[Any]],
-    count: int,
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> None:
-    """Write the bytes of planes 0 to ``count``; ``cancel`` is looked at before each."""
+def write_planes(file: IO[bytes], plane: Callable[[int], NDArray[Any]], count: int) -> None:
+    """Write the bytes of planes 0 to ``count``; `check` is called before each."""
     for number in range(count):
-        check(cancel)
-        report(progress, number, count, "writing")
+        check()
+        report(number, count, "writing")
         file.write(np.ascontiguousarray(plane(number)).tobytes())
-    report(progress, count, count, "writing")
+    report(count, count, "writing")
 
 
-def _file_type(volume: Volume, cancel: CancelToken | None) -> np.dtype[Any]:
+def _file_type(volume: Volume) -> np.dtype[Any]:
     if volume.is_rgba:
         # By what was asked for, not by what the body happens to fill: scripts rely on the type.
         opacity = volume.provenance.extra.get("opacity")
-        opaque = _all_opaque(volume, cancel) if opacity is None else opacity == "opaque"
+        opaque = _all_opaque(volume) if opacity is None else opacity == "opaque"
         return _RGB if opaque else _RGBA
     dtype = np.dtype(volume.voxels.dtype)
     wider = {"bool": np.uint8, "float16": np.float32}
     return np.dtype(wider.get(dtype.name, dtype)).newbyteorder("<")
 
 
-def _all_opaque(volume: Volume, cancel: CancelToken | None) -> bool:
+def _all_opaque(volume: Volume) -> bool:
     for z in range(volume.shape[0]):
-        check(cancel)
+        check()
         if (np.asarray(volume.voxels[z])[..., 3] != 255).any():
             return False
     return True

@@ -10,7 +10,6 @@ import numpy as np
 
 from tomochrome.errors import OutputError
 from tomochrome.io.nifti_write import write_planes
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Volume
 
 _STORED = {"bool": "uint8", "float16": "float32"}
@@ -22,13 +21,7 @@ _NRRD_TYPES = {
 }  # fmt: skip
 
 
-def write_nrrd(
-    volume: Volume,
-    path: Path,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
+def write_nrrd(volume: Volume, path: Path) -> None:
     """Write a volume as gzip-compressed NRRD in LPS space, one slice at a time.
 
     RGBA becomes four components a voxel (kind RGBA-color), as 3D Slicer and SimpleITK read
@@ -52,8 +45,6 @@ def write_nrrd(
                 packed,  # type: ignore[arg-type]
                 lambda z: np.asarray(volume.voxels[z]).astype(stored, copy=False),
                 volume.shape[0],
-                progress,
-                cancel,
             )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.geometry import closest_axial
 from tomochrome.io.item import Item
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check, quietly
 from tomochrome.volume import Provenance, Volume
 from tomochrome.windowing import PRESETS, Window, luminance, scanner_windows
 
@@ -19,7 +19,8 @@ _FAINT: Final = (1.0, 99.0)
 """Percentiles of the values that become black and white where no window is known."""
 
 
-def preview(item: Item, size: int = SIZE, cancel: CancelToken | None = None) -> NDArray[np.uint8]:
+@quietly()
+def preview(item: Item, size: int = SIZE) -> NDArray[np.uint8]:
     """Return a picture of the middle slice, upright and with true proportions.
 
     The slice is shown in its own plane: axial and coronal ones with the patient's right on the
@@ -33,8 +34,6 @@ def preview(item: Item, size: int = SIZE, cancel: CancelToken | None = None) -> 
         An item of `tomochrome.io.find`. Series that `read` refuses can have a preview too.
     size
         Height and width of the picture in pixels.
-    cancel
-        Looked at before decoding and after it.
 
     Returns
     -------
@@ -46,24 +45,24 @@ def preview(item: Item, size: int = SIZE, cancel: CancelToken | None = None) -> 
     InputError
         If the slice cannot be decoded.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
-    check(cancel)
-    volume = _middle_slice(item, cancel)
-    check(cancel)
+    check()
+    volume = _middle_slice(item)
+    check()
     plane, spacing = _plane(closest_axial(volume))
     grey = _windowed(plane, volume)
-    check(cancel)
+    check()
     return _fitted(grey, spacing, size)
 
 
-def _middle_slice(item: Item, cancel: CancelToken | None) -> Volume:
+def _middle_slice(item: Item) -> Volume:
     """Return the middle slice on its own axes; the whole volume where nothing less is read."""
     if item.kind.startswith("dicom"):
         return _dicom_slice(item)
     from tomochrome.io.reading import read_item
 
-    return read_item(item, cancel=cancel)
+    return read_item(item)
 
 
 def _dicom_slice(item: Item) -> Volume:

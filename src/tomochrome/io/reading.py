@@ -19,17 +19,12 @@ from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.sniff import sniff
 from tomochrome.io.which import Part, chosen
-from tomochrome.runtime import CancelToken, Progress, check
+from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
 
 def read(
-    path: str | os.PathLike[str] | Item,
-    *,
-    series: str | None = None,
-    as_stored: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    path: str | os.PathLike[str] | Item, *, series: str | None = None, as_stored: bool = False
 ) -> Volume:
     """Read a CT series or volume.
 
@@ -49,8 +44,6 @@ def read(
     as_stored
         Leave tilted or unevenly spaced slices where they are, instead of resampling them onto
         a regular upright grid. Then the affine fits the slices only as well as one can.
-    progress, cancel
-        Told after, and looked at before, each slice or few megabytes.
 
     Returns
     -------
@@ -65,10 +58,10 @@ def read(
     GeometryError
         If the slices do not form one regular, upright volume.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     if isinstance(path, Item):
-        return read_item(path, as_stored=as_stored, progress=progress, cancel=cancel)
+        return read_item(path, as_stored=as_stored)
     file = _checked(path)
     with _shown_paths():
         kind = _volume_file(file)
@@ -76,10 +69,10 @@ def read(
         index = chosen(file, series)
         part = Part(file, 0 if index is None else index)
         item = Item(str(file), kind, source=None if index is None else part)
-        return read_item(item, progress=progress, cancel=cancel)
-    found = find(file, progress=progress, cancel=cancel)
+        return read_item(item)
+    found = find(file)
     item = choose(found, file, series)
-    return read_item(item, as_stored=as_stored, progress=progress, cancel=cancel)
+    return read_item(item, as_stored=as_stored)
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
@@ -130,32 +123,24 @@ def _shown_paths() -> Iterator[None]:
         raise
 
 
-def read_item(
-    item: Item,
-    *,
-    as_stored: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Volume:
+def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     """Read the series or volume that an item describes; see `read`."""
-    check(cancel)
+    check()
     with _shown_paths():
-        volume = _read(item, as_stored, progress, cancel)
+        volume = _read(item, as_stored)
     source = shown(volume.provenance.source)
     if source != volume.provenance.source:
         volume = replace(volume, provenance=replace(volume.provenance, source=source))
     return volume
 
 
-def _read(
-    item: Item, as_stored: bool, progress: Progress | None, cancel: CancelToken | None
-) -> Volume:
+def _read(item: Item, as_stored: bool) -> Volume:
     if item.kind.startswith("dicom"):
-        return load.read_item(item, as_stored=as_stored, progress=progress, cancel=cancel)
+        return load.read_item(item, as_stored=as_stored)
     part = item.source if isinstance(item.source, Part) else None
     path = Path(item.path) if part is None else part.path
     index = None if part is None else part.index
-    return read_volume(open_image(path, item.kind), index, progress=progress, cancel=cancel)
+    return read_volume(open_image(path, item.kind), index)
 
 
 def choose(found: Found, path: Path, series: str | None = None) -> Item:

@@ -11,9 +11,9 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 
-_PIECE: Final = 1 << 20  # a few milliseconds: as often is `cancel` looked at
+_PIECE: Final = 1 << 20  # a few milliseconds: between two calls of `check`
 _PACKED_PIECE: Final = 1 << 18
 
 
@@ -72,9 +72,7 @@ def is_gzip(path: Path) -> bool:
 
 
 @contextmanager
-def opened(
-    path: Path, skip: int, *, packed: bool, cancel: CancelToken | None
-) -> Iterator[IO[bytes] | Inflater]:
+def opened(path: Path, skip: int, *, packed: bool) -> Iterator[IO[bytes] | Inflater]:
     """Open a file and skip so many of its bytes, unpacked if packed.
 
     Raises
@@ -82,7 +80,7 @@ def opened(
     EOFError, zlib.error, OSError
         If the file is damaged.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     with path.open("rb") as file:
         if not packed:
@@ -91,7 +89,7 @@ def opened(
             return
         stream = Inflater(file)
         while skip > 0:  # a packed stream can only be skipped by unpacking it
-            check(cancel)
+            check()
             data = stream.read(min(skip, _PIECE))
             if not data:
                 raise EOFError("the file ends early")
@@ -99,8 +97,8 @@ def opened(
         yield stream
 
 
-def fill(array: NDArray[Any], stream: IO[bytes] | Inflater, cancel: CancelToken | None) -> None:
-    """Read the bytes of a contiguous array; ``cancel`` is looked at before each megabyte.
+def fill(array: NDArray[Any], stream: IO[bytes] | Inflater) -> None:
+    """Read the bytes of a contiguous array; `check` is called before each megabyte.
 
     Raises
     ------
@@ -110,7 +108,7 @@ def fill(array: NDArray[Any], stream: IO[bytes] | Inflater, cancel: CancelToken 
     target = memoryview(array.reshape(-1).view(np.uint8).data)
     done = 0
     while done < len(target):
-        check(cancel)
+        check()
         data = stream.read(min(_PIECE, len(target) - done))
         if not data:
             raise EOFError("the file ends early")

@@ -30,7 +30,7 @@ from tomochrome.io import sandboxed_transforms
 from tomochrome.io.fields import KINDS as FIELD_KINDS
 from tomochrome.io.fields import InverseField, read_field
 from tomochrome.io.nifti_write import write_nifti_field
-from tomochrome.runtime import CancelToken, Progress, check, write_whole
+from tomochrome.runtime import check, write_whole
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 from tomochrome.volume import MOST_MM
 
@@ -129,16 +129,11 @@ def _reserve(path: Path, size: int) -> None:
 
 
 def write_field(
-    field: DisplacementField,
-    path: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    field: DisplacementField, path: str | os.PathLike[str], *, force: bool = False
 ) -> None:
     """Write a displacement field in LPS mm as ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
 
-    Of NIfTI, ``progress`` is told and ``cancel`` looked at with each slice; ITK writes the others.
+    Of NIfTI, the task is checked with each slice; ITK writes the others.
 
     Raises
     ------
@@ -158,18 +153,16 @@ def write_field(
         )
     with write_whole(path, force=force) as temporary:
         if temporary.name.lower().endswith((".nii", ".nii.gz")):
-            write_nifti_field(field, temporary, progress=progress, cancel=cancel)
+            write_nifti_field(field, temporary)
             return
-        check(cancel)
+        check()
         try:
             SimpleITK.WriteImage(field.to_sitk(), str(temporary), True, compressionLevel=1)
         except RuntimeError as error:
             raise OutputError(f"'{path}' {_UNWRITTEN}") from error
 
 
-def read_parts(
-    path: str | os.PathLike[str], *, cancel: CancelToken | None = None
-) -> tuple[ReadPart, ...]:
+def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
     """Read a transform: ITK's ``.h5 .tfm .txt .mat``, or a displacement field.
 
     B-spline and other smooth transforms are sampled as fields on a fine grid.
@@ -185,9 +178,9 @@ def read_parts(
         if not source.is_file():
             raise InputError(f"there is no transform file '{source}'")
         if name.endswith(tuple(FIELD_KINDS)):
-            return (read_field(source, cancel),)
+            return (read_field(source),)
         if name.endswith((*HDF5_ENDINGS, *_LINEAR)):
-            return tuple(_read_itk(source, cancel))
+            return tuple(_read_itk(source))
     except (RuntimeError, MemoryError, GeometryError, OSError, ValueError) as error:
         raise InputError(f"'{source}' cannot be read as a transform: {_reason(error)}") from error
     raise InputError(
@@ -207,7 +200,7 @@ def _reason(error: Exception) -> str:
     return "the file is damaged or of another kind"
 
 
-def _read_itk(path: Path, cancel: CancelToken | None) -> list[ReadPart]:
+def _read_itk(path: Path) -> list[ReadPart]:
     """Let ITK read a file in the sandbox; parts in the order of application."""
     size = path.stat().st_size
     if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _LARGEST_TEXT:
@@ -220,7 +213,6 @@ def _read_itk(path: Path, cancel: CancelToken | None) -> list[ReadPart]:
             subject=f"'{path}'",
             memory=MEMORY + _MEMORY_FACTOR * size,
             seconds=_SECONDS + size / _BYTES_A_SECOND,
-            cancel=cancel,
         )
     except SandboxError as error:
         raise InputError(

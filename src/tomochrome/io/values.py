@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.io.units import EXACT_FLOAT, extremes, infer_unit
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 from tomochrome.volume import Unit
 
 AIR_HU: Final = -1024
@@ -51,7 +51,6 @@ def measured(
     *,
     slope: float = 1.0,
     intercept: float = 0.0,
-    cancel: CancelToken | None = None,
 ) -> Values:
     """Scale stored numbers and judge what they are.
 
@@ -70,24 +69,20 @@ def measured(
         The file, for the error.
     slope, intercept
         The value is ``raw * slope + intercept``.
-    cancel
-        Looked at before each slice.
 
     Raises
     ------
     InputError
         If no voxel holds a number.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     plain = (slope, intercept) == (1.0, 0.0)
     if isinstance(raw, np.ndarray) and plain and raw.dtype in (np.uint8, np.int16):
         voxels, outside = raw, None
     else:
-        voxels, outside = _gathered(
-            raw, shape, dtype, None if plain else (slope, intercept), cancel
-        )
-    check(cancel)
+        voxels, outside = _gathered(raw, shape, dtype, None if plain else (slope, intercept))
+    check()
     if outside is None:
         unit, reason = infer_unit(voxels)
         return Values(voxels, None, unit, (reason,))
@@ -106,7 +101,6 @@ def _gathered(
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],
     scale: tuple[float, float] | None,
-    cancel: CancelToken | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return values as `Values` has them, and the mask of those that are no numbers."""
     native = dtype.newbyteorder("=")
@@ -114,7 +108,7 @@ def _gathered(
     voxels = np.empty(shape, np.uint8 if native == np.uint8 and scale is None else np.int16)
     outside: NDArray[np.bool_] | None = None
     for z, stored in enumerate(raw):
-        check(cancel)
+        check()
         plane = stored.astype(native, copy=False)
         if voxels.dtype == native and native.kind in "iu" and scale is None:
             voxels[z] = plane

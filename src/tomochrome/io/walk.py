@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tomochrome.errors import InputError
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 
 MOST_FILES: Final = 200_000
 """Files below one folder: a full archive of some hundred studies. Beyond, it is a whole disk."""
@@ -17,7 +17,7 @@ MOST_FILES: Final = 200_000
 Skip = Callable[[Path, str], None]
 
 
-def walk(root: Path, skip: Skip, cancel: CancelToken | None = None) -> Iterator[Path]:
+def walk(root: Path, skip: Skip) -> Iterator[Path]:
     """Yield all regular files below a folder in a steady order, the folder's own files first.
 
     Links to files are followed, links to folders are not: they could lead around in circles.
@@ -28,15 +28,13 @@ def walk(root: Path, skip: Skip, cancel: CancelToken | None = None) -> Iterator[
         The folder.
     skip
         Called with each file that is skipped, and why.
-    cancel
-        Looked at before each entry.
 
     Raises
     ------
     InputError
         If the folder cannot be opened, or holds more than `MOST_FILES` files.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     folders, count = [root], 0
     while folders:
@@ -51,7 +49,7 @@ def walk(root: Path, skip: Skip, cancel: CancelToken | None = None) -> Iterator[
             continue
         inner = []
         for entry in entries:
-            check(cancel)
+            check()
             path = folder / entry.name
             count += 1
             if count > MOST_FILES:

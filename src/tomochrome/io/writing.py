@@ -11,7 +11,7 @@ from tomochrome.formats import NIFTI, NRRD, SHEET, Format, format_of
 from tomochrome.io.contact_sheet import check_colored, write_contact_sheet
 from tomochrome.io.nifti_write import write_nifti
 from tomochrome.io.nrrd_write import write_nrrd
-from tomochrome.runtime import CancelToken, Progress, check_writable, write_whole
+from tomochrome.runtime import check_writable, write_whole
 from tomochrome.volume import Volume
 
 Writer = Callable[..., None]
@@ -67,14 +67,7 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         check_colored(volume)
 
 
-def write(
-    volume: Volume,
-    path: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> None:
+def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write a volume by the ending of ``path``; the file is whole or not there at all.
 
     Parameters
@@ -88,35 +81,27 @@ def write(
         Capture for RGBA, CT for Hounsfield units).
     force
         Replace what is there.
-    progress, cancel
-        Told after each slice; looked at before each.
 
     Raises
     ------
     OutputError
         If the format is not known, does not fit the volume, or the path cannot be written.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     check_fits(volume, path)
     if format_of(path).is_folder:
-        _write_folder(volume, Path(path), force, progress, cancel)
+        _write_folder(volume, Path(path), force)
         return
     writer = _WRITERS[format_of(path)]
     target = check_output(path, force=force)
     with write_whole(target, force=force) as temporary:
-        writer(volume, temporary, progress=progress, cancel=cancel)
+        writer(volume, temporary)
 
 
-def _write_folder(
-    volume: Volume,
-    folder: Path,
-    force: bool,
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> None:
+def _write_folder(volume: Volume, folder: Path, force: bool) -> None:
     from tomochrome.io.dicom.secondary_capture import write_capture
     from tomochrome.io.dicom.write import write_series
 
     writer = write_capture if volume.is_rgba else write_series
-    writer(volume, folder, force=force, progress=progress, cancel=cancel)
+    writer(volume, folder, force=force)

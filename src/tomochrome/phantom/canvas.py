@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypedDict, Unpack
 
@@ -14,6 +13,7 @@ from scipy import ndimage
 from tomochrome.phantom import kernels
 from tomochrome.phantom.shapes import Shape
 from tomochrome.phantom.structures import Structure
+from tomochrome.runtime import ThreadPool
 
 Map = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 NODE_MM = 14.0  #: distance of the coordinate nodes
@@ -159,7 +159,7 @@ class Canvas:
             kernel(*args, z0, z1)
             return
         cuts = np.linspace(z0, z1, min(4 * self.threads, z1 - z0) + 1).astype(int)
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPool(self.threads) as pool:
             jobs = [pool.submit(kernel, *args, int(a), int(b)) for a, b in pairwise(cuts)]
             for job in jobs:
                 job.result()

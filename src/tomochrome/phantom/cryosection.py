@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tomochrome.errors import OptionError
 from tomochrome.phantom.materials import color_table, texture_table
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
-from tomochrome.runtime.progress import CancelToken, Progress, check, report
+from tomochrome.runtime.task import check, report
 
 _GEL = (Structure.OUTSIDE_AIR, Structure.BLANKET, Structure.COUCH, Structure.COUCH_FOAM)
-_SLAB = 16  # slices between two looks at the cancel token
+_SLAB = 16  # slices between two calls of `check`
 
 
 def cryosection(
@@ -26,8 +26,6 @@ def cryosection(
     exposure: float = 1.0,
     texture: float = 1.0,
     blur_mm: float = 0.3,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> NDArray[np.uint8]:
     """Color a label map like frozen sections photographed slice by slice.
 
@@ -45,8 +43,6 @@ def cryosection(
         Factor on the mottling inside a structure; 0 gives flat colors.
     blur_mm
         Standard deviation of the blur between neighbours in a slice.
-    progress, cancel
-        Told how far it is; checked every few slices.
 
     Returns
     -------
@@ -82,11 +78,11 @@ def cryosection(
     mottle = Mottle(table, frequency, offsets, np.float32(exposure), np.float32(texture))
     out = np.empty((*labels.shape, 3), dtype=np.uint8)
     for start in range(0, len(labels), _SLAB):
-        check(cancel)
-        report(progress, start, len(labels), "photographing sections")
+        check()
+        report(start, len(labels), "photographing sections")
         stop = min(start + _SLAB, len(labels))
         photograph(labels, start, stop, mottle, tile, steps, blur, out)
-    report(progress, len(labels), len(labels), "photographing sections")
+    report(len(labels), len(labels), "photographing sections")
     return out
 
 

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tomochrome.runtime.progress import CancelToken, Progress
-
 if TYPE_CHECKING:
     from tomochrome.phantom.patient import Patient
 
@@ -18,8 +16,6 @@ def write_dicom(
     *,
     compress: Literal["j2k"] | None = None,
     force: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Path:
     """Write a phantom's CT as a classic CT series, one file a slice.
 
@@ -33,8 +29,6 @@ def write_dicom(
         ``"j2k"`` for JPEG 2000 lossless; None for uncompressed explicit little endian.
     force
         Replace an earlier series in that folder.
-    progress, cancel
-        Told how far it is; checked once a slice.
 
     Returns
     -------
@@ -57,8 +51,6 @@ def write_dicom(
         patient_position="HFS",
         compress=compress,
         force=force,
-        progress=progress,
-        cancel=cancel,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
 from tomochrome.phantom.anatomy import Anatomy, Frame, draw_anatomy
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, quietly, report
 from tomochrome.volume import Provenance, Volume, default_affine
 
 Region = Literal["head", "chest", "thorax", "abdomen", "pelvis", "torso", "all"]
@@ -73,9 +73,12 @@ class Patient:
         """Colors like a photograph of the frozen section, uint8 (z, y, x, 3)."""
         from tomochrome.phantom.cryosection import cryosection
 
-        return np.asarray(
-            cryosection(self.structures, self.ct.spacing, np.random.default_rng(self.anatomy.seed))
-        )
+        with quietly():
+            return np.asarray(
+                cryosection(
+                    self.structures, self.ct.spacing, np.random.default_rng(self.anatomy.seed)
+                )
+            )
 
 
 def _grid(
@@ -139,8 +142,6 @@ def make_structures(
     couch: bool = True,
     metal: bool = False,
     threads: int = 1,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
     **overrides: Any,
 ) -> Painted:
     """Paint a patient's structures without rendering a CT: what training needs.
@@ -161,8 +162,6 @@ def make_structures(
         Give the patient a hip prosthesis (and dental fillings in the head).
     threads
         Threads to paint with; the result does not depend on it.
-    progress, cancel
-        Told how far it is; checked between organs.
     overrides
         Fields of `Anatomy` (``spleen_ml=400``), or ``build="lean"``.
 
@@ -192,14 +191,11 @@ def make_structures(
     canvas = Canvas(
         size, spacing, tuple(origin), anatomy.to_patient, seed=anatomy.seed, threads=threads
     )
-    _paint(canvas, anatomy, frame, region, couch, progress, cancel)
+    _paint(canvas, anatomy, frame, region, couch)
     return Painted(canvas.labels, default_affine(spacing, origin), anatomy)
 
 
-def _paint(
-    canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool,
-    progress: Progress | None, cancel: CancelToken | None,
-) -> None:  # fmt: skip
+def _paint(canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool) -> None:
     from tomochrome.phantom import abdomen, body, gut, kidneys, pelvis, skeleton, thorax
 
     c, a, f = canvas, anatomy, frame
@@ -241,10 +237,10 @@ def _paint(
     ]  # fmt: skip
     wanted: list[Callable[[], object]] = [step for needed, step in steps if needed]
     for i, step in enumerate(wanted):
-        check(cancel)
-        report(progress, i, len(wanted), "painting the patient")
+        check()
+        report(i, len(wanted), "painting the patient")
         step()
-    report(progress, len(wanted), len(wanted), "painting the patient")
+    report(len(wanted), len(wanted), "painting the patient")
 
 
 def _paint_head(canvas: Any, anatomy: Anatomy) -> None:
@@ -283,8 +279,6 @@ def make_patient(
     noise: float = 1.0,
     shape: tuple[int, int, int] | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
     **overrides: Any,
 ) -> Patient:
     """Make a believable adult patient and scan it.
@@ -313,8 +307,6 @@ def make_patient(
         Voxels (z, y, x); by default the grid that holds the region.
     threads
         Threads to paint with; all processors if None. The result does not depend on it.
-    progress, cancel
-        Told how far it is; checked between organs.
     overrides
         Any field of `Anatomy`.
 
@@ -337,13 +329,12 @@ def make_patient(
     chosen = {k: v for k, v in (("sex", sex), ("breathing", breathing)) if v is not None}
     structures, affine, anatomy = make_structures(
         seed, region, spacing, shape=shape, couch=couch, metal=metal,
-        threads=threads or thread_count(), progress=progress, cancel=cancel,
-        **({"build": build} if build else {}), **chosen, **overrides,
+        threads=threads or thread_count(), **({"build": build} if build else {}),
+        **chosen, **overrides,
     )  # fmt: skip
     rng = anatomy.rng(90)
     hu = hu_table(phase, rng, stomach=anatomy.stomach_fill)  # type: ignore[arg-type]
-    ct = render_ct(structures, spacing, phase, rng, hu=hu, scanner=Scanner(noise=noise),  # type: ignore[arg-type]
-                   progress=progress, cancel=cancel)  # fmt: skip
+    ct = render_ct(structures, spacing, phase, rng, hu=hu, scanner=Scanner(noise=noise))  # type: ignore[arg-type]  # fmt: skip
     text = (
         f"Phantom patient {seed}: {anatomy.sex}, {region}, {phase} phase, "
         f"{'x'.join(str(n) for n in structures.shape)} voxels"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import OptionError
 from tomochrome.phantom.materials import Phase, hu_table, texture_table
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
-from tomochrome.runtime.progress import CancelToken, Progress, check, report
+from tomochrome.runtime.task import check, report
 
 _ATTENUATION_PER_MM = 0.0195  # water at 70 keV, the mean energy of a 120 kV beam
 _ANGLES = 48
@@ -67,8 +67,6 @@ def render_ct(
     *,
     hu: NDArray[np.float32] | None = None,
     scanner: Scanner | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> NDArray[np.int16]:
     """Render the CT of a label map.
 
@@ -87,8 +85,6 @@ def render_ct(
         `tomochrome.phantom.materials.sample_hu` draws; by default ``hu_table(phase, rng)``.
     scanner
         How the scanner draws; by default a routine scan.
-    progress, cancel
-        Told how far it is; checked between the steps.
 
     Returns
     -------
@@ -110,7 +106,7 @@ def render_ct(
     if means.shape != (N_STRUCTURES,):
         raise OptionError(f"hu must give one value for each of {N_STRUCTURES} structures")
 
-    report(progress, 0, 3, "rendering CT")
+    report(0, 3, "rendering CT")
     textures = texture_table()
     frequency = (_TILE_GRAIN / np.maximum(textures[:, 1], 0.5)).astype(np.float32)
     tile = texture_tile(int(rng.integers(4)))
@@ -120,12 +116,12 @@ def render_ct(
     blur = Blur(*(gaussian(float(np.hypot(scanner.blur_mm / s, _ALIAS))) for s in steps[1:]))
     voxel = np.asarray(steps, dtype=np.float32)
     sharp = paint_and_blur(labels, look, tile, voxel, blur, labels.shape[1] / 2)
-    check(cancel)
-    report(progress, 1, 3, "rendering CT")
+    check()
+    report(1, 3, "rendering CT")
     factor = max(1, round(2.5 / steps[2]))
     streaks, noise = _flaws(sharp, steps, factor, scanner, rng)
-    check(cancel)
-    report(progress, 2, 3, "rendering CT")
+    check()
+    report(2, 3, "rendering CT")
     tiles = _noise_tiles(steps, rng)
     count = len(labels)
     shifts = np.stack(
@@ -136,7 +132,7 @@ def render_ct(
         sharp, gaussian(scanner.slice_blur), streaks, factor, Grain(tiles, shifts, noise), radius,
         steps[1] / steps[2],
     )  # fmt: skip
-    report(progress, 3, 3, "rendering CT")
+    report(3, 3, "rendering CT")
     return result
 
 

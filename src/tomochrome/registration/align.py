@@ -28,15 +28,7 @@ from tomochrome.registration.refine import (
 from tomochrome.registration.symnet import SymNet, predict
 from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
-from tomochrome.runtime import (
-    CancelToken,
-    Progress,
-    check,
-    free_memory,
-    out_of_memory,
-    report,
-    watched,
-)
+from tomochrome.runtime import check, free_memory, out_of_memory, report
 
 __all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on"]
 
@@ -63,7 +55,6 @@ class Aligned:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-@watched
 def align(
     pair: WorkingPair,
     net: SymNet | None,
@@ -71,9 +62,7 @@ def align(
     iterations: int = DEFAULT_ITERATIONS,
     measure: str = "lncc",
     shrink_by: int = 2,
-    progress: Progress | None = None,
     metric: Metric | None = None,
-    cancel: CancelToken | None = None,
 ) -> Aligned:
     """Find the deformation between two images on one grid, and its inverse.
 
@@ -91,30 +80,26 @@ def align(
         ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
     shrink_by
         How much smaller than the pair's grid the network's input is (its metadata say).
-    progress
-        Told the stages ``"network"``, ``"refining"`` and ``"integrating"``.
     metric
         Called with the stage's name, the number of the iteration over all stages, and the
         dissimilarity now: the falling curve.
-    cancel
-        Looked at in every iteration and between the steps of each integration.
 
     Raises
     ------
     TomochromeError
         If the measure is unknown, the iterations are negative, or the user stopped it.
     """
-    check(cancel)
+    check()
     seconds = {"network": 0.0, "refinement": 0.0, "integration": 0.0}
     begun, velocities = time.perf_counter(), None
     if net is not None:
-        report(progress, 0, 1, "network")
+        report(0, 1, "network")
         grid = smaller(pair.shape, 2 * shrink_by)
         both = completed(torch.cat([pair.fixed, pair.moving]), pair.masks)
         velocities = predict(net, both[:1], both[1:], grid, shrink_by)
-        report(progress, 1, 1, "network")
+        report(1, 1, "network")
         seconds["network"] = time.perf_counter() - begun
-    check(cancel)
+    check()
     found: Refined = refine(
         pair.fixed,
         pair.moving,
@@ -122,15 +107,13 @@ def align(
         iterations=iterations,
         measure=measure,
         masks=pair.masks,
-        progress=progress if iterations else None,
         metric=metric,
-        cancel=cancel,
     )
     seconds["refinement"] = found.seconds
     begun = time.perf_counter()
-    report(progress, 0, 1, "integrating")
-    velocities, fields = unfold(found.velocities, pair.shape, cancel=cancel)
-    report(progress, 1, 1, "integrating")
+    report(0, 1, "integrating")
+    velocities, fields = unfold(found.velocities, pair.shape)
+    report(1, 1, "integrating")
     seconds["integration"] = time.perf_counter() - begun
     return Aligned(fields, velocities, found.curve, seconds)
 
@@ -187,15 +170,15 @@ def _align_on(
 ) -> Aligned:
     masks = None if pair.masks is None else pair.masks.to(device)
     there = replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
-    with _stoppable(net, how.get("cancel")):
+    with _stoppable(net):
         return align(there, None if net is None else net.to(device), **how)
 
 
 @contextmanager
-def _stoppable(net: SymNet | None, cancel: CancelToken | None) -> Iterator[None]:
-    """Look at the token before each layer of the network, which takes seconds on large volumes."""
-    layers = [] if net is None or cancel is None else list(net.modules())
-    hooks = [layer.register_forward_pre_hook(lambda *_: check(cancel)) for layer in layers]
+def _stoppable(net: SymNet | None) -> Iterator[None]:
+    """Call `check` before each layer of the network, which takes seconds on large volumes."""
+    layers = [] if net is None else list(net.modules())
+    hooks = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
-from tomochrome.runtime import look
+from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
 MEASURES = ("lncc", "mi", "mind", "mse")
@@ -190,7 +190,7 @@ def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
     """Return a mask that can be used: not 0 where the volume counts."""
     if mask is None:
         return None
-    look()
+    check()
     what = f"the {role} mask"
     values, known = _scalars(mask, what, "is")
     if float(values.min()) < 0:
@@ -205,14 +205,14 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     """Return labels that can be measured: whole numbers."""
     if labels is None:
         return None
-    look()
+    check()
     from tomochrome.evaluate.labels import MOST_LABELS
 
     what = f"the {role} labels"
     values, known = _scalars(labels, what, "are")
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
         raise InputError(f"{what} are not whole numbers: give a label map, not a grey volume")
-    look()
+    check()
     if not values.any():
         raise InputError(f"{what} are all 0: there is no label to measure")
     sample = values.ravel()[:: values.size // _SAMPLE + 1]
@@ -230,7 +230,7 @@ def _scalars(volume: Volume, what: str, is_: str) -> tuple[NDArray[np.generic], 
     if volume.is_rgba:
         raise InputError(f"{what} {is_} in color; give one number for each voxel")
     values = np.asarray(volume.voxels)
-    look()
+    check()
     if volume.outside is not None and volume.outside.any():
         values = np.where(volume.outside, values.dtype.type(0), values)
         volume = replace(volume, voxels=values, outside=None)
@@ -244,7 +244,7 @@ def _check_place(volume: Volume, other: Volume, marked: NDArray[np.bool_], what:
     matrix = np.linalg.inv(volume.affine) @ other.affine
     size = np.array(volume.shape)
     for z in range(other.shape[0]):
-        look()
+        check()
         rows, columns = np.nonzero(marked[z])
         if not len(rows):
             continue

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.pair import WorkingPair
-from tomochrome.runtime import CancelToken
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
@@ -24,12 +23,7 @@ _LEAST: Final = 0.02  # determinant below which a voxel is close to changing pla
 
 
 def fold_check(
-    volume: Volume,
-    transform: Transform,
-    pair: WorkingPair,
-    onto: NDArray[np.float64],
-    *,
-    cancel: CancelToken | None = None,
+    volume: Volume, transform: Transform, pair: WorkingPair, onto: NDArray[np.float64]
 ) -> torch.Tensor | None:
     """Return where a transform folds on a volume's own grid, or None if it does nowhere.
 
@@ -43,8 +37,6 @@ def fold_check(
         Has the working grid.
     onto
         4x4 from the working grid's index to LPS mm of the volume.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -54,7 +46,7 @@ def fold_check(
     steps = np.linalg.norm(np.linalg.inv(onto)[:3, :3] @ volume.affine[:3, :3], axis=0)
     if steps.max() <= _COARSER:
         return None
-    determinants = np.asarray(jacobian_map(transform, volume, cancel=cancel).voxels)
+    determinants = np.asarray(jacobian_map(transform, volume).voxels)
     bad = np.argwhere(determinants <= _LEAST)
     at = np.rint(apply(np.linalg.inv(onto) @ volume.affine, bad)).astype(int)
     at = at[((at >= 0) & (at < np.array(pair.shape))).all(axis=1)]

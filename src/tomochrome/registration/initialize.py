@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +27,7 @@ from tomochrome.registration.starts import (
     shared_information,
     starts,
 )
-from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.runtime import ThreadPool, check, current, report
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
@@ -58,7 +57,6 @@ _AFFINE = (_Effort(1, 25_000, 80, 0.7, 0.01), _Effort(2, 30_000, 40, 0.4, 0.001)
 _SEARCH = _Effort(0, 12_000, 80, 2.0, 0.03)
 
 
-@watched
 def initialize(
     fixed: Volume,
     moving: Volume,
@@ -66,8 +64,6 @@ def initialize(
     *,
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
     seed: int = 0,
     roles: tuple[str, str] = ("fixed", "moving"),
 ) -> Transform:
@@ -82,8 +78,6 @@ def initialize(
         ``"rigid"`` or ``"affine"``.
     fixed_mask, moving_mask
         Volumes, not 0 where the image counts, on any grid.
-    progress, cancel
-        Told how far it is, and looked at, at every iteration.
     seed
         Of the sampled voxels; the same seed gives the same answer.
     roles
@@ -103,7 +97,7 @@ def initialize(
     GeometryError
         If the volumes do not overlap (``"none"``) or have no position in common.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     from tomochrome.registration.pair import check_volume
 
@@ -111,22 +105,22 @@ def initialize(
         raise OptionError(f"unknown initialization '{method}': choose one of {', '.join(METHODS)}")
     check_volume(fixed, roles[0])
     check_volume(moving, roles[1])
-    check(cancel)
-    report(progress, 0, 100, "initial alignment")
+    check()
+    report(0, 100, "initial alignment")
     coarse_only = method in ("none", "center", "mass")
     count = 1 if coarse_only else 3
 
     def levels(volume: Volume, mask: Volume | None, role: str) -> list[Level]:
-        return make_levels(without_padding(volume, cancel), mask, role, count, cancel=cancel)
+        return make_levels(without_padding(volume), mask, role, count)
 
-    with ThreadPoolExecutor(2) as pool:  # in one order, so that the first of two errors is told
+    with ThreadPool(2) as pool:  # in one order, so that the first of two errors is told
         ours, theirs = pool.map(levels, (fixed, moving), (fixed_mask, moving_mask), roles)
-    check(cancel)
+    check()
     if coarse_only:
         return Transform.from_affine(_simple(method, ours[0], theirs[0]))
-    search = _Search(ours, theirs, progress, cancel, seed)
+    search = _Search(ours, theirs, seed)
     matrix = search.run(affine=method == "affine")
-    report(progress, 100, 100, "initial alignment")
+    report(100, 100, "initial alignment")
     return Transform.from_affine(matrix)
 
 
@@ -154,40 +148,33 @@ def _shift(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Search:
     """The optimization of one pair, from coarse to fine."""
 
-    def __init__(
-        self,
-        fixed: Sequence[Level],
-        moving: Sequence[Level],
-        progress: Progress | None,
-        cancel: CancelToken | None,
-        seed: int,
-    ) -> None:
+    def __init__(self, fixed: Sequence[Level], moving: Sequence[Level], seed: int) -> None:
         self.fixed, self.moving = fixed, moving
-        self.progress, self.cancel, self.seed = progress, cancel, seed
+        self.seed = seed
 
     def run(self, *, affine: bool) -> NDArray[np.float64]:
         """Return the best 4x4 from the fixed to the moving volume."""
         best = self._rough()
-        report(self.progress, 40, 100, "initial alignment: rigid")
+        report(40, 100, "initial alignment: rigid")
         if not affine:
             for effort in _RIGID:
                 best = self._better(best, self._climb(best, effort, rigid=True))
             return best
         best = self._better(best, self._climb(best, _RIGID[0], rigid=True))
-        report(self.progress, 60, 100, "initial alignment: affine")
+        report(60, 100, "initial alignment: affine")
         for effort in _AFFINE:
             best = self._better(best, self._climb(best, effort, rigid=False))
         return best
 
     def _rough(self) -> NDArray[np.float64]:
         """Compare all starts on the coarse grid, follow the best of them."""
-        found = starts(self.fixed[0], self.moving[0], _FOLLOWED, cancel=self.cancel)
+        found = starts(self.fixed[0], self.moving[0], _FOLLOWED)
         if not found:
             raise GeometryError(
                 "the two volumes have no position in common: too few voxels are left by the masks"
             )
-        report(self.progress, 10, 100, "initial alignment: search")
-        with ThreadPoolExecutor(len(found)) as pool:  # each of them on a thread, in one order
+        report(10, 100, "initial alignment: search")
+        with ThreadPool(len(found)) as pool:  # each of them on a thread, in one order
             matrices = pool.map(lambda s: self._climb(s.matrix, _SEARCH, rigid=True), found)
             reached = [matrix for matrix in matrices if matrix is not None]
         ends = [found[0]]
@@ -216,7 +203,7 @@ class _Search:
         """Optimize from a start on one grid; None where the optimizer found no footing."""
         import SimpleITK
 
-        check(self.cancel)
+        check()
         fixed, moving = self.fixed[effort.level], self.moving[effort.level]
         # in units of the patient's radius a turn and a shift of like size move voxels alike far,
         # so that one step length suits all parameters
@@ -244,24 +231,22 @@ class _Search:
         )
         method.SetOptimizerScales([1.0] * transform.GetNumberOfParameters())
         method.SetInitialTransform(transform, inPlace=True)
-        cancel = self.cancel
-        if cancel is not None:
-            asked = cancel
+        task = current()
 
-            def watch() -> None:
-                if asked.cancelled:
-                    method.StopRegistration()
+        def watch() -> None:
+            if task.cancelled:
+                method.StopRegistration()
 
-            method.AddCommand(SimpleITK.sitkIterationEvent, watch)
+        method.AddCommand(SimpleITK.sitkIterationEvent, watch)
         try:
             with _ONE_THREAD:
                 method.Execute(_shrunk(fixed.image, unit), _shrunk(moving.image, unit))
         except RuntimeError:  # "all samples map outside the moving image": this start leads nowhere
-            check(cancel)
+            check()
             return None
         finally:
             method.RemoveAllCommands()
-        check(cancel)
+        check()
         return _in_units(_matrix(transform), 1 / unit)
 
 

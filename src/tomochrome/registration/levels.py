@@ -14,7 +14,7 @@ from tomochrome.geometry.affine import apply, corners, decompose, is_orthogonal
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.geometry.sitk import to_sitk
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 from tomochrome.volume import Volume, default_affine
 from tomochrome.windowing.grey import DENSER_THAN_LUNG, to_grey
 
@@ -101,14 +101,7 @@ class Level:
         return np.asarray((self.points * weights[:, None]).sum(axis=0) / total)
 
 
-def make_levels(
-    volume: Volume,
-    mask: Volume | None,
-    role: str,
-    count: int,
-    *,
-    cancel: CancelToken | None = None,
-) -> list[Level]:
+def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> list[Level]:
     """Bring a volume onto ``count`` grids, coarsest first.
 
     Parameters
@@ -119,8 +112,6 @@ def make_levels(
         ``"fixed"`` or ``"moving"``, for the messages.
     count
         How many of the grids, 1 to 3.
-    cancel
-        Looked at between the steps.
 
     Raises
     ------
@@ -129,7 +120,7 @@ def make_levels(
     """
     hu = volume.unit == "HU"
     base = _upright(_thinned(volume, _VOXELS[count - 1]))
-    check(cancel)
+    check()
     known = _known(volume, mask, base)
     seen = known.voxels.astype(bool)
     if not seen.any():
@@ -147,8 +138,8 @@ def make_levels(
     grids = [_grid(finer, most) for most in _VOXELS[:count]]
     levels = []
     for like in reversed(grids):  # each of the one before it, which is small
-        check(cancel)
-        values = np.asarray(resample(_smoothed(finer, like, cancel), like, cancel=cancel).voxels)
+        check()
+        values = np.asarray(resample(_smoothed(finer, like), like).voxels)
         there = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
         if not there.any():  # a mask too thin for this grid
             there = np.ones(like.shape, bool)
@@ -220,9 +211,9 @@ def _grid(volume: Volume, most: int) -> Volume:
     return Volume(np.broadcast_to(np.uint8(0), grid), affine, "unknown")
 
 
-def _smoothed(volume: Volume, like: Volume, cancel: CancelToken | None) -> Volume:
+def _smoothed(volume: Volume, like: Volume) -> Volume:
     """Blur as far as the coarser grid asks for, so that it does not alias."""
     ratio = decompose(like.affine)[2] / decompose(volume.affine)[2]
     # as wide on the coarser grid as the finer one already is on its own
     sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
-    return replace(volume, voxels=blur(np.asarray(volume.voxels), sigma, cancel))
+    return replace(volume, voxels=blur(np.asarray(volume.voxels), sigma))

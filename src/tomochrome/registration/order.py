@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tomochrome.registration.checks import Extras
-from tomochrome.runtime import look
+from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
 
@@ -53,6 +53,6 @@ def _place(volume: Volume) -> tuple[Any, ...]:
 def _content(volume: Volume) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for plane in volume.voxels:
-        look()
+        check()
         digest.update(np.ascontiguousarray(plane).data)
     return digest.digest()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.geometry.morphology import grown
-from tomochrome.runtime import CancelToken, check, look, watching
+from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
 _CORNER: Final = 3  # voxels along each edge of a corner that must be all alike
@@ -25,15 +25,13 @@ _FOLLOWED: Final = 4_000_000  # voxels: more would take seconds, in which nobody
 _LEAST: Final = 0.01  # less of the volume is not worth a mask
 
 
-def without_padding(volume: Volume, cancel: CancelToken | None = None) -> Volume:
+def without_padding(volume: Volume) -> Volume:
     """Return a scalar volume whose constant corners, if it has such, lie ``outside``.
 
     Parameters
     ----------
     volume
         Scalar. One that says itself what lies outside is returned as it is.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -43,15 +41,14 @@ def without_padding(volume: Volume, cancel: CancelToken | None = None) -> Volume
     if volume.outside is not None or min(volume.shape) < 2 * _CORNER:
         return volume
     voxels = np.asarray(volume.voxels)
-    with watching(cancel):
-        for value in _corner_values(voxels):
-            check(cancel)
-            if _faces_seen(voxels, value) < _FACES:
-                continue
-            fill = _fill(voxels, value)
-            if fill is not None:
-                # next to it lie voxels that interpolation mixed with it
-                return replace(volume, outside=grown(fill))
+    for value in _corner_values(voxels):
+        check()
+        if _faces_seen(voxels, value) < _FACES:
+            continue
+        fill = _fill(voxels, value)
+        if fill is not None:
+            # next to it lie voxels that interpolation mixed with it
+            return replace(volume, outside=grown(fill))
     return volume
 
 
@@ -85,9 +82,9 @@ def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
     if step == 1:
         return parts
     for axis, size in enumerate(voxels.shape):
-        look()
+        check()
         parts = parts.take(np.searchsorted(at[axis], np.arange(size), side="right") - 1, axis=axis)
-    look()
+    check()
     parts &= voxels == value
     return parts
 

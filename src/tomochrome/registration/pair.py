@@ -21,7 +21,7 @@ from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.registration.velocity import Shape
-from tomochrome.runtime import CancelToken, check, watched
+from tomochrome.runtime import check, quietly
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 from tomochrome.windowing.grey import to_grey
@@ -112,7 +112,6 @@ def check_volume(volume: Volume, role: str) -> None:
         raise InputError(f"{where} is constant: there is nothing in it to register")
 
 
-@watched
 def make_pair(
     fixed: Volume,
     moving: Volume,
@@ -121,7 +120,6 @@ def make_pair(
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
     max_voxels: int = MAX_VOXELS,
-    cancel: CancelToken | None = None,
 ) -> WorkingPair:
     """Bring two volumes onto a common working grid.
 
@@ -135,8 +133,6 @@ def make_pair(
         Volumes, not 0 where the image counts, on any grid.
     max_voxels
         Bound on the grid's voxels: its spacing grows until it fits.
-    cancel
-        Looked at between the steps.
 
     Raises
     ------
@@ -154,10 +150,10 @@ def make_pair(
     both_hu = fixed.unit == "HU" and moving.unit == "HU"
     images, masks = [], []
     for volume, mask, like in ((fixed, fixed_mask, grid), (moving, moving_mask, through)):
-        check(cancel)
+        check()
         seen = _measured(volume, mask, like)
-        check(cancel)
-        images.append(to_grey(_onto(volume, like, cancel), seen, hu=both_hu))
+        check()
+        images.append(to_grey(_onto(volume, like), seen, hu=both_hu))
         masks.append(seen)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
     if share < _LEAST_OVERLAP or not (masks[0] & masks[1]).any():
@@ -216,14 +212,15 @@ def _with_room(fixed: Volume, moving: Volume, transform: NDArray[np.float64]) ->
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
 
 
-def _onto(volume: Volume, like: Volume, cancel: CancelToken | None = None) -> NDArray[np.float32]:
+def _onto(volume: Volume, like: Volume) -> NDArray[np.float32]:
     """Resample onto a grid, smoothed first where the grid is coarser."""
     ratio = np.array(like.spacing)[None, :] / np.array(volume.spacing)[:, None]
     ours, theirs = decompose(volume.affine)[1], decompose(like.affine)[1]
     along = (np.abs(ours.T @ theirs) * ratio).max(axis=1)  # grid steps, in voxels of each axis
     sigma = np.where(along > 1.3, 0.4 * along, 0.0)
-    smooth = replace(volume, voxels=blur(np.asarray(volume.voxels), sigma, cancel))
-    onto = Transform.identity().apply(smooth, like, order="linear", cancel=cancel)
+    smooth = replace(volume, voxels=blur(np.asarray(volume.voxels), sigma))
+    with quietly():
+        onto = Transform.identity().apply(smooth, like, order="linear")
     return np.asarray(onto.voxels, dtype=np.float32)
 
 

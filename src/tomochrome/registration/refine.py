@@ -21,7 +21,7 @@ from tomochrome.registration.masked_pyramid import masked_shrink
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.similarity import lncc, similarity
 from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
-from tomochrome.runtime import CancelToken, Progress, check, report, watched
+from tomochrome.runtime import check, report
 
 Metric = Callable[[str, int, float], None]
 """Called with the stage's name, the number of the iteration over all stages, and the
@@ -173,7 +173,6 @@ class _Pair:
         return met[:1], met[1:], weight
 
 
-@watched
 def refine(
     fixed: torch.Tensor,
     moving: torch.Tensor,
@@ -185,9 +184,7 @@ def refine(
     masks: torch.Tensor | None = None,
     strength: Strength | None = None,
     squarings: int = 3,
-    progress: Progress | None = None,
     metric: Metric | None = None,
-    cancel: CancelToken | None = None,
 ) -> Refined:
     """Optimize the velocities of one pair.
 
@@ -207,8 +204,8 @@ def refine(
         Weights of the penalties.
     squarings
         Squarings of the way to the half-way point while optimizing.
-    progress, metric, cancel
-        Told and looked at each iteration.
+    metric
+        Told each iteration.
 
     Raises
     ------
@@ -241,8 +238,8 @@ def refine(
         step = torch.zeros_like(start, requires_grad=True)
         optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
         for k in range(stage.iterations):
-            check(cancel)
-            report(progress, done + k, total, "refining")
+            check()
+            report(done + k, total, "refining")
             optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
             optimizer.zero_grad(set_to_none=True)
             velocity = start + smooth(step, stage.smooth)  # neighbours move together
@@ -259,7 +256,8 @@ def refine(
         velocity = start + smooth(step.detach(), stage.smooth)
         best.offer(goal.value(velocity, pair, stage), velocity)  # the last step, not looked at yet
         velocity = best.velocity
-    report(progress, total, total, "refining")
+    if total:
+        report(total, total, "refining")
     return Refined(both_velocities(velocity.detach()), tuple(curve), time.perf_counter() - begun)
 
 

@@ -32,7 +32,7 @@ from tomochrome.registration.initialize import initialize
 from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import is_half_turn
-from tomochrome.runtime import CancelToken, Progress, check, look, report, watched
+from tomochrome.runtime import check, report
 from tomochrome.runtime.device import choose_device
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume, require_volume
@@ -103,12 +103,9 @@ class _Job:
     refine: int
     similarity: str
     device: torch.device
-    progress: Progress | None
     metric: Metric | None
-    cancel: CancelToken | None
 
 
-@watched
 def register(
     fixed: Volume,
     moving: Volume,
@@ -125,9 +122,7 @@ def register(
     moving_points: ArrayLike | None = None,
     device: str = "auto",
     threads: int | None = None,
-    progress: Progress | None = None,
     metric: Metric | None = None,
-    cancel: CancelToken | None = None,
 ) -> Registration:
     """Align the moving volume with the fixed one.
 
@@ -153,8 +148,8 @@ def register(
         Landmarks, (n, 3) LPS mm each, in the same order; they only measure the result.
     device, threads
         Where and how to compute; see `tomochrome.runtime.choose_device`.
-    progress, metric, cancel
-        Told how far it is; told the falling curve; looked at several times a second.
+    metric
+        Told the falling curve.
 
     Returns
     -------
@@ -170,7 +165,7 @@ def register(
     OptionError, ModelError, DeviceError
         If an option, model or device is unknown.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     from tomochrome.colorization.threads import compute_threads
     from tomochrome.registration.pair import check_volume
@@ -179,7 +174,7 @@ def register(
     check_options(init, similarity, refine)
     clock, begun = _Clock(), time.perf_counter()
     with clock("check"):
-        check(cancel)
+        check()
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
             require_volume(volume, f"the {role} volume")
             check_numbers(volume, role)
@@ -189,12 +184,12 @@ def register(
             fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
             fixed_points, moving_points,
         )  # fmt: skip
-        check(cancel)  # the libraries of networks take seconds to load
+        check()  # the libraries of networks take seconds to load
         name, net, shrink_by = _network(model)
-        check(cancel)
+        check()
     job = _Job(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
-        choose_device(device), progress, metric, cancel,
+        choose_device(device), metric,
     )  # fmt: skip
     with compute_threads(threads):
         if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
@@ -265,11 +260,10 @@ def _align(
     from tomochrome.registration.align import align_on
     from tomochrome.registration.pair import make_pair
 
-    told: dict[str, Any] = {"progress": job.progress, "cancel": job.cancel}
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
     with clock("initialize"):
-        fixed, moving = (without_padding(volume, job.cancel) for volume in (fixed, moving))
-        first = initialize(fixed, moving, job.init, roles=roles, **masks, **told)
+        fixed, moving = (without_padding(volume) for volume in (fixed, moving))
+        first = initialize(fixed, moving, job.init, roles=roles, **masks)
     found: dict[str, Any] = {
         "affine": first.affine, "curve": [], "warnings": [], "device": job.device,
     }  # fmt: skip
@@ -288,14 +282,13 @@ def _align(
         found["warnings"].append(Notice("not-deformed", "info", text))
         return first, first.inverse(), found
     with clock("prepare"):
-        check(job.cancel)
-        report(job.progress, 0, 1, "preparing")
-        pair = make_pair(fixed, moving, transform=first.affine, cancel=job.cancel, **masks)
-        check(job.cancel)
+        check()
+        report(0, 1, "preparing")
+        pair = make_pair(fixed, moving, transform=first.affine, **masks)
+        check()
     aligned, found["device"], notes = align_on(
         job.device, pair, net,
         iterations=job.refine, measure=job.similarity, shrink_by=shrink_by, metric=job.metric,
-        **told,
     )  # fmt: skip
     found["warnings"] += notes
     clock.seconds.update(aligned.seconds)
@@ -322,7 +315,7 @@ def _without_folds(
         if k == _SMOOTHINGS:
             break
         marks = [
-            fold_check(volume, way, pair, onto, cancel=job.cancel)
+            fold_check(volume, way, pair, onto)
             for way, (volume, onto) in zip((forward, forward.inverse()), grids, strict=True)
         ]
         if all(mark is None for mark in marks):
@@ -330,7 +323,7 @@ def _without_folds(
         none = torch.zeros(1, 1, *pair.shape)
         also = torch.cat([none if mark is None else mark for mark in marks])
         velocities, fields = unfold(  # seldom, and where no GPU can run out of memory
-            velocities.cpu(), pair.shape, also=also, passes=1 + k, cancel=job.cancel
+            velocities.cpu(), pair.shape, also=also, passes=1 + k
         )
     return forward
 
@@ -343,7 +336,7 @@ def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> Displacem
     matrix = torch.as_tensor(affine[:3, :3].T.copy(), dtype=torch.float32, device=voxels.device)
     vectors = np.empty((*voxels.shape[1:], 3), np.float32)
     for z in range(0, len(vectors), _SLICES):
-        look()
+        check()
         slab = voxels[:, z : z + _SLICES].permute(1, 2, 3, 0) @ matrix
         if not bool(torch.isfinite(slab).all()):
             raise GeometryError(
@@ -367,12 +360,9 @@ def _finish(
     from tomochrome.registration.report import measure, warnings_of
 
     with clock("apply"):
-        moved = forward.apply(moving, fixed, progress=job.progress, cancel=job.cancel)
-        back = inverse.apply(fixed, moving, progress=job.progress, cancel=job.cancel)
+        moved = forward.apply(moving, fixed)
+        back = inverse.apply(fixed, moving)
     with clock("measure"):
-        measured, jacobian = measure(
-            fixed, moving, forward, inverse, moved, extras,
-            progress=job.progress, cancel=job.cancel,
-        )  # fmt: skip
+        measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
     notices = warnings_of(measured, job.similarity)
     return Registration(moved, back, forward, inverse, jacobian, measured, notices)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.geometry.affine import apply
 from tomochrome.notices import Notice
 from tomochrome.registration.checks import Extras
-from tomochrome.runtime import CancelToken, Progress, report
+from tomochrome.runtime import report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
@@ -33,15 +33,12 @@ def measure(
     inverse: Transform,
     moved: Volume,
     extras: Extras,
-    *,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> tuple[dict[str, Any], Volume]:
     """Return the measured part of the report, and the map of Jacobian determinants."""
     from tomochrome.evaluate import measure_registration
 
-    report(progress, 0, 5, "measuring")
-    jacobian = jacobian_map(forward, fixed, cancel=cancel)
+    report(0, 5, "measuring")
+    jacobian = jacobian_map(forward, fixed)
     measured = measure_registration(
         fixed,
         moving,
@@ -54,8 +51,6 @@ def measure(
         fixed_mask=extras.fixed_mask,
         moved=moved,
         jacobian=jacobian,
-        progress=progress,
-        cancel=cancel,
     )
     for part, transform in (("before", Transform.identity()), ("after", forward)):
         measured[part]["overlap"] = round(overlap_share(fixed, moving, transform), 4)

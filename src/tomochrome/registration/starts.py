@@ -6,7 +6,6 @@ the wrong thing about orientation, lies on another one. What is compared here co
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import ThreadPool, check
 
 LEAST_OVERLAP: Final = 0.02
 """Positions with a smaller overlap are none."""
@@ -47,9 +46,7 @@ class Start:
     overlap: float
 
 
-def starts(
-    fixed: Level, moving: Level, count: int, *, cancel: CancelToken | None = None
-) -> list[Start]:
+def starts(fixed: Level, moving: Level, count: int) -> list[Start]:
     """Return the most promising positions, the best first, none near another.
 
     Compared are both kinds of center and the files' own position, and where the two fit best of
@@ -61,12 +58,10 @@ def starts(
         The coarsest grids.
     count
         How many at most.
-    cancel
-        Looked at before each comparison.
     """
 
     def judged(matrix: Matrix) -> Start:
-        check(cancel)
+        check()
         return Start(matrix, *shared_information(fixed, moving, matrix))
 
     turns = _turns()
@@ -77,7 +72,7 @@ def starts(
         (np.zeros(3), fixed.mass),
     ):
         found += [judged(_turned(turn, about, shift)) for turn in turns]
-    for matrix in _scanned(fixed, moving, turns, cancel):
+    for matrix in _scanned(fixed, moving, turns):
         found.append(judged(matrix))
     return _distinct(found, fixed, count)
 
@@ -129,9 +124,7 @@ def shared_information(fixed: Level, moving: Level, matrix: Matrix) -> tuple[flo
     return information * min(overlap, 1.0), overlap
 
 
-def _scanned(
-    fixed: Level, moving: Level, turns: list[Matrix], cancel: CancelToken | None
-) -> list[Matrix]:
+def _scanned(fixed: Level, moving: Level, turns: list[Matrix]) -> list[Matrix]:
     """Return where the two pictures are most alike, of all shifts at each turn.
 
     Normalized correlation under masks by Fourier transforms: Padfield, "Masked object registration
@@ -153,7 +146,7 @@ def _scanned(
     least = min(ours[0][0][0].sum(), there[0].sum())
 
     def fits(turn: Matrix, box: NDArray[np.float32], start: NDArray[np.float64]) -> list[Matrix]:
-        check(cancel)
+        check()
         first = fft.rfftn(box, size, axes=(1, 2, 3)).conj()
         count, ours_1, theirs_1, ours_2, theirs_2, both = (
             fft.irfftn(first[a] * second[b], size)
@@ -182,7 +175,7 @@ def _scanned(
             found.append(_turned(turn, fixed.mass, shift))
         return found
 
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with ThreadPool(numba.get_num_threads()) as pool:
         found = pool.map(fits, turns, *zip(*ours, strict=True))
         return [matrix for of_turn in found for matrix in of_turn]
 

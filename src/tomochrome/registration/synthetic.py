@@ -22,7 +22,7 @@ from tomochrome.registration.velocity import (
     warp,
     warp_nearest,
 )
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
 
@@ -59,7 +59,6 @@ def random_diffeomorphism(
     smooth_mm: float = 70.0,
     seed: int = 0,
     body: NDArray[np.bool_] | None = None,
-    cancel: CancelToken | None = None,
 ) -> KnownDeformation:
     """Draw a smooth diffeomorphism (if so much movement can be had so smoothly: else it folds).
 
@@ -75,8 +74,6 @@ def random_diffeomorphism(
         Random seed.
     body
         Where ``mean_mm`` is measured, bool (z, y, x); None: everywhere.
-    cancel
-        Looked at between the steps.
     """
     rng = np.random.default_rng(seed)
     extent = np.array(shape) * spacing
@@ -94,7 +91,7 @@ def random_diffeomorphism(
         torch.ones(1, 1, *shape) if body is None else torch.from_numpy(body)[None, None].float()
     )
     for _ in range(4):  # the length of exp(v) is not quite that of v
-        check(cancel)
+        check()
         both = exponential(torch.cat([velocity, -velocity]), 7)
         forward = resize_field(both[:1], shape)
         length = (forward * scale).square().sum(1, keepdim=True).sqrt()
@@ -102,7 +99,7 @@ def random_diffeomorphism(
         if abs(mean - mean_mm) < 0.02 * mean_mm:
             break
         velocity = velocity * (mean_mm / max(mean, 1e-6))
-    check(cancel)
+    check()
     forward, inverse = agree(forward, resize_field(both[1:], shape), 4)
     return KnownDeformation(forward, inverse)
 

@@ -20,7 +20,7 @@ from tomochrome.registration.velocity import (
     smooth,
     warp,
 )
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 
 _WITHHOLDINGS = 5  # what is withheld in one place may leave a fold at its rim
 
@@ -33,7 +33,6 @@ def unfold(
     rounds: int = 20,
     also: torch.Tensor | None = None,
     passes: int = 1,
-    cancel: CancelToken | None = None,
 ) -> tuple[torch.Tensor, PairFields]:
     """Integrate a pair for its full grid, smoothing velocities where it folds or nearly does.
 
@@ -55,8 +54,6 @@ def unfold(
         whatever their determinants there.
     passes
         Of smoothing in the first round.
-    cancel
-        Looked at before each round.
 
     Returns
     -------
@@ -65,9 +62,9 @@ def unfold(
     """
     coarse: Shape = tuple(velocities.shape[2:])  # type: ignore[assignment]
     for k in range(rounds + 1):
-        check(cancel)
-        fields = integrate(velocities, shape, cancel=cancel)
-        check(cancel)
+        check()
+        fields = integrate(velocities, shape)
+        check()
         reach = _folded(fields, coarse, least, also if k == 0 else None)
         if k == rounds or not bool(reach.any()):
             break
@@ -75,13 +72,11 @@ def unfold(
             reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
         calm = smooth(velocities, passes + k) - velocities
         velocities = velocities + smooth(reach, 1) * calm
-    check(cancel)
-    return velocities, settle(fields, cancel=cancel)
+    check()
+    return velocities, settle(fields)
 
 
-def settle(
-    fields: PairFields, least: float = 0.01, *, cancel: CancelToken | None = None
-) -> PairFields:
+def settle(fields: PairFields, least: float = 0.01) -> PairFields:
     """Make both directions more exactly inverse to each other (`agree`), but nowhere at a fold.
 
     Parameters
@@ -90,15 +85,13 @@ def settle(
         A pair's fields.
     least
         Determinant below which a cell counts as folded: what is shared out is withheld there.
-    cancel
-        Looked at between the steps.
     """
     before = (fields.forward, fields.inverse)
-    after = agree(*before, rounds=1, cancel=cancel)
+    after = agree(*before, rounds=1)
     given = list(after)
     withheld: list[torch.Tensor | None] = [None, None]
     for _ in range(_WITHHOLDINGS):
-        check(cancel)
+        check()
         folded = [folded_cells(field, least) for field in given]
         if not any(bool(marks.any()) for marks in folded):
             return fields._replace(forward=given[0], inverse=given[1])

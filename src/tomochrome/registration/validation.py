@@ -26,7 +26,7 @@ from tomochrome.registration.pair import check_volume, working_grid
 from tomochrome.registration.register import Registration, register
 from tomochrome.registration.synthetic import random_diffeomorphism
 from tomochrome.registration.velocity import to_millimetres
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
@@ -81,8 +81,6 @@ def make_synthetic(
     contrast: Mapping[int, float] | None = None,
     seed: int = 0,
     body: Mask = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Synthetic:
     """Deform a volume by a random diffeomorphism.
 
@@ -105,8 +103,6 @@ def make_synthetic(
         Random seed.
     body
         Where ``mean_mm`` holds and errors are measured; None: it is found.
-    progress, cancel
-        Told how far it is, and looked at, between the steps.
 
     Raises
     ------
@@ -123,16 +119,16 @@ def make_synthetic(
     check_numbers(volume, "given")
     if labels is not None:
         require_same_grid(volume, labels, "the volume and its labels")
-    report(progress, 0, 4, "deforming")
+    report(0, 4, "deforming")
     inside = on_grid(body_of(volume) if body is None else body, volume)
     assert inside is not None
-    check(cancel)
+    check()
     shape, affine = working_grid(volume, _FIELD_VOXELS)
     grid = Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
     coarse = resample(
         Volume(inside.astype(np.uint8), volume.affine, "unknown"), grid, order="nearest"
     )
-    report(progress, 1, 4, "deforming")
+    report(1, 4, "deforming")
     known = random_diffeomorphism(
         shape,
         grid.spacing,
@@ -140,21 +136,21 @@ def make_synthetic(
         smooth_mm=smooth_mm,
         seed=seed,
         body=np.asarray(coarse.voxels) != 0,
-        cancel=cancel,
     )
     back = DisplacementField(to_millimetres(known.inverse, affine).astype(np.float32), affine)
     made_by = Transform.from_fields(back)  # its inverse is the truth
-    if jacobian_measures(jacobian_map(made_by, back.like, cancel=cancel))["folded_percent"] > 0:
+    if jacobian_measures(jacobian_map(made_by, back.like))["folded_percent"] > 0:
         raise OptionError(
             f"a random deformation of {mean_mm:g} mm on average that is smooth over {smooth_mm:g} "
             "mm folds in this volume and has no inverse; ask for a smaller or smoother one"
         )
     truth = made_by.inverse()
-    report(progress, 2, 4, "deforming")
+    report(2, 4, "deforming")
     enhanced = _enhanced(volume, labels, contrast)
-    moving = made_by.apply(enhanced, volume, order="linear", cancel=cancel)
+    with quietly():
+        moving = made_by.apply(enhanced, volume, order="linear")
     spread = _default_noise(volume) if noise is None else noise
-    report(progress, 3, 4, "deforming")
+    report(3, 4, "deforming")
     facts = {
         "mean_mm": mean_mm,
         "smooth_mm": smooth_mm,
@@ -165,8 +161,9 @@ def make_synthetic(
     moved_labels = None
     if labels is not None:
         labels = replace(labels, outside=None)
-        moved_labels = made_by.apply(labels, volume, order="nearest", fill=0, cancel=cancel)
-    report(progress, 4, 4, "deforming")
+        with quietly():
+            moved_labels = made_by.apply(labels, volume, order="nearest", fill=0)
+    report(4, 4, "deforming")
     noisy = _noisy(moving, spread, seed)
     return Synthetic(volume, noisy, truth, inside, labels, moved_labels, facts)
 
@@ -176,8 +173,6 @@ def validate_synthetic(
     *,
     register: Callable[..., Registration] = register,
     options: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
     """Register a pair with a known deformation, and say how far the answer is off.
 
@@ -190,8 +185,6 @@ def validate_synthetic(
     options
         Further arguments for ``register``, such as ``init`` or ``refine``. ``init`` is ``"none"``
         unless said otherwise.
-    progress, cancel
-        Told how far it is, and looked at, several times a second.
 
     Returns
     -------
@@ -211,8 +204,6 @@ def validate_synthetic(
             "init": "none",
             "fixed_labels": case.fixed_labels,
             "moving_labels": case.moving_labels,
-            "progress": progress,
-            "cancel": cancel,
             **(options or {}),
         },
     )
@@ -224,14 +215,12 @@ def validate_synthetic(
     if case.fixed_labels is not None:
         for when in ("before", "after"):
             found[when] = {**found[when], **_large(found[when], case.fixed_labels)}
-    error = displacement_errors(result.forward, case, cancel=cancel)
+    error = displacement_errors(result.forward, case)
     found["warnings"] = [*_shortfalls(case.facts["mean_mm"], error), *found.get("warnings", ())]
     return {"deformation": case.facts, "error_mm": error, **found}
 
 
-def displacement_errors(
-    found: Transform, case: Synthetic, *, cancel: CancelToken | None = None
-) -> dict[str, Any]:
+def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
     """How far a transform is from the known one, mm, before (no transform) and after.
 
     Measured in the body at the centres of voxels (of every second, third... along each axis in
@@ -245,7 +234,7 @@ def displacement_errors(
     initial, left = [], []
     back = case.truth.inverse()
     for some in np.array_split(index, max(1, len(index) // 100_000)):
-        check(cancel)
+        check()
         points = apply(case.fixed.affine, some)
         truth = case.truth.points(points)
         at = apply(to_moving, truth)

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.runtime import CancelToken, check, look
+from tomochrome.runtime import check
 
 Shape = tuple[int, int, int]
 
@@ -162,7 +162,7 @@ def _along(
     axis: int, weights: Callable[[int, int], torch.Tensor], size: int, values: torch.Tensor
 ) -> torch.Tensor:
     """Bring (n, c, z, y, x) to a size along z, y or x (0, 1, 2), without moving its axes."""
-    look()
+    check()
     matrix = _there(weights, values.shape[2 + axis], size, values.device, values.dtype)
     sizes = list(values.shape)
     if axis == 2:
@@ -258,12 +258,7 @@ def to_millimetres(displacement: torch.Tensor, affine: NDArray[np.float64]) -> N
 
 
 def integrate(
-    velocities: torch.Tensor,
-    shape: Shape,
-    *,
-    shrink_by: int = 2,
-    squarings: int = 6,
-    cancel: CancelToken | None = None,
+    velocities: torch.Tensor, shape: Shape, *, shrink_by: int = 2, squarings: int = 6
 ) -> PairFields:
     """Integrate a pair's halves at reduced resolution, and compose both directions at full one.
 
@@ -280,8 +275,6 @@ def integrate(
         The halves are integrated on a grid smaller by this along each axis.
     squarings
         As for `exponential`.
-    cancel
-        Looked at between the steps.
 
     Returns
     -------
@@ -294,20 +287,16 @@ def integrate(
     balanced = torch.equal(small[0], -small[1])  # each half is the other's inverse
     ways = small if balanced else torch.cat([small, -small])
     integrated = exponential(ways, squarings)
-    check(cancel)
+    check()
     halves = resize_field(integrated, shape)
-    check(cancel)
+    check()
     back = halves[:2].flip(0) if balanced else halves[2:]
     both = compose(halves[:2].flip(0), back)
     return PairFields(both[:1], both[1:], halves[:1], halves[1:2])
 
 
 def agree(
-    forward: torch.Tensor,
-    inverse: torch.Tensor,
-    rounds: int = 2,
-    *,
-    cancel: CancelToken | None = None,
+    forward: torch.Tensor, inverse: torch.Tensor, rounds: int = 2
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Share out what is left of ``forward o inverse`` between both, equally.
 
@@ -317,9 +306,9 @@ def agree(
     """
     for _ in range(rounds):
         left = smooth(compose(inverse, forward))
-        check(cancel)
+        check()
         right = smooth(compose(forward, inverse))
-        check(cancel)
+        check()
         forward, inverse = forward - left / 2, inverse - right / 2
     return forward, inverse
 

@@ -1,4 +1,4 @@
-"""Ground floor: progress and cancel, the computing device, files written whole."""
+"""Ground floor: the running task, the computing device, files written whole."""
 
 from tomochrome.runtime.device import (
     DEVICE_NAMES,
@@ -9,33 +9,35 @@ from tomochrome.runtime.device import (
     thread_count,
 )
 from tomochrome.runtime.files import check_writable, write_group, write_whole
-from tomochrome.runtime.progress import (
-    CancelToken,
+from tomochrome.runtime.task import (
     Progress,
+    Task,
+    ThreadPool,
     check,
-    look,
+    current,
+    quietly,
     report,
-    watched,
-    watching,
+    running,
 )
 from tomochrome.runtime.work_folder import clear_leftovers
 
 __all__ = [
     "DEVICE_NAMES",
-    "CancelToken",
     "DeviceName",
     "Progress",
+    "Task",
+    "ThreadPool",
     "check",
     "check_writable",
     "choose_device",
     "clear_leftovers",
+    "current",
     "free_memory",
-    "look",
     "out_of_memory",
+    "quietly",
     "report",
+    "running",
     "thread_count",
-    "watched",
-    "watching",
     "write_group",
     "write_whole",
 ]

@@ -6,11 +6,12 @@ import ctypes
 import errno
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+
+from tomochrome.runtime.task import ThreadPool
 
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2  # Linux, renameat2(2)
@@ -66,7 +67,7 @@ def sync(path: Path) -> None:
     for root, _, names in os.walk(path):
         folders.append(Path(root))
         files += [Path(root, name) for name in names]
-    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+    with ThreadPool(_SYNC_THREADS) as pool:
         for _ in pool.map(_sync_file, files):
             pass
     for folder in folders:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.runtime.device import thread_count
-from tomochrome.runtime.progress import look
+from tomochrome.runtime.task import ThreadPool, check
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +63,7 @@ def over_chunks(
         work(0, n)
         return
     edges = np.linspace(0, n, pieces + 1).astype(int)
-    with ThreadPoolExecutor(pieces - 1) as pool:
+    with ThreadPool(pieces - 1) as pool:
         rest = [pool.submit(work, int(edges[i]), int(edges[i + 1])) for i in range(1, pieces)]
         work(0, int(edges[1]))
         for future in rest:
@@ -77,8 +76,8 @@ def in_chunks(function: Callable[..., None]) -> Callable[..., None]:
     Returns
     -------
     Callable
-        To be called as ``function(n, *arguments)``. It looks at the token that the thread is
-        `watching` first, and uses as many threads as Numba may (`numba.set_num_threads`).
+        To be called as ``function(n, *arguments)``. It calls `check` first, and
+        uses as many threads as Numba may (`numba.set_num_threads`).
     """
     compiled = kernel(function)
 
@@ -86,7 +85,7 @@ def in_chunks(function: Callable[..., None]) -> Callable[..., None]:
     def run(n: int, *arguments: Any) -> None:
         from numba import get_num_threads
 
-        look()
+        check()
         over_chunks(
             lambda first, last: compiled(first, last, *arguments), n, threads=get_num_threads()
         )
@@ -97,8 +96,8 @@ def in_chunks(function: Callable[..., None]) -> Callable[..., None]:
 def one_at_a_time(kernel: Callable[P, R]) -> Callable[P, R]:
     """Let one thread at a time into any of the parallel kernels so decorated.
 
-    Before it enters, the token that the thread is `watching` is looked at: whatever is made of
-    many such loops can be stopped between any two of them.
+    Before it enters, it calls `check`: whatever is made of many such loops can be stopped between
+    any two of them.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def one_at_a_time(kernel: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(kernel)
     def enter(*args: Any, **kwargs: Any) -> Any:
-        look()
+        check()
         with _GATE:
             return kernel(*args, **kwargs)
 

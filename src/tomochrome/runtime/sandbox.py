@@ -26,7 +26,6 @@ from typing import Any, Final, Literal, TypeVar
 from tomochrome import errors
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.runtime.device import thread_count
-from tomochrome.runtime.progress import CancelToken, check
 from tomochrome.runtime.sandbox_child import (
     CLOCK_FACTOR,
     LIMIT_SIGNALS,
@@ -36,6 +35,7 @@ from tomochrome.runtime.sandbox_child import (
     loads,
     offsets,
 )
+from tomochrome.runtime.task import check
 
 R = TypeVar("R")
 Reason = Literal["crash", "time", "memory", "failed"]
@@ -80,7 +80,6 @@ def call(
     subject: str = "the file",
     memory: int = MEMORY,
     seconds: float = SECONDS,
-    cancel: CancelToken | None = None,
 ) -> R:
     """Call a function in a child process, and return what it returns.
 
@@ -102,8 +101,6 @@ def call(
         1 GiB); bounded where the system can (Linux).
     seconds
         The processor's time that the call may take; by the clock five times as long.
-    cancel
-        Looked at many times a second; the child is killed.
 
     Raises
     ------
@@ -112,12 +109,12 @@ def call(
     TomochromeError
         If the function raises one, in the same words.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
-    check(cancel)
+    check()
     request = struct.pack("<Qd", memory, seconds) + pickle.dumps((function, args), protocol=5)
     try:
-        answer = _answer(request, seconds, cancel)
+        answer = _answer(request, seconds)
     except _BrokenError as error:
         raise _broken(error.reason, subject, memory, seconds) from error
     if answer is None:
@@ -131,14 +128,14 @@ def call(
     return result
 
 
-def _answer(request: bytes, seconds: float, cancel: CancelToken | None) -> tuple[str, Any] | None:
+def _answer(request: bytes, seconds: float) -> tuple[str, Any] | None:
     """Return what a child says, or None where there can be no child."""
     for is_new in (False, True):
-        child = _POOL.take(cancel, only_new=is_new)
+        child = _POOL.take(only_new=is_new)
         if child is None:
             return None
         try:
-            status, value = child.ask(request, seconds, cancel)
+            status, value = child.ask(request, seconds)
         except BaseException:
             _POOL.end(child)
             if child.left_idle and not is_new:  # it had just ended, having waited for long
@@ -237,15 +234,15 @@ class _Child:
             theirs.close()
         return cls(process, ours)
 
-    def is_ready(self, cancel: CancelToken | None) -> bool:
+    def is_ready(self) -> bool:
         """Wait for the process to listen; whether it does."""
         try:
-            self._wait(START_SECONDS, cancel)
+            self._wait(START_SECONDS)
             return bool(self._pipe.recv_bytes(len(READY)) == READY)
         except (_BrokenError, OSError, EOFError):
             return False
 
-    def ask(self, request: bytes, seconds: float, cancel: CancelToken | None) -> tuple[str, Any]:
+    def ask(self, request: bytes, seconds: float) -> tuple[str, Any]:
         """Send a request; return the status of the answer, and the result or the error's text.
 
         Raises
@@ -253,11 +250,11 @@ class _Child:
         _BrokenError
             If there comes none, or one without sense.
         Cancelled
-            If ``cancel`` was set.
+            If the task was cancelled.
         """
         try:
             self._pipe.send_bytes(request)
-            self._wait(CLOCK_FACTOR * seconds + _GRACE_SECONDS, cancel)
+            self._wait(CLOCK_FACTOR * seconds + _GRACE_SECONDS)
             head = Head(*loads(self._pipe.recv_bytes(), []))
             if head.status in ("memory", "failed"):
                 return head.status, head.value.decode("utf-8", "replace")
@@ -288,11 +285,11 @@ class _Child:
         view = memoryview(block)
         return [view[a : a + length] for a, length in zip(starts, head.sizes, strict=True)]
 
-    def _wait(self, seconds: float, cancel: CancelToken | None) -> None:
+    def _wait(self, seconds: float) -> None:
         """Return when something comes, or the process ends."""
         until = time.monotonic() + seconds
         while not self._pipe.poll(_POLL_SECONDS):
-            check(cancel)
+            check()
             if time.monotonic() > until:
                 raise _BrokenError("time")
 
@@ -322,7 +319,7 @@ class _Pool:
         self._idle: list[_Child] = []
         self._all: set[_Child] = set()
 
-    def take(self, cancel: CancelToken | None, *, only_new: bool = False) -> _Child | None:
+    def take(self, *, only_new: bool = False) -> _Child | None:
         """Return a child that waits, or a new one; None where none can be started."""
         with self._lock:
             while self._idle and not only_new:
@@ -337,7 +334,7 @@ class _Pool:
         with self._lock:
             self._all.add(started)
         try:
-            ready = started.is_ready(cancel)
+            ready = started.is_ready()
         except BaseException:
             self.end(started)
             raise

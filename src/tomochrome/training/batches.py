@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tomochrome.errors import TomochromeError
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import ThreadPool, check
 from tomochrome.training.pool import sendable
 from tomochrome.training.task import Samples
 
@@ -63,7 +63,7 @@ class Batches:
         )
         self._batches: Iterator[Any] | None = None
         self._workers = workers
-        self._thread = ThreadPoolExecutor(1, "tomochrome-batches")
+        self._thread = ThreadPool(1, "tomochrome-batches")
         self._ahead: Future[Any] = self._thread.submit(self._prepare)
 
     def _prepare(self) -> Any:
@@ -71,7 +71,7 @@ class Batches:
             self._batches = iter(self._loader)
         return next(self._batches)
 
-    def next(self, cancel: CancelToken | None = None) -> Any:
+    def next(self) -> Any:
         """Return the next batch.
 
         Raises
@@ -80,7 +80,7 @@ class Batches:
             If a worker was killed, the data are damaged, or the user stopped it.
         """
         while not wait([self._ahead], _LOOK_SECONDS).done:
-            check(cancel)
+            check()
         try:
             batch = self._ahead.result()
         except (RuntimeError, OSError, EOFError) as error:  # the data set's own come as values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tomochrome.errors import OptionError
-from tomochrome.runtime import Progress, report
+from tomochrome.runtime import report
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Budget:
             return min(1.0, step / self.steps)
         return min(1.0, seconds / (60.0 * self.minutes))
 
-    def report(self, progress: Progress | None, step: int, seconds: float, stage: str) -> None:
-        """Call ``progress`` with what is spent and what there is to spend."""
+    def report(self, step: int, seconds: float, stage: str) -> None:
+        """Report what is spent and what there is to spend."""
         if self.steps is not None:
-            report(progress, step, self.steps, stage)
+            report(step, self.steps, stage)
         else:
-            report(progress, int(seconds), int(60 * self.minutes), stage)
+            report(int(seconds), int(60 * self.minutes), stage)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 from tomochrome.training.task import Samples
 
 _BATCH = 8
@@ -25,9 +25,7 @@ class Calibration:
     right: float
 
 
-def calibrate(
-    net: torch.nn.Module, samples: Samples, count: int = 96, cancel: CancelToken | None = None
-) -> Calibration:
+def calibrate(net: torch.nn.Module, samples: Samples, count: int = 96) -> Calibration:
     """Fit the temperature on samples (luminances, classes) that no training saw.
 
     Parameters
@@ -38,13 +36,11 @@ def calibrate(
         What to fit on.
     count
         How many samples.
-    cancel
-        Looked at between batches.
     """
     rng = np.random.default_rng(5)
     found = []
     for first in range(0, count, _BATCH):
-        check(cancel)
+        check()
         batch = [samples[k] for k in range(first, first + _BATCH)]
         images, names = (torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True))
         images = images.contiguous(memory_format=torch.channels_last)

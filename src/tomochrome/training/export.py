@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tomochrome.errors import InputError
-from tomochrome.runtime import CancelToken, Progress, write_whole
+from tomochrome.runtime import quietly, write_whole
 from tomochrome.training.config import TrainingConfig
 from tomochrome.training.folder import CHECKPOINT, LOG, make_folder
 from tomochrome.training.pool import HELD_OUT, Painter
@@ -35,8 +35,6 @@ def finish(
     held_out: str | os.PathLike[str] | None = None,
     scores: Mapping[str, Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> list[Path]:
     """Measure the model of a finished run on what no training saw, and write its bundles.
 
@@ -55,8 +53,6 @@ def finish(
         Further figures for the cards, by the name of a bundle.
     notes
         Paragraphs on this very run, for the card.
-    progress, cancel
-        Called while phantoms are painted; looked at between measurements.
 
     Returns
     -------
@@ -76,11 +72,12 @@ def finish(
     if plan.phantoms is not None and not (held_out is not None and any(aside.glob("*.npz"))):
         few = plan.phantoms.model_copy(update={"count": _HELD_OUT_PATIENTS})
         with Painter(aside, few, HELD_OUT) as painter:
-            painter.wait(few.count, "painting held-out phantoms", progress, cancel)
+            painter.wait(few.count, "painting held-out phantoms")
     log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
     size = sum(parameter.numel() for parameter in net.parameters())
-    evidence = Evidence(aside if plan.phantoms else None, log, size, scores or {}, notes, cancel)
-    bundles = task.bundles(net, evidence)
+    evidence = Evidence(aside if plan.phantoms else None, log, size, scores or {}, notes)
+    with quietly():
+        bundles = task.bundles(net, evidence)
     return [write_bundle(target, bundle, task, evidence) for bundle in bundles]
 
 

@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tomochrome.errors import InputError, TomochromeError
-from tomochrome.runtime import CancelToken, Progress, check, report
+from tomochrome.runtime import check, report
 from tomochrome.training.config import PhantomPlan
 from tomochrome.training.folder import make_folder, write_bytes
 from tomochrome.training.patients import TrainingPatient
@@ -223,9 +223,7 @@ class Painter:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def wait(
-        self, patients: int, stage: str, progress: Progress | None, cancel: CancelToken | None
-    ) -> None:
+    def wait(self, patients: int, stage: str) -> None:
         """Wait until so many of the plan's patients are painted.
 
         Parameters
@@ -234,8 +232,6 @@ class Painter:
             How many of the first ones.
         stage
             What progress calls the work.
-        progress, cancel
-            Told how many are painted; looked at five times a second.
 
         Raises
         ------
@@ -244,8 +240,8 @@ class Painter:
         """
         total = min(patients, len(self._planned))
         while missing := self._missing(total):
-            report(progress, total - len(missing), total, stage)
-            check(cancel)
+            report(total - len(missing), total, stage)
+            check()
             self.check()
             time.sleep(0.2)
 

@@ -15,7 +15,7 @@ import torch
 
 from tomochrome.registration.symnet import SymNet, predict
 from tomochrome.registration.velocity import pair_fields
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 from tomochrome.training.pairs import PairSamples, Sample
 
 CT = "ct/abdomen_3mm.nii.gz"
@@ -32,7 +32,6 @@ def measure_symnet(
     *,
     shrink_by: int = 2,
     count: int = 24,
-    cancel: CancelToken | None = None,
 ) -> dict[str, Any]:
     """Measure a network on held-out pairs.
 
@@ -48,8 +47,6 @@ def measure_symnet(
         How much smaller than the pair's grid the network's is.
     count
         Pairs of each kind.
-    cancel
-        Looked at between pairs.
 
     Returns
     -------
@@ -62,18 +59,18 @@ def measure_symnet(
             continue
         left = []
         for _ in range(count):
-            check(cancel)
+            check()
             left.append(_left(net, held_out.draw_kind(kind)))
         after, before = np.sum(left, axis=0)
         removed[name] = round(float(1.0 - after / before), 3)
     scores: dict[str, Any] = {"share_of_the_deformation_removed_by_the_network_alone": removed}
     if data is not None and (data / CT).is_file():
         for mean_mm in MEANS_MM:
-            check(cancel)
+            check()
             share = removed_on_ct(net, data / CT, mean_mm, shrink_by=shrink_by)
             removed[f"abdomen_ct_warped_by_{mean_mm:g}_mm"] = round(share, 3)
     if data is not None and all((data / name).is_file() for name in BRAINS):
-        check(cancel)
+        check()
         first, second = (data / name for name in BRAINS)
         scores["ncc_of_two_brains_by_the_network_alone"] = brains(net, first, second, shrink_by)
     return scores

@@ -20,7 +20,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from tomochrome.errors import OptionError
-from tomochrome.runtime import CancelToken
 from tomochrome.training.config import TrainingConfig, in_words, read_json
 
 if TYPE_CHECKING:
@@ -76,8 +75,6 @@ class Evidence:
         Figures measured elsewhere, by the name of a bundle.
     notes
         Paragraphs on this very run.
-    cancel
-        Looked at between measurements.
     """
 
     held_out: Path | None
@@ -85,7 +82,6 @@ class Evidence:
     parameters: int
     scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    cancel: CancelToken | None = None
 
 
 @dataclass(frozen=True)

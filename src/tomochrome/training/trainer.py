@@ -14,7 +14,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from tomochrome.errors import InputError, TomochromeError
-from tomochrome.runtime import CancelToken, Progress, check, choose_device
+from tomochrome.runtime import check, choose_device, quietly
 from tomochrome.training.batches import Batches
 from tomochrome.training.budget import Budget
 from tomochrome.training.config import TrainingConfig
@@ -46,8 +46,6 @@ def train(
     pool: str | os.PathLike[str] | None = None,
     device: str = "auto",
     paint: bool = True,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Path:
     """Train a model and leave a checkpoint and a log.
 
@@ -72,9 +70,6 @@ def train(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     paint
         Whether to paint missing phantoms, the first of them before the training.
-    progress, cancel
-        Called with the seconds (or steps) done and in all; looked at each step. Cancelling
-        leaves the last checkpoint.
 
     Returns
     -------
@@ -96,10 +91,11 @@ def train(
         state.load(checkpoint)
     with Painter(task.pool, plan.phantoms if paint else None) as painter:
         if plan.phantoms is not None:
-            painter.wait(plan.phantoms.first, "painting phantoms", progress, cancel)
-        task.prepare()
+            painter.wait(plan.phantoms.first, "painting phantoms")
+        with quietly():
+            task.prepare()
         with saved_at_the_end(lambda: state.save(checkpoint)):
-            _run(state, painter, budget, folder, progress, cancel)
+            _run(state, painter, budget, folder)
     return checkpoint
 
 
@@ -111,7 +107,8 @@ def start_task(
 ) -> Task[Any]:
     """Return the task of a run in a folder."""
     store = Path(pool) if pool is not None else folder / "pool"
-    return find_task(config.task)(config, store, Path(data) if data is not None else None)
+    with quietly():
+        return find_task(config.task)(config, store, Path(data) if data is not None else None)
 
 
 def learning_rate(
@@ -235,34 +232,27 @@ def foreign_checkpoint(path: Path, advice: str) -> InputError:
     return InputError(f"'{path}' is no checkpoint of this configuration; {advice}")
 
 
-def _run(
-    state: _State,
-    painter: Painter,
-    budget: Budget,
-    folder: Path,
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> None:
+def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
     task, config = state.task, state.config
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
     means, batches, stage = _Means(), None, -1
     try:
         while (done := budget.share(state.step, state.elapsed)) < 1.0:
-            check(cancel)
+            check()
             painter.check()
             now, rate = learning_rate(config, task.stages, state.step, done)
             if batches is None or now != stage:
                 if batches is not None:
                     batches.stop()
                 batches, stage = _batches(task, now, state.step), now
-            means.add(state.learn(batches.next(cancel), rate))
+            means.add(state.learn(batches.next(), rate))
             state.elapsed = time.monotonic() - clock
             if not state.step % _LOG_EVERY or budget.share(state.step, state.elapsed) == 1.0:
                 names = ("loss", *task.figures)
                 row = [state.step, round(state.elapsed), f"{rate:.2e}", *means.row(names)]
                 append_row(folder / LOG, ("step", "seconds", "rate", *names), row)
                 means = _Means()
-                budget.report(progress, state.step, state.elapsed, "training")
+                budget.report(state.step, state.elapsed, "training")
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 state.save(folder / CHECKPOINT)
                 saved = time.monotonic()

@@ -12,7 +12,7 @@ from tomochrome.geometry.affine import apply, same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.morphology import grown
 from tomochrome.geometry.sampling import grid_slabs
-from tomochrome.runtime import CancelToken, check, watched
+from tomochrome.runtime import check
 from tomochrome.transform.steps import Step, Warp, follow
 from tomochrome.transform.transform import Transform
 from tomochrome.volume import Provenance, Volume
@@ -20,10 +20,7 @@ from tomochrome.volume import Provenance, Volume
 _SLAB: Final = 1_000_000  # voxels looked at at a time
 
 
-@watched
-def jacobian_map(
-    transform: Transform, like: Volume, *, cancel: CancelToken | None = None
-) -> Volume:
+def jacobian_map(transform: Transform, like: Volume) -> Volume:
     """Return the Jacobian determinant of a transform, affine part and all, at each voxel.
 
     Parameters
@@ -32,8 +29,6 @@ def jacobian_map(
         Any transform.
     like
         The grid; its voxels are not looked at.
-    cancel
-        Looked at several times a second.
 
     Returns
     -------
@@ -64,13 +59,13 @@ def jacobian_map(
         and same_grid(first.forward.like, like, tolerance_mm=1e-4)
     ):
         factor = float(np.linalg.det(transform.affine[:3, :3]))
-        _fill(first.forward, factor, out, cancel)
+        _fill(first.forward, factor, out)
         return Volume(out, like.affine, "unknown", provenance)
-    known = _sample(transform.steps, like, out, cancel)
+    known = _sample(transform.steps, like, out)
     for place, step in enumerate(transform.steps):
         if isinstance(step, Warp):
             before = Transform(transform.steps[:place])
-            _lay_folds(step.forward, before, like.affine, out, cancel)
+            _lay_folds(step.forward, before, like.affine, out)
     unknown = None
     if not known.all():  # where a field ends the map has a step, which is not a fold
         unknown = grown(~known)
@@ -78,12 +73,7 @@ def jacobian_map(
     return Volume(out, like.affine, "unknown", provenance, unknown)
 
 
-def _fill(
-    field: DisplacementField,
-    factor: float,
-    out: NDArray[np.float32],
-    cancel: CancelToken | None,
-) -> None:
+def _fill(field: DisplacementField, factor: float, out: NDArray[np.float32]) -> None:
     """Write the determinants on a field's own grid, times ``factor``, a few slices at a time."""
     from tomochrome.transform import jacobian_kernels as kernels
 
@@ -91,13 +81,11 @@ def _fill(
     depth, height, width = field.shape
     few = max(1, _SLAB // (height * width))
     for first in range(0, depth, few):
-        check(cancel)
+        check()
         kernels.determinants(field.vectors, basis, first, factor, out[first : first + few])
 
 
-def _sample(
-    steps: Sequence[Step], like: Volume, out: NDArray[np.float32], cancel: CancelToken | None
-) -> NDArray[np.bool_]:
+def _sample(steps: Sequence[Step], like: Volume, out: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Write the determinants of any chain on any grid; return where its fields are known."""
     from tomochrome.transform import jacobian_kernels as kernels
 
@@ -110,7 +98,7 @@ def _sample(
         affine = np.array(like.affine)
         affine[:3, 3] += affine[:3, 0] * start
         vectors = np.empty((stop - start, height, width, 3), np.float32)
-        for rows, points in grid_slabs(vectors.shape[:3], affine, cancel=cancel):
+        for rows, points in grid_slabs(vectors.shape[:3], affine):
             seen = known[start + rows.start : start + rows.stop].reshape(-1)
             end = follow(steps, points.copy(), seen)
             np.subtract(end, points, out=vectors[rows].reshape(-1, 3), casting="same_kind")
@@ -123,11 +111,10 @@ def _lay_folds(
     before: Transform,
     affine: NDArray[np.float64],
     out: NDArray[np.float32],
-    cancel: CancelToken | None,
 ) -> None:
     """Write the determinants of folded voxels of a field into the voxels that they lie in."""
     own = np.empty(field.shape, np.float32)
-    _fill(field, 1.0, own, cancel)
+    _fill(field, 1.0, own)
     folded = np.argwhere(own <= 0)
     if len(folded) == 0:
         return

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +20,7 @@ from tomochrome.geometry.affine import same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Route, check_order, resample_along
 from tomochrome.geometry.sampling import Order, grid_slabs
-from tomochrome.runtime import CancelToken, Progress, check, check_writable
+from tomochrome.runtime import check, check_writable, quietly
 from tomochrome.transform.steps import InverseWarp, Step, Warp, checked, follow, is_identity
 from tomochrome.volume import Volume, require_volume
 
@@ -165,36 +164,28 @@ class Transform:
         """Return ``p -> other(self(p))``, exactly: the steps are chained."""
         return Transform((*self.steps, *other.steps))
 
-    def displacement(
-        self,
-        like: Volume | DisplacementField,
-        *,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> DisplacementField:
+    def displacement(self, like: Volume | DisplacementField) -> DisplacementField:
         """Return the whole transform, affine part and all, as one field on a grid.
 
         Parameters
         ----------
         like
             The grid; of a volume the voxels are not looked at.
-        progress, cancel
-            Told how far it is, and looked at, several times a second.
         """
         vectors = np.empty((*like.shape, 3), dtype=np.float32)
         affine = np.asarray(like.affine)
-        told = progress, cancel, "sampling the field"
-        for rows, points in grid_slabs(like.shape, affine, *told):
+        for rows, points in grid_slabs(like.shape, affine, "sampling the field"):
             end = follow(self.steps, points.copy())
             np.subtract(end, points, out=vectors[rows].reshape(-1, 3), casting="same_kind")
         return DisplacementField(vectors, like.affine)
 
-    def dense(self, *, cancel: CancelToken | None = None) -> Transform:
+    def dense(self) -> Transform:
         """Return the same with every field as stored vectors, as files need it."""
         steps: list[Step] = []
         for step in self.steps:
             if isinstance(step, InverseWarp):
-                back = Transform((step,)).displacement(step.forward, cancel=cancel)
+                with quietly():
+                    back = Transform((step,)).displacement(step.forward)
                 step = Warp(back, step.forward)
             steps.append(step)
         return Transform(tuple(steps))
@@ -206,8 +197,6 @@ class Transform:
         *,
         order: Order | None = None,
         fill: float | None = None,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
     ) -> Volume:
         """Bring a volume of the moving image's space onto a grid of the fixed image's space.
 
@@ -223,8 +212,6 @@ class Transform:
             else linear. Integers are rounded to nearest.
         fill
             Value where ``volume`` does not reach; None means air (-1024) for HU, else 0.
-        progress, cancel
-            Told how far it is, and looked at, several times a second.
 
         Returns
         -------
@@ -239,7 +226,7 @@ class Transform:
         OptionError
             If the order is not known.
         Cancelled
-            If ``cancel`` was set.
+            If the task was cancelled.
         """
         like = volume if like is None else like
         require_volume(volume, "what is to be moved")
@@ -250,10 +237,7 @@ class Transform:
         check_order(order)
         if not self.steps and same_grid(volume, like, tolerance_mm=1e-6):
             return replace(volume, affine=like.affine)
-        return resample_along(
-            self._route(), volume, like,
-            order=order, fill=fill, progress=progress, cancel=cancel,
-        )  # fmt: skip
+        return resample_along(self._route(), volume, like, order=order, fill=fill)
 
     def _route(self) -> Route:
         """The way of a grid's voxels: matrices at both ends are left to the sampler."""
@@ -266,21 +250,15 @@ class Transform:
         return Route(first, through, last, "transformed", "applying the transform")
 
     def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        like: Volume | None = None,
-        force: bool = False,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
+        self, path: str | os.PathLike[str], *, like: Volume | None = None, force: bool = False
     ) -> None:
         """Write the transform; the ending chooses the format.
 
         ``.h5`` (and for affine ones ``.tfm``, ``.txt``, ``.mat``): an ITK transform for SimpleITK,
         ANTs and 3D Slicer. ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``: one displacement field in
         LPS mm with everything in it, on the grid of ``like`` or of the transform's first field.
-        ``progress`` is told and ``cancel`` looked at while fields are sampled, and with each slice
-        of a NIfTI file; a cancelled file is not there.
+        The task is checked while fields are sampled, and with each slice of a NIfTI file; a
+        cancelled file is not there.
 
         Raises
         ------
@@ -301,12 +279,11 @@ class Transform:
                     "name a reference volume, or save it as .h5"
                 )
             check_writable(path, force=force)  # before the work
-            told: dict[str, Any] = {"progress": progress, "cancel": cancel}
-            transforms.write_field(self.displacement(grid, **told), path, force=force, **told)
+            transforms.write_field(self.displacement(grid), path, force=force)
         else:
-            steps = self.dense(cancel=cancel).steps
+            steps = self.dense().steps
             parts = [s.forward if isinstance(s, Warp) else s for s in steps]
-            check(cancel)
+            check()
             transforms.write_parts(
                 [p for p in parts if not isinstance(p, InverseWarp)], path, force=force
             )

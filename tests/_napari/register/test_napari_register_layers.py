@@ -63,9 +63,7 @@ def test_a_colored_twin_is_compared_and_followed(panel, qtbot, monkeypatch):
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
     viewer = panel.viewer
     fields = {"window": Lighting().window}
-    colored = color_in_worker(
-        viewer.layers["prior"], "tissue", "cpu", fields, progress=None, cancel=None
-    )
+    colored = color_in_worker(viewer.layers["prior"], "tissue", "cpu", fields)
     twin = viewer.add_layer(colored.layer)
     assert isinstance(twin.data, LitVolume)
     panel.view.compare.choose(viewer.layers["prior"], twin)

@@ -22,7 +22,6 @@ from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.scan import Colors, Scan
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.tissue import N_TISSUES, Tissue
 
 TABLE = "probability"
@@ -68,11 +67,11 @@ class TransferFunction:
         self._codes = (row + 1).astype(code_type(len(self.table)))
         self._certainty = np.rint(table.max(axis=1) * 255).astype(np.uint8)[row]
 
-    def color(self, scan: Scan, progress: Progress | None, cancel: CancelToken | None) -> Colors:
+    def color(self, scan: Scan) -> Colors:
         """Code a scan by its HU alone; see `Predictor.color`."""
         from tomochrome.colorization.kernels import transfer_slab
 
         def paint(first: int, stop: int, body: OnGrid, out: Colors) -> None:
             transfer_slab(scan.hu[first:stop], body, self._codes, self._certainty, *out)
 
-        return scan.paint(len(self.table), paint, progress, cancel)
+        return scan.paint(len(self.table), paint)

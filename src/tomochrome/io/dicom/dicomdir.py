@@ -10,7 +10,7 @@ from tomochrome.io.dicom.parse import read_dataset, read_items
 from tomochrome.io.dicom.values import element, values
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.walk import MOST_FILES, Skip, open_regular
-from tomochrome.runtime import CancelToken, check
+from tomochrome.runtime import check
 
 _CLASS: Final = b"1.2.840.10008.1.3.10"
 _MOST_MISSING: Final = 20
@@ -26,7 +26,7 @@ def is_index(head: bytes) -> bool:
     return at >= 0 and head[at + 8 : at + 8 + length].rstrip(b"\0 ") == _CLASS
 
 
-def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Path]:
+def files(path: Path, skip: Skip) -> list[Path]:
     """Return the files that a DICOMDIR lists and that are there, each once.
 
     Names are compared without regard to case, as file systems of CDs do.
@@ -37,17 +37,15 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
         The DICOMDIR; the files lie beside it and in folders beside it.
     skip
         Told of references that lead out of the folder, and of missing files.
-    cancel
-        Looked at before each record.
 
     Raises
     ------
     InputError
         If the index is damaged, or none of its files is there.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
-    references = _references(path, cancel)
+    references = _references(path)
     folder = path.parent
     try:
         real = folder.resolve()
@@ -57,7 +55,7 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
     found: dict[Path, None] = {}
     missing = []
     for parts in references:
-        check(cancel)
+        check()
         shown = "/".join(parts)
         if _leads_out(parts):
             skip(path, f"an index that lists '{_brief(shown)}', outside its folder: not opened")
@@ -81,7 +79,7 @@ def files(path: Path, skip: Skip, cancel: CancelToken | None = None) -> list[Pat
     return list(found)
 
 
-def _references(path: Path, cancel: CancelToken | None) -> list[tuple[str, ...]]:
+def _references(path: Path) -> list[tuple[str, ...]]:
     """Return the file references of all records, as folder and file names."""
     try:
         with captured_warnings(), open_regular(path) as file:
@@ -91,7 +89,7 @@ def _references(path: Path, cancel: CancelToken | None) -> list[tuple[str, ...]]
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
     references = []
     for record in records:
-        check(cancel)
+        check()
         parts = tuple(str(part).strip(" \0") for part in values(record, "ReferencedFileID"))
         if parts:
             references.append(parts)

@@ -9,17 +9,10 @@ from tomochrome.io.dicom.pixels import AIR_HU, read_slices
 from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.io.dicom.stack import Stack
 from tomochrome.io.item import Item
-from tomochrome.runtime import CancelToken, Progress
 from tomochrome.volume import Provenance, Volume
 
 
-def read_item(
-    item: Item,
-    *,
-    as_stored: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Volume:
+def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     """Read the series that an item describes.
 
     Parameters
@@ -28,8 +21,6 @@ def read_item(
         A DICOM item of `tomochrome.io.find`; its ``source`` is a `Stack`.
     as_stored
         Leave the slices where they are, even if they are tilted or unevenly spaced.
-    progress, cancel
-        Told after each slice; looked at before each.
 
     Raises
     ------
@@ -41,7 +32,7 @@ def read_item(
     if item.refusal or item.affine is None:
         raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
     ordered: Stack = item.source
-    slices = read_slices(ordered.headers, progress=progress, cancel=cancel)
+    slices = read_slices(ordered.headers)
     provenance = Provenance(
         source=item.path,
         kind=item.kind,
@@ -62,9 +53,7 @@ def read_item(
         assert ordered.affine is not None
         return Volume(slices.voxels, ordered.affine, item.unit, provenance, slices.outside)
     fill = float(AIR_HU) if item.unit == "HU" else 0.0
-    voxels, outside = resample_slices(
-        slices.voxels, slices.outside, plan, fill=fill, progress=progress, cancel=cancel
-    )
+    voxels, outside = resample_slices(slices.voxels, slices.outside, plan, fill=fill)
     depth, height, width = plan.shape
     step = f"resampled onto a regular upright grid of {depth} x {height} x {width} voxels (linear)"
     x, y, z = plan.geometry.positions.T.tolist()
@@ -72,11 +61,9 @@ def read_item(
     return Volume(voxels, plan.affine, item.unit, provenance, outside)
 
 
-def with_range(
-    item: Item, *, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> Item:
+def with_range(item: Item) -> Item:
     """Return the item with its range of values, for which all pixels are decoded."""
     if item.refusal:
         return item
-    voxels = read_item(item, progress=progress, cancel=cancel).voxels
+    voxels = read_item(item).voxels
     return replace(item, value_range=(float(voxels.min()), float(voxels.max())))

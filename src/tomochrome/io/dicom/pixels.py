@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from tomochrome.io.dicom.rescale import (
 )
 from tomochrome.io.dicom.stored import is_native, read_compressed, read_native
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
+from tomochrome.runtime import ThreadPool, check, report, thread_count
 
 __all__ = ["AIR_HU", "PADDING_BELOW_HU", "Slices", "padding_hu", "read_slices", "stored_values"]
 
@@ -64,13 +64,7 @@ class Slices:
     outside: NDArray[np.bool_] | None = None
 
 
-def read_slices(
-    headers: Sequence[Header],
-    *,
-    threads: int | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> Slices:
+def read_slices(headers: Sequence[Header], *, threads: int | None = None) -> Slices:
     """Decode slices in the order given, with slope and intercept (or lookup table) of each.
 
     Parameters
@@ -94,15 +88,15 @@ def read_slices(
         If a slice is damaged, truncated or compressed in a way that is not supported, or
         claims a size that no CT has.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     _check_sizes(headers)
     if all(is_exact(header) for header in headers):
         try:
-            return _read_as(np.int16, headers, threads, progress, cancel)
+            return _read_as(np.int16, headers, threads)
         except DoesNotFitError:
             pass
-    return _read_as(np.float32, headers, threads, progress, cancel)
+    return _read_as(np.float32, headers, threads)
 
 
 def stored_values(header: Header) -> NDArray[Any]:
@@ -115,15 +109,13 @@ def stored_values(header: Header) -> NDArray[Any]:
     """
     _check_sizes([header])
     with captured_warnings(), Source(header) as source:
-        return _stored(header, source, None, None)
+        return _stored(header, source, None)
 
 
-def _stored(
-    header: Header, source: Source, into: NDArray[np.int16] | None, cancel: CancelToken | None
-) -> NDArray[Any]:
+def _stored(header: Header, source: Source, into: NDArray[np.int16] | None) -> NDArray[Any]:
     if is_native(header):
         return read_native(header, source, into)
-    return read_compressed(header, source, cancel)
+    return read_compressed(header, source)
 
 
 def _check_sizes(headers: Sequence[Header]) -> None:
@@ -171,39 +163,33 @@ def _file_size(header: Header) -> int:
     return size * DEFLATE_RATIO if header.transfer_syntax == _DEFLATED else size
 
 
-def _read_as(
-    dtype: type[np.generic],
-    headers: Sequence[Header],
-    threads: int | None,
-    progress: Progress | None,
-    cancel: CancelToken | None,
-) -> Slices:
+def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | None) -> Slices:
     first, total = headers[0], len(headers)
     voxels = np.empty((total, first.rows, first.columns), dtype=dtype)
     outside = _Outside(voxels.shape)
     with _Sources(headers) as sources:
 
         def work(index: int) -> None:
-            check(cancel)
+            check()
             header, out = headers[index], voxels[index]
             with captured_warnings(), sources.open(header) as source:
-                stored = _stored(header, source, out if dtype is np.int16 else None, cancel)
+                stored = _stored(header, source, out if dtype is np.int16 else None)
             outside.put(index, rescale(stored, header, out))
 
-        _each(work, total, thread_count(threads), progress)
+        _each(work, total, thread_count(threads))
     return Slices(voxels, outside.mask)
 
 
-def _each(work: Callable[[int], None], total: int, threads: int, progress: Progress | None) -> None:
+def _each(work: Callable[[int], None], total: int, threads: int) -> None:
     """Call ``work`` for each index, in several threads."""
-    report(progress, 0, total, "reading slices")
-    pool = ThreadPoolExecutor(min(threads, total), thread_name_prefix="reading slices")
+    report(0, total, "reading slices")
+    pool = ThreadPool(min(threads, total), thread_name_prefix="reading slices")
     try:
         futures = [pool.submit(work, index) for index in range(total)]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
-            report(progress, done, total, "reading slices")
-    finally:  # what has begun ends soon, because it looks at `cancel`
+            report(done, total, "reading slices")
+    finally:  # what has begun ends soon, because it calls `check`
         pool.shutdown(cancel_futures=True)
 
 

@@ -11,18 +11,12 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from tomochrome.errors import OutputError
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.dicom.write import base_dataset, check_folder, slice_dataset
-from tomochrome.runtime import CancelToken, Progress, check, report, write_whole
+from tomochrome.runtime import check, report, write_whole
 from tomochrome.volume import Volume
 
 
 def write_capture(
-    volume: Volume,
-    folder: str | os.PathLike[str],
-    *,
-    description: str = "",
-    force: bool = False,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
+    volume: Volume, folder: str | os.PathLike[str], *, description: str = "", force: bool = False
 ) -> Path:
     """Write RGBA as RGB Secondary Capture images over black, one file a slice.
 
@@ -50,7 +44,7 @@ def write_capture(
     OutputError
         If the volume is not color or the folder cannot be written.
     Cancelled
-        If ``cancel`` was set; nothing is left behind.
+        If the task was cancelled; nothing is left behind.
     """
     target = check_folder(Path(folder), force=force)
     if not volume.is_rgba:
@@ -68,8 +62,8 @@ def write_capture(
         temporary.mkdir()
         depth = volume.shape[0]
         for z in range(depth):
-            check(cancel)
-            report(progress, z, depth, "writing slices")
+            check()
+            report(z, depth, "writing slices")
             dataset = slice_dataset(template, volume, z)
             dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
             dataset.PlanarConfiguration = 0
@@ -79,7 +73,7 @@ def write_capture(
             dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
             dataset["PixelData"].VR = "OB"
             dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
-        report(progress, depth, depth, "writing slices")
+        report(depth, depth, "writing slices")
     return target
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.regular import Plan, index_steps
-from tomochrome.runtime import CancelToken, Progress, check, report, thread_count
+from tomochrome.runtime import ThreadPool, check, report, thread_count
 
 _STAGE = "resampling slices"
 
@@ -21,8 +21,6 @@ def resample_slices(
     *,
     fill: float,
     threads: int | None = None,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Resample slices onto the regular upright grid of their plan.
 
@@ -40,8 +38,6 @@ def resample_slices(
         Which of them the scanner did not measure, or None.
     fill
         Value of voxels outside.
-    progress, cancel
-        Told after each slice of the grid; looked at before each.
 
     Returns
     -------
@@ -53,7 +49,7 @@ def resample_slices(
     Raises
     ------
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     from tomochrome.io.dicom.slice_resampling_kernel import resample_slice
 
@@ -72,7 +68,7 @@ def resample_slices(
     reach = abs(float(steps[0, 0])) / 2
 
     def work(z: int) -> int:
-        check(cancel)
+        check()
         return int(
             resample_slice(
                 voxels, mask, outside is not None, along, down, across,
@@ -81,14 +77,14 @@ def resample_slices(
             )
         )  # fmt: skip
 
-    report(progress, 0, depth, _STAGE)
+    report(0, depth, _STAGE)
     unmeasured = 0
-    with ThreadPoolExecutor(thread_count(threads)) as pool:
+    with ThreadPool(thread_count(threads)) as pool:
         futures = [pool.submit(work, z) for z in range(depth)]
         try:
             for done, future in enumerate(as_completed(futures), start=1):
                 unmeasured += future.result()
-                report(progress, done, depth, _STAGE)
+                report(done, depth, _STAGE)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -12,7 +12,7 @@ from tomochrome.errors import InputError
 from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.frames import NATIVE, Source
 from tomochrome.io.dicom.header import Header
-from tomochrome.runtime import CancelToken, sandbox
+from tomochrome.runtime import sandbox
 
 FRAME_SECONDS: Final = 5.0
 """Of the processor's time to decode any frame; beyond this the decoder hangs."""
@@ -85,9 +85,7 @@ def without_unused_bits(stored: NDArray[Any], header: Header) -> NDArray[Any]:
     return (stored << (allocated - 1 - high)) >> (allocated - bits)
 
 
-def read_compressed(
-    header: Header, source: Source, cancel: CancelToken | None = None
-) -> NDArray[Any]:
+def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     """Read a compressed frame, and decode it in a child process.
 
     Returns
@@ -103,7 +101,7 @@ def read_compressed(
     InputError
         If the frame is damaged or its compression is not supported.
     Cancelled
-        If ``cancel`` was set.
+        If the task was cancelled.
     """
     code = source.read_code(header.frame)
     if header.transfer_syntax == decode.RLE:
@@ -115,7 +113,7 @@ def read_compressed(
     pixels = header.rows * header.columns
     try:
         values, precision, signed = sandbox.call(
-            decode.decode, frame, code, subject=f"'{header.path}'", cancel=cancel,
+            decode.decode, frame, code, subject=f"'{header.path}'",
             seconds=FRAME_SECONDS + SECONDS_A_PIXEL * pixels,
         )  # fmt: skip
         return _shaped(np.frombuffer(memoryview(values), np.uint8), header, precision, signed)

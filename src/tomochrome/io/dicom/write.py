@@ -27,15 +27,7 @@ from pydicom.uid import (
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.runtime import (
-    CancelToken,
-    Progress,
-    check,
-    check_writable,
-    clear_leftovers,
-    report,
-    write_whole,
-)
+from tomochrome.runtime import check, check_writable, clear_leftovers, report, write_whole
 from tomochrome.volume import ScannerWindow, Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
@@ -60,8 +52,6 @@ def write_series(
     force: bool = False,
     modality: str = "CT",
     patient_position: PatientPosition = "",
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
 ) -> Path:
     """Write a volume as a series of CT images, one file a slice, in the stored orientation.
 
@@ -99,7 +89,7 @@ def write_series(
     OutputError
         If the volume cannot be a CT series or the folder cannot be written.
     Cancelled
-        If ``cancel`` was set; nothing is left behind.
+        If the task was cancelled; nothing is left behind.
     """
     target = check_folder(Path(folder), force=force)
     if volume.is_rgba:
@@ -118,15 +108,15 @@ def write_series(
         temporary.mkdir()
         depth = volume.shape[0]
         for z in range(depth):
-            check(cancel)
-            report(progress, z, depth, "writing slices")
+            check()
+            report(z, depth, "writing slices")
             dataset = slice_dataset(template, volume, z)
             outside = None if volume.outside is None else volume.outside[z]
             _set_hounsfield(dataset, np.asarray(volume.voxels[z]), outside, padding)
             if compress == "j2k":
                 _compress(dataset)
             dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
-        report(progress, depth, depth, "writing slices")
+        report(depth, depth, "writing slices")
     return target
 
 

@@ -210,9 +210,7 @@ class SymNetTask(Task[SymNetConfig]):
         """Return the network, measured on held-out pairs."""
         assert isinstance(net, SymNet) and evidence.held_out is not None
         held_out = self.samples(len(self.stages) - 1, evidence.held_out, 77_000_001)
-        scores = measure_symnet(
-            net, held_out, self.data, shrink_by=SHRINK_BY, count=PAIRS, cancel=evidence.cancel
-        )
+        scores = measure_symnet(net, held_out, self.data, shrink_by=SHRINK_BY, count=PAIRS)
         name = self.config.name
         metadata = {
             "kind": self.kind,

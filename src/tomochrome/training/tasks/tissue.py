@@ -254,7 +254,7 @@ class Tissues(Task[TissueConfig]):
         """Return the calibrated network, and the lookup curve fitted on the same samples."""
         assert evidence.held_out is not None
         held_out = TissueSamples(self.config, evidence.held_out, [], 987, CALIBRATION)
-        calibration = calibrate(net, held_out, cancel=evidence.cancel)
+        calibration = calibrate(net, held_out)
         counts = count_hu(self.samples(4242).scan)
         scores = {
             **evidence.scores.get(self.config.name, {}),
