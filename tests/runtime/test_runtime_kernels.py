@@ -1,78 +1,167 @@
-"""Parallel kernels let one thread in at a time, and say every error they meet."""
+"""Pieces of compiled loops run in threads, and say every error they meet."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
+import tomochrome
 from tomochrome.errors import Cancelled
-from tomochrome.runtime import Task, running
-from tomochrome.runtime.kernels import one_at_a_time, plain_numbers
+from tomochrome.runtime import Task, kernels, running
+from tomochrome.runtime.kernels import in_chunks, over_chunks, plain_numbers
 
 
-def test_no_two_threads_are_inside_at_once() -> None:
-    inside: list[int] = []
-    most = 0
-
-    @one_at_a_time
-    def kernel(name: int) -> int:
-        nonlocal most
-        inside.append(name)
-        most = max(most, len(inside))
-        time.sleep(0.005)
-        inside.remove(name)
-        return name
-
-    threads = [threading.Thread(target=kernel, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
+@in_chunks
+def count_points(first: int, last: int, out: Any) -> None:
+    for n in range(first, last):
+        out[n] += 1
 
 
-def test_the_gate_opens_again_after_an_error() -> None:
-    @one_at_a_time
-    def kernel(value: float) -> float:
-        return 1.0 / value
+@in_chunks(jobs=lambda values, out: len(values), least=1, fastmath=True)
+def double_rows(first: int, last: int, values: Any, out: Any) -> None:
+    for row in range(first, last):
+        out[row] += 2 * values[row]
+
+
+@pytest.fixture
+def threads() -> Any:
+    before = numba.get_num_threads()
+    yield lambda count: numba.set_num_threads(min(count, before))
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("n", [0, 1, 200_003])
+def test_every_item_is_worked_on_once(n: int, count: int, threads: Any) -> None:
+    threads(count)
+    out = np.zeros(n, np.int64)
+    count_points(n, out)
+    assert (out == 1).all()
+    doubled = np.zeros(n)
+    double_rows(np.arange(float(n)), doubled)
+    np.testing.assert_array_equal(doubled, 2 * np.arange(float(n)))
+
+
+def test_the_compiled_function_keeps_its_name_and_options() -> None:
+    assert count_points.__name__ == "count_points"
+    assert double_rows.__wrapped__.targetoptions["fastmath"]
+    assert not count_points.__wrapped__.targetoptions.get("fastmath")
+
+
+def test_as_many_threads_as_numba_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[tuple[int, int]] = []
+    monkeypatch.setattr(kernels, "kernel", lambda function, **_: function)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
+
+    @in_chunks(jobs=lambda: 10, least=2)
+    def note(first: int, last: int) -> None:
+        pieces.append((first, last))
+
+    note()
+    assert sorted(pieces) == [(0, 3), (3, 6), (6, 10)]
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    pieces.clear()
+    note()
+    assert pieces == [(0, 10)]
+
+
+def test_few_items_are_not_shared() -> None:
+    seen: list[tuple[int, int, threading.Thread]] = []
+
+    def work(first: int, last: int) -> None:
+        seen.append((first, last, threading.current_thread()))
+
+    over_chunks(work, 99, threads=4, least=50)
+    assert seen == [(0, 99, threading.current_thread())]
+
+
+def test_pieces_run_at_the_same_time_in_named_threads() -> None:
+    meet = threading.Barrier(2, timeout=60)
+    names: list[str] = []
+
+    def work(first: int, last: int) -> None:
+        names.append(threading.current_thread().name)
+        meet.wait()
+
+    over_chunks(work, 2, threads=2, least=1)
+    assert sum(name.startswith("kernel") for name in names) == 1
+
+
+def test_loops_within_loops_and_a_pool_without_threads_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[int] = []
+
+    def outer(first: int, last: int) -> None:
+        over_chunks(lambda start, stop: done.extend(range(start, stop)), 100, threads=9, least=1)
+
+    over_chunks(outer, 20, threads=20, least=1)
+    assert sorted(done) == sorted([*range(100)] * 20)
+    ended = ThreadPoolExecutor(1)  # as all are while the interpreter exits
+    ended.shutdown()
+    monkeypatch.setattr(kernels, "_pool", lambda: ended)
+    done.clear()
+    outer(0, 1)
+    assert sorted(done) == [*range(100)]
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_an_error_in_any_piece_is_raised(bad: int) -> None:
+    meet = threading.Barrier(2, timeout=60)
+
+    def work(first: int, last: int) -> None:
+        meet.wait()
+        if first == bad:
+            raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        kernel(0.0)
-    assert kernel(2.0) == 0.5
+        over_chunks(work, 2, threads=2, least=1)
+    over_chunks(lambda first, last: None, 2, threads=2, least=1)
 
 
-def test_every_parallel_kernel_stands_behind_the_gate() -> None:
-    import ast
-    from pathlib import Path
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    script = """
+import os, threading
+from tomochrome.runtime.kernels import over_chunks
+def meet():
+    barrier = threading.Barrier(2, timeout=60)
+    over_chunks(lambda first, last: barrier.wait(), 2, threads=2, least=1)
+meet()
+child = os.fork()
+if child == 0:
+    meet()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=300)
 
-    import tomochrome
 
+def test_no_kernel_is_one_of_numbas_parallel_loops() -> None:
     package = Path(tomochrome.__file__).parent
-    open_kernels = []
-    for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                decorators = [ast.unparse(d) for d in node.decorator_list]
-                parallel = any("njit" in d and "parallel=True" in d for d in decorators)
-                if parallel and decorators[0] != "one_at_a_time":
-                    open_kernels.append(f"{path.name}:{node.name}")
-    assert not open_kernels
+    texts = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert texts
+    assert not [name for name, text in texts.items() if "parallel=True" in text]
 
 
 def test_who_was_told_to_stop_does_not_enter() -> None:
-    entered: list[int] = []
-    kernel = one_at_a_time(entered.append)
+    values, out = np.ones(2), np.zeros(2)
     token = Task()
     with running(token):
-        kernel(1)
+        double_rows(values, out)
         token.cancel()
         with pytest.raises(Cancelled):
-            kernel(2)
-    kernel(3)
-    assert entered == [1, 3]
+            double_rows(values, out)
+    double_rows(values, out)
+    np.testing.assert_array_equal(out, [4.0, 4.0])
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def average(hu, z, y, x, out):  # pragma: no cover - compiled
+@in_chunks(jobs=lambda *arguments: len(arguments[-1]), least=1)
+def average(first, last, hu, z, y, x, out):  # pragma: no cover - compiled
     """Average ``hu`` (z, y, x) over boxes; each axis has first sources and weights from there."""
     (zs, zw), (ys, yw), (xs, xw) = z, y, x
     _, n_y, n_x = hu.shape
-    for k in prange(out.shape[0]):
+    for k in range(first, last):
         plane = np.zeros((n_y, n_x), np.float32)
         for t in range(zw.shape[1]):
             w = zw[k, t]
@@ -41,13 +39,12 @@ def average(hu, z, y, x, out):  # pragma: no cover - compiled
                 out[k, j, i] = value
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def fill_windows(hu, index, offsets, low, slope, out):  # pragma: no cover - compiled
+@in_chunks(jobs=lambda hu, index, offsets, *_: len(index) * len(offsets), least=1)
+def fill_windows(first, last, hu, index, offsets, low, slope, out):  # pragma: no cover - compiled
     """Fill ``out`` (slices, channels, y, x) with luminances of planes beside some slices."""
     n_z, n_y, n_x = hu.shape
     n_c = offsets.shape[0]
-    for job in prange(index.shape[0] * n_c):
+    for job in range(first, last):
         k, c = job // n_c, job % n_c
         place = min(max(index[k] + offsets[c], 0.0), n_z - 1.0)
         z = min(int(place), max(n_z - 2, 0))
@@ -60,9 +57,8 @@ def fill_windows(hu, index, offsets, low, slope, out):  # pragma: no cover - com
                 out[k, c, y, x] = min(max(value, np.float32(0)), np.float32(1))
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def smooth_plane(below, here, above, side, out):  # pragma: no cover - compiled
+@in_chunks(jobs=lambda below, *_: len(below), least=1)
+def smooth_plane(first, last, below, here, above, side, out):  # pragma: no cover - compiled
     """Average a plane of probabilities (h, w, tissues) with its neighbours.
 
     Along z with weights ``side``, 1 - 2 ``side``, ``side``; within the plane with 1/6, 2/3, 1/6
@@ -73,7 +69,7 @@ def smooth_plane(below, here, above, side, out):  # pragma: no cover - compiled
     h, w, n = here.shape
     middle = np.float32(1) - np.float32(2) * side
     most, rest = np.float32(2 / 3), np.float32(1 / 6)
-    for y in prange(h):
+    for y in range(first, last):
         row = np.zeros((w, n), np.float32)
         for dy in range(-1, 2):
             j = min(max(y + dy, 0), h - 1)

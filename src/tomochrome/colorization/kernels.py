@@ -9,9 +9,9 @@ compiler to turn into vector instructions.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 from tomochrome.tissue import Tissue
 
 # Constants of the kernels stand here: numba's disk cache looks at this file only.
@@ -34,12 +34,11 @@ _FOREIGN = int(Tissue.FOREIGN_BODY)
 _GAIN = np.float32(2 * SHARES - 1)
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def block_mean_slab(slab, fy, fx, out):  # pragma: no cover - compiled
+@in_chunks(jobs=lambda slab, fy, fx, out: len(out), least=1)
+def block_mean_slab(first, last, slab, fy, fx, out):  # pragma: no cover - compiled
     """Average blocks of (all z, fy, fx) voxels of ``slab`` into ``out`` (y, x)."""
     nz, ny, nx = slab.shape
-    for j in prange(out.shape[0]):
+    for j in range(first, last):
         y1 = min((j + 1) * fy, ny)
         row = np.zeros(nx, np.float32)
         for z in range(nz):
@@ -148,9 +147,10 @@ def _leave(code, confidence, x):  # pragma: no cover - compiled
     confidence[x] = 255
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def transfer_slab(hu, body, codes, certainty, code, confidence):  # pragma: no cover - compiled
+@in_chunks(jobs=lambda hu, *_: hu.shape[0] * hu.shape[1], least=1)
+def transfer_slab(
+    first, last, hu, body, codes, certainty, code, confidence
+):  # pragma: no cover - compiled
     """Code each voxel of the body by its HU alone.
 
     Parameters
@@ -164,8 +164,8 @@ def transfer_slab(hu, body, codes, certainty, code, confidence):  # pragma: no c
     code, confidence
         Output, unsigned integers and uint8, shape of ``hu``.
     """
-    nz, ny, nx = hu.shape
-    for job in prange(nz * ny):
+    _, ny, nx = hu.shape
+    for job in range(first, last):
         z = job // ny
         y = job % ny
         inside = np.empty(nx, np.float32)
@@ -190,9 +190,8 @@ def _color_code(a, b):  # pragma: no cover - compiled
     return 1 + i * (2 * MOST_AB + 1) + j
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def color_slab(hu, planes, body, code, confidence):  # pragma: no cover - compiled
+@in_chunks(jobs=lambda hu, *_: hu.shape[0] * hu.shape[1], least=1)
+def color_slab(first, last, hu, planes, body, code, confidence):  # pragma: no cover - compiled
     """Bring predicted colors to full resolution, linearly between the predictor's pixels.
 
     Parameters
@@ -205,10 +204,10 @@ def color_slab(hu, planes, body, code, confidence):  # pragma: no cover - compil
     body, code, confidence
         As in `transfer_slab`.
     """
-    nz, ny, nx = hu.shape
+    _, ny, nx = hu.shape
     stack, px, wx = planes.values, planes.x, planes.wx
     h, w, n = stack.shape[1:]
-    for job in prange(nz * ny):
+    for job in range(first, last):
         z = job // ny
         y = job % ny
         inside = np.empty(nx, np.float32)
@@ -312,10 +311,9 @@ def _fuse_row(
             confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
+@in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS), least=1)
 def fuse_slab(
-    hu, planes, columns, body, likelihood, denoising, code, confidence
+    first, last, hu, planes, columns, body, likelihood, denoising, code, confidence
 ):  # pragma: no cover - compiled
     """Bring the network's coarse probabilities to full resolution, guided by the HU.
 
@@ -336,10 +334,10 @@ def fuse_slab(
     """
     radius, cutoff = denoising
     stack, pz, pwz = planes.values, planes.z, planes.wz
-    nz, ny, nx = hu.shape
+    _, ny, nx = hu.shape
     blocks = (ny + ROWS - 1) // ROWS
     h, w, tissues = stack.shape[1:]
-    for job in prange(nz * blocks):
+    for job in range(first, last):
         z = job // blocks
         y_first = (job % blocks) * ROWS
         y_stop = min(y_first + ROWS, ny)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numpy.typing import NDArray
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def row_moments(a, b, valid, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda a, *_: a.shape[0] * a.shape[1], least=1)
+def row_moments(first, last, a, b, valid, out):  # type: ignore[no-untyped-def]
     """Moments of the rows of two volumes (z, y, x), over the voxels that are ``valid``.
 
     Into ``out`` (z * y, 10) float64: how many, both means, the centred sums of a a, b b and a b,
     and the least and largest value of each (inf and -inf where there is none).
     """
-    depth, height, width = a.shape
-    for row in prange(depth * height):
+    _, height, width = a.shape
+    for row in range(first, last):
         z, y = row // height, row % height
         count, mean_a, mean_b = 0, 0.0, 0.0
         low_a, high_a, low_b, high_b = np.inf, -np.inf, np.inf, -np.inf
@@ -38,14 +37,13 @@ def row_moments(a, b, valid, out):  # type: ignore[no-untyped-def]
         out[row, 6], out[row, 7], out[row, 8], out[row, 9] = low_a, high_a, low_b, high_b
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def to_grey(values, weight, knots, greys, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda a, *_: a.shape[0] * a.shape[1], least=1)
+def to_grey(first, last, values, weight, knots, greys, out):  # type: ignore[no-untyped-def]
     """Grey values, piecewise linear between rising ``knots``; 0 where there is no ``weight``."""
-    depth, height, width = values.shape
-    last = len(knots) - 1
+    _, height, width = values.shape
+    end = len(knots) - 1
     slopes = (greys[1:] - greys[:-1]) / (knots[1:] - knots[:-1])
-    for row in prange(depth * height):
+    for row in range(first, last):
         z, y = row // height, row % height
         for x in range(width):
             found = 0.0
@@ -53,8 +51,8 @@ def to_grey(values, weight, knots, greys, out):  # type: ignore[no-untyped-def]
                 v = np.float64(values[z, y, x])
                 if v <= knots[0]:
                     found = greys[0]
-                elif v >= knots[last]:
-                    found = greys[last]
+                elif v >= knots[end]:
+                    found = greys[end]
                 else:
                     k = 0
                     while v >= knots[k + 1]:
@@ -63,18 +61,17 @@ def to_grey(values, weight, knots, greys, out):  # type: ignore[no-untyped-def]
             out[z, y, x] = found
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def joint_counts(p, q, weight, first, last, bins, out):  # type: ignore[no-untyped-def]
-    """Count pairs of grey values, 0 to 1, in the slices from ``first`` to ``last``.
+@in_chunks(jobs=lambda *arguments: len(arguments[-1]), least=1)
+def joint_counts(first, last, p, q, weight, start, stop, bins, out):  # type: ignore[no-untyped-def]
+    """Count pairs of grey values, 0 to 1, in the slices from ``start`` to ``stop``.
 
     ``out`` is int64 (jobs, bins * bins), added to: each job counts some of the rows by itself.
     """
     _, height, width = weight.shape
     jobs = len(out)
-    for job in prange(jobs):
-        for row in range(job, (last - first) * height, jobs):
-            z, y = first + row // height, row % height
+    for job in range(first, last):
+        for row in range(job, (stop - start) * height, jobs):
+            z, y = start + row // height, row % height
             for x in range(width):
                 if weight[z, y, x]:
                     i = min(np.int64(p[z, y, x] * np.float32(bins)), bins - 1)
@@ -82,17 +79,16 @@ def joint_counts(p, q, weight, first, last, bins, out):  # type: ignore[no-untyp
                     out[job, i * bins + j] += 1
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def products(p, q, weight, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda a, *_: a.shape[0] * a.shape[1], least=1)
+def products(first, last, p, q, weight, out):  # type: ignore[no-untyped-def]
     """Write what the local correlation sums over windows: p, q, p p, q q, p q, 1, where it counts.
 
     ``p`` and ``q`` are float32 (z, y, x), 0 to 1; they are taken about 0.5, so that less cancels.
     ``weight`` is bool of that shape, ``out`` float32 (6, z, y, x).
     """
     half, zero = np.float32(0.5), np.float32(0)
-    depth, height, width = p.shape
-    for row in prange(depth * height):
+    _, height, width = p.shape
+    for row in range(first, last):
         z, y = row // height, row % height
         for x in range(width):
             a, b, there = p[z, y, x] - half, q[z, y, x] - half, np.float32(1)
@@ -103,19 +99,28 @@ def products(p, q, weight, out):  # type: ignore[no-untyped-def]
             out[4, z, y, x], out[5, z, y, x] = a * b, there
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def local_correlations(sums, weight, first, last, flat):  # type: ignore[no-untyped-def]
+def local_correlations(
+    sums: NDArray[np.float32], weight: NDArray[np.bool_], start: int, stop: int, flat: float
+) -> tuple[float, int]:
     """Sum of squared local correlations, and of how many windows, over some slices.
 
     ``sums`` (6, z, y, x) are `products` summed over the window about each voxel. Windows count
     about voxels of ``weight`` where a picture's variance is more than ``flat``.
     """
-    _, height, width = weight.shape
-    rows = (last - first) * height
+    rows = (stop - start) * weight.shape[1]
     total, count = np.zeros(rows), np.zeros(rows, np.int64)
-    for row in prange(rows):
-        z, y = first + row // height, row % height
+    _rows_of_correlations(rows, sums, weight, start, flat, total, count)
+    return float(total.sum()), int(count.sum())
+
+
+@in_chunks(least=1)
+def _rows_of_correlations(  # type: ignore[no-untyped-def]
+    first, last, sums, weight, start, flat, total, count
+):
+    """`local_correlations` of each row from the slice ``start`` on."""
+    _, height, width = weight.shape
+    for row in range(first, last):
+        z, y = start + row // height, row % height
         for x in range(width):
             if not weight[z, y, x]:
                 continue
@@ -128,20 +133,18 @@ def local_correlations(sums, weight, first, last, flat):  # type: ignore[no-unty
             cross = sums[4, z, y, x] / n - mean_p * mean_q
             total[row] += cross * cross / (var_p * var_q + flat * flat)
             count[row] += 1
-    return total.sum(), count.sum()
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def log_moments(values, wanted, every, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda values, *_: len(values), least=1)
+def log_moments(first, last, values, wanted, every, out):  # type: ignore[no-untyped-def]
     """How many determinants there are in each plane, and how the positive ones' logarithms vary.
 
     ``values`` (z, y, x); ``wanted`` bool of that shape, not looked at if ``every`` counts. Into
     ``out`` (z, 4) float64: how many count, how many of them are positive, mean of the logarithms of
     those and the sum of their squared distances from it.
     """
-    depth, height, width = values.shape
-    for z in prange(depth):
+    _, height, width = values.shape
+    for z in range(first, last):
         count, above, total = 0, 0, 0.0
         for y in range(height):
             for x in range(width):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit, prange
+from numpy.typing import NDArray
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def box_sums(values, radius, out):  # type: ignore[no-untyped-def]
+def box_sums(values: NDArray[Any], radius: int, out: NDArray[Any]) -> None:
     """Sums over cubes of side ``2 * radius + 1`` about each voxel, zeros outside the grid.
 
     ``values`` and ``out`` are (c, z, y, x); running sums along each axis, so that the cost does
     not depend on the radius.
     """
-    channels, depth, height, width = values.shape
-    for job in prange(channels * depth):
+    channels, depth, height, _ = values.shape
+    _sums_in_slices(channels * depth, values, radius, out)
+    _sums_across(channels * height, radius, out)
+
+
+@in_chunks(least=1, fastmath=True)
+def _sums_in_slices(first, last, values, radius, out):  # type: ignore[no-untyped-def]
+    """Sums along x and y."""
+    _, depth, height, width = values.shape
+    for job in range(first, last):
         c, z = job // depth, job % depth
         rows = np.empty((height, width), values.dtype)
         for y in range(height):
@@ -43,10 +51,16 @@ def box_sums(values, radius, out):  # type: ignore[no-untyped-def]
                     column[x] -= rows[y - radius - 1, x]
             for x in range(width):
                 out[c, z, y, x] = column[x]
-    for job in prange(channels * height):
+
+
+@in_chunks(least=1, fastmath=True)
+def _sums_across(first, last, radius, out):  # type: ignore[no-untyped-def]
+    """Sums along z, in place."""
+    _, depth, height, width = out.shape
+    for job in range(first, last):
         c, y = job // height, job % height
         planes = out[c, :, y, :].copy()
-        column = np.zeros(width, values.dtype)
+        column = np.zeros(width, out.dtype)
         for z in range(min(radius, depth)):
             for x in range(width):
                 column[x] += planes[z, x]

@@ -115,7 +115,8 @@ def render_ct(
     look = Look(means, textures[:, 0].copy(), frequency, offsets, slopes, gas)
     blur = Blur(*(gaussian(float(np.hypot(scanner.blur_mm / s, _ALIAS))) for s in steps[1:]))
     voxel = np.asarray(steps, dtype=np.float32)
-    sharp = paint_and_blur(labels, look, tile, voxel, blur, labels.shape[1] / 2)
+    sharp = np.empty(labels.shape, np.float32)
+    paint_and_blur(labels, look, tile, voxel, blur, labels.shape[1] / 2, sharp)
     check()
     report(1, 3, "rendering CT")
     factor = max(1, round(2.5 / steps[2]))
@@ -128,9 +129,10 @@ def render_ct(
         [rng.integers(len(tiles), size=count), *rng.integers(256, size=(2, count))], 1
     )
     radius = -1.0 if scanner.circle_mm is None else scanner.circle_mm / 2 / steps[2]
-    result: NDArray[np.int16] = finish(
+    result = np.empty(labels.shape, np.int16)
+    finish(
         sharp, gaussian(scanner.slice_blur), streaks, factor, Grain(tiles, shifts, noise), radius,
-        steps[1] / steps[2],
+        steps[1] / steps[2], result,
     )  # fmt: skip
     report(3, 3, "rendering CT")
     return result
@@ -212,7 +214,9 @@ def _flaws(
     """Streaks (z, y/factor, x/factor) in HU, and the fine noise of each slice (z,) in HU."""
     from tomochrome.phantom.render_kernels import back_project, project, shrink
 
-    water, dense = shrink(hu, factor)
+    blocks = (len(hu), *(-(-size // factor) for size in hu.shape[1:]))
+    water, dense = np.zeros((2, *blocks), np.float32)
+    shrink(hu, factor, water, dense)
     py, px = spacing[1] * factor, spacing[2] * factor
     area = water.sum(axis=(1, 2), dtype=np.float64) * py * px
     diameter = 2.0 * np.sqrt(area / np.pi)  # water-equivalent, AAPM report 220
@@ -225,15 +229,17 @@ def _flaws(
     cosines, sines = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     my, mx = water.shape[1:]
     n = int(np.hypot(my * py / px, mx)) + 6
-    whole = project(water, cosines, sines, py, px, n)
-    bone = project(dense, cosines, sines, py, px, n)
+    whole, bone = np.zeros((2, len(water), _ANGLES, n), np.float32)
+    project(water, cosines, sines, py, px, n, whole)
+    project(dense, cosines, sines, py, px, n, bone)
     # Photons fall off exponentially; the tube's current follows the body in part.
     starved = np.exp(np.minimum(0.5 * _ATTENUATION_PER_MM * (whole + 2.0 * bone - 330.0), 3.0))
     fault = rng.standard_normal(whole.shape, dtype=np.float32) * starved
     fault *= 0.11 * scanner.noise * px / 2.5
     fault -= 4.5e-4 * bone * np.minimum(bone, 250.0)
     filtered = _ramp(fault, px)
-    streaks = back_project(filtered, cosines, sines, my, mx, py / px)
+    streaks = np.zeros_like(water)
+    back_project(filtered, cosines, sines, py / px, streaks)
     streaks *= 1000.0 * scanner.streaks
     return streaks, noise
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 
 F32 = NDArray[np.float32]
 
@@ -86,16 +86,15 @@ def _blur_slice(image: F32, work: F32, blur: Blur) -> None:
             image[y, x] = total
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@in_chunks(jobs=lambda labels, *_: len(labels), least=1, fastmath=True)
 def paint_and_blur(
-    labels: NDArray[np.uint8], look: Look, tile: F32, spacing: F32, blur: Blur, middle_y: float
-) -> F32:
-    """HU of every voxel with its structure's texture, blurred in plane. Returns (z, y, x)."""
+    first: int, last: int, labels: NDArray[np.uint8], look: Look, tile: F32, spacing: F32,
+    blur: Blur, middle_y: float, out: F32,
+) -> None:  # fmt: skip
+    """HU of every voxel with its structure's texture, blurred in plane, into ``out`` (z, y, x)."""
     means, sds, frequency, offsets, slopes, gas = look
-    nz, ny, nx = labels.shape
-    out = np.empty((nz, ny, nx), np.float32)
-    for z in prange(nz):
+    _, ny, nx = labels.shape
+    for z in range(first, last):
         for y in range(ny):
             for x in range(nx):
                 s = labels[z, y, x]
@@ -113,18 +112,17 @@ def paint_and_blur(
                         value = max(value - gas[s] * (t - 1.0), np.float32(-980.0))
                 out[z, y, x] = value
         _blur_slice(out[z], np.empty((ny, nx), np.float32), blur)
-    return out
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def shrink(hu: F32, factor: int) -> tuple[F32, F32]:
-    """Mean attenuation (water is 1) and its part above soft tissue, in blocks of a slice."""
-    nz, ny, nx = hu.shape
-    my, mx = (ny + factor - 1) // factor, (nx + factor - 1) // factor
-    water = np.zeros((nz, my, mx), np.float32)
-    dense = np.zeros((nz, my, mx), np.float32)
-    for z in prange(nz):
+@in_chunks(jobs=lambda hu, *_: len(hu), least=1, fastmath=True)
+def shrink(first: int, last: int, hu: F32, factor: int, water: F32, dense: F32) -> None:
+    """Mean attenuation (water is 1) and its part above soft tissue, in blocks of a slice.
+
+    Both zeroed, (z, y / factor, x / factor) rounded up.
+    """
+    _, ny, nx = hu.shape
+    _, my, mx = water.shape
+    for z in range(first, last):
         for y in range(ny):
             for x in range(nx):
                 value = hu[z, y, x]
@@ -138,21 +136,22 @@ def shrink(hu: F32, factor: int) -> tuple[F32, F32]:
             for x in range(mx):
                 water[z, y, x] /= factor * factor
                 dense[z, y, x] /= factor * factor
-    return water, dense
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def project(image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float, n: int) -> F32:
-    """Parallel projections of each slice, in mm times the image's unit: (z, angle, n).
+@in_chunks(jobs=lambda image, *_: len(image), least=1, fastmath=True)
+def project(
+    first: int, last: int, image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float,
+    n: int, out: F32,
+) -> None:  # fmt: skip
+    """Parallel projections of each slice, in mm times the image's unit.
 
-    Detector elements are as wide as a pixel in x; element n/2 looks through the centre.
+    Into zeroed ``out`` (z, angle, n). Detector elements are as wide as a pixel in x; element n/2
+    looks through the centre.
     """
-    nz, ny, nx = image.shape
+    _, ny, nx = image.shape
     angles = cosines.size
-    out = np.zeros((nz, angles, n), np.float32)
     area = np.float32(pixel_y)
-    for z in prange(nz):
+    for z in range(first, last):
         for y in range(ny):
             dy = (y - (ny - 1) * 0.5) * pixel_y / pixel_x
             for x in range(nx):
@@ -165,17 +164,19 @@ def project(image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float
                         f = np.float32(s - i)
                         out[z, a, i] += value * area * (1 - f)
                         out[z, a, i + 1] += value * area * f
-    return out
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def back_project(filtered: F32, cosines: F32, sines: F32, ny: int, nx: int, aspect: float) -> F32:
-    """Sum of the projections through each pixel, times pi over their number: (z, ny, nx)."""
-    nz, angles, n = filtered.shape
-    out = np.zeros((nz, ny, nx), np.float32)
+@in_chunks(jobs=lambda filtered, *_: len(filtered), least=1, fastmath=True)
+def back_project(
+    first: int, last: int, filtered: F32, cosines: F32, sines: F32, aspect: float, out: F32
+) -> None:
+    """Sum of the projections through each pixel, times pi over their number.
+
+    Into zeroed ``out`` (z, y, x).
+    """
+    (_, angles, n), (_, ny, nx) = filtered.shape, out.shape
     scale = np.float32(np.pi / angles)
-    for z in prange(nz):
+    for z in range(first, last):
         for a in range(angles):
             row = filtered[z, a]
             c = np.float32(cosines[a])
@@ -187,22 +188,20 @@ def back_project(filtered: F32, cosines: F32, sines: F32, ny: int, nx: int, aspe
                     s = start + c * x
                     i = int(s)
                     out[z, y, x] += scale * (row[i] + (s - i) * (row[i + 1] - row[i]))
-    return out
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@in_chunks(jobs=lambda hu, *_: len(hu), least=1, fastmath=True)
 def finish(
-    hu: F32, kernel_z: F32, streaks: F32, factor: int, grain: Grain, radius: float, aspect: float
-) -> NDArray[np.int16]:
+    first: int, last: int, hu: F32, kernel_z: F32, streaks: F32, factor: int, grain: Grain,
+    radius: float, aspect: float, out: NDArray[np.int16],
+) -> None:  # fmt: skip
     """Blur along z, add streaks and noise, cut the circle (pixels, negative: none), round."""
     tiles, shifts, noise = grain
     nz, ny, nx = hu.shape
-    out = np.empty((nz, ny, nx), np.int16)
     rz = kernel_z.size // 2
     size = tiles.shape[1]
     my, mx = streaks.shape[1], streaks.shape[2]
-    for z in prange(nz):
+    for z in range(first, last):
         tile = tiles[shifts[z, 0]]
         for y in range(ny):
             sy = min(max((y + 0.5) / factor - 0.5, 0.0), my - 1.001)
@@ -229,14 +228,12 @@ def finish(
                         total = np.float32(-1024.0)
                 limited = np.float32(min(max(float(total), -1024.0), 3071.0))
                 out[z, y, x] = np.int16(np.rint(limited))
-    return out
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@in_chunks(jobs=lambda labels, start, stop, *_: stop - start, least=1, fastmath=True)
 def photograph(
-    labels: NDArray[np.uint8], start: int, stop: int, mottle: Mottle, tile: F32, spacing: F32,
-    blur: Blur, out: NDArray[np.uint8],
+    first: int, last: int, labels: NDArray[np.uint8], start: int, stop: int, mottle: Mottle,
+    tile: F32, spacing: F32, blur: Blur, out: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     """Colors of slices ``start`` to ``stop`` into ``out`` (z, y, x, 3).
 
@@ -245,7 +242,7 @@ def photograph(
     """
     table, frequency, offsets, exposure, texture = mottle
     ny, nx = labels.shape[1], labels.shape[2]
-    for z in prange(start, stop):
+    for z in range(start + first, start + last):
         color = np.empty((3, ny, nx), np.float32)
         work = np.empty((ny, nx), np.float32)
         for y in range(ny):

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+from numpy.typing import NDArray
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
+
+F32 = NDArray[np.float32]
 
 
 class Images(NamedTuple):
@@ -25,12 +28,12 @@ class Images(NamedTuple):
 
 
 @njit(inline="always")
-def _products(images, z, y, sign, sums):  # type: ignore[no-untyped-def]
-    """Add one row of the products (times ``sign``) to the sums (5 or 6, x)."""
-    for x in range(images.p.shape[2]):
-        a, b = images.p[z, y, x], images.q[z, y, x]
-        if images.weighted:
-            c = sign * images.weight[z, y, x]
+def _products(p, q, weight, z, y, sign, sums):  # type: ignore[no-untyped-def]
+    """Add one row of the products (times ``sign``) to the sums (5, or 6 if weighted; x)."""
+    for x in range(p.shape[2]):
+        a, b = p[z, y, x], q[z, y, x]
+        if len(sums) == 6:
+            c = sign * weight[z, y, x]
             sums[5, x] += c
         else:
             c = sign
@@ -68,33 +71,55 @@ def _within(index, size, radius):  # type: ignore[no-untyped-def]
     return np.float32(min(index + radius, size - 1) - max(index - radius, 0) + 1)
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def correlate(images, total, epsilon, parts):  # type: ignore[no-untyped-def]
+def correlate(images: Images, total: np.float32, epsilon: np.float32, parts: F32) -> float:
     """Weighted sum of the squared local correlation over ``total``, and what its slope needs.
 
     ``parts`` is (3, z, y, x), or (5, ...) where the slope is wanted for both images: of the cross
     moment, of the variance of ``q``, of the mean of ``q``, and of variance and mean of ``p``.
     """
     depth, height, width = images.p.shape
-    w, weighted, radius, both = images.weight, images.weighted, images.radius, len(parts) == 5
-    channels = 6 if weighted else 5
-    tall = np.empty((channels, depth, height, width), np.float32)
-    for z in prange(depth):
+    tall = np.empty((6 if images.weighted else 5, depth, height, width), np.float32)
+    _sum_products(depth, images, tall)
+    found = np.zeros(height)
+    _moments(height, images, tall, total, epsilon, parts, found)
+    return float(found.sum() / np.float64(total))
+
+
+def correlate_slope(images: Images, parts: F32, upstream: np.float32, of_p: F32, of_q: F32) -> None:
+    """Derivatives of `correlate`, times ``upstream``, into ``of_q`` and, with 5 parts, ``of_p``."""
+    tall = np.empty_like(parts)
+    _sum_parts(parts.shape[1], images.radius, parts, tall)
+    _slopes(parts.shape[2], images, tall, upstream, of_p, of_q)
+
+
+@in_chunks(least=1, fastmath=True)
+def _sum_products(first, last, images, tall):  # type: ignore[no-untyped-def]
+    """Sums along y of the products, into ``tall`` (5 or 6, z, y, x), slice by slice."""
+    channels, _, height, width = tall.shape
+    p, q, w, radius = images.p, images.q, images.weight, images.radius
+    for z in range(first, last):
         sums = np.zeros((channels, width), np.float32)
         for y in range(min(radius, height)):
-            _products(images, z, y, np.float32(1.0), sums)
+            _products(p, q, w, z, y, np.float32(1.0), sums)
         for y in range(height):
             if y + radius < height:
-                _products(images, z, y + radius, np.float32(1.0), sums)
+                _products(p, q, w, z, y + radius, np.float32(1.0), sums)
             if y - radius - 1 >= 0:
-                _products(images, z, y - radius - 1, np.float32(-1.0), sums)
+                _products(p, q, w, z, y - radius - 1, np.float32(-1.0), sums)
             for k in range(channels):
                 for x in range(width):
                     tall[k, z, y, x] = sums[k, x]
-    found = np.zeros(height)
+
+
+@in_chunks(least=1, fastmath=True)
+def _moments(  # type: ignore[no-untyped-def]
+    first, last, images, tall, total, epsilon, parts, found
+):
+    """Local correlation from the sums along y, row by row, each row's sum into ``found`` (y,)."""
+    channels, depth, height, width = tall.shape
+    w, weighted, radius, both = images.weight, images.weighted, images.radius, len(parts) == 5
     one, two, none = np.float32(1.0), np.float32(2.0), np.float32(0.0)
-    for y in prange(height):
+    for y in range(first, last):
         sums = np.zeros((channels, width), np.float32)
         cubes = np.empty((channels, width), np.float32)
         padded = np.zeros(width + 2 * radius, np.float32)
@@ -135,18 +160,14 @@ def correlate(images, total, epsilon, parts):  # type: ignore[no-untyped-def]
                     parts[4, z, y, x] = of_cross * mean_q + of_p * mean_p
             here += np.float64(value)
         found[y] = here
-    return found.sum() / np.float64(total)
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def correlate_slope(images, parts, upstream, of_p, of_q):  # type: ignore[no-untyped-def]
-    """Derivatives of `correlate`, times ``upstream``, into ``of_q`` and, with 5 parts, ``of_p``."""
-    p, q, w, radius = images.p, images.q, images.weight, images.radius
-    channels, depth, height, width = parts.shape
-    tall = np.empty((channels, depth, height, width), np.float32)
+@in_chunks(least=1, fastmath=True)
+def _sum_parts(first, last, radius, parts, tall):  # type: ignore[no-untyped-def]
+    """Sums along y of the parts, into ``tall`` of their shape, slice by slice."""
+    channels, _, height, width = parts.shape
     one = np.float32(1.0)
-    for z in prange(depth):
+    for z in range(first, last):
         sums = np.zeros((channels, width), np.float32)
         for k in range(channels):
             for y in range(min(radius, height)):
@@ -158,7 +179,15 @@ def correlate_slope(images, parts, upstream, of_p, of_q):  # type: ignore[no-unt
                     _slide(parts, k, z, y - radius - 1, -one, sums)
                 for x in range(width):
                     tall[k, z, y, x] = sums[k, x]
-    for y in prange(height):
+
+
+@in_chunks(least=1, fastmath=True)
+def _slopes(first, last, images, tall, upstream, of_p, of_q):  # type: ignore[no-untyped-def]
+    """Derivatives from the sums along y, row by row."""
+    p, q, w, weighted, radius = images
+    channels, depth, _, width = tall.shape
+    one = np.float32(1.0)
+    for y in range(first, last):
         sums = np.zeros((channels, width), np.float32)
         cubes = np.empty((channels, width), np.float32)
         padded = np.zeros(width + 2 * radius, np.float32)
@@ -173,7 +202,7 @@ def correlate_slope(images, parts, upstream, of_p, of_q):  # type: ignore[no-unt
                     _slide(tall, k, z - radius - 1, y, -one, sums)
                 _across(sums, k, radius, padded, cubes)
             for x in range(width):
-                scale = upstream * w[z, y, x] if images.weighted else upstream
+                scale = upstream * w[z, y, x] if weighted else upstream
                 a, b = p[z, y, x], q[z, y, x]
                 of_q[z, y, x] = scale * (a * cubes[0, x] + b * cubes[1, x] - cubes[2, x])
                 if channels == 5:

@@ -112,9 +112,10 @@ class _Through(torch.autograd.Function):
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[None, torch.Tensor]:
         from tomochrome.registration import flow_kernels
 
-        slope = np.zeros_like(ctx.known[1])
+        image, field, scale = ctx.known
+        slope = np.zeros_like(field)
         up = upstream[0][:, 0].contiguous().numpy()
-        flow_kernels.slope_through(*ctx.known, up, slope)
+        flow_kernels.slope_through(image, field, scale, up, slope)
         return None, torch.from_numpy(slope)
 
 

@@ -7,31 +7,33 @@ read together; every axis has two voxels or more. Each loop has its transpose be
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+from numpy.typing import NDArray
 
 from tomochrome.registration.warp_kernels import corner
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
+
+F32 = NDArray[np.float32]
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def square(field, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda field, out: len(field) * field.shape[1], least=1, fastmath=True)
+def square(first, last, field, out):  # type: ignore[no-untyped-def]
     """``out = field o field``: each point is followed twice."""
-    count, depth, height, width, _ = field.shape
+    _, depth, height, width, _ = field.shape
     flat = field.reshape(-1)
     row, plane = 3 * width, 3 * width * height
     one = np.float32(1.0)
-    for job in prange(count * depth):
+    for job in range(first, last):
         n, z = job // depth, job % depth
-        first = n * depth * plane
+        begin = n * depth * plane
         for y in range(height):
             for x in range(width):
-                here = first + z * plane + y * row + 3 * x
+                here = begin + z * plane + y * row + 3 * x
                 z0, fz = corner(np.float32(z) + flat[here], depth)
                 y0, fy = corner(np.float32(y) + flat[here + 1], height)
                 x0, fx = corner(np.float32(x) + flat[here + 2], width)
                 gz, gy, gx = one - fz, one - fy, one - fx
-                a = first + z0 * plane + y0 * row + 3 * x0
+                a = begin + z0 * plane + y0 * row + 3 * x0
                 b, c, d = a + row, a + plane, a + plane + row
                 wa, wb, wc, wd = gz * gy, gz * fy, fz * gy, fz * fy
                 for k in range(3):
@@ -43,18 +45,17 @@ def square(field, out):  # type: ignore[no-untyped-def]
                     out[n, z, y, x, k] = flat[here + k] + gx * left + fx * right
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def square_adjoint(field, upstream, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda field, upstream, out: len(field), least=1, fastmath=True)
+def square_adjoint(first, last, field, upstream, out):  # type: ignore[no-untyped-def]
     """Add to ``out`` the derivative of `square` at ``field`` times ``upstream``.
 
     One thread a field, so that no two write to the same voxel.
     """
-    count, depth, height, width, _ = field.shape
+    _, depth, height, width, _ = field.shape
     row, plane = 3 * width, 3 * width * height
     one, zero = np.float32(1.0), np.float32(0.0)
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
-    for n in prange(count):
+    for n in range(first, last):
         flat, up, add = field[n].reshape(-1), upstream[n].reshape(-1), out[n].reshape(-1)
         for z in range(depth):
             for y in range(height):
@@ -128,21 +129,20 @@ def _row(field, n, z, y, size_z, size_y, row):  # type: ignore[no-untyped-def]
             )  # fmt: skip
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def sample_through(image, field, scale, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda image, *_: len(image) * image.shape[1], least=1, fastmath=True)
+def sample_through(first, last, image, field, scale, out):  # type: ignore[no-untyped-def]
     """Sample images (n, z, y, x) where a displacement on a coarser grid points to.
 
     ``field`` (n, Z, Y, X, 3), in voxels of its grid, is interpolated linearly between the common
     corners of both; ``scale`` (3,) takes its components to voxels of ``image``.
     """
-    count, depth, height, width = image.shape
+    _, depth, height, width = image.shape
     flat = image.reshape(-1)
     plane = height * width
     one = np.float32(1.0)
-    for job in prange(count * depth):
+    for job in range(first, last):
         n, z = job // depth, job % depth
-        first = n * depth * plane
+        begin = n * depth * plane
         row = np.empty((field.shape[3], 3), np.float32)
         for y in range(height):
             _row(field, n, z, y, depth, height, row)
@@ -156,7 +156,7 @@ def sample_through(image, field, scale, out):  # type: ignore[no-untyped-def]
                 y0, fy = corner(np.float32(y) + dy, height)
                 x0, fx = corner(np.float32(x) + dx, width)
                 gz, gy, gx = one - fz, one - fy, one - fx
-                a = first + z0 * plane + y0 * width + x0
+                a = begin + z0 * plane + y0 * width + x0
                 b, c, d = a + width, a + plane, a + plane + width
                 out[n, z, y, x] = gz * (
                     gy * (gx * flat[a] + fx * flat[a + 1]) + fy * (gx * flat[b] + fx * flat[b + 1])
@@ -165,15 +165,23 @@ def sample_through(image, field, scale, out):  # type: ignore[no-untyped-def]
                 )
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def slope_through(image, field, scale, upstream, out):  # type: ignore[no-untyped-def]
+def slope_through(image: F32, field: F32, scale: F32, upstream: F32, out: F32) -> None:
     """Add to ``out`` the derivative of `sample_through` with respect to ``field``.
 
     Layers of the fine grid between two layers of the coarse one go together; even ones first,
     then odd ones, so that no two threads write to the same voxel.
     """
-    count, depth, height, width = image.shape
+    for parity in range(2):
+        jobs = len(image) * ((field.shape[1] - parity) // 2)
+        _slope_of_layers(jobs, image, field, scale, upstream, parity, out)
+
+
+@in_chunks(least=1, fastmath=True)
+def _slope_of_layers(  # type: ignore[no-untyped-def]
+    first, last, image, field, scale, upstream, parity, out
+):
+    """`slope_through` for every other layer of the coarse grid."""
+    _, depth, height, width = image.shape
     layers, rows, columns = field.shape[1], field.shape[2], field.shape[3]
     flat = image.reshape(-1)
     plane = height * width
@@ -184,54 +192,53 @@ def slope_through(image, field, scale, upstream, out):  # type: ignore[no-untype
         begin[_along(z, depth, layers)[0]] = z
     for layer in range(layers - 2, -1, -1):
         begin[layer] = min(begin[layer], begin[layer + 1])
-    for parity in range(2):
-        half = (layers - parity) // 2
-        for job in prange(count * half):
-            n, layer = job // half, 2 * (job % half) + parity
-            first = n * depth * plane
-            row = np.empty((columns, 3), np.float32)
-            back = np.empty((columns, 3), np.float32)
-            for z in range(begin[layer], begin[layer + 1]):
-                for y in range(height):
-                    _row(field, n, z, y, depth, height, row)
-                    back[:] = zero
-                    for x in range(width):
-                        r, f = _along(x, width, columns)
-                        g = one - f
-                        pz = np.float32(z) + scale[0] * (g * row[r, 0] + f * row[r + 1, 0])
-                        py = np.float32(y) + scale[1] * (g * row[r, 1] + f * row[r + 1, 1])
-                        px = np.float32(x) + scale[2] * (g * row[r, 2] + f * row[r + 1, 2])
-                        z0, fz = corner(pz, depth)
-                        y0, fy = corner(py, height)
-                        x0, fx = corner(px, width)
-                        gz, gy, gx = one - fz, one - fy, one - fx
-                        a = first + z0 * plane + y0 * width + x0
-                        b, c, d = a + width, a + plane, a + plane + width
-                        am, bm = gx * flat[a] + fx * flat[a + 1], gx * flat[b] + fx * flat[b + 1]
-                        cm, dm = gx * flat[c] + fx * flat[c + 1], gx * flat[d] + fx * flat[d + 1]
-                        u = upstream[n, z, y, x]
-                        sz, sy, sx = zero, zero, zero
-                        if zero <= pz <= last_z:
-                            sz = u * scale[0] * (gy * (cm - am) + fy * (dm - bm))
-                        if zero <= py <= last_y:
-                            sy = u * scale[1] * (gz * (bm - am) + fz * (dm - cm))
-                        if zero <= px <= last_x:
-                            sx = u * scale[2] * (
-                                gz * (gy * (flat[a + 1] - flat[a]) + fy * (flat[b + 1] - flat[b]))
-                                + fz * (gy * (flat[c + 1] - flat[c]) + fy * (flat[d + 1] - flat[d]))
-                            )  # fmt: skip
-                        back[r, 0] += g * sz
-                        back[r, 1] += g * sy
-                        back[r, 2] += g * sx
-                        back[r + 1, 0] += f * sz
-                        back[r + 1, 1] += f * sy
-                        back[r + 1, 2] += f * sx
-                    v0, fv = _along(z, depth, layers)
-                    w0, fw = _along(y, height, rows)
-                    for x in range(columns):
-                        for k in range(3):
-                            s = back[x, k]
-                            out[n, v0, w0, x, k] += (one - fv) * (one - fw) * s
-                            out[n, v0, w0 + 1, x, k] += (one - fv) * fw * s
-                            out[n, v0 + 1, w0, x, k] += fv * (one - fw) * s
-                            out[n, v0 + 1, w0 + 1, x, k] += fv * fw * s
+    half = (layers - parity) // 2
+    for job in range(first, last):
+        n, layer = job // half, 2 * (job % half) + parity
+        origin = n * depth * plane
+        row = np.empty((columns, 3), np.float32)
+        back = np.empty((columns, 3), np.float32)
+        for z in range(begin[layer], begin[layer + 1]):
+            for y in range(height):
+                _row(field, n, z, y, depth, height, row)
+                back[:] = zero
+                for x in range(width):
+                    r, f = _along(x, width, columns)
+                    g = one - f
+                    pz = np.float32(z) + scale[0] * (g * row[r, 0] + f * row[r + 1, 0])
+                    py = np.float32(y) + scale[1] * (g * row[r, 1] + f * row[r + 1, 1])
+                    px = np.float32(x) + scale[2] * (g * row[r, 2] + f * row[r + 1, 2])
+                    z0, fz = corner(pz, depth)
+                    y0, fy = corner(py, height)
+                    x0, fx = corner(px, width)
+                    gz, gy, gx = one - fz, one - fy, one - fx
+                    a = origin + z0 * plane + y0 * width + x0
+                    b, c, d = a + width, a + plane, a + plane + width
+                    am, bm = gx * flat[a] + fx * flat[a + 1], gx * flat[b] + fx * flat[b + 1]
+                    cm, dm = gx * flat[c] + fx * flat[c + 1], gx * flat[d] + fx * flat[d + 1]
+                    u = upstream[n, z, y, x]
+                    sz, sy, sx = zero, zero, zero
+                    if zero <= pz <= last_z:
+                        sz = u * scale[0] * (gy * (cm - am) + fy * (dm - bm))
+                    if zero <= py <= last_y:
+                        sy = u * scale[1] * (gz * (bm - am) + fz * (dm - cm))
+                    if zero <= px <= last_x:
+                        sx = u * scale[2] * (
+                            gz * (gy * (flat[a + 1] - flat[a]) + fy * (flat[b + 1] - flat[b]))
+                            + fz * (gy * (flat[c + 1] - flat[c]) + fy * (flat[d + 1] - flat[d]))
+                        )  # fmt: skip
+                    back[r, 0] += g * sz
+                    back[r, 1] += g * sy
+                    back[r, 2] += g * sx
+                    back[r + 1, 0] += f * sz
+                    back[r + 1, 1] += f * sy
+                    back[r + 1, 2] += f * sx
+                v0, fv = _along(z, depth, layers)
+                w0, fw = _along(y, height, rows)
+                for x in range(columns):
+                    for k in range(3):
+                        s = back[x, k]
+                        out[n, v0, w0, x, k] += (one - fv) * (one - fw) * s
+                        out[n, v0, w0 + 1, x, k] += (one - fv) * fw * s
+                        out[n, v0 + 1, w0, x, k] += fv * (one - fw) * s
+                        out[n, v0 + 1, w0 + 1, x, k] += fv * fw * s

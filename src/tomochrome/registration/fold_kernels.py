@@ -7,9 +7,12 @@ if its Jacobian is positive at all eight corners; forward differences look at on
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+from numpy.typing import NDArray
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
+
+F32 = NDArray[np.float32]
 
 
 @njit(inline="always")
@@ -47,16 +50,15 @@ def _span(field, n, z, y, x):  # type: ignore[no-untyped-def]
     return most
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def mark_folded(field, least, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda field, least, out: out.shape[0] * out.shape[1], least=1, fastmath=True)
+def mark_folded(first, last, field, least, out):  # type: ignore[no-untyped-def]
     """1 where the least determinant at a cell's corners is below ``least`` (0 to 1), else 0.
 
     ``field`` is (n, 3, z, y, x), ``out`` (n, z - 1, y - 1, x - 1).
     """
-    count, depth, height, width = out.shape
+    _, depth, height, width = out.shape
     calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
-    for job in prange(count * depth):
+    for job in range(first, last):
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
@@ -75,57 +77,64 @@ def mark_folded(field, least, out):  # type: ignore[no-untyped-def]
                         out[n, z, y, x] = 1
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def shortfall(field, least, slope):  # type: ignore[no-untyped-def]
+def shortfall(field: F32, least: np.float32, slope: F32) -> float:
     """Mean squared shortfall of the determinants below ``least``; its derivative in ``slope``.
 
     ``field`` and zeroed ``slope`` are (n, 3, z, y, x). Even layers of cells go first, then odd
     ones, so that no two threads write to the same voxel.
     """
-    count, _, size_z, size_y, size_x = field.shape
-    depth, height, width = size_z - 1, size_y - 1, size_x - 1
+    count, depth, height, width = len(field), *(size - 1 for size in field.shape[2:])
     total = np.zeros(count * depth)
     scale = np.float32(1.0 / (8.0 * count * depth * height * width))
-    calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
     for parity in range(2):
-        layers = (depth + 1 - parity) // 2
-        for job in prange(count * layers):
-            n, z = job // layers, 2 * (job % layers) + parity
-            summed = np.float64(0.0)
-            for y in range(height):
-                for x in range(width):
-                    if _span(field, n, z, y, x) < calm:
+        layers = count * ((depth + 1 - parity) // 2)
+        _shortfall_of_layers(layers, field, least, scale, parity, slope, total)
+    return float(total.sum() * scale)
+
+
+@in_chunks(least=1, fastmath=True)
+def _shortfall_of_layers(  # type: ignore[no-untyped-def]
+    first, last, field, least, scale, parity, slope, total
+):
+    """Add to ``slope`` what every other layer of cells gives, and put each sum in ``total``."""
+    depth, height, width = field.shape[2] - 1, field.shape[3] - 1, field.shape[4] - 1
+    layers = (depth + 1 - parity) // 2
+    calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
+    for job in range(first, last):
+        n, z = job // layers, 2 * (job % layers) + parity
+        summed = np.float64(0.0)
+        for y in range(height):
+            for x in range(width):
+                if _span(field, n, z, y, x) < calm:
+                    continue
+                for corner in range(8):
+                    i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
+                    a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)
+                    p0, p1, p2 = b1 * c2 - b2 * c1, b2 * c0 - b0 * c2, b0 * c1 - b1 * c0
+                    short = least - (a0 * p0 + a1 * p1 + a2 * p2)
+                    if short <= 0:
                         continue
-                    for corner in range(8):
-                        i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
-                        a0, a1, a2, b0, b1, b2, c0, c1, c2 = _edges(field, n, z, y, x, i, j, k)
-                        p0, p1, p2 = b1 * c2 - b2 * c1, b2 * c0 - b0 * c2, b0 * c1 - b1 * c0
-                        short = least - (a0 * p0 + a1 * p1 + a2 * p2)
-                        if short <= 0:
-                            continue
-                        summed += short * short
-                        f = np.float32(-2.0) * short * scale
-                        s = slope[n]
-                        q0, q1, q2 = c1 * a2 - c2 * a1, c2 * a0 - c0 * a2, c0 * a1 - c1 * a0
-                        r0, r1, r2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
-                        s[0, z + 1, y + j, x + k] += f * p0
-                        s[1, z + 1, y + j, x + k] += f * p1
-                        s[2, z + 1, y + j, x + k] += f * p2
-                        s[0, z, y + j, x + k] -= f * p0
-                        s[1, z, y + j, x + k] -= f * p1
-                        s[2, z, y + j, x + k] -= f * p2
-                        s[0, z + i, y + 1, x + k] += f * q0
-                        s[1, z + i, y + 1, x + k] += f * q1
-                        s[2, z + i, y + 1, x + k] += f * q2
-                        s[0, z + i, y, x + k] -= f * q0
-                        s[1, z + i, y, x + k] -= f * q1
-                        s[2, z + i, y, x + k] -= f * q2
-                        s[0, z + i, y + j, x + 1] += f * r0
-                        s[1, z + i, y + j, x + 1] += f * r1
-                        s[2, z + i, y + j, x + 1] += f * r2
-                        s[0, z + i, y + j, x] -= f * r0
-                        s[1, z + i, y + j, x] -= f * r1
-                        s[2, z + i, y + j, x] -= f * r2
-            total[n * depth + z] = summed
-    return total.sum() * scale
+                    summed += short * short
+                    f = np.float32(-2.0) * short * scale
+                    s = slope[n]
+                    q0, q1, q2 = c1 * a2 - c2 * a1, c2 * a0 - c0 * a2, c0 * a1 - c1 * a0
+                    r0, r1, r2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+                    s[0, z + 1, y + j, x + k] += f * p0
+                    s[1, z + 1, y + j, x + k] += f * p1
+                    s[2, z + 1, y + j, x + k] += f * p2
+                    s[0, z, y + j, x + k] -= f * p0
+                    s[1, z, y + j, x + k] -= f * p1
+                    s[2, z, y + j, x + k] -= f * p2
+                    s[0, z + i, y + 1, x + k] += f * q0
+                    s[1, z + i, y + 1, x + k] += f * q1
+                    s[2, z + i, y + 1, x + k] += f * q2
+                    s[0, z + i, y, x + k] -= f * q0
+                    s[1, z + i, y, x + k] -= f * q1
+                    s[2, z + i, y, x + k] -= f * q2
+                    s[0, z + i, y + j, x + 1] += f * r0
+                    s[1, z + i, y + j, x + 1] += f * r1
+                    s[2, z + i, y + j, x + 1] += f * r2
+                    s[0, z + i, y + j, x] -= f * r0
+                    s[1, z + i, y + j, x] -= f * r1
+                    s[2, z + i, y + j, x] -= f * r2
+        total[n * depth + z] = summed

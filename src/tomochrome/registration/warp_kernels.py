@@ -7,9 +7,9 @@ instructions; refinement spends nearly all its time in them.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 
 
 @njit(inline="always")
@@ -27,16 +27,15 @@ def _ends(position, size):  # type: ignore[no-untyped-def]
     return low, min(low + 1, size - 1), np.float32(1.0) - weight, weight
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def sample(image, displacement, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda image, displacement, out: len(out) * out.shape[2], least=1, fastmath=True)
+def sample(first, last, image, displacement, out):  # type: ignore[no-untyped-def]
     """Trilinear samples of ``image`` (n, c, Z, Y, X) at each voxel plus its displacement.
 
     ``displacement`` (n, 3, z, y, x) is in voxels of ``image``; positions beyond the grid take
     its nearest voxel. ``out`` is (n, c, z, y, x).
     """
-    count, channels, depth, height, width = out.shape
-    for job in prange(count * depth):
+    _, channels, depth, height, width = out.shape
+    for job in range(first, last):
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
@@ -57,17 +56,16 @@ def sample(image, displacement, out):  # type: ignore[no-untyped-def]
                     out[n, c, z, y, x] = gz * low + fz * high
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def sample_slope(image, displacement, upstream, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda image, field, up, out: len(out) * out.shape[2], least=1, fastmath=True)
+def sample_slope(first, last, image, displacement, upstream, out):  # type: ignore[no-untyped-def]
     """Derivative of `sample` with respect to ``displacement``, times ``upstream`` (n, c, z, y, x).
 
     ``out`` (n, 3, z, y, x); zero where a position was clamped to the grid.
     """
-    count, channels, depth, height, width = upstream.shape
+    _, channels, depth, height, width = upstream.shape
     zero = np.float32(0.0)
     last_z, last_y, last_x = image.shape[2] - 1, image.shape[3] - 1, image.shape[4] - 1
-    for job in prange(count * depth):
+    for job in range(first, last):
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
@@ -98,15 +96,14 @@ def sample_slope(image, displacement, upstream, out):  # type: ignore[no-untyped
                 out[n, 2, z, y, x] = sx if zero <= px <= last_x else zero
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def sample_adjoint(displacement, upstream, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda displacement, upstream, out: len(out), least=1, fastmath=True)
+def sample_adjoint(first, last, displacement, upstream, out):  # type: ignore[no-untyped-def]
     """Transpose of `sample` with respect to its image: scatter ``upstream`` into zeroed ``out``.
 
     One thread a sample, so that no two write to the same voxel.
     """
-    count, channels, depth, height, width = upstream.shape
-    for n in prange(count):
+    _, channels, depth, height, width = upstream.shape
+    for n in range(first, last):
         for z in range(depth):
             for y in range(height):
                 for x in range(width):

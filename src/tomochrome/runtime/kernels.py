@@ -1,20 +1,20 @@
 """How compiled loops are compiled, run in threads, and given numbers that they can read.
 
-Serial loops release the GIL, and `over_chunks` runs them over pieces of the work in threads.
-Numba's own parallel loops take several times as long to compile. They pay where many short ones
-follow each other, as in the refinement of a registration; only one Python thread enters them
-(`one_at_a_time`): where neither OpenMP nor TBB is found (macOS, slim containers), Numba's own
-thread pool ends the whole process when two threads start a parallel loop at once (Numba
-documentation, "The Threading Layers"). A viewer that reads a sample while another volume is being
-colored would do just that.
+All loops are serial, release the GIL, and are run over pieces of the work in threads. Numba's own
+parallel loops take three to four times as long to compile, and where neither OpenMP nor TBB is
+found (macOS, slim containers) end the whole process when two threads start one at once (Numba
+documentation, "The Threading Layers").
 """
 
 from __future__ import annotations
 
 import functools
-import threading
+import os
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,24 +22,30 @@ from numpy.typing import ArrayLike, NDArray
 from tomochrome.runtime.device import thread_count
 from tomochrome.runtime.task import ThreadPool, check
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-_GATE = threading.Lock()
+@functools.cache
+def _pool() -> ThreadPool:
+    """Threads for pieces of compiled loops: kept, so that short loops can be shared too."""
+    return ThreadPool(os.cpu_count(), thread_name_prefix="kernel")
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile ``function`` without the GIL, cached on disk where some folder can be written.
 
     Numba keeps its cache beside the module, or in the user's cache folder where the package is
     read-only; where neither can be written it raises, and the kernel is compiled anew each run.
+    ``options`` are those of ``numba.njit``.
     """
     from numba import njit
 
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:
-        return njit(nogil=True)(function)
+        return njit(nogil=True, **options)(function)
 
 
 def over_chunks(
@@ -58,61 +64,73 @@ def over_chunks(
     least
         Smallest piece worth a thread of its own.
     """
-    pieces = min(thread_count(threads), max(1, n // least))
-    if pieces <= 1:
+    count = min(thread_count(threads), max(1, n // least))
+    if count <= 1:
         work(0, n)
         return
-    edges = np.linspace(0, n, pieces + 1).astype(int)
-    with ThreadPool(pieces - 1) as pool:
-        rest = [pool.submit(work, int(edges[i]), int(edges[i + 1])) for i in range(1, pieces)]
-        work(0, int(edges[1]))
-        for future in rest:
-            future.result()
+    pieces = iter(list(pairwise(n * i // count for i in range(count + 1))))
+
+    def take() -> None:
+        for start, stop in pieces:  # shared: each piece goes to whoever asks for it first
+            work(start, stop)
+
+    helpers: list[Future[None]] = []
+    with suppress(RuntimeError):  # no thread can be started while the interpreter exits
+        for _ in range(count - 1):
+            helpers.append(_pool().submit(take))
+    try:
+        take()
+    finally:  # those that did not start yet found nothing left to do
+        helpers = [helper for helper in helpers if not helper.cancel()]
+        wait(helpers)
+    for helper in helpers:
+        helper.result()
 
 
-def in_chunks(function: Callable[..., None]) -> Callable[..., None]:
+def in_chunks(
+    function: Callable[..., None] | None = None,
+    *,
+    jobs: Callable[..., int] | None = None,
+    least: int = 65536,
+    fastmath: bool = False,
+) -> Any:
     """Compile ``function(first, last, *arguments)``, and run it over ``range(n)`` in threads.
+
+    Parameters
+    ----------
+    function
+        What to compile. Without it a decorator is returned: ``@in_chunks(least=1)``.
+    jobs
+        Finds ``n`` from the arguments. Without it ``n`` is given before them in each call.
+    least
+        Smallest number of items worth a thread of its own.
+    fastmath
+        As for ``numba.njit``.
 
     Returns
     -------
     Callable
-        To be called as ``function(n, *arguments)``. It calls `check` first, and
-        uses as many threads as Numba may (`numba.set_num_threads`).
+        To be called as ``function(*arguments)``, or ``function(n, *arguments)`` without ``jobs``.
+        It calls `check` first, and uses as many threads as Numba may
+        (`numba.set_num_threads`). ``__wrapped__`` is the compiled function.
     """
-    compiled = kernel(function)
+    if function is None:
+        return functools.partial(in_chunks, jobs=jobs, least=least, fastmath=fastmath)
+    # no check for division by zero: it keeps a loop from being vectorized
+    compiled = kernel(function, fastmath=fastmath, error_model="numpy")
 
-    @functools.wraps(function)
-    def run(n: int, *arguments: Any) -> None:
+    @functools.wraps(compiled, updated=())
+    def run(*arguments: Any) -> None:
         from numba import get_num_threads
 
         check()
+        n, given = (jobs(*arguments), arguments) if jobs else (arguments[0], arguments[1:])
         over_chunks(
-            lambda first, last: compiled(first, last, *arguments), n, threads=get_num_threads()
-        )
+            lambda start, stop: compiled(start, stop, *given),
+            n, threads=get_num_threads(), least=least,
+        )  # fmt: skip
 
     return run
-
-
-def one_at_a_time(kernel: Callable[P, R]) -> Callable[P, R]:
-    """Let one thread at a time into any of the parallel kernels so decorated.
-
-    Before it enters, it calls `check`: whatever is made of many such loops can be stopped between
-    any two of them.
-
-    Parameters
-    ----------
-    kernel
-        A function compiled with ``numba.njit(parallel=True)``. It must not be called from
-        another compiled function; the undecorated one is kept as ``__wrapped__``.
-    """
-
-    @functools.wraps(kernel)
-    def enter(*args: Any, **kwargs: Any) -> Any:
-        check()
-        with _GATE:
-            return kernel(*args, **kwargs)
-
-    return enter
 
 
 def plain_numbers(values: ArrayLike) -> NDArray[Any]:

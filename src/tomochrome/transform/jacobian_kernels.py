@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from tomochrome.runtime.kernels import one_at_a_time
+from tomochrome.runtime.kernels import in_chunks
 
 
 @njit(inline="always")
@@ -13,9 +13,8 @@ def _det(a0, a1, a2, b0, b1, b2, c0, c1, c2):  # type: ignore[no-untyped-def]
     return a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0)
 
 
-@one_at_a_time
-@njit(parallel=True, cache=True, nogil=True)
-def determinants(vectors, basis, first, factor, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda vectors, basis, start, factor, out: out.shape[0] * out.shape[1], least=1)
+def determinants(first, last, vectors, basis, start, factor, out):  # type: ignore[no-untyped-def]
     """Jacobian determinants of ``p -> p + u(p)`` at voxels, times ``factor``.
 
     Parameters
@@ -24,7 +23,7 @@ def determinants(vectors, basis, first, factor, out):  # type: ignore[no-untyped
         (z, y, x, 3) float32, displacements in LPS mm.
     basis
         3x3 float64: LPS mm of a step along z, y and x, as columns.
-    first
+    start
         Slice of ``vectors`` that belongs to the first one of ``out``.
     factor
         Determinant of what else the map consists of.
@@ -38,8 +37,8 @@ def determinants(vectors, basis, first, factor, out):  # type: ignore[no-untyped
         basis[0, 0], basis[1, 0], basis[2, 0], basis[0, 1], basis[1, 1], basis[2, 1],
         basis[0, 2], basis[1, 2], basis[2, 2],
     )  # fmt: skip
-    for row in prange(out.shape[0] * size_y):
-        z, y = first + row // size_y, row % size_y
+    for row in range(first, last):
+        z, y = start + row // size_y, row % size_y
         steps = np.empty((3, 2, 3))  # axis, backward and forward, component
         for x in range(size_x):
             for axis in range(3):
