@@ -49,7 +49,7 @@ def test_register_names_its_own_option_whatever_the_reader_says(monkeypatch, opt
 
     monkeypatch.setattr("tomochrome.io.read", read)
     with pytest.raises(InputError) as caught:
-        command._read(Path("a"), None, option, {})
+        command._read(Path("a"), None, option)
     assert str(caught.value) == f"in other words; {advice}"
 
 

@@ -227,7 +227,7 @@ def test_what_is_not_a_number_is_grey_and_a_guess(colors_bundle: Path, drawn: Dr
 def _run(predictor: type, bundle: Path, volume: Volume) -> object:
     from tomochrome.colorization.scan import prepare
 
-    return predictor(find_model(bundle), device="cpu").color(prepare(volume), None, None)
+    return predictor(find_model(bundle), device="cpu").color(prepare(volume))
 
 
 @settings(max_examples=30, deadline=None)
