@@ -39,6 +39,12 @@ def qtbot(qtbot):
 
 
 @pytest.fixture(autouse=True)
+def loading_at_once(monkeypatch):
+    """Let panels import the engine at once: nobody looks at how smoothly they open."""
+    monkeypatch.setattr("tomochrome._napari.panel._SHOWN_MS", 0)
+
+
+@pytest.fixture(autouse=True)
 def settings_of_their_own(tmp_path_factory):
     """Keep what panels remember out of the user's real settings."""
     from qtpy.QtCore import QSettings
