@@ -54,9 +54,8 @@ class Stack:
     warnings: tuple[Notice, ...] = ()
     refusal: str = ""  #: why this cannot be read as one volume; empty if it can
     plan: Plan | None = None  #: how to even the slices out; None if they are regular as stored
-    stored_warnings: tuple[
-        Notice, ...
-    ] = ()  #: instead of ``warnings`` when they are left as stored
+    #: instead of ``warnings`` when they are left as stored
+    stored_warnings: tuple[Notice, ...] = ()
 
     @property
     def grid_affine(self) -> NDArray[np.float64] | None:
