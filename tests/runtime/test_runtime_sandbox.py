@@ -212,11 +212,13 @@ ENDS = ["pass", "raise SystemExit(3)", "import os; os.kill(os.getpid(), 9)"]
 @pytest.mark.parametrize("end", ENDS)
 def test_no_child_outlives_its_parent(tmp_path: Path, end: str) -> None:
     code = (
-        "import sandbox_jobs as jobs, threading, time\n"
+        "import contextlib, sandbox_jobs as jobs, threading, time\n"
         "from tomochrome.runtime.sandbox import call\n"
         "print(call(jobs.pid), flush=True)\n"
-        f"threading.Thread(target=call, args=(jobs.told, {str(tmp_path / 'n')!r}), "
-        "daemon=True).start()\n"
+        "def ask():\n"  # its child is taken away as the interpreter exits: it may still say so
+        "    with contextlib.suppress(Exception):\n"
+        f"        call(jobs.told, {str(tmp_path / 'n')!r})\n"
+        "threading.Thread(target=ask, daemon=True).start()\n"
         f"import pathlib\nwhile not pathlib.Path({str(tmp_path / 'n')!r}).exists(): "
         "time.sleep(0.01)\n" + end
     )
