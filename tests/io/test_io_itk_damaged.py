@@ -11,10 +11,10 @@ import pytest
 import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from io_cases import ct
+from io_cases import ct, reads_or_refuses
 from itk_cases import image, meta, nrrd_file, refused
 
-from tomochrome.errors import Cancelled, InputError
+from tomochrome.errors import Cancelled
 from tomochrome.geometry import to_sitk
 from tomochrome.io import bounds, itk_image, read, sandboxed_itk
 from tomochrome.io.image_file import describe, read_volume
@@ -158,12 +158,7 @@ def test_flipped_bytes_end_in_a_volume_or_a_sentence(tmp_path_factory, data):
     for _ in range(data.draw(st.integers(1, 5))):
         content[data.draw(st.integers(10, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
-    try:
-        volume = read(path)
-    except InputError as error:
-        assert "\n" not in str(error)
-        return
-    assert np.isfinite(volume.affine).all()
+    reads_or_refuses(path)
 
 
 @pytest.mark.parametrize("name", ["sizes", "space origin", "dimension", "labels", "Line Skip"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from io_cases import reads_or_refuses
 from nifti_cases import hounsfield, patched, refused, saved
 
 from tomochrome.errors import Cancelled, InputError
@@ -110,9 +111,4 @@ def test_flipped_header_bytes_end_in_a_volume_or_a_sentence(tmp_path_factory, da
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, 351))] = data.draw(st.sampled_from([0, 1, 127, 128, 255]))
     path.write_bytes(content)
-    try:
-        volume = read(path)
-    except InputError as error:
-        assert "\n" not in str(error)
-        return
-    assert np.isfinite(volume.affine).all()
+    reads_or_refuses(path)

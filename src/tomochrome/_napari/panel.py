@@ -28,7 +28,7 @@ from tomochrome.errors import TomochromeError
 
 _LOG = logging.getLogger(__name__)
 _SHOWN_MS = 800  # by then a new panel is drawn, and the letters on the canvas
-_MOST_WAIT_S = 2.0  # where no event loop runs
+_MOST_WAIT_S = 1.0  # where no event loop runs
 
 
 class DockedPanel(QWidget):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -167,11 +168,9 @@ def _look_at(path: Path, harvest: _Harvest, alone: bool) -> None:
         if is_known(kind):
             if alone or not is_pair(path, data_only=True):  # else its header is in the list
                 image = open_image(path, kind)
-                if alone:  # one large file takes as long as a whole folder
+                # One large file takes as long as a whole folder.
+                with nullcontext() if alone else quietly():
                     harvest.items.extend(describe(image))
-                else:
-                    with quietly():
-                        harvest.items.extend(describe(image))
         else:
             torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
             harvest.skip(path, _REASONS["torn" if torn else kind])
