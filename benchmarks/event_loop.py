@@ -29,11 +29,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -96,29 +96,34 @@ class Places:
     """Where the GUI thread is, looked at every few milliseconds from another thread."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, str]] = deque(maxlen=20_000)
+        self._seen: deque[tuple[float, list[CodeType]]] = deque(maxlen=20_000)
         self._lock = threading.Lock()
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
         main = threading.main_thread().ident
         while True:
-            frame = sys._current_frames().get(main or 0)
-            stack = traceback.extract_stack(frame, limit=40)[::-1] if frame else []
-            names = [f"{Path(f.filename).stem}.{f.name}" for f in stack]
-            ours = [
-                f"{Path(f.filename).stem}.{f.name}" for f in stack if "tomochrome" in f.filename
-            ]
+            # Only the code objects: to look up source lines would hold the lock that is watched.
+            frame, stack = sys._current_frames().get(main or 0), []
+            while frame is not None:
+                stack.append(frame.f_code)
+                frame = frame.f_back
             with self._lock:
-                self._seen.append((time.perf_counter(), " < ".join([*names[:2], "...", *ours[:2]])))
+                self._seen.append((time.perf_counter(), stack))
             time.sleep(0.004)
 
     def between(self, start: float, end: float) -> str:
         """Return where the thread was most of the time."""
         with self._lock:
             seen = list(self._seen)
-        found = Counter(place for when, place in seen if start <= when <= end)
+        found = Counter(self._named(stack) for when, stack in seen if start <= when <= end)
         return found.most_common(1)[0][0] if found else ""
+
+    def _named(self, stack: list[CodeType]) -> str:
+        """Return the innermost two functions, and the innermost two of ours."""
+        names = [(Path(c.co_filename).stem + "." + c.co_name, c.co_filename) for c in stack]
+        ours = [name for name, filename in names if "tomochrome" in filename]
+        return " < ".join([*(name for name, _ in names[:2]), "...", *ours[:2]])
 
 
 class Watch:

@@ -104,6 +104,11 @@ class CanvasOverlays(ViewerFollower):
             for glyph in _GLYPHS:
                 self._soon(partial(font.__getitem__, glyph))
 
+    @property
+    def settled(self) -> bool:
+        """Whether all letters are made."""
+        return not self._steps
+
     def _follow(self, viewer: Any) -> None:
         camera, dims, layers = viewer.scene.camera, viewer.dims, viewer.layers
         for emitter in (
@@ -118,6 +123,8 @@ class CanvasOverlays(ViewerFollower):
             layers.selection.events.active,
         ):
             emitter.connect(self.update, position="last")
+        for emitter in (dims.events.ndisplay, layers.events.inserting, layers.events.removing):
+            emitter.connect(self._lift_boxes, position="first")
         self.each_layer(self._follow_transform)
 
     def _follow_transform(self, layer: Any) -> None:
@@ -125,6 +132,17 @@ class CanvasOverlays(ViewerFollower):
             events = layer.events
             for emitter in (events.visible, events.affine, events.rotate, events.scale):
                 emitter.connect(self.update)
+
+    def _lift_boxes(self, _: object = None) -> None:
+        """Hide the boxes behind the letters before napari builds its scene anew.
+
+        It would make the shaders of all boxes anew in the same turn of the event loop, which takes
+        100 ms. They come back one after the other.
+        """
+        for overlay in self._overlays.values() if self._timer is not None else ():
+            if overlay.box:
+                overlay.box = False
+                self._soon(partial(setattr, overlay, "box", True))
 
     def update(self, _: object = None) -> None:
         """Show the letters of what is on the screen now."""

@@ -243,7 +243,7 @@ class ColorizeWidget(JobPanel):
             legend = self.view.legend
             legend.set_shares(coloring.chroma.tissue_shares(), self.view.color.palette_name)
             legend.set_selection(coloring.layer.data.settings.tissues)
-            self._rested()
+            self._rest()
         self._beside.follow(None if coloring is None else coloring.layer)
         self.view.show_model(title, tissues)
         self._mark.setText(f"Colors by {title}: {NOT_FOR_DIAGNOSIS}" if title else "")

@@ -116,7 +116,8 @@ def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
         with layer.events.contrast_limits.blocker():  # or followers see limits of another function
             layer.contrast_limits = keywords["contrast_limits"]
         layer.colormap = wanted
-    layer.contrast_limits = keywords["contrast_limits"]
+    if tuple(layer.contrast_limits) != tuple(keywords["contrast_limits"]):
+        layer.contrast_limits = keywords["contrast_limits"]
 
 
 def open_range(layer: Any) -> None:

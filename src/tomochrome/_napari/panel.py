@@ -23,12 +23,13 @@ from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, si
 from tomochrome._napari.events import Connections
 from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, LayerTuple
+from tomochrome._napari.viewer_setup import is_settled
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
 _LOG = logging.getLogger(__name__)
-_SHOWN_MS = 800  # by then a new panel is drawn, and the letters on the canvas
-_MOST_WAIT_S = 1.0  # where no event loop runs
+_SETTLE_MS = 200  # between two looks at whether all is drawn
+_MOST_WAIT_S = 3.0  # where no event loop runs
 
 
 class DockedPanel(QWidget):
@@ -231,16 +232,22 @@ class JobPanel(DockedPanel):
     def load_engine(self, find: Work) -> None:
         """Import what the first run needs in a worker, and have the view offer what that finds.
 
-        The worker waits until the panel is shown: Python runs one thread at a time, and imports
-        beside it make the opening of the panel take three times as long.
+        The worker waits until the panel and the letters on the canvas are drawn: Python runs one
+        thread at a time, and imports beside that make it take three times as long.
         """
-        shown = threading.Event()
-        QTimer.singleShot(_SHOWN_MS, shown.set)
+        drawn, looks = threading.Event(), QTimer(self)
+
+        def look() -> None:
+            if self._released or is_settled(self.viewer):
+                drawn.set()
+                looks.stop()
 
         def load() -> Any:
-            shown.wait(_MOST_WAIT_S)
+            drawn.wait(_MOST_WAIT_S)
             return find()
 
+        looks.timeout.connect(look)
+        looks.start(_SETTLE_MS)
         self.loading.start(load, self.view.offer)
 
     def _show_loading(self, done: int, total: int, stage: str) -> None:

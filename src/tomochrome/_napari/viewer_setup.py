@@ -43,3 +43,9 @@ def prepare_viewer(viewer: Any) -> None:
     if viewer not in _PREPARED:
         _PREPARED[viewer] = tuple(follower(viewer) for follower in _FOLLOWERS)
     show_readout(viewer)
+
+
+def is_settled(viewer: Any) -> bool:
+    """Return whether nothing is left to be drawn for the first time in a prepared viewer."""
+    followers = _PREPARED.get(getattr(viewer, "__wrapped__", viewer), ())
+    return all(f.settled for f in followers if isinstance(f, CanvasOverlays))
