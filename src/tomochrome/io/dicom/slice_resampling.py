@@ -73,7 +73,7 @@ def resample_slices(
             resample_slice(
                 voxels, mask, outside is not None, along, down, across,
                 bridged, reach, start + z * steps[0], steps[1], steps[2],
-                whole, fill, result[z], beyond[z],
+                whole, float(fill), result[z], beyond[z],
             )
         )  # fmt: skip
 

@@ -5,11 +5,12 @@ It is serial and releases the GIL: `resample_slices` runs it on several slices a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+import functools
+from typing import Final
 
 import numpy as np
-from numba import njit
+
+from tomochrome.runtime.kernels import kernel
 
 EDGE: Final = 0.02
 """Part of a pixel by which a place may lie beyond the outermost pixel's centre (rounding)."""
@@ -22,12 +23,7 @@ HALF: Final = 0.5 - 1e-6
 """Weight that measured voxels must carry, give or take rounding."""
 
 
-def _kernel(function: Callable[..., Any]) -> Any:
-    """Compile without the GIL, cached on disk where some folder can be written."""
-    try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no place for the cache: compiled anew in each process
-        return njit(nogil=True, error_model="numpy")(function)
+_kernel = functools.partial(kernel, error_model="numpy")
 
 
 @_kernel
@@ -133,8 +129,9 @@ def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, be
                 hits += m[x]
             touched = touched or hits > 0
     if count == 1 and not touched:
-        out[:] = sources
-        beyond[:] = False
+        for x in range(width):
+            out[x] = sources[x]
+            beyond[x] = False
         return 0
     total = np.zeros(width, np.float32)
     weight = np.zeros(width, np.float32)
@@ -153,7 +150,7 @@ def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, be
     if not touched:
         for x in range(width):
             out[x] = np.rint(total[x]) if whole else total[x]
-        beyond[:] = False
+            beyond[x] = False
         return 0
     missing = 0
     for x in range(width):
@@ -180,22 +177,21 @@ def _aligned_row(  # type: ignore[no-untyped-def]
     k, i, offset = np.zeros(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64)
     w = np.zeros(4)
     count = _taps(voxels.shape[1], before, after, share, v, down, k, i, w)
-    first, last = 0, width
+    first, last = 0, width if count > 0 else 0
     for t in range(count):
         place = u - across[k[t]]
         offset[t] = int(np.rint(place))
         if abs(place - offset[t]) > ON_PIXEL:
             return -1
         first, last = max(first, -offset[t]), min(last, columns - offset[t])
-    if count <= 0 or first >= last:
-        out[:] = fill
-        beyond[:] = True
+    for x in range(width):
+        if x < first or x >= last:
+            out[x] = fill
+            beyond[x] = True
+    if first >= last:
         return width
-    out[:first] = fill
-    beyond[:first] = True
-    out[last:] = fill
-    beyond[last:] = True
-    offset += first
+    for t in range(count):
+        offset[t] += first
     missing = _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill,
                         out[first:last], beyond[first:last])  # fmt: skip
     return missing + first + width - last
