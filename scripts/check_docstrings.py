@@ -4,7 +4,10 @@ Public are the names in ``__all__`` of `tomochrome` and of its packages, and the
 the classes among them. The codes to check and the names to exclude are in ``pyproject.toml``,
 ``[tool.numpydoc_validation]``. Two rules are not numpydoc's:
 
-- A docstring of one line is enough for a class and for a function of at most one parameter.
+- The summary of a function of at most one parameter may say what goes in and what comes out; so
+  may that of a class.
+- The fields of a class may be described as Attributes, and what an inherited ``__init__`` takes
+  where it is defined.
 - A function that raises an exception has a section Raises.
 """
 
@@ -27,7 +30,7 @@ from numpydoc.validate import validate
 import tomochrome
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Codes of sections that a docstring of one line does not have.
+#: Codes of sections that a short docstring does not have.
 SECTIONS = {"PR01", "RT01", "YD01"}
 
 
@@ -50,10 +53,13 @@ def public_names(excluded: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
                     yield f"{package}.{name}.{method}", function
 
 
-def may_be_one_line(value: Any) -> bool:
-    """Return whether a docstring of one line is enough for a class or function."""
-    parameters = () if inspect.isclass(value) else inspect.signature(value).parameters
-    return len([name for name in parameters if name != "self"]) <= 1
+def unneeded(value: Any, text: str) -> set[str]:
+    """Return the codes of the sections that a class or function can do without."""
+    if inspect.isclass(value):
+        inherits = "__init__" not in vars(value)
+        return SECTIONS if "\n" not in text or inherits or "\nAttributes\n" in text else set()
+    parameters = [name for name in inspect.signature(value).parameters if name != "self"]
+    return SECTIONS if len(parameters) <= 1 else set()
 
 
 def raises(function: Callable[..., Any]) -> bool:
@@ -65,10 +71,8 @@ def raises(function: Callable[..., Any]) -> bool:
 def problems(name: str, value: Any, checks: set[str]) -> Iterator[str]:
     """Yield what is wrong with the docstring of a public name."""
     text = inspect.getdoc(value) or ""
-    if "\n" not in text and may_be_one_line(value):
-        checks = checks - SECTIONS
     for code, message in validate(name)["errors"]:
-        if code in checks:
+        if code in checks - unneeded(value, text):
             yield f"{code} {message}"
     if inspect.isfunction(value) and raises(value) and "\nRaises\n" not in text:
         yield "the function raises an exception, and no section Raises describes it"

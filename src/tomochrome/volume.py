@@ -139,6 +139,20 @@ class Volume:
     ) -> Volume:
         """Return other voxels on the same grid, carrying affine and provenance on.
 
+        Parameters
+        ----------
+        voxels
+            (z, y, x), or RGBA bytes (z, y, x, 4).
+        unit
+            Their unit; this volume's if None.
+        step
+            What was done, for the provenance.
+
+        Returns
+        -------
+        Volume
+            On the same grid.
+
         Raises
         ------
         GeometryError

@@ -109,6 +109,11 @@ def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
     folder
         Folder of bundles; by default the shipped ``weights/``.
 
+    Returns
+    -------
+    list of ModelCard
+        In the order of their names.
+
     Raises
     ------
     ModelError
@@ -121,6 +126,18 @@ def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
 
 def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
     """Return the card of a shipped model by its name, or of the bundle folder at a path.
+
+    Parameters
+    ----------
+    model
+        Name of a shipped model, or a bundle folder.
+    purpose
+        What the model must be for.
+
+    Returns
+    -------
+    ModelCard
+        The card, checked.
 
     Raises
     ------
@@ -142,6 +159,18 @@ def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
 
 def read_card(path: Path, purpose: Purpose) -> ModelCard:
     """Read and check the metadata of the bundle folder ``path``.
+
+    Parameters
+    ----------
+    path
+        Bundle folder.
+    purpose
+        What the model must be for.
+
+    Returns
+    -------
+    ModelCard
+        The card, checked.
 
     Raises
     ------

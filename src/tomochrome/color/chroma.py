@@ -108,7 +108,20 @@ class Chroma:
     def ab_of_code(
         self, palette_name: str | Palette = "natural", saturation: float = 1.0
     ) -> NDArray[np.float32]:
-        """Return chroma (a*, b*) of each code, shape (n_codes, 2)."""
+        """Return chroma (a*, b*) of each code, shape (n_codes, 2).
+
+        Parameters
+        ----------
+        palette_name
+            Palette, or its name.
+        saturation
+            Factor on all colors: 0 is grey, 1 the palette's own.
+
+        Returns
+        -------
+        ndarray
+            float32 (n_codes, 2): a*, b*.
+        """
         return self.table.chroma(palette(palette_name)) * np.float32(saturation)
 
     def ab(self, palette: str | Palette = "natural", slices: Any = None) -> NDArray[np.float32]:
@@ -226,6 +239,18 @@ class Chroma:
 
         The grid may be flipped or have its axes in another order, as when a volume is turned for
         display; the result then is a view, not a copy.
+
+        Parameters
+        ----------
+        volume
+            The volume whose grid is wanted.
+        tolerance_mm
+            How far voxels may lie apart.
+
+        Returns
+        -------
+        Chroma
+            The same colors on that grid.
 
         Raises
         ------

@@ -34,6 +34,11 @@ def view(mode: str, pair: Pair, settings: Any = None) -> View[Any]:
     settings
         An object of the comparison's own settings class; its defaults if None.
 
+    Returns
+    -------
+    View
+        Nothing is computed yet.
+
     Raises
     ------
     OptionError

@@ -66,6 +66,13 @@ class Contours(View[Lines]):
     several levels the highest is drawn. The plane is that of the axes not indexed by an
     integer; in a block, neighbours along all its axes count.
 
+    Parameters
+    ----------
+    pair
+        The two volumes; the second is outlined.
+    settings
+        Which contours are drawn; the defaults if None.
+
     Raises
     ------
     InputError
@@ -94,7 +101,13 @@ class Contours(View[Lines]):
         return False
 
     def check(self, settings: Lines) -> None:
-        """Refuse labels that would be interpolated."""
+        """Refuse labels that would be interpolated.
+
+        Raises
+        ------
+        OptionError
+            If labels lie on another grid and would be interpolated.
+        """
         source = self.pair.b
         if self._are_labels(settings) and not source.aligned and source.order != "nearest":
             raise OptionError(

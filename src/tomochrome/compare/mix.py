@@ -148,6 +148,13 @@ class Difference(View[Spread]):
 
     Black means no difference; clear, that one of the two measured nothing there.
 
+    Parameters
+    ----------
+    pair
+        The two volumes, in one unit.
+    settings
+        How the difference is shown; the defaults if None.
+
     Raises
     ------
     InputError

@@ -134,18 +134,57 @@ class Pair:
         return self.a if which == "a" else self.b
 
     def read(self, which: Which, region: Region) -> NDArray[Any]:
-        """Return voxels of one volume as the comparison shows them: numbers or RGBA."""
+        """Return voxels of one volume as the comparison shows them: numbers or RGBA.
+
+        Parameters
+        ----------
+        which
+            ``"first"`` or ``"second"``.
+        region
+            Slices or integers along (z, y, x).
+
+        Returns
+        -------
+        ndarray
+            (i, j, k), or uint8 (i, j, k, 4) for RGBA.
+        """
         if not self.numbers:
             return self.rgba(which, region)
         return self.source(which).read(region).values.astype(self.dtype, copy=False)
 
     def missing(self, which: Which, region: Region) -> NDArray[np.bool_]:
-        """Whether the volume has no measured value at each voxel of a region."""
+        """Whether the volume has no measured value at each voxel of a region.
+
+        Parameters
+        ----------
+        which
+            ``"first"`` or ``"second"``.
+        region
+            Slices or integers along (z, y, x).
+
+        Returns
+        -------
+        ndarray
+            bool (i, j, k).
+        """
         missing = self.source(which).read(region).missing
         return np.zeros(region.shape, np.bool_) if missing is None else missing
 
     def rgba(self, which: Which, region: Region) -> NDArray[np.uint8]:
-        """Return uint8 (i, j, k, 4): grey through the window; clear where nothing is measured."""
+        """Return uint8 (i, j, k, 4): grey through the window; clear where nothing is measured.
+
+        Parameters
+        ----------
+        which
+            ``"first"`` or ``"second"``.
+        region
+            Slices or integers along (z, y, x).
+
+        Returns
+        -------
+        ndarray
+            uint8 (i, j, k, 4).
+        """
         sampled = self.source(which).read(region)
         if self.source(which).volume.is_rgba:
             return _cleared(sampled)
@@ -154,7 +193,20 @@ class Pair:
         return _cleared(Sampled(grey_rgba(sampled.values, window), sampled.missing))
 
     def levels(self, which: Which, region: Region) -> NDArray[np.uint8]:
-        """Return the grey level (sRGB, 0 to 255) of each voxel's luminance, over black."""
+        """Return the grey level (sRGB, 0 to 255) of each voxel's luminance, over black.
+
+        Parameters
+        ----------
+        which
+            ``"first"`` or ``"second"``.
+        region
+            Slices or integers along (z, y, x).
+
+        Returns
+        -------
+        ndarray
+            uint8 (i, j, k).
+        """
         rgba = self.rgba(which, region)
         if not self.source(which).volume.is_rgba:
             return np.asarray(rgba[..., 0])

@@ -123,7 +123,13 @@ class Checkerboard(Selection[Tiles]):
         return Tiles()
 
     def check(self, settings: Tiles) -> None:
-        """Refuse tiles that the grid cannot show."""
+        """Refuse tiles that the grid cannot show.
+
+        Raises
+        ------
+        OptionError
+            If a tile is smaller than a voxel.
+        """
         least = smallest_tile_mm(self.pair.volume)
         if settings.tile_mm < least * (1 - 1e-6):
             raise OptionError(
@@ -193,7 +199,20 @@ class Curtain:
         object.__setattr__(self, "positions", checked)
 
     def moved(self, plane: int, position: float) -> Curtain:
-        """Return a copy whose curtain hangs elsewhere in one plane (0: at right angles to z)."""
+        """Return a copy whose curtain hangs elsewhere in one plane (0: at right angles to z).
+
+        Parameters
+        ----------
+        plane
+            Axis at right angles to the plane: 0 for z, 1 for y, 2 for x.
+        position
+            How much of the first volume is seen: 0 none, 1 all.
+
+        Returns
+        -------
+        Curtain
+            The copy.
+        """
         positions = list(self.positions)
         positions[plane] = position
         return replace(self, positions=(positions[0], positions[1], positions[2]))
@@ -227,7 +246,20 @@ class Wipe(Selection[Curtain]):
         return self._from_start(axis, self.settings.positions[plane]) * self.pair.shape[axis] - 0.5
 
     def position(self, plane: int, index: float) -> float:
-        """Return the position of a curtain whose edge was dragged to an index; see `edge`."""
+        """Return the position of a curtain whose edge was dragged to an index; see `edge`.
+
+        Parameters
+        ----------
+        plane
+            Axis at right angles to the plane.
+        index
+            Where the edge is, as an index along the curtain's axis.
+
+        Returns
+        -------
+        float
+            0 to 1.
+        """
         axis = self.axis(plane)
         return self._from_start(axis, min(1.0, max(0.0, (index + 0.5) / self.pair.shape[axis])))
 

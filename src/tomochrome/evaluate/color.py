@@ -112,6 +112,11 @@ def score_color(
     least
         Tissues with fewer voxels have no say in the mean over tissues.
 
+    Returns
+    -------
+    ColorScore
+        Over all voxels, and tissue by tissue.
+
     Raises
     ------
     GeometryError
@@ -178,6 +183,11 @@ def colored_outside(
         bool (z, y, x): where the patient is.
     palette_name
         Palette, or its name; a voxel is colored from a chroma of `COLORED` on.
+
+    Returns
+    -------
+    float
+        0 to 1.
     """
     colored = np.linalg.norm(chroma.ab_of_code(palette_name), axis=1) >= COLORED
     inside = outside = 0
@@ -218,6 +228,11 @@ def flicker(chroma: Chroma, hu: NDArray[Any], palette_name: str | Palette = "nat
         (z, y, x) in HU, on its grid.
     palette_name
         Palette, or its name.
+
+    Returns
+    -------
+    Flicker
+        Mean changes from slice to slice.
 
     Raises
     ------
@@ -261,6 +276,11 @@ def photograph_error(
         uint8 (y, x, 3), sRGB, aligned with it.
     mask
         bool (y, x): where to compare.
+
+    Returns
+    -------
+    float
+        Mean distance in (a*, b*).
 
     Raises
     ------

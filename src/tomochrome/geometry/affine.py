@@ -96,6 +96,18 @@ def same_grid(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> bool:
     """Whether two volumes have the same shape and put every voxel at the same place.
 
     An affine map is linear, so it is enough that the eight corners agree to ``tolerance_mm``.
+
+    Parameters
+    ----------
+    a, b
+        The volumes.
+    tolerance_mm
+        How far corners may lie apart.
+
+    Returns
+    -------
+    bool
+        True if each voxel of one lies on the same voxel of the other.
     """
     if a.shape != b.shape:
         return False

@@ -56,6 +56,11 @@ def edge_letters(right: ArrayLike, up: ArrayLike) -> dict[str, str]:
     ----------
     right, up
         Where right and up in the picture point in the patient, as LPS vectors.
+
+    Returns
+    -------
+    dict
+        For each edge up to three of R, L, A, P, H and F, the closest direction first.
     """
     right, up = np.asarray(right, dtype=np.float64), np.asarray(up, dtype=np.float64)
     return {
@@ -157,6 +162,11 @@ def reorient_like(volume: Volume, original: Volume) -> Volume:
         A volume on the grid of ``closest_axial(original)`` (or already on the original's).
     original
         The volume whose axes are wanted.
+
+    Returns
+    -------
+    Volume
+        The same voxels along the original's axes.
 
     Raises
     ------

@@ -126,21 +126,28 @@ def to_spacing(
 
     Parameters
     ----------
+    volume
+        The volume.
     spacing
         New distance between voxel centres along (z, y, x) in mm.
     order, fill
         As for `resample`.
+
+    Returns
+    -------
+    Volume
+        On the new grid.
+
+    Raises
+    ------
+    OptionError
+        If a spacing is not a positive number.
 
     Notes
     -----
     The edges of the field of view stay where they are (a voxel is a box about its centre), so
     the new first centre lies half the change of spacing further in. Linear interpolation does
     not low-pass filter: shrinking by more than about two aliases.
-
-    Raises
-    ------
-    OptionError
-        If a spacing is not a positive number.
     """
     wanted = np.asarray(spacing, dtype=np.float64)
     if wanted.shape != (3,) or not np.isfinite(wanted).all() or (wanted <= 0).any():

@@ -55,6 +55,20 @@ def from_sitk(
 ) -> Volume:
     """Return a 3D SimpleITK image as a volume at the same place in LPS space.
 
+    Parameters
+    ----------
+    image
+        Image of three dimensions; RGBA as a vector of four bytes.
+    unit
+        What its values are in.
+    provenance
+        Where it came from.
+
+    Returns
+    -------
+    Volume
+        Voxels (z, y, x), affine to LPS mm.
+
     Raises
     ------
     GeometryError

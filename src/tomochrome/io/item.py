@@ -23,6 +23,10 @@ class Item:
         The file, or the folder that holds the series.
     kind
         ``"dicom-series"``, ``"dicom-file"``, ``"nifti"``, ``"nrrd"`` or ``"metaimage"``.
+    series_uid
+        DICOM's UID of the series, or empty.
+    modality
+        DICOM's, for example ``"CT"``; ``"unknown"`` where nothing names it.
     title
         What the scanner calls the series, with nothing of the patient in it.
     series_number
@@ -44,6 +48,10 @@ class Item:
         4x4 matrix from (z, y, x) index to LPS mm of the volume that `read` returns, or None.
     value_range
         Least and greatest value, or None (DICOM, unless pixels were asked for).
+    unit
+        What the values are in.
+    windows
+        The scanner's own windows.
     verdict
         What is to be said about the geometry and the kind of image.
     warnings

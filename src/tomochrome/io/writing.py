@@ -26,6 +26,18 @@ _WRITERS: dict[Format, Writer] = {
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Check, before long work, that `write` will know the format and may write there.
 
+    Parameters
+    ----------
+    path
+        Where the output is to be.
+    force
+        Whether it may take the place of an earlier one.
+
+    Returns
+    -------
+    Path
+        The path.
+
     Raises
     ------
     OutputError

@@ -140,9 +140,14 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
     ----------
     seed
         Any non-negative integer; the same seed gives the same patient.
-    overrides
+    **overrides
         Fields of `Anatomy` to set instead of drawing them, and ``build`` ("lean", "average",
         "heavy").
+
+    Returns
+    -------
+    Anatomy
+        What `make_patient` paints.
 
     Raises
     ------

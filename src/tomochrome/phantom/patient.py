@@ -162,7 +162,7 @@ def make_structures(
         Give the patient a hip prosthesis (and dental fillings in the head).
     threads
         Threads to paint with; the result does not depend on it.
-    overrides
+    **overrides
         Fields of `Anatomy` (``spleen_ml=400``), or ``build="lean"``.
 
     Returns
@@ -307,8 +307,13 @@ def make_patient(
         Voxels (z, y, x); by default the grid that holds the region.
     threads
         Threads to paint with; all processors if None. The result does not depend on it.
-    overrides
+    **overrides
         Any field of `Anatomy`.
+
+    Returns
+    -------
+    Patient
+        CT, tissues and structures on one grid.
 
     Raises
     ------

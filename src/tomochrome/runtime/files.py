@@ -19,6 +19,18 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
     The parent folder must exist and be writable; an existing output needs ``force``. What a
     killed process left in the parent folder is cleared first.
 
+    Parameters
+    ----------
+    path
+        Where the output is to be.
+    force
+        Whether it may take the place of an earlier one.
+
+    Returns
+    -------
+    Path
+        The path.
+
     Raises
     ------
     OutputError
@@ -61,6 +73,18 @@ def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterato
     """Give a temporary path beside ``path``; on success move it there, on any error remove it.
 
     As `write_group`, for one output.
+
+    Parameters
+    ----------
+    path
+        Where the output is to be.
+    force
+        Whether it may take the place of an earlier one.
+
+    Yields
+    ------
+    Path
+        Where to write it.
     """
     with write_group([path], force=force) as (temporary,):
         yield temporary
@@ -77,6 +101,18 @@ def write_group(
     the disk before it moves, and takes the place of an earlier output in one step. A process
     killed while the outputs of a group move leaves whole ones at every place, earlier or new;
     the next output in that folder finishes the moves.
+
+    Parameters
+    ----------
+    paths
+        Where the outputs are to be.
+    force
+        Whether they may take the places of earlier ones.
+
+    Yields
+    ------
+    list of Path
+        Where to write each of them.
 
     Raises
     ------

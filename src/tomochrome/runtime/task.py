@@ -48,12 +48,26 @@ class Task:
         return self._stop.is_set()
 
     def check(self) -> None:
-        """Raise `Cancelled` if the work was asked to stop."""
+        """Raise `Cancelled` if the work was asked to stop.
+
+        Raises
+        ------
+        Cancelled
+            If it was.
+        """
         if self.cancelled:
             raise Cancelled("cancelled by the user")
 
     def report(self, done: int, total: int, stage: str) -> None:
-        """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
+        """Report that ``done`` of ``total`` steps of ``stage`` are finished.
+
+        Parameters
+        ----------
+        done, total
+            Steps; a total of 0 if nobody knows how many there are.
+        stage
+            What is being done.
+        """
         if self._progress is not None:
             self._progress(done, total, stage)
 
@@ -101,7 +115,15 @@ def check() -> None:
 
 
 def report(done: int, total: int, stage: str) -> None:
-    """Report that ``done`` of ``total`` steps of ``stage`` of the current task are finished."""
+    """Report that ``done`` of ``total`` steps of ``stage`` of the current task are finished.
+
+    Parameters
+    ----------
+    done, total
+        Steps; a total of 0 if nobody knows how many there are.
+    stage
+        What is being done.
+    """
     _current.get().report(done, total, stage)
 
 
@@ -109,6 +131,19 @@ class ThreadPool(ThreadPoolExecutor):
     """A pool of threads that work for the task of whoever hands them the work."""
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Schedule ``fn``, in a copy of this thread's context."""
+        """Schedule ``fn``, in a copy of this thread's context.
+
+        Parameters
+        ----------
+        fn
+            What to call.
+        *args, **kwargs
+            What to call it with.
+
+        Returns
+        -------
+        Future
+            Of what it returns.
+        """
         run: Callable[..., R] = copy_context().run
         return super().submit(run, fn, *args, **kwargs)

@@ -174,7 +174,15 @@ class Task(ABC, Generic[C]):
 
     @abstractmethod
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the loss of a batch, and its `figures` as far as they are known."""
+        """Return the loss of a batch, and its `figures` as far as they are known.
+
+        Parameters
+        ----------
+        net
+            The network that is trained.
+        batch
+            What the data set gave.
+        """
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Make a batch of samples; by default each field becomes one tensor."""
@@ -195,7 +203,20 @@ class Task(ABC, Generic[C]):
         return []
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
-        """Return what is to be written of the trained network."""
+        """Return what is to be written of the trained network.
+
+        Parameters
+        ----------
+        net
+            The trained network.
+        evidence
+            What was measured while it was trained.
+
+        Returns
+        -------
+        list of Bundle
+            At least one.
+        """
         metadata = {
             "kind": self.kind,
             "scores": dict(evidence.scores.get(self.config.name, {})),

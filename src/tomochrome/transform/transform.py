@@ -260,6 +260,15 @@ class Transform:
         The task is checked while fields are sampled, and with each slice of a NIfTI file; a
         cancelled file is not there.
 
+        Parameters
+        ----------
+        path
+            Where to write it.
+        like
+            Volume whose grid a displacement field is written on.
+        force
+            Whether an existing file may be replaced.
+
         Raises
         ------
         OutputError
