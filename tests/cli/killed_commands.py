@@ -181,6 +181,7 @@ def is_whole(path: Path) -> bool:
 
 
 PATIENT_SHAPE: tuple[int, ...] = (0,)
+WHOLE: set[str] = set()  #: digests of outputs that were read to their end
 
 
 def in_a_child(work: Callable[[], int]) -> int:
@@ -238,11 +239,14 @@ def fresh(out: Path, kept: Path) -> None:
     shutil.copytree(kept, out, symlinks=True)
 
 
-def check(case: Case, out: Path, old: dict[str, str]) -> str:
-    now = {name: digest(out / name) for name in case.outputs}
-    for name in case.outputs:
-        if now[name] != old[name] and not is_whole(out / name):
+def check(now: dict[str, str], out: Path, old: dict[str, str]) -> str:
+    """Look at outputs whose digests are ``now``; each content is read to its end once."""
+    for name, found in now.items():
+        if found in (old[name], *WHOLE):
+            continue
+        if not is_whole(out / name):
             return f"{name} is neither the earlier one nor whole"
+        WHOLE.add(found)
     return ""
 
 
@@ -280,15 +284,16 @@ def judge(case: Case, out: Path, old: dict[str, str], number: int, status: int, 
         assert status == -number, f"{where}: ended with {status}"
     else:
         assert status in (0, app.CANCELLED), f"{where}: ended with {status}"
-    for folder in (out, *(p for p in out.rglob("*") if p.is_dir())):
-        if number == signal.SIGKILL:
-            if fault := check(case, out, old):
-                sys.exit(f"{where}: {fault}")
+    now = {name: digest(out / name) for name in case.outputs}
+    if number == signal.SIGKILL:
+        if fault := check(now, out, old):
+            sys.exit(f"{where}: {fault}")
+        for folder in (out, *(p for p in out.rglob("*") if p.is_dir())):
             clear_leftovers(folder)
-    if fault := check(case, out, old):
+        now = {name: digest(out / name) for name in case.outputs}
+    if fault := check(now, out, old):
         sys.exit(f"{where}, after clearing: {fault}")
-    changed = {digest(out / name) != old[name] for name in case.group}
-    if len(changed) > 1:
+    if len({now[name] != old[name] for name in case.group}) > 1:
         sys.exit(f"{where}: some of the group are new, others are not")
     left = [str(p) for p in out.rglob(".tomochrome-*")]
     if left:
