@@ -56,17 +56,23 @@ def pixels(widget):
     image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
     bits = image.constBits().asarray(image.sizeInBytes())
     rows = np.frombuffer(bits, np.uint8).reshape(image.height(), -1)
-    return rows[:, : 3 * image.width()].reshape(image.height(), -1, 3)
+    pixels = rows[:, : 3 * image.width()].reshape(image.height(), -1, 3)
+    return pixels.copy()  # the image and its memory end here
 
 
-def seen_contrast(panel, widget):
-    """The contrast of a text to its ground, which is the most frequent color around it."""
+def seen_contrast(panel, widget, picture=None):
+    """The contrast of a text to its ground, which is the most frequent color around it.
+
+    ``picture`` is that of the panel, where many widgets of it are looked at.
+    """
+    picture = pixels(panel) if picture is None else picture
     place = widget.mapTo(panel, widget.rect().topLeft())
-    part = pixels(panel)[
+    part = picture[
         place.y() + 2 : place.y() + widget.height() - 2,
         place.x() + 2 : place.x() + widget.width() - 2,
-    ].reshape(-1, 3)
-    colors, counts = np.unique(part, axis=0, return_counts=True)
+    ].astype(np.uint32)
+    packed, counts = np.unique(part @ np.uint32([65536, 256, 1]), return_counts=True)
+    colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1)
     return float(contrast(colors, colors[counts.argmax()]).max())
 
 
@@ -113,12 +119,13 @@ def test_everything_that_is_written_on_the_panels_can_be_read(
         assert is_dark(panel) == (theme == "dark")
         view = panel.view
         view.resize(max(view.width(), 360), max(view.height(), view.sizeHint().height()))
+        picture = pixels(view)
         for widget in view.findChildren((QLabel, QAbstractButton, QComboBox)):
             text = widget.currentText() if isinstance(widget, QComboBox) else widget.text()
             if not (text.strip() and widget.isVisibleTo(view) and widget.isEnabled()):
                 continue
             looked_at += 1
-            found = seen_contrast(view, widget)
+            found = seen_contrast(view, widget, picture)
             if found < LEAST:
                 poor.append((type(panel).__name__, text, round(found, 2)))
     assert looked_at > 40
