@@ -13,8 +13,9 @@ from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering, is_bloc
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import seen_in_3d
-from tomochrome.color.view import _split, _State
+from tomochrome.color.view import _State
 from tomochrome.geometry.blocks import Steps
+from tomochrome.geometry.computed import full_index
 from tomochrome.volume import Volume
 
 
@@ -55,7 +56,8 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         """Return RGBA of the voxels asked for; ``[:, :, :]`` is napari's question for 3D."""
         if is_block(key):
             return self.block()
-        spatial, channel = _split(key)
+        index = full_index(key, 4)
+        spatial, channel = index[:3], index[3]
         side, state = self.grey_side, self._state
         picture = self._relit(spatial, state)
         fixed = [axis for axis, index in enumerate(spatial) if not isinstance(index, slice)]

@@ -14,6 +14,7 @@ from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import solid
 from tomochrome.color.table import TABLE
 from tomochrome.geometry.blocks import block_affine, block_steps
+from tomochrome.geometry.computed import ComputedArray, full_index
 from tomochrome.volume import Volume
 
 
@@ -25,7 +26,7 @@ class _State:
     codes: CodeTable
 
 
-class LitVolume:
+class LitVolume(ComputedArray):
     """RGBA of shape (z, y, x, 4), lit when indexed: layer data without a copy in memory.
 
     Parameters
@@ -55,7 +56,6 @@ class LitVolume:
     """
 
     dtype = np.dtype(np.uint8)
-    ndim = 4
 
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
         _check_scalar(volume)
@@ -68,19 +68,6 @@ class LitVolume:
     def shape(self) -> tuple[int, int, int, int]:
         """Shape (z, y, x, 4)."""
         return (*self.volume.shape, 4)
-
-    @property
-    def size(self) -> int:
-        """Number of bytes if it were all computed."""
-        return int(np.prod(self.shape))
-
-    @property
-    def nbytes(self) -> int:
-        """Number of bytes if it were all computed."""
-        return self.size
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     @property
     def settings(self) -> Lighting:
@@ -121,8 +108,8 @@ class LitVolume:
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return RGBA of the voxels asked for: integers, slices and Ellipsis as in NumPy."""
-        spatial, channel = _split(key)
-        return self._relit(spatial, self._state)[..., channel]
+        index = full_index(key, 4)
+        return self._relit(index[:3], self._state)[..., index[3]]
 
     def _relit(self, spatial: tuple[Any, ...], state: _State) -> NDArray[np.uint8]:
         return relight(
@@ -149,13 +136,6 @@ class LitVolume:
         """
         state = self._state
         return solid(self.volume, self.chroma, state.codes, state.settings, steps)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole volume, computed now."""
-        if copy is False:
-            raise ValueError("a lit volume is computed when read: it cannot be had without a copy")
-        whole = self._relit((slice(None),) * 3, self._state)
-        return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def __repr__(self) -> str:
         return f"LitVolume(shape={self.shape}, window={self.settings.window})"
@@ -200,24 +180,3 @@ def light_3d(
     voxels = lit.lit_in_3d(steps)
     provenance = _provenance(volume, lit.chroma, lit.settings)
     return Volume(voxels, block_affine(volume.affine, steps), "RGBA", provenance)
-
-
-def _split(key: Any) -> tuple[tuple[Any, ...], Any]:
-    """Split an index of (z, y, x, channel) into that of the voxels and that of the channel.
-
-    Raises
-    ------
-    IndexError
-        If there are too many indices, or one that is neither an integer, a slice nor Ellipsis.
-    """
-    keys = list(key) if isinstance(key, tuple) else [key]
-    for item in keys:
-        if not (item is Ellipsis or isinstance(item, (int, np.integer, slice))):
-            raise IndexError("a lit volume takes integers, slices and Ellipsis as indices")
-    dots = [i for i, item in enumerate(keys) if item is Ellipsis]
-    if len(dots) > 1 or len(keys) - len(dots) > 4:
-        raise IndexError(f"too many indices for a lit volume of 4 axes: {len(keys)}")
-    if dots:
-        keys[dots[0] : dots[0] + 1] = [slice(None)] * (5 - len(keys))
-    keys += [slice(None)] * (4 - len(keys))
-    return tuple(keys[:3]), keys[3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from tomochrome.compare.pair import Pair
 from tomochrome.compare.region import Region, split
 from tomochrome.errors import OptionError
+from tomochrome.geometry.computed import ComputedArray
 from tomochrome.runtime import check, report
 from tomochrome.volume import Unit, Volume
 
 S = TypeVar("S")
 
 
-class View(ABC, Generic[S]):
+class View(ComputedArray, Generic[S]):
     """A comparison of a pair, on the grid of its first volume, computed when indexed.
 
     Shape (z, y, x) in the volumes' own numbers, or (z, y, x, 4) uint8 RGBA: the data of a napari
@@ -34,6 +35,7 @@ class View(ABC, Generic[S]):
     """
 
     mode: ClassVar[str]  #: what the comparison is called
+    default_settings: ClassVar[type[Any]]  #: makes the settings to begin with
 
     def __init__(self, pair: Pair, settings: S | None = None) -> None:
         self.pair = pair
@@ -51,11 +53,6 @@ class View(ABC, Generic[S]):
 
     def check(self, settings: S) -> None:
         """Raise `OptionError` if the settings do not fit the pair."""
-
-    @classmethod
-    @abstractmethod
-    def default_settings(cls) -> S:
-        """Return settings to begin with."""
 
     @abstractmethod
     def compute(self, region: Region) -> NDArray[Any]:
@@ -94,37 +91,12 @@ class View(ABC, Generic[S]):
         """Shape (z, y, x), or (z, y, x, 4) for RGBA."""
         return self.pair.shape if self.numbers else (*self.pair.shape, 4)
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes: 3, or 4 for RGBA."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of values if all were computed."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Number of bytes if all were computed."""
-        return self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Return the voxels asked for: integers, slices and Ellipsis as in NumPy."""
         region, channel = split(key, self.shape)
         thin = self.compute(region)
         shown = thin.reshape(region.shown + thin.shape[3:])
         return shown if self.numbers else shown[..., channel]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole comparison, computed now."""
-        if copy is False:
-            raise ValueError("a comparison is computed when read: there is none without a copy")
-        whole = self[...]
-        return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={self.shape}, {self.settings})"

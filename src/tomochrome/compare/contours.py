@@ -82,6 +82,7 @@ class Contours(View[Lines]):
     """
 
     mode: ClassVar[str] = "contour"
+    default_settings = Lines
 
     def __init__(self, pair: Pair, settings: Lines | None = None) -> None:
         if pair.b.volume.is_rgba:
@@ -89,11 +90,6 @@ class Contours(View[Lines]):
                 "a colored volume has no levels to draw contours at; give the CT it was made of"
             )
         super().__init__(pair, settings)
-
-    @classmethod
-    def default_settings(cls) -> Lines:
-        """Return the usual levels of the second volume."""
-        return Lines()
 
     @property
     def numbers(self) -> bool:

@@ -51,11 +51,7 @@ class Blend(View[Mixture]):
     """Both volumes at once: weighted means of their numbers, or of their colors by opacity."""
 
     mode: ClassVar[str] = "blend"
-
-    @classmethod
-    def default_settings(cls) -> Mixture:
-        """Return half of each."""
-        return Mixture()
+    default_settings = Mixture
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -90,11 +86,7 @@ class RedCyan(View[Plain]):
     """
 
     mode: ClassVar[str] = "red-cyan"
-
-    @classmethod
-    def default_settings(cls) -> Plain:
-        """Return the only settings there are."""
-        return Plain()
+    default_settings = Plain
 
     @property
     def numbers(self) -> bool:
@@ -162,6 +154,7 @@ class Difference(View[Spread]):
     """
 
     mode: ClassVar[str] = "difference"
+    default_settings = Spread
 
     def __init__(self, pair: Pair, settings: Spread | None = None) -> None:
         a, b = pair.a.volume, pair.b.volume
@@ -176,11 +169,6 @@ class Difference(View[Spread]):
             )
         self._usual: float | None = None
         super().__init__(pair, settings)
-
-    @classmethod
-    def default_settings(cls) -> Spread:
-        """Return colors with the usual reach."""
-        return Spread()
 
     @property
     def numbers(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from tomochrome.geometry.computed import full_index
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,7 @@ def split(key: Any, shape: tuple[int, ...]) -> tuple[Region, Any]:
     IndexError
         If there are too many indices, one is out of range, or one is of another kind.
     """
-    keys = list(key) if isinstance(key, tuple) else [key]
-    for item in keys:
-        if not (item is Ellipsis or isinstance(item, int | np.integer | slice)):
-            raise IndexError("a comparison takes integers, slices and Ellipsis as indices")
-    dots = [i for i, item in enumerate(keys) if item is Ellipsis]
-    if len(dots) > 1 or len(keys) - len(dots) > len(shape):
-        raise IndexError(f"too many indices for a comparison of {len(shape)} axes: {len(keys)}")
-    if dots:
-        keys[dots[0] : dots[0] + 1] = [slice(None)] * (len(shape) + 1 - len(keys))
-    keys += [slice(None)] * (len(shape) - len(keys))
+    keys = full_index(key, len(shape))
     axes, single = [], []
     for item, size in zip(keys[:3], shape[:3], strict=True):
         single.append(not isinstance(item, slice))

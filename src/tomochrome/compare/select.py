@@ -116,11 +116,7 @@ class Checkerboard(Selection[Tiles]):
     """
 
     mode: ClassVar[str] = "checkerboard"
-
-    @classmethod
-    def default_settings(cls) -> Tiles:
-        """Return tiles of 20 mm."""
-        return Tiles()
+    default_settings = Tiles
 
     def check(self, settings: Tiles) -> None:
         """Refuse tiles that the grid cannot show.
@@ -226,11 +222,7 @@ class Wipe(Selection[Curtain]):
     """
 
     mode: ClassVar[str] = "wipe"
-
-    @classmethod
-    def default_settings(cls) -> Curtain:
-        """Return an upright curtain in the middle."""
-        return Curtain()
+    default_settings = Curtain
 
     def axis(self, plane: int) -> int:
         """Return the axis along which the curtain moves in a plane."""
@@ -312,11 +304,7 @@ class Flicker(Selection[Shown]):
     """One of the two volumes at a time. How fast they take turns is up to who shows it."""
 
     mode: ClassVar[str] = "flicker"
-
-    @classmethod
-    def default_settings(cls) -> Shown:
-        """Return the first volume's turn."""
-        return Shown()
+    default_settings = Shown
 
     def second(self, region: Region) -> NDArray[np.bool_]:
         """Whether it is the second volume's turn."""
