@@ -55,6 +55,7 @@ def jacobian_map(transform: Transform, like: Volume) -> Volume:
     first, *rest = transform.steps
     if (
         isinstance(first, Warp)
+        and first.forward is not None
         and all(isinstance(step, np.ndarray) for step in rest)
         and same_grid(first.forward.like, like, tolerance_mm=1e-4)
     ):
@@ -63,7 +64,7 @@ def jacobian_map(transform: Transform, like: Volume) -> Volume:
         return Volume(out, like.affine, "unknown", provenance)
     known = _sample(transform.steps, like, out)
     for place, step in enumerate(transform.steps):
-        if isinstance(step, Warp):
+        if isinstance(step, Warp) and step.forward is not None:
             before = Transform(transform.steps[:place])
             _lay_folds(step.forward, before, like.affine, out)
     unknown = None

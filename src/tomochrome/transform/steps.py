@@ -27,31 +27,24 @@ class Warp:
     Parameters
     ----------
     forward
-        The field that is followed.
+        The field that is followed. None: each point goes to the one that ``inverse`` maps to it,
+        found by iteration.
     inverse
         The field that leads back. None: it is found by iteration where it is needed.
     """
 
-    forward: DisplacementField
+    forward: DisplacementField | None
     inverse: DisplacementField | None = None
 
-
-@dataclass(frozen=True, eq=False)
-class InverseWarp:
-    """A field followed against its direction: each point goes to the one that the field maps to it.
-
-    Found point by point, by iteration.
-
-    Parameters
-    ----------
-    forward
-        The field whose inverse is followed.
-    """
-
-    forward: DisplacementField
+    @property
+    def field(self) -> DisplacementField:
+        """The field that is known, ``forward`` if both are."""
+        known = self.forward or self.inverse
+        assert known is not None
+        return known
 
 
-Step = NDArray[np.float64] | Warp | InverseWarp
+Step = NDArray[np.float64] | Warp
 """One step: a 4x4 matrix of LPS mm, or a dense field."""
 
 
@@ -105,14 +98,15 @@ def follow(
             kernels.map_points(count, points, step)
             continue
         field = kernels.Field(
-            step.forward.vectors, np.ascontiguousarray(np.linalg.inv(step.forward.affine)[:3])
+            step.field.vectors, np.ascontiguousarray(np.linalg.inv(step.field.affine)[:3])
         )
-        before = points.copy() if isinstance(step, InverseWarp) and known is not None else points
-        if isinstance(step, InverseWarp):
+        backwards = step.forward is None
+        before = points.copy() if backwards and known is not None else points
+        if backwards:
             kernels.displace_back(count, points, field, _TOLERANCE_MM, _MOST_ROUNDS)
         if known is not None:
-            kernels.clear_beyond(count, points, field.to_index, step.forward.shape, known)
-        if isinstance(step, Warp):
+            kernels.clear_beyond(count, points, field.to_index, step.field.shape, known)
+        if not backwards:
             kernels.displace(count, points, field)
         elif known is not None:
             again = points.copy()

@@ -21,7 +21,7 @@ from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Route, check_order, resample_along
 from tomochrome.geometry.sampling import Order, grid_slabs
 from tomochrome.runtime import check, check_writable, quietly
-from tomochrome.transform.steps import InverseWarp, Step, Warp, checked, follow, is_identity
+from tomochrome.transform.steps import Step, Warp, checked, follow, is_identity
 from tomochrome.volume import Volume, require_volume
 
 
@@ -46,7 +46,7 @@ class Transform:
     def __post_init__(self) -> None:
         merged: list[Step] = []
         for step in self.steps:
-            if isinstance(step, Warp | InverseWarp):
+            if isinstance(step, Warp):
                 merged.append(step)
                 continue
             matrix, before = checked(step), merged[-1] if merged else None
@@ -103,7 +103,7 @@ class Transform:
     @property
     def fields(self) -> tuple[DisplacementField, ...]:
         """The displacement fields among the steps, in order."""
-        return tuple(s.forward for s in self.steps if not isinstance(s, np.ndarray))
+        return tuple(s.field for s in self.steps if isinstance(s, Warp))
 
     def points(self, points: ArrayLike) -> NDArray[np.float64]:
         """Move points of the fixed image to the moving image.
@@ -150,12 +150,7 @@ class Transform:
         back: list[Step] = []
         for step in reversed(self.steps):
             if isinstance(step, Warp):
-                if step.inverse is None:
-                    back.append(InverseWarp(step.forward))
-                else:
-                    back.append(Warp(step.inverse, step.forward))
-            elif isinstance(step, InverseWarp):
-                back.append(Warp(step.forward))
+                back.append(Warp(step.inverse, step.forward))
             else:
                 back.append(np.asarray(np.linalg.inv(step)))
         return Transform(tuple(back))
@@ -183,10 +178,10 @@ class Transform:
         """Return the same with every field as stored vectors, as files need it."""
         steps: list[Step] = []
         for step in self.steps:
-            if isinstance(step, InverseWarp):
+            if isinstance(step, Warp) and step.forward is None:
                 with quietly():
-                    back = Transform((step,)).displacement(step.forward)
-                step = Warp(back, step.forward)
+                    back = Transform((step,)).displacement(step.field)
+                step = Warp(back, step.inverse)
             steps.append(step)
         return Transform(tuple(steps))
 
@@ -291,11 +286,9 @@ class Transform:
             transforms.write_field(self.displacement(grid), path, force=force)
         else:
             steps = self.dense().steps
-            parts = [s.forward if isinstance(s, Warp) else s for s in steps]
             check()
-            transforms.write_parts(
-                [p for p in parts if not isinstance(p, InverseWarp)], path, force=force
-            )
+            parts = [s.field if isinstance(s, Warp) else s for s in steps]
+            transforms.write_parts(parts, path, force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transform:
@@ -312,7 +305,7 @@ class Transform:
         steps: list[Step] = []
         for part in read_parts(path):
             if isinstance(part, InverseField):
-                steps.append(InverseWarp(part.field))
+                steps.append(Warp(None, part.field))
             else:
                 steps.append(Warp(part) if isinstance(part, DisplacementField) else part)
         return cls(tuple(steps))
