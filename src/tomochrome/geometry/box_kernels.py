@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from tomochrome.runtime.kernels import in_chunks
@@ -19,6 +20,25 @@ def box_sums(values: NDArray[Any], radius: int, out: NDArray[Any]) -> None:
     channels, depth, height, _ = values.shape
     _sums_in_slices(channels * depth, values, radius, out)
     _sums_across(channels * height, radius, out)
+
+
+@njit(inline="always")
+def _sums_down(rows, radius, out):  # type: ignore[no-untyped-def]
+    """Sums of each row (n, x) and those up to ``radius`` rows away, into ``out`` (n, x)."""
+    count, width = rows.shape
+    column = np.zeros(width, rows.dtype)
+    for n in range(min(radius, count)):
+        for x in range(width):
+            column[x] += rows[n, x]
+    for n in range(count):
+        if n + radius < count:
+            for x in range(width):
+                column[x] += rows[n + radius, x]
+        if n - radius - 1 >= 0:
+            for x in range(width):
+                column[x] -= rows[n - radius - 1, x]
+        for x in range(width):
+            out[n, x] = column[x]
 
 
 @in_chunks(least=1, fastmath=True)
@@ -38,38 +58,14 @@ def _sums_in_slices(first, last, values, radius, out):  # type: ignore[no-untype
                 if x - radius - 1 >= 0:
                     total -= values[c, z, y, x - radius - 1]
                 rows[y, x] = total
-        column = np.zeros(width, values.dtype)
-        for y in range(min(radius, height)):
-            for x in range(width):
-                column[x] += rows[y, x]
-        for y in range(height):
-            if y + radius < height:
-                for x in range(width):
-                    column[x] += rows[y + radius, x]
-            if y - radius - 1 >= 0:
-                for x in range(width):
-                    column[x] -= rows[y - radius - 1, x]
-            for x in range(width):
-                out[c, z, y, x] = column[x]
+        _sums_down(rows, radius, out[c, z])
 
 
 @in_chunks(least=1, fastmath=True)
 def _sums_across(first, last, radius, out):  # type: ignore[no-untyped-def]
     """Sums along z, in place."""
-    _, depth, height, width = out.shape
+    height = out.shape[2]
     for job in range(first, last):
         c, y = job // height, job % height
-        planes = out[c, :, y, :].copy()
-        column = np.zeros(width, out.dtype)
-        for z in range(min(radius, depth)):
-            for x in range(width):
-                column[x] += planes[z, x]
-        for z in range(depth):
-            if z + radius < depth:
-                for x in range(width):
-                    column[x] += planes[z + radius, x]
-            if z - radius - 1 >= 0:
-                for x in range(width):
-                    column[x] -= planes[z - radius - 1, x]
-            for x in range(width):
-                out[c, z, y, x] = column[x]
+        planes = out[c, :, y].copy()
+        _sums_down(planes, radius, out[c, :, y])

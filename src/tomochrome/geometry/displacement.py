@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError
-from tomochrome.geometry.affine import apply, compose, decompose, is_orthogonal
-from tomochrome.geometry.sitk import bare_image
+from tomochrome.geometry.affine import apply, is_orthogonal
+from tomochrome.geometry.sitk import affine_of, placed_image
 from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
@@ -81,12 +81,7 @@ class DisplacementField:
         """
         if not is_orthogonal(self.affine):
             raise GeometryError("the displacement field's axes are not orthogonal")
-        image = bare_image(self.vectors)
-        origin, directions, spacing = decompose(self.affine)
-        image.SetOrigin([float(v) for v in origin])
-        image.SetSpacing([float(v) for v in spacing[::-1]])
-        image.SetDirection([float(v) for v in directions[:, ::-1].ravel()])
-        return image
+        return placed_image(self.vectors, self.affine)
 
     @classmethod
     def from_sitk(cls, image: SimpleITK.Image) -> DisplacementField:
@@ -105,6 +100,4 @@ class DisplacementField:
                 f"a displacement field is 3D with three components, not {image.GetDimension()}D "
                 f"with {components}"
             )
-        directions = np.asarray(image.GetDirection(), np.float64).reshape(3, 3)[:, ::-1]
-        affine = compose(image.GetOrigin(), directions, image.GetSpacing()[::-1])
-        return cls(SimpleITK.GetArrayFromImage(image), affine)
+        return cls(SimpleITK.GetArrayFromImage(image), affine_of(image))

@@ -33,21 +33,21 @@ def to_sitk(volume: Volume) -> SimpleITK.Image:
             "the volume's axes are not orthogonal (a tilted gantry, or a sheared affine), which "
             "ITK images cannot store; resample it onto an upright grid first"
         )
-    image = bare_image(volume.voxels)
-    origin, directions, spacing = decompose(volume.affine)
+    return placed_image(volume.voxels, volume.affine)
+
+
+def placed_image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> SimpleITK.Image:
+    """Return voxels (z, y, x) or (z, y, x, channels) as an image at their place in LPS space."""
+    import SimpleITK
+
+    array: Any = np.asarray(voxels)
+    array = np.ascontiguousarray(array, _ITK_TYPES.get(array.dtype.name, array.dtype))
+    image = SimpleITK.GetImageFromArray(array, isVector=array.ndim == 4)
+    origin, directions, spacing = decompose(affine)
     image.SetOrigin([float(v) for v in origin])
     image.SetSpacing([float(v) for v in spacing[::-1]])
     image.SetDirection([float(v) for v in directions[:, ::-1].ravel()])
     return image
-
-
-def bare_image(voxels: NDArray[Any]) -> SimpleITK.Image:
-    """Return voxels (z, y, x) or (z, y, x, channels) as an image in its own index space."""
-    import SimpleITK
-
-    array: Any = np.asarray(voxels)
-    array = array.astype(_ITK_TYPES.get(array.dtype.name, array.dtype), copy=False)
-    return SimpleITK.GetImageFromArray(np.ascontiguousarray(array), isVector=array.ndim == 4)
 
 
 def from_sitk(
@@ -79,6 +79,10 @@ def from_sitk(
     if image.GetDimension() != 3:
         raise GeometryError(f"the image has {image.GetDimension()} dimensions instead of three")
     voxels = SimpleITK.GetArrayFromImage(image)
+    return Volume(voxels, affine_of(image), unit, provenance or Provenance())
+
+
+def affine_of(image: SimpleITK.Image) -> NDArray[np.float64]:
+    """Return the affine of a 3D image, from (z, y, x) index to LPS mm."""
     directions = np.asarray(image.GetDirection(), dtype=np.float64).reshape(3, 3)[:, ::-1]
-    affine = compose(image.GetOrigin(), directions, image.GetSpacing()[::-1])
-    return Volume(voxels, affine, unit, provenance or Provenance())
+    return compose(image.GetOrigin(), directions, image.GetSpacing()[::-1])

@@ -121,8 +121,7 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
     hu = volume.unit == "HU"
     base = _upright(_thinned(volume, _VOXELS[count - 1]))
     check()
-    known = _known(volume, mask, base)
-    seen = known.voxels.astype(bool)
+    seen = measured(base, mask, base)
     if not seen.any():
         raise InputError(
             f"the {role} mask leaves nothing of the {role} volume; check that both lie at the same "
@@ -134,6 +133,7 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
         raise InputError(
             f"the {role} volume is constant where it counts: there is nothing to align"
         )
+    known = Volume(seen.astype(np.uint8), base.affine, "unknown")
     finer = replace(base, voxels=grey, unit="unknown", outside=None)
     grids = [_grid(finer, most) for most in _VOXELS[:count]]
     levels = []
@@ -187,17 +187,17 @@ def _upright(volume: Volume) -> Volume:
     return resample(volume, like)
 
 
-def _known(volume: Volume, mask: Volume | None, base: Volume) -> Volume:
-    """Where the volume was measured and the mask wants it, as bytes on the grid of ``base``."""
-    there = np.ones(base.shape, np.uint8)
-    if base.outside is not None:
-        there[base.outside] = 0
+def measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:
+    """Where a volume has measured voxels on a grid, and the user wants them: bool (z, y, x)."""
+    known = np.ones(volume.shape, np.uint8)
+    if volume.outside is not None:
+        known[volume.outside] = 0
+    parts = [replace(volume, voxels=known, unit="unknown", outside=None)]
     if mask is not None:
-        wanted = replace(
-            mask, voxels=(np.asarray(mask.voxels) != 0).astype(np.uint8), unit="unknown"
-        )
-        there &= np.asarray(resample(wanted, base, order="nearest", fill=0).voxels)
-    return Volume(there, base.affine, "unknown")
+        wanted = (np.asarray(mask.voxels) != 0).astype(np.uint8)
+        parts.append(replace(mask, voxels=wanted, unit="unknown"))
+    onto = [np.asarray(resample(part, like, order="nearest", fill=0).voxels) for part in parts]
+    return np.asarray(np.logical_and.reduce(onto))
 
 
 def _grid(volume: Volume, most: int) -> Volume:

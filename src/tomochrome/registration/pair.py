@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
-from tomochrome.geometry.resample import resample, spacing_grid
+from tomochrome.geometry.resample import spacing_grid
+from tomochrome.registration.levels import measured
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly
 from tomochrome.transform import Transform
@@ -151,7 +152,7 @@ def make_pair(
     images, masks = [], []
     for volume, mask, like in ((fixed, fixed_mask, grid), (moving, moving_mask, through)):
         check()
-        seen = _measured(volume, mask, like)
+        seen = measured(volume, mask, like)
         check()
         images.append(to_grey(_onto(volume, like), seen, hu=both_hu))
         masks.append(seen)
@@ -222,17 +223,3 @@ def _onto(volume: Volume, like: Volume) -> NDArray[np.float32]:
     with quietly():
         onto = Transform.identity().apply(smooth, like, order="linear")
     return np.asarray(onto.voxels, dtype=np.float32)
-
-
-def _measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:
-    """Where a volume has measured voxels on a grid, and the user wants them."""
-    known = np.ones(volume.shape, np.uint8)
-    if volume.outside is not None:
-        known[volume.outside] = 0
-    field = replace(volume, voxels=known, unit="unknown", outside=None)
-    seen = np.asarray(resample(field, like, order="nearest", fill=0).voxels) > 0
-    if mask is not None:
-        wanted = replace(mask, voxels=(np.asarray(mask.voxels) != 0).astype(np.uint8))
-        wanted = replace(wanted, unit="unknown")
-        seen &= np.asarray(resample(wanted, like, order="nearest", fill=0).voxels) > 0
-    return np.asarray(seen)
