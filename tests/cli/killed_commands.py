@@ -149,9 +149,9 @@ def is_whole(path: Path) -> bool:
     try:
         if path.is_dir() and name in ("tissue", "transfer-function"):
             from tomochrome.bundles import load_state
-            from tomochrome.colorization.cards import read_card
+            from tomochrome.colorization.cards import find_model
 
-            return bool(load_state(read_card(path))) and (path / "LICENSE").is_file()
+            return bool(load_state(find_model(path))) and (path / "LICENSE").is_file()
         if path.is_dir():
             slices = [pydicom.dcmread(file) for file in path.iterdir()]
             full = [s.Rows * s.Columns * s.SamplesPerPixel * s.BitsAllocated // 8 for s in slices]

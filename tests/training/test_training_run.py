@@ -118,17 +118,17 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
 
 def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
     from tomochrome.colorization import colorize
-    from tomochrome.colorization.cards import read_card
+    from tomochrome.colorization.cards import find_model
     from tomochrome.training import finish
     from tomochrome.volume import Volume, default_affine
 
     network, transfer = finish(run, tmp_path / "new", config=TINY, pool=pool, held_out=pool)
     for path in (network, transfer):
-        card = read_card(path)
+        card = find_model(path)
         assert "Not for diagnosis" in (path / "docs" / "README.md").read_text()
         assert card.license == "BSD-3-Clause"
         assert (path / "LICENSE").is_file()
-    assert read_card(network).scores["expected_calibration_error"] >= 0
+    assert find_model(network).scores["expected_calibration_error"] >= 0
     hu = np.full((3, 40, 48), -1000, np.int16)
     hu[:, 6:34, 6:42] = 55
     for path in (network, transfer):
@@ -194,7 +194,7 @@ def test_the_loss_is_zero_only_for_the_truth():
 
 def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.bundles import load_state
-    from tomochrome.colorization.cards import read_card
+    from tomochrome.colorization.cards import find_model
     from tomochrome.training import load_config
     from tomochrome.training.export import load_mean, write_bundle
     from tomochrome.training.task import Bundle, Evidence, half_precision
@@ -213,7 +213,7 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
         return write_bundle(tmp_path, bundle, task, evidence)
 
     again = build_network(TINY["network"]).eval()
-    again.load_state_dict(load_state(read_card(write())))
+    again.load_state_dict(load_state(find_model(write())))
     x = torch.rand(1, 10, 32, 48)
     with torch.inference_mode():
         difference = (net(x).softmax(1) - again(x).softmax(1)).abs().max()

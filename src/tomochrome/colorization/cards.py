@@ -68,17 +68,6 @@ def find_model(model: str | os.PathLike[str]) -> ModelCard:
     return _checked(bundles.find_card(model, _coloring()))
 
 
-def read_card(path: Path) -> ModelCard:
-    """Read and check the metadata of the bundle folder ``path``.
-
-    Raises
-    ------
-    ModelError
-        If the metadata is missing, is not JSON, or does not describe a model that colors.
-    """
-    return _checked(bundles.read_card(path, _coloring()))
-
-
 def model_title(model: str) -> str:
     """Return what people call a model: its card's title, or the name itself if there is no card."""
     try:

@@ -8,6 +8,7 @@ around are there. Never more than a few predicted slices are kept.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -185,25 +186,24 @@ def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDA
     side
         Weight of each neighbour, 0 to 1/3.
     """
-    side32 = np.float32(min(max(side, 0.0), 1 / 3))
-    before: NDArray[np.float32] | None = None
-    here: NDArray[np.float32] | None = None
-    for after in planes:
-        if here is not None:
-            yield _mean3(here if before is None else before, here, after, side32)
-        before, here = here, after
-    if here is not None:
-        yield _mean3(here if before is None else before, here, here, side32)
-
-
-def _mean3(
-    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], side: np.float32
-) -> NDArray[np.float32]:
     from tomochrome.colorization.grid_kernels import smooth_plane
 
-    out = np.empty_like(b, order="C")
-    smooth_plane(a, b, c, side, out)
-    return out
+    side32 = np.float32(min(max(side, 0.0), 1 / 3))
+    near: deque[NDArray[np.float32]] = deque(maxlen=3)
+
+    def mean() -> NDArray[np.float32]:
+        before, here, after = near
+        out = np.empty_like(here, order="C")
+        smooth_plane(before, here, after, side32, out)
+        return out
+
+    for plane in planes:
+        near.extend([plane] if near else [plane, plane])
+        if len(near) == 3:
+            yield mean()
+    if near:
+        near.append(near[-1])
+        yield mean()
 
 
 class _Window:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,13 +66,6 @@ class Scan:
     body: BodyMask
     warnings: tuple[Notice, ...]
 
-    def slabs(self) -> Iterator[tuple[int, int]]:
-        """Return first and last-plus-one slice of slabs that are worked on at once."""
-        n, ny, nx = self.hu.shape
-        step = max(1, SLAB_VOXELS // (ny * nx))
-        for first in range(0, n, step):
-            yield first, min(first + step, n)
-
     def body_on_grid(self) -> OnGrid:
         """Return the body's field, and where each slice, row and column lies on its grid."""
         field = self.body.field
@@ -97,8 +90,10 @@ class Scan:
         """
         shape, body = self.hu.shape, self.body_on_grid()
         out = Colors(np.empty(shape, code_type(codes)), np.empty(shape, np.uint8))
-        for first, stop in self.slabs():
+        step = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
+        for first in range(0, shape[0], step):
             check()
+            stop = min(first + step, shape[0])
             part = Colors(out.code[first:stop], out.confidence[first:stop])
             paint(first, stop, body.part(first, stop), part)
             report(stop, shape[0], "coloring")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
-_done = threading.Event()
 _lock = threading.Lock()
 
 
@@ -15,25 +15,18 @@ def warm_up() -> None:
     stays alive meanwhile. Safe to call from several threads.
     """
     with _lock:
-        if _done.is_set():
-            return
-        _import_networks()
-        _load_kernels()
-        _done.set()
+        _warm_up_once()
 
 
-def is_warm() -> bool:
-    """Whether `warm_up` has finished."""
-    return _done.is_set()
-
-
-def _import_networks() -> None:
+@cache
+def _warm_up_once() -> None:
     import torch  # noqa: F401
 
     from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 
     with MONAI_IMPORTS:
         import monai.networks.nets  # noqa: F401
+    _load_kernels()
 
 
 def _load_kernels() -> None:
