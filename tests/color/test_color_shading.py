@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, LitVolume, light, light_3d
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
-from tomochrome.color.shading import LIGHT, Light, seen_in_3d, shade
+from tomochrome.color.shading import AMBIENT, seen_in_3d, shade
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
@@ -56,7 +56,7 @@ def test_a_sphere_is_brightest_towards_the_light(towards, axes, flips):
             affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
             affine[:3, axis] *= -1
             voxels, lps, distance = (np.flip(a, axis) for a in (voxels, lps, distance))
-    found = shade(voxels, affine, (-1000.0, 0.0), Light(towards, 0.2))
+    found = shade(voxels, affine, (-1000.0, 0.0), towards)
     unit = np.asarray(towards) / np.linalg.norm(towards)
     surface = np.abs(distance - RADIUS) < 1.0
     facing = lps[surface] @ unit
@@ -75,14 +75,14 @@ def test_shades_lie_between_ambient_and_full(low, wide, scale, seed):
     affine = default_affine((3 * scale, scale, scale))
     found = shade(values, affine, (low, low + wide))
     assert np.isfinite(found).all()
-    assert found.min() >= LIGHT.ambient - 1e-6
+    assert found.min() >= AMBIENT - 1e-6
     assert found.max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 7), (5, 1, 1)])
 def test_flat_regions_are_evenly_lit(shape):
     found = shade(np.full(shape, 40, np.int16), np.eye(4), (-1000, 0))
-    np.testing.assert_allclose(found, (LIGHT.ambient + 1) / 2, atol=1e-6)
+    np.testing.assert_allclose(found, (AMBIENT + 1) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n in ALPHA_PRESETS if n not in ("opaque", "bone")])

@@ -14,7 +14,6 @@ from tomochrome.registration.refine import (
     FINE_VOXELS,
     FINEST_VOXELS,
     Stage,
-    Strength,
     refine,
     stages,
 )
@@ -99,8 +98,8 @@ def test_a_start_that_folds_is_smoothed_and_not_thrown_away() -> None:
 def test_a_rough_answer_costs_more_than_a_smooth_one() -> None:
     fixed, moving = tensor(picture()), tensor(picture(1))
     sizes = []
-    for strength in (Strength(roughness=0.05), Strength(roughness=20.0)):
-        done = refine(fixed, moving, plan=QUICK[:1], strength=strength)
+    for weight in (0.05, 20.0):
+        done = refine(fixed, moving, plan=QUICK[:1], weight=weight)
         sizes.append(float(done.velocities.abs().mean()))
     assert sizes[1] < sizes[0]
 

@@ -74,7 +74,7 @@ def test_the_goal_of_refinement(masked: bool, factor: int) -> None:
     masks = there(2, 1, *SHAPE).detach() if masked else None
     images = there(2, 1, *SHAPE).detach()
     pair = refine._Pair(images, masks, refine.smaller(SHAPE, factor))
-    goal = refine._Goal(*similarity("lncc"), refine.Strength(), 3)
+    goal = refine._Goal(*similarity("lncc"), 0.6)
     start = there(1, 3, *SMALL)
     assert follows(*goal(start, pair, refine.Stage(4, factor, 1, 0.2)), back=(start,))
 

@@ -140,7 +140,6 @@ def relight(
     curve: AlphaCurve,
     *,
     out: NDArray[np.uint8] | None = None,
-    threads: int | None = None,
 ) -> NDArray[np.uint8]:
     """Light voxels of any shape.
 
@@ -157,8 +156,6 @@ def relight(
         From HU to L* and to alpha.
     out
         Where to write: C-contiguous uint8 (..., 4).
-    threads
-        Number of threads; default all.
 
     Returns
     -------
@@ -192,5 +189,5 @@ def relight(
     def work(i: int, j: int) -> None:
         kernel(*(array[i:j] for array in arrays), *tables, words[i:j])
 
-    over_chunks(work, words.size, threads=threads)
+    over_chunks(work, words.size)
     return out

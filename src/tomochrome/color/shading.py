@@ -38,31 +38,17 @@ _SLAB: Final = 1 << 20  #: voxels computed between two calls of `check`
 _MARGIN: Final = 5  #: slices beside a slab that its gradient and neighbors depend on
 _AIR_HU: Final = -1000.0
 _AIR_LIKE: Final = (-800.0, -300.0)  #: HU between which the edge of the body fades in
+_TOWARDS: Final = (0.45, -1.0, 0.65)  #: the light, in LPS
+AMBIENT: Final = 0.3  #: share of the light on what faces away from it
 #: A window in which the value 10 L is shown at L*.
 _TENTHS: Final = Window(500.0, 1000.0, "LINEAR_EXACT")
 
 
-@dataclass(frozen=True)
-class Light:
-    """Where the light comes from, and how dark its shadows are.
-
-    Parameters
-    ----------
-    direction
-        Towards the light, in LPS (left, posterior, superior); any length but zero.
-    ambient
-        Share of the light, 0 to 1, on what faces away from it.
-    """
-
-    direction: tuple[float, float, float] = (0.45, -1.0, 0.65)
-    ambient: float = 0.3
-
-
-LIGHT: Final = Light()
-
-
 def shade(
-    values: ArrayLike, affine: ArrayLike, span: tuple[float, float], light: Light = LIGHT
+    values: ArrayLike,
+    affine: ArrayLike,
+    span: tuple[float, float],
+    towards: tuple[float, float, float] = _TOWARDS,
 ) -> NDArray[np.float32]:
     """Return how bright the surfaces in a volume are.
 
@@ -74,27 +60,27 @@ def shade(
         4x4, from (z, y, x) index to LPS mm.
     span
         Lowest and highest value that matter: others are clipped.
-    light
-        Where the light comes from.
+    towards
+        Towards the light, in LPS (left, posterior, superior); any length but zero.
 
     Returns
     -------
     numpy.ndarray
-        float32 (z, y, x) from ``ambient`` (faces away from the light) to 1 (faces it). Where
+        float32 (z, y, x) from `AMBIENT` (faces away from the light) to 1 (faces it). Where
         there is no surface it is the mean of the two.
     """
     low, high = span
     field = np.clip(np.asarray(values, dtype=np.float32), low, high)
     field = gaussian_filter(field, _SMOOTHING, mode="nearest")
     to_index = np.linalg.inv(np.asarray(affine, dtype=np.float64)[:3, :3])
-    towards = to_index @ (np.asarray(light.direction) / np.linalg.norm(light.direction))
+    direction = to_index @ (np.asarray(towards) / np.linalg.norm(towards))
     metric = to_index @ to_index.T
     slopes = [
         np.gradient(field, axis=axis) if field.shape[axis] > 1 else np.zeros_like(field)
         for axis in range(3)
     ]
     # The normal points from high values to low ones.
-    facing = -sum(float(t) * slope for t, slope in zip(towards, slopes, strict=True))
+    facing = -sum(float(t) * slope for t, slope in zip(direction, slopes, strict=True))
     square = sum(
         float(metric[i, j]) * slopes[i] * slopes[j] for i in range(3) for j in range(3)
         if i == j or abs(metric[i, j]) > 1e-9
@@ -106,7 +92,7 @@ def shade(
     # Lambert's cosine, softened so that what faces away keeps its form ("half Lambert").
     lit = np.square(0.5 + 0.5 * cosine)
     lit = 0.5 + surface * (lit - 0.5)
-    return np.asarray(light.ambient + (1.0 - light.ambient) * lit, dtype=np.float32)
+    return np.asarray(AMBIENT + (1.0 - AMBIENT) * lit, dtype=np.float32)
 
 
 def solid(

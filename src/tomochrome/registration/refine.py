@@ -29,6 +29,8 @@ dissimilarity now: the falling curve."""
 DEFAULT_ITERATIONS = 40
 FINE_VOXELS, FINEST_VOXELS = 2_500_000, 4_000_000
 _CALMED = (1, 2, 4)  # passes of smoothing that a start may need
+_FOLDS, _LEAST = 25.0, 0.25  # weight of `small_jacobian`, and the determinant below which it acts
+_SQUARINGS = 3  # of the way to the half-way point
 
 
 @dataclass(frozen=True)
@@ -56,23 +58,6 @@ class Stage:
     smooth: int = 2
     name: str = "refining"
     radius: int = 3
-
-
-@dataclass(frozen=True)
-class Strength:
-    """How much each penalty weighs beside the similarity.
-
-    Parameters
-    ----------
-    roughness, folds
-        Factors of `penalties.roughness` and `penalties.small_jacobian`.
-    least
-        Jacobian determinant below which a voxel pays.
-    """
-
-    roughness: float = 0.6
-    folds: float = 25.0
-    least: float = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,8 +167,7 @@ def refine(
     iterations: int = DEFAULT_ITERATIONS,
     measure: str = "lncc",
     masks: torch.Tensor | None = None,
-    strength: Strength | None = None,
-    squarings: int = 3,
+    weight: float = 0.6,
     metric: Metric | None = None,
 ) -> Refined:
     """Optimize the velocities of one pair.
@@ -200,10 +184,8 @@ def refine(
         ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
     masks
         (2, 1, z, y, x), fixed and moving: 1 where a voxel counts, 0 where not. None: all count.
-    strength
-        Weights of the penalties.
-    squarings
-        Squarings of the way to the half-way point while optimizing.
+    weight
+        Of the roughness beside the similarity.
     metric
         Told each iteration.
 
@@ -213,7 +195,6 @@ def refine(
         If the measure is unknown or the user stopped it.
     """
     loss, factor = similarity(measure)
-    weights = strength or Strength()
     shape: Shape = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
     started = velocities is not None
     shared = stages(iterations, shape, started=started, measure=measure)
@@ -226,7 +207,7 @@ def refine(
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
-    goal = _Goal(loss, factor, weights, squarings)
+    goal = _Goal(loss, factor, weight)
     for number, stage in enumerate(chosen):
         if stage.image not in pairs:
             pairs[stage.image] = _Pair(images, masks, smaller(shape, stage.image))
@@ -267,20 +248,18 @@ class _Goal:
 
     loss: Callable[..., torch.Tensor]
     factor: float
-    weights: Strength
-    squarings: int
+    weight: float
 
     def __call__(
         self, velocity: torch.Tensor, pair: _Pair, stage: Stage
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Dissimilarity and penalty of a velocity."""
-        whole, half = flow(velocity, self.squarings)
+        whole, half = flow(velocity, _SQUARINGS)
         parts = pair.ends(whole) + ([pair.middle(half)] if stage.image >= 4 else [])
         window = {"radius": stage.radius} if self.loss is lncc else {}
         differ = self.factor * torch.stack([self.loss(*part, **window) for part in parts]).mean()
-        folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), self.weights.least)
-        penalty = self.weights.roughness * roughness(velocity) + self.weights.folds * folds
-        return differ, penalty
+        folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), _LEAST)
+        return differ, self.weight * roughness(velocity) + _FOLDS * folds
 
     @torch.no_grad()
     def value(self, velocity: torch.Tensor, pair: _Pair, stage: Stage) -> float:
