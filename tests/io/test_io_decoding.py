@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,13 +197,13 @@ def mutations(code: bytes, count: int, seed: int = 3):
 )
 def test_damaged_streams_end_in_a_sentence_or_in_pixels(name: str, monkeypatch, capfd) -> None:
     header = read_headers(PYDICOM / f"{name}.dcm")[0]
-    with Source(header) as source:
+    with closing(Source(header)) as source:
         code = source.read_code(0)
     damaged = list(mutations(code, 60))
     monkeypatch.setattr(Source, "read_code", lambda self, frame: damaged[frame])
     from tomochrome.io.dicom.stored import read_compressed
 
-    with Source(header) as source, captured_warnings():
+    with closing(Source(header)) as source, captured_warnings():
         for i in range(len(damaged)):
             try:
                 stored = read_compressed(replace(header, frame=i), source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -106,6 +107,15 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(handle)
         raise InputError(f"'{path}' is not a regular file")
     return os.fdopen(handle, "rb", buffering=0)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be read into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {_why(error)}") from error
 
 
 def _why(error: OSError) -> str:

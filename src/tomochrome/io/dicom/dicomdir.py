@@ -9,7 +9,7 @@ from tomochrome.errors import InputError
 from tomochrome.io.dicom.parse import read_dataset, read_items
 from tomochrome.io.dicom.values import element, values
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.io.walk import MOST_FILES, Skip, open_regular
+from tomochrome.io.walk import MOST_FILES, Skip, open_regular, readable
 from tomochrome.runtime import check
 
 _CLASS: Final = b"1.2.840.10008.1.3.10"
@@ -81,12 +81,9 @@ def files(path: Path, skip: Skip) -> list[Path]:
 
 def _references(path: Path) -> list[tuple[str, ...]]:
     """Return the file references of all records, as folder and file names."""
-    try:
-        with captured_warnings(), open_regular(path) as file:
-            dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
-            records = read_items(path, element(dataset, "DirectoryRecordSequence"))
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    with readable(path), captured_warnings(), open_regular(path) as file:
+        dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
+        records = read_items(path, element(dataset, "DirectoryRecordSequence"))
     references = []
     for record in records:
         check()

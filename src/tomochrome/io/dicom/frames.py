@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 import threading
 from bisect import bisect_left
+from contextlib import ExitStack
 from io import BytesIO
 from itertools import pairwise
-from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 from pydicom.uid import (
@@ -23,7 +23,7 @@ from pydicom.uid import (
 from tomochrome.errors import InputError
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.walk import open_regular
+from tomochrome.io.walk import open_regular, readable
 
 NATIVE: Final = frozenset({
     str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian), str(ExplicitVRBigEndian),
@@ -33,8 +33,8 @@ NATIVE: Final = frozenset({
 MOST_FRAGMENTS: Final = 200_000
 """Pieces of compressed pixels in a file: more than frames in any, with some for each."""
 
-_PIXEL_DATA: Final = 0x7FE00010
-_ITEM, _END = 0xFFFEE000, 0xFFFEE0DD
+_PIXEL_DATA: Final = (0x7FE0, 0x0010)
+_ITEM: Final = (0xFFFE, 0xE000)
 _UNDEFINED: Final = 0xFFFFFFFF
 _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c")  #: JPEG, JPEG 2000, JP2
 
@@ -58,35 +58,12 @@ class Source:
         self._lock = threading.Lock()
         self._fragments: list[tuple[int, int]] | None = None
         self._frames: list[list[tuple[int, int]]] | None = None
-        try:
-            file = open_regular(header.path)
-        except OSError as error:
-            raise InputError(
-                f"'{header.path}' cannot be read: {error.strerror or error}"
-            ) from error
-        self._file: Any = file
-        try:
+        with readable(header.path), ExitStack() as unless_found:
+            file = unless_found.enter_context(open_regular(header.path))
+            self._file: Any = file
             self._at, self._length, self.is_big = self._find(file)
-        except BaseException as error:
-            file.close()
-            if isinstance(error, OSError):
-                raise InputError(
-                    f"'{header.path}' cannot be read: {error.strerror or error}"
-                ) from error
-            raise
-        if self._file is not file:
-            file.close()
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+            if self._file is file:
+                unless_found.pop_all()
 
     def close(self) -> None:
         """Close the file."""
@@ -100,20 +77,16 @@ class Source:
         InputError
             If the file ends before.
         """
-        size = len(target)
-        done = 0
-        if self._length == _UNDEFINED:
+        size, done = len(target), 0
+        if self._length == _UNDEFINED or (frame + 1) * size > self._length:
             raise self._torn()
-        if (frame + 1) * size <= self._length:
-            with self._lock:
-                self._file.seek(self._at + frame * size)
-                while done < size:
-                    count = self._file.readinto(target[done:])
-                    if not count:
-                        break
-                    done += count
-        if done < size:
-            raise self._torn()
+        with self._lock:
+            self._file.seek(self._at + frame * size)
+            while done < size:
+                count = self._file.readinto(target[done:])
+                if not count:
+                    raise self._torn()
+                done += count
 
     def read_code(self, frame: int) -> bytes:
         """Return the compressed stream of one frame.
@@ -161,10 +134,7 @@ class Source:
         file.seek(at)
         order = ">" if big else "<"
         head = file.read(12)
-        if len(head) < 8:
-            raise InputError(f"'{header.path}' holds no pixels; copy the file again")
-        group, element = struct.unpack_from(f"{order}HH", head)
-        if (group << 16 | element) != _PIXEL_DATA:
+        if len(head) < 8 or struct.unpack_from(f"{order}HH", head) != _PIXEL_DATA:
             raise InputError(f"'{header.path}' holds no pixels; copy the file again")
         if implicit:
             return at + 8, int(struct.unpack_from(f"{order}I", head, 4)[0]), big
@@ -220,8 +190,8 @@ class Source:
             head = self._file.read(8)
             if len(head) < 8:
                 break
-            group, element, length = struct.unpack("<HHI", head)
-            if (group << 16 | element) != _ITEM or length == _UNDEFINED:
+            *tag, length = struct.unpack("<HHI", head)
+            if tuple(tag) != _ITEM or length == _UNDEFINED:
                 break
             if is_first:
                 raw = self._file.read(min(length, 4 * MOST_FRAGMENTS))

@@ -28,7 +28,7 @@ from tomochrome.io.dicom.values import (
 )
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.item import Item
-from tomochrome.io.walk import open_regular
+from tomochrome.io.walk import open_regular, readable
 
 DICOMDIR = "1.2.840.10008.1.3.10"
 IS_INDEX: Final = "an index of the files beside it (DICOMDIR)"
@@ -184,11 +184,8 @@ def read_headers(path: Path, *, with_identity: bool = False) -> list[Header]:
 
 def _read(path: Path, with_identity: bool, *, frames: bool) -> list[Header]:
     reader = HeaderReader(with_identity=with_identity)
-    try:
-        with open_regular(path) as file:
-            return reader.read(path, file, file.read(parse.HEAD_BYTES), frames=frames)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    with readable(path), open_regular(path) as file:
+        return reader.read(path, file, file.read(parse.HEAD_BYTES), frames=frames)
 
 
 def read_header(path: Path, *, with_identity: bool = False) -> Header:

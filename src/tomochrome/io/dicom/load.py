@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tomochrome.errors import GeometryError
-from tomochrome.io.dicom.pixels import AIR_HU, read_slices
+from tomochrome.io.dicom.pixels import read_slices
+from tomochrome.io.dicom.rescale import AIR_HU
 from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.io.dicom.stack import Stack
 from tomochrome.io.item import Item

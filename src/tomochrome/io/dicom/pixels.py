@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,19 +15,11 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.rescale import (
-    AIR_HU,
-    PADDING_BELOW_HU,
-    DoesNotFitError,
-    is_exact,
-    padding_hu,
-    rescale,
-)
+from tomochrome.io.dicom.rescale import DoesNotFitError, is_exact, rescale
 from tomochrome.io.dicom.stored import is_native, read_compressed, read_native
 from tomochrome.io.dicom.warning_capture import captured_warnings
+from tomochrome.io.walk import readable
 from tomochrome.runtime import ThreadPool, check, report, thread_count
-
-__all__ = ["AIR_HU", "PADDING_BELOW_HU", "Slices", "padding_hu", "read_slices", "stored_values"]
 
 MOST_VOXELS: Final = 2**32
 """More than a whole-body scan of 4,000 slices of 1024x1024 has; beyond it headers are wrong."""
@@ -108,7 +98,7 @@ def stored_values(header: Header) -> NDArray[Any]:
         If the pixels are damaged, truncated or in an unsupported compression.
     """
     _check_sizes([header])
-    with captured_warnings(), Source(header) as source:
+    with captured_warnings(), closing(Source(header)) as source:
         return _stored(header, source, None)
 
 
@@ -156,82 +146,57 @@ def _bytes_needed(header: Header) -> int:
 
 
 def _file_size(header: Header) -> int:
-    try:
+    with readable(header.path):
         size = header.path.stat().st_size
-    except OSError as error:
-        raise InputError(f"'{header.path}' cannot be read: {error.strerror or error}") from error
     return size * DEFLATE_RATIO if header.transfer_syntax == _DEFLATED else size
 
 
 def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | None) -> Slices:
     first, total = headers[0], len(headers)
     voxels = np.empty((total, first.rows, first.columns), dtype=dtype)
-    outside = _Outside(voxels.shape)
-    with _Sources(headers) as sources:
+    outside = np.zeros(voxels.shape, dtype=np.bool_)  # takes no memory before it is written to
+    masked: list[int] = []
+    times = Counter(header.path for header in headers)
+    with ExitStack() as files:
+        with captured_warnings():  # a file of several frames is opened once
+            several = {h.path: h for h in headers if times[h.path] > 1}.values()
+            shared = {h.path: files.enter_context(closing(Source(h))) for h in several}
 
         def work(index: int) -> None:
-            check()
             header, out = headers[index], voxels[index]
-            with captured_warnings(), sources.open(header) as source:
+            with captured_warnings(), ExitStack() as own:
+                source = shared.get(header.path) or own.enter_context(closing(Source(header)))
                 stored = _stored(header, source, out if dtype is np.int16 else None)
-            outside.put(index, rescale(stored, header, out))
+            mask = rescale(stored, header, out)
+            if mask is not None:
+                outside[index] = mask
+                masked.append(index)
 
-        _each(work, total, thread_count(threads))
-    return Slices(voxels, outside.mask)
+        in_threads(work, total, "reading slices", threads)
+    return Slices(voxels, outside if masked else None)
 
 
-def _each(work: Callable[[int], None], total: int, threads: int) -> None:
-    """Call ``work`` for each index, in several threads."""
-    report(0, total, "reading slices")
-    pool = ThreadPool(min(threads, total), thread_name_prefix="reading slices")
+def in_threads(
+    work: Callable[[int], None], total: int, stage: str, threads: int | None = None
+) -> None:
+    """Call ``work`` for each index below ``total``, in several threads, and report progress.
+
+    Raises
+    ------
+    Cancelled
+        If the task was cancelled; so does what else ``work`` raises end all.
+    """
+
+    def checked(index: int) -> None:
+        check()
+        work(index)
+
+    report(0, total, stage)
+    pool = ThreadPool(min(thread_count(threads), total), thread_name_prefix=stage)
     try:
-        futures = [pool.submit(work, index) for index in range(total)]
+        futures = [pool.submit(checked, index) for index in range(total)]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
-            report(done, total, "reading slices")
+            report(done, total, stage)
     finally:  # what has begun ends soon, because it calls `check`
         pool.shutdown(cancel_futures=True)
-
-
-class _Outside:
-    """A mask that takes memory only once something is in it."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.mask: NDArray[np.bool_] | None = None
-        self._shape = shape
-        self._lock = threading.Lock()
-
-    def put(self, index: int, mask: NDArray[np.bool_] | None) -> None:
-        if mask is None:
-            return
-        with self._lock:
-            if self.mask is None:
-                self.mask = np.zeros(self._shape, dtype=np.bool_)
-        self.mask[index] = mask
-
-
-class _Sources:
-    """The files of a volume: one of many frames is opened once, others just for their slice."""
-
-    def __init__(self, headers: Sequence[Header]) -> None:
-        self._times = Counter(header.path for header in headers)
-        self._lock = threading.Lock()
-        self._kept: dict[Path, Source] = {}
-
-    def __enter__(self) -> _Sources:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for source in self._kept.values():
-            source.close()
-
-    @contextmanager
-    def open(self, header: Header) -> Iterator[Source]:
-        if self._times[header.path] == 1:
-            with Source(header) as source:
-                yield source
-            return
-        with self._lock:
-            if header.path not in self._kept:
-                self._kept[header.path] = Source(header)
-        yield self._kept[header.path]

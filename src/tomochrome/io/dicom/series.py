@@ -13,7 +13,7 @@ from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
 from tomochrome.io.dicom.patient import study_key
-from tomochrome.io.dicom.pixels import PADDING_BELOW_HU, padding_hu
+from tomochrome.io.dicom.rescale import PADDING_BELOW_HU, padding_hu
 from tomochrome.io.dicom.stack import Stack, stack
 from tomochrome.io.item import Item
 from tomochrome.notices import Code, Notice
