@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,21 +83,23 @@ def _open_nifti(path: Path) -> ImageFile:
     return open_nifti(path)
 
 
-def _open_nrrd(path: Path) -> ImageFile:
+def _open_itk(path: Path, kind: str) -> ImageFile:
     from tomochrome.io.itk_image import open_itk
 
-    return open_itk(path, "nrrd")
-
-
-def _open_metaimage(path: Path) -> ImageFile:
-    from tomochrome.io.itk_image import open_itk
-
-    return open_itk(path, "metaimage")
+    return open_itk(path, kind)
 
 
 _FORMATS: dict[str, ImageFormat] = {}
-register(ImageFormat("nrrd", lambda head, name: head.startswith(b"NRRD0"), _open_nrrd))
+register(
+    ImageFormat(
+        "nrrd", lambda head, name: head.startswith(b"NRRD0"), partial(_open_itk, kind="nrrd")
+    )
+)
 register(ImageFormat("nifti", _is_nifti, _open_nifti))
 register(
-    ImageFormat("metaimage", lambda head, name: name.endswith((".mha", ".mhd")), _open_metaimage)
+    ImageFormat(
+        "metaimage",
+        lambda head, name: name.endswith((".mha", ".mhd")),
+        partial(_open_itk, kind="metaimage"),
+    )
 )

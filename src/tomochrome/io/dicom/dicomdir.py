@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.parse import read_dataset, read_items
@@ -51,7 +52,7 @@ def files(path: Path, skip: Skip) -> list[Path]:
         real = folder.resolve()
     except (OSError, RuntimeError) as error:
         raise InputError(f"the folder of '{path}' cannot be opened: {error}") from error
-    names = _Names()
+    names = cache(_names)  # each folder is listed once
     found: dict[Path, None] = {}
     missing = []
     for parts in references:
@@ -60,7 +61,10 @@ def files(path: Path, skip: Skip) -> list[Path]:
         if _leads_out(parts):
             skip(path, f"an index that lists '{_brief(shown)}', outside its folder: not opened")
             continue
-        file = names.find(folder, parts)
+        file: Path | None = folder
+        for part in parts:
+            there = names(file) if file else {}
+            file = there.get(part) or there.get(part.casefold())
         if file is None:
             missing.append(shown)
         elif not file.resolve().is_relative_to(real):
@@ -109,31 +113,14 @@ def _brief(text: str) -> str:
     return clean if len(clean) <= 60 else clean[:57] + "..."
 
 
-class _Names:
-    """Finds files by name without regard to case; each folder is listed once."""
-
-    def __init__(self) -> None:
-        self._folders: dict[Path, dict[str, Path]] = {}
-
-    def find(self, folder: Path, parts: tuple[str, ...]) -> Path | None:
-        """Return the file or folder that parts of a path lead to, or None."""
-        place: Path | None = folder
-        for part in parts:
-            if place is None:
-                return None
-            there = self._list(place)
-            place = there.get(part) or there.get(part.casefold())
-        return place
-
-    def _list(self, folder: Path) -> dict[str, Path]:
-        if folder not in self._folders:
-            names: dict[str, Any] = {}
-            try:
-                for entry in sorted(folder.iterdir()):
-                    bare = entry.name.removesuffix(_VERSION).rstrip(".")
-                    names.setdefault(bare.casefold(), entry)
-                    names[entry.name] = entry
-            except OSError:  # no folder, or not to be opened: its files are missing
-                names = {}
-            self._folders[folder] = names
-        return self._folders[folder]
+def _names(folder: Path) -> dict[str, Path]:
+    """Return what lies in a folder by its names, as they are and without regard to case."""
+    names: dict[str, Path] = {}
+    try:
+        for entry in sorted(folder.iterdir()):
+            bare = entry.name.removesuffix(_VERSION).rstrip(".")
+            names.setdefault(bare.casefold(), entry)
+            names[entry.name] = entry
+    except OSError:  # no folder, or not to be opened: its files are missing
+        return {}
+    return names

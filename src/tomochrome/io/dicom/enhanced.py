@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -163,7 +164,9 @@ def _overlay(header: Header, group: Dataset) -> Header:
     changes: dict[str, Any] = {}
     for sequence, fields in _VALUES.items():
         for item in items(group, sequence)[:1]:
-            changes |= {name: get(item) for word, (name, get) in fields.items() if word in item}
+            changes |= {
+                name: get(item, word) for word, (name, get) in fields.items() if word in item
+            }
     for sequence in _FRAME_TYPES:
         for item in items(group, sequence)[:1]:
             kinds = tuple(str(v).strip() for v in values(item, "FrameType"))
@@ -179,25 +182,20 @@ def _overlay(header: Header, group: Dataset) -> Header:
     return replace(header, **changes) if changes else header
 
 
-_Getter = Callable[[Dataset], Any]
+_Getter = Callable[[Dataset, str], Any]
 _VALUES: Final[dict[str, dict[str, tuple[str, _Getter]]]] = {
     "PixelMeasuresSequence": {
-        "PixelSpacing": ("pixel_spacing", lambda item: floats(item, "PixelSpacing", 2)),
-        "SliceThickness": ("thickness", lambda item: number(item, "SliceThickness")),
+        "PixelSpacing": ("pixel_spacing", partial(floats, count=2)),
+        "SliceThickness": ("thickness", number),
     },
-    "PlanePositionSequence": {
-        "ImagePositionPatient": ("position", lambda item: floats(item, "ImagePositionPatient", 3))
-    },
+    "PlanePositionSequence": {"ImagePositionPatient": ("position", partial(floats, count=3))},
     "PlaneOrientationSequence": {
-        "ImageOrientationPatient": (
-            "orientation",
-            lambda item: floats(item, "ImageOrientationPatient", 6),
-        )
+        "ImageOrientationPatient": ("orientation", partial(floats, count=6)),
     },
     "PixelValueTransformationSequence": {
-        "RescaleSlope": ("slope", lambda item: number(item, "RescaleSlope")),
-        "RescaleIntercept": ("intercept", lambda item: number(item, "RescaleIntercept")),
-        "RescaleType": ("rescale_type", lambda item: text(item, "RescaleType")),
+        "RescaleSlope": ("slope", number),
+        "RescaleIntercept": ("intercept", number),
+        "RescaleType": ("rescale_type", text),
     },
 }
 """Sequence, element in it, field of `Header` and how to read it."""
@@ -213,8 +211,9 @@ def _acquisition_of(group: Dataset) -> dict[str, str]:
         stack = str(next(iter(values(item, "StackID")), "")).strip(" \0")
         if _STACK.fullmatch(stack):
             found["StackID"] = stack
-        found |= _numbers(item, TemporalPositionIndex="TemporalPositionIndex")
-        found |= _numbers(item, FrameAcquisitionNumber="AcquisitionNumber")
+        for keyword in ("TemporalPositionIndex", "FrameAcquisitionNumber"):
+            if (value := number(item, keyword)) is not None:
+                found[keyword.removeprefix("Frame")] = f"{value:g}"
     for sequence, keyword in _ACQUISITION.items():
         for item in items(group, sequence)[:1]:
             found |= {k: v for k, v in acquisition_of(item) if k == keyword}
@@ -231,14 +230,6 @@ _ACQUISITION: Final = {
     "CTReconstructionSequence": "ConvolutionKernel",
     "CardiacSynchronizationSequence": "NominalPercentageOfCardiacPhase",
 }
-
-
-def _numbers(item: Dataset, **names: str) -> dict[str, str]:
-    return {
-        name: f"{value:g}"
-        for keyword, name in names.items()
-        if (value := number(item, keyword)) is not None
-    }
 
 
 def _times_of(group: Dataset) -> dict[str, float]:

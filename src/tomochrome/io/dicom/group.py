@@ -84,11 +84,15 @@ def _kind(header: Header) -> tuple[Any, ...]:
 def _volumes(kinds: Sequence[list[Header]]) -> list[Group]:
     """Part the images of one series, of several kinds, into volumes."""
     shapes = [shape for kind in kinds for shape in _shapes(kind)]
-    real = [s for s in shapes if not s.headers[0].is_localizer]
+    real = [s for s in shapes if not s[0].is_localizer]
     groups = []
     for shape in shapes:
-        notes = (_shape_note(shape, real),) if shape in real and len(real) > 1 else ()
-        parts = part(shape.headers)
+        notes = (
+            (_shape_note(shape, real),)
+            if any(shape is one for one in real) and len(real) > 1
+            else ()
+        )
+        parts = part(shape)
         for i, inside in enumerate(parts.parts):
             said = (_phase_note(parts.noun, parts.by, i, len(parts.parts)),)
             groups.append(Group(inside, notes=said + notes if len(parts.parts) > 1 else notes))
@@ -117,15 +121,8 @@ def _is_ct(header: Header) -> bool:
     return header.modality == "CT" and not header.is_localizer and header.slope is not None
 
 
-@dataclass
-class _Shape:
-    """Headers that share matrix, pixel spacing, orientation and stack."""
-
-    headers: list[Header]
-
-    @property
-    def first(self) -> Header:
-        return self.headers[0]
+_Shape = list[Header]
+"""Headers that share matrix, pixel spacing, orientation and stack."""
 
 
 def _shapes(headers: Sequence[Header]) -> list[_Shape]:
@@ -141,13 +138,13 @@ def _shapes(headers: Sequence[Header]) -> list[_Shape]:
             continue
         shape = known.get(key)
         if shape is None:
-            near = (s for s in shapes[-MOST_COMPARED:] if not _differences(s.first, header))
+            near = (s for s in shapes[-MOST_COMPARED:] if not _differences(s[0], header))
             shape = next(near, None)
             if shape is None:
-                shape = _Shape([])
+                shape = []
                 shapes.append(shape)
             known[key] = shape
-        shape.headers.append(header)
+        shape.append(header)
     return _with_incomplete(shapes, incomplete)
 
 
@@ -158,12 +155,12 @@ def _with_incomplete(shapes: list[_Shape], incomplete: list[Header]) -> list[_Sh
     slices are known to exist but not where they lie is not whole.
     """
     for header in incomplete:
-        fitting = [s for s in shapes
-                   if (s.first.rows, s.first.columns) == (header.rows, header.columns)]  # fmt: skip
+        matrix = header.rows, header.columns
+        fitting = [s for s in shapes if (s[0].rows, s[0].columns) == matrix]
         if fitting:
-            max(fitting, key=lambda s: len(s.headers)).headers.append(header)
+            max(fitting, key=len).append(header)
         else:
-            shapes.append(_Shape([header]))
+            shapes.append([header])
     return shapes
 
 
@@ -212,14 +209,11 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
         word
         for other in shapes[:MOST_COMPARED]
         if other is not shape
-        for word in (
-            *_kind_differences(shape.first, other.first),
-            *_differences(shape.first, other.first),
-        )
+        for word in (*_kind_differences(shape[0], other[0]), *_differences(shape[0], other[0]))
     ]
     words = list(dict.fromkeys(found)) or ["geometry"]
     by = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    count = len(shape.headers)
+    count = len(shape)
     text = (
         f"the series holds {len(shapes)} volumes that differ in {by}; "
         f"this is the one with {count} slice{'s' if count > 1 else ''}"

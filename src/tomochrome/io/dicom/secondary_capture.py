@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from tomochrome.errors import OutputError
-from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.io.dicom.write import base_dataset, check_folder, slice_dataset
-from tomochrome.runtime import check, report, write_whole
+from tomochrome.io.dicom.write import base_dataset, check_folder, save_slices
 from tomochrome.volume import Volume
 
 
@@ -58,23 +57,17 @@ def write_capture(
     if "not for diagnosis" not in template.ImageComments:
         template.ImageComments += ", not for diagnosis"
     template.BurnedInAnnotation = "NO"
-    with captured_warnings(), write_whole(target, force=True) as temporary:
-        temporary.mkdir()
-        depth = volume.shape[0]
-        for z in range(depth):
-            check()
-            report(z, depth, "writing slices")
-            dataset = slice_dataset(template, volume, z)
-            dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
-            dataset.PlanarConfiguration = 0
-            dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-            dataset.PixelRepresentation = 0
-            pixels = over_black(np.asarray(volume.voxels[z])).tobytes()
-            dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
-            dataset["PixelData"].VR = "OB"
-            dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
-        report(depth, depth, "writing slices")
-    return target
+    template.SamplesPerPixel, template.PhotometricInterpretation = 3, "RGB"
+    template.PlanarConfiguration = 0
+    template.BitsAllocated, template.BitsStored, template.HighBit = 8, 8, 7
+    template.PixelRepresentation = 0
+
+    def set_pixels(dataset: Dataset, z: int) -> None:
+        pixels = over_black(np.asarray(volume.voxels[z])).tobytes()
+        dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
+        dataset["PixelData"].VR = "OB"
+
+    return save_slices(target, template, volume, set_pixels)
 
 
 def over_black(

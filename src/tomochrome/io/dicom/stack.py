@@ -111,31 +111,23 @@ def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list
     geometry = replace(geometry, positions=geometry.positions[order])
     kept, aside = repeats(geometry.along, geometry.positions, ordered)
     if aside > max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), 1.0):
-        return (
-            geometry,
-            ordered,
-            findings,
-            (
-                f"slices are side by side ({aside:.1f} mm apart in one plane), so they are not one "
-                f"volume; {_CHOOSE}"
-            ),
+        refusal = (
+            f"slices are side by side ({aside:.1f} mm apart in one plane), so they are not one "
+            f"volume; {_CHOOSE}"
         )
+        return geometry, ordered, findings, refusal
     turns = interleaved([ordered[i] for i in kept])
     if turns:
-        return (
-            geometry,
-            ordered,
-            findings,
-            (
-                f"slices of several acquisitions are interleaved ({turns}), "
-                "so this is not one volume; put each acquisition in a folder of its own"
-            ),
+        refusal = (
+            f"slices of several acquisitions are interleaved ({turns}), "
+            "so this is not one volume; put each acquisition in a folder of its own"
         )
+        return geometry, ordered, findings, refusal
     left_out = len(ordered) - len(kept)
     if left_out:
         said = f"slices that repeat the position of another: {left_out}"
-        findings.append(Finding(said, "the first image of each position was kept",
-                                "the first image of each position was kept"))  # fmt: skip
+        kept_first = "the first image of each position was kept"
+        findings.append(Finding(said, kept_first, kept_first))
     geometry = replace(geometry, positions=geometry.positions[kept])
     return geometry, [ordered[i] for i in kept], findings, ""
 
@@ -150,8 +142,8 @@ def _geometry(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Finding]]:
     differ = float(np.abs(cosines - np.median(cosines, axis=0)).max())
     if differ > COSINE_TOLERANCE:
         said = f"the slices' directions differ by up to {np.degrees(differ):.2f} degrees"
-        findings.append(Finding(said, "the usual one was taken for all",
-                                "the usual one was taken for all"))  # fmt: skip
+        taken = "the usual one was taken for all"
+        findings.append(Finding(said, taken, taken))
     else:
         row, column = np.asarray(first.orientation, dtype=np.float64).reshape(2, 3)
     row = row / np.linalg.norm(row)
@@ -245,7 +237,7 @@ def _single(
 def _refuse_unplaced(headers: Sequence[Header]) -> str:
     """Return why the slices cannot be placed in space at all, or an empty string."""
     n = len(headers)
-    missing = sum(not _sensible_position(h) or not _sensible_orientation(h) for h in headers)
+    missing = sum(not _is_placed(h) for h in headers)
     if missing:
         return (
             f"{missing} of {n} slices have no usable position or orientation, so they cannot be "
@@ -286,14 +278,10 @@ def _refuse_values(headers: Sequence[Header]) -> str:
 _CHOOSE: Final = "put each kind of slice in a folder of its own"
 
 
-def _sensible_position(header: Header) -> bool:
-    return header.position is not None and max(map(abs, header.position)) <= FARTHEST_MM
-
-
-def _sensible_orientation(header: Header) -> bool:
-    if header.orientation is None:
+def _is_placed(header: Header) -> bool:
+    if header.position is None or header.orientation is None:
         return False
-    return _at_right_angles(header.orientation)
+    return max(map(abs, header.position)) <= FARTHEST_MM and _at_right_angles(header.orientation)
 
 
 @lru_cache(maxsize=1024)  # slices of one volume share it

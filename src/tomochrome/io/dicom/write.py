@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,6 +24,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     generate_uid,
 )
+from pydicom.valuerep import format_number_as_ds
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
@@ -104,20 +106,14 @@ def write_series(
     padding = _padding(volume)
     if padding is not None:
         template.add_new("PixelPaddingValue", "SS", padding)
-    with captured_warnings(), write_whole(target, force=True) as temporary:
-        temporary.mkdir()
-        depth = volume.shape[0]
-        for z in range(depth):
-            check()
-            report(z, depth, "writing slices")
-            dataset = slice_dataset(template, volume, z)
-            outside = None if volume.outside is None else volume.outside[z]
-            _set_hounsfield(dataset, np.asarray(volume.voxels[z]), outside, padding)
-            if compress == "j2k":
-                _compress(dataset)
-            dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
-        report(depth, depth, "writing slices")
-    return target
+
+    def set_pixels(dataset: Dataset, z: int) -> None:
+        outside = None if volume.outside is None else volume.outside[z]
+        _set_hounsfield(dataset, np.asarray(volume.voxels[z]), outside, padding)
+        if compress == "j2k":
+            _compress(dataset)
+
+    return save_slices(target, template, volume, set_pixels)
 
 
 def check_folder(folder: Path, *, force: bool) -> Path:
@@ -224,7 +220,32 @@ def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modalit
     return dataset
 
 
-def slice_dataset(template: Dataset, volume: Volume, z: int) -> Dataset:
+def save_slices(
+    target: Path, template: Dataset, volume: Volume, set_pixels: Callable[[Dataset, int], None]
+) -> Path:
+    """Write a folder of one file a slice; ``set_pixels`` is called with its data set and z.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    Cancelled
+        If the task was cancelled; nothing is left behind.
+    """
+    with captured_warnings(), write_whole(target, force=True) as temporary:
+        temporary.mkdir()
+        depth = volume.shape[0]
+        for z in range(depth):
+            check()
+            report(z, depth, "writing slices")
+            dataset = _slice_dataset(template, volume, z)
+            set_pixels(dataset, z)
+            dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
+        report(depth, depth, "writing slices")
+    return target
+
+
+def _slice_dataset(template: Dataset, volume: Volume, z: int) -> Dataset:
     """Return the data set of one slice with its place in space (PS3.3 C.7.6.2), no pixels yet."""
     dataset = Dataset()
     dataset.update(template)
@@ -246,8 +267,6 @@ def slice_dataset(template: Dataset, volume: Volume, z: int) -> Dataset:
 
 def _decimal(value: float) -> str:
     """Return a number in the 16 characters that a decimal string may have."""
-    from pydicom.valuerep import format_number_as_ds
-
     return format_number_as_ds(float(value) + 0.0)
 
 
