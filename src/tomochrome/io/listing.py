@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from tomochrome.errors import Cancelled, InputError, NotAnImageError
+from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io import archive
 from tomochrome.io.dicom import dicomdir, load, series
 from tomochrome.io.dicom.group import group
@@ -124,10 +124,12 @@ def _shown(item: Item) -> Item:
 
 
 def _with_range(item: Item) -> Item:
+    """Return the item with its range of values, for which all pixels are decoded."""
+    if item.refusal:
+        return item
     try:
-        return load.with_range(item)
-    except Cancelled:
-        raise
+        voxels = load.read_item(item).voxels
+        return replace(item, value_range=(float(voxels.min()), float(voxels.max())))
     except InputError as error:
         warnings = (*item.warnings, Notice("refused", "warning", str(error)))
         return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))

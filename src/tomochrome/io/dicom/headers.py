@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from pydicom.dataset import FileDataset
-
 from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io.dicom import enhanced, parse
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
@@ -61,17 +59,6 @@ _IDENTITY: Final = (
 )  # fmt: skip
 _TITLES: Final = ("SeriesDescription", "StudyDescription")
 _WANTED: Final = (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
-
-
-def open_dataset(path: Path, **options: Any) -> FileDataset:
-    """Read a DICOM file, with or without preamble and file meta information.
-
-    Raises
-    ------
-    InputError
-        If it cannot be opened or parsed.
-    """
-    return parse.read_whole(path, path, **options)
 
 
 class HeaderReader:
@@ -145,7 +132,10 @@ class HeaderReader:
         if self._with_identity:
             found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
             header = replace(header, identity=found)
-        headers = _frames(header, file) if frames and header.is_multiframe else [header]
+        headers = [header]
+        if frames and header.is_multiframe:
+            dataset = parse.read_dataset(path, file, list(enhanced.TAGS))
+            headers = enhanced.frames(path, dataset, header)
         secrets = secrets_of(parsed.elements)
         return [_without_secrets(header, secrets) for header in headers]
 
@@ -171,7 +161,7 @@ def _next(model: Header, path: Path, parsed: parse.Parsed, changed: set[int]) ->
     return header
 
 
-def read_headers(path: Path, *, with_identity: bool = False) -> list[Header]:
+def read_headers(path: Path, *, with_identity: bool = False, frames: bool = True) -> list[Header]:
     """Read the headers of an image file: one for each frame; see `HeaderReader`.
 
     Raises
@@ -179,10 +169,6 @@ def read_headers(path: Path, *, with_identity: bool = False) -> list[Header]:
     InputError
         If the file cannot be opened, is damaged, or holds no image.
     """
-    return _read(path, with_identity, frames=True)
-
-
-def _read(path: Path, with_identity: bool, *, frames: bool) -> list[Header]:
     reader = HeaderReader(with_identity=with_identity)
     with readable(path), open_regular(path) as file:
         return reader.read(path, file, file.read(parse.HEAD_BYTES), frames=frames)
@@ -190,7 +176,7 @@ def _read(path: Path, with_identity: bool, *, frames: bool) -> list[Header]:
 
 def read_header(path: Path, *, with_identity: bool = False) -> Header:
     """Read what the top of a file says, whatever its frames may say; see `read_headers`."""
-    return _read(path, with_identity, frames=False)[0]
+    return read_headers(path, with_identity=with_identity, frames=False)[0]
 
 
 def identity_of(item: Item) -> Mapping[str, str]:
@@ -213,12 +199,6 @@ def identity_of(item: Item) -> Mapping[str, str]:
     if not headers:
         return {}
     return read_header(headers[0].path, with_identity=True).identity or {}
-
-
-def _frames(header: Header, file: BinaryIO) -> list[Header]:
-    """Return one header for each frame of a multi-frame image."""
-    dataset = parse.read_dataset(header.path, file, list(enhanced.TAGS))
-    return enhanced.frames(header.path, dataset, header)
 
 
 def _without_secrets(header: Header, secrets: Secrets) -> Header:

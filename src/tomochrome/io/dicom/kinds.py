@@ -11,26 +11,23 @@ from functools import lru_cache
 from typing import Final
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+_SEGMENTATION: Final = "a segmentation: labels drawn on a scan, not the scan itself"
+_REGISTRATION: Final = "a spatial registration, which holds no image"
+_DOSE_REPORT: Final = "a radiation dose report"
+_PLAN: Final = "a radiotherapy plan, which holds no image"
 _CLASSES: Final = {
-    "66.4": "a segmentation: labels drawn on a scan, not the scan itself",
-    "66.5": "a segmentation: labels drawn on a scan, not the scan itself",
-    "66.7": "a segmentation: labels drawn on a scan, not the scan itself",
+    **dict.fromkeys(("66.4", "66.5", "66.7"), _SEGMENTATION),
+    **dict.fromkeys(("66.1", "66.2", "66.3"), _REGISTRATION),
+    **dict.fromkeys(("88.67", "88.68", "88.73"), _DOSE_REPORT),
+    **dict.fromkeys(("481.5", "481.8"), _PLAN),
     "66": "the scanner's raw data, from which images are yet to be made",
-    "66.1": "a spatial registration, which holds no image",
-    "66.2": "a spatial registration, which holds no image",
-    "66.3": "a spatial registration, which holds no image",
     "67": "a map of real-world values, which holds no image",
     "88.59": "a key object selection: a list of images that somebody marked",
-    "88.67": "a radiation dose report",
-    "88.68": "a radiation dose report",
-    "88.73": "a radiation dose report",
     "104.1": "a document (PDF), not an image",
     "104.2": "a document (CDA), not an image",
     "104.3": "a surface model, not an image",
     "481.2": "a radiotherapy dose map, not an image of the patient",
     "481.3": "a radiotherapy structure set: contours drawn on a scan, not the scan itself",
-    "481.5": "a radiotherapy plan, which holds no image",
-    "481.8": "a radiotherapy plan, which holds no image",
 }
 _FAMILIES: Final = {
     "88.": "a structured report: text, not an image",
@@ -39,18 +36,18 @@ _FAMILIES: Final = {
     "481.": "a radiotherapy object, not an image of the patient",
 }
 _MODALITIES: Final = {
-    "SEG": _CLASSES["66.4"],
+    "SEG": _SEGMENTATION,
     "SR": _FAMILIES["88."],
     "PR": _FAMILIES["11."],
     "KO": _CLASSES["88.59"],
     "DOC": _CLASSES["104.1"],
-    "REG": _CLASSES["66.1"],
+    "REG": _REGISTRATION,
     "FID": "a list of marked points, not an image",
     "RWV": _CLASSES["67"],
     "M3D": _CLASSES["104.3"],
     "RTDOSE": _CLASSES["481.2"],
     "RTSTRUCT": _CLASSES["481.3"],
-    "RTPLAN": _CLASSES["481.5"],
+    "RTPLAN": _PLAN,
     "RTRECORD": _FAMILIES["481."],
     "ECG": _FAMILIES["9."],
     "HD": _FAMILIES["9."],

@@ -60,11 +60,3 @@ def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     x, y, z = plan.geometry.positions.T.tolist()
     provenance = replace(provenance.add(step), stored_positions=tuple(zip(x, y, z, strict=True)))
     return Volume(voxels, plan.affine, item.unit, provenance, outside)
-
-
-def with_range(item: Item) -> Item:
-    """Return the item with its range of values, for which all pixels are decoded."""
-    if item.refusal:
-        return item
-    voxels = read_item(item).voxels
-    return replace(item, value_range=(float(voxels.min()), float(voxels.max())))

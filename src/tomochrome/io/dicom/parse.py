@@ -238,7 +238,10 @@ def read_dataset(
             buffered: Any = BufferedReader(file, HEAD_BYTES)
             try:
                 source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path)
-                return _with_syntax(read_partial(source, ends, force=True, specific_tags=wanted))
+                dataset = read_partial(source, ends, force=True, specific_tags=wanted)
+                if "TransferSyntaxUID" not in dataset.file_meta:
+                    dataset.file_meta.TransferSyntaxUID = _guess_syntax(dataset)
+                return dataset
             finally:
                 try:
                     file.seek(buffered.tell())
@@ -300,14 +303,7 @@ def read_whole(path: Path, source: Any, **options: Any) -> FileDataset:
         If it cannot be opened or parsed.
     """
     with _sentences(path):
-        return _with_syntax(pydicom.dcmread(source, force=True, **options))
-
-
-def _with_syntax(dataset: FileDataset) -> FileDataset:
-    """Add the transfer syntax where the file does not name it."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        dataset.file_meta.TransferSyntaxUID = _guess_syntax(dataset)
-    return dataset
+        return pydicom.dcmread(source, force=True, **options)
 
 
 def _guess_syntax(dataset: FileDataset) -> pydicom.uid.UID:

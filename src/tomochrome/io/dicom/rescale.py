@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.headers import open_dataset
+from tomochrome.io.dicom.parse import read_dataset
+from tomochrome.io.walk import open_regular, readable
 
 AIR_HU: Final = -1024
 """Value given to padding: the least of the classic 12-bit scale, and never a tissue."""
@@ -123,7 +124,8 @@ def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
         "ModalityLUTSequence", "PixelRepresentation", "BitsStored", "BitsAllocated",
     ]  # fmt: skip
     try:
-        dataset = open_dataset(header.path, stop_before_pixels=True, specific_tags=tags)
+        with readable(header.path), open_regular(header.path) as file:
+            dataset = read_dataset(header.path, file, tags)
         values = apply_modality_lut(stored, dataset)
     except InputError:
         raise
