@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import as_completed
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.io.dicom.pixels import in_threads
 from tomochrome.io.dicom.regular import Plan, index_steps
+from tomochrome.runtime import ThreadPool, check, report, thread_count
+
+_STAGE = "resampling slices"
 
 
 def resample_slices(
@@ -50,7 +53,7 @@ def resample_slices(
     """
     from tomochrome.io.dicom.slice_resampling_kernel import resample_slice
 
-    geometry = plan.geometry
+    geometry, depth = plan.geometry, plan.shape[0]
     start, steps = index_steps(plan)
     # Where each slice lies: mm along the normal, and how far its first pixel lies from that of
     # the first slice, in pixels down and across.
@@ -64,16 +67,25 @@ def resample_slices(
     whole = voxels.dtype.kind in "iu"
     reach = abs(float(steps[0, 0])) / 2
 
-    unmeasured: list[int] = []
-
-    def work(z: int) -> None:
-        missing = resample_slice(
-            voxels, mask, outside is not None, along, down, across,
-            bridged, reach, start + z * steps[0], steps[1], steps[2],
-            whole, float(fill), result[z], beyond[z],
+    def work(z: int) -> int:
+        check()
+        return int(
+            resample_slice(
+                voxels, mask, outside is not None, along, down, across,
+                bridged, reach, start + z * steps[0], steps[1], steps[2],
+                whole, float(fill), result[z], beyond[z],
+            )
         )  # fmt: skip
-        if missing:
-            unmeasured.append(z)
 
-    in_threads(work, plan.shape[0], "resampling slices", threads)
+    report(0, depth, _STAGE)
+    unmeasured = 0
+    with ThreadPool(thread_count(threads)) as pool:
+        futures = [pool.submit(work, z) for z in range(depth)]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                unmeasured += future.result()
+                report(done, depth, _STAGE)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return result, beyond if unmeasured else None
