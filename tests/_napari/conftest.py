@@ -15,7 +15,7 @@ from named_series import write_named_series
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.offers import Offer
+from tomochrome._napari.named_choice import Offer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
 HANG_MS = 120_000

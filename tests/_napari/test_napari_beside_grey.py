@@ -8,7 +8,7 @@ from colorize_panel_cases import colorize, lit, on_screen
 
 from tomochrome._napari.beside_grey import FLICKER, OFF, WIPE
 from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.wipe_line import WipeLine
+from tomochrome._napari.wipe_handle import WipeLine
 from tomochrome._napari.writer import layer_volume
 
 pytestmark = pytest.mark.gui

@@ -6,7 +6,7 @@ import pytest
 from colorize_panel_cases import colorize
 from qtpy.QtCore import QSettings
 
-from tomochrome._napari import settings
+from tomochrome._napari import colorize_view as settings
 from tomochrome._napari.colorize_widget import ColorizeWidget
 
 pytestmark = pytest.mark.gui

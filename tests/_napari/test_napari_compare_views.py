@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from register_cases import body, shift
 
+from tomochrome._napari.compare_layer import ComparePicture
 from tomochrome._napari.compare_modes import (
     MODES,
     Fields,
@@ -17,8 +18,7 @@ from tomochrome._napari.compare_modes import (
     parse_levels,
     remarks,
 )
-from tomochrome._napari.compare_picture import ComparePicture
-from tomochrome._napari.grid_picture import GridPicture
+from tomochrome._napari.register_layers import GridPicture
 from tomochrome.compare import Pair, view
 from tomochrome.compare.region import Region
 from tomochrome.errors import OptionError

@@ -147,8 +147,6 @@ class CanvasOverlays(ViewerFollower):
     def update(self, _: object = None) -> None:
         """Show the letters of what is on the screen now."""
         viewer = self.viewer
-        if viewer is None:
-            return
         layer = lettered_layer(viewer.layers)
         self._switch_bar(layer is not None)
         side_by_side = viewer.canvas.grid.enabled
@@ -206,7 +204,7 @@ class CanvasOverlays(ViewerFollower):
             self._timer.start()
 
     def _next_step(self) -> None:
-        if self._steps and self.viewer is not None:
+        if self._steps:
             with suppress(RuntimeError, EmitLoopError):  # the window may be gone already
                 self._steps.popleft()()
         elif self._timer is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from tomochrome._napari.ct_source import ct_source
 from tomochrome._napari.layers import (
     color_layer,
+    colored_layers,
     layer_transform,
     source_of,
 )
-from tomochrome._napari.readout import Finding, in_words
+from tomochrome._napari.readout import in_words
 from tomochrome.color.codes import FreeColors
 from tomochrome.runtime import check, report
 from tomochrome.tissue import NO_TISSUE, Tissue
@@ -25,18 +25,10 @@ if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting
 
 
-@dataclass(frozen=True, eq=False)
-class Colored:
-    """What the worker hands to the GUI thread: the colors, and a finished layer to add."""
-
-    chroma: Chroma
-    layer: Any
-
-
 def color_in_worker(
     layer: Any, model: str, device: str, fields: Mapping[str, Any], *, as_hu: bool = False
-) -> Colored:
-    """Color the CT of a layer. Runs in a worker thread and touches no widget.
+) -> Any:
+    """Return a finished layer that colors the CT of a layer; for a worker: touches no widget.
 
     Parameters
     ----------
@@ -81,7 +73,7 @@ def color_in_worker(
     # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
     name = f"{layer.name} · {model_title(chroma.model)}{' (taken as HU)' if forced else ''}"
     parts = color_layer(lit, ct, chroma, layer_transform(layer), name)
-    return Colored(chroma, Layer.create(*parts))
+    return Layer.create(*parts)
 
 
 def lighting(fields: Mapping[str, Any], chroma: Chroma) -> Lighting:
@@ -103,17 +95,22 @@ class Coloring:
         The napari layer that was colored.
     layer
         The RGBA layer over it, whose data is a `ColoredPicture`.
-    chroma
-        The colors, on the grid of both layers.
     """
 
-    def __init__(self, ct_layer: Any, layer: Any, chroma: Chroma) -> None:
+    def __init__(self, ct_layer: Any, layer: Any) -> None:
         self.ct_layer = ct_layer
         self.layer = layer
-        self.chroma = chroma
+
+    @property
+    def chroma(self) -> Chroma:
+        """The colors, on the grid of both layers."""
+        known = source_of(self.layer.metadata)
+        assert known is not None
+        assert known.chroma is not None
+        return known.chroma
 
     @classmethod
-    def add(cls, viewer: Any, ct_layer: Any, colored: Colored, above: Sequence[Any]) -> Coloring:
+    def add(cls, viewer: Any, ct_layer: Any, layer: Any, above: Sequence[Any]) -> Coloring:
         """Add the colored layer right above its CT, and above these other layers.
 
         Parameters
@@ -122,36 +119,27 @@ class Coloring:
             The viewer that holds the CT layer.
         ct_layer
             The layer that was colored.
-        colored
+        layer
             What the worker made of it.
         above
             Layers that must lie below the new one: earlier colorings of the same CT.
         """
         top = max(viewer.layers.index(below) for below in (ct_layer, *above))
-        colored.layer.name = _new_name(colored.layer.name, [layer.name for layer in viewer.layers])
-        viewer.layers.insert(top + 1, colored.layer)
-        return cls(ct_layer, colored.layer, colored.chroma)
+        layer.name = _new_name(layer.name, [known.name for known in viewer.layers])
+        viewer.layers.insert(top + 1, layer)
+        return cls(ct_layer, layer)
 
-    def replace(self, colored: Colored) -> None:
+    def replace(self, layer: Any) -> None:
         """Show other colors in the same layer: where and whether it is seen stays as it was."""
-        self.chroma = colored.chroma
-        self.layer.metadata = colored.layer.metadata
-        self.layer.data = colored.layer.data
-        self.layer.name = colored.layer.name
+        self.layer.metadata = layer.metadata
+        self.layer.data = layer.data
+        self.layer.name = layer.name
 
     @classmethod
     def find(cls, viewer: Any) -> list[Coloring]:
         """Return the colorings that the viewer holds already, from an earlier panel."""
-        found = []
-        for layer in viewer.layers:
-            known = source_of(layer.metadata)
-            if known is None or known.role != "color" or known.chroma is None:
-                continue
-            for below in viewer.layers:
-                if below.data is known.shown.voxels:
-                    found.append(cls(below, layer, known.chroma))
-                    break
-        return found
+        layers = viewer.layers
+        return [cls(below, layer) for below in layers for layer in colored_layers(layers, below)]
 
     def relight(self, fields: Mapping[str, Any]) -> None:
         """Show the volume in another light: what is on screen is computed again, no more."""
@@ -178,19 +166,19 @@ class Coloring:
             return None
         return self.chroma.tissue_shares((*[slice(None)] * axis, at))
 
-    def finding(self, voxel: tuple[int, int, int]) -> Finding:
-        """Return what is in a voxel: its value, its likeliest tissue and how sure that is."""
-        value = in_words(self.layer.data.volume, voxel)
-        code, table = int(self.chroma.code[voxel]), self.chroma.table
-        confidence = int(self.chroma.confidence[voxel]) / 255
+    def finding(self, voxel: tuple[int, int, int]) -> tuple[str, str]:
+        """Return what is in a voxel, its value and likeliest tissue, and how sure that is."""
+        value, chroma = in_words(self.layer.data.volume, voxel), self.chroma
+        code, table = int(chroma.code[voxel]), chroma.table
+        sure = f"Confidence {100 * int(chroma.confidence[voxel]) / 255:.0f} %"
         if isinstance(table, FreeColors):
             a, b = table.ab[code]
-            return Finding(value, f"a* {a:.0f}, b* {b:.0f}" if code else "", None, confidence)
+            return (f"{value} · a* {a:.0f}, b* {b:.0f}", sure) if code else (value, "")
         tissue = int(table.tissue[code])
         if tissue in (Tissue.AIR, NO_TISSUE):
-            return Finding(value)
-        share = float(table.weights[code, tissue])
-        return Finding(value, Tissue(tissue).title, share, confidence)
+            return value, ""
+        likely = f"Probability {100 * float(table.weights[code, tissue]):.0f} %"
+        return f"{value} · {Tissue(tissue).title}", f"{likely} · {sure}"
 
 
 def _new_name(name: str, taken: Sequence[str]) -> str:

@@ -2,23 +2,208 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
-from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
+from qtpy.QtCore import QSettings, Signal
+from qtpy.QtWidgets import QCheckBox, QFrame, QPushButton, QWidget
 
 from tomochrome._napari.beside_grey import BesidePanel
-from tomochrome._napari.color_panel import ColorPanel
-from tomochrome._napari.controls import MessageLabel, Section, form, side_by_side
-from tomochrome._napari.hu_override import HUOverride
+from tomochrome._napari.controls import (
+    MessageLabel,
+    Section,
+    ValueSlider,
+    form,
+    side_by_side,
+    stacked,
+)
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.legend import Legend
-from tomochrome._napari.named_choice import NamedChoice, device_choices, model_choices
-from tomochrome._napari.offers import Offer
+from tomochrome._napari.named_choice import (
+    NamedChoice,
+    Offer,
+    alpha_choices,
+    device_choices,
+    model_choices,
+    palette_choices,
+)
 from tomochrome._napari.panel import JobView
 from tomochrome._napari.readout import CursorReadout
-from tomochrome._napari.settings import Key
 from tomochrome._napari.window_panel import WindowPanel
+
+_CLAIM = "These values are Hounsfield units"
+_CAUTION = (
+    "Tick this only if you know it: water is 0 and air is -1000 in this volume, as in a CT whose "
+    "header was lost on export. Then press Colorize again. In MR, PET or any other picture "
+    "every color would be wrong."
+)
+
+
+class HUOverride(QFrame):
+    """Hidden until a layer was refused for want of a unit; ticked for that one layer only.
+
+    It is never there before the refusal was read, and forgets its tick when another layer is
+    chosen, so that nobody colors an MR by habit.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.claim = QCheckBox(_CLAIM, self)
+        self.caution = MessageLabel("warning", self)
+        self.caution.say(_CAUTION)
+        stacked(self, self.claim, self.caution, margins=0)
+        self._layer: Any = None
+        self.follow(None)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the user says that the refused layer holds Hounsfield units."""
+        return self._layer is not None and self.claim.isChecked()
+
+    def offer(self, layer: Any) -> None:
+        """Offer to override the refusal of a layer."""
+        if layer is not self._layer:
+            self.claim.setChecked(False)
+        self._layer = layer
+        self.setVisible(True)
+
+    def follow(self, layer: Any) -> None:
+        """Go away, tick and all, if another layer than the refused one is chosen now."""
+        if layer is None or layer is not self._layer:
+            self._layer = None
+            self.claim.setChecked(False)
+            self.setVisible(False)
+
+
+COLOR_KEY = "Shift-C"
+
+
+class ColorPanel(QWidget):
+    """Fields of the lighting, apart from window and tissues; tells of every change.
+
+    Percentages are shown where the core takes fractions.
+    """
+
+    changed = Signal()
+    opacity_changed = Signal(float)
+
+    def __init__(
+        self, palettes: Sequence[str], alphas: Sequence[str], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.color = QCheckBox("Color", self)
+        self.color.setChecked(True)
+        self.color.setToolTip(
+            f"Color on or off ({COLOR_KEY.replace('-', '+')}); the grey levels never change"
+        )
+        self.palette_box = NamedChoice(palette_choices(palettes), self)
+        self.alpha_box = NamedChoice(alpha_choices(alphas), self)
+        self.saturation_row = _percent(self, 100)
+        self.saturation_row.setToolTip("Strength of the colors; 0 % is grey")
+        self.confidence_row = _percent(self, 0)
+        self.confidence_row.setToolTip(
+            "Least confidence: where the model is less sure than this, color fades to grey"
+        )
+        self.opacity_row = _percent(self, 100)
+        self.opacity_row.setToolTip("Opacity of the colored layer over the scan")
+        form(
+            ("", self.color),
+            ("Palette", self.palette_box),
+            ("Saturation", self.saturation_row),
+            ("Confidence ≥", self.confidence_row),
+            ("Opacity", self.opacity_row),
+            ("Show", self.alpha_box),
+            parent=self,
+        )
+        self.color.toggled.connect(self._tell)
+        for box in (self.palette_box, self.alpha_box):
+            box.currentIndexChanged.connect(self._tell)
+        for slider in (self.saturation_row, self.confidence_row):
+            slider.valueChanged.connect(self._tell)
+        self.opacity_row.valueChanged.connect(lambda value: self.opacity_changed.emit(value / 100))
+
+    def offer(self, palettes: Sequence[str], alphas: Sequence[str]) -> None:
+        """Offer these palettes and alpha curves, keeping what is chosen."""
+        self.palette_box.offer(palette_choices(palettes))
+        self.alpha_box.offer(alpha_choices(alphas))
+
+    @property
+    def saturation(self) -> float:
+        """Saturation 0 to 1, and 0 while color is off."""
+        return self.saturation_row.value() / 100 if self.color.isChecked() else 0.0
+
+    @property
+    def min_confidence(self) -> float:
+        """Least confidence, 0 to 1, that is shown in color."""
+        return self.confidence_row.value() / 100
+
+    @property
+    def opacity(self) -> float:
+        """Opacity of the colored layer, 0 to 1."""
+        return self.opacity_row.value() / 100
+
+    @property
+    def palette_name(self) -> str:
+        """Name of the palette."""
+        return self.palette_box.name
+
+    @property
+    def alpha(self) -> str:
+        """Name of the alpha curve."""
+        return self.alpha_box.name
+
+    def _tell(self, *_: object) -> None:
+        self.changed.emit()
+
+
+def _percent(parent: QWidget, value: float) -> ValueSlider:
+    row = ValueSlider(0, 100, suffix=" %", parent=parent)
+    row.set_value(value)
+    return row
+
+
+Key = Literal["model", "device", "palette", "alpha", "opacity", "window"]
+
+#: All that is kept. ``window`` is the kind of window, never numbers that were made for one scan.
+KEYS: Final[tuple[Key, ...]] = ("model", "device", "palette", "alpha", "opacity", "window")
+_GROUP: Final = "colorize"
+
+
+def remember(key: Key, value: str | float) -> None:
+    """Keep a choice for the next start: of the user, nothing of any patient.
+
+    Values are kept in one INI file of the user's (`QSettings`) and are not trusted: who reads one
+    checks that the choice still exists.
+    """
+    _store().setValue(f"{_GROUP}/{key}", str(value))
+
+
+def remembered(key: Key) -> str:
+    """Return what was kept, empty if nothing was."""
+    value = _store().value(f"{_GROUP}/{key}")
+    return value if isinstance(value, str) else ""
+
+
+def remember_choice(key: Key, box: NamedChoice) -> None:
+    """Choose what was kept, as far as it still is offered, and keep what the user chooses."""
+    box.choose(remembered(key))
+    box.activated.connect(lambda _: remember(key, box.name))
+
+
+def remembered_fraction(key: Key, default: float) -> float:
+    """Return a number from 0 to 1 that was kept, or the default if there is none."""
+    try:
+        value = float(remembered(key))
+    except ValueError:
+        return default
+    return value if math.isfinite(value) and 0.0 <= value <= 1.0 else default
+
+
+def _store() -> QSettings:
+    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tomochrome", "napari")
+
 
 # Shown until the worker has looked; these are always there.
 _FIRST_OFFER = Offer(("tissue", "transfer-function"), ("auto",), ("natural",), ("body", "opaque"))

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
-import weakref
 from typing import Any
 
 from qtpy.QtWidgets import QLabel, QMainWindow
 from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.beside_grey import BesideGrey
-from tomochrome._napari.color_panel import COLOR_KEY
-from tomochrome._napari.coloring import Colored, Coloring, color_in_worker, lighting
-from tomochrome._napari.colorize_view import ColorizeView
+from tomochrome._napari.coloring import Coloring, color_in_worker, lighting
+from tomochrome._napari.colorize_view import (
+    COLOR_KEY,
+    ColorizeView,
+    remember,
+    remember_choice,
+    remembered,
+    remembered_fraction,
+)
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
-from tomochrome._napari.events import Connections
+from tomochrome._napari.events import Connections, weakly
 from tomochrome._napari.grey_window import show_window
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position
-from tomochrome._napari.offers import colorize_offer
+from tomochrome._napari.named_choice import colorize_offer
 from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.readout import voxel_in
 from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome._napari.saving import PLUGIN
-from tomochrome._napari.settings import remember, remember_choice, remembered, remembered_fraction
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.colorization.cards import model_title
 from tomochrome.errors import InputError, TomochromeError
@@ -85,8 +89,13 @@ class ColorizeWidget(JobPanel):
         self.connections.add(self._layer_removed, viewer.layers.events.removed)
         self.connections.add(self._point, viewer.cursor.events.position)
         self.connections.add(self._plane_changed, dims.point, dims.order, dims.ndisplay)
-        viewer.bind_key(COLOR_KEY, _Toggle(self), overwrite=True)
+        toggle = weakly(self._toggle)
+        toggle.__name__ = "toggle_tomochrome_color"
+        viewer.bind_key(COLOR_KEY, toggle, overwrite=True)
         self._renderer.said.connect(self.say)
+
+    def _toggle(self, _: object = None) -> None:
+        self.view.color.color.toggle()
 
     # Running
 
@@ -119,7 +128,7 @@ class ColorizeWidget(JobPanel):
         dock.show()
         dock.raise_()
 
-    def _finished(self, colored: Colored) -> None:
+    def _finished(self, colored: Any) -> None:
         layer, self._target = self._target, None
         if layer not in self.viewer.layers:
             self.say("The layer was closed while it was being colored.")
@@ -127,22 +136,23 @@ class ColorizeWidget(JobPanel):
         shown = self._show(layer, colored)
         seconds = time.perf_counter() - self._started
         hidden = "" if shown.layer.visible else " Its layer is hidden."
-        title = model_title(colored.chroma.model)
+        title = model_title(shown.chroma.model)
         self.say(f"Colored by {title} in {seconds:.1f} s.{hidden}")
 
-    def _show(self, ct_layer: Any, colored: Colored) -> Coloring:
+    def _show(self, ct_layer: Any, colored: Any) -> Coloring:
         """Show a result in place of the one before, or above it if the user wants to keep both."""
         older = [known for known in self._colorings if known.ct_layer is ct_layer]
         tissues = older[-1].layer.data.settings.tissues if older else None
         # The fields may have moved since the run began.
-        colored.layer.data.settings = lighting({**self.fields, "tissues": tissues}, colored.chroma)
+        chroma = colored.data.chroma
+        colored.data.settings = lighting({**self.fields, "tissues": tissues}, chroma)
         if older and not self.view.keep.isChecked():
             shown = older[-1]
             shown.replace(colored)
         else:
             for below in older:
                 below.layer.visible = False
-            colored.layer.opacity = self.view.color.opacity
+            colored.opacity = self.view.color.opacity
             above = [known.layer for known in older]
             shown = Coloring.add(self.viewer, ct_layer, colored, above)
             self._colorings.append(shown)
@@ -278,12 +288,13 @@ class ColorizeWidget(JobPanel):
 
     def _point(self, _: object = None) -> None:
         """Say what lies under the cursor in the chosen scan."""
-        coloring, finding = self.coloring, None
+        coloring = self.coloring
+        said: tuple[str, ...] = ()
         if coloring is not None and self.viewer.dims.ndisplay == 2:
             here = layer_position(self.viewer, coloring.layer, self.viewer.cursor.position)
             voxel = voxel_in(coloring.layer, here)
-            finding = None if voxel is None else coloring.finding(voxel)
-        self.view.readout.say(finding)
+            said = () if voxel is None else coloring.finding(voxel)
+        self.view.readout.say(*said)
 
     # Closing
 
@@ -307,16 +318,3 @@ class ColorizeWidget(JobPanel):
         self.viewer.bind_key(COLOR_KEY, None)
         self._colorings, self._target = [], None
         super().let_go()
-
-
-class _Toggle:
-    """The key's action; it must not keep the panel alive."""
-
-    def __init__(self, panel: ColorizeWidget) -> None:
-        self._panel = weakref.ref(panel)
-        self.__name__ = "toggle_tomochrome_color"
-
-    def __call__(self, _: object = None) -> None:
-        panel = self._panel()
-        if panel is not None:
-            panel.view.color.color.toggle()

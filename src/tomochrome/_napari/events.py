@@ -39,12 +39,9 @@ class Connections:
 class ViewerFollower:
     """Something that reacts to a viewer's events for as long as the viewer lives.
 
-    It does not keep the viewer alive; napari does not keep the follower alive either.
-
-    Parameters
-    ----------
-    viewer
-        The viewer to follow.
+    It does not keep the viewer alive, and is kept by whoever keeps things by viewer
+    (`prepare_viewer`, `renderer_of`): napari itself keeps no follower alive, so none is called
+    once the viewer is gone.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -52,23 +49,28 @@ class ViewerFollower:
 
     @property
     def viewer(self) -> Any:
-        """The viewer, None once it is gone."""
+        """The viewer."""
         return self._viewer()
 
     def each_layer(self, action: Callable[[Any], None]) -> None:
         """Do something with each layer, and with those that are added later."""
-        layers = self.viewer.layers
+        layers, act = self.viewer.layers, weakly(action)
         for layer in layers:
             action(layer)
-        # LayerSource napari's own: what draws a layer is there by then.
-        method = weakref.WeakMethod(action)
+        # After napari's own: what draws a layer is there by then.
+        layers.events.inserted.connect(lambda event: act(event.value), position="last")
 
-        def inserted(event: Any) -> None:
-            alive = method()
-            if alive is not None:
-                alive(event.value)
 
-        layers.events.inserted.connect(inserted, position="last")
+def weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that calls a bound method for as long as its object lives."""
+    ref = weakref.WeakMethod(method)
+
+    def call(*values: Any) -> None:
+        alive = ref()
+        if alive is not None:
+            alive(*values)
+
+    return call
 
 
 def before_napari(emitter: Any, method: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -90,13 +92,7 @@ def before_napari(emitter: Any, method: Callable[[Any], None]) -> Callable[[Any]
     callable
         What was connected, for ``emitter.disconnect``.
     """
-    ref = weakref.WeakMethod(method)
-
-    def call(event: Any) -> None:
-        alive = ref()
-        if alive is not None:
-            alive(event)
-
+    call = weakly(method)
     call.__module__ = "napari.plugins"  # which is all that the order goes by
     emitter.connect(call, position="first")
     return call

@@ -185,8 +185,6 @@ class Orientation(ViewerFollower):
 
     def _layers_changed(self, _: object = None) -> None:
         viewer = self.viewer
-        if viewer is None:
-            return
         held, holds = self._before is not None, any(map(is_scan, viewer.layers))
         camera = viewer.scene.camera
         if holds and not held:
@@ -201,8 +199,6 @@ class Orientation(ViewerFollower):
 
     def _order_changed(self, _: object = None) -> None:
         viewer = self.viewer
-        if viewer is None:
-            return
         before, self._order = self._order, tuple(viewer.dims.order)
         if self._before is None:
             return
@@ -216,7 +212,7 @@ class Orientation(ViewerFollower):
 
     def _ndisplay_changed(self, _: object = None) -> None:
         viewer = self.viewer
-        if viewer is None or self._before is None:
+        if self._before is None:
             return
         self._look(viewer)
         if viewer.dims.ndisplay == 3:
@@ -231,7 +227,7 @@ class Orientation(ViewerFollower):
     def _view_reset(self, _: object = None) -> None:
         """Show the front when napari goes home, which is a view from the feet for napari."""
         viewer = self.viewer
-        if viewer is None or self._before is None or self._setting or viewer.dims.ndisplay != 3:
+        if self._before is None or self._setting or viewer.dims.ndisplay != 3:
             return
         camera = viewer.scene.camera
         if tuple(camera.angles) == (0.0, 0.0, 0.0):

@@ -210,6 +210,7 @@ class JobPanel(DockedPanel):
         self.view: Any = self.make_view()
         self.jobs = JobRunner(f"tomochrome {self.tab.lower()}", self)
         self.loading = JobRunner("tomochrome loading", self)  #: see `load_engine`
+        self._may_load, self._looks = threading.Event(), QTimer(self)
         self.jobs.progressed.connect(self.view.show_progress)
         self.jobs.failed.connect(self.show_error)
         self.jobs.cancelled.connect(self.was_cancelled)
@@ -235,20 +236,20 @@ class JobPanel(DockedPanel):
         The worker waits until the panel and the letters on the canvas are drawn: Python runs one
         thread at a time, and imports beside that make it take three times as long.
         """
-        drawn, looks = threading.Event(), QTimer(self)
-
-        def look() -> None:
-            if self._released or is_settled(self.viewer):
-                drawn.set()
-                looks.stop()
+        may_load = self._may_load
 
         def load() -> Any:
-            drawn.wait(_MOST_WAIT_S)
+            may_load.wait(_MOST_WAIT_S)
             return find()
 
-        looks.timeout.connect(look)
-        looks.start(_SETTLE_MS)
+        self._looks.timeout.connect(self._look)
+        self._looks.start(_SETTLE_MS)
         self.loading.start(load, self.view.offer)
+
+    def _look(self) -> None:
+        if is_settled(self.viewer):
+            self._may_load.set()
+            self._looks.stop()
 
     def _show_loading(self, done: int, total: int, stage: str) -> None:
         if not self.running:
@@ -293,6 +294,8 @@ class JobPanel(DockedPanel):
 
     def let_go(self) -> None:
         """Stop the job and let go of the viewer."""
+        self._looks.stop()
+        self._may_load.set()
         self.jobs.drop()
         self.loading.drop()
         self.viewer = None

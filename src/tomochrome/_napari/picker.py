@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
@@ -18,7 +20,6 @@ from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.opening import Opened, announce, only_choice, open_item
 from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.picker_view import PickerView
-from tomochrome._napari.same_call import SameCall
 from tomochrome._napari.series_list import PICTURE
 from tomochrome._napari.series_order import Identities, can_be_opened
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -27,6 +28,61 @@ from tomochrome.runtime import Task, check, current, report
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
+
+_NAPARI: Final = ("napari", "npe2")
+_EVENT_LOOP: Final = "napari._qt.qt_event_loop"
+_CHECK_MS: Final = 200
+
+
+class SameCall:
+    """Remembers a call of napari's, and tells whether it is still under way.
+
+    napari opens the paths of one drop one after the other, each with a call of the reader, and
+    does not say that they belong together; but all of these calls come from one call of
+    `open`, which is on the stack until the last path was opened. A clock cannot tell: a folder
+    on a slow disk takes longer to look through than a user takes to drop the next.
+    """
+
+    def __init__(self) -> None:
+        self._frame: FrameType | None = None
+
+    def goes_on(self) -> bool:
+        """Whether the call that was remembered leads to this one too."""
+        return self._frame is not None and any(frame is self._frame for frame in _stack())
+
+    def remember(self) -> None:
+        """Remember napari's call that leads here; nothing where a reader is called directly."""
+        self._frame = _outermost_of_napari()
+        QTimer.singleShot(0, self._forget_when_over)
+
+    def _forget_when_over(self) -> None:
+        """Let go of the call as soon as it is over, and with it of all that it worked on."""
+        if self.goes_on():  # napari runs the event loop meanwhile, to draw its progress
+            QTimer.singleShot(_CHECK_MS, self._forget_when_over)
+        else:
+            self._frame = None
+
+
+def _stack() -> Iterator[FrameType]:
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _outermost_of_napari() -> FrameType | None:
+    """Return the outermost of the calls within napari that lead here, inside its event loop."""
+    found = None
+    for frame in _stack():
+        module = str(frame.f_globals.get("__name__", ""))
+        if module == _EVENT_LOOP:
+            break
+        if module.partition(".")[0] in _NAPARI:
+            found = frame
+        elif found is not None:
+            break
+    return found
+
 
 _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,28 +15,6 @@ from tomochrome.volume import Volume
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
 _HINT = "Point at the scan to read a voxel"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is known of a voxel.
-
-    Parameters
-    ----------
-    value
-        What the scanner measured, with its unit.
-    tissue
-        The most likely tissue, or the color of a model that names none; empty in air.
-    probability
-        Its probability, 0 to 1; None for a color.
-    confidence
-        Confidence of the model, 0 to 1.
-    """
-
-    value: str = ""
-    tissue: str = ""
-    probability: float | None = 0.0
-    confidence: float = 0.0
 
 
 class CursorReadout(QWidget):
@@ -53,19 +30,12 @@ class CursorReadout(QWidget):
         for label in (self.what, self.sure):
             label.setMinimumWidth(1)  # a long text must not widen the panel
         stacked(self, self.what, self.sure, margins=0).setSpacing(1)
-        self.say(None)
+        self.say()
 
-    def say(self, finding: Finding | None) -> None:
-        """Show what is under the cursor; None if that is no voxel of the scan."""
-        if finding is None:
-            self.what.setText(_HINT)
-            self.sure.setText("")
-            return
-        self.what.setText(" · ".join(part for part in (finding.value, finding.tissue) if part))
-        sure = f"Confidence {finding.confidence:.0%}"
-        if finding.probability is not None:
-            sure = f"Probability {finding.probability:.0%} · {sure}"
-        self.sure.setText(sure.replace("%", " %") if finding.tissue else "")
+    def say(self, what: str = _HINT, sure: str = "") -> None:
+        """Show what is under the cursor; by default that it is no voxel of the scan."""
+        self.what.setText(what)
+        self.sure.setText(sure)
 
 
 def show_readout(viewer: Any) -> None:

@@ -11,10 +11,9 @@ from superqt.utils import signals_blocked
 
 from tomochrome._napari.compare_control import CompareControl
 from tomochrome._napari.events import Connections
-from tomochrome._napari.grid_picture import GridPicture
 from tomochrome._napari.layers import LayerTuple
 from tomochrome._napari.register_job import Alignment
-from tomochrome._napari.register_layers import grid_layer, jacobian_layer
+from tomochrome._napari.register_layers import GridPicture, grid_layer, jacobian_layer
 from tomochrome._napari.register_pairs import PairResult, PairResults
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.renderer_3d import renderer_of

@@ -13,8 +13,7 @@ from tomochrome._napari.controls import Section, form, stacked
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of
 from tomochrome._napari.metric_curve import MetricCurve
-from tomochrome._napari.named_choice import Named, NamedChoice, device_choices
-from tomochrome._napari.offers import Offer
+from tomochrome._napari.named_choice import Named, NamedChoice, Offer, device_choices
 from tomochrome._napari.panel import JobView, caution
 from tomochrome._napari.register_landmarks import LandmarkPanel
 from tomochrome._napari.register_pairs import PairResult

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 from tomochrome._napari.compare_control import CompareControl
 from tomochrome._napari.jobs import Work
 from tomochrome._napari.metric_curve import Sample
-from tomochrome._napari.offers import register_offer
+from tomochrome._napari.named_choice import register_offer
 from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.register_job import (
     Alignment,

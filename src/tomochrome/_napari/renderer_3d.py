@@ -148,8 +148,7 @@ class Renderer3D(ViewerFollower, QObject):
         self._say()
 
     def _axes_changed(self, _: object = None) -> None:
-        viewer = self.viewer
-        if viewer is None or viewer.dims.ndisplay == 3:
+        if self.viewer.dims.ndisplay == 3:
             return
         for drawing in self._drawings.values():
             drawing.forget()

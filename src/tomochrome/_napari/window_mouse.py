@@ -58,7 +58,7 @@ class WindowMouse(ViewerFollower):
         if known is None:
             return
         if known.shown.unit != "HU" and choice != "auto":
-            self._say("This preset is for CT: the scan is not in Hounsfield units")
+            self.viewer.status = "This preset is for CT: the scan is not in Hounsfield units"
             return
         now = window_of(ct)
         if now is not None and now.function == "SIGMOID":
@@ -71,11 +71,10 @@ class WindowMouse(ViewerFollower):
 
     def _grey_of(self, layer: Any) -> Any:
         """Return the grey layer of a scan: the layer itself, or the one that it colors."""
-        viewer = self.viewer
         known = None if layer is None else source_of(layer.metadata)
-        if viewer is None or known is None or known.role == "derived":
+        if known is None or known.role == "derived":
             return None
-        return grey_layer(viewer.layers, layer, known)
+        return grey_layer(self.viewer.layers, layer, known)
 
     # Dragging
 
@@ -102,19 +101,15 @@ class WindowMouse(ViewerFollower):
         name, numbers = window_label(window)
         if choice is not None and choice.startswith("auto"):
             name = "Automatic"
-        unit = " HU" if source_of(layer.metadata).shown.unit == "HU" else ""  # type: ignore[union-attr]
-        self._say(f"Window: {name} {numbers}{unit}" if name else f"Window: {numbers}{unit}")
-
-    def _say(self, text: str) -> None:
-        viewer = self.viewer
-        if viewer is not None:
-            viewer.status = text
+        if source_of(layer.metadata).shown.unit == "HU":  # type: ignore[union-attr]
+            numbers += " HU"
+        self.viewer.status = f"Window: {name} {numbers}" if name else f"Window: {numbers}"
 
     def _window_changed(self, event: Any) -> None:
         """Light the colors of this scan in the same window; its panel may be closed."""
         viewer, layer = self.viewer, event.source
         window = window_of(layer)
-        if viewer is None or window is None:
+        if window is None:
             return
         for colored in colored_layers(viewer.layers, layer):
             lit = colored.data

@@ -9,7 +9,7 @@ from napari.layers import Layer
 from register_cases import SHIFT, QuickRegister, body
 
 from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.offers import Offer
+from tomochrome._napari.named_choice import Offer
 
 
 @pytest.fixture
