@@ -72,7 +72,7 @@ class BesidePanel(QWidget):
         fields = ("Mode", self.mode), ("Grey part", self.place), ("Rate", self.rate)
         self._form = form(*fields, self.only_2d, parent=self)
         self.mode.currentIndexChanged.connect(self._mode_chosen)
-        self.rate.valueChanged.connect(lambda _: self.changed.emit())
+        self.rate.valueChanged.connect(self.changed)
         self.place.valueChanged.connect(lambda value: self.moved.emit(value / 100))
         self._mode_chosen()
 

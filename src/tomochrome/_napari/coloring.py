@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomochrome._napari.ct_source import ct_source
 from tomochrome._napari.layers import (
+    LayerSource,
     color_layer,
     colored_layers,
     layer_transform,
@@ -72,7 +73,8 @@ def color_in_worker(
     _ = lit[ct.shown.shape[0] // 2]
     # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
     name = f"{layer.name} · {model_title(chroma.model)}{' (taken as HU)' if forced else ''}"
-    parts = color_layer(lit, ct, chroma, layer_transform(layer), name)
+    source = LayerSource("color", ct.stored, ct.shown, chroma)
+    parts = color_layer(lit, source, layer_transform(layer), name)
     return Layer.create(*parts)
 
 

@@ -117,11 +117,11 @@ class ColorPanel(QWidget):
             ("Show", self.alpha_box),
             parent=self,
         )
-        self.color.toggled.connect(self._tell)
+        self.color.toggled.connect(self.changed)
         for box in (self.palette_box, self.alpha_box):
-            box.currentIndexChanged.connect(self._tell)
+            box.currentIndexChanged.connect(self.changed)
         for slider in (self.saturation_row, self.confidence_row):
-            slider.valueChanged.connect(self._tell)
+            slider.valueChanged.connect(self.changed)
         self.opacity_row.valueChanged.connect(lambda value: self.opacity_changed.emit(value / 100))
 
     def offer(self, palettes: Sequence[str], alphas: Sequence[str]) -> None:
@@ -153,9 +153,6 @@ class ColorPanel(QWidget):
     def alpha(self) -> str:
         """Name of the alpha curve."""
         return self.alpha_box.name
-
-    def _tell(self, *_: object) -> None:
-        self.changed.emit()
 
 
 def _percent(parent: QWidget, value: float) -> ValueSlider:

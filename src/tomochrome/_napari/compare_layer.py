@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomochrome._napari import grey_window
 from tomochrome._napari.compare_modes import Fields, Screen, make_view
-from tomochrome._napari.layers import METADATA_KEY, LayerSource, color_keywords, source_of
+from tomochrome._napari.layers import LayerSource, color_layer, source_of
 from tomochrome._napari.lazy_picture import LazyPicture, Rendering
 from tomochrome._napari.register_place import moved_by_hand, place
 from tomochrome._napari.renderer_3d import renderer_of
@@ -126,13 +126,8 @@ def make_in_worker(
         check()
         _ = picture[(*[slice(None)] * axis, picture.shape[axis] // 2)]
     shown = Volume(picture, a.volume.affine, "RGBA", a.volume.provenance)  # type: ignore[arg-type]
-    keywords = {
-        "name": NAME,
-        "metadata": {METADATA_KEY: LayerSource("derived", a.stored, shown)},
-        **color_keywords(),
-        **a.transform,
-    }
-    return Made(pair, Layer.create(picture, keywords, "image"), moved_by_hand(a, b))
+    parts = color_layer(picture, LayerSource("derived", a.stored, shown), a.transform, NAME)
+    return Made(pair, Layer.create(*parts), moved_by_hand(a, b))
 
 
 class Comparison:

@@ -138,7 +138,7 @@ class ComparePanel(QWidget):
             *(box.valueChanged for box in self._offsets),
         ]
         for signal in changes:
-            signal.connect(self._tell)
+            signal.connect(self.changed)
         self.curtain.valueChanged.connect(lambda value: self.curtain_moved.emit(value / 100))
         for choice in (self.first, self.second):
             choice.chosen.connect(self.layers_changed)
@@ -177,15 +177,12 @@ class ComparePanel(QWidget):
         self.first.release()
         self.second.release()
 
-    def _tell(self, *_: object) -> None:
-        self.changed.emit()
-
     def _mode_chosen(self, *_: object) -> None:
         mode = self.mode.currentData()
         self.mode.setToolTip(MODES[mode][1])
         for widget, modes in self._rows.items():
             self.form.setRowVisible(widget, mode in modes)
-        self._tell()
+        self.changed.emit()
 
 
 def is_comparable(layer: Any) -> bool:

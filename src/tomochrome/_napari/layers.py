@@ -193,41 +193,32 @@ def grey_look(shown: Volume, window: Window | None) -> tuple[dict[str, Any], dic
 
 
 def color_layer(
-    lit: Any, ct: LayerSource, chroma: Chroma, transform: Mapping[str, Any], name: str
+    picture: Any, source: LayerSource, transform: Mapping[str, Any], name: str
 ) -> LayerTuple:
-    """Build the napari layer tuple of a colored view over a CT layer.
+    """Build the napari layer tuple of an RGBA picture over another layer.
 
     Parameters
     ----------
-    lit
-        RGBA data (z, y, x, 4) on the CT layer's grid: a `tomochrome.color.LitVolume`.
-    ct
-        The source of the CT layer.
-    chroma
-        The colors, on the grid of ``ct.shown``.
+    picture
+        RGBA data (z, y, x, 4) on the other layer's grid.
+    source
+        What the layer is made of.
     transform
-        The CT layer's own transform (see `layer_transform`), taken over as it is.
+        The other layer's own transform (see `layer_transform`), taken over as it is.
     name
         Name of the layer.
     """
     keywords = {
         "name": name,
-        "metadata": {METADATA_KEY: LayerSource("color", ct.stored, ct.shown, chroma)},
-        **color_keywords(),
-        **transform,
-    }
-    return lit, keywords, "image"
-
-
-def color_keywords() -> dict[str, Any]:
-    """Return how napari is to draw a layer of RGBA."""
-    return {
+        "metadata": {METADATA_KEY: source},
         "rgb": True,
         "blending": "translucent",
         "interpolation2d": "linear",
         "rendering": "translucent",
         "projection_mode": "none",
+        **transform,
     }
+    return picture, keywords, "image"
 
 
 def layer_transform(layer: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ from tomochrome.runtime import check, report
 if TYPE_CHECKING:
     from tomochrome.transform import Transform
     from tomochrome.volume import Volume
+
+
+_EXTRAS = ("labels", "mask", "points")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,66 @@ class Alignment:
     loaded: bool = False
 
 
+@dataclass(eq=False)
+class PairResult:
+    """What a registration or a loaded transform gave for one pair of layers.
+
+    Parameters
+    ----------
+    fixed, moving
+        The two layers.
+    alignment
+        The transform and its report. Its ``layer`` is None once that layer was removed.
+    message
+        What is said of it in one line.
+    settings
+        What distinguishes it from other results of the same pair, in words.
+    number
+        1 for the first result of the pair that is kept, 2 for the next.
+    samples
+        The curve of the run; empty for a loaded transform.
+    shown
+        What of it was on screen when another pair was chosen: ``"comparison"``, ``"jacobian"``,
+        ``"grid"``.
+    copies
+        Layers that it was applied to: the layer, whether to the fixed image, and the moved copy.
+    """
+
+    fixed: Any
+    moving: Any
+    alignment: Alignment
+    message: str
+    settings: str = ""
+    number: int = 1
+    samples: list[Sample] = field(default_factory=list)
+    shown: frozenset[str] = frozenset({"comparison"})
+    copies: list[tuple[Any, bool, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What to call it in a list of results."""
+        return f"{self.number}: {self.settings}"
+
+    def is_of(self, fixed: Any, moving: Any) -> bool:
+        """Whether it is the result of these two layers, in these roles."""
+        return self.fixed is fixed and self.moving is moving
+
+    def copy_of(self, layer: Any, to_fixed: bool) -> Any:
+        """Return the moved copy of a layer, or None."""
+        return next((c for x, to, c in self.copies if x is layer and to == to_fixed), None)
+
+    def add_copy(self, layer: Any, to_fixed: bool, copy: Any) -> None:
+        """Remember a moved copy instead of an earlier one of the same layer."""
+        self.copies = [c for c in self.copies if c[:2] != (layer, to_fixed)]
+        self.copies.append((layer, to_fixed, copy))
+
+    def forget(self, layer: Any) -> None:
+        """Let go of a layer that was removed, which is neither of the pair."""
+        if self.alignment.layer is layer:
+            self.alignment = replace(self.alignment, layer=None)
+        self.copies = [c for c in self.copies if layer is not c[0] and layer is not c[2]]
+
+
 def check_request(request: Request) -> None:
     """Refuse at once what cannot be registered. Looks at no voxel.
 
@@ -108,16 +171,8 @@ def check_request(request: Request) -> None:
     check_grey_layer(request.moving)
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A request's layers as volumes and points."""
-
-    fixed: Placed
-    moving: Placed
-    extras: dict[str, Any]
-
-
-def _read(request: Request) -> _Read:
+def _read(request: Request) -> tuple[Placed, Placed, dict[str, Any]]:
+    """Return a request's layers, and its masks and points as keywords of `register`."""
     report(0, 0, "Reading the layers")
     fixed = place(request.fixed)
     check()
@@ -136,7 +191,7 @@ def _read(request: Request) -> _Read:
     ):
         extras["fixed_points"] = fixed.points_of(points[0])
         extras["moving_points"] = moving.points_of(points[1])
-    return _Read(fixed, moving, extras)
+    return fixed, moving, extras
 
 
 def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
@@ -159,23 +214,26 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     report(0, 0, "Loading the registration software")
     from tomochrome.registration.register import register
 
-    read = _read(request)
+    fixed, moving, extras = _read(request)
     result = register(
-        read.fixed.volume,
-        read.moving.volume,
-        **read.extras,
+        fixed.volume,
+        moving.volume,
+        **extras,
         **request.options,
         metric=lambda stage, iteration, value: samples.append((stage, iteration, value)),
     )
     check()
-    found = {
-        "forward": result.forward,
-        "inverse": result.inverse,
-        "jacobian": result.jacobian,
-        "report": result.report,
-        "warnings": result.warnings,
-    }
-    return _alignment(read, result.moved, found, request)
+    layer, warnings = _moved_layer(fixed, moving, result.moved, request)
+    return Alignment(
+        fixed,
+        moving,
+        result.forward,
+        result.inverse,
+        result.jacobian,
+        result.report,
+        (*result.warnings, *warnings),
+        layer,
+    )
 
 
 def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignment:
@@ -194,13 +252,12 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     from tomochrome.registration.report import measure, warnings_of
     from tomochrome.transform import Transform
 
-    read = _read(request)
-    fixed, moving = read.fixed.volume, read.moving.volume
+    placed, other, given = _read(request)
+    fixed, moving = placed.volume, other.volume
     check_volume(fixed, "fixed")
     check_volume(moving, "moving")
-    given = {"fixed_labels": None, "moving_labels": None, "fixed_mask": None, "moving_mask": None}
-    points = {"fixed_points": None, "moving_points": None}
-    extras = check_extras(fixed, moving, **{**given, **points, **read.extras})
+    kinds = [f"{role}_{kind}" for role in ("fixed", "moving") for kind in _EXTRAS]
+    extras = check_extras(fixed, moving, **{**dict.fromkeys(kinds), **given})
     report(0, 0, "Loading the transform")
     forward = Transform.load(path)
     check()
@@ -209,31 +266,28 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     if moved.outside is not None and moved.outside.all():
         raise InputError(
             f"the transform in '{Path(path).name}' does not lead into the layer "
-            f"'{read.moving.name}'; choose the two images that it was made for, or load its inverse"
+            f"'{other.name}'; choose the two images that it was made for, or load its inverse"
         )
     measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
     measured["model"] = "a loaded transform"
-    found = {
-        "forward": forward,
-        "inverse": inverse,
-        "jacobian": jacobian,
-        "report": measured,
-        "warnings": warnings_of(measured, "lncc"),
-        "loaded": True,
-    }
-    return _alignment(read, moved, found, request)
+    layer, warnings = _moved_layer(placed, other, moved, request)
+    warnings = (*warnings_of(measured, "lncc"), *warnings)
+    return Alignment(
+        placed, other, forward, inverse, jacobian, measured, warnings, layer, loaded=True
+    )
 
 
-def _alignment(read: _Read, moved: Volume, found: dict[str, Any], request: Request) -> Alignment:
+def _moved_layer(
+    fixed: Placed, moving: Placed, moved: Volume, request: Request
+) -> tuple[Any, tuple[Notice, ...]]:
+    """Return the layer of the moved volume, and what to say of where the two lie."""
     from napari.layers import Layer
 
     from tomochrome._napari.register_layers import volume_on
 
-    note = moved_by_hand(read.fixed, read.moving)
-    if note:
-        found["warnings"] += (Notice("geometry", "warning", note),)
-    layer = Layer.create(*volume_on(moved, read.fixed, request.name, **request.look))
-    return Alignment(read.fixed, read.moving, **found, layer=layer)
+    note = moved_by_hand(fixed, moving)
+    layer = Layer.create(*volume_on(moved, fixed, request.name, **request.look))
+    return layer, (Notice("geometry", "warning", note),) if note else ()
 
 
 def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:

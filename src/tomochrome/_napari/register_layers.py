@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,7 @@ from tomochrome._napari.layers import (
     METADATA_KEY,
     LayerSource,
     LayerTuple,
-    color_keywords,
+    color_layer,
     without_path,
 )
 from tomochrome._napari.lazy_picture import LazyPicture
@@ -33,7 +32,6 @@ from tomochrome.volume import Volume
 if TYPE_CHECKING:
     from tomochrome.transform import Transform
 
-_PLACE: Final = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 _ROUND: Final = 48  # corners of the polygon that an ellipse becomes
 #: Determinants: folded, shrunk to nothing, kept, doubled. Blue and orange as in a difference.
 _JACOBIAN_LIMITS: Final = (0.0, 2.0)
@@ -67,21 +65,15 @@ def volume_on(
         More keywords of the layer.
     """
     volume = without_path(volume)
-    stored = reorient_like(volume, grid.stored)
     kind: Any = "color" if volume.is_rgba else role
-    keywords: dict[str, Any] = {
-        "name": name,
-        "interpolation2d": "linear",
-        "metadata": {METADATA_KEY: LayerSource(kind, stored, volume)},
-        **grid.transform,
-    }
+    source = LayerSource(kind, reorient_like(volume, grid.stored), volume)
     if volume.is_rgba:
-        keywords.update(color_keywords())
-    else:
-        keywords.update(look)
-        if role == "ct":
-            keywords["metadata"][RANGE_KEY] = value_range(volume.voxels)
-    return volume.voxels, keywords, "image"
+        return color_layer(volume.voxels, source, grid.transform, name)
+    metadata: dict[str, Any] = {METADATA_KEY: source}
+    if role == "ct":
+        metadata[RANGE_KEY] = value_range(volume.voxels)
+    keywords = {"name": name, "interpolation2d": "linear", "metadata": metadata}
+    return volume.voxels, {**keywords, **grid.transform, **look}, "image"
 
 
 def look_of(layer: Any) -> dict[str, Any]:
@@ -206,13 +198,8 @@ def grid_layer(picture: Any, fixed: Placed) -> LayerTuple:
     """Build the layer of the deformation grid, a `GridPicture`."""
     volume = fixed.volume
     shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
-    keywords: Mapping[str, Any] = {
-        "name": "Deformation grid",
-        "metadata": {METADATA_KEY: LayerSource("derived", fixed.stored, shown)},
-        **color_keywords(),
-        **fixed.transform,
-    }
-    return picture, dict(keywords), "image"
+    source = LayerSource("derived", fixed.stored, shown)
+    return color_layer(picture, source, fixed.transform, "Deformation grid")
 
 
 _COLOR: Final = (255, 226, 120)

@@ -22,7 +22,7 @@ from tomochrome._napari.controls import MessageLabel, side_by_side, stacked
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of, world_affine
-from tomochrome._napari.register_pairs import PairResult
+from tomochrome._napari.register_job import PairResult
 from tomochrome._napari.register_verdict import OF_VERDICT, rows_of, verdict_of
 from tomochrome._napari.theme import Tone, is_dark
 from tomochrome._napari.wording import sentence

@@ -12,9 +12,8 @@ from superqt.utils import signals_blocked
 from tomochrome._napari.compare_control import CompareControl
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import LayerTuple
-from tomochrome._napari.register_job import Alignment
+from tomochrome._napari.register_job import Alignment, PairResult
 from tomochrome._napari.register_layers import GridPicture, grid_layer, jacobian_layer
-from tomochrome._napari.register_pairs import PairResult, PairResults
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.renderer_3d import renderer_of
 
@@ -94,7 +93,7 @@ class ShownResult:
         self.comparing = comparing
         jacobian = MapLayer(viewer, view.use.jacobian, _jacobian)
         self.maps = {"jacobian": jacobian, "grid": MapLayer(viewer, view.use.grid, _grid)}
-        self.results = PairResults()
+        self.results: list[PairResult] = []  #: of all pairs, the oldest first
         self.current: PairResult | None = None
         view.fixed.chosen.connect(self.follow)
         view.moving.chosen.connect(self.follow)
@@ -105,10 +104,14 @@ class ShownResult:
 
     def follow(self) -> None:
         """Show the newest result of the chosen pair, or none; called when another is chosen."""
-        found = self.results.of(*self.view.two)
+        found = self.of(*self.view.two)
         if self.current is None or self.current not in found:
             self._show(found[-1] if found else None)
         self.view.landmarks.refresh()
+
+    def of(self, fixed: Any, moving: Any) -> list[PairResult]:
+        """Return the results of a pair, the oldest first."""
+        return [result for result in self.results if result.is_of(fixed, moving)]
 
     def add(self, result: PairResult, *, keep: bool) -> None:
         """Take a new result and, if its pair is chosen, show it.
@@ -125,24 +128,24 @@ class ShownResult:
         if earlier is not None:
             if earlier is self.current:
                 self._show(None)
-            self.results.drop(earlier)
+            self.results.remove(earlier)
             result.copies = earlier.copies
             result.shown |= earlier.shown
             if earlier.alignment.layer in layers:
                 layers.remove(earlier.alignment.layer)
-        for other in self.results.of(result.fixed, result.moving):
+        for other in self.of(result.fixed, result.moving):
             if other.alignment.layer is not None:
                 self.comparing.hide(other.alignment.layer)
         self.comparing.hide(result.moving)
         place = max(layers.index(result.fixed), layers.index(result.moving)) + 1
         layers.insert(place, result.alignment.layer)
-        self.results.add(result)
+        self.results.append(result)
         if result.is_of(*self.view.two):
             self._show(result)
 
     def earlier(self, fixed: Any, moving: Any) -> PairResult | None:
         """Return the result that a new one of the pair replaces: the one on screen, or the last."""
-        found = self.results.of(fixed, moving)
+        found = self.of(fixed, moving)
         return self.current if self.current in found else (found[-1] if found else None)
 
     def number_for(self, fixed: Any, moving: Any, *, keep: bool) -> int:
@@ -150,11 +153,13 @@ class ShownResult:
         earlier = None if keep else self.earlier(fixed, moving)
         if earlier is not None:
             return earlier.number
-        return 1 + max((result.number for result in self.results.of(fixed, moving)), default=0)
+        return 1 + max((result.number for result in self.of(fixed, moving)), default=0)
 
     def forget(self, layer: Any) -> None:
         """Let go of a layer that was removed, and of the results of its pairs."""
-        self.results.forget(layer)
+        self.results = [x for x in self.results if layer is not x.fixed and layer is not x.moving]
+        for result in self.results:
+            result.forget(layer)
         if self.current is not None and self.current not in self.results:
             self._show(None)
             self.follow()
@@ -176,7 +181,7 @@ class ShownResult:
         for shown in self.maps.values():
             shown.set_alignment(alignment)
         view.show_result(result)
-        kept = [] if result is None else self.results.of(result.fixed, result.moving)
+        kept = [] if result is None else self.of(result.fixed, result.moving)
         view.show_kept([x.name for x in kept], kept.index(result) if result in kept else -1)
         self._enable_before_after()
         if result is None:
@@ -204,7 +209,7 @@ class ShownResult:
         return all(any(layer is x for x in own) for layer in self.view.compare.two)
 
     def _choose_kept(self, index: int) -> None:
-        found = self.results.of(*self.view.two)
+        found = self.of(*self.view.two)
         if 0 <= index < len(found) and found[index] is not self.current:
             self._show(found[index])
 

@@ -15,8 +15,8 @@ from tomochrome._napari.layers import source_of
 from tomochrome._napari.metric_curve import MetricCurve
 from tomochrome._napari.named_choice import Named, NamedChoice, Offer, device_choices
 from tomochrome._napari.panel import JobView, caution
+from tomochrome._napari.register_job import PairResult
 from tomochrome._napari.register_landmarks import LandmarkPanel
-from tomochrome._napari.register_pairs import PairResult
 from tomochrome._napari.register_result import ResultPanel, UsePanel
 
 INITS: Final = {

@@ -18,6 +18,7 @@ from tomochrome._napari.named_choice import register_offer
 from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.register_job import (
     Alignment,
+    PairResult,
     Request,
     apply_in_worker,
     check_request,
@@ -27,7 +28,6 @@ from tomochrome._napari.register_job import (
 )
 from tomochrome._napari.register_landmarks import add_landmark_layers
 from tomochrome._napari.register_layers import look_of
-from tomochrome._napari.register_pairs import PairResult
 from tomochrome._napari.register_shown import ShownResult
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.viewer_setup import prepare_viewer
