@@ -90,15 +90,7 @@ class BesidePanel(QWidget):
 
 
 class BesideGrey(QObject):
-    """Shows a colored layer partly in grey, or grey and color in turn, as the fields say.
-
-    Parameters
-    ----------
-    viewer
-        The viewer that has the layer.
-    panel
-        The fields.
-    """
+    """Shows a colored layer partly in grey, or grey and color in turn, as the fields say."""
 
     def __init__(self, viewer: Any, panel: BesidePanel) -> None:
         super().__init__(panel)

@@ -24,11 +24,6 @@ class ColoredPicture(RenderedByWorker, LitVolume):
 
     Its planes may be partly grey, under the same window and opacity (see `GreySide`). Only planes
     are: whoever reads a block, as for a file, gets color.
-
-    Parameters
-    ----------
-    volume, chroma, settings
-        As for `LitVolume`.
     """
 
     relit = Signal()  #: settings were assigned, also where no layer shows them

@@ -39,13 +39,7 @@ _REST_MS = 300
 
 
 class ColorizeWidget(JobPanel):
-    """Colors the CT of a layer and lights it: fields, run, progress, cancel.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose layers are colored.
-    """
+    """Colors the CT of a layer and lights it: fields, run, progress, cancel."""
 
     tab = "Colorize"
     what = "Coloring"

@@ -32,15 +32,7 @@ _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 class CompareControl(QObject):
-    """Shows two layers as one, as the fields of a panel say.
-
-    Parameters
-    ----------
-    viewer
-        The viewer that has the layers.
-    panel
-        The fields.
-    """
+    """Shows two layers as one, as the fields of a panel say."""
 
     def __init__(self, viewer: Any, panel: ComparePanel) -> None:
         super().__init__(panel)

@@ -109,7 +109,6 @@ def make_in_worker(
     """
     from napari.layers import Layer
 
-    from tomochrome._napari.compare_layer import ComparePicture
     from tomochrome.compare import Pair
 
     report(0, 0, "Reading the layers")

@@ -33,13 +33,7 @@ _MOST_OFFSET_MM = 500.0
 
 
 class ComparePanel(QWidget):
-    """Two layers, the mode, and the mode's own fields; signals every change.
-
-    Parameters
-    ----------
-    viewer
-        The viewer whose layers are offered.
-    """
+    """Two layers, the mode, and the mode's own fields; signals every change."""
 
     changed = Signal()
     layers_changed = Signal()

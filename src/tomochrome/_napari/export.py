@@ -100,13 +100,7 @@ class ExportView(JobView):
 
 
 class ExportPanel(JobPanel):
-    """Chooses what to write, in which format and where; writes it in a worker.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose layers are offered.
-    """
+    """Chooses what to write, in which format and where; writes it in a worker."""
 
     tab: ClassVar[str] = "Export"
     what = "The export"

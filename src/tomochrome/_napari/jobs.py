@@ -33,13 +33,6 @@ class Job(QObject):
 
     Exactly one of ``returned``, ``failed`` and ``cancelled`` is emitted, and then ``ended``.
     The work runs as a task of its own, and may not touch any widget.
-
-    Parameters
-    ----------
-    work
-        Called in the thread.
-    name
-        Of the thread.
     """
 
     progressed = Signal(int, int, str)
@@ -121,11 +114,6 @@ class JobRunner(QObject):
     """Runs one job at a time: a new one replaces the one before, of which nothing more is heard.
 
     The signals are those of the job that runs.
-
-    Parameters
-    ----------
-    name
-        Of the threads.
     """
 
     progressed = Signal(int, int, str)

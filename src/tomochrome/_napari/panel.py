@@ -146,15 +146,7 @@ class DockedPanel(QWidget):
 
 
 class JobView(QFrame):
-    """The fields of a panel, with Run, Cancel, progress and message.
-
-    Parameters
-    ----------
-    parent
-        The panel.
-    action
-        What the button says.
-    """
+    """The fields of a panel, with Run, Cancel, progress and message."""
 
     def __init__(self, parent: QWidget, action: str) -> None:
         super().__init__(parent)
@@ -193,13 +185,7 @@ def caution(parent: QWidget) -> MessageLabel:
 
 
 class JobPanel(DockedPanel):
-    """A panel that does one piece of work at a time in a worker thread.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose layers the panel works on.
-    """
+    """A panel that does one piece of work at a time in a worker thread."""
 
     what: ClassVar[str] = "The work"  #: what has failed, if anything unexpected happens
     undone: ClassVar[str] = "nothing was changed"  #: what a cancel leaves

@@ -192,13 +192,7 @@ class Previews(JobRunner):
 
 
 class SeriesPicker(JobPanel):
-    """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer that opened series are added to.
-    """
+    """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen."""
 
     tab = "Series"
     what = "This"

@@ -67,11 +67,6 @@ class Readout(QLabel):
 
     Over a colored layer napari shows red, green and blue; what a radiologist wants to know is
     the Hounsfield unit below.
-
-    Parameters
-    ----------
-    viewer
-        The viewer whose cursor is followed.
     """
 
     def __init__(self, viewer: Any) -> None:

@@ -132,13 +132,7 @@ class ResultPanel(QWidget):
 
 
 class UsePanel(QWidget):
-    """Offers what can be done with the transform of the pair that is chosen.
-
-    Parameters
-    ----------
-    viewer
-        The viewer whose layers the transform can be applied to.
-    """
+    """Offers what can be done with the transform of the pair that is chosen."""
 
     apply_asked = Signal(object, bool)  # the layer, and whether from moving to fixed
     save_asked = Signal(bool)  # whether the inverse is meant

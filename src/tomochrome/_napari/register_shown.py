@@ -19,17 +19,7 @@ from tomochrome._napari.renderer_3d import renderer_of
 
 
 class MapLayer:
-    """A layer that belongs to the alignment shown, and is there while its box is checked.
-
-    Parameters
-    ----------
-    viewer
-        The viewer that shows it.
-    box
-        Adds the layer and removes it.
-    make
-        Makes the layer of an alignment.
-    """
+    """A layer that belongs to the alignment shown, and is there while its box is checked."""
 
     def __init__(
         self, viewer: Any, box: QCheckBox, make: Callable[[Alignment], LayerTuple]
@@ -75,17 +65,7 @@ def _grid(alignment: Alignment) -> LayerTuple:
 
 
 class ShownResult:
-    """The result on screen: verdict, table, curve, transform, landmarks, maps and comparison.
-
-    Parameters
-    ----------
-    viewer
-        The viewer that has the layers.
-    view
-        The panel's fields.
-    comparing
-        Runs the comparison.
-    """
+    """The result on screen: verdict, table, curve, transform, landmarks, maps and comparison."""
 
     def __init__(self, viewer: Any, view: RegisterView, comparing: CompareControl) -> None:
         self.viewer = viewer

@@ -43,13 +43,7 @@ _LOADED_FROM = (
 
 
 class RegisterWidget(JobPanel):
-    """Registers two layers and compares any two: fields, run, progress, cancel, results.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose layers are registered.
-    """
+    """Registers two layers and compares any two: fields, run, progress, cancel, results."""
 
     tab = "Register"
     what = "Registration"

@@ -130,13 +130,7 @@ class ScanView(QWidget):
 
 
 class ScanPanel(DockedPanel):
-    """Tells about the selected layer, and follows the selection.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose selected layer is described.
-    """
+    """Tells about the selected layer, and follows the selection."""
 
     tab = "Scan"
 
