@@ -62,11 +62,11 @@ class BesidePanel(QWidget):
         for number, (name, words) in enumerate(_MODES.items()):
             self.mode.addItem(name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
-        self.place = ValueSlider(0, 100, suffix=" %", parent=self)
-        self.place.set_value(50)
+        self.place = ValueSlider(0, 100, suffix=" %", value=50, parent=self)
         self.place.setToolTip("How much of the plane is grey; or drag the line in the image")
-        self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
-        self.rate.set_value(_RATE)
+        self.rate = ValueSlider(
+            0.5, 10, decimals=1, step=0.5, suffix=" /s", value=_RATE, parent=self
+        )
         self.rate.setToolTip("Changes per second")
         self.only_2d = QLabel("In slices only: 3D shows color.", self)
         fields = ("Mode", self.mode), ("Grey part", self.place), ("Rate", self.rate)

@@ -100,13 +100,13 @@ class ColorPanel(QWidget):
         )
         self.palette_box = NamedChoice(palette_choices(palettes), self)
         self.alpha_box = NamedChoice(alpha_choices(alphas), self)
-        self.saturation_row = _percent(self, 100)
+        self.saturation_row = ValueSlider(0, 100, suffix=" %", value=100, parent=self)
         self.saturation_row.setToolTip("Strength of the colors; 0 % is grey")
-        self.confidence_row = _percent(self, 0)
+        self.confidence_row = ValueSlider(0, 100, suffix=" %", value=0, parent=self)
         self.confidence_row.setToolTip(
             "Least confidence: where the model is less sure than this, color fades to grey"
         )
-        self.opacity_row = _percent(self, 100)
+        self.opacity_row = ValueSlider(0, 100, suffix=" %", value=100, parent=self)
         self.opacity_row.setToolTip("Opacity of the colored layer over the scan")
         form(
             ("", self.color),
@@ -153,12 +153,6 @@ class ColorPanel(QWidget):
     def alpha(self) -> str:
         """Name of the alpha curve."""
         return self.alpha_box.name
-
-
-def _percent(parent: QWidget, value: float) -> ValueSlider:
-    row = ValueSlider(0, 100, suffix=" %", parent=parent)
-    row.set_value(value)
-    return row
 
 
 Key = Literal["model", "device", "palette", "alpha", "opacity", "window"]

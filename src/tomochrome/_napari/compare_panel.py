@@ -44,17 +44,19 @@ class ComparePanel(QWidget):
         self.first = LayerChoice(viewer, self, accepts=is_comparable)
         self.second = LayerChoice(viewer, self, accepts=is_comparable)
         self.first.setToolTip("The comparison has the voxels of this image")
+        usual = Fields()
         self.mode = QComboBox(self)
         for number, (name, (title, words)) in enumerate(MODES.items()):
             self.mode.addItem(title, name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
         self.tile = ValueSlider(
-            2, 100, power=2, decimals=1, suffix=" mm", box_low=0.1, box_high=1000, parent=self
-        )
+            2, 100, power=2, decimals=1, suffix=" mm", box_low=0.1, box_high=1000,
+            value=usual.tile_mm, parent=self,
+        )  # fmt: skip
         self.tile.setToolTip("Edge length of a tile in mm, the same in every plane")
         self.offset = QWidget(self)
         self._offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
-        self.share = ValueSlider(0, 100, suffix=" %", parent=self)
+        self.share = ValueSlider(0, 100, suffix=" %", value=100 * usual.share, parent=self)
         self.share.setToolTip("Share of the second image in the blend")
         self.reach = QDoubleSpinBox(self)
         self.reach.setRange(0, 1e6)
@@ -70,9 +72,11 @@ class ComparePanel(QWidget):
             "Values of the second image at which outlines are drawn, for example -300 200. "
             "Automatic: skin and bone in CT, otherwise from the histogram"
         )
-        self.rate = ValueSlider(0.5, 10, decimals=1, step=0.5, suffix=" /s", parent=self)
+        self.rate = ValueSlider(
+            0.5, 10, decimals=1, step=0.5, suffix=" /s", value=usual.rate, parent=self
+        )
         self.rate.setToolTip("Changes per second")
-        self.curtain = ValueSlider(0, 100, suffix=" %", parent=self)
+        self.curtain = ValueSlider(0, 100, suffix=" %", value=50, parent=self)
         self.curtain.setToolTip("Share of the plane on screen that shows the first image")
         self.handle = QLabel("In 2D you can also drag the amber line in the image.", self)
         self.handle.setWordWrap(True)
@@ -83,7 +87,6 @@ class ComparePanel(QWidget):
         self.message = MessageLabel("plain", self)
         self._rows: dict[QWidget, tuple[str, ...]] = {}
         self._lay_out()
-        self._set_defaults()
         self._connect()
         self._mode_chosen()
 
@@ -113,13 +116,6 @@ class ComparePanel(QWidget):
             button.setEnabled(False)  # seen all the same: the panel must not grow wider later
         self.before.setToolTip("Compare with the moving image before registration")
         self.after.setToolTip("Compare with the moving image after registration")
-
-    def _set_defaults(self) -> None:
-        fields = Fields()
-        self.tile.set_value(fields.tile_mm)
-        self.share.set_value(100 * fields.share)
-        self.curtain.set_value(50)
-        self.rate.set_value(fields.rate)
 
     def _connect(self) -> None:
         self.mode.currentIndexChanged.connect(self._mode_chosen)

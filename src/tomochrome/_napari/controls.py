@@ -88,6 +88,8 @@ class ValueSlider(QWidget):
         With 2, small values get more of the slider's length, as a window width needs.
     suffix
         Unit shown in the box.
+    value
+        The number at first.
     """
 
     valueChanged = Signal(float)  # noqa: N815 - Qt's own style for signals
@@ -103,6 +105,7 @@ class ValueSlider(QWidget):
         suffix: str = "",
         box_low: float | None = None,
         box_high: float | None = None,
+        value: float | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -122,6 +125,8 @@ class ValueSlider(QWidget):
         self.setLayout(layout)
         self._slider.valueChanged.connect(self._slid)
         self._box.valueChanged.connect(self._typed)
+        if value is not None:
+            self.set_value(value)
 
     def set_range(
         self,

@@ -28,6 +28,8 @@ from tomochrome.windowing import (
 AUTO = "auto"
 _CUSTOM = "custom"
 _SIGMOID = "/sigmoid"
+_CENTERS = (-1000.0, 1500.0)  # that the sliders reach, in HU
+_WIDTHS = (1.0, 4000.0)
 _FUNCTIONS: tuple[WindowFunction, ...] = ("LINEAR", "SIGMOID")
 
 
@@ -57,12 +59,8 @@ class WindowPanel(QWidget):
             "Linear: black and white are cut off at the ends of the window.\n"
             "Sigmoid: both are approached softly, so that bright vessels keep some color."
         )
-        self.center = ValueSlider(
-            -1000, 1500, box_low=-4096, box_high=4096, suffix=" HU", parent=self
-        )
-        self.width = ValueSlider(
-            1, 4000, power=2, box_low=1, box_high=16384, suffix=" HU", parent=self
-        )
+        self.center = ValueSlider(*_CENTERS, parent=self)
+        self.width = ValueSlider(*_WIDTHS, power=2, parent=self)
         self.center.setToolTip("Window center (level): the value shown as middle grey")
         self.width.setToolTip("Window width: the range of values from black to white")
         sliders = ("Center", self.center), ("Width", self.width)
@@ -209,10 +207,8 @@ class WindowPanel(QWidget):
     def _set_ranges(self) -> None:
         """Give the sliders the range of the data, where that is not in HU."""
         if self._is_ct or self._layer is None:
-            self.center.set_range(
-                -1000, 1500, box_low=-4096, box_high=4096, decimals=0, suffix=" HU"
-            )
-            self.width.set_range(1, 4000, box_low=1, box_high=16384, decimals=0, suffix=" HU")
+            self.center.set_range(*_CENTERS, suffix=" HU", box_low=-4096, box_high=4096)
+            self.width.set_range(*_WIDTHS, suffix=" HU", box_low=1, box_high=16384)
             return
         low, high = self._layer.metadata.get(RANGE_KEY, self._layer.contrast_limits)
         usual = auto_window(self._volume).width if self._volume is not None else high - low
