@@ -37,7 +37,7 @@ def colored(panel, qtbot, monkeypatch):
     """The panel over a colored scan that cannot be run again."""
     colorize(panel, qtbot)
     monkeypatch.setattr(panel, "run", None)
-    panel.view.tissues.open()
+    panel.view.tissues.heading.setChecked(True)
     return panel
 
 

@@ -26,7 +26,6 @@ def test_our_own_layer_is_the_volume_behind_it():
     layer = layer_of(volume)
     placed = place(layer)
     assert placed.volume is source_of(layer.metadata).shown
-    assert not placed.is_color
     np.testing.assert_array_equal(placed.volume.affine, volume.affine)
     np.testing.assert_allclose(placed.turn, np.eye(4), atol=1e-9)
 

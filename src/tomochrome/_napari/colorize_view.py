@@ -89,17 +89,15 @@ class ColorPanel(QWidget):
     changed = Signal()
     opacity_changed = Signal(float)
 
-    def __init__(
-        self, palettes: Sequence[str], alphas: Sequence[str], parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.color = QCheckBox("Color", self)
         self.color.setChecked(True)
         self.color.setToolTip(
             f"Color on or off ({COLOR_KEY.replace('-', '+')}); the grey levels never change"
         )
-        self.palette_box = NamedChoice(palette_choices(palettes), self)
-        self.alpha_box = NamedChoice(alpha_choices(alphas), self)
+        self.palette_box = NamedChoice(parent=self)
+        self.alpha_box = NamedChoice(parent=self)
         self.saturation_row = ValueSlider(0, 100, suffix=" %", value=100, parent=self)
         self.saturation_row.setToolTip("Strength of the colors; 0 % is grey")
         self.confidence_row = ValueSlider(0, 100, suffix=" %", value=0, parent=self)
@@ -218,7 +216,7 @@ class ColorizeView(JobView):
         self.export.setToolTip("Save as NIfTI, NRRD, contact sheet or DICOM; also the maps")
         self.readout = CursorReadout(self)
         self.window = WindowPanel(self)
-        self.color = ColorPanel(_FIRST_OFFER.palettes, _FIRST_OFFER.alphas, self)
+        self.color = ColorPanel(self)
         self.legend = Legend(self)
         self.beside = BesidePanel(self)
         self.tissues = Section("Tissues", self.legend, self)

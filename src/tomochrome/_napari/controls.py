@@ -238,10 +238,6 @@ class Section(QWidget):
         self.heading.setChecked(opened)
         self._fold(opened)
 
-    def open(self, opened: bool = True) -> None:
-        """Show the content, or fold it away."""
-        self.heading.setChecked(opened)
-
     def _fold(self, opened: bool) -> None:
         arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
         self.heading.setArrowType(arrow)

@@ -60,11 +60,6 @@ class Placed:
         return self.source if isinstance(self.source, Volume) else self.source.volume
 
     @property
-    def is_color(self) -> bool:
-        """Whether the layer is in color."""
-        return not isinstance(self.source, Volume) or self.source.is_rgba
-
-    @property
     def turn(self) -> NDArray[np.float64]:
         """4x4 from where napari shows things to where they truly are, LPS mm."""
         return np.asarray(self.volume.affine @ np.linalg.inv(self.world))

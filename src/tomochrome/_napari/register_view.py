@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from qtpy.QtCore import QSize, Qt
@@ -180,11 +179,6 @@ class RegisterView(JobView):
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show how far the work is; a total of 0 means that nobody knows."""
         self.progress.say(done, total, STAGES.get(stage, stage))
-
-    def each_choice(self, action: Callable[[LayerChoice], None]) -> None:
-        """Do something with each box of layers of the registration itself."""
-        for choice in (self.fixed, self.moving, self.fixed_mask, self.moving_mask):
-            action(choice)
 
 
 def is_mask(layer: Any) -> bool:

@@ -249,11 +249,13 @@ class RegisterWidget(JobPanel):
 
     def let_go(self) -> None:
         """Cancel a run and let go of the viewer: nothing of this panel is left behind."""
+        view = self.view
         self._curve_timer.stop()
         self.comparing.release()
         self.shown.release()
-        self.view.use.release()
-        self.view.landmarks.release()
-        self.view.each_choice(lambda choice: choice.release())
+        for part in (view.use, view.landmarks, view.fixed, view.moving):
+            part.release()
+        for mask in (view.fixed_mask, view.moving_mask):
+            mask.release()
         self._busy_with = ()
         super().let_go()

@@ -159,18 +159,15 @@ class ScanPanel(DockedPanel):
         self.finding.drop()
         known = None if layer is None else source_of(layer.metadata)
         if layer is None:
-            self._tell_nothing("Select a layer to see what it is.")
+            self.view.show_facts("No scan", ())
+            self.view.show_verdict(None, "Select a layer to see what it is.", ())
+            self.view.show_windows(None)
         elif known is not None:
             self._tell(
                 known.stored, () if known.chroma is None else known.chroma.provenance.warnings
             )
         else:
             self._tell_of_others(layer)
-
-    def _tell_nothing(self, text: str) -> None:
-        self.view.show_facts("No scan", ())
-        self.view.show_verdict(None, text, ())
-        self.view.show_windows(None)
 
     def _tell(self, volume: Volume, further: tuple[Notice, ...] = ()) -> None:
         """Tell about a volume that this plugin read or made; ``further`` warns of its colors."""

@@ -89,8 +89,8 @@ def test_it_fits_a_narrow_dock(panel, qtbot, engine):
     for _ in range(2):
         register(panel, qtbot)
     for section in panel.view.sections.values():
-        section.open(True)
-    panel.view.more.open(True)
+        section.heading.setChecked(True)
+    panel.view.more.heading.setChecked(True)
     for number in range(panel.view.compare.mode.count()):
         panel.view.compare.mode.setCurrentIndex(number)
         qtbot.wait(20)
