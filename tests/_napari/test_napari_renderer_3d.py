@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from quick_colorize import simple_colorize
 
 from tomochrome._napari import renderer_3d
 from tomochrome._napari.colored_picture import ColoredPicture
-from tomochrome._napari.coloring import Colored, Coloring
+from tomochrome._napari.coloring import Coloring
 from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
 from tomochrome._napari.renderer_3d import levels, renderer_of
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -49,7 +50,11 @@ def add_colored(viewer, volume):
     lit = ColoredPicture(known.shown, chroma, Lighting(alpha="skin"))
     ct.visible = False
     return viewer.add_layer(
-        Layer.create(*color_layer(lit, known, chroma, layer_transform(ct), "colored"))
+        Layer.create(
+            *color_layer(
+                lit, replace(known, role="color", chroma=chroma), layer_transform(ct), "colored"
+            )
+        )
     )
 
 
@@ -209,8 +214,9 @@ def test_colors_that_replace_others_are_drawn_and_the_others_are_freed(
     gone = [weakref.ref(layer.data), weakref.ref(layer.data.chroma.code)]
     chroma = simple_colorize(known.shown)
     lit = ColoredPicture(known.shown, chroma, Lighting(alpha="bone"))
-    colored = Colored(chroma, Layer.create(*color_layer(lit, known, chroma, {}, "again")))
-    Coloring(viewer.layers[0], layer, layer.data.chroma).replace(colored)
+    source = replace(known, role="color", chroma=chroma)
+    colored = Layer.create(*color_layer(lit, source, {}, "again"))
+    Coloring(viewer.layers[0], layer).replace(colored)
     del known, colored
     viewer.dims.ndisplay = 3
     drawn(qtbot, layer)

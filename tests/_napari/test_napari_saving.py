@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,14 @@ def layers(window, small_ct):
     chroma = colorize(known.shown, "transfer-function")
     lit = LitVolume(known.shown, chroma, Lighting())
     color = window.add_layer(
-        Layer.create(*color_layer(lit, known, chroma, layer_transform(ct), "Thorax 1.5 mm, tissue"))
+        Layer.create(
+            *color_layer(
+                lit,
+                replace(known, role="color", chroma=chroma),
+                layer_transform(ct),
+                "Thorax 1.5 mm, tissue",
+            )
+        )
     )
     labels = np.zeros(known.shown.shape, np.uint8)
     labels[3:5, 10:20, 8:30] = 2

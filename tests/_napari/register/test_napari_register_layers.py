@@ -64,7 +64,7 @@ def test_a_colored_twin_is_compared_and_followed(panel, qtbot, monkeypatch):
     viewer = panel.viewer
     fields = {"window": Lighting().window}
     colored = color_in_worker(viewer.layers["prior"], "tissue", "cpu", fields)
-    twin = viewer.add_layer(colored.layer)
+    twin = viewer.add_layer(colored)
     assert isinstance(twin.data, LitVolume)
     panel.view.compare.choose(viewer.layers["prior"], twin)
     comparison = compare(panel, qtbot, "blend")
