@@ -78,14 +78,13 @@ def grey_layer(layers: Any, layer: Any, known: LayerSource) -> Any:
 
 
 def colored_layers(layers: Any, grey: Any) -> list[Any]:
-    """Return the layers that color a grey layer and can be lit again."""
+    """Return the layers that color a grey layer."""
     return [
         layer
         for layer in layers
         if (known := source_of(layer.metadata)) is not None
         and known.chroma is not None
         and grey.data is known.shown.voxels
-        and hasattr(layer.data, "settings")
     ]
 
 

@@ -113,8 +113,8 @@ class WindowMouse(ViewerFollower):
             return
         for colored in colored_layers(viewer.layers, layer):
             lit = colored.data
-            if lit.settings.window == window:
-                continue
+            if not hasattr(lit, "settings") or lit.settings.window == window:
+                continue  # a copy cannot be lit again
             lit.settings = replace(lit.settings, window=window)
             if viewer.dims.ndisplay == 2:
                 colored.refresh(extent=False, highlight=False, thumbnail=False)
