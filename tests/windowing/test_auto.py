@@ -17,8 +17,8 @@ from tomochrome.errors import OptionError
 from tomochrome.geometry.orient import reorient
 from tomochrome.io import read
 from tomochrome.phantom import make_structures
-from tomochrome.phantom.materials import hu_table, tissue_table
-from tomochrome.phantom.patient import PHASES, Painted
+from tomochrome.phantom.materials import PHASES, hu_table, tissue_table
+from tomochrome.phantom.patient import Painted
 from tomochrome.phantom.render import render_ct
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine

@@ -9,6 +9,7 @@ from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
 from tomochrome.phantom.kidneys import FREE, SOFT, kidney_centre, kidney_shape, shift_z
+from tomochrome.phantom.parts import rows, tubes
 from tomochrome.phantom.shapes import Shape, axes, rotation
 from tomochrome.phantom.structures import Structure as S
 from tomochrome.phantom.thorax import aorta_points, prevertebral
@@ -43,24 +44,15 @@ def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
     fork, meet = low[-1, :3], np.array([-12, y[-1], 42])
     iliac = Shape()
     for side in (-1, 1):
-        path = [
-            (26 * side, -22, 15),
-            (42 * side, -22, -25),
-            (66 * side, -48, -70),
-            (76 * side, -72, -100),
-            (80 * side, -74, -125),
-            (82 * side, -62, -200),
-        ]
+        path = rows()["iliac artery"][0].points * [side, 1, 1]
         arteries.tube([fork, *path], [6.5, 5.5, 5, 4.8, 4.8, 4.5, 4.2], step=8)
-        arteries.tube(
-            [(40 * side, -20, -20), (48 * side, 8, -60), (52 * side, 22, -85)], [4, 3.5, 2.5]
-        )
+        arteries.join(tubes("internal iliac artery", side))
         iliac.tube(
-            [meet, *(np.array(path) + [-9 * side if side > 0 else 6, 9, -2])],
+            [meet, *(path + [-9 * side if side > 0 else 6, 9, -2])],
             [8, 7.5, 7, 6.5, 6.5, 6.5, 6],
             step=8,
         )
-        iliac.tube([(42 * side, -10, -22), (50 * side, 16, -62), (52 * side, 28, -88)], [5, 4.5, 3])
+        iliac.join(tubes("internal iliac vein", side))
     canvas.paint(iliac, S.VEIN, only=where)
     canvas.paint(arteries, S.ARTERY, only=where)
 
@@ -155,7 +147,7 @@ def paint_liver(canvas: Canvas, anatomy: Anatomy) -> None:
     canvas.paint(
         liver_shape(anatomy),
         S.LIVER,
-        only=[*SOFT, S.DIAPHRAGM][:-1],
+        only=SOFT,
         compete=True,
         noise=1.6,
         scale=14,

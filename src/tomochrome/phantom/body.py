@@ -11,6 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.body_kernels import Walls, paint_body
 from tomochrome.phantom.canvas import Canvas, shared_noise
+from tomochrome.phantom.parts import tubes
 from tomochrome.phantom.shapes import Shape
 from tomochrome.phantom.structures import Structure as S
 
@@ -223,18 +224,10 @@ def paint_limbs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
     bulk = 0.5 + 0.5 * anatomy.muscle
     for side in (-1, 1):
         shoulder = Shape().ellipsoid((118 * side, 30, 392), (56, 44, 46))
-        if anatomy.arms_up:
-            shoulder.tube([(140 * side, 25, 405), (165 * side, 12, 470), (158 * side, -10, 620)],
-                          np.array([44, 38, 32]) * bulk)  # fmt: skip
-        else:
-            shoulder.tube([(150 * side, 30, 400), (192 * side, 32, 350), (206 * side, 36, 200),
-                           (214 * side, 10, 60), (210 * side, -10, -60)],
-                          np.array([44, 40, 36, 31, 24]) * bulk)  # fmt: skip
+        arm = "raised arm" if anatomy.arms_up else "hanging arm"
+        shoulder.join(tubes(arm, side, bulk))
         dress(canvas, shoulder, fat)
-        thigh = Shape().tube(
-            [(98 * side, 0, -140), (95 * side, 5, -300)], np.array([74, 70]) * bulk, smooth=False
-        )
-        dress(canvas, thigh, 1.2 * fat)
+        dress(canvas, tubes("thigh", side, bulk), 1.2 * fat)
         if anatomy.sex == "female":
             _breast(canvas, anatomy, frame, side)
 

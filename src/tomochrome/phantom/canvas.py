@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, product
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -17,44 +18,26 @@ from tomochrome.runtime import ThreadPool
 
 Map = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 NODE_MM = 14.0  #: distance of the coordinate nodes
-EMPTY = np.zeros(1, np.float32)
 
 
-def noise_cube(seed: int, size: int = 64, smooth: float = 1.0) -> NDArray[np.float32]:
-    """A periodic cube of band-limited noise with unit standard deviation, side a power of two."""
-    white = np.random.default_rng([seed, 977]).standard_normal((size, size, size), np.float32)
-    soft = ndimage.gaussian_filter(white, smooth, mode="wrap")
-    return np.asarray(soft / soft.std(), np.float32)
-
-
-_CUBE: dict[int, NDArray[np.float32]] = {}
-
-
+@cache
 def shared_noise() -> NDArray[np.float32]:
-    """The one noise cube that all patients sample at their own offsets."""
-    if 0 not in _CUBE:
-        _CUBE[0] = noise_cube(0)
-    return _CUBE[0]
-
-
-def label_set(labels: Iterable[int]) -> NDArray[np.bool_]:
-    """Lookup table (256,) that is true for the given structures."""
-    table = np.zeros(256, bool)
-    table[list(labels)] = True
-    return table
+    """The one periodic cube of noise, unit deviation, that patients sample at their own offsets."""
+    white = np.random.default_rng([0, 977]).standard_normal((64, 64, 64), np.float32)
+    soft = ndimage.gaussian_filter(white, 1.0, mode="wrap")
+    return np.asarray(soft / soft.std(), np.float32)
 
 
 class Style(TypedDict, total=False):
     """How a shape is painted; see `Canvas.paint`."""
 
-    only: Iterable[Structure] | None
-    spare: Iterable[Structure] | None
+    only: Iterable[Structure]
+    spare: Iterable[Structure]
     compete: bool
     bias: float
     noise: float
     scale: float
-    inner: Sequence[int] | None
-    gas: Structure | None
+    gas: Structure
     gas_level: float | Sequence[float]
 
 
@@ -104,24 +87,15 @@ class Canvas:
         self.noise = shared_noise()
         self.rng = np.random.default_rng([seed, 31])
         self.steps = np.maximum(1, np.round(NODE_MM / self.spacing)).astype(np.int64)
-        self.grid = kernels.Grid(self._make_nodes(to_patient), self.steps)
-        self._fit_affine()
-
-    def _make_nodes(self, to_patient: Map | None) -> NDArray[np.float32]:
         counts = [(n - 1) // s + 2 for n, s in zip(self.shape, self.steps, strict=True)]
-        index = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1)
-        mm = index * self.steps * self.spacing
-        world = (mm[..., ::-1] + self.origin).reshape(-1, 3)
+        voxel = np.moveaxis(np.indices(counts), 0, -1).reshape(-1, 3) * self.steps
+        world = (voxel * self.spacing)[:, ::-1] + self.origin
         patient = world if to_patient is None else to_patient(world)
-        return np.ascontiguousarray(patient.reshape(*counts, 3), np.float32)
-
-    def _fit_affine(self) -> None:
-        """Least-squares affine of the node map, to start its inversion from."""
-        counts = self.grid.nodes.shape[:3]
-        index = np.stack(np.meshgrid(*[np.arange(c) for c in counts], indexing="ij"), -1)
-        voxel = (index * self.steps).reshape(-1, 3).astype(np.float64)
-        design = np.column_stack([self.grid.nodes.reshape(-1, 3), np.ones(len(voxel))])
-        self._inverse, *_ = np.linalg.lstsq(design, voxel, rcond=None)
+        nodes = np.ascontiguousarray(patient.reshape(*counts, 3), np.float32)
+        self.grid = kernels.Grid(nodes, self.steps)
+        # the affine nearest to the node map, to start its inversion from
+        design = np.column_stack([nodes.reshape(-1, 3), np.ones(len(voxel))])
+        self._inverse, *_ = np.linalg.lstsq(design, voxel.astype(np.float64), rcond=None)
 
     def to_voxel(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fractional voxel indices (n, 3: z, y, x) of patient-frame points (n, 3: x, y, z)."""
@@ -137,13 +111,11 @@ class Canvas:
         lo = np.array([b[0] for b in shape.bounds]) - margin
         hi = np.array([b[1] for b in shape.bounds]) + margin
         finite = np.isfinite(lo).all(1)
-        boxes = np.tile(np.array([0, 0, 0, 0, 0, 0]), (len(lo), 1)).astype(np.int64)
+        boxes = np.zeros((len(lo), 6), np.int64)
         boxes[:, 1::2] = self.shape
         if finite.any():
             low, high = lo[finite], hi[finite]
-            half = np.array(
-                [[a, b, c] for a in (0, 0.5, 1) for b in (0, 0.5, 1) for c in (0, 0.5, 1)]
-            )
+            half = np.array(list(product((0, 0.5, 1), repeat=3)))
             corners = low[:, None] + half[None] * (high - low)[:, None]
             voxel = self.to_voxel(corners.reshape(-1, 3)).reshape(len(low), 27, 3)
             first = np.floor(voxel.min(1)).astype(np.int64) - 1
@@ -169,7 +141,7 @@ class Canvas:
         shape: Shape,
         layers: Structure | Sequence[tuple[float, Structure]],
         **style: Unpack[Style],
-    ) -> int:
+    ) -> None:
         """Paint a shape.
 
         Parameters
@@ -190,20 +162,14 @@ class Canvas:
             Millimetres added to the depth in competition: positive wins more.
         noise, scale
             Roughness of the surface in mm and its wavelength in units of about 3 x ``scale`` mm.
-        inner
-            One structure for each primitive of the shape that replaces the last layer, 0 = keep.
         gas, gas_level
             Structure and level: the last layer above (anterior to) this y in mm is gas; one
             level, or one a primitive.
-
-        Returns
-        -------
-        int
-            Voxels of the box worked on (0 when the shape is outside the canvas).
         """
         pairs = [(0.0, layers)] if isinstance(layers, Structure) else list(layers)
         stamp = self.stamp(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * style.get("noise", 0.0))
-        return 0 if stamp is None else self.press(stamp, pairs, **style)
+        if stamp is not None:
+            self.press(stamp, pairs, **style)
 
     def stamp(self, shape: Shape, margin: float = 1.0) -> kernels.Stamp | None:
         """Evaluate a shape's distance field once, to be pressed several times.
@@ -233,19 +199,19 @@ class Canvas:
         stamp: kernels.Stamp,
         pairs: Sequence[tuple[float, Structure]],
         **style: Unpack[Style],
-    ) -> int:
+    ) -> None:
         """Write a stamp's layers into the label map; options as in `paint`."""
-        only, inner = style.get("only"), style.get("inner")
-        table = np.ones(256, bool) if only is None else label_set(only)
-        table &= ~label_set(style.get("spare") or ())
+        only = style.get("only")
+        table = np.full(256, only is None)
+        table[list(only or ())] = True
+        table[list(style.get("spare", ()))] = False
         level = np.asarray(style.get("gas_level", -1e9), np.float32)
         n = stamp.primitives
         layers = kernels.Layers(
             np.array([p[0] for p in pairs], np.float32),
             np.array([int(p[1]) for p in pairs], np.uint8),
-            np.zeros(n, np.uint8) if inner is None else np.asarray(inner, np.uint8),
             np.full(n, level) if level.ndim == 0 else level,
-            int(style.get("gas") or 0),
+            int(style.get("gas", 0)),
         )
         brush = kernels.Brush(
             table, style.get("compete", False), float(style.get("bias", 0.0)), self.noise,
@@ -254,7 +220,6 @@ class Canvas:
         )  # fmt: skip
         depth = stamp.field.shape[0]
         self.run(kernels.apply, 0, depth, self.labels, self.depth, stamp, self.grid, layers, brush)
-        return int(stamp.field.size)
 
     def close_walls(self, contents: Iterable[Structure], wall: Structure, thickness: float) -> None:
         """Grow ``wall`` inwards wherever ``contents`` would touch another structure.

@@ -84,6 +84,3 @@ def cryosection(
         photograph(labels, start, stop, mottle, tile, steps, blur, out)
     report(len(labels), len(labels), "photographing sections")
     return out
-
-
-__all__ = ["cryosection"]

@@ -52,6 +52,3 @@ def write_dicom(
         compress=compress,
         force=force,
     )
-
-
-__all__ = ["write_dicom"]

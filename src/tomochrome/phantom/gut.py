@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
 from tomochrome.phantom.kidneys import FREE, SOFT, shift_z
+from tomochrome.phantom.parts import rows, tubes
 from tomochrome.phantom.shapes import Shape, spline
 from tomochrome.phantom.structures import Structure as S
 
@@ -119,20 +120,8 @@ def paint_duodenum(canvas: Canvas, anatomy: Anatomy) -> None:
     """Duodenum: bulb, C around the pancreatic head, crossing under the mesenteric artery."""
     rng = anatomy.rng(52)
     s = 0.6 * shift_z(anatomy)
-    points = np.array(
-        [
-            (-30, -68, 122 + s),
-            (-46, -56, 122 + s),
-            (-54, -40, 104 + s),
-            (-52, -32, 80),
-            (-40, -30, 64),
-            (-8, -42, 60),
-            (18, -44, 68),
-            (32, -44, 92),
-            (42, -60, 96),
-        ],
-        float,
-    )
+    points = rows()["duodenum"][0].points.copy()
+    points[:3, 2] += s
     points[1:] += rng.normal(0, 3, (len(points) - 1, 3))
     radius = rng.uniform(9, 14, len(points))
     level = points[:, 1].mean() - rng.uniform(4, 30)
@@ -331,11 +320,7 @@ def finish_walls(canvas: Canvas, anatomy: Anatomy) -> None:
     canvas.close_walls(
         [S.STOMACH_CONTENT, S.STOMACH_GAS], S.STOMACH_WALL, 0.7 * anatomy.stomach_wall
     )
-    canvas.close_walls(
-        [S.COLON_CONTENT, S.BOWEL_GAS, S.SMALL_BOWEL_WALL, S.SMALL_BOWEL_CONTENT][:2],
-        S.COLON_WALL,
-        1.6,
-    )
+    canvas.close_walls([S.COLON_CONTENT, S.BOWEL_GAS], S.COLON_WALL, 1.6)
     canvas.close_walls([S.SMALL_BOWEL_CONTENT], S.SMALL_BOWEL_WALL, 1.6)
 
 
@@ -345,9 +330,6 @@ def paint_ascites(canvas: Canvas, anatomy: Anatomy) -> None:
         return
     pool = Shape()
     for side in (-1, 1):
-        pool.tube(
-            [(118 * side, -10, 20), (126 * side, 0, 110), (132 * side, 0, 200)],
-            6 + 26 * anatomy.ascites,
-        )
+        pool.join(tubes("gutter", side, 6 + 26 * anatomy.ascites))
     pool.ellipsoid((0, 10, -60), (60, 40, 40))
     canvas.paint(pool, S.ASCITES, only=FREE, noise=3.0)

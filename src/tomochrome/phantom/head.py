@@ -179,6 +179,3 @@ def _torso_neck(anatomy: Anatomy, frame: HeadFrame, z: NDArray[np.float64]) -> N
             (center + back - shift) / frame.scale[1] + ATLAS[1],
         ]
     )
-
-
-__all__ = ["paint_head", "paint_headrest"]

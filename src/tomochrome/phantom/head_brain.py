@@ -23,31 +23,18 @@ def paint_brain(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
 
 def _white(frame: HeadFrame) -> None:
     """Corpus callosum and the white core that no sulcus reaches."""
-    callosum = frame.tubes(
-        [([(0, -38, 36), (0, -36, 50), (0, -15, 61), (0, 10, 61), (0, 26, 52), (0, 27, 44)], 4.5)],
-        mirror=False,
-    )
-    wings = frame.ellipsoids([((15, -8, 58), (14, 38, 7)), ((22, 30, 48), (9, 20, 14))])
-    frame.paint(wings, S.WHITE_MATTER, only=CEREBRUM)
-    frame.paint(callosum, S.WHITE_MATTER, only=CEREBRUM)
-    core = frame.ellipsoids([((24, -4, 42), (13, 30, 20))])
-    frame.paint(core, S.WHITE_MATTER, only=CEREBRUM)
+    frame.paint("callosum wings", S.WHITE_MATTER, only=CEREBRUM)
+    frame.paint("callosum", S.WHITE_MATTER, only=CEREBRUM)
+    frame.paint("white core", S.WHITE_MATTER, only=CEREBRUM)
 
 
 def _deep_grey(frame: HeadFrame) -> None:
     """Thalamus, caudate and lentiform nuclei; the internal capsule stays white between them."""
-    thalamus = frame.ellipsoids([((10.5, 4, 41), (8, 14, 9))], angles=(0, 0, 18))
-    frame.paint(thalamus, S.DEEP_GREY, only=CEREBRUM)
-    caudate = frame.tubes(
-        [([(12, -33, 42), (13, -26, 49), (17, -6, 56), (20, 14, 54)], [6, 5.5, 3.5, 2.2])]
-    )
-    frame.paint(caudate, S.DEEP_GREY, only=CEREBRUM)
-    lentiform = frame.ellipsoids([((24, -13, 39), (6.5, 17, 10))], angles=(0, 0, 12))
-    frame.paint(lentiform, S.DEEP_GREY, only=CEREBRUM)
-    claustrum = frame.boxes([((33.2, -12, 39), (0.6, 14, 9))])
-    frame.paint(claustrum, S.DEEP_GREY, only=[S.WHITE_MATTER])
-    temporal = frame.ellipsoids([((24, -14, 19), (7, 8, 7)), ((28, 4, 17), (5, 14, 5))])
-    frame.paint(temporal, S.DEEP_GREY, only=CEREBRUM)
+    frame.paint("thalamus", S.DEEP_GREY, only=CEREBRUM)
+    frame.paint("caudate", S.DEEP_GREY, only=CEREBRUM)
+    frame.paint("lentiform", S.DEEP_GREY, only=CEREBRUM)
+    frame.paint("claustrum", S.DEEP_GREY, only=[S.WHITE_MATTER])
+    frame.paint("temporal grey", S.DEEP_GREY, only=CEREBRUM)
 
 
 def _cisterns(frame: HeadFrame, age: float) -> None:
@@ -82,8 +69,7 @@ def _ventricles(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
             mirror=False,
         )  # fmt: skip
         frame.paint(tails, S.CSF, only=CEREBRUM)
-    leaf = frame.boxes([((0, -16, 51), (0.6, 16, 6)), ((0, 2, 55), (0.6, 14, 4))], mirror=False)
-    frame.paint(leaf, S.WHITE_MATTER, only=[S.CSF])
+    frame.paint("septum pellucidum", S.WHITE_MATTER, only=[S.CSF])
     third = frame.boxes(
         [((0, -2, 37), (1.4 + 2.2 * age * size, 12, 8))], mirror=False, rounding=1.5
     )
@@ -94,19 +80,11 @@ def _ventricles(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
 
 def _hindbrain(frame: HeadFrame, age: float) -> None:
     """Midbrain, pons, medulla and cord; arbor vitae; fourth ventricle."""
-    hemisphere = frame.ellipsoids([((20, 38, 6), (13, 14, 5)), ((9, 28, 8), (10, 9, 6))], blend=5.0)
-    frame.paint(hemisphere, S.WHITE_MATTER, only=[S.CEREBELLUM], noise=2.5, scale=2.2)
-    bridge = frame.tubes([([(8, 6, 12), (18, 16, 10), (22, 30, 8)], [8, 7, 6])])
-    frame.paint(bridge, S.BRAINSTEM, only=[S.CSF, S.CEREBELLUM])
-    stem = frame.tubes(
-        [([(0, 6, 40), (0, 5, 28)], [12, 12]), ([(0, 4, 22), (0, 5, 6)], [14, 13]),
-         ([(0, 8, 0), (0, 12, -14), (0, 14, -24)], [9, 7.5, 6.5])], mirror=False, blend=4.0,
-    )  # fmt: skip
-    frame.paint(stem, S.BRAINSTEM, only=[*CEREBRUM, S.CEREBELLUM, S.DURA])
-    feet = frame.tubes([([(6, -3, 24), (11, -7, 34), (15, -6, 42)], [6, 5.5, 5])])
-    frame.paint(feet, S.BRAINSTEM, only=[S.CSF, S.GREY_MATTER, S.WHITE_MATTER])
-    notch = frame.ellipsoids([((0, -8, 33), (4.5, 5, 6))], mirror=False)
-    frame.paint(notch, S.CSF, only=[S.BRAINSTEM])
+    frame.paint("hemisphere", S.WHITE_MATTER, only=[S.CEREBELLUM], noise=2.5, scale=2.2)
+    frame.paint("pontine bridge", S.BRAINSTEM, only=[S.CSF, S.CEREBELLUM])
+    frame.paint("brainstem", S.BRAINSTEM, only=[*CEREBRUM, S.CEREBELLUM, S.DURA])
+    frame.paint("cerebral peduncle", S.BRAINSTEM, only=[S.CSF, S.GREY_MATTER, S.WHITE_MATTER])
+    frame.paint("notch", S.CSF, only=[S.BRAINSTEM])
     wide = 0.85 + 0.4 * age
     fourth = frame.ellipsoids([((0, 20, 10), (6.5 * wide, 4.5 * wide, 9))], mirror=False, blend=2.0)
     fourth.tube(frame.points([(0, 18, 36), (0, 18, 18)]), 1.2, smooth=False)
@@ -115,38 +93,22 @@ def _hindbrain(frame: HeadFrame, age: float) -> None:
 
 def _calcium(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Pituitary; calcified pineal and plexus in many adults; a calcified falx in a few."""
-    gland = frame.ellipsoids([((0, -25, 30), (6, 4.5, 3.5))], mirror=False)
-    frame.paint(gland, S.PITUITARY, only=[S.CSF, S.CORTICAL_BONE, S.FATTY_MARROW, S.GREY_MATTER])
-    pineal = frame.ellipsoids([((0, 21, 43), (2.6, 3.4, 2.6))], mirror=False)
+    frame.paint(
+        "pituitary", S.PITUITARY, only=[S.CSF, S.CORTICAL_BONE, S.FATTY_MARROW, S.GREY_MATTER]
+    )
     hard = rng.random() < 0.65
-    frame.paint(pineal, S.CALCIFICATION if hard else S.DEEP_GREY, only=[S.CSF, *CEREBRUM])
+    frame.paint("pineal", S.CALCIFICATION if hard else S.DEEP_GREY, only=[S.CSF, *CEREBRUM])
     if rng.random() < 0.5:
-        spots = frame.ellipsoids([((20.5, 30, 46), (1.4, 2.2, 1.6))])
-        frame.paint(spots, S.CALCIFICATION, only=[S.DEEP_GREY, S.CSF])
+        frame.paint("plexus spots", S.CALCIFICATION, only=[S.DEEP_GREY, S.CSF])
 
 
 def _vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Arteries at the base of the brain, dural sinuses along the skull."""
-    arteries = frame.tubes(
-        [([(12, -22, 22), (12, -24, 30), (11, -18, 35)], [2.3, 2.2, 1.9]),
-         ([(11, -18, 35), (22, -20, 33), (33, -22, 32), (40, -14, 33), (44, 2, 38)],
-          [1.5, 1.5, 1.4, 1.2, 0.9]),
-         ([(11, -18, 35), (2.5, -24, 36), (2.2, -42, 40), (2.2, -46, 54), (2.2, -32, 66)],
-          [1.3, 1.2, 1.1, 1.0, 0.9]),
-         ([(2, -9, 30), (12, 0, 32), (18, 14, 36), (14, 30, 40)], [1.3, 1.2, 1.1, 0.9]),
-         ([(1, -10, 12), (5, -2, -8), (9, 4, -26)], [1.4, 1.4, 1.6])],
-    )  # fmt: skip
-    basilar = frame.tubes([([(0, -10, 30), (0, -11, 20), (1, -10, 10)], 1.7)], mirror=False)
     inside = [*CEREBRUM, S.BRAINSTEM, S.DURA]
-    frame.paint(arteries, S.ARTERY, only=[*inside, S.FATTY_MARROW])
-    frame.paint(basilar, S.ARTERY, only=inside)
-    straight = frame.tubes([([(0, 28, 45), (0, 50, 34), (0, 74, 14)], [2.2, 2.4, 3])], mirror=False)
-    frame.paint(straight, S.DURAL_SINUS, only=[*inside, S.CEREBELLUM])
-    back, front = 78.0, -72.0
-    sagittal = [(0, front, 58), (0, -52, 86), (0, -20, 106), (0, 14, 109), (0, 50, 94),
-                (0, back - 8, 60), (0, back, 36), (0, back, 12)]  # fmt: skip
-    frame.paint(frame.tubes([(sagittal, [1.2, 2.0, 2.6, 3.0, 3.4, 3.8, 4.2, 4.2])], mirror=False),
-                S.DURAL_SINUS, only=inside)  # fmt: skip
+    frame.paint("brain arteries", S.ARTERY, only=[*inside, S.FATTY_MARROW])
+    frame.paint("basilar", S.ARTERY, only=inside)
+    frame.paint("straight sinus", S.DURAL_SINUS, only=[*inside, S.CEREBELLUM])
+    frame.paint("superior sagittal sinus", S.DURAL_SINUS, only=inside)
     dominant = 1.0 + 0.35 * float(rng.choice([-1, 1]))
     for side, width in ((1, dominant), (-1, 2.0 - dominant)):
         path = np.array(

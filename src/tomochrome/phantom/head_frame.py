@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
+from tomochrome.phantom import parts
 from tomochrome.phantom.canvas import Canvas
-from tomochrome.phantom.shapes import Shape
+from tomochrome.phantom.shapes import Shape, Vector
 from tomochrome.phantom.structures import Structure
 
 ATLAS = np.array([0.0, -7.0, -36.0])  #: centre of the atlas in the head frame, mm
+Item = tuple[Vector, Vector]
 Layers = Structure | Sequence[tuple[float, Structure]]
 
 
@@ -51,53 +53,49 @@ class HeadFrame:
             turned = share * turned + (1.0 - share) * p
         return np.asarray(turned * self.scale + self.pivot)
 
-    def paint(self, shape: Shape, layers: Layers, **options: Any) -> None:
-        """`Canvas.paint` with the options it knows."""
-        self.canvas.paint(shape, layers, **options)
+    def paint(self, shape: Shape | str, layers: Layers, **options: Any) -> None:
+        """`Canvas.paint` with the options it knows; of a shape, or of a `part` by its name."""
+        self.canvas.paint(self.part(shape) if isinstance(shape, str) else shape, layers, **options)
 
-    def ellipsoids(
-        self,
-        items: Iterable[tuple[Sequence[float], Sequence[float]]],
-        *,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        mirror: bool = True,
-        blend: float = 0.0,
-    ) -> Shape:
+    def part(self, name: str) -> Shape:
+        """Return a part of `parts`."""
+        rows = parts.rows()[name]
+        first = rows[0]
+        items = [(row.points, row.sizes) for row in rows]
+        if first.kind == "tube":
+            return self.tubes(items, mirror=first.mirror, neck=first.neck, blend=first.blend)
+        solids = [(center, sizes) for (center,), sizes in items]
+        how: dict[str, Any] = {"mirror": first.mirror, "angles": first.angles, "blend": first.blend}
+        if first.kind == "ellipsoid":
+            return self.ellipsoids(solids, **how)
+        return self.boxes(solids, rounding=first.rounding, **how)
+
+    def ellipsoids(self, items: Iterable[Item], **how: Any) -> Shape:
         """Ellipsoids (center, radii), tilted by angles about x, y, z; mirrored to both sides."""
-        shape = Shape()
-        for center, radii, turn in self._placed(items, angles, mirror):
-            shape.ellipsoid(center, radii, turn, blend=blend)
-        return shape
+        return self._solids(Shape.ellipsoid, items, **how)
 
-    def boxes(
-        self,
-        items: Iterable[tuple[Sequence[float], Sequence[float]]],
-        *,
-        angles: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        mirror: bool = True,
-        rounding: float = 1.0,
-        blend: float = 0.0,
-    ) -> Shape:
+    def boxes(self, items: Iterable[Item], **how: Any) -> Shape:
         """Rounded boxes (center, half sizes), like `ellipsoids`."""
-        shape = Shape()
-        for center, half, turn in self._placed(items, angles, mirror):
-            shape.box(center, half, turn, rounding=rounding, blend=blend)
-        return shape
+        return self._solids(Shape.box, items, **how)
 
-    def _placed(
+    def _solids(
         self,
-        items: Iterable[tuple[Sequence[float], Sequence[float]]],
-        angles: tuple[float, float, float],
-        mirror: bool,
-    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
-        """Yield center, size and rotation of each item in the patient frame, on both sides."""
+        add: Callable[..., Shape],
+        items: Iterable[Item],
+        *,
+        angles: Vector = (0.0, 0.0, 0.0),
+        mirror: bool = True,
+        **how: float,
+    ) -> Shape:
+        shape = Shape()
         for center, size in items:
             for side in (1, -1) if mirror else (1,):
                 c = np.array([center[0] * side, center[1], center[2]])
                 tilted = (angles[0], angles[1] * side, angles[2] * side)
                 own = Rotation.from_euler("xyz", tilted, degrees=True).as_matrix()
                 mean = np.asarray(size, float) * self.scale.mean()
-                yield self.points(c)[0], mean, (self.turn @ own).T
+                add(shape, self.points(c)[0], mean, (self.turn @ own).T, **how)
+        return shape
 
     def tubes(
         self,

@@ -20,11 +20,7 @@ def _below(name: str, anatomy: Anatomy) -> float:
 def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
     """Muscles of the neck as bundles with fat between them."""
     bulk = 0.55 + 0.45 * anatomy.muscle
-    fat = frame.tubes(
-        [([(0, 36, -30), (0, 34, -70), (0, 26, -112), (0, 24, -126)], [40, 42, 42, 36])],
-        mirror=False, neck=True,
-    )  # fmt: skip
-    frame.paint(fat, S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
+    frame.paint("neck fat", S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
     bundles: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
         "suboccipital": [((14, 34, -30), (13, 11, 9))],
         "semispinalis": [((13, 50, -50), (12, 10, 34)), ((13, 44, -90), (12, 10, 36)),
@@ -54,8 +50,7 @@ def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) 
         shape = frame.ellipsoids(sized, blend=3.0)
         frame.paint(shape, S.MUSCLE, only=[S.INTERMUSCULAR_FAT, S.SUBCUTANEOUS_FAT, S.MUSCLE],
                     noise=0.8, scale=3.0)  # fmt: skip
-    nuchal = frame.boxes([((0, 50, -66), (0.9, 16, 40))], mirror=False)
-    frame.paint(nuchal, S.FASCIA, only=SOFT[:3])
+    frame.paint("nuchal", S.FASCIA, only=SOFT[:3])
 
 
 def paint_vertebrae(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
@@ -69,25 +64,17 @@ def paint_vertebrae(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator
         _cervical(frame, heights[name], layers, thick)
     # axis: body, dens, wide arch
     z = heights["C2"]
-    axis = frame.tubes([([(0, -8, -27), (0, -8, -40)], [4.8, 5.5])], mirror=False, neck=True)
+    axis = frame.part("axis")
     body = frame.boxes([((0, -7, z), (8, 7, 8))], mirror=False, rounding=3.0, blend=4.0)
-    axis.rows += body.rows
-    axis.bounds += body.bounds
+    axis.join(body)
     frame.paint(axis, layers, spare=_KEEP)
-    joint = frame.ellipsoids([((15, -3, -48), (8, 8, 5))], angles=(0, 20, 0))
-    frame.paint(joint, layers, spare=_KEEP)
+    frame.paint("joint", layers, spare=_KEEP)
     _arch(frame, z - 4, 15.0, 41.0, 6.0, thick)
     # atlas: lateral masses and two arches
-    mass = frame.ellipsoids([((20, 0, -36), (9, 11, 8))], angles=(0, 15, 0))
-    frame.paint(mass, layers, spare=_KEEP)
-    front = frame.tubes([([(0, -17.5, -36), (10, -15, -36), (18, -7, -36)], [4.2, 3.4, 4])])
-    frame.paint(front, thick, spare=_KEEP)
-    rear = frame.tubes(
-        [([(22, 8, -37), (19, 23, -37), (9, 33, -37), (0, 36, -37)], [4.5, 3.6, 3.6, 4.2])]
-    )
-    frame.paint(rear, thick, spare=_KEEP)
-    wings = frame.tubes([([(24, 0, -37), (37, 2, -38)], [5, 3.5])])
-    frame.paint(wings, thick, spare=_KEEP)
+    frame.paint("mass", layers, spare=_KEEP)
+    frame.paint("front", thick, spare=_KEEP)
+    frame.paint("rear", thick, spare=_KEEP)
+    frame.paint("neck wings", thick, spare=_KEEP)
     _canal(frame, heights["C5"])
 
 
@@ -124,7 +111,4 @@ def _canal(frame: HeadFrame, lowest: float) -> None:
     )
     cord = frame.tubes([(line[1:], [6.2, 5.8, 5.2, 5.2, 5.2])], mirror=False, neck=True)
     frame.paint(cord, S.SPINAL_CORD, only=[S.CSF, S.DURA])
-    arteries = frame.tubes(
-        [([(15, 3, -112), (16, 1, -60), (24, 2, -38), (17, 16, -30), (7, 4, -22)], 1.8)]
-    )
-    frame.paint(arteries, S.ARTERY, spare=[S.BRAINSTEM, S.SPINAL_CORD, S.OUTSIDE_AIR])
+    frame.paint("neck arteries", S.ARTERY, spare=[S.BRAINSTEM, S.SPINAL_CORD, S.OUTSIDE_AIR])

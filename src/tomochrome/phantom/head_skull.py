@@ -23,31 +23,18 @@ def paint_base(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Sphenoid, clivus, petrous bones and mastoids, occipital condyles."""
     fine = frame.canvas.spacing.max()
     wall = max(1.4, 0.7 * fine)
-    body = frame.ellipsoids([((0, -31, 18), (17, 15, 14))], mirror=False)
-    frame.paint(body, _shell(2.0), spare=KEEP)
-    clivus = frame.tubes([([(0, -20, 24), (0, -14, 4), (0, -8, -19)], [8, 8, 6])], mirror=False)
-    frame.paint(clivus, _shell(2.2), spare=KEEP)
-    plates = frame.boxes(
-        [((14, -34, -8), (1.2, 9, 14)), ((19, -32, -8), (1.2, 9, 14))], angles=(-10, 0, 14)
-    )
-    frame.paint(plates, S.CORTICAL_BONE, spare=KEEP)
-    petrous = frame.tubes([([(56, 13, 2), (38, 5, 5), (16, -10, 8)], [11, 9.5, 6])])
-    frame.paint(petrous, [(0.0, S.CORTICAL_BONE)], spare=KEEP)
-    mastoid = frame.ellipsoids([((52, 22, -10), (10, 13, 19))], angles=(-18, 0, 0), blend=6.0)
-    frame.paint(mastoid, S.CORTICAL_BONE, spare=KEEP)
+    frame.paint("sphenoid body", _shell(2.0), spare=KEEP)
+    frame.paint("clivus", _shell(2.2), spare=KEEP)
+    frame.paint("plates", S.CORTICAL_BONE, spare=KEEP)
+    frame.paint("petrous", [(0.0, S.CORTICAL_BONE)], spare=KEEP)
+    frame.paint("mastoid", S.CORTICAL_BONE, spare=KEEP)
     _mastoid_cells(frame, rng)
-    canal = frame.tubes([([(76, 1, -1), (62, 2, 1), (49, 4, 2)], [3.2, 2.8, 3.0])])
-    frame.paint(canal, S.SINUS_GAS, spare=[*INSIDE])
-    drum = frame.ellipsoids([((45, 4, 4), (3, 6, 6)), ((44, 11, 10), (4, 5, 4))])
-    frame.paint(drum, S.SINUS_GAS, only=BONE)
-    inner = frame.ellipsoids([((33, 0, 4), (4, 3, 3)), ((36, 9, 7), (3, 4, 3))])
-    frame.paint(inner, S.CSF, only=BONE)
-    meatus = frame.tubes([([(18, 6, 7), (29, 5, 6)], 2.4)])
-    frame.paint(meatus, S.CSF, only=BONE)
-    styloid = frame.tubes([([(47, 7, -18), (42, 0, -42)], [2.4, 1.0])])
-    frame.paint(styloid, S.CORTICAL_BONE, spare=KEEP)
-    condyle = frame.ellipsoids([((18, 4, -24), (7, 12, 6))], angles=(0, 0, -25))
-    frame.paint(condyle, _shell(wall, S.TRABECULAR_BONE), spare=KEEP)
+    frame.paint("ear canal", S.SINUS_GAS, spare=[*INSIDE])
+    frame.paint("tympanum", S.SINUS_GAS, only=BONE)
+    frame.paint("inner ear", S.CSF, only=BONE)
+    frame.paint("meatus", S.CSF, only=BONE)
+    frame.paint("styloid", S.CORTICAL_BONE, spare=KEEP)
+    frame.paint("condyle", _shell(wall, S.TRABECULAR_BONE), spare=KEEP)
 
 
 def _mastoid_cells(frame: HeadFrame, rng: np.random.Generator) -> None:
@@ -69,28 +56,14 @@ def _mastoid_cells(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 def paint_cheeks(frame: HeadFrame, rng: np.random.Generator) -> None:
     """Brow, orbital rims, zygomatic bones and arches, upper jaw, nasal bones."""
-    brow = frame.tubes(
-        [([(4, -83, 41), (24, -83, 45), (42, -74, 42), (50, -62, 34)], [5.5, 4.0, 3.6, 3.6])]
-    )
-    frame.paint(brow, _shell(2.0, S.DIPLOE), spare=KEEP)
-    wing = frame.boxes([((37, -47, 22), (2.4, 19, 15))], angles=(0, 0, 40))
-    frame.paint(wing, _shell(1.6, S.DIPLOE), spare=KEEP)
-    roof = frame.boxes([((21, -34, 14), (9, 5, 9))], angles=(0, 0, 30), rounding=3.0)
-    frame.paint(roof, _shell(1.8, S.DIPLOE), spare=KEEP)
-    rim = frame.tubes([([(50, -62, 36), (51, -58, 22), (47, -64, 8)], [4, 3.2, 5])])
-    frame.paint(rim, _shell(2.2), spare=KEEP)
-    cheek = frame.ellipsoids([((44, -66, 2), (11, 8, 9))], angles=(0, 0, -35), blend=4.0)
-    frame.paint(cheek, _shell(2.2), spare=KEEP)
-    arch = frame.tubes(
-        [([(52, -60, 3), (63, -44, 3), (66, -24, 3), (61, -6, 5)], [4, 2.8, 2.6, 4])]
-    )
-    frame.paint(arch, _shell(2.4), spare=KEEP)
-    nasal = frame.tubes([([(2.2, -90, 34), (3, -95, 24), (4.5, -98, 12)], [2.6, 1.8, 1.3])])
-    frame.paint(nasal, S.CORTICAL_BONE, spare=INSIDE)
-    frontal = frame.tubes(
-        [([(9, -88, 30), (13, -82, 16), (15, -80, -4), (13, -84, -20)], [3, 3, 3, 4])]
-    )
-    frame.paint(frontal, _shell(1.8), spare=KEEP)
+    frame.paint("brow", _shell(2.0, S.DIPLOE), spare=KEEP)
+    frame.paint("wing", _shell(1.6, S.DIPLOE), spare=KEEP)
+    frame.paint("orbit roof", _shell(1.8, S.DIPLOE), spare=KEEP)
+    frame.paint("rim", _shell(2.2), spare=KEEP)
+    frame.paint("cheek", _shell(2.2), spare=KEEP)
+    frame.paint("zygomatic arch", _shell(2.4), spare=KEEP)
+    frame.paint("nasal", S.CORTICAL_BONE, spare=INSIDE)
+    frame.paint("frontal process", _shell(1.8), spare=KEEP)
     jaw = frame.tubes([(_arch(27, -38, -86, -29), 7.0)], mirror=False, step=8)
     frame.paint(jaw, _shell(1.8, S.TRABECULAR_BONE), spare=KEEP)
     wall = max(1.2, 0.6 * float(frame.canvas.spacing.max()))
@@ -116,8 +89,7 @@ def paint_jaw(frame: HeadFrame, rng: np.random.Generator) -> None:
     ridge = [(0, -85, low + 1), (18, -78, low + 2), (33, -56, low + 4), (42, -32, low + 10)]
     upper = frame.tubes([(ridge, [6, 6, 6, 5])])
     frame.paint(upper, _shell(2.2, S.TRABECULAR_BONE), only=SOFT)
-    ramus = frame.boxes([((48.5, -19, -32), (2.9, 14, 23))], angles=(-12, -4, 6), rounding=2.5)
-    frame.paint(ramus, _shell(1.7), spare=KEEP)
+    frame.paint("ramus", _shell(1.7), spare=KEEP)
     coronoid = frame.tubes([([(47, -26, low + 18), (47, -32, -18), (46, -34, -2)], [5, 3.5, 2])])
     frame.paint(coronoid, _shell(2.4), spare=KEEP)
     lost = float(rng.uniform(0, 0.45)) if rng.random() < 0.5 else 0.0
@@ -160,12 +132,10 @@ def _teeth(
 
 def _nose(frame: HeadFrame, rng: np.random.Generator, thin: float) -> None:
     """Nasal cavity: walls, conchae, septum (straight in few people)."""
-    cavity = frame.boxes(
-        [((0, -61, -13), (13.5, 27, 8)), ((0, -58, 4), (8, 25, 14))], mirror=False, rounding=5.0
+    frame.paint(
+        "cavity", [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-1.0, S.SINUS_GAS)], spare=KEEP
     )
-    frame.paint(cavity, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-1.0, S.SINUS_GAS)], spare=KEEP)
-    entry = frame.tubes([([(5.5, -102, -10), (5, -92, -5), (5, -82, -4)], [3.0, 4.0, 5.0])])
-    frame.paint(entry, S.SINUS_GAS, spare=[*KEEP, *BONE])
+    frame.paint("entry", S.SINUS_GAS, spare=[*KEEP, *BONE])
     swell = float(rng.uniform(0.8, 1.3))
     for side in (1, -1):  # the nasal cycle swells one side at a time
         own = swell * float(rng.uniform(0.75, 1.25))
@@ -197,15 +167,13 @@ def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
         [((27, -60, -4), (11.5 * large, 15, 15 * large))], angles=(0, 12, -24), rounding=7.0
     )
     back = frame.ellipsoids([((31, -55, 2), (14 * large, 15, 13))])
-    antrum.rows += back.rows
-    antrum.bounds += back.bounds
+    antrum.join(back)
     gas = S.MUCOSA if fluid else S.SINUS_GAS
     layers = [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-max(0.3, lining), gas)]
     frame.paint(antrum, layers, spare=KEEP)
     _nose(frame, rng, thin)
     # ethmoid: a honeycomb between the orbits
-    block = frame.boxes([((0, -54, 24), (11.5, 19, 10))], mirror=False, rounding=3.0)
-    frame.paint(block, [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA)], spare=[*KEEP, S.SINUS_GAS])
+    frame.paint("block", [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA)], spare=[*KEEP, S.SINUS_GAS])
     cells = frame.ellipsoids(
         [
             ((x + rng.uniform(-0.8, 0.8), y + rng.uniform(-1, 1), z + rng.uniform(-1, 1)),

@@ -47,7 +47,6 @@ class Layers(NamedTuple):
 
     limits: Array  #: falling distances; layer i fills from limits[i] to limits[i + 1]
     labels: Array
-    inner: Array  #: replaces the last layer by ``inner[owner]``, 0: does not
     gas_level: Array  #: y in mm above (anterior to) which the last layer is gas, by owner
     gas_label: int
 
@@ -256,7 +255,7 @@ def apply(
     Gas rises to anterior: the patient lies on the back.
     """
     field, owner, corner, _ = stamp
-    limits, layer_labels, inner, gas_level, gas_label = layers
+    limits, layer_labels, gas_level, gas_label = layers
     only, compete, bias, noise, amplitude, scale, shift = brush
     ny, nx = field.shape[1], field.shape[2]
     n = limits.shape[0]
@@ -294,12 +293,8 @@ def apply(
                 while i + 1 < n and d < limits[i + 1]:
                     i += 1
                 label = layer_labels[i]
-                if i == n - 1:
-                    own = owner[z, y, x]
-                    if inner[own] != 0:
-                        label = inner[own]
-                    if line[x, 1] < gas_level[own]:
-                        label = gas_label
+                if i == n - 1 and line[x, 1] < gas_level[owner[z, y, x]]:
+                    label = gas_label
                 labels[gz, gy, gx] = label
 
 

@@ -249,17 +249,3 @@ def _fill_gut(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
             hu[structure] = strength * rng.uniform(0.5, 1.25)
         elif structure is not Structure.COLON_CONTENT:
             hu[structure] = rng.uniform(0.0, 18.0) if rng.random() < 0.5 else rng.uniform(15, 60)
-
-
-__all__ = [
-    "MATERIALS",
-    "PHASES",
-    "Material",
-    "Phase",
-    "color_table",
-    "hu_table",
-    "material",
-    "sample_hu",
-    "texture_table",
-    "tissue_table",
-]

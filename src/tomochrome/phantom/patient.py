@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from tomochrome.errors import OptionError
 from tomochrome.phantom.anatomy import Anatomy, Frame, draw_anatomy
 from tomochrome.runtime import check, quietly, report
 from tomochrome.volume import Provenance, Volume, default_affine
-
-Region = Literal["head", "chest", "thorax", "abdomen", "pelvis", "torso", "all"]
-Phase = Literal["native", "arterial", "portal", "delayed"]
 
 #: lowest and highest z of each region in the patient frame, mm
 REGIONS: dict[str, tuple[float, float]] = {
@@ -29,7 +26,6 @@ REGIONS: dict[str, tuple[float, float]] = {
     "torso": (-165, 458),
     "all": (-165, 715),
 }
-PHASES = ("native", "arterial", "portal", "delayed")
 
 
 class Painted(NamedTuple):
@@ -196,7 +192,7 @@ def make_structures(
 
 
 def _paint(canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool) -> None:
-    from tomochrome.phantom import abdomen, body, gut, kidneys, pelvis, skeleton, thorax
+    from tomochrome.phantom import abdomen, body, gut, head, kidneys, pelvis, skeleton, thorax
 
     c, a, f = canvas, anatomy, frame
     low, high = REGIONS[region]
@@ -231,9 +227,9 @@ def _paint(canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool
         (belly, lambda: gut.paint_ascites(c, a)),
         (belly, lambda: gut.finish_walls(c, a)),
         (hips and a.hip_metal, lambda: pelvis.paint_hip_metal(c, a)),
-        (high > 470, lambda: _paint_head(c, a)),
+        (high > 470, lambda: head.paint_head(c, a)),
         (couch and region != "head", lambda: _paint_couch(c)),
-        (couch and region == "head", lambda: _paint_headrest(c, a)),
+        (couch and region == "head", lambda: head.paint_headrest(c, a.rng(41))),
     ]  # fmt: skip
     wanted: list[Callable[[], object]] = [step for needed, step in steps if needed]
     for i, step in enumerate(wanted):
@@ -241,18 +237,6 @@ def _paint(canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool
         report(i, len(wanted), "painting the patient")
         step()
     report(len(wanted), len(wanted), "painting the patient")
-
-
-def _paint_head(canvas: Any, anatomy: Anatomy) -> None:
-    from tomochrome.phantom.head import paint_head
-
-    paint_head(canvas, anatomy)
-
-
-def _paint_headrest(canvas: Any, anatomy: Anatomy) -> None:
-    from tomochrome.phantom.head import paint_headrest
-
-    paint_headrest(canvas, anatomy.rng(41))
 
 
 def _paint_couch(canvas: Any) -> None:
@@ -322,14 +306,14 @@ def make_patient(
     Cancelled
         If cancelled; nothing is left behind.
     """
+    from tomochrome.phantom.materials import PHASES, hu_table, tissue_table
+    from tomochrome.phantom.render import Scanner, render_ct
+    from tomochrome.runtime import thread_count
+
     if phase not in PHASES:
         raise OptionError(
             f"a phantom has no contrast phase '{phase}'; choose from {', '.join(PHASES)}"
         )
-    from tomochrome.phantom.materials import hu_table, tissue_table
-    from tomochrome.phantom.render import Scanner, render_ct
-    from tomochrome.runtime import thread_count
-
     started = time.perf_counter()
     chosen = {k: v for k, v in (("sex", sex), ("breathing", breathing)) if v is not None}
     structures, affine, anatomy = make_structures(
@@ -338,8 +322,8 @@ def make_patient(
         **chosen, **overrides,
     )  # fmt: skip
     rng = anatomy.rng(90)
-    hu = hu_table(phase, rng, stomach=anatomy.stomach_fill)  # type: ignore[arg-type]
-    ct = render_ct(structures, spacing, phase, rng, hu=hu, scanner=Scanner(noise=noise))  # type: ignore[arg-type]  # fmt: skip
+    hu = hu_table(phase, rng, stomach=anatomy.stomach_fill)
+    ct = render_ct(structures, spacing, phase, rng, hu=hu, scanner=Scanner(noise=noise))
     text = (
         f"Phantom patient {seed}: {anatomy.sex}, {region}, {phase} phase, "
         f"{'x'.join(str(n) for n in structures.shape)} voxels"

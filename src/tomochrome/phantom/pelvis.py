@@ -8,6 +8,7 @@ import numpy as np
 from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy
 from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.parts import tubes
 from tomochrome.phantom.shapes import Shape, spline
 from tomochrome.phantom.skeleton import bone
 from tomochrome.phantom.structures import Structure as S
@@ -16,10 +17,6 @@ CREST = np.array([(45, 70, -2), (62, 66, 22), (88, 45, 38), (110, 15, 44), (121,
                   (123, -46, 20), (116, -64, 0), (106, -62, -30)], float)  # fmt: skip
 HUB = np.array([(50, 58, -40), (62, 40, -62), (78, 18, -82), (88, 2, -88), (93, -10, -88),
                 (95, -20, -88), (95, -28, -86), (94, -30, -85)], float)  # fmt: skip
-
-
-def _mirror(points: np.ndarray, side: int) -> np.ndarray:
-    return np.asarray(points, float) * [side, 1, 1]
 
 
 def paint_pelvic_bones(canvas: Canvas, anatomy: Anatomy) -> None:
@@ -34,9 +31,7 @@ def paint_pelvic_bones(canvas: Canvas, anatomy: Anatomy) -> None:
             middle = 0.5 * (a + b) + [3, 0, 0]
             wing.tube([a * flip, middle * flip, b * flip], [6.5, 4.2, 9.0], smooth=False, blend=2)
         wing.ellipsoid(np.array([92, -2, -106]) * flip, (31, 33, 34))
-        wing.tube(np.array([(76, 30, -112), (66, 36, -138), (60, 30, -158)]) * flip, [15, 17, 15])
-        wing.tube(np.array([(80, -38, -100), (45, -66, -106), (10, -76, -116)]) * flip, [12, 8, 10])
-        wing.tube(np.array([(9, -74, -130), (34, -40, -148), (60, 20, -162)]) * flip, [8, 6, 9])
+        wing.join(tubes("hip bone", side * wide))
         canvas.paint(wing, bone(canvas, 1.4))
         head = np.array([92, -4, -107]) * flip
         canvas.paint(Shape().ellipsoid(head, (26.5, 26.5, 26.5)), S.CARTILAGE)
@@ -92,36 +87,13 @@ def paint_pelvic_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
     """Fat planes that part the gluteal and hip muscles from each other; the pelvic floor."""
     fat = 0.8 + 0.9 * anatomy.visceral
     for side in (-1, 1):
-        maximus = Shape().tube(
-            _mirror(
-                np.array([(45, 86, -10), (80, 72, -70), (112, 50, -130), (125, 40, -170)]), side
-            ),
-            [14, 24, 24, 18],
-        )
-        medius = Shape().tube(
-            _mirror(np.array([(112, 20, 20), (128, -8, -40), (135, 0, -100)]), side), [16, 24, 14]
-        )
-        minimus = Shape().tube(
-            _mirror(np.array([(116, -20, -10), (118, -28, -60), (125, -20, -100)]), side),
-            [8, 14, 9],
-        )
-        rectus = Shape().tube(
-            _mirror(np.array([(104, -60, -50), (105, -62, -110), (100, -62, -200)]), side),
-            [8, 14, 20],
-        )
-        adductor = Shape().tube(
-            _mirror(np.array([(40, -50, -125), (62, -30, -200)]), side), [17, 30]
-        )
-        hamstring = Shape().tube(
-            _mirror(np.array([(66, 44, -150), (80, 50, -240)]), side), [14, 26]
-        )
-        obturator = Shape().tube(
-            _mirror(np.array([(66, 24, -90), (58, -30, -110)]), side), [9, 9], smooth=False
-        )
-        for muscle in (maximus, medius, minimus, rectus, adductor, hamstring):
-            canvas.paint(muscle, [(fat, S.INTERMUSCULAR_FAT), (-0.4, S.MUSCLE)], only=[S.MUSCLE],
-                         noise=1.2, scale=7)  # fmt: skip
-        canvas.paint(obturator, S.MUSCLE, only=[S.VISCERAL_FAT])
+        for name in ("gluteus maximus", "gluteus medius", "gluteus minimus", "rectus femoris",
+                     "adductors", "hamstrings"):  # fmt: skip
+            canvas.paint(
+                tubes(name, side), [(fat, S.INTERMUSCULAR_FAT), (-0.4, S.MUSCLE)], only=[S.MUSCLE],
+                noise=1.2, scale=7,
+            )  # fmt: skip
+        canvas.paint(tubes("obturator", side), S.MUSCLE, only=[S.VISCERAL_FAT])
         fossa = Shape().ellipsoid((34 * side, 44, -132), (20, 24, 28))
         canvas.paint(fossa, S.VISCERAL_FAT, only=[S.MUSCLE])
     floor = (

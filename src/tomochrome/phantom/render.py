@@ -252,6 +252,3 @@ def _ramp(projections: NDArray[np.float32], pixel: float) -> NDArray[np.float32]
     window = f * (0.5 + 0.5 * np.cos(np.pi * f / f[-1]))
     spectrum = np.fft.rfft(projections, padded) * window.astype(np.float32)
     return np.ascontiguousarray(np.fft.irfft(spectrum, padded)[..., :n], dtype=np.float32)
-
-
-__all__ = ["Scanner", "gaussian", "render_ct", "texture_tile"]

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from tomochrome.phantom import kernels as k
 
 Vector = Sequence[float] | NDArray[np.float64]
+Turn = NDArray[np.float64] | None
 
 
 def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> NDArray[np.float64]:
@@ -61,19 +62,21 @@ class Shape:
     def _add(
         self,
         kind: int,
-        op: int,
-        blend: float,
         center: Vector,
-        matrix: NDArray[np.float64],
         radii: Vector,
-        extra: float = 0.0,
+        turn: Turn = None,
+        *,
+        edge: float = 0.0,
+        op: int = k.UNION,
+        blend: float = 0.0,
     ) -> Shape:
+        matrix = np.eye(3) if turn is None else turn
         row = np.zeros(k.ROW)
         row[0:3] = kind, op, blend
         row[3:6] = center
         row[6:15] = matrix.ravel()
         row[15:18] = radii
-        row[18] = extra
+        row[18] = edge
         self.rows.append(row)
         c = np.asarray(center, float)
         if kind == k.ELLIPSOID:  # exact extent of a rotated ellipsoid
@@ -81,49 +84,31 @@ class Shape:
         else:
             half = np.abs(matrix.T) @ np.asarray(radii, float)
         if op != k.UNION:
-            half = np.full(3, np.inf) if op == k.INTERSECT else half + 10.0 + blend
+            half = half + 10.0 + blend
         self.bounds.append((c - half - blend, c + half + blend))
         return self
 
-    def ellipsoid(
-        self,
-        center: Vector,
-        radii: Vector,
-        turn: NDArray[np.float64] | None = None,
-        *,
-        op: int = k.UNION,
-        blend: float = 0.0,
-    ) -> Shape:
-        """Add an ellipsoid; ``turn`` holds its axes as rows."""
-        return self._add(k.ELLIPSOID, op, blend, center, np.eye(3) if turn is None else turn, radii)
+    def ellipsoid(self, center: Vector, radii: Vector, turn: Turn = None, **how: Any) -> Shape:
+        """Add an ellipsoid; as of all solids, ``turn`` holds its axes as rows."""
+        return self._add(k.ELLIPSOID, center, radii, turn, **how)
 
     def cylinder(
-        self,
-        center: Vector,
-        radii: Vector,
-        turn: NDArray[np.float64] | None = None,
-        *,
-        power: float = 2.0,
-        op: int = k.UNION,
-        blend: float = 0.0,
+        self, center: Vector, half: Vector, turn: Turn = None, *, power: float, **how: Any
     ) -> Shape:
-        """Add a cylinder along its third axis with a superellipse section (half sizes in mm)."""
-        matrix = np.eye(3) if turn is None else turn
-        return self._add(k.CYLINDER, op, blend, center, matrix, radii, power)
+        """Add a cylinder along its third axis whose section is a superellipse."""
+        return self._add(k.CYLINDER, center, half, turn, edge=power, **how)
 
     def box(
-        self,
-        center: Vector,
-        half: Vector,
-        turn: NDArray[np.float64] | None = None,
-        *,
-        rounding: float = 1.0,
-        op: int = k.UNION,
-        blend: float = 0.0,
+        self, center: Vector, half: Vector, turn: Turn = None, *, rounding: float = 1.0, **how: Any
     ) -> Shape:
-        """Add a box with rounded edges (half sizes in mm)."""
-        matrix = np.eye(3) if turn is None else turn
-        return self._add(k.BOX, op, blend, center, matrix, half, rounding)
+        """Add a box (half sizes) with edges rounded by ``rounding`` mm."""
+        return self._add(k.BOX, center, half, turn, edge=rounding, **how)
+
+    def join(self, other: Shape) -> Shape:
+        """Add all that another shape consists of."""
+        self.rows += other.rows
+        self.bounds += other.bounds
+        return self
 
     def cut(self, point: Vector, normal: Vector, *, blend: float = 0.0) -> Shape:
         """Keep only what lies against ``normal`` from ``point``."""
@@ -142,7 +127,6 @@ class Shape:
         *,
         step: float = 6.0,
         smooth: bool = True,
-        op: int = k.UNION,
         blend: float = 0.0,
     ) -> Shape:
         """Add a tube along a spline through ``points`` (n, 3), one radius a point (or one)."""
@@ -154,15 +138,13 @@ class Shape:
             stride = max(step, 0.7 * float(r.min()))
             pr = spline(pr, max(2, int(np.ceil(length / stride)) + 1))
             pr[:, 3] = np.clip(pr[:, 3], r.min(), r.max())
-        return self.segments(pr[:-1], pr[1:], op=op, blend=blend)
+        return self.segments(pr[:-1], pr[1:], blend=blend)
 
-    def segments(
-        self, starts: ArrayLike, ends: ArrayLike, *, op: int = k.UNION, blend: float = 0.0
-    ) -> Shape:
+    def segments(self, starts: ArrayLike, ends: ArrayLike, *, blend: float = 0.0) -> Shape:
         """Add capsules from ``starts`` to ``ends``, both (n, 4): x, y, z, radius."""
         a, b = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
         rows = np.zeros((len(a), k.ROW))
-        rows[:, 0:3] = k.CAPSULE, op, blend
+        rows[:, 0:3] = k.CAPSULE, k.UNION, blend
         rows[:, 3:6], rows[:, 6:9] = a[:, :3], b[:, :3]
         rows[:, 15], rows[:, 16] = a[:, 3], b[:, 3]
         pad = np.maximum(a[:, 3], b[:, 3])[:, None] + blend

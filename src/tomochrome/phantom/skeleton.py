@@ -7,6 +7,7 @@ import numpy as np
 
 from tomochrome.phantom.anatomy import VERTEBRA_Z, Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.parts import tubes
 from tomochrome.phantom.shapes import Shape, axes, rotation
 from tomochrome.phantom.structures import Structure as S
 
@@ -195,29 +196,19 @@ def paint_girdle(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
         canvas.paint(scapula, bone(canvas, 1.3))
         humerus = Shape().ellipsoid((152 * side, 36, 398), (23, 23, 24))
         canvas.paint(humerus, bone(canvas, 1.2))
-        if anatomy.arms_up:
-            shaft = [(155 * side, 34, 408), (166 * side, 12, 470), (158 * side, -10, 620)]
-        else:
-            shaft = [(158 * side, 36, 388), (194 * side, 32, 330), (206 * side, 36, 200),
-                     (214 * side, 12, 90)]  # fmt: skip
-        canvas.paint(Shape().tube(shaft, [14, 11.5, 10.5, 11][: len(shaft)]),
-                     [(0, S.CORTICAL_BONE), (-4.0, S.FATTY_MARROW)],
-                     spare=[S.TRABECULAR_BONE])  # fmt: skip
+        shaft = tubes("raised humerus" if anatomy.arms_up else "hanging humerus", side)
+        layers = [(0, S.CORTICAL_BONE), (-4.0, S.FATTY_MARROW)]
+        canvas.paint(shaft, layers, spare=[S.TRABECULAR_BONE])
         if not anatomy.arms_up:
-            forearm = Shape().tube([(210 * side, 8, 70), (206 * side, -14, -70)], 7.5, smooth=False)
-            forearm.tube([(220 * side, 22, 80), (214 * side, 0, -70)], 6.5, smooth=False)
+            forearm = tubes("forearm", side)
             canvas.paint(forearm, [(0, S.CORTICAL_BONE), (-3.0, S.FATTY_MARROW)])
 
 
 def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
     """Fat planes around the erector spinae, psoas and quadratus lumborum inside the cavity."""
-    bulk = anatomy.muscle
+    bulk = anatomy.muscle**0.5
     for side in (-1, 1):
-        z = np.array([-60, 0, 60, 120, 180, 260, 340, 420])
-        y = np.array([88, 72, 58, 62, 74, 84, 82, 58], float)
-        x = np.array([14, 30, 38, 38, 32, 24, 20, 18], float) * side
-        erector = Shape().tube(np.column_stack([x, y, z]),
-                               np.array([10, 25, 28, 27, 23, 17, 14, 14]) * bulk**0.5)  # fmt: skip
+        erector = tubes("erector spinae", side, bulk)
         shell = 0.2 + 0.7 * anatomy.visceral
         canvas.paint(erector, [(shell, S.INTERMUSCULAR_FAT), (-0.25, S.MUSCLE)],
                      only=[S.MUSCLE, S.VISCERAL_FAT], noise=1.8, scale=5)  # fmt: skip
@@ -225,42 +216,15 @@ def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
             (side * 40, 66, 60), (0.7, 24, 110), rotation(turn_z=20 * side), rounding=0.5
         )
         canvas.paint(split, S.INTERMUSCULAR_FAT, only=[S.MUSCLE], noise=0.8, scale=3)
-        psoas = Shape().tube(
-            [
-                (24 * side, 8, 165),
-                (31 * side, 4, 120),
-                (42 * side, 4, 80),
-                (50 * side, -4, 40),
-                (60 * side, -18, 0),
-                (76 * side, -40, -45),
-                (92 * side, -58, -95),
-                (98 * side, -40, -140),
-            ],
-            np.array([5, 10, 16, 19, 21, 19, 16, 13]) * bulk**0.5,
-            blend=0,
+        canvas.paint(
+            tubes("iliacus", side, bulk), S.MUSCLE, only=[S.VISCERAL_FAT], noise=1.0, scale=8
         )
-        iliacus = Shape().tube(
-            [
-                (96 * side, -8, 28),
-                (94 * side, -22, -15),
-                (92 * side, -42, -60),
-                (96 * side, -52, -100),
-            ],
-            np.array([11, 14, 14, 13]) * bulk**0.5,
-        )
-        canvas.paint(iliacus, S.MUSCLE, only=[S.VISCERAL_FAT], noise=1.0, scale=8)
-        canvas.paint(psoas, [(1.0, S.INTERMUSCULAR_FAT), (0, S.MUSCLE)],
+        canvas.paint(tubes("psoas", side, bulk), [(1.0, S.INTERMUSCULAR_FAT), (0, S.MUSCLE)],
                      only=[S.VISCERAL_FAT, S.MUSCLE], noise=0.8, scale=8)  # fmt: skip
-        quadratus = Shape().tube(
-            [(46 * side, 42, 165), (56 * side, 37, 110), (66 * side, 36, 45)],
-            np.array([10, 16, 17]) * bulk**0.5,
+        canvas.paint(tubes("quadratus lumborum", side, bulk), S.MUSCLE, only=[S.VISCERAL_FAT])
+        canvas.paint(
+            tubes("crus", side), S.DIAPHRAGM, only=[S.VISCERAL_FAT, S.LUNG, S.PERICARDIAL_FAT]
         )
-        canvas.paint(quadratus, S.MUSCLE, only=[S.VISCERAL_FAT])
-        crus = Shape().tube(
-            [(7 * side, -20, 90), (9 * side, -12, 130), (13 * side, -4, 170), (14 * side, -8, 205)],
-            [3, 5, 6, 4],
-        )
-        canvas.paint(crus, S.DIAPHRAGM, only=[S.VISCERAL_FAT, S.LUNG, S.PERICARDIAL_FAT])
 
 
 def paint_column_sleeve(canvas: Canvas, anatomy: Anatomy) -> None:

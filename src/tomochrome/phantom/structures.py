@@ -122,5 +122,3 @@ class Structure(IntEnum):
 
 N_STRUCTURES = len(Structure)
 """Number of structures; their indices are 0 to ``N_STRUCTURES - 1`` without gaps."""
-
-__all__ = ["N_STRUCTURES", "Structure"]

@@ -7,6 +7,7 @@ import numpy as np
 
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.parts import tubes
 from tomochrome.phantom.shapes import Shape, axes
 from tomochrome.phantom.structures import Structure as S
 
@@ -40,20 +41,7 @@ def paint_mediastinum(canvas: Canvas, anatomy: Anatomy) -> None:
     """Fat between the lungs, from the spine to the sternum."""
     h = anatomy.heart
     fat = 5 + 9 * anatomy.visceral
-    column = Shape().tube(
-        [
-            (0, 2, 455),
-            (0, -4, 425),
-            (0, -8, 395),
-            (2, -12, 365),
-            (4, -14, 335),
-            (6, -12, 305),
-            (8, -10, 270),
-            (8, -2, 230),
-            (6, -2, 200),
-        ],
-        [40, 36, 36, 37, 36, 34, 30, 24, 20],
-    )
+    column = tubes("mediastinum")
     column.ellipsoid((16, -46, 270), np.array([66, 48, 44]) * h + fat, blend=8)
     column.box((4, -78, 320), (5 + 0.5 * fat, 40, 62), rounding=6, blend=14)
     canvas.paint(column, S.PERICARDIAL_FAT, only=[S.LUNG], noise=1.5, scale=10)
@@ -101,8 +89,7 @@ def paint_heart(canvas: Canvas, anatomy: Anatomy) -> None:
     trunk = Shape().tube(
         [at(4, -24, 30), (22, -66, 322), (22, -44, 338), (10, -22, 342)], [13, 14, 14, 12]
     )
-    trunk.tube([(16, -34, 340), (-8, -22, 338), (-34, -14, 336), (-58, -8, 330)], [12, 11, 10, 8])
-    trunk.tube([(20, -36, 342), (36, -10, 348), (48, 10, 340), (56, 18, 322)], [12, 11, 10, 7])
+    trunk.join(tubes("pulmonary arteries"))
     canvas.paint(trunk, S.PULMONARY_ARTERY, only=[*space, S.MYOCARDIUM])
     veins = Shape()
     for side, reach in ((-1, -64), (1, 52)):
@@ -119,12 +106,7 @@ def paint_heart(canvas: Canvas, anatomy: Anatomy) -> None:
 
 def _lower_cava(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
     """Superior vena cava with its tributaries, and the cava below the heart."""
-    upper = Shape().tube(
-        [(-34, -40, 300), (-31, -40, 335), (-30, -38, 375), (-28, -30, 394)], [10, 9.5, 9, 8]
-    )
-    upper.tube([(-29, -36, 384), (-6, -46, 392), (24, -38, 404), (40, -16, 430)], [7, 7, 7, 6])
-    upper.tube([(-28, -32, 392), (-34, -20, 420), (-32, -12, 455)], [7, 7, 6])
-    canvas.paint(upper, S.SUPERIOR_VENA_CAVA, only=CHEST)
+    canvas.paint(tubes("upper cava"), S.SUPERIOR_VENA_CAVA, only=CHEST)
     azygos = Shape().tube(
         [(-4, prevertebral(anatomy, z, 2.5), z) for z in (200, 240, 290, 330)]
         + [(-16, 10, 350), (-28, -20, 356)],
@@ -141,22 +123,10 @@ def paint_great_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
     chest = points[points[:, 2] > 160]
     soft = [*CHEST, S.MUSCLE, S.VISCERAL_FAT, S.LEFT_HEART_BLOOD, S.MYOCARDIUM, S.PULMONARY_ARTERY]
     canvas.paint(Shape().tube(chest[:, :3], chest[:, 3]), S.AORTA, only=soft)
-    arch = Shape().tube(
-        [(-6, -30, 376), (-16, -22, 400), (-30, -8, 425), (-28, 0, 460), (-28, 0, 520)],
-        [7, 6.5, 5, 3.6, 3.4],
-    )
-    arch.tube(
-        [(6, -16, 380), (10, -8, 402), (26, -2, 430), (28, 0, 460), (28, 0, 520)],
-        [5, 4, 3.6, 3.4, 3.4],
-    )
-    arch.tube([(18, -2, 378), (26, 6, 405), (40, 8, 432), (90, 14, 425)], [5.5, 5, 5, 4])
-    arch.tube([(-28, -8, 424), (-50, 6, 434), (-92, 14, 425)], [5, 5, 4])
-    canvas.paint(arch, S.ARTERY, only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT])
-    jugular = Shape()
-    for side in (-1, 1):
-        jugular.tube([(34 * side, -14, 450), (38 * side, -4, 490), (36 * side, 2, 525)], [6, 6, 5])
-        jugular.tube([(34 * side, -10, 432), (70 * side, -4, 428), (110 * side, 6, 418)], [6, 5, 5])
-    canvas.paint(jugular, S.VEIN, only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT])
+    around = [*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT]
+    canvas.paint(tubes("arch branches"), S.ARTERY, only=around)
+    veins = tubes("neck veins", -1).join(tubes("neck veins"))
+    canvas.paint(veins, S.VEIN, only=around)
     path = [(3, z) for z in (500, 460, 420, 385, 350, 310)] + [(8, 270), (14, 240), (17, 222)]
     y = [prevertebral(anatomy, z, 7 if z > 300 else 10 + (300 - z) * 0.18) for _, z in path]
     esophagus = Shape().tube([(x, b, z) for (x, z), b in zip(path, y, strict=True)], 7.5)
@@ -181,17 +151,7 @@ def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
         [carina, (-18, 2, 346), (-34, 4, 332), (-40, 6, 308)], np.array([8, 7.5, 6.5, 5]) * wide
     )
     tree.tube([carina, (24, 6, 346), (42, 12, 330), (48, 22, 308)], np.array([7.5, 7, 6, 5]) * wide)
-    for points, radii in (
-        ([(-22, 3, 344), (-44, 0, 350), (-62, -6, 362)], [5.5, 4, 2.5]),
-        ([(-38, 5, 318), (-56, -24, 300), (-74, -44, 284)], [4.5, 3, 1.8]),
-        ([(-40, 6, 308), (-52, 28, 280), (-64, 40, 250)], [5, 3.5, 2]),
-        ([(-40, 6, 306), (-74, 14, 284), (-92, 18, 262)], [4, 2.5, 1.6]),
-        ([(42, 12, 332), (58, -12, 344), (66, -30, 360)], [5, 3.5, 2.2]),
-        ([(44, 12, 328), (62, -28, 316), (72, -50, 300)], [4, 2.6, 1.7]),
-        ([(48, 22, 308), (58, 38, 280), (66, 46, 250)], [5, 3.5, 2]),
-        ([(48, 22, 306), (78, 22, 284), (94, 22, 262)], [4, 2.5, 1.6]),
-    ):
-        tree.tube(points, np.array(radii) * wide)
+    tree.join(tubes("lobar bronchi", size=wide))
     canvas.paint(tree, [(1.6, S.AIRWAY_WALL), (0, S.AIRWAY_GAS)],
                  only=[*CHEST, S.MUSCLE, S.INTERMUSCULAR_FAT, S.PULMONARY_ARTERY, S.PULMONARY_VEIN,
                        S.LUNG_VESSEL, S.AORTA])  # fmt: skip
