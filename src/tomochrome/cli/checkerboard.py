@@ -30,14 +30,10 @@ _ONLY_FOR = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument(
-        "a", metavar="A", type=options.some_path, help="the fixed volume; the result is on its grid"
-    )
-    parser.add_argument(
-        "b",
-        metavar="B",
-        type=options.some_path,
-        help="the other volume, grey or colored, on any grid",
+    options.add_paths(
+        parser,
+        a="the fixed volume; the result is on its grid",
+        b="the other volume, grey or colored, on any grid",
     )
     options.add_output(
         parser,
@@ -51,37 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="checkerboard",
         help=f"{', '.join(MODES)} (default: %(default)s)",
     )
-    parser.add_argument(
-        "--tile-mm", metavar="MM", type=options.number, help="edge of a tile in mm (default: 20)"
-    )
-    parser.add_argument(
-        "--offset-mm",
-        metavar="Z,Y,X",
-        type=options.numbers,
-        help="shift the tiles along the axes of A, in mm (default: 0,0,0)",
+    shift = "shift the tiles along the axes of A, in mm (default: 0,0,0)"
+    options.add_values(
+        parser,
+        ("--tile-mm", "MM", options.number, "edge of a tile in mm (default: 20)"),
+        ("--offset-mm", "Z,Y,X", options.numbers, shift),
     )
     parser.add_argument(
         "--direction",
         choices=("vertical", "horizontal"),
         help="direction of a wipe (default: vertical)",
     )
-    parser.add_argument(
-        "--position",
-        metavar="0..1",
-        type=options.fraction,
-        help="position of a wipe, or the share of B in a blend (default: 0.5)",
-    )
-    parser.add_argument(
-        "--range",
-        metavar="VALUE",
-        type=options.number,
-        help="difference that gets the strongest color (default: 200 HU)",
-    )
-    parser.add_argument(
-        "--levels",
-        metavar="V,V..",
-        type=options.numbers,
-        help="values of B at which contours are drawn (default: -300,200 HU)",
+    share = "position of a wipe, or the share of B in a blend (default: 0.5)"
+    strongest = "difference that gets the strongest color (default: 200 HU)"
+    heights = "values of B at which contours are drawn (default: -300,200 HU)"
+    options.add_values(
+        parser,
+        ("--position", "0..1", options.fraction, share),
+        ("--range", "VALUE", options.number, strongest),
+        ("--levels", "V,V..", options.numbers, heights),
     )
     parser.add_argument(
         "--labels", action="store_true", default=None, help="B contains labels: draw their outlines"

@@ -12,9 +12,7 @@ from tomochrome.formats import in_words
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument(
-        "path", metavar="PATH", type=options.some_path, help="a CT series, file or folder"
-    )
+    options.add_paths(parser, path="a CT series, file or folder")
     options.add_output(parser, f"output; the ending gives the format: {in_words(color=True)}")
     options.add_reading(parser)
     parser.add_argument(

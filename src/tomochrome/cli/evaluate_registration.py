@@ -64,59 +64,39 @@ def add_parser(kinds: Any) -> None:
 def _add_result(parser: argparse.ArgumentParser) -> None:
     path = options.some_path
     group = parser.add_argument_group("measure a registration")
-    group.add_argument(
-        "--transform",
-        metavar="F",
-        type=path,
-        help="transform that maps points of FIXED to MOVING, as ITK resamples: forward.h5, or that "
-        "of another tool",
+    forward = (
+        "transform that maps points of FIXED to MOVING, as ITK resamples: forward.h5, or that of "
+        "another tool"
     )
-    group.add_argument("--inverse", metavar="F", type=path, help="its inverse: inverse.h5")
+    options.add_values(
+        group,
+        ("--transform", "F", path, forward),
+        ("--inverse", "F", path, "its inverse: inverse.h5"),
+    )
     options.add_pair(group, "labels", "label map of the {} volume")
     options.add_pair(
         group, "points", "landmarks in the {} volume: .fcsv, .mrk.json, or .csv in LPS mm"
     )
-    group.add_argument(
-        "--mask",
-        metavar="F",
-        type=path,
-        help="mask of FIXED: similarity and folds are measured where it is not 0",
-    )
+    where = "mask of FIXED: similarity and folds are measured where it is not 0"
+    options.add_values(group, ("--mask", "F", path, where))
     group.add_argument("--series-moving", metavar="UID", help="series of MOVING")
 
 
 def _add_synthetic(parser: argparse.ArgumentParser) -> None:
-    path = options.some_path
+    path, number = options.some_path, options.number
     group = parser.add_argument_group("measure on a known deformation")
-    group.add_argument(
-        "--synthetic", metavar="VOLUME", type=path, help="volume to deform and register"
+    noise = "noise of the deformed copy (default: 15 HU, or 2 %% of the range if not in HU)"
+    contrast = "values added to labels of the copy, to simulate contrast agent: 2:150,52:180"
+    options.add_values(
+        group,
+        ("--synthetic", "VOLUME", path, "volume to deform and register"),
+        ("--labels", "F", path, "label map on the grid of VOLUME"),
+        ("--mean-mm", "MM", number, "mean displacement in the body in mm (default: 9)"),
+        ("--smooth-mm", "MM", number, "smoothness of the field in mm (default: 70)"),
+        ("--noise", "SD", number, noise),
+        ("--contrast", "LABEL:VALUE,..", _contrast, contrast),
+        ("--seed", "N", options.whole, "random seed (default: 0)"),
     )
-    group.add_argument("--labels", metavar="F", type=path, help="label map on the grid of VOLUME")
-    group.add_argument(
-        "--mean-mm",
-        metavar="MM",
-        type=options.number,
-        help="mean displacement in the body in mm (default: 9)",
-    )
-    group.add_argument(
-        "--smooth-mm",
-        metavar="MM",
-        type=options.number,
-        help="smoothness of the field in mm (default: 70)",
-    )
-    group.add_argument(
-        "--noise",
-        metavar="SD",
-        type=options.number,
-        help="noise of the deformed copy (default: 15 HU, or 2 %% of the range if not in HU)",
-    )
-    group.add_argument(
-        "--contrast",
-        metavar="LABEL:VALUE,..",
-        type=_contrast,
-        help="values added to labels of the copy, to simulate contrast agent: 2:150,52:180",
-    )
-    group.add_argument("--seed", metavar="N", type=options.whole, help="random seed (default: 0)")
     group.add_argument("--init", choices=options.STARTS, help="initial alignment (default: none)")
     group.add_argument("--model", metavar="NAME", help="as for 'tomochrome register'")
     group.add_argument("--refine", metavar="N", type=options.whole, help="iterations of refinement")
@@ -154,7 +134,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that exclude each other, and files that do not exist."""
     from tomochrome.bundles import REGISTRATION, find_card
-    from tomochrome.runtime import check_writable, choose_device
+    from tomochrome.runtime import check_writable
 
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
     for name in wrong:
@@ -176,8 +156,7 @@ def _check(args: argparse.Namespace) -> None:
     check_inputs(given)
     if args.model not in (None, "none"):
         find_card(args.model, REGISTRATION)
-    if args.device not in ("auto", "cpu"):
-        choose_device(args.device)
+    options.check_device(args.device)
     if args.output is not None:
         check_writable(args.output, force=args.force)
         check_inputs(given, args.output)

@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument(
-        "path",
-        metavar="PATH",
-        type=options.some_path,
-        help="a file, a folder, a DICOMDIR or a zip archive",
-    )
+    options.add_paths(parser, path="a file, a folder, a DICOMDIR or a zip archive")
     parser.add_argument(
         "--pixels", action="store_true", help="also read the pixels, to give the range of values"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tomochrome.runtime.device import DEVICE_NAMES
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tomochrome.color import TissueSelection
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
+Container = argparse.ArgumentParser | argparse._ArgumentGroup
 SIMILARITIES = ("lncc", "mi", "mind", "mse")
 
 
@@ -118,19 +120,41 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
 
 
+def check_device(name: str) -> None:
+    """Refuse a device that is not there, before any long work.
+
+    Raises
+    ------
+    DeviceError
+        If it is not available.
+    """
+    if name not in ("auto", "cpu"):
+        from tomochrome.runtime.device import choose_device
+
+        choose_device(name)
+
+
+def add_paths(parser: Container, **words: str) -> None:
+    """Add paths that must be given, in their order; ``words`` say what each is."""
+    for name, help_ in words.items():
+        parser.add_argument(name, metavar=name.upper(), type=some_path, help=help_)
+
+
+def add_values(parser: Container, *rows: tuple[str, str, Callable[[str], Any], str]) -> None:
+    """Add options without a default: name, what stands for the value, its type, and words."""
+    for option, metavar, kind, words in rows:
+        parser.add_argument(option, metavar=metavar, type=kind, help=words)
+
+
 def add_output(parser: argparse.ArgumentParser, words: str) -> None:
     """Add ``-o OUT``; ``words`` say what is written."""
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help=words)
 
 
-def add_pair(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, kind: str, words: str
-) -> None:
+def add_pair(parser: Container, kind: str, words: str) -> None:
     """Add ``--fixed-KIND`` and ``--moving-KIND``; ``{}`` in ``words`` stands for the role."""
     for role in ("fixed", "moving"):
-        parser.add_argument(
-            f"--{role}-{kind}", metavar="F", type=some_path, help=words.format(role)
-        )
+        add_values(parser, (f"--{role}-{kind}", "F", some_path, words.format(role)))
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

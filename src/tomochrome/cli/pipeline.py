@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomochrome.cli.options import Request
+from tomochrome.cli.options import Request, check_device
 from tomochrome.cli.session import Clock, Session, size, took
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.runtime.files import write_group
@@ -81,18 +81,11 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``colorize --json`` prints."""
-        return {
-            "input": self.input,
-            "output": self.output,
-            "model": self.model,
-            "device": self.device,
-            "window": self.window,
-            "shape": list(self.shape),
-            "seconds": self.seconds,
+        rounded = {
             "mean_chroma": round(self.mean_chroma, 3),
             "mean_confidence": round(self.mean_confidence, 4),
-            "warnings": self.warnings,
         }
+        return {**asdict(self), "shape": list(self.shape), **rounded}
 
     def in_words(self) -> str:
         """Return the same as text."""
@@ -128,7 +121,6 @@ def check_request(request: Request, *, tissue_map: bool = False) -> None:
     from tomochrome.color.palette import palette
     from tomochrome.colorization import find_model
     from tomochrome.colorization.predictor import predictor_class
-    from tomochrome.runtime.device import choose_device
     from tomochrome.windowing import needs_volume, parse_window
 
     Lighting(
@@ -145,8 +137,7 @@ def check_request(request: Request, *, tissue_map: bool = False) -> None:
             raise OptionError(no_tissues(card.name, "has no tissue map"))
         if not request.tissues.is_all:
             raise OptionError(no_tissues(card.name, "cannot show or hide some of them"))
-    if request.device not in ("auto", "cpu"):
-        choose_device(request.device)
+    check_device(request.device)
 
 
 def color(source: Source, outputs: Outputs, request: Request, session: Session) -> Result:

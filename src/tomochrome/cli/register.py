@@ -42,21 +42,16 @@ _POINTS = ("fixed_points", "moving_points")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    path = options.some_path
-    parser.add_argument(
-        "fixed",
-        metavar="FIXED",
-        type=path,
-        help="fixed (reference) image; the result is on its grid",
-    )
-    parser.add_argument(
-        "moving", metavar="MOVING", type=path, help="moving image, aligned to FIXED"
+    options.add_paths(
+        parser,
+        fixed="fixed (reference) image; the result is on its grid",
+        moving="moving image, aligned to FIXED",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="DIR",
-        type=path,
+        type=options.some_path,
         required=True,
         help=f"folder for {', '.join(FILES)}",
     )
@@ -151,7 +146,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 def _check(args: argparse.Namespace) -> None:
     """Refuse inputs that do not exist and outputs that cannot be written."""
     from tomochrome.bundles import REGISTRATION, find_card
-    from tomochrome.runtime.device import choose_device
 
     inputs = [args.fixed, args.moving]
     inputs += [p for p in (getattr(args, name) for name in (*_VOLUMES, *_POINTS)) if p is not None]
@@ -163,8 +157,7 @@ def _check(args: argparse.Namespace) -> None:
             raise OutputError(f"'{path}' is an input and would be replaced; choose another folder")
     if args.model != "none":
         find_card(args.model, REGISTRATION)
-    if args.device not in ("auto", "cpu"):
-        choose_device(args.device)
+    options.check_device(args.device)
 
 
 def _read(path: Path, series: str | None, option: str | None) -> Volume:

@@ -18,17 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="a shipped configuration ('tissue' colorizes, 'symnet' registers), or a JSON file",
     )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        type=options.some_path,
-        help="folder with real CT; without it only what can be made is learned from",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        type=options.some_path,
-        help="folder of the run (default: runs/NAME)",
+    data = "folder with real CT; without it only what can be made is learned from"
+    options.add_values(
+        parser,
+        ("--data", "DIR", options.some_path, data),
+        ("--out", "DIR", options.some_path, "folder of the run (default: runs/NAME)"),
     )
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
     budget = parser.add_mutually_exclusive_group()

@@ -22,26 +22,16 @@ _KNOWN = 0.99  # below this share of the reference a warning says that the field
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    path = options.some_path
-    parser.add_argument(
-        "input",
-        metavar="INPUT",
-        type=path,
-        help="a volume (grey, labels or color), or points (.fcsv, .mrk.json, .csv in LPS mm)",
+    options.add_paths(
+        parser,
+        input="a volume (grey, labels or color), or points (.fcsv, .mrk.json, .csv in LPS mm)",
+        transform=".h5, .tfm, .txt, .mat, or a displacement field (.nii.gz, .nrrd, .mha)",
     )
-    parser.add_argument(
-        "transform",
-        metavar="TRANSFORM",
-        type=path,
-        help=".h5, .tfm, .txt, .mat, or a displacement field (.nii.gz, .nrrd, .mha)",
+    like = (
+        "volume that gives the grid of the result: the fixed one for forward.h5, the moving one "
+        "for inverse.h5 (not used for points)"
     )
-    parser.add_argument(
-        "--like",
-        metavar="REFERENCE",
-        type=path,
-        help="volume that gives the grid of the result: the fixed one for forward.h5, the moving "
-        "one for inverse.h5 (not used for points)",
-    )
+    options.add_values(parser, ("--like", "REFERENCE", options.some_path, like))
     options.add_output(
         parser, f"output; the ending gives the format: {in_words()}; for points .fcsv or .csv"
     )
