@@ -7,7 +7,7 @@ scanner's, plays no part.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,25 +71,18 @@ class ColorScore:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, errors rounded to two decimals."""
-        return {
-            "model": self.model,
-            "voxel_error": round(self.voxel_error, 2),
-            "organ_error": round(self.organ_error, 2),
-            "grey_voxel_error": round(self.grey_voxel_error, 2),
-            "grey_organ_error": round(self.grey_organ_error, 2),
-            "right": None if self.right is None else round(self.right, 3),
-            "organs": {
-                name: {
-                    "voxels": organ.voxels,
-                    "error": round(organ.error, 2),
-                    "grey_error": round(organ.grey_error, 2),
-                    "right": round(organ.right, 3),
-                    "mistaken_for": organ.mistaken_for,
-                    "mistaken_share": round(organ.mistaken_share, 3),
-                }
-                for name, organ in self.organs.items()
-            },
-        }
+        organs = {name: _rounded(asdict(organ)) for name, organ in self.organs.items()}
+        return _rounded({**vars(self), "organs": organs})
+
+
+def _rounded(score: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a score with two decimals of each error, three of each share."""
+    return {
+        name: round(value, 2 if name.endswith("error") else 3)
+        if isinstance(value, float)
+        else value
+        for name, value in score.items()
+    }
 
 
 def score_color(

@@ -86,11 +86,11 @@ def measure_registration(
     mask = on_grid(fixed_mask, fixed)
     report(0, 5, _STAGE)
     start = _brought(moving, fixed, Transform.identity(), None)
-    before = {**_likeness(fixed, start, mask), **before}
+    before = {**similarity_measures(fixed, start, mask), **before}
     del start
     report(1, 5, _STAGE)
     end = _brought(moving, fixed, forward, moved)
-    after = {**_likeness(fixed, end, mask), **after}
+    after = {**similarity_measures(fixed, end, mask), **after}
     del end
     report(2, 5, _STAGE)
     if fixed_labels is not None and moving_labels is not None:
@@ -161,10 +161,6 @@ def _brought(
     ones = Volume(np.broadcast_to(np.uint8(1), moving.shape), moving.affine, "unknown")
     reached = transform.apply(ones, fixed, order="nearest", fill=0)
     return replace(moved, outside=np.asarray(reached.voxels) == 0)
-
-
-def _likeness(fixed: Volume, moved: Volume, mask: NDArray[np.bool_] | None) -> dict[str, Any]:
-    return dict(similarity_measures(fixed, moved, mask))
 
 
 def _plain(labels: Volume) -> Volume:

@@ -138,19 +138,14 @@ def complete_structures(
     out[bone & np.isin(labels, list(FATTY_BONES))] = S.FATTY_MARROW
     out[bone & (hu > CORTICAL_HU)] = S.CORTICAL_BONE
     out[body & (hu > METAL_HU)] = S.METAL
-    _split_cord(out, labels, hu)
+    # the cord's label covers the canal, with the fat in it
+    out[(labels == 79) & (hu < -25)] = S.VISCERAL_FAT
     _split_organs(out, labels, hu, spacing)
     skin = body & ~ndimage.binary_erosion(body, np.ones((1, 3, 3)), border_value=1)
     skin &= (hu > -450) & (labels == 0)
     out[skin] = S.SKIN
     out[~body] = S.OUTSIDE_AIR
     return out
-
-
-def _split_cord(out: NDArray[np.uint8], labels: NDArray[np.int16], hu: NDArray[np.int16]) -> None:
-    """The label covers the canal: keep the cord, name fat and fluid around it."""
-    canal = labels == 79
-    out[canal & (hu < -25)] = S.VISCERAL_FAT
 
 
 def _split_organs(
