@@ -56,7 +56,7 @@ def test_a_painter_that_was_killed_is_said(tmp_path, capfd):
     painter = pools.Painter(tmp_path / "pool", PLAN)
     painter.check()  # nothing to say while it runs
     os.kill(painter._process.pid, signal.SIGKILL)
-    with pytest.raises(TomochromeError, match=r"ended from outside \(signal 9;.*--resume$"):
+    with pytest.raises(TomochromeError, match=r"was killed \(signal 9;.*--resume$"):
         ended(painter).check()
     painter.stop()
     assert capfd.readouterr() == ("", "")

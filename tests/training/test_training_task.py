@@ -148,7 +148,7 @@ class Deadly(LineSamples):
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_a_killed_worker_is_said_and_leaves_a_checkpoint(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(Line, "dataset", lambda self, stage=0: Deadly(1))
-    with pytest.raises(TomochromeError, match=r"prepares batches was ended from outside.*--resume"):
+    with pytest.raises(TomochromeError, match=r"prepares batches was killed.*--resume"):
         train({**LINE, "workers": 1}, out=tmp_path, steps=9, device="cpu")
     assert read(tmp_path)["step"] in (0, 1, 2)
     assert capfd.readouterr() == ("", "")

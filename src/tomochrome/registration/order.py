@@ -2,7 +2,7 @@
 
 The dense part treats both alike, but a grid has to be chosen to work on, voxels to be sampled, and
 floating-point sums have an order. With an order that depends on the volumes alone, exchanging
-fixed and moving exchanges forward and inverse, to the last bit.
+fixed and moving exchanges forward and inverse, up to rounding.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class Batches:
             batch = self._ahead.result()
         except (RuntimeError, OSError, EOFError) as error:  # the data set's own come as values
             raise TomochromeError(
-                "a process that prepares batches was ended from outside (the memory may not have "
-                "sufficed): train again with --resume, or with fewer 'workers'"
+                "a process that prepares batches was killed (it may have run out of memory): train "
+                "again with --resume, or with fewer 'workers'"
             ) from error
         if isinstance(batch, _Failure):
             raise batch.error

@@ -77,7 +77,7 @@ def load(path: Path) -> TrainingPatient:
             return TrainingPatient(path.stem, data["structures"], (z, y, x))
     except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise InputError(
-            f"'{path}' cannot be read as a phantom of the pool; remove it, and it is painted anew"
+            f"'{path}' cannot be read as a phantom of the pool; remove it, and it is generated again"
         ) from error
 
 
@@ -269,8 +269,8 @@ class Painter:
         if ended:
             how = f"signal {-ended}" if ended < 0 else f"status {ended}"
             raise TomochromeError(
-                f"the process that paints phantoms was ended from outside ({how}; the memory may "
-                "not have sufficed): train again with --resume"
+                f"the process that paints phantoms was killed ({how}; it may have run "
+                "out of memory): train again with --resume"
             )
 
     def stop(self) -> None:
