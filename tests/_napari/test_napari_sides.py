@@ -11,7 +11,7 @@ from napari.layers import Layer
 
 from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, turned
 from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer_setup import is_settled, prepare_viewer
 
 pytestmark = pytest.mark.gui
 
@@ -175,10 +175,9 @@ def test_the_letters_of_an_oblique_scan_are_the_true_ones(viewer, qapp):
     assert letters(viewer) == ["RA", "LP", "H", "F"]
 
 
-def test_the_letters_are_drawn_and_the_bar_is_in_millimetres(viewer, qapp):
+def test_the_letters_are_drawn_and_the_bar_is_in_millimetres(viewer, qtbot):
     show(viewer, marked())
-    for _ in range(60):
-        qapp.processEvents()
+    qtbot.waitUntil(lambda: is_settled(viewer))
     with_letters = viewer.screenshot(flash=False)[..., :3].astype(int)
     overlays = viewer.canvas.overlays
     assert overlays.scale_bar.visible
@@ -192,14 +191,12 @@ def test_the_letters_are_drawn_and_the_bar_is_in_millimetres(viewer, qapp):
     assert (y < 0.1 * height).any() and (y > 0.9 * height).any()
 
 
-def test_nothing_is_left_on_the_canvas_when_the_last_scan_is_gone(viewer, qapp):
+def test_nothing_is_left_on_the_canvas_when_the_last_scan_is_gone(viewer, qtbot):
     show(viewer, marked())
     assert letters(viewer) == ["R", "L", "A", "P"]
     viewer.layers.clear()
-    for _ in range(20):
-        qapp.processEvents()
+    qtbot.waitUntil(lambda: is_settled(viewer))
     assert letters(viewer) == [" "] * 4
     viewer.add_image(np.zeros((20, 20), np.uint8))
-    for _ in range(20):
-        qapp.processEvents()
+    qtbot.waitUntil(lambda: is_settled(viewer))
     assert viewer.screenshot(flash=False)[..., :3].max() == 0

@@ -165,12 +165,12 @@ def read_card(path: Path, purpose: Purpose) -> ModelCard:
     path
         Bundle folder.
     purpose
-        What the model must be for.
+        As for `find_card`.
 
     Returns
     -------
     ModelCard
-        The card, checked.
+        What the metadata says.
 
     Raises
     ------

@@ -139,9 +139,9 @@ class Pair:
         Parameters
         ----------
         which
-            ``"first"`` or ``"second"``.
+            ``"a"`` for the first volume, ``"b"`` for the second.
         region
-            Slices or integers along (z, y, x).
+            Which voxels of the grid.
 
         Returns
         -------
@@ -157,10 +157,8 @@ class Pair:
 
         Parameters
         ----------
-        which
-            ``"first"`` or ``"second"``.
-        region
-            Slices or integers along (z, y, x).
+        which, region
+            As for `read`.
 
         Returns
         -------
@@ -175,10 +173,8 @@ class Pair:
 
         Parameters
         ----------
-        which
-            ``"first"`` or ``"second"``.
-        region
-            Slices or integers along (z, y, x).
+        which, region
+            As for `read`.
 
         Returns
         -------
@@ -197,10 +193,8 @@ class Pair:
 
         Parameters
         ----------
-        which
-            ``"first"`` or ``"second"``.
-        region
-            Slices or integers along (z, y, x).
+        which, region
+            As for `read`.
 
         Returns
         -------

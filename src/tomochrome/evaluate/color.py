@@ -272,8 +272,10 @@ def photograph_error(
 
     Returns
     -------
-    float
-        Mean distance in (a*, b*).
+    error
+        Mean distance of the coloring.
+    grey
+        What it would be without any color.
 
     Raises
     ------

@@ -28,10 +28,8 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
 
     Parameters
     ----------
-    path
-        Where the output is to be.
-    force
-        Whether it may take the place of an earlier one.
+    path, force
+        As for `tomochrome.runtime.check_writable`.
 
     Returns
     -------

@@ -76,10 +76,8 @@ def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterato
 
     Parameters
     ----------
-    path
-        Where the output is to be.
-    force
-        Whether it may take the place of an earlier one.
+    path, force
+        As for `check_writable`.
 
     Yields
     ------

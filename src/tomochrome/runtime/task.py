@@ -119,10 +119,8 @@ def report(done: int, total: int, stage: str) -> None:
 
     Parameters
     ----------
-    done, total
-        Steps; a total of 0 if nobody knows how many there are.
-    stage
-        What is being done.
+    done, total, stage
+        As for `Task.report`.
     """
     _current.get().report(done, total, stage)
 

@@ -77,7 +77,7 @@ def load(path: Path) -> TrainingPatient:
             return TrainingPatient(path.stem, data["structures"], (z, y, x))
     except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise InputError(
-            f"'{path}' cannot be read as a phantom of the pool; remove it, and it is generated again"
+            f"'{path}' cannot be read as a phantom of the pool; remove it: it is generated again"
         ) from error
 
 
