@@ -109,12 +109,22 @@ def test_a_module_holds_one_idea(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
 
 
-def loaded_by(statement: str) -> set[str]:
-    code = f"{statement}; import sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+def loaded_by(statement: str, warnings: str = "error") -> set[str]:
+    """Return the names of all modules that a new process has after a statement."""
+    code = f"{statement}; import sys; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
+        [sys.executable, "-W", warnings, "-c", code], check=True, capture_output=True, text=True
     )
     return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("panel", ["colorize_widget", "register_widget"])
+def test_a_panel_opens_without_what_only_its_work_needs(panel: str) -> None:
+    """It takes twice as long with ``scipy.ndimage``, which a worker imports afterwards."""
+    pytest.importorskip("napari")
+    later = {"torch", "monai", "pydicom", "SimpleITK", "nibabel", "scipy.ndimage"}
+    # warnings are napari's
+    assert not loaded_by(f"import tomochrome._napari.{panel}", "ignore") & later
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from tomochrome._napari.layers import LayerSource, color_layer, source_of
 from tomochrome._napari.lazy_picture import LazyPicture, Rendering
 from tomochrome._napari.register_place import moved_by_hand, place
 from tomochrome._napari.renderer_3d import renderer_of
-from tomochrome.compare.base import View
 from tomochrome.compare.region import Region
 from tomochrome.geometry.blocks import Steps
 from tomochrome.runtime import check, report
