@@ -91,7 +91,7 @@ def test_patients_differ():
 
 @pytest.mark.parametrize("region", sorted(REGIONS))
 def test_every_region_paints_and_is_mostly_body(region):
-    painted = make_structures(5, region, (12.0, 6.0, 6.0))
+    painted = make_structures(5, region, (12.0, 9.0, 9.0))
     assert painted.structures.dtype == np.uint8
     assert (painted.structures > S.BLANKET).mean() > 0.12
     low, high = REGIONS[region]

@@ -112,14 +112,20 @@ def test_other_fields_of_view(chest, portal, ours, theirs) -> None:
     assert error(found, truth, points) < 1.0
 
 
-@pytest.mark.parametrize("turn", [(15, 0, 0), (9, 9, -8)])
-def test_a_head_is_found_in_a_whole_body(turn) -> None:
-    body_ = make_patient(1, "all", (9.0, 9.0, 9.0), phase="portal").ct
+@pytest.fixture(scope="module")
+def head_and_body() -> tuple[Volume, Volume]:
+    """A head, and the whole patient with contrast agent in the vessels."""
     plain = make_patient(1, "all", (9.0, 9.0, 9.0)).ct
     head = cut(plain, (int(0.8 * plain.shape[0]), plain.shape[0]), (0, 999), (0, 999))
+    return head, make_patient(1, "all", (9.0, 9.0, 9.0), phase="portal").ct
+
+
+@pytest.mark.parametrize("turn", [(15, 0, 0), (9, 9, -8)])
+def test_a_head_is_found_in_a_whole_body(head_and_body, turn) -> None:
+    head, whole = head_and_body
     points = body(head)
     truth = motion(turn, (60, -20, 30), points.mean(axis=0))
-    found = initialize(head, replace(body_, affine=truth @ body_.affine), "rigid")
+    found = initialize(head, replace(whole, affine=truth @ whole.affine), "rigid")
     assert error(found, truth, points) < 2.0
 
 
