@@ -248,4 +248,5 @@ def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch)
     found = register(fixed, moving, **how)
     assert found.report["device"] == "cpu"
     assert any("ran out of memory" in warning.text for warning in found.warnings)
-    np.testing.assert_array_equal(found.moved.voxels, plain.moved.voxels)
+    # the last bits of a convolution depend on where in memory the pictures lie
+    np.testing.assert_allclose(found.moved.voxels, plain.moved.voxels, rtol=0, atol=1.0)  # HU
