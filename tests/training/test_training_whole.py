@@ -11,6 +11,13 @@ from tomochrome.training.config import CONFIGS
 pytest.importorskip("torch")
 
 
+WANTED = {
+    "tissue": ["tissue", "transfer-function"],
+    "symnet": ["symnet"],
+    **{name: [name] for name in ("scim", "unet", "unet-quantized", "zhang")},
+}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
@@ -18,8 +25,8 @@ def data(tmp_path_factory):
 
 def test_every_shipped_configuration_is_trained_below():
     networks = {json.loads(p.read_text())["network"]["name"] for p in CONFIGS.glob("*.json")}
-    assert networks == {"UNet", "SymNet"}
-    assert shipped() == ["symnet", "tissue"]
+    assert networks == {"UNet", "SymNet", "Scim", "ColorUNet", "Zhang"}
+    assert shipped() == sorted(WANTED)
 
 
 @pytest.mark.parametrize("real", [False, True], ids=["phantoms", "data"])
@@ -38,7 +45,7 @@ def test_a_training_ends_with_a_card(name, real, data, tmp_path, capsys, monkeyp
     told = json.loads(out)
     assert told["config"] == name
     assert "Traceback" not in err
-    wanted = {"tissue": ["tissue", "transfer-function"], "symnet": ["symnet"]}[name]
+    wanted = WANTED[name]
     assert told["bundles"] == [str(run / "weights" / bundle) for bundle in wanted]
     for bundle in wanted:
         folder = run / "weights" / bundle

@@ -18,6 +18,13 @@ SMALL = {
         "shape": [32, 48],
         "batch": 2,
     },
+    "Scim": {"shape": [32, 48], "batch": 2},
+    "ColorUNet": {
+        "network": {"features": [4, 4, 8, 8, 8, 4]},
+        "shape": [32, 48],
+        "batch": 2,
+    },
+    "Zhang": {"network": {"width": 4}, "shape": [32, 48], "batch": 2},
     "SymNet": {
         "network": {"channels": [8, 12], "reach": 4.0, "passes": 2},
         "shape": [16, 16, 20],
@@ -35,7 +42,7 @@ def small(name: str) -> dict:
     """Return a shipped configuration with a small network, grid and pool."""
     config = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
     change = SMALL[config["network"]["name"]]
-    network = {**config["network"], **change["network"]}
+    network = {**config["network"], **change.get("network", {})}
     return {**config, **change, "network": network, "phantoms": PHANTOMS}
 
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config",
         metavar="CONFIG",
-        help="a shipped configuration ('tissue' colorizes, 'symnet' registers), or a JSON file",
+        help="a shipped configuration, such as 'tissue', 'scim' or 'symnet', or a JSON file",
     )
     data = "folder with real CT; without it only what can be made is learned from"
     options.add_values(
@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     budget.add_argument(
         "--steps", metavar="N", type=_steps, help="train for so many steps, whatever their time"
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=("adamw", "adam", "rmsprop", "sgd"),
+        help="instead of the configuration's",
     )
     options.add_device(parser)
 
@@ -63,6 +68,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
     started = time.perf_counter()
     config = load_config(args.config)
+    if args.optimizer is not None:
+        config = config.model_copy(update={"optimizer": args.optimizer})
     if args.data is not None and not args.data.is_dir():
         raise InputError(f"there is no data folder '{args.data}'")
     choose_device(args.device)

@@ -6,8 +6,9 @@ A bundle's metadata holds a network's name and its parameters. Only names in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 from tomochrome.errors import ModelError
@@ -68,16 +69,70 @@ def _unet(config: Mapping[str, Any]) -> torch.nn.Module:
     )
 
 
-NETWORKS: dict[str, tuple[Callable[[Mapping[str, Any]], torch.nn.Module], frozenset[str]]] = {
-    "UNet": (
+def _scim(config: Mapping[str, Any]) -> torch.nn.Module:
+    from tomochrome.colorization.color_networks import Scim
+
+    return Scim(_whole(config, "in_channels", 1, 64), _whole(config, "out_channels", 1, 1024))
+
+
+def _zhang(config: Mapping[str, Any]) -> torch.nn.Module:
+    from tomochrome.colorization.color_networks import Zhang
+
+    return Zhang(
+        _whole(config, "in_channels", 1, 64),
+        _whole(config, "out_channels", 1, 1024),
+        _whole(config, "width", 2, 128),
+    )
+
+
+def _color_unet(config: Mapping[str, Any]) -> torch.nn.Module:
+    from tomochrome.colorization.color_networks import color_unet
+
+    features = _whole_list(config, "features", 1, _MAX_CHANNELS)
+    if len(features) != 6:
+        raise ModelError(f"the network's 'features' must be 6 numbers, not {len(features)}")
+    return color_unet(
+        _whole(config, "in_channels", 1, 64),
+        _whole(config, "out_channels", 1, 1024),
+        features,
+        _choice(config, "upsampling", ("bilinear", "nearest")),
+    )
+
+
+def _strides(config: Mapping[str, Any]) -> int:
+    return math.prod(_whole_list(config, "strides", 1, 2))
+
+
+class NetworkType(NamedTuple):
+    """A network that metadata may describe.
+
+    Attributes
+    ----------
+    build
+        Builds it from the description.
+    parameters
+        What the description may hold beside the name.
+    multiple
+        Tells what each side of its input must be a multiple of.
+    """
+
+    build: Callable[[Mapping[str, Any]], torch.nn.Module]
+    parameters: frozenset[str]
+    multiple: Callable[[Mapping[str, Any]], int]
+
+
+_ENDS = frozenset({"in_channels", "out_channels"})
+NETWORKS: dict[str, NetworkType] = {
+    "UNet": NetworkType(
         _unet,
-        frozenset(
-            {"spatial_dims", "in_channels", "out_channels", "channels", "strides", "num_res_units"}
-            | {"norm", "act"}
-        ),
+        _ENDS | {"spatial_dims", "channels", "strides", "num_res_units", "norm", "act"},
+        _strides,
     ),
+    "Scim": NetworkType(_scim, _ENDS, lambda _: 8),
+    "ColorUNet": NetworkType(_color_unet, _ENDS | {"features", "upsampling"}, lambda _: 16),
+    "Zhang": NetworkType(_zhang, _ENDS | {"width"}, lambda _: 8),
 }
-"""Builders of networks by name, and the parameters each understands."""
+"""The networks by name."""
 
 
 def build_network(config: Mapping[str, Any]) -> torch.nn.Module:
@@ -86,31 +141,40 @@ def build_network(config: Mapping[str, Any]) -> torch.nn.Module:
     Parameters
     ----------
     config
-        ``{"name": "UNet", "in_channels": ..., "out_channels": ..., "channels": [...],
+        For example ``{"name": "UNet", "in_channels": ..., "out_channels": ..., "channels": [...],
         "strides": [...], "num_res_units": ..., "norm": "batch", "act": "leakyrelu"}``, and for
-        blocks ``"spatial_dims": 3``. The network maps float (n, in_channels, [z,] y, x) to
-        (n, out_channels, [z,] y, x).
+        blocks ``"spatial_dims": 3``; see `NETWORKS`. The network maps float
+        (n, in_channels, [z,] y, x) to (n, out_channels, [z,] y, x); those of
+        `tomochrome.colorization.color_networks` may give a coarser grid.
 
     Raises
     ------
     ModelError
         If the name or a parameter is unknown, or a value has the wrong type or size.
     """
+    kind = _network_type(config)
+    unknown = sorted(set(config) - kind.parameters - {"name"})
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        raise ModelError(f"the network '{config['name']}' has no parameter {names}")
+    return kind.build(config)
+
+
+def size_multiple(config: Mapping[str, Any]) -> int:
+    """Return what each side of the network's input must be a multiple of.
+
+    Raises
+    ------
+    ModelError
+        If the network is unknown, or its strides are damaged.
+    """
+    return _network_type(config).multiple(config)
+
+
+def _network_type(config: Mapping[str, Any]) -> NetworkType:
     name = config.get("name")
     if not isinstance(name, str) or name not in NETWORKS:
         raise ModelError(
             f"the network {name!r} is not one of those this program builds ({', '.join(NETWORKS)})"
         )
-    build, known = NETWORKS[name]
-    unknown = sorted(set(config) - known - {"name"})
-    if unknown:
-        raise ModelError(f"the network '{name}' has no parameter {', '.join(map(repr, unknown))}")
-    return build(config)
-
-
-def size_multiple(config: Mapping[str, Any]) -> int:
-    """Return what each side of the network's input must be a multiple of."""
-    factor = 1
-    for stride in _whole_list(config, "strides", 1, 2):
-        factor *= stride
-    return factor
+    return NETWORKS[name]

@@ -1,4 +1,4 @@
-"""Temperature of a network's probabilities, and how well they are calibrated."""
+"""Temperature of a network's probabilities or confidences, and how well they are calibrated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from tomochrome.colorization.color_heads import ColorHead
 from tomochrome.runtime import check
 from tomochrome.training.task import Samples
 
@@ -55,6 +56,33 @@ def calibrate(net: torch.nn.Module, samples: Samples, count: int = 96) -> Calibr
     )
 
 
+def fit_confidence(head: ColorHead, raw: torch.Tensor, right: torch.Tensor) -> tuple[float, float]:
+    """Set the temperature of a color head to that of the least squared error (Brier score).
+
+    Parameters
+    ----------
+    head
+        Gives the confidence; its temperature is set.
+    raw
+        Outputs of its network, (1, channels, pixels, 1).
+    right
+        Whether each pixel's color is close to the truth, bool (pixels,).
+
+    Returns
+    -------
+    before, after
+        Expected calibration error at a temperature of 1, and at the one that was found.
+    """
+    truth, errors, scores = right.float(), {}, {}
+    for temperature in (1.0, *np.exp(np.linspace(np.log(0.3), np.log(6.0), 40))):
+        head.temperature = float(temperature)
+        confidence = head.confidence(raw).flatten()
+        scores[head.temperature] = float((confidence - truth).square().mean())
+        errors[head.temperature] = calibration_gap(confidence, right)
+    head.temperature = min(scores, key=lambda temperature: scores[temperature])
+    return errors[1.0], errors[head.temperature]
+
+
 def collect(
     net: torch.nn.Module,
     images: torch.Tensor,
@@ -88,14 +116,17 @@ def expected_calibration_error(
 ) -> float:
     """Return the mean gap between confidence and share right over equal bins of confidence."""
     probability, guess = torch.softmax(logits / temperature, dim=1).max(dim=1)
-    confidence: NDArray[np.float32] = probability.numpy()
-    right = (guess == truths).numpy()
-    row = np.minimum((confidence * bins).astype(int), bins - 1)
+    return calibration_gap(probability, guess == truths, bins)
+
+
+def calibration_gap(confidence: torch.Tensor, right: torch.Tensor, bins: int = 15) -> float:
+    """Return the mean gap between confidence (n,) and share right (n,) over equal bins."""
+    sure: NDArray[np.float32] = confidence.numpy()
+    hit = right.numpy()
+    row = np.minimum((sure * bins).astype(int), bins - 1)
     gap = 0.0
     for k in range(bins):
         inside = row == k
         if inside.any():
-            gap += inside.mean() * abs(
-                float(confidence[inside].mean()) - float(right[inside].mean())
-            )
+            gap += inside.mean() * abs(float(sure[inside].mean()) - float(hit[inside].mean()))
     return float(gap)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -83,12 +83,19 @@ class TrainingConfig(BaseModel):
         Samples a step.
     workers
         Processes that prepare batches; 0: a thread of this process does.
+    optimizer
+        ``"adamw"``, ``"adam"``, ``"rmsprop"``, or ``"sgd"`` (with Nesterov's momentum, 0.9).
     learning_rate, weight_decay
-        AdamW's.
+        The optimizer's; only AdamW decays weights.
     warm_up
         Steps over which the learning rate rises to its full value.
     ema
         Decay of the running mean of the weights, which is what is shipped.
+    validate_every
+        Steps between two looks at patients that are not learned from, where the task keeps such
+        aside; 0: never.
+    patience
+        Looks without a better loss after which the training stops. What is shipped is the best.
     seed
         Seed of everything drawn.
     phantoms
@@ -104,10 +111,13 @@ class TrainingConfig(BaseModel):
     minutes: PositiveFloat = 60.0
     batch: PositiveInt = 8
     workers: NonNegativeInt = 0
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
     learning_rate: Rate = 1e-3
     weight_decay: NonNegativeFloat = 0.01
     warm_up: NonNegativeInt = 50
     ema: Decay = 0.999
+    validate_every: NonNegativeInt = 0
+    patience: PositiveInt = 10
     seed: NonNegativeInt = 1
     phantoms: PhantomPlan | None = None
     task: str = "tissue"

@@ -82,7 +82,9 @@ def finish(
 
 
 def load_mean(checkpoint: Path, task: Task[Any]) -> torch.nn.Module:
-    """Return the network with the running mean of a checkpoint's weights, ready to predict.
+    """Return the network of a checkpoint, ready to predict.
+
+    Its weights are those of the least loss of validation, or else their running mean at the end.
 
     Raises
     ------
@@ -91,7 +93,8 @@ def load_mean(checkpoint: Path, task: Task[Any]) -> torch.nn.Module:
     """
     net, advice = task.network(), "give that which it was trained with"
     try:
-        net.load_state_dict(read_checkpoint(checkpoint, advice)["mean"])
+        data = read_checkpoint(checkpoint, advice)
+        net.load_state_dict(data.get("best") or data["mean"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise foreign_checkpoint(checkpoint, advice) from error
     return net.eval().requires_grad_(False)

@@ -27,6 +27,12 @@ from tomochrome.training.patients import TrainingPatient
 
 HELD_OUT = 1_000_000
 """Seeds from here on are never trained on."""
+LEARNED_TENTHS = (0, 1, 2, 3, 4, 5, 6)
+"""Patients to learn from, by the last digit of their seed, where a task keeps some aside."""
+VALIDATION_TENTHS = (7, 8)
+"""Patients that decide when to stop."""
+HELD_OUT_TENTH = (9,)
+"""Patients left for measuring."""
 _RESCAN_SECONDS = 20.0
 _UNPLANNED_SHARE = 0.05
 
@@ -90,10 +96,13 @@ class Pool:
         Where the pool lies.
     plan
         What is painted there, or will be.
+    tenths
+        Only the patients whose seed ends with one of these digits; all without.
     """
 
-    def __init__(self, folder: Path, plan: PhantomPlan) -> None:
-        self.folder, self.plan = folder, plan
+    def __init__(self, folder: Path, plan: PhantomPlan, tenths: tuple[int, ...] = ()) -> None:
+        self.folder, self.plan, self.tenths = folder, plan, tenths
+        self._painted = 0
         self._names: dict[str, list[str]] = {}
         self._read: dict[str, TrainingPatient] = {}
         self._listed = -_RESCAN_SECONDS
@@ -104,16 +113,17 @@ class Pool:
 
     def __len__(self) -> int:
         """Return how many patients are painted; looked at every 20 s until all are."""
-        count = sum(map(len, self._names.values()))
-        if count < self.plan.count and time.monotonic() - self._listed >= _RESCAN_SECONDS:
+        if self._painted < self.plan.count and time.monotonic() - self._listed >= _RESCAN_SECONDS:
             self._listed = time.monotonic()
             names = sorted(path.stem for path in self.folder.glob("*.npz"))
+            self._painted = len(names)
+            if self.tenths:
+                names = [name for name in names if int(name[-1]) in self.tenths]
             self._names = {
                 region: [name for name in names if region_of(name) == region]
                 for region in sorted(set(map(region_of, names)))
             }
-            count = len(names)
-        return count
+        return sum(map(len, self._names.values()))
 
     def draw(self, rng: np.random.Generator) -> TrainingPatient:
         """Draw a region by the plan's shares, then one of its patients.

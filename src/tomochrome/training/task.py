@@ -190,13 +190,24 @@ class Task(ABC, Generic[C]):
 
         return torch.utils.data.default_collate(list(samples))
 
+    def validation(self) -> Sequence[Any]:
+        """Return samples of patients that are not learned from; by default none are kept aside."""
+        return ()
+
     def optimizer(self, net: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return the optimizer; by default AdamW."""
+        """Return the optimizer that the configuration names."""
         import torch
 
-        return torch.optim.AdamW(
-            net.parameters(), self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        weights, rate = net.parameters(), self.config.learning_rate
+        match self.config.optimizer:
+            case "adamw":
+                return torch.optim.AdamW(weights, rate, weight_decay=self.config.weight_decay)
+            case "adam":
+                return torch.optim.Adam(weights, rate)
+            case "rmsprop":
+                return torch.optim.RMSprop(weights, rate)
+            case "sgd":
+                return torch.optim.SGD(weights, rate, momentum=0.9, nesterov=True)
 
     def trained_on(self) -> list[str]:
         """Return what the model was trained on, a sentence each."""

@@ -149,6 +149,28 @@ class _State:
         self.mean = AveragedModel(self.net, avg_fn=self._average, use_buffers=True)
         self.optimizer = task.optimizer(self.net)
         self.step, self.elapsed = 0, 0.0
+        self.best: dict[str, torch.Tensor] = {}
+        self.least, self.looks, self.best_look = math.inf, 0, 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the loss of validation has not fallen for too long."""
+        return self.looks - self.best_look > self.config.patience
+
+    def validate(self, samples: Sequence[Any]) -> float:
+        """Look at patients that are not learned from; keep the weights if they are the best."""
+        net, losses = self.mean.module.eval(), []
+        with torch.no_grad():
+            for first in range(0, len(samples), self.config.batch):
+                check()
+                batch = self.task.collate(samples[first : first + self.config.batch])
+                losses.append(float(self.task.loss(net, _moved(batch, self.device))[0]))
+        loss = sum(losses) / len(losses)
+        self.looks += 1
+        if loss < self.least:
+            self.least, self.best_look = loss, self.looks
+            self.best = {name: value.clone() for name, value in net.state_dict().items()}
+        return loss
 
     def _average(
         self, mean: torch.Tensor, now: torch.Tensor, _: torch.Tensor | int
@@ -191,6 +213,8 @@ class _State:
             {
                 "net": self.net.state_dict(),
                 "mean": self.mean.module.state_dict(),
+                "best": self.best,
+                "validation": [self.least, self.looks, self.best_look],
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
                 "elapsed": self.elapsed,
@@ -205,6 +229,9 @@ class _State:
             self.mean.module.load_state_dict(data["mean"])
             self.optimizer.load_state_dict(data["optimizer"])
             self.step, self.elapsed = int(data["step"]), float(data["elapsed"])
+            self.best = data.get("best", {})
+            self.least, *looks = data.get("validation", (math.inf, 0, 0))
+            self.looks, self.best_look = map(int, looks)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise foreign_checkpoint(path, "train without --resume") from error
         self.mean.n_averaged.fill_(self.step)
@@ -236,8 +263,10 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
     task, config = state.task, state.config
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
     means, batches, stage = _Means(), None, -1
+    aside = task.validation() if config.validate_every else ()
+    columns = ("loss", *task.figures, *(("validation",) if aside else ()))
     try:
-        while (done := budget.share(state.step, state.elapsed)) < 1.0:
+        while not state.exhausted and (done := budget.share(state.step, state.elapsed)) < 1.0:
             check()
             painter.check()
             now, rate = learning_rate(config, task.stages, state.step, done)
@@ -246,11 +275,12 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
                     batches.stop()
                 batches, stage = _batches(task, now, state.step), now
             means.add(state.learn(batches.next(), rate))
+            if aside and not state.step % config.validate_every:
+                means.add({"validation": state.validate(aside)})
             state.elapsed = time.monotonic() - clock
             if not state.step % _LOG_EVERY or budget.share(state.step, state.elapsed) == 1.0:
-                names = ("loss", *task.figures)
-                row = [state.step, round(state.elapsed), f"{rate:.2e}", *means.row(names)]
-                append_row(folder / LOG, ("step", "seconds", "rate", *names), row)
+                row = [state.step, round(state.elapsed), f"{rate:.2e}", *means.row(columns)]
+                append_row(folder / LOG, ("step", "seconds", "rate", *columns), row)
                 means = _Means()
                 budget.report(state.step, state.elapsed, "training")
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -78,6 +78,22 @@ class TissueConfig(TrainingConfig):
         return self
 
 
+class SliceConfig(Protocol):
+    """What `TissueSamples` reads of a configuration."""
+
+    @property
+    def phantoms(self) -> PhantomPlan | None:
+        """The phantom patients."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a sample."""
+
+    @property
+    def real_share(self) -> float:
+        """Share of samples from real scans."""
+
+
 class TissueSamples(RandomSamples):
     """Slices that nobody has scanned, with their tissues: float32 (c, y, x) and uint8 (y, x).
 
@@ -93,20 +109,27 @@ class TissueSamples(RandomSamples):
         Of the samples.
     settings
         Strengths of the augmentation.
+    spec
+        What the network sees.
+    tenths
+        Which patients of the pool, see `Pool`.
     """
 
     def __init__(
         self,
-        config: TissueConfig,
+        config: SliceConfig,
         pool: Path,
         real: list[TrainingPatient],
         seed: int,
         settings: Augmentation | None = None,
+        *,
+        spec: InputSpec | None = None,
+        tenths: tuple[int, ...] = (),
     ) -> None:
         super().__init__(seed)
-        self.pool = Pool(pool, config.phantoms or PhantomPlan())
+        self.pool = Pool(pool, config.phantoms or PhantomPlan(), tenths)
         self.real, self.real_share = real, config.real_share
-        self.sampler = Sampler(InputSpec(), config.shape, settings)
+        self.sampler = Sampler(spec or InputSpec(), config.shape, settings)
 
     def patient(self) -> TrainingPatient:
         """Draw a patient: a real one, or a phantom."""

@@ -1,0 +1,177 @@
+"""What the channels of a color network mean: (a*, b*) and how sure they are.
+
+Both heads give a confidence with one meaning: the probability that the color lies within
+`CLOSE` CIELAB units of the truth. A temperature, fitted on held-out patients, calibrates it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from tomochrome.errors import ModelError
+
+CLOSE: Final = 10.0
+"""Distance in (a*, b*) below which a color counts as right."""
+AB_SCALE: Final = 128.0
+"""(a*, b*) are this times the network's -1 to 1."""
+BIN_WIDTH: Final = 10
+_LOG_SIGMA: Final = (-1.0, 4.5)  # of CIELAB units: 0.4 to 90
+
+
+class ColorHead(ABC):
+    """Turns what a network says into colors.
+
+    Attributes
+    ----------
+    channels
+        Outputs that the network must have.
+    temperature
+        Above 1 the confidences are lowered, below 1 raised.
+    """
+
+    channels: int
+    temperature: float = 1.0
+
+    @abstractmethod
+    def colors(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (a*, b*), float (n, 2, y, x), of the network's outputs (n, channels, y, x)."""
+
+    @abstractmethod
+    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the probability of a close color, float (n, 1, y, x)."""
+
+
+class RegressionHead(ColorHead):
+    """Two channels are the color, squashed to -1 to 1; the third is a learned variance.
+
+    The variance is that of an isotropic normal distribution around the color (A. Kendall,
+    Y. Gal, "What uncertainties do we need", NeurIPS 2017), as the logarithm of its standard
+    deviation in CIELAB units.
+
+    Parameters
+    ----------
+    squash
+        ``"tanh"``, or ``"doubled-sigmoid"``: 2 / (1 + exp(-x)) - 1.
+    """
+
+    channels = 3
+
+    def __init__(self, squash: str = "tanh") -> None:
+        self.slope = {"tanh": 1.0, "doubled-sigmoid": 0.5}[squash]
+
+    def colors(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (a*, b*); see `ColorHead.colors`."""
+        return AB_SCALE * torch.tanh(self.slope * raw[:, :2])  # the doubled sigmoid is tanh(x / 2)
+
+    def log_sigma(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of the standard deviation in CIELAB units, (n, 1, y, x)."""
+        return raw[:, 2:].clamp(*_LOG_SIGMA)
+
+    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the probability of a close color: Rayleigh's distribution of the distance."""
+        sigma = self.log_sigma(raw).exp() * self.temperature
+        return 1.0 - torch.exp(-0.5 * (CLOSE / sigma).square())
+
+
+class BinsHead(ColorHead):
+    """A logit for each bin of (a*, b*); the color is the annealed mean of their centers.
+
+    Zhang et al., ECCV 2016, equation 5.
+
+    Parameters
+    ----------
+    annealing
+        Temperature of the annealed mean: 1 is the mean, near 0 the mode.
+    """
+
+    def __init__(self, annealing: float = 0.38) -> None:
+        self.annealing = annealing
+        self.centers = torch.from_numpy(color_bins())
+        self.channels = len(self.centers)
+
+    def colors(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (a*, b*); see `ColorHead.colors`."""
+        share = torch.softmax(raw / self.annealing, dim=1)
+        return torch.einsum("nqyx,qc->ncyx", share, self.centers.to(share))
+
+    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the probability of the bins that are close to the color."""
+        centers = self.centers.to(raw)
+        distance = torch.cdist(self.colors(raw).permute(0, 2, 3, 1), centers)
+        share = torch.softmax(raw / self.temperature, dim=1).permute(0, 2, 3, 1)
+        return (share * (distance < CLOSE)).sum(-1).unsqueeze(1).clamp(0, 1)
+
+
+@cache
+def color_bins() -> NDArray[np.float32]:
+    """Return the centers of the bins of (a*, b*), `BIN_WIDTH` wide, that sRGB reaches.
+
+    Returns
+    -------
+    ndarray
+        float32 (bins, 2), in the order of a*, then b*.
+    """
+    from tomochrome.color.convert import srgb_to_lab
+
+    levels = np.arange(0, 256, 5, dtype=np.uint8)
+    rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    ab = srgb_to_lab(rgb.reshape(1, -1, 3))[0, :, 1:]
+    found = np.unique(np.rint(np.asarray(ab) / BIN_WIDTH).astype(int), axis=0)
+    return (found * BIN_WIDTH).astype(np.float32)
+
+
+def soft_bins(ab: torch.Tensor, neighbors: int = 5, sigma: float = 5.0) -> torch.Tensor:
+    """Return how much of a color lies in each bin: Gaussian weights of the nearest bins.
+
+    Parameters
+    ----------
+    ab
+        (..., 2).
+    neighbors
+        Nearest bins that have a share.
+    sigma
+        Standard deviation of the weights in CIELAB units.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (..., bins), sums to 1.
+    """
+    distance = torch.cdist(ab.float(), torch.from_numpy(color_bins()).to(ab.device))
+    near, which = distance.topk(neighbors, dim=-1, largest=False)
+    weight = functional.softmax(-0.5 * (near / sigma).square(), dim=-1)
+    return torch.zeros_like(distance).scatter_(-1, which, weight)
+
+
+def make_head(config: Mapping[str, Any]) -> ColorHead:
+    """Return the head that a bundle's metadata or a configuration describe.
+
+    Parameters
+    ----------
+    config
+        ``{"name": "tanh"}``, ``{"name": "doubled-sigmoid"}`` or ``{"name": "bins"}``, the last
+        with ``"annealing"`` where it is not 0.38.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, or the annealing is no number above 0.
+    """
+    name, annealing = config.get("name"), config.get("annealing", 0.38)
+    if name in ("tanh", "doubled-sigmoid"):
+        return RegressionHead(str(name))
+    if name != "bins":
+        raise ModelError(
+            f"the color head {name!r} is unknown; it must be tanh, doubled-sigmoid or bins"
+        )
+    if not isinstance(annealing, int | float) or not 0.01 <= annealing <= 10:
+        raise ModelError(f"the color head's 'annealing' must be from 0.01 to 10, not {annealing!r}")
+    return BinsHead(float(annealing))

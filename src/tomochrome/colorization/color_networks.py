@@ -1,0 +1,126 @@
+"""Networks that predict color, as the works this project grew out of describe them.
+
+Each maps float (n, in_channels, y, x) to (n, out_channels, y / output_stride, x / output_stride);
+what the channels mean is up to a head, see `tomochrome.colorization.color_heads`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from tomochrome.bundles.monai_imports import MONAI_IMPORTS
+
+
+def _kaiming(module: nn.Module) -> None:
+    """Draw weights for layers that are followed by a ReLU (He et al., ICCV 2015)."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Scim(nn.Sequential):
+    """An encoder of 3x3 convolutions with alternating strides, and a decoder that upsamples.
+
+    The encoder ends at H/8 x W/8 with 512 channels; 3.9 million parameters with one input
+    channel. The thesis's network but for the last activation, which is the head's.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Of the network.
+    """
+
+    output_stride: ClassVar[int] = 1
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        encoder = ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1))
+        decoder = ((256,), (128, "up"), (64, "up"), (32, "up"))
+        layers: list[nn.Module] = []
+        last = in_channels
+        for channels, stride in encoder:
+            layers += [nn.Conv2d(last, channels, 3, stride, 1), nn.ReLU(inplace=True)]
+            last = channels
+        for channels, *up in decoder:
+            layers += [nn.Conv2d(last, int(channels), 3, 1, 1), nn.ReLU(inplace=True)]
+            layers += [nn.Upsample(scale_factor=2)] if up else []
+            last = int(channels)
+        colors = nn.Conv2d(last, out_channels, 3, 1, 1)
+        super().__init__(*layers, colors)
+        self.apply(_kaiming)
+        nn.init.normal_(colors.weight, std=1e-3)  # grey at first: no activation is saturated
+
+
+class Zhang(nn.Module):
+    """Blocks of convolutions down to H/8, two of them dilated, and color bins at H/4.
+
+    R. Zhang, P. Isola, A. A. Efros, "Colorful Image Colorization", ECCV 2016; narrower, as
+    ``width`` says (64 there).
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Of the network; one output channel for each color bin.
+    width
+        Channels of the first block.
+    """
+
+    output_stride: ClassVar[int] = 4
+
+    def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
+        super().__init__()
+        # channels of a block's layers, stride of the last one, dilation
+        blocks = ((1, 2, 2, 1), (2, 2, 2, 1), (4, 3, 2, 1), (8, 3, 1, 1), (8, 3, 1, 2),
+                  (8, 3, 1, 2), (8, 3, 1, 1))  # fmt: skip
+        layers: list[nn.Module] = []
+        last = in_channels
+        for factor, count, stride, dilation in blocks:
+            for k in range(count):
+                step = stride if k == count - 1 else 1
+                layers += [
+                    nn.Conv2d(last, factor * width, 3, step, dilation, dilation),
+                    nn.ReLU(inplace=True),
+                ]
+                last = factor * width
+            layers.append(nn.BatchNorm2d(last))
+        layers += [nn.ConvTranspose2d(last, 4 * width, 4, 2, 1), nn.ReLU(inplace=True)]
+        for _ in range(2):
+            layers += [nn.Conv2d(4 * width, 4 * width, 3, 1, 1), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.bins = nn.Conv2d(4 * width, out_channels, 1)
+        self.features.apply(_kaiming)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return a logit for each bin, (n, out_channels, y / 4, x / 4)."""
+        logits: torch.Tensor = self.bins(self.features(images))
+        return logits
+
+
+def color_unet(
+    in_channels: int, out_channels: int, features: list[int], upsampling: str
+) -> nn.Module:
+    """Return MONAI's `BasicUNet` that upsamples by interpolation.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Of the network.
+    features
+        Channels of the five levels and of the last block: six numbers.
+    upsampling
+        ``"bilinear"`` or ``"nearest"``.
+    """
+    with MONAI_IMPORTS:
+        from monai.networks.nets import BasicUNet
+
+    network = BasicUNet(
+        2, in_channels, out_channels, features, norm="batch", upsample="nontrainable"
+    )
+    for module in network.modules():
+        if isinstance(module, nn.Upsample):
+            module.mode = upsampling
+            module.align_corners = False if upsampling == "bilinear" else None
+    return network

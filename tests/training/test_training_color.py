@@ -1,0 +1,198 @@
+"""Training networks that predict color: their data, their losses, and when they stop."""
+
+import json
+
+import numpy as np
+import pytest
+from training_cases import small, write_pool, write_run
+
+from tomochrome.cli.app import main
+from tomochrome.color.palette import palette
+from tomochrome.colorization import colorize
+from tomochrome.errors import OptionError
+from tomochrome.training import load_config
+from tomochrome.training.pool import HELD_OUT_TENTH, LEARNED_TENTHS, VALIDATION_TENTHS, Pool
+from tomochrome.volume import Volume, default_affine
+
+torch = pytest.importorskip("torch")
+from tomochrome.colorization.color_heads import soft_bins  # noqa: E402
+from tomochrome.training.tasks.color import Colors, rebalanced  # noqa: E402
+
+NAMES = ("scim", "unet", "unet-quantized", "zhang")
+
+
+def config(name, **change):
+    return load_config({**small(name), "validate_every": 0, **change})
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return write_pool(tmp_path_factory.mktemp("pool"), range(1, 21))
+
+
+def test_no_patient_is_both_learned_from_and_measured(pool):
+    plan = config("scim").phantoms.model_copy(update={"count": 20})
+    parts = []
+    for tenths in (LEARNED_TENTHS, VALIDATION_TENTHS, HELD_OUT_TENTH):
+        part = Pool(pool, plan, tenths)
+        assert len(part) == 2 * len(tenths)
+        rng = np.random.default_rng(0)
+        parts.append({part.draw(rng).name for _ in range(200)})
+    assert [len(part) for part in parts] == [14, 4, 2]
+    assert len(set.union(*parts)) == 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_steps_come_nearer_to_the_colors(name, pool, tmp_path):
+    rate = 3e-4 if name == "scim" else 3e-3  # it has no norms
+    plan = config(name, learning_rate=rate, phantoms=None)
+    task = Colors(plan, pool)
+    task.prepare()
+    batch = torch.utils.data.default_collate([task.dataset()[k] for k in range(4)])
+    torch.manual_seed(1)
+    net, losses = task.network(), []
+    optimizer = task.optimizer(net)
+    for _ in range(20):
+        loss, figures = task.loss(net, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append((float(loss.detach()), figures["ab_error"]))
+    assert losses[-1][0] < 0.8 * losses[0][0]
+    assert losses[-1][1] < losses[0][1]
+
+
+def test_the_error_is_that_of_the_papers(pool):
+    """Mean squared error of (a*, b*) / 128, and the accuracy that Keras gives two outputs."""
+    plan = config("scim", variance_weight=0.0)
+    task = Colors(plan, pool)
+    images, names = (torch.from_numpy(part)[None] for part in task.dataset()[3])
+    raw = 0.3 * torch.randn(1, 3, *plan.shape)
+
+    class Says(torch.nn.Module):
+        def forward(self, _):
+            return raw
+
+    loss, figures = task.loss(Says(), (images, names))
+    truth = palette("natural").ab[names[0].numpy()] / 128
+    said = np.tanh(raw[0, :2].numpy()).transpose(1, 2, 0)
+    assert float(loss) == pytest.approx(((said - truth) ** 2).mean(), rel=1e-4)
+    body = names[0].numpy() > 0
+    distance = 128 * np.linalg.norm(said - truth, axis=-1)[body]
+    assert figures["ab_error"] == pytest.approx(distance.mean(), rel=1e-4)
+    assert figures["close"] == pytest.approx((distance < 10).mean(), abs=1e-4)
+    assert figures["accuracy"] == pytest.approx(
+        (said.argmax(-1) == truth.argmax(-1)).mean(), abs=1e-4
+    )
+
+
+def test_the_likeliest_variance_is_that_of_the_errors(pool):
+    task = Colors(config("scim", variance_weight=1.0), pool)
+    truth = torch.zeros(1, 2, 1, 1)
+    color = torch.atanh(torch.tensor([3.0, 4.0]) / 128).reshape(1, 2, 1, 1)  # 5 units off
+    logs = torch.linspace(-1, 4, 501)
+    losses = [
+        float(task._error(torch.cat([color, torch.full((1, 1, 1, 1), float(s))], 1), truth))
+        for s in logs
+    ]
+    # of two coordinates: sigma^2 = 25 / 2
+    assert float(logs[int(np.argmin(losses))]) == pytest.approx(0.5 * np.log(12.5), abs=0.011)
+
+
+def test_rare_colors_weigh_more():
+    share = torch.tensor([0.7, 0.25, 0.05, 0.0])
+    for strength in (0.0, 0.5, 0.9):
+        weight = rebalanced(share, strength)
+        assert float((share * weight).sum()) == pytest.approx(1)
+        assert (weight.diff() >= -1e-6).all()
+    wanted = 1 / (0.5 * share + 0.5 / 4)
+    assert torch.allclose(rebalanced(share, 0.5), wanted / (share * wanted).sum())
+    assert torch.allclose(rebalanced(share, 0.0), torch.ones(4))
+
+
+def test_the_loss_of_bins_is_a_weighted_cross_entropy(pool):
+    plan = config("zhang")
+    task = Colors(plan, pool)
+    task.prepare()
+    names = torch.randint(0, 26, (1, 3, 5))
+    raw = torch.randn(1, task.head.channels, 3, 5)
+    table, total, weights = soft_bins(task.ab), 0.0, 0.0
+    for y, x in np.ndindex(3, 5):
+        truth = table[names[0, y, x]]
+        weight = task.bin_weights[truth.argmax()]
+        total -= weight * (truth * torch.log_softmax(raw[0, :, y, x], 0)).sum()
+        weights += weight
+    assert float(task._bins_loss(raw, names)) == pytest.approx(float(total / weights), rel=1e-5)
+
+
+def test_few_grey_levels_are_seen_in_training_and_afterwards(tmp_path, capsys):
+    plan = {**small("unet-quantized"), "grey_levels": 5}
+    (tmp_path / "mine.json").write_text(json.dumps(plan))
+    run = write_run(tmp_path / "run")
+    argv = ["train", str(tmp_path / "mine.json"), "--out", str(run), "--steps", "2"]
+    assert main([*argv, "--device", "cpu", "--json"]) == 0
+    task = Colors(load_config(plan), run / "pool")
+    task.prepare()
+    assert len(task.levels) == 5
+    images, _ = task.dataset()[0]
+    assert np.isin(images, task.levels).all()
+
+    from tomochrome.colorization import find_model
+    from tomochrome.colorization.kinds.color_network import ColorNetwork
+
+    predictor = ColorNetwork(find_model(run / "weights" / "unet-quantized"), device="cpu")
+    smooth = np.linspace(0, 1, 2 * 3 * 16 * 16, dtype=np.float32).reshape(2, 3, 16, 16)
+    from tomochrome.colorization.quantize import quantize
+
+    seen = predictor.predict(quantize(smooth, task.levels.astype(np.float32)))
+    np.testing.assert_array_equal(predictor.predict(smooth), seen)
+
+
+def test_a_trained_model_colors_a_volume(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    (tmp_path / "mine.json").write_text(json.dumps(small("zhang")))
+    argv = ["train", str(tmp_path / "mine.json"), "--out", str(run), "--steps", "2", "--json"]
+    assert main([*argv, "--device", "cpu"]) == 0
+    voxels = np.full((3, 60, 60), -1000, np.int16)
+    voxels[:, 8:52, 8:52] = 40
+    chroma = colorize(
+        Volume(voxels, default_affine((5.0, 4.0, 4.0)), "HU"), run / "weights" / "zhang"
+    )
+    assert not chroma.has_tissues and chroma.model == "zhang"
+    assert (chroma.code[:, 20:40, 20:40] > 0).all() and (chroma.code[:, :4] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"head": {"name": "bins"}},
+            "one for each window, and 260 'out_channels'",
+        ),
+        ({"windows": [[40, 400]]}, "1 'in_channels', one for each window"),
+        ({"windows": [[40, 0]]}, "greater than 0"),
+        ({"head": {"name": "softmax"}}, "color head 'softmax' is unknown"),
+        ({"network": {"name": "Resnet"}}, "is not one of those this program builds"),
+        ({"optimizer": "lbfgs"}, "'optimizer' is 'lbfgs'"),
+        ({"grey_levels": 0}, "'grey_levels' is 0"),
+    ],
+)
+def test_what_is_wrong_with_a_configuration_is_said(change, words):
+    with pytest.raises(OptionError) as refused:
+        load_config({**small("scim"), **change})
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_optimizer_is_chosen_on_the_command_line(tmp_path, capsys):
+    (tmp_path / "mine.json").write_text(json.dumps({**small("unet"), "validate_every": 0}))
+    for name in ("sgd", "rmsprop"):
+        run = write_run(tmp_path / name)
+        argv = ["train", str(tmp_path / "mine.json"), "--out", str(run), "--steps", "1"]
+        assert main([*argv, "--device", "cpu", "--optimizer", name, "--json"]) == 0
+        settings = json.loads((run / "weights" / "unet" / "configs" / "train.json").read_text())
+        assert settings["optimizer"] == name
+    assert main([*argv, "--optimizer", "lbfgs"]) == 2
+    kinds = {"adamw": "AdamW", "adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
+    for name, kind in kinds.items():
+        task = Colors(config("unet", optimizer=name), tmp_path)
+        assert type(task.optimizer(torch.nn.Linear(1, 1))).__name__ == kind
