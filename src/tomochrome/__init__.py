@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting, light
     from tomochrome.colorization import colorize, models
+    from tomochrome.colorization.hints import apply_hints
     from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
@@ -25,6 +26,7 @@ _WHERE = {
     "Chroma": "tomochrome.color",
     "Lighting": "tomochrome.color",
     "light": "tomochrome.color",
+    "apply_hints": "tomochrome.colorization.hints",
     "checkerboard": "tomochrome.compare",
     "colorize": "tomochrome.colorization",
     "models": "tomochrome.colorization",
@@ -46,6 +48,7 @@ __all__ = [
     "Transform",
     "Volume",
     "__version__",
+    "apply_hints",
     "checkerboard",
     "colorize",
     "find",

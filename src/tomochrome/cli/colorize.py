@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="treat values of unknown unit as Hounsfield units",
     )
     options.add_model(parser)
+    options.add_hints(parser)
     options.add_lighting(parser)
     parser.add_argument(
         "--tissue-map", metavar="FILE.nii.gz", help="also write the index of the most likely tissue"
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
     request = options.Request.from_args(args)
     check_inputs([args.path])
+    check_inputs([args.hints], args.output)
+    hints = pipeline.Hints.of(args.hints, args.hint)
     outputs = pipeline.Outputs(
         color=args.output,
         tissue=args.tissue_map,
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         force=args.force,
     )
     outputs.check(args.path)
-    pipeline.check_request(request, tissue_map=args.tissue_map is not None)
+    pipeline.check_request(request, tissue_map=args.tissue_map is not None, hints=hints)
     source = pipeline.Source(args.path, series=args.series, raw=args.raw, as_hu=args.as_hu)
-    result = pipeline.color(source, outputs, request, session)
+    result = pipeline.color(source, outputs, request, session, hints)
     return Outcome(result.to_json(), result.in_words())

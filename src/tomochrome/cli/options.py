@@ -168,6 +168,35 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def hint(text: str) -> tuple[int, str]:
+    """Parse a label and what it means: ``7=liver``."""
+    label, equals, meaning = text.partition("=")
+    if not equals or not meaning.strip():
+        raise argparse.ArgumentTypeError(
+            f"must be LABEL=MEANING, for example 7=liver, not '{text}'"
+        )
+    return count(label), meaning.strip()
+
+
+def add_hints(parser: argparse.ArgumentParser) -> None:
+    """Add ``--hints`` and ``--hint``."""
+    parser.add_argument(
+        "--hints",
+        metavar="FILE",
+        type=some_path,
+        help="label map of strokes on the CT's grid, which spread along its edges; a label is the "
+        "index of a tissue ('tomochrome palette'); with '--model none' they color alone",
+    )
+    parser.add_argument(
+        "--hint",
+        metavar="LABEL=MEANING",
+        type=hint,
+        action="append",
+        default=[],
+        help="what a label of --hints means: a tissue, a color #rrggbb, or keep (may be repeated)",
+    )
+
+
 def add_lighting(parser: argparse.ArgumentParser) -> None:
     """Add the options of lighting: window, palette, saturation, opacity and tissues."""
     parser.add_argument(

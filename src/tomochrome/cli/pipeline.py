@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tomochrome.color import Chroma
     from tomochrome.volume import Volume
 
+NO_MODEL = "none"  #: with ``--model``: hints alone
 _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
@@ -28,6 +29,40 @@ class Source:
     series: str | None = None
     raw: bool = False  #: keep tilted or uneven slices as stored
     as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Strokes of the user, and what their labels mean."""
+
+    path: Path
+    meanings: dict[int, str]
+
+    @classmethod
+    def of(cls, path: Path | None, pairs: Sequence[tuple[int, str]]) -> Hints | None:
+        """Return what the options say, None if they say nothing.
+
+        Raises
+        ------
+        OptionError
+            If there are meanings without strokes, or one makes no sense.
+        """
+        from tomochrome.colorization.meanings import meaning_of
+
+        if path is None:
+            if pairs:
+                raise OptionError(
+                    "--hint says what strokes mean; give their label map with --hints"
+                )
+            return None
+        for _, text in pairs:
+            meaning_of(text)
+        return cls(path, dict(pairs))
+
+    @property
+    def are_tissues(self) -> bool:
+        """Whether none is a color of its own."""
+        return not any(text.startswith("#") for text in self.meanings.values())
 
 
 @dataclass(frozen=True)
@@ -100,7 +135,9 @@ class Result:
         )
 
 
-def check_request(request: Request, *, tissue_map: bool = False) -> None:
+def check_request(
+    request: Request, *, tissue_map: bool = False, hints: Hints | None = None
+) -> None:
     """Refuse unknown names and values out of range, before any long work.
 
     Parameters
@@ -109,6 +146,8 @@ def check_request(request: Request, *, tissue_map: bool = False) -> None:
         The options of the command.
     tissue_map
         Whether a map of tissues is to be written too.
+    hints
+        Strokes of the user, if there are any.
 
     Raises
     ------
@@ -131,16 +170,28 @@ def check_request(request: Request, *, tissue_map: bool = False) -> None:
         alpha=alpha_curve(request.alpha),
         tissues=request.tissues,
     )
-    card = find_model(request.model)
-    if not predictor_class(card).names_tissues:
+    names_tissues, name = hints is None or hints.are_tissues, "hints"
+    if request.model != NO_MODEL:
+        card = find_model(request.model)
+        names_tissues = names_tissues and predictor_class(card).names_tissues
+        name = card.name if hints is None else f"{card.name} + {name}"
+    elif hints is None:
+        raise OptionError("without a model (--model none) there must be strokes: give --hints")
+    if not names_tissues:
         if tissue_map:
-            raise OptionError(no_tissues(card.name, "has no tissue map"))
+            raise OptionError(no_tissues(name, "has no tissue map"))
         if not request.tissues.is_all:
-            raise OptionError(no_tissues(card.name, "cannot show or hide some of them"))
+            raise OptionError(no_tissues(name, "cannot show or hide some of them"))
     check_device(request.device)
 
 
-def color(source: Source, outputs: Outputs, request: Request, session: Session) -> Result:
+def color(
+    source: Source,
+    outputs: Outputs,
+    request: Request,
+    session: Session,
+    hints: Hints | None = None,
+) -> Result:
     """Read a volume, color it and write all outputs, or none if one of them fails."""
     from tomochrome.color import light
     from tomochrome.colorization import colorize
@@ -152,14 +203,30 @@ def color(source: Source, outputs: Outputs, request: Request, session: Session) 
     with clock.stage("read"):
         volume = read(source.path, series=source.series, as_stored=source.raw)
         window = parse_window(request.window, volume)
+        strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
-        chroma = colorize(
-            volume,
-            request.model,
-            force=source.as_hu,
-            device=request.device,
-            threads=request.threads,
-        )
+        chroma = None
+        if request.model != NO_MODEL:
+            chroma = colorize(
+                volume,
+                request.model,
+                force=source.as_hu,
+                device=request.device,
+                threads=request.threads,
+            )
+        if hints is not None and strokes is not None:
+            from tomochrome.colorization.hints import apply_hints
+
+            chroma = apply_hints(
+                volume,
+                strokes,
+                hints.meanings,
+                chroma=chroma,
+                palette_name=request.palette,
+                threads=request.threads,
+                force=source.as_hu,
+            )
+        assert chroma is not None  # `check_request` refuses neither model nor hints
     with clock.stage("light"):
         image = light(
             volume,

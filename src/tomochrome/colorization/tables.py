@@ -57,3 +57,55 @@ def color_table() -> FreeColors:
     at = np.arange(-MOST_AB, MOST_AB + 1, dtype=np.float32)
     ab = np.stack(np.meshgrid(at, at, indexing="ij"), axis=-1).reshape(-1, 2)
     return FreeColors(np.vstack([np.zeros((1, 2), np.float32), ab]))
+
+
+@cache
+def grey_tissue_table() -> Mixtures:
+    """Return `tissue_table` with one more code, the last: grey, of no tissue."""
+    return Mixtures(np.vstack([mixture_weights(), np.zeros((1, N_TISSUES), np.float32)]))
+
+
+def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the code of each mixture in `grey_tissue_table`, as near as the levels allow.
+
+    Parameters
+    ----------
+    weights
+        float32 (n, `N_TISSUES`), at least 0, rows summing to at most 1.
+
+    Returns
+    -------
+    ndarray
+        uint16 (n,).
+    """
+    rows = np.arange(len(weights))
+    first = weights.argmax(axis=1)
+    most = weights[rows, first]
+    others = weights.copy()
+    others[rows, first] = -1
+    second = others.argmax(axis=1)
+    both = most + weights[rows, second]
+    share = weights[rows, second] / np.maximum(both, 1e-9) * (2 * SHARES - 1)
+    share = np.minimum(np.rint(share), SHARES - 1).astype(np.int64)
+    level = np.minimum(np.rint(both * TOTALS), TOTALS).astype(np.int64)
+    pair = first * (N_TISSUES - 1) + second - (second > first)
+    code = 1 + (pair * SHARES + share) * TOTALS + level - 1
+    return np.where(level > 0, code, len(grey_tissue_table()) - 1).astype(np.uint16)
+
+
+def color_codes(ab: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the code of each color (a*, b*) in `color_table`; beyond its reach at constant hue.
+
+    Parameters
+    ----------
+    ab
+        float32 (n, 2).
+
+    Returns
+    -------
+    ndarray
+        uint16 (n,).
+    """
+    far = np.maximum(np.abs(ab).max(axis=1, keepdims=True), 1)
+    a, b = np.floor(ab * np.minimum(1, MOST_AB / far) + (MOST_AB + 0.5)).astype(np.int64).T
+    return np.asarray(1 + a * (2 * MOST_AB + 1) + b, np.uint16)

@@ -1,0 +1,119 @@
+"""What a stroke means: a tissue, a color, or that all stays as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.palette import Palette
+from tomochrome.color.selection import tissue_of
+from tomochrome.errors import OptionError
+from tomochrome.tissue import N_TISSUES, Tissue
+
+KEEP: Final = "keep"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What strokes of one kind stand for.
+
+    Parameters
+    ----------
+    name
+        A tissue's name, a color ``"#rrggbb"``, or ``"keep"``.
+    tissue
+        The tissue, if it is one.
+    """
+
+    name: str
+    tissue: Tissue | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is there stays as it is."""
+        return self.name == KEEP
+
+    @property
+    def is_color(self) -> bool:
+        """Whether it is a color of its own, under every palette."""
+        return self.tissue is None and not self.keeps
+
+    def weights(self) -> NDArray[np.float32]:
+        """Return the mixture it stands for, float32 (`N_TISSUES`,)."""
+        weights = np.zeros(N_TISSUES, np.float32)
+        weights[self.tissue] = 1
+        return weights
+
+    def ab(self, palette: Palette) -> NDArray[np.float32]:
+        """Return its color (a*, b*), float32 (2,)."""
+        if self.tissue is not None:
+            return palette.ab[self.tissue]
+        from tomochrome.color.convert import srgb_to_lab
+
+        rgb = np.frombuffer(bytes.fromhex(self.name[1:]), np.uint8)
+        return srgb_to_lab(rgb[None])[0, 1:]
+
+
+def meaning_of(text: str | Tissue) -> Meaning:
+    """Return what a word stands for.
+
+    Parameters
+    ----------
+    text
+        A tissue or its name, ``"#rrggbb"``, or ``"keep"``.
+
+    Raises
+    ------
+    OptionError
+        If it is none of them.
+    """
+    word = text if isinstance(text, Tissue) else str(text).strip().lower()
+    if word == KEEP:
+        return Meaning(KEEP)
+    if isinstance(word, str) and word.startswith("#"):
+        if re.fullmatch("#[0-9a-f]{6}", word) is None:
+            raise OptionError(f"'{text}' is no color; write it as #rrggbb, for example #b0413e")
+        return Meaning(word)
+    try:
+        tissue = tissue_of(word)
+    except OptionError as error:
+        raise OptionError(f"{error}; or give a color such as #b0413e, or 'keep'") from None
+    return Meaning(tissue.label, tissue)
+
+
+def meanings_of(
+    labels: Iterable[int], given: Mapping[int, str | Tissue] | None
+) -> dict[Meaning, list[int]]:
+    """Return the labels of each meaning.
+
+    Parameters
+    ----------
+    labels
+        Numbers that strokes are painted with, above 0.
+    given
+        What some numbers stand for; the others are indices of tissues.
+
+    Raises
+    ------
+    OptionError
+        If a number stands for nothing, or a meaning makes no sense.
+    """
+    known = {int(label): meaning_of(text) for label, text in (given or {}).items()}
+    if any(label < 1 for label in known):
+        raise OptionError("labels of strokes are whole numbers above 0; 0 is where there is none")
+    found: dict[Meaning, list[int]] = {}
+    for label in map(int, labels):
+        if label not in known and not 0 < label < N_TISSUES:
+            raise OptionError(
+                f"strokes are labelled {label}, which is no tissue (1 to {N_TISSUES - 1}, see "
+                f"'tomochrome palette'); say what it means (--hint {label}=liver, in Python "
+                f"meanings={{{label}: 'liver'}})"
+            )
+        meaning = known[label] if label in known else meaning_of(Tissue(label))
+        found.setdefault(meaning, []).append(label)
+    return found
