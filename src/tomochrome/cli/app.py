@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with listening(session):
             outcome = _module(args.command).run(args, session)
         session.progress.clear()
-        _show(outcome, as_json=args.json)
+        if not outcome.silent:
+            _show(outcome, as_json=args.json)
         if outcome.after is not None:
             outcome.after()
     except (KeyboardInterrupt, Cancelled):

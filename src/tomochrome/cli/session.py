@@ -55,6 +55,7 @@ class Outcome:
     data: Mapping[str, Any]
     text: str
     after: Callable[[], None] | None = None  #: runs after the result was printed
+    silent: bool = False  #: another process prints the result
 
 
 class ProgressLine:

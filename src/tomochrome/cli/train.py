@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.training import finish, load_config, train
     from tomochrome.training.export import read_license
     from tomochrome.training.folder import make_folder, open_run
+    from tomochrome.training.parallel import rank
     from tomochrome.training.task import find_task
 
     started = time.perf_counter()
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
         device=args.device,
     )  # fmt: skip
+    if rank():  # of those that torchrun started, rank 0 measures and writes
+        return Outcome({}, "", silent=True)
     bundles = [str(path) for path in finish(out, weights, config=config, data=args.data)]
     seconds = round(time.perf_counter() - started, 1)
     command = find_task(config.task).command

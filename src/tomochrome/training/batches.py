@@ -39,6 +39,9 @@ class Batches:
         Of the order of a data set with a length, which is shuffled anew in each epoch.
     workers
         Processes; 0: a thread.
+    part
+        Which of how many processes this is that train together: each batch is that part of a
+        batch so many times as large.
     """
 
     def __init__(
@@ -50,11 +53,12 @@ class Batches:
         first: int = 0,
         seed: int = 0,
         workers: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         length = len(samples) if isinstance(samples, Sized) else 0
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(samples),
-            batch_sampler=_order(length, batch, first, seed),
+            batch_sampler=_order(length, batch, first, seed, part),
             num_workers=workers,
             collate_fn=_Collate(collate),
             multiprocessing_context="spawn" if workers else None,  # forking breaks compiled loops
@@ -99,12 +103,16 @@ class Batches:
         self._batches = None
 
 
-def _order(length: int, batch: int, first: int, seed: int) -> Iterator[list[int]]:
+def _order(
+    length: int, batch: int, first: int, seed: int, part: tuple[int, int]
+) -> Iterator[list[int]]:
     """Yield the indices of each step's samples, without end."""
     epoch, order = -1, np.zeros(0, np.int64)
+    which, of = part
     for step in itertools.count(first):
         chosen = []
-        for k in range(step * batch, (step + 1) * batch):
+        begin = (step * of + which) * batch
+        for k in range(begin, begin + batch):
             if length and k // length != epoch:
                 epoch = k // length
                 order = np.random.default_rng([seed, epoch]).permutation(length)

@@ -26,6 +26,7 @@ from tomochrome.training.folder import (
     save_checkpoint,
     saved_at_the_end,
 )
+from tomochrome.training.parallel import Group, group
 from tomochrome.training.pool import Painter
 from tomochrome.training.task import Task, find_task, load_config
 
@@ -48,6 +49,9 @@ def train(
     paint: bool = True,
 ) -> Path:
     """Train a model and leave a checkpoint and a log.
+
+    Where ``torchrun`` started several processes, they train together (see
+    `tomochrome.training.parallel`), each with the configuration's batch; rank 0 writes.
 
     Parameters
     ----------
@@ -86,16 +90,22 @@ def train(
     budget = Budget(minutes or plan.minutes, steps)
     folder, checkpoint = open_run(out or Path("runs") / plan.name, resume=resume)
     task = start_task(plan, folder, data, pool)
-    state = _State(task, choose_device(device))
-    if resume:
-        state.load(checkpoint)
-    with Painter(task.pool, plan.phantoms if paint else None) as painter:
-        if plan.phantoms is not None:
-            painter.wait(plan.phantoms.first, "painting phantoms")
-        with quietly():
-            task.prepare()
-        with saved_at_the_end(lambda: state.save(checkpoint)):
-            _run(state, painter, budget, folder)
+    with group(choose_device(device)) as ranks:
+        state = _State(task, ranks)
+        if resume:
+            state.load(checkpoint)
+        painted = plan.phantoms if paint and ranks.leads else None
+        with Painter(task.pool, painted) as painter:
+            if painted is not None:
+                painter.wait(painted.first, "painting phantoms")
+            ranks.wait()  # for the first phantoms
+            with quietly():
+                task.prepare()
+            if not ranks.leads:
+                _run(state, painter, budget, folder)
+                return checkpoint
+            with saved_at_the_end(lambda: state.save(checkpoint)):
+                _run(state, painter, budget, folder)
     return checkpoint
 
 
@@ -142,15 +152,21 @@ def learning_rate(
 class _State:
     """Network, running mean, optimizer and clock of one run."""
 
-    def __init__(self, task: Task[Any], device: torch.device) -> None:
-        self.task, self.config, self.device = task, task.config, device
+    def __init__(self, task: Task[Any], ranks: Group) -> None:
+        self.task, self.config, self.ranks = task, task.config, ranks
         torch.manual_seed(self.config.seed)
-        self.net = task.network().to(device)
+        self.net = task.network().to(ranks.device)
+        self.trained = ranks.spread(self.net)
         self.mean = AveragedModel(self.net, avg_fn=self._average, use_buffers=True)
         self.optimizer = task.optimizer(self.net)
         self.step, self.elapsed = 0, 0.0
         self.best: dict[str, torch.Tensor] = {}
         self.least, self.looks, self.best_look = math.inf, 0, 0
+
+    def done(self, budget: Budget) -> float:
+        """Return the share of the run that is done; all processes hear the same."""
+        share = 1.0 if self.exhausted else budget.share(self.step, self.elapsed)
+        return self.ranks.agree(share)
 
     @property
     def exhausted(self) -> bool:
@@ -164,7 +180,7 @@ class _State:
             for first in range(0, len(samples), self.config.batch):
                 check()
                 batch = self.task.collate(samples[first : first + self.config.batch])
-                losses.append(float(self.task.loss(net, _moved(batch, self.device))[0]))
+                losses.append(float(self.task.loss(net, _moved(batch, self.ranks.device))[0]))
         loss = sum(losses) / len(losses)
         self.looks += 1
         if loss < self.least:
@@ -188,11 +204,13 @@ class _State:
             If the loss is no longer a number; the weights are those before the step.
         """
         # seeded by the step: a run that was resumed goes on as it would have
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss, figures = self.task.loss(self.net, _moved(batch, self.device))
-        value = float(loss.detach())
+        torch.manual_seed(
+            self.config.seed * 1_000_003 + self.step * self.ranks.size + self.ranks.rank
+        )
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        loss, figures = self.task.loss(self.trained, _moved(batch, self.ranks.device))
+        value = self.ranks.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise TomochromeError(
                 f"the loss is {value} at step {self.step + 1}: lower 'learning_rate' and train "
@@ -263,27 +281,29 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
     task, config = state.task, state.config
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
     means, batches, stage = _Means(), None, -1
-    aside = task.validation() if config.validate_every else ()
+    leads = state.ranks.leads
+    aside = task.validation() if config.validate_every and leads else ()
     columns = ("loss", *task.figures, *(("validation",) if aside else ()))
     try:
-        while not state.exhausted and (done := budget.share(state.step, state.elapsed)) < 1.0:
+        while (done := state.done(budget)) < 1.0:
             check()
             painter.check()
             now, rate = learning_rate(config, task.stages, state.step, done)
             if batches is None or now != stage:
                 if batches is not None:
                     batches.stop()
-                batches, stage = _batches(task, now, state.step), now
+                batches, stage = _batches(task, now, state), now
             means.add(state.learn(batches.next(), rate))
             if aside and not state.step % config.validate_every:
                 means.add({"validation": state.validate(aside)})
             state.elapsed = time.monotonic() - clock
-            if not state.step % _LOG_EVERY or budget.share(state.step, state.elapsed) == 1.0:
+            last = budget.share(state.step, state.elapsed) == 1.0 or state.exhausted
+            if leads and (last or not state.step % _LOG_EVERY):
                 row = [state.step, round(state.elapsed), f"{rate:.2e}", *means.row(columns)]
                 append_row(folder / LOG, ("step", "seconds", "rate", *columns), row)
                 means = _Means()
                 budget.report(state.step, state.elapsed, "training")
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            if leads and time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 state.save(folder / CHECKPOINT)
                 saved = time.monotonic()
     finally:
@@ -291,11 +311,11 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
             batches.stop()
 
 
-def _batches(task: Task[Any], stage: int, step: int) -> Batches:
-    config = task.config
+def _batches(task: Task[Any], stage: int, state: _State) -> Batches:
+    config, ranks = task.config, state.ranks
     return Batches(
-        task.dataset(stage), task.collate, config.batch,
-        first=step, seed=config.seed, workers=config.workers,
+        task.dataset(stage), task.collate, config.batch, first=state.step, seed=config.seed,
+        workers=config.workers, part=(ranks.rank, ranks.size),
     )  # fmt: skip
 
 
