@@ -45,6 +45,7 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
         "Open a scan",
         "Scan",
         "Export",
+        "Color hints",
     ]
     (item,) = manifest.contributions.menus["napari/layers/visualize"]
     assert item.command == widgets["Colorize volume"]
@@ -93,7 +94,8 @@ def test_menus_readers_and_panels_import_nothing_slow():
     code = (
         "import sys, tomochrome._napari.reader, tomochrome._napari.writer, "
         "tomochrome._napari.samples, tomochrome._napari.picker, tomochrome._napari.scan_panel, "
-        "tomochrome._napari.register_widget, tomochrome._napari.export\n"
+        "tomochrome._napari.register_widget, tomochrome._napari.export, "
+        "tomochrome._napari.hints_panel\n"
         "slow = ('torch', 'monai', 'SimpleITK', 'pydicom', 'nibabel', 'tomochrome.io')\n"
         "print([m for m in slow if m in sys.modules])"
     )

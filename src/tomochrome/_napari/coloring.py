@@ -51,11 +51,7 @@ def color_in_worker(
     Cancelled
         If the task was cancelled.
     """
-    from napari.layers import Layer
-
-    from tomochrome._napari.colored_picture import ColoredPicture
-    from tomochrome.color import palette_names
-    from tomochrome.colorization import colorize, model_title
+    from tomochrome.colorization import colorize
 
     report(0, 0, "Reading the layer")
     ct = ct_source(layer, as_hu=as_hu)
@@ -63,7 +59,35 @@ def color_in_worker(
     forced = as_hu and ct.shown.unit != "HU"
     chroma = colorize(ct.shown, model, device=device, force=forced)
     check()
-    lit = ColoredPicture(ct.shown, chroma, lighting(fields, chroma))
+    note = " (taken as HU)" if forced else ""
+    return finished_layer(layer, ct, chroma, lighting(fields, chroma), note)
+
+
+def finished_layer(
+    layer: Any, ct: LayerSource, chroma: Chroma, settings: Lighting, note: str = ""
+) -> Any:
+    """Return a layer that shows colors over the CT of a layer; for a worker.
+
+    Parameters
+    ----------
+    layer
+        The CT's napari layer; it is only read.
+    ct
+        The CT behind it.
+    chroma
+        The colors, on the grid of ``ct.shown``.
+    settings
+        The light.
+    note
+        The end of the layer's name.
+    """
+    from napari.layers import Layer
+
+    from tomochrome._napari.colored_picture import ColoredPicture
+    from tomochrome.color import palette_names
+    from tomochrome.colorization import model_title
+
+    lit = ColoredPicture(ct.shown, chroma, settings)
     chroma.tissue_shares()  # kept, so that the legend need not wait
     # The slow firsts happen here, so that no slider waits for them: the colors of every palette
     # at every saturation, and the kernels of one slice.
@@ -72,7 +96,7 @@ def color_in_worker(
         lit.prepare(lit.settings.but(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
     # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
-    name = f"{layer.name} · {model_title(chroma.model)}{' (taken as HU)' if forced else ''}"
+    name = f"{layer.name} · {model_title(chroma.model)}{note}"
     source = LayerSource("color", ct.stored, ct.shown, chroma)
     parts = color_layer(lit, source, layer_transform(layer), name)
     return Layer.create(*parts)

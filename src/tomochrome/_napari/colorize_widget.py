@@ -81,6 +81,7 @@ class ColorizeWidget(JobPanel):
         view.window.kind_chosen.connect(lambda kind: remember("window", kind))
         view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
         self.connections.add(self._layer_removed, viewer.layers.events.removed)
+        self.connections.add(self._layer_added, viewer.layers.events.inserted)
         self.connections.add(self._point, viewer.cursor.events.position)
         self.connections.add(self._plane_changed, dims.point, dims.order, dims.ndisplay)
         toggle = weakly(self._toggle)
@@ -148,8 +149,7 @@ class ColorizeWidget(JobPanel):
                 below.layer.visible = False
             colored.opacity = self.view.color.opacity
             above = [known.layer for known in older]
-            shown = Coloring.add(self.viewer, ct_layer, colored, above)
-            self._colorings.append(shown)
+            shown = Coloring.add(self.viewer, ct_layer, colored, above)  # and see `_layer_added`
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
         self._layer_chosen()
@@ -260,6 +260,7 @@ class ColorizeWidget(JobPanel):
             self._watching.add(self._limits_moved, ct_layer.events.contrast_limits)
         if color_layer is not None:
             self._watching.add(self._opacity_moved, color_layer.events.opacity)
+            self._watching.add(self._recolored, color_layer.events.data)
 
     def _limits_moved(self, _: object = None) -> None:
         if not self._pushing:
@@ -270,6 +271,19 @@ class ColorizeWidget(JobPanel):
     def _opacity_moved(self, _: object = None) -> None:
         if self.coloring is not None:
             self.view.color.opacity_row.set_value(100 * self.coloring.layer.opacity)
+
+    def _recolored(self, _: object = None) -> None:
+        """Another panel gave the layer other colors: list their tissues."""
+        if not self.running:
+            self._layer_chosen()
+
+    def _layer_added(self, _: object = None) -> None:
+        """Follow a coloring that was added, by this panel or another."""
+        known = [coloring.layer for coloring in self._colorings]
+        new = [found for found in Coloring.find(self.viewer) if found.layer not in known]
+        if new:
+            self._colorings += new
+            self._layer_chosen()
 
     def _layer_removed(self, event: Any) -> None:
         gone = event.value

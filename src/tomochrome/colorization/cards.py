@@ -69,9 +69,13 @@ def find_model(model: str | os.PathLike[str]) -> ModelCard:
 
 
 def model_title(model: str) -> str:
-    """Return what people call a model: its card's title, or the name itself if there is no card."""
+    """Return what people call a model: its card's title, or the name itself if there is no card.
+
+    The title of ``"tissue + hints"`` is that of ``"tissue"`` with the same addition.
+    """
+    name, plus, addition = model.partition(" + ")
     try:
-        return find_model(model).title
+        return f"{find_model(name).title}{plus}{addition}"
     except ModelError:
         return model
 

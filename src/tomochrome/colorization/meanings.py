@@ -16,6 +16,7 @@ from tomochrome.errors import OptionError
 from tomochrome.tissue import N_TISSUES, Tissue
 
 KEEP: Final = "keep"
+KEEP_LABEL: Final = N_TISSUES  #: what panels paint it with
 
 
 @dataclass(frozen=True)

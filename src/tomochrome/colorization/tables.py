@@ -68,6 +68,8 @@ def grey_tissue_table() -> Mixtures:
 def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return the code of each mixture in `grey_tissue_table`, as near as the levels allow.
 
+    What a row gives to further tissues than its two heaviest ones goes to these two.
+
     Parameters
     ----------
     weights
@@ -87,7 +89,7 @@ def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
     both = most + weights[rows, second]
     share = weights[rows, second] / np.maximum(both, 1e-9) * (2 * SHARES - 1)
     share = np.minimum(np.rint(share), SHARES - 1).astype(np.int64)
-    level = np.minimum(np.rint(both * TOTALS), TOTALS).astype(np.int64)
+    level = np.minimum(np.rint(weights.sum(axis=1) * TOTALS), TOTALS).astype(np.int64)
     pair = first * (N_TISSUES - 1) + second - (second > first)
     code = 1 + (pair * SHARES + share) * TOTALS + level - 1
     return np.where(level > 0, code, len(grey_tissue_table()) - 1).astype(np.uint16)

@@ -1,0 +1,295 @@
+"""The panel "Color hints": strokes on a Labels layer, which spread over a scan's colors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QPushButton, QWidget
+
+from tomochrome._napari.coloring import Coloring, finished_layer
+from tomochrome._napari.controls import form
+from tomochrome._napari.ct_source import check_layer, ct_source
+from tomochrome._napari.events import Connections
+from tomochrome._napari.grey_window import window_of
+from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.layers import (
+    check_dimensions,
+    colored_layers,
+    layer_transform,
+    source_of,
+    world_affine,
+)
+from tomochrome._napari.named_choice import Named, NamedChoice
+from tomochrome._napari.panel import JobPanel, JobView, caution
+from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome.color.palette import palette
+from tomochrome.colorization.meanings import KEEP, KEEP_LABEL
+from tomochrome.errors import InputError, TomochromeError
+from tomochrome.tissue import Tissue
+
+if TYPE_CHECKING:
+    from tomochrome.color import Chroma, Lighting
+
+#: Under this key of a colored layer's metadata stand the colors before any hint.
+BEFORE_KEY: Final = "tomochrome-before-hints"
+_FIRST: Final = Tissue.LIVER
+_PALETTE: Final = "vivid"  # strokes must be seen on organs in natural colors
+_KEEP_COLOR: Final = (0.0, 0.9, 1.0, 1.0)
+_HELP: Final = "Paint a few strokes in an organ and apply them: they spread up to its edges."
+_BRUSH: Final = 6  # voxels
+_TOLERANCE_MM: Final = 0.01
+
+
+def hint_in_worker(
+    layer: Any,
+    labels: NDArray[Any],
+    colored: Any,
+    settings: Lighting | None,
+) -> Any:
+    """Return a finished layer with hints over a CT; for a worker: touches no widget.
+
+    Parameters
+    ----------
+    layer
+        The CT's napari layer; it is only read.
+    labels
+        Strokes on its grid.
+    colored
+        The layer whose colors the strokes correct, None for strokes alone. Where it has hints
+        already, these are replaced.
+    settings
+        The light; by default that of a new colored layer, in the window of the CT.
+    """
+    from tomochrome.color import Lighting, TissueSelection
+    from tomochrome.colorization.hints import apply_hints
+
+    known = None if colored is None else source_of(colored.metadata)
+    ct = ct_source(layer) if known is None else known
+    before: Chroma | None = None
+    if known is not None:
+        before = colored.metadata.get(BEFORE_KEY, known.chroma)
+    if settings is None:
+        window = window_of(layer)
+        settings = Lighting() if window is None else Lighting(window=window)
+    chroma = apply_hints(
+        ct.shown,
+        labels,
+        {KEEP_LABEL: KEEP},
+        chroma=before,
+        palette_name=settings.palette,
+        force=known is not None,
+    )
+    if not chroma.has_tissues:
+        settings = settings.but(tissues=TissueSelection())
+    made = finished_layer(layer, ct, chroma, settings)
+    made.metadata[BEFORE_KEY] = before
+    return made
+
+
+class HintsView(JobView):
+    """The fields, from top to bottom: what is colored, the strokes, run and result."""
+
+    def __init__(self, viewer: Any, parent: QWidget) -> None:
+        super().__init__(parent, "Apply strokes")
+        self.layer = LayerChoice(viewer, self, follow=True)
+        self.colored = LayerChoice(viewer, self, accepts=self._colors_it, nothing="Strokes alone")
+        self.colored.setToolTip(
+            "The colors that the strokes correct; without any, all that no stroke reaches is grey"
+        )
+        self.strokes = LayerChoice(viewer, self, accepts=_is_labels)
+        self.strokes.setToolTip("Labels layer of strokes; a label is the number of a tissue")
+        self.new = QPushButton("New strokes layer", self)
+        self.new.setToolTip("Add a Labels layer on the grid of the CT, ready to paint on")
+        self.tissue = NamedChoice(_choices(), self)
+        self.tissue.choose(_FIRST.label)
+        self.locked = self.layer, self.colored, self.strokes, self.new
+        self.fill(
+            parent,
+            caution(self),
+            form(("CT", self.layer), ("Correct", self.colored), ("Strokes", self.strokes)),
+            self.new,
+            form(("Paint with", self.tissue)),
+            self.buttons,
+            self.progress,
+            self.message,
+        )
+
+    def _colors_it(self, layer: Any) -> bool:
+        ct = self.layer.layer()
+        return ct is not None and bool(colored_layers([layer], ct))
+
+    @property
+    def label(self) -> int:
+        """The label of what is chosen to paint with."""
+        name = self.tissue.name
+        return KEEP_LABEL if name == KEEP else int(Tissue[name.upper().replace("-", "_")])
+
+
+class HintsPanel(JobPanel):
+    """Has strokes painted, and spreads them."""
+
+    tab = "Color hints"
+    what = "Spreading the strokes"
+
+    def __init__(self, napari_viewer: Any) -> None:
+        prepare_viewer(napari_viewer)
+        super().__init__(napari_viewer)
+        self._painted = Connections()
+        self._asked: Any = None
+        view = self.view
+        view.new.clicked.connect(self.add_strokes)
+        view.tissue.currentIndexChanged.connect(self._paint_with)
+        view.layer.chosen.connect(self._layer_chosen)
+        view.strokes.chosen.connect(self._strokes_chosen)
+        self._layer_chosen()
+        self._strokes_chosen()
+        self.say(_HELP)
+
+    def make_view(self) -> HintsView:
+        """Make the fields."""
+        return HintsView(self.viewer, self)
+
+    def add_strokes(self) -> None:
+        """Add an empty Labels layer over the CT, and have it painted on."""
+        layer, label = self.view.layer.layer(), self.view.label
+        try:
+            self._check(layer)
+        except TomochromeError as error:
+            self.show_error(error)
+            return
+        strokes = self.viewer.add_labels(
+            np.zeros(layer.data.shape, np.uint8),
+            name=f"Strokes on {layer.name}",
+            colormap=_label_colors(),
+            features=_label_names(),
+            opacity=0.9,
+            **layer_transform(layer),
+        )
+        strokes.brush_size = _BRUSH
+        strokes.mode = "paint"
+        self.view.strokes.choose(strokes)
+        strokes.selected_label = label
+
+    def run(self) -> None:
+        """Spread the strokes in a worker."""
+        view = self.view
+        layer, strokes, colored = (box.layer() for box in (view.layer, view.strokes, view.colored))
+        if self.running:
+            return
+        try:
+            self._check(layer, colored)
+            labels = _labels_on(strokes, layer)
+        except TomochromeError as error:
+            self.show_error(error)
+            return
+        self._asked = layer, colored
+        settings = None if colored is None else colored.data.settings
+        self.start(lambda: hint_in_worker(layer, labels, colored, settings), self._finished)
+
+    def _check(self, layer: Any, colored: Any = None) -> None:
+        if layer is None:
+            raise InputError("open a CT first (File > Open Folder, or a sample)")
+        check_layer(layer, as_hu=colored is not None)  # then it was said already
+
+    def _finished(self, made: Any) -> None:
+        (layer, colored), self._asked = self._asked, None
+        if layer not in self.viewer.layers:
+            self.say("The layer was closed while the strokes were spread.")
+            return
+        if colored in self.viewer.layers:
+            if made.data.chroma.has_tissues:  # the light may have changed since
+                made.data.settings = colored.data.settings
+            Coloring(layer, colored).replace(made)
+        else:
+            active = self.viewer.layers.selection.active
+            colored = Coloring.add(self.viewer, layer, made, ()).layer
+            self.viewer.layers.selection.active = active  # the strokes, which one goes on painting
+        self.view.colored.refresh()
+        self.view.colored.choose(colored)
+        warnings = [
+            str(w) for w in made.data.chroma.provenance.warnings if w.code == "option-unused"
+        ]
+        self.say(f"Strokes applied.{''.join(f' {text}.' for text in warnings[-1:])}")
+
+    def _layer_chosen(self) -> None:
+        self.view.colored.refresh()
+        found = self.view.colored.layers()
+        if self.view.colored.layer() is None and found:
+            self.view.colored.choose(found[0])
+
+    def _strokes_chosen(self) -> None:
+        self._painted.release()
+        strokes = self.view.strokes.layer()
+        if strokes is not None:
+            self._painted.add(self._label_changed, strokes.events.selected_label)
+            self._label_changed()
+
+    def _paint_with(self, _: object = None) -> None:
+        strokes = self.view.strokes.layer()
+        if strokes is not None:
+            strokes.selected_label = self.view.label
+
+    def _label_changed(self, _: object = None) -> None:
+        """Follow a label that was chosen in napari's own controls."""
+        strokes = self.view.strokes.layer()
+        label = 0 if strokes is None else int(strokes.selected_label)
+        if label == KEEP_LABEL:
+            self.view.tissue.choose(KEEP)
+        elif Tissue.AIR < label < KEEP_LABEL:
+            self.view.tissue.choose(Tissue(label).label)
+
+    def let_go(self) -> None:
+        """Let go of the viewer and its layers."""
+        self._painted.release()
+        for box in (self.view.layer, self.view.colored, self.view.strokes):
+            box.release()
+        self._asked = None
+        super().let_go()
+
+
+def _is_labels(layer: Any) -> bool:
+    return bool(layer._type_string == "labels")
+
+
+def _choices() -> list[Named]:
+    tissues = sorted((t for t in Tissue if t != Tissue.AIR), key=lambda tissue: tissue.title)
+    keep = Named(KEEP, "Keep as it is", "other strokes stop here")
+    return [*(Named(tissue.label, tissue.title) for tissue in tissues), keep]
+
+
+def _label_colors() -> Any:
+    from napari.utils.colormaps import DirectLabelColormap
+
+    rgb = palette(_PALETTE).rgb / 255
+    colors: dict[int | None, Any] = {int(t): (*rgb[t], 1.0) for t in Tissue if t != Tissue.AIR}
+    colors |= {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), KEEP_LABEL: _KEEP_COLOR}
+    return DirectLabelColormap(color_dict=colors)
+
+
+def _label_names() -> dict[str, list[Any]]:
+    """Return what napari's status bar says of each label."""
+    names = ["no stroke", *(t.title for t in Tissue if t != Tissue.AIR), "keep as it is"]
+    return {"index": list(range(len(names))), "tissue": names}
+
+
+def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:
+    """Return a copy of the strokes, checked to lie on the grid of the CT's layer.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer, or it lies elsewhere.
+    """
+    if strokes is None:
+        raise InputError("there are no strokes: press 'New strokes layer', and paint some")
+    check_dimensions(strokes, "strokes on a CT volume", InputError)
+    same = tuple(strokes.data.shape) == tuple(layer.data.shape)
+    apart = np.abs(world_affine(strokes) - world_affine(layer)).max()
+    if not same or apart > _TOLERANCE_MM:
+        raise InputError(
+            f"the layer '{strokes.name}' does not lie on the voxels of '{layer.name}'; "
+            "paint on a new strokes layer"
+        )
+    return np.array(strokes.data)

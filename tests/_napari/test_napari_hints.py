@@ -1,0 +1,170 @@
+"""The panel "Color hints": strokes painted on a CT correct its colors, or color it alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+
+from tomochrome._napari.coloring import Coloring
+from tomochrome._napari.hints_panel import BEFORE_KEY, HintsPanel
+from tomochrome._napari.layers import source_of, volume_layer, world_affine
+from tomochrome.colorization.meanings import KEEP_LABEL
+from tomochrome.tissue import N_TISSUES, Tissue
+
+pytestmark = pytest.mark.gui
+
+ORGAN = (6, 24, 26)  # a voxel of the small CT's water
+
+
+@pytest.fixture
+def hints(window, small_ct):
+    """The panel over the small CT, without any colors."""
+    window.add_layer(Layer.create(*volume_layer(small_ct, "scan")))
+    panel = HintsPanel(window)
+    window.window.add_dock_widget(panel, name="Color hints")
+    yield panel
+    panel.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
+
+
+def run(panel, qtbot):
+    panel.view.run.click()
+    qtbot.waitUntil(lambda: not panel.running)
+    return panel.view.message.text()
+
+
+def paint(panel, tissue, place=(6, slice(22, 26), slice(25, 29))):
+    """A stroke as napari's brush would leave it."""
+    if panel.view.strokes.layer() is None:
+        panel.view.new.click()
+    panel.view.tissue.choose(tissue)
+    strokes = panel.view.strokes.layer()
+    strokes.data[place] = strokes.selected_label
+    return strokes
+
+
+def tissue_at(layer, voxel=ORGAN):
+    return Tissue(int(source_of(layer.metadata).chroma.tissue[voxel]))
+
+
+def test_a_new_layer_lies_on_the_ct_and_is_ready_to_paint(hints, window):
+    hints.view.new.click()
+    strokes, ct = window.layers["Strokes on scan"], window.layers["scan"]
+    assert strokes.data.shape == ct.data.shape
+    np.testing.assert_allclose(world_affine(strokes), world_affine(ct))
+    assert strokes.units == ct.units
+    assert strokes.mode == "paint"
+    assert window.layers.selection.active is strokes
+    assert strokes.selected_label == Tissue.LIVER
+    colors = strokes.colormap.color_dict
+    assert len({tuple(colors[label]) for label in range(1, N_TISSUES + 1)}) > 20
+    assert list(strokes.features["tissue"])[Tissue.LIVER] == "Liver"
+
+
+def test_box_and_label_follow_each_other(hints):
+    hints.view.new.click()
+    strokes = hints.view.strokes.layer()
+    hints.view.tissue.choose("spleen")
+    assert strokes.selected_label == Tissue.SPLEEN
+    strokes.selected_label = int(Tissue.KIDNEY)
+    assert hints.view.tissue.name == "kidney"
+    hints.view.tissue.choose("keep")
+    assert strokes.selected_label == KEEP_LABEL
+    strokes.selected_label = 200  # means nothing; the box stays
+    assert hints.view.tissue.name == "keep"
+
+
+def test_strokes_alone_and_again(hints, window, qtbot):
+    strokes = paint(hints, "spleen")
+    assert run(hints, qtbot) == "Strokes applied."
+    (coloring,) = Coloring.find(window)
+    assert coloring.layer.name == "scan · hints"
+    assert tissue_at(coloring.layer) == Tissue.SPLEEN
+    assert window.layers.selection.active is strokes
+    assert hints.view.colored.layer() is coloring.layer
+    strokes.data[strokes.data > 0] = Tissue.KIDNEY
+    assert run(hints, qtbot) == "Strokes applied."
+    assert [known.layer for known in Coloring.find(window)] == [coloring.layer]
+    assert tissue_at(coloring.layer) == Tissue.KIDNEY
+    assert coloring.chroma.model == "hints"
+
+
+def test_strokes_over_a_model_in_the_same_layer_light_and_legend(panel, window, qtbot):
+    panel.run()
+    qtbot.waitUntil(lambda: panel.coloring is not None and not panel.running)
+    coloring = panel.coloring
+    first = coloring.chroma
+    assert tissue_at(coloring.layer) == Tissue.LIVER
+    panel.view.color.saturation_row.set_value(50)
+    panel.view.color.changed.emit()
+    qtbot.waitUntil(lambda: coloring.layer.data.settings.saturation == 0.5)
+    hints = HintsPanel(window)
+    window.window.add_dock_widget(hints, name="Color hints")
+    assert hints.view.colored.layer() is coloring.layer
+    paint(hints, "spleen")
+    assert run(hints, qtbot) == "Strokes applied."
+    assert panel.coloring.layer is coloring.layer
+    assert coloring.chroma.model == "tissue + hints"
+    assert tissue_at(coloring.layer) == Tissue.SPLEEN
+    assert coloring.layer.data.settings.saturation == 0.5
+    assert coloring.layer.metadata[BEFORE_KEY] is first
+    assert Tissue.SPLEEN in [row.tissue for row in panel.view.legend.list.rows()]
+    # applied again, the strokes correct the model, not their own earlier result
+    strokes = hints.view.strokes.layer()
+    strokes.data[strokes.data > 0] = KEEP_LABEL
+    run(hints, qtbot)
+    assert tissue_at(coloring.layer) == Tissue.LIVER
+    hints.release()
+
+
+def test_an_open_colorize_panel_follows_strokes_alone(panel, window, qtbot):
+    hints = HintsPanel(window)
+    window.window.add_dock_widget(hints, name="Color hints")
+    paint(hints, "spleen")
+    assert run(hints, qtbot) == "Strokes applied."
+    assert panel.coloring is not None
+    assert [row.tissue for row in panel.view.legend.list.rows()] == [Tissue.SPLEEN]
+    hints.release()
+
+
+def test_a_run_of_colorize_still_adds_one_coloring(panel, qtbot):
+    panel.run()
+    qtbot.waitUntil(lambda: panel.coloring is not None and not panel.running)
+    assert len(panel._colorings) == 1
+
+
+def test_refusals_are_sentences(hints, window, qtbot):
+    hints.view.run.click()
+    assert hints.view.message.text().startswith("There are no strokes: press 'New strokes layer'")
+    hints.view.new.click()
+    assert run(hints, qtbot).startswith("There are no strokes: paint some first")
+    other = window.add_labels(np.zeros((12, 48, 40), np.uint8), name="elsewhere")
+    hints.view.strokes.choose(other)
+    hints.view.run.click()
+    assert "does not lie on the voxels of 'scan'" in hints.view.message.text()
+    paint(hints, "liver", (0, 0, 0))
+    hints.view.strokes.choose(window.layers["Strokes on scan"])
+    paint(hints, "liver")
+    paint(hints, "liver", (0, 0, 0))
+    assert "1 of 17 voxels of the strokes lie outside the body" in run(hints, qtbot)
+    window.layers.clear()
+    hints.view.run.click()
+    assert hints.view.message.text().startswith("Open a CT first")
+
+
+def test_a_cancel_leaves_everything_as_it_was(hints, window, qtbot, monkeypatch):
+    from tomochrome.runtime import check
+
+    def slow(*_, **__):
+        while True:
+            check()
+
+    monkeypatch.setattr("tomochrome.colorization.hints.apply_hints", slow)
+    paint(hints, "liver")
+    hints.view.run.click()
+    hints.view.cancel.click()
+    qtbot.waitUntil(lambda: not hints.running)
+    assert hints.view.message.text() == "Cancelled; nothing was changed."
+    assert not Coloring.find(window)
