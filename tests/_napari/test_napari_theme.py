@@ -24,7 +24,7 @@ pytestmark = pytest.mark.gui
 
 LEAST = 4.5
 THEMES = ("dark", "light")
-PANELS = ("Colorize volume", "Register & checkerboard", "Scan", "Open a scan")
+PANELS = ("Colorize volume", "Register & checkerboard", "Scan", "Open a scan", "Color hints")
 ITEMS = (
     Item("/a", "dicom-series", title="Chest", modality="CT", shape=(9, 8, 7)),
     Item("/b", "dicom-series", title="Tilted", modality="CT", verdict="tilted",

@@ -149,7 +149,9 @@ class ColorizeWidget(JobPanel):
                 below.layer.visible = False
             colored.opacity = self.view.color.opacity
             above = [known.layer for known in older]
-            shown = Coloring.add(self.viewer, ct_layer, colored, above)  # and see `_layer_added`
+            shown = Coloring.add(self.viewer, ct_layer, colored, above)
+            if shown.layer not in [known.layer for known in self._colorings]:
+                self._colorings.append(shown)  # another reader's CT: `_layer_added` knew it not
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
         self._layer_chosen()
