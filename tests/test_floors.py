@@ -118,7 +118,7 @@ def loaded_by(statement: str, warnings: str = "error") -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("panel", ["colorize_widget", "register_widget"])
+@pytest.mark.parametrize("panel", ["colorize_widget", "hints_panel", "register_widget"])
 def test_a_panel_opens_without_what_only_its_work_needs(panel: str) -> None:
     """It takes twice as long with ``scipy.ndimage``, which a worker imports afterwards."""
     pytest.importorskip("napari")

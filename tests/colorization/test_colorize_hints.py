@@ -13,6 +13,7 @@ import tomochrome as tc
 from tomochrome.color import Chroma
 from tomochrome.color.codes import FreeColors
 from tomochrome.color.palette import palette
+from tomochrome.colorization.spread import spread
 from tomochrome.colorization.tables import (
     color_codes,
     color_table,
@@ -180,6 +181,33 @@ def test_a_single_slice_and_threads_that_make_no_difference() -> None:
     two = tc.apply_hints(flat, strokes, threads=2)
     np.testing.assert_array_equal(one.code, two.code)
     assert (one.tissue[0][deep(left)[2]] == Tissue.SPLEEN).mean() > 0.95
+
+
+def test_in_a_large_volume_cells_are_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, left, right = two_halves()
+    sizes = []
+
+    def noted(ground, *rest):
+        sizes.append(ground.hu.size)
+        return spread(ground, *rest)
+
+    monkeypatch.setattr("tomochrome.colorization.hints.MOST_CELLS", 7000)
+    monkeypatch.setattr("tomochrome.colorization.hints.spread", noted)
+    hinted = tc.apply_hints(volume, one_stroke())
+    assert sizes[0] <= 7000
+    assert (hinted.tissue[deep(left)] == Tissue.SPLEEN).mean() > 0.95
+    assert (hinted.tissue[deep(right)] == Tissue.SPLEEN).mean() < 0.01
+
+
+def test_where_no_body_is_found_a_model_s_colors_can_be_corrected() -> None:
+    volume = Volume(np.full((2, 20, 20), -900, np.int16))
+    code = np.ones(volume.shape, np.uint16)
+    weights = np.eye(N_TISSUES, dtype=np.float32)[[Tissue.AIR, Tissue.LUNG]]
+    before = Chroma(code, np.zeros(code.shape, np.uint8), weights, volume.affine, "m")
+    strokes = np.zeros(volume.shape, np.uint8)
+    strokes[0, 10, 8:12] = Tissue.AIRWAY
+    hinted = tc.apply_hints(volume, strokes, chroma=before)
+    assert (hinted.tissue[0, 10, 8:12] == Tissue.AIRWAY).all()
 
 
 def test_float_labels_of_whole_numbers_are_taken() -> None:

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 ALONE: Final = "hints"  #: the model's name where there are hints and no model
 REACH_MM: Final = 250.0
-CELL_MM: Final = 1.5  #: size in the plane of the cells strokes spread over
+CELL_MM: Final = 1.5  #: size of the cells that strokes spread over
+MOST_CELLS: Final = 4_000_000  #: in a larger volume cells are larger
 AGAINST: Final = 0.01  #: membership at which a stroke is as strong as what was there before
 LEAST: Final = 0.02  #: smaller shares of strokes are not seen
 
@@ -280,7 +281,9 @@ class _Work:
 
     def _box(self, drawn_in: Box) -> Box:
         """Return the part of the volume that strokes may reach."""
-        body = ndimage.find_objects((self.scan.body.field > 0).astype(np.uint8))[0]
+        field = self.scan.body.field
+        found = ndimage.find_objects((field > 0).astype(np.uint8))
+        body = found[0] if found else tuple(slice(0, n) for n in field.shape)
         sides = []
         for axis, part in enumerate(drawn_in):
             factor = self.scan.body.factors[axis]
@@ -361,15 +364,20 @@ def _cells(
     Returns
     -------
     ground
-        Cells of `CELL_MM`; of half that in a single slice.
+        Cells of `CELL_MM`; of half that in a single slice, and larger where they would be more
+        than `MOST_CELLS`.
     shares
         For each meaning the share of each cell that its strokes cover.
     factors
         Voxels in a cell along (z, y, x).
     """
     size = CELL_MM / (2 if len(hu) == 1 else 1)
-    fz, fy, fx = (max(1, min(n, int(size / mm + 0.5)))
-                  for mm, n in zip(spacing, hu.shape, strict=True))  # fmt: skip
+    fz = fy = fx = 0
+    while fz == 0 or hu.size > MOST_CELLS * fz * fy * fx:
+        fz, fy, fx = (
+            max(1, min(n, int(size / mm + 0.5))) for mm, n in zip(spacing, hu.shape, strict=True)
+        )
+        size *= 1.2
     factors = fz, fy, fx
     coarse = block_mean(hu, factors)
     at = np.nonzero(labels)
