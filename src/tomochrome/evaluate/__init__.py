@@ -14,6 +14,8 @@ if TYPE_CHECKING:
         photograph_error,
         score_color,
     )
+    from tomochrome.evaluate.color_truth import ColorTruth
+    from tomochrome.evaluate.coloring_figures import ColorFigures, color_figures
     from tomochrome.evaluate.consistency import inverse_consistency
     from tomochrome.evaluate.jacobian import jacobian_measures
     from tomochrome.evaluate.labels import overlap
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from tomochrome.evaluate.similarity import similarity_measures
 
 _HOMES = {
+    "ColorFigures": "coloring_figures",
     "ColorScore": "color",
+    "ColorTruth": "color_truth",
     "Flicker": "color",
     "OrganScore": "color",
+    "color_figures": "coloring_figures",
     "colored_outside": "color",
     "flicker": "color",
     "inverse_consistency": "consistency",
@@ -38,9 +43,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "ColorFigures",
     "ColorScore",
+    "ColorTruth",
     "Flicker",
     "OrganScore",
+    "color_figures",
     "colored_outside",
     "flicker",
     "inverse_consistency",

@@ -1,0 +1,79 @@
+"""What the colors of a CT should be: those of known tissues under a palette, or a photograph's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.convert import srgb_to_lab
+from tomochrome.color.palette import Palette, palette
+from tomochrome.errors import GeometryError
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
+
+
+@dataclass(frozen=True, eq=False)
+class ColorTruth:
+    """The true color of each voxel, as an index into a list of colors.
+
+    Attributes
+    ----------
+    index
+        Integers (z, y, x): row of ``colors``.
+    colors
+        float64 (n, 2): a*, b*.
+    known
+        bool (n,): whether voxels of this index count.
+    tissues
+        Whether the index is the true `Tissue`.
+    """
+
+    index: NDArray[Any]
+    colors: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    tissues: bool
+
+    @classmethod
+    def of_tissues(
+        cls, truth: NDArray[np.uint8], palette_name: str | Palette = "natural"
+    ) -> ColorTruth:
+        """Return the colors that a palette gives to a map of true tissues.
+
+        Parameters
+        ----------
+        truth
+            uint8 (z, y, x) of `Tissue`; `NO_TISSUE` and air do not count.
+        palette_name
+            Palette, or its name.
+        """
+        colors = np.zeros((NO_TISSUE + 1, 2))
+        colors[:N_TISSUES] = palette(palette_name).ab
+        known = np.arange(NO_TISSUE + 1) < N_TISSUES
+        known[Tissue.AIR] = False
+        return cls(truth, colors, known, True)
+
+    @classmethod
+    def of_photograph(cls, photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -> ColorTruth:
+        """Return the colors of a photograph of a single slice.
+
+        Parameters
+        ----------
+        photograph
+            uint8 (y, x, 3), sRGB, aligned with the slice.
+        mask
+            bool (y, x): where to compare.
+
+        Raises
+        ------
+        GeometryError
+            If the shapes differ or the mask is empty.
+        """
+        if photograph.shape != (*mask.shape, 3) or not mask.any():
+            raise GeometryError("photograph and mask must be of one shape, the mask not empty")
+        index = np.zeros((1, *mask.shape), np.int32)
+        index[0][mask] = np.arange(1, 1 + int(mask.sum()))
+        colors = np.zeros((int(index.max()) + 1, 2))
+        colors[1:] = srgb_to_lab(photograph)[mask][:, 1:]
+        return cls(index, colors, np.arange(len(colors)) > 0, False)

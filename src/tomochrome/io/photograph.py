@@ -1,0 +1,114 @@
+"""Photographs and label pictures (PNG, JPEG, TIFF), read by Pillow in the sandbox."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError
+
+ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+MOST_PIXELS: Final = 64_000_000
+_COLOR_MODES: Final = ("RGB", "RGBA", "LA", "PA", "P", "L", "1")
+_LABEL_MODES: Final = ("L", "P", "1")
+
+
+def is_photograph(path: Path) -> bool:
+    """Whether a path is named like a photograph, whatever is in it."""
+    return path.suffix.lower() in ENDINGS and not path.is_dir()
+
+
+def read_photograph(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Return the colors of a photograph.
+
+    Parameters
+    ----------
+    path
+        A PNG, JPEG or TIFF of at most 64 million pixels, 8 bits a channel. It is turned
+        upright as its EXIF tag says; a profile other than sRGB is not applied.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (y, x, 3), sRGB.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is too large, partly transparent, or of another kind (CMYK, more
+        than 8 bits in grey).
+    """
+    return _read(path, "photograph")
+
+
+def read_label_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Return the values of a grey or indexed 8-bit picture, such as a mask or a tissue map.
+
+    Parameters
+    ----------
+    path
+        A PNG or TIFF of at most 64 million pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (y, x): grey levels, or the indices into a color table.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is too large, or has color channels.
+    """
+    return _read(path, "label picture")
+
+
+def _read(path: str | os.PathLike[str], kind: str) -> NDArray[np.uint8]:
+    from tomochrome.runtime.sandbox import SandboxError, call
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'")
+    try:
+        found = call(_pixels, str(path.absolute()), kind, subject=f"'{path}'")
+    except SandboxError as error:
+        raise InputError(
+            f"'{path}' cannot be read as a {kind}: it is damaged, truncated or no PNG, JPEG or TIFF"
+        ) from error
+    return np.asarray(found, np.uint8)
+
+
+def _pixels(path: str, kind: str) -> NDArray[Any]:
+    """Return the pixels; runs in the sandbox."""
+    import warnings
+
+    from PIL import Image, ImageOps
+
+    name = Path(path).name
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise InputError(
+                f"'{name}' has {image.width} x {image.height} pixels, and at most "
+                f"{MOST_PIXELS // 10**6} million are read; save a smaller copy"
+            )
+        allowed = _COLOR_MODES if kind == "photograph" else _LABEL_MODES
+        if image.mode not in allowed:
+            wanted = "8-bit sRGB" if kind == "photograph" else "8-bit grey or with a color table"
+            raise InputError(
+                f"'{name}' is a {kind} of the kind {image.mode}; save it as {wanted} (PNG)"
+            )
+        upright = ImageOps.exif_transpose(image)
+        if kind != "photograph":
+            return np.array(upright, np.uint8)
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            if np.asarray(upright)[..., 3].min() < 255:
+                raise InputError(
+                    f"'{name}' is partly transparent, so some of its colors are unknown; save it "
+                    "without transparency"
+                )
+        return np.array(upright.convert("RGB"), np.uint8)
