@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_cases import Run, make_series, small_ct
+from PIL import Image
 
+import tomochrome.colorization
 import tomochrome.training
-from tomochrome.errors import Cancelled
+from tomochrome.errors import Cancelled, ModelError
 from tomochrome.io import write
 from tomochrome.tissue import NO_TISSUE, Tissue
 from tomochrome.volume import Volume, default_affine
@@ -53,6 +55,75 @@ def test_evaluate_color_in_words(case: tuple[Path, Path], capfd: Capture) -> Non
     text = Run(capfd, "evaluate", "color", *case, *MODEL).out
     assert text.startswith("transfer-function: chroma error ")
     assert "muscle" in text
+
+
+def test_evaluate_color_gives_all_figures_with_intervals(
+    case: tuple[Path, Path], capfd: Capture
+) -> None:
+    run = Run(capfd, "evaluate", "color", *case, *MODEL, "--json")
+    (score,) = json.loads(run.out)["scores"]
+    figures = score["figures"]
+    assert figures["chroma_error"] == pytest.approx(score["voxel_error"], abs=0.01)
+    for name in ("ciede2000", "psnr", "ssim", "colorfulness"):
+        low, high = figures["intervals"][name]
+        assert low <= figures[name] <= high
+    assert 0 <= figures["calibration"]["error"] <= 1
+    assert len(figures["calibration"]["bins"]) == 10
+    assert figures["seconds_per_slice"] > 0 and figures["flicker"] > 0
+    assert set(figures["tissues"]) == {"fat", "muscle"}
+
+
+@pytest.fixture
+def photographed(tmp_path: Path) -> tuple[Path, Path]:
+    volume = small_ct()
+    write(Volume(volume.voxels[2:3], volume.affine), tmp_path / "slice.nii.gz")
+    rgb = np.random.default_rng(1).integers(0, 256, (*volume.shape[1:], 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "photo.png")
+    mask = np.where(volume.voxels[2] > -500, 255, 0).astype(np.uint8)
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return tmp_path / "slice.nii.gz", tmp_path / "photo.png"
+
+
+def test_evaluate_color_takes_a_photograph_of_one_slice(
+    photographed: tuple[Path, Path], capfd: Capture
+) -> None:
+    mask = ("--mask", photographed[1].with_name("mask.png"))
+    run = Run(capfd, "evaluate", "color", *photographed, *mask, *MODEL, "--json")
+    assert run.status == 0, run.err
+    (score,) = json.loads(run.out)["scores"]
+    assert score["figures"]["voxels"] == (small_ct().voxels[2] > -500).sum()
+    assert score["figures"]["calibration"] is None and score["figures"]["intervals"] == {}
+    text = Run(capfd, "evaluate", "color", *photographed, *MODEL).out
+    assert text.startswith("transfer-function: chroma error ")
+
+
+def test_evaluate_color_refuses_what_a_photograph_does_not_fit(
+    photographed: tuple[Path, Path], case: tuple[Path, Path], capfd: Capture
+) -> None:
+    run = Run(capfd, "evaluate", "color", case[0], photographed[1], *MODEL)
+    assert run.status == 2 and "6 slices of 56 x 48" in run.complaint
+    run = Run(capfd, "evaluate", "color", *case, "--mask", photographed[1], *MODEL)
+    assert run.status == 2 and "--mask" in run.complaint
+
+
+def test_a_model_that_fails_does_not_end_the_others(
+    case: tuple[Path, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colorize = tomochrome.colorization.colorize
+
+    def failing(volume: Volume, model: Path, **options: Any) -> Any:
+        if model.name == "tissue":
+            raise ModelError("its weights are damaged")
+        return colorize(volume, model, **options)
+
+    monkeypatch.setattr(tomochrome.colorization, "colorize", failing)
+    both = (*MODEL, "--model", "tissue")
+    run = Run(capfd, "evaluate", "color", *case, *both, "--json")
+    data = json.loads(run.out)
+    assert [score["model"] for score in data["scores"]] == ["transfer-function"]
+    assert "'tissue' was left out: its weights are damaged" in data["warnings"][0]
+    run = Run(capfd, "evaluate", "color", *case, "--model", "tissue")
+    assert run.status == 2 and run.complaint == "its weights are damaged"
 
 
 def test_evaluate_refuses_another_grid(case: tuple[Path, Path], capfd: Capture) -> None:

@@ -1,10 +1,12 @@
-"""``tomochrome evaluate color``: the color error of models on a CT with known tissues."""
+"""``tomochrome evaluate color``: the errors of models on a CT with known tissues or colors."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
@@ -12,6 +14,10 @@ from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tomochrome.color.chroma import Chroma
     from tomochrome.volume import Volume
 
 
@@ -19,9 +25,11 @@ def add_parser(kinds: Any) -> None:
     """Add the command and describe its arguments."""
     color = kinds.add_parser(
         "color",
-        help="color error of models on a CT with known tissues",
-        description="Color a CT whose tissues are known with each model and give the mean "
-        "distance in (a*, b*) over voxels and over tissues, and that of the grey image.",
+        help="color error of models on a CT with known tissues or a photograph",
+        description="Color a CT whose tissues are known with each model and compare: the mean "
+        "distance in (a*, b*) over voxels and over tissues, and that of the grey image; CIEDE2000, "
+        "PSNR, SSIM, colorfulness, flicker and calibration, with 95 %% bootstrap intervals over "
+        "slices. A CT of one slice can be compared with a photograph of it.",
         allow_abbrev=False,
     )
     color.add_argument("path", metavar="CT", type=options.some_path, help="a CT series or volume")
@@ -29,7 +37,17 @@ def add_parser(kinds: Any) -> None:
         "truth",
         metavar="TISSUES",
         type=options.some_path,
-        help="tissue map on the same grid: indices as in 'tomochrome palette', 255 is unknown",
+        help="tissue map on the same grid: indices as in 'tomochrome palette', 255 is unknown; or, "
+        "for a CT of one slice, a photograph (PNG, JPEG, TIFF) with the same rows and columns",
+    )
+    options.add_values(
+        color,
+        (
+            "--mask",
+            "FILE",
+            options.some_path,
+            "8-bit picture, not 0 where a photograph counts (default: where the model sees a body)",
+        ),
     )
     color.add_argument(
         "--model",
@@ -49,24 +67,28 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and score it."""
-    import numpy as np
-
     from tomochrome.color.palette import palette
-    from tomochrome.colorization import colorize, find_model, models
-    from tomochrome.evaluate import score_color
+    from tomochrome.colorization import find_model, models
+    from tomochrome.errors import Cancelled, ModelError, TomochromeError
     from tomochrome.io import read
 
-    check_inputs([args.path, args.truth])
+    check_inputs([args.path, args.truth, args.mask])
     palette(args.palette)
     cards = [find_model(name) for name in args.model] if args.model else models()
     volume = read(args.path)
-    truth = read(args.truth)
-    _check_truth(truth, volume, args.truth)
+    truth = _Truth.read(args, volume)
     scores = []
     for card in cards:
-        chroma = colorize(volume, card.path, device=args.device, threads=args.threads)
-        score = score_color(chroma, np.asarray(truth.voxels).astype(np.uint8), args.palette)
-        scores.append(score.to_json())
+        try:
+            scores.append(truth.score(*_colored(volume, card, args)))
+        except Cancelled:
+            raise
+        except TomochromeError as error:
+            if len(cards) == 1:
+                raise
+            session.warn(f"the model '{card.name}' was left out: {error}")
+    if not scores:
+        raise ModelError("none of the models could color this CT; see the warnings")
     data = {
         "input": str(args.path),
         "truth": str(args.truth),
@@ -75,6 +97,77 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "warnings": session.warnings,
     }
     return Outcome(data, _in_words(scores))
+
+
+def _colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Volume, Chroma, float]:
+    """Return the coloring by one model, and its seconds a slice after a slice to warm up."""
+    from tomochrome.colorization import colorize
+
+    middle = volume.shape[0] // 2
+    one = slice(middle, middle + 1)
+    outside = None if volume.outside is None else volume.outside[one]
+    first = replace(volume, voxels=volume.voxels[one], outside=outside)
+    colorize(first, card.path, device=args.device, threads=args.threads)
+    start = perf_counter()
+    chroma = colorize(volume, card.path, device=args.device, threads=args.threads)
+    return volume, chroma, (perf_counter() - start) / volume.shape[0]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What a coloring is compared with: a tissue map, or a photograph and its mask."""
+
+    palette: str
+    tissues: NDArray[np.uint8] | None = None
+    photograph: NDArray[np.uint8] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def read(cls, args: argparse.Namespace, volume: Volume) -> _Truth:
+        import numpy as np
+
+        from tomochrome.errors import GeometryError, OptionError
+        from tomochrome.io import read
+        from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
+
+        if not is_photograph(args.truth):
+            if args.mask is not None:
+                raise OptionError("--mask belongs to a photograph; a tissue map has 255 instead")
+            truth = read(args.truth)
+            _check_truth(truth, volume, args.truth)
+            return cls(args.palette, np.asarray(truth.voxels).astype(np.uint8))
+        photograph = read_photograph(args.truth)
+        mask = None if args.mask is None else read_label_picture(args.mask) != 0
+        for path, shape in (
+            (args.truth, photograph.shape[:2]),
+            (args.mask, None if mask is None else mask.shape),
+        ):
+            if shape is not None and (1, *shape) != volume.shape:
+                slices, rows, columns = volume.shape
+                raise GeometryError(
+                    f"'{path}' has {shape[1]} x {shape[0]} pixels, and the CT {slices} "
+                    f"{'slice' if slices == 1 else 'slices'} of {columns} x {rows}; a photograph "
+                    "is compared with a CT of one slice and the same size"
+                )
+        return cls(args.palette, photograph=photograph, mask=mask)
+
+    def score(self, volume: Volume, chroma: Chroma, seconds: float) -> dict[str, Any]:
+        """Return all figures of one coloring as plain data."""
+        import numpy as np
+
+        from tomochrome.evaluate import ColorTruth, color_figures, score_color
+
+        hu = np.asarray(volume.voxels)
+        if self.tissues is not None:
+            score = score_color(chroma, self.tissues, self.palette).to_json()
+            truth = ColorTruth.of_tissues(self.tissues, self.palette)
+        else:
+            assert self.photograph is not None
+            score = {"model": chroma.model}
+            mask = chroma.code[0] > 0 if self.mask is None else self.mask
+            truth = ColorTruth.of_photograph(self.photograph, mask)
+        figures = color_figures(chroma, hu, truth, self.palette).to_json()
+        return {**score, "figures": {**figures, "seconds_per_slice": round(seconds, 4)}}
 
 
 def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
@@ -97,16 +190,52 @@ def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
 def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for score in scores:
-        right = score["right"]
-        named = "names no tissues" if right is None else f"{100 * right:.0f} % correct"
-        lines += [
-            f"{score['model']}: chroma error {score['organ_error']:.1f} over tissues "
-            f"(grey {score['grey_organ_error']:.1f}), {score['voxel_error']:.1f} over voxels "
-            f"(grey {score['grey_voxel_error']:.1f}), {named}"
-        ]
+        if "organs" in score:
+            right = score["right"]
+            named = "names no tissues" if right is None else f"{100 * right:.0f} % correct"
+            lines += [
+                f"{score['model']}: chroma error {score['organ_error']:.1f} over tissues "
+                f"(grey {score['grey_organ_error']:.1f}), {score['voxel_error']:.1f} over voxels "
+                f"(grey {score['grey_voxel_error']:.1f}), {named}"
+            ]
+        else:
+            figures = score["figures"]
+            lines += [
+                f"{score['model']}: chroma error {figures['chroma_error']:.1f} "
+                f"(grey {figures['grey_chroma_error']:.1f})"
+            ]
+        lines += [f"  {line}" for line in _figures_in_words(score["figures"])]
         lines += [
             f"  {name:<14} error {organ['error']:5.1f}  grey {organ['grey_error']:5.1f}  "
+            f"CIEDE2000 {score['figures']['tissues'][name]['ciede2000']:5.1f}  "
             f"correct {100 * organ['right']:3.0f} %  confused with {organ['mistaken_for']}"
-            for name, organ in score["organs"].items()
+            for name, organ in score.get("organs", {}).items()
         ]
     return "\n".join(lines)
+
+
+def _figures_in_words(figures: Mapping[str, Any]) -> list[str]:
+    """Return the figures of one model, a mean with its interval in brackets."""
+
+    def told(name: str, digits: int) -> str:
+        value, ends = figures[name], figures["intervals"].get(name)
+        text = "infinite" if value is None else f"{value:.{digits}f}"
+        if ends is None or value is None or None in ends:
+            return text
+        return f"{text} [{ends[0]:.{digits}f} to {ends[1]:.{digits}f}]"
+
+    lines = [
+        f"CIEDE2000 {told('ciede2000', 1)}, median {figures['ciede2000_median']:.1f}, "
+        f"95th percentile {figures['ciede2000_p95']:.1f}",
+        f"PSNR {told('psnr', 1)} dB, SSIM {told('ssim', 3)}, colorfulness "
+        f"{told('colorfulness', 1)} (truth {figures['truth_colorfulness']:.1f})",
+    ]
+    last = [f"{figures['seconds_per_slice']:.3g} s a slice"]
+    if figures["flicker"] is not None:
+        last.insert(0, f"flicker {figures['flicker']:.2f}")
+    if (sure := figures["calibration"]) is not None:
+        text = f"calibration error {sure['error']:.3f}"
+        if sure["sure_right"] is not None:
+            text += f", {100 * sure['sure_right']:.0f} % correct above a confidence of 0.9"
+        last.insert(0, text)
+    return [*lines, ", ".join(last)]
