@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,29 @@ def test_evaluate_color_refuses_what_a_photograph_does_not_fit(
     assert run.status == 2 and "6 slices of 56 x 48" in run.complaint
     run = Run(capfd, "evaluate", "color", *case, "--mask", photographed[1], *MODEL)
     assert run.status == 2 and "--mask" in run.complaint
+
+
+def test_a_page_of_pictures_needs_nothing_else(
+    case: tuple[Path, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    page = tmp_path / "page.html"
+    argv = ("evaluate", "color", *case, *MODEL, "--page", page)
+    assert Run(capfd, *argv).status == 0
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r'src="data:image/png;base64,([^"]+)"><figcaption>([^<]+)', text)
+    assert [name for _, name in shown] == ["grey", "truth", "transfer-function"] * 4
+    grey, truth, made = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data, _ in shown[:3]
+    )
+    assert (np.ptp(grey.astype(int), axis=-1) <= 1).all()
+    assert grey.shape == (*small_ct().shape[1:], 3)
+    assert np.ptp(truth.astype(int), axis=-1).max() > 20
+    assert np.ptp(made.astype(int), axis=-1).max() > 20
+    assert "Not for diagnosis" in text and "<svg" in text and "<script" not in text
+    assert "http" not in text and str(tmp_path) not in text
+    run = Run(capfd, *argv)
+    assert run.status == 2 and "--force" in run.complaint
+    assert Run(capfd, *argv, "--force").status == 0
 
 
 def test_a_model_that_fails_does_not_end_the_others(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tomochrome.color.chroma import Chroma
+    from tomochrome.evaluate import ColorTruth
     from tomochrome.volume import Volume
 
 
@@ -46,7 +47,8 @@ def add_parser(kinds: Any) -> None:
             "--mask",
             "FILE",
             options.some_path,
-            "8-bit picture, not 0 where a photograph counts (default: where the model sees a body)",
+            "8-bit picture, not 0 where a photograph counts (default: the body as "
+            "transfer-function finds it)",
         ),
     )
     color.add_argument(
@@ -61,6 +63,16 @@ def add_parser(kinds: Any) -> None:
         default="natural",
         help="palette of the reference colors (default: natural)",
     )
+    options.add_values(
+        color,
+        (
+            "--page",
+            "FILE.html",
+            options.some_path,
+            "also write a page with pictures of some slices, all figures and reliability diagrams",
+        ),
+    )
+    options.add_force(color)
     options.add_computing(color)
     options.add_json(color, nested=True)
 
@@ -71,16 +83,22 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.colorization import find_model, models
     from tomochrome.errors import Cancelled, ModelError, TomochromeError
     from tomochrome.io import read
+    from tomochrome.runtime import check_writable, write_whole
 
-    check_inputs([args.path, args.truth, args.mask])
+    check_inputs([args.path, args.truth, args.mask], args.page)
+    if args.page is not None:
+        check_writable(args.page, force=args.force)
     palette(args.palette)
     cards = [find_model(name) for name in args.model] if args.model else models()
     volume = read(args.path)
     truth = _Truth.read(args, volume)
     scores = []
+    rows = [] if args.page is None else truth.pictures(volume)
     for card in cards:
         try:
-            scores.append(truth.score(*_colored(volume, card, args)))
+            chroma, seconds = _colored(volume, card, args)
+            scores.append(truth.score(volume, chroma, seconds))
+            truth.add_pictures(rows, volume, chroma)
         except Cancelled:
             raise
         except TomochromeError as error:
@@ -89,17 +107,24 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             session.warn(f"the model '{card.name}' was left out: {error}")
     if not scores:
         raise ModelError("none of the models could color this CT; see the warnings")
+    if args.page is not None:
+        from tomochrome.evaluate.color_page import color_page
+
+        page = color_page(rows, [score["figures"] for score in scores])
+        with write_whole(args.page, force=args.force) as place:
+            place.write_text(page, encoding="utf-8")
     data = {
         "input": str(args.path),
         "truth": str(args.truth),
         "palette": args.palette,
         "scores": scores,
+        "page": None if args.page is None else str(args.page),
         "warnings": session.warnings,
     }
     return Outcome(data, _in_words(scores))
 
 
-def _colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Volume, Chroma, float]:
+def _colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Chroma, float]:
     """Return the coloring by one model, and its seconds a slice after a slice to warm up."""
     from tomochrome.colorization import colorize
 
@@ -110,23 +135,24 @@ def _colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Volum
     colorize(first, card.path, device=args.device, threads=args.threads)
     start = perf_counter()
     chroma = colorize(volume, card.path, device=args.device, threads=args.threads)
-    return volume, chroma, (perf_counter() - start) / volume.shape[0]
+    return chroma, (perf_counter() - start) / volume.shape[0]
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """What a coloring is compared with: a tissue map, or a photograph and its mask."""
+    """What a coloring is compared with: the colors of a tissue map, or of a photograph."""
 
     palette: str
+    truth: ColorTruth
     tissues: NDArray[np.uint8] | None = None
-    photograph: NDArray[np.uint8] | None = None
-    mask: NDArray[np.bool_] | None = None
 
     @classmethod
     def read(cls, args: argparse.Namespace, volume: Volume) -> _Truth:
         import numpy as np
 
+        from tomochrome.colorization import colorize
         from tomochrome.errors import GeometryError, OptionError
+        from tomochrome.evaluate import ColorTruth
         from tomochrome.io import read
         from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
 
@@ -135,7 +161,8 @@ class _Truth:
                 raise OptionError("--mask belongs to a photograph; a tissue map has 255 instead")
             truth = read(args.truth)
             _check_truth(truth, volume, args.truth)
-            return cls(args.palette, np.asarray(truth.voxels).astype(np.uint8))
+            tissues = np.asarray(truth.voxels).astype(np.uint8)
+            return cls(args.palette, ColorTruth.of_tissues(tissues, args.palette), tissues)
         photograph = read_photograph(args.truth)
         mask = None if args.mask is None else read_label_picture(args.mask) != 0
         for path, shape in (
@@ -149,25 +176,40 @@ class _Truth:
                     f"{'slice' if slices == 1 else 'slices'} of {columns} x {rows}; a photograph "
                     "is compared with a CT of one slice and the same size"
                 )
-        return cls(args.palette, photograph=photograph, mask=mask)
+        if mask is None:  # one for all models
+            body = colorize(volume, "transfer-function", device=args.device, threads=args.threads)
+            mask = body.code[0] > 0
+        return cls(args.palette, truth=ColorTruth.of_photograph(photograph, mask))
 
     def score(self, volume: Volume, chroma: Chroma, seconds: float) -> dict[str, Any]:
         """Return all figures of one coloring as plain data."""
         import numpy as np
 
-        from tomochrome.evaluate import ColorTruth, color_figures, score_color
+        from tomochrome.evaluate import color_figures, score_color
 
-        hu = np.asarray(volume.voxels)
+        score: dict[str, Any] = {"model": chroma.model}
         if self.tissues is not None:
             score = score_color(chroma, self.tissues, self.palette).to_json()
-            truth = ColorTruth.of_tissues(self.tissues, self.palette)
-        else:
-            assert self.photograph is not None
-            score = {"model": chroma.model}
-            mask = chroma.code[0] > 0 if self.mask is None else self.mask
-            truth = ColorTruth.of_photograph(self.photograph, mask)
-        figures = color_figures(chroma, hu, truth, self.palette).to_json()
+        hu = np.asarray(volume.voxels)
+        figures = color_figures(chroma, hu, self.truth, self.palette).to_json()
         return {**score, "figures": {**figures, "seconds_per_slice": round(seconds, 4)}}
+
+    def pictures(self, volume: Volume) -> list[dict[str, Any]]:
+        """Return grey and truth of some slices."""
+        import numpy as np
+
+        from tomochrome.evaluate.color_page import grey_and_truth
+
+        return grey_and_truth(np.asarray(volume.voxels), self.truth)
+
+    def add_pictures(self, rows: list[dict[str, Any]], volume: Volume, chroma: Chroma) -> None:
+        """Add a coloring of these slices, if there are any."""
+        if rows:
+            import numpy as np
+
+            from tomochrome.evaluate.color_page import add_model
+
+            add_model(rows, chroma, np.asarray(volume.voxels), self.truth, self.palette)
 
 
 def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
