@@ -132,6 +132,18 @@ def test_a_page_of_pictures_needs_nothing_else(
     assert Run(capfd, *argv, "--force").status == 0
 
 
+def test_a_colored_ct_is_refused_in_one_sentence_by_all_models(
+    case: tuple[Path, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    volume = small_ct()
+    rgba = volume.with_voxels(np.full((*volume.shape, 4), 99, np.uint8), unit="RGBA")
+    write(rgba, tmp_path / "color.nii.gz")
+    argv = (tmp_path / "color.nii.gz", case[1], "--page", tmp_path / "page.html")
+    run = Run(capfd, "evaluate", "color", *argv)
+    assert run.status == 2 and "left out" not in run.err
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_a_model_that_fails_does_not_end_the_others(
     case: tuple[Path, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and score it."""
     from tomochrome.color.palette import palette
     from tomochrome.colorization import find_model, models
-    from tomochrome.errors import Cancelled, ModelError, TomochromeError
+    from tomochrome.errors import Cancelled, TomochromeError
     from tomochrome.io import read
     from tomochrome.runtime import check_writable, write_whole
 
@@ -93,20 +93,23 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     volume = read(args.path)
     truth = _Truth.read(args, volume)
     scores = []
-    rows = [] if args.page is None else truth.pictures(volume)
+    rows: list[dict[str, Any]] = []
+    failures: list[tuple[str, TomochromeError]] = []
     for card in cards:
         try:
             chroma, seconds = _colored(volume, card, args)
             scores.append(truth.score(volume, chroma, seconds))
-            truth.add_pictures(rows, volume, chroma)
+            if args.page is not None:
+                rows = rows or truth.pictures(volume)
+                truth.add_pictures(rows, volume, chroma)
         except Cancelled:
             raise
         except TomochromeError as error:
-            if len(cards) == 1:
-                raise
-            session.warn(f"the model '{card.name}' was left out: {error}")
+            failures.append((card.name, error))
     if not scores:
-        raise ModelError("none of the models could color this CT; see the warnings")
+        raise failures[0][1]
+    for name, failure in failures:
+        session.warn(f"the model '{name}' was left out: {failure}")
     if args.page is not None:
         from tomochrome.evaluate.color_page import color_page
 
