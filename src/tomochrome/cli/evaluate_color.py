@@ -29,7 +29,7 @@ def add_parser(kinds: Any) -> None:
         help="color error of models on a CT with known tissues or a photograph",
         description="Color a CT whose tissues are known with each model and compare: the mean "
         "distance in (a*, b*) over voxels and over tissues, and that of the grey image; CIEDE2000, "
-        "PSNR, SSIM, colorfulness, flicker and calibration, with 95 %% bootstrap intervals over "
+        "PSNR, SSIM, colorfulness, flicker and calibration, with 95 % bootstrap intervals over "
         "slices. A CT of one slice can be compared with a photograph of it.",
         allow_abbrev=False,
     )
