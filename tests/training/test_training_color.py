@@ -8,15 +8,23 @@ from training_cases import small, write_pool, write_run
 
 from tomochrome.cli.app import main
 from tomochrome.color.palette import palette
-from tomochrome.colorization import colorize
+from tomochrome.colorization import colorize, find_model
+from tomochrome.colorization.kinds.color_network import ColorNetwork
+from tomochrome.colorization.quantize import quantize
 from tomochrome.errors import OptionError
 from tomochrome.training import load_config
-from tomochrome.training.pool import HELD_OUT_TENTH, LEARNED_TENTHS, VALIDATION_TENTHS, Pool
+from tomochrome.training.pool import Pool
 from tomochrome.volume import Volume, default_affine
 
 torch = pytest.importorskip("torch")
 from tomochrome.colorization.color_heads import soft_bins  # noqa: E402
-from tomochrome.training.tasks.color import Colors, rebalanced  # noqa: E402
+from tomochrome.training.color_samples import (  # noqa: E402
+    AROUND,
+    BODY,
+    UNKNOWN,
+    PairSamples,
+)
+from tomochrome.training.tasks.color import TENTHS, Colors, rebalanced  # noqa: E402
 
 NAMES = ("scim", "unet", "unet-quantized", "zhang")
 
@@ -33,7 +41,7 @@ def pool(tmp_path_factory):
 def test_no_patient_is_both_learned_from_and_measured(pool):
     plan = config("scim").phantoms.model_copy(update={"count": 20})
     parts = []
-    for tenths in (LEARNED_TENTHS, VALIDATION_TENTHS, HELD_OUT_TENTH):
+    for tenths in (TENTHS[part] for part in ("learn", "validate", "test")):
         part = Pool(pool, plan, tenths)
         assert len(part) == 2 * len(tenths)
         rng = np.random.default_rng(0)
@@ -66,33 +74,44 @@ def test_the_error_is_that_of_the_papers(pool):
     """Mean squared error of (a*, b*) / 128, and the accuracy that Keras gives two outputs."""
     plan = config("scim", variance_weight=0.0)
     task = Colors(plan, pool)
-    images, names = (torch.from_numpy(part)[None] for part in task.dataset()[3])
+    images, truth = (torch.from_numpy(part)[None] for part in task.dataset()[3])
+    truth[0, 2, 4:8] = UNKNOWN
     raw = 0.3 * torch.randn(1, 3, *plan.shape)
 
     class Says(torch.nn.Module):
         def forward(self, _):
             return raw
 
-    loss, figures = task.loss(Says(), (images, names))
-    truth = palette("natural").ab[names[0].numpy()] / 128
+    loss, figures = task.loss(Says(), (images, truth))
+    wanted, kind = truth[0, :2].numpy().transpose(1, 2, 0) / 128, truth[0, 2].numpy()
     said = np.tanh(raw[0, :2].numpy()).transpose(1, 2, 0)
-    assert float(loss) == pytest.approx(((said - truth) ** 2).mean(), rel=1e-4)
-    body = names[0].numpy() > 0
-    distance = 128 * np.linalg.norm(said - truth, axis=-1)[body]
+    known, body = kind != UNKNOWN, kind == BODY
+    assert float(loss) == pytest.approx(((said - wanted) ** 2)[known].mean(), rel=1e-4)
+    distance = 128 * np.linalg.norm(said - wanted, axis=-1)[body]
     assert figures["ab_error"] == pytest.approx(distance.mean(), rel=1e-4)
     assert figures["close"] == pytest.approx((distance < 10).mean(), abs=1e-4)
     assert figures["accuracy"] == pytest.approx(
-        (said.argmax(-1) == truth.argmax(-1)).mean(), abs=1e-4
+        (said.argmax(-1) == wanted.argmax(-1))[known].mean(), abs=1e-4
     )
+
+
+def test_the_palettes_colors_are_the_truth(pool):
+    task = Colors(config("scim"), pool)
+    samples, colors = task.dataset(), palette("natural").ab
+    _, truth = samples[5]
+    samples.slices.rng = np.random.default_rng([samples.seed, 5])
+    _, names = samples.slices.draw()
+    np.testing.assert_array_equal(truth[:2].transpose(1, 2, 0), colors[names])
+    np.testing.assert_array_equal(truth[2], np.where(names > 0, BODY, AROUND))
 
 
 def test_the_likeliest_variance_is_that_of_the_errors(pool):
     task = Colors(config("scim", variance_weight=1.0), pool)
-    truth = torch.zeros(1, 2, 1, 1)
+    truth, known = torch.zeros(1, 2, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool)
     color = torch.atanh(torch.tensor([3.0, 4.0]) / 128).reshape(1, 2, 1, 1)  # 5 units off
     logs = torch.linspace(-1, 4, 501)
     losses = [
-        float(task._error(torch.cat([color, torch.full((1, 1, 1, 1), float(s))], 1), truth))
+        float(task._error(torch.cat([color, torch.full((1, 1, 1, 1), float(s))], 1), truth, known))
         for s in logs
     ]
     # of two coordinates: sigma^2 = 25 / 2
@@ -111,18 +130,21 @@ def test_rare_colors_weigh_more():
 
 
 def test_the_loss_of_bins_is_a_weighted_cross_entropy(pool):
-    plan = config("zhang")
-    task = Colors(plan, pool)
+    task = Colors(config("zhang"), pool)
     task.prepare()
-    names = torch.randint(0, 26, (1, 3, 5))
+    truth = torch.randn(1, 2, 3, 5) * 20
+    known = torch.ones(1, 3, 5, dtype=torch.bool)
+    known[0, 1, 2] = False
     raw = torch.randn(1, task.head.channels, 3, 5)
-    table, total, weights = soft_bins(task.ab), 0.0, 0.0
+    total = weights = 0.0
     for y, x in np.ndindex(3, 5):
-        truth = table[names[0, y, x]]
-        weight = task.bin_weights[truth.argmax()]
-        total -= weight * (truth * torch.log_softmax(raw[0, :, y, x], 0)).sum()
-        weights += weight
-    assert float(task._bins_loss(raw, names)) == pytest.approx(float(total / weights), rel=1e-5)
+        if known[0, y, x]:
+            bins = soft_bins(truth[0, :, y, x][None])[0]
+            weight = task.bin_weights[bins.argmax()]
+            total -= weight * (bins * torch.log_softmax(raw[0, :, y, x], 0)).sum()
+            weights += weight
+    found = float(task._bins_loss(raw, truth, known))
+    assert found == pytest.approx(float(total / weights), rel=1e-5)
 
 
 def test_few_grey_levels_are_seen_in_training_and_afterwards(tmp_path, capsys):
@@ -136,14 +158,8 @@ def test_few_grey_levels_are_seen_in_training_and_afterwards(tmp_path, capsys):
     assert len(task.levels) == 5
     images, _ = task.dataset()[0]
     assert np.isin(images, task.levels).all()
-
-    from tomochrome.colorization import find_model
-    from tomochrome.colorization.kinds.color_network import ColorNetwork
-
     predictor = ColorNetwork(find_model(run / "weights" / "unet-quantized"), device="cpu")
     smooth = np.linspace(0, 1, 2 * 3 * 16 * 16, dtype=np.float32).reshape(2, 3, 16, 16)
-    from tomochrome.colorization.quantize import quantize
-
     seen = predictor.predict(quantize(smooth, task.levels.astype(np.float32)))
     np.testing.assert_array_equal(predictor.predict(smooth), seen)
 
@@ -160,6 +176,67 @@ def test_a_trained_model_colors_a_volume(tmp_path, capsys):
     )
     assert not chroma.has_tissues and chroma.model == "zhang"
     assert (chroma.code[:, 20:40, 20:40] > 0).all() and (chroma.code[:, :4] == 0).all()
+
+
+def write_pairs(folder, blocks=4):
+    """Pair files: a red half and a yellow half, with blue gel in a cavity of the red one."""
+    folder.mkdir()
+    hu = np.full((4, 40, 50), -1000, np.int16)
+    hu[:, 5:35, 5:45] = 60
+    hu[:, 5:35, 25:45] = -90
+    hu[:, 15:20, 10:15] = -900
+    rgb = np.full((*hu.shape, 3), (20, 60, 160), np.uint8)
+    rgb[hu == 60], rgb[hu == -90] = (150, 60, 60), (220, 190, 120)
+    for k in range(blocks):
+        part = ("learn", "learn", "validate", "test")[k]
+        np.savez(folder / f"{part}-{k}.npz", hu=hu, rgb=rgb, tissue=hu > -200, spacing=(1.0, 3, 3))
+    return folder
+
+
+def test_samples_of_pairs_keep_photograph_and_ct_together(tmp_path):
+    spec = config("scim", pixel_mm=4.0).spec
+    samples = PairSamples(write_pairs(tmp_path / "pairs"), "learn", spec, (32, 48), 1)
+    for k in range(6):
+        images, truth = samples[k]
+        body, around = truth[2] == BODY, truth[2] == AROUND
+        assert images.shape == (3, 32, 48) and images.min() >= 0 and images.max() <= 1
+        fat, muscle = (body & (images[1] > low) & (images[1] < high)
+                       for low, high in ((0.05, 0.3), (0.5, 0.7)))  # fmt: skip
+        assert fat.sum() > 100 and muscle.sum() > 100
+        assert np.median(truth[1][fat]) > 30 > 25 > np.median(truth[1][muscle])  # b* of yellow
+        assert (truth[:2][:, ~body] == 0).all() and around.any()
+        assert images[0][around].mean() < 0.3
+    assert ((samples[0][1][2] == UNKNOWN) | body).any()
+    first, again = samples[3], samples[3]
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+
+
+def test_a_network_learns_from_pairs_and_says_so(tmp_path, capsys):
+    pairs = write_pairs(tmp_path / "pairs")
+    plan = {**small("unet"), "source": "photographs", "validate_every": 2}
+    del plan["phantoms"]
+    (tmp_path / "mine.json").write_text(json.dumps({**plan, "phantoms": None}))
+    argv = ["train", str(tmp_path / "mine.json"), "--steps", "4", "--device", "cpu", "--json"]
+    argv += ["--out", str(tmp_path / "run")]
+    assert main(argv) == 2
+    assert "give a folder of them with --data" in capsys.readouterr().err
+    assert main([*argv, "--data", str(pairs)]) == 0
+    bundle = tmp_path / "run" / "weights" / "unet"
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["trained_on"] == ["2 blocks of CT slices with photographs of the sections"]
+    assert "held_out_sections_chroma_error" in metadata["scores"]
+    assert "that of the photograph" in (bundle / "docs" / "README.md").read_text()
+    assert "validation" in (tmp_path / "run" / "log.csv").read_text()
+
+
+def test_too_few_sections_are_one_sentence(tmp_path, capsys):
+    pairs = write_pairs(tmp_path / "pairs", blocks=2)
+    plan = {**small("unet"), "source": "photographs", "phantoms": None}
+    (tmp_path / "mine.json").write_text(json.dumps(plan))
+    argv = ["train", str(tmp_path / "mine.json"), "--steps", "1", "--device", "cpu"]
+    assert main([*argv, "--out", str(tmp_path / "run"), "--data", str(pairs)]) == 2
+    assert "no pairs of CT and photographs to validate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,6 @@ from tomochrome.training.patients import TrainingPatient
 
 HELD_OUT = 1_000_000
 """Seeds from here on are never trained on."""
-LEARNED_TENTHS = (0, 1, 2, 3, 4, 5, 6)
-"""Patients to learn from, by the last digit of their seed, where a task keeps some aside."""
-VALIDATION_TENTHS = (7, 8)
-"""Patients that decide when to stop."""
-HELD_OUT_TENTH = (9,)
-"""Patients left for measuring."""
 _RESCAN_SECONDS = 20.0
 _UNPLANNED_SHARE = 0.05
 

@@ -1,14 +1,16 @@
 """Predicting (a*, b*) directly: `scim`, `unet`, `unet-quantized` and `zhang`.
 
-The truth is a palette's color of each pixel's tissue, on phantoms and on real labelled CT. Of the
-phantom patients 70 % are learned from, 20 % decide when to stop, and 10 % are left for measuring.
+The truth is a palette's color of each pixel's tissue, on phantoms and on real labelled CT, or a
+photograph of the same section. 70 % of the patients, or blocks of sections, are learned from, 20 %
+decide when to stop, and 10 % are left for measuring.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch.nn import functional
 
-from tomochrome.color.palette import palette
 from tomochrome.colorization.color_heads import (
     AB_SCALE,
     CLOSE,
@@ -28,13 +29,19 @@ from tomochrome.colorization.color_heads import (
 )
 from tomochrome.colorization.inputs import Channel, InputSpec
 from tomochrome.colorization.network import build_network, size_multiple
-from tomochrome.colorization.quantize import median_cut, quantize
-from tomochrome.errors import ModelError
+from tomochrome.colorization.quantize import median_cut
+from tomochrome.errors import ModelError, OptionError
 from tomochrome.runtime import check
-from tomochrome.training.augment import Augmentation
 from tomochrome.training.calibrate import fit_confidence
+from tomochrome.training.color_samples import (
+    BODY,
+    UNKNOWN,
+    PairSamples,
+    PaletteSamples,
+    stacked,
+)
 from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
-from tomochrome.training.pool import HELD_OUT_TENTH, LEARNED_TENTHS, VALIDATION_TENTHS
+from tomochrome.training.section_pairs import Part, import_visible_human, pair_files
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
@@ -44,8 +51,21 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
-from tomochrome.training.tasks.tissue import CALIBRATION, TissueSamples, real_patients
+from tomochrome.training.tasks.tissue import CALIBRATION, real_patients
 
+TENTHS: Final[dict[Part, tuple[int, ...]]] = {
+    "learn": (0, 1, 2, 3, 4, 5, 6), "validate": (7, 8), "test": (9,)
+}  # fmt: skip
+"""Phantom patients of each part, by the last digit of their seed."""
+DATA: Final = {
+    "palette": """\
+70 % of the phantom patients were learned from, 20 % decided when to stop, 10 % were left. The true
+color of a pixel is the palette's color of its tissue: what it learned are conventions for tissues,
+not photographs.""",
+    "photographs": """\
+Blocks of neighbouring slices were split: 70 % were learned from, 20 % decided when to stop, on 10 %
+it was measured. The true color of a pixel is that of the photograph.""",
+}
 VALIDATION_SAMPLES = 32
 MEASURED_SAMPLES = 48
 _BATCH = 8
@@ -72,6 +92,11 @@ class ColorConfig(TrainingConfig):
         Number of grey levels that the network sees, chosen by median cut; None for all.
     real_share
         Share of samples from real labelled CT, when a data folder is given.
+    source
+        ``"palette"``: tissues of phantoms and labelled CT in the palette ``natural``;
+        ``"photographs"``: pairs of CT and color sections in the data folder (see
+        `tomochrome.training.section_pairs`), imported first where it holds the Visible Human's
+        files.
     title, about
         What people call the model, and a sentence for its card: where it comes from.
     """
@@ -85,6 +110,7 @@ class ColorConfig(TrainingConfig):
     rebalancing: Share = 0.5
     grey_levels: PositiveInt | None = None
     real_share: Share = 0.4
+    source: Literal["palette", "photographs"] = "palette"
     title: str = ""
     about: str = ""
 
@@ -111,29 +137,6 @@ class ColorConfig(TrainingConfig):
         return InputSpec(self.pixel_mm, channels=channels)
 
 
-class _Samples(TissueSamples):
-    """Slices with their tissues, as `TissueSamples`, in few grey levels where those are given."""
-
-    def __init__(
-        self,
-        config: ColorConfig,
-        pool: Path,
-        real: list[Any],
-        seed: int,
-        *,
-        tenths: tuple[int, ...] = (),
-        settings: Augmentation | None = None,
-        levels: NDArray[np.float32] | None = None,
-    ) -> None:
-        super().__init__(config, pool, real, seed, settings, spec=config.spec, tenths=tenths)
-        self.levels = levels
-
-    def draw(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Draw luminances and tissues."""
-        images, names = super().draw()
-        return (images if self.levels is None else quantize(images, self.levels)), names
-
-
 @register("color")
 class Colors(Task[ColorConfig]):
     """A network that predicts color."""
@@ -145,47 +148,66 @@ class Colors(Task[ColorConfig]):
 
     def __init__(self, config: ColorConfig, pool: Path, data: Path | None = None) -> None:
         super().__init__(config, pool, data)
-        self.real = real_patients(data)
+        if config.source == "photographs" and data is None:
+            raise OptionError(
+                f"'{config.name}' learns from photographs: give a folder of them with --data"
+            )
+        self.real = real_patients(data) if config.source == "palette" else []
         self.head: ColorHead = make_head(config.head)
-        self.ab = torch.from_numpy(palette("natural").ab.astype(np.float32))
         self.levels: NDArray[np.float32] | None = None
         self.bin_weights: torch.Tensor | None = None
-        self.bins: torch.Tensor | None = None
 
     def network(self) -> torch.nn.Module:
         """Build the network."""
         net = build_network(self.config.network)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def samples(self, seed: int, tenths: tuple[int, ...] = LEARNED_TENTHS) -> _Samples:
-        """Return samples of a part of the patients, disturbed as in training."""
-        real = self.real if tenths == LEARNED_TENTHS else []
-        return _Samples(self.config, self.pool, real, seed, tenths=tenths, levels=self.levels)
+    def samples(self, seed: int, part: Part = "learn") -> PaletteSamples | PairSamples:
+        """Return samples of a part of the patients, or of the pairs."""
+        config = self.config
+        if config.source == "photographs":
+            return PairSamples(
+                self.pairs, part, config.spec, config.shape, seed, levels=self.levels,
+                still=part == "test",
+            )  # fmt: skip
+        return PaletteSamples(
+            config, self.pool, self.real if part == "learn" else [], seed, spec=config.spec,
+            tenths=TENTHS[part], levels=self.levels,
+        )  # fmt: skip
+
+    @cached_property
+    def pairs(self) -> Path:
+        """Folder of pair files: the data folder, or what is imported from it."""
+        assert self.data is not None
+        if pair_files(self.data, "learn"):
+            return self.data
+        imported = self.pool.with_name("pairs")
+        if not pair_files(imported, "learn"):
+            import_visible_human(self.data, imported)
+        return imported
 
     def prepare(self) -> None:
         """Choose the grey levels, and weigh the color bins by how often they occur."""
-        seed = self.config.seed * 1000 + 77
-        samples = self.samples(seed)
-        drawn = [samples[k] for k in range(MEASURED_SAMPLES)]
+        samples = self.samples(self.config.seed * 1000 + 77)
+        images, truths = stacked([samples[k] for k in range(MEASURED_SAMPLES)])
         if self.config.grey_levels is not None:
-            bodies = np.concatenate([images[:, names > 0].ravel() for images, names in drawn])
+            bodies = images.transpose(0, 2, 3, 1)[truths[:, 2] == BODY]
             self.levels = median_cut(bodies, self.config.grey_levels)
         if isinstance(self.head, BinsHead):
-            counts = torch.zeros(len(self.ab))
-            for _, names in drawn:
-                counts += torch.bincount(torch.from_numpy(names).ravel(), minlength=len(self.ab))
-            self.bins = soft_bins(self.ab)
-            share = (counts / counts.sum()) @ self.bins
-            self.bin_weights = rebalanced(share, self.config.rebalancing)
+            known = truths[:, 2, ::4, ::4] > UNKNOWN
+            ab = torch.from_numpy(truths[:, :2, ::4, ::4].transpose(0, 2, 3, 1)[known])
+            self.bin_weights = rebalanced(soft_bins(ab).mean(0), self.config.rebalancing)
 
-    def dataset(self, stage: int = 0) -> _Samples:
-        """Return slices of phantoms and real scans."""
+    def dataset(self, stage: int = 0) -> PaletteSamples | PairSamples:
+        """Return slices of phantoms and real scans, or of pairs."""
         return self.samples(self.config.seed * 1000)
 
     def validation(self) -> list[Any]:
         """Return slices of patients that are not learned from."""
-        samples = self.samples(self.config.seed * 1000 + 1, VALIDATION_TENTHS)
-        return [samples[k] for k in range(VALIDATION_SAMPLES)] if len(samples.pool) else []
+        samples = self.samples(self.config.seed * 1000 + 1, "validate")
+        if isinstance(samples, PaletteSamples) and not len(samples.slices.pool):
+            return []  # too few phantoms
+        return [samples[k] for k in range(VALIDATION_SAMPLES)]
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the loss, the mean color error in the body, and the share that is close.
@@ -193,42 +215,47 @@ class Colors(Task[ColorConfig]):
         ``accuracy`` is what Keras gives a network with two outputs under that name, and what
         the thesis quotes: how often the same of a* and b* is the larger one.
         """
-        images, names = batch[0].contiguous(memory_format=torch.channels_last), batch[1].long()
+        images = batch[0].contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16):
             raw = net(images)
         raw = raw.float()
-        stride = images.shape[-1] // raw.shape[-1]
-        names = names[:, stride // 2 :: stride, stride // 2 :: stride]
-        truth = self.ab.to(raw)[names].movedim(-1, 1)
-        total = self._bins_loss(raw, names) if self.bins is not None else self._error(raw, truth)
+        truth, kind = _at_outputs(batch[1], raw)
+        known, body = kind > UNKNOWN, kind == BODY
+        total = (self._error if self.bin_weights is None else self._bins_loss)(raw, truth, known)
         with torch.no_grad():
             ab = self.head.colors(raw)
-            error = (ab - truth).norm(dim=1)[names > 0]
-            larger = (ab.argmax(1) == truth.argmax(1)).float().mean()
+            error = (ab - truth).norm(dim=1)[body]
+            larger = (ab.argmax(1) == truth.argmax(1))[known].float().mean()
         close = (error < CLOSE).float().mean()
         figures = {"ab_error": error.mean(), "close": close, "accuracy": larger}
         return total, {name: float(value) for name, value in figures.items()}
 
-    def _error(self, raw: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def _error(self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Mean squared error of the color, and the likelihood of the variance beside it."""
         assert isinstance(self.head, RegressionHead)
-        difference = (self.head.colors(raw) - truth).square()
-        log_sigma = self.head.log_sigma(raw)[:, 0]
-        spread = 0.5 * difference.detach().sum(1) * torch.exp(-2 * log_sigma) + 2 * log_sigma
-        return difference.mean() / AB_SCALE**2 + self.config.variance_weight * spread.mean()
+        squared = (self.head.colors(raw) - truth).square().sum(1)[known]
+        log_sigma = self.head.log_sigma(raw)[:, 0][known]
+        spread = 0.5 * squared.detach() * torch.exp(-2 * log_sigma) + 2 * log_sigma
+        error = squared.mean() / 2 / AB_SCALE**2
+        return error + self.config.variance_weight * spread.mean()
 
-    def _bins_loss(self, raw: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
+    def _bins_loss(
+        self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:
         """Cross-entropy with soft bins, each pixel weighed by its color's rareness."""
-        assert self.bins is not None and self.bin_weights is not None  # `prepare` makes them
-        table = self.bins.to(raw)
-        weight = self.bin_weights.to(raw)[table.argmax(1)][names]
-        logs = functional.log_softmax(raw, dim=1).movedim(1, -1)
-        entropy = -(table[names] * logs).sum(-1)
+        assert self.bin_weights is not None  # `prepare` makes it
+        bins = soft_bins(truth.movedim(1, -1)[known])
+        weight = self.bin_weights.to(raw)[bins.argmax(-1)]
+        logs = functional.log_softmax(raw, dim=1).movedim(1, -1)[known]
+        entropy = -(bins * logs).sum(-1)
         return (entropy * weight).sum() / weight.sum()
 
     def trained_on(self) -> list[str]:
         """Return what the model was trained on, a sentence each."""
-        count = len(self.samples(0).pool)
+        samples = self.samples(0)
+        if isinstance(samples, PairSamples):
+            return [f"{len(samples.files)} blocks of CT slices with photographs of the sections"]
+        count = len(samples.slices.pool)
         lines = [f"{count} procedural patients of tomochrome.phantom, in the palette natural"]
         if self.real:
             lines.append(
@@ -240,11 +267,15 @@ class Colors(Task[ColorConfig]):
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the network with calibrated confidences."""
         config = self.config
-        assert evidence.held_out is not None
         self.prepare()
-        held_out = _Samples(
-            config, evidence.held_out, [], 987, settings=CALIBRATION, levels=self.levels
-        )
+        if config.source == "photographs":
+            held_out: PaletteSamples | PairSamples = self.samples(987, "test")
+        else:
+            assert evidence.held_out is not None
+            held_out = PaletteSamples(
+                config, evidence.held_out, [], 987, spec=config.spec, settings=CALIBRATION,
+                levels=self.levels,
+            )  # fmt: skip
         measured = self._measure(net, held_out)
         scores = {**evidence.scores.get(config.name, {}), **measured}
         metadata = {
@@ -273,8 +304,7 @@ class Colors(Task[ColorConfig]):
             tensors["grey_levels"] = torch.from_numpy(self.levels)
         words = {
             "about": config.about,
-            "split": f"{len(LEARNED_TENTHS)}0 % of the phantom patients were learned from, "
-            f"{len(VALIDATION_TENTHS)}0 % decided when to stop, {len(HELD_OUT_TENTH)}0 % were left",
+            "data": DATA[config.source],
             "temperature": f"{self.head.temperature:.3f}",
             "confidence": "a learned variance"
             if isinstance(self.head, RegressionHead)
@@ -282,36 +312,42 @@ class Colors(Task[ColorConfig]):
         }
         return [Bundle(config.name, tensors, metadata, words, "color")]
 
-    def _measure(self, net: torch.nn.Module, samples: _Samples) -> dict[str, float]:
-        """Calibrate the confidence on held-out phantoms; return what was measured on them."""
+    def _measure(
+        self, net: torch.nn.Module, samples: PaletteSamples | PairSamples
+    ) -> dict[str, float]:
+        """Calibrate the confidence on what no training saw; return what was measured there."""
         raws, truths, losses = [], [], []
         for first in range(0, MEASURED_SAMPLES, _BATCH):
             check()
-            batch = [samples[k] for k in range(first, first + _BATCH)]
-            images, names = (torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True))
+            batch = stacked([samples[k] for k in range(first, first + _BATCH)])
+            images, truth = (torch.from_numpy(part) for part in batch)
             with torch.inference_mode():
-                _, figures = self.loss(net, (images, names))
+                losses.append(self.loss(net, (images, truth))[1])
                 raw = net(images.contiguous(memory_format=torch.channels_last)).float()
-            losses.append(figures)
-            stride = images.shape[-1] // raw.shape[-1]
-            names = names.long()[:, stride // 2 :: stride, stride // 2 :: stride]
-            inside = torch.nonzero(names > 0)[::23]
-            rows = raw.movedim(1, -1)[inside[:, 0], inside[:, 1], inside[:, 2]]
-            raws.append(rows.T[None, :, :, None])
-            truths.append(self.ab[names[inside[:, 0], inside[:, 1], inside[:, 2]]])
-        raw, truth = torch.cat(raws, dim=2), torch.cat(truths)
-        right = (self.head.colors(raw)[0, :, :, 0].T - truth).norm(dim=1) < CLOSE
-        before, after = fit_confidence(self.head, raw, right)
+            colors, kind = _at_outputs(truth, raw)
+            inside = kind == BODY
+            raws.append(raw.movedim(1, -1)[inside][::23])
+            truths.append(colors.movedim(1, -1)[inside][::23])
+        raw, truth = torch.cat(raws).T[None, :, :, None], torch.cat(truths)
+        difference = self.head.colors(raw)[0, :, :, 0].T - truth
+        before, after = fit_confidence(self.head, raw, difference.norm(dim=1) < CLOSE)
         mean = {name: float(np.mean([row[name] for row in losses])) for name in losses[0]}
-        squared = float((self.head.colors(raw)[0, :, :, 0].T - truth).square().mean())
+        held_out = "held_out_phantoms" if self.config.source == "palette" else "held_out_sections"
         return {
-            "held_out_phantoms_chroma_error": round(mean["ab_error"], 2),
-            "held_out_phantoms_close": round(mean["close"], 4),
-            "held_out_phantoms_squared_error": round(squared / AB_SCALE**2, 5),
-            "held_out_phantoms_accuracy_as_in_the_thesis": round(mean["accuracy"], 4),
+            f"{held_out}_chroma_error": round(mean["ab_error"], 2),
+            f"{held_out}_close": round(mean["close"], 4),
+            f"{held_out}_squared_error": round(float(difference.square().mean()) / AB_SCALE**2, 5),
+            f"{held_out}_accuracy_as_in_the_thesis": round(mean["accuracy"], 4),
             "expected_calibration_error": round(after, 4),
             "expected_calibration_error_uncalibrated": round(before, 4),
         }
+
+
+def _at_outputs(truth: torch.Tensor, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (a*, b*) and what is known where a network has outputs: (n, 2, y, x), (n, y, x)."""
+    stride = truth.shape[-1] // raw.shape[-1]
+    truth = truth[:, :, stride // 2 :: stride, stride // 2 :: stride]
+    return truth[:, :2], truth[:, 2]
 
 
 def rebalanced(share: torch.Tensor, strength: float) -> torch.Tensor:
