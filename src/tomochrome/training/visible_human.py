@@ -18,12 +18,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.errors import InputError
+from tomochrome.io.photograph import read_photograph
 from tomochrome.runtime import check, report
+from tomochrome.runtime.sandbox import SandboxError, call
 from tomochrome.volume import Provenance, Volume, default_affine
 
 WIDTH, HEIGHT = 2048, 1216
@@ -90,26 +91,24 @@ def read_section(path: Path) -> NDArray[np.uint8]:
     InputError
         If it cannot be read, or is of another size.
     """
+    if path.suffix.lower() != ".raw":
+        rgb = read_photograph(path)
+        if rgb.shape != (HEIGHT, WIDTH, 3):
+            raise InputError(
+                f"'{path}' is {rgb.shape[1]} x {rgb.shape[0]} pixels large where a section of the "
+                f"Visible Human is {WIDTH} x {HEIGHT}"
+            )
+        return rgb
     try:
-        if path.suffix.lower() == ".raw":
-            data = np.fromfile(path, np.uint8)
-            if data.size != 3 * WIDTH * HEIGHT:
-                raise InputError(
-                    f"'{path}' has {data.size} bytes where a section of the Visible Human has "
-                    f"{3 * WIDTH * HEIGHT}; unpack it (.Z), or download it again"
-                )
-            return np.ascontiguousarray(np.moveaxis(data.reshape(3, HEIGHT, WIDTH), 0, -1))
-        with Image.open(path) as image:
-            if image.size != (WIDTH, HEIGHT):
-                raise InputError(
-                    f"'{path}' is {image.size[0]} x {image.size[1]} pixels large where a section "
-                    f"of the Visible Human is {WIDTH} x {HEIGHT}"
-                )
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror})") from error
+    if data.size != 3 * WIDTH * HEIGHT:
         raise InputError(
-            f"'{path}' cannot be read as a color section; download it again"
-        ) from error
+            f"'{path}' has {data.size} bytes where a section of the Visible Human has "
+            f"{3 * WIDTH * HEIGHT}; unpack it (.Z), or download it again"
+        )
+    return np.ascontiguousarray(np.moveaxis(data.reshape(3, HEIGHT, WIDTH), 0, -1))
 
 
 def read_slice(path: Path) -> NDArray[np.int16]:
@@ -123,8 +122,7 @@ def read_slice(path: Path) -> NDArray[np.int16]:
     size = 2 * CT_SIZE * CT_SIZE
     try:
         if path.suffix.lower() == ".png":
-            with Image.open(path) as image:
-                values = np.asarray(image)
+            values = np.asarray(call(_png_values, str(path.absolute()), subject=f"'{path}'"))
         else:
             data = path.read_bytes()
             header = len(data) - size
@@ -134,7 +132,7 @@ def read_slice(path: Path) -> NDArray[np.int16]:
                     f"{size} and a header; unpack it (.Z), or download it again"
                 )
             values = np.frombuffer(data, ">i2", offset=header).reshape(CT_SIZE, CT_SIZE)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except (OSError, SandboxError) as error:
         raise InputError(f"'{path}' cannot be read as a CT slice; download it again") from error
     if values.shape != (CT_SIZE, CT_SIZE) or values.dtype.kind not in "iu":
         raise InputError(
@@ -142,6 +140,16 @@ def read_slice(path: Path) -> NDArray[np.int16]:
             f"Visible Human is {CT_SIZE} x {CT_SIZE} with 16 bits"
         )
     return np.clip(values, -32768, 32767).astype(np.int16)
+
+
+def _png_values(path: str) -> NDArray[np.int32]:
+    """Return the values of a PNG of 16 bits; runs in the sandbox."""
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG",)) as image:
+        if image.size != (CT_SIZE, CT_SIZE):
+            raise InputError(f"'{Path(path).name}' is not {CT_SIZE} x {CT_SIZE} pixels large")
+        return np.asarray(image, np.int32)
 
 
 def read_ct(slices: Sequence[Numbered], pixel_mm: float = CT_MM) -> Volume:
