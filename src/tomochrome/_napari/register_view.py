@@ -19,18 +19,21 @@ from tomochrome._napari.register_landmarks import LandmarkPanel
 from tomochrome._napari.register_result import ResultPanel, UsePanel
 
 INITS: Final = {
-    "affine": "Affine (rotation, translation, scale, shear)",
-    "rigid": "Rigid (rotation, translation)",
-    "center": "Image centers (translation)",
-    "mass": "Centers of mass (translation)",
-    "none": "None (already aligned)",
+    "affine": ("Affine", "rotation, translation, scale, shear"),
+    "rigid": ("Rigid", "rotation, translation"),
+    "center": ("Image centers", "translation"),
+    "mass": ("Centers of mass", "translation"),
+    "none": ("None", "already aligned"),
 }
-MODELS: Final = {"symnet": "Deformable network (SYMNet)", "none": "None (no network)"}
+MODELS: Final = {
+    "symnet": ("Deformable network", "SYMNet"),
+    "none": ("No network", "only the alignment and the refinement"),
+}
 SIMILARITIES: Final = {
-    "lncc": "Local cross-correlation (same modality)",
-    "mi": "Mutual information (different contrast)",
-    "mind": "MIND (different modality, such as CT and MR)",
-    "mse": "Mean squared difference (same scanner and units)",
+    "lncc": ("Local correlation", "same modality"),
+    "mi": ("Mutual information", "different contrast"),
+    "mind": ("MIND", "different modality, such as CT and MR"),
+    "mse": ("Squared difference", "same scanner and units"),
 }
 #: Stages of the core as they are shown.
 STAGES: Final = {
@@ -147,7 +150,7 @@ class RegisterView(JobView):
 
     def offer(self, offer: Offer) -> None:
         """Fill the boxes with what there is, keeping what is chosen."""
-        self.model.offer(_named({name: MODELS.get(name, name) for name in offer.models}))
+        self.model.offer(_named({name: MODELS.get(name, (name, "")) for name in offer.models}))
         self.device.offer(device_choices(offer.devices))
 
     def show_running(self, running: bool) -> None:
@@ -172,7 +175,7 @@ class RegisterView(JobView):
 
     def show_kept(self, names: list[str], index: int) -> None:
         """Offer the results of a pair if there are several."""
-        self.kept.offer(_named({name: name for name in names}))
+        self.kept.offer(_named({name: (name, "") for name in names}))
         self.kept.setCurrentIndex(index)
         self.kept.setVisible(len(names) > 1)
 
@@ -188,10 +191,10 @@ def is_mask(layer: Any) -> bool:
     return plain and (known is None or known.role != "derived")
 
 
-def _named(choices: dict[str, str]) -> list[Named]:
-    return [Named(name, words, words) for name, words in choices.items()]
+def _named(choices: dict[str, tuple[str, str]]) -> list[Named]:
+    return [Named(name, title, about) for name, (title, about) in choices.items()]
 
 
-def _choice(choices: dict[str, str], tip: str, parent: QWidget) -> NamedChoice:
+def _choice(choices: dict[str, tuple[str, str]], tip: str, parent: QWidget) -> NamedChoice:
     """Return a box of choices by the core's names, with plain words."""
     return NamedChoice(_named(choices), parent, tip=tip)
