@@ -58,6 +58,18 @@ def test_models_in_words(capfd: Capture) -> None:
     assert "{" not in out
 
 
+@pytest.mark.parametrize("name", ["tissue", "symnet"])
+def test_the_card_of_one_model(name: str, capfd: Capture) -> None:
+    run = Run(capfd, "models", name)
+    assert run.out.startswith(f"# {name}\n") and "## Limits" in run.out
+    (card,) = json.loads(Run(capfd, "models", name, "--json").out)["models"]
+    assert card["name"] == name
+
+
+def test_the_card_of_no_model(capfd: Capture) -> None:
+    assert "'purple'" in Run(capfd, "models", "purple").complaint
+
+
 def test_info_json_by_the_contract(tmp_path: Path, capfd: Capture) -> None:
     make_series(tmp_path / "series")
     write(small_ct(), tmp_path / "ct.nii.gz")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from tomochrome.cli import evaluate_color, evaluate_registration
+from tomochrome.cli import evaluate_color, evaluate_models, evaluate_registration
 from tomochrome.cli.session import Outcome, Session
 
-_KINDS = {"color": evaluate_color, "registration": evaluate_registration}
+_KINDS = {
+    "color": evaluate_color,
+    "models": evaluate_models,
+    "registration": evaluate_registration,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -91,13 +91,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     palette(args.palette)
     cards = [find_model(name) for name in args.model] if args.model else models()
     volume = read(args.path)
-    truth = _Truth.read(args, volume)
+    truth = Truth.read(args, volume)
     scores = []
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, TomochromeError]] = []
     for card in cards:
         try:
-            chroma, seconds = _colored(volume, card, args)
+            chroma, seconds = colored(volume, card, args)
             scores.append(truth.score(volume, chroma, seconds))
             if args.page is not None:
                 rows = rows or truth.pictures(volume)
@@ -127,8 +127,18 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     return Outcome(data, _in_words(scores))
 
 
-def _colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Chroma, float]:
-    """Return the coloring by one model, and its seconds a slice after a slice to warm up."""
+def colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Chroma, float]:
+    """Return the coloring by one model, and its seconds a slice after a slice to warm up.
+
+    Parameters
+    ----------
+    volume
+        The CT.
+    card
+        Of the model.
+    args
+        Has ``device`` and ``threads``.
+    """
     from tomochrome.colorization import colorize
 
     middle = volume.shape[0] // 2
@@ -142,7 +152,7 @@ def _colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Chrom
 
 
 @dataclass(frozen=True)
-class _Truth:
+class Truth:
     """What a coloring is compared with: the colors of a tissue map, or of a photograph."""
 
     palette: str
@@ -150,7 +160,8 @@ class _Truth:
     tissues: NDArray[np.uint8] | None = None
 
     @classmethod
-    def read(cls, args: argparse.Namespace, volume: Volume) -> _Truth:
+    def read(cls, args: argparse.Namespace, volume: Volume) -> Truth:
+        """Read what the argument ``truth`` names, with ``mask`` and ``palette``."""
         import numpy as np
 
         from tomochrome.colorization import colorize

@@ -1,4 +1,4 @@
-"""``tomochrome models``: installed models, their training data and scores."""
+"""``tomochrome models``: installed models, their training data and scores, or the card of one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ from tomochrome.cli.session import Outcome, Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+    """Describe the command's arguments."""
+    parser.add_argument(
+        "model", metavar="NAME", nargs="?", help="an installed model: print its whole card"
+    )
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """List the installed models."""
-    from tomochrome.bundles import REGISTRATION, list_cards
-    from tomochrome.colorization import models
+    """List the installed models, or show one with its card."""
+    from tomochrome.bundles import REGISTRATION, find_card, list_cards
+    from tomochrome.colorization import find_model, models
 
-    cards = [card.to_json() for card in (*models(), *list_cards(REGISTRATION))]
-    return Outcome({"models": cards}, "\n\n".join(_in_words(card) for card in cards))
+    if args.model is None:
+        cards = [*models(), *list_cards(REGISTRATION)]
+        text = "\n\n".join(_in_words(card.to_json()) for card in cards)
+    else:
+        registers = any(args.model == card.name for card in list_cards(REGISTRATION))
+        card = find_card(args.model, REGISTRATION) if registers else find_model(args.model)
+        cards, page = [card], card.path / "docs" / "README.md"
+        text = page.read_text(encoding="utf-8") if page.is_file() else _in_words(card.to_json())
+    return Outcome({"models": [card.to_json() for card in cards]}, text)
 
 
 def _in_words(card: Mapping[str, Any]) -> str:

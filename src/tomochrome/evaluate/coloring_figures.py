@@ -1,4 +1,4 @@
-"""All figures of one coloring against the truth, with confidence intervals over slices.
+"""All figures of a model's colorings against the truth, with confidence intervals.
 
 Both are compared at the CT's own L*, which is the same in both: CIEDE2000 then has no term of
 lightness, and L* decides only how a chroma looks in the pictures of PSNR, SSIM and colorfulness.
@@ -24,7 +24,7 @@ from tomochrome.evaluate.color import flicker
 from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.evaluate.likeness import colorfulness, opponent_sums, psnr, ssim_map
 from tomochrome.runtime import check, report
-from tomochrome.tissue import TISSUE_NAMES
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 from tomochrome.windowing import Window, luminance, parse_window
 
 _STEP = 0.01  # width of a bin of differences, which percentiles are exact to
@@ -34,7 +34,11 @@ _MID_GREY = 50.0  # any L*: differences at equal L* do not depend on it
 _VOXELS, _DIFFERENCE, _CHROMA, _GREY, _SQUARES, _SSIM = range(6)
 _COLORFUL = slice(6, 11)
 _COLORFUL_TRUTH = slice(11, 16)
-_COLUMNS = 16
+_TISSUE_VOXELS = slice(16, 16 + N_TISSUES)
+_TISSUE_CHROMA = slice(16 + N_TISSUES, 16 + 2 * N_TISSUES)
+_COLUMNS = 16 + 2 * N_TISSUES
+_LEAST = 50  # tissues with fewer voxels have no say in the mean over tissues
+_PATIENTS = 5  # from so many scans on, intervals are over scans instead of slices
 
 Sums = NDArray[np.float64]
 
@@ -60,10 +64,14 @@ class ColorFigures:
         Hasler and Suesstrunk's, of both.
     flicker
         Mean distance in (a*, b*) between neighbouring slices; None of a single slice.
+    organ_error, grey_organ_error
+        Mean over true tissues of each one's mean distance in (a*, b*), and grey's; None without
+        true tissues.
     calibration
         Of a model that names tissues, against true tissues; otherwise None.
     intervals
-        95 % bootstrap interval over slices of the figures by name; none of a single slice.
+        95 % bootstrap interval of the figures by name: over slices, or from five scans on over
+        scans; none of a single slice.
     tissues
         ``voxels``, ``ciede2000`` and ``chroma_error`` of each true tissue by its name.
     """
@@ -80,6 +88,8 @@ class ColorFigures:
     colorfulness: float
     truth_colorfulness: float
     flicker: float | None
+    organ_error: float | None
+    grey_organ_error: float | None
     calibration: Reliability | None
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tissues: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -103,6 +113,13 @@ def _plain(value: Any) -> Any:
 
 def _mean(column: int) -> Callable[[Sums], Sums]:
     return lambda total: np.asarray(total[..., column] / total[..., _VOXELS])
+
+
+def _organ_error(total: Sums) -> Sums:
+    voxels, distance = total[..., _TISSUE_VOXELS], total[..., _TISSUE_CHROMA]
+    counted = voxels >= np.minimum(_LEAST, voxels.max(axis=-1, keepdims=True))
+    errors = np.where(counted, distance / np.maximum(voxels, 1), 0.0)
+    return np.asarray(errors.sum(axis=-1) / counted.sum(axis=-1))
 
 
 _FIGURES: dict[str, Callable[[Sums], Sums]] = {
@@ -150,111 +167,150 @@ def color_figures(
     Cancelled
         If the user stopped the work.
     """
-    if not chroma.shape == hu.shape == truth.index.shape:
-        raise GeometryError(
-            f"CT {hu.shape}, coloring {chroma.shape} and truth {truth.index.shape} "
-            "are not on one grid"
+    tally = Tally(palette_name, window)
+    tally.add(chroma, hu, truth)
+    return tally.figures()
+
+
+class Tally:
+    """Figures of one model over any number of scans.
+
+    Sums of each slice are kept, and histograms over all of them, so that memory stays bounded.
+
+    Parameters
+    ----------
+    palette_name
+        Palette of a model that names tissues, or its name.
+    window
+        Through which colors and truth are lit.
+    """
+
+    def __init__(
+        self,
+        palette_name: str | Palette = "natural",
+        window: str | Window = "soft-tissue",
+    ) -> None:
+        self._palette, self._window = palette_name, parse_window(window)
+        self._model = ""
+        self._scans: list[Sums] = []
+        self._differences = np.zeros(_BINS, np.int64)
+        self._sure, self._right = np.zeros(256, np.int64), np.zeros(256, np.int64)
+        self._tissue_differences = np.zeros(N_TISSUES)
+        self._grey = np.zeros(N_TISSUES)
+        self._flicker: list[float] = []
+        self._tissues = self._named = False
+
+    def add(self, chroma: Chroma, hu: NDArray[Any], truth: ColorTruth) -> None:
+        """Count a scan; see `color_figures`."""
+        if not chroma.shape == hu.shape == truth.index.shape:
+            raise GeometryError(
+                f"CT {hu.shape}, coloring {chroma.shape} and truth {truth.index.shape} "
+                "are not on one grid"
+            )
+        self._model, self._tissues = chroma.model, truth.tissues
+        self._named = truth.tissues and chroma.has_tissues
+        if truth.tissues:
+            self._grey = np.linalg.norm(truth.colors[:N_TISSUES], axis=1)
+        table = chroma.ab_of_code(self._palette).astype(np.float64)
+        rows = []
+        for k in range(len(hu)):
+            check()
+            report(k, len(hu), "comparing colors")
+            rows.append(self._count(k, luminance(hu[k], self._window), table, chroma, truth))
+        found = np.array([row for row in rows if row[_VOXELS] > 0])
+        if not len(found):
+            raise GeometryError("the truth names no tissue or color inside the body")
+        self._scans.append(found)
+        if len(hu) > 1:
+            self._flicker.append(flicker(chroma, hu, self._palette).chroma)
+
+    def figures(self) -> ColorFigures:
+        """Return the figures over all scans that were added, at least one."""
+        slices = np.concatenate(self._scans)
+        total = slices.sum(axis=0)
+        units = slices
+        if len(self._scans) >= _PATIENTS:
+            units = np.array([scan.sum(axis=0) for scan in self._scans])
+        wanted = {**_FIGURES, "organ_error": _organ_error} if self._tissues else _FIGURES
+        found: dict[str, float | None] = {"organ_error": None, "grey_organ_error": None}
+        found |= {name: float(figure(total)) for name, figure in wanted.items()}
+        if self._tissues:
+            grey = total.copy()
+            grey[_TISSUE_CHROMA] = total[_TISSUE_VOXELS] * self._grey
+            found["grey_organ_error"] = float(_organ_error(grey))
+        intervals = {name: bootstrap_interval(units, figure) for name, figure in wanted.items()}
+        median, p95 = self._percentiles((0.5, 0.95))
+        return ColorFigures(
+            model=self._model,
+            voxels=int(total[_VOXELS]),
+            ciede2000_median=median,
+            ciede2000_p95=p95,
+            flicker=float(np.mean(self._flicker)) if self._flicker else None,
+            calibration=reliability(self._sure, self._right) if self._named else None,
+            intervals={name: ends for name, ends in intervals.items() if ends is not None},
+            tissues=self._of_tissues(total) if self._tissues else {},
+            **found,  # type: ignore[arg-type]
         )
-    count = _Count(chroma.ab_of_code(palette_name).astype(np.float64), truth, chroma)
-    window = parse_window(window)
-    for k in range(len(hu)):
-        check()
-        report(k, len(hu), "comparing colors")
-        count.add(k, luminance(hu[k], window))
-    sums = np.array([row for row in count.sums if row[_VOXELS] > 0])
-    if not len(sums):
-        raise GeometryError("the truth names no tissue or color inside the body")
-    found = {name: float(figure(sums.sum(axis=0))) for name, figure in _FIGURES.items()}
-    intervals = {name: bootstrap_interval(sums, figure) for name, figure in _FIGURES.items()}
-    median, p95 = count.percentiles((0.5, 0.95))
-    return ColorFigures(
-        model=chroma.model,
-        voxels=int(sums[:, _VOXELS].sum()),
-        ciede2000_median=median,
-        ciede2000_p95=p95,
-        flicker=flicker(chroma, hu, palette_name).chroma if len(hu) > 1 else None,
-        calibration=reliability(count.sure, count.right) if count.named else None,
-        intervals={name: ends for name, ends in intervals.items() if ends is not None},
-        tissues=count.of_tissues() if truth.tissues else {},
-        **found,
-    )
 
-
-class _Count:
-    """Sums of each slice, and histograms over all of them, so that memory stays bounded."""
-
-    def __init__(self, table: NDArray[np.float64], truth: ColorTruth, chroma: Chroma) -> None:
-        self.table, self.truth, self.chroma = table, truth, chroma
-        self.named = truth.tissues and chroma.has_tissues
-        self.sums: list[Sums] = []
-        self.differences = np.zeros(_BINS, np.int64)
-        self.sure, self.right = np.zeros(256, np.int64), np.zeros(256, np.int64)
-        self.tissues = np.zeros((3, len(truth.colors)))
-
-    def add(self, k: int, light: NDArray[np.float32]) -> None:
-        """Count slice ``k``, whose L* is ``light``."""
-        index, code = self.truth.index[k], self.chroma.code[k]
-        mask = self.truth.known[index]
+    def _count(
+        self,
+        k: int,
+        light: NDArray[np.float32],
+        table: NDArray[np.float64],
+        chroma: Chroma,
+        truth: ColorTruth,
+    ) -> Sums:
+        """Return the sums of slice ``k``, whose L* is ``light``."""
+        index, code = truth.index[k], chroma.code[k]
+        mask = truth.known[index]
         row = np.zeros(_COLUMNS)
-        self.sums.append(row)
         if not mask.any():
-            return
+            return row
         # a slice has few pairs of colors, and the difference depends on nothing else
-        key = index[mask].astype(np.int64) * len(self.table) + code[mask]
+        key = index[mask].astype(np.int64) * len(table) + code[mask]
         pairs, number = np.unique(key, return_counts=True)
-        true, made = (
-            self.truth.colors[pairs // len(self.table)],
-            self.table[pairs % len(self.table)],
-        )
-        difference = ciede2000(_lab(true), _lab(made))
-        distance = np.linalg.norm(true - made, axis=1)
+        wanted, given = truth.colors[pairs // len(table)], table[pairs % len(table)]
+        difference = ciede2000(_lab(wanted), _lab(given))
+        distance = np.linalg.norm(wanted - given, axis=1)
         place = np.minimum((difference / _STEP).astype(int), _BINS - 1)
-        np.add.at(self.differences, place, number)
+        np.add.at(self._differences, place, number)
         row[_VOXELS] = number.sum()
         row[_DIFFERENCE] = number @ difference
         row[_CHROMA] = number @ distance
-        row[_GREY] = number @ np.linalg.norm(true, axis=1)
-        self._look_at(row, mask, index, code, light)
-        if self.truth.tissues:
-            names = pairs // len(self.table)
-            for part, values in zip(self.tissues, (1.0, difference, distance), strict=True):
-                np.add.at(part, names, number * values)
-        if self.named:
-            sure = self.chroma.confidence[k][mask]
-            right = self.chroma.tissue_of_code[code[mask]] == index[mask]
-            self.sure += np.bincount(sure, minlength=256)
-            self.right += np.bincount(sure[right], minlength=256)
-
-    def _look_at(
-        self,
-        row: Sums,
-        mask: NDArray[np.bool_],
-        index: NDArray[Any],
-        code: NDArray[Any],
-        light: NDArray[np.float32],
-    ) -> None:
-        """Add what is measured on pictures, both grey where no color is known."""
-        made = _picture(light, np.where(mask[..., None], self.table[code], 0.0))
-        true = _picture(light, np.where(mask[..., None], self.truth.colors[index], 0.0))
+        row[_GREY] = number @ np.linalg.norm(wanted, axis=1)
+        # pictures: both grey where no color is known
+        made = _picture(light, np.where(mask[..., None], table[code], 0.0))
+        true = _picture(light, np.where(mask[..., None], truth.colors[index], 0.0))
         apart = made[mask].astype(np.float64) - true[mask]
         row[_SQUARES] = (apart * apart).mean(axis=-1).sum()
         row[_SSIM] = ssim_map(made, true)[mask].sum()
         row[_COLORFUL] = opponent_sums(made[mask])
         row[_COLORFUL_TRUTH] = opponent_sums(true[mask])
+        if truth.tissues:
+            names = pairs // len(table)
+            np.add.at(row[_TISSUE_VOXELS], names, number)
+            np.add.at(row[_TISSUE_CHROMA], names, number * distance)
+            np.add.at(self._tissue_differences, names, number * difference)
+        if self._named:
+            sure = chroma.confidence[k][mask]
+            right = chroma.tissue_of_code[code[mask]] == index[mask]
+            self._sure += np.bincount(sure, minlength=256)
+            self._right += np.bincount(sure[right], minlength=256)
+        return row
 
-    def percentiles(self, shares: tuple[float, ...]) -> list[float]:
+    def _percentiles(self, shares: tuple[float, ...]) -> list[float]:
         """Return the differences below which these shares of the voxels lie."""
-        below = np.cumsum(self.differences)
+        below = np.cumsum(self._differences)
         found = [int(np.searchsorted(below, share * below[-1])) for share in shares]
         return [place * _STEP for place in found]
 
-    def of_tissues(self) -> dict[str, dict[str, float]]:
+    def _of_tissues(self, total: Sums) -> dict[str, dict[str, float]]:
         """Return the figures of each true tissue."""
-        voxels, difference, distance = self.tissues
+        voxels, distance = total[_TISSUE_VOXELS], total[_TISSUE_CHROMA]
         return {
             TISSUE_NAMES[k]: {
                 "voxels": int(voxels[k]),
-                "ciede2000": float(difference[k] / voxels[k]),
+                "ciede2000": float(self._tissue_differences[k] / voxels[k]),
                 "chroma_error": float(distance[k] / voxels[k]),
             }
             for k in np.flatnonzero(voxels)

@@ -1,0 +1,102 @@
+"""The table of all models on phantoms, a labelled chest angiography and a photographed head.
+
+Usage::
+
+    python benchmarks/color_table.py --data ../shared/data [--json FILE] [--readme README.md]
+
+Makes test sets of the real scans, which no model was trained on, and runs ``tomochrome evaluate
+models``; ``--readme`` replaces the table between its two comments there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tomochrome.cli import main as tomochrome
+
+BEGIN, END = "<!-- model table -->", "<!-- end of model table -->"
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with the real scans")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--readme", type=Path, help="Markdown file with the table's two comments")
+    parser.add_argument("--phantoms", default="8", help="number of phantom patients")
+    parser.add_argument("--model", action="append", default=[], help="instead of all models")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        sets = [angiography(options.data, folder), photograph(options.data, folder)]
+        (folder / "sets.json").write_text(json.dumps(sets), encoding="utf-8")
+        table = folder / "table.md"
+        command = ["evaluate", "models", str(folder / "sets.json"), "--phantoms", options.phantoms]
+        command += ["--markdown", str(table)]
+        command += [word for name in options.model for word in ("--model", name)]
+        if options.json is not None:
+            command += ["--json", str(options.json)]
+        if status := tomochrome(command):
+            raise SystemExit(status)
+        text = table.read_text(encoding="utf-8")
+    if options.readme is not None:
+        page = options.readme.read_text(encoding="utf-8")
+        before, _, rest = page.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        options.readme.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+
+
+def angiography(data: Path, folder: Path) -> dict[str, object]:
+    """Return the chest CT angiography with its heart and pulmonary artery as a test set."""
+    import tomochrome as tc
+    from tomochrome.geometry.resample import resample
+    from tomochrome.tissue import NO_TISSUE, Tissue
+    from tomochrome.volume import Volume
+
+    stem = data / "ct" / "thorax_cta_1p5mm"
+    scan = tc.read(f"{stem}.nii.gz")
+    truth = np.full(scan.shape, NO_TISSUE, np.uint8)
+    for ending, tissue in (
+        ("heart_larger_grid", Tissue.HEART),
+        ("pulmonary_artery", Tissue.VESSEL),
+    ):
+        mask = resample(tc.read(f"{stem}_{ending}.nii.gz"), scan, order="nearest", fill=0)
+        truth[np.asarray(mask.voxels) > 0] = tissue
+    tc.write(Volume(truth, scan.affine, "label"), folder / "chest.nii.gz")
+    return {
+        "name": "Chest angiography",
+        "about": "heart and pulmonary artery of a real CT angiography, not trained on",
+        "scans": [{"ct": f"{stem.resolve()}.nii.gz", "truth": "chest.nii.gz"}],
+    }
+
+
+def photograph(data: Path, folder: Path) -> dict[str, object]:
+    """Return the head's slice with the photograph of its section as a test set."""
+    from PIL import Image
+
+    import tomochrome as tc
+    from tomochrome.color.convert import srgb_to_lab
+    from tomochrome.volume import Volume, default_affine
+
+    stem = data / "cryosection" / "pair_head_female"
+    image = np.asarray(Image.open(f"{stem}_rgb.png").convert("RGB"))
+    hu, body = np.load(f"{stem}_hu.npy"), np.load(f"{stem}_body.npy").astype(bool)
+    mask = body & (srgb_to_lab(image)[..., 2] > -5)  # the gel is blue
+    ct = Volume(hu[None].astype(np.int16), default_affine((1.0, 1.33, 1.33)), "HU")
+    tc.write(ct, folder / "head.nii.gz")
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
+    scan = {"ct": "head.nii.gz", "truth": f"{stem.resolve()}_rgb.png", "mask": "mask.png"}
+    return {
+        "name": "Head photograph",
+        "about": "a slice of the Visible Human and the photograph of its section, not trained on",
+        "scans": [scan],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""``tomochrome evaluate models``: a table of the errors of all models on several test sets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tomochrome.cli import options
+from tomochrome.cli.evaluate_color import Truth, colored
+from tomochrome.cli.session import Outcome, Session
+
+if TYPE_CHECKING:
+    from tomochrome.volume import Volume
+
+_FIRST_SEED = 2_000_000  # never trained on
+_SPACING = (3.0, 1.2, 1.2)
+_PHANTOMS = (
+    ("abdomen", "portal"), ("thorax", "arterial"), ("head", "native"), ("abdomen", "arterial"),
+    ("pelvis", "portal"), ("abdomen", "portal"), ("thorax", "portal"), ("abdomen", "native"),
+)  # fmt: skip
+
+
+def add_parser(kinds: Any) -> None:
+    """Add the command and describe its arguments."""
+    models = kinds.add_parser(
+        "models",
+        help="table of the errors of all models on test sets",
+        description="Color the scans of several test sets with each model and write a table: "
+        "color error with 95 %% bootstrap intervals (over slices, or over scans from five on), "
+        "relative to grey and to the lookup table, CIEDE2000 and seconds a slice. One set is made "
+        "here: phantom patients that no model was trained on.",
+        allow_abbrev=False,
+    )
+    models.add_argument(
+        "sets",
+        metavar="SETS.json",
+        nargs="?",
+        type=options.some_path,
+        help='further test sets: a list of {"name", "about", "scans": [{"ct", "truth", "mask"}]}, '
+        "paths relative to the file; truth and mask as in 'tomochrome evaluate color'",
+    )
+    models.add_argument(
+        "--phantoms",
+        metavar="N",
+        type=options.whole,
+        default=len(_PHANTOMS),
+        help=f"number of phantom patients (default: {len(_PHANTOMS)})",
+    )
+    models.add_argument(
+        "--model",
+        metavar="NAME",
+        action="append",
+        help="an installed model or the folder of a bundle; may be repeated (default: all)",
+    )
+    models.add_argument(
+        "--palette", metavar="NAME", default="natural", help="palette of the reference colors"
+    )
+    options.add_values(
+        models, ("--markdown", "FILE.md", options.some_path, "also write the tables as Markdown")
+    )
+    options.add_force(models)
+    options.add_computing(models)
+    options.add_json(models, nested=True)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A test set: its name, what it is, and the files of its scans; none for phantoms."""
+
+    name: str
+    about: str
+    scans: list[dict[str, Path | None]] = field(default_factory=list)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Color all sets with all models and make the table."""
+    from tomochrome.cli.files import check_inputs
+    from tomochrome.color.palette import palette
+    from tomochrome.colorization import find_model, models
+    from tomochrome.errors import Cancelled, OptionError, TomochromeError
+    from tomochrome.evaluate.coloring_figures import Tally
+    from tomochrome.evaluate.model_table import markdown, rows
+    from tomochrome.runtime import check_writable, write_whole
+
+    check_inputs([args.sets], args.markdown)
+    if args.markdown is not None:
+        check_writable(args.markdown, force=args.force)
+    palette(args.palette)
+    cards = [find_model(name) for name in args.model] if args.model else models()
+    sets = _sets(args)
+    if not sets:
+        raise OptionError("there is nothing to measure on: give test sets, or --phantoms above 0")
+    tables = []
+    for each in sets:
+        tallies = {card.name: Tally(args.palette) for card in cards}
+        seconds = dict.fromkeys(tallies, 0.0)
+        slices = 0
+        for volume, truth in _scans(each, args):
+            slices += volume.shape[0]
+            for card in cards:
+                if card.name not in tallies:
+                    continue
+                try:
+                    chroma, pace = colored(volume, card, args)
+                    tallies[card.name].add(chroma, volume.voxels, truth)
+                    seconds[card.name] += pace * volume.shape[0]
+                except Cancelled:
+                    raise
+                except TomochromeError as error:
+                    del tallies[card.name]
+                    session.warn(f"{each.name}: the model '{card.name}' was left out: {error}")
+        found = {name: (tally.figures(), seconds[name] / slices) for name, tally in tallies.items()}
+        if not found:
+            raise OptionError(f"no model could color the test set '{each.name}'")
+        tables.append((each.name, each.about, rows(found)))
+    text = markdown(tables)
+    if args.markdown is not None:
+        with write_whole(args.markdown, force=args.force) as place:
+            place.write_text(text, encoding="utf-8")
+    data = {
+        "sets": [
+            {"name": name, "about": about, "models": [row.to_json() for row in made]}
+            for name, about, made in tables
+        ],
+        "palette": args.palette,
+        "markdown": None if args.markdown is None else str(args.markdown),
+        "warnings": session.warnings,
+    }
+    return Outcome(data, text)
+
+
+def _sets(args: argparse.Namespace) -> list[_Set]:
+    """Return the phantoms and the sets of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is no list of test sets.
+    """
+    from tomochrome.errors import InputError
+
+    sets = []
+    if args.phantoms:
+        about = f"patients no model was trained on, {args.phantoms} of them"
+        sets.append(_Set("Phantoms", about))
+    if args.sets is None:
+        return sets
+    try:
+        entries = json.loads(args.sets.read_text(encoding="utf-8"))
+        for entry in entries:
+            scans = [_files(scan, args.sets.parent) for scan in entry["scans"]]
+            if not scans:
+                raise ValueError("a set without scans")
+            sets.append(_Set(str(entry["name"]), str(entry.get("about", "")), scans))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"'{args.sets}' is no list of test sets; write "
+            '[{"name": "...", "scans": [{"ct": "...", "truth": "..."}]}]'
+        ) from error
+    return sets
+
+
+def _files(scan: Mapping[str, str], folder: Path) -> dict[str, Path | None]:
+    mask = scan.get("mask")
+    return {
+        "ct": folder / scan["ct"],
+        "truth": folder / scan["truth"],
+        "mask": None if mask is None else folder / mask,
+    }
+
+
+def _scans(chosen: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any]]:
+    """Yield each scan of a set with its `ColorTruth`."""
+    import numpy as np
+
+    from tomochrome.evaluate import ColorTruth
+    from tomochrome.io import read
+    from tomochrome.phantom import make_patient
+    from tomochrome.runtime import check
+
+    for files in chosen.scans:
+        assert files["ct"] is not None
+        volume = read(files["ct"])
+        wanted = {**vars(args), "truth": files["truth"], "mask": files["mask"]}
+        yield volume, Truth.read(argparse.Namespace(**wanted), volume).truth
+    for k in range(0 if chosen.scans else args.phantoms):
+        check()
+        region, phase = _PHANTOMS[k % len(_PHANTOMS)]
+        patient = make_patient(_FIRST_SEED + k, region, _SPACING, phase=phase)
+        tissues = np.asarray(patient.tissue.voxels).astype(np.uint8)
+        yield patient.ct, ColorTruth.of_tissues(tissues, args.palette)

@@ -1,0 +1,89 @@
+"""``tomochrome evaluate models``: the table of models on test sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_cases import Run, small_ct
+from PIL import Image
+from test_cli_evaluate import truth_of
+
+from tomochrome.cli import evaluate_models
+from tomochrome.io import write
+from tomochrome.volume import Volume, default_affine
+
+Capture = pytest.CaptureFixture[str]
+MODEL = ("--model", "transfer-function")
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    """A set of two labelled scans and one of a photographed slice."""
+    volume = small_ct()
+    write(volume, tmp_path / "ct.nii.gz")
+    write(volume.with_voxels(truth_of(volume), unit="tissue"), tmp_path / "truth.nii.gz")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(60, 200, (24, 30, 3), np.uint8)).save(tmp_path / "photo.png")
+    hu = np.full((1, 24, 30), 40, np.int16)
+    hu[0, :2] = -1000
+    write(Volume(hu, default_affine((1.0, 2.0, 2.0))), tmp_path / "slice.nii.gz")
+    Image.fromarray(np.full((24, 30), 255, np.uint8)).save(tmp_path / "mask.png")
+    labelled = {"ct": "ct.nii.gz", "truth": "truth.nii.gz"}
+    file = tmp_path / "sets.json"
+    file.write_text(
+        json.dumps([
+            {"name": "Labelled", "about": "two scans", "scans": [labelled, labelled]},
+            {
+                "name": "Photographed",
+                "scans": [{"ct": "slice.nii.gz", "truth": "photo.png", "mask": "mask.png"}],
+            },
+        ])
+    )  # fmt: skip
+    return file
+
+
+def test_all_sets_are_measured_and_written(sets: Path, tmp_path: Path, capfd: Capture) -> None:
+    table = tmp_path / "table.md"
+    argv = ("evaluate", "models", sets, "--phantoms", 0, *MODEL, "--markdown", table, "--json")
+    run = Run(capfd, *argv)
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    labelled, photographed = data["sets"]
+    assert (labelled["name"], photographed["name"]) == ("Labelled", "Photographed")
+    (model,) = labelled["models"]
+    assert model["model"] == "transfer-function" and model["to_transfer_function"] == 1
+    figures = model["figures"]
+    assert figures["voxels"] == 2 * (truth_of(small_ct()) != 255).sum()
+    assert model["error"] == figures["organ_error"] < figures["grey_organ_error"]
+    assert photographed["models"][0]["figures"]["voxels"] == 24 * 30
+    assert (
+        photographed["models"][0]["error"] == photographed["models"][0]["figures"]["chroma_error"]
+    )
+    text = table.read_text()
+    assert "**Labelled**: two scans" in text and text.count("| `transfer-function` |") == 2
+    again = Run(capfd, *argv)
+    assert again.status != 0 and str(table) in again.complaint
+
+
+def test_phantoms_are_a_set_of_their_own(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    monkeypatch.setattr(evaluate_models, "_SPACING", (12.0, 8.0, 8.0))
+    run = Run(capfd, "evaluate", "models", "--phantoms", 1, *MODEL)
+    assert run.status == 0, run.err
+    assert run.out.startswith("**Phantoms**") and "`transfer-function`" in run.out
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"name": 3}', '[{"name": "x"}]', '[{"name": "x", "scans": []}]', "[[]]", "7"]
+)
+def test_a_file_that_lists_no_sets_is_refused(text: str, tmp_path: Path, capfd: Capture) -> None:
+    file = tmp_path / "sets.json"
+    file.write_text(text)
+    assert str(file) in Run(capfd, "evaluate", "models", file, *MODEL).complaint
+
+
+def test_nothing_to_measure_on_is_refused(capfd: Capture) -> None:
+    run = Run(capfd, "evaluate", "models", "--phantoms", 0, *MODEL)
+    assert "nothing to measure on" in run.complaint
