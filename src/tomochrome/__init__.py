@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting, light
-    from tomochrome.colorization import colorize, models
+    from tomochrome.colorization import Reference, colorize, models
     from tomochrome.colorization.hints import apply_hints
     from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
@@ -28,6 +28,7 @@ _WHERE = {
     "light": "tomochrome.color",
     "apply_hints": "tomochrome.colorization.hints",
     "checkerboard": "tomochrome.compare",
+    "Reference": "tomochrome.colorization",
     "colorize": "tomochrome.colorization",
     "models": "tomochrome.colorization",
     "find": "tomochrome.io",
@@ -43,6 +44,7 @@ _WHERE = {
 __all__ = [
     "Chroma",
     "Lighting",
+    "Reference",
     "Registration",
     "TomochromeError",
     "Transform",

@@ -12,7 +12,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 FORCED = Notice("unit", "warning", "colored because forced")
 
 
-def simple_colorize(volume, model="tissue", *, device="auto", force=False):
+def simple_colorize(volume, model="tissue", *, device="auto", force=False, reference=None):
     """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
     hu = np.asarray(volume.voxels)
     edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}

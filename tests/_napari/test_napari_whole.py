@@ -16,6 +16,7 @@ from tomochrome._napari.layers import source_of
 from tomochrome.color import light
 from tomochrome.color.table import TABLE
 from tomochrome.colorization import model_title, models
+from tomochrome.colorization.predictor import needs_reference
 from tomochrome.geometry import reorient_like
 from tomochrome.windowing import PRESETS
 
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PLUGIN = "napari-tomochrome"
 COARSE = (8.0, 4.0, 4.0)
-MODELS = [card.name for card in models()]
+MODELS = [card.name for card in models() if not needs_reference(card)]
 
 
 @pytest.fixture(scope="module")

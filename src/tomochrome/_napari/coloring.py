@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
 
 
 def color_in_worker(
-    layer: Any, model: str, device: str, fields: Mapping[str, Any], *, as_hu: bool = False
+    layer: Any,
+    model: str,
+    device: str,
+    fields: Mapping[str, Any],
+    *,
+    as_hu: bool = False,
+    photograph: Path | None = None,
 ) -> Any:
     """Return a finished layer that colors the CT of a layer; for a worker: touches no widget.
 
@@ -43,6 +50,8 @@ def color_in_worker(
     as_hu
         The user says that values of an unknown unit are Hounsfield units. The colors' own
         warnings and the name of the layer say so.
+    photograph
+        Where the model's colors come from, if it needs one.
 
     Raises
     ------
@@ -57,7 +66,7 @@ def color_in_worker(
     ct = ct_source(layer, as_hu=as_hu)
     check()
     forced = as_hu and ct.shown.unit != "HU"
-    chroma = colorize(ct.shown, model, device=device, force=forced)
+    chroma = colorize(ct.shown, model, device=device, force=forced, reference=photograph)
     check()
     note = " (taken as HU)" if forced else ""
     return finished_layer(layer, ct, chroma, lighting(fields, chroma), note)

@@ -28,8 +28,10 @@ from tomochrome._napari.named_choice import (
     device_choices,
     model_choices,
     palette_choices,
+    wants_photograph,
 )
 from tomochrome._napari.panel import JobView
+from tomochrome._napari.photograph_choice import PhotographChoice
 from tomochrome._napari.readout import CursorReadout
 from tomochrome._napari.window_panel import WindowPanel
 
@@ -206,6 +208,7 @@ class ColorizeView(JobView):
         self.caution = MessageLabel("caution", self)
         self.layer = LayerChoice(viewer, self, follow=True)
         self.model = NamedChoice(parent=self)
+        self.photograph = PhotographChoice(self)
         self.device = NamedChoice(parent=self)
         self.export = QPushButton("Export…", self)
         self.keep = QCheckBox("Keep earlier results", self)
@@ -221,11 +224,20 @@ class ColorizeView(JobView):
         self.beside = BesidePanel(self)
         self.tissues = Section("Tissues", self.legend, self)
         self.wipe = Section("Color beside grey", self.beside, self)
-        self.locked = self.layer, self.model, self.device, self.keep, self.override
+        self.locked = (
+            *(self.layer, self.model, self.photograph, self.device, self.keep),
+            self.override,
+        )
+        self._inputs = form(
+            ("CT", self.layer),
+            ("Model", self.model),
+            ("Colors of", self.photograph),
+            ("Device", self.device),
+        )
         self.fill(
             parent,
             self.caution,
-            form(("CT", self.layer), ("Model", self.model), ("Device", self.device)),
+            self._inputs,
             self.buttons,
             side_by_side((self.keep, 1), self.export),
             self.progress,
@@ -237,6 +249,7 @@ class ColorizeView(JobView):
             Section("Window", self.window, self),
             Section("Color", self.color, self),
         )
+        self.model.currentIndexChanged.connect(self._show_photograph)
         self.offer(_FIRST_OFFER)
         self.show_model("")
 
@@ -255,6 +268,18 @@ class ColorizeView(JobView):
         self.model.offer(model_choices(offer.models))
         self.device.offer(device_choices(offer.devices))
         self.color.offer(offer.palettes, offer.alphas)
+        self._show_photograph()
+
+    @property
+    def needs_photograph(self) -> bool:
+        """Whether the chosen model takes its colors from a photograph."""
+        return wants_photograph(self.model.name)
+
+    def _show_photograph(self, _: object = None) -> None:
+        """Show the row of the photograph only where the model uses one."""
+        wanted = self.needs_photograph
+        for part in (self.photograph, self._inputs.labelForField(self.photograph)):
+            part.setVisible(wanted)
 
     def show_model(self, title: str, tissues: bool = True) -> None:
         """Say that this is not for diagnosis, and which model made the colors on screen.

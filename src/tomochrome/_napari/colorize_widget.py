@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QLabel, QMainWindow
@@ -105,6 +106,7 @@ class ColorizeWidget(JobPanel):
             if layer is None:
                 raise InputError("open a CT first (File > Open Folder, or a sample)")
             check_layer(layer, as_hu=as_hu)
+            photograph = self._photograph()
         except TomochromeError as error:
             self.show_error(error)
             self._target = None
@@ -112,9 +114,20 @@ class ColorizeWidget(JobPanel):
         self._started = time.perf_counter()
         model, device, fields = self.view.model.name, self.view.device.name, self.fields
         self.start(
-            lambda: color_in_worker(layer, model, device, fields, as_hu=as_hu),
+            lambda: color_in_worker(
+                layer, model, device, fields, as_hu=as_hu, photograph=photograph
+            ),
             self._finished,
         )
+
+    def _photograph(self) -> Path | None:
+        """Return the photograph that the chosen model needs, None if it needs none."""
+        if not self.view.needs_photograph:
+            return None
+        path: Path | None = self.view.photograph.path
+        if path is None:
+            raise InputError("choose the photograph whose colors this model carries over")
+        return path
 
     def export(self) -> None:
         """Open the panel that writes files, on the colored layer if there is one."""

@@ -119,6 +119,18 @@ def model_choices(names: Sequence[str]) -> list[Named]:
     return found
 
 
+def wants_photograph(name: str) -> bool:
+    """Whether a model takes its colors from a photograph; False where there is no such model."""
+    from tomochrome.colorization.cards import find_model
+    from tomochrome.colorization.predictor import needs_reference
+    from tomochrome.errors import ModelError
+
+    try:
+        return needs_reference(find_model(name))
+    except ModelError:
+        return False
+
+
 def device_choices(names: Sequence[str]) -> list[Named]:
     """Return computing devices."""
     about = {"auto": "a graphics card if there is one, otherwise the processor"}

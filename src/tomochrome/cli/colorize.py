@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="treat values of unknown unit as Hounsfield units",
     )
     options.add_model(parser)
+    options.add_reference(parser)
     options.add_hints(parser)
     options.add_lighting(parser)
     parser.add_argument(
@@ -48,7 +49,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         force=args.force,
     )
     outputs.check(args.path)
-    pipeline.check_request(request, tissue_map=args.tissue_map is not None, hints=hints)
+    reference = options.reference_of(args)
+    pipeline.check_request(
+        request,
+        tissue_map=args.tissue_map is not None,
+        hints=hints,
+        with_reference=reference is not None,
+    )
     source = pipeline.Source(args.path, series=args.series, raw=args.raw, as_hu=args.as_hu)
-    result = pipeline.color(source, outputs, request, session, hints)
+    result = pipeline.color(source, outputs, request, session, hints, reference)
     return Outcome(result.to_json(), result.in_words())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tomochrome.bundles import ModelCard
     from tomochrome.color.chroma import Chroma
+    from tomochrome.colorization import Reference
     from tomochrome.evaluate import ColorTruth
     from tomochrome.volume import Volume
 
@@ -55,8 +58,10 @@ def add_parser(kinds: Any) -> None:
         "--model",
         metavar="NAME",
         action="append",
-        help="an installed model or the folder of a bundle; may be repeated (default: all)",
+        help="an installed model or the folder of a bundle; may be repeated (default: all, those "
+        "that need a photograph only with --reference)",
     )
+    options.add_reference(color)
     color.add_argument(
         "--palette",
         metavar="NAME",
@@ -80,7 +85,6 @@ def add_parser(kinds: Any) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and score it."""
     from tomochrome.color.palette import palette
-    from tomochrome.colorization import find_model, models
     from tomochrome.errors import Cancelled, TomochromeError
     from tomochrome.io import read
     from tomochrome.runtime import check_writable, write_whole
@@ -89,7 +93,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if args.page is not None:
         check_writable(args.page, force=args.force)
     palette(args.palette)
-    cards = [find_model(name) for name in args.model] if args.model else models()
+    reference = options.reference_of(args)
+    cards = chosen(args.model, reference is not None)
     volume = read(args.path)
     truth = Truth.read(args, volume)
     scores = []
@@ -97,7 +102,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     failures: list[tuple[str, TomochromeError]] = []
     for card in cards:
         try:
-            chroma, seconds = colored(volume, card, args)
+            chroma, seconds = colored(volume, card, args, reference)
             scores.append(truth.score(volume, chroma, seconds))
             if args.page is not None:
                 rows = rows or truth.pictures(volume)
@@ -127,7 +132,38 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     return Outcome(data, _in_words(scores))
 
 
-def colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Chroma, float]:
+def chosen(names: Sequence[str] | None, with_reference: bool) -> list[ModelCard]:
+    """Return the models to score; a photograph must be there if, and only if, one needs it.
+
+    Parameters
+    ----------
+    names
+        Names or folders; all installed models without any.
+    with_reference
+        Whether there is a photograph.
+
+    Raises
+    ------
+    OptionError
+        If there is a photograph too many or too few.
+    """
+    from tomochrome.colorization import find_model, models
+    from tomochrome.colorization.predictor import check_reference, needs_reference
+
+    if not names:
+        return [card for card in models() if with_reference or not needs_reference(card)]
+    cards = [find_model(name) for name in names]
+    need = [card for card in cards if needs_reference(card)]
+    check_reference((need or cards)[0], with_reference)
+    return cards
+
+
+def colored(
+    volume: Volume,
+    card: ModelCard,
+    args: argparse.Namespace,
+    reference: Reference | None = None,
+) -> tuple[Chroma, float]:
     """Return the coloring by one model, and its seconds a slice after a slice to warm up.
 
     Parameters
@@ -138,16 +174,23 @@ def colored(volume: Volume, card: Any, args: argparse.Namespace) -> tuple[Chroma
         Of the model.
     args
         Has ``device`` and ``threads``.
+    reference
+        Photograph for the model, if it needs one.
     """
     from tomochrome.colorization import colorize
+    from tomochrome.colorization.predictor import needs_reference
 
     middle = volume.shape[0] // 2
     one = slice(middle, middle + 1)
     outside = None if volume.outside is None else volume.outside[one]
     first = replace(volume, voxels=volume.voxels[one], outside=outside)
-    colorize(first, card.path, device=args.device, threads=args.threads)
+    used = reference if needs_reference(card) else None
+    color = partial(
+        colorize, model=card.path, device=args.device, threads=args.threads, reference=used
+    )
+    color(first)
     start = perf_counter()
-    chroma = colorize(volume, card.path, device=args.device, threads=args.threads)
+    chroma = color(volume)
     return chroma, (perf_counter() - start) / volume.shape[0]
 
 

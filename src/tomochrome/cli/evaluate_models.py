@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
-from tomochrome.cli.evaluate_color import Truth, colored
+from tomochrome.cli.evaluate_color import Truth, chosen, colored
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ def add_parser(kinds: Any) -> None:
         "--model",
         metavar="NAME",
         action="append",
-        help="an installed model or the folder of a bundle; may be repeated (default: all)",
+        help="an installed model or the folder of a bundle; may be repeated (default: all, those "
+        "that need a photograph only with --reference)",
     )
+    options.add_reference(models)
     models.add_argument(
         "--palette", metavar="NAME", default="natural", help="palette of the reference colors"
     )
@@ -80,7 +82,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color all sets with all models and make the table."""
     from tomochrome.cli.files import check_inputs
     from tomochrome.color.palette import palette
-    from tomochrome.colorization import find_model, models
     from tomochrome.errors import Cancelled, OptionError, TomochromeError
     from tomochrome.evaluate.coloring_figures import Tally
     from tomochrome.evaluate.model_table import markdown, rows
@@ -90,7 +91,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if args.markdown is not None:
         check_writable(args.markdown, force=args.force)
     palette(args.palette)
-    cards = [find_model(name) for name in args.model] if args.model else models()
+    reference = options.reference_of(args)
+    cards = chosen(args.model, reference is not None)
     sets = _sets(args)
     if not sets:
         raise OptionError("there is nothing to measure on: give test sets, or --phantoms above 0")
@@ -105,7 +107,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
                 if card.name not in tallies:
                     continue
                 try:
-                    chroma, pace = colored(volume, card, args)
+                    chroma, pace = colored(volume, card, args, reference)
                     tallies[card.name].add(chroma, volume.voxels, truth)
                     seconds[card.name] += pace * volume.shape[0]
                 except Cancelled:
@@ -173,7 +175,7 @@ def _files(scan: Mapping[str, str], folder: Path) -> dict[str, Path | None]:
     }
 
 
-def _scans(chosen: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any]]:
+def _scans(test_set: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any]]:
     """Yield each scan of a set with its `ColorTruth`."""
     import numpy as np
 
@@ -182,12 +184,12 @@ def _scans(chosen: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any
     from tomochrome.phantom import make_patient
     from tomochrome.runtime import check
 
-    for files in chosen.scans:
+    for files in test_set.scans:
         assert files["ct"] is not None
         volume = read(files["ct"])
         wanted = {**vars(args), "truth": files["truth"], "mask": files["mask"]}
         yield volume, Truth.read(argparse.Namespace(**wanted), volume).truth
-    for k in range(0 if chosen.scans else args.phantoms):
+    for k in range(0 if test_set.scans else args.phantoms):
         check()
         region, phase = _PHANTOMS[k % len(_PHANTOMS)]
         patient = make_patient(_FIRST_SEED + k, region, _SPACING, phase=phase)

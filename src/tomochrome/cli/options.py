@@ -13,6 +13,7 @@ from tomochrome.runtime.device import DEVICE_NAMES
 
 if TYPE_CHECKING:
     from tomochrome.color import TissueSelection
+    from tomochrome.colorization import Reference
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
 Container = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -166,6 +167,59 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="an installed model (see 'tomochrome models') or the folder of a bundle "
         "(default: tissue)",
     )
+
+
+def add_reference(parser: Container) -> None:
+    """Add ``--reference`` and the pictures that go with it."""
+    add_values(
+        parser,
+        (
+            "--reference",
+            "PHOTO",
+            some_path,
+            "photograph (PNG, JPEG, TIFF) whose colors the model 'exemplar' carries over",
+        ),
+        (
+            "--reference-labels",
+            "FILE",
+            some_path,
+            "8-bit picture of the tissues in it: indices as in 'tomochrome palette', 0 background, "
+            "255 unknown; with it colors are carried over tissue by tissue",
+        ),
+        (
+            "--reference-mask",
+            "FILE",
+            some_path,
+            "8-bit picture, not 0 where it counts (default: what has a label, or is neither blue "
+            "gel, nor black, nor white)",
+        ),
+    )
+
+
+def reference_of(args: argparse.Namespace) -> Reference | None:
+    """Return the photograph that the options name, None if they name none.
+
+    Raises
+    ------
+    OptionError
+        If there are labels or a mask of no photograph.
+    InputError
+        If a picture cannot be read, or they do not fit together.
+    """
+    from tomochrome.cli.files import check_inputs
+    from tomochrome.errors import OptionError
+
+    paths = args.reference, args.reference_labels, args.reference_mask
+    if paths[0] is None:
+        if any(paths):
+            raise OptionError(
+                "--reference-labels and --reference-mask belong to a photograph; give --reference"
+            )
+        return None
+    from tomochrome.colorization import Reference
+
+    check_inputs(paths, getattr(args, "output", None))
+    return Reference.read(*paths)
 
 
 def hint(text: str) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from tomochrome.runtime.files import write_group
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma
+    from tomochrome.colorization import Reference
     from tomochrome.volume import Volume
 
 NO_MODEL = "none"  #: with ``--model``: hints alone
@@ -136,7 +137,11 @@ class Result:
 
 
 def check_request(
-    request: Request, *, tissue_map: bool = False, hints: Hints | None = None
+    request: Request,
+    *,
+    tissue_map: bool = False,
+    hints: Hints | None = None,
+    with_reference: bool = False,
 ) -> None:
     """Refuse unknown names and values out of range, before any long work.
 
@@ -148,6 +153,8 @@ def check_request(
         Whether a map of tissues is to be written too.
     hints
         Strokes of the user, if there are any.
+    with_reference
+        Whether there is a photograph whose colors the model carries over.
 
     Raises
     ------
@@ -159,7 +166,7 @@ def check_request(
     from tomochrome.color.chroma import no_tissues
     from tomochrome.color.palette import palette
     from tomochrome.colorization import find_model
-    from tomochrome.colorization.predictor import predictor_class
+    from tomochrome.colorization.predictor import check_reference, predictor_class
     from tomochrome.windowing import needs_volume, parse_window
 
     Lighting(
@@ -173,10 +180,13 @@ def check_request(
     names_tissues, name = hints is None or hints.are_tissues, "hints"
     if request.model != NO_MODEL:
         card = find_model(request.model)
+        check_reference(card, with_reference)
         names_tissues = names_tissues and predictor_class(card).names_tissues
         name = card.name if hints is None else f"{card.name} + {name}"
     elif hints is None:
         raise OptionError("without a model (--model none) there must be strokes: give --hints")
+    elif with_reference:
+        raise OptionError("--model none uses no photograph; leave --reference out")
     if not names_tissues:
         if tissue_map:
             raise OptionError(no_tissues(name, "has no tissue map"))
@@ -191,6 +201,7 @@ def color(
     request: Request,
     session: Session,
     hints: Hints | None = None,
+    reference: Reference | None = None,
 ) -> Result:
     """Read a volume, color it and write all outputs, or none if one of them fails."""
     from tomochrome.color import light
@@ -213,6 +224,7 @@ def color(
                 force=source.as_hu,
                 device=request.device,
                 threads=request.threads,
+                reference=reference,
             )
         if hints is not None and strokes is not None:
             from tomochrome.colorization.hints import apply_hints

@@ -5,6 +5,7 @@ Nothing here imports torch, MONAI or numba before it is needed.
 
 from tomochrome.bundles import ModelCard
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model, model_title, models
+from tomochrome.colorization.exemplar import Reference
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import Predictor, register_kind
 from tomochrome.colorization.warm import warm_up
@@ -13,6 +14,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelCard",
     "Predictor",
+    "Reference",
     "colorize",
     "find_model",
     "model_title",

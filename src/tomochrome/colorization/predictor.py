@@ -27,7 +27,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from tomochrome.bundles import ModelCard
-from tomochrome.errors import ModelError
+from tomochrome.errors import ModelError, OptionError
 from tomochrome.notices import Notice
 
 if TYPE_CHECKING:
@@ -128,6 +128,35 @@ def kinds() -> tuple[str, ...]:
     """Return all kinds of models that color: those of this program and those registered."""
     found = pkgutil.iter_modules(import_module(_KINDS).__path__)
     return tuple(sorted({module.name.replace("_", "-") for module in found} | set(_registered)))
+
+
+def needs_reference(card: ModelCard) -> bool:
+    """Whether the model colors by a photograph that the user gives, see `exemplar.Reference`.
+
+    Its class says so by an attribute ``needs_reference`` and is made with a ``reference``.
+    """
+    return bool(getattr(predictor_class(card), "needs_reference", False))
+
+
+def check_reference(card: ModelCard, given: bool) -> None:
+    """Refuse a photograph that the model does not use, and the lack of one that it needs.
+
+    Raises
+    ------
+    OptionError
+        If there is one too many or too few.
+    """
+    if given == needs_reference(card):
+        return
+    if given:
+        raise OptionError(
+            f"the model '{card.name}' has colors of its own and uses no photograph; leave the "
+            "reference out, or choose the model 'exemplar'"
+        )
+    raise OptionError(
+        f"the model '{card.name}' takes its colors from a photograph; give one (--reference "
+        "photo.png, in Python reference='photo.png')"
+    )
 
 
 def predictor_class(card: ModelCard) -> type[Predictor]:

@@ -1,0 +1,261 @@
+"""Colors of a photograph: they end up where brightness, texture or tissue match."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colorize_cases import SIMPLE, likelihood
+from skimage.color import lab2rgb, rgb2lab
+
+import tomochrome as tc
+from tomochrome.colorization import find_model
+from tomochrome.colorization.exemplar import Match, Reference, TissueColors, foreground
+from tomochrome.colorization.predictor import needs_reference
+from tomochrome.errors import Cancelled, InputError, ModelError, OptionError
+from tomochrome.runtime import Task, running
+from tomochrome.tissue import NO_TISSUE, Tissue
+from tomochrome.volume import Volume, default_affine
+from tomochrome.windowing import luminance, parse_window
+
+YELLOW, RED, BLUE = (75.0, 5.0, 40.0), (35.0, 30.0, 18.0), (35.0, 0.0, -30.0)
+SIZE = 96
+Maker = Callable[..., Path]
+
+
+def disc(radius: float, size: int = SIZE) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    return np.hypot(y - size / 2, x - size / 2) < radius
+
+
+def painted(
+    *parts: tuple[np.ndarray, tuple[float, float, float]], ground: Any = BLUE
+) -> np.ndarray:
+    """A photograph of parts in CIELAB colors, with a little grain."""
+    lab = np.empty((*parts[0][0].shape, 3))
+    lab[:] = ground
+    for where, color in parts:
+        lab[where] = color
+    lab += np.random.default_rng(1).normal(0, 0.5, lab.shape)
+    return np.rint(255 * lab2rgb(lab)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def ct() -> Volume:
+    """Muscle inside fat, three slices with noise, in air."""
+    hu = np.full((3, SIZE, SIZE), -1000.0)
+    hu[:, disc(40)] = -100
+    hu[:, disc(25)] = 55
+    noise = np.random.default_rng(0).normal(0, 6, hu.shape)
+    return Volume((hu + noise).astype(np.int16), default_affine((3.0, 2.0, 2.0)))
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    """Another size; fat on the left and muscle on the right, so that no place gives it away."""
+    body, left = disc(60, 160), np.mgrid[:160, :160][1] < 80
+    return painted((body & left, YELLOW), (body & ~left, RED))
+
+
+def colors(chroma: tc.Chroma, where: np.ndarray) -> np.ndarray:
+    return np.median(chroma.ab()[1][where], axis=0)
+
+
+def test_colors_end_up_where_the_brightness_of_the_tissue_matches(
+    ct: Volume, photograph: np.ndarray
+) -> None:
+    chroma = tc.colorize(ct, "exemplar", reference=photograph)
+    assert np.abs(colors(chroma, disc(20)) - RED[1:]).max() < 3
+    assert np.abs(colors(chroma, disc(37) & ~disc(28)) - YELLOW[1:]).max() < 3
+    assert (chroma.code[:, ~disc(44)] == 0).all()
+    again = tc.colorize(ct, "exemplar", reference=tc.Reference(photograph))
+    np.testing.assert_array_equal(again.code, chroma.code)
+    np.testing.assert_array_equal(again.confidence, chroma.confidence)
+
+
+def test_the_promises_hold(ct: Volume, photograph: np.ndarray) -> None:
+    chroma = tc.colorize(ct, "exemplar", reference=photograph)
+    assert not chroma.has_tissues
+    for window in ("soft-tissue", "lung"):
+        lab = rgb2lab(tc.light(ct, chroma, window).voxels[..., :3])
+        assert np.abs(lab[..., 0] - luminance(ct.voxels, parse_window(window))).max() <= 0.5
+    assert chroma.confidence[:, disc(38)].max() <= np.rint(0.6 * 255)  # the bundle's ceiling
+    assert chroma.confidence[:, disc(20)].mean() > 0.5 * 255
+    step = chroma.provenance.history[-1]
+    assert "not for diagnosis" in step
+    assert tc.Reference(photograph).sha256 in step
+
+
+def test_texture_tells_apart_what_is_equally_light() -> None:
+    rng = np.random.default_rng(2)
+    left = np.mgrid[:SIZE, :SIZE][1] < SIZE // 2
+    body = np.ones((SIZE, SIZE), bool)
+    lab = np.where(left[..., None], (50.0, 20.0, 0.0), (50.0, -20.0, 30.0))
+    lab[..., 0] += np.where(left, 0.5, 10) * rng.standard_normal(left.shape)
+    reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
+    match = Match.of(reference, np.float32([1, 1, 0]), body.sum())
+    flipped = match.colors(lab[:, ::-1, 0].astype(np.float32), body)
+    right = (
+        np.abs(flipped[..., :2] - np.where(left[..., None], (-20, 30), (20, 0))).max(axis=-1) < 8
+    )
+    assert right[:, np.abs(np.arange(SIZE) - SIZE // 2) > 6].mean() > 0.97
+
+
+def test_confidence_is_the_agreement_of_those_alike() -> None:
+    """Pixels of one brightness have one of two colors, far apart, as a coin falls."""
+    rng = np.random.default_rng(3)
+    lab = np.repeat(rng.normal(60, 2, (SIZE, SIZE, 1)), 3, axis=-1)
+    lab[..., 1:] = np.where(rng.random((SIZE, SIZE, 1)) < 0.5, 30.0, -10.0)
+    lab[..., 1:] += rng.normal(0, 1.5, (SIZE, SIZE, 2))
+    body = np.ones((SIZE, SIZE), bool)
+    reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
+    match = Match.of(reference, np.float32([1, 0, 0]), body.sum())
+    L = rng.normal(60, 2, (SIZE, SIZE)).astype(np.float32)
+    assert match.colors(L, body)[..., 2].mean() < 0.25  # of 12, rarely so many agree
+    sure = Match.of(Reference(painted((body, RED)), mask=body), np.float32([1, 0, 0]), body.sum())
+    here, far = (sure.colors(np.full((1, 1), L, np.float32), body[:1, :1]) for L in (35, 95))
+    assert here[0, 0, 2] > 0.99
+    assert far[0, 0, 2] < 0.01
+
+
+def test_gel_black_and_paper_are_no_tissue_and_a_mask_excludes_the_rest(ct: Volume) -> None:
+    body = disc(40)
+    for ground in (BLUE, (2.0, 0.0, 0.0), (98.0, 0.0, 1.0)):
+        lab = rgb2lab(painted((body, RED), ground=ground)).astype(np.float32)
+        found = foreground(lab)
+        assert found[disc(38)].all()
+        assert not found[~disc(42)].any()
+    green = painted((body, RED), (disc(20), YELLOW), ground=(45.0, -50.0, 30.0))
+    open_, masked = (
+        tc.colorize(ct, "exemplar", reference=Reference(green, mask=mask)) for mask in (None, body)
+    )
+    assert open_.ab()[..., 0].min() < -30
+    assert masked.ab()[..., 0].min() > -5
+
+
+@pytest.fixture
+def labelled() -> Reference:
+    """Muscle on the right, redder where it is darker; fat on the left, yellower where lighter."""
+    rng = np.random.default_rng(4)
+    body, left = disc(45), np.mgrid[:SIZE, :SIZE][1] < SIZE // 2
+    z = rng.normal(0, 1, (SIZE, SIZE))
+    lab = np.zeros((SIZE, SIZE, 3))
+    lab[:] = BLUE
+    lab[body & left] = (np.array(YELLOW) + z[..., None] * (3, 1, 5))[body & left]
+    lab[body & ~left] = (np.array(RED) + z[..., None] * (3, -4, 2))[body & ~left]
+    labels = np.where(body, np.where(left, Tissue.FAT, Tissue.MUSCLE), 0).astype(np.uint8)
+    labels[48, :60] = NO_TISSUE
+    return Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), labels)
+
+
+@pytest.fixture
+def curve_names_tissues(transfer_bundle: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curve takes the place of the network that recognizes the tissues of the CT."""
+    table = (likelihood(**SIMPLE) > 0.5).astype(np.float32)
+    card = find_model(transfer_bundle(table=table))
+    monkeypatch.setattr("tomochrome.colorization.kinds.exemplar.find_model", lambda _: card)
+
+
+@pytest.mark.usefixtures("curve_names_tissues")
+def test_each_tissue_gets_the_mean_and_spread_of_its_label(ct: Volume, labelled: Reference) -> None:
+    chroma = tc.colorize(ct, "exemplar", reference=labelled)
+    lab = rgb2lab(labelled.photograph)
+    for tissue, where in ((Tissue.MUSCLE, disc(22)), (Tissue.FAT, disc(37) & ~disc(28))):
+        ab = chroma.ab()[:, where].reshape(-1, 2)
+        truth = lab[labelled.labels == tissue][:, 1:]
+        np.testing.assert_allclose(ab.mean(axis=0), truth.mean(axis=0), atol=0.7)
+        np.testing.assert_allclose(ab.std(axis=0), truth.std(axis=0), rtol=0.2, atol=0.2)
+    hu = ct.voxels[1].astype(float)
+    for tissue, where, sign in (
+        (Tissue.MUSCLE, disc(22), -1),
+        (Tissue.FAT, disc(37) & ~disc(28), 1),
+    ):
+        a = chroma.ab()[1][..., 0][where]
+        assert sign * np.corrcoef(a, hu[where])[0, 1] > 0.2, tissue  # as with L* in the photograph
+    assert not [w for w in chroma.provenance.warnings if "stay grey" in w.text]
+
+
+@pytest.mark.usefixtures("curve_names_tissues")
+def test_a_tissue_without_a_label_stays_grey_and_is_named(ct: Volume, labelled: Reference) -> None:
+    labels = np.where(labelled.labels == Tissue.FAT, NO_TISSUE, labelled.labels).astype(np.uint8)
+    chroma = tc.colorize(ct, "exemplar", reference=Reference(labelled.photograph, labels))
+    fat = disc(37) & ~disc(28)
+    assert np.abs(chroma.ab()[:, fat]).max() <= 1
+    assert (chroma.confidence[:, fat] == 0).all()
+    assert (chroma.code[:, fat] > 0).all()
+    (warning,) = [w.text for w in chroma.provenance.warnings if "stay grey" in w.text]
+    assert "fat" in warning
+    assert "muscle" not in warning
+
+
+def test_statistics_of_labels_are_those_of_numpy(labelled: Reference) -> None:
+    found = TissueColors.of(labelled)
+    lab = rgb2lab(labelled.photograph)[labelled.labels == Tissue.MUSCLE]
+    np.testing.assert_allclose(found.mean[Tissue.MUSCLE], lab[:, 1:].mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(
+        np.abs(found.slope[Tissue.MUSCLE]), lab[:, 1:].std(axis=0), atol=0.02
+    )
+    assert np.sign(found.slope[Tissue.MUSCLE]).tolist() == [-1, 1]
+    assert found.trust[Tissue.LIVER] == 0
+    assert found.trust[Tissue.MUSCLE] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"labels": np.zeros((5, 5), np.uint8)}, "the labels of the reference photograph have"),
+        ({"mask": np.ones((5, 5), bool)}, "the mask of the reference photograph have the shape"),
+        ({"mask": np.zeros((SIZE, SIZE), bool)}, "hardly any tissue"),
+        ({"labels": np.full((SIZE, SIZE), 99, np.uint8)}, "contain 99, which is no tissue"),
+        ({"photograph": np.zeros((9, 9), np.uint8)}, "uint8 of shape"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Reference(**{"photograph": painted((disc(40), RED)), **more})
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_without_a_tissue_are_refused(ct: Volume, photograph: np.ndarray) -> None:
+    labels = np.full(photograph.shape[:2], NO_TISSUE, np.uint8)
+    with pytest.raises(OptionError, match="name no tissue"):
+        TissueColors.of(Reference(photograph, labels))
+
+
+def test_a_photograph_too_many_or_too_few(ct: Volume, photograph: np.ndarray) -> None:
+    with pytest.raises(OptionError, match="'exemplar' takes its colors from a photograph"):
+        tc.colorize(ct, "exemplar")
+    with pytest.raises(OptionError, match="'transfer-function' has colors of its own"):
+        tc.colorize(ct, "transfer-function", reference=photograph)
+    with pytest.raises(InputError, match="there is no file"):
+        tc.colorize(ct, "exemplar", reference="nowhere.png")
+    assert [card.name for card in tc.models() if needs_reference(card)] == ["exemplar"]
+
+
+def test_an_empty_scan_a_single_slice_and_a_cancel(ct: Volume, photograph: np.ndarray) -> None:
+    air = Volume(np.full((2, 40, 40), -1000, np.int16), ct.affine)
+    assert not tc.colorize(air, "exemplar", reference=photograph).code.any()
+    one = tc.colorize(Volume(ct.voxels[:1], ct.affine), "exemplar", reference=photograph)
+    assert np.abs(np.median(one.ab()[0][disc(20)], axis=0) - RED[1:]).max() < 3
+    task = Task()
+    task.cancel()
+    with running(task), pytest.raises(Cancelled):
+        tc.colorize(ct, "exemplar", reference=photograph)
+
+
+@pytest.mark.parametrize("change", [{"ceiling": None}, {"hu_edges": [0, 1]}, {"input": {}}])
+def test_a_damaged_bundle(
+    ct: Volume, photograph: np.ndarray, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    import shutil
+
+    bundle = tmp_path / "exemplar"
+    shutil.copytree(find_model("exemplar").path, bundle)
+    file = bundle / "configs" / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ModelError):
+        tc.colorize(ct, bundle, reference=photograph)
