@@ -7,6 +7,7 @@ from tomochrome.color.convert import lab_to_srgb, srgb_to_lab
 from tomochrome.colorization.network import build_network, size_multiple
 from tomochrome.colorization.quantize import checked_levels, median_cut, quantize
 from tomochrome.errors import ModelError
+from tomochrome.training.config import read_json
 
 torch = pytest.importorskip("torch")
 from tomochrome.colorization.color_heads import (  # noqa: E402
@@ -21,9 +22,18 @@ from tomochrome.colorization.color_heads import (  # noqa: E402
 SCIM = {"name": "Scim", "in_channels": 1, "out_channels": 2}
 UNET = {"name": "ColorUNet", "in_channels": 3, "out_channels": 3, "features": [4, 4, 8, 8, 8, 4]}
 ZHANG = {"name": "Zhang", "in_channels": 3, "out_channels": 12, "width": 4}
+RESNET = {
+    "name": "DynamicUNet", "in_channels": 3, "out_channels": 3, "layers": 34,
+    "widths": [2, 4, 4, 8], "decoder": [8, 8, 4, 4, 4],
+}  # fmt: skip
+DEEP = {**RESNET, "layers": 101}
+BIGCOLOR = {**RESNET, "name": "BigColor", "layers": 18, "latent": 5}
 
 
-@pytest.mark.parametrize("config", [SCIM, UNET, {**UNET, "upsampling": "nearest"}, ZHANG])
+@pytest.mark.parametrize(
+    "config",
+    [SCIM, UNET, {**UNET, "upsampling": "nearest"}, ZHANG, RESNET, DEEP, BIGCOLOR],
+)
 def test_a_network_keeps_the_grid_up_to_its_stride(config):
     net = build_network(config).eval()
     multiple = size_multiple(config)
@@ -53,6 +63,50 @@ def test_the_u_net_upsamples_as_it_is_told(way):
     net = build_network({**UNET, "upsampling": way})
     ways = {m.mode for m in net.modules() if isinstance(m, torch.nn.Upsample)}
     assert ways == {way}
+
+
+@pytest.mark.parametrize("layers", [18, 34, 101])
+def test_an_encoder_has_as_many_layers_as_it_says(layers):
+    net = build_network({**RESNET, "layers": layers})
+    found = [m for m in net.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    beside = [m for m in found if m.kernel_size == (1, 1) and m.bias is not None]  # shortcuts
+    assert len(found) - len(beside) == layers - 1  # the last layer of the paper classifies
+
+
+@pytest.mark.parametrize("name", ["artistic", "stable", "bigcolor"])
+def test_weights_of_the_generators_stay_below_15_megabytes(name):
+    net = build_network(read_json(name)["network"])
+    assert 2 * sum(p.numel() for p in net.parameters()) < 15e6
+    assert not any("critic" in key for key in net.state_dict())
+
+
+def test_a_code_and_a_region_change_what_bigcolor_says():
+    net = build_network(BIGCOLOR).eval()
+    torch.nn.init.normal_(net.generator.colors.weight)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        plain = net(images)
+        zero = net(images, torch.zeros(1, 5), torch.tensor([0]))
+        assert torch.equal(plain, zero)
+        assert not torch.allclose(net(images, torch.ones(1, 5)), plain)
+        assert not torch.allclose(net(images, None, torch.tensor([2])), plain)
+        net.code.copy_(torch.ones(5))
+        assert torch.equal(net(images), net(images, torch.ones(1, 5)))
+    assert "code" not in net.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": 50}, "'layers' must be one of 18, 34, 101, not 50"),
+        ({"widths": [4]}, "'widths' must be 4 numbers, not 1"),
+        ({"decoder": [4, 4]}, "'decoder' must be 5 numbers, not 2"),
+        ({"latent": 3}, "no parameter 'latent'"),
+    ],
+)
+def test_a_damaged_generator_is_one_sentence(change, message):
+    with pytest.raises(ModelError, match=message):
+        build_network({**RESNET, **change})
 
 
 @pytest.mark.parametrize(

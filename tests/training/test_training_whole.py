@@ -14,7 +14,10 @@ pytest.importorskip("torch")
 WANTED = {
     "tissue": ["tissue", "transfer-function"],
     "symnet": ["symnet"],
-    **{name: [name] for name in ("scim", "unet", "unet-quantized", "zhang")},
+    **{
+        name: [name]
+        for name in ("scim", "unet", "unet-quantized", "zhang", "artistic", "stable", "bigcolor")
+    },
 }
 
 
@@ -25,7 +28,9 @@ def data(tmp_path_factory):
 
 def test_every_shipped_configuration_is_trained_below():
     networks = {json.loads(p.read_text())["network"]["name"] for p in CONFIGS.glob("*.json")}
-    assert networks == {"UNet", "SymNet", "Scim", "ColorUNet", "Zhang"}
+    assert networks == {
+        "UNet", "SymNet", "Scim", "ColorUNet", "Zhang", "DynamicUNet", "BigColor",
+    }  # fmt: skip
     assert shipped() == sorted(WANTED)
 
 

@@ -99,6 +99,24 @@ def _color_unet(config: Mapping[str, Any]) -> torch.nn.Module:
     )
 
 
+def _generator(config: Mapping[str, Any]) -> torch.nn.Module:
+    from tomochrome.colorization.gan_networks import LAYERS, BigColor, DynamicUNet
+
+    layers = _whole(config, "layers", 1, 1000)
+    if layers not in LAYERS:
+        raise ModelError(
+            f"the network's 'layers' must be one of {', '.join(map(str, LAYERS))}, not {layers}"
+        )
+    widths, decoder = (_whole_list(config, key, 1, _MAX_CHANNELS) for key in ("widths", "decoder"))
+    for key, found, wanted in (("widths", widths, 4), ("decoder", decoder, 5)):
+        if len(found) != wanted:
+            raise ModelError(f"the network's '{key}' must be {wanted} numbers, not {len(found)}")
+    ends = _whole(config, "in_channels", 1, 64), _whole(config, "out_channels", 1, 1024)
+    if config["name"] == "BigColor":
+        return BigColor(*ends, layers, widths, decoder, _whole(config, "latent", 1, 512))
+    return DynamicUNet(*ends, layers, widths, decoder)
+
+
 def _strides(config: Mapping[str, Any]) -> int:
     return math.prod(_whole_list(config, "strides", 1, 2))
 
@@ -122,6 +140,7 @@ class NetworkType(NamedTuple):
 
 
 _ENDS = frozenset({"in_channels", "out_channels"})
+_RESNET = _ENDS | {"layers", "widths", "decoder"}
 NETWORKS: dict[str, NetworkType] = {
     "UNet": NetworkType(
         _unet,
@@ -131,6 +150,8 @@ NETWORKS: dict[str, NetworkType] = {
     "Scim": NetworkType(_scim, _ENDS, lambda _: 8),
     "ColorUNet": NetworkType(_color_unet, _ENDS | {"features", "upsampling"}, lambda _: 16),
     "Zhang": NetworkType(_zhang, _ENDS | {"width"}, lambda _: 8),
+    "DynamicUNet": NetworkType(_generator, _RESNET, lambda _: 32),
+    "BigColor": NetworkType(_generator, _RESNET | {"latent"}, lambda _: 32),
 }
 """The networks by name."""
 

@@ -194,6 +194,10 @@ class Task(ABC, Generic[C]):
         """Return samples of patients that are not learned from; by default none are kept aside."""
         return ()
 
+    def finished(self, net: torch.nn.Module) -> bool:
+        """Return whether the run is over before its budget, by what the network holds."""
+        return False
+
     def optimizer(self, net: torch.nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer that the configuration names."""
         import torch

@@ -170,8 +170,9 @@ class _State:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the loss of validation has not fallen for too long."""
-        return self.looks - self.best_look > self.config.patience
+        """Whether the loss of validation has not fallen for too long, or the task is finished."""
+        late = self.looks - self.best_look > self.config.patience
+        return late or self.task.finished(self.net)
 
     def validate(self, samples: Sequence[Any]) -> float:
         """Look at patients that are not learned from; keep the weights if they are the best."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -142,9 +142,13 @@ class Colors(Task[ColorConfig]):
     """A network that predicts color."""
 
     description = "predicts the color of each pixel of a CT slice directly"
-    config_type = ColorConfig
+    config_type: ClassVar[type[ColorConfig]] = ColorConfig
     kind = "color-network"
-    figures = ("ab_error", "close", "accuracy")
+    figures: ClassVar[tuple[str, ...]] = ("ab_error", "close", "accuracy")
+    limits: ClassVar[str] = (
+        "A mean of possible colors is a dull color: what it is unsure of comes out brownish and "
+        "fades"
+    )  #: of the way it was trained, for the card
 
     def __init__(self, config: ColorConfig, pool: Path, data: Path | None = None) -> None:
         super().__init__(config, pool, data)
@@ -162,9 +166,11 @@ class Colors(Task[ColorConfig]):
         net = build_network(self.config.network)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def samples(self, seed: int, part: Part = "learn") -> PaletteSamples | PairSamples:
-        """Return samples of a part of the patients, or of the pairs."""
-        config = self.config
+    def samples(
+        self, seed: int, part: Part = "learn", config: ColorConfig | None = None
+    ) -> PaletteSamples | PairSamples:
+        """Return samples of a part of the patients, or of the pairs; ``config`` has their size."""
+        config = config or self.config
         if config.source == "photographs":
             return PairSamples(
                 self.pairs, part, config.spec, config.shape, seed, levels=self.levels,
@@ -215,20 +221,24 @@ class Colors(Task[ColorConfig]):
         ``accuracy`` is what Keras gives a network with two outputs under that name, and what
         the thesis quotes: how often the same of a* and b* is the larger one.
         """
-        images = batch[0].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16):
-            raw = net(images)
-        raw = raw.float()
+        raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
-        known, body = kind > UNKNOWN, kind == BODY
+        known = kind > UNKNOWN
         total = (self._error if self.bin_weights is None else self._bins_loss)(raw, truth, known)
+        return total, self.measured(raw, truth, kind)
+
+    def measured(
+        self, raw: torch.Tensor, truth: torch.Tensor, kind: torch.Tensor
+    ) -> dict[str, float]:
+        """Return the `figures` of a network's outputs."""
+        known, body = kind > UNKNOWN, kind == BODY
         with torch.no_grad():
             ab = self.head.colors(raw)
             error = (ab - truth).norm(dim=1)[body]
             larger = (ab.argmax(1) == truth.argmax(1))[known].float().mean()
         close = (error < CLOSE).float().mean()
         figures = {"ab_error": error.mean(), "close": close, "accuracy": larger}
-        return total, {name: float(value) for name, value in figures.items()}
+        return {name: float(value) for name, value in figures.items()}
 
     def _error(self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Mean squared error of the color, and the likelihood of the variance beside it."""
@@ -249,6 +259,13 @@ class Colors(Task[ColorConfig]):
         logs = functional.log_softmax(raw, dim=1).movedim(1, -1)[known]
         entropy = -(bins * logs).sum(-1)
         return (entropy * weight).sum() / weight.sum()
+
+    def course(self) -> str:
+        """Return how the weights were chosen, for the card."""
+        return (
+            f"Every {self.config.validate_every} steps the loss on patients that were not learned "
+            "from decided which weights to keep."
+        )
 
     def trained_on(self) -> list[str]:
         """Return what the model was trained on, a sentence each."""
@@ -305,6 +322,8 @@ class Colors(Task[ColorConfig]):
         words = {
             "about": config.about,
             "data": DATA[config.source],
+            "course": self.course(),
+            "limits": self.limits,
             "temperature": f"{self.head.temperature:.3f}",
             "confidence": "a learned variance"
             if isinstance(self.head, RegressionHead)
@@ -341,6 +360,14 @@ class Colors(Task[ColorConfig]):
             "expected_calibration_error": round(after, 4),
             "expected_calibration_error_uncalibrated": round(before, 4),
         }
+
+
+def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+    """Return what a network says, computed in bfloat16, as float32."""
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        raw: torch.Tensor = net(images, *conditions)
+    return raw.float()
 
 
 def _at_outputs(truth: torch.Tensor, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

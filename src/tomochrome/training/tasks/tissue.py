@@ -130,12 +130,16 @@ class TissueSamples(RandomSamples):
         self.pool = Pool(pool, config.phantoms or PhantomPlan(), tenths)
         self.real, self.real_share = real, config.real_share
         self.sampler = Sampler(spec or InputSpec(), config.shape, settings)
+        self.drawn = ""  # name of the last patient
 
     def patient(self) -> TrainingPatient:
         """Draw a patient: a real one, or a phantom."""
         if self.real and (not len(self.pool) or self.rng.random() < self.real_share):
-            return self.real[self.rng.integers(len(self.real))]
-        return self.pool.draw(self.rng)
+            patient = self.real[self.rng.integers(len(self.real))]
+        else:
+            patient = self.pool.draw(self.rng)
+        self.drawn = patient.name
+        return patient
 
     def draw(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Draw luminances and tissues."""

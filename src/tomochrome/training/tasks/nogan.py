@@ -1,0 +1,254 @@
+"""Generators of color trained against a critic: `artistic`, `stable` and `bigcolor`.
+
+The NoGAN way (J. Antic, DeOldify, 2019): the generator alone with a squared error and a feature
+loss, the critic alone, and a short adversarial training that ends when the critic is fooled or the
+colors grow worse. The features are the critic's own, with its first weights until it is trained:
+the network `tissue` reads HU, so that it cannot see a coloring, and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch.nn import functional
+
+from tomochrome.colorization.gan_networks import REGIONS, BigColor
+from tomochrome.colorization.network import size_multiple
+from tomochrome.errors import OptionError
+from tomochrome.training.adversaries import Adversaries, feature_loss, hinge, patch_critic
+from tomochrome.training.color_samples import BODY, UNKNOWN, PairSamples, PaletteSamples
+from tomochrome.training.config import RULES, Share, check_shape
+from tomochrome.training.parallel import processes
+from tomochrome.training.pool import region_of
+from tomochrome.training.task import Bundle, Evidence, RandomSamples, register
+from tomochrome.training.tasks.color import ColorConfig, Colors, outputs
+
+_REGION_KEPT = 0.7  # else the class is unknown, as it is when a scan is colored
+
+
+class Stage(BaseModel):
+    """A part of a run.
+
+    Parameters
+    ----------
+    share
+        Share of the run.
+    shape
+        Height and width of its samples; their pixels are larger where there are fewer.
+    learns
+        ``"generator"``, ``"critic"``, or ``"both"``: against each other.
+    """
+
+    model_config = RULES
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    shape: tuple[int, int]
+    learns: Literal["generator", "critic", "both"] = "generator"
+
+
+class NoGanConfig(ColorConfig):
+    """One training run of a generator and its critic.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the samples in pixels of ``pixel_mm``; ``parts`` have fewer of them.
+    parts
+        The run's parts in their order. Only the last one may be adversarial.
+    feature_weight
+        Of the difference of the critic's features beside the squared error.
+    adversarial_weight
+        Of the critic's judgement beside them, in the adversarial part.
+    saturation
+        Chroma of what is learned, in multiples of the true color's.
+    variety
+        Mean distance in CIELAB units, in the body, that two codes z shall make at least; for
+        networks with such a code.
+    variety_weight
+        Of what lacks of it.
+    critic_width
+        Channels of the critic's first layer.
+    fooled
+        The run ends when the critic judges less than this share of patches rightly,
+    worse
+        or when the color error is so many times that before the adversarial part.
+    """
+
+    parts: tuple[Stage, ...]
+    feature_weight: NonNegativeFloat = 0.02
+    adversarial_weight: NonNegativeFloat = 0.01
+    saturation: PositiveFloat = 1.0
+    variety: PositiveFloat = 6.0
+    variety_weight: NonNegativeFloat = 0.02
+    critic_width: PositiveInt = 24
+    fooled: Share = 0.55
+    worse: Annotated[float, Field(ge=1)] = 1.2
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        for part in self.parts:
+            check_shape(part.shape, size_multiple(self.network))
+        if abs(sum(part.share for part in self.parts) - 1) > 1e-6:
+            raise ValueError("the shares of 'parts' must sum to 1")
+        if any(part.learns == "both" for part in self.parts[:-1]):
+            raise ValueError("only the last of 'parts' may learn 'both'")
+        if self.validate_every:
+            raise ValueError(
+                "'validate_every' must be 0: the least squared error would keep the weights from "
+                "before the adversarial part"
+            )
+        if self.head.get("name") == "bins":
+            raise ValueError("the head 'bins' has no squared error; use tanh or doubled-sigmoid")
+        return self
+
+
+class RegionSamples(RandomSamples):
+    """Samples with the class of the body region: an index into `gan_networks.REGIONS`.
+
+    Parameters
+    ----------
+    samples
+        What is drawn; of real scans the region is unknown.
+    """
+
+    def __init__(self, samples: PaletteSamples) -> None:
+        super().__init__(samples.seed)
+        self.samples = samples
+
+    def draw(self) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+        """Draw luminances, colors and region."""
+        self.samples.rng = self.rng
+        images, truth = self.samples.draw()
+        region = region_of(self.samples.slices.drawn)
+        return images, truth, REGIONS.index(region) if region in REGIONS else 0
+
+
+@register("nogan")
+class NoGan(Colors):
+    """A generator of color that was trained against a critic."""
+
+    description = "predicts color directly, by a generator that was trained against a critic"
+    config_type = NoGanConfig
+    config: NoGanConfig
+    figures = (*Colors.figures, "critic_right")
+    limits = (
+        "The critic rewards colors that look true, which are not always the true ones: expect "
+        "crisp colors at the wrong place more than dull ones. The adversarial part was short"
+    )
+
+    def __init__(self, config: NoGanConfig, pool: Path, data: Path | None = None) -> None:
+        if processes() > 1:
+            raise OptionError(
+                f"'{config.name}' trains against a critic, which one process does alone; start it "
+                "without torchrun"
+            )
+        super().__init__(config, pool, data)
+        self.stages = (*list(accumulate(part.share for part in config.parts))[:-1], 1.0)
+        self.part = config.parts[0]
+
+    def network(self) -> torch.nn.Module:
+        """Build the generator and its critic."""
+        critic = patch_critic(len(self.config.windows), self.config.critic_width)
+        return Adversaries(super().network(), critic.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+    def finished(self, net: torch.nn.Module) -> bool:
+        """Return whether the critic is fooled, or the colors have grown worse."""
+        assert isinstance(net, Adversaries)
+        too_bad = self.config.worse * float(net.before)
+        return float(net.right) < self.config.fooled or float(net.error) > too_bad
+
+    def dataset(self, stage: int = 0) -> Any:
+        """Return samples of the size of a part of the run, which begins with it."""
+        self.part = part = self.config.parts[stage]
+        pixel_mm = self.config.pixel_mm * self.config.shape[0] / part.shape[0]
+        sized = self.config.model_copy(update={"shape": part.shape, "pixel_mm": pixel_mm})
+        samples = self.samples(self.config.seed * 1000, config=sized)
+        if isinstance(samples, PairSamples) or self.config.network["name"] != "BigColor":
+            return samples
+        return RegionSamples(samples)
+
+    def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Return the sum of the losses of those that learn; of a generator alone its error."""
+        if not isinstance(net, Adversaries):
+            return super().loss(net, batch)
+        config, learns = self.config, self.part.learns
+        images, truth, kind = batch[0], batch[1][:, :2], batch[1][:, 2]
+        known, wanted = kind > UNKNOWN, config.saturation * truth
+        with torch.set_grad_enabled(learns != "critic"):
+            raw, lack = self._generate(net.generator, batch)
+            shown = self.head.colors(raw) * known[:, None]
+        figures = self.measured(raw, truth, kind)
+        wanted_shown = wanted * known[:, None]
+        total = raw.new_zeros(())
+        if learns != "critic":
+            *features, judged = net.judge(images, shown, learn=False)
+            with torch.no_grad():
+                *true_features, _ = net.judge(images, wanted_shown, learn=False)
+            total = self._error(raw, wanted, known) + config.variety_weight * lack
+            total = total + config.feature_weight * feature_loss(features, true_features)
+            if learns == "both":
+                total = total - config.adversarial_weight * judged.mean()
+        if learns != "generator":
+            both = torch.cat([wanted_shown, shown.detach()])
+            said = net.judge(torch.cat([images, images]), both, learn=True)[-1]
+            on_true, on_generated = said.chunk(2)
+            total = total + hinge(on_true, on_generated)
+            right = float(((on_true > 0).float().mean() + (on_generated < 0).float().mean()) / 2)
+            net.note(right, figures["ab_error"], adversarial=learns == "both")
+            figures["critic_right"] = right
+        return total, figures
+
+    def _generate(
+        self, generator: torch.nn.Module, batch: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the head reads, and how much variety the codes lack, 0 to 1."""
+        images, kind = batch[0], batch[1][:, 2]
+        if not isinstance(generator, BigColor):
+            raw = outputs(generator, images)
+            return raw, raw.new_zeros(())
+        count, few = len(images), max(1, len(images) // 4)
+        # the first images are seen twice, each time with a code of its own; the others with 0
+        codes = torch.randn(count + few, len(generator.code), device=images.device)
+        codes[few:count] = 0
+        regions = batch[2] if len(batch) > 2 else torch.zeros(count, dtype=torch.long)
+        kept = torch.rand(count, device=images.device) < _REGION_KEPT
+        regions = regions.to(images.device) * kept
+        doubled = (torch.cat([part, part[:few]]) for part in (images, regions))
+        images, regions = doubled
+        raw = outputs(generator, images, codes, regions)
+        first, second = self.head.colors(raw[:few]), self.head.colors(raw[count:])
+        distance = (first - second).norm(dim=1)[kind[:few] == BODY]
+        lack = functional.relu(1 - distance.mean() / self.config.variety).square()
+        return raw[:count], lack if len(distance) else raw.new_zeros(())
+
+    def course(self) -> str:
+        """Return how the weights were chosen, for the card."""
+        parts = ", ".join(
+            f"{part.learns} {part.share:.0%} at {part.shape[0]} x {part.shape[1]}"
+            for part in self.config.parts
+        )
+        return (
+            f"The NoGAN way, shares of the time: {parts}. Beside the squared error the features "
+            f"of the critic ({self.config.feature_weight:g}) and in the last part its judgement "
+            f"({self.config.adversarial_weight:g}); the chroma that was learned is "
+            f"{self.config.saturation:g} of the true one. It ended with the time, or when the "
+            f"critic was right on less than {self.config.fooled:.0%} of the patches or the color "
+            f"error was {self.config.worse:g} times that before; kept is the running mean at the "
+            "end. The columns of the course say how far each part came."
+        )
+
+    def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
+        """Return the generator with calibrated confidences; the critic is left out."""
+        assert isinstance(net, Adversaries)
+        size = sum(parameter.numel() for parameter in net.generator.parameters())
+        found = super().bundles(net.generator, evidence)
+        words = {"parameters": f"{size / 1e6:.2f}"}
+        return [replace(bundle, words={**bundle.words, **words}) for bundle in found]
