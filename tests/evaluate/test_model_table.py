@@ -7,6 +7,7 @@ import pytest
 from test_coloring_figures import coloring
 
 from tomochrome.evaluate import ColorTruth, color_figures, score_color
+from tomochrome.evaluate.calibration import reliability, reliability_table
 from tomochrome.evaluate.coloring_figures import Tally
 from tomochrome.evaluate.model_table import ModelRow, markdown, rows
 from tomochrome.tissue import N_TISSUES, Tissue
@@ -88,3 +89,12 @@ def test_worse_than_grey_is_said():
     poor = replace(figures, organ_error=figures.grey_organ_error + 1)
     assert ModelRow(poor, 0.1).remark == "worse than grey"
     assert ModelRow(poor, 0.1).to_json()["to_transfer_function"] is None
+
+
+def test_a_reliability_diagram_in_characters():
+    voxels, right = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    voxels[250], right[250] = 300, 285
+    voxels[100], right[100] = 100, 25
+    lines = reliability_table(reliability(voxels, right)).splitlines()
+    assert lines[2] == "| 0.3 to 0.4 | 25 % | 0.39 | 0.25 ##### |"
+    assert lines[3] == f"| 0.9 to 1.0 | 75 % | 0.98 | 0.95 {'#' * 19} |" and len(lines) == 4

@@ -157,14 +157,14 @@ def test_the_lookup_curve_names_fat_and_air():
 
 
 def test_calibration_finds_the_temperature():
-    from tomochrome.training.calibrate import expected_calibration_error, fit_temperature
+    from tomochrome.training.calibrate import fit_temperature, reliability_of_logits
 
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(20_000, 5, generator=generator) * 2
     truths = torch.multinomial(torch.softmax(logits, 1), 1, generator=generator)[:, 0]
     assert fit_temperature(logits * 2.5, truths) == pytest.approx(2.5, rel=0.1)
-    before = expected_calibration_error(logits * 2.5, truths)
-    after = expected_calibration_error(logits * 2.5, truths, 2.5)
+    before = reliability_of_logits(logits * 2.5, truths).error
+    after = reliability_of_logits(logits * 2.5, truths, 2.5).error
     assert after < 0.02 < before
 
 
@@ -209,7 +209,8 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     evidence = Evidence(None, [], 0)
 
     def write():
-        bundle = Bundle("tissue", half_precision(state), metadata, {"temperature": 1}, "tissue")
+        words = {"temperature": 1, "reliability": ""}
+        bundle = Bundle("tissue", half_precision(state), metadata, words, "tissue")
         return write_bundle(tmp_path, bundle, task, evidence)
 
     again = build_network(TINY["network"]).eval()

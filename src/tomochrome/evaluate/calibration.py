@@ -92,3 +92,18 @@ def reliability(voxels: NDArray[np.int64], right: NDArray[np.int64]) -> Reliabil
     return Reliability(
         error, many / total, float(right[sure].sum()) / many if many else None, tuple(bins)
     )
+
+
+def reliability_table(found: Reliability) -> str:
+    """Return the reliability diagram as a Markdown table whose bars are characters."""
+    rows = [
+        f"| {each.low:.1f} to {each.high:.1f} | {100 * each.voxels / _total(found):.0f} % "
+        f"| {each.confidence:.2f} | {each.right:.2f} {'#' * round(20 * each.right)} |"
+        for each in found.bins
+        if each.confidence is not None and each.right is not None
+    ]
+    return "| confidence | share | mean | right |\n| --- | ---: | ---: | --- |\n" + "\n".join(rows)
+
+
+def _total(found: Reliability) -> int:
+    return sum(each.voxels for each in found.bins)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 from tomochrome.colorization.color_heads import ColorHead
+from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.runtime import check
 from tomochrome.training.task import Samples
 
@@ -18,11 +18,11 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature, the calibration error before and after it, and the share of voxels right."""
+    """Temperature, the reliability before and after it, and the share of voxels right."""
 
     temperature: float
-    error_before: float
-    error_after: float
+    before: Reliability
+    after: Reliability
     right: float
 
 
@@ -50,13 +50,15 @@ def calibrate(net: torch.nn.Module, samples: Samples, count: int = 96) -> Calibr
     temperature = fit_temperature(logits, truths)
     return Calibration(
         temperature,
-        expected_calibration_error(logits, truths),
-        expected_calibration_error(logits, truths, temperature),
+        reliability_of_logits(logits, truths),
+        reliability_of_logits(logits, truths, temperature),
         float((logits.argmax(1) == truths).float().mean()),
     )
 
 
-def fit_confidence(head: ColorHead, raw: torch.Tensor, right: torch.Tensor) -> tuple[float, float]:
+def fit_confidence(
+    head: ColorHead, raw: torch.Tensor, right: torch.Tensor
+) -> tuple[Reliability, Reliability]:
     """Set the temperature of a color head to that of the least squared error (Brier score).
 
     Parameters
@@ -71,16 +73,16 @@ def fit_confidence(head: ColorHead, raw: torch.Tensor, right: torch.Tensor) -> t
     Returns
     -------
     before, after
-        Expected calibration error at a temperature of 1, and at the one that was found.
+        Reliability at a temperature of 1, and at the one that was found.
     """
-    truth, errors, scores = right.float(), {}, {}
+    truth, found, scores = right.float(), {}, {}
     for temperature in (1.0, *np.exp(np.linspace(np.log(0.3), np.log(6.0), 40))):
         head.temperature = float(temperature)
         confidence = head.confidence(raw).flatten()
         scores[head.temperature] = float((confidence - truth).square().mean())
-        errors[head.temperature] = calibration_gap(confidence, right)
+        found[head.temperature] = reliability_of(confidence, right)
     head.temperature = min(scores, key=lambda temperature: scores[temperature])
-    return errors[1.0], errors[head.temperature]
+    return found[1.0], found[head.temperature]
 
 
 def collect(
@@ -111,22 +113,18 @@ def fit_temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def expected_calibration_error(
-    logits: torch.Tensor, truths: torch.Tensor, temperature: float = 1.0, bins: int = 15
-) -> float:
-    """Return the mean gap between confidence and share right over equal bins of confidence."""
+def reliability_of_logits(
+    logits: torch.Tensor, truths: torch.Tensor, temperature: float = 1.0
+) -> Reliability:
+    """Return how the largest probability fits the share right; logits (n, classes), truths (n,)."""
     probability, guess = torch.softmax(logits / temperature, dim=1).max(dim=1)
-    return calibration_gap(probability, guess == truths, bins)
+    return reliability_of(probability, guess == truths)
 
 
-def calibration_gap(confidence: torch.Tensor, right: torch.Tensor, bins: int = 15) -> float:
-    """Return the mean gap between confidence (n,) and share right (n,) over equal bins."""
-    sure: NDArray[np.float32] = confidence.numpy()
-    hit = right.numpy()
-    row = np.minimum((sure * bins).astype(int), bins - 1)
-    gap = 0.0
-    for k in range(bins):
-        inside = row == k
-        if inside.any():
-            gap += inside.mean() * abs(float(sure[inside].mean()) - float(hit[inside].mean()))
-    return float(gap)
+def reliability_of(confidence: torch.Tensor, right: torch.Tensor) -> Reliability:
+    """Return how confidences (n,), kept in 8 bits as in a coloring, fit what is right (n,)."""
+    sure = (confidence * 255).round().to(torch.uint8).numpy()
+    hits = right.numpy()
+    found = reliability(np.bincount(sure, minlength=256), np.bincount(sure[hits], minlength=256))
+    assert found is not None  # no sample is without a body
+    return found

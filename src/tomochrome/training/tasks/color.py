@@ -31,6 +31,7 @@ from tomochrome.colorization.inputs import Channel, InputSpec
 from tomochrome.colorization.network import build_network, size_multiple
 from tomochrome.colorization.quantize import median_cut
 from tomochrome.errors import ModelError, OptionError
+from tomochrome.evaluate.calibration import Reliability, reliability_table
 from tomochrome.runtime import check
 from tomochrome.training.calibrate import fit_confidence
 from tomochrome.training.color_samples import (
@@ -293,7 +294,7 @@ class Colors(Task[ColorConfig]):
                 config, evidence.held_out, [], 987, spec=config.spec, settings=CALIBRATION,
                 levels=self.levels,
             )  # fmt: skip
-        measured = self._measure(net, held_out)
+        measured, reliability = self._measure(net, held_out)
         scores = {**evidence.scores.get(config.name, {}), **measured}
         metadata = {
             "kind": self.kind,
@@ -324,6 +325,7 @@ class Colors(Task[ColorConfig]):
             "data": DATA[config.source],
             "course": self.course(),
             "limits": self.limits,
+            "reliability": reliability_table(reliability),
             "temperature": f"{self.head.temperature:.3f}",
             "confidence": "a learned variance"
             if isinstance(self.head, RegressionHead)
@@ -333,7 +335,7 @@ class Colors(Task[ColorConfig]):
 
     def _measure(
         self, net: torch.nn.Module, samples: PaletteSamples | PairSamples
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, float], Reliability]:
         """Calibrate the confidence on what no training saw; return what was measured there."""
         raws, truths, losses = [], [], []
         for first in range(0, MEASURED_SAMPLES, _BATCH):
@@ -352,14 +354,15 @@ class Colors(Task[ColorConfig]):
         before, after = fit_confidence(self.head, raw, difference.norm(dim=1) < CLOSE)
         mean = {name: float(np.mean([row[name] for row in losses])) for name in losses[0]}
         held_out = "held_out_phantoms" if self.config.source == "palette" else "held_out_sections"
-        return {
+        scores = {
             f"{held_out}_chroma_error": round(mean["ab_error"], 2),
             f"{held_out}_close": round(mean["close"], 4),
             f"{held_out}_squared_error": round(float(difference.square().mean()) / AB_SCALE**2, 5),
             f"{held_out}_accuracy_as_in_the_thesis": round(mean["accuracy"], 4),
-            "expected_calibration_error": round(after, 4),
-            "expected_calibration_error_uncalibrated": round(before, 4),
+            "expected_calibration_error": round(after.error, 4),
+            "expected_calibration_error_uncalibrated": round(before.error, 4),
         }
+        return scores, after
 
 
 def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:

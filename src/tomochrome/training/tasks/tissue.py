@@ -17,6 +17,7 @@ from tomochrome.color.palette import palette
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import InputError
+from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.calibrate import calibrate
@@ -285,13 +286,16 @@ class Tissues(Task[TissueConfig]):
         counts = count_hu(self.samples(4242).scan)
         scores = {
             **evidence.scores.get(self.config.name, {}),
-            "expected_calibration_error": round(calibration.error_after, 4),
-            "expected_calibration_error_uncalibrated": round(calibration.error_before, 4),
+            "expected_calibration_error": round(calibration.after.error, 4),
+            "expected_calibration_error_uncalibrated": round(calibration.before.error, 4),
             "held_out_phantoms_voxels_right": round(calibration.right, 4),
         }
         likelihood = torch.from_numpy(likelihood_table(counts))
         tensors = {**half_precision(net.state_dict()), "hu_likelihood": likelihood}
-        words = {"temperature": f"{calibration.temperature:.3f}"}
+        words = {
+            "temperature": f"{calibration.temperature:.3f}",
+            "reliability": reliability_table(calibration.after),
+        }
         metadata = self.metadata(scores, calibration.temperature)
         table = {"probability": torch.from_numpy(transfer_table(counts))}
         return [
