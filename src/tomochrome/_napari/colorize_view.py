@@ -210,6 +210,8 @@ class ColorizeView(JobView):
         self.model = NamedChoice(parent=self)
         self.photograph = PhotographChoice(self)
         self.device = NamedChoice(parent=self)
+        self.compare = QPushButton("Compare models…", self)
+        self.compare.setToolTip("Color the axial slice in view with every model, side by side")
         self.export = QPushButton("Export…", self)
         self.keep = QCheckBox("Keep earlier results", self)
         self.keep.setToolTip(
@@ -226,7 +228,7 @@ class ColorizeView(JobView):
         self.wipe = Section("Color beside grey", self.beside, self)
         self.locked = (
             *(self.layer, self.model, self.photograph, self.device, self.keep),
-            self.override,
+            *(self.compare, self.override),
         )
         self._inputs = form(
             ("CT", self.layer),
@@ -239,7 +241,8 @@ class ColorizeView(JobView):
             self.caution,
             self._inputs,
             self.buttons,
-            side_by_side((self.keep, 1), self.export),
+            self.keep,
+            side_by_side((self.compare, 1), (self.export, 1)),
             self.progress,
             self.message,
             self.override,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtWidgets import QLabel, QMainWindow
@@ -23,6 +24,7 @@ from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.events import Connections, weakly
 from tomochrome._napari.grey_window import show_window
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position
+from tomochrome._napari.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
 from tomochrome._napari.named_choice import colorize_offer
 from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.readout import voxel_in
@@ -58,6 +60,7 @@ class ColorizeWidget(JobPanel):
         self._rest = qdebounced(self._rested, timeout=_REST_MS)
         self._beside = BesideGrey(napari_viewer, self.view.beside)
         self._message_of: Any = None
+        self._gallery: ModelGallery | None = None
         self._mark = QLabel()
         self._mark.setObjectName("tomochrome-not-for-diagnosis")
         self._renderer = renderer_of(napari_viewer)
@@ -73,6 +76,7 @@ class ColorizeWidget(JobPanel):
         view, viewer, dims = self.view, self.viewer, self.viewer.dims.events
         view.layer.chosen.connect(self._layer_chosen)
         view.export.clicked.connect(self.export)
+        view.compare.clicked.connect(self.compare)
         for part in (view.window, view.color, view.legend):
             part.changed.connect(self._changed)
         view.color.opacity_changed.connect(self._opacity_changed)
@@ -97,6 +101,36 @@ class ColorizeWidget(JobPanel):
 
     def run(self) -> None:
         """Color the chosen layer in a worker thread."""
+        layer, model, device = self.view.layer.layer(), self.view.model.name, self.view.device.name
+        fields, wanted = self.fields, self.view.needs_photograph
+        photograph = self.view.photograph.path if wanted else None
+        self._start(
+            lambda as_hu: color_in_worker(
+                layer, model, device, fields, as_hu=as_hu, photograph=photograph
+            ),
+            self._finished,
+            lacks_photograph=wanted and photograph is None,
+        )
+
+    def compare(self) -> None:
+        """Color the slice in view with every model, and show the pictures side by side."""
+        layer, device, fields = self.view.layer.layer(), self.view.device.name, self.fields
+        photograph, viewer, point = self.view.photograph.path, self.viewer, self.viewer.dims.point
+
+        def work(as_hu: bool) -> Any:
+            voxel = nearest_voxel(viewer, layer, point)
+            return compare_in_worker(layer, voxel, device, fields, as_hu, photograph)
+
+        self._start(work, self._compared)
+
+    def _start(
+        self,
+        work: Callable[[bool], Any],
+        returned: Callable[[Any], None],
+        *,
+        lacks_photograph: bool = False,
+    ) -> None:
+        """Start work on the chosen layer, or say why that cannot be."""
         layer = self.view.layer.layer()
         if self.running:
             return
@@ -106,28 +140,31 @@ class ColorizeWidget(JobPanel):
             if layer is None:
                 raise InputError("open a CT first (File > Open Folder, or a sample)")
             check_layer(layer, as_hu=as_hu)
-            photograph = self._photograph()
+            if lacks_photograph:
+                raise InputError("choose the photograph whose colors this model carries over")
         except TomochromeError as error:
             self.show_error(error)
             self._target = None
             return
         self._started = time.perf_counter()
-        model, device, fields = self.view.model.name, self.view.device.name, self.fields
-        self.start(
-            lambda: color_in_worker(
-                layer, model, device, fields, as_hu=as_hu, photograph=photograph
-            ),
-            self._finished,
-        )
+        self.start(lambda: work(as_hu), returned)
 
-    def _photograph(self) -> Path | None:
-        """Return the photograph that the chosen model needs, None if it needs none."""
-        if not self.view.needs_photograph:
-            return None
-        path: Path | None = self.view.photograph.path
-        if path is None:
-            raise InputError("choose the photograph whose colors this model carries over")
-        return path
+    def _compared(self, result: Any) -> None:
+        self._close_gallery()
+        compared, pictures = result
+        self._gallery = ModelGallery(compared, pictures, self.view.model.name, self.window())
+        self._gallery.chosen.connect(self._choose_model)
+        self._gallery.show()
+
+    def _choose_model(self, name: str) -> None:
+        self.view.model.choose(name)
+        remember("model", name)
+
+    def _close_gallery(self) -> None:
+        if self._gallery is not None:
+            with suppress(RuntimeError):  # its user has closed it
+                self._gallery.close()
+            self._gallery = None
 
     def export(self) -> None:
         """Open the panel that writes files, on the colored layer if there is one."""
@@ -333,6 +370,7 @@ class ColorizeWidget(JobPanel):
         for soon in (self._relight_soon, self._relight_at_rest, self._rest):
             soon.cancel()
         self._beside.release()
+        self._close_gallery()
         self._renderer.said.disconnect(self.say)
         self._watching.release()
         self._mark.deleteLater()

@@ -85,6 +85,7 @@ def add_parser(kinds: Any) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and score it."""
     from tomochrome.color.palette import palette
+    from tomochrome.colorization.side_by_side import models_to_compare
     from tomochrome.errors import Cancelled, TomochromeError
     from tomochrome.io import read
     from tomochrome.runtime import check_writable, write_whole
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         check_writable(args.page, force=args.force)
     palette(args.palette)
     reference = options.reference_of(args)
-    cards = chosen(args.model, reference is not None)
+    cards = models_to_compare(args.model or (), with_reference=reference is not None)
     volume = read(args.path)
     truth = Truth.read(args, volume)
     scores = []
@@ -130,32 +131,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "warnings": session.warnings,
     }
     return Outcome(data, _in_words(scores))
-
-
-def chosen(names: Sequence[str] | None, with_reference: bool) -> list[ModelCard]:
-    """Return the models to score; a photograph must be there if, and only if, one needs it.
-
-    Parameters
-    ----------
-    names
-        Names or folders; all installed models without any.
-    with_reference
-        Whether there is a photograph.
-
-    Raises
-    ------
-    OptionError
-        If there is a photograph too many or too few.
-    """
-    from tomochrome.colorization import find_model, models
-    from tomochrome.colorization.predictor import check_reference, needs_reference
-
-    if not names:
-        return [card for card in models() if with_reference or not needs_reference(card)]
-    cards = [find_model(name) for name in names]
-    need = [card for card in cards if needs_reference(card)]
-    check_reference((need or cards)[0], with_reference)
-    return cards
 
 
 def colored(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
-from tomochrome.cli.evaluate_color import Truth, chosen, colored
+from tomochrome.cli.evaluate_color import Truth, colored
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color all sets with all models and make the table."""
     from tomochrome.cli.files import check_inputs
     from tomochrome.color.palette import palette
+    from tomochrome.colorization.side_by_side import models_to_compare
     from tomochrome.errors import Cancelled, OptionError, TomochromeError
     from tomochrome.evaluate.coloring_figures import Tally
     from tomochrome.evaluate.model_table import markdown, rows
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         check_writable(args.markdown, force=args.force)
     palette(args.palette)
     reference = options.reference_of(args)
-    cards = chosen(args.model, reference is not None)
+    cards = models_to_compare(args.model or (), with_reference=reference is not None)
     sets = _sets(args)
     if not sets:
         raise OptionError("there is nothing to measure on: give test sets, or --phantoms above 0")

@@ -1,36 +1,113 @@
-"""``tomochrome models``: installed models, their training data and scores, or the card of one."""
+"""``tomochrome models``: installed models and their cards, or one slice as each colors it."""
 
 from __future__ import annotations
 
 import argparse
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tomochrome.cli import options
+from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.errors import OptionError, OutputError
+
+if TYPE_CHECKING:
+    from tomochrome.bundles import ModelCard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.add_argument(
-        "model", metavar="NAME", nargs="?", help="an installed model: print its whole card"
+        "model",
+        metavar="NAME",
+        nargs="*",
+        help="an installed model: print its whole card; with --compare, a model or the folder of a "
+        "bundle to compare (default: all, those that need a photograph only with --reference)",
     )
+    compare = parser.add_argument_group("compare models on one slice")
+    options.add_values(
+        compare,
+        ("--compare", "CT", options.some_path, "a CT series, file or folder"),
+        ("--slice", "N", options.whole, "axial slice, from 0 at the feet (default: the middle)"),
+        ("--window", "WINDOW", str, "as for 'tomochrome colorize' (default: auto)"),
+    )
+    compare.add_argument(
+        "-o", "--output", metavar="SHEET.png", type=options.some_path, help="contact sheet to write"
+    )
+    compare.add_argument("--as-hu", action="store_true", help="treat values as Hounsfield units")
+    options.add_reference(compare)
+    options.add_reading(compare)
+    options.add_computing(compare)
+    options.add_force(compare)
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """List the installed models, or show one with its card."""
-    from tomochrome.bundles import REGISTRATION, find_card, list_cards
+    """List the installed models, show some with their cards, or compare them on a slice."""
+    from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.colorization import find_model, models
 
-    if args.model is None:
+    if args.compare is not None:
+        return _compare(args, session)
+    if args.output is not None:
+        raise OptionError("--output belongs to --compare: say which CT the models color")
+    if not args.model:
         cards = [*models(), *list_cards(REGISTRATION)]
         text = "\n\n".join(_in_words(card.to_json()) for card in cards)
     else:
-        registers = any(args.model == card.name for card in list_cards(REGISTRATION))
-        card = find_card(args.model, REGISTRATION) if registers else find_model(args.model)
-        cards, page = [card], card.path / "docs" / "README.md"
-        text = page.read_text(encoding="utf-8") if page.is_file() else _in_words(card.to_json())
+        register = {card.name: card for card in list_cards(REGISTRATION)}
+        cards = [register.get(name) or find_model(name) for name in args.model]
+        text = "\n\n".join(map(_page, cards))
     return Outcome({"models": [card.to_json() for card in cards]}, text)
+
+
+def _page(card: ModelCard) -> str:
+    """Return the card of a model as its authors wrote it."""
+    page = card.path / "docs" / "README.md"
+    return page.read_text(encoding="utf-8") if page.is_file() else _in_words(card.to_json())
+
+
+def _compare(args: argparse.Namespace, session: Session) -> Outcome:
+    """Color one slice with several models and write them on one sheet."""
+    from tomochrome.colorization.side_by_side import compare_models, models_to_compare
+    from tomochrome.io import read
+    from tomochrome.runtime import check_writable, write_whole
+    from tomochrome.windowing import needs_volume, parse_window
+
+    if args.output is None:
+        raise OptionError("--compare needs a place for the contact sheet: give --output SHEET.png")
+    if args.output.suffix.lower() != ".png":
+        raise OutputError(f"a contact sheet is a PNG; end '{args.output}' in .png")
+    check_inputs([args.compare], args.output)
+    check_writable(args.output, force=args.force)
+    window = args.window or "auto"
+    if not needs_volume(window):
+        parse_window(window)
+    options.check_device(args.device)
+    reference = options.reference_of(args)
+    cards = models_to_compare(args.model, with_reference=reference is not None)
+    compared = compare_models(
+        read(args.compare, series=args.series, as_stored=args.raw),
+        [card.path for card in cards],
+        at=args.slice,
+        window=window,
+        reference=reference,
+        device=args.device,
+        threads=args.threads,
+        force=args.as_hu,
+    )
+    for warning in compared.warnings:
+        session.warn(warning)
+    with write_whole(args.output, force=args.force) as place:
+        compared.sheet().save(place, format="PNG")
+    data = {
+        "models": [card.to_json() for card in cards],
+        "input": str(args.compare),
+        "output": str(args.output),
+        "pictures": list(compared.names),
+        "warnings": list(session.warnings),
+    }
+    return Outcome(data, f"{args.output}\n  {', '.join(compared.titles)}\n  not for diagnosis")
 
 
 def _in_words(card: Mapping[str, Any]) -> str:

@@ -308,7 +308,7 @@ def add_tissues(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: Container) -> None:
     """Add ``--device``."""
     parser.add_argument(
         "--device",
@@ -318,13 +318,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_computing(parser: argparse.ArgumentParser) -> None:
+def add_computing(parser: Container) -> None:
     """Add ``--device`` and ``--threads``."""
     add_device(parser)
     parser.add_argument("--threads", metavar="N", type=count, help="CPU threads (default: all)")
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
+def add_reading(parser: Container) -> None:
     """Add the options of reading a scan."""
     parser.add_argument(
         "--series",
@@ -338,7 +338,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_force(parser: argparse.ArgumentParser) -> None:
+def add_force(parser: Container) -> None:
     """Add ``--force``."""
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
 

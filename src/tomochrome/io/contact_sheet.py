@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.errors import OutputError
@@ -25,6 +26,7 @@ DARK: Final = 24  # of 255: what is darker does not widen the field shown
 SPECKS: Final = 3  # lit pixels in a row or column that do not widen it either
 GAP: Final = 6
 CAPTION: Final = 34
+LABEL: Final = 16
 BAR_LENGTHS_MM: Final = (500, 200, 100, 50, 20, 10, 5, 2, 1)
 _GREY: Final = (170, 170, 170)
 _LETTER: Final = (235, 235, 235)
@@ -37,7 +39,7 @@ class _Tiles:
     """The slices as pictures of one size, with what is written on them."""
 
     pictures: list[Image.Image]
-    heights: list[str]  #: how far up the patient each lies
+    labels: list[str]  #: how far up the patient each lies, or what it is
     letters: dict[str, str]  #: at "left", "right", "top" and "bottom" of each
     pixels_per_mm: float
 
@@ -82,9 +84,28 @@ def write_contact_sheet(volume: Volume, path: Path) -> None:
     sheet.save(path, format="PNG", pnginfo=info)
 
 
-def contact_sheet(volume: Volume) -> Image.Image:
-    """Return the contact sheet of an RGBA volume as a picture."""
-    tiles = _tiles(volume)
+def contact_sheet(
+    volume: Volume,
+    labels: Sequence[str] | None = None,
+    beside: Sequence[tuple[str, NDArray[np.uint8]]] = (),
+) -> Image.Image:
+    """Return the contact sheet of an RGBA volume as a picture.
+
+    Parameters
+    ----------
+    volume
+        Its slices; with labels any number of pictures of one slice.
+    labels
+        What each slice is; then all are drawn, in their order. By default how high each lies.
+    beside
+        Further pictures (y, x, 3) with their labels, drawn last, without letters: nobody knows
+        where they lie.
+    """
+    tiles = _tiles(volume, labels)
+    lettered = len(tiles.pictures)
+    for label, pixels in beside:
+        tiles.pictures.append(ImageOps.pad(Image.fromarray(pixels), tiles.pictures[0].size))
+        tiles.labels.append(label)
     columns = min(COLUMNS, len(tiles.pictures))
     rows = -(-len(tiles.pictures) // columns)
     width, height = tiles.pictures[0].size
@@ -92,18 +113,40 @@ def contact_sheet(volume: Volume) -> Image.Image:
     bar = _bar_mm(tiles.pixels_per_mm, width)
     text = _caption(volume)
     ends = GAP + 2 + _LARGER.getlength(text)
-    beside = ends + bar * tiles.pixels_per_mm + 90 < sheet_width
-    caption = CAPTION if beside else 2 * CAPTION
+    fits = ends + bar * tiles.pixels_per_mm + 90 < sheet_width
+    caption = CAPTION if fits else 2 * CAPTION
     sheet = Image.new("RGB", (sheet_width, rows * (height + GAP) + GAP + caption))
     draw = ImageDraw.Draw(sheet)
-    for i, (picture, label) in enumerate(zip(tiles.pictures, tiles.heights, strict=True)):
+    for i, (picture, label) in enumerate(zip(tiles.pictures, tiles.labels, strict=True)):
         x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + GAP)
         sheet.paste(picture, (x, y))
         draw.text((x + 4, y + 2), label, fill=_GREY, font=_SMALL)
-        _draw_letters(draw, tiles.letters, (x, y, x + width, y + height))
+        if i < lettered:
+            top = y if labels is None else y + LABEL  # a long one reaches below the letter
+            _draw_letters(draw, tiles.letters, (x, top, x + width, y + height))
     draw.text((GAP + 2, sheet.height - caption + 8), text, fill=_GREY, font=_LARGER)
     _draw_bar(draw, bar, tiles.pixels_per_mm, (sheet_width - GAP - 2, sheet.height - CAPTION // 2))
     return sheet
+
+
+def tile_pictures(volume: Volume, side: int) -> list[Image.Image]:
+    """Return each slice of an RGBA volume with its letters and a scale bar, in stored order.
+
+    Parameters
+    ----------
+    volume
+        Pictures of one slice, or slices.
+    side
+        Length in pixels of the longer edge of each.
+    """
+    tiles = _tiles(volume, [""] * len(volume.voxels), side)
+    width, height = tiles.pictures[0].size
+    bar = _bar_mm(tiles.pixels_per_mm, width // 2)  # the letter in the middle stays free
+    for picture in tiles.pictures:
+        draw = ImageDraw.Draw(picture)
+        _draw_letters(draw, tiles.letters, (0, 0, width, height))
+        _draw_bar(draw, bar, tiles.pixels_per_mm, (width - 8, height - 10))
+    return tiles.pictures
 
 
 def _draw_letters(
@@ -148,10 +191,12 @@ def _draw_bar(
     draw.text((left - 8, y), f"{length} mm", fill=_LETTER, font=_LARGER, anchor="rm")
 
 
-def _tiles(volume: Volume) -> _Tiles:
+def _tiles(volume: Volume, labels: Sequence[str] | None = None, side: int = LARGEST_TILE) -> _Tiles:
     """Return the pictures of the slices, from head to feet, all cut to the same field."""
     order, flips = axis_map(volume.affine)
     chosen = _evenly(volume.shape[order[0]], SLICES)[:: 1 if flips[0] else -1]
+    if labels is not None:
+        chosen = np.arange(volume.shape[order[0]])
     planes = []
     for done, index in enumerate(chosen, start=1):
         check()
@@ -160,15 +205,16 @@ def _tiles(volume: Volume) -> _Tiles:
     top, bottom, left, right = _field(planes)
     height = (bottom - top) * volume.spacing[order[1]]
     width = (right - left) * volume.spacing[order[2]]
-    longer = min(LARGEST_TILE, WIDTH // min(COLUMNS, len(planes)))
+    longer = min(side, WIDTH // min(COLUMNS, len(planes)))
     scale = longer / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pictures = []
     for plane in planes:
         picture = Image.fromarray(np.ascontiguousarray(plane[top:bottom, left:right]))
         pictures.append(picture.resize(size, Image.Resampling.BICUBIC))
-    heights = [f"{_height(volume, order[0], int(index)):.0f} mm" for index in chosen]
-    return _Tiles(pictures, heights, _letters(volume, order, flips), scale)
+    if labels is None:
+        labels = [f"{_height(volume, order[0], int(index)):.0f} mm" for index in chosen]
+    return _Tiles(pictures, list(labels), _letters(volume, order, flips), scale)
 
 
 def _letters(
@@ -224,6 +270,8 @@ def _caption(volume: Volume) -> str:
     parts = ["Tomochrome"]
     if extra.get("model"):
         parts.append(f"color by model {extra['model']}")
+    if extra.get("place"):
+        parts.append(str(extra["place"]))
     if extra.get("window"):
         parts.append(f"window {extra['window']}")
     return "  ·  ".join([*parts, "not for diagnosis"])

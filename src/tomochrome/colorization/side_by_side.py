@@ -1,0 +1,207 @@
+"""One slice, colored by several models, to see beside each other."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color import light
+from tomochrome.colorization.cards import find_model, models
+from tomochrome.colorization.predict import colorize
+from tomochrome.colorization.predictor import check_reference, needs_reference
+from tomochrome.errors import Cancelled, OptionError, TomochromeError
+from tomochrome.geometry.orient import axis_map, closest_axial
+from tomochrome.notices import Notice
+from tomochrome.runtime import check, quietly, report
+from tomochrome.volume import Volume
+from tomochrome.windowing import Window, parse_window
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tomochrome.bundles import ModelCard
+    from tomochrome.colorization.exemplar import Reference
+
+GREY: Final = "grey"
+AROUND_MM: Final = 20.0  #: above and below the slice that models read
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Pictures of one axial slice: grey, and colored by each model.
+
+    Attributes
+    ----------
+    names, titles
+        `GREY` and the models, and what people call them.
+    pictures
+        RGBA, (pictures, y, x, 4), upright. Its affine is that of the slice: the first axis counts
+        pictures and has no meaning in space.
+    reference
+        The photograph that one of them took its colors from, uint8 (y, x, 3), or None.
+    warnings
+        Models that could not color it, and why.
+    """
+
+    names: tuple[str, ...]
+    titles: tuple[str, ...]
+    pictures: Volume
+    reference: NDArray[np.uint8] | None = None
+    warnings: tuple[Notice, ...] = ()
+
+    def sheet(self) -> Image:
+        """Return all on one contact sheet, with letters, a scale bar and a caption."""
+        from tomochrome.io.contact_sheet import contact_sheet
+
+        photograph = () if self.reference is None else (("Reference photograph", self.reference),)
+        return contact_sheet(self.pictures, self.titles, photograph)
+
+
+def compare_models(
+    volume: Volume,
+    names: Sequence[str | os.PathLike[str]] = (),
+    *,
+    at: int | None = None,
+    window: str | Window = "auto",
+    reference: Reference | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    **lighting: Any,
+) -> Comparison:
+    """Color one axial slice of a CT with several models.
+
+    Parameters
+    ----------
+    volume
+        CT in Hounsfield units, in any orientation.
+    names
+        Names or bundle folders; by default all installed models, those that need a photograph
+        only if there is one.
+    at
+        Number of the slice, from 0 at the feet; by default the one in the middle. Models read
+        20 mm above and below it, so that colors may differ a little from those of all slices.
+    window
+        As for `tomochrome.light`.
+    reference
+        Photograph for the models that need one.
+    device, threads, force
+        As for `tomochrome.colorize`.
+    **lighting
+        More keywords of `tomochrome.light`.
+
+    Returns
+    -------
+    Comparison
+        A model that fails is left out, and its warning says why.
+
+    Raises
+    ------
+    OptionError
+        If there is no such slice, or a photograph too many or too few.
+    ModelError
+        If a model is unknown.
+    TomochromeError
+        If no model can color it: why the first one cannot.
+    Cancelled
+        If the user stopped it.
+    """
+    cards = models_to_compare(names, with_reference=reference is not None)
+    upright = closest_axial(volume)
+    count = upright.shape[0]
+    at = count // 2 if at is None else at
+    if not 0 <= at < count:
+        raise OptionError(f"there is no slice {at}: they are numbered from 0 to {count - 1}")
+    window = parse_window(window, volume)
+    reach = math.ceil(AROUND_MM / upright.spacing[0])
+    first = max(0, at - reach)
+    slab, slice_ = _part(upright, first, at + reach + 1), _part(upright, at, at + 1)
+    here = slice(at - first, at - first + 1)
+    shown: list[tuple[str, str, Volume]] = []
+    failures: list[tuple[ModelCard, TomochromeError]] = []
+    for done, card in enumerate(cards):
+        check()
+        report(done, len(cards), f"coloring by {card.title}")
+        used = reference if needs_reference(card) else None
+        try:
+            with quietly():
+                chroma = colorize(slab, card.path, device=device, threads=threads, force=force,
+                                  reference=used)  # fmt: skip
+                chroma = replace(chroma, code=chroma.code[here], affine=slice_.affine,
+                                 confidence=chroma.confidence[here])  # fmt: skip
+                if not shown:
+                    shown.append((GREY, "Grey", light(slice_, chroma, window, saturation=0.0)))
+                shown.append((card.name, card.title, light(slice_, chroma, window, **lighting)))
+        except Cancelled:
+            raise
+        except TomochromeError as error:
+            failures.append((card, error))
+    if not shown:
+        raise failures[0][1]
+    names_, titles, images = zip(*shown, strict=True)
+    extra = {**images[-1].provenance.extra, "place": f"slice at {slice_.origin[2]:.0f} mm"}
+    extra.pop("model", None)
+    pictures = replace(
+        slice_,
+        voxels=np.concatenate([image.voxels for image in images]),
+        unit="RGBA",
+        provenance=replace(images[-1].provenance, extra=extra),
+        outside=None,
+    )
+    return Comparison(
+        names_,
+        titles,
+        pictures,
+        None if reference is None else reference.photograph,
+        tuple(
+            Notice("nothing-colored", "warning", f"the model '{card.name}' was left out: {error}")
+            for card, error in failures
+        ),
+    )
+
+
+def models_to_compare(
+    names: Sequence[str | os.PathLike[str]] = (), *, with_reference: bool = False
+) -> list[ModelCard]:
+    """Return the cards of models; a photograph must be there if, and only if, one needs it.
+
+    Parameters
+    ----------
+    names
+        Names or bundle folders; by default all installed models that can be run.
+    with_reference
+        Whether there is a photograph.
+
+    Raises
+    ------
+    OptionError
+        If there is a photograph too many or too few.
+    ModelError
+        If a model is unknown.
+    """
+    if not names:
+        return [card for card in models() if with_reference or not needs_reference(card)]
+    cards = [find_model(name) for name in names]
+    need = [card for card in cards if needs_reference(card)]
+    check_reference((need or cards)[0], with_reference)
+    return cards
+
+
+def upright_slice(volume: Volume, voxel: Sequence[int]) -> int:
+    """Return the number, from 0 at the feet, of the axial slice that holds a voxel (z, y, x)."""
+    (axis, *_), (flipped, *_) = axis_map(volume.affine)
+    return volume.shape[axis] - 1 - voxel[axis] if flipped else voxel[axis]
+
+
+def _part(volume: Volume, first: int, stop: int) -> Volume:
+    """Return the slices from ``first`` to before ``stop``, where they lie."""
+    affine = volume.affine.copy()
+    affine[:, 3] = affine @ (first, 0, 0, 1)
+    outside = None if volume.outside is None else volume.outside[first:stop]
+    return replace(volume, voxels=volume.voxels[first:stop], affine=affine, outside=outside)
