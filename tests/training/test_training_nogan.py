@@ -1,11 +1,13 @@
 """Training a generator of color against a critic, in parts, until a threshold."""
 
+import hashlib
 import json
 import shutil
 from copy import deepcopy
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 from skimage.color import rgb2lab
 from training_cases import small, write_pool, write_run
 
@@ -92,6 +94,7 @@ def test_the_adversarial_part_ends_at_a_threshold(right, error, over, pool):
     for _ in range(5):
         net.note(0.5, 10.0, adversarial=False)
     assert float(net.before) == pytest.approx(10) and not task.finished(net)
+    net.note(right, float("nan"), adversarial=True)  # of a batch without a body
     net.note(right, error, adversarial=True)
     assert not task.finished(net)  # a single step decides nothing
     for _ in range(60):
@@ -115,16 +118,15 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(pool, tmp_path,
 
     def killed(self, net, batch):
         calls.append(1)
-        if len(calls) in (5, 9):  # once while the critic learns, once while both do
+        if len(calls) == 8:  # the first step of both is taken
             raise KeyboardInterrupt
         return loss(self, net, batch)
 
     monkeypatch.setattr(NoGan, "loss", killed)
-    for resume in (False, True):
-        with pytest.raises(KeyboardInterrupt):
-            train(plan, out=tmp_path / "cut", resume=resume, **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, out=tmp_path / "cut", **options)
     resumed = read_checkpoint(train(plan, out=tmp_path / "cut", resume=True, **options), "")
-    assert resumed["step"] == whole["step"] == 10 and len(calls) == 12
+    assert resumed["step"] == whole["step"] == 10 and len(calls) == 11
     for part in ("net", "mean"):
         assert whole[part].keys() == resumed[part].keys()
         assert all(torch.equal(resumed[part][k], v) for k, v in whole[part].items())
@@ -146,8 +148,10 @@ def test_a_loss_that_is_no_number_is_one_sentence(pool, tmp_path, monkeypatch):
 
 
 def test_parts_show_the_same_field_of_view(pool):
-    task = NoGan(config("stable", real_share=0.0), pool)
-    coarse, fine = (task.dataset(k).slices.sampler for k in (0, 1))
+    shapes = {"shape": (64, 64), "parts": small("stable")["parts"]}
+    shapes["parts"] = [*shapes["parts"][:2], {**shapes["parts"][2], "shape": (64, 64)}]
+    task = NoGan(config("stable", **shapes), pool)
+    coarse, fine = (task.dataset(k).slices.sampler for k in (1, 2))
     assert (coarse.shape, fine.shape) == ((32, 32), (64, 64))
     assert coarse.spec.pixel_mm == 2 * fine.spec.pixel_mm == 3.2
     assert task.stages == (0.3, 0.6, 1.0)
@@ -191,13 +195,21 @@ def test_losses_are_those_of_the_papers():
 @pytest.fixture(scope="module")
 def bigcolor(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bigcolor")
-    plan = {**small("bigcolor"), "variety": 30.0, "variety_weight": 1.0}
-    plan |= {"learning_rate": 0.02, "warm_up": 0}
-    (folder / "mine.json").write_text(json.dumps(plan))
+    (folder / "mine.json").write_text(json.dumps(small("bigcolor")))
     run = write_run(folder / "run")
-    argv = ["train", str(folder / "mine.json"), "--out", str(run), "--steps", "20"]
+    argv = ["train", str(folder / "mine.json"), "--out", str(run), "--steps", "3"]
     assert main([*argv, "--device", "cpu", "--json"]) == 0
-    return run / "weights" / "bigcolor"
+    bundle = run / "weights" / "bigcolor"
+    weights, metadata = bundle / "models/model.safetensors", bundle / "configs/metadata.json"
+    state = load_file(weights)
+    for name in state:  # as if it had learned for long what a code does
+        if name.endswith(("affine.weight", "colors.weight")):
+            state[name] = np.clip(100 * state[name], -4, 4)
+    weights.write_bytes(save(state))
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    stored = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps({**stored, "weights_sha256": digest}))
+    return bundle
 
 
 def volume():
@@ -244,10 +256,8 @@ def test_a_condition_that_there_is_not_is_one_sentence(bigcolor):
 
 
 def test_the_card_says_how_it_was_trained_and_the_critic_is_left_out(bigcolor):
-    from safetensors.numpy import load_file
-
     card = (bigcolor / "docs" / "README.md").read_text()
-    assert "The NoGAN way" in card and "critic 30% at 64 x 64" in card
+    assert "The NoGAN way" in card and "critic 30% at 32 x 32" in card
     assert "{" not in card and "Every 0 steps" not in card
     names = set(load_file(bigcolor / "models" / "model.safetensors"))
     assert not any("critic" in name for name in names)

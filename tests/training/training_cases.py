@@ -13,13 +13,13 @@ from tomochrome.training.pool import HELD_OUT
 
 PHANTOMS = {"spacing": [8.0, 8.0, 8.0], "regions": {"abdomen": 1.0}, "count": 2}
 NOGAN = {
-    "shape": [64, 64],
+    "shape": [32, 32],
     "batch": 2,
     "critic_width": 4,
     "parts": [
         {"share": 0.3, "shape": [32, 32], "learns": "generator"},
-        {"share": 0.3, "shape": [64, 64], "learns": "critic"},
-        {"share": 0.4, "shape": [64, 64], "learns": "both"},
+        {"share": 0.3, "shape": [32, 32], "learns": "critic"},
+        {"share": 0.4, "shape": [32, 32], "learns": "both"},
     ],
 }
 RESNET = {"layers": 18, "widths": [4, 4, 8, 8], "decoder": [8, 8, 8, 8, 8]}

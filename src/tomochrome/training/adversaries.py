@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -54,8 +55,8 @@ class Adversaries(nn.Module):
     ----------
     right
         Recent share of patches that the critic judges rightly.
-    before, error
-        Recent color error in the body before the adversarial part, and in it; 0: not known yet.
+    error, before
+        Recent color error in the body, and what it was before the adversarial part; 0: not known.
     """
 
     def __init__(self, generator: nn.Module, critic: nn.Module) -> None:
@@ -92,15 +93,14 @@ class Adversaries(nn.Module):
 
     def note(self, right: float, error: float, *, adversarial: bool) -> None:
         """Remember the share of right judgements and the color error of a step."""
-        if not adversarial:
-            recent = self.before if float(self.before) else error
-            self.before += _RECENT * (error - recent) if float(self.before) else error
+        if not math.isfinite(error):  # no body in the batch
             return
-        if not float(self.error):
-            self.error += float(self.before) or error
-            self.before += 0.0 if float(self.before) else error
-        self.right += _RECENT * (right - self.right)
-        self.error += _RECENT * (error - self.error)
+        first = not float(self.error)
+        self.error += error if first else _RECENT * (error - self.error)
+        if first or not adversarial:
+            self.before.copy_(self.error)
+        if adversarial:
+            self.right += _RECENT * (right - self.right)
 
 
 def feature_loss(features: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:

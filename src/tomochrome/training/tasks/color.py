@@ -195,6 +195,8 @@ class Colors(Task[ColorConfig]):
 
     def prepare(self) -> None:
         """Choose the grey levels, and weigh the color bins by how often they occur."""
+        if self.config.grey_levels is None and not isinstance(self.head, BinsHead):
+            return
         samples = self.samples(self.config.seed * 1000 + 77)
         images, truths = stacked([samples[k] for k in range(MEASURED_SAMPLES)])
         if self.config.grey_levels is not None:

@@ -90,7 +90,7 @@ class NoGanConfig(ColorConfig):
     variety_weight: NonNegativeFloat = 0.02
     critic_width: PositiveInt = 24
     fooled: Share = 0.55
-    worse: Annotated[float, Field(ge=1)] = 1.2
+    worse: Annotated[float, Field(ge=1)] = 1.1
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
