@@ -72,6 +72,8 @@ def test_colors_end_up_where_the_brightness_of_the_tissue_matches(
     assert np.abs(colors(chroma, disc(20)) - RED[1:]).max() < 3
     assert np.abs(colors(chroma, disc(37) & ~disc(28)) - YELLOW[1:]).max() < 3
     assert (chroma.code[:, ~disc(44)] == 0).all()
+    rim = np.linalg.norm(chroma.ab()[1], axis=-1)[disc(40) & ~disc(38)]
+    assert np.median(rim) > 0.9 * np.hypot(*YELLOW[1:])  # not mixed with the grey outside
     again = tc.colorize(ct, "exemplar", reference=tc.Reference(photograph))
     np.testing.assert_array_equal(again.code, chroma.code)
     np.testing.assert_array_equal(again.confidence, chroma.confidence)
@@ -135,6 +137,17 @@ def test_gel_black_and_paper_are_no_tissue_and_a_mask_excludes_the_rest(ct: Volu
     )
     assert open_.ab()[..., 0].min() < -30
     assert masked.ab()[..., 0].min() > -5
+
+
+def test_of_a_large_photograph_some_pixels_are_looked_at(
+    ct: Volume, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tomochrome.colorization.exemplar.MOST_PIXELS", 80 * 80)
+    reference = tc.Reference(photograph, mask=disc(60, 160))
+    assert reference.lab.shape == (80, 80, 3)
+    np.testing.assert_array_equal(reference.body, disc(60, 160)[1::2, 1::2])
+    chroma = tc.colorize(ct, "exemplar", reference=reference)
+    assert np.abs(colors(chroma, disc(20)) - RED[1:]).max() < 3
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ below the outline it lies. A CT is dark where a photograph is light (fat) and th
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ CLOSE: Final = 10.0  #: distance in (a*, b*) below which colors count as the sam
 AROUND: Final = 5  #: pixels of the square whose local contrast counts
 NEIGHBORS: Final = 12  #: matching pixels of the photograph for each pixel of the CT
 SAMPLES: Final = 6000  #: pixels of the photograph that are searched
+MOST_PIXELS: Final = 4_000_000  #: of a photograph that are looked at
 FARTHEST: Final = 10.0  #: distance between features at which a match is hardly believed any more
 _GEL_B: Final = -6.0  # b* below which a pixel is blue gel
 _BLACK_L: Final = 8.0
@@ -117,17 +119,32 @@ class Reference:
 
     @cached_property
     def lab(self) -> Floats:
-        """CIELAB of the photograph, float32 (y, x, 3)."""
+        """CIELAB of the photograph, of a large one thinned out, float32 (y, x, 3)."""
         from tomochrome.color.convert import srgb_to_lab
 
-        return srgb_to_lab(self.photograph)
+        return srgb_to_lab(self.photograph[self._thinned])
 
     @cached_property
+    def tissues(self) -> NDArray[np.uint8]:
+        """The labels, 0 where the mask leaves a pixel out; all 255 in the body without labels."""
+        if self.labels is not None:
+            known = self.labels[self._thinned]
+        elif self.mask is not None:
+            known = np.full(self.lab.shape[:2], NO_TISSUE, np.uint8)
+        else:
+            known = np.where(foreground(self.lab), NO_TISSUE, 0).astype(np.uint8)
+        return known if self.mask is None else np.where(self.mask[self._thinned], known, 0)
+
+    @property
     def body(self) -> Mask:
         """Which pixels show the body, bool (y, x)."""
-        if self.mask is not None:
-            return self.mask if self.labels is None else self.mask & (self.labels != 0)
-        return foreground(self.lab) if self.labels is None else self.labels != 0
+        return self.tissues != 0
+
+    @property
+    def _thinned(self) -> tuple[slice, slice]:
+        """Of a large photograph every second pixel, or third, in both directions."""
+        step = math.ceil(math.sqrt(self.photograph[..., 0].size / MOST_PIXELS))
+        return slice(step // 2, None, step), slice(step // 2, None, step)
 
     @cached_property
     def sha256(self) -> str:
@@ -317,12 +334,10 @@ class TissueColors:
         OptionError
             If the labels name no tissue.
         """
-        assert reference.labels is not None
         mean, slope = np.zeros((2, N_TISSUES, 2), np.float32)
         trust = np.zeros(N_TISSUES, np.float32)
-        labels = np.where(reference.body, reference.labels, 0)
         for tissue in range(1, N_TISSUES):
-            lab = reference.lab[labels == tissue].astype(np.float64)
+            lab = reference.lab[reference.tissues == tissue].astype(np.float64)
             if len(lab) == 0:
                 continue
             center = lab.mean(axis=0)

@@ -29,6 +29,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 
 _MOST_SD = 2.5  # standard deviations from its mean at which a tissue's colors end
 _LOOKED_AT = 24  # slices from which the statistics of the CT are taken
+_BEYOND = 3  # pixels
 _LEAST_SHARE = 0.01  # of the body; a tissue without a color that is rarer is not spoken of
 
 
@@ -103,7 +104,8 @@ class Exemplar(GridPredictor):
             check()
             hu = self._low + plane * self._width
             L = self._gain * self._light(hu) + np.float32(self._offset)
-            out.append(self._match.colors(L, body_of(hu), numba.get_num_threads()))
+            body = body_of(hu)
+            out.append(_carried_on(self._match.colors(L, body, numba.get_num_threads()), body))
         return np.stack(out) * np.array([1, 1, self._ceiling], np.float32)
 
     def _light(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -192,6 +194,18 @@ class _Transfer:
 def _spread(count: int) -> NDArray[np.int64]:
     """Return a few numbers below a count, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(np.int64))
+
+
+def _carried_on(colors: NDArray[np.float32], body: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return colors that go on beyond the body, so that no rim of it is mixed with grey."""
+    from scipy import ndimage
+
+    if not body.any():
+        return colors
+    away, at = ndimage.distance_transform_edt(~body, return_indices=True)
+    found = colors[tuple(at)]
+    found[..., 2] *= away <= _BEYOND
+    return found
 
 
 def _denoised(plane: NDArray[np.int16]) -> NDArray[np.float32]:
