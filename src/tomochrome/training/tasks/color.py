@@ -226,9 +226,8 @@ class Colors(Task[ColorConfig]):
         """
         raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
-        known = kind > UNKNOWN
-        total = (self._error if self.bin_weights is None else self._bins_loss)(raw, truth, known)
-        return total, self.measured(raw, truth, kind)
+        loss = self._error if self.bin_weights is None else self._bins_loss
+        return loss(raw, truth, kind > UNKNOWN), self.measured(raw, truth, kind)
 
     def measured(
         self, raw: torch.Tensor, truth: torch.Tensor, kind: torch.Tensor
