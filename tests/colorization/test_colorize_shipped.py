@@ -10,6 +10,8 @@ from tomochrome.colorization import colorize, models
 from tomochrome.phantom import make_patient
 from tomochrome.tissue import N_TISSUES, Tissue
 
+COLOR_NETWORKS = [card.name for card in models() if card.kind == "color-network"]
+
 
 def test_network_tells_organs_apart_that_the_curve_cannot() -> None:
     if "tissue" not in {card.name for card in models()}:
@@ -27,3 +29,24 @@ def test_network_tells_organs_apart_that_the_curve_cannot() -> None:
             for tissue in (Tissue.LIVER, Tissue.MUSCLE, Tissue.FAT):
                 assert (chroma.tissue[truth == tissue] == tissue).mean() > 0.6
     assert error["tissue"] < 0.75 * error["transfer-function"]
+
+
+@pytest.fixture(scope="module")
+def abdomen():
+    return make_patient(78, "abdomen", (20.0, 3.0, 3.0), phase="portal")
+
+
+@pytest.mark.parametrize("name", COLOR_NETWORKS)
+def test_color_networks_beat_grey_and_are_surer_where_they_are_right(abdomen, name) -> None:
+    truth = np.asarray(abdomen.tissue.voxels)
+    inside = (truth > 0) & (truth < N_TISSUES)
+    colors = palette().ab
+    chroma = colorize(abdomen.ct, name, device="cpu")
+    away = np.linalg.norm(chroma.ab() - colors[truth % N_TISSUES], axis=-1)
+    grey = np.linalg.norm(colors[truth % N_TISSUES], axis=-1)
+    assert away[inside].mean() < 0.6 * grey[inside].mean()
+    sure, colored = chroma.confidence.astype(float), np.linalg.norm(chroma.ab(), axis=-1) > 3
+    close = away < 10
+    assert sure[inside & colored & close].mean() > 1.1 * sure[inside & colored & ~close].mean()
+    outside = ~inside & (np.asarray(abdomen.ct.voxels) < -950)
+    assert colored[outside].mean() < 0.01
