@@ -11,8 +11,10 @@ models``; ``--readme`` replaces the table between its two comments there.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +41,15 @@ def main() -> None:
         command = ["evaluate", "models", str(folder / "sets.json"), "--phantoms", options.phantoms]
         command += ["--markdown", str(table)]
         command += [word for name in options.model for word in ("--model", name)]
-        if options.json is not None:
-            command += ["--json", str(options.json)]
-        if status := tomochrome(command):
+        told = io.StringIO()
+        with redirect_stdout(told):
+            status = tomochrome([*command, "--json"])
+        if status:
             raise SystemExit(status)
+        if options.json is not None:
+            options.json.write_text(told.getvalue(), encoding="utf-8")
         text = table.read_text(encoding="utf-8")
+    print(text)
     if options.readme is not None:
         page = options.readme.read_text(encoding="utf-8")
         before, _, rest = page.partition(BEGIN)

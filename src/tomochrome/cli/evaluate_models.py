@@ -30,7 +30,7 @@ def add_parser(kinds: Any) -> None:
         "models",
         help="table of the errors of all models on test sets",
         description="Color the scans of several test sets with each model and write a table: "
-        "color error with 95 %% bootstrap intervals (over slices, or over scans from five on), "
+        "color error with 95 % bootstrap intervals (over slices, or over scans from five on), "
         "relative to grey and to the lookup table, CIEDE2000 and seconds a slice. One set is made "
         "here: phantom patients that no model was trained on.",
         allow_abbrev=False,

@@ -121,6 +121,13 @@ class PairSamples(RandomSamples):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_read": {}}  # a process that draws batches reads its own
 
+    @property
+    def description(self) -> str:
+        """What the files hold, for the card."""
+        if len(read_pair(self.files[0]).hu) == 1:
+            return f"{len(self.files)} color photographs, and the grey that follows from them"
+        return f"{len(self.files)} blocks of CT slices with photographs of the sections"
+
     def draw(self) -> Sample:
         """Draw luminances and colors."""
         rng = self.rng

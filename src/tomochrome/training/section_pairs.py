@@ -124,7 +124,7 @@ def import_visible_human(
             if first <= begin and stop <= last + 1:
                 # slices go to the head, depths go down
                 rows = slice(last + 1 - stop, last + 1 - begin)
-                _write(target / f"{part}-{begin:04d}.npz", _rows(pair, rows))
+                write_pair(target / f"{part}-{begin:04d}.npz", _rows(pair, rows))
                 written += 1
         report(min(last + 1, int(high)), int(high), "aligning sections with the CT")
     left_out = int(high - low) + 1 - BLOCK * written
@@ -251,7 +251,8 @@ def _rows(pair: SectionPair, rows: slice) -> SectionPair:
     return replace(pair, hu=pair.hu[rows], rgb=pair.rgb[rows], tissue=pair.tissue[rows])
 
 
-def _write(path: Path, pair: SectionPair) -> None:
+def write_pair(path: Path, pair: SectionPair) -> None:
+    """Write a pair file, whole or not at all."""
     with write_whole(path, force=True) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream, hu=pair.hu, rgb=pair.rgb, tissue=pair.tissue, spacing=np.array(pair.spacing)

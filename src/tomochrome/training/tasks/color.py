@@ -42,6 +42,7 @@ from tomochrome.training.color_samples import (
     stacked,
 )
 from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
+from tomochrome.training.photographs import find_photographs, import_photographs
 from tomochrome.training.section_pairs import Part, import_visible_human, pair_files
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
@@ -53,6 +54,7 @@ from tomochrome.training.task import (
     register,
 )
 from tomochrome.training.tasks.tissue import CALIBRATION, real_patients
+from tomochrome.training.visible_human import find_slices
 
 TENTHS: Final[dict[Part, tuple[int, ...]]] = {
     "learn": (0, 1, 2, 3, 4, 5, 6), "validate": (7, 8), "test": (9,)
@@ -64,8 +66,8 @@ DATA: Final = {
 color of a pixel is the palette's color of its tissue: what it learned are conventions for tissues,
 not photographs.""",
     "photographs": """\
-Blocks of neighbouring slices were split: 70 % were learned from, 20 % decided when to stop, on 10 %
-it was measured. The true color of a pixel is that of the photograph.""",
+Photographs, or blocks of neighbouring slices, were split: 70 % were learned from, 20 % decided when
+to stop, on 10 % it was measured. The true color of a pixel is that of the photograph.""",
 }
 VALIDATION_SAMPLES = 32
 MEASURED_SAMPLES = 48
@@ -97,7 +99,7 @@ class ColorConfig(TrainingConfig):
         ``"palette"``: tissues of phantoms and labelled CT in the palette ``natural``;
         ``"photographs"``: pairs of CT and color sections in the data folder (see
         `tomochrome.training.section_pairs`), imported first where it holds the Visible Human's
-        files.
+        files, or photographs alone.
     title, about
         What people call the model, and a sentence for its card: where it comes from.
     """
@@ -190,7 +192,10 @@ class Colors(Task[ColorConfig]):
             return self.data
         imported = self.pool.with_name("pairs")
         if not pair_files(imported, "learn"):
-            import_visible_human(self.data, imported)
+            if find_slices(self.data) or not find_photographs(self.data):
+                import_visible_human(self.data, imported)
+            else:
+                import_photographs(self.data, imported, self.config.windows)
         return imported
 
     def prepare(self) -> None:
@@ -273,7 +278,7 @@ class Colors(Task[ColorConfig]):
         """Return what the model was trained on, a sentence each."""
         samples = self.samples(0)
         if isinstance(samples, PairSamples):
-            return [f"{len(samples.files)} blocks of CT slices with photographs of the sections"]
+            return [samples.description]
         count = len(samples.slices.pool)
         lines = [f"{count} procedural patients of tomochrome.phantom, in the palette natural"]
         if self.real:

@@ -1,0 +1,156 @@
+"""Color photographs without CT: the grey that is learned from is derived from the colors.
+
+So the colorization literature trains, and the works that this project grew out of. Each photograph
+becomes a pair file (see `tomochrome.training.section_pairs`) of one slice whose HU are those that
+the configuration's only window shows as that grey.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, PositiveFloat, ValidationError
+
+from tomochrome.color.convert import srgb_to_lab
+from tomochrome.colorization.exemplar import foreground
+from tomochrome.errors import InputError, OptionError
+from tomochrome.io.photograph import is_photograph, read_photograph
+from tomochrome.runtime import check, report
+from tomochrome.training.config import RULES, in_words
+from tomochrome.training.folder import make_folder
+from tomochrome.training.section_pairs import SHARES, Part, SectionPair, write_pair
+
+SETTINGS: Final = "photographs.json"
+_NTSC: Final = (0.299, 0.587, 0.114)
+_LONG_SIDE_MM: Final = 400.0
+_AIR_HU: Final = -1000
+
+
+class PhotographSettings(BaseModel):
+    """The file ``photographs.json`` in a folder of photographs.
+
+    Parameters
+    ----------
+    pixel_mm
+        Size of a pixel; without it the longer side of each photograph is taken for 400 mm.
+    grey
+        ``"ntsc"``: Y = 0.299 R + 0.587 G + 0.114 B of the stored values; ``"lightness"``: L*.
+    """
+
+    model_config = RULES
+
+    pixel_mm: PositiveFloat | None = None
+    grey: Literal["ntsc", "lightness"] = "ntsc"
+
+
+def find_photographs(folder: Path) -> list[Path]:
+    """Return the photographs below a folder, by name."""
+    return sorted(path for path in folder.rglob("*") if is_photograph(path))
+
+
+def import_photographs(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    windows: tuple[tuple[float, float], ...],
+    seed: int = 1,
+) -> int:
+    """Write a pair file for each photograph of a folder; 70 % to learn from, 20 % to validate.
+
+    Blue gel, black and white around the body become air.
+
+    Parameters
+    ----------
+    data
+        Folder of PNG, JPEG or TIFF, and perhaps `PhotographSettings`.
+    out
+        Folder for the pair files.
+    windows
+        Center and width in HU of what the network sees: one.
+    seed
+        Of the split.
+
+    Returns
+    -------
+    int
+        Number of photographs.
+
+    Raises
+    ------
+    OptionError
+        If there are several windows: a grey says nothing of HU beyond one.
+    InputError
+        If there are fewer than three photographs, or one cannot be read.
+    OutputError
+        If the files cannot be written.
+    """
+    folder = Path(data)
+    if len(windows) != 1:
+        raise OptionError(
+            "photographs without CT have one grey: give 'windows' a single center and width"
+        )
+    paths = find_photographs(folder)
+    if len(paths) < len(SHARES):
+        raise InputError(
+            f"'{folder}' holds {len(paths)} photographs (PNG, JPEG, TIFF); a training needs at "
+            f"least {len(SHARES)}: to learn from, to validate and to measure"
+        )
+    settings = _settings(folder)
+    target = make_folder(out)
+    order = np.random.default_rng(seed).permutation(len(paths))
+    for place, k in enumerate(order):
+        check()
+        report(place, len(paths), "reading photographs")
+        pair = as_pair(read_photograph(paths[k]), windows[0], settings)
+        write_pair(target / f"{_part(place, len(paths))}-{k:04d}.npz", pair)
+    return len(paths)
+
+
+def as_pair(
+    photograph: NDArray[np.uint8], window: tuple[float, float], settings: PhotographSettings
+) -> SectionPair:
+    """Return a photograph as a pair: its colors, and HU that the window shows as its grey.
+
+    Parameters
+    ----------
+    photograph
+        uint8 (y, x, 3), sRGB.
+    window
+        Center and width in HU.
+    settings
+        Size of a pixel, and which grey.
+    """
+    lab = srgb_to_lab(photograph)
+    tissue = foreground(lab)
+    if settings.grey == "lightness":
+        grey: NDArray[Any] = lab[..., 0] / 100.0
+    else:
+        grey = photograph @ np.array(_NTSC) / 255.0
+    center, width = window
+    hu = np.where(tissue, np.rint(center + (grey - 0.5) * width), _AIR_HU)
+    pixel = settings.pixel_mm or _LONG_SIDE_MM / max(tissue.shape)
+    return SectionPair(
+        hu[None].astype(np.int16), photograph[None], tissue[None], (pixel, pixel, pixel)
+    )
+
+
+def _part(place: int, count: int) -> Part:
+    """Return which part a photograph belongs to; each has at least one."""
+    test = max(1, round(count * SHARES["test"]))
+    validate = max(1, round(count * SHARES["validate"]))
+    return "test" if place < test else "validate" if place < test + validate else "learn"
+
+
+def _settings(folder: Path) -> PhotographSettings:
+    path = folder / SETTINGS
+    if not path.is_file():
+        return PhotographSettings()
+    try:
+        return PhotographSettings.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read") from error
+    except ValidationError as error:
+        raise InputError(in_words(error.errors()[0], f"'{path}'", PhotographSettings)) from error
