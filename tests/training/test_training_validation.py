@@ -1,5 +1,9 @@
 """Patients that are not learned from decide when a training stops and which weights it keeps."""
 
+import csv
+import sys
+import types
+
 import pytest
 
 from tomochrome.training import TrainingConfig, train
@@ -98,3 +102,37 @@ def test_without_looks_the_running_mean_is_shipped(tmp_path):
     task = start_task(load_config(CONFIG), tmp_path, None, None)
     shipped = load_mean(checkpoint, task).state_dict()
     assert all(torch.equal(shipped[name], state["mean"][name]) for name in shipped)
+
+
+def test_tensorboard_gets_the_rows_of_the_log_where_it_is_installed(tmp_path, monkeypatch):
+    seen, closed = [], []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            seen.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            seen.append((step, name, value))
+
+        def close(self):
+            closed.append(True)
+
+    fake = types.ModuleType("torch.utils.tensorboard")
+    fake.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    train(CONFIG, out=tmp_path, steps=40, device="cpu")
+    with (tmp_path / "log.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert seen.pop(0) == (str(tmp_path / "tensorboard"), 0) and closed == [True]
+    wanted = [
+        (int(row["step"]), name, float(row[name]))
+        for row in rows
+        for name in ("rate", "loss", "validation")
+    ]
+    assert seen == wanted and [step for step, *_ in seen[::3]] == [20, 40]
+
+
+def test_without_tensorboard_there_is_the_log_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(CONFIG, out=tmp_path, steps=20, device="cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]

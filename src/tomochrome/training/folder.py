@@ -130,3 +130,35 @@ def append_row(path: Path, header: Sequence[str], row: Sequence[object]) -> None
             csv.writer(stream).writerows([header, row] if new else [row])
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+class Board:
+    """TensorBoard's curves of a run, where the package ``tensorboard`` is installed.
+
+    Parameters
+    ----------
+    folder
+        Of the run; the events lie in ``tensorboard`` there.
+    step
+        From which on the run goes on: later events of an interrupted one are discarded.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer: Any = None
+        with suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+
+    def add(self, step: int, figures: Mapping[str, object]) -> None:
+        """Add the figures of a step; those that are empty are not known."""
+        if self._writer is not None:
+            for name, value in figures.items():
+                if value != "":
+                    self._writer.add_scalar(name, float(str(value)), step)
+
+    def close(self) -> None:
+        """Write what is left; the CSV log says if the disk is full."""
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()

@@ -21,6 +21,7 @@ from tomochrome.training.config import TrainingConfig
 from tomochrome.training.folder import (
     CHECKPOINT,
     LOG,
+    Board,
     append_row,
     open_run,
     save_checkpoint,
@@ -284,7 +285,8 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
     means, batches, stage = _Means(), None, -1
     leads = state.ranks.leads
     aside = task.validation() if config.validate_every and leads else ()
-    columns = ("loss", *task.figures, *(("validation",) if aside else ()))
+    columns = ("rate", "loss", *task.figures, *(("validation",) if aside else ()))
+    board = Board(folder, state.step) if leads else None
     try:
         while (done := state.done(budget)) < 1.0:
             check()
@@ -300,8 +302,13 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
             state.elapsed = time.monotonic() - clock
             last = budget.share(state.step, state.elapsed) == 1.0 or state.exhausted
             if leads and (last or not state.step % _LOG_EVERY):
-                row = [state.step, round(state.elapsed), f"{rate:.2e}", *means.row(columns)]
-                append_row(folder / LOG, ("step", "seconds", "rate", *columns), row)
+                row = [f"{rate:.2e}", *means.row(columns[1:])]
+                append_row(
+                    folder / LOG, ("step", "seconds", *columns),
+                    (state.step, round(state.elapsed), *row),
+                )  # fmt: skip
+                if board is not None:
+                    board.add(state.step, dict(zip(columns, row, strict=True)))
                 means = _Means()
                 budget.report(state.step, state.elapsed, "training")
             if leads and time.monotonic() - saved > _CHECKPOINT_SECONDS:
@@ -310,6 +317,8 @@ def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
     finally:
         if batches is not None:
             batches.stop()
+        if board is not None:
+            board.close()
 
 
 def _batches(task: Task[Any], stage: int, state: _State) -> Batches:
