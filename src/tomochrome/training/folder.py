@@ -148,7 +148,7 @@ class Board:
         with suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(self, step: int, figures: Mapping[str, object]) -> None:
         """Add the figures of a step; those that are empty are not known."""
