@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TILE: Final = 280  #: pixels of the longer edge of a picture
 _LIGHT: Final = ("window", "palette", "saturation", "min_confidence")
-_COLUMNS: Final = 3
+_COLUMNS: Final = 4
 _CHOSEN: Final = (
     "QToolButton { border: 2px solid transparent; }"
     "QToolButton:checked { border: 2px solid palette(highlight); }"
