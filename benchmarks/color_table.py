@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the real scans")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--readme", type=Path, help="Markdown file with the table's two comments")
-    parser.add_argument("--phantoms", default="8", help="number of phantom patients")
+    parser.add_argument("--phantoms", default="5", help="number of phantom patients")
     parser.add_argument("--model", action="append", default=[], help="instead of all models")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:

@@ -105,7 +105,7 @@ def write_report(runs: Path, report: Path) -> None:
         "shipped model has 256 x 256 of 1.6 mm), with a warm-up of 100 steps and a cosine. The\n"
         "loss is that on phantom patients not learned from; the running mean of the weights\n"
         "counts. One seed, and three learning rates each: differences of a few per cent mean\n"
-        "nothing.\n\n"
+        "nothing. Where the best rate is the highest one, a higher one may be better still.\n\n"
         f"Least loss: {words}.\n\n"
         f"![Loss of validation against steps](pictures/{picture.name})\n\n"
         "| optimizer (best rate in bold) | learning rate | least loss | last loss | color error in "
@@ -131,7 +131,7 @@ def drawing(curves: dict[str, list[tuple[int, float, float]]]) -> str:
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE + 90} {HIGH}" '
-        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>',
+        'font-family="sans-serif" font-size="13"><rect width="730" height="320" fill="#fff"/>',
         f'<path d="M{LEFT} 5V{HIGH - 25}H{WIDE}" stroke="#333" fill="none"/>',
         f'<text x="{WIDE - 60}" y="{HIGH - 8}">{last} steps</text>',
         f'<text x="4" y="16">{top:.4f}</text><text x="4" y="{HIGH - 26}">{low:.4f}</text>',

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tomochrome.volume import Volume
 
 _FIRST_SEED = 2_000_000  # never trained on
-_SPACING = (3.0, 1.2, 1.2)
+_SPACING = (5.0, 1.5, 1.5)
 _PHANTOMS = (
-    ("abdomen", "portal"), ("thorax", "arterial"), ("head", "native"), ("abdomen", "arterial"),
-    ("pelvis", "portal"), ("abdomen", "portal"), ("thorax", "portal"), ("abdomen", "native"),
+    ("abdomen", "portal"), ("thorax", "arterial"), ("head", "native"), ("pelvis", "portal"),
+    ("abdomen", "arterial"),
 )  # fmt: skip
 
 
