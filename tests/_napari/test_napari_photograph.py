@@ -8,16 +8,21 @@ import pytest
 from qtpy.QtCore import QSettings
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.named_choice import Offer
+from tomochrome._napari.named_choice import Offer, colorize_offer
 
 pytestmark = pytest.mark.gui
+
+
+def test_the_worker_finds_out_which_models_need_one():
+    assert colorize_offer().with_photograph == ("exemplar",)
 
 
 def test_only_a_model_that_needs_a_photograph_asks_for_one(
     panel, qtbot, monkeypatch, tmp_path, settings_of_their_own
 ):
     view, row = panel.view, panel.view.photograph
-    view.offer(Offer(("tissue", "exemplar", "gone"), ("auto",), ("natural",), ("body",)))
+    names = ("tissue", "exemplar", "gone")
+    view.offer(Offer(names, ("auto",), ("natural",), ("body",), ("exemplar",)))
     label = view._inputs.labelForField(row)
     for name, shown in (("exemplar", True), ("tissue", False), ("gone", False), ("exemplar", True)):
         view.model.choose(name)

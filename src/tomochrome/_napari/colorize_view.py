@@ -28,7 +28,6 @@ from tomochrome._napari.named_choice import (
     device_choices,
     model_choices,
     palette_choices,
-    wants_photograph,
 )
 from tomochrome._napari.panel import JobView
 from tomochrome._napari.photograph_choice import PhotographChoice
@@ -253,6 +252,7 @@ class ColorizeView(JobView):
             Section("Color", self.color, self),
         )
         self.model.currentIndexChanged.connect(self._show_photograph)
+        self._with_photograph: tuple[str, ...] = ()
         self.offer(_FIRST_OFFER)
         self.show_model("")
 
@@ -271,12 +271,13 @@ class ColorizeView(JobView):
         self.model.offer(model_choices(offer.models))
         self.device.offer(device_choices(offer.devices))
         self.color.offer(offer.palettes, offer.alphas)
+        self._with_photograph = offer.with_photograph
         self._show_photograph()
 
     @property
     def needs_photograph(self) -> bool:
         """Whether the chosen model takes its colors from a photograph."""
-        return wants_photograph(self.model.name)
+        return self.model.name in self._with_photograph
 
     def _show_photograph(self, _: object = None) -> None:
         """Show the row of the photograph only where the model uses one."""

@@ -119,18 +119,6 @@ def model_choices(names: Sequence[str]) -> list[Named]:
     return found
 
 
-def wants_photograph(name: str) -> bool:
-    """Whether a model takes its colors from a photograph; False where there is no such model."""
-    from tomochrome.colorization.cards import find_model
-    from tomochrome.colorization.predictor import needs_reference
-    from tomochrome.errors import ModelError
-
-    try:
-        return needs_reference(find_model(name))
-    except ModelError:
-        return False
-
-
 def device_choices(names: Sequence[str]) -> list[Named]:
     """Return computing devices."""
     about = {"auto": "a graphics card if there is one, otherwise the processor"}
@@ -161,24 +149,35 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be chosen in a panel, by the names of the core; those of no use to it are empty."""
+    """What can be chosen in a panel, by the names of the core; those of no use to it are empty.
+
+    ``with_photograph`` are the models that take their colors from one.
+    """
 
     models: tuple[str, ...]
     devices: tuple[str, ...]
     palettes: tuple[str, ...] = ()
     alphas: tuple[str, ...] = ()
+    with_photograph: tuple[str, ...] = ()
 
 
 def colorize_offer() -> Offer:
     """Import what coloring needs, so that the first run need not, and find what there is."""
     from tomochrome.color import ALPHA_PRESETS, palette_names
     from tomochrome.colorization import models, warm_up
+    from tomochrome.colorization.predictor import needs_reference
 
     check()
     warm_up()
     check()
-    names = tuple(card.name for card in models())
-    return Offer(names, usable_devices(), tuple(palette_names()), tuple(ALPHA_PRESETS))
+    cards = models()
+    return Offer(
+        tuple(card.name for card in cards),
+        usable_devices(),
+        tuple(palette_names()),
+        tuple(ALPHA_PRESETS),
+        tuple(card.name for card in cards if needs_reference(card)),
+    )
 
 
 def register_offer() -> Offer:
