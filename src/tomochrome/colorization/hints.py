@@ -334,6 +334,7 @@ class _Work:
         with ThreadPool(thread_count(self.threads)) as pool:
             for done, _ in enumerate(pool.map(paint, range(len(hu))), 1):
                 report(done, len(hu), "coloring")
+                check()
 
 
 def _plane(grid: OnGrid, number: int) -> NDArray[np.float32]:
