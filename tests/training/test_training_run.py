@@ -209,7 +209,7 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     evidence = Evidence(None, [], 0)
 
     def write():
-        words = {"temperature": 1, "reliability": ""}
+        words = {"temperature": 1, "reliability": "", "unit": "slice", "reads": ""}
         bundle = Bundle("tissue", half_precision(state), metadata, words, "tissue")
         return write_bundle(tmp_path, bundle, task, evidence)
 

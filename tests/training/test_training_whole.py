@@ -13,6 +13,8 @@ pytest.importorskip("torch")
 
 WANTED = {
     "tissue": ["tissue", "transfer-function"],
+    "tissue3d": ["tissue3d"],
+    "tissue3d-segresnet": ["tissue3d-segresnet"],
     "symnet": ["symnet"],
     **{
         name: [name]
@@ -29,7 +31,7 @@ def data(tmp_path_factory):
 def test_every_shipped_configuration_is_trained_below():
     networks = {json.loads(p.read_text())["network"]["name"] for p in CONFIGS.glob("*.json")}
     assert networks == {
-        "UNet", "SymNet", "Scim", "ColorUNet", "Zhang", "DynamicUNet", "BigColor",
+        "UNet", "SymNet", "Scim", "ColorUNet", "Zhang", "DynamicUNet", "BigColor", "SegResNet",
     }  # fmt: skip
     assert shipped() == sorted(WANTED)
 

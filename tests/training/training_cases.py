@@ -38,6 +38,16 @@ SMALL = {
         "batch": 2,
     },
     "Zhang": {"network": {"width": 4}, "shape": [32, 48], "batch": 2},
+    "tissue3d": {
+        "network": {"channels": [8, 16, 16], "strides": [2, 2], "num_res_units": 1},
+        "block": [16, 32, 48],
+        "batch": 2,
+    },
+    "tissue3d-segresnet": {
+        "network": {"init_filters": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]},
+        "block": [16, 32, 48],
+        "batch": 2,
+    },
     "SymNet": {
         "network": {"channels": [8, 12], "reach": 4.0, "passes": 2},
         "shape": [16, 16, 20],
@@ -54,7 +64,7 @@ def shipped() -> list[str]:
 def small(name: str) -> dict:
     """Return a shipped configuration with a small network, grid and pool."""
     config = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
-    change = SMALL[config["network"]["name"]]
+    change = SMALL.get(name) or SMALL[config["network"]["name"]]
     network = {**config["network"], **change.get("network", {})}
     return {**config, **change, "network": network, "phantoms": PHANTOMS}
 

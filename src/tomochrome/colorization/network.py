@@ -69,6 +69,27 @@ def _unet(config: Mapping[str, Any]) -> torch.nn.Module:
     )
 
 
+def _segresnet(config: Mapping[str, Any]) -> torch.nn.Module:
+    with MONAI_IMPORTS:
+        from monai.networks.nets import SegResNet
+
+    down, up = (_whole_list(config, key, 1, 8) for key in ("blocks_down", "blocks_up"))
+    if not down or len(up) != len(down) - 1:
+        raise ModelError(
+            f"the network has {len(down)} levels down but {len(up)} up; the model's metadata is "
+            "damaged"
+        )
+    return SegResNet(
+        spatial_dims=_whole({"spatial_dims": 3, **config}, "spatial_dims", 2, 3),
+        init_filters=_whole(config, "init_filters", 1, 128),
+        in_channels=_whole(config, "in_channels", 1, 64),
+        out_channels=_whole(config, "out_channels", 1, 256),
+        norm=_choice(config, "norm", _NORMS),
+        blocks_down=down,
+        blocks_up=up,
+    )
+
+
 def _scim(config: Mapping[str, Any]) -> torch.nn.Module:
     from tomochrome.colorization.color_networks import Scim
 
@@ -146,6 +167,11 @@ NETWORKS: dict[str, NetworkType] = {
         _unet,
         _ENDS | {"spatial_dims", "channels", "strides", "num_res_units", "norm", "act"},
         _strides,
+    ),
+    "SegResNet": NetworkType(
+        _segresnet,
+        _ENDS | {"spatial_dims", "init_filters", "norm", "blocks_down", "blocks_up"},
+        lambda config: 2 ** (len(_whole_list(config, "blocks_down", 1, 8)) - 1),
     ),
     "Scim": NetworkType(_scim, _ENDS, lambda _: 8),
     "ColorUNet": NetworkType(_color_unet, _ENDS | {"features", "upsampling"}, lambda _: 16),

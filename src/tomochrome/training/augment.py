@@ -1,4 +1,4 @@
-"""One training sample out of a patient: a slice nobody has scanned, with its tissues.
+"""One training sample out of a patient: a slice or block nobody has scanned, with its tissues.
 
 Geometry (tilt, scale, elastic and local inflation), contrast (HU of every structure drawn
 anew, contrast phases, gut filling), scanner (slice thickness, blur, noise, streaks, couch,
@@ -62,7 +62,7 @@ class Sampler:
     spec
         What the network sees.
     shape
-        Height and width of a sample in pixels.
+        Height and width of a sample in pixels; with a block that of ``spec`` counts.
     settings
         Strengths of the augmentation.
     seed
@@ -72,18 +72,16 @@ class Sampler:
     def __init__(
         self,
         spec: InputSpec,
-        shape: tuple[int, int] = (160, 224),
+        shape: tuple[int, ...] = (160, 224),
         settings: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.spec, self.shape = spec, shape
+        self.spec, self.size = spec, spec.block or shape
+        self.shape = self.size[-2:]
         self.settings = settings or Augmentation()
         self.rng = np.random.default_rng(seed)
         self.low, self.slope = window_ramps(spec)
-        offsets = np.array([channel.offset_mm for channel in spec.channels])
-        self.planes, self.plane_of = np.unique(np.append(offsets, 0.0), return_inverse=True)
-        self.plane_of = self.plane_of[:-1]
-        self.middle = int(np.flatnonzero(self.planes == 0.0)[0])
+        self._choose_planes()
         fixed = np.random.default_rng(12345)
         tile = ndimage.gaussian_filter(fixed.standard_normal((64, 64, 64)), 2.0, mode="wrap")
         self.tile = (tile / tile.std()).astype(np.float32)
@@ -93,25 +91,44 @@ class Sampler:
         self.texture = texture_table()
         self.native = hu_table("native")
 
+    def _choose_planes(self) -> None:
+        """Say which planes are sampled, each channel's, and those whose structures are wanted."""
+        channels, block = self.spec.channels, self.spec.block
+        self.named: int | slice
+        if block is None:
+            offsets = np.array([channel.offset_mm for channel in channels])
+            self.planes, inverse = np.unique(np.append(offsets, 0.0), return_inverse=True)
+            self.plane_of = inverse[:-1]
+            self.named = self.middle = int(np.flatnonzero(self.planes == 0.0)[0])
+            return
+        self.planes = (np.arange(block[0]) - (block[0] - 1) / 2) * self.spec.slice_mm
+        self.plane_of = np.tile(np.arange(block[0]), (len(channels), 1))
+        self.middle, self.named = 0, slice(None)
+
     def sample(
         self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
     ) -> None:
-        """Fill ``x`` (channels, y, x) with luminances and ``y`` (y, x) with tissues."""
+        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with tissues."""
         planes, structures = self.scan(patient)
         visible = self._field_of_view(structures)
-        low, slope = self.low[:, None, None], self.slope[:, None, None]
+        ramp = (-1, *(1 for _ in y.shape))
+        low, slope = self.low.reshape(ramp), self.slope.reshape(ramp)
         np.clip((planes[self.plane_of] - low) * slope * visible, 0, 1, out=x)
         np.copyto(y, self.tissue[structures])
 
     def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Return HU of all planes (plane, y, x) and the middle plane's structures (y, x)."""
+        """Return HU of all planes (plane, y, x) and structures ([z,] y, x) of those ``named``."""
         rng, settings = self.rng, self.settings
         real = patient.hu is not None and rng.random() < settings.real_hu
         contrast = self._contrast(real)
         planes = np.empty((len(self.planes), *self.shape), np.float32)
-        structures = np.zeros(self.shape, np.uint8)
+        found = np.zeros(self.size, np.uint8)
+        structures = found.reshape(-1, *self.shape)
         matrix, scale = self._matrix()
-        z = patient.pick_slice(rng, settings.focus)
+        z: float = patient.pick_slice(rng, settings.focus)
+        if self.spec.block is not None:  # a block lies within the scan if the scan is long enough
+            reach, last = self.planes[-1] / patient.spacing[0], len(patient.structures) - 1
+            z = min(max(z, reach), last - reach) if last > 2 * reach else last / 2
         jitter = rng.normal(0, settings.shift_mm / 2, 2) / np.array(patient.spacing[1:])
         center = np.array([z + rng.uniform(-0.5, 0.5), *(np.array(patient.center) + jitter)])
         offsets = self._offsets()
@@ -130,7 +147,7 @@ class Sampler:
         if rng.random() < settings.couch:
             self._add_couch(planes, structures)
         self._scanner(planes, structures)
-        return planes, structures
+        return planes, found
 
     def _contrast(self, real: bool) -> Contrast:
         """Draw remap, gain, shift, texture and grain of every structure."""
@@ -218,14 +235,14 @@ class Sampler:
 
     def _offsets(self) -> NDArray[np.float64]:
         """Offsets of planes, some held back by the volume's ends."""
-        rng, low, high = self.rng, -1e3, 1e3
+        rng, low, high, reach = self.rng, -1e3, 1e3, float(self.planes[-1])
         if rng.random() < self.settings.short_volume:
             if rng.random() < 0.15:
                 low = high = 0.0  # a single slice
             elif rng.random() < 0.5:
-                low = -float(rng.uniform(0, 18))
+                low = -float(rng.uniform(0, reach))
             else:
-                high = float(rng.uniform(0, 18))
+                high = float(rng.uniform(0, reach))
         stretch = rng.uniform(0.92, 1.08)
         return np.clip(self.planes, low, high) * stretch
 
@@ -239,7 +256,7 @@ class Sampler:
         grid[..., 1] = ((np.arange(height) - self.shape[0] / 2 / _COARSE) * step)[:, None]
         grid[..., 2] = (np.arange(width) - self.shape[1] / 2 / _COARSE) * step
         out = np.zeros_like(grid)
-        reach = np.array([25.0, 100.0, 140.0], np.float32)
+        reach = np.array([max(25.0, self.planes[-1]), 100.0, 140.0], np.float32)
         strength = settings.elastic_mm * np.abs(rng.standard_normal())
         for _ in range(8):
             away = grid - (rng.uniform(-1, 1, 3) * reach).astype(np.float32)
@@ -261,7 +278,7 @@ class Sampler:
         height, width = self.shape
         pixel = self.spec.pixel_mm
         side = rng.choice([-1, 1])
-        columns = np.flatnonzero((structures > 0).any(axis=0))
+        columns = np.flatnonzero((structures > 0).any(axis=(0, 1)))
         if not len(columns):
             return
         edge = columns[-1] if side > 0 else columns[0]
@@ -283,13 +300,13 @@ class Sampler:
             limb[q < size] = S.CORTICAL_BONE
             limb[q < size * 0.55] = S.FATTY_MARROW
         where = free & (limb > 0)
-        structures[where] = limb[where]
-        planes[:, where] = hu[limb[where]]
+        np.copyto(structures, limb, where=where)
+        np.copyto(planes, hu[limb], where=where)
 
     def _add_couch(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
         """Put a couch under the body: a shell, straight or curved, foam inside."""
         rng = self.rng
-        rows = np.flatnonzero((structures > 0).any(axis=1))
+        rows = np.flatnonzero((structures > 0).any(axis=(0, 2)))
         if not len(rows):
             return
         height, width = self.shape
@@ -301,8 +318,8 @@ class Sampler:
         below = (yy > top) & (yy < top + depth) & (np.abs(xx) < rng.uniform(70, 115))
         shell = below & ((yy < top + rng.uniform(1, 2.2)) | (yy > top + depth - 1.5))
         free = structures == S.OUTSIDE_AIR
-        planes[:, below & free] = rng.uniform(-980, -850)
-        planes[:, shell & free] = rng.uniform(-800, 250)
+        np.copyto(planes, rng.uniform(-980, -850), where=below & free)
+        np.copyto(planes, rng.uniform(-800, 250), where=shell & free)
 
     def _scanner(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
         """Blur as the scanner does, then add its noise and streaks."""
@@ -341,7 +358,7 @@ class Sampler:
             else:
                 ry, rx = rng.uniform(32, 80), rng.uniform(40, 112)
                 visible = (np.abs(yy - cy) < ry) & (np.abs(xx - cx) < rx)
-            structures[~visible] = S.OUTSIDE_AIR
+            structures[..., ~visible] = S.OUTSIDE_AIR
         return visible
 
 

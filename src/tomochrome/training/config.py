@@ -130,7 +130,7 @@ class TrainingConfig(BaseModel):
         return name
 
 
-def check_shape(shape: tuple[int, ...], multiple: int) -> None:
+def check_shape(shape: tuple[int, ...], multiple: int, field: str = "shape") -> None:
     """Check the size of a network's input.
 
     Raises
@@ -140,7 +140,7 @@ def check_shape(shape: tuple[int, ...], multiple: int) -> None:
     """
     if any(n % multiple or n < _LEAST_SHAPE for n in shape):
         raise ValueError(
-            f"each number of 'shape' must be a multiple of {multiple}, at least {_LEAST_SHAPE}, "
+            f"each number of '{field}' must be a multiple of {multiple}, at least {_LEAST_SHAPE}, "
             f"not {list(shape)}"
         )
 

@@ -68,7 +68,7 @@ class Planes(NamedTuple):
     coarse, step
         Displacement in mm (plane, i, j, 3) on every ``step``-th pixel.
     middle
-        The plane whose structures are wanted.
+        The first plane whose structures are wanted.
     """
 
     center: NDArray[np.float64]
@@ -103,14 +103,14 @@ def _displacement(coarse: Any, p: int, ci: float, cj: float, out: Any) -> None:
 def sample_planes(
     anatomy: Anatomy, contrast: Contrast, where: Planes, noise: Noise, out: Any, labels: Any
 ) -> None:
-    """Sample HU on parallel planes through a warp, and structures on the middle plane.
+    """Sample HU on parallel planes through a warp, and structures on some of them.
 
     Parameters
     ----------
     anatomy, contrast, where, noise
         What is sampled.
     out, labels
-        Output float32 (plane, y, x) in HU, and uint8 (y, x).
+        Output float32 (plane, y, x) in HU, and uint8 (plane, y, x) from the middle plane on.
     """
     structures, hu, use_hu, spacing = anatomy
     remap, gain, shift, texture, grain = contrast
@@ -121,6 +121,8 @@ def sample_planes(
     n_p, height, width = out.shape
     size = noise_tile.shape[0]
     for p in range(n_p):
+        k_named = p - middle
+        named = 0 <= k_named < labels.shape[0]
         for i in range(height):
             for j in range(width):
                 _displacement(coarse, p, i / step, j / step, moved)
@@ -138,8 +140,8 @@ def sample_planes(
                     vx = center[2] + qx / spacing[2]
                     if vy < 0 or vx < 0 or vy > n_y - 1.001 or vx > n_x - 1.001:
                         total += -1000.0
-                        if p == middle and s == 0:
-                            labels[i, j] = 0
+                        if named and s == 0:
+                            labels[k_named, i, j] = 0
                         continue
                     z0, y0, x0 = int(vz), int(vy), int(vx)
                     fz, fy, fx = vz - z0, vy - y0, vx - x0
@@ -150,8 +152,8 @@ def sample_planes(
                             x0 + (1 if fx > 0.5 else 0),
                         ]
                     ]
-                    if p == middle and s == 0:
-                        labels[i, j] = nearest
+                    if named and s == 0:
+                        labels[k_named, i, j] = nearest
                     value = 0.0
                     for k in range(8):
                         ez, ey, ex = k >> 2, (k >> 1) & 1, k & 1

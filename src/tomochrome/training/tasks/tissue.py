@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -11,17 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
-from torch.nn import functional
 
 from tomochrome.color.palette import palette
-from tomochrome.colorization.inputs import InputSpec
-from tomochrome.colorization.network import build_network
-from tomochrome.errors import InputError
+from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
+from tomochrome.colorization.network import build_network, size_multiple
+from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler
-from tomochrome.training.calibrate import calibrate
-from tomochrome.training.config import PhantomPlan, Rate, Share, TrainingConfig, check_shape
+from tomochrome.training.calibrate import calibrate, channels_last
+from tomochrome.training.config import (
+    Millimeters,
+    PhantomPlan,
+    Rate,
+    Share,
+    TrainingConfig,
+    check_shape,
+)
 from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transfer_table
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.patients import TrainingPatient
@@ -36,17 +41,16 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
+from tomochrome.training.tissue_loss import TissueLoss
 
-AB_UNIT = 10.0
-"""CIELAB units of chroma error that count as one."""
-AIR_SHARE = 0.125
-"""Share of the air's voxels that the loss looks at."""
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
 """Real scans that training reads from a data folder; all others are held out."""
 CALIBRATION = Augmentation(
     tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
 )
 """How far held-out phantoms are disturbed: as a scanner would."""
+BLOCK_SHIFT_MM = 60.0
+"""How far a block lies from the body's middle: where bodies are wider, blocks are beside it."""
 
 
 class TissueConfig(TrainingConfig):
@@ -56,6 +60,10 @@ class TissueConfig(TrainingConfig):
     ----------
     shape
         Height and width of a sample in pixels of the input grid.
+    block
+        Depth, height and width of a sample instead, for a 3D network, which reads such blocks.
+    pixel_mm
+        Size of a pixel of the input grid.
     ab_weight
         Weight of the expected chroma error (in tens of CIELAB units) beside cross-entropy.
     frequency_power
@@ -68,15 +76,36 @@ class TissueConfig(TrainingConfig):
     warm_up: NonNegativeInt = 200
     phantoms: PhantomPlan | None = PhantomPlan()
     shape: tuple[int, int] = (160, 224)
+    block: tuple[int, int, int] | None = None
+    pixel_mm: Millimeters = 2.0
     ab_weight: NonNegativeFloat = 0.5
     frequency_power: NonNegativeFloat = 0.5
     real_share: Share = 0.45
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        strides = self.network.get("strides", ())
-        check_shape(self.shape, math.prod(strides) if isinstance(strides, list | tuple) else 1)
+        try:
+            check_shape(self.shape, size_multiple(self.network))
+            check_shape(self.block or (), size_multiple(self.network), "block")
+        except ModelError as error:
+            raise ValueError(str(error)) from error
+        wanted = 2 if self.block is None else 3, len(self.spec.channels)
+        given = self.network.get("spatial_dims", 2), self.network.get("in_channels")
+        if given != wanted:
+            raise ValueError(
+                f"the network must have 'spatial_dims' {wanted[0]} and 'in_channels' {wanted[1]} "
+                f"{'without' if self.block is None else 'with'} a 'block', not {given[0]} and "
+                f"{given[1]}"
+            )
         return self
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the network sees of a scan: slices with neighbours, or blocks."""
+        if self.block is None:
+            return InputSpec(self.pixel_mm)
+        here = tuple(channel for channel in DEFAULT_CHANNELS if not channel.offset_mm)
+        return InputSpec(self.pixel_mm, channels=here, block=self.block)
 
 
 class SliceConfig(Protocol):
@@ -96,7 +125,9 @@ class SliceConfig(Protocol):
 
 
 class TissueSamples(RandomSamples):
-    """Slices that nobody has scanned, with their tissues: float32 (c, y, x) and uint8 (y, x).
+    """Slices or blocks that nobody has scanned, with their tissues.
+
+    Each is float32 (channels, [z,] y, x) and uint8 ([z,] y, x).
 
     Parameters
     ----------
@@ -145,16 +176,16 @@ class TissueSamples(RandomSamples):
     def draw(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Draw luminances and tissues."""
         self.sampler.rng = self.rng
-        x = np.empty((len(self.sampler.spec.channels), *self.sampler.shape), np.float32)
-        y = np.empty(self.sampler.shape, np.uint8)
+        x = np.empty((len(self.sampler.spec.channels), *self.sampler.size), np.float32)
+        y = np.empty(self.sampler.size, np.uint8)
         self.sampler.sample(self.patient(), x, y)
         return x, y
 
     def scan(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Draw HU (y, x) and structures (y, x) of a slice."""
+        """Draw HU and structures of a slice (y, x), or of a block."""
         self.sampler.rng = self.rng
         planes, structures = self.sampler.scan(self.patient())
-        return planes[self.sampler.middle], structures
+        return planes[self.sampler.named], structures
 
 
 def tissue_frequencies(samples: TissueSamples, count: int = 48) -> NDArray[np.float64]:
@@ -175,51 +206,6 @@ def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArra
     return np.asarray(weight / (weight * share).sum(), dtype=np.float32)
 
 
-class TissueLoss(torch.nn.Module):
-    """Weighted cross-entropy plus the error of the expected chroma under a palette.
-
-    Parameters
-    ----------
-    weights
-        Class weights (classes,).
-    ab
-        The palette's chroma (classes, 2).
-    ab_weight
-        Weight of the chroma error.
-    """
-
-    def __init__(
-        self, weights: NDArray[np.float32], ab: NDArray[np.float32], ab_weight: float
-    ) -> None:
-        super().__init__()
-        self.weights: torch.Tensor
-        self.ab: torch.Tensor
-        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
-        self.register_buffer("ab", torch.tensor(ab, dtype=torch.float32))
-        self.ab_weight = ab_weight
-
-    def forward(
-        self, logits: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss and its two parts: cross-entropy, mean chroma error in CIELAB units.
-
-        ``logits`` are (n, classes, y, x), ``target`` int64 (n, y, x).
-        """
-        rows = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
-        names = target.reshape(-1)
-        # most of a picture is air around the body: an eighth of it teaches as much
-        kept = (names > 0) | (torch.rand(names.shape, device=names.device) < AIR_SHARE)
-        rows, names = rows[kept].float(), names[kept]
-        weight = self.weights[names]
-        total = weight.sum()
-        logp = functional.log_softmax(rows, dim=1)
-        entropy = -(logp.gather(1, names[:, None])[:, 0] * weight).sum() / total
-        difference = logp.exp() @ self.ab - self.ab[names]
-        error = (difference.square().sum(1) + 1e-2).sqrt()
-        chroma = (error * weight).sum() / total
-        return entropy + self.ab_weight / AB_UNIT * chroma, entropy, chroma
-
-
 @register("tissue")
 class Tissues(Task[TissueConfig]):
     """The network ``tissue``, and the lookup curve ``transfer-function`` beside it."""
@@ -232,19 +218,26 @@ class Tissues(Task[TissueConfig]):
         super().__init__(config, pool, data)
         self.real = real_patients(data)
         self.criterion: TissueLoss | None = None
+        # a block shows many slices, but only one patient
+        self.slices_each = 1 if config.spec.block is None else 4
 
     def network(self) -> torch.nn.Module:
         """Build the U-Net."""
         net = build_network(self.config.network)
-        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        deep = self.config.spec.block is not None
+        form = torch.channels_last_3d if deep else torch.channels_last
+        return net.to(memory_format=form)  # type: ignore[call-overload]
 
     def samples(self, seed: int) -> TissueSamples:
         """Return samples as training draws them."""
-        return TissueSamples(self.config, self.pool, self.real, seed)
+        config, spec = self.config, self.config.spec
+        settings = None if spec.block is None else Augmentation(shift_mm=BLOCK_SHIFT_MM)
+        return TissueSamples(config, self.pool, self.real, seed, settings, spec=spec)
 
     def prepare(self) -> None:
         """Weigh the tissues by how often they occur."""
-        frequency = tissue_frequencies(self.samples(self.config.seed * 1000 + 77))
+        samples = self.samples(self.config.seed * 1000 + 77)
+        frequency = tissue_frequencies(samples, 48 // self.slices_each)
         weights = tissue_weights(frequency, self.config.frequency_power)
         self.criterion = TissueLoss(weights, palette("natural").ab, self.config.ab_weight)
 
@@ -255,11 +248,11 @@ class Tissues(Task[TissueConfig]):
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the loss, its two parts, and the share of the body's voxels named right."""
         assert self.criterion is not None  # `prepare` makes it
-        images, names = batch[0].contiguous(memory_format=torch.channels_last), batch[1].long()
+        images, names = channels_last(batch[0]), batch[1].long()
         with torch.autocast(images.device.type, torch.bfloat16):
             logits = net(images)
         total, entropy, chroma = self.criterion.to(images.device)(logits, names)
-        guess, truth = logits.detach()[:, :, ::2, ::2].argmax(1), names[:, ::2, ::2]
+        guess, truth = logits.detach()[..., ::2, ::2].argmax(1), names[..., ::2, ::2]
         right = (guess == truth)[truth > 0].float().mean()
         return total, {
             "entropy": float(entropy.detach()),
@@ -281,9 +274,10 @@ class Tissues(Task[TissueConfig]):
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the calibrated network, and the lookup curve fitted on the same samples."""
         assert evidence.held_out is not None
-        held_out = TissueSamples(self.config, evidence.held_out, [], 987, CALIBRATION)
-        calibration = calibrate(net, held_out)
-        counts = count_hu(self.samples(4242).scan)
+        config, spec, each = self.config, self.config.spec, self.slices_each
+        held_out = TissueSamples(config, evidence.held_out, [], 987, CALIBRATION, spec=spec)
+        calibration = calibrate(net, held_out, 96 // each, 8 // each)
+        counts = count_hu(self.samples(4242).scan, 400 // each)
         scores = {
             **evidence.scores.get(self.config.name, {}),
             "expected_calibration_error": round(calibration.after.error, 4),
@@ -297,18 +291,22 @@ class Tissues(Task[TissueConfig]):
             "reliability": reliability_table(calibration.after),
         }
         metadata = self.metadata(scores, calibration.temperature)
+        words |= _reading(spec)
+        bundle = Bundle(self.config.name, tensors, metadata, words, "tissue")
+        if spec.block is not None:  # the lookup curve is that of the slices
+            return [bundle]
         table = {"probability": torch.from_numpy(transfer_table(counts))}
         return [
-            Bundle(self.config.name, tensors, metadata, words, "tissue"),
+            bundle,
             Bundle("transfer-function", table, _curve_metadata(evidence), {}, "transfer-function"),
         ]
 
     def metadata(self, scores: Mapping[str, Any], temperature: float) -> dict[str, Any]:
         """Return what the bundle's metadata says of the network."""
-        name, network = self.config.name, self.config.network
-        sizes = ["32*n", "32*n"]
+        name, network, spec = self.config.name, self.config.network, self.config.spec
+        sizes = [f"{size_multiple(network)}*n"] * (2 if spec.block is None else 3)
         names = {str(k): label for k, label in enumerate(TISSUE_NAMES)}
-        image = image_format(len(InputSpec().channels), sizes, "luminance", [0, 1])
+        image = image_format(len(spec.channels), sizes, "luminance", [0, 1])
         logits = {"type": "logits", "channel_def": names}
         return {
             "kind": "network",
@@ -320,7 +318,7 @@ class Tissues(Task[TissueConfig]):
             "description": self.description,
             "task": "naming the tissue of each voxel of a CT, from which its color follows",
             "network": dict(network),
-            "input": InputSpec().to_dict(),
+            "input": spec.to_dict(),
             "temperature": round(temperature, 4),
             "network_data_format": {
                 "inputs": {"image": {**image, "modality": "CT"}},
@@ -329,6 +327,25 @@ class Tissues(Task[TissueConfig]):
                 },
             },
         }
+
+
+def _reading(spec: InputSpec) -> dict[str, str]:
+    """Return what the card says of the network's input."""
+    pixels = f"pixels of {spec.pixel_mm:g} mm"
+    if spec.block is None:
+        neighbours = "its neighbours 3, 9 and 18 mm above and below through the soft-tissue window"
+        return {
+            "unit": "slice",
+            "reads": "the slice through a lung, soft-tissue, bone and narrow window, and "
+            f"{neighbours}, on {pixels}",
+        }
+    return {
+        "unit": "block",
+        "shape": " x ".join(map(str, spec.block)),
+        "reads": "its voxels through a lung, soft-tissue, bone and narrow window, in slices "
+        f"{spec.slice_mm:g} mm apart on {pixels}; blocks overlap by {spec.overlap:.0%} of their "
+        "size, and where they do the mean is taken",
+    }
 
 
 def _curve_metadata(evidence: Evidence) -> dict[str, Any]:

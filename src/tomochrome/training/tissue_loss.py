@@ -1,0 +1,58 @@
+"""The loss of networks that name tissues, of slices or of blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+AB_UNIT = 10.0
+"""CIELAB units of chroma error that count as one."""
+AIR_SHARE = 0.125
+"""Share of the air's voxels that the loss looks at."""
+
+
+class TissueLoss(torch.nn.Module):
+    """Weighted cross-entropy plus the error of the expected chroma under a palette.
+
+    Parameters
+    ----------
+    weights
+        Class weights (classes,).
+    ab
+        The palette's chroma (classes, 2).
+    ab_weight
+        Weight of the chroma error.
+    """
+
+    def __init__(
+        self, weights: NDArray[np.float32], ab: NDArray[np.float32], ab_weight: float
+    ) -> None:
+        super().__init__()
+        self.weights: torch.Tensor
+        self.ab: torch.Tensor
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
+        self.register_buffer("ab", torch.tensor(ab, dtype=torch.float32))
+        self.ab_weight = ab_weight
+
+    def forward(
+        self, logits: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the loss and its two parts: cross-entropy, mean chroma error in CIELAB units.
+
+        ``logits`` are (n, classes, [z,] y, x), ``target`` int64 (n, [z,] y, x).
+        """
+        rows = logits.movedim(1, -1).reshape(-1, logits.shape[1])
+        names = target.reshape(-1)
+        # most of a picture is air around the body: an eighth of it teaches as much
+        kept = (names > 0) | (torch.rand(names.shape, device=names.device) < AIR_SHARE)
+        rows, names = rows[kept].float(), names[kept]
+        weight = self.weights[names]
+        total = weight.sum()
+        logp = functional.log_softmax(rows, dim=1)
+        entropy = -(logp.gather(1, names[:, None])[:, 0] * weight).sum() / total
+        difference = logp.exp() @ self.ab - self.ab[names]
+        error = (difference.square().sum(1) + 1e-2).sqrt()
+        chroma = (error * weight).sum() / total
+        return entropy + self.ab_weight / AB_UNIT * chroma, entropy, chroma
