@@ -129,11 +129,9 @@ def _side_by_side(scores: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
-    """Heart and pulmonary artery in the chest angiography, by their masks."""
+def labelled_angiography(data: Path) -> tuple[Any, np.ndarray]:
+    """Return the chest angiography, and the tissues of its masks: heart and pulmonary artery."""
     import tomochrome as tc
-    from tomochrome.colorization import colorize
-    from tomochrome.evaluate import flicker, score_color
     from tomochrome.geometry.resample import resample
     from tomochrome.tissue import NO_TISSUE, Tissue
 
@@ -146,6 +144,15 @@ def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
     ):
         mask = resample(tc.read(f"{stem}_{ending}.nii.gz"), scan, order="nearest", fill=0)
         truth[np.asarray(mask.voxels) > 0] = tissue
+    return scan, truth
+
+
+def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
+    """Heart and pulmonary artery in the chest angiography, by their masks."""
+    from tomochrome.colorization import colorize
+    from tomochrome.evaluate import flicker, score_color
+
+    scan, truth = labelled_angiography(data)
     chromas = {name: colorize(scan, model, force=True) for name, model in models.items()}
     scores = {name: score_color(chroma, truth) for name, chroma in chromas.items()}
     moving = {name: flicker(chroma, scan.voxels) for name, chroma in chromas.items()}
@@ -160,20 +167,27 @@ def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
     return result
 
 
-def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
-    """The head's slice against the photograph of the same section (sinus gel left out)."""
+def photographed_head(data: Path) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Return the head's slice, the photograph of its section, and where tissue is (no gel)."""
     from PIL import Image
 
     from tomochrome.color.convert import srgb_to_lab
-    from tomochrome.colorization import colorize
-    from tomochrome.evaluate import photograph_error
     from tomochrome.volume import Volume, default_affine
 
     stem = data / "cryosection" / "pair_head_female"
     image = np.asarray(Image.open(f"{stem}_rgb.png").convert("RGB"))
     hu, body = np.load(f"{stem}_hu.npy"), np.load(f"{stem}_body.npy").astype(bool)
     mask = body & (srgb_to_lab(image)[..., 2] > -5)  # the gel is blue
-    volume = Volume(hu[None].astype(np.int16), default_affine((1.0, 1.33, 1.33)))
+    volume = Volume(hu[None].astype(np.int16), default_affine((1.0, 1.33, 1.33)), "HU")
+    return volume, image, mask
+
+
+def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
+    """The head's slice against the photograph of the same section (sinus gel left out)."""
+    from tomochrome.colorization import colorize
+    from tomochrome.evaluate import photograph_error
+
+    volume, image, mask = photographed_head(data)
     result: dict[str, Any] = {}
     for name, model in models.items():
         error, grey = photograph_error(colorize(volume, model).ab()[0], image, mask)

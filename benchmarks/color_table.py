@@ -18,6 +18,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+from color_accuracy import labelled_angiography, photographed_head
 
 from tomochrome.cli import main as tomochrome
 
@@ -60,24 +61,14 @@ def main() -> None:
 def angiography(data: Path, folder: Path) -> dict[str, object]:
     """Return the chest CT angiography with its heart and pulmonary artery as a test set."""
     import tomochrome as tc
-    from tomochrome.geometry.resample import resample
-    from tomochrome.tissue import NO_TISSUE, Tissue
-    from tomochrome.volume import Volume
 
-    stem = data / "ct" / "thorax_cta_1p5mm"
-    scan = tc.read(f"{stem}.nii.gz")
-    truth = np.full(scan.shape, NO_TISSUE, np.uint8)
-    for ending, tissue in (
-        ("heart_larger_grid", Tissue.HEART),
-        ("pulmonary_artery", Tissue.VESSEL),
-    ):
-        mask = resample(tc.read(f"{stem}_{ending}.nii.gz"), scan, order="nearest", fill=0)
-        truth[np.asarray(mask.voxels) > 0] = tissue
-    tc.write(Volume(truth, scan.affine, "label"), folder / "chest.nii.gz")
+    scan, truth = labelled_angiography(data)
+    tc.write(scan.with_voxels(truth, unit="tissue"), folder / "chest.nii.gz")
+    ct = (data / "ct" / "thorax_cta_1p5mm.nii.gz").resolve()
     return {
         "name": "Chest angiography",
         "about": "heart and pulmonary artery of a real CT angiography, not trained on",
-        "scans": [{"ct": f"{stem.resolve()}.nii.gz", "truth": "chest.nii.gz"}],
+        "scans": [{"ct": str(ct), "truth": "chest.nii.gz"}],
     }
 
 
@@ -86,17 +77,12 @@ def photograph(data: Path, folder: Path) -> dict[str, object]:
     from PIL import Image
 
     import tomochrome as tc
-    from tomochrome.color.convert import srgb_to_lab
-    from tomochrome.volume import Volume, default_affine
 
-    stem = data / "cryosection" / "pair_head_female"
-    image = np.asarray(Image.open(f"{stem}_rgb.png").convert("RGB"))
-    hu, body = np.load(f"{stem}_hu.npy"), np.load(f"{stem}_body.npy").astype(bool)
-    mask = body & (srgb_to_lab(image)[..., 2] > -5)  # the gel is blue
-    ct = Volume(hu[None].astype(np.int16), default_affine((1.0, 1.33, 1.33)), "HU")
+    ct, image, mask = photographed_head(data)
     tc.write(ct, folder / "head.nii.gz")
+    Image.fromarray(image).save(folder / "photograph.png")
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
-    scan = {"ct": "head.nii.gz", "truth": f"{stem.resolve()}_rgb.png", "mask": "mask.png"}
+    scan = {"ct": "head.nii.gz", "truth": "photograph.png", "mask": "mask.png"}
     return {
         "name": "Head photograph",
         "about": "a slice of the Visible Human and the photograph of its section, not trained on",

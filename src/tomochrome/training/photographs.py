@@ -22,7 +22,15 @@ from tomochrome.io.photograph import is_photograph, read_photograph
 from tomochrome.runtime import check, report
 from tomochrome.training.config import RULES, in_words
 from tomochrome.training.folder import make_folder
-from tomochrome.training.section_pairs import SHARES, Part, SectionPair, write_pair
+from tomochrome.training.section_pairs import (
+    SHARES,
+    Part,
+    SectionPair,
+    import_visible_human,
+    pair_files,
+    write_pair,
+)
+from tomochrome.training.visible_human import find_slices
 
 SETTINGS: Final = "photographs.json"
 _NTSC: Final = (0.299, 0.587, 0.114)
@@ -50,6 +58,33 @@ class PhotographSettings(BaseModel):
 def find_photographs(folder: Path) -> list[Path]:
     """Return the photographs below a folder, by name."""
     return sorted(path for path in folder.rglob("*") if is_photograph(path))
+
+
+def find_pairs(data: Path, imported: Path, windows: tuple[tuple[float, float], ...]) -> Path:
+    """Return the folder of pair files: the data folder, or what is imported from it once.
+
+    Parameters
+    ----------
+    data
+        Pair files, the Visible Human's files, or photographs alone.
+    imported
+        Folder for what is imported.
+    windows
+        As `import_photographs` has them.
+
+    Raises
+    ------
+    TomochromeError
+        If nothing can be imported.
+    """
+    if pair_files(data, "learn"):
+        return data
+    if not pair_files(imported, "learn"):
+        if find_slices(data) or not find_photographs(data):
+            import_visible_human(data, imported)
+        else:
+            import_photographs(data, imported, windows)
+    return imported
 
 
 def import_photographs(

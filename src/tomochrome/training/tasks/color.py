@@ -42,8 +42,8 @@ from tomochrome.training.color_samples import (
     stacked,
 )
 from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
-from tomochrome.training.photographs import find_photographs, import_photographs
-from tomochrome.training.section_pairs import Part, import_visible_human, pair_files
+from tomochrome.training.photographs import find_pairs
+from tomochrome.training.section_pairs import Part
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
@@ -54,7 +54,6 @@ from tomochrome.training.task import (
     register,
 )
 from tomochrome.training.tasks.tissue import CALIBRATION, real_patients
-from tomochrome.training.visible_human import find_slices
 
 TENTHS: Final[dict[Part, tuple[int, ...]]] = {
     "learn": (0, 1, 2, 3, 4, 5, 6), "validate": (7, 8), "test": (9,)
@@ -188,15 +187,7 @@ class Colors(Task[ColorConfig]):
     def pairs(self) -> Path:
         """Folder of pair files: the data folder, or what is imported from it."""
         assert self.data is not None
-        if pair_files(self.data, "learn"):
-            return self.data
-        imported = self.pool.with_name("pairs")
-        if not pair_files(imported, "learn"):
-            if find_slices(self.data) or not find_photographs(self.data):
-                import_visible_human(self.data, imported)
-            else:
-                import_photographs(self.data, imported, self.config.windows)
-        return imported
+        return find_pairs(self.data, self.pool.with_name("pairs"), self.config.windows)
 
     def prepare(self) -> None:
         """Choose the grey levels, and weigh the color bins by how often they occur."""
