@@ -141,8 +141,9 @@ class TorchPredictor(GridPredictor):
 
     def _place(self) -> None:
         """Put the network on the device in the number format that is fastest there."""
-        self.module = self.module.to(self._device)
-        self.module = self.module.to(memory_format=self._memory_format())  # type: ignore[call-overload]
+        from tomochrome.colorization.network import lay_out_channels_last
+
+        self.module = lay_out_channels_last(self.module.to(self._device))
         self.half = half_format(self._device)
         self.module.to(self._number())
 

@@ -24,17 +24,24 @@ class TissueLoss(torch.nn.Module):
         The palette's chroma (classes, 2).
     ab_weight
         Weight of the chroma error.
+    share
+        Share of the voxels that it looks at, drawn anew each time: neighbours in a block teach
+        much the same.
     """
 
     def __init__(
-        self, weights: NDArray[np.float32], ab: NDArray[np.float32], ab_weight: float
+        self,
+        weights: NDArray[np.float32],
+        ab: NDArray[np.float32],
+        ab_weight: float,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         self.weights: torch.Tensor
         self.ab: torch.Tensor
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
         self.register_buffer("ab", torch.tensor(ab, dtype=torch.float32))
-        self.ab_weight = ab_weight
+        self.ab_weight, self.share = ab_weight, share
 
     def forward(
         self, logits: torch.Tensor, target: torch.Tensor
@@ -47,6 +54,8 @@ class TissueLoss(torch.nn.Module):
         names = target.reshape(-1)
         # most of a picture is air around the body: an eighth of it teaches as much
         kept = (names > 0) | (torch.rand(names.shape, device=names.device) < AIR_SHARE)
+        if self.share < 1:
+            kept &= torch.rand(names.shape, device=names.device) < self.share
         rows, names = rows[kept].float(), names[kept]
         weight = self.weights[names]
         total = weight.sum()

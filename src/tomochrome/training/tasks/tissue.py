@@ -11,9 +11,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 
+from tomochrome.bundles import load_state
 from tomochrome.color.palette import palette
+from tomochrome.colorization.cards import find_model
+from tomochrome.colorization.cascade import CascadeUNet
 from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
-from tomochrome.colorization.network import build_network, size_multiple
+from tomochrome.colorization.kinds.network import LIKELIHOOD
+from tomochrome.colorization.network import build_network, lay_out_channels_last, size_multiple
 from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
@@ -49,8 +53,8 @@ CALIBRATION = Augmentation(
     tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
 )
 """How far held-out phantoms are disturbed: as a scanner would."""
-BLOCK_SHIFT_MM = 60.0
-"""How far a block lies from the body's middle: where bodies are wider, blocks are beside it."""
+BLOCK_SHARE = 0.25
+"""Share of a block's voxels that the loss looks at."""
 
 
 class TissueConfig(TrainingConfig):
@@ -70,6 +74,9 @@ class TissueConfig(TrainingConfig):
         Class weights are frequency to the minus this.
     real_share
         Share of samples from real labelled CT, when a data folder is given.
+    start
+        Model whose network of slices a cascade begins with, see
+        `tomochrome.colorization.cascade`.
     """
 
     learning_rate: Rate = 2e-3
@@ -81,6 +88,7 @@ class TissueConfig(TrainingConfig):
     ab_weight: NonNegativeFloat = 0.5
     frequency_power: NonNegativeFloat = 0.5
     real_share: Share = 0.45
+    start: str | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -90,7 +98,11 @@ class TissueConfig(TrainingConfig):
         except ModelError as error:
             raise ValueError(str(error)) from error
         wanted = 2 if self.block is None else 3, len(self.spec.channels)
-        given = self.network.get("spatial_dims", 2), self.network.get("in_channels")
+        cascade = self.network["name"] == "CascadeUNet"
+        given = (
+            self.network.get("spatial_dims", 3 if cascade else 2),
+            self.network.get("in_channels"),
+        )
         if given != wanted:
             raise ValueError(
                 f"the network must have 'spatial_dims' {wanted[0]} and 'in_channels' {wanted[1]} "
@@ -222,24 +234,25 @@ class Tissues(Task[TissueConfig]):
         self.slices_each = 1 if config.spec.block is None else 4
 
     def network(self) -> torch.nn.Module:
-        """Build the U-Net."""
+        """Build the network; a cascade gets the network of slices that it begins with."""
         net = build_network(self.config.network)
-        deep = self.config.spec.block is not None
-        form = torch.channels_last_3d if deep else torch.channels_last
-        return net.to(memory_format=form)  # type: ignore[call-overload]
+        if self.config.start is not None and isinstance(net, CascadeUNet):
+            state = load_state(find_model(self.config.start))
+            state.pop(LIKELIHOOD, None)
+            net.planar.load_state_dict(state)
+        return lay_out_channels_last(net)
 
     def samples(self, seed: int) -> TissueSamples:
         """Return samples as training draws them."""
-        config, spec = self.config, self.config.spec
-        settings = None if spec.block is None else Augmentation(shift_mm=BLOCK_SHIFT_MM)
-        return TissueSamples(config, self.pool, self.real, seed, settings, spec=spec)
+        return TissueSamples(self.config, self.pool, self.real, seed, spec=self.config.spec)
 
     def prepare(self) -> None:
         """Weigh the tissues by how often they occur."""
         samples = self.samples(self.config.seed * 1000 + 77)
         frequency = tissue_frequencies(samples, 48 // self.slices_each)
         weights = tissue_weights(frequency, self.config.frequency_power)
-        self.criterion = TissueLoss(weights, palette("natural").ab, self.config.ab_weight)
+        share = 1.0 if self.config.block is None else BLOCK_SHARE
+        self.criterion = TissueLoss(weights, palette("natural").ab, self.config.ab_weight, share)
 
     def dataset(self, stage: int = 0) -> TissueSamples:
         """Return slices of phantoms and real scans."""
