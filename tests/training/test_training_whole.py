@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 WANTED = {
     "tissue": ["tissue", "transfer-function"],
     "tissue3d": ["tissue3d"],
+    "tissue3d-unet": ["tissue3d-unet"],
     "tissue3d-segresnet": ["tissue3d-segresnet"],
     "symnet": ["symnet"],
     **{

@@ -30,6 +30,8 @@ class CascadeUNet(nn.Module):
     planes
         What ``planar`` reads: for each of its channels a channel of the block, and how many slices
         above the slice. Beyond the block its first and last slice are repeated.
+    multiple
+        What height and width of ``planar``'s input must be a multiple of: the block is padded.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class CascadeUNet(nn.Module):
         features: int,
         classes: int,
         planes: Sequence[Sequence[int]],
+        multiple: int,
     ) -> None:
         super().__init__()
         self.planar, self.solid = planar.requires_grad_(False), solid
         self.correct = nn.Conv3d(features, classes, 1)
         nn.init.zeros_(self.correct.weight)
         nn.init.zeros_(torch.as_tensor(self.correct.bias))
+        self.multiple = multiple
         self.planes = [(int(channel), int(offset)) for channel, offset in planes]
 
     def train(self, mode: bool = True) -> Self:
@@ -64,8 +68,12 @@ class CascadeUNet(nn.Module):
     def _slices(self, block: torch.Tensor) -> torch.Tensor:
         """Return what the network of slices says of one block: logits (z, y, x, classes)."""
         place = torch.arange(block.shape[1], device=block.device)
-        last = len(place) - 1
-        stack = [block[channel, (place + up).clamp(0, last)] for channel, up in self.planes]
-        images = torch.stack(stack, 1).contiguous(memory_format=torch.channels_last)
+        stack = [
+            block[channel, (place + up).clamp(0, len(place) - 1)] for channel, up in self.planes
+        ]
+        images = torch.stack(stack, 1)
+        height, width = images.shape[2:]
+        images = nn.functional.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        images = images.contiguous(memory_format=torch.channels_last)
         parts = [self.planar(part).movedim(1, -1) for part in images.split(_SLICES_AT_ONCE)]
-        return torch.cat(parts)
+        return torch.cat(parts)[:, :height, :width]

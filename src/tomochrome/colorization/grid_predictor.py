@@ -130,7 +130,7 @@ class GridPredictor(ABC):
         """
         if self.reads.block is not None:
             hu = grid.hu[:, crop[0], crop[1]]
-            yield from blended(self._predict, hu, self.reads, self.batch)
+            yield from blended(self._predict, hu, self.reads, self.batch, self.multiple)
             return
         h, w = (part.stop - part.start for part in crop)
         done, total = 0, len(grid.hu)

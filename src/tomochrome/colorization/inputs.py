@@ -2,10 +2,10 @@
 
 Training and prediction both come through here, so that they cannot drift apart. A volume is
 brought to the *input grid*: square pixels of ``pixel_mm``, averaged over their area, and slices
-at least ``slice_mm`` apart (thinner ones are averaged). The network then reads, for each slice
-of that grid, a few channels: each is the luminance (0..1, DICOM PS3.3 C.11.2.1.2.1 LINEAR) of
-one window at one distance above or below the slice. Beyond the first and last slice the edge
-slice is repeated, so that a single slice is a volume like any other.
+at least ``slice_mm`` apart (thinner ones are averaged); exactly so far apart for blocks.
+The others read, for each slice of that grid, a few channels: each is the luminance (0..1, DICOM
+PS3.3 C.11.2.1.2.1 LINEAR) of one window at one distance above or below the slice. Beyond the first
+and last slice the edge slice is repeated, so that a single slice is a volume like any other.
 
 The array must lie in the canonical axial orientation (z to superior, y to posterior, x to the
 patient's left), see `tomochrome.geometry.orient.closest_axial`.
@@ -69,7 +69,8 @@ class InputSpec:
     pixel_mm
         Size of the input grid's square pixels.
     slice_mm
-        Least distance between the input grid's slices; also the thickness averaged.
+        Least distance between the input grid's slices, of blocks the distance; also the thickness
+        averaged.
     channels
         What the network reads for each slice, in order. Channels at a distance make it a 2.5D
         network.
@@ -190,7 +191,8 @@ def to_input_grid(
 
     sz, sy, sx = spacing
     n_z, n_y, n_x = hu.shape
-    step = max(sz, spec.slice_mm)
+    # what a 3D network has learned of shapes holds at one distance of slices
+    step = max(sz, spec.slice_mm) if spec.block is None else spec.slice_mm
     extent = (n_z - 1) * sz
     n_out = 1 + math.floor(extent / step + 1e-6)
     first = (extent - (n_out - 1) * step) / 2  # what does not divide is shared by both ends

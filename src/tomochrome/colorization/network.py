@@ -144,7 +144,7 @@ def _cascade(config: Mapping[str, Any]) -> torch.nn.Module:
     channels, classes = (_whole(config, f"{end}_channels", 1, 256) for end in ("in", "out"))
     planar, solid = _parts(config)
     planes = config.get("planes")
-    if not isinstance(planes, Sequence) or any(len(plane) != 2 for plane in planes):
+    if not isinstance(planes, list) or not all(isinstance(p, list) and len(p) == 2 for p in planes):
         raise ModelError("the network's 'planes' must be pairs of a channel and an offset")
     for channel, offset in planes:
         _whole({"planes": channel}, "planes", 0, channels - 1)
@@ -157,7 +157,8 @@ def _cascade(config: Mapping[str, Any]) -> torch.nn.Module:
             "damaged"
         )
     features = _whole(solid, "out_channels", 1, 256)
-    return CascadeUNet(build_network(planar), build_network(solid), features, classes, planes)
+    networks = build_network(planar), build_network(solid)
+    return CascadeUNet(*networks, features, classes, planes, size_multiple(planar))
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -207,7 +208,7 @@ NETWORKS: dict[str, NetworkType] = {
     "CascadeUNet": NetworkType(
         _cascade,
         _ENDS | {"planes", "planar", "solid"},
-        lambda config: math.lcm(*map(size_multiple, _parts(config))),
+        lambda config: size_multiple(_parts(config)[1]),
     ),
     "Scim": NetworkType(_scim, _ENDS, lambda _: 8),
     "ColorUNet": NetworkType(_color_unet, _ENDS | {"features", "upsampling"}, lambda _: 16),
