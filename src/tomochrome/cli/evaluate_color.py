@@ -97,7 +97,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     reference = options.reference_of(args)
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
     volume = read(args.path)
-    truth = Truth.read(args, volume)
+    truth = Truth.read(args.truth, args.mask, volume, args)
     scores = []
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, TomochromeError]] = []
@@ -178,8 +178,10 @@ class Truth:
     tissues: NDArray[np.uint8] | None = None
 
     @classmethod
-    def read(cls, args: argparse.Namespace, volume: Volume) -> Truth:
-        """Read what the argument ``truth`` names, with ``mask`` and ``palette``."""
+    def read(
+        cls, path: Path, mask_path: Path | None, volume: Volume, args: argparse.Namespace
+    ) -> Truth:
+        """Read the truth of a CT and a photograph's mask; palette and computing by ``args``."""
         import numpy as np
 
         from tomochrome.colorization import colorize
@@ -188,23 +190,23 @@ class Truth:
         from tomochrome.io import read
         from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
 
-        if not is_photograph(args.truth):
-            if args.mask is not None:
+        if not is_photograph(path):
+            if mask_path is not None:
                 raise OptionError("--mask belongs to a photograph; a tissue map has 255 instead")
-            truth = read(args.truth)
-            _check_truth(truth, volume, args.truth)
+            truth = read(path)
+            _check_truth(truth, volume, path)
             tissues = np.asarray(truth.voxels).astype(np.uint8)
             return cls(args.palette, ColorTruth.of_tissues(tissues, args.palette), tissues)
-        photograph = read_photograph(args.truth)
-        mask = None if args.mask is None else read_label_picture(args.mask) != 0
-        for path, shape in (
-            (args.truth, photograph.shape[:2]),
-            (args.mask, None if mask is None else mask.shape),
+        photograph = read_photograph(path)
+        mask = None if mask_path is None else read_label_picture(mask_path) != 0
+        for name, shape in (
+            (path, photograph.shape[:2]),
+            (mask_path, None if mask is None else mask.shape),
         ):
             if shape is not None and (1, *shape) != volume.shape:
                 slices, rows, columns = volume.shape
                 raise GeometryError(
-                    f"'{path}' has {shape[1]} x {shape[0]} pixels, and the CT {slices} "
+                    f"'{name}' has {shape[1]} x {shape[0]} pixels, and the CT {slices} "
                     f"{'slice' if slices == 1 else 'slices'} of {columns} x {rows}; a photograph "
                     "is compared with a CT of one slice and the same size"
                 )

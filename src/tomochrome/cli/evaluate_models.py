@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tomochrome.cli import options
 from tomochrome.cli.evaluate_color import Truth, colored
@@ -69,13 +69,21 @@ def add_parser(kinds: Any) -> None:
     options.add_json(models, nested=True)
 
 
+class _Files(NamedTuple):
+    """The files of a scan."""
+
+    ct: Path
+    truth: Path
+    mask: Path | None
+
+
 @dataclass(frozen=True)
 class _Set:
     """A test set: its name, what it is, and the files of its scans; none for phantoms."""
 
     name: str
     about: str
-    scans: list[dict[str, Path | None]] = field(default_factory=list)
+    scans: list[_Files] = field(default_factory=list)
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
@@ -167,13 +175,11 @@ def _sets(args: argparse.Namespace) -> list[_Set]:
     return sets
 
 
-def _files(scan: Mapping[str, str], folder: Path) -> dict[str, Path | None]:
+def _files(scan: Mapping[str, str], folder: Path) -> _Files:
     mask = scan.get("mask")
-    return {
-        "ct": folder / scan["ct"],
-        "truth": folder / scan["truth"],
-        "mask": None if mask is None else folder / mask,
-    }
+    return _Files(
+        folder / scan["ct"], folder / scan["truth"], None if mask is None else folder / mask
+    )
 
 
 def _scans(test_set: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any]]:
@@ -186,10 +192,8 @@ def _scans(test_set: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, A
     from tomochrome.runtime import check
 
     for files in test_set.scans:
-        assert files["ct"] is not None
-        volume = read(files["ct"])
-        wanted = {**vars(args), "truth": files["truth"], "mask": files["mask"]}
-        yield volume, Truth.read(argparse.Namespace(**wanted), volume).truth
+        volume = read(files.ct)
+        yield volume, Truth.read(files.truth, files.mask, volume, args).truth
     for k in range(0 if test_set.scans else args.phantoms):
         check()
         region, phase = _PHANTOMS[k % len(_PHANTOMS)]
