@@ -33,6 +33,16 @@ PATIENTS = (
     ("head", "native"),
 )
 SPACING = (3.0, 1.2, 1.2)
+PLANE = np.array(
+    [
+        [-0.08416, 0.00895, 131.80818],
+        [1.32829, 0.01069, 118.63239],
+        [-0.01078, 1.33947, 160.13627],
+    ]
+)
+"""The photographed section in the head CT: voxel (z, y, x) = PLANE @ (row, column, 1)."""
+SLICE_MM, SLICES_AROUND = 1.33, 60
+"""Distance of the slices above and below it, and how many there are on each side."""
 
 
 def main() -> None:
@@ -167,19 +177,36 @@ def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
     return result
 
 
-def photographed_head(data: Path) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Return the head's slice, the photograph of its section, and where tissue is (no gel)."""
+def photographed_head(data: Path) -> tuple[Any, np.ndarray, np.ndarray, int]:
+    """Return the head around a photographed section, photograph, tissue without gel, and slice.
+
+    The pair's HU are a slice of the head CT (`PLANE`): models see that slice within its volume, as
+    they would be used. Its HU differ from the pair's by less than 1 on the mean.
+    """
     from PIL import Image
 
     from tomochrome.color.convert import srgb_to_lab
-    from tomochrome.volume import Volume, default_affine
+    from tomochrome.geometry.resample import resample
+    from tomochrome.io import read
+    from tomochrome.volume import Volume
 
     stem = data / "cryosection" / "pair_head_female"
     image = np.asarray(Image.open(f"{stem}_rgb.png").convert("RGB"))
     hu, body = np.load(f"{stem}_hu.npy"), np.load(f"{stem}_body.npy").astype(bool)
     mask = body & (srgb_to_lab(image)[..., 2] > -5)  # the gel is blue
-    volume = Volume(hu[None].astype(np.int16), default_affine((1.0, 1.33, 1.33)), "HU")
-    return volume, image, mask
+    head = read(data / "ct" / "head_female_1mm.nii.gz")
+    down, right, corner = PLANE.T
+    normal = np.cross(right, down)
+    up = SLICE_MM * normal / np.linalg.norm(normal)
+    axes = np.eye(4)
+    axes[:3] = np.stack([up, down, right, corner - SLICES_AROUND * up], axis=1)
+    grid = np.zeros((2 * SLICES_AROUND + 1, *hu.shape), np.int16)
+    volume = resample(head, Volume(grid, head.affine @ axes, "HU"))
+    found = volume.voxels[SLICES_AROUND]
+    apart = np.abs(np.clip(found, -1024.0, 1500) - np.clip(hu, -1024, 1500)).mean()
+    if apart > 1:
+        raise SystemExit(f"the head CT does not fit the photograph: {apart:.1f} HU apart")
+    return volume, image, mask, SLICES_AROUND
 
 
 def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
@@ -187,10 +214,10 @@ def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import photograph_error
 
-    volume, image, mask = photographed_head(data)
+    volume, image, mask, k = photographed_head(data)
     result: dict[str, Any] = {}
     for name, model in models.items():
-        error, grey = photograph_error(colorize(volume, model).ab()[0], image, mask)
+        error, grey = photograph_error(colorize(volume, model).ab()[k], image, mask)
         result[name], result["grey"] = round(error, 2), round(grey, 2)
     return result
 

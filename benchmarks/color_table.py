@@ -78,11 +78,11 @@ def photograph(data: Path, folder: Path) -> dict[str, object]:
 
     import tomochrome as tc
 
-    ct, image, mask = photographed_head(data)
+    ct, image, mask, k = photographed_head(data)
     tc.write(ct, folder / "head.nii.gz")
     Image.fromarray(image).save(folder / "photograph.png")
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
-    scan = {"ct": "head.nii.gz", "truth": "photograph.png", "mask": "mask.png"}
+    scan = {"ct": "head.nii.gz", "truth": "photograph.png", "mask": "mask.png", "slice": k}
     return {
         "name": "Head photograph",
         "about": "a slice of the Visible Human and the photograph of its section, not trained on",

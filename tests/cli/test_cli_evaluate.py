@@ -100,11 +100,35 @@ def test_evaluate_color_takes_a_photograph_of_one_slice(
     assert text.startswith("transfer-function: chroma error ")
 
 
+def test_evaluate_color_takes_a_photograph_of_a_slice_of_a_volume(
+    photographed: tuple[Path, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    moved = np.stack([np.roll(plane, 4 * k - 8, 1) for k, plane in enumerate(small_ct().voxels)])
+    write(Volume(moved, small_ct().affine), tmp_path / "moved.nii.gz")  # slice 2 did not move
+    mask = ("--mask", photographed[1].with_name("mask.png"))
+    alone = Run(capfd, "evaluate", "color", *photographed, *mask, *MODEL, "--json")
+    given = (tmp_path / "moved.nii.gz", photographed[1], *mask, "--slice", "2")
+    within = Run(capfd, "evaluate", "color", *given, *MODEL, "--json")
+    assert within.status == 0, within.err
+    scores = [json.loads(run.out)["scores"][0]["figures"] for run in (alone, within)]
+    for name in ("voxels", "chroma_error", "ciede2000", "ssim"):
+        assert scores[0][name] == scores[1][name]
+    assert scores[0]["flicker"] is None and scores[1]["flicker"] is not None
+    other = Run(capfd, "evaluate", "color", *given[:-1], "3", *MODEL, "--json")
+    assert (
+        json.loads(other.out)["scores"][0]["figures"]["chroma_error"] != scores[1]["chroma_error"]
+    )
+
+
 def test_evaluate_color_refuses_what_a_photograph_does_not_fit(
     photographed: tuple[Path, Path], case: tuple[Path, Path], capfd: Capture
 ) -> None:
     run = Run(capfd, "evaluate", "color", case[0], photographed[1], *MODEL)
-    assert run.status == 2 and "6 slices of 56 x 48" in run.complaint
+    assert run.status == 2 and "6 slices" in run.complaint and "--slice" in run.complaint
+    run = Run(capfd, "evaluate", "color", case[0], photographed[1], "--slice", "6", *MODEL)
+    assert run.status == 2 and "0 to 5" in run.complaint
+    run = Run(capfd, "evaluate", "color", *case, "--slice", "1", *MODEL)
+    assert run.status == 2 and "--slice" in run.complaint
     run = Run(capfd, "evaluate", "color", *case, "--mask", photographed[1], *MODEL)
     assert run.status == 2 and "--mask" in run.complaint
 

@@ -38,7 +38,8 @@ def sets(tmp_path: Path) -> Path:
             {"name": "Labelled", "about": "two scans", "scans": [labelled, labelled]},
             {
                 "name": "Photographed",
-                "scans": [{"ct": "slice.nii.gz", "truth": "photo.png", "mask": "mask.png"}],
+                "scans": [{"ct": "slice.nii.gz", "truth": "photo.png", "mask": "mask.png",
+                           "slice": 0}],
             },
         ])
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomochrome.compare.region import Region, split
 from tomochrome.geometry.blocks import Steps
+from tomochrome.geometry.computed import ComputedArray
 from tomochrome.runtime import check, quietly, report
 
 #: How napari asks for everything when it shows a layer in 3D.
@@ -103,7 +103,7 @@ class RenderedByWorker(ABC):
         self._rendering, self._fresh, self._in_3d = None, False, False
 
 
-class LazyPicture(RenderedByWorker):
+class LazyPicture(RenderedByWorker, ComputedArray):
     """The data of a layer, uint8 (z, y, x, 4), computed where it is looked at.
 
     Parameters
@@ -112,29 +112,23 @@ class LazyPicture(RenderedByWorker):
         Spatial shape (z, y, x).
     """
 
-    dtype = np.dtype(np.uint8)
-    ndim = 4
-
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.shape: tuple[int, int, int, int] = (*shape, 4)
+        self._shape = (*shape, 4)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape (z, y, x, 4)."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """Type of the voxels."""
+        return np.dtype(np.uint8)
 
     @abstractmethod
     def compute(self, region: Region) -> NDArray[np.uint8]:
         """Return RGBA (i, j, k, 4) of a region."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes if all were computed."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Number of bytes if all were computed."""
-        return self.size
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return the voxels asked for: integers, slices and Ellipsis as in NumPy.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
@@ -33,7 +33,7 @@ def add_parser(kinds: Any) -> None:
         description="Color a CT whose tissues are known with each model and compare: the mean "
         "distance in (a*, b*) over voxels and over tissues, and that of the grey image; CIEDE2000, "
         "PSNR, SSIM, colorfulness, flicker and calibration, with 95 % bootstrap intervals over "
-        "slices. A CT of one slice can be compared with a photograph of it.",
+        "slices. A slice of a CT can be compared with a photograph of it.",
         allow_abbrev=False,
     )
     color.add_argument("path", metavar="CT", type=options.some_path, help="a CT series or volume")
@@ -41,8 +41,8 @@ def add_parser(kinds: Any) -> None:
         "truth",
         metavar="TISSUES",
         type=options.some_path,
-        help="tissue map on the same grid: indices as in 'tomochrome palette', 255 is unknown; or, "
-        "for a CT of one slice, a photograph (PNG, JPEG, TIFF) with the same rows and columns",
+        help="tissue map on the same grid: indices as in 'tomochrome palette', 255 is unknown; or "
+        "a photograph of a slice (PNG, JPEG, TIFF) with the same rows and columns",
     )
     options.add_values(
         color,
@@ -52,6 +52,12 @@ def add_parser(kinds: Any) -> None:
             options.some_path,
             "8-bit picture, not 0 where a photograph counts (default: the body as "
             "transfer-function finds it)",
+        ),
+        (
+            "--slice",
+            "N",
+            options.whole,
+            "slice that a photograph shows, from 0 (default: the only)",
         ),
     )
     color.add_argument(
@@ -97,7 +103,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     reference = options.reference_of(args)
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
     volume = read(args.path)
-    truth = Truth.read(args.truth, args.mask, volume, args)
+    truth = Truth.read(TruthFiles(args.truth, args.mask, args.slice), volume, args)
     scores = []
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, TomochromeError]] = []
@@ -169,6 +175,14 @@ def colored(
     return chroma, (perf_counter() - start) / volume.shape[0]
 
 
+class TruthFiles(NamedTuple):
+    """A tissue map; or a photograph, where it counts, and the slice that it shows."""
+
+    truth: Path
+    mask: Path | None = None
+    slice: int | None = None
+
+
 @dataclass(frozen=True)
 class Truth:
     """What a coloring is compared with: the colors of a tissue map, or of a photograph."""
@@ -178,10 +192,8 @@ class Truth:
     tissues: NDArray[np.uint8] | None = None
 
     @classmethod
-    def read(
-        cls, path: Path, mask_path: Path | None, volume: Volume, args: argparse.Namespace
-    ) -> Truth:
-        """Read the truth of a CT and a photograph's mask; palette and computing by ``args``."""
+    def read(cls, files: TruthFiles, volume: Volume, args: argparse.Namespace) -> Truth:
+        """Read the truth of a CT; the palette, and how to compute, are those of ``args``."""
         import numpy as np
 
         from tomochrome.colorization import colorize
@@ -190,30 +202,37 @@ class Truth:
         from tomochrome.io import read
         from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
 
+        path, mask_path, at = files
         if not is_photograph(path):
-            if mask_path is not None:
-                raise OptionError("--mask belongs to a photograph; a tissue map has 255 instead")
+            if mask_path is not None or at is not None:
+                option = "--mask" if mask_path is not None else "--slice"
+                raise OptionError(f"{option} belongs to a photograph, not to a tissue map")
             truth = read(path)
             _check_truth(truth, volume, path)
             tissues = np.asarray(truth.voxels).astype(np.uint8)
             return cls(args.palette, ColorTruth.of_tissues(tissues, args.palette), tissues)
         photograph = read_photograph(path)
         mask = None if mask_path is None else read_label_picture(mask_path) != 0
+        slices, rows, columns = volume.shape
+        if not (slices == 1 if at is None else at < slices):
+            raise GeometryError(
+                f"the CT has {slices} slices; say with --slice which of them, 0 to {slices - 1}, "
+                f"'{path}' shows"
+            )
         for name, shape in (
             (path, photograph.shape[:2]),
             (mask_path, None if mask is None else mask.shape),
         ):
-            if shape is not None and (1, *shape) != volume.shape:
-                slices, rows, columns = volume.shape
+            if shape is not None and shape != (rows, columns):
                 raise GeometryError(
-                    f"'{name}' has {shape[1]} x {shape[0]} pixels, and the CT {slices} "
-                    f"{'slice' if slices == 1 else 'slices'} of {columns} x {rows}; a photograph "
-                    "is compared with a CT of one slice and the same size"
+                    f"'{name}' has {shape[1]} x {shape[0]} pixels, and the slices of the CT have "
+                    f"{columns} x {rows}; a photograph is compared with a slice of the same size"
                 )
+        at = at or 0
         if mask is None:  # one for all models
             body = colorize(volume, "transfer-function", device=args.device, threads=args.threads)
-            mask = body.code[0] > 0
-        return cls(args.palette, truth=ColorTruth.of_photograph(photograph, mask))
+            mask = body.code[at] > 0
+        return cls(args.palette, ColorTruth.of_photograph(photograph, mask, at, slices))
 
     def score(self, volume: Volume, chroma: Chroma, seconds: float) -> dict[str, Any]:
         """Return all figures of one coloring as plain data."""

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
-from tomochrome.cli.evaluate_color import Truth, colored
+from tomochrome.cli.evaluate_color import Truth, TruthFiles, colored
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def add_parser(kinds: Any) -> None:
         metavar="SETS.json",
         nargs="?",
         type=options.some_path,
-        help='further test sets: a list of {"name", "about", "scans": [{"ct", "truth", "mask"}]}, '
-        "paths relative to the file; truth and mask as in 'tomochrome evaluate color'",
+        help='further test sets: [{"name", "about", "scans": [{"ct", "truth", "mask", "slice"}]}], '
+        "paths relative to the file; the last three as in 'tomochrome evaluate color'",
     )
     models.add_argument(
         "--phantoms",
@@ -69,21 +69,13 @@ def add_parser(kinds: Any) -> None:
     options.add_json(models, nested=True)
 
 
-class _Files(NamedTuple):
-    """The files of a scan."""
-
-    ct: Path
-    truth: Path
-    mask: Path | None
-
-
 @dataclass(frozen=True)
 class _Set:
     """A test set: its name, what it is, and the files of its scans; none for phantoms."""
 
     name: str
     about: str
-    scans: list[_Files] = field(default_factory=list)
+    scans: list[tuple[Path, TruthFiles]] = field(default_factory=list)
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
@@ -175,11 +167,12 @@ def _sets(args: argparse.Namespace) -> list[_Set]:
     return sets
 
 
-def _files(scan: Mapping[str, str], folder: Path) -> _Files:
-    mask = scan.get("mask")
-    return _Files(
-        folder / scan["ct"], folder / scan["truth"], None if mask is None else folder / mask
-    )
+def _files(scan: Mapping[str, Any], folder: Path) -> tuple[Path, TruthFiles]:
+    mask, at = scan.get("mask"), scan.get("slice")
+    if at is not None and (not isinstance(at, int) or at < 0):
+        raise ValueError("a slice that is no index")
+    photographed = None if mask is None else folder / mask, at
+    return folder / scan["ct"], TruthFiles(folder / scan["truth"], *photographed)
 
 
 def _scans(test_set: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any]]:
@@ -191,9 +184,9 @@ def _scans(test_set: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, A
     from tomochrome.phantom import make_patient
     from tomochrome.runtime import check
 
-    for files in test_set.scans:
-        volume = read(files.ct)
-        yield volume, Truth.read(files.truth, files.mask, volume, args).truth
+    for ct, files in test_set.scans:
+        volume = read(ct)
+        yield volume, Truth.read(files, volume, args).truth
     for k in range(0 if test_set.scans else args.phantoms):
         check()
         region, phase = _PHANTOMS[k % len(_PHANTOMS)]

@@ -9,14 +9,16 @@ import torch
 from torch import nn
 
 _SLICES_AT_ONCE = 8
+_HIDDEN = 32
 
 
 class CascadeUNet(nn.Module):
     """Two networks in a row: of each slice with its neighbours, then of the block.
 
     The 3D network reads the block's luminances and the probabilities that the first network gives
-    each of its voxels, and adds to the first one's logits. It begins at zero: before any training
-    the cascade says what the first network says. Only the 3D network is trained (Isensee et al.,
+    each of its voxels. From its features and what it has read two layers make, voxel by voxel, what
+    is added to the first one's logits. It begins at zero: before any training the cascade says what
+    the first network says. Only what follows the first network is trained (Isensee et al.,
     "nnU-Net", Nat. Methods 2021, cascade two networks of 3D resolutions in this way).
 
     Parameters
@@ -25,8 +27,8 @@ class CascadeUNet(nn.Module):
         Network of slices, (n, planes, y, x) to logits (n, classes, y, x).
     solid
         Network of blocks, (n, channels + classes, z, y, x) to features (n, features, z, y, x).
-    features, classes
-        Of ``solid`` and ``planar``.
+    channels, features, classes
+        Of the block, ``solid`` and ``planar``.
     planes
         What ``planar`` reads: for each of its channels a channel of the block, and how many slices
         above the slice. Beyond the block its first and last slice are repeated.
@@ -38,6 +40,7 @@ class CascadeUNet(nn.Module):
         self,
         planar: nn.Module,
         solid: nn.Module,
+        channels: int,
         features: int,
         classes: int,
         planes: Sequence[Sequence[int]],
@@ -45,9 +48,10 @@ class CascadeUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.planar, self.solid = planar.requires_grad_(False), solid
-        self.correct = nn.Conv3d(features, classes, 1)
-        nn.init.zeros_(self.correct.weight)
-        nn.init.zeros_(torch.as_tensor(self.correct.bias))
+        self.around, self.here = (nn.Conv3d(n, _HIDDEN, 1) for n in (features, channels + classes))
+        self.correct = nn.Conv3d(_HIDDEN, classes, 1)
+        for weight in self.correct.parameters():
+            nn.init.zeros_(weight)
         self.multiple = multiple
         self.planes = [(int(channel), int(offset)) for channel, offset in planes]
 
@@ -62,7 +66,9 @@ class CascadeUNet(nn.Module):
         with torch.no_grad():
             first = torch.stack([self._slices(part) for part in block])  # the classes last
             guess = torch.cat([block.movedim(1, -1), first.softmax(-1).to(block.dtype)], -1)
-        change = self.correct(self.solid(guess.movedim(-1, 1)))
+            guess = guess.movedim(-1, 1)
+        hidden = self.around(self.solid(guess)) + self.here(guess)
+        change: torch.Tensor = self.correct(nn.functional.leaky_relu(hidden, inplace=True))
         return first.movedim(-1, 1) + change
 
     def _slices(self, block: torch.Tensor) -> torch.Tensor:

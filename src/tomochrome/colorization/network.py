@@ -158,7 +158,7 @@ def _cascade(config: Mapping[str, Any]) -> torch.nn.Module:
         )
     features = _whole(solid, "out_channels", 1, 256)
     networks = build_network(planar), build_network(solid)
-    return CascadeUNet(*networks, features, classes, planes, size_multiple(planar))
+    return CascadeUNet(*networks, channels, features, classes, planes, size_multiple(planar))
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -55,7 +55,9 @@ class ColorTruth:
         return cls(truth, colors, known, True)
 
     @classmethod
-    def of_photograph(cls, photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -> ColorTruth:
+    def of_photograph(
+        cls, photograph: NDArray[np.uint8], mask: NDArray[np.bool_], at: int = 0, slices: int = 1
+    ) -> ColorTruth:
         """Return the colors of a photograph of a single slice.
 
         Parameters
@@ -64,6 +66,8 @@ class ColorTruth:
             uint8 (y, x, 3), sRGB, aligned with the slice.
         mask
             bool (y, x): where to compare.
+        at, slices
+            Index of the slice, and how many the CT has: of the others nothing is known.
 
         Raises
         ------
@@ -72,8 +76,8 @@ class ColorTruth:
         """
         if photograph.shape != (*mask.shape, 3) or not mask.any():
             raise GeometryError("photograph and mask must be of one shape, the mask not empty")
-        index = np.zeros((1, *mask.shape), np.int32)
-        index[0][mask] = np.arange(1, 1 + int(mask.sum()))
+        index = np.zeros((slices, *mask.shape), np.int32)
+        index[at][mask] = np.arange(1, 1 + int(mask.sum()))
         colors = np.zeros((int(index.max()) + 1, 2))
         colors[1:] = srgb_to_lab(photograph)[mask][:, 1:]
         return cls(index, colors, np.arange(len(colors)) > 0, False)
