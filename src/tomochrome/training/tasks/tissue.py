@@ -53,6 +53,7 @@ CALIBRATION = Augmentation(
     tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
 )
 """How far held-out phantoms are disturbed: as a scanner would."""
+TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, 3D"}
 BLOCK_SHARE = 0.25
 """Share of a block's voxels that the loss looks at."""
 
@@ -305,6 +306,12 @@ class Tissues(Task[TissueConfig]):
         }
         metadata = self.metadata(scores, calibration.temperature)
         words |= _reading(spec)
+        if config.start is not None:
+            words["reads"] += (
+                f". The network of slices of the model `{config.start}` guesses first; a 3D "
+                "network, which alone was trained here, reads its probabilities too and corrects "
+                "them"
+            )
         bundle = Bundle(self.config.name, tensors, metadata, words, "tissue")
         if spec.block is not None:  # the lookup curve is that of the slices
             return [bundle]
@@ -327,7 +334,7 @@ class Tissues(Task[TissueConfig]):
             "scores": scores,
             "classes": list(TISSUE_NAMES),
             "hu_edges": HU_EDGES,
-            "title": "Tissue network" if name == "tissue" else f"Tissue network ({name})",
+            "title": TITLES.get(name, f"Tissue network ({name})"),
             "description": self.description,
             "task": "naming the tissue of each voxel of a CT, from which its color follows",
             "network": dict(network),
