@@ -113,7 +113,7 @@ def test_a_network_that_does_not_fit_its_blocks_is_refused(change: dict) -> None
         load_config({**config, **change, "network": network})
 
 
-@pytest.mark.parametrize("name", ["tissue3d", "tissue3d-unet", "tissue3d-segresnet"])
+@pytest.mark.parametrize("name", ["tissue3d-unet", "tissue3d-segresnet"])
 def test_a_few_steps_become_a_bundle_that_colors(name, tmp_path) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from tomochrome.colorization import colorize, find_model

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 WANTED = {
     "tissue": ["tissue", "transfer-function"],
-    "tissue3d": ["tissue3d"],
+    "tissue3d": ["tissue3d", "transfer-function"],
     "tissue3d-unet": ["tissue3d-unet"],
     "tissue3d-segresnet": ["tissue3d-segresnet"],
     "symnet": ["symnet"],

@@ -27,6 +27,7 @@ SMALL = {
     "DynamicUNet": {"network": RESNET, **NOGAN},
     "BigColor": {"network": {**RESNET, "latent": 4}, **NOGAN},
     "UNet": {
+        "start": None,
         "network": {"channels": [8, 16, 16], "strides": [2, 2], "num_res_units": 1},
         "shape": [32, 48],
         "batch": 2,
@@ -38,15 +39,6 @@ SMALL = {
         "batch": 2,
     },
     "Zhang": {"network": {"width": 4}, "shape": [32, 48], "batch": 2},
-    "tissue3d": {
-        "network": {
-            "planar": {"channels": [8, 16, 16], "strides": [2, 2], "num_res_units": 1},
-            "solid": {"channels": [8, 16], "strides": [2], "num_res_units": 1, "out_channels": 8},
-        },
-        "start": None,
-        "block": [16, 32, 48],
-        "batch": 2,
-    },
     "tissue3d-unet": {
         "network": {"channels": [8, 16, 16], "strides": [2, 2], "num_res_units": 1},
         "block": [16, 32, 48],
@@ -74,9 +66,7 @@ def small(name: str) -> dict:
     """Return a shipped configuration with a small network, grid and pool."""
     config = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
     change = SMALL.get(name) or SMALL[config["network"]["name"]]
-    network = dict(config["network"])
-    for key, value in change.get("network", {}).items():  # the parts of a cascade are networks
-        network[key] = {**network[key], **value} if isinstance(value, dict) else value
+    network = {**config["network"], **change.get("network", {})}
     return {**config, **change, "network": network, "phantoms": PHANTOMS}
 
 

@@ -138,38 +138,6 @@ def _generator(config: Mapping[str, Any]) -> torch.nn.Module:
     return DynamicUNet(*ends, layers, widths, decoder)
 
 
-def _cascade(config: Mapping[str, Any]) -> torch.nn.Module:
-    from tomochrome.colorization.cascade import CascadeUNet
-
-    channels, classes = (_whole(config, f"{end}_channels", 1, 256) for end in ("in", "out"))
-    planar, solid = _parts(config)
-    planes = config.get("planes")
-    if not isinstance(planes, list) or not all(isinstance(p, list) and len(p) == 2 for p in planes):
-        raise ModelError("the network's 'planes' must be pairs of a channel and an offset")
-    for channel, offset in planes:
-        _whole({"planes": channel}, "planes", 0, channels - 1)
-        _whole({"planes": offset}, "planes", -64, 64)
-    ends = [(part.get("spatial_dims", 2), part.get("in_channels")) for part in (planar, solid)]
-    wanted = [(2, len(planes)), (3, channels + classes)]
-    if ends != wanted or planar.get("out_channels") != classes:
-        raise ModelError(
-            "the network's parts 'planar' and 'solid' do not fit together; the model's metadata is "
-            "damaged"
-        )
-    features = _whole(solid, "out_channels", 1, 256)
-    networks = build_network(planar), build_network(solid)
-    return CascadeUNet(*networks, channels, features, classes, planes, size_multiple(planar))
-
-
-def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    planar, solid = config.get("planar"), config.get("solid")
-    for part in (planar, solid):
-        if not isinstance(part, Mapping) or part.get("name") not in ("UNet", "SegResNet"):
-            raise ModelError("the network's 'planar' and 'solid' must be a UNet or a SegResNet")
-    assert isinstance(planar, Mapping) and isinstance(solid, Mapping)
-    return planar, solid
-
-
 def _strides(config: Mapping[str, Any]) -> int:
     return math.prod(_whole_list(config, "strides", 1, 2))
 
@@ -205,11 +173,6 @@ NETWORKS: dict[str, NetworkType] = {
         _ENDS | {"spatial_dims", "init_filters", "norm", "blocks_down", "blocks_up"},
         lambda config: 2 ** (len(_whole_list(config, "blocks_down", 1, 8)) - 1),
     ),
-    "CascadeUNet": NetworkType(
-        _cascade,
-        _ENDS | {"planes", "planar", "solid"},
-        lambda config: size_multiple(_parts(config)[1]),
-    ),
     "Scim": NetworkType(_scim, _ENDS, lambda _: 8),
     "ColorUNet": NetworkType(_color_unet, _ENDS | {"features", "upsampling"}, lambda _: 16),
     "Zhang": NetworkType(_zhang, _ENDS | {"width"}, lambda _: 8),
@@ -242,17 +205,6 @@ def build_network(config: Mapping[str, Any]) -> torch.nn.Module:
         names = ", ".join(map(repr, unknown))
         raise ModelError(f"the network '{config['name']}' has no parameter {names}")
     return kind.build(config)
-
-
-def lay_out_channels_last(network: torch.nn.Module) -> torch.nn.Module:
-    """Lay out the weights of 2D and 3D convolutions as they are fastest; return the network."""
-    import torch
-
-    forms = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for weight in network.parameters():
-        if weight.ndim in forms:
-            weight.data = weight.data.contiguous(memory_format=forms[weight.ndim])
-    return network
 
 
 def size_multiple(config: Mapping[str, Any]) -> int:

@@ -141,9 +141,8 @@ class TorchPredictor(GridPredictor):
 
     def _place(self) -> None:
         """Put the network on the device in the number format that is fastest there."""
-        from tomochrome.colorization.network import lay_out_channels_last
-
-        self.module = lay_out_channels_last(self.module.to(self._device))
+        self.module = self.module.to(self._device)
+        self.module = self.module.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.half = half_format(self._device)
         self.module.to(self._number())
 

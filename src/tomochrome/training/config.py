@@ -29,6 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LEAST_SHAPE = 16
 RULES = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 Millimeters = Annotated[float, Field(ge=0.2, le=20)]
+FarMillimeters = Annotated[float, Field(gt=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]

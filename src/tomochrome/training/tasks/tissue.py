@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -11,19 +12,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 
-from tomochrome.bundles import load_state
 from tomochrome.color.palette import palette
-from tomochrome.colorization.cards import find_model
-from tomochrome.colorization.cascade import CascadeUNet
 from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
-from tomochrome.colorization.kinds.network import LIKELIHOOD
-from tomochrome.colorization.network import build_network, lay_out_channels_last, size_multiple
+from tomochrome.colorization.network import build_network, size_multiple
 from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.calibrate import calibrate, channels_last
 from tomochrome.training.config import (
+    FarMillimeters,
     Millimeters,
     PhantomPlan,
     Rate,
@@ -35,6 +33,7 @@ from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transf
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Pool
+from tomochrome.training.start import start_from
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
@@ -53,7 +52,7 @@ CALIBRATION = Augmentation(
     tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
 )
 """How far held-out phantoms are disturbed: as a scanner would."""
-TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, 3D"}
+TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, larger context"}
 BLOCK_SHARE = 0.25
 """Share of a block's voxels that the loss looks at."""
 
@@ -75,9 +74,10 @@ class TissueConfig(TrainingConfig):
         Class weights are frequency to the minus this.
     real_share
         Share of samples from real labelled CT, when a data folder is given.
+    far_mm
+        Distances above and below the slice at which it is seen too, beside the usual neighbours.
     start
-        Model whose network of slices a cascade begins with, see
-        `tomochrome.colorization.cascade`.
+        Model whose network it begins with; channels that this one did not read begin at zero.
     """
 
     learning_rate: Rate = 2e-3
@@ -89,6 +89,7 @@ class TissueConfig(TrainingConfig):
     ab_weight: NonNegativeFloat = 0.5
     frequency_power: NonNegativeFloat = 0.5
     real_share: Share = 0.45
+    far_mm: tuple[FarMillimeters, ...] = ()
     start: str | None = None
 
     @model_validator(mode="after")
@@ -99,11 +100,7 @@ class TissueConfig(TrainingConfig):
         except ModelError as error:
             raise ValueError(str(error)) from error
         wanted = 2 if self.block is None else 3, len(self.spec.channels)
-        cascade = self.network["name"] == "CascadeUNet"
-        given = (
-            self.network.get("spatial_dims", 3 if cascade else 2),
-            self.network.get("in_channels"),
-        )
+        given = self.network.get("spatial_dims", 2), self.network.get("in_channels")
         if given != wanted:
             raise ValueError(
                 f"the network must have 'spatial_dims' {wanted[0]} and 'in_channels' {wanted[1]} "
@@ -116,7 +113,9 @@ class TissueConfig(TrainingConfig):
     def spec(self) -> InputSpec:
         """What the network sees of a scan: slices with neighbours, or blocks."""
         if self.block is None:
-            return InputSpec(self.pixel_mm)
+            soft, *_ = (c for c in DEFAULT_CHANNELS if c.offset_mm)
+            far = [replace(soft, offset_mm=mm * side) for mm in self.far_mm for side in (-1, 1)]
+            return InputSpec(self.pixel_mm, channels=(*DEFAULT_CHANNELS, *far))
         here = tuple(channel for channel in DEFAULT_CHANNELS if not channel.offset_mm)
         return InputSpec(self.pixel_mm, channels=here, block=self.block)
 
@@ -235,13 +234,13 @@ class Tissues(Task[TissueConfig]):
         self.slices_each = 1 if config.spec.block is None else 4
 
     def network(self) -> torch.nn.Module:
-        """Build the network; a cascade gets the network of slices that it begins with."""
+        """Build the network, with the weights that it begins with."""
         net = build_network(self.config.network)
-        if self.config.start is not None and isinstance(net, CascadeUNet):
-            state = load_state(find_model(self.config.start))
-            state.pop(LIKELIHOOD, None)
-            net.planar.load_state_dict(state)
-        return lay_out_channels_last(net)
+        if self.config.start is not None:
+            start_from(net, self.config.start)
+        deep = self.config.spec.block is not None
+        form = torch.channels_last_3d if deep else torch.channels_last
+        return net.to(memory_format=form)  # type: ignore[call-overload]
 
     def samples(self, seed: int) -> TissueSamples:
         """Return samples as training draws them."""
@@ -306,14 +305,8 @@ class Tissues(Task[TissueConfig]):
         }
         metadata = self.metadata(scores, calibration.temperature)
         words |= _reading(spec)
-        if config.start is not None:
-            words["reads"] += (
-                f". The network of slices of the model `{config.start}` guesses first; a 3D "
-                "network, which alone was trained here, reads its probabilities too and corrects "
-                "them"
-            )
         bundle = Bundle(self.config.name, tensors, metadata, words, "tissue")
-        if spec.block is not None:  # the lookup curve is that of the slices
+        if spec.block is not None or config.start is not None:  # they have one already
             return [bundle]
         table = {"probability": torch.from_numpy(transfer_table(counts))}
         return [
