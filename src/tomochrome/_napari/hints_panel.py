@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
-from tomochrome._napari.coloring import Coloring, finished_layer
+from tomochrome._napari.coloring import Coloring, finished_layer, unused_options
 from tomochrome._napari.controls import form, side_by_side
 from tomochrome._napari.ct_source import check_layer, ct_source
 from tomochrome._napari.events import Connections
@@ -240,10 +240,7 @@ class HintsPanel(JobPanel):
             self.viewer.layers.selection.active = active  # the strokes, which one goes on painting
         self.view.colored.refresh()
         self.view.colored.choose(colored)
-        warnings = [
-            str(w) for w in made.data.chroma.provenance.warnings if w.code == "option-unused"
-        ]
-        self.say(f"Strokes applied.{''.join(f' {text}.' for text in warnings[-1:])}")
+        self.say(f"Strokes applied.{unused_options(made.data.chroma)}")
 
     def _layer_chosen(self) -> None:
         self.view.colored.refresh()
