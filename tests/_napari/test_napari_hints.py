@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Layer
+from qtpy.QtGui import QColor
+from skimage.color import rgb2lab
 
 from tomochrome._napari.coloring import Coloring
 from tomochrome._napari.hints_panel import BEFORE_KEY, HintsPanel
 from tomochrome._napari.layers import source_of, volume_layer, world_affine
+from tomochrome._napari.stroke_labels import COLORS_KEY
+from tomochrome.color.palette import palette
 from tomochrome.colorization.meanings import KEEP_LABEL
 from tomochrome.tissue import N_TISSUES, Tissue
 
@@ -74,6 +78,73 @@ def test_box_and_label_follow_each_other(hints):
     assert strokes.selected_label == KEEP_LABEL
     strokes.selected_label = 200  # means nothing; the box stays
     assert hints.view.tissue.name == "keep"
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """What the color dialog answers."""
+    dialog = "tomochrome._napari.hints_panel.QColorDialog.getColor"
+    return lambda text: monkeypatch.setattr(dialog, lambda **_: QColor(text))
+
+
+def test_a_color_of_the_users_own_gets_a_label_and_is_painted_with(hints, window, ask):
+    ask("")  # closed without a choice
+    hints.view.color.click()
+    assert hints.view.strokes.layer() is None
+    ask("#2040c0")
+    hints.view.color.click()
+    strokes = hints.view.strokes.layer()
+    first = strokes.selected_label
+    assert first == KEEP_LABEL + 1
+    assert hints.view.tissue.name == "#2040c0"
+    np.testing.assert_allclose(
+        strokes.colormap.map(first)[:3], [0x20 / 255, 0x40 / 255, 0xC0 / 255]
+    )
+    assert list(strokes.features["tissue"])[-1] == "color #2040c0"
+    hints.view.tissue.choose("spleen")
+    ask("#b0413e")
+    hints.view.color.click()
+    assert strokes.selected_label == first + 1
+    ask("#2040c0")  # known: no label more
+    hints.view.color.click()
+    assert strokes.selected_label == first
+    hints.view.tissue.choose("#b0413e")
+    assert strokes.selected_label == first + 1
+    # another layer has colors of its own
+    hints.view.new.click()
+    assert hints.view.strokes.layer() is not strokes
+    assert hints.view.tissue.findData("#b0413e") < 0
+    assert hints.view.tissue.name == "liver"
+    hints.view.strokes.choose(strokes)
+    assert hints.view.tissue.name == "#b0413e"
+
+
+def test_strokes_of_a_color_color_their_organ(hints, window, qtbot, ask):
+    ask("#2040c0")
+    hints.view.color.click()
+    paint(hints, "#2040c0")
+    assert run(hints, qtbot) == "Strokes applied."
+    (coloring,) = Coloring.find(window)
+    ab = coloring.chroma.ab()
+    expected = rgb2lab(np.array([0x20, 0x40, 0xC0]) / 255)[1:]
+    np.testing.assert_allclose(ab[6, 24, 26], expected, atol=1.0)
+    np.testing.assert_allclose(ab[ORGAN], expected, atol=6.0)
+    assert not coloring.chroma.has_tissues
+    # beside a tissue
+    paint(hints, "spleen", (8, slice(22, 26), slice(25, 29)))
+    assert run(hints, qtbot) == "Strokes applied."
+    spleen = palette("natural").ab[Tissue.SPLEEN]
+    np.testing.assert_allclose(Coloring.find(window)[0].chroma.ab()[8, 24, 26], spleen, atol=1.0)
+
+
+def test_labels_end_somewhere(hints, ask):
+    ask("#000001")
+    hints.view.color.click()
+    strokes = hints.view.strokes.layer()
+    strokes.metadata[COLORS_KEY] = {255: "#000001"}
+    ask("#000002")
+    hints.view.color.click()
+    assert "has no label left for another color" in hints.view.message.text()
 
 
 def test_strokes_alone_and_again(hints, window, qtbot):

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
+import numpy as np
 import pytest
+from PIL import Image
 from qtpy.QtCore import QSettings
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.named_choice import Offer, colorize_offer
+from tomochrome._napari.photograph_choice import PhotographChoice
+from tomochrome.notices import Notice
+from tomochrome.tissue import Tissue
 
 pytestmark = pytest.mark.gui
+
+PHOTOGRAPH = np.random.default_rng(0).integers(60, 200, (40, 50, 3)).astype(np.uint8)
+LABELS = np.full((40, 50), Tissue.LIVER, np.uint8)
+
+
+def picture(path, values):
+    Image.fromarray(values).save(path)
+    return path
 
 
 def test_the_worker_finds_out_which_models_need_one():
@@ -38,19 +52,75 @@ def test_only_a_model_that_needs_a_photograph_asks_for_one(
         return simple_colorize(*args, **options)
 
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", color)
-    chosen = tmp_path / ("a long name of a photograph of a section" + ".png")
+    chosen = picture(tmp_path / ("a long name of a photograph of a section" + ".png"), PHOTOGRAPH)
     dialog = "tomochrome._napari.photograph_choice.QFileDialog.getOpenFileName"
     monkeypatch.setattr(dialog, lambda *_: ("", ""))
-    row.click()
-    assert row.path is None
+    row.photograph.click()
+    assert row.paths is None
     monkeypatch.setattr(dialog, lambda *_: (str(chosen), ""))
-    row.click()
-    assert row.text().startswith("a long name")
+    row.photograph.click()
+    assert row.photograph.text().startswith("a long name")
     for model in ("exemplar", "tissue"):
         view.model.choose(model)
         panel.run()
         assert not row.isEnabled()
         qtbot.waitUntil(lambda: not panel.running)
-    assert given == [chosen, None]
+    reference, without = given
+    assert without is None
+    np.testing.assert_array_equal(reference.photograph, PHOTOGRAPH)
+    assert reference.labels is None
     QSettings().sync()
     assert not any("photograph" in f.read_text() for f in settings_of_their_own.rglob("*.ini"))
+
+
+def test_the_picture_of_the_tissues_belongs_to_its_photograph(qtbot, tmp_path, monkeypatch):
+    row = PhotographChoice()
+    qtbot.addWidget(row)
+    photograph, labels = tmp_path / "photograph.png", tmp_path / "labels.png"
+    assert not row.labels.isEnabled()  # there is no photograph yet
+    assert row.forget.isHidden()
+    row.photograph.choose(photograph)
+    assert row.paths == (photograph, None)
+    dialog = "tomochrome._napari.photograph_choice.QFileDialog.getOpenFileName"
+    monkeypatch.setattr(dialog, lambda *_: (str(labels), ""))
+    row.labels.click()
+    assert row.paths == (photograph, labels)
+    assert row.labels.text() == "labels.png"
+    row.forget.click()
+    assert row.paths == (photograph, None)
+    assert "optional" in row.labels.text()
+    row.labels.choose(labels)
+    row.photograph.choose(tmp_path / "other.png")
+    assert row.paths == (tmp_path / "other.png", None)
+    assert row.forget.isHidden()
+
+
+def test_tissues_of_the_photograph_reach_the_core_and_are_checked(
+    panel, qtbot, monkeypatch, tmp_path
+):
+    view = panel.view
+    view.offer(Offer(("exemplar",), ("auto",), ("natural",), ("body",), ("exemplar",)))
+    given = []
+
+    def color(*args, reference, **options):
+        given.append(reference)
+        made = simple_colorize(*args, **options)
+        notice = Notice("option-unused", "warning", "the labels have no spleen: it stays grey")
+        return replace(made, provenance=made.provenance.add("a step", notice))
+
+    monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", color)
+    view.photograph.photograph.choose(picture(tmp_path / "p.png", PHOTOGRAPH))
+
+    def run(labels):
+        view.photograph.labels.choose(picture(tmp_path / "labels.png", labels))
+        panel.run()
+        qtbot.waitUntil(lambda: not panel.running)
+        return view.message.text()
+
+    said = run(LABELS)
+    assert said.startswith("Colored by")
+    assert said.endswith("s. The labels have no spleen: it stays grey.")
+    np.testing.assert_array_equal(given[0].labels, LABELS)
+    assert "give pictures of the same size" in run(LABELS[:20])
+    assert "which is no tissue" in run(LABELS + 100)
+    assert len(given) == 1

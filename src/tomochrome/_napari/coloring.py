@@ -34,7 +34,7 @@ def color_in_worker(
     fields: Mapping[str, Any],
     *,
     as_hu: bool = False,
-    photograph: Path | None = None,
+    pictures: tuple[Path, Path | None] | None = None,
 ) -> Any:
     """Return a finished layer that colors the CT of a layer; for a worker: touches no widget.
 
@@ -50,26 +50,35 @@ def color_in_worker(
     as_hu
         The user says that values of an unknown unit are Hounsfield units. The colors' own
         warnings and the name of the layer say so.
-    photograph
-        Where the model's colors come from, if it needs one.
+    pictures
+        The photograph that the model's colors come from, and the label picture of its tissues or
+        None; None if the model needs no photograph.
 
     Raises
     ------
     TomochromeError
-        If the layer is not CT, or the model or device cannot be had.
+        If the layer is not CT, the model or device cannot be had, or the pictures do not fit
+        together.
     Cancelled
         If the task was cancelled.
     """
-    from tomochrome.colorization import colorize
+    from tomochrome.colorization import Reference, colorize
 
     report(0, 0, "Reading the layer")
     ct = ct_source(layer, as_hu=as_hu)
     check()
     forced = as_hu and ct.shown.unit != "HU"
-    chroma = colorize(ct.shown, model, device=device, force=forced, reference=photograph)
+    reference = None if pictures is None else Reference.read(*pictures)
+    chroma = colorize(ct.shown, model, device=device, force=forced, reference=reference)
     check()
     note = " (taken as HU)" if forced else ""
     return finished_layer(layer, ct, chroma, lighting(fields, chroma), note)
+
+
+def unused_options(chroma: Chroma) -> str:
+    """Return a sentence, after a space, on what the last step could not use; perhaps nothing."""
+    said = [str(w) for w in chroma.provenance.warnings if w.code == "option-unused"]
+    return "".join(f" {text[:1].upper()}{text[1:]}." for text in said[-1:])
 
 
 def finished_layer(

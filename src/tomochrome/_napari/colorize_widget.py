@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QMainWindow
 from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.beside_grey import BesideGrey
-from tomochrome._napari.coloring import Coloring, color_in_worker, lighting
+from tomochrome._napari.coloring import Coloring, color_in_worker, lighting, unused_options
 from tomochrome._napari.colorize_view import (
     COLOR_KEY,
     ColorizeView,
@@ -103,23 +103,23 @@ class ColorizeWidget(JobPanel):
         """Color the chosen layer in a worker thread."""
         layer, model, device = self.view.layer.layer(), self.view.model.name, self.view.device.name
         fields, wanted = self.fields, self.view.needs_photograph
-        photograph = self.view.photograph.path if wanted else None
+        pictures = self.view.photograph.paths if wanted else None
         self._start(
             lambda as_hu: color_in_worker(
-                layer, model, device, fields, as_hu=as_hu, photograph=photograph
+                layer, model, device, fields, as_hu=as_hu, pictures=pictures
             ),
             self._finished,
-            lacks_photograph=wanted and photograph is None,
+            lacks_photograph=wanted and pictures is None,
         )
 
     def compare(self) -> None:
         """Color the slice in view with every model, and show the pictures side by side."""
         layer, device, fields = self.view.layer.layer(), self.view.device.name, self.fields
-        photograph, viewer, point = self.view.photograph.path, self.viewer, self.viewer.dims.point
+        pictures, viewer, point = self.view.photograph.paths, self.viewer, self.viewer.dims.point
 
         def work(as_hu: bool) -> Any:
             voxel = nearest_voxel(viewer, layer, point)
-            return compare_in_worker(layer, voxel, device, fields, as_hu, photograph)
+            return compare_in_worker(layer, voxel, device, fields, as_hu, pictures)
 
         self._start(work, self._compared)
 
@@ -182,7 +182,8 @@ class ColorizeWidget(JobPanel):
         seconds = time.perf_counter() - self._started
         hidden = "" if shown.layer.visible else " Its layer is hidden."
         title = model_title(shown.chroma.model)
-        self.say(f"Colored by {title} in {seconds:.1f} s.{hidden}")
+        unused = unused_options(shown.chroma)
+        self.say(f"Colored by {title} in {seconds:.1f} s.{hidden}{unused}")
 
     def _show(self, ct_layer: Any, colored: Any) -> Coloring:
         """Show a result in place of the one before, or above it if the user wants to keep both."""

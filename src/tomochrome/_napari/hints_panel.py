@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
-from tomochrome._napari.coloring import Coloring, finished_layer
-from tomochrome._napari.controls import form
+from tomochrome._napari.coloring import Coloring, finished_layer, unused_options
+from tomochrome._napari.controls import form, side_by_side
 from tomochrome._napari.ct_source import check_layer, ct_source
 from tomochrome._napari.events import Connections
 from tomochrome._napari.grey_window import window_of
@@ -21,11 +22,19 @@ from tomochrome._napari.layers import (
     source_of,
     world_affine,
 )
-from tomochrome._napari.named_choice import Named, NamedChoice
+from tomochrome._napari.named_choice import NamedChoice
 from tomochrome._napari.panel import JobPanel, JobView, caution
+from tomochrome._napari.stroke_labels import (
+    add_color,
+    choices,
+    label_colors,
+    label_names,
+    label_of,
+    meanings,
+    name_of,
+    own_colors,
+)
 from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome.color.palette import palette
-from tomochrome.colorization.meanings import KEEP, KEEP_LABEL
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.tissue import Tissue
 
@@ -35,8 +44,6 @@ if TYPE_CHECKING:
 #: Under this key of a colored layer's metadata stand the colors before any hint.
 BEFORE_KEY: Final = "tomochrome-before-hints"
 _FIRST: Final = Tissue.LIVER
-_PALETTE: Final = "vivid"  # strokes must be seen on organs in natural colors
-_KEEP_COLOR: Final = (0.0, 0.9, 1.0, 1.0)
 _HELP: Final = "Paint a few strokes in an organ and apply them: they spread up to its edges."
 _BRUSH: Final = 6  # voxels
 _TOLERANCE_MM: Final = 0.01
@@ -45,6 +52,7 @@ _TOLERANCE_MM: Final = 0.01
 def hint_in_worker(
     layer: Any,
     labels: NDArray[Any],
+    meanings: Mapping[int, str],
     colored: Any,
     settings: Lighting | None,
 ) -> Any:
@@ -56,6 +64,8 @@ def hint_in_worker(
         The CT's napari layer; it is only read.
     labels
         Strokes on its grid.
+    meanings
+        What labels that are no tissues stand for.
     colored
         The layer whose colors the strokes correct, None for strokes alone. Where it has hints
         already, these are replaced.
@@ -76,7 +86,7 @@ def hint_in_worker(
     chroma = apply_hints(
         ct.shown,
         labels,
-        {KEEP_LABEL: KEEP},
+        meanings,
         chroma=before,
         palette_name=settings.palette,
         force=known is not None,
@@ -102,15 +112,17 @@ class HintsView(JobView):
         self.strokes.setToolTip("Labels layer of strokes; a label is the number of a tissue")
         self.new = QPushButton("New strokes layer", self)
         self.new.setToolTip("Add a Labels layer on the grid of the CT, ready to paint on")
-        self.tissue = NamedChoice(_choices(), self)
+        self.tissue = NamedChoice(choices({}), self)
         self.tissue.choose(_FIRST.label)
-        self.locked = self.layer, self.colored, self.strokes, self.new
+        self.color = QPushButton("Color…", self)
+        self.color.setToolTip("Paint with a color of your own; the lightness stays the CT's")
+        self.locked = self.layer, self.colored, self.strokes, self.new, self.color
         self.fill(
             parent,
             caution(self),
             form(("CT", self.layer), ("Correct", self.colored), ("Strokes", self.strokes)),
             self.new,
-            form(("Paint with", self.tissue)),
+            form(("Paint with", side_by_side((self.tissue, 1), self.color))),
             self.buttons,
             self.progress,
             self.message,
@@ -123,8 +135,7 @@ class HintsView(JobView):
     @property
     def label(self) -> int:
         """The label of what is chosen to paint with."""
-        name = self.tissue.name
-        return KEEP_LABEL if name == KEEP else int(Tissue[name.upper().replace("-", "_")])
+        return label_of(self.tissue.name, own_colors(self.strokes.layer()))
 
 
 class HintsPanel(JobPanel):
@@ -140,6 +151,7 @@ class HintsPanel(JobPanel):
         self._asked: Any = None
         view = self.view
         view.new.clicked.connect(self.add_strokes)
+        view.color.clicked.connect(self.choose_color)
         view.tissue.currentIndexChanged.connect(self._paint_with)
         view.layer.chosen.connect(self._layer_chosen)
         view.strokes.chosen.connect(self._strokes_chosen)
@@ -153,7 +165,8 @@ class HintsPanel(JobPanel):
 
     def add_strokes(self) -> None:
         """Add an empty Labels layer over the CT, and have it painted on."""
-        layer, label = self.view.layer.layer(), self.view.label
+        layer = self.view.layer.layer()
+        chosen = self.view.tissue.name
         try:
             self._check(layer)
         except TomochromeError as error:
@@ -162,14 +175,32 @@ class HintsPanel(JobPanel):
         strokes = self.viewer.add_labels(
             np.zeros(layer.data.shape, np.uint8),
             name=f"Strokes on {layer.name}",
-            colormap=_label_colors(),
-            features=_label_names(),
+            colormap=label_colors({}),
+            features=label_names({}),
             opacity=0.9,
             **layer_transform(layer),
         )
         strokes.brush_size = _BRUSH
         strokes.mode = "paint"
         self.view.strokes.choose(strokes)
+        strokes.selected_label = label_of(chosen, {}) if not chosen.startswith("#") else _FIRST
+
+    def choose_color(self) -> None:
+        """Ask for a color, and have it painted with."""
+        color = QColorDialog.getColor(parent=self, title="Color of the strokes")
+        if not color.isValid():
+            return
+        if self.view.strokes.layer() is None:
+            self.add_strokes()
+        strokes = self.view.strokes.layer()
+        if strokes is None:
+            return
+        try:
+            label = add_color(strokes, color.name())
+        except TomochromeError as error:
+            self.show_error(error)
+            return
+        self.view.tissue.offer(choices(own_colors(strokes)))
         strokes.selected_label = label
 
     def run(self) -> None:
@@ -186,7 +217,8 @@ class HintsPanel(JobPanel):
             return
         self._asked = layer, colored
         settings = None if colored is None else colored.data.settings
-        self.start(lambda: hint_in_worker(layer, labels, colored, settings), self._finished)
+        known = meanings(strokes)
+        self.start(lambda: hint_in_worker(layer, labels, known, colored, settings), self._finished)
 
     def _check(self, layer: Any, colored: Any = None) -> None:
         if layer is None:
@@ -208,10 +240,7 @@ class HintsPanel(JobPanel):
             self.viewer.layers.selection.active = active  # the strokes, which one goes on painting
         self.view.colored.refresh()
         self.view.colored.choose(colored)
-        warnings = [
-            str(w) for w in made.data.chroma.provenance.warnings if w.code == "option-unused"
-        ]
-        self.say(f"Strokes applied.{''.join(f' {text}.' for text in warnings[-1:])}")
+        self.say(f"Strokes applied.{unused_options(made.data.chroma)}")
 
     def _layer_chosen(self) -> None:
         self.view.colored.refresh()
@@ -222,6 +251,7 @@ class HintsPanel(JobPanel):
     def _strokes_chosen(self) -> None:
         self._painted.release()
         strokes = self.view.strokes.layer()
+        self.view.tissue.offer(choices(own_colors(strokes)))
         if strokes is not None:
             self._painted.add(self._label_changed, strokes.events.selected_label)
             self._label_changed()
@@ -235,10 +265,9 @@ class HintsPanel(JobPanel):
         """Follow a label that was chosen in napari's own controls."""
         strokes = self.view.strokes.layer()
         label = 0 if strokes is None else int(strokes.selected_label)
-        if label == KEEP_LABEL:
-            self.view.tissue.choose(KEEP)
-        elif Tissue.AIR < label < KEEP_LABEL:
-            self.view.tissue.choose(Tissue(label).label)
+        name = name_of(label, own_colors(strokes))
+        if name:
+            self.view.tissue.choose(name)
 
     def let_go(self) -> None:
         """Let go of the viewer and its layers."""
@@ -251,27 +280,6 @@ class HintsPanel(JobPanel):
 
 def _is_labels(layer: Any) -> bool:
     return bool(layer._type_string == "labels")
-
-
-def _choices() -> list[Named]:
-    tissues = sorted((t for t in Tissue if t != Tissue.AIR), key=lambda tissue: tissue.title)
-    keep = Named(KEEP, "Keep as it is", "other strokes stop here")
-    return [*(Named(tissue.label, tissue.title) for tissue in tissues), keep]
-
-
-def _label_colors() -> Any:
-    from napari.utils.colormaps import DirectLabelColormap
-
-    rgb = palette(_PALETTE).rgb / 255
-    colors: dict[int | None, Any] = {int(t): (*rgb[t], 1.0) for t in Tissue if t != Tissue.AIR}
-    colors |= {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), KEEP_LABEL: _KEEP_COLOR}
-    return DirectLabelColormap(color_dict=colors)
-
-
-def _label_names() -> dict[str, list[Any]]:
-    """Return what napari's status bar says of each label."""
-    names = ["no stroke", *(t.title for t in Tissue if t != Tissue.AIR), "keep as it is"]
-    return {"index": list(range(len(names))), "tissue": names}
 
 
 def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:

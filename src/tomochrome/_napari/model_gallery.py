@@ -37,7 +37,7 @@ def compare_in_worker(
     device: str,
     fields: Mapping[str, Any],
     as_hu: bool = False,
-    photograph: Path | None = None,
+    pictures: tuple[Path, Path | None] | None = None,
 ) -> tuple[Comparison, list[Image]]:
     """Return one slice of the CT of a layer as all models color it; touches no widget.
 
@@ -53,8 +53,9 @@ def compare_in_worker(
         Keywords of `tomochrome.color.Lighting`; which tissues are shown has no part in it.
     as_hu
         The user says that values of an unknown unit are Hounsfield units.
-    photograph
-        For models that take their colors from one; without it they are left out.
+    pictures
+        Photograph and label picture (or None), for models that take their colors from a
+        photograph; without it they are left out.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def compare_in_worker(
     compared = compare_models(
         ct,
         at=upright_slice(ct, voxel),
-        reference=None if photograph is None else Reference.read(photograph),
+        reference=None if pictures is None else Reference.read(*pictures),
         device=device,
         force=as_hu and ct.unit != "HU",
         **{name: fields[name] for name in _LIGHT},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tomochrome.bundles import ModelCard
 from tomochrome.color.codes import Table
 from tomochrome.colorization.blocks import blended
+from tomochrome.colorization.body import block_mean
 from tomochrome.colorization.grid import OnGrid, Taps, first_columns, pixel_taps, taps
 from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, to_input_grid
 from tomochrome.colorization.scan import Colors, Scan, body_noise
@@ -28,6 +29,7 @@ from tomochrome.tissue import N_TISSUES
 
 MARGIN = 8  #: coarse pixels around the body that the predictor also reads
 SMOOTH_MM = 3.0  #: reach along z of the smoothing of predictions
+LEAST_TOLERANCE = 15.0  #: HU, see `guided_kernels.color_slab`; noise is added to it
 
 Planes = Iterator[NDArray[np.float32]]
 Crop = tuple[slice, slice]
@@ -45,6 +47,9 @@ class GridPredictor(ABC):
         Windows, spacing, and the slices around or blocks with overlap.
     multiple
         What height and width (and depth of a block) must be a multiple of.
+    stride
+        Pixels of the grid that one predicted pixel covers along y and x; 1 for blocks. It divides
+        ``multiple``.
     batch
         Slices or blocks given to `predict` at once.
     likelihood
@@ -56,6 +61,7 @@ class GridPredictor(ABC):
     names_tissues: ClassVar[bool] = False
     reads: InputSpec
     multiple: int = 1
+    stride: int = 1
     batch: int = 4
     likelihood: NDArray[np.float32] | None = None
     device: str = "cpu"
@@ -78,9 +84,9 @@ class GridPredictor(ABC):
         Returns
         -------
         ndarray
-            float32 (n, y, x, values) or (n, z, y, x, values). With tissues the values are
-            probabilities that sum to 1, in the order of `Tissue`; otherwise a*, b* and a
-            confidence, 0 to 1.
+            float32 (n, y / stride, x / stride, values) or (n, z, y, x, values). With tissues the
+            values are probabilities that sum to 1, in the order of `Tissue`; otherwise a*, b* and
+            a confidence, 0 to 1.
         """
 
     @property
@@ -97,19 +103,23 @@ class GridPredictor(ABC):
         grid = to_input_grid(scan.hu, scan.spacing, spec)
         crop = body_crop(scan, grid.hu.shape, spec.pixel_mm, self.multiple)
         side = smoothing_weight(grid.slice_mm)
-        window = _Window(smoothed(self.planes(grid, crop), side))
+        planes = self.planes(grid, crop)
+        if not self.names_tissues:
+            planes = with_hu(planes, grid.hu[:, crop[0], crop[1]], self.stride)
+        window = _Window(smoothed(planes, side))
         n, ny, nx = scan.hu.shape
         z = taps(np.interp(np.arange(n), grid.positions, np.arange(len(grid.positions))),
                  len(grid.positions))  # fmt: skip
-        y = _crop_taps(ny, scan.spacing[1], spec.pixel_mm, crop[0])
-        x = _crop_taps(nx, scan.spacing[2], spec.pixel_mm, crop[1])
-        columns = first_columns(x, crop[1].stop - crop[1].start)
-        encode = self._encoder(scan, columns)
+        rows, columns = (_coarser(part, self.stride) for part in crop)
+        pixel_mm = spec.pixel_mm * self.stride
+        y = _crop_taps(ny, scan.spacing[1], pixel_mm, rows)
+        x = _crop_taps(nx, scan.spacing[2], pixel_mm, columns)
+        encode = self._encoder(scan, first_columns(x, columns.stop - columns.start))
 
         def paint(first: int, stop: int, body: OnGrid, out: Colors) -> None:
             base, stack = window.planes(int(z.low[first]), int(z.low[stop - 1]) + 1)
-            planes = OnGrid(stack, *z.part(first, stop, base), *y, *x)
-            encode(scan.hu[first:stop], planes, body, out)
+            near = OnGrid(stack, *z.part(first, stop, base), *y, *x)
+            encode(scan.hu[first:stop], near, body, out)
 
         return scan.paint(len(self.table), paint)
 
@@ -119,7 +129,7 @@ class GridPredictor(ABC):
         Yields
         ------
         ndarray
-            float32 (h, w, values) of the crop.
+            float32 (h, w, values) of the crop, in pixels of ``stride``.
 
         Raises
         ------
@@ -132,7 +142,7 @@ class GridPredictor(ABC):
             hu = grid.hu[:, crop[0], crop[1]]
             yield from blended(self._predict, hu, self.reads, self.batch, self.multiple)
             return
-        h, w = (part.stop - part.start for part in crop)
+        h, w = (part.stop - part.start for part in (_coarser(side, self.stride) for side in crop))
         done, total = 0, len(grid.hu)
         while done < total:
             check()
@@ -145,7 +155,8 @@ class GridPredictor(ABC):
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Predict, and refuse what is not of the promised shape."""
         outputs = np.asarray(self.predict(inputs), dtype=np.float32)
-        wanted = (len(inputs), *inputs.shape[2:], N_TISSUES if self.names_tissues else 3)
+        size = (n // self.stride for n in inputs.shape[2:])
+        wanted = (len(inputs), *size, N_TISSUES if self.names_tissues else 3)
         if outputs.shape != wanted:
             raise ModelError(
                 f"the model '{self.card.name}' returned an array of shape {outputs.shape} where "
@@ -155,15 +166,18 @@ class GridPredictor(ABC):
 
     def _encoder(self, scan: Scan, columns: NDArray[np.int64]) -> Callable[..., None]:
         """Return what turns planes around a slab into codes and confidences."""
-        from tomochrome.colorization import kernels
+        from tomochrome.colorization import guided_kernels, kernels
 
+        how = denoising(scan)
         if not self.names_tissues:
-            return lambda hu, planes, body, out: kernels.color_slab(hu, planes, body, *out)
+            tolerance = float(np.hypot(LEAST_TOLERANCE, body_noise(scan)))
+            return lambda hu, planes, body, out: guided_kernels.color_slab(
+                hu, planes, body, how, tolerance, *out
+            )
         likelihood = self.likelihood
         if likelihood is None:
             rows = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
             likelihood = np.ones((rows, N_TISSUES), np.float32)
-        how = denoising(scan)
         return lambda hu, planes, body, out: kernels.fuse_slab(
             hu, planes, columns, body, likelihood, how, *out
         )
@@ -204,6 +218,29 @@ def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDA
     if near:
         near.append(near[-1])
         yield mean()
+
+
+def with_hu(planes: Planes, hu: NDArray[np.float32], stride: int) -> Planes:
+    """Put the mean HU of each predicted pixel beside what the model says of it.
+
+    Both are smoothed alike afterwards, so that the HU stay those of the colors.
+
+    Parameters
+    ----------
+    planes
+        Planes (h, w, values) in order.
+    hu
+        float32 (z, y, x) of the same crop of the grid.
+    stride
+        Pixels of ``hu`` that one of ``planes`` covers along y and x.
+
+    Yields
+    ------
+    ndarray
+        float32 (h, w, values + 1).
+    """
+    for plane, here in zip(planes, hu, strict=True):
+        yield np.concatenate([plane, block_mean(here[None], (1, stride, stride))[0, ..., None]], -1)
 
 
 class _Window:
@@ -252,6 +289,11 @@ def body_crop(
         low = max(0, low // multiple * multiple)
         crop.append(slice(low, min(n, max(high, low + 1))))
     return crop[0], crop[1]
+
+
+def _coarser(part: slice, stride: int) -> slice:
+    """Return a part of an axis in pixels ``stride`` times as large."""
+    return slice(part.start // stride, -(-part.stop // stride))
 
 
 def _crop_taps(n: int, spacing: float, pixel: float, crop: slice) -> Taps:

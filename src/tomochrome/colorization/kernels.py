@@ -180,66 +180,6 @@ def transfer_slab(
                 _leave(code[z, y], confidence[z, y], x)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _color_code(a, b):  # pragma: no cover - compiled
-    """Code of a color in `tables.color_table`; beyond its reach at constant hue."""
-    most = np.float32(MOST_AB)
-    share = min(np.float32(1), most / max(max(abs(a), abs(b)), np.float32(1)))
-    i = int(np.floor(a * share + most + np.float32(0.5)))
-    j = int(np.floor(b * share + most + np.float32(0.5)))
-    return 1 + i * (2 * MOST_AB + 1) + j
-
-
-@in_chunks(jobs=lambda hu, *_: hu.shape[0] * hu.shape[1], least=1)
-def color_slab(first, last, hu, planes, body, code, confidence):  # pragma: no cover - compiled
-    """Bring predicted colors to full resolution, linearly between the predictor's pixels.
-
-    Parameters
-    ----------
-    hu
-        int16 (z, y, x), a slab of the volume.
-    planes
-        `OnGrid`: float32 (planes, h, w, 3), a*, b* and confidence (0 to 1) of the slices around
-        it. What is not a number is grey and a guess.
-    body, code, confidence
-        As in `transfer_slab`.
-    """
-    _, ny, nx = hu.shape
-    stack, px, wx = planes.values, planes.x, planes.wx
-    h, w, n = stack.shape[1:]
-    for job in range(first, last):
-        z = job // ny
-        y = job % ny
-        inside = np.empty(nx, np.float32)
-        _body_row(body, z, y, inside)
-        below = stack[planes.z[z]].reshape(h, w * n)
-        above = stack[min(planes.z[z] + 1, stack.shape[0] - 1)].reshape(h, w * n)
-        j = planes.y[y]
-        after = min(j + 1, h - 1)
-        row0 = np.empty(w * n, np.float32)
-        row1 = np.empty(w * n, np.float32)
-        mixed = np.empty(w * n, np.float32)
-        _lerp_rows(below[j], above[j], planes.wz[z], row0)
-        _lerp_rows(below[after], above[after], planes.wz[z], row1)
-        _lerp_rows(row0, row1, planes.wy[y], mixed)
-        for x in range(nx):
-            if not _inside(inside[x], np.float32(hu[z, y, x])):
-                _leave(code[z, y], confidence[z, y], x)
-                continue
-            at = n * px[x]
-            right = n * min(px[x] + 1, w - 1)
-            a = mixed[at] + wx[x] * (mixed[right] - mixed[at])
-            b = mixed[at + 1] + wx[x] * (mixed[right + 1] - mixed[at + 1])
-            sure = mixed[at + 2] + wx[x] * (mixed[right + 2] - mixed[at + 2])
-            if np.isfinite(a) and np.isfinite(b) and np.isfinite(sure):
-                sure = min(max(sure, np.float32(0)), np.float32(1))
-                code[z, y, x] = _color_code(a, b)
-                confidence[z, y, x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
-            else:
-                code[z, y, x] = _color_code(np.float32(0), np.float32(0))
-                confidence[z, y, x] = 0
-
-
 @njit(cache=True, nogil=True, fastmath=True)
 def _fuse_row(
     hu, near, wx, x_start, inside, likelihood, code, confidence

@@ -33,7 +33,7 @@ def _load_kernels() -> None:
     """Color a tiny volume by each kernel: compiles it, or loads it from numba's cache."""
     import numpy as np
 
-    from tomochrome.colorization import grid_kernels, kernels
+    from tomochrome.colorization import grid_kernels, guided_kernels, kernels
     from tomochrome.colorization.grid import OnGrid, first_columns, taps
     from tomochrome.tissue import N_TISSUES
 
@@ -49,3 +49,5 @@ def _load_kernels() -> None:
     grid_kernels.smooth_plane(here, here, here, np.float32(0.2), here.copy())
     likelihood = np.ones((rows, N_TISSUES), dtype=np.float32)
     kernels.fuse_slab(hu, planes, first_columns(xy, 1), body, likelihood, (1, 20.0), *out)
+    planes = planes._replace(values=np.zeros((1, 1, 1, 4), dtype=np.float32))
+    guided_kernels.color_slab(hu, planes, body, (1, 20.0), 20.0, *out)

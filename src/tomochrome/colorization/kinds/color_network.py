@@ -43,6 +43,7 @@ class ColorNetwork(TorchPredictor):
             raise ModelError(f"the metadata of the model '{card.name}' describes no color head")
         self._head = make_head(description)
         self._head.temperature = temperature(card)
+        self.stride = int(getattr(self.module, "output_stride", 1))
         outputs = card.metadata["network"].get("out_channels")
         if outputs != self._head.channels:
             raise ModelError(
@@ -100,11 +101,7 @@ class ColorNetwork(TorchPredictor):
     def head(self, raw: torch.Tensor) -> torch.Tensor:
         """Return a*, b* and the probability that they are close to the truth."""
         import torch
-        from torch.nn import functional
 
         raw = raw.float()
         colors = torch.cat([self._head.colors(raw), self._head.confidence(raw)], dim=1)
-        stride = int(getattr(self.module, "output_stride", 1))
-        if stride > 1:
-            colors = functional.interpolate(colors, scale_factor=stride, mode="bilinear")
         return colors.movedim(1, -1)

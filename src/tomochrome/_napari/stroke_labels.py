@@ -1,0 +1,108 @@
+"""What the labels of a Labels layer of strokes mean: tissues, colors of the user's own, or keep."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from qtpy.QtGui import QColor
+
+from tomochrome._napari.named_choice import Named
+from tomochrome.color.palette import palette
+from tomochrome.colorization.meanings import KEEP, KEEP_LABEL
+from tomochrome.errors import OptionError
+from tomochrome.tissue import Tissue
+
+#: Under this key of a Labels layer's metadata stand the user's own colors, "#rrggbb" by label.
+COLORS_KEY: Final = "tomochrome-stroke-colors"
+_PALETTE: Final = "vivid"  # strokes must be seen on organs in natural colors
+_KEEP_COLOR: Final = (0.0, 0.9, 1.0, 1.0)
+
+
+def own_colors(strokes: Any) -> dict[int, str]:
+    """Return the colors of a Labels layer that are no tissue's, ``"#rrggbb"`` by label."""
+    return {} if strokes is None else dict(strokes.metadata.get(COLORS_KEY, {}))
+
+
+def add_color(strokes: Any, color: str) -> int:
+    """Give a color a label of a Labels layer, and show it in the layer.
+
+    Parameters
+    ----------
+    strokes
+        The napari layer.
+    color
+        ``"#rrggbb"``.
+
+    Returns
+    -------
+    int
+        The label; that which the color has already, if any.
+
+    Raises
+    ------
+    OptionError
+        If the layer's labels can count no further.
+    """
+    colors = own_colors(strokes)
+    for label, known in colors.items():
+        if known == color:
+            return label
+    label = max(colors, default=KEEP_LABEL) + 1
+    if label > np.iinfo(strokes.data.dtype).max:
+        raise OptionError(f"the layer '{strokes.name}' has no label left for another color")
+    colors[label] = color
+    strokes.metadata[COLORS_KEY] = colors
+    strokes.colormap = label_colors(colors)
+    strokes.features = label_names(colors)
+    return label
+
+
+def meanings(strokes: Any) -> dict[int, str]:
+    """Return what the labels that are no tissues mean, as `apply_hints` takes it."""
+    return {KEEP_LABEL: KEEP, **own_colors(strokes)}
+
+
+def choices(colors: dict[int, str]) -> list[Named]:
+    """Return what one may paint with: tissues, colors and keep."""
+    tissues = sorted((t for t in Tissue if t != Tissue.AIR), key=lambda tissue: tissue.title)
+    return [
+        *(Named(tissue.label, tissue.title) for tissue in tissues),
+        *(Named(color, f"Color {color}", f"label {label}") for label, color in colors.items()),
+        Named(KEEP, "Keep as it is", "other strokes stop here"),
+    ]
+
+
+def label_of(name: str, colors: dict[int, str]) -> int:
+    """Return the label of one of the `choices`."""
+    if name == KEEP:
+        return KEEP_LABEL
+    for label, color in colors.items():
+        if color == name:
+            return label
+    return int(Tissue[name.upper().replace("-", "_")])
+
+
+def name_of(label: int, colors: dict[int, str]) -> str:
+    """Return which of the `choices` a label is, empty if none."""
+    if label == KEEP_LABEL:
+        return KEEP
+    return Tissue(label).label if Tissue.AIR < label < KEEP_LABEL else colors.get(label, "")
+
+
+def label_colors(colors: dict[int, str]) -> Any:
+    """Return the colormap of strokes."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    rgb = palette(_PALETTE).rgb / 255
+    shown: dict[int | None, Any] = {int(t): (*rgb[t], 1.0) for t in Tissue if t != Tissue.AIR}
+    shown |= {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), KEEP_LABEL: _KEEP_COLOR}
+    shown |= {label: QColor(color).getRgbF() for label, color in colors.items()}
+    return DirectLabelColormap(color_dict=shown)
+
+
+def label_names(colors: dict[int, str]) -> dict[str, list[Any]]:
+    """Return what napari's status bar says of each label."""
+    tissues = [t.title for t in Tissue if t != Tissue.AIR]
+    names = ["no stroke", *tissues, "keep as it is", *(f"color {c}" for c in colors.values())]
+    return {"index": [*range(KEEP_LABEL + 1), *colors], "tissue": names}

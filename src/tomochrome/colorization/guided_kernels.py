@@ -1,0 +1,138 @@
+"""The compiled inner loop that brings predicted colors to full resolution, guided by the HU."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tomochrome.colorization.kernels import (
+    MOST_AB,
+    ROWS,
+    _body_row,
+    _denoised_row,
+    _inside,
+    _leave,
+    _lerp_rows,
+    _span,
+)
+from tomochrome.runtime.kernels import in_chunks
+
+# NaN and infinity are looked for, so these must not be assumed away.
+_FAST = {"contract", "arcp", "reassoc", "nsz"}
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _color_code(a, b):  # pragma: no cover - compiled
+    """Code of a color in `tables.color_table`; beyond its reach at constant hue."""
+    most = np.float32(MOST_AB)
+    share = min(np.float32(1), most / max(max(abs(a), abs(b)), np.float32(1)))
+    i = int(np.floor(a * share + most + np.float32(0.5)))
+    j = int(np.floor(b * share + most + np.float32(0.5)))
+    return 1 + i * (2 * MOST_AB + 1) + j
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _tent(step, weight):  # pragma: no cover - compiled
+    """Weight of the coarse neighbour ``step`` (-1 to 2) from the lower one; 0 two pixels away."""
+    return np.float32(2) - abs(np.float32(step) - weight)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _guided_row(
+    hu, smooth, near, wy, px, wx, tolerance, inside, code, confidence
+):  # pragma: no cover - compiled
+    """Color one row from 4 x 4 coarse pixels around each voxel: ``near`` (4, w, 4)."""
+    one = np.float32(1)
+    last = near.shape[1] - 1
+    inverse = one / np.float32(tolerance)
+    for x in range(hu.shape[0]):
+        if not _inside(inside[x], np.float32(hu[x])):
+            _leave(code, confidence, x)
+            continue
+        total = np.float32(0)
+        a = np.float32(0)
+        b = np.float32(0)
+        sure = np.float32(0)
+        for c in range(4):
+            i = min(max(px[x] + c - 1, 0), last)
+            across = _tent(c - 1, wx[x])
+            for r in range(4):
+                t = (near[r, i, 3] - smooth[x]) * inverse
+                t = one + t * t
+                weight = wy[r] * across / (t * t)
+                total += weight
+                a += weight * near[r, i, 0]
+                b += weight * near[r, i, 1]
+                sure += weight * near[r, i, 2]
+        share = one / total
+        a *= share
+        b *= share
+        sure *= share
+        if np.isfinite(a) and np.isfinite(b) and np.isfinite(sure):
+            code[x] = _color_code(a, b)
+            sure = min(max(sure, np.float32(0)), one)
+            confidence[x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
+        else:
+            code[x] = _color_code(np.float32(0), np.float32(0))
+            confidence[x] = 0
+
+
+@in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS), least=1)
+def color_slab(
+    first, last, hu, planes, body, denoising, tolerance, code, confidence
+):  # pragma: no cover - compiled
+    """Bring predicted colors to full resolution along the edges of the CT.
+
+    Joint bilateral upsampling (Kopf et al., ACM Trans. Graph. 26(3), 2007) of the planes between
+    two slices: a coarse pixel counts by its distance, linearly to 0 at two pixels, times
+    (1 + (d / tolerance)^2)^-2 for its HU being d from the voxel's. That has longer tails than a
+    Gaussian: where no pixel has the voxel's HU, the nearest in HU still counts most.
+
+    Parameters
+    ----------
+    hu
+        int16 (z, y, x), a slab of the volume.
+    planes
+        `OnGrid`: float32 (planes, h, w, 4), a*, b*, confidence (0 to 1) and HU of the slices
+        around it. What is not a number is grey and a guess.
+    denoising
+        Neighbourhood in voxels and cutoff in HU of the bilateral mean that HU are compared by.
+    tolerance
+        Difference in HU at which a pixel counts a quarter.
+    body, code, confidence
+        As in `transfer_slab`.
+    """
+    radius, cutoff = denoising
+    stack, pz, pwz = planes.values, planes.z, planes.wz
+    _, ny, nx = hu.shape
+    blocks = (ny + ROWS - 1) // ROWS
+    h, w, n = stack.shape[1:]
+    for job in range(first, last):
+        z = job // blocks
+        y_first = (job % blocks) * ROWS
+        y_stop = min(y_first + ROWS, ny)
+        top = max(0, y_first - radius)
+        noisy = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
+        below = stack[pz[z]].reshape(h, w * n)
+        above = stack[min(pz[z] + 1, stack.shape[0] - 1)].reshape(h, w * n)
+        smooth = np.empty(nx, np.float32)
+        spare = np.empty(nx, np.float32)
+        inside = np.empty(nx, np.float32)
+        near = np.empty((4, w * n), np.float32)
+        wy = np.empty(4, np.float32)
+        held = -1
+        for y in range(y_first, y_stop):
+            _body_row(body, z, y, inside)
+            start, stop = _span(inside)
+            _denoised_row(noisy, y - top, start, stop, radius, cutoff, smooth, spare)
+            for r in range(4):
+                wy[r] = _tent(r - 1, planes.wy[y])
+                if planes.y[y] != held:
+                    j = min(max(planes.y[y] + r - 1, 0), h - 1)
+                    _lerp_rows(below[j], above[j], pwz[z], near[r])
+            held = planes.y[y]
+            _guided_row(
+                hu[z, y], smooth, near.reshape(4, w, n), wy, planes.x, planes.wx, tolerance,
+                inside, code[z, y], confidence[z, y],
+            )  # fmt: skip
