@@ -158,6 +158,13 @@ def test_implants_are_metal_in_bone(torso):
     assert prosthesis[:, 2].max() < -60 and np.abs(prosthesis[:, 0]).min() > 50
 
 
+def test_arms_are_raised_where_obese_flanks_would_reach_them():
+    lying = draw_anatomy(1, subcutaneous=30.0, arms_up=False)
+    assert Variations(fat=2.0).apply(lying).arms_up
+    assert not Variations(fat=1.1).apply(lying).arms_up
+    assert Variations().apply(lying) == lying
+
+
 def test_arms_lie_beside_the_trunk(torso):
     assert vary("torso", arms_down=True).structures.shape[2] > torso.structures.shape[2] + 10
 

@@ -89,6 +89,7 @@ class Variations:
         a, lean = anatomy, min(self.fat, 1.0)
         size = self.child**0.3 if region == "head" else self.child
         more = 0.35 * max(self.fat - 1.0, 0.0)
+        thick = self.fat > 1 and a.subcutaneous * self.fat > 36  # the flanks would reach the arms
         right, left = self.effusion_mm
         young = self.child < 1
         return replace(
@@ -102,7 +103,7 @@ class Variations:
             ascites=max(a.ascites, min(self.ascites_mm / 30.0, 1.0)),
             gallbladder=0.0 if "gallbladder" in self.removed else a.gallbladder,
             hip_metal=a.hip_metal or self.hip_implant,
-            arms_up=a.arms_up and not self.arms_down,
+            arms_up=(a.arms_up or thick) and not self.arms_down,
             calcium=0.0 if young else a.calcium,
         )
 
