@@ -8,11 +8,14 @@ if TYPE_CHECKING:
     from tomochrome.phantom.anatomy import Anatomy, draw_anatomy
     from tomochrome.phantom.dicom import write_dicom
     from tomochrome.phantom.patient import Patient, make_patient, make_structures
+    from tomochrome.phantom.variations import Variations, draw_variations
 
 _HOMES = {
     "Anatomy": "anatomy",
     "Patient": "patient",
+    "Variations": "variations",
     "draw_anatomy": "anatomy",
+    "draw_variations": "variations",
     "make_patient": "patient",
     "make_structures": "patient",
     "write_dicom": "dicom",
@@ -21,7 +24,9 @@ _HOMES = {
 __all__ = [
     "Anatomy",
     "Patient",
+    "Variations",
     "draw_anatomy",
+    "draw_variations",
     "make_patient",
     "make_structures",
     "write_dicom",

@@ -86,6 +86,8 @@ class Anatomy:
     cysts: int = 0
     hip_metal: bool = False
     calcium: float = 0.0  #: plaque on the aorta
+    size: float = 1.0  #: of a child beside an adult, about the middle of the trunk
+    scoliosis: float = 0.0  #: deviation of the spine at T8 in mm, to the patient's left
 
     def rng(self, room: int) -> np.random.Generator:
         """A generator of its own for each room of the phantom, so that rooms stay independent."""
@@ -105,7 +107,7 @@ class Anatomy:
         """Map scanner positions (n, 3) to the patient frame: pose, size, own deformation."""
         turn = Rotation.from_euler("xyz", self.tilt, degrees=True).as_matrix()
         pivot = np.array([0.0, 0.0, 150.0])
-        p = (world - [self.shift[0], self.shift[1], 0.0] - pivot) @ turn + pivot
+        p = (world - [self.shift[0], self.shift[1], 0.0] - pivot) / self.size @ turn + pivot
         p = p / np.asarray(self.scale)
         cube, rng = shared_noise(), self.rng(1)
         moved = p.copy()
@@ -116,6 +118,11 @@ class Anatomy:
                 step = ndimage.map_coordinates(cube, at, order=1, mode="grid-wrap")
                 moved[:, axis] += self.warp * amount * np.tanh(step / 2) * 1.5
         moved[:, 0] += self.bend * np.sin(np.clip((p[:, 2] + 50) / 500, 0, 1) * np.pi)
+        if self.scoliosis:
+            # the counter-curve brings the loins back; flanks and skin follow less than the spine
+            curve = np.exp(-(((p[:, 2] - 286) / 80) ** 2))
+            curve -= 0.45 * np.exp(-(((p[:, 2] - 110) / 60) ** 2))
+            moved[:, 0] -= self.scoliosis * curve * np.exp(-((p[:, 0] / 125) ** 2))
         return moved
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from tomochrome.errors import OptionError
 from tomochrome.phantom.anatomy import Anatomy, Frame, draw_anatomy
 from tomochrome.runtime import check, quietly, report
 from tomochrome.volume import Provenance, Volume, default_affine
+
+if TYPE_CHECKING:
+    from tomochrome.phantom.variations import Variations
 
 #: lowest and highest z of each region in the patient frame, mm
 REGIONS: dict[str, tuple[float, float]] = {
@@ -86,7 +89,7 @@ def _grid(
 ) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
     """Voxels (z, y, x) and scanner position (x, y, z) of the first one."""
     low, high = REGIONS[region]
-    pivot, (sx, sy, sz) = 150.0, anatomy.scale
+    pivot, (sx, sy, sz) = 150.0, (anatomy.size * scale for scale in anatomy.scale)
     bottom, top = pivot + (low - pivot) * sz, pivot + (high - pivot) * sz
     rows = (frame.z >= low) & (frame.z <= min(high, 450))
     middle = np.array(anatomy.shift)
@@ -137,6 +140,7 @@ def make_structures(
     shape: tuple[int, int, int] | None = None,
     couch: bool = True,
     metal: bool = False,
+    variations: Variations | None = None,
     threads: int = 1,
     **overrides: Any,
 ) -> Painted:
@@ -156,6 +160,8 @@ def make_structures(
         Paint the table.
     metal
         Give the patient a hip prosthesis (and dental fillings in the head).
+    variations
+        Habitus, age, fluid, operations, implants; they win over the fields that they set.
     threads
         Threads to paint with; the result does not depend on it.
     **overrides
@@ -179,6 +185,8 @@ def make_structures(
     if metal:
         overrides = {"hip_metal": True, **overrides}
     anatomy = draw_anatomy(seed, **overrides)
+    if variations is not None:
+        anatomy = variations.apply(anatomy, region)
     from tomochrome.phantom.body import make_frame
     from tomochrome.phantom.canvas import Canvas
 
@@ -187,17 +195,26 @@ def make_structures(
     canvas = Canvas(
         size, spacing, tuple(origin), anatomy.to_patient, seed=anatomy.seed, threads=threads
     )
-    _paint(canvas, anatomy, frame, region, couch)
+    _paint(canvas, anatomy, frame, region, couch, variations)
     return Painted(canvas.labels, default_affine(spacing, origin), anatomy)
 
 
-def _paint(canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool) -> None:
+def _paint(
+    canvas: Any,
+    anatomy: Anatomy,
+    frame: Frame,
+    region: str,
+    couch: bool,
+    variations: Variations | None,
+) -> None:
     from tomochrome.phantom import abdomen, body, gut, head, kidneys, pelvis, skeleton, thorax
+    from tomochrome.phantom.variations import Variations, paint_variations
 
     c, a, f = canvas, anatomy, frame
     low, high = REGIONS[region]
     trunk = region != "head"
     belly, hips, chest = trunk and low < 240, low < 0, high > 150 and trunk
+    varied = trunk and variations is not None
     steps: list[tuple[bool, Callable[[], object]]] = [
         (True, lambda: body.paint_envelope(c, a, f)),
         (trunk, lambda: body.paint_limbs(c, a, f)),
@@ -227,6 +244,7 @@ def _paint(canvas: Any, anatomy: Anatomy, frame: Frame, region: str, couch: bool
         (belly, lambda: gut.paint_ascites(c, a)),
         (belly, lambda: gut.finish_walls(c, a)),
         (hips and a.hip_metal, lambda: pelvis.paint_hip_metal(c, a)),
+        (varied, lambda: paint_variations(c, a, f, variations or Variations())),
         (high > 470, lambda: head.paint_head(c, a)),
         (couch and region != "head", lambda: _paint_couch(c)),
         (couch and region == "head", lambda: head.paint_headrest(c, a.rng(41))),
@@ -292,7 +310,7 @@ def make_patient(
     threads
         Threads to paint with; all processors if None. The result does not depend on it.
     **overrides
-        Any field of `Anatomy`.
+        Any field of `Anatomy`, or ``variations`` as in `make_structures`.
 
     Returns
     -------
@@ -315,11 +333,11 @@ def make_patient(
             f"a phantom has no contrast phase '{phase}'; choose from {', '.join(PHASES)}"
         )
     started = time.perf_counter()
-    chosen = {k: v for k, v in (("sex", sex), ("breathing", breathing)) if v is not None}
+    named = {"sex": sex, "breathing": breathing, "build": build}
+    chosen: dict[str, Any] = {k: v for k, v in named.items() if v is not None}
     structures, affine, anatomy = make_structures(
         seed, region, spacing, shape=shape, couch=couch, metal=metal,
-        threads=threads or thread_count(), **({"build": build} if build else {}),
-        **chosen, **overrides,
+        threads=threads or thread_count(), **chosen, **overrides,
     )  # fmt: skip
     rng = anatomy.rng(90)
     hu = hu_table(phase, rng, stomach=anatomy.stomach_fill)

@@ -44,14 +44,20 @@ def plan_jobs(plan: PhantomPlan, first_seed: int = 1) -> Iterator[tuple[int, str
 
 
 def paint(folder: Path, seed: int, region: str, spacing: tuple[float, float, float]) -> Path:
-    """Paint one phantom patient into the pool, unless it is there; return its file."""
-    from tomochrome.phantom import make_structures
+    """Paint one phantom patient into the pool, unless it is there; return its file.
+
+    Every third seed (2, 5, 8, ...) gets `tomochrome.phantom.draw_variations`; none from `HELD_OUT`
+    on, so that figures on held-out patients stay comparable.
+    """
+    from tomochrome.phantom import draw_variations, make_structures
 
     path = folder / f"{region}-{seed}.npz"
     if not path.exists():
+        varied = seed % 3 == 2 and seed < HELD_OUT
         structures, _, _ = make_structures(
-            seed, region, spacing, couch=seed % 2 == 0, metal=seed % 25 == 7
-        )
+            seed, region, spacing, couch=seed % 2 == 0, metal=seed % 25 == 7,
+            variations=draw_variations(seed) if varied else None,
+        )  # fmt: skip
         header = json.dumps({"seed": seed, "region": region, "spacing": list(spacing)})
         write_bytes(
             path,

@@ -1,0 +1,278 @@
+# ruff: noqa: N817, RUF005 - S is Structure; lists are added to arrays, not joined to them
+"""Patients beyond the healthy adult: habitus, age, fluid, operations, implants.
+
+What the anatomy has a parameter for is set there, so that all organs follow; the rest is painted
+over the finished patient, in the patient frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import ndimage
+
+from tomochrome.errors import OptionError
+from tomochrome.phantom import kernels
+from tomochrome.phantom.anatomy import VERTEBRA_Z, Anatomy, Frame, draw_anatomy
+from tomochrome.phantom.canvas import Canvas
+from tomochrome.phantom.shapes import Shape
+from tomochrome.phantom.structures import Structure as S
+
+Removable = Literal["right kidney", "left kidney", "gallbladder"]
+LUMBAR = ("L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10")
+_MOST_FAT_MM = 68.0
+_LIMITS = {
+    "fat": (0.02, 25.0),
+    "scoliosis_mm": (-45.0, 45.0),
+    "ascites_mm": (0.0, 40.0),
+    "hernia_mm": (0.0, 45.0),
+    "child": (0.65, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Variations:
+    """What makes one phantom patient unlike a healthy adult; the defaults change nothing.
+
+    Raises
+    ------
+    OptionError
+        If a value lies outside the range that can be painted, or a name is unknown.
+    """
+
+    fat: float = 1.0  #: factor on subcutaneous fat (to 68 mm); visceral fat and muscle follow
+    scoliosis_mm: float = 0.0  #: deviation of the spine at its apex (T8), to the patient's left
+    effusion_mm: tuple[float, float] = (0.0, 0.0)  #: depth of pleural fluid right, left
+    ascites_mm: float = 0.0  #: thickness of the fluid along abdominal wall, liver and spleen
+    removed: tuple[Removable, ...] = ()  #: organs taken out by a surgeon
+    hernia_mm: float = 0.0  #: radius of the sac of a hernia at the navel
+    hip_implant: bool = False
+    spine_implant: tuple[str, ...] = ()  #: vertebrae with screws, of `LUMBAR`, lowest first
+    arms_down: bool = False
+    child: float = 1.0  #: size relative to an adult's: 0.78 is about 10 years, 0.95 about 15
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in _LIMITS}
+        for name, value in values.items():
+            low, high = _LIMITS[name]
+            if not low <= value <= high:
+                raise OptionError(f"a phantom's '{name}' must be {low:g} to {high:g}, not {value}")
+        if len(self.effusion_mm) != 2 or not all(0 <= mm <= 100 for mm in self.effusion_mm):
+            raise OptionError(
+                f"a phantom's 'effusion_mm' must be two depths of 0 to 100, not {self.effusion_mm}"
+            )
+        for name, known in (("removed", get_args(Removable)), ("spine_implant", LUMBAR)):
+            for one in getattr(self, name):
+                if one not in known:
+                    raise OptionError(
+                        f"a phantom's '{name}' has no '{one}'; choose from {', '.join(known)}"
+                    )
+
+    def apply(self, anatomy: Anatomy, region: str = "torso") -> Anatomy:
+        """Return the anatomy with these variations.
+
+        Parameters
+        ----------
+        anatomy
+            The patient without them.
+        region
+            A key of `tomochrome.phantom.patient.REGIONS`. A child's head is nearly an adult's in
+            size: in ``"head"`` it shrinks less.
+
+        Returns
+        -------
+        Anatomy
+            What is painted; `paint_variations` adds what it has no parameter for.
+        """
+        a, lean = anatomy, min(self.fat, 1.0)
+        size = self.child**0.3 if region == "head" else self.child
+        more = 0.35 * max(self.fat - 1.0, 0.0)
+        thick = self.fat > 1 and a.subcutaneous * self.fat > 36  # the flanks would reach the arms
+        right, left = self.effusion_mm
+        young = self.child < 1
+        return replace(
+            a,
+            subcutaneous=min(a.subcutaneous * self.fat, max(a.subcutaneous, _MOST_FAT_MM)),
+            visceral=max(a.visceral, min(a.visceral + more, 1.25)) * lean,
+            muscle=a.muscle * (0.7 + 0.3 * lean),
+            size=a.size * size,
+            scoliosis=a.scoliosis + self.scoliosis_mm,
+            effusion=(max(a.effusion[0], right), max(a.effusion[1], left)),
+            ascites=max(a.ascites, min(self.ascites_mm / 30.0, 1.0)),
+            gallbladder=0.0 if "gallbladder" in self.removed else a.gallbladder,
+            hip_metal=a.hip_metal or self.hip_implant,
+            arms_up=(a.arms_up or thick) and not self.arms_down,
+            calcium=0.0 if young else a.calcium,
+        )
+
+
+def draw_variations(seed: int) -> Variations:
+    """Draw one to three variations from a random stream of their own.
+
+    Parameters
+    ----------
+    seed
+        The patient's; the same seed gives the same variations.
+
+    Returns
+    -------
+    Variations
+        Never none at all.
+    """
+    rng = np.random.default_rng([abs(int(seed)), 7, 1201])
+    kinds = ["obese", "emaciated", "scoliosis", "effusion", "ascites", "kidney", "gallbladder",
+             "hernia", "hip", "spine", "arms", "child"]  # fmt: skip
+    chosen = set(rng.choice(kinds, size=int(rng.integers(1, 4)), replace=False))
+    if "obese" in chosen:  # arms beside an obese trunk would be painted into its flanks
+        chosen -= {"emaciated", "arms"}
+    if "child" in chosen:
+        chosen -= {"hip", "obese"}
+    deep = rng.uniform(15, 70, 2) * (rng.random(2) < 0.65)
+    deep[int(rng.integers(2))] += 20.0
+    low, levels = int(rng.integers(0, 4)), int(rng.integers(2, 6))
+    bend = float(rng.choice([-1, 1]) * rng.uniform(12, 40))
+    side: Removable = "left kidney" if rng.random() < 0.5 else "right kidney"
+    removed: list[Removable] = [side] if "kidney" in chosen else []
+    if "gallbladder" in chosen:
+        removed.append("gallbladder")
+    own = draw_anatomy(seed).subcutaneous
+    fat = {
+        "obese": max(1.3, rng.uniform(38, 66) / own),
+        "emaciated": min(0.5, rng.uniform(1.5, 4) / own),
+    }
+    return Variations(
+        fat=float(next((factor for kind, factor in fat.items() if kind in chosen), 1.0)),
+        scoliosis_mm=bend if "scoliosis" in chosen else 0.0,
+        effusion_mm=(float(deep[0]), float(deep[1])) if "effusion" in chosen else (0.0, 0.0),
+        ascites_mm=float(rng.uniform(6, 30)) if "ascites" in chosen else 0.0,
+        removed=tuple(removed),
+        hernia_mm=float(rng.uniform(18, 40)) if "hernia" in chosen else 0.0,
+        hip_implant="hip" in chosen,
+        spine_implant=LUMBAR[low : low + levels] if "spine" in chosen else (),
+        arms_down="arms" in chosen,
+        child=float(rng.uniform(0.76, 0.95)) if "child" in chosen else 1.0,
+    )
+
+
+def paint_variations(
+    canvas: Canvas, anatomy: Anatomy, frame: Frame, variations: Variations
+) -> None:
+    """Paint what `Anatomy` has no parameter for over a finished trunk, before the table.
+
+    Parameters
+    ----------
+    canvas
+        The patient, changed in place.
+    anatomy, frame
+        As painted, with `Variations.apply`.
+    variations
+        Which.
+    """
+    for side, name in ((-1, "right kidney"), (1, "left kidney")):
+        if name in variations.removed:
+            _remove_kidney(canvas, side)
+    if variations.ascites_mm > 0:
+        _surround_with_fluid(canvas, variations.ascites_mm)
+    if max(variations.effusion_mm) > 3:
+        _compress_lung(canvas, 4.0 + 0.1 * max(variations.effusion_mm))
+    if variations.hernia_mm > 0:
+        _herniate(canvas, frame, variations.hernia_mm)
+    if variations.spine_implant:
+        _implant_spine(canvas, anatomy, variations.spine_implant)
+
+
+def _remove_kidney(canvas: Canvas, side: int) -> None:
+    """Fill the bed of a kidney with fat; vessels end at a stump, the ureter is gone."""
+    flank = Shape().box((110 * side, 10, 60), (109, 90, 190))
+    gone = [S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA, S.RENAL_PELVIS, S.URETER]
+    canvas.paint(flank, S.VISCERAL_FAT, only=gone)
+    bed = Shape().ellipsoid((78 * side, 14, 120), (40, 40, 75))
+    canvas.paint(bed, S.VISCERAL_FAT, only=[S.CYST, S.ARTERY, S.VEIN])
+
+
+def _patient_positions(canvas: Canvas, voxels: np.ndarray) -> np.ndarray:
+    """Patient-frame x, y, z (n, 3) of voxels (n, 3: z, y, x)."""
+    found = np.empty(voxels.shape, np.float64)
+    kernels.positions(canvas.grid, voxels.astype(np.float64), found)
+    return found
+
+
+def _away(canvas: Canvas, labels: list[S]) -> np.ndarray:
+    """Distance in mm (z, y, x) to the nearest voxel of the structures; infinite without any."""
+    wanted = np.isin(canvas.labels, labels)
+    if not wanted.any():
+        return np.full(canvas.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~wanted, sampling=canvas.spacing))
+
+
+def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
+    """Turn peritoneal fat along liver, spleen and the wall into free fluid, less of it in front.
+
+    There is no peritoneum around the kidneys and before the spine.
+    """
+    fat = canvas.labels == S.VISCERAL_FAT
+    away = _away(canvas, [S.LIVER, S.SPLEEN, S.MUSCLE, S.DIAPHRAGM, S.ASCITES])
+    voxels = np.argwhere(fat & (away < thickness))
+    if not len(voxels):
+        return
+    p = _patient_positions(canvas, voxels)
+    x, y, z = p.T
+    share = np.clip((y + 105) / 70, 0.2, 1.0)
+    inside = (away[tuple(voxels.T)] < thickness * share) & (y < 22) & (z > -112)
+    inside &= (x / 46) ** 2 + ((y - 10) / 52) ** 2 > 1
+    for side in (-1, 1):
+        inside &= (((p - [76 * side, 18, 118]) / [50, 46, 90]) ** 2).sum(1) > 1
+    pool = np.zeros(fat.shape, np.float32)
+    pool[tuple(voxels[inside].T)] = 1
+    canvas.labels[fat & (ndimage.gaussian_filter(pool, 3.0 / canvas.spacing) > 0.4)] = S.ASCITES
+
+
+def _compress_lung(canvas: Canvas, thickness: float) -> None:
+    """Lung beside pleural fluid is airless in part."""
+    near = _away(canvas, [S.EFFUSION_FLUID]) < thickness
+    canvas.labels[near & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
+
+
+def _herniate(canvas: Canvas, frame: Frame, radius: float) -> None:
+    """Fat and a loop of small bowel in a sac before the abdominal wall, through a gap in it."""
+    from tomochrome.phantom.body import dress
+
+    height, deep = 52.0, 0.8 * radius
+    wall, skin = (frame.wall(-90, height, 0.0, surface)[0] for surface in ("muscle", "skin"))
+    # it bulges at most 16 mm: the picture ends not far from the skin
+    center = np.array([wall[0], max(wall[1] - 0.3 * radius, skin[1] - 16 + deep), height])
+    sac = Shape().ellipsoid(center, (1.1 * radius, deep, radius))
+    dress(canvas, sac, 4.0, muscle=False)
+    canvas.paint(sac, S.VISCERAL_FAT, only=[S.SUBCUTANEOUS_FAT], noise=1.0)
+    gap = Shape().tube([center, center + [0, deep + 25, 0]], 0.5 * radius, smooth=False)
+    canvas.paint(gap, S.VISCERAL_FAT, only=[S.MUSCLE, S.INTERMUSCULAR_FAT, S.FASCIA])
+    turn = [(-0.2, 1.2, 0), (-0.5, 0.2, 0.3), (0, -0.2, -0.2), (0.5, 0.2, 0.2), (0.2, 1.2, 0)]
+    loop = Shape().tube(center + radius * np.array(turn), 0.27 * radius)
+    layers = [(0.0, S.SMALL_BOWEL_WALL), (-2.5, S.SMALL_BOWEL_CONTENT)]
+    canvas.paint(loop, layers, only=[S.VISCERAL_FAT])
+
+
+def _implant_spine(canvas: Canvas, anatomy: Anatomy, names: tuple[str, ...]) -> None:
+    """Screws through the pedicles of each vertebra, and a rod on each side."""
+    from tomochrome.phantom.skeleton import body_size
+
+    z = np.array([VERTEBRA_Z[name] for name in names], float)
+    slope = (anatomy.spine_y(z + 8) - anatomy.spine_y(z - 8)) / 16.0
+    metal = Shape()
+    for side in (-1, 1):
+        heads = []
+        for name, height, lean in zip(names, z, slope, strict=True):
+            rx, ry, _ = body_size(name)
+            back = np.array([0, 1, -lean]) / np.hypot(1, lean)
+            center = np.array([0, float(anatomy.spine_y(height)), height + 3])
+            head = center + back * (ry + 24) + [side * (0.62 * rx + 7), 0, 0]
+            tip = center - back * (0.35 * ry) + [side * 0.35 * rx, 0, 0]
+            metal.tube([head, tip], [3.4, 2.6], smooth=False)
+            metal.ellipsoid(head, (6.0, 6.5, 6.0))
+            heads.append(head)
+        if len(heads) > 1:
+            ends = [heads[0] - [0, 0, 9], *heads, heads[-1] + [0, 0, 9]]
+            metal.tube(ends, 3.0)
+    canvas.paint(metal, S.METAL, spare=[S.OUTSIDE_AIR, S.SKIN])
