@@ -21,7 +21,7 @@ import tomochrome as tc
 from tomochrome.color import Chroma
 from tomochrome.geometry import resample
 from tomochrome.io.dicom import write_series
-from tomochrome.phantom import make_patient
+from tomochrome.phantom import Variations, make_patient
 from tomochrome.volume import Volume
 from tomochrome.windowing import PRESETS, luminance
 
@@ -89,6 +89,24 @@ def tilt_picture() -> None:
     save(side_by_side(sections), "tilt", COLORS)
 
 
+def unusual_patients(model: str) -> None:
+    """Show patients who are not healthy adults, as far as the training pool knows them."""
+    sections = []
+    for seed, variations, plane, where in (
+        (5, Variations(fat=9.0), "axial", 0.42),
+        (5, Variations(effusion_mm=(70.0, 25.0)), "axial", 0.8),
+        (5, Variations(scoliosis_mm=36.0), "coronal", 0.6),
+        (5, Variations(spine_implant=("L5", "L4", "L3"), removed=("left kidney",)), "axial", 0.36),
+        (5, Variations(child=0.78), "coronal", 0.5),
+    ):
+        volume = make_patient(seed, "torso", (3.0, 1.5, 1.5), phase="portal", couch=False,
+                              variations=variations).ct  # fmt: skip
+        chroma = tc.colorize(volume, model=model)
+        part = cut(volume, chroma, crop_to_body(volume, chroma))
+        sections.append(picture(*part, plane, where, window="soft-tissue"))
+    save(side_by_side(sections), "patients", COLORS)
+
+
 def main() -> None:
     """Make every picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -96,6 +114,7 @@ def main() -> None:
     model = parser.parse_args().model
     FOLDER.mkdir(exist_ok=True)
     tilt_picture()
+    unusual_patients(model)
     for name, region, seed, phase, where in (
         ("abdomen", "abdomen", 20, "portal", 0.62),
         ("chest", "chest", 4, "arterial", 0.5),

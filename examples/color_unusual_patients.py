@@ -1,0 +1,32 @@
+"""Color phantom patients that are no healthy adults, and see how sure the model is of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import tomochrome as tc
+from tomochrome.phantom import Variations, make_patient
+
+PATIENTS = {
+    "effusion": Variations(effusion_mm=(60.0, 0.0)),
+    "left kidney removed": Variations(removed=("left kidney",)),
+    "scoliosis, obesity": Variations(scoliosis_mm=30.0, fat=2.5),
+}
+
+
+def main(folder: str = ".") -> None:
+    """Color the patients and write contact sheets. Not for diagnosis."""
+    for name, variations in PATIENTS.items():
+        patient = make_patient(5, "abdomen", (16.0, 3.0, 3.0), variations=variations)
+        chroma = tc.colorize(patient.ct)
+        body = patient.tissue.voxels > 0
+        right = (chroma.tissue == patient.tissue.voxels)[body].mean()
+        sure = chroma.confidence[body].mean() / 255
+        print(f"{name}: {right:.0%} of the voxels right, mean confidence {sure:.0%}")
+        path = Path(folder) / f"{name.replace(', ', '-').replace(' ', '-')}.png"
+        tc.write(tc.light(patient.ct, chroma), path, force=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
