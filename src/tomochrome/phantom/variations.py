@@ -36,22 +36,45 @@ _LIMITS = {
 class Variations:
     """What makes one phantom patient unlike a healthy adult; the defaults change nothing.
 
+    Parameters
+    ----------
+    fat
+        Factor on subcutaneous fat (to 68 mm); visceral fat and muscle follow.
+    scoliosis_mm
+        Deviation of the spine at its apex (T8), to the patient's left.
+    effusion_mm
+        Depth of pleural fluid right, left.
+    ascites_mm
+        Thickness of the fluid along abdominal wall, liver and spleen.
+    removed
+        Organs taken out by a surgeon.
+    hernia_mm
+        Radius of the sac of a hernia at the navel.
+    hip_implant
+        Whether one hip is a prosthesis.
+    spine_implant
+        Vertebrae with screws, of `LUMBAR`, lowest first.
+    arms_down
+        Whether the arms lie at the sides.
+    child
+        Size relative to an adult's: 0.78 is about 10 years, 0.95 about 15.
+
     Raises
     ------
     OptionError
         If a value lies outside the range that can be painted, or a name is unknown.
     """
 
-    fat: float = 1.0  #: factor on subcutaneous fat (to 68 mm); visceral fat and muscle follow
-    scoliosis_mm: float = 0.0  #: deviation of the spine at its apex (T8), to the patient's left
-    effusion_mm: tuple[float, float] = (0.0, 0.0)  #: depth of pleural fluid right, left
-    ascites_mm: float = 0.0  #: thickness of the fluid along abdominal wall, liver and spleen
-    removed: tuple[Removable, ...] = ()  #: organs taken out by a surgeon
-    hernia_mm: float = 0.0  #: radius of the sac of a hernia at the navel
+    fat: float = 1.0
+    scoliosis_mm: float = 0.0
+    effusion_mm: tuple[float, float] = (0.0, 0.0)
+    ascites_mm: float = 0.0
+    removed: tuple[Removable, ...] = ()
+    hernia_mm: float = 0.0
     hip_implant: bool = False
-    spine_implant: tuple[str, ...] = ()  #: vertebrae with screws, of `LUMBAR`, lowest first
+    spine_implant: tuple[str, ...] = ()
     arms_down: bool = False
-    child: float = 1.0  #: size relative to an adult's: 0.78 is about 10 years, 0.95 about 15
+    child: float = 1.0
 
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in _LIMITS}
