@@ -192,6 +192,22 @@ def test_the_loss_is_zero_only_for_the_truth():
     assert all(float(a) > float(b) for a, b in zip(other, (total, entropy, chroma), strict=True))
 
 
+def test_a_share_of_the_voxels_tells_the_loss_of_all():
+    from tomochrome.color.palette import palette
+    from tomochrome.training.tissue_loss import TissueLoss
+
+    torch.manual_seed(3)
+    weights = np.linspace(0.5, 2, N_TISSUES, dtype=np.float32)
+    logits = torch.randn(2, N_TISSUES, 8, 40, 40)
+    target = torch.randint(1, N_TISSUES, (2, 8, 40, 40))
+    whole, some, none = (
+        TissueLoss(weights, palette("natural").ab, 1.0, share)(logits, target)[0]
+        for share in (1.0, 0.25, 1.0)
+    )
+    assert float(whole) == float(none)  # without air nothing is left out
+    assert some != whole and abs(float(some) - float(whole)) < 0.02 * float(whole)
+
+
 def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.bundles import load_state
     from tomochrome.colorization.cards import find_model
