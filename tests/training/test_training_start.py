@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from training_cases import small
 
@@ -9,7 +11,7 @@ from tomochrome.colorization import find_model
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import ModelError, OptionError
 from tomochrome.training import load_config, train
-from tomochrome.training.start import start_from
+from tomochrome.training.start import mix, start_from
 
 torch = pytest.importorskip("torch")
 
@@ -28,6 +30,20 @@ def test_what_the_model_did_not_read_changes_nothing_at_first() -> None:
         other = wider(torch.cat([images[:, :10], torch.rand(1, 4, 64, 96)], 1))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(other, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_part_of_the_start_is_kept(share: float) -> None:
+    torch.manual_seed(0)
+    layers = (torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
+    net, begun = torch.nn.Sequential(*layers), copy.deepcopy(torch.nn.Sequential(*layers))
+    for weight in begun.state_dict().values():
+        weight.add_(2)
+    before = copy.deepcopy(net.state_dict())
+    mix(net, begun, share)
+    for name, weight in net.state_dict().items():
+        moved = 2 * share if weight.is_floating_point() else 0
+        torch.testing.assert_close(weight, before[name] + moved)
 
 
 def test_the_further_channels_learn() -> None:

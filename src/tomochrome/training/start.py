@@ -1,4 +1,4 @@
-"""Beginning a training with the weights of a model that is there."""
+"""Beginning a training with the weights of a model that is there, and keeping part of them."""
 
 from __future__ import annotations
 
@@ -43,3 +43,33 @@ def start_from(net: torch.nn.Module, model: str) -> None:
             )
         state[name] = weight
     net.load_state_dict(state)
+
+
+def mix(net: torch.nn.Module, begun: torch.nn.Module, share: float) -> None:
+    """Move the weights of a network part of the way back to those that it began with.
+
+    That keeps much of what was learned, and more of what the start knew of scans unlike those of
+    the training (M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+
+    Parameters
+    ----------
+    net
+        Changed in place.
+    begun
+        The same network as it began.
+    share
+        Of the way: 0 changes nothing, 1 undoes the training.
+    """
+    start = begun.state_dict()
+    with torch.no_grad():
+        for name, weight in net.state_dict().items():
+            if weight.is_floating_point():
+                weight.lerp_(start[name].to(weight), share)
+
+
+def began_with(model: str | None, share: float) -> str:
+    """Return the paragraph of a card on the start of a training; empty if it had none."""
+    if model is None:
+        return ""
+    way = f"went {share:.0%} of the way back to\nthem (Wortsman et al., CVPR 2022)."
+    return f"\n\nIt began with the weights of the model `{model}`, and in the end {way}"

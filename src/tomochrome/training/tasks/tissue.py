@@ -33,7 +33,7 @@ from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transf
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Pool
-from tomochrome.training.start import start_from
+from tomochrome.training.start import began_with, mix, start_from
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
@@ -78,6 +78,8 @@ class TissueConfig(TrainingConfig):
         Distances above and below the slice at which it is seen too, beside the usual neighbours.
     start
         Model whose network it begins with; channels that this one did not read begin at zero.
+    keep
+        How far the weights go back to those of ``start`` in the end, 0 to 1.
     """
 
     learning_rate: Rate = 2e-3
@@ -91,6 +93,7 @@ class TissueConfig(TrainingConfig):
     real_share: Share = 0.45
     far_mm: tuple[FarMillimeters, ...] = ()
     start: str | None = None
+    keep: Share = 0.0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -288,6 +291,8 @@ class Tissues(Task[TissueConfig]):
         """Return the calibrated network, and the lookup curve fitted on the same samples."""
         assert evidence.held_out is not None
         config, spec, each = self.config, self.config.spec, self.slices_each
+        if config.start is not None:
+            mix(net, self.network(), config.keep)
         held_out = TissueSamples(config, evidence.held_out, [], 987, CALIBRATION, spec=spec)
         calibration = calibrate(net, held_out, 96 // each, 8 // each)
         counts = count_hu(self.samples(4242).scan, 400 // each)
@@ -302,6 +307,7 @@ class Tissues(Task[TissueConfig]):
         words = {
             "temperature": f"{calibration.temperature:.3f}",
             "reliability": reliability_table(calibration.after),
+            "began": began_with(config.start, config.keep),
         }
         metadata = self.metadata(scores, calibration.temperature)
         words |= _reading(spec)
@@ -346,7 +352,11 @@ def _reading(spec: InputSpec) -> dict[str, str]:
     """Return what the card says of the network's input."""
     pixels = f"pixels of {spec.pixel_mm:g} mm"
     if spec.block is None:
-        neighbours = "its neighbours 3, 9 and 18 mm above and below through the soft-tissue window"
+        *near, last = (f"{c.offset_mm:g}" for c in spec.channels if c.offset_mm > 0)
+        neighbours = (
+            f"its neighbours {', '.join(near)} and {last} mm above and below through the "
+            "soft-tissue window"
+        )
         return {
             "unit": "slice",
             "reads": "the slice through a lung, soft-tissue, bone and narrow window, and "
