@@ -259,22 +259,30 @@ def _run(predictor: type, bundle: Path, volume: Volume) -> object:
     st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)),
     st.floats(0, 0.9),
     st.integers(1, 7),
+    st.integers(1, 3),
 )
 def test_blocks_blend_to_what_each_voxel_says(
-    shape: tuple[int, int, int], block: tuple[int, int, int], overlap: float, batch: int
+    shape: tuple[int, int, int],
+    block: tuple[int, int, int],
+    overlap: float,
+    batch: int,
+    multiple: int,
 ) -> None:
     """A predictor that looks at single voxels says the same in every block it meets them in."""
     hu = np.random.default_rng(1).uniform(-200, 300, shape).astype(np.float32)
-    spec = InputSpec(2.0, 3.0, (Channel(40, 400), Channel(0, 900)), block, overlap)
+    z, y, x = (size * multiple for size in block)
+    spec = InputSpec(2.0, 3.0, (Channel(40, 400), Channel(0, 900)), (z, y, x), overlap)
     sizes = []
 
     def predict(inputs: np.ndarray) -> np.ndarray:
         sizes.append(inputs.shape)
         return np.moveaxis(inputs, 1, -1)
 
-    planes = np.stack(list(blended(predict, hu, spec, batch)))
+    planes = np.stack(list(blended(predict, hu, spec, batch, multiple)))
     np.testing.assert_allclose(planes, np.moveaxis(windowed(hu, spec), 0, -1), atol=1e-5)
-    assert all(size[0] <= batch and size[1:] == (2, *block) for size in sizes)
+    assert all(size[0] <= batch and size[1] == 2 for size in sizes)
+    assert all(size[2] <= z and size[3] * size[4] <= 2 * y * x for size in sizes)
+    assert not any(side % multiple for size in sizes for side in size[2:])
 
 
 def test_blocks_can_be_cancelled() -> None:
@@ -286,4 +294,4 @@ def test_blocks_can_be_cancelled() -> None:
         return np.moveaxis(inputs, 1, -1)
 
     with running(token), pytest.raises(Cancelled):
-        list(blended(predict, np.zeros((4, 4, 4), np.float32), spec, 1))
+        list(blended(predict, np.zeros((4, 4, 4), np.float32), spec, 1, 1))

@@ -225,7 +225,7 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     evidence = Evidence(None, [], 0)
 
     def write():
-        words = {"temperature": 1, "reliability": "", "unit": "slice", "reads": ""}
+        words = dict.fromkeys(("temperature", "reliability", "unit", "reads", "began"), "")
         bundle = Bundle("tissue", half_precision(state), metadata, words, "tissue")
         return write_bundle(tmp_path, bundle, task, evidence)
 
