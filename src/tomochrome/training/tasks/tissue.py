@@ -44,6 +44,7 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
+from tomochrome.training.tissue_card import curve_metadata, reading, title
 from tomochrome.training.tissue_loss import TissueLoss
 
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
@@ -52,7 +53,6 @@ CALIBRATION = Augmentation(
     tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
 )
 """How far held-out phantoms are disturbed: as a scanner would."""
-TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, larger context"}
 BLOCK_SHARE = 0.25
 """Share of a block's voxels that the loss looks at."""
 
@@ -310,14 +310,16 @@ class Tissues(Task[TissueConfig]):
             "began": began_with(config.start, config.keep),
         }
         metadata = self.metadata(scores, calibration.temperature)
-        words |= _reading(spec)
+        words |= reading(spec)
         bundle = Bundle(self.config.name, tensors, metadata, words, "tissue")
         if spec.block is not None or config.start is not None:  # they have one already
             return [bundle]
         table = {"probability": torch.from_numpy(transfer_table(counts))}
         return [
             bundle,
-            Bundle("transfer-function", table, _curve_metadata(evidence), {}, "transfer-function"),
+            Bundle(
+                "transfer-function", table, curve_metadata(evidence.scores), {}, "transfer-function"
+            ),
         ]
 
     def metadata(self, scores: Mapping[str, Any], temperature: float) -> dict[str, Any]:
@@ -333,7 +335,7 @@ class Tissues(Task[TissueConfig]):
             "scores": scores,
             "classes": list(TISSUE_NAMES),
             "hu_edges": HU_EDGES,
-            "title": TITLES.get(name, f"Tissue network ({name})"),
+            "title": title(name),
             "description": self.description,
             "task": "naming the tissue of each voxel of a CT, from which its color follows",
             "network": dict(network),
@@ -346,42 +348,6 @@ class Tissues(Task[TissueConfig]):
                 },
             },
         }
-
-
-def _reading(spec: InputSpec) -> dict[str, str]:
-    """Return what the card says of the network's input."""
-    pixels = f"pixels of {spec.pixel_mm:g} mm"
-    if spec.block is None:
-        *near, last = (f"{c.offset_mm:g}" for c in spec.channels if c.offset_mm > 0)
-        neighbours = (
-            f"its neighbours {', '.join(near)} and {last} mm above and below through the "
-            "soft-tissue window"
-        )
-        return {
-            "unit": "slice",
-            "reads": "the slice through a lung, soft-tissue, bone and narrow window, and "
-            f"{neighbours}, on {pixels}",
-        }
-    return {
-        "unit": "block",
-        "shape": " x ".join(map(str, spec.block)),
-        "reads": "its voxels through a lung, soft-tissue, bone and narrow window, in slices "
-        f"{spec.slice_mm:g} mm apart on {pixels}; blocks overlap by {spec.overlap:.0%} of their "
-        "size, and where they do the mean is taken",
-    }
-
-
-def _curve_metadata(evidence: Evidence) -> dict[str, Any]:
-    return {
-        "kind": "transfer-function",
-        "intended_use": NOT_FOR_DIAGNOSIS,
-        "scores": dict(evidence.scores.get("transfer-function", {})),
-        "classes": list(TISSUE_NAMES),
-        "hu_edges": HU_EDGES,
-        "title": "Transfer function (no network)",
-        "description": "the best curve from HU to color, no network: the baseline and fallback",
-        "task": "color by Hounsfield unit alone",
-    }
 
 
 def real_patients(data: Path | None) -> list[TrainingPatient]:

@@ -1,0 +1,55 @@
+"""What cards and metadata say of networks that name tissues, and of the lookup curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tomochrome.colorization.inputs import InputSpec
+from tomochrome.tissue import TISSUE_NAMES
+from tomochrome.training.fit import HU_EDGES
+from tomochrome.training.task import NOT_FOR_DIAGNOSIS
+
+_TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, larger context"}
+
+
+def title(name: str) -> str:
+    """Return what people call the network of a configuration."""
+    return _TITLES.get(name, f"Tissue network ({name})")
+
+
+def reading(spec: InputSpec) -> dict[str, str]:
+    """Return what the card says of the network's input."""
+    pixels = f"pixels of {spec.pixel_mm:g} mm"
+    if spec.block is None:
+        *near, last = (f"{c.offset_mm:g}" for c in spec.channels if c.offset_mm > 0)
+        neighbours = (
+            f"its neighbours {', '.join(near)} and {last} mm above and below through the "
+            "soft-tissue window"
+        )
+        return {
+            "unit": "slice",
+            "reads": "the slice through a lung, soft-tissue, bone and narrow window, and "
+            f"{neighbours}, on {pixels}",
+        }
+    return {
+        "unit": "block",
+        "shape": " x ".join(map(str, spec.block)),
+        "reads": "its voxels through a lung, soft-tissue, bone and narrow window, in slices "
+        f"{spec.slice_mm:g} mm apart on {pixels}; blocks overlap by {spec.overlap:.0%} of their "
+        "size, and where they do the mean is taken",
+    }
+
+
+def curve_metadata(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata of the lookup curve; ``scores`` are by the name of a bundle."""
+    return {
+        "kind": "transfer-function",
+        "intended_use": NOT_FOR_DIAGNOSIS,
+        "scores": dict(scores.get("transfer-function", {})),
+        "classes": list(TISSUE_NAMES),
+        "hu_edges": HU_EDGES,
+        "title": "Transfer function (no network)",
+        "description": "the best curve from HU to color, no network: the baseline and fallback",
+        "task": "color by Hounsfield unit alone",
+    }
