@@ -23,9 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import ModelError
 
-AIR_HU = -1024.0
-"""What surrounds the field of view, HU."""
-
 
 @dataclass(frozen=True)
 class Channel:
