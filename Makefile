@@ -65,13 +65,14 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/lighting.py
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/registration_speed.py
 	$(BIN)/python benchmarks/cancel.py
-	$(XVFB) $(BIN)/python benchmarks/event_loop.py
+	$(XVFB) $(BIN)/python benchmarks/event_loop.py --runs 3
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py

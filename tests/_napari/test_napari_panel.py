@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 from pathlib import Path
 
@@ -93,3 +95,19 @@ def test_the_function_is_an_ordinary_one(window):
     assert kind == "image"
     np.testing.assert_allclose(data, 1)
     window.layers.clear()
+
+
+@pytest.mark.parametrize("modules", [0, 2000])
+def test_garbage_is_collected_after_many_imports_and_only_then(toy, qtbot, monkeypatch, modules):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    collections = []
+    monkeypatch.setattr(gc, "collect", lambda: collections.append(threading.current_thread()))
+    toy.view.offer = lambda found: None
+
+    def find():
+        sys.modules.update({f"imported_{k}": None for k in range(modules)})
+
+    toy.load_engine(find)
+    qtbot.waitUntil(lambda: not toy.loading.running, timeout=20_000)
+    assert len(collections) == (1 if modules else 0)
+    assert threading.main_thread() not in collections

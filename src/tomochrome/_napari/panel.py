@@ -6,8 +6,10 @@ own.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -30,6 +32,7 @@ from tomochrome.errors import TomochromeError
 _LOG = logging.getLogger(__name__)
 _SETTLE_MS = 200  # between two looks at whether all is drawn
 _MOST_WAIT_S = 3.0  # where no event loop runs
+_MANY_MODULES = 1000  # torch and MONAI import about 3,000
 
 
 class DockedPanel(QWidget):
@@ -220,13 +223,19 @@ class JobPanel(DockedPanel):
         """Import what the first run needs in a worker, and have the view offer what that finds.
 
         The worker waits until the panel and the letters on the canvas are drawn: Python runs one
-        thread at a time, and imports beside that make it take three times as long.
+        thread at a time, and imports beside that make it take three times as long. The full
+        garbage collection that so many new objects bring about soon stops every thread for about
+        0.3 s: it takes place now, while the panel says that it loads, not at the first coloring.
         """
         may_load = self._may_load
 
         def load() -> Any:
             may_load.wait(_MOST_WAIT_S)
-            return find()
+            before = len(sys.modules)
+            found = find()
+            if len(sys.modules) - before > _MANY_MODULES:
+                gc.collect()
+            return found
 
         self._looks.timeout.connect(self._look)
         self._looks.start(_SETTLE_MS)
