@@ -12,7 +12,7 @@ from tomochrome import errors
 from tomochrome.cli import register as command
 from tomochrome.errors import ChoiceError, ExistsError, InputError, TomochromeError
 from tomochrome.io import archive, reading
-from tomochrome.io.item import Found, Skipped
+from tomochrome.io.series_item import Found, Skipped
 from tomochrome.runtime.sandbox import SandboxError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tomochrome.io.item import Found, Item, Skipped
     from tomochrome.io.listing import find
     from tomochrome.io.reading import read
+    from tomochrome.io.series_item import Found, Item, Skipped
     from tomochrome.io.writing import check_fits, check_output, write
 
 _WHERE = {

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from tomochrome.errors import InputError, TomochromeError
-from tomochrome.io.item import Skipped
+from tomochrome.io.series_item import Skipped
 from tomochrome.runtime import check, report
 
 PREFIX: Final = "tomochrome-"

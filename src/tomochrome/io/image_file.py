@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tomochrome.errors import GeometryError, InputError, TomochromeError
 from tomochrome.io.archive import shown
 from tomochrome.io.bounds import damaged
-from tomochrome.io.item import Item
+from tomochrome.io.series_item import Item
 from tomochrome.io.units import MODALITIES
 from tomochrome.io.values import Values, labels, measured
-from tomochrome.io.which import Part, choose_part, item_of
+from tomochrome.io.volume_selection import Part, choose_part, item_of
 from tomochrome.notices import Notice
 from tomochrome.runtime import quietly
 from tomochrome.runtime.sandbox import SandboxError

@@ -19,8 +19,8 @@ from tomochrome.io.dicom.parse import HEAD_BYTES
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_file import describe
 from tomochrome.io.image_formats import is_known, open_image
-from tomochrome.io.item import Found, Item, Skipped
 from tomochrome.io.nifti_pair import is_pair
+from tomochrome.io.series_item import Found, Item, Skipped
 from tomochrome.io.sniff import judge
 from tomochrome.io.walk import open_regular, walk
 from tomochrome.notices import Notice

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.geometry import closest_axial
-from tomochrome.io.item import Item
+from tomochrome.io.series_item import Item
 from tomochrome.runtime import check, quietly
 from tomochrome.volume import Provenance, Volume
 from tomochrome.windowing import PRESETS, Window, luminance, scanner_windows

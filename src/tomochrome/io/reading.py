@@ -14,11 +14,11 @@ from tomochrome.io.archive import in_words, shown
 from tomochrome.io.dicom import load
 from tomochrome.io.image_file import read_volume
 from tomochrome.io.image_formats import is_known, open_image
-from tomochrome.io.item import Found, Item
 from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
+from tomochrome.io.series_item import Found, Item
 from tomochrome.io.sniff import sniff
-from tomochrome.io.which import Part, chosen
+from tomochrome.io.volume_selection import Part, chosen
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 

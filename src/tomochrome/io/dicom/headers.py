@@ -25,7 +25,7 @@ from tomochrome.io.dicom.values import (
     words,
 )
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.io.item import Item
+from tomochrome.io.series_item import Item
 from tomochrome.io.walk import open_regular, readable
 
 DICOMDIR = "1.2.840.10008.1.3.10"

@@ -9,7 +9,7 @@ from tomochrome.io.dicom.pixels import read_slices
 from tomochrome.io.dicom.rescale import AIR_HU
 from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.io.dicom.stack import Stack
-from tomochrome.io.item import Item
+from tomochrome.io.series_item import Item
 from tomochrome.volume import Provenance, Volume
 
 

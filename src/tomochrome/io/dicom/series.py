@@ -15,7 +15,7 @@ from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
 from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.rescale import PADDING_BELOW_HU, padding_hu
 from tomochrome.io.dicom.stack import Stack, stack
-from tomochrome.io.item import Item
+from tomochrome.io.series_item import Item
 from tomochrome.notices import Code, Notice
 from tomochrome.volume import Unit, Verdict
 

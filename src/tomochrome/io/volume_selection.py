@@ -9,7 +9,7 @@ from typing import Final
 
 from tomochrome.errors import ChoiceError, InputError
 from tomochrome.io.archive import shown
-from tomochrome.io.item import Item
+from tomochrome.io.series_item import Item
 from tomochrome.volume import Volume
 
 _SHOWN: Final = 8
