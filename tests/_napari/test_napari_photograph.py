@@ -73,26 +73,28 @@ def test_only_a_model_that_needs_a_photograph_asks_for_one(
     assert not any("photograph" in f.read_text() for f in settings_of_their_own.rglob("*.ini"))
 
 
-def test_the_picture_of_the_tissues_belongs_to_its_photograph(qtbot, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "index"), [("labels", 1), ("mask", 2)])
+def test_an_optional_picture_belongs_to_its_photograph(qtbot, tmp_path, monkeypatch, name, index):
     row = PhotographChoice()
     qtbot.addWidget(row)
-    photograph, labels = tmp_path / "photograph.png", tmp_path / "labels.png"
-    assert not row.labels.isEnabled()  # there is no photograph yet
-    assert row.forget.isHidden()
+    choice, clear = getattr(row, name), getattr(row, f"clear_{name}")
+    photograph, chosen = tmp_path / "photograph.png", tmp_path / "chosen.png"
+    assert not choice.isEnabled()  # there is no photograph yet
+    assert clear.isHidden()
     row.photograph.choose(photograph)
-    assert row.paths == (photograph, None)
+    assert row.paths == (photograph, None, None)
     dialog = "tomochrome._napari.photograph_choice.QFileDialog.getOpenFileName"
-    monkeypatch.setattr(dialog, lambda *_: (str(labels), ""))
-    row.labels.click()
-    assert row.paths == (photograph, labels)
-    assert row.labels.text() == "labels.png"
-    row.forget.click()
-    assert row.paths == (photograph, None)
-    assert "optional" in row.labels.text()
-    row.labels.choose(labels)
+    monkeypatch.setattr(dialog, lambda *_: (str(chosen), ""))
+    choice.click()
+    assert [k for k, path in enumerate(row.paths) if path == chosen] == [index]
+    assert choice.text() == "chosen.png"
+    clear.click()
+    assert row.paths == (photograph, None, None)
+    assert "optional" in choice.text()
+    choice.choose(chosen)
     row.photograph.choose(tmp_path / "other.png")
-    assert row.paths == (tmp_path / "other.png", None)
-    assert row.forget.isHidden()
+    assert row.paths == (tmp_path / "other.png", None, None)
+    assert clear.isHidden()
 
 
 def test_tissues_of_the_photograph_reach_the_core_and_are_checked(
@@ -124,3 +126,9 @@ def test_tissues_of_the_photograph_reach_the_core_and_are_checked(
     assert "give pictures of the same size" in run(LABELS[:20])
     assert "which is no tissue" in run(LABELS + 100)
     assert len(given) == 1
+
+    mask = np.zeros((40, 50), np.uint8)
+    mask[:, :25] = 255
+    view.photograph.mask.choose(picture(tmp_path / "mask.png", mask))
+    run(LABELS)
+    np.testing.assert_array_equal(given[1].mask, mask > 0)

@@ -51,8 +51,8 @@ def color_in_worker(
         The user says that values of an unknown unit are Hounsfield units. The colors' own
         warnings and the name of the layer say so.
     pictures
-        The photograph that the model's colors come from, and the label picture of its tissues or
-        None; None if the model needs no photograph.
+        The photograph that the model's colors come from, its label picture and its mask (or None
+        each); None if the model needs no photograph.
 
     Raises
     ------

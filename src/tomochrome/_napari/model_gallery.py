@@ -54,8 +54,8 @@ def compare_in_worker(
     as_hu
         The user says that values of an unknown unit are Hounsfield units.
     pictures
-        Photograph and label picture (or None), for models that take their colors from a
-        photograph; without it they are left out.
+        Photograph, label picture and mask (or None each), for models that take their colors from
+        a photograph; without it they are left out.
 
     Returns
     -------

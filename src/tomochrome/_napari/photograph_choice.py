@@ -1,4 +1,4 @@
-"""The photograph whose colors are carried over, and the picture of the tissues in it."""
+"""The photograph whose colors are carried over, and optional pictures of its tissues and body."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ _LABELS: Final = (
     "Optional: an 8-bit picture (PNG, TIFF) of the tissues in the photograph, of the same size: "
     "indices as in 'tomochrome palette', 0 background, 255 unknown. With it colors are carried "
     "over tissue by tissue."
+)
+_MASK: Final = (
+    "Optional: an 8-bit picture (PNG, TIFF) of the same size as the photograph that is not 0 where "
+    "its colors may be used. Without it, blue gel, black and white are left out."
 )
 _READ: Final = "Pictures (*.png *.jpg *.jpeg *.tif *.tiff)"
 _LETTERS: Final = 24
@@ -67,28 +71,43 @@ class PictureChoice(QPushButton):
 
 
 class PhotographChoice(QWidget):
-    """The photograph, and below it the picture of its tissues, which may be left out."""
+    """The photograph, and below it the optional pictures of its tissues and of its body."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.photograph = PictureChoice("Photograph…", "Colors of a photograph", _PHOTOGRAPH, self)
         self.labels = PictureChoice("Its tissues (optional)…", "Its tissues", _LABELS, self)
-        self.forget = QToolButton(self)
-        self.forget.setText("×")
-        self.forget.setToolTip("Do without the picture of the tissues")
-        stacked(self, self.photograph, side_by_side((self.labels, 1), self.forget), margins=0)
-        self.forget.clicked.connect(lambda: self.labels.choose(None))
-        # The tissues of one photograph are not those of another.
-        self.photograph.changed.connect(lambda: self.labels.choose(None))
-        self.labels.changed.connect(self._show)
-        self._show()
+        self.mask = PictureChoice("Its mask (optional)…", "Its mask", _MASK, self)
+        self.clear_labels = _clear_button(self.labels, "Use no picture of the tissues")
+        self.clear_mask = _clear_button(self.mask, "Use no mask")
+        stacked(
+            self,
+            self.photograph,
+            side_by_side((self.labels, 1), self.clear_labels),
+            side_by_side((self.mask, 1), self.clear_mask),
+            margins=0,
+        )
+        self.photograph.changed.connect(self._photograph_changed)
+        self._photograph_changed()
 
     @property
-    def paths(self) -> tuple[Path, Path | None] | None:
-        """Photograph and label picture, for `Reference.read`; None without a photograph."""
+    def paths(self) -> tuple[Path, Path | None, Path | None] | None:
+        """Photograph, label picture and mask, for `Reference.read`; None without a photograph."""
         photograph = self.photograph.path
-        return None if photograph is None else (photograph, self.labels.path)
+        return None if photograph is None else (photograph, self.labels.path, self.mask.path)
 
-    def _show(self) -> None:
-        self.labels.setEnabled(self.photograph.path is not None)
-        self.forget.setVisible(self.labels.path is not None)
+    def _photograph_changed(self) -> None:
+        for optional in (self.labels, self.mask):
+            optional.choose(None)  # the tissues of one photograph are not those of another
+            optional.setEnabled(self.photograph.path is not None)
+
+
+def _clear_button(choice: PictureChoice, about: str) -> QToolButton:
+    """Return a button that clears a choice; hidden while there is nothing to clear."""
+    button = QToolButton(choice.parentWidget())
+    button.setText("×")
+    button.setToolTip(about)
+    button.hide()
+    button.clicked.connect(lambda: choice.choose(None))
+    choice.changed.connect(lambda: button.setVisible(choice.path is not None))
+    return button
