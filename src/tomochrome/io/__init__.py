@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from tomochrome.io.writing import check_fits, check_output, write
 
 _WHERE = {
-    "Found": "item",
-    "Item": "item",
-    "Skipped": "item",
+    "Found": "series_item",
+    "Item": "series_item",
+    "Skipped": "series_item",
     "check_fits": "writing",
     "check_output": "writing",
     "find": "listing",
