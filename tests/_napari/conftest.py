@@ -41,7 +41,7 @@ def qtbot(qtbot):
 @pytest.fixture(autouse=True)
 def loading_at_once(monkeypatch):
     """Let panels import the engine at once: nobody looks at how smoothly they open."""
-    monkeypatch.setattr("tomochrome._napari.panel._MOST_WAIT_S", 0.0)
+    monkeypatch.setattr("tomochrome._napari.panel._MAX_WAIT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

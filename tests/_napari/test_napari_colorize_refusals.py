@@ -113,7 +113,7 @@ def test_a_color_picture_is_not_offered_but_refused_where_it_is_named(qtbot, sma
     photo = model.add_layer(Image(np.zeros((4, 30, 30, 3), np.uint8), name="photo", rgb=True))
     choice.choose(photo)
     assert choice.layer() is None
-    with pytest.raises(NotCTError, match="'photo' is a color picture"):
+    with pytest.raises(NotCTError, match="'photo' is a color image"):
         check_layer(photo)
     choice.release()
 

@@ -35,7 +35,7 @@ def test_not_for_diagnosis_and_the_model_are_always_in_sight(panel, qtbot):
 
 
 def readout(panel):
-    return panel.view.readout.what.text(), panel.view.readout.sure.text()
+    return panel.view.readout.finding.text(), panel.view.readout.certainty.text()
 
 
 def test_the_readout_names_value_tissue_probability_and_confidence(panel, qtbot):
@@ -46,7 +46,7 @@ def test_the_readout_names_value_tissue_probability_and_confidence(panel, qtbot)
     panel.viewer.cursor.position = coloring.layer.data_to_world((z, 0, 0))
     assert readout(panel) == ("-1000 HU", "")
     panel.viewer.cursor.position = (1e4, 0, 0)
-    assert readout(panel) == ("Point at the scan to read a voxel", "")
+    assert readout(panel) == ("Point at the scan to see the value of a voxel", "")
 
 
 def test_the_readout_follows_the_slice_under_a_cursor_at_rest(panel, qtbot):
@@ -78,7 +78,7 @@ def test_another_scan_or_none_leaves_no_stale_text(panel, qtbot, small_ct):
     qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
     panel.viewer.layers.clear()
     assert panel.view.message.text() == ""
-    assert readout(panel) == ("Point at the scan to read a voxel", "")
+    assert readout(panel) == ("Point at the scan to see the value of a voxel", "")
 
 
 def test_an_error_goes_with_the_layer_that_it_is_about(panel, qtbot):

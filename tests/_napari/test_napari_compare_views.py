@@ -39,7 +39,7 @@ def test_every_mode_makes_a_view_that_can_be_seen_in_all_planes(pair, mode):
     for key in (3, np.s_[:, 5], np.s_[:, :, 7], np.s_[2, ::-1, 4:9]):
         plane = picture[key]
         assert plane.shape == np.empty(picture.shape, bool)[key].shape
-    whole = picture.whole()
+    whole = picture.compute_all()
     assert whole.shape == picture.shape
     assert whole.any()
 
@@ -85,7 +85,7 @@ def test_a_block_is_clear_until_a_worker_has_computed_it(pair):
     picture.keep(solid)
     np.testing.assert_array_equal(picture[:, :, :], solid.rgba)
     assert asked == [True]
-    np.testing.assert_array_equal(np.asarray(picture), picture.whole())
+    np.testing.assert_array_equal(np.asarray(picture), picture.compute_all())
     picture.view = view("red-cyan", pair)
     assert asked == [True, True]
     np.testing.assert_array_equal(picture[:, :, :], solid.rgba)  # until there is another
@@ -97,7 +97,7 @@ def test_a_block_is_clear_until_a_worker_has_computed_it(pair):
 def test_a_coarse_picture_holds_one_voxel_of_each_block(pair):
     picture = ComparePicture(view("blend", pair))
     coarse = picture.render((2, 3, 4))
-    np.testing.assert_array_equal(coarse.rgba[..., :3], picture.whole()[1::2, 1::3, 2::4, :3])
+    np.testing.assert_array_equal(coarse.rgba[..., :3], picture.compute_all()[1::2, 1::3, 2::4, :3])
     assert (coarse.steps, coarse.offset) == ((2, 3, 4), (1, 1, 2))
 
 
@@ -127,7 +127,7 @@ def test_a_curtain_follows_the_screen(pair):
 
 def test_3d_shows_through_what_is_dark(pair):
     picture = ComparePicture(view("blend", pair))
-    whole, solid = picture.whole(), picture.render((1, 1, 1)).rgba
+    whole, solid = picture.compute_all(), picture.render((1, 1, 1)).rgba
     assert (whole[..., 3] == 255).any()
     assert (solid[(whole[..., :3] == 0).all(axis=-1)][:, 3] == 0).all()
     np.testing.assert_array_equal(solid[..., :3], whole[..., :3])

@@ -126,7 +126,7 @@ def test_a_refusal_is_one_sentence(exporting, qtbot, tmp_path):
 
 def test_an_output_that_appears_meanwhile_is_said_without_an_option(exporting):
     exporting.show_error(ExistsError("a"))
-    assert exporting.view.message.text() == "'a' exists already; choose another."
+    assert exporting.view.message.text() == "'a' already exists; choose another name."
 
 
 def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monkeypatch, tmp_path):

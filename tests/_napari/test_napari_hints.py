@@ -214,7 +214,7 @@ def test_refusals_are_sentences(hints, window, qtbot):
     other = window.add_labels(np.zeros((12, 48, 40), np.uint8), name="elsewhere")
     hints.view.strokes.choose(other)
     hints.view.run.click()
-    assert "does not lie on the voxels of 'scan'" in hints.view.message.text()
+    assert "is not on the same voxel grid as 'scan'" in hints.view.message.text()
     paint(hints, "liver", (0, 0, 0))
     hints.view.strokes.choose(window.layers["Strokes on scan"])
     paint(hints, "liver")

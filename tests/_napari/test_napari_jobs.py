@@ -97,7 +97,7 @@ def test_a_result_after_the_cancel_is_not_wanted(qtbot):
 
 
 def test_a_flood_of_progress_is_thinned_but_its_end_is_told(qtbot, monkeypatch):
-    monkeypatch.setattr(jobs, "_SECONDS_BETWEEN_REPORTS", 3600.0)
+    monkeypatch.setattr(jobs, "_REPORT_INTERVAL_S", 3600.0)
 
     def work():
         for done in range(20001):

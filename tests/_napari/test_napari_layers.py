@@ -175,7 +175,7 @@ def test_what_is_not_ct_is_refused_in_a_sentence():
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 255, (4, 50, 50, 3)).astype(np.uint8)
     assert "labels layer" in refused(Labels(np.ones((4, 5, 6), np.uint8)))
-    assert "color picture" in refused(Image(photo, rgb=True))
+    assert "color image" in refused(Image(photo, rgb=True))
     assert "uint8" in refused(Image(photo[..., 0]))
     assert "bool" in refused(Image(ct().voxels > 0))
     assert "2 dimensions" in refused(Image(ct().voxels[0]))

@@ -43,7 +43,7 @@ def test_only_a_model_that_needs_a_photograph_asks_for_one(
         assert (row.isHidden(), label.isHidden()) == (not shown, not shown)
     panel.run()
     assert not panel.running
-    assert view.message.text() == "Choose the photograph whose colors this model carries over."
+    assert view.message.text() == "Choose the photograph whose colors this model transfers."
 
     given = []
 

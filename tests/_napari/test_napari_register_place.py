@@ -27,7 +27,7 @@ def test_our_own_layer_is_the_volume_behind_it():
     placed = place(layer)
     assert placed.volume is source_of(layer.metadata).shown
     np.testing.assert_array_equal(placed.volume.affine, volume.affine)
-    np.testing.assert_allclose(placed.turn, np.eye(4), atol=1e-9)
+    np.testing.assert_allclose(placed.patient_from_world, np.eye(4), atol=1e-9)
 
 
 @pytest.mark.parametrize("unit", ["pixel", "mm", "um"])
@@ -63,7 +63,7 @@ def test_a_mask_drawn_over_an_oblique_scan_lies_with_it():
     mask = mask_of(drawn, place(layer))
     np.testing.assert_allclose(mask.affine, source_of(layer.metadata).shown.affine, atol=1e-6)
     assert set(np.unique(mask.voxels)) == {0, 1}
-    with pytest.raises(InputError, match="nothing is marked"):
+    with pytest.raises(InputError, match="is empty"):
         mask_of(Labels(np.zeros((3, 4, 5), int)), place(layer))
 
 

@@ -80,7 +80,7 @@ def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, m
 
     monkeypatch.setattr(ColoredPicture, "render", noted)
     renderer = renderer_of(viewer)
-    renderer.said.connect(said.append)
+    renderer.text_changed.connect(said.append)
     viewer.dims.ndisplay = 3
     assert on_screen(colored).shape == (1, 1, 1, 4)  # nothing was computed in this thread
     drawn(qtbot, colored)
@@ -89,16 +89,16 @@ def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, m
     assert np.prod(sizes[0][:3]) <= 1000
     assert sizes[-1] == colored.data.shape
     assert colored.thumbnail[..., :3].any()
-    assert said[0] == "Computing the 3D picture"
+    assert said[0] == "Computing the 3D image"
     assert said[1].startswith("3D preview at ")
-    assert said[-1] == "3D at 4.3 mm, the full resolution"
+    assert said[-1] == "3D at 4.3 mm, full resolution"
     bar = viewer.window._qt_window.statusBar()
     (label,) = [child for child in bar.children() if child.objectName() == "tomochrome-3d"]
     assert label.text() == said[-1]
     viewer.dims.ndisplay = 2
     assert said[-1] == ""
     assert not label.isVisible()
-    renderer.said.disconnect(said.append)
+    renderer.text_changed.disconnect(said.append)
 
 
 def node_matrix(viewer, layer):

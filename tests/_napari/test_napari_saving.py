@@ -143,7 +143,7 @@ def test_a_completed_name_asks_before_it_replaces(window, layers, monkeypatch, t
     monkeypatch.setattr(QMessageBox, "question", no)
     choose_in_dialog(monkeypatch, tmp_path / "a", 0)
     assert save(window, layers["color"]) == []
-    assert asked == ["'a.nii.gz' exists already. Replace it?"]
+    assert asked == ["'a.nii.gz' already exists. Replace it?"]
     assert (tmp_path / "a.nii.gz").read_text() == "precious"
 
 

@@ -90,7 +90,9 @@ def test_series_stand_under_their_patient_and_study_without_a_name(picker):
     ]
     assert chosen(picker) == ["Chest 1 mm"]
     text = picker.view.summary.text()
-    assert text == "6 series, 3 studies of 2 patients; 5 can be opened. A double click opens one."
+    assert (
+        text == "6 series, 3 studies of 2 patients; 5 can be opened. Double-click one to open it."
+    )
 
 
 def test_a_new_list_begins_at_its_top_if_the_chosen_is_in_sight(picker, qtbot, two_patients):
@@ -306,4 +308,4 @@ def test_a_cancelled_search_leaves_the_list(picker, qtbot, two_patients, slow_fi
     gate.set()
     idle(picker, qtbot)
     assert listed(picker) == before
-    assert picker.view.message.text() == "Cancelled; the list is as it was."
+    assert picker.view.message.text() == "Cancelled; the list is unchanged."

@@ -15,7 +15,7 @@ from tomochrome._napari.controls import MessageLabel
 from tomochrome._napari.picker import show_picker
 from tomochrome._napari.register_result import ResultPanel
 from tomochrome._napari.scan_panel import ScanPanel
-from tomochrome._napari.series_list import ground_of, inks
+from tomochrome._napari.series_list import background_of, text_colors
 from tomochrome._napari.theme import ON_DARK, ON_LIGHT, is_dark
 from tomochrome.io import Found, Item
 from tomochrome.notices import Notice
@@ -61,7 +61,7 @@ def pixels(widget):
 
 
 def seen_contrast(panel, widget, picture=None):
-    """The contrast of a text to its ground, which is the most frequent color around it.
+    """The contrast of a text to its background, which is the most frequent color around it.
 
     ``picture`` is that of the panel, where many widgets of it are looked at.
     """
@@ -96,7 +96,7 @@ def themed(window, painted, qtbot):
 @pytest.mark.parametrize("colors", [ON_DARK, ON_LIGHT])
 def test_every_tone_can_be_read(colors):
     for tone in colors.values():
-        assert contrast(rgb(tone.text), rgb(tone.ground)) >= LEAST
+        assert contrast(rgb(tone.text), rgb(tone.background)) >= LEAST
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -142,11 +142,11 @@ def test_a_notice_follows_the_theme_while_it_stands_there(window, themed, tone):
     for theme in (*THEMES, "system", "dark"):
         themed(theme)
         palette = notice.palette()
-        letters, ground = (
+        letters, background = (
             palette.color(r) for r in (notice.foregroundRole(), QPalette.ColorRole.Window)
         )
-        assert (ground.lightness() < 127) == (get_theme(theme).type == "dark")
-        assert contrast(rgb(letters), rgb(ground)) >= LEAST
+        assert (background.lightness() < 127) == (get_theme(theme).type == "dark")
+        assert contrast(rgb(letters), rgb(background)) >= LEAST
         assert seen_contrast(panel.view, notice) >= LEAST
     notice.say("As it should be.", "plain")
     assert notice.styleSheet() == ""
@@ -159,10 +159,10 @@ def test_the_list_of_series_can_be_read(window, themed, qtbot, theme):
     view = picker.view
     assert is_dark(view) == (theme == "dark")
     for chosen in (False, True):
-        ground = ground_of(view, chosen=chosen)
+        background = background_of(view, chosen=chosen)
         for dim in (False, True):
-            for ink in inks(view, dim):
-                assert contrast(rgb(ink), rgb(ground)) >= LEAST, (chosen, dim)
+            for color in text_colors(view, dim):
+                assert contrast(rgb(color), rgb(background)) >= LEAST, (chosen, dim)
     assert seen_contrast(view, view.search) >= LEAST  # the hint in the empty line
 
 

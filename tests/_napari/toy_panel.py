@@ -32,5 +32,5 @@ def smooth(
 class SmoothPanel(FormPanel):
     """Smooths an image."""
 
-    tab, action, what = "Smooth", "Smooth", "Smoothing"
+    tab, action, job_name = "Smooth", "Smooth", "Smoothing"
     work = staticmethod(smooth)

@@ -44,9 +44,9 @@ def test_a_sheet_of_models(series: Path, tmp_path: Path, capfd: Capture) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((CURVE, "--compare", "S"), "needs a place for the contact sheet"),
+        ((CURVE, "--compare", "S"), "writes a contact sheet"),
         ((CURVE, "--compare", "S", "-o", "sheet.jpg"), "end 'sheet.jpg' in .png"),
-        ((CURVE, "-o", "sheet.png"), "--output belongs to --compare"),
+        ((CURVE, "-o", "sheet.png"), "--output needs --compare"),
         ((CURVE, "--compare", "S", "-o", "sheet.png", "--slice", "99"), "there is no slice 99"),
         (("exemplar", "--compare", "S", "-o", "sheet.png"), "takes its colors from a photograph"),
         (("nobody", "--compare", "S", "-o", "sheet.png"), "unknown model 'nobody'"),

@@ -121,9 +121,11 @@ def test_what_got_worse_says_so(made: dict[str, Path], capfd: Capture) -> None:
 def test_an_inverse_that_is_none_is_told(made: dict[str, Path], capfd: Capture) -> None:
     argv = ("registration", made["fixed"], made["moving"], "--transform", made["forward"])
     run = Run(capfd, "evaluate", *argv, "--inverse", made["forward"], "--json")
-    assert any("hardly the inverse" in warning for warning in json.loads(run.out)["warnings"])
+    assert any("probably not the inverse" in warning for warning in json.loads(run.out)["warnings"])
     run = Run(capfd, "evaluate", *argv, "--inverse", made["inverse"], "--json")
-    assert not any("hardly the inverse" in warning for warning in json.loads(run.out)["warnings"])
+    assert not any(
+        "probably not the inverse" in warning for warning in json.loads(run.out)["warnings"]
+    )
 
 
 def test_of_another_modality_correlation_need_not_grow(
@@ -180,7 +182,7 @@ def test_volumes_that_share_nothing(made: dict[str, Path], tmp_path: Path, capfd
     write(far, tmp_path / "far.nii.gz")
     run = Run(capfd, "evaluate", "registration", made["fixed"], tmp_path / "far.nii.gz")
     assert run.status == 2
-    assert "no voxel is common" in run.err
+    assert "they do not overlap" in run.err
 
 
 @pytest.mark.parametrize(
@@ -189,12 +191,12 @@ def test_volumes_that_share_nothing(made: dict[str, Path], tmp_path: Path, capfd
         ((), "--synthetic VOLUME"),
         (("a",), "--synthetic VOLUME"),
         (("a", "b"), "'a'"),
-        (("a", "--synthetic", "b"), "leave FIXED"),
+        (("a", "--synthetic", "b"), "omit FIXED"),
         (("--synthetic", "b", "--transform", "c"), "--transform has no effect"),
         (("--synthetic", "b"), "'b'"),
         (("--synthetic", "b", "--contrast", "2"), "LABEL:VALUE"),
-        (("--synthetic", "b", "--contrast", "x:2"), "whole number"),
-        (("--synthetic", "b", "--seed", "-1"), "whole number"),
+        (("--synthetic", "b", "--contrast", "x:2"), "integer"),
+        (("--synthetic", "b", "--seed", "-1"), "integer"),
         (("--synthetic", "b", "--noise", "nan"), "number"),
     ],
 )
@@ -220,7 +222,7 @@ def test_a_known_deformation(made: dict[str, Path], capfd: Capture) -> None:
     assert {"dice", "hausdorff95_mm", "ncc"} <= set(data["after"])
     text = Run(capfd, *argv).out
     assert text.startswith("fixed.nii.gz deformed by 3.9 mm on average (seed 2), noise 5")
-    assert "share of the body measured (%)" in text
+    assert "evaluated part of the body (%)" in text
     assert "error in the body, mean (mm)" in text
 
 

@@ -70,7 +70,7 @@ def test_strokes_alone_and_in_a_color(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (ALONE, "there must be strokes: give --hints"),
+        (ALONE, "colors from strokes only; give --hints"),
         ((*MODEL, "--hint", "7=liver"), "give their label map with --hints"),
         ((*MODEL, "--hints", "S", "--hint", "7=livr"), "unknown tissue 'livr'"),
         ((*MODEL, "--hints", "S", "--hint", "7"), "must be LABEL=MEANING"),

@@ -56,9 +56,9 @@ def test_a_ct_in_the_colors_of_a_photograph(
         (("--model", "transfer-function", "--reference", "P"), "uses no photograph"),
         (
             ("--model", "none", "--hints", "P", "--reference", "P"),
-            "--model none uses no photograph",
+            "--model none does not use a photograph",
         ),
-        ((*MODEL, "--reference-mask", "P"), "belong to a photograph; give --reference"),
+        ((*MODEL, "--reference-mask", "P"), "need a photograph; give --reference"),
         ((*MODEL, "--reference", "nowhere.png"), "there is no file or folder 'nowhere.png'"),
         ((*MODEL, "--reference", "P", "--reference-labels", "P"), "save it as 8-bit grey"),
     ],

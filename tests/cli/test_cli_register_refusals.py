@@ -45,8 +45,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (("--moving-mask", "FOLDER/far.nii.gz"), "nowhere"),
         (("-o", "FOLDER"), "is an input"),
-        (("-o", "FOLDER/fixed.nii.gz"), "exists already and is not a folder"),
-        (("-o", "FOLDER/fixed.nii.gz", "--force"), "exists already and is not a folder"),
+        (("-o", "FOLDER/fixed.nii.gz"), "already exists and is not a folder"),
+        (("-o", "FOLDER/fixed.nii.gz", "--force"), "already exists and is not a folder"),
         (("-o", "FOLDER/none/there"), "does not exist"),
     ],
 )  # fmt: skip

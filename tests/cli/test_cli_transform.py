@@ -187,7 +187,7 @@ def test_points(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
         read_points(tmp_path / "there.csv"), chain(ct).points(points), atol=1e-3
     )
     refused = Run(capfd, *words, "-o", tmp_path / "there.nii.gz")
-    assert "cannot hold points" in refused.complaint
+    assert "cannot store points" in refused.complaint
     refused = Run(capfd, *words, "-o", tmp_path / "x.csv", "--labels")
     assert "no effect on points" in refused.complaint
 

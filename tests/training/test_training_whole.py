@@ -83,4 +83,4 @@ def test_resuming_where_there_is_no_run_is_refused_and_makes_nothing(name, tmp_p
 @pytest.mark.parametrize("steps", ["0", "-1", "1.5", "many"])
 def test_a_number_of_steps_is_a_whole_number_above_0(steps, tmp_path, capsys):
     assert main(["train", "tissue", "--out", str(tmp_path / "r"), f"--steps={steps}"]) == 2
-    assert "must be a number of steps above 0" in capsys.readouterr().err
+    assert "must be an integer of at least 1" in capsys.readouterr().err

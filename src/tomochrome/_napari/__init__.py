@@ -1,4 +1,4 @@
-"""The face in napari: readers, writers, samples, the panel, and the bridge to worker threads.
+"""The napari plugin: readers, writers, sample data, panels and worker threads.
 
-Nothing here is imported by the rest of the package, and only here are napari and Qt imported.
+Only this package imports napari and Qt, and no other package imports it.
 """

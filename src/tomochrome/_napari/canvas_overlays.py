@@ -1,7 +1,6 @@
 """Orientation letters at the edges of the canvas, and a scale bar in millimetres.
 
-The letters are napari's own text overlays, so they are drawn by the canvas itself and are part of
-every screenshot and exported figure.
+The letters are napari text overlays, so they appear in every screenshot and exported figure.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from tomochrome.geometry import edge_letters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Where napari puts the letters of each edge.
+#: napari's position of the overlay at each edge.
 POSITIONS: Final = {
     "left": "middle_left",
     "right": "middle_right",
     "top": "top_center",
     "bottom": "bottom_center",
 }
-#: The letters' overlays are called so, with the edge behind it.
+#: Names of the overlays: this prefix and the edge.
 PREFIX: Final = "orientation_"
 _GLYPHS: Final = "RLAPHF 0123456789m"
 _FONT_SIZE: Final = 15
 _PAUSE_MS: Final = 10
-#: Without a scan the overlays draw nothing, but stay: to make them again would take a while.
+#: Text without a scan: the overlays are kept, because creating them is slow.
 _BLANK: Final = " "
 _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
 
@@ -46,8 +45,8 @@ _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
 def lettered_layer(layers: Any) -> Any:
     """Return the layer whose orientation is shown, or None without a scan.
 
-    That is the selected layer if it is a visible scan, otherwise the uppermost visible scan,
-    otherwise the uppermost scan.
+    This is the selected layer if it is a visible scan, otherwise the topmost visible scan,
+    otherwise the topmost scan.
     """
     active = layers.selection.active
     if active is not None and active.visible and is_scan(active):
@@ -56,10 +55,10 @@ def lettered_layer(layers: Any) -> Any:
     return ([layer for layer in scans if layer.visible] or scans or [None])[-1]
 
 
-def true_turn(layer: Any) -> NDArray[np.float64]:
-    """Return the 3x3 matrix from directions in napari's world to true ones, both in LPS.
+def patient_from_world(layer: Any) -> NDArray[np.float64]:
+    """Return the 3x3 matrix from directions in napari's world to patient directions, both LPS.
 
-    An oblique scan lies upright in napari; its letters are those of its true affine.
+    napari shows an oblique scan upright, but its letters are those of its true affine.
     """
     known = source_of(layer.metadata)
     assert known is not None
@@ -67,10 +66,10 @@ def true_turn(layer: Any) -> NDArray[np.float64]:
 
 
 class CanvasOverlays(ViewerFollower):
-    """The letters and the scale bar of one viewer, while it holds a scan of ours.
+    """The letters and the scale bar of a viewer while it holds a scan of this plugin.
 
-    The scale bar is switched on with the first scan and off with the last, until the user switches
-    it.
+    The scale bar is turned on with the first scan and off with the last, unless the user has
+    turned it on or off.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -79,9 +78,9 @@ class CanvasOverlays(ViewerFollower):
         self._bar = viewer.canvas.overlays.scale_bar
         self._holds = False
         self._switching_bar = False
-        self._bar_is_ours = True
+        self._bar_is_automatic = True
         self._steps: deque[Callable[[], None]] = deque()
-        # A model without a window draws nothing, so there is nothing to spread over time.
+        # A viewer model without a window draws nothing, so all steps can run at once.
         self._timer = QTimer() if hasattr(viewer, "window") else None
         if self._timer is not None:
             self._timer.setInterval(_PAUSE_MS)
@@ -97,8 +96,8 @@ class CanvasOverlays(ViewerFollower):
         self.update()
 
     def _load_glyphs(self, viewer: Any) -> None:
-        """Have each glyph made by itself: one takes 60 ms, and a first drawing needs ten."""
-        with suppress(AttributeError):  # a model without a window, or another napari
+        """Render the glyphs one by one: each takes 60 ms, and the first drawing needs ten."""
+        with suppress(AttributeError):  # no window, or another version of napari
             info = viewer.window._qt_viewer.canvas.font_info()
             font = info.font_manager.get_font(info.face)
             for glyph in _GLYPHS:
@@ -106,7 +105,7 @@ class CanvasOverlays(ViewerFollower):
 
     @property
     def settled(self) -> bool:
-        """Whether all letters are made."""
+        """Whether all letters have been drawn."""
         return not self._steps
 
     def _follow(self, viewer: Any) -> None:
@@ -134,10 +133,10 @@ class CanvasOverlays(ViewerFollower):
                 emitter.connect(self.update)
 
     def _lift_boxes(self, _: object = None) -> None:
-        """Hide the boxes behind the letters before napari builds its scene anew.
+        """Hide the boxes behind the letters before napari rebuilds its scene.
 
-        It would make the shaders of all boxes anew in the same turn of the event loop, which takes
-        100 ms. They come back one after the other.
+        napari would recompile the shaders of all boxes in one pass of the event loop, which takes
+        100 ms. They are shown again one after the other.
         """
         for overlay in self._overlays.values() if self._timer is not None else ():
             if overlay.box:
@@ -145,7 +144,7 @@ class CanvasOverlays(ViewerFollower):
                 self._soon(partial(setattr, overlay, "box", True))
 
     def update(self, _: object = None) -> None:
-        """Show the letters of what is on the screen now."""
+        """Show the letters for the current view."""
         viewer = self.viewer
         layer = lettered_layer(viewer.layers)
         self._switch_bar(layer is not None)
@@ -165,11 +164,11 @@ class CanvasOverlays(ViewerFollower):
         if viewer.dims.ndisplay == 3:
             view, up = camera.view_direction, camera.up_direction
         right, up = screen_directions(axes, camera.orientation, view, up)
-        turn = true_turn(layer)
-        return edge_letters(turn @ right, turn @ up)
+        matrix = patient_from_world(layer)
+        return edge_letters(matrix @ right, matrix @ up)
 
     def _common_letters(self, viewer: Any) -> dict[str, str]:
-        """Return the letters that hold for all images: napari draws the same ones in each cell."""
+        """Return letters valid for all images: all cells of napari's grid show the same ones."""
         shown = [layer for layer in viewer.layers if layer.visible and isinstance(layer, Image)]
         each = [self._letters(viewer, layer if is_scan(layer) else None) for layer in shown]
         return each[0] if each and all(letters == each[0] for letters in each) else {}
@@ -182,7 +181,7 @@ class CanvasOverlays(ViewerFollower):
             self._soon(self._set_bar)
 
     def _set_bar(self) -> None:
-        if self._bar_is_ours:
+        if self._bar_is_automatic:
             self._switching_bar = True
             try:
                 self._bar.visible = self._holds
@@ -191,9 +190,9 @@ class CanvasOverlays(ViewerFollower):
 
     def _bar_switched(self, _: object = None) -> None:
         if not self._switching_bar:
-            self._bar_is_ours = False
+            self._bar_is_automatic = False
 
-    # One after the other, because drawing an overlay for the first time takes a while
+    # Steps run one after the other, because drawing an overlay for the first time is slow
 
     def _soon(self, step: Callable[[], None]) -> None:
         if self._timer is None:
@@ -205,7 +204,7 @@ class CanvasOverlays(ViewerFollower):
 
     def _next_step(self) -> None:
         if self._steps:
-            with suppress(RuntimeError, EmitLoopError):  # the window may be gone already
+            with suppress(RuntimeError, EmitLoopError):  # the window may be closed already
                 self._steps.popleft()()
         elif self._timer is not None:
             self._timer.stop()

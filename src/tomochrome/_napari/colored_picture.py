@@ -1,4 +1,4 @@
-"""The data of a colored layer: slices lit when napari asks for them, 3D by a worker."""
+"""The data of a colored layer: slices are lit on access, 3D images by a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from tomochrome._napari.beside_grey import GreySide
+from tomochrome._napari.grey_split import GreyPart
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.lighting import code_table
@@ -20,23 +20,23 @@ from tomochrome.volume import Volume
 
 
 class ColoredPicture(RenderedByWorker, LitVolume):
-    """A `LitVolume` whose 3D picture, with shaded surfaces, is computed by a worker.
+    """A `LitVolume` whose 3D image, with shaded surfaces, is computed by a worker.
 
-    Its planes may be partly grey, under the same window and opacity (see `GreySide`). Only planes
-    are: whoever reads a block, as for a file, gets color.
+    Slices can be partly grey in the same window and opacity (see `GreyPart`). Blocks, as read for
+    a file, are always in color.
     """
 
-    relit = Signal()  #: settings were assigned, also where no layer shows them
+    relit = Signal()  #: emitted when settings are assigned, even if no layer is visible
 
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
         RenderedByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
-        self.grey_side: GreySide | None = None
+        self.grey_side: GreyPart | None = None
         self._grey: tuple[_State, _State] | None = None
 
     @property
     def settings(self) -> Lighting:
-        """How the volume is shown; assign another `Lighting` to change it."""
+        """The lighting; assign another `Lighting` to change it."""
         return self._state.settings
 
     @settings.setter
@@ -48,7 +48,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         self.relit.emit()
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        """Return RGBA of the voxels asked for; ``[:, :, :]`` is napari's question for 3D."""
+        """Return RGBA of the indexed voxels; napari uses the index ``[:, :, :]`` for 3D."""
         if is_block(key):
             return self.block()
         index = full_index(key, 4)
@@ -66,7 +66,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         return picture[..., channel]
 
     def _grey_of(self, state: _State) -> _State:
-        """Return the state without color, kept for the next slice."""
+        """Return the state without color, cached for the next slice."""
         kept = self._grey
         if kept is None or kept[0] is not state:
             settings = state.settings.but(saturation=0.0)
@@ -74,10 +74,10 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         return kept[1]
 
     def render(self, steps: Steps) -> Rendering:
-        """Compute what 3D is to show."""
+        """Compute the 3D image."""
         rgba = self.lit_in_3d(steps)
         return Rendering(rgba, steps, tuple((step - 1) / 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> ColoredPicture:
-        """Return a picture of the same volume for another layer; nothing large is copied."""
+        """Return an independent object for another layer that shares the volume."""
         return ColoredPicture(self.volume, self.chroma, self.settings)

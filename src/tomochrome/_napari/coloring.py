@@ -1,4 +1,4 @@
-"""A colored layer over its CT: made once, lit again as often as one likes."""
+"""The colored layer over a CT layer: created by a worker, then relit in place."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def color_in_worker(
     as_hu: bool = False,
     pictures: tuple[Path, Path | None] | None = None,
 ) -> Any:
-    """Return a finished layer that colors the CT of a layer; for a worker: touches no widget.
+    """Return a new colored layer over a CT layer. Runs in a worker, accesses no widget.
 
     Parameters
     ----------
@@ -45,22 +45,17 @@ def color_in_worker(
     model, device
         As for `tomochrome.colorize`.
     fields
-        Keywords of `tomochrome.color.Lighting`; the settings are made here because importing
-        that module compiles kernels, which is not for the GUI thread.
+        Keywords of `tomochrome.color.Lighting`. The object is created here because importing its
+        module compiles kernels, which would block the GUI thread.
     as_hu
-        The user says that values of an unknown unit are Hounsfield units. The colors' own
-        warnings and the name of the layer say so.
+        Whether to treat values of an unknown unit as Hounsfield units; the warnings and the
+        name of the layer then say so.
     pictures
-        The photograph that the model's colors come from, its label picture and its mask (or None
-        each); None if the model needs no photograph.
+        The reference photograph, its label image and its mask (the latter two may be None); None if
+        the model needs no photograph.
 
-    Raises
-    ------
-    TomochromeError
-        If the layer is not CT, the model or device cannot be had, or the pictures do not fit
-        together.
-    Cancelled
-        If the task was cancelled.
+    Raises `TomochromeError` if the layer is not CT, the model or device is not available, or the
+    photograph and its label image do not match; `Cancelled` if the task was cancelled.
     """
     from tomochrome.colorization import Reference, colorize
 
@@ -76,28 +71,28 @@ def color_in_worker(
 
 
 def unused_options(chroma: Chroma) -> str:
-    """Return a sentence, after a space, on what the last step could not use; perhaps nothing."""
-    said = [str(w) for w in chroma.provenance.warnings if w.code == "option-unused"]
-    return "".join(f" {text[:1].upper()}{text[1:]}." for text in said[-1:])
+    """Return " " and a sentence about options that the last step did not use, or ""."""
+    texts = [str(w) for w in chroma.provenance.warnings if w.code == "option-unused"]
+    return "".join(f" {text[:1].upper()}{text[1:]}." for text in texts[-1:])
 
 
 def finished_layer(
     layer: Any, ct: LayerSource, chroma: Chroma, settings: Lighting, note: str = ""
 ) -> Any:
-    """Return a layer that shows colors over the CT of a layer; for a worker.
+    """Return a new layer that shows a chroma over a CT layer. Runs in a worker.
 
     Parameters
     ----------
     layer
         The CT's napari layer; it is only read.
     ct
-        The CT behind it.
+        The source of that layer.
     chroma
-        The colors, on the grid of ``ct.shown``.
+        The chroma on the grid of ``ct.shown``.
     settings
-        The light.
+        The lighting.
     note
-        The end of the layer's name.
+        Suffix of the layer's name.
     """
     from napari.layers import Layer
 
@@ -106,14 +101,14 @@ def finished_layer(
     from tomochrome.colorization import model_title
 
     lit = ColoredPicture(ct.shown, chroma, settings)
-    chroma.tissue_shares()  # kept, so that the legend need not wait
-    # The slow firsts happen here, so that no slider waits for them: the colors of every palette
-    # at every saturation, and the kernels of one slice.
+    chroma.tissue_shares()  # fills the cache for the legend
+    # Prepare the color tables of all palettes and compile the kernels of a slice here, so that
+    # the sliders respond at once.
     for name in palette_names():
         check()
         lit.prepare(lit.settings.but(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
-    # Making the layer slices it and draws its thumbnail; only adding it is for the GUI thread.
+    # Creating a layer slices it and renders its thumbnail; only adding it needs the GUI thread.
     name = f"{layer.name} · {model_title(chroma.model)}{note}"
     source = LayerSource("color", ct.stored, ct.shown, chroma)
     parts = color_layer(lit, source, layer_transform(layer), name)
@@ -121,9 +116,9 @@ def finished_layer(
 
 
 def lighting(fields: Mapping[str, Any], chroma: Chroma) -> Lighting:
-    """Make the settings of the light from the fields; only once the color room is imported.
+    """Create the lighting from the fields; call it only after `tomochrome.color` is imported.
 
-    A model that gives colors itself names no tissues: none can be chosen then.
+    The tissue selection is ignored for models that predict colors rather than tissues.
     """
     from tomochrome.color import Lighting
 
@@ -147,59 +142,59 @@ class Coloring:
 
     @property
     def chroma(self) -> Chroma:
-        """The colors, on the grid of both layers."""
+        """The chroma, on the grid of both layers."""
         known = source_of(self.layer.metadata)
         assert known is not None
         assert known.chroma is not None
         return known.chroma
 
     @classmethod
-    def add(cls, viewer: Any, ct_layer: Any, layer: Any, above: Sequence[Any]) -> Coloring:
-        """Add the colored layer right above its CT, and above these other layers.
+    def add(cls, viewer: Any, ct_layer: Any, layer: Any, earlier: Sequence[Any]) -> Coloring:
+        """Add a colored layer directly above its CT and the earlier colorings of the CT.
 
         Parameters
         ----------
         viewer
-            The viewer that holds the CT layer.
+            The viewer that contains the CT layer.
         ct_layer
             The layer that was colored.
         layer
-            What the worker made of it.
-        above
-            Layers that must lie below the new one: earlier colorings of the same CT.
+            The new colored layer.
+        earlier
+            Earlier colorings of the same CT.
         """
-        top = max(viewer.layers.index(below) for below in (ct_layer, *above))
+        top = max(viewer.layers.index(below) for below in (ct_layer, *earlier))
         layer.name = _new_name(layer.name, [known.name for known in viewer.layers])
         viewer.layers.insert(top + 1, layer)
         return cls(ct_layer, layer)
 
     def replace(self, layer: Any) -> None:
-        """Show other colors in the same layer: where and whether it is seen stays as it was."""
+        """Replace the content of the layer, keeping its position and visibility."""
         self.layer.metadata = layer.metadata
         self.layer.data = layer.data
         self.layer.name = layer.name
 
     @classmethod
     def find(cls, viewer: Any) -> list[Coloring]:
-        """Return the colorings that the viewer holds already, from an earlier panel."""
+        """Return the colorings in a viewer, which other panels may have made."""
         layers = viewer.layers
         return [cls(below, layer) for below in layers for layer in colored_layers(layers, below)]
 
     def relight(self, fields: Mapping[str, Any]) -> None:
-        """Show the volume in another light: what is on screen is computed again, no more."""
+        """Change the lighting; only what is on screen is recomputed."""
         lit: ColoredPicture = self.layer.data
         settings = lighting(fields, self.chroma)
         if settings != lit.settings:
             lit.settings = settings
-            if not lit.in_3d:  # there a worker does it
+            if not lit.in_3d:  # in 3D, a worker does it
                 self.layer.refresh(extent=False, highlight=False, thumbnail=False)
 
     def refresh_thumbnail(self) -> None:
-        """Draw the thumbnail in the layer list anew, which `relight` leaves as it was."""
+        """Redraw the thumbnail in the layer list, which `relight` does not."""
         self.layer.refresh(extent=False, highlight=False, data_displayed=False)
 
     def plane_shares(self, dims: Any) -> NDArray[np.float64] | None:
-        """Return the tissues' shares in the plane on screen, None in 3D."""
+        """Return the tissue fractions in the displayed plane; None in 3D."""
         layer = self.layer
         hidden = [axis for axis in dims.not_displayed if axis >= dims.ndim - layer.ndim]
         if len(hidden) != 1:
@@ -211,22 +206,22 @@ class Coloring:
         return self.chroma.tissue_shares((*[slice(None)] * axis, at))
 
     def finding(self, voxel: tuple[int, int, int]) -> tuple[str, str]:
-        """Return what is in a voxel, its value and likeliest tissue, and how sure that is."""
+        """Return two lines about a voxel: value and most likely tissue; probability, confidence."""
         value, chroma = in_words(self.layer.data.volume, voxel), self.chroma
         code, table = int(chroma.code[voxel]), chroma.table
-        sure = f"Confidence {100 * int(chroma.confidence[voxel]) / 255:.0f} %"
+        confidence = f"Confidence {100 * int(chroma.confidence[voxel]) / 255:.0f} %"
         if isinstance(table, FreeColors):
             a, b = table.ab[code]
-            return (f"{value} · a* {a:.0f}, b* {b:.0f}", sure) if code else (value, "")
+            return (f"{value} · a* {a:.0f}, b* {b:.0f}", confidence) if code else (value, "")
         tissue = int(table.tissue[code])
         if tissue in (Tissue.AIR, NO_TISSUE):
             return value, ""
-        likely = f"Probability {100 * float(table.weights[code, tissue]):.0f} %"
-        return f"{value} · {Tissue(tissue).title}", f"{likely} · {sure}"
+        probability = f"Probability {100 * float(table.weights[code, tissue]):.0f} %"
+        return f"{value} · {Tissue(tissue).title}", f"{probability} · {confidence}"
 
 
 def _new_name(name: str, taken: Sequence[str]) -> str:
-    """Return a name that says which run it was, if the name is taken."""
+    """Return the name, with the number of the run if it is taken."""
     number, found = 1, name
     while found in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""Where the fields of "Colorize volume" lie. It draws and holds no logic."""
+"""The fields of the "Colorize volume" panel and their layout; no application logic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from qtpy.QtCore import QSettings, Signal
 from qtpy.QtWidgets import QCheckBox, QFrame, QPushButton, QWidget
 
-from tomochrome._napari.beside_grey import BesidePanel
 from tomochrome._napari.controls import (
     MessageLabel,
     Section,
@@ -18,6 +17,7 @@ from tomochrome._napari.controls import (
     side_by_side,
     stacked,
 )
+from tomochrome._napari.grey_split import GreySplitPanel
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.legend import Legend
@@ -36,17 +36,17 @@ from tomochrome._napari.window_panel import WindowPanel
 
 _CLAIM = "These values are Hounsfield units"
 _CAUTION = (
-    "Tick this only if you know it: water is 0 and air is -1000 in this volume, as in a CT whose "
-    "header was lost on export. Then press Colorize again. In MR, PET or any other picture "
-    "every color would be wrong."
+    "Tick this only if you are sure that water is 0 and air is -1000 in this volume, as in a CT "
+    "whose header was lost on export. Then press Colorize again. In MR, PET or any other image, "
+    "all colors would be wrong."
 )
 
 
 class HUOverride(QFrame):
-    """Hidden until a layer was refused for want of a unit; ticked for that one layer only.
+    """A checkbox that declares the values of one layer with an unknown unit to be HU.
 
-    It is never there before the refusal was read, and forgets its tick when another layer is
-    chosen, so that nobody colors an MR by habit.
+    It is hidden until that layer has been rejected, and is unticked when another layer is
+    selected, so that nobody colors an MR by habit.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -60,18 +60,18 @@ class HUOverride(QFrame):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether the user says that the refused layer holds Hounsfield units."""
+        """Whether the user has declared the rejected layer to be in Hounsfield units."""
         return self._layer is not None and self.claim.isChecked()
 
     def offer(self, layer: Any) -> None:
-        """Offer to override the refusal of a layer."""
+        """Show the checkbox for a rejected layer."""
         if layer is not self._layer:
             self.claim.setChecked(False)
         self._layer = layer
         self.setVisible(True)
 
     def follow(self, layer: Any) -> None:
-        """Go away, tick and all, if another layer than the refused one is chosen now."""
+        """Hide and untick the checkbox unless the rejected layer is still selected."""
         if layer is None or layer is not self._layer:
             self._layer = None
             self.claim.setChecked(False)
@@ -82,9 +82,9 @@ COLOR_KEY = "Shift-C"
 
 
 class ColorPanel(QWidget):
-    """Fields of the lighting, apart from window and tissues; tells of every change.
+    """Lighting fields other than window and tissues; emits `changed` on every change.
 
-    Percentages are shown where the core takes fractions.
+    Fractions are shown as percentages.
     """
 
     changed = Signal()
@@ -100,10 +100,10 @@ class ColorPanel(QWidget):
         self.palette_box = NamedChoice(parent=self)
         self.alpha_box = NamedChoice(parent=self)
         self.saturation_row = ValueSlider(0, 100, suffix=" %", value=100, parent=self)
-        self.saturation_row.setToolTip("Strength of the colors; 0 % is grey")
+        self.saturation_row.setToolTip("Color saturation; 0 % is grey")
         self.confidence_row = ValueSlider(0, 100, suffix=" %", value=0, parent=self)
         self.confidence_row.setToolTip(
-            "Least confidence: where the model is less sure than this, color fades to grey"
+            "Minimum confidence: where the model is less confident, the color fades to grey"
         )
         self.opacity_row = ValueSlider(0, 100, suffix=" %", value=100, parent=self)
         self.opacity_row.setToolTip("Opacity of the colored layer over the scan")
@@ -124,7 +124,7 @@ class ColorPanel(QWidget):
         self.opacity_row.valueChanged.connect(lambda value: self.opacity_changed.emit(value / 100))
 
     def offer(self, palettes: Sequence[str], alphas: Sequence[str]) -> None:
-        """Offer these palettes and alpha curves, keeping what is chosen."""
+        """Offer these palettes and alpha curves, keeping the current selection."""
         self.palette_box.offer(palette_choices(palettes))
         self.alpha_box.offer(alpha_choices(alphas))
 
@@ -135,7 +135,7 @@ class ColorPanel(QWidget):
 
     @property
     def min_confidence(self) -> float:
-        """Least confidence, 0 to 1, that is shown in color."""
+        """Minimum confidence, 0 to 1, that is shown in color."""
         return self.confidence_row.value() / 100
 
     @property
@@ -156,34 +156,34 @@ class ColorPanel(QWidget):
 
 Key = Literal["model", "device", "palette", "alpha", "opacity", "window"]
 
-#: All that is kept. ``window`` is the kind of window, never numbers that were made for one scan.
+#: All stored settings. ``window`` is a kind of window, never numbers set for one scan.
 KEYS: Final[tuple[Key, ...]] = ("model", "device", "palette", "alpha", "opacity", "window")
 _GROUP: Final = "colorize"
 
 
 def remember(key: Key, value: str | float) -> None:
-    """Keep a choice for the next start: of the user, nothing of any patient.
+    """Store a user setting for the next session; never patient data.
 
-    Values are kept in one INI file of the user's (`QSettings`) and are not trusted: who reads one
-    checks that the choice still exists.
+    The settings are stored in the user's INI file (`QSettings`). They are not trusted: readers
+    check that a choice still exists.
     """
     _store().setValue(f"{_GROUP}/{key}", str(value))
 
 
 def remembered(key: Key) -> str:
-    """Return what was kept, empty if nothing was."""
+    """Return a stored setting, or an empty string if there is none."""
     value = _store().value(f"{_GROUP}/{key}")
     return value if isinstance(value, str) else ""
 
 
 def remember_choice(key: Key, box: NamedChoice) -> None:
-    """Choose what was kept, as far as it still is offered, and keep what the user chooses."""
+    """Restore a stored choice if it is still offered, and store each choice of the user."""
     box.choose(remembered(key))
     box.activated.connect(lambda _: remember(key, box.name))
 
 
 def remembered_fraction(key: Key, default: float) -> float:
-    """Return a number from 0 to 1 that was kept, or the default if there is none."""
+    """Return a stored number from 0 to 1, or the default if there is none."""
     try:
         value = float(remembered(key))
     except ValueError:
@@ -195,12 +195,12 @@ def _store() -> QSettings:
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tomochrome", "napari")
 
 
-# Shown until the worker has looked; these are always there.
+# Offered until the worker has listed all choices; these always exist.
 _FIRST_OFFER = Offer(("tissue", "transfer-function"), ("auto",), ("natural",), ("body", "opaque"))
 
 
 class ColorizeView(JobView):
-    """The fields, from top to bottom: caution, what to color, run, result, how it is shown."""
+    """The fields, from top to bottom: notice, inputs, run, result and appearance."""
 
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent, "Colorize")
@@ -210,21 +210,23 @@ class ColorizeView(JobView):
         self.photograph = PhotographChoice(self)
         self.device = NamedChoice(parent=self)
         self.compare = QPushButton("Compare models…", self)
-        self.compare.setToolTip("Color the axial slice in view with every model, side by side")
+        self.compare.setToolTip("Color the current axial slice with every model, side by side")
         self.export = QPushButton("Export…", self)
         self.keep = QCheckBox("Keep earlier results", self)
         self.keep.setToolTip(
-            "Add another layer for each run; otherwise a run replaces the result of the one before"
+            "Add a new layer for each run instead of replacing the previous result"
         )
         self.override = HUOverride(self)
-        self.export.setToolTip("Save as NIfTI, NRRD, contact sheet or DICOM; also the maps")
+        self.export.setToolTip(
+            "Save as NIfTI, NRRD, contact sheet or DICOM; also the tissue and confidence maps"
+        )
         self.readout = CursorReadout(self)
         self.window = WindowPanel(self)
         self.color = ColorPanel(self)
         self.legend = Legend(self)
-        self.beside = BesidePanel(self)
+        self.grey_split = GreySplitPanel(self)
         self.tissues = Section("Tissues", self.legend, self)
-        self.wipe = Section("Color beside grey", self.beside, self)
+        self.wipe = Section("Color and grayscale", self.grey_split, self)
         self.locked = (
             *(self.layer, self.model, self.photograph, self.device, self.keep),
             *(self.compare, self.override),
@@ -232,7 +234,7 @@ class ColorizeView(JobView):
         self._inputs = form(
             ("CT", self.layer),
             ("Model", self.model),
-            ("Colors of", self.photograph),
+            ("Photograph", self.photograph),
             ("Device", self.device),
         )
         self.fill(
@@ -258,7 +260,7 @@ class ColorizeView(JobView):
 
     @property
     def remembered(self) -> dict[Key, NamedChoice]:
-        """The boxes whose choice is kept between starts."""
+        """The combo boxes whose choice is stored between sessions."""
         return {
             "model": self.model,
             "device": self.device,
@@ -267,7 +269,7 @@ class ColorizeView(JobView):
         }
 
     def offer(self, offer: Offer) -> None:
-        """Fill the boxes with what there is, keeping what is chosen."""
+        """Fill the combo boxes, keeping the current selections."""
         self.model.offer(model_choices(offer.models))
         self.device.offer(device_choices(offer.devices))
         self.color.offer(offer.palettes, offer.alphas)
@@ -280,16 +282,16 @@ class ColorizeView(JobView):
         return self.model.name in self._with_photograph
 
     def _show_photograph(self, _: object = None) -> None:
-        """Show the row of the photograph only where the model uses one."""
+        """Show the photograph field only if the model uses one."""
         wanted = self.needs_photograph
         for part in (self.photograph, self._inputs.labelForField(self.photograph)):
             part.setVisible(wanted)
 
     def show_model(self, title: str, tissues: bool = True) -> None:
-        """Say that this is not for diagnosis, and which model made the colors on screen.
+        """Show the "not for diagnosis" notice with the model that made the colors on screen.
 
-        What is about colors is seen only when there are some; palette and legend need a model
-        that names ``tissues``.
+        The sections about colors are hidden while there are none (an empty ``title``); palette and
+        legend need a model that predicts ``tissues``.
         """
         caution = NOT_FOR_DIAGNOSIS.capitalize()
         self.caution.say(f"{caution} · {title}" if title else caution)

@@ -1,4 +1,4 @@
-"""The panel "Colorize volume": it reads its fields, runs one core function, shows the result."""
+"""The "Colorize volume" panel: reads its fields, runs one core function and shows the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from qtpy.QtWidgets import QLabel, QMainWindow
 from superqt.utils import qdebounced, qthrottled
 
-from tomochrome._napari.beside_grey import BesideGrey
 from tomochrome._napari.coloring import Coloring, color_in_worker, lighting, unused_options
 from tomochrome._napari.colorize_view import (
     COLOR_KEY,
@@ -22,6 +21,7 @@ from tomochrome._napari.colorize_view import (
 )
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.events import Connections, weakly
+from tomochrome._napari.grey_split import GreySplit
 from tomochrome._napari.grey_window import show_window
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position
 from tomochrome._napari.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
@@ -34,18 +34,18 @@ from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.colorization.cards import model_title
 from tomochrome.errors import InputError, TomochromeError
 
-_LEAST_PAUSE_MS = 15  # between two pictures, for the event loop
-# In 3D the whole volume is lit again, so that waits until the slider rests.
-_REST_IN_3D_MS = 250
-# Thumbnails and the shares of a plane may come a little later than the picture.
-_REST_MS = 300
+_REDRAW_INTERVAL_MS = 15  # keeps the event loop responsive
+# In 3D the entire volume is relit, so the update waits until the slider stops.
+_REDRAW_DELAY_3D_MS = 250
+# The thumbnail and the tissue shares of the slice may lag behind the image.
+_IDLE_DELAY_MS = 300
 
 
 class ColorizeWidget(JobPanel):
-    """Colors the CT of a layer and lights it: fields, run, progress, cancel."""
+    """Colors the CT of a layer and updates its appearance as the fields change."""
 
     tab = "Colorize"
-    what = "Coloring"
+    job_name = "Coloring"
 
     def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
@@ -55,10 +55,10 @@ class ColorizeWidget(JobPanel):
         self._target: Any = None
         self._watching = Connections()
         self._pushing = False
-        self._relight_soon = qthrottled(self._relight, timeout=_LEAST_PAUSE_MS)
-        self._relight_at_rest = qdebounced(self._relight, timeout=_REST_IN_3D_MS)
-        self._rest = qdebounced(self._rested, timeout=_REST_MS)
-        self._beside = BesideGrey(napari_viewer, self.view.beside)
+        self._relight_throttled = qthrottled(self._relight, timeout=_REDRAW_INTERVAL_MS)
+        self._relight_debounced = qdebounced(self._relight, timeout=_REDRAW_DELAY_3D_MS)
+        self._update_when_idle = qdebounced(self._idle, timeout=_IDLE_DELAY_MS)
+        self._grey_split = GreySplit(napari_viewer, self.view.grey_split)
         self._message_of: Any = None
         self._gallery: ModelGallery | None = None
         self._mark = QLabel()
@@ -92,7 +92,7 @@ class ColorizeWidget(JobPanel):
         toggle = weakly(self._toggle)
         toggle.__name__ = "toggle_tomochrome_color"
         viewer.bind_key(COLOR_KEY, toggle, overwrite=True)
-        self._renderer.said.connect(self.say)
+        self._renderer.text_changed.connect(self.say)
 
     def _toggle(self, _: object = None) -> None:
         self.view.color.color.toggle()
@@ -113,7 +113,7 @@ class ColorizeWidget(JobPanel):
         )
 
     def compare(self) -> None:
-        """Color the slice in view with every model, and show the pictures side by side."""
+        """Color the current axial slice with every model and show the results side by side."""
         layer, device, fields = self.view.layer.layer(), self.view.device.name, self.fields
         pictures, viewer, point = self.view.photograph.paths, self.viewer, self.viewer.dims.point
 
@@ -130,7 +130,7 @@ class ColorizeWidget(JobPanel):
         *,
         lacks_photograph: bool = False,
     ) -> None:
-        """Start work on the chosen layer, or say why that cannot be."""
+        """Start work on the selected layer, or show why it cannot be colored."""
         layer = self.view.layer.layer()
         if self.running:
             return
@@ -141,7 +141,7 @@ class ColorizeWidget(JobPanel):
                 raise InputError("open a CT first (File > Open Folder, or a sample)")
             check_layer(layer, as_hu=as_hu)
             if lacks_photograph:
-                raise InputError("choose the photograph whose colors this model carries over")
+                raise InputError("choose the photograph whose colors this model transfers")
         except TomochromeError as error:
             self.show_error(error)
             self._target = None
@@ -162,12 +162,12 @@ class ColorizeWidget(JobPanel):
 
     def _close_gallery(self) -> None:
         if self._gallery is not None:
-            with suppress(RuntimeError):  # its user has closed it
+            with suppress(RuntimeError):  # the user has already closed it
                 self._gallery.close()
             self._gallery = None
 
     def export(self) -> None:
-        """Open the panel that writes files, on the colored layer if there is one."""
+        """Open the Export panel with the colored layer selected, or the CT if there is none."""
         dock, panel = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
         panel.choose(self.view.layer.layer() if self.coloring is None else self.coloring.layer)
         dock.show()
@@ -186,10 +186,10 @@ class ColorizeWidget(JobPanel):
         self.say(f"Colored by {title} in {seconds:.1f} s.{hidden}{unused}")
 
     def _show(self, ct_layer: Any, colored: Any) -> Coloring:
-        """Show a result in place of the one before, or above it if the user wants to keep both."""
+        """Show a result, replacing the previous one unless earlier results are to be kept."""
         older = [known for known in self._colorings if known.ct_layer is ct_layer]
         tissues = older[-1].layer.data.settings.tissues if older else None
-        # The fields may have moved since the run began.
+        # The user may have changed the fields since the run began.
         chroma = colored.data.chroma
         colored.data.settings = lighting({**self.fields, "tissues": tissues}, chroma)
         if older and not self.view.keep.isChecked():
@@ -202,7 +202,7 @@ class ColorizeWidget(JobPanel):
             above = [known.layer for known in older]
             shown = Coloring.add(self.viewer, ct_layer, colored, above)
             if shown.layer not in [known.layer for known in self._colorings]:
-                self._colorings.append(shown)  # another reader's CT: `_layer_added` knew it not
+                self._colorings.append(shown)  # `_layer_added` misses CTs of other readers
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
         self._layer_chosen()
@@ -210,18 +210,18 @@ class ColorizeWidget(JobPanel):
         return shown
 
     def was_cancelled(self) -> None:
-        """Say so, unless it was because the layer is gone."""
+        """Report the cancellation, unless the removal of the layer caused it."""
         if self._target in self.viewer.layers:
             super().was_cancelled()
 
     def show_error(self, error: Exception) -> None:
-        """Show why it cannot be colored; what has no unit may be colored all the same."""
+        """Show the error; if the unit is unknown, offer to treat the values as HU."""
         if isinstance(error, UnknownUnitError) and self._target is self.view.layer.layer():
             self.view.override.offer(self._target)
         super().show_error(error)
 
     def ended(self) -> None:
-        """Switch the fields back."""
+        """Enable the fields again."""
         self._target = None
         super().ended()
 
@@ -229,7 +229,7 @@ class ColorizeWidget(JobPanel):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The lighting that the fields ask for: keywords of `tomochrome.color.Lighting`."""
+        """The lighting set in the fields, as keywords of `tomochrome.color.Lighting`."""
         color = self.view.color
         return {
             "window": self.view.window.window,
@@ -242,14 +242,14 @@ class ColorizeWidget(JobPanel):
 
     @property
     def coloring(self) -> Coloring | None:
-        """The newest coloring of the chosen layer."""
+        """The newest coloring of the selected layer."""
         layer = self.view.layer.layer()
         found = [known for known in self._colorings if known.ct_layer is layer]
         return found[-1] if found else None
 
     def _changed(self) -> None:
         in_3d = self.viewer.dims.ndisplay == 3
-        (self._relight_at_rest if in_3d else self._relight_soon)()
+        (self._relight_debounced if in_3d else self._relight_throttled)()
 
     def _relight(self) -> None:
         coloring, layer = self.coloring, self.view.layer.layer()
@@ -272,15 +272,15 @@ class ColorizeWidget(JobPanel):
     def _plane_changed(self, _: object = None) -> None:
         self._point()
         if self.coloring is not None:
-            self._rest()
+            self._update_when_idle()
 
-    def _rested(self) -> None:
-        """Do what can wait until nobody slides: the thumbnail, and the legend's second column."""
+    def _idle(self) -> None:
+        """Update the thumbnail and the tissue shares of the slice once the sliders stop moving."""
         coloring = self.coloring
         if coloring is None:
             return
         in_2d = self.viewer.dims.ndisplay == 2
-        if in_2d:  # the picture of a block would take long
+        if in_2d:  # rendering the entire volume would take too long
             coloring.refresh_thumbnail()
         self.view.legend.set_plane(coloring.plane_shares(self.viewer.dims) if in_2d else None)
 
@@ -300,14 +300,14 @@ class ColorizeWidget(JobPanel):
             legend = self.view.legend
             legend.set_shares(coloring.chroma.tissue_shares(), self.view.color.palette_name)
             legend.set_selection(coloring.layer.data.settings.tissues)
-            self._rest()
-        self._beside.follow(None if coloring is None else coloring.layer)
+            self._update_when_idle()
+        self._grey_split.follow(None if coloring is None else coloring.layer)
         self.view.show_model(title, tissues)
         self._mark.setText(f"Colors by {title}: {NOT_FOR_DIAGNOSIS}" if title else "")
         self._point()
 
     def _watch(self, ct_layer: Any, color_layer: Any) -> None:
-        """Follow what the user does to these two in napari's own controls, and no others."""
+        """Follow changes that the user makes to these two layers in napari's own controls."""
         self._watching.release()
         if ct_layer is not None:
             self._watching.add(self._limits_moved, ct_layer.events.contrast_limits)
@@ -326,12 +326,12 @@ class ColorizeWidget(JobPanel):
             self.view.color.opacity_row.set_value(100 * self.coloring.layer.opacity)
 
     def _recolored(self, _: object = None) -> None:
-        """Another panel gave the layer other colors: list their tissues."""
+        """Update the legend after another panel has recolored the layer."""
         if not self.running:
             self._layer_chosen()
 
     def _layer_added(self, _: object = None) -> None:
-        """Follow a coloring that was added, by this panel or another."""
+        """Register a coloring added by this panel or another."""
         known = [coloring.layer for coloring in self._colorings]
         new = [found for found in Coloring.find(self.viewer) if found.layer not in known]
         if new:
@@ -339,44 +339,44 @@ class ColorizeWidget(JobPanel):
             self._layer_chosen()
 
     def _layer_removed(self, event: Any) -> None:
-        gone = event.value
+        removed = event.value
         self._colorings = [
-            known for known in self._colorings if gone not in (known.layer, known.ct_layer)
+            known for known in self._colorings if removed not in (known.layer, known.ct_layer)
         ]
-        if gone is self._target:
+        if removed is self._target:
             self.jobs.cancel()
         self._layer_chosen()
 
     def _point(self, _: object = None) -> None:
-        """Say what lies under the cursor in the chosen scan."""
+        """Show the values and the tissue under the cursor in the selected scan."""
         coloring = self.coloring
-        said: tuple[str, ...] = ()
+        texts: tuple[str, ...] = ()
         if coloring is not None and self.viewer.dims.ndisplay == 2:
-            here = layer_position(self.viewer, coloring.layer, self.viewer.cursor.position)
-            voxel = voxel_in(coloring.layer, here)
-            said = () if voxel is None else coloring.finding(voxel)
-        self.view.readout.say(*said)
+            position = layer_position(self.viewer, coloring.layer, self.viewer.cursor.position)
+            voxel = voxel_in(coloring.layer, position)
+            texts = () if voxel is None else coloring.finding(voxel)
+        self.view.readout.say(*texts)
 
     # Closing
 
-    def entered(self, main_window: QMainWindow) -> None:
-        """Put the caution into the status bar."""
-        # Seen also while this panel is hidden. (The canvas's own text would be seen in
-        # more screenshots, but napari 0.9.2 can crash when a layer is removed after that
-        # text was hidden, and drawing its letters for the first time takes 0.3 s.)
+    def attached(self, main_window: QMainWindow) -> None:
+        """Add the "not for diagnosis" notice to the status bar."""
+        # It stays visible while this panel is hidden. (napari's text overlay would appear in
+        # more screenshots, but napari 0.9.2 can crash when a layer is removed after the overlay
+        # was hidden, and rendering its glyphs for the first time takes 0.3 s.)
         main_window.statusBar().addPermanentWidget(self._mark)
 
-    def let_go(self) -> None:
-        """Cancel a run and let go of the viewer: no binding of this panel is left behind."""
-        for soon in (self._relight_soon, self._relight_at_rest, self._rest):
-            soon.cancel()
-        self._beside.release()
+    def cleanup(self) -> None:
+        """Cancel a run and remove all connections and key bindings to the viewer."""
+        for delayed in (self._relight_throttled, self._relight_debounced, self._update_when_idle):
+            delayed.cancel()
+        self._grey_split.release()
         self._close_gallery()
-        self._renderer.said.disconnect(self.say)
+        self._renderer.text_changed.disconnect(self.say)
         self._watching.release()
         self._mark.deleteLater()
         self.view.layer.release()
         self.view.override.follow(None)
         self.viewer.bind_key(COLOR_KEY, None)
         self._colorings, self._target = [], None
-        super().let_go()
+        super().cleanup()

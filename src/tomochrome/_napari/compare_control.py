@@ -1,4 +1,4 @@
-"""Runs the comparison: the fields, the layer, the handle, the flicker, the viewer's events."""
+"""Connects the comparison to its fields, its layer, the wipe handle and the viewer's events."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from tomochrome._napari.wipe_handle import WipeHandle
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
-_LEAST_PAUSE_MS = 15
-_REST_IN_3D_MS = 250
-_SETTLE_MS = 300  # a layer that is dragged or painted in signals every step
-_PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
+_REDRAW_INTERVAL_MS = 15
+_REDRAW_DELAY_3D_MS = 250
+_RESTART_DELAY_MS = 300  # dragging a layer or painting in it emits an event for every step
+_TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 class CompareControl(QObject):
-    """Shows two layers as one, as the fields of a panel say."""
+    """Shows two layers as one comparison layer, as set in the fields of a panel."""
 
     def __init__(self, viewer: Any, panel: ComparePanel) -> None:
         super().__init__(panel)
         self.viewer = viewer
         self.panel = panel
         self.comparison: Comparison | None = None
-        self._positions: Any = None  # of the last wipe, in each plane
+        self._positions: Any = None  # positions of the last wipe, one per plane
         self._jobs = jobs = JobRunner("tomochrome comparison", self)
         jobs.progressed.connect(lambda _done, _total, stage: self._say(stage + " …"))
         jobs.ended.connect(self._ended)
         self._followed = Connections()
         self._removing = Connections()
         self._closing = False
-        self._apply_soon = qthrottled(self._apply, timeout=_LEAST_PAUSE_MS)
-        self._apply_at_rest = qdebounced(self._apply, timeout=_REST_IN_3D_MS)
-        self._settle = qdebounced(self._start_again, timeout=_SETTLE_MS)
+        self._apply_throttled = qthrottled(self._apply, timeout=_REDRAW_INTERVAL_MS)
+        self._apply_debounced = qdebounced(self._apply, timeout=_REDRAW_DELAY_3D_MS)
+        self._restart_debounced = qdebounced(self._restart, timeout=_RESTART_DELAY_MS)
         self._flicker = QTimer(self)
-        self._flicker.timeout.connect(self._take_turns)
-        self._lit: list[Any] = []  # signals of the colors compared
+        self._flicker.timeout.connect(self._alternate)
+        self._relit_signals: list[Any] = []  # of the colored layers compared
         self.handle: WipeHandle | None = None
         panel.show_button.clicked.connect(self._button)
         panel.changed.connect(self._changed)
@@ -65,7 +65,7 @@ class CompareControl(QObject):
         return self._jobs.running
 
     def start(self) -> None:
-        """Show the two chosen layers as one; what is slow about it is done by a worker."""
+        """Compare the two selected layers; a worker does the slow part."""
         self._jobs.drop()
         first, second = self.panel.two
         try:
@@ -86,7 +86,7 @@ class CompareControl(QObject):
         self._label()
 
     def stop(self) -> None:
-        """Take the comparison away and show the layers again."""
+        """Remove the comparison and show the layers again."""
         if self.busy:
             self._jobs.drop()
             self._say("")
@@ -95,7 +95,7 @@ class CompareControl(QObject):
         self._label()
 
     def hide(self, layer: Any) -> None:
-        """Hide a layer, also for when the comparison ends."""
+        """Hide a layer and keep it hidden when the comparison ends."""
         layer.visible = False
         if self.comparison is not None:
             self.comparison.leave_hidden(layer)
@@ -114,19 +114,20 @@ class CompareControl(QObject):
         for layer in layers:
             if window_of(layer) is not None:
                 follow(self._windowed, layer.events.contrast_limits)
-            follow(self._start_again, layer.events.data)
-            settle = [getattr(layer.events, name) for name in _PLACE]
+            follow(self._restart, layer.events.data)
+            frequent = [getattr(layer.events, name) for name in _TRANSFORM_EVENTS]
             if hasattr(layer.events, "paint"):
-                settle.append(layer.events.paint)
-            follow(self._place_changed, *settle)
-        # A colored layer's own events do not tell of another light while it is hidden.
-        self._lit = [layer.data.relit for layer in layers if hasattr(layer.data, "relit")]
-        for lit in self._lit:
-            lit.connect(self._relit)
+                frequent.append(layer.events.paint)
+            follow(self._restart_later, *frequent)
+        # A hidden colored layer emits no event of its own when its lighting changes.
+        self._relit_signals = [layer.data.relit for layer in layers if hasattr(layer.data, "relit")]
+        for signal in self._relit_signals:
+            signal.connect(self._relit)
         dims = self.viewer.dims.events
         follow(self._time_flicker, self.comparison.layer.events.visible, dims.ndisplay)
-        follow(self._turned, dims.ndisplay, dims.order, self.viewer.scene.camera.events.orientation)
-        self._turned()
+        camera = self.viewer.scene.camera.events
+        follow(self._screen_changed, dims.ndisplay, dims.order, camera.orientation)
+        self._screen_changed()
         if self.comparison.view.mode == "wipe" and self._positions is not None:
             wipe: Any = self.comparison.view.settings
             self.comparison.set_settings(replace(wipe, positions=self._positions))
@@ -135,7 +136,7 @@ class CompareControl(QObject):
         self._apply()
 
     def _failed(self, error: Exception) -> None:
-        self._drop_and_show()  # it would seem to be of the two that are chosen now
+        self._drop_and_show()  # the old comparison is not of the layers selected now
         self._fail(error)
 
     def _ended(self) -> None:
@@ -160,7 +161,7 @@ class CompareControl(QObject):
             self._say(f"{sentence(self.comparison.note)} {said}".strip())
 
     def _remark_again(self) -> None:
-        if self.panel.message.tone == "plain":  # an error stays
+        if self.panel.message.tone == "plain":  # do not overwrite an error
             self._remark()
 
     def _label(self) -> None:
@@ -171,7 +172,7 @@ class CompareControl(QObject):
 
     def _changed(self) -> None:
         in_3d = self.viewer.dims.ndisplay == 3
-        (self._apply_at_rest if in_3d else self._apply_soon)()
+        (self._apply_debounced if in_3d else self._apply_throttled)()
 
     def _apply(self) -> None:
         if self.comparison is None:
@@ -199,24 +200,24 @@ class CompareControl(QObject):
         if self.comparison is not None:
             self.comparison.refresh()
 
-    def _turned(self, _: object = None) -> None:
+    def _screen_changed(self, _: object = None) -> None:
         if self.comparison is not None:
             self.comparison.set_screen(screen_of(self.viewer, self.comparison.layer))
             self._show_edge()
             self._remark_again()
 
-    def _place_changed(self, _: object = None) -> None:
-        self._settle()
+    def _restart_later(self, _: object = None) -> None:
+        self._restart_debounced()
 
-    def _start_again(self, _: object = None) -> None:
+    def _restart(self, _: object = None) -> None:
         if self.comparison is not None:
             self.start()
 
     def _removed(self, event: Any) -> None:
         if self._closing:
             return
-        comparison, gone = self.comparison, event.value
-        if comparison is not None and gone in (comparison.layer, *comparison.layers):
+        comparison, removed = self.comparison, event.value
+        if comparison is not None and removed in (comparison.layer, *comparison.layers):
             self.stop()
 
     def _drop_and_show(self) -> None:
@@ -224,13 +225,13 @@ class CompareControl(QObject):
             layer.visible = True
 
     def _drop(self) -> tuple[Any, ...]:
-        """Take the comparison away; return the layers that it hid."""
+        """Remove the comparison; return the layers that it hid."""
         self._flicker.stop()
-        for lit in self._lit:
-            lit.disconnect(self._relit)
-        self._lit = []
-        for soon in (self._apply_soon, self._apply_at_rest, self._settle):
-            soon.cancel()
+        for signal in self._relit_signals:
+            signal.disconnect(self._relit)
+        self._relit_signals = []
+        for delayed in (self._apply_throttled, self._apply_debounced, self._restart_debounced):
+            delayed.cancel()
         self._followed.release()
         if self.handle is not None:
             self.handle.release()
@@ -246,10 +247,10 @@ class CompareControl(QObject):
         finally:
             self._closing = False
 
-    # Dragging and taking turns
+    # Wipe and flicker
 
     def _edge(self) -> tuple[int, float] | None:
-        """Return the axis that the wipe's line moves along and its place, None if not a wipe."""
+        """Return the axis along which the wipe line moves and its index; None if not a wipe."""
         view: Any = None if self.comparison is None else self.comparison.view
         if view is None or view.mode != "wipe":
             return None
@@ -262,7 +263,7 @@ class CompareControl(QObject):
             self._wipe_to(view.position(self._plane(), index))
 
     def _wipe_to(self, share: float) -> None:
-        """Move the line of the plane on screen, by mouse, slider or keys; in 3D of the slices."""
+        """Move the wipe line of the displayed plane; in 3D, that of the axial slices."""
         comparison = self.comparison
         if comparison is not None and comparison.view.mode == "wipe":
             curtain: Any = comparison.view.settings
@@ -277,7 +278,7 @@ class CompareControl(QObject):
             self.handle.update()
 
     def _plane(self) -> int:
-        """Return the axis of the comparison that the plane on screen cuts across; 0 in 3D."""
+        """Return the axis normal to the displayed plane; 0 in 3D."""
         if self.comparison is None:
             return 0
         extra = self.viewer.dims.ndim - self.comparison.layer.ndim
@@ -285,7 +286,7 @@ class CompareControl(QObject):
         return hidden[0] if len(hidden) == 1 else 0
 
     def _time_flicker(self, _: object = None) -> None:
-        """Start or stop taking turns; in 3D each turn would draw the whole volume again."""
+        """Start or stop the flicker; not in 3D, where each change redraws the entire volume."""
         comparison = self.comparison
         wanted = (
             comparison is not None
@@ -298,12 +299,12 @@ class CompareControl(QObject):
         else:
             self._flicker.stop()
 
-    def _take_turns(self) -> None:
+    def _alternate(self) -> None:
         if self.comparison is not None:
             self.comparison.set_settings(self.comparison.view.settings.other())
 
     def release(self) -> None:
-        """Stop everything and let go of the viewer. The layers are shown again."""
+        """Stop the comparison, show the layers again and drop the reference to the viewer."""
         self._jobs.drop()
         self._drop_and_show()
         self._removing.release()

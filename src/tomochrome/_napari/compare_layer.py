@@ -1,4 +1,4 @@
-"""A comparison as a layer: made by a worker, then changed as often as one likes."""
+"""The comparison layer: created by a worker, then updated in place."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class ComparePicture(LazyPicture):
-    """A view that can be exchanged for another of the same pair.
+    """Layer data computed from a view, which can be replaced by another view of the same pair.
 
     Parameters
     ----------
     view
-        Of a pair made with ``color=True``: always RGBA.
+        View of a pair created with ``color=True``, so that it is always RGBA.
     """
 
     def __init__(self, view: View[Any]) -> None:
@@ -53,10 +53,10 @@ class ComparePicture(LazyPicture):
         return self._view.compute(region)
 
     def render(self, steps: Steps) -> Rendering:
-        """Compute all of it, clear where it is dark: air would be a black box about the body.
+        """Compute the 3D image, transparent where it is dark so that air does not hide the body.
 
-        The opacity goes with the square of the brightness: noise, seen along a whole ray, would
-        be a fog.
+        The opacity is proportional to the square of the brightness; otherwise noise, accumulated
+        along each ray, would look like fog.
         """
         rendering = super().render(steps)
         opacity = np.rint(np.arange(256) ** 2 / 255).astype(np.uint8)
@@ -66,7 +66,7 @@ class ComparePicture(LazyPicture):
         return rendering
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
-        """Return a picture that stays as it is when this one is changed, as a duplicate should."""
+        """Return an independent copy, for napari's "Duplicate layer"."""
         twin: Any = super().__deepcopy__(memo)
         twin._view = copy.copy(self._view)
         twin._view.pair = copy.copy(self._view.pair)
@@ -78,33 +78,29 @@ NAME = "Comparison"
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What the worker hands to the GUI thread."""
+    """The result that the worker returns to the GUI thread."""
 
     pair: Pair
     layer: Any
-    note: str = ""  #: what the user should know of where the two lie
+    note: str = ""  #: warning about layers that were moved by hand
 
 
 def make_in_worker(
     first: Any, second: Any, fields: Fields, windows: tuple[Window | None, Window | None]
 ) -> Made:
-    """Make the layer that compares two others. Runs in a worker and touches no widget.
+    """Create the layer that compares two others. Runs in a worker and accesses no widget.
 
     Parameters
     ----------
     first, second
         napari layers of volumes; they are only read.
     fields
-        What the fields of the comparison say.
+        The settings of the comparison.
     windows
-        How the two are shown, None where they are in color or it is not known.
+        The display windows of the two layers, None for a colored layer or an unknown window.
 
-    Raises
-    ------
-    TomochromeError
-        If the two cannot be compared so.
-    Cancelled
-        If the task was cancelled.
+    Raises `TomochromeError` if the two layers cannot be compared in this way; `Cancelled` if the
+    task was cancelled.
     """
     from napari.layers import Layer
 
@@ -119,7 +115,7 @@ def make_in_worker(
     view = make_view(fields, pair)
     view.prepare()
     picture = ComparePicture(view)
-    # The slow firsts of each plane happen here, so that no scrolling waits for them.
+    # Compute one slice along each axis now, because the first one is slow.
     for axis in range(3):
         check()
         _ = picture[(*[slice(None)] * axis, picture.shape[axis] // 2)]
@@ -129,18 +125,18 @@ def make_in_worker(
 
 
 class Comparison:
-    """The comparison layer of two others, as long as it is shown.
+    """A comparison layer in a viewer.
 
     Parameters
     ----------
     viewer
-        The viewer that shows it.
+        The viewer.
     layers
         The two layers compared.
     made
-        What the worker made.
+        The worker's result.
     hidden
-        What the comparison before this one hid and has not shown again.
+        Layers hidden by the previous comparison and not shown again yet.
     """
 
     def __init__(
@@ -167,7 +163,7 @@ class Comparison:
         return self.picture.view
 
     def _show(self, hidden: tuple[Any, ...]) -> None:
-        """Add the layer above the two and all that would hide it, and hide the two."""
+        """Hide the two layers and add the comparison above them and every layer that covers it."""
         layers = self.viewer.layers
         below = [i for i, x in enumerate(layers) if x in self.layers or covers(x)]
         top = max(below, default=len(layers) - 1)
@@ -179,30 +175,28 @@ class Comparison:
         layers.insert(top + 1, self.layer)
 
     def leave_hidden(self, layer: Any) -> None:
-        """Do not show a layer again that was hidden for the comparison."""
+        """Keep a layer hidden when the comparison ends."""
         if layer in self._hidden:
             self._hidden.remove(layer)
 
     def close(self) -> tuple[Any, ...]:
-        """Take the layer away; return the layers that it hid and that are still there."""
+        """Remove the layer; return the layers that it hid and that still exist."""
         hidden, self._hidden = self._hidden, []
         if self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
         return tuple(layer for layer in hidden if layer in self.viewer.layers)
 
     def set_fields(self, fields: Fields) -> None:
-        """Compare in another way.
+        """Change the mode or the settings of the comparison.
 
-        Raises
-        ------
-        TomochromeError
-            If the pair cannot be compared so; then the layer shows what it showed.
+        Raises `TomochromeError` if the pair cannot be compared in this way; the layer is then
+        unchanged.
         """
         self.picture.view = make_view(fields, self.pair, self.view, self._screen)
         self.refresh()
 
     def set_screen(self, screen: Screen) -> None:
-        """Follow axes that were rolled or turned: left stays left on the screen."""
+        """Adapt a wipe to rolled or transposed axes, so that left stays left on the screen."""
         before, self._screen = self._screen, screen
         if screen == before or self.view.mode != "wipe":
             return
@@ -218,20 +212,20 @@ class Comparison:
         self.refresh()
 
     def set_windows(self, windows: tuple[Window | None, Window | None]) -> None:
-        """Show the two in other windows."""
+        """Set the display windows of the two layers."""
         if windows != self.pair.windows:
             self.pair.windows = windows
             self.refresh()
 
     def refresh(self) -> None:
-        """Compute again what is on screen, no more."""
+        """Recompute what is on screen."""
         self.picture.outdate()
         if not self.picture.in_3d:
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)
 
 
 def covers(layer: Any) -> bool:
-    """Whether a layer hides what lies below it, unlike points, outlines or a heat map."""
+    """Whether a layer hides the layers below it, unlike points, outlines or a heat map."""
     known = source_of(layer.metadata)
     overlaid = known is not None and known.role == "derived"
     solid = layer._type_string == "image" and layer.opacity == 1 and not overlaid
@@ -239,13 +233,13 @@ def covers(layer: Any) -> bool:
 
 
 def screen_of(viewer: Any, layer: Any) -> Screen:
-    """Return how a viewer lays a 3D layer's plane on the screen."""
+    """Return how the displayed plane of a 3D layer is oriented on the screen."""
     extra = viewer.dims.ndim - layer.ndim
     shown = [axis - extra for axis in viewer.dims.displayed]
     origin = layer.data_to_world((0, 0, 0))
     ends = [layer.data_to_world(end) for end in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
     mirrored = [bool(end[axis] < origin[axis]) for axis, end in enumerate(ends)]
-    if len(shown) != 2 or min(shown) < 0:  # in 3D a wipe is that of the slices
+    if len(shown) != 2 or min(shown) < 0:  # in 3D, use the orientation of the slices
         return Screen(False, (mirrored[0], mirrored[1], mirrored[2]))
     for axis, runs, usual in zip(
         shown, viewer.scene.camera.orientation2d, ("down", "right"), strict=True
@@ -255,7 +249,7 @@ def screen_of(viewer: Any, layer: Any) -> Screen:
 
 
 def window_of(layer: Any) -> Window | None:
-    """Return the window that a grey layer is shown in, None for others."""
+    """Return the display window of a grey layer, None for other layers."""
     window = grey_window.window_of(layer)
     if window is None or window.function == "SIGMOID":
         return window

@@ -1,4 +1,4 @@
-"""The ways of comparing that are offered, and from the fields to a view's settings."""
+"""The comparison modes, and the conversion from the panel's fields to a view."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RED_CYAN: Final = "red-cyan"
 DIFFERENCE: Final = "difference"
 CONTOURS: Final = "contours"
 FLICKER: Final = "flicker"
-_ALIKE: Final = 0.02  # windows less apart than this share of their width look the same
+_WINDOW_TOLERANCE: Final = 0.02  # differences below this fraction of the width are ignored
 
 MODES: Final[Mapping[str, tuple[str, str]]] = {
     CHECKERBOARD: (
@@ -35,34 +35,34 @@ MODES: Final[Mapping[str, tuple[str, str]]] = {
         "Wipe top / bottom",
         "First image at the top, second at the bottom; drag the amber line",
     ),
-    BLEND: ("Blend", "Both images mixed"),
+    BLEND: ("Blend", "Weighted mean of both images"),
     RED_CYAN: ("Red-cyan overlay", "First image in red, second in cyan: grey where they agree"),
     DIFFERENCE: (
         "Difference",
         "Second minus first: orange where higher, blue where lower, black where equal",
     ),
     CONTOURS: ("Contours", "Outlines of the second image drawn on the first"),
-    FLICKER: ("Flicker", "Both images in turn: what does not match jumps"),
+    FLICKER: ("Flicker", "Alternates between the images: misaligned structures jump"),
 }
-"""The modes by name: what each is called on the panel, and what it shows."""
+"""Title and description of each mode."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What the fields of the comparison say.
+    """The settings of a comparison.
 
     Parameters
     ----------
     mode
         One of `MODES`.
     tile_mm, offset_mm
-        Of the checkerboard; the offset along (z, y, x).
+        Tile size of the checkerboard and its offset along (z, y, x).
     share
-        Of the second volume in a blend, 0 to 1.
+        Weight of the second volume in a blend, 0 to 1.
     reach
-        Difference of the strongest color; 0 for the usual one.
+        Difference shown in the strongest color; 0 for the default.
     levels
-        Of the contours, separated by commas; empty for the usual ones.
+        Levels of the contours, separated by commas or spaces; empty for the default.
     rate
         Changes per second of the flicker.
     """
@@ -78,14 +78,14 @@ class Fields:
 
 @dataclass(frozen=True)
 class Screen:
-    """How the viewer lays a comparison's plane on the screen.
+    """Orientation of a comparison's plane on the screen.
 
     Parameters
     ----------
     transposed
-        Whether the later of the plane's two axes runs down, as after rolling napari's axes twice.
+        Whether the second of the plane's two axes is vertical, as after rolling napari's axes.
     mirrored
-        For axis z, y and x, whether it runs backwards: to the left, or up.
+        Whether the axes z, y and x are reversed: towards the left, or upwards.
     """
 
     transposed: bool = False
@@ -95,25 +95,21 @@ class Screen:
 def make_view(
     fields: Fields, pair: Pair, before: View[Any] | None = None, screen: Screen | None = None
 ) -> View[Any]:
-    """Return the view that the fields ask for; importing compare compiles, so not too early.
+    """Return the view for the given fields. The first call imports and compiles `compare`.
 
     Parameters
     ----------
     fields
-        What the fields say.
+        The settings.
     pair
-        What is compared.
+        The two volumes to compare.
     before
-        The view that was shown until now: the line of a wipe and the turn of a flicker stay.
+        The previous view, from which the position of a wipe and the state of a flicker are kept.
     screen
-        What is left and what is above; None as napari begins.
+        Orientation of the plane on the screen; napari's default if None.
 
-    Raises
-    ------
-    OptionError
-        If a value has no meaning.
-    InputError
-        If the pair cannot be compared so.
+    Raises `OptionError` if a value is invalid; `InputError` if the pair cannot be compared in this
+    mode.
     """
     from tomochrome import compare
 
@@ -143,34 +139,34 @@ def make_view(
 
 
 def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
-    """Return what should be known of a view that is shown, as sentences.
+    """Return the warnings and remarks about a view, as sentences.
 
     Parameters
     ----------
     view
-        What is shown.
+        The view shown.
     fields
-        What was asked for.
+        The settings requested.
     ndisplay
-        2 for planes, 3 for 3D.
+        2 for slices, 3 for 3D.
     """
-    said = list(map(sentence, view.pair.warnings))
+    texts = list(map(sentence, view.pair.warnings))
     shown: Any = view
     if fields.mode == CHECKERBOARD and shown.settings.tile_mm > fields.tile_mm + 1e-6:
-        said.append(
-            f"The tiles are {shown.settings.tile_mm:.1f} mm: the voxels allow no smaller ones."
+        texts.append(
+            f"The tiles are {shown.settings.tile_mm:.1f} mm, the minimum for this voxel size."
         )
     if fields.mode == DIFFERENCE:
         unit = " HU" if view.pair.volume.unit == "HU" else ""
-        said.append(f"The strongest color is a difference of {shown.reach:.3g}{unit}.")
+        texts.append(f"The strongest color is a difference of {shown.reach:.3g}{unit}.")
     elif fields.mode != CONTOURS and _unlike_windows(view):
-        said.append(
-            "The two images are shown in different windows, so the same tissue is not equally "
-            "bright. Set the same contrast limits for both layers."
+        texts.append(
+            "The two images are shown in different windows, so the same tissue differs in "
+            "brightness. Set the same contrast limits for both layers."
         )
     if ndisplay == 3 and fields.mode == FLICKER:
-        said.append("Flicker works in 2D only.")
-    return " ".join(said)
+        texts.append("Flicker works in 2D only.")
+    return " ".join(texts)
 
 
 def _unlike_windows(view: View[Any]) -> bool:
@@ -181,17 +177,14 @@ def _unlike_windows(view: View[Any]) -> bool:
     one, other = pair.windows
     if one is None or other is None:
         return False
-    apart = abs(one.center - other.center) + abs(one.width - other.width) / 2
-    return apart > _ALIKE * min(one.width, other.width)
+    difference = abs(one.center - other.center) + abs(one.width - other.width) / 2
+    return difference > _WINDOW_TOLERANCE * min(one.width, other.width)
 
 
 def parse_levels(text: str) -> tuple[float, ...] | None:
-    """Return the levels that a text lists, or None if it is empty.
+    """Parse a list of contour levels; None if the text is empty.
 
-    Raises
-    ------
-    OptionError
-        If something in it is no number.
+    Raises `OptionError` if it contains anything other than numbers.
     """
     parts = text.replace(",", " ").replace(";", " ").split()
     try:

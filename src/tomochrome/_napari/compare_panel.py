@@ -1,4 +1,4 @@
-"""The fields of the comparison: which two, how, and what belongs to each way."""
+"""The fields of the comparison: two layers, the mode, and the settings of each mode."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ from tomochrome._napari.controls import MessageLabel, ValueSlider, form, side_by
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of
 
-_MOST_OFFSET_MM = 500.0
+_MAX_OFFSET_MM = 500.0
 
 
 class ComparePanel(QWidget):
-    """Two layers, the mode, and the mode's own fields; signals every change."""
+    """Two layers, the mode and its settings; emits a signal on every change."""
 
     changed = Signal()
     layers_changed = Signal()
-    curtain_moved = Signal(float)  # how much of the first volume is seen, 0 to 1
+    curtain_moved = Signal(float)  # visible fraction of the first volume, 0 to 1
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.first = LayerChoice(viewer, self, accepts=is_comparable)
         self.second = LayerChoice(viewer, self, accepts=is_comparable)
-        self.first.setToolTip("The comparison has the voxels of this image")
-        usual = Fields()
+        self.first.setToolTip("The comparison is on the voxel grid of this image")
+        default = Fields()
         self.mode = QComboBox(self)
         for number, (name, (title, words)) in enumerate(MODES.items()):
             self.mode.addItem(title, name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
         self.tile = ValueSlider(
             2, 100, power=2, decimals=1, suffix=" mm", box_low=0.1, box_high=1000,
-            value=usual.tile_mm, parent=self,
+            value=default.tile_mm, parent=self,
         )  # fmt: skip
         self.tile.setToolTip("Edge length of a tile in mm, the same in every plane")
         self.offset = QWidget(self)
         self._offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
-        self.share = ValueSlider(0, 100, suffix=" %", value=100 * usual.share, parent=self)
-        self.share.setToolTip("Share of the second image in the blend")
+        self.share = ValueSlider(0, 100, suffix=" %", value=100 * default.share, parent=self)
+        self.share.setToolTip("Weight of the second image in the blend")
         self.reach = QDoubleSpinBox(self)
         self.reach.setRange(0, 1e6)
         self.reach.setMinimumWidth(60)  # not as wide as the longest number
-        self.reach.setDecimals(3)  # MR of another program may go from 0 to 1
+        self.reach.setDecimals(3)  # images of other programs may range from 0 to 1
         self.reach.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.reach.setSpecialValueText("Automatic")
         self.reach.setKeyboardTracking(False)
@@ -73,11 +73,11 @@ class ComparePanel(QWidget):
             "Automatic: skin and bone in CT, otherwise from the histogram"
         )
         self.rate = ValueSlider(
-            0.5, 10, decimals=1, step=0.5, suffix=" /s", value=usual.rate, parent=self
+            0.5, 10, decimals=1, step=0.5, suffix=" /s", value=default.rate, parent=self
         )
         self.rate.setToolTip("Changes per second")
         self.curtain = ValueSlider(0, 100, suffix=" %", value=50, parent=self)
-        self.curtain.setToolTip("Share of the plane on screen that shows the first image")
+        self.curtain.setToolTip("Part of the slice that shows the first image")
         self.handle = QLabel("In 2D you can also drag the amber line in the image.", self)
         self.handle.setWordWrap(True)
         self.show_button = QPushButton("Show comparison", self)
@@ -100,7 +100,7 @@ class ComparePanel(QWidget):
         for name, widget, modes in (
             ("Tile size", self.tile, (CHECKERBOARD,)),
             ("Tile offset", self.offset, (CHECKERBOARD,)),
-            ("Share of second", self.share, (BLEND,)),
+            ("Second image", self.share, (BLEND,)),
             ("Color range", self.reach, (DIFFERENCE,)),
             ("Contour levels", self.levels, (CONTOURS,)),
             ("Rate", self.rate, (FLICKER,)),
@@ -113,7 +113,7 @@ class ComparePanel(QWidget):
         self.form.addRow(self.message)
         for button in (self.before, self.after):
             button.setCheckable(True)
-            button.setEnabled(False)  # seen all the same: the panel must not grow wider later
+            button.setEnabled(False)  # visible, so that the panel does not grow wider later
         self.before.setToolTip("Compare with the moving image before registration")
         self.after.setToolTip("Compare with the moving image after registration")
 
@@ -135,7 +135,7 @@ class ComparePanel(QWidget):
 
     @property
     def fields(self) -> Fields:
-        """What the fields say."""
+        """The current settings."""
         z, y, x = (box.value() for box in self._offsets)
         return Fields(
             mode=self.mode.currentData(),
@@ -149,11 +149,11 @@ class ComparePanel(QWidget):
 
     @property
     def two(self) -> tuple[Any, Any]:
-        """The two layers chosen, each a layer or None."""
+        """The two selected layers, each a layer or None."""
         return self.first.layer(), self.second.layer()
 
     def choose(self, first: Any, second: Any) -> None:
-        """Choose two layers, with one signal for both."""
+        """Select two layers, emitting one signal for both."""
         before = self.two
         for choice, layer in ((self.first, first), (self.second, second)):
             choice.chosen.disconnect(self.layers_changed)
@@ -163,7 +163,7 @@ class ComparePanel(QWidget):
             self.layers_changed.emit()
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self.first.release()
         self.second.release()
 
@@ -184,12 +184,12 @@ def is_comparable(layer: Any) -> bool:
 
 def _offset_box(axis: str, parent: QWidget) -> QDoubleSpinBox:
     box = QDoubleSpinBox(parent)
-    box.setRange(-_MOST_OFFSET_MM, _MOST_OFFSET_MM)
+    box.setRange(-_MAX_OFFSET_MM, _MAX_OFFSET_MM)
     box.setDecimals(1)
     box.setPrefix(f"{axis} ")
     box.setKeyboardTracking(False)
     box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    # napari's style would make three of them wider than a narrow dock.
+    # In napari's style, three of them would be wider than a narrow dock.
     box.setStyleSheet("QDoubleSpinBox { min-width: 44px; padding: 1px 2px; }")
     box.setToolTip(f"Offset of the tiles along {axis} in mm; the arrow keys change it")
     return box

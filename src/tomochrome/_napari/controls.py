@@ -1,4 +1,4 @@
-"""Small controls: a slider with its value, a notice, a progress bar, sections, and layouts."""
+"""Small widgets: slider with number field, message label, progress bar, sections, and layouts."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from superqt.utils import signals_blocked
 
 from tomochrome._napari.theme import Tone, ToneLabel
 
-_LENGTH = 1000.0  # of a slider, whatever its range
-_CHANGES_OF_SIZE = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
+_SLIDER_MAX = 1000.0  # internal range of every slider
+_RESIZE_EVENTS = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
 
 
 def side_by_side(*parts: Any) -> QHBoxLayout:
-    """Return widgets and layouts side by side; a part is one, or one with its stretch."""
+    """Lay out widgets and layouts side by side; a part may be a tuple with its stretch factor."""
     layout = QHBoxLayout()
     _add(layout, parts)
     return layout
 
 
 def stacked(parent: QWidget, *parts: Any, margins: int | None = None) -> QVBoxLayout:
-    """Lay out widgets and layouts from top to bottom; None is empty space that stretches."""
+    """Lay out widgets and layouts from top to bottom; None adds a stretch."""
     layout = QVBoxLayout(parent)
     if margins is not None:
         layout.setContentsMargins(margins, margins, margins, margins)
@@ -57,7 +57,7 @@ def _add(layout: QBoxLayout, parts: Any) -> None:
 
 
 def form(*rows: Any, parent: QWidget | None = None) -> QFormLayout:
-    """Return fields below each other; a row is a label with a field, or a field alone."""
+    """Return a form layout; a row is a label with a field, or a single field."""
     layout = QFormLayout(parent) if parent is not None else QFormLayout()
     if parent is not None:
         layout.setContentsMargins(0, 0, 0, 0)
@@ -66,30 +66,30 @@ def form(*rows: Any, parent: QWidget | None = None) -> QFormLayout:
     return layout
 
 
-def compact(box: QComboBox, letters: int = 8) -> None:
-    """Let a box be narrower than its longest choice, which must not widen the panel."""
+def compact(box: QComboBox, characters: int = 8) -> None:
+    """Let a combo box be narrower than its longest item, which must not widen the panel."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(letters)
+    box.setMinimumContentsLength(characters)
 
 
 class ValueSlider(QWidget):
-    """A slider and a box that hold one number between them.
+    """A slider and a number field that show the same value.
 
-    superqt's labeled sliders cannot do what a window needs: a box that goes further than the
-    slider, and small widths on more of the slider's length.
+    superqt's labeled sliders lack two features that window sliders need: a number field with a
+    wider range than the slider, and a nonlinear scale.
 
     Parameters
     ----------
     low, high
-        Ends of the slider. The box may go further if ``box_low`` or ``box_high`` say so.
+        Range of the slider. ``box_low`` and ``box_high`` extend the range of the number field.
     decimals
-        Digits shown after the point.
+        Digits shown after the decimal point.
     power
-        With 2, small values get more of the slider's length, as a window width needs.
+        Exponent of the slider's scale; with 2, small values get more of its length.
     suffix
-        Unit shown in the box.
+        Unit shown in the number field.
     value
-        The number at first.
+        Initial value.
     """
 
     valueChanged = Signal(float)  # noqa: N815 - Qt's own style for signals
@@ -111,7 +111,7 @@ class ValueSlider(QWidget):
         super().__init__(parent)
         self._power = power
         self._slider = QDoubleSlider(Qt.Orientation.Horizontal, self)
-        self._slider.setRange(0.0, _LENGTH)
+        self._slider.setRange(0.0, _SLIDER_MAX)
         self._slider.setMinimumWidth(60)
         self._box = QDoubleSpinBox(self)
         self._box.setKeyboardTracking(False)
@@ -137,7 +137,7 @@ class ValueSlider(QWidget):
         box_low: float | None = None,
         box_high: float | None = None,
     ) -> None:
-        """Change the ends, the digits and the unit, without telling anyone."""
+        """Change the range, the decimals and the unit without emitting a signal."""
         self._low, self._high = low, high
         with signals_blocked(self._box):
             self._box.setDecimals(decimals)
@@ -148,34 +148,33 @@ class ValueSlider(QWidget):
             )
 
     def value(self) -> float:
-        """Return the number."""
+        """Return the value."""
         return float(self._box.value())
 
     def set_value(self, value: float) -> None:
-        """Show a number without telling anyone."""
+        """Show a value without emitting a signal."""
         with signals_blocked(self._box):
             self._box.setValue(value)
-        self._place(value)
+        self._move_slider(value)
 
     def _slid(self, position: float) -> None:
-        share = (position / _LENGTH) ** self._power
+        fraction = (position / _SLIDER_MAX) ** self._power
         with signals_blocked(self._box):
-            self._box.setValue(self._low + share * (self._high - self._low))
+            self._box.setValue(self._low + fraction * (self._high - self._low))
         self.valueChanged.emit(self.value())
 
     def _typed(self, value: float) -> None:
-        self._place(value)
+        self._move_slider(value)
         self.valueChanged.emit(float(value))
 
-    def _place(self, value: float) -> None:
-        """Put the slider where a value is."""
-        share = min(1.0, max(0.0, (value - self._low) / (self._high - self._low)))
+    def _move_slider(self, value: float) -> None:
+        fraction = min(1.0, max(0.0, (value - self._low) / (self._high - self._low)))
         with signals_blocked(self._slider):
-            self._slider.setValue(_LENGTH * share ** (1 / self._power))
+            self._slider.setValue(_SLIDER_MAX * fraction ** (1 / self._power))
 
 
 class MessageLabel(ToneLabel):
-    """A line of text that wraps, plain or on a ground in color, and is hidden when empty."""
+    """A word-wrapped text, optionally on a colored background; hidden when empty."""
 
     def __init__(self, tone: Tone = "plain", parent: QWidget | None = None) -> None:
         super().__init__(tone, "padding: 4px 6px;", parent)
@@ -187,7 +186,7 @@ class MessageLabel(ToneLabel):
         self.say("", tone)
 
     def say(self, text: str, tone: Tone | None = None) -> None:
-        """Show a text (and with ``tone`` change the colors); an empty one hides the label."""
+        """Show a text, optionally in another tone; an empty text hides the label."""
         if tone is not None:
             self.set_tone(tone)
         self.setText(text)
@@ -195,12 +194,12 @@ class MessageLabel(ToneLabel):
 
 
 class StageBar(QProgressBar):
-    """A bar that names what is being done, also while nobody knows how long it takes."""
+    """A progress bar that names the current stage, also while its progress is unknown."""
 
     def say(self, done: int, total: int, stage: str) -> None:
-        """Show how far a stage is; a total of 0 means that nobody knows.
+        """Show the progress of a stage; a total of 0 means that it is unknown.
 
-        There is no "100 %": a stage that is finished is named until the next one begins.
+        "100 %" is never shown: the name of a finished stage stays until the next one begins.
         """
         self.setRange(0, max(0, total))
         self.setValue(min(done, total))
@@ -208,15 +207,14 @@ class StageBar(QProgressBar):
         self.setFormat(f"{stage}  %p%" if done < total else f"{stage} …")
 
     def text(self) -> str:
-        """Return what is written on the bar; Qt itself writes nothing on one without an end."""
+        """Return the text on the bar; Qt itself shows none while the progress is unknown."""
         return str(super().text() or self.format())
 
 
 class Section(QWidget):
-    """A part of a panel under a heading that folds it away.
+    """A collapsible section of a panel.
 
-    (superqt's QCollapsible draws its arrows in the colors of the first theme, and cuts off
-    content that grows.)
+    superqt's QCollapsible keeps the arrow colors of the first theme and clips content that grows.
     """
 
     def __init__(
@@ -245,7 +243,7 @@ class Section(QWidget):
 
 
 class ScrollColumn(QScrollArea):
-    """Scrolls up and down when the window is low, and is never narrower than what it holds."""
+    """A scroll area that scrolls vertically only and is never narrower than its content."""
 
     def __init__(self, content: QWidget, parent: QWidget) -> None:
         super().__init__(parent)
@@ -256,8 +254,8 @@ class ScrollColumn(QScrollArea):
         content.installEventFilter(self)
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Have the dock made wide enough when the content or the style has changed."""
-        if event.type() in _CHANGES_OF_SIZE:
+        """Update the minimum width when the content or the style changes."""
+        if event.type() in _RESIZE_EVENTS:
             QTimer.singleShot(0, self._widen)
         return bool(super().eventFilter(watched, event))
 
@@ -265,10 +263,10 @@ class ScrollColumn(QScrollArea):
         self.setMinimumWidth(self.minimumSizeHint().width())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """As wide as the content, its scroll bar and its frame, and a few rows high."""
-        beside = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
-        return QSize(self.widget().minimumSizeHint().width() + beside, 160)
+        """Return the width of content, scroll bar and frame, and the height of a few rows."""
+        extra = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
+        return QSize(self.widget().minimumSizeHint().width() + extra, 160)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """As high as all of the content."""
+        """Return the minimum width and the full height of the content."""
         return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())

@@ -1,4 +1,4 @@
-"""From any napari layer to a CT volume in Hounsfield units, or a sentence why not."""
+"""Conversion of any napari layer to a CT volume in Hounsfield units."""
 
 from __future__ import annotations
 
@@ -12,25 +12,21 @@ from tomochrome.volume import Provenance, Unit, Volume
 
 
 class UnknownUnitError(NotCTError):
-    """A volume of which nothing says that it is in Hounsfield units; its user may know better."""
+    """The unit of a volume is unknown; the user can declare it to be Hounsfield units."""
 
 
 def check_layer(layer: Any, *, as_hu: bool = False) -> None:
-    """Refuse at once, by what the layer is, one that cannot be CT. Looks at no voxel.
+    """Check that a layer can be CT, without reading any voxel.
 
     Parameters
     ----------
     layer
         The napari layer.
     as_hu
-        The user says that values of an unknown unit are Hounsfield units.
+        Whether to treat values of an unknown unit as Hounsfield units.
 
-    Raises
-    ------
-    UnknownUnitError
-        If the user may override this.
-    NotCTError
-        With one sentence: what the layer is, and what to choose instead.
+    Raises `UnknownUnitError` if the unit is unknown, which ``as_hu`` overrides; `NotCTError` if the
+    layer is not CT, with a message that says what to choose instead.
     """
     name = f"the layer '{layer.name}'"
     kind = layer._type_string
@@ -40,7 +36,7 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     if known is not None and known.role == "color":
         raise NotCTError(f"{name} is already colored; choose the CT below it")
     if layer.rgb:
-        raise NotCTError(f"{name} is a color picture, not CT; choose a CT in Hounsfield units")
+        raise NotCTError(f"{name} is a color image, not CT; choose a CT in Hounsfield units")
     check_dimensions(layer, "a CT volume", NotCTError)
     dtype = np.dtype(layer.dtype)
     if dtype.kind not in "iuf":
@@ -57,32 +53,28 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
         )
     if dtype.kind == "u":
         raise UnknownUnitError(
-            f"{name} holds {dtype} values, which can hardly be Hounsfield units (air is -1000); "
+            f"{name} holds {dtype} values, probably not Hounsfield units (air is -1000); "
             "choose a CT in Hounsfield units"
         )
 
 
 def ct_source(layer: Any, *, as_hu: bool = False) -> LayerSource:
-    """Return the CT behind a layer; for another reader's layer, build it. May take a while.
+    """Return the CT of a layer.
 
-    The volume of another reader's layer lies on the layer's own axes. Its place comes from
-    the layer's scale, rotation, shear, translation, affine and units (see
-    `tomochrome._napari.layers.world_affine`); dask and other lazy data is loaded here.
+    For a layer of another reader, the volume is built from the layer's data with the affine of
+    `tomochrome._napari.layers.world_affine`, and dask and other lazy data is loaded, which can be
+    slow.
 
     Parameters
     ----------
     layer
         The napari layer; it is only read.
     as_hu
-        The user says that values of an unknown unit are Hounsfield units. The volume still
-        says that its unit is unknown.
+        Whether to treat values of an unknown unit as Hounsfield units. The unit of the volume
+        stays unknown.
 
-    Raises
-    ------
-    UnknownUnitError
-        If the user may override this.
-    NotCTError
-        If the layer is not a 3D volume in Hounsfield units.
+    Raises `UnknownUnitError` if the unit is unknown, which ``as_hu`` overrides; `NotCTError` if the
+    layer is not a 3D volume in Hounsfield units.
     """
     check_layer(layer, as_hu=as_hu)
     known = source_of(layer.metadata)
@@ -96,7 +88,7 @@ def ct_source(layer: Any, *, as_hu: bool = False) -> LayerSource:
 
 
 def _unit(data: np.ndarray[Any, Any], name: str, *, as_hu: bool) -> Unit:
-    """Return the unit of values that come without one, judged by their range; or refuse them."""
+    """Return the unit of values judged by their range, or raise an error."""
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         raise NotCTError(
             f"the layer '{name}' holds values that are not finite numbers; "
@@ -114,14 +106,14 @@ def _unit(data: np.ndarray[Any, Any], name: str, *, as_hu: bool) -> Unit:
 
 
 def _exact(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return whole numbers as int16, others as float32.
+    """Convert integer values to int16 and other values to float32.
 
-    Others are not rounded: in a narrow window half a HU is more than the 0.5 L* that a colored
-    voxel may differ by.
+    Other values are not rounded: in a narrow window, half a HU exceeds the permitted difference of
+    0.5 L* between a colored and a grey voxel.
     """
     if data.dtype == np.int16:
         return data
     limits = np.iinfo(np.int16)
     clipped = np.clip(data, limits.min, limits.max)
-    whole = data.dtype.kind in "iu" or bool(np.equal(np.rint(clipped), clipped).all())
-    return clipped.astype(np.int16 if whole else np.float32)
+    integral = data.dtype.kind in "iu" or bool(np.equal(np.rint(clipped), clipped).all())
+    return clipped.astype(np.int16 if integral else np.float32)

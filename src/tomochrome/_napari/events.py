@@ -1,4 +1,4 @@
-"""Connections to napari's events: before napari's own, undone together, keeping no viewer alive."""
+"""Connections to napari's events that are released together and keep no viewer alive."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Connections:
-    """Callbacks connected to events, disconnected together by `release`."""
+    """A group of event connections that `release` disconnects together."""
 
     def __init__(self) -> None:
         self._all: list[tuple[Any, Callable[..., Any]]] = []
 
     def add(self, callback: Callable[..., Any], *emitters: Any, last: bool = False) -> None:
-        """Call a callback at these events.
+        """Connect a callback to events.
 
         Parameters
         ----------
@@ -23,25 +23,24 @@ class Connections:
         *emitters
             napari's event emitters.
         last
-            Call it after what napari and others do at the event.
+            Whether to call it after all other callbacks.
         """
         for emitter in emitters:
             emitter.connect(callback, position="last" if last else "first")
             self._all.append((emitter, callback))
 
     def release(self) -> None:
-        """Disconnect all of them."""
+        """Disconnect all callbacks."""
         for emitter, callback in self._all:
             emitter.disconnect(callback)
         self._all.clear()
 
 
 class ViewerFollower:
-    """Something that reacts to a viewer's events for as long as the viewer lives.
+    """Base class of objects that react to a viewer's events for as long as the viewer lives.
 
-    It does not keep the viewer alive, and is kept by whoever keeps things by viewer
-    (`prepare_viewer`, `renderer_of`): napari itself keeps no follower alive, so none is called
-    once the viewer is gone.
+    A follower does not keep the viewer alive. It is itself kept alive by a dictionary keyed by
+    viewer (`prepare_viewer`, `renderer_of`), because napari holds its callbacks weakly.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -53,32 +52,32 @@ class ViewerFollower:
         return self._viewer()
 
     def each_layer(self, action: Callable[[Any], None]) -> None:
-        """Do something with each layer, and with those that are added later."""
+        """Call a function for each layer, including those that are added later."""
         layers, act = self.viewer.layers, weakly(action)
         for layer in layers:
             action(layer)
-        # After napari's own: what draws a layer is there by then.
+        # After napari's own callbacks, when the visual of the layer exists.
         layers.events.inserted.connect(lambda event: act(event.value), position="last")
 
 
 def weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that calls a bound method for as long as its object lives."""
+    """Return a function that calls a bound method as long as its object is alive."""
     ref = weakref.WeakMethod(method)
 
     def call(*values: Any) -> None:
-        alive = ref()
-        if alive is not None:
-            alive(*values)
+        bound = ref()
+        if bound is not None:
+            bound(*values)
 
     return call
 
 
 def before_napari(emitter: Any, method: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Connect a method so that napari calls it before what it does itself at an event.
+    """Connect a method to an event so that it is called before napari's own callbacks.
 
-    napari calls the callbacks of its own modules first, and a plugin's afterwards: a layer would
-    be sliced for 3D before it can be hidden. Were napari to order callbacks in another way, the
-    method would only be called later.
+    napari calls the callbacks of its own modules first and those of plugins afterwards: a layer
+    would be sliced for 3D before it can be hidden. If a future version of napari orders callbacks
+    differently, the method is merely called later.
 
     Parameters
     ----------
@@ -90,9 +89,9 @@ def before_napari(emitter: Any, method: Callable[[Any], None]) -> Callable[[Any]
     Returns
     -------
     callable
-        What was connected, for ``emitter.disconnect``.
+        The connected function, for ``emitter.disconnect``.
     """
     call = weakly(method)
-    call.__module__ = "napari.plugins"  # which is all that the order goes by
+    call.__module__ = "napari.plugins"  # napari orders callbacks by this name only
     emitter.connect(call, position="first")
     return call

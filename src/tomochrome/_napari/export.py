@@ -1,4 +1,4 @@
-"""The panel "Export": a layer of ours, or a map behind it, in any format that we write."""
+"""The "Export" panel: writes a layer of this plugin, or one of its maps, in any output format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = Literal["layer", "tissue map", "confidence map"]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Something that can be exported: a layer of ours, or a map behind a colored one."""
+    """A layer of this plugin, or a map of a colored one, that can be exported."""
 
     layer: Any
     known: LayerSource
@@ -31,7 +31,7 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """What the panel calls it."""
+        """Text shown in the panel."""
         name = str(self.layer.name)
         return name if self.part == "layer" else f"{name}: {self.part}"
 
@@ -40,14 +40,14 @@ class Choice:
         return self.layer is other.layer and self.part == other.part
 
     def formats(self) -> tuple[Format, ...]:
-        """Return the formats that can hold it."""
+        """Return the formats that can store it."""
         if self.part == "layer" and self.layer.rgb:
             return FORMATS
         hounsfield = self.part == "layer" and self.known.shown.unit == "HU"
         return tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
 
     def volume(self) -> Volume:
-        """Return what is to be written, on the grid that the scan was stored on."""
+        """Return the volume to write, on the stored grid of the scan."""
         if self.part == "layer":
             meta = {"name": self.layer.name, "metadata": self.layer.metadata}
             return layer_volume(self.layer.data, meta)
@@ -61,7 +61,7 @@ class Choice:
 
 
 def choices(layers: Sequence[Any]) -> list[Choice]:
-    """Return what can be exported of a viewer's layers, the topmost first."""
+    """Return everything that can be exported from a viewer's layers, topmost layer first."""
     found: list[Choice] = []
     for layer in reversed(layers):
         known = source_of(layer.metadata)
@@ -74,7 +74,7 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
 
 
 def export(choice: Choice, path: str, *, force: bool = False) -> None:
-    """Write a choice by the ending of ``path``, in a worker. Raises as `tomochrome.write`."""
+    """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`."""
     from tomochrome import io
 
     io.check_output(path, force=force)
@@ -83,28 +83,29 @@ def export(choice: Choice, path: str, *, force: bool = False) -> None:
 
 
 class ExportView(JobView):
-    """What to write, in which format and where."""
+    """The fields: content, format and destination."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "Export")
         self.what, self.format = QComboBox(self), QComboBox(self)
-        self.what.setToolTip("Layers of Tomochrome, and the maps behind colored ones")
+        self.what.setToolTip(
+            "Tomochrome layers, and the tissue and confidence maps of colored ones"
+        )
         compact(self.what, 0)
         self.place = QLineEdit(self)
-        self.place.setPlaceholderText("file or, for DICOM, folder")
+        self.place.setPlaceholderText("File, or folder for DICOM")
         self.browse = QPushButton("Browse…", self)
         self.locked = self.what, self.format, self.place, self.browse
         where = side_by_side((self.place, 1), self.browse)
-        fields = form(("What", self.what), ("Format", self.format), ("Save as", where))
+        fields = form(("Content", self.what), ("Format", self.format), ("Save as", where))
         self.fill(parent, caution(self), fields, self.buttons, self.progress, self.message)
 
 
 class ExportPanel(JobPanel):
-    """Chooses what to write, in which format and where; writes it in a worker."""
+    """Writes the selected content in a worker."""
 
     tab: ClassVar[str] = "Export"
-    what = "The export"
-    undone = "nothing was saved"
+    job_name = "The export"
 
     def __init__(self, napari_viewer: Any) -> None:
         self._choices: list[Choice] = []
@@ -117,25 +118,25 @@ class ExportPanel(JobPanel):
         self._refill()
 
     def make_view(self) -> ExportView:
-        """Make the fields."""
+        """Create the fields."""
         return ExportView(self)
 
-    # What is offered
+    # Choices
 
     @property
     def choice(self) -> Choice | None:
-        """What is chosen to be exported."""
+        """The selected content."""
         index = self.view.what.currentIndex()
         return self._choices[index] if 0 <= index < len(self._choices) else None
 
     @property
     def wanted(self) -> Format | None:
-        """The format chosen."""
+        """The selected format."""
         found: Format | None = self.view.format.currentData()
         return found
 
     def choose(self, layer: Any) -> None:
-        """Choose a layer to export."""
+        """Select a layer to export."""
         for index, choice in enumerate(self._choices):
             if choice.layer is layer and choice.part == "layer":
                 self.view.what.setCurrentIndex(index)
@@ -169,12 +170,12 @@ class ExportPanel(JobPanel):
         self._format_changed()
 
     def _format_changed(self, _: object = None) -> None:
-        """Give the place the ending of the format."""
+        """Replace the extension of the destination by that of the format."""
         text, wanted = self.view.place.text().strip(), self.wanted
         if text and wanted is not None:
             self.view.place.setText(wanted.complete(_without_ending(text)))
 
-    # Where
+    # Destination
 
     def ask_place(self) -> None:
         """Ask for the file or folder in a dialog."""
@@ -183,7 +184,7 @@ class ExportPanel(JobPanel):
             return
         start = self.view.place.text().strip().rstrip("/") or choice.label.replace("/", "_")
         pattern = "*" if wanted.is_folder else " ".join(f"*{end}" for end in wanted.endings)
-        # What is there is asked about when the export starts: the name may still get an ending.
+        # Overwriting is confirmed when the export starts, because an extension may be added.
         name, _ = QFileDialog.getSaveFileName(
             self,
             "Export",
@@ -197,7 +198,7 @@ class ExportPanel(JobPanel):
     # Running
 
     def run(self) -> None:
-        """Write what is chosen, in a worker."""
+        """Write the selected content in a worker."""
         choice, wanted, place = self.choice, self.wanted, self.view.place
         if self.running or choice is None or wanted is None:
             return
@@ -208,28 +209,32 @@ class ExportPanel(JobPanel):
             return
         path = wanted.complete(str(Path(text).expanduser()))
         place.setText(path)
-        there = Path(path).exists()
-        if there and not may_replace(path):
+        exists = Path(path).exists()
+        if exists and not may_replace(path):
             return
         self.start(
-            lambda: export(choice, path, force=there),
+            lambda: export(choice, path, force=exists),
             lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
 
     def show_error(self, error: Exception) -> None:
-        """Show why nothing was saved; this panel asks, where the command line has ``--force``."""
+        """Show the error, without the hint to ``--force`` of the command line."""
         if isinstance(error, ExistsError):
-            error = OutputError(f"'{error.args[0]}' exists already; choose another")
+            error = OutputError(f"'{error.args[0]}' already exists; choose another name")
         super().show_error(error)
 
+    def was_cancelled(self) -> None:
+        """Report that the export was cancelled."""
+        self.say("Cancelled; nothing was saved.")
+
     def ended(self) -> None:
-        """Switch the fields back."""
+        """Enable the fields again."""
         super().ended()
         self.view.run.setEnabled(bool(self._choices))
 
 
 def _without_ending(text: str) -> str:
-    """Return a path without the ending of any of our formats."""
+    """Return a path without the extension of an output format."""
     text = text.rstrip("/")
     for known in FORMATS:
         for ending in known.endings:

@@ -1,8 +1,8 @@
-"""A window on a grey layer: contrast limits and a colormap whose L* is the window's.
+"""Display windows of grey layers: contrast limits, and colormaps that are linear in L*.
 
-napari maps contrast limits linearly onto a colormap. Its own ``gray`` is linear in 8-bit values,
-which are not lightness; the colormaps here are, so that a grey layer is as light as its colored
-twin. DICOM's sigmoid function is a colormap too, over contrast limits as wide as the sigmoid.
+napari maps the contrast limits linearly onto a colormap. Its own ``gray`` is linear in 8-bit sRGB
+values. The colormaps here are linear in lightness, so that a grey layer has the same L* as its
+colored layer. DICOM's sigmoid VOI function is also a colormap, over wider contrast limits.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tomochrome.runtime import check
 from tomochrome.windowing import Window, luminance
 
 WINDOW_KEY: Final = "tomochrome window"
-RANGE_KEY: Final = "tomochrome range"  #: metadata: least and greatest value of the data
+RANGE_KEY: Final = "tomochrome range"  #: metadata key of the value range of the data
 GREY: Final = "gray (L*)"
 SIGMOID: Final = "gray (L*, sigmoid)"
 REACH: Final = 1.75
-"""Half the width of a sigmoid's contrast limits over its window width: L* is 0.1 and 99.9 there."""
+"""Half the width of a sigmoid's contrast limits, where L* is 0.1 and 99.9, in window widths."""
 _STEPS: Final = 512
 _SLAB: Final = 16
 
 
 class Shown(NamedTuple):
-    """The window that a layer was given, kept in its metadata."""
+    """The window of a layer, stored in its metadata."""
 
     window: Window
-    choice: str  #: what the user chose, as `parse_window` reads it; empty if nobody did yet
+    choice: str  #: the user's choice as text for `parse_window`; empty for the opening window
 
 
 @cache
@@ -49,21 +49,21 @@ def grey_colormap(name: str) -> Any:
 
 
 def limits(window: Window) -> tuple[float, float]:
-    """Return the contrast limits of a window: from black to white."""
+    """Return the contrast limits (black, white) of a window."""
     half = window.width * (REACH if window.function == "SIGMOID" else 0.5)
     return window.center - half, window.center + half
 
 
 def window_keywords(window: Window) -> dict[str, Any]:
-    """Return how napari shows a grey layer in a window: contrast limits and colormap."""
+    """Return the contrast limits and the colormap that show a grey layer in a window."""
     name = SIGMOID if window.function == "SIGMOID" else GREY
     return {"contrast_limits": limits(window), "colormap": grey_colormap(name)}
 
 
 def window_of(layer: Any) -> Window | None:
-    """Return the window that a grey layer is shown in, None for others.
+    """Return the display window of a grey layer, None for other layers.
 
-    It is the one that `show_window` gave it, unless the contrast limits were moved since.
+    It is the window set by `show_window`, unless the contrast limits have been changed since.
     """
     if layer._type_string != "image" or layer.rgb:
         return None
@@ -82,10 +82,10 @@ def window_of(layer: Any) -> Window | None:
 
 
 def choice_of(layer: Any) -> str | None:
-    """Return what the user chose for a layer, as text that `parse_window` reads.
+    """Return the user's window choice for a layer, as text for `parse_window`.
 
-    Empty while the layer is in the window that it was opened in, None if its contrast limits
-    were moved by hand.
+    Empty while the layer has the window that it was opened with; None if its contrast limits were
+    changed by hand.
     """
     shown = layer.metadata.get(WINDOW_KEY)
     if not isinstance(shown, Shown) or window_of(layer) != shown.window:
@@ -103,7 +103,7 @@ def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
     window
         The window.
     choice
-        What the user chose, for `choice_of`; None if it was only numbers.
+        The user's choice, for `choice_of`; None for plain numbers.
     """
     keywords = window_keywords(window)
     if choice is None:
@@ -113,7 +113,8 @@ def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
     ours = layer.colormap.name in (GREY, SIGMOID, "gray")
     wanted = keywords["colormap"]
     if (ours or window.function == "SIGMOID") and layer.colormap.name != wanted.name:
-        with layer.events.contrast_limits.blocker():  # or followers see limits of another function
+        # Blocked, because the limits do not match the colormap yet.
+        with layer.events.contrast_limits.blocker():
             layer.contrast_limits = keywords["contrast_limits"]
         layer.colormap = wanted
     if tuple(layer.contrast_limits) != tuple(keywords["contrast_limits"]):
@@ -121,7 +122,7 @@ def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
 
 
 def open_range(layer: Any) -> None:
-    """Let napari's contrast slider go over all values of a layer of ours, and its window."""
+    """Extend napari's contrast slider to all values of a layer of this plugin, and its window."""
     known = layer.metadata.get(RANGE_KEY)
     if known is None or layer._type_string != "image" or layer.rgb:
         return
@@ -132,7 +133,7 @@ def open_range(layer: Any) -> None:
 
 
 def value_range(voxels: Any) -> tuple[float, float]:
-    """Return the least and the greatest finite value, looking at a few slices at a time."""
+    """Return the minimum and maximum finite value, computed a few slices at a time."""
     low, high = np.inf, -np.inf
     for start in range(0, len(voxels), _SLAB):
         check()

@@ -1,4 +1,4 @@
-"""The panel "Color hints": strokes on a Labels layer, which spread over a scan's colors."""
+"""The "Color hints" panel: strokes painted on a Labels layer correct the colors of a scan."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from tomochrome.tissue import Tissue
 if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting
 
-#: Under this key of a colored layer's metadata stand the colors before any hint.
+#: Key of a colored layer's metadata for the chroma before any hint was applied.
 BEFORE_KEY: Final = "tomochrome-before-hints"
 _FIRST: Final = Tissue.LIVER
-_HELP: Final = "Paint a few strokes in an organ and apply them: they spread up to its edges."
+_HELP: Final = "Paint a few strokes in an organ and apply them: the color spreads up to its edges."
 _BRUSH: Final = 6  # voxels
 _TOLERANCE_MM: Final = 0.01
 
@@ -56,21 +56,21 @@ def hint_in_worker(
     colored: Any,
     settings: Lighting | None,
 ) -> Any:
-    """Return a finished layer with hints over a CT; for a worker: touches no widget.
+    """Return a new colored layer with the hints applied. Runs in a worker, accesses no widget.
 
     Parameters
     ----------
     layer
         The CT's napari layer; it is only read.
     labels
-        Strokes on its grid.
+        Label image of the strokes (z, y, x) on the CT's grid.
     meanings
-        What labels that are no tissues stand for.
+        Meaning of the labels that are not tissue numbers.
     colored
-        The layer whose colors the strokes correct, None for strokes alone. Where it has hints
-        already, these are replaced.
+        The colored layer to correct, or None to color from the strokes alone. Hints applied to it
+        earlier are replaced.
     settings
-        The light; by default that of a new colored layer, in the window of the CT.
+        The lighting; by default that of a new colored layer in the window of the CT.
     """
     from tomochrome.color import Lighting, TissueSelection
     from tomochrome.colorization.hints import apply_hints
@@ -99,28 +99,30 @@ def hint_in_worker(
 
 
 class HintsView(JobView):
-    """The fields, from top to bottom: what is colored, the strokes, run and result."""
+    """The fields, from top to bottom: layers, strokes, run and result."""
 
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent, "Apply strokes")
         self.layer = LayerChoice(viewer, self, follow=True)
-        self.colored = LayerChoice(viewer, self, accepts=self._colors_it, nothing="Strokes alone")
+        self.colored = LayerChoice(
+            viewer, self, accepts=self._is_coloring, nothing="None (strokes only)"
+        )
         self.colored.setToolTip(
-            "The colors that the strokes correct; without any, all that no stroke reaches is grey"
+            "Colored layer to correct. Without one, voxels that no stroke reaches stay grey"
         )
         self.strokes = LayerChoice(viewer, self, accepts=_is_labels)
-        self.strokes.setToolTip("Labels layer of strokes; a label is the number of a tissue")
+        self.strokes.setToolTip("Labels layer of strokes; each label is the number of a tissue")
         self.new = QPushButton("New strokes layer", self)
-        self.new.setToolTip("Add a Labels layer on the grid of the CT, ready to paint on")
+        self.new.setToolTip("Add an empty Labels layer on the grid of the CT and start painting")
         self.tissue = NamedChoice(choices({}), self)
         self.tissue.choose(_FIRST.label)
         self.color = QPushButton("Color…", self)
-        self.color.setToolTip("Paint with a color of your own; the lightness stays the CT's")
+        self.color.setToolTip("Paint with a custom color; the lightness still comes from the CT")
         self.locked = self.layer, self.colored, self.strokes, self.new, self.color
         self.fill(
             parent,
             caution(self),
-            form(("CT", self.layer), ("Correct", self.colored), ("Strokes", self.strokes)),
+            form(("CT", self.layer), ("Colored layer", self.colored), ("Strokes", self.strokes)),
             self.new,
             form(("Paint with", side_by_side((self.tissue, 1), self.color))),
             self.buttons,
@@ -128,27 +130,27 @@ class HintsView(JobView):
             self.message,
         )
 
-    def _colors_it(self, layer: Any) -> bool:
+    def _is_coloring(self, layer: Any) -> bool:
         ct = self.layer.layer()
         return ct is not None and bool(colored_layers([layer], ct))
 
     @property
     def label(self) -> int:
-        """The label of what is chosen to paint with."""
+        """The label of the selected tissue or color."""
         return label_of(self.tissue.name, own_colors(self.strokes.layer()))
 
 
 class HintsPanel(JobPanel):
-    """Has strokes painted, and spreads them."""
+    """Lets the user paint strokes and propagates them through the scan."""
 
     tab = "Color hints"
-    what = "Spreading the strokes"
+    job_name = "Applying the strokes"
 
     def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
         super().__init__(napari_viewer)
         self._painted = Connections()
-        self._asked: Any = None
+        self._request: Any = None
         view = self.view
         view.new.clicked.connect(self.add_strokes)
         view.color.clicked.connect(self.choose_color)
@@ -160,11 +162,11 @@ class HintsPanel(JobPanel):
         self.say(_HELP)
 
     def make_view(self) -> HintsView:
-        """Make the fields."""
+        """Create the fields."""
         return HintsView(self.viewer, self)
 
     def add_strokes(self) -> None:
-        """Add an empty Labels layer over the CT, and have it painted on."""
+        """Add an empty Labels layer over the CT and switch to painting."""
         layer = self.view.layer.layer()
         chosen = self.view.tissue.name
         try:
@@ -186,7 +188,7 @@ class HintsPanel(JobPanel):
         strokes.selected_label = label_of(chosen, {}) if not chosen.startswith("#") else _FIRST
 
     def choose_color(self) -> None:
-        """Ask for a color, and have it painted with."""
+        """Ask for a color and select it for painting."""
         color = QColorDialog.getColor(parent=self, title="Color of the strokes")
         if not color.isValid():
             return
@@ -204,7 +206,7 @@ class HintsPanel(JobPanel):
         strokes.selected_label = label
 
     def run(self) -> None:
-        """Spread the strokes in a worker."""
+        """Apply the strokes in a worker."""
         view = self.view
         layer, strokes, colored = (box.layer() for box in (view.layer, view.strokes, view.colored))
         if self.running:
@@ -215,7 +217,7 @@ class HintsPanel(JobPanel):
         except TomochromeError as error:
             self.show_error(error)
             return
-        self._asked = layer, colored
+        self._request = layer, colored
         settings = None if colored is None else colored.data.settings
         known = meanings(strokes)
         self.start(lambda: hint_in_worker(layer, labels, known, colored, settings), self._finished)
@@ -223,21 +225,22 @@ class HintsPanel(JobPanel):
     def _check(self, layer: Any, colored: Any = None) -> None:
         if layer is None:
             raise InputError("open a CT first (File > Open Folder, or a sample)")
-        check_layer(layer, as_hu=colored is not None)  # then it was said already
+        # A layer that has been colored already was accepted as HU then.
+        check_layer(layer, as_hu=colored is not None)
 
     def _finished(self, made: Any) -> None:
-        (layer, colored), self._asked = self._asked, None
+        (layer, colored), self._request = self._request, None
         if layer not in self.viewer.layers:
-            self.say("The layer was closed while the strokes were spread.")
+            self.say("The layer was closed while the strokes were being applied.")
             return
         if colored in self.viewer.layers:
-            if made.data.chroma.has_tissues:  # the light may have changed since
+            if made.data.chroma.has_tissues:  # the lighting may have changed meanwhile
                 made.data.settings = colored.data.settings
             Coloring(layer, colored).replace(made)
         else:
             active = self.viewer.layers.selection.active
             colored = Coloring.add(self.viewer, layer, made, ()).layer
-            self.viewer.layers.selection.active = active  # the strokes, which one goes on painting
+            self.viewer.layers.selection.active = active  # keep the strokes active for painting
         self.view.colored.refresh()
         self.view.colored.choose(colored)
         self.say(f"Strokes applied.{unused_options(made.data.chroma)}")
@@ -262,20 +265,20 @@ class HintsPanel(JobPanel):
             strokes.selected_label = self.view.label
 
     def _label_changed(self, _: object = None) -> None:
-        """Follow a label that was chosen in napari's own controls."""
+        """Follow a label selected in napari's own controls."""
         strokes = self.view.strokes.layer()
         label = 0 if strokes is None else int(strokes.selected_label)
         name = name_of(label, own_colors(strokes))
         if name:
             self.view.tissue.choose(name)
 
-    def let_go(self) -> None:
-        """Let go of the viewer and its layers."""
+    def cleanup(self) -> None:
+        """Drop all references to the viewer and its layers."""
         self._painted.release()
         for box in (self.view.layer, self.view.colored, self.view.strokes):
             box.release()
-        self._asked = None
-        super().let_go()
+        self._request = None
+        super().cleanup()
 
 
 def _is_labels(layer: Any) -> bool:
@@ -283,21 +286,15 @@ def _is_labels(layer: Any) -> bool:
 
 
 def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:
-    """Return a copy of the strokes, checked to lie on the grid of the CT's layer.
-
-    Raises
-    ------
-    InputError
-        If there is no such layer, or it lies elsewhere.
-    """
+    """Return a copy of the strokes after checking that they are on the grid of the CT's layer."""
     if strokes is None:
-        raise InputError("there are no strokes: press 'New strokes layer', and paint some")
+        raise InputError("there are no strokes: press 'New strokes layer' and paint some")
     check_dimensions(strokes, "strokes on a CT volume", InputError)
     same = tuple(strokes.data.shape) == tuple(layer.data.shape)
-    apart = np.abs(world_affine(strokes) - world_affine(layer)).max()
-    if not same or apart > _TOLERANCE_MM:
+    difference = np.abs(world_affine(strokes) - world_affine(layer)).max()
+    if not same or difference > _TOLERANCE_MM:
         raise InputError(
-            f"the layer '{strokes.name}' does not lie on the voxels of '{layer.name}'; "
+            f"the layer '{strokes.name}' is not on the same voxel grid as '{layer.name}'; "
             "paint on a new strokes layer"
         )
     return np.array(strokes.data)

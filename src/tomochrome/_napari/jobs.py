@@ -1,8 +1,8 @@
-"""Long work in threads, reported to the window: the worker emits, the GUI thread draws.
+"""Background jobs in worker threads, which report to the GUI thread by Qt signals.
 
-napari's ``thread_worker`` would need more code around it than a thread does: it runs no more
-workers at once than there are processor cores, so that a preview waits for a registration, and
-while one runs it changes the warning filters of the whole interpreter.
+napari's ``thread_worker`` would need more code around it than a plain thread: it runs at most as
+many workers as there are processor cores, so a preview would wait for a registration, and it
+changes the warning filters of the entire interpreter while a worker runs.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from tomochrome.runtime import Task, running
 Work = Callable[[], Any]
 T = TypeVar("T")
 
-_SECONDS_BETWEEN_REPORTS = 0.05
+_REPORT_INTERVAL_S = 0.05
 _SHOW_AFTER_MS = 500
 _RUNNING: set[Job] = set()
 
 
 class Job(QObject):
-    """One piece of work in a thread of its own, reported by Qt signals.
+    """A function that runs in a separate thread as a task, and reports by Qt signals.
 
-    Exactly one of ``returned``, ``failed`` and ``cancelled`` is emitted, and then ``ended``.
-    The work runs as a task of its own, and may not touch any widget.
+    Exactly one of ``returned``, ``failed`` and ``cancelled`` is emitted, followed by ``ended``.
+    The function must not access widgets.
     """
 
     progressed = Signal(int, int, str)
@@ -47,14 +47,14 @@ class Job(QObject):
         self._task = Task(self._report)
         self._last = 0.0
         self._stage = ""
-        # Not a daemon: a thread inside torch must not outlive the interpreter. It ends soon
-        # after a cancel, and every way of closing the window cancels.
+        # Not a daemon: a thread that runs torch must not outlive the interpreter. It ends soon
+        # after it is cancelled, and closing the window always cancels it.
         self._thread = threading.Thread(target=self._run, name=name, daemon=False)
 
     def start(self) -> None:
-        """Start the work."""
-        # Nobody may hold on to a job that was cancelled. Were the thread the last to let go of
-        # it, Qt's half would be taken apart in the wrong thread, with signals still under way.
+        """Start the thread."""
+        # Keep a reference until the job has ended: if the thread held the last one, Qt's part of
+        # the object would be destroyed in the wrong thread while signals are still queued.
         _RUNNING.add(self)
         self.ended.connect(self._forget)
         self._thread.start()
@@ -63,23 +63,23 @@ class Job(QObject):
         _RUNNING.discard(self)
 
     def cancel(self) -> None:
-        """Ask the work to stop; ``cancelled`` follows at its next check."""
+        """Request the job to stop; ``cancelled`` is emitted after its next check."""
         self._task.cancel()
 
     @property
     def running(self) -> bool:
-        """Whether the thread is alive."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the thread, without an event loop; return whether it has ended."""
+        """Wait for the thread without running an event loop; return whether it has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _report(self, done: int, total: int, stage: str) -> None:
         now = time.monotonic()
-        # A flood of queued signals would itself keep the event loop busy.
-        if stage == self._stage and now - self._last < _SECONDS_BETWEEN_REPORTS and done < total:
+        # Too many queued signals would block the event loop.
+        if stage == self._stage and now - self._last < _REPORT_INTERVAL_S and done < total:
             return
         self._last, self._stage = now, stage
         self._emit(self.progressed, done, total, stage)
@@ -91,13 +91,13 @@ class Job(QObject):
         except Cancelled:
             self._emit(self.cancelled)
         except Exception as error:
-            # Whatever went wrong in the thread is the GUI thread's to show.
+            # All exceptions are passed on to the GUI thread, which shows them.
             if self._task.cancelled and isinstance(error, TomochromeError):
                 self._emit(self.cancelled)
             else:
                 self._emit(self.failed, error)
         else:
-            # A result that comes after the cancel is no longer wanted.
+            # Discard a result that arrives after the job was cancelled.
             if self._task.cancelled:
                 self._emit(self.cancelled)
             else:
@@ -105,15 +105,15 @@ class Job(QObject):
         self._emit(self.ended)
 
     def _emit(self, signal: Any, *values: Any) -> None:
-        # The Qt half of this object may be gone when the application closes during a run.
+        # The underlying Qt object may be deleted if the application closes during a run.
         with suppress(RuntimeError):
             signal.emit(*values)
 
 
 class JobRunner(QObject):
-    """Runs one job at a time: a new one replaces the one before, of which nothing more is heard.
+    """Runs one job at a time; a new job replaces the previous one, whose signals are dropped.
 
-    The signals are those of the job that runs.
+    The signals are those of the current job.
     """
 
     progressed = Signal(int, int, str)
@@ -124,11 +124,11 @@ class JobRunner(QObject):
     def __init__(self, name: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._name = name
-        self.job: Job | None = None  #: what runs
+        self.job: Job | None = None  #: the current job
 
     @property
     def running(self) -> bool:
-        """Whether a job is under way."""
+        """Whether a job is running."""
         return self.job is not None
 
     def start(
@@ -137,16 +137,16 @@ class JobRunner(QObject):
         returned: Callable[[Any], None],
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Start work, and give what it returns to ``returned`` in the GUI thread.
+        """Start a job.
 
         Parameters
         ----------
         work
-            See `Job`.
+            Function to run in the worker thread, see `Job`.
         returned
-            Called with the result.
+            Called in the GUI thread with the result.
         failed
-            Called with an error instead of the signal ``failed``.
+            Called in the GUI thread with an exception, instead of emitting ``failed``.
         """
         self.drop()
         job = self.job = Job(work, self._name)
@@ -157,20 +157,20 @@ class JobRunner(QObject):
             (job.cancelled, self.cancelled.emit),
             (job.ended, self._ended),
         ):
-            signal.connect(partial(self._hear, job, slot))
+            signal.connect(partial(self._forward, job, slot))
         job.start()
 
     def cancel(self) -> None:
-        """Ask the job to stop; ``cancelled`` follows at its next check."""
+        """Request the job to stop; ``cancelled`` is emitted after its next check."""
         if self.job is not None:
             self.job.cancel()
 
     def drop(self) -> None:
-        """Ask the job to stop, and hear nothing more of it."""
+        """Request the job to stop and ignore its signals from now on."""
         self.cancel()
         self.job = None
 
-    def _hear(self, job: Job, slot: Callable[..., object], *values: Any) -> None:
+    def _forward(self, job: Job, slot: Callable[..., object], *values: Any) -> None:
         if job is self.job:
             slot(*values)
 
@@ -180,25 +180,25 @@ class JobRunner(QObject):
 
 
 def run_waiting(work: Callable[[], T], title: str) -> T:
-    """Do work that napari waits for in a thread, and return its result.
+    """Run a function in a thread, wait for it without blocking the window, and return its result.
 
     napari calls readers, writers and samples in the GUI thread. A local event loop keeps the window
-    alive meanwhile, and a small dialog shows progress and offers Cancel. Without an application, or
-    in another thread than the GUI's, the work is done right here.
+    responsive meanwhile, and a small dialog shows progress and offers Cancel. Without an
+    application, or outside the GUI thread, the function is called directly.
 
     Parameters
     ----------
     work
-        What to do.
+        The function to run.
     title
-        What is being done, for the dialog.
+        Text of the dialog, which names the operation.
 
     Raises
     ------
     Cancelled
-        If the user chose Cancel.
+        If the user pressed Cancel.
     Exception
-        Whatever the work raised.
+        Any exception raised by the function.
     """
     application = QApplication.instance()
     if application is None or QThread.currentThread() != application.thread():

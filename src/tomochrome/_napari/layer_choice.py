@@ -1,4 +1,4 @@
-"""The box that lists some of a viewer's layers, and keeps up with them."""
+"""A combo box that lists some of a viewer's layers and follows changes of the layer list."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tomochrome._napari.layers import grey_layer, source_of
 
 
 def is_grey(layer: Any) -> bool:
-    """Whether a layer is a grey image: no colored one, no labels, nothing made to look at."""
+    """Whether a layer is a grey image, not a colored, labels or derived layer."""
     known = source_of(layer.metadata)
     grey = layer._type_string == "image" and not layer.rgb
     return grey and (known is None or known.role == "ct")
 
 
 class LayerChoice(QComboBox):
-    """Lists layers, the newest first; tells of another choice.
+    """Lists layers, newest first; emits `chosen` when the choice changes.
 
     Parameters
     ----------
     viewer
         The viewer whose layers are listed.
     accepts
-        Says of a layer whether it is listed.
+        Returns whether a layer is listed.
     nothing
-        What the choice of no layer is called; empty if there is no such choice.
+        Text of the entry for no layer; empty if a layer must be chosen.
     rank
-        Layers of a lower rank are listed first.
+        Sort key: layers of a lower rank are listed first.
     follow
-        Choose the layer that is selected in the viewer, or the scan that it colors.
+        Whether to choose the layer selected in the viewer, or the scan that it colors.
     """
 
     chosen = Signal()
@@ -72,27 +72,27 @@ class LayerChoice(QComboBox):
             self._selected()
 
     def layer(self) -> Any:
-        """Return the layer chosen, or None."""
+        """Return the current layer, or None."""
         index = self.currentIndex()
         return self._listed[index] if 0 <= index < len(self._listed) else None
 
     def layers(self) -> list[Any]:
-        """Return the layers listed, the newest first."""
+        """Return the listed layers, newest first."""
         return [layer for layer in self._listed if layer is not None]
 
     def choose(self, layer: Any) -> None:
-        """Choose a layer, if it is listed."""
+        """Choose a layer if it is listed."""
         if layer in self._listed:
             self.setCurrentIndex(self._listed.index(layer))
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self._connections.release()
         self._names.release()
         self._listed, self._last, self._viewer = [], None, None
 
     def _selected(self, _: object = None) -> None:
-        """Choose what is selected in the viewer; not while the choice is locked."""
+        """Choose the layer selected in the viewer, unless the box is disabled."""
         layer = self._viewer.layers.selection.active
         known = None if layer is None else source_of(layer.metadata)
         if layer is None or not self.isEnabled():
@@ -100,9 +100,8 @@ class LayerChoice(QComboBox):
         self.choose(layer if known is None else grey_layer(self._viewer.layers, layer, known))
 
     def refresh(self, _: object = None) -> None:
-        """List the layers again, also after another answer of what is accepted or comes first."""
+        """Update the list, also after a change of ``accepts`` or ``rank``."""
         before = self.layer()
-        # Newest first: what was opened last is what one wants to work with.
         found = [x for x in reversed(self._viewer.layers) if self._accepts(x)]
         if self._rank is not None:
             found.sort(key=self._rank)

@@ -1,10 +1,11 @@
-"""The one place where volumes become napari layers, and layers become volumes again.
+"""Conversion of volumes to napari layers, and of layers to their source volumes and affines.
 
-napari's world is (z, y, x) in millimetres. A layer of ours shows the volume turned losslessly
-upright (`tomochrome.geometry.closest_axial`), so that an axial slice has the patient's right
-on the left of the screen and anterior on top, and the slider runs to superior. Such a layer
-has a scale and a translation only: napari slices rotated layers along the wrong planes. The
-true, possibly oblique affine stays with the volume, in ``layer.metadata["tomochrome"]``.
+napari's world is (z, y, x) in millimetres. This plugin's layers show the volume reoriented without
+resampling (`tomochrome.geometry.closest_axial`), so that axial slices have the patient's right
+on the left of the screen and anterior at the top, and the slider moves towards superior. These
+layers have only a scale and a translation, because napari slices rotated layers along the wrong
+planes. The true, possibly oblique affine is kept with the volume in
+``layer.metadata["tomochrome"]``.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", "
 
 @dataclass(frozen=True, eq=False)
 class LayerSource:
-    """What a layer of ours was made of.
+    """The volumes from which a layer of this plugin was made.
 
     Parameters
     ----------
     role
-        ``"ct"``, ``"color"``, or ``"derived"``: made of others to be looked at, as a comparison
-        or a map of a deformation, and no input of anything.
+        ``"ct"``, ``"color"``, or ``"derived"``: a view of other layers, such as a comparison or a
+        deformation map, which cannot be used as an input.
     stored
-        The CT as it was read: its own axes and true affine. Files are written on this grid.
+        The CT as read, with its original axes and true affine. Files are written on this grid.
     shown
-        The same CT on the grid that the layer shows.
+        The same CT on the grid of the layer.
     chroma
         For a colored layer, the chroma on the grid of ``shown``.
     """
@@ -65,7 +66,7 @@ class LayerSource:
 
 
 def source_of(metadata: Mapping[str, Any]) -> LayerSource | None:
-    """Return what a layer with this metadata was made of, or None if it is not one of ours."""
+    """Return the source of a layer with this metadata; None if this plugin did not make it."""
     value = metadata.get(METADATA_KEY)
     return value if isinstance(value, LayerSource) else None
 
@@ -78,7 +79,7 @@ def grey_layer(layers: Any, layer: Any, known: LayerSource) -> Any:
 
 
 def colored_layers(layers: Any, grey: Any) -> list[Any]:
-    """Return the layers that color a grey layer."""
+    """Return the colored layers of a grey layer."""
     return [
         layer
         for layer in layers
@@ -89,12 +90,12 @@ def colored_layers(layers: Any, grey: Any) -> list[Any]:
 
 
 def check_dimensions(layer: Any, what: str, error: type[InputError]) -> None:
-    """Refuse a layer that has not three dimensions.
+    """Check that a layer has three dimensions.
 
     Raises
     ------
     InputError
-        Of the type ``error``, in one sentence; ``what`` was expected.
+        Of the type ``error``, with a message that ``what`` has 3 dimensions.
     """
     if layer.ndim != 3:
         flat = layer.ndim < 3
@@ -105,8 +106,8 @@ def check_dimensions(layer: Any, what: str, error: type[InputError]) -> None:
 def placement(volume: Volume) -> dict[str, Any]:
     """Return the napari transform of an upright volume: scale, translate, units, axis labels.
 
-    The scale is the spacing in mm. The translation puts the volume's centre where it truly
-    is: exact in every voxel of an upright volume, and closest overall for an oblique one.
+    The scale is the spacing in mm. The translation places the center of the volume correctly,
+    which is exact for every voxel of an upright volume and the best fit for an oblique one.
     """
     scale = np.array(volume.spacing)
     middle = (np.array(volume.shape) - 1) / 2
@@ -123,8 +124,8 @@ def placement(volume: Volume) -> dict[str, Any]:
 def display_name(volume: Volume) -> str:
     """Return a short name for a volume's layer.
 
-    DICOM series are called what the scanner calls them, never by their file or folder: these
-    often hold the patient's name. napari itself numbers layers of the same name.
+    DICOM series are named by their series description, never by their file or folder, whose
+    names often contain the patient's name. napari numbers layers of the same name.
     """
     provenance = volume.provenance
     if provenance.title:
@@ -140,7 +141,7 @@ def display_name(volume: Volume) -> str:
 
 
 def without_path(volume: Volume) -> Volume:
-    """Return a DICOM volume without the path it came from, which can hold the patient's name."""
+    """Return a DICOM volume without its source path, which can contain the patient's name."""
     provenance = volume.provenance
     if not provenance.kind.startswith("dicom") or not provenance.source:
         return volume
@@ -153,11 +154,11 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     Parameters
     ----------
     volume
-        Voxels (z, y, x), or RGBA (z, y, x, 4), on any axes.
+        Scalar voxels (z, y, x) or RGBA (z, y, x, 4), with any axis directions.
     name
-        Name of the layer; `display_name` when empty.
+        Name of the layer; `display_name` by default.
     window
-        The window that it is shown in; `tomochrome.windowing.opening_window` by default.
+        Display window; `tomochrome.windowing.opening_window` by default.
 
     Returns
     -------
@@ -178,15 +179,15 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
         look, metadata = grey_look(shown, window)
         keywords.update(look)
         keywords["metadata"].update(metadata)
-        # A plain maximum in 3D cannot tell the front from the back.
+        # A plain maximum intensity projection does not distinguish front from back.
         keywords |= {"rendering": "attenuated_mip", "attenuation": 0.05}
     return shown.voxels, keywords, "image"
 
 
 def grey_look(shown: Volume, window: Window | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return how napari shows a scalar volume, and metadata: its window and range of values."""
+    """Return a scalar volume's layer keywords, and metadata: its window and value range."""
     window = window or opening_window(shown)
-    auto_window(shown)  # known from here on: the panel asks for it in the window's thread
+    auto_window(shown)  # fills the cache: the panel needs this window in the GUI thread
     metadata = {WINDOW_KEY: Shown(window, ""), RANGE_KEY: value_range(shown.voxels)}
     return window_keywords(window), metadata
 
@@ -201,9 +202,9 @@ def color_layer(
     picture
         RGBA data (z, y, x, 4) on the other layer's grid.
     source
-        What the layer is made of.
+        The volumes from which the layer is made.
     transform
-        The other layer's own transform (see `layer_transform`), taken over as it is.
+        The other layer's transform (see `layer_transform`).
     name
         Name of the layer.
     """
@@ -221,7 +222,7 @@ def color_layer(
 
 
 def layer_transform(layer: Any) -> dict[str, Any]:
-    """Return all of a layer's own transform, so that another layer can lie exactly over it."""
+    """Return the keywords of a layer's transform, to place another layer exactly over it."""
     return {
         "scale": tuple(layer.scale),
         "translate": tuple(layer.translate),
@@ -236,9 +237,9 @@ def layer_transform(layer: Any) -> dict[str, Any]:
 def world_affine(layer: Any) -> NDArray[np.float64]:
     """Return the affine of a 3D layer from voxel index (z, y, x) to LPS millimetres.
 
-    napari's world axes (z, y, x) are taken to be superior, posterior and left, which is how
-    this package places its own layers; scale, rotation, shear, translation and affine of the
-    layer are all in it. Units of length are converted; pixels count as millimetres.
+    napari's world axes (z, y, x) are assumed to be superior, posterior and left, as in layers of
+    this plugin. The affine combines scale, rotation, shear, translation and affine of the layer.
+    Units of length are converted; pixels are taken as millimetres.
     """
     to_mm = np.array([mm_of(unit) for unit in layer.units[-3:]])
     origin = np.array(layer.data_to_world((0.0, 0.0, 0.0)), dtype=np.float64)
@@ -251,20 +252,20 @@ def world_affine(layer: Any) -> NDArray[np.float64]:
 
 
 def layer_position(viewer: Any, layer: Any, position: Any) -> NDArray[np.float64]:
-    """Return a position in the viewer's world in a layer's own units.
+    """Convert a position in the viewer's world to a layer's units.
 
-    napari shows all layers in the units of one of them, if all have units of one kind.
+    napari shows all layers in the units of one of them, if all units have the same dimension.
     """
-    here = np.asarray(position, dtype=np.float64)[-layer.ndim :]
-    shown = viewer.layers.units
-    if shown is None:
-        return here
-    theirs = np.array([mm_of(unit) for unit in shown[-layer.ndim :]])
-    return here * theirs / np.array([mm_of(unit) for unit in layer.units])
+    position = np.asarray(position, dtype=np.float64)[-layer.ndim :]
+    units = viewer.layers.units
+    if units is None:
+        return position
+    viewer_mm = np.array([mm_of(unit) for unit in units[-layer.ndim :]])
+    return position * viewer_mm / np.array([mm_of(unit) for unit in layer.units])
 
 
 def mm_of(unit: Any) -> float:
-    """Return how many mm a unit of length is; pixels count as millimetres."""
+    """Return the length of a unit in mm; a pixel is taken as 1 mm."""
     import pint
 
     quantity = pint.get_application_registry().Quantity(1.0, str(unit))

@@ -1,4 +1,4 @@
-"""Layer data that is computed where it is looked at: planes at once, 3D by a worker."""
+"""Layer data computed on access: slices directly, 3D images by a worker."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tomochrome.geometry.blocks import Steps
 from tomochrome.geometry.computed import ComputedArray
 from tomochrome.runtime import check, quietly, report
 
-#: How napari asks for everything when it shows a layer in 3D.
+#: The index with which napari reads the data of a layer shown in 3D.
 _BLOCK = (slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What 3D shows of a volume.
+    """The 3D image of a volume at a reduced resolution.
 
     Parameters
     ----------
     rgba
-        uint8 (k, j, i, 4), computed in blocks of voxels.
+        uint8 (k, j, i, 4), one voxel for each block of the volume.
     steps
-        Voxels from one block to the next along (z, y, x).
+        Block size in voxels along (z, y, x).
     offset
-        Index of the voxel, or the place between two, at the center of the first block.
+        Index, possibly fractional, of the center of the first block.
     """
 
     rgba: NDArray[np.uint8]
@@ -40,71 +40,71 @@ class Rendering:
 
 
 class RenderedByWorker(ABC):
-    """What the data of a layer needs for 3D, which a worker computes (see `renderer_3d`).
+    """Base class of layer data whose 3D image is computed by a worker (see `renderer_3d`).
 
-    A block of the whole volume, which napari asks for in the GUI thread when it shows a layer in
-    3D, would stop the window for seconds. It gets what a worker has left here, as coarse as that
-    may be; one clear voxel until there is something.
+    In 3D, napari reads the entire volume in the GUI thread; computing it there would block the
+    window for seconds. Instead, napari gets the latest image from a worker, even if it is coarse,
+    or one transparent voxel if there is none yet.
     """
 
     shape: Any
 
     def __init__(self) -> None:
-        self.wanted: Callable[[], None] = _nothing  #: called when 3D needs another picture
+        self.wanted: Callable[[], None] = _nothing  #: called when 3D needs a new image
         self._rendering: Rendering | None = None
         self._fresh = False
         self._in_3d = False
 
     @abstractmethod
     def render(self, steps: Steps) -> Rendering:
-        """Compute what 3D is to show; called in a worker."""
+        """Compute the 3D image; called in a worker."""
 
     @property
     def in_3d(self) -> bool:
-        """Whether napari has asked for 3D, and 2D was not shown since."""
+        """Whether napari shows the layer in 3D."""
         return self._in_3d
 
     @property
     def drawn(self) -> Rendering | None:
-        """What 3D shows now."""
+        """The current 3D image."""
         return self._rendering
 
     @property
     def is_rendered(self) -> bool:
-        """Whether 3D shows the volume as it is now."""
+        """Whether the 3D image is up to date."""
         return self._rendering is not None and self._fresh
 
     @property
     def tile(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Scale and translation, in voxels, of what 3D gets."""
+        """Scale and translation of the 3D image, in voxels."""
         if self._rendering is None:
             return tuple(self.shape[:3]), tuple((n - 1) / 2 for n in self.shape[:3])
         return self._rendering.steps, self._rendering.offset
 
     def block(self) -> NDArray[np.uint8]:
-        """Return RGBA for 3D, and have it computed if it is missing or out of date."""
+        """Return the RGBA image for 3D, and request a new one if it is missing or out of date."""
         self._in_3d = True
         if not self.is_rendered:
             self.wanted()
         return np.zeros((1, 1, 1, 4), np.uint8) if self._rendering is None else self._rendering.rgba
 
     def keep(self, rendering: Rendering) -> None:
-        """Take what 3D is to show."""
+        """Set the 3D image."""
         self._rendering, self._fresh = rendering, True
 
     def outdate(self) -> None:
-        """Say that the volume is to be shown otherwise: in 3D it is computed again."""
+        """Mark the 3D image as out of date, and request a new one in 3D."""
         self._fresh = False
         if self._in_3d:
             self.wanted()
 
     def forget(self) -> None:
-        """Give back the memory of 3D."""
+        """Free the memory of the 3D image."""
         self._rendering, self._fresh, self._in_3d = None, False, False
 
 
 class LazyPicture(RenderedByWorker, ComputedArray):
-    """The data of a layer, uint8 (z, y, x, 4), computed where it is looked at.
+    """Layer data, uint8 (z, y, x, 4), computed on access.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ class LazyPicture(RenderedByWorker, ComputedArray):
         """Return RGBA (i, j, k, 4) of a region."""
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        """Return the voxels asked for: integers, slices and Ellipsis as in NumPy.
+        """Return the indexed voxels: integers, slices and Ellipsis as in NumPy.
 
-        Exactly ``[:, :, :]`` is napari's question for 3D, and answered by `block`.
+        The index ``[:, :, :]``, which napari uses for 3D, returns `block`.
         """
         if is_block(key):
             return self.block()
@@ -141,32 +141,31 @@ class LazyPicture(RenderedByWorker, ComputedArray):
         return self.compute(region).reshape((*region.shown, 4))[..., channel]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return all of it, computed now: what a file is to hold."""
+        """Compute the entire array, for example to write it to a file."""
         if copy is False:
-            raise ValueError("a lazy picture is computed when read: there is none without a copy")
+            raise ValueError("a lazy picture is computed on access and needs a copy")
         with quietly():
-            whole = self.whole()
-        return whole if dtype is None else whole.astype(dtype, copy=False)
+            voxels = self.compute_all()
+        return voxels if dtype is None else voxels.astype(dtype, copy=False)
 
-    def whole(self, steps: Steps = (1, 1, 1)) -> NDArray[np.uint8]:
-        """Compute all of it, or one voxel of each block, without what belongs to a plane."""
+    def compute_all(self, steps: Steps = (1, 1, 1)) -> NDArray[np.uint8]:
+        """Compute one voxel of each block, all voxels by default."""
         depth, height, width = (
             range(step // 2, n, step) for n, step in zip(self.shape, steps, strict=False)
         )
         out = np.empty((len(depth), len(height), len(width), 4), np.uint8)
         for row, z in enumerate(depth):
             check()
-            report(row, len(depth), "computing the 3D picture")
+            report(row, len(depth), "computing the 3D image")
             out[row] = self.compute(Region((range(z, z + 1), height, width)))[0]
         return out
 
     def render(self, steps: Steps) -> Rendering:
-        """Compute what 3D is to show."""
-        whole = self.whole(steps)
-        return Rendering(whole, steps, tuple(step // 2 for step in steps))
+        """Compute the 3D image."""
+        return Rendering(self.compute_all(steps), steps, tuple(step // 2 for step in steps))
 
     def __deepcopy__(self, memo: Any) -> LazyPicture:
-        """Return a picture of the same volumes for another layer; nothing large is copied."""
+        """Return an independent object for another layer that shares the volumes."""
         twin = copy.copy(self)
         twin.wanted = _nothing
         twin.forget()
@@ -174,7 +173,7 @@ class LazyPicture(RenderedByWorker, ComputedArray):
 
 
 def is_block(key: Any) -> bool:
-    """Whether an index is the one with which napari asks for 3D."""
+    """Whether an index is the one that napari uses for 3D."""
     return isinstance(key, tuple) and key == _BLOCK
 
 

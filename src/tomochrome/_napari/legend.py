@@ -1,4 +1,4 @@
-"""The legend: the tissues of a scan with their colors and shares, to show, dim and hide."""
+"""The legend: the tissues of a scan with their colors and fractions, to show, dim or hide."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tomochrome.tissue import Tissue
 
 _SHOWN, _NAME, _BODY, _PLANE = range(4)
 _SWATCH_PX: Final = 14
-_MOST_ROWS: Final = 8
-_HINT: Final = "Click: alone · Ctrl: add · untick: grey"
+_MAX_ROWS: Final = 8
+_HINT: Final = "Click: show only this · Ctrl+click: add · untick: grey"
 _MOUSE: Final = (
     QEvent.Type.MouseButtonPress,
     QEvent.Type.MouseButtonRelease,
@@ -39,10 +39,10 @@ _MOUSE: Final = (
 
 
 class Legend(QWidget):
-    """Lists the tissues of a scan, the largest first; tells of another selection.
+    """Lists the tissues of a scan, largest first; emits `changed` when the selection changes.
 
-    Rows that are selected are shown alone: the others are dimmed or grey. The tick of a row
-    takes its color away and gives it back. With the keyboard: arrows, space, escape.
+    If rows are selected, all other tissues are dimmed or grey. The checkbox of a row turns its
+    color off and on. Keyboard: arrow keys, space, escape.
     """
 
     changed = Signal()
@@ -54,14 +54,14 @@ class Legend(QWidget):
         self.others.addItem("Dim others", "dim")
         self.others.addItem("Grey others", "hide")
         compact(self.others)
-        self.others.setToolTip("How the other tissues look while some are shown alone")
+        self.others.setToolTip("How to show the tissues that are not selected")
         self.all = QPushButton("Show all", self)
         self.all.setToolTip("Show every tissue in color (Esc in the list)")
         self.hint = QLabel(_HINT, self)
         self.hint.setWordWrap(True)
         self.hint.setToolTip(
-            "Click a tissue to see it alone, once more to see all; Ctrl+click adds one. "
-            "With the keyboard: arrows, space, and escape to show all"
+            "Click a tissue to show only this one, click again to show all; Ctrl+click adds one. "
+            "Keyboard: arrow keys, space, and Esc to show all"
         )
         stacked(
             self, self.list, side_by_side((self.others, 1), (self.all, 1)), self.hint, margins=0
@@ -75,7 +75,7 @@ class Legend(QWidget):
 
     @property
     def selection(self) -> TissueSelection:
-        """Which tissues are in color."""
+        """The tissues shown in color."""
         alone, hidden = self.list.alone, self.list.hidden
         if not alone:
             return TissueSelection(hidden=hidden)
@@ -83,7 +83,7 @@ class Legend(QWidget):
         return TissueSelection(base.hidden | hidden, base.dimmed)
 
     def set_selection(self, tissues: TissueSelection) -> None:
-        """Show a selection that was made elsewhere, without telling anyone."""
+        """Show a selection without emitting a signal."""
         rest = tissues.hidden | tissues.dimmed
         alone = frozenset(Tissue) - rest if Tissue.AIR in rest else frozenset()  # see `only`
         hidden = tissues.hidden if Tissue.AIR not in tissues.hidden else frozenset()
@@ -94,7 +94,7 @@ class Legend(QWidget):
         self._enable()
 
     def set_shares(self, shares: NDArray[np.float64], palette_name: str) -> None:
-        """List the tissues that a body has, by their shares (0 to 1) in the order of `Tissue`."""
+        """List the tissues present, given their fractions (0 to 1) in the order of `Tissue`."""
         alone, hidden = self.list.alone, self.list.hidden
         with signals_blocked(self.list):
             self.list.fill(shares)
@@ -103,12 +103,12 @@ class Legend(QWidget):
         self._enable()
 
     def set_palette(self, palette_name: str) -> None:
-        """Paint the colors of another palette."""
+        """Show the colors of another palette."""
         with signals_blocked(self.list):
             self.list.paint_swatches(palette_name)
 
     def set_plane(self, shares: NDArray[np.float64] | None) -> None:
-        """Tell the shares in the plane on screen, None where there is none."""
+        """Show the tissue fractions in the displayed plane; None if no plane is displayed."""
         with signals_blocked(self.list):
             for line in self.list.rows():
                 line.setText(_PLANE, "" if shares is None else percent(shares[line.tissue]))
@@ -140,7 +140,7 @@ class _Row(QTreeWidgetItem):
         self.tissue = tissue
         self.setCheckState(_SHOWN, Qt.CheckState.Checked)
         self.setToolTip(_SHOWN, f"{tissue.title}: in color, or grey")
-        self.setToolTip(_NAME, f"{tissue.label}: click to see it alone")
+        self.setToolTip(_NAME, f"{tissue.label}: click to show only this tissue")
         for column in (_BODY, _PLANE):
             align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             self.setTextAlignment(column, align)
@@ -151,12 +151,12 @@ class _Row(QTreeWidgetItem):
         return bool(self.checkState(_SHOWN) == Qt.CheckState.Checked)
 
     def tick(self, ticked: bool) -> None:
-        """Give the tissue its color, or take it away."""
+        """Turn the color of the tissue on or off."""
         self.setCheckState(_SHOWN, Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
 
 
 class _List(QTreeWidget):
-    """Rows of tissues. A click on a tick changes no selection; one on the only row ends it."""
+    """Rows of tissues. Clicking a checkbox keeps the selection; the only selected row clears it."""
 
     escaped = Signal()
 
@@ -166,8 +166,8 @@ class _List(QTreeWidget):
         self.setColumnCount(4)
         self.setHeaderLabels(["", "Tissue", "Body", "Slice"])
         head = self.headerItem()
-        head.setToolTip(_BODY, "Share of the body's volume in this scan (without air)")
-        head.setToolTip(_PLANE, "Share of the body in the plane on screen")
+        head.setToolTip(_BODY, "Percentage of the body volume in this scan (without air)")
+        head.setToolTip(_PLANE, "Percentage of the body in the displayed slice")
         self.setRootIsDecorated(False)
         self.setIndentation(0)
         self.setUniformRowHeights(True)
@@ -189,16 +189,16 @@ class _List(QTreeWidget):
 
     @property
     def alone(self) -> frozenset[Tissue]:
-        """Tissues shown alone, none if all are shown."""
+        """The selected tissues; empty if all are shown."""
         return frozenset(row.tissue for row in self.rows() if row.isSelected())
 
     @property
     def hidden(self) -> frozenset[Tissue]:
-        """Tissues whose color was taken."""
+        """Tissues whose color is turned off."""
         return frozenset(row.tissue for row in self.rows() if not row.ticked)
 
     def fill(self, shares: Sequence[float] | NDArray[np.float64]) -> None:
-        """List the tissues that have a share."""
+        """List the tissues whose fraction is not zero."""
         self.clear()
         present = [tissue for tissue in Tissue if shares[tissue] > 0]
         for tissue in sorted(present, key=lambda tissue: -shares[tissue]):
@@ -206,19 +206,19 @@ class _List(QTreeWidget):
         self._fit()
 
     def _fit(self) -> None:
-        """Be as high as the rows; many of them scroll."""
-        rows = min(_MOST_ROWS, max(1, self.topLevelItemCount()))
-        high = max(self.sizeHintForRow(0), self.fontMetrics().height())
-        self.setFixedHeight(self.header().sizeHint().height() + rows * high + 4)
+        """Set the height to that of the rows, at most `_MAX_ROWS` of them."""
+        rows = min(_MAX_ROWS, max(1, self.topLevelItemCount()))
+        row_height = max(self.sizeHintForRow(0), self.fontMetrics().height())
+        self.setFixedHeight(self.header().sizeHint().height() + rows * row_height + 4)
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Fit again in another font."""
+        """Adjust the height to another font."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
             self._fit()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Fit once the style is known."""
+        """Adjust the height once the style is known."""
         super().showEvent(event)
         self._fit()
 
@@ -230,7 +230,7 @@ class _List(QTreeWidget):
             row.tick(row.tissue not in hidden)
 
     def paint_swatches(self, palette_name: str) -> None:
-        """Paint each tissue's color."""
+        """Draw each tissue's color."""
         rgb = palette(palette_name).rgb
         for row in self.rows():
             row.setIcon(_NAME, _swatch(QColor(*(int(value) for value in rgb[row.tissue]))))
@@ -238,7 +238,7 @@ class _List(QTreeWidget):
     def selectionCommand(  # noqa: N802 - Qt's name
         self, index: Any, event: Any = None
     ) -> QItemSelectionModel.SelectionFlag:
-        """Say what a click on an index selects."""
+        """Return how a mouse or key event changes the selection."""
         flags = QItemSelectionModel.SelectionFlag
         if event is not None and event.type() in _MOUSE:
             if index.isValid() and index.column() == _SHOWN:
@@ -251,7 +251,7 @@ class _List(QTreeWidget):
         return super().selectionCommand(index, event)
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Space ticks the current row, escape shows all."""
+        """Toggle the current row on space; show all on escape."""
         row = self.currentItem()
         if event.key() == Qt.Key.Key_Escape:
             self.escaped.emit()
@@ -262,7 +262,7 @@ class _List(QTreeWidget):
 
 
 def percent(share: float) -> str:
-    """Return a share in percent with as many digits as say something."""
+    """Format a fraction as a percentage with one decimal below 10 %."""
     value = 100 * float(share)
     if value == 0:
         return "–"
@@ -275,9 +275,9 @@ def _swatch(color: QColor) -> QIcon:
     picture = QPixmap(_SWATCH_PX, _SWATCH_PX)
     picture.fill(color)
     painter = QPainter(picture)
-    painter.setPen(QColor(128, 128, 128))  # seen on light and dark grounds
+    painter.setPen(QColor(128, 128, 128))  # visible on light and dark backgrounds
     painter.drawRect(0, 0, _SWATCH_PX - 1, _SWATCH_PX - 1)
     painter.end()
     icon = QIcon(picture)
-    icon.addPixmap(picture, QIcon.Mode.Selected)  # a selected row would tint it
+    icon.addPixmap(picture, QIcon.Mode.Selected)  # otherwise Qt tints it in selected rows
     return icon

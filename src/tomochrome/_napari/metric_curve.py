@@ -1,4 +1,4 @@
-"""The curve of a run: the dissimilarity of the two volumes, iteration by iteration."""
+"""A plot of the dissimilarity of the two volumes over the iterations of a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Sample = tuple[str, int, float]
 
 _HEIGHT: Final = 92
 _MARGIN: Final = 6
-_LINE: Final = {True: QColor(255, 175, 84), False: QColor(176, 88, 0)}  # by: on a dark ground
+_LINE: Final = {True: QColor(255, 175, 84), False: QColor(176, 88, 0)}  # by dark background
 _SPLIT: Final = QColor(128, 128, 128, 110)
-_ENOUGH_FOR_A_LABEL: Final = 46
+_MIN_LABEL_WIDTH: Final = 46
 
 
 class MetricCurve(QWidget):
-    """Paints the curve of one run. Stages are measured differently, so each has its own scale."""
+    """Plots the curve of a run. Each stage has a separate scale, as their metrics differ."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -35,21 +35,21 @@ class MetricCurve(QWidget):
 
     @property
     def stages(self) -> Sequence[tuple[str, Sequence[float]]]:
-        """The stages so far, each with its values."""
+        """The stages with their values."""
         return self._stages
 
     @property
     def count(self) -> int:
-        """Number of values so far."""
+        """Number of values."""
         return sum(len(values) for _, values in self._stages)
 
     def clear(self) -> None:
-        """Forget the curve; an empty one is hidden."""
+        """Remove all values and hide the plot."""
         self._stages = []
         self.setVisible(False)
 
     def add(self, samples: Iterable[Sample]) -> None:
-        """Add values: the stage, the iteration, the dissimilarity."""
+        """Add samples of stage, iteration and dissimilarity."""
         for stage, _, value in samples:
             if not self._stages or self._stages[-1][0] != stage:
                 self._stages.append((stage, []))
@@ -58,7 +58,7 @@ class MetricCurve(QWidget):
         self.update()
 
     def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
-        """Draw the stages side by side, each from its highest to its lowest value."""
+        """Draw the stages side by side, each scaled to its value range."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         frame = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
@@ -78,7 +78,7 @@ class MetricCurve(QWidget):
                 painter.drawLine(QPointF(left, frame.top()), QPointF(left, frame.bottom()))
             part = QRectF(left, inside.top() + letters, right - left, inside.height() - letters)
             self._draw_stage(painter, part, values)
-            if part.width() >= _ENOUGH_FOR_A_LABEL:
+            if part.width() >= _MIN_LABEL_WIDTH:
                 self._label(painter, QRectF(left + 3, inside.top(), part.width() - 5, letters),
                             stage, values[-1])  # fmt: skip
             at += len(values)

@@ -1,4 +1,4 @@
-"""One slice as every model colors it, side by side; a click chooses the model."""
+"""One slice colored by every model, side by side; a click selects the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tomochrome.colorization.side_by_side import Comparison
 
-TILE: Final = 280  #: pixels of the longer edge of a picture
+TILE: Final = 280  #: length of the longer edge of a picture in pixels
 _LIGHT: Final = ("window", "palette", "saturation", "min_confidence")
 _COLUMNS: Final = 4
 _CHOSEN: Final = (
@@ -39,28 +39,28 @@ def compare_in_worker(
     as_hu: bool = False,
     pictures: tuple[Path, Path | None] | None = None,
 ) -> tuple[Comparison, list[Image]]:
-    """Return one slice of the CT of a layer as all models color it; touches no widget.
+    """Color one slice of a CT layer with all models. Runs in a worker, accesses no widget.
 
     Parameters
     ----------
     layer
         The napari layer; it is only read.
     voxel
-        In it, (z, y, x): the axial slice of this voxel is colored.
+        Voxel (z, y, x) of the layer whose axial slice is colored.
     device
         As for `tomochrome.colorize`.
     fields
-        Keywords of `tomochrome.color.Lighting`; which tissues are shown has no part in it.
+        Keywords of `tomochrome.color.Lighting`; the tissue selection is ignored.
     as_hu
-        The user says that values of an unknown unit are Hounsfield units.
+        Whether to treat values of an unknown unit as Hounsfield units.
     pictures
-        Photograph, label picture and mask (or None each), for models that take their colors from
-        a photograph; without it they are left out.
+        Photograph, label image and mask (the latter two may be None) for models that take their
+        colors from a photograph; None leaves these models out.
 
     Returns
     -------
     comparison, pictures
-        The pictures bear letters and a scale bar.
+        The comparison, and its pictures with letters and a scale bar.
     """
     from tomochrome.colorization import Reference
     from tomochrome.colorization.side_by_side import compare_models, upright_slice
@@ -81,14 +81,14 @@ def compare_in_worker(
 
 
 def nearest_voxel(viewer: Any, layer: Any, point: Any) -> tuple[int, int, int]:
-    """Return the voxel (z, y, x) of a layer that is nearest to a point in the viewer's world."""
+    """Return the voxel (z, y, x) of a layer nearest to a point in the viewer's world."""
     index = np.rint(layer.world_to_data(layer_position(viewer, layer, point)))[-3:]
     z, y, x = np.clip(index, 0, np.array(layer.data.shape[-3:]) - 1).astype(int).tolist()
     return z, y, x
 
 
 class ModelGallery(QDialog):
-    """The pictures in rows, each a button with the title of its model."""
+    """A dialog with a button for each model that shows its picture and title."""
 
     chosen = Signal(str)  # name of a model
 
@@ -107,7 +107,7 @@ class ModelGallery(QDialog):
         caution.say(f"{NOT_FOR_DIAGNOSIS.capitalize()} · {extra['place']} · "
                     f"window {extra['window']}")  # fmt: skip
         hint = MessageLabel("plain", self)
-        hint.say("Click a picture to choose its model in the panel.")
+        hint.say("Click a picture to select its model in the panel.")
         warnings = MessageLabel("warning", self)
         warnings.say(" ".join(map(sentence, compared.warnings)))
         tiles, grid = QWidget(self), QGridLayout()
@@ -117,11 +117,11 @@ class ModelGallery(QDialog):
             zip(compared.names, compared.titles, pictures, strict=True)
         ):
             tile = self.tiles[name] = _tile(title, picture, tiles)
-            if number:  # the first is grey
+            if number:  # the first is grayscale
                 tile.setCheckable(True)
                 tile.setAutoExclusive(True)
                 tile.setChecked(name == current)
-                tile.setToolTip(f"Choose the model {name}")
+                tile.setToolTip(f"Select the model {name}")
                 tile.clicked.connect(lambda _=False, name=name: self.chosen.emit(name))
             grid.addWidget(tile, number // _COLUMNS, number % _COLUMNS)
         area = QScrollArea(self)

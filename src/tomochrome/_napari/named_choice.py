@@ -1,4 +1,4 @@
-"""A box of choices that people read by a title and files and commands know by an id."""
+"""A combo box that shows titles and returns the ids used in files and commands."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Named:
     Parameters
     ----------
     name
-        The id in the command line and in files.
+        Id in the command line and in files.
     title
-        What people read.
+        Text shown to the user.
     about
-        One line about it.
+        Description in one line.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Named:
 
     @property
     def tip(self) -> str:
-        """The id and the line about it, for a tooltip."""
+        """Tooltip with the id and the description."""
         return f"{self.name}: {self.about}" if self.about else self.name
 
 
 class NamedChoice(QComboBox):
-    """Lists titles; `name` is the id of the one chosen.
+    """A combo box of titles; `name` is the id of the selected one.
 
-    A name that is not offered yet, because a worker still looks for what there is, is taken as
-    soon as it is, unless the user has chosen another by then.
+    If a name is not offered yet because a worker is still listing the choices, it is selected as
+    soon as it is offered, unless the user has selected another one by then.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class NamedChoice(QComboBox):
         self.currentIndexChanged.connect(self._chosen)
 
     def offer(self, choices: Sequence[Named]) -> None:
-        """Offer other choices without telling anyone, keeping what is chosen if it is there."""
+        """Replace the choices without emitting a signal, keeping the current one if possible."""
         before = self.name
         with signals_blocked(self):
             self.clear()
@@ -75,7 +75,7 @@ class NamedChoice(QComboBox):
             found = [self.findData(name) for name in (self._wanted, before)]
             self.setCurrentIndex(next((index for index in found if index >= 0), 0))
         view = self.view()
-        if view is not None:  # the list may be wider than the box, so that it can be read
+        if view is not None:  # the popup may be wider than the box
             view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * self.fontMetrics().height())
         if self.name == self._wanted:
             self._wanted = ""
@@ -83,11 +83,11 @@ class NamedChoice(QComboBox):
 
     @property
     def name(self) -> str:
-        """The id of what is chosen, empty if nothing is offered."""
+        """The id of the current choice, empty if there are no choices."""
         return self.currentData() or ""
 
     def choose(self, name: str) -> None:
-        """Choose by id; one that is not offered changes nothing now."""
+        """Select a choice by id, now or as soon as it is offered."""
         found = self.findData(name)
         if found >= 0:
             self.setCurrentIndex(found)
@@ -104,7 +104,7 @@ class NamedChoice(QComboBox):
 
 
 def model_choices(names: Sequence[str]) -> list[Named]:
-    """Return models by what their cards call them."""
+    """Return the choices for models, with titles from their cards."""
     from tomochrome.colorization.cards import find_model
     from tomochrome.errors import ModelError
 
@@ -120,18 +120,18 @@ def model_choices(names: Sequence[str]) -> list[Named]:
 
 
 def device_choices(names: Sequence[str]) -> list[Named]:
-    """Return computing devices."""
-    about = {"auto": "a graphics card if there is one, otherwise the processor"}
+    """Return the choices for computing devices."""
+    about = {"auto": "a GPU if there is one, otherwise the CPU"}
     return [Named(name, _DEVICES.get(name, name), about.get(name, "")) for name in names]
 
 
 def palette_choices(names: Sequence[str]) -> list[Named]:
-    """Return palettes."""
+    """Return the choices for palettes."""
     return [Named(name, name.replace("-", " ").capitalize()) for name in names]
 
 
 def alpha_choices(names: Sequence[str]) -> list[Named]:
-    """Return opacity curves; those that differ along the Hounsfield scale are for 3D."""
+    """Return the choices for opacity curves; those that depend on the HU value are for 3D."""
     from tomochrome.color.alpha import ALPHA_PRESETS
 
     found = []
@@ -142,16 +142,16 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
             title = f"{title} (3D)"
         about = "" if curve is None else curve.about
         if curve is not None and curve.shaded:
-            about += "; in 3D its surfaces are shaded, whatever the window"
+            about += "; in 3D, surfaces are shaded, independent of the window"
         found.append(Named(name, title, about))
     return found
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be chosen in a panel, by the names of the core; those of no use to it are empty.
+    """The choices of a panel by name; tuples that a panel does not use are empty.
 
-    ``with_photograph`` are the models that take their colors from one.
+    ``with_photograph`` are the models that take their colors from a photograph.
     """
 
     models: tuple[str, ...]
@@ -162,7 +162,7 @@ class Offer:
 
 
 def colorize_offer() -> Offer:
-    """Import what coloring needs, so that the first run need not, and find what there is."""
+    """Import what coloring needs, to speed up the first run, and list the choices."""
     from tomochrome.color import ALPHA_PRESETS, palette_names
     from tomochrome.colorization import models, warm_up
     from tomochrome.colorization.predictor import needs_reference
@@ -181,7 +181,7 @@ def colorize_offer() -> Offer:
 
 
 def register_offer() -> Offer:
-    """Import what registration and comparison need, and find the networks and devices."""
+    """Import what registration and comparison need, and list the networks and devices."""
     report(0, 0, "Loading the registration software")
     from tomochrome import compare
     from tomochrome.bundles import REGISTRATION, list_cards
@@ -193,15 +193,15 @@ def register_offer() -> Offer:
     check()
     cards = list_cards(REGISTRATION)
     report(0, 0, "Loading the deformation network")
-    with suppress(TomochromeError):  # a damaged model is named when it is run
+    with suppress(TomochromeError):  # a damaged model is reported when it is used
         if cards:
-            load_symnet(cards[0].name)  # imports what networks are built of
+            load_symnet(cards[0].name)  # imports the libraries of the network
     check()
     return Offer((*(card.name for card in cards), "none"), usable_devices())
 
 
 def usable_devices() -> tuple[str, ...]:
-    """Return the names of devices that this computer has."""
+    """Return the names of the devices available on this computer."""
     from tomochrome.errors import DeviceError
     from tomochrome.runtime import DEVICE_NAMES, choose_device
 

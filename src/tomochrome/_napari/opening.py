@@ -1,4 +1,4 @@
-"""From what was found at a path to layers: what to open at once, reading, and the words first."""
+"""Opening what was found at a path: which item to open, reading it, and its warnings."""
 
 from __future__ import annotations
 
@@ -15,34 +15,31 @@ from tomochrome.volume import Volume
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
 
-_SPEAKS_UP = ("irregular", "tilted", "incomplete", "not-ct")
+_SERIOUS = ("irregular", "tilted", "incomplete", "not-ct")
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A volume that was read: the layer to add, and what is to be said before it is seen."""
+    """A volume that was read: the layer to add, and a message to show before it is added."""
 
     layer: LayerTuple
-    warning: str = ""  #: one message; empty if there is nothing to say
-    serious: bool = False  #: the geometry or the kind of image is not what one expects
+    warning: str = ""  #: one message, possibly empty
+    serious: bool = False  #: whether the geometry or the modality is not as expected
 
 
 def find_or_read(path: Path) -> Opened | Found:
-    """Open what is at a path if there is no choice to make; else return what there is.
+    """Open the volume at a path, or return the search result if there are several.
 
-    Raises
-    ------
-    TomochromeError
-        If there is nothing that can be read, in one sentence.
+    Raises `TomochromeError` if nothing at the path can be read.
     """
     from tomochrome import io
 
     if path.name.lower().endswith(VOLUME_ENDINGS) and path.is_file():
-        # Listing such a file decodes it, and reading it would decode it again.
+        # `find` decodes such a file, and reading it afterwards would decode it again.
         try:
             return opened(io.read(path))
         except InputError:
-            pass  # it holds several volumes, or is damaged: finding says which
+            pass  # it holds several volumes or is damaged: `find` reports which
     found = io.find(path)
     item = only_choice(found, path)
     if item is None:
@@ -51,12 +48,9 @@ def find_or_read(path: Path) -> Opened | Found:
 
 
 def only_choice(found: Found, path: Path) -> Item | None:
-    """Return the item to open without asking: the only readable CT, or the only item at all.
+    """Return the item to open without asking: the only readable CT, or the only item.
 
-    Raises
-    ------
-    InputError
-        If nothing was found, with the reason.
+    Raises `InputError` if nothing was found; the message gives the reason.
     """
     from tomochrome.io.reading import choose
 
@@ -64,24 +58,24 @@ def only_choice(found: Found, path: Path) -> Item | None:
         return choose(found, path)
     readable = [item for item in found.items if not item.refusal and item.verdict != "not-ct"]
     unreadable = [item for item in found.items if item.refusal and item.verdict != "not-ct"]
-    # A CT that cannot be read is no reason to open another one without a word.
+    # If another CT cannot be read, let the user choose.
     return readable[0] if len(readable) == 1 and not unreadable else None
 
 
 def beside(found: Found) -> str:
-    """Return what else there is at a path of which one item was opened, in one sentence."""
+    """Return a sentence about the other items at a path of which one was opened."""
     others = len(found.items) - 1
     series = f"{others} other series (not CT)" if others > 0 else ""
     files, reasons = skipped_in_words(found.skipped)
     if reasons:
         reason = reasons[0][1].rstrip(".")
-        files = f"{files} ({reason}{', ...' if len(reasons) > 1 else ''})"
+        files = f"{files} ({reason}{', …' if len(reasons) > 1 else ''})"
     also = "; ".join(part for part in (series, files) if part)
     return f"Also found: {also}." if also else ""
 
 
 def with_remark(opened: Opened, remark: str) -> Opened:
-    """Return what was opened with one more sentence to its message."""
+    """Append a sentence to the message."""
     if not remark:
         return opened
     name = opened.layer[1]["name"]
@@ -90,7 +84,7 @@ def with_remark(opened: Opened, remark: str) -> Opened:
 
 
 def open_item(item: Item) -> Opened:
-    """Read an item and turn it upright. Runs in a worker thread and touches no widget."""
+    """Read an item and make its layer. Runs in a worker, accesses no widget."""
     from tomochrome import io
 
     volume = io.read(item)
@@ -102,18 +96,18 @@ def open_item(item: Item) -> Opened:
 
 
 def opened(volume: Volume, name: str = "") -> Opened:
-    """Make the layer of a volume, and what is to be said about it."""
+    """Make the layer of a volume, and the message with its warnings."""
     name = name or display_name(volume)
-    said = " ".join(dict.fromkeys(map(sentence, volume.provenance.warnings)))
+    warnings = " ".join(dict.fromkeys(map(sentence, volume.provenance.warnings)))
     return Opened(
         volume_layer(volume, name),
-        f"{name}: {said}" if said else "",
-        volume.provenance.verdict in _SPEAKS_UP,
+        f"{name}: {warnings}" if warnings else "",
+        volume.provenance.verdict in _SERIOUS,
     )
 
 
 def announce(opened: Opened) -> None:
-    """Say what is to be said about a volume, before it is shown: one message at most."""
+    """Show the message about a volume, if any, as a napari notification."""
     from napari.utils.notifications import show_info, show_warning
 
     if opened.warning:

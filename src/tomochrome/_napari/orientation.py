@@ -1,14 +1,14 @@
-"""How a viewer that holds a scan shows the patient: upright, and never mirrored.
+"""Camera orientation of a viewer that holds a scan: upright and never mirrored.
 
 The last three world axes (z, y, x) of such a viewer point to superior, posterior and left
-(`tomochrome._napari.layers`). By the radiological convention axial planes are seen from the feet
-with anterior on top, coronal planes from the front and sagittal planes from the patient's left
-with superior on top. Transposed planes are those turned by 90 degrees, not their mirror images.
-3D begins with the patient seen from the front, head up.
+(`tomochrome._napari.layers`). By the radiological convention, axial planes are viewed from the
+feet with anterior at the top, coronal planes from the front and sagittal planes from the patient's
+left, both with superior at the top. Transposed planes are rotated by 90 degrees, not mirrored.
+The 3D view starts with the patient viewed from the front, head up.
 
-napari lays the displayed axes (depth, vertical, horizontal) on the screen as its camera's
-``orientation`` says. The default ("towards", "down", "right") mirrors the patient in every second
-order of the axes.
+napari maps the displayed axes (depth, vertical, horizontal) to the screen by its camera's
+``orientation``. The default ("towards", "down", "right") mirrors the patient in half of the axis
+orders.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Vector = NDArray[np.float64]
 
 #: LPS directions of the world axes z, y and x, as rows.
 LPS_OF_AXES: Final = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-#: Whether planes across z, y and x are seen along their axis: from the feet, the front, the left.
+#: Whether planes normal to z, y and x are viewed along that axis: from the feet, front and left.
 _ALONG: Final = (True, True, False)
 _SIGN: Final = {"right": 1, "left": -1, "up": 1, "down": -1, "towards": 1, "away": -1}
 
 _AXIAL: Final = (0, 1, 2)
 _SAGITTAL: Final = (2, 0, 1)
 _CORONAL: Final = (1, 0, 2)
-#: Rolling the axes leads to planes that lie on their side: (order before, order after rolling),
-#: and the order that shows the same plane upright.
+#: Rolling the axes gives planes rotated by 90 degrees: maps (order before, order after rolling)
+#: to the order that shows the same plane upright.
 _ROLLED: Final = {
     (_SAGITTAL, (1, 2, 0)): _CORONAL,
     (_AXIAL, (1, 2, 0)): _CORONAL,
@@ -50,19 +50,19 @@ _ROLLED: Final = {
 
 
 def scan_axes(order: Sequence[int], ndisplay: int) -> Axes | None:
-    """Return which axes of a scan (0: z, 1: y, 2: x) are (depth, vertical, horizontal).
+    """Return the axes of a scan (0: z, 1: y, 2: x) along (depth, vertical, horizontal).
 
     Parameters
     ----------
     order
-        The order of a viewer's axes; a scan's are the last three in the world.
+        The order of the viewer's axes; the scan's axes are the last three in world order.
     ndisplay
-        2 or 3. In 2D the depth axis is the one across the plane.
+        2 or 3. In 2D the depth axis is the one normal to the plane.
 
     Returns
     -------
     tuple or None
-        None where another axis, such as time, is displayed.
+        None if another axis, such as time, is displayed.
     """
     extra = len(order) - 3
     displayed = [axis - extra for axis in order[-ndisplay:]]
@@ -74,7 +74,7 @@ def scan_axes(order: Sequence[int], ndisplay: int) -> Axes | None:
 
 
 def camera_orientation(axes: Axes) -> tuple[str, str, str]:
-    """Return napari's camera orientation that shows these axes by the radiological convention.
+    """Return the napari camera orientation for the radiological convention.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def camera_orientation(axes: Axes) -> tuple[str, str, str]:
     """
     depth, vertical, horizontal = LPS_OF_AXES[list(axes)]
     towards = -depth if _ALONG[axes[0]] else depth
-    # Right, up and towards the viewer are right-handed, as LPS is.
+    # (right, up, towards the viewer) is right-handed, as is LPS.
     up = np.cross(towards, horizontal)
     return (
         "away" if _ALONG[axes[0]] else "towards",
@@ -104,9 +104,9 @@ def unmirrored_depth(axes: Axes, vertical: str, horizontal: str) -> str:
 
 
 def front_view(axes: Axes) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return view and up direction, along the displayed axes, that show a patient from the front.
+    """Return view and up direction, in displayed axes, that show a patient from the front.
 
-    That is the view to posterior with superior up: arguments of napari's
+    The view direction is posterior, the up direction superior: arguments of napari's
     ``camera.set_view_direction``.
     """
     posterior, superior = np.eye(3)[list(axes)].T[[1, 0]]
@@ -119,36 +119,36 @@ def screen_directions(
     view: ArrayLike | None = None,
     up: ArrayLike | None = None,
 ) -> tuple[Vector, Vector]:
-    """Return what right and up on the screen are in the world, as LPS unit vectors.
+    """Return the world directions of right and up on the screen, as LPS unit vectors.
 
     Parameters
     ----------
     axes
         The axes (0: z, 1: y, 2: x) along depth, vertical and horizontal.
     orientation
-        The camera's orientation: of depth, vertical and horizontal.
+        The camera's orientation of depth, vertical and horizontal.
     view, up
-        In 3D the camera's view and up direction along the displayed axes; None in 2D.
+        In 3D, the camera's view and up direction in displayed axes; None in 2D.
     """
     depth_sign, up_sign, right_sign = (_SIGN[str(way)] for way in orientation)
     displayed = LPS_OF_AXES[list(axes)]
     if view is None or up is None:
         return right_sign * displayed[2], up_sign * displayed[1]
-    # napari turns its home view, which looks along the depth axis, by a rotation. What is right
-    # there is the cross product of view and up, times the sign that it has in the home view.
+    # napari rotates its home view, which looks along the depth axis. The right direction is the
+    # cross product of view and up, with the sign that it has in the home view.
     view, up = np.asarray(view, np.float64), np.asarray(up, np.float64)
     right = -depth_sign * up_sign * right_sign * np.cross(view, up)
     return right @ displayed, up @ displayed
 
 
 def is_scan(layer: Any) -> bool:
-    """Whether a layer shows a scan of ours, or something made of one, on the scan's axes."""
+    """Whether a layer shows a scan opened by this plugin, or something derived from one."""
     return layer.ndim == 3 and source_of(layer.metadata) is not None
 
 
 @dataclass(frozen=True)
 class _Plane:
-    """What 2D showed when 3D was entered, and the camera that 3D began with."""
+    """The 2D view when 3D was entered, and the initial 3D camera."""
 
     order: tuple[int, ...]
     point: tuple[float, ...]
@@ -161,19 +161,18 @@ class _Plane:
 class Orientation(ViewerFollower):
     """Shows the scans of a viewer upright and unmirrored, as long as it holds any.
 
-    What the user turns, in 2D or in 3D, is left as it is; 3D starts from the front whenever
-    it is entered.
+    A rotation by the user, in 2D or 3D, is kept; 3D starts from the front whenever it is entered.
     """
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
         self._order = tuple(viewer.dims.order)
-        self._before: tuple[Any, ...] | None = None  # the orientation without scans
+        self._before: tuple[Any, ...] | None = None  # camera orientation without scans
         self._setting = False
         self._by_user = False
         self._plane: _Plane | None = None
         viewer.dims.events.order.connect(self._order_changed)
-        # After napari has followed the event itself:
+        # These run after napari's own handlers.
         viewer.dims.events.ndisplay.connect(self._ndisplay_changed, position="last")
         viewer.layers.events.inserted.connect(self._layers_changed, position="last")
         viewer.layers.events.removed.connect(self._layers_changed, position="last")
@@ -204,7 +203,7 @@ class Orientation(ViewerFollower):
             return
         upright = _ROLLED.get((before, self._order))
         if upright is not None:
-            viewer.dims.order = upright  # which comes here again
+            viewer.dims.order = upright  # emits the event again
             return
         self._look(viewer)
         if viewer.dims.ndisplay == 3:
@@ -225,7 +224,7 @@ class Orientation(ViewerFollower):
             self._by_user = True
 
     def _view_reset(self, _: object = None) -> None:
-        """Show the front when napari goes home, which is a view from the feet for napari."""
+        """Show the patient from the front after a reset; napari's home view is from the feet."""
         viewer = self.viewer
         if self._before is None or self._setting or viewer.dims.ndisplay != 3:
             return
@@ -233,10 +232,10 @@ class Orientation(ViewerFollower):
         if tuple(camera.angles) == (0.0, 0.0, 0.0):
             self._show_front(viewer)
 
-    # What is shown
+    # Camera
 
     def _look(self, viewer: Any) -> None:
-        """Give the camera the orientation that these axes need."""
+        """Set the camera orientation for the displayed axes."""
         axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
         wanted = self._before if axes is None else camera_orientation(axes)
         if self._by_user:
@@ -244,30 +243,30 @@ class Orientation(ViewerFollower):
                 return
             vertical, horizontal = map(str, camera.orientation2d)
             wanted = (unmirrored_depth(axes, vertical, horizontal), vertical, horizontal)
-        with self._ours():
+        with self._by_plugin():
             camera.orientation = wanted
 
     def _show_front(self, viewer: Any) -> None:
         axes, camera = scan_axes(viewer.dims.order, 3), viewer.scene.camera
         if axes is None:
             return
-        with self._ours():
+        with self._by_plugin():
             camera.set_view_direction(*front_view(axes))
             viewer.fit_to_view()
 
     def _enter_3d(self, viewer: Any) -> None:
-        """Show the patient from the front, remembering the plane to come back to."""
+        """Show the patient from the front and store the 2D view to return to."""
         camera, dims = viewer.scene.camera, viewer.dims
         plane = tuple(dims.order), tuple(dims.point), tuple(camera.center), float(camera.zoom)
         self._show_front(viewer)
         self._plane = None
-        if camera.synced:  # otherwise napari itself keeps a camera for 2D and one for 3D
+        if camera.synced:  # otherwise napari keeps separate cameras for 2D and 3D
             self._plane = _Plane(*plane, tuple(camera.center), float(camera.zoom))
 
     def _leave_3d(self, viewer: Any) -> None:
-        """Go back to the plane and the part of it that was shown, unless the user moved in 3D.
+        """Restore the 2D view unless the user moved the camera in 3D.
 
-        napari would show the middle of the volume, at the zoom of 3D.
+        napari itself would show the middle of the volume at the zoom of 3D.
         """
         plane, self._plane = self._plane, None
         camera, dims = viewer.scene.camera, viewer.dims
@@ -276,7 +275,7 @@ class Orientation(ViewerFollower):
         if np.allclose(camera.zoom, plane.zoom_3d):
             camera.zoom = plane.zoom
         across = dims.order[-3]
-        # napari has moved the slider to the camera's centre, as far as the slider goes.
+        # napari has moved the slider to the camera center, limited to the slider's range.
         low, high, _ = dims.range[across]
         middle = float(np.clip(plane.center_3d[0], low, high))
         moved = abs(dims.point[across] - middle) > max(dims.range[across].step, 1e-6)
@@ -285,8 +284,8 @@ class Orientation(ViewerFollower):
             camera.center = (0.0, *plane.center[1:])
 
     @contextmanager
-    def _ours(self) -> Iterator[None]:
-        """Tell our own changes of the camera from the user's."""
+    def _by_plugin(self) -> Iterator[None]:
+        """Mark camera changes as made by the plugin, not by the user."""
         before, self._setting = self._setting, True
         try:
             yield

@@ -1,7 +1,6 @@
-"""What every panel is made of: its place in a dock, one job at a time, and release at the end.
+"""Base classes of all panels: docking, one background job at a time, and cleanup.
 
-A new panel is one class: a `FormPanel` around a typed function, or a `JobPanel` with fields of its
-own.
+A new panel is one class: a `FormPanel` around a typed function, or a `JobPanel` with custom fields.
 """
 
 from __future__ import annotations
@@ -30,44 +29,44 @@ from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
 _LOG = logging.getLogger(__name__)
-_SETTLE_MS = 200  # between two looks at whether all is drawn
-_MOST_WAIT_S = 3.0  # where no event loop runs
+_POLL_INTERVAL_MS = 200  # for checking whether everything is drawn
+_MAX_WAIT_S = 3.0  # if no event loop runs
 _MANY_MODULES = 1000  # torch and MONAI import about 3,000
 
 
 class DockedPanel(QWidget):
-    """A widget that is told once, by `let_go`, that nobody will use it any more.
+    """A widget whose `cleanup` is called once, when it is closed for good.
 
-    When it is first shown beside another panel of this plugin, it becomes a tab of that one's
-    dock. Where the user moves it later is left alone.
+    When it is first shown next to another panel of this plugin, the two become tabs of one dock.
+    If the user moves it later, it stays there.
     """
 
-    tab: ClassVar[str] = ""  #: what the tab says; the dock's own title if empty
+    tab: ClassVar[str] = ""  #: title of the tab; if empty, the dock keeps its own title
 
     def __init__(self) -> None:
         super().__init__()
-        self.connections = Connections()  #: to events; released with the panel
+        self.connections = Connections()  #: event connections, released with the panel
         self._covered = False
         self._main_window: QMainWindow | None = None
         self._was_docked = False
         self._closing = False
         self._released = False
 
-    def entered(self, main_window: QMainWindow) -> None:
-        """Do what needs the main window; called once, when it is known."""
+    def attached(self, main_window: QMainWindow) -> None:
+        """Set up what needs the main window; called once, when the panel is first shown in it."""
 
-    def let_go(self) -> None:
-        """Stop what is under way and let go of the viewer; called once."""
+    def cleanup(self) -> None:
+        """Stop running work and drop all references to the viewer; called once."""
 
     def release(self) -> None:
-        """Let go, if that was not done already."""
+        """Clean up, unless that has been done already."""
         if not self._released:
             self._released = True
             self.connections.release()
-            self.let_go()
+            self.cleanup()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Find the main window, to know when it closes."""
+        """Find the main window and watch for it to close."""
         super().showEvent(event)
         if self._main_window is None:
             parent = self.parentWidget()
@@ -76,26 +75,27 @@ class DockedPanel(QWidget):
             if parent is not None:
                 self._main_window = parent
                 parent.installEventFilter(self)
-                # The window is still busy with placing the dock.
+                # The window has not placed the dock yet.
                 QTimer.singleShot(0, self._join_tabs)
-                self.entered(parent)
+                self.attached(parent)
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Come to the front if napari's menu hides the panel while it is behind another tab.
+        """Raise the panel if napari's menu hides it while it is behind another tab.
 
-        The menu closes panels that are open; who chooses one that cannot be seen wants to see it.
+        The menu entry of an open panel closes it, but a user who selects a panel that is covered
+        by another tab wants to see it.
         """
         super().hideEvent(event)
         dock = self._dock()
         if dock is not None and dock.isHidden() and self._covered and not self._closing:
-            QTimer.singleShot(0, self._to_the_front)
+            QTimer.singleShot(0, self._bring_to_front)
 
     def _dock(self) -> QDockWidget | None:
         dock = self.parentWidget()
         return dock if isinstance(dock, QDockWidget) else None
 
     def _join_tabs(self) -> None:
-        """Become a tab beside the panels of ours on the same side of the window."""
+        """Join the tabs of this plugin's panels on the same side of the window."""
         dock, window = self._dock(), self._main_window
         if self._released or dock is None or window is None:
             return
@@ -119,14 +119,14 @@ class DockedPanel(QWidget):
         if dock is not None and not dock.isHidden():
             self._covered = not visible
 
-    def _to_the_front(self) -> None:
+    def _bring_to_front(self) -> None:
         dock = self._dock()
         if dock is not None and not self._released:
             dock.show()
             dock.raise_()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Let go when the main window closes: a close that was not refused hides it."""
+        """Clean up when the main window closes; an accepted close event is followed by a hide."""
         if event.type() == QEvent.Type.Close:
             self._closing = True
         elif event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
@@ -134,7 +134,7 @@ class DockedPanel(QWidget):
         return False
 
     def event(self, event: QEvent) -> bool:
-        """Let go when the panel is taken out of its dock for good."""
+        """Clean up when the panel is removed from its dock for good."""
         if event.type() == QEvent.Type.ParentChange:
             if self.parentWidget() is not None:
                 self._was_docked = True
@@ -143,13 +143,13 @@ class DockedPanel(QWidget):
         return bool(super().event(event))
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Let go when the panel was a window of its own."""
+        """Clean up when the panel is closed as a separate window."""
         self.release()
         super().closeEvent(event)
 
 
 class JobView(QFrame):
-    """The fields of a panel, with Run, Cancel, progress and message."""
+    """The fields of a panel, with Run and Cancel buttons, a progress bar and a message."""
 
     def __init__(self, parent: QWidget, action: str) -> None:
         super().__init__(parent)
@@ -158,15 +158,15 @@ class JobView(QFrame):
         self.progress = StageBar(self)
         self.message = MessageLabel("plain", self)
         self.buttons = side_by_side((self.run, 2), (self.cancel, 1))
-        self.locked: Sequence[QWidget] = ()  #: what cannot be changed while a job runs
+        self.locked: Sequence[QWidget] = ()  #: widgets disabled while a job runs
 
     def fill(self, parent: QWidget, *parts: Any) -> None:
-        """Lay out parts from top to bottom (see `stacked`), scrolled, as all of the panel."""
+        """Lay out parts from top to bottom (see `stacked`) in a scroll area filling the panel."""
         stacked(self, *parts, None)
         stacked(parent, ScrollColumn(self, parent), margins=0)
 
     def show_running(self, running: bool) -> None:
-        """Switch the fields between running and not."""
+        """Enable or disable the fields for a running job."""
         self.cancel.setEnabled(running)
         for field in (self.run, *self.locked):
             field.setEnabled(not running)
@@ -176,22 +176,21 @@ class JobView(QFrame):
             self.show_progress(0, 0, "Starting")
 
     def show_progress(self, done: int, total: int, stage: str) -> None:
-        """Show how far the work is; a total of 0 means that nobody knows."""
+        """Show the progress of the job; a total of 0 means that it is unknown."""
         self.progress.say(done, total, stage)
 
 
 def caution(parent: QWidget) -> MessageLabel:
-    """Return the notice that stands on top of every panel."""
+    """Return the "not for diagnosis" notice shown at the top of every panel."""
     notice = MessageLabel("caution", parent)
     notice.say(NOT_FOR_DIAGNOSIS.capitalize())
     return notice
 
 
 class JobPanel(DockedPanel):
-    """A panel that does one piece of work at a time in a worker thread."""
+    """A panel that runs one job at a time in a worker thread."""
 
-    what: ClassVar[str] = "The work"  #: what has failed, if anything unexpected happens
-    undone: ClassVar[str] = "nothing was changed"  #: what a cancel leaves
+    job_name: ClassVar[str] = "The job"  #: subject of the message if the job fails unexpectedly
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
@@ -199,7 +198,7 @@ class JobPanel(DockedPanel):
         self.view: Any = self.make_view()
         self.jobs = JobRunner(f"tomochrome {self.tab.lower()}", self)
         self.loading = JobRunner("tomochrome loading", self)  #: see `load_engine`
-        self._may_load, self._looks = threading.Event(), QTimer(self)
+        self._may_load, self._settle_timer = threading.Event(), QTimer(self)
         self.jobs.progressed.connect(self.view.show_progress)
         self.jobs.failed.connect(self.show_error)
         self.jobs.cancelled.connect(self.was_cancelled)
@@ -212,39 +211,40 @@ class JobPanel(DockedPanel):
         self.view.show_running(False)
 
     def make_view(self) -> JobView:
-        """Make the fields; called once, when there is a viewer."""
+        """Create the fields; called once, after ``self.viewer`` is set."""
         raise NotImplementedError
 
     def run(self) -> None:
-        """Do what the button says."""
+        """Start the job of the Run button."""
         raise NotImplementedError
 
     def load_engine(self, find: Work) -> None:
-        """Import what the first run needs in a worker, and have the view offer what that finds.
+        """Import what the first run needs in a worker and offer the choices that ``find`` returns.
 
-        The worker waits until the panel and the letters on the canvas are drawn: Python runs one
-        thread at a time, and imports beside that make it take three times as long. The full
-        garbage collection that so many new objects bring about soon stops every thread for about
-        0.3 s: it takes place now, while the panel says that it loads, not at the first coloring.
+        The worker waits until the panel and the text on the canvas are drawn: because of Python's
+        global interpreter lock, concurrent imports would make drawing three times slower. So many
+        new objects soon trigger a full garbage collection, which stops all threads for about
+        0.3 s. It is run here, while the panel shows that it is loading, and not during the first
+        coloring.
         """
         may_load = self._may_load
 
         def load() -> Any:
-            may_load.wait(_MOST_WAIT_S)
+            may_load.wait(_MAX_WAIT_S)
             before = len(sys.modules)
             found = find()
             if len(sys.modules) - before > _MANY_MODULES:
                 gc.collect()
             return found
 
-        self._looks.timeout.connect(self._look)
-        self._looks.start(_SETTLE_MS)
+        self._settle_timer.timeout.connect(self._check_settled)
+        self._settle_timer.start(_POLL_INTERVAL_MS)
         self.loading.start(load, self.view.offer)
 
-    def _look(self) -> None:
+    def _check_settled(self) -> None:
         if is_settled(self.viewer):
             self._may_load.set()
-            self._looks.stop()
+            self._settle_timer.stop()
 
     def _show_loading(self, done: int, total: int, stage: str) -> None:
         if not self.running:
@@ -256,13 +256,13 @@ class JobPanel(DockedPanel):
             self.view.progress.setVisible(False)
 
     def start(self, work: Work, returned: Callable[[Any], None]) -> None:
-        """Start work in a thread; ``returned`` gets its result in the GUI thread."""
+        """Start a job in a worker; ``returned`` is called with its result in the GUI thread."""
         self.view.show_running(True)
         self.jobs.start(work, returned)
 
     @property
     def running(self) -> bool:
-        """Whether a job is under way."""
+        """Whether a job is running."""
         return self.jobs.running
 
     def cancel(self) -> None:
@@ -276,20 +276,20 @@ class JobPanel(DockedPanel):
         self.view.message.say(text, "plain")
 
     def show_error(self, error: Exception) -> None:
-        """Show why something cannot be done, in one sentence."""
-        self.view.message.say(error_text(error, self.what), "error")
+        """Show an error in one sentence."""
+        self.view.message.say(error_text(error, self.job_name), "error")
 
     def was_cancelled(self) -> None:
-        """Say what a cancel left."""
-        self.say(f"Cancelled; {self.undone}.")
+        """Report that the job was cancelled."""
+        self.say("Cancelled; nothing was changed.")
 
     def ended(self) -> None:
-        """Switch the fields back."""
+        """Enable the fields again."""
         self.view.show_running(False)
 
-    def let_go(self) -> None:
-        """Stop the job and let go of the viewer."""
-        self._looks.stop()
+    def cleanup(self) -> None:
+        """Stop the job and drop the reference to the viewer."""
+        self._settle_timer.stop()
         self._may_load.set()
         self.jobs.drop()
         self.loading.drop()
@@ -297,17 +297,17 @@ class JobPanel(DockedPanel):
 
 
 class FormPanel(JobPanel):
-    """A panel whose fields and work are those of one typed function, ``work``.
+    """A panel made from one typed function, ``work``.
 
-    magicgui makes a field for each parameter. The function runs as a task (`tomochrome.runtime`):
-    it may `report` and `check`. The layer data tuples that it returns are added as layers.
+    magicgui creates a field for each parameter. The function runs as a task (`tomochrome.runtime`)
+    and may call `report` and `check`. The layer data tuples that it returns are added as layers.
     """
 
     work: ClassVar[Callable[..., Sequence[LayerTuple]]]
     action: ClassVar[str] = "Run"
 
     def make_view(self) -> JobView:
-        """Make a field for each parameter of ``work``."""
+        """Create a field for each parameter of ``work``."""
         view = JobView(self, self.action)
         hints = get_type_hints(self.work, include_extras=True)
         self.form = Container(
@@ -323,11 +323,11 @@ class FormPanel(JobPanel):
         return view
 
     def reset_choices(self, _: object = None) -> None:
-        """Offer the layers there are; napari calls this when they change."""
+        """Update the layer choices; napari calls this when the layers change."""
         self.form.reset_choices()
 
     def run(self) -> None:
-        """Call the function in a worker with what the fields say."""
+        """Call the function in a worker with the values of the fields."""
         self.start(partial(self.work, **self.form.asdict()), self._add)
 
     def _add(self, layers: Sequence[LayerTuple]) -> None:
@@ -335,20 +335,20 @@ class FormPanel(JobPanel):
             self.viewer.add_layer(Layer.create(data, keywords, kind))
 
 
-def error_text(error: Exception, what: str) -> str:
-    """Return a refusal as a sentence; of anything unexpected that it is one, and log it.
+def error_text(error: Exception, job_name: str) -> str:
+    """Return the message for an exception; unexpected exceptions are also logged.
 
     Parameters
     ----------
     error
-        What was raised.
-    what
-        What has failed: ``"Coloring"``.
+        The exception.
+    job_name
+        Subject of the message for an unexpected exception, such as ``"Coloring"``.
     """
     if isinstance(error, TomochromeError):
         return sentence(error)
-    _LOG.error("%s failed", what.lower(), exc_info=error)
+    _LOG.error("%s failed", job_name.lower(), exc_info=error)
     return (
-        f"{what} failed unexpectedly ({type(error).__name__}: {error}); "
-        "the log holds the details, please report it."
+        f"{job_name} failed unexpectedly ({type(error).__name__}: {error}); "
+        "please report it with the details in the log."
     )

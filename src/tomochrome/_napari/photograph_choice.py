@@ -1,4 +1,4 @@
-"""The photograph whose colors are carried over, and optional pictures of its tissues and body."""
+"""Selection of the reference photograph and optional images of its tissues and body."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from qtpy.QtWidgets import QFileDialog, QPushButton, QSizePolicy, QToolButton, Q
 from tomochrome._napari.controls import side_by_side, stacked
 
 _PHOTOGRAPH: Final = (
-    "A section or an anatomical photograph (PNG, JPEG, TIFF) of the same region. Blue gel, black "
-    "and white around the body are left out."
+    "Photograph of an anatomical section (PNG, JPEG, TIFF) of the same region. Blue gel, black "
+    "and white around the body are ignored."
 )
 _LABELS: Final = (
-    "Optional: an 8-bit picture (PNG, TIFF) of the tissues in the photograph, of the same size: "
-    "indices as in 'tomochrome palette', 0 background, 255 unknown. With it colors are carried "
-    "over tissue by tissue."
+    "Optional: an 8-bit label image (PNG, TIFF) of the tissues in the photograph, of the same "
+    "size: indices as in 'tomochrome palette', 0 background, 255 unknown. Colors are then "
+    "transferred tissue by tissue."
 )
 _MASK: Final = (
-    "Optional: an 8-bit picture (PNG, TIFF) of the same size as the photograph that is not 0 where "
-    "its colors may be used. Without it, blue gel, black and white are left out."
+    "Optional: an 8-bit mask (PNG, TIFF) of the same size as the photograph, nonzero where its "
+    "colors may be used. Without it, blue gel, black and white are ignored."
 )
-_READ: Final = "Pictures (*.png *.jpg *.jpeg *.tif *.tiff)"
-_LETTERS: Final = 24
+_FILTER: Final = "Images (*.png *.jpg *.jpeg *.tif *.tiff)"
+_MAX_CHARACTERS: Final = 24
 
 
 class PictureChoice(QPushButton):
-    """A button that names a picture and asks for another.
+    """A button that shows the name of an image file and opens a dialog to choose another.
 
-    Its path is kept as long as the panel lives, and never stored.
+    The path is never stored between sessions.
 
     Parameters
     ----------
     nothing
-        What it says while there is none.
+        Text of the button while no file is chosen.
     title
-        Of the dialog.
+        Title of the dialog.
     about
-        Its tooltip.
+        Tooltip.
     parent
-        Qt's parent.
+        Parent widget.
     """
 
     changed = Signal()
@@ -55,31 +55,31 @@ class PictureChoice(QPushButton):
         self.clicked.connect(self.ask)
 
     def ask(self) -> None:
-        """Open a dialog and take what is chosen in it."""
+        """Open a dialog to choose a file."""
         folder = "" if self.path is None else str(self.path.parent)
-        path, _ = QFileDialog.getOpenFileName(self, self._title, folder, _READ)
+        path, _ = QFileDialog.getOpenFileName(self, self._title, folder, _FILTER)
         if path:
             self.choose(Path(path))
 
     def choose(self, path: Path | None) -> None:
-        """Take a picture, or none."""
+        """Set the file, or None."""
         self.path = path
         name = self._nothing if path is None else path.name
-        self.setText(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…")
+        self.setText(name if len(name) <= _MAX_CHARACTERS else f"{name[: _MAX_CHARACTERS - 1]}…")
         self.setToolTip(self._about if path is None else f"{path}\n{self._about}")
         self.changed.emit()
 
 
 class PhotographChoice(QWidget):
-    """The photograph, and below it the optional pictures of its tissues and of its body."""
+    """Buttons for the photograph and, below it, its optional label image and mask."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.photograph = PictureChoice("Photograph…", "Colors of a photograph", _PHOTOGRAPH, self)
-        self.labels = PictureChoice("Its tissues (optional)…", "Its tissues", _LABELS, self)
-        self.mask = PictureChoice("Its mask (optional)…", "Its mask", _MASK, self)
-        self.clear_labels = _clear_button(self.labels, "Use no picture of the tissues")
-        self.clear_mask = _clear_button(self.mask, "Use no mask")
+        self.photograph = PictureChoice("Choose…", "Choose a photograph", _PHOTOGRAPH, self)
+        self.labels = PictureChoice("Tissue labels (optional)…", "Choose labels", _LABELS, self)
+        self.mask = PictureChoice("Mask (optional)…", "Choose a mask", _MASK, self)
+        self.clear_labels = _clear_button(self.labels, "Remove the label image")
+        self.clear_mask = _clear_button(self.mask, "Remove the mask")
         stacked(
             self,
             self.photograph,
@@ -92,18 +92,18 @@ class PhotographChoice(QWidget):
 
     @property
     def paths(self) -> tuple[Path, Path | None, Path | None] | None:
-        """Photograph, label picture and mask, for `Reference.read`; None without a photograph."""
+        """Photograph, label image and mask for `Reference.read`; None without a photograph."""
         photograph = self.photograph.path
         return None if photograph is None else (photograph, self.labels.path, self.mask.path)
 
     def _photograph_changed(self) -> None:
         for optional in (self.labels, self.mask):
-            optional.choose(None)  # the tissues of one photograph are not those of another
+            optional.choose(None)  # labels and mask belong to one photograph
             optional.setEnabled(self.photograph.path is not None)
 
 
 def _clear_button(choice: PictureChoice, about: str) -> QToolButton:
-    """Return a button that clears a choice; hidden while there is nothing to clear."""
+    """Return a button that clears a choice, hidden while there is none."""
     button = QToolButton(choice.parentWidget())
     button.setText("×")
     button.setToolTip(about)

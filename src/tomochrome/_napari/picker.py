@@ -1,4 +1,4 @@
-"""The panel "Choose a series": what a folder, a file or a CD holds, to open with a double click."""
+"""The "Choose a series" panel: lists the series in a folder, file or CD, and opens them."""
 
 from __future__ import annotations
 
@@ -35,29 +35,30 @@ _CHECK_MS: Final = 200
 
 
 class SameCall:
-    """Remembers a call of napari's, and tells whether it is still under way.
+    """Remembers a stack frame of napari and tells whether that call is still running.
 
-    napari opens the paths of one drop one after the other, each with a call of the reader, and
-    does not say that they belong together; but all of these calls come from one call of
-    `open`, which is on the stack until the last path was opened. A clock cannot tell: a folder
-    on a slow disk takes longer to look through than a user takes to drop the next.
+    napari opens the paths of one drop one after the other, each with a separate call of the
+    reader, and does not mark them as belonging together. However, all of these calls come from
+    one call of `open`, which stays on the stack until the last path has been opened. Elapsed time
+    is no criterion: searching a folder on a slow disk can take longer than the user needs for the
+    next drop.
     """
 
     def __init__(self) -> None:
         self._frame: FrameType | None = None
 
-    def goes_on(self) -> bool:
-        """Whether the call that was remembered leads to this one too."""
+    def is_running(self) -> bool:
+        """Whether the remembered frame is on the current stack."""
         return self._frame is not None and any(frame is self._frame for frame in _stack())
 
     def remember(self) -> None:
-        """Remember napari's call that leads here; nothing where a reader is called directly."""
+        """Remember the frame of napari that led to this call, if there is one."""
         self._frame = _outermost_of_napari()
         QTimer.singleShot(0, self._forget_when_over)
 
     def _forget_when_over(self) -> None:
-        """Let go of the call as soon as it is over, and with it of all that it worked on."""
-        if self.goes_on():  # napari runs the event loop meanwhile, to draw its progress
+        """Drop the frame, and all that it refers to, as soon as the call has returned."""
+        if self.is_running():  # napari processes events meanwhile to draw its progress bar
             QTimer.singleShot(_CHECK_MS, self._forget_when_over)
         else:
             self._frame = None
@@ -71,7 +72,7 @@ def _stack() -> Iterator[FrameType]:
 
 
 def _outermost_of_napari() -> FrameType | None:
-    """Return the outermost of the calls within napari that lead here, inside its event loop."""
+    """Return the outermost frame of napari on the stack, not counting its event loop."""
     found = None
     for frame in _stack():
         module = str(frame.f_globals.get("__name__", ""))
@@ -89,10 +90,10 @@ DOCK_NAME = "Choose a series"
 
 
 def show_picker(viewer: Any, found: Found) -> SeriesPicker:
-    """Show what was found in the viewer's picker, docking one if there is none yet.
+    """List found series in the viewer's picker, docking one if there is none yet.
 
-    The last request wins: it takes the place of what is listed, and stops a search that is
-    under way. Only folders that were dropped together are listed together.
+    A new request replaces the current list and stops a running search. Only folders that were
+    dropped together are listed together.
     """
     docked = viewer.window.dock_widgets.values()
     picker = next((widget for widget in docked if isinstance(widget, SeriesPicker)), None)
@@ -106,8 +107,8 @@ def show_picker(viewer: Any, found: Found) -> SeriesPicker:
     return picker
 
 
-def _together(first: Found | None, second: Found) -> Found:
-    """Return what was found at two paths; a folder that was dropped twice is listed once."""
+def _merge(first: Found | None, second: Found) -> Found:
+    """Merge the search results of two paths, without duplicates."""
     if first is None:
         return second
     known = {(item.path, item.name) for item in first.items}
@@ -118,7 +119,7 @@ def _together(first: Found | None, second: Found) -> Found:
 
 @dataclass(frozen=True, eq=False)
 class _Result:
-    """What became of one item: its layer, or why not."""
+    """The result of opening one item: its layer, or the error."""
 
     item: Item
     opened: Opened | TomochromeError
@@ -126,7 +127,7 @@ class _Result:
 
 
 def _open(item: Item) -> _Result:
-    """Read one item of several; one that cannot be read must not cost the others."""
+    """Read one of several items; an error does not affect the others."""
     from napari.layers import Layer
 
     try:
@@ -135,12 +136,12 @@ def _open(item: Item) -> _Result:
         raise
     except TomochromeError as error:
         return _Result(item, error)
-    # Making a layer slices it and draws its thumbnail; only adding it is for the window.
+    # Creating a layer slices it and renders its thumbnail; only adding it needs the GUI thread.
     return _Result(item, opened, Layer.create(*opened.layer))
 
 
 def _identities(first: Mapping[str, Item]) -> dict[str, Mapping[str, str]]:
-    """Read of each study who the patient is; a study that cannot be read keeps its number."""
+    """Read the patient's identity for each study, leaving out studies that cannot be read."""
     from tomochrome.io.dicom.headers import identity_of
 
     found = {}
@@ -153,7 +154,7 @@ def _identities(first: Mapping[str, Item]) -> dict[str, Mapping[str, str]]:
 
 
 class Previews(JobRunner):
-    """Makes previews and emits each; a new request stops the one before it."""
+    """Renders previews and emits each one; a new request stops the previous one."""
 
     made = Signal(object, object)  #: item, picture uint8 (y, x)
     _sent = Signal(object, object, object)  # with the request's task
@@ -163,7 +164,7 @@ class Previews(JobRunner):
         self._sent.connect(self._pass_on)
 
     def make(self, items: Sequence[Item], size: int) -> None:
-        """Make the previews of these items, in this order."""
+        """Render the previews of these items in the given order."""
 
         def work() -> None:
             # Imported here, in the worker: the decoders take a while to load.
@@ -177,8 +178,8 @@ class Previews(JobRunner):
                 except Exception as error:
                     if task.cancelled:
                         raise
-                    # The list says what is wrong with a series; a preview is only a help, and
-                    # the one that fails must not cost the others.
+                    # The list already shows what is wrong with a series; a preview is optional,
+                    # and one that fails must not stop the others.
                     _LOG.debug("no preview (%s)", type(error).__name__)
                     continue
                 with suppress(RuntimeError):  # the panel may be gone already
@@ -195,11 +196,11 @@ class SeriesPicker(JobPanel):
     """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen."""
 
     tab = "Series"
-    what = "This"
+    job_name = "Opening the series"
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer)
-        # The list takes all the height there is.
+        # The list takes all available height.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._searching = False
         self._failed: list[str] = []
@@ -210,22 +211,23 @@ class SeriesPicker(JobPanel):
         view = self.view
         view.series.opened.connect(self.run)
         view.series.selectionModel().selectionChanged.connect(self._selection_changed)
-        view.series.series.modelReset.connect(self._selection_changed)  # tells of no change
+        # A model reset clears the selection without emitting `selectionChanged`.
+        view.series.series.modelReset.connect(self._selection_changed)
         view.folder.clicked.connect(self._ask_for_folder)
         view.file.clicked.connect(self._ask_for_file)
         view.names.toggled.connect(self._show_names)
         self._selection_changed()
 
     def make_view(self) -> PickerView:
-        """Make the parts of the panel."""
+        """Create the fields."""
         return PickerView(self)
 
     # Finding
 
     def look_at(self, path: Path) -> None:
-        """List what is at a path, in a worker; open it at once if there is no choice.
+        """List the series at a path in a worker; open the series at once if there is only one.
 
-        A search that is under way is stopped, and what it finds is not shown.
+        A running search is stopped and its results are discarded.
         """
 
         def work() -> tuple[Found, Item | None]:
@@ -237,7 +239,7 @@ class SeriesPicker(JobPanel):
         self._begin(work, self._found, "Looking for series", self._not_found, searching=True)
 
     def show_found(self, found: Found) -> None:
-        """List what was found, instead of what is listed and of what a search may still find."""
+        """List found series, replacing the current list and stopping a running search."""
         if self._searching and self.running:
             self.jobs.drop()
             self.ended()
@@ -248,8 +250,8 @@ class SeriesPicker(JobPanel):
         self._make_previews()
 
     def show_dropped(self, found: Found) -> None:
-        """List what was found at a dropped path, together with those dropped with it."""
-        self.show_found(_together(self.found, found) if self._drop.goes_on() else found)
+        """List the series found at a dropped path, merged with those of the same drop."""
+        self.show_found(_merge(self.found, found) if self._drop.is_running() else found)
         self._drop.remember()
         self.view.series.setFocus()
 
@@ -264,8 +266,8 @@ class SeriesPicker(JobPanel):
             self.open([item])
 
     def _not_found(self, error: Exception) -> None:
-        # What is listed is of another folder than the one that the message is about.
-        from tomochrome.io import Found  # the worker has imported it
+        # The current list is of another folder than the one that the message is about.
+        from tomochrome.io import Found  # already imported by the worker
 
         self.show_found(Found(()))
         self.show_error(error)
@@ -277,7 +279,7 @@ class SeriesPicker(JobPanel):
             self.previews.make(missing, size)
 
     def _show_names(self, shown: bool) -> None:
-        """Say in the headings who the patients are, or say it no more; only shown, never kept."""
+        """Show or hide the patients' identities in the headings; they are never stored."""
         if not shown or self.found is None:
             self._name({})
             return
@@ -306,7 +308,7 @@ class SeriesPicker(JobPanel):
     # Opening
 
     def run(self) -> None:
-        """Read the series that are chosen in the list."""
+        """Read the series selected in the list."""
         self.open(self.view.series.chosen())
 
     def open(self, items: list[Item]) -> None:
@@ -315,7 +317,7 @@ class SeriesPicker(JobPanel):
         if not items or self.running or self._released:
             return
         self._failed = []
-        # Reading takes all processors there are; the previews go on afterwards.
+        # Reading uses all processors; the previews resume afterwards.
         self.previews.drop()
 
         def work() -> list[_Result]:
@@ -329,7 +331,7 @@ class SeriesPicker(JobPanel):
                 self._failed.append(f"{wording.title_of(result.item)}: {result.opened}")
                 continue
             announce(result.opened)
-            # Each in a turn of the event loop of its own: napari takes a while over one layer.
+            # One layer per pass of the event loop, because adding a layer takes napari a while.
             QTimer.singleShot(0, partial(self._add, result.item, result.layer))
         if self._failed:
             self.view.message.say("\n".join(map(wording.sentence, self._failed)), "error")
@@ -349,20 +351,20 @@ class SeriesPicker(JobPanel):
     def _begin(
         self, work: Work, done: Any, stage: str, failed: Any = None, *, searching: bool = False
     ) -> None:
-        """Do work in a thread, instead of what is under way: the last request wins."""
+        """Run a job in a worker, replacing the one that is running."""
         self._searching = searching
         self.view.show_running(True, searching=searching)
         self.view.show_progress(0, 0, stage)
         self.jobs.start(work, done, failed)
 
     def was_cancelled(self) -> None:
-        """Say what the cancel left."""
-        done = "the list is as it was" if self._searching else "nothing was opened"
+        """Report the cancellation."""
+        done = "the list is unchanged" if self._searching else "nothing was opened"
         self.say(f"Cancelled; {done}.")
         self.view.names.setChecked(False)
 
     def ended(self) -> None:
-        """Switch the parts back, and go on with the previews."""
+        """Enable the fields again and resume the previews."""
         super().ended()
         self._selection_changed()
         if not self.previews.running:
@@ -371,7 +373,7 @@ class SeriesPicker(JobPanel):
     def _selection_changed(self, *_: object) -> None:
         self.view.run.setEnabled(not self.running and bool(self.view.series.chosen()))
 
-    def let_go(self) -> None:
-        """Stop what is under way and let go of the viewer."""
+    def cleanup(self) -> None:
+        """Stop running work and drop the reference to the viewer."""
         self.previews.drop()
-        super().let_go()
+        super().cleanup()

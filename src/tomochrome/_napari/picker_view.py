@@ -1,4 +1,4 @@
-"""Where the parts of the series picker lie. It draws and holds no logic."""
+"""The fields of the series picker and their layout; no application logic."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tomochrome._napari.controls import MessageLabel, side_by_side, stacked
 from tomochrome._napari.panel import JobView
 from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
-from tomochrome._napari.theme import mixed, text_and_ground
+from tomochrome._napari.theme import mixed, text_and_background
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
 
 _HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
-_TO_THE_LIST = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
+_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
 class PickerView(JobView):
-    """From top to bottom: source, what was found, search, list, skipped files, Open."""
+    """The fields, from top to bottom: source, summary, search, list, skipped files, Open."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "Open")
@@ -42,18 +42,17 @@ class PickerView(JobView):
         self.search = QLineEdit(self)
         self.search.setPlaceholderText("Search: title, modality, size …")
         self.search.setToolTip(
-            "Words of the title, modality, size, verdict, series number or study description"
+            "Searches title, modality, size, verdict, series number and study description"
         )
         self.search.setClearButtonEnabled(True)
         self.search.installEventFilter(self)
         self.order = QComboBox(self)
-        self.order.setToolTip("How the series of each study are sorted; by slices: CT first")
+        self.order.setToolTip("Sort order of the series in each study; by slices lists CT first")
         for order, words in ORDERS.items():
             self.order.addItem(words, order)
         self.names = QCheckBox("Show patient names", self)
         self.names.setToolTip(
-            "Show name, birth date, ID and study date in this list only; they are neither"
-            " stored nor written anywhere"
+            "Show name, birth date, ID and study date in this list only; they are not stored"
         )
         self.series = SeriesList(self)
         self.skipped = QToolButton(self)
@@ -87,7 +86,7 @@ class PickerView(JobView):
         self._show_tools()
 
     def show_found(self, found: Found) -> None:
-        """List the items, and say how many there are and how many files were skipped."""
+        """List the items, their number and the number of skipped files."""
         self._found = found.items
         with signals_blocked(self.search), signals_blocked(self.names):
             self.search.clear()
@@ -100,14 +99,14 @@ class PickerView(JobView):
         self.message.say("", "plain")
         self.series.choose_items(())
         self.series.scrollToTop()
-        # A panel that is being docked has no height yet to tell what is in sight.
+        # A panel that is being docked has no height yet, so scroll later.
         QTimer.singleShot(0, self.series.show_chosen)
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Make the hint in the search readable in the new theme: Qt's is half transparent."""
+        """Make the placeholder text legible in a new theme; Qt's own color is half transparent."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.StyleChange and hasattr(self, "search"):
-            hint = mixed(*text_and_ground(self.search), 0.8).name()
+            hint = mixed(*text_and_background(self.search), 0.8).name()
             style = f"placeholder-text-color: {hint};"
             if style != self.search.styleSheet():
                 self.search.setStyleSheet(style)
@@ -142,10 +141,10 @@ class PickerView(JobView):
             self.search.insert(text)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """In the search, arrows move in the list, and Escape clears the search."""
+        """In the search field, arrow keys move in the list and Escape clears the text."""
         if watched is self.search and event.type() == QEvent.Type.KeyPress:
             key: Any = event
-            if key.key() in _TO_THE_LIST:
+            if key.key() in _LIST_KEYS:
                 self.series.setFocus()
                 self.series.keyPressEvent(event)
                 return True
@@ -167,7 +166,7 @@ class PickerView(JobView):
         self.reasons.say(self._reasons if shown else "")
 
     def show_running(self, running: bool, *, searching: bool = False) -> None:
-        """Switch the parts between running and not; a search can be replaced by another."""
+        """Enable or disable the fields for a job; a running search can be replaced by another."""
         super().show_running(running)
         self.cancel.setVisible(running)
         for part in (self.folder, self.file):
@@ -175,9 +174,9 @@ class PickerView(JobView):
 
 
 def _count(items: tuple[Item, ...]) -> str:
-    """Return how many series there are, of how many patients, and what to do with them."""
+    """Return a summary: the number of series, studies and patients, and how to open one."""
     if not items:
-        return "Nothing that can be opened was found here."
+        return "No scan that can be opened was found here."
     patients, studies = counts(items)
     noun = "series" if all(item.study for item in items) else "series and volumes"
     found = f"{len(items)} {noun}"
@@ -187,4 +186,4 @@ def _count(items: tuple[Item, ...]) -> str:
     readable = sum(map(can_be_opened, items))
     if readable < len(items):
         found += f"; {readable} can be opened"
-    return f"{found}. A double click opens one."
+    return f"{found}. Double-click one to open it."

@@ -13,31 +13,29 @@ from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple
 PathOrPaths = str | Sequence[str]
 
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
-_FILES_TO_LOOK_AT = 200
-#: npe2's sign for "read, but nothing to add".
+_MAX_FILES = 200
+#: npe2's value for "read, but no layer to add".
 _NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerTuple]] | None:
-    """Return the function that reads ``path``, or None if it is not for us.
+    """Return the function that reads ``path``, or None if this plugin does not read it.
 
-    Only names and the first bytes of files are looked at here; several files are left to
-    others, because which of a folder's slices belong together is the reader's to find out.
+    Only names and the first bytes of files are checked. Several files are not accepted: the
+    reader needs the folder to find the slices that belong together.
     """
     single = _single(path)
-    return read_layers if single is not None and _is_ours(single) else None
+    return read_layers if single is not None and _is_readable(single) else None
 
 
 def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     """Read the volume at a path in a worker thread and return its layer.
 
-    Where there are several to choose from, the picker opens in the current viewer instead.
-    Then, and when the user cancels, ``[(None,)]`` is returned: nothing to add.
+    If there are several volumes, the picker opens in the current viewer instead. In this case, and
+    if the user cancels, ``[(None,)]`` is returned, which adds no layer.
 
-    Raises
-    ------
-    TomochromeError
-        If it cannot be read, in one sentence; without a viewer, also if there are several.
+    Raises `TomochromeError` if the path cannot be read, or holds several volumes and there is no
+    viewer.
     """
     from napari import current_viewer
 
@@ -47,17 +45,17 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 
     single = _single(path)
     if single is None:
-        raise InputError("several files were given at once; open the folder that holds them")
+        raise InputError("several files were given at once; open the folder that contains them")
 
     def work() -> Any:
-        # Imported here, in the worker: readers and decoders take a while to load.
+        # Imported in the worker, because readers and decoders load slowly.
         from tomochrome._napari.opening import find_or_read
 
         return _load_units(), find_or_read(single)
 
     viewer = current_viewer()
     if viewer is not None:
-        prepare_viewer(viewer)  # first, because its letters are drawn while the file is read
+        prepare_viewer(viewer)  # first, so that its overlays are drawn while the file is read
     try:
         units, result = run_waiting(work, "Opening the scan")
     except Cancelled:
@@ -72,7 +70,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 
 
 def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
-    """Show the picker in the viewer; without one, take the only choice or refuse."""
+    """Show the picker in the viewer; without a viewer, open the only choice or raise an error."""
     if viewer is None:
         from tomochrome._napari.opening import open_item
         from tomochrome.io.reading import choose
@@ -90,22 +88,22 @@ def _single(path: PathOrPaths) -> Path | None:
     return Path(path[0]) if len(path) == 1 else None
 
 
-def _is_ours(path: Path) -> bool:
+def _is_readable(path: Path) -> bool:
     if path.is_dir():
         files = (entry for entry in path.rglob("*") if entry.is_file())
-        return any(map(_is_our_file, islice(files, _FILES_TO_LOOK_AT)))
-    is_zip = path.name.lower().endswith(".zip")  # what is in it shows on reading
-    return path.is_file() and (_is_our_file(path) or (is_zip and _begins_as(path, "zip")))
+        return any(map(_is_readable_file, islice(files, _MAX_FILES)))
+    is_zip = path.name.lower().endswith(".zip")  # its content is checked on reading
+    return path.is_file() and (_is_readable_file(path) or (is_zip and _has_format(path, "zip")))
 
 
-def _is_our_file(path: Path) -> bool:
+def _is_readable_file(path: Path) -> bool:
     name = path.name.lower()
     known = name == "dicomdir" or name.endswith((*VOLUME_ENDINGS, *_DICOM_ENDINGS))
-    return known or _begins_as(path, "dicom")
+    return known or _has_format(path, "dicom")
 
 
-def _begins_as(path: Path, kind: str) -> bool:
-    """Whether a file's first bytes are those of a format, see `tomochrome.io.sniff`."""
+def _has_format(path: Path, kind: str) -> bool:
+    """Whether the first bytes of a file are those of a format, see `tomochrome.io.sniff`."""
     from tomochrome.io.sniff import sniff
 
     with suppress(OSError):
@@ -114,26 +112,26 @@ def _begins_as(path: Path, kind: str) -> bool:
 
 
 def _load_units() -> Any:
-    """Return a registry of pint's own units, or None if the application has one already.
+    """Return a registry of pint's default units, or None if the application has loaded one.
 
-    napari needs them with the first layer, and reading them takes some tenths of a second. Call it
-    in a worker, and `_use_units` in the GUI thread: pint's own registry must not be read by two
-    threads at once.
+    napari needs it for the first layer, and loading takes a few tenths of a second. Call this
+    function in a worker and `_use_units` in the GUI thread: pint's application registry must not
+    be loaded by two threads at once.
     """
     from pint import UnitRegistry
 
-    return UnitRegistry() if _unread() else None
+    return UnitRegistry() if _units_missing() else None
 
 
 def _use_units(registry: Any) -> None:
-    """Make it the application's registry, unless that has been read or replaced meanwhile."""
+    """Make it the application registry, unless that has been loaded or replaced meanwhile."""
     import pint
 
-    if registry is not None and _unread():
+    if registry is not None and _units_missing():
         pint.set_application_registry(registry)
 
 
-def _unread() -> bool:
+def _units_missing() -> bool:
     import pint
     from pint.registry import LazyRegistry
 

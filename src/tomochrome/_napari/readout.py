@@ -1,4 +1,4 @@
-"""What lies under the cursor: in the status bar the value, in the panel the tissue too."""
+"""Cursor readout: the value in the status bar, and also the tissue in the panel."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from tomochrome.volume import Volume
 
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
-_HINT = "Point at the scan to read a voxel"
+_HINT = "Point at the scan to see the value of a voxel"
 
 
 class CursorReadout(QWidget):
-    """Value and tissue at the cursor, and how sure the tissue is."""
+    """Value and tissue at the cursor, with probability and confidence."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.what, self.sure = QLabel(self), QLabel(self)
-        self.what.setStyleSheet("font-weight: 600;")
-        self.sure.setToolTip(
-            "Probability of this tissue by the model, and confidence: how far to trust the model"
+        self.finding, self.certainty = QLabel(self), QLabel(self)
+        self.finding.setStyleSheet("font-weight: 600;")
+        self.certainty.setToolTip(
+            "Probability of this tissue according to the model, and confidence of the model"
         )
-        for label in (self.what, self.sure):
+        for label in (self.finding, self.certainty):
             label.setMinimumWidth(1)  # a long text must not widen the panel
-        stacked(self, self.what, self.sure, margins=0).setSpacing(1)
+        stacked(self, self.finding, self.certainty, margins=0).setSpacing(1)
         self.say()
 
-    def say(self, what: str = _HINT, sure: str = "") -> None:
-        """Show what is under the cursor; by default that it is no voxel of the scan."""
-        self.what.setText(what)
-        self.sure.setText(sure)
+    def say(self, finding: str = _HINT, certainty: str = "") -> None:
+        """Show the texts for the voxel under the cursor; by default a hint."""
+        self.finding.setText(finding)
+        self.certainty.setText(certainty)
 
 
 def show_readout(viewer: Any) -> None:
-    """Put the read-out into the status bar of a viewer with a window, once."""
+    """Add the readout to the status bar of a viewer with a window, once."""
     window = _main_window(viewer)
     if window is not None and window.findChild(QLabel, _NAME) is None:
         window.statusBar().addPermanentWidget(Readout(viewer))
 
 
 def _main_window(viewer: Any) -> QMainWindow | None:
-    """Return the main window of a viewer, found as anyone may find it, or None if in doubt.
+    """Return the main window of a viewer, or None if it is ambiguous.
 
-    napari keeps its own way to it private.
+    napari has no public attribute for it.
     """
     windows = [
         window
@@ -63,16 +63,16 @@ def _main_window(viewer: Any) -> QMainWindow | None:
 
 
 class Readout(QLabel):
-    """Follows the cursor. napari's own text names a value too, but of the selected layer only.
+    """Shows the value of the scan under the cursor.
 
-    Over a colored layer napari shows red, green and blue; what a radiologist wants to know is
-    the Hounsfield unit below.
+    napari's own status text shows the value of the selected layer only, which is red, green and
+    blue for a colored layer; a radiologist needs the Hounsfield units.
     """
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.setObjectName(_NAME)
-        self.setToolTip("What the scanner measured under the cursor")
+        self.setToolTip("Value of the scan under the cursor")
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance(_WIDTH_OF))
         self._viewer = viewer
         layers = viewer.layers
@@ -85,16 +85,16 @@ class Readout(QLabel):
             emitter.connect(self._point)
 
     def _point(self, _: object = None) -> None:
-        with suppress(RuntimeError):  # the window may be gone already
+        with suppress(RuntimeError):  # the window may be closed already
             viewer = self._viewer
-            flat = viewer.dims.ndisplay == 2
-            self.setText(value_at(viewer.layers, viewer.cursor.position) if flat else "")
+            in_2d = viewer.dims.ndisplay == 2
+            self.setText(value_at(viewer.layers, viewer.cursor.position) if in_2d else "")
 
 
 def value_at(layers: Any, position: Any) -> str:
-    """Return what a visible volume of ours holds at a world position, or nothing.
+    """Return the value of a visible scan of this plugin at a world position, or "".
 
-    The layer that is chosen comes first, then the uppermost.
+    The selected layer has priority, then the topmost layer.
     """
     chosen = layers.selection.active
     for layer in [*([] if chosen is None else [chosen]), *reversed(layers)]:
@@ -108,7 +108,7 @@ def value_at(layers: Any, position: Any) -> str:
 
 
 def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:
-    """Return the voxel (z, y, x) of a layer at a world position, or None outside of it."""
+    """Return the voxel (z, y, x) of a layer at a world position, or None outside the layer."""
     index = np.rint(layer.world_to_data(position)).astype(int)[-3:]
     if (index < 0).any() or (index >= layer.data.shape[:3]).any():
         return None
@@ -117,7 +117,7 @@ def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:
 
 
 def in_words(volume: Volume, index: tuple[int, ...]) -> str:
-    """Return what a volume holds in a voxel (z, y, x), with its unit."""
+    """Format the value of a voxel (z, y, x) with its unit."""
     if volume.outside is not None and volume.outside[index]:
         return "outside the scan"
     value = float(volume.voxels[index])

@@ -1,4 +1,4 @@
-"""What the panel has done by workers: register, load a transform, apply it, save it."""
+"""The worker functions of the panel: register, and load, apply and save a transform."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXTRAS = ("labels", "mask", "points")
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is to be registered, read from the fields in the GUI thread.
+    """The input of a registration, read from the fields in the GUI thread.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Request:
     look
         Keywords for the layer of the moved volume: colormap and contrast limits.
     number
-        Of the result, where several of the pair are kept; it is in the layer's name.
+        Number of the result, part of the layer's name if several results of a pair are kept.
     """
 
     fixed: Any
@@ -66,25 +66,26 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """What a run or a loaded transform gives the panel.
+    """The result of a registration or of loading a transform.
 
     Parameters
     ----------
     fixed, moving
-        Where the two lie.
+        The two volumes with the placement of their layers.
     forward, inverse
-        From the fixed volume's points to the moving volume's, and back, LPS mm.
+        Transforms from points of the fixed volume to points of the moving volume, and back
+        (LPS mm).
     jacobian
-        Determinants of ``forward`` on the fixed grid.
+        Jacobian determinant of ``forward`` on the fixed grid.
     report
         As in ``report.json``.
     warnings
-        What the user should know.
+        Warnings for the user.
     layer
-        A finished napari layer of the moving volume on the fixed grid, to be added; None once it
-        was removed again.
+        A napari layer of the moving volume on the fixed grid, ready to be added; None after it
+        was removed.
     loaded
-        Whether the transform was loaded from a file, and not found by a registration.
+        Whether the transform was loaded from a file rather than found by a registration.
     """
 
     fixed: Placed
@@ -100,27 +101,28 @@ class Alignment:
 
 @dataclass(eq=False)
 class PairResult:
-    """What a registration or a loaded transform gave for one pair of layers.
+    """A registration result or a loaded transform for one pair of layers.
 
     Parameters
     ----------
     fixed, moving
         The two layers.
     alignment
-        The transform and its report. Its ``layer`` is None once that layer was removed.
+        The transform and its report. Its ``layer`` is None after that layer was removed.
     message
-        What is said of it in one line.
+        Message shown with the result.
     settings
-        What distinguishes it from other results of the same pair, in words.
+        Description that distinguishes it from other results of the same pair.
     number
         1 for the first result of the pair that is kept, 2 for the next.
     samples
-        The curve of the run; empty for a loaded transform.
+        Metric values of the run; empty for a loaded transform.
     shown
-        What of it was on screen when another pair was chosen: ``"comparison"``, ``"jacobian"``,
-        ``"grid"``.
+        Views that were on screen when another pair was selected: ``"comparison"``,
+        ``"jacobian"``, ``"grid"``.
     copies
-        Layers that it was applied to: the layer, whether to the fixed image, and the moved copy.
+        Layers that the transform was applied to: the layer, whether it was moved to the fixed
+        image, and the moved copy.
     """
 
     fixed: Any
@@ -135,11 +137,11 @@ class PairResult:
 
     @property
     def name(self) -> str:
-        """What to call it in a list of results."""
+        """Name of the result in a list."""
         return f"{self.number}: {self.settings}"
 
     def is_of(self, fixed: Any, moving: Any) -> bool:
-        """Whether it is the result of these two layers, in these roles."""
+        """Whether this is a result of these two layers in these roles."""
         return self.fixed is fixed and self.moving is moving
 
     def copy_of(self, layer: Any, to_fixed: bool) -> Any:
@@ -147,24 +149,21 @@ class PairResult:
         return next((c for x, to, c in self.copies if x is layer and to == to_fixed), None)
 
     def add_copy(self, layer: Any, to_fixed: bool, copy: Any) -> None:
-        """Remember a moved copy instead of an earlier one of the same layer."""
+        """Record a moved copy, replacing an earlier one of the same layer."""
         self.copies = [c for c in self.copies if c[:2] != (layer, to_fixed)]
         self.copies.append((layer, to_fixed, copy))
 
     def forget(self, layer: Any) -> None:
-        """Let go of a layer that was removed, which is neither of the pair."""
+        """Drop references to a removed layer other than the pair itself."""
         if self.alignment.layer is layer:
             self.alignment = replace(self.alignment, layer=None)
         self.copies = [c for c in self.copies if layer is not c[0] and layer is not c[2]]
 
 
 def check_request(request: Request) -> None:
-    """Refuse at once what cannot be registered. Looks at no voxel.
+    """Check the layers of a request without reading any voxel.
 
-    Raises
-    ------
-    InputError
-        With one sentence.
+    Raises `InputError` if the two layers cannot be registered.
     """
     check_two(request.fixed, request.moving, "register")
     check_grey_layer(request.fixed)
@@ -172,7 +171,7 @@ def check_request(request: Request) -> None:
 
 
 def _read(request: Request) -> tuple[Placed, Placed, dict[str, Any]]:
-    """Return a request's layers, and its masks and points as keywords of `register`."""
+    """Read a request's layers, and its masks and points as keywords of `register`."""
     report(0, 0, "Reading the layers")
     fixed = place(request.fixed)
     check()
@@ -195,21 +194,16 @@ def _read(request: Request) -> tuple[Placed, Placed, dict[str, Any]]:
 
 
 def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
-    """Register two layers. Runs in a worker and touches no widget.
+    """Register two layers. Runs in a worker and accesses no widget.
 
     Parameters
     ----------
     request
-        What is asked for.
+        The layers and the settings.
     samples
-        Gets the falling curve, value by value.
+        List to which the metric values are appended as they are computed.
 
-    Raises
-    ------
-    TomochromeError
-        If the two cannot be registered.
-    Cancelled
-        If the task was cancelled.
+    Raises `TomochromeError` if the two cannot be registered; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
     from tomochrome.registration.register import register
@@ -237,14 +231,12 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
 
 
 def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignment:
-    """Load a transform, of ours or another tool's, and apply and measure it; it has no curve.
+    """Load a transform of this or another tool, apply it and evaluate it.
 
-    Raises
-    ------
-    TomochromeError
-        If the file is no transform, or does not fit the layers.
-    Cancelled
-        If the task was cancelled.
+    ``samples`` stays empty: a loaded transform has no metric curve.
+
+    Raises `TomochromeError` if the file does not hold a transform, or the transform does not fit
+    the layers; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
     from tomochrome.registration.checks import check_extras
@@ -265,8 +257,8 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     moved = forward.apply(moving, fixed)
     if moved.outside is not None and moved.outside.all():
         raise InputError(
-            f"the transform in '{Path(path).name}' does not lead into the layer "
-            f"'{other.name}'; choose the two images that it was made for, or load its inverse"
+            f"the transform in '{Path(path).name}' maps the fixed image entirely outside the "
+            f"layer '{other.name}'; select the two images that it was made for, or load its inverse"
         )
     measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
     measured["model"] = "a loaded transform"
@@ -280,7 +272,7 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
 def _moved_layer(
     fixed: Placed, moving: Placed, moved: Volume, request: Request
 ) -> tuple[Any, tuple[Notice, ...]]:
-    """Return the layer of the moved volume, and what to say of where the two lie."""
+    """Return the layer of the moved volume, and notices about layers that were moved by hand."""
     from napari.layers import Layer
 
     from tomochrome._napari.register_layers import volume_on
@@ -291,39 +283,36 @@ def _moved_layer(
 
 
 def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:
-    """Return a new layer of what ``layer`` holds, moved. Runs in a worker.
+    """Return a moved copy of a layer. Runs in a worker.
 
     Parameters
     ----------
     layer
-        Image, Labels, Points or Shapes; it is only read.
+        Image, Labels, Points or Shapes layer; it is only read.
     alignment
-        What moves it.
+        The transform to apply.
     to_fixed
-        From the moving volume's place to the fixed volume's; otherwise the other way.
+        Whether to move from the moving to the fixed volume, rather than the other way.
 
-    Raises
-    ------
-    TomochromeError
-        If such a layer cannot be moved.
-    Cancelled
-        If the task was cancelled.
+    Raises `TomochromeError` if a transform cannot be applied to the layer; `Cancelled` if the task
+    was cancelled.
     """
     from napari.layers import Layer
 
     from tomochrome._napari.register_layers import moved_drawing, moved_volume
 
-    there, here = alignment.moving, alignment.fixed
-    # Volumes are fetched: each point of the new grid asks where it came from. Points are sent.
-    fetch, send = alignment.forward, alignment.inverse
+    source, target = alignment.moving, alignment.fixed
+    # Volumes are resampled with the transform from target to source points; points need its
+    # inverse.
+    to_source, to_target = alignment.forward, alignment.inverse
     if not to_fixed:
-        there, here, fetch, send = here, there, send, fetch
+        source, target, to_source, to_target = target, source, to_target, to_source
     kind = layer._type_string
     report(0, 0, "Reading the layer")
     if kind in ("image", "labels"):
-        parts = moved_volume(layer, there, here, fetch)
+        parts = moved_volume(layer, source, target, to_source)
     elif kind in ("points", "shapes"):
-        parts = moved_drawing(layer, there, here, send)
+        parts = moved_drawing(layer, source, target, to_target)
     else:
         raise InputError(
             f"the layer '{layer.name}' is a {kind} layer; a transform can be applied to image, "
@@ -336,12 +325,10 @@ def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:
 
 
 def save_in_worker(path: str, alignment: Alignment, inverse: bool) -> Path:
-    """Write a transform; napari's dialog has asked before replacing a file.
+    """Write a transform, overwriting an existing file: the save dialog has already asked.
 
-    Raises
-    ------
-    OutputError
-        If the ending is not one of a transform, or the file cannot be written.
+    Raises `OutputError` if the extension is not that of a transform file, or the file cannot be
+    written.
     """
     report(0, 0, "Writing the transform")
     transform, like = alignment.forward, alignment.fixed.volume

@@ -1,4 +1,4 @@
-"""Landmarks: two Points layers, and how far apart they are while they are moved."""
+"""Landmarks: two Points layers and their registration error, updated live."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _NUMBER = "landmark"  # feature of a Points layer
 
 
 class LandmarkPanel(QWidget):
-    """Two Points layers and their error in mm, live.
+    """Selects two Points layers and shows their error in mm, updated live.
 
     Parameters
     ----------
     viewer
         The viewer whose Points layers are offered.
     layers
-        Returns the fixed and the moving layer chosen, each a layer or None.
+        Returns the selected fixed and moving layers, each a layer or None.
     """
 
-    create_asked = Signal()
+    create_requested = Signal()
 
     def __init__(
         self, viewer: Any, layers: Callable[[], tuple[Any, Any]], parent: QWidget | None = None
@@ -74,7 +74,7 @@ class LandmarkPanel(QWidget):
             self.message,
             parent=self,
         )
-        self.create.clicked.connect(self.create_asked)
+        self.create.clicked.connect(self.create_requested)
         for choice in (self.fixed, self.moving):
             choice.chosen.connect(self._chosen)
         self._connections.add(self._moved, viewer.layers.selection.events.active)
@@ -82,16 +82,16 @@ class LandmarkPanel(QWidget):
 
     @property
     def two(self) -> tuple[Any, Any]:
-        """The two Points layers chosen, each a layer or None."""
+        """The two selected Points layers, each a layer or None."""
         return self.fixed.layer(), self.moving.layer()
 
     def set_alignment(self, alignment: Alignment | None) -> None:
-        """Measure through another transform."""
+        """Evaluate another transform."""
         self.alignment = alignment
         self.refresh()
 
     def refresh(self) -> None:
-        """Measure again."""
+        """Update the errors and the message."""
         texts, note = self._texts()
         self.before.setText(texts[0] or "–")
         self.after.setText(texts[1] or "–")
@@ -99,7 +99,7 @@ class LandmarkPanel(QWidget):
         self.message.say(prompt or note, "warning" if note and not prompt else "plain")
 
     def _prompt(self) -> str:
-        """Say which landmark is to be clicked next, while landmarks are being placed."""
+        """Return which landmark to click next, while landmarks are being placed."""
         fixed, moving = self.two
         for layer, image in ((fixed, "fixed"), (moving, "moving")):
             active = layer is not None and layer is self._viewer.layers.selection.active
@@ -129,14 +129,14 @@ class LandmarkPanel(QWidget):
         return self._measured(*points), note
 
     def _points(self, layer: Any, in_moving: bool = False) -> NDArray[Any]:
-        """Return landmarks in LPS mm; with a result, at their true place."""
+        """Return landmarks in LPS mm, in patient coordinates if the image's are known."""
         if self.alignment is not None:
-            over = self.alignment.moving if in_moving else self.alignment.fixed
-            return over.points_of(layer)
-        chosen = self._layers()[1 if in_moving else 0]
-        over_now = None if chosen is None or chosen.ndim != 3 else _grid_of(chosen)
-        if over_now is not None:
-            return over_now.points_of(layer)
+            placed = self.alignment.moving if in_moving else self.alignment.fixed
+            return placed.points_of(layer)
+        image = self._layers()[1 if in_moving else 0]
+        grid = None if image is None or image.ndim != 3 else _grid_of(image)
+        if grid is not None:
+            return grid.points_of(layer)
         from tomochrome.geometry.affine import apply
 
         return apply(world_affine(layer), layer.data)
@@ -165,13 +165,13 @@ class LandmarkPanel(QWidget):
         show_numbers(layer)
         self._refresh_soon()
         if str(event.action) == "added" and layer.mode == "add":
-            self._place_next_soon()  # napari is still busy with the click
+            self._place_next_soon()  # napari is still processing the click
 
     def _moved(self, _: object = None) -> None:
         self._refresh_soon()
 
     def place_next(self) -> None:
-        """Have the next point placed in the other image, or in the one that lacks points."""
+        """Switch to the image in which the next point is to be placed."""
         fixed, moving = self.two
         if fixed is None or moving is None or fixed is moving:
             return
@@ -185,7 +185,7 @@ class LandmarkPanel(QWidget):
         self.refresh()
 
     def _show_image(self, image: Any) -> None:
-        """Show one image alone, unless a comparison is shown: the next point belongs in it."""
+        """Show only one image, unless both are hidden behind a comparison."""
         if image is None or not any(x is not None and x.visible for x in self._layers()):
             return
         for layer in self._viewer.layers:
@@ -194,7 +194,7 @@ class LandmarkPanel(QWidget):
         image.visible = True
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self._refresh_soon.cancel()
         self._place_next_soon.cancel()
         self._connections.release()
@@ -205,7 +205,7 @@ class LandmarkPanel(QWidget):
 
 
 def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]:
-    """Add two empty Points layers in the units of the two volumes."""
+    """Add two empty Points layers with the units of the two volumes."""
     added = []
     for role, volume, color in zip(("fixed", "moving"), (fixed, moving), _COLORS, strict=True):
         keywords: dict[str, Any] = {"size": _SIZE_MM}
@@ -230,7 +230,7 @@ def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]
 
 
 def show_numbers(layer: Any) -> None:
-    """Write 1, 2, 3 and so on at the points of a layer, unless it has a text of its own."""
+    """Number the points of a layer from 1, unless the layer already shows text."""
     numbers = list(range(1, len(layer.data) + 1))
     is_new = _NUMBER not in layer.features
     if is_new or list(layer.features[_NUMBER]) != numbers:
@@ -245,7 +245,7 @@ def show_numbers(layer: Any) -> None:
 
 
 def _grid_of(layer: Any) -> Placed | None:
-    """Return where a layer lies without looking at its voxels, or None if it is not ours."""
+    """Return a layer's placement without reading its voxels; None if it is not of this plugin."""
     from tomochrome._napari.layers import layer_transform, source_of
 
     known = source_of(layer.metadata)
@@ -261,6 +261,6 @@ def _is_points(layer: Any) -> bool:
 
 def _words(errors: dict[str, float]) -> str:
     return (
-        f"{errors['mean']:.2f} mm mean, {errors['max']:.2f} mm maximum "
+        f"mean {errors['mean']:.2f} mm, maximum {errors['max']:.2f} mm "
         f"({errors['count']:.0f} landmark{'' if errors['count'] == 1 else 's'})"
     )

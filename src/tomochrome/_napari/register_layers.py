@@ -1,4 +1,4 @@
-"""The layers that a registration gives: moved volumes and drawings, the Jacobian, the grid."""
+"""The layers made by a registration: moved volumes and shapes, Jacobian map, deformation grid."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tomochrome._napari.lazy_picture import LazyPicture
 from tomochrome._napari.register_place import (
     Placed,
     check_volume_layer,
+    patient_affine,
     place,
-    true_affine,
 )
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError
@@ -32,8 +32,9 @@ from tomochrome.volume import Volume
 if TYPE_CHECKING:
     from tomochrome.transform import Transform
 
-_ROUND: Final = 48  # corners of the polygon that an ellipse becomes
-#: Determinants: folded, shrunk to nothing, kept, doubled. Blue and orange as in a difference.
+_ELLIPSE_VERTICES: Final = 48
+#: Determinants: 0 or less is folded, 1 keeps the volume, 2 doubles it. Blue and orange as in the
+#: difference view.
 _JACOBIAN_LIMITS: Final = (0.0, 2.0)
 _JACOBIAN_COLORS: Final = (
     (1.0, 0.0, 0.3, 1.0),
@@ -49,20 +50,20 @@ _JACOBIAN_PLACES: Final = (0.0, 0.005, 0.25, 0.5, 0.75, 1.0)
 def volume_on(
     volume: Volume, grid: Placed, name: str, *, role: str = "ct", **look: Any
 ) -> LayerTuple:
-    """Build the layer tuple of a volume that lies on a layer's grid, exactly over that layer.
+    """Build the layer tuple of a volume on the grid of another layer, placed exactly over it.
 
     Parameters
     ----------
     volume
-        On the grid of ``grid.volume``.
+        Volume on the grid of ``grid.volume``.
     grid
-        What it lies over.
+        The other layer's volume and placement.
     name
         Name of the layer.
     role
-        Of `LayerSource`.
+        Role of its `LayerSource`.
     **look
-        More keywords of the layer.
+        Additional keywords of the layer.
     """
     volume = without_path(volume)
     kind: Any = "color" if volume.is_rgba else role
@@ -77,7 +78,7 @@ def volume_on(
 
 
 def look_of(layer: Any) -> dict[str, Any]:
-    """Return how a grey image layer is shown, for a layer that is to look alike."""
+    """Return the display settings of a grey image layer, for a layer that is to look the same."""
     if layer._type_string != "image" or layer.rgb:
         return {}
     low, high = layer.contrast_limits
@@ -88,34 +89,34 @@ def look_of(layer: Any) -> dict[str, Any]:
     }
 
 
-def moved_volume(layer: Any, there: Placed, here: Placed, fetch: Transform) -> LayerTuple:
-    """Return an image or labels layer brought onto another grid.
+def moved_volume(layer: Any, source: Placed, target: Placed, to_source: Transform) -> LayerTuple:
+    """Resample an image or labels layer onto another grid.
 
     Parameters
     ----------
     layer
-        It lies with ``there``.
-    there, here
-        Where it comes from, and on whose grid it goes.
-    fetch
-        From points of ``here`` to points of ``there``.
+        Layer shown over ``source``.
+    source, target
+        The volume that the layer belongs to, and the volume whose grid is used.
+    to_source
+        Transform from points of ``target`` to points of ``source``.
     """
     check_volume_layer(layer)
-    volume = _volume_with(layer, there)
+    volume = _volume_with(layer, source)
     labels = layer._type_string == "labels"
     order: Any = "nearest" if labels else "linear"
-    moved = fetch.apply(volume, here.volume, order=order)
+    moved = to_source.apply(volume, target.volume, order=order)
     name = f"{layer.name} · moved"
     if not labels:
-        return volume_on(moved, here, name, **look_of(layer))
+        return volume_on(moved, target, name, **look_of(layer))
     _, state, kind = layer.as_layer_data_tuple()
     kept = {"colormap", "opacity", "blending", "contour", "visible"}
     keywords = {key: value for key, value in state.items() if key in kept}
-    return moved.voxels, {**keywords, "name": name, **here.transform}, kind
+    return moved.voxels, {**keywords, "name": name, **target.transform}, kind
 
 
-def _volume_with(layer: Any, there: Placed) -> Volume:
-    """Return the volume of a layer, at its true place if it lies with ``there``."""
+def _volume_with(layer: Any, over: Placed) -> Volume:
+    """Return the volume of a layer shown over another one, in patient coordinates."""
     from tomochrome.compare.source import as_volume
 
     placed = place(layer)
@@ -124,33 +125,30 @@ def _volume_with(layer: Any, there: Placed) -> Volume:
         volume = replace(volume, voxels=np.asarray(volume.voxels))
     if volume.provenance.kind != "napari-layer":
         return volume
-    return replace(volume, affine=true_affine(layer, there))
+    return replace(volume, affine=patient_affine(layer, over))
 
 
-def moved_drawing(layer: Any, there: Placed, here: Placed, send: Transform) -> LayerTuple:
-    """Return a Points or Shapes layer with every point moved.
+def moved_drawing(layer: Any, source: Placed, target: Placed, to_target: Transform) -> LayerTuple:
+    """Return a Points or Shapes layer with all points transformed.
 
     Parameters
     ----------
     layer
-        Drawn over ``there``.
-    there, here
-        Where it was drawn, and where it goes.
-    send
-        From points of ``there`` to points of ``here``.
+        Layer drawn over ``source``.
+    source, target
+        The volume that the layer was drawn on, and the volume that it is moved to.
+    to_target
+        Transform from points of ``source`` to points of ``target``.
 
-    Raises
-    ------
-    InputError
-        If it has not three dimensions.
+    Raises `InputError` if the layer does not have three dimensions.
     """
     if layer.ndim != 3:
         raise InputError(
-            f"the layer '{layer.name}' has {layer.ndim} dimensions; a transform moves points with 3"
+            f"the layer '{layer.name}' has {layer.ndim} dimensions; a transform needs 3D points"
         )
 
     def move(data: Any) -> NDArray[np.float64]:
-        return here.layer_points(layer, send.points(there.true_points(layer, data)))
+        return target.layer_points(layer, to_target.points(source.patient_points(layer, data)))
 
     data, state, kind = layer.as_layer_data_tuple()
     state = {**state, "name": f"{layer.name} · moved"}
@@ -164,22 +162,22 @@ def moved_drawing(layer: Any, there: Placed, here: Placed, send: Transform) -> L
 
 
 def _outline(corners: NDArray[Any], shape: str) -> NDArray[np.float64]:
-    """Return points along a shape: an ellipse is a polygon that touches its four corners' box."""
+    """Return the vertices of a shape; an ellipse, given by its bounding box, becomes a polygon."""
     if shape != "ellipse":
         return np.asarray(corners, dtype=np.float64)
-    angle = np.linspace(0, 2 * np.pi, _ROUND, endpoint=False)[:, None]
+    angle = np.linspace(0, 2 * np.pi, _ELLIPSE_VERTICES, endpoint=False)[:, None]
     across, down = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     return np.asarray(corners.mean(axis=0) + np.cos(angle) * across + np.sin(angle) * down)
 
 
 def jacobian_layer(jacobian: Volume, fixed: Placed) -> LayerTuple:
-    """Build the layer of the Jacobian: clear where volume is kept, red where it folds."""
+    """Build the layer of the Jacobian: transparent where volume is preserved, red where folded."""
     from napari.utils import Colormap
 
     colormap = Colormap(
         np.array(_JACOBIAN_COLORS), controls=list(_JACOBIAN_PLACES), name="tomochrome jacobian"
     )
-    if jacobian.outside is not None:  # no change of volume is known there
+    if jacobian.outside is not None:  # undefined there: shown as no volume change
         voxels = np.where(jacobian.outside, np.float32(1), jacobian.voxels)
         jacobian = replace(jacobian, voxels=voxels, outside=None)
     return volume_on(
@@ -206,25 +204,25 @@ _COLOR: Final = (255, 226, 120)
 _LINE_OF_EXTENT: Final = 1 / 500
 _OPACITY: Final = 210
 _STEPS_MM: Final = (5.0, 10.0, 20.0, 25.0, 50.0, 100.0)
-_LEAST_VOXELS: Final = 5  # from line to line: less is a thicket
-_MOST_LINES: Final = 40
+_MIN_STEP_VOXELS: Final = 5  # between lines, so that they stay distinct
+_MAX_LINES: Final = 40
 
 
 class GridPicture(LazyPicture):
-    """Lines on the fixed grid wherever the moving volume has a whole number of steps.
+    """A regular grid of the moving volume, deformed onto the grid of the fixed volume.
 
-    The lines of a plane are those of the two axes that lie in it: the moving volume's planes cut
-    the slice there. In a block (3D), the edges where two families meet are drawn.
+    A slice shows the lines in which it intersects the grid planes of the two in-plane axes. In 3D,
+    the edges where two families of grid planes intersect are drawn.
 
     Parameters
     ----------
     forward
-        From the fixed volume's points to the moving volume's, LPS mm.
+        Transform from points of the fixed volume to points of the moving volume (LPS mm).
     fixed
-        Its grid is that of the picture.
+        The volume whose grid the image has.
     step_mm
-        Distance between lines, in mm of the moving volume; None: a round number that the grid
-        can show.
+        Distance between grid lines in mm of the moving volume; by default a round number that
+        suits the grid.
     """
 
     def __init__(self, forward: Transform, fixed: Volume, step_mm: float | None = None) -> None:
@@ -232,27 +230,27 @@ class GridPicture(LazyPicture):
         self._forward = forward
         self._affine = fixed.affine
         self._spacing = np.array(fixed.spacing)
-        # The lines run along the fixed grid's own axes where nothing is deformed.
+        # Without deformation, the lines are parallel to the axes of the fixed grid.
         self._axes = fixed.affine[:3, :3] / self._spacing
         self._origin = fixed.origin
         extent = float(max(n * s for n, s in zip(fixed.shape, fixed.spacing, strict=True)))
-        least = max(_LEAST_VOXELS * float(self._spacing.max()), extent / _MOST_LINES)
-        usual = next((step for step in _STEPS_MM if step >= least), least)
-        self.step_mm = usual if step_mm is None else step_mm
+        min_step = max(_MIN_STEP_VOXELS * float(self._spacing.max()), extent / _MAX_LINES)
+        default = next((step for step in _STEPS_MM if step >= min_step), min_step)
+        self.step_mm = default if step_mm is None else step_mm
         self._width = np.maximum(self._spacing, extent * _LINE_OF_EXTENT)
 
     def compute(self, region: Region) -> NDArray[np.uint8]:
-        """Return RGBA of a region: clear but for the lines."""
+        """Return RGBA of a region, transparent except for the lines."""
         index = np.stack(np.meshgrid(*map(np.asarray, region.axes), indexing="ij"), axis=-1)
         points = apply(self._affine, index.reshape(-1, 3).astype(np.float64))
         steps = (self._forward.points(points) - self._origin) @ self._axes / self.step_mm
-        apart = np.abs(steps - np.rint(steps)) * self.step_mm / self._width
-        apart = apart.reshape((*region.shape, 3))
+        distances = np.abs(steps - np.rint(steps)) * self.step_mm / self._width
+        distances = distances.reshape((*region.shape, 3))
         plane = region.plane
         if plane is None:
-            distance = np.sort(apart, axis=-1)[..., 1]
+            distance = np.sort(distances, axis=-1)[..., 1]
         else:
-            distance = np.delete(apart, plane, axis=-1).min(axis=-1)
+            distance = np.delete(distances, plane, axis=-1).min(axis=-1)
         cover = np.clip(1.1 - distance, 0, 1)
         out = np.empty((*region.shape, 4), np.uint8)
         out[..., :3] = _COLOR

@@ -1,9 +1,9 @@
-"""Where any napari layer truly lies, and from layers to volumes and points in LPS mm.
+"""The placement of napari layers in patient coordinates (LPS mm), and their volumes and points.
 
-A layer of an oblique scan of ours lies upright in napari (`tomochrome._napari.layers`), turned
-a little from where the patient lay. What a user draws over it, points or a mask, is turned along
-with it. So everything drawn over a volume's layer is taken to lie with that volume, and is brought
-to its true place by the same turn.
+napari shows an oblique scan of this plugin upright (`tomochrome._napari.layers`), that is, rotated
+a little from its position in the patient. Points or a mask that the user draws over it are rotated
+along with it. Everything drawn over a volume's layer is therefore taken to belong to that volume,
+and is converted to patient coordinates by the same rotation.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A layer's volume, and where napari shows it.
+    """A layer's volume and its placement in napari.
 
     Parameters
     ----------
     name
         The layer's name.
     source
-        On the grid that the layer shows, with its true affine: a volume, or a view lit when read.
+        The volume on the layer's grid with its true affine, or a view that is lit when read.
     stored
-        On the grid that files are written on.
+        The volume on the grid on which files are written.
     transform
-        The layer's own transform, for layers that are to lie exactly over it.
+        The layer's transform, for layers that are to be placed exactly over it.
     world
-        4x4 from the layer's index (z, y, x) to where napari shows it, LPS mm.
+        4x4 affine from the layer's index (z, y, x) to napari's world, in LPS mm.
     """
 
     name: str
@@ -56,52 +56,54 @@ class Placed:
 
     @property
     def volume(self) -> Volume:
-        """The volume that has the grid; its voxels are grey even if they are shown in color."""
+        """The scalar volume on the layer's grid, also if the layer is shown in color."""
         return self.source if isinstance(self.source, Volume) else self.source.volume
 
     @property
-    def turn(self) -> NDArray[np.float64]:
-        """4x4 from where napari shows things to where they truly are, LPS mm."""
+    def patient_from_world(self) -> NDArray[np.float64]:
+        """4x4 affine from napari's world to patient coordinates, both in LPS mm."""
         return np.asarray(self.volume.affine @ np.linalg.inv(self.world))
 
     def points_of(self, layer: Any) -> NDArray[np.float64]:
-        """Return the points (n, 3) of a Points layer drawn over this one, in true LPS mm."""
-        return self.true_points(layer, layer.data)
+        """Return the points (n, 3) of a Points layer drawn over this one, in LPS mm."""
+        return self.patient_points(layer, layer.data)
 
-    def true_points(self, layer: Any, data: ArrayLike) -> NDArray[np.float64]:
-        """Return coordinates (n, 3) of a layer drawn over this one, in true LPS mm."""
+    def patient_points(self, layer: Any, data: ArrayLike) -> NDArray[np.float64]:
+        """Return coordinates (n, 3) of a layer drawn over this one, in LPS mm."""
         points = np.asarray(data, dtype=np.float64).reshape(-1, 3)
-        return np.asarray(apply(self.turn @ world_affine(layer), points))
+        return np.asarray(apply(self.patient_from_world @ world_affine(layer), points))
 
     def layer_points(self, layer: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return true LPS mm as coordinates of a layer, so that they show over this one."""
-        return np.asarray(apply(np.linalg.inv(self.turn @ world_affine(layer)), points))
+        """Convert patient coordinates (LPS mm) to those of a layer drawn over this one."""
+        return np.asarray(
+            apply(np.linalg.inv(self.patient_from_world @ world_affine(layer)), points)
+        )
 
 
 def moved_by_hand(first: Placed, second: Placed) -> str:
-    """Say which of two scans of ours napari shows elsewhere than it lies; empty if neither.
+    """Return a warning if the user has moved one of two scans in napari; otherwise "".
 
-    Transforms and comparisons are those of the scans themselves, so that they hold for the files.
-    Two layers that were moved together, as a result with what it lies over, lie as they are shown.
+    Transforms and comparisons use the geometry of the scans, so that they are valid for the files.
+    Two layers that were moved together, such as a result and its fixed image, need no warning.
     """
-    if _same(first.turn, second.turn):
+    if _same(first.patient_from_world, second.patient_from_world):
         return ""
-    moved = [f"'{here.name}'" for here in (first, second) if not _at_home(here)]
+    moved = [f"'{placed.name}'" for placed in (first, second) if not _is_in_place(placed)]
     if not moved:
         return ""
     were = "was" if len(moved) == 1 else "were"
     return (
-        f"{' and '.join(moved)} {were} moved by hand in the window; "
-        "this is not used here: the position in the file counts"
+        f"{' and '.join(moved)} {were} moved by hand in the viewer; "
+        "this is ignored: the position stored in the file is used"
     )
 
 
-def _at_home(here: Placed) -> bool:
-    """Whether a layer lies where its volume does, or where an oblique one of ours is put."""
-    own, put = placement(here.volume), np.eye(4)
-    put[:3, :3] = np.diag(own["scale"])[::-1]
-    put[:3, 3] = own["translate"][::-1]
-    return _same(here.world, put) or _same(here.world, here.volume.affine)
+def _is_in_place(placed: Placed) -> bool:
+    """Whether a layer is shown at its volume's position, or upright as this plugin places it."""
+    own, upright = placement(placed.volume), np.eye(4)
+    upright[:3, :3] = np.diag(own["scale"])[::-1]
+    upright[:3, 3] = own["translate"][::-1]
+    return _same(placed.world, upright) or _same(placed.world, placed.volume.affine)
 
 
 def _same(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
@@ -109,12 +111,9 @@ def _same(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
 
 
 def check_volume_layer(layer: Any) -> None:
-    """Refuse at once a layer that is no volume. Looks at no voxel.
+    """Check that a layer is a volume, without reading any voxel.
 
-    Raises
-    ------
-    InputError
-        With one sentence: what the layer is, and what to choose instead.
+    Raises `InputError` if it is not, with a message that says what to choose instead.
     """
     kind = layer._type_string
     if kind not in ("image", "labels"):
@@ -125,54 +124,46 @@ def check_volume_layer(layer: Any) -> None:
 
 
 def check_grey_layer(layer: Any) -> None:
-    """Refuse at once a layer that cannot be registered. Looks at no voxel.
+    """Check that a layer can be registered, without reading any voxel.
 
-    Raises
-    ------
-    InputError
-        With one sentence: what the layer is, and what to choose instead.
+    Raises `InputError` if it cannot, with a message that says what to choose instead.
     """
     check_volume_layer(layer)
     known = source_of(layer.metadata)
     if getattr(layer, "rgb", False) or (known is not None and known.role == "color"):
         raise InputError(
-            f"the layer '{layer.name}' is in color; register the grey layer it was made of, then "
-            "apply the transform to the color"
+            f"the layer '{layer.name}' is in color; register the grey layer that it was made from, "
+            "then apply the transform to the colored layer"
         )
     if layer._type_string == "labels" or np.dtype(layer.dtype).kind not in "iufb":
         raise InputError(
-            f"the layer '{layer.name}' holds no grey values; choose an image layer, and apply the "
-            "transform to this one afterwards"
+            f"the layer '{layer.name}' has no grey values; choose an image layer, then apply the "
+            "transform to this layer"
         )
 
 
-def check_two(fixed: Any, moving: Any, what: str) -> None:
-    """Refuse a choice of two layers that makes no sense.
+def check_two(fixed: Any, moving: Any, action: str) -> None:
+    """Check that two different layers are selected.
 
-    Raises
-    ------
-    InputError
-        If one is missing, or both are the same.
+    Raises `InputError` if one is missing, or both are the same layer.
     """
     if fixed is None or moving is None:
         raise InputError(
-            f"open two images first to {what} them (File > Open, or File > Open Sample)"
+            f"open two images first to {action} them (File > Open, or File > Open Sample)"
         )
     if fixed is moving:
         raise InputError(
-            f"the layer '{fixed.name}' was chosen twice; choose two different layers to {what}"
+            f"the layer '{fixed.name}' was chosen twice; choose two different layers to {action}"
         )
 
 
 def place(layer: Any) -> Placed:
-    """Return where a layer's volume lies; for another reader's layer, build it. Takes a while.
+    """Return a layer's volume and placement.
 
-    Lazy data of other readers is loaded here; call it from a worker.
+    For a layer of another reader, the volume is built and lazy data is loaded, which can be slow:
+    call it from a worker.
 
-    Raises
-    ------
-    InputError
-        If the layer is no volume.
+    Raises `InputError` if the layer is not a volume.
     """
     check_volume_layer(layer)
     from tomochrome.color import LitVolume
@@ -188,7 +179,7 @@ def place(layer: Any) -> Placed:
 
 
 def volume_of(layer: Any, affine: NDArray[np.float64]) -> Volume:
-    """Build a volume of what a layer holds: Hounsfield units if they can be, labels, or RGBA."""
+    """Build a volume from a layer's data: HU if the values are plausible, labels, or RGBA."""
     from tomochrome.io.units import unit_of
 
     data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
@@ -204,12 +195,9 @@ def volume_of(layer: Any, affine: NDArray[np.float64]) -> Volume:
 
 
 def mask_of(layer: Any, over: Placed) -> Volume:
-    """Return a mask drawn over a volume (1 inside) on its own grid, at its true place.
+    """Return a mask drawn over a volume (1 inside) on the mask's own grid.
 
-    Raises
-    ------
-    InputError
-        If the layer is no volume, or nothing in it is marked.
+    Raises `InputError` if the layer is not a volume, or is empty.
     """
     check_volume_layer(layer)
     if getattr(layer, "rgb", False):
@@ -217,21 +205,21 @@ def mask_of(layer: Any, over: Placed) -> Volume:
     data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     marked = data > 0
     if not marked.any():
-        raise InputError(f"nothing is marked in the mask '{layer.name}'; paint in it, or use none")
+        raise InputError(f"the mask '{layer.name}' is empty; paint in it, or select no mask")
     provenance = Provenance(source=layer.name, kind="napari-layer")
-    return Volume(marked.astype(np.uint8), true_affine(layer, over), "unknown", provenance)
+    return Volume(marked.astype(np.uint8), patient_affine(layer, over), "unknown", provenance)
 
 
-def true_affine(layer: Any, over: Placed) -> NDArray[np.float64]:
-    """Return a layer's affine to true LPS mm: its own if it is ours, else with ``over``'s turn."""
+def patient_affine(layer: Any, over: Placed) -> NDArray[np.float64]:
+    """Return a layer's affine to patient coordinates, taken from ``over`` for other readers'."""
     known = source_of(layer.metadata)
     if known is not None and tuple(layer.data.shape[:3]) == known.shown.shape:
         return known.shown.affine
-    return np.asarray(over.turn @ world_affine(layer))
+    return np.asarray(over.patient_from_world @ world_affine(layer))
 
 
 def _as_rgba(data: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return uint8 RGBA of RGB or RGBA of any kind, as napari takes them."""
+    """Convert RGB or RGBA data of any type that napari accepts to uint8 RGBA."""
     if data.dtype.kind == "f":
         data = np.rint(255 * np.clip(data, 0, 1))
     elif data.dtype != np.uint8:

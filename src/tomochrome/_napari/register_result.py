@@ -1,4 +1,4 @@
-"""What came of a registration: verdict and table; and what else to do with the transform."""
+"""The result of a registration: verdict and table, and the actions that use the transform."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from tomochrome._napari.theme import Tone, is_dark
 from tomochrome._napari.wording import sentence
 from tomochrome.notices import Notice
 
-#: Better, worse, and the heads of the columns, as read on a dark ground and on a light one.
+#: Text colors for better, worse and column headings, on a dark and on a light background.
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
 _ON_LIGHT: Final = {1: "#1d6b2a", -1: "#b3261e", 0: "#5a5f66"}
 _STYLE: Final[dict[str, Tone]] = {"good": "good", "caution": "warning", "bad": "error"}
 _NO_LAYER: Final = "Select a layer"
-_UNRELATED: Final = 3  # rank of an image that is none of the pair
+_UNRELATED: Final = 3  # rank of an image that does not belong to the pair
 _MOVABLE: Final = ("image", "labels", "points", "shapes")
 
 
 class ResultPanel(QWidget):
-    """Shows what came of a registration: whether to trust it, and its numbers."""
+    """Shows the verdict, the metrics and the warnings of a registration."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,9 +65,9 @@ class ResultPanel(QWidget):
         report
             As in ``report.json``.
         warnings
-            What the user should know of the result.
+            Warnings of the result.
         loaded
-            Whether the transform was loaded from a file, and not found by a registration.
+            Whether the transform was loaded from a file rather than found by a registration.
         """
         self._report, self._colors = report, self._readable()
         verdict = verdict_of(report, warnings, loaded=loaded)
@@ -79,7 +79,7 @@ class ResultPanel(QWidget):
         self.setVisible(True)
 
     def hide_report(self) -> None:
-        """Show nothing: there is no report of what is chosen."""
+        """Hide the panel because the selected pair has no report."""
         self._report = None
         self.verdict.say("")
         self.warnings.say("")
@@ -87,7 +87,7 @@ class ResultPanel(QWidget):
         self.setVisible(False)
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Write in other colors when napari's theme has changed."""
+        """Adapt the text colors to napari's theme."""
         super().changeEvent(event)
         themed = event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
         if themed and self._report is not None and self._readable() is not self._colors:
@@ -95,12 +95,12 @@ class ResultPanel(QWidget):
             self._fill(self._report)
 
     def _readable(self) -> Mapping[int, str]:
-        """Return colors that can be read on the ground that napari's theme gives the panel."""
+        """Return text colors that are legible on the panel's background."""
         return _ON_DARK if is_dark(self) else _ON_LIGHT
 
     def _clear(self) -> None:
         for cell in self._cells:
-            cell.hide()  # until it is gone it would show through
+            cell.hide()  # it is deleted later and would show through until then
             cell.deleteLater()
         self._cells = []
 
@@ -126,16 +126,16 @@ class ResultPanel(QWidget):
         self._cells.append(cell)
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return the table's texts, line by line: name, before, after."""
+        """Return the rows of the table: name, before, after."""
         texts = [cell.text() for cell in self._cells[2:]]
         return [(texts[i], texts[i + 1], texts[i + 2]) for i in range(0, len(texts), 3)]
 
 
 class UsePanel(QWidget):
-    """Offers what can be done with the transform of the pair that is chosen."""
+    """Applies and saves the transform of the selected pair."""
 
-    apply_asked = Signal(object, bool)  # the layer, and whether from moving to fixed
-    save_asked = Signal(bool)  # whether the inverse is meant
+    apply_requested = Signal(object, bool)  # the layer, and whether from moving to fixed
+    save_requested = Signal(bool)  # whether to save the inverse
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -143,7 +143,7 @@ class UsePanel(QWidget):
         self._busy = False
         self.jacobian = QCheckBox("Jacobian map", self)
         self.jacobian.setToolTip(
-            "Local change of volume. Blue: smaller in the moving image; orange: larger; red: folded"
+            "Local volume change. Blue: smaller in the moving image; orange: larger; red: folded"
         )
         self.grid = QCheckBox("Deformation grid", self)
         self.grid.setToolTip("A regular grid of the moving image, deformed like the image")
@@ -170,8 +170,8 @@ class UsePanel(QWidget):
         self._connections = Connections()
         self._connections.add(self._choose_added, viewer.layers.events.inserted)
         self.direction.currentIndexChanged.connect(self._choose_first)
-        self.save.clicked.connect(lambda: self.save_asked.emit(False))
-        self.save_inverse.clicked.connect(lambda: self.save_asked.emit(True))
+        self.save.clicked.connect(lambda: self.save_requested.emit(False))
+        self.save_inverse.clicked.connect(lambda: self.save_requested.emit(True))
 
     def _lay_out(self) -> None:
         for box in (self.layer, self.direction):
@@ -190,29 +190,29 @@ class UsePanel(QWidget):
 
     @property
     def to_fixed(self) -> bool:
-        """Whether a layer is to go from the moving image to the fixed one."""
+        """Whether a layer is to be moved from the moving image to the fixed one."""
         return self.direction.currentIndex() == 0
 
     def show_result(self, result: PairResult | None) -> None:
-        """Offer the layers that the transform can be applied to, the likeliest first."""
+        """Offer the layers that the transform can be applied to, most likely first."""
         self._result = result
         self._choose_first()
 
     def show_busy(self, busy: bool) -> None:
-        """Switch off what cannot be done while something is under way."""
+        """Disable the buttons while a job is running."""
         self._busy = busy
         for button in (self.save, self.save_inverse):
             button.setEnabled(not busy)
         self._chosen()
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self._connections.release()
         self.layer.release()
         self._result = None
 
     def _choose_first(self, _: object = None) -> None:
-        """Choose what belongs to the image that is moved; never an image of another scan."""
+        """Select a layer related to the image to be moved; never an image of another scan."""
         self.layer.refresh()
         related = [layer for layer in self.layer.layers() if self._rank(layer) < _UNRELATED]
         self.layer.choose(related[0] if related else None)
@@ -225,7 +225,7 @@ class UsePanel(QWidget):
         self.apply.setEnabled(not self._busy and self.layer.layer() is not None)
 
     def _accepts(self, layer: Any) -> bool:
-        """Whether a layer is listed: not what it would be aligned with, nor a copy made so."""
+        """Whether a layer is offered: neither the target image nor a copy aligned with it."""
         result = self._result
         if result is None or not is_movable(layer):
             return False
@@ -235,7 +235,7 @@ class UsePanel(QWidget):
         return layer not in (result.fixed, moved) and (layer is not result.moving or moved is None)
 
     def _rank(self, layer: Any) -> int:
-        """Return a low number for what belongs to the image that is moved, then for drawings."""
+        """Rank a layer: first those of the image to be moved, then points and shapes."""
         if self._result is None:
             return 0
         image = self._result.moving if self.to_fixed else self._result.fixed
@@ -247,7 +247,7 @@ class UsePanel(QWidget):
 
     def _apply(self) -> None:
         if self.layer.layer() is not None:
-            self.apply_asked.emit(self.layer.layer(), self.to_fixed)
+            self.apply_requested.emit(self.layer.layer(), self.to_fixed)
 
 
 def is_movable(layer: Any) -> bool:
@@ -257,7 +257,7 @@ def is_movable(layer: Any) -> bool:
 
 
 def belongs_to(layer: Any, image: Any) -> bool:
-    """Whether a layer belongs to an image: its colors, or labels or colors on its voxels."""
+    """Whether a layer belongs to an image: its coloring, or labels or RGB on the same grid."""
     known, of_image = source_of(layer.metadata), source_of(image.metadata)
     if known is not None and of_image is not None and known.role == "color":
         return known.stored is of_image.stored

@@ -1,4 +1,4 @@
-"""Shows the result of the pair that is chosen; with another pair it is hidden."""
+"""Shows the result of the selected pair of images and hides that of the previous pair."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tomochrome._napari.renderer_3d import renderer_of
 
 
 class MapLayer:
-    """A layer that belongs to the alignment shown, and is there while its box is checked."""
+    """A layer made from the current alignment, which exists while its checkbox is ticked."""
 
     def __init__(
         self, viewer: Any, box: QCheckBox, make: Callable[[Alignment], LayerTuple]
@@ -32,7 +32,7 @@ class MapLayer:
         box.toggled.connect(self._toggle)
 
     def set_alignment(self, alignment: Alignment | None) -> None:
-        """Belong to another alignment: the layer of the last one is removed."""
+        """Remove the layer and use another alignment from now on."""
         self.box.setChecked(False)
         self.alignment = alignment
 
@@ -50,7 +50,7 @@ class MapLayer:
                 self.box.setChecked(False)
 
     def release(self) -> None:
-        """Let go of the viewer; the layer stays."""
+        """Disconnect from the viewer; the layer stays."""
         self._connections.release()
         self.viewer = self.alignment = self.layer = None
 
@@ -73,7 +73,7 @@ class ShownResult:
         self.comparing = comparing
         jacobian = MapLayer(viewer, view.use.jacobian, _jacobian)
         self.maps = {"jacobian": jacobian, "grid": MapLayer(viewer, view.use.grid, _grid)}
-        self.results: list[PairResult] = []  #: of all pairs, the oldest first
+        self.results: list[PairResult] = []  #: results of all pairs, oldest first
         self.current: PairResult | None = None
         view.fixed.chosen.connect(self.follow)
         view.moving.chosen.connect(self.follow)
@@ -83,25 +83,25 @@ class ShownResult:
         view.compare.layers_changed.connect(self.mark_before_after)
 
     def follow(self) -> None:
-        """Show the newest result of the chosen pair, or none; called when another is chosen."""
+        """Show the newest result of the selected pair; called when the selection changes."""
         found = self.of(*self.view.two)
         if self.current is None or self.current not in found:
             self._show(found[-1] if found else None)
         self.view.landmarks.refresh()
 
     def of(self, fixed: Any, moving: Any) -> list[PairResult]:
-        """Return the results of a pair, the oldest first."""
+        """Return the results of a pair, oldest first."""
         return [result for result in self.results if result.is_of(fixed, moving)]
 
     def add(self, result: PairResult, *, keep: bool) -> None:
-        """Take a new result and, if its pair is chosen, show it.
+        """Add a new result and its layer, and show it if its pair is selected.
 
         Parameters
         ----------
         result
-            Its layer is added to the viewer here.
+            The new result.
         keep
-            Whether the earlier result of the pair is kept, and not replaced.
+            Whether to keep the earlier result of the pair instead of replacing it.
         """
         layers = self.viewer.layers
         earlier = None if keep else self.earlier(result.fixed, result.moving)
@@ -124,7 +124,7 @@ class ShownResult:
             self._show(result)
 
     def earlier(self, fixed: Any, moving: Any) -> PairResult | None:
-        """Return the result that a new one of the pair replaces: the one on screen, or the last."""
+        """Return the result that a new one replaces: the current one of the pair, or the newest."""
         found = self.of(fixed, moving)
         return self.current if self.current in found else (found[-1] if found else None)
 
@@ -136,7 +136,7 @@ class ShownResult:
         return 1 + max((result.number for result in self.of(fixed, moving)), default=0)
 
     def forget(self, layer: Any) -> None:
-        """Let go of a layer that was removed, and of the results of its pairs."""
+        """Drop references to a removed layer and the results of its pairs."""
         self.results = [x for x in self.results if layer is not x.fixed and layer is not x.moving]
         for result in self.results:
             result.forget(layer)
@@ -176,7 +176,7 @@ class ShownResult:
             self.comparing.start()
 
     def _on_screen(self, result: PairResult) -> frozenset[str]:
-        """Return what of a result is on screen besides its numbers."""
+        """Return the views of a result that are on screen."""
         compared = self.comparing.comparison is not None or self.comparing.busy
         parts = {name for name, shown in self.maps.items() if shown.box.isChecked()}
         if compared and self._is_compared(result):
@@ -184,7 +184,7 @@ class ShownResult:
         return frozenset(parts)
 
     def _is_compared(self, result: PairResult) -> bool:
-        """Whether the fields of the comparison name layers of this result only."""
+        """Whether both layers selected for comparison belong to this result."""
         own = (result.fixed, result.moving, result.alignment.layer)
         return all(any(layer is x for x in own) for layer in self.view.compare.two)
 
@@ -194,7 +194,7 @@ class ShownResult:
             self._show(found[index])
 
     def _compare_with(self, *, moved: bool) -> None:
-        """Compare the fixed image with the moving one as it was, or moved."""
+        """Compare the fixed image with the moving image before or after registration."""
         result = self.current
         if result is None:
             return
@@ -204,7 +204,7 @@ class ShownResult:
         self.mark_before_after()
 
     def mark_before_after(self) -> None:
-        """Press the button of what is compared now."""
+        """Update the Before and After buttons from the current comparison."""
         compare, result = self.view.compare, self.current
         second = compare.two[1]
         moved = None if result is None else result.alignment.layer
@@ -218,7 +218,7 @@ class ShownResult:
         self.mark_before_after()
 
     def release(self) -> None:
-        """Let go of the viewer and of all results."""
+        """Drop all results and the reference to the viewer."""
         for shown in self.maps.values():
             shown.release()
         self.results.clear()

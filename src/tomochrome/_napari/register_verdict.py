@@ -1,4 +1,4 @@
-"""What a registration's numbers mean: rows of a table, and whether to trust it, in plain words."""
+"""The interpretation of a registration report: the rows of the table, and a verdict in words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tomochrome.registration.report import A_FEW_PERCENT, LOST, share_in_words, 
 
 Grade = Literal["good", "caution", "bad"]
 
-_LITTLE_ALIKE: Final = 0.5  # correlation below this is no match one would trust unseen
-_HARDLY: Final = 0.01
-_ROUGH: Final = 0.5  # sd of the logarithm of the Jacobian
+_POOR_NCC: Final = 0.5  # a correlation below this needs a warning
+_MIN_GAIN: Final = 0.01
+_ROUGH: Final = 0.5  # standard deviation of the log Jacobian
 _INCONSISTENT_MM: Final = 1.0
 _FOLDED: Final = "the result is not valid there. The Jacobian map shows where, in red."
-OF_VERDICT: Final = ("worse", "folds")  #: codes of the warnings that a verdict is about
-_LOOK: Final = "Check the alignment in the checkerboard before you use it."
+OF_VERDICT: Final = ("worse", "folds")  #: codes of the warnings covered by the verdict
+_CHECK: Final = "Check the alignment in the checkerboard before you use it."
 _TRY: Final = (
     "Try another initial alignment or similarity measure, or masks; the moving image is unchanged."
 )
@@ -30,16 +30,16 @@ _TRY_LOADED: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a measure before and after, as text; better is up or down.
+    """One row of the table: a metric before and after registration, as text.
 
     Parameters
     ----------
     name, meaning
-        Of the measure, and what it says.
+        Name of the metric and its explanation.
     before, after
-        Values; ``before`` is empty where there is no such thing.
+        Values; ``before`` is empty if it does not apply.
     change
-        Whether it became better (1), worse (-1), or neither.
+        1 for better, -1 for worse, 0 for neither.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether to trust a registration: a grade, a heading, and sentences."""
+    """A grade of a registration, with a heading and an explanation."""
 
     grade: Grade
     heading: str
@@ -59,7 +59,7 @@ class Verdict:
 
 
 _COMPARED: Final = (
-    # key, name, meaning, digits, whether more is better, least change that counts
+    # key, name, meaning, digits, whether higher is better, smallest relevant change
     ("ncc", "Correlation", "Normalized cross-correlation where the images overlap; 1 is perfect",
      3, True, 0.005),
     ("local_ncc", "Local correlation", "Normalized cross-correlation in small neighbourhoods; "
@@ -69,11 +69,11 @@ _COMPARED: Final = (
     ("dice_mean", "Label overlap (Dice)", "Mean Dice coefficient of the labels; 1 is perfect",
      3, True, 0.005),
 )  # fmt: skip
-_BY_CHANCE: Final = ("ncc", "local_ncc", "mutual_information")  # may be high in a thin slice
+_OVERLAP_METRICS: Final = ("ncc", "local_ncc", "mutual_information")  # unreliable if small
 
 
 def rows_of(report: Mapping[str, Any]) -> list[Row]:
-    """Return the lines of the table."""
+    """Return the rows of the table."""
     before, after = report.get("before", {}), report.get("after", {})
     rows = []
     for key, name, meaning, digits, more, least in _COMPARED:
@@ -81,10 +81,11 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         if new is None:
             continue
         row = _compared(name, meaning, old, new, digits, more, least)
-        rows.append(replace(row, change=0) if key in _BY_CHANCE and _was_apart(report) else row)
+        unreliable = key in _OVERLAP_METRICS and _overlap_was_small(report)
+        rows.append(replace(row, change=0) if unreliable else row)
     old, new = before.get("overlap"), after.get("overlap")
     if None not in (old, new) and min(old, new) < LOST * max(old, new):
-        meaning = "Share of the fixed image that the moving image covers"
+        meaning = "Percentage of the fixed image covered by the moving image"
         rows.append(Row("Overlap", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if new is not None:
@@ -93,22 +94,25 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     jacobian = report.get("jacobian", {})
     folded = jacobian.get("folded_percent")
     if folded is not None:
-        meaning = "Share of voxels where the deformation folds (Jacobian not positive); should be 0"
+        meaning = "Percentage of voxels where the deformation folds (Jacobian ≤ 0); should be 0"
         change = -1 if folded > 0 else 0
         rows.append(Row("Folded voxels", meaning, "", share_in_words(folded), change))
     if jacobian.get("sd_log") is not None:
         meaning = "Standard deviation of the logarithm of the Jacobian; lower is smoother"
         rows.append(Row("Deformation roughness", meaning, "", f"{jacobian['sd_log']:.3f}"))
-    there = report.get("inverse_consistency_mm", {})
-    if there.get("mean") is not None:
-        meaning = "Distance from the start after forward and inverse transform: mean / 99 %"
-        text = f"{there['mean']:.2f} / {there.get('p99', there.get('max')):.2f}"
+    error = report.get("inverse_consistency_mm", {})
+    if error.get("mean") is not None:
+        meaning = (
+            "Distance of points from their original position after forward and inverse transform: "
+            "mean / 99th percentile"
+        )
+        text = f"{error['mean']:.2f} / {error.get('p99', error.get('max')):.2f}"
         rows.append(Row("Inverse consistency (mm)", meaning, "", text))
     return rows
 
 
-def _was_apart(report: Mapping[str, Any]) -> bool:
-    """Whether the two had too little in common before for their likeness to be a measure."""
+def _overlap_was_small(report: Mapping[str, Any]) -> bool:
+    """Whether the initial overlap was too small for a meaningful similarity."""
     old, new = (report.get(when, {}).get("overlap") for when in ("before", "after"))
     return None not in (old, new) and old < LOST * new
 
@@ -119,12 +123,12 @@ def _compared(
     old: float | None,
     new: float,
     digits: int,
-    more_is_better: bool,
-    least: float,
+    higher_is_better: bool,
+    min_change: float,
 ) -> Row:
     change = 0
-    if old is not None and abs(new - old) > least:
-        change = 1 if (new > old) == more_is_better else -1
+    if old is not None and abs(new - old) > min_change:
+        change = 1 if (new > old) == higher_is_better else -1
     before = "" if old is None else f"{old:.{digits}f}"
     return Row(name, meaning, before, f"{new:.{digits}f}", change)
 
@@ -132,20 +136,20 @@ def _compared(
 def verdict_of(
     report: Mapping[str, Any], warnings: Sequence[Notice] = (), *, loaded: bool = False
 ) -> Verdict:
-    """Say whether to trust a transform.
+    """Return the verdict on a transform.
 
     Parameters
     ----------
     report
         As in ``report.json``.
     warnings
-        What else is known of the result. Of `OF_VERDICT` the verdict says all.
+        Warnings of the result. The verdict covers those with a code in `OF_VERDICT`.
     loaded
-        Whether the transform was loaded from a file, and not found by a registration.
+        Whether the transform was loaded from a file rather than found by a registration.
     """
     measured = warnings_of(report, str(report.get("similarity", "lncc")))
-    said = dict.fromkeys([*warnings, *measured])
-    worse = [sentence(notice.fact or notice) for notice in said if notice.code == "worse"]
+    notices = dict.fromkeys([*warnings, *measured])
+    worse = [sentence(notice.fact or notice) for notice in notices if notice.code == "worse"]
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:
@@ -158,31 +162,31 @@ def verdict_of(
     if folded >= A_FEW_PERCENT:
         return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
     if report.get("after", {}).get("ncc") is None:
-        text = "After the transform the two images do not overlap in anything measurable."
+        text = "After the transform, the two images do not overlap enough to be evaluated."
         return Verdict("bad", "Do not use it.", f"{text} {_TRY_LOADED if loaded else _TRY}")
     doubts = [*folds, *_doubts(report)]
     if doubts:
-        return Verdict("caution", "Check it carefully.", " ".join([*doubts, _LOOK]))
+        return Verdict("caution", "Check it carefully.", " ".join([*doubts, _CHECK]))
     old, new = report.get("before", {}).get("ncc"), report.get("after", {}).get("ncc")
-    compared = old and new and not _was_apart(report)
+    compared = old and new and not _overlap_was_small(report)
     gain = f"Correlation {old:.2f} before, {new:.2f} after. " if compared else ""
-    return Verdict("good", "The images match better.", f"{gain}No folding. {_LOOK}")
+    return Verdict("good", "The images match better.", f"{gain}No folding. {_CHECK}")
 
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:
     before, after = report.get("before", {}), report.get("after", {})
     found = []
     old, new = before.get("ncc"), after.get("ncc")
-    other = before.get("mutual_information"), after.get("mutual_information")
-    same = old is not None and new is not None and new < old + _HARDLY
-    if same and not _was_apart(report) and None not in other and other[1] < other[0] + _HARDLY:
+    mi = before.get("mutual_information"), after.get("mutual_information")
+    same = old is not None and new is not None and new < old + _MIN_GAIN
+    if same and not _overlap_was_small(report) and None not in mi and mi[1] < mi[0] + _MIN_GAIN:
         found.append("The match is hardly better than before.")
-    if new is not None and new < _LITTLE_ALIKE:
+    if new is not None and new < _POOR_NCC:
         found.append(f"The images still match poorly (correlation {new:.2f}).")
     rough = report.get("jacobian", {}).get("sd_log")
     if rough is not None and rough > _ROUGH:
-        found.append("The deformation is rough: some regions shrink or grow a great deal.")
-    apart = report.get("inverse_consistency_mm", {}).get("mean")
-    if apart is not None and apart > _INCONSISTENT_MM:
-        found.append(f"The inverse consistency error is {apart:.1f} mm on average.")
+        found.append("The deformation is rough: some regions shrink or expand considerably.")
+    error = report.get("inverse_consistency_mm", {}).get("mean")
+    if error is not None and error > _INCONSISTENT_MM:
+        found.append(f"The mean inverse consistency error is {error:.1f} mm.")
     return found

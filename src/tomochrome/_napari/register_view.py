@@ -1,4 +1,4 @@
-"""Where the fields of "Register & checkerboard" lie. It draws and holds no logic."""
+"""The fields of the "Register & checkerboard" panel and their layout; no application logic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INITS: Final = {
 }
 MODELS: Final = {
     "symnet": ("Deformable network", "SYMNet"),
-    "none": ("No network", "only the alignment and the refinement"),
+    "none": ("No network", "initial alignment and refinement only"),
 }
 SIMILARITIES: Final = {
     "lncc": ("Local correlation", "same modality"),
@@ -35,7 +35,7 @@ SIMILARITIES: Final = {
     "mind": ("MIND", "different modality, such as CT and MR"),
     "mse": ("Squared difference", "same scanner and units"),
 }
-#: Stages of the core as they are shown.
+#: Texts shown for the stages reported by the core.
 STAGES: Final = {
     "network": "Predicting the deformation",
     "refining": "Refining the deformation",
@@ -44,46 +44,46 @@ STAGES: Final = {
     "sampling the field": "Writing the transform",
     "measuring": "Measuring the result",
 }
-_MOST_ITERATIONS: Final = 1000
+_MAX_ITERATIONS: Final = 1000
 _WIDTH: Final = 360
 
 
 class RegisterView(JobView):
-    """From top to bottom: caution, what to register, run, result, comparison, use, landmarks."""
+    """The fields, from top to bottom: inputs, run, result, comparison, transform, landmarks."""
 
     def __init__(self, viewer: Any, parent: QWidget) -> None:
         super().__init__(parent, "Register")
         self.fixed = LayerChoice(viewer, self)
         self.moving = LayerChoice(viewer, self)
         self.fixed.setToolTip(
-            "Fixed (reference) image: it stays in place, and results lie on its grid"
+            "Fixed (reference) image: it stays in place, and results are on its voxel grid"
         )
         self.moving.setToolTip("Moving image: it is aligned with the fixed image")
-        self.init = _choice(INITS, "Alignment before the image is deformed", self)
+        self.init = _choice(INITS, "Alignment before the deformable registration", self)
         self.model = _choice({}, "Network that predicts the deformation in one step", self)
         self.similarity = _choice(SIMILARITIES, "", self)
         self.refine = QSpinBox(self)
-        self.refine.setRange(-1, _MOST_ITERATIONS)
+        self.refine.setRange(-1, _MAX_ITERATIONS)
         self.refine.setSpecialValueText("Automatic")
         self.refine.setSuffix(" iterations")
         self.refine.setValue(-1)
         self.refine.setToolTip(
-            "Largest number of iterations that fit the deformation to this pair; 0 switches it off"
+            "Maximum number of iterations that refine the deformation; 0 turns refinement off"
         )
         self.fixed_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="None")
         self.moving_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="None")
         for mask in (self.fixed_mask, self.moving_mask):
             mask.setToolTip("Only voxels inside the mask are used for the registration")
-        self.device = _choice({}, "Processor or graphics card that does the computation", self)
+        self.device = _choice({}, "CPU or GPU used for the computation", self)
         self.keep = QCheckBox("Keep earlier results of this pair", self)
-        self.keep.setToolTip("Otherwise a new run replaces the last result of the same two images")
+        self.keep.setToolTip("Otherwise a new run replaces the last result of these two images")
         self.load = QPushButton("Load transform …", self)
         self.load.setToolTip(
             "A transform from Tomochrome, ANTs, SimpleITK or 3D Slicer for these two images"
         )
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.curve = MetricCurve(self)
-        self.kept = _choice({}, "Results of this pair that were kept", self)
+        self.kept = _choice({}, "Results of this pair", self)
         self.result = ResultPanel(self)
         self.use = UsePanel(viewer, self)
         self.compare = ComparePanel(viewer, self)
@@ -127,18 +127,18 @@ class RegisterView(JobView):
         self.sections["use"].setVisible(False)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """As wide from the beginning as with a result: a dock does not grow with its panel."""
+        """Return the width needed with a result, because a dock does not grow with its panel."""
         hint = super().minimumSizeHint()
         return QSize(max(hint.width(), _WIDTH), hint.height())
 
     @property
     def two(self) -> tuple[Any, Any]:
-        """The fixed and the moving layer chosen, each a layer or None."""
+        """The selected fixed and moving layers, each a layer or None."""
         return self.fixed.layer(), self.moving.layer()
 
     @property
     def options(self) -> dict[str, Any]:
-        """Keywords of `tomochrome.register` that the fields say."""
+        """The settings as keywords of `tomochrome.register`."""
         refine = self.refine.value()
         return {
             "init": self.init.name,
@@ -149,17 +149,17 @@ class RegisterView(JobView):
         }
 
     def offer(self, offer: Offer) -> None:
-        """Fill the boxes with what there is, keeping what is chosen."""
+        """Fill the combo boxes, keeping the current selections."""
         self.model.offer(_named({name: MODELS.get(name, (name, "")) for name in offer.models}))
         self.device.offer(device_choices(offer.devices))
 
     def show_running(self, running: bool) -> None:
-        """Switch the fields between running and not."""
+        """Enable or disable the fields for a running job."""
         super().show_running(running)
         self.use.show_busy(running)
 
     def show_result(self, result: PairResult | None) -> None:
-        """Show what came of a registration; None hides what is shown of another."""
+        """Show the result of a registration; None hides the previous one."""
         self.curve.clear()
         self.sections["use"].setVisible(result is not None)
         if result is None:
@@ -180,7 +180,7 @@ class RegisterView(JobView):
         self.kept.setVisible(len(names) > 1)
 
     def show_progress(self, done: int, total: int, stage: str) -> None:
-        """Show how far the work is; a total of 0 means that nobody knows."""
+        """Show the progress of the job; a total of 0 means that it is unknown."""
         self.progress.say(done, total, STAGES.get(stage, stage))
 
 
@@ -196,5 +196,5 @@ def _named(choices: dict[str, tuple[str, str]]) -> list[Named]:
 
 
 def _choice(choices: dict[str, tuple[str, str]], tip: str, parent: QWidget) -> NamedChoice:
-    """Return a box of choices by the core's names, with plain words."""
+    """Return a combo box with titles for the core's names."""
     return NamedChoice(_named(choices), parent, tip=tip)

@@ -1,4 +1,4 @@
-"""The panel "Register & checkerboard": it reads its fields, runs core functions, shows results."""
+"""The "Register & checkerboard" panel: reads its fields, runs core functions, shows the results."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _LOADED_FROM = (
 
 
 class RegisterWidget(JobPanel):
-    """Registers two layers and compares any two: fields, run, progress, cancel, results."""
+    """Registers two layers, shows and saves the results, and compares any two layers."""
 
     tab = "Register"
-    what = "Registration"
+    job_name = "Registration"
 
     def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
@@ -65,29 +65,29 @@ class RegisterWidget(JobPanel):
         self.load_engine(register_offer)
 
     def make_view(self) -> RegisterView:
-        """Make the fields."""
+        """Create the fields."""
         return RegisterView(self.viewer, self)
 
     def _connect(self) -> None:
         view = self.view
         view.load.clicked.connect(self._ask_load)
-        view.use.save_asked.connect(self._ask_save)
-        view.use.apply_asked.connect(self.apply_to)
-        view.landmarks.create_asked.connect(self._new_landmarks)
+        view.use.save_requested.connect(self._ask_save)
+        view.use.apply_requested.connect(self.apply_to)
+        view.landmarks.create_requested.connect(self._new_landmarks)
         events = self.viewer.layers.events
         self.connections.add(self._choose_two, events.inserted, last=True)
         self.connections.add(self._layer_removed, events.removed)
 
     @property
     def alignment(self) -> Alignment | None:
-        """The transform of the chosen pair with its report, None if it has none."""
+        """The transform of the selected pair with its report; None if there is none."""
         current = self.shown.current
         return None if current is None else current.alignment
 
     # Running
 
     def run(self) -> None:
-        """Register the chosen layers in a worker thread."""
+        """Register the selected layers in a worker thread."""
         view = self.view
         settings = f"{view.init.currentText()}, {view.similarity.currentText()}"
         self._align("Registered", settings, register_in_worker)
@@ -95,12 +95,12 @@ class RegisterWidget(JobPanel):
             self._curve_timer.start()
 
     def load(self, path: str) -> None:
-        """Load a transform in a worker thread, and apply it to the chosen pair."""
+        """Load a transform in a worker thread and apply it to the selected pair."""
         name = Path(path).name
         self._align(f"Transform '{name}' loaded and applied", name, partial(load_in_worker, path))
 
     def _align(self, done: str, settings: str, align: Callable[..., Alignment]) -> None:
-        """Find or load the transform of the chosen pair in a worker."""
+        """Compute or load the transform of the selected pair in a worker."""
         request = self._request()
         if self.running or request is None:
             return
@@ -124,7 +124,7 @@ class RegisterWidget(JobPanel):
         )
 
     def apply_to(self, layer: Any, to_fixed: bool = True) -> None:
-        """Make a moved copy of a layer in a worker thread."""
+        """Add a moved copy of a layer, computed in a worker thread."""
         result = self.shown.current
         if self.running or result is None:
             return
@@ -160,7 +160,7 @@ class RegisterWidget(JobPanel):
     def _begin(
         self, work: Work, returned: Callable[[Any], None], layers: tuple[Any, ...] = ()
     ) -> None:
-        """Run work in a thread; without these layers it makes no sense to go on."""
+        """Start a job in a worker; it is cancelled if one of these layers is removed."""
         self._started = time.perf_counter()
         self._busy_with = layers
         self.start(work, returned)
@@ -168,7 +168,7 @@ class RegisterWidget(JobPanel):
     def _registered(self, request: Request, alignment: Alignment, done: str, settings: str) -> None:
         fixed, moving = request.fixed, request.moving
         if fixed not in self.viewer.layers or moving not in self.viewer.layers:
-            self.say("An image was closed meanwhile; nothing was changed.")
+            self.say("One of the images was closed meanwhile; nothing was changed.")
             return
         message = f"{done} in {time.perf_counter() - self._started:.1f} s."
         result = PairResult(
@@ -186,7 +186,7 @@ class RegisterWidget(JobPanel):
         self.say(f"Added the layer '{moved.name}'.")
 
     def ended(self) -> None:
-        """Switch the fields back, and show the curve of the result that is shown."""
+        """Enable the fields again and show the metric curve of the current result."""
         self._busy_with = ()
         self._curve_timer.stop()
         self._samples, self._drawn = [], 0
@@ -214,14 +214,14 @@ class RegisterWidget(JobPanel):
         if path:
             if not Path(path).suffix:
                 path += ".nii.gz" if "nii" in chosen else ".h5"
-                if not may_replace(path):  # not the name asked about
+                if not may_replace(path):  # the dialog asked about the name without extension
                     return
             self.save(path, inverse)
 
     # Following the viewer
 
     def _choose_two(self, _: object = None, *, at_first: bool = False) -> None:
-        """Have two different layers chosen as soon as there are two: the older one is fixed."""
+        """Select two different layers as soon as there are two; the older one is fixed."""
         view = self.view
         listed = view.fixed.layers()
         if at_first and listed:
@@ -247,8 +247,8 @@ class RegisterWidget(JobPanel):
 
     # Closing
 
-    def let_go(self) -> None:
-        """Cancel a run and let go of the viewer: nothing of this panel is left behind."""
+    def cleanup(self) -> None:
+        """Cancel a run and remove everything that this panel added to the viewer."""
         view = self.view
         self._curve_timer.stop()
         self.comparing.release()
@@ -258,4 +258,4 @@ class RegisterWidget(JobPanel):
         for mask in (view.fixed_mask, view.moving_mask):
             mask.release()
         self._busy_with = ()
-        super().let_go()
+        super().cleanup()

@@ -1,9 +1,9 @@
-"""3D pictures of a viewer's layers, computed by workers: a coarse one first, then a finer one.
+"""3D images of a viewer's layers, computed by workers: first at a coarse, then a finer resolution.
 
-What a frame costs is the graphics driver's: it grows with the voxels along each ray and with the
-canvas. A graphics card draws 32 million voxels fluently. Mesa's software renderer (llvmpipe) takes
-6.6 s for a frame of 512 x 512 x 234 voxels on two cores, 1.3 s for an eighth along each axis, so
-with it 3D stays coarser.
+The time for a frame is spent in the graphics driver and grows with the number of voxels along each
+ray and with the canvas size. A graphics card renders 32 million voxels smoothly. Mesa's software
+renderer (llvmpipe) takes 6.6 s for a frame of 512 x 512 x 234 voxels on two cores, and 1.3 s for
+an eighth along each axis; with it, 3D stays coarser.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering
 from tomochrome.geometry.blocks import Steps, block_steps
 
-FIRST_VOXELS: Final = 1 << 20  #: of the coarse picture: computed in a fraction of a second
+FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fraction of a second
 SOFTWARE_VOXELS: Final = 3_000_000
 HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
@@ -31,8 +31,8 @@ _KEPT: weakref.WeakKeyDictionary[Any, Renderer3D] = weakref.WeakKeyDictionary()
 
 
 def renderer_of(viewer: Any) -> Renderer3D:
-    """Return what draws a viewer's layers in 3D; from the first call on it does."""
-    # Panels get a proxy of the viewer that warns of private names and lives as long as they do.
+    """Return the 3D renderer of a viewer, created at the first call."""
+    # Panels get a proxy of the viewer, which warns of access to private names.
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _KEPT:
         _KEPT[viewer] = Renderer3D(viewer)
@@ -40,17 +40,17 @@ def renderer_of(viewer: Any) -> Renderer3D:
 
 
 class _Drawing:
-    """A layer whose 3D picture is computed by workers."""
+    """A layer whose 3D image is computed by workers."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
         self.levels: list[Steps] = []
-        self.jobs = JobRunner("tomochrome 3D picture")
+        self.jobs = JobRunner("tomochrome 3D image")
         self.text = ""
         self.placing = before_napari(layer.events.set_data, self._place)
 
     def _place(self, _: object) -> None:
-        """Put what 3D shows where it belongs: a block is as large as its voxels together."""
+        """Place and scale the image, in which each voxel covers a block of the layer's voxels."""
         if self.in_3d and isinstance(self.layer.data, RenderedByWorker):
             tile = self.layer._transforms["tile2data"]
             tile.scale, tile.translate = self.picture.tile
@@ -61,7 +61,7 @@ class _Drawing:
         return bool(self.layer._slice_input.ndisplay == 3)
 
     def forget(self) -> None:
-        """Give back the memory of 3D, here and in what napari draws."""
+        """Free the memory of the 3D image, here and in napari's texture."""
         self.jobs.drop()
         self.text = ""
         wanted, self.picture.wanted = self.picture.wanted, _nothing
@@ -73,30 +73,30 @@ class _Drawing:
 
     @property
     def picture(self) -> RenderedByWorker:
-        """The layer's data; a layer may be given other data of its kind."""
+        """The current data of the layer, which can be replaced."""
         picture: RenderedByWorker = self.layer.data
         return picture
 
 
 class Renderer3D(ViewerFollower, QObject):
-    """Follows the layers and axes of a viewer, which it does not keep alive.
+    """Follows the layers and axes of a viewer without keeping the viewer alive.
 
     Parameters
     ----------
     viewer
-        Its layers whose data is a `RenderedByWorker` are drawn by workers when it shows 3D.
+        In 3D, workers compute the images of its layers whose data is a `RenderedByWorker`.
     """
 
-    said = Signal(str)  #: how far 3D is, in words; empty when there is nothing to say
+    text_changed = Signal(str)  #: progress message, empty if there is none
     _wanted = Signal(object)
 
     def __init__(self, viewer: Any) -> None:
         QObject.__init__(self)
         ViewerFollower.__init__(self, viewer)
         self._drawings: dict[Any, _Drawing] = {}
-        self.text = ""  #: what was said last
+        self.text = ""  #: the current message
         self._label: QLabel | None = None
-        # napari may slice in a thread of its own; then this is heard in the GUI thread.
+        # napari may slice in another thread; the signal is received in the GUI thread.
         self._wanted.connect(self._start)
         before_napari(viewer.dims.events.ndisplay, self._axes_changed)
         viewer.layers.events.removed.connect(self._removed)
@@ -108,19 +108,19 @@ class Renderer3D(ViewerFollower, QObject):
         if not isinstance(layer.data, RenderedByWorker) or layer in self._drawings:
             return
         self._drawings[layer] = _Drawing(layer)
-        self._hear(layer)
+        self._listen(layer)
         layer.events.data.connect(self._data_changed)
 
     def _data_changed(self, event: Any) -> None:
         layer = event.source
         self._drawings[layer].jobs.drop()
         if isinstance(layer.data, RenderedByWorker):
-            self._hear(layer)
+            self._listen(layer)
         else:
-            self._let_go(self._drawings.pop(layer))
+            self._disconnect(self._drawings.pop(layer))
 
-    def _hear(self, layer: Any) -> None:
-        """Hear when the layer's picture wants to be drawn."""
+    def _listen(self, layer: Any) -> None:
+        """Start rendering whenever the layer's data requests it."""
         picture = layer.data
         layer_ref, self_ref = weakref.ref(layer), weakref.ref(self)
 
@@ -140,9 +140,9 @@ class Renderer3D(ViewerFollower, QObject):
         drawing.jobs.drop()
         drawing.picture.wanted = _nothing
         drawing.picture.forget()
-        self._let_go(drawing)
+        self._disconnect(drawing)
 
-    def _let_go(self, drawing: _Drawing) -> None:
+    def _disconnect(self, drawing: _Drawing) -> None:
         drawing.layer.events.set_data.disconnect(drawing.placing)
         drawing.layer.events.data.disconnect(self._data_changed)
         self._say()
@@ -155,7 +155,7 @@ class Renderer3D(ViewerFollower, QObject):
         self._say()
 
     def stop(self) -> None:
-        """Cancel all that is under way, because the window closes."""
+        """Cancel all rendering because the window is closing."""
         for drawing in self._drawings.values():
             drawing.jobs.drop()
 
@@ -179,14 +179,14 @@ class Renderer3D(ViewerFollower, QObject):
             partial(self._failed, drawing),
         )
         if picture.drawn is None:
-            drawing.text = "Computing the 3D picture"
+            drawing.text = "Computing the 3D image"
         elif picture.is_rendered:
             drawing.text = (
                 f"3D preview at {_mm(drawing.layer, picture.drawn.steps)}; "
                 f"computing {_mm(drawing.layer, steps)}"
             )
         else:
-            drawing.text = "Computing the 3D picture again"
+            drawing.text = "Updating the 3D image"
         self._say()
 
     def _done(self, drawing: _Drawing, rendering: Rendering) -> None:
@@ -198,15 +198,15 @@ class Renderer3D(ViewerFollower, QObject):
             return
         drawing.text = f"3D at {_mm(drawing.layer, rendering.steps)}"
         if max(rendering.steps) == 1:
-            drawing.text += ", the full resolution"
+            drawing.text += ", full resolution"
         else:
             reason = "; no graphics card" if software_rendering() else ""
             drawing.text += f" (slices: {_mm(drawing.layer, (1, 1, 1))}{reason})"
         self._say()
 
     def _failed(self, drawing: _Drawing, error: Exception) -> None:
-        _LOG.error("the 3D picture could not be computed", exc_info=error)
-        drawing.text = f"The 3D picture could not be computed: {error}"
+        _LOG.error("the 3D image could not be computed", exc_info=error)
+        drawing.text = f"The 3D image could not be computed: {error}"
         self._say()
 
     def _say(self) -> None:
@@ -216,10 +216,10 @@ class Renderer3D(ViewerFollower, QObject):
             return
         self.text = text
         self._show(text)
-        self.said.emit(text)
+        self.text_changed.emit(text)
 
     def _show(self, text: str) -> None:
-        """Say it in the status bar too: a panel may be closed or lie behind another."""
+        """Show the message in the status bar, because the panel may be closed or covered."""
         viewer = self.viewer
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         if window is None:
@@ -238,7 +238,7 @@ class Renderer3D(ViewerFollower, QObject):
 
 
 def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
-    """Return the voxels in a block of the coarse picture, and of a finer one if there is any."""
+    """Return the block size of the coarse image, and of the finer one if it differs."""
     most = SOFTWARE_VOXELS if software_rendering() else HARDWARE_VOXELS
     along = _longest_texture()
     coarse = block_steps(shape, spacing, FIRST_VOXELS, along)
@@ -264,7 +264,7 @@ def _longest_texture() -> int:
 
 
 def _mm(layer: Any, steps: tuple[int, ...]) -> str:
-    """Return the edge of a block in words."""
+    """Format the edge length of a block."""
     size = float(np.cbrt(np.prod(np.abs(np.asarray(layer.scale)[-3:]) * steps)))
     return f"{size:.2g} mm"
 

@@ -1,4 +1,4 @@
-"""Sample patients, made on the spot: File > Open Sample > Tomochrome."""
+"""Sample patients, generated on demand: File > Open Sample > Tomochrome."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from tomochrome._napari.layers import LayerTuple, volume_layer
 
 
 def head(**options: Any) -> list[LayerTuple]:
-    """Return a head without contrast. Options go to `tomochrome.phantom.make_patient`."""
+    """Return a head without contrast agent, with options of `tomochrome.phantom.make_patient`."""
     return _sample("head", "Sample head", {"spacing": (2.0, 1.0, 1.0), **options})
 
 
 def chest(**options: Any) -> list[LayerTuple]:
-    """Return a chest with arterial contrast. Options go to `tomochrome.phantom.make_patient`."""
+    """Return a chest in the arterial phase, with options of `tomochrome.phantom.make_patient`."""
     defaults = {"spacing": (3.0, 1.5, 1.5), "phase": "arterial"}
     return _sample("chest", "Sample chest", {**defaults, **options})
 
 
 def abdomen(**options: Any) -> list[LayerTuple]:
-    """Return an abdomen with portal contrast. Options go to `tomochrome.phantom.make_patient`."""
+    """Return an abdomen in the portal phase, with options of `tomochrome.phantom.make_patient`."""
     defaults = {"spacing": (3.0, 1.5, 1.5), "phase": "portal"}
     return _sample("abdomen", "Sample abdomen", {**defaults, **options})
 
@@ -32,7 +32,7 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
     from tomochrome.errors import Cancelled
 
     def work() -> LayerTuple:
-        # Imported here, in the worker: the kernels take a while to load.
+        # Imported in the worker, because the kernels load slowly.
         from tomochrome.phantom import make_patient
 
         patient = make_patient(region=region, **options)
@@ -42,7 +42,7 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
     if viewer is not None:
         prepare_viewer(viewer)
     try:
-        layer = run_waiting(work, f"Making the {region} of a sample patient")
+        layer = run_waiting(work, f"Generating a sample {region}")
     except Cancelled:
         return []
     return [layer]

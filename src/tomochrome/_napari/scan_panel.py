@@ -1,4 +1,4 @@
-"""The panel "Scan": what the selected layer is, how it lies, and the scanner's windows."""
+"""The "Scan" panel: geometry, verdict, warnings and windows of the selected layer."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _LOG = logging.getLogger(__name__)
 _VALUES = "Values"
 _COLUMNS = 2  # of buttons
 _CHOOSE = "More windows …"
-_OTHERS = "Opened by another reader; no information from the scanner is available."
+_OTHER_READER = "Opened by another reader; no information from the scanner is available."
 
 
 class ScanView(QWidget):
-    """From top to bottom: what it is, its facts, the verdict, warnings, windows."""
+    """The fields, from top to bottom: title, facts, verdict, warnings, windows."""
 
     window_chosen = Signal(str)  #: as `tomochrome.windowing.parse_window` reads it
 
@@ -77,7 +77,7 @@ class ScanView(QWidget):
         stacked(parent, ScrollColumn(self, parent), margins=0)
 
     def show_facts(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
-        """Show the title and, row by row, what is known."""
+        """Show the title and a row for each fact."""
         self.title.setText(title)
         while self.facts.rowCount():
             self.facts.removeRow(0)
@@ -94,7 +94,7 @@ class ScanView(QWidget):
                 self.facts.itemAt(row, QFormLayout.ItemRole.FieldRole).widget().setText(value)
 
     def show_verdict(self, verdict: Verdict | None, remark: str, warnings: Sequence[str]) -> None:
-        """Show the verdict as a mark, a plain sentence, and each warning in a box of its own."""
+        """Show the verdict as a badge with an explanation, and each warning in a separate box."""
         self.verdict.setVisible(verdict is not None)
         if verdict is not None:
             self.verdict.setText(VERDICTS[verdict])
@@ -108,7 +108,7 @@ class ScanView(QWidget):
             self.warnings.addWidget(notice)
 
     def show_windows(self, windows: Sequence[Window] | None, *, is_ct: bool = True) -> None:
-        """Offer the scanner's windows and, for CT, the presets; None where there are no windows."""
+        """Offer the scanner's windows and, for CT, the presets; None hides the section."""
         while self._buttons.count():
             self._buttons.takeAt(0).widget().deleteLater()
         self.windows.setVisible(windows is not None)
@@ -130,7 +130,7 @@ class ScanView(QWidget):
 
 
 class ScanPanel(DockedPanel):
-    """Tells about the selected layer, and follows the selection."""
+    """Describes the selected layer."""
 
     tab = "Scan"
 
@@ -138,7 +138,7 @@ class ScanPanel(DockedPanel):
         super().__init__()
         self.viewer = napari_viewer
         self.view = ScanView(self)
-        self.layer: Any = None  #: what is described, or None
+        self.layer: Any = None  #: the layer described, or None
         self.finding = JobRunner("tomochrome value range", self)
         self.finding.failed.connect(self._range_failed)
         self.view.window_chosen.connect(self._show_window)
@@ -148,7 +148,7 @@ class ScanPanel(DockedPanel):
 
     @property
     def running(self) -> bool:
-        """Whether the range of values is still being found."""
+        """Whether the value range is still being computed."""
         return self.finding.running
 
     def _selected(self, _: object = None) -> None:
@@ -160,17 +160,16 @@ class ScanPanel(DockedPanel):
         known = None if layer is None else source_of(layer.metadata)
         if layer is None:
             self.view.show_facts("No scan", ())
-            self.view.show_verdict(None, "Select a layer to see what it is.", ())
+            self.view.show_verdict(None, "Select a layer to see its details.", ())
             self.view.show_windows(None)
         elif known is not None:
-            self._tell(
-                known.stored, () if known.chroma is None else known.chroma.provenance.warnings
-            )
+            color_warnings = () if known.chroma is None else known.chroma.provenance.warnings
+            self._describe(known.stored, color_warnings)
         else:
-            self._tell_of_others(layer)
+            self._describe_other(layer)
 
-    def _tell(self, volume: Volume, further: tuple[Notice, ...] = ()) -> None:
-        """Tell about a volume that this plugin read or made; ``further`` warns of its colors."""
+    def _describe(self, volume: Volume, color_warnings: tuple[Notice, ...] = ()) -> None:
+        """Describe a volume that this plugin read or made."""
         provenance = volume.provenance
         facts = [
             ("Modality", wording.modality_of(provenance.modality)),
@@ -183,19 +182,19 @@ class ScanPanel(DockedPanel):
         if not volume.is_rgba:
             facts.append((_VALUES, "…"))
         remark = wording.verdict_in_words(provenance.verdict, provenance.warnings, volume.shape[0])
-        said = (*provenance.warnings, *further)
-        warnings = list(dict.fromkeys(wording.sentence(notice) for notice in said))
+        notices = (*provenance.warnings, *color_warnings)
+        warnings = list(dict.fromkeys(wording.sentence(notice) for notice in notices))
         self.view.show_facts(display_name(volume), facts)
         self.view.show_verdict(provenance.verdict, remark, warnings)
         is_ct = volume.unit == "HU"
-        # What is no CT has a window of its own, which the presets would not fit.
+        # The presets are for CT; other images have only their stored windows.
         stored = scanner_windows(volume)
         self.view.show_windows(stored if is_ct or stored else None, is_ct=is_ct)
         if not volume.is_rgba:
             self._find_range(volume.voxels, " HU" if is_ct else "")
 
-    def _tell_of_others(self, layer: Any) -> None:
-        """Tell what a layer of another reader says of itself."""
+    def _describe_other(self, layer: Any) -> None:
+        """Describe a layer opened by another reader."""
         data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
         shape = tuple(getattr(data, "shape", ()))
         facts = [("Kind", layer._type_string)]
@@ -210,18 +209,18 @@ class ScanPanel(DockedPanel):
         scalar = plain and not getattr(layer, "rgb", False)
         if scalar:
             facts.append(("Unit", wording.unit_of("unknown")))
-        # Values of lazy layers may lie on a disk far away: they are not fetched for this.
+        # The values of lazy layers may be on a slow network disk: they are not loaded for this.
         in_memory = isinstance(data, np.ndarray)
         if scalar and in_memory:
             facts.append((_VALUES, "…"))
         self.view.show_facts(layer.name, facts)
-        self.view.show_verdict(None, _OTHERS, ())
+        self.view.show_verdict(None, _OTHER_READER, ())
         self.view.show_windows(None)
         if scalar and in_memory:
             self._find_range(data, "")
 
     def _find_range(self, voxels: Any, suffix: str) -> None:
-        """Find the range of values in a worker: it takes a while in a large volume."""
+        """Compute the value range in a worker, because it takes a while for a large volume."""
 
         def work() -> str:
             low, high = value_range(voxels)
@@ -230,10 +229,10 @@ class ScanPanel(DockedPanel):
         self.finding.start(work, partial(self.view.set_fact, _VALUES))
 
     def _range_failed(self, error: Exception) -> None:
-        _LOG.error("the range of values was not found", exc_info=error)
+        _LOG.error("the value range could not be computed", exc_info=error)
 
     def _show_window(self, choice: str) -> None:
-        """Show the CT of the selected layer in a window; panels that follow it follow."""
+        """Apply a window to the CT of the selected layer."""
         known = None if self.layer is None else source_of(self.layer.metadata)
         if known is None:
             return
@@ -245,7 +244,7 @@ class ScanPanel(DockedPanel):
         except TomochromeError as error:
             self.view.remark.say(wording.sentence(error))
 
-    def let_go(self) -> None:
-        """Stop what is under way and let go of the viewer."""
+    def cleanup(self) -> None:
+        """Stop the worker and drop the references to layer and viewer."""
         self.finding.drop()
         self.layer = self.viewer = None

@@ -1,4 +1,4 @@
-"""The list of series in the picker: a picture, the description, the size, and the verdict."""
+"""The list of series in the picker: thumbnail, description, size and verdict."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDele
 from tomochrome._napari import wording
 from tomochrome._napari.series_model import Role, SeriesModel, facts, remark
 from tomochrome._napari.series_order import best, can_be_opened, shown_verdict
-from tomochrome._napari.theme import Colors, colors_of, is_dark, mixed, text_and_ground
+from tomochrome._napari.theme import Colors, colors_of, is_dark, mixed, text_and_background
 
 if TYPE_CHECKING:
     from tomochrome.io import Item
 
-PICTURE = 76  #: side of a preview, in pixels of the screen's scale
+PICTURE = 76  #: side length of a preview in device-independent pixels
 _MARGIN = 8
 _GAP = 10
 _LINE_GAP = 3
-_MOST_LINES = 3  # of the verdict's sentence; the tool tip has all of it
+_MAX_LINES = 3  # of the verdict's explanation; the tooltip shows all of it
 _CHOSEN = "#5a78e6"
 
 
 class SeriesDelegate(QStyledItemDelegate):
-    """Draws one item, and above the first item of a group the heading."""
+    """Draws one item, with the heading above the first item of a group."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        # Qt asks for every row's height each time that a picture comes in.
+        # Qt queries the height of every row each time a preview arrives.
         self._heights: dict[Item, int] = {}
         self._drawn_for: tuple[int, str] = (0, "")
 
     def sizeHint(self, option: Any, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
-        """As high as the lines need at the list's width."""
+        """Return the height that the text needs at the list's width."""
         view = option.widget
         width = view.viewport().width() if view is not None else 320
         drawn_for = (width, option.font.key())
@@ -48,7 +48,7 @@ class SeriesDelegate(QStyledItemDelegate):
         return QSize(width, above + self._heights[item])
 
     def forget_all_but(self, items: Sequence[Item]) -> None:
-        """Forget the items of an earlier list."""
+        """Drop the cached heights of all other items."""
         self._heights = {item: self._heights[item] for item in items if item in self._heights}
 
     def _height(self, item: Item, metrics: QFontMetrics, width: int) -> int:
@@ -62,7 +62,7 @@ class SeriesDelegate(QStyledItemDelegate):
         return width - 2 * _MARGIN - PICTURE - _GAP
 
     def paint(self, painter: QPainter, option: Any, index: QModelIndex) -> None:
-        """Draw the row: heading, ground, picture, title, facts, verdict and its sentence."""
+        """Draw the row: heading, background, preview, title, facts, verdict and explanation."""
         item: Item = index.data(Role.ITEM)
         heading = index.data(Role.HEADING)
         painter.save()
@@ -72,7 +72,7 @@ class SeriesDelegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         area = option.rect.adjusted(2, 2, -2, -2)
-        _draw_ground(painter, option, _panel(option), area)
+        _draw_background(painter, option, _panel(option), area)
         left, top = option.rect.left() + _MARGIN, option.rect.top() + _MARGIN
         _draw_picture(painter, QRect(left, top, PICTURE, PICTURE), index.data(Role.PICTURE), item)
         self._draw_words(painter, option, item, bool(index.data(Role.OPENED)))
@@ -80,7 +80,7 @@ class SeriesDelegate(QStyledItemDelegate):
 
     def _draw_words(self, painter: QPainter, option: Any, item: Item, opened: bool) -> None:
         dim = not can_be_opened(item) or item.verdict == "not-ct"
-        strong, faint = inks(_panel(option), dim)
+        strong, faint = text_colors(_panel(option), dim)
         left = option.rect.left() + _MARGIN + PICTURE + _GAP
         width = self._text_width(option.rect.width())
         top = option.rect.top() + _MARGIN
@@ -113,7 +113,7 @@ class SeriesDelegate(QStyledItemDelegate):
 
 
 def heading_height(font: QFont, lines: Sequence[str]) -> int:
-    """Return how high a heading of these lines is, 0 without lines."""
+    """Return the height of a heading with these lines, 0 without lines."""
     step = QFontMetrics(_bold(font)).height() + _LINE_GAP
     return len(lines) * step + _MARGIN if lines else 0
 
@@ -125,8 +125,8 @@ def _bold(font: QFont) -> QFont:
 
 
 def _draw_heading(painter: QPainter, option: Any, lines: Sequence[str]) -> None:
-    """Draw the lines, the first of them bold, as far as they fit."""
-    strong, faint = inks(_panel(option), False)
+    """Draw the lines, the first in bold, elided to the width of the row."""
+    strong, faint = text_colors(_panel(option), False)
     left, top = option.rect.left() + 4, option.rect.top() + _MARGIN // 2
     for number, line in enumerate(lines):
         painter.setFont(option.font if number else _bold(option.font))
@@ -139,7 +139,7 @@ def _draw_heading(painter: QPainter, option: Any, lines: Sequence[str]) -> None:
 
 
 def _panel(option: Any) -> QWidget:
-    """Return what the list stands on: the list itself has no ground of its own."""
+    """Return the widget whose background shows through the transparent list."""
     panel: QWidget = option.widget.parentWidget() or option.widget
     return panel
 
@@ -151,15 +151,15 @@ def _remark_height(metrics: QFontMetrics, text: str, width: int) -> int:
     if not text:
         return 0
     box = metrics.boundingRect(QRect(0, 0, width, 10_000), _WRAP, text)
-    return min(box.height(), _MOST_LINES * metrics.lineSpacing())
+    return min(box.height(), _MAX_LINES * metrics.lineSpacing())
 
 
 def _cut(metrics: QFontMetrics, text: str, width: int) -> str:
-    """Return as many words as fit into the lines there are, with dots where some do not."""
-    most = _MOST_LINES * metrics.lineSpacing()
+    """Return the text, truncated with an ellipsis to `_MAX_LINES` lines."""
+    max_height = _MAX_LINES * metrics.lineSpacing()
 
     def fits(shown: str) -> bool:
-        return metrics.boundingRect(QRect(0, 0, width, 10_000), _WRAP, shown).height() <= most
+        return metrics.boundingRect(QRect(0, 0, width, 10_000), _WRAP, shown).height() <= max_height
 
     if fits(text):
         return text
@@ -171,26 +171,28 @@ def _cut(metrics: QFontMetrics, text: str, width: int) -> str:
     return " ".join(words[:low]) + " …"
 
 
-def inks(panel: QWidget, dim: bool) -> tuple[QColor, QColor]:
-    """Return the colors of the title and of the rest of the text, from the panel's theme."""
-    text, ground = text_and_ground(panel)
-    return mixed(text, ground, 0.78 if dim else 1.0), mixed(text, ground, 0.78 if dim else 0.88)
+def text_colors(panel: QWidget, dim: bool) -> tuple[QColor, QColor]:
+    """Return the colors of the title and of the remaining text in the panel's theme."""
+    text, background = text_and_background(panel)
+    return mixed(text, background, 0.78 if dim else 1.0), mixed(
+        text, background, 0.78 if dim else 0.88
+    )
 
 
-def ground_of(panel: QWidget, *, chosen: bool = False, under_mouse: bool = False) -> QColor:
-    """Return the color that a row is drawn on, from the panel's theme."""
-    text, ground = text_and_ground(panel)
+def background_of(panel: QWidget, *, chosen: bool = False, under_mouse: bool = False) -> QColor:
+    """Return the background color of a row in the panel's theme."""
+    text, background = text_and_background(panel)
     if chosen:
-        return mixed(QColor(_CHOSEN), ground, 0.30)
-    return mixed(text, ground, 0.09 if under_mouse else 0.04)
+        return mixed(QColor(_CHOSEN), background, 0.30)
+    return mixed(text, background, 0.09 if under_mouse else 0.04)
 
 
-def _draw_ground(painter: QPainter, option: Any, panel: QWidget, area: QRect) -> None:
+def _draw_background(painter: QPainter, option: Any, panel: QWidget, area: QRect) -> None:
     chosen = bool(option.state & QStyle.StateFlag.State_Selected)
     under_mouse = bool(option.state & QStyle.StateFlag.State_MouseOver)
-    border = QColor(_CHOSEN) if chosen else mixed(*text_and_ground(panel), 0.12)
+    border = QColor(_CHOSEN) if chosen else mixed(*text_and_background(panel), 0.12)
     painter.setPen(QPen(border, 1))
-    painter.setBrush(ground_of(panel, chosen=chosen, under_mouse=under_mouse))
+    painter.setBrush(background_of(panel, chosen=chosen, under_mouse=under_mouse))
     painter.drawRoundedRect(area, 4, 4)
 
 
@@ -203,12 +205,12 @@ def _draw_picture(painter: QPainter, area: QRect, picture: QPixmap | None, item:
 
 
 def _draw_mark(painter: QPainter, left: int, top: int, text: str, colors: Colors) -> int:
-    """Draw the verdict as a small rounded mark; return where it ends."""
+    """Draw the verdict as a small rounded badge; return the x coordinate of its right edge."""
     metrics = QFontMetrics(painter.font())
     width = metrics.horizontalAdvance(text) + 12
     box = QRect(left, top - 1, width, metrics.height() + 2)
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(colors.ground))
+    painter.setBrush(QColor(colors.background))
     painter.drawRoundedRect(box, 3, 3)
     painter.setPen(QColor(colors.text))
     painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), text)
@@ -216,9 +218,9 @@ def _draw_mark(painter: QPainter, left: int, top: int, text: str, colors: Colors
 
 
 class SeriesList(QListView):
-    """The list itself; several rows can be chosen.
+    """The list widget, with multiple selection.
 
-    Enter and a double click open; letters go to the search.
+    Enter or a double click opens the selection; typed letters go to the search field.
     """
 
     opened = Signal()
@@ -243,11 +245,11 @@ class SeriesList(QListView):
         self.doubleClicked.connect(lambda _: self.opened.emit())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Wide enough for most descriptions."""
+        """Return a width that fits most descriptions."""
         return QSize(400, 560)
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Open on Enter; letters go to the search."""
+        """Open the selection on Enter; pass typed letters to the search field."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.opened.emit()
         elif event.text().strip() and event.text().isprintable():
@@ -256,12 +258,12 @@ class SeriesList(QListView):
             super().keyPressEvent(event)
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Choose a row; a heading is no row."""
+        """Select a row, unless the click is on a heading."""
         if not self._on_heading(event.position().toPoint()):
             super().mousePressEvent(event)
 
     def mouseDoubleClickEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Open a row; a heading is no row."""
+        """Open a row, unless the click is on a heading."""
         if not self._on_heading(event.position().toPoint()):
             super().mouseDoubleClickEvent(event)
 
@@ -271,12 +273,12 @@ class SeriesList(QListView):
         return place.y() < self.visualRect(index).top() + height
 
     def chosen(self) -> list[Item]:
-        """Return the items that are chosen, in the order of the rows."""
+        """Return the selected items in the order of the rows."""
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self.series.items[row] for row in rows]
 
     def choose(self, rows: Sequence[int]) -> None:
-        """Choose these rows and no others, and go on from the first of them."""
+        """Select exactly these rows and make the first of them current."""
         flags = QItemSelectionModel.SelectionFlag
         self.clearSelection()
         for row in rows:
@@ -287,11 +289,11 @@ class SeriesList(QListView):
             self.show_chosen()
 
     def show_chosen(self) -> None:
-        """Scroll as little as it takes to see what is chosen."""
+        """Scroll until the current row is visible."""
         self.scrollTo(self.currentIndex())
 
     def choose_items(self, items: Sequence[Item]) -> None:
-        """Choose these items where they are listed, and else the best that is listed."""
+        """Select those of these items that are listed, or else the best item listed."""
         listed = self.series.items
         rows = [row for row, item in enumerate(listed) if item in items]
         offered = best(listed)

@@ -1,4 +1,4 @@
-"""What the list of series shows: rows, sorted and searched, and their previews."""
+"""The Qt model of the series list: sorted and filtered rows with their previews."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_INDEX = QModelIndex()
 
 
 class Role(IntEnum):
-    """What the model holds beside Qt's own roles."""
+    """Data roles of the model in addition to those of Qt."""
 
     ITEM = int(Qt.ItemDataRole.UserRole) + 1
     PICTURE = ITEM + 1
@@ -38,7 +38,7 @@ class Role(IntEnum):
 
 
 class SeriesModel(QAbstractListModel):
-    """The items found, in groups; previews come later, one by one."""
+    """The items found, in groups; previews are added later, one by one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,12 +47,12 @@ class SeriesModel(QAbstractListModel):
         self._order: Order = "slices"
         self._search = ""
         self._identities: Identities = {}
-        # By the item, not by the row: sorting moves rows, and another list has other items.
+        # Keyed by item, because sorting changes the rows.
         self._pictures: dict[Item, QPixmap] = {}
         self._opened: set[Item] = set()
 
     def show(self, items: Sequence[Item]) -> None:
-        """List these items instead of what was listed before."""
+        """List these items, replacing the previous ones."""
         self._all = list(items)
         self._pictures, self._opened, self._identities = {}, set(), {}
         self._arrange()
@@ -63,12 +63,12 @@ class SeriesModel(QAbstractListModel):
         self._arrange()
 
     def search(self, text: str) -> None:
-        """List only items that match these words."""
+        """List only items that match the search words."""
         self._search = text
         self._arrange()
 
     def show_identities(self, identities: Identities) -> None:
-        """Say in the headings who the patients are; say it no more where there are none."""
+        """Show the patients' identities in the headings; an empty mapping hides them."""
         self._identities = identities
         self._arrange()
 
@@ -79,12 +79,12 @@ class SeriesModel(QAbstractListModel):
 
     @property
     def items(self) -> list[Item]:
-        """The items in the order of the rows: those that match the search."""
+        """The items that match the search, in the order of the rows."""
         return [row.item for row in self._rows]
 
     @property
     def found(self) -> Sequence[Item]:
-        """All items, also those that do not match."""
+        """All items, including those that do not match."""
         return self._all
 
     def set_picture(self, item: Item, grey: NDArray[np.uint8]) -> None:
@@ -98,21 +98,21 @@ class SeriesModel(QAbstractListModel):
         self._changed(item)
 
     def without_picture(self) -> list[Item]:
-        """Return the items that have no preview yet, those that are listed first."""
+        """Return the items without a preview, those currently listed first."""
         order = dict.fromkeys((*self.items, *self._all))
         return [item for item in order if item not in self._pictures]
 
     def mark_opened(self, item: Item) -> None:
-        """Note that an item was opened."""
+        """Mark an item as opened."""
         self._opened.add(item)
         self._changed(item)
 
     def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:  # noqa: N802 - Qt's name
-        """Return how many items are listed."""
+        """Return the number of rows."""
         return 0 if parent.isValid() else len(self._rows)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return what Qt or the delegate wants to know of a row."""
+        """Return the data of a row for a role of Qt or of `Role`."""
         if not index.isValid():
             return None
         row = self._rows[index.row()]
@@ -130,7 +130,7 @@ class SeriesModel(QAbstractListModel):
         return known.get(role)  # type: ignore[call-overload]
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """What cannot be opened cannot be chosen."""
+        """Make only items that can be opened selectable."""
         if index.isValid() and can_be_opened(self._rows[index.row()].item):
             return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return Qt.ItemFlag.NoItemFlags
@@ -143,7 +143,7 @@ class SeriesModel(QAbstractListModel):
 
 
 def facts(item: Item) -> list[str]:
-    """Return the plain lines under the title."""
+    """Return the lines below the title: modality and size, and spacing."""
     return [
         f"{wording.modality_of(item.modality)} · {wording.size_of(item.shape)}",
         wording.spacing_of(item.spacing),
@@ -151,15 +151,15 @@ def facts(item: Item) -> list[str]:
 
 
 def remark(item: Item) -> str:
-    """Return the sentence beside the verdict, with everything that is to be said."""
+    """Return the warnings about an item, or else the explanation of its verdict."""
     slices = item.shape[0] if item.shape else None
-    said = " ".join(wording.remarks(item))
-    return said or wording.verdict_in_words(item.verdict, (), slices)
+    warnings = " ".join(wording.remarks(item))
+    return warnings or wording.verdict_in_words(item.verdict, (), slices)
 
 
 def tool_tip(item: Item) -> str:
-    """Return everything about an item, one line each."""
-    said = wording.remarks(item) or (remark(item),)
+    """Return the tooltip of an item, with one line for each fact and warning."""
+    remarks = wording.remarks(item) or (remark(item),)
     verdict = wording.VERDICTS[shown_verdict(item)]
-    lines = [wording.title_of(item), *facts(item), wording.number_of(item), verdict, *said]
+    lines = [wording.title_of(item), *facts(item), wording.number_of(item), verdict, *remarks]
     return "\n".join(line for line in lines if line)

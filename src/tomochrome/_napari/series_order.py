@@ -1,4 +1,4 @@
-"""In what order series are listed, in which groups, which match a search, and which is the best."""
+"""Grouping, sorting and searching of series, and the choice of the best one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tomochrome.io import Item
 
 Order = Literal["slices", "number", "title"]
-Identities = Mapping[str, Mapping[str, str]]  #: by the key of the study
+Identities = Mapping[str, Mapping[str, str]]  #: DICOM attributes by study key
 
 ORDERS: Final[dict[Order, str]] = {
     "slices": "Sort by slices",
@@ -25,28 +25,27 @@ ORDERS: Final[dict[Order, str]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the list."""
+    """One row of the list."""
 
     item: Item
-    heading: tuple[str, ...] = ()  #: lines above it, where a group begins
+    heading: tuple[str, ...] = ()  #: lines above the first row of a group
 
 
 def can_be_opened(item: Item) -> bool:
-    """Whether `read` would read this item."""
+    """Whether `read` accepts this item."""
     return not item.refusal and item.verdict != "unreadable"
 
 
 def shown_verdict(item: Item) -> Verdict:
-    """Return the verdict to show: whatever else is wrong, that it cannot be read comes first."""
+    """Return the verdict to show, which is "unreadable" for every item that cannot be opened."""
     return item.verdict if can_be_opened(item) else "unreadable"
 
 
 def best(items: Sequence[Item]) -> Item | None:
-    """Return the item to offer first: the largest regular CT, or what comes closest to it.
+    """Return the item to select by default: the largest regular CT, or the closest to it.
 
-    Any CT that can be opened is better than other images, and a regular one better than one
-    that is not; among these the one with the most voxels, and of a volume and its reformats
-    the axial one.
+    Any readable CT is preferred to other images, and a regular series to an irregular one. Among
+    these, the one with the most voxels is chosen, and the axial one of a volume and its reformats.
     """
 
     def worth(item: Item) -> tuple[bool, bool, int, bool]:
@@ -59,20 +58,20 @@ def best(items: Sequence[Item]) -> Item | None:
 def arranged(
     items: Sequence[Item], order: Order, search: str = "", identities: Identities | None = None
 ) -> list[Row]:
-    """Return the lines of the list: grouped by patient and study, sorted, those that match.
+    """Return the rows of the list: matching items, grouped by patient and study, and sorted.
 
     Parameters
     ----------
     items
-        All items, in the order in which they were found; patients and studies are numbered by
-        their first item.
+        All items in the order in which they were found; patients and studies are numbered in the
+        order of their first items.
     order
-        How the items of a group are sorted.
+        Sort order within a group.
     search
-        Words; of an item, each must be the beginning of a word, or be a number, of its title,
-        modality, size, verdict, number, or heading.
+        Search words. Each must match the beginning of a word, or an entire number, in the item's
+        title, modality, size, verdict, number or heading.
     identities
-        Who the patients are, if that is to be shown.
+        Identities of the patients if they are to be shown.
     """
     wanted = search.casefold().split()
     studies = _studies(items)
@@ -88,12 +87,12 @@ def arranged(
 
 
 def counts(items: Sequence[Item]) -> tuple[int, int]:
-    """Return of how many patients and how many studies the items are."""
+    """Return the numbers of patients and studies."""
     dicom = [item for item in items if item.study]
     return len({item.patient for item in dicom}), len({item.study for item in dicom})
 
 
-_Study = tuple[str, str]  # keys of the patient and of the study; both empty for files
+_Study = tuple[str, str]  # keys of patient and study; both empty for files other than DICOM
 
 
 def _studies(items: Sequence[Item]) -> dict[_Study, list[Item]]:
@@ -122,18 +121,18 @@ def _heading(
 
 
 def _rank(item: Item, order: Order) -> tuple[Any, ...]:
-    """Return what items are sorted by; those that are equal in it stay as they were found."""
+    """Return the sort key of an item; items with equal keys keep the order of finding."""
     if order == "number":
         number = item.series_number
         return number is None, number or 0
     if order == "title":
-        return _naturally(wording.title_of(item))
+        return _natural_key(wording.title_of(item))
     slices = item.shape[0] if item.shape else 0
     return item.verdict == "not-ct", not can_be_opened(item), -slices, -_voxels(item)
 
 
-def _naturally(text: str) -> tuple[Any, ...]:
-    """Return a key that puts "Chest 2 mm" before "Chest 10 mm"."""
+def _natural_key(text: str) -> tuple[Any, ...]:
+    """Return a sort key that puts "Chest 2 mm" before "Chest 10 mm"."""
     parts = re.split(r"(\d+)", text.casefold())
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
@@ -158,8 +157,8 @@ def _words(text: str) -> frozenset[str]:
 
 def _item_words(item: Item) -> frozenset[str]:
     verdict = wording.VERDICTS[shown_verdict(item)]
-    said = (
+    texts = (
         wording.title_of(item), wording.modality_of(item.modality), wording.size_of(item.shape),
         verdict, wording.number_of(item),
     )  # fmt: skip
-    return _words(" ".join(said))
+    return _words(" ".join(texts))

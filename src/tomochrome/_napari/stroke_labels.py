@@ -1,4 +1,4 @@
-"""What the labels of a Labels layer of strokes mean: tissues, colors of the user's own, or keep."""
+"""The meanings of the labels in a Labels layer of strokes: tissues, custom colors, or keep."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tomochrome.colorization.meanings import KEEP, KEEP_LABEL
 from tomochrome.errors import OptionError
 from tomochrome.tissue import Tissue
 
-#: Under this key of a Labels layer's metadata stand the user's own colors, "#rrggbb" by label.
+#: Key of a Labels layer's metadata for the custom colors, "#rrggbb" by label.
 COLORS_KEY: Final = "tomochrome-stroke-colors"
-_PALETTE: Final = "vivid"  # strokes must be seen on organs in natural colors
+_PALETTE: Final = "vivid"  # strokes must stand out from organs in natural colors
 _KEEP_COLOR: Final = (0.0, 0.9, 1.0, 1.0)
 
 
 def own_colors(strokes: Any) -> dict[int, str]:
-    """Return the colors of a Labels layer that are no tissue's, ``"#rrggbb"`` by label."""
+    """Return the custom colors of a Labels layer, ``"#rrggbb"`` by label."""
     return {} if strokes is None else dict(strokes.metadata.get(COLORS_KEY, {}))
 
 
 def add_color(strokes: Any, color: str) -> int:
-    """Give a color a label of a Labels layer, and show it in the layer.
+    """Assign a label of a Labels layer to a color and show it in the layer.
 
     Parameters
     ----------
@@ -37,12 +37,9 @@ def add_color(strokes: Any, color: str) -> int:
     Returns
     -------
     int
-        The label; that which the color has already, if any.
+        The label of the color, which may exist already.
 
-    Raises
-    ------
-    OptionError
-        If the layer's labels can count no further.
+    Raises `OptionError` if the layer's data type has no label left.
     """
     colors = own_colors(strokes)
     for label, known in colors.items():
@@ -59,17 +56,17 @@ def add_color(strokes: Any, color: str) -> int:
 
 
 def meanings(strokes: Any) -> dict[int, str]:
-    """Return what the labels that are no tissues mean, as `apply_hints` takes it."""
+    """Return the meanings of labels that are not tissue numbers, for `apply_hints`."""
     return {KEEP_LABEL: KEEP, **own_colors(strokes)}
 
 
 def choices(colors: dict[int, str]) -> list[Named]:
-    """Return what one may paint with: tissues, colors and keep."""
+    """Return the choices for painting: tissues, custom colors and keep."""
     tissues = sorted((t for t in Tissue if t != Tissue.AIR), key=lambda tissue: tissue.title)
     return [
         *(Named(tissue.label, tissue.title) for tissue in tissues),
         *(Named(color, f"Color {color}", f"label {label}") for label, color in colors.items()),
-        Named(KEEP, "Keep as it is", "other strokes stop here"),
+        Named(KEEP, "Keep unchanged", "other strokes stop here"),
     ]
 
 
@@ -84,14 +81,14 @@ def label_of(name: str, colors: dict[int, str]) -> int:
 
 
 def name_of(label: int, colors: dict[int, str]) -> str:
-    """Return which of the `choices` a label is, empty if none."""
+    """Return the name of a label among the `choices`, empty if there is none."""
     if label == KEEP_LABEL:
         return KEEP
     return Tissue(label).label if Tissue.AIR < label < KEEP_LABEL else colors.get(label, "")
 
 
 def label_colors(colors: dict[int, str]) -> Any:
-    """Return the colormap of strokes."""
+    """Return the colormap of a strokes layer."""
     from napari.utils.colormaps import DirectLabelColormap
 
     rgb = palette(_PALETTE).rgb / 255
@@ -102,7 +99,7 @@ def label_colors(colors: dict[int, str]) -> Any:
 
 
 def label_names(colors: dict[int, str]) -> dict[str, list[Any]]:
-    """Return what napari's status bar says of each label."""
+    """Return the features table from which napari's status bar shows the name of a label."""
     tissues = [t.title for t in Tissue if t != Tissue.AIR]
-    names = ["no stroke", *tissues, "keep as it is", *(f"color {c}" for c in colors.values())]
+    names = ["no stroke", *tissues, "keep unchanged", *(f"color {c}" for c in colors.values())]
     return {"index": [*range(KEEP_LABEL + 1), *colors], "tissue": names}

@@ -1,4 +1,4 @@
-"""Colors that can be read in napari's dark and light theme, and labels that follow the theme."""
+"""Legible colors for napari's dark and light themes, and labels that follow the theme."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Tone = Literal["plain", "good", "neutral", "caution", "warning", "error"]
 
 
 class Colors(NamedTuple):
-    """Colors of a text on a ground of its own: ``"#rrggbb"``."""
+    """Colors of a text, its background and its border: ``"#rrggbb"``."""
 
     text: str
-    ground: str
+    background: str
     border: str
 
 
-#: Each text has a contrast of at least 4.5 to its ground (WCAG 2.2, 1.4.3).
+#: Each text has a contrast of at least 4.5 to its background (WCAG 2.2, 1.4.3).
 ON_DARK: Final[dict[Tone, Colors]] = {
     "good": Colors("#a6e0bd", "#28483a", "#3f6d58"),
     "neutral": Colors("#c9ced8", "#3c4250", "#59616f"),
@@ -37,18 +37,18 @@ ON_LIGHT: Final[dict[Tone, Colors]] = {
 
 
 def is_dark(widget: QWidget) -> bool:
-    """Whether a widget stands on a dark ground: napari's theme gives it light letters."""
-    text, _ = text_and_ground(widget)
+    """Whether a widget has a dark background, judged by its text color."""
+    text, _ = text_and_background(widget)
     return text.lightness() > 127
 
 
 def colors_of(tone: Tone, dark: bool) -> Colors:
-    """Return the colors of any tone but ``"plain"``, which has those of the theme."""
+    """Return the colors of any tone except ``"plain"``, which has those of the theme."""
     return (ON_DARK if dark else ON_LIGHT)[tone]
 
 
-def text_and_ground(widget: QWidget) -> tuple[QColor, QColor]:
-    """Return the colors in which napari's theme writes on a panel."""
+def text_and_background(widget: QWidget) -> tuple[QColor, QColor]:
+    """Return the text and background colors of a widget in napari's theme."""
     palette, group = widget.palette(), QPalette.ColorGroup.Active
     return (
         palette.color(group, QPalette.ColorRole.WindowText),
@@ -56,10 +56,10 @@ def text_and_ground(widget: QWidget) -> tuple[QColor, QColor]:
     )
 
 
-def mixed(ink: QColor, ground: QColor, share: float) -> QColor:
-    """Return so much of the ink on the ground, opaque: 1 is the ink itself."""
-    parts = zip(ink.getRgb()[:3], ground.getRgb()[:3], strict=True)
-    return QColor(*(round(share * a + (1 - share) * b) for a, b in parts))
+def mixed(text: QColor, background: QColor, weight: float) -> QColor:
+    """Return a mixture of two colors, opaque; a weight of 1 gives the text color."""
+    parts = zip(text.getRgb()[:3], background.getRgb()[:3], strict=True)
+    return QColor(*(round(weight * a + (1 - weight) * b) for a, b in parts))
 
 
 class ToneLabel(QLabel):
@@ -68,10 +68,10 @@ class ToneLabel(QLabel):
     Parameters
     ----------
     tone
-        What the text is: ``"plain"`` has the theme's own colors and no ground; ``"caution"``
-        is a warning that always stands there, in bold.
+        Kind of text: ``"plain"`` has the theme's colors and no background; ``"caution"`` is a
+        permanent notice in bold.
     style
-        What else the style sheet says where there is a ground.
+        Additional style sheet for tones with a background.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ToneLabel(QLabel):
 
     @property
     def tone(self) -> Tone:
-        """What the text is."""
+        """Kind of text."""
         return self._tone
 
     def set_tone(self, tone: Tone) -> None:
@@ -93,7 +93,7 @@ class ToneLabel(QLabel):
         self._apply()
 
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Take other colors when napari's theme has changed, or the panel was docked."""
+        """Update the colors when napari's theme changes or the panel is docked."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
             self._apply()
@@ -101,11 +101,11 @@ class ToneLabel(QLabel):
     def _apply(self) -> None:
         sheet = ""
         if self._tone != "plain":
-            # Its own palette holds the colors of the tone; those around it are the theme's.
-            around = self.parentWidget()
-            colors = colors_of(self._tone, is_dark(around) if around is not None else True)
+            # The label's palette holds the colors of the tone, its parent's those of the theme.
+            parent = self.parentWidget()
+            colors = colors_of(self._tone, is_dark(parent) if parent is not None else True)
             sheet = (
-                f"color: {colors.text}; background: {colors.ground};"
+                f"color: {colors.text}; background: {colors.background};"
                 f" border: 1px solid {colors.border}; border-radius: 3px; {self._style}"
             )
             if self._tone == "caution":

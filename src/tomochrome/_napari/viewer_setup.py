@@ -1,4 +1,4 @@
-"""The one place that prepares a viewer for scans of ours."""
+"""Sets up a viewer to show the scans of this plugin."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from tomochrome._napari.readout import show_readout
 from tomochrome._napari.saving import Saving
 from tomochrome._napari.window_mouse import WindowMouse
 
-#: Every desktop OpenGL has at least so many vertex arrays.
+#: Minimum number of vertex attribute arrays in every desktop OpenGL.
 _ARRAYS: Final = 16
 
 
 class CanvasContext:
-    """The canvas deletes its buffers in its own OpenGL context, and draws with none that is gone.
+    """Works around two OpenGL problems when layers are removed.
 
     napari 0.9 deletes the buffers and textures of a removed layer at once
-    (https://github.com/napari/napari/pull/8122), in whatever OpenGL context happens to be current.
-    That is mostly the one in which Qt composes the window, while the objects are still bound in
-    the canvas's own. With Mesa 22.3 a later drawing then read freed memory: a segmentation fault
-    in ``glDrawArrays``.
+    (https://github.com/napari/napari/pull/8122), in whatever OpenGL context is current. This is
+    usually the one in which Qt composes the window, while the objects are still bound in the
+    canvas's context. With Mesa 22.3, a later draw call then read freed memory: a segmentation
+    fault in ``glDrawArrays``.
 
-    vispy 0.17 never switches off the vertex arrays of the last program. Once their buffer is
-    deleted, they point to address 0, and some drivers read there:
+    vispy 0.17 never disables the vertex arrays of the last program. After their buffer has been
+    deleted, they point to address 0, from which some drivers read:
     https://github.com/vispy/vispy/issues/1611.
     """
 
     def __init__(self, viewer: Any) -> None:
-        with suppress(AttributeError):  # a model without a window, or another napari
+        with suppress(AttributeError):  # no window, or another version of napari
             self._canvas = viewer.window._qt_viewer.canvas._scene_canvas
-            self._canvas.events.draw.connect(self._switch_arrays_off, position="first")
-            # napari deletes in `removed` and `end_batch`, before any callback of a plugin.
+            self._canvas.events.draw.connect(self._disable_arrays, position="first")
+            # napari deletes objects in `removed` and `end_batch`, before the callbacks of plugins.
             viewer.layers.events.begin_batch.connect(self._make_current)
             viewer.layers.events.removing.connect(self._make_current)
 
     def _make_current(self, _: object = None) -> None:
-        with suppress(RuntimeError):  # the window may be gone already
+        with suppress(RuntimeError):  # the window may be closed already
             if self._canvas.native.isValid():
                 self._canvas.set_current()
-                self._switch_arrays_off()
+                self._disable_arrays()
 
-    def _switch_arrays_off(self, _: object = None) -> None:
+    def _disable_arrays(self, _: object = None) -> None:
         for array in range(_ARRAYS):
             gl.glDisableVertexAttribArray(array)
 
 
-_LEAST_SEEN: Final = 0.5  #: share of the scan, along each side, that must be in the picture
-_LEAST_SIZE: Final = 0.25  #: of the picture that the scan must fill, along one side
+_MIN_VISIBLE: Final = 0.5  #: fraction of the scan, along each side, that must be in view
+_MIN_SIZE: Final = 0.25  #: fraction of the view that the scan must fill along one side
 
 
-class IntoView(ViewerFollower):
-    """Brings each scan that is added to a viewer into view, wherever in space it lies.
+class BringIntoView(ViewerFollower):
+    """Brings each scan that is added to a viewer into view.
 
-    The planes are moved to the scan's middle where they miss it, and the camera to the scan where
-    most of it lies beside the picture, or it is too small to see. Layers that lie on another one
-    (colors, results of a registration) hardly ever need either.
+    The displayed planes are moved to the middle of the scan if they miss it. The camera is moved
+    if most of the scan is out of view, or the scan is too small to see. Layers over another one
+    (colors, results of a registration) rarely need either.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -74,16 +74,16 @@ class IntoView(ViewerFollower):
         viewer, layer = self.viewer, event.value
         known = source_of(layer.metadata)
         if known is None or known.role == "derived" or layer.ndim < 3:
-            return  # a projection may have inherited a scan's metadata
+            return  # the metadata may be inherited, for example by a projection
         if len(viewer.layers) < 2:
-            return  # napari shows the first layer by itself
+            return  # napari itself brings the first layer into view
         move_planes(viewer, layer)
         if not is_seen(viewer, layer):
             viewer.fit_to_view(layers=[layer])
 
 
 def move_planes(viewer: Any, layer: Any) -> None:
-    """Move the planes that miss a layer to its middle."""
+    """Move displayed planes that miss a layer to its middle."""
     extent = _extent(viewer, layer)
     for axis in viewer.dims.not_displayed:
         low, high = extent[:, axis]
@@ -92,7 +92,7 @@ def move_planes(viewer: Any, layer: Any) -> None:
 
 
 def is_seen(viewer: Any, layer: Any) -> bool:
-    """Whether enough of a layer lies within the picture, large enough."""
+    """Whether enough of a layer is in view, and large enough."""
     shown = list(viewer.dims.displayed[-2:])
     camera = viewer.scene.camera
     low, high = _extent(viewer, layer)[:, shown]
@@ -100,11 +100,11 @@ def is_seen(viewer: Any, layer: Any) -> bool:
     center = np.array(camera.center[-2:])
     size = np.maximum(high - low, 1e-9)
     inside = np.minimum(high, center + half) - np.maximum(low, center - half)
-    return bool((inside >= _LEAST_SEEN * size).all() and (size >= _LEAST_SIZE * 2 * half).any())
+    return bool((inside >= _MIN_VISIBLE * size).all() and (size >= _MIN_SIZE * 2 * half).any())
 
 
 def _extent(viewer: Any, layer: Any) -> Any:
-    """Return the least and the greatest world coordinates of a layer, on the viewer's axes."""
+    """Return the minimum and maximum world coordinates of a layer on the viewer's axes."""
     own = viewer.layers.get_extent([layer]).world
     extra = viewer.dims.ndim - own.shape[1]
     ranges = np.array([(r.start, r.stop) for r in viewer.dims.range[:extra]]).reshape(-1, 2)
@@ -112,16 +112,15 @@ def _extent(viewer: Any, layer: Any) -> Any:
 
 
 def covered(layers: Any) -> list[Any]:
-    """Return the grey layers over which a colored layer of ours is shown."""
+    """Return the grey layers that have a visible colored layer."""
     return [grey for grey in layers if any(x.visible for x in colored_layers(layers, grey))]
 
 
 class GreyIn3D(ViewerFollower):
-    """Hides the grey layers below colored ones in 3D, and shows them again afterwards.
+    """Hides the grey layers below colored ones in 3D, and shows them again in 2D.
 
-    Their projection would show little but the table.
-
-    A grey layer that the user shows or hides in 3D stays so until 3D is entered again.
+    Their projection would show little but the patient table. If the user shows or hides a grey
+    layer in 3D, it stays so until 3D is entered again.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -129,17 +128,17 @@ class GreyIn3D(ViewerFollower):
         self._hidden: weakref.WeakSet[Any] = weakref.WeakSet()
         self._by_user: weakref.WeakSet[Any] = weakref.WeakSet()
         self._setting = False
-        # Hidden before napari draws its volume, which takes long; shown again after that.
+        # Hide before napari renders the volume, which is slow; show again afterwards.
         before_napari(viewer.dims.events.ndisplay, self._entering_3d)
-        viewer.dims.events.ndisplay.connect(self._turned, position="last")
+        viewer.dims.events.ndisplay.connect(self._ndisplay_changed, position="last")
         viewer.layers.events.removed.connect(self._update, position="last")
         self.each_layer(self._follow)
 
     def _entering_3d(self, event: Any) -> None:
         if event.value == 3:
-            self._turned()
+            self._ndisplay_changed()
 
-    def _turned(self, _: object = None) -> None:
+    def _ndisplay_changed(self, _: object = None) -> None:
         self._by_user.clear()
         self._update()
 
@@ -178,19 +177,19 @@ _FOLLOWERS: Final = (
     CanvasOverlays,
     GreyIn3D,
     Saving,
-    IntoView,
+    BringIntoView,
     WindowMouse,
 )
 _PREPARED: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
 
 
 def prepare_viewer(viewer: Any) -> None:
-    """Let a viewer show scans as a radiologist expects, from now on; once is enough.
+    """Set up a viewer to show scans in radiological convention; repeated calls have no effect.
 
-    Patients stand upright and are never mirrored, letters say which side is which, a scale bar
-    and the value under the cursor are shown, in 3D a colored scan hides its grey one, and File >
-    Save keeps where a scan lies. A scan that is opened comes into view; the right mouse button and
-    the number keys set its window. Viewers without a scan of ours are left as they are.
+    Patients are shown upright and never mirrored, with orientation letters, a scale bar and the
+    value under the cursor. In 3D, a colored scan hides its grey layer. File > Save preserves the
+    position of a scan. A scan that is opened is brought into view; the right mouse button and the
+    number keys set its window. Viewers without a scan of this plugin are not changed.
 
     Parameters
     ----------
@@ -204,6 +203,6 @@ def prepare_viewer(viewer: Any) -> None:
 
 
 def is_settled(viewer: Any) -> bool:
-    """Return whether nothing is left to be drawn for the first time in a prepared viewer."""
+    """Return whether all overlays of a prepared viewer have been drawn for the first time."""
     followers = _PREPARED.get(getattr(viewer, "__wrapped__", viewer), ())
     return all(f.settled for f in followers if isinstance(f, CanvasOverlays))

@@ -1,4 +1,4 @@
-"""What windows are called in every panel, and the keys that choose them."""
+"""Names of windows as shown in all panels, and the keys that select them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ KEYS: Final = {
     "8": "liver",
     "9": "angiography",
 }
-"""The windows that the number keys choose while a scan is the selected layer."""
+"""The windows selected by the number keys while a scan is the selected layer."""
 
-_LONGEST: Final = 22
+_MAX_LENGTH: Final = 22
 _EMPTY_NAME = re.compile(r"(window|scanner|default|normal)?[\s_]*\d*", re.IGNORECASE)
 _FUNCTION_NAMES: Final[dict[WindowFunction, str]] = {
     "LINEAR": "Linear",
@@ -39,32 +39,30 @@ def window_numbers(window: Window) -> str:
 
 
 def window_label(window: Window, *, of_scanner: bool = False) -> tuple[str, str]:
-    """Return what a window is called and its numbers: ``("Soft tissue", "50 / 400")``.
+    """Return the name of a window and its numbers: ``("Soft tissue", "50 / 400")``.
 
-    Scanners often call a window by its numbers or by "WINDOW1": such names say nothing beside the
-    numbers and are left out.
+    Scanners often name a window after its numbers, or "WINDOW1"; such names are left out.
     """
     name = " ".join(window.name.replace("-", " ").replace("_", " ").split())
     plain = re.sub(r"\s", "", window.name)
-    says_nothing = _EMPTY_NAME.fullmatch(name) or re.fullmatch(r"[-+.\d/\\]*", plain)
-    if says_nothing:
+    if _EMPTY_NAME.fullmatch(name) or re.fullmatch(r"[-+.\d/\\]*", plain):
         name = ""
     elif name.isupper() or name.islower():
         name = name.capitalize()
-    if len(name) > _LONGEST:
-        name = name[: _LONGEST - 1].rstrip() + "…"
+    if len(name) > _MAX_LENGTH:
+        name = name[: _MAX_LENGTH - 1].rstrip() + "…"
     if of_scanner:
         name = f"Scanner: {name}" if name else "Scanner:"
     return name, window_numbers(window)
 
 
 def function_name(function: WindowFunction) -> str:
-    """Return what DICOM's VOI LUT functions are called here."""
+    """Return the displayed name of a DICOM VOI LUT function."""
     return _FUNCTION_NAMES[function]
 
 
 def add_choice(box: QComboBox, choice: str, name: str, numbers: str = "") -> None:
-    """Add a window to a box: what it is called, its numbers, and its key as a tool tip."""
+    """Add a window to a combo box: its name, its numbers, and its key as a tooltip."""
     box.addItem(f"{name}  {numbers}".strip(), choice)
     key = next((key for key, known in KEYS.items() if known == choice), "")
     if key:
@@ -78,8 +76,8 @@ def _keys_in_words() -> str:
 
 SHORT_HELP: Final = "right-drag: window, keys 1-9: presets"
 HELP: Final = (
-    "On the image, drag with the right mouse button: to the right for a wider window, "
+    "In the image, drag with the right mouse button: to the right for a wider window, "
     "up for a brighter image.\n"
     f"Keys while the scan is selected: {_keys_in_words()}.\n"
-    "Automatic keeps color: hardly anything but bone turns white."
+    "The automatic window preserves color: almost nothing except bone is white."
 )

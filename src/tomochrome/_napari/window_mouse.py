@@ -1,8 +1,8 @@
-"""Center and width by dragging with the right mouse button, presets by number keys.
+"""Center and width by dragging with the right mouse button, presets by number keys, as in a PACS.
 
-As in a PACS. The keys are bound to each of our layers and not to the viewer: they hold while such a
-layer is selected, and every other layer keeps napari's own (of which an image has two: 1 and 2 for
-pan and transform mode, which are buttons too). In 3D the right button zooms, as always in napari.
+The keys are bound to the layers of this plugin, not to the viewer: they are active while such a
+layer is selected, and all other layers keep napari's keys (1 and 2 for pan and transform mode of
+an image, for which there are buttons too). In 3D the right button zooms, as usual in napari.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tomochrome.errors import OptionError
 from tomochrome.windowing import Window, parse_window
 
 _RIGHT: Final = 2
-_FOLD_PX: Final = 250.0  #: dragging this far to the right makes the window e times as wide
+_WIDTH_PX: Final = 250.0  #: dragging this far to the right multiplies the width by e
 _WIDTHS_PER_PX: Final = 1 / 400  #: dragging up by one pixel lowers the center by this
-_RESTED_MS: Final = 300
+_IDLE_MS: Final = 300
 
 
 class WindowMouse(ViewerFollower):
@@ -34,7 +34,7 @@ class WindowMouse(ViewerFollower):
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
         self._changed: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._rest = qdebounced(self._rested, timeout=_RESTED_MS)
+        self._update_thumbnails = qdebounced(self._refresh_thumbnails, timeout=_IDLE_MS)
         viewer.mouse_drag_callbacks.append(self._drag)
         self.each_layer(self._bind)
 
@@ -47,18 +47,18 @@ class WindowMouse(ViewerFollower):
             layer.events.contrast_limits.connect(self._window_changed)
         for key, choice in KEYS.items():
             layer.bind_key(key, _Choose(self, choice), overwrite=True)
-        layer.help = SHORT_HELP  # napari's own names the keys of modes, which are ours now
+        layer.help = SHORT_HELP  # napari's help names mode keys, which are rebound here
 
     # Keys
 
     def choose(self, layer: Any, choice: str) -> None:
-        """Show the scan of a layer in a preset or in its automatic window."""
+        """Apply a preset or the automatic window to the scan of a layer."""
         ct = self._grey_of(layer)
         known = None if ct is None else source_of(ct.metadata)
         if known is None:
             return
         if known.shown.unit != "HU" and choice != "auto":
-            self.viewer.status = "This preset is for CT: the scan is not in Hounsfield units"
+            self.viewer.status = "This preset is for CT; the scan is not in Hounsfield units"
             return
         now = window_of(ct)
         if now is not None and now.function == "SIGMOID":
@@ -70,7 +70,7 @@ class WindowMouse(ViewerFollower):
         self._show(ct, window, choice)
 
     def _grey_of(self, layer: Any) -> Any:
-        """Return the grey layer of a scan: the layer itself, or the one that it colors."""
+        """Return the grey layer of a scan: the layer itself, or the one below its colors."""
         known = None if layer is None else source_of(layer.metadata)
         if known is None or known.role == "derived":
             return None
@@ -106,7 +106,7 @@ class WindowMouse(ViewerFollower):
         self.viewer.status = f"Window: {name} {numbers}" if name else f"Window: {numbers}"
 
     def _window_changed(self, event: Any) -> None:
-        """Light the colors of this scan in the same window; its panel may be closed."""
+        """Apply the window to the colored layers of the scan, also if no panel is open."""
         viewer, layer = self.viewer, event.source
         window = window_of(layer)
         if window is None:
@@ -114,23 +114,23 @@ class WindowMouse(ViewerFollower):
         for colored in colored_layers(viewer.layers, layer):
             lit = colored.data
             if not hasattr(lit, "settings") or lit.settings.window == window:
-                continue  # a copy cannot be lit again
+                continue  # a plain copy cannot be relit
             lit.settings = replace(lit.settings, window=window)
             if viewer.dims.ndisplay == 2:
                 colored.refresh(extent=False, highlight=False, thumbnail=False)
             self._changed.add(colored)
         self._changed.add(layer)
-        self._rest()
+        self._update_thumbnails()
 
-    def _rested(self) -> None:
-        """Draw the thumbnails anew, once nothing moves any more."""
+    def _refresh_thumbnails(self) -> None:
+        """Redraw the thumbnails after the last change."""
         for layer in list(self._changed):
             layer.refresh(data_displayed=False, extent=False, highlight=False, thumbnail=True)
         self._changed.clear()
 
 
 class _Choose:
-    """A key's action on a layer; it must not keep the viewer alive."""
+    """The action of a key on a layer, which does not keep the viewer alive."""
 
     def __init__(self, mouse: WindowMouse, choice: str) -> None:
         self._mouse = weakref.ref(mouse)
@@ -141,18 +141,18 @@ class _Choose:
     def __call__(self, layer: Any) -> None:
         mouse = self._mouse()
         if layer.mode != "pan_zoom" and self._choice == "auto":
-            layer.mode = "pan_zoom"  # the way back that napari's help names: key 1
+            layer.mode = "pan_zoom"  # key 1 leaves transform mode, as napari's help says
         elif mouse is not None:
             mouse.choose(layer, self._choice)
 
 
 def dragged(start: Window, across: float, down: float) -> Window:
-    """Return the window after dragging by so many pixels to the right and down.
+    """Return the window after dragging by some pixels to the right and down.
 
-    To the right it gets wider, up it gets brighter. Both are relative to the window, so that it
-    serves any unit; whole numbers for windows of whole numbers.
+    Dragging to the right widens the window, dragging up makes the image brighter. Both changes are
+    relative to the window and thus suit any unit; the values of wide windows stay integers.
     """
-    width = start.width * math.exp(across / _FOLD_PX)
+    width = start.width * math.exp(across / _WIDTH_PX)
     center = start.center + down * _WIDTHS_PER_PX * start.width
     if start.width >= 2:
         width, center = max(2.0, round(width)), round(center)

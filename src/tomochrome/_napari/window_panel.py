@@ -1,4 +1,4 @@
-"""The window: a preset, the scanner's or the automatic one, its function, center and width."""
+"""The display window: preset, scanner's or automatic window, VOI function, center and width."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from tomochrome.windowing import (
 AUTO = "auto"
 _CUSTOM = "custom"
 _SIGMOID = "/sigmoid"
-_CENTERS = (-1000.0, 1500.0)  # that the sliders reach, in HU
+_CENTERS = (-1000.0, 1500.0)  # slider ranges in HU
 _WIDTHS = (1.0, 4000.0)
 _FUNCTIONS: tuple[WindowFunction, ...] = ("LINEAR", "SIGMOID")
 
 
 class WindowPanel(QWidget):
-    """Preset, function, center and width of the window of a layer; tells of every change.
+    """Fields for the display window of a layer; emits `changed` on every change.
 
-    It follows a layer's own window (`set_layer`, `follow`), except while that layer is still in
-    the window that it was opened in: then it holds the user's own choice, ``"auto"`` at first,
-    which is what the layer is to be colored in.
+    The fields follow the layer's window (`set_layer`, `follow`). However, as long as the layer has
+    the window that it was opened with, they show the user's preferred window (initially
+    ``"auto"``), which is used for coloring.
     """
 
     changed = Signal()
-    kind_chosen = Signal(str)  #: the user chose a kind of window, not numbers: see `choice`
+    kind_chosen = Signal(str)  #: the user chose a named window, not numbers: see `choice`
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,8 +56,9 @@ class WindowPanel(QWidget):
         self.preset.setToolTip(HELP)
         self.function = QComboBox(self)
         self.function.setToolTip(
-            "Linear: black and white are cut off at the ends of the window.\n"
-            "Sigmoid: both are approached softly, so that bright vessels keep some color."
+            "Linear: values outside the window are black or white.\n"
+            "Sigmoid: a smooth transition to black and white, so that bright vessels keep some "
+            "color."
         )
         self.center = ValueSlider(*_CENTERS, parent=self)
         self.width = ValueSlider(*_WIDTHS, power=2, parent=self)
@@ -73,22 +74,23 @@ class WindowPanel(QWidget):
 
     @property
     def window(self) -> Window:
-        """The window chosen."""
+        """The selected window."""
         return self._window
 
     @property
     def choice(self) -> str:
-        """What is chosen, as `tomochrome.windowing.parse_window` reads it.
+        """The selected window as text for `tomochrome.windowing.parse_window`.
 
-        ``"auto"``, a preset's name, ``"scanner:1"`` or numbers such as ``"50/400"``, each perhaps
-        with ``"/sigmoid"`` at the end.
+        ``"auto"``, the name of a preset, ``"scanner:1"`` or numbers such as ``"50/400"``, each
+        optionally followed by ``"/sigmoid"``.
         """
         return self._choice
 
     def set_choice(self, choice: str) -> None:
-        """Choose, as the user would, without telling anyone; nonsense is ignored.
+        """Select a window without emitting a signal; an invalid text is ignored.
 
-        A choice that this layer cannot have (the scanner's third window) waits for one that can.
+        A window that the current layer does not have, such as the scanner's third one, is selected
+        for the next layer that has it.
         """
         base = choice.removesuffix(_SIGMOID)
         try:
@@ -99,11 +101,11 @@ class WindowPanel(QWidget):
         self._show_choice(choice)
 
     def set_layer(self, layer: Any) -> None:
-        """Follow this layer, None for no layer: its scanner's windows, the range of its values."""
+        """Follow a layer, or None: offer its scanner windows and adapt the slider ranges."""
         known = None if layer is None else source_of(layer.metadata)
         volume = None if known is None or known.shown.is_rgba else known.shown
         if volume is not self._volume and _is_numbers(self._preferred):
-            self._preferred = AUTO  # numbers for one patient are nothing for the next
+            self._preferred = AUTO  # numbers chosen for one scan do not apply to the next
         self._layer, self._volume = layer, volume
         self._set_ranges()
         self._fill()
@@ -112,7 +114,7 @@ class WindowPanel(QWidget):
         self.follow()
 
     def follow(self, _: object = None) -> None:
-        """Show the layer's own window, if anything but opening has given it one."""
+        """Show the layer's window, unless it is still the one that the layer was opened with."""
         window = None if self._layer is None else window_of(self._layer)
         if window is None:
             return
@@ -123,12 +125,12 @@ class WindowPanel(QWidget):
             self.set_window(window)
 
     def set_window(self, window: Window) -> None:
-        """Show a window without telling anyone; it goes by a preset's name if it is one."""
+        """Show a window without emitting a signal, under the name of a preset if it is one."""
         window = self._as_named(window)
         self._show(window, self._name_of(window) or describe_window(window))
 
     def _as_named(self, window: Window) -> Window:
-        """Return the known window that equals this one in numbers, or it itself."""
+        """Replace the VOI function "LINEAR_EXACT" by "LINEAR", except for scanner windows."""
         function = window.function
         if function == "LINEAR_EXACT" and self._is_ct and window.width >= 1:
             scanner = scanner_windows(self._volume) if self._volume else []
@@ -137,7 +139,7 @@ class WindowPanel(QWidget):
         return replace(window, function=function)
 
     def _name_of(self, window: Window) -> str:
-        """Return which choice gives these numbers, or nothing."""
+        """Return the choice with this center and width, or an empty string."""
         for choice in map(self.preset.itemData, range(self.preset.count())):
             known = None if choice == _CUSTOM else self._window_of_choice(choice)
             if (
@@ -152,7 +154,7 @@ class WindowPanel(QWidget):
         return ""
 
     def _window_of_choice(self, choice: str) -> Window | None:
-        """Return the window of a choice; None if this layer has no such window."""
+        """Return the window of a choice; None if the layer has no such window."""
         try:
             if choice.removesuffix(_SIGMOID) == AUTO and self._volume is None:
                 return parse_window(choice.replace(AUTO, "soft-tissue"))
@@ -176,7 +178,7 @@ class WindowPanel(QWidget):
         self.preset.setCurrentIndex(found if found >= 0 else self.preset.count() - 1)
         self._fill_functions(window.function)
 
-    # What there is to choose
+    # Choices
 
     @property
     def _is_ct(self) -> bool:
@@ -199,13 +201,13 @@ class WindowPanel(QWidget):
             offered[0] = "LINEAR_EXACT"
         self.function.clear()
         for known in offered:
-            # What is not CT has no other linear function.
+            # Images other than CT have only one linear function.
             plain = known == "LINEAR_EXACT" and not self._is_ct
             self.function.addItem(function_name("LINEAR" if plain else known), known)
         self.function.setCurrentIndex(offered.index(function))
 
     def _set_ranges(self) -> None:
-        """Give the sliders the range of the data, where that is not in HU."""
+        """Set the slider ranges: fixed for HU, otherwise those of the data."""
         if self._is_ct or self._layer is None:
             self.center.set_range(*_CENTERS, suffix=" HU", box_low=-4096, box_high=4096)
             self.width.set_range(*_WIDTHS, suffix=" HU", box_low=1, box_high=16384)
@@ -217,7 +219,7 @@ class WindowPanel(QWidget):
         self.center.set_range(low, low + size, decimals=decimals, suffix="")
         self.width.set_range(size / 1000, size, decimals=decimals, suffix="")
 
-    # What the user does
+    # User actions
 
     def _chosen(self, index: int) -> None:
         choice = self.preset.itemData(index)

@@ -1,4 +1,4 @@
-"""Dragging the edge of a wipe in the canvas."""
+"""The draggable line of a wipe on the canvas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vispy.scene.visuals import Compound, Markers, Mesh
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import layer_position
 
-#: Amber, seen on grey as on anatomical colors, with a dark outline.
+#: Amber, visible on grey and on anatomical colors, with a dark outline.
 LINE_COLOR: Final = (1.0, 196 / 255, 0.0, 1.0)
 _DARK: Final = (0.05, 0.05, 0.05, 1.0)
 _LINE_PX: Final = 2.0
@@ -29,12 +29,12 @@ Point = tuple[float, float]
 
 
 class WipeLine(SceneOverlay):
-    """A line across the picture with a round grip, in the displayed world (row, column).
+    """A line across the image with a round grip, in displayed world coordinates (row, column).
 
     Attributes
     ----------
     points
-        Both ends of the line, and the place of the grip.
+        Both ends of the line, and the position of the grip.
     zoom
         Canvas pixels per unit of the displayed world.
     """
@@ -57,7 +57,7 @@ class VispyWipeLine(ViewerOverlayMixin, VispySceneOverlay):
         self.reset()
 
     def reset(self) -> None:
-        """Draw it from the overlay's state."""
+        """Redraw the overlay."""
         super().reset()
         self._draw()
 
@@ -89,7 +89,7 @@ class VispyWipeLine(ViewerOverlayMixin, VispySceneOverlay):
 
 
 def _flat(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return points (n, 2) as points (n, 3) in the plane of the picture."""
+    """Return points (n, 2) as points (n, 3) in the image plane."""
     return np.pad(points, ((0, 0), (0, 1))).astype(np.float32)
 
 
@@ -103,10 +103,10 @@ Edge = tuple[int, float]
 
 
 class WipeHandle:
-    """A line with a grip over a layer, which the user drags from side to side.
+    """A line with a grip over a layer, which the user can drag.
 
-    It is drawn on the canvas in screen pixels, not in the voxels, and in 2D only. Example: a line
-    across the middle of what is shown, to see one picture on its left and another on its right::
+    It is drawn on the canvas, not into the voxels, and in 2D only. Example: a line through the
+    middle of the layer, with one image on its left and another on its right::
 
         where = {"index": layer.data.shape[2] / 2}
 
@@ -116,27 +116,28 @@ class WipeHandle:
 
         def moved(axis, index):
             where["index"] = index
-            ...  # show the two pictures with the edge there; the line follows by itself
+            ...  # show the two images divided there; the line is moved automatically
 
         handle = WipeHandle(viewer, layer, edge, moved)
         ...
-        handle.update()   # after ``edge`` has another answer for another reason than dragging
-        handle.release()  # takes the line away
+        handle.update()   # if ``edge`` returns another value for a reason other than dragging
+        handle.release()  # removes the line
 
-    Turning the axes, zooming and hiding or moving the layer are followed by itself.
+    The line is updated automatically when the axes, the zoom, or the layer's position or
+    visibility change.
 
     Parameters
     ----------
     viewer
-        The viewer whose canvas is drawn and clicked into.
+        The viewer on whose canvas the line is drawn.
     layer
-        A layer of three dimensions (z, y, x).
+        A layer with three dimensions (z, y, x).
     edge
-        Returns the axis of the layer that the line moves along and the voxel index on it where
-        the line is (-0.5 is the outer face of the first voxel), or None for no line now.
+        Returns the axis of the layer along which the line moves and the voxel index of the line
+        on it (-0.5 is the outer face of the first voxel), or None to hide the line.
     moved
-        Called with axis and index whenever the user has dragged the line; the index is kept
-        within the layer.
+        Called with axis and index when the user drags the line; the index is clipped to the
+        layer.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class WipeHandle:
         self.update()
 
     def release(self) -> None:
-        """Take the line away and let go of the viewer."""
+        """Remove the line and disconnect from the viewer."""
         self._connections.release()
         self.line.visible = False
         self._viewer.scene.overlays.pop(self._key, None)
@@ -171,7 +172,7 @@ class WipeHandle:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
 
     def update(self, _: object = None) -> None:
-        """Draw the line where it is now."""
+        """Redraw the line at its current position."""
         ends = self._ends() if self._layer.visible else None
         if ends is None:
             self.line.visible = False
@@ -200,7 +201,7 @@ class WipeHandle:
         return ends[0], ends[1]
 
     def _middle_on_screen(self, start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
-        """Return how far along the line, 0 to 1, its visible part has its middle."""
+        """Return the middle of the visible part of the line as a fraction of its length."""
         viewer = self._viewer
         half = np.array(viewer.canvas.size) / 2 / viewer.scene.camera.zoom
         center = np.array(viewer.scene.camera.center[-2:])
@@ -237,11 +238,11 @@ class WipeHandle:
         if not self.line.visible:
             return False
         start, end = (np.array(point) for point in self.line.points[:2])
-        here = np.array([position[axis] for axis in self._viewer.dims.displayed])
+        point = np.array([position[axis] for axis in self._viewer.dims.displayed])
         along = end - start
-        share = float(np.clip((here - start) @ along / max(along @ along, 1e-12), 0, 1))
-        apart = float(np.linalg.norm(here - start - share * along))
-        return apart * self.line.zoom <= _REACH_PX
+        fraction = float(np.clip((point - start) @ along / max(along @ along, 1e-12), 0, 1))
+        distance = float(np.linalg.norm(point - start - fraction * along))
+        return distance * self.line.zoom <= _REACH_PX
 
     def _follow(self, position: Any) -> None:
         found = self._edge()
@@ -253,13 +254,13 @@ class WipeHandle:
 
 
 def screen_axis(viewer: Any, layer: Any, *, across: bool) -> int | None:
-    """Return the axis of a 3D layer that runs across the screen (or down it), None in 3D."""
+    """Return the horizontal (``across``) or vertical screen axis of a 3D layer; None in 3D."""
     shown = _displayed(viewer, layer)
     return None if shown is None else shown[1 if across else 0]
 
 
 def _displayed(viewer: Any, layer: Any) -> tuple[int, int] | None:
-    """Return a layer's axes that run down and across the screen, None if it is not shown so."""
+    """Return a layer's vertical and horizontal screen axes, None if it is not shown in 2D."""
     extra = viewer.dims.ndim - layer.ndim
     shown = [axis - extra for axis in viewer.dims.displayed]
     return (shown[0], shown[1]) if len(shown) == 2 and min(shown) >= 0 else None

@@ -1,4 +1,4 @@
-"""What the picker and the Scan panel say: numbers and verdicts in a radiologist's words."""
+"""Texts of the picker and the Scan panel: sizes, orientations, verdicts and warnings in words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERDICTS: dict[Verdict, str] = {
     "unreadable": "Unreadable",
     "not-ct": "Not in HU",
 }
-#: Quiet where all is well, warm where it is not.
+#: Muted colors for valid series, warm colors for problems.
 VERDICT_TONES: dict[Verdict, Tone] = {
     "regular": "good",
     "irregular": "warning",
@@ -41,9 +41,9 @@ _TIMES = " × "
 
 
 def title_of(item: Item) -> str:
-    """Return what to call an item: the scanner's words, never anything of the patient.
+    """Return the title of an item: its series description, never patient data.
 
-    The names of DICOM files and folders are not used: they often hold the patient's name.
+    The names of DICOM files and folders are not used: they often contain the patient's name.
     """
     title = item.title or _without_title(item)
     return f"{title} ({item.phase})" if item.phase else title
@@ -57,7 +57,7 @@ def _without_title(item: Item) -> str:
 
 
 def number_of(item: Item) -> str:
-    """Return ``"series 4"``, or nothing where the scanner gave no number."""
+    """Return ``"series 4"``, or an empty string if the header gives no number."""
     return "" if item.series_number is None else f"series {item.series_number}"
 
 
@@ -82,8 +82,8 @@ def extent_of(shape: Sequence[int], spacing: Sequence[float]) -> str:
     return _TIMES.join(f"{value:.0f}" for value in reversed(sizes)) + " mm"
 
 
-_PLANES = ("sagittal", "coronal", "axial")  # by the axis, x y z, that the slices follow
-_LEAST_OBLIQUE_DEGREES = 1.0
+_PLANES = ("sagittal", "coronal", "axial")  # by the axis, x y z, nearest to the slice normal
+_MIN_OBLIQUE_DEGREES = 1.0
 
 
 def orientation_of(affine: NDArray[np.float64]) -> str:
@@ -92,7 +92,7 @@ def orientation_of(affine: NDArray[np.float64]) -> str:
     cosines = np.abs(normal) / np.linalg.norm(normal)
     nearest = int(cosines.argmax())
     angle = float(np.degrees(np.arccos(min(1.0, cosines[nearest]))))
-    oblique = "" if angle < _LEAST_OBLIQUE_DEGREES else f", oblique by {angle:.0f} degrees"
+    oblique = "" if angle < _MIN_OBLIQUE_DEGREES else f", oblique by {angle:.0f} degrees"
     return f"{_PLANES[nearest]}{oblique}"
 
 
@@ -107,28 +107,30 @@ def modality_of(modality: str) -> str:
     return modality if modality and modality != "unknown" else "modality unknown"
 
 
-def sentence(said: Notice | TomochromeError | str) -> str:
-    """Return a warning or an error as a sentence: a capital first, a full stop last."""
-    text = str(said).strip()
+def sentence(message: Notice | TomochromeError | str) -> str:
+    """Return a warning or an error as a sentence, with a capital letter and a full stop."""
+    text = str(message).strip()
     ended = text.endswith((".", "!", "?"))
     return text[:1].upper() + text[1:] + ("" if ended or not text else ".")
 
 
 def remarks(item: Item) -> tuple[str, ...]:
-    """Return all there is to say about an item, the reason of a refusal first, as sentences."""
-    said = texts(item.warnings)
-    return tuple(dict.fromkeys(map(sentence, [item.refusal, *said] if item.refusal else said)))
+    """Return the warnings about an item as sentences, preceded by why it cannot be read."""
+    messages = texts(item.warnings)
+    if item.refusal:
+        messages = [item.refusal, *messages]
+    return tuple(dict.fromkeys(map(sentence, messages)))
 
 
 def verdict_in_words(verdict: Verdict, warnings: Sequence[Notice], slices: int | None) -> str:
-    """Return what the verdict means, where the warnings do not say it already."""
+    """Return an explanation of the verdict, unless the warnings explain it."""
     if warnings or verdict != "regular":
         return ""
     return _SINGLE if slices == 1 else _REGULAR
 
 
 def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:
-    """Return one line about the files that were skipped, and each reason with its count."""
+    """Return a line with the number of skipped files, and each reason with its count."""
     counts = Counter(file.reason.replace(f"'{file.path}'", "a file") for file in skipped)
     total = sum(counts.values())
     if not total:
@@ -140,29 +142,29 @@ def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, s
 def identity_in_words(
     identity: Mapping[str, str], patient: str, study: str, title: str
 ) -> tuple[str, ...]:
-    """Return two or three lines: who the patient is, and which study this is.
+    """Return two or three lines that identify the patient and the study.
 
     Parameters
     ----------
     identity
-        What `tomochrome.io.dicom.headers.identity_of` returns.
+        Result of `tomochrome.io.dicom.headers.identity_of`.
     patient, study
-        What stands there if the header says nothing: ``"Patient 1"``.
+        Placeholders such as ``"Patient 1"`` for missing header values.
     title
-        The study's description, may be empty.
+        The study description, which may be empty.
     """
     name = ", ".join(identity.get("PatientName", "").partition("=")[0].replace("^", " ").split())
-    said = {key: value.strip() for key, value in identity.items()}
-    born, number = _date(said.get("PatientBirthDate", "")), said.get("PatientID", "")
-    accession = said.get("AccessionNumber", "")
+    values = {key: value.strip() for key, value in identity.items()}
+    born, number = _date(values.get("PatientBirthDate", "")), values.get("PatientID", "")
+    accession = values.get("AccessionNumber", "")
     who = [name or patient, f"born {born}" if born else "", f"ID {number}" if number else ""]
-    which = " · ".join(filter(None, [_date(said.get("StudyDate", "")), title])) or study
+    which = " · ".join(filter(None, [_date(values.get("StudyDate", "")), title])) or study
     lines = (" · ".join(filter(None, who)), which)
     return (*lines, f"Accession number {accession}") if accession else lines
 
 
 def _date(value: str) -> str:
-    """Return a DICOM date (YYYYMMDD) as 2019-03-14; anything else as it is."""
+    """Format a DICOM date (YYYYMMDD) as 2019-03-14; return anything else unchanged."""
     digits = value.strip()
     if len(digits) == 8 and digits.isdecimal():
         return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"

@@ -1,4 +1,4 @@
-"""Writing layers back to the grid their CT was stored on."""
+"""Writing layers on the stored grid of their CT."""
 
 from __future__ import annotations
 
@@ -18,71 +18,68 @@ _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
 def write_nifti(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write one of our layers as NIfTI; see `write_layer`."""
+    """Write a layer of this plugin as NIfTI; see `write_layer`."""
     return write_layer(NIFTI, path, data, meta)
 
 
 def write_nrrd(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write one of our layers as NRRD; see `write_layer`."""
+    """Write a layer of this plugin as NRRD; see `write_layer`."""
     return write_layer(NRRD, path, data, meta)
 
 
 def write_sheet(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write one of our colored layers as a contact sheet; see `write_layer`."""
+    """Write a colored layer of this plugin as a contact sheet; see `write_layer`."""
     return write_layer(SHEET, path, data, meta)
 
 
 def write_dicom(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write one of our layers as a DICOM series, in a folder of its own; see `write_layer`."""
+    """Write a layer of this plugin as a DICOM series in a new folder; see `write_layer`."""
     return write_layer(DICOM, path, data, meta)
 
 
 def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write one of our layers, on the CT's stored grid.
+    """Write a layer of this plugin on the CT's stored grid.
 
-    napari's save dialog has asked before replacing the file of this name, so that one is
-    replaced. A name without the format's ending gets it; what is there under the longer name
-    nobody has asked about, so the user is asked here.
+    An existing file with the given name is overwritten, because napari's save dialog has asked
+    the user. If the extension of the format has to be added, the dialog has not asked about the
+    resulting name, so the user is asked here.
 
     Parameters
     ----------
     wanted
         The format.
     path
-        Where to write.
+        Output path.
     data
         The layer's data: RGBA (z, y, x, 4), a CT's voxels, or labels.
     meta
-        The layer's attributes; its ``metadata`` must hold its source, except for
-        labels, which must lie on the grid of a layer that is open.
+        The layer's attributes. Its ``metadata`` must contain its source, except for labels, which
+        must be on the grid of an open layer.
 
     Returns
     -------
     list of str
-        What was written, empty if the user cancelled.
+        The paths written, empty if the user cancelled.
 
-    Raises
-    ------
-    OutputError
-        If where the layer lies is not known, or the file cannot be written.
+    Raises `OutputError` if the position of the layer is not known, or the file cannot be written.
     """
-    return write_each(wanted, {wanted.complete(path): (data, meta)}, asked=[path])
+    return write_each(wanted, {wanted.complete(path): (data, meta)}, confirmed=[path])
 
 
 def write_several(path: str, layer_data: Sequence[LayerTuple]) -> list[str]:
-    """Write several of our layers as NIfTI, each into a file of its own, all of them or none.
+    """Write several layers of this plugin as separate NIfTI files, either all or none.
 
     Parameters
     ----------
     path
-        Begins the files' names; the layers' names follow.
+        Start of the file names; the layers' names are appended.
     layer_data
         Image and labels layers.
 
     Returns
     -------
     list of str
-        What was written, empty if the user cancelled.
+        The paths written, empty if the user cancelled.
 
     Raises
     ------
@@ -91,9 +88,9 @@ def write_several(path: str, layer_data: Sequence[LayerTuple]) -> list[str]:
     """
     if len(layer_data) == 1:
         return write_nifti(path, *layer_data[0][:2])
-    whole = NIFTI.complete(path)
-    ending = next(end for end in NIFTI.endings if whole.lower().endswith(end))
-    stem = whole[: -len(ending)]
+    full_path = NIFTI.complete(path)
+    ending = next(end for end in NIFTI.endings if full_path.lower().endswith(end))
+    stem = full_path[: -len(ending)]
     parts: dict[str, tuple[Any, Mapping[str, Any]]] = {}
     for data, meta, _ in layer_data:
         name = str(meta.get("name", "layer")).translate(_UNSAFE)
@@ -105,16 +102,16 @@ def write_each(
     wanted: Format,
     parts: Mapping[str, tuple[Any, Mapping[str, Any]]],
     *,
-    asked: Collection[str] = (),
+    confirmed: Collection[str] = (),
 ) -> list[str]:
-    """Write layers (data and attributes by path), all or none, with a dialog that can cancel.
+    """Write layers (data and attributes by path), all or none, with a cancellable dialog.
 
-    ``asked`` are paths that the user has been asked about. Returns what was written; raises as
-    `write_layer`.
+    ``confirmed`` are paths that the user has agreed to overwrite. Returns the paths written;
+    raises as `write_layer`.
     """
     from tomochrome._napari.jobs import run_waiting
 
-    if not all(path in asked or may_replace(path) for path in parts):
+    if not all(path in confirmed or may_replace(path) for path in parts):
         return []
     grids = open_grids()
 
@@ -138,23 +135,20 @@ def write_each(
 
 
 def may_replace(path: str) -> bool:
-    """Ask whether an output may be replaced, if there is one; without a window it may not.
+    """Return whether a path is free, or the user agrees to replace what is there.
 
-    Raises
-    ------
-    OutputError
-        If it is there and there is no window to ask in.
+    Raises `OutputError` if it exists and there is no GUI to ask the user.
     """
     from qtpy.QtWidgets import QApplication, QMessageBox
 
     if not Path(path).exists():
         return True
     if not isinstance(QApplication.instance(), QApplication):
-        raise OutputError(f"'{path}' exists already; choose another name")
+        raise OutputError(f"'{path}' already exists; choose another name")
     answer = QMessageBox.question(
         QApplication.activeWindow(),
         "Replace?",
-        f"'{Path(path).name}' exists already. Replace it?",
+        f"'{Path(path).name}' already exists. Replace it?",
         QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
         QMessageBox.StandardButton.No,
     )
@@ -162,7 +156,7 @@ def may_replace(path: str) -> bool:
 
 
 def open_grids() -> list[tuple[Any, LayerSource]]:
-    """Return the layers of ours in the viewer, each with its source."""
+    """Return the layers of this plugin in the current viewer, each with its source."""
     from napari import current_viewer
 
     viewer = current_viewer()
@@ -178,14 +172,12 @@ def layer_volume(
     Parameters
     ----------
     data, meta
-        As napari hands them to a writer.
+        As napari passes them to a writer.
     grids
-        Layers of ours that labels may have been painted over, see `open_grids`.
+        Layers of this plugin on which labels may have been painted, see `open_grids`.
 
-    Raises
-    ------
-    OutputError
-        If the layer is not one that this plugin made, nor lies on the grid of one.
+    Raises `OutputError` if the layer was not made by this plugin and is not on the grid of one that
+    was.
     """
     from tomochrome.color import LitVolume, light
     from tomochrome.geometry import reorient_like
@@ -195,7 +187,7 @@ def layer_volume(
         known = _grid_under(data, meta, grids)
     if known is None or tuple(data.shape[:3]) != known.shown.shape:
         raise OutputError(
-            f"the layer '{meta.get('name', '')}' was not made by Tomochrome, so where it lies in "
+            f"the layer '{meta.get('name', '')}' was not made by Tomochrome, so its position in "
             "the patient is not known; color it with Colorize volume and save the colored layer"
         )
     if not isinstance(data, LitVolume):
@@ -217,7 +209,7 @@ def layer_volume(
 def _grid_under(
     data: Any, meta: Mapping[str, Any], grids: Sequence[tuple[Any, LayerSource]]
 ) -> LayerSource | None:
-    """Return the source of the layer of ours that labels lie exactly over."""
+    """Return a source for labels that are exactly on the grid of a layer of this plugin."""
     from napari.layers import Labels
 
     if np.dtype(data.dtype).kind not in "iub" or len(data.shape) != 3:

@@ -1,4 +1,4 @@
-"""The command line: one module a command, nothing heavy imported before a command runs."""
+"""The command line: one module per command; heavy packages are imported when a command runs."""
 
 from tomochrome.cli.app import main
 

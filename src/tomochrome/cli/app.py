@@ -1,8 +1,8 @@
-"""The ``tomochrome`` command: finds the subcommand, runs it, and prints errors as one line.
+"""The ``tomochrome`` command: runs the subcommand and prints errors on one line.
 
-Exit status: 0 done, 2 bad input or usage (one line on stderr, ``error: ...``), 130 cancelled.
-A defect of Tomochrome itself ends with 1, also in one line; ``TOMOCHROME_TRACEBACK=1``
-prints the traceback.
+Exit status: 0 success, 2 bad input or usage (one line on stderr, ``error: ...``), 130 cancelled.
+An unexpected error exits with 1, also with one line; ``TOMOCHROME_TRACEBACK=1`` prints the
+traceback.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _NEGATIVE = re.compile(r"-[.\d]")
 _NUMBERS = ("--window", "--levels", "--offset-mm")
 DONE, DEFECT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
-#: Subcommands, each with the line that ``tomochrome --help`` shows. The module of a command is
-#: imported when the command is asked for, so that this list costs nothing.
+#: Subcommands with their summaries in ``tomochrome --help``. Only the module of the command that
+#: runs is imported.
 COMMANDS: Mapping[str, str] = {
     "demo": "color the embedded sample patient, save the results and show them",
-    "info": "list every series or volume found, with its geometry and a verdict",
-    "models": "list the shipped models, what each was trained on and its scores",
+    "info": "list all series and volumes found, with geometry and a verdict",
+    "models": "list the installed models with their training data and scores, or compare them",
     "colorize": "color a CT series and write it to a file",
-    "palette": "list tissues with their colors and where each color comes from",
-    "register": "register two volumes (affine, then deformable) and measure the result",
+    "palette": "list tissues with their colors and the source of each color",
+    "register": "register two volumes (affine, then deformable) and evaluate the result",
     "transform": "apply a saved transform to a volume or to landmarks",
     "checkerboard": "compare two volumes: checkerboard, wipe, blend, difference, contours",
     "evaluate": "measure the error of colors or of a registration",
@@ -45,17 +45,17 @@ COMMANDS: Mapping[str, str] = {
 
 
 class Command(Protocol):
-    """What the module of a command provides."""
+    """Interface of a command's module."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Describe the command's own arguments."""
+        """Add the command's arguments."""
 
     def run(self, args: argparse.Namespace, session: Session) -> Outcome:
         """Run the command."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like every other error."""
+    """An argument parser that prints errors on one line, like all other errors."""
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with the status for bad usage."""
@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser; only the arguments of ``command`` are described in full."""
+    """Return the parser, with the arguments of ``command`` only."""
     parser = _Parser(
         prog="tomochrome",
         allow_abbrev=False,
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        Arguments after the command's name; those of the process by default.
+        Arguments without the program name; by default those of the process.
     """
     arguments = _keep_negative_windows(sys.argv[1:] if argv is None else argv)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
@@ -147,17 +147,17 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
         text = json.dumps(data, ensure_ascii=False, allow_nan=False)
         try:
             text.encode(encoding)
-        except UnicodeEncodeError:  # such as a file's name in another encoding
+        except UnicodeEncodeError:  # for example a file name in another encoding
             text = json.dumps(data, allow_nan=False)
     try:
         print(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` in JSON's types: NumPy numbers as numbers, NaN and infinity as null."""
+    """Convert to JSON types: NumPy numbers to numbers, NaN and infinity to null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tomochrome.volume import Volume
 
 MODES = ("checkerboard", "wipe", "blend", "red-cyan", "difference", "contour")
-#: The modes of each option that only some modes have, as argparse stores it.
+#: The modes of each mode-specific option, by its destination.
 _ONLY_FOR = {
     "tile_mm": ("checkerboard",),
     "offset_mm": ("checkerboard",),
@@ -29,7 +29,7 @@ _ONLY_FOR = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     options.add_paths(
         parser,
         a="the fixed volume; the result is on its grid",
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_output(
         parser,
-        f"output; the ending gives the format: {in_words()}; values in the volumes' unit if it is "
-        "the same and no --window is given, otherwise color",
+        f"output; the extension gives the format: {in_words()}; values in the unit of the volumes "
+        "if it is the same and no --window is given, otherwise color",
     )
     parser.add_argument(
         "--mode",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shift = "shift the tiles along the axes of A, in mm (default: 0,0,0)"
     options.add_values(
         parser,
-        ("--tile-mm", "MM", options.number, "edge of a tile in mm (default: 20)"),
+        ("--tile-mm", "MM", options.number, "edge length of a tile in mm (default: 20)"),
         ("--offset-mm", "Z,Y,X", options.numbers, shift),
     )
     parser.add_argument(
@@ -58,14 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("vertical", "horizontal"),
         help="direction of a wipe (default: vertical)",
     )
-    share = "position of a wipe, or the share of B in a blend (default: 0.5)"
-    strongest = "difference that gets the strongest color (default: 200 HU)"
-    heights = "values of B at which contours are drawn (default: -300,200 HU)"
+    position = "position of a wipe, or weight of B in a blend (default: 0.5)"
+    color_range = "difference shown in the strongest color (default: 200 HU)"
+    levels = "values of B at which contours are drawn (default: -300,200 HU)"
     options.add_values(
         parser,
-        ("--position", "0..1", options.fraction, share),
-        ("--range", "VALUE", options.number, strongest),
-        ("--levels", "V,V..", options.numbers, heights),
+        ("--position", "0..1", options.fraction, position),
+        ("--range", "VALUE", options.number, color_range),
+        ("--levels", "V,V..", options.numbers, levels),
     )
     parser.add_argument(
         "--labels", action="store_true", default=None, help="B contains labels: draw their outlines"
@@ -73,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window",
         metavar="PRESET|CENTER/WIDTH",
-        help="show grey volumes through this window, as color; where color is needed the default "
-        "is the window of the colored volume, or soft-tissue",
+        help="show grey volumes in this window and write color; if the format needs color, the "
+        "default is the window of the colored volume, or soft-tissue",
     )
     parser.add_argument("--series", metavar="UID", help="series of A to read, if there are several")
     parser.add_argument("--series-b", metavar="UID", help="series of B")
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Compare two volumes. Bad input is refused before the work begins."""
+    """Compare two volumes after checking the input."""
     from tomochrome.compare import Pair, render, view
     from tomochrome.io import check_output, read, write
     from tomochrome.windowing import needs_volume, parse_window
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuse options that the mode does not have."""
+    """Check that all options apply to the mode."""
     for name, modes in _ONLY_FOR.items():
         if getattr(args, name) is not None and args.mode not in modes:
             raise OptionError(
@@ -137,7 +137,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    """Return the settings of the chosen mode."""
+    """Return the settings of the mode."""
     from tomochrome import compare
 
     position = 0.5 if args.position is None else args.position
@@ -157,17 +157,17 @@ def _settings(args: argparse.Namespace) -> Any:
 
 
 def _needs_color(output: str) -> bool:
-    """Whether the format holds color only: a picture, or a Secondary Capture."""
+    """Whether the format stores color only: an image, or a DICOM Secondary Capture."""
     wanted = format_of(output)
     return wanted.only_color or wanted.is_folder
 
 
 def _in_words(args: argparse.Namespace, result: Volume, data: dict[str, Any]) -> str:
-    what = "RGBA" if result.is_rgba else f"unit {result.unit}"
+    unit = "RGBA" if result.is_rgba else f"unit {result.unit}"
     return (
         f"{args.output}\n"
         f"  {args.mode} of {Path(args.a).name} and {Path(args.b).name}, "
-        f"{size(result.shape)}, {what}\n"
+        f"{size(result.shape)}, {unit}\n"
         f"  the second covers {100 * data['coverage']:.0f} % of the first one's field of view\n"
         f"  {took(data['seconds'])}\n"
         f"  not for diagnosis"

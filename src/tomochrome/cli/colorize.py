@@ -11,14 +11,14 @@ from tomochrome.formats import in_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     options.add_paths(parser, path="a CT series, file or folder")
-    options.add_output(parser, f"output; the ending gives the format: {in_words(color=True)}")
+    options.add_output(parser, f"output; the extension gives the format: {in_words(color=True)}")
     options.add_reading(parser)
     parser.add_argument(
         "--as-hu",
         action="store_true",
-        help="treat values of unknown unit as Hounsfield units",
+        help="treat values of an unknown unit as Hounsfield units",
     )
     options.add_model(parser)
     options.add_reference(parser)
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Color one volume. Bad input is refused before the work begins."""
+    """Color one volume after checking the input."""
     from tomochrome.cli import pipeline
 
     request = options.Request.from_args(args)

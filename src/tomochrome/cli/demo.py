@@ -22,11 +22,11 @@ REGION = "abdomen"
 SPACING = (3.0, 1.0, 1.0)
 SERIES, COLOR, NRRD, SHEET = "sample-ct", "color.nii.gz", "color.nrrd", "contact-sheet.png"
 TISSUE, CONFIDENCE, LOG = "tissue.nii.gz", "confidence.nii.gz", "napari.log"
-_SECONDS_TO_FAIL = 5.0  # if napari cannot open a window, it has exited by then
+_STARTUP_SECONDS = 5.0  # if napari cannot open a window, it exits within this time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -85,14 +85,14 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def has_screen() -> bool:
-    """Return whether a window can be expected to open."""
+    """Return whether there is a display to open a window on."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _write_patient(series: Path, args: argparse.Namespace, session: Session) -> None:
-    """Make the sample patient and write its CT as a DICOM series."""
+    """Generate the sample patient and write its CT as a DICOM series."""
     from tomochrome.phantom import make_patient, write_dicom
 
     patient = make_patient(SEED, REGION, SPACING, phase="portal", threads=args.threads)
@@ -101,7 +101,7 @@ def _write_patient(series: Path, args: argparse.Namespace, session: Session) -> 
 
 @contextmanager
 def _tidy(out: Path) -> Iterator[Path]:
-    """Create the output folder if it is missing; if the demo fails, remove what it wrote there."""
+    """Create the output folder if it is missing; if the demo fails, remove what it wrote."""
     new_folder, new_series = not out.exists(), not (out / SERIES).exists()
     try:
         out.mkdir(exist_ok=True)
@@ -143,7 +143,7 @@ def _open_window(out: Path, session: Session) -> None:
     with (out / LOG).open("wb") as log:
         napari = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        status = napari.wait(_SECONDS_TO_FAIL)
+        status = napari.wait(_STARTUP_SECONDS)
     except subprocess.TimeoutExpired:
         return
     if status != 0:

@@ -15,7 +15,7 @@ _KINDS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     for module in _KINDS.values():
         module.add_parser(kinds)

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def add_parser(kinds: Any) -> None:
-    """Add the command and describe its arguments."""
+    """Add the subcommand and its arguments."""
     color = kinds.add_parser(
         "color",
         help="color error of models on a CT with known tissues or a photograph",
-        description="Color a CT whose tissues are known with each model and compare: the mean "
-        "distance in (a*, b*) over voxels and over tissues, and that of the grey image; CIEDE2000, "
+        description="Color a CT with known tissues by each model and measure the mean error in "
+        "(a*, b*) over voxels and over tissues, compared with the grey image, and CIEDE2000, "
         "PSNR, SSIM, colorfulness, flicker and calibration, with 95 % bootstrap intervals over "
-        "slices. A slice of a CT can be compared with a photograph of it.",
+        "slices. One slice of a CT can also be compared with a photograph of it.",
         allow_abbrev=False,
     )
     color.add_argument("path", metavar="CT", type=options.some_path, help="a CT series or volume")
@@ -50,22 +50,22 @@ def add_parser(kinds: Any) -> None:
             "--mask",
             "FILE",
             options.some_path,
-            "8-bit picture, not 0 where a photograph counts (default: the body as "
-            "transfer-function finds it)",
+            "8-bit mask, nonzero where a photograph is evaluated (default: the body found by "
+            "transfer-function)",
         ),
         (
             "--slice",
             "N",
-            options.whole,
-            "slice that a photograph shows, from 0 (default: the only)",
+            options.integer,
+            "slice shown in the photograph, from 0 (default: the only one)",
         ),
     )
     color.add_argument(
         "--model",
         metavar="NAME",
         action="append",
-        help="an installed model or the folder of a bundle; may be repeated (default: all, those "
-        "that need a photograph only with --reference)",
+        help="an installed model or a bundle folder; may be repeated (default: all; models that "
+        "need a photograph only with --reference)",
     )
     options.add_reference(color)
     color.add_argument(
@@ -80,7 +80,7 @@ def add_parser(kinds: Any) -> None:
             "--page",
             "FILE.html",
             options.some_path,
-            "also write a page with pictures of some slices, all figures and reliability diagrams",
+            "also write a page with images of some slices, all metrics and reliability diagrams",
         ),
     )
     options.add_force(color)
@@ -89,7 +89,7 @@ def add_parser(kinds: Any) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Color with each model and score it."""
+    """Color with each model and evaluate it."""
     from tomochrome.color.palette import palette
     from tomochrome.colorization.side_by_side import models_to_compare
     from tomochrome.errors import Cancelled, TomochromeError
@@ -145,18 +145,18 @@ def colored(
     args: argparse.Namespace,
     reference: Reference | None = None,
 ) -> tuple[Chroma, float]:
-    """Return the coloring by one model, and its seconds a slice after a slice to warm up.
+    """Return the coloring by one model, and its time in seconds per slice after a warm-up.
 
     Parameters
     ----------
     volume
         The CT.
     card
-        Of the model.
+        Card of the model.
     args
-        Has ``device`` and ``threads``.
+        Arguments with ``device`` and ``threads``.
     reference
-        Photograph for the model, if it needs one.
+        Photograph for models that need one.
     """
     from tomochrome.colorization import colorize
     from tomochrome.colorization.predictor import needs_reference
@@ -176,7 +176,7 @@ def colored(
 
 
 class TruthFiles(NamedTuple):
-    """A tissue map; or a photograph, where it counts, and the slice that it shows."""
+    """A tissue map, or a photograph with its mask and the slice that it shows."""
 
     truth: Path
     mask: Path | None = None
@@ -185,7 +185,7 @@ class TruthFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class Truth:
-    """What a coloring is compared with: the colors of a tissue map, or of a photograph."""
+    """The reference colors of an evaluation, from a tissue map or a photograph."""
 
     palette: str
     truth: ColorTruth
@@ -193,7 +193,7 @@ class Truth:
 
     @classmethod
     def read(cls, files: TruthFiles, volume: Volume, args: argparse.Namespace) -> Truth:
-        """Read the truth of a CT; the palette, and how to compute, are those of ``args``."""
+        """Read the reference of a CT, with the palette, device and threads of ``args``."""
         import numpy as np
 
         from tomochrome.colorization import colorize
@@ -216,7 +216,7 @@ class Truth:
         slices, rows, columns = volume.shape
         if not (slices == 1 if at is None else at < slices):
             raise GeometryError(
-                f"the CT has {slices} slices; say with --slice which of them, 0 to {slices - 1}, "
+                f"the CT has {slices} slices; give with --slice the one, 0 to {slices - 1}, that "
                 f"'{path}' shows"
             )
         for name, shape in (
@@ -225,17 +225,17 @@ class Truth:
         ):
             if shape is not None and shape != (rows, columns):
                 raise GeometryError(
-                    f"'{name}' has {shape[1]} x {shape[0]} pixels, and the slices of the CT have "
-                    f"{columns} x {rows}; a photograph is compared with a slice of the same size"
+                    f"'{name}' has {shape[1]} x {shape[0]} pixels, but the slices of the CT have "
+                    f"{columns} x {rows}; they must have the same size"
                 )
         at = at or 0
-        if mask is None:  # one for all models
+        if mask is None:  # the same mask for all models
             body = colorize(volume, "transfer-function", device=args.device, threads=args.threads)
             mask = body.code[at] > 0
         return cls(args.palette, ColorTruth.of_photograph(photograph, mask, at, slices))
 
     def score(self, volume: Volume, chroma: Chroma, seconds: float) -> dict[str, Any]:
-        """Return all figures of one coloring as plain data."""
+        """Return all metrics of one coloring as plain data."""
         import numpy as np
 
         from tomochrome.evaluate import color_figures, score_color
@@ -248,7 +248,7 @@ class Truth:
         return {**score, "figures": {**figures, "seconds_per_slice": round(seconds, 4)}}
 
     def pictures(self, volume: Volume) -> list[dict[str, Any]]:
-        """Return grey and truth of some slices."""
+        """Return the grey and the reference images of some slices."""
         import numpy as np
 
         from tomochrome.evaluate.color_page import grey_and_truth
@@ -256,7 +256,7 @@ class Truth:
         return grey_and_truth(np.asarray(volume.voxels), self.truth)
 
     def add_pictures(self, rows: list[dict[str, Any]], volume: Volume, chroma: Chroma) -> None:
-        """Add a coloring of these slices, if there are any."""
+        """Add the images of a coloring to the rows."""
         if rows:
             import numpy as np
 
@@ -277,7 +277,7 @@ def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
     known = np.unique(truth.voxels)
     if not np.isin(known, [*range(N_TISSUES), NO_TISSUE]).all():
         raise InputError(
-            f"'{path}' is not a tissue map: it contains values that are no tissue index, such as "
+            f"'{path}' is not a tissue map: it contains values other than tissue indices, such as "
             f"{known[~np.isin(known, range(N_TISSUES))][0]:g}"
         )
 
@@ -310,9 +310,9 @@ def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _figures_in_words(figures: Mapping[str, Any]) -> list[str]:
-    """Return the figures of one model, a mean with its interval in brackets."""
+    """Return the metrics of one model as text, means with their intervals in brackets."""
 
-    def told(name: str, digits: int) -> str:
+    def estimate(name: str, digits: int) -> str:
         value, ends = figures[name], figures["intervals"].get(name)
         text = "infinite" if value is None else f"{value:.{digits}f}"
         if ends is None or value is None or None in ends:
@@ -320,17 +320,17 @@ def _figures_in_words(figures: Mapping[str, Any]) -> list[str]:
         return f"{text} [{ends[0]:.{digits}f} to {ends[1]:.{digits}f}]"
 
     lines = [
-        f"CIEDE2000 {told('ciede2000', 1)}, median {figures['ciede2000_median']:.1f}, "
+        f"CIEDE2000 {estimate('ciede2000', 1)}, median {figures['ciede2000_median']:.1f}, "
         f"95th percentile {figures['ciede2000_p95']:.1f}",
-        f"PSNR {told('psnr', 1)} dB, SSIM {told('ssim', 3)}, colorfulness "
-        f"{told('colorfulness', 1)} (truth {figures['truth_colorfulness']:.1f})",
+        f"PSNR {estimate('psnr', 1)} dB, SSIM {estimate('ssim', 3)}, colorfulness "
+        f"{estimate('colorfulness', 1)} (reference {figures['truth_colorfulness']:.1f})",
     ]
-    last = [f"{figures['seconds_per_slice']:.3g} s a slice"]
+    last = [f"{figures['seconds_per_slice']:.3g} s per slice"]
     if figures["flicker"] is not None:
         last.insert(0, f"flicker {figures['flicker']:.2f}")
-    if (sure := figures["calibration"]) is not None:
-        text = f"calibration error {sure['error']:.3f}"
-        if sure["sure_right"] is not None:
-            text += f", {100 * sure['sure_right']:.0f} % correct above a confidence of 0.9"
+    if (calibration := figures["calibration"]) is not None:
+        text = f"calibration error {calibration['error']:.3f}"
+        if calibration["sure_right"] is not None:
+            text += f", {100 * calibration['sure_right']:.0f} % correct above a confidence of 0.9"
         last.insert(0, text)
     return [*lines, ", ".join(last)]

@@ -16,7 +16,7 @@ from tomochrome.cli.session import Outcome, Session
 if TYPE_CHECKING:
     from tomochrome.volume import Volume
 
-_FIRST_SEED = 2_000_000  # never trained on
+_FIRST_SEED = 2_000_000  # not used for training
 _SPACING = (5.0, 1.5, 1.5)
 _PHANTOMS = (
     ("abdomen", "portal"), ("thorax", "arterial"), ("head", "native"), ("pelvis", "portal"),
@@ -25,14 +25,14 @@ _PHANTOMS = (
 
 
 def add_parser(kinds: Any) -> None:
-    """Add the command and describe its arguments."""
+    """Add the subcommand and its arguments."""
     models = kinds.add_parser(
         "models",
         help="table of the errors of all models on test sets",
-        description="Color the scans of several test sets with each model and write a table: "
-        "color error with 95 % bootstrap intervals (over slices, or over scans from five on), "
-        "relative to grey and to the lookup table, CIEDE2000 and seconds a slice. One set is made "
-        "here: phantom patients that no model was trained on.",
+        description="Color the scans of several test sets by each model and print a table: "
+        "color error with 95 % bootstrap intervals (over slices, or over scans if there are five "
+        "or more), error relative to grey and to the lookup table, CIEDE2000 and seconds per "
+        "slice. One set is generated: phantom patients that no model was trained on.",
         allow_abbrev=False,
     )
     models.add_argument(
@@ -40,13 +40,13 @@ def add_parser(kinds: Any) -> None:
         metavar="SETS.json",
         nargs="?",
         type=options.some_path,
-        help='further test sets: [{"name", "about", "scans": [{"ct", "truth", "mask", "slice"}]}], '
+        help='more test sets: [{"name", "about", "scans": [{"ct", "truth", "mask", "slice"}]}], '
         "paths relative to the file; the last three as in 'tomochrome evaluate color'",
     )
     models.add_argument(
         "--phantoms",
         metavar="N",
-        type=options.whole,
+        type=options.integer,
         default=len(_PHANTOMS),
         help=f"number of phantom patients (default: {len(_PHANTOMS)})",
     )
@@ -54,8 +54,8 @@ def add_parser(kinds: Any) -> None:
         "--model",
         metavar="NAME",
         action="append",
-        help="an installed model or the folder of a bundle; may be repeated (default: all, those "
-        "that need a photograph only with --reference)",
+        help="an installed model or a bundle folder; may be repeated (default: all; models that "
+        "need a photograph only with --reference)",
     )
     options.add_reference(models)
     models.add_argument(
@@ -71,7 +71,7 @@ def add_parser(kinds: Any) -> None:
 
 @dataclass(frozen=True)
 class _Set:
-    """A test set: its name, what it is, and the files of its scans; none for phantoms."""
+    """A test set: name, description, and the files of its scans (none for phantoms)."""
 
     name: str
     about: str
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
     sets = _sets(args)
     if not sets:
-        raise OptionError("there is nothing to measure on: give test sets, or --phantoms above 0")
+        raise OptionError("there are no test sets; give SETS.json, or --phantoms above 0")
     tables = []
     for each in sets:
         tallies = {card.name: Tally(args.palette) for card in cards}
@@ -139,16 +139,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 def _sets(args: argparse.Namespace) -> list[_Set]:
     """Return the phantoms and the sets of the file.
 
-    Raises
-    ------
-    InputError
-        If the file is no list of test sets.
+    Raises `InputError` if the file is not a list of test sets.
     """
     from tomochrome.errors import InputError
 
     sets = []
     if args.phantoms:
-        about = f"patients no model was trained on, {args.phantoms} of them"
+        about = f"{args.phantoms} patients that no model was trained on"
         sets.append(_Set("Phantoms", about))
     if args.sets is None:
         return sets
@@ -157,11 +154,11 @@ def _sets(args: argparse.Namespace) -> list[_Set]:
         for entry in entries:
             scans = [_files(scan, args.sets.parent) for scan in entry["scans"]]
             if not scans:
-                raise ValueError("a set without scans")
+                raise ValueError("the set has no scans")
             sets.append(_Set(str(entry["name"]), str(entry.get("about", "")), scans))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
-            f"'{args.sets}' is no list of test sets; write "
+            f"'{args.sets}' is not a list of test sets; write "
             '[{"name": "...", "scans": [{"ct": "...", "truth": "..."}]}]'
         ) from error
     return sets
@@ -170,7 +167,7 @@ def _sets(args: argparse.Namespace) -> list[_Set]:
 def _files(scan: Mapping[str, Any], folder: Path) -> tuple[Path, TruthFiles]:
     mask, at = scan.get("mask"), scan.get("slice")
     if at is not None and (not isinstance(at, int) or at < 0):
-        raise ValueError("a slice that is no index")
+        raise ValueError("the slice is not an index")
     photographed = None if mask is None else folder / mask, at
     return folder / scan["ct"], TruthFiles(folder / scan["truth"], *photographed)
 

@@ -1,4 +1,4 @@
-"""``tomochrome evaluate registration``: the result of any tool, or ours on a known deformation."""
+"""``tomochrome evaluate registration``: the result of any tool, or a known deformation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tomochrome.notices import Notice, texts
 if TYPE_CHECKING:
     from tomochrome.volume import Volume
 
-#: The options of each of the two forms of the command, as argparse stores them.
+#: Destinations of the options of the two forms of the command.
 _OF_RESULT = (
     "transform", "inverse", "fixed_labels", "moving_labels", "fixed_points", "moving_points",
     "mask", "series_moving",
@@ -29,12 +29,12 @@ _FILES = ("fixed", "moving", "synthetic", "labels", *_OF_RESULT[:-1])
 
 
 def add_parser(kinds: Any) -> None:
-    """Add the command and describe its arguments."""
+    """Add the subcommand and its arguments."""
     parser = kinds.add_parser(
         "registration",
-        help="measure a registration: similarity, overlap, landmarks, folds, inverse",
-        description="Measure a registration made by any tool, or (--synthetic) register a volume "
-        "to a copy deformed by a known field and give the error in mm.",
+        help="evaluate a registration: similarity, overlap, landmarks, folds, inverse",
+        description="Evaluate a registration made by any tool, or (--synthetic) register a volume "
+        "to a copy deformed by a known field and measure the error in mm.",
         usage="tomochrome evaluate registration FIXED MOVING [--transform F] [options]\n"
         "       tomochrome evaluate registration --synthetic VOLUME [options]",
         allow_abbrev=False,
@@ -46,7 +46,7 @@ def add_parser(kinds: Any) -> None:
         metavar="MOVING",
         nargs="?",
         type=path,
-        help="the moving volume; without --transform, the one already moved",
+        help="the moving volume; without --transform, the already registered volume",
     )
     _add_result(parser)
     _add_synthetic(parser)
@@ -54,7 +54,7 @@ def add_parser(kinds: Any) -> None:
         "--series", metavar="UID", help="series of the first volume to read, if there are several"
     )
     parser.add_argument(
-        "-o", "--output", metavar="REPORT.json", help="also write the measures to this file"
+        "-o", "--output", metavar="REPORT.json", help="also write the metrics to this file"
     )
     options.add_computing(parser)
     options.add_force(parser)
@@ -63,10 +63,10 @@ def add_parser(kinds: Any) -> None:
 
 def _add_result(parser: argparse.ArgumentParser) -> None:
     path = options.some_path
-    group = parser.add_argument_group("measure a registration")
+    group = parser.add_argument_group("evaluate a registration")
     forward = (
-        "transform that maps points of FIXED to MOVING, as ITK resamples: forward.h5, or that of "
-        "another tool"
+        "transform that maps points of FIXED to MOVING (ITK's convention for resampling): "
+        "forward.h5, or that of another tool"
     )
     options.add_values(
         group,
@@ -77,14 +77,14 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
     options.add_pair(
         group, "points", "landmarks in the {} volume: .fcsv, .mrk.json, or .csv in LPS mm"
     )
-    where = "mask of FIXED: similarity and folds are measured where it is not 0"
+    where = "mask of FIXED: similarity and folds are measured where it is nonzero"
     options.add_values(group, ("--mask", "F", path, where))
     group.add_argument("--series-moving", metavar="UID", help="series of MOVING")
 
 
 def _add_synthetic(parser: argparse.ArgumentParser) -> None:
     path, number = options.some_path, options.number
-    group = parser.add_argument_group("measure on a known deformation")
+    group = parser.add_argument_group("evaluate on a known deformation")
     noise = "noise of the deformed copy (default: 15 HU, or 2 %% of the range if not in HU)"
     contrast = "values added to labels of the copy, to simulate contrast agent: 2:150,52:180"
     options.add_values(
@@ -95,29 +95,33 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
         ("--smooth-mm", "MM", number, "smoothness of the field in mm (default: 70)"),
         ("--noise", "SD", number, noise),
         ("--contrast", "LABEL:VALUE,..", _contrast, contrast),
-        ("--seed", "N", options.whole, "random seed (default: 0)"),
+        ("--seed", "N", options.integer, "random seed (default: 0)"),
     )
     group.add_argument("--init", choices=options.STARTS, help="initial alignment (default: none)")
     group.add_argument("--model", metavar="NAME", help="as for 'tomochrome register'")
-    group.add_argument("--refine", metavar="N", type=options.whole, help="iterations of refinement")
     group.add_argument(
-        "--similarity", choices=options.SIMILARITIES, help="of the refinement (default: lncc)"
+        "--refine", metavar="N", type=options.integer, help="number of refinement iterations"
+    )
+    group.add_argument(
+        "--similarity",
+        choices=options.SIMILARITIES,
+        help="similarity measure of the refinement (default: lncc)",
     )
 
 
 def _contrast(text: str) -> dict[int, float]:
-    """Parse labels and the value to add to each."""
+    """Parse labels and the values to add to them."""
     found = {}
     for part in text.split(","):
         label, mark, value = part.partition(":")
         if not mark:
             raise argparse.ArgumentTypeError(f"must be LABEL:VALUE, not '{part}'")
-        found[options.whole(label)] = options.number(value)
+        found[options.integer(label)] = options.number(value)
     return found
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Measure a registration. Bad input is refused before the work begins."""
+    """Evaluate a registration after checking the input."""
     from tomochrome.runtime import write_whole
 
     _check(args)
@@ -132,7 +136,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse options that exclude each other, and files that do not exist."""
+    """Check for options that exclude each other and for missing files."""
     from tomochrome.bundles import REGISTRATION, find_card
     from tomochrome.runtime import check_writable
 
@@ -142,11 +146,11 @@ def _check(args: argparse.Namespace) -> None:
             way = "with" if args.synthetic is not None else "without"
             raise OptionError(f"--{name.replace('_', '-')} has no effect {way} --synthetic")
     if args.synthetic is not None and args.fixed is not None:
-        raise OptionError("--synthetic gives the only volume; leave FIXED and MOVING out")
+        raise OptionError("--synthetic gives the only volume; omit FIXED and MOVING")
     if args.synthetic is None and args.moving is None:
         raise OptionError("give two volumes, FIXED and MOVING, or --synthetic VOLUME")
     if args.inverse is not None and args.transform is None:
-        raise OptionError("--inverse is measured together with --transform; give both")
+        raise OptionError("--inverse is evaluated together with --transform; give both")
     for kind in ("labels", "points"):
         pair = [getattr(args, f"{role}_{kind}") for role in ("fixed", "moving")]
         if (pair[0] is None) != (pair[1] is None):
@@ -163,7 +167,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """Measure an existing registration."""
+    """Evaluate an existing registration."""
     from tomochrome.evaluate import measure_registration
     from tomochrome.io import read
     from tomochrome.registration.report import warnings_of
@@ -185,8 +189,8 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     measured = measure_registration(fixed, moving, forward, inverse, **extras)
     if "ncc" not in measured["before"] and "ncc" not in measured["after"]:
         raise GeometryError(
-            f"'{args.fixed}' and '{args.moving}' cannot be compared: no voxel is common to both, "
-            "or one of them is constant there"
+            f"'{args.fixed}' and '{args.moving}' cannot be compared: they do not overlap, or one "
+            "of them is constant where they overlap"
         )
     if args.transform is None:  # before and after are the same
         measured = {"after": measured["after"]}
@@ -194,24 +198,25 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     missed = measured.get("inverse_consistency_mm", {}).get("mean", 0.0)
     if missed > max(fixed.spacing):
         text = (
-            f"the inverse consistency error is {missed:.1f} mm on average: '{args.inverse}' is "
-            f"hardly the inverse of '{args.transform}'"
+            f"the mean inverse consistency error is {missed:.1f} mm: '{args.inverse}' is probably "
+            f"not the inverse of '{args.transform}'"
         )
         notes.append(Notice("inconsistent", "warning", text))
     kinds = {(v.unit, v.provenance.modality) for v in (fixed, moving)}
-    same = "lncc" if len(kinds) == 1 else "mi"  # between modalities correlation need not increase
+    # Between modalities, a good registration need not increase the correlation.
+    similarity = "lncc" if len(kinds) == 1 else "mi"
     return {
         "fixed": str(args.fixed),
         "moving": str(args.moving),
         "transform": None if args.transform is None else str(args.transform),
         "inverse": None if args.inverse is None else str(args.inverse),
         **measured,
-        "warnings": texts([*notes, *warnings_of(measured, same)]),
+        "warnings": texts([*notes, *warnings_of(measured, similarity)]),
     }
 
 
 def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
-    """Deform, register and compare."""
+    """Deform a volume, register it and measure the error."""
     from tomochrome.io import read
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 

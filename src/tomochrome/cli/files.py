@@ -1,4 +1,4 @@
-"""The files that commands read and write: checks before the work, and groups of outputs."""
+"""Checks of the files that commands read and write, and groups of outputs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,16 @@ if TYPE_CHECKING:
 
 
 def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None) -> None:
-    """Refuse input paths that do not exist, and an output that would replace an input.
+    """Check that input paths exist and that the output would not replace an input.
 
     Parameters
     ----------
     paths
-        Inputs; None stands for one that was not given.
+        Inputs; None is ignored.
     output
-        Where the command will write.
+        Output path.
 
-    Raises
-    ------
-    InputError
-        If a path does not exist.
-    OutputError
-        If ``output`` is one of the inputs.
+    Raises `InputError` if a path does not exist; `OutputError` if ``output`` is one of the inputs.
     """
     for path in paths:
         if path is None:
@@ -51,23 +46,20 @@ def read_landmarks(path: Path | None) -> NDArray[np.float64] | None:
 
 
 def as_json(data: Mapping[str, Any]) -> str:
-    """Return the text of a report file."""
+    """Return the JSON text of a report file."""
     return f"{json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)}\n"
 
 
 def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> None:
-    """Check, before any long work, that files can be written into a folder, old or new.
+    """Check that files can be written to an existing or new folder.
 
-    Raises
-    ------
-    OutputError
-        If the folder is a file, cannot be written, or holds one of the files (without
-        ``force``).
+    Raises `OutputError` if the path is a file, the folder cannot be written, or it contains one of
+    the files (without ``force``).
     """
     clear_leftovers(folder.parent)
     if not folder.is_dir():
-        if os.path.lexists(folder):  # a file, or a link to nothing: no --force would help
-            raise OutputError(f"'{folder}' exists already and is not a folder; choose another path")
+        if os.path.lexists(folder):  # a file or a broken link, which --force does not replace
+            raise OutputError(f"'{folder}' already exists and is not a folder; choose another path")
         check_writable(folder)
         return
     for name in names:
@@ -78,14 +70,14 @@ def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> 
 
 @contextmanager
 def write_together(folder: Path, names: Sequence[str], *, force: bool = False) -> Iterator[Path]:
-    """Yield a folder to write files in; on success all of them move to ``folder``, else none.
+    """Yield a temporary folder; on success, all files written to it are moved to ``folder``.
 
     Parameters
     ----------
     folder
-        Created if it does not exist; its parent must exist.
+        Output folder, created if it does not exist; its parent must exist.
     names
-        Files that the caller writes in the folder given.
+        Names of the files that the caller writes.
     force
         Replace existing files; other files in the folder are kept.
 
@@ -94,10 +86,7 @@ def write_together(folder: Path, names: Sequence[str], *, force: bool = False) -
     Path
         The temporary folder.
 
-    Raises
-    ------
-    OutputError
-        If the files cannot be written or one exists already (without ``force``).
+    Raises `OutputError` if the files cannot be written or one already exists (without ``force``).
     """
     check_folder(folder, names, force=force)
     if folder.is_dir():

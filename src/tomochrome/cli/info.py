@@ -1,4 +1,4 @@
-"""``tomochrome info``: every series or volume under a path, with geometry and a verdict."""
+"""``tomochrome info``: all series and volumes under a path, with geometry and a verdict."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     options.add_paths(parser, path="a file, a folder, a DICOMDIR or a zip archive")
     parser.add_argument(
-        "--pixels", action="store_true", help="also read the pixels, to give the range of values"
+        "--pixels", action="store_true", help="also read the pixels to report the value range"
     )
     parser.add_argument(
         "--with-identity",
         action="store_true",
-        help="also show patient name, id, birth date, accession number and study date",
+        help="also show patient name, ID, birth date, accession number and study date",
     )
 
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _to_json(found: Found) -> dict[str, Any]:
-    """Return the object of ``--json``; identity and phases only where there are any."""
+    """Return the object for ``--json``, with identity and phase only if available."""
     facts = found.to_json()
     for item, entry in zip(found.items, facts["items"], strict=True):
         if item.phase:

@@ -1,4 +1,4 @@
-"""The measures of a registration as a text table."""
+"""The metrics of a registration as a text table."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-LIKENESS = (
+SIMILARITY_ROWS = (
     ("ncc", "correlation"),
     ("local_ncc", "local correlation"),
     ("mutual_information", "mutual information"),
     ("dice_mean", "mean Dice"),
     ("dice_mean_large", "mean Dice over 30 ml"),
 )
-_DISTANCES = {"mean": "mean", "median": "median", "p95": "95 %", "p99": "99 %", "max": "maximum"}
-_MOST_LABELS = 30
+_DISTANCES = {
+    "mean": "mean",
+    "median": "median",
+    "p95": "95th percentile",
+    "p99": "99th percentile",
+    "max": "maximum",
+}
+_MAX_LABELS = 30
 
 
 def in_words(data: Mapping[str, Any]) -> str:
-    """Return what `tomochrome evaluate registration` prints."""
+    """Return the text output of `tomochrome evaluate registration`."""
     lines = [_title(data), *table(data)]
     if "seconds" in data:
         lines.append("  registered in " + _seconds(data["seconds"]))
@@ -26,24 +32,24 @@ def in_words(data: Mapping[str, Any]) -> str:
 
 
 def table(measured: Mapping[str, Any]) -> list[str]:
-    """Return a report's measures as lines: before, after, folds, inverse consistency, labels.
+    """Return the metrics of a report as lines: before, after, folds, inverse consistency, labels.
 
     Parameters
     ----------
     measured
-        What `tomochrome.evaluate.measure_registration` or ``validate_synthetic`` returns.
+        Result of `tomochrome.evaluate.measure_registration` or ``validate_synthetic``.
     """
     before, after = measured.get("before", {}), measured.get("after", {})
     columns = ("before", "after") if "before" in measured else ("", "")
     lines = [line("", *columns)] if any(columns) else []
-    for key, name in LIKENESS:
+    for key, name in SIMILARITY_ROWS:
         lines += row(name, before.get(key), after.get(key))
     error = measured.get("error_mm")
     if error is not None:
         lines += _distances("error in the body", error["before"], error["after"])
         if error["percent"] is not None:
             lines += row("remaining error (%)", None, error["percent"])
-        lines += row("share of the body measured (%)", None, error["measured_percent"])
+        lines += row("evaluated part of the body (%)", None, error["measured_percent"])
     if "tre_mm" in after or "tre_mm" in before:
         old, new = before.get("tre_mm", {}), after.get("tre_mm", {})
         lines += _distances(f"{(new or old)['count']} landmarks", old, new)
@@ -56,10 +62,10 @@ def table(measured: Mapping[str, Any]) -> list[str]:
 
 def _title(data: Mapping[str, Any]) -> str:
     if "synthetic" in data:
-        made = data["deformation"]
+        field = data["deformation"]
         return (
             f"{Path(data['synthetic']).name} deformed by {data['error_mm']['before']['mean']:.2g} "
-            f"mm on average (seed {made['seed']}), noise {made['noise']:.3g}, then registered"
+            f"mm on average (seed {field['seed']}), noise {field['noise']:.3g}, then registered"
         )
     transform = data["transform"]
     how = "without a transform" if transform is None else f"with {Path(transform).name}"
@@ -67,7 +73,7 @@ def _title(data: Mapping[str, Any]) -> str:
 
 
 def _labels(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one line for each label: Dice and 95 % Hausdorff distance, each before and after."""
+    """Yield a line for each label: Dice and 95 % Hausdorff distance, each before and after."""
     known = after.get("dice", {})
     if not known:
         return
@@ -75,15 +81,15 @@ def _labels(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
         yield line("label", "Dice", "after", "HD95 mm", "after")
     else:
         yield line("label", "", "Dice", "", "HD95 mm")
-    for label in list(known)[:_MOST_LABELS]:
+    for label in list(known)[:_MAX_LABELS]:
         dice = [number(part.get("dice", {}).get(label)) for part in (before, after)]
         far = [number(part.get("hausdorff95_mm", {}).get(label)) for part in (before, after)]
         if before:
             yield line(f"  {label}", *dice, *far)
         else:
             yield line(f"  {label}", "", dice[1], "", far[1])
-    if len(known) > _MOST_LABELS:
-        yield line(f"  and {len(known) - _MOST_LABELS} more, see --json")
+    if len(known) > _MAX_LABELS:
+        yield line(f"  and {len(known) - _MAX_LABELS} more, see --json")
 
 
 def _distances(
@@ -94,7 +100,7 @@ def _distances(
 
 
 def row(name: str, before: float | None, after: float | None) -> Iterator[str]:
-    """Yield one line of two numbers, unless both are missing."""
+    """Yield a line with two numbers, unless both are missing."""
     if before is not None or after is not None:
         yield line(name, number(before), number(after))
 
@@ -105,7 +111,7 @@ def line(name: str, *cells: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number as the table shows it, or nothing if there is none."""
+    """Format a number for the table, None as an empty string."""
     return "" if value is None else f"{value:.3f}"
 
 

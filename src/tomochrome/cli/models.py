@@ -1,4 +1,4 @@
-"""``tomochrome models``: installed models and their cards, or one slice as each colors it."""
+"""``tomochrome models``: installed models and their cards, or one slice colored by each."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "model",
         metavar="NAME",
         nargs="*",
-        help="an installed model: print its whole card; with --compare, a model or the folder of a "
-        "bundle to compare (default: all, those that need a photograph only with --reference)",
+        help="an installed model: print its full card; with --compare, a model or bundle folder "
+        "to compare (default: all; models that need a photograph only with --reference)",
     )
     compare = parser.add_argument_group("compare models on one slice")
     options.add_values(
         compare,
         ("--compare", "CT", options.some_path, "a CT series, file or folder"),
-        ("--slice", "N", options.whole, "axial slice, from 0 at the feet (default: the middle)"),
+        ("--slice", "N", options.integer, "axial slice, from 0 at the feet (default: the middle)"),
         ("--window", "WINDOW", str, "as for 'tomochrome colorize' (default: auto)"),
     )
     compare.add_argument(
         "-o", "--output", metavar="SHEET.png", type=options.some_path, help="contact sheet to write"
     )
-    compare.add_argument("--as-hu", action="store_true", help="treat values as Hounsfield units")
+    compare.add_argument(
+        "--as-hu",
+        action="store_true",
+        help="treat values of an unknown unit as Hounsfield units",
+    )
     options.add_reference(compare)
     options.add_reading(compare)
     options.add_computing(compare)
@@ -43,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """List the installed models, show some with their cards, or compare them on a slice."""
+    """List the installed models, print model cards, or compare models on a slice."""
     from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.colorization import find_model, models
 
     if args.compare is not None:
         return _compare(args, session)
     if args.output is not None:
-        raise OptionError("--output belongs to --compare: say which CT the models color")
+        raise OptionError("--output needs --compare with the CT to color")
     if not args.model:
         cards = [*models(), *list_cards(REGISTRATION)]
         text = "\n\n".join(_in_words(card.to_json()) for card in cards)
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _page(card: ModelCard) -> str:
-    """Return the card of a model as its authors wrote it."""
+    """Return the model card of a bundle as written by its authors."""
     page = card.path / "docs" / "README.md"
     return page.read_text(encoding="utf-8") if page.is_file() else _in_words(card.to_json())
 
@@ -75,9 +79,9 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.windowing import needs_volume, parse_window
 
     if args.output is None:
-        raise OptionError("--compare needs a place for the contact sheet: give --output SHEET.png")
+        raise OptionError("--compare writes a contact sheet: give --output SHEET.png")
     if args.output.suffix.lower() != ".png":
-        raise OutputError(f"a contact sheet is a PNG; end '{args.output}' in .png")
+        raise OutputError(f"a contact sheet is a PNG; use the extension .png for '{args.output}'")
     check_inputs([args.compare], args.output)
     check_writable(args.output, force=args.force)
     window = args.window or "auto"

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and the request that they describe."""
+"""Arguments shared by several commands, and the coloring request that they describe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIMILARITIES = ("lncc", "mi", "mind", "mse")
 
 @dataclass(frozen=True)
 class Request:
-    """How to color a volume: model, lighting and computing device."""
+    """Settings for coloring a volume: model, lighting and device."""
 
     model: str = "tissue"
     window: str = "auto"
@@ -46,10 +46,7 @@ class Request:
     def tissues(self) -> TissueSelection:
         """The tissues in color.
 
-        Raises
-        ------
-        OptionError
-            If one is unknown.
+        Raises `OptionError` if one is unknown.
         """
         from tomochrome.color import TissueSelection
         from tomochrome.color.selection import tissue_of
@@ -62,9 +59,9 @@ class Request:
 
 
 def some_path(text: str) -> Path:
-    """Parse a path; an empty one, perhaps from an unset variable, is refused."""
+    """Parse a path and reject an empty one, which may come from an unset shell variable."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
+        raise argparse.ArgumentTypeError("the path is empty; give a file or a folder")
     return Path(text)
 
 
@@ -74,7 +71,7 @@ def fraction(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0.0 <= value <= 1.0:  # also refuses nan
+    if not 0.0 <= value <= 1.0:  # also rejects nan
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not '{text}'")
     return value
 
@@ -87,22 +84,20 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def whole(text: str, least: int = 0) -> int:
-    """Parse a whole number of at least ``least``."""
+def integer(text: str, minimum: int = 0) -> int:
+    """Parse an integer of at least ``minimum``."""
     try:
         value = int(text)
     except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number of at least {least}, not '{text}'"
-        )
+        value = minimum - 1
+    if value < minimum:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least {minimum}, not '{text}'")
     return value
 
 
 def count(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    return whole(text, 1)
+    """Parse an integer of at least 1."""
+    return integer(text, 1)
 
 
 def number(text: str) -> float:
@@ -122,12 +117,9 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that is not there, before any long work.
+    """Check that a device is available.
 
-    Raises
-    ------
-    DeviceError
-        If it is not available.
+    Raises `DeviceError` if it is not.
     """
     if name not in ("auto", "cpu"):
         from tomochrome.runtime.device import choose_device
@@ -135,27 +127,27 @@ def check_device(name: str) -> None:
         choose_device(name)
 
 
-def add_paths(parser: Container, **words: str) -> None:
-    """Add paths that must be given, in their order; ``words`` say what each is."""
-    for name, help_ in words.items():
-        parser.add_argument(name, metavar=name.upper(), type=some_path, help=help_)
+def add_paths(parser: Container, **helps: str) -> None:
+    """Add required positional paths, given by name and help text."""
+    for name, text in helps.items():
+        parser.add_argument(name, metavar=name.upper(), type=some_path, help=text)
 
 
 def add_values(parser: Container, *rows: tuple[str, str, Callable[[str], Any], str]) -> None:
-    """Add options without a default: name, what stands for the value, its type, and words."""
-    for option, metavar, kind, words in rows:
-        parser.add_argument(option, metavar=metavar, type=kind, help=words)
+    """Add options without a default, given by name, metavar, type and help text."""
+    for option, metavar, kind, text in rows:
+        parser.add_argument(option, metavar=metavar, type=kind, help=text)
 
 
-def add_output(parser: argparse.ArgumentParser, words: str) -> None:
-    """Add ``-o OUT``; ``words`` say what is written."""
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help=words)
+def add_output(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``-o OUT`` with a help text."""
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help=text)
 
 
-def add_pair(parser: Container, kind: str, words: str) -> None:
-    """Add ``--fixed-KIND`` and ``--moving-KIND``; ``{}`` in ``words`` stands for the role."""
+def add_pair(parser: Container, kind: str, text: str) -> None:
+    """Add ``--fixed-KIND`` and ``--moving-KIND``; ``{}`` in the help text is the role."""
     for role in ("fixed", "moving"):
-        add_values(parser, (f"--{role}-{kind}", "F", some_path, words.format(role)))
+        add_values(parser, (f"--{role}-{kind}", "F", some_path, text.format(role)))
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -164,47 +156,42 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME",
         default=Request.model,
-        help="an installed model (see 'tomochrome models') or the folder of a bundle "
-        "(default: tissue)",
+        help="an installed model (see 'tomochrome models') or a bundle folder (default: tissue)",
     )
 
 
 def add_reference(parser: Container) -> None:
-    """Add ``--reference`` and the pictures that go with it."""
+    """Add ``--reference`` and its label image and mask."""
     add_values(
         parser,
         (
             "--reference",
             "PHOTO",
             some_path,
-            "photograph (PNG, JPEG, TIFF) whose colors the model 'exemplar' carries over",
+            "photograph (PNG, JPEG, TIFF) whose colors the model 'exemplar' transfers to the CT",
         ),
         (
             "--reference-labels",
             "FILE",
             some_path,
-            "8-bit picture of the tissues in it: indices as in 'tomochrome palette', 0 background, "
-            "255 unknown; with it colors are carried over tissue by tissue",
+            "8-bit label image of the tissues in the photograph: indices as in 'tomochrome "
+            "palette', 0 background, 255 unknown; colors are then transferred tissue by tissue",
         ),
         (
             "--reference-mask",
             "FILE",
             some_path,
-            "8-bit picture, not 0 where it counts (default: what has a label, or is neither blue "
-            "gel, nor black, nor white)",
+            "8-bit mask of the photograph, nonzero where it is used (default: labeled pixels, or "
+            "all except blue gel, black and white)",
         ),
     )
 
 
 def reference_of(args: argparse.Namespace) -> Reference | None:
-    """Return the photograph that the options name, None if they name none.
+    """Return the reference photograph given in the options, or None.
 
-    Raises
-    ------
-    OptionError
-        If there are labels or a mask of no photograph.
-    InputError
-        If a picture cannot be read, or they do not fit together.
+    Raises `OptionError` if labels or a mask are given without a photograph; `InputError` if an
+    image cannot be read, or their sizes differ.
     """
     from tomochrome.cli.files import check_inputs
     from tomochrome.errors import OptionError
@@ -213,7 +200,7 @@ def reference_of(args: argparse.Namespace) -> Reference | None:
     if paths[0] is None:
         if any(paths):
             raise OptionError(
-                "--reference-labels and --reference-mask belong to a photograph; give --reference"
+                "--reference-labels and --reference-mask need a photograph; give --reference"
             )
         return None
     from tomochrome.colorization import Reference
@@ -223,7 +210,7 @@ def reference_of(args: argparse.Namespace) -> Reference | None:
 
 
 def hint(text: str) -> tuple[int, str]:
-    """Parse a label and what it means: ``7=liver``."""
+    """Parse a label and its meaning: ``7=liver``."""
     label, equals, meaning = text.partition("=")
     if not equals or not meaning.strip():
         raise argparse.ArgumentTypeError(
@@ -238,8 +225,8 @@ def add_hints(parser: argparse.ArgumentParser) -> None:
         "--hints",
         metavar="FILE",
         type=some_path,
-        help="label map of strokes on the CT's grid, which spread along its edges; a label is the "
-        "index of a tissue ('tomochrome palette'); with '--model none' they color alone",
+        help="label map of strokes on the CT's grid, which spread up to its edges; a label is the "
+        "index of a tissue ('tomochrome palette'); with '--model none' only strokes give color",
     )
     parser.add_argument(
         "--hint",
@@ -247,12 +234,12 @@ def add_hints(parser: argparse.ArgumentParser) -> None:
         type=hint,
         action="append",
         default=[],
-        help="what a label of --hints means: a tissue, a color #rrggbb, or keep (may be repeated)",
+        help="meaning of a label of --hints: a tissue, a color #rrggbb, or keep (may be repeated)",
     )
 
 
 def add_lighting(parser: argparse.ArgumentParser) -> None:
-    """Add the options of lighting: window, palette, saturation, opacity and tissues."""
+    """Add the lighting options: window, palette, saturation, confidence, opacity and tissues."""
     parser.add_argument(
         "--window",
         metavar="PRESET|CENTER/WIDTH[/sigmoid]",
@@ -294,12 +281,12 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
 
 def add_tissues(parser: argparse.ArgumentParser) -> None:
     """Add the options that select tissues."""
-    for option, words in (
+    for option, text in (
         ("--only", "show only these tissues in color, see 'tomochrome palette' (default: all)"),
         ("--hide", "show these in grey; transparent in 3D opacity curves"),
         ("--dim", "show these with reduced saturation"),
     ):
-        parser.add_argument(option, metavar="TISSUE,...", type=names, default=(), help=words)
+        parser.add_argument(option, metavar="TISSUE,...", type=names, default=(), help=text)
     parser.add_argument(
         "--others",
         choices=("hide", "dim"),
@@ -325,7 +312,7 @@ def add_computing(parser: Container) -> None:
 
 
 def add_reading(parser: Container) -> None:
-    """Add the options of reading a scan."""
+    """Add the options for reading a scan."""
     parser.add_argument(
         "--series",
         metavar="UID",

@@ -1,4 +1,4 @@
-"""``tomochrome palette``: the colors of tissues and the source of each color."""
+"""``tomochrome palette``: the colors of the tissues and their sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tomochrome.cli.session import Outcome, Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "name", nargs="?", default="natural", metavar="NAME", help="a palette (default: natural)"
     )

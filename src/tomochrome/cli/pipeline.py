@@ -1,4 +1,4 @@
-"""What ``colorize`` and ``demo`` share: check, read, predict, light, write and report."""
+"""The pipeline of ``colorize`` and ``demo``: check, read, predict, light, write and report."""
 
 from __future__ import annotations
 
@@ -18,42 +18,39 @@ if TYPE_CHECKING:
     from tomochrome.colorization import Reference
     from tomochrome.volume import Volume
 
-NO_MODEL = "none"  #: with ``--model``: hints alone
+NO_MODEL = "none"  #: value of ``--model`` for coloring from hints only
 _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to read, and how."""
+    """The input volume and its reading options."""
 
     path: Path
     series: str | None = None
-    raw: bool = False  #: keep tilted or uneven slices as stored
+    raw: bool = False  #: keep tilted or unevenly spaced slices as stored
     as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
 
 
 @dataclass(frozen=True)
 class Hints:
-    """Strokes of the user, and what their labels mean."""
+    """The user's strokes and the meanings of their labels."""
 
     path: Path
     meanings: dict[int, str]
 
     @classmethod
     def of(cls, path: Path | None, pairs: Sequence[tuple[int, str]]) -> Hints | None:
-        """Return what the options say, None if they say nothing.
+        """Return the hints given in the options, or None.
 
-        Raises
-        ------
-        OptionError
-            If there are meanings without strokes, or one makes no sense.
+        Raises `OptionError` if meanings are given without strokes, or one is invalid.
         """
         from tomochrome.colorization.meanings import meaning_of
 
         if path is None:
             if pairs:
                 raise OptionError(
-                    "--hint says what strokes mean; give their label map with --hints"
+                    "--hint gives the meaning of strokes; give their label map with --hints"
                 )
             return None
         for _, text in pairs:
@@ -62,7 +59,7 @@ class Hints:
 
     @property
     def are_tissues(self) -> bool:
-        """Whether none is a color of its own."""
+        """Whether no label is a custom color."""
         return not any(text.startswith("#") for text in self.meanings.values())
 
 
@@ -77,32 +74,31 @@ class Outputs:
     force: bool = False
 
     def check(self, source: Path) -> None:
-        """Refuse outputs that cannot be written, before any long work.
+        """Check the outputs before the work begins.
 
-        Raises
-        ------
-        OutputError
-            If an output cannot be written, exists already (without ``force``), is named
-            twice, or is the input itself.
+        Raises `OutputError` if an output cannot be written, already exists (without ``force``), is
+        given twice, or is the input.
         """
         from tomochrome.io import check_output
 
         maps = [name for name in (self.tissue, self.confidence) if name is not None]
         for name in maps:
             if not name.lower().endswith(_MAP_ENDINGS):
-                raise OutputError(f"'{name}' cannot hold a map; end its name in .nii.gz or .nrrd")
-        seen = {os.path.realpath(source): "the input itself"}
+                raise OutputError(
+                    f"'{name}' cannot store a map; use the extension .nii.gz or .nrrd"
+                )
+        seen = {os.path.realpath(source): "the input"}
         for name in (self.color, *self.copies, *maps):
             check_output(name, force=self.force)
             real = os.path.realpath(name)
             if real in seen:
                 raise OutputError(f"'{name}' is {seen[real]}; choose another name for the output")
-            seen[real] = "requested twice"
+            seen[real] = "given twice"
 
 
 @dataclass
 class Result:
-    """The report of one run; all that ``--json`` prints."""
+    """The report of one run, as printed by ``--json``."""
 
     input: str
     output: str
@@ -124,7 +120,7 @@ class Result:
         return {**asdict(self), "shape": list(self.shape), **rounded}
 
     def in_words(self) -> str:
-        """Return the same as text."""
+        """Return the report as text."""
         return (
             f"{self.output}\n"
             f"  {size(self.shape)}, window "
@@ -143,23 +139,21 @@ def check_request(
     hints: Hints | None = None,
     with_reference: bool = False,
 ) -> None:
-    """Refuse unknown names and values out of range, before any long work.
+    """Check names and value ranges before the work begins.
 
     Parameters
     ----------
     request
         The options of the command.
     tissue_map
-        Whether a map of tissues is to be written too.
+        Whether a tissue map is to be written.
     hints
-        Strokes of the user, if there are any.
+        The user's strokes, if any.
     with_reference
-        Whether there is a photograph whose colors the model carries over.
+        Whether a reference photograph is given.
 
-    Raises
-    ------
-    OptionError, ModelError, DeviceError
-        If the window, palette, alpha curve, model or device is unknown or not available.
+    Raises `OptionError` or `ModelError` or `DeviceError` if the window, palette, alpha curve, model
+    or device is unknown or not available.
     """
     from tomochrome.color import Lighting
     from tomochrome.color.alpha import alpha_curve
@@ -184,9 +178,9 @@ def check_request(
         names_tissues = names_tissues and predictor_class(card).names_tissues
         name = card.name if hints is None else f"{card.name} + {name}"
     elif hints is None:
-        raise OptionError("without a model (--model none) there must be strokes: give --hints")
+        raise OptionError("--model none colors from strokes only; give --hints")
     elif with_reference:
-        raise OptionError("--model none uses no photograph; leave --reference out")
+        raise OptionError("--model none does not use a photograph; omit --reference")
     if not names_tissues:
         if tissue_map:
             raise OptionError(no_tissues(name, "has no tissue map"))
@@ -238,7 +232,7 @@ def color(
                 threads=request.threads,
                 force=source.as_hu,
             )
-        assert chroma is not None  # `check_request` refuses neither model nor hints
+        assert chroma is not None  # `check_request` requires a model or hints
     with clock.stage("light"):
         image = light(
             volume,

@@ -17,7 +17,7 @@ from tomochrome.cli.files import (
     read_landmarks,
     write_together,
 )
-from tomochrome.cli.measures import LIKENESS, line, number, row
+from tomochrome.cli.measures import SIMILARITY_ROWS, line, number, row
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.errors import ChoiceError, InputError, OutputError
 
@@ -34,14 +34,14 @@ FILES = (
     "checkerboard.png",
     "report.json",
 )
-"""The files that are written."""
+"""The output files."""
 TILE_MM = 20.0
 _VOLUMES = ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 _POINTS = ("fixed_points", "moving_points")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     options.add_paths(
         parser,
         fixed="fixed (reference) image; the result is on its grid",
@@ -66,24 +66,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME",
         default="symnet",
-        help="a registration model (see 'tomochrome models'), the folder of a bundle, or none "
+        help="a registration model (see 'tomochrome models'), a bundle folder, or none "
         "(default: symnet)",
     )
     parser.add_argument(
         "--refine",
         metavar="N",
-        type=options.whole,
-        help="iterations of refinement for this pair; 0 switches it off (default: 40)",
+        type=options.integer,
+        help="number of refinement iterations; 0 turns refinement off (default: 40)",
     )
     parser.add_argument(
         "--similarity",
         metavar="NAME",
         choices=options.SIMILARITIES,
         default="lncc",
-        help="similarity of the refinement: lncc; mi or mind for different contrast or modality; "
-        "mse (default: lncc)",
+        help="similarity measure of the refinement: lncc; mi or mind for different contrast or "
+        "modality; mse (default: lncc)",
     )
-    options.add_pair(parser, "mask", "mask of the {} image: voxels other than 0 are used")
+    options.add_pair(parser, "mask", "mask of the {} image: nonzero voxels are used")
     options.add_pair(parser, "labels", "label map of the {} image, for evaluation only")
     options.add_pair(
         parser,
@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Register two volumes. Bad input is refused before the work begins."""
+    """Register two volumes after checking the input."""
     from tomochrome.registration.register import register
 
     _check(args)
@@ -127,8 +127,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     with write_together(args.output, FILES, force=args.force) as place:
         with clock.stage("write"):
             _write(fixed, result, place, session)
-        ours = clock.seconds()  # its total includes reading and writing
-        report["seconds"] = {"read": ours.pop("read"), **report["seconds"], **ours}
+        seconds = clock.seconds()  # its total includes reading and writing
+        report["seconds"] = {"read": seconds.pop("read"), **report["seconds"], **seconds}
         report["warnings"] = list(dict.fromkeys([*report["warnings"], *session.warnings]))
         (place / "report.json").write_text(as_json(report), encoding="utf-8")
     for warning in report["warnings"]:
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse inputs that do not exist and outputs that cannot be written."""
+    """Check that the inputs exist and the outputs can be written."""
     from tomochrome.bundles import REGISTRATION, find_card
 
     inputs = [args.fixed, args.moving]
@@ -161,7 +161,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _read(path: Path, series: str | None, option: str | None) -> Volume:
-    """Read a volume; if there are several, name the option of this command that chooses one."""
+    """Read a volume; if there are several, the error names the option that selects one."""
     from tomochrome.io import read
 
     try:
@@ -214,18 +214,18 @@ def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]
         f"{args.output}{os.sep}",
         f"  {Path(args.moving).name} registered to {Path(args.fixed).name}, "
         f"{size(moved.shape)}, init '{report['init']}', "
-        f"model '{report['model']}' on {report['device']}, {report['refine']} iterations of "
-        f"refinement by '{report['similarity']}'",
+        f"model '{report['model']}' on {report['device']}, {report['refine']} refinement "
+        f"iterations with '{report['similarity']}'",
         line("", "before", "after"),
     ]
-    for key, name in LIKENESS:
+    for key, name in SIMILARITY_ROWS:
         lines += row(name, before.get(key), after.get(key))
     errors = [part.get("tre_mm", {}).get("mean") for part in (before, after)]
     lines += row("landmark error (mm)", *errors)
-    jacobian, way = report["jacobian"], report["inverse_consistency_mm"]
+    jacobian, error = report["jacobian"], report["inverse_consistency_mm"]
     lines.append(
         f"  folded voxels {share_in_words(jacobian['folded_percent'])}, sd of log Jacobian "
-        f"{number(jacobian.get('sd_log'))}, inverse consistency {number(way['mean'])} mm "
-        f"(maximum {number(way['max'])})"
+        f"{number(jacobian.get('sd_log'))}, inverse consistency {number(error['mean'])} mm "
+        f"(maximum {number(error['max'])})"
     )
     return "\n".join([*lines, f"  {took(report['seconds'])}", "  not for diagnosis"])

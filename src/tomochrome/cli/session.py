@@ -1,4 +1,4 @@
-"""What a running command uses: progress on stderr, cancellation, warnings and a clock."""
+"""The environment of a running command: progress on stderr, cancellation, warnings, timing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tomochrome.notices import Notice
 from tomochrome.runtime.task import Task, running
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
-_QUIET_SECONDS = 5.0  # work that takes less than this is not reported in a log
+_QUIET_SECONDS = 5.0  # shorter work is not reported in a log
 _LOG_EVERY = 10.0
 _DRAW_EVERY = 0.1
-_ESCAPED = ("Cc", "Cf", "Cs")  # Unicode's categories of control, format and lone surrogate codes
+_ESCAPED = ("Cc", "Cf", "Cs")  # Unicode categories: control, format, surrogate
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
-    """Write to stderr or ``stream`` at once; a closed terminal is no error."""
+    """Write to stderr or ``stream`` and flush; a closed terminal is not an error."""
     stream = sys.stderr if stream is None else stream
     if stream is not None:  # None if the process was started without one
         with suppress(OSError):
@@ -33,9 +33,9 @@ def tell(text: str, stream: TextIO | None = None) -> None:
 
 
 def legible(text: str) -> str:
-    """Return text in which control and format characters are written as escapes.
+    """Escape control and format characters.
 
-    Names of files and series come from the CD and could otherwise control the terminal.
+    Names of files and series are untrusted and could otherwise control the terminal.
     """
     return "".join(
         c.encode("unicode_escape").decode("ascii") if category(c) in _ESCAPED and c != "\n" else c
@@ -44,17 +44,17 @@ def legible(text: str) -> str:
 
 
 def one_line(message: str) -> str:
-    """Return a message on one line, and `legible`."""
+    """Return a message on one line, with escapes as in `legible`."""
     return legible(" ".join(message.split()))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a command: an object for ``--json``, and the same as text."""
+    """The result of a command: an object for ``--json``, and text."""
 
     data: Mapping[str, Any]
     text: str
-    after: Callable[[], None] | None = None  #: runs after the result was printed
+    after: Callable[[], None] | None = None  #: called after the result was printed
     silent: bool = False  #: another process prints the result
 
 
@@ -97,11 +97,11 @@ class Session:
     task: Task = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the task that the command runs as."""
+        """Create the task in which the command runs."""
         self.task = Task(self.progress)
 
     def warn(self, notice: Notice | str) -> None:
-        """Print a warning once, on stderr, and keep its text for the result."""
+        """Print a warning on stderr and keep its text for the result, once per text."""
         message = str(notice)
         if message not in self.warnings:
             self.warnings.append(message)
@@ -110,7 +110,7 @@ class Session:
 
 
 class Clock:
-    """The time that each stage of a command takes."""
+    """Measures the time of each stage of a command."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -118,7 +118,7 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure a stage."""
+        """Measure the time of a stage."""
         start = time.perf_counter()
         try:
             yield
@@ -126,7 +126,7 @@ class Clock:
             self._seconds[name] = time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage, and as ``total`` those since the clock was made."""
+        """Return the seconds of each stage, and ``total`` since the clock was created."""
         total = time.perf_counter() - self._start
         return {name: round(value, 3) for name, value in {**self._seconds, "total": total}.items()}
 
@@ -143,11 +143,11 @@ def size(shape: Sequence[int]) -> str:
 
 @contextmanager
 def listening(session: Session) -> Iterator[None]:
-    """Run the session's task: Ctrl-C cancels it, and Python warnings of Tomochrome are its own.
+    """Run the session's task: handle Ctrl-C and collect Tomochrome's Python warnings.
 
-    The first Ctrl-C asks the work to stop at its next check; the second stops it at once.
-    A closed terminal only asks, because the system and the shell may both send the signal.
-    Warnings of other packages concern their own code and are not shown.
+    The first Ctrl-C cancels the task at its next check; the second interrupts it at once. SIGHUP
+    of a closed terminal only cancels, because the system and the shell may both send it. Python
+    warnings of other packages are not shown.
     """
 
     def stop(_number: int, _frame: object) -> None:
@@ -162,17 +162,17 @@ def listening(session: Session) -> Iterator[None]:
         if filename.startswith(_PACKAGE):
             session.warn(str(message))
 
-    heard: dict[signal.Signals, Callable[[int, object], None]] = {
+    handlers: dict[signal.Signals, Callable[[int, object], None]] = {
         signal.SIGINT: stop,
         signal.SIGTERM: stop,
     }
-    # Windows has no such signal, and under nohup it is ignored.
+    # Windows has no SIGHUP, and nohup ignores it.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        heard[signal.SIGHUP] = hang_up
-    before = {}
-    for number, handler in heard.items():
+        handlers[signal.SIGHUP] = hang_up
+    previous = {}
+    for number, handler in handlers.items():
         try:
-            before[number] = signal.signal(number, handler)
+            previous[number] = signal.signal(number, handler)
         except ValueError:  # not in the main thread: the caller handles signals
             break
     try:
@@ -182,5 +182,5 @@ def listening(session: Session) -> Iterator[None]:
             with running(session.task):
                 yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""``tomochrome train``: train a shipped model again, or one of your own."""
+"""``tomochrome train``: train a model from a shipped or custom configuration."""
 
 from __future__ import annotations
 
@@ -12,54 +12,47 @@ from tomochrome.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "config",
         metavar="CONFIG",
         help="a shipped configuration, such as 'tissue', 'scim' or 'symnet', or a JSON file",
     )
-    data = "folder with real CT; without it only what can be made is learned from"
+    data = "folder with real CT (default: train on synthetic data only)"
     options.add_values(
         parser,
         ("--data", "DIR", options.some_path, data),
         ("--out", "DIR", options.some_path, "folder of the run (default: runs/NAME)"),
     )
-    parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted run")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
-        "--minutes", metavar="N", type=_minutes, help="instead of the configuration's"
+        "--minutes", metavar="N", type=_minutes, help="training time (default: configuration)"
     )
     budget.add_argument(
-        "--steps", metavar="N", type=_steps, help="train for so many steps, whatever their time"
+        "--steps", metavar="N", type=options.count, help="number of steps instead of a time"
     )
     parser.add_argument(
         "--optimizer",
         choices=("adamw", "adam", "rmsprop", "sgd"),
-        help="instead of the configuration's",
+        help="optimizer (default: configuration)",
     )
     options.add_device(parser)
 
 
 def _minutes(text: str) -> float:
-    """Parse a time above 0."""
+    """Parse a positive number of minutes."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0.0 < value < float("inf"):  # also refuses nan
+    if not 0.0 < value < float("inf"):  # also rejects nan
         raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, not '{text}'")
     return value
 
 
-def _steps(text: str) -> int:
-    """Parse a number of steps."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of steps above 0, not '{text}'")
-    return int(text)
-
-
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Train, measure, and write bundles that ``--model`` takes."""
+    """Train and evaluate a model, and write bundles for ``--model``."""
     from tomochrome.runtime.device import choose_device
     from tomochrome.training import finish, load_config, train
     from tomochrome.training.export import read_license
@@ -74,19 +67,19 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if args.data is not None and not args.data.is_dir():
         raise InputError(f"there is no data folder '{args.data}'")
     choose_device(args.device)
-    read_license()  # without it no bundle can be written: said before hours of work
+    read_license()  # needed to write the bundle: fail now, not after hours of training
     out, _ = open_run(args.out or Path("runs") / config.name, resume=args.resume)
     weights = make_folder(out / "weights")
     checkpoint = train(
         config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
         device=args.device,
     )  # fmt: skip
-    if rank():  # of those that torchrun started, rank 0 measures and writes
+    if rank():  # under torchrun, only rank 0 evaluates and writes
         return Outcome({}, "", silent=True)
     bundles = [str(path) for path in finish(out, weights, config=config, data=args.data)]
     seconds = round(time.perf_counter() - started, 1)
     command = find_task(config.task).command
-    lines = [*bundles, f"trained in {seconds:.0f} s; try them with {command} --model"]
+    lines = [*bundles, f"trained in {seconds:.0f} s; use them with {command} --model"]
     data = {
         "config": config.name,
         "checkpoint": str(checkpoint),

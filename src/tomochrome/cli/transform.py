@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tomochrome.transform import Transform
     from tomochrome.volume import Volume
 
-_KNOWN = 0.99  # below this share of the reference a warning says that the field ends
+_MIN_COVERED = 0.99  # a smaller covered fraction of the reference gives a warning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     options.add_paths(
         parser,
         input="a volume (grey, labels or color), or points (.fcsv, .mrk.json, .csv in LPS mm)",
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_values(parser, ("--like", "REFERENCE", options.some_path, like))
     options.add_output(
-        parser, f"output; the ending gives the format: {in_words()}; for points .fcsv or .csv"
+        parser, f"output; the extension gives the format: {in_words()}; for points .fcsv or .csv"
     )
     parser.add_argument(
         "--labels",
@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inverse",
         action="store_true",
-        help="apply the inverse. The transform itself resamples images of the moving volume on "
-        "the fixed one, and maps points of the fixed volume to the moving one",
+        help="apply the inverse. Without it, the transform resamples images of the moving volume "
+        "on the fixed grid, and maps points of the fixed volume to the moving one",
     )
     parser.add_argument(
         "--series", metavar="UID", help="series of INPUT to read, if there are several"
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
-    """Apply a transform. Bad input is refused before the work begins."""
+    """Apply a transform after checking the input."""
     from tomochrome.io.points import ENDINGS
     from tomochrome.transform import Transform
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         if args.inverse:
             transform = transform.inverse()
     move = _move_points if points else _move_volume
-    facts, words = move(args, transform, session, clock)
+    facts, summary = move(args, transform, session, clock)
     data = {
         "input": str(args.input),
         "transform": str(args.transform),
@@ -77,9 +77,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "seconds": clock.seconds(),
         "warnings": list(session.warnings),
     }
-    kind = _in_words(transform)
-    way = ", inverted" if args.inverse else ""
-    return Outcome(data, f"{args.output}\n  {words}\n  transform: {kind}{way}\n  not for diagnosis")
+    kind = _in_words(transform) + (", inverted" if args.inverse else "")
+    return Outcome(data, f"{args.output}\n  {summary}\n  transform: {kind}\n  not for diagnosis")
 
 
 def _in_words(transform: Transform) -> str:
@@ -98,13 +97,15 @@ def _check_output(args: argparse.Namespace, points: bool) -> None:
 
     if points:
         if not args.output.lower().endswith(ENDINGS):
-            raise OutputError(f"'{args.output}' cannot hold points; use an ending of .fcsv or .csv")
+            raise OutputError(
+                f"'{args.output}' cannot store points; use the extension .fcsv or .csv"
+            )
         if args.labels or args.like is not None:
-            raise OptionError("--labels and --like have no effect on points; leave them out")
+            raise OptionError("--labels and --like have no effect on points; omit them")
         check_writable(args.output, force=args.force)
         return
     if args.like is None:
-        raise OptionError("--like is missing: name the volume that gives the grid of the result")
+        raise OptionError("--like is missing: give the volume that defines the grid of the result")
     check_output(args.output, force=args.force)
 
 
@@ -137,24 +138,24 @@ def _move_volume(
         check_fits(volume, args.output)
         like = read(args.like, series=args.series_like)
     if args.labels:
-        volume = _whole_labels(volume, args.input)
+        volume = _integer_labels(volume, args.input)
     nearest: dict[str, Any] = {"order": "nearest", "fill": 0}
     with clock.stage("apply"):
         share = overlap_share(like, volume, transform)
         known = float(np.mean(transform.covers(sampled_points(like))))
-        if share == 0:  # a thin volume may lie between the sampled points
+        if share == 0:  # a thin volume may fall between the sampled points
             ones = np.ones(volume.shape, np.uint8)
             inside = replace(volume, voxels=ones, unit="unknown", outside=None)
             share = float(np.mean(transform.apply(inside, like, **nearest).voxels))
         if share == 0:
             raise GeometryError(
-                f"after this transform '{args.input}' does not overlap '{args.like}'; check that "
-                "they belong together, or try --inverse"
+                f"after this transform, '{args.input}' does not overlap '{args.like}'; check that "
+                "the files belong together, or try --inverse"
             )
         moved = transform.apply(volume, like, **(nearest if args.labels else {}))
     with clock.stage("write"):
         write(moved, args.output, force=args.force)
-    if known < _KNOWN:
+    if known < _MIN_COVERED:
         session.warn(
             f"{100 * (1 - known):.0f} % of '{args.like}' is outside the displacement field of the "
             "transform; do not trust the result there"
@@ -170,14 +171,14 @@ def _move_volume(
         "unit": moved.unit,
         "coverage": float(f"{share:.3g}"),
     }
-    words = (
+    summary = (
         f"{Path(args.input).name} on the grid of {Path(args.like).name}, "
-        f"{size(moved.shape)}, {100 * share:.0f} % of it covered"
+        f"{size(moved.shape)}, {100 * share:.0f} % covered"
     )
-    return data, words
+    return data, summary
 
 
-def _whole_labels(volume: Volume, path: Path) -> Volume:
+def _integer_labels(volume: Volume, path: Path) -> Volume:
     """Return labels as integers, as other programs expect; other values unchanged."""
     import numpy as np
 
@@ -189,8 +190,8 @@ def _whole_labels(volume: Volume, path: Path) -> Volume:
     low, high = float(voxels.min()), float(voxels.max())
     if max(-low, high) >= EXACT_FLOAT:
         raise InputError(
-            f"'{path}' contains labels of {EXACT_FLOAT} or more as floating-point numbers, which "
-            "are not exact at that size; save them as integers, or renumber them"
+            f"'{path}' contains floating-point labels of {EXACT_FLOAT} or more, which are not "
+            "exact; save them as integers, or renumber them"
         )
     return replace(
         volume, voxels=voxels.astype(np.uint16 if 0 <= low <= high < 2**16 else np.int32)

@@ -117,7 +117,7 @@ def solid(
     base = chroma.table.lightness(settings.palette)
     for start, stop, low, high in _slabs(n):
         check()
-        report(start, n[0], "computing the 3D picture")
+        report(start, n[0], "computing the 3D image")
         part = slice(low * steps[0], min(high * steps[0], volume.shape[0]))
         values = block_means(np.asarray(volume.voxels[part]), steps)
         np.nan_to_num(values, copy=False, nan=_AIR_HU)
@@ -131,7 +131,7 @@ def solid(
         blocks = _Blocks(values, code, sure, affine)
         rgba = _colors(blocks, codes, settings, base, chroma.table)
         out[start:stop] = rgba[start - low : stop - low]
-    report(n[0], n[0], "computing the 3D picture")
+    report(n[0], n[0], "computing the 3D image")
     return out
 
 
@@ -225,5 +225,5 @@ def _grown(code: Codes, clear: NDArray[np.bool_]) -> Codes:
 
 
 def seen_in_3d(settings: Lighting) -> Lighting:
-    """Return settings that are equal where 3D pictures are: no window changes a shaded one."""
+    """Return settings that are equal where 3D images are: no window changes a shaded one."""
     return replace(settings, window=_TENTHS) if settings.alpha.shaded else settings

@@ -104,7 +104,7 @@ def test_a_name_that_was_completed_is_not_overwritten_unasked(
         panel.view.use.save.click()
         settle(panel, qtbot)
         assert (path.read_bytes() == b"precious") == (answer == buttons.No)
-    assert asked == ["'mine.h5' exists already. Replace it?"] * 2
+    assert asked == ["'mine.h5' already exists. Replace it?"] * 2
 
 
 def test_files_that_are_no_transform_are_a_sentence(panel, qtbot, tmp_path):
@@ -125,5 +125,5 @@ def test_a_transform_that_fits_no_layer_is_a_sentence(panel, qtbot, tmp_path):
     panel.load(str(path))
     settle(panel, qtbot)
     assert panel.alignment is None
-    assert "does not lead into the layer 'follow-up'" in panel.view.message.text()
+    assert "entirely outside the layer 'follow-up'" in panel.view.message.text()
     assert names(panel) == ["prior", "follow-up"]

@@ -1,4 +1,4 @@
-"""Color beside grey: a wipe with a line on the canvas, or the two in turn."""
+"""Color and grayscale in one image: a wipe with a draggable line, or a flicker."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ WIPE: Final = "Wipe"
 FLICKER: Final = "Flicker"
 _MODES: Final = {
     OFF: "Color everywhere",
-    WIPE: "Grey on the left, color on the right; drag the line in the image",
-    FLICKER: "Grey and color in turn",
+    WIPE: "Grayscale on the left, color on the right; drag the line in the image",
+    FLICKER: "Alternates between grayscale and color",
 }
 _RATE: Final = 2.0  # changes per second
 
 
 @dataclass(frozen=True)
-class GreySide:
-    """The part of each plane that is shown in grey.
+class GreyPart:
+    """The part of each plane that is shown in grayscale.
 
     Parameters
     ----------
     axis
-        Axis of the volume (z, y, x) along which the parts lie side by side.
+        Axis of the volume (z, y, x) along which the plane is divided.
     edge
-        Voxel index on it where grey ends; -0.5 is the outer face of the first voxel.
+        Voxel index of the boundary; -0.5 is the outer face of the first voxel.
     above
-        Whether the voxels above the edge are grey, not those below.
+        Whether the voxels above the boundary are grey, rather than those below.
     """
 
     axis: int
@@ -46,15 +46,15 @@ class GreySide:
     above: bool = False
 
     def holds(self, index: NDArray[np.int_]) -> NDArray[np.bool_]:
-        """Return whether the voxels of these indices along the axis are grey."""
+        """Return whether the voxels at these indices along the axis are grey."""
         return np.asarray((index > self.edge) if self.above else (index < self.edge))
 
 
-class BesidePanel(QWidget):
-    """The fields: mode, place of the line, rate of the flicker; tells of every change."""
+class GreySplitPanel(QWidget):
+    """The fields: mode, position of the line, rate of the flicker."""
 
     changed = Signal()
-    moved = Signal(float)  # how much of the plane is grey, 0 to 1
+    moved = Signal(float)  # grey fraction of the plane, 0 to 1
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -63,13 +63,15 @@ class BesidePanel(QWidget):
             self.mode.addItem(name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
         self.place = ValueSlider(0, 100, suffix=" %", value=50, parent=self)
-        self.place.setToolTip("How much of the plane is grey; or drag the line in the image")
+        self.place.setToolTip(
+            "Grayscale part of the slice; you can also drag the line in the image"
+        )
         self.rate = ValueSlider(
             0.5, 10, decimals=1, step=0.5, suffix=" /s", value=_RATE, parent=self
         )
         self.rate.setToolTip("Changes per second")
-        self.only_2d = QLabel("In slices only: 3D shows color.", self)
-        fields = ("Mode", self.mode), ("Grey part", self.place), ("Rate", self.rate)
+        self.only_2d = QLabel("2D only: 3D always shows color.", self)
+        fields = ("Mode", self.mode), ("Grayscale", self.place), ("Rate", self.rate)
         self._form = form(*fields, self.only_2d, parent=self)
         self.mode.currentIndexChanged.connect(self._mode_chosen)
         self.rate.valueChanged.connect(self.changed)
@@ -77,7 +79,7 @@ class BesidePanel(QWidget):
         self._mode_chosen()
 
     def show_3d(self, in_3d: bool) -> None:
-        """Say in 3D why nothing is seen."""
+        """Show the note that the mode has no effect in 3D."""
         self._form.setRowVisible(self.only_2d, in_3d and self.mode.currentText() != OFF)
 
     def _mode_chosen(self, _: object = None) -> None:
@@ -89,10 +91,10 @@ class BesidePanel(QWidget):
         self.changed.emit()
 
 
-class BesideGrey(QObject):
-    """Shows a colored layer partly in grey, or grey and color in turn, as the fields say."""
+class GreySplit(QObject):
+    """Shows a colored layer partly or alternately in grayscale, as set in the fields."""
 
-    def __init__(self, viewer: Any, panel: BesidePanel) -> None:
+    def __init__(self, viewer: Any, panel: GreySplitPanel) -> None:
         super().__init__(panel)
         self.viewer = viewer
         self.panel = panel
@@ -101,7 +103,7 @@ class BesideGrey(QObject):
         self._shares: dict[int, float] = {}
         self._grey_turn = False
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self._take_turns)
+        self._timer.timeout.connect(self._alternate)
         panel.changed.connect(self._apply)
         panel.moved.connect(self._set_share)
         self._connections, self._of_layer = Connections(), Connections()
@@ -109,7 +111,7 @@ class BesideGrey(QObject):
         self._connections.add(self._apply, dims.order, dims.ndisplay, camera.orientation)
 
     def follow(self, layer: Any) -> None:
-        """Work on another colored layer; None if there is none."""
+        """Switch to another colored layer, or None."""
         if layer is not self._layer:
             self._leave()
             self._layer = layer
@@ -119,7 +121,7 @@ class BesideGrey(QObject):
             self._apply()
 
     def release(self) -> None:
-        """Show color everywhere and let go of the viewer."""
+        """Show color everywhere and disconnect from the viewer."""
         self.follow(None)
         self._connections.release()
         self.viewer = None
@@ -137,7 +139,7 @@ class BesideGrey(QObject):
             self._handle = None
 
     def _apply(self, _: object = None) -> None:
-        """Do what the fields say, in the plane on screen."""
+        """Apply the fields to the displayed plane."""
         layer, mode = self._layer, self.panel.mode.currentText()
         in_2d = self.viewer is not None and self.viewer.dims.ndisplay == 2
         self.panel.show_3d(not in_2d)
@@ -164,16 +166,16 @@ class BesideGrey(QObject):
         if self._handle is not None:
             self._handle.update()
 
-    def _side(self) -> GreySide | None:
+    def _side(self) -> GreyPart | None:
         axis = screen_axis(self.viewer, self._layer, across=True)
         if axis is None:
             return None
         if self._timer.isActive():
-            return GreySide(axis, math.inf) if self._grey_turn else None
+            return GreyPart(axis, math.inf) if self._grey_turn else None
         found = self._edge() if self._handle is not None else None
-        return None if found is None else GreySide(*found, above=self._mirrored(axis))
+        return None if found is None else GreyPart(*found, above=self._mirrored(axis))
 
-    def _show(self, side: GreySide | None) -> None:
+    def _show(self, side: GreyPart | None) -> None:
         picture = self._layer.data
         if getattr(picture, "grey_side", side) != side:
             picture.grey_side = side
@@ -205,6 +207,6 @@ class BesideGrey(QObject):
             self._shares[axis] = share
             self._update()
 
-    def _take_turns(self) -> None:
+    def _alternate(self) -> None:
         self._grey_turn = not self._grey_turn
         self._update()

@@ -1,4 +1,4 @@
-"""Color beside grey in the Colorize panel: a wipe with a line on the canvas, and a flicker."""
+"""Color and grayscale in the Colorize panel: a wipe with a line on the canvas, and a flicker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from colorize_panel_cases import colorize, lit, on_screen
 
-from tomochrome._napari.beside_grey import FLICKER, OFF, WIPE
+from tomochrome._napari.grey_split import FLICKER, OFF, WIPE
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.wipe_handle import WipeLine
 from tomochrome._napari.writer import layer_volume
@@ -43,43 +43,43 @@ def plane(panel, whole):
 def test_left_of_the_line_is_grey_and_only_the_color_differs(colored, order):
     panel = colored
     panel.viewer.dims.order = ORDERS[order]
-    panel.view.beside.mode.setCurrentText(WIPE)
+    panel.view.grey_split.mode.setCurrentText(WIPE)
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
     layer = panel.coloring.layer
     for percent in (50, 20, 80, 0, 100):
-        panel.view.beside.place._box.setValue(percent)
+        panel.view.grey_split.place._box.setValue(percent)
         shown = on_screen(layer)
         edge = round(percent / 100 * color.shape[1])
         np.testing.assert_array_equal(shown[:, edge:], color[:, edge:])
         np.testing.assert_array_equal(shown[:, :edge], grey[:, :edge])
     assert len(lines(panel.viewer)) == 1
-    panel.view.beside.mode.setCurrentText(OFF)
+    panel.view.grey_split.mode.setCurrentText(OFF)
     np.testing.assert_array_equal(on_screen(layer), color)
     assert lines(panel.viewer) == []
 
 
 def test_dragging_the_line_moves_the_edge_and_each_plane_keeps_its_own(colored):
     panel, layer = colored, colored.coloring.layer
-    panel.view.beside.mode.setCurrentText(WIPE)
-    handle = panel._beside._handle
+    panel.view.grey_split.mode.setCurrentText(WIPE)
+    handle = panel._grey_split._handle
     where = layer.data_to_world((6, 24, 9.6))  # index 9.5 + 0.1: voxels 0 to 9 are grey
     assert not handle.near(where)
     handle._follow(where)
     assert handle.near(where)
-    assert panel.view.beside.place.value() == pytest.approx(100 * 10.1 / 40, abs=0.6)
+    assert panel.view.grey_split.place.value() == pytest.approx(100 * 10.1 / 40, abs=0.6)
     color, grey = (lit(panel, WINDOW, saturation=s)[6] for s in (1.0, 0.0))
     panel.viewer.dims.set_current_step(0, 6)
     np.testing.assert_array_equal(on_screen(layer)[:, :10], grey[:, :10])
     np.testing.assert_array_equal(on_screen(layer)[:, 10:], color[:, 10:])
     panel.viewer.dims.order = (2, 0, 1)
-    assert panel.view.beside.place.value() == pytest.approx(50, abs=0.6)
+    assert panel.view.grey_split.place.value() == pytest.approx(50, abs=0.6)
     panel.viewer.dims.order = (0, 1, 2)
-    assert panel.view.beside.place.value() == pytest.approx(25, abs=0.6)
+    assert panel.view.grey_split.place.value() == pytest.approx(25, abs=0.6)
 
 
 def test_the_grey_side_follows_the_light(colored, qtbot):
     panel, layer = colored, colored.coloring.layer
-    panel.view.beside.mode.setCurrentText(WIPE)
+    panel.view.grey_split.mode.setCurrentText(WIPE)
     panel.view.color.confidence_row._slider.setValue(900)
     panel.view.window.center._box.setValue(-100)
     panel.view.window.width._box.setValue(300)
@@ -92,22 +92,22 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
 
 
 def test_flicker_takes_turns_at_its_rate_in_2d_only(colored, qtbot):
-    panel, layer, beside = colored, colored.coloring.layer, colored._beside
+    panel, layer, beside = colored, colored.coloring.layer, colored._grey_split
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
-    panel.view.beside.mode.setCurrentText(FLICKER)
+    panel.view.grey_split.mode.setCurrentText(FLICKER)
     assert beside._timer.isActive()
-    panel.view.beside.rate._box.setValue(10)
+    panel.view.grey_split.rate._box.setValue(10)
     assert beside._timer.interval() == 100
-    panel.view.beside.rate._box.setValue(0.5)
+    panel.view.grey_split.rate._box.setValue(0.5)
     for expected in (grey, color, grey):
         beside._timer.timeout.emit()
         np.testing.assert_array_equal(on_screen(layer), expected)
     panel.viewer.dims.ndisplay = 3
     assert not beside._timer.isActive()
-    assert panel.view.beside.only_2d.isVisibleTo(panel.view.beside)
+    assert panel.view.grey_split.only_2d.isVisibleTo(panel.view.grey_split)
     panel.viewer.dims.ndisplay = 2
     assert beside._timer.isActive()
-    panel.view.beside.mode.setCurrentText(OFF)
+    panel.view.grey_split.mode.setCurrentText(OFF)
     assert not beside._timer.isActive()
     np.testing.assert_array_equal(on_screen(layer), color)
 
@@ -117,7 +117,7 @@ def test_it_goes_with_the_chosen_scan_and_is_in_no_file(colored, qtbot, small_ct
 
     panel, layer = colored, colored.coloring.layer
     whole = lit(panel, WINDOW)
-    panel.view.beside.mode.setCurrentText(WIPE)
+    panel.view.grey_split.mode.setCurrentText(WIPE)
     saved = layer_volume(layer.data, {"metadata": layer.metadata})
     np.testing.assert_array_equal(saved.voxels, whole)
     other = panel.viewer.add_layer(Layer.create(*volume_layer(small_ct, "other")))
@@ -137,9 +137,9 @@ def test_releasing_the_panel_leaves_nothing_behind(colored, mode):
     panel, viewer, layer = colored, colored.viewer, colored.coloring.layer
     whole = lit(panel, WINDOW)
     drags = list(viewer.mouse_drag_callbacks)
-    panel.view.beside.mode.setCurrentText(mode)
-    panel._beside._timer.timeout.emit()
-    timer = panel._beside._timer
+    panel.view.grey_split.mode.setCurrentText(mode)
+    panel._grey_split._timer.timeout.emit()
+    timer = panel._grey_split._timer
     panel.release()
     assert not timer.isActive()
     assert lines(viewer) == []
