@@ -92,23 +92,23 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
 
 
 def test_flicker_takes_turns_at_its_rate_in_2d_only(colored, qtbot):
-    panel, layer, beside = colored, colored.coloring.layer, colored._grey_split
+    panel, layer, split = colored, colored.coloring.layer, colored._grey_split
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
     panel.view.grey_split.mode.setCurrentText(FLICKER)
-    assert beside._timer.isActive()
+    assert split._timer.isActive()
     panel.view.grey_split.rate._box.setValue(10)
-    assert beside._timer.interval() == 100
+    assert split._timer.interval() == 100
     panel.view.grey_split.rate._box.setValue(0.5)
     for expected in (grey, color, grey):
-        beside._timer.timeout.emit()
+        split._timer.timeout.emit()
         np.testing.assert_array_equal(on_screen(layer), expected)
     panel.viewer.dims.ndisplay = 3
-    assert not beside._timer.isActive()
+    assert not split._timer.isActive()
     assert panel.view.grey_split.only_2d.isVisibleTo(panel.view.grey_split)
     panel.viewer.dims.ndisplay = 2
-    assert beside._timer.isActive()
+    assert split._timer.isActive()
     panel.view.grey_split.mode.setCurrentText(OFF)
-    assert not beside._timer.isActive()
+    assert not split._timer.isActive()
     np.testing.assert_array_equal(on_screen(layer), color)
 
 

@@ -38,21 +38,11 @@ def color_in_worker(
 ) -> Any:
     """Return a new colored layer over a CT layer. Runs in a worker, accesses no widget.
 
-    Parameters
-    ----------
-    layer
-        The napari layer; it is only read.
-    model, device
-        As for `tomochrome.colorize`.
-    fields
-        Keywords of `tomochrome.color.Lighting`. The object is created here because importing its
-        module compiles kernels, which would block the GUI thread.
-    as_hu
-        Whether to treat values of an unknown unit as Hounsfield units; the warnings and the
-        name of the layer then say so.
-    pictures
-        The reference photograph, its label image and its mask (the latter two may be None); None if
-        the model needs no photograph.
+    ``model`` and ``device`` are those of `tomochrome.colorize`; ``fields`` are keywords of
+    `tomochrome.color.Lighting`, which is created here because importing its module compiles
+    kernels. With ``as_hu``, values of an unknown unit are treated as Hounsfield units; the warnings
+    and the name of the layer then say so. ``pictures`` are the reference photograph, its label
+    image and its mask (the latter two may be None) for models that need a photograph.
 
     Raises `TomochromeError` if the layer is not CT, the model or device is not available, or the
     photograph and its label image do not match; `Cancelled` if the task was cancelled.
@@ -81,18 +71,8 @@ def finished_layer(
 ) -> Any:
     """Return a new layer that shows a chroma over a CT layer. Runs in a worker.
 
-    Parameters
-    ----------
-    layer
-        The CT's napari layer; it is only read.
-    ct
-        The source of that layer.
-    chroma
-        The chroma on the grid of ``ct.shown``.
-    settings
-        The lighting.
-    note
-        Suffix of the layer's name.
+    ``ct`` is the source of the CT layer, ``chroma`` is on the grid of ``ct.shown``, and ``note`` is
+    a suffix of the layer's name.
     """
     from napari.layers import Layer
 
@@ -150,19 +130,7 @@ class Coloring:
 
     @classmethod
     def add(cls, viewer: Any, ct_layer: Any, layer: Any, earlier: Sequence[Any]) -> Coloring:
-        """Add a colored layer directly above its CT and the earlier colorings of the CT.
-
-        Parameters
-        ----------
-        viewer
-            The viewer that contains the CT layer.
-        ct_layer
-            The layer that was colored.
-        layer
-            The new colored layer.
-        earlier
-            Earlier colorings of the same CT.
-        """
+        """Add a colored layer directly above its CT layer and earlier colorings of the same CT."""
         top = max(viewer.layers.index(below) for below in (ct_layer, *earlier))
         layer.name = _new_name(layer.name, [known.name for known in viewer.layers])
         viewer.layers.insert(top + 1, layer)

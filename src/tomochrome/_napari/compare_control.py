@@ -157,8 +157,8 @@ class CompareControl(QObject):
     def _remark(self) -> None:
         if self.comparison is not None:
             ndisplay = self.viewer.dims.ndisplay
-            said = remarks(self.comparison.view, self.panel.fields, ndisplay)
-            self._say(f"{sentence(self.comparison.note)} {said}".strip())
+            texts = remarks(self.comparison.view, self.panel.fields, ndisplay)
+            self._say(f"{sentence(self.comparison.note)} {texts}".strip())
 
     def _remark_again(self) -> None:
         if self.panel.message.tone == "plain":  # do not overwrite an error

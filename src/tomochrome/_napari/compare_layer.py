@@ -88,17 +88,9 @@ class Made:
 def make_in_worker(
     first: Any, second: Any, fields: Fields, windows: tuple[Window | None, Window | None]
 ) -> Made:
-    """Create the layer that compares two others. Runs in a worker and accesses no widget.
+    """Create the layer that compares two layers. Runs in a worker and accesses no widget.
 
-    Parameters
-    ----------
-    first, second
-        napari layers of volumes; they are only read.
-    fields
-        The settings of the comparison.
-    windows
-        The display windows of the two layers, None for a colored layer or an unknown window.
-
+    ``windows`` are the display windows of the two, None for a colored layer or an unknown window.
     Raises `TomochromeError` if the two layers cannot be compared in this way; `Cancelled` if the
     task was cancelled.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tomochrome._napari.wording import sentence
@@ -49,46 +49,26 @@ MODES: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Fields:
-    """The settings of a comparison.
+    """The settings of a comparison."""
 
-    Parameters
-    ----------
-    mode
-        One of `MODES`.
-    tile_mm, offset_mm
-        Tile size of the checkerboard and its offset along (z, y, x).
-    share
-        Weight of the second volume in a blend, 0 to 1.
-    reach
-        Difference shown in the strongest color; 0 for the default.
-    levels
-        Levels of the contours, separated by commas or spaces; empty for the default.
-    rate
-        Changes per second of the flicker.
-    """
-
-    mode: str = CHECKERBOARD
-    tile_mm: float = 20.0
-    offset_mm: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0))
-    share: float = 0.5
-    reach: float = 0.0
-    levels: str = ""
-    rate: float = 2.0
+    mode: str = CHECKERBOARD  #: one of `MODES`
+    tile_mm: float = 20.0  #: tile size of the checkerboard
+    offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: offset of the tiles (z, y, x)
+    share: float = 0.5  #: weight of the second volume in a blend, 0 to 1
+    reach: float = 0.0  #: difference shown in the strongest color; 0 for the default
+    levels: str = ""  #: contour levels, separated by commas or spaces; empty for the default
+    rate: float = 2.0  #: changes per second of the flicker
 
 
 @dataclass(frozen=True)
 class Screen:
     """Orientation of a comparison's plane on the screen.
 
-    Parameters
-    ----------
-    transposed
-        Whether the second of the plane's two axes is vertical, as after rolling napari's axes.
-    mirrored
-        Whether the axes z, y and x are reversed: towards the left, or upwards.
+    ``mirrored`` tells for the axes z, y and x whether they are reversed: towards the left, or
+    upwards.
     """
 
-    transposed: bool = False
+    transposed: bool = False  #: whether the second of the plane's two axes is vertical
     mirrored: tuple[bool, bool, bool] = (False, False, False)
 
 
@@ -97,19 +77,9 @@ def make_view(
 ) -> View[Any]:
     """Return the view for the given fields. The first call imports and compiles `compare`.
 
-    Parameters
-    ----------
-    fields
-        The settings.
-    pair
-        The two volumes to compare.
-    before
-        The previous view, from which the position of a wipe and the state of a flicker are kept.
-    screen
-        Orientation of the plane on the screen; napari's default if None.
-
-    Raises `OptionError` if a value is invalid; `InputError` if the pair cannot be compared in this
-    mode.
+    The position of a wipe and the state of a flicker are kept from the previous view, ``before``.
+    ``screen`` is the orientation of the plane on the screen; napari's default if None. Raises
+    `OptionError` if a value is invalid; `InputError` if the pair cannot be compared in this mode.
     """
     from tomochrome import compare
 
@@ -139,17 +109,7 @@ def make_view(
 
 
 def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
-    """Return the warnings and remarks about a view, as sentences.
-
-    Parameters
-    ----------
-    view
-        The view shown.
-    fields
-        The settings requested.
-    ndisplay
-        2 for slices, 3 for 3D.
-    """
+    """Return the warnings and remarks about a view and the fields requested, as sentences."""
     texts = list(map(sentence, view.pair.warnings))
     shown: Any = view
     if fields.mode == CHECKERBOARD and shown.settings.tile_mm > fields.tile_mm + 1e-6:

@@ -100,7 +100,7 @@ class ComparePanel(QWidget):
         for name, widget, modes in (
             ("Tile size", self.tile, (CHECKERBOARD,)),
             ("Tile offset", self.offset, (CHECKERBOARD,)),
-            ("Second image", self.share, (BLEND,)),
+            ("Blend weight", self.share, (BLEND,)),
             ("Color range", self.reach, (DIFFERENCE,)),
             ("Contour levels", self.levels, (CONTOURS,)),
             ("Rate", self.rate, (FLICKER,)),

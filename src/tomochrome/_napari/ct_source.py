@@ -18,15 +18,9 @@ class UnknownUnitError(NotCTError):
 def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     """Check that a layer can be CT, without reading any voxel.
 
-    Parameters
-    ----------
-    layer
-        The napari layer.
-    as_hu
-        Whether to treat values of an unknown unit as Hounsfield units.
-
-    Raises `UnknownUnitError` if the unit is unknown, which ``as_hu`` overrides; `NotCTError` if the
-    layer is not CT, with a message that says what to choose instead.
+    Raises `UnknownUnitError` if the unit is unknown, unless the user declares it to be HU
+    (``as_hu``); `NotCTError` if the layer is not CT, with a message that says what to choose
+    instead.
     """
     name = f"the layer '{layer.name}'"
     kind = layer._type_string
@@ -59,22 +53,15 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
 
 
 def ct_source(layer: Any, *, as_hu: bool = False) -> LayerSource:
-    """Return the CT of a layer.
+    """Return the CT of a layer, which is only read.
 
     For a layer of another reader, the volume is built from the layer's data with the affine of
     `tomochrome._napari.layers.world_affine`, and dask and other lazy data is loaded, which can be
-    slow.
+    slow. With ``as_hu``, values of an unknown unit are accepted; the unit of the volume stays
+    unknown.
 
-    Parameters
-    ----------
-    layer
-        The napari layer; it is only read.
-    as_hu
-        Whether to treat values of an unknown unit as Hounsfield units. The unit of the volume
-        stays unknown.
-
-    Raises `UnknownUnitError` if the unit is unknown, which ``as_hu`` overrides; `NotCTError` if the
-    layer is not a 3D volume in Hounsfield units.
+    Raises `UnknownUnitError` if the unit is unknown and not ``as_hu``; `NotCTError` if the layer is
+    not a 3D volume in Hounsfield units.
     """
     check_layer(layer, as_hu=as_hu)
     known = source_of(layer.metadata)

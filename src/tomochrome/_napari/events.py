@@ -14,17 +14,7 @@ class Connections:
         self._all: list[tuple[Any, Callable[..., Any]]] = []
 
     def add(self, callback: Callable[..., Any], *emitters: Any, last: bool = False) -> None:
-        """Connect a callback to events.
-
-        Parameters
-        ----------
-        callback
-            Called with the event.
-        *emitters
-            napari's event emitters.
-        last
-            Whether to call it after all other callbacks.
-        """
+        """Connect a callback to events; if ``last``, it is called after all other callbacks."""
         for emitter in emitters:
             emitter.connect(callback, position="last" if last else "first")
             self._all.append((emitter, callback))
@@ -79,17 +69,8 @@ def before_napari(emitter: Any, method: Callable[[Any], None]) -> Callable[[Any]
     would be sliced for 3D before it can be hidden. If a future version of napari orders callbacks
     differently, the method is merely called later.
 
-    Parameters
-    ----------
-    emitter
-        napari's event emitter.
-    method
-        A bound method, called with the event; its object is not kept alive.
-
-    Returns
-    -------
-    callable
-        The connected function, for ``emitter.disconnect``.
+    The object of the bound method is not kept alive. Returns the connected function, for
+    ``emitter.disconnect``.
     """
     call = weakly(method)
     call.__module__ = "napari.plugins"  # napari orders callbacks by this name only

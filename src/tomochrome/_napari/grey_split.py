@@ -29,21 +29,11 @@ _RATE: Final = 2.0  # changes per second
 
 @dataclass(frozen=True)
 class GreyPart:
-    """The part of each plane that is shown in grayscale.
+    """The part of each plane that is shown in grayscale."""
 
-    Parameters
-    ----------
-    axis
-        Axis of the volume (z, y, x) along which the plane is divided.
-    edge
-        Voxel index of the boundary; -0.5 is the outer face of the first voxel.
-    above
-        Whether the voxels above the boundary are grey, rather than those below.
-    """
-
-    axis: int
-    edge: float
-    above: bool = False
+    axis: int  #: axis of the volume (z, y, x) along which the plane is divided
+    edge: float  #: voxel index of the boundary; -0.5 is the outer face of the first voxel
+    above: bool = False  #: whether the voxels above the boundary are grey, rather than those below
 
     def holds(self, index: NDArray[np.int_]) -> NDArray[np.bool_]:
         """Return whether the voxels at these indices along the axis are grey."""

@@ -94,16 +94,9 @@ def choice_of(layer: Any) -> str | None:
 
 
 def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
-    """Show a grey layer in a window.
+    """Show a grey layer in a window; ``choice`` is for `choice_of`, None for plain numbers.
 
-    Parameters
-    ----------
-    layer
-        The layer; a colormap that the user chose is kept as long as the window is linear.
-    window
-        The window.
-    choice
-        The user's choice, for `choice_of`; None for plain numbers.
+    A colormap that the user chose is kept as long as the window is linear.
     """
     keywords = window_keywords(window)
     if choice is None:

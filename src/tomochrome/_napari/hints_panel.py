@@ -58,19 +58,10 @@ def hint_in_worker(
 ) -> Any:
     """Return a new colored layer with the hints applied. Runs in a worker, accesses no widget.
 
-    Parameters
-    ----------
-    layer
-        The CT's napari layer; it is only read.
-    labels
-        Label image of the strokes (z, y, x) on the CT's grid.
-    meanings
-        Meaning of the labels that are not tissue numbers.
-    colored
-        The colored layer to correct, or None to color from the strokes alone. Hints applied to it
-        earlier are replaced.
-    settings
-        The lighting; by default that of a new colored layer in the window of the CT.
+    ``labels`` is the label image of the strokes (z, y, x) on the grid of the CT ``layer``, and
+    ``meanings`` are those of labels that are not tissue numbers. ``colored`` is the layer to
+    correct, or None to color from the strokes alone; hints applied to it earlier are replaced. By
+    default, the lighting is that of a new colored layer in the window of the CT.
     """
     from tomochrome.color import Lighting, TissueSelection
     from tomochrome.colorization.hints import apply_hints

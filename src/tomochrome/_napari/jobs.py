@@ -137,16 +137,9 @@ class JobRunner(QObject):
         returned: Callable[[Any], None],
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Start a job.
+        """Start a job; ``returned`` gets its result in the GUI thread.
 
-        Parameters
-        ----------
-        work
-            Function to run in the worker thread, see `Job`.
-        returned
-            Called in the GUI thread with the result.
-        failed
-            Called in the GUI thread with an exception, instead of emitting ``failed``.
+        ``failed``, if given, gets an exception instead of the signal ``failed``.
         """
         self.drop()
         job = self.job = Job(work, self._name)
@@ -183,22 +176,10 @@ def run_waiting(work: Callable[[], T], title: str) -> T:
     """Run a function in a thread, wait for it without blocking the window, and return its result.
 
     napari calls readers, writers and samples in the GUI thread. A local event loop keeps the window
-    responsive meanwhile, and a small dialog shows progress and offers Cancel. Without an
-    application, or outside the GUI thread, the function is called directly.
+    responsive meanwhile, and a small dialog with the ``title`` shows progress and offers Cancel.
+    Without an application, or outside the GUI thread, the function is called directly.
 
-    Parameters
-    ----------
-    work
-        The function to run.
-    title
-        Text of the dialog, which names the operation.
-
-    Raises
-    ------
-    Cancelled
-        If the user pressed Cancel.
-    Exception
-        Any exception raised by the function.
+    Raises `Cancelled` if the user pressed Cancel, and any exception raised by the function.
     """
     application = QApplication.instance()
     if application is None or QThread.currentThread() != application.thread():

@@ -92,14 +92,11 @@ def colored_layers(layers: Any, grey: Any) -> list[Any]:
 def check_dimensions(layer: Any, what: str, error: type[InputError]) -> None:
     """Check that a layer has three dimensions.
 
-    Raises
-    ------
-    InputError
-        Of the type ``error``, with a message that ``what`` has 3 dimensions.
+    Otherwise raises an ``error`` with a message that ``what`` has 3 dimensions.
     """
     if layer.ndim != 3:
         flat = layer.ndim < 3
-        hint = "open the whole series" if flat else "split it along its extra axes into volumes"
+        hint = "open the entire series" if flat else "split it along its extra axes into volumes"
         raise error(f"the layer '{layer.name}' has {layer.ndim} dimensions, {what} has 3; {hint}")
 
 
@@ -151,19 +148,9 @@ def without_path(volume: Volume) -> Volume:
 def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None) -> LayerTuple:
     """Build the napari layer tuple of a scalar volume, or of a colored one read from a file.
 
-    Parameters
-    ----------
-    volume
-        Scalar voxels (z, y, x) or RGBA (z, y, x, 4), with any axis directions.
-    name
-        Name of the layer; `display_name` by default.
-    window
-        Display window; `tomochrome.windowing.opening_window` by default.
-
-    Returns
-    -------
-    tuple
-        ``(data, keywords, "image")``, always with units, axis labels, placement and metadata.
+    The voxels are scalars (z, y, x) or RGBA (z, y, x, 4), with any axis directions. By default, the
+    name is `display_name` and the window `tomochrome.windowing.opening_window`. The keywords always
+    include units, axis labels, placement and metadata.
     """
     volume = without_path(volume)
     shown = closest_axial(volume)
@@ -195,18 +182,9 @@ def grey_look(shown: Volume, window: Window | None) -> tuple[dict[str, Any], dic
 def color_layer(
     picture: Any, source: LayerSource, transform: Mapping[str, Any], name: str
 ) -> LayerTuple:
-    """Build the napari layer tuple of an RGBA picture over another layer.
+    """Build the napari layer tuple of an RGBA picture (z, y, x, 4) on the grid of another layer.
 
-    Parameters
-    ----------
-    picture
-        RGBA data (z, y, x, 4) on the other layer's grid.
-    source
-        The volumes from which the layer is made.
-    transform
-        The other layer's transform (see `layer_transform`).
-    name
-        Name of the layer.
+    ``transform`` is that of the other layer (see `layer_transform`).
     """
     keywords = {
         "name": name,

@@ -22,21 +22,11 @@ _BLOCK = (slice(None), slice(None), slice(None))
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """The 3D image of a volume at a reduced resolution.
+    """The 3D image of a volume at a reduced resolution."""
 
-    Parameters
-    ----------
-    rgba
-        uint8 (k, j, i, 4), one voxel for each block of the volume.
-    steps
-        Block size in voxels along (z, y, x).
-    offset
-        Index, possibly fractional, of the center of the first block.
-    """
-
-    rgba: NDArray[np.uint8]
-    steps: tuple[int, ...]
-    offset: tuple[float, ...]
+    rgba: NDArray[np.uint8]  #: uint8 (k, j, i, 4), one voxel for each block of the volume
+    steps: tuple[int, ...]  #: block size in voxels along (z, y, x)
+    offset: tuple[float, ...]  #: index, possibly fractional, of the center of the first block
 
 
 class RenderedByWorker(ABC):

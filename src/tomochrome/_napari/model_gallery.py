@@ -41,26 +41,13 @@ def compare_in_worker(
 ) -> tuple[Comparison, list[Image]]:
     """Color one slice of a CT layer with all models. Runs in a worker, accesses no widget.
 
-    Parameters
-    ----------
-    layer
-        The napari layer; it is only read.
-    voxel
-        Voxel (z, y, x) of the layer whose axial slice is colored.
-    device
-        As for `tomochrome.colorize`.
-    fields
-        Keywords of `tomochrome.color.Lighting`; the tissue selection is ignored.
-    as_hu
-        Whether to treat values of an unknown unit as Hounsfield units.
-    pictures
-        Photograph, label image and mask (the latter two may be None) for models that take their
-        colors from a photograph; None leaves these models out.
+    The slice is the axial one through ``voxel`` (z, y, x). ``fields`` are keywords of
+    `tomochrome.color.Lighting`; the tissue selection is ignored. With ``as_hu``, values of an
+    unknown unit are treated as Hounsfield units. ``pictures`` are the photograph, label image and
+    mask (the latter two may be None) for models that take their colors from a photograph; None
+    leaves these models out.
 
-    Returns
-    -------
-    comparison, pictures
-        The comparison, and its pictures with letters and a scale bar.
+    Returns the comparison, and its pictures with letters and a scale bar.
     """
     from tomochrome.colorization import Reference
     from tomochrome.colorization.side_by_side import compare_models, upright_slice

@@ -24,21 +24,11 @@ _DEVICES: Final = {
 
 @dataclass(frozen=True)
 class Named:
-    """One choice.
+    """One choice."""
 
-    Parameters
-    ----------
-    name
-        Id in the command line and in files.
-    title
-        Text shown to the user.
-    about
-        Description in one line.
-    """
-
-    name: str
-    title: str
-    about: str = ""
+    name: str  #: id in the command line and in files
+    title: str  #: text shown to the user
+    about: str = ""  #: description in one line
 
     @property
     def tip(self) -> str:

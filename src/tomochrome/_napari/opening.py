@@ -44,7 +44,7 @@ def find_or_read(path: Path) -> Opened | Found:
     item = only_choice(found, path)
     if item is None:
         return found
-    return with_remark(open_item(item), beside(found))
+    return with_remark(open_item(item), other_items(found))
 
 
 def only_choice(found: Found, path: Path) -> Item | None:
@@ -62,7 +62,7 @@ def only_choice(found: Found, path: Path) -> Item | None:
     return readable[0] if len(readable) == 1 and not unreadable else None
 
 
-def beside(found: Found) -> str:
+def other_items(found: Found) -> str:
     """Return a sentence about the other items at a path of which one was opened."""
     others = len(found.items) - 1
     series = f"{others} other series (not CT)" if others > 0 else ""

@@ -52,17 +52,8 @@ _ROLLED: Final = {
 def scan_axes(order: Sequence[int], ndisplay: int) -> Axes | None:
     """Return the axes of a scan (0: z, 1: y, 2: x) along (depth, vertical, horizontal).
 
-    Parameters
-    ----------
-    order
-        The order of the viewer's axes; the scan's axes are the last three in world order.
-    ndisplay
-        2 or 3. In 2D the depth axis is the one normal to the plane.
-
-    Returns
-    -------
-    tuple or None
-        None if another axis, such as time, is displayed.
+    The scan's axes are the last three of the viewer's ``order``. In 2D the depth axis is the one
+    normal to the plane. Returns None if another axis, such as time, is displayed.
     """
     extra = len(order) - 3
     displayed = [axis - extra for axis in order[-ndisplay:]]
@@ -76,15 +67,7 @@ def scan_axes(order: Sequence[int], ndisplay: int) -> Axes | None:
 def camera_orientation(axes: Axes) -> tuple[str, str, str]:
     """Return the napari camera orientation for the radiological convention.
 
-    Parameters
-    ----------
-    axes
-        The axes (0: z, 1: y, 2: x) along depth, vertical and horizontal.
-
-    Returns
-    -------
-    tuple
-        "away" or "towards", "up" or "down", and "right".
+    ``axes`` are those (0: z, 1: y, 2: x) along depth, vertical and horizontal.
     """
     depth, vertical, horizontal = LPS_OF_AXES[list(axes)]
     towards = -depth if _ALONG[axes[0]] else depth
@@ -121,14 +104,9 @@ def screen_directions(
 ) -> tuple[Vector, Vector]:
     """Return the world directions of right and up on the screen, as LPS unit vectors.
 
-    Parameters
-    ----------
-    axes
-        The axes (0: z, 1: y, 2: x) along depth, vertical and horizontal.
-    orientation
-        The camera's orientation of depth, vertical and horizontal.
-    view, up
-        In 3D, the camera's view and up direction in displayed axes; None in 2D.
+    ``axes`` are those (0: z, 1: y, 2: x) along depth, vertical and horizontal, for which
+    ``orientation`` is that of the camera. ``view`` and ``up`` are the camera's directions in
+    displayed axes in 3D, None in 2D.
     """
     depth_sign, up_sign, right_sign = (_SIGN[str(way)] for way in orientation)
     displayed = LPS_OF_AXES[list(axes)]

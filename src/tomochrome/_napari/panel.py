@@ -338,12 +338,7 @@ class FormPanel(JobPanel):
 def error_text(error: Exception, job_name: str) -> str:
     """Return the message for an exception; unexpected exceptions are also logged.
 
-    Parameters
-    ----------
-    error
-        The exception.
-    job_name
-        Subject of the message for an unexpected exception, such as ``"Coloring"``.
+    ``job_name`` is the subject of the message for an unexpected exception: ``"Coloring"``.
     """
     if isinstance(error, TomochromeError):
         return sentence(error)

@@ -66,72 +66,35 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """The result of a registration or of loading a transform.
-
-    Parameters
-    ----------
-    fixed, moving
-        The two volumes with the placement of their layers.
-    forward, inverse
-        Transforms from points of the fixed volume to points of the moving volume, and back
-        (LPS mm).
-    jacobian
-        Jacobian determinant of ``forward`` on the fixed grid.
-    report
-        As in ``report.json``.
-    warnings
-        Warnings for the user.
-    layer
-        A napari layer of the moving volume on the fixed grid, ready to be added; None after it
-        was removed.
-    loaded
-        Whether the transform was loaded from a file rather than found by a registration.
-    """
+    """The result of a registration or of loading a transform."""
 
     fixed: Placed
     moving: Placed
-    forward: Transform
-    inverse: Transform
-    jacobian: Volume
-    report: Mapping[str, Any]
+    forward: Transform  #: from points of the fixed to points of the moving volume (LPS mm)
+    inverse: Transform  #: from points of the moving to points of the fixed volume
+    jacobian: Volume  #: determinant of ``forward`` on the fixed grid
+    report: Mapping[str, Any]  #: as in ``report.json``
     warnings: tuple[Notice, ...]
-    layer: Any
-    loaded: bool = False
+    layer: Any  #: napari layer of the moved volume on the fixed grid; None once removed
+    loaded: bool = False  #: whether it was loaded from a file, not found by a registration
 
 
 @dataclass(eq=False)
 class PairResult:
     """A registration result or a loaded transform for one pair of layers.
 
-    Parameters
-    ----------
-    fixed, moving
-        The two layers.
-    alignment
-        The transform and its report. Its ``layer`` is None after that layer was removed.
-    message
-        Message shown with the result.
-    settings
-        Description that distinguishes it from other results of the same pair.
-    number
-        1 for the first result of the pair that is kept, 2 for the next.
-    samples
-        Metric values of the run; empty for a loaded transform.
-    shown
-        Views that were on screen when another pair was selected: ``"comparison"``,
-        ``"jacobian"``, ``"grid"``.
-    copies
-        Layers that the transform was applied to: the layer, whether it was moved to the fixed
-        image, and the moved copy.
+    ``shown`` are the views that were on screen when another pair was selected: ``"comparison"``,
+    ``"jacobian"``, ``"grid"``. ``copies`` are the layers that the transform was applied to: the
+    layer, whether it was moved to the fixed image, and the moved copy.
     """
 
     fixed: Any
     moving: Any
-    alignment: Alignment
-    message: str
-    settings: str = ""
-    number: int = 1
-    samples: list[Sample] = field(default_factory=list)
+    alignment: Alignment  #: its ``layer`` is None after that layer was removed
+    message: str  #: message shown with the result
+    settings: str = ""  #: distinguishes it from other results of the same pair
+    number: int = 1  #: 1 for the first result of the pair that is kept, 2 for the next
+    samples: list[Sample] = field(default_factory=list)  #: metric values; empty if loaded
     shown: frozenset[str] = frozenset({"comparison"})
     copies: list[tuple[Any, bool, Any]] = field(default_factory=list)
 
@@ -196,14 +159,8 @@ def _read(request: Request) -> tuple[Placed, Placed, dict[str, Any]]:
 def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     """Register two layers. Runs in a worker and accesses no widget.
 
-    Parameters
-    ----------
-    request
-        The layers and the settings.
-    samples
-        List to which the metric values are appended as they are computed.
-
-    Raises `TomochromeError` if the two cannot be registered; `Cancelled` if the task was cancelled.
+    Metric values are appended to ``samples`` as they are computed. Raises `TomochromeError` if the
+    two cannot be registered; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
     from tomochrome.registration.register import register
@@ -283,17 +240,9 @@ def _moved_layer(
 
 
 def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:
-    """Return a moved copy of a layer. Runs in a worker.
+    """Return a moved copy of an Image, Labels, Points or Shapes layer. Runs in a worker.
 
-    Parameters
-    ----------
-    layer
-        Image, Labels, Points or Shapes layer; it is only read.
-    alignment
-        The transform to apply.
-    to_fixed
-        Whether to move from the moving to the fixed volume, rather than the other way.
-
+    The copy is moved from the moving to the fixed volume if ``to_fixed``, otherwise the other way.
     Raises `TomochromeError` if a transform cannot be applied to the layer; `Cancelled` if the task
     was cancelled.
     """

@@ -52,18 +52,7 @@ def volume_on(
 ) -> LayerTuple:
     """Build the layer tuple of a volume on the grid of another layer, placed exactly over it.
 
-    Parameters
-    ----------
-    volume
-        Volume on the grid of ``grid.volume``.
-    grid
-        The other layer's volume and placement.
-    name
-        Name of the layer.
-    role
-        Role of its `LayerSource`.
-    **look
-        Additional keywords of the layer.
+    ``role`` is that of its `LayerSource`, and ``look`` are additional keywords of the layer.
     """
     volume = without_path(volume)
     kind: Any = "color" if volume.is_rgba else role
@@ -90,16 +79,9 @@ def look_of(layer: Any) -> dict[str, Any]:
 
 
 def moved_volume(layer: Any, source: Placed, target: Placed, to_source: Transform) -> LayerTuple:
-    """Resample an image or labels layer onto another grid.
+    """Resample an image or labels layer, shown over ``source``, onto the grid of ``target``.
 
-    Parameters
-    ----------
-    layer
-        Layer shown over ``source``.
-    source, target
-        The volume that the layer belongs to, and the volume whose grid is used.
-    to_source
-        Transform from points of ``target`` to points of ``source``.
+    ``to_source`` maps points of ``target`` to points of ``source``.
     """
     check_volume_layer(layer)
     volume = _volume_with(layer, source)
@@ -129,18 +111,10 @@ def _volume_with(layer: Any, over: Placed) -> Volume:
 
 
 def moved_drawing(layer: Any, source: Placed, target: Placed, to_target: Transform) -> LayerTuple:
-    """Return a Points or Shapes layer with all points transformed.
+    """Return a Points or Shapes layer, drawn over ``source``, with all points transformed.
 
-    Parameters
-    ----------
-    layer
-        Layer drawn over ``source``.
-    source, target
-        The volume that the layer was drawn on, and the volume that it is moved to.
-    to_target
-        Transform from points of ``source`` to points of ``target``.
-
-    Raises `InputError` if the layer does not have three dimensions.
+    ``to_target`` maps points of ``source`` to points of ``target``. Raises `InputError` if the
+    layer does not have three dimensions.
     """
     if layer.ndim != 3:
         raise InputError(

@@ -32,27 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A layer's volume and its placement in napari.
+    """A layer's volume and its placement in napari."""
 
-    Parameters
-    ----------
-    name
-        The layer's name.
-    source
-        The volume on the layer's grid with its true affine, or a view that is lit when read.
-    stored
-        The volume on the grid on which files are written.
-    transform
-        The layer's transform, for layers that are to be placed exactly over it.
-    world
-        4x4 affine from the layer's index (z, y, x) to napari's world, in LPS mm.
-    """
-
-    name: str
-    source: Volume | LitVolume
-    stored: Volume
-    transform: Mapping[str, Any]
-    world: NDArray[np.float64]
+    name: str  #: the layer's name
+    source: Volume | LitVolume  #: on the layer's grid with its true affine, or lit when read
+    stored: Volume  #: the volume on the grid on which files are written
+    transform: Mapping[str, Any]  #: the layer's transform, for layers to be placed exactly over it
+    world: NDArray[np.float64]  #: 4x4 affine from the layer's index (z, y, x) to LPS mm in napari
 
     @property
     def volume(self) -> Volume:

@@ -60,14 +60,7 @@ class ResultPanel(QWidget):
     ) -> None:
         """Show a report: the verdict, the table, and warnings that are not in the verdict.
 
-        Parameters
-        ----------
-        report
-            As in ``report.json``.
-        warnings
-            Warnings of the result.
-        loaded
-            Whether the transform was loaded from a file rather than found by a registration.
+        ``loaded`` says that the transform was loaded from a file, not found by a registration.
         """
         self._report, self._colors = report, self._readable()
         verdict = verdict_of(report, warnings, loaded=loaded)

@@ -96,12 +96,7 @@ class ShownResult:
     def add(self, result: PairResult, *, keep: bool) -> None:
         """Add a new result and its layer, and show it if its pair is selected.
 
-        Parameters
-        ----------
-        result
-            The new result.
-        keep
-            Whether to keep the earlier result of the pair instead of replacing it.
+        Unless ``keep``, it replaces the earlier result of the pair.
         """
         layers = self.viewer.layers
         earlier = None if keep else self.earlier(result.fixed, result.moving)

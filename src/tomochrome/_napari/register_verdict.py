@@ -30,23 +30,13 @@ _TRY_LOADED: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a metric before and after registration, as text.
-
-    Parameters
-    ----------
-    name, meaning
-        Name of the metric and its explanation.
-    before, after
-        Values; ``before`` is empty if it does not apply.
-    change
-        1 for better, -1 for worse, 0 for neither.
-    """
+    """One row of the table: a metric before and after registration, as text."""
 
     name: str
-    meaning: str
-    before: str
+    meaning: str  #: explanation of the metric
+    before: str  #: empty if it does not apply
     after: str
-    change: int = 0
+    change: int = 0  #: 1 for better, -1 for worse, 0 for neither
 
 
 @dataclass(frozen=True)
@@ -136,16 +126,9 @@ def _compared(
 def verdict_of(
     report: Mapping[str, Any], warnings: Sequence[Notice] = (), *, loaded: bool = False
 ) -> Verdict:
-    """Return the verdict on a transform.
+    """Return the verdict on a transform, from its report and warnings.
 
-    Parameters
-    ----------
-    report
-        As in ``report.json``.
-    warnings
-        Warnings of the result. The verdict covers those with a code in `OF_VERDICT`.
-    loaded
-        Whether the transform was loaded from a file rather than found by a registration.
+    ``loaded`` says that the transform was loaded from a file, not found by a registration.
     """
     measured = warnings_of(report, str(report.get("similarity", "lncc")))
     notices = dict.fromkeys([*warnings, *measured])

@@ -60,18 +60,9 @@ def arranged(
 ) -> list[Row]:
     """Return the rows of the list: matching items, grouped by patient and study, and sorted.
 
-    Parameters
-    ----------
-    items
-        All items in the order in which they were found; patients and studies are numbered in the
-        order of their first items.
-    order
-        Sort order within a group.
-    search
-        Search words. Each must match the beginning of a word, or an entire number, in the item's
-        title, modality, size, verdict, number or heading.
-    identities
-        Identities of the patients if they are to be shown.
+    Patients and studies are numbered in the order of their first items. Each search word must match
+    the beginning of a word, or an entire number, in the item's title, modality, size, verdict,
+    number or heading. ``identities`` are those of the patients, if they are to be shown.
     """
     wanted = search.casefold().split()
     studies = _studies(items)

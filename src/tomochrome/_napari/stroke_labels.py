@@ -25,19 +25,7 @@ def own_colors(strokes: Any) -> dict[int, str]:
 
 
 def add_color(strokes: Any, color: str) -> int:
-    """Assign a label of a Labels layer to a color and show it in the layer.
-
-    Parameters
-    ----------
-    strokes
-        The napari layer.
-    color
-        ``"#rrggbb"``.
-
-    Returns
-    -------
-    int
-        The label of the color, which may exist already.
+    """Show a color (``"#rrggbb"``) in a Labels layer; return its label, new or existing.
 
     Raises `OptionError` if the layer's data type has no label left.
     """

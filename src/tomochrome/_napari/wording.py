@@ -144,14 +144,9 @@ def identity_in_words(
 ) -> tuple[str, ...]:
     """Return two or three lines that identify the patient and the study.
 
-    Parameters
-    ----------
-    identity
-        Result of `tomochrome.io.dicom.headers.identity_of`.
-    patient, study
-        Placeholders such as ``"Patient 1"`` for missing header values.
-    title
-        The study description, which may be empty.
+    ``identity`` is the result of `tomochrome.io.dicom.headers.identity_of`; ``patient`` and
+    ``study`` are placeholders such as ``"Patient 1"`` for missing values. The study description,
+    ``title``, may be empty.
     """
     name = ", ".join(identity.get("PatientName", "").partition("=")[0].replace("^", " ").split())
     values = {key: value.strip() for key, value in identity.items()}

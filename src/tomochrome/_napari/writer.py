@@ -38,30 +38,15 @@ def write_dicom(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
 
 
 def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write a layer of this plugin on the CT's stored grid.
+    """Write a layer of this plugin on the CT's stored grid; return the paths written.
 
-    An existing file with the given name is overwritten, because napari's save dialog has asked
-    the user. If the extension of the format has to be added, the dialog has not asked about the
-    resulting name, so the user is asked here.
+    An existing file with the given name is overwritten, because napari's save dialog has asked the
+    user. If the extension of the format has to be added, the dialog has not asked about the
+    resulting name, so the user is asked here; nothing is written if the user cancels.
 
-    Parameters
-    ----------
-    wanted
-        The format.
-    path
-        Output path.
-    data
-        The layer's data: RGBA (z, y, x, 4), a CT's voxels, or labels.
-    meta
-        The layer's attributes. Its ``metadata`` must contain its source, except for labels, which
-        must be on the grid of an open layer.
-
-    Returns
-    -------
-    list of str
-        The paths written, empty if the user cancelled.
-
-    Raises `OutputError` if the position of the layer is not known, or the file cannot be written.
+    The data is RGBA (z, y, x, 4), a CT's voxels, or labels. The metadata in ``meta`` must contain
+    its source, except for labels, which must be on the grid of an open layer. Raises `OutputError`
+    if the position of the layer is not known, or the file cannot be written.
     """
     return write_each(wanted, {wanted.complete(path): (data, meta)}, confirmed=[path])
 
@@ -69,22 +54,8 @@ def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -
 def write_several(path: str, layer_data: Sequence[LayerTuple]) -> list[str]:
     """Write several layers of this plugin as separate NIfTI files, either all or none.
 
-    Parameters
-    ----------
-    path
-        Start of the file names; the layers' names are appended.
-    layer_data
-        Image and labels layers.
-
-    Returns
-    -------
-    list of str
-        The paths written, empty if the user cancelled.
-
-    Raises
-    ------
-    OutputError
-        As `write_layer`.
+    The names of the image and labels layers are appended to ``path``. Returns and raises as
+    `write_layer`.
     """
     if len(layer_data) == 1:
         return write_nifti(path, *layer_data[0][:2])
@@ -169,13 +140,7 @@ def layer_volume(
 ) -> Volume:
     """Return the volume that a layer shows, on its CT's stored grid and with its true affine.
 
-    Parameters
-    ----------
-    data, meta
-        As napari passes them to a writer.
-    grids
-        Layers of this plugin on which labels may have been painted, see `open_grids`.
-
+    ``grids`` are layers of this plugin on which labels may have been painted, see `open_grids`.
     Raises `OutputError` if the layer was not made by this plugin and is not on the grid of one that
     was.
     """

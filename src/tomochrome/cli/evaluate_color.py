@@ -147,16 +147,7 @@ def colored(
 ) -> tuple[Chroma, float]:
     """Return the coloring by one model, and its time in seconds per slice after a warm-up.
 
-    Parameters
-    ----------
-    volume
-        The CT.
-    card
-        Card of the model.
-    args
-        Arguments with ``device`` and ``threads``.
-    reference
-        Photograph for models that need one.
+    ``args`` has ``device`` and ``threads``; ``reference`` is for models that need a photograph.
     """
     from tomochrome.colorization import colorize
     from tomochrome.colorization.predictor import needs_reference

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None) -> None:
-    """Check that input paths exist and that the output would not replace an input.
-
-    Parameters
-    ----------
-    paths
-        Inputs; None is ignored.
-    output
-        Output path.
+    """Check that input paths exist (None is ignored) and that the output would not replace one.
 
     Raises `InputError` if a path does not exist; `OutputError` if ``output`` is one of the inputs.
     """
@@ -70,22 +63,9 @@ def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> 
 
 @contextmanager
 def write_together(folder: Path, names: Sequence[str], *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder; on success, all files written to it are moved to ``folder``.
+    """Yield a temporary folder; on success, the named files in it are moved to ``folder``.
 
-    Parameters
-    ----------
-    folder
-        Output folder, created if it does not exist; its parent must exist.
-    names
-        Names of the files that the caller writes.
-    force
-        Replace existing files; other files in the folder are kept.
-
-    Yields
-    ------
-    Path
-        The temporary folder.
-
+    The folder is created if it does not exist; its parent must exist. Other files in it are kept.
     Raises `OutputError` if the files cannot be written or one already exists (without ``force``).
     """
     check_folder(folder, names, force=force)

@@ -34,10 +34,8 @@ def in_words(data: Mapping[str, Any]) -> str:
 def table(measured: Mapping[str, Any]) -> list[str]:
     """Return the metrics of a report as lines: before, after, folds, inverse consistency, labels.
 
-    Parameters
-    ----------
-    measured
-        Result of `tomochrome.evaluate.measure_registration` or ``validate_synthetic``.
+    ``measured`` is a result of `tomochrome.evaluate.measure_registration` or
+    ``validate_synthetic``.
     """
     before, after = measured.get("before", {}), measured.get("after", {})
     columns = ("before", "after") if "before" in measured else ("", "")

@@ -141,19 +141,9 @@ def check_request(
 ) -> None:
     """Check names and value ranges before the work begins.
 
-    Parameters
-    ----------
-    request
-        The options of the command.
-    tissue_map
-        Whether a tissue map is to be written.
-    hints
-        The user's strokes, if any.
-    with_reference
-        Whether a reference photograph is given.
-
-    Raises `OptionError` or `ModelError` or `DeviceError` if the window, palette, alpha curve, model
-    or device is unknown or not available.
+    ``with_reference`` says whether a reference photograph is given. Raises `OptionError`,
+    `ModelError` or `DeviceError` if the window, palette, alpha curve, model or device is unknown or
+    not available.
     """
     from tomochrome.color import Lighting
     from tomochrome.color.alpha import alpha_curve

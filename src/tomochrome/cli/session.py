@@ -182,5 +182,5 @@ def listening(session: Session) -> Iterator[None]:
             with running(session.task):
                 yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, old_handler in previous.items():
+            signal.signal(number, old_handler)
