@@ -171,6 +171,16 @@ def test_a_selection_is_shown_as_it_was_made(qtbot, tissues):
     assert all(row.tissue != Tissue.LIVER for row in legend.list.rows())
 
 
+def test_the_list_is_high_enough_for_its_rows(qtbot):
+    legend = Legend()
+    qtbot.addWidget(legend)
+    legend.show()
+    legend.set_shares(np.arange(N_TISSUES) * (np.arange(N_TISSUES) < 6) / 15, "natural")
+    tree = legend.list
+    assert len(tree.rows()) == 5
+    assert tree.visualItemRect(tree.rows()[-1]).bottom() < tree.viewport().height()
+
+
 @pytest.mark.parametrize(
     ("share", "text"),
     [

@@ -45,7 +45,7 @@ def test_a_sheet_of_models(series: Path, tmp_path: Path, capfd: Capture) -> None
     ("options", "words"),
     [
         ((CURVE, "--compare", "S"), "writes a contact sheet"),
-        ((CURVE, "--compare", "S", "-o", "sheet.jpg"), "end 'sheet.jpg' in .png"),
+        ((CURVE, "--compare", "S", "-o", "sheet.jpg"), "use the extension .png for 'sheet.jpg'"),
         ((CURVE, "-o", "sheet.png"), "--output needs --compare"),
         ((CURVE, "--compare", "S", "-o", "sheet.png", "--slice", "99"), "there is no slice 99"),
         (("exemplar", "--compare", "S", "-o", "sheet.png"), "takes its colors from a photograph"),

@@ -87,4 +87,4 @@ def test_a_file_that_lists_no_sets_is_refused(text: str, tmp_path: Path, capfd: 
 
 def test_nothing_to_measure_on_is_refused(capfd: Capture) -> None:
     run = Run(capfd, "evaluate", "models", "--phantoms", 0, *MODEL)
-    assert "nothing to measure on" in run.complaint
+    assert "there are no test sets" in run.complaint

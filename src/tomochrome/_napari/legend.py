@@ -29,7 +29,7 @@ from tomochrome.tissue import Tissue
 _SHOWN, _NAME, _BODY, _PLANE = range(4)
 _SWATCH_PX: Final = 14
 _MAX_ROWS: Final = 8
-_HINT: Final = "Click: show only this · Ctrl+click: add · untick: grey"
+_HINT: Final = "Click: only this · Ctrl+click: add · Untick: grey"
 _MOUSE: Final = (
     QEvent.Type.MouseButtonPress,
     QEvent.Type.MouseButtonRelease,
@@ -203,7 +203,6 @@ class _List(QTreeWidget):
         present = [tissue for tissue in Tissue if shares[tissue] > 0]
         for tissue in sorted(present, key=lambda tissue: -shares[tissue]):
             self.addTopLevelItem(_Row(tissue, float(shares[tissue])))
-        self._fit()
 
     def _fit(self) -> None:
         """Set the height to that of the rows, at most `_MAX_ROWS` of them."""
@@ -234,6 +233,7 @@ class _List(QTreeWidget):
         rgb = palette(palette_name).rgb
         for row in self.rows():
             row.setIcon(_NAME, _swatch(QColor(*(int(value) for value in rgb[row.tissue]))))
+        self._fit()  # rows with an icon are higher
 
     def selectionCommand(  # noqa: N802 - Qt's name
         self, index: Any, event: Any = None

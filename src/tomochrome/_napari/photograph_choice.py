@@ -76,7 +76,7 @@ class PhotographChoice(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.photograph = PictureChoice("Choose…", "Choose a photograph", _PHOTOGRAPH, self)
-        self.labels = PictureChoice("Tissue labels (optional)…", "Choose labels", _LABELS, self)
+        self.labels = PictureChoice("Labels (optional)…", "Choose labels", _LABELS, self)
         self.mask = PictureChoice("Mask (optional)…", "Choose a mask", _MASK, self)
         self.clear_labels = _clear_button(self.labels, "Remove the label image")
         self.clear_mask = _clear_button(self.mask, "Remove the mask")

@@ -93,6 +93,8 @@ class RegisterView(JobView):
             self.refine, self.fixed_mask, self.moving_mask, self.device, self.keep, self.kept,
         )  # fmt: skip
         self._lay_out(parent)
+        self.curve.clear()
+        self.show_kept([], -1)
         self.offer(Offer(("symnet", "none"), ("auto",)))
 
     def _lay_out(self, parent: QWidget) -> None:

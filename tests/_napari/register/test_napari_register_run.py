@@ -15,6 +15,11 @@ from tomochrome.notices import Notice
 pytestmark = pytest.mark.gui
 
 
+def test_nothing_of_a_result_is_shown_before_the_first_run(panel):
+    view = panel.view
+    assert not any(part.isVisible() for part in (view.curve, view.kept, view.result))
+
+
 def test_two_different_layers_are_chosen_and_the_older_one_is_fixed(panel):
     fixed, moving = panel.view.two
     assert (fixed.name, moving.name) == ("prior", "follow-up")
