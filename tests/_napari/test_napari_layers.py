@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Layer
 
+from tomochrome._napari import samples
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_source
 from tomochrome._napari.grey_window import limits
 from tomochrome._napari.layers import (
     AXIS_LABELS,
+    display_name,
     layer_transform,
     placement,
     source_of,
@@ -220,3 +222,9 @@ def test_data_exchanged_behind_our_back_is_looked_at_again():
     known = ct_source(layer)
     assert known.shown is not source_of(layer.metadata).shown
     np.testing.assert_array_equal(known.shown.voxels, ct().voxels + 1)
+
+
+def test_a_sample_is_named_after_its_region():
+    ((_, keywords, _),) = samples.abdomen(spacing=(20.0, 10.0, 10.0))
+    stored = source_of(keywords["metadata"]).stored
+    assert keywords["name"] == display_name(stored) == "Sample abdomen"

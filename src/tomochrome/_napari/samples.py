@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tomochrome._napari.layers import LayerTuple, volume_layer
@@ -35,8 +36,8 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
         # Imported in the worker, because the kernels load slowly.
         from tomochrome.phantom import make_patient
 
-        patient = make_patient(region=region, **options)
-        return volume_layer(patient.ct, name)
+        ct = make_patient(region=region, **options).ct
+        return volume_layer(replace(ct, provenance=replace(ct.provenance, title=name)))
 
     viewer = current_viewer()
     if viewer is not None:

@@ -39,7 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "register": "register two volumes (affine, then deformable) and evaluate the result",
     "transform": "apply a saved transform to a volume or to landmarks",
     "checkerboard": "compare two volumes: checkerboard, wipe, blend, difference, contours",
-    "evaluate": "measure the error of colors or of a registration",
+    "evaluate": "evaluate colors or a registration",
     "train": "train a model and write its bundle",
 }
 

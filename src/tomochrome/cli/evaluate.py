@@ -1,4 +1,4 @@
-"""``tomochrome evaluate``: measure the error of colors or of a registration."""
+"""``tomochrome evaluate``: evaluate colors or a registration."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def add_parser(kinds: Any) -> None:
     color = kinds.add_parser(
         "color",
         help="color error of models on a CT with known tissues or a photograph",
-        description="Color a CT with known tissues by each model and measure the mean error in "
-        "(a*, b*) over voxels and over tissues, compared with the grey image, and CIEDE2000, "
+        description="Color a CT with known tissues using each model, and measure the mean error "
+        "in (a*, b*) over voxels and over tissues (also that of the grey image), CIEDE2000, "
         "PSNR, SSIM, colorfulness, flicker and calibration, with 95 % bootstrap intervals over "
         "slices. One slice of a CT can also be compared with a photograph of it.",
         allow_abbrev=False,

@@ -29,7 +29,7 @@ def add_parser(kinds: Any) -> None:
     models = kinds.add_parser(
         "models",
         help="table of the errors of all models on test sets",
-        description="Color the scans of several test sets by each model and print a table: "
+        description="Color the scans of several test sets using each model, and print a table: "
         "color error with 95 % bootstrap intervals (over slices, or over scans if there are five "
         "or more), error relative to grey and to the lookup table, CIEDE2000 and seconds per "
         "slice. One set is generated: phantom patients that no model was trained on.",

@@ -268,7 +268,7 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         metavar="0..1",
         type=fraction,
         default=Request.min_confidence,
-        help="voxels of lower confidence are grey (default: 0)",
+        help="below this confidence, color fades to grey (default: 0)",
     )
     parser.add_argument(
         "--alpha",
@@ -301,7 +301,7 @@ def add_device(parser: Container) -> None:
         "--device",
         choices=DEVICE_NAMES,
         default=Request.device,
-        help="where to compute (default: auto)",
+        help="computing device (default: auto)",
     )
 
 

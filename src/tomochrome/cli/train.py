@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="resume an interrupted run")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
-        "--minutes", metavar="N", type=_minutes, help="training time (default: configuration)"
+        "--minutes",
+        metavar="N",
+        type=_minutes,
+        help="training time in minutes (default: from the configuration)",
     )
     budget.add_argument(
         "--steps", metavar="N", type=options.count, help="number of steps instead of a time"
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--optimizer",
         choices=("adamw", "adam", "rmsprop", "sgd"),
-        help="optimizer (default: configuration)",
+        help="optimizer (default: from the configuration)",
     )
     options.add_device(parser)
 
