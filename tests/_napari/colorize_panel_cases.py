@@ -1,4 +1,4 @@
-"""What the tests of the panel "Colorize volume" share."""
+"""Helpers of the tests of the "Colorize volume" panel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def colorize(panel, qtbot, model=MODEL):
 
 
 def lit(panel, window, **settings):
-    """What the core says the colored layer must hold."""
+    """The expected data of the colored layer, computed by the core."""
     coloring = panel.coloring
     shown = source_of(coloring.layer.metadata).shown
     return light(shown, coloring.chroma, window, **settings).voxels
@@ -35,12 +35,12 @@ def bound_keys(viewer):
 
 
 def on_screen(layer):
-    """The pixels that napari holds of a layer."""
+    """The pixels of a layer that napari displays."""
     return np.asarray(layer._slice.image.view)
 
 
 def slow_color(*_, **__):
-    """Stands in for the core where a test must catch it in the middle."""
+    """A replacement for the core that a test can pause."""
     for done in range(10_000):
         check()
         report(done, 10_000, "Coloring")

@@ -1,4 +1,4 @@
-"""What the window tests share: a small CT, a panel on it, and what the GUI thread does."""
+"""Fixtures of the GUI tests: a small CT, a panel on it, and a monitor of the GUI thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HANG_MS = 120_000
 
 @pytest.fixture
 def qtbot(qtbot):
-    """pytest-qt's, with patience: on a busy machine everything takes longer, and still counts."""
+    """pytest-qt's ``qtbot`` with longer timeouts for busy machines."""
 
     def patient(wait):
         @wraps(wait)
@@ -40,13 +40,13 @@ def qtbot(qtbot):
 
 @pytest.fixture(autouse=True)
 def loading_at_once(monkeypatch):
-    """Let panels import the engine at once: nobody looks at how smoothly they open."""
+    """Let panels import the engine at once, without waiting for the canvas."""
     monkeypatch.setattr("tomochrome._napari.panel._MAX_WAIT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def settings_of_their_own(tmp_path_factory):
-    """Keep what panels remember out of the user's real settings."""
+    """Redirect stored settings away from the user's real ones."""
     from qtpy.QtCore import QSettings
 
     folder = tmp_path_factory.mktemp("settings")
@@ -86,13 +86,13 @@ def _open_viewer():
 
 @pytest.fixture(scope="session")
 def open_viewer():
-    """The function that opens a window for as long as a ``with`` lasts."""
+    """A context manager that opens a window."""
     return _open_viewer
 
 
 @pytest.fixture(scope="module")
 def short_collections(qapp):
-    """Keep what is imported by now out of the garbage collector's sight: a million objects.
+    """Freeze the objects imported so far, about a million, for the garbage collector.
 
     napari collects all garbage whenever a layer is removed.
     """
@@ -124,7 +124,7 @@ def painted(window):
 
 @pytest.fixture
 def make_panel(small_ct, monkeypatch):
-    """Return a function that docks the panel in a viewer, over the small CT.
+    """A function that docks the panel in a viewer with the small CT.
 
     A quick stand-in takes the engine's place; the engine itself is run from the window in
     ``test_napari_whole.py``.
@@ -163,7 +163,7 @@ def panel(window, make_panel, qtbot):
 
 @pytest.fixture
 def gui_work():
-    """Records what the window's thread does during a test."""
+    """Records the work done in the GUI thread during a test."""
     with GuiWork() as work:
         yield work
 
@@ -191,5 +191,5 @@ IDENTITY = ("DOE", "Doe", "MRN0815", "19500101", "ACC4711")
 
 @pytest.fixture(scope="session")
 def identity():
-    """What must never be seen of the patient of the CD."""
+    """Identifying texts of the CD's patient, which must never be shown."""
     return IDENTITY

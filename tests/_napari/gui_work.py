@@ -1,4 +1,4 @@
-"""What the window's thread does: work that belongs to workers, and how much it computes itself.
+"""Monitoring of the GUI thread: long work that belongs in workers, and the voxels it computes.
 
 How long the window stands still is measured by ``benchmarks/event_loop.py``; tests hold what
 makes it short, which no busy machine changes.
@@ -30,7 +30,7 @@ LARGE = ("torch", "monai", "numba", "SimpleITK", "pydicom", "nibabel")
 
 
 class Imports:
-    """Records, while a ``with`` lasts, which large packages the GUI thread imports itself."""
+    """Context manager that records the large packages that the GUI thread imports."""
 
     def __init__(self) -> None:
         self.large: list[str] = []
@@ -43,13 +43,13 @@ class Imports:
         sys.meta_path.remove(self)  # type: ignore[arg-type]
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        """Note who imports; called by the import system, which then asks the next finder."""
+        """Record the importing thread; called by the import system before the next finder."""
         if name in LARGE and in_gui():
             self.large.append(name)
 
 
 class GuiWork:
-    """Records, while a ``with`` lasts, what the GUI thread does.
+    """Context manager that records the work of the GUI thread.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class GuiWork:
 
     @property
     def idle(self) -> bool:
-        """Whether the GUI thread left all long work to others."""
+        """Whether all long work was done outside the GUI thread."""
         return not self.long and not self.imported
 
 

@@ -1,4 +1,4 @@
-"""Letting the event loop of a real window run for a while."""
+"""Running the event loop of a real window for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the engine that colors: quick, without a network or a kernel."""
+"""A fast replacement for the coloring engine, without network or kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORCED = Notice("unit", "warning", "colored because forced")
 
 
 def simple_colorize(volume, model="tissue", *, device="auto", force=False, reference=None):
-    """Stand in for the engine: tissue by Hounsfield units, without a network or a kernel."""
+    """Color by Hounsfield units, without network or kernels."""
     hu = np.asarray(volume.voxels)
     edges = {Tissue.FAT: -150, Tissue.LIVER: 0, Tissue.CORTICAL_BONE: 300}
     mixtures = np.zeros((1 + len(edges), N_TISSUES), np.float32)

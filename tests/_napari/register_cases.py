@@ -1,4 +1,4 @@
-"""What the tests of the panel "Register & checkerboard" share: two blobs, and a quick stand-in."""
+"""Data of the registration tests: two bodies, and a fast replacement for the engine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def oblique():
 
 
 class QuickRegister:
-    """Stand in for the engine: the known shift, told in steps; waits where it is asked to."""
+    """Return the known shift with progress reports; can be paused."""
 
     def __init__(self, **report_changes):
         self.hold = threading.Event()

@@ -1,4 +1,4 @@
-"""What the panel does not color, and how it says so."""
+"""Layers that the panel rejects, and its messages."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtb
     ct, box = panel.view.layer.layer(), panel.view.override
     layer = panel.viewer.add_layer(Layer.create(*volume_layer(mr, "knee")))
     panel.view.layer.choose(layer)
-    assert box.isHidden()  # nobody is tempted before the refusal was read
+    assert box.isHidden()  # not offered before the layer was rejected
     panel.run()
     assert not panel.running
     assert "not in Hounsfield units" in panel.view.message.text()
     assert not box.isHidden()
     assert not box.claim.isChecked()
     panel.run()
-    assert not panel.running  # it is refused again until the user says so
+    assert not panel.running  # rejected again until the user ticks the box
     box.claim.setChecked(True)
     coloring = colorize(panel, qtbot)
     assert coloring.layer.name == f"knee · {TITLE} (taken as HU)"

@@ -1,4 +1,4 @@
-"""What the panel remembers between starts, and what it never keeps."""
+"""Settings that the panel stores between sessions, and what it never stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gui
 
 
 def another_panel(panel, qtbot):
-    """A panel as after another start of napari."""
+    """A panel as in a new napari session."""
     widget = ColorizeWidget(panel.viewer)
     qtbot.addWidget(widget)
     qtbot.waitUntil(lambda: not widget.loading.running, timeout=20_000)
@@ -22,7 +22,7 @@ def another_panel(panel, qtbot):
 
 
 def pick(box, name):
-    """Choose as a user does: Qt tells that the box was used."""
+    """Choose an item as a user does, which emits ``activated``."""
     box.choose(name)
     box.activated.emit(box.currentIndex())
 

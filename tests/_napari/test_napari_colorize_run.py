@@ -1,4 +1,4 @@
-"""Coloring in the panel: the run, its cancel, its result, and what closing leaves behind."""
+"""Coloring in the panel: run, cancel, result, and cleanup on closing."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_layers_closed_after_the_run_do_no_harm(panel, qtbot):
 
 
 def test_the_picture_is_drawn_on_after_a_colored_layer_was_removed(panel, painted, qtbot):
-    """Once ended the process: see ``canvas_mark._BLANK``."""
+    """This once crashed the process."""
     colorize(panel, qtbot)
     qtbot.wait(300)
     panel.viewer.layers.remove(panel.coloring.layer)

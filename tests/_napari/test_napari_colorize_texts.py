@@ -1,4 +1,4 @@
-"""What the panel and the status bar say, and when they say nothing."""
+"""Texts of the panel and the status bar."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_name_that_is_not_there_yet_is_chosen_when_it_comes(qtbot):
     box.offer(device_choices(["auto", "cpu", "cuda"]))
     assert box.name == "cuda"
     box.choose("mps")
-    box.choose("cpu")  # the last word counts
+    box.choose("cpu")  # the last choice counts
     box.offer(device_choices(["auto", "cpu", "mps"]))
     assert box.name == "cpu"
     box.offer(device_choices(["auto"]))
@@ -152,7 +152,7 @@ def test_nothing_is_cut_off_at_the_right(panel, qtbot):
 
 
 def test_a_model_that_gives_colors_has_no_legend_and_no_palette(panel, qtbot, monkeypatch):
-    """What needs tissues is hidden or off, and comes back with a model that names them."""
+    """Tissue fields are hidden or disabled for models that predict no tissues."""
 
     def free(*args, **kwargs):
         table = np.array([[0, 0], [5, 20], [40, 20], [0, 10]], np.float32)

@@ -1,4 +1,4 @@
-"""What each mode of comparing shows, and how it is turned, without a window."""
+"""The image of each comparison mode, and its orientation, without a window."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_without_deformation_the_grid_is_square():
 
 
 def test_a_curtain_follows_the_screen(pair):
-    """Left is left on the screen, whichever axis runs there and whichever way it runs."""
+    """Left is left on the screen, whatever the axis and its direction."""
     mirrored = (False, True, True)
     wipe = make_view(Fields(mode="wipe left | right"), pair, None, Screen(True, mirrored))
     assert wipe.settings.direction == "horizontal"
@@ -135,13 +135,13 @@ def test_3d_shows_through_what_is_dark(pair):
 
 def test_a_duplicate_stays_as_it_is(pair):
     picture = ComparePicture(make_view(Fields(mode="wipe left | right"), pair))
-    picture.wanted = threading.Lock().acquire  # cannot be copied, as a window cannot
+    picture.wanted = threading.Lock().acquire  # cannot be copied, like a window
     before = picture[3].copy()
     twin = copy.deepcopy(picture)
     picture.view.settings = picture.view.settings.moved(0, 0.1)
     np.testing.assert_array_equal(twin[3], before)
     assert (picture[3] != before).any()
-    assert twin.view.pair.a is picture.view.pair.a  # nothing large twice
+    assert twin.view.pair.a is picture.view.pair.a  # large arrays are shared
 
 
 def test_windows_that_make_equal_tissue_look_unlike_are_told_of():

@@ -1,4 +1,4 @@
-"""The bar of progress: one statement at a time, and always one."""
+"""The progress bar always shows exactly one text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bar(qtbot):
 
 
 def ink(bar):
-    """How many colors a picture of the bar has: letters have many."""
+    """The number of colors in an image of the bar; text has many."""
     image = bar.grab().toImage()
     return len({image.pixel(x, y) for x in range(image.width()) for y in range(image.height())})
 

@@ -1,4 +1,4 @@
-"""Panels share one place as tabs, and what the user arranged is left alone."""
+"""Panels become tabs of one dock, and the user's arrangement is kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main(window):
 
 @pytest.fixture
 def dock(window, qtbot):
-    """A function that docks a widget, a panel of ours unless another is given."""
+    """A function that docks a widget, by default a panel of this plugin."""
 
     def add(name, widget=None, **options):
         widget = widget or Panel()

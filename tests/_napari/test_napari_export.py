@@ -1,4 +1,4 @@
-"""The panel "Export": every format of the command line, the maps too, in a worker."""
+"""The "Export" panel: all formats of the command line, also for maps, in a worker."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ORDERS = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
 def lines(viewer):
-    """The lines of wipes on the canvas that can be seen."""
+    """The visible wipe lines on the canvas."""
     overlays = viewer.scene.overlays.values()
     return [line for line in overlays if isinstance(line, WipeLine) and line.visible]
 
@@ -32,7 +32,7 @@ def colored(panel, qtbot):
 
 
 def plane(panel, whole):
-    """The plane on screen of a whole volume, its rows down and its columns across."""
+    """The displayed plane of a volume, with rows down and columns across."""
     dims = panel.viewer.dims
     fixed = dims.not_displayed[0]
     flat = whole.take(dims.current_step[fixed], axis=fixed)

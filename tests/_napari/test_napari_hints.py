@@ -40,7 +40,7 @@ def run(panel, qtbot):
 
 
 def paint(panel, tissue, place=(6, slice(22, 26), slice(25, 29))):
-    """A stroke as napari's brush would leave it."""
+    """A stroke as painted with napari's brush."""
     if panel.view.strokes.layer() is None:
         panel.view.new.click()
     panel.view.tissue.choose(tissue)
@@ -82,7 +82,7 @@ def test_box_and_label_follow_each_other(hints):
 
 @pytest.fixture
 def ask(monkeypatch):
-    """What the color dialog answers."""
+    """Set the color that the color dialog returns."""
     dialog = "tomochrome._napari.hints_panel.QColorDialog.getColor"
     return lambda text: monkeypatch.setattr(dialog, lambda **_: QColor(text))
 

@@ -1,4 +1,4 @@
-"""The bridge to worker threads: what is emitted, and that nothing blocks or is left behind."""
+"""Worker threads: signals emitted, no blocking, and cleanup."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.gui
 
 
 class Ear:
-    """Writes down what a job emits, and in which thread it arrives."""
+    """Records the signals of a job, and the thread in which they arrive."""
 
     def __init__(self, job):
         self.heard = []

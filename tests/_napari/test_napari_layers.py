@@ -1,4 +1,4 @@
-"""Volumes become layers and layers become volumes, each voxel staying at its place."""
+"""Conversion of volumes to layers and back preserves the position of each voxel."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_fractions_of_a_hounsfield_unit_are_kept():
 
 
 class Lazy:
-    """What a layer's data needs to be, and no more."""
+    """The minimal interface of a layer's data."""
 
     def __init__(self, array):
         self._array = array
@@ -198,7 +198,7 @@ def test_a_user_may_insist_on_an_unknown_unit_but_not_on_a_picture():
         with pytest.raises(UnknownUnitError):
             ct_source(layer)
         shown = ct_source(layer, as_hu=True).shown
-        assert shown.unit == "unknown"  # the volume goes on saying so
+        assert shown.unit == "unknown"  # the unit of the volume stays unknown
         np.testing.assert_array_equal(shown.voxels, np.asarray(layer.data))
     assert ct_source(Image(ct().voxels), as_hu=True).shown.unit == "HU"
     hopeless = [

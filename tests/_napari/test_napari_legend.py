@@ -1,4 +1,4 @@
-"""The legend: tissues, colors and shares, to show alone, dim and hide without another run."""
+"""The legend: tissues, colors and fractions; selecting, dimming and hiding without a new run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def colored(panel, qtbot, monkeypatch):
 
 
 def shows(panel, qtbot, **settings):
-    """Wait until the layer is what the core makes of a selection."""
+    """Wait until the layer equals the core's result for a selection."""
     expected = lit(panel, WINDOW, **settings)
     layer = panel.coloring.layer
     z = panel.viewer.dims.current_step[0]

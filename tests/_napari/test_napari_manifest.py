@@ -1,4 +1,4 @@
-"""What the manifest promises is there, opens fast, and reads and writes what it says."""
+"""The manifest's contributions exist, open quickly, and read and write their formats."""
 
 from __future__ import annotations
 

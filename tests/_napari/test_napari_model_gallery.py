@@ -1,4 +1,4 @@
-"""The window "Compare models": the slice in view as each model colors it."""
+"""The "Compare models" window: the current slice colored by each model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = ("tissue", "transfer-function")
 
 @pytest.fixture
 def galleries(panel, monkeypatch):
-    """Quick stand-ins for the engine, and the function that lists the open windows."""
+    """Fast replacements for the engine, and a function that lists the open windows."""
     from tomochrome._napari.model_gallery import ModelGallery
 
     def color(volume, model, *, threads=None, **how):

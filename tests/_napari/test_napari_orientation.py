@@ -1,4 +1,4 @@
-"""Patients stand upright and are never mirrored, in every order of the axes, in 2D and in 3D."""
+"""Patients are shown upright and unmirrored in every axis order, in 2D and 3D."""
 
 from __future__ import annotations
 

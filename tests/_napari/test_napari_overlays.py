@@ -1,4 +1,4 @@
-"""Letters and scale bar follow the scans and the camera; in 3D color hides grey."""
+"""Letters and scale bar follow scans and camera; in 3D, colored layers hide grey ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_layer_turned_by_hand_turns_its_letters(viewer):
     layer.rotate = (0, 0, 30)  # in the plane
     assert {len(text) for text in letters(viewer)} == {2}
     layer.rotate = (0, 0, 0)
-    layer.scale = layer.scale * (1, 1, -1)  # mirrored by hand: the letters know
+    layer.scale = layer.scale * (1, 1, -1)  # mirrored by hand: the letters follow
     assert letters(viewer) == ["L", "R", "A", "P"]
 
 
@@ -108,7 +108,7 @@ def test_side_by_side_there_are_letters_only_if_they_hold_for_every_image(viewer
     viewer.layers.selection.active = first
     assert letters(viewer) == ["R", "L", "A", "P"]
     second.rotate = (0, 0, 0)
-    viewer.add_layer(Image(np.zeros((4, 5, 6))))  # nobody knows how it lies
+    viewer.add_layer(Image(np.zeros((4, 5, 6))))  # its orientation is unknown
     viewer.canvas.grid.enabled = True
     assert letters(viewer) == [" "] * 4
 
@@ -150,7 +150,7 @@ def grey_and_color(viewer):
 def test_in_3d_a_colored_scan_hides_its_grey_one(viewer):
     grey, colored = grey_and_color(viewer)
     viewer.dims.ndisplay = 3
-    assert grey.visible  # there is nothing else to see
+    assert grey.visible  # otherwise nothing would be visible
     viewer.add_layer(colored)
     assert not grey.visible
     viewer.dims.ndisplay = 2

@@ -1,4 +1,4 @@
-"""A new panel is one short file: fields, run, cancel, progress and errors come with the kit."""
+"""A new panel is one short file; the base class has fields, run, cancel, progress and errors."""
 
 from __future__ import annotations
 

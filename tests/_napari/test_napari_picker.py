@@ -1,4 +1,4 @@
-"""The panel "Choose a series", used as a radiologist would, in a real window."""
+"""The "Choose a series" panel in a real window, used like by a radiologist."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_nothing_chosen_opens_nothing(picker, qtbot):
 
 
 def slow_reading(*_, **__):
-    """Stands in for reading where a test must catch it in the middle."""
+    """A replacement for reading that a test can pause."""
     for done in range(10_000):
         check()
         report(done, 10_000, "reading slices")

@@ -1,4 +1,4 @@
-"""What is opened at once, what it is called, what is said about it, and how it stands."""
+"""What is opened at once, with its name, messages and orientation."""
 
 from __future__ import annotations
 

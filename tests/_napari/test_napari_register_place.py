@@ -1,4 +1,4 @@
-"""Where layers of any reader lie, and what is moved with them, without a window."""
+"""Placement of layers of any reader and of what is drawn over them, without a window."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_a_result_that_is_worse_says_so():
 
 
 def with_overlaps(before, after, **measures):
-    """A report of two that had a share of their field of view in common, and have another."""
+    """A report with the given overlaps before and after."""
     old, new = ({**REPORT[when], **measures} for when in ("before", "after"))
     return {**REPORT, "before": {**old, "overlap": before}, "after": {**new, "overlap": after}}
 
@@ -58,7 +58,7 @@ def test_likeness_in_a_thin_slice_is_not_compared_with():
     assert {row.change for row in rows_of(report)} == {0}
     assert "Overlap" in {row.name for row in rows_of(report)}
     there = {**report, "before": {**report["before"], "overlap": 0.98}}
-    assert "Overlap" not in {row.name for row in rows_of(there)}  # else it says little
+    assert "Overlap" not in {row.name for row in rows_of(there)}  # otherwise it means little
     assert verdict_of(there).grade == "bad"
 
 
@@ -74,7 +74,7 @@ def test_folds_and_doubts_are_said():
     assert verdict_of(apart).grade == "bad"
     assert "do not overlap" in verdict_of(apart).text
     unsaid = {**few, "jacobian": {"folded_percent": 0.5, "sd_log": 0.1}}
-    assert verdict_of(unsaid).grade == "bad"  # the number counts, not another program's words
+    assert verdict_of(unsaid).grade == "bad"  # the number decides, not the message
     worse = verdict_of(few, [Notice("worse", "warning", "in other words: x", "x"), said])
     assert (worse.grade, "X." in worse.text) == ("bad", True)
     assert "less than 0.01 % of the voxels" in worse.text

@@ -1,4 +1,4 @@
-"""3D of colored layers: by a worker, coarse first, in its place, and gone when it is not seen."""
+"""3D images of colored layers: by a worker, coarse first, correctly placed, freed in 2D."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def add_colored(viewer, volume):
 
 
 def drawn(qtbot, layer, steps=FULL):
-    """Wait until 3D shows a layer, as finely as that."""
+    """Wait until 3D shows a layer at the given resolution."""
     data = layer.data
     qtbot.waitUntil(lambda: data.is_rendered and data.drawn.steps == steps, timeout=20_000)
 
@@ -151,7 +151,7 @@ def test_2d_is_as_before_and_the_memory_is_given_back(viewer, painted, colored, 
 
 
 def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qtbot, monkeypatch):
-    """Nothing of a light that is no longer asked for is ever shown."""
+    """An outdated lighting is never shown."""
     started, release = threading.Event(), threading.Event()
     lit_in_3d = LitVolume.lit_in_3d
 
@@ -174,7 +174,7 @@ def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qt
 
 
 def test_a_window_alone_draws_nothing_again_in_3d(viewer, colored, qtbot):
-    """Surfaces are shaded there, whatever the window."""
+    """Surfaces are shaded independently of the window."""
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
     before = colored.data.drawn

@@ -1,4 +1,4 @@
-"""napari's File > Save with layers of ours: it works, or says how in one sentence."""
+"""napari's File > Save with layers of this plugin works, or shows one helpful sentence."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_layers_of_others_are_saved_by_napari(window, monkeypatch, tmp_path):
 
 
 def test_the_legend_choice_of_tissues_is_saved(layers):
-    """What the user hid in the window is hidden in the file."""
+    """Tissues hidden in the viewer are hidden in the file."""
     data = layers["color"].data
     data.settings = data.settings.but(tissues="fat")
     meta = {"metadata": layers["color"].metadata}

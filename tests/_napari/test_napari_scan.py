@@ -1,4 +1,4 @@
-"""The panel "Scan" follows the selected layer and tells what it is."""
+"""The "Scan" panel follows the selected layer and describes it."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_colorize_panel_follows_the_buttons(window, scan, make_panel, qtbot,
     box = scan.view.presets
     box.setCurrentIndex(box.findData("lung"))
     box.activated.emit(box.currentIndex())
-    # The CT below is what gets the window, and its colors are lit in it.
+    # The window is applied to the CT below, and its colors are relit.
     assert tuple(panel.view.layer.layer().contrast_limits) == (-1350.0, 150.0)
     qtbot.waitUntil(lambda: colored.data.settings.window.center == -600, timeout=5000)
     panel.release()

@@ -1,4 +1,4 @@
-"""The list of series: groups, names on request, sorting, searching, keys, and the last request."""
+"""The series list: groups, names on request, sorting, searching, keys, replaced requests."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_sorting_is_chosen_with_a_click_and_keeps_the_choice(picker, qtbot):
 def test_a_search_shows_what_matches_and_enter_opens_it(picker, qtbot):
     view = picker.view
     view.series.setFocus()
-    qtbot.keyClicks(view.series, "abd")  # letters typed in the list go to the search
+    qtbot.keyClicks(view.series, "abd")  # typed letters go to the search field
     assert view.search.text() == "abd"
     assert listed(picker) == ["Abdomen"]
     assert headings(picker) == [("Patient 2 · Study 1", "CT Study 1")]
@@ -217,12 +217,12 @@ def test_a_preview_belongs_to_its_item_and_not_to_a_row(picker, qtbot):
     assert old not in late
 
 
-# The last request wins
+# A new request replaces the previous one
 
 
 @pytest.fixture
 def slow_find(monkeypatch, two_patients):
-    """Make one folder take until it is let go; the others are found as always."""
+    """Block the search of one folder until it is released; others are searched as usual."""
     find, gate, started = io.find, threading.Event(), threading.Event()
 
     def slow(path, *arguments, **keywords):
@@ -244,7 +244,7 @@ def test_a_second_folder_takes_the_place_of_one_that_is_still_looked_through(
     picker.look_at(two_patients / "a12")
     qtbot.waitUntil(started.is_set, timeout=5000)
     first = picker.jobs.job
-    assert picker.view.folder.isEnabled()  # another folder can be asked for
+    assert picker.view.folder.isEnabled()  # another folder can be requested
     picker.look_at(two_patients / "b21")
     assert first._task.cancelled
     idle(picker, qtbot)
@@ -284,7 +284,7 @@ def test_folders_opened_one_soon_after_the_other_are_not_mixed(window, tmp_path,
         assert sorted(listed(picker)) == ["one 1", "one 2", "two 1", "two 2"]
         window.open(str(tmp_path / "one"), plugin="napari-tomochrome")
         assert sorted(listed(picker)) == ["one 1", "one 2"]
-        qtbot.waitUntil(lambda: picker._drop._frame is None, timeout=5000)  # nothing is held on to
+        qtbot.waitUntil(lambda: picker._drop._frame is None, timeout=5000)  # no frame is kept
     finally:
         picker.release()
         window.window.remove_dock_widget("all")

@@ -1,4 +1,4 @@
-"""Where the markers of a patient appear in the window, and which letters stand beside them."""
+"""Positions of a patient's markers in the window, and the letters next to them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def show(viewer, volume):
 
 
 def seen(viewer, qapp):
-    """Where each marker is seen: mm to the right of and above the middle of the picture."""
+    """The position of each marker on the screen: mm to the right of and above the center."""
     for _ in range(3):
         qapp.processEvents()
     picture = viewer.screenshot(flash=False, canvas_only=True)[..., :3].astype(int)
@@ -86,7 +86,7 @@ def seen(viewer, qapp):
 
 
 def letters(viewer):
-    """The letters that stand at the left, right, top and bottom."""
+    """The letters at the left, right, top and bottom."""
     edges = ("left", "right", "top", "bottom")
     return [viewer.canvas.overlays[f"orientation_{edge}"].text for edge in edges]
 
@@ -102,7 +102,7 @@ def look_from(viewer, side, up):
 
 
 def check(viewer, qapp, right, up, least=3, within_mm=1.2):
-    """The markers are where right and up on the screen put them, and the letters say so."""
+    """Markers and letters agree with the directions of right and up on the screen."""
     found = seen(viewer, qapp)
     assert len(found) >= least
     for name, offset in found.items():

@@ -1,4 +1,4 @@
-"""A viewer of ours survives what a user may do; in processes of their own, for they could die."""
+"""A viewer survives random user actions, run in separate processes that could crash."""
 
 from __future__ import annotations
 

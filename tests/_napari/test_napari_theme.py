@@ -1,4 +1,4 @@
-"""All panels can be read in napari's dark and light theme, and follow when it is switched.
+"""All panels are legible in napari's dark and light themes, and follow a switch.
 
 Contrast is that of WCAG 2.2 (1.4.3), of the colors that are really on the screen.
 """

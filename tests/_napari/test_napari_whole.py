@@ -90,7 +90,7 @@ def test_the_layer_holds_what_the_core_computes_and_lies_over_the_ct(whole, qapp
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_gui_thread_lights_one_plane_at_a_time(whole, qapp, gui_work, model):
-    """Coloring is a worker's; a slider costs the plane on screen, once a step, and no table."""
+    """A worker colors; each slider step computes one plane and no table in the GUI thread."""
     panel, ct = whole
     coloring = color(panel, qapp, model)
     rest(qapp, 0.5)

@@ -1,4 +1,4 @@
-"""The window of a scan: as opened, by panel, mouse and keys; and a scan that comes into view."""
+"""The display window, set on opening, by panel, mouse and keys; scans brought into view."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add(viewer, volume, name="scan"):
 
 
 def magnetic_resonance():
-    """Values of no unit, most of them of 0, and a few far brighter than the rest."""
+    """Values without a unit, mostly 0, with a few very high ones."""
     rng = np.random.default_rng(4)
     voxels = np.where(rng.random((8, 30, 30)) < 0.5, 0, rng.normal(0.35, 0.05, (8, 30, 30)))
     voxels[0, 0, :3] = 12.0
@@ -227,7 +227,7 @@ def press(layer, key):
 
 @pytest.fixture
 def right_drag(viewer, qtbot):
-    """A function that drags with the right button over the canvas, as vispy's backend tells it."""
+    """A function that drags with the right button, sending the events of vispy's backend."""
     backend = viewer.window._qt_viewer.canvas._scene_canvas._backend
 
     def dragging(start, *ends):

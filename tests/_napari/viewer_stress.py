@@ -1,4 +1,4 @@
-"""What a user may do to a viewer, in a process that a segmentation fault may end.
+"""Random user actions on a viewer, in a process that may crash.
 
 `viewer_stress.py SEED STEPS` does random steps and prints each; `viewer_stress.py letters` does
 those that once ended in a segmentation fault. Prints "survived" at the end.

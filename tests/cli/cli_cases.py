@@ -36,7 +36,7 @@ def make_series(folder: Path, modality: str = "CT") -> Path:
 
 
 class Run:
-    """What one run of the command line left: exit status, stdout and stderr."""
+    """The result of one run of the command line: exit status, stdout and stderr."""
 
     def __init__(self, capfd: pytest.CaptureFixture[str], *argv: object) -> None:
         capfd.readouterr()

@@ -1,4 +1,4 @@
-"""A patient and the same moved, as files, and a registration that takes seconds."""
+"""A patient before and after a motion, as files, and a registration that takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the command line read stderr: a slow machine must not add progress to it."""
+"""Tests of the command line read stderr, to which a slow machine must not add progress."""
 
 from __future__ import annotations
 

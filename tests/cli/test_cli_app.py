@@ -1,4 +1,4 @@
-"""The frame of the command line: help, usage errors, cancelling, faults."""
+"""The command line in general: help, usage errors, cancelling, unexpected errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_terminals = pytest.mark.skipif(pty is None, reason="no terminal hangs up o
 
 
 def replace_run(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
-    """Let the command ``palette`` do something else."""
+    """Replace the function of the ``palette`` command."""
     monkeypatch.setattr("tomochrome.cli.palette.run", run)
 
 
@@ -204,7 +204,7 @@ def test_a_closed_terminal_ends_with_130_and_leaves_nothing(tmp_path: Path) -> N
         os.close(terminal)
         assert process.wait(timeout=600) == 130
     finally:
-        process.kill()  # whatever failed above, nothing is left behind
+        process.kill()  # clean up even if an assertion failed
         process.wait()
     assert list(tmp_path.iterdir()) == []
 

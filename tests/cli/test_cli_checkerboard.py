@@ -1,4 +1,4 @@
-"""``tomochrome checkerboard``: what it writes, what it says, and what it refuses."""
+"""``tomochrome checkerboard``: outputs, messages and errors."""
 
 from __future__ import annotations
 

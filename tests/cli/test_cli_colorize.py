@@ -1,4 +1,4 @@
-"""``tomochrome colorize``: what it writes, what it says, and what it refuses in one sentence."""
+"""``tomochrome colorize``: outputs, messages and errors."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_existing_outputs_are_kept_without_force(
 def test_a_cancel_while_writing_leaves_nothing(
     series: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The color file is whole when the tissue map is cancelled, and still nothing stays."""
+    """Cancelled while the tissue map is written, the run does not keep the color file either."""
     written: list[str] = []
 
     def write_one(_volume: object, path: str, **_: object) -> None:

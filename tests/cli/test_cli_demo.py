@@ -1,4 +1,4 @@
-"""``tomochrome demo``: the whole path once, on a small sample patient."""
+"""``tomochrome demo``: the entire pipeline on a small sample patient."""
 
 from __future__ import annotations
 

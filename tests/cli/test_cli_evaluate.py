@@ -1,4 +1,4 @@
-"""``tomochrome evaluate`` and ``tomochrome train``: the two that serve who makes models."""
+"""``tomochrome evaluate`` and ``tomochrome train``, the commands for model developers."""
 
 from __future__ import annotations
 

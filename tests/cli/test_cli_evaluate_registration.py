@@ -1,4 +1,4 @@
-"""``tomochrome evaluate registration``: a result that was made, and a known deformation."""
+"""``tomochrome evaluate registration``: an existing result, and a known deformation."""
 
 from __future__ import annotations
 

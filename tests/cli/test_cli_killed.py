@@ -1,4 +1,4 @@
-"""Killed at random moments, no command leaves half an output, and none loses an earlier one."""
+"""Commands killed at random moments leave no partial output and keep earlier outputs."""
 
 from __future__ import annotations
 

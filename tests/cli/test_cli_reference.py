@@ -1,4 +1,4 @@
-"""``--reference``: the colors of a photograph, and one sentence where there is none to use."""
+"""``--reference``: the colors of a photograph, and errors if it is missing or unused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tomochrome register``: what it writes, what it says, and that it names nobody."""
+"""``tomochrome register``: outputs and messages, without patient names."""
 
 from __future__ import annotations
 

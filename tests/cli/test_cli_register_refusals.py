@@ -1,4 +1,4 @@
-"""``tomochrome register``: one line about each thing that it cannot work with."""
+"""``tomochrome register``: one-line errors for unusable inputs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_one_line_about_bad_options(
 
 
 def bad_inputs(folder: Path) -> dict[str, str]:
-    """Moving volumes that cannot be registered, and what is said of each."""
+    """Moving volumes that cannot be registered, with the expected messages."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 100, (12, 12, 12)).astype(np.float32)
     holes = noise.copy()

@@ -1,4 +1,4 @@
-"""``tomochrome register`` cancelled, failing, or on a full disk: all of its files, or none."""
+"""``tomochrome register`` cancelled, failing, or on a full disk writes all files or none."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,6 @@ from tomochrome.formats import DICOM, NIFTI, NRRD, SHEET, Format
 from tomochrome.volume import Volume
 
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
-
-
-def write_nifti(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write a layer of this plugin as NIfTI; see `write_layer`."""
-    return write_layer(NIFTI, path, data, meta)
-
-
-def write_nrrd(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write a layer of this plugin as NRRD; see `write_layer`."""
-    return write_layer(NRRD, path, data, meta)
-
-
-def write_sheet(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write a colored layer of this plugin as a contact sheet; see `write_layer`."""
-    return write_layer(SHEET, path, data, meta)
-
-
-def write_dicom(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write a layer of this plugin as a DICOM series in a new folder; see `write_layer`."""
-    return write_layer(DICOM, path, data, meta)
 
 
 def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
@@ -49,6 +30,12 @@ def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -
     if the position of the layer is not known, or the file cannot be written.
     """
     return write_each(wanted, {wanted.complete(path): (data, meta)}, confirmed=[path])
+
+
+write_nifti = partial(write_layer, NIFTI)
+write_nrrd = partial(write_layer, NRRD)
+write_sheet = partial(write_layer, SHEET)
+write_dicom = partial(write_layer, DICOM)
 
 
 def write_several(path: str, layer_data: Sequence[LayerTuple]) -> list[str]:

@@ -14,7 +14,7 @@ from tomochrome._napari.named_choice import Offer
 
 @pytest.fixture
 def engine(monkeypatch):
-    """A quick stand-in for the engine, which ``test_napari_register_window.py`` runs once."""
+    """A fast replacement for the engine; ``test_napari_register_window.py`` runs the real one."""
     quick = QuickRegister()
     monkeypatch.setattr(import_module("tomochrome.registration.register"), "register", quick)
     return quick

@@ -1,4 +1,4 @@
-"""What the tests of the panel "Register & checkerboard" do with it over and over again."""
+"""Helpers of the tests of the "Register & checkerboard" panel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def register(panel, qtbot):
 
 
 def choose(box, name):
-    """Choose in a box by the name that the command line knows."""
+    """Choose an item of a combo box by its id."""
     assert box.findData(name) >= 0, name
     box.setCurrentIndex(box.findData(name))
 

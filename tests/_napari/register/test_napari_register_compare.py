@@ -1,4 +1,4 @@
-"""Comparing from the panel: what each field changes on the screen, in 2D and 3D."""
+"""Comparisons in the panel: the effect of each field, in 2D and 3D."""
 
 from __future__ import annotations
 

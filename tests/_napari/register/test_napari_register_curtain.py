@@ -1,4 +1,4 @@
-"""The curtain of the wipe, and flicker: by mouse and keys, however the screen is turned."""
+"""Wipe and flicker, by mouse and keys, in all screen orientations."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_real_mouse_events_drag_the_curtain(panel, qtbot):
         getattr(canvas._scene_canvas.events, kind)(event)
         return event
 
-    # The curtain hangs in the middle of the picture, and so of the canvas.
+    # The wipe line is in the middle of the image, and thus of the canvas.
     press = mouse("mouse_press", middle)
     beside = middle + np.array([40, 0])
     mouse("mouse_move", beside, press)
@@ -99,7 +99,7 @@ def test_left_is_left_on_the_screen_however_the_axes_are_rolled(panel, qtbot, tu
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
 @pytest.mark.parametrize("zoomed", [1, 12])
 def test_the_line_is_as_thin_at_every_zoom_and_has_a_grip(panel, qtbot, order, zoomed):
-    """Also over voxels of 6 x 4 x 4 mm: it is no part of the picture."""
+    """The line is drawn on the canvas, not into voxels of 6 x 4 x 4 mm."""
     comparison = compare(panel, qtbot, "wipe left | right")
     viewer = panel.viewer
     viewer.dims.order = order

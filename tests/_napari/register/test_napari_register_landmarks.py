@@ -1,4 +1,4 @@
-"""Placing landmarks in turn, and their numbers."""
+"""Placing landmarks alternately, and their errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def numbers(layer):
 
 
 def click(panel, qtbot, *offset):
-    """Click into the canvas, so many pixels beside its middle."""
+    """Click the canvas at an offset in pixels from its center."""
     canvas = panel.viewer.window._qt_viewer.canvas._scene_canvas
     at = np.array(canvas.size) / 2 + offset
     press = MouseEvent(type="mouse_press", pos=at, button=1, buttons=[1])

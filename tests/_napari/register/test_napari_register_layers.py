@@ -1,4 +1,4 @@
-"""Which layers are compared, and what becomes of them when they move, hide or close."""
+"""Which layers are compared, and what happens when they are moved, hidden or closed."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_closing_a_layer_ends_its_comparison(panel, qtbot):
 
 @pytest.mark.parametrize("why", ["no overlap", "twice"])
 def test_what_cannot_be_compared_does_not_leave_the_last_picture(panel, qtbot, why):
-    """The fields would say of a picture what it is not."""
+    """The fields must not describe an image that is not shown."""
     compare(panel, qtbot)
     far = body(affine=default_affine((6.0, 4.0, 4.0), (9000.0, 0.0, 0.0)))
     layer = panel.viewer.add_layer(Layer.create(*volume_layer(far, "elsewhere")))
@@ -112,7 +112,7 @@ def test_what_cannot_be_compared_does_not_leave_the_last_picture(panel, qtbot, w
 
 
 def test_every_layer_that_was_hidden_is_shown_again(panel, qtbot):
-    """Also those of a comparison before the last."""
+    """Layers hidden by an earlier comparison are shown again, too."""
     third = panel.viewer.add_layer(Layer.create(*volume_layer(body(), "third")))
     compare(panel, qtbot)
     panel.view.compare.second.choose(third)

@@ -1,4 +1,4 @@
-"""A result belongs to one pair of layers: hidden, shown again, replaced and dropped with it."""
+"""Results belong to a pair of layers and are hidden, shown, replaced and removed with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add(panel, name, moved=(0.0, 0.0, 0.0)):
 
 
 def shown(panel):
-    """What is on the panel of a result."""
+    """The parts of a result shown in the panel."""
     view = panel.view
     parts = {
         "verdict": view.result.isVisible() and bool(view.result.verdict.text()),

@@ -1,4 +1,4 @@
-"""Registering from the panel: what a run shows, how it ends, and what it refuses."""
+"""Registration from the panel: results, endings and errors."""
 
 from __future__ import annotations
 

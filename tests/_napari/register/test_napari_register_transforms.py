@@ -1,4 +1,4 @@
-"""After a registration: its maps, and its transform applied, saved and loaded."""
+"""After a registration: maps, and applying, saving and loading the transform."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_maps_come_and_go_with_their_boxes(panel, qtbot, engine):
     assert source_of(jacobian.metadata).role == source_of(grid.metadata).role == "derived"
     assert grid.data.shape == (*body().shape, 4)
     assert tuple(grid.scale) == tuple(jacobian.scale) == (6, 4, 4)
-    # What is made to look at is no input of anything.
+    # Derived layers cannot be used as inputs.
     assert jacobian not in panel.view.fixed.layers()
     assert grid not in panel.view.compare.first.layers()
     use.grid.setChecked(False)

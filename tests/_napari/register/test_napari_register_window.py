@@ -1,4 +1,4 @@
-"""The panel in its window: landmarks, names, sizes, themes, and how it closes."""
+"""The panel in a window: landmarks, names, sizes, themes, and closing."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
     register(panel, qtbot)
 
     def contrast():
-        """Of the correlation's number with its ground, as WCAG 2 defines it."""
+        """The contrast (WCAG 2) of the correlation's number to its background."""
         cell = panel.view.result._cells[4]
         assert cell.text() == panel.view.result.rows()[0][2]
         ground = panel.grab().toImage().pixelColor(2, panel.height() - 2)
@@ -118,7 +118,7 @@ def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
 
 
 def test_a_small_run_of_the_engine_itself(panel, qtbot):
-    """Without a network: center and a few iterations, measured and told like any other."""
+    """Without a network: centering and a few iterations, evaluated as usual."""
     panel.view.init.setCurrentIndex(panel.view.init.findData("center"))
     choose(panel.view.model, "none")
     panel.view.refine.setValue(6)
@@ -153,7 +153,7 @@ def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
     assert names_of(window) == ["prior", "follow-up"]
     assert not [c for c in window.mouse_drag_callbacks if "wipe" in c.__module__]
     assert not [name for name in window.scene.overlays if "wipe" in name]
-    window.add_image(np.zeros((3, 4, 5)))  # nobody is told who is gone
+    window.add_image(np.zeros((3, 4, 5)))  # no callback reaches the closed panel
     window.layers.clear()
     gc.collect()
-    assert gone() is None  # nor does the panel keep a result that nobody sees
+    assert gone() is None  # and the panel keeps no result
