@@ -164,7 +164,7 @@ def test_a_colored_ct_is_refused_in_one_sentence_by_all_models(
     write(rgba, tmp_path / "color.nii.gz")
     argv = (tmp_path / "color.nii.gz", case[1], "--page", tmp_path / "page.html")
     run = Run(capfd, "evaluate", "color", *argv)
-    assert run.status == 2 and "left out" not in run.err
+    assert run.status == 2 and "skipped" not in run.err
     assert not (tmp_path / "page.html").exists()
 
 
@@ -183,7 +183,7 @@ def test_a_model_that_fails_does_not_end_the_others(
     run = Run(capfd, "evaluate", "color", *case, *both, "--json")
     data = json.loads(run.out)
     assert [score["model"] for score in data["scores"]] == ["transfer-function"]
-    assert "'tissue' was left out: its weights are damaged" in data["warnings"][0]
+    assert "'tissue' was skipped: its weights are damaged" in data["warnings"][0]
     run = Run(capfd, "evaluate", "color", *case, "--model", "tissue")
     assert run.status == 2 and run.complaint == "its weights are damaged"
 
@@ -295,5 +295,5 @@ def test_a_training_of_no_time_is_refused_before_any_work(
 ) -> None:
     run = Run(capfd, "train", "symnet", "--out", tmp_path / "out", "--minutes", minutes)
     assert run.status == 2
-    assert "minutes above 0" in run.complaint
+    assert "positive number of minutes" in run.complaint
     assert not list(tmp_path.iterdir())

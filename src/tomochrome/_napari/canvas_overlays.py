@@ -1,4 +1,4 @@
-"""Orientation letters at the edges of the canvas, and a scale bar in millimetres.
+"""Orientation letters at the edges of the canvas, and a scale bar in millimeters.
 
 The letters are napari text overlays, so they appear in every screenshot and exported figure.
 """

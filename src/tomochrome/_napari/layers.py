@@ -1,6 +1,6 @@
 """Conversion of volumes to napari layers, and of layers to their source volumes and affines.
 
-napari's world is (z, y, x) in millimetres. This plugin's layers show the volume reoriented without
+napari's world is (z, y, x) in millimeters. This plugin's layers show the volume reoriented without
 resampling (`tomochrome.geometry.closest_axial`), so that axial slices have the patient's right
 on the left of the screen and anterior at the top, and the slider moves towards superior. These
 layers have only a scale and a translation, because napari slices rotated layers along the wrong
@@ -213,11 +213,11 @@ def layer_transform(layer: Any) -> dict[str, Any]:
 
 
 def world_affine(layer: Any) -> NDArray[np.float64]:
-    """Return the affine of a 3D layer from voxel index (z, y, x) to LPS millimetres.
+    """Return the affine of a 3D layer from voxel index (z, y, x) to LPS millimeters.
 
     napari's world axes (z, y, x) are assumed to be superior, posterior and left, as in layers of
     this plugin. The affine combines scale, rotation, shear, translation and affine of the layer.
-    Units of length are converted; pixels are taken as millimetres.
+    Units of length are converted; pixels are taken as millimeters.
     """
     to_mm = np.array([mm_of(unit) for unit in layer.units[-3:]])
     origin = np.array(layer.data_to_world((0.0, 0.0, 0.0)), dtype=np.float64)

@@ -52,7 +52,7 @@ _COMPARED: Final = (
     # key, name, meaning, digits, whether higher is better, smallest relevant change
     ("ncc", "Correlation", "Normalized cross-correlation where the images overlap; 1 is perfect",
      3, True, 0.005),
-    ("local_ncc", "Local correlation", "Normalized cross-correlation in small neighbourhoods; "
+    ("local_ncc", "Local correlation", "Normalized cross-correlation in small neighborhoods; "
      "1 is perfect", 3, True, 0.005),
     ("mutual_information", "Mutual information", "Also valid for different contrasts; "
      "higher is better", 3, True, 0.01),
@@ -140,16 +140,16 @@ def verdict_of(
     if worse:
         advice = _TRY_LOADED if loaded else _TRY
         words = " ".join([*worse, *folds])
-        heading = "The images match worse than before. Do not use it."
+        heading = "The images match worse than before. Do not use this result."
         return Verdict("bad", heading, f"{words} {advice}")
     if folded >= A_FEW_PERCENT:
         return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
     if report.get("after", {}).get("ncc") is None:
         text = "After the transform, the two images do not overlap enough to be evaluated."
-        return Verdict("bad", "Do not use it.", f"{text} {_TRY_LOADED if loaded else _TRY}")
+        return Verdict("bad", "Do not use this result.", f"{text} {_TRY_LOADED if loaded else _TRY}")
     doubts = [*folds, *_doubts(report)]
     if doubts:
-        return Verdict("caution", "Check it carefully.", " ".join([*doubts, _CHECK]))
+        return Verdict("caution", "Check this result carefully.", " ".join([*doubts, _CHECK]))
     old, new = report.get("before", {}).get("ncc"), report.get("after", {}).get("ncc")
     compared = old and new and not _overlap_was_small(report)
     gain = f"Correlation {old:.2f} before, {new:.2f} after. " if compared else ""

@@ -183,7 +183,7 @@ class WipeHandle:
         self.line.points = (_pair(start), _pair(end), _pair(grip))
         self.line.visible = True
 
-    # Where it is, in the displayed world (row, column)
+    # Position in displayed world coordinates (row, column)
 
     def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         viewer, layer, found = self._viewer, self._layer, self._edge()

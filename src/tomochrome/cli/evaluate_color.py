@@ -121,7 +121,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if not scores:
         raise failures[0][1]
     for name, failure in failures:
-        session.warn(f"the model '{name}' was left out: {failure}")
+        session.warn(f"the model '{name}' was skipped: {failure}")
     if args.page is not None:
         from tomochrome.evaluate.color_page import color_page
 

@@ -115,7 +115,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
                     raise
                 except TomochromeError as error:
                     del tallies[card.name]
-                    session.warn(f"{each.name}: the model '{card.name}' was left out: {error}")
+                    session.warn(f"{each.name}: the model '{card.name}' was skipped: {error}")
         found = {name: (tally.figures(), seconds[name] / slices) for name, tally in tallies.items()}
         if not found:
             raise OptionError(f"no model could color the test set '{each.name}'")

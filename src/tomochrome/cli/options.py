@@ -80,7 +80,7 @@ def names(text: str) -> tuple[str, ...]:
     """Parse names separated by commas."""
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
-        raise argparse.ArgumentTypeError("name at least one tissue")
+        raise argparse.ArgumentTypeError("give at least one tissue")
     return found
 
 

@@ -50,7 +50,7 @@ def _minutes(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.0 < value < float("inf"):  # also rejects nan
-        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, not '{text}'")
+        raise argparse.ArgumentTypeError(f"must be a positive number of minutes, not '{text}'")
     return value
 
 

@@ -34,12 +34,12 @@ def test_the_error_of_landmarks_is_told_while_they_are_moved(panel, qtbot, engin
     assert fixed.name == "Landmarks fixed image"
     fixed.data = np.array([[130.0, 0, 0], [140, 10, -10]])
     moving.data = fixed.data + np.array([0, 3, 4])
-    qtbot.waitUntil(lambda: landmarks.before.text().startswith("5.00 mm"), timeout=2000)
+    qtbot.waitUntil(lambda: landmarks.before.text().startswith("mean 5.00 mm"), timeout=2000)
     assert landmarks.after.text() == "–"
     register(panel, qtbot)
     moving.data = fixed.data + SHIFT[::-1]
-    qtbot.waitUntil(lambda: landmarks.after.text().startswith("0.00 mm"), timeout=2000)
-    assert landmarks.before.text().startswith(f"{np.linalg.norm(SHIFT):.2f} mm")
+    qtbot.waitUntil(lambda: landmarks.after.text().startswith("mean 0.00 mm"), timeout=2000)
+    assert landmarks.before.text().startswith(f"mean {np.linalg.norm(SHIFT):.2f} mm")
     moving.add([150.0, 0, 0])
     qtbot.waitUntil(lambda: "2 landmarks in the fixed" in landmarks.message.text(), timeout=2000)
     assert "(2 landmarks)" in landmarks.after.text()
