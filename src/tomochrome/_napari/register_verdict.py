@@ -137,8 +137,8 @@ def verdict_of(
     folds = []
     if folded > 0:
         folds = [f"The deformation folds in {share_in_words(folded)} of the voxels: {_FOLDED}"]
+    advice = _TRY_LOADED if loaded else _TRY
     if worse:
-        advice = _TRY_LOADED if loaded else _TRY
         words = " ".join([*worse, *folds])
         heading = "The images match worse than before. Do not use this result."
         return Verdict("bad", heading, f"{words} {advice}")
@@ -146,7 +146,7 @@ def verdict_of(
         return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
     if report.get("after", {}).get("ncc") is None:
         text = "After the transform, the two images do not overlap enough to be evaluated."
-        return Verdict("bad", "Do not use this result.", f"{text} {_TRY_LOADED if loaded else _TRY}")
+        return Verdict("bad", "Do not use this result.", f"{text} {advice}")
     doubts = [*folds, *_doubts(report)]
     if doubts:
         return Verdict("caution", "Check this result carefully.", " ".join([*doubts, _CHECK]))
