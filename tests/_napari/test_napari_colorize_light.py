@@ -94,7 +94,7 @@ def test_presets_of_the_core_are_all_there(panel):
     assert all(name in choices for name in PRESETS)
 
 
-def test_thumbnails_are_fresh_when_the_slider_rests(panel, qtbot):
+def test_thumbnails_are_updated_when_the_slider_stops(panel, qtbot):
     layer, ct = colorize(panel, qtbot).layer, panel.view.layer.layer()
     qtbot.wait(400)
     before = [np.array(shown.thumbnail) for shown in (layer, ct)]

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.gui
     ],
     ids=lambda layer: layer.name,
 )
-def test_what_is_not_ct_is_refused_with_a_sentence_in_the_panel(panel, qtbot, layer):
+def test_the_panel_rejects_layers_other_than_ct_with_a_message(panel, qtbot, layer):
     panel.viewer.add_layer(layer)
     panel.view.layer.choose(layer)
     before = list(panel.viewer.layers)
@@ -46,7 +46,7 @@ def test_what_is_not_ct_is_refused_with_a_sentence_in_the_panel(panel, qtbot, la
     assert list(panel.viewer.layers) == before
 
 
-def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtbot, small_ct):
+def test_the_hu_override_applies_to_the_rejected_layer_only(panel, qtbot, small_ct):
     voxels = (small_ct.voxels + 1024).astype(np.uint16)
     mr = replace(small_ct, voxels=voxels, unit="unknown", provenance=Provenance(modality="MR"))
     ct, box = panel.view.layer.layer(), panel.view.override
@@ -76,7 +76,7 @@ def test_one_may_insist_on_hounsfield_units_of_the_refused_layer_only(panel, qtb
     assert not box.isHidden()
 
 
-def test_another_readers_values_may_be_insisted_on_after_the_worker_refused_them(panel, qtbot):
+def test_the_hu_override_is_offered_after_the_worker_rejected_values(panel, qtbot):
     foreign = Image(np.random.default_rng(0).normal(500, 80, (8, 30, 30)), name="foreign")
     panel.viewer.layers.clear()
     panel.viewer.add_layer(foreign)
@@ -106,7 +106,7 @@ def test_only_images_are_offered_the_newest_first(qtbot, small_ct):
     choice.release()
 
 
-def test_a_color_picture_is_not_offered_but_refused_where_it_is_named(qtbot, small_ct):
+def test_a_color_image_is_not_offered_and_is_rejected(qtbot, small_ct):
     model = ViewerModel()
     choice = LayerChoice(model)
     qtbot.addWidget(choice)
@@ -118,7 +118,7 @@ def test_a_color_picture_is_not_offered_but_refused_where_it_is_named(qtbot, sma
     choice.release()
 
 
-def test_without_a_layer_there_is_a_sentence(panel):
+def test_without_a_layer_there_is_a_message(panel):
     panel.viewer.layers.clear()
     panel.run()
     assert not panel.running

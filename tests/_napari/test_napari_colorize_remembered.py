@@ -27,7 +27,7 @@ def pick(box, name):
     box.activated.emit(box.currentIndex())
 
 
-def test_choices_are_there_again_at_the_next_start(panel, qtbot):
+def test_choices_are_restored_in_the_next_session(panel, qtbot):
     color = panel.view.color
     pick(panel.view.model, "other")
     pick(panel.view.device, "cpu")
@@ -57,12 +57,12 @@ def test_what_no_longer_exists_is_forgotten(panel, qtbot):
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-0.1", "7", "", "0.3, 0.4", "@Invalid()"])
-def test_numbers_that_make_no_sense_are_not_believed(text):
+def test_invalid_stored_numbers_are_ignored(text):
     settings.remember("opacity", text)
     assert settings.remembered_fraction("opacity", 0.75) == 0.75
 
 
-def test_a_damaged_file_is_as_none(settings_of_their_own):
+def test_a_damaged_settings_file_is_ignored(settings_of_their_own):
     settings.remember("model", "other")
     (file,) = settings_of_their_own.rglob("*.ini")
     file.write_bytes(b"[colorize\x00\xff]\nmodel=@Variant(\x00\x01")

@@ -85,7 +85,7 @@ def test_the_picture_is_drawn_on_after_a_colored_layer_was_removed(panel, painte
     assert colorize(panel, qtbot) is not None
 
 
-def test_an_unexpected_error_is_a_sentence_and_a_log_entry(panel, qtbot, monkeypatch, caplog):
+def test_an_unexpected_error_gives_a_message_and_a_log_entry(panel, qtbot, monkeypatch, caplog):
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
@@ -135,7 +135,7 @@ def test_earlier_results_are_kept_when_asked_and_another_panel_finds_the_newest(
     other.release()
 
 
-def test_closing_the_window_cancels_the_run_and_lets_go(
+def test_closing_the_window_cancels_the_run_and_disconnects(
     qtbot, open_viewer, make_panel, monkeypatch
 ):
     monkeypatch.setattr("tomochrome._napari.colorize_widget.color_in_worker", slow_color)
@@ -153,7 +153,7 @@ def test_closing_the_window_cancels_the_run_and_lets_go(
     assert gone() is None
 
 
-def test_taking_the_panel_out_lets_go_of_the_viewer(panel, qtbot):
+def test_removing_the_panel_disconnects_from_the_viewer(panel, qtbot):
     viewer = panel.viewer
     layers, cursor = viewer.layers.events, viewer.cursor.events
     counts = [len(e.callbacks) for e in (layers.inserted, layers.removed, cursor.position)]

@@ -81,7 +81,7 @@ def test_another_scan_or_none_leaves_no_stale_text(panel, qtbot, small_ct):
     assert readout(panel) == ("Point at the scan to see the value of a voxel", "")
 
 
-def test_an_error_goes_with_the_layer_that_it_is_about(panel, qtbot):
+def test_an_error_disappears_with_its_layer(panel, qtbot):
     flat = panel.viewer.add_layer(Image(np.zeros((30, 30), np.int16), name="flat"))
     panel.view.layer.choose(flat)
     panel.run()
@@ -101,7 +101,7 @@ def test_the_status_bar_reads_the_chosen_scan_where_two_overlap(panel, qtbot, sm
     assert value_at(panel.viewer.layers, here) == "700 HU"
 
 
-def test_people_read_titles_and_files_keep_ids(panel, qtbot):
+def test_titles_are_shown_and_ids_are_used_in_files(panel, qtbot):
     model = panel.view.model
     assert [model.itemText(0), model.itemData(0)] == [TITLE, "tissue"]
     assert model.toolTip().startswith("tissue: names the tissue of each voxel")
@@ -113,7 +113,7 @@ def test_people_read_titles_and_files_keep_ids(panel, qtbot):
     assert panel.view.device.itemText(0) == "Automatic"
 
 
-def test_a_name_that_is_not_there_yet_is_chosen_when_it_comes(qtbot):
+def test_a_name_not_offered_yet_is_chosen_once_it_is_offered(qtbot):
     box = NamedChoice(device_choices(["auto"]))
     qtbot.addWidget(box)
     box.choose("cuda")

@@ -66,7 +66,7 @@ def test_tiles_are_never_smaller_than_a_voxel(pair):
     assert board.settings.tile_mm == pytest.approx(6.0)
 
 
-def test_levels_are_read_as_one_types_them():
+def test_levels_are_parsed_from_free_text():
     assert parse_levels("") is None
     assert parse_levels("-300, 200") == (-300.0, 200.0)
     assert parse_levels("1;2 3") == (1.0, 2.0, 3.0)
@@ -74,7 +74,7 @@ def test_levels_are_read_as_one_types_them():
         parse_levels("bone")
 
 
-def test_a_block_is_clear_until_a_worker_has_computed_it(pair):
+def test_a_block_is_transparent_until_a_worker_has_computed_it(pair):
     picture = ComparePicture(view("blend", pair))
     asked = []
     picture.wanted = lambda: asked.append(True)
@@ -125,7 +125,7 @@ def test_a_curtain_follows_the_screen(pair):
     assert wipe.position(0, wipe.edge(0)) == pytest.approx(0.25)
 
 
-def test_3d_shows_through_what_is_dark(pair):
+def test_dark_voxels_are_transparent_in_3d(pair):
     picture = ComparePicture(view("blend", pair))
     whole, solid = picture.compute_all(), picture.render((1, 1, 1)).rgba
     assert (whole[..., 3] == 255).any()
@@ -144,7 +144,7 @@ def test_a_duplicate_stays_as_it_is(pair):
     assert twin.view.pair.a is picture.view.pair.a  # large arrays are shared
 
 
-def test_windows_that_make_equal_tissue_look_unlike_are_told_of():
+def test_different_windows_give_a_remark():
     pair = Pair(body(), body(), color=True)
     one, wider = Window(40, 400, "LINEAR_EXACT"), Window(40, 1900, "LINEAR_EXACT")
     for windows, unlike in (((one, one), False), ((one, wider), True)):
@@ -155,7 +155,7 @@ def test_windows_that_make_equal_tissue_look_unlike_are_told_of():
             assert said == (unlike and mode not in ("difference", "contours"))
 
 
-def test_what_is_shown_otherwise_than_asked_is_said(pair):
+def test_deviations_from_the_fields_give_a_remark(pair):
     fields = Fields(tile_mm=2.0)
     assert "The tiles are 6.0 mm" in remarks(make_view(fields, pair), fields, 2)
     fields = Fields(mode="difference", reach=50.0)

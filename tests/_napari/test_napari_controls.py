@@ -25,7 +25,7 @@ def ink(bar):
     return len({image.pixel(x, y) for x in range(image.width()) for y in range(image.height())})
 
 
-def test_a_bar_without_an_end_says_what_is_done(bar):
+def test_a_bar_with_unknown_progress_shows_the_stage(bar):
     """Qt writes nothing on it."""
     bar.say(0, 0, "loading the network")
     assert bar.text() == "Loading the network …"
@@ -41,5 +41,5 @@ def test_a_finished_stage_is_named_without_100_percent(bar):
     assert bar.text() == "Refining …"
 
 
-def test_every_stage_that_the_core_names_by_a_word_is_put_in_words():
+def test_all_stages_of_the_core_have_a_readable_text():
     assert {"network", "refining", "integrating", "measuring"} <= set(STAGES)

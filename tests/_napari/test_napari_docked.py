@@ -63,7 +63,7 @@ def test_the_panels_from_the_menu_are_tabs_and_the_last_is_in_front(window, main
     assert colorize.height() > 0.7 * main.height()
 
 
-def test_other_widgets_and_other_sides_are_not_touched(main, dock):
+def test_other_widgets_and_sides_are_unchanged(main, dock):
     foreign = dock("Foreign", QLabel("someone else's"), area="right")
     left = dock("First", area="left")
     right = dock("Second", area="right")
@@ -74,7 +74,7 @@ def test_other_widgets_and_other_sides_are_not_touched(main, dock):
     assert not main.tabifiedDockWidgets(right)
 
 
-def test_what_the_user_arranged_stays(main, dock, qtbot):
+def test_the_user_s_arrangement_is_kept(main, dock, qtbot):
     first, second = dock("First", area="right"), dock("Second", area="right")
     assert main.tabifiedDockWidgets(second) == [first]
     main.addDockWidget(LEFT, second)  # dragged to the other side
@@ -89,7 +89,7 @@ def test_what_the_user_arranged_stays(main, dock, qtbot):
     assert second.isFloating()
 
 
-def test_a_panel_that_was_closed_makes_no_tabs(main, dock):
+def test_a_closed_panel_gets_no_tab(main, dock):
     first = dock("First", area="right")
     first.hide()
     second = dock("Second", area="right")

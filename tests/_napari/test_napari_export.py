@@ -33,7 +33,7 @@ def exporting(panel, window, qtbot):
 
 def choose(export, part, wanted):
     labels = [choice.part for choice in export._choices]
-    export.view.what.setCurrentIndex(labels.index(part))
+    export.view.content.setCurrentIndex(labels.index(part))
     export.view.format.setCurrentIndex(export.view.format.findData(wanted))
     assert export.wanted is wanted
 
@@ -48,7 +48,7 @@ def run(export, qtbot):
 def test_the_colored_volume_in_every_format(exporting, panel, qtbot, tmp_path, wanted, small_ct):
     assert exporting.choice.layer is panel.coloring.layer
     choose(exporting, "layer", wanted)
-    exporting.view.place.setText(str(tmp_path / "out 1.5"))
+    exporting.view.path.setText(str(tmp_path / "out 1.5"))
     assert run(exporting, qtbot) == f"Saved {wanted.complete(str(tmp_path / 'out 1.5'))}"
     if wanted is DICOM:
         files = sorted((tmp_path / "out 1.5").iterdir())
@@ -60,14 +60,14 @@ def test_the_colored_volume_in_every_format(exporting, panel, qtbot, tmp_path, w
         np.testing.assert_allclose(saved.affine, small_ct.affine, atol=1e-3)
 
 
-def test_the_maps_behind_it(exporting, panel, qtbot, tmp_path):
+def test_the_maps_of_a_colored_layer(exporting, panel, qtbot, tmp_path):
     for part, values in (
         ("tissue map", panel.coloring.chroma.tissue),
         ("confidence map", panel.coloring.chroma.confidence / np.float32(255)),
     ):
         choose(exporting, part, NRRD)
         assert exporting.view.format.findData(SHEET) == exporting.view.format.findData(DICOM) == -1
-        exporting.view.place.setText(str(tmp_path / part))
+        exporting.view.path.setText(str(tmp_path / part))
         run(exporting, qtbot)
         saved = np.asarray(io.read(tmp_path / f"{part}.nrrd").voxels)
         np.testing.assert_allclose(saved, values, atol=1e-6)
@@ -77,7 +77,7 @@ def test_the_grey_scan_as_a_ct_series(exporting, panel, qtbot, tmp_path, small_c
     exporting.choose(panel.coloring.ct_layer)
     assert exporting.view.format.findData(SHEET) == -1
     exporting.view.format.setCurrentIndex(exporting.view.format.findData(DICOM))
-    exporting.view.place.setText(str(tmp_path / "ct"))
+    exporting.view.path.setText(str(tmp_path / "ct"))
     run(exporting, qtbot)
     np.testing.assert_array_equal(io.read(tmp_path / "ct").voxels, small_ct.voxels)
 
@@ -88,7 +88,7 @@ def test_existing_files_are_asked_about(exporting, qtbot, tmp_path, monkeypatch,
     monkeypatch.setattr(
         QMessageBox, "question", lambda *_: getattr(QMessageBox.StandardButton, answer)
     )
-    exporting.view.place.setText(str(tmp_path / "a"))
+    exporting.view.path.setText(str(tmp_path / "a"))
     exporting.view.run.click()
     qtbot.waitUntil(lambda: not exporting.running, timeout=30_000)
     kept = (tmp_path / "a.nii.gz").read_bytes() == b"precious"
@@ -107,7 +107,7 @@ def test_cancel_leaves_nothing(exporting, qtbot, tmp_path, monkeypatch):
             check()
 
     monkeypatch.setattr(export_module, "export", slow)
-    exporting.view.place.setText(str(tmp_path / "a"))
+    exporting.view.path.setText(str(tmp_path / "a"))
     exporting.view.run.click()
     assert waiting.wait(20)
     assert exporting.view.cancel.isEnabled()
@@ -118,23 +118,23 @@ def test_cancel_leaves_nothing(exporting, qtbot, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refusal_is_one_sentence(exporting, qtbot, tmp_path):
-    exporting.view.place.setText(str(tmp_path / "no" / "a"))
+def test_an_input_error_is_one_sentence(exporting, qtbot, tmp_path):
+    exporting.view.path.setText(str(tmp_path / "no" / "a"))
     said = run(exporting, qtbot)
     assert said.startswith("The folder") and said.endswith("create it first.")
 
 
-def test_an_output_that_appears_meanwhile_is_said_without_an_option(exporting):
+def test_an_output_that_appears_meanwhile_is_reported_without_a_cli_option(exporting):
     exporting.show_error(ExistsError("a"))
     assert exporting.view.message.text() == "'a' already exists; choose another name."
 
 
 def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monkeypatch, tmp_path):
-    exporting.view.place.setText(str(tmp_path / "a.nii.gz"))
+    exporting.view.path.setText(str(tmp_path / "a.nii.gz"))
     exporting.view.format.setCurrentIndex(exporting.view.format.findData(DICOM))
-    assert exporting.view.place.text() == f"{tmp_path}/a/"
+    assert exporting.view.path.text() == f"{tmp_path}/a/"
     exporting.view.format.setCurrentIndex(exporting.view.format.findData(NIFTI))
-    assert exporting.view.place.text() == f"{tmp_path}/a.nii.gz"
+    assert exporting.view.path.text() == f"{tmp_path}/a.nii.gz"
     shown = []
 
     def answer(_parent, _title, start, pattern, **_):
@@ -144,7 +144,7 @@ def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monk
     monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
     exporting.view.browse.click()
     assert shown == [(f"{tmp_path}/a.nii.gz", "NIfTI (*.nii.gz *.nii)")]
-    assert exporting.view.place.text() == str(tmp_path / "b.nii.gz")
+    assert exporting.view.path.text() == str(tmp_path / "b.nii.gz")
 
 
 def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_path):
@@ -159,7 +159,7 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
     window.add_layer(made.layer)
     assert exporting._choices[0].layer is made.layer
     exporting.choose(made.layer)
-    exporting.view.place.setText(str(tmp_path / "board"))
+    exporting.view.path.setText(str(tmp_path / "board"))
     assert run(exporting, qtbot).startswith("Saved")
     saved = io.read(tmp_path / "board.nii.gz")
     assert saved.is_rgba

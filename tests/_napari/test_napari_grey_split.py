@@ -91,7 +91,7 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
     np.testing.assert_array_equal(on_screen(layer)[:, :20], grey[:, :20])
 
 
-def test_flicker_takes_turns_at_its_rate_in_2d_only(colored, qtbot):
+def test_flicker_alternates_at_its_rate_in_2d_only(colored, qtbot):
     panel, layer, split = colored, colored.coloring.layer, colored._grey_split
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
     panel.view.grey_split.mode.setCurrentText(FLICKER)
@@ -112,7 +112,7 @@ def test_flicker_takes_turns_at_its_rate_in_2d_only(colored, qtbot):
     np.testing.assert_array_equal(on_screen(layer), color)
 
 
-def test_it_goes_with_the_chosen_scan_and_is_in_no_file(colored, qtbot, small_ct):
+def test_it_follows_the_selected_scan_and_is_not_saved(colored, qtbot, small_ct):
     from napari.layers import Layer
 
     panel, layer = colored, colored.coloring.layer

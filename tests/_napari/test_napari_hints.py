@@ -53,7 +53,7 @@ def tissue_at(layer, voxel=ORGAN):
     return Tissue(int(source_of(layer.metadata).chroma.tissue[voxel]))
 
 
-def test_a_new_layer_lies_on_the_ct_and_is_ready_to_paint(hints, window):
+def test_a_new_layer_is_on_the_ct_grid_and_ready_to_paint(hints, window):
     hints.view.new.click()
     strokes, ct = window.layers["Strokes on scan"], window.layers["scan"]
     assert strokes.data.shape == ct.data.shape
@@ -87,7 +87,7 @@ def ask(monkeypatch):
     return lambda text: monkeypatch.setattr(dialog, lambda **_: QColor(text))
 
 
-def test_a_color_of_the_users_own_gets_a_label_and_is_painted_with(hints, window, ask):
+def test_a_custom_color_gets_a_label_and_is_selected(hints, window, ask):
     ask("")  # closed without a choice
     hints.view.color.click()
     assert hints.view.strokes.layer() is None
@@ -137,7 +137,7 @@ def test_strokes_of_a_color_color_their_organ(hints, window, qtbot, ask):
     np.testing.assert_allclose(Coloring.find(window)[0].chroma.ab()[8, 24, 26], spleen, atol=1.0)
 
 
-def test_labels_end_somewhere(hints, ask):
+def test_labels_are_limited(hints, ask):
     ask("#000001")
     hints.view.color.click()
     strokes = hints.view.strokes.layer()
@@ -147,7 +147,7 @@ def test_labels_end_somewhere(hints, ask):
     assert "has no label left for another color" in hints.view.message.text()
 
 
-def test_strokes_alone_and_again(hints, window, qtbot):
+def test_strokes_alone_applied_twice(hints, window, qtbot):
     strokes = paint(hints, "spleen")
     assert run(hints, qtbot) == "Strokes applied."
     (coloring,) = Coloring.find(window)
@@ -206,7 +206,7 @@ def test_a_run_of_colorize_still_adds_one_coloring(panel, qtbot):
     assert len(panel._colorings) == 1
 
 
-def test_refusals_are_sentences(hints, window, qtbot):
+def test_errors_are_single_sentences(hints, window, qtbot):
     hints.view.run.click()
     assert hints.view.message.text().startswith("There are no strokes: press 'New strokes layer'")
     hints.view.new.click()
@@ -225,7 +225,7 @@ def test_refusals_are_sentences(hints, window, qtbot):
     assert hints.view.message.text().startswith("Open a CT first")
 
 
-def test_a_cancel_leaves_everything_as_it_was(hints, window, qtbot, monkeypatch):
+def test_a_cancel_changes_nothing(hints, window, qtbot, monkeypatch):
     from tomochrome.runtime import check
 
     def slow(*_, **__):

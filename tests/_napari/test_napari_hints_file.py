@@ -31,7 +31,7 @@ def stored_in(volume, axes):
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
-def test_strokes_saved_in_napari_land_on_their_voxels(window, tmp_path, monkeypatch, capfd, axes):
+def test_strokes_saved_in_napari_keep_their_voxels(window, tmp_path, monkeypatch, capfd, axes):
     plain = body(affine=oblique())
     noise = np.random.default_rng(4).integers(-400, 400, plain.shape)  # tells voxels apart
     inside = plain.voxels > -200

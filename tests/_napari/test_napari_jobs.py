@@ -83,7 +83,7 @@ def test_cancel_stops_at_the_next_check(qtbot):
     assert ear.names == ["cancelled", "ended"]
 
 
-def test_a_result_after_the_cancel_is_not_wanted(qtbot):
+def test_a_result_after_the_cancel_is_discarded(qtbot):
     def work():
         while not current().cancelled:
             time.sleep(0.005)
@@ -96,7 +96,7 @@ def test_a_result_after_the_cancel_is_not_wanted(qtbot):
     assert ear.names == ["cancelled", "ended"]
 
 
-def test_a_flood_of_progress_is_thinned_but_its_end_is_told(qtbot, monkeypatch):
+def test_frequent_progress_is_throttled_except_for_the_end(qtbot, monkeypatch):
     monkeypatch.setattr(jobs, "_REPORT_INTERVAL_S", 3600.0)
 
     def work():
@@ -147,7 +147,7 @@ def test_the_dialogs_cancel_button_cancels(qtbot):
         run_waiting(work, "Working")
 
 
-def test_waiting_in_another_thread_just_works(qtbot):
+def test_waiting_in_another_thread_calls_directly(qtbot):
     results = []
     thread = threading.Thread(
         target=lambda: results.append(run_waiting(lambda: threading.current_thread(), "Working"))
@@ -157,7 +157,7 @@ def test_waiting_in_another_thread_just_works(qtbot):
     assert results == [thread]
 
 
-def test_a_second_job_takes_the_place_of_the_first_of_which_nothing_is_heard(qtbot):
+def test_a_second_job_replaces_the_first_silently(qtbot):
     runner, heard = JobRunner("tomochrome test"), []
     for name in ("progressed", "failed", "cancelled"):
         getattr(runner, name).connect(lambda *values, name=name: heard.append(name))
@@ -174,7 +174,7 @@ def test_a_second_job_takes_the_place_of_the_first_of_which_nothing_is_heard(qtb
     assert heard == [2]
 
 
-def test_of_a_job_that_was_dropped_nothing_is_heard(qtbot):
+def test_a_dropped_job_emits_nothing(qtbot):
     runner, heard = JobRunner("tomochrome test"), []
     runner.ended.connect(lambda: heard.append("ended"))
     runner.start(lambda: 1, heard.append)
@@ -186,7 +186,7 @@ def test_of_a_job_that_was_dropped_nothing_is_heard(qtbot):
     assert heard == []
 
 
-def test_the_interpreter_is_left_as_it_is_while_a_job_runs(qtbot):
+def test_interpreter_settings_are_unchanged_while_a_job_runs(qtbot):
     def settings():
         return sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()
 

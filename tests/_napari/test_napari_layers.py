@@ -173,7 +173,7 @@ def refused(layer):
     return sentence
 
 
-def test_what_is_not_ct_is_refused_in_a_sentence():
+def test_layers_other_than_ct_are_rejected_with_a_message():
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 255, (4, 50, 50, 3)).astype(np.uint8)
     assert "labels layer" in refused(Labels(np.ones((4, 5, 6), np.uint8)))
@@ -190,7 +190,7 @@ def test_what_is_not_ct_is_refused_in_a_sentence():
     assert "not in Hounsfield units" in refused(as_layer(unknown))
 
 
-def test_a_user_may_insist_on_an_unknown_unit_but_not_on_a_picture():
+def test_an_unknown_unit_can_be_overridden_but_not_a_color_image():
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 255, (4, 50, 50)).astype(np.uint8)
     known = Volume(np.abs(ct().voxels), ct().affine, "unknown", Provenance(modality="MR"))
@@ -212,11 +212,11 @@ def test_a_user_may_insist_on_an_unknown_unit_but_not_on_a_picture():
         assert not isinstance(caught.value, UnknownUnitError)
 
 
-def test_a_range_is_looked_at_only_in_the_worker():
+def test_values_are_checked_only_in_the_worker():
     check_layer(Image(np.zeros((3, 3, 3), np.int16), contrast_limits=(0, 1)))
 
 
-def test_data_exchanged_behind_our_back_is_looked_at_again():
+def test_replaced_data_is_checked_again():
     layer = as_layer(ct())
     layer.data = np.asarray(layer.data).astype(np.float32) + 1
     known = ct_source(layer)

@@ -50,7 +50,7 @@ def shows(panel, qtbot, **settings):
     np.testing.assert_array_equal(np.asarray(layer.data), expected)
 
 
-def test_it_lists_what_there_is_the_largest_first(colored):
+def test_tissues_present_are_listed_largest_first(colored):
     rows = colored.view.legend.list.rows()
     shares = colored.coloring.chroma.tissue_shares()
     assert [row.tissue.label for row in rows] == sorted(
@@ -67,7 +67,7 @@ def _index(name):
     return [tissue.label for tissue in Tissue].index(name)
 
 
-def test_the_slices_shares_follow_the_plane(colored, qtbot):
+def test_the_fractions_of_the_slice_follow_the_plane(colored, qtbot):
     dims, chroma = colored.viewer.dims, colored.coloring.chroma
 
     def follows(slices):
@@ -90,7 +90,7 @@ def test_the_slices_shares_follow_the_plane(colored, qtbot):
         dims.ndisplay, dims.order = 2, (0, 1, 2)
 
 
-def test_clicks_show_alone_add_hide_and_show_all_without_another_run(colored, qtbot):
+def test_clicks_select_add_hide_and_show_all_without_a_new_run(colored, qtbot):
     legend = colored.view.legend
     shows(colored, qtbot)
     click(qtbot, colored, "liver")
@@ -128,7 +128,7 @@ def test_the_keyboard_reaches_everything(colored, qtbot):
     assert all(widget.focusPolicy() & Qt.FocusPolicy.TabFocus for widget in focusable)
 
 
-def test_another_palette_paints_other_swatches_and_keeps_the_selection(colored, qtbot):
+def test_another_palette_changes_the_swatches_and_keeps_the_selection(colored, qtbot):
     colored.view.color.offer(("natural", "vivid"), ("body",))
     click(qtbot, colored, "liver")
     colored.view.color.palette_box.choose("vivid")
@@ -158,7 +158,7 @@ def test_each_scan_has_its_own_selection_and_none_has_no_legend(colored, qtbot, 
         TissueSelection.only(["fat"], "dim"),
     ],
 )
-def test_a_selection_is_shown_as_it_was_made(qtbot, tissues):
+def test_a_selection_is_shown_unchanged(qtbot, tissues):
     legend = Legend()
     qtbot.addWidget(legend)
     shares = np.zeros(N_TISSUES)
@@ -192,5 +192,5 @@ def test_the_list_is_high_enough_for_its_rows(qtbot):
         (1, "100 %"),
     ],
 )
-def test_shares_have_as_many_digits_as_say_something(share, text):
+def test_fractions_are_rounded_to_significant_digits(share, text):
     assert percent(share) == text

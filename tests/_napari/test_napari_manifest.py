@@ -81,7 +81,7 @@ def test_three_samples(manifest):
         ("table.csv", False), ("movie.mp4", False), ("data.h5", False), ("data.zarr", False),
     ],
 )  # fmt: skip
-def test_only_our_files_bring_us_up_in_napari(manager, name, ours):
+def test_only_supported_files_are_accepted(manager, name, ours):
     readers = {reader.plugin_name for reader in manager.iter_compatible_readers([name])}
     assert (PLUGIN in readers) == ours
 
@@ -129,7 +129,7 @@ def test_a_folder_of_slices_and_a_single_slice_are_read(tmp_path, small_ct):
     assert data.shape == (1, 48, 40)
 
 
-def test_what_is_not_ours_is_left_to_others(tmp_path):
+def test_unsupported_files_are_left_to_other_readers(tmp_path):
     (tmp_path / "notes12").write_text("nothing to see")
     (tmp_path / "sub").mkdir()
     for path in (tmp_path / "notes12", tmp_path / "sub", tmp_path / "absent.nii"):
@@ -137,7 +137,7 @@ def test_what_is_not_ours_is_left_to_others(tmp_path):
     assert get_reader(["a.dcm", "b.dcm"]) is None
 
 
-def test_a_broken_file_is_a_sentence(tmp_path):
+def test_a_broken_file_gives_a_one_sentence_error(tmp_path):
     path = tmp_path / "broken.nii"
     path.write_bytes(b"x" * 100)
     with pytest.raises(InputError):
@@ -153,7 +153,7 @@ def test_a_ct_layer_is_written_back_as_it_was_read(tmp_path, small_ct):
     np.testing.assert_allclose(again.affine, small_ct.affine, atol=1e-3)
 
 
-def test_a_layer_of_others_is_not_written(tmp_path):
+def test_a_layer_of_another_plugin_is_not_written(tmp_path):
     path = tmp_path / "other.nii.gz"
     with pytest.raises(OutputError, match="'other' was not made by Tomochrome"):
         write_nifti(str(path), np.zeros((3, 4, 5)), {"name": "other"})

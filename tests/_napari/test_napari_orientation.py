@@ -137,7 +137,7 @@ def test_superior_is_up_where_it_is_on_the_screen(viewer, order, vertical):
     assert way(viewer) == ("down", "right")
 
 
-def test_rolling_the_axes_never_lays_the_patient_on_the_side(viewer):
+def test_rolling_the_axes_keeps_the_patient_upright(viewer):
     seen = []
     for _ in range(6):
         viewer.dims.roll()
@@ -155,7 +155,7 @@ def test_rolling_backwards_too(viewer):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
-def test_who_transposes_a_plane_gets_it_transposed(viewer, order):
+def test_a_transposed_plane_is_shown_transposed(viewer, order):
     viewer.dims.order = order
     viewer.dims.transpose()
     assert viewer.dims.order == (order[0], order[2], order[1])
@@ -176,7 +176,7 @@ def test_viewers_without_a_scan_are_left_to_napari(viewer):
     assert viewer.scene.camera.angles == (0, 0, 0)
 
 
-def test_what_the_user_turned_stays(viewer):
+def test_rotations_by_the_user_are_kept(viewer):
     viewer.scene.camera.orientation2d = ("up", "left")
     viewer.dims.order = (1, 0, 2)
     viewer.dims.order = (0, 1, 2)
@@ -187,7 +187,7 @@ def test_what_the_user_turned_stays(viewer):
     assert way(viewer) == ("up", "left")
 
 
-def test_further_axes_come_before_ours(viewer):
+def test_additional_axes_come_before_the_scan_s(viewer):
     viewer.add_layer(Image(np.zeros((2, 4, 5, 6))))
     viewer.dims.order = (0, 2, 1, 3)
     assert way(viewer) == ("up", "right")
@@ -244,7 +244,7 @@ def test_a_scan_that_is_opened_in_3d_is_seen_from_the_front(small_ct):
 
 @pytest.mark.parametrize("synced", [True, False])
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
-def test_3d_gives_the_slice_back(viewer, order, synced):
+def test_leaving_3d_restores_the_slice(viewer, order, synced):
     viewer.scene.camera.synced = synced
     viewer.dims.order = order
     viewer.dims.set_current_step(order[0], 3)
@@ -260,7 +260,7 @@ def test_3d_gives_the_slice_back(viewer, order, synced):
     np.testing.assert_allclose(camera.zoom, before[2])
 
 
-def test_who_moves_in_3d_goes_on_from_there(viewer):
+def test_moving_in_3d_changes_the_slice(viewer):
     viewer.dims.set_current_step(0, 3)
     viewer.dims.ndisplay = 3
     z, y, x = viewer.scene.camera.center

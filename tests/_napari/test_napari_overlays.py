@@ -64,7 +64,7 @@ def test_two_scans_the_selected_one_has_its_letters(viewer):
     assert letters(viewer)[0] == "RA"
 
 
-def test_a_layer_turned_by_hand_turns_its_letters(viewer):
+def test_a_layer_rotated_by_hand_rotates_its_letters(viewer):
     layer = add(viewer, marked())
     layer.rotate = (0, 0, 30)  # in the plane
     assert {len(text) for text in letters(viewer)} == {2}
@@ -123,7 +123,7 @@ def test_the_scale_bar_comes_and_goes_with_the_scans(viewer):
     assert not bar.visible
 
 
-def test_a_scale_bar_that_the_user_switched_is_his(viewer):
+def test_a_scale_bar_toggled_by_the_user_is_left_alone(viewer):
     bar = viewer.canvas.overlays.scale_bar
     add(viewer, marked())
     bar.visible = False
@@ -159,7 +159,7 @@ def test_in_3d_a_colored_scan_hides_its_grey_one(viewer):
     assert not grey.visible
 
 
-def test_the_grey_scan_comes_back_when_its_color_goes(viewer):
+def test_the_grey_scan_is_shown_again_without_its_colors(viewer):
     grey, colored = grey_and_color(viewer)
     viewer.add_layer(colored)
     viewer.dims.ndisplay = 3
@@ -171,7 +171,7 @@ def test_the_grey_scan_comes_back_when_its_color_goes(viewer):
     assert grey.visible
 
 
-def test_what_the_user_shows_or_hides_in_3d_is_left_to_him(viewer):
+def test_visibility_set_by_the_user_in_3d_is_kept(viewer):
     grey, colored = grey_and_color(viewer)
     viewer.add_layer(colored)
     viewer.dims.ndisplay = 3

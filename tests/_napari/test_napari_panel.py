@@ -55,20 +55,20 @@ def test_the_fields_are_the_functions_parameters_and_its_layers_are_added(toy, w
     assert toy.form.image.choices == tuple(window.layers)
 
 
-def test_a_refusal_is_a_sentence(toy, window, qtbot):
+def test_an_input_error_is_one_sentence(toy, window, qtbot):
     toy.form.image.value = window.layers["photo"]
     message = run(toy, qtbot)
     assert message.text() == "The layer 'photo' is in color; choose a grey one."
     assert message.tone == "error"
 
 
-def test_anything_unexpected_is_a_sentence_and_a_log_entry(toy, monkeypatch, qtbot, caplog):
+def test_an_unexpected_error_gives_a_message_and_a_log_entry(toy, monkeypatch, qtbot, caplog):
     monkeypatch.setattr(SmoothPanel, "work", staticmethod(lambda **_: 1 / 0))
     assert "Smoothing failed unexpectedly (ZeroDivisionError" in run(toy, qtbot).text()
     assert caplog.records[-1].exc_info is not None
 
 
-def test_progress_and_cancel_are_there(toy, monkeypatch, qtbot):
+def test_progress_and_cancel_work(toy, monkeypatch, qtbot):
     begun = threading.Event()
 
     def slow(**_):

@@ -109,7 +109,7 @@ def test_a_double_click_opens_the_series(picker, qtbot):
     assert picker.view.message.text() == f"Opened {layer.name}."
 
 
-def test_the_value_under_the_cursor_stands_in_the_status_bar(picker, qtbot, small_ct):
+def test_the_value_under_the_cursor_is_in_the_status_bar(picker, qtbot, small_ct):
     picker.run()
     opened(picker, qtbot, 1)
     picker.run()
@@ -167,7 +167,7 @@ def test_reading_is_cancelled_at_its_next_check(picker, qtbot, monkeypatch):
     assert not picker.view.progress.isVisible()
 
 
-def test_a_damaged_series_is_a_sentence(picker, qtbot):
+def test_a_damaged_series_gives_a_one_sentence_error(picker, qtbot):
     (item,) = picker.view.series.chosen()
     path = item.source.headers[3].path
     path.write_bytes(path.read_bytes()[:900])
@@ -179,7 +179,7 @@ def test_a_damaged_series_is_a_sentence(picker, qtbot):
     assert "Traceback" not in text
 
 
-def test_one_damaged_series_does_not_cost_the_others(picker, qtbot):
+def test_a_damaged_series_does_not_affect_the_others(picker, qtbot):
     picker.view.series.choose([0, 1])
     first, second = picker.view.series.chosen()
     path = first.source.headers[3].path
@@ -190,7 +190,7 @@ def test_one_damaged_series_does_not_cost_the_others(picker, qtbot):
     assert picker.view.message.text().startswith(f"{first.title}: ")
 
 
-def test_an_unexpected_error_is_a_sentence_and_a_log_entry(picker, qtbot, monkeypatch, caplog):
+def test_an_unexpected_error_gives_a_message_and_a_log_entry(picker, qtbot, monkeypatch, caplog):
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
@@ -208,7 +208,7 @@ def test_a_folder_with_one_ct_opens_at_once_from_the_panel(picker, qtbot, cd):
     assert titles(picker) == ["Thorax 5 mm"]
 
 
-def test_an_empty_folder_is_a_sentence(picker, qtbot, tmp_path):
+def test_an_empty_folder_gives_a_message(picker, qtbot, tmp_path):
     (tmp_path / "empty").mkdir()
     picker.look_at(tmp_path / "empty")
     qtbot.waitUntil(lambda: not picker.running, timeout=20_000)
@@ -242,7 +242,7 @@ def test_series_are_listed_and_read_by_workers(picker, qtbot, gui_work, cd):
     assert {"find", "preview", "read"} <= set(gui_work.elsewhere)
 
 
-def test_a_long_list_draws_only_what_is_seen(qtbot, monkeypatch):
+def test_a_long_list_draws_only_visible_rows(qtbot, monkeypatch):
     items = [
         Item(f"/{n}", "dicom-series", title=f"Series {n}", shape=(300, 512, 512),
              spacing=(1.0, 0.7, 0.7), modality="CT", verdict="irregular",
@@ -272,7 +272,7 @@ def test_a_long_list_draws_only_what_is_seen(qtbot, monkeypatch):
     assert 0 < len(set(painted)) < 40
 
 
-def test_a_model_of_its_own():
+def test_the_qt_model_is_valid():
     model = SeriesModel()
     model.show([Item("/a", "nifti"), Item("/b", "dicom-series", modality="MR", verdict="not-ct")])
     assert [model.index(row).data() for row in range(2)] == ["a", "MR series"]

@@ -43,7 +43,7 @@ def lopsided():
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
-def test_every_orientation_stands_upright_at_its_place(tmp_path, lopsided, name):
+def test_every_orientation_is_shown_upright_in_place(tmp_path, lopsided, name):
     stored = reorient(lopsided, *ORIENTATIONS[name])
     write_series(stored, tmp_path / "series", description=name)
     ((data, keywords, kind),) = read_layers(str(tmp_path / "series"))
@@ -58,7 +58,7 @@ def test_every_orientation_stands_upright_at_its_place(tmp_path, lopsided, name)
     np.testing.assert_allclose(known.shown.affine, lopsided.affine, atol=1e-3)
 
 
-def test_dicom_layers_carry_the_scanners_words_and_nothing_of_the_patient(cd, identity):
+def test_dicom_layers_have_the_series_description_and_no_patient_data(cd, identity):
     ((_, keywords, _),) = read_layers(str(cd / "DOE_one"))
     assert keywords["name"] == "Thorax 5 mm"
     known = source_of(keywords["metadata"])
@@ -89,7 +89,7 @@ def test_the_only_readable_ct_is_opened_without_asking(cd):
     assert keywords["name"] == "Thorax 5 mm"
 
 
-def test_what_else_is_there_is_said(cd, monkeypatch, identity):
+def test_other_items_are_reported(cd, monkeypatch, identity):
     for folder in ("DOE_two", "lost"):
         for path in (cd / folder).iterdir():
             path.unlink()
@@ -109,7 +109,7 @@ def test_where_there_is_a_choice_and_no_window_the_series_are_named(cd, monkeypa
         read_layers(str(cd))
 
 
-def test_a_ct_that_cannot_be_read_is_never_passed_over_in_silence(cd):
+def test_an_unreadable_ct_is_always_reported(cd):
     for path in (cd / "DOE_two").iterdir():
         path.unlink()
     assert opening.only_choice(io.find(cd), cd) is None
@@ -128,7 +128,7 @@ def test_a_zip_is_opened_like_a_folder(cd, tmp_path):
     assert get_reader(str(tmp_path / "text.zip")) is None
 
 
-def test_folders_of_volumes_are_ours_and_other_folders_are_not(tmp_path, small_ct):
+def test_only_folders_of_volumes_are_accepted(tmp_path, small_ct):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("x")
     assert get_reader(str(tmp_path / "notes")) is None
@@ -150,7 +150,7 @@ def test_one_message_about_a_volume_before_it_is_shown(monkeypatch, small_ct):
     )
 
 
-def test_nothing_is_said_where_all_is_well_and_little_where_it_is_little(monkeypatch, small_ct):
+def test_messages_match_the_severity(monkeypatch, small_ct):
     monkeypatch.setattr(notification_manager, "records", [])
     opening.announce(opening.opened(small_ct, "CT"))
     assert notification_manager.records == []

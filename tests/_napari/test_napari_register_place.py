@@ -21,7 +21,7 @@ from tomochrome.errors import InputError
 from tomochrome.volume import Volume
 
 
-def test_our_own_layer_is_the_volume_behind_it():
+def test_a_layer_of_the_plugin_gives_its_source_volume():
     volume = body()
     layer = layer_of(volume)
     placed = place(layer)
@@ -31,7 +31,7 @@ def test_our_own_layer_is_the_volume_behind_it():
 
 
 @pytest.mark.parametrize("unit", ["pixel", "mm", "um"])
-def test_another_readers_layer_lies_where_its_scale_and_units_say(unit):
+def test_another_readers_layer_is_placed_by_its_scale_and_units(unit):
     factor = 1000.0 if unit == "um" else 1.0
     layer = Image(
         body().voxels, scale=np.array([6, 4, 4]) * factor,
@@ -42,7 +42,7 @@ def test_another_readers_layer_lies_where_its_scale_and_units_say(unit):
     assert placed.volume.unit == "HU"
 
 
-def test_points_over_an_oblique_scan_are_brought_to_their_true_place():
+def test_points_over_an_oblique_scan_get_patient_coordinates():
     volume = body(affine=oblique())
     layer = layer_of(volume)
     placed = place(layer)
@@ -55,7 +55,7 @@ def test_points_over_an_oblique_scan_are_brought_to_their_true_place():
     np.testing.assert_allclose(back, drawn.data, atol=1e-6)
 
 
-def test_a_mask_drawn_over_an_oblique_scan_lies_with_it():
+def test_a_mask_drawn_over_an_oblique_scan_is_aligned_with_it():
     layer = layer_of(body(affine=oblique()))
     marked = np.zeros(layer.data.shape, np.uint8)
     marked[4:8] = 3
@@ -67,7 +67,7 @@ def test_a_mask_drawn_over_an_oblique_scan_lies_with_it():
         mask_of(Labels(np.zeros((3, 4, 5), int)), place(layer))
 
 
-def test_what_is_no_volume_is_refused_with_a_sentence():
+def test_layers_other_than_volumes_are_rejected_with_a_message():
     color = Image(np.zeros((4, 5, 6, 3), np.uint8), rgb=True, name="photo")
     with pytest.raises(InputError, match="'photo' is in color; register the grey layer"):
         check_grey_layer(color)
@@ -87,7 +87,7 @@ def test_what_is_no_volume_is_refused_with_a_sentence():
         check_two(one, None, "register")
 
 
-def test_colors_of_any_kind_become_rgba():
+def test_colors_of_any_type_become_rgba():
     for data in (
         np.full((3, 4, 5, 3), 255, np.uint8),
         np.full((3, 4, 5, 3), 65535, np.uint16),
@@ -99,7 +99,7 @@ def test_colors_of_any_kind_become_rgba():
         assert volume.shape == (3, 4, 5)
 
 
-def test_positions_are_turned_into_a_layers_own_units():
+def test_positions_are_converted_to_the_units_of_a_layer():
     viewer = ViewerModel()
     layer = viewer.add_image(np.zeros((3, 4, 5)), units=("um",) * 3)
     viewer.add_image(np.zeros((3, 4, 5)), units=("mm",) * 3)
@@ -108,7 +108,7 @@ def test_positions_are_turned_into_a_layers_own_units():
     np.testing.assert_allclose(layer_position(viewer, layer, shown), shown * factor)
 
 
-def test_an_image_is_fetched_and_points_are_sent():
+def test_images_are_resampled_and_points_are_transformed():
     fixed, moving = place(layer_of(body())), place(layer_of(body(SHIFT), "moving"))
     image = layer_of(body(SHIFT), "moving")
     data, keywords, kind = moved_volume(image, moving, fixed, shift())
@@ -143,13 +143,13 @@ def test_labels_stay_labels_and_shapes_become_outlines():
     assert len(Shapes(outlines, **state).data) == 2
 
 
-def test_two_dimensional_points_are_refused():
+def test_two_dimensional_points_are_rejected():
     placed = place(layer_of(body()))
     with pytest.raises(InputError, match="2 dimensions"):
         moved_drawing(Points(np.zeros((2, 2))), placed, placed, shift())
 
 
-def test_holes_of_the_jacobian_are_no_change():
+def test_undefined_jacobian_is_shown_as_no_change():
     holes = np.zeros((14, 40, 36), bool)
     holes[0] = True
     jacobian = Volume(

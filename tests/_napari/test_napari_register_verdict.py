@@ -8,7 +8,7 @@ from tomochrome._napari.register_verdict import rows_of, verdict_of
 from tomochrome.notices import Notice
 
 
-def test_a_good_result_says_so_and_still_asks_to_look():
+def test_a_good_result_still_asks_for_a_check():
     verdict = verdict_of(REPORT)
     assert verdict.grade == "good"
     assert "0.61 before, 0.93 after" in verdict.text
@@ -35,7 +35,7 @@ def with_overlaps(before, after, **measures):
     return {**REPORT, "before": {**old, "overlap": before}, "after": {**new, "overlap": after}}
 
 
-def test_a_result_with_little_left_in_common_is_said_in_the_words_of_the_report():
+def test_a_small_overlap_is_described_in_the_words_of_the_report():
     from tomochrome.registration.report import warnings_of
 
     lost = with_overlaps(0.9, 0.04)
@@ -49,7 +49,7 @@ def test_a_result_with_little_left_in_common_is_said_in_the_words_of_the_report(
     assert (row.before, row.after) == ("90 %", "4 %")
 
 
-def test_likeness_in_a_thin_slice_is_not_compared_with():
+def test_similarity_at_a_small_overlap_is_not_compared():
     report = with_overlaps(0.04, 0.98, ncc=0.92, mutual_information=0.9)
     report["before"] = {**report["before"], "ncc": 1.0, "mutual_information": 1.0}
     verdict = verdict_of(report)
@@ -62,7 +62,7 @@ def test_likeness_in_a_thin_slice_is_not_compared_with():
     assert verdict_of(there).grade == "bad"
 
 
-def test_folds_and_doubts_are_said():
+def test_folds_and_doubts_are_reported():
     said = Notice("folds", "warning", "the deformation folds 2 % of the voxels: do not trust it")
     folds = {**REPORT, "jacobian": {"folded_percent": 2.0, "sd_log": 0.1}}
     assert verdict_of(folds, [said]).grade == "bad"

@@ -55,7 +55,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
         assert whole.alignment is None
 
 
-def test_the_gui_thread_is_left_alone_during_a_run(whole, qapp, gui_work):
+def test_the_gui_thread_is_idle_during_a_run(whole, qapp, gui_work):
     whole.view.refine.setValue(6)
     whole.run()
     wait_until(qapp, lambda: not whole.running)

@@ -108,7 +108,7 @@ def node_matrix(viewer, layer):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
-def test_a_coarse_block_lies_where_its_voxels_do(viewer, colored, qtbot, monkeypatch, order):
+def test_a_coarse_block_is_placed_over_its_voxels(viewer, colored, qtbot, monkeypatch, order):
     monkeypatch.setattr(renderer_3d, "levels", lambda *_: [(2, 3, 4)])
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored, (2, 3, 4))
@@ -136,7 +136,7 @@ def test_the_grey_volume_below_is_never_sliced_for_3d(viewer, small_ct, qtbot):
     assert on_screen(grey).shape == small_ct.shape[1:]
 
 
-def test_2d_is_as_before_and_the_memory_is_given_back(viewer, painted, colored, qtbot):
+def test_2d_is_restored_and_the_memory_is_freed(viewer, painted, colored, qtbot):
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
     rendering = weakref.ref(colored.data.drawn.rgba)
@@ -173,7 +173,7 @@ def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qt
     np.testing.assert_array_equal(colored.data.drawn.rgba, expected)
 
 
-def test_a_window_alone_draws_nothing_again_in_3d(viewer, colored, qtbot):
+def test_a_change_of_window_does_not_redraw_3d(viewer, colored, qtbot):
     """Surfaces are shaded independently of the window."""
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
@@ -226,7 +226,7 @@ def test_colors_that_replace_others_are_drawn_and_the_others_are_freed(
     assert [ref() for ref in gone] == [None, None]
 
 
-def test_a_layer_given_plain_data_is_let_go(viewer, colored, qtbot):
+def test_a_layer_given_plain_data_is_no_longer_rendered(viewer, colored, qtbot):
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
     plain = np.asarray(colored.data)
@@ -262,7 +262,7 @@ def test_a_layer_added_in_3d_and_a_duplicate_are_drawn_too(viewer, small_ct, qtb
     drawn(qtbot, twin)
 
 
-def test_a_failure_is_a_sentence(viewer, colored, qtbot, monkeypatch, caplog):
+def test_a_failure_gives_a_message(viewer, colored, qtbot, monkeypatch, caplog):
     def broken(*_, **__):
         raise MemoryError("no room")
 
@@ -273,7 +273,7 @@ def test_a_failure_is_a_sentence(viewer, colored, qtbot, monkeypatch, caplog):
     assert caplog.records[-1].exc_info is not None
 
 
-def test_what_is_drawn_depends_on_the_graphics_card(monkeypatch):
+def test_the_resolution_depends_on_the_graphics_card(monkeypatch):
     shape, spacing = (300, 512, 512), (1.0, 0.7, 0.7)
     monkeypatch.setattr(renderer_3d, "_longest_texture", lambda: 2048)
     for software, most in ((True, renderer_3d.SOFTWARE_VOXELS), (False, 1 << 25)):

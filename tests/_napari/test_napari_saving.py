@@ -83,7 +83,7 @@ def test_the_default_filter_and_a_name_without_ending(
 
 
 @pytest.mark.parametrize("kind", ["ct", "color", "labels"])
-def test_every_filter_of_ours_completes_the_name(window, layers, monkeypatch, tmp_path, kind):
+def test_every_filter_of_the_plugin_completes_the_name(window, layers, monkeypatch, tmp_path, kind):
     _, writers = file_extensions_string_for_layers([layers[kind]])
     ours = [i for i, w in enumerate(writers) if w.plugin_name == "napari-tomochrome"]
     assert len(ours) == {"ct": 5, "color": 5, "labels": 3}[kind]
@@ -120,7 +120,7 @@ def test_several_layers_become_a_file_each(window, layers, monkeypatch, tmp_path
     ]
 
 
-def test_what_a_format_cannot_hold_is_one_sentence(window, layers, monkeypatch, tmp_path):
+def test_unsuitable_data_for_a_format_gives_a_message(window, layers, monkeypatch, tmp_path):
     """The SVG writer holds no volumes, and a contact sheet no grey ones."""
     texts, writers = file_extensions_string_for_layers([layers["ct"]])
     choose_in_dialog(monkeypatch, tmp_path / "a.svg", texts.split(";;").index("napari SVG (*.svg)"))
@@ -159,7 +159,7 @@ def test_a_script_gets_the_same_and_errors(window, layers, tmp_path):
         window.layers.save(str(tmp_path / "no" / "a.nii.gz"), selected=True)
 
 
-def test_layers_of_others_are_saved_by_napari(window, monkeypatch, tmp_path):
+def test_layers_of_other_plugins_are_saved_by_napari(window, monkeypatch, tmp_path):
     prepare_viewer(window)
     other = window.add_image(np.zeros((7, 8, 9), np.uint8), name="cells")
     try:

@@ -76,7 +76,7 @@ def test_without_a_layer_it_says_so(scan):
     assert not scan.view.windows.isVisible()
 
 
-def test_it_tells_what_a_scan_is(scan, qtbot, small_ct):
+def test_it_describes_a_scan(scan, qtbot, small_ct):
     show(scan, small_ct, title="Thorax 5 mm", kind="dicom-series")
     assert scan.view.title.text() == "Thorax 5 mm"
     qtbot.waitUntil(lambda: facts(scan)["Values"] != "…", timeout=5000)
@@ -166,7 +166,7 @@ def test_layers_of_other_readers_say_so(scan, qtbot):
     ],
     ids=lambda layer: layer.name,
 )
-def test_it_copes_with_every_layer(scan, qtbot, layer):
+def test_it_describes_every_kind_of_layer(scan, qtbot, layer):
     scan.viewer.add_layer(layer)
     qtbot.waitUntil(lambda: not scan.running, timeout=5000)
     qtbot.wait(10)
@@ -219,7 +219,7 @@ def test_the_range_of_values():
     assert value_range(voxels) == (-5.0, 9.0)
 
 
-def test_closing_lets_go(window, qtbot, small_ct):
+def test_closing_disconnects(window, qtbot, small_ct):
     before = len(window.layers.selection.events.active.callbacks)
     widget = ScanPanel(window)
     window.window.add_dock_widget(widget, name="Scan")

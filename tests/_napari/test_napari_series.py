@@ -81,7 +81,7 @@ def idle(picker, qtbot):
     qtbot.wait(10)
 
 
-def test_series_stand_under_their_patient_and_study_without_a_name(picker):
+def test_series_are_grouped_by_patient_and_study_without_names(picker):
     assert listed(picker) == ["Chest 1 mm", "Chest 5 mm", "T1", "Scout", "Abdomen", "Lost"]
     assert headings(picker) == [
         ("Patient 1 · Study 1", "CT Study 1"),
@@ -95,7 +95,7 @@ def test_series_stand_under_their_patient_and_study_without_a_name(picker):
     )
 
 
-def test_a_new_list_begins_at_its_top_if_the_chosen_is_in_sight(picker, qtbot, two_patients):
+def test_a_new_list_starts_at_the_top_if_the_selection_is_visible(picker, qtbot, two_patients):
     view = picker.view.series
     assert view.verticalScrollBar().value() == 0
     view.scrollToBottom()
@@ -237,9 +237,7 @@ def slow_find(monkeypatch, two_patients):
     gate.set()
 
 
-def test_a_second_folder_takes_the_place_of_one_that_is_still_looked_through(
-    picker, qtbot, two_patients, slow_find
-):
+def test_a_second_folder_replaces_a_running_search(picker, qtbot, two_patients, slow_find):
     gate, started = slow_find
     picker.look_at(two_patients / "a12")
     qtbot.waitUntil(started.is_set, timeout=5000)
@@ -255,7 +253,7 @@ def test_a_second_folder_takes_the_place_of_one_that_is_still_looked_through(
     assert len(picker.viewer.layers) == 0
 
 
-def test_a_drop_takes_the_place_of_a_search(picker, qtbot, window, two_patients, slow_find):
+def test_a_drop_replaces_a_running_search(picker, qtbot, window, two_patients, slow_find):
     gate, started = slow_find
     picker.look_at(two_patients / "a12")
     qtbot.waitUntil(started.is_set, timeout=5000)

@@ -116,7 +116,7 @@ def check(viewer, qapp, right, up, least=3, within_mm=1.2):
 
 
 @pytest.mark.parametrize("stored", SOME, ids=str)
-def test_however_it_is_stored_every_side_is_where_it_belongs(viewer, qapp, stored):
+def test_every_side_is_correct_for_every_storage_order(viewer, qapp, stored):
     show(viewer, stored_as(marked(), *stored))
     for order in SOME[stored]:
         viewer.dims.order = order

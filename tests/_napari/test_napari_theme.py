@@ -94,15 +94,13 @@ def themed(window, painted, qtbot):
 
 
 @pytest.mark.parametrize("colors", [ON_DARK, ON_LIGHT])
-def test_every_tone_can_be_read(colors):
+def test_every_tone_is_legible(colors):
     for tone in colors.values():
         assert contrast(rgb(tone.text), rgb(tone.background)) >= LEAST
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_everything_that_is_written_on_the_panels_can_be_read(
-    window, themed, qtbot, small_ct, theme
-):
+def test_all_texts_on_the_panels_are_legible(window, themed, qtbot, small_ct, theme):
     from napari.layers import Layer
 
     from tomochrome._napari.layers import volume_layer
@@ -133,7 +131,7 @@ def test_everything_that_is_written_on_the_panels_can_be_read(
 
 
 @pytest.mark.parametrize("tone", ["good", "neutral", "caution", "warning", "error"])
-def test_a_notice_follows_the_theme_while_it_stands_there(window, themed, tone):
+def test_a_notice_follows_the_theme(window, themed, tone):
     panel = ScanPanel(window)
     window.window.add_dock_widget(panel, name="Scan")
     notice = MessageLabel(tone)  # its panel comes later
@@ -153,7 +151,7 @@ def test_a_notice_follows_the_theme_while_it_stands_there(window, themed, tone):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_the_list_of_series_can_be_read(window, themed, qtbot, theme):
+def test_the_series_list_is_legible(window, themed, qtbot, theme):
     picker = show_picker(window, Found(ITEMS))
     themed(theme)
     view = picker.view
@@ -168,7 +166,7 @@ def test_the_list_of_series_can_be_read(window, themed, qtbot, theme):
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("grade", ["good", "caution", "bad"])
-def test_the_verdict_of_a_registration_can_be_read(window, themed, qtbot, theme, grade):
+def test_the_registration_verdict_is_legible(window, themed, qtbot, theme, grade):
     report = {
         "before": {"ncc": 0.5, "mutual_information": 0.5},
         "after": {"ncc": 0.9 if grade == "good" else 0.55, "mutual_information": 0.9},

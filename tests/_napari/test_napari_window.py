@@ -57,7 +57,7 @@ def magnetic_resonance():
 # As opened
 
 
-def test_the_contrast_slider_goes_over_all_of_the_data(viewer, small_ct):
+def test_the_contrast_slider_covers_all_values(viewer, small_ct):
     layer = add(viewer, small_ct)
     assert tuple(layer.contrast_limits) == (-120.0, 180.0)
     assert tuple(layer.contrast_limits_range) == (-1000.0, 700.0)
@@ -66,7 +66,7 @@ def test_the_contrast_slider_goes_over_all_of_the_data(viewer, small_ct):
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-def test_grey_is_as_light_as_the_colors(viewer, small_ct, function):
+def test_grey_and_colored_layers_have_equal_lightness(viewer, small_ct, function):
     """napari's own "gray" is up to 3.4 L* lighter, and knows no sigmoid."""
     layer = add(viewer, small_ct)
     wanted = Window(40, 400, function)
@@ -93,7 +93,7 @@ def test_a_users_colormap_is_kept(viewer, small_ct):
     assert tuple(layer.contrast_limits) == limits(PRESETS["bone"])
 
 
-def test_what_is_no_ct_opens_in_a_window_that_shows_it_and_has_no_hu(viewer, qtbot):
+def test_other_images_open_in_a_suitable_window_without_hu(viewer, qtbot):
     layer = add(viewer, magnetic_resonance())
     low, high = layer.contrast_limits
     assert 0.1 < low < 0.3
@@ -264,7 +264,7 @@ def test_the_right_button_changes_the_window_and_does_not_zoom(viewer, small_ct,
     assert "Window" in viewer.status
 
 
-def test_in_3d_and_over_others_the_right_button_stays_naparis(viewer, small_ct, right_drag):
+def test_in_3d_and_over_other_layers_the_right_button_is_napari_s(viewer, small_ct, right_drag):
     layer = add(viewer, small_ct)
     before = window_of(layer)
     viewer.dims.ndisplay = 3
@@ -276,7 +276,7 @@ def test_in_3d_and_over_others_the_right_button_stays_naparis(viewer, small_ct, 
     assert window_of(layer) == before
 
 
-def test_number_keys_choose_windows_of_our_layers_only(viewer, small_ct):
+def test_number_keys_choose_windows_of_scans_only(viewer, small_ct):
     layer = add(viewer, bare(small_ct))
     for key, choice in KEYS.items():
         press(layer, key)
@@ -297,7 +297,7 @@ def small_ct_of(layer):
     return layer.metadata["tomochrome"].shown
 
 
-def test_presets_for_ct_leave_what_is_no_ct_alone(viewer):
+def test_ct_presets_do_not_apply_to_other_images(viewer):
     layer = add(viewer, magnetic_resonance())
     before = tuple(layer.contrast_limits)
     press(layer, "5")
@@ -327,7 +327,7 @@ def test_colors_and_thumbnails_follow_without_the_panel(window, make_panel, qtbo
 # Coming into view
 
 
-def test_a_scan_elsewhere_comes_into_view(viewer, small_ct):
+def test_a_distant_scan_is_brought_into_view(viewer, small_ct):
     add(viewer, small_ct)
     away = default_affine((5.0, 4.0, 4.0), (900.0, -700.0, 1500.0))
     layer = add(viewer, replace(bare(small_ct), affine=away))

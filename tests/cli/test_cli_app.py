@@ -121,7 +121,7 @@ def test_json_is_plain(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     assert Run(capfd, "palette").out == "words\n"
 
 
-def test_our_warnings_are_shown_once_and_those_of_others_are_not(
+def test_only_warnings_of_tomochrome_are_shown_once(
     monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     def run(_args: object, session: Session) -> Outcome:
@@ -148,7 +148,7 @@ def test_the_first_interrupt_cancels_and_the_second_stops() -> None:
 
 
 @needs_terminals
-def test_a_closed_terminal_cancels_however_often_it_says_so() -> None:
+def test_repeated_hangups_only_cancel() -> None:
     session = Session()
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     try:
@@ -225,7 +225,7 @@ class Screen:
         pass
 
 
-def test_progress_is_drawn_on_a_terminal_and_taken_away() -> None:
+def test_progress_is_drawn_on_a_terminal_and_cleared() -> None:
     screen = Screen(terminal=True)
     line = ProgressLine(screen)  # type: ignore[arg-type]
     line(3, 12, "color")
@@ -236,7 +236,7 @@ def test_progress_is_drawn_on_a_terminal_and_taken_away() -> None:
     assert screen.text.endswith("25 %\r\x1b[K")
 
 
-def test_a_log_is_not_told_about_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_work_is_not_reported_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     screen = Screen(terminal=False)
@@ -249,7 +249,7 @@ def test_a_log_is_not_told_about_short_work(monkeypatch: pytest.MonkeyPatch) -> 
     assert screen.text == "read: 50 %\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m tomochrome.cli palette | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stderr == ""
@@ -306,7 +306,7 @@ def run_with(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict", "cp437"])
-def test_names_that_a_terminal_cannot_show_are_no_fault(tmp_path: Path, encoding: str) -> None:
+def test_names_that_a_terminal_cannot_show_are_escaped(tmp_path: Path, encoding: str) -> None:
     names = [b"\xc3\xbc\xe2\x86\x92.txt", b"a\x1b[31m.txt"]
     if sys.platform == "linux":  # elsewhere names are Unicode
         names.append(b"m\xfcller.txt")
@@ -326,7 +326,7 @@ def test_names_that_a_terminal_cannot_show_are_no_fault(tmp_path: Path, encoding
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes outputs so")
-def test_closed_outputs_are_no_fault(tmp_path: Path) -> None:
+def test_closed_outputs_are_no_error(tmp_path: Path) -> None:
     assert run_with(tmp_path, "utf-8", "palette", closed=">&-") == (0, b"", b"")
     status, out, _ = run_with(tmp_path, "utf-8", "palette", closed="2>&-")
     assert status == 0

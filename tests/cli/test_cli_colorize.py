@@ -61,7 +61,7 @@ def test_json_by_the_contract(series: Path, tmp_path: Path, capfd: Capture) -> N
     assert 0 < data["mean_confidence"] <= 1
 
 
-def test_every_output_lies_on_the_grid_of_the_input(
+def test_every_output_is_on_the_grid_of_the_input(
     series: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     color, tissue, sure = (tmp_path / f"{n}.nii.gz" for n in ("color", "tissue", "confidence"))
@@ -161,7 +161,7 @@ def test_a_cancel_while_writing_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_slice_is_said_and_bridged_unless_the_slices_are_wanted_as_stored(
+def test_a_missing_slice_is_reported_and_interpolated_unless_raw(
     tmp_path: Path, capfd: Capture
 ) -> None:
     folder = make_series(tmp_path / "series")
@@ -178,9 +178,7 @@ def test_a_missing_slice_is_said_and_bridged_unless_the_slices_are_wanted_as_sto
             np.testing.assert_allclose(from_nifti_affine(image.affine), AFFINE, atol=1e-3)
 
 
-def test_values_of_unknown_unit_are_colored_when_the_user_insists(
-    tmp_path: Path, capfd: Capture
-) -> None:
+def test_values_of_unknown_unit_are_colored_with_as_hu(tmp_path: Path, capfd: Capture) -> None:
     folder, out = mr(tmp_path), tmp_path / "a.nii.gz"
     facts = json.loads(Run(capfd, "colorize", folder, "-o", out, *MODEL, "--as-hu", "--json").out)
     assert "not known to be Hounsfield units" in " ".join(facts["warnings"])
@@ -351,7 +349,7 @@ BAD: dict[str, tuple[Case, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused_in_one_sentence(
+def test_bad_input_gives_a_one_sentence_error(
     name: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -363,7 +361,7 @@ def test_bad_input_is_refused_in_one_sentence(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_cuda_asked_for_and_absent(series: Path, tmp_path: Path, capfd: Capture) -> None:
+def test_cuda_requested_but_missing(series: Path, tmp_path: Path, capfd: Capture) -> None:
     import torch
 
     if torch.cuda.is_available():

@@ -54,7 +54,7 @@ def test_a_sheet_of_models(series: Path, tmp_path: Path, capfd: Capture) -> None
         ((CURVE, "--compare", "nowhere", "-o", "sheet.png"), "there is no file or folder"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(
+def test_invalid_combinations_give_a_one_sentence_error(
     options: tuple[str, ...], words: str, series: Path, tmp_path: Path, capfd: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

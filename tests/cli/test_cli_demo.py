@@ -89,7 +89,7 @@ def test_a_screen_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("fate", ["stays", "fails"])
-def test_the_window_opens_after_the_account(
+def test_the_window_opens_after_the_report(
     fate: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[list[str]] = []

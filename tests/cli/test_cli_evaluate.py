@@ -214,7 +214,7 @@ def test_evaluate_bad_usage(argv: tuple[str, ...], capfd: Capture) -> None:
     assert run.complaint
 
 
-def test_train_hands_on_what_it_was_told(
+def test_train_passes_on_its_options(
     tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: dict[str, Any] = {}
@@ -290,7 +290,7 @@ def test_an_unknown_field_of_a_training_is_named_with_its_file(
 
 
 @pytest.mark.parametrize("minutes", ["-3", "0", "nan", "inf", "soon"])
-def test_a_training_of_no_time_is_refused_before_any_work(
+def test_a_training_time_of_zero_is_rejected_at_once(
     minutes: str, tmp_path: Path, capfd: Capture
 ) -> None:
     run = Run(capfd, "train", "symnet", "--out", tmp_path / "out", "--minutes", minutes)

@@ -110,7 +110,7 @@ def test_without_a_transform_there_is_no_before(made: dict[str, Path], capfd: Ca
     assert "1.000" in text
 
 
-def test_what_got_worse_says_so(made: dict[str, Path], capfd: Capture) -> None:
+def test_worse_metrics_give_a_warning(made: dict[str, Path], capfd: Capture) -> None:
     argv = ("registration", made["fixed"], made["fixed"], "--transform", made["forward"])
     run = Run(capfd, "evaluate", *argv, "--json")
     assert run.status == 0
@@ -118,7 +118,7 @@ def test_what_got_worse_says_so(made: dict[str, Path], capfd: Capture) -> None:
     assert "worse" in run.err
 
 
-def test_an_inverse_that_is_none_is_told(made: dict[str, Path], capfd: Capture) -> None:
+def test_a_wrong_inverse_gives_a_warning(made: dict[str, Path], capfd: Capture) -> None:
     argv = ("registration", made["fixed"], made["moving"], "--transform", made["forward"])
     run = Run(capfd, "evaluate", *argv, "--inverse", made["forward"], "--json")
     assert any("probably not the inverse" in warning for warning in json.loads(run.out)["warnings"])
@@ -128,7 +128,7 @@ def test_an_inverse_that_is_none_is_told(made: dict[str, Path], capfd: Capture) 
     )
 
 
-def test_of_another_modality_correlation_need_not_grow(
+def test_between_modalities_correlation_need_not_increase(
     made: dict[str, Path], tmp_path: Path, capfd: Capture
 ) -> None:
     moving = read(made["moving"])
@@ -177,7 +177,7 @@ def test_bad_input_is_one_sentence(
     assert words in complaint[0]
 
 
-def test_volumes_that_share_nothing(made: dict[str, Path], tmp_path: Path, capfd: Capture) -> None:
+def test_volumes_that_do_not_overlap(made: dict[str, Path], tmp_path: Path, capfd: Capture) -> None:
     far = replace(pictures()[0], affine=default_affine((4.0, 4.0, 4.0), (900.0, 0.0, 0.0)))
     write(far, tmp_path / "far.nii.gz")
     run = Run(capfd, "evaluate", "registration", made["fixed"], tmp_path / "far.nii.gz")

@@ -63,7 +63,7 @@ def test_a_ct_in_the_colors_of_a_photograph(
         ((*MODEL, "--reference", "P", "--reference-labels", "P"), "save it as 8-bit grey"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(
+def test_invalid_combinations_give_a_one_sentence_error(
     options: tuple[str, ...], words: str, series: Path, photo: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     given = [str(photo) if option == "P" else option for option in options]

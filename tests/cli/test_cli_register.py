@@ -128,7 +128,7 @@ def test_worse_is_said_in_the_exit_message(inputs: Path, tmp_path: Path, capfd: 
         assert f"warning: {warning}" in run.err
 
 
-def test_no_file_says_who_the_patient_is(tmp_path: Path, capfd: Capture) -> None:
+def test_no_file_contains_patient_data(tmp_path: Path, capfd: Capture) -> None:
     series = make_series(tmp_path / "series")
     for path in series.iterdir():
         slice_ = pydicom.dcmread(path)

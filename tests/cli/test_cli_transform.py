@@ -124,7 +124,7 @@ def test_a_slab_thinner_than_the_probes_is_found(
     ("largest", "dtype"),
     [(200, "int16"), (40_000, "uint16"), (100_000, "int32"), (16_777_217, "int32")],
 )
-def test_labels_stay_whole_numbers(
+def test_labels_stay_integers(
     largest: int, dtype: str, inputs: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     labels = np.where(np.asarray(read(inputs / "moving.nii.gz").voxels) > 300, largest, 7)
@@ -160,7 +160,7 @@ def test_labels_that_would_run_together_are_refused(
     assert not (tmp_path / "x.nii.gz").exists()
 
 
-def test_beyond_the_field_a_volume_is_not_to_be_trusted(
+def test_a_volume_beyond_the_field_gives_a_warning(
     inputs: Path, tmp_path: Path, capfd: Capture
 ) -> None:
     field = chain(small_ct()).fields[0]

@@ -87,17 +87,17 @@ class ExportView(JobView):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "Export")
-        self.what, self.format = QComboBox(self), QComboBox(self)
-        self.what.setToolTip(
+        self.content, self.format = QComboBox(self), QComboBox(self)
+        self.content.setToolTip(
             "Tomochrome layers, and the tissue and confidence maps of colored ones"
         )
-        compact(self.what, 0)
-        self.place = QLineEdit(self)
-        self.place.setPlaceholderText("File, or folder for DICOM")
+        compact(self.content, 0)
+        self.path = QLineEdit(self)
+        self.path.setPlaceholderText("File, or folder for DICOM")
         self.browse = QPushButton("Browse…", self)
-        self.locked = self.what, self.format, self.place, self.browse
-        where = side_by_side((self.place, 1), self.browse)
-        fields = form(("Content", self.what), ("Format", self.format), ("Save as", where))
+        self.locked = self.content, self.format, self.path, self.browse
+        where = side_by_side((self.path, 1), self.browse)
+        fields = form(("Content", self.content), ("Format", self.format), ("Save as", where))
         self.fill(parent, caution(self), fields, self.buttons, self.progress, self.message)
 
 
@@ -110,7 +110,7 @@ class ExportPanel(JobPanel):
     def __init__(self, napari_viewer: Any) -> None:
         self._choices: list[Choice] = []
         super().__init__(napari_viewer)
-        self.view.what.currentIndexChanged.connect(self._offer_formats)
+        self.view.content.currentIndexChanged.connect(self._offer_formats)
         self.view.format.currentIndexChanged.connect(self._format_changed)
         self.view.browse.clicked.connect(self.ask_place)
         events = self.viewer.layers.events
@@ -126,7 +126,7 @@ class ExportPanel(JobPanel):
     @property
     def choice(self) -> Choice | None:
         """The selected content."""
-        index = self.view.what.currentIndex()
+        index = self.view.content.currentIndex()
         return self._choices[index] if 0 <= index < len(self._choices) else None
 
     @property
@@ -139,16 +139,16 @@ class ExportPanel(JobPanel):
         """Select a layer to export."""
         for index, choice in enumerate(self._choices):
             if choice.layer is layer and choice.part == "layer":
-                self.view.what.setCurrentIndex(index)
+                self.view.content.setCurrentIndex(index)
 
     def _refill(self, _: object = None) -> None:
         before, had_choices, view = self.choice, bool(self._choices), self.view
         self._choices = choices(list(self.viewer.layers))
-        with signals_blocked(view.what):
-            view.what.clear()
-            view.what.addItems([choice.label for choice in self._choices])
+        with signals_blocked(view.content):
+            view.content.clear()
+            view.content.addItems([choice.label for choice in self._choices])
             kept = [i for i, c in enumerate(self._choices) if before is not None and c.same(before)]
-            view.what.setCurrentIndex(kept[0] if kept else 0 if self._choices else -1)
+            view.content.setCurrentIndex(kept[0] if kept else 0 if self._choices else -1)
         self._offer_formats()
         if not self._choices:
             self.say("Open or color a scan first; there is nothing to export.")
@@ -171,9 +171,9 @@ class ExportPanel(JobPanel):
 
     def _format_changed(self, _: object = None) -> None:
         """Replace the extension of the destination by that of the format."""
-        text, wanted = self.view.place.text().strip(), self.wanted
+        text, wanted = self.view.path.text().strip(), self.wanted
         if text and wanted is not None:
-            self.view.place.setText(wanted.complete(_without_ending(text)))
+            self.view.path.setText(wanted.complete(_without_ending(text)))
 
     # Destination
 
@@ -182,7 +182,7 @@ class ExportPanel(JobPanel):
         wanted, choice = self.wanted, self.choice
         if wanted is None or choice is None:
             return
-        start = self.view.place.text().strip().rstrip("/") or choice.label.replace("/", "_")
+        start = self.view.path.text().strip().rstrip("/") or choice.label.replace("/", "_")
         pattern = "*" if wanted.is_folder else " ".join(f"*{end}" for end in wanted.endings)
         # Overwriting is confirmed when the export starts, because an extension may be added.
         name, _ = QFileDialog.getSaveFileName(
@@ -193,13 +193,13 @@ class ExportPanel(JobPanel):
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if name:
-            self.view.place.setText(wanted.complete(name))
+            self.view.path.setText(wanted.complete(name))
 
     # Running
 
     def run(self) -> None:
         """Write the selected content in a worker."""
-        choice, wanted, place = self.choice, self.wanted, self.view.place
+        choice, wanted, place = self.choice, self.wanted, self.view.path
         if self.running or choice is None or wanted is None:
             return
         if not place.text().strip():

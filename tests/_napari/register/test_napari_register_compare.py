@@ -24,7 +24,7 @@ def test_it_compares_without_a_registration_and_hides_the_two(panel, qtbot):
     assert moving.visible
 
 
-def test_every_field_changes_what_is_on_screen(panel, qtbot):
+def test_every_field_changes_the_image(panel, qtbot):
     comparison = compare(panel, qtbot)
     view, layer = panel.view.compare, comparison.layer
     panel.viewer.dims.set_point(0, 142)
@@ -73,7 +73,7 @@ def test_the_window_of_the_layers_is_followed(panel, qtbot):
     )
 
 
-def test_it_does_not_crash_in_3d_and_shows_the_whole(panel, qtbot):
+def test_3d_shows_the_entire_volume(panel, qtbot):
     comparison = compare(panel, qtbot)
     panel.viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: comparison.picture.is_rendered, timeout=20_000)

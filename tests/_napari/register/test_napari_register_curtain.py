@@ -15,7 +15,7 @@ from tomochrome.compare.region import split
 pytestmark = pytest.mark.gui
 
 
-def test_flicker_takes_turns_and_rests_when_it_is_not_seen(panel, qtbot):
+def test_flicker_alternates_and_pauses_when_hidden(panel, qtbot):
     comparison = compare(panel, qtbot, "flicker")
     panel.view.compare.rate._box.setValue(10)
     turns = set()
@@ -142,7 +142,7 @@ def test_the_curtain_is_moved_by_the_keys_too(panel, qtbot):
     assert curtain.value() == 25
 
 
-def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):
+def test_the_wipe_keeps_its_position_between_before_and_after(panel, qtbot, engine):
     choose(panel.view.compare.mode, "wipe left | right")
     register(panel, qtbot)
     panel.comparing._wipe_to(0.25)
@@ -153,7 +153,7 @@ def test_the_curtain_stays_where_it_is_before_and_after(panel, qtbot, engine):
     assert comparison.view.settings.positions[0] == 0.25
 
 
-def test_a_curtain_is_caught_where_an_affine_holds_the_spacing(panel, qtbot):
+def test_a_wipe_can_be_dragged_when_an_affine_has_the_spacing(panel, qtbot):
     viewer = panel.viewer
     viewer.layers.clear()
     for name in ("one", "two"):

@@ -65,7 +65,7 @@ def test_numbers_follow_what_is_removed(panel, qtbot):
     qtbot.waitUntil(lambda: "must correspond" in panel.view.landmarks.message.text(), timeout=2000)
 
 
-def test_who_stopped_adding_is_not_sent_on(panel, qtbot):
+def test_placing_does_not_switch_after_the_user_stopped(panel, qtbot):
     panel.view.landmarks.create.click()
     fixed, moving = panel.view.landmarks.two
     fixed.mode = "select"

@@ -17,7 +17,7 @@ from tomochrome.volume import default_affine
 pytestmark = pytest.mark.gui
 
 
-def test_a_layer_that_is_moved_is_compared_where_it_lies_now(panel, qtbot):
+def test_a_moved_layer_is_compared_at_its_new_position(panel, qtbot):
     viewer = panel.viewer
     viewer.layers.clear()
     for name in ("one", "two"):
@@ -54,7 +54,7 @@ def test_layers_of_other_readers_are_compared_and_registered(panel, qtbot, engin
     np.testing.assert_allclose(alignment.layer.extent.world, first.extent.world)
 
 
-def test_a_colored_twin_is_compared_and_followed(panel, qtbot, monkeypatch):
+def test_a_colored_layer_is_compared_and_followed(panel, qtbot, monkeypatch):
     from quick_colorize import simple_colorize
 
     from tomochrome._napari.coloring import color_in_worker
@@ -75,7 +75,7 @@ def test_a_colored_twin_is_compared_and_followed(panel, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: (on_screen(comparison.layer) != before).any(), timeout=5000)
 
 
-def test_what_cannot_be_compared_is_a_sentence(panel, qtbot):
+def test_layers_that_cannot_be_compared_give_a_message(panel, qtbot):
     far = panel.viewer.add_image(
         body().voxels, scale=(6, 4, 4), translate=(9000, 0, 0), units=("mm",) * 3, name="far"
     )
@@ -96,7 +96,7 @@ def test_closing_a_layer_ends_its_comparison(panel, qtbot):
 
 
 @pytest.mark.parametrize("why", ["no overlap", "twice"])
-def test_what_cannot_be_compared_does_not_leave_the_last_picture(panel, qtbot, why):
+def test_a_failed_comparison_removes_the_previous_one(panel, qtbot, why):
     """The fields must not describe an image that is not shown."""
     compare(panel, qtbot)
     far = body(affine=default_affine((6.0, 4.0, 4.0), (9000.0, 0.0, 0.0)))
@@ -123,7 +123,7 @@ def test_every_layer_that_was_hidden_is_shown_again(panel, qtbot):
     assert all(layer.visible for layer in panel.viewer.layers)
 
 
-def test_of_two_results_that_are_kept_the_last_is_seen(panel, qtbot, engine):
+def test_of_two_kept_results_the_last_is_shown(panel, qtbot, engine):
     panel.view.keep.setChecked(True)
     first = register(panel, qtbot)
     second = register(panel, qtbot)
@@ -133,7 +133,7 @@ def test_of_two_results_that_are_kept_the_last_is_seen(panel, qtbot, engine):
     assert first.layer in panel.viewer.layers
 
 
-def test_a_scan_moved_by_hand_is_said_to_lie_where_its_file_says(panel, qtbot, engine):
+def test_a_scan_moved_by_hand_gives_a_warning(panel, qtbot, engine):
     panel.viewer.layers["follow-up"].translate += (0, 0, 20)
     compare(panel, qtbot)
     assert "'follow-up' was moved by hand" in panel.view.compare.message.text()
@@ -142,7 +142,7 @@ def test_a_scan_moved_by_hand_is_said_to_lie_where_its_file_says(panel, qtbot, e
     assert "moved by hand" not in panel.view.compare.message.text()  # fixed and result: neither
 
 
-def test_nothing_solid_hides_a_comparison(panel, qtbot):
+def test_no_opaque_layer_hides_a_comparison(panel, qtbot):
     viewer = panel.viewer
     third = viewer.add_layer(Layer.create(*volume_layer(body(), "third")))
     heat = viewer.add_image(body().voxels, scale=(6, 4, 4), blending="additive", name="heat")

@@ -47,7 +47,7 @@ def with_maps(panel, qtbot):
     return alignment
 
 
-def test_all_of_a_result_goes_with_its_pair_and_comes_back_with_it(panel, qtbot, engine):
+def test_a_result_is_hidden_and_shown_with_its_pair(panel, qtbot, engine):
     other = add(panel, "another patient")
     prior, follow_up = panel.viewer.layers["prior"], panel.viewer.layers["follow-up"]
     panel.view.fixed.choose(prior)
@@ -143,7 +143,7 @@ def test_running_again_replaces_the_result_and_memory_returns(panel, qtbot, engi
     assert [ref() for ref in (*gone, jacobian)] == [None] * 3
 
 
-def test_earlier_results_can_be_kept_and_told_apart(panel, qtbot, engine):
+def test_earlier_results_can_be_kept_and_distinguished(panel, qtbot, engine):
     first = register(panel, qtbot)
     panel.view.keep.setChecked(True)
     choose(panel.view.init, "rigid")

@@ -79,7 +79,7 @@ def test_the_curve_falls_while_the_run_goes_on(panel, qtbot, engine):
     assert not panel.view.progress.isVisible()
 
 
-def test_cancel_leaves_nothing_behind(panel, qtbot, engine):
+def test_cancel_cleans_up(panel, qtbot, engine):
     engine.hold.clear()
     before = names(panel)
     panel.run()

@@ -86,7 +86,7 @@ def test_a_transform_is_saved_and_loaded_as_if_just_registered(
     assert len(engine.calls) == 1
 
 
-def test_a_name_that_was_completed_is_not_overwritten_unasked(
+def test_a_completed_name_is_not_overwritten_without_asking(
     panel, qtbot, engine, tmp_path, monkeypatch
 ):
     """The file dialog asked about 'mine', not about 'mine.h5'."""
@@ -107,7 +107,7 @@ def test_a_name_that_was_completed_is_not_overwritten_unasked(
     assert asked == ["'mine.h5' already exists. Replace it?"] * 2
 
 
-def test_files_that_are_no_transform_are_a_sentence(panel, qtbot, tmp_path):
+def test_files_without_a_transform_give_a_message(panel, qtbot, tmp_path):
     path = tmp_path / "broken.h5"
     path.write_bytes(b"no transform")
     panel.load(str(path))
@@ -117,7 +117,7 @@ def test_files_that_are_no_transform_are_a_sentence(panel, qtbot, tmp_path):
     assert "unexpectedly" not in panel.view.message.text()
 
 
-def test_a_transform_that_fits_no_layer_is_a_sentence(panel, qtbot, tmp_path):
+def test_a_transform_that_fits_no_layer_gives_a_message(panel, qtbot, tmp_path):
     matrix = np.eye(4)
     matrix[0, 3] = 9000.0
     path = tmp_path / "elsewhere.h5"

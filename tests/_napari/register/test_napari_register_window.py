@@ -27,7 +27,7 @@ def names_of(viewer):
     return [layer.name for layer in viewer.layers]
 
 
-def test_the_error_of_landmarks_is_told_while_they_are_moved(panel, qtbot, engine):
+def test_the_landmark_error_is_updated_live(panel, qtbot, engine):
     landmarks = panel.view.landmarks
     landmarks.create.click()
     fixed, moving = landmarks.two
@@ -47,7 +47,7 @@ def test_the_error_of_landmarks_is_told_while_they_are_moved(panel, qtbot, engin
     assert "two different" in landmarks.message.text()
 
 
-def test_landmarks_are_seen_over_a_volume_in_micrometres(panel, qtbot):
+def test_landmarks_are_visible_over_a_volume_in_micrometers(panel, qtbot):
     panel.viewer.layers.clear()
     for name in ("one", "two"):
         panel.viewer.add_image(
@@ -130,7 +130,7 @@ def test_a_small_run_of_the_engine_itself(panel, qtbot):
     assert set(REPORT) <= set(alignment.report)
 
 
-def test_points_of_two_dimensions_are_no_landmarks(panel):
+def test_two_dimensional_points_are_not_landmarks(panel):
     flat = panel.viewer.add_layer(Points(np.zeros((2, 2)), name="flat"))
     other = panel.viewer.add_layer(Points(np.zeros((2, 3)), name="deep"))
     panel.view.landmarks.fixed.choose(flat)
@@ -138,7 +138,7 @@ def test_points_of_two_dimensions_are_no_landmarks(panel):
     assert "3 dimensions" in panel.view.landmarks.message.text()
 
 
-def test_closing_the_panel_cancels_and_lets_go(panel, qtbot, engine):
+def test_closing_the_panel_cancels_and_disconnects(panel, qtbot, engine):
     """The last test of this module: the panel is gone afterwards."""
     window = panel.viewer
     gone = weakref.ref(register(panel, qtbot))
