@@ -13,7 +13,7 @@ from tomochrome.color.palette import palette
 from tomochrome.colorization.cards import find_model
 from tomochrome.colorization.kinds.transfer_function import load_table
 
-FEATURES = (1.0, 0.5, 50.0)  # L*, its local standard deviation, depth; see `exemplar.Match`
+FEATURES = (1.0, 0.5, 50.0)  # L*, its local standard deviation, depth; see `exemplar.PixelMatcher`
 
 
 def main() -> None:

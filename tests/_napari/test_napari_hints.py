@@ -219,7 +219,7 @@ def test_errors_are_single_sentences(hints, window, qtbot):
     hints.view.strokes.choose(window.layers["Strokes on scan"])
     paint(hints, "liver")
     paint(hints, "liver", (0, 0, 0))
-    assert "1 of 17 voxels of the strokes lie outside the body" in run(hints, qtbot)
+    assert "1 of 17 voxels of the strokes are outside the body" in run(hints, qtbot)
     window.layers.clear()
     hints.view.run.click()
     assert hints.view.message.text().startswith("Open a CT first")

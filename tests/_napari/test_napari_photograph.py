@@ -123,8 +123,8 @@ def test_tissues_of_the_photograph_reach_the_core_and_are_checked(
     assert said.startswith("Colored by")
     assert said.endswith("s. The labels have no spleen: it stays grey.")
     np.testing.assert_array_equal(given[0].labels, LABELS)
-    assert "give pictures of the same size" in run(LABELS[:20])
-    assert "which is no tissue" in run(LABELS + 100)
+    assert "use images of the same size" in run(LABELS[:20])
+    assert "which is not a tissue" in run(LABELS + 100)
     assert len(given) == 1
 
     mask = np.zeros((40, 50), np.uint8)

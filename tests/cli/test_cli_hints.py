@@ -45,7 +45,7 @@ def test_strokes_over_a_model(series: Path, strokes: Path, tmp_path: Path, capfd
     assert data["model"] == "transfer-function + hints"
     assert data["device"] == "cpu"
     (warning,) = data["warnings"]
-    assert warning == "1 of 17 voxels of the strokes lie outside the body and have no effect"
+    assert warning == "1 of 17 voxels of the strokes are outside the body and have no effect"
     image = nib.load(tissue)
     assert np.asarray(image.dataobj)[ORGAN[::-1]] == Tissue.SPLEEN
     assert b"transfer-function + hints" in bytes(image.header["descrip"])
@@ -106,5 +106,5 @@ def test_strokes_of_another_grid_are_refused(series: Path, tmp_path: Path, capfd
     out = tmp_path / "c.nii.gz"
     run = Run(capfd, "colorize", series, "-o", out, *ALONE, "--hints", other)
     assert run.status == 2
-    assert "do not lie on the voxel grid" in run.complaint
+    assert "are not on the voxel grid" in run.complaint
     assert not out.exists()

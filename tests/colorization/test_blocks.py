@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tomochrome.colorization.blocks import blended, fitted
+from tomochrome.colorization.blocks import blended, block_shape
 from tomochrome.colorization.inputs import Channel, InputSpec
 
 
@@ -20,7 +20,7 @@ from tomochrome.colorization.inputs import Channel, InputSpec
 )
 def test_blocks_fit_the_volume(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     spec = InputSpec(channels=(Channel(40, 400),), block=(16, 64, 96))
-    assert fitted(shape, spec, 8) == wanted
+    assert block_shape(shape, spec, 8) == wanted
 
 
 def test_a_block_beyond_the_volume_sees_the_last_slice_and_nothing_beside_it() -> None:

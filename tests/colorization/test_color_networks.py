@@ -115,7 +115,7 @@ def test_a_damaged_generator_is_one_sentence(change, message):
         ({"upsampling": "cubic"}, "'upsampling' must be one of"),
         ({"features": [4, 4]}, "'features' must be 6 numbers, not 2"),
         ({"width": 4}, "no parameter 'width'"),
-        ({"name": "GAN"}, "is not one of those this program builds"),
+        ({"name": "GAN"}, "is not supported"),
     ],
 )
 def test_a_damaged_description_is_one_sentence(change, message):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from colorize_cases import draw_patient
 
-from tomochrome.colorization.body import body_on_grid, find_body
+from tomochrome.colorization.body import coarse_body, find_body
 from tomochrome.colorization.scan import prepare
 from tomochrome.volume import Volume, default_affine
 
 
 def mask_of(hu: np.ndarray, mm: float = 3.0) -> np.ndarray:
-    return body_on_grid(hu.astype(np.float32), (mm, mm, mm))
+    return coarse_body(hu.astype(np.float32), (mm, mm, mm))
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

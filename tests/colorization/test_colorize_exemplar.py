@@ -14,7 +14,7 @@ from skimage.color import lab2rgb, rgb2lab
 
 import tomochrome as tc
 from tomochrome.colorization import find_model
-from tomochrome.colorization.exemplar import Match, Reference, TissueColors, foreground
+from tomochrome.colorization.exemplar import PixelMatcher, Reference, TissueColors, foreground
 from tomochrome.colorization.predictor import needs_reference
 from tomochrome.errors import Cancelled, InputError, ModelError, OptionError
 from tomochrome.runtime import Task, running
@@ -99,7 +99,7 @@ def test_texture_tells_apart_what_is_equally_light() -> None:
     lab = np.where(left[..., None], (50.0, 20.0, 0.0), (50.0, -20.0, 30.0))
     lab[..., 0] += np.where(left, 0.5, 10) * rng.standard_normal(left.shape)
     reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
-    match = Match.of(reference, np.float32([1, 1, 0]), body.sum())
+    match = PixelMatcher.of(reference, np.float32([1, 1, 0]), body.sum())
     flipped = match.colors(lab[:, ::-1, 0].astype(np.float32), body)
     right = (
         np.abs(flipped[..., :2] - np.where(left[..., None], (-20, 30), (20, 0))).max(axis=-1) < 8
@@ -115,10 +115,12 @@ def test_confidence_is_the_agreement_of_those_alike() -> None:
     lab[..., 1:] += rng.normal(0, 1.5, (SIZE, SIZE, 2))
     body = np.ones((SIZE, SIZE), bool)
     reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
-    match = Match.of(reference, np.float32([1, 0, 0]), body.sum())
+    match = PixelMatcher.of(reference, np.float32([1, 0, 0]), body.sum())
     L = rng.normal(60, 2, (SIZE, SIZE)).astype(np.float32)
     assert match.colors(L, body)[..., 2].mean() < 0.25  # of 12, rarely so many agree
-    sure = Match.of(Reference(painted((body, RED)), mask=body), np.float32([1, 0, 0]), body.sum())
+    sure = PixelMatcher.of(
+        Reference(painted((body, RED)), mask=body), np.float32([1, 0, 0]), body.sum()
+    )
     here, far = (sure.colors(np.full((1, 1), L, np.float32), body[:1, :1]) for L in (35, 95))
     assert here[0, 0, 2] > 0.99
     assert far[0, 0, 2] < 0.01
@@ -142,7 +144,7 @@ def test_gel_black_and_paper_are_no_tissue_and_a_mask_excludes_the_rest(ct: Volu
 def test_of_a_large_photograph_some_pixels_are_looked_at(
     ct: Volume, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tomochrome.colorization.exemplar.MOST_PIXELS", 80 * 80)
+    monkeypatch.setattr("tomochrome.colorization.exemplar.MAX_PIXELS", 80 * 80)
     reference = tc.Reference(photograph, mask=disc(60, 160))
     assert reference.lab.shape == (80, 80, 3)
     np.testing.assert_array_equal(reference.body, disc(60, 160)[1::2, 1::2])
@@ -189,7 +191,7 @@ def test_each_tissue_gets_the_mean_and_spread_of_its_label(ct: Volume, labelled:
     ):
         a = chroma.ab()[1][..., 0][where]
         assert sign * np.corrcoef(a, hu[where])[0, 1] > 0.2, tissue  # as with L* in the photograph
-    assert not [w for w in chroma.provenance.warnings if "stay grey" in w.text]
+    assert not [w for w in chroma.provenance.warnings if "remains grey" in w.text]
 
 
 @pytest.mark.usefixtures("curve_names_tissues")
@@ -200,7 +202,7 @@ def test_a_tissue_without_a_label_stays_grey_and_is_named(ct: Volume, labelled: 
     assert np.abs(chroma.ab()[:, fat]).max() <= 1
     assert (chroma.confidence[:, fat] == 0).all()
     assert (chroma.code[:, fat] > 0).all()
-    (warning,) = [w.text for w in chroma.provenance.warnings if "stay grey" in w.text]
+    (warning,) = [w.text for w in chroma.provenance.warnings if "remains grey" in w.text]
     assert "fat" in warning
     assert "muscle" not in warning
 
@@ -223,7 +225,7 @@ def test_statistics_of_labels_are_those_of_numpy(labelled: Reference) -> None:
         ({"labels": np.zeros((5, 5), np.uint8)}, "the labels of the reference photograph have"),
         ({"mask": np.ones((5, 5), bool)}, "the mask of the reference photograph have the shape"),
         ({"mask": np.zeros((SIZE, SIZE), bool)}, "hardly any tissue"),
-        ({"labels": np.full((SIZE, SIZE), 99, np.uint8)}, "contain 99, which is no tissue"),
+        ({"labels": np.full((SIZE, SIZE), 99, np.uint8)}, "contain 99, which is not a tissue"),
         ({"photograph": np.zeros((9, 9), np.uint8)}, "uint8 of shape"),
     ],
 )
@@ -235,14 +237,14 @@ def test_pictures_that_cannot_be_used_are_refused(more: dict[str, Any], words: s
 
 def test_labels_without_a_tissue_are_refused(ct: Volume, photograph: np.ndarray) -> None:
     labels = np.full(photograph.shape[:2], NO_TISSUE, np.uint8)
-    with pytest.raises(OptionError, match="name no tissue"):
+    with pytest.raises(OptionError, match="contain no tissue"):
         TissueColors.of(Reference(photograph, labels))
 
 
 def test_a_photograph_too_many_or_too_few(ct: Volume, photograph: np.ndarray) -> None:
     with pytest.raises(OptionError, match="'exemplar' takes its colors from a photograph"):
         tc.colorize(ct, "exemplar")
-    with pytest.raises(OptionError, match="'transfer-function' has colors of its own"):
+    with pytest.raises(OptionError, match="'transfer-function' uses no reference photograph"):
         tc.colorize(ct, "transfer-function", reference=photograph)
     with pytest.raises(InputError, match="there is no file"):
         tc.colorize(ct, "exemplar", reference="nowhere.png")

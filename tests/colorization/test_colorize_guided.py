@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomochrome.colorization import kernels
-from tomochrome.colorization.grid import OnGrid, Taps, block_taps, pixel_taps, taps
+from tomochrome.colorization.grid import CoarseField, Taps, block_taps, pixel_taps, taps
 from tomochrome.colorization.grid_predictor import with_hu
 from tomochrome.colorization.guided_kernels import color_slab
 from tomochrome.colorization.tables import color_table
@@ -30,8 +30,8 @@ def guided(
     ]
     code, confidence = np.empty(hu.shape, np.uint16), np.empty(hu.shape, np.uint8)
     z, y, x = grids
-    on_body = OnGrid(field, *(part for t in body for part in t))
-    color_slab(hu, OnGrid(planes, *z, *y, *x), on_body, (0, 20.0), tolerance, code, confidence)
+    on_body = CoarseField(field, *(part for t in body for part in t))
+    color_slab(hu, CoarseField(planes, *z, *y, *x), on_body, (0, 20.0), tolerance, code, confidence)
     return code, confidence
 
 

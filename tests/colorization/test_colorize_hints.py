@@ -155,7 +155,7 @@ def test_outside_the_body_nothing_changes_and_a_warning_says_so() -> None:
     assert (hinted.code[np.asarray(volume.voxels) < -900] == 0).all()
     assert hinted.code[2, 31, 27] == 0
     (warning,) = hinted.provenance.warnings
-    assert str(warning).startswith("7 of 26 voxels of the strokes lie outside the body")
+    assert str(warning).startswith("7 of 26 voxels of the strokes are outside the body")
 
 
 def test_the_result_says_what_made_it() -> None:
@@ -191,7 +191,7 @@ def test_in_a_large_volume_cells_are_larger(monkeypatch: pytest.MonkeyPatch) -> 
         sizes.append(ground.hu.size)
         return spread(ground, *rest)
 
-    monkeypatch.setattr("tomochrome.colorization.hints.MOST_CELLS", 7000)
+    monkeypatch.setattr("tomochrome.colorization.hints.MAX_CELLS", 7000)
     monkeypatch.setattr("tomochrome.colorization.hints.spread", noted)
     hinted = tc.apply_hints(volume, one_stroke())
     assert sizes[0] <= 7000
@@ -224,16 +224,16 @@ STROKES = one_stroke()
     [
         (STROKES * 0, {}, OptionError, "there are no strokes"),
         (STROKES[:3], {}, InputError, "the strokes have the shape"),
-        (STROKES * 0.55, {}, InputError, "whole numbers"),
-        (STROKES * np.float32(np.nan), {}, InputError, "whole numbers"),
-        (-STROKES.astype(np.int16), {}, InputError, "labelled -10"),
-        (STROKES * 9, {}, OptionError, "labelled 90, which is no tissue"),
+        (STROKES * 0.55, {}, InputError, "of integers"),
+        (STROKES * np.float32(np.nan), {}, InputError, "of integers"),
+        (-STROKES.astype(np.int16), {}, InputError, "label -10"),
+        (STROKES * 9, {}, OptionError, "label 90 is not a tissue"),
         (STROKES, {"meanings": {10: "livver"}}, OptionError, "unknown tissue 'livver'"),
-        (STROKES, {"meanings": {10: "#12"}}, OptionError, "'#12' is no color"),
+        (STROKES, {"meanings": {10: "#12"}}, OptionError, "'#12' is not a color"),
         (STROKES, {"meanings": {0: "liver"}}, OptionError, "above 0"),
         (STROKES, {"reach_mm": 0.0}, OptionError, "from 1 to 1000 mm"),
         (STROKES, {"reach_mm": float("nan")}, OptionError, "from 1 to 1000 mm"),
-        (Volume(STROKES, unit="unknown"), {}, GeometryError, "do not lie on the voxel grid"),
+        (Volume(STROKES, unit="unknown"), {}, GeometryError, "are not on the voxel grid"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_a_sentence(strokes, options, error, words) -> None:

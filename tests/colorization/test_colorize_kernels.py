@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from tomochrome.colorization import kernels
 from tomochrome.colorization.body import block_mean
-from tomochrome.colorization.grid import OnGrid, Taps, block_taps, first_columns, pixel_taps, taps
+from tomochrome.colorization.grid import (
+    CoarseField,
+    Taps,
+    block_taps,
+    first_columns,
+    pixel_taps,
+    taps,
+)
 from tomochrome.colorization.tables import mixture_weights
 from tomochrome.tissue import N_TISSUES, Tissue
 
@@ -40,8 +47,8 @@ def fuse(
     ]
     code, confidence = np.empty(hu.shape, np.uint16), np.empty(hu.shape, np.uint8)
     kernels.fuse_slab(
-        hu, OnGrid(planes, *z, *y, *x), first_columns(x, planes.shape[2]),
-        OnGrid(field, *(part for t in body for part in t)), likelihood, (radius, cutoff),
+        hu, CoarseField(planes, *z, *y, *x), first_columns(x, planes.shape[2]),
+        CoarseField(field, *(part for t in body for part in t)), likelihood, (radius, cutoff),
         code, confidence,
     )  # fmt: skip
     return code, confidence
@@ -95,7 +102,7 @@ def test_what_is_least_likely_is_skipped_and_the_rest_shares_its_part(seed: int)
 
     kept = np.where(planes[0, 0, 0] > 0.003, planes[0, 0, 0], 0.0)
     for tissue in (Tissue.AIR, Tissue.FOREIGN_BODY):  # known by their HU alone
-        kept[tissue] = max(planes[0, 0, 0, tissue], kernels.RARE)
+        kept[tissue] = max(planes[0, 0, 0, tissue], kernels.MIN_PROBABILITY)
     expected = kept * likelihood[hu.astype(int) - kernels.LOWEST_HU]
     expected /= expected.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(confidence / 255, expected.max(axis=-1), atol=0.5 / 255 + 1e-4)

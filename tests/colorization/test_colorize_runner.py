@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve1d
 
 from tomochrome.colorization import colorize, find_model
-from tomochrome.colorization.grid_predictor import _Window, smoothed, smoothing_weight
+from tomochrome.colorization.grid_predictor import _SlidingWindow, smoothed, smoothing_weight
 from tomochrome.colorization.inputs import to_input_grid
 from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.network import build_network
@@ -166,13 +166,13 @@ def test_planes_are_dropped_once_passed() -> None:
             alive = k + 1
             yield np.full((1, 1, 1), k, np.float32)
 
-    window = _Window(source())
+    window = _SlidingWindow(source())
     for first in range(19):
         base, stack = window.planes(first, first + 1)
         assert base == first
         assert stack.ravel().tolist() == [first, first + 1]
         assert alive == first + 2
-        assert len(window._held) == 2
+        assert len(window._buffer) == 2
     base, stack = window.planes(19, 20)
     assert (base, stack.ravel().tolist()) == (19, [19])
 

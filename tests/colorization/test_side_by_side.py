@@ -79,14 +79,14 @@ def test_a_model_that_fails_is_named_and_the_others_are_shown(
     found = compare_models(drawn[0], bundles, window="soft-tissue", device="cpu")
     assert found.names == ("grey", "two")
     (warning,) = found.warnings
-    assert warning.text.startswith("the model 'one' was left out: the weights")
+    assert warning.text.startswith("the model 'one' was skipped: the weights")
     with pytest.raises(ModelError, match="damaged"):
         compare_models(drawn[0], bundles[:1], device="cpu")
 
 
 def test_bad_wishes_are_one_sentence(bundles: list[Path], drawn: Drawn) -> None:
     volume, _ = drawn
-    with pytest.raises(OptionError, match="there is no slice 999: they are numbered from 0 to"):
+    with pytest.raises(OptionError, match="there is no slice 999: slices are numbered from 0 to"):
         compare_models(volume, bundles, at=999)
     with pytest.raises(ModelError, match="unknown model 'nobody'"):
         compare_models(volume, ["nobody"])
@@ -109,7 +109,7 @@ def test_a_comparison_can_be_stopped(bundles: list[Path], drawn: Drawn) -> None:
     task = Task(hear)
     with running(task), pytest.raises(Cancelled):
         compare_models(drawn[0], [*bundles, "tissue"], device="cpu")
-    assert stages == ["coloring by one", "coloring by two"]
+    assert stages == ["coloring with one", "coloring with two"]
 
 
 def test_the_sheet_shows_all_with_titles_and_the_photograph(

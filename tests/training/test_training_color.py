@@ -249,7 +249,7 @@ def test_too_few_sections_are_one_sentence(tmp_path, capsys):
         ({"windows": [[40, 400]]}, "1 'in_channels', one for each window"),
         ({"windows": [[40, 0]]}, "greater than 0"),
         ({"head": {"name": "softmax"}}, "color head 'softmax' is unknown"),
-        ({"network": {"name": "Resnet"}}, "is not one of those this program builds"),
+        ({"network": {"name": "Resnet"}}, "is not supported"),
         ({"optimizer": "lbfgs"}, "'optimizer' is 'lbfgs'"),
         ({"grey_levels": 0}, "'grey_levels' is 0"),
     ],

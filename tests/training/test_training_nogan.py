@@ -245,13 +245,13 @@ def test_a_bundle_may_say_its_code_and_luminance_stays_the_scanners(bigcolor, tm
         wanted = luminance(volume().voxels, Window(40, 400))
         assert np.abs(lab[..., 0] - wanted).max() <= 0.5
     file.write_text(json.dumps({**stored, "condition": {"seeds": 3}}))
-    with pytest.raises(ModelError, match="must hold 'seed' and 'region'"):
+    with pytest.raises(ModelError, match="may contain only 'seed' and 'region'"):
         colorize(volume(), tmp_path / "other")
 
 
 def test_a_condition_that_there_is_not_is_one_sentence(bigcolor):
     predictor = ColorNetwork(find_model(bigcolor), device="cpu")
-    with pytest.raises(ModelError, match=r"'knee' is no region; choose from unknown, head"):
+    with pytest.raises(ModelError, match=r"'knee' is not a region; choose from unknown, head"):
         predictor.condition(region="knee")
 
 

@@ -1,6 +1,6 @@
 """From Hounsfield units to tissue color: models, prediction, guided upsampling.
 
-Nothing here imports torch, MONAI or numba before it is needed.
+torch, MONAI and numba are imported only on use.
 """
 
 from tomochrome.bundles import ModelCard

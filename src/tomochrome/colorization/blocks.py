@@ -1,4 +1,4 @@
-"""Overlapping blocks of the input grid for 3D networks, and their predictions blended again."""
+"""Sliding-window prediction for 3D networks: overlapping blocks, blended by weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tomochrome.colorization.inputs import InputSpec, window_ramps
 from tomochrome.runtime import check
 
 F32 = NDArray[np.float32]
-_WHOLE_SLICES = 2  # times the area of the model's blocks: slices up to there are not cut
+_WHOLE_SLICE_RATIO = 2  # slices of up to this many times a block's area are not split
 
 
 def blended(
@@ -20,22 +20,22 @@ def blended(
 ) -> Iterator[F32]:
     """Predict a volume block by block and yield it slice by slice.
 
-    Where blocks overlap the mean is taken, by weights that fall towards their faces. Only one
-    layer of blocks is kept.
+    Overlapping predictions are averaged with weights that decrease towards the faces of a
+    block. Only one layer of blocks is in memory.
 
     Parameters
     ----------
     predict
-        Takes luminances (n, channels, z, y, x), returns (n, z, y, x, values).
+        Maps luminances (n, channels, z, y, x) to values (n, z, y, x, values).
     hu
-        float32 (z, y, x) on the input grid. Blocks that reach beyond see the last slice again,
-        and nothing at the sides.
+        float32 (z, y, x) on the input grid. Blocks that extend beyond it are padded with the
+        last slice along z, and with zero luminance along y and x.
     spec
         Windows, block and overlap.
     batch
         Blocks predicted at once.
     multiple
-        What each side of a block must be a multiple of.
+        Each dimension of a block must be a multiple of this.
 
     Yields
     ------
@@ -43,24 +43,24 @@ def blended(
         float32 (y, x, values) of each slice, in order.
     """
     n, h, w = hu.shape
-    block = fitted(hu.shape, spec, multiple)
-    lacking = [max(0, size - length) for size, length in zip(block, hu.shape, strict=True)]
-    hu = np.pad(hu, ((0, lacking[0]), (0, 0), (0, 0)), mode="edge")
-    sides = ((0, 0), (0, 0), (0, lacking[1]), (0, lacking[2]))
+    block = block_shape(hu.shape, spec, multiple)
+    padding = [max(0, size - length) for size, length in zip(block, hu.shape, strict=True)]
+    hu = np.pad(hu, ((0, padding[0]), (0, 0), (0, 0)), mode="edge")
+    sides = ((0, 0), (0, 0), (0, padding[1]), (0, padding[2]))
     firsts, *corners = (
-        starts(max(size, length), size, spec.overlap)
+        block_starts(max(size, length), size, spec.overlap)
         for length, size in zip(hu.shape, block, strict=True)
     )
-    places, weight = list(product(*corners)), block_weight(block, spec.overlap)
+    positions, weight = list(product(*corners)), block_weight(block, spec.overlap)
     depth, height, width = block
 
     def planes() -> Iterator[F32]:
-        sums = None  # of weighted predictions, and of weights, from the layer's first slice on
+        sums = None  # weighted predictions and weights, from the layer's first slice onwards
         for z, after in zip(firsts, [*firsts[1:], len(hu)], strict=True):
             layer = np.pad(windowed(hu[z : z + depth], spec), sides)
-            for k in range(0, len(places), batch):
+            for k in range(0, len(positions), batch):
                 check()
-                boxes = [np.s_[y : y + height, x : x + width] for y, x in places[k : k + batch]]
+                boxes = [np.s_[y : y + height, x : x + width] for y, x in positions[k : k + batch]]
                 inputs = [layer[(slice(None), slice(None), *box)] for box in boxes]
                 for box, values in zip(boxes, predict(np.stack(inputs)), strict=True):
                     if sums is None:
@@ -76,17 +76,17 @@ def blended(
     return islice(planes(), n)
 
 
-def fitted(shape: tuple[int, ...], spec: InputSpec, multiple: int) -> tuple[int, ...]:
-    """Return the size of the blocks (z, y, x) that a volume is cut into.
+def block_shape(shape: tuple[int, ...], spec: InputSpec, multiple: int) -> tuple[int, ...]:
+    """Return the size of the blocks (z, y, x) that a volume is split into.
 
-    Whole slices where they are hardly larger than the model's blocks, which spares overlaps, and
-    no more of small volumes than there is.
+    Slices slightly larger than the model's blocks are not split, to avoid overlaps. Blocks are
+    no larger than the volume.
     """
     assert spec.block is not None
-    whole = [-(-length // multiple) * multiple for length in shape]
-    if whole[1] * whole[2] <= _WHOLE_SLICES * spec.block[1] * spec.block[2]:
-        return min(whole[0], spec.block[0]), whole[1], whole[2]
-    return tuple(min(sizes) for sizes in zip(whole, spec.block, strict=True))
+    full = [-(-length // multiple) * multiple for length in shape]
+    if full[1] * full[2] <= _WHOLE_SLICE_RATIO * spec.block[1] * spec.block[2]:
+        return min(full[0], spec.block[0]), full[1], full[2]
+    return tuple(min(sizes) for sizes in zip(full, spec.block, strict=True))
 
 
 def windowed(hu: F32, spec: InputSpec) -> F32:
@@ -95,8 +95,8 @@ def windowed(hu: F32, spec: InputSpec) -> F32:
     return np.clip((hu - low) * slope, 0.0, 1.0)
 
 
-def starts(length: int, size: int, overlap: float) -> list[int]:
-    """Return where blocks of ``size`` begin on an axis at least as long, the last at its end."""
+def block_starts(length: int, size: int, overlap: float) -> list[int]:
+    """Return the start indices of blocks of ``size`` along an axis; the last ends at its end."""
     step = max(1, int(size * (1.0 - overlap)))
     return [*range(0, length - size, step), length - size]
 

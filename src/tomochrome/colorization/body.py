@@ -1,8 +1,7 @@
-"""Where the patient is: the body's mask, without couch, headrest and clothes.
+"""Segmentation of the patient's body, without couch, headrest and clothes.
 
-The mask is found on a coarse grid (about 3 mm), which takes well under a second for a whole
-scan; the kernels that fill the chroma map place its edge between the coarse voxels by the
-full-resolution HU.
+The mask is computed on a coarse grid (about 3 mm) in well under a second per scan; the kernels
+that fill the chroma map refine its edge with the full-resolution HU.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from scipy import ndimage
 
 Bool = NDArray[np.bool_]
 
-COARSE_MM = 3.0  #: voxel size the mask is found at, where the scan is not coarser itself
-TISSUE_HU = -400.0  #: above: tissue; below: air, lung, foam
-LUNG_HU = -940.0  #: a cavity that meets the picture's edge is lung if its mean lies above
-OPENING_MM = 5.0  #: things thinner than twice this are not body on their own
-THICK_MM = 14.0  #: further parts (arms, legs) must hold a disc of this radius
-SNIPPET_MM = 60.0  #: larger flat pieces at the skin are couch or headrest, not ears or fingers
-SNIPPET_STEPS = 3  #: pieces may hang on each other this often
-OPEN_SHARE = 0.02  #: a pocket of plain air this open towards the outside is outside (armpit)
-SLIT_SHARE = 0.12  #: and so is any cavity this open: a slit between arm and trunk
+COARSE_MM = 3.0  #: voxel size of the mask, unless the scan is coarser
+TISSUE_HU = -400.0  #: threshold between air, lung or foam and tissue
+LUNG_HU = -940.0  #: a cavity at the image border is lung if its mean is above this
+OPENING_MM = 5.0  #: radius of the morphological opening
+THICK_MM = 14.0  #: further parts (arms, legs) must contain a disc of this radius
+FRAGMENT_MM = 60.0  #: larger fragments at the skin are couch or headrest, not ears or fingers
+FRAGMENT_STEPS = 3  #: iterations in which fragments are attached to the body
+OPEN_SHARE = 0.02  #: an air pocket with a larger open share is outside the body (armpit)
+SLIT_SHARE = 0.12  #: so is any cavity with this open share (slit between arm and trunk)
 
 _BLOCK = np.ones((3, 3, 3), dtype=np.bool_)
 
@@ -35,10 +34,10 @@ class BodyMask:
     Attributes
     ----------
     field
-        uint8 (z, y, x): 0 outside, 255 inside, a smooth edge between.
+        uint8 (z, y, x): 0 outside, 255 inside, with a smooth edge.
     factors
-        Voxels of the volume in one coarse voxel along (z, y, x). Coarse index ``i`` lies at
-        the voxel index ``i * factor + (factor - 1) / 2``.
+        Voxels of the volume per coarse voxel along (z, y, x). Coarse index ``i`` corresponds to
+        voxel index ``i * factor + (factor - 1) / 2``.
     """
 
     field: NDArray[np.uint8]
@@ -51,21 +50,21 @@ def find_body(hu: NDArray[np.generic], spacing: tuple[float, float, float]) -> B
     Parameters
     ----------
     hu
-        Hounsfield units, shape (z, y, x), z towards superior or inferior, y towards the back.
+        Hounsfield units, shape (z, y, x), z towards superior or inferior, y towards posterior.
     spacing
         Voxel spacing along (z, y, x) in mm.
     """
     factors = coarse_factors(hu.shape, spacing)
     coarse = block_mean(hu, factors)
     mm = tuple(s * f for s, f in zip(spacing, factors, strict=True))
-    mask = body_on_grid(coarse, (mm[0], mm[1], mm[2]))
+    mask = coarse_body(coarse, (mm[0], mm[1], mm[2]))
     return BodyMask(_soften(mask), factors)
 
 
 def coarse_factors(
     shape: tuple[int, ...], spacing: tuple[float, float, float]
 ) -> tuple[int, int, int]:
-    """Return how many voxels make one coarse voxel along (z, y, x), at least 1 each."""
+    """Return the number of voxels per coarse voxel along (z, y, x), at least 1 each."""
     z, y, x = (
         max(1, min(int(COARSE_MM / mm + 0.5), n)) for mm, n in zip(spacing, shape, strict=True)
     )
@@ -84,20 +83,20 @@ def block_mean(hu: NDArray[np.generic], factors: tuple[int, int, int]) -> NDArra
     return out
 
 
-def body_on_grid(coarse: NDArray[np.float32], spacing: tuple[float, float, float]) -> Bool:
-    """Find the body on the coarse grid: bool (z, y, x), cavities filled."""
+def coarse_body(coarse: NDArray[np.float32], spacing: tuple[float, float, float]) -> Bool:
+    """Return the body mask on the coarse grid: bool (z, y, x), cavities filled."""
     tissue = coarse > TISSUE_HU
     if not tissue.any():
         return np.zeros(coarse.shape, dtype=np.bool_)
     pixel = max(spacing[1], spacing[2])
     solid = _solid_parts(tissue, pixel)
-    short, long = _snippets(tissue & ~solid, solid, pixel)
+    short, long = _fragments(tissue & ~solid, solid, pixel)
     body = solid | short
     return body | _cavities(body, long, coarse)
 
 
 def _solid_parts(tissue: Bool, pixel: float) -> Bool:
-    """Keep the largest connected part after opening, and others as thick as an arm."""
+    """Keep the largest connected component after opening, and others as thick as an arm."""
     opened = tissue
     disc = _disc(OPENING_MM / pixel)
     if disc is not None:
@@ -122,18 +121,11 @@ def _solid_parts(tissue: Bool, pixel: float) -> Bool:
     return keep[labels]
 
 
-def _snippets(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
-    """Give back what opening took from the body (ears, nose, fingers), but not the couch.
+def _fragments(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
+    """Split what opening removed into body (ears, nose, fingers) and couch or headrest.
 
-    A piece, taken slice by slice, belongs to the body if it touches it and is short: what
-    remains of a couch or a headrest is a long thin curve.
-
-    Returns
-    -------
-    short
-        Pieces of the body.
-    long
-        Pieces of couch, headrest and the like, whether they touch the body or not.
+    A 2D component is body if it touches the body and is short; the remains of a couch or
+    headrest are long thin curves, returned second whether or not they touch the body.
     """
     in_plane = np.zeros((3, 3, 3), dtype=np.bool_)
     in_plane[1] = True
@@ -141,12 +133,12 @@ def _snippets(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
     if count == 0:
         return rest, rest
     long = np.zeros(count + 1, dtype=np.bool_)
-    limit = max(SNIPPET_MM / pixel, 3.0)
+    limit = max(FRAGMENT_MM / pixel, 3.0)
     for index, box in enumerate(ndimage.find_objects(labels), start=1):
         long[index] = max(s.stop - s.start for s in box[1:]) > limit
     keep = np.zeros(count + 1, dtype=np.bool_)
     short = np.zeros_like(rest)
-    for _ in range(SNIPPET_STEPS):  # an ear lobe hangs on the ear in the next slice
+    for _ in range(FRAGMENT_STEPS):  # an ear lobe is connected through the next slice's ear
         touching = ndimage.binary_dilation(solid | short, _BLOCK) & rest
         keep[np.unique(labels[touching])] = True
         keep[long] = False
@@ -156,37 +148,37 @@ def _snippets(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
 
 
 def _cavities(body: Bool, couch: Bool, coarse: NDArray[np.float32]) -> Bool:
-    """Lungs, airways and gut gas: what the body encloses in a slice, or lung at the edge.
+    """Return lungs, airways and bowel gas: holes of the body in a slice, and lung at the border.
 
-    A pocket of outside air that arm and trunk enclose in some slices is open above or below:
-    it stays outside. So does foam under the back, however much its HU look like lung, when
-    arms that leave the field of view close it off: it holds the couch.
+    Outside air enclosed by arm and trunk in some slices is open above or below, and is excluded.
+    So is foam under the back that truncated arms close off, despite its lung-like HU, because
+    it contains the couch.
     """
     in_plane = np.zeros((3, 3, 3), dtype=np.bool_)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
     labels, count = ndimage.label(~body, in_plane)
     if count == 0:
         return np.zeros(body.shape, dtype=np.bool_)
-    at_edge = np.zeros(count + 1, dtype=np.bool_)
+    at_border = np.zeros(count + 1, dtype=np.bool_)
     for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        at_edge[np.unique(side)] = True
+        at_border[np.unique(side)] = True
     mean, number = _means(labels, (coarse < TISSUE_HU) & ~body, coarse, count)
-    inside = ~at_edge
+    inside = ~at_border
     inside[0] = False
     enclosed = inside[labels]
-    lung = at_edge & (mean > LUNG_HU) & (number > 0)
+    lung = at_border & (mean > LUNG_HU) & (number > 0)
     lung[np.unique(labels[couch])] = False
     lung[0] = False
-    edge_lung = lung[labels]
-    outside = ~(body | enclosed | edge_lung)
+    border_lung = lung[labels]
+    outside = ~(body | enclosed | border_lung)
     holes = enclosed & ~_open_pockets(enclosed, outside, coarse, SLIT_SHARE)
-    return holes | (edge_lung & ~_open_pockets(edge_lung, outside, coarse, OPEN_SHARE))
+    return holes | (border_lung & ~_open_pockets(border_lung, outside, coarse, OPEN_SHARE))
 
 
 def _means(
     labels: NDArray[np.int32], where: Bool, values: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Mean of ``values`` and number of voxels of each label, over the voxels of ``where``."""
+    """Return the mean of ``values`` and the number of voxels for each label within ``where``."""
     flat = labels[where]
     number = np.bincount(flat, minlength=count + 1)
     total = np.bincount(flat, weights=values[where], minlength=count + 1)
@@ -194,11 +186,10 @@ def _means(
 
 
 def _open_pockets(holes: Bool, outside: Bool, coarse: NDArray[np.float32], most: float) -> Bool:
-    """Holes that are widely open to the outside in the next slices above or below.
+    """Return the holes that are widely open to the outside in an adjacent slice.
 
-    The air passages are open too, by the nostrils, but those are small against what they lead
-    to, and a lung's mean is well above that of plain air. ``most`` is the largest share of
-    open voxels that a cavity of the body has.
+    Airways are open as well, but the nostrils are a small share, and the mean of a lung is well
+    above that of air. ``most`` is the largest share of open voxels in a cavity of the body.
     """
     if holes.shape[0] == 1 or not holes.any():
         return np.zeros(holes.shape, dtype=np.bool_)
@@ -213,7 +204,7 @@ def _open_pockets(holes: Bool, outside: Bool, coarse: NDArray[np.float32], most:
 
 
 def _disc(radius: float) -> Bool | None:
-    """Flat structuring element (1, n, n); None if the radius is under one voxel."""
+    """Return a disc as structuring element (1, n, n); None if the radius is under one voxel."""
     if radius < 1.0:
         return None
     r = int(radius)
@@ -222,7 +213,7 @@ def _disc(radius: float) -> Bool | None:
 
 
 def _soften(mask: Bool) -> NDArray[np.uint8]:
-    """Mask as 0 to 255 with an edge about one coarse voxel wide."""
+    """Return the mask as 0 to 255 with an edge about one coarse voxel wide."""
     field = mask.astype(np.float32)
     for axis in (1, 2):
         field = ndimage.convolve1d(field, [0.25, 0.5, 0.25], axis=axis, mode="nearest")

@@ -1,19 +1,19 @@
-"""The models that color, by name, and what their metadata says of HU bins and temperature.
+"""Lookup of colorization models by name, and validation of their metadata.
 
-Beside the keys of every bundle (see `tomochrome.bundles`) their metadata hold, where their kind
-needs it::
+In addition to the keys of every bundle (see `tomochrome.bundles`) their metadata contain, where
+the kind needs them::
 
-    classes             names of the tissues, in the order of the outputs (models of tissues)
-    hu_edges            {"first", "step", "bins"} or a list: edges in HU of the HU tables' bins
-    network             what `network.build_network` builds
-    input               what `inputs.InputSpec.from_dict` reads
+    classes             names of the tissues, in the order of the outputs (tissue models)
+    hu_edges            {"first", "step", "bins"} or a list: bin edges of the HU tables, in HU
+    network             architecture, see `network.build_network`
+    input               input specification, see `inputs.InputSpec.from_dict`
     temperature         divides the network's logits, default 1
 
-The weights of a network are its state dict and, beside it, ``hu_likelihood``: (bins, tissues),
-how likely each HU is in each tissue, which at full resolution multiplies the probabilities.
-Only ratios within a row matter to colors; rows that peak near 1 keep rare tissues in the race.
+The weights of a network are its state dict and ``hu_likelihood``: (bins, tissues), the
+likelihood of each HU in each tissue, by which probabilities are multiplied at full resolution.
+Only ratios within a row affect colors; rows with a maximum near 1 keep rare tissues detectable.
 The weights of a transfer function are ``probability``: (bins, tissues), rows that sum to 1.
-What colors by a kind of bundle is said in `tomochrome.colorization.predictor`.
+`tomochrome.colorization.predictor` describes the predictors of each kind.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 DEFAULT_MODEL: Final = "tissue"
 
 
-def _coloring() -> Purpose:
+def _purpose() -> Purpose:
     return Purpose("model", kinds())
 
 
 def models(folder: Path | None = None) -> list[ModelCard]:
-    """Return the cards of the shipped models that color, the default first, then by name.
+    """Return the cards of the shipped colorization models, the default first, then by name.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def models(folder: Path | None = None) -> list[ModelCard]:
     ModelError
         If the metadata of a model cannot be read.
     """
-    cards = [_checked(card) for card in bundles.list_cards(_coloring(), folder)]
+    cards = [_checked(card) for card in bundles.list_cards(_purpose(), folder)]
     return sorted(cards, key=lambda card: (card.name != DEFAULT_MODEL, card.name))
 
 
@@ -63,19 +63,19 @@ def find_model(model: str | os.PathLike[str]) -> ModelCard:
     Raises
     ------
     ModelError
-        If no model that colors has this name, or the bundle's metadata is missing or damaged.
+        If no colorization model has this name, or the bundle's metadata is missing or damaged.
     """
-    return _checked(bundles.find_card(model, _coloring()))
+    return _checked(bundles.find_card(model, _purpose()))
 
 
 def model_title(model: str) -> str:
-    """Return what people call a model: its card's title, or the name itself if there is no card.
+    """Return the display name of a model: its card's title, or the name itself without a card.
 
-    The title of ``"tissue + hints"`` is that of ``"tissue"`` with the same addition.
+    A suffix is kept: ``"tissue + hints"`` becomes the title of ``"tissue"`` and ``" + hints"``.
     """
-    name, plus, addition = model.partition(" + ")
+    name, plus, suffix = model.partition(" + ")
     try:
-        return f"{find_model(name).title}{plus}{addition}"
+        return f"{find_model(name).title}{plus}{suffix}"
     except ModelError:
         return model
 
@@ -89,22 +89,22 @@ def _checked(card: ModelCard) -> ModelCard:
         )
     if classes is not None and tuple(classes) != TISSUE_NAMES:
         raise ModelError(
-            f"the model bundle '{card.path}' was made for other tissues than this version's; "
-            "use a model trained for it"
+            f"the model bundle '{card.path}' was trained for a different set of tissues than this "
+            "version uses; use a model trained for this version"
         )
     return card
 
 
 def hu_edges(card: ModelCard) -> NDArray[np.float64]:
-    """Return the edges, in HU, of the bins of the model's HU tables: shape (n_bins + 1,).
+    """Return the bin edges of the model's HU tables, in HU: shape (n_bins + 1,).
 
-    The metadata holds them as ``"hu_edges"``, either a list or ``{"first", "step", "bins"}``.
-    Values beyond the ends belong to the first and the last bin.
+    The metadata key is ``"hu_edges"``, either a list or ``{"first", "step", "bins"}``.
+    Values outside the edges belong to the first or the last bin.
 
     Raises
     ------
     ModelError
-        If they are missing, not finite, or do not grow.
+        If they are missing, not finite, or not strictly increasing.
     """
     stored = card.metadata.get("hu_edges")
     try:
@@ -119,12 +119,12 @@ def hu_edges(card: ModelCard) -> NDArray[np.float64]:
     if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all():
         raise ModelError(f"the HU bins of the model '{card.name}' cannot be read")
     if not (np.diff(edges) > 0).all():
-        raise ModelError(f"the HU bins of the model '{card.name}' do not grow")
+        raise ModelError(f"the HU bin edges of the model '{card.name}' do not increase")
     return edges
 
 
 def checked_table(card: ModelCard, stored: NDArray[np.generic], name: str) -> NDArray[np.float32]:
-    """Return a table over HU bins and tissues as float32, once its shape and values are checked.
+    """Validate a table over HU bins and tissues, and return it as float32.
 
     Raises
     ------
@@ -135,17 +135,19 @@ def checked_table(card: ModelCard, stored: NDArray[np.generic], name: str) -> ND
     bins = len(hu_edges(card)) - 1
     if stored.shape != (bins, N_TISSUES):
         raise ModelError(
-            f"the table '{name}' of the model '{card.name}' has the shape {stored.shape} "
-            f"where its metadata promises {(bins, N_TISSUES)}"
+            f"the table '{name}' of the model '{card.name}' has the shape {stored.shape}, but "
+            f"{(bins, N_TISSUES)} is expected from its metadata"
         )
     table = stored.astype(np.float32)
     if not np.isfinite(table).all() or (table < 0).any():
-        raise ModelError(f"the table '{name}' of the model '{card.name}' holds impossible values")
+        raise ModelError(
+            f"the table '{name}' of the model '{card.name}' contains negative or non-finite values"
+        )
     return table
 
 
 def temperature(card: ModelCard) -> float:
-    """Return the temperature by which a network's logits are divided: 1 where none is stored.
+    """Return the temperature by which a network's logits are divided, 1 by default.
 
     Raises
     ------
@@ -154,5 +156,7 @@ def temperature(card: ModelCard) -> float:
     """
     value = card.metadata.get("temperature", 1.0)
     if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ModelError(f"the model '{card.name}' has a temperature of {value!r}: not positive")
+        raise ModelError(
+            f"the temperature of the model '{card.name}' must be a positive number, not {value!r}"
+        )
     return float(value)

@@ -1,7 +1,7 @@
-"""What the channels of a color network mean: (a*, b*) and how sure they are.
+"""Heads that convert the channels of a color network to (a*, b*) and a confidence.
 
-Both heads give a confidence with one meaning: the probability that the color lies within
-`CLOSE` CIELAB units of the truth. A temperature, fitted on held-out patients, calibrates it.
+For both heads the confidence is the probability that the color is within `CLOSE` CIELAB units of
+the ground truth. It is calibrated by a temperature fitted on held-out patients.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from torch.nn import functional
 from tomochrome.errors import ModelError
 
 CLOSE: Final = 10.0
-"""Distance in (a*, b*) below which a color counts as right."""
+"""Distance in (a*, b*) below which a color is considered correct."""
 AB_SCALE: Final = 128.0
-"""(a*, b*) are this times the network's -1 to 1."""
+"""Scale from the network's outputs (-1 to 1) to (a*, b*)."""
 BIN_WIDTH: Final = 10
 _LOG_SIGMA: Final = (-1.0, 4.5)  # of CIELAB units: 0.4 to 90
 
 
 class ColorHead(ABC):
-    """Turns what a network says into colors.
+    """Converts network outputs to colors.
 
     Attributes
     ----------
     channels
-        Outputs that the network must have.
+        Required number of output channels of the network.
     temperature
-        Above 1 the confidences are lowered, below 1 raised.
+        Values above 1 reduce the confidences, values below 1 increase them.
     """
 
     channels: int
@@ -42,19 +42,19 @@ class ColorHead(ABC):
 
     @abstractmethod
     def colors(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return (a*, b*), float (n, 2, y, x), of the network's outputs (n, channels, y, x)."""
+        """Return (a*, b*), float (n, 2, y, x), for the network's outputs (n, channels, y, x)."""
 
     @abstractmethod
     def confidence(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return the probability of a close color, float (n, 1, y, x)."""
+        """Return the probability of a correct color, float (n, 1, y, x)."""
 
 
 class RegressionHead(ColorHead):
-    """Two channels are the color, squashed to -1 to 1; the third is a learned variance.
+    """Two channels are the color after an activation; the third is a learned variance.
 
-    The variance is that of an isotropic normal distribution around the color (A. Kendall,
-    Y. Gal, "What uncertainties do we need", NeurIPS 2017), as the logarithm of its standard
-    deviation in CIELAB units.
+    The third channel is the logarithm of the standard deviation, in CIELAB units, of an isotropic
+    normal distribution around the color (A. Kendall, Y. Gal, "What uncertainties do we need",
+    NeurIPS 2017).
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ class RegressionHead(ColorHead):
 
     def colors(self, raw: torch.Tensor) -> torch.Tensor:
         """Return (a*, b*); see `ColorHead.colors`."""
-        return AB_SCALE * torch.tanh(self.slope * raw[:, :2])  # the doubled sigmoid is tanh(x / 2)
+        return AB_SCALE * torch.tanh(self.slope * raw[:, :2])  # doubled sigmoid: tanh(x / 2)
 
     def log_sigma(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of the standard deviation in CIELAB units, (n, 1, y, x)."""
         return raw[:, 2:].clamp(*_LOG_SIGMA)
 
     def confidence(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return the probability of a close color: Rayleigh's distribution of the distance."""
+        """Return the probability of a correct color, from the Rayleigh distribution."""
         sigma = self.log_sigma(raw).exp() * self.temperature
         return 1.0 - torch.exp(-0.5 * (CLOSE / sigma).square())
 
@@ -103,7 +103,7 @@ class BinsHead(ColorHead):
         return torch.einsum("nqyx,qc->ncyx", share, self.centers.to(share))
 
     def confidence(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return the probability of the bins that are close to the color."""
+        """Return the total probability of the bins that are close to the color."""
         centers = self.centers.to(raw)
         distance = torch.cdist(self.colors(raw).permute(0, 2, 3, 1), centers)
         share = torch.softmax(raw / self.temperature, dim=1).permute(0, 2, 3, 1)
@@ -112,12 +112,12 @@ class BinsHead(ColorHead):
 
 @cache
 def color_bins() -> NDArray[np.float32]:
-    """Return the centers of the bins of (a*, b*), `BIN_WIDTH` wide, that sRGB reaches.
+    """Return the centers of the (a*, b*) bins, `BIN_WIDTH` wide, within the sRGB gamut.
 
     Returns
     -------
     ndarray
-        float32 (bins, 2), in the order of a*, then b*.
+        float32 (bins, 2), sorted by a*, then b*.
     """
     from tomochrome.color.convert import srgb_to_lab
 
@@ -129,14 +129,14 @@ def color_bins() -> NDArray[np.float32]:
 
 
 def soft_bins(ab: torch.Tensor, neighbors: int = 5, sigma: float = 5.0) -> torch.Tensor:
-    """Return how much of a color lies in each bin: Gaussian weights of the nearest bins.
+    """Return a soft encoding of colors: Gaussian weights of the nearest bins.
 
     Parameters
     ----------
     ab
-        (..., 2).
+        Colors (..., 2).
     neighbors
-        Nearest bins that have a share.
+        Number of bins with nonzero weight.
     sigma
         Standard deviation of the weights in CIELAB units.
 
@@ -152,18 +152,18 @@ def soft_bins(ab: torch.Tensor, neighbors: int = 5, sigma: float = 5.0) -> torch
 
 
 def make_head(config: Mapping[str, Any]) -> ColorHead:
-    """Return the head that a bundle's metadata or a configuration describe.
+    """Return the head described by a bundle's metadata or a training configuration.
 
     Parameters
     ----------
     config
         ``{"name": "tanh"}``, ``{"name": "doubled-sigmoid"}`` or ``{"name": "bins"}``, the last
-        with ``"annealing"`` where it is not 0.38.
+        optionally with ``"annealing"`` (default 0.38).
 
     Raises
     ------
     ModelError
-        If the name is unknown, or the annealing is no number above 0.
+        If the name is unknown, or the annealing is not a number from 0.01 to 10.
     """
     name, annealing = config.get("name"), config.get("annealing", 0.38)
     if name in ("tanh", "doubled-sigmoid"):

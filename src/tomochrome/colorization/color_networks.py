@@ -1,7 +1,7 @@
-"""Networks that predict color, as the works this project grew out of describe them.
+"""Published network architectures that predict color.
 
 Each maps float (n, in_channels, y, x) to (n, out_channels, y / output_stride, x / output_stride);
-what the channels mean is up to a head, see `tomochrome.colorization.color_heads`.
+a head defines the meaning of the channels, see `tomochrome.colorization.color_heads`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 
 
 def _kaiming(module: nn.Module) -> None:
-    """Draw weights for layers that are followed by a ReLU (He et al., ICCV 2015)."""
+    """Initialize weights of layers followed by a ReLU (He et al., ICCV 2015)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
@@ -23,15 +23,15 @@ def _kaiming(module: nn.Module) -> None:
 
 
 class Scim(nn.Sequential):
-    """An encoder of 3x3 convolutions with alternating strides, and a decoder that upsamples.
+    """An encoder of 3x3 convolutions with alternating strides, and an upsampling decoder.
 
     The encoder ends at H/8 x W/8 with 512 channels; 3.9 million parameters with one input
-    channel. The thesis's network but for the last activation, which is the head's.
+    channel. The network of the SCIM thesis, except that the head applies the last activation.
 
     Parameters
     ----------
     in_channels, out_channels
-        Of the network.
+        Input and output channels.
     """
 
     output_stride: ClassVar[int] = 1
@@ -51,21 +51,21 @@ class Scim(nn.Sequential):
         colors = nn.Conv2d(last, out_channels, 3, 1, 1)
         super().__init__(*layers, colors)
         self.apply(_kaiming)
-        nn.init.normal_(colors.weight, std=1e-3)  # grey at first: no activation is saturated
+        nn.init.normal_(colors.weight, std=1e-3)  # initially grey, no activation is saturated
 
 
 class Zhang(nn.Module):
     """Blocks of convolutions down to H/8, two of them dilated, and color bins at H/4.
 
-    R. Zhang, P. Isola, A. A. Efros, "Colorful Image Colorization", ECCV 2016; narrower, as
-    ``width`` says (64 there).
+    R. Zhang, P. Isola, A. A. Efros, "Colorful Image Colorization", ECCV 2016, with configurable
+    width.
 
     Parameters
     ----------
     in_channels, out_channels
-        Of the network; one output channel for each color bin.
+        Input and output channels; one output channel for each color bin.
     width
-        Channels of the first block.
+        Channels of the first block; 64 in the paper.
     """
 
     output_stride: ClassVar[int] = 4
@@ -102,12 +102,12 @@ class Zhang(nn.Module):
 def color_unet(
     in_channels: int, out_channels: int, features: list[int], upsampling: str
 ) -> nn.Module:
-    """Return MONAI's `BasicUNet` that upsamples by interpolation.
+    """Return MONAI's `BasicUNet` with upsampling by interpolation.
 
     Parameters
     ----------
     in_channels, out_channels
-        Of the network.
+        Input and output channels.
     features
         Channels of the five levels and of the last block: six numbers.
     upsampling

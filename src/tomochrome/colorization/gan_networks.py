@@ -1,6 +1,6 @@
-"""Generators that are trained against a critic: U-Nets on ResNet encoders, and `BigColor`.
+"""Generators for adversarial training: U-Nets with ResNet encoders, and `BigColor`.
 
-As those of `color_networks` they map float (n, in_channels, y, x) to (n, out_channels, y, x).
+Like those of `color_networks` they map float (n, in_channels, y, x) to (n, out_channels, y, x).
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ LAYERS: Final = {
     34: ("basic", (3, 4, 6, 3)),
     101: ("bottleneck", (3, 4, 23, 3)),
 }
-"""Block and blocks of each level, by the number of layers (He et al., CVPR 2016)."""
+"""Block type and number of blocks per level, by the number of layers (He et al., CVPR 2016)."""
 REGIONS: Final = ("unknown", "head", "thorax", "abdomen", "pelvis")
 """Classes that `BigColor` is conditioned on."""
 
 
 class ResNetEncoder(nn.Module):
-    """Features of a ResNet at a half to a 32nd of the resolution.
+    """Features of a ResNet at 1/2 to 1/32 of the resolution.
 
     Parameters
     ----------
     in_channels
-        Of the images.
+        Channels of the images.
     layers
         A key of `LAYERS`.
     widths
-        Of the blocks at the four levels; a bottleneck gives four times as many channels.
+        Widths of the blocks at the four levels; bottleneck blocks have four times as many
+        output channels.
     """
 
     def __init__(self, in_channels: int, layers: int, widths: Sequence[int]) -> None:
@@ -68,16 +69,16 @@ class ResNetEncoder(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
-    """A batch norm whose scale and shift follow from a condition.
+    """Conditional batch normalization: scale and shift are computed from a condition.
 
     V. Dumoulin et al., "A learned representation for artistic style", ICLR 2017.
 
     Parameters
     ----------
     channels
-        Of the features.
+        Channels of the features.
     size
-        Of the condition.
+        Length of the condition.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -88,21 +89,21 @@ class ConditionalNorm(nn.Module):
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, features: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Return the normed features; ``condition`` is (n, size)."""
+        """Return the normalized features; ``condition`` is (n, size)."""
         scale, shift = self.affine(condition)[..., None, None].chunk(2, dim=1)
         normed: torch.Tensor = self.norm(features)
         return normed * (1 + scale) + shift
 
 
 class _PlainNorm(nn.BatchNorm2d):
-    """A batch norm that no condition changes."""
+    """Batch normalization that ignores the condition."""
 
     def forward(self, features: torch.Tensor, _: torch.Tensor | None = None) -> torch.Tensor:
         return super().forward(features)
 
 
 class _Attention(nn.Module):
-    """Self-attention that begins as the identity (Zhang et al., SAGAN, ICML 2019)."""
+    """Self-attention, initialized as the identity (Zhang et al., SAGAN, ICML 2019)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class _Attention(nn.Module):
 
 
 class _Up(nn.Module):
-    """Features of a level from those of the next coarser one and the encoder's."""
+    """A decoder level: upsampled coarser features and the encoder's skip features."""
 
     def __init__(self, below: int, beside: int, channels: int, condition: int) -> None:
         super().__init__()
@@ -141,20 +142,20 @@ class _Up(nn.Module):
 
 
 class DynamicUNet(nn.Module):
-    """A U-Net whose encoder is a ResNet, with self-attention at a 16th of the resolution.
+    """A U-Net with a ResNet encoder and self-attention at 1/16 of the resolution.
 
-    The generator of DeOldify (J. Antic, 2018), without weights trained elsewhere.
+    The generator of DeOldify (J. Antic, 2018), without pretrained weights.
 
     Parameters
     ----------
     in_channels, out_channels
-        Of the network.
+        Input and output channels.
     layers, widths
-        Of the encoder, see `ResNetEncoder`.
+        As for `ResNetEncoder`.
     decoder
         Channels of the decoder's five levels, the coarsest first.
     condition
-        Size of the condition of the decoder's norms; 0: none.
+        Length of the condition of the decoder's normalization layers; 0 for none.
     """
 
     def __init__(
@@ -175,11 +176,11 @@ class DynamicUNet(nn.Module):
         )
         self.attention = _Attention(decoder[0])
         self.colors = nn.Conv2d(decoder[-1], out_channels, 1)
-        nn.init.normal_(self.colors.weight, std=1e-3)  # grey at first: nothing is saturated
+        nn.init.normal_(self.colors.weight, std=1e-3)  # initially grey
         nn.init.zeros_(self.colors.bias)  # type: ignore[arg-type]
 
     def forward(self, images: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what the head reads, (n, out_channels, y, x)."""
+        """Return the input of the color head, (n, out_channels, y, x)."""
         *finer, features = self.encoder(images)
         for level, beside in zip(self.decoder, [*finer[::-1], images], strict=True):
             features = level(features, beside, condition)
@@ -190,24 +191,24 @@ class DynamicUNet(nn.Module):
 
 
 class BigColor(nn.Module):
-    """An encoder of spatial features, and a generator whose norms follow a code and a class.
+    """A U-Net whose normalization layers are conditioned on a latent code and a class.
 
-    G. Kim et al., "BigColor", ECCV 2022. There the generator comes from a BigGAN trained on
-    photographs; here it begins with nothing, and sees the encoder's finer features as well.
+    After G. Kim et al., "BigColor", ECCV 2022, whose generator is a BigGAN pretrained on
+    photographs; this one is randomly initialized and has skip connections.
 
     Parameters
     ----------
     in_channels, out_channels, layers, widths, decoder
-        As `DynamicUNet`.
+        As for `DynamicUNet`.
     latent
-        Numbers of the code z, of which different ones give different plausible colorings.
+        Length of the latent code z; different codes give different plausible colorings.
 
     Attributes
     ----------
     code
-        (latent,), which all images get where none are given; 0, the mean coloring, at first.
+        (latent,), the default code; initially 0, the mean coloring.
     region
-        Index into `REGIONS`, likewise.
+        The default class, an index into `REGIONS`.
     """
 
     def __init__(
@@ -232,7 +233,7 @@ class BigColor(nn.Module):
         codes: torch.Tensor | None = None,
         regions: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return what the head reads; ``codes`` are (n, latent), ``regions`` int64 (n,)."""
+        """Return the input of the head; ``codes`` are (n, latent), ``regions`` int64 (n,)."""
         count = len(images)
         if codes is None:
             codes = self.code.expand(count, -1)

@@ -1,4 +1,4 @@
-"""Coarse grids below a volume: where each of its voxels lies on them."""
+"""Linear interpolation from coarse grids to the voxels of a volume."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Taps(NamedTuple):
-    """Linear interpolation from a coarse axis.
+    """Indices and weights of linear interpolation along a coarse axis.
 
     Attributes
     ----------
     low
-        int64 (n,): lower coarse neighbour of each fine index.
+        int64 (n,): lower coarse neighbor of each fine index.
     weight
-        float32 (n,): weight of the next coarse neighbour, 0 to 1.
+        float32 (n,): weight of the upper coarse neighbor, 0 to 1.
     """
 
     low: NDArray[np.int64]
     weight: NDArray[np.float32]
 
     def part(self, first: int, stop: int, base: int = 0) -> Taps:
-        """Return the taps of fine indices ``first:stop``, counted from coarse index ``base``."""
+        """Return the taps of fine indices ``first:stop``, relative to coarse index ``base``."""
         return Taps(self.low[first:stop] - base, self.weight[first:stop])
 
 
-class OnGrid(NamedTuple):
-    """Values on a coarse grid, and where the slices, rows and columns of a volume lie on it.
+class CoarseField(NamedTuple):
+    """Values on a coarse grid, and the interpolation taps of a volume's slices, rows and columns.
 
-    Compiled loops take it as it is, which they would not if it held `Taps`.
+    The taps are flat arrays because numba accepts named tuples of arrays, but not nested ones.
 
     Attributes
     ----------
     values
         Shape (z, y, x) or (z, y, x, n).
     z, y, x
-        int64: lower coarse neighbour of each slice, row and column of the volume.
+        int64: lower coarse neighbor of each slice, row and column of the volume.
     wz, wy, wx
-        float32: weight of the next coarse neighbour of each.
+        float32: weight of the upper coarse neighbor of each.
     """
 
     values: NDArray[Any]
@@ -50,33 +50,33 @@ class OnGrid(NamedTuple):
     x: NDArray[np.int64]
     wx: NDArray[np.float32]
 
-    def part(self, first: int, stop: int) -> OnGrid:
-        """Return the same for the slices ``first:stop`` of the volume."""
+    def part(self, first: int, stop: int) -> CoarseField:
+        """Return the field for the slices ``first:stop`` of the volume."""
         return self._replace(z=self.z[first:stop], wz=self.wz[first:stop])
 
 
 def taps(positions: ArrayLike, coarse: int) -> Taps:
-    """Return the taps for fractional coarse ``positions``; beyond the ends the edge repeats.
+    """Return the taps for fractional coarse ``positions``; edge values extend beyond the ends.
 
     Parameters
     ----------
     positions
-        Place of each fine index on the coarse axis, in coarse indices.
+        Position of each fine index on the coarse axis, in coarse indices.
     coarse
         Length of the coarse axis.
     """
-    place = np.clip(np.asarray(positions, dtype=np.float64), 0.0, coarse - 1.0)
-    low = np.minimum(place.astype(np.int64), max(coarse - 2, 0))
-    return Taps(low, (place - low).astype(np.float32))
+    position = np.clip(np.asarray(positions, dtype=np.float64), 0.0, coarse - 1.0)
+    low = np.minimum(position.astype(np.int64), max(coarse - 2, 0))
+    return Taps(low, (position - low).astype(np.float32))
 
 
 def block_taps(n: int, factor: int, coarse: int) -> Taps:
-    """Return the taps of ``n`` voxels on an axis averaged in blocks of ``factor``."""
+    """Return the taps of ``n`` voxels on an axis that was averaged in blocks of ``factor``."""
     return taps((np.arange(n) - (factor - 1) / 2) / factor, coarse)
 
 
 def pixel_taps(n: int, spacing: float, pixel: float, coarse: int) -> Taps:
-    """Return the taps of ``n`` voxels on an axis of other pixels with the same outer edge.
+    """Return the taps of ``n`` voxels on a coarse axis that starts at the same outer edge.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def pixel_taps(n: int, spacing: float, pixel: float, coarse: int) -> Taps:
 
 
 def first_columns(x: Taps, coarse: int) -> NDArray[np.int64]:
-    """Return, for each coarse column, the first fine column it is the lower neighbour of.
+    """Return, for each coarse column, the first fine column whose lower neighbor it is.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Compiled inner loops on the predictors' own grid: their input, and smoothing of their output."""
+"""Compiled kernels on the input grid: resampling, windowing, and smoothing of predictions."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from tomochrome.runtime.kernels import in_chunks
 
 @in_chunks(jobs=lambda *arguments: len(arguments[-1]), least=1)
 def average(first, last, hu, z, y, x, out):  # pragma: no cover - compiled
-    """Average ``hu`` (z, y, x) over boxes; each axis has first sources and weights from there."""
+    """Average ``hu`` (z, y, x) over boxes, given first source index and weights for each axis."""
     (zs, zw), (ys, yw), (xs, xw) = z, y, x
     _, n_y, n_x = hu.shape
     for k in range(first, last):
@@ -41,7 +41,7 @@ def average(first, last, hu, z, y, x, out):  # pragma: no cover - compiled
 
 @in_chunks(jobs=lambda hu, index, offsets, *_: len(index) * len(offsets), least=1)
 def fill_windows(first, last, hu, index, offsets, low, slope, out):  # pragma: no cover - compiled
-    """Fill ``out`` (slices, channels, y, x) with luminances of planes beside some slices."""
+    """Fill ``out`` (slices, channels, y, x) with windowed planes at ``offsets`` from the slices."""
     n_z, n_y, n_x = hu.shape
     n_c = offsets.shape[0]
     for job in range(first, last):
@@ -58,15 +58,15 @@ def fill_windows(first, last, hu, index, offsets, low, slope, out):  # pragma: n
 
 
 @in_chunks(jobs=lambda below, *_: len(below), least=1)
-def smooth_plane(first, last, below, here, above, side, out):  # pragma: no cover - compiled
-    """Average a plane of probabilities (h, w, tissues) with its neighbours.
+def smooth_plane(first, last, below, center, above, side, out):  # pragma: no cover - compiled
+    """Average a plane of predictions (h, w, values) with adjacent planes and pixels.
 
-    Along z with weights ``side``, 1 - 2 ``side``, ``side``; within the plane with 1/6, 2/3, 1/6
-    along both axes (edges repeat), which leaves a ninth of the checkerboard of period two that
-    strided networks make, and nearly all of thin vessels (1/4, 1/2, 1/4 would remove it all,
-    but cost 3 % of color error on phantoms).
+    The weights along z are ``side``, 1 - 2 ``side``, ``side``; in-plane they are 1/6, 2/3, 1/6
+    along both axes (edges repeat), which reduces the checkerboard artifact of strided networks
+    to a ninth and preserves thin vessels (1/4, 1/2, 1/4 would remove the artifact, but raises
+    the color error on phantoms by 3 %).
     """
-    h, w, n = here.shape
+    h, w, n = center.shape
     middle = np.float32(1) - np.float32(2) * side
     most, rest = np.float32(2 / 3), np.float32(1 / 6)
     for y in range(first, last):
@@ -76,7 +76,7 @@ def smooth_plane(first, last, below, here, above, side, out):  # pragma: no cove
             share = most if dy == 0 else rest
             for x in range(w):
                 for c in range(n):
-                    mixed = side * (below[j, x, c] + above[j, x, c]) + middle * here[j, x, c]
+                    mixed = side * (below[j, x, c] + above[j, x, c]) + middle * center[j, x, c]
                     row[x, c] += share * mixed
         for x in range(w):
             left, right = max(x - 1, 0), min(x + 1, w - 1)

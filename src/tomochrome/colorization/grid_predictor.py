@@ -1,8 +1,8 @@
-"""Predictors that see a scan on a coarse grid of their own, slice by slice or in blocks.
+"""Predictors that work on a coarse input grid, slice by slice or in blocks.
 
-Most networks are such: what they say of each coarse pixel is smoothed a little, so that
-neighbouring slices agree, and brought to full resolution by compiled kernels as soon as the slices
-around are there. Never more than a few predicted slices are kept.
+Their predictions are smoothed slightly, for consistency between adjacent slices, and upsampled to
+full resolution by compiled kernels as soon as the adjacent slices are available. Only a few
+predicted slices are in memory at any time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from tomochrome.bundles import ModelCard
 from tomochrome.color.codes import Table
 from tomochrome.colorization.blocks import blended
 from tomochrome.colorization.body import block_mean
-from tomochrome.colorization.grid import OnGrid, Taps, first_columns, pixel_taps, taps
+from tomochrome.colorization.grid import CoarseField, Taps, first_columns, pixel_taps, taps
 from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, to_input_grid
 from tomochrome.colorization.scan import Colors, Scan, body_noise
 from tomochrome.errors import ModelError
@@ -27,35 +28,34 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import check
 from tomochrome.tissue import N_TISSUES
 
-MARGIN = 8  #: coarse pixels around the body that the predictor also reads
-SMOOTH_MM = 3.0  #: reach along z of the smoothing of predictions
-LEAST_TOLERANCE = 15.0  #: HU, see `guided_kernels.color_slab`; noise is added to it
+MARGIN = 8  #: input grid pixels around the body that the predictor also gets
+SMOOTH_MM = 3.0  #: sigma along z for smoothing predictions
+MIN_TOLERANCE = 15.0  #: HU, see `guided_kernels.color_slab`; noise is added in quadrature
 
 Planes = Iterator[NDArray[np.float32]]
 Crop = tuple[slice, slice]
 
 
 class GridPredictor(ABC):
-    """A `Predictor` that sees windows of a scan on a coarse grid: write `reads` and `predict`.
+    """A `Predictor` on a coarse grid. Subclasses define `reads` and `predict`.
 
     Attributes
     ----------
     names_tissues
-        Whether `predict` gives the probability of each tissue; otherwise it gives a*, b* and a
-        confidence.
+        Whether `predict` returns the probability of each tissue; otherwise it returns a*, b*
+        and a confidence.
     reads
-        Windows, spacing, and the slices around or blocks with overlap.
+        Windows, spacing, and adjacent slices or overlapping blocks.
     multiple
-        What height and width (and depth of a block) must be a multiple of.
+        Height and width (and depth of a block) must be a multiple of this.
     stride
-        Pixels of the grid that one predicted pixel covers along y and x; 1 for blocks. It divides
-        ``multiple``.
+        Input pixels per predicted pixel along y and x; 1 for blocks. A divisor of ``multiple``.
     batch
-        Slices or blocks given to `predict` at once.
+        Slices or blocks passed to `predict` at once.
     likelihood
-        With tissues: float32 (HUs, tissues), how likely each HU from `kernels.LOWEST_HU` to
-        `kernels.HIGHEST_HU` is in each tissue, which guides probabilities to full resolution.
-        None if every HU is as likely in every tissue.
+        For tissues: float32 (HUs, tissues), the likelihood in each tissue of each HU from
+        `kernels.LOWEST_HU` to `kernels.HIGHEST_HU`, which guides the upsampling of
+        probabilities. None for a uniform likelihood.
     """
 
     names_tissues: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class GridPredictor(ABC):
 
     @abstractmethod
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Color slices or blocks.
+        """Predict the tissues or colors of slices or blocks.
 
         Parameters
         ----------
@@ -84,20 +84,20 @@ class GridPredictor(ABC):
         Returns
         -------
         ndarray
-            float32 (n, y / stride, x / stride, values) or (n, z, y, x, values). With tissues the
+            float32 (n, y / stride, x / stride, values) or (n, z, y, x, values). For tissues the
             values are probabilities that sum to 1, in the order of `Tissue`; otherwise a*, b* and
             a confidence, 0 to 1.
         """
 
     @property
     def table(self) -> Table:
-        """What the codes stand for."""
+        """The meaning of the codes."""
         from tomochrome.colorization.tables import color_table, tissue_table
 
         return tissue_table() if self.names_tissues else color_table()
 
     def color(self, scan: Scan) -> Colors:
-        """Give each voxel of a scan a code and a confidence; see `Predictor.color`."""
+        """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
         spec = self.reads
         check()
         grid = to_input_grid(scan.hu, scan.spacing, spec)
@@ -106,43 +106,45 @@ class GridPredictor(ABC):
         planes = self.planes(grid, crop)
         if not self.names_tissues:
             planes = with_hu(planes, grid.hu[:, crop[0], crop[1]], self.stride)
-        window = _Window(smoothed(planes, side))
+        window = _SlidingWindow(smoothed(planes, side))
         n, ny, nx = scan.hu.shape
         z = taps(np.interp(np.arange(n), grid.positions, np.arange(len(grid.positions))),
                  len(grid.positions))  # fmt: skip
-        rows, columns = (_coarser(part, self.stride) for part in crop)
+        rows, columns = (_coarse_slice(part, self.stride) for part in crop)
         pixel_mm = spec.pixel_mm * self.stride
         y = _crop_taps(ny, scan.spacing[1], pixel_mm, rows)
         x = _crop_taps(nx, scan.spacing[2], pixel_mm, columns)
         encode = self._encoder(scan, first_columns(x, columns.stop - columns.start))
 
-        def paint(first: int, stop: int, body: OnGrid, out: Colors) -> None:
+        def paint(first: int, stop: int, body: CoarseField, out: Colors) -> None:
             base, stack = window.planes(int(z.low[first]), int(z.low[stop - 1]) + 1)
-            near = OnGrid(stack, *z.part(first, stop, base), *y, *x)
-            encode(scan.hu[first:stop], near, body, out)
+            field = CoarseField(stack, *z.part(first, stop, base), *y, *x)
+            encode(scan.hu[first:stop], field, body, out)
 
         return scan.paint(len(self.table), paint)
 
     def planes(self, grid: InputGrid, crop: Crop) -> Planes:
-        """Yield what the model says of each slice of the grid, in order.
+        """Yield the prediction for each slice of the grid, in order.
 
         Yields
         ------
         ndarray
-            float32 (h, w, values) of the crop, in pixels of ``stride``.
+            float32 (h, w, values) of the crop, at ``stride`` input pixels per pixel.
 
         Raises
         ------
         ModelError
-            If `predict` returns anything else.
+            If `predict` returns an array of another shape.
         Cancelled
-            If the user stopped it.
+            If the user cancelled.
         """
         if self.reads.block is not None:
             hu = grid.hu[:, crop[0], crop[1]]
             yield from blended(self._predict, hu, self.reads, self.batch, self.multiple)
             return
-        h, w = (part.stop - part.start for part in (_coarser(side, self.stride) for side in crop))
+        h, w = (
+            part.stop - part.start for part in (_coarse_slice(side, self.stride) for side in crop)
+        )
         done, total = 0, len(grid.hu)
         while done < total:
             check()
@@ -153,77 +155,77 @@ class GridPredictor(ABC):
             done = indices.stop
 
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Predict, and refuse what is not of the promised shape."""
+        """Predict, and check the shape of the result."""
         outputs = np.asarray(self.predict(inputs), dtype=np.float32)
         size = (n // self.stride for n in inputs.shape[2:])
-        wanted = (len(inputs), *size, N_TISSUES if self.names_tissues else 3)
-        if outputs.shape != wanted:
+        expected = (len(inputs), *size, N_TISSUES if self.names_tissues else 3)
+        if outputs.shape != expected:
             raise ModelError(
                 f"the model '{self.card.name}' returned an array of shape {outputs.shape} where "
-                f"{wanted} was expected: its code and its metadata do not fit together"
+                f"{expected} was expected: its code and its metadata do not match"
             )
         return outputs
 
     def _encoder(self, scan: Scan, columns: NDArray[np.int64]) -> Callable[..., None]:
-        """Return what turns planes around a slab into codes and confidences."""
+        """Return a function that converts coarse planes into codes and confidences of a slab."""
         from tomochrome.colorization import guided_kernels, kernels
 
-        how = denoising(scan)
+        bilateral = bilateral_parameters(scan)
         if not self.names_tissues:
-            tolerance = float(np.hypot(LEAST_TOLERANCE, body_noise(scan)))
+            tolerance = float(np.hypot(MIN_TOLERANCE, body_noise(scan)))
             return lambda hu, planes, body, out: guided_kernels.color_slab(
-                hu, planes, body, how, tolerance, *out
+                hu, planes, body, bilateral, tolerance, *out
             )
         likelihood = self.likelihood
         if likelihood is None:
             rows = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
             likelihood = np.ones((rows, N_TISSUES), np.float32)
         return lambda hu, planes, body, out: kernels.fuse_slab(
-            hu, planes, columns, body, likelihood, how, *out
+            hu, planes, columns, body, likelihood, bilateral, *out
         )
 
 
 def smoothing_weight(slice_mm: float) -> float:
-    """Return the weight of each neighbouring slice: 1/4 for close slices, none for far ones."""
+    """Return the weight of each adjacent slice, from 1/4 for thin slices to 0 for thick ones."""
     return float(0.25 * np.exp(-0.5 * (slice_mm / SMOOTH_MM) ** 2) / np.exp(-0.5 / 9))
 
 
-def smoothed(planes: Iterator[NDArray[np.float32]], side: float) -> Iterator[NDArray[np.float32]]:
-    """Average each plane with its two neighbours; the first and last repeat at the ends.
+def smoothed(planes: Planes, side: float) -> Planes:
+    """Average each plane with the previous and next one; edge planes are repeated.
 
-    Each plane is smoothed a little in itself too, see `grid_kernels.smooth_plane`.
+    Each plane is also smoothed slightly in-plane, see `grid_kernels.smooth_plane`.
 
     Parameters
     ----------
     planes
-        Planes (h, w, N_TISSUES) in order.
+        Planes (h, w, values) in order.
     side
-        Weight of each neighbour, 0 to 1/3.
+        Weight of each adjacent plane, 0 to 1/3.
     """
     from tomochrome.colorization.grid_kernels import smooth_plane
 
     side32 = np.float32(min(max(side, 0.0), 1 / 3))
-    near: deque[NDArray[np.float32]] = deque(maxlen=3)
+    window: deque[NDArray[np.float32]] = deque(maxlen=3)
 
     def mean() -> NDArray[np.float32]:
-        before, here, after = near
-        out = np.empty_like(here, order="C")
-        smooth_plane(before, here, after, side32, out)
+        below, center, above = window
+        out = np.empty_like(center, order="C")
+        smooth_plane(below, center, above, side32, out)
         return out
 
     for plane in planes:
-        near.extend([plane] if near else [plane, plane])
-        if len(near) == 3:
+        window.extend([plane] if window else [plane, plane])
+        if len(window) == 3:
             yield mean()
-    if near:
-        near.append(near[-1])
+    if window:
+        window.append(window[-1])
         yield mean()
 
 
 def with_hu(planes: Planes, hu: NDArray[np.float32], stride: int) -> Planes:
-    """Put the mean HU of each predicted pixel beside what the model says of it.
+    """Append the mean HU of each predicted pixel to its predicted values.
 
-    Both are smoothed alike afterwards, so that the HU stay those of the colors.
+    Both are then smoothed in the same way, so that colors and HU still match.
 
     Parameters
     ----------
@@ -232,78 +234,75 @@ def with_hu(planes: Planes, hu: NDArray[np.float32], stride: int) -> Planes:
     hu
         float32 (z, y, x) of the same crop of the grid.
     stride
-        Pixels of ``hu`` that one of ``planes`` covers along y and x.
+        Pixels of ``hu`` per pixel of ``planes`` along y and x.
 
     Yields
     ------
     ndarray
         float32 (h, w, values + 1).
     """
-    for plane, here in zip(planes, hu, strict=True):
-        yield np.concatenate([plane, block_mean(here[None], (1, stride, stride))[0, ..., None]], -1)
+    for plane, hu_plane in zip(planes, hu, strict=True):
+        mean = block_mean(hu_plane[None], (1, stride, stride))[0, ..., None]
+        yield np.concatenate([plane, mean], -1)
 
 
-class _Window:
-    """A sliding window over planes that come in order."""
+class _SlidingWindow:
+    """A sliding window over an iterator of planes."""
 
-    def __init__(self, source: Iterator[NDArray[np.float32]]) -> None:
+    def __init__(self, source: Planes) -> None:
         self._source = source
-        self._held: list[NDArray[np.float32]] = []
+        self._buffer: list[NDArray[np.float32]] = []
         self._base = 0
 
     def planes(self, first: int, last: int) -> tuple[int, NDArray[np.float32]]:
-        """Return the index of the first plane kept and the stack of planes to ``last``.
+        """Return ``first`` and the stack of planes ``first`` to ``last``, as far as there are any.
 
-        ``first`` must not shrink between calls. Beyond the last plane the stack just ends.
+        ``first`` must not decrease between calls.
         """
-        while self._base + len(self._held) <= last:
-            plane = next(self._source, None)
-            if plane is None:
-                break
-            self._held.append(plane)
-        drop = first - self._base
-        del self._held[:drop]
+        missing = last + 1 - self._base - len(self._buffer)
+        self._buffer.extend(islice(self._source, max(0, missing)))
+        del self._buffer[: first - self._base]
         self._base = first
-        return first, np.stack(self._held[: last - first + 1])
+        return first, np.stack(self._buffer[: last - first + 1])
 
 
 def body_crop(
     scan: Scan, shape: tuple[int, ...], pixel_mm: float, multiple: int
 ) -> tuple[slice, slice]:
-    """Return rows and columns of the input grid that hold the body in any slice.
+    """Return the rows and columns of the input grid that contain the body in any slice.
 
-    They begin at multiples of the network's total stride, so that a crop hardly changes what
-    the network says.
+    They begin at multiples of the network's total stride, so that cropping hardly changes the
+    prediction.
     """
     field = scan.body.field.max(axis=0) > 0
     crop = []
     for axis in (0, 1):
-        line = np.flatnonzero(field.any(axis=1 - axis))
+        occupied = np.flatnonzero(field.any(axis=1 - axis))
         n = shape[1 + axis]
-        if len(line) == 0:
+        if len(occupied) == 0:
             crop.append(slice(0, min(n, multiple)))
             continue
         mm = scan.spacing[1 + axis] * scan.body.factors[1 + axis]
-        low = int(line[0] * mm / pixel_mm) - MARGIN
-        high = int(np.ceil((line[-1] + 1) * mm / pixel_mm)) + MARGIN
+        low = int(occupied[0] * mm / pixel_mm) - MARGIN
+        high = int(np.ceil((occupied[-1] + 1) * mm / pixel_mm)) + MARGIN
         low = max(0, low // multiple * multiple)
         crop.append(slice(low, min(n, max(high, low + 1))))
     return crop[0], crop[1]
 
 
-def _coarser(part: slice, stride: int) -> slice:
-    """Return a part of an axis in pixels ``stride`` times as large."""
+def _coarse_slice(part: slice, stride: int) -> slice:
+    """Return the slice of an axis downsampled by ``stride`` that covers ``part``."""
     return slice(part.start // stride, -(-part.stop // stride))
 
 
 def _crop_taps(n: int, spacing: float, pixel: float, crop: slice) -> Taps:
-    """Taps of ``n`` voxels on the cropped coarse axis."""
-    whole = pixel_taps(n, spacing, pixel, crop.stop)
-    return taps(whole.low + whole.weight.astype(np.float64) - crop.start, crop.stop - crop.start)
+    """Return the taps of ``n`` voxels on the cropped coarse axis."""
+    full = pixel_taps(n, spacing, pixel, crop.stop)
+    return taps(full.low + full.weight.astype(np.float64) - crop.start, crop.stop - crop.start)
 
 
-def denoising(scan: Scan) -> tuple[int, float]:
-    """Return radius (voxels) and cutoff (HU) of the bilateral mean, by pixel size and noise."""
+def bilateral_parameters(scan: Scan) -> tuple[int, float]:
+    """Return radius (voxels) and cutoff (HU) of the bilateral filter for pixel size and noise."""
     pixel = min(scan.spacing[1:])
     radius = min(2, int(1.6 / pixel + 0.5))
     cutoff = float(np.clip(5.0 * body_noise(scan), 15.0, 160.0))

@@ -1,4 +1,4 @@
-"""The compiled inner loop that brings predicted colors to full resolution, guided by the HU."""
+"""Compiled kernel for the upsampling of predicted colors to full resolution, guided by the HU."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -7,34 +7,34 @@ import numpy as np
 from numba import njit
 
 from tomochrome.colorization.kernels import (
-    MOST_AB,
-    ROWS,
+    MAX_AB,
+    ROWS_PER_JOB,
     _body_row,
+    _body_span,
     _denoised_row,
     _inside,
-    _leave,
     _lerp_rows,
-    _span,
+    _mark_outside,
 )
 from tomochrome.runtime.kernels import in_chunks
 
-# NaN and infinity are looked for, so these must not be assumed away.
+# Fast-math flags without "nnan" and "ninf", because the kernel tests for NaN and infinity.
 _FAST = {"contract", "arcp", "reassoc", "nsz"}
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _color_code(a, b):  # pragma: no cover - compiled
-    """Code of a color in `tables.color_table`; beyond its reach at constant hue."""
-    most = np.float32(MOST_AB)
+    """Return the code of a color in `tables.color_table`, clipped at constant hue."""
+    most = np.float32(MAX_AB)
     share = min(np.float32(1), most / max(max(abs(a), abs(b)), np.float32(1)))
     i = int(np.floor(a * share + most + np.float32(0.5)))
     j = int(np.floor(b * share + most + np.float32(0.5)))
-    return 1 + i * (2 * MOST_AB + 1) + j
+    return 1 + i * (2 * MAX_AB + 1) + j
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _tent(step, weight):  # pragma: no cover - compiled
-    """Weight of the coarse neighbour ``step`` (-1 to 2) from the lower one; 0 two pixels away."""
+    """Return the weight of coarse neighbor ``step`` (-1 to 2), which is 0 at two pixels."""
     return np.float32(2) - abs(np.float32(step) - weight)
 
 
@@ -42,13 +42,13 @@ def _tent(step, weight):  # pragma: no cover - compiled
 def _guided_row(
     hu, smooth, near, wy, px, wx, tolerance, inside, code, confidence
 ):  # pragma: no cover - compiled
-    """Color one row from 4 x 4 coarse pixels around each voxel: ``near`` (4, w, 4)."""
+    """Color one row from the nearest 4 x 4 coarse pixels of each voxel: ``near`` (4, w, 4)."""
     one = np.float32(1)
     last = near.shape[1] - 1
     inverse = one / np.float32(tolerance)
     for x in range(hu.shape[0]):
         if not _inside(inside[x], np.float32(hu[x])):
-            _leave(code, confidence, x)
+            _mark_outside(code, confidence, x)
             continue
         total = np.float32(0)
         a = np.float32(0)
@@ -78,40 +78,41 @@ def _guided_row(
             confidence[x] = 0
 
 
-@in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS), least=1)
+@in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS_PER_JOB), least=1)
 def color_slab(
-    first, last, hu, planes, body, denoising, tolerance, code, confidence
+    first, last, hu, planes, body, bilateral, tolerance, code, confidence
 ):  # pragma: no cover - compiled
-    """Bring predicted colors to full resolution along the edges of the CT.
+    """Upsample predicted colors to full resolution, preserving the edges of the CT.
 
-    Joint bilateral upsampling (Kopf et al., ACM Trans. Graph. 26(3), 2007) of the planes between
-    two slices: a coarse pixel counts by its distance, linearly to 0 at two pixels, times
-    (1 + (d / tolerance)^2)^-2 for its HU being d from the voxel's. That has longer tails than a
-    Gaussian: where no pixel has the voxel's HU, the nearest in HU still counts most.
+    Joint bilateral upsampling (Kopf et al., ACM Trans. Graph. 26(3), 2007) of planes that are
+    interpolated between slices: the weight of a coarse pixel decreases linearly to 0 at a distance
+    of two pixels, and is multiplied by (1 + (d / tolerance)^2)^-2 for an HU difference d. Its
+    tails are longer than those of a Gaussian, so that the pixel with the most similar HU dominates
+    even if none is similar.
 
     Parameters
     ----------
     hu
         int16 (z, y, x), a slab of the volume.
     planes
-        `OnGrid`: float32 (planes, h, w, 4), a*, b*, confidence (0 to 1) and HU of the slices
-        around it. What is not a number is grey and a guess.
-    denoising
-        Neighbourhood in voxels and cutoff in HU of the bilateral mean that HU are compared by.
+        `CoarseField`: float32 (planes, h, w, 4), a*, b*, confidence (0 to 1) and HU of the
+        adjacent slices. Non-finite values give grey with confidence 0.
+    bilateral
+        Radius in voxels and cutoff in HU of the bilateral filter applied to the HU.
     tolerance
-        Difference in HU at which a pixel counts a quarter.
+        HU difference at which a pixel's weight is a quarter.
     body, code, confidence
         As in `transfer_slab`.
     """
-    radius, cutoff = denoising
+    radius, cutoff = bilateral
     stack, pz, pwz = planes.values, planes.z, planes.wz
     _, ny, nx = hu.shape
-    blocks = (ny + ROWS - 1) // ROWS
+    blocks = (ny + ROWS_PER_JOB - 1) // ROWS_PER_JOB
     h, w, n = stack.shape[1:]
     for job in range(first, last):
         z = job // blocks
-        y_first = (job % blocks) * ROWS
-        y_stop = min(y_first + ROWS, ny)
+        y_first = (job % blocks) * ROWS_PER_JOB
+        y_stop = min(y_first + ROWS_PER_JOB, ny)
         top = max(0, y_first - radius)
         noisy = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
         below = stack[pz[z]].reshape(h, w * n)
@@ -124,7 +125,7 @@ def color_slab(
         held = -1
         for y in range(y_first, y_stop):
             _body_row(body, z, y, inside)
-            start, stop = _span(inside)
+            start, stop = _body_span(inside)
             _denoised_row(noisy, y - top, start, stop, radius, cutoff, smooth, spare)
             for r in range(4):
                 wy[r] = _tent(r - 1, planes.wy[y])

@@ -1,14 +1,14 @@
-"""What the network sees: fixed luminance windows of the HU, at one pixel size, with neighbours.
+"""Network inputs: fixed windows of the HU at one pixel size, with adjacent slices.
 
-Training and prediction both come through here, so that they cannot drift apart. A volume is
-brought to the *input grid*: square pixels of ``pixel_mm``, averaged over their area, and slices
-at least ``slice_mm`` apart (thinner ones are averaged); exactly so far apart for blocks.
-The others read, for each slice of that grid, a few channels: each is the luminance (0..1, DICOM
-PS3.3 C.11.2.1.2.1 LINEAR) of one window at one distance above or below the slice. Beyond the first
-and last slice the edge slice is repeated, so that a single slice is a volume like any other.
+Training and prediction share this module, so that their inputs are identical. A volume is
+resampled to the *input grid*: square pixels of ``pixel_mm``, averaged over their area, and slices
+at least ``slice_mm`` apart (thinner ones are averaged), or exactly ``slice_mm`` for blocks.
+A network for slices gets several channels per slice of that grid: each is the luminance (0..1,
+DICOM PS3.3 C.11.2.1.2.1 LINEAR) of one window at one distance above or below the slice. The first
+and last slice are repeated beyond the ends, so that single slices need no special case.
 
-The array must lie in the canonical axial orientation (z to superior, y to posterior, x to the
-patient's left), see `tomochrome.geometry.orient.closest_axial`.
+The array must be in axial orientation (z to superior, y to posterior, x to the patient's left),
+see `tomochrome.geometry.orient.closest_axial`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tomochrome.errors import ModelError
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of the input: a window, seen at a distance from the slice.
+    """One input channel: a window applied to a plane at a distance from the slice.
 
     Parameters
     ----------
     center, width
         The window in HU.
     offset_mm
-        Distance of the plane from the slice, positive to superior.
+        Distance of the plane from the slice in mm, positive to superior.
     """
 
     center: float
@@ -54,27 +54,25 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
     Channel(*_SOFT, 9.0),
     Channel(*_SOFT, 18.0),
 )
-"""Lung, soft tissue, bone and a narrow window; then soft tissue at six neighbours."""
+"""Lung, soft tissue, bone and a narrow window; then soft tissue at six offsets."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a volume becomes the network's input; stored with the weights, read as data.
+    """Specification of a network's input, stored with the weights.
 
     Parameters
     ----------
     pixel_mm
-        Size of the input grid's square pixels.
+        Size of the input grid's square pixels in mm.
     slice_mm
-        Least distance between the input grid's slices, of blocks the distance; also the thickness
-        averaged.
+        Slice spacing of the input grid in mm, for slices a minimum; slices are averaged over it.
     channels
-        What the network reads for each slice, in order. Channels at a distance make it a 2.5D
-        network.
+        Input channels in order. Channels with an offset make a 2.5D network.
     block
-        Voxels (z, y, x) of the input grid that a 3D network reads at once; None for slices.
+        Input size (z, y, x) of a 3D network in voxels of the input grid; None for slices.
     overlap
-        Share of a block, 0 to 0.9, that it has in common with the next one along each axis.
+        Fraction of a block, 0 to 0.9, that overlaps the next one along each axis.
     """
 
     pixel_mm: float = 2.0
@@ -84,7 +82,7 @@ class InputSpec:
     overlap: float = 0.25
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold."""
+        """Return the specification as JSON-serializable data."""
         data: dict[str, Any] = {
             "pixel_mm": self.pixel_mm,
             "slice_mm": self.slice_mm,
@@ -96,12 +94,12 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputSpec:
-        """Read a specification written by `to_dict`.
+        """Parse a specification written by `to_dict`.
 
         Raises
         ------
         ModelError
-            If a field is missing, unknown, not a number, or out of its sensible range.
+            If a field is missing, unknown, not a number, or out of range.
         """
         try:
             rows = data["channels"]
@@ -124,7 +122,7 @@ class InputSpec:
                 z, y, x = (int(_number(size, 1, 1024)) for size in block)
                 block = z, y, x
                 if any(channel.offset_mm for channel in channels):
-                    raise ValueError("blocks with channels at a distance")
+                    raise ValueError("blocks cannot have channels with an offset")
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"the description of the model's input is damaged ({error}); reinstall the model"
@@ -150,13 +148,13 @@ class InputGrid:
     hu
         float32 (z, y, x) in HU.
     positions
-        float64 (z,): each slice's place in the source volume, as a fractional slice index.
+        float64 (z,): fractional slice index of each slice in the source volume.
     slice_mm
-        Distance between neighbouring slices of ``hu`` in mm.
+        Slice spacing of ``hu`` in mm.
     pixel_mm
-        Size of a pixel of ``hu`` in mm. The outer edge of the first pixel lies on the outer
-        edge of the source's first pixel: the centre of pixel ``i`` is at
-        ``(i + 0.5) * pixel_mm / spacing - 0.5`` in source pixels.
+        Pixel size of ``hu`` in mm. The outer edges of the first pixel and of the source's first
+        pixel coincide: the center of pixel ``i`` is at ``(i + 0.5) * pixel_mm / spacing - 0.5``
+        in source pixels.
     """
 
     hu: NDArray[np.float32]
@@ -168,7 +166,7 @@ class InputGrid:
 def to_input_grid(
     hu: NDArray[Any], spacing: tuple[float, float, float], spec: InputSpec
 ) -> InputGrid:
-    """Bring a canonical axial volume to the network's input grid.
+    """Resample an axial volume to the network's input grid.
 
     Parameters
     ----------
@@ -177,7 +175,7 @@ def to_input_grid(
     spacing
         Spacing (z, y, x) in mm.
     spec
-        The input's specification.
+        The input specification.
 
     Returns
     -------
@@ -188,11 +186,11 @@ def to_input_grid(
 
     sz, sy, sx = spacing
     n_z, n_y, n_x = hu.shape
-    # what a 3D network has learned of shapes holds at one distance of slices
+    # a 3D network has learned shapes at one slice spacing
     step = max(sz, spec.slice_mm) if spec.block is None else spec.slice_mm
     extent = (n_z - 1) * sz
     n_out = 1 + math.floor(extent / step + 1e-6)
-    first = (extent - (n_out - 1) * step) / 2  # what does not divide is shared by both ends
+    first = (extent - (n_out - 1) * step) / 2  # the remainder is divided between both ends
     positions = np.clip((first + step * np.arange(n_out)) / sz, 0, n_z - 1)
     z = _weights(n_z, positions, step / sz)
     y, x = (_weights(n, *_pixels(n, mm, spec.pixel_mm)) for n, mm in ((n_y, sy), (n_x, sx)))
@@ -210,9 +208,9 @@ def _pixels(n: int, spacing: float, pixel: float) -> tuple[NDArray[np.float64], 
 def _weights(
     n: int, centers: NDArray[np.float64], footprint: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return each output's first source index and the weights of the sources from there on.
+    """Return the first source index of each output and the weights of consecutive sources.
 
-    A footprint above 1 averages over its area; otherwise neighbours are interpolated linearly.
+    A footprint above 1 averages over its area; otherwise the interpolation is linear.
     """
     half = max(footprint, 1.0) / 2
     taps = math.ceil(2 * half) + 1
@@ -227,9 +225,9 @@ def _weights(
         high = np.minimum(index + 0.5, centers[:, None] + half)
         weight = np.maximum(high - low, 0.0)
     weight = np.where((index >= 0) & (index < n), weight, 0.0)
-    lost = weight.sum(axis=1) <= 1e-6
-    weight[lost, 0] = 1.0
-    start[lost] = np.clip(start[lost], 0, n - 1)
+    empty = weight.sum(axis=1) <= 1e-6
+    weight[empty, 0] = 1.0
+    start[empty] = np.clip(start[empty], 0, n - 1)
     weight /= weight.sum(axis=1, keepdims=True)
     return start, weight.astype(np.float32)
 
@@ -237,7 +235,7 @@ def _weights(
 def input_batch(
     grid: InputGrid, slices: ArrayLike, spec: InputSpec, multiple: int = 1
 ) -> NDArray[np.float32]:
-    """Return what the network reads for some slices of the input grid.
+    """Return the network input for some slices of the input grid.
 
     Parameters
     ----------
@@ -246,10 +244,10 @@ def input_batch(
     slices
         Indices (n,) into ``grid.hu``.
     spec
-        The input's specification.
+        The input specification.
     multiple
-        Height and width are padded at their ends with air to a multiple of this
-        (see `tomochrome.colorization.network.size_multiple`); crop the prediction back.
+        Height and width are padded at their ends with zeros to a multiple of this
+        (see `tomochrome.colorization.network.size_multiple`); crop the prediction accordingly.
 
     Returns
     -------
@@ -260,7 +258,8 @@ def input_batch(
 
     index = np.atleast_1d(np.asarray(slices, dtype=np.int64))
     _, n_y, n_x = grid.hu.shape
-    shape = (len(index), len(spec.channels), _up(n_y, multiple), _up(n_x, multiple))
+    height, width = (-(-n // multiple) * multiple for n in (n_y, n_x))
+    shape = (len(index), len(spec.channels), height, width)
     out = np.zeros(shape, np.float32)
     offsets = np.array([channel.offset_mm / grid.slice_mm for channel in spec.channels])
     low, slope = window_ramps(spec)
@@ -271,23 +270,21 @@ def input_batch(
 def cropped_batch(
     grid: InputGrid, slices: range, spec: InputSpec, crop: tuple[slice, slice], multiple: int
 ) -> NDArray[np.float32]:
-    """Return `input_batch` of a crop of the grid, at least two multiples wide.
+    """Return `input_batch` of a crop of the grid, padded to at least two multiples.
 
-    Norms need more than one pixel where the network is coarsest.
+    Normalization layers need more than one pixel at the coarsest level of the network.
     """
-    reach = int(np.ceil(max(abs(c.offset_mm) for c in spec.channels) / grid.slice_mm)) + 1
-    low, high = max(0, slices.start - reach), min(len(grid.hu), slices.stop + reach)
+    margin = int(np.ceil(max(abs(c.offset_mm) for c in spec.channels) / grid.slice_mm)) + 1
+    low, high = max(0, slices.start - margin), min(len(grid.hu), slices.stop + margin)
     hu = np.ascontiguousarray(grid.hu[low:high, crop[0], crop[1]])
     part = replace(grid, hu=hu, positions=grid.positions[low:high])
     images = input_batch(part, np.asarray(slices) - low, spec, multiple)
-    short = [max(0, 2 * multiple - n) for n in images.shape[2:]]
-    if any(short):
-        images = np.pad(images, ((0, 0), (0, 0), (0, short[0]), (0, short[1])))
-    return images
+    y, x = (max(0, 2 * multiple - n) for n in images.shape[2:])
+    return np.pad(images, ((0, 0), (0, 0), (0, y), (0, x))) if y or x else images
 
 
 def window_ramps(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return each channel's lower edge in HU and its slope in 1/HU (LINEAR, PS3.3 C.11.2.1.2.1).
+    """Return lower edge (HU) and slope (1/HU) of each channel (LINEAR, PS3.3 C.11.2.1.2.1).
 
     The luminance is ``clip((hu - low) * slope, 0, 1)``.
     """
@@ -295,7 +292,3 @@ def window_ramps(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float
     width = np.array([channel.width for channel in spec.channels])
     low = center - 0.5 - (width - 1) / 2
     return low.astype(np.float32), (1.0 / (width - 1)).astype(np.float32)
-
-
-def _up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple

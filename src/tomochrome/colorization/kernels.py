@@ -1,8 +1,7 @@
-"""Compiled inner loops of colorization: what must touch every voxel of a scan.
+"""Compiled kernels of colorization, which process every voxel of a scan.
 
-Only NumPy arrays and named tuples of them (`OnGrid`) come in. Rows of an axial picture are the
-unit of work: their buffers stay in the cache, and the loops along x are plain enough for the
-compiler to turn into vector instructions.
+Arguments are NumPy arrays and named tuples of them (`CoarseField`). The unit of work is a row of
+an axial slice: its buffers fit into the cache, and the loops along x can be vectorized.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -14,20 +13,20 @@ from numba import njit
 from tomochrome.runtime.kernels import in_chunks
 from tomochrome.tissue import Tissue
 
-# Constants of the kernels stand here: numba's disk cache looks at this file only.
+# The kernels' constants are defined here because numba's disk cache only tracks this file.
 SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/15, ... 7/15, never half
 TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
 OUTSIDE = 0  #: code of air outside the body
-MOST_AB = 95  #: largest |a*| or |b*| in the table of colors, in steps of one
+MAX_AB = 95  #: largest |a*| or |b*| in the table of colors, in steps of one
 
-LOWEST_HU = -1024  #: the HU tables' first entry; lower values count as this
-HIGHEST_HU = 4095  #: and their last
-ROWS = 32  #: rows of a picture that one thread takes at a time
+LOWEST_HU = -1024  #: first entry of the HU tables; lower values are clipped
+HIGHEST_HU = 4095  #: last entry of the HU tables; higher values are clipped
+ROWS_PER_JOB = 32  #: rows of a slice per parallel job
 
-SHELL_OUT = 64.0  #: body field below: outside, whatever the HU
-SHELL_IN = 216.0  #: body field above: inside, whatever the HU (lung, gut gas)
-SHELL_HU = -220.0  #: between: inside where the HU are above this
-RARE = 1e-3  #: probability kept for gas and metal everywhere, so that their HU can win
+SHELL_OUT = 64.0  #: voxels with a smaller body field are outside, regardless of HU
+SHELL_IN = 216.0  #: voxels with a larger one are inside, regardless of HU (lung, bowel gas)
+SHELL_HU = -220.0  #: voxels in between are inside if their HU is larger than this
+MIN_PROBABILITY = 1e-3  #: lower bound for gas and metal, so that they are detected by their HU
 
 _AIR = int(Tissue.AIR)
 _FOREIGN = int(Tissue.FOREIGN_BODY)
@@ -82,12 +81,11 @@ def _body_row(body, job_z, job_y, out):  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _denoised_row(hu, y, start, stop, radius, cutoff, out, weight):  # pragma: no cover - compiled
-    """Bilateral mean of a row with Tukey's biweight: neighbours beyond ``cutoff`` HU do not count.
+    """Filter a row bilaterally with Tukey's biweight, which is 0 beyond ``cutoff`` HU.
 
-    Biweight: (1 - (d / cutoff)^2)^2, zero beyond the cutoff; it needs no exponential, so the
-    loop along x runs in vector instructions. The neighbourhood is a disc (the whole square for
-    a radius of 1). ``hu`` is float32 (rows, x); only the columns from
-    ``start`` to before ``stop`` of ``out`` are written.
+    Biweight: (1 - (d / cutoff)^2)^2; without an exponential the loop along x is vectorized. The
+    neighborhood is a disc (the full square for a radius of 1). ``hu`` is float32 (rows, x); only
+    columns ``start`` to before ``stop`` of ``out`` are written.
     """
     ny, nx = hu.shape
     one = np.float32(1)
@@ -123,8 +121,8 @@ def _inside(field, hu):  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True)
-def _span(field):  # pragma: no cover - compiled
-    """First and last-plus-one column that may be inside; equal where none is."""
+def _body_span(field):  # pragma: no cover - compiled
+    """Return the first and last-plus-one column that may be inside; equal if there are none."""
     start = 0
     stop = field.shape[0]
     while start < stop and field[start] < SHELL_OUT:
@@ -141,7 +139,7 @@ def _table_row(hu):  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _leave(code, confidence, x):  # pragma: no cover - compiled
+def _mark_outside(code, confidence, x):  # pragma: no cover - compiled
     """Mark a voxel as outside the body."""
     code[x] = OUTSIDE
     confidence[x] = 255
@@ -151,14 +149,14 @@ def _leave(code, confidence, x):  # pragma: no cover - compiled
 def transfer_slab(
     first, last, hu, body, codes, certainty, code, confidence
 ):  # pragma: no cover - compiled
-    """Code each voxel of the body by its HU alone.
+    """Look up the code of each body voxel from its HU.
 
     Parameters
     ----------
     hu
         int16 (z, y, x), a slab of the volume.
     body
-        `OnGrid`: uint8 coarse field of the body, see `tomochrome.colorization.body.BodyMask`.
+        `CoarseField`: uint8, the body, see `tomochrome.colorization.body.BodyMask`.
     codes, certainty
         Code and confidence for each HU from `LOWEST_HU` to `HIGHEST_HU`.
     code, confidence
@@ -177,14 +175,14 @@ def transfer_slab(
                 code[z, y, x] = codes[row]
                 confidence[z, y, x] = certainty[row]
             else:
-                _leave(code[z, y], confidence[z, y], x)
+                _mark_outside(code[z, y], confidence[z, y], x)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _fuse_row(
     hu, near, wx, x_start, inside, likelihood, code, confidence
 ):  # pragma: no cover - compiled
-    """Color one row: network's probabilities (cells, tissues) times the HU's likelihood."""
+    """Color one row: the network's probabilities (cells, tissues) times the HU's likelihood."""
     one = np.float32(1)
     cells, tissues = near.shape
     active = np.empty(tissues, np.int64)
@@ -198,7 +196,7 @@ def _fuse_row(
             if _inside(inside[x], hu[x]):
                 any_inside = True
             else:
-                _leave(code, confidence, x)
+                _mark_outside(code, confidence, x)
         if not any_inside:
             continue
         after = min(i + 1, cells - 1)
@@ -207,8 +205,8 @@ def _fuse_row(
             p = near[i, c]
             q = near[after, c]
             if c in (_AIR, _FOREIGN):
-                p = max(p, np.float32(RARE))
-                q = max(q, np.float32(RARE))
+                p = max(p, np.float32(MIN_PROBABILITY))
+                q = max(q, np.float32(MIN_PROBABILITY))
             if p > np.float32(0.003) or q > np.float32(0.003) or c in (_AIR, _FOREIGN):
                 active[count] = c
                 left[count] = p
@@ -237,7 +235,7 @@ def _fuse_row(
                     second_at = k
             first_tissue = active[best_at]
             if first_tissue == _AIR and inside[x] <= SHELL_IN:
-                _leave(code, confidence, x)
+                _mark_outside(code, confidence, x)
                 continue
             both = best + second
             share = min(int(second / both * _GAIN + np.float32(0.5)), SHARES - 1)
@@ -251,36 +249,36 @@ def _fuse_row(
             confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
 
 
-@in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS), least=1)
+@in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS_PER_JOB), least=1)
 def fuse_slab(
-    first, last, hu, planes, columns, body, likelihood, denoising, code, confidence
+    first, last, hu, planes, columns, body, likelihood, bilateral, code, confidence
 ):  # pragma: no cover - compiled
-    """Bring the network's coarse probabilities to full resolution, guided by the HU.
+    """Upsample the network's coarse probabilities to full resolution, guided by the HU.
 
     Parameters
     ----------
     hu
         int16 (z, y, x), a slab of the volume.
     planes
-        `OnGrid`: float32 (planes, h, w, tissues), probabilities of the slices around it.
+        `CoarseField`: float32 (planes, h, w, tissues), probabilities of the adjacent slices.
     columns
-        int64 (w + 1,): first column of the slab whose left neighbour is the coarse column.
+        int64 (w + 1,): first column of the slab whose left neighbor is the coarse column.
     likelihood
         float32 (HIGHEST_HU - LOWEST_HU + 1, tissues): likelihood of each HU in each tissue.
-    denoising
-        Neighbourhood in voxels and cutoff in HU of the bilateral mean that the tables see.
+    bilateral
+        Radius in voxels and cutoff in HU of the bilateral filter applied to the HU.
     body, code, confidence
         As in `transfer_slab`.
     """
-    radius, cutoff = denoising
+    radius, cutoff = bilateral
     stack, pz, pwz = planes.values, planes.z, planes.wz
     _, ny, nx = hu.shape
-    blocks = (ny + ROWS - 1) // ROWS
+    blocks = (ny + ROWS_PER_JOB - 1) // ROWS_PER_JOB
     h, w, tissues = stack.shape[1:]
     for job in range(first, last):
         z = job // blocks
-        y_first = (job % blocks) * ROWS
-        y_stop = min(y_first + ROWS, ny)
+        y_first = (job % blocks) * ROWS_PER_JOB
+        y_stop = min(y_first + ROWS_PER_JOB, ny)
         top = max(0, y_first - radius)
         near = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
         below = stack[pz[z]].reshape(h, w * tissues)
@@ -294,10 +292,10 @@ def fuse_slab(
         held = -1
         for y in range(y_first, y_stop):
             _body_row(body, z, y, inside)
-            start, stop = _span(inside)
+            start, stop = _body_span(inside)
             if start == stop:
                 for x in range(nx):
-                    _leave(code[z, y], confidence[z, y], x)
+                    _mark_outside(code[z, y], confidence[z, y], x)
                 continue
             _denoised_row(near, y - top, start, stop, radius, cutoff, smooth, spare)
             j = planes.y[y]

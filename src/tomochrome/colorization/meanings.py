@@ -1,4 +1,4 @@
-"""What a stroke means: a tissue, a color, or that all stays as it is."""
+"""The meaning of a stroke label: a tissue, a color, or "keep" the existing colors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tomochrome.errors import OptionError
 from tomochrome.tissue import N_TISSUES, Tissue
 
 KEEP: Final = "keep"
-KEEP_LABEL: Final = N_TISSUES  #: what panels paint it with
+KEEP_LABEL: Final = N_TISSUES  #: label for it in the panels
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What strokes of one kind stand for.
+    """The meaning of strokes with one label.
 
     Parameters
     ----------
     name
         A tissue's name, a color ``"#rrggbb"``, or ``"keep"``.
     tissue
-        The tissue, if it is one.
+        The tissue, if ``name`` is a tissue.
     """
 
     name: str
@@ -36,22 +36,22 @@ class Meaning:
 
     @property
     def keeps(self) -> bool:
-        """Whether what is there stays as it is."""
+        """Whether the existing colors are kept."""
         return self.name == KEEP
 
     @property
     def is_color(self) -> bool:
-        """Whether it is a color of its own, under every palette."""
+        """Whether it is a fixed color, independent of the palette."""
         return self.tissue is None and not self.keeps
 
     def weights(self) -> NDArray[np.float32]:
-        """Return the mixture it stands for, float32 (`N_TISSUES`,)."""
+        """Return the weights of the tissues, float32 (`N_TISSUES`,)."""
         weights = np.zeros(N_TISSUES, np.float32)
         weights[self.tissue] = 1
         return weights
 
     def ab(self, palette: Palette) -> NDArray[np.float32]:
-        """Return its color (a*, b*), float32 (2,)."""
+        """Return the color (a*, b*), float32 (2,)."""
         if self.tissue is not None:
             return palette.ab[self.tissue]
         from tomochrome.color.convert import srgb_to_lab
@@ -61,7 +61,7 @@ class Meaning:
 
 
 def meaning_of(text: str | Tissue) -> Meaning:
-    """Return what a word stands for.
+    """Parse the meaning of a stroke.
 
     Parameters
     ----------
@@ -71,48 +71,48 @@ def meaning_of(text: str | Tissue) -> Meaning:
     Raises
     ------
     OptionError
-        If it is none of them.
+        If it is none of these.
     """
     word = text if isinstance(text, Tissue) else str(text).strip().lower()
     if word == KEEP:
         return Meaning(KEEP)
     if isinstance(word, str) and word.startswith("#"):
         if re.fullmatch("#[0-9a-f]{6}", word) is None:
-            raise OptionError(f"'{text}' is no color; write it as #rrggbb, for example #b0413e")
+            raise OptionError(f"'{text}' is not a color; use #rrggbb, for example #b0413e")
         return Meaning(word)
     try:
         tissue = tissue_of(word)
     except OptionError as error:
-        raise OptionError(f"{error}; or give a color such as #b0413e, or 'keep'") from None
+        raise OptionError(f"{error}; or use a color such as #b0413e, or 'keep'") from None
     return Meaning(tissue.label, tissue)
 
 
 def meanings_of(
     labels: Iterable[int], given: Mapping[int, str | Tissue] | None
 ) -> dict[Meaning, list[int]]:
-    """Return the labels of each meaning.
+    """Group stroke labels by their meaning.
 
     Parameters
     ----------
     labels
-        Numbers that strokes are painted with, above 0.
+        Labels of the strokes, above 0.
     given
-        What some numbers stand for; the others are indices of tissues.
+        Meanings of some labels; all others are tissue indices.
 
     Raises
     ------
     OptionError
-        If a number stands for nothing, or a meaning makes no sense.
+        If a label has no meaning, or a meaning is invalid.
     """
     known = {int(label): meaning_of(text) for label, text in (given or {}).items()}
     if any(label < 1 for label in known):
-        raise OptionError("labels of strokes are whole numbers above 0; 0 is where there is none")
+        raise OptionError("stroke labels must be integers above 0; 0 means no stroke")
     found: dict[Meaning, list[int]] = {}
     for label in map(int, labels):
         if label not in known and not 0 < label < N_TISSUES:
             raise OptionError(
-                f"strokes are labelled {label}, which is no tissue (1 to {N_TISSUES - 1}, see "
-                f"'tomochrome palette'); say what it means (--hint {label}=liver, in Python "
+                f"the stroke label {label} is not a tissue index (1 to {N_TISSUES - 1}, see "
+                f"'tomochrome palette'); define its meaning (--hint {label}=liver, in Python "
                 f"meanings={{{label}: 'liver'}})"
             )
         meaning = known[label] if label in known else meaning_of(Tissue(label))

@@ -1,4 +1,4 @@
-"""Coloring a volume: from Hounsfield units to a Chroma map, by any model."""
+"""Colorization of a volume: from Hounsfield units to a chroma map, with any model."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ def colorize(
     force: bool = False,
     reference: Reference | NDArray[np.uint8] | str | os.PathLike[str] | None = None,
 ) -> Chroma:
-    """Recognize the tissue of each voxel of a CT and give it the tissue's chroma.
+    """Compute a chroma map for a CT volume.
 
     Parameters
     ----------
     volume
-        CT in Hounsfield units, in any orientation; a single slice is a volume too.
+        CT in Hounsfield units, in any orientation, of one or more slices.
     model
         ``"tissue"`` (network), ``"transfer-function"`` (lookup curve), any other shipped
         model, or the path of a bundle folder; see `models`, and `register_kind` for a new kind.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     threads
-        CPU threads to use; by default all that this process may use.
+        CPU threads to use; by default all that are available to this process.
     batch
-        Slices the network reads at once; by default what suits the device.
+        Batch size in slices; by default it depends on the device.
     force
-        Take the values for Hounsfield units although the volume does not say so.
+        Treat the values as Hounsfield units even if the volume's unit is unknown.
     reference
-        For the model ``"exemplar"``: the photograph whose colors are carried over, with labels
-        and mask as a `Reference`, or alone as an array (uint8, (y, x, 3), sRGB) or a path.
+        For the model ``"exemplar"``: the photograph whose colors are transferred, as a
+        `Reference` with labels and mask, as an array (uint8, (y, x, 3), sRGB) or as a path.
 
     Returns
     -------
     Chroma
-        On the grid of ``volume`` as stored. Its provenance names the model, the SHA-256 of its
-        weights, the device (also ``extra["device"]``) and every warning. Voxels outside the
-        body have code 0; those that the scanner did not measure (``volume.outside``) have
-        code 0 and confidence 0, whatever the model says.
+        On the grid of ``volume`` as stored. Its provenance records the model, the SHA-256 of
+        its weights, the device (also ``extra["device"]``) and every warning. Voxels outside the
+        body have code 0; voxels that were not measured (``volume.outside``) have code 0 and
+        confidence 0 with every model.
 
     Raises
     ------
@@ -68,12 +68,12 @@ def colorize(
     ModelError
         If the model is unknown or damaged.
     DeviceError, OptionError
-        If the device is not there, or an option has no meaning; if a photograph is missing, or
-        given to a model that uses none.
+        If the device is unavailable, or an option is invalid; if a photograph is missing, or
+        given to a model that does not use one.
     InputError
         If the photograph cannot be used.
     Cancelled
-        If the user stopped it.
+        If the user cancelled.
     """
     from tomochrome.color.chroma import Chroma
     from tomochrome.colorization.scan import prepare
@@ -81,23 +81,23 @@ def colorize(
     from tomochrome.geometry.orient import reorient_like
 
     if batch is not None and batch < 1:
-        raise OptionError(f"the batch must hold at least 1 slice, not {batch}")
+        raise OptionError(f"the batch size must be at least 1, not {batch}")
     card = find_model(model)
     check_reference(card, reference is not None)
-    more: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     origin = ""
     if reference is not None:
         from tomochrome.colorization.exemplar import as_reference
 
         photograph = as_reference(reference)
-        more["reference"], origin = photograph, f", photograph sha256 {photograph.sha256}"
+        options["reference"], origin = photograph, f", photograph sha256 {photograph.sha256}"
     check()
     report(0, volume.shape[0], "finding the body")
     with compute_threads(threads):
         scan = prepare(volume, force=force)
         check()
-        predictor = predictor_class(card)(card, device=device, batch=batch, **more)
-        with compute_threads(threads):  # a library that only now was imported
+        predictor = predictor_class(card)(card, device=device, batch=batch, **options)
+        with compute_threads(threads):  # again, for libraries imported by the predictor
             code, confidence = predictor.color(scan)
     used, warnings = predictor.device, (*scan.warnings, *predictor.warnings)
     step = (
@@ -105,7 +105,7 @@ def colorize(
         f"device {used}, {NOT_FOR_DIAGNOSIS}"
     )
     upright = scan.upright
-    if upright.outside is not None:  # nothing was measured there, so no model may color it
+    if upright.outside is not None:  # voxels that were not measured get no color
         np.copyto(code, 0, where=upright.outside)
         np.copyto(confidence, 0, where=upright.outside)
     code = np.asarray(reorient_like(upright.with_voxels(code), volume).voxels)

@@ -1,13 +1,13 @@
-"""What a model that colors is to the rest of the program, and how one is registered.
+"""The interface of colorization models, and their registration.
 
-A model is a bundle (see `tomochrome.bundles`) whose metadata names its *kind*: the way in which it
-colors. A kind is one class, a `Predictor`, in one file: a module of
-`tomochrome.colorization.kinds` called like the kind, or any other module that is imported
-before the kind is used. Either way `register_kind` makes it known::
+A model is a bundle (see `tomochrome.bundles`) whose metadata names its *kind*: how it computes
+color. A kind is one class, a `Predictor`, in one file: a module of
+`tomochrome.colorization.kinds` with the kind's name, or any other module that is imported
+before the kind is used. In both cases `register_kind` registers it::
 
     @register_kind("brightness")
     class Brightness(GridPredictor):
-        '''Colors that depend on brightness alone, as an example.'''
+        '''An example: the color depends on brightness only.'''
 
         reads = InputSpec(pixel_mm=2.0, slice_mm=3.0, channels=(Channel(40, 400),))
 
@@ -15,8 +15,8 @@ before the kind is used. Either way `register_kind` makes it known::
             L = inputs[:, 0]
             return np.stack([30 * L, 20 * L, np.ones_like(L)], axis=-1)
 
-Networks on a grid of their own are best made from `tomochrome.colorization.grid_predictor`, torch
-networks from `tomochrome.colorization.torch_predictor`.
+Derive networks that work on a coarse grid from `tomochrome.colorization.grid_predictor`, and
+torch networks from `tomochrome.colorization.torch_predictor`.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ _registered: dict[str, type[Predictor]] = {}
 
 
 class Predictor(Protocol):
-    """One way of coloring, made from a bundle and ready on a device.
+    """A model loaded from a bundle onto a device.
 
     Attributes
     ----------
     names_tissues
-        Whether its codes are mixtures of tissues, so that palettes apply; otherwise they are
-        colors (a*, b*). Known of the class, before any weights are loaded.
+        Whether the codes are mixtures of tissues, so that palettes apply; otherwise they are
+        colors (a*, b*). A class attribute, available before any weights are loaded.
     reads
-        What it sees of a scan: windows, spacing, the slices around or blocks with overlap. None
-        if it sees nothing but each voxel's HU.
+        The model's input: windows, spacing, and adjacent slices or overlapping blocks. None
+        if the only input is each voxel's HU.
     table
-        What its codes stand for.
+        The meaning of the codes.
     device
-        Device that it ran on last, for example ``"cuda"``.
+        Device of the last run, for example ``"cuda"``.
     warnings
-        What the user should know of the last run.
+        Warnings of the last run, for the user.
     """
 
     names_tissues: ClassVar[bool]
@@ -73,32 +73,32 @@ class Predictor(Protocol):
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         batch
-            Slices or blocks read at once; by default what suits the device.
+            Batch size in slices or blocks; by default it depends on the device.
 
         Raises
         ------
         ModelError
             If metadata or weights cannot be used.
         DeviceError, OptionError
-            If the device is not there or unknown.
+            If the device is unavailable or unknown.
         """
 
     @property
     def table(self) -> Table:
-        """What the codes stand for."""
+        """The meaning of the codes."""
 
     def color(self, scan: Scan) -> Colors:
-        """Give each voxel of a scan a code and a confidence.
+        """Compute a code and a confidence for each voxel of a scan.
 
         Parameters
         ----------
         scan
-            Upright CT with its body.
+            CT in axial orientation with its body mask.
 
         Raises
         ------
         Cancelled
-            If the user stopped it.
+            If the user cancelled.
         """
 
 
@@ -106,52 +106,52 @@ P = TypeVar("P", bound=type[Any])
 
 
 def register_kind(kind: str) -> Callable[[P], P]:
-    """Make a class the predictor of all bundles whose metadata name this ``kind``.
+    """Register the decorated class as the predictor of bundles of this ``kind``.
 
     Raises
     ------
     ModelError
-        If another class has the kind already.
+        If another class is already registered for the kind.
     """
 
-    def enter(predictor: P) -> P:
+    def decorate(predictor: P) -> P:
         known = _registered.get(kind)
         if known is not None and known.__qualname__ != predictor.__qualname__:
             raise ModelError(f"there are two predictors of the kind '{kind}'")
         _registered[kind] = predictor
         return predictor
 
-    return enter
+    return decorate
 
 
 def kinds() -> tuple[str, ...]:
-    """Return all kinds of models that color: those of this program and those registered."""
+    """Return all kinds of colorization models, built-in and registered."""
     found = pkgutil.iter_modules(import_module(_KINDS).__path__)
     return tuple(sorted({module.name.replace("_", "-") for module in found} | set(_registered)))
 
 
 def needs_reference(card: ModelCard) -> bool:
-    """Whether the model colors by a photograph that the user gives, see `exemplar.Reference`.
+    """Whether the model needs a reference photograph from the user, see `exemplar.Reference`.
 
-    Its class says so by an attribute ``needs_reference`` and is made with a ``reference``.
+    Such a class has an attribute ``needs_reference`` and takes a ``reference`` on construction.
     """
     return bool(getattr(predictor_class(card), "needs_reference", False))
 
 
 def check_reference(card: ModelCard, given: bool) -> None:
-    """Refuse a photograph that the model does not use, and the lack of one that it needs.
+    """Check that a photograph is given if and only if the model needs one.
 
     Raises
     ------
     OptionError
-        If there is one too many or too few.
+        If it is missing, or given to a model that does not use it.
     """
     if given == needs_reference(card):
         return
     if given:
         raise OptionError(
-            f"the model '{card.name}' has colors of its own and uses no photograph; leave the "
-            "reference out, or choose the model 'exemplar'"
+            f"the model '{card.name}' uses no reference photograph; omit the reference, or "
+            "choose the model 'exemplar'"
         )
     raise OptionError(
         f"the model '{card.name}' takes its colors from a photograph; give one (--reference "
@@ -160,7 +160,7 @@ def check_reference(card: ModelCard, given: bool) -> None:
 
 
 def predictor_class(card: ModelCard) -> type[Predictor]:
-    """Return the class that colors by this bundle.
+    """Return the predictor class of a bundle.
 
     Raises
     ------
@@ -170,5 +170,5 @@ def predictor_class(card: ModelCard) -> type[Predictor]:
     if card.kind not in _registered and card.kind in kinds():
         import_module(f"{_KINDS}.{card.kind.replace('-', '_')}")
     if card.kind not in _registered:
-        raise ModelError(f"the model '{card.name}' is of the unknown kind '{card.kind}'")
+        raise ModelError(f"the model '{card.name}' has the unknown kind '{card.kind}'")
     return _registered[card.kind]

@@ -1,4 +1,4 @@
-"""A CT as the engine works on it: upright, int16 Hounsfield units, checked, with its body."""
+"""Preparation of a CT for colorization: checks, axial orientation, int16 HU, body mask."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomochrome.color.codes import Codes, code_type
 from tomochrome.colorization.body import BodyMask, find_body
-from tomochrome.colorization.grid import OnGrid, block_taps
+from tomochrome.colorization.grid import CoarseField, block_taps
 from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import what_it_is
@@ -19,9 +20,9 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
-LARGEST_MM = 2500.0  #: no picture of a patient is wider
-WIDE_GAP_MM = 8.0  #: slices farther apart than this get a warning
-SLAB_VOXELS = 2_000_000  #: voxels worked on between two calls of `check`
+LARGEST_MM = 2500.0  #: largest plausible in-plane extent
+WIDE_GAP_MM = 8.0  #: a larger slice spacing raises a warning
+SLAB_VOXELS = 2_000_000  #: voxels processed between two calls of `check`
 
 _LOWEST, _HIGHEST = -32768, 32767
 _AIR_HU = -1024
@@ -35,7 +36,7 @@ class Colors(NamedTuple):
     code
         Row of a predictor's table for each voxel, 0 outside the body.
     confidence
-        uint8, same shape: 0 (a guess) to 255 (sure).
+        uint8, same shape: 0 (none) to 255 (certain).
     """
 
     code: Codes
@@ -44,7 +45,7 @@ class Colors(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """An upright CT and its body.
+    """A CT in axial orientation, and its body mask.
 
     Attributes
     ----------
@@ -53,11 +54,11 @@ class Scan:
     spacing
         (z, y, x) in mm.
     upright
-        The volume the voxels belong to, upright; see `tomochrome.geometry.orient`.
+        The source volume in axial orientation; see `tomochrome.geometry.orient.closest_axial`.
     body
         The body on its coarse grid.
     warnings
-        What the user should know of it.
+        Warnings for the user.
     """
 
     hu: NDArray[np.int16]
@@ -66,29 +67,29 @@ class Scan:
     body: BodyMask
     warnings: tuple[Notice, ...]
 
-    def body_on_grid(self) -> OnGrid:
-        """Return the body's field, and where each slice, row and column lies on its grid."""
+    def body_field(self) -> CoarseField:
+        """Return the body's field with the interpolation taps of the scan's voxels."""
         field = self.body.field
         z, y, x = map(block_taps, self.hu.shape, self.body.factors, field.shape)
-        return OnGrid(field, *z, *y, *x)
+        return CoarseField(field, *z, *y, *x)
 
-    def paint(self, codes: int, paint: Callable[[int, int, OnGrid, Colors], None]) -> Colors:
-        """Give each voxel a code and a confidence, slab by slab.
+    def paint(self, codes: int, paint: Callable[[int, int, CoarseField, Colors], None]) -> Colors:
+        """Compute a code and a confidence for each voxel, slab by slab.
 
         Parameters
         ----------
         codes
-            Number of codes there are.
+            Number of codes.
         paint
-            Called with first and last-plus-one slice of a slab, the body as it lies there, and
-            the slab's codes and confidences, to be filled.
+            Called with the first and last-plus-one slice of a slab, the body field of the slab,
+            and the slab's codes and confidences, which it fills.
 
         Raises
         ------
         Cancelled
-            If the user stopped it.
+            If the user cancelled.
         """
-        shape, body = self.hu.shape, self.body_on_grid()
+        shape, body = self.hu.shape, self.body_field()
         out = Colors(np.empty(shape, code_type(codes)), np.empty(shape, np.uint8))
         step = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
         for first in range(0, shape[0], step):
@@ -101,27 +102,27 @@ class Scan:
 
 
 def prepare(volume: Volume, *, force: bool = False) -> Scan:
-    """Check that a volume is CT, turn it upright and find the body.
+    """Check that a volume is CT, reorient it to axial and find the body.
 
     Raises
     ------
     NotCTError
-        If the volume is not in Hounsfield units (``force`` takes unknown units as HU), or
-        holds colors.
+        If the volume is not in Hounsfield units (with ``force`` unknown units are treated as
+        HU), or contains colors.
     GeometryError
-        If it is wider than any patient.
+        If its in-plane extent is implausibly large.
     """
     where = volume.provenance.source or "the volume"
     if volume.is_rgba or not np.issubdtype(volume.voxels.dtype, np.number):
-        raise NotCTError(f"'{where}' holds colors, not CT values; give the CT itself")
+        raise NotCTError(f"'{where}' contains colors, not CT values; use the original CT")
     if np.issubdtype(volume.voxels.dtype, np.complexfloating):
-        raise NotCTError(f"'{where}' holds complex numbers, not CT values; give the CT itself")
+        raise NotCTError(f"'{where}' contains complex numbers, not CT values; use the original CT")
     warnings = []
     if volume.unit != "HU":
         if not force:
             raise NotCTError(
-                f"'{where}' is not CT in Hounsfield units, because {what_it_is(volume)}; give a "
-                "CT (if they are Hounsfield units after all: --as-hu, in Python force=True)"
+                f"'{where}' is not CT in Hounsfield units, because {what_it_is(volume)}; use a "
+                "CT (if the values are in fact Hounsfield units: --as-hu, in Python force=True)"
             )
         text = (
             "the values are not known to be Hounsfield units; they were treated as such on request"
@@ -131,7 +132,7 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     spacing = upright.spacing
     _check_extent(upright.shape, spacing)
     if spacing[0] > WIDE_GAP_MM:
-        text = f"slices are {spacing[0]:.1f} mm apart: neighboring slices add little information"
+        text = f"slices are {spacing[0]:.1f} mm apart: adjacent slices add little information"
         warnings.append(Notice("geometry", "info", text))
     hu, lost = as_int16(np.asarray(upright.voxels))
     if lost:
@@ -148,18 +149,18 @@ def _check_extent(shape: tuple[int, int, int], spacing: tuple[float, float, floa
     for count, mm in zip(shape[1:], spacing[1:], strict=True):
         if count * mm > LARGEST_MM:
             raise GeometryError(
-                f"the pictures are {count * mm:.0f} mm wide, more than the field of view of any CT "
+                f"the slices are {count * mm:.0f} mm wide, more than the field of view of any CT "
                 "scanner; correct the voxel spacing"
             )
 
 
 def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
-    """Return HU as contiguous int16 and the number of voxels that were not finite (now air).
+    """Return HU as contiguous int16, non-finite voxels as air, and the number of those.
 
     Parameters
     ----------
     voxels
-        Any real type, shape (z, y, x). int16 is not copied where it is contiguous.
+        Any real type, shape (z, y, x). Contiguous int16 is not copied.
     """
     if voxels.dtype == np.int16:
         return _writeable(np.ascontiguousarray(voxels, dtype=np.int16)), 0
@@ -176,7 +177,7 @@ def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
 
 
 class _Buffer:
-    """The memory of an array, offered to NumPy as writeable. Keeps the array alive."""
+    """Exposes the memory of an array to NumPy as writeable, and keeps the array alive."""
 
     def __init__(self, array: NDArray[np.int16]) -> None:
         self.array = array
@@ -185,9 +186,9 @@ class _Buffer:
 
 
 def _writeable(array: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return a view that the kernels take for writeable, though none writes to it.
+    """Return a writeable view; the kernels do not write to it.
 
-    numba compiles a kernel once more for read-only arrays, which would cost the user seconds.
+    Otherwise numba would compile each kernel again for read-only arrays, which takes seconds.
     """
     if array.flags.writeable:
         return array
@@ -197,11 +198,11 @@ def _writeable(array: NDArray[np.int16]) -> NDArray[np.int16]:
 def body_noise(scan: Scan) -> float:
     """Estimate the standard deviation of the noise in soft tissue, in HU.
 
-    From the differences of pixels two apart inside the body on a few slices (neighbouring
-    pixels are correlated by the reconstruction), by the median, which edges hardly move.
+    It is the scaled median absolute difference, robust to edges, between pixels two columns
+    apart (adjacent ones are correlated by the reconstruction) inside the body on a few slices.
     """
     n = scan.hu.shape[0]
-    body = scan.body_on_grid()
+    body = scan.body_field()
     y, x = body.y + (body.wy > 0.5), body.x + (body.wx > 0.5)
     found = []
     for k in np.unique(np.linspace(0, n - 1, min(n, 9)).astype(int)):
@@ -214,3 +215,8 @@ def body_noise(scan: Scan) -> float:
     if differences.size < 100:
         return 0.0
     return float(1.4826 * np.median(differences) / np.sqrt(2.0))
+
+
+def denoised(plane: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return a slice (y, x) after a 3 x 3 median filter, which halves noise and keeps edges."""
+    return np.asarray(ndimage.median_filter(plane.astype(np.float32), 3, mode="nearest"))

@@ -1,4 +1,4 @@
-"""One slice, colored by several models, to see beside each other."""
+"""Comparison of several models on one slice."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from tomochrome.colorization.exemplar import Reference
 
 GREY: Final = "grey"
-AROUND_MM: Final = 20.0  #: above and below the slice that models read
+MARGIN_MM: Final = 20.0  #: context above and below the slice for the models
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Pictures of one axial slice: grey, and colored by each model.
+    """Images of one axial slice: grey, and colored by each model.
 
     Attributes
     ----------
     names, titles
-        `GREY` and the models, and what people call them.
+        `GREY` and the names of the models, and their display names.
     pictures
-        RGBA, (pictures, y, x, 4), upright. Its affine is that of the slice: the first axis counts
-        pictures and has no meaning in space.
+        RGBA, (images, y, x, 4), in axial orientation. The affine is that of the slice; the first
+        axis has no spatial meaning.
     reference
-        The photograph that one of them took its colors from, uint8 (y, x, 3), or None.
+        The reference photograph used by a model, uint8 (y, x, 3), or None.
     warnings
-        Models that could not color it, and why.
+        A warning for each model that failed, with the reason.
     """
 
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Comparison:
     warnings: tuple[Notice, ...] = ()
 
     def sheet(self) -> Image:
-        """Return all on one contact sheet, with letters, a scale bar and a caption."""
+        """Return a contact sheet of all images, with letters, a scale bar and a caption."""
         from tomochrome.io.contact_sheet import contact_sheet
 
         photograph = () if self.reference is None else (("Reference photograph", self.reference),)
@@ -83,10 +83,11 @@ def compare_models(
         CT in Hounsfield units, in any orientation.
     names
         Names or bundle folders; by default all installed models, those that need a photograph
-        only if there is one.
+        only if ``reference`` is given.
     at
-        Number of the slice, from 0 at the feet; by default the one in the middle. Models read
-        20 mm above and below it, so that colors may differ a little from those of all slices.
+        Index of the slice, from 0 at the inferior end; by default the middle one. Models get
+        20 mm of context above and below it, so that colors may differ slightly from those of
+        the full volume.
     window
         As for `tomochrome.light`.
     reference
@@ -94,47 +95,47 @@ def compare_models(
     device, threads, force
         As for `tomochrome.colorize`.
     **lighting
-        More keywords of `tomochrome.light`.
+        Further keyword arguments of `tomochrome.light`.
 
     Returns
     -------
     Comparison
-        A model that fails is left out, and its warning says why.
+        Without the models that failed; a warning gives the reason for each.
 
     Raises
     ------
     OptionError
-        If there is no such slice, or a photograph too many or too few.
+        If the slice does not exist, or a photograph is missing or not needed.
     ModelError
         If a model is unknown.
     TomochromeError
-        If no model can color it: why the first one cannot.
+        If all models failed: the error of the first one.
     Cancelled
-        If the user stopped it.
+        If the user cancelled.
     """
     cards = models_to_compare(names, with_reference=reference is not None)
     upright = closest_axial(volume)
     count = upright.shape[0]
     at = count // 2 if at is None else at
     if not 0 <= at < count:
-        raise OptionError(f"there is no slice {at}: they are numbered from 0 to {count - 1}")
+        raise OptionError(f"there is no slice {at}: slices are numbered from 0 to {count - 1}")
     window = parse_window(window, volume)
-    reach = math.ceil(AROUND_MM / upright.spacing[0])
-    first = max(0, at - reach)
-    slab, slice_ = _part(upright, first, at + reach + 1), _part(upright, at, at + 1)
-    here = slice(at - first, at - first + 1)
+    margin = math.ceil(MARGIN_MM / upright.spacing[0])
+    first = max(0, at - margin)
+    slab, slice_ = _part(upright, first, at + margin + 1), _part(upright, at, at + 1)
+    in_slab = slice(at - first, at - first + 1)
     shown: list[tuple[str, str, Volume]] = []
     failures: list[tuple[ModelCard, TomochromeError]] = []
     for done, card in enumerate(cards):
         check()
-        report(done, len(cards), f"coloring by {card.title}")
+        report(done, len(cards), f"coloring with {card.title}")
         used = reference if needs_reference(card) else None
         try:
             with quietly():
                 chroma = colorize(slab, card.path, device=device, threads=threads, force=force,
                                   reference=used)  # fmt: skip
-                chroma = replace(chroma, code=chroma.code[here], affine=slice_.affine,
-                                 confidence=chroma.confidence[here])  # fmt: skip
+                chroma = replace(chroma, code=chroma.code[in_slab], affine=slice_.affine,
+                                 confidence=chroma.confidence[in_slab])  # fmt: skip
                 if not shown:
                     shown.append((GREY, "Grey", light(slice_, chroma, window, saturation=0.0)))
                 shown.append((card.name, card.title, light(slice_, chroma, window, **lighting)))
@@ -160,7 +161,7 @@ def compare_models(
         pictures,
         None if reference is None else reference.photograph,
         tuple(
-            Notice("nothing-colored", "warning", f"the model '{card.name}' was left out: {error}")
+            Notice("nothing-colored", "warning", f"the model '{card.name}' was skipped: {error}")
             for card, error in failures
         ),
     )
@@ -169,38 +170,38 @@ def compare_models(
 def models_to_compare(
     names: Sequence[str | os.PathLike[str]] = (), *, with_reference: bool = False
 ) -> list[ModelCard]:
-    """Return the cards of models; a photograph must be there if, and only if, one needs it.
+    """Return the cards of models; a photograph must be given if and only if a model needs it.
 
     Parameters
     ----------
     names
         Names or bundle folders; by default all installed models that can be run.
     with_reference
-        Whether there is a photograph.
+        Whether a photograph is given.
 
     Raises
     ------
     OptionError
-        If there is a photograph too many or too few.
+        If a photograph is missing or not needed.
     ModelError
         If a model is unknown.
     """
     if not names:
         return [card for card in models() if with_reference or not needs_reference(card)]
     cards = [find_model(name) for name in names]
-    need = [card for card in cards if needs_reference(card)]
-    check_reference((need or cards)[0], with_reference)
+    needy = [card for card in cards if needs_reference(card)]
+    check_reference((needy or cards)[0], with_reference)
     return cards
 
 
 def upright_slice(volume: Volume, voxel: Sequence[int]) -> int:
-    """Return the number, from 0 at the feet, of the axial slice that holds a voxel (z, y, x)."""
+    """Return the index, from 0 at the inferior end, of the axial slice of a voxel (z, y, x)."""
     (axis, *_), (flipped, *_) = axis_map(volume.affine)
     return volume.shape[axis] - 1 - voxel[axis] if flipped else voxel[axis]
 
 
 def _part(volume: Volume, first: int, stop: int) -> Volume:
-    """Return the slices from ``first`` to before ``stop``, where they lie."""
+    """Return the slices from ``first`` to before ``stop``, with their affine."""
     affine = volume.affine.copy()
     affine[:, 3] = affine @ (first, 0, 0, 1)
     outside = None if volume.outside is None else volume.outside[first:stop]

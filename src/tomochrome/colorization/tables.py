@@ -1,15 +1,15 @@
-"""The tables that the codes of models point into: mixtures of tissues, and a grid of colors.
+"""Tables indexed by a model's codes: mixtures of tissues, and a grid of colors.
 
-Tissues: a voxel's color is an expectation over the palette. Keeping the probability of every
-tissue for each voxel would take gigabytes, so a voxel keeps one code: its two most probable
-tissues, the share of the second among the two, and their total, in the levels that `kernels`
-writes. What the total lacks to 1 was given to other tissues: it counts as grey, so that an
-uncertain voxel loses saturation. Changing the palette only multiplies this table by other colors.
+Tissues: a voxel's color is the expectation over the palette. The probabilities of all tissues
+for each voxel would take gigabytes, so each voxel has one code: its two most probable tissues,
+the share of the second within the two, and their total probability, quantized as in `kernels`.
+The remaining probability counts as grey, so that uncertain voxels are less saturated. To change
+the palette, this table is multiplied by other colors.
 
-Colors: (a*, b*) in whole numbers, as fine as the table that lights them
+Colors: integer (a*, b*), the resolution of the table used for rendering
 (`tomochrome.color.table`).
 
-Code 0 is air outside the body in both.
+Code 0 is air outside the body in both tables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.codes import FreeColors, Mixtures
-from tomochrome.colorization.kernels import MOST_AB, OUTSIDE, SHARES, TOTALS
+from tomochrome.colorization.kernels import MAX_AB, OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
 
 
@@ -30,7 +30,7 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
     Parameters
     ----------
     tissues
-        Number of tissues; above 26 there are more codes than 16 bits hold.
+        Number of tissues; above 26 the codes exceed 16 bits.
     """
     codes = 1 + tissues * (tissues - 1) * SHARES * TOTALS
     weights = np.zeros((codes, tissues), dtype=np.float32)
@@ -47,33 +47,33 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
 
 @cache
 def tissue_table() -> Mixtures:
-    """Return what the codes of a model that recognizes tissues stand for."""
+    """Return the table for models that recognize tissues."""
     return Mixtures(mixture_weights())
 
 
 @cache
 def color_table() -> FreeColors:
-    """Return what the codes of a model that predicts (a*, b*) stand for."""
-    at = np.arange(-MOST_AB, MOST_AB + 1, dtype=np.float32)
+    """Return the table for models that predict (a*, b*)."""
+    at = np.arange(-MAX_AB, MAX_AB + 1, dtype=np.float32)
     ab = np.stack(np.meshgrid(at, at, indexing="ij"), axis=-1).reshape(-1, 2)
     return FreeColors(np.vstack([np.zeros((1, 2), np.float32), ab]))
 
 
 @cache
 def grey_tissue_table() -> Mixtures:
-    """Return `tissue_table` with one more code, the last: grey, of no tissue."""
+    """Return `tissue_table` with an additional last code for grey without a tissue."""
     return Mixtures(np.vstack([mixture_weights(), np.zeros((1, N_TISSUES), np.float32)]))
 
 
 def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the code of each mixture in `grey_tissue_table`, as near as the levels allow.
+    """Return the nearest code in `grey_tissue_table` for each mixture.
 
-    What a row gives to further tissues than its two heaviest ones goes to these two.
+    The weights of all but the two heaviest tissues are reassigned to these two.
 
     Parameters
     ----------
     weights
-        float32 (n, `N_TISSUES`), at least 0, rows summing to at most 1.
+        float32 (n, `N_TISSUES`), nonnegative, with row sums of at most 1.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def color_codes(ab: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the code of each color (a*, b*) in `color_table`; beyond its reach at constant hue.
+    """Return the code of each color (a*, b*) in `color_table`, clipped at constant hue.
 
     Parameters
     ----------
@@ -108,6 +108,6 @@ def color_codes(ab: NDArray[np.float32]) -> NDArray[np.uint16]:
     ndarray
         uint16 (n,).
     """
-    far = np.maximum(np.abs(ab).max(axis=1, keepdims=True), 1)
-    a, b = np.floor(ab * np.minimum(1, MOST_AB / far) + (MOST_AB + 0.5)).astype(np.int64).T
-    return np.asarray(1 + a * (2 * MOST_AB + 1) + b, np.uint16)
+    largest = np.maximum(np.abs(ab).max(axis=1, keepdims=True), 1)
+    a, b = np.floor(ab * np.minimum(1, MAX_AB / largest) + (MAX_AB + 0.5)).astype(np.int64).T
+    return np.asarray(1 + a * (2 * MAX_AB + 1) + b, np.uint16)

@@ -1,4 +1,4 @@
-"""How many CPU threads the compiled loops and torch may use while a volume is colored."""
+"""Limits on the CPU threads of numba and torch during colorization."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tomochrome.runtime import thread_count
 
 @contextmanager
 def compute_threads(threads: int | None = None) -> Iterator[int]:
-    """Limit numba, and torch where it is imported already, to ``threads``; then restore them.
+    """Limit numba, and torch if it is already imported, to ``threads``, and restore them on exit.
 
-    Without a number torch's own choice stands.
+    Without ``threads``, torch's default is kept.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Networks of torch on a device: number formats, memory that runs out, weights of bundles."""
+"""Inference with torch networks: weights, devices, number formats, out-of-memory handling."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ DEFAULT_BATCH = {"cpu": 4, "mps": 8, "cuda": 16}
 
 
 class TorchPredictor(GridPredictor):
-    """A `GridPredictor` that is the network of a bundle: write `head`.
+    """A `GridPredictor` that runs the network of a bundle. Subclasses define `head`.
 
-    The metadata describe the network (`network.build_network`) and what it reads
+    The metadata describe the network (`network.build_network`) and its input
     (`inputs.InputSpec`).
 
     Attributes
     ----------
     arrays
-        Names of arrays in the weights that are not the network's.
+        Names of optional arrays in the weights that are not part of the network.
     extra
-        Those of them that the weights hold.
+        Those arrays that the weights contain.
 
     Raises
     ------
     ModelError
-        If the weights do not fit the network that the metadata describe.
+        If the weights do not match the network described by the metadata.
     DeviceError, OptionError
-        If the device is not there or unknown.
+        If the device is unavailable or unknown.
     """
 
     arrays: ClassVar[tuple[str, ...]] = ()
@@ -60,21 +60,22 @@ class TorchPredictor(GridPredictor):
         self.multiple = size_multiple(_network_config(card))
         if any(size % self.multiple for size in self.reads.block or ()):
             raise ModelError(
-                f"the blocks of the model '{card.name}' are no multiples of {self.multiple} voxels"
+                f"the block size of the model '{card.name}' is not a multiple of "
+                f"{self.multiple} voxels"
             )
         self._place()
 
     @abstractmethod
     def head(self, raw: torch.Tensor) -> torch.Tensor:
-        """Turn what the network says, (n, channels, [z,] y, x), into `predict`'s values."""
+        """Convert network outputs (n, channels, [z,] y, x) to the values of `predict`."""
 
     @property
     def device(self) -> str:  # type: ignore[override]
-        """Device that the last slices ran on, for example ``"cuda"``."""
+        """Device of the last batch, for example ``"cuda"``."""
         return str(self._device.type)
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network, a smaller part of the batch at a time where memory runs out."""
+        """Run the network, in smaller batches if memory is insufficient."""
         results: list[NDArray[np.float32]] = []
         done = 0
         while done < len(inputs):
@@ -85,7 +86,7 @@ class TorchPredictor(GridPredictor):
         return np.concatenate(results) if len(results) > 1 else results[0]
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Values of `predict`; None if memory ran out and smaller is to be tried."""
+        """Return the values of `predict`; None after running out of memory, to retry smaller."""
         try:
             return self._forward(images)
         except (RuntimeError, MemoryError) as error:
@@ -132,22 +133,22 @@ class TorchPredictor(GridPredictor):
     def _number(self) -> torch.dtype:
         """Return the number format of weights and input.
 
-        bfloat16 has the range of float32: all of the network can be in it, which spares
-        autocast's casts. Narrow float16 needs autocast's care.
+        With bfloat16, which has the range of float32, the entire network is converted, which
+        avoids autocast's casts. float16 requires autocast.
         """
         import torch
 
         return torch.bfloat16 if self.half is torch.bfloat16 else torch.float32
 
     def _place(self) -> None:
-        """Put the network on the device in the number format that is fastest there."""
+        """Move the network to the device in the fastest number format there."""
         self.module = self.module.to(self._device)
         self.module = self.module.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.half = half_format(self._device)
         self.module.to(self._number())
 
     def _fall_back(self) -> None:
-        """Leave a device without memory for the CPU, and say so."""
+        """Switch from a device without enough memory to the CPU, with a notice."""
         import torch
 
         text = f"the device '{self._device.type}' ran out of memory, so the CPU colored the rest"
@@ -158,7 +159,7 @@ class TorchPredictor(GridPredictor):
 
 
 def half_format(device: torch.device) -> torch.dtype | None:
-    """Return the 16-bit number format the device computes faster in, or None for float32."""
+    """Return the 16-bit number format that is faster on the device, or None for float32."""
     import torch
 
     if device.type == "cuda":
@@ -171,44 +172,44 @@ def half_format(device: torch.device) -> torch.dtype | None:
 def load_network(
     card: ModelCard, state: dict[str, torch.Tensor], outputs: int | None = None
 ) -> torch.nn.Module:
-    """Build the network a bundle describes and load its weights, for inference.
+    """Build the network of a bundle and load its weights, for inference.
 
     Parameters
     ----------
     card, state
         The bundle and its weights.
     outputs
-        Number of channels that the network must return, if that matters.
+        Required number of output channels, if any.
 
     Raises
     ------
     ModelError
-        If the weights are not those of the network.
+        If the weights do not match the network.
     """
     from tomochrome.colorization.network import build_network
 
     config = _network_config(card)
     if outputs is not None and config.get("out_channels") != outputs:
         raise ModelError(
-            f"the network of the model '{card.name}' tells {config.get('out_channels')!r} tissues "
-            f"apart where this version has {outputs}; use a model made for it"
+            f"the network of the model '{card.name}' has {config.get('out_channels')!r} tissues, "
+            f"but this version uses {outputs}; use a model trained for this version"
         )
     network = build_network(config)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ModelError(
-            f"the weights of the model '{card.name}' are not those of the network that its "
-            "metadata describes; install the model again"
+            f"the weights of the model '{card.name}' do not match the network described by its "
+            "metadata; reinstall the model"
         ) from error
     return fold_norms(network.eval().requires_grad_(False))
 
 
 def fold_norms(network: torch.nn.Module) -> torch.nn.Module:
-    """Multiply the batch norms that follow a convolution into it: the same result with less work.
+    """Fuse batch normalization layers into the preceding convolutions, to save computation.
 
-    Looks for MONAI's blocks of a convolution ``conv`` and a sequence ``adn`` that begins with
-    the norm ``N``. The network must be in evaluation mode; it is changed and returned.
+    Finds MONAI's blocks of a convolution ``conv`` and a sequence ``adn`` that begins with the
+    normalization ``N``. The network must be in evaluation mode; it is modified in place.
     """
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -226,19 +227,19 @@ def fold_norms(network: torch.nn.Module) -> torch.nn.Module:
             rest._modules["N"] = nn.Identity()
             for part in rest:
                 if isinstance(part, nn.ReLU | nn.LeakyReLU):
-                    part.inplace = True  # what a convolution just made is nobody else's
+                    part.inplace = True  # nothing else uses the output of the convolution
     return network
 
 
 def _network_config(card: ModelCard) -> dict[str, Any]:
     config = card.metadata.get("network")
     if not isinstance(config, dict):
-        raise ModelError(f"the metadata of the model '{card.name}' describes no network")
+        raise ModelError(f"the metadata of the model '{card.name}' has no network")
     return config
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware; emulated it would only be slower."""
+    """Whether the CPU supports bfloat16 in hardware; emulation would be slower than float32."""
     import torch
 
     probes: tuple[str, ...] = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")

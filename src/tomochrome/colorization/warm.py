@@ -1,4 +1,4 @@
-"""Getting the slow first imports and compilations over with, before the user waits for them."""
+"""Slow imports and compilations, done in advance so that the user does not wait for them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _lock = threading.Lock()
 def warm_up() -> None:
     """Import torch and MONAI's networks and load the compiled kernels.
 
-    Takes some seconds the first time and nothing after. Meant for a worker thread: a window
-    stays alive meanwhile. Safe to call from several threads.
+    The first call takes seconds, later calls return at once. Intended for a worker thread, so
+    that windows stay responsive. Thread-safe.
     """
     with _lock:
         _warm_up_once()
@@ -30,23 +30,25 @@ def _warm_up_once() -> None:
 
 
 def _load_kernels() -> None:
-    """Color a tiny volume by each kernel: compiles it, or loads it from numba's cache."""
+    """Run each kernel on a tiny volume, which compiles it or loads it from numba's cache."""
     import numpy as np
 
     from tomochrome.colorization import grid_kernels, guided_kernels, kernels
-    from tomochrome.colorization.grid import OnGrid, first_columns, taps
+    from tomochrome.colorization.grid import CoarseField, first_columns, taps
     from tomochrome.tissue import N_TISSUES
 
     hu = np.zeros((2, 4, 4), dtype=np.int16)
     out = np.empty(hu.shape, dtype=np.uint16), np.empty(hu.shape, dtype=np.uint8)
     z, xy = taps(np.zeros(2), 1), taps(np.zeros(4), 1)
-    body = OnGrid(np.full((1, 1, 1), 255, dtype=np.uint8), *z, *xy, *xy)
+    body = CoarseField(np.full((1, 1, 1), 255, dtype=np.uint8), *z, *xy, *xy)
     rows = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
     kernels.block_mean_slab(hu, 2, 2, np.empty((2, 2), dtype=np.float32))
     kernels.transfer_slab(hu, body, np.zeros(rows, np.uint16), np.zeros(rows, np.uint8), *out)
-    planes = OnGrid(np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32), *z, *xy, *xy)
-    here = planes.values[0]
-    grid_kernels.smooth_plane(here, here, here, np.float32(0.2), here.copy())
+    planes = CoarseField(
+        np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32), *z, *xy, *xy
+    )
+    plane = planes.values[0]
+    grid_kernels.smooth_plane(plane, plane, plane, np.float32(0.2), plane.copy())
     likelihood = np.ones((rows, N_TISSUES), dtype=np.float32)
     kernels.fuse_slab(hu, planes, first_columns(xy, 1), body, likelihood, (1, 20.0), *out)
     planes = planes._replace(values=np.zeros((1, 1, 1, 4), dtype=np.float32))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.colorization.body import body_on_grid
+from tomochrome.colorization.body import coarse_body
 from tomochrome.errors import InputError, OptionError
 from tomochrome.evaluate.jacobian import jacobian_measures
 from tomochrome.evaluate.masks import Mask, on_grid
@@ -278,7 +278,7 @@ def body_of(volume: Volume) -> Volume:
     coarse = to_spacing(replace(volume, outside=None), (sizes[0], sizes[1], sizes[2]))
     if volume.unit == "HU":
         coarse = closest_axial(coarse)
-        body = body_on_grid(np.asarray(coarse.voxels, np.float32), coarse.spacing)
+        body = coarse_body(np.asarray(coarse.voxels, np.float32), coarse.spacing)
     else:
         values = np.asarray(coarse.voxels, np.float32)
         low, high = np.percentile(values, (1.0, 99.5))

@@ -1,1 +1,1 @@
-"""The kinds of models that color, one module each; see `tomochrome.colorization.predictor`."""
+"""The kinds of colorization models, one module each; see `tomochrome.colorization.predictor`."""

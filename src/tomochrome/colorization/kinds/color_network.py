@@ -1,9 +1,9 @@
-"""Networks that predict (a*, b*) directly: the ways of coloring this project grew out of.
+"""Networks that predict (a*, b*) directly, after published colorization methods.
 
-Beside ``network`` and ``input`` the metadata of such a bundle hold ``head`` (see
-`color_heads.make_head`) and a ``temperature`` of its confidences; the weights may hold
-``grey_levels``, (levels,), to which luminances are quantized before the network sees them. A
-network with a code (`gan_networks.BigColor`) takes that of ``condition``, for example
+In addition to ``network`` and ``input``, the metadata of such a bundle contain ``head`` (see
+`color_heads.make_head`) and a ``temperature`` for its confidences; the weights may contain
+``grey_levels``, (levels,), to which input luminances are quantized. For a network with a latent
+code (`gan_networks.BigColor`), ``condition`` defines the code, for example
 ``{"seed": 3, "region": "thorax"}``; see `ColorNetwork.condition`.
 """
 
@@ -29,7 +29,7 @@ GREY_LEVELS = "grey_levels"
 
 @register_kind("color-network")
 class ColorNetwork(TorchPredictor):
-    """The `Predictor` of this kind."""
+    """The `Predictor` for networks that predict color."""
 
     names_tissues: ClassVar[bool] = False
     arrays: ClassVar[tuple[str, ...]] = (GREY_LEVELS,)
@@ -40,15 +40,15 @@ class ColorNetwork(TorchPredictor):
         super().__init__(card, device=device, batch=batch)
         description = card.metadata.get("head")
         if not isinstance(description, dict):
-            raise ModelError(f"the metadata of the model '{card.name}' describes no color head")
+            raise ModelError(f"the metadata of the model '{card.name}' has no color head")
         self._head = make_head(description)
         self._head.temperature = temperature(card)
         self.stride = int(getattr(self.module, "output_stride", 1))
         outputs = card.metadata["network"].get("out_channels")
         if outputs != self._head.channels:
             raise ModelError(
-                f"the network of the model '{card.name}' has {outputs} outputs where its color "
-                f"head reads {self._head.channels}; its metadata is damaged"
+                f"the network of the model '{card.name}' has {outputs} outputs, but its color "
+                f"head needs {self._head.channels}; its metadata is damaged"
             )
         stored = self.extra.get(GREY_LEVELS)
         self._levels = None if stored is None else checked_levels(stored, card.name)
@@ -56,24 +56,26 @@ class ColorNetwork(TorchPredictor):
         if condition is not None:
             if not isinstance(condition, dict) or not condition.keys() <= {"seed", "region"}:
                 raise ModelError(
-                    f"the 'condition' of the model '{card.name}' must hold 'seed' and 'region'"
+                    f"the 'condition' of the model '{card.name}' may contain only 'seed' and "
+                    "'region'"
                 )
             self.condition(**condition)
 
     def condition(self, seed: int | None = None, region: str = "unknown") -> None:
-        """Choose one of the colorings that a network with a code z and a class gives.
+        """Set the latent code and the class of a conditional network.
 
         Parameters
         ----------
         seed
-            Draws the code from a normal distribution; None is the code 0: the mean coloring.
+            Seed for drawing the code from a normal distribution; None for the code 0, the mean
+            coloring.
         region
-            Class of what is shown, one of `gan_networks.REGIONS`.
+            Body region, one of `gan_networks.REGIONS`.
 
         Raises
         ------
         ModelError
-            If the network has no code, or there is no such seed or region.
+            If the network has no latent code, or the seed or region is invalid.
         """
         import torch
 
@@ -81,25 +83,25 @@ class ColorNetwork(TorchPredictor):
 
         if not isinstance(self.module, BigColor):
             raise ModelError(
-                f"the model '{self.card.name}' gives one coloring only: it has no code"
+                f"the model '{self.card.name}' has no latent code: it has only one coloring"
             )
         if region not in REGIONS:
-            raise ModelError(f"{region!r} is no region; choose from {', '.join(REGIONS)}")
+            raise ModelError(f"{region!r} is not a region; choose from {', '.join(REGIONS)}")
         size = len(self.module.code)
         code = np.zeros(size)
         if seed is not None:
             if not isinstance(seed, int) or seed < 0:
-                raise ModelError(f"the seed of a coloring must be a whole number, not {seed!r}")
+                raise ModelError(f"the seed must be a nonnegative integer, not {seed!r}")
             code = np.random.default_rng(seed).standard_normal(size)
         self.module.code.copy_(torch.from_numpy(code))
         self.module.region = REGIONS.index(region)
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on luminances, quantized first where the model wants that."""
+        """Run the network on luminances, quantized if the model has grey levels."""
         return super().predict(inputs if self._levels is None else quantize(inputs, self._levels))
 
     def head(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return a*, b* and the probability that they are close to the truth."""
+        """Return a*, b* and the confidence: the probability of an error below `CLOSE`."""
         import torch
 
         raw = raw.float()

@@ -1,8 +1,8 @@
 """Networks that recognize tissues: a probability of each tissue for each pixel of their grid.
 
-Beside the network's weights a bundle of this kind holds ``hu_likelihood``, (bins, tissues): how
-likely each HU is in each tissue. At full resolution it multiplies the probabilities, so that the
-edges of colors are those of the CT.
+In addition to the network's weights, a bundle of this kind contains ``hu_likelihood``, (bins,
+tissues): the likelihood of each HU in each tissue. The probabilities are multiplied by it at full
+resolution, so that edges of colors follow those of the CT.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIKELIHOOD = "hu_likelihood"
 
 @register_kind("network")
 class TissueNetwork(TorchPredictor):
-    """The `Predictor` of this kind."""
+    """The `Predictor` for networks that recognize tissues."""
 
     names_tissues: ClassVar[bool] = True
     arrays: ClassVar[tuple[str, ...]] = (LIKELIHOOD,)
@@ -37,7 +37,7 @@ class TissueNetwork(TorchPredictor):
         self.likelihood = likelihood_table(card, self.extra.get(LIKELIHOOD))
 
     def head(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return the probabilities of the tissues; the temperature makes them calibrated."""
+        """Return the probabilities of the tissues, calibrated by the temperature."""
         import torch
 
         return torch.softmax(raw.movedim(1, -1).float().div_(self.temperature), dim=-1)
@@ -46,13 +46,13 @@ class TissueNetwork(TorchPredictor):
 def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDArray[np.float32]:
     """Return the likelihood of each HU in each tissue: float32 (HUs, N_TISSUES), rows by HU.
 
-    The bundle's table is per bin; between the bins' centres it is interpolated, so that no
-    color jumps at a bin's edge. Without a table every HU is as likely in every tissue.
+    The bundle's table is interpolated between bin centers, so that colors are continuous at bin
+    edges. Without a table the likelihood is uniform.
 
     Raises
     ------
     ModelError
-        If the table does not fit the metadata.
+        If the table does not match the metadata.
     """
     from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
 

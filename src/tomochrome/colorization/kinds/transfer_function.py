@@ -1,9 +1,8 @@
-"""The baseline without a network: each HU value has its one color, wherever it lies.
+"""The baseline without a network: the color depends only on the HU value.
 
-A bundle of this kind holds ``probability``, float32 (n_bins, N_TISSUES): the share of each
-tissue among the voxels of a body whose HU fall into a bin, as counted on the training
-patients. It sees the same body mask as the networks, so that a comparison tells what
-recognition is worth, not what masking is worth.
+A bundle of this kind contains ``probability``, float32 (n_bins, N_TISSUES): the fraction of each
+tissue among the body voxels with HU in a bin, counted in the training patients. The body mask is
+the same as for the networks, so that a comparison measures recognition, not masking.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from tomochrome.bundles import ModelCard, load_arrays
 from tomochrome.color.codes import Mixtures, code_type
 from tomochrome.colorization.cards import checked_table, hu_edges
-from tomochrome.colorization.grid import OnGrid
+from tomochrome.colorization.grid import CoarseField
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.scan import Colors, Scan
@@ -37,12 +36,12 @@ def load_table(card: ModelCard) -> NDArray[np.float32]:
     """
     arrays = load_arrays(card)
     if TABLE not in arrays:
-        raise ModelError(f"the weights of the model '{card.name}' hold no table '{TABLE}'")
+        raise ModelError(f"the weights of the model '{card.name}' contain no table '{TABLE}'")
     return checked_table(card, arrays[TABLE], TABLE)
 
 
 def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the bin of each whole HU that the kernels' tables cover."""
+    """Return the bin of each integer HU covered by the kernels' tables."""
     from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
 
     hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
@@ -51,7 +50,7 @@ def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @register_kind("transfer-function")
 class TransferFunction:
-    """The `Predictor` of this kind; it runs on the CPU, whatever the device asked for."""
+    """The `Predictor` for lookup tables; it runs on the CPU regardless of ``device``."""
 
     names_tissues: ClassVar[bool] = True
     reads: InputSpec | None = None
@@ -68,10 +67,10 @@ class TransferFunction:
         self._certainty = np.rint(table.max(axis=1) * 255).astype(np.uint8)[row]
 
     def color(self, scan: Scan) -> Colors:
-        """Code a scan by its HU alone; see `Predictor.color`."""
+        """Look up the code of each voxel from its HU; see `Predictor.color`."""
         from tomochrome.colorization.kernels import transfer_slab
 
-        def paint(first: int, stop: int, body: OnGrid, out: Colors) -> None:
+        def paint(first: int, stop: int, body: CoarseField, out: Colors) -> None:
             transfer_slab(scan.hu[first:stop], body, self._codes, self._certainty, *out)
 
         return scan.paint(len(self.table), paint)
