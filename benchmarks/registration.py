@@ -282,12 +282,12 @@ def contrast(asked: argparse.Namespace) -> None:
 def couch(asked: argparse.Namespace) -> None:
     """One patient scanned twice, the couch 15 mm lower the second time; with and without masks."""
     from tomochrome.phantom import make_patient
-    from tomochrome.registration.validation import body_of
+    from tomochrome.registration.validation import find_body_mask
 
     patient = make_patient(5, "abdomen", (4.0, 3.0, 3.0), couch=True, noise=0.5)
     bare = make_patient(5, "abdomen", (4.0, 3.0, 3.0), couch=False, noise=0.5)
     hu, empty = (np.asarray(p.ct.voxels, np.float32) for p in (patient, bare))
-    body = body_of(bare.ct)
+    body = find_body_mask(bare.ct)
     inside = np.asarray(body.voxels) != 0
     table = np.where(inside, 0.0, hu - empty)
     lower = np.zeros_like(table)

@@ -39,7 +39,7 @@ from tomochrome.registration.padding import without_padding
 from tomochrome.registration.pair import WorkingPair, make_pair
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.refine import smaller
-from tomochrome.registration.velocity import resize_field, shrink, smooth, to_millimetres, warp
+from tomochrome.registration.velocity import resize_field, shrink, smooth, to_mm, warp
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
@@ -349,7 +349,7 @@ def structures(patient: Any) -> Volume:
 
 def found_by(field: torch.Tensor, pair: WorkingPair) -> Any:
     """Something with a ``forward`` transform, as a registration has it."""
-    lps = DisplacementField(to_millimetres(field, pair.affine).astype(np.float32), pair.affine)
+    lps = DisplacementField(to_mm(field, pair.affine).astype(np.float32), pair.affine)
     return argparse.Namespace(forward=Transform.from_fields(lps, None, pair.transform))
 
 

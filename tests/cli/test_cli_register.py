@@ -101,7 +101,7 @@ def test_json_words_and_force(inputs: Path, tmp_path: Path, capfd: Capture) -> N
     data = json.loads(run.out)
     assert data["files"] == list(FILES)
     assert data["fixed"] == str(inputs / "fixed.nii.gz")
-    assert any("nothing is deformed" in w for w in data["warnings"])
+    assert any("without deformation" in w for w in data["warnings"])
     before = {name: (out / name).read_bytes() for name in FILES}
     again = Run(capfd, *words, *quick)
     assert again.status == 2

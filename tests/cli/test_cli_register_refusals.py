@@ -41,9 +41,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "--fixed-labels", "FOLDER/fixed_labels.nii.gz",
                 "--moving-labels", "FOLDER/fractions.nii.gz",
             ),
-            "whole numbers",
+            "not integers",
         ),
-        (("--moving-mask", "FOLDER/far.nii.gz"), "nowhere"),
+        (("--moving-mask", "FOLDER/far.nii.gz"), "entirely outside"),
         (("-o", "FOLDER"), "is an input"),
         (("-o", "FOLDER/fixed.nii.gz"), "already exists and is not a folder"),
         (("-o", "FOLDER/fixed.nii.gz", "--force"), "already exists and is not a folder"),
@@ -97,7 +97,7 @@ def bad_inputs(folder: Path) -> dict[str, str]:
     (folder / "noise.nii.gz").write_bytes(b"no volume at all")
     return {
         "constant": "constant", "flat": "flat", "nan": "NaN", "color": "color",
-        "spacing": "impossible spacing", "noise": "noise.nii.gz",
+        "spacing": "implausible spacing", "noise": "noise.nii.gz",
     }  # fmt: skip
 
 

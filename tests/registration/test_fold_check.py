@@ -39,7 +39,7 @@ def strong(passes: int = 1, strength: float = 25.0) -> tuple[torch.Tensor, Any]:
 
 
 def job() -> Any:
-    return room._Job("none", 0, "lncc", torch.device("cpu"), None)
+    return room._Options("none", 0, "lncc", torch.device("cpu"), None)
 
 
 COARSE = grid((4, 28, 30), (16.0, 2.0, 2.0))

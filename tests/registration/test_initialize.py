@@ -18,7 +18,7 @@ from tomochrome.phantom import make_patient
 from tomochrome.registration import padding
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.padding import without_padding
-from tomochrome.registration.starts import Start, chosen, is_half_turn
+from tomochrome.registration.starts import Start, choose_best, is_half_turn
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume, default_affine
@@ -142,9 +142,9 @@ def test_a_half_turn_is_believed_only_where_it_is_better_by_far() -> None:
     upright, turned = (
         Start(np.diag(d), s, 1.0) for d, s in (((1.0,) * 4, 1.0), ((-1, -1, 1, 1), 1.1))
     )
-    assert chosen([upright, turned]) is upright
-    assert chosen([upright, replace(turned, score=1.3)]).score == 1.3
-    assert chosen([turned]) is turned
+    assert choose_best([upright, turned]) is upright
+    assert choose_best([upright, replace(turned, score=1.3)]).score == 1.3
+    assert choose_best([turned]) is turned
     assert not is_half_turn(np.eye(4))
 
 
@@ -242,7 +242,7 @@ def test_a_resampled_volumes_filled_corners_are_no_anatomy(chest) -> None:
 @pytest.mark.parametrize(("followed", "missed"), [(10_000_000, 0.0), (9_000, 0.01)])
 def test_filled_corners_of_a_large_volume(chest, followed, missed, monkeypatch) -> None:
     """Where only some of the voxels are followed, the rest goes with its neighbour."""
-    monkeypatch.setattr(padding, "_FOLLOWED", followed)
+    monkeypatch.setattr(padding, "_MAX_LABELLED", followed)
     noise = np.random.default_rng(0).normal(0, 90, (41, 42, 43)).astype(np.float32)
     z, y, x = np.indices(noise.shape)
     filled = (z + y + x > 100) | (y + x < 15)
@@ -276,5 +276,5 @@ def test_what_is_refused(chest, case) -> None:
 
 def test_a_mask_that_leaves_nothing(chest) -> None:
     empty = replace(chest, voxels=np.zeros(chest.shape, np.uint8), outside=None)
-    with pytest.raises(InputError, match="fixed mask leaves nothing"):
+    with pytest.raises(InputError, match="fixed mask does not contain any voxel"):
         initialize(chest, chest, "rigid", fixed_mask=empty)

@@ -174,7 +174,7 @@ def test_without_network_and_refinement_only_the_affine_part_is_left(pair) -> No
     assert found.forward.is_affine
     np.testing.assert_allclose(found.inverse.affine, np.linalg.inv(found.forward.affine))
     assert found.report["curve"] == []
-    assert "nothing is deformed" in found.warnings[0].text
+    assert "without deformation" in found.warnings[0].text
     np.testing.assert_allclose(found.jacobian.voxels, np.linalg.det(found.forward.affine[:3, :3]))
 
 

@@ -53,18 +53,18 @@ OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
     ("moving", "options", "kind", "words"),
     [
         (shifted(BODY, 3000.0), {"init": "none"}, GeometryError, "do not overlap"),
-        (shifted(BODY, 3000.0), {}, GeometryError, r"do not overlap.* 5\.0 m between them"),
+        (shifted(BODY, 3000.0), {}, GeometryError, r"do not overlap.* 5\.0 m apart"),
         (np.asarray(BODY.voxels), {}, InputError, "moving volume must be a Volume.* not ndarray"),
         (None, {}, InputError, "moving volume must be a Volume"),
         (BODY, {"fixed_mask": np.ones(SHAPE)}, InputError, "fixed mask must be a Volume"),
-        (BODY, {"refine": 2.5}, OptionError, "whole number from 0 to 10000, not 2.5"),
-        (BODY, {"refine": "5"}, OptionError, "whole number"),
+        (BODY, {"refine": 2.5}, OptionError, "integer from 0 to 10000, not 2.5"),
+        (BODY, {"refine": "5"}, OptionError, "an integer"),
         (replace(BODY, voxels=np.zeros(SHAPE)), {}, InputError, "moving volume is constant"),
         (FLAT, {}, InputError, "is flat"),
         (holed(BODY), {}, InputError, "NaN"),
         (RGBA, {}, InputError, "in color"),
-        (spaced(BODY, 100.0), {}, GeometryError, "impossible spacing"),
-        (spaced(BODY, 1e-4), {}, GeometryError, "impossible spacing"),
+        (spaced(BODY, 100.0), {}, GeometryError, "implausible spacing"),
+        (spaced(BODY, 1e-4), {}, GeometryError, "implausible spacing"),
         (BODY, {"fixed_points": POINTS}, OptionError, "none for the moving"),
         (BODY, {"moving_points": POINTS}, OptionError, "none for the fixed"),
         (
@@ -77,28 +77,28 @@ OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
         ),
         (
             BODY, {"fixed_points": POINTS * np.nan, "moving_points": POINTS},
-            InputError, "not finite",
+            InputError, "non-finite",
         ),
         (BODY, {"fixed_points": ["a"], "moving_points": POINTS}, InputError, "not numbers"),
         (BODY, {"fixed_labels": ONES}, OptionError, "none for the moving"),
-        (BODY, {"fixed_labels": ODD, "moving_labels": ONES}, InputError, "not whole numbers"),
+        (BODY, {"fixed_labels": ODD, "moving_labels": ONES}, InputError, "not integers"),
         (BODY, {"fixed_labels": ONES, "moving_labels": EMPTY}, InputError, "all 0"),
-        (BODY, {"fixed_labels": ONES, "moving_labels": FAR}, GeometryError, "lie nowhere"),
+        (BODY, {"fixed_labels": ONES, "moving_labels": FAR}, GeometryError, "entirely outside"),
         (BODY, {"fixed_labels": RGBA, "moving_labels": ONES}, InputError, "in color"),
-        (BODY, {"fixed_mask": FAR}, GeometryError, "fixed mask lie.* nowhere"),
+        (BODY, {"fixed_mask": FAR}, GeometryError, "fixed mask is entirely outside"),
         (BODY, {"moving_mask": EMPTY}, InputError, "moving mask is empty"),
-        (BODY, {"moving_mask": BODY}, InputError, "moving mask has values below 0"),
+        (BODY, {"moving_mask": BODY}, InputError, "moving mask has negative values"),
         (BODY, {"moving_mask": RGBA}, InputError, "moving mask is in color"),
         (
             BODY, {"fixed_labels": ONES, "moving_labels": MANY},
-            InputError, "moving labels hold more than 1024 values",
+            InputError, "moving labels have more than 1024 values",
         ),
         (BODY, {"fixed_mask": AIR, "moving_mask": ONES}, InputError, "fixed volume is constant"),
         (
             SMALLER, {"moving_mask": replace(AIR, affine=SMALLER.affine)},
             InputError, "moving volume is constant",
         ),
-        (OVERFLOWN, {}, InputError, "not numbers.*: 9 lost; replace them"),
+        (OVERFLOWN, {}, InputError, "NaN or infinite values: 9 lost; replace them"),
         (BODY, {"model": "nothing-such"}, ModelError, "unknown registration model"),
         (BODY, {"model": "tissue"}, ModelError, "unknown registration model"),
         (BODY, {"refine": -1}, OptionError, "from 0 to"),
@@ -133,8 +133,8 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
     assert not looks_like_labels(AIR)  # to align silhouettes is meant
     found = register(BODY, labels, model=None, refine=0, init="none")
     (said,) = (w.text for w in found.warnings if w.code == "segmentation")
-    assert said.startswith("the moving volume looks like a segmentation, not a scan")
-    assert "register the scans themselves" in said
+    assert said.startswith("the moving volume appears to be a segmentation, not a scan")
+    assert "register the scans, then" in said
 
 
 def test_scans_beside_each_other_are_brought_together_and_that_is_said() -> None:

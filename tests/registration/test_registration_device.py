@@ -63,7 +63,9 @@ def test_velocities_and_what_is_sampled_through_them() -> None:
     )
     assert follows(velocity.smooth(one), velocity.resize_field(one, SHAPE), back=(one,))
     fields = velocity.pair_fields(two)
-    assert follows(*fields, *velocity.agree(fields.forward, fields.inverse), back=(two,))
+    assert follows(
+        *fields, *velocity.reduce_inverse_error(fields.forward, fields.inverse), back=(two,)
+    )
     assert follows(velocity.shrink(there(1, 1, *SHAPE), SMALL))
     assert follows(velocity.warp_nearest(there(1, 1, *SMALL), one))
 
@@ -74,7 +76,7 @@ def test_the_goal_of_refinement(masked: bool, factor: int) -> None:
     masks = there(2, 1, *SHAPE).detach() if masked else None
     images = there(2, 1, *SHAPE).detach()
     pair = refine._Pair(images, masks, refine.smaller(SHAPE, factor))
-    goal = refine._Goal(*similarity("lncc"), 0.6)
+    goal = refine._Objective(*similarity("lncc"), 0.6)
     start = there(1, 3, *SMALL)
     assert follows(*goal(start, pair, refine.Stage(4, factor, 1, 0.2)), back=(start,))
 

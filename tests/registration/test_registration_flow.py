@@ -36,14 +36,14 @@ def test_the_velocity_of_a_balanced_pair_is_itself() -> None:
 def test_the_compiled_flow_and_its_derivative_agree_with_torch() -> None:
     rng = np.random.default_rng(5)
     ups = [torch.from_numpy(rng.standard_normal((2, 7, 8, 9, 3))) for _ in range(2)]
-    slopes = []
+    gradients = []
     for dtype in (torch.float32, torch.float64):
         velocity = smooth((7, 8, 9), 0.6).to(dtype).requires_grad_()
         fields = f.flow(velocity, 3)
         total = sum((field * up.to(dtype)).sum() for field, up in zip(fields, ups, strict=True))
         (slope,) = torch.autograd.grad(total, velocity)  # type: ignore[arg-type]
-        slopes.append(slope.double())
-    assert float((slopes[0] - slopes[1]).abs().max()) < 1e-3
+        gradients.append(slope.double())
+    assert float((gradients[0] - gradients[1]).abs().max()) < 1e-3
 
 
 def test_sampling_through_a_coarse_field_agrees_with_enlarging_it() -> None:
@@ -51,13 +51,13 @@ def test_sampling_through_a_coarse_field_agrees_with_enlarging_it() -> None:
     images = torch.from_numpy(rng.standard_normal((2, 1, 11, 16, 13), dtype=np.float32))
     up = torch.from_numpy(rng.standard_normal((2, 1, 11, 16, 13)))
     coarse = torch.cat([smooth((5, 9, 6), 0.63), smooth((5, 9, 6), 0.57, seed=1)])
-    values, slopes = [], []
+    values, gradients = [], []
     for dtype in (torch.float32, torch.float64):
         field = coarse.permute(0, 2, 3, 4, 1).contiguous().to(dtype).requires_grad_()
         value = f.sample_through(images.to(dtype), field)
         (slope,) = torch.autograd.grad((value * up.to(dtype)).sum(), field)
         values.append(value.detach().double())
-        slopes.append(slope.double())
+        gradients.append(slope.double())
     assert torch.allclose(values[0], values[1], atol=1e-4)
-    # where a point lies on a voxel's border, rounding decides between two slopes
-    assert float((slopes[0] - slopes[1]).abs().quantile(0.99)) < 1e-3
+    # where a point lies on a voxel's border, rounding decides between two gradients
+    assert float((gradients[0] - gradients[1]).abs().quantile(0.99)) < 1e-3

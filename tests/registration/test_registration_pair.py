@@ -99,7 +99,7 @@ def test_values_that_are_no_hu_are_scaled_by_their_percentiles() -> None:
         ({"voxels": np.full((20, 24, 28), np.nan)}, "NaN"),
         ({"voxels": np.zeros((20, 24, 28, 4), np.uint8), "unit": "RGBA"}, "in color"),
         ({"voxels": np.zeros((1, 24, 28), np.int16)}, "flat"),
-        ({"affine": default_affine((900.0, 1.0, 1.0))}, "impossible spacing"),
+        ({"affine": default_affine((900.0, 1.0, 1.0))}, "implausible spacing"),
     ],
 )
 def test_what_cannot_be_registered_is_refused_in_a_sentence(

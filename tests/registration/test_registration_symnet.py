@@ -1,4 +1,4 @@
-"""The network: how often it looks, that both orders agree, and what of its files is refused."""
+"""The network: grids of its passes, symmetry, and refused files."""
 
 import json
 import shutil
@@ -24,14 +24,14 @@ def net_of(**changes):
 
 
 def test_small_volumes_are_looked_at_finely_and_large_ones_are_not():
-    from tomochrome.registration.symnet import looks
+    from tomochrome.registration.symnet import pass_grids
 
     net = net_of()
     own = (24, 28, 32)
-    assert looks(net, (48, 56, 64)) == [(12, 16, 16), own, own, (48, 56, 64)]
-    assert looks(net, (12, 56, 64)) == [(8, 28, 32), (8, 28, 32), (12, 56, 64)]
-    assert looks(net, (160, 192, 224)) == [(40, 48, 56), (80, 96, 112), (80, 96, 112)]
-    assert looks(net_of(passes=1), (48, 56, 64)) == [own]
+    assert pass_grids(net, (48, 56, 64)) == [(12, 16, 16), own, own, (48, 56, 64)]
+    assert pass_grids(net, (12, 56, 64)) == [(8, 28, 32), (8, 28, 32), (12, 56, 64)]
+    assert pass_grids(net, (160, 192, 224)) == [(40, 48, 56), (80, 96, 112), (80, 96, 112)]
+    assert pass_grids(net_of(passes=1), (48, 56, 64)) == [own]
 
 
 def test_exchanging_the_images_exchanges_the_velocities():
@@ -93,7 +93,7 @@ def test_foreign_and_damaged_bundles_are_refused(tmp_path):
     file = path / "configs" / "metadata.json"
     metadata = json.loads(file.read_text())
     file.write_text(json.dumps({**metadata, "network": TINY}))
-    with pytest.raises(ModelError, match="do not fit"):
+    with pytest.raises(ModelError, match="do not match"):
         load_symnet(path)
     file.write_text(json.dumps({k: v for k, v in metadata.items() if k != "network"}))
     with pytest.raises(ModelError, match="damaged"):

@@ -15,8 +15,8 @@ from transform_cases import texture
 from tomochrome.geometry.affine import apply
 from tomochrome.registration import initialize as room
 from tomochrome.registration.levels import Level, make_levels
-from tomochrome.registration.start_kernels import joint_histogram, lay
-from tomochrome.registration.starts import is_half_turn, shared_information, starts
+from tomochrome.registration.start_kernels import joint_histogram, rasterize
+from tomochrome.registration.starts import find_starts, is_half_turn, shared_information
 from tomochrome.volume import default_affine
 
 GRID = default_affine((3.0, 3.0, 3.0))
@@ -43,13 +43,13 @@ def test_pairs_are_counted_as_numpy_counts_them(seed: int) -> None:
     ours, theirs = some_level(seed, (7, 9, 8), 3.0), some_level(seed + 1, (6, 5, 11), 4.0)
     onto = np.linalg.inv(theirs.affine) @ some_matrix(seed) @ ours.affine
     counts = np.zeros((24, 24), np.int64)
-    joint_histogram(ours.values, ours.seen, theirs.values, theirs.seen, onto[:3], counts)
+    joint_histogram(ours.values, ours.valid, theirs.values, theirs.valid, onto[:3], counts)
 
-    index = np.rint(apply(onto, np.argwhere(ours.seen))).astype(int)
+    index = np.rint(apply(onto, np.argwhere(ours.valid))).astype(int)
     inside = ((index >= 0) & (index < theirs.values.shape)).all(axis=1)
     index = index[inside]
-    both = theirs.seen[tuple(index.T)]
-    a, b = ours.values[ours.seen][inside][both], theirs.values[tuple(index[both].T)]
+    both = theirs.valid[tuple(index.T)]
+    a, b = ours.values[ours.valid][inside][both], theirs.values[tuple(index[both].T)]
     wanted = np.histogram2d(a, b, bins=24, range=((0, 1), (0, 1)))[0]
     assert counts.sum() == wanted.sum()
     assert np.abs(counts - wanted).sum() <= 2  # a value on the border of two bins
@@ -61,7 +61,7 @@ def test_no_place_is_no_pair(bad: float) -> None:
     counts = np.zeros((24, 24), np.int64)
     matrix = np.eye(4)[:3]
     matrix[1, 3] = bad
-    joint_histogram(level.values, level.seen, level.values, level.seen, matrix, counts)
+    joint_histogram(level.values, level.valid, level.values, level.valid, matrix, counts)
     assert counts.sum() == 0
 
 
@@ -71,7 +71,7 @@ def test_a_box_holds_means_where_voxels_lie() -> None:
     seen[1, 2, 3] = False
     box = np.zeros((3, 2, 3, 3), np.float32)
     halved = np.diag([1.0, 1.0, 0.5, 1.0])[:3]  # x of 0, 1, 2, 3 is rounded to 0, 0, 1, 2
-    lay(values, seen, np.float32(1.0), halved, box)
+    rasterize(values, seen, np.float32(1.0), halved, box)
     wanted = np.stack(
         [(values[..., 0] + values[..., 1]) / 2, values[..., 2], values[..., 3]], axis=-1
     )
@@ -101,7 +101,7 @@ def test_the_best_start_is_where_the_picture_was_brought() -> None:
     affine = volume.affine.copy()
     affine[:3, 3] += (40.0, -25.0, 60.0)
     moved = replace(volume, affine=affine)
-    found = starts(level, make_levels(moved, None, "moving", 1)[0], 3)
+    found = find_starts(level, make_levels(moved, None, "moving", 1)[0], 3)
     assert not is_half_turn(found[0].matrix)
     np.testing.assert_allclose(found[0].matrix[:3, 3], (40, -25, 60), atol=1.5 * level.step_mm)
     assert [s.score for s in found] == sorted((s.score for s in found), reverse=True)

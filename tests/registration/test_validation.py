@@ -23,7 +23,7 @@ from tomochrome.evaluate import (
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.affine import apply
 from tomochrome.notices import Notice
-from tomochrome.registration.validation import body_of, make_synthetic, validate_synthetic
+from tomochrome.registration.validation import find_body_mask, make_synthetic, validate_synthetic
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Unit, Volume, default_affine
@@ -135,7 +135,7 @@ def test_lost_values_are_refused_before_the_work() -> None:
     volume, _ = patient()
     notice = Notice("no-number", "warning", "3 voxels hold no number")
     lost = replace(volume, provenance=volume.provenance.add("read", notice))
-    with pytest.raises(InputError, match="the given volume has values that are not numbers"):
+    with pytest.raises(InputError, match="the given volume has NaN or infinite values"):
         make_synthetic(lost)
 
 
@@ -156,7 +156,7 @@ def test_a_small_field_of_view_is_not_passed_over() -> None:
     found = validate_synthetic(case, register=perfect(answer))
     error = found["error_mm"]
     assert 0 < error["measured_percent"] < 80
-    assert "of the body stay" in found["warnings"][-1]
+    assert "of the body remain" in found["warnings"][-1]
     case = make_synthetic(volume, labels=labels, mean_mm=4.0)
     whole = validate_synthetic(case, register=perfect(answer))
     assert whole["error_mm"]["measured_percent"] > 80
@@ -195,7 +195,7 @@ def test_synthetic_refuses_what_does_not_fit() -> None:
 
 def test_a_volume_without_a_body_is_all_body() -> None:
     air = Volume(np.full(SHAPE, -1000.0, np.float32), AFFINE, "HU")
-    assert np.asarray(body_of(air).voxels).all()
+    assert np.asarray(find_body_mask(air).voxels).all()
 
 
 def test_landmarks_of_the_truth_are_exact() -> None:

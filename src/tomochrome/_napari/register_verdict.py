@@ -8,7 +8,12 @@ from typing import Any, Final, Literal
 
 from tomochrome._napari.wording import sentence
 from tomochrome.notices import Notice
-from tomochrome.registration.report import A_FEW_PERCENT, LOST, share_in_words, warnings_of
+from tomochrome.registration.report import (
+    MIN_OVERLAP_RATIO,
+    SMALLEST_PERCENT,
+    share_in_words,
+    warnings_of,
+)
 
 Grade = Literal["good", "caution", "bad"]
 
@@ -74,7 +79,7 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         unreliable = key in _OVERLAP_METRICS and _overlap_was_small(report)
         rows.append(replace(row, change=0) if unreliable else row)
     old, new = before.get("overlap"), after.get("overlap")
-    if None not in (old, new) and min(old, new) < LOST * max(old, new):
+    if None not in (old, new) and min(old, new) < MIN_OVERLAP_RATIO * max(old, new):
         meaning = "Percentage of the fixed image covered by the moving image"
         rows.append(Row("Overlap", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
@@ -104,7 +109,7 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
 def _overlap_was_small(report: Mapping[str, Any]) -> bool:
     """Whether the initial overlap was too small for a meaningful similarity."""
     old, new = (report.get(when, {}).get("overlap") for when in ("before", "after"))
-    return None not in (old, new) and old < LOST * new
+    return None not in (old, new) and old < MIN_OVERLAP_RATIO * new
 
 
 def _compared(
@@ -142,7 +147,7 @@ def verdict_of(
         words = " ".join([*worse, *folds])
         heading = "The images match worse than before. Do not use this result."
         return Verdict("bad", heading, f"{words} {advice}")
-    if folded >= A_FEW_PERCENT:
+    if folded >= SMALLEST_PERCENT:
         return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
     if report.get("after", {}).get("ncc") is None:
         text = "After the transform, the two images do not overlap enough to be evaluated."

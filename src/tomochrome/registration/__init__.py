@@ -1,4 +1,4 @@
-"""Registration: velocity fields, similarities, the symmetric network, refinement.
+"""Registration: initial alignment, symmetric network, refinement, measures and warnings.
 
-torch is imported when one of these is used, not before.
+torch is imported only on use.
 """

@@ -1,7 +1,7 @@
-"""The dense part of a registration: the network's answer, refined, integrated, free of folds.
+"""Deformable alignment: prediction by the network, refinement, integration without folds.
 
-Works on a `WorkingPair`, which is already aligned by an affine map; what is found here is the
-rest, in voxels of the pair's grid.
+The input is a `WorkingPair`, which is already aligned by an affine map; the result is the
+remaining displacement in voxels of the pair's grid.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ __all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on"]
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """Both directions of a dense alignment.
+    """Both directions of a deformable alignment.
 
     Parameters
     ----------
     fields
         Displacements on the pair's grid, in its voxels, each (1, 3, z, y, x).
     velocities
-        What they were integrated from, (2, 3, z, y, x): of the fixed, then of the moving image.
+        Velocities of the fixed and the moving image, (2, 3, z, y, x).
     curve
         Dissimilarity at each iteration of the refinement: (name of the stage, value).
     seconds
@@ -64,7 +64,7 @@ def align(
     shrink_by: int = 2,
     metric: Metric | None = None,
 ) -> Aligned:
-    """Find the deformation between two images on one grid, and its inverse.
+    """Compute the deformation between two images on one grid, and its inverse.
 
     Exchanging the images (and their masks) exchanges ``forward`` and ``inverse``.
 
@@ -73,32 +73,31 @@ def align(
     pair
         The images, 0 to 1, and their masks.
     net
-        Network that says where to begin; None begins at rest.
+        Network for the initial velocities; None for zero velocities.
     iterations
-        Iterations of the refinement at most; 0 leaves the network's answer as it is.
+        Maximum number of refinement iterations; 0 for the network's prediction only.
     measure
         ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
     shrink_by
-        How much smaller than the pair's grid the network's input is (its metadata say).
+        Downsampling factor from the pair's grid to the network's input (from its metadata).
     metric
-        Called with the stage's name, the number of the iteration over all stages, and the
-        dissimilarity now: the falling curve.
+        Callback with the stage, the iteration counted over all stages, and the dissimilarity.
 
     Raises
     ------
     TomochromeError
-        If the measure is unknown, the iterations are negative, or the user stopped it.
+        If the measure is unknown, the iterations are negative, or the user cancelled.
     """
     check()
     seconds = {"network": 0.0, "refinement": 0.0, "integration": 0.0}
-    begun, velocities = time.perf_counter(), None
+    start, velocities = time.perf_counter(), None
     if net is not None:
         report(0, 1, "network")
         grid = smaller(pair.shape, 2 * shrink_by)
         both = completed(torch.cat([pair.fixed, pair.moving]), pair.masks)
         velocities = predict(net, both[:1], both[1:], grid, shrink_by)
         report(1, 1, "network")
-        seconds["network"] = time.perf_counter() - begun
+        seconds["network"] = time.perf_counter() - start
     check()
     found: Refined = refine(
         pair.fixed,
@@ -110,35 +109,35 @@ def align(
         metric=metric,
     )
     seconds["refinement"] = found.seconds
-    begun = time.perf_counter()
+    start = time.perf_counter()
     report(0, 1, "integrating")
     velocities, fields = unfold(found.velocities, pair.shape)
     report(1, 1, "integrating")
-    seconds["integration"] = time.perf_counter() - begun
+    seconds["integration"] = time.perf_counter() - start
     return Aligned(fields, velocities, found.curve, seconds)
 
 
 def align_on(
     device: torch.device, pair: WorkingPair, net: SymNet | None, **how: Any
 ) -> tuple[Aligned, torch.device, list[Notice]]:
-    """Align on a device, or on the CPU where that one cannot.
+    """Align on a device, with the CPU as fallback.
 
     Parameters
     ----------
     device
-        Where to compute; the pair and the network may lie anywhere.
+        Requested device; the pair and the network may be on any device.
     pair, net, how
         As for `align`.
 
     Returns
     -------
     aligned, device, notes
-        The answer, where it was computed, and why it was there if it was asked for elsewhere.
+        The result, the device used, and a notice if that is not the requested one.
 
     Raises
     ------
     TomochromeError
-        As `align` does, and if the memory of the computer is too small.
+        As `align` does, and if there is not enough main memory.
     """
     cpu, why = torch.device("cpu"), ""
     if device != cpu:
@@ -148,11 +147,11 @@ def align_on(
             if out_of_memory(error):
                 why = "ran out of memory"
             elif isinstance(error, NotImplementedError):
-                why = "cannot do all that is needed"
+                why = "does not support all operations"
             else:
                 raise
-        free_memory()  # only here: the failure held what was computed so far
-    text = f"the device '{device}' {why}, so the CPU did the work"
+        free_memory()  # outside the handler: the exception holds references to tensors
+    text = f"the device '{device}' {why}, so the CPU was used"
     notes = [Notice("device", "info", text)] if why else []
     try:
         return _align_on(cpu, pair, net, how), cpu, notes
@@ -169,13 +168,13 @@ def _align_on(
     device: torch.device, pair: WorkingPair, net: SymNet | None, how: Mapping[str, Any]
 ) -> Aligned:
     masks = None if pair.masks is None else pair.masks.to(device)
-    there = replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
-    with _stoppable(net):
-        return align(there, None if net is None else net.to(device), **how)
+    moved = replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
+    with _cancellable(net):
+        return align(moved, None if net is None else net.to(device), **how)
 
 
 @contextmanager
-def _stoppable(net: SymNet | None) -> Iterator[None]:
+def _cancellable(net: SymNet | None) -> Iterator[None]:
     """Call `check` before each layer of the network, which takes seconds on large volumes."""
     layers = [] if net is None else list(net.modules())
     hooks = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]

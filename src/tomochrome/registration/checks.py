@@ -1,4 +1,4 @@
-"""What `register` refuses before any work: volumes, masks, labels and points that do not fit."""
+"""Validation of the input of `register`: volumes, masks, labels, points and options."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from tomochrome.geometry.affine import apply
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
-MEASURES = ("lncc", "mi", "mind", "mse")
-"""Similarities that `register` knows: local correlation, mutual information, MIND-SSC, squares."""
+SIMILARITIES = ("lncc", "mi", "mind", "mse")
+"""Local correlation, mutual information, MIND-SSC and mean squares."""
 NO_MODEL = "none"
-"""Name that means: no network."""
-_MOST_ITERATIONS = 10_000
-_SAMPLE = 2_000_000  # voxels of a large volume that are looked at
-_FEW_VALUES = 200  # fewer whole numbers than this,
-_MOST_EDGES = 0.5  # and neighbours off the background mostly alike: a label map
-_FARTHEST_MM = 2000.0  # between two scans: no table goes farther, whatever it counts from
+"""Model name for registration without a network."""
+_MAX_ITERATIONS = 10_000
+_SAMPLE = 2_000_000  # voxels of a large volume that are checked
+_MAX_VALUES = 200  # a label map has no more different values than this,
+_MAX_EDGES = 0.5  # and no larger fraction of edges between pixels off the background
+_MAX_GAP_MM = 2000.0  # between two scans, the largest travel of a table
 
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What may come with the two volumes: masks drive the work, labels and points only judge it.
+    """Optional masks for the registration, and labels and points for its evaluation.
 
     Parameters
     ----------
     fixed_mask, moving_mask
-        Not 0 where the image counts.
+        Nonzero where the image is used.
     fixed_labels, moving_labels
-        Whole numbers, 0 is background.
+        Integers, 0 is background.
     fixed_points, moving_points
         (n, 3) LPS mm; row k of both is the same landmark.
     """
@@ -46,77 +46,79 @@ class Extras:
 
 
 def check_options(init: str, similarity: str, refine: int | None) -> None:
-    """Refuse unknown names and negative numbers.
+    """Check the names and the number of iterations.
 
     Raises
     ------
     OptionError
-        If one has no meaning.
+        If one is invalid.
     """
     from tomochrome.registration.initialize import METHODS
 
     if init not in METHODS:
         raise OptionError(f"unknown initialization '{init}': choose one of {', '.join(METHODS)}")
-    if similarity not in MEASURES:
-        raise OptionError(f"unknown similarity '{similarity}': choose one of {', '.join(MEASURES)}")
+    if similarity not in SIMILARITIES:
+        raise OptionError(
+            f"unknown similarity '{similarity}': choose one of {', '.join(SIMILARITIES)}"
+        )
     if refine is None:
         return
-    whole = isinstance(refine, (int, np.integer)) and not isinstance(refine, bool)
-    if not (whole and 0 <= refine <= _MOST_ITERATIONS):
+    integer = isinstance(refine, (int, np.integer)) and not isinstance(refine, bool)
+    if not (integer and 0 <= refine <= _MAX_ITERATIONS):
         raise OptionError(
-            f"the number of refinement iterations must be a whole number from 0 to "
-            f"{_MOST_ITERATIONS}, not {refine!r}"
+            f"the number of refinement iterations must be an integer from 0 to "
+            f"{_MAX_ITERATIONS}, not {refine!r}"
         )
 
 
-def check_place(fixed: Volume, moving: Volume, init: str) -> None:
-    """Refuse two scans so far apart that one header must be wrong.
+def check_distance(fixed: Volume, moving: Volume, init: str) -> None:
+    """Check that the scans are not so far apart that one header must be wrong.
 
-    Scanners count from different places, so scans of one patient need not overlap as the files
-    have them, and the search for a start brings them together. Metres apart they are not of
-    one space at all, and what they show should not be trusted to say how they fit unless the
-    user asks for just that, by a start from their centers.
+    Scanners have different origins, so scans of one patient need not overlap according to their
+    headers; the initial alignment finds the position. A distance of meters indicates a wrong
+    header, and the content alone is not reliable unless the user requests it by choosing an
+    alignment of centers.
 
     Raises
     ------
     GeometryError
-        If there are more than 2 m between their fields of view.
+        If the fields of view are more than 2 m apart.
     """
     if init in ("center", "mass"):
         return
     (low, high), (least, most) = _extent(fixed), _extent(moving)
     gap = float(np.linalg.norm(np.maximum(0.0, np.maximum(low - most, least - high))))
-    if gap > _FARTHEST_MM:
+    if gap > _MAX_GAP_MM:
         raise GeometryError(
-            f"the two volumes do not overlap in space: there are {gap / 1000:.1f} m between them, "
-            "so the position in one header is wrong; correct it, or start from their "
-            "centers if they show the same part of the body"
+            f"the two volumes do not overlap in space: they are {gap / 1000:.1f} m apart, so the "
+            "position in one header is wrong; correct it, or start from their centers if they "
+            "show the same part of the body"
         )
 
 
 def _extent(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and largest LPS coordinates of a volume's corners, in mm."""
+    """Return the minimum and maximum LPS coordinates of a volume's corners in mm."""
     corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape]), -1).reshape(-1, 3)
     points = apply(volume.affine, corners)
     return points.min(axis=0), points.max(axis=0)
 
 
 def check_numbers(volume: Volume, role: str) -> None:
-    """Refuse a volume that was read from a file with NaN in it.
+    """Check that a volume was not read from a file with NaN or infinite values.
 
-    Readers mark such voxels as outside and fill them; where values were lost in the middle of
-    the anatomy, the fill would be aligned like anatomy.
+    Readers mark such voxels as outside and fill them; within the anatomy, the fill values would
+    be treated as anatomy.
 
     Raises
     ------
     InputError
-        If its provenance tells of such voxels.
+        If its provenance has a warning about such voxels.
     """
     for notice in volume.provenance.warnings:
         if notice.code == "no-number":
             raise InputError(
-                f"the {role} volume has values that are not numbers (NaN or infinite): "
-                f"{notice.fact or notice.text}; replace them, by 0 for instance"
+                f"the {role} volume has NaN or infinite values: "
+                f"{notice.fact or notice.text}; replace them, for example by 0"
             )
 
 
@@ -130,14 +132,14 @@ def check_extras(
     fixed_points: ArrayLike | None,
     moving_points: ArrayLike | None,
 ) -> Extras:
-    """Refuse masks, labels and points that do not fit the volumes, or each other.
+    """Check that masks, labels and points match the volumes and each other.
 
     Raises
     ------
     InputError
-        If a mask or labels are no such thing, or points are malformed or do not pair up.
+        If a mask or labels are invalid, or points are malformed or differ in number.
     GeometryError
-        If a mask or labels lie nowhere in their volume.
+        If a mask or labels do not overlap their volume.
     OptionError
         If labels or points are given for only one of the two volumes.
     """
@@ -152,9 +154,10 @@ def check_extras(
         ("points", fixed_points, moving_points),
     ):
         if (one is None) != (other is None):
-            there, missing = ("fixed", "moving") if other is None else ("moving", "fixed")
+            present, missing = ("fixed", "moving") if other is None else ("moving", "fixed")
             raise OptionError(
-                f"there are {name} for the {there} volume but none for the {missing} one; give both"
+                f"there are {name} for the {present} volume but none for the {missing} one; "
+                "provide both"
             )
     fixed_mask, moving_mask = (
         _mask(fixed, fixed_mask, "fixed"),
@@ -167,42 +170,42 @@ def check_extras(
         first, second = _points(fixed_points, "fixed"), _points(moving_points, "moving")
         if len(first) != len(second):
             raise InputError(
-                f"there are {len(first)} fixed but {len(second)} moving points; landmarks come in "
-                "pairs, in the same order"
+                f"there are {len(first)} fixed but {len(second)} moving points; landmarks must be "
+                "pairs in the same order"
             )
     return Extras(fixed_mask, moving_mask, fixed_labels, moving_labels, first, second)
 
 
 def looks_like_labels(volume: Volume) -> bool:
-    """Whether a scalar volume holds few values, whole numbers, most beside their own like."""
+    """Whether a scalar volume has few different values, all integers, in uniform regions."""
     voxels = np.asarray(volume.voxels)
-    few = voxels.ravel()[:: voxels.size // _SAMPLE + 1]
-    if not (few == np.rint(few)).all() or len(np.unique(few)) > _FEW_VALUES:
+    sample = voxels.ravel()[:: voxels.size // _SAMPLE + 1]
+    if not (sample == np.rint(sample)).all() or len(np.unique(sample)) > _MAX_VALUES:
         return False
     middle = voxels[voxels.shape[0] // 2]
     values, counts = np.unique(middle, return_counts=True)
-    ours, theirs = middle[:, 1:], middle[:, :-1]
-    shown = (ours != values[counts.argmax()]) | (theirs != values[counts.argmax()])
-    return len(values) > 2 and bool((ours != theirs)[shown].mean() < _MOST_EDGES)
+    right, left = middle[:, 1:], middle[:, :-1]
+    foreground = (right != values[counts.argmax()]) | (left != values[counts.argmax()])
+    return len(values) > 2 and bool((right != left)[foreground].mean() < _MAX_EDGES)
 
 
 def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
-    """Return a mask that can be used: not 0 where the volume counts."""
+    """Return a validated mask, nonzero where the volume is used."""
     if mask is None:
         return None
     check()
     what = f"the {role} mask"
     values, known = _scalars(mask, what, "is")
     if float(values.min()) < 0:
-        raise InputError(f"{what} has values below 0, as a picture has: give 0 and 1, or labels")
+        raise InputError(f"{what} has negative values, like an image: use 0 and 1, or labels")
     if not values.any():
-        raise InputError(f"{what} is empty: no voxel is left to register")
-    _check_place(volume, mask, values != 0, f"{what} lies")
+        raise InputError(f"{what} is empty: there is no voxel to register")
+    _check_overlap(volume, mask, values != 0, f"{what} is")
     return known
 
 
 def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
-    """Return labels that can be measured: whole numbers."""
+    """Return a validated map of integer labels."""
     if labels is None:
         return None
     check()
@@ -211,36 +214,36 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     what = f"the {role} labels"
     values, known = _scalars(labels, what, "are")
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-        raise InputError(f"{what} are not whole numbers: give a label map, not a grey volume")
+        raise InputError(f"{what} are not integers: use a label map, not a grey volume")
     check()
     if not values.any():
         raise InputError(f"{what} are all 0: there is no label to measure")
     sample = values.ravel()[:: values.size // _SAMPLE + 1]
     if len(np.unique(sample)) > MOST_LABELS:
-        raise InputError(f"{what} hold more than {MOST_LABELS} values: that is a picture")
-    _check_place(volume, labels, values != 0, f"{what} lie")
+        raise InputError(f"{what} have more than {MOST_LABELS} values, like an image")
+    _check_overlap(volume, labels, values != 0, f"{what} are")
     return known
 
 
 def _scalars(volume: Volume, what: str, is_: str) -> tuple[NDArray[np.generic], Volume]:
-    """Return the values, and the volume with 0 where its file holds no number.
+    """Return the values, and the volume with 0 where its file has NaN or infinite values.
 
-    Readers fill such voxels with the least value there is, which may be one that counts.
+    Readers fill such voxels with the minimum, which may be a valid label.
     """
     if volume.is_rgba:
-        raise InputError(f"{what} {is_} in color; give one number for each voxel")
+        raise InputError(f"{what} {is_} in color; use one number for each voxel")
     values = np.asarray(volume.voxels)
     check()
     if volume.outside is not None and volume.outside.any():
         values = np.where(volume.outside, values.dtype.type(0), values)
         volume = replace(volume, voxels=values, outside=None)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{what} {is_} not all numbers (NaN or infinite); put 0 there")
+        raise InputError(f"{what} {is_} not finite everywhere; replace NaN and infinity by 0")
     return values, volume
 
 
-def _check_place(volume: Volume, other: Volume, marked: NDArray[np.bool_], what: str) -> None:
-    """Refuse what has nothing marked within the volume's field of view."""
+def _check_overlap(volume: Volume, other: Volume, marked: NDArray[np.bool_], what: str) -> None:
+    """Check that any marked voxel is within the volume's field of view."""
     matrix = np.linalg.inv(volume.affine) @ other.affine
     size = np.array(volume.shape)
     for z in range(other.shape[0]):
@@ -251,7 +254,7 @@ def _check_place(volume: Volume, other: Volume, marked: NDArray[np.bool_], what:
         index = apply(matrix, np.stack([np.full(len(rows), z), rows, columns], axis=1))
         if ((index >= -0.5) & (index < size - 0.5)).all(axis=1).any():
             return
-    raise GeometryError(f"{what} nowhere in its volume; check that both belong to the same scan")
+    raise GeometryError(f"{what} entirely outside the volume; check that both are of the same scan")
 
 
 def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
@@ -265,5 +268,5 @@ def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
             f"{found.shape}"
         )
     if not np.isfinite(found).all():
-        raise InputError(f"the {role} points hold coordinates that are not finite; remove them")
+        raise InputError(f"the {role} points contain non-finite coordinates; remove them")
     return found

@@ -1,7 +1,7 @@
-"""Compiled loops of the local correlation: value and derivative in two passes over memory each.
+"""Compiled kernels of the local correlation: value and gradient, in two passes each.
 
-Sums over cubes are taken along y while the products are formed, then along z and x while the
-result is; each row is worked on as a whole, so that the processor's vector instructions serve.
+Sums over cubes are computed along y together with the products, then along z and x together with
+the result. Entire rows are processed at once for vectorization.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ F32 = NDArray[np.float32]
 
 
 class Images(NamedTuple):
-    """Two images whose local correlation is taken."""
+    """The input of the local correlation."""
 
     p: Any  #: float32 (z, y, x)
     q: Any  #: float32 (z, y, x)
-    weight: Any  #: float32 (z, y, x); looked at only if they are ``weighted``
+    weight: Any  #: float32 (z, y, x); used only if ``weighted``
     weighted: bool
     radius: int  #: of the cubes, in voxels
 
@@ -54,7 +54,7 @@ def _slide(values, k, z, y, sign, sums):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _across(sums, k, radius, padded, out):  # type: ignore[no-untyped-def]
-    """Sums along x of row k of the sums, zeros beyond its ends, into row k of ``out``."""
+    """Sum row k of the zero-padded sums along x into row k of ``out``."""
     width = sums.shape[1]
     for x in range(width):
         padded[x + radius] = sums[k, x]
@@ -67,15 +67,15 @@ def _across(sums, k, radius, padded, out):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _within(index, size, radius):  # type: ignore[no-untyped-def]
-    """How many voxels of a cube's side lie on the grid."""
+    """Return the number of voxels along a cube's side that are on the grid."""
     return np.float32(min(index + radius, size - 1) - max(index - radius, 0) + 1)
 
 
 def correlate(images: Images, total: np.float32, epsilon: np.float32, parts: F32) -> float:
-    """Weighted sum of the squared local correlation over ``total``, and what its slope needs.
+    """Return the weighted sum of the squared local correlation divided by ``total``.
 
-    ``parts`` is (3, z, y, x), or (5, ...) where the slope is wanted for both images: of the cross
-    moment, of the variance of ``q``, of the mean of ``q``, and of variance and mean of ``p``.
+    ``parts`` is filled with derivatives for `correlate_gradient`: (3, z, y, x) with respect to
+    the cross moment, variance and mean of ``q``, or (5, ...) with variance and mean of ``p``.
     """
     depth, height, width = images.p.shape
     tall = np.empty((6 if images.weighted else 5, depth, height, width), np.float32)
@@ -85,16 +85,18 @@ def correlate(images: Images, total: np.float32, epsilon: np.float32, parts: F32
     return float(found.sum() / np.float64(total))
 
 
-def correlate_slope(images: Images, parts: F32, upstream: np.float32, of_p: F32, of_q: F32) -> None:
-    """Derivatives of `correlate`, times ``upstream``, into ``of_q`` and, with 5 parts, ``of_p``."""
+def correlate_gradient(
+    images: Images, parts: F32, upstream: np.float32, d_p: F32, d_q: F32
+) -> None:
+    """Write the gradient of `correlate` times ``upstream`` to ``d_q``, for 5 parts also ``d_p``."""
     tall = np.empty_like(parts)
     _sum_parts(parts.shape[1], images.radius, parts, tall)
-    _slopes(parts.shape[2], images, tall, upstream, of_p, of_q)
+    _gradients(parts.shape[2], images, tall, upstream, d_p, d_q)
 
 
 @in_chunks(least=1, fastmath=True)
 def _sum_products(first, last, images, tall):  # type: ignore[no-untyped-def]
-    """Sums along y of the products, into ``tall`` (5 or 6, z, y, x), slice by slice."""
+    """Sum the products along y into ``tall`` (5 or 6, z, y, x), slice by slice."""
     channels, _, height, width = tall.shape
     p, q, w, radius = images.p, images.q, images.weight, images.radius
     for z in range(first, last):
@@ -115,7 +117,7 @@ def _sum_products(first, last, images, tall):  # type: ignore[no-untyped-def]
 def _moments(  # type: ignore[no-untyped-def]
     first, last, images, tall, total, epsilon, parts, found
 ):
-    """Local correlation from the sums along y, row by row, each row's sum into ``found`` (y,)."""
+    """Compute the local correlation from the sums along y, and each row's sum in ``found`` (y,)."""
     channels, depth, height, width = tall.shape
     w, weighted, radius, both = images.weight, images.weighted, images.radius, len(parts) == 5
     one, two, none = np.float32(1.0), np.float32(2.0), np.float32(0.0)
@@ -123,7 +125,7 @@ def _moments(  # type: ignore[no-untyped-def]
         sums = np.zeros((channels, width), np.float32)
         cubes = np.empty((channels, width), np.float32)
         padded = np.zeros(width + 2 * radius, np.float32)
-        here = np.float64(0.0)
+        row_sum = np.float64(0.0)
         for k in range(channels):
             for z in range(min(radius, depth)):
                 _slide(tall, k, z, y, one, sums)
@@ -149,22 +151,22 @@ def _moments(  # type: ignore[no-untyped-def]
                 ratio = cross / (var_p * var_q + epsilon)
                 value += weight * cross * ratio
                 share *= weight / total
-                of_cross, square = two * ratio * share, -two * ratio * ratio * share
-                of_q = square * var_p
-                parts[0, z, y, x] = of_cross
-                parts[1, z, y, x] = of_q
-                parts[2, z, y, x] = of_cross * mean_p + of_q * mean_q
+                d_cross, square = two * ratio * share, -two * ratio * ratio * share
+                d_q = square * var_p
+                parts[0, z, y, x] = d_cross
+                parts[1, z, y, x] = d_q
+                parts[2, z, y, x] = d_cross * mean_p + d_q * mean_q
                 if both:
-                    of_p = square * var_q
-                    parts[3, z, y, x] = of_p
-                    parts[4, z, y, x] = of_cross * mean_q + of_p * mean_p
-            here += np.float64(value)
-        found[y] = here
+                    d_p = square * var_q
+                    parts[3, z, y, x] = d_p
+                    parts[4, z, y, x] = d_cross * mean_q + d_p * mean_p
+            row_sum += np.float64(value)
+        found[y] = row_sum
 
 
 @in_chunks(least=1, fastmath=True)
 def _sum_parts(first, last, radius, parts, tall):  # type: ignore[no-untyped-def]
-    """Sums along y of the parts, into ``tall`` of their shape, slice by slice."""
+    """Sum the parts along y into ``tall`` of the same shape, slice by slice."""
     channels, _, height, width = parts.shape
     one = np.float32(1.0)
     for z in range(first, last):
@@ -182,8 +184,8 @@ def _sum_parts(first, last, radius, parts, tall):  # type: ignore[no-untyped-def
 
 
 @in_chunks(least=1, fastmath=True)
-def _slopes(first, last, images, tall, upstream, of_p, of_q):  # type: ignore[no-untyped-def]
-    """Derivatives from the sums along y, row by row."""
+def _gradients(first, last, images, tall, upstream, d_p, d_q):  # type: ignore[no-untyped-def]
+    """Compute the gradients from the sums along y, row by row."""
     p, q, w, weighted, radius = images
     channels, depth, _, width = tall.shape
     one = np.float32(1.0)
@@ -204,6 +206,6 @@ def _slopes(first, last, images, tall, upstream, of_p, of_q):  # type: ignore[no
             for x in range(width):
                 scale = upstream * w[z, y, x] if weighted else upstream
                 a, b = p[z, y, x], q[z, y, x]
-                of_q[z, y, x] = scale * (a * cubes[0, x] + b * cubes[1, x] - cubes[2, x])
+                d_q[z, y, x] = scale * (a * cubes[0, x] + b * cubes[1, x] - cubes[2, x])
                 if channels == 5:
-                    of_p[z, y, x] = scale * (b * cubes[0, x] + a * cubes[3, x] - cubes[4, x])
+                    d_p[z, y, x] = scale * (b * cubes[0, x] + a * cubes[3, x] - cubes[4, x])

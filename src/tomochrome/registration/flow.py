@@ -1,9 +1,10 @@
-"""One stationary velocity for both directions: what the refinement of a pair works on.
+"""One stationary velocity for both directions, which the refinement optimizes.
 
-With ``v_moving = v`` and ``v_fixed = -v`` the half-way point lies half-way by construction, the
-forward map is ``exp(v) o exp(v)`` and the inverse ``exp(-v) o exp(-v)``: two fields are integrated
-where two free velocities need four (see `velocity`), and the half-way maps are the last but one
-step of the integration. On the CPU compiled loops find values and derivatives; elsewhere torch.
+With ``v_moving = v`` and ``v_fixed = -v`` the half-way space is balanced by construction, the
+forward map is ``exp(v) o exp(v)`` and the inverse map ``exp(-v) o exp(-v)``: this needs two
+integrations, where two independent velocities need four (see `velocity`), and the half-way maps
+are the second-to-last step. On the CPU compiled kernels compute values and gradients; other
+devices use torch.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from tomochrome.registration.velocity import Shape, compose, resize_field, warp
 
 
 def antisymmetric(velocities: torch.Tensor) -> torch.Tensor:
-    """Return the velocity ``v`` (1, 3, z, y, x) whose flow is nearest to that of a pair's two.
+    """Return the antisymmetric part ``v`` (1, 3, z, y, x) of a pair's velocities.
 
-    What both have in common moves the half-way point only; it changes the forward map by no more
-    than their commutator.
+    The symmetric part only moves the half-way space; it changes the forward map by no more than
+    the commutator.
     """
     return (velocities[1:] - velocities[:1]) / 2
 
 
 def both_velocities(velocity: torch.Tensor) -> torch.Tensor:
-    """Return the velocities (2, 3, z, y, x) of fixed and moving image that ``v`` stands for."""
+    """Return the velocities (2, 3, z, y, x) of fixed and moving image for ``v``."""
     return torch.cat([-velocity, velocity])
 
 
 class _Flow(torch.autograd.Function):
-    """Scaling and squaring of ``v`` and ``-v``, components last."""
+    """Scaling and squaring of ``v`` and ``-v``, with components last."""
 
     @staticmethod
     def forward(
@@ -53,35 +54,35 @@ class _Flow(torch.autograd.Function):
     def backward(ctx: Any, *upstream: torch.Tensor | None) -> tuple[torch.Tensor | None, None]:
         from tomochrome.registration import flow_kernels
 
-        whole, half = upstream
-        slope = np.zeros_like(ctx.steps[0])
-        if whole is not None:
-            flow_kernels.square_adjoint(ctx.steps[-1], whole.contiguous().numpy(), slope)
+        full, half = upstream
+        gradient = np.zeros_like(ctx.steps[0])
+        if full is not None:
+            flow_kernels.square_adjoint(ctx.steps[-1], full.contiguous().numpy(), gradient)
         if half is not None:
-            slope += half.numpy()
+            gradient += half.numpy()
         for step in ctx.steps[-2::-1]:
             before = np.zeros_like(step)
-            flow_kernels.square_adjoint(step, slope, before)
-            slope = before
-        of_first = torch.from_numpy(slope[:1] - slope[1:]) / 2**ctx.squarings
-        return of_first.permute(0, 4, 1, 2, 3), None
+            flow_kernels.square_adjoint(step, gradient, before)
+            gradient = before
+        d_first = torch.from_numpy(gradient[:1] - gradient[1:]) / 2**ctx.squarings
+        return d_first.permute(0, 4, 1, 2, 3), None
 
 
 def flow(velocity: torch.Tensor, squarings: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Integrate a velocity both ways.
+    """Integrate a velocity in both directions.
 
     Parameters
     ----------
     velocity
-        (1, 3, z, y, x), two voxels or more along each axis.
+        (1, 3, z, y, x), at least two voxels along each axis.
     squarings
-        The half-way maps take ``2 ** squarings`` steps.
+        The half-way maps are integrated in ``2 ** squarings`` steps.
 
     Returns
     -------
-    whole, half
-        Each (2, z, y, x, 3), components (z, y, x) last: forward and inverse displacement; from
-        half-way points to moving and to fixed points.
+    full, half
+        Each (2, z, y, x, 3), with components (z, y, x) last: forward and inverse displacement;
+        displacements from half-way points to moving and to fixed points.
     """
     if velocity.device.type == "cpu" and velocity.dtype == torch.float32:
         done: tuple[torch.Tensor, torch.Tensor] = _Flow.apply(velocity, squarings)  # type: ignore[no-untyped-call]
@@ -89,45 +90,45 @@ def flow(velocity: torch.Tensor, squarings: int = 4) -> tuple[torch.Tensor, torc
     half = torch.cat([velocity, -velocity]) / 2**squarings
     for _ in range(squarings):
         half = compose(half, half)
-    whole = compose(half, half)
-    return whole.permute(0, 2, 3, 4, 1), half.permute(0, 2, 3, 4, 1)
+    full = compose(half, half)
+    return full.permute(0, 2, 3, 4, 1), half.permute(0, 2, 3, 4, 1)
 
 
 class _Through(torch.autograd.Function):
-    """Sampling through a coarser displacement, derivative with respect to it only."""
+    """Warping by a coarser displacement, differentiable with respect to the displacement."""
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
         from tomochrome.registration import flow_kernels
 
-        known = images.detach()[:, 0].contiguous().numpy(), field.detach().contiguous().numpy()
-        sizes = zip(known[0].shape[1:], known[1].shape[1:4], strict=True)
+        arrays = images.detach()[:, 0].contiguous().numpy(), field.detach().contiguous().numpy()
+        sizes = zip(arrays[0].shape[1:], arrays[1].shape[1:4], strict=True)
         scale = np.array([(fine - 1) / (coarse - 1) for fine, coarse in sizes], np.float32)
-        out = np.empty_like(known[0])
-        flow_kernels.sample_through(*known, scale, out)
-        ctx.known = *known, scale
+        out = np.empty_like(arrays[0])
+        flow_kernels.sample_through(*arrays, scale, out)
+        ctx.arrays = *arrays, scale
         return torch.from_numpy(out)[:, None]
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[None, torch.Tensor]:
         from tomochrome.registration import flow_kernels
 
-        image, field, scale = ctx.known
-        slope = np.zeros_like(field)
+        image, field, scale = ctx.arrays
+        gradient = np.zeros_like(field)
         up = upstream[0][:, 0].contiguous().numpy()
-        flow_kernels.slope_through(image, field, scale, up, slope)
-        return None, torch.from_numpy(slope)
+        flow_kernels.gradient_through(image, field, scale, up, gradient)
+        return None, torch.from_numpy(gradient)
 
 
 def sample_through(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """Sample images where a displacement on a coarser grid with the same corners points to.
+    """Warp images by a displacement on a coarser grid with the same corners.
 
     Parameters
     ----------
     images
-        (n, 1, z, y, x); no derivative is taken with respect to them.
+        (n, 1, z, y, x), not differentiated.
     field
-        (n, Z, Y, X, 3) as of `flow`, in voxels of its own grid.
+        (n, Z, Y, X, 3) as returned by `flow`, in voxels of its own grid.
 
     Returns
     -------

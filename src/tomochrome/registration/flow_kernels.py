@@ -1,7 +1,7 @@
-"""Compiled loops of the refinement: squaring a displacement, sampling through a coarser one.
+"""Compiled kernels of the refinement: squaring a displacement, warping by a coarser one.
 
-Displacements are (n, z, y, x, 3) here, components (z, y, x) last, because the three are always
-read together; every axis has two voxels or more. Each loop has its transpose beside it.
+Displacements are (n, z, y, x, 3) with components (z, y, x) last, because all three are read
+together; every axis has at least two voxels. Each kernel is followed by its adjoint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ F32 = NDArray[np.float32]
 
 @in_chunks(jobs=lambda field, out: len(field) * field.shape[1], least=1, fastmath=True)
 def square(first, last, field, out):  # type: ignore[no-untyped-def]
-    """``out = field o field``: each point is followed twice."""
+    """Compute ``out = field o field``."""
     _, depth, height, width, _ = field.shape
     flat = field.reshape(-1)
     row, plane = 3 * width, 3 * width * height
@@ -28,10 +28,10 @@ def square(first, last, field, out):  # type: ignore[no-untyped-def]
         begin = n * depth * plane
         for y in range(height):
             for x in range(width):
-                here = begin + z * plane + y * row + 3 * x
-                z0, fz = corner(np.float32(z) + flat[here], depth)
-                y0, fy = corner(np.float32(y) + flat[here + 1], height)
-                x0, fx = corner(np.float32(x) + flat[here + 2], width)
+                at = begin + z * plane + y * row + 3 * x
+                z0, fz = corner(np.float32(z) + flat[at], depth)
+                y0, fy = corner(np.float32(y) + flat[at + 1], height)
+                x0, fx = corner(np.float32(x) + flat[at + 2], width)
                 gz, gy, gx = one - fz, one - fy, one - fx
                 a = begin + z0 * plane + y0 * row + 3 * x0
                 b, c, d = a + row, a + plane, a + plane + row
@@ -42,14 +42,14 @@ def square(first, last, field, out):  # type: ignore[no-untyped-def]
                         wa * flat[a + 3 + k] + wb * flat[b + 3 + k]
                         + wc * flat[c + 3 + k] + wd * flat[d + 3 + k]
                     )  # fmt: skip
-                    out[n, z, y, x, k] = flat[here + k] + gx * left + fx * right
+                    out[n, z, y, x, k] = flat[at + k] + gx * left + fx * right
 
 
 @in_chunks(jobs=lambda field, upstream, out: len(field), least=1, fastmath=True)
 def square_adjoint(first, last, field, upstream, out):  # type: ignore[no-untyped-def]
-    """Add to ``out`` the derivative of `square` at ``field`` times ``upstream``.
+    """Add the gradient of `square` at ``field``, given ``upstream``, to ``out``.
 
-    One thread a field, so that no two write to the same voxel.
+    There is one thread per field, so that no two threads write to the same voxel.
     """
     _, depth, height, width, _ = field.shape
     row, plane = 3 * width, 3 * width * height
@@ -60,10 +60,10 @@ def square_adjoint(first, last, field, upstream, out):  # type: ignore[no-untype
         for z in range(depth):
             for y in range(height):
                 for x in range(width):
-                    here = z * plane + y * row + 3 * x
-                    pz = np.float32(z) + flat[here]
-                    py = np.float32(y) + flat[here + 1]
-                    px = np.float32(x) + flat[here + 2]
+                    at = z * plane + y * row + 3 * x
+                    pz = np.float32(z) + flat[at]
+                    py = np.float32(y) + flat[at + 1]
+                    px = np.float32(x) + flat[at + 2]
                     z0, fz = corner(pz, depth)
                     y0, fy = corner(py, height)
                     x0, fx = corner(px, width)
@@ -71,7 +71,7 @@ def square_adjoint(first, last, field, upstream, out):  # type: ignore[no-untype
                     a = z0 * plane + y0 * row + 3 * x0
                     b, c, d = a + row, a + plane, a + plane + row
                     wa, wb, wc, wd = gz * gy, gz * fy, fz * gy, fz * fy
-                    u0, u1, u2 = up[here], up[here + 1], up[here + 2]
+                    u0, u1, u2 = up[at], up[at + 1], up[at + 2]
                     al = flat[a] * u0 + flat[a + 1] * u1 + flat[a + 2] * u2
                     ar = flat[a + 3] * u0 + flat[a + 4] * u1 + flat[a + 5] * u2
                     bl = flat[b] * u0 + flat[b + 1] * u1 + flat[b + 2] * u2
@@ -89,12 +89,12 @@ def square_adjoint(first, last, field, upstream, out):  # type: ignore[no-untype
                         sy = gz * (bm - am) + fz * (dm - cm)
                     if zero <= px <= last_x:
                         sx = wa * (ar - al) + wb * (br - bl) + wc * (cr - cl) + wd * (dr - dl)
-                    add[here] += u0 + sz
-                    add[here + 1] += u1 + sy
-                    add[here + 2] += u2 + sx
+                    add[at] += u0 + sz
+                    add[at + 1] += u1 + sy
+                    add[at + 2] += u2 + sx
                     for q, w in ((a, wa), (b, wb), (c, wc), (d, wd)):
                         left, right = w * gx, w * fx
-                        # all read before any is written: neighbours in memory go together
+                        # read all before writing any, for contiguous memory access
                         n0, n1, n2 = add[q], add[q + 1], add[q + 2]
                         n3, n4, n5 = add[q + 3], add[q + 4], add[q + 5]
                         add[q] = n0 + left * u0
@@ -107,7 +107,7 @@ def square_adjoint(first, last, field, upstream, out):  # type: ignore[no-untype
 
 @njit(inline="always")
 def _along(index, size, coarse):  # type: ignore[no-untyped-def]
-    """Where a voxel of the fine grid lies between two of the coarse one with the same ends."""
+    """Return lower neighbor and weight of the upper one on a coarse grid with the same ends."""
     at = np.float32(index) * np.float32(np.float64(coarse - 1) / np.float64(max(size - 1, 1)))
     low = min(np.int64(at), coarse - 2)
     return low, at - np.float32(low)
@@ -115,7 +115,7 @@ def _along(index, size, coarse):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _row(field, n, z, y, size_z, size_y, row):  # type: ignore[no-untyped-def]
-    """Put into ``row`` (x, 3) the coarse displacements beside row (z, y) of the fine grid."""
+    """Interpolate the coarse displacements at row (z, y) of the fine grid into ``row`` (x, 3)."""
     z0, fz = _along(z, size_z, field.shape[1])
     y0, fy = _along(y, size_y, field.shape[2])
     one = np.float32(1.0)
@@ -131,10 +131,10 @@ def _row(field, n, z, y, size_z, size_y, row):  # type: ignore[no-untyped-def]
 
 @in_chunks(jobs=lambda image, *_: len(image) * image.shape[1], least=1, fastmath=True)
 def sample_through(first, last, image, field, scale, out):  # type: ignore[no-untyped-def]
-    """Sample images (n, z, y, x) where a displacement on a coarser grid points to.
+    """Warp images (n, z, y, x) by a displacement on a coarser grid with the same corners.
 
-    ``field`` (n, Z, Y, X, 3), in voxels of its grid, is interpolated linearly between the common
-    corners of both; ``scale`` (3,) takes its components to voxels of ``image``.
+    ``field`` (n, Z, Y, X, 3), in voxels of its own grid, is interpolated linearly; ``scale`` (3,)
+    converts its components to voxels of ``image``.
     """
     _, depth, height, width = image.shape
     flat = image.reshape(-1)
@@ -165,22 +165,22 @@ def sample_through(first, last, image, field, scale, out):  # type: ignore[no-un
                 )
 
 
-def slope_through(image: F32, field: F32, scale: F32, upstream: F32, out: F32) -> None:
-    """Add to ``out`` the derivative of `sample_through` with respect to ``field``.
+def gradient_through(image: F32, field: F32, scale: F32, upstream: F32, out: F32) -> None:
+    """Add the gradient of `sample_through` for ``field`` to ``out``.
 
-    Layers of the fine grid between two layers of the coarse one go together; even ones first,
-    then odd ones, so that no two threads write to the same voxel.
+    The fine layers between two coarse layers are one job; even jobs are processed first, then odd
+    ones, so that no two threads write to the same voxel.
     """
     for parity in range(2):
         jobs = len(image) * ((field.shape[1] - parity) // 2)
-        _slope_of_layers(jobs, image, field, scale, upstream, parity, out)
+        _gradient_of_layers(jobs, image, field, scale, upstream, parity, out)
 
 
 @in_chunks(least=1, fastmath=True)
-def _slope_of_layers(  # type: ignore[no-untyped-def]
+def _gradient_of_layers(  # type: ignore[no-untyped-def]
     first, last, image, field, scale, upstream, parity, out
 ):
-    """`slope_through` for every other layer of the coarse grid."""
+    """Compute `gradient_through` for every other layer of the coarse grid."""
     _, depth, height, width = image.shape
     layers, rows, columns = field.shape[1], field.shape[2], field.shape[3]
     flat = image.reshape(-1)

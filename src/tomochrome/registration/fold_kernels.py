@@ -1,7 +1,7 @@
-"""Compiled loops over the cells of a displacement: where it folds, and the penalty on that.
+"""Compiled kernels over the cells of a displacement field: detection and penalty of folds.
 
-A cell is the box between eight neighbouring voxels. A trilinear field is regular in a cell only
-if its Jacobian is positive at all eight corners; forward differences look at one of them.
+A cell is the box between eight adjacent voxels. A trilinear field is regular in a cell only if
+its Jacobian determinant is positive at all eight corners; forward differences test only one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ F32 = NDArray[np.float32]
 
 @njit(inline="always")
 def _edges(field, n, z, y, x, i, j, k):  # type: ignore[no-untyped-def]
-    """Differences along z, y and x at corner (i, j, k) of a cell, identity added."""
+    """Return the differences along z, y and x at corner (i, j, k) of a cell, plus identity."""
     one = np.float32(1.0)
     a0 = one + field[n, 0, z + 1, y + j, x + k] - field[n, 0, z, y + j, x + k]
     a1 = field[n, 1, z + 1, y + j, x + k] - field[n, 1, z, y + j, x + k]
@@ -32,10 +32,10 @@ def _edges(field, n, z, y, x, i, j, k):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _span(field, n, z, y, x):  # type: ignore[no-untyped-def]
-    """Largest sum of absolute differences along any edge of a cell.
+def _edge_bound(field, n, z, y, x):  # type: ignore[no-untyped-def]
+    """Return the largest sum of absolute differences along any edge of a cell.
 
-    Where it is ``s < 1``, no determinant in the cell is below ``(1 - s) ** 3``: every eigenvalue
+    If this is ``s < 1``, no determinant in the cell is below ``(1 - s) ** 3``: every eigenvalue
     of the Jacobian is within ``s`` of 1 (Gershgorin).
     """
     most = np.float32(0.0)
@@ -52,18 +52,18 @@ def _span(field, n, z, y, x):  # type: ignore[no-untyped-def]
 
 @in_chunks(jobs=lambda field, least, out: out.shape[0] * out.shape[1], least=1, fastmath=True)
 def mark_folded(first, last, field, least, out):  # type: ignore[no-untyped-def]
-    """1 where the least determinant at a cell's corners is below ``least`` (0 to 1), else 0.
+    """Mark cells with a determinant below ``least`` (0 to 1) at any corner: 1, else 0.
 
     ``field`` is (n, 3, z, y, x), ``out`` (n, z - 1, y - 1, x - 1).
     """
     _, depth, height, width = out.shape
-    calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
+    regular = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
     for job in range(first, last):
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
                 out[n, z, y, x] = 0
-                if _span(field, n, z, y, x) < calm:
+                if _edge_bound(field, n, z, y, x) < regular:
                     continue
                 for corner in range(8):
                     i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
@@ -77,35 +77,35 @@ def mark_folded(first, last, field, least, out):  # type: ignore[no-untyped-def]
                         out[n, z, y, x] = 1
 
 
-def shortfall(field: F32, least: np.float32, slope: F32) -> float:
-    """Mean squared shortfall of the determinants below ``least``; its derivative in ``slope``.
+def shortfall(field: F32, least: np.float32, gradient: F32) -> float:
+    """Return the mean squared shortfall of determinants below ``least``, and fill its gradient.
 
-    ``field`` and zeroed ``slope`` are (n, 3, z, y, x). Even layers of cells go first, then odd
-    ones, so that no two threads write to the same voxel.
+    ``field`` and ``gradient``, initialized to 0, are (n, 3, z, y, x). Even layers of cells are
+    processed first, then odd ones, so that no two threads write to the same voxel.
     """
     count, depth, height, width = len(field), *(size - 1 for size in field.shape[2:])
     total = np.zeros(count * depth)
     scale = np.float32(1.0 / (8.0 * count * depth * height * width))
     for parity in range(2):
         layers = count * ((depth + 1 - parity) // 2)
-        _shortfall_of_layers(layers, field, least, scale, parity, slope, total)
+        _shortfall_of_layers(layers, field, least, scale, parity, gradient, total)
     return float(total.sum() * scale)
 
 
 @in_chunks(least=1, fastmath=True)
 def _shortfall_of_layers(  # type: ignore[no-untyped-def]
-    first, last, field, least, scale, parity, slope, total
+    first, last, field, least, scale, parity, gradient, total
 ):
-    """Add to ``slope`` what every other layer of cells gives, and put each sum in ``total``."""
+    """Add the contribution of every other layer to ``gradient``, and its sum to ``total``."""
     depth, height, width = field.shape[2] - 1, field.shape[3] - 1, field.shape[4] - 1
     layers = (depth + 1 - parity) // 2
-    calm = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
+    regular = np.float32(1.0) - np.float32(least) ** np.float32(1.0 / 3.0)
     for job in range(first, last):
         n, z = job // layers, 2 * (job % layers) + parity
         summed = np.float64(0.0)
         for y in range(height):
             for x in range(width):
-                if _span(field, n, z, y, x) < calm:
+                if _edge_bound(field, n, z, y, x) < regular:
                     continue
                 for corner in range(8):
                     i, j, k = corner >> 2, (corner >> 1) & 1, corner & 1
@@ -116,7 +116,7 @@ def _shortfall_of_layers(  # type: ignore[no-untyped-def]
                         continue
                     summed += short * short
                     f = np.float32(-2.0) * short * scale
-                    s = slope[n]
+                    s = gradient[n]
                     q0, q1, q2 = c1 * a2 - c2 * a1, c2 * a0 - c0 * a2, c0 * a1 - c1 * a0
                     r0, r1, r2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
                     s[0, z + 1, y + j, x + k] += f * p0

@@ -1,9 +1,9 @@
-"""A first, affine answer: none, centers, rigid or affine, by Mattes mutual information.
+"""Initial alignment: none, centers, rigid or affine, by Mattes mutual information.
 
-Mattes et al., "Nonrigid multimodality image registration", SPIE Medical Imaging 2001, as
-SimpleITK has it, from coarse to fine. Many starting positions are compared on the coarse grid
-(`starts`), the most promising ones are followed, and the best of their ends goes on to the finer
-grids.
+Mattes et al., "Nonrigid multimodality image registration", SPIE Medical Imaging 2001, in
+SimpleITK's implementation, from coarse to fine. Many starting positions are compared on the
+coarse grid (`find_starts`), the most promising ones are optimized, and the best result is
+refined on the finer grids.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level, make_levels
 from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import (
-    LEAST_OVERLAP,
+    MIN_OVERLAP,
     Start,
-    chosen,
+    choose_best,
+    find_starts,
     shared_information,
-    starts,
 )
 from tomochrome.runtime import ThreadPool, check, current, report
 from tomochrome.transform import Transform
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     import SimpleITK
 
 METHODS: Final = ("none", "center", "mass", "rigid", "affine")
-"""Names that `initialize` understands."""
-_FOLLOWED: Final = 3  # starts that are optimized on the coarse grid
-_STRETCH: Final = 2.0  # an affine answer that grows or shrinks any direction more is not believed
+"""Methods of `initialize`."""
+_MAX_STARTS: Final = 3  # that are optimized on the coarse grid
+_MAX_STRETCH: Final = 2.0  # affine results with a larger scaling are rejected
 _BINS: Final = 40
 
 
 @dataclass(frozen=True)
-class _Effort:
-    """How hard to try on one grid."""
+class _Schedule:
+    """Parameters of the optimizer on one grid."""
 
     level: int
     samples: int
     iterations: int
     step: float  #: first step of the optimizer, in voxels of the grid
-    least: float  #: last one
+    least: float  #: smallest step
 
 
-_RIGID = (_Effort(1, 25_000, 60, 1.0, 0.01), _Effort(2, 30_000, 80, 0.5, 0.001))
-_AFFINE = (_Effort(1, 25_000, 80, 0.7, 0.01), _Effort(2, 30_000, 40, 0.4, 0.001))
-_SEARCH = _Effort(0, 12_000, 80, 2.0, 0.03)
+_RIGID = (_Schedule(1, 25_000, 60, 1.0, 0.01), _Schedule(2, 30_000, 80, 0.5, 0.001))
+_AFFINE = (_Schedule(1, 25_000, 80, 0.7, 0.01), _Schedule(2, 30_000, 40, 0.4, 0.001))
+_SEARCH = _Schedule(0, 12_000, 80, 2.0, 0.03)
 
 
 def initialize(
@@ -67,21 +67,21 @@ def initialize(
     seed: int = 0,
     roles: tuple[str, str] = ("fixed", "moving"),
 ) -> Transform:
-    """Find the affine map from the fixed to the moving volume.
+    """Compute an affine map from the fixed to the moving volume.
 
     Parameters
     ----------
     fixed, moving
         Scalar volumes; they may differ in grid, spacing, orientation and field of view.
     method
-        ``"none"`` (as the files have it), ``"center"`` (of geometry), ``"mass"`` (center of mass),
-        ``"rigid"`` or ``"affine"``.
+        ``"none"`` (as in the files), ``"center"`` (geometric centers), ``"mass"`` (centers of
+        mass), ``"rigid"`` or ``"affine"``.
     fixed_mask, moving_mask
-        Volumes, not 0 where the image counts, on any grid.
+        Volumes on any grid, nonzero where the image is used.
     seed
-        Of the sampled voxels; the same seed gives the same answer.
+        Random seed for sampling voxels.
     roles
-        What the user calls the two, for the messages.
+        Names of the two volumes in error messages.
 
     Returns
     -------
@@ -91,13 +91,13 @@ def initialize(
     Raises
     ------
     OptionError
-        If the method is not known.
+        If the method is unknown.
     InputError
-        If a volume is colored, flat, constant, or has NaN, or a mask leaves nothing.
+        If a volume is colored, flat or constant, or contains NaN, or a mask contains no voxel.
     GeometryError
-        If the volumes do not overlap (``"none"``) or have no position in common.
+        If the volumes do not overlap (``"none"``) or no position with an overlap was found.
     Cancelled
-        If the task was cancelled.
+        If the user cancelled.
     """
     from tomochrome.registration.pair import check_volume
 
@@ -113,24 +113,24 @@ def initialize(
     def levels(volume: Volume, mask: Volume | None, role: str) -> list[Level]:
         return make_levels(without_padding(volume), mask, role, count)
 
-    with ThreadPool(2) as pool:  # in one order, so that the first of two errors is told
+    with ThreadPool(2) as pool:  # in a fixed order, so that the first error is reported
         ours, theirs = pool.map(levels, (fixed, moving), (fixed_mask, moving_mask), roles)
     check()
     if coarse_only:
-        return Transform.from_affine(_simple(method, ours[0], theirs[0]))
+        return Transform.from_affine(_without_search(method, ours[0], theirs[0]))
     search = _Search(ours, theirs, seed)
     matrix = search.run(affine=method == "affine")
     report(100, 100, "initial alignment")
     return Transform.from_affine(matrix)
 
 
-def _simple(method: str, fixed: Level, moving: Level) -> NDArray[np.float64]:
-    """Answer without any optimization."""
+def _without_search(method: str, fixed: Level, moving: Level) -> NDArray[np.float64]:
+    """Return the alignment by headers or centers."""
     if method == "none":
         _, overlap = shared_information(fixed, moving, np.eye(4))
-        if overlap < LEAST_OVERLAP:
+        if overlap < MIN_OVERLAP:
             raise GeometryError(
-                "the two volumes do not overlap in space; start from their centers or choose "
+                "the two volumes do not overlap in space; start from their centers or use "
                 "volumes of the same region"
             )
         return np.eye(4)
@@ -154,78 +154,80 @@ class _Search:
 
     def run(self, *, affine: bool) -> NDArray[np.float64]:
         """Return the best 4x4 from the fixed to the moving volume."""
-        best = self._rough()
+        best = self._global_search()
         report(40, 100, "initial alignment: rigid")
         if not affine:
-            for effort in _RIGID:
-                best = self._better(best, self._climb(best, effort, rigid=True))
+            for schedule in _RIGID:
+                best = self._better(best, self._optimize(best, schedule, rigid=True))
             return best
-        best = self._better(best, self._climb(best, _RIGID[0], rigid=True))
+        best = self._better(best, self._optimize(best, _RIGID[0], rigid=True))
         report(60, 100, "initial alignment: affine")
-        for effort in _AFFINE:
-            best = self._better(best, self._climb(best, effort, rigid=False))
+        for schedule in _AFFINE:
+            best = self._better(best, self._optimize(best, schedule, rigid=False))
         return best
 
-    def _rough(self) -> NDArray[np.float64]:
-        """Compare all starts on the coarse grid, follow the best of them."""
-        found = starts(self.fixed[0], self.moving[0], _FOLLOWED)
+    def _global_search(self) -> NDArray[np.float64]:
+        """Compare all starts on the coarse grid, and optimize the best of them."""
+        found = find_starts(self.fixed[0], self.moving[0], _MAX_STARTS)
         if not found:
             raise GeometryError(
-                "the two volumes have no position in common: too few voxels are left by the masks"
+                "no position was found at which the two volumes overlap: the masks contain too "
+                "few voxels"
             )
         report(10, 100, "initial alignment: search")
-        with ThreadPool(len(found)) as pool:  # each of them on a thread, in one order
-            matrices = pool.map(lambda s: self._climb(s.matrix, _SEARCH, rigid=True), found)
-            reached = [matrix for matrix in matrices if matrix is not None]
+        with ThreadPool(len(found)) as pool:
+            results = list(pool.map(lambda s: self._optimize(s.matrix, _SEARCH, rigid=True), found))
         ends = [found[0]]
-        for matrix in reached:
+        for matrix in results:
+            if matrix is None:
+                continue
             score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
-            if overlap >= LEAST_OVERLAP:
+            if overlap >= MIN_OVERLAP:
                 ends.append(Start(matrix, score, overlap))
-        return chosen(ends).matrix
+        return choose_best(ends).matrix
 
     def _better(
         self, old: NDArray[np.float64], new: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
-        """Return the new position unless it is implausible or plainly worse."""
+        """Return the new position unless it is implausible or clearly worse."""
         if new is None:
             return old
         stretch = np.linalg.svd(new[:3, :3], compute_uv=False)
-        if stretch.max() > _STRETCH or stretch.min() < 1 / _STRETCH:
+        if stretch.max() > _MAX_STRETCH or stretch.min() < 1 / _MAX_STRETCH:
             return old
         before, _ = shared_information(self.fixed[1], self.moving[1], old)
         after, overlap = shared_information(self.fixed[1], self.moving[1], new)
-        return new if overlap >= LEAST_OVERLAP and after > 0.99 * before else old
+        return new if overlap >= MIN_OVERLAP and after > 0.99 * before else old
 
-    def _climb(
-        self, start: NDArray[np.float64], effort: _Effort, *, rigid: bool
+    def _optimize(
+        self, start: NDArray[np.float64], schedule: _Schedule, *, rigid: bool
     ) -> NDArray[np.float64] | None:
-        """Optimize from a start on one grid; None where the optimizer found no footing."""
+        """Optimize from a start on one grid; None if the optimizer failed."""
         import SimpleITK
 
         check()
-        fixed, moving = self.fixed[effort.level], self.moving[effort.level]
-        # in units of the patient's radius a turn and a shift of like size move voxels alike far,
-        # so that one step length suits all parameters
-        patient = self.fixed[0]  # coarse is enough to tell its size and middle
+        fixed, moving = self.fixed[schedule.level], self.moving[schedule.level]
+        # in units of the patient's radius, equal changes of rotation and translation parameters
+        # move voxels by similar distances, so that all parameters can have the same scale
+        patient = self.fixed[0]  # the coarse grid suffices for size and center
         unit = patient.radius
         transform = _itk_transform(_in_units(start, unit), patient.mass / unit, rigid=rigid)
         method = SimpleITK.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
-        share = min(1.0, effort.samples / max(fixed.count, 1))
-        # the share is of the whole grid, and samples off the mask are dropped
+        share = min(1.0, schedule.samples / max(fixed.count, 1))
+        # the share refers to the full grid, and samples outside the mask are dropped
         method.SetMetricSamplingStrategy(method.RANDOM if share < 1 else method.NONE)
         if share < 1:
             method.SetMetricSamplingPercentage(share, self.seed + 1)
         if fixed.mask is not None:
-            method.SetMetricFixedMask(_shrunk(fixed.mask, unit))
+            method.SetMetricFixedMask(_rescaled(fixed.mask, unit))
         if moving.mask is not None:
-            method.SetMetricMovingMask(_shrunk(moving.mask, unit))
+            method.SetMetricMovingMask(_rescaled(moving.mask, unit))
         method.SetInterpolator(SimpleITK.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=effort.step * fixed.step_mm / unit,
-            minStep=effort.least * fixed.step_mm / unit,
-            numberOfIterations=effort.iterations,
+            learningRate=schedule.step * fixed.step_mm / unit,
+            minStep=schedule.least * fixed.step_mm / unit,
+            numberOfIterations=schedule.iterations,
             relaxationFactor=0.6,
             gradientMagnitudeTolerance=1e-9,
         )
@@ -233,15 +235,15 @@ class _Search:
         method.SetInitialTransform(transform, inPlace=True)
         task = current()
 
-        def watch() -> None:
+        def stop_if_cancelled() -> None:
             if task.cancelled:
                 method.StopRegistration()
 
-        method.AddCommand(SimpleITK.sitkIterationEvent, watch)
+        method.AddCommand(SimpleITK.sitkIterationEvent, stop_if_cancelled)
         try:
             with _ONE_THREAD:
-                method.Execute(_shrunk(fixed.image, unit), _shrunk(moving.image, unit))
-        except RuntimeError:  # "all samples map outside the moving image": this start leads nowhere
+                method.Execute(_rescaled(fixed.image, unit), _rescaled(moving.image, unit))
+        except RuntimeError:  # "all samples map outside the moving image"
             check()
             return None
         finally:
@@ -251,9 +253,9 @@ class _Search:
 
 
 class _OneThread:
-    """Lets ITK's metric add up in one order: several threads give another last digit every time.
+    """Restricts ITK's metric to one thread, so that sums are reproducible to the last digit.
 
-    ITK heeds only the number that holds for the whole process; the last to leave puts it back.
+    ITK only respects the number of threads of the process; the last to exit restores it.
     """
 
     def __init__(self) -> None:
@@ -281,14 +283,14 @@ _ONE_THREAD: Final = _OneThread()
 
 
 def _in_units(matrix: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
-    """Return a 4x4 of mm as one of a longer unit of length."""
+    """Convert a 4x4 in mm to a longer unit of length."""
     result = np.array(matrix)
     result[:3, 3] /= unit
     return result
 
 
-def _shrunk(image: SimpleITK.Image, unit: float) -> SimpleITK.Image:
-    """Return an image whose lengths are counted in another unit."""
+def _rescaled(image: SimpleITK.Image, unit: float) -> SimpleITK.Image:
+    """Return an image with origin and spacing in another unit of length."""
     import SimpleITK
 
     copy = SimpleITK.Image(image)
@@ -300,7 +302,7 @@ def _shrunk(image: SimpleITK.Image, unit: float) -> SimpleITK.Image:
 def _itk_transform(
     matrix: NDArray[np.float64], center: NDArray[np.float64], *, rigid: bool
 ) -> SimpleITK.Transform:
-    """4x4 as an ITK transform about a center, ready to be optimized."""
+    """Convert a 4x4 to an ITK transform with a center, for optimization."""
     import SimpleITK
 
     transform: Any = SimpleITK.Euler3DTransform() if rigid else SimpleITK.AffineTransform(3)
@@ -323,5 +325,5 @@ def _matrix(transform: Any) -> NDArray[np.float64]:
     center = np.array(transform.GetCenter())
     matrix[:3, 3] = np.array(transform.GetTranslation()) + center - matrix[:3, :3] @ center
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
-        raise InputError("the alignment of the two volumes led to no usable position")
+        raise InputError("the initial alignment of the two volumes failed")
     return matrix

@@ -1,4 +1,4 @@
-"""A volume on coarser and coarser grids, as the initial alignment looks at it."""
+"""Image pyramid of a volume for the initial alignment."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     import SimpleITK
 
 _VOXELS: Final = (40_000, 200_000, 800_000)
-"""Voxels at most of the coarse, the middle and the fine grid."""
+"""Maximum number of voxels of the coarse, middle and fine grid."""
 _BLUR: Final = 0.45  # standard deviation of the blur of a grid, in its voxels
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A volume on one of the grids.
+    """A volume on one grid of the pyramid.
 
     Parameters
     ----------
     values
         float32 (z, y, x), 0 to 1.
-    seen
-        bool (z, y, x): measured, and wanted by the mask.
+    valid
+        bool (z, y, x): voxels that were measured and are inside the mask.
     affine
-        4x4 from (z, y, x) index to LPS mm, orthogonal.
+        4x4 from (z, y, x) index to LPS mm, with orthogonal axes.
     hu
         Whether the values were HU.
     """
 
     values: NDArray[np.float32]
-    seen: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
     affine: NDArray[np.float64]
     hu: bool
 
@@ -54,20 +54,20 @@ class Level:
 
     @cached_property
     def mask(self) -> SimpleITK.Image | None:
-        """Where it is seen, or None: everywhere."""
-        if self.seen.all():
+        """The valid voxels as a SimpleITK image; None if all are valid."""
+        if self.valid.all():
             return None
-        return to_sitk(Volume(self.seen.astype(np.uint8), self.affine, "unknown"))
+        return to_sitk(Volume(self.valid.astype(np.uint8), self.affine, "unknown"))
 
     @cached_property
     def points(self) -> NDArray[np.float64]:
-        """LPS mm (n, 3) of the seen voxels."""
-        return np.asarray(apply(self.affine, np.argwhere(self.seen)))
+        """LPS mm (n, 3) of the valid voxels."""
+        return np.asarray(apply(self.affine, np.argwhere(self.valid)))
 
     @cached_property
     def count(self) -> int:
-        """How many voxels are seen."""
-        return int(np.count_nonzero(self.seen))
+        """Number of valid voxels."""
+        return int(np.count_nonzero(self.valid))
 
     @property
     def step_mm(self) -> float:
@@ -76,23 +76,23 @@ class Level:
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel in mm^3."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @cached_property
     def radius(self) -> float:
-        """Root mean square distance of the seen voxels from the center of mass, in mm."""
+        """Root mean square distance of the valid voxels from the center of mass, in mm."""
         return float(np.sqrt(((self.points - self.mass) ** 2).sum(axis=1).mean()))
 
     @cached_property
     def center(self) -> NDArray[np.float64]:
-        """Middle of that box, LPS mm."""
+        """Center of the valid voxels' bounding box, LPS mm."""
         return np.asarray((self.points.min(axis=0) + self.points.max(axis=0)) / 2)
 
     @cached_property
     def mass(self) -> NDArray[np.float64]:
-        """Center of mass of the seen voxels: of all that is denser than lung in HU."""
-        weights = self.values[self.seen].astype(np.float64)
+        """Center of mass of the valid voxels in LPS mm; for HU, of those denser than lung."""
+        weights = self.values[self.valid].astype(np.float64)
         if self.hu:
             weights = np.where(weights > DENSER_THAN_LUNG, 1.0, 0.0)
         total = weights.sum()
@@ -102,55 +102,55 @@ class Level:
 
 
 def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> list[Level]:
-    """Bring a volume onto ``count`` grids, coarsest first.
+    """Resample a volume to ``count`` grids, the coarsest first.
 
     Parameters
     ----------
     volume, mask
-        A scalar volume; a mask on any grid, not 0 where the volume counts.
+        A scalar volume; a mask on any grid, nonzero where the volume is used.
     role
-        ``"fixed"`` or ``"moving"``, for the messages.
+        ``"fixed"`` or ``"moving"``, for error messages.
     count
-        How many of the grids, 1 to 3.
+        Number of grids, 1 to 3.
 
     Raises
     ------
     InputError
-        If the mask leaves no voxel, or what it leaves is constant.
+        If the mask contains no voxel of the volume, or the volume is constant in it.
     """
     hu = volume.unit == "HU"
-    base = _upright(_thinned(volume, _VOXELS[count - 1]))
+    base = _orthogonal(_block_means(volume, _VOXELS[count - 1]))
     check()
-    seen = measured(base, mask, base)
-    if not seen.any():
+    valid = valid_voxels(base, mask, base)
+    if not valid.any():
         raise InputError(
-            f"the {role} mask leaves nothing of the {role} volume; check that both lie at the same "
-            "place in space"
+            f"the {role} mask does not contain any voxel of the {role} volume; check that both "
+            "are at the same position in space"
         )
-    grey = to_grey(np.asarray(base.voxels, np.float32), seen, hu=hu)
-    found = grey[seen]
+    grey = to_grey(np.asarray(base.voxels, np.float32), valid, hu=hu)
+    found = grey[valid]
     if found.min() == found.max():
         raise InputError(
-            f"the {role} volume is constant where it counts: there is nothing to align"
+            f"the {role} volume is constant within its mask: there is nothing to align"
         )
-    known = Volume(seen.astype(np.uint8), base.affine, "unknown")
+    known = Volume(valid.astype(np.uint8), base.affine, "unknown")
     finer = replace(base, voxels=grey, unit="unknown", outside=None)
-    grids = [_grid(finer, most) for most in _VOXELS[:count]]
+    grids = [_isotropic_grid(finer, most) for most in _VOXELS[:count]]
     levels = []
-    for like in reversed(grids):  # each of the one before it, which is small
+    for like in reversed(grids):  # each is computed from the next finer one, for speed
         check()
         values = np.asarray(resample(_smoothed(finer, like), like).voxels)
-        there = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
-        if not there.any():  # a mask too thin for this grid
-            there = np.ones(like.shape, bool)
-        levels.append(Level(values, there, like.affine, hu))
+        inside = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
+        if not inside.any():  # a mask too thin for this grid
+            inside = np.ones(like.shape, bool)
+        levels.append(Level(values, inside, like.affine, hu))
         finer = Volume(values, like.affine, "unknown")
     return levels[::-1]
 
 
-def _thinned(volume: Volume, most: int) -> Volume:
-    """Return means over blocks of voxels, where all are many times more than are looked at."""
-    grid = _grid(volume, most)
+def _block_means(volume: Volume, most: int) -> Volume:
+    """Downsample a volume with far more voxels than ``most`` by averaging blocks."""
+    grid = _isotropic_grid(volume, most)
     ratio = np.array(grid.spacing) / np.array(volume.spacing)
     block = np.maximum(np.floor(ratio / 1.2 + 1e-6).astype(int), 1)
     if (block == 1).all():
@@ -173,8 +173,8 @@ def _thinned(volume: Volume, most: int) -> Volume:
     return replace(volume, voxels=sums, affine=affine, outside=outside)
 
 
-def _upright(volume: Volume) -> Volume:
-    """Return the volume as it is, or a sheared one on a grid along the axes of space."""
+def _orthogonal(volume: Volume) -> Volume:
+    """Return the volume, resampled to an axis-aligned grid if it is sheared."""
     if is_orthogonal(volume.affine):
         return volume
     ends = corners(volume.shape, volume.affine)
@@ -187,33 +187,33 @@ def _upright(volume: Volume) -> Volume:
     return resample(volume, like)
 
 
-def measured(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:
-    """Where a volume has measured voxels on a grid, and the user wants them: bool (z, y, x)."""
+def valid_voxels(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:
+    """Return which voxels of a grid are measured and inside the mask: bool (z, y, x)."""
     known = np.ones(volume.shape, np.uint8)
     if volume.outside is not None:
         known[volume.outside] = 0
     parts = [replace(volume, voxels=known, unit="unknown", outside=None)]
     if mask is not None:
-        wanted = (np.asarray(mask.voxels) != 0).astype(np.uint8)
-        parts.append(replace(mask, voxels=wanted, unit="unknown"))
-    onto = [np.asarray(resample(part, like, order="nearest", fill=0).voxels) for part in parts]
-    return np.asarray(np.logical_and.reduce(onto))
+        selected = (np.asarray(mask.voxels) != 0).astype(np.uint8)
+        parts.append(replace(mask, voxels=selected, unit="unknown"))
+    moved = [np.asarray(resample(part, like, order="nearest", fill=0).voxels) for part in parts]
+    return np.asarray(np.logical_and.reduce(moved))
 
 
-def _grid(volume: Volume, most: int) -> Volume:
-    """Return an empty grid of about isotropic voxels, ``most`` at most, over the same field."""
+def _isotropic_grid(volume: Volume, most: int) -> Volume:
+    """Return a nearly isotropic grid of at most ``most`` voxels for the same field of view."""
     spacing, shape = np.array(volume.spacing), np.array(volume.shape)
     wanted = float((np.prod(spacing) * np.prod(shape, dtype=np.float64) / most) ** (1 / 3))
     sizes = np.maximum(spacing, max(wanted, float(spacing.min())))
-    # thin slabs keep their slices: at least 12 voxels an axis, if they have them
+    # at least 12 voxels per axis, if the volume has them, so that thin slabs keep their slices
     sizes = np.minimum(sizes, spacing * shape / np.minimum(shape, 12))
     grid, affine = spacing_grid(volume.shape, np.array(volume.affine), sizes)
     return Volume(np.broadcast_to(np.uint8(0), grid), affine, "unknown")
 
 
 def _smoothed(volume: Volume, like: Volume) -> Volume:
-    """Blur as far as the coarser grid asks for, so that it does not alias."""
+    """Blur against aliasing on the coarser grid."""
     ratio = decompose(like.affine)[2] / decompose(volume.affine)[2]
-    # as wide on the coarser grid as the finer one already is on its own
+    # accounts for the blur that the finer level already has
     sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
     return replace(volume, voxels=blur(np.asarray(volume.voxels), sigma))

@@ -1,8 +1,7 @@
-"""Pictures of which only a part was measured, or is wanted: smaller ones, and whole ones.
+"""Downsampling and filling of images with masks.
 
-Beyond a field of view, or under a mask, lie numbers that mean nothing. Averaged with what was
-measured, or taken for the end of the body, they are edges that are none, and drag what is about
-them along.
+Values outside the field of view or the mask are meaningless. If they were averaged with measured
+values, or taken for the background, they would cause false edges and false displacements.
 """
 
 from __future__ import annotations
@@ -12,51 +11,51 @@ import torch
 from tomochrome.registration.similarity import box_sums
 from tomochrome.registration.velocity import Shape, shrink
 
-_KNOWN = 0.02  # share of what a voxel averages that must have been measured
-_BEYOND = 3  # voxels that the last measured ones are carried on: as far as is interpolated
+_MIN_COVERAGE = 0.02  # least measured fraction of a downsampled voxel
+_MARGIN = 3  # voxels by which values are extrapolated, for interpolation
 
 
 def masked_shrink(
     images: torch.Tensor, masks: torch.Tensor, shape: Shape
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `velocity.shrink`, of images that mean something only where their masks are 1.
+    """Downsample images within their masks; see `velocity.shrink`.
 
     Parameters
     ----------
     images, masks
         (n, 1, z, y, x); masks 0 to 1.
     shape
-        The smaller grid, or the same.
+        The smaller or equal grid.
 
     Returns
     -------
     images, masks
-        Means over what was measured, carried on a little beyond; and how much of each was.
+        Means over the measured part of each voxel, extrapolated slightly; and that fraction.
     """
     share = shrink(masks, shape)
-    known = share > _KNOWN
-    means = shrink(images * masks, shape) / share.clamp(min=_KNOWN)
+    known = share > _MIN_COVERAGE
+    means = shrink(images * masks, shape) / share.clamp(min=_MIN_COVERAGE)
     values = torch.where(known, means, shrink(images, shape))
-    for _ in range(_BEYOND):
+    for _ in range(_MARGIN):
         near = box_sums(known[:, 0].to(values), 1)[:, None]
         sums = box_sums((values * known)[:, 0], 1)[:, None]
-        fresh = ~known & (near > 0.5)
-        values = torch.where(fresh, sums / near.clamp(min=1.0), values)
-        known = known | fresh
+        added = ~known & (near > 0.5)
+        values = torch.where(added, sums / near.clamp(min=1.0), values)
+        known = known | added
     return values, share
 
 
 def completed(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
-    """Return two images, each showing the other where it was not measured or is not wanted.
+    """Fill each of two images outside its mask with the values of the other.
 
-    A network without masks would take the emptiness there for the end of the body, and pull the
-    body to it; what is alike on both sides it leaves where it is. Where neither was measured both
-    show the same.
+    A network without mask inputs would otherwise take the missing part for background and
+    displace the body; equal values cause no displacement. Outside both masks the images are
+    replaced by their mean.
 
     Parameters
     ----------
     images, masks
-        (2, 1, z, y, x); masks None: everything was measured.
+        (2, 1, z, y, x); masks None if everything was measured.
     """
     if masks is None:
         return images

@@ -1,8 +1,8 @@
-"""Which of two volumes comes first in the computation, whatever the user calls them.
+"""Order of the two volumes in the computation, independent of their roles.
 
-The dense part treats both alike, but a grid has to be chosen to work on, voxels to be sampled, and
-floating-point sums have an order. With an order that depends on the volumes alone, exchanging
-fixed and moving exchanges forward and inverse, up to rounding.
+The deformable alignment is symmetric, but the working grid, sampled voxels and floating-point
+sums are not. With an order that depends only on the volumes, exchanging fixed and moving
+exchanges forward and inverse, up to rounding.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tomochrome.volume import Volume
 
 
 def is_swapped(fixed: Volume, moving: Volume) -> bool:
-    """Whether the computation should begin from the moving volume.
+    """Whether the moving volume comes first in the computation.
 
-    The smaller field of view comes first (the working grid is as fine as it allows, and nothing
-    can be found beyond it), then the smaller voxel, then an order by grid and by content.
+    The smaller field of view comes first (the working grid covers it at the finest possible
+    resolution), then the smaller voxel, then an arbitrary order by grid and content.
     """
-    ours, theirs = _place(fixed), _place(moving)
+    ours, theirs = _grid_key(fixed), _grid_key(moving)
     if ours != theirs:
         return theirs < ours
-    return _content(moving) < _content(fixed)
+    return _content_hash(moving) < _content_hash(fixed)
 
 
 def swapped(extras: Extras) -> Extras:
@@ -43,14 +43,14 @@ def swapped(extras: Extras) -> Extras:
     )
 
 
-def _place(volume: Volume) -> tuple[Any, ...]:
+def _grid_key(volume: Volume) -> tuple[Any, ...]:
     voxel = float(np.prod(volume.spacing))
     field = voxel * float(np.prod(volume.shape))
-    # turned copies of one grid differ in the last digits, which should not decide
+    # rounded, because rotated copies of a grid differ in the last digits
     return float(f"{field:.6g}"), float(f"{voxel:.6g}"), volume.shape, volume.affine.tolist()
 
 
-def _content(volume: Volume) -> bytes:
+def _content_hash(volume: Volume) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for plane in volume.voxels:
         check()

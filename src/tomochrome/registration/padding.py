@@ -1,7 +1,7 @@
-"""Voxels that were never measured though no header says so: the fill of an earlier resampling.
+"""Detection of padding from an earlier resampling, which no header describes.
 
-A volume that some tool turned on its own grid has corners of one constant value. Taken for
-anatomy, their straight edges draw a registration away from where it belongs.
+A volume that was rotated on its grid has corners of a constant value. Their straight edges would
+bias a registration if they were treated as anatomy.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from tomochrome.geometry.morphology import grown
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
-_CORNER: Final = 3  # voxels along each edge of a corner that must be all alike
-_SEEN: Final = 0.25  # share of a face of the grid that must hold something else,
-_FACES: Final = 4  # on so many faces: air around a patient reaches along all six
-_FOLLOWED: Final = 4_000_000  # voxels: more would take seconds, in which nobody could stop it
-_LEAST: Final = 0.01  # less of the volume is not worth a mask
+_CORNER: Final = 3  # side in voxels of the corner blocks that are tested for a constant value
+_MIN_OTHER: Final = 0.25  # fraction of a face that must have other values,
+_MIN_FACES: Final = 4  # on this many faces; air around a patient covers all six
+_MAX_LABELLED: Final = 4_000_000  # voxels for labelling, which cannot be cancelled
+_MIN_SHARE: Final = 0.01  # smaller paddings are ignored
 
 
 def without_padding(volume: Volume) -> Volume:
-    """Return a scalar volume whose constant corners, if it has such, lie ``outside``.
+    """Mark the constant corners of a scalar volume, if there are any, as ``outside``.
 
     Parameters
     ----------
     volume
-        Scalar. One that says itself what lies outside is returned as it is.
+        Scalar volume. If it already has a mask ``outside``, it is returned unchanged.
 
     Returns
     -------
@@ -43,17 +43,17 @@ def without_padding(volume: Volume) -> Volume:
     voxels = np.asarray(volume.voxels)
     for value in _corner_values(voxels):
         check()
-        if _faces_seen(voxels, value) < _FACES:
+        if _faces_without(voxels, value) < _MIN_FACES:
             continue
         fill = _fill(voxels, value)
         if fill is not None:
-            # next to it lie voxels that interpolation mixed with it
+            # dilated, because interpolation mixed adjacent voxels with the fill value
             return replace(volume, outside=grown(fill))
     return volume
 
 
 def _corner_values(voxels: NDArray[Any]) -> list[Any]:
-    """Values that fill whole corners of the grid."""
+    """Return the values that fill entire corners of the grid."""
     found = []
     for ends in itertools.product((slice(None, _CORNER), slice(-_CORNER, None)), repeat=3):
         corner = voxels[ends]
@@ -62,22 +62,22 @@ def _corner_values(voxels: NDArray[Any]) -> list[Any]:
     return list(dict.fromkeys(found))
 
 
-def _faces_seen(voxels: NDArray[Any], value: Any) -> int:
-    """Return on how many faces of the grid enough is of another value."""
+def _faces_without(voxels: NDArray[Any], value: Any) -> int:
+    """Return the number of faces of the grid with a sufficient fraction of other values."""
     faces = (np.take(voxels, end, axis) for axis in range(3) for end in (0, -1))
-    return sum(bool((face != value).mean() >= _SEEN) for face in faces)
+    return sum(bool((face != value).mean() >= _MIN_OTHER) for face in faces)
 
 
 def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
-    """Where the value is that a corner of the grid has, as far as it reaches from there.
+    """Return the mask of the voxels of a value that are connected to a corner of the grid.
 
-    Of a large volume only every second, third ... voxel is followed. None: too little, or all.
+    Large volumes are subsampled for labelling. None if the mask is too small or everything.
     """
-    step = int(np.ceil((voxels.size / _FOLLOWED) ** (1 / 3)))
-    # a last plane is followed too: corners lie on it
+    step = int(np.ceil((voxels.size / _MAX_LABELLED) ** (1 / 3)))
+    # including the last plane, which has corners
     at = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n in voxels.shape]
     parts = _from_corners(voxels[np.ix_(*at)] == value)
-    if not _LEAST <= parts.mean() < 1:
+    if not _MIN_SHARE <= parts.mean() < 1:
         return None
     if step == 1:
         return parts
@@ -90,8 +90,7 @@ def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
 
 
 def _from_corners(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep what hangs together with a corner of the grid."""
+    """Keep the components that contain a corner of the grid."""
     parts, _ = ndimage.label(same)
     corners = parts[:: same.shape[0] - 1, :: same.shape[1] - 1, :: same.shape[2] - 1]
-    wanted = np.unique(corners[corners > 0])
-    return np.asarray(np.isin(parts, wanted))
+    return np.asarray(np.isin(parts, np.unique(corners[corners > 0])))

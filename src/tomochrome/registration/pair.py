@@ -1,11 +1,11 @@
-"""Two volumes on one working grid: the same millimetres, comparable grey values, masks.
+"""Resampling of two volumes to a common working grid, with comparable grey values and masks.
 
-The grid has the fixed volume's axes and field of view (and some room where the moving one is
-larger); the moving volume is brought onto it through the initial transform, so that what the
-network and refinement find is the rest. With ``u`` the forward displacement on the grid (mm) and
-``T`` the initial transform, fixed points go to moving points by ``p -> T(p + u(p))``, and back by
-``q -> T^-1(q)`` followed by the inverse displacement. Which volume is called fixed here is
-settled by `tomochrome.registration.order`.
+The grid has the fixed volume's axes and field of view (with a margin where the moving one is
+larger); the moving volume is resampled to it through the initial transform, so that network and
+refinement only compute the remaining displacement. With the forward displacement ``u`` on the
+grid (mm) and the initial transform ``T``, fixed points map to moving points by
+``p -> T(p + u(p))``, and back by ``q -> T^-1(q)`` followed by the inverse displacement.
+`tomochrome.registration.order` determines which volume is the fixed one in this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import spacing_grid
-from tomochrome.registration.levels import measured
+from tomochrome.registration.levels import valid_voxels
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly
 from tomochrome.transform import Transform
@@ -28,22 +28,23 @@ from tomochrome.volume import Volume
 from tomochrome.windowing.grey import to_grey
 
 MAX_VOXELS = 8_000_000
-"""Voxels of the working grid at most: 160 x 192 x 224 fits, and four such fields in 4 GiB."""
-_LEAST_OVERLAP = 0.02
-_ROOM_MM = 25.0
-_EDGE = 0.05
+"""Maximum number of voxels of the working grid, enough for 160 x 192 x 224."""
+_MIN_OVERLAP = 0.02
+_MARGIN_MM = 25.0
+_MIN_OVERHANG = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class WorkingPair:
-    """Two volumes as the network and refinement see them.
+    """Input of the network and the refinement.
 
     Parameters
     ----------
     fixed, moving
-        float32 (1, 1, z, y, x), 0 to 1; ``moving`` is already brought through ``transform``.
+        float32 (1, 1, z, y, x), 0 to 1; ``moving`` is resampled through ``transform``.
     masks
-        float32 (2, 1, z, y, x), fixed and moving: 1 where measured and wanted. None: everywhere.
+        float32 (2, 1, z, y, x), fixed and moving: 1 for measured voxels inside the mask. None if
+        all voxels are used.
     affine
         4x4 of the grid, from (z, y, x) index to LPS mm of the fixed volume.
     transform
@@ -70,12 +71,12 @@ class WorkingPair:
 
     @property
     def like(self) -> Volume:
-        """An empty volume on the grid, to resample onto."""
+        """An empty volume on the grid, as a reference for resampling."""
         return Volume(np.broadcast_to(np.uint8(0), self.shape), self.affine, "unknown")
 
 
 def check_volume(volume: Volume, role: str) -> None:
-    """Refuse what cannot be registered.
+    """Check that a volume can be registered.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def check_volume(volume: Volume, role: str) -> None:
     InputError
         If it is colored, flat, constant, or has NaN or infinite values.
     GeometryError
-        If its spacing is absurd.
+        If its spacing is implausible.
     """
     where = f"the {role} volume"
     if volume.is_rgba:
@@ -103,14 +104,14 @@ def check_volume(volume: Volume, role: str) -> None:
         )
     if not all(0.01 <= s <= 50.0 for s in volume.spacing):
         raise GeometryError(
-            f"{where} has an impossible spacing of "
+            f"{where} has an implausible spacing of "
             f"{' x '.join(f'{s:.4g}' for s in volume.spacing)} mm; correct its header"
         )
     voxels = np.asarray(volume.voxels)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise InputError(f"{where} has values that are not numbers (NaN or infinite); replace them")
+        raise InputError(f"{where} has NaN or infinite values; replace them")
     if voxels.min() == voxels.max():
-        raise InputError(f"{where} is constant: there is nothing in it to register")
+        raise InputError(f"{where} is constant: there is nothing to register")
 
 
 def make_pair(
@@ -122,7 +123,7 @@ def make_pair(
     moving_mask: Volume | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> WorkingPair:
-    """Bring two volumes onto a common working grid.
+    """Resample two volumes to a common working grid.
 
     Parameters
     ----------
@@ -131,9 +132,9 @@ def make_pair(
     transform
         4x4 from LPS mm of the fixed volume to LPS mm of the moving one; None is the identity.
     fixed_mask, moving_mask
-        Volumes, not 0 where the image counts, on any grid.
+        Volumes on any grid, nonzero where the image is used.
     max_voxels
-        Bound on the grid's voxels: its spacing grows until it fits.
+        Maximum number of voxels of the grid, which determines its spacing.
 
     Raises
     ------
@@ -145,22 +146,22 @@ def make_pair(
     check_volume(fixed, "fixed")
     check_volume(moving, "moving")
     matrix = np.eye(4) if transform is None else np.asarray(transform, dtype=np.float64)
-    shape, affine = working_grid(_with_room(fixed, moving, matrix), max_voxels)
+    shape, affine = working_grid(_with_margin(fixed, moving, matrix), max_voxels)
     grid = Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
     through = replace(grid, affine=matrix @ affine)
     both_hu = fixed.unit == "HU" and moving.unit == "HU"
     images, masks = [], []
     for volume, mask, like in ((fixed, fixed_mask, grid), (moving, moving_mask, through)):
         check()
-        seen = measured(volume, mask, like)
+        valid = valid_voxels(volume, mask, like)
         check()
-        images.append(to_grey(_onto(volume, like), seen, hu=both_hu))
-        masks.append(seen)
+        images.append(to_grey(_onto(volume, like), valid, hu=both_hu))
+        masks.append(valid)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
-    if share < _LEAST_OVERLAP or not (masks[0] & masks[1]).any():
+    if share < _MIN_OVERLAP or not (masks[0] & masks[1]).any():
         raise GeometryError(
-            "the two volumes do not overlap in space; start from their centers or choose volumes "
-            "of the same region"
+            "the two volumes do not overlap in space; start from their centers or use volumes of "
+            "the same region"
         )
     tensors = [torch.from_numpy(np.ascontiguousarray(v))[None, None] for v in images]
     weights = None
@@ -170,9 +171,9 @@ def make_pair(
 
 
 def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, NDArray[np.float64]]:
-    """Return shape and affine of the grid to register on: about isotropic, in the fixed's field.
+    """Return shape and affine of a nearly isotropic grid for the fixed volume's field of view.
 
-    The fixed volume's own grid where that is nearly isotropic and small enough.
+    This is the fixed volume's own grid if that is nearly isotropic and small enough.
     """
     spacing = np.array(fixed.spacing)
     voxels = float(np.prod(fixed.shape))
@@ -182,7 +183,7 @@ def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, ND
     wanted = max(fits, float(spacing.min()))
     sizes = np.full(3, wanted)
     while True:
-        # thin slabs keep their slices: at least 16 voxels an axis, if they have them
+        # at least 16 voxels per axis, if the volume has them, so that thin slabs keep their slices
         least = np.minimum(np.array(fixed.shape), 16)
         extent = spacing * np.array(fixed.shape)
         chosen = np.minimum(sizes, extent / least)
@@ -192,34 +193,34 @@ def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, ND
         sizes = sizes * 1.02
 
 
-def _with_room(fixed: Volume, moving: Volume, transform: NDArray[np.float64]) -> Volume:
-    """Return the fixed field of view, with room at each face beyond which the moving one goes on.
+def _with_margin(fixed: Volume, moving: Volume, transform: NDArray[np.float64]) -> Volume:
+    """Return the fixed field of view with a margin at each face where the moving one is larger.
 
-    What lies there may be carried into the fixed field of view, and must not be cut off from its
-    displacement. An overhang of less than a twentieth, as two fields of one size have, needs none.
+    Tissue in the margin may move into the fixed field of view, and needs a displacement. Small
+    overhangs, as between two fields of view of the same size, need no margin.
     """
     to_index = np.linalg.inv(transform @ fixed.affine)
-    theirs = apply(to_index, corners(moving.shape, moving.affine))
+    moved = apply(to_index, corners(moving.shape, moving.affine))
     spacing, sizes = np.array(fixed.spacing), np.array(fixed.shape)
-    before, after = -theirs.min(axis=0), theirs.max(axis=0) - (sizes - 1)
-    most = np.ceil(_ROOM_MM / spacing)
-    room = [
-        np.where(over > _EDGE * sizes, np.minimum(np.ceil(over), most), 0).astype(int)
+    before, after = -moved.min(axis=0), moved.max(axis=0) - (sizes - 1)
+    most = np.ceil(_MARGIN_MM / spacing)
+    low, high = (
+        np.where(over > _MIN_OVERHANG * sizes, np.minimum(np.ceil(over), most), 0).astype(int)
         for over in (before, after)
-    ]
-    shape = tuple(int(n) for n in sizes + room[0] + room[1])
+    )
+    shape = tuple(int(n) for n in sizes + low + high)
     affine = np.array(fixed.affine)
-    affine[:3, 3] -= affine[:3, :3] @ room[0]
+    affine[:3, 3] -= affine[:3, :3] @ low
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
 
 
 def _onto(volume: Volume, like: Volume) -> NDArray[np.float32]:
-    """Resample onto a grid, smoothed first where the grid is coarser."""
+    """Resample to a grid, with smoothing against aliasing on a coarser one."""
     ratio = np.array(like.spacing)[None, :] / np.array(volume.spacing)[:, None]
-    ours, theirs = decompose(volume.affine)[1], decompose(like.affine)[1]
-    along = (np.abs(ours.T @ theirs) * ratio).max(axis=1)  # grid steps, in voxels of each axis
-    sigma = np.where(along > 1.3, 0.4 * along, 0.0)
+    source, target = decompose(volume.affine)[1], decompose(like.affine)[1]
+    steps = (np.abs(source.T @ target) * ratio).max(axis=1)  # grid steps, in voxels of each axis
+    sigma = np.where(steps > 1.3, 0.4 * steps, 0.0)
     smooth = replace(volume, voxels=blur(np.asarray(volume.voxels), sigma))
     with quietly():
-        onto = Transform.identity().apply(smooth, like, order="linear")
-    return np.asarray(onto.voxels, dtype=np.float32)
+        moved = Transform.identity().apply(smooth, like, order="linear")
+    return np.asarray(moved.voxels, dtype=np.float32)

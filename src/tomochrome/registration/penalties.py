@@ -1,4 +1,4 @@
-"""What a deformation must pay for: roughness, imbalance of the halves, folds.
+"""Penalties on deformations: roughness, imbalance of the two velocities, folds.
 
 Fields are (n, 3, z, y, x), components (z, y, x) in voxels of their own grid; every penalty is a
 scalar tensor.
@@ -13,7 +13,7 @@ import torch
 
 
 def roughness(velocity: torch.Tensor) -> torch.Tensor:
-    """Mean squared forward difference of a velocity, over the three axes."""
+    """Return the mean squared forward difference of a velocity over the three axes."""
     dz = (velocity[:, :, 1:] - velocity[:, :, :-1]).square().mean()
     dy = (velocity[:, :, :, 1:] - velocity[:, :, :, :-1]).square().mean()
     dx = (velocity[..., 1:] - velocity[..., :-1]).square().mean()
@@ -21,25 +21,25 @@ def roughness(velocity: torch.Tensor) -> torch.Tensor:
 
 
 def imbalance(velocities: torch.Tensor) -> torch.Tensor:
-    """How far the halves differ in magnitude: keeps the half-way point half-way (Mok and Chung).
+    """Return the imbalance of a pair's velocities, which keeps the half-way space centered.
 
-    ``velocities`` is (2, 3, z, y, x); 0 where ``v_fixed = -v_moving``. Published as the difference
-    of mean squares; as the mean square of the sum it also forbids that both drift together.
+    ``velocities`` is (2, 3, z, y, x); the result is 0 where ``v_fixed = -v_moving``. Mok and Chung
+    use the difference of mean squares; the mean square of the sum also prevents a common drift.
     """
     return (velocities[0] + velocities[1]).square().mean()
 
 
 _CORNERS = tuple(np.ndindex(2, 2, 2))
-"""Of a cell between eight voxels: 0 or 1 along z, y and x."""
+"""Corners of a cell between eight voxels: 0 or 1 along z, y and x."""
 
 
 def jacobian_determinant(
     displacement: torch.Tensor, corner: tuple[int, ...] = (0, 0, 0)
 ) -> torch.Tensor:
-    """Determinant of ``p -> p + u(p)`` in each cell between voxels, (n, z - 1, y - 1, x - 1).
+    """Return the determinant of ``p -> p + u(p)`` in each cell, (n, z - 1, y - 1, x - 1).
 
-    Taken at one ``corner`` of the cell, along the three edges that meet there: the first voxel's
-    are forward differences.
+    It is computed at one ``corner`` of the cell from the three edges that meet there; the first
+    corner corresponds to forward differences.
     """
     low, high = slice(None, -1), slice(1, None)
     i, j, k = (high if far else low for far in corner)
@@ -53,7 +53,7 @@ def jacobian_determinant(
 
 
 def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
-    """Smallest determinant at the corners of each cell, (n, z - 1, y - 1, x - 1); no gradient."""
+    """Return the minimum determinant of each cell, (n, z - 1, y - 1, x - 1), without gradient."""
     with torch.no_grad():
         least = jacobian_determinant(displacement)
         for corner in _CORNERS[1:]:
@@ -62,7 +62,7 @@ def least_determinant(displacement: torch.Tensor) -> torch.Tensor:
 
 
 def folded_cells(displacement: torch.Tensor, least: float = 0.0) -> torch.Tensor:
-    """Where `least_determinant` of (1, 3, z, y, x) is below ``least``: uint8 of its shape."""
+    """Mark the cells of (1, 3, z, y, x) with `least_determinant` below ``least``, uint8."""
     if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
         from tomochrome.registration import fold_kernels
 
@@ -75,28 +75,28 @@ def folded_cells(displacement: torch.Tensor, least: float = 0.0) -> torch.Tensor
 
 
 class _Shortfall(torch.autograd.Function):
-    """`small_jacobian` by the compiled loop, which finds value and derivative together."""
+    """`small_jacobian` by the compiled kernel, which computes value and gradient together."""
 
     @staticmethod
     def forward(ctx: Any, displacement: torch.Tensor, least: float) -> torch.Tensor:
         from tomochrome.registration import fold_kernels
 
         field = displacement.detach().contiguous()
-        slope = torch.zeros_like(field)
-        value = fold_kernels.shortfall(field.numpy(), np.float32(least), slope.numpy())
-        ctx.save_for_backward(slope)
+        gradient = torch.zeros_like(field)
+        value = fold_kernels.shortfall(field.numpy(), np.float32(least), gradient.numpy())
+        ctx.save_for_backward(gradient)
         return displacement.new_tensor(value)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return slope * upstream[0], None
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0], None
 
 
 def small_jacobian(displacement: torch.Tensor, least: float = 0.3) -> torch.Tensor:
-    """Mean square of how far determinants fall below ``least``: acts before anything folds.
+    """Return the mean squared shortfall of determinants below ``least``, to prevent folds.
 
-    Over all corners of all cells, as `least_determinant` sees them.
+    The mean is over all corners of all cells, see `jacobian_determinant`.
     """
     if displacement.device.type == "cpu" and displacement.dtype == torch.float32:
         done: torch.Tensor = _Shortfall.apply(displacement, least)  # type: ignore[no-untyped-call]
@@ -105,9 +105,9 @@ def small_jacobian(displacement: torch.Tensor, least: float = 0.3) -> torch.Tens
 
 
 def _all_determinants(displacement: torch.Tensor) -> torch.Tensor:
-    """`jacobian_determinant` at all corners, (8, n, z - 1, y - 1, x - 1).
+    """Return `jacobian_determinant` at all corners, (8, n, z - 1, y - 1, x - 1).
 
-    Few large steps instead of many small ones: on a GPU each costs as much to begin as to do.
+    A few large operations are faster than many small ones on a GPU, because of launch overhead.
     """
     low, high = slice(None, -1), slice(1, None)
     edges = []

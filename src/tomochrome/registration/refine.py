@@ -1,9 +1,10 @@
-"""Instance optimization: the velocities of one pair, improved coarse to fine.
+"""Instance optimization: coarse-to-fine refinement of the velocities of one pair.
 
-Whatever the network answered (or nothing at all) is a start; its weights never change. The loss
-is the network's own: similarity at both ends, and half-way while it is coarse; roughness, and a
-penalty on small Jacobians that acts before anything folds. Both halves share one velocity
-(`flow`), so that they are balanced by construction and exchanging the images exchanges the maps.
+The initial velocities are the network's prediction or zero; network weights are not changed. The
+loss is that of the network: dissimilarity in both image spaces and, at coarse resolution, in the
+half-way space; roughness; and a penalty on small Jacobian determinants, which prevents folds.
+Both directions share one velocity (`flow`), so that they are balanced by construction and
+exchanging the images exchanges the maps.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
 from tomochrome.runtime import check, report
 
 Metric = Callable[[str, int, float], None]
-"""Called with the stage's name, the number of the iteration over all stages, and the
-dissimilarity now: the falling curve."""
+"""Callback with the stage, the iteration counted over all stages, and the dissimilarity."""
 DEFAULT_ITERATIONS = 40
 FINE_VOXELS, FINEST_VOXELS = 2_500_000, 4_000_000
-_CALMED = (1, 2, 4)  # passes of smoothing that a start may need
-_FOLDS, _LEAST = 25.0, 0.25  # weight of `small_jacobian`, and the determinant below which it acts
-_SQUARINGS = 3  # of the way to the half-way point
+_SMOOTHING_PASSES = (1, 2, 4)  # alternatives for smoothing the initial velocity
+_FOLD_WEIGHT = 25.0  # weight of `small_jacobian`
+_MIN_DETERMINANT = 0.25  # below which `small_jacobian` is nonzero
+_SQUARINGS = 3  # for the half-way maps
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class Stage:
     Parameters
     ----------
     velocity, image
-        How much smaller the grids of velocities and of the images are than the pair's.
+        Downsampling factors of the velocity and image grids relative to the pair's grid.
     iterations, rate
-        Steps of Adam at most, and the length of a step in voxels of the velocity's grid.
+        Maximum number of Adam steps, and learning rate in voxels of the velocity grid.
     smooth
-        How often steps are averaged over three voxels: flat regions follow their surroundings.
+        Passes of a 3 x 3 x 3 mean filter on the steps, by which flat regions follow adjacent ones.
     name
-        What the stage is called.
+        Name of the stage.
     radius
-        Of the window of local correlation, in voxels of the images' grid.
+        Radius of the local correlation window, in voxels of the image grid.
     """
 
     velocity: int
@@ -62,7 +63,7 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """What the optimization found.
+    """The result of the optimization.
 
     Parameters
     ----------
@@ -82,18 +83,18 @@ class Refined:
 def stages(
     iterations: int, shape: Shape, *, started: bool = False, measure: str = "lncc"
 ) -> tuple[Stage, ...]:
-    """Share out a number of iterations over the resolutions.
+    """Distribute a number of iterations over the resolutions.
 
     Parameters
     ----------
     iterations
-        In all. 0 gives no stage.
+        Total number; 0 for no stages.
     shape
-        The pair's grid: images of more than `FINE_VOXELS` are looked at no closer than at half
-        of their resolution; with local correlation, which is cheap, the last iterations look at
-        those of up to `FINEST_VOXELS` as they are.
+        The pair's grid. Images of more than `FINE_VOXELS` are used at half resolution at most;
+        with local correlation, which is cheap, the last iterations use images of up to
+        `FINEST_VOXELS` at full resolution.
     started
-        Whether a network's answer is refined: less is left to do at the coarsest.
+        Whether a network's prediction is refined, which needs fewer coarse iterations.
     measure
         As for `refine`.
 
@@ -110,9 +111,9 @@ def stages(
         round(iterations * share) for share in ((0.4, 0.3) if started else (0.5, 0.24))
     )
     voxels = math.prod(shape)
-    closer = measure == "lncc" and FINE_VOXELS < voxels <= FINEST_VOXELS
-    last = round(iterations * 0.15) if closer else 0
-    # small windows show thin walls; of pictures at half resolution they see too little
+    with_finest = measure == "lncc" and FINE_VOXELS < voxels <= FINEST_VOXELS
+    last = round(iterations * 0.15) if with_finest else 0
+    # small windows resolve thin walls, but contain too little at half resolution
     coarse, close, radius = (4, 2, 3) if voxels > FINE_VOXELS else (2, 1, 2)
     plan = (
         Stage(4, coarse, first, 0.25, name="coarse", radius=radius),
@@ -124,13 +125,13 @@ def stages(
 
 
 def smaller(shape: Shape, factor: int) -> Shape:
-    """Return the grid that is ``factor`` times smaller, at least 8 voxels an axis if it had."""
+    """Return the shape downsampled by ``factor``, but not below 8 voxels per axis."""
     z, y, x = (max(min(n, 8), -(-n // factor)) for n in shape)
     return z, y, x
 
 
 class _Pair:
-    """Both images, and their masks, at one resolution: index 0 is fixed, 1 moving."""
+    """Both images and their masks at one resolution: index 0 is fixed, 1 is moving."""
 
     def __init__(self, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> None:
         self.masks: torch.Tensor | None = None
@@ -140,22 +141,22 @@ class _Pair:
             self.images, self.masks = masked_shrink(images, masks, shape)
         self.others = self.images.flip(0).contiguous()
 
-    def ends(self, whole: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
-        """At the fixed, then at the moving end: the image, the other brought to it, the weight."""
-        brought = sample_through(self.others, whole)
-        parts = [(self.images[k : k + 1], brought[k : k + 1]) for k in (0, 1)]
+    def ends(self, full: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """Return image, warped other image, and weight, in fixed and in moving space."""
+        warped = sample_through(self.others, full)
+        parts = [(self.images[k : k + 1], warped[k : k + 1]) for k in (0, 1)]
         if self.masks is None:
             return list(parts)
-        weight = self.masks * sample_through(self.masks.flip(0), whole.detach())
+        weight = self.masks * sample_through(self.masks.flip(0), full.detach())
         return [(*part, weight[k : k + 1]) for k, part in enumerate(parts)]
 
     def middle(self, half: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Both images half-way, and the weight there."""
-        met = sample_through(self.others, half)
+        """Return both images and the weight in half-way space."""
+        warped = sample_through(self.others, half)
         if self.masks is None:
-            return met[:1], met[1:]
+            return warped[:1], warped[1:]
         weight = sample_through(self.masks.flip(0), half.detach()).prod(dim=0, keepdim=True)
-        return met[:1], met[1:], weight
+        return warped[:1], warped[1:], weight
 
 
 def refine(
@@ -177,45 +178,45 @@ def refine(
     fixed, moving
         (1, 1, z, y, x) on one grid, 0 to 1, finite.
     velocities
-        Where to begin, (2, 3, z, y, x) on a grid with the same corners; None begins at rest.
+        Initial velocities, (2, 3, z, y, x) on a grid with the same corners; None for zero.
     plan, iterations
-        Stages, or the number of iterations that `stages` shares out.
+        Stages, or the number of iterations that `stages` distributes.
     measure
         ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
     masks
-        (2, 1, z, y, x), fixed and moving: 1 where a voxel counts, 0 where not. None: all count.
+        (2, 1, z, y, x), fixed and moving: 1 for voxels that are used, 0 otherwise. None for all.
     weight
-        Of the roughness beside the similarity.
+        Weight of the roughness relative to the dissimilarity.
     metric
-        Told each iteration.
+        Callback for each iteration.
 
     Raises
     ------
     TomochromeError
-        If the measure is unknown or the user stopped it.
+        If the measure is unknown or the user cancelled.
     """
     loss, factor = similarity(measure)
     shape: Shape = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
     started = velocities is not None
-    shared = stages(iterations, shape, started=started, measure=measure)
-    chosen = shared if plan is None else plan
-    total, done = sum(stage.iterations for stage in chosen), 0
-    images, begun = torch.cat([fixed, moving]), time.perf_counter()
+    if plan is None:
+        plan = stages(iterations, shape, started=started, measure=measure)
+    total, done = sum(stage.iterations for stage in plan), 0
+    images, begin = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
     pairs: dict[int, _Pair] = {}
     if velocities is None:
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
-    goal = _Goal(loss, factor, weight)
-    for number, stage in enumerate(chosen):
+    objective = _Objective(loss, factor, weight)
+    for number, stage in enumerate(plan):
         if stage.image not in pairs:
             pairs[stage.image] = _Pair(images, masks, smaller(shape, stage.image))
         pair = pairs[stage.image]
         start = resize_field(velocity, smaller(shape, stage.velocity))
         if number == 0 and velocities is not None:
-            start = _where_to_begin(start, goal, pair, stage)
-        best = _Best()
+            start = _best_start(start, objective, pair, stage)
+        best = _BestSoFar()
         step = torch.zeros_like(start, requires_grad=True)
         optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
         for k in range(stage.iterations):
@@ -223,28 +224,28 @@ def refine(
             report(done + k, total, "refining")
             optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
             optimizer.zero_grad(set_to_none=True)
-            velocity = start + smooth(step, stage.smooth)  # neighbours move together
-            differ, penalty = goal(velocity, pair, stage)
-            best.offer(float((differ + penalty).detach()), velocity)
-            (differ + penalty).backward()  # type: ignore[no-untyped-call]
+            velocity = start + smooth(step, stage.smooth)
+            dissimilarity, penalty = objective(velocity, pair, stage)
+            best.offer(float((dissimilarity + penalty).detach()), velocity)
+            (dissimilarity + penalty).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            curve.append((stage.name, float(differ.detach())))
+            curve.append((stage.name, float(dissimilarity.detach())))
             if metric is not None:
                 metric(stage.name, done + k, curve[-1][1])
             if best.stalled:
                 break
         done += stage.iterations
         velocity = start + smooth(step.detach(), stage.smooth)
-        best.offer(goal.value(velocity, pair, stage), velocity)  # the last step, not looked at yet
+        best.offer(objective.value(velocity, pair, stage), velocity)  # after the last step
         velocity = best.velocity
     if total:
         report(total, total, "refining")
-    return Refined(both_velocities(velocity.detach()), tuple(curve), time.perf_counter() - begun)
+    return Refined(both_velocities(velocity.detach()), tuple(curve), time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)
-class _Goal:
-    """What is minimized."""
+class _Objective:
+    """The objective function."""
 
     loss: Callable[..., torch.Tensor]
     factor: float
@@ -253,32 +254,39 @@ class _Goal:
     def __call__(
         self, velocity: torch.Tensor, pair: _Pair, stage: Stage
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Dissimilarity and penalty of a velocity."""
-        whole, half = flow(velocity, _SQUARINGS)
-        parts = pair.ends(whole) + ([pair.middle(half)] if stage.image >= 4 else [])
+        """Return dissimilarity and penalty of a velocity."""
+        full, half = flow(velocity, _SQUARINGS)
+        parts = pair.ends(full) + ([pair.middle(half)] if stage.image >= 4 else [])
         window = {"radius": stage.radius} if self.loss is lncc else {}
-        differ = self.factor * torch.stack([self.loss(*part, **window) for part in parts]).mean()
-        folds = small_jacobian(whole.permute(0, 4, 1, 2, 3), _LEAST)
-        return differ, self.weight * roughness(velocity) + _FOLDS * folds
+        losses = torch.stack([self.loss(*part, **window) for part in parts])
+        folds = small_jacobian(full.permute(0, 4, 1, 2, 3), _MIN_DETERMINANT)
+        penalty = self.weight * roughness(velocity) + _FOLD_WEIGHT * folds
+        return self.factor * losses.mean(), penalty
 
     @torch.no_grad()
     def value(self, velocity: torch.Tensor, pair: _Pair, stage: Stage) -> float:
-        """Dissimilarity and penalty in one number."""
+        """Return the sum of dissimilarity and penalty."""
         return float(sum(self(velocity, pair, stage)))
 
 
-def _where_to_begin(start: torch.Tensor, goal: _Goal, pair: _Pair, stage: Stage) -> torch.Tensor:
-    """Return the network's answer, or that smoothed, or rest: whichever is the best start.
+def _best_start(
+    start: torch.Tensor, objective: _Objective, pair: _Pair, stage: Stage
+) -> torch.Tensor:
+    """Return the best start of the network's prediction, smoothed versions of it, and zero.
 
-    Where two bodies are very unlike it may fold: smoothed, what it found is still of use. Trained
-    on like contrasts, it may be lost on others: then rest is better.
+    For very different bodies the prediction can fold, and is still useful after smoothing. For
+    contrasts that differ from the training data it can be wrong, and zero is better.
     """
-    starts = [start, *(smooth(start, passes) for passes in _CALMED), torch.zeros_like(start)]
-    return min(starts, key=lambda velocity: goal.value(velocity, pair, stage))
+    starts = [
+        start,
+        *(smooth(start, passes) for passes in _SMOOTHING_PASSES),
+        torch.zeros_like(start),
+    ]
+    return min(starts, key=lambda velocity: objective.value(velocity, pair, stage))
 
 
-class _Best:
-    """The best loss so far: notices when nothing is gained any more."""
+class _BestSoFar:
+    """The best loss so far, and detection of stagnation."""
 
     _patience, _least = 12, 1e-4
 
@@ -294,7 +302,7 @@ class _Best:
 
     @property
     def stalled(self) -> bool:
-        """Whether the last iterations gained next to nothing over those before."""
+        """Whether the last iterations hardly improved on the earlier ones."""
         if len(self._values) <= 2 * self._patience:
             return False
         recent, before = self._values[-self._patience :], self._values[: -self._patience]

@@ -1,7 +1,7 @@
-"""`register`: from two volumes to a moved volume, transforms both ways, and a report.
+"""`register`: from two volumes to a moved volume, transforms in both directions, and a report.
 
-Check, align roughly (`initialize`), bring both onto one grid (`pair`), find the deformation
-(`align`: network and refinement), and measure what came of it (`report`).
+The steps are checks, initial alignment (`initialize`), resampling to a common grid (`pair`),
+deformable alignment by network and refinement (`align`), and measurement (`report`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tomochrome.notices import Notice, texts
 from tomochrome.registration.checks import (
     NO_MODEL,
     Extras,
+    check_distance,
     check_extras,
     check_numbers,
     check_options,
-    check_place,
     looks_like_labels,
 )
 from tomochrome.registration.initialize import initialize
@@ -45,32 +45,32 @@ if TYPE_CHECKING:
     from tomochrome.registration.symnet import SymNet
 
 Metric = Callable[[str, int, float], None]
-"""Told the stage, the iteration over all stages, and the dissimilarity: the falling curve."""
+"""Callback with the stage, the iteration counted over all stages, and the dissimilarity."""
 Model = str | os.PathLike[str] | None
-_SMOOTHINGS: Final = 6  # of what folds on a volume's own grid, at most
-_SLICES: Final = 8  # of a field, turned into mm at a time
+_MAX_SMOOTHINGS: Final = 6  # of folds on a volume's original grid
+_SLICES: Final = 8  # of a field that are converted to mm at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """What `register` found.
+    """The result of `register`.
 
     Parameters
     ----------
     moved
-        The moving volume on the fixed one's grid.
+        The moving volume resampled to the fixed grid.
     moved_inverse
-        The fixed volume on the moving one's grid.
+        The fixed volume resampled to the moving grid.
     forward, inverse
-        From points of the fixed volume to the moving one, and back, in LPS mm. As ITK has it,
-        ``SimpleITK.Resample(moving, fixed, forward)`` is ``moved``.
+        Transforms of points from the fixed to the moving volume, and back, in LPS mm. In ITK's
+        convention, ``SimpleITK.Resample(moving, fixed, forward)`` is ``moved``.
     jacobian
-        Determinant of ``forward`` at each voxel of the fixed grid, float32: 1 where volume is
-        kept, above 1 where the moving image is larger, 0 or less where it folds.
+        Jacobian determinant of ``forward`` at each voxel of the fixed grid, float32: 1 where
+        volume is preserved, above 1 where the moving image is larger, at most 0 at folds.
     report
         Measures, seconds and warnings, as in ``report.json``.
     warnings
-        What the user should know.
+        Warnings for the user.
     """
 
     moved: Volume
@@ -84,7 +84,7 @@ class Registration:
 
 @dataclass
 class _Clock:
-    """Seconds of each stage."""
+    """Measures the seconds of each stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -96,8 +96,8 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Everything that is asked of one registration."""
+class _Options:
+    """Options of one registration."""
 
     init: str
     refine: int
@@ -131,110 +131,110 @@ def register(
     fixed, moving
         Scalar volumes; they may differ in grid, spacing, orientation and field of view.
     init
-        First alignment: ``"none"``, ``"center"``, ``"mass"``, ``"rigid"`` or ``"affine"``.
+        Initial alignment: ``"none"``, ``"center"``, ``"mass"``, ``"rigid"`` or ``"affine"``.
     model
-        A registration model or the folder of its bundle; None or ``"none"``: no network.
+        A registration model or the folder of its bundle; None or ``"none"`` for no network.
     refine
-        Iterations of the refinement for this pair at most; None is the default number, 0 is
-        none. Without a network too, only the first alignment is left.
+        Maximum number of refinement iterations; None for the default, 0 for none. Without a
+        network and refinement, only the initial alignment is applied.
     similarity
-        ``"lncc"`` (local correlation), ``"mi"`` or ``"mind"`` (for different contrast or
-        modality), or ``"mse"``.
+        ``"lncc"`` (local normalized cross-correlation), ``"mi"`` or ``"mind"`` (for different
+        contrast or modality), or ``"mse"``.
     fixed_mask, moving_mask
-        Volumes, not 0 where the image counts, on any grid.
+        Volumes on any grid, nonzero where the image is used.
     fixed_labels, moving_labels
-        Label maps (whole numbers), on any grid; they only measure the result.
+        Integer label maps on any grid, used for evaluation only.
     fixed_points, moving_points
-        Landmarks, (n, 3) LPS mm each, in the same order; they only measure the result.
+        Corresponding landmarks, (n, 3) LPS mm each, used for evaluation only.
     device, threads
-        Where and how to compute; see `tomochrome.runtime.choose_device`.
+        Device, see `tomochrome.runtime.choose_device`, and number of CPU threads.
     metric
-        Told the falling curve.
+        Callback for the dissimilarity at each iteration.
 
     Returns
     -------
     Registration
-        On the fixed volume's own grid, as stored.
+        On the fixed volume's grid as stored.
 
     Raises
     ------
     InputError
-        If a volume, mask or labels cannot be used, or the points do not pair up.
+        If a volume, mask or label map cannot be used, or the numbers of landmarks differ.
     GeometryError
-        If volumes do not overlap, or masks and labels lie elsewhere.
+        If the volumes do not overlap, or masks or labels do not overlap their volume.
     OptionError, ModelError, DeviceError
         If an option, model or device is unknown.
     Cancelled
-        If the task was cancelled.
+        If the user cancelled.
     """
     from tomochrome.colorization.threads import compute_threads
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
 
     check_options(init, similarity, refine)
-    clock, begun = _Clock(), time.perf_counter()
+    clock, start = _Clock(), time.perf_counter()
     with clock("check"):
         check()
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
             require_volume(volume, f"the {role} volume")
             check_numbers(volume, role)
             check_volume(volume, role)
-        check_place(fixed, moving, init)
+        check_distance(fixed, moving, init)
         extras = check_extras(
             fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
             fixed_points, moving_points,
         )  # fmt: skip
-        check()  # the libraries of networks take seconds to load
+        check()  # importing torch and MONAI takes seconds
         name, net, shrink_by = _network(model)
         check()
-    job = _Job(
+    options = _Options(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
         choose_device(device), metric,
     )  # fmt: skip
     with compute_threads(threads):
-        if is_swapped(fixed, moving):  # the answer must not depend on what is called fixed
+        if is_swapped(fixed, moving):  # the result must not depend on which volume is fixed
             inverse, forward, found = _align(
-                moving, fixed, swapped(extras), net, shrink_by, job, clock, ("moving", "fixed")
+                moving, fixed, swapped(extras), net, shrink_by, options, clock, ("moving", "fixed")
             )
             found["affine"] = np.linalg.inv(found["affine"])
         else:
             forward, inverse, found = _align(
-                fixed, moving, extras, net, shrink_by, job, clock, ("fixed", "moving")
+                fixed, moving, extras, net, shrink_by, options, clock, ("fixed", "moving")
             )
-        result = _finish(fixed, moving, extras, forward, inverse, job, clock)
-    clock.seconds["total"] = time.perf_counter() - begun
-    notes = [*_of_geometry(fixed), *_of_geometry(moving), *found["warnings"]]
+        result = _finish(fixed, moving, extras, forward, inverse, options, clock)
+    clock.seconds["total"] = time.perf_counter() - start
+    notes = [*_geometry_warnings(fixed), *_geometry_warnings(moving), *found["warnings"]]
     for volume, role in ((fixed, "fixed"), (moving, "moving")):
         if looks_like_labels(volume):
             text = (
-                f"the {role} volume looks like a segmentation, not a scan, and its labels come out "
-                "wrong at their borders: register the scans themselves, then apply the resulting "
+                f"the {role} volume appears to be a segmentation, not a scan; interpolation makes "
+                "labels wrong at their borders: register the scans, then apply the resulting "
                 "transform to the segmentation"
             )
             notes.append(Notice("segmentation", "warning", text))
     notices = tuple(dict.fromkeys([*notes, *result.warnings]))
-    account = {
+    details = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
         **result.report,
         "device": str(found["device"]),
         "model": name,
         "init": init,
         "similarity": similarity,
-        "refine": job.refine,
+        "refine": options.refine,
         "affine": found["affine"].tolist(),
         "curve": found["curve"],
         "warnings": texts(notices),
     }
-    return replace(result, report=account, warnings=notices)
+    return replace(result, report=details, warnings=notices)
 
 
-def _of_geometry(volume: Volume) -> list[Notice]:
-    """Warnings of the reader, without those about the unit: alignment does without one."""
+def _geometry_warnings(volume: Volume) -> list[Notice]:
+    """Return the reader's warnings except those about the unit, which is not needed."""
     return [notice for notice in volume.provenance.warnings if notice.code != "unit"]
 
 
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
-    """Name, network and how much smaller its input is; nothing is computed yet."""
+    """Return name, network, and the factor by which its input is downsampled."""
     from tomochrome.registration.symnet import load_symnet
 
     if model is None or os.fspath(model) == NO_MODEL:
@@ -249,23 +249,20 @@ def _align(
     extras: Extras,
     net: SymNet | None,
     shrink_by: int,
-    job: _Job,
+    options: _Options,
     clock: _Clock,
     roles: tuple[str, str],
 ) -> tuple[Transform, Transform, dict[str, Any]]:
-    """Return both transforms, and what else there is to say of how they were found.
-
-    The roles are what the user calls the two.
-    """
+    """Return both transforms and details for the report; ``roles`` are names for messages."""
     from tomochrome.registration.align import align_on
     from tomochrome.registration.pair import make_pair
 
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
     with clock("initialize"):
         fixed, moving = (without_padding(volume) for volume in (fixed, moving))
-        first = initialize(fixed, moving, job.init, roles=roles, **masks)
+        first = initialize(fixed, moving, options.init, roles=roles, **masks)
     found: dict[str, Any] = {
-        "affine": first.affine, "curve": [], "warnings": [], "device": job.device,
+        "affine": first.affine, "curve": [], "warnings": [], "device": options.device,
     }  # fmt: skip
     if is_half_turn(first.affine):
         text = (
@@ -273,11 +270,11 @@ def _align(
             "down): the orientation in one header is wrong, so check left and right"
         )
         found["warnings"].append(Notice("half-turn", "warning", text))
-    if net is None and job.refine == 0:
-        how = "as in the files" if job.init == "none" else f"by '{job.init}' alone"
+    if net is None and options.refine == 0:
+        how = "as in the files" if options.init == "none" else f"by '{options.init}' only"
         text = (
-            f"neither a network nor refinement was requested: the volumes are aligned {how}, and "
-            "nothing is deformed"
+            f"neither a network nor refinement was requested: the volumes are aligned {how}, "
+            "without deformation"
         )
         found["warnings"].append(Notice("not-deformed", "info", text))
         return first, first.inverse(), found
@@ -287,21 +284,21 @@ def _align(
         pair = make_pair(fixed, moving, transform=first.affine, **masks)
         check()
     aligned, found["device"], notes = align_on(
-        job.device, pair, net,
-        iterations=job.refine, measure=job.similarity, shrink_by=shrink_by, metric=job.metric,
+        options.device, pair, net, iterations=options.refine, measure=options.similarity,
+        shrink_by=shrink_by, metric=options.metric,
     )  # fmt: skip
     found["warnings"] += notes
     clock.seconds.update(aligned.seconds)
     found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
     with clock("integration"):
-        forward = _without_folds(fixed, moving, pair, aligned, job)
+        forward = _without_folds(fixed, moving, pair, aligned, options)
     return forward, forward.inverse(), found
 
 
 def _without_folds(
-    fixed: Volume, moving: Volume, pair: WorkingPair, aligned: Aligned, job: _Job
+    fixed: Volume, moving: Volume, pair: WorkingPair, aligned: Aligned, options: _Options
 ) -> Transform:
-    """Return the forward transform, smoothed where it would fold on either volume's own grid."""
+    """Return the forward transform, smoothed where it would fold on a volume's original grid."""
     import torch
 
     from tomochrome.registration.fold_check import fold_check
@@ -309,27 +306,27 @@ def _without_folds(
 
     velocities, fields = aligned.velocities, aligned.fields
     grids = (fixed, pair.affine), (moving, pair.transform @ pair.affine)
-    for k in range(_SMOOTHINGS + 1):
-        there, back = (_field(field, pair.affine) for field in (fields.forward, fields.inverse))
-        forward = Transform.from_fields(there, back, pair.transform)
-        if k == _SMOOTHINGS:
+    for k in range(_MAX_SMOOTHINGS + 1):
+        to_moving, to_fixed = (_field(u, pair.affine) for u in (fields.forward, fields.inverse))
+        forward = Transform.from_fields(to_moving, to_fixed, pair.transform)
+        if k == _MAX_SMOOTHINGS:
             break
         marks = [
-            fold_check(volume, way, pair, onto)
-            for way, (volume, onto) in zip((forward, forward.inverse()), grids, strict=True)
+            fold_check(volume, transform, pair, affine)
+            for transform, (volume, affine) in zip((forward, forward.inverse()), grids, strict=True)
         ]
         if all(mark is None for mark in marks):
             break
         none = torch.zeros(1, 1, *pair.shape)
         also = torch.cat([none if mark is None else mark for mark in marks])
-        velocities, fields = unfold(  # seldom, and where no GPU can run out of memory
+        velocities, fields = unfold(  # rare, so on the CPU to save GPU memory
             velocities.cpu(), pair.shape, also=also, passes=1 + k
         )
     return forward
 
 
 def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> DisplacementField:
-    """Voxels (1, 3, z, y, x) as LPS mm on the grid."""
+    """Convert a displacement (1, 3, z, y, x) from voxels to LPS mm."""
     import torch
 
     voxels = displacement[0].detach().float()
@@ -353,10 +350,10 @@ def _finish(
     extras: Extras,
     forward: Transform,
     inverse: Transform,
-    job: _Job,
+    options: _Options,
     clock: _Clock,
 ) -> Registration:
-    """Apply and measure."""
+    """Apply the transforms and measure the result."""
     from tomochrome.registration.report import measure, warnings_of
 
     with clock("apply"):
@@ -364,5 +361,5 @@ def _finish(
         back = inverse.apply(fixed, moving)
     with clock("measure"):
         measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
-    notices = warnings_of(measured, job.similarity)
+    notices = warnings_of(measured, options.similarity)
     return Registration(moved, back, forward, inverse, jacobian, measured, notices)

@@ -1,8 +1,8 @@
-"""How alike two pictures are: local correlation, mutual information, MIND-SSC, mean squares.
+"""Similarity measures: local correlation, mutual information, MIND-SSC, mean squares.
 
-Every loss is a scalar tensor to be made small, differentiable in both pictures, which are
-(1, 1, z, y, x) on one grid; ``weight`` of the same shape says how much each voxel counts (masks,
-field of view) and is taken as given.
+Every loss is a scalar tensor, lower for more similar images, and differentiable in both images,
+which are (1, 1, z, y, x) on one grid; ``weight`` of the same shape contains voxel weights (masks,
+field of view) and is not differentiated.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import numpy as np
 import torch
 
 from tomochrome.errors import OptionError
+from tomochrome.registration.checks import SIMILARITIES
 
-SIMILARITIES = ("lncc", "mi", "mind", "mse")
-"""Names that `similarity` understands."""
-_EPSILON = 1e-7  # product of variances: what varies by less than 15 HU or 2 % counts as flat
+_EPSILON = 1e-7  # added to the product of variances; variations below 15 HU or 2 % are flat
 Loss = Callable[..., torch.Tensor]
 
 
 def box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
-    """Sum over cubes of side ``2 * radius + 1`` about each voxel; zeros outside. (c, z, y, x)."""
+    """Sum (c, z, y, x) over cubes of side ``2 * radius + 1`` around each voxel, zero-padded."""
     if values.device.type == "cpu":
         from tomochrome.geometry import box_kernels
 
@@ -33,7 +32,7 @@ def box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def cumulative_box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
-    """As `box_sums`, on any device: differences of cumulative sums along each axis."""
+    """Compute `box_sums` on any device by differences of cumulative sums along each axis."""
     for axis in (1, 2, 3):
         size = values.shape[axis]
         sums = torch.cumsum(values, axis)
@@ -47,7 +46,7 @@ def cumulative_box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 class _Correlation(torch.autograd.Function):
-    """`local_correlation` by the compiled loops, which find value and slope together."""
+    """`local_correlation` by compiled kernels, which compute value and gradient together."""
 
     @staticmethod
     def forward(
@@ -62,24 +61,24 @@ class _Correlation(torch.autograd.Function):
         parts = np.empty((5 if both else 3, *p.shape), np.float32)
         images = kernels.Images(p, q, w, weight is not None, radius)
         value = kernels.correlate(images, np.float32(total), np.float32(_EPSILON), parts)
-        ctx.known = images, parts
+        ctx.arrays = images, parts
         return a.new_tensor(value)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         from tomochrome.registration import correlation_kernels as kernels
 
-        images, parts = ctx.known
+        images, parts = ctx.arrays
         both = len(parts) == 5
-        of_q = np.empty_like(images.q)
-        of_p = np.empty_like(images.p) if both else of_q
-        kernels.correlate_slope(images, parts, np.float32(upstream[0].item()), of_p, of_q)
-        slopes = [torch.from_numpy(s)[None, None] for s in (of_p, of_q)]
-        return slopes[0] if both else None, slopes[1], None, None
+        d_q = np.empty_like(images.q)
+        d_p = np.empty_like(images.p) if both else d_q
+        kernels.correlate_gradient(images, parts, np.float32(upstream[0].item()), d_p, d_q)
+        gradients = [torch.from_numpy(s)[None, None] for s in (d_p, d_q)]
+        return gradients[0] if both else None, gradients[1], None, None
 
 
 class _LocalCorrelation(torch.autograd.Function):
-    """Weighted mean of the squared local correlation, on any device, its derivative written out."""
+    """Weighted mean of the squared local correlation on any device, with an explicit gradient."""
 
     @staticmethod
     def forward(
@@ -100,8 +99,7 @@ class _LocalCorrelation(torch.autograd.Function):
         var_p = (sums[2:3] / count - mean_p * mean_p).clamp(min=0.0)
         var_q = (sums[3:4] / count - mean_q * mean_q).clamp(min=0.0)
         cross = sums[4:5] / count - mean_p * mean_q
-        bottom = var_p * var_q + _EPSILON
-        ratio = cross / bottom
+        ratio = cross / (var_p * var_q + _EPSILON)
         local = cross * ratio
         share = w / total / count
         ctx.radius = radius
@@ -111,12 +109,12 @@ class _LocalCorrelation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         p, q, w, mean_p, mean_q, var_p, var_q, ratio, share = ctx.saved_tensors
-        of_cross = 2 * ratio * share
+        d_cross = 2 * ratio * share
         square = -ratio * ratio * share
-        of_p, of_q = 2 * square * var_q, 2 * square * var_p
+        d_p, d_q = 2 * square * var_q, 2 * square * var_p
         parts = [
-            of_cross, of_p, of_cross * mean_q + of_p * mean_p,
-            of_q, of_cross * mean_p + of_q * mean_q,
+            d_cross, d_p, d_cross * mean_q + d_p * mean_p,
+            d_q, d_cross * mean_p + d_q * mean_q,
         ]  # fmt: skip
         s = box_sums(torch.cat(parts), ctx.radius)
         grad_p = w * (q * s[0:1] + p * s[1:2] - s[2:3]) * upstream[0]
@@ -127,39 +125,38 @@ class _LocalCorrelation(torch.autograd.Function):
 def local_correlation(
     a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None, *, radius: int = 3
 ) -> torch.Tensor:
-    """Mean of the squared correlation in cubes of side ``2 * radius + 1``: 0 to 1, 1 is best.
+    """Return the mean squared correlation in cubes of side ``2 * radius + 1``, 0 to 1 (best).
 
     Avants et al., "Symmetric diffeomorphic image registration with cross-correlation", Medical
-    Image Analysis 12 (2008). Sums by running sums in both directions of differentiation: the
-    cost does not depend on the radius.
+    Image Analysis 12 (2008). With running sums, the cost does not depend on the radius.
     """
     compiled = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
-    way = _Correlation if compiled else _LocalCorrelation
-    done: torch.Tensor = way.apply(a, b, weight, radius)  # type: ignore[no-untyped-call]
+    function = _Correlation if compiled else _LocalCorrelation
+    done: torch.Tensor = function.apply(a, b, weight, radius)  # type: ignore[no-untyped-call]
     return done
 
 
 def lncc(
     a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None, *, radius: int = 3
 ) -> torch.Tensor:
-    """Loss: 1 - `local_correlation`."""
+    """Return the loss 1 - `local_correlation`."""
     return 1.0 - local_correlation(a, b, weight, radius=radius)
 
 
 def mean_squares(
     a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Loss: weighted mean of squared differences."""
+    """Return the weighted mean of squared differences as a loss."""
     return _mean((a - b).square(), weight)
 
 
 def mutual_information(
     a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None, *, bins: int = 24
 ) -> torch.Tensor:
-    """Loss: minus the mutual information, in nats, of a soft joint histogram.
+    """Return the negative mutual information, in nats, of a soft joint histogram as a loss.
 
-    Each value is shared between its two neighbouring bins (linear Parzen window), over the
-    range of values of each picture at the moment.
+    Each value is distributed over the two nearest bins (linear Parzen window); the bins cover the
+    current range of values of each image.
     """
     rows, row_share = _soft_bins(a, bins)
     columns, column_share = _soft_bins(b, bins)
@@ -170,12 +167,12 @@ def mutual_information(
         for j, q in ((columns, 1 - column_share), (columns + 1, column_share)):
             joint = joint.index_add(0, i * bins + j, flat * p * q)
     joint = joint.view(bins, bins)
-    apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    return -(joint * ((joint + 1e-9).log() - (apart + 1e-9).log())).sum()
+    independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    return -(joint * ((joint + 1e-9).log() - (independent + 1e-9).log())).sum()
 
 
 def _soft_bins(values: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Index of the lower bin (flat) and the share of the upper one."""
+    """Return the index of the lower bin (flat) and the share of the upper one."""
     flat = values.flatten()
     low, high = flat.detach().amin(), flat.detach().amax()
     at = (flat - low) / (high - low).clamp(min=1e-6) * (bins - 1.001)
@@ -183,26 +180,25 @@ def _soft_bins(values: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Ten
     return index.long(), at - index
 
 
-_NEIGHBOURS = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
+_NEIGHBORS = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
 
 
 def mind_descriptor(image: torch.Tensor, *, step: int = 2, radius: int = 1) -> torch.Tensor:
     """Return the 12 channels of MIND-SSC, (1, 12, z, y, x), each 0 to 1.
 
     Heinrich et al., "Towards Realtime Multimodal Fusion for Image-Guided Interventions Using
-    Self-similarities", MICCAI 2013: distances of patches between those of the six neighbours of a
-    voxel that lie at sqrt(2) steps of each other, over their mean, through exp(-x).
+    Self-similarities", MICCAI 2013: patch distances between those pairs of the six neighbors of
+    a voxel that are sqrt(2) steps apart, divided by their mean, through exp(-x).
     """
     pad = torch.nn.functional.pad(image, (step,) * 6, mode="replicate")
     z, y, x = image.shape[2:]
-    seen = [
+    shifted = [
         pad[:, :, step * (1 + i) :, step * (1 + j) :, step * (1 + k) :][:, :, :z, :y, :x]
-        for i, j, k in _NEIGHBOURS
+        for i, j, k in _NEIGHBORS
     ]
-    pairs = [
-        (i, j) for i in range(6) for j in range(i + 1, 6) if i // 2 != j // 2
-    ]  # opposite neighbours left out: 12 remain
-    squares = torch.cat([(seen[i] - seen[j]).square() for i, j in pairs], dim=1)
+    # 12 pairs, without opposite neighbors
+    pairs = [(i, j) for i in range(6) for j in range(i + 1, 6) if i // 2 != j // 2]
+    squares = torch.cat([(shifted[i] - shifted[j]).square() for i, j in pairs], dim=1)
     size = 2 * radius + 1
     padded = torch.nn.functional.pad(squares, (radius,) * 6, mode="replicate")
     distance = torch.nn.functional.avg_pool3d(padded, size, stride=1)
@@ -214,7 +210,7 @@ def mind_descriptor(image: torch.Tensor, *, step: int = 2, radius: int = 1) -> t
 
 
 def mind(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Loss: weighted mean squared difference of `mind_descriptor`; blind to contrast."""
+    """Return the weighted mean squared difference of `mind_descriptor` as a loss."""
     difference = (mind_descriptor(a) - mind_descriptor(b)).square().mean(dim=1, keepdim=True)
     return _mean(difference, weight)
 
@@ -226,12 +222,12 @@ def _mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
 
 
 def similarity(name: str) -> tuple[Loss, float]:
-    """Return the loss called ``name`` and the factor that brings it to the scale of LNCC.
+    """Return the loss with a name, and the factor that scales it like LNCC.
 
     Raises
     ------
     OptionError
-        If there is no such similarity.
+        If the name is unknown.
     """
     known: dict[str, tuple[Loss, float]] = {
         "lncc": (lncc, 1.0),

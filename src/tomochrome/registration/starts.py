@@ -1,7 +1,7 @@
-"""Where the search for the first alignment begins: positions and turns, best first.
+"""Starting positions for the initial alignment: translations and rotations, best first.
 
-A climb finds the top of the hill it stands on; a head in a whole body, or a scan whose header says
-the wrong thing about orientation, lies on another one. What is compared here costs milliseconds.
+Local optimization finds the nearest optimum, which is wrong for a head in a whole-body scan or
+for a wrong orientation in a header. Comparing candidates takes milliseconds each.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level
 from tomochrome.runtime import ThreadPool, check
 
-LEAST_OVERLAP: Final = 0.02
-"""Positions with a smaller overlap are none."""
-_TURN: Final = np.radians(15.0)
-_PLACES: Final = 2  # of each turn, at which the whole pictures fit best
-_ALIKE: Final = 0.4  # starts nearer to each other, as a share of the radius, end at one place
-_ENOUGH: Final = 0.15  # share of the smaller picture that must lie in the other to count
+MIN_OVERLAP: Final = 0.02
+"""Positions with a smaller overlap are rejected."""
+_ANGLE: Final = np.radians(15.0)
+_PEAKS: Final = 2  # correlation maxima to use for each rotation
+_MIN_DISTANCE: Final = 0.4  # between starts, as a fraction of the radius
+_MIN_SHARE: Final = 0.15  # least overlap in the exhaustive search
 _BINS: Final = 24
-_FEWEST: Final = 50  # voxels in common
-_MARGIN: Final = 1.2  # how much more two pictures must say of each other to believe a half turn
+_MIN_VOXELS: Final = 50  # in the overlap
+_MARGIN: Final = 1.2  # factor by which the score of a half turn must be better
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A position to begin at.
+    """A starting position.
 
     Parameters
     ----------
     matrix
         4x4 from LPS mm of the fixed volume to LPS mm of the moving one.
     score, overlap
-        Of `shared_information`.
+        The result of `shared_information`.
     """
 
     matrix: Matrix
@@ -46,191 +46,194 @@ class Start:
     overlap: float
 
 
-def starts(fixed: Level, moving: Level, count: int) -> list[Start]:
-    """Return the most promising positions, the best first, none near another.
+def find_starts(fixed: Level, moving: Level, count: int) -> list[Start]:
+    """Return the most promising positions, the best first, at some distance from each other.
 
-    Compared are both kinds of center and the files' own position, and where the two fit best of
-    all places, each without and with turns of 15 and of 180 degrees about the axes of space.
+    The candidates are the alignment of centers of mass, of geometric centers, and by the headers,
+    and the maxima of an exhaustive search over translations, each without rotation and with
+    rotations by 15 and 180 degrees about the patient's axes.
 
     Parameters
     ----------
     fixed, moving
         The coarsest grids.
     count
-        How many at most.
+        Maximum number of positions.
     """
 
-    def judged(matrix: Matrix) -> Start:
+    def evaluated(matrix: Matrix) -> Start:
         check()
         return Start(matrix, *shared_information(fixed, moving, matrix))
 
-    turns = _turns()
+    rotations = _rotations()
     found = []
     for shift, about in (
         (moving.mass - fixed.mass, fixed.mass),
         (moving.center - fixed.center, fixed.center),
         (np.zeros(3), fixed.mass),
     ):
-        found += [judged(_turned(turn, about, shift)) for turn in turns]
-    for matrix in _scanned(fixed, moving, turns):
-        found.append(judged(matrix))
+        found += [evaluated(_rotation_about(rotation, about, shift)) for rotation in rotations]
+    found += [evaluated(matrix) for matrix in _exhaustive_search(fixed, moving, rotations)]
     return _distinct(found, fixed, count)
 
 
 def is_half_turn(matrix: Matrix) -> bool:
-    """Whether a 4x4 turns by more than a right angle."""
+    """Whether a 4x4 rotates by more than 90 degrees."""
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     return bool(np.trace(u @ vt) < 1.0 - 1e-6)  # 1 + 2 cos(angle)
 
 
-def chosen(ends: list[Start]) -> Start:
-    """Return the best of several ends; a half turn only where it is better by far.
+def choose_best(ends: list[Start]) -> Start:
+    """Return the best of several optimized positions; a half turn only if it is much better.
 
-    Headers seldom lie about orientation, and a body upside down still looks a little like itself.
+    Orientations in headers are rarely wrong, and a body resembles itself upside down.
     """
     best = max(ends, key=lambda end: end.score)
-    upright = [end for end in ends if not is_half_turn(end.matrix)]
-    if not upright or not is_half_turn(best.matrix):
+    plausible = [end for end in ends if not is_half_turn(end.matrix)]
+    if not plausible or not is_half_turn(best.matrix):
         return best
-    other = max(upright, key=lambda end: end.score)
+    other = max(plausible, key=lambda end: end.score)
     return best if best.score > _MARGIN * other.score else other
 
 
 def shared_information(fixed: Level, moving: Level, matrix: Matrix) -> tuple[float, float]:
-    """Return how much two pictures say of each other at a position, and their overlap.
+    """Return the mutual information of two images at a position, and their overlap.
 
     Returns
     -------
     tuple of float
         Mutual information in nats times the overlap, so that a small overlap cannot win by
-        chance; and the overlap: the share of the smaller picture that lies in the other.
+        chance; and the overlap: the fraction of the smaller image that is inside the other.
     """
     from tomochrome.registration.start_kernels import joint_histogram
 
     counts = np.zeros((_BINS, _BINS), np.int64)
-    onto = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
+    to_moving = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
     joint_histogram(
-        fixed.values, fixed.seen, moving.values, moving.seen, np.ascontiguousarray(onto[:3]), counts
-    )
-    found = int(counts.sum())
-    joint = counts / max(found, 1)
+        fixed.values, fixed.valid, moving.values, moving.valid,
+        np.ascontiguousarray(to_moving[:3]), counts,
+    )  # fmt: skip
+    total = int(counts.sum())
+    joint = counts / max(total, 1)
     smaller = min(fixed.count * fixed.voxel_mm3, moving.count * moving.voxel_mm3)
-    overlap = float(found * fixed.voxel_mm3 / smaller)
-    if found < _FEWEST:
+    overlap = float(total * fixed.voxel_mm3 / smaller)
+    if total < _MIN_VOXELS:
         return 0.0, overlap
-    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     filled = joint > 0
-    information = float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
+    information = float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())
     return information * min(overlap, 1.0), overlap
 
 
-def _scanned(fixed: Level, moving: Level, turns: list[Matrix]) -> list[Matrix]:
-    """Return where the two pictures are most alike, of all shifts at each turn.
+def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> list[Matrix]:
+    """Return the positions with the highest correlation over all translations at each rotation.
 
-    Normalized correlation under masks by Fourier transforms: Padfield, "Masked object registration
-    in the Fourier domain", IEEE Transactions on Image Processing 21, 2012. Its square is taken,
-    as bright in one modality may be dark in the other.
+    Masked normalized cross-correlation by Fourier transforms: Padfield, "Masked object
+    registration in the Fourier domain", IEEE Transactions on Image Processing 21, 2012. It is
+    squared, since the contrast may be inverted between modalities.
     """
     import numba
     from scipy import fft
 
-    # both pictures' voxels are counted where they lie: a finer grid would have holes
+    # voxels of both are assigned to the nearest grid point: a finer grid would have holes
     step = np.max(
         [np.abs(level.affine[2::-1, :3]).max(axis=1) for level in (fixed, moving)], axis=0
     )
-    ours = [_boxed(fixed, _turned(turn, fixed.mass, np.zeros(3)), step) for turn in turns]
-    there, there_from = _boxed(moving, np.eye(4), step)
-    wide = np.max([box.shape[1:] for box, _ in ours], axis=0)
-    size = [fft.next_fast_len(int(n), real=True) for n in wide + there.shape[1:] - 1]
-    second = fft.rfftn(there, size, axes=(1, 2, 3))
-    least = min(ours[0][0][0].sum(), there[0].sum())
+    rotated = [
+        _rasterized(fixed, _rotation_about(rotation, fixed.mass, np.zeros(3)), step)
+        for rotation in rotations
+    ]
+    target, target_start = _rasterized(moving, np.eye(4), step)
+    largest = np.max([box.shape[1:] for box, _ in rotated], axis=0)
+    size = [fft.next_fast_len(int(n), real=True) for n in largest + target.shape[1:] - 1]
+    second = fft.rfftn(target, size, axes=(1, 2, 3))
+    smaller = min(rotated[0][0][0].sum(), target[0].sum())
 
-    def fits(turn: Matrix, box: NDArray[np.float32], start: NDArray[np.float64]) -> list[Matrix]:
+    def peaks(
+        rotation: Matrix, box: NDArray[np.float32], start: NDArray[np.float64]
+    ) -> list[Matrix]:
         check()
         first = fft.rfftn(box, size, axes=(1, 2, 3)).conj()
-        count, ours_1, theirs_1, ours_2, theirs_2, both = (
+        count, f, m, ff, mm, fm = (
             fft.irfftn(first[a] * second[b], size)
             for a, b in ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
         )
-        share = count / least
-        known = share > _ENOUGH
+        share = count / smaller
+        known = share > _MIN_SHARE
         count = np.where(known, count, 1.0)
-        spread = np.maximum(ours_2 - ours_1**2 / count, 0) * np.maximum(
-            theirs_2 - theirs_1**2 / count, 0
-        )
-        known &= spread > 1e-9 * spread.max()
-        alike = (both - ours_1 * theirs_1 / count) ** 2 / np.where(known, spread, 1.0)
-        score = np.where(known, -np.log1p(-np.clip(alike, 0, 0.999)) * np.minimum(share, 1), 0.0)
+        variances = np.maximum(ff - f**2 / count, 0) * np.maximum(mm - m**2 / count, 0)
+        known &= variances > 1e-9 * variances.max()
+        squared = (fm - f * m / count) ** 2 / np.where(known, variances, 1.0)
+        score = np.where(known, -np.log1p(-np.clip(squared, 0, 0.999)) * np.minimum(share, 1), 0.0)
         found = []
-        for _ in range(_PLACES):
+        for _ in range(_PEAKS):
             at = np.array(np.unravel_index(np.argmax(score), score.shape))
             if score[tuple(at)] <= 0:
                 break
-            near = [
-                (np.arange(-2, 3) + k) % n for k, n in zip(at, size, strict=True)
-            ]  # the neighbours of a peak are the same place
-            score[np.ix_(*near)] = 0.0
-            offset = np.where(at < there.shape[1:], at, at - np.array(size))
-            shift = there_from + (offset * step)[::-1] - start
-            found.append(_turned(turn, fixed.mass, shift))
+            near = [(np.arange(-2, 3) + k) % n for k, n in zip(at, size, strict=True)]
+            score[np.ix_(*near)] = 0.0  # suppress the surroundings of the peak
+            offset = np.where(at < target.shape[1:], at, at - np.array(size))
+            shift = target_start + (offset * step)[::-1] - start
+            found.append(_rotation_about(rotation, fixed.mass, shift))
         return found
 
     with ThreadPool(numba.get_num_threads()) as pool:
-        found = pool.map(fits, turns, *zip(*ours, strict=True))
-        return [matrix for of_turn in found for matrix in of_turn]
+        found = pool.map(peaks, rotations, *zip(*rotated, strict=True))
+        return [matrix for matrices in found for matrix in matrices]
 
 
-def _boxed(
+def _rasterized(
     level: Level, matrix: Matrix, step: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return mask, values and squares (3, z, y, x) along the axes of space, and where they begin.
+    """Return mask, values and squares (3, z, y, x) on an axis-aligned grid, and its origin.
 
-    Each voxel is counted where it lies; of several in one place the mean is taken.
+    Each voxel is assigned to the nearest grid point; several at the same point are averaged.
     """
-    from tomochrome.registration.start_kernels import lay
+    from tomochrome.registration.start_kernels import rasterize
 
     points = apply(matrix, level.points)
     start = points.min(axis=0)
-    # a voxel more than they reach: they are rounded once more below
-    reach = np.floor((points.max(axis=0) - start)[::-1] / step).astype(int) + 2
-    onto = matrix @ level.affine
-    onto[:3, 3] -= start
-    box = np.zeros((3, *reach), np.float32)
-    mean = np.float32(level.values.mean(where=level.seen))
-    lay(level.values, level.seen, mean, onto[2::-1] / step[:, None], box)
+    # with a margin of one voxel, because positions are rounded in the kernel
+    shape = np.floor((points.max(axis=0) - start)[::-1] / step).astype(int) + 2
+    to_box = matrix @ level.affine
+    to_box[:3, 3] -= start
+    box = np.zeros((3, *shape), np.float32)
+    mean = np.float32(level.values.mean(where=level.valid))
+    rasterize(level.values, level.valid, mean, to_box[2::-1] / step[:, None], box)
     return box, start
 
 
 def _distinct(found: list[Start], fixed: Level, count: int) -> list[Start]:
-    """Return the best, each of them at least some way from those before it."""
+    """Return the best positions that differ sufficiently from better ones."""
     ends = np.concatenate([fixed.mass + fixed.radius * np.eye(3), [fixed.mass]])
     kept: list[Start] = []
     for start in sorted(found, key=lambda other: -other.score):
-        if start.overlap < LEAST_OVERLAP:
+        if start.overlap < MIN_OVERLAP:
             continue
-        here = apply(start.matrix, ends)
-        far = (
-            np.linalg.norm(here - apply(other.matrix, ends), axis=1).max() > _ALIKE * fixed.radius
-            for other in kept
+        moved = apply(start.matrix, ends)
+        distances = (
+            np.linalg.norm(moved - apply(other.matrix, ends), axis=1).max() for other in kept
         )
-        if all(far):
+        if all(distance > _MIN_DISTANCE * fixed.radius for distance in distances):
             kept.append(start)
         if len(kept) == count:
             break
     return kept
 
 
-def _turns() -> list[Matrix]:
-    """No turn, 15 degrees either way and 180 degrees about each axis of space, 3x3 each."""
+def _rotations() -> list[Matrix]:
+    """Return rotations by 0, and by +-15 and 180 degrees about each patient axis, 3x3 each."""
     from scipy.spatial.transform import Rotation
 
     vectors = [np.zeros(3)]
     for axis in np.eye(3):
-        vectors += [_TURN * axis, -_TURN * axis, np.pi * axis]
+        vectors += [_ANGLE * axis, -_ANGLE * axis, np.pi * axis]
     return [Rotation.from_rotvec(vector).as_matrix() for vector in vectors]
 
 
-def _turned(rotation: Matrix, about: NDArray[np.float64], shift: NDArray[np.float64]) -> Matrix:
+def _rotation_about(
+    rotation: Matrix, about: NDArray[np.float64], shift: NDArray[np.float64]
+) -> Matrix:
     matrix = np.eye(4)
     matrix[:3, :3] = rotation
     matrix[:3, 3] = about - rotation @ about + shift

@@ -1,9 +1,9 @@
-"""The symmetric network: one U-Net over the pair, two heads, velocities of both halves.
+"""The symmetric network: a U-Net on the image pair with one velocity head per image.
 
 After Mok and Chung, "Fast Symmetric Diffeomorphic Image Registration with Convolutional Neural
-Networks", CVPR 2020: an encoder-decoder reads both images as two channels; two heads with
-softsign give the velocities that carry each image half-way. The published decoder ends, and
-integrates, at the resolution of its input; this one ends at half of it (`velocity` upsamples).
+Networks", CVPR 2020: the input of an encoder-decoder is both images as two channels; two heads
+with softsign predict the velocities that warp each image to half-way space. Unlike in the paper,
+the decoder ends at half the input resolution (`velocity` upsamples).
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _KEYS = frozenset({"name", "channels", "reach", "passes"})
 
 
 class SymNet(nn.Module):
-    """U-Net from a pair of images to the velocities of both halves.
+    """U-Net that predicts the velocities of both images of a pair.
 
     Parameters
     ----------
     channels
-        Channels of each level; the first works at half the resolution of the input, each
-        further one at half of the one before.
+        Channels of each level; the first level has half the resolution of the input, each
+        further one half of the previous one.
     reach
-        Largest velocity component of one pass, in voxels of the output grid.
+        Maximum velocity component of one pass, in voxels of the output grid.
     passes
-        How often it looks in all: after the first time at the images as they meet so far, adding
-        what it finds to what it found (`halfway`).
+        Number of passes; from the second pass on the input is warped to half-way space by the
+        current velocities (`halfway`), and the prediction is added to them.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class SymNet(nn.Module):
             nn.Sequential(convolution(first, first), nn.Conv3d(first, 3, 3, padding=1, bias=False))
             for _ in range(2)
         )
-        for head in self.heads:  # begins with next to no motion
+        for head in self.heads:  # nearly no initial motion
             nn.init.normal_(head[1].weight, std=1e-3)  # type: ignore[index]
 
     def forward(self, fixed: torch.Tensor, moving: torch.Tensor) -> torch.Tensor:
@@ -91,7 +91,7 @@ class SymNet(nn.Module):
         Returns
         -------
         Tensor
-            (n, 2, 3, z/2, y/2, x/2): of the fixed, then of the moving image, in voxels of this
+            (n, 2, 3, z/2, y/2, x/2) of the fixed and the moving image, in voxels of this
             half-resolution grid.
         """
         features = torch.cat([fixed, moving], dim=1)
@@ -106,16 +106,16 @@ class SymNet(nn.Module):
 
 
 def build_symnet(config: Mapping[str, Any]) -> SymNet:
-    """Build the network that a bundle's metadata describes, with fresh weights.
+    """Build the network described by a bundle's metadata, with randomly initialized weights.
 
     Raises
     ------
     ModelError
-        If the description is not of a `SymNet`, or a value has no meaning.
+        If the description is not of a `SymNet`, or a value is invalid.
     """
     if config.get("name") != "SymNet" or set(config) - _KEYS:
         raise ModelError(
-            f"the network {config.get('name')!r} is not a registration network of this program"
+            f"the network {config.get('name')!r} is not a supported registration network"
         )
     channels, reach = config.get("channels"), config.get("reach", 16.0)
     passes = config.get("passes", 1)
@@ -129,8 +129,8 @@ def build_symnet(config: Mapping[str, Any]) -> SymNet:
         and 1 <= passes <= 16
     ):
         raise ModelError(
-            "the registration network needs 2 to 6 numbers of channels, a reach above 0 and 1 to "
-            "16 passes; the model's metadata is damaged"
+            "a registration network needs channels for 2 to 6 levels, a reach above 0 and 1 to 16 "
+            "passes; the model's metadata is damaged"
         )
     return SymNet(tuple(channels), float(reach), passes)
 
@@ -141,7 +141,7 @@ def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, 
     Raises
     ------
     ModelError
-        If there is none of this name, or its files are missing, damaged or foreign.
+        If no model has this name, or its files are missing, damaged or of another kind.
     """
     from tomochrome.bundles import REGISTRATION, find_card, load_state
 
@@ -151,32 +151,32 @@ def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, 
         net.load_state_dict(load_state(card))
     except RuntimeError as error:
         raise ModelError(
-            f"the weights of the model '{card.name}' do not fit its description"
+            f"the weights of the model '{card.name}' do not match its metadata"
         ) from error
     return net.eval().requires_grad_(False), card
 
 
 def network_grid(net: SymNet, shape: Shape, shrink_by: int = 2) -> Shape:
-    """Return the grid on which the network looks at volumes of a shape: a multiple it can halve."""
+    """Return the network's input grid for volumes of a shape, a multiple of its stride."""
     m = net.multiple
     z, y, x = (max(m, round(n / shrink_by / m) * m) for n in shape)
     return z, y, x
 
 
-def looks(net: SymNet, shape: Shape, shrink_by: int = 2) -> list[Shape]:
-    """Return the grids on which a network that looks several times does so, in turn.
+def pass_grids(net: SymNet, shape: Shape, shrink_by: int = 2) -> list[Shape]:
+    """Return the input grids of the network's passes, in order.
 
-    First one twice as coarse, where large motions are small; then its own, as often as it was
-    trained to; at last one twice as fine, where the volume is small enough for that.
+    The first is coarser by two, where large motions are small; then follows the network's own
+    grid, as often as in training; the last is finer by two, if the volume is small enough.
 
     Parameters
     ----------
     net
-        The network; one of a single pass looks once.
+        The network; one trained for a single pass uses only its own grid.
     shape
         Shape (z, y, x) of the pair's grid.
     shrink_by
-        How much smaller than the pair's grid the network's own is.
+        Downsampling factor from the pair's grid to the network's own grid.
     """
     own = [network_grid(net, shape, shrink_by)] * net.passes
     if net.passes == 1:
@@ -190,16 +190,16 @@ def looks(net: SymNet, shape: Shape, shrink_by: int = 2) -> list[Shape]:
 
 
 def halfway(pair: torch.Tensor, velocities: torch.Tensor, squarings: int = 5) -> torch.Tensor:
-    """Return both images where they meet so far.
+    """Warp both images to half-way space.
 
     Parameters
     ----------
     pair
-        (2, 1, z, y, x), fixed, then moving.
+        (2, 1, z, y, x), fixed and moving.
     velocities
         (2, 3, ...) on a grid with the same corner voxels, in its voxels.
     squarings
-        Of the integration.
+        As for `exponential`.
     """
     grid = (pair.shape[2], pair.shape[3], pair.shape[4])
     return warp(pair, resize_field(exponential(velocities, squarings), grid))
@@ -209,10 +209,10 @@ def halfway(pair: torch.Tensor, velocities: torch.Tensor, squarings: int = 5) ->
 def predict(
     net: SymNet, fixed: torch.Tensor, moving: torch.Tensor, shape: Shape, shrink_by: int = 2
 ) -> torch.Tensor:
-    """Predict the velocities of a pair, the same for both orders of the images.
+    """Predict the velocities of a pair, consistently for both orders of the images.
 
-    A convolutional network is not symmetric in its two channels by itself; it is run on both
-    orders and the mean is taken, so that exchanging the images exchanges the velocities.
+    A convolutional network is not symmetric in its two channels; the predictions for both orders
+    are averaged, so that exchanging the images exchanges the velocities.
 
     Parameters
     ----------
@@ -221,28 +221,28 @@ def predict(
     fixed, moving
         (1, 1, z, y, x), 0 to 1, on one grid.
     shape
-        Grid on which velocities are wanted.
+        Grid of the returned velocities.
     shrink_by
-        How much smaller than the pair's grid the network's is.
+        Downsampling factor from the pair's grid to the network's.
 
     Returns
     -------
     Tensor
         (2, 3, *shape), in voxels of that grid.
     """
-    grids = looks(net, (fixed.shape[2], fixed.shape[3], fixed.shape[4]), shrink_by)
-    pictures, finer = {}, torch.cat([fixed, moving])
-    for grid in sorted(set(grids), reverse=True):  # each from the next finer one: far less work
-        pictures[grid] = finer = shrink(finer, grid)
+    grids = pass_grids(net, (fixed.shape[2], fixed.shape[3], fixed.shape[4]), shrink_by)
+    images, finer = {}, torch.cat([fixed, moving])
+    for grid in sorted(set(grids), reverse=True):  # each from the next finer one, for speed
+        images[grid] = finer = shrink(finer, grid)
     velocities = None
     for grid in grids:
-        seen = pictures[grid]
+        pair = images[grid]
         if velocities is None:
-            velocities = _both_orders(net, seen)
+            velocities = _both_orders(net, pair)
             continue
         z, y, x = grid
         velocities = resize_field(velocities, (z // 2, y // 2, x // 2))
-        velocities = velocities + _both_orders(net, halfway(seen, velocities))
+        velocities = velocities + _both_orders(net, halfway(pair, velocities))
     assert velocities is not None
     return resize_field(velocities, shape)
 
@@ -257,6 +257,6 @@ def _both_orders(net: SymNet, pair: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def _fast_bfloat16() -> bool:
-    """Whether this processor multiplies matrices of bfloat16: three times as fast, if it does."""
+    """Whether the CPU has matrix instructions for bfloat16, which are three times as fast."""
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return supported is not None and bool(supported())

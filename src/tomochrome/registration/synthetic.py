@@ -1,7 +1,7 @@
-"""Known deformations: a random diffeomorphism, the volume it makes, and the error of an estimate.
+"""Synthetic deformations: random diffeomorphisms, deformed volumes, and errors of estimates.
 
-One of the three ways to validate a registration (by eye, by landmarks, by a synthetic field):
-warp, add noise, recover, and compare in millimetres.
+One of the three ways to validate a registration (visually, with landmarks, with a synthetic
+field): deform, add noise, register, and compare in millimeters.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tomochrome.registration.velocity import (
     Shape,
-    agree,
     exponential,
+    reduce_inverse_error,
     resize,
     resize_field,
     warp,
@@ -28,25 +28,25 @@ from tomochrome.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class KnownDeformation:
-    """A diffeomorphism of a grid with its inverse, in voxels, each (1, 3, z, y, x).
+    """A diffeomorphism of a grid and its inverse, in voxels, each (1, 3, z, y, x).
 
     Parameters
     ----------
     forward
-        From points of the undeformed volume to where they went: what registering the deformed
-        (moving) volume to the undeformed (fixed) one should find.
+        Displacement from points of the undeformed volume to the deformed one: the ground truth
+        for registering the deformed (moving) volume to the undeformed (fixed) one.
     inverse
-        Back.
+        Displacement in the opposite direction.
     """
 
     forward: torch.Tensor
     inverse: torch.Tensor
 
     def apply(self, voxels: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
-        """Deform voxels (z, y, x): float32, or unchanged values and type for labels."""
+        """Deform voxels (z, y, x) as float32, or labels with their values and type."""
         if labels:
-            whole = torch.from_numpy(np.ascontiguousarray(voxels).astype(np.int64))[None, None]
-            return warp_nearest(whole, self.inverse)[0, 0].numpy().astype(voxels.dtype)
+            integers = torch.from_numpy(np.ascontiguousarray(voxels).astype(np.int64))[None, None]
+            return warp_nearest(integers, self.inverse)[0, 0].numpy().astype(voxels.dtype)
         image = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))[None, None]
         return warp(image, self.inverse)[0, 0].numpy()
 
@@ -60,28 +60,28 @@ def random_diffeomorphism(
     seed: int = 0,
     body: NDArray[np.bool_] | None = None,
 ) -> KnownDeformation:
-    """Draw a smooth diffeomorphism (if so much movement can be had so smoothly: else it folds).
+    """Generate a random smooth diffeomorphism; it can fold if ``mean_mm`` is too large.
 
     Parameters
     ----------
     shape, spacing
-        Of the grid, (z, y, x), mm.
+        Shape and spacing (mm) of the grid, (z, y, x).
     mean_mm
-        Mean length of the displacement, within ``body``.
+        Mean length of the displacement within ``body`` in mm.
     smooth_mm
-        Distance between the nodes of the random velocity.
+        Distance between the control points of the random velocity in mm.
     seed
         Random seed.
     body
-        Where ``mean_mm`` is measured, bool (z, y, x); None: everywhere.
+        Mask for ``mean_mm``, bool (z, y, x); None for the entire grid.
     """
     rng = np.random.default_rng(seed)
     extent = np.array(shape) * spacing
     nodes = tuple(max(3, round(float(e) / smooth_mm) + 1) for e in extent)
     half: Shape = tuple(max(4, -(-n // 2)) for n in shape)  # type: ignore[assignment]
     noise = torch.from_numpy(rng.standard_normal((1, 3, *nodes), dtype=np.float32))
-    # a cubic-like interpolation: linear between nodes, then rounded off
-    velocity = _round_off(
+    # approximately cubic interpolation: linear between nodes, then box filters
+    velocity = _box_smoothed(
         resize(noise, half), [n // (2 * k) for n, k in zip(half, nodes, strict=True)]
     )
     scale = torch.tensor(spacing, dtype=torch.float32).view(1, 3, 1, 1, 1)
@@ -90,7 +90,7 @@ def random_diffeomorphism(
     inside = (
         torch.ones(1, 1, *shape) if body is None else torch.from_numpy(body)[None, None].float()
     )
-    for _ in range(4):  # the length of exp(v) is not quite that of v
+    for _ in range(4):  # exp(v) and v differ in length
         check()
         both = exponential(torch.cat([velocity, -velocity]), 7)
         forward = resize_field(both[:1], shape)
@@ -100,11 +100,11 @@ def random_diffeomorphism(
             break
         velocity = velocity * (mean_mm / max(mean, 1e-6))
     check()
-    forward, inverse = agree(forward, resize_field(both[1:], shape), 4)
+    forward, inverse = reduce_inverse_error(forward, resize_field(both[1:], shape), 4)
     return KnownDeformation(forward, inverse)
 
 
-def _round_off(field: torch.Tensor, radii: list[int]) -> torch.Tensor:
+def _box_smoothed(field: torch.Tensor, radii: list[int]) -> torch.Tensor:
     for _ in range(2):
         for axis, radius in enumerate(radii):
             if radius < 1:
@@ -125,18 +125,18 @@ def deform(
     change: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Volume:
-    """Deform a volume, with noise and a change of contrast: the moving half of a known pair.
+    """Deform a volume, with noise and a change of contrast: the moving volume of a test pair.
 
     Parameters
     ----------
     volume
         Scalar volume on the deformation's grid.
     deformation
-        What moves it.
+        The deformation.
     noise
         Standard deviation of added noise, in the volume's unit.
     change
-        Added to the voxels before they are moved, (z, y, x) (contrast agent, say).
+        Added to the voxels before the deformation, (z, y, x), for example contrast agent.
     seed
         Random seed of the noise.
     """
@@ -151,6 +151,6 @@ def deform(
 def errors_mm(
     found: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Distance between two displacements at each voxel, mm, (z, y, x)."""
+    """Return the distance between two displacements at each voxel in mm, (z, y, x)."""
     scale = torch.tensor(spacing, dtype=torch.float32).view(1, 3, 1, 1, 1)
     return ((found - truth) * scale).square().sum(1).sqrt()[0].numpy()

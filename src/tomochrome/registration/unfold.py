@@ -1,7 +1,7 @@
-"""From velocities to both directions of a pair, without a fold, and inverse to each other.
+"""Integration of velocities to a pair's displacements, without folds and inverse-consistent.
 
-Places that fold, or nearly do, are smoothed in the velocities; what linear interpolation leaves
-between there and back is shared out between both directions.
+Velocities are smoothed where the deformation folds or nearly folds; the inverse consistency error
+of linear interpolation is then reduced in both directions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tomochrome.registration.refine import smaller
 from tomochrome.registration.velocity import (
     PairFields,
     Shape,
-    agree,
     integrate,
+    reduce_inverse_error,
     resize,
     resize_field,
     smooth,
@@ -22,7 +22,7 @@ from tomochrome.registration.velocity import (
 )
 from tomochrome.runtime import check
 
-_WITHHOLDINGS = 5  # what is withheld in one place may leave a fold at its rim
+_MAX_ROUNDS = 5  # undoing a correction in one region can cause a fold at its edge
 
 
 def unfold(
@@ -34,10 +34,10 @@ def unfold(
     also: torch.Tensor | None = None,
     passes: int = 1,
 ) -> tuple[torch.Tensor, PairFields]:
-    """Integrate a pair for its full grid, smoothing velocities where it folds or nearly does.
+    """Integrate a pair on its full grid, smoothing velocities where it folds or nearly folds.
 
-    Where a voxel is squeezed to a seventh no grid holds the way back well enough: there the two
-    directions would be inverse to each other to a voxel at best, and on another grid it may fold.
+    Where voxels are compressed to less than a seventh, a grid cannot represent the inverse well:
+    the inverse consistency error would be a voxel or more, and another grid may show folds.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ def unfold(
     shape
         The full grid.
     least
-        Smallest determinant, at any corner of a cell, in either direction, that is let be.
+        Smallest determinant accepted at any corner of a cell in either direction.
     rounds
-        How often to smooth at most; each round reaches further.
+        Maximum number of smoothing rounds, of increasing extent.
     also
-        (2, 1, z, y, x) on the full grid: 1 where the forward and the inverse map are to be smoothed
-        whatever their determinants there.
+        (2, 1, z, y, x) on the full grid: 1 where the forward and the inverse map are smoothed
+        regardless of their determinants.
     passes
-        Of smoothing in the first round.
+        Passes of smoothing in the first round.
 
     Returns
     -------
@@ -65,36 +65,36 @@ def unfold(
         check()
         fields = integrate(velocities, shape)
         check()
-        reach = _folded(fields, coarse, least, also if k == 0 else None)
-        if k == rounds or not bool(reach.any()):
+        region = _folded(fields, coarse, least, also if k == 0 else None)
+        if k == rounds or not bool(region.any()):
             break
         for _ in range(passes + k):
-            reach = torch.nn.functional.max_pool3d(reach, 3, stride=1, padding=1)
-        calm = smooth(velocities, passes + k) - velocities
-        velocities = velocities + smooth(reach, 1) * calm
+            region = torch.nn.functional.max_pool3d(region, 3, stride=1, padding=1)
+        change = smooth(velocities, passes + k) - velocities
+        velocities = velocities + smooth(region, 1) * change
     check()
     return velocities, settle(fields)
 
 
 def settle(fields: PairFields, least: float = 0.01) -> PairFields:
-    """Make both directions more exactly inverse to each other (`agree`), but nowhere at a fold.
+    """Reduce the inverse consistency error (`reduce_inverse_error`) where this causes no fold.
 
     Parameters
     ----------
     fields
         A pair's fields.
     least
-        Determinant below which a cell counts as folded: what is shared out is withheld there.
+        Determinant below which a cell is considered folded; the correction is undone there.
     """
     before = (fields.forward, fields.inverse)
-    after = agree(*before, rounds=1)
-    given = list(after)
-    withheld: list[torch.Tensor | None] = [None, None]
-    for _ in range(_WITHHOLDINGS):
+    after = reduce_inverse_error(*before, rounds=1)
+    corrected = list(after)
+    undone: list[torch.Tensor | None] = [None, None]
+    for _ in range(_MAX_ROUNDS):
         check()
-        folded = [folded_cells(field, least) for field in given]
+        folded = [folded_cells(field, least) for field in corrected]
         if not any(bool(marks.any()) for marks in folded):
-            return fields._replace(forward=given[0], inverse=given[1])
+            return fields._replace(forward=corrected[0], inverse=corrected[1])
         for k, marks in enumerate(folded):
             if not bool(marks.any()):
                 continue
@@ -102,17 +102,17 @@ def settle(fields: PairFields, least: float = 0.01) -> PairFields:
             near = torch.nn.functional.pad(marks.float()[None], (0, 1) * 3)
             near = torch.nn.functional.adaptive_max_pool3d(near, smaller(shape, 4))
             near = torch.nn.functional.max_pool3d(near, 5, stride=1, padding=2)
-            earlier = withheld[k]
-            withheld[k] = near = near if earlier is None else torch.maximum(near, earlier)
+            earlier = undone[k]
+            undone[k] = near = near if earlier is None else torch.maximum(near, earlier)
             share = 1 - resize(smooth(near, 1), shape)
-            given[k] = before[k] + share * (after[k] - before[k])
+            corrected[k] = before[k] + share * (after[k] - before[k])
     return fields
 
 
 def _folded(
     fields: PairFields, coarse: Shape, least: float, also: torch.Tensor | None
 ) -> torch.Tensor:
-    """Where in half-way space, on a coarser grid, either direction folds: 0 or 1."""
+    """Return a mask, 0 or 1, of the folds of both directions on a coarse half-way grid."""
     marks = [folded_cells(field, least) for field in (fields.forward, fields.inverse)]
     if also is None and not any(bool(mark.any()) for mark in marks):
         return fields.forward.new_zeros(1, 1, *coarse)
@@ -123,5 +123,5 @@ def _folded(
     halves = torch.cat(
         [resize_field(fields.to_fixed, coarse), resize_field(fields.to_moving, coarse)]
     )
-    brought = warp(pooled, halves)  # forward lives in fixed space, inverse in moving space
-    return (brought > 0.01).any(dim=0, keepdim=True).float()
+    warped = warp(pooled, halves)  # forward is defined in fixed space, inverse in moving space
+    return (warped > 0.01).any(dim=0, keepdim=True).float()

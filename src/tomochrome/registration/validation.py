@@ -1,6 +1,7 @@
-"""Validation by a known deformation: warp a volume, add noise, register, compare in millimetres.
+"""Validation with a known deformation: deform a volume, add noise, register, compare in mm.
 
-One of the three ways to validate a registration (by eye, by landmarks, by a synthetic field).
+One of the three ways to validate a registration (visually, with landmarks, with a synthetic
+field).
 """
 
 from __future__ import annotations
@@ -25,41 +26,41 @@ from tomochrome.registration.checks import check_numbers
 from tomochrome.registration.pair import check_volume, working_grid
 from tomochrome.registration.register import Registration, register
 from tomochrome.registration.synthetic import random_diffeomorphism
-from tomochrome.registration.velocity import to_millimetres
+from tomochrome.registration.velocity import to_mm
 from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 LARGE_ML: Final = 30.0
-"""Organs of more than this are told apart: overlap of smaller ones is mostly surface."""
+"""Larger organs are evaluated separately, since small ones consist mostly of surface."""
 _NOISE_HU: Final = 15.0
-_NOISE_SHARE: Final = 0.02  # of the range of values that are no HU
-_BODY_MM: Final = 3.0  # voxel size that the body is found at
-_FIELD_VOXELS: Final = 1_500_000  # of the known field, which is far smoother than its grid
-_POINTS: Final = 3_000_000  # points at most that the error is measured at
+_NOISE_SHARE: Final = 0.02  # of the range of values that are not HU
+_BODY_MM: Final = 3.0  # voxel size for finding the body
+_FIELD_VOXELS: Final = 1_500_000  # of the known field, which is much smoother than its grid
+_POINTS: Final = 3_000_000  # maximum number of points for measuring the error
 _CONTRAST_BLUR: Final = 0.7  # voxels
-_ASTRAY_MM: Final = 0.01  # a point that the truth does not bring home lies beyond its field
-_SLACK: Final = 0.1  # of the mean displacement
-_FEW_PERCENT: Final = 80.0
+_MAX_ERROR_MM: Final = 0.01  # points with a larger inverse error are outside the known field
+_TOLERANCE: Final = 0.1  # of the mean displacement
+_MIN_PERCENT: Final = 80.0
 
 
 @dataclass(frozen=True, eq=False)
 class Synthetic:
-    """A volume, its copy deformed in a known way, and what was done.
+    """A volume, a copy with a known deformation, and the parameters of the deformation.
 
     Parameters
     ----------
     fixed, moving
-        The volume as it is, and deformed.
+        The original and the deformed volume.
     truth
-        The map that registering ``moving`` to ``fixed`` should find: to 1e-3 mm the inverse of
-        the field that ``moving`` was made by.
+        The ground truth for registering ``moving`` to ``fixed``: the inverse, within 1e-3 mm, of
+        the field applied to ``moving``.
     body
-        bool (z, y, x) on the grid of ``fixed``: where the error is measured.
+        bool (z, y, x) on the grid of ``fixed``: mask for measuring the error.
     fixed_labels, moving_labels
         Labels of both, if there are any.
     facts
-        ``mean_mm`` (as asked for), ``smooth_mm``, ``noise``, ``contrast``, ``seed``.
+        ``mean_mm`` (as requested), ``smooth_mm``, ``noise``, ``contrast``, ``seed``.
     """
 
     fixed: Volume
@@ -93,26 +94,26 @@ def make_synthetic(
     mean_mm
         Mean length of the displacement within the body.
     smooth_mm
-        Distance between the nodes of the random velocity.
+        Distance between the control points of the random velocity.
     noise
-        Standard deviation of the noise added to the deformed volume, in its unit. None: 15 HU, or
-        2 % of the range of other values.
+        Standard deviation of the noise added to the deformed volume, in its unit. None for 15 HU,
+        or 2 % of the range of other values.
     contrast
-        For labels, what is added to the moving volume's values there (contrast agent, say).
+        Values added to the moving volume within labels, for example contrast agent.
     seed
         Random seed.
     body
-        Where ``mean_mm`` holds and errors are measured; None: it is found.
+        Mask for ``mean_mm`` and for measuring errors; None to find the body automatically.
 
     Raises
     ------
     InputError
-        If the volume is in color, flat, constant or not finite everywhere.
+        If the volume is in color, flat or constant, or contains non-finite values.
     GeometryError
-        If the labels do not lie on its grid.
+        If the labels are not on its grid.
     OptionError
-        If a number is out of range, contrast is asked for without labels, or so large and rough a
-        deformation folds.
+        If a number is out of range, contrast is requested without labels, or the deformation
+        folds because it is too large or too rough.
     """
     _check(mean_mm, smooth_mm, noise, contrast, labels)
     check_volume(volume, "given")
@@ -120,7 +121,7 @@ def make_synthetic(
     if labels is not None:
         require_same_grid(volume, labels, "the volume and its labels")
     report(0, 4, "deforming")
-    inside = on_grid(body_of(volume) if body is None else body, volume)
+    inside = on_grid(find_body_mask(volume) if body is None else body, volume)
     assert inside is not None
     check()
     shape, affine = working_grid(volume, _FIELD_VOXELS)
@@ -137,24 +138,24 @@ def make_synthetic(
         seed=seed,
         body=np.asarray(coarse.voxels) != 0,
     )
-    back = DisplacementField(to_millimetres(known.inverse, affine).astype(np.float32), affine)
-    made_by = Transform.from_fields(back)  # its inverse is the truth
-    if jacobian_measures(jacobian_map(made_by, back.like))["folded_percent"] > 0:
+    field = DisplacementField(to_mm(known.inverse, affine).astype(np.float32), affine)
+    applied = Transform.from_fields(field)  # its inverse is the truth
+    if jacobian_measures(jacobian_map(applied, field.like))["folded_percent"] > 0:
         raise OptionError(
             f"a random deformation of {mean_mm:g} mm on average that is smooth over {smooth_mm:g} "
-            "mm folds in this volume and has no inverse; ask for a smaller or smoother one"
+            "mm folds in this volume and has no inverse; use a smaller or smoother one"
         )
-    truth = made_by.inverse()
+    truth = applied.inverse()
     report(2, 4, "deforming")
-    enhanced = _enhanced(volume, labels, contrast)
+    enhanced = _with_contrast(volume, labels, contrast)
     with quietly():
-        moving = made_by.apply(enhanced, volume, order="linear")
-    spread = _default_noise(volume) if noise is None else noise
+        moving = applied.apply(enhanced, volume, order="linear")
+    noise_sd = _default_noise(volume) if noise is None else noise
     report(3, 4, "deforming")
     facts = {
         "mean_mm": mean_mm,
         "smooth_mm": smooth_mm,
-        "noise": spread,
+        "noise": noise_sd,
         "contrast": {str(k): float(v) for k, v in (contrast or {}).items()},
         "seed": seed,
     }
@@ -162,9 +163,9 @@ def make_synthetic(
     if labels is not None:
         labels = replace(labels, outside=None)
         with quietly():
-            moved_labels = made_by.apply(labels, volume, order="nearest", fill=0)
+            moved_labels = applied.apply(labels, volume, order="nearest", fill=0)
     report(4, 4, "deforming")
-    noisy = _noisy(moving, spread, seed)
+    noisy = _noisy(moving, noise_sd, seed)
     return Synthetic(volume, noisy, truth, inside, labels, moved_labels, facts)
 
 
@@ -174,28 +175,28 @@ def validate_synthetic(
     register: Callable[..., Registration] = register,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Register a pair with a known deformation, and say how far the answer is off.
+    """Register a pair with a known deformation, and measure the error of the result.
 
     Parameters
     ----------
     case
         The pair, from `make_synthetic`.
     register
-        What is validated, called as `tomochrome.register`, which is the default.
+        The function to validate, called like `tomochrome.register`, which is the default.
     options
-        Further arguments for ``register``, such as ``init`` or ``refine``. ``init`` is ``"none"``
-        unless said otherwise.
+        Further arguments for ``register``, such as ``init`` or ``refine``. The default of
+        ``init`` is ``"none"``.
 
     Returns
     -------
     dict
-        ``deformation``: what was asked for. ``error_mm``: over the points of the body that stay in
-        the moving image's field (``measured_percent`` of it), the distance between where they went
-        and where they are said to have gone (``mean``, ``median``, ``p95``, ``max``), ``before``
-        and ``after``, and ``percent``, the mean after in per cent of that before. ``before``,
-        ``after``, ``jacobian``, ``inverse_consistency_mm``, ``seconds``, ``device``, ``model`` and
-        ``warnings`` of the registration's report; with labels also ``dice_mean_large``, over
-        those of more than 30 ml, in ``before`` and ``after``.
+        ``deformation``: the requested parameters. ``error_mm``: the distance between true and
+        estimated positions (``mean``, ``median``, ``p95``, ``max``), ``before`` and ``after``,
+        over the points of the body that remain in the moving image's field of view
+        (``measured_percent``), and ``percent``, the mean after as a percentage of that before.
+        ``before``, ``after``, ``jacobian``, ``inverse_consistency_mm``, ``seconds``, ``device``,
+        ``model`` and ``warnings`` of the registration's report; with labels also
+        ``dice_mean_large``, over those of more than 30 ml, in ``before`` and ``after``.
     """
     result = register(
         case.fixed,
@@ -216,63 +217,62 @@ def validate_synthetic(
         for when in ("before", "after"):
             found[when] = {**found[when], **_large(found[when], case.fixed_labels)}
     error = displacement_errors(result.forward, case)
-    found["warnings"] = [*_shortfalls(case.facts["mean_mm"], error), *found.get("warnings", ())]
+    found["warnings"] = [*_warnings(case.facts["mean_mm"], error), *found.get("warnings", ())]
     return {"deformation": case.facts, "error_mm": error, **found}
 
 
 def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
-    """How far a transform is from the known one, mm, before (no transform) and after.
+    """Return the distances in mm of a transform from the known one, before (identity) and after.
 
-    Measured in the body at the centres of voxels (of every second, third... along each axis in
-    large volumes), where the truth is known and stays in the moving image's field: in
-    ``measured_percent`` of it.
+    They are measured at voxel centers of the body (subsampled in large volumes) where the truth
+    is known and remains in the moving image's field of view: ``measured_percent`` of the body.
     """
     step = int(np.ceil((np.count_nonzero(case.body) / _POINTS) ** (1 / 3))) or 1
     index = np.argwhere(case.body[::step, ::step, ::step]) * step
     to_moving = np.linalg.inv(case.moving.affine)
     size = np.array(case.moving.shape)
-    initial, left = [], []
-    back = case.truth.inverse()
-    for some in np.array_split(index, max(1, len(index) // 100_000)):
+    initial, remaining = [], []
+    inverse = case.truth.inverse()
+    for chunk in np.array_split(index, max(1, len(index) // 100_000)):
         check()
-        points = apply(case.fixed.affine, some)
+        points = apply(case.fixed.affine, chunk)
         truth = case.truth.points(points)
         at = apply(to_moving, truth)
-        stays = ((at >= -0.5) & (at < size - 0.5)).all(axis=1)
-        stays &= np.linalg.norm(back.points(truth) - points, axis=1) < _ASTRAY_MM
-        initial.append(np.linalg.norm(truth - points, axis=1)[stays])
-        left.append(np.linalg.norm(found.points(points) - truth, axis=1)[stays])
+        inside = ((at >= -0.5) & (at < size - 0.5)).all(axis=1)
+        inside &= np.linalg.norm(inverse.points(truth) - points, axis=1) < _MAX_ERROR_MM
+        initial.append(np.linalg.norm(truth - points, axis=1)[inside])
+        remaining.append(np.linalg.norm(found.points(points) - truth, axis=1)[inside])
     if not (count := sum(len(part) for part in initial)):
         raise InputError(
-            "the deformation moves the whole body out of the field of view of the volume"
+            "the deformation moves the entire body out of the field of view of the volume"
         )
-    before, after = (_summary(np.concatenate(parts)) for parts in (initial, left))
+    before, after = (_summary(np.concatenate(parts)) for parts in (initial, remaining))
     percent = 100.0 * after["mean"] / before["mean"] if before["mean"] > 0 else None
     shares = {"percent": percent, "measured_percent": 100.0 * count / len(index)}
     return {"before": before, "after": after, **shares}
 
 
-def _shortfalls(wanted: float, error: Mapping[str, Any]) -> list[str]:
-    """Say where the deformation is not quite what was asked for."""
+def _warnings(requested: float, error: Mapping[str, Any]) -> list[str]:
+    """Return warnings about deviations from the requested deformation."""
     found, mean = [], error["before"]["mean"]
-    if abs(mean - wanted) > _SLACK * wanted:
+    if abs(mean - requested) > _TOLERANCE * requested:
         found.append(
-            f"the known deformation is of {mean:.1f} mm on average where it is measured, not of "
-            f"{wanted:g} mm as asked for"
+            f"the known deformation is {mean:.1f} mm on average where it is measured, instead of "
+            f"the requested {requested:g} mm"
         )
-    if error["measured_percent"] < _FEW_PERCENT:
+    if error["measured_percent"] < _MIN_PERCENT:
         found.append(
-            f"only {error['measured_percent']:.0f} % of the body stay in the volume's field of "
-            "view when it is deformed; the rest is not measured"
+            f"only {error['measured_percent']:.0f} % of the body remain in the volume's field of "
+            "view after the deformation; the rest is not measured"
         )
     return found
 
 
-def body_of(volume: Volume) -> Volume:
-    """Find the patient: a mask (1 inside) on some grid in the volume's space.
+def find_body_mask(volume: Volume) -> Volume:
+    """Return a mask of the patient (1 inside) on a grid of about 3 mm in the volume's space.
 
-    In HU without couch and clothes; of other values, the largest thing brighter than a tenth of
-    the range, holes filled.
+    For HU, couch and clothes are excluded; for other values, the mask is the largest component
+    brighter than a tenth of the range, with holes filled.
     """
     sizes = tuple(max(_BODY_MM, s) for s in volume.spacing)
     coarse = to_spacing(replace(volume, outside=None), (sizes[0], sizes[1], sizes[2]))
@@ -283,9 +283,9 @@ def body_of(volume: Volume) -> Volume:
         values = np.asarray(coarse.voxels, np.float32)
         low, high = np.percentile(values, (1.0, 99.5))
         parts, count = ndimage.label(values > low + 0.1 * (high - low))
-        sizes_of = np.bincount(parts.ravel(), minlength=count + 1)
-        sizes_of[0] = 0
-        body = ndimage.binary_fill_holes(parts == sizes_of.argmax()) & (count > 0)
+        voxels = np.bincount(parts.ravel(), minlength=count + 1)
+        voxels[0] = 0
+        body = ndimage.binary_fill_holes(parts == voxels.argmax()) & (count > 0)
     if not body.any():
         body = np.ones(coarse.shape, dtype=bool)
     return Volume(body.astype(np.uint8), coarse.affine, "unknown")
@@ -307,7 +307,7 @@ def _check(
     if noise is not None and not 0.0 <= noise < 1e6:
         raise OptionError(f"the noise must be a number of at least 0, not {noise:g}")
     if contrast and labels is None:
-        raise OptionError("a change of contrast needs the labels of what it changes")
+        raise OptionError("a change of contrast requires labels")
 
 
 def _default_noise(volume: Volume) -> float:
@@ -318,28 +318,28 @@ def _default_noise(volume: Volume) -> float:
     return float(_NOISE_SHARE * (high - low))
 
 
-def _enhanced(
+def _with_contrast(
     volume: Volume, labels: Volume | None, contrast: Mapping[int, float] | None
 ) -> Volume:
-    """Return the volume as float32, with contrast agent where it is asked for."""
+    """Return the volume as float32, with values added within labels."""
     values = np.array(volume.voxels, dtype=np.float32)
     if contrast and labels is not None:
-        map_ = np.asarray(labels.voxels)
+        label_map = np.asarray(labels.voxels)
         added = np.zeros(values.shape, np.float32)
         for label, value in contrast.items():
-            there = map_ == label
-            if not there.any():
-                raise InputError(f"there is no label {label} to change the contrast of")
-            added[there] = value
+            region = label_map == label
+            if not region.any():
+                raise InputError(f"the label {label}, whose contrast is to be changed, is missing")
+            added[region] = value
         values += ndimage.gaussian_filter(added, _CONTRAST_BLUR)
     return replace(volume, voxels=values)
 
 
-def _noisy(moving: Volume, spread: float, seed: int) -> Volume:
+def _noisy(moving: Volume, noise_sd: float, seed: int) -> Volume:
     rng = np.random.default_rng(seed)
     voxels = np.asarray(moving.voxels)
     for plane in voxels:
-        plane += np.float32(spread) * rng.standard_normal(plane.shape, dtype=np.float32)
+        plane += np.float32(noise_sd) * rng.standard_normal(plane.shape, dtype=np.float32)
     if moving.outside is not None:
         voxels[moving.outside] = -1024.0 if moving.unit == "HU" else 0.0
     return moving.with_voxels(voxels, step="deformed by a known random field")
@@ -355,7 +355,7 @@ def _summary(distance: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _large(measured: Mapping[str, Any], labels: Volume) -> dict[str, float]:
-    """Mean Dice over the labels of more than 30 ml."""
+    """Return the mean Dice over labels of more than 30 ml."""
     values, counts = np.unique(np.asarray(labels.voxels), return_counts=True)
     ml = counts * abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000.0
     large = {str(int(v)) for v, size in zip(values, ml, strict=True) if size > LARGE_ML and v != 0}

@@ -1,15 +1,15 @@
 """Stationary velocity fields: warping, composition, exponentials, and both directions of a pair.
 
-Conventions, here and throughout `tomochrome.registration`: a field is a tensor (n, 3, z, y, x)
-whose components are (z, y, x) in voxels of its own grid. Point maps pull back: the picture
-warped by ``u`` shows at ``p`` what the image has at ``p + u(p)``. Coarse and fine grids of one
-volume share their corner voxels (``align_corners=True``), so a resized field stays within
-the data, and its components grow by ``(fine - 1) / (coarse - 1)``.
+Conventions in `tomochrome.registration`: a field is a tensor (n, 3, z, y, x) whose components
+are (z, y, x) in voxels of its own grid. Warping pulls back: the image warped by ``u`` has at
+``p`` the value of the original at ``p + u(p)``. Coarse and fine grids of a volume share their
+corner voxels (``align_corners=True``), so a resized field stays within the data, and its
+components are scaled by ``(fine - 1) / (coarse - 1)``.
 
-A pair is held by two velocities: ``exp(v_fixed)`` and ``exp(v_moving)`` take points of the
-half-way space to the fixed and to the moving image. The forward map, from fixed to moving
-points, is ``exp(v_moving) o exp(-v_fixed)``; the inverse map, ``exp(v_fixed) o exp(-v_moving)``.
-Both come from the same two fields, so that exchanging the images exchanges the maps (Mok and
+A pair has two velocities: ``exp(v_fixed)`` and ``exp(v_moving)`` map points of the half-way
+space to the fixed and to the moving image. The forward map, from fixed to moving points, is
+``exp(v_moving) o exp(-v_fixed)``; the inverse map is ``exp(v_fixed) o exp(-v_moving)``. Both are
+computed from the same two fields, so that exchanging the images exchanges the maps (Mok and
 Chung, "Fast Symmetric Diffeomorphic Image Registration with Convolutional Neural Networks",
 CVPR 2020).
 """
@@ -31,8 +31,8 @@ from tomochrome.runtime import check
 Shape = tuple[int, int, int]
 
 
-class _Sample(torch.autograd.Function):
-    """Trilinear sampling by the compiled loops, with both derivatives."""
+class _Warp(torch.autograd.Function):
+    """Trilinear interpolation by compiled kernels, differentiable in both arguments."""
 
     @staticmethod
     def forward(ctx: Any, image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
@@ -48,14 +48,14 @@ class _Sample(torch.autograd.Function):
         from tomochrome.registration import warp_kernels as kernels
 
         image, displacement = ctx.saved_tensors
-        up, of_image, of_displacement = _array(upstream[0]), None, None
+        up, d_image, d_displacement = _array(upstream[0]), None, None
         if ctx.needs_input_grad[0]:
-            of_image = torch.zeros_like(image, memory_format=torch.contiguous_format)
-            kernels.sample_adjoint(_array(displacement), up, of_image.numpy())
+            d_image = torch.zeros_like(image, memory_format=torch.contiguous_format)
+            kernels.sample_adjoint(_array(displacement), up, d_image.numpy())
         if ctx.needs_input_grad[1]:
-            of_displacement = torch.empty_like(displacement, memory_format=torch.contiguous_format)
-            kernels.sample_slope(_array(image), _array(displacement), up, of_displacement.numpy())
-        return of_image, of_displacement
+            d_displacement = torch.empty_like(displacement, memory_format=torch.contiguous_format)
+            kernels.sample_gradient(_array(image), _array(displacement), up, d_displacement.numpy())
+        return d_image, d_displacement
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
@@ -63,15 +63,15 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 def warp(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """Sample an image where a displacement points to, trilinear; differentiable in both.
+    """Warp an image by a displacement with trilinear interpolation; differentiable in both.
 
     Parameters
     ----------
     image
         (n, c, Z, Y, X).
     displacement
-        (n, 3, z, y, x) in voxels of ``image``, added to each voxel's index. Positions beyond the
-        image take its nearest voxel.
+        (n, 3, z, y, x) in voxels of ``image``, added to each voxel's index. Positions outside
+        the image get the value of the nearest voxel.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def warp(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
         (n, c, z, y, x).
     """
     if image.device.type == "cpu" and image.dtype == torch.float32:
-        done: torch.Tensor = _Sample.apply(image, displacement.to(image.dtype))  # type: ignore[no-untyped-call]
+        done: torch.Tensor = _Warp.apply(image, displacement.to(image.dtype))  # type: ignore[no-untyped-call]
         return done
     grid = _normalized(positions(displacement), image.shape[2:])
     return torch.nn.functional.grid_sample(
@@ -88,7 +88,7 @@ def warp(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
 
 
 def warp_nearest(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """As `warp`, but each voxel takes one value of the image as it is (labels, any dtype)."""
+    """Warp with nearest-neighbor interpolation, for labels of any dtype; see `warp`."""
     points = positions(displacement).round().long()
     limits = torch.tensor(image.shape[2:], device=image.device).view(1, 3, 1, 1, 1) - 1
     z, y, x = torch.minimum(points.clamp(min=0), limits).unbind(1)
@@ -102,13 +102,13 @@ def positions(displacement: torch.Tensor) -> torch.Tensor:
 
 
 def _normalized(points: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Turn voxel positions (n, 3, z, y, x) into ``grid_sample``'s (n, z, y, x, 3), x first."""
+    """Convert voxel positions (n, 3, z, y, x) to ``grid_sample``'s (n, z, y, x, 3), x first."""
     size = torch.tensor(shape, device=points.device).to(points).view(1, 3, 1, 1, 1)
     return (2 * points / (size - 1).clamp(min=1) - 1).flip(1).permute(0, 2, 3, 4, 1)
 
 
 def compose(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
-    """Return the displacement of ``outer o inner``: first ``inner`` is followed, then ``outer``."""
+    """Return the displacement of ``outer o inner``: ``inner`` is applied first."""
     return inner + warp(outer, inner)
 
 
@@ -122,7 +122,7 @@ def exponential(velocity: torch.Tensor, squarings: int = 7) -> torch.Tensor:
     velocity
         (n, 3, z, y, x).
     squarings
-        Unit time is cut into ``2 ** squarings`` steps.
+        Unit time is divided into ``2 ** squarings`` steps.
     """
     displacement = velocity / 2**squarings
     for _ in range(squarings):
@@ -131,9 +131,9 @@ def exponential(velocity: torch.Tensor, squarings: int = 7) -> torch.Tensor:
 
 
 def resize(values: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """Resample (n, c, z, y, x) trilinearly onto a grid with the same corner voxels.
+    """Resample (n, c, z, y, x) trilinearly to a grid with the same corner voxels.
 
-    One small matrix an axis: fast on CPU and GPU in both directions of differentiation.
+    It multiplies by one small matrix per axis, which is fast on CPU and GPU, also backwards.
     """
     for axis, size in enumerate(shape):
         if values.shape[2 + axis] == size:
@@ -143,14 +143,14 @@ def resize(values: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 
 def resize_field(field: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """As `resize`, with the components scaled to voxels of the new grid."""
+    """Resize a field as `resize` does, and scale its components to voxels of the new grid."""
     scale = [(new - 1) / max(old - 1, 1) for new, old in zip(shape, field.shape[2:], strict=True)]
     factor = torch.tensor(scale, device=field.device).to(field).view(1, 3, 1, 1, 1)
     return resize(field, shape) * factor
 
 
 def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """As `resize`, smoothed first as far as the shrinking needs (no aliasing)."""
+    """Downsample as `resize` does, with Gaussian smoothing against aliasing."""
     for axis, size in enumerate(shape):
         if values.shape[2 + axis] == size:
             continue
@@ -161,9 +161,9 @@ def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
 def _along(
     axis: int, weights: Callable[[int, int], torch.Tensor], size: int, values: torch.Tensor
 ) -> torch.Tensor:
-    """Bring (n, c, z, y, x) to a size along z, y or x (0, 1, 2), without moving its axes."""
+    """Resize (n, c, z, y, x) along z, y or x (0, 1, 2)."""
     check()
-    matrix = _there(weights, values.shape[2 + axis], size, values.device, values.dtype)
+    matrix = _weights_on(weights, values.shape[2 + axis], size, values.device, values.dtype)
     sizes = list(values.shape)
     if axis == 2:
         return values @ matrix.T
@@ -174,26 +174,26 @@ def _along(
 
 
 @lru_cache(maxsize=64)
-def _there(
+def _weights_on(
     weights: Callable[[int, int], torch.Tensor],
     old: int,
     new: int,
     device: torch.device,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Return a matrix where it is needed: a GPU would wait for it each time."""
+    """Return a weight matrix on a device; cached, because each transfer would stall a GPU."""
     return weights(old, new).to(device, dtype)
 
 
 def _interpolation(old: int, new: int) -> torch.Tensor:
-    """Matrix (new, old) of linear interpolation between grids with common ends."""
+    """Return the matrix (new, old) of linear interpolation between grids with common ends."""
     at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
     weights = np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(old)[None, :]))
     return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
 
 
 def _shrinking(old: int, new: int) -> torch.Tensor:
-    """Matrix (new, old) of Gaussian averaging about points with common ends."""
+    """Return the matrix (new, old) of Gaussian smoothing between grids with common ends."""
     at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
     step = (old - 1) / max(new - 1, 1)
     sigma = max(0.45 * step, 0.3)
@@ -216,7 +216,7 @@ def pair_fields(velocities: torch.Tensor, squarings: int = 7) -> PairFields:
     Parameters
     ----------
     velocities
-        (2, 3, z, y, x): of the fixed, then of the moving image.
+        (2, 3, z, y, x) of the fixed and the moving image.
     squarings
         As for `exponential`.
 
@@ -233,13 +233,15 @@ def pair_fields(velocities: torch.Tensor, squarings: int = 7) -> PairFields:
 
 
 def check_pair(velocities: torch.Tensor) -> None:
-    """Raise `OptionError` if these are not the two velocities of a pair."""
+    """Raise `OptionError` if the shape is not that of a pair of velocities."""
     if velocities.ndim != 5 or velocities.shape[:2] != (2, 3):
-        raise OptionError(f"a pair has velocities (2, 3, z, y, x), not {tuple(velocities.shape)}")
+        raise OptionError(
+            f"velocities of a pair must have shape (2, 3, z, y, x), not {tuple(velocities.shape)}"
+        )
 
 
-def to_millimetres(displacement: torch.Tensor, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn a displacement in voxels into LPS mm.
+def to_mm(displacement: torch.Tensor, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert a displacement from voxels to LPS mm.
 
     Parameters
     ----------
@@ -260,10 +262,10 @@ def to_millimetres(displacement: torch.Tensor, affine: NDArray[np.float64]) -> N
 def integrate(
     velocities: torch.Tensor, shape: Shape, *, shrink_by: int = 2, squarings: int = 6
 ) -> PairFields:
-    """Integrate a pair's halves at reduced resolution, and compose both directions at full one.
+    """Integrate a pair's velocities at reduced resolution, and compose them at full resolution.
 
-    The halves are smooth enough for the coarser grid; in their composition its interpolation
-    would show, as directions that are not quite inverse to each other.
+    The half-way maps are smooth enough for the coarse grid; composing them there would increase
+    the inverse consistency error by interpolation.
 
     Parameters
     ----------
@@ -272,7 +274,7 @@ def integrate(
     shape
         The full grid, (z, y, x).
     shrink_by
-        The halves are integrated on a grid smaller by this along each axis.
+        Downsampling factor of the grid for the integration.
     squarings
         As for `exponential`.
 
@@ -284,37 +286,36 @@ def integrate(
     check_pair(velocities)
     z, y, x = (max(2, -(-n // shrink_by)) for n in shape)
     small = resize_field(velocities, (z, y, x))
-    balanced = torch.equal(small[0], -small[1])  # each half is the other's inverse
-    ways = small if balanced else torch.cat([small, -small])
-    integrated = exponential(ways, squarings)
+    balanced = torch.equal(small[0], -small[1])  # the half-way maps are inverse to each other
+    integrated = exponential(small if balanced else torch.cat([small, -small]), squarings)
     check()
     halves = resize_field(integrated, shape)
     check()
-    back = halves[:2].flip(0) if balanced else halves[2:]
-    both = compose(halves[:2].flip(0), back)
+    inverses = halves[:2].flip(0) if balanced else halves[2:]
+    both = compose(halves[:2].flip(0), inverses)
     return PairFields(both[:1], both[1:], halves[:1], halves[1:2])
 
 
-def agree(
+def reduce_inverse_error(
     forward: torch.Tensor, inverse: torch.Tensor, rounds: int = 2
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Share out what is left of ``forward o inverse`` between both, equally.
+    """Reduce the inverse consistency error by subtracting half of it from each direction.
 
-    Linear interpolation leaves the directions inverse only to a fraction of a voxel where the
-    deformation is strong. Neither is preferred, so that exchanging them still exchanges them;
-    what is shared out is smoothed, so that it folds nothing.
+    With linear interpolation the two directions are inverse only up to a fraction of a voxel
+    where the deformation is strong. The correction is symmetric in both, and smoothed so that it
+    does not cause folds.
     """
     for _ in range(rounds):
-        left = smooth(compose(inverse, forward))
+        forward_error = smooth(compose(inverse, forward))
         check()
-        right = smooth(compose(forward, inverse))
+        inverse_error = smooth(compose(forward, inverse))
         check()
-        forward, inverse = forward - left / 2, inverse - right / 2
+        forward, inverse = forward - forward_error / 2, inverse - inverse_error / 2
     return forward, inverse
 
 
 class _Smooth(torch.autograd.Function):
-    """Mean over the cube of three voxels about each, as far as it lies on the grid."""
+    """Mean over the 3 x 3 x 3 neighborhood of each voxel, restricted to the grid."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
@@ -340,7 +341,7 @@ def _box_mean(values: torch.Tensor, *, adjoint: bool) -> torch.Tensor:
 
 
 def smooth(values: torch.Tensor, passes: int = 2) -> torch.Tensor:
-    """Average over cubes of three voxels, so many times; differentiable."""
+    """Apply a 3 x 3 x 3 mean filter repeatedly; differentiable."""
     for _ in range(passes):
         values = _Smooth.apply(values)  # type: ignore[no-untyped-call]
     return values

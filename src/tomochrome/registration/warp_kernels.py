@@ -1,7 +1,7 @@
-"""Compiled loops of registration on the CPU: sampling images through a displacement.
+"""Compiled kernels for warping images by a displacement on the CPU.
 
-torch's own 3D ``grid_sample`` and ``interpolate`` use one thread a sample and no vector
-instructions; refinement spends nearly all its time in them.
+torch's 3D ``grid_sample`` and ``interpolate``, in which refinement would spend nearly all its
+time, use one thread per batch item and are not vectorized.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tomochrome.runtime.kernels import in_chunks
 
 @njit(inline="always")
 def corner(position, size):  # type: ignore[no-untyped-def]
-    """Index of the lower neighbour and weight of the upper, clamped to the grid."""
+    """Return index of the lower neighbor and weight of the upper one, clamped to the grid."""
     position = min(max(position, np.float32(0.0)), np.float32(size - 1))
     low = min(np.int64(position), max(size - 2, 0))
     return low, position - np.float32(low)
@@ -22,17 +22,17 @@ def corner(position, size):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _ends(position, size):  # type: ignore[no-untyped-def]
-    """Indices of the lower and the upper neighbour, and the weights of both."""
+    """Return the indices of the lower and the upper neighbor, and the weights of both."""
     low, weight = corner(position, size)
     return low, min(low + 1, size - 1), np.float32(1.0) - weight, weight
 
 
 @in_chunks(jobs=lambda image, displacement, out: len(out) * out.shape[2], least=1, fastmath=True)
 def sample(first, last, image, displacement, out):  # type: ignore[no-untyped-def]
-    """Trilinear samples of ``image`` (n, c, Z, Y, X) at each voxel plus its displacement.
+    """Sample ``image`` (n, c, Z, Y, X) trilinearly at each voxel plus its displacement.
 
-    ``displacement`` (n, 3, z, y, x) is in voxels of ``image``; positions beyond the grid take
-    its nearest voxel. ``out`` is (n, c, z, y, x).
+    ``displacement`` (n, 3, z, y, x) is in voxels of ``image``; positions outside the grid get
+    the value of the nearest voxel. ``out`` is (n, c, z, y, x).
     """
     _, channels, depth, height, width = out.shape
     for job in range(first, last):
@@ -57,10 +57,10 @@ def sample(first, last, image, displacement, out):  # type: ignore[no-untyped-de
 
 
 @in_chunks(jobs=lambda image, field, up, out: len(out) * out.shape[2], least=1, fastmath=True)
-def sample_slope(first, last, image, displacement, upstream, out):  # type: ignore[no-untyped-def]
-    """Derivative of `sample` with respect to ``displacement``, times ``upstream`` (n, c, z, y, x).
+def sample_gradient(first, last, image, displacement, upstream, out):  # type: ignore[no-untyped-def]
+    """Compute the gradient of `sample` for ``displacement``, given ``upstream`` (n, c, z, y, x).
 
-    ``out`` (n, 3, z, y, x); zero where a position was clamped to the grid.
+    ``out`` is (n, 3, z, y, x), and zero where a position was clamped to the grid.
     """
     _, channels, depth, height, width = upstream.shape
     zero = np.float32(0.0)
@@ -98,9 +98,9 @@ def sample_slope(first, last, image, displacement, upstream, out):  # type: igno
 
 @in_chunks(jobs=lambda displacement, upstream, out: len(out), least=1, fastmath=True)
 def sample_adjoint(first, last, displacement, upstream, out):  # type: ignore[no-untyped-def]
-    """Transpose of `sample` with respect to its image: scatter ``upstream`` into zeroed ``out``.
+    """Compute the gradient of `sample` for its image: scatter ``upstream`` into zeroed ``out``.
 
-    One thread a sample, so that no two write to the same voxel.
+    There is one thread per batch item, so that no two threads write to the same voxel.
     """
     _, channels, depth, height, width = upstream.shape
     for n in range(first, last):
