@@ -84,7 +84,7 @@ def one_slice(volume: Volume, chroma: Chroma, times: int = 60) -> dict[str, floa
     z = volume.shape[0] // 2
 
     def relit(**changes: Any) -> None:
-        lit.settings = lit.settings.but(**changes)
+        lit.settings = lit.settings.replace(**changes)
         _ = lit[z]
 
     def window(k: int) -> None:

@@ -160,7 +160,7 @@ def test_a_model_that_gives_colors_has_no_legend_and_no_palette(panel, qtbot, mo
 
     palette = panel.view.color.palette_box
     coloring = colorize(panel, qtbot)
-    coloring.layer.data.settings = coloring.layer.data.settings.but(tissues="fat")
+    coloring.layer.data.settings = coloring.layer.data.settings.replace(tissues="fat")
     panel.view.legend.set_selection(coloring.layer.data.settings.tissues)
     with monkeypatch.context() as patch:
         patch.setattr("tomochrome.colorization.colorize", free)

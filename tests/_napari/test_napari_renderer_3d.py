@@ -165,7 +165,7 @@ def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qt
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(started.is_set, timeout=5000)
     old = renderer_of(viewer)._drawings[colored].jobs.job
-    colored.data.settings = colored.data.settings.but(alpha="bone")
+    colored.data.settings = colored.data.settings.replace(alpha="bone")
     qtbot.waitUntil(lambda: not old.running, timeout=5000)
     release.set()
     drawn(qtbot, colored)
@@ -178,7 +178,7 @@ def test_a_change_of_window_does_not_redraw_3d(viewer, colored, qtbot):
     viewer.dims.ndisplay = 3
     drawn(qtbot, colored)
     before = colored.data.drawn
-    colored.data.settings = colored.data.settings.but(window="lung")
+    colored.data.settings = colored.data.settings.replace(window="lung")
     assert colored.data.is_rendered
     assert colored.data.drawn is before
     viewer.dims.ndisplay = 2

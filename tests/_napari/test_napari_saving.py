@@ -176,7 +176,7 @@ def test_layers_of_other_plugins_are_saved_by_napari(window, monkeypatch, tmp_pa
 def test_the_legend_choice_of_tissues_is_saved(layers):
     """Tissues hidden in the viewer are hidden in the file."""
     data = layers["color"].data
-    data.settings = data.settings.but(tissues="fat")
+    data.settings = data.settings.replace(tissues="fat")
     meta = {"metadata": layers["color"].metadata}
     saved = layer_volume(data, meta)
     np.testing.assert_array_equal(np.asarray(saved.voxels), np.asarray(data))

@@ -75,9 +75,9 @@ def test_strokes_alone_and_in_a_color(
         ((*MODEL, "--hints", "S", "--hint", "7=livr"), "unknown tissue 'livr'"),
         ((*MODEL, "--hints", "S", "--hint", "7"), "must be LABEL=MEANING"),
         ((*MODEL, "--hints", "nowhere.nii.gz"), "there is no file or folder 'nowhere.nii.gz'"),
-        ((*ALONE, "--hints", "S", "--hint", "7=#123456", "--only", "liver"), "names no tissues"),
+        ((*ALONE, "--hints", "S", "--hint", "7=#123456", "--only", "liver"), "not tissues"),
         ((*MODEL, "--hints", "S", "--hint", "7=#123456", "--tissue-map", "t.nii.gz"),
-         "the model 'transfer-function + hints' gives colors"),
+         "the model 'transfer-function + hints' predicts colors"),
     ],
 )  # fmt: skip
 def test_refusals(

@@ -118,7 +118,7 @@ def test_a_palette_is_not_used_and_a_warning_says_so() -> None:
 @pytest.mark.parametrize("tissues", ["liver", {"fat": "dim"}, {"fat": "hide"}])
 def test_tissues_cannot_be_chosen_where_none_are_named(tissues: object) -> None:
     volume, chroma = case()
-    with pytest.raises(OptionError, match="'free' gives colors and names no tissues"):
+    with pytest.raises(OptionError, match="'free' predicts colors, not tissues"):
         light(volume, chroma, tissues=tissues)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="no tissue map"):
         chroma.tissue_volume()
@@ -148,7 +148,9 @@ def test_a_lit_volume_is_prepared_for_every_color_at_once() -> None:
     before = TABLE.columns_filled
     for saturation in (0.2, 0.7, 1.0):
         for min_confidence in (0.0, 0.6):
-            lit.settings = lit.settings.but(saturation=saturation, min_confidence=min_confidence)
+            lit.settings = lit.settings.replace(
+                saturation=saturation, min_confidence=min_confidence
+            )
             np.asarray(lit)
     assert TABLE.columns_filled == before
 

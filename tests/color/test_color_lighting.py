@@ -296,7 +296,7 @@ def test_nonsense_is_refused_in_one_sentence(settings_: dict[str, object]) -> No
 
 def test_other_grids_and_colored_volumes_are_refused() -> None:
     volume, chroma = case()
-    with pytest.raises(InputError, match="color already"):
+    with pytest.raises(InputError, match="already colored"):
         light(light(volume, chroma), chroma)
     with pytest.raises(GeometryError):
         light(Volume(volume.voxels[1:], volume.affine), chroma)

@@ -68,9 +68,9 @@ def test_hidden_is_grey_shown_is_as_ever_and_dimmed_is_between(tissues: TissueSe
 def test_showing_all_again_is_the_picture_as_it_was(steps: list[TissueSelection]) -> None:
     lit = LitVolume(VOLUME, CHROMA)
     for tissues in steps:
-        lit.settings = lit.settings.but(tissues=tissues)
+        lit.settings = lit.settings.replace(tissues=tissues)
         np.testing.assert_array_equal(lit[1], light(VOLUME, CHROMA, tissues=tissues).voxels[1])
-    lit.settings = lit.settings.but(tissues=TissueSelection())
+    lit.settings = lit.settings.replace(tissues=TissueSelection())
     np.testing.assert_array_equal(np.asarray(lit), ALL)
 
 
@@ -96,7 +96,7 @@ def test_a_prepared_palette_holds_every_dimmed_color() -> None:
     """The quick way looks for no missing column: all must be there already."""
     lit = LitVolume(VOLUME, CHROMA, Lighting(palette="vivid"))
     lit.prepare()
-    lit.settings = lit.settings.but(tissues=TissueSelection.only(["liver"], "dim"))
+    lit.settings = lit.settings.replace(tissues=TissueSelection.only(["liver"], "dim"))
     window, tissues = lit.settings.window, lit.settings.tissues
     fresh = light(VOLUME, CHROMA, palette="vivid", window=window, tissues=tissues)
     assert np.asarray(lit)[..., :3][CHROMA.tissue != Tissue.AIR].any(axis=-1).mean() > 0.5

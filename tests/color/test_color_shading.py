@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, LitVolume, light, light_3d
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
-from tomochrome.color.shading import AMBIENT, seen_in_3d, shade
+from tomochrome.color.shading import AMBIENT, settings_for_3d, shade
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
@@ -157,9 +157,11 @@ def test_opaque_shows_the_window_also_in_3d():
 
 def test_a_window_changes_3d_only_where_it_is_seen():
     one, other = Lighting(window="bone"), Lighting(window="lung")
-    assert seen_in_3d(one) == seen_in_3d(other)
-    assert seen_in_3d(one.but(alpha="opaque")) != seen_in_3d(other.but(alpha="opaque"))
-    assert seen_in_3d(one) != seen_in_3d(one.but(saturation=0.5))
+    assert settings_for_3d(one) == settings_for_3d(other)
+    assert settings_for_3d(one.replace(alpha="opaque")) != settings_for_3d(
+        other.replace(alpha="opaque")
+    )
+    assert settings_for_3d(one) != settings_for_3d(one.replace(saturation=0.5))
 
 
 def test_values_that_are_no_numbers_are_air():

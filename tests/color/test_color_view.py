@@ -74,7 +74,7 @@ def test_settings_are_replaced_live() -> None:
         {"palette": "vivid"},
         {"alpha": "opaque"},
     ):
-        lit.settings = lit.settings.but(**changes)
+        lit.settings = lit.settings.replace(**changes)
         now = lit.settings
         expected = light(
             VOLUME,
@@ -117,8 +117,8 @@ def test_prepare_leaves_nothing_for_the_sliders_to_compute() -> None:
     lit.prepare()
     before = TABLE.columns_filled
     for saturation in np.linspace(0, 1, 23):
-        lit.settings = lit.settings.but(saturation=float(saturation))
-        lit.settings = lit.settings.but(min_confidence=float(saturation))
+        lit.settings = lit.settings.replace(saturation=float(saturation))
+        lit.settings = lit.settings.replace(min_confidence=float(saturation))
     assert TABLE.columns_filled == before
 
 
@@ -173,7 +173,7 @@ def test_napari_shows_it() -> None:
     assert layer.rgb
     viewer.dims.set_point(0, 2 * 3)
     np.testing.assert_array_equal(np.asarray(layer._slice.image.raw), WHOLE[2])
-    lit.settings = lit.settings.but(window="bone")
+    lit.settings = lit.settings.replace(window="bone")
     layer.refresh()
     np.testing.assert_array_equal(np.asarray(layer._slice.image.raw), lit[2])
     viewer.dims.order = (1, 0, 2)

@@ -109,7 +109,7 @@ def test_the_five_promises_hold_for_a_model_that_predicts_colors(
     np.testing.assert_array_equal(chroma.affine, volume.affine)
     image = tc.light(volume, chroma, WINDOW, palette="vivid")
     assert any("did not use the palette 'vivid'" in w.text for w in image.provenance.warnings)
-    with pytest.raises(OptionError, match="names no tissues"):
+    with pytest.raises(OptionError, match="predicts colors, not tissues"):
         tc.light(volume, chroma, WINDOW, tissues="liver")
     assert masks["body"].any()
 
@@ -173,7 +173,7 @@ def test_the_command_line_colors_by_a_new_kind(
     for more in (["--only", "muscle"], ["--tissue-map", str(tmp_path / "t.nii.gz")]):
         assert main([*command, "--force", *more]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
-        assert error.startswith(f"error: the model '{bundle.name}' gives colors and names no")
+        assert error.startswith(f"error: the model '{bundle.name}' predicts colors, not tis")
 
 
 def test_what_an_engine_carries_pickles(colors_bundle: Path, drawn: Drawn) -> None:

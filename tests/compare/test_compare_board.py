@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tomochrome as tc
-from tomochrome.compare import Checkerboard, Pair, Tiles, checkerboard, smallest_tile_mm
+from tomochrome.compare import (
+    Checkerboard,
+    CheckerboardSettings,
+    Pair,
+    checkerboard,
+    smallest_tile_mm,
+)
 from tomochrome.errors import Cancelled, OptionError
 from tomochrome.notices import texts
 from tomochrome.runtime import Task, running
@@ -19,7 +26,9 @@ from tomochrome.volume import Volume, default_affine
 
 A, B = ct(seed=1), ct(seed=2)
 tiles = st.builds(
-    Tiles, st.floats(5.0, 40.0), st.tuples(*[st.floats(-50, 50, allow_subnormal=False)] * 3)
+    CheckerboardSettings,
+    st.floats(5.0, 40.0),
+    st.tuples(*[st.floats(-50, 50, allow_subnormal=False)] * 3),
 )
 
 
@@ -37,7 +46,7 @@ def naive(a: Volume, b: Volume, tile: float, offset: tuple[float, float, float])
 
 @settings(deadline=None, max_examples=40)
 @given(tiles)
-def test_it_is_what_a_naive_loop_makes(tile: Tiles) -> None:
+def test_it_is_what_a_naive_loop_makes(tile: CheckerboardSettings) -> None:
     board = checkerboard(A, B, tile_mm=tile.tile_mm, offset_mm=tile.offset_mm)
     np.testing.assert_array_equal(board.voxels, naive(A, B, tile.tile_mm, tile.offset_mm))
     assert board.unit == "HU"
@@ -88,9 +97,9 @@ def test_only_what_is_asked_for(data: st.DataObject) -> None:
 @pytest.mark.parametrize("a", [A, rgba()], ids=["ct", "color"])
 @pytest.mark.parametrize("b", [B, rgba(seed=5)], ids=["ct", "color"])
 def test_every_voxel_comes_from_exactly_one(a: Volume, b: Volume) -> None:
-    board = Checkerboard(Pair(a, b), Tiles(6.0))
-    view_a = np.asarray(Checkerboard(Pair(a, b), Tiles(1e6)))
-    view_b = np.asarray(Checkerboard(Pair(a, b), Tiles(1e6, (1e6, 0, 0))))
+    board = Checkerboard(Pair(a, b), CheckerboardSettings(6.0))
+    view_a = np.asarray(Checkerboard(Pair(a, b), CheckerboardSettings(1e6)))
+    view_b = np.asarray(Checkerboard(Pair(a, b), CheckerboardSettings(1e6, (1e6, 0, 0))))
     whole = np.asarray(board)
     from_a = (whole == view_a).reshape(*SHAPE, -1).all(-1)
     from_b = (whole == view_b).reshape(*SHAPE, -1).all(-1)
@@ -164,9 +173,9 @@ def test_tiles_smaller_than_a_voxel_are_refused_live_too() -> None:
     board = Checkerboard(Pair(A, B))
     assert smallest_tile_mm(A) == 5.0
     with pytest.raises(OptionError, match="choose 5 mm or more"):
-        board.settings = Tiles(4.9)
+        board.settings = CheckerboardSettings(4.9)
     assert board.settings.tile_mm == 20
-    board.settings = board.settings.but(tile_mm=5.0)
+    board.settings = replace(board.settings, tile_mm=5.0)
     np.testing.assert_array_equal(np.asarray(board), naive(A, B, 5.0, (0, 0, 0)))
 
 

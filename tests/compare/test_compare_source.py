@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from tomochrome.color import Chroma, Lighting, LitVolume, light
-from tomochrome.compare import Checkerboard, Pair, Tiles
+from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair
 from tomochrome.compare.region import Region, split
 from tomochrome.compare.source import Source, as_volume
 from tomochrome.errors import GeometryError, InputError, OptionError
@@ -110,12 +110,12 @@ def test_only_the_slices_needed_are_read_and_they_are_kept() -> None:
     affine = AFFINE.copy()
     affine[2, 3] += 2.0
     lazy = Lazy(ct(seed=9).voxels)
-    board = Checkerboard(Pair(GRID, Volume(lazy, affine)), Tiles(5))  # type: ignore[arg-type]
+    board = Checkerboard(Pair(GRID, Volume(lazy, affine)), CheckerboardSettings(5))  # type: ignore[arg-type]
     before = lazy.asked
     first = board[2]
     assert 0 < lazy.asked - before <= 5 * 9 * 7
     before = lazy.asked
-    board.settings = Tiles(6.5)
+    board.settings = CheckerboardSettings(6.5)
     again = board[2]
     assert lazy.asked == before
     assert (first != again).any()
@@ -128,7 +128,7 @@ def test_the_cache_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         source.read(Region((range(z, z + 1), range(9), range(7))))
         assert source._bytes <= 600
         assert source._bytes == sum(
-            v.nbytes for _, kept in source._kept.values() for v in kept if v is not None
+            v.nbytes for _, kept in source._cache.values() for v in kept if v is not None
         )
 
 
@@ -141,10 +141,10 @@ def test_a_lit_view_stays_lazy_and_is_lit_anew() -> None:
     assert not pair.numbers
     assert pair.windows[0] == lit.settings.window  # the twin's: equal things look equal
     expected = resample(light(volume, chroma, "lung", alpha="opaque"), GRID)
-    view = Checkerboard(pair, Tiles(1e6, (1e6, 0, 0)))
+    view = Checkerboard(pair, CheckerboardSettings(1e6, (1e6, 0, 0)))
     np.testing.assert_allclose(np.asarray(view).astype(int), expected.voxels, atol=1)
     before = view[1]
-    lit.settings = lit.settings.but(window="bone")
+    lit.settings = lit.settings.replace(window="bone")
     assert (view[1] != before).any()
 
 
@@ -181,7 +181,7 @@ def test_windows_by_unit() -> None:
 def test_what_cannot_be_compared() -> None:
     far = AFFINE.copy()
     far[:3, 3] += 5000
-    with pytest.raises(GeometryError, match="do not overlap anywhere"):
+    with pytest.raises(GeometryError, match="do not overlap in space"):
         Pair(GRID, ct(affine=far))
     with pytest.raises(InputError, match="needs two volumes, not a ndarray"):
         as_volume(GRID.voxels)  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def test_what_cannot_be_compared() -> None:
         Pair(GRID, GRID, order="cubic")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="unknown window"):
         _ = Pair(GRID, GRID, window="nowhere").windows
-    with pytest.raises(OptionError, match="one for each of the two"):
+    with pytest.raises(OptionError, match="one for each volume"):
         _ = Pair(GRID, GRID, window=("lung",) * 3).windows  # type: ignore[arg-type]
 
 
@@ -201,7 +201,7 @@ def test_a_thin_slab_within_a_long_scan_is_found(first) -> None:
     pair = Pair(long, Volume(np.ones((4, 4, 4), np.int16), slab, "HU"))
     assert pair.coverage < 0.02
     said = "less than 1 %" if pair.coverage == 0 else "only 2 %"
-    assert f"reaches {said} of the first one's field of view" in pair.warnings[0].text
+    assert f"covers {said} of the first one's field of view" in pair.warnings[0].text
     assert pair.read("b", Region((range(first, first + 4), range(4), range(4)))).all()
 
 

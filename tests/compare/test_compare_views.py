@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,18 +15,18 @@ from tomochrome.color import srgb_to_lab
 from tomochrome.compare import (
     MODES,
     Blend,
+    BlendSettings,
+    CheckerboardSettings,
     Contours,
-    Curtain,
+    ContourSettings,
     Difference,
+    DifferenceSettings,
     Flicker,
-    Lines,
-    Mixture,
+    FlickerSettings,
     Pair,
     RedCyan,
-    Shown,
-    Spread,
-    Tiles,
     Wipe,
+    WipeSettings,
     render,
     view,
 )
@@ -97,7 +98,7 @@ def test_a_part_of_a_plane_is_a_part_of_it(mode, axis, index, first, second, col
 @pytest.mark.parametrize("plane", [0, 1, 2])
 @pytest.mark.parametrize("position", [0.0, 0.3, 1.0])
 def test_a_wipe_has_a_place_in_every_plane(direction, plane, position) -> None:
-    it = Wipe(GREY, Curtain(direction).moved(plane, position))
+    it = Wipe(GREY, WipeSettings(direction).moved(plane, position))
     shown = [axis for axis in range(3) if axis != plane]
     along = shown[1] if direction == "vertical" else shown[0]
     assert it.axis(plane) == along
@@ -116,7 +117,7 @@ def test_a_wipe_has_a_place_in_every_plane(direction, plane, position) -> None:
 @pytest.mark.parametrize("direction", ["vertical", "horizontal"])
 @pytest.mark.parametrize("plane", [0, 1, 2])
 def test_a_handle_that_is_dragged(direction, plane) -> None:
-    it = Wipe(GREY, Curtain(direction))
+    it = Wipe(GREY, WipeSettings(direction))
     assert it.edge(plane) == pytest.approx((SHAPE[it.axis(plane)] - 1) / 2)
     it.settings = it.settings.moved(plane, it.position(plane, 1.7))
     assert it.edge(plane) == pytest.approx(1.7)
@@ -128,7 +129,7 @@ def test_a_handle_that_is_dragged(direction, plane) -> None:
 
 
 def test_one_position_counts_for_every_plane() -> None:
-    assert Curtain("vertical", 0.25).positions == (0.25,) * 3  # type: ignore[arg-type]
+    assert WipeSettings("vertical", 0.25).positions == (0.25,) * 3  # type: ignore[arg-type]
 
 
 def test_a_flicker_shows_one_and_then_the_other() -> None:
@@ -136,12 +137,12 @@ def test_a_flicker_shows_one_and_then_the_other() -> None:
     np.testing.assert_array_equal(np.asarray(it), A.voxels)
     it.settings = it.settings.other()
     np.testing.assert_array_equal(np.asarray(it), B.voxels)
-    assert it.settings.other() == Shown("a")
+    assert it.settings.other() == FlickerSettings("a")
 
 
 @pytest.mark.parametrize("part", [0.0, 0.25, 1.0])
 def test_a_blend_of_numbers(part: float) -> None:
-    it = np.asarray(Blend(GREY, Mixture(part)))
+    it = np.asarray(Blend(GREY, BlendSettings(part)))
     assert it.dtype == np.float32
     np.testing.assert_allclose(it, (1 - part) * A.voxels + part * B.voxels, rtol=1e-6, atol=1e-3)
 
@@ -149,7 +150,7 @@ def test_a_blend_of_numbers(part: float) -> None:
 @pytest.mark.parametrize("part", [0.0, 0.25, 1.0])
 def test_a_blend_of_colors_weighs_by_opacity(part: float) -> None:
     a, b = rgba(seed=3), rgba(seed=4)
-    it = np.asarray(Blend(Pair(a, b), Mixture(part))).astype(int)
+    it = np.asarray(Blend(Pair(a, b), BlendSettings(part))).astype(int)
     wa, wb = (1 - part) * a.voxels[..., 3:], part * b.voxels[..., 3:]
     alpha = wa + wb
     mean = (wa * a.voxels[..., :3] + wb * b.voxels[..., :3]) / np.maximum(alpha, 1e-9)
@@ -182,7 +183,7 @@ def test_a_color_counts_by_its_luminance() -> None:
 
 
 def test_differences_are_signed_numbers() -> None:
-    it = Difference(GREY, Spread(colored=False))
+    it = Difference(GREY, DifferenceSettings(colored=False))
     assert it.unit == "unknown"
     np.testing.assert_array_equal(np.asarray(it), B.voxels.astype(int) - A.voxels)
 
@@ -190,7 +191,7 @@ def test_differences_are_signed_numbers() -> None:
 def test_the_diverging_map_is_symmetric_and_black_in_the_middle() -> None:
     steps = np.arange(-300, 301).astype(np.int16).reshape(1, 1, -1)
     zero = Volume(np.zeros_like(steps))
-    it = np.asarray(Difference(Pair(zero, Volume(steps)), Spread(reach=200.0)))[0, 0]
+    it = np.asarray(Difference(Pair(zero, Volume(steps)), DifferenceSettings(reach=200.0)))[0, 0]
     assert it[300].tolist() == [0, 0, 0, 255]
     np.testing.assert_array_equal(it[:100], np.broadcast_to(it[100], (100, 4)))
     L = srgb_to_lab(it[:, :3])[:, 0]
@@ -207,7 +208,7 @@ def test_a_difference_ends_with_the_field_of_view_and_at_nan() -> None:
     assert (it[..., 4:, 3] == 0).all()
     assert it[0, 0, 0].tolist() == [0, 0, 0, 0]
     assert (it[..., :4, 3] == 255).sum() == 5 * 9 * 4 - 1
-    numbers = render(Difference(Pair(A, HALF), Spread(colored=False)))
+    numbers = render(Difference(Pair(A, HALF), DifferenceSettings(colored=False)))
     assert numbers.outside is not None
     assert numbers.outside[..., 4:].all()
 
@@ -233,7 +234,7 @@ def naive_contour(values: np.ndarray, level: float) -> np.ndarray:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_contour_is_what_a_naive_loop_finds(axis: int) -> None:
-    it = Contours(GREY, Lines(levels=(100.0,)))
+    it = Contours(GREY, ContourSettings(levels=(100.0,)))
     plain = np.asarray(Flicker(Pair(A, B, color=True)))
     for n in range(SHAPE[axis]):
         key: list[object] = [slice(None)] * 3
@@ -263,24 +264,24 @@ def test_contours_of_labels_and_none_along_the_field_of_view() -> None:
 def test_levels_by_unit_and_live() -> None:
     assert Contours(GREY).levels == (-300.0, 200.0)
     assert len(Contours(Pair(A, ct(unit="unknown"))).levels) == 2
-    it = Contours(GREY, Lines((5, -5, 5)))  # type: ignore[arg-type]
+    it = Contours(GREY, ContourSettings((5, -5, 5)))  # type: ignore[arg-type]
     assert it.levels == (-5.0, 5.0)
-    it.settings = Lines((900.0,))
+    it.settings = ContourSettings((900.0,))
     assert it.levels == (900.0,)
 
 
 def test_what_has_no_difference_and_no_contours() -> None:
-    with pytest.raises(InputError, match="one unit, not HU and unknown"):
+    with pytest.raises(InputError, match="same unit, not HU and unknown"):
         view("difference", Pair(A, ct(unit="unknown")))
-    with pytest.raises(InputError, match="colors have no difference"):
+    with pytest.raises(InputError, match="colors cannot be subtracted"):
         view("difference", Pair(A, rgba()))
     labels = ct(unit="tissue", dtype=np.uint8)
-    with pytest.raises(InputError, match="labels have no difference"):
+    with pytest.raises(InputError, match="labels cannot be subtracted"):
         view("difference", Pair(labels, labels))
     with pytest.raises(InputError, match="no levels"):
         view("contour", Pair(A, rgba()))
     with pytest.raises(OptionError, match="order='nearest'"):
-        view("contour", Pair(A, ct(affine=SHIFTED)), Lines(labels=True))
+        view("contour", Pair(A, ct(affine=SHIFTED)), ContourSettings(labels=True))
     with pytest.raises(OptionError, match="unknown comparison 'xray'"):
         view("xray", GREY)
 
@@ -288,11 +289,13 @@ def test_what_has_no_difference_and_no_contours() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Mixture(1.5), lambda: Mixture(float("nan")), lambda: Mixture("a"),  # type: ignore[arg-type]
-        lambda: Curtain("diagonal"), lambda: Curtain("vertical", (0.5, 2, 0)),  # type: ignore[arg-type]
-        lambda: Curtain("vertical", (0.5, 0.5)), lambda: Shown("c"),  # type: ignore[arg-type]
-        lambda: Spread(0), lambda: Spread(float("inf")), lambda: Lines(()),
-        lambda: Lines((float("nan"),)), lambda: Lines(tuple(range(99))), lambda: Tiles(-1),
+        lambda: BlendSettings(1.5), lambda: BlendSettings(float("nan")), lambda: BlendSettings("a"),  # type: ignore[arg-type]
+        lambda: WipeSettings("diagonal"), lambda: WipeSettings("vertical", (0.5, 2, 0)),  # type: ignore[arg-type]
+        lambda: WipeSettings("vertical", (0.5, 0.5)), lambda: FlickerSettings("c"),  # type: ignore[arg-type]
+        lambda: DifferenceSettings(0), lambda: DifferenceSettings(float("inf")),
+        lambda: ContourSettings(()),
+        lambda: ContourSettings((float("nan"),)), lambda: ContourSettings(tuple(range(99))),
+        lambda: CheckerboardSettings(-1),
     ],
 )  # fmt: skip
 def test_settings_out_of_range(make) -> None:
@@ -306,8 +309,8 @@ def test_settings_may_change_while_slices_are_read() -> None:
 
     def turn() -> None:
         while not stop.is_set():
-            it.settings = it.settings.but(tile_mm=5.0)
-            it.settings = it.settings.but(tile_mm=9.0)
+            it.settings = replace(it.settings, tile_mm=5.0)
+            it.settings = replace(it.settings, tile_mm=9.0)
 
     thread = threading.Thread(target=turn)
     thread.start()

@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import OptionError
+from tomochrome.registration.checks import SIMILARITIES
 from tomochrome.registration.flow import flow
 from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.refine import (
@@ -17,7 +18,6 @@ from tomochrome.registration.refine import (
     refine,
     stages,
 )
-from tomochrome.registration.similarity import SIMILARITIES
 from tomochrome.registration.synthetic import random_diffeomorphism
 from tomochrome.registration.velocity import integrate
 

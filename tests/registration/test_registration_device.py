@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tomochrome.registration import flow, penalties, refine, velocity
-from tomochrome.registration.similarity import SIMILARITIES, similarity
+from tomochrome.registration.checks import SIMILARITIES
+from tomochrome.registration.similarity import similarity
 from tomochrome.registration.symnet import SymNet
 from tomochrome.registration.unfold import unfold
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from tomochrome.errors import OptionError
 from tomochrome.registration import penalties, similarity
+from tomochrome.registration.checks import SIMILARITIES
 
 
 def picture(seed: int, shape: tuple[int, int, int] = (12, 14, 16)) -> torch.Tensor:
@@ -79,7 +80,7 @@ def test_both_ways_to_local_correlation_agree(masked: bool) -> None:
     assert float((found[0][1] - found[1][1]).abs().max()) < 0.01 * float(found[1][1].abs().max())
 
 
-@pytest.mark.parametrize("name", similarity.SIMILARITIES)
+@pytest.mark.parametrize("name", SIMILARITIES)
 def test_each_measure_prefers_the_picture_itself_to_a_shifted_one(name: str) -> None:
     loss, _ = similarity.similarity(name)
     a = picture(4)
@@ -87,7 +88,7 @@ def test_each_measure_prefers_the_picture_itself_to_a_shifted_one(name: str) -> 
     assert values[0] < values[1] < values[2]
 
 
-@pytest.mark.parametrize("name", similarity.SIMILARITIES)
+@pytest.mark.parametrize("name", SIMILARITIES)
 def test_each_measure_can_be_differentiated_and_masked(name: str) -> None:
     loss, _ = similarity.similarity(name)
     a, b = picture(5), picture(6).requires_grad_()

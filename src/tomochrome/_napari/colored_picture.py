@@ -12,7 +12,7 @@ from tomochrome._napari.grey_split import GreyPart
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.lighting import code_table
-from tomochrome.color.shading import seen_in_3d
+from tomochrome.color.shading import settings_for_3d
 from tomochrome.color.view import _State
 from tomochrome.geometry.blocks import Steps
 from tomochrome.geometry.computed import full_index
@@ -41,9 +41,9 @@ class ColoredPicture(RenderedByWorker, LitVolume):
 
     @settings.setter
     def settings(self, settings: Lighting) -> None:
-        before = seen_in_3d(self.settings)
+        before = settings_for_3d(self.settings)
         LitVolume.settings.__set__(self, settings)  # type: ignore[attr-defined]
-        if seen_in_3d(settings) != before:
+        if settings_for_3d(settings) != before:
             self.outdate()
         self.relit.emit()
 
@@ -69,7 +69,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         """Return the state without color, cached for the next slice."""
         kept = self._grey
         if kept is None or kept[0] is not state:
-            settings = state.settings.but(saturation=0.0)
+            settings = state.settings.replace(saturation=0.0)
             kept = self._grey = (state, _State(settings, code_table(self.chroma, settings)))
         return kept[1]
 

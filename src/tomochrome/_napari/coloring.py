@@ -86,7 +86,7 @@ def finished_layer(
     # the sliders respond at once.
     for name in palette_names():
         check()
-        lit.prepare(lit.settings.but(palette=name))
+        lit.prepare(lit.settings.replace(palette=name))
     _ = lit[ct.shown.shape[0] // 2]
     # Creating a layer slices it and renders its thumbnail; only adding it needs the GUI thread.
     name = f"{layer.name} · {model_title(chroma.model)}{note}"

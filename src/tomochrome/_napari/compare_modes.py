@@ -86,22 +86,22 @@ def make_view(
     mode = fields.mode
     if mode == CHECKERBOARD:
         tile = max(fields.tile_mm, compare.smallest_tile_mm(pair.volume))
-        return compare.Checkerboard(pair, compare.Tiles(tile, fields.offset_mm))
+        return compare.Checkerboard(pair, compare.CheckerboardSettings(tile, fields.offset_mm))
     if mode in (WIPE_ACROSS, WIPE_DOWN):
         screen = screen or Screen()
         upright = (mode == WIPE_ACROSS) != screen.transposed
         direction: Any = "vertical" if upright else "horizontal"
-        kept = before.settings if isinstance(before, compare.Wipe) else compare.Curtain()
+        kept = before.settings if isinstance(before, compare.Wipe) else compare.WipeSettings()
         positions = kept.positions if kept.direction == direction else (0.5, 0.5, 0.5)
-        return compare.Wipe(pair, compare.Curtain(direction, positions, screen.mirrored))
+        return compare.Wipe(pair, compare.WipeSettings(direction, positions, screen.mirrored))
     if mode == BLEND:
-        return compare.Blend(pair, compare.Mixture(fields.share))
+        return compare.Blend(pair, compare.BlendSettings(fields.share))
     if mode == RED_CYAN:
         return compare.RedCyan(pair)
     if mode == DIFFERENCE:
-        return compare.Difference(pair, compare.Spread(fields.reach or None))
+        return compare.Difference(pair, compare.DifferenceSettings(fields.reach or None))
     if mode == CONTOURS:
-        return compare.Contours(pair, compare.Lines(parse_levels(fields.levels)))
+        return compare.Contours(pair, compare.ContourSettings(parse_levels(fields.levels)))
     if mode == FLICKER:
         turn = before.settings if isinstance(before, compare.Flicker) else None
         return compare.Flicker(pair, turn)

@@ -83,7 +83,7 @@ def hint_in_worker(
         force=known is not None,
     )
     if not chroma.has_tissues:
-        settings = settings.but(tissues=TissueSelection())
+        settings = settings.replace(tissues=TissueSelection())
     made = finished_layer(layer, ct, chroma, settings)
     made.metadata[BEFORE_KEY] = before
     return made

@@ -143,16 +143,16 @@ def _settings(args: argparse.Namespace) -> Any:
     position = 0.5 if args.position is None else args.position
     if args.mode == "checkerboard":
         tile_mm = 20.0 if args.tile_mm is None else args.tile_mm
-        return compare.Tiles(tile_mm, args.offset_mm or (0.0, 0.0, 0.0))
+        return compare.CheckerboardSettings(tile_mm, args.offset_mm or (0.0, 0.0, 0.0))
     if args.mode == "wipe":
-        return compare.Curtain(args.direction or "vertical", (position,) * 3)
+        return compare.WipeSettings(args.direction or "vertical", (position,) * 3)
     if args.mode == "blend":
-        return compare.Mixture(position)
+        return compare.BlendSettings(position)
     if args.mode == "difference":
         numeric = args.window is None and not _needs_color(args.output)
-        return compare.Spread(args.range, colored=not numeric)
+        return compare.DifferenceSettings(args.range, colored=not numeric)
     if args.mode == "contour":
-        return compare.Lines(args.levels, args.labels)
+        return compare.ContourSettings(args.levels, args.labels)
     return None
 
 

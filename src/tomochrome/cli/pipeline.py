@@ -147,7 +147,7 @@ def check_request(
     """
     from tomochrome.color import Lighting
     from tomochrome.color.alpha import alpha_curve
-    from tomochrome.color.chroma import no_tissues
+    from tomochrome.color.chroma import no_tissues_message
     from tomochrome.color.palette import palette
     from tomochrome.colorization import find_model
     from tomochrome.colorization.predictor import check_reference, predictor_class
@@ -173,9 +173,9 @@ def check_request(
         raise OptionError("--model none does not use a photograph; omit --reference")
     if not names_tissues:
         if tissue_map:
-            raise OptionError(no_tissues(name, "has no tissue map"))
+            raise OptionError(no_tissues_message(name, "has no tissue map"))
         if not request.tissues.is_all:
-            raise OptionError(no_tissues(name, "cannot show or hide some of them"))
+            raise OptionError(no_tissues_message(name, "cannot show or hide some of them"))
     check_device(request.device)
 
 

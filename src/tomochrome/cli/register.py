@@ -195,12 +195,12 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:
     """Write the checkerboard; only the slices on the sheet are computed."""
-    from tomochrome.compare import Checkerboard, Pair, Tiles, smallest_tile_mm
+    from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
     from tomochrome.io import write
     from tomochrome.volume import Provenance, Volume
 
     pair = Pair(fixed, moved, color=True)
-    board = Checkerboard(pair, Tiles(max(TILE_MM, smallest_tile_mm(fixed))))
+    board = Checkerboard(pair, CheckerboardSettings(max(TILE_MM, smallest_tile_mm(fixed))))
     lazy: Any = board
     sheet = Volume(lazy, fixed.affine, "RGBA", Provenance(extra={"description": board.words()}))
     write(sheet, path)

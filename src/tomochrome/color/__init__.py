@@ -1,7 +1,7 @@
 """Color: sRGB and CIELAB, gamut, palettes, chroma maps and lighting.
 
 Names are imported on first use, so that palettes can be listed without compiled kernels.
-The function ``palette`` lives in `tomochrome.color.palette`.
+The function ``palette`` is defined in `tomochrome.color.palette`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tomochrome.color.selection import TissueSelection
     from tomochrome.color.view import LitVolume, light_3d
 
-_WHERE = {
+_MODULES = {
     "ALPHA_PRESETS": "alpha",
     "Chroma": "chroma",
     "Lighting": "lighting",
@@ -57,9 +57,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tomochrome.color' has no attribute '{name}'")
-    value = getattr(import_module(f"tomochrome.color.{_WHERE[name]}"), name)
+    value = getattr(import_module(f"tomochrome.color.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

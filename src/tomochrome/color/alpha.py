@@ -1,4 +1,4 @@
-"""Opacity: how Hounsfield units and tissue become alpha."""
+"""Opacity curves: conversion of Hounsfield units and tissue to alpha."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from tomochrome.tissue import Tissue
 
 @dataclass(frozen=True)
 class AlphaCurve:
-    """Opacity along the Hounsfield scale, for slices and for 3D rendering.
+    """Opacity as a function of HU, for slices and for 3D rendering.
 
     Parameters
     ----------
     name
-        What to call it.
+        Name of the curve.
     points
-        (HU, opacity 0..1), ascending in HU: linear between, constant outside.
+        (HU, opacity 0..1), ascending in HU, with linear interpolation and constant extrapolation.
     hide_air
-        Whether voxels whose tissue is air (outside the body, gut gas) are transparent.
+        Whether voxels whose tissue is air (outside the body, bowel gas) are transparent.
     shaded
-        Whether surfaces are shaded in 3D (see `tomochrome.color.shading`). Slices never are:
-        there L* is the windowed Hounsfield value.
+        Whether surfaces are shaded in 3D (see `tomochrome.color.shading`). Slices are never
+        shaded, since their L* is the windowed Hounsfield value.
     of
-        In 3D only these tissues are shown so; others are no denser than ``others``. Empty: all.
+        In 3D the curve applies to these tissues only; empty for all.
     others
-        Opacity of other tissues in 3D.
+        Maximum opacity of other tissues in 3D.
     about
-        What it shows, in a few words for the user.
+        Short description for the user.
 
     Raises
     ------
     OptionError
-        If there are no points, they do not ascend, or an opacity is outside 0..1.
+        If there are no points, they are not ascending, or an opacity is outside 0..1.
     """
 
     name: str
@@ -64,23 +64,23 @@ class AlphaCurve:
                 f"the points of the opacity curve '{self.name}' must be in ascending order of HU"
             )
         if points[:, 1].min() < 0 or points[:, 1].max() > 1:
-            raise OptionError(f"the opacity curve '{self.name}' must stay between 0 and 1")
-        # Plain tuples, whatever was given: curves are looked up in tables.
+            raise OptionError(f"the opacity curve '{self.name}' must be between 0 and 1")
+        # Tuples are hashable, which the caches of `relight` require.
         object.__setattr__(self, "points", tuple((hu, alpha) for hu, alpha in points.tolist()))
 
     @property
     def constant(self) -> int | None:
-        """The curve's alpha if it is the same for all Hounsfield units, otherwise None."""
+        """The alpha (0 to 255) of a curve that is the same for all HU, otherwise None."""
         levels = {opacity for _, opacity in self.points}
         return round(255 * levels.pop()) if len(levels) == 1 else None
 
     @property
     def for_slices(self) -> bool:
-        """Whether the curve is one for slices, which show all Hounsfield units alike."""
+        """Whether the curve is for slices, with the same opacity for all HU."""
         return self.constant is not None
 
     def __call__(self, hu: ArrayLike) -> NDArray[np.uint8]:
-        """Return alpha, 0 to 255, of Hounsfield units (tissue not looked at)."""
+        """Return alpha, 0 to 255, of Hounsfield units, regardless of tissue."""
         hus, opacity = np.asarray(self.points, dtype=np.float64).T
         values = np.interp(np.asarray(hu, dtype=np.float64), hus, opacity)
         return np.asarray(np.rint(255.0 * values), dtype=np.uint8)
@@ -97,7 +97,7 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
         ),
         # 3D. Cancellous bone begins near 150 HU, cortical bone is above 300.
         AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1)), about="the skeleton"),
-        # Contrast-filled vessels are brighter than any soft tissue (60 to 90 HU), bone too.
+        # Contrast-filled vessels and bone are brighter than any soft tissue (60 to 90 HU).
         AlphaCurve(
             "vessels", ((110, 0), (180, 0.5), (300, 0.9)),
             about="vessels filled with contrast agent, and bone",
@@ -106,16 +106,16 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
         AlphaCurve(
             "muscle", ((-10, 0), (40, 0.5), (200, 0.9)), about="muscle and organs, without fat",
         ),
-        # Skin closes the body: everything denser than fat's lower end is solid.
+        # Everything denser than fat is opaque, so that only the skin is visible.
         AlphaCurve("skin", ((-350, 0), (-150, 0.9), (0, 1)), about="the surface of the body"),
-        # Lung: vessels and airway walls between -900 and -300, soft tissue left faint. By the
-        # values alone the edge of the skin, half air, would be lung too.
+        # Lung: vessels and airway walls between -900 and -300 HU, with faint soft tissue. The
+        # restriction to tissues excludes the edge of the skin, which has the same HU.
         AlphaCurve(
             "lung", ((-950, 0), (-850, 0.08), (-500, 0.35), (-300, 0.02), (3000, 0.02)),
             of=(Tissue.LUNG, Tissue.AIRWAY), others=0.003,
             about="lung, with the rest of the body almost transparent",
         ),
-        # Everything at once, the denser the more solid.
+        # Everything, with opacity increasing with density.
         AlphaCurve(
             "glass", ((-200, 0), (0, 0.04), (100, 0.15), (300, 0.6), (1000, 1)),
             about="the whole body, opacity increasing with density",
@@ -126,12 +126,12 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
 
 
 def alpha_curve(name: str | AlphaCurve = "body") -> AlphaCurve:
-    """Return the opacity curve called ``name``; an `AlphaCurve` is returned as it is.
+    """Return the opacity curve with a name; an `AlphaCurve` is returned unchanged.
 
     Raises
     ------
     OptionError
-        If there is none of that name.
+        If the name is unknown.
     """
     if isinstance(name, AlphaCurve):
         return name

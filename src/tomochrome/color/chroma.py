@@ -1,4 +1,4 @@
-"""Chroma: what color each voxel has, whatever window it is seen through."""
+"""Chroma maps: the color of each voxel, independent of the window."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from tomochrome.geometry.orient import reoriented_affine
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
 
-#: Chroma C* from which a voxel counts as colored.
+#: Chroma C* from which a voxel is considered colored.
 COLORED = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Chroma:
-    """A code and a confidence for each voxel, and a table of what each code stands for.
+    """A code and a confidence for each voxel, and a table with the meaning of each code.
 
-    A palette or saturation changes only the table, never the voxels.
+    Changing palette or saturation only changes the table, not the voxels.
 
     Parameters
     ----------
     code
         uint16 or uint32, shape (z, y, x): row of ``table`` for each voxel.
     confidence
-        uint8, same shape: 0 (a guess) to 255 (sure), calibrated.
+        uint8, same shape: 0 (none) to 255 (certain), calibrated.
     table
-        `Mixtures` of tissues, to which a palette gives colors, or `FreeColors`, each (a*, b*). An
-        array is taken for one of them by its columns. Row 0 stands for voxels outside the body.
+        `Mixtures` of tissues, which a palette converts to colors, or `FreeColors`, (a*, b*). An
+        array is converted depending on its columns. Row 0 is for voxels outside the body.
     affine
         4x4, from (z, y, x) index to LPS mm, as in `Volume`.
     model
-        The model that made it.
+        The model that computed it.
     provenance
-        Where the CT came from and what was done.
+        The source of the CT and the processing steps.
 
     Raises
     ------
     GeometryError
-        If code and confidence are not 3D arrays of one shape, or the affine is none.
+        If code and confidence are not 3D arrays of the same shape, or the affine is invalid.
     ModelError
-        If types are wrong, the table makes no sense, or a code has no row.
+        If types are wrong, the table is invalid, or a code has no row.
     """
 
     code: Codes
@@ -66,22 +66,22 @@ class Chroma:
             )
         if self.code.ndim != 3 or self.code.shape != self.confidence.shape:
             raise GeometryError(
-                "codes and confidences must be (z, y, x) arrays of one shape, "
+                "codes and confidences must be (z, y, x) arrays of the same shape, "
                 f"not {self.code.shape} and {self.confidence.shape}"
             )
-        # A Volume checks the affine and that there is at least one voxel.
+        # Volume validates the affine and that there is at least one voxel.
         affine = Volume(self.code, self.affine, "unknown").affine
         table = as_table(self.table)
         highest = int(self.code.max())
         if highest >= len(table):
             raise ModelError(
-                f"the chroma map holds the code {highest}, but its table has {len(table)} rows"
+                f"the chroma map contains the code {highest}, but its table has {len(table)} rows"
             )
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "table", table)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the fields alone: what was kept of them (sums, caches) is worked out again."""
+        """Pickle the fields without cached properties."""
         return type(self), tuple(getattr(self, item.name) for item in fields(self))
 
     @property
@@ -92,17 +92,17 @@ class Chroma:
 
     @property
     def has_tissues(self) -> bool:
-        """Whether the model names tissues; otherwise it gives colors, and no palette applies."""
+        """Whether the codes are tissues; otherwise they are colors, and no palette applies."""
         return self.table.has_tissues
 
     @property
     def tissue_of_code(self) -> NDArray[np.uint8]:
-        """Heaviest tissue of each code, shape (n_codes,); `NO_TISSUE` where there is none."""
+        """Dominant tissue of each code, shape (n_codes,); `NO_TISSUE` where there is none."""
         return self.table.tissue
 
     @property
     def tissue(self) -> NDArray[np.uint8]:
-        """Heaviest tissue of each voxel, shape (z, y, x): a fresh array at each call."""
+        """Dominant tissue of each voxel, shape (z, y, x), as a new array."""
         return self.tissue_of_code[self.code]
 
     def ab_of_code(
@@ -115,7 +115,7 @@ class Chroma:
         palette_name
             Palette, or its name.
         saturation
-            Factor on all colors: 0 is grey, 1 the palette's own.
+            Factor for the chroma: 0 for grey, 1 for the palette's colors.
 
         Returns
         -------
@@ -130,9 +130,9 @@ class Chroma:
         Parameters
         ----------
         palette
-            Palette or its name; free colors do not depend on it.
+            Palette or its name; it has no effect on free colors.
         slices
-            Any index into (z, y, x), for example a slice number; all voxels without it.
+            Any index into (z, y, x), for example a slice number; None for all voxels.
 
         Returns
         -------
@@ -142,8 +142,13 @@ class Chroma:
         code = self.code if slices is None else self.code[slices]
         return self.ab_of_code(palette)[code]
 
-    def need_tissues(self, what: str) -> None:
-        """Refuse what only a model that names tissues can do.
+    def require_tissues(self, what: str) -> None:
+        """Raise an error if the codes are not tissues.
+
+        Parameters
+        ----------
+        what
+            End of the message after "so it".
 
         Raises
         ------
@@ -151,7 +156,7 @@ class Chroma:
             If the codes are free colors.
         """
         if not self.has_tissues:
-            raise OptionError(no_tissues(self.model, what))
+            raise OptionError(no_tissues_message(self.model, what))
 
     def tissue_volume(self) -> Volume:
         """Return the tissue map: uint8 indices of `Tissue`, unit ``"tissue"``.
@@ -159,18 +164,18 @@ class Chroma:
         Raises
         ------
         OptionError
-            If the model names no tissues.
+            If the codes are free colors.
         """
-        self.need_tissues("has no tissue map")
-        return Volume(self.tissue, self.affine, "tissue", self._says("Tissue map"))
+        self.require_tissues("has no tissue map")
+        return Volume(self.tissue, self.affine, "tissue", self._described("Tissue map"))
 
     def confidence_volume(self) -> Volume:
         """Return the confidence: float32 from 0 to 1, unit ``"fraction"``."""
         values = self.confidence * np.float32(1 / 255)
-        return Volume(values, self.affine, "fraction", self._says("Confidence"))
+        return Volume(values, self.affine, "fraction", self._described("Confidence"))
 
-    def _says(self, what: str) -> Provenance:
-        """Provenance of a map made from this one, which names the model."""
+    def _described(self, what: str) -> Provenance:
+        """Return the provenance of a map derived from this one, with the model's name."""
         model = self.model or "an unnamed model"
         text = f"{what} by model {model}, not for diagnosis"
         extra = {**self.provenance.extra, "model": model, "description": text}
@@ -184,19 +189,18 @@ class Chroma:
         return np.asarray(np.sum(counts, axis=0), dtype=np.int64)
 
     def tissue_shares(self, slices: Any = None) -> NDArray[np.float64]:
-        """Return the share of each tissue in the body, which is all that is not air.
+        """Return the fraction of each tissue in the body, which is everything except air.
 
         Parameters
         ----------
         slices
-            Any index into (z, y, x), for example a slice number, whose shares are asked for;
-            all voxels without it.
+            Any index into (z, y, x), for example a slice number; None for all voxels.
 
         Returns
         -------
         numpy.ndarray
-            float64, shape (`N_TISSUES`,): 0 to 1, by a voxel's heaviest tissue; air counts 0.
-            They sum to 1 where every voxel of the body has a tissue; all are 0 for free colors.
+            float64, shape (`N_TISSUES`,): 0 to 1, by each voxel's dominant tissue; 0 for air.
+            The sum is 1 if every voxel of the body has a tissue; all are 0 for free colors.
         """
         n = len(self.table)
         counts = (
@@ -209,19 +213,19 @@ class Chroma:
     @cached_property
     def _means(self) -> tuple[float, float]:
         """Mean chroma and mean confidence over colored voxels."""
-        strength = np.linalg.norm(self.ab_of_code("natural").astype(np.float64), axis=1)
-        strength[self.tissue_of_code == Tissue.AIR] = 0.0
-        colored = strength >= COLORED
+        magnitude = np.linalg.norm(self.ab_of_code("natural").astype(np.float64), axis=1)
+        magnitude[self.tissue_of_code == Tissue.AIR] = 0.0
+        colored = magnitude >= COLORED
         n = len(self.table)
-        count, sure = self._counts, np.zeros(n)
+        count, sums = self._counts, np.zeros(n)
         for code, confidence in zip(self.code, self.confidence, strict=True):
-            sure += np.bincount(code.ravel(), weights=confidence.ravel(), minlength=n)
+            sums += np.bincount(code.ravel(), weights=confidence.ravel(), minlength=n)
         total = float(count[colored].sum())
         if total == 0:
             return 0.0, 0.0
         return (
-            float((count * strength)[colored].sum() / total),
-            float(sure[colored].sum() / total / 255.0),
+            float((count * magnitude)[colored].sum() / total),
+            float(sums[colored].sum() / total / 255.0),
         )
 
     @property
@@ -235,17 +239,16 @@ class Chroma:
         return self._means[1]
 
     def on_grid(self, volume: Volume, tolerance_mm: float = 0.01) -> Chroma:
-        """Return this chroma on the grid of ``volume``, which holds the same voxels.
+        """Return this chroma map in the axis order of ``volume``, which has the same voxels.
 
-        The grid may be flipped or have its axes in another order, as when a volume is turned for
-        display; the result then is a view, not a copy.
+        The axes may be flipped or permuted, for example for display; the result is a view then.
 
         Parameters
         ----------
         volume
-            The volume whose grid is wanted.
+            The volume with the target grid.
         tolerance_mm
-            How far voxels may lie apart.
+            Maximum distance between corresponding voxels in mm.
 
         Returns
         -------
@@ -255,17 +258,17 @@ class Chroma:
         Raises
         ------
         GeometryError
-            If the grids differ otherwise.
+            If the grids differ in any other way.
         """
-        # Columns of the map are the volume's axes, rows the chroma's, in voxels.
+        # The columns of the matrix are the volume's axes, the rows the chroma's, in voxels.
         step = np.rint(np.linalg.inv(self.affine) @ volume.affine)[:3, :3]
         z, y, x = axes = tuple(int(i) for i in np.abs(step).argmax(axis=0))
         flips = step[z, 0] < 0, step[y, 1] < 0, step[x, 2] < 0
         same = sorted(axes) == [0, 1, 2] and tuple(self.shape[i] for i in axes) == volume.shape
         if same:
-            turned = reoriented_affine(self.affine, self.shape, axes, flips)
-            apart = corners(volume.shape, turned) - corners(volume.shape, volume.affine)
-            same = bool(np.abs(apart).max() <= tolerance_mm)
+            affine = reoriented_affine(self.affine, self.shape, axes, flips)
+            distance = corners(volume.shape, affine) - corners(volume.shape, volume.affine)
+            same = bool(np.abs(distance).max() <= tolerance_mm)
         if not same:
             raise GeometryError(
                 f"the chroma map of shape {self.shape} is not on the grid of the volume of shape "
@@ -273,16 +276,16 @@ class Chroma:
             )
         if axes == (0, 1, 2) and not any(flips):
             return self
-        turn = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
+        index = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
         return replace(
             self,
-            code=self.code.transpose(axes)[turn],
-            confidence=self.confidence.transpose(axes)[turn],
+            code=self.code.transpose(axes)[index],
+            confidence=self.confidence.transpose(axes)[index],
             affine=volume.affine,
         )
 
 
-def no_tissues(model: str, what: str) -> str:
-    """Return the sentence about what a model that names no tissues cannot do."""
+def no_tissues_message(model: str, what: str) -> str:
+    """Return a message about an operation that is not possible without tissues."""
     name = f"the model '{model}'" if model else "the model"
-    return f"{name} gives colors and names no tissues, so it {what}"
+    return f"{name} predicts colors, not tissues, so it {what}"

@@ -1,7 +1,7 @@
-"""What the codes of a chroma map stand for: mixtures of tissues, or colors of their own.
+"""Tables with the meaning of a chroma map's codes: mixtures of tissues, or colors.
 
-A code is a row of a table. A palette or saturation changes only the table, never the voxels.
-Row 0 always is outside the body: air, without color.
+A code is a row index of a table. Changing palette or saturation only changes the table, not the
+voxels. Row 0 is always air outside the body, without color.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tomochrome.errors import ModelError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
-"""Codes of voxels: uint32 where a table has more than 65,536 rows."""
-GREY_L = 62.0  #: L* in 3D of what has no tissue
-MOST_CODES = 1 << 32
+"""Codes of voxels, uint32 for tables with more than 65,536 rows."""
+GREY_L = 62.0  #: L* in 3D of codes without a tissue
+MAX_CODES = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +31,13 @@ class Mixtures:
     Parameters
     ----------
     weights
-        float32, shape (codes, `N_TISSUES`): weights of the tissues, at least 0. A row sums to
+        float32, shape (codes, `N_TISSUES`): nonnegative weights of the tissues. A row sums to
         at most 1; the remainder is grey. Row 0 is pure air.
 
     Raises
     ------
     ModelError
-        If a row is no mixture, or row 0 is not air.
+        If a row is not a mixture, or row 0 is not air.
     """
 
     weights: NDArray[np.float32]
@@ -46,9 +46,9 @@ class Mixtures:
     def __post_init__(self) -> None:
         array = _checked(self.weights, N_TISSUES, "mixtures")
         if array.min() < 0 or array.sum(axis=1).max() > 1.001:
-            raise ModelError("each mixture needs weights of at least 0 that sum to at most 1")
+            raise ModelError("each mixture needs nonnegative weights that sum to at most 1")
         if array[0, Tissue.AIR] < 0.999:
-            raise ModelError("mixture 0 must be pure air: it stands for voxels outside the body")
+            raise ModelError("mixture 0 must be pure air: it is for voxels outside the body")
         object.__setattr__(self, "weights", array)
 
     def __len__(self) -> int:
@@ -59,29 +59,29 @@ class Mixtures:
 
     @cached_property
     def tissue(self) -> NDArray[np.uint8]:
-        """Heaviest tissue of each code, uint8 (codes,); `NO_TISSUE` for an all-grey row."""
+        """Dominant tissue of each code, uint8 (codes,); `NO_TISSUE` for an all-grey row."""
         tissue = self.weights.argmax(axis=1).astype(np.uint8)
         tissue[self.weights.max(axis=1) <= 0] = NO_TISSUE
         return tissue
 
     def source(self, palette: Palette) -> Palette:
-        """Return the palette, whose colors are mixed."""
+        """Return the palette, which is the source of the colors."""
         return palette
 
     def chroma(self, palette: Palette) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each code, float32 (codes, 2)."""
-        ab = self._kept.get(palette)
+        ab = self._cache.get(palette)
         if ab is None:
-            ab = self._kept[palette] = np.asarray(self.weights @ palette.ab, dtype=np.float32)
+            ab = self._cache[palette] = np.asarray(self.weights @ palette.ab, dtype=np.float32)
         return ab
 
     @cached_property
-    def _kept(self) -> WeakKeyDictionary[Palette, NDArray[np.float32]]:
-        """Chroma under each palette: sliders ask for it at every move."""
+    def _cache(self) -> WeakKeyDictionary[Palette, NDArray[np.float32]]:
+        """Cache of the chroma for each palette."""
         return WeakKeyDictionary()
 
     def lightness(self, palette: Palette) -> NDArray[np.float32]:
-        """Return L* of each code: that of its tissues, air left out."""
+        """Return L* of each code for 3D: that of its tissues except air, float32 (codes,)."""
         share = np.delete(self.weights, Tissue.AIR, axis=1).astype(np.float64)
         L = np.delete(palette.lab[:, 0], Tissue.AIR).astype(np.float64)
         grey = np.maximum(1.0 - self.weights.sum(axis=1), 0.0)
@@ -93,7 +93,7 @@ class Mixtures:
 
 @dataclass(frozen=True, eq=False)
 class FreeColors:
-    """Codes that are colors, for models that predict color directly: no palette applies.
+    """Codes that are colors, for models that predict color directly; no palette applies.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class FreeColors:
     Raises
     ------
     ModelError
-        If the colors are not finite, or row 0 has one.
+        If the colors are not finite, or row 0 is not grey.
     """
 
     ab: NDArray[np.float32]
@@ -112,7 +112,7 @@ class FreeColors:
     def __post_init__(self) -> None:
         array = _checked(self.ab, 2, "colors (a*, b*)")
         if array[0].any():
-            raise ModelError("color 0 must be grey: it stands for voxels outside the body")
+            raise ModelError("color 0 must be grey: it is for voxels outside the body")
         object.__setattr__(self, "ab", array)
 
     def __len__(self) -> int:
@@ -129,24 +129,24 @@ class FreeColors:
         return tissue
 
     def source(self, palette: Palette) -> FreeColors:
-        """Return this table, whatever the palette."""
+        """Return this table, regardless of the palette."""
         return self
 
     def chroma(self, palette: Palette) -> NDArray[np.float32]:
-        """Return chroma (a*, b*) of each code, whatever the palette."""
+        """Return chroma (a*, b*) of each code, regardless of the palette."""
         return self.ab
 
     def lightness(self, palette: Palette) -> NDArray[np.float32]:
-        """Return the L* of what has no tissue for every code, float32 (codes,)."""
+        """Return the L* of codes without a tissue, float32 (codes,)."""
         return np.full(len(self), GREY_L, np.float32)
 
 
 Table = Mixtures | FreeColors
-"""What each code of a chroma map stands for; palettes and choices of tissues need `Mixtures`."""
+"""The meaning of a chroma map's codes; palettes and tissue selection require `Mixtures`."""
 
 
 def as_table(value: Table | NDArray[Any]) -> Table:
-    """Return a table; an array is taken for mixtures, or for (a*, b*) if it has two columns.
+    """Convert an array to a table: of (a*, b*) if it has two columns, otherwise of mixtures.
 
     Raises
     ------
@@ -159,19 +159,19 @@ def as_table(value: Table | NDArray[Any]) -> Table:
 
 
 def code_type(codes: int) -> np.dtype[Any]:
-    """Return the smallest type that holds this many codes."""
+    """Return the smallest data type for this number of codes."""
     return np.dtype(np.uint16 if codes <= 1 << 16 else np.uint32)
 
 
 def _checked(values: NDArray[Any], columns: int, what: str) -> NDArray[np.float32]:
-    """Return a table as a read-only copy, or say what is wrong with it."""
+    """Validate a table and return it as a read-only copy."""
     array = np.array(values)
     if array.dtype != np.float32 or array.ndim != 2 or array.shape[1:] != (columns,):
         raise ModelError(
             f"{what} must be float32 of shape (codes, {columns}), "
             f"not {array.dtype} of shape {array.shape}"
         )
-    if not 1 <= len(array) <= MOST_CODES or not np.isfinite(array).all():
+    if not 1 <= len(array) <= MAX_CODES or not np.isfinite(array).all():
         raise ModelError(f"{what} must be finite, and there must be at least one")
     array.setflags(write=False)
     return array

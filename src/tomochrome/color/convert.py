@@ -1,4 +1,4 @@
-"""sRGB (IEC 61966-2-1) and CIELAB (D65, CIE 15), both ways, and what sRGB can show of it."""
+"""Conversion between sRGB (IEC 61966-2-1) and CIELAB (D65, CIE 15), and gamut mapping."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ def _mapped(
     *rest: Any,
     least: int = 65536,
 ) -> NDArray[Any]:
-    """Return what a kernel makes of colors (..., 3), type ``of``, in an array of type ``to``.
-
-    Raises
-    ------
-    ValueError
-        If the last axis has not three entries.
-    """
+    """Apply a kernel to colors (..., 3) of type ``of``, with a result of type ``to``."""
     if colors.ndim == 0 or colors.shape[-1] != 3:
         raise ValueError(f"colors need a last axis of length 3, not shape {colors.shape}")
     flat = np.ascontiguousarray(colors, dtype=of).reshape(-1, 3)
@@ -52,11 +46,11 @@ def srgb_to_lab(rgb: ArrayLike) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        If the last axis has not three entries, or integers other than uint8 are given.
+        If the last axis is not of length 3, or the type is an integer other than uint8.
 
     Notes
     -----
-    IEC 61966-2-1 for the transfer curve and primaries, CIE 15 for CIELAB.
+    Transfer function and primaries: IEC 61966-2-1. CIELAB: CIE 15.
     """
     array = np.asarray(rgb)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
@@ -74,8 +68,8 @@ def lab_to_srgb(lab: ArrayLike, gamut: bool = True) -> NDArray[np.float32]:
     lab
         Shape (..., 3): L*, a*, b*.
     gamut
-        Lessen the chroma of colors that sRGB cannot show, at constant L* and hue. Without it,
-        such colors have values below 0 or above 1.
+        Reduce the chroma of out-of-gamut colors at constant L* and hue. Otherwise such colors
+        have values below 0 or above 1.
 
     Returns
     -------
@@ -86,7 +80,7 @@ def lab_to_srgb(lab: ArrayLike, gamut: bool = True) -> NDArray[np.float32]:
 
 
 def lab_to_srgb8(lab: ArrayLike) -> NDArray[np.uint8]:
-    """Return 8-bit sRGB of CIELAB (D65) colors, fitted into the gamut and rounded.
+    """Return 8-bit sRGB of CIELAB (D65) colors, fitted to the gamut and rounded.
 
     Parameters
     ----------
@@ -102,9 +96,9 @@ def lab_to_srgb8(lab: ArrayLike) -> NDArray[np.uint8]:
 
 
 def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
-    """Lessen the chroma of colors outside sRGB until they fit, at constant L* and hue.
+    """Reduce the chroma of out-of-gamut colors to the gamut boundary, at constant L* and hue.
 
-    Nothing is clipped channel by channel.
+    Channels are not clipped individually.
 
     Parameters
     ----------
@@ -118,6 +112,6 @@ def fit_chroma(lab: ArrayLike) -> NDArray[np.float32]:
 
     Notes
     -----
-    The boundary is found along the ray to grey by bisection, to within 1e-5 of the chroma.
+    The boundary is computed along the ray to grey by bisection, to within 1e-5 of the chroma.
     """
     return _mapped(fit, np.asarray(lab), np.float32, np.float32, least=4096)

@@ -86,6 +86,6 @@ def _mean_hue(
 ) -> NDArray[np.float64]:
     """Return the mean hue in degrees along the shorter arc (equation 14)."""
     total = h1 + h2
-    far = np.abs(h1 - h2) > 180.0
-    mean = np.where(far, np.where(total < 360.0, total + 360.0, total - 360.0), total) / 2.0
+    wrapped = np.abs(h1 - h2) > 180.0
+    mean = np.where(wrapped, np.where(total < 360.0, total + 360.0, total - 360.0), total) / 2.0
     return np.asarray(np.where(grey, total, mean))

@@ -1,9 +1,8 @@
-"""The compiled half of this room: every kernel, in one file.
+"""All compiled kernels of `tomochrome.color`.
 
-They are in one file on purpose. Numba keeps compiled code on disk and compiles anew when the file
-of a function changes, but not when a function that it calls changes in another file: after an
-update stale machine code would go on running. For the same reason touch this file when the
-numbers in `tomochrome.color.space` change.
+They are in one file because numba's disk cache only tracks the file of a function, not the files
+of functions that it calls: after an update, stale machine code could run. For the same reason,
+touch this file when the constants in `tomochrome.color.space` change.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 from tomochrome.color.space import DELTA, FROM_XYZ, HIGHEST, LOWEST, TO_XYZ
 from tomochrome.runtime.kernels import kernel
 
-# Compiled functions hold scalars as constants, which they could not do with arrays.
+# Scalars, unlike arrays, become constants in compiled functions.
 _M00, _M01, _M02 = (float(v) for v in TO_XYZ[0])
 _M10, _M11, _M12 = (float(v) for v in TO_XYZ[1])
 _M20, _M21, _M22 = (float(v) for v in TO_XYZ[2])
@@ -24,7 +23,7 @@ _I20, _I21, _I22 = (float(v) for v in FROM_XYZ[2])
 
 @kernel
 def linearize(c):  # type: ignore[no-untyped-def]
-    """Turn an sRGB value 0..1 into linear light (IEC 61966-2-1)."""
+    """Convert an sRGB value 0..1 to linear light (IEC 61966-2-1)."""
     if c <= 0.04045:
         return c / 12.92
     return ((c + 0.055) / 1.055) ** 2.4
@@ -32,7 +31,7 @@ def linearize(c):  # type: ignore[no-untyped-def]
 
 @kernel
 def encode(c):  # type: ignore[no-untyped-def]
-    """Linear light to sRGB value 0..1 (IEC 61966-2-1)."""
+    """Convert linear light to an sRGB value 0..1 (IEC 61966-2-1)."""
     if c <= 0.0031308:
         return 12.92 * c
     return 1.055 * c ** (1.0 / 2.4) - 0.055
@@ -40,7 +39,7 @@ def encode(c):  # type: ignore[no-untyped-def]
 
 @kernel
 def _f(t):  # type: ignore[no-untyped-def]
-    """CIE 15: the cube root of CIELAB with its linear foot."""
+    """Return the cube root of CIELAB with its linear segment (CIE 15)."""
     if t > DELTA * DELTA * DELTA:
         return np.cbrt(t)
     return t / (3.0 * DELTA * DELTA) + 4.0 / 29.0
@@ -48,7 +47,7 @@ def _f(t):  # type: ignore[no-untyped-def]
 
 @kernel
 def _f_inverse(t):  # type: ignore[no-untyped-def]
-    """CIE 15: the inverse of `_f`."""
+    """Return the inverse of `_f` (CIE 15)."""
     if t > DELTA:
         return t * t * t
     return 3.0 * DELTA * DELTA * (t - 4.0 / 29.0)
@@ -56,7 +55,7 @@ def _f_inverse(t):  # type: ignore[no-untyped-def]
 
 @kernel
 def lab_from_linear(r, g, b):  # type: ignore[no-untyped-def]
-    """Linear sRGB to L*, a*, b*."""
+    """Convert linear sRGB to L*, a*, b*."""
     fx = _f(_M00 * r + _M01 * g + _M02 * b)
     fy = _f(_M10 * r + _M11 * g + _M12 * b)
     fz = _f(_M20 * r + _M21 * g + _M22 * b)
@@ -65,13 +64,13 @@ def lab_from_linear(r, g, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def lightness_from_linear(r, g, b):  # type: ignore[no-untyped-def]
-    """Linear sRGB to L* alone."""
+    """Convert linear sRGB to L* only."""
     return 116.0 * _f(_M10 * r + _M11 * g + _M12 * b) - 16.0
 
 
 @kernel
 def linear_from_lab(L, a, b):  # type: ignore[no-untyped-def]
-    """L*, a*, b* to linear sRGB, outside 0..1 where the color is out of gamut."""
+    """Convert L*, a*, b* to linear sRGB; out-of-gamut colors are outside 0..1."""
     fy = (L + 16.0) / 116.0
     x = _f_inverse(fy + a / 500.0)
     y = _f_inverse(fy)
@@ -85,18 +84,18 @@ def linear_from_lab(L, a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _inside(L, a, b):  # type: ignore[no-untyped-def]
-    """Whether sRGB can show the color."""
+    """Whether the color is in the sRGB gamut."""
     red, green, blue = linear_from_lab(L, a, b)
     return LOWEST <= red <= HIGHEST and LOWEST <= green <= HIGHEST and LOWEST <= blue <= HIGHEST
 
 
 @kernel
 def chroma_share(L, a, b):  # type: ignore[no-untyped-def]
-    """Largest share (0..1) of the chroma that sRGB can show at this L* and hue.
+    """Return the largest factor (0..1) for the chroma that is in gamut at this L* and hue.
 
-    1 if the color is in gamut, 0 at black and white; otherwise a few looks inwards along the
-    ray to grey, then bisection. Looking from outside matters beside yellow above L* 91, where
-    the ray leaves the gamut and enters it again.
+    It is 1 for colors in gamut, and 0 for black and white; otherwise it is bracketed from the
+    outside along the ray to grey, then bisected. The direction matters near yellow above L* 91,
+    where the ray leaves the gamut and enters it again.
     """
     if _inside(L, a, b):
         return 1.0
@@ -117,7 +116,7 @@ def chroma_share(L, a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def lab_of_8bit(rgb, lab, linear):  # type: ignore[no-untyped-def]
-    """Fill ``lab`` (n, 3) from uint8 sRGB (n, 3); ``linear`` holds each value's linear light."""
+    """Fill ``lab`` (n, 3) from uint8 sRGB (n, 3); ``linear`` is the linear light of each value."""
     for i in range(rgb.shape[0]):
         L, a, b = lab_from_linear(linear[rgb[i, 0]], linear[rgb[i, 1]], linear[rgb[i, 2]])
         lab[i, 0], lab[i, 1], lab[i, 2] = L, a, b
@@ -155,7 +154,7 @@ def rgb_of_lab(lab, rgb, gamut, scale):  # type: ignore[no-untyped-def]
 
 @kernel
 def fit(lab, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (n, 3) with ``lab`` whose chroma fits sRGB."""
+    """Fill ``out`` (n, 3) with ``lab``, its chroma fitted to the sRGB gamut."""
     for i in range(lab.shape[0]):
         L = min(max(float(lab[i, 0]), 0.0), 100.0)
         a, b = float(lab[i, 1]), float(lab[i, 2])
@@ -165,17 +164,17 @@ def fit(lab, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def cell_of(a, b):  # type: ignore[no-untyped-def]
-    """Index of the column that holds chroma (a*, b*), both within `REACH`."""
+    """Return the index of the column of chroma (a*, b*), both within `MAX_AB`."""
     return int(np.floor(a + 96.5)) * 192 + int(np.floor(b + 96.5))
 
 
 @kernel
 def _best_rounding(L, a, b, red, green, blue, darker, linear, out):  # type: ignore[no-untyped-def]
-    """Choose among the eight 8-bit neighbours of a color.
+    """Choose the best of the eight 8-bit roundings of a color, and return its L*.
 
-    The least color difference with luminance counted three times; a neighbour whose L* is off
-    by more than 0.15, or not brighter than the grey level before (``darker``), is taken only if
-    all are: color never hides a grey level. Returns the L* chosen.
+    It has the smallest color difference with a weight of three for luminance. Candidates whose
+    L* error exceeds 0.15, or that are not brighter than the previous grey level (``darker``), are
+    used only if there are no others, so that color never hides a grey level.
     """
     r0, g0, b0 = int(red), int(green), int(blue)
     best, chosen = 1e30, 0.0
@@ -200,7 +199,7 @@ def _best_rounding(L, a, b, red, green, blue, darker, linear, out):  # type: ign
 
 @kernel
 def fill_columns(cells, columns, grey_l, linear):  # type: ignore[no-untyped-def]
-    """Fill ``columns[cell, level]`` with RGB: all grey levels of the chroma each cell holds."""
+    """Fill ``columns[cell, level]`` with RGB for all grey levels of each cell's chroma."""
     for i in range(cells.shape[0]):
         cell = cells[i]
         a0, b0 = float(cell // 192 - 96), float(cell % 192 - 96)
@@ -229,7 +228,7 @@ def fill_columns(cells, columns, grey_l, linear):  # type: ignore[no-untyped-def
 
 @kernel
 def mark_cells(ab, shares, cells, needed):  # type: ignore[no-untyped-def]
-    """Find each code's cell, and every cell that fading can lead it to."""
+    """Compute each code's cell, and mark all cells of its faded colors."""
     for i in range(ab.shape[0]):
         cells[i] = cell_of(ab[i, 0], ab[i, 1])
         needed[cells[i]] = True
@@ -239,11 +238,11 @@ def mark_cells(ab, shares, cells, needed):  # type: ignore[no-untyped-def]
 
 @kernel
 def light_plain(hu, code, packed, opaque, grey, table, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (n,) with RGBA words where nothing fades and opacity ignores HU.
+    """Fill ``out`` (n,) with RGBA words, without fading and with an opacity independent of HU.
 
-    ``hu`` is int16 seen as uint16, by which ``grey`` is indexed (unsigned indices spare a test
-    for negative ones); ``packed`` holds each code's cell, with the top bit where it is shown
-    with the alpha word ``opaque``.
+    ``hu`` is int16 viewed as uint16, an index into ``grey`` (unsigned indices need no test for
+    negative values); ``packed`` is each code's cell, with the top bit set if it is visible with
+    the alpha word ``opaque``.
     """
     low, shift, top = np.uint32(0x7FFFFFFF), np.uint32(8), np.uint32(31)
     for i in range(hu.shape[0]):
@@ -254,7 +253,7 @@ def light_plain(hu, code, packed, opaque, grey, table, out):  # type: ignore[no-
 
 @kernel
 def _cell(k, confidence, codes):  # type: ignore[no-untyped-def]
-    """Cell of a code's color, faded where the confidence is low."""
+    """Return the cell of a code's color, faded if the confidence is low."""
     if not codes.fading:
         return codes.cells[k]
     share = codes.fade[confidence]
@@ -263,7 +262,7 @@ def _cell(k, confidence, codes):  # type: ignore[no-untyped-def]
 
 @kernel
 def light_int16(hu, code, confidence, grey, alpha, codes, table, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (n,) with RGBA words; ``hu`` is int16 seen as uint16, as in `light_plain`."""
+    """Fill ``out`` (n,) with RGBA words; ``hu`` is int16 viewed as uint16, see `light_plain`."""
     for i in range(hu.shape[0]):
         k = code[i]
         word = table[_cell(k, confidence[i], codes) * 256 + grey[hu[i]]]
@@ -274,7 +273,7 @@ def light_int16(hu, code, confidence, grey, alpha, codes, table, out):  # type: 
 
 @kernel
 def _grey_level(x, function, center, width, edges):  # type: ignore[no-untyped-def]
-    """Nearest grey level of one value by DICOM PS3.3 C.11.2.1.2; NaN is black."""
+    """Return the nearest grey level of a value (DICOM PS3.3 C.11.2.1.2); NaN is black."""
     if function == 2:
         y = 1.0 / (1.0 + np.exp(-4.0 * (x - center) / width))
     elif function == 1:
@@ -296,7 +295,7 @@ def _grey_level(x, function, center, width, edges):  # type: ignore[no-untyped-d
 
 @kernel
 def light_float(hu, code, confidence, window, alpha, codes, table, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (n,) with RGBA words; every value is windowed by itself, unrounded."""
+    """Fill ``out`` (n,) with RGBA words, windowing every value without rounding."""
     function, center, width, edges = window
     for i in range(hu.shape[0]):
         x = float(hu[i])
@@ -304,7 +303,7 @@ def light_float(hu, code, confidence, window, alpha, codes, table, out):  # type
         level = _grey_level(x, function, center, width, edges)
         word = table[_cell(k, confidence[i], codes) * 256 + level]
         if not codes.clear[k]:
-            # Opacity is no measurement: whole Hounsfield units will do. NaN is transparent air.
+            # Integer Hounsfield units are sufficient for opacity. NaN is transparent air.
             at = int(np.floor(min(max(x, -32768.0), 32767.0) + 0.5)) if x == x else -32768
             word |= alpha[at & 0xFFFF]
         out[i] = word

@@ -1,4 +1,4 @@
-"""Lighting: Hounsfield units and chroma in, RGBA out. Luminance is the scanner's."""
+"""Lighting: conversion of Hounsfield units and chroma to RGBA, with the luminance of the CT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
-from tomochrome.color.chroma import Chroma, no_tissues
+from tomochrome.color.chroma import Chroma, no_tissues_message
 from tomochrome.color.palette import Palette, palette
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
@@ -22,30 +22,30 @@ from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window, describe_window, parse_window
 
-#: Voxels lit between two calls of `check`, unless one slice has more: a few milliseconds.
+#: Voxels between two calls of `check` (a few milliseconds), but at least one slice.
 _SLAB = 1 << 20
 MAX_SATURATION = 2.0
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """How a colored volume is shown. Names are accepted for window, palette and alpha.
+    """Rendering settings of a colored volume. Window, palette and alpha may be names.
 
     Parameters
     ----------
     window
         Window from HU to L*, a preset's name or ``"CENTER/WIDTH"``.
     saturation
-        Factor on chroma, 0 (grey) to 2; 1 is the palette's own.
+        Factor for the chroma, 0 (grey) to 2; 1 for the palette's colors.
     min_confidence
-        Confidence (0 to 1) from which a voxel has its full color. Below it color fades
-        smoothly, to grey at half of it; 0 fades nothing.
+        Confidence (0 to 1) from which a voxel has its full color. Below, its color fades
+        smoothly, to grey at half of it; 0 for no fading.
     palette
         Palette or its name.
     alpha
         Opacity curve or its name.
     tissues
-        Which tissues are in color: a `TissueSelection`, or what `tissue_selection` reads.
+        Tissues shown in color: a `TissueSelection`, or a value for `tissue_selection`.
 
     Raises
     ------
@@ -75,10 +75,10 @@ class Lighting:
 
     @classmethod
     def of(cls, volume: Volume, window: str | Window = "auto", **settings: Any) -> Lighting:
-        """Return settings whose window may also be ``"auto"`` or ``"scanner"`` of ``volume``."""
+        """Return settings for a volume; ``window`` may also be ``"auto"`` or ``"scanner"``."""
         return cls(window=parse_window(window, volume), **settings)
 
-    def but(self, **changes: Any) -> Lighting:
+    def replace(self, **changes: Any) -> Lighting:
         """Return a copy with some settings changed."""
         return replace(self, **changes)
 
@@ -89,12 +89,12 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
     Raises
     ------
     OptionError
-        If the settings choose tissues, and the model names none.
+        If the settings select tissues, but the codes are not tissues.
     """
     ab, tissue = chroma.ab_of_code(settings.palette, settings.saturation), chroma.tissue_of_code
     hidden = None
     if not settings.tissues.is_all:
-        chroma.need_tissues("cannot show or hide some of them")
+        chroma.require_tissues("cannot show or hide some of them")
         weights = settings.tissues.weights[tissue]
         ab, hidden = ab * weights[:, None], weights == 0.0
     return CodeTable(
@@ -102,7 +102,7 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
         tissue,
         settings.min_confidence,
         hidden=hidden,
-        # A fainter color lies between one that the table holds and grey: it holds that too.
+        # dimmed colors are between filled columns and grey, so their columns are filled as well
         ready=TABLE.holds(chroma.table.source(settings.palette), settings.saturation),
     )
 
@@ -123,36 +123,36 @@ def light(
     Parameters
     ----------
     volume
-        CT, scalar, on the grid of ``chroma`` (axes may be flipped or reordered).
+        Scalar CT on the grid of ``chroma`` (axes may be flipped or permuted).
     chroma
-        What color each voxel has.
+        The chroma map.
     window
         Preset, ``"CENTER/WIDTH"``, ``"auto"`` (by the content of ``volume``, see
-        `tomochrome.windowing.auto_window`), ``"scanner"`` or `Window`; all but a `Window` may
+        `tomochrome.windowing.auto_window`), ``"scanner"`` or `Window`; all except a `Window` may
         end in ``"/sigmoid"``.
     saturation, min_confidence, palette, alpha
         See `Lighting`.
     tissues
-        Which tissues are in color: names (all others are grey), or a mapping from names to
-        ``"show"``, ``"dim"`` or ``"hide"``; all by default. A model that gives colors itself names
-        no tissues: choosing some is an error, and a palette is not used, which a warning says.
+        Tissues shown in color: names (all others are grey), or a mapping from names to
+        ``"show"``, ``"dim"`` or ``"hide"``; all by default. For a model that predicts colors, a
+        selection is an error, and a palette has no effect, with a warning.
 
     Returns
     -------
     Volume
         uint8 (z, y, x, 4), unit ``"RGBA"``, with the affine of ``volume``. The L* of every voxel
-        is within 0.5 of the window's, whatever the settings.
+        is within 0.5 of the windowed value with all settings.
 
     Raises
     ------
     OptionError
-        If a setting makes no sense.
+        If a setting is invalid.
     InputError
         If ``volume`` is RGBA already.
     GeometryError
         If the grids differ.
     Cancelled
-        If the user stopped the work.
+        If the user cancelled.
     """
     _check_scalar(volume)
     settings = Lighting.of(
@@ -194,7 +194,7 @@ def light_slice(
 ) -> NDArray[np.uint8]:
     """Return slice ``z`` of the colored volume, uint8 (y, x, 4).
 
-    For repeated use keep a `tomochrome.color.view.LitVolume`, which keeps its tables.
+    For repeated use `tomochrome.color.view.LitVolume` is faster, since it caches its tables.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def light_slice(
     z
         Index of the slice.
     settings
-        Window, palette and so on; by default those of `Lighting.of` the volume.
+        Rendering settings; by default those of `Lighting.of`.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def light_slice(
     Raises
     ------
     InputError
-        If the volume has color already.
+        If the volume is RGBA already.
     GeometryError
         If the chroma map is not on the grid of the volume.
     """
@@ -234,7 +234,7 @@ def light_slice(
 
 def _check_scalar(volume: Volume) -> None:
     if volume.is_rgba:
-        raise InputError("the volume has color already; give the CT it was made from")
+        raise InputError("the volume is already colored; use the CT it was made from")
 
 
 def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
@@ -245,11 +245,13 @@ def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         f"opacity {settings.alpha.name}, {settings.tissues}; not for diagnosis"
     )
     known = volume.provenance.warnings
-    news = [warning for warning in chroma.provenance.warnings if warning not in known]
+    added = [warning for warning in chroma.provenance.warnings if warning not in known]
     if not chroma.has_tissues and settings.palette is not palette():
-        text = no_tissues(chroma.model, f"did not use the palette '{settings.palette.name}'")
-        news.append(Notice("option-unused", "info", text))
-    provenance = volume.provenance.add(step, *news)
+        text = no_tissues_message(
+            chroma.model, f"did not use the palette '{settings.palette.name}'"
+        )
+        added.append(Notice("option-unused", "info", text))
+    provenance = volume.provenance.add(step, *added)
     extra = {
         **provenance.extra,
         "model": model,

@@ -1,4 +1,4 @@
-"""Palettes: the color of each tissue, and where that color comes from."""
+"""Palettes: the color of each tissue, and the source of that color."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Palette:
     Parameters
     ----------
     name
-        What to call it.
+        Name of the palette.
     lab
-        CIELAB (D65), shape (`N_TISSUES`, 3), in the order of `Tissue`. Only a* and b* are ever
-        shown on CT, where L* is the scanner's; L* is that of a patch in a legend.
+        CIELAB (D65), shape (`N_TISSUES`, 3), in the order of `Tissue`. Only a* and b* are
+        applied to slices, whose L* is determined by the CT; L* is used in legends and in 3D.
     sources
-        Where each color comes from, one sentence a tissue.
+        The source of each tissue's color.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class Palette:
         object.__setattr__(self, "lab", lab)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle a palette of ours by its name, so that it stays the one that others compare to."""
+        """Pickle built-in palettes by name, so that identity comparisons still work."""
         if self.name in _TABLES and palette(self.name) is self:
             return palette, (self.name,)
         return type(self), (self.name, self.lab, self.sources)
@@ -71,11 +71,11 @@ class Palette:
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
-        """8-bit sRGB of each tissue at its own L*, shape (`N_TISSUES`, 3)."""
+        """8-bit sRGB of each tissue at the palette's L*, shape (`N_TISSUES`, 3)."""
         return srgb8_of_lab(self.lab)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``tomochrome palette --json`` prints."""
+        """Return the data that ``tomochrome palette --json`` prints."""
         rgb = self.rgb
         return {
             "name": self.name,
@@ -98,12 +98,12 @@ def palette_names() -> list[str]:
 
 
 def palette(name: str | Palette = "natural") -> Palette:
-    """Return the palette called ``name``; a `Palette` is returned as it is.
+    """Return the palette with a name; a `Palette` is returned unchanged.
 
     Raises
     ------
     OptionError
-        If there is none of that name.
+        If the name is unknown.
     """
     if isinstance(name, Palette):
         return name

@@ -1,20 +1,20 @@
-"""The numbers of the palettes. Not for diagnosis.
+"""The colors of the palettes. Not for diagnosis.
 
-How the measured colors of ``natural`` were made, from patches on photographs of frozen sections
-of the Visible Human Project (National Library of Medicine):
+The measured colors of ``natural`` were derived from patches in photographs of frozen sections of
+the Visible Human Project (National Library of Medicine):
 
-1. *White balance.* The thorax photograph shows a Kodak grey scale, which has a green-yellow cast
+1. *White balance.* The thorax photograph shows a Kodak grey scale with a green-yellow cast
    (a* -7.8, b* +6.6 at L* 50). The gains that make its ten middle steps grey in linear sRGB are
-   1.186, 0.938, 1.231 for red, green, blue. They are applied to every patch but the vitreous; for
-   the head photograph, which shows no scale, the same film and lamps are assumed.
+   1.186, 0.938, 1.231 for red, green, blue. They are applied to every patch except the vitreous;
+   for the head photograph, without a grey scale, the same film and lamps are assumed.
 2. *Exposure.* Frozen muscle and heart are photographed much darker (L* 20 to 40) than CT shows
-   them, and a dark color has little chroma. At constant chromaticity a* and b* grow as L* + 16
-   (the definition of CIELAB), so dark patches are multiplied by (47.5 + 16) / (L* + 16): 47.5 is
-   the L* of tissue of 40 HU in the soft-tissue window. Bright patches (fat, bone, brain, cord)
-   stay as photographed; at low L* the gamut fits them.
+   them, and dark colors have little chroma. At constant chromaticity, a* and b* are proportional
+   to L* + 16 (the definition of CIELAB), so dark patches are multiplied by (47.5 + 16) /
+   (L* + 16): 47.5 is the L* of tissue of 40 HU in the soft-tissue window. Bright patches (fat,
+   bone, brain, cord) are unchanged; at low L* they are fitted to the gamut.
 
-Where nothing was measured the color is that of living tissue, reasoned in each entry, and placed
-so that organs that touch are at least 8 apart in (a*, b*).
+Colors that were not measured are those of living tissue, with the reason in each entry, and
+chosen so that adjacent organs are at least 8 apart in (a*, b*).
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ NATURAL: Table = {
 }
 
 
-def _stronger(table: Table, factor: float, most: float) -> Table:
-    """Return the same hues with more chroma, at most ``most``."""
+def _saturated(table: Table, factor: float, most: float) -> Table:
+    """Return the table with its chroma multiplied by ``factor``, limited to ``most``."""
     result: Table = {}
     for tissue, ((L, a, b), source) in table.items():
         chroma = float((a * a + b * b) ** 0.5)
@@ -126,7 +126,7 @@ def _stronger(table: Table, factor: float, most: float) -> Table:
     return result
 
 
-VIVID: Table = _stronger(NATURAL, 1.4, 72.0)
+VIVID: Table = _saturated(NATURAL, 1.4, 72.0)
 
 _BOOK = "conventional: a textbook's display color, not a natural one"
 CONVENTIONAL: Table = {

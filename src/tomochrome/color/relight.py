@@ -1,4 +1,4 @@
-"""The kernel of lighting: one pass from Hounsfield units and codes to RGBA."""
+"""Conversion of Hounsfield units and codes to RGBA in a single pass."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.codes import Codes
 from tomochrome.color.kernels import light_float, light_int16, light_plain, mark_cells
-from tomochrome.color.table import GREY_EDGES, SIDE, TABLE, within_reach
+from tomochrome.color.table import GREY_EDGES, SIDE, TABLE, clip_chroma
 from tomochrome.runtime.kernels import over_chunks
 from tomochrome.tissue import Tissue
 from tomochrome.windowing import Window, luminance
 
 _FADE_STEPS = 32
 _FUNCTIONS = {"LINEAR": 0, "LINEAR_EXACT": 1, "SIGMOID": 2}
-# Every int16 in the order of its bits seen as uint16: 0 to 32767, then -32768 to -1.
+# Every int16 in the order of its bits as uint16: 0 to 32767, then -32768 to -1.
 _ALL_INT16 = np.arange(65536, dtype=np.uint16).view(np.int16)
 _ALPHA_WORDS = np.zeros((256, 4), np.uint8)
 _ALPHA_WORDS[:, 3] = np.arange(256)
-#: uint32 whose alpha byte is the index, in the machine's own byte order.
+#: uint32 with the index as alpha byte, in native byte order.
 ALPHA_WORDS: NDArray[np.uint32] = _ALPHA_WORDS.view(np.uint32).ravel()
 
 
 class LitCodes(NamedTuple):
-    """What compiled loops need of a `CodeTable` and an opacity curve, see there."""
+    """The data of a `CodeTable` and an opacity curve for compiled kernels."""
 
     cells: NDArray[np.int32]
     ab: NDArray[np.float32]
@@ -37,8 +37,8 @@ class LitCodes(NamedTuple):
     clear: NDArray[np.bool_]
 
 
-class Ramp(NamedTuple):
-    """A window for compiled loops: the number of its function, its place, levels of grey."""
+class WindowParameters(NamedTuple):
+    """A window for compiled kernels, with the L* between adjacent grey levels."""
 
     function: int
     center: float
@@ -52,16 +52,16 @@ class CodeTable:
     Parameters
     ----------
     ab
-        Chroma (a*, b*) of each code, float32 (n, 2), palette and saturation applied.
+        Chroma (a*, b*) of each code, float32 (n, 2), with palette and saturation applied.
     tissue
-        Heaviest tissue of each code, uint8 (n,).
+        Dominant tissue of each code, uint8 (n,).
     min_confidence
         Confidence (0 to 1) below which color fades.
     hidden
-        Codes that an opacity curve for 3D leaves out, bool (n,); none of them if None.
+        Codes that are transparent with an opacity curve for 3D, bool (n,); None for none.
     ready
-        Whether the color table holds every column that these codes can lead to, so that none
-        need be looked for (see `ColorTable.ensure_mixtures`).
+        Whether all columns that these codes need are already filled (see
+        `ColorTable.ensure_mixtures`).
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class CodeTable:
         hidden: NDArray[np.bool_] | None = None,
         ready: bool = False,
     ) -> None:
-        self.ab = within_reach(ab)
+        self.ab = clip_chroma(ab)
         self.air = tissue == Tissue.AIR
         self.hidden = hidden
         self.fade = fade_curve(min_confidence)
@@ -86,27 +86,28 @@ class CodeTable:
             TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
 
     def clear(self, curve: AlphaCurve) -> NDArray[np.bool_]:
-        """Return whether each code is transparent under an opacity curve, whatever its HU.
+        """Return whether each code is transparent with an opacity curve, regardless of HU.
 
-        Hidden tissues stay in slices, in grey: there would be holes in the patient.
+        In slices hidden tissues are grey instead, to avoid holes in the patient.
         """
         clear = self.air & curve.hide_air
         return clear if self.hidden is None or curve.for_slices else clear | self.hidden
 
     def lit(self, curve: AlphaCurve) -> LitCodes:
-        """Return the table as compiled loops take it."""
+        """Return the table for compiled kernels."""
         return LitCodes(self.cells, self.ab, self.fading, self.fade, self.clear(curve))
 
     def packed(self, curve: AlphaCurve) -> NDArray[np.uint32]:
-        """Return each code's cell, with the top bit set where its voxels are shown."""
+        """Return each code's cell, with the top bit set if its voxels are visible."""
         shown = np.uint32(1 << 31) * ~self.clear(curve)
         return np.asarray(self.cells.astype(np.uint32) | shown, dtype=np.uint32)
 
 
 def fade_curve(min_confidence: float) -> NDArray[np.float32]:
-    """Return the share of chroma for each confidence 0..255.
+    """Return the factor for the chroma at each confidence 0..255.
 
-    1 from ``min_confidence`` on, 0 up to half of it, a smoothstep between; all 1 at 0.
+    It is 1 from ``min_confidence`` on, 0 up to half of it, and a smoothstep in between; for
+    ``min_confidence`` 0 it is 1 everywhere.
     """
     if min_confidence <= 0:
         return np.ones(256, np.float32)
@@ -141,21 +142,21 @@ def relight(
     *,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Light voxels of any shape.
+    """Convert voxels of any shape to RGBA.
 
     Parameters
     ----------
     hu
-        Hounsfield units, any real type. 8- and 16-bit whole numbers go through a table; all
-        others are windowed one by one, unrounded.
+        Hounsfield units, any real type. 8- and 16-bit integers are windowed by a lookup table;
+        all others individually, without rounding.
     code, confidence
-        Of the same shape, from a chroma map.
+        Arrays of the same shape, from a chroma map.
     codes
-        Its tables under the palette and saturation in use.
+        Tables of the codes for the current palette and saturation.
     window, curve
-        From HU to L* and to alpha.
+        Conversions from HU to L* and to alpha.
     out
-        Where to write: C-contiguous uint8 (..., 4).
+        Output array, C-contiguous uint8 (..., 4).
 
     Returns
     -------
@@ -167,15 +168,15 @@ def relight(
         out = np.empty((*values.shape, 4), np.uint8)
     words = out.reshape(-1).view(np.uint32)
     flat = np.ascontiguousarray(code).reshape(-1)
-    sure = np.ascontiguousarray(confidence).reshape(-1)
-    look = alpha_of_int16(curve), codes.lit(curve), TABLE.words
+    flat_confidence = np.ascontiguousarray(confidence).reshape(-1)
+    common = alpha_of_int16(curve), codes.lit(curve), TABLE.words
     kernel: Callable[..., None]
     arrays: tuple[NDArray[Any], ...]
     tables: tuple[Any, ...]
     if np.can_cast(values.dtype, np.int16):
         bits = np.ascontiguousarray(values, dtype=np.int16).reshape(-1).view(np.uint16)
         grey = grey_of_int16(window)
-        kernel, arrays, tables = light_int16, (bits, flat, sure), (grey, *look)
+        kernel, arrays, tables = light_int16, (bits, flat, flat_confidence), (grey, *common)
         if curve.constant is not None and not codes.fading:
             opaque = ALPHA_WORDS[curve.constant]
             kernel, arrays = light_plain, (bits, flat)
@@ -183,8 +184,10 @@ def relight(
     else:
         kind = np.float64 if values.dtype == np.float64 else np.float32
         real = np.ascontiguousarray(values, dtype=kind).reshape(-1)
-        ramp = Ramp(_FUNCTIONS[window.function], window.center, window.width, GREY_EDGES)
-        kernel, arrays, tables = light_float, (real, flat, sure), (ramp, *look)
+        parameters = WindowParameters(
+            _FUNCTIONS[window.function], window.center, window.width, GREY_EDGES
+        )
+        kernel, arrays, tables = light_float, (real, flat, flat_confidence), (parameters, *common)
 
     def work(i: int, j: int) -> None:
         kernel(*(array[i:j] for array in arrays), *tables, words[i:j])

@@ -1,4 +1,4 @@
-"""Which tissues are shown in color, which faded, and which in plain grey."""
+"""Selection of the tissues that are shown in color, faded, or in grey."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tomochrome.tissue import TISSUE_NAMES, Tissue
 
 Mode = Literal["show", "dim", "hide"]
 MODES: Final[tuple[Mode, ...]] = ("show", "dim", "hide")
-#: Share of its chroma that a dimmed tissue keeps.
+#: Factor for the chroma of dimmed tissues.
 DIM: Final = 0.25
 
 
@@ -22,15 +22,15 @@ DIM: Final = 0.25
 class TissueSelection:
     """The tissues that are not shown in full color.
 
-    A voxel belongs to its most likely tissue, the one that the tissue map names. Luminance never
-    changes: a hidden tissue is grey. Under an opacity curve for 3D it is transparent as well.
+    A voxel belongs to its most probable tissue, as in the tissue map. Luminance never changes: a
+    hidden tissue is grey. With an opacity curve for 3D it is also transparent.
 
     Parameters
     ----------
     hidden
         Tissues without color.
     dimmed
-        Tissues that keep a quarter of their chroma. What is hidden is not dimmed.
+        Tissues with a quarter of their chroma. Hidden tissues are not dimmed.
     """
 
     hidden: frozenset[Tissue] = frozenset()
@@ -50,7 +50,7 @@ class TissueSelection:
         Raises
         ------
         OptionError
-            If a tissue is unknown, or none is given.
+            If a tissue is unknown, or the list is empty.
         """
         wanted = frozenset(map(tissue_of, tissues))
         if not wanted:
@@ -81,16 +81,16 @@ class TissueSelection:
         return weights
 
     def __str__(self) -> str:
-        """Return the selection in words, for a file's own metadata."""
+        """Describe the selection, for metadata."""
         if self.is_all:
             return "all tissues in color"
         shown = frozenset(Tissue) - self.hidden - self.dimmed
         parts = [("in color", shown), ("faded", self.dimmed), ("in grey", self.hidden)]
-        short = [(words, tissues) for words, tissues in parts if tissues]
-        largest = max(short, key=lambda part: len(part[1]))
+        groups = [(words, tissues) for words, tissues in parts if tissues]
+        largest = max(groups, key=lambda group: len(group[1]))
         listed = [
             f"{', '.join(tissue.label for tissue in sorted(tissues))} {words}"
-            for words, tissues in short
+            for words, tissues in groups
             if tissues is not largest[1]
         ]
         return "; ".join([*listed, f"all other tissues {largest[0]}"])
@@ -99,14 +99,14 @@ class TissueSelection:
 def tissue_selection(
     value: TissueSelection | str | Iterable[str | Tissue] | Mapping[str, Mode] | None = None,
 ) -> TissueSelection:
-    """Return the selection that a user's value stands for.
+    """Convert a user's value to a selection.
 
     Parameters
     ----------
     value
-        Names of the tissues to show, all others hidden (a list, or one string with commas);
-        a mapping from names to ``"show"``, ``"dim"`` or ``"hide"``, where tissues that are not
-        named are shown; None shows all; a `TissueSelection` is returned as it is.
+        Names of the tissues to show, with all others hidden (a list, or a comma-separated
+        string); a mapping from names to ``"show"``, ``"dim"`` or ``"hide"``, with all others
+        shown; None to show all; a `TissueSelection` is returned unchanged.
 
     Raises
     ------
@@ -127,7 +127,9 @@ def tissue_selection(
     if isinstance(value, Mapping):
         for mode in value.values():
             if mode not in MODES:
-                raise OptionError(f"a tissue can be {', '.join(MODES)}, not {mode!r}")
+                raise OptionError(
+                    f"the mode of a tissue must be one of {', '.join(MODES)}, not {mode!r}"
+                )
         return TissueSelection(
             hidden=frozenset(tissue_of(name) for name, mode in value.items() if mode == "hide"),
             dimmed=frozenset(tissue_of(name) for name, mode in value.items() if mode == "dim"),
@@ -138,12 +140,12 @@ def tissue_selection(
 
 
 def tissue_of(name: str | Tissue) -> Tissue:
-    """Return the tissue of a name such as ``"cortical-bone"`` or ``"cortical bone"``.
+    """Return the tissue with a name such as ``"cortical-bone"`` or ``"cortical bone"``.
 
     Raises
     ------
     OptionError
-        If there is none of that name.
+        If the name is unknown.
     """
     if isinstance(name, Tissue):
         return name

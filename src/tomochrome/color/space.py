@@ -1,4 +1,4 @@
-"""The numbers of sRGB and CIELAB, and a small conversion that needs no compiler."""
+"""Constants of sRGB and CIELAB, and a conversion without compiled kernels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SRGB_TO_XYZ = np.array(
 WHITE = SRGB_TO_XYZ.sum(axis=1)
 TO_XYZ = SRGB_TO_XYZ / WHITE[:, None]  #: linear sRGB to X/Xn, Y/Yn, Z/Zn
 FROM_XYZ = np.linalg.inv(TO_XYZ)
-DELTA = 6.0 / 29.0  #: CIE 15: where the cube root meets its linear foot
-#: Linear light that still counts as in gamut: outside 0..1 by less than a tenth of an 8-bit step,
-#: so that the digits of other people's primaries do not throw a color out.
+DELTA = 6.0 / 29.0  #: CIE 15: transition of the cube root to its linear segment
+#: Limits of linear light in gamut: 0..1 with a tolerance of less than a tenth of an 8-bit step
+#: for rounding errors of primaries.
 LOWEST, HIGHEST = -1e-5, 1.0 + 2e-4
 
 
@@ -35,7 +35,7 @@ GREY_L = (
 
 
 def linear_of_lab(lab: ArrayLike) -> NDArray[np.float64]:
-    """Return linear sRGB of CIELAB, shape (..., 3); outside 0..1 where out of gamut."""
+    """Return linear sRGB of CIELAB, shape (..., 3); out-of-gamut colors are outside 0..1."""
     L, a, b = np.moveaxis(np.asarray(lab, dtype=np.float64), -1, 0)
     fy = (L + 16.0) / 116.0
     f = np.stack([fy + a / 500.0, fy, fy - b / 200.0], axis=-1)
@@ -44,23 +44,23 @@ def linear_of_lab(lab: ArrayLike) -> NDArray[np.float64]:
 
 
 def srgb8_of_lab(lab: ArrayLike) -> NDArray[np.uint8]:
-    """Return 8-bit sRGB of a few CIELAB colors, fitted at constant L* and hue.
+    """Return 8-bit sRGB of a few CIELAB colors, fitted to the gamut at constant L* and hue.
 
-    For images use `tomochrome.color.lab_to_srgb8`, which gives the same.
+    For images use `tomochrome.color.lab_to_srgb8`, which returns the same values.
     """
     colors = np.atleast_2d(np.asarray(lab, dtype=np.float64))
     low, high = np.zeros(len(colors)), np.ones(len(colors))
     share = np.ones(len(colors))
     for _ in range(24):
-        linear = linear_of_lab(_lessened(colors, share))
+        linear = linear_of_lab(_scaled_chroma(colors, share))
         inside = ((linear >= LOWEST) & (linear <= HIGHEST)).all(axis=-1)
         low, high = np.where(inside, share, low), np.where(inside, high, share)
         share = np.where(low == 1.0, 1.0, 0.5 * (low + high))
-    linear = linear_of_lab(_lessened(colors, low)).clip(0.0, 1.0)
+    linear = linear_of_lab(_scaled_chroma(colors, low)).clip(0.0, 1.0)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
     return np.asarray(np.rint(255.0 * encoded), dtype=np.uint8).reshape(np.shape(lab))
 
 
-def _lessened(lab: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the colors with a share of their chroma."""
+def _scaled_chroma(lab: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the colors with their chroma multiplied by ``share``."""
     return lab * np.stack([np.ones_like(share), share, share], axis=-1)

@@ -1,4 +1,4 @@
-"""A colored volume that is computed only where it is looked at."""
+"""A colored volume that is computed lazily, on indexing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, _check_scalar, _provenance, code_table
 from tomochrome.color.relight import CodeTable, relight
-from tomochrome.color.shading import solid
+from tomochrome.color.shading import render_blocks
 from tomochrome.color.table import TABLE
 from tomochrome.geometry.blocks import block_affine, block_steps
 from tomochrome.geometry.computed import ComputedArray, full_index
@@ -20,25 +20,24 @@ from tomochrome.volume import Volume
 
 @dataclass(frozen=True)
 class _State:
-    """Settings and the tables made from them, replaced as one so that no reader sees half."""
+    """Settings and the tables derived from them, replaced atomically for other threads."""
 
     settings: Lighting
     codes: CodeTable
 
 
 class LitVolume(ComputedArray):
-    """RGBA of shape (z, y, x, 4), lit when indexed: layer data without a copy in memory.
+    """RGBA of shape (z, y, x, 4), computed on indexing: layer data without a copy in memory.
 
     Parameters
     ----------
     volume
-        CT, scalar. Its voxels may be any array-like that slices.
+        Scalar CT. Its voxels may be any array-like that supports slicing.
     chroma
-        On the same voxels; axes may be flipped or reordered.
+        Chroma map of the same voxels; axes may be flipped or permuted.
     settings
-        How it is shown; by default through `tomochrome.windowing.auto_window`. Assign `settings`
-        to change it: the next slice is lit anew. Reading and assigning from different threads
-        is safe.
+        Rendering settings; by default with `tomochrome.windowing.auto_window`. Assign `settings`
+        to change them for subsequent reads. Reading and assigning are thread-safe.
 
     Raises
     ------
@@ -52,7 +51,7 @@ class LitVolume(ComputedArray):
     >>> lit = LitVolume(ct, chroma, Lighting(window="lung"))      # doctest: +SKIP
     >>> lit[40].shape                                             # doctest: +SKIP
     (512, 512, 4)
-    >>> lit.settings = lit.settings.but(saturation=0.5)           # doctest: +SKIP
+    >>> lit.settings = lit.settings.replace(saturation=0.5)           # doctest: +SKIP
     """
 
     dtype = np.dtype(np.uint8)
@@ -71,7 +70,7 @@ class LitVolume(ComputedArray):
 
     @property
     def settings(self) -> Lighting:
-        """How the volume is shown; assign another `Lighting` to change it."""
+        """Rendering settings; assign another `Lighting` to change them."""
         return self._state.settings
 
     @settings.setter
@@ -87,27 +86,27 @@ class LitVolume(ComputedArray):
         self._state = _State(settings, codes)
 
     def prepare(self, settings: Lighting | None = None) -> None:
-        """Compute in advance what the first slice under a palette needs.
+        """Fill the color table for settings and compile the kernels in advance.
 
-        Fills the color table for every mixture of the palette of ``settings``, at every
-        confidence and every saturation up to its own (at least 1), and compiles the kernels.
-        That can take some tenths of a second, or seconds if kernels are compiled. Call it in a
-        worker thread; assigning ``settings`` in the GUI thread then takes no time.
+        The color table is filled for every mixture of the palette of ``settings``, at every
+        confidence and every saturation up to that of ``settings`` (at least 1). This takes tenths
+        of a second, or seconds if kernels are compiled. Call it in a worker thread, so that
+        assigning ``settings`` in the GUI thread is fast.
 
         Parameters
         ----------
         settings
-            The settings to prepare for; by default those in use.
+            The settings to prepare for; by default the current ones.
         """
         settings = settings or self.settings
         colors = self.chroma.table.source(settings.palette)
         TABLE.ensure_mixtures(colors, max(1.0, settings.saturation))
         for min_confidence in (0.0, 0.5):  # a kernel for each
-            codes = code_table(self.chroma, settings.but(min_confidence=min_confidence))
+            codes = code_table(self.chroma, settings.replace(min_confidence=min_confidence))
             self._relit((slice(0, 1),) * 3, _State(settings, codes))
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        """Return RGBA of the voxels asked for: integers, slices and Ellipsis as in NumPy."""
+        """Return RGBA of the indexed voxels; integers, slices and Ellipsis as in NumPy."""
         index = full_index(key, 4)
         return self._relit(index[:3], self._state)[..., index[3]]
 
@@ -122,12 +121,12 @@ class LitVolume(ComputedArray):
         )
 
     def lit_in_3d(self, steps: tuple[int, int, int] = (1, 1, 1)) -> NDArray[np.uint8]:
-        """Compute RGBA for 3D, surfaces shaded, in blocks of voxels; see `light_3d`.
+        """Compute RGBA for 3D, with shaded surfaces, in blocks of voxels; see `light_3d`.
 
         Parameters
         ----------
         steps
-            Voxels in a block along (z, y, x).
+            Voxels per block along (z, y, x).
 
         Returns
         -------
@@ -135,7 +134,7 @@ class LitVolume(ComputedArray):
             uint8, shape (ceil(z / steps[0]), ..., 4).
         """
         state = self._state
-        return solid(self.volume, self.chroma, state.codes, state.settings, steps)
+        return render_blocks(self.volume, self.chroma, state.codes, state.settings, steps)
 
     def __repr__(self) -> str:
         return f"LitVolume(shape={self.shape}, window={self.settings.window})"
@@ -144,26 +143,26 @@ class LitVolume(ComputedArray):
 def light_3d(
     volume: Volume, chroma: Chroma, settings: Lighting | None = None, *, most_voxels: int = 1 << 25
 ) -> Volume:
-    """Return the colored volume as it is to be drawn in 3D, with shaded surfaces.
+    """Return the colored volume for 3D rendering, with shaded surfaces.
 
-    Not for reading values: L* is not the windowed Hounsfield value here, unless the opacity curve
-    is not shaded (``opaque``).
+    Not suitable for reading values: L* is not the windowed Hounsfield value, unless the opacity
+    curve is not shaded (``opaque``).
 
     Parameters
     ----------
     volume
-        CT, scalar, on the grid of ``chroma`` (axes may be flipped or reordered).
+        Scalar CT on the grid of ``chroma`` (axes may be flipped or permuted).
     chroma
-        What color each voxel has.
+        The chroma map.
     settings
-        How it is shown; its window counts only where the opacity curve is not shaded.
+        Rendering settings; the window has an effect only if the opacity curve is not shaded.
     most_voxels
-        The result has no more voxels than this: larger volumes are averaged in blocks.
+        Maximum number of voxels of the result; larger volumes are averaged in blocks.
 
     Returns
     -------
     Volume
-        uint8 (z, y, x, 4), unit ``"RGBA"``. Opacity is that of a layer as thick as one voxel.
+        uint8 (z, y, x, 4), unit ``"RGBA"``. The opacity is that of a layer one voxel thick.
 
     Raises
     ------
@@ -172,7 +171,7 @@ def light_3d(
     GeometryError
         If the grids differ.
     Cancelled
-        If the user stopped the work.
+        If the user cancelled.
     """
     _check_scalar(volume)
     lit = LitVolume(volume, chroma, settings)

@@ -1,6 +1,6 @@
-"""Two volumes side by side in one: checkerboard, wipe, blend, red-cyan, difference, contours.
+"""Comparison of two volumes: checkerboard, wipe, blend, red-cyan, difference, contours, flicker.
 
-Each comparison is a view, computed only where it is looked at. Names are imported on first use.
+Each comparison is a view that is computed lazily on indexing. Names are imported on first use.
 """
 
 from __future__ import annotations
@@ -11,35 +11,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tomochrome.compare.base import View, render
     from tomochrome.compare.board import MODES, checkerboard, view
-    from tomochrome.compare.contours import Contours, Lines
-    from tomochrome.compare.mix import Blend, Difference, Mixture, Plain, RedCyan, Spread
+    from tomochrome.compare.contours import Contours, ContourSettings
+    from tomochrome.compare.mix import (
+        Blend,
+        BlendSettings,
+        Difference,
+        DifferenceSettings,
+        NoSettings,
+        RedCyan,
+    )
     from tomochrome.compare.pair import Pair
     from tomochrome.compare.select import (
         Checkerboard,
-        Curtain,
+        CheckerboardSettings,
         Flicker,
-        Shown,
-        Tiles,
+        FlickerSettings,
         Wipe,
+        WipeSettings,
         smallest_tile_mm,
     )
 
-_WHERE = {
+_MODULES = {
     "MODES": "board",
     "Blend": "mix",
     "Checkerboard": "select",
     "Contours": "contours",
-    "Curtain": "select",
+    "WipeSettings": "select",
     "Difference": "mix",
     "Flicker": "select",
-    "Lines": "contours",
-    "Mixture": "mix",
+    "ContourSettings": "contours",
+    "BlendSettings": "mix",
     "Pair": "pair",
-    "Plain": "mix",
+    "NoSettings": "mix",
     "RedCyan": "mix",
-    "Shown": "select",
-    "Spread": "mix",
-    "Tiles": "select",
+    "FlickerSettings": "select",
+    "DifferenceSettings": "mix",
+    "CheckerboardSettings": "select",
     "View": "base",
     "Wipe": "select",
     "checkerboard": "board",
@@ -51,21 +58,21 @@ _WHERE = {
 __all__ = [
     "MODES",
     "Blend",
+    "BlendSettings",
     "Checkerboard",
+    "CheckerboardSettings",
+    "ContourSettings",
     "Contours",
-    "Curtain",
     "Difference",
+    "DifferenceSettings",
     "Flicker",
-    "Lines",
-    "Mixture",
+    "FlickerSettings",
+    "NoSettings",
     "Pair",
-    "Plain",
     "RedCyan",
-    "Shown",
-    "Spread",
-    "Tiles",
     "View",
     "Wipe",
+    "WipeSettings",
     "checkerboard",
     "render",
     "smallest_tile_mm",
@@ -74,9 +81,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tomochrome.compare' has no attribute '{name}'")
-    value = getattr(import_module(f"tomochrome.compare.{_WHERE[name]}"), name)
+    value = getattr(import_module(f"tomochrome.compare.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

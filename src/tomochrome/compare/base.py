@@ -1,4 +1,4 @@
-"""What every comparison is to whoever slices it: an array that is computed where it is read."""
+"""The base class of all comparisons: an array that is computed lazily on indexing."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ S = TypeVar("S")
 
 
 class View(ComputedArray, Generic[S]):
-    """A comparison of a pair, on the grid of its first volume, computed when indexed.
+    """A comparison of a pair on the grid of its first volume, computed on indexing.
 
-    Shape (z, y, x) in the volumes' own numbers, or (z, y, x, 4) uint8 RGBA: the data of a napari
-    layer. Assign `settings` to change it; reading and assigning from different threads is safe.
+    It has shape (z, y, x) with the volumes' values, or (z, y, x, 4) uint8 RGBA, and is the data
+    of a napari layer. Assign `settings` to change it; reading and assigning are thread-safe.
 
     Parameters
     ----------
     pair
-        What is compared. Views of the same pair share its slices.
+        The volumes to compare. Views of the same pair share its cache.
     settings
-        How; the defaults of the comparison's own settings class if None.
+        Settings of the comparison; None for its defaults.
     """
 
-    mode: ClassVar[str]  #: what the comparison is called
-    default_settings: ClassVar[type[Any]]  #: makes the settings to begin with
+    mode: ClassVar[str]  #: name of the comparison
+    default_settings: ClassVar[type[Any]]  #: class of the settings
 
     def __init__(self, pair: Pair, settings: S | None = None) -> None:
         self.pair = pair
@@ -43,7 +43,7 @@ class View(ComputedArray, Generic[S]):
 
     @property
     def settings(self) -> S:
-        """How the pair is compared; assign others to change it."""
+        """Settings of the comparison; assign others to change them."""
         return self._settings
 
     @settings.setter
@@ -52,33 +52,33 @@ class View(ComputedArray, Generic[S]):
         self._settings = settings
 
     def check(self, settings: S) -> None:
-        """Raise `OptionError` if the settings do not fit the pair."""
+        """Raise `OptionError` if the settings are not valid for the pair."""
 
     @abstractmethod
     def compute(self, region: Region) -> NDArray[Any]:
         """Return the voxels of a region, (i, j, k) or (i, j, k, 4). They may be read-only."""
 
     def prepare(self) -> None:
-        """Do what the first slice would wait for: compile kernels, work out the windows.
+        """Compile kernels and determine the windows in advance.
 
-        Call it from a worker, and a viewer that shows the view afterwards will not wait.
+        Call it in a worker thread, so that a viewer does not wait when it shows the view.
         """
         self.pair.a.prepare()
         self.pair.b.prepare()
         self.compute(Region((range(1), range(1), range(1))))
 
     def missing(self, region: Region) -> NDArray[np.bool_]:
-        """Whether there is nothing to show at each voxel (i, j, k): unmeasured in either."""
+        """Return which voxels (i, j, k) were not measured in one of the volumes."""
         return self.pair.missing("a", region) | self.pair.missing("b", region)
 
     @property
     def numbers(self) -> bool:
-        """Whether voxels are numbers, not RGBA."""
+        """Whether voxels are scalar values, not RGBA."""
         return self.pair.numbers
 
     @property
     def unit(self) -> Unit:
-        """What the voxels measure."""
+        """Unit of the voxels."""
         return self.pair.volume.unit if self.numbers else "RGBA"
 
     @property
@@ -92,33 +92,33 @@ class View(ComputedArray, Generic[S]):
         return self.pair.shape if self.numbers else (*self.pair.shape, 4)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Return the voxels asked for: integers, slices and Ellipsis as in NumPy."""
+        """Return the indexed voxels; integers, slices and Ellipsis as in NumPy."""
         region, channel = split(key, self.shape)
-        thin = self.compute(region)
-        shown = thin.reshape(region.shown + thin.shape[3:])
-        return shown if self.numbers else shown[..., channel]
+        voxels = self.compute(region)
+        voxels = voxels.reshape(region.shown + voxels.shape[3:])
+        return voxels if self.numbers else voxels[..., channel]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={self.shape}, {self.settings})"
 
     def words(self) -> str:
-        """Say what it shows, for a file's own metadata."""
+        """Describe the comparison, for metadata."""
         return f"{self.mode} of two volumes"
 
 
 def render(view: View[Any]) -> Volume:
-    """Compute a whole comparison, slice by slice along the first axis.
+    """Compute a complete comparison, slice by slice along the first axis.
 
     Returns
     -------
     Volume
-        On the grid of the first volume, in its numbers or RGBA. Voxels with nothing to show are
-        transparent black (RGBA), or lie ``outside`` (numbers). Its provenance says what it is.
+        On the grid of the first volume, with its values or RGBA. Missing voxels are transparent
+        black (RGBA) or ``outside`` (values). The provenance describes the comparison.
 
     Raises
     ------
     Cancelled
-        If the task was cancelled.
+        If the user cancelled.
     """
     depth = view.shape[0]
     voxels = np.empty(view.shape, view.dtype)
@@ -138,7 +138,7 @@ def render(view: View[Any]) -> Volume:
 def _described(view: View[Any], voxels: NDArray[Any], outside: NDArray[np.bool_] | None) -> Volume:
     first, second = view.pair.a.volume.provenance, view.pair.b.volume.provenance
     words = view.words()
-    news = [w for w in (*second.warnings, *view.pair.warnings) if w not in first.warnings]
+    added = [w for w in (*second.warnings, *view.pair.warnings) if w not in first.warnings]
     extra = {
         **second.extra,
         **first.extra,
@@ -146,21 +146,21 @@ def _described(view: View[Any], voxels: NDArray[Any], outside: NDArray[np.bool_]
         "not_for_diagnosis": True,
     }
     windows = [window for window in view.pair.windows if window is not None]
-    if view.unit == "RGBA" and windows and view.mode != "difference":  # that one has a range
+    if view.unit == "RGBA" and windows and view.mode != "difference":  # which uses no window
         extra["window"] = f"{windows[0].center:g}/{windows[0].width:g}"
-    provenance = replace(first.add(f"{words}; not for diagnosis", *news), extra=extra)
+    provenance = replace(first.add(f"{words}; not for diagnosis", *added), extra=extra)
     return Volume(voxels, view.pair.volume.affine, view.unit, provenance, outside)
 
 
 def share(value: Any, what: str) -> float:
-    """Return a number from 0 to 1.
+    """Validate a number from 0 to 1.
 
     Raises
     ------
     OptionError
-        If it is none.
+        If it is not a number in that range.
     """
     number = float(value) if isinstance(value, int | float | np.number) else math.nan
-    if not 0.0 <= number <= 1.0:  # also refuses nan
+    if not 0.0 <= number <= 1.0:  # also true for NaN
         raise OptionError(f"the {what} must be a number from 0 to 1, not {value!r}")
     return number

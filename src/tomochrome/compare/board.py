@@ -1,4 +1,4 @@
-"""Comparisons by name, and the checkerboard as one call."""
+"""Comparisons by name, and the function `checkerboard`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tomochrome.compare.base import View, render
 from tomochrome.compare.contours import Contours
 from tomochrome.compare.mix import Blend, Difference, RedCyan
 from tomochrome.compare.pair import Pair, WindowName
-from tomochrome.compare.select import Checkerboard, Flicker, Tiles, Wipe
+from tomochrome.compare.select import Checkerboard, CheckerboardSettings, Flicker, Wipe
 from tomochrome.errors import OptionError
 from tomochrome.geometry.sampling import Order
 from tomochrome.volume import Volume
@@ -18,11 +18,11 @@ from tomochrome.volume import Volume
 MODES: Mapping[str, type[View[Any]]] = {
     view.mode: view for view in (Checkerboard, Wipe, Blend, RedCyan, Difference, Contours, Flicker)
 }
-"""Every comparison by its name."""
+"""All comparisons by name."""
 
 
 def view(mode: str, pair: Pair, settings: Any = None) -> View[Any]:
-    """Return the comparison called ``mode`` of a pair, to be computed where it is looked at.
+    """Return a comparison of a pair, which is computed lazily.
 
     Parameters
     ----------
@@ -30,21 +30,21 @@ def view(mode: str, pair: Pair, settings: Any = None) -> View[Any]:
         ``"checkerboard"``, ``"wipe"``, ``"blend"``, ``"red-cyan"``, ``"difference"``,
         ``"contour"`` or ``"flicker"``.
     pair
-        What is compared.
+        The volumes to compare.
     settings
-        An object of the comparison's own settings class; its defaults if None.
+        An object of the comparison's settings class; None for its defaults.
 
     Returns
     -------
     View
-        Nothing is computed yet.
+        The comparison.
 
     Raises
     ------
     OptionError
-        If there is no such comparison.
+        If the mode is unknown.
     InputError
-        If the pair cannot be compared so.
+        If the comparison is not possible for the pair.
     """
     if mode not in MODES:
         raise OptionError(f"unknown comparison '{mode}': choose one of {', '.join(MODES)}")
@@ -61,42 +61,42 @@ def checkerboard(
     color: bool = False,
     order: Order | None = None,
 ) -> Volume:
-    """Return two volumes in turn, tile by tile, on the grid of the first.
+    """Return a checkerboard of two volumes on the grid of the first.
 
     Parameters
     ----------
     a, b
         Volumes, grey or colored, on any two grids; see `Pair`.
     tile_mm
-        Edge of a tile in mm along all three axes: tiles are cubes, so squares in every plane.
+        Edge length of a tile in mm; tiles are cubes, and squares in every plane.
     offset_mm
-        By how much the tiles are moved along (z, y, x), in mm; see `Checkerboard`.
+        Shift of the tiles along (z, y, x) in mm; see `Checkerboard`.
     window
-        How grey volumes are shown; None keeps two volumes of one unit in their own numbers.
+        Window for grey volumes; None keeps the values of two volumes with the same unit.
     color
-        RGBA in any case.
+        Always return RGBA.
     order
-        How ``b`` is read between its voxels.
+        Interpolation of ``b``.
 
     Returns
     -------
     Volume
-        In the unit of both if they share one and ``window`` is None, else uint8 RGBA. Where the
-        tile's volume measured nothing: ``outside``, or transparent.
+        With the unit of both if it is the same and ``window`` is None, else uint8 RGBA. Voxels
+        that the tile's volume did not measure are ``outside``, or transparent.
 
     Raises
     ------
     GeometryError
-        If the two do not overlap anywhere.
+        If the volumes do not overlap.
     OptionError
-        If the tiles are smaller than the voxels, or an option has no meaning.
+        If the tiles are smaller than the voxels, or an option is invalid.
     Cancelled
-        If the task was cancelled.
+        If the user cancelled.
 
     Examples
     --------
     >>> board = tc.checkerboard(fixed, result.moved, tile_mm=20)      # doctest: +SKIP
     """
-    settings = Tiles(tile_mm, offset_mm)
+    settings = CheckerboardSettings(tile_mm, offset_mm)
     pair = Pair(a, b, window=window, color=color, order=order)
     return render(Checkerboard(pair, settings))

@@ -1,4 +1,4 @@
-"""Contours of one volume drawn on the other: isolines at HU levels, or the edges of labels."""
+"""Contours of one volume drawn on the other: isolines at HU levels, or edges of labels."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tomochrome.compare.pair import Pair
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError, OptionError
 
-#: Skin and bone: what shows at a glance whether two scans of a body lie on each other.
+#: Skin and bone, which show clearly whether two scans are aligned.
 HU_LEVELS: Final = (-300.0, 200.0)
-#: Colors of the levels in turn, sRGB; none of them is a tissue's.
+#: sRGB colors of the levels, used cyclically; no tissue has these colors.
 LEVEL_COLORS: Final = ((0, 230, 255), (255, 225, 0), (255, 70, 220), (120, 255, 60), (255, 140, 0))
-_MOST_LEVELS: Final = 32
-_GOLDEN: Final = 0.618034  # of the hue circle: neighbouring labels look apart
+_MAX_LEVELS: Final = 32
+_GOLDEN: Final = 0.618034  # hue step as a fraction of the circle, for distinct successive labels
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Which contours are drawn.
+class ContourSettings:
+    """Settings of contours.
 
     Parameters
     ----------
     levels
-        Values of the second volume, in its unit. None: -300 and 200 HU, or for another unit two
-        values of its own histogram (`tomochrome.compare.levels`).
+        Values of the second volume in its unit. None for -300 and 200 HU, or for another unit
+        two thresholds of its histogram (`tomochrome.compare.levels`).
     labels
-        Draw the edges of labels instead; None: where the second volume is a tissue map.
+        Whether to draw the edges of labels instead; None to do so for tissue maps only.
 
     Raises
     ------
@@ -50,44 +50,44 @@ class Lines:
             return
         given: Any = self.levels
         levels = tuple(given) if isinstance(given, tuple | list | np.ndarray) else (given,)
-        if not 0 < len(levels) <= _MOST_LEVELS:
-            raise OptionError(f"give 1 to {_MOST_LEVELS} levels for contours, not {len(levels)}")
+        if not 0 < len(levels) <= _MAX_LEVELS:
+            raise OptionError(f"contours need 1 to {_MAX_LEVELS} levels, not {len(levels)}")
         for level in levels:
             if not (isinstance(level, int | float | np.number) and math.isfinite(level)):
                 raise OptionError(f"the level of a contour must be a number, not {level!r}")
         object.__setattr__(self, "levels", tuple(sorted({float(v) for v in levels})))
 
 
-class Contours(View[Lines]):
-    """The first volume with the outlines of the second, one voxel wide, in every plane.
+class Contours(View[ContourSettings]):
+    """The first volume with contours of the second, one voxel wide, in every plane.
 
-    Always RGBA. A voxel is on an outline if it reaches a level (belongs to a label) that one of
-    its neighbours in the plane does not reach (belongs to one of a lower number or none); of
-    several levels the highest is drawn. The plane is that of the axes not indexed by an
-    integer; in a block, neighbours along all its axes count.
+    Always RGBA. A voxel is on a contour if it reaches a level (has a label) that an adjacent
+    voxel in the plane does not reach (has a lower label); of several levels the highest is drawn.
+    The plane consists of the axes that are not indexed by an integer; in a block, all axes are
+    considered.
 
     Parameters
     ----------
     pair
-        The two volumes; the second is outlined.
+        The two volumes; contours are those of the second.
     settings
-        Which contours are drawn; the defaults if None.
+        Settings of the contours; None for the defaults.
 
     Raises
     ------
     InputError
         If the second volume is colored.
     OptionError
-        If labels on another grid would be read by interpolation.
+        If labels on another grid would be interpolated linearly.
     """
 
     mode: ClassVar[str] = "contour"
-    default_settings = Lines
+    default_settings = ContourSettings
 
-    def __init__(self, pair: Pair, settings: Lines | None = None) -> None:
+    def __init__(self, pair: Pair, settings: ContourSettings | None = None) -> None:
         if pair.b.volume.is_rgba:
             raise InputError(
-                "a colored volume has no levels to draw contours at; give the CT it was made of"
+                "a colored volume has no levels for contours; use the CT it was made from"
             )
         super().__init__(pair, settings)
 
@@ -96,21 +96,21 @@ class Contours(View[Lines]):
         """Always colored."""
         return False
 
-    def check(self, settings: Lines) -> None:
-        """Refuse labels that would be interpolated.
+    def check(self, settings: ContourSettings) -> None:
+        """Check that labels are not interpolated linearly.
 
         Raises
         ------
         OptionError
-            If labels lie on another grid and would be interpolated.
+            If labels are on another grid and would be interpolated linearly.
         """
         source = self.pair.b
         if self._are_labels(settings) and not source.aligned and source.order != "nearest":
             raise OptionError(
-                "labels have no values between them; make the pair with order='nearest'"
+                "labels cannot be interpolated linearly; create the pair with order='nearest'"
             )
 
-    def _are_labels(self, settings: Lines) -> bool:
+    def _are_labels(self, settings: ContourSettings) -> bool:
         if settings.labels is None:
             return self.pair.b.volume.unit == "tissue"
         return settings.labels
@@ -122,7 +122,7 @@ class Contours(View[Lines]):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The levels drawn, ascending."""
+        """The levels of the contours, ascending."""
         if self.settings.levels is not None:
             return self.settings.levels
         if self.pair.b.volume.unit == "HU":
@@ -139,22 +139,22 @@ class Contours(View[Lines]):
                 continue
             low, high = [slice(None)] * 3, [slice(None)] * 3
             low[axis], high[axis] = slice(None, -1), slice(1, None)
-            for here, there in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
-                edge[here] |= (rank[here] > rank[there]) & measured[here] & measured[there]
+            for one, next_ in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
+                edge[one] |= (rank[one] > rank[next_]) & measured[one] & measured[next_]
         edge, rank = edge[back], rank[back]
         out = np.array(self.pair.rgba("a", region))
         out[edge] = self._colors(rank[edge])
         return out
 
     def _ranks(self, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the label, or how many levels are reached, and where anything is measured."""
+        """Return the label, or the number of levels reached, and which voxels were measured."""
         values, missing = self.pair.b.read(region)
         measured = np.ones(values.shape, np.bool_) if missing is None else ~missing
         if self.labels:
             return values, measured
         rank = np.zeros(values.shape, np.uint8)
         for level in self.levels:
-            rank += values >= level  # NaN reaches nothing
+            rank += values >= level  # false for NaN
         return rank, measured
 
     def _colors(self, rank: NDArray[Any]) -> NDArray[np.uint8]:
@@ -166,7 +166,7 @@ class Contours(View[Lines]):
         return np.asarray(table[rank.astype(np.int64) - 1], dtype=np.uint8)
 
     def words(self) -> str:
-        """Say what it shows."""
+        """Describe the comparison, for metadata."""
         what = "labels" if self.labels else ", ".join(f"{v:g}" for v in self.levels)
         return f"one volume with contours ({what}) of another"
 

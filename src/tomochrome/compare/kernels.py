@@ -1,4 +1,4 @@
-"""Compiled loop of blending two pictures."""
+"""Compiled kernel for blending two images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tomochrome.runtime.kernels import kernel
 
 @kernel
 def blend_rgba(a, b, share, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (n, 4) with ``a`` and ``b`` mixed, ``share`` of ``b``, weighed by alpha."""
+    """Fill ``out`` (n, 4) with a blend of ``a`` and ``b``, weighted by ``share`` and alpha."""
     for n in range(a.shape[0]):
         wa, wb = (1.0 - share) * a[n, 3], share * b[n, 3]
         alpha = wa + wb

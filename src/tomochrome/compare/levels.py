@@ -1,4 +1,4 @@
-"""Values at which contours of an image without a known scale, such as MR, follow its organs."""
+"""Contour levels for images without a known scale, such as MR."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from tomochrome.volume import Volume
 
-_SAMPLES: Final = 64  # voxels looked at along each axis, at most
+_SAMPLES: Final = 64  # maximum number of sampled voxels along each axis
 _BINS: Final = 128
-_TAIL: Final = 0.5  # percent of the values at each end that are no tissue's
+_TAIL: Final = 0.5  # percent of outliers at each end
 
 
 def histogram_levels(volume: Volume) -> tuple[float, ...]:
-    """Return the two values that best divide an image's histogram into three classes.
+    """Return the two thresholds that best divide an image's histogram into three classes.
 
-    For MR these are about the edge between background and tissue, and the one between dark and
-    bright tissue. Voxels that were not measured do not count.
+    For MR these approximately separate background from tissue, and dark from bright tissue.
+    Voxels that were not measured are ignored.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ def histogram_levels(volume: Volume) -> tuple[float, ...]:
     Returns
     -------
     tuple
-        Ascending; one value or none where the image has fewer classes.
+        Ascending; one value or none if the image has fewer classes.
 
     Notes
     -----
-    The classes have the largest variance between them: P. Liao, T. Chen, P. Chung, "A fast
+    The thresholds maximize the variance between classes: P. Liao, T. Chen, P. Chung, "A fast
     algorithm for multilevel thresholding", J. Inf. Sci. Eng. 17 (2001), after N. Otsu (1979).
     """
     values = _sampled(volume)
@@ -49,25 +49,25 @@ def histogram_levels(volume: Volume) -> tuple[float, ...]:
 
 
 def _sampled(volume: Volume) -> NDArray[np.float64]:
-    """Return some of the values, from all over the volume."""
-    every = tuple(slice(None, None, -(-n // _SAMPLES)) for n in volume.shape)
-    values: NDArray[Any] = np.asarray(volume.voxels[every], dtype=np.float64)
-    wanted = np.isfinite(values)
+    """Return the finite, measured values of a subsampled volume."""
+    steps = tuple(slice(None, None, -(-n // _SAMPLES)) for n in volume.shape)
+    values: NDArray[Any] = np.asarray(volume.voxels[steps], dtype=np.float64)
+    valid = np.isfinite(values)
     if volume.outside is not None:
-        wanted &= ~volume.outside[every]
-    return values[wanted]
+        valid &= ~volume.outside[steps]
+    return values[valid]
 
 
 def _thresholds(counts: NDArray[np.float64]) -> tuple[int, ...]:
     """Return the last bins of the first and the second of three classes."""
     weight = np.concatenate([[0.0], np.cumsum(counts)])
     moment = np.concatenate([[0.0], np.cumsum(counts * np.arange(counts.size))])
-    w = weight[None, :] - weight[:, None]  # of the bins from i up to, but without, j
+    w = weight[None, :] - weight[:, None]  # of the bins from i to before j
     m = moment[None, :] - moment[:, None]
     between = np.divide(m * m, w, out=np.zeros_like(w), where=w > 0)
     first, second = np.triu_indices(counts.size + 1, 1)
-    wanted = (first > 0) & (second < counts.size)
-    first, second = first[wanted], second[wanted]
-    gained = between[0, first] + between[first, second] + between[second, -1]
-    best = int(gained.argmax())
+    valid = (first > 0) & (second < counts.size)
+    first, second = first[valid], second[valid]
+    variance = between[0, first] + between[first, second] + between[second, -1]
+    best = int(variance.argmax())
     return int(first[best]) - 1, int(second[best]) - 1

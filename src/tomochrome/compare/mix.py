@@ -1,4 +1,4 @@
-"""Comparisons whose every voxel comes from both: blend, red-cyan overlay, signed difference."""
+"""Comparisons that combine both volumes in each voxel: blend, red-cyan, signed difference."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tomochrome.compare.region import Region
 from tomochrome.errors import InputError, OptionError
 from tomochrome.volume import Unit
 
-_STEPS: Final = 255  # colors on each side of no difference
-_PROBES: Final = 48
-#: sRGB of the largest negative and positive difference, and halfway to it: blue and orange,
-#: which every kind of color vision tells apart, of equal L* (45 and 78), about a black that means
-#: "the same".
-_LESS: Final = ((0, 0, 0), (0, 111, 177), (148, 196, 255))
-_MORE: Final = ((0, 0, 0), (170, 81, 7), (255, 175, 123))
+_STEPS: Final = 255  # colors on each side of zero
+_SAMPLES: Final = 48  # along each axis, for a percentile
+#: sRGB of zero, half, and the largest negative and positive difference: blue and orange, which
+#: people with any color vision deficiency can distinguish, of equal L* (45 and 78), and black for
+#: zero.
+_NEGATIVE: Final = ((0, 0, 0), (0, 111, 177), (148, 196, 255))
+_POSITIVE: Final = ((0, 0, 0), (170, 81, 7), (255, 175, 123))
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """How much of the second volume a blend shows.
+class BlendSettings:
+    """Settings of a blend.
 
     Parameters
     ----------
     share
-        0 (only the first volume) to 1 (only the second).
+        Weight of the second volume, 0 (only the first volume) to 1 (only the second).
 
     Raises
     ------
@@ -47,15 +47,15 @@ class Mixture:
         object.__setattr__(self, "share", share(self.share, "share of a blend"))
 
 
-class Blend(View[Mixture]):
-    """Both volumes at once: weighted means of their numbers, or of their colors by opacity."""
+class Blend(View[BlendSettings]):
+    """Weighted mean of both volumes' values, or of their colors with opacity."""
 
     mode: ClassVar[str] = "blend"
-    default_settings = Mixture
+    default_settings = BlendSettings
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 for numbers: means of whole numbers are not whole."""
+        """float32 for values, because means of integers are not integers."""
         return np.dtype(np.float32 if self.numbers else np.uint8)
 
     def compute(self, region: Region) -> NDArray[Any]:
@@ -63,7 +63,7 @@ class Blend(View[Mixture]):
         part = self.settings.share
         a, b = self.pair.read("a", region), self.pair.read("b", region)
         if self.numbers:
-            if part in (0.0, 1.0):  # 0 times infinity is no number
+            if part in (0.0, 1.0):  # 0 times infinity is NaN
                 return (b if part else a).astype(np.float32)
             mixed = a.astype(np.float32) * np.float32(1 - part)
             mixed += b.astype(np.float32) * np.float32(part)
@@ -75,18 +75,18 @@ class Blend(View[Mixture]):
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Settings of a comparison that has none."""
+class NoSettings:
+    """Settings of a comparison without settings."""
 
 
-class RedCyan(View[Plain]):
+class RedCyan(View[NoSettings]):
     """The first volume's luminance in red, the second's in green and blue; grey where equal.
 
-    Always RGBA. What only the first volume has is red, what only the second has is cyan.
+    Always RGBA. Structures of only the first volume are red, those of only the second cyan.
     """
 
     mode: ClassVar[str] = "red-cyan"
-    default_settings = Plain
+    default_settings = NoSettings
 
     @property
     def numbers(self) -> bool:
@@ -105,16 +105,16 @@ class RedCyan(View[Plain]):
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How a difference is shown.
+class DifferenceSettings:
+    """Settings of a difference.
 
     Parameters
     ----------
     reach
-        The difference, in the volumes' unit, that has the strongest color. None: 200 HU, or
-        for other units the 99th percentile of the differences.
+        The difference with the strongest color, in the volumes' unit. None for 200 HU, or for
+        other units the 99th percentile of the differences.
     colored
-        RGBA by the diverging map; otherwise the differences as numbers.
+        Whether to show RGBA with a diverging color map; otherwise the differences as values.
 
     Raises
     ------
@@ -128,117 +128,117 @@ class Spread:
     def __post_init__(self) -> None:
         if self.reach is None:
             return
-        good = isinstance(self.reach, int | float | np.number) and math.isfinite(self.reach)
-        if not good or self.reach <= 0:
+        finite = isinstance(self.reach, int | float | np.number) and math.isfinite(self.reach)
+        if not finite or self.reach <= 0:
             raise OptionError(
                 f"the range of a difference must be a positive number, not {self.reach!r}"
             )
 
 
-class Difference(View[Spread]):
-    """Second volume minus first, signed: orange where the second has more, blue where less.
+class Difference(View[DifferenceSettings]):
+    """Second volume minus first: orange where the second is larger, blue where it is smaller.
 
-    Black means no difference; clear, that one of the two measured nothing there.
+    Black is no difference; voxels that one of the volumes did not measure are transparent.
 
     Parameters
     ----------
     pair
-        The two volumes, in one unit.
+        The two volumes, with the same unit.
     settings
-        How the difference is shown; the defaults if None.
+        Settings of the difference; None for the defaults.
 
     Raises
     ------
     InputError
-        If the two have no unit in common, are colored, or are labels.
+        If the units differ, or a volume is colored or a label map.
     """
 
     mode: ClassVar[str] = "difference"
-    default_settings = Spread
+    default_settings = DifferenceSettings
 
-    def __init__(self, pair: Pair, settings: Spread | None = None) -> None:
+    def __init__(self, pair: Pair, settings: DifferenceSettings | None = None) -> None:
         a, b = pair.a.volume, pair.b.volume
         if a.is_rgba or b.is_rgba:
-            raise InputError("colors have no difference in numbers; give the CT they were made of")
+            raise InputError("colors cannot be subtracted; use the CT they were made from")
         if "tissue" in (a.unit, b.unit):
-            raise InputError("labels have no difference in numbers; show one's contours instead")
+            raise InputError("labels cannot be subtracted; show the contours of one instead")
         if a.unit != b.unit:
             raise InputError(
-                f"a difference needs two volumes of one unit, not {a.unit} and {b.unit}; "
+                f"a difference needs two volumes with the same unit, not {a.unit} and {b.unit}; "
                 "compare these by checkerboard or wipe"
             )
-        self._usual: float | None = None
+        self._default_reach: float | None = None
         super().__init__(pair, settings)
 
     @property
     def numbers(self) -> bool:
-        """Whether the differences are numbers, not colors."""
+        """Whether voxels are differences, not RGBA."""
         return not self.settings.colored
 
     @property
     def unit(self) -> Unit:
-        """Differences of HU are no HU: -1000 is not air."""
+        """Not HU, because a difference of -1000 is not air."""
         return "unknown" if self.numbers else "RGBA"
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 for numbers."""
+        """float32 for differences."""
         return np.dtype(np.float32 if self.numbers else np.uint8)
 
     @property
     def reach(self) -> float:
-        """The difference that has the strongest color."""
+        """The difference with the strongest color."""
         if self.settings.reach is not None:
             return float(self.settings.reach)
         if self.pair.volume.unit == "HU":
             return 200.0
-        if self._usual is None:
-            self._usual = self._percentile()
-        return self._usual
+        if self._default_reach is None:
+            self._default_reach = self._percentile()
+        return self._default_reach
 
     def compute(self, region: Region) -> NDArray[Any]:
-        """Return the voxels of a region: numbers (0 where there are none) or RGBA."""
+        """Return the voxels of a region: differences (0 where missing) or RGBA."""
         settings, missing = self.settings, self.missing(region)
-        apart = self._apart(region)
+        difference = self._difference(region)
         if not settings.colored:
-            apart[missing] = 0
-            return apart
-        missing = missing | np.isnan(apart)
-        apart *= np.float32(_STEPS / self.reach)
-        apart[missing] = 0
-        np.clip(apart, -_STEPS, _STEPS, out=apart)
-        np.rint(apart, out=apart)
-        words = _diverging()[apart.astype(np.int16) + _STEPS]
-        words[missing] = 0
-        return words[..., None].view(np.uint8)
+            difference[missing] = 0
+            return difference
+        missing = missing | np.isnan(difference)
+        difference *= np.float32(_STEPS / self.reach)
+        difference[missing] = 0
+        np.clip(difference, -_STEPS, _STEPS, out=difference)
+        np.rint(difference, out=difference)
+        rgba = _diverging()[difference.astype(np.int16) + _STEPS]
+        rgba[missing] = 0
+        return rgba[..., None].view(np.uint8)
 
     def words(self) -> str:
-        """Say what it shows."""
+        """Describe the comparison, for metadata."""
         return f"difference (second minus first, strongest color at {self.reach:g}) of two volumes"
 
-    def _apart(self, region: Region) -> NDArray[np.float32]:
+    def _difference(self, region: Region) -> NDArray[np.float32]:
         a = self.pair.a.read(region).values.astype(np.float32)
         b = self.pair.b.read(region).values.astype(np.float32)
-        with np.errstate(invalid="ignore"):  # infinity less infinity is no number
+        with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN
             return np.asarray(b - a, dtype=np.float32)
 
     def _percentile(self) -> float:
         """Return the 99th percentile of the differences on a coarse grid."""
-        z, y, x = (range(0, n, max(1, -(-n // _PROBES))) for n in self.pair.shape)
+        z, y, x = (range(0, n, max(1, -(-n // _SAMPLES))) for n in self.pair.shape)
         region = Region((z, y, x))
-        apart = np.abs(self._apart(region)[~self.missing(region)])
-        apart = apart[np.isfinite(apart)]
-        usual = float(np.percentile(apart, 99)) if apart.size else 0.0
-        return usual if usual > 0 else 1.0
+        size = np.abs(self._difference(region)[~self.missing(region)])
+        size = size[np.isfinite(size)]
+        percentile = float(np.percentile(size, 99)) if size.size else 0.0
+        return percentile if percentile > 0 else 1.0
 
 
 @lru_cache(maxsize=1)
 def _diverging() -> NDArray[np.uint32]:
-    """Return RGBA words of the differences from -255 to 255 steps."""
+    """Return RGBA as uint32 for differences from -255 to 255 steps."""
     steps = np.arange(_STEPS + 1) / _STEPS
     rgba = np.full((2 * _STEPS + 1, 4), 255, np.uint8)
-    for ends, place in ((_LESS, slice(_STEPS, None, -1)), (_MORE, slice(_STEPS, None))):
+    for colors, part in ((_NEGATIVE, slice(_STEPS, None, -1)), (_POSITIVE, slice(_STEPS, None))):
         for channel in range(3):
-            values = np.interp(steps, (0, 0.5, 1), [color[channel] for color in ends])
-            rgba[place, channel] = np.rint(values)
+            values = np.interp(steps, (0, 0.5, 1), [color[channel] for color in colors])
+            rgba[part, channel] = np.rint(values)
     return rgba.view(np.uint32)[:, 0]

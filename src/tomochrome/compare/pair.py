@@ -1,4 +1,4 @@
-"""Two volumes on one grid: in numbers where they share a unit, in color where they do not."""
+"""Two volumes on one grid, as values if they have the same unit, otherwise as RGBA."""
 
 from __future__ import annotations
 
@@ -26,49 +26,49 @@ WindowName = str | Window | None
 Windows = tuple[Window | None, Window | None]
 
 _Y_STEPS: Final = 16383
-_PROBES: Final = 64  # places along each axis at which the common field of view is looked for
+_SAMPLES: Final = 64  # points along each axis for estimating the overlap
 
 
 class Pair:
-    """Two volumes that are to be compared, both seen on the grid of the first.
+    """Two volumes to compare, both on the grid of the first.
 
     Parameters
     ----------
     a
-        The fixed volume: its grid is that of the comparison.
+        The fixed volume, which defines the grid of the comparison.
     b
-        The other one, on any grid, of any orientation and field of view. Where it measured
-        nothing it is air (HU), 0 (other numbers) or transparent (color).
+        The other volume, on any grid, with any orientation and field of view. Voxels that it did
+        not measure are air (HU), 0 (other values) or transparent (color).
     window
-        How grey volumes are shown, as for `tomochrome.windowing.parse_window`, or a tuple of
-        one for each volume. None keeps two volumes of the same unit in their own numbers; where
-        color is needed, Hounsfield units are then shown as the colored twin was lit, else in
-        the soft-tissue window, and other units in a window of their own. A window for HU does
-        not count for a volume of another unit.
+        Window for grey volumes, as for `tomochrome.windowing.parse_window`, or a tuple with one
+        for each volume. None keeps the values of two volumes with the same unit; if color is
+        needed, Hounsfield units are then shown with the window of the colored volume, else with
+        the soft-tissue window, and other units with an automatic window. A window for HU is not
+        applied to a volume with another unit.
     color
-        Show even two volumes of the same unit as RGBA, for a layer that stays of one kind.
+        Show RGBA also for two volumes with the same unit, for a layer whose type does not change.
     order
-        How ``b`` is read between its voxels: ``"linear"``, ``"nearest"``, or by its unit.
+        Interpolation of ``b``: ``"linear"``, ``"nearest"``, or None to choose by its unit.
 
     Attributes
     ----------
     a, b : Source
-        The volumes as read on the grid of ``a``.
+        The volumes on the grid of ``a``.
     numbers : bool
-        Whether both keep their numbers (``False``: RGBA).
+        Whether voxels are values, not RGBA.
     coverage : float
-        Share (0 to 1) of the grid that lies in the field of view of ``b``, estimated.
+        Estimated fraction (0 to 1) of the grid that is in the field of view of ``b``.
     warnings : tuple of Notice
-        What the user should know.
+        Warnings for the user.
 
     Raises
     ------
     GeometryError
-        If the two do not overlap anywhere.
+        If the volumes do not overlap.
     OptionError
-        If a window has no meaning.
+        If a window is invalid.
     InputError
-        If one of the two is no volume.
+        If an argument is not a volume.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class Pair:
         self.a, self.b = Source(fixed, fixed), Source(moved, fixed, order)
         scalars = not (fixed.is_rgba or moved.is_rgba)
         self.numbers = scalars and fixed.unit == moved.unit and window is None and not color
-        self._asked = window
+        self._requested = window
         self._windows: Windows | None = None
         self.coverage = self._covered()
         self.warnings: tuple[Notice, ...] = ()
         if self.coverage < 0.995:
             share = f"only {100 * self.coverage:.0f}" if self.coverage >= 0.005 else "less than 1"
             text = (
-                f"the second volume reaches {share} % of the first one's field of view; beyond it "
-                "there is nothing to compare"
+                f"the second volume covers {share} % of the first one's field of view; the rest "
+                "cannot be compared"
             )
             self.warnings = (Notice("coverage", "info", text),)
 
     @property
     def volume(self) -> Volume:
-        """The fixed volume, whose grid is that of every comparison."""
+        """The fixed volume, which defines the grid of every comparison."""
         return self.a.volume
 
     @property
@@ -110,19 +110,19 @@ class Pair:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the values: one that holds both volumes' numbers, or uint8."""
+        """Data type: a common type of both volumes' values, or uint8."""
         if not self.numbers:
             return np.dtype(np.uint8)
         return np.result_type(self.a.dtype, self.b.dtype)
 
     @property
     def windows(self) -> Windows:
-        """The window of each volume, None for color. Assign two to change how both are shown.
+        """The window of each volume, None for colored ones; assign two to change them.
 
-        They are worked out when they are first needed: "auto" looks at the volume.
+        They are determined on first use, because "auto" reads the volume.
         """
         if self._windows is None:
-            self._windows = _windows(self.a.volume, self.b.volume, self._asked)
+            self._windows = _windows(self.a.volume, self.b.volume, self._requested)
         return self._windows
 
     @windows.setter
@@ -130,18 +130,18 @@ class Pair:
         self._windows = _windows(self.a.volume, self.b.volume, window)
 
     def source(self, which: Which) -> Source:
-        """Return the volume called ``"a"`` or ``"b"``."""
+        """Return the volume ``"a"`` or ``"b"``."""
         return self.a if which == "a" else self.b
 
     def read(self, which: Which, region: Region) -> NDArray[Any]:
-        """Return voxels of one volume as the comparison shows them: numbers or RGBA.
+        """Return voxels of one volume for the comparison: values or RGBA.
 
         Parameters
         ----------
         which
             ``"a"`` for the first volume, ``"b"`` for the second.
         region
-            Which voxels of the grid.
+            Voxels of the grid.
 
         Returns
         -------
@@ -153,7 +153,7 @@ class Pair:
         return self.source(which).read(region).values.astype(self.dtype, copy=False)
 
     def missing(self, which: Which, region: Region) -> NDArray[np.bool_]:
-        """Whether the volume has no measured value at each voxel of a region.
+        """Return which voxels of a region one volume did not measure.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class Pair:
         return np.zeros(region.shape, np.bool_) if missing is None else missing
 
     def rgba(self, which: Which, region: Region) -> NDArray[np.uint8]:
-        """Return uint8 (i, j, k, 4): grey through the window; clear where nothing is measured.
+        """Return RGBA of one volume: windowed grey if it is scalar; transparent where missing.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class Pair:
         return _cleared(Sampled(grey_rgba(sampled.values, window), sampled.missing))
 
     def levels(self, which: Which, region: Region) -> NDArray[np.uint8]:
-        """Return the grey level (sRGB, 0 to 255) of each voxel's luminance, over black.
+        """Return the grey level (sRGB, 0 to 255) of each voxel's luminance on black.
 
         Parameters
         ----------
@@ -215,12 +215,12 @@ class Pair:
     def _covered(self) -> float:
         if self.b.aligned:
             return 1.0
-        if not _meet(self.volume, self.b.volume):
+        if not _intersect(self.volume, self.b.volume):
             raise GeometryError(
-                "the two volumes do not overlap anywhere in space, so there is nothing to compare; "
+                "the two volumes do not overlap in space, so there is nothing to compare; "
                 "register the second to the first, or check their positions"
             )
-        z, y, x = (range(0, n, max(1, -(-n // _PROBES))) for n in self.shape)
+        z, y, x = (range(0, n, max(1, -(-n // _SAMPLES))) for n in self.shape)
         return float(self.b.covers(Region((z, y, x))).mean())
 
     def __repr__(self) -> str:
@@ -228,41 +228,41 @@ class Pair:
         return f"Pair(shape={self.shape}, {kind}, coverage={self.coverage:.2f})"
 
 
-def _meet(a: Volume, b: Volume) -> bool:
-    """Whether the fields of view of two volumes have room in common, however thin they are.
+def _intersect(a: Volume, b: Volume) -> bool:
+    """Whether the fields of view of two volumes intersect, however thin they are.
 
-    Two boxes are apart if along the normal of a face of either, or of an edge of each, their
-    shadows are (separating axis theorem).
+    Separating axis theorem: two boxes are disjoint if their projections are, along a face normal
+    of either box or a cross product of two edges.
     """
     edges = [v.affine[:3, :3] * np.array(v.shape) for v in (a, b)]
-    middles = [v.affine[:3, :3] @ ((np.array(v.shape) - 1) / 2) + v.affine[:3, 3] for v in (a, b)]
+    centers = [v.affine[:3, :3] @ ((np.array(v.shape) - 1) / 2) + v.affine[:3, 3] for v in (a, b)]
     axes = [np.cross(e[:, i], e[:, j]) for e in edges for i, j in ((0, 1), (0, 2), (1, 2))]
     axes += [np.cross(p, q) for p in edges[0].T for q in edges[1].T]
     for axis in axes:
-        reach = sum(float(np.abs(axis @ e).sum()) for e in edges) / 2
-        between = abs(float(axis @ (middles[0] - middles[1])))
-        if between >= reach * (1 - 1e-9) and np.linalg.norm(axis) > 1e-9:  # not of parallel edges
+        radii = sum(float(np.abs(axis @ e).sum()) for e in edges) / 2
+        distance = abs(float(axis @ (centers[0] - centers[1])))
+        if distance >= radii * (1 - 1e-9) and np.linalg.norm(axis) > 1e-9:  # skip parallel edges
             return False
     return True
 
 
 def grey_rgba(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
-    """Return opaque grey RGBA (..., 4) of scalar values, as a volume is lit without chroma."""
+    """Return opaque grey RGBA (..., 4) of scalar values, like a volume without chroma."""
     code, confidence = np.zeros(values.shape, np.uint16), np.zeros(values.shape, np.uint8)
     return relight(values, code, confidence, _grey(), window, alpha_curve("opaque"))
 
 
 @lru_cache(maxsize=1)
 def _grey() -> CodeTable:
-    """Return the code table of a single mixture: no color at all."""
+    """Return a code table with a single code without color."""
     return CodeTable(np.zeros((1, 2), np.float32), np.array([Tissue.BRAIN], np.uint8))
 
 
 @lru_cache(maxsize=1)
 def _luminance_tables() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.uint8]]:
-    """Return each channel's share of Y (in steps), and the grey level of each step of Y.
+    """Return the contribution of each channel to Y (in steps), and the grey level of each step.
 
-    IEC 61966-2-1: the grey of the same luminance has the encoded Y in all three channels.
+    The grey with the same luminance has the encoded Y in all three channels (IEC 61966-2-1).
     """
     shares = TO_XYZ[1][:, None] * LINEAR_OF_8BIT[None, :] * _Y_STEPS
     y = np.arange(_Y_STEPS + 1) / _Y_STEPS
@@ -272,7 +272,7 @@ def _luminance_tables() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArr
 
 
 def _cleared(sampled: Sampled) -> NDArray[np.uint8]:
-    """Return RGBA whose missing voxels are transparent black."""
+    """Return RGBA with missing voxels as transparent black."""
     rgba, missing = sampled
     if missing is None or not missing.any():
         return np.asarray(rgba, dtype=np.uint8)
@@ -283,33 +283,33 @@ def _windows(a: Volume, b: Volume, window: WindowName | tuple[WindowName, Window
     """Return the window of each volume; see `Pair`."""
     if isinstance(window, tuple):
         if len(window) != 2:
-            raise OptionError(f"give one window, or one for each of the two, not {len(window)}")
-        return _own_window(a, b, window[0]), _own_window(b, a, window[1])
+            raise OptionError(f"one window, or one for each volume, is needed, not {len(window)}")
+        return _window_of(a, b, window[0]), _window_of(b, a, window[1])
     if window is not None and a.unit == b.unit == "HU":
-        window = parse_window(window, a)  # what is equal must look equal
+        window = parse_window(window, a)  # the same for both, so that equal values look equal
     elif window is not None and "HU" in (a.unit, b.unit):
         hounsfield = parse_window(window, a if a.unit == "HU" else b)
         return tuple(  # type: ignore[return-value]
-            _own_window(v, v, hounsfield if v.unit == "HU" else None) for v in (a, b)
+            _window_of(v, v, hounsfield if v.unit == "HU" else None) for v in (a, b)
         )
-    return _own_window(a, b, window), _own_window(b, a, window)
+    return _window_of(a, b, window), _window_of(b, a, window)
 
 
-def _own_window(volume: Volume, other: Volume, window: WindowName) -> Window | None:
+def _window_of(volume: Volume, other: Volume, window: WindowName) -> Window | None:
     if volume.is_rgba:
         return None
     if window is not None:
         return parse_window(window, volume)
     if volume.unit != "HU":
         return auto_window(volume)
-    return _window_of_twin(other) or parse_window("soft-tissue")
+    return _window_of_colored(other) or parse_window("soft-tissue")
 
 
-def _window_of_twin(other: Volume) -> Window | None:
-    """Return the window that a colored volume was lit in, if it says so."""
-    live = getattr(other.voxels, "settings", None)
-    if live is not None and isinstance(getattr(live, "window", None), Window):
-        return live.window
+def _window_of_colored(other: Volume) -> Window | None:
+    """Return the window of a colored volume, if it is known."""
+    settings = getattr(other.voxels, "settings", None)
+    if settings is not None and isinstance(getattr(settings, "window", None), Window):
+        return settings.window
     stored = other.provenance.extra.get("window") if other.is_rgba else None
     try:
         return None if stored is None else parse_window(str(stored))

@@ -1,4 +1,4 @@
-"""What part of a volume was asked for: NumPy's basic indexing, spelled out axis by axis."""
+"""Regions of a volume: the axes of an index in NumPy's basic indexing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Region:
     Parameters
     ----------
     axes
-        The indices asked for along (z, y, x); those of one voxel where an integer was given.
+        The indices along (z, y, x); a range of length one for an integer index.
     single
-        For each axis whether it was an integer: such an axis is missing in the result, and the
-        plane on screen stands at right angles to it.
+        For each axis, whether the index is an integer: the result does not have this axis, which
+        is the normal of the displayed plane.
     """
 
     axes: tuple[range, range, range]
@@ -26,7 +26,7 @@ class Region:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Number of voxels along each axis; single ones count 1."""
+        """Number of voxels along each axis, 1 for single axes."""
         z, y, x = (len(axis) for axis in self.axes)
         return z, y, x
 
@@ -43,23 +43,23 @@ class Region:
 
     @property
     def plane(self) -> int | None:
-        """The axis at right angles to the plane on screen; None if it is not one plane."""
+        """The axis normal to the displayed plane; None if the region is not a plane."""
         return self.single.index(True) if sum(self.single) == 1 else None
 
     def grown(self, shape: tuple[int, int, int]) -> tuple[Region, tuple[slice, slice, slice]]:
-        """Return the region with every voxel between and one more around, and the way back.
+        """Return the contiguous region with a margin of one voxel, and the slices of this region.
 
         Parameters
         ----------
         shape
-            Of the volume, which nothing grows beyond. Single axes do not grow.
+            Shape of the volume, to which the result is clipped. Single axes get no margin.
 
         Returns
         -------
         Region
-            Every voxel from one before the first to one behind the last.
+            All voxels from one before the first to one after the last.
         tuple of slice
-            Cuts the voxels of this region out of an array of the grown one.
+            Selects the voxels of this region from an array of the padded one.
         """
         axes, back = [], []
         for axis, one, size in zip(self.axes, self.single, shape, strict=True):
@@ -74,16 +74,16 @@ class Region:
 
 
 def as_slice(axis: range) -> slice:
-    """Return the slice that takes the indices of a range (none of them negative)."""
+    """Return the slice for the nonnegative indices of a range."""
     if not len(axis):
         return slice(0, 0)
-    # Behind the last index, which for steps downwards to 0 has no number of its own.
+    # None if a descending range ends at 0, because -1 would mean the last index.
     stop = axis[-1] + (1 if axis.step > 0 else -1)
     return slice(axis[0], stop if stop >= 0 else None, axis.step)
 
 
 def split(key: Any, shape: tuple[int, ...]) -> tuple[Region, Any]:
-    """Split an index into the voxels asked for and the index of the channel.
+    """Split an index into the region of voxels and the index of the channel.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def split(key: Any, shape: tuple[int, ...]) -> tuple[Region, Any]:
     Raises
     ------
     IndexError
-        If there are too many indices, one is out of range, or one is of another kind.
+        If there are too many indices, or one is out of range or of an unsupported type.
     """
     keys = full_index(key, len(shape))
     axes, single = [], []

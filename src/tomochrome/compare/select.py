@@ -1,4 +1,4 @@
-"""Comparisons whose every voxel comes from one of the two: checkerboard, wipe and flicker."""
+"""Comparisons that select one of the volumes for each voxel: checkerboard, wipe and flicker."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tomochrome.volume import MOST_MM, Volume
 Direction = Literal["vertical", "horizontal"]
 S = TypeVar("S")
 
-#: In tiles: a voxel whose centre lies on an edge, give or take rounding, is the next tile's.
-_ON_THE_EDGE: Final = 1e-9
+#: Rounding tolerance in tiles: a voxel center on an edge belongs to the next tile.
+_EPSILON: Final = 1e-9
 
 
 class Selection(View[S]):
@@ -28,7 +28,7 @@ class Selection(View[S]):
 
     @abstractmethod
     def second(self, region: Region) -> NDArray[np.bool_]:
-        """Whether each voxel shows the second volume; of a shape that broadcasts to (i, j, k)."""
+        """Return which voxels show the second volume, broadcastable to (i, j, k)."""
 
     def compute(self, region: Region) -> NDArray[Any]:
         """Return the voxels of a region, read from one or both volumes."""
@@ -40,12 +40,12 @@ class Selection(View[S]):
         a, b = self.pair.read("a", region), self.pair.read("b", region)
         if self.numbers:
             return np.where(second, b, a)
-        # RGBA as one word a voxel: a quarter of the choices.
+        # RGBA as one uint32 per voxel, for speed
         words = np.where(second, _words(b), _words(a))
         return words[..., None].view(np.uint8)
 
     def missing(self, region: Region) -> NDArray[np.bool_]:
-        """Whether the volume that is shown measured nothing there."""
+        """Return which voxels the displayed volume did not measure."""
         second = self.second(region)
         return np.where(second, self.pair.missing("b", region), self.pair.missing("a", region))
 
@@ -55,20 +55,20 @@ def _words(rgba: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Size and place of a checkerboard's tiles.
+class CheckerboardSettings:
+    """Settings of a checkerboard.
 
     Parameters
     ----------
     tile_mm
-        Edge of a tile in mm, along all three axes of the grid.
+        Edge length of a tile in mm, along all three axes of the grid.
     offset_mm
-        By how much the tiles are moved along (z, y, x), in mm.
+        Shift of the tiles along (z, y, x) in mm.
 
     Raises
     ------
     OptionError
-        If the size is not a positive number, or the offset not three numbers of any sense.
+        If the size is not a positive number, or the offset not three plausible numbers.
     """
 
     tile_mm: float = 20.0
@@ -87,27 +87,23 @@ class Tiles:
         object.__setattr__(self, "tile_mm", float(self.tile_mm))
         object.__setattr__(self, "offset_mm", tuple(float(v) for v in offset))
 
-    def but(self, **changes: Any) -> Tiles:
-        """Return a copy with some settings changed."""
-        return replace(self, **changes)
-
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
 def smallest_tile_mm(volume: Volume) -> float:
-    """Return the smallest tile that the grid can show: its largest voxel spacing, in mm."""
+    """Return the smallest possible tile size in mm: the grid's largest voxel spacing."""
     return max(volume.spacing)
 
 
-class Checkerboard(Selection[Tiles]):
-    """Tiles of the two volumes in turn: cubes in space, so squares in every plane of the grid.
+class Checkerboard(Selection[CheckerboardSettings]):
+    """Alternating cubic tiles of the two volumes, which are squares in every plane of the grid.
 
-    Distances are measured in mm along the grid's own axes, from the outer face of its first
-    voxel. Tile edges lie at ``offset_mm + n * tile_mm``; a voxel goes with its centre, so an edge
-    on screen lies within half a voxel of its place. The tile that holds the distances 0 to
-    ``tile_mm`` on all axes (without an offset, the first corner) shows the first volume.
+    Distances are measured in mm along the grid's axes from the outer face of its first voxel.
+    Tile edges are at ``offset_mm + n * tile_mm``; a voxel belongs to the tile of its center, so
+    displayed edges are exact to half a voxel. The tile from 0 to ``tile_mm`` on all axes (in the
+    first corner without an offset) shows the first volume.
 
     Raises
     ------
@@ -116,10 +112,10 @@ class Checkerboard(Selection[Tiles]):
     """
 
     mode: ClassVar[str] = "checkerboard"
-    default_settings = Tiles
+    default_settings = CheckerboardSettings
 
-    def check(self, settings: Tiles) -> None:
-        """Refuse tiles that the grid cannot show.
+    def check(self, settings: CheckerboardSettings) -> None:
+        """Check that tiles are not smaller than voxels.
 
         Raises
         ------
@@ -134,7 +130,7 @@ class Checkerboard(Selection[Tiles]):
             )
 
     def second(self, region: Region) -> NDArray[np.bool_]:
-        """Whether each voxel lies in a tile of the second volume."""
+        """Return which voxels are in a tile of the second volume."""
         settings = self.settings
         odd = [
             _cells(axis, spacing, settings.tile_mm, offset) & 1
@@ -145,32 +141,32 @@ class Checkerboard(Selection[Tiles]):
         return (odd[0][:, None, None] ^ odd[1][:, None] ^ odd[2]).astype(np.bool_)
 
     def words(self) -> str:
-        """Say what it shows."""
+        """Describe the comparison, for metadata."""
         return f"checkerboard of two volumes in tiles of {self.settings.tile_mm:g} mm"
 
 
 def _cells(axis: range, spacing: float, tile: float, offset: float) -> NDArray[np.int64]:
-    """Return the number of the tile that the centre of each voxel of an axis lies in."""
-    centres = (np.asarray(axis, dtype=np.float64) + 0.5) * spacing
-    return np.floor((centres - offset) / tile + _ON_THE_EDGE).astype(np.int64)
+    """Return the tile number of each voxel center along an axis."""
+    centers = (np.asarray(axis, dtype=np.float64) + 0.5) * spacing
+    return np.floor((centers - offset) / tile + _EPSILON).astype(np.int64)
 
 
 @dataclass(frozen=True)
-class Curtain:
-    """Where the curtain of a wipe hangs.
+class WipeSettings:
+    """Settings of a wipe.
 
     Parameters
     ----------
     direction
-        ``"vertical"``: its edge is upright on screen, the first volume to its left;
-        ``"horizontal"``: it lies across, the first volume above. On screen as napari shows a
-        plane: the earlier of its two axes down, the later one across.
+        ``"vertical"`` for a vertical edge with the first volume on the left; ``"horizontal"`` for
+        a horizontal edge with the first volume above. As in napari, the first of the two axes of
+        a plane points down, the second to the right.
     positions
-        For the planes at right angles to axis z, y and x, how much of the first volume is seen:
-        0 none, 1 all. One number counts for all.
+        For the planes normal to axis z, y and x, the visible fraction of the first volume, 0 to
+        1, or one number for all planes.
     mirrored
-        For axis z, y and x, whether the viewer shows it backwards: its last voxel left or above.
-        The first volume is to the left or above all the same.
+        For axis z, y and x, whether the viewer displays it reversed, with its last voxel on the
+        left or at the top. The first volume is always on the left or above.
 
     Raises
     ------
@@ -194,19 +190,19 @@ class Curtain:
         checked = tuple(share(value, "position of a wipe") for value in positions)
         object.__setattr__(self, "positions", checked)
 
-    def moved(self, plane: int, position: float) -> Curtain:
-        """Return a copy whose curtain hangs elsewhere in one plane (0: at right angles to z).
+    def moved(self, plane: int, position: float) -> WipeSettings:
+        """Return a copy with another position in one plane.
 
         Parameters
         ----------
         plane
-            Axis at right angles to the plane: 0 for z, 1 for y, 2 for x.
+            Axis normal to the plane: 0 for z, 1 for y, 2 for x.
         position
-            How much of the first volume is seen: 0 none, 1 all.
+            Visible fraction of the first volume, 0 to 1.
 
         Returns
         -------
-        Curtain
+        WipeSettings
             The copy.
         """
         positions = list(self.positions)
@@ -214,38 +210,38 @@ class Curtain:
         return replace(self, positions=(positions[0], positions[1], positions[2]))
 
 
-class Wipe(Selection[Curtain]):
-    """A curtain between the two volumes, with a place of its own in every plane.
+class Wipe(Selection[WipeSettings]):
+    """A movable edge between the two volumes, with a separate position in every plane.
 
-    The plane is the one asked for by one integer among the indices, as when a viewer shows a
-    slice; anything else (a block in 3D) is wiped as the planes at right angles to z.
+    The plane is that of a single integer index, as when a viewer shows a slice; any other index
+    (a block in 3D) is treated like the planes normal to z.
     """
 
     mode: ClassVar[str] = "wipe"
-    default_settings = Curtain
+    default_settings = WipeSettings
 
     def axis(self, plane: int) -> int:
-        """Return the axis along which the curtain moves in a plane."""
+        """Return the axis along which the edge moves in a plane."""
         across = [axis for axis in range(3) if axis != plane]
         return across[1] if self.settings.direction == "vertical" else across[0]
 
     def edge(self, plane: int) -> float:
-        """Return where the curtain's edge lies in a plane, as an index along `axis`.
+        """Return the position of the edge in a plane as an index along `axis`.
 
-        Voxels have whole indices at their centres, so this goes from -0.5 to size - 0.5.
+        Integer indices are voxel centers, so the range is -0.5 to size - 0.5.
         """
         axis = self.axis(plane)
         return self._from_start(axis, self.settings.positions[plane]) * self.pair.shape[axis] - 0.5
 
     def position(self, plane: int, index: float) -> float:
-        """Return the position of a curtain whose edge was dragged to an index; see `edge`.
+        """Return the setting for an edge that was dragged to an index; the inverse of `edge`.
 
         Parameters
         ----------
         plane
-            Axis at right angles to the plane.
+            Axis normal to the plane.
         index
-            Where the edge is, as an index along the curtain's axis.
+            Position of the edge as an index along `axis`.
 
         Returns
         -------
@@ -256,17 +252,17 @@ class Wipe(Selection[Curtain]):
         return self._from_start(axis, min(1.0, max(0.0, (index + 0.5) / self.pair.shape[axis])))
 
     def _from_start(self, axis: int, share: float) -> float:
-        """Turn what is seen of the first volume into a place along its axis, or back."""
+        """Convert between visible fraction and position along an axis."""
         return 1.0 - share if self.settings.mirrored[axis] else share
 
     def second(self, region: Region) -> NDArray[np.bool_]:
-        """Whether each voxel lies beyond the curtain."""
+        """Return which voxels are beyond the edge."""
         settings = self.settings
         plane = region.plane or 0
         axis = self.axis(plane)
         size = self.pair.shape[axis]
-        place = self._from_start(axis, settings.positions[plane])
-        beyond = (np.asarray(region.axes[axis]) + 0.5) / size >= place
+        edge = self._from_start(axis, settings.positions[plane])
+        beyond = (np.asarray(region.axes[axis]) + 0.5) / size >= edge
         if settings.mirrored[axis]:
             beyond = ~beyond
         shape = [1, 1, 1]
@@ -275,13 +271,13 @@ class Wipe(Selection[Curtain]):
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Which of the two a flicker shows.
+class FlickerSettings:
+    """Settings of a flicker.
 
     Parameters
     ----------
     which
-        ``"a"`` or ``"b"``.
+        The displayed volume, ``"a"`` or ``"b"``.
 
     Raises
     ------
@@ -293,19 +289,19 @@ class Shown:
 
     def __post_init__(self) -> None:
         if self.which not in ("a", "b"):
-            raise OptionError(f"a flicker shows 'a' or 'b', not {self.which!r}")
+            raise OptionError(f"a flicker can show 'a' or 'b', not {self.which!r}")
 
-    def other(self) -> Shown:
-        """Return the other one's turn."""
-        return Shown("b" if self.which == "a" else "a")
+    def other(self) -> FlickerSettings:
+        """Return the settings that show the other volume."""
+        return FlickerSettings("b" if self.which == "a" else "a")
 
 
-class Flicker(Selection[Shown]):
-    """One of the two volumes at a time. How fast they take turns is up to who shows it."""
+class Flicker(Selection[FlickerSettings]):
+    """One of the two volumes at a time; the viewer alternates between them."""
 
     mode: ClassVar[str] = "flicker"
-    default_settings = Shown
+    default_settings = FlickerSettings
 
     def second(self, region: Region) -> NDArray[np.bool_]:
-        """Whether it is the second volume's turn."""
+        """Return whether the second volume is displayed."""
         return np.full((1, 1, 1), self.settings.which == "b")

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from tomochrome.errors import OptionError
-from tomochrome.registration.checks import SIMILARITIES
 
 _EPSILON = 1e-7  # added to the product of variances; variations below 15 HU or 2 % are flat
 Loss = Callable[..., torch.Tensor]
@@ -236,5 +235,5 @@ def similarity(name: str) -> tuple[Loss, float]:
         "mse": (mean_squares, 15.0),
     }
     if name not in known:
-        raise OptionError(f"unknown similarity '{name}': choose one of {', '.join(SIMILARITIES)}")
+        raise OptionError(f"unknown similarity '{name}': choose one of {', '.join(known)}")
     return known[name]

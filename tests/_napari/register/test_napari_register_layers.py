@@ -71,7 +71,7 @@ def test_a_colored_layer_is_compared_and_followed(panel, qtbot, monkeypatch):
     viewer.dims.set_point(0, 142)
     before = on_screen(comparison.layer).copy()
     assert np.ptp(before[..., :3].astype(int), axis=-1).max() > 5
-    twin.data.settings = twin.data.settings.but(saturation=0.0)
+    twin.data.settings = twin.data.settings.replace(saturation=0.0)
     qtbot.waitUntil(lambda: (on_screen(comparison.layer) != before).any(), timeout=5000)
 
 
