@@ -1,11 +1,10 @@
-"""How long "Cancel" can take while a large CT is registered: the longest time between two looks.
+"""Latency of "Cancel" while a large CT is registered: the longest time between two checks.
 
     python benchmarks/cancel.py [--shape 480 512 512] [--refine 4] [--init affine]
 
-A phantom patient is stretched to the size of an ordinary CT and registered with herself, turned and
-breathed in, with masks and labels. The task keeps a list of when it was
-looked at. Wall-clock times grow with whatever else the machine does; seconds of CPU (of all
-threads together) hardly do.
+A phantom patient is resampled to the size of a typical CT and registered with the same patient
+after rotation and inspiration, with masks and labels. The task records when it is checked.
+Wall-clock times depend on the load of the machine; CPU seconds (of all threads) hardly do.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ PACKAGE = str(Path(tc.__file__).parent)
 
 
 class Watch(Task):
-    """A task that is never cancelled, but knows who checked it, and when."""
+    """A task that is never cancelled, and records when and where it is checked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +39,7 @@ class Watch(Task):
 
     @property
     def cancelled(self) -> bool:
-        """Never; who asks is written down."""
+        """False; the call is recorded."""
         now = time.perf_counter(), time.process_time()
         ours = [f for f in traceback.extract_stack() if f.filename.startswith(PACKAGE)]
         places = [f"{Path(f.filename).stem}.{f.name}" for f in ours[::-1]]
@@ -51,7 +50,7 @@ class Watch(Task):
 
 
 def stretched(volume: Volume, shape: Sequence[int], order: int) -> Volume:
-    """The same field of view with as many voxels."""
+    """Resample a volume to a shape, with the same field of view."""
     factors = np.array(shape) / np.array(volume.shape)
     affine = np.array(volume.affine)
     affine[:3, :3] /= factors
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     turn = np.eye(4)
     turn[0, :2], turn[1, :2], turn[:3, 3] = (0.996, -0.087), (0.087, 0.996), (12.0, -8.0, 20.0)
     moving, theirs = (Volume(v.voxels, turn @ v.affine, v.unit) for v in (scans[1], labels[1]))
-    load_symnet("symnet")  # as the window does when it opens: loading torch takes two seconds
+    load_symnet("symnet")  # in advance, as in napari: importing torch takes two seconds
     watch, begun = Watch(), time.perf_counter()
     with running(watch):
         tc.register(
@@ -93,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     say("peak memory, GiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     say("checks", len(watch.gaps))
-    at_most("longest time between two looks, s of CPU", max(g[1] for g in watch.gaps), 2.0)
-    at_most("longest time between two looks, s", max(g[0] for g in watch.gaps), 1.5)
+    at_most("longest time between two checks, s of CPU", max(g[1] for g in watch.gaps), 2.0)
+    at_most("longest time between two checks, s", max(g[0] for g in watch.gaps), 1.5)
     for wall, cpu, where in sorted(watch.gaps, reverse=True)[:8]:
         print(f"  {wall:5.2f} s ({cpu:.2f} of CPU) until {where}")
 

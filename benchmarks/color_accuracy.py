@@ -1,13 +1,13 @@
-"""Every figure that the model cards report on color, in one run.
+"""All figures on color in the model cards, in one run.
 
 Usage::
 
     python benchmarks/color_accuracy.py [--data ../shared/data] [--json FILE] [--tissue BUNDLE]
 
-Measured are a network and the lookup curve, side by side, on: held-out phantom patients; the
-chest CT angiography (heart and pulmonary artery); the head CT with its photograph; and on all
-of these the color outside the body and the flicker from slice to slice. Real data is used
-where the folder is given; none of it was trained on.
+A network and the lookup curve are compared on held-out phantom patients, the chest CT angiography
+(heart and pulmonary artery), and the head CT with its photograph; on all of these, color outside
+the body and flicker between slices are measured as well. Real data is used if the folder is given;
+it was not used for training.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SLICE_MM, SLICES_AROUND = 1.33, 60
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=None, help="folder with the real scans")
     parser.add_argument("--json", type=Path, default=None, help="file for the figures")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
-    """Score held-out phantom patients, all regions together and the abdomens alone."""
+    """Score held-out phantom patients, all regions together and abdomens only."""
     from scipy.ndimage import binary_dilation
 
     from tomochrome.colorization import colorize
@@ -128,7 +128,7 @@ def _joined(chromas: list[Any], truths: list[np.ndarray]) -> Any:
 
 
 def _side_by_side(scores: dict[str, Any]) -> dict[str, Any]:
-    """Ratios that the project is judged by, then each score."""
+    """Format the ratios of the project's goals, then each score."""
     network, transfer = scores["network"], scores["transfer"]
     return {
         "organ_error_to_transfer": round(network.organ_error / transfer.organ_error, 3),
@@ -158,7 +158,7 @@ def labelled_angiography(data: Path) -> tuple[Any, np.ndarray]:
 
 
 def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
-    """Heart and pulmonary artery in the chest angiography, by their masks."""
+    """Score heart and pulmonary artery in the chest angiography, by their masks."""
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import flicker, score_color
 
@@ -180,8 +180,8 @@ def angiography(models: dict[str, str], data: Path) -> dict[str, Any]:
 def photographed_head(data: Path) -> tuple[Any, np.ndarray, np.ndarray, int]:
     """Return the head around a photographed section, photograph, tissue without gel, and slice.
 
-    The pair's HU are a slice of the head CT (`PLANE`): models see that slice within its volume, as
-    they would be used. Its HU differ from the pair's by less than 1 on the mean.
+    The pair's HU are a slice of the head CT (`PLANE`): models get that slice within its volume, as
+    in practice. Its HU differ from the pair's by less than 1 on average.
     """
     from PIL import Image
 
@@ -210,7 +210,7 @@ def photographed_head(data: Path) -> tuple[Any, np.ndarray, np.ndarray, int]:
 
 
 def photograph(models: dict[str, str], data: Path) -> dict[str, Any]:
-    """The head's slice against the photograph of the same section (sinus gel left out)."""
+    """Compare the slice of the head with the photograph of the section, without sinus gel."""
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import photograph_error
 

@@ -4,8 +4,8 @@ Usage::
 
     python benchmarks/color_table.py --data ../shared/data [--json FILE] [--readme README.md]
 
-Makes test sets of the real scans, which no model was trained on, and runs ``tomochrome evaluate
-models``; ``--readme`` replaces the table between its two comments there.
+Creates test sets from the real scans, on which no model was trained, and runs ``tomochrome evaluate
+models``; ``--readme`` replaces the table between its two comments in that file.
 """
 
 from __future__ import annotations

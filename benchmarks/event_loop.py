@@ -1,27 +1,28 @@
-"""How long the window stands still: the longest time between two turns of the event loop.
+"""Blocking of the event loop: the longest time between two iterations.
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/event_loop.py [--runs 5]
 
-In a real window, on a DICOM series of 512 x 512 pixels a slice: the panel opens, the series is
-opened and colored, the window is changed, 3D is turned on, changed and turned off. For each of
-these the longest gap between two turns is reported, less
+In a real window, with a DICOM series of 512 x 512 pixels per slice, the panel is opened, the series
+is opened and colored, the window is changed, and 3D is turned on, changed and turned off. For each
+step the longest gap between two iterations is reported, excluding
 
-- the time inside calls of OpenGL, each of them wrapped, and a glFinish after each frame, which
-  makes a software renderer draw there and not later: that is the driver's;
-- the time in which the GUI thread waited for a processor, on Linux: that is other programs'.
+- the time in OpenGL calls, which are wrapped, and in a glFinish after each frame, which makes a
+  software renderer draw at that point: this is the time of the driver;
+- the time in which the GUI thread waited for a CPU, on Linux: this is due to other programs.
 
-On a busy machine the CPU time of the GUI thread, outside the driver, says more; it lacks the time
-in which a worker held the interpreter's lock. All parts are given, and where the GUI thread was.
+On a busy machine the CPU time of the GUI thread, without the driver, is more meaningful, but does
+not include waiting for a worker that held the global interpreter lock. All parts are reported, and
+the code that the GUI thread was executing.
 
-Part of what remains is napari's own: building the controls of a layer, the sliders and visuals. So
-the same steps are taken in a napari without Tomochrome too: an empty dock widget, a small grey
-picture and a small RGBA picture above it. The bound holds for what lies beyond that. Every run has
-a process of its own, so that what happens once in a process is in each of them; with several runs
-the median is judged.
+Part of the remaining time is spent in napari: creating layer controls, sliders and visuals.
+Therefore the same steps are also run in napari without Tomochrome, with an empty dock widget, a
+small grey image and a small RGBA image above it. The limit applies to the difference. Every run is
+a separate process, so that it includes one-time initialization; with several runs the median is
+used.
 
-Full garbage collections are timed too, and are part of every figure but one: napari starts one
-itself whenever a layer is removed (`VispyCanvas._clean_and_update_scenegraph`), which takes as long
-as there are objects in the process, and so counts apart there.
+Full garbage collections are timed as well, and included in every figure except one: napari starts
+one whenever a layer is removed (`VispyCanvas._clean_and_update_scenegraph`), whose duration depends
+on the number of objects in the process, so it is reported separately there.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def body(slices: int, size: int) -> Volume:
 
 
 class Session:
-    """One window, watched phase by phase."""
+    """One window, monitored in phases."""
 
     def __init__(self, driver: Driver, places: Places, profiles: Path | None) -> None:
         self.driver, self.places, self.profiles = driver, places, profiles
@@ -79,7 +80,7 @@ class Session:
         self.results: dict[str, dict[str, Any]] = {}
 
     def until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Let the event loop run until something is done."""
+        """Run the event loop until a condition is met."""
         from qtpy.QtWidgets import QApplication
 
         end = time.perf_counter() + seconds
@@ -90,13 +91,13 @@ class Session:
             time.sleep(0.001)
 
     def rest(self, seconds: float) -> None:
-        """Let the event loop run for a while."""
+        """Run the event loop for some time."""
         end = time.perf_counter() + seconds
         self.until(lambda: time.perf_counter() > end, seconds + 60)
 
     @contextmanager
     def phase(self, name: str) -> Any:
-        """Watch the loop while something is done, and for as long as it takes to be drawn."""
+        """Monitor the event loop during an action, until its result is drawn."""
         start, profile = time.perf_counter(), cProfile.Profile()
         if self.profiles is not None:
             profile.enable()
@@ -118,7 +119,7 @@ class Session:
         }
 
     def run(self, folder: Path, model: str) -> None:
-        """Go through all phases."""
+        """Run all phases."""
         import napari
         from npe2 import PluginManager
 
@@ -163,7 +164,7 @@ class Session:
         viewer.close()
 
     def run_napari_alone(self, slices: int) -> None:
-        """Take the same steps without Tomochrome, with small plain pictures."""
+        """Run the same phases without Tomochrome, with small images."""
         import napari
         from qtpy.QtWidgets import QLabel
 
@@ -185,7 +186,7 @@ class Session:
         viewer.close()
 
     def drawn(self, layer: Any) -> None:
-        """Let the event loop run until the finest 3D picture is there."""
+        """Run the event loop until the finest 3D image is displayed."""
         from tomochrome._napari.renderer_3d import levels
 
         finest = levels(layer.data.shape[:3], tuple(layer.scale))[-1]
@@ -194,7 +195,7 @@ class Session:
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Watch one window in this process."""
+    """Monitor one window in this process."""
     driver, places, slices = Driver(), Places(), options.slices[0]
     driver.watch()
     session = Session(driver, places, options.profiles)
@@ -208,7 +209,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def measure_elsewhere(slices: int, alone: bool, options: argparse.Namespace) -> dict[str, Any]:
-    """Watch one window in a process of its own."""
+    """Monitor one window in a separate process."""
     with tempfile.TemporaryDirectory() as name:
         found = Path(name) / "found.json"
         command = [sys.executable, __file__, "--slices", str(slices), "--only-to", str(found)]
@@ -220,12 +221,12 @@ def measure_elsewhere(slices: int, alone: bool, options: argparse.Namespace) -> 
 
 
 def beyond(found: dict[str, Any], phase: str) -> float:
-    """Return the milliseconds of a phase's longest gap that the bound holds for."""
+    """Return the part of a phase's longest gap to which the limit applies, in ms."""
     return float(found["own_ms"] - (found["collected_ms"] if phase == REMOVAL else 0.0))
 
 
 def report(slices: int, runs: list[dict[str, Any]], alone: list[dict[str, Any]]) -> None:
-    """Print the longest gap of each phase, and what of it napari takes by itself."""
+    """Print the longest gap of each phase, and that of napari alone."""
     for phase in runs[0]:
         ours = [run[phase] for run in runs]
         napari = [run[phase] for run in alone if phase in run]
@@ -246,7 +247,7 @@ def report(slices: int, runs: list[dict[str, Any]], alone: list[dict[str, Any]])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options and measure."""
+    """Parse the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slices", type=int, nargs="+", default=(20, 300))
     parser.add_argument("--runs", type=int, default=1, help="the median of so many is judged")

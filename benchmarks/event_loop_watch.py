@@ -1,4 +1,4 @@
-"""Watching the event loop of a window: its gaps, and where their time goes."""
+"""Monitoring of a window's event loop: its gaps and their causes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Driver:
-    """Seconds spent inside OpenGL by the GUI thread."""
+    """Seconds that the GUI thread spends in OpenGL."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -22,7 +22,7 @@ class Driver:
         self._depth = 0
 
     def watch(self) -> None:
-        """Wrap every call that vispy makes."""
+        """Wrap every OpenGL call of vispy."""
         import qtpy
         from vispy.app import use_app
 
@@ -59,7 +59,7 @@ class Driver:
 
 
 class Collections:
-    """Seconds of full garbage collections, in whichever thread: each of them stops all threads."""
+    """Seconds of full garbage collections in any thread, since each stops all threads."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -76,7 +76,7 @@ class Collections:
 
 
 class Places:
-    """Where the GUI thread is, looked at every few milliseconds from another thread."""
+    """The code that the GUI thread executes, sampled every few milliseconds by another thread."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, list[CodeType]]] = deque(maxlen=20_000)
@@ -96,21 +96,21 @@ class Places:
             time.sleep(0.004)
 
     def between(self, start: float, end: float) -> str:
-        """Return where the thread was most of the time."""
+        """Return the most frequent code location of the thread."""
         with self._lock:
             seen = list(self._seen)
         found = Counter(self._named(stack) for when, stack in seen if start <= when <= end)
         return found.most_common(1)[0][0] if found else ""
 
     def _named(self, stack: list[CodeType]) -> str:
-        """Return the innermost two functions, and the innermost two of ours."""
+        """Return the innermost two functions, and the innermost two of Tomochrome."""
         names = [(Path(c.co_filename).stem + "." + c.co_name, c.co_filename) for c in stack]
         ours = [name for name, filename in names if "tomochrome" in filename]
         return " < ".join([*(name for name, _ in names[:2]), "...", *ours[:2]])
 
 
 class Watch:
-    """A timer in the event loop that records how long the loop did not come round."""
+    """A timer in the event loop that records the gaps between its iterations."""
 
     def __init__(self, driver: Driver, collections: Collections) -> None:
         from qtpy.QtCore import QTimer
@@ -150,12 +150,12 @@ class Watch:
         self._last = self._now()
 
     def worst(self) -> dict[str, float]:
-        """Return the gap whose own part is the longest."""
+        """Return the gap with the longest part excluding driver and waiting."""
         return max(self.gaps, key=lambda gap: gap["own_ms"])
 
 
 def waited_for_processor() -> float:
-    """Seconds that the GUI thread has waited for a processor; 0 where nobody counts them."""
+    """Return the seconds that the GUI thread waited for a CPU; 0 where they are not counted."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except OSError:

@@ -1,9 +1,9 @@
-"""How long three strokes take to spread: seconds and CPU seconds of a slice and of a slab.
+"""Time to propagate three strokes: seconds and CPU seconds for a slice and for a slab.
 
     python benchmarks/hints.py [--slices 60] [--threads N]
 
 A 512x512 slice must take less than 1 s, a 512x512x60 slab less than 20 s on two cores. Each is
-run twice; the second run counts, because the first loads compiled code.
+run twice; the second run is reported, because the first loads compiled code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ORGANS = (Tissue.LIVER, Tissue.SPLEEN, Tissue.MUSCLE)
 
 
 def slab(slices: int) -> tuple[Volume, np.ndarray]:
-    """An abdomen of 512 x 512 pixels, and a stroke of nine pixels in each of three tissues."""
+    """Return an abdomen of 512 x 512 pixels, and strokes of nine pixels in three tissues."""
     patient = make_patient(3, "abdomen", (3.0, 0.75, 0.75), phase="portal")
     tissue = np.asarray(patient.tissue.voxels)
     middle = int((tissue == Tissue.SPLEEN).sum(axis=(1, 2)).argmax())
@@ -57,7 +57,7 @@ def once(volume: Volume, strokes: np.ndarray, chroma: Chroma, threads: int | Non
 
 
 def main() -> int:
-    """Print the figures; 1 if a limit is passed."""
+    """Print the figures; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slices", type=int, default=60)
     parser.add_argument("--threads", type=int)

@@ -1,13 +1,13 @@
-"""How long NIfTI, NRRD and MetaImage take to read, beside another checkout of Tomochrome.
+"""Time to read NIfTI, NRRD and MetaImage, compared with another checkout of Tomochrome.
 
     python benchmarks/image_files.py [--before OTHER/src] [--slices 150] [--rounds 3] [--json]
 
-Writes a noisy body of 512x512 slices in each format, plain and packed, and reads each in a fresh
-process, by this checkout and by the other one in turns: the first reading of a process, which
-starts a child and imports libraries, and the second. Told are medians of seconds by the clock and
-of the processor's time, children's included.
+Writes a noisy body of 512x512 slices in each format, uncompressed and compressed, and reads each in
+a new process, alternating between this checkout and the other one: once, which includes starting a
+child process and importing libraries, and a second time. The medians of wall-clock and CPU seconds
+are reported, including child processes.
 
-Floor: at most 1.3 times the other checkout's time and half a second.
+Limit: 1.3 times the other checkout's time plus half a second.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ print(used())
 
 
 def write(folder: Path, slices: int) -> None:
-    """Write a body in air with noise, as int16, in each format."""
+    """Write a noisy body in air, as int16, in each format."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:512j, -1:1:512j]
     body = np.where((x / 0.85) ** 2 + (y / 0.6) ** 2 < 1, 40.0, -1000.0)
@@ -66,7 +66,7 @@ def write(folder: Path, slices: int) -> None:
 
 
 def timed(path: Path, source: Path) -> tuple[float, float, float]:
-    """Return seconds of the first and the second reading, and of the processor for all."""
+    """Return seconds of the first and second reading, and the total CPU seconds."""
     paths = os.pathsep.join((str(source), os.environ.get("PYTHONPATH", "")))
     done = subprocess.run(
         [sys.executable, "-c", _READ, str(path)],

@@ -1,12 +1,12 @@
-"""How fast a colored volume is lit, side by side with scikit-image's lab2rgb in one run.
+"""Speed of lighting a colored volume, compared with scikit-image's lab2rgb in one run.
 
     python benchmarks/lighting.py [--slices 300] [--json]
 
-Prints the time to re-light one slice after a window change and to scroll to the next slice
-(floor: 15 ms median), and whole-volume lighting against scikit-image (floor: 40 times): once
-against ``lab2rgb`` alone, given L*, a*, b* ready-made, and once against the same work (window,
-chroma, lab2rgb, 8 bits). scikit-image is timed on slices spread through the volume, between ours,
-so that both meet the same machine.
+Prints the time to re-light one slice after a window change and to scroll to the next slice (limit:
+15 ms median), and the lighting of the volume relative to scikit-image (limit: 40 times faster):
+compared with ``lab2rgb`` only, on precomputed L*, a*, b*, and with the same operations (window,
+chroma, lab2rgb, 8 bits). scikit-image is timed on slices throughout the volume, alternating with
+Tomochrome, so that both have the same conditions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHARES = 16
 
 
 def patient(slices: int) -> tuple[Volume, Chroma]:
-    """An ellipse of smooth tissue regions with noise: the codes a network would give."""
+    """Return an ellipse of smooth tissue regions with noise, and codes as from a network."""
     rng = np.random.default_rng(0)
     table = [np.eye(N_TISSUES)[0]]
     for first in range(1, N_TISSUES):
@@ -71,14 +71,14 @@ def patient(slices: int) -> tuple[Volume, Chroma]:
 
 
 def seconds(work: Any) -> float:
-    """Wall time of one call."""
+    """Return the wall-clock time of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def one_slice(volume: Volume, chroma: Chroma, times: int = 60) -> dict[str, float]:
-    """Median milliseconds for one slice after each kind of change."""
+    """Return median milliseconds for one slice after each kind of change."""
     lit = LitVolume(volume, chroma, Lighting())
     lit.prepare()
     z = volume.shape[0] // 2
@@ -109,7 +109,7 @@ def one_slice(volume: Volume, chroma: Chroma, times: int = 60) -> dict[str, floa
 
 
 def bulk(volume: Volume, chroma: Chroma, rounds: int) -> dict[str, float]:
-    """Seconds for the whole volume, ours and scikit-image's, taken in turns."""
+    """Return seconds for the complete volume, by Tomochrome and scikit-image, alternating."""
     ab_of_code = chroma.ab_of_code(palette())
     chosen = Lighting()
     ours, alone, double, same_work, processor = [], [], [], [], []
@@ -133,7 +133,7 @@ def bulk(volume: Volume, chroma: Chroma, rounds: int) -> dict[str, float]:
         busy = time.process_time()
         alone.append(seconds(lambda lab=lab: lab2rgb(lab)) * volume.shape[0])
         processor.append((time.process_time() - busy) * volume.shape[0] / ours_busy)
-        wide = lab.astype(np.float64)  # what rgb2lab gives, and NumPy makes when not asked
+        wide = lab.astype(np.float64)  # the type that rgb2lab returns
         double.append(seconds(lambda wide=wide: lab2rgb(wide)) * volume.shape[0])
         same_work.append((joined + seconds(convert)) * volume.shape[0])
     return {
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
-    # scikit-image says that colors out of gamut are clipped: they are, and it is not news here.
+    # scikit-image warns that it clips out-of-gamut colors.
     warnings.filterwarnings("ignore", message="Conversion from CIE-LAB")
     volume, chroma = patient(options.slices)
     ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""How long `import tomochrome` and `tomochrome --help` take: seconds of CPU beside Python's own.
+"""Time of `import tomochrome` and `tomochrome --help`: CPU seconds in addition to Python's.
 
 python benchmarks/opening.py
 """
@@ -17,7 +17,7 @@ MOST_SECONDS = 0.3
 
 
 def cpu_seconds(code: str) -> float:
-    """Least CPU time (user and system) of five runs of an interpreter, in seconds."""
+    """Return the minimum CPU time (user and system) of five runs of Python, in seconds."""
 
     def once() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -29,7 +29,7 @@ def cpu_seconds(code: str) -> float:
 
 
 def main() -> int:
-    """Print the figures; 1 if one is too large."""
+    """Print the figures; return 1 if one is too large."""
     least = cpu_seconds("pass")
     took = {name: cpu_seconds(code) - least for name, code in CASES.items()}
     for name, seconds in took.items():

@@ -1,15 +1,16 @@
-"""Speed of coloring a whole CT, side by side with the recipes it replaces, in one run.
+"""Speed of coloring a complete CT, compared with earlier methods in one run.
 
-Measured on one phantom scan (512 x 512 x 300 unless told otherwise), on the CPU:
+Measured on one phantom scan (512 x 512 x 300 by default), on the CPU:
 
-* ours: `tomochrome.colorize` and `tomochrome.light` of the whole volume, in a process of its own,
-  whose peak memory is reported; once cold (imports, weights, compiled kernels) and then warm;
-* the thesis's recipe: an encoder-decoder of 3.9 million parameters in float32 on each full-size
-  slice, then scikit-image's lab2rgb: timed on a few slices and scaled to the volume;
-* scikit-image's lab2rgb alone against our lighting, scaled likewise.
+* Tomochrome: `tomochrome.colorize` and `tomochrome.light` of the complete volume, in a separate
+  process, whose peak memory is reported; first cold (imports, weights, compiled kernels), then
+  warm;
+* the thesis's method: an encoder-decoder of 3.9 million parameters in float32 on each full-size
+  slice, then scikit-image's lab2rgb, timed on a few slices and scaled to the volume;
+* scikit-image's lab2rgb only, compared with Tomochrome's lighting, scaled in the same way.
 
-Times are wall-clock medians; CPU time is given beside them, since it hardly depends on what else
-the machine does.
+Times are wall-clock medians; CPU times are reported as well, because they hardly depend on the load
+of the machine.
 
 Usage: ``python benchmarks/pipeline.py [--model tissue] [--slices 300] [--json]``
 """
@@ -31,7 +32,7 @@ from typing import Any
 import numpy as np
 
 RECIPE_SLICES = 4
-SLICE_MM = 1.0  #: 300 slices reach over a chest or an abdomen
+SLICE_MM = 1.0  #: 300 slices cover a chest or an abdomen
 
 
 def make_scan(slices: int, size: int) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -44,7 +45,7 @@ def make_scan(slices: int, size: int) -> tuple[np.ndarray, tuple[float, float, f
 
 
 def measure_ours(path: Path, model: str, repeats: int) -> dict[str, Any]:
-    """Color and light the scan at ``path`` in this process; its memory is all ours."""
+    """Color and light the scan at ``path`` in this process, and measure its memory."""
     started = time.perf_counter()
     from tomochrome.color import light
     from tomochrome.colorization import colorize
@@ -81,13 +82,13 @@ def measure_ours(path: Path, model: str, repeats: int) -> dict[str, Any]:
 
 
 def peak_megabytes() -> float:
-    """Return the largest resident size this process ever had."""
+    """Return the peak resident memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def thesis_network() -> Any:
-    """Return the recipe's encoder-decoder: grey in, (a*, b*) out, 3.9 million parameters."""
+    """Return the thesis's encoder-decoder from grey to (a*, b*), with 3.9 million parameters."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -102,7 +103,7 @@ def thesis_network() -> Any:
 
 
 def measure_recipe(hu: np.ndarray, repeats: int) -> dict[str, float]:
-    """Time the recipe on a few slices, per slice: network, then lab2rgb."""
+    """Return seconds per slice of the thesis's method: network, and lab2rgb."""
     import torch
     from skimage.color import lab2rgb
 
@@ -133,7 +134,7 @@ def measure_recipe(hu: np.ndarray, repeats: int) -> dict[str, float]:
 
 
 def compare(ours: dict[str, Any], recipe: dict[str, float], slices: int) -> dict[str, Any]:
-    """Return whole-volume seconds of each and the ratios between them."""
+    """Return seconds for the complete volume of each method, and their ratios."""
     total = ours["predict"] + ours["light"]
     recipe_total = slices * (recipe["network"] + recipe["lab2rgb"])
     return {
@@ -165,7 +166,7 @@ def compare(ours: dict[str, Any], recipe: dict[str, float], slices: int) -> dict
 
 
 def show(result: dict[str, Any], shape: tuple[int, ...]) -> None:
-    """Print the comparison for people."""
+    """Print the comparison as text."""
     ours, recipe, times = (result[k] for k in ("ours_seconds", "recipe_seconds", "times_faster"))
     print(f"volume {shape[2]} x {shape[1]} x {shape[0]}; {result['made_by'][0]}")
     print(f"ours, whole volume     predict {ours['predict']:8.2f} s   light {ours['light']:7.3f} s")

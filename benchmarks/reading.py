@@ -1,20 +1,20 @@
-"""How fast DICOM series are listed and read, side by side with SimpleITK on the same files.
+"""Speed of listing and reading DICOM series, compared with SimpleITK on the same files.
 
     python benchmarks/reading.py [--slices 300] [--rounds 5] [--json]
 
-Writes a series of 512x512 slices in a temporary folder, uncompressed and as JPEG 2000 lossless,
-and times listing (`tomochrome.io.find`) and reading (`tomochrome.io.read`) against SimpleITK's
-``ImageSeriesReader``, in turns, with the files in the system's cache: once with the names given
-(only decoding is timed), once with SimpleITK finding and sorting them itself. Reading by
-Tomochrome always includes finding. Peak memory is that of a fresh process that reads, less that
-of one that has only listed the files. The voxels are compared too.
+Writes a series of 512x512 slices to a temporary folder, uncompressed and as JPEG 2000 lossless,
+and times listing (`tomochrome.io.find`) and reading (`tomochrome.io.read`), alternating with
+SimpleITK's ``ImageSeriesReader``, with the files in the system's cache: once with the file names
+given (only decoding is timed), once with SimpleITK finding and sorting them. Reading by Tomochrome
+always includes finding. Peak memory is that of a new process that reads, minus that of one that
+only lists the files. The voxels are compared as well.
 
-SimpleITK decodes each JPEG 2000 frame with as many threads as there are cores, and all the time
-goes into the same decoder as ours (OpenJPEG), so nobody can gain much over it: on two cores there
-is what it leaves idle, an eighth. What both cores gain over one is seen beside SimpleITK kept to
-one core (Linux only).
+SimpleITK decodes each JPEG 2000 frame with as many threads as there are cores, and nearly all time
+is spent in the same decoder (OpenJPEG), so that the possible gain is small: on two cores it is the
+idle time of SimpleITK, an eighth. For the gain of two cores over one, SimpleITK is also restricted
+to one core (Linux only).
 
-Floors: uncompressed at least as fast as SimpleITK; listing at most a third of reading; JPEG 2000
+Limits: uncompressed at least as fast as SimpleITK; listing at most a third of reading; JPEG 2000
 at least as fast as SimpleITK, and at least 1.7 times as fast as SimpleITK on one core; peak memory
 below 2.2 volumes.
 """
@@ -51,7 +51,7 @@ folder, reading = Path(sys.argv[1]), sys.argv[2] == "read"
 find(folder)
 if reading:
     read(folder)
-# A child's ru_maxrss begins with its parent's on Linux; VmHWM does not.
+# On Linux a child inherits ru_maxrss from its parent, but not VmHWM.
 status = Path("/proc/self/status")
 if status.exists():
     lines = status.read_text().splitlines()
@@ -76,7 +76,7 @@ print(time.perf_counter() - start)
 
 
 def body(slices: int) -> Volume:
-    """A body of smooth organs with the noise of a CT in air: int16, 512x512 a slice."""
+    """Return a noisy body of smooth organs in air: int16, 512x512 per slice."""
     rng = np.random.default_rng(0)
     organs = ndimage.zoom(rng.normal(0, 1, (8, 16, 16)), (1, SIZE / 16, SIZE / 16), order=1)
     y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
@@ -93,7 +93,7 @@ def body(slices: int) -> Volume:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call; what it returns is gone before the next."""
+    """Return the wall-clock time of one call; its result is released before the next call."""
     start = time.perf_counter()
     kept = work()
     taken = time.perf_counter() - start
@@ -114,7 +114,7 @@ def sorted_by_simpleitk(folder: Path) -> SimpleITK.Image:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
-    """Time one series in turns, and compare what is read."""
+    """Time one series by both, alternating, and compare the voxels."""
     names = [str(path) for path in sorted(folder.iterdir())]
     ours, theirs = read(folder), simpleitk(names)
     same = np.array_equal(ours.voxels, SimpleITK.GetArrayViewFromImage(theirs))
@@ -157,7 +157,7 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def one_core(names: list[str]) -> float | None:
-    """Seconds that SimpleITK takes on one core, in a process of its own; None if not on Linux."""
+    """Return seconds of SimpleITK on one core, in a separate process; None except on Linux."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     command = [sys.executable, "-c", _ONE_CORE, *names]
@@ -165,7 +165,7 @@ def one_core(names: list[str]) -> float | None:
 
 
 def memory(folder: Path, what: str) -> int:
-    """Peak memory in bytes of a fresh process that lists or reads a folder."""
+    """Return the peak memory in bytes of a new process that lists or reads a folder."""
     command = [sys.executable, "-c", _MEMORY, str(folder), what]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(answer.stdout)

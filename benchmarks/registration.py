@@ -1,17 +1,17 @@
-"""What registration reaches, beside what is asked of it.
+"""Results of registration, compared with its goals.
 
     python benchmarks/registration.py brains --data ../shared/data       two real T1 brains
     python benchmarks/registration.py known-truth --data ../shared/data  a real CT deformed in a
                                                                          known way
     python benchmarks/registration.py phantoms                           two different patients;
-                                                                         one, breathed in
+                                                                         one patient, inspiration
     python benchmarks/registration.py symmetry --data ../shared/data     fixed and moving swapped
     python benchmarks/registration.py contrast --data ../shared/data     inverted grey values
-    python benchmarks/registration.py couch                              a couch that lies elsewhere
+    python benchmarks/registration.py couch                              a couch at another height
     python benchmarks/registration.py coverage --data ../shared/data     half of the slices missing
 
-Each prints its figures, one a line, with what is asked for. ``--model none`` leaves the network
-out, ``--refine`` changes the iterations. How long it takes: ``registration_speed.py``.
+Each prints one figure with its goal per line. ``--model none`` omits the network, ``--refine``
+changes the number of iterations. For speed see ``registration_speed.py``.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ KIDNEYS = (2, 3)
 
 
 def say(name: str, value: float, asked: str = "", reached: bool | None = None) -> None:
-    """Print one figure, and whether it is what was asked for."""
+    """Print one figure, its goal, and whether the goal is met."""
     verdict = "" if reached is None else ("reached" if reached else "MISSED")
     print(f"{name:<52}{value:>12.4f}   {asked:<12}{verdict}", flush=True)
 
 
 def at_most(name: str, value: float, limit: float) -> None:
-    """Print a figure that should not exceed a limit."""
+    """Print a figure that must not exceed a limit."""
     say(name, value, f"<= {limit:g}", value <= limit)
 
 
 def at_least(name: str, value: float, limit: float) -> None:
-    """Print a figure that should not fall below a limit."""
+    """Print a figure that must not be below a limit."""
     say(name, value, f">= {limit:g}", value >= limit)
 
 
 def correlation(a: Volume, b: Volume) -> float:
-    """Normalized cross-correlation over the whole grid."""
+    """Return the normalized cross-correlation over the entire grid."""
     x, y = (np.asarray(v.voxels, np.float64).ravel() for v in (a, b))
     return float(np.corrcoef(x, y)[0, 1])
 
 
 def options(asked: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of `tomochrome.register` that the command line may change."""
+    """Return the arguments of `tomochrome.register` from the command line."""
     return {"model": asked.model, "refine": asked.refine, "threads": asked.threads}
 
 
 def say_regular(report: dict[str, Any], voxel_mm: float, most_sd: float | None = 0.35) -> None:
-    """Folds, spread of the Jacobian, inverse consistency."""
+    """Print folds, standard deviation of the log Jacobian, and inverse consistency."""
     at_most("folded voxels, %", report["jacobian"]["folded_percent"], 0.0)
-    if most_sd is None:  # two bodies of different build: nobody knows how much must grow
+    if most_sd is None:  # the true change in volume between different patients is unknown
         say("sd of the log Jacobian", report["jacobian"]["sd_log"])
     else:
         at_most("sd of the log Jacobian", report["jacobian"]["sd_log"], most_sd)
@@ -71,19 +71,19 @@ def say_regular(report: dict[str, Any], voxel_mm: float, most_sd: float | None =
 
 
 def brains(asked: argparse.Namespace) -> None:
-    """Two brains, affinely aligned by their makers; never trained on."""
+    """Register two brains that are already affinely aligned, and were not used for training."""
     a, b = (tc.read(asked.data / f"registration/brain_{k}.nii.gz") for k in "ab")
     say("NCC before", correlation(a, b))
     found = tc.register(a, b, init="none", **options(asked))
-    at_least("NCC, b brought to a", correlation(a, found.moved), 0.985)
-    at_least("NCC, a brought to b", correlation(b, found.moved_inverse), 0.985)
+    at_least("NCC, b registered to a", correlation(a, found.moved), 0.985)
+    at_least("NCC, a registered to b", correlation(b, found.moved_inverse), 0.985)
     say_regular(found.report, 1.0)
     for stage, taken in found.report["seconds"].items():
         say(f"seconds, {stage}", taken)
 
 
 def known_truth(asked: argparse.Namespace) -> None:
-    """A real CT, deformed, noisy, its vessels and kidneys enhanced."""
+    """Register a real CT to itself after deformation, noise and contrast enhancement."""
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
     volume, labels = (tc.read(asked.data / f"ct/abdomen_3mm{k}.nii.gz") for k in ("", "_labels"))
@@ -103,7 +103,7 @@ def known_truth(asked: argparse.Namespace) -> None:
         say_regular(found, min(volume.spacing))
 
 
-#: Region, and for each of two scans: seed of the patient, and how she was scanned.
+#: Region, and for each of two scans: seed of the patient, and acquisition parameters.
 PATIENTS: tuple[tuple[str, tuple[int, dict[str, Any]], tuple[int, dict[str, Any]]], ...] = (
     ("abdomen", (11, {"phase": "portal"}), (12, {"phase": "native"})),
     ("chest", (21, {"phase": "portal"}), (22, {"phase": "native"})),
@@ -135,12 +135,12 @@ ORGANS: dict[str, tuple[int, ...]] = {
 
 
 def phantoms(asked: argparse.Namespace) -> None:
-    """Two patients of different build and phase, and one who breathed in, by their structures.
+    """Register different patients in different phases, and one patient after inspiration.
 
-    Bowel loops, glands and vessels of two patients do not correspond, many are small, and what
-    only one patient has counts as 0. ``registration_bound.py``, told every label, shows what maps
-    without folds can reach, smooth and wild ones. Where a scan ends, parts of the other have no
-    partner: the middle of the slices is told apart.
+    Bowel loops, glands and vessels of two patients do not correspond, many are small, and a
+    structure of only one patient has a Dice of 0. ``registration_bound.py``, which knows every
+    label, shows what maps without folds can achieve. At the ends of a scan, parts of the other one
+    have no counterpart, so the middle slices are evaluated separately.
     """
     from tomochrome.phantom import make_patient
 
@@ -172,13 +172,13 @@ def phantoms(asked: argparse.Namespace) -> None:
 
 
 def middle(labels: Volume) -> Volume:
-    """The middle 70 % of the slices."""
+    """Return the middle 70 % of the slices."""
     low, high = (round(share * labels.shape[0]) for share in (0.15, 0.85))
     return replace(labels, voxels=np.asarray(labels.voxels)[low:high], outside=None)
 
 
 def nearest(found: Any, labels: Sequence[Volume]) -> Volume:
-    """The moving labels brought to the fixed ones."""
+    """Return the moving labels on the fixed grid."""
     moved: Volume = found.forward.apply(labels[1], labels[0], order="nearest", fill=0)
     return moved
 
@@ -199,7 +199,7 @@ def say_overlap(how: str, fixed: Volume, moved: Volume, large: np.ndarray) -> fl
 
 
 def whole_organs(fixed: Volume, moved: Volume) -> float:
-    """Mean Dice of the organs over 30 ml, each with all of its parts (contents, vessels, walls)."""
+    """Return the mean Dice of organs over 30 ml, including contents, vessels and walls."""
     from tomochrome.evaluate import overlap
 
     table = np.zeros(256, np.uint8)
@@ -212,14 +212,14 @@ def whole_organs(fixed: Volume, moved: Volume) -> float:
 
 
 def tc_like(labels: Volume, like: Volume) -> Volume:
-    """Labels on another grid, nothing else done."""
+    """Resample labels to another grid."""
     from tomochrome.geometry.resample import resample
 
     return resample(labels, like, order="nearest", fill=0)
 
 
 def symmetry(asked: argparse.Namespace) -> None:
-    """Fixed and moving swapped: forward and inverse should swap too."""
+    """Exchange fixed and moving: forward and inverse must be exchanged."""
     from tomochrome.geometry.resample import to_spacing
     from tomochrome.registration.validation import make_synthetic
 
@@ -252,7 +252,7 @@ def _flip(size: int) -> np.ndarray:
 
 
 def contrast(asked: argparse.Namespace) -> None:
-    """The moving CT's grey values inverted: nothing that compares them directly can work."""
+    """Invert the moving CT's grey values, so that direct comparisons of intensities fail."""
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
     volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")
@@ -280,7 +280,7 @@ def contrast(asked: argparse.Namespace) -> None:
 
 
 def couch(asked: argparse.Namespace) -> None:
-    """One patient scanned twice, the couch 15 mm lower the second time; with and without masks."""
+    """Register a patient to a scan with the couch 15 mm lower, with and without masks."""
     from tomochrome.phantom import make_patient
     from tomochrome.registration.validation import find_body_mask
 
@@ -308,7 +308,7 @@ def couch(asked: argparse.Namespace) -> None:
 
 
 def coverage(asked: argparse.Namespace) -> None:
-    """A real CT deformed in a known way, of which only half of the slices were scanned again."""
+    """Register a real CT with a known deformation to half of its slices."""
     from tomochrome.registration.validation import make_synthetic
 
     volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")

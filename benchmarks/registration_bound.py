@@ -1,18 +1,19 @@
-"""How far two people overlap without a fold, for one who knows every label of both.
+"""The largest overlap of two patients that an oracle with all labels reaches without folds.
 
     python benchmarks/registration_bound.py [--region abdomen chest pelvis]
 
-An oracle, no method: it sees both label maps and no grey value, and makes the Dice overlap itself
-as large as it gets (its mean over all structures that both have, and over those above 30 ml). From
-the flow of a coarse velocity it goes on with the displacement of every voxel, each free of the
-others but for a barrier against small tetrahedra; a step that turns one inside out is taken back.
-So no iterate folds, which here asks for more than the eight positive corners of each cell that are
-looked at elsewhere: those let a cell turn over inside, and an oracle finds out where. One direction
-is looked for, the forward one.
+This is not a registration method: it uses both label maps but no grey values, and maximizes the
+Dice overlap directly (the mean over all structures of both patients, and over those above 30 ml).
+After the flow of a coarse velocity it optimizes the displacement of every voxel, independent of
+the others except for a barrier against small tetrahedra; steps that invert a tetrahedron are
+reverted. So no iterate folds. This is a stricter condition than positive determinants at the eight
+corners of each cell, which do not prevent folds inside the cell that an oracle would exploit. Only
+the forward direction is optimized.
 
-What it finds, a map without folds can reach; how much more, it cannot say: it climbs to the nearest
-top. Nor can as much be asked of a registration, which sees no labels and has to be smooth. What
-only one patient has counts as 0, as in ``registration.py``. About ten minutes a region.
+A map without folds can reach the overlap found, which is a local maximum; a higher one may exist.
+It is not a realistic goal for a registration, which has no labels and must be smooth. A structure
+of only one patient has a Dice of 0, as in ``registration.py``. It takes about ten minutes per
+region.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from tomochrome.volume import Volume
 
 LABELS = 128  # more than the phantom has
 ROUGHNESS, FOLDS, LEAST = 0.01, 100.0, 0.2  # of the coarse flow
-FLOOR, UNTANGLED = 0.005, 0.05  # least volumes that are let be, in the end and to start from
+FLOOR, UNTANGLED = 0.005, 0.05  # smallest volumes accepted, in the result and in the start
 #: Tetrahedra of a cell between eight voxels: one at each corner, and the two between four of them.
-#: Five fill a cell, so that from cell to cell, in turns, they are a mesh without gaps.
+#: Five fill a cell, and the two patterns alternate between cells to form a mesh without gaps.
 TETS = np.array(
     [[(i, j, k), (1 - i, j, k), (i, 1 - j, k), (i, j, 1 - k)] for i, j, k in np.ndindex(2, 2, 2)]
     + [[(1, 1, 1), (0, 0, 1), (0, 1, 0), (1, 0, 0)], [(0, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1)]]
@@ -58,7 +59,7 @@ ML = float(np.prod(SPACING)) / 1000
 
 @dataclass(frozen=True)
 class Fine:
-    """A stage of the displacement: grids of its steps, how long, what keeps cells open."""
+    """A stage of the displacement: grids of its steps, iterations, and the barrier."""
 
     grids: tuple[int, ...]
     iterations: int
@@ -68,7 +69,7 @@ class Fine:
     smooth: int
 
 
-#: Iterations, rate, how blurred the label maps are (None: exact, and at every voxel).
+#: Iterations, learning rate, blur of the label maps (None: exact, at every voxel).
 COARSE = ((100, 0.25, 5), (100, 0.25, 2), (80, 0.2, 0), (40, 0.15, None))
 FINE = (
     Fine((2, 1), 80, 0.05, 0.2, 0.2, smooth=1),
@@ -80,7 +81,7 @@ FINE = (
 
 @njit(inline="always")
 def _point(field, linear, origin, z, y, x):  # type: ignore[no-untyped-def]
-    """Where a voxel goes to, in voxels of the moving patient."""
+    """Return the mapped position of a voxel, in voxels of the moving patient."""
     a, b, c = z + field[0, 0, z, y, x], y + field[0, 1, z, y, x], x + field[0, 2, z, y, x]
     return (
         linear[0, 0] * a + linear[0, 1] * b + linear[0, 2] * c + origin[0],
@@ -91,7 +92,7 @@ def _point(field, linear, origin, z, y, x):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=True)
 def sums(fixed, moving, linear, origin, field, inter, volume):  # type: ignore[no-untyped-def]
-    """How much of each label of ``moving``, brought along ``field``, is seen and in its like."""
+    """Sum the volume of each label of ``moving`` warped by ``field``, and its intersection."""
     depth, height, width = moving.shape
     for z in range(len(fixed)):
         for y in range(fixed.shape[1]):
@@ -110,7 +111,7 @@ def sums(fixed, moving, linear, origin, field, inter, volume):  # type: ignore[n
 
 @njit(parallel=True, cache=True, fastmath=True)
 def slopes(fixed, moving, linear, origin, field, of_inter, of_volume, out):  # type: ignore[no-untyped-def]
-    """Derivative of the sums, weighed by label, with respect to ``field``."""
+    """Compute the gradient of the sums, weighted by label, with respect to ``field``."""
     depth, height, width = moving.shape
     for z in prange(len(fixed)):
         for y in range(fixed.shape[1]):
@@ -135,14 +136,14 @@ def slopes(fixed, moving, linear, origin, field, of_inter, of_volume, out):  # t
 
 @njit(fastmath=True)
 def _at(field, z, y, x, t, n):  # type: ignore[no-untyped-def]
-    """Where a voxel of a tetrahedron goes to."""
+    """Return the mapped position of a vertex of a tetrahedron."""
     i, j, k = z + TETS[t, n, 0], y + TETS[t, n, 1], x + TETS[t, n, 2]
     return i + field[0, 0, i, j, k], j + field[0, 1, i, j, k], k + field[0, 2, i, j, k]
 
 
 @njit(fastmath=True)
 def _sides(field, z, y, x, t):  # type: ignore[no-untyped-def]
-    """Three sides of a tetrahedron of a cell, and its volume as a share of what it was."""
+    """Return three edges of a tetrahedron of a cell, and its volume relative to the original."""
     p, q, r = _at(field, z, y, x, t, 0)
     a, b, c = _at(field, z, y, x, t, 1), _at(field, z, y, x, t, 2), _at(field, z, y, x, t, 3)
     a = a[0] - p, a[1] - q, a[2] - r
@@ -154,7 +155,7 @@ def _sides(field, z, y, x, t):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=True)
 def _push(slope, z, y, x, t, a, b, c, f):  # type: ignore[no-untyped-def]
-    """Add ``f`` times the derivative of a tetrahedron's volume."""
+    """Add ``f`` times the gradient of a tetrahedron's volume."""
     for m in range(3):
         n, o = (m + 1) % 3, (m + 2) % 3
         ways = b[n] * c[o] - b[o] * c[n], c[n] * a[o] - c[o] * a[n], a[n] * b[o] - a[o] * b[n]
@@ -165,7 +166,7 @@ def _push(slope, z, y, x, t, a, b, c, f):  # type: ignore[no-untyped-def]
 
 @njit(parallel=True, cache=True, fastmath=True)
 def barrier(field, least, weight, slope):  # type: ignore[no-untyped-def]
-    """Add to ``slope`` that of the mean squared log of volumes (all above 0) below ``least``."""
+    """Add the gradient of the mean squared log of volumes below ``least`` to ``slope``."""
     depth, height, width = field.shape[2] - 1, field.shape[3] - 1, field.shape[4] - 1
     scale = 2.0 * weight / (len(TETS) * depth * height * width)
     for parity in range(2):  # layers in turn: no two threads write to the same voxel
@@ -190,7 +191,7 @@ def _least(field, z, y, x):  # type: ignore[no-untyped-def]
 
 @njit(parallel=True, cache=True, fastmath=True)
 def least_volume(field):  # type: ignore[no-untyped-def]
-    """Smallest volume of the tetrahedra of each cell, (z - 1, y - 1, x - 1)."""
+    """Return the smallest volume of the tetrahedra of each cell, (z - 1, y - 1, x - 1)."""
     _, _, depth, height, width = field.shape
     out = np.empty((depth - 1, height - 1, width - 1), np.float32)
     for z in prange(depth - 1):
@@ -202,10 +203,10 @@ def least_volume(field):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def take_back(before, after, bad):  # type: ignore[no-untyped-def]
-    """Take back, in place, what goes too far in ``after``: by halves first, then all of it.
+    """Revert steps of ``after`` that are too large, in place: by half at first, then completely.
 
-    ``before`` (1, 3, z, y, x) has no volume below `FLOOR`; nor has ``after`` in the end. ``bad``
-    (n, 3) are its cells that have.
+    ``before`` (1, 3, z, y, x) has no volume below `FLOOR`, nor does the resulting ``after``.
+    ``bad`` (n, 3) are the cells of ``after`` with such volumes.
     """
     depth, height, width = before.shape[2:]
     turns = np.zeros((2, depth, height, width), np.int16)  # when voxels and cells were seen last
@@ -235,7 +236,7 @@ def take_back(before, after, bad):  # type: ignore[no-untyped-def]
 
 
 class Oracle:
-    """Two patients' label maps, and how well a displacement on the pair's grid lays them."""
+    """Two patients' label maps, and their overlap after a displacement on the pair's grid."""
 
     def __init__(self, labels: Sequence[Volume], pair: WorkingPair) -> None:
         self.shape, theirs = pair.shape, labels[1]
@@ -261,7 +262,7 @@ class Oracle:
         self.kept = torch.from_numpy(self.weights[kept]).float()
 
     def slope(self, field: torch.Tensor) -> torch.Tensor:
-        """Derivative of the weighted mean of 1 - Dice, linear between voxels."""
+        """Return the gradient of the weighted mean of 1 - Dice, with linear interpolation."""
         inter, volume = np.zeros((2, LABELS))
         known = *self.place, field.numpy()
         sums(self.fixed, self.moving, *known, inter, volume)
@@ -272,7 +273,7 @@ class Oracle:
         return out
 
     def coarsely(self, field: torch.Tensor, blur: int) -> torch.Tensor:
-        """Lost Dice of smoothed shares of the labels; field (1, 3, z, y, x), a quarter as fine."""
+        """Return 1 - Dice of smoothed labels for a field (1, 3, z, y, x) at quarter resolution."""
         both = smooth(self.coarse, blur) if blur else self.coarse
         ours, theirs = both[:1], warp(both[1:], field)
         common = (ours * theirs).sum((2, 3, 4))
@@ -280,7 +281,7 @@ class Oracle:
         return ((1 - 2 * common / whole) * self.kept).sum()
 
     def flow(self) -> torch.Tensor:
-        """Displacement (1, 3, z, y, x) of a coarse velocity, to start from; it does not fold."""
+        """Return an initial displacement (1, 3, z, y, x) of a coarse velocity, without folds."""
         velocity = torch.zeros(1, 3, *smaller(self.shape, 4))
         for iterations, rate, blur in COARSE:
             start, step = velocity, torch.zeros_like(velocity, requires_grad=True)
@@ -302,7 +303,7 @@ class Oracle:
         return untangled(resize_field(flow(velocity, 6)[0][:1].permute(0, 4, 1, 2, 3), self.shape))
 
     def best(self, field: torch.Tensor) -> torch.Tensor:
-        """Displacement (1, 3, z, y, x) that loses least, of those near a start; none folds."""
+        """Return the best displacement (1, 3, z, y, x) found from a start, without folds."""
         for stage in FINE:
             sizes = [smaller(self.shape, n) for n in stage.grids]
             steps = [torch.zeros(1, 3, *size, requires_grad=True) for size in sizes]
@@ -324,13 +325,13 @@ class Oracle:
         return field
 
     def sum_of(self, steps: Sequence[torch.Tensor], passes: int) -> torch.Tensor:
-        """Sum of steps, each brought to the full grid; the finest, last, is smoothed."""
+        """Return the sum of steps resampled to the full grid; the last, finest one is smoothed."""
         onto = [resize_field(step, self.shape) for step in steps]
         return torch.stack([*onto[:-1], smooth(onto[-1], passes)]).sum(0)
 
 
 def untangled(field: torch.Tensor) -> torch.Tensor:
-    """Smooth a displacement (1, 3, z, y, x) where it folds, or nearly does, and there only."""
+    """Smooth a displacement (1, 3, z, y, x) only where it folds or nearly folds."""
     turn = 0
     while (marks := least_volume(field.numpy()) < UNTANGLED).any():
         near = torch.nn.functional.pad(torch.from_numpy(marks).float()[None, None], (1, 1) * 3)
@@ -343,18 +344,18 @@ def untangled(field: torch.Tensor) -> torch.Tensor:
 
 
 def structures(patient: Any) -> Volume:
-    """A patient's label map."""
+    """Return a patient's label map."""
     return Volume(np.asarray(patient.structures, np.uint16), patient.ct.affine, "unknown")
 
 
 def found_by(field: torch.Tensor, pair: WorkingPair) -> Any:
-    """Something with a ``forward`` transform, as a registration has it."""
+    """Return an object with a ``forward`` transform, like a registration."""
     lps = DisplacementField(to_mm(field, pair.affine).astype(np.float32), pair.affine)
     return argparse.Namespace(forward=Transform.from_fields(lps, None, pair.transform))
 
 
 def judged(field: torch.Tensor, pair: WorkingPair, labels: Sequence[Volume]) -> dict[int, float]:
-    """Print what a displacement (1, 3, z, y, x) reaches; return Dice by structure, large first."""
+    """Print the overlap of a displacement (1, 3, z, y, x); return Dice by structure by size."""
     found = found_by(field, pair)
     brought = nearest(found, labels)
     dice = {int(label): value for label, value in overlap(labels[0], brought)["dice"].items()}

@@ -1,4 +1,4 @@
-"""How long registration takes, beside the published way, in one run.
+"""Speed of registration, compared with the published method in one run.
 
     python benchmarks/registration_speed.py --data ../shared/data
 
@@ -27,7 +27,7 @@ from tomochrome.volume import Volume
 
 
 def two_heads(data: Path) -> list[Volume]:
-    """Two brains of 160 x 192 x 224 voxels; two heads of the phantom where there is no data."""
+    """Return two brains of 160 x 192 x 224 voxels, or two phantom heads without data."""
     if (data / "registration/brain_a.nii.gz").exists():
         return [tc.read(data / f"registration/brain_{k}.nii.gz") for k in "ab"]
     from tomochrome.phantom import make_patient
@@ -38,7 +38,7 @@ def two_heads(data: Path) -> list[Volume]:
 
 
 def published_integration(velocities: Any) -> None:
-    """Mok and Chung's code in its own steps: full resolution, one field after the other."""
+    """Integrate as in Mok and Chung's code: at full resolution, one field after the other."""
     import torch
 
     z, y, x = velocities.shape[2:]
@@ -63,14 +63,14 @@ def published_integration(velocities: Any) -> None:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Wall-clock and CPU seconds of a piece of work, and its result."""
+    """Return wall-clock and CPU seconds of a call, and its result."""
     wall, busy = time.perf_counter(), time.process_time()
     result = work()
     return time.perf_counter() - wall, time.process_time() - busy, result
 
 
 def passes(asked: argparse.Namespace) -> tuple[float, float]:
-    """Seconds of a pass of the network, integrated our way and the published one."""
+    """Return seconds of a network pass with Tomochrome's and with the published integration."""
     import torch
 
     from tomochrome.registration.pair import make_pair
@@ -117,7 +117,7 @@ def passes(asked: argparse.Namespace) -> tuple[float, float]:
 
 
 def speed(asked: argparse.Namespace) -> None:
-    """Network and integration against the published way; a whole registration against both."""
+    """Compare network and integration, and a complete registration, with the published method."""
     import torch
 
     if asked.child:
@@ -139,7 +139,7 @@ def speed(asked: argparse.Namespace) -> None:
 def in_a_process(
     asked: argparse.Namespace, device: str, threads: int | None
 ) -> tuple[float, float]:
-    """Seconds and GiB of a whole registration, of which all is told."""
+    """Return seconds and GiB of a complete registration, and print its details."""
     command = [sys.executable, __file__, "--child", "--data", str(asked.data)]
     command += ["--model", asked.model, "--device", device]
     for name, value in (("--threads", threads), ("--refine", asked.refine)):
@@ -152,7 +152,7 @@ def in_a_process(
 
 
 def whole(asked: argparse.Namespace) -> None:
-    """Everything, affine and refinement included, in a process of its own; the second time."""
+    """Time the second complete registration, with affine and refinement, in this process."""
     a, b = two_heads(asked.data)
     how = {**options(asked), "device": asked.device}
     tc.register(a, b, **{**how, "refine": 3})  # compiles, loads

@@ -1,11 +1,11 @@
-"""How long the program takes to start, side by side in one run; medians of wall-clock time.
+"""Start-up time of the program: medians of wall-clock time, measured in one run.
 
 * ``tomochrome --help``;
-* three slices of 512 x 512 colored from the shell, from a NIfTI file to a NIfTI file, with the
-  shipped network and with the transfer function, which needs no network;
-* the bare ``import torch, monai.networks.nets``, which is the least that a network costs;
-* the bare ``import torch``, and a network exported once (`torch.export`) and loaded again, which
-  would spare the import of MONAI: how long it takes, and how many objects Python then holds.
+* coloring three slices of 512 x 512 on the command line, from a NIfTI file to a NIfTI file, with
+  the shipped network and with the transfer function, which needs no network;
+* only ``import torch, monai.networks.nets``, the minimum for a network;
+* only ``import torch``, and loading a network exported with `torch.export`, which would not need
+  MONAI: the time, and the number of Python objects afterwards.
 
 Usage: ``python benchmarks/start.py [--repeats 5]``
 """
@@ -35,12 +35,12 @@ MONAI = "import torch, monai.networks.nets"
 
 
 def python(code: str) -> list[str]:
-    """Return the command that runs some Python."""
+    """Return the command that runs Python code."""
     return [sys.executable, "-c", code]
 
 
 def export(path: Path) -> None:
-    """Export a network of the size of the shipped one to a file."""
+    """Export a network of the same size as the shipped one to a file."""
     import torch
     from monai.networks.nets import UNet
 
@@ -52,14 +52,14 @@ def export(path: Path) -> None:
 
 
 def seconds(command: Sequence[str]) -> float:
-    """Run a command and return how long it took."""
+    """Run a command and return its seconds."""
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def medians(commands: dict[str, list[str]], repeats: int) -> dict[str, float]:
-    """Run all commands in turn, several times, after a first time that does not count."""
+    """Return the median seconds of each command over several rounds, after a warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in commands}
     for k in range(repeats + 1):
         for name, command in commands.items():

@@ -1,4 +1,4 @@
-"""Follow long work and stop it: whatever runs within a task reports to it, and heeds its cancel."""
+"""Monitor and cancel a long operation with a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tomochrome.runtime import Task, running
 
 
 def main() -> None:
-    """Stop as soon as the coloring has begun."""
+    """Cancel as soon as progress is reported."""
 
     def progress(done: int, total: int, stage: str) -> None:
         print(f"{stage}: {done} of {total}")

@@ -1,4 +1,4 @@
-"""Color once, look many times: window, saturation and palette never need the model again."""
+"""Change window and saturation without running the model again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tomochrome.phantom import make_patient
 
 
 def main(folder: str = ".") -> None:
-    """Write one contact sheet for each window, out of one chroma map."""
+    """Write one contact sheet per window from the same chroma map."""
     volume = make_patient(3, "chest", (6.0, 2.0, 2.0), phase="arterial").ct
     chroma = tc.colorize(volume, model="transfer-function")
     for window in ("lung", "mediastinum", "bone", "40/350", "auto"):

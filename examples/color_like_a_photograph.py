@@ -1,4 +1,4 @@
-"""Carry the colors of a photograph of one patient's section over to the CT of another."""
+"""Transfer the colors of a photograph of one patient's section to the CT of another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tomochrome.phantom import make_patient
 
 
 def main(folder: str = ".") -> None:
-    """Color by brightness, then tissue by tissue; write both pictures. Not for diagnosis."""
+    """Color by brightness, then by tissue; write both images. Not for diagnosis."""
     donor = make_patient(3, "abdomen", (20.0, 2.5, 2.5), phase="portal")
     middle = donor.ct.shape[0] // 2
     photograph, labels = donor.cryosection()[middle], donor.tissue.voxels[middle]
@@ -26,9 +26,9 @@ def main(folder: str = ".") -> None:
     ):
         chroma = tc.colorize(patient.ct, "exemplar", reference=reference)
         body = chroma.code > 0
-        away, grey = (np.linalg.norm(ab - truth, axis=-1)[body].mean()
-                      for ab in (chroma.ab(), 0 * truth))  # fmt: skip
-        print(f"{name}: chroma error {away:.1f}, grey {grey:.1f}")
+        error, grey = (np.linalg.norm(ab - truth, axis=-1)[body].mean()
+                       for ab in (chroma.ab(), 0 * truth))  # fmt: skip
+        print(f"{name}: chroma error {error:.1f}, grey {grey:.1f}")
         tc.write(tc.light(patient.ct, chroma), Path(folder) / f"{name}.png", force=True)
 
 

@@ -1,4 +1,4 @@
-"""Color phantom patients that are no healthy adults, and see how sure the model is of them."""
+"""Color phantom patients with pathologies, and print accuracy and confidence."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def main(folder: str = ".") -> None:
         chroma = tc.colorize(patient.ct)
         body = patient.tissue.voxels > 0
         right = (chroma.tissue == patient.tissue.voxels)[body].mean()
-        sure = chroma.confidence[body].mean() / 255
-        print(f"{name}: {right:.0%} of the voxels right, mean confidence {sure:.0%}")
+        confidence = chroma.confidence[body].mean() / 255
+        print(f"{name}: {right:.0%} of the voxels correct, mean confidence {confidence:.0%}")
         path = Path(folder) / f"{name.replace(', ', '-').replace(' ', '-')}.png"
         tc.write(tc.light(patient.ct, chroma), path, force=True)
 

@@ -1,4 +1,4 @@
-"""Correct an organ that a model colors wrongly with three strokes, which spread to its edges."""
+"""Correct a wrongly colored organ with three strokes, which are propagated to its edges."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tomochrome.tissue import Tissue
 
 
 def main(folder: str = ".") -> None:
-    """Color a spleen that was taken for liver; write both pictures. Not for diagnosis."""
+    """Correct a spleen that was colored as liver; write both images. Not for diagnosis."""
     patient = make_patient(3, "abdomen", (8.0, 2.5, 2.5), phase="portal")
     volume, spleen = patient.ct, patient.tissue.voxels == Tissue.SPLEEN
     chroma = tc.colorize(volume, model="transfer-function")
 
-    # In napari one paints them; here they are short lines in three slices of the organ.
+    # In napari, strokes are painted; in this example, they are short lines in three slices.
     strokes = np.zeros(volume.shape, np.uint8)
     slices = np.flatnonzero(spleen.sum(axis=(1, 2)) > 60)
     for z in slices[[len(slices) // 4, len(slices) // 2, 3 * len(slices) // 4]]:

@@ -1,4 +1,4 @@
-"""List what lies in a folder, see what is irregular in words, and read the series of choice."""
+"""List the series in a folder with their warnings, and read one of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tomochrome.phantom import make_patient, write_dicom
 
 
 def main() -> None:
-    """Write two series side by side, one with a slice missing; list both and read one."""
+    """Write two series to one folder, one with a missing slice; list both and read one."""
     folder = Path("examination")
     folder.mkdir()
     for name, region in (("head", "head"), ("chest", "chest")):
@@ -23,8 +23,8 @@ def main() -> None:
             print(f"  {warning}")
 
     incomplete = next(item for item in found.items if item.verdict == "incomplete")
-    volume = tc.read(incomplete)  # on a regular grid: the missing slice is bridged, and said
-    stored = tc.read(incomplete, as_stored=True)  # the slices as they are
+    volume = tc.read(incomplete)  # on a regular grid, with a warning about the interpolated slice
+    stored = tc.read(incomplete, as_stored=True)  # only the stored slices
     print(f"read {volume.shape} voxels; as stored {stored.shape}")
 
 

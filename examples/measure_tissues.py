@@ -1,4 +1,4 @@
-"""Use the tissue map: volume, mean density and mean confidence of each tissue found."""
+"""Use the tissue map to measure volume, mean density and mean confidence of each tissue."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def main() -> None:
     volume = make_patient(5, "abdomen", (6.0, 2.0, 2.0), phase="portal").ct
     chroma = tc.colorize(volume, model="transfer-function")
     tissue = chroma.tissue
-    millilitres = float(np.prod(volume.spacing)) / 1000
+    voxel_ml = float(np.prod(volume.spacing)) / 1000
     for index in np.unique(tissue):
         if index not in (Tissue.AIR, 255):
-            here = tissue == index
+            mask = tissue == index
             print(
-                f"{Tissue(index).label:<14} {here.sum() * millilitres:8.0f} ml  "
-                f"{np.asarray(volume.voxels)[here].mean():7.0f} HU  "
-                f"confidence {chroma.confidence[here].mean() / 255:.2f}"
+                f"{Tissue(index).label:<14} {mask.sum() * voxel_ml:8.0f} ml  "
+                f"{np.asarray(volume.voxels)[mask].mean():7.0f} HU  "
+                f"confidence {chroma.confidence[mask].mean() / 255:.2f}"
             )
 
 

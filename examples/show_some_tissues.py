@@ -1,4 +1,4 @@
-"""Which tissues a scan holds, one of them alone, and the scan as it is drawn in 3D."""
+"""List the tissues in a scan, show one of them, and prepare the scan for 3D."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tomochrome.tissue import TISSUE_NAMES
 
 
 def main(folder: str = ".") -> None:
-    """Print the shares of the tissues, and write the liver in color over grey."""
+    """Print the fractions of the tissues, and write images with selected tissues in color."""
     volume = make_patient(3, "abdomen", (6.0, 2.5, 2.5), phase="portal").ct
     chroma = tc.colorize(volume, model="transfer-function")
     shares = chroma.tissue_shares()
     for index in np.argsort(-shares)[:5]:
         print(f"{TISSUE_NAMES[index]}: {shares[index]:.0%} of the body")
 
-    # The model does not run again: only the lighting changes.
+    # Only the rendering changes; the model does not run again.
     liver = tc.light(volume, chroma, tissues=["liver"])
     tc.write(liver, Path(folder) / "liver.png", force=True)
     faint_fat = tc.light(volume, chroma, tissues={"fat": "dim"})
     tc.write(faint_fat, Path(folder) / "faint-fat.png", force=True)
 
     solid = light_3d(volume, chroma, most_voxels=500_000)
-    print(f"For 3D: {solid.shape} blocks, {solid.spacing[0]:.1f} mm from slice to slice")
+    print(f"For 3D: {solid.shape} blocks, {solid.spacing[0]:.1f} mm slice spacing")
 
 
 if __name__ == "__main__":
