@@ -2,10 +2,10 @@
 
     python benchmarks/registration_speed.py --data ../shared/data
 
-The network and its integration at half the resolution against the same network integrated as Mok
-and Chung's code does, at full resolution; then a whole registration, affine and refinement
-included, against both; and on the GPU, where there is one. Times are wall-clock with ``--threads``
-threads; CPU seconds stand beside them, because they hardly depend on what else the machine does.
+The network with integration at half resolution is compared with the same network integrated at
+full resolution as in Mok and Chung's code; then a complete registration, including affine and
+refinement, is compared with both, and timed on the GPU if there is one. Times are wall-clock with ``--threads``
+threads; CPU seconds are reported as well, because they hardly depend on the load of the machine.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_a_ct_in_the_colors_of_a_photograph(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (MODEL, "takes its colors from a photograph; give one (--reference photo.png"),
+        (MODEL, "takes its colors from a photograph; provide one (--reference photo.png"),
         (("--model", "transfer-function", "--reference", "P"), "uses no photograph"),
         (
             ("--model", "none", "--hints", "P", "--reference", "P"),

@@ -154,7 +154,7 @@ def check_reference(card: ModelCard, given: bool) -> None:
             "choose the model 'exemplar'"
         )
     raise OptionError(
-        f"the model '{card.name}' takes its colors from a photograph; give one (--reference "
+        f"the model '{card.name}' takes its colors from a photograph; provide one (--reference "
         "photo.png, in Python reference='photo.png')"
     )
 
