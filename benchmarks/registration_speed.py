@@ -4,8 +4,9 @@
 
 The network with integration at half resolution is compared with the same network integrated at
 full resolution as in Mok and Chung's code; then a complete registration, including affine and
-refinement, is compared with both, and timed on the GPU if there is one. Times are wall-clock with ``--threads``
-threads; CPU seconds are reported as well, because they hardly depend on the load of the machine.
+refinement, is compared with both, and timed on the GPU if there is one. Times are
+wall-clock with ``--threads`` threads; CPU seconds are reported as well, because they hardly depend
+on the load of the machine.
 """
 
 from __future__ import annotations

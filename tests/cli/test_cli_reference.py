@@ -53,7 +53,7 @@ def test_a_ct_in_the_colors_of_a_photograph(
     ("options", "words"),
     [
         (MODEL, "takes its colors from a photograph; provide one (--reference photo.png"),
-        (("--model", "transfer-function", "--reference", "P"), "uses no photograph"),
+        (("--model", "transfer-function", "--reference", "P"), "uses no reference photograph"),
         (
             ("--model", "none", "--hints", "P", "--reference", "P"),
             "--model none does not use a photograph",
@@ -99,7 +99,7 @@ def test_evaluation_of_all_models_needs_no_photograph(
     ("options", "words"),
     [
         (MODEL, "takes its colors from a photograph"),
-        (("--model", "transfer-function", "--reference", "P"), "uses no photograph"),
+        (("--model", "transfer-function", "--reference", "P"), "uses no reference photograph"),
     ],
 )
 def test_evaluation_refuses_what_does_not_fit(

@@ -1,4 +1,4 @@
-"""What the tests of color share."""
+"""Helpers for the tests of color."""
 
 from __future__ import annotations
 

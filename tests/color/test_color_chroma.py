@@ -1,4 +1,4 @@
-"""Chroma maps: checked when made, turned without copying, summed up."""
+"""Chroma maps: validation, reorientation without copying, statistics."""
 
 from __future__ import annotations
 

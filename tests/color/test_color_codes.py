@@ -1,4 +1,4 @@
-"""Tables of codes: free colors keep the promises that mixtures of tissues keep, and both pickle."""
+"""Tables of codes: free colors have the same guarantees as mixtures, and both can be pickled."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_tissues_cannot_be_chosen_where_none_are_named(tissues: object) -> None:
 
 
 def test_free_colors_are_lit_in_3d() -> None:
-    """A curve for some tissues goes by the values alone, instead of hiding everything."""
+    """An opacity curve for some tissues applies to all values, instead of hiding everything."""
     hu = np.full((6, 12, 12), -1000, np.int16)
     hu[1:5, 2:10, 2:10] = -700  # like lung
     code = (hu > -1000).astype(np.uint16)
@@ -172,7 +172,7 @@ def test_what_is_no_table_of_colors_is_refused(table: np.ndarray) -> None:
 
 
 def test_there_may_be_more_codes_than_16_bits_hold() -> None:
-    """The same mixtures in a table of 150,000 rows, as 40 tissues would need, look the same."""
+    """The same mixtures in a table of 150,000 rows, as for 40 tissues, give the same image."""
     rng = np.random.default_rng(2)
     few = np.zeros((1000, N_TISSUES), np.float32)
     few[0, Tissue.AIR] = 1
@@ -198,7 +198,7 @@ def test_there_may_be_more_codes_than_16_bits_hold() -> None:
 
 
 def used(chroma: Chroma, volume: Volume) -> None:
-    """Fill whatever a chroma keeps of itself."""
+    """Fill the cached properties of a chroma map."""
     light(volume, chroma, WINDOW, palette="vivid")
     _ = chroma.mean_chroma, chroma.tissue_shares(), chroma.tissue_of_code
 

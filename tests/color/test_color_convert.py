@@ -1,4 +1,4 @@
-"""sRGB and CIELAB against scikit-image, and the gamut."""
+"""sRGB and CIELAB, compared with scikit-image, and the gamut."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_lab_of_8bit_is_scikit_images() -> None:
 
 def test_srgb_of_lab_is_scikit_images_inside_the_gamut() -> None:
     lab = rgb2lab(RNG.integers(0, 256, (200, 300, 3), dtype=np.uint8)).astype(np.float32)
-    # Near black the transfer curve is steep, and the digits of the primaries show.
+    # Near black the transfer function is steep, and rounding of the primaries is visible.
     difference = np.abs(lab_to_srgb(lab) - lab2rgb(lab))
     assert difference.max() < 0.004
     assert np.quantile(difference, 0.99) < 0.001

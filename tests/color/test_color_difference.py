@@ -1,4 +1,4 @@
-"""CIEDE2000 against the pairs of Sharma, Wu and Dalal (2005), table 1, and scikit-image."""
+"""CIEDE2000, compared with table 1 of Sharma, Wu and Dalal (2005) and scikit-image."""
 
 from __future__ import annotations
 

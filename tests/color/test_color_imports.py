@@ -1,4 +1,4 @@
-"""Palettes open fast, and kernels compile wherever the package lies."""
+"""Palettes load quickly, and kernels compile wherever the package is installed."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_palettes_chroma_and_windows_need_no_compiler() -> None:
 
 @pytest.mark.slow
 def test_kernels_run_where_nothing_can_be_cached(tmp_path: Path) -> None:
-    """A read-only package, and a home that cannot be written: compiled anew, in silence."""
+    """With a read-only package and home folder, kernels are compiled again without warnings."""
     package = tmp_path / "site" / "tomochrome"
     skip = shutil.ignore_patterns("__pycache__", "phantom", "training", "_napari")
     shutil.copytree(Path(tomochrome.__file__).parent, package, ignore=skip)
-    # Files where folders should be made stop root too, which permissions do not.
+    # Files in place of folders also affect root, unlike permissions.
     for folder in [package, *(p for p in package.rglob("*") if p.is_dir())]:
         (folder / "__pycache__").write_text("no cache here")
     home = tmp_path / "home"

@@ -1,4 +1,4 @@
-"""Lighting: the luminance is the scanner's, whatever the colors."""
+"""Lighting: the luminance is that of the CT, regardless of color."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def case(
 
 
 def off(image: Volume, hu: np.ndarray, window: Window) -> float:
-    """Largest error of L* by scikit-image's rgb2lab."""
+    """Return the largest error of L* according to scikit-image's rgb2lab."""
     return float(np.abs(rgb2lab(image.voxels[..., :3])[..., 0] - luminance(hu, window)).max())
 
 
@@ -148,7 +148,7 @@ def test_saturation_0_is_grey_and_color_never_hides_a_grey_level() -> None:
         levels = grey[..., 0].ravel()
         L = rgb2lab(color[..., :3])[..., 0].ravel()
         np.testing.assert_allclose(L, GREY_L[levels], atol=0.25)
-        # Strictly brighter at each step of grey: what was told apart still is.
+        # Strictly increasing brightness: distinct grey levels remain distinct.
         steps = np.flatnonzero(np.diff(levels.astype(int)) > 0)
         assert (L[steps + 1] > L[steps]).all()
         np.testing.assert_array_equal(color[..., 3], grey[..., 3])
@@ -188,7 +188,7 @@ def test_confidence_fades_color_to_grey() -> None:
     for threshold in (0.2, 0.5, 1.0):
         faded = strength(threshold)
         np.testing.assert_allclose(faded[0], 0, atol=0.02)
-        assert np.diff(faded).min() > -1.0  # smooth and rising, but for rounding
+        assert np.diff(faded).min() > -1.0  # smooth and increasing, except for rounding
         assert np.abs(np.diff(faded)).max() < 2 + 300 / (256 * threshold)  # and rounding
         np.testing.assert_array_equal(faded[int(np.ceil(threshold * 255)) :], full[-1])
     assert (fade_curve(0.0) == 1).all()
@@ -261,7 +261,7 @@ def test_progress_and_cancel() -> None:
         light(volume, chroma)
     assert seen[0] == (0, 40, "lighting")
     assert seen[-1] == (40, 40, "lighting")
-    assert len(seen) > 10  # a few slices of this size between two looks
+    assert len(seen) > 10  # a few slices of this size between two checks
 
     def stop(done: int, total: int, stage: str) -> None:
         if done > 0:

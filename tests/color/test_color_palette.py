@@ -1,4 +1,4 @@
-"""Palettes: organs that touch differ, colors can be shown, measured ones follow from data."""
+"""Palettes: adjacent organs differ, colors are in gamut, measured ones follow from data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.errors import OptionError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 
-#: Tissues that lie against each other somewhere in the body.
+#: Tissues that are adjacent somewhere in the body.
 TOUCHING = [
     ("liver", "gallbladder"),
     ("liver", "stomach"),
@@ -214,7 +214,7 @@ def test_natural_hues_are_those_of_life() -> None:
     assert 100 < hue[Tissue.GALLBLADDER] < 140
     chroma = np.hypot(*ab.T)
     assert chroma.argmax() == Tissue.VESSEL
-    # Never the conventional blue, except what is no tissue.
+    # Never the conventional blue, except for codes without a tissue.
     blue = ab[:, 1] < -1
     assert set(np.flatnonzero(blue)) <= {Tissue.FOREIGN_BODY}
 
@@ -257,7 +257,7 @@ MEASURED = {
 
 
 def balanced(rows: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """The white-balanced Lab of one patch, by the rule that the palette states."""
+    """Return the white-balanced Lab of one patch, by the rule in the palette's docstring."""
     rgb = rows[name]
     linear = np.interp(rgb, np.arange(256), LINEAR_OF_8BIT) * GAINS
     encoded = np.interp(linear, LINEAR_OF_8BIT, np.arange(256) / 255)
@@ -265,7 +265,7 @@ def balanced(rows: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def exposed(lab: np.ndarray, L: float = 47.5) -> np.ndarray:
-    """The chroma at the exposure that gives L*, at constant chromaticity."""
+    """Return the chroma at the exposure for L*, at constant chromaticity."""
     return lab[1:] * max(1.0, (L + 16) / (lab[0] + 16))
 
 

@@ -1,4 +1,4 @@
-"""Which tissues are in color: the legend's part of the light."""
+"""Selection of the tissues that are shown in color."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPE = (3, 24, 24)
 
 
 def case() -> tuple[Volume, Chroma]:
-    """Random values in mixtures of two tissues, with every tissue the heaviest of some."""
+    """Random values in mixtures of two tissues, with every tissue dominant in some."""
     rng = np.random.default_rng(5)
     mixtures = np.zeros((1 + 4 * N_TISSUES, N_TISSUES), np.float32)
     mixtures[0, Tissue.AIR] = 1
@@ -93,7 +93,7 @@ def test_floats_and_fading_follow_the_selection_too() -> None:
 
 
 def test_a_prepared_palette_holds_every_dimmed_color() -> None:
-    """The quick way looks for no missing column: all must be there already."""
+    """With ``ready`` missing columns are not filled, so all must already be filled."""
     lit = LitVolume(VOLUME, CHROMA, Lighting(palette="vivid"))
     lit.prepare()
     lit.settings = lit.settings.replace(tissues=TissueSelection.only(["liver"], "dim"))

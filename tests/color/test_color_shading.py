@@ -1,4 +1,4 @@
-"""Shading for 3D: brightest towards the light, hue kept, slices untouched."""
+"""Shading for 3D: brightest towards the light, unchanged hue, unchanged slices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ball(tissue: Tissue, hu: float = 40.0) -> tuple[Volume, Chroma]:
 
 
 def directions() -> np.ndarray:
-    """LPS direction of each voxel from the middle of the ball."""
+    """Return the LPS direction of each voxel from the center of the ball."""
     lps = INDEX @ AFFINE[:3, :3].T
     return lps / np.maximum(np.linalg.norm(lps, axis=-1, keepdims=True), 1e-9)
 
@@ -45,7 +45,7 @@ def directions() -> np.ndarray:
     flips=st.tuples(*[st.booleans()] * 3),
 )
 def test_a_sphere_is_brightest_towards_the_light(towards, axes, flips):
-    """Wherever the light is, and however the volume is stored."""
+    """For any direction of the light and any storage order."""
     volume, _ = ball(Tissue.SKIN)
     affine = AFFINE[:, [*axes, 3]].copy()
     voxels = volume.voxels.transpose(axes)
@@ -87,7 +87,7 @@ def test_flat_regions_are_evenly_lit(shape):
 
 @pytest.mark.parametrize("name", [n for n in ALPHA_PRESETS if n not in ("opaque", "bone")])
 def test_skin_is_skin_and_not_black(name):
-    """The windowed value of the skin's first voxels is black, in 3D they have the tissue's L*."""
+    """The windowed value of the outermost skin is black, but in 3D it has the tissue's L*."""
     tissue = Tissue.LUNG if name == "lung" else Tissue.SKIN
     volume, chroma = ball(tissue, {"lung": -500.0, "vessels": 250.0}.get(name, 40.0))
     rgba = light_3d(volume, chroma, Lighting(alpha=name)).voxels
@@ -98,7 +98,7 @@ def test_skin_is_skin_and_not_black(name):
     assert np.median(lab[:, 0]) > 0.5 * wanted[0]
     hue = np.arctan2(lab[:, 2], lab[:, 1])
     assert np.abs(hue - np.arctan2(wanted[2], wanted[1])).max() < np.radians(12)
-    if name in ("body", "skin"):  # as slices have it: near-black
+    if name in ("body", "skin"):  # as in slices: nearly black
         colored = light(volume, chroma, "soft-tissue", alpha=name).voxels
         assert colored[seen][:, :3].max(axis=-1).min() < 40
 
@@ -113,7 +113,7 @@ def test_slices_are_not_shaded():
 
 
 def test_no_dark_seam_is_drawn_between_voxels():
-    """Two voxels into the air, where a graphics card blends, the color is the tissue's."""
+    """Up to two voxels into the air, where a GPU interpolates, the color is the tissue's."""
     volume, chroma = ball(Tissue.SKIN)
     rgba = light_3d(volume, chroma, Lighting(alpha="skin")).voxels
     beside = (DISTANCE > RADIUS) & (DISTANCE < RADIUS + 1)
@@ -144,7 +144,7 @@ def test_the_result_is_a_volume_at_its_place():
     index = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij"), axis=-1)
     middle = (index * alpha[..., None]).sum(axis=(0, 1, 2)) / alpha.sum()
     center = image.affine[:3, :3] @ middle + image.affine[:3, 3]
-    np.testing.assert_allclose(center, 0.0, atol=0.35)  # the ball's own, within rounding
+    np.testing.assert_allclose(center, 0.0, atol=0.35)  # that of the ball, within rounding
     assert "not for diagnosis" in str(image.provenance)
 
 

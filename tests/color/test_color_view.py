@@ -1,4 +1,4 @@
-"""The lit view: an array to whoever slices it, and never a copy in memory."""
+"""The colored view: it behaves like an array, without a copy in memory."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_prepare_fills_what_any_mixture_can_lead_to(name: str) -> None:
     before = TABLE.columns_filled
     for saturation in (0.3, 1.0, 1.3, 1.6):
         assert TABLE.holds(palette(name), saturation)
-        # Made without the shortcut, so that it looks for every column itself.
+        # Without the shortcut, so that it checks every column.
         CodeTable(chroma.ab_of_code(name, saturation), chroma.tissue_of_code, 0.6)
     assert TABLE.columns_filled == before
     assert not TABLE.holds(palette(name), 1.7)

@@ -1,4 +1,4 @@
-"""A drawn patient and small model bundles, so that no test hangs on the shipped weights."""
+"""A synthetic patient and small model bundles, so that no test depends on the shipped weights."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ SIMPLE = {
 def draw_patient(
     shape: tuple[int, int, int] = (8, 120, 140), mm: float = 2.5, noise: float = 8.0
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Draw a trunk with lungs, spine, gut gas, a metal screw and an arm, over a couch.
+    """Create a trunk with lungs, spine, bowel gas, a metal screw and an arm, above a couch.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Fixtures of the colorize room."""
+"""Fixtures for the tests of colorization."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tomochrome.volume import Volume, default_affine
 
 @pytest.fixture
 def network_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Maker of network bundles: ``logits`` for a network that says the same everywhere."""
+    """Factory of network bundles; with ``logits`` the output is the same everywhere."""
 
     def make(
         name: str = "constant",
@@ -36,7 +36,7 @@ def network_bundle(tmp_path: Path) -> Callable[..., Path]:
         metadata.setdefault("input", INPUT)
         state = {k: v.clone().contiguous() for k, v in build_network(config).state_dict().items()}
         if logits is not None:
-            # The last convolution's weights are 0, so that its bias is all the network says.
+            # With weights of 0 in the last convolution, its bias is the output.
             *_, last_weight, last_bias = (k for k in state if k.endswith(("weight", "bias")))
             state[last_weight].zero_()
             state[last_bias].fill_(-9.0)
@@ -52,7 +52,7 @@ def network_bundle(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def transfer_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Maker of transfer-function bundles with a table of 0.9 for the tissue of each HU range."""
+    """Factory of transfer-function bundles with a table of 0.9 for the tissue of each HU range."""
 
     def make(name: str = "curve", table: np.ndarray | None = None, **metadata: Any) -> Path:
         from safetensors.numpy import save
@@ -67,6 +67,6 @@ def transfer_bundle(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def drawn() -> tuple[Volume, dict[str, np.ndarray]]:
-    """Drawn patient as a volume, and where everything is."""
+    """The synthetic patient as a volume, and its masks."""
     hu, masks = draw_patient()
     return Volume(hu, default_affine((3.0, 2.5, 2.5))), masks

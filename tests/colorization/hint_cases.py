@@ -13,7 +13,7 @@ LEFT, RIGHT = 60.0, 130.0  # HU of the two halves
 
 
 def two_halves(noise: float = 6.0) -> tuple[Volume, np.ndarray, np.ndarray]:
-    """A body of two organs that touch, in a shell of fat: the volume, and where each organ is."""
+    """A body of two adjacent organs in a shell of fat: the volume, and the mask of each organ."""
     _, y, x = np.indices(SHAPE)
     radius = np.hypot((y - 31.5) / 26, (x - 35.5) / 30)
     hu = np.full(SHAPE, -1000.0)

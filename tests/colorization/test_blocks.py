@@ -1,4 +1,4 @@
-"""Volumes cut into blocks for 3D networks."""
+"""Division of volumes into blocks for 3D networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tomochrome.colorization.inputs import Channel, InputSpec
     ("shape", "wanted"),
     [
         ((40, 60, 70), (16, 64, 72)),  # whole slices, and full depth
-        ((1, 60, 70), (8, 64, 72)),  # a single slice costs no deep block
+        ((1, 60, 70), (8, 64, 72)),  # a single slice needs no deep block
         ((40, 200, 300), (16, 64, 96)),
         ((40, 20, 3000), (16, 24, 96)),
     ],

@@ -1,4 +1,4 @@
-"""The networks that predict color, and the heads that say what their outputs mean."""
+"""The networks that predict color, and the heads that convert their outputs."""
 
 import numpy as np
 import pytest
@@ -145,8 +145,8 @@ def test_bins_cover_the_colors_of_srgb():
     rgb = np.random.default_rng(1).integers(0, 256, (4000, 3), np.uint8)
     ab = np.asarray(srgb_to_lab(rgb[None])[0, :, 1:])
     nearest = np.abs(ab[:, None] - centers[None]).max(-1).min(1)
-    assert (nearest <= 5.001).mean() > 0.995  # the corners between the levels that were tried
-    # and each bin holds a color that sRGB shows
+    assert (nearest <= 5.001).mean() > 0.995  # the corners between the sampled levels
+    # and each bin contains a color in the sRGB gamut
     offset = np.stack(np.meshgrid(*[np.linspace(-5, 5, 5)] * 2), -1).reshape(-1, 2)
     tried = np.concatenate(
         [np.insert(centers[:, None] + offset, 0, L, axis=-1) for L in np.linspace(4, 98, 20)], 1

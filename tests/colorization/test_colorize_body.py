@@ -1,4 +1,4 @@
-"""The body's mask: all of the patient, nothing of couch, clothes and outside air."""
+"""The body mask: it contains the patient, but not couch, clothes and outside air."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_single_slice_is_enough() -> None:
 
 
 def test_field_of_view_inside_the_chest() -> None:
-    """Lung that meets the edge of the picture is inside, although nothing encloses it."""
+    """Lung at the image border is inside, although it is not enclosed."""
     hu, masks = draw_patient()
     part = (slice(None), slice(30, 70), slice(60, 90))
     assert masks["lung"][part].any()

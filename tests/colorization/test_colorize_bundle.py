@@ -1,4 +1,4 @@
-"""Bundles: read as data, and every damage answered by one sentence."""
+"""Bundles: they are treated as data, and any damage gives a one-sentence error."""
 
 from __future__ import annotations
 

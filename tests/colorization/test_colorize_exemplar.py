@@ -1,4 +1,4 @@
-"""Colors of a photograph: they end up where brightness, texture or tissue match."""
+"""Colors of a photograph: they are transferred by brightness, texture or tissue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def disc(radius: float, size: int = SIZE) -> np.ndarray:
 def painted(
     *parts: tuple[np.ndarray, tuple[float, float, float]], ground: Any = BLUE
 ) -> np.ndarray:
-    """A photograph of parts in CIELAB colors, with a little grain."""
+    """A photograph of regions in CIELAB colors, with slight noise."""
     lab = np.empty((*parts[0][0].shape, 3))
     lab[:] = ground
     for where, color in parts:
@@ -56,7 +56,7 @@ def ct() -> Volume:
 
 @pytest.fixture(scope="module")
 def photograph() -> np.ndarray:
-    """Another size; fat on the left and muscle on the right, so that no place gives it away."""
+    """Another size, fat on the left and muscle on the right, so that position does not help."""
     body, left = disc(60, 160), np.mgrid[:160, :160][1] < 80
     return painted((body & left, YELLOW), (body & ~left, RED))
 
@@ -108,7 +108,7 @@ def test_texture_tells_apart_what_is_equally_light() -> None:
 
 
 def test_confidence_is_the_agreement_of_those_alike() -> None:
-    """Pixels of one brightness have one of two colors, far apart, as a coin falls."""
+    """Pixels of equal brightness randomly have one of two very different colors."""
     rng = np.random.default_rng(3)
     lab = np.repeat(rng.normal(60, 2, (SIZE, SIZE, 1)), 3, axis=-1)
     lab[..., 1:] = np.where(rng.random((SIZE, SIZE, 1)) < 0.5, 30.0, -10.0)
@@ -117,7 +117,7 @@ def test_confidence_is_the_agreement_of_those_alike() -> None:
     reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
     match = PixelMatcher.of(reference, np.float32([1, 0, 0]), body.sum())
     L = rng.normal(60, 2, (SIZE, SIZE)).astype(np.float32)
-    assert match.colors(L, body)[..., 2].mean() < 0.25  # of 12, rarely so many agree
+    assert match.colors(L, body)[..., 2].mean() < 0.25  # so many of 12 rarely agree
     sure = PixelMatcher.of(
         Reference(painted((body, RED)), mask=body), np.float32([1, 0, 0]), body.sum()
     )
@@ -169,7 +169,7 @@ def labelled() -> Reference:
 
 @pytest.fixture
 def curve_names_tissues(transfer_bundle: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A curve takes the place of the network that recognizes the tissues of the CT."""
+    """Replace the network that recognizes the tissues of the CT by a curve."""
     table = (likelihood(**SIMPLE) > 0.5).astype(np.float32)
     card = find_model(transfer_bundle(table=table))
     monkeypatch.setattr("tomochrome.colorization.kinds.exemplar.find_model", lambda _: card)

@@ -1,4 +1,4 @@
-"""Predicted colors brought to full resolution along the CT's edges, against plain NumPy."""
+"""Upsampling of predicted colors along the CT's edges, compared with plain NumPy."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_equals_the_formula(seed: int, coarse: tuple[int, int, int]) -> None:
 
 
 def stepped() -> tuple[np.ndarray, np.ndarray, tuple[Taps, Taps, Taps]]:
-    """An edge at column 23 of 40; the coarse pixel of columns 20 to 29 mixes both sides."""
+    """An edge at column 23 of 40; the coarse pixel of columns 20 to 29 contains both sides."""
     hu = np.full((1, 20, 40), -100, np.int16)
     hu[:, :, 23:] = 60
     share = (np.arange(40) >= 23).reshape(4, 10).mean(axis=1)  # of the right-hand side
@@ -95,12 +95,12 @@ def test_an_edge_between_coarse_pixels_comes_out_sharp() -> None:
     expected = np.where(hu[..., None] < 0, [4.0, 30.0], [40.0, 10.0])
     assert np.abs(ab(code) - expected).max() <= 1.5
     np.testing.assert_allclose(confidence / 255, np.where(hu < 0, 0.3, 0.9), atol=0.02)
-    blurred, _ = guided(hu, planes, grids, tolerance=1e6)  # by distance alone
+    blurred, _ = guided(hu, planes, grids, tolerance=1e6)  # by distance only
     assert np.abs(ab(blurred) - expected).max() > 10
 
 
 def test_where_hu_are_alike_only_the_distance_counts() -> None:
-    """Colors that rise evenly are those of linear interpolation, to half a code."""
+    """A linear color gradient is interpolated linearly, to half a code."""
     hu = np.full((1, 30, 60), 40, np.int16)
     planes = np.zeros((1, 3, 6, 4), np.float32)
     planes[..., 0] = np.arange(6) * 8.0

@@ -1,4 +1,4 @@
-"""Hints: strokes color what they are painted on, over a model's colors or alone."""
+"""Hints: strokes color their region, with or without a model's colors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def deep(mask: np.ndarray) -> np.ndarray:
 
 
 def all_muscle(volume: Volume) -> Chroma:
-    """A model that calls the whole body muscle, with confidence 200."""
+    """A model that predicts muscle for the entire body, with confidence 200."""
     code = np.where(np.asarray(volume.voxels) > -300, 1, 0).astype(np.uint16)
     weights = np.zeros((2, N_TISSUES), np.float32)
     weights[0, Tissue.AIR] = weights[1, Tissue.MUSCLE] = 1
@@ -140,7 +140,7 @@ def test_the_stored_orientation_does_not_matter(flips: tuple[bool, bool, bool]) 
     ).on_grid(volume)
     np.testing.assert_array_equal(turned.code, plain.code)
     np.testing.assert_array_equal(turned.confidence, plain.confidence)
-    # strokes painted in another program, whose file has other axes
+    # strokes from another program, in a file with other axes
     mixed = tc.apply_hints(turned_volume, strokes, chroma=before.on_grid(turned_volume))
     np.testing.assert_array_equal(mixed.on_grid(volume).code, plain.code)
 
@@ -271,7 +271,7 @@ def test_codes_of_the_tables_are_found_again() -> None:
 
 
 def test_three_strokes_correct_an_organ_of_a_patient() -> None:
-    """The lookup curve takes the spleen for liver; elsewhere nothing gets worse."""
+    """The lookup curve colors the spleen as liver; other organs must not get worse."""
     patient = make_patient(3, "abdomen", (8.0, 2.5, 2.5), phase="portal")
     truth = np.asarray(patient.tissue.voxels)
     before = tc.colorize(patient.ct, "transfer-function")

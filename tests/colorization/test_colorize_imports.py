@@ -1,4 +1,4 @@
-"""MONAI is imported in whatever order and by however many threads the panels ask for it."""
+"""MONAI can be imported in any order and by several threads of the panels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ coloring.result(), registration.result()
 
 
 def test_coloring_and_registration_may_import_it_at_once():
-    """Opening both panels at once ended in MONAI's circular imports; no run worked after that."""
+    """Opening both panels at once failed in MONAI's circular imports, and all later runs failed."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BOTH_PANELS], capture_output=True, text=True
     )

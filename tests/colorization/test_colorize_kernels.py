@@ -1,4 +1,4 @@
-"""The compiled loops against plain NumPy written from their descriptions."""
+"""The compiled kernels, compared with plain NumPy implementations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def random_planes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.n
 def test_fusion_is_probability_times_likelihood(seed: int, coarse: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(seed)
     hu = rng.integers(-900, 2000, (3, 9, 11)).astype(np.int16)
-    # None below 0.003, which would be skipped.
+    # None is below 0.003, which would be skipped.
     planes = np.float32(0.9) * random_planes(rng, coarse) + np.float32(0.1 / N_TISSUES)
     likelihood = rng.uniform(0.05, 1, (ROWS, N_TISSUES)).astype(np.float32)
     grids = tuple(
@@ -101,7 +101,7 @@ def test_what_is_least_likely_is_skipped_and_the_rest_shares_its_part(seed: int)
     _, confidence = fuse(hu, planes, likelihood, one_cell(hu.shape))
 
     kept = np.where(planes[0, 0, 0] > 0.003, planes[0, 0, 0], 0.0)
-    for tissue in (Tissue.AIR, Tissue.FOREIGN_BODY):  # known by their HU alone
+    for tissue in (Tissue.AIR, Tissue.FOREIGN_BODY):  # detected by their HU only
         kept[tissue] = max(planes[0, 0, 0, tissue], kernels.MIN_PROBABILITY)
     expected = kept * likelihood[hu.astype(int) - kernels.LOWEST_HU]
     expected /= expected.sum(axis=-1, keepdims=True)
@@ -114,7 +114,7 @@ def one_cell(n: tuple[int, int, int]) -> tuple[Taps, Taps, Taps]:
 
 
 def test_color_edge_sits_on_the_ct_edge() -> None:
-    """Coarse probabilities are undecided; the HU place the border to the pixel."""
+    """Coarse probabilities are ambiguous; the HU determine the edge to the pixel."""
     hu = np.full((1, 20, 40), -100, np.int16)
     hu[:, :, 23:] = 60
     planes = np.zeros((1, 2, 4, N_TISSUES), np.float32)

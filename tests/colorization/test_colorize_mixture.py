@@ -1,4 +1,4 @@
-"""The code table: every mixture has one code, and its weights are what the code says."""
+"""The code table: every mixture has one code with the right weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_codes_fit_sixteen_bits_and_row_zero_is_air_outside() -> None:
     table = tissue_table().weights
     assert table.shape == (N_CODES, N_TISSUES)
     assert N_CODES <= 65536
-    assert len(mixture_weights(40)) > 65536  # which 32 bits hold
+    assert len(mixture_weights(40)) > 65536  # which fits 32 bits
     np.testing.assert_array_equal(table[OUTSIDE], np.eye(N_TISSUES)[Tissue.AIR])
     assert not table.flags.writeable
 

@@ -119,7 +119,7 @@ def test_area_averaging_equals_block_means():
     np.testing.assert_allclose(grid.hu, expected, atol=1e-3)
 
 
-def test_neighbours_lie_at_their_distance_and_edges_repeat():
+def test_neighbors_lie_at_their_distance_and_edges_repeat():
     hu = np.arange(10, dtype=np.float32)[:, None, None] * np.ones((1, 4, 4), np.float32)
     spec = InputSpec(1.0, 3.0, tuple(Channel(5.5, 11, o) for o in (-18.0, -4.5, 0.0, 9.0)))
     batch = input_batch(to_input_grid(hu, (3.0, 1.0, 1.0), spec), [2, 9], spec)

@@ -1,4 +1,4 @@
-"""A new way of coloring is one file of at most 40 lines, and works wherever models do."""
+"""A new kind of model is one file of at most 40 lines, and works everywhere."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def colors_bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def blocks_bundle(tmp_path: Path) -> Path:
-    """A 3D network that says the same everywhere."""
+    """A 3D network with the same output everywhere."""
     import torch
     from safetensors.torch import save
 
@@ -177,7 +177,7 @@ def test_the_command_line_colors_by_a_new_kind(
 
 
 def test_what_an_engine_carries_pickles(colors_bundle: Path, drawn: Drawn) -> None:
-    """A request, a card, a scan and the chroma made of it, as another process would get them."""
+    """A reference, a card, a scan and its chroma map can be sent to another process."""
     volume, _ = drawn
     request = Request(model=str(colors_bundle), only=("liver",), threads=2)
     card = find_model(colors_bundle)
@@ -230,7 +230,7 @@ def test_what_is_not_a_number_is_grey_and_a_guess(colors_bundle: Path, drawn: Dr
 def test_coarse_colors_end_where_the_ct_does(
     colors_bundle: Path, drawn: Drawn, stride: int, limit: float
 ) -> None:
-    """Pixels of 2 or 8 mm mix fat and muscle; by distance alone it is 3.8 and 9.6 that are off."""
+    """Pixels of 2 or 8 mm contain fat and muscle; by distance only the errors are 3.8 and 9.6."""
     volume, masks = drawn
 
     def predict(self: object, inputs: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def test_blocks_blend_to_what_each_voxel_says(
     batch: int,
     multiple: int,
 ) -> None:
-    """A predictor that looks at single voxels says the same in every block it meets them in."""
+    """A predictor of single voxels returns the same in every block."""
     hu = np.random.default_rng(1).uniform(-200, 300, shape).astype(np.float32)
     z, y, x = (size * multiple for size in block)
     spec = InputSpec(2.0, 3.0, (Channel(40, 400), Channel(0, 900)), (z, y, x), overlap)

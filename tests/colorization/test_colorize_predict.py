@@ -1,4 +1,4 @@
-"""Coloring whole volumes: geometry, refusals, cancel, progress, repeatability."""
+"""Coloring of volumes: geometry, errors, cancellation, progress, reproducibility."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_was_not_measured_is_never_colored(bundle: Path, drawn: Drawn, turn
     outside[:, volume.shape[1] // 2 :, volume.shape[2] // 2 :] = True
     assert masks["body"][outside].any()
     marked = replace(volume, outside=outside)
-    if turned:  # stored with other axes first, as a sagittal series is
+    if turned:  # stored with permuted axes, like a sagittal series
         affine = volume.affine[:, [2, 0, 1, 3]]
         outside = np.ascontiguousarray(outside.transpose(2, 0, 1))
         marked = replace(
@@ -86,7 +86,7 @@ def test_share_of_colored_voxels_outside_the_body_is_zero(bundle: Path, drawn: D
 def test_result_lies_on_the_stored_grid(
     bundle: Path, drawn: Drawn, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]
 ) -> None:
-    """Storing the same patient in other axes gives the same colors at the same places."""
+    """The same patient stored with other axes gets the same colors at the same positions."""
     volume, _ = drawn
     straight = colorize(volume, bundle, device="cpu")
     turn = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
@@ -153,7 +153,7 @@ def test_cancelled_before_and_within(bundle: Path, drawn: Drawn) -> None:
 def test_a_cancel_is_noticed_at_the_next_slab(
     network_bundle: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slab is 8 slices of 512 x 512, a few tenths of a second; here it is one slice."""
+    """A slab is 8 slices of 512 x 512, some tenths of a second; in this test it is one slice."""
     monkeypatch.setattr("tomochrome.colorization.scan.SLAB_VOXELS", 128 * 128)
     hu, _ = draw_patient((1, 128, 128), 2.8)
     volume = Volume(np.repeat(hu, 20, axis=0), default_affine((1.5, 2.8, 2.8)))
@@ -278,7 +278,7 @@ def test_all_air_says_that_there_is_no_body(bundle: Path) -> None:
 
 
 def test_noise_does_not_speckle(network_bundle: Maker) -> None:
-    """The tables see denoised HU: where noise crosses their borders, tissue does not flip."""
+    """The tables are applied to denoised HU, so that noise does not change the tissue."""
     hu, masks = draw_patient((3, 200, 240), 1.5, noise=30.0)
     volume = Volume(hu, default_affine((3.0, 1.5, 1.5)))
     ranges = {**SIMPLE, "MUSCLE": (-20, 100), "LIVER": (100, 200)}

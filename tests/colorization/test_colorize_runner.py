@@ -1,4 +1,4 @@
-"""The network on its device: memory that runs out, smoothing along z, windows of planes."""
+"""The network on its device: lack of memory, smoothing along z, sliding windows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_folding_norms_changes_nothing_but_the_work(units: int) -> None:
         {**NETWORK, "channels": [4, 8, 8], "strides": [2, 2], "num_res_units": units}
     )
     images = torch.rand(3, 2, 16, 24)
-    for _ in range(3):  # gives the norms a mean and a variance of their own
+    for _ in range(3):  # gives the normalization layers nontrivial statistics
         network.train()(images * 2 + 1)
     network.eval().requires_grad_(False)
     before = network(images)
@@ -45,7 +45,7 @@ def test_folding_norms_changes_nothing_but_the_work(units: int) -> None:
 
 
 class Tight:
-    """Stands in for a network whose device holds only ``room`` slices."""
+    """A network whose device has memory for ``room`` slices only."""
 
     def __init__(self, module: object, room: int) -> None:
         self.module, self.room, self.sizes = module, room, []
@@ -87,7 +87,7 @@ def test_out_of_memory_at_one_slice_falls_back_to_the_cpu(network_bundle: Maker)
 
     runner = TissueNetwork(find_model(network_bundle(seed=1)), device="cpu", batch=2)
     runner.module = tight = Tight(runner.module, 0)  # type: ignore[assignment]
-    runner._device, runner.half = torch.device("meta"), None  # some device that is not the CPU
+    runner._device, runner.half = torch.device("meta"), None  # any device other than the CPU
     place = runner._place
 
     def relent() -> None:
@@ -177,8 +177,8 @@ def test_planes_are_dropped_once_passed() -> None:
     assert (base, stack.ravel().tolist()) == (19, [19])
 
 
-def test_neighbouring_slices_agree(network_bundle: Maker) -> None:
-    """Thin slices between predicted ones change color gradually: no flicker along z."""
+def test_neighboring_slices_agree(network_bundle: Maker) -> None:
+    """Thin slices between predicted ones change color gradually, without flicker along z."""
     rng = np.random.default_rng(4)
     hu = np.repeat(rng.integers(-50, 150, (6, 40, 40)), 6, axis=0).astype(np.int16)
     from tomochrome.volume import default_affine

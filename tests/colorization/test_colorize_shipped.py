@@ -1,4 +1,4 @@
-"""The shipped models on a phantom: sane, and better than the lookup curve."""
+"""The shipped models on a phantom: plausible, and better than the lookup curve."""
 
 from __future__ import annotations
 

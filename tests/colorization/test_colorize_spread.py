@@ -1,4 +1,4 @@
-"""The linear system of hints: beside a dense solution, and the principles that it obeys."""
+"""The linear system of hints, compared with a dense solution and its properties."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERYTHING_FITS = np.ones(HIGHEST_HU - LOWEST_HU + 1, np.float32)
 
 
 def dense(domain: Domain, strokes: list[np.ndarray], fit: np.ndarray, length: float) -> list:
-    """Each membership by Gaussian elimination, every pair of cells written out."""
+    """Compute each membership by Gaussian elimination from explicit pairs of cells."""
     shape, n = domain.hu.shape, domain.hu.size
     matrix = np.zeros((n, n))
     cells = list(np.ndindex(shape))

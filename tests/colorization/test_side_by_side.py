@@ -1,4 +1,4 @@
-"""One slice, colored by several models: the same colors as alone, in the right place."""
+"""One slice, colored by several models: the same colors as separately, at the right position."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT = 2
 
 @pytest.fixture
 def bundles(transfer_bundle: Callable[..., Path]) -> list[Path]:
-    """Two curves: one knows fat and muscle, the other takes all of it for liver."""
+    """Two curves: one distinguishes fat and muscle, the other colors everything as liver."""
     return [
         transfer_bundle("one"),
         transfer_bundle("two", likelihood(LIVER=(-1000, 3000)).astype(np.float32)),
@@ -123,7 +123,7 @@ def test_the_sheet_shows_all_with_titles_and_the_photograph(
     sheet, tiles = found.sheet(), tile_pictures(found.pictures, 120)
     assert [max(tile.size) for tile in tiles] == [120] * 4
     last = np.asarray(sheet)[:, -sheet.width // 5 :]
-    assert ((last == photograph[20, 50]).all(axis=-1)).mean() > 0.1  # in its own colors
+    assert ((last == photograph[20, 50]).all(axis=-1)).mean() > 0.1  # in its original colors
     alone = compare_models(drawn[0], bundles, window="soft-tissue", device="cpu")
     assert alone.reference is None
     assert alone.sheet().width != sheet.width

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register_kind("toy-blocks")
 class ToyBlocks(TorchPredictor):
-    """The 3D network that the metadata describe; its outputs become a*, b* and a confidence."""
+    """The 3D network of the metadata; its outputs are converted to a*, b* and a confidence."""
 
     def head(self, raw: torch.Tensor) -> torch.Tensor:
         import torch

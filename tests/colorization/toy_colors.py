@@ -1,4 +1,4 @@
-"""A toy model that predicts (a*, b*) directly, from a slice and its neighbours (2.5D)."""
+"""A toy model that predicts (a*, b*) directly, from a slice and its neighbors (2.5D)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tomochrome.colorization.inputs import Channel, InputSpec
 
 @register_kind("toy-colors")
 class ToyColors(GridPredictor):
-    """Colors along a line from black to white; a guess where the neighbours differ."""
+    """Colors along a line from black to white; a guess where the neighbors differ."""
 
     reads = InputSpec(2.0, 3.0, tuple(Channel(40, 400, mm) for mm in (0.0, -6.0, 6.0)))
 

@@ -45,7 +45,7 @@ def index(size: int) -> st.SearchStrategy[object]:
 
 @st.composite
 def keys(draw, sizes):
-    """Any basic index of an array of these sizes."""
+    """Return a strategy for basic indices of an array of these sizes."""
     key = [draw(index(size)) for size in sizes[: draw(st.integers(0, len(sizes)))]]
     if draw(st.booleans()):
         at = draw(st.integers(0, len(key)))

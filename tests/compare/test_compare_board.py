@@ -1,4 +1,4 @@
-"""The checkerboard: tiles square in millimetres, every voxel from exactly one of the two."""
+"""The checkerboard: tiles are cubes in mm, and every voxel is from exactly one volume."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_edges_lie_at_multiples_of_the_tile_in_every_plane(
     corner = (affine @ [-0.5, -0.5, -0.5, 1])[:3]
     for axis in range(3):
         steps = np.diff(board.astype(int), axis=axis) != 0
-        # The pattern changes at the same places everywhere: straight lines in both planes.
+        # The pattern changes at the same positions everywhere: straight lines in both planes.
         changes = np.moveaxis(steps, axis, 0).reshape(shape[axis] - 1, -1)
         assert (changes.all(axis=1) | ~changes.any(axis=1)).all()
         found = np.flatnonzero(changes[:, 0])
@@ -134,7 +134,7 @@ def test_types_are_wide_enough_for_both() -> None:
 
 
 def test_beyond_the_other_s_field_of_view() -> None:
-    """Air and ``outside`` in numbers, transparent in color; and it is said how much."""
+    """Air and ``outside`` in values, transparent in color, with a warning."""
     half = Volume(B.voxels[:, :, :4], AFFINE)
     board = checkerboard(A, half, tile_mm=6)
     again = naive(A, B, 6, (0, 0, 0))

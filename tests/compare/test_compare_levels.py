@@ -1,4 +1,4 @@
-"""Automatic levels of contours, against scikit-image's multi-Otsu thresholds."""
+"""Automatic levels of contours, compared with scikit-image's multi-Otsu thresholds."""
 
 from __future__ import annotations
 

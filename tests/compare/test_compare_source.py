@@ -1,4 +1,4 @@
-"""Reading a volume on another grid, a region at a time: SimpleITK's resampling is the judge."""
+"""Resampling of regions of a volume to another grid, compared with SimpleITK."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL, _ = split((), SHAPE)
 
 
 class Lazy:
-    """Voxels that are no array, and remember what was asked of them."""
+    """Voxels that are not an array, and record their accesses."""
 
     def __init__(self, voxels: np.ndarray) -> None:
         self.voxels, self.asked = voxels, 0
@@ -36,7 +36,7 @@ class Lazy:
 
 
 def away_from_ties(volume: Volume) -> np.ndarray:
-    """Voxels of the grid whose place is not within a hair of an edge, where rounding decides."""
+    """Return the voxels of the grid that are not so close to an edge that rounding decides."""
     matrix = np.linalg.inv(volume.affine) @ GRID.affine
     index = np.indices(SHAPE).reshape(3, -1)
     place = (matrix[:3, :3] @ index + matrix[:3, 3:]).reshape(3, *SHAPE)
@@ -62,11 +62,11 @@ def test_it_is_what_simpleitk_resamples(affine, order, holes, dtype, lazy) -> No
     assert values.dtype == dtype
     missing = np.zeros(SHAPE, bool) if missing is None else missing
     known = np.zeros(SHAPE, bool) if expected.outside is None else expected.outside
-    weighed = order == "linear" and holes  # half of the weight: rounding may go either way
+    weighed = order == "linear" and holes  # half of the weight: rounding may differ
     assert ((missing == known) | ~sure).mean() > (0.97 if weighed else 0.9999)
     assert (values[missing] == -1024).all()
     sure &= ~missing & ~known
-    # Whole numbers may be rounded the other way where the mean ends in one half.
+    # Integers may be rounded differently where the mean ends in one half.
     allowed = 1 if dtype == np.int16 else 0.02
     np.testing.assert_allclose(values[sure], expected.voxels[sure], atol=allowed, rtol=0)
 
@@ -139,7 +139,9 @@ def test_a_lit_view_stays_lazy_and_is_lit_anew() -> None:
     lit = LitVolume(volume, chroma, Lighting(window="lung", alpha="opaque"))
     pair = Pair(GRID, lit)
     assert not pair.numbers
-    assert pair.windows[0] == lit.settings.window  # the twin's: equal things look equal
+    assert (
+        pair.windows[0] == lit.settings.window
+    )  # that of the colored volume, so that equal values look equal
     expected = resample(light(volume, chroma, "lung", alpha="opaque"), GRID)
     view = Checkerboard(pair, CheckerboardSettings(1e6, (1e6, 0, 0)))
     np.testing.assert_allclose(np.asarray(view).astype(int), expected.voxels, atol=1)
@@ -156,7 +158,7 @@ def test_the_colored_twin_of_a_file_says_its_window() -> None:
     assert windows[0] is not None
     assert (windows[0].center, windows[0].width) == (-600, 1500)
     assert windows[1] is None
-    # A CT without chroma is its twin without chroma.
+    # A CT looks like its colored version without chroma.
     np.testing.assert_array_equal(np.asarray(Checkerboard(Pair(GRID, twin))), twin.voxels)
 
 
@@ -195,7 +197,7 @@ def test_what_cannot_be_compared() -> None:
 
 @pytest.mark.parametrize("first", [0, 10, 15, 304, 595])
 def test_a_thin_slab_within_a_long_scan_is_found(first) -> None:
-    """Though it lies between any places at which the coverage is estimated."""
+    """Even if it is between all points at which the coverage is estimated."""
     long = Volume(np.zeros((600, 4, 4), np.int16), default_affine((1.0, 1.0, 1.0)), "HU")
     slab = default_affine((1.0, 1.0, 1.0), (0.0, 0.0, float(first)))
     pair = Pair(long, Volume(np.ones((4, 4, 4), np.int16), slab, "HU"))
@@ -211,7 +213,7 @@ def test_boxes_meet_where_linear_programming_finds_a_common_point(affine, shift)
     moved = affine.copy()
     moved[:3, 3] += shift
     there = ct(affine=moved)
-    # Both indices of a common point: A i - B j = b - a, within the voxels' outer faces.
+    # Indices of a point in both: A i - B j = b - a, within the voxels' outer faces.
     equal = np.hstack([AFFINE[:3, :3], -moved[:3, :3]])
     bounds = [(-0.5, n - 0.5) for n in (*SHAPE, *SHAPE)]
     found = linprog(np.zeros(6), A_eq=equal, b_eq=moved[:3, 3] - AFFINE[:3, 3], bounds=bounds)

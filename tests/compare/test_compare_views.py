@@ -195,7 +195,9 @@ def test_the_diverging_map_is_symmetric_and_black_in_the_middle() -> None:
     assert it[300].tolist() == [0, 0, 0, 255]
     np.testing.assert_array_equal(it[:100], np.broadcast_to(it[100], (100, 4)))
     L = srgb_to_lab(it[:, :3])[:, 0]
-    assert np.abs(L - L[::-1]).max() < 1.5  # as much more is as bright as as much less
+    assert (
+        np.abs(L - L[::-1]).max() < 1.5
+    )  # equal positive and negative differences are equally bright
     assert (np.diff(L[300:]) >= -0.1).all()
     assert it[0, 2] > it[0, 0]
     assert it[-1, 0] > it[-1, 2]
@@ -255,7 +257,9 @@ def test_contours_of_labels_and_none_along_the_field_of_view() -> None:
     plain = Flicker(Pair(A, B, color=True))
     drawn = (it[2] != plain[2]).any(-1)
     expected = np.zeros(SHAPE[1:], bool)
-    expected[2:6, 1] = True  # the border to nothing on the left; on the right the volume ends
+    expected[2:6, 1] = (
+        True  # the edge to missing voxels on the left; the end of the volume on the right
+    )
     expected[2, 1:4] = expected[4, 1:4] = expected[5, 1:4] = True
     np.testing.assert_array_equal(drawn, expected)
     assert it[2][2, 2].tolist() != it[2][5, 2].tolist()

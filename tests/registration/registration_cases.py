@@ -1,4 +1,4 @@
-"""A small body with organs, its labels, and the same elsewhere, to be registered."""
+"""A small body with organs and labels, and a displaced copy, for registration."""
 
 from __future__ import annotations
 

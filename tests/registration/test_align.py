@@ -99,7 +99,7 @@ def test_exchanging_the_images_exchanges_the_directions() -> None:
 def test_the_network_is_not_misled_by_what_was_not_measured() -> None:
     masks = torch.ones(2, 1, *SHAPE)
     masks[1, :, 14:] = 0.0  # the moving scan ends half-way up,
-    masks[:, :, :, :6] = 0.0  # and nobody wants the couch
+    masks[:, :, :, :6] = 0.0  # and the couch is masked out
     short = picture()
     short[14:] = 0.0
     seen: list[torch.Tensor] = []
@@ -130,7 +130,7 @@ def test_where_a_field_of_view_ends_nothing_drags() -> None:
         apart = (done.fields.forward - truth.forward)[:, :, 3:13, 3:-3, 3:-3]
         return float(apart.square().sum(1).sqrt().mean())
 
-    assert missed(short, masks) < 1.2 * missed(moved, None)  # hardly worse than all of it
+    assert missed(short, masks) < 1.2 * missed(moved, None)  # hardly worse than with all voxels
 
 
 def test_no_iterations_leave_the_networks_answer() -> None:
@@ -188,13 +188,13 @@ def test_what_the_gpu_cannot_do_the_cpu_does(
     state = {name: value.clone() for name, value in net.state_dict().items()}
     done, device, notes = room.align_on(torch.device("cpu"), both, net, iterations=2)
     assert (device, notes) == (torch.device("cpu"), [])
-    # "meta" keeps no weights: a network of the same ones stands for what came back from a GPU
+    # "meta" has no weights: a network with the same ones replaces that returned from a GPU
     monkeypatch.setattr(SymNet, "to", lambda self, device: self)
     again, device, notes = room.align_on(torch.device("meta"), both, net, iterations=2)
     assert device == torch.device("cpu")
     assert len(notes) == 1
     assert why in notes[0].text
-    # mm; where in memory the pictures lie changes the last bits of a convolution
+    # mm; the memory alignment of the images changes the last bits of a convolution
     torch.testing.assert_close(again.fields.forward, done.fields.forward, rtol=0, atol=1e-3)
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 

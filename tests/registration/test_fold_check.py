@@ -1,4 +1,4 @@
-"""Folds that show only where a volume's own slices lie farther apart than the working grid's."""
+"""Folds that only appear where a volume's slice spacing exceeds that of the working grid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def some_pair() -> WorkingPair:
 
 
 def strong(passes: int = 1, strength: float = 25.0) -> tuple[torch.Tensor, Any]:
-    """Velocities as wild as may be where the working grid still shows no fold, integrated."""
+    """Integrate velocities that are as strong as possible without folds on the working grid."""
     generator = torch.Generator().manual_seed(1)
     velocity = smooth(torch.randn(1, 3, 16, 14, 15, generator=generator), passes) * strength
     return unfold(torch.cat([-velocity, velocity]), SHAPE)

@@ -1,4 +1,4 @@
-"""The first alignment: turned, shifted, cut off, masked, filled, stopped."""
+"""The initial alignment: rotation, translation, cropping, masks, padding, cancellation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def body(volume: Volume) -> NDArray[np.float64]:
 def motion(
     turn: tuple[float, float, float], shift: tuple[float, float, float], about: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Turn of some degrees about an axis through a point, then a shift in mm."""
+    """Return a rotation (degrees) about an axis through a point, then a translation (mm)."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_rotvec(np.radians(turn)).as_matrix()
     matrix[:3, 3] = about - matrix[:3, :3] @ about + np.array(shift)
@@ -56,7 +56,7 @@ def error(found: Transform, truth: NDArray[np.float64], points: NDArray[np.float
 
 
 def cut(volume: Volume, *box: tuple[int, int]) -> Volume:
-    """Return a part of a volume at its place."""
+    """Return a part of a volume at its position."""
     start = np.array([low for low, _ in box])
     affine = volume.affine.copy()
     affine[:3, 3] = apply(volume.affine, start)
@@ -114,7 +114,7 @@ def test_other_fields_of_view(chest, portal, ours, theirs) -> None:
 
 @pytest.fixture(scope="module")
 def head_and_body() -> tuple[Volume, Volume]:
-    """A head, and the whole patient with contrast agent in the vessels."""
+    """A head, and the entire patient with contrast agent in the vessels."""
     plain = make_patient(1, "all", (9.0, 9.0, 9.0)).ct
     head = cut(plain, (int(0.8 * plain.shape[0]), plain.shape[0]), (0, 999), (0, 999))
     return head, make_patient(1, "all", (9.0, 9.0, 9.0), phase="portal").ct
@@ -149,7 +149,7 @@ def test_a_half_turn_is_believed_only_where_it_is_better_by_far() -> None:
 
 
 def test_masks_are_honored() -> None:
-    """One half of the picture moved, the other did not: the mask says which one counts."""
+    """One half of the image moved, the other did not; the mask selects one of them."""
     affine = grid((30, 30, 60), (4.0, 4.0, 4.0))
     still, moved = texture((30, 30, 60), affine, 3), texture((30, 30, 60), affine, 4)
     truth = motion((0, 6, 0), (2.0, 10.0, 6.0), np.array([-60.0, 0.0, 0.0]))
@@ -202,7 +202,7 @@ def test_a_cancel_is_noticed_at_the_next_step(chest, portal) -> None:
 
 
 def test_the_known_motion_of_a_real_pair(shared_data: Path) -> None:
-    """RA-Short: 0.35 rad about z through the middle, then (3, 4, 2) mm; both ways round."""
+    """RA-Short: 0.35 rad about z through the center, then (3, 4, 2) mm; in both directions."""
     plain = read(shared_data / "registration" / "RA-Short.nrrd")
     moved = read(shared_data / "registration" / "RA-Short_az0.35_tx3_ty4_tz2.nrrd")
     middle = apply(plain.affine, (np.array(plain.shape) - 1) / 2)
@@ -232,7 +232,7 @@ def test_a_resampled_volumes_filled_corners_are_no_anatomy(chest) -> None:
     filled = np.asarray(turned.voxels) == 77.0
     assert (found.outside | ~filled).mean() > 0.999
     assert found.outside.mean() < filled.mean() + 0.08
-    # air about a patient that reaches along every face is measured
+    # air around a patient that covers every face was measured
     air = np.full((20, 20, 20), -1000, np.int16)
     air[5:15, 5:15, 5:15] = 40
     volume = Volume(air, default_affine((3.0, 3.0, 3.0)))
@@ -241,7 +241,7 @@ def test_a_resampled_volumes_filled_corners_are_no_anatomy(chest) -> None:
 
 @pytest.mark.parametrize(("followed", "missed"), [(10_000_000, 0.0), (9_000, 0.01)])
 def test_filled_corners_of_a_large_volume(chest, followed, missed, monkeypatch) -> None:
-    """Where only some of the voxels are followed, the rest goes with its neighbour."""
+    """Where only some of the voxels are followed, the rest goes with its neighbor."""
     monkeypatch.setattr(padding, "_MAX_LABELLED", followed)
     noise = np.random.default_rng(0).normal(0, 90, (41, 42, 43)).astype(np.float32)
     z, y, x = np.indices(noise.shape)

@@ -1,4 +1,4 @@
-"""What was not measured has no say in smaller pictures, and none in what a network sees."""
+"""Voxels that were not measured affect neither downsampled images nor the network's input."""
 
 from __future__ import annotations
 
@@ -49,12 +49,14 @@ def test_the_last_voxels_are_as_bright_as_those_before() -> None:
     assert float((values[1, 0, :7] - 0.7).abs().max()) < 1e-5
     assert 0.0 < float(share[1, 0, 4].max()) < 1.0
     assert float(share[1, 0, 6:].max()) < 0.02
-    assert float(shrink(images, HALF)[1, 0, 3:5].min()) < 0.5  # which plain shrinking blends
+    assert (
+        float(shrink(images, HALF)[1, 0, 3:5].min()) < 0.5
+    )  # which are mixed by downsampling without masks
 
 
 def test_a_network_sees_the_other_image_where_one_was_not_measured() -> None:
     images, masks = smooth_images(2), half_measured()
-    masks[:, :, :, :3] = 0.0  # wanted in neither
+    masks[:, :, :, :3] = 0.0  # in neither mask
     shown = completed(images, masks)
     assert torch.equal(shown[0][:, :, 3:], images[0][:, :, 3:])
     assert torch.equal(shown[1, :, :8, 3:], images[1, :, :8, 3:])

@@ -1,4 +1,4 @@
-"""Exchanging fixed and moving exchanges the transforms, whatever grids the two lie on."""
+"""Exchanging fixed and moving exchanges the transforms, on any grids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scan() -> Volume:
 
 @pytest.fixture(scope="module")
 def coarse() -> Volume:
-    """For what is registered as a whole, again and again."""
+    """A coarse volume for repeated complete registrations."""
     return make_patient(3, "abdomen", (12.0, 12.0, 12.0), noise=0.3).ct
 
 
@@ -33,7 +33,7 @@ def deformed(scan: Volume, like: Volume) -> Volume:
 
 
 def other_grid(scan: Volume) -> Volume:
-    """A turned grid, coarser, shorter along z."""
+    """A rotated, coarser grid, shorter along z."""
     shape = (scan.shape[0] - 4, scan.shape[1] - 6, scan.shape[2] - 5)
     middle = scan.affine @ np.append((np.array(scan.shape) - 1) / 2, 1)
     spacing = tuple(np.multiply(scan.spacing, (1.06, 1.11, 1.17)))

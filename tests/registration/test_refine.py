@@ -42,7 +42,7 @@ def length(field: torch.Tensor) -> float:
 def test_each_measure_lowers_the_error_of_a_known_deformation(measure: str) -> None:
     truth = random_diffeomorphism(SHAPE, (1.0, 1.0, 1.0), mean_mm=1.5, smooth_mm=14.0, seed=2)
     moved = truth.apply(picture())
-    if measure in ("mi", "mind"):  # these do not care that bright became dark
+    if measure in ("mi", "mind"):  # these are invariant to inverted contrast
         moved = 1.0 - moved
     done = refine(tensor(picture()), tensor(moved), plan=QUICK, measure=measure)
     fields = integrate(done.velocities, SHAPE)
@@ -54,7 +54,7 @@ def test_each_measure_lowers_the_error_of_a_known_deformation(measure: str) -> N
 def test_what_masks_leave_out_does_not_drive_it() -> None:
     still, there = np.zeros(SHAPE, np.float32), picture()
     fixed, moving = still + there, still + there
-    fixed[:, 18:21], moving[:, 21:24] = 1.0, 1.0  # a couch that lies three voxels lower
+    fixed[:, 18:21], moving[:, 21:24] = 1.0, 1.0  # a couch that is three voxels lower
     mask = np.ones(SHAPE, np.float32)
     mask[:, 16:] = 0.0
     moves = []

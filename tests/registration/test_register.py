@@ -1,4 +1,4 @@
-"""`register`: from volumes to transforms and a report, told of and stopped on the way."""
+"""`register`: from volumes to transforms and a report, with progress and cancellation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tomochrome.volume import Volume
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Volume, Volume, Transform]:
-    """A body, the same deformed and turned on an oblique grid of its own, and the truth."""
+    """A body, a deformed and rotated copy on an oblique grid, and the true transform."""
     fixed = blobs()
     field = smooth_field(SHAPE, AFFINE, 9.0, seed=5)
     truth = Transform.from_fields(field, affine=turned(0.12, (12.0, -9.0, 6.0)))
@@ -224,7 +224,7 @@ def test_the_network_is_stopped_between_its_layers(pair) -> None:
     cancel = Task(progress)
     with running(cancel), pytest.raises(Cancelled):
         register(fixed, moving, refine=2, init="none")
-    assert stages.count("network") == 1  # its end was never told
+    assert stages.count("network") == 1  # its end was never reported
 
 
 def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch) -> None:
@@ -248,5 +248,5 @@ def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch)
     found = register(fixed, moving, **how)
     assert found.report["device"] == "cpu"
     assert any("ran out of memory" in warning.text for warning in found.warnings)
-    # the last bits of a convolution depend on where in memory the pictures lie
+    # the last bits of a convolution depend on the memory alignment of the images
     np.testing.assert_allclose(found.moved.voxels, plain.moved.voxels, rtol=0, atol=1.0)  # HU

@@ -1,4 +1,4 @@
-"""Everything that `register` refuses, and what it takes and says a word about."""
+"""Invalid input of `register`, and valid input with warnings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FAR = shifted(ONES, 4000.0)
 MANY = replace(ONES, voxels=np.arange(ONES.voxels.size, dtype=np.uint16).reshape(SHAPE))
 AIR = replace(ONES, voxels=np.where(BODY.voxels == -1000, 1, 0).astype(np.uint8))
 SMALLER = replace(BODY, affine=BODY.affine @ np.diag([0.9, 0.9, 0.9, 1.0]))  # comes first
-OVERFLOWN = replace(  # as a file of numbers beyond 32-bit floats is read
+OVERFLOWN = replace(  # like a file with values beyond 32-bit floats
     BODY,
     voxels=np.zeros(SHAPE, np.int16),
     provenance=Provenance(warnings=(Notice("no-number", "warning", "in other words", "9 lost"),)),
@@ -118,7 +118,7 @@ def test_what_is_refused(
 
 def test_what_has_no_number_in_a_mask_or_labels_does_not_count() -> None:
     outside = np.zeros(SHAPE, np.bool_)
-    outside[:, :, :16] = True  # as readers hand on NaN: filled with the least value there is
+    outside[:, :, :16] = True  # like NaN from readers: filled with the minimum
     holed = replace(ONES, outside=outside)
     extras = check_extras(BODY, BODY, holed, None, holed, ONES, None, None)
     for found in (extras.fixed_mask, extras.fixed_labels):
@@ -130,7 +130,7 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
     labels = labels_of(BODY)
     assert looks_like_labels(labels)
     assert not looks_like_labels(BODY)
-    assert not looks_like_labels(AIR)  # to align silhouettes is meant
+    assert not looks_like_labels(AIR)  # registering silhouettes is intentional
     found = register(BODY, labels, model=None, refine=0, init="none")
     (said,) = (w.text for w in found.warnings if w.code == "segmentation")
     assert said.startswith("the moving volume appears to be a segmentation, not a scan")
@@ -138,7 +138,7 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
 
 
 def test_scans_beside_each_other_are_brought_together_and_that_is_said() -> None:
-    near = shifted(BODY, 900.0)  # as tables of two scanners count from different ends
+    near = shifted(BODY, 900.0)  # like table positions of two scanners with different origins
     found = register(BODY, near, model=None, refine=0, init="rigid")
     assert found.report["before"] == {"overlap": 0.0}
     assert found.report["after"]["ncc"] > 0.97

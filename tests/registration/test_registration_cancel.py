@@ -1,4 +1,4 @@
-"""A registration stops at whatever look it is told to, and looks nowhere again."""
+"""A registration stops at any check, and does not check again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACES = 6
 
 
 class After(Task):
-    """Asks to stop at the look with a certain number."""
+    """Cancels at the check with a certain number."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def run(cancel: Task, model: str | None, refine: int, init: str) -> None:
 def test_it_stops_at_any_look(model: str | None, refine: int, init: str) -> None:
     counted = After(10**9)
     run(counted, model, refine, init)
-    assert counted.looks > 200  # a token looked at rarely stops nothing in time
+    assert counted.looks > 200  # rare checks would delay the cancellation
     for number in np.linspace(2, counted.looks - 2, PLACES).astype(int):
         token = After(int(number))
         with pytest.raises(Cancelled):

@@ -1,6 +1,6 @@
-"""On a GPU nothing meets a tensor of the CPU: shown on torch's device ``meta``, which is anywhere.
+"""No operation mixes GPU and CPU tensors: tested with torch's device ``meta``.
 
-Its tensors hold no values and refuse to be mixed with others, there and on the way back.
+Its tensors have no values, and cannot be mixed with others, also in the backward pass.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SMALL = (8, 6, 10)
 
 
 def there(*shape: int) -> torch.Tensor:
-    """Something elsewhere than on the CPU, of which a derivative is wanted."""
+    """Return a tensor with gradient on another device than the CPU."""
     return torch.empty(*shape, device="meta", requires_grad=True)
 
 
 def follows(*results: torch.Tensor, back: Iterable[torch.Tensor] = ()) -> bool:
-    """Whether results, and the derivatives of what they were made of, lie where they should."""
+    """Whether results, and the gradients of their inputs, are on the right device."""
     known = list(results)
     if back:
         sum(r.sum() for r in results).backward()  # type: ignore[union-attr]
@@ -83,7 +83,7 @@ def test_the_goal_of_refinement(masked: bool, factor: int) -> None:
 
 
 def test_unfolding(monkeypatch: pytest.MonkeyPatch) -> None:
-    # whether there is a fold cannot be known here: as if there always were one
+    # folds cannot be detected without values, so assume that there are some
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda _: True)
     monkeypatch.setattr(velocity.torch, "equal", lambda *_: False)
     velocities, fields = unfold(there(2, 3, *SMALL).detach(), SHAPE, rounds=1)

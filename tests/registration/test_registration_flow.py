@@ -59,5 +59,5 @@ def test_sampling_through_a_coarse_field_agrees_with_enlarging_it() -> None:
         values.append(value.detach().double())
         gradients.append(slope.double())
     assert torch.allclose(values[0], values[1], atol=1e-4)
-    # where a point lies on a voxel's border, rounding decides between two gradients
+    # if a point is on a voxel's border, rounding decides between two gradients
     assert float((gradients[0] - gradients[1]).abs().quantile(0.99)) < 1e-3

@@ -32,7 +32,7 @@ def test_other_grids_and_orientations_come_to_the_same_place() -> None:
         affine=other.affine @ _flip(other.shape, (0, 2)),
     )
     pair = make_pair(fixed, flipped)
-    assert pair.shape == (22, 26, 33)  # with room where the other field of view is larger
+    assert pair.shape == (22, 26, 33)  # with a margin where the other field of view is larger
     assert pair.like.shape == pair.shape
     assert np.allclose(pair.spacing, 2.0)
     inner = (0, 0, slice(2, -2), slice(2, -2), slice(2, -2))
@@ -56,7 +56,7 @@ def test_the_initial_transform_takes_fixed_points_to_moving_points() -> None:
     difference = (pair.fixed - pair.moving)[..., 3:-4].abs().mean()
     assert float(difference) < 0.01
     assert float((plain.fixed - plain.moving).abs().mean()) > 0.03
-    assert pair.masks is not None  # what the moving volume does not reach does not count
+    assert pair.masks is not None  # voxels outside the moving volume are not used
     assert float(pair.masks[1, 0, 0, 0, -1]) == 0.0
 
 

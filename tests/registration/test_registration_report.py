@@ -1,4 +1,4 @@
-"""What a report says of a registration: what is worse, folds, and is not compared."""
+"""Warnings of a report: worse measures, folds, and measures that are not compared."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_part_that_was_dragged_away_is_worse() -> None:
     assert "local correlation fell from 0.985 to 0.873" in said.text
     assert said.code == "worse"
     assert warnings_of({"before": before, "after": dragged}, "mind") != (said,)
-    # noise between voxels is averaged: a little of both may be lost
+    # interpolation averages noise, which reduces both slightly
     interpolated = {"ncc": 0.99, "local_ncc": 0.95, "mutual_information": 2.2}
     assert warnings_of({"before": before, "after": interpolated}, "lncc") == ()
     other = {"ncc": 0.99, "local_ncc": 0.87, "mutual_information": 2.9}

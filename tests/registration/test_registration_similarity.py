@@ -34,7 +34,7 @@ def test_box_sums_agree_with_scipy_on_every_device_path(radius: int) -> None:
 def plain_local_correlation(
     a: torch.Tensor, b: torch.Tensor, w: torch.Tensor, radius: int
 ) -> torch.Tensor:
-    """The definition, left to torch to differentiate."""
+    """The definition, differentiated by torch."""
     kernel = torch.ones(1, 1, *(2 * radius + 1,) * 3, dtype=a.dtype)
 
     def box(values: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,7 @@ def test_local_correlation_and_its_derivative_are_those_of_the_definition(masked
 def test_both_ways_to_local_correlation_agree(masked: bool) -> None:
     weight = (picture(3) > 0.4).float() if masked else None
     found = []
-    for dtype in (torch.float32, torch.float64):  # doubles do not go through the compiled loops
+    for dtype in (torch.float32, torch.float64):  # float64 does not use the compiled kernels
         a, b = (picture(k).to(dtype) for k in (1, 2))
         b.requires_grad_()
         w = None if weight is None else weight.to(dtype)
@@ -97,7 +97,7 @@ def test_each_measure_can_be_differentiated_and_masked(name: str) -> None:
     value = loss(a, b, weight)
     value.backward()
     assert b.grad is not None and torch.isfinite(b.grad).all() and float(b.grad.abs().max()) > 0
-    if name in ("lncc", "mse"):  # what is masked changes nothing
+    if name in ("lncc", "mse"):  # masked voxels have no effect
         other = b.detach().clone()
         other[..., 12:] += 0.3
         assert float(loss(a, other, weight)) == pytest.approx(float(value.detach()), rel=1e-4)
@@ -159,7 +159,7 @@ def test_the_compiled_fold_penalty_agrees_with_its_definition() -> None:
     assert torch.allclose(slope, theirs, atol=1e-5)
     least = torch.stack(corners).amin(dim=0).detach()
     assert torch.allclose(penalties.least_determinant(field), least, atol=1e-5)
-    # the way that a GPU takes
+    # the implementation for GPUs
     assert torch.allclose(penalties.least_determinant(field.double()).float(), least, atol=1e-5)
     assert float(penalties.small_jacobian(field.double(), 0.3).detach()) == pytest.approx(
         float(plain.detach()), rel=1e-5

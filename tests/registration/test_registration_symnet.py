@@ -18,7 +18,7 @@ def net_of(**changes):
 
     torch.manual_seed(1)
     net = build_symnet({**TINY, **changes}).eval().requires_grad_(False)
-    for head in net.heads:  # a fresh network hardly moves anything
+    for head in net.heads:  # a randomly initialized network causes hardly any motion
         head[1].weight.mul_(300)
     return net
 

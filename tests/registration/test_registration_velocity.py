@@ -33,7 +33,7 @@ def test_both_derivatives_of_sampling_agree_with_torch() -> None:
     at = torch.from_numpy(rng.normal(0, 1.5, (2, 3, 8, 9, 10)).astype(np.float32))
     upstream = torch.from_numpy(rng.standard_normal((2, 3, 8, 9, 10), dtype=np.float32))
     found = []
-    for dtype in (torch.float32, torch.float64):  # doubles go through torch's grid_sample
+    for dtype in (torch.float32, torch.float64):  # float64 uses torch's grid_sample
         a = image.clone().to(dtype).requires_grad_()
         d = at.clone().to(dtype).requires_grad_()
         (v.warp(a, d) * upstream.to(dtype)).sum().backward()  # type: ignore[no-untyped-call]
@@ -102,7 +102,7 @@ def test_the_way_through_the_middle_is_the_way_across() -> None:
     assert float((across - fields.to_moving)[inner].abs().mean()) < 0.02
 
 
-def test_voxels_become_millimetres_through_any_affine() -> None:
+def test_voxels_become_millimeters_through_any_affine() -> None:
     rng = np.random.default_rng(3)
     affine = np.eye(4)
     affine[:3, :3] = rng.normal(size=(3, 3)) + 2 * np.eye(3)
@@ -113,7 +113,7 @@ def test_voxels_become_millimetres_through_any_affine() -> None:
     np.testing.assert_allclose(field[1, 2, 3], affine[:3, :3] @ at, atol=1e-6)
 
 
-def test_smoothing_averages_neighbours_and_its_derivative_is_its_transpose() -> None:
+def test_smoothing_averages_neighbors_and_its_derivative_is_its_transpose() -> None:
     values = torch.rand(2, 3, 5, 6, 7, requires_grad=True)
     once = v.smooth(values, 1)
     assert torch.allclose(once[0, 0, 2, 3, 3], values[0, 0, 1:4, 2:5, 2:5].mean())
@@ -122,6 +122,8 @@ def test_smoothing_averages_neighbours_and_its_derivative_is_its_transpose() -> 
     (slope,) = torch.autograd.grad((once * other).sum(), values)
     both = [float(x.detach()) for x in ((slope * values).sum(), (once * other).sum())]
     assert both[0] == pytest.approx(both[1], rel=1e-4)
-    single = torch.zeros(1, 1, 9, 9, 9)  # large enough: at the edge fewer are averaged
+    single = torch.zeros(
+        1, 1, 9, 9, 9
+    )  # large enough, because fewer voxels are averaged at the edge
     single[0, 0, 4, 4, 4] = 1.0
     assert float(v.smooth(single).sum()) == pytest.approx(1.0, rel=1e-4)

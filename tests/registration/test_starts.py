@@ -1,4 +1,4 @@
-"""Where the search for the first alignment begins."""
+"""Starting positions of the initial alignment."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_pairs_are_counted_as_numpy_counts_them(seed: int) -> None:
     a, b = ours.values[ours.valid][inside][both], theirs.values[tuple(index[both].T)]
     wanted = np.histogram2d(a, b, bins=24, range=((0, 1), (0, 1)))[0]
     assert counts.sum() == wanted.sum()
-    assert np.abs(counts - wanted).sum() <= 2  # a value on the border of two bins
+    assert np.abs(counts - wanted).sum() <= 2  # a value between two bins
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300, -1e300])

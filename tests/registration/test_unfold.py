@@ -16,7 +16,7 @@ SHAPE = (24, 26, 28)
 
 @pytest.fixture
 def velocities() -> torch.Tensor:
-    """Of a pair that folds in one place."""
+    """Return the velocities of a pair that folds at one position."""
     rng = np.random.default_rng(4)
     calm = torch.from_numpy(ndimage.gaussian_filter(rng.standard_normal((1, 3, 12, 13, 14)), 2))
     wild = calm.float() * 3
@@ -25,7 +25,7 @@ def velocities() -> torch.Tensor:
 
 
 def apart(forward: torch.Tensor, inverse: torch.Tensor) -> float:
-    """How far there and back misses its start, on average, away from the border."""
+    """Return the mean inverse consistency error away from the border."""
     inside = compose(inverse, forward)[:, :, 4:-4, 4:-4, 4:-4]
     return float(inside.square().sum(1).sqrt().mean())
 

@@ -1,4 +1,4 @@
-"""Validation by a known deformation."""
+"""Validation with a known deformation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_noise_and_contrast_are_those_asked_for() -> None:
 
 
 def perfect(case: dict[str, Any]) -> Any:
-    """A registration that knows the answer."""
+    """A registration that returns the true transform."""
 
     def register(fixed: Volume, moving: Volume, **told: Any) -> Any:
         case.update(told, fixed=fixed, moving=moving)
@@ -114,7 +114,7 @@ def test_validation_of_our_own_registration() -> None:
 
 
 def test_the_truth_is_what_the_moving_volume_was_made_by() -> None:
-    """SimpleITK makes the moving volume again by the field of the case; the truth undoes it."""
+    """SimpleITK reproduces the moving volume from the field; the true transform inverts it."""
     volume, _ = patient("unknown")
     case = make_synthetic(volume, mean_mm=5.0, noise=0.0, seed=3)
     (made_by,) = case.truth.inverse().fields
