@@ -35,7 +35,7 @@ def test_errors_pickle_and_are_reworded_with_all_that_they_carry(error: Tomochro
 
 
 def test_an_output_that_is_there_names_itself() -> None:
-    assert str(ExistsError("a")) == "'a' exists already; use --force (force=True) to replace it"
+    assert str(ExistsError("a")) == "'a' already exists; use --force (force=True) to replace it"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Tomochrome: anatomical color for CT. Luminance is the scanner's, chroma is ours.
+"""Tomochrome: anatomical color for CT. Luminance comes from the scanner, chroma from a model.
 
-Not for diagnosis. Everything heavy is imported on first use, so that ``import tomochrome``
-and ``tomochrome --help`` open fast.
+Not for diagnosis. Submodules are imported on first use, so that ``import tomochrome`` and
+``tomochrome --help`` are fast.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Exceptions that a user can cause, and that say what to do about it.
+"""Exceptions for errors that the user can correct.
 
-Every message is one sentence: what is wrong, where, and what to do.
-The command line prints it as ``error: ...`` and exits 2; the windows show it. Who decides by an
-error decides by its class and fields. Errors pickle: their ``args`` are all they are made of.
+Every message is one sentence: what is wrong, where, and what to do. The command line prints it as
+``error: ...`` and exits with status 2; the panels show it. Programs must decide by class and
+fields, never by the text. Exceptions can be pickled: ``args`` is their only state.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Callable
 
 
 class TomochromeError(Exception):
-    """Base of every error that the user can cause and mend."""
+    """Base class of all errors that the user can correct."""
 
     def reword(self, change: Callable[[str], str]) -> None:
-        """Change the texts that it is made of, for example the names of files."""
+        """Apply a function to all strings in ``args``, for example to replace file names."""
         self.args = tuple(change(part) if isinstance(part, str) else part for part in self.args)
 
 
 class InputError(TomochromeError):
-    """The input is missing, unreadable, truncated or not what it claims to be."""
+    """The input is missing, unreadable, truncated or of another format than it claims."""
 
 
 class NotAnImageError(InputError):
-    """A file holds no image; the message is what it is, as half a sentence."""
+    """A file contains no image; the message is a noun phrase for its content."""
 
 
 class ChoiceError(InputError):
-    """There are several volumes and none was chosen.
+    """The input contains several volumes, and none was chosen.
 
     Parameters
     ----------
     what
-        Where there are how many, as half a sentence.
+        The input and the number of volumes, a clause without the advice.
     choices
         Their names.
     """
@@ -50,31 +50,31 @@ class NotCTError(InputError):
 
 
 class GeometryError(TomochromeError):
-    """Positions, orientations or grids do not form, or do not match, a volume."""
+    """Positions, orientations or grids are invalid for a volume or do not match."""
 
 
 class OptionError(TomochromeError):
-    """An option has no meaning: an unknown name or a value out of range."""
+    """An option is invalid: an unknown name or a value out of range."""
 
 
 class ModelError(TomochromeError):
-    """A model is unknown, damaged, foreign, or does not fit its metadata."""
+    """A model is unknown, damaged, of another program, or does not match its metadata."""
 
 
 class DeviceError(TomochromeError):
-    """The requested computing device is not there."""
+    """The requested computing device is not available."""
 
 
 class OutputError(TomochromeError):
-    """The output cannot be written where it was asked for."""
+    """The output cannot be written to the requested path."""
 
 
 class ExistsError(OutputError):
-    """The output is there already and must not be replaced; its argument is the path."""
+    """The output already exists and must not be replaced; the argument is its path."""
 
     def __str__(self) -> str:
-        return f"'{self.args[0]}' exists already; use --force (force=True) to replace it"
+        return f"'{self.args[0]}' already exists; use --force (force=True) to replace it"
 
 
 class Cancelled(TomochromeError):  # noqa: N818 - an outcome, not a fault
-    """The user stopped the work; nothing was left behind."""
+    """The user cancelled the work; no partial output is left."""

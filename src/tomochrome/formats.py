@@ -1,4 +1,4 @@
-"""The formats that volumes are written in: one table for help, refusals and save dialogs."""
+"""Output formats of volumes: one table for help texts, error messages and save dialogs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ FOLDER: Final = "/"
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """An output format.
 
     Parameters
     ----------
     endings
-        Of file names, the usual one first; ``/`` for a folder.
+        File name extensions, the default first; ``/`` for a folder.
     name
-        As a save dialog shows it.
+        Name in save dialogs.
     detail
-        What the help of the command line adds to the ending.
+        Explanation of the extension in the help of the command line.
     only_color
-        Whether it holds colored volumes only.
+        Whether the format supports colored volumes only.
     """
 
     endings: tuple[str, ...]
@@ -35,22 +35,22 @@ class Format:
 
     @property
     def ending(self) -> str:
-        """The usual ending."""
+        """The default extension."""
         return self.endings[0]
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder of files."""
+        """Whether the output is a folder of files."""
         return self.ending == FOLDER
 
     def complete(self, path: str) -> str:
-        """Return a path that ends as this format's do."""
+        """Return a path with an extension of this format, appended if necessary."""
         if self.is_folder:
             return path.rstrip("/" + os.sep) + FOLDER
         lower = path.lower()
         if any(lower.endswith(ending) for ending in self.endings):
             return path
-        for ending in self.endings:  # what a save dialog makes of ".nii.gz" on some systems
+        for ending in self.endings:  # some systems' save dialogs cut ".nii.gz" to ".gz"
             last = "." + ending.rpartition(".")[2]
             if last != ending and lower.endswith(last):
                 return path[: -len(last)] + ending
@@ -65,12 +65,12 @@ FORMATS: Final = (NIFTI, NRRD, SHEET, DICOM)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
-    """Return the format that the ending of a path asks for.
+    """Return the format for the extension of a path.
 
     Raises
     ------
     OutputError
-        If there is none.
+        If no format has this extension.
     """
     text = os.fspath(path)
     if text.endswith(("/", os.sep)):
@@ -81,13 +81,13 @@ def format_of(path: str | os.PathLike[str]) -> Format:
             return known
     files = [known.ending for known in FORMATS if not known.is_folder]
     raise OutputError(
-        f"'{text}' has no ending that can be written: use {', '.join(files)}, "
+        f"'{text}' does not end in a supported extension: use {', '.join(files)}, "
         "or a folder ending in / (DICOM)"
     )
 
 
 def in_words(*, color: bool = False) -> str:
-    """Return the formats for the help of a command.
+    """Return a description of the formats for the help of a command.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the user should know of a result, as data: a code to decide on, a sentence to show."""
+"""Notices about a result as data: a code for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Literal
 
 Severity = Literal["info", "warning"]
 Code = Literal[
-    "content",  # what the images show: projections, colors, labels; more volumes than this one
-    "device",  # the work was done elsewhere than asked for
-    "geometry",  # where the voxels lie: assumed, uneven, resampled, or placed by hand
-    "header",  # values of the header that were taken as they are
-    "no-number",  # voxels that hold none, and were filled
-    "refused",  # why this cannot be read
-    "unit",  # what the values measure, or that nobody knows
+    "content",  # image content: projections, colors, labels; other volumes in the same source
+    "device",  # another device was used than requested
+    "geometry",  # voxel positions: assumed, uneven, resampled, or changed by hand
+    "header",  # header values used without verification
+    "no-number",  # NaN voxels that were filled
+    "refused",  # the reason why this cannot be read
+    "unit",  # the unit of the values, or that it is unknown
     "nothing-colored",
     "option-unused",
-    "coverage",  # two volumes share little, or no, field of view
+    "coverage",  # the fields of view of two volumes hardly overlap, or not at all
     "half-turn",
     "not-deformed",
     "segmentation",
-    "worse",  # the result of a registration is worse than nothing
+    "worse",  # the registration made the alignment worse
     "folds",
-    "inconsistent",  # the way there and the way back do not meet
+    "inconsistent",  # large inverse consistency error
 ]
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing that the user should know.
+    """A notice for the user.
 
     Parameters
     ----------
     code
-        What it is about; whoever decides anything by a notice decides by this.
+        Category. Programs must decide by this code, never by the text.
     severity
-        ``"info"`` for what is as it should be and merely worth saying.
+        ``"info"`` for information, ``"warning"`` for anything that may be wrong.
     text
         The sentence, without a full stop.
     fact
-        The part of the sentence that can stand in another one; empty if it is all of it.
+        The part of the sentence that can be quoted in another one; empty for the entire sentence.
     """
 
     code: Code
@@ -53,5 +53,5 @@ class Notice:
 
 
 def texts(notices: Iterable[Notice]) -> list[str]:
-    """Return the sentences for people, each once."""
+    """Return the unique texts, in order."""
     return list(dict.fromkeys(map(str, notices)))

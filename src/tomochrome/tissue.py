@@ -1,7 +1,7 @@
-"""The tissues that Tomochrome knows, and their numbers in every tissue map.
+"""The tissue classes and their indices.
 
-One table serves the phantom, the networks, the palettes and the files: the
-index is the voxel value in a tissue map and the channel of a network's output.
+The same indices are used by the phantom, the networks, the palettes and the files: as voxel value
+in a tissue map and as output channel of a network.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class Tissue(IntEnum):
     EYE = 22
     REPRODUCTIVE = 23
     FLUID = 24  # cerebrospinal fluid, ascites, effusions, cysts
-    FOREIGN_BODY = 25  # metal, couch parts inside the field are not tissue: they are AIR
+    FOREIGN_BODY = 25  # metal; the couch is AIR
 
     @property
     def label(self) -> str:
-        """The tissue's name as users see it, for example ``"cortical-bone"``."""
+        """Identifier in files and on the command line, for example ``"cortical-bone"``."""
         return self.name.lower().replace("_", "-")
 
     @property
     def title(self) -> str:
-        """The tissue's name in a legend, for example ``"Cortical bone"``."""
+        """Display name, for example ``"Cortical bone"``."""
         return _TITLES.get(self.label) or self.label.replace("-", " ").capitalize()
 
 
@@ -60,5 +60,5 @@ _TITLES = {
 }
 
 N_TISSUES = len(Tissue)
-NO_TISSUE = 255  #: value in a tissue map where nothing is known
+NO_TISSUE = 255  #: value in a tissue map where the tissue is unknown
 TISSUE_NAMES: tuple[str, ...] = tuple(t.label for t in Tissue)

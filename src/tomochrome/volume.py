@@ -1,4 +1,4 @@
-"""The Volume: voxels that know where they are, what they measure and where they came from."""
+"""The Volume: voxels with affine, unit and provenance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.notices import Notice
 
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
-MOST_MM: Final = 1e9  # beyond a thousand kilometres sizes overflow, and headers are damaged
+MOST_MM: Final = 1e9  # larger coordinates overflow and mean a damaged header
 Verdict = Literal["regular", "irregular", "tilted", "incomplete", "unreadable", "not-ct"]
 
 
 class ScannerWindow(NamedTuple):
-    """A window stored in the image's own header (DICOM PS3.3 C.11.2.1.2)."""
+    """A window stored in the image header (DICOM PS3.3 C.11.2.1.2)."""
 
     name: str
     center: float
@@ -28,18 +28,18 @@ class ScannerWindow(NamedTuple):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a volume came from and what was done to it. Never holds the patient's identity."""
+    """Origin and processing history of a volume. Never contains the patient's identity."""
 
-    source: str = ""  #: file or folder it was read from
+    source: str = ""  #: file or folder
     kind: str = "memory"  #: "dicom-series", "dicom-file", "nifti", "nrrd", "metaimage", "phantom"
     modality: str = "unknown"
     series_uid: str = ""
-    title: str = ""  #: what the scanner calls the series, with nothing of the patient in it
+    title: str = ""  #: series description, without patient data
     windows: tuple[ScannerWindow, ...] = ()
     verdict: Verdict = "regular"
     warnings: tuple[Notice, ...] = ()
-    history: tuple[str, ...] = ()  #: one line for each step that made this volume
-    #: LPS mm of the first voxel of each slice as stored, where reading resampled them
+    history: tuple[str, ...] = ()  #: one line per processing step
+    #: LPS position in mm of the first voxel of each stored slice, if reading resampled them
     stored_positions: tuple[tuple[float, float, float], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,19 +55,18 @@ class Volume:
     Parameters
     ----------
     voxels
-        Array of shape (z, y, x), or (z, y, x, 4) for uint8 RGBA. Anything with ``shape``,
-        ``dtype``, ``ndim`` and ``__getitem__`` that NumPy can turn into an array will do.
+        Array of shape (z, y, x), or (z, y, x, 4) for uint8 RGBA. Any object with ``shape``,
+        ``dtype``, ``ndim`` and ``__getitem__`` that NumPy can convert to an array is accepted.
     affine
         4x4 float64 matrix from homogeneous voxel index (z, y, x, 1) to LPS millimetres
-        (x grows to the patient's left, y to posterior, z to superior). It must be invertible.
+        (x increases to the patient's left, y to posterior, z to superior). It must be invertible.
     unit
-        ``"HU"`` for CT; ``"unknown"`` for anything whose values have no known meaning.
+        ``"HU"`` for CT; ``"unknown"`` if the meaning of the values is not known.
     provenance
         Source, scanner windows, warnings and history.
     outside
         Booleans (z, y, x), true where the scanner measured nothing (padding, outside the field
-        of view, a hole in the series): air to the eye, and never colored. None if there is no
-        such voxel.
+        of view, missing slices): shown as air and never colored. None if there is no such voxel.
 
     Raises
     ------
@@ -96,7 +95,7 @@ class Volume:
         if self.outside is not None and (
             self.outside.shape != shape[:3] or self.outside.dtype != np.bool_
         ):
-            raise GeometryError("the mask of voxels outside the scan does not fit the volume")
+            raise GeometryError("the mask of voxels outside the scan does not match the volume")
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")
@@ -105,7 +104,7 @@ class Volume:
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise GeometryError("the last row of the affine must be 0 0 0 1")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise GeometryError("the affine is singular: some axis has no extent in space")
+            raise GeometryError("the affine is singular")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
 
@@ -137,21 +136,21 @@ class Volume:
     def with_voxels(
         self, voxels: NDArray[Any], *, unit: Unit | None = None, step: str = ""
     ) -> Volume:
-        """Return other voxels on the same grid, carrying affine and provenance on.
+        """Return a volume with other voxels on the same grid, keeping affine and provenance.
 
         Parameters
         ----------
         voxels
             (z, y, x), or RGBA bytes (z, y, x, 4).
         unit
-            Their unit; this volume's if None.
+            Their unit; None to keep the unit of this volume.
         step
-            What was done, for the provenance.
+            Processing step to append to the history.
 
         Returns
         -------
         Volume
-            On the same grid.
+            The new volume.
 
         Raises
         ------
@@ -187,19 +186,19 @@ def default_affine(
 
 
 def require_volume(volume: object, role: str) -> None:
-    """Refuse what is not a `Volume`: a bare array says nothing of where it lies.
+    """Raise an exception unless the argument is a `Volume`; a bare array has no position.
 
     Parameters
     ----------
     volume
-        What was given.
+        The argument.
     role
-        What it is for, to begin the message.
+        Its role, the subject of the error message.
 
     Raises
     ------
     InputError
-        If it is an array, a path, or anything else.
+        If it is an array, a path, or any other type.
     """
     if not isinstance(volume, Volume):
         raise InputError(

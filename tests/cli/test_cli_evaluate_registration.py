@@ -156,7 +156,7 @@ def test_between_modalities_correlation_need_not_increase(
         (["--labels", "fixed-labels"], "--synthetic"),
         (["--mean-mm", 3], "--synthetic"),
         (["--transform", "nobody"], "there is no file"),
-        (["-o", "fixed"], "exists already"),
+        (["-o", "fixed"], "already exists"),
         (["-o", "fixed", "--force"], "is an input"),
     ],
     ids=lambda v: " ".join(map(str, v)) if isinstance(v, list) else None,

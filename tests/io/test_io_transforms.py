@@ -254,7 +254,7 @@ def test_nothing_is_left_behind_and_nothing_overwritten(
 ) -> None:
     path = tmp_path / "there.h5"
     path.write_bytes(b"precious")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         chain.save(path)
     chain.save(path, force=True)
     assert Transform.load(path).fields

@@ -257,12 +257,12 @@ def test_outputs_that_cannot_be(tmp_path):
     (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed" / "letter.txt").write_text("precious")
     cases = {
-        "c.mp4": "no ending that can be written",
-        "c": "no ending that can be written",
-        ".png": "no ending that can be written",
+        "c.mp4": "does not end in a supported extension",
+        "c": "does not end in a supported extension",
+        ".png": "does not end in a supported extension",
         "nowhere/c.png": "does not exist",
-        "there.nrrd": "exists already",
-        "folder.png": "exists already",
+        "there.nrrd": "already exists",
+        "folder.png": "already exists",
         "mixed/": "holds other things",
         "there.nrrd/": "is a file",
     }
@@ -284,7 +284,7 @@ def test_outputs_that_cannot_be(tmp_path):
 def test_force_replaces_a_series_and_an_empty_folder_needs_none(tmp_path):
     (tmp_path / "s").mkdir()
     write(ct((3, 9, 8)), f"{tmp_path}/s/")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         write(ct((2, 9, 8)), f"{tmp_path}/s/")
     write(ct((2, 9, 8)), f"{tmp_path}/s/", force=True)
     assert read(tmp_path / "s").shape[0] == 2

@@ -23,7 +23,7 @@ def test_auto_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_device_asked_for_and_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match="'cuda' was asked for"):
+    with pytest.raises(DeviceError, match="'cuda' was requested"):
         choose_device("cuda")
 
 

@@ -39,7 +39,7 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> Non
 def test_existing_output_needs_force(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
     target.write_bytes(b"old")
-    with pytest.raises(OutputError, match=r"exists already.*--force"):
+    with pytest.raises(OutputError, match=r"already exists.*--force"):
         check_writable(target)
     with write_whole(target, force=True) as temporary:
         temporary.write_bytes(b"new")

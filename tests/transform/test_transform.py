@@ -278,7 +278,7 @@ def test_bad_points_and_orders_are_refused() -> None:
             Transform.identity().apply(texture(SHAPE, AFFINE), bare)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="linear or nearest"):
         Transform.identity().apply(texture(SHAPE, AFFINE), order="cubic")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="no grid of its own"):
+    with pytest.raises(OptionError, match="has no grid for a displacement field"):
         Transform.identity().save("somewhere.nii.gz")
     with pytest.raises(OutputError, match="ending"):
         Transform.identity().save("somewhere.png")

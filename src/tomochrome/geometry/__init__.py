@@ -1,4 +1,4 @@
-"""Where voxels lie: affines, LPS and RAS, orientation, resampling."""
+"""Voxel geometry: affines, LPS and RAS, orientation, resampling."""
 
 from tomochrome.geometry.affine import (
     LPS_FROM_RAS,

@@ -1,8 +1,8 @@
-"""Affines, and the one place where LPS and RAS meet.
+"""Affines, and conversion between LPS and RAS.
 
-Inside Tomochrome every affine maps a homogeneous voxel index (z, y, x, 1) to LPS millimetres
-(x to the patient's left, y to posterior, z to superior), as DICOM and ITK see space. NIfTI
-maps (x, y, z, 1) to RAS millimetres (x to the right, y to anterior).
+In Tomochrome every affine maps a homogeneous voxel index (z, y, x, 1) to LPS millimetres (x to the
+patient's left, y to posterior, z to superior), the convention of DICOM and ITK. NIfTI maps
+(x, y, z, 1) to RAS millimetres (x to the right, y to anterior).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tomochrome.volume import Volume
 Affine = NDArray[np.float64]
 
 LPS_FROM_RAS: Final[Affine] = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Turns homogeneous RAS millimetres into LPS millimetres; it is its own inverse."""
+"""Converts homogeneous RAS millimetres to LPS millimetres; it is its own inverse."""
 
 _ZYX_FROM_XYZ: Final[Affine] = np.eye(4)[[2, 1, 0, 3]]
 for _constant in (LPS_FROM_RAS, _ZYX_FROM_XYZ):
@@ -26,27 +26,27 @@ for _constant in (LPS_FROM_RAS, _ZYX_FROM_XYZ):
 
 
 def ras_to_lps(affine: ArrayLike) -> Affine:
-    """Return an affine to RAS mm as an affine to LPS mm, whatever its index order."""
+    """Convert an affine to RAS mm into an affine to LPS mm, for any index order."""
     return LPS_FROM_RAS @ np.asarray(affine, dtype=np.float64)
 
 
 def lps_to_ras(affine: ArrayLike) -> Affine:
-    """Return an affine to LPS mm as an affine to RAS mm, whatever its index order."""
+    """Convert an affine to LPS mm into an affine to RAS mm, for any index order."""
     return LPS_FROM_RAS @ np.asarray(affine, dtype=np.float64)
 
 
 def to_nifti_affine(affine: ArrayLike) -> Affine:
-    """Return (z, y, x) index to LPS mm as NIfTI's (x, y, z) index to RAS mm."""
+    """Convert an affine from (z, y, x) index to LPS mm into NIfTI's (x, y, z) index to RAS mm."""
     return lps_to_ras(affine) @ _ZYX_FROM_XYZ
 
 
 def from_nifti_affine(affine: ArrayLike) -> Affine:
-    """Return NIfTI's (x, y, z) index to RAS mm as (z, y, x) index to LPS mm."""
+    """Convert NIfTI's affine from (x, y, z) index to RAS mm into (z, y, x) index to LPS mm."""
     return ras_to_lps(affine) @ _ZYX_FROM_XYZ
 
 
 def compose(origin: ArrayLike, directions: ArrayLike, spacing: ArrayLike) -> Affine:
-    """Build an affine out of its parts.
+    """Build an affine from origin, directions and spacing.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def apply(affine: ArrayLike, points: ArrayLike) -> Affine:
 
 
 def is_orthogonal(affine: ArrayLike, tolerance: float = 1e-3) -> bool:
-    """Whether the index axes stand at right angles (cosines up to ``tolerance``)."""
+    """Return whether the index axes are orthogonal (cosines up to ``tolerance``)."""
     _, directions, _ = decompose(affine)
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() <= tolerance)
 
@@ -93,21 +93,21 @@ def corners(shape: tuple[int, int, int], affine: ArrayLike) -> Affine:
 
 
 def same_grid(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> bool:
-    """Whether two volumes have the same shape and put every voxel at the same place.
+    """Return whether two volumes have the same shape and voxel positions.
 
-    An affine map is linear, so it is enough that the eight corners agree to ``tolerance_mm``.
+    Affine maps are linear, so it is sufficient to compare the eight corners.
 
     Parameters
     ----------
     a, b
         The volumes.
     tolerance_mm
-        How far corners may lie apart.
+        Maximum distance between corresponding corners.
 
     Returns
     -------
     bool
-        True if each voxel of one lies on the same voxel of the other.
+        True if the voxel grids are the same.
     """
     if a.shape != b.shape:
         return False
@@ -116,7 +116,9 @@ def same_grid(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> bool:
 
 
 def require_same_grid(a: Volume, b: Volume, what: str, tolerance_mm: float = 1e-3) -> None:
-    """Raise unless two volumes lie on the same grid; ``what`` names the two in the message.
+    """Raise an exception unless two volumes have the same grid.
+
+    ``what`` names the two volumes in the message.
 
     Raises
     ------

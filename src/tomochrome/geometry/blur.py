@@ -1,4 +1,4 @@
-"""Gaussian blur of large volumes: on all threads, and stopped within a moment."""
+"""Gaussian blur of large volumes, multi-threaded and cancellable."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from scipy import ndimage
 from tomochrome.runtime import ThreadPool, check
 
 _SLAB: Final = 6_000_000  # voxels blurred at a time
-_REACH: Final = 4.0  # standard deviations that a blur looks around itself
+_REACH: Final = 4.0  # radius of the kernel in standard deviations
 
 
 def blur(voxels: NDArray[Any], sigma: ArrayLike) -> NDArray[np.float32]:
-    """Blur a volume, a few slices (and those they depend on) at a time.
+    """Blur a volume in overlapping slabs.
 
-    The same numbers as `scipy.ndimage.gaussian_filter` gives of the whole.
+    The result equals that of `scipy.ndimage.gaussian_filter` on the entire volume.
 
     Parameters
     ----------
     voxels
         Numbers (z, y, x).
     sigma
-        Standard deviation along z, y and x in voxels, 0 for none.
+        Standard deviation along z, y and x in voxels, 0 for no blur.
 
     Returns
     -------
     NDArray
-        float32 (z, y, x); edges are continued by the nearest voxel.
+        float32 (z, y, x); the volume is extended by its nearest voxels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Compiled loop of sums over cubes of voxels."""
+"""Compiled loop for sums over cubes of voxels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tomochrome.runtime.kernels import in_chunks
 
 
 def box_sums(values: NDArray[Any], radius: int, out: NDArray[Any]) -> None:
-    """Sums over cubes of side ``2 * radius + 1`` about each voxel, zeros outside the grid.
+    """Compute sums over cubes of side ``2 * radius + 1`` around each voxel, zero-padded.
 
-    ``values`` and ``out`` are (c, z, y, x); running sums along each axis, so that the cost does
-    not depend on the radius.
+    ``values`` and ``out`` are (c, z, y, x). Running sums along each axis make the cost independent
+    of the radius.
     """
     channels, depth, height, _ = values.shape
     _sums_in_slices(channels * depth, values, radius, out)

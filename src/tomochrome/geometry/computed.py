@@ -1,4 +1,4 @@
-"""Arrays that are computed where they are read: layer data without a copy in memory."""
+"""Arrays computed on access: layer data without a copy in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class ComputedArray(ABC):
-    """What NumPy and napari ask of an array, for one that is computed when it is indexed."""
+    """Base class of array-likes for NumPy and napari that are computed when they are indexed."""
 
     @property
     @abstractmethod
@@ -25,7 +25,7 @@ class ComputedArray(ABC):
 
     @abstractmethod
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Return the voxels asked for: integers, slices and Ellipsis as in NumPy."""
+        """Return the indexed voxels: integers, slices and Ellipsis as in NumPy."""
 
     @property
     def ndim(self) -> int:
@@ -34,37 +34,37 @@ class ComputedArray(ABC):
 
     @property
     def size(self) -> int:
-        """Number of values if all were computed."""
+        """Number of values of the entire array."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes if all were computed."""
+        """Number of bytes of the entire array."""
         return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole array, computed now."""
+        """Compute and return the entire array."""
         if copy is False:
-            raise ValueError("this array is computed when read: it cannot be had without a copy")
-        whole = self[...]
-        return whole if dtype is None else whole.astype(dtype, copy=False)
+            raise ValueError("this array is computed on access and cannot be returned uncopied")
+        full = self[...]
+        return full if dtype is None else full.astype(dtype, copy=False)
 
 
 def full_index(key: Any, axes: int) -> tuple[Any, ...]:
-    """Return one integer or slice for each axis of an array that is indexed by ``key``.
+    """Expand an index to one integer or slice for each axis.
 
     Raises
     ------
     IndexError
-        If there are too many indices, or one that is neither an integer, a slice nor Ellipsis.
+        If there are too many indices, or one is not an integer, a slice or Ellipsis.
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     for item in keys:
         if not (item is Ellipsis or isinstance(item, int | np.integer | slice)):
-            raise IndexError("an array computed when read takes integers, slices and Ellipsis")
+            raise IndexError("this array supports only integers, slices and Ellipsis as indices")
     dots = [i for i, item in enumerate(keys) if item is Ellipsis]
     if len(dots) > 1 or len(keys) - len(dots) > axes:
         raise IndexError(f"too many indices for an array of {axes} axes: {len(keys)}")

@@ -1,4 +1,4 @@
-"""Displacement fields in patient space: the dense part of a transform, as files hold it."""
+"""Displacement fields in patient space, the dense part of a transform."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
-    """Displacements on a grid: the point ``p`` goes to ``p + u(p)``.
+    """A displacement field on a grid, mapping a point ``p`` to ``p + u(p)``.
 
-    Between voxels the field is linear; beyond the grid (by more than half a voxel) points stay
-    where they are, as ITK's displacement fields have it.
+    The field is interpolated linearly between voxels. Points more than half a voxel outside the
+    grid are not displaced, as in ITK.
 
     Parameters
     ----------
     vectors
-        (z, y, x, 3): dx, dy, dz in LPS mm. Kept as float32.
+        (z, y, x, 3): dx, dy, dz in LPS mm, converted to float32.
     affine
         4x4 from (z, y, x) index to LPS mm.
 
     Raises
     ------
     GeometryError
-        If the array is of another shape, is empty or holds values that are not finite, or the
-        affine cannot be inverted.
+        If the array has another shape, is empty or contains non-finite values, or the affine is
+        singular.
     """
 
     vectors: NDArray[np.float32]
@@ -47,7 +47,7 @@ class DisplacementField:
             raise GeometryError(
                 f"a displacement field needs vectors (z, y, x, 3), not an array of shape {shape}"
             )
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is rejected below
             vectors = np.ascontiguousarray(self.vectors, dtype=np.float32)
         if 0 in shape or not np.isfinite(vectors).all():
             raise GeometryError("the displacement field is empty or not finite everywhere")
@@ -63,16 +63,16 @@ class DisplacementField:
 
     @property
     def like(self) -> Volume:
-        """An empty volume on the grid, to resample onto."""
+        """An empty volume with this grid, as reference for resampling."""
         return Volume(np.broadcast_to(np.uint8(0), self.shape), self.affine, "unknown")
 
     def covers(self, points: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which points (..., 3) in LPS mm lie on the grid."""
+        """Return which points (..., 3) in LPS mm are inside the grid."""
         index = apply(np.linalg.inv(self.affine), points)
         return np.asarray(((index >= -0.5) & (index < np.array(self.shape) - 0.5)).all(axis=-1))
 
     def to_sitk(self) -> SimpleITK.Image:
-        """Return the field as an image of three components at its place in LPS space.
+        """Convert to a three-component image in LPS space.
 
         Raises
         ------
@@ -85,12 +85,12 @@ class DisplacementField:
 
     @classmethod
     def from_sitk(cls, image: SimpleITK.Image) -> DisplacementField:
-        """Return a 3D SimpleITK image of three components as a field.
+        """Convert from a three-component 3D SimpleITK image.
 
         Raises
         ------
         GeometryError
-            If the image is not 3D or has not three components.
+            If the image is not 3D or does not have three components.
         """
         import SimpleITK
 

@@ -1,4 +1,4 @@
-"""Marks that grow over their neighbours."""
+"""Fast binary dilation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tomochrome.runtime.task import check
 
 
 def grown(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return marks (z, y, x) and all their 26 neighbours.
+    """Dilate a mask (z, y, x) by its 26-neighborhood.
 
-    One axis after another: a tenth of the time of `scipy.ndimage.binary_dilation`.
+    Separable along the axes; takes a tenth of the time of `scipy.ndimage.binary_dilation`.
     """
     for axis in range(3):
         check()

@@ -1,4 +1,4 @@
-"""Lossless reorientation: whole-axis flips and transposes, with the affine carried along."""
+"""Lossless reorientation by axis flips and transposes, with the affine updated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import decompose, same_grid
 from tomochrome.volume import Volume
 
-# Where the axes (z, y, x) point in an upright axial volume: superior, posterior, left,
-# as rows of the LPS matrix.
+# Directions of the axes (z, y, x) of an upright axial volume (superior, posterior, left) as rows
+# of the LPS matrix.
 _UPRIGHT_ROWS = (2, 1, 0)
 
 #: Letters for the negative and positive directions of LPS x, y and z (DICOM PS3.3 C.7.6.1.1.1).
 _LETTERS: Final = ("RL", "AP", "FH")
-#: Direction cosines below this (about 6 degrees) get no letter of their own.
+#: Direction cosines below this (about 6 degrees) are omitted from letters.
 OBLIQUE_COSINE: Final = 0.1
 
 
 def orientation_letters(direction: ArrayLike) -> str:
-    """Return where a direction points in the patient: "L", or "LP" where it is oblique.
+    """Return the anatomical direction of a vector, such as "L", or "LP" if it is oblique.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def orientation_letters(direction: ArrayLike) -> str:
     str
         One to three of the letters R, L, A, P, F (feet) and H (head), the principal direction
         first, as in DICOM's Patient Orientation (PS3.3 C.7.6.1.1.1). Directions with a cosine
-        below `OBLIQUE_COSINE` are left out. Empty for a vector of length zero.
+        below `OBLIQUE_COSINE` are omitted. Empty for a vector of length zero.
     """
     vector = np.asarray(direction, dtype=np.float64)
     length = float(np.linalg.norm(vector))
@@ -50,17 +50,17 @@ def orientation_letters(direction: ArrayLike) -> str:
 
 
 def edge_letters(right: ArrayLike, up: ArrayLike) -> dict[str, str]:
-    """Return the letters for the edges of a picture: "left", "right", "top" and "bottom".
+    """Return the letters for the edges of an image: "left", "right", "top" and "bottom".
 
     Parameters
     ----------
     right, up
-        Where right and up in the picture point in the patient, as LPS vectors.
+        LPS vectors of the image's right and up directions.
 
     Returns
     -------
     dict
-        For each edge up to three of R, L, A, P, H and F, the closest direction first.
+        For each edge, up to three of R, L, A, P, H and F, the principal direction first.
     """
     right, up = np.asarray(right, dtype=np.float64), np.asarray(up, dtype=np.float64)
     return {
@@ -72,19 +72,19 @@ def edge_letters(right: ArrayLike, up: ArrayLike) -> dict[str, str]:
 
 
 def axis_map(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Find the flips and the order of axes that make a volume upright axial.
+    """Return the axis permutation and flips that make a volume upright axial.
 
     Returns
     -------
     order
-        For each new axis (z, y, x) the old axis that it is.
+        For each new axis (z, y, x), the index of the old axis.
     flips
-        For each new axis whether it runs against the old one.
+        For each new axis, whether it is reversed.
 
     Notes
     -----
-    Among the six orders the one with the greatest product of direction cosines is taken,
-    so that no two axes claim the same direction even in strongly oblique volumes.
+    Of the six permutations, the one with the greatest product of direction cosines is chosen, so
+    that the assignment is unique even for strongly oblique volumes.
     """
     _, directions, _ = decompose(affine)
     cosines = directions[list(_UPRIGHT_ROWS)]  # [new axis, old axis]
@@ -95,17 +95,17 @@ def axis_map(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[b
 
 
 def _score(cosines: NDArray[np.float64], order: tuple[int, ...]) -> float:
-    # A small floor keeps the logarithm finite for axes at right angles to their goal.
+    # The offset keeps the logarithm finite for perpendicular axes.
     return float(sum(np.log(abs(cosines[new, old]) + 1e-12) for new, old in enumerate(order)))
 
 
 def reorient(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Volume:
-    """Return the volume with its axes reordered and then flipped; voxels keep their places.
+    """Permute and then flip the axes of a volume; voxels keep their positions in space.
 
     Parameters
     ----------
     order, flips
-        For each new axis the old axis that it is, and whether it runs against it.
+        For each new axis, the index of the old axis and whether it is reversed.
     """
     if order == (0, 1, 2) and not any(flips):
         return volume
@@ -125,12 +125,12 @@ def reoriented_affine(
     order: Sequence[int],
     flips: Sequence[bool],
 ) -> NDArray[np.float64]:
-    """Return the affine of a grid whose axes are reordered and then flipped.
+    """Return the affine of a grid whose axes are permuted and then flipped.
 
     Parameters
     ----------
     affine, shape
-        Of the grid as it is.
+        Affine and shape of the original grid.
     order, flips
         As for `reorient`.
     """
@@ -145,33 +145,33 @@ def reoriented_affine(
 
 
 def closest_axial(volume: Volume) -> Volume:
-    """Return the volume upright: z to superior, y to posterior, x to the patient's left.
+    """Return the volume reoriented to upright axial: z superior, y posterior, x to the left.
 
-    Only whole axes are flipped and exchanged: no voxel value changes, and each voxel stays at
-    the same place in space. An oblique volume stays oblique, turned to the nearest such order.
+    Axes are only flipped and permuted: voxel values and their positions in space do not change. An
+    oblique volume stays oblique, in the closest such orientation.
     """
     return reorient(volume, *axis_map(volume.affine))
 
 
 def reorient_like(volume: Volume, original: Volume) -> Volume:
-    """Return a volume made from ``closest_axial(original)`` back to the original's stored axes.
+    """Reorient a volume derived from ``closest_axial(original)`` to the axes of the original.
 
     Parameters
     ----------
     volume
-        A volume on the grid of ``closest_axial(original)`` (or already on the original's).
+        A volume on the grid of ``closest_axial(original)`` or of the original.
     original
-        The volume whose axes are wanted.
+        The volume that defines the axes.
 
     Returns
     -------
     Volume
-        The same voxels along the original's axes.
+        The same voxels along the axes of the original.
 
     Raises
     ------
     GeometryError
-        If the two do not cover the same grid by flips and transposes alone.
+        If the grids differ by more than flips and transposes.
     """
     if same_grid(volume, original):
         return volume
@@ -187,7 +187,7 @@ def reorient_like(volume: Volume, original: Volume) -> Volume:
     )
     if not same_grid(result, original):
         raise GeometryError(
-            "the volume cannot be reoriented to the axes of the original: the grids differ; "
-            "resample it on the original instead"
+            "the volume cannot be reoriented to the axes of the original because the grids differ; "
+            "resample it onto the original instead"
         )
     return result

@@ -16,18 +16,19 @@ from tomochrome.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """The way of a grid's voxels into a volume that is resampled.
+    """The mapping from the voxels of a grid to positions in the volume that is resampled.
 
     Parameters
     ----------
     first
-        4x4 from the LPS mm of the grid to points; None: they are these points.
+        4x4 matrix applied to the LPS mm of the grid; None for the identity.
     through
-        Where the points go from there; None: nowhere.
+        Function applied to the resulting points; None for the identity.
     last
-        4x4 from there to LPS mm of the volume; None: they are there.
+        4x4 matrix from there to LPS mm of the volume; None for the identity.
     verb, stage
-        What provenance and progress call taking it; no stage: it is not reported.
+        Name of the operation in the provenance, and of the stage in progress reports; an empty
+        stage is not reported.
     """
 
     first: NDArray[np.float64] | None = None
@@ -47,25 +48,25 @@ def resample(
     volume
         Scalar or RGBA volume. Its axes may be sheared (tilted gantry).
     like
-        The volume whose shape and affine the result takes on; its voxels are not looked at.
+        The volume that defines shape and affine of the result; its voxels are not used.
     order
         ``"linear"``, or ``"nearest"`` for labels. Integers are rounded to nearest.
     fill
-        Value where ``volume`` does not reach; None means air (-1024) for HU, else 0. A value
-        that the voxel type does not hold becomes the nearest that it does.
+        Value outside ``volume``; None means air (-1024) for HU, else 0. It is clamped to the range
+        of the voxel type.
 
     Returns
     -------
     Volume
         On the grid of ``like``, with the voxel type, unit and provenance of ``volume``. Voxels
-        that ``volume`` did not measure, or (in HU) does not reach, lie ``outside``; such voxels
-        are never blended with tissue. Colors are blended by their opacity, so that the hidden
-        color of a clear voxel tinges nothing.
+        that were not measured, or (for HU) are beyond the grid of ``volume``, are marked as
+        ``outside`` and never blended with tissue. Colors are weighted by opacity, so that the
+        color of a transparent voxel has no effect.
 
     Raises
     ------
     OptionError
-        If the order is not known.
+        If the order is unknown.
     Cancelled
         If the task was cancelled.
     """
@@ -76,7 +77,7 @@ def resample(
 
 
 def check_order(order: str) -> None:
-    """Raise `OptionError` unless there is such an order of interpolation."""
+    """Raise `OptionError` unless the interpolation order is known."""
     if order not in ("linear", "nearest"):
         raise OptionError(f"unknown resampling order '{order}': choose linear or nearest")
 
@@ -84,12 +85,12 @@ def check_order(order: str) -> None:
 def resample_along(
     route: Route, volume: Volume, like: Volume, *, order: Order, fill: float | None = None
 ) -> Volume:
-    """As `resample`, where each voxel of the grid takes its value from where a route leads.
+    """Resample a volume along a route, see `resample`.
 
     Parameters
     ----------
     route
-        From the grid to the volume.
+        Mapping from the grid to the volume.
     volume, like, order, fill
         As for `resample`.
     """
@@ -122,21 +123,21 @@ def to_spacing(
     order: Order = "linear",
     fill: float | None = None,
 ) -> Volume:
-    """Resample a volume to another spacing along its own axes, covering the same field of view.
+    """Resample a volume to another spacing along the same axes and over the same field of view.
 
     Parameters
     ----------
     volume
         The volume.
     spacing
-        New distance between voxel centres along (z, y, x) in mm.
+        New voxel spacing along (z, y, x) in mm.
     order, fill
         As for `resample`.
 
     Returns
     -------
     Volume
-        On the new grid.
+        The resampled volume.
 
     Raises
     ------
@@ -145,9 +146,9 @@ def to_spacing(
 
     Notes
     -----
-    The edges of the field of view stay where they are (a voxel is a box about its centre), so
-    the new first centre lies half the change of spacing further in. Linear interpolation does
-    not low-pass filter: shrinking by more than about two aliases.
+    The edges of the field of view are preserved (a voxel is a box around its center), so the first
+    voxel center moves by half the change in spacing. Linear interpolation is no low-pass filter:
+    downsampling by more than about two causes aliasing.
     """
     wanted = np.asarray(spacing, dtype=np.float64)
     if wanted.shape != (3,) or not np.isfinite(wanted).all() or (wanted <= 0).any():

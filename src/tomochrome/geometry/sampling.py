@@ -1,6 +1,6 @@
-"""Taking a volume's values at any points: linear, nearest, around holes, colors by opacity.
+"""Interpolation of a volume at arbitrary points: linear or nearest, with masks and opacity.
 
-The one sampler: `resample`, `tomochrome.transform.Transform` and the comparisons use it.
+`resample`, `tomochrome.transform.Transform` and the comparisons all use this sampler.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ Points = NDArray[np.float64]
 """(n, 3)."""
 
 _SLAB: Final = 400_000
-"""Voxels sampled at a time: bounds memory, and the time until a cancel is noticed."""
+"""Voxels sampled at a time; limits memory and the response time to cancellation."""
 _NO_HOLES: Final = np.zeros((1, 1, 1), np.bool_)
 
 
 class Sampler:
-    """Values of a volume's voxels at points.
+    """Interpolator of a volume's voxels.
 
     Parameters
     ----------
     voxels
         (z, y, x), or RGBA bytes (z, y, x, 4).
     outside
-        bool (z, y, x): voxels that were not measured, never blended with others. None: all were.
+        bool (z, y, x): voxels that were not measured, never blended with others. None for no such
+        voxels.
     to_index
         (3, 4) or (4, 4) from the points to the (z, y, x) index of a voxel.
     order
         ``"linear"``, or ``"nearest"`` for labels. Integers are rounded to the nearest.
     fill
-        Value where the volume does not reach or was not measured; the nearest one that its voxel
-        type holds. RGBA is clear black there.
+        Value outside the volume and at voxels that were not measured, clamped to the range of the
+        voxel type. RGBA is transparent black there.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Sampler:
         from tomochrome.geometry.sampling_kernels import Grid
 
         self.order, self.dtype, self.channels = order, voxels.dtype, voxels.shape[3:]
-        if self.dtype.kind in "iu":  # air in unsigned integers would become the brightest
+        if self.dtype.kind in "iu":  # -1024 would wrap around in unsigned integers
             limits = np.iinfo(self.dtype)
             fill = min(max(fill, limits.min), limits.max) if np.isfinite(fill) else 0.0
         mask = _NO_HOLES if outside is None else np.ascontiguousarray(outside)
@@ -69,21 +70,21 @@ class Sampler:
         *,
         stage: str = "",
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the values at the voxels of a grid, and where the volume was measured.
+        """Return the values at the voxels of a grid, and a mask of where they are valid.
 
         Parameters
         ----------
         shape, affine
             Shape (z, y, x) of the grid, and the matrix from its index to points.
         through
-            Where points go before they are sampled; it may move them in place.
+            Mapping of the points before they are sampled; it may modify its argument.
         stage
-            What is reported, several times a second; empty: nothing.
+            Name of the stage in progress reports; empty for no reports.
 
         Returns
         -------
         values, inside
-            (z, y, x) or (z, y, x, 4) of the type of the voxels; bool (z, y, x).
+            (z, y, x) or (z, y, x, 4) of the voxel type; bool (z, y, x).
         """
         values = np.empty((*shape, *self.channels), self.grid.values.dtype)
         inside = np.empty(shape, np.bool_)
@@ -93,7 +94,7 @@ class Sampler:
         return values.astype(self.dtype, copy=False), inside
 
     def take(self, points: Points, out: NDArray[Any], inside: NDArray[np.bool_]) -> None:
-        """Write the values at points (n, 3) into ``out``, and where there are some."""
+        """Write the values at points (n, 3) to ``out``, and their validity to ``inside``."""
         from tomochrome.geometry import sampling_kernels as kernels
 
         if self.order == "nearest":
@@ -107,7 +108,7 @@ class Sampler:
 
 
 class Slab(NamedTuple):
-    """Some slices of a grid: which, and the points (n, 3) of their voxels."""
+    """A slab of a grid: its slices, and the points (n, 3) of their voxels."""
 
     rows: slice
     points: Points
@@ -116,14 +117,14 @@ class Slab(NamedTuple):
 def grid_slabs(
     shape: tuple[int, int, int], affine: NDArray[np.float64], stage: str = ""
 ) -> Iterator[Slab]:
-    """Give a grid's slices a few at a time.
+    """Yield the slabs of a grid.
 
     Parameters
     ----------
     shape, affine
         Shape (z, y, x), and the matrix (3 or 4, 4) from the index to the points.
     stage
-        What is reported before each slab; empty: nothing.
+        Name of the stage reported before each slab; empty for no reports.
     """
     from tomochrome.geometry.sampling_kernels import grid_points
 

@@ -1,10 +1,10 @@
-"""Compiled loops of sampling: positions of a grid, and what a volume or a field holds at positions.
+"""Compiled loops of interpolation: grid positions, and values of volumes and fields at positions.
 
 Points are (n, 3) float64, LPS mm or an index; ``to_index`` is the upper 3x4 of the matrix from
-there to the (z, y, x) index of the array that is sampled. A point is inside up to half a voxel
-beyond the outer voxel centers, and takes the outer voxels' values there: ITK's rule, the only one.
-Each function works on the points from ``first`` to ``last``; `in_chunks` calls it for all of them.
-All are in one file because Numba compiles anew only when the file of a function changes.
+there to the (z, y, x) index of the sampled array. As in ITK, a point is inside up to half a voxel
+beyond the outer voxel centers, and takes the values of the outer voxels there. Each function
+processes the points from ``first`` to ``last``; `in_chunks` calls it for all of them. All are in
+one file because Numba recompiles a function only when its own file changes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from numba import njit
 from tomochrome.runtime.kernels import in_chunks
 
 HALF = 0.5 - 1e-4
-"""A voxel counts as measured if measured ones carry half of its weight, give or take rounding."""
+"""A result is valid if measured voxels have half of the weight, with a tolerance for rounding."""
 
 
 class Grid(NamedTuple):
     """A volume that is sampled."""
 
     values: Any  #: numbers (z, y, x), or RGBA bytes (z, y, x, 4)
-    outside: Any  #: bool (z, y, x): not measured, never blended in; looked at where there are holes
+    outside: Any  #: bool (z, y, x): voxels that were not measured; used only if ``holes``
     holes: bool  #: whether there are such voxels
     to_index: Any  #: (3, 4) float64
 
@@ -48,7 +48,7 @@ def _position(to_index, x, y, z):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _inside(at, shape):  # type: ignore[no-untyped-def]
-    """Whether an index lies on the grid; false for what is not a number."""
+    """Return whether an index is inside the grid; false for NaN."""
     return (
         -0.5 <= at[0] < shape[0] - 0.5
         and -0.5 <= at[1] < shape[1] - 0.5
@@ -66,7 +66,7 @@ def _neighbours(at, size):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _corner(at, shape, k):  # type: ignore[no-untyped-def]
-    """Corner k (0 to 7) of the cell about an index: where it is, and its weight."""
+    """Return index and weight of corner k (0 to 7) of the cell around an index."""
     z0, z1, fz = _neighbours(at[0], shape[0])
     y0, y1, fy = _neighbours(at[1], shape[1])
     x0, x1, fx = _neighbours(at[2], shape[2])

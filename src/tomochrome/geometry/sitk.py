@@ -1,4 +1,4 @@
-"""Volumes to SimpleITK images and back."""
+"""Conversion between volumes and SimpleITK images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ITK_TYPES = {"float16": np.float32, "bool": np.uint8}
 
 
 def to_sitk(volume: Volume) -> SimpleITK.Image:
-    """Return the volume as a SimpleITK image at the same place in LPS space.
+    """Convert a volume to a SimpleITK image at the same position in LPS space.
 
-    RGBA becomes a vector image of four components. SimpleITK knows no half floats and no
+    RGBA becomes a vector image of four components. SimpleITK supports neither half floats nor
     booleans: they become float32 and uint8.
 
     Raises
     ------
     GeometryError
-        If the axes are sheared, which an ITK image cannot express.
+        If the axes are sheared, which ITK images do not support.
     """
     if not is_orthogonal(volume.affine):
         raise GeometryError(
@@ -37,7 +37,7 @@ def to_sitk(volume: Volume) -> SimpleITK.Image:
 
 
 def placed_image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> SimpleITK.Image:
-    """Return voxels (z, y, x) or (z, y, x, channels) as an image at their place in LPS space."""
+    """Convert voxels (z, y, x) or (z, y, x, channels) to an image positioned in LPS space."""
     import SimpleITK
 
     array: Any = np.asarray(voxels)
@@ -53,16 +53,16 @@ def placed_image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> SimpleITK
 def from_sitk(
     image: SimpleITK.Image, unit: Unit = "unknown", provenance: Provenance | None = None
 ) -> Volume:
-    """Return a 3D SimpleITK image as a volume at the same place in LPS space.
+    """Convert a 3D SimpleITK image to a volume at the same position in LPS space.
 
     Parameters
     ----------
     image
-        Image of three dimensions; RGBA as a vector of four bytes.
+        Three-dimensional image; RGBA as a vector of four bytes.
     unit
-        What its values are in.
+        Unit of its values.
     provenance
-        Where it came from.
+        Its provenance.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Ground floor: the running task, the computing device, files written whole."""
+"""Shared infrastructure: progress and cancellation, device selection, atomic file output."""
 
 from tomochrome.runtime.device import (
     DEVICE_NAMES,

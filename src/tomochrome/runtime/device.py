@@ -1,4 +1,4 @@
-"""The one place that picks a computing device and the number of threads."""
+"""Selection of the computing device and the number of threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def choose_device(name: str = "auto") -> torch.device:
     OptionError
         If the name is not one of `DEVICE_NAMES`.
     DeviceError
-        If the device was asked for by name and is not there.
+        If the device was requested by name and is not available.
     """
     if name not in DEVICE_NAMES:
         raise OptionError(f"unknown device '{name}': choose one of {', '.join(DEVICE_NAMES)}")
@@ -37,14 +37,14 @@ def choose_device(name: str = "auto") -> torch.device:
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     if not available[name]:
         raise DeviceError(
-            f"the device '{name}' was asked for but this computer has none that torch can use; "
+            f"the device '{name}' was requested, but torch finds none on this computer; "
             "choose --device auto or cpu"
         )
     return torch.device(name)
 
 
 def thread_count(threads: int | None = None) -> int:
-    """Return the number of CPU threads to use: ``threads``, or all that this process may use.
+    """Return the number of CPU threads to use: ``threads``, or all available to this process.
 
     Raises
     ------
@@ -61,18 +61,18 @@ def thread_count(threads: int | None = None) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether torch or NumPy failed for want of memory."""
+    """Return whether an exception means that torch or NumPy ran out of memory."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # On the CPU and on MPS, torch raises a plain RuntimeError of which only the text tells.
+    # On the CPU and on MPS, torch raises a plain RuntimeError; only its text identifies it.
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text
 
 
 def free_memory() -> None:
-    """Give back what torch keeps of a GPU's memory for later use."""
+    """Release the GPU memory that torch caches."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What the system can do with files: exchange two in one step, and see that they are on disk."""
+"""System calls for atomic file output: exchange two paths, and flush files to disk."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2  # Linux, renameat2(2)
 _RENAME_SWAP: Final = 2  # macOS, renamex_np(2)
 _UNSUPPORTED: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
-_SYNC_THREADS: Final = 16  # several at a time share the disk's commits
+_SYNC_THREADS: Final = 16  # concurrent fsync calls share journal commits
 
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
     try:
         return ctypes.CDLL(None, use_errno=True)
-    except (OSError, TypeError):  # Windows knows no library without a name
+    except (OSError, TypeError):  # Windows requires a library name
         return None
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Exchange two files or folders in one step; return False where the system cannot.
+    """Exchange two files or folders atomically; return False if the system does not support it.
 
     Raises
     ------
     OSError
-        If it can, but not these two.
+        If the exchange is supported but failed.
     """
     a, b = os.fsencode(first), os.fsencode(second)
     library = _library()
@@ -53,12 +53,12 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder with all that is in it, is on the disk.
+    """Flush a file, or a folder with all its contents, to disk.
 
     Raises
     ------
     OSError
-        If the disk could not take it.
+        If writing to the disk failed.
     """
     if not path.is_dir():
         _sync_file(path)
@@ -83,8 +83,8 @@ def _sync_file(path: Path) -> None:
 
 
 def sync_entries(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system has a way to ask."""
-    with suppress(OSError):  # Windows opens no folder, and some file systems sync none
+    """Flush the directory entries of a folder to disk, where the system supports it."""
+    with suppress(OSError):  # not supported on Windows and some file systems
         file = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(file)

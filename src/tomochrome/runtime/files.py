@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there at all."""
+"""Atomic file output: a file or folder is complete, or it does not exist."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tomochrome.runtime.work_folder import PREFIX, Move, WorkFolder, clear_lefto
 def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Check, before any long work, that ``path`` can be written, and return it as a `Path`.
 
-    The parent folder must exist and be writable; an existing output needs ``force``. What a
-    killed process left in the parent folder is cleared first.
+    The parent folder must exist and be writable; an existing output requires ``force``. Leftovers
+    of killed processes in the parent folder are removed first.
 
     Parameters
     ----------
     path
-        Where the output is to be.
+        Path of the output.
     force
-        Whether it may take the place of an earlier one.
+        Whether an existing output may be replaced.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
     Raises
     ------
     OutputError
-        If it cannot be written or is there already.
+        If the path cannot be written or already exists.
     """
     target = Path(path)
     parent = target.parent
@@ -45,19 +45,19 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
     clear_leftovers(parent)
     if _exists(target) and not force:
         raise ExistsError(str(target))
-    try:  # permission bits say nothing to root, nor on /proc or a full or read-only disk
+    try:  # permission bits are unreliable for root, on /proc, and on full or read-only disks
         probe = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
         raise OutputError(
             f"the folder '{parent}' cannot be written to ({error.strerror}); choose another output"
         ) from error
-    with suppress(OSError):  # another process may have cleared it
+    with suppress(OSError):  # another process may have removed it
         probe.rmdir()
     return target
 
 
 def _exists(path: Path) -> bool:
-    """Whether something lies at ``path``; also a link to nothing."""
+    """Return whether ``path`` exists, including broken links."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -70,9 +70,9 @@ def _exists(path: Path) -> bool:
 
 @contextmanager
 def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success move it there, on any error remove it.
+    """Yield a temporary path; move it to ``path`` on success and delete it on any error.
 
-    As `write_group`, for one output.
+    This is `write_group` for one output.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterato
     Yields
     ------
     Path
-        Where to write it.
+        Temporary path to write to.
     """
     with write_group([path], force=force) as (temporary,):
         yield temporary
@@ -92,30 +92,30 @@ def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterato
 def write_group(
     paths: Sequence[str | os.PathLike[str]], *, force: bool = False
 ) -> Iterator[list[Path]]:
-    """Give a temporary path for each output; on success all move to their places, or none does.
+    """Yield a temporary path for each output; on success all are moved into place, or none is.
 
-    A temporary name keeps the ending of its output (also ``.nii.gz``), so that libraries that
-    choose a format by the ending work. What is written there may be a file or a folder. It is on
-    the disk before it moves, and takes the place of an earlier output in one step. A process
-    killed while the outputs of a group move leaves whole ones at every place, earlier or new;
-    the next output in that folder finishes the moves.
+    A temporary name keeps the extension of its output (including ``.nii.gz``) for libraries that
+    choose the format by the extension. An output may be a file or a folder. It is flushed to disk
+    before it is moved, and replaces an existing output atomically. If the process is killed during
+    the moves, every path holds a complete output, old or new, and the next output to that folder
+    finishes the moves.
 
     Parameters
     ----------
     paths
-        Where the outputs are to be.
+        Paths of the outputs.
     force
-        Whether they may take the places of earlier ones.
+        Whether existing outputs may be replaced.
 
     Yields
     ------
     list of Path
-        Where to write each of them.
+        Temporary paths to write to, in the order of ``paths``.
 
     Raises
     ------
     OutputError
-        If an output cannot be written or is there already (without ``force``).
+        If an output cannot be written, or already exists (without ``force``).
     """
     targets = [check_writable(path, force=force) for path in paths]
     with ExitStack() as stack:
@@ -130,7 +130,7 @@ def write_group(
         try:
             yield [folders[target.parent].new / target.name for target in targets]
             _move(targets, folders, force)
-        except OutputError as error:  # the work folder is gone when the user reads of it
+        except OutputError as error:  # the work folder no longer exists when this is shown
             error.reword(lambda text: _in_place(text, folders))
             raise
         except OSError as error:
@@ -145,15 +145,15 @@ def _in_place(text: str, folders: dict[Path, WorkFolder]) -> str:
 
 
 def _move(targets: Sequence[Path], folders: dict[Path, WorkFolder], force: bool) -> None:
-    """Move all outputs to their places; where one cannot, put everything back as it was."""
+    """Move all outputs into place; if one fails, restore the previous state."""
     for target in targets:
         new = folders[target.parent].new / target.name
         if target.is_dir() and not target.is_symlink() and not new.is_dir():
-            # who allows to replace a file does not mean a folder
+            # permission to replace a file does not extend to a folder
             raise OutputError(f"'{target}' is a folder; choose another name for the output")
         if not force and _exists(target):
             raise OutputError(
-                f"'{target}' was created by another program meanwhile; choose another name"
+                f"'{target}' was created by another program in the meantime; choose another name"
             )
         sync(new)
     if len(targets) == 1 and not targets[0].is_dir():

@@ -1,8 +1,8 @@
-"""How compiled loops are compiled, run in threads, and given numbers that they can read.
+"""Compilation of Numba kernels, their multi-threaded execution, and conversion of their inputs.
 
-All loops are serial, release the GIL, and are run over pieces of the work in threads. Numba's own
-parallel loops take three to four times as long to compile, and where neither OpenMP nor TBB is
-found (macOS, slim containers) end the whole process when two threads start one at once (Numba
+Kernels are serial loops that release the GIL and run on chunks of the work in several threads.
+Numba's parallel loops take three to four times as long to compile. Without OpenMP or TBB (macOS,
+slim containers), they terminate the process when two threads start one at the same time (Numba
 documentation, "The Threading Layers").
 """
 
@@ -25,7 +25,7 @@ from tomochrome.runtime.task import ThreadPool, check
 
 @functools.cache
 def _pool() -> ThreadPool:
-    """Threads for pieces of compiled loops: kept, so that short loops can be shared too."""
+    """Return the persistent thread pool; creating one per call would cost more than short loops."""
     return ThreadPool(os.cpu_count(), thread_name_prefix="kernel")
 
 
@@ -34,10 +34,10 @@ if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile ``function`` without the GIL, cached on disk where some folder can be written.
+    """Compile ``function`` to release the GIL, cached on disk if a folder is writable.
 
-    Numba keeps its cache beside the module, or in the user's cache folder where the package is
-    read-only; where neither can be written it raises, and the kernel is compiled anew each run.
+    Numba caches beside the module, or in the user's cache folder if the package is read-only. If
+    neither is writable it raises an exception, and the kernel is compiled in every process.
     ``options`` are those of ``numba.njit``.
     """
     from numba import njit
@@ -51,18 +51,18 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
 def over_chunks(
     work: Callable[[int, int], None], n: int, *, threads: int | None = None, least: int = 65536
 ) -> None:
-    """Call ``work(start, stop)`` on consecutive pieces of ``range(n)`` in threads.
+    """Call ``work(start, stop)`` for consecutive chunks of ``range(n)`` in several threads.
 
     Parameters
     ----------
     work
-        Handles items ``start`` to ``stop`` and releases the GIL.
+        Processes items ``start`` to ``stop`` and releases the GIL.
     n
         Number of items.
     threads
-        Number of threads; default all that this process may use.
+        Number of threads; all available ones by default.
     least
-        Smallest piece worth a thread of its own.
+        Minimum chunk size.
     """
     count = min(thread_count(threads), max(1, n // least))
     if count <= 1:
@@ -71,16 +71,16 @@ def over_chunks(
     pieces = iter(list(pairwise(n * i // count for i in range(count + 1))))
 
     def take() -> None:
-        for start, stop in pieces:  # shared: each piece goes to whoever asks for it first
+        for start, stop in pieces:  # shared between the threads
             work(start, stop)
 
     helpers: list[Future[None]] = []
-    with suppress(RuntimeError):  # no thread can be started while the interpreter exits
+    with suppress(RuntimeError):  # no thread can be started during interpreter shutdown
         for _ in range(count - 1):
             helpers.append(_pool().submit(take))
     try:
         take()
-    finally:  # those that did not start yet found nothing left to do
+    finally:  # helpers that have not started yet are not needed any more
         helpers = [helper for helper in helpers if not helper.cancel()]
         wait(helpers)
     for helper in helpers:
@@ -94,29 +94,29 @@ def in_chunks(
     least: int = 65536,
     fastmath: bool = False,
 ) -> Any:
-    """Compile ``function(first, last, *arguments)``, and run it over ``range(n)`` in threads.
+    """Compile ``function(first, last, *arguments)`` and run it over ``range(n)`` in threads.
 
     Parameters
     ----------
     function
-        What to compile. Without it a decorator is returned: ``@in_chunks(least=1)``.
+        The function to compile. If omitted, a decorator is returned: ``@in_chunks(least=1)``.
     jobs
-        Finds ``n`` from the arguments. Without it ``n`` is given before them in each call.
+        Computes ``n`` from the arguments. If omitted, ``n`` is the first argument of each call.
     least
-        Smallest number of items worth a thread of its own.
+        Minimum number of items per thread.
     fastmath
         As for ``numba.njit``.
 
     Returns
     -------
     Callable
-        To be called as ``function(*arguments)``, or ``function(n, *arguments)`` without ``jobs``.
-        It calls `check` first, and uses as many threads as Numba may
-        (`numba.set_num_threads`). ``__wrapped__`` is the compiled function.
+        Called as ``function(*arguments)``, or ``function(n, *arguments)`` without ``jobs``. It
+        calls `check` first and uses as many threads as Numba is set to (`numba.set_num_threads`).
+        ``__wrapped__`` is the compiled function.
     """
     if function is None:
         return functools.partial(in_chunks, jobs=jobs, least=least, fastmath=fastmath)
-    # no check for division by zero: it keeps a loop from being vectorized
+    # error_model="numpy": checks for division by zero prevent vectorization
     compiled = kernel(function, fastmath=fastmath, error_model="numpy")
 
     @functools.wraps(compiled, updated=())
@@ -134,9 +134,9 @@ def in_chunks(
 
 
 def plain_numbers(values: ArrayLike) -> NDArray[Any]:
-    """Return values as compiled loops read them, uncopied wherever they do.
+    """Return an array of a type that kernels support, without a copy where possible.
 
-    Booleans as bytes, numbers in this machine's byte order, floats of 4 or 8 bytes.
+    Booleans become bytes, numbers native byte order, and floats 4 or 8 bytes.
     """
     given = np.asarray(values)
     if given.dtype.kind == "b":

@@ -1,9 +1,9 @@
-"""A few child processes in which libraries parse what strangers wrote.
+"""Child processes in which libraries parse untrusted files.
 
-Native libraries crash, hang or allocate without end on damaged files. Here they do so in a
-process whose memory and time are bounded, and whose end is one sentence for the user. Children
-are started when they are first needed and kept for the next call; arrays come back through shared
-memory, without a copy. Of an answer only plain values and arrays of numbers are taken.
+Native libraries may crash, hang or allocate without limit on damaged files. Here they run in
+processes with bounded memory and time, and a failure becomes an error message. Child processes
+are started on demand and reused; arrays are returned through shared memory without a copy. Only
+plain values and numeric arrays are accepted in responses.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ R = TypeVar("R")
 Reason = Literal["crash", "time", "memory", "failed"]
 
 MEMORY: Final = 4 << 30
-"""Bytes of address space that a call may take unless it is given more."""
+"""Default limit of a call's address space in bytes."""
 SECONDS: Final = 30.0
-"""Of the processor's time, for a call that is given no other limit."""
+"""Default limit of a call's CPU time."""
 START_SECONDS: Final = 60.0
-"""A child is there in a tenth of a second; on a busy machine it may take longer."""
+"""Limit for starting a child, which takes about 0.1 s, longer on a busy machine."""
 _POLL_SECONDS: Final = 0.05
-_GRACE_SECONDS: Final = 5.0  # a child ends by itself when its time is up
+_GRACE_SECONDS: Final = 5.0  # a child terminates itself when its time is up
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1"
 )
 
 
 class SandboxError(InputError):
-    """What a library in a child did not read.
+    """A library in a child process failed to read a file.
 
     Attributes
     ----------
     reason
-        ``"crash"``, ``"time"`` or ``"memory"`` if it brought the child down or was stopped,
-        ``"failed"`` if it raised an exception.
+        ``"crash"`` if the child crashed, ``"time"`` or ``"memory"`` if it exceeded a limit,
+        ``"failed"`` if the library raised an exception.
     detail
-        The exception's type and text; for developers, since it may quote the file.
+        Type and text of the exception, for developers only, because it may quote the file.
     """
 
     def __init__(self, message: str, reason: Reason, detail: str = "") -> None:
@@ -81,33 +81,34 @@ def call(
     memory: int = MEMORY,
     seconds: float = SECONDS,
 ) -> R:
-    """Call a function in a child process, and return what it returns.
+    """Call a function in a child process and return its result.
 
-    Threads may call side by side: each has a child of its own meanwhile. Where no child can be
-    started (in an application whose executable is not Python, say), the function is called here.
+    Concurrent calls from several threads use separate children. If no child can be started (for
+    example in an application whose executable is not Python), the function is called in this
+    process.
 
     Parameters
     ----------
     function
-        At the top of a module that can be imported; the child imports it. It returns numbers,
-        texts, bytes, None, arrays, `pickle.PickleBuffer`, or tuples, lists and dicts of such. A
-        buffer arrives as a writable memoryview.
+        A module-level function; the child imports its module. It may return numbers, strings,
+        bytes, None, arrays, `pickle.PickleBuffer`, and tuples, lists and dicts of these. A buffer
+        is returned as a writable memoryview.
     args
-        What can be pickled. Paths must be absolute.
+        Picklable arguments. Paths must be absolute.
     subject
-        What is read, as the subject of a sentence, such as ``"'scan.nrrd'"``.
+        The subject of error messages, such as ``"'scan.nrrd'"``.
     memory
-        Bytes of address space that the child may take, the libraries' own code among them (about
-        1 GiB); bounded where the system can (Linux).
+        Limit of the child's address space in bytes, including about 1 GiB for library code;
+        enforced on Linux.
     seconds
-        The processor's time that the call may take; by the clock five times as long.
+        Limit of the CPU time; the limit of the elapsed time is five times as long.
 
     Raises
     ------
     SandboxError
-        If the function raises an exception, crashes, hangs, or takes too much memory or time.
+        If the function raises an exception, crashes, hangs, or exceeds a limit.
     TomochromeError
-        If the function raises one, in the same words.
+        If the function raises one; class and arguments are preserved.
     Cancelled
         If the task was cancelled.
     """
@@ -129,7 +130,7 @@ def call(
 
 
 def _answer(request: bytes, seconds: float) -> tuple[str, Any] | None:
-    """Return what a child says, or None where there can be no child."""
+    """Return status and value from a child, or None if no child can be started."""
     for is_new in (False, True):
         child = _POOL.take(only_new=is_new)
         if child is None:
@@ -138,10 +139,10 @@ def _answer(request: bytes, seconds: float) -> tuple[str, Any] | None:
             status, value = child.ask(request, seconds)
         except BaseException:
             _POOL.end(child)
-            if child.left_idle and not is_new:  # it had just ended, having waited for long
+            if child.left_idle and not is_new:  # its idle timeout expired just before the call
                 continue
             raise
-        if status == "memory":  # what it has left is in pieces
+        if status == "memory":  # its heap may be unusable
             _POOL.end(child)
         else:
             _POOL.give_back(child)
@@ -150,7 +151,7 @@ def _answer(request: bytes, seconds: float) -> tuple[str, Any] | None:
 
 
 def close() -> None:
-    """End all children, whatever they do; later calls start new ones."""
+    """Kill all children, including busy ones; later calls start new ones."""
     _POOL.close()
 
 
@@ -168,7 +169,7 @@ def _broken(reason: Reason, subject: str, memory: int, seconds: float) -> Sandbo
 def _error(status: str, value: Any, subject: str) -> TomochromeError:
     kind = getattr(errors, status, None)
     if isinstance(kind, type) and issubclass(kind, TomochromeError):
-        with suppress(TypeError):  # from a child that means harm
+        with suppress(TypeError):  # a compromised child may send invalid arguments
             return kind(*value)
     error = _broken("failed", subject, 0, 0)
     error.detail = str(value)
@@ -177,7 +178,7 @@ def _error(status: str, value: Any, subject: str) -> TomochromeError:
 
 def _called_here(function: Callable[..., R], args: tuple[Any, ...], subject: str) -> R:
     try:
-        stream, buffers = dumps(function(*args))  # so that the same types come as from a child
+        stream, buffers = dumps(function(*args))  # so that types are the same as from a child
         value: R = loads(stream, [memoryview(bytearray(buffer)) for buffer in buffers])
     except TomochromeError:
         raise
@@ -189,7 +190,7 @@ def _called_here(function: Callable[..., R], args: tuple[Any, ...], subject: str
 
 
 class _BrokenError(Exception):
-    """A child that gives no answer any more."""
+    """A child that no longer responds, or responds with invalid data."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -197,14 +198,14 @@ class _BrokenError(Exception):
 
 
 class _Child:
-    """A process and the connection to it."""
+    """A child process and the connection to it."""
 
     def __init__(self, process: subprocess.Popen[bytes], pipe: Any) -> None:
         self._process, self._pipe = process, pipe
 
     @classmethod
     def start(cls) -> _Child | None:
-        """Start a process, or return None where that is not possible."""
+        """Start a process, or return None if that is not possible."""
         if not Path(sys.executable or "").name.lower().startswith("python"):
             return None
         ours, theirs = connection.Pipe()
@@ -214,7 +215,7 @@ class _Child:
             os.set_handle_inheritable(handle, True)
             startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
             options = {"startupinfo": startup, "creationflags": subprocess.CREATE_NO_WINDOW}
-        # Neither start-up files nor the working folder have a say in what is imported.
+        # Start-up files and the working folder must not affect which modules are imported.
         paths = [os.path.abspath(path) for path in sys.path if path]  # noqa: PTH100
         code = f"from tomochrome.runtime.sandbox_child import main; main({handle})"
         try:
@@ -235,7 +236,7 @@ class _Child:
         return cls(process, ours)
 
     def is_ready(self) -> bool:
-        """Wait for the process to listen; whether it does."""
+        """Wait until the process is ready; return whether it is."""
         try:
             self._wait(START_SECONDS)
             return bool(self._pipe.recv_bytes(len(READY)) == READY)
@@ -243,12 +244,12 @@ class _Child:
             return False
 
     def ask(self, request: bytes, seconds: float) -> tuple[str, Any]:
-        """Send a request; return the status of the answer, and the result or the error's text.
+        """Send a request; return the status, and the result or the text of the error.
 
         Raises
         ------
         _BrokenError
-            If there comes none, or one without sense.
+            If there is no valid response.
         Cancelled
             If the task was cancelled.
         """
@@ -266,11 +267,11 @@ class _Child:
                 self._process.wait(_GRACE_SECONDS)
             late = -(self._process.returncode or 0) in LIMIT_SIGNALS
             raise _BrokenError("time" if late else "crash") from error
-        except Exception as error:  # an answer of which no sense can be made
+        except Exception as error:  # invalid response
             raise _BrokenError("crash") from error
 
     def _buffers(self, head: Head) -> list[memoryview]:
-        """Return the shared memory that an answer comes with, a part for each array."""
+        """Return the shared memory of a response, one view per array."""
         starts, size = offsets(head.sizes)
         if size == 0:
             block: Any = b""
@@ -286,7 +287,7 @@ class _Child:
         return [view[a : a + length] for a, length in zip(starts, head.sizes, strict=True)]
 
     def _wait(self, seconds: float) -> None:
-        """Return when something comes, or the process ends."""
+        """Wait until data arrives or the process ends."""
         until = time.monotonic() + seconds
         while not self._pipe.poll(_POLL_SECONDS):
             check()
@@ -295,16 +296,16 @@ class _Child:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
     def left_idle(self) -> bool:
-        """Whether the process ended by itself, asked nothing for long."""
+        """Whether the process exited after its idle timeout."""
         return self._process.returncode == 0
 
     def end(self) -> None:
-        """Kill the process, and wait until it is gone."""
+        """Kill the process and wait for its end."""
         self._process.kill()
         self._process.wait()
         with suppress(OSError):
@@ -312,7 +313,7 @@ class _Child:
 
 
 class _Pool:
-    """The children, those that wait for a call and those that are in one."""
+    """The children, idle and busy."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -320,7 +321,7 @@ class _Pool:
         self._all: set[_Child] = set()
 
     def take(self, *, only_new: bool = False) -> _Child | None:
-        """Return a child that waits, or a new one; None where none can be started."""
+        """Return an idle child or a new one; None if none can be started."""
         with self._lock:
             while self._idle and not only_new:
                 child = self._idle.pop()
@@ -344,7 +345,7 @@ class _Pool:
         return started
 
     def give_back(self, child: _Child) -> None:
-        """Keep a child for the next call, unless enough are kept."""
+        """Keep a child for the next call, unless enough are idle."""
         with self._lock:
             keep = child in self._all and len(self._idle) < thread_count()
             if keep:
@@ -353,7 +354,7 @@ class _Pool:
             self.end(child)
 
     def end(self, child: _Child) -> None:
-        """Kill a child that was taken."""
+        """Kill a busy child."""
         with self._lock:
             self._all.discard(child)
         child.end()
@@ -372,15 +373,15 @@ _POOL = _Pool()
 atexit.register(close)
 
 
-def _forget() -> None:
-    """Leave the children to the process that this one is a copy of."""
+def _replace_pool() -> None:
+    """After a fork, leave the children to the parent process."""
     global _POOL
-    _left_behind.append(_POOL)  # or they would be warned of as never waited for
+    _parent_pools.append(_POOL)  # prevents ResourceWarning about processes not waited for
     _POOL = _Pool()
 
 
-_left_behind: Final = list[_Pool]()
+_parent_pools: Final = list[_Pool]()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_replace_pool)

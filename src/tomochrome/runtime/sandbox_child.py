@@ -1,6 +1,6 @@
-"""What runs in a child process of `tomochrome.runtime.sandbox`: one call after another.
+"""Main loop of a child process of `tomochrome.runtime.sandbox`.
 
-It imports little, to be there at once; what a function needs, its own module imports.
+It imports little to start quickly; the modules of called functions import what they need.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 READY: Final = b"ready"
 IDLE_SECONDS: Final = 120.0
-"""A child that is asked nothing for so long ends, and gives its memory back."""
+"""Idle timeout, after which a child exits and frees its memory."""
 CLOCK_FACTOR: Final = 5
-"""By the clock a call may take so many times the processor's time that it is given."""
+"""Ratio of the limit of the elapsed time to the limit of the CPU time."""
 ALIGNMENT: Final = 64  #: bytes, of arrays in shared memory
 LIMIT_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)
 )
-"""What ends a child whose time is up; on Windows only its parent does."""
+"""Signals that end a child whose time is up; on Windows only the parent ends it."""
 
 
 class Request(NamedTuple):
@@ -44,11 +44,11 @@ class Request(NamedTuple):
     Parameters
     ----------
     function, args
-        What is called, and with what.
+        The function and its arguments.
     memory
-        Bytes of address space that this process may take, 0 for any.
+        Limit of the address space in bytes, 0 for none.
     seconds
-        Of the processor's time.
+        Limit of the CPU time.
     """
 
     function: Callable[..., Any]
@@ -58,31 +58,31 @@ class Request(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What comes before an answer's shared memory."""
+    """Header of a response, sent before its shared memory."""
 
     status: str  #: "done", "memory", "failed", or the name of a class in `tomochrome.errors`
-    value: bytes  #: `dumps` of the result or of the error's arguments; of others, the text
-    sizes: tuple[int, ...]  #: bytes of each buffer
-    shared: str  #: name of the shared memory, where it is opened by name
+    value: bytes  #: `dumps` of the result or of the arguments of a TomochromeError, or a text
+    sizes: tuple[int, ...]  #: size of each buffer in bytes
+    shared: str  #: name of the shared memory on Windows
 
 
 def rebuild(buffer: Any, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the array in a buffer, which `dumps` put there.
+    """Return the array that `dumps` stored in a buffer.
 
     Raises
     ------
     ValueError
-        If it is no array of numbers, or does not fill the buffer.
+        If the array is not numeric, or its size does not match the buffer.
     """
     import numpy as np
 
     if np.dtype(dtype).kind not in "biufc":
-        raise ValueError("an array of something else than numbers")
+        raise ValueError("an array that is not numeric")
     return np.frombuffer(buffer, np.uint8).view(dtype).reshape(shape)
 
 
 class _Pickler(pickle.Pickler):
-    """Keeps arrays, and what is a `pickle.PickleBuffer`, out of the stream."""
+    """A pickler that stores arrays and `pickle.PickleBuffer` objects out of band."""
 
     def reducer_override(self, value: Any) -> Any:
         numpy = sys.modules.get("numpy")
@@ -93,7 +93,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes plain values and arrays only, so that no answer has anything executed."""
+    """An unpickler for plain values and arrays only, so that a response cannot execute code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == (__name__, "rebuild"):
@@ -102,12 +102,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def dumps(value: Any) -> tuple[bytes, list[memoryview]]:
-    """Return a value as a stream, and apart from it the bytes of its arrays.
+    """Serialize a value to a stream and separate buffers for its arrays.
 
     Parameters
     ----------
     value
-        Numbers, texts, bytes, None, arrays, and tuples, lists, dicts of such.
+        Numbers, strings, bytes, None, arrays, and tuples, lists and dicts of these.
     """
     stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
@@ -115,18 +115,18 @@ def dumps(value: Any) -> tuple[bytes, list[memoryview]]:
 
 
 def loads(stream: bytes, buffers: list[memoryview]) -> Any:
-    """Return the value that `dumps` was given.
+    """Deserialize the output of `dumps`.
 
     Raises
     ------
     Exception
-        Anything, if the stream is another.
+        Any exception, if the stream is invalid.
     """
     return _Unpickler(io.BytesIO(stream), buffers=buffers).load()
 
 
 def offsets(sizes: tuple[int, ...]) -> tuple[list[int], int]:
-    """Return where buffers of these sizes begin in shared memory, and its size in bytes."""
+    """Return the offsets of buffers of these sizes in shared memory, and the total size."""
     starts, end = [], 0
     for size in sizes:
         starts.append(end)
@@ -135,7 +135,7 @@ def offsets(sizes: tuple[int, ...]) -> tuple[list[int], int]:
 
 
 def main(handle: int) -> None:
-    """Answer what comes from the parent, until it is gone or asks nothing for long.
+    """Serve requests until the parent exits or the idle timeout expires.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def main(handle: int) -> None:
     """
     from multiprocessing import connection
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the parent, which ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends this process
     kind = getattr(connection, "PipeConnection", connection.Connection)
     pipe: Connection = kind(handle)
     with suppress(EOFError, OSError):
@@ -152,19 +152,19 @@ def main(handle: int) -> None:
         kept = None
         while pipe.poll(IDLE_SECONDS):
             message = pipe.recv_bytes()
-            del kept  # whoever asks again has what came before
+            del kept  # the next request confirms that the previous response was received
             kept = _answer(pipe, message)
     os._exit(0)
 
 
 def _answer(pipe: Connection, message: bytes) -> Any:
-    """Call, send what came of it, and return the shared memory that must be kept for a while."""
+    """Serve one request; return the shared memory to keep until the response is received."""
     memory, seconds = struct.unpack_from("<Qd", message)
     _limit(memory, seconds)
     status, stream, buffers = "failed", b"", list[memoryview]()
     try:
         function, args = pickle.loads(memoryview(message)[16:])
-        result = function(*args)  # it may own what the buffers are views of
+        result = function(*args)  # keeps the memory of the buffers alive
         stream, buffers = dumps(result)
         status = "done"
         block, name = _shared(buffers)
@@ -175,7 +175,7 @@ def _answer(pipe: Connection, message: bytes) -> Any:
         stream = _told(error)
     except TomochromeError as error:
         status, stream = type(error).__name__, dumps([str(part) for part in error.args])[0]
-    except Exception as error:  # libraries raise anything over what is damaged
+    except Exception as error:  # libraries raise any exception on damaged files
         stream = _told(error)
     if status != "done":
         block, name, buffers = None, "", []
@@ -194,7 +194,7 @@ def _told(error: Exception) -> bytes:
 
 
 def _shared(buffers: list[memoryview]) -> tuple[int | mmap | None, str]:
-    """Return shared memory with the buffers in it: a descriptor, or on Windows a map by name."""
+    """Copy buffers to shared memory; return its descriptor, or map and name on Windows."""
     starts, size = offsets(tuple(buffer.nbytes for buffer in buffers))
     if size == 0:
         return None, ""
@@ -208,13 +208,13 @@ def _shared(buffers: list[memoryview]) -> tuple[int | mmap | None, str]:
     os.ftruncate(descriptor, size)
     for start, buffer in zip(starts, buffers, strict=True):
         done = 0
-        while done < buffer.nbytes:  # faster than by a map, whose pages come one by one
+        while done < buffer.nbytes:  # faster than mmap, which faults page by page
             done += os.pwrite(descriptor, buffer[done:], start + done)
     return descriptor, ""
 
 
 def _memory_file() -> int:
-    """Return the descriptor of a file without a name, in memory where the system can."""
+    """Return the descriptor of an anonymous file, in memory where the system supports it."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("tomochrome")
     with tempfile.TemporaryFile() as file:
@@ -222,7 +222,7 @@ def _memory_file() -> int:
 
 
 def _limit(memory: int, seconds: float) -> None:
-    """Bound this process's memory and time from now on, where the system can; 0 takes it off."""
+    """Set limits of memory and time for this process where supported; 0 removes them."""
     if sys.platform == "win32":
         return
     import resource

@@ -1,4 +1,4 @@
-"""How long work says how far it is, and how it is told to stop."""
+"""Progress reporting and cancellation of long-running work."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ R = TypeVar("R")
 
 
 class Progress(Protocol):
-    """Callback told how far the work is. Called from worker threads; must return quickly."""
+    """Progress callback. It is called from worker threads and must return quickly."""
 
     def __call__(self, done: int, total: int, stage: str) -> None:
         """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
 
 
 class Task:
-    """Long work as whoever starts it sees it: told how far it is, and able to stop it.
+    """A unit of long-running work that reports progress and can be cancelled.
 
-    The work runs within `running`. It hands no task on: its innermost steps may be called by a
-    library (a network's layers, the gradient of a loss), and call `check` and `report` too.
+    The work runs inside the context manager `running`. The task is not passed as an argument,
+    because `check` and `report` are also called from code that a library calls (layers of a
+    network, the gradient of a loss).
 
     Parameters
     ----------
     progress
-        Called by `report`; None: nobody is told.
+        Called by `report`; None to discard progress.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -39,21 +40,21 @@ class Task:
         self._stop = threading.Event()
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next check; any thread may."""
+        """Request that the work stops at its next check; thread-safe."""
         self._stop.set()
 
     @property
     def cancelled(self) -> bool:
-        """Whether the work was asked to stop."""
+        """Whether cancellation was requested."""
         return self._stop.is_set()
 
     def check(self) -> None:
-        """Raise `Cancelled` if the work was asked to stop.
+        """Raise an exception if cancellation was requested.
 
         Raises
         ------
         Cancelled
-            If it was.
+            If the task was cancelled.
         """
         if self.cancelled:
             raise Cancelled("cancelled by the user")
@@ -64,9 +65,9 @@ class Task:
         Parameters
         ----------
         done, total
-            Steps; a total of 0 if nobody knows how many there are.
+            Number of steps; a total of 0 means unknown.
         stage
-            What is being done.
+            Description of the current stage.
         """
         if self._progress is not None:
             self._progress(done, total, stage)
@@ -75,21 +76,21 @@ class Task:
 _current: ContextVar[Task] = ContextVar("tomochrome_task", default=Task())  # noqa: B039
 
 
-class _Quiet(Task):
-    """A step of another task, stopped with it, of which nobody is told."""
+class _SilentTask(Task):
+    """A part of another task that is cancelled with it and reports no progress."""
 
-    def __init__(self, whole: Task) -> None:
+    def __init__(self, parent: Task) -> None:
         super().__init__()
-        self._whole = whole
+        self._parent = parent
 
     @property
     def cancelled(self) -> bool:
-        return self._whole.cancelled
+        return self._parent.cancelled
 
 
 @contextmanager
 def running(task: Task) -> Iterator[Task]:
-    """Make a task the current one of this thread, and of each `ThreadPool` that it uses."""
+    """Make a task the current one of this thread and of each `ThreadPool` used within."""
     before = _current.set(task)
     try:
         yield task
@@ -99,18 +100,18 @@ def running(task: Task) -> Iterator[Task]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let a step whose own stages nobody should see report nothing; it can be stopped."""
-    with running(_Quiet(_current.get())):
+    """Suppress progress reports within this context; cancellation still works."""
+    with running(_SilentTask(_current.get())):
         yield
 
 
 def current() -> Task:
-    """Return the task of this thread, for a callback that another thread will call."""
+    """Return the current task of this thread, for use in a callback of another thread."""
     return _current.get()
 
 
 def check() -> None:
-    """Raise `Cancelled` if the current task was asked to stop."""
+    """Raise `Cancelled` if cancellation of the current task was requested."""
     _current.get().check()
 
 
@@ -126,22 +127,22 @@ def report(done: int, total: int, stage: str) -> None:
 
 
 class ThreadPool(ThreadPoolExecutor):
-    """A pool of threads that work for the task of whoever hands them the work."""
+    """A thread pool whose workers inherit the current task of the submitting thread."""
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Schedule ``fn``, in a copy of this thread's context.
+        """Schedule a call in a copy of this thread's context.
 
         Parameters
         ----------
         fn
-            What to call.
+            Function to call.
         *args, **kwargs
-            What to call it with.
+            Its arguments.
 
         Returns
         -------
         Future
-            Of what it returns.
+            Future of the result.
         """
         run: Callable[..., R] = copy_context().run
         return super().submit(run, fn, *args, **kwargs)

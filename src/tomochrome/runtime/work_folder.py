@@ -1,10 +1,10 @@
-"""Hidden folders in which outputs are written, and what killed processes left of them.
+"""Hidden work folders in which outputs are written, and recovery after a killed process.
 
-A work folder lies beside the outputs, on the same file system, and is named ``.tomochrome-...``.
-It holds a lock file that is locked for as long as its process lives, the outputs under ``new``,
-and, once all of them are whole and are about to move to their places, a record of the moves.
-Whoever writes into the same folder next clears the work folders whose process is dead: moves
-that had begun are finished, everything else is removed.
+A work folder is a sibling of the outputs on the same file system, named ``.tomochrome-...``. It
+contains a lock file, locked while its process is alive, the outputs under ``new``, and, once all
+outputs are complete, a journal of the moves into place. The next process that writes to the same
+folder recovers the work folders of dead processes: moves that had begun are finished, and
+everything else is deleted.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Identity = list[int] | None
 
 
 class Move:
-    """One output on its way from the work folder to its place.
+    """The move of one output from the work folder to its final path.
 
     Parameters
     ----------
     work
         The work folder.
     name
-        The output's name, in the work folder and in the folder around it.
+        File name of the output, in the work folder and in its parent folder.
     old, new
-        Identities of what lay at the place before, and of the output.
+        Identities of the previous file at the final path, and of the output.
     """
 
     def __init__(self, work: Path, name: str, old: Identity, new: Identity) -> None:
@@ -55,7 +55,7 @@ class Move:
 
     @property
     def state(self) -> Literal["waiting", "set aside", "done", "foreign"]:
-        """How far the move is; "foreign" if somebody else has changed its place since."""
+        """Progress of the move; "foreign" if another process has changed the final path since."""
         there = _identity(self.target)
         if self.new is not None and there == self.new:
             return "done"
@@ -67,18 +67,18 @@ class Move:
         return "foreign"
 
     def forward(self) -> None:
-        """Put the output into its place; what was there goes to the work folder."""
+        """Move the output into place, and the previous file to the work folder."""
         if self.state == "set aside" or self.old is None:
             self.source.rename(self.target)
         elif not exchange(self.source, self.target):
-            # For a moment nothing lies at the place; a process that is killed then has left the
-            # record, by which the next one finishes this.
+            # The final path is briefly empty. If the process is killed here, the next one
+            # finishes the move from the journal.
             self._aside.parent.mkdir(exist_ok=True)
             self.target.rename(self._aside)
             self.source.rename(self.target)
 
     def back(self) -> None:
-        """Undo `forward`, however far it came."""
+        """Undo `forward`, even if it was only partly done."""
         if self.state == "done":
             if self.old is None or os.path.lexists(self._aside):
                 self.target.rename(self.source)
@@ -89,7 +89,7 @@ class Move:
 
 
 def _identity(path: Path) -> Identity:
-    """Return what tells a file or folder from any other at its place; None if there is none."""
+    """Return inode and modification time (0 for folders); None if the path does not exist."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ class WorkFolder:
     Raises
     ------
     OSError
-        If it cannot be made.
+        If it cannot be created.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -116,7 +116,7 @@ class WorkFolder:
             raise
 
     def record(self, moves: Iterable[Move]) -> None:
-        """Write down the moves about to begin, so that the next process can finish them."""
+        """Write the journal of the moves, from which the next process can finish them."""
         draft = self.path / f"{_RECORD}.part"
         draft.write_text(json.dumps([[m.name, m.old, m.new] for m in moves]), encoding="utf-8")
         sync(draft)
@@ -124,11 +124,11 @@ class WorkFolder:
         sync_entries(self.path)
 
     def remove(self) -> None:
-        """Remove the folder and all in it."""
-        if sys.platform == "win32":  # no open file can be removed there
+        """Delete the folder and its contents."""
+        if sys.platform == "win32":  # open files cannot be deleted there
             os.close(self._lock)
         _remove(self.path)
-        if sys.platform != "win32":  # nobody else touches the folder while it is locked
+        if sys.platform != "win32":  # keep the lock until the folder is gone
             os.close(self._lock)
 
 
@@ -137,7 +137,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         try:
             lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        except FileNotFoundError:  # another process took the empty folder for a leftover
+        except FileNotFoundError:  # another process removed the empty folder as a leftover
             continue
         # The same may have happened between opening and locking.
         if _take(lock) is not False and os.fstat(lock).st_nlink:
@@ -146,9 +146,9 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
 
 
 def _take(lock: int) -> bool | None:
-    """Lock an open file; False if another process holds it, None if that cannot be known."""
+    """Lock an open file; False if another process holds the lock, None if locking failed."""
     if sys.platform == "win32":
-        return True  # an open file cannot be removed there, see `_abandoned`
+        return True  # open files cannot be deleted there, see `_clear`
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -159,7 +159,7 @@ def _take(lock: int) -> bool | None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a work folder: first the record, without which it is worthless, last the lock."""
+    """Delete a work folder: the journal first, so that nothing is recovered, the lock last."""
     with suppress(OSError):
         (path / _RECORD).unlink(missing_ok=True)
         for name in (_ASIDE, _NEW):
@@ -170,9 +170,9 @@ def _remove(path: Path) -> None:
 
 
 def clear_leftovers(parent: Path) -> None:
-    """Finish or remove what killed processes left in a folder; live ones are left in peace.
+    """Recover or delete the work folders of killed processes; those of live ones are kept.
 
-    Nothing is raised: where leftovers cannot be cleared, they stay.
+    No exception is raised: leftovers that cannot be deleted stay.
     """
     try:
         found = [e.path for e in os.scandir(parent) if e.name.startswith(PREFIX)]
@@ -188,7 +188,7 @@ def _clear(work: Path) -> None:
     try:
         lock = os.open(work / _LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
-        work.rmdir()  # only if it is empty: of a process killed before the lock was made
+        work.rmdir()  # succeeds only if empty: the process was killed before locking
         return
     try:
         if _take(lock) is not True:
@@ -196,7 +196,7 @@ def _clear(work: Path) -> None:
         if sys.platform == "win32":
             os.close(lock)
             lock = -1
-            (work / _LOCK).unlink()  # refused if a process has it open
+            (work / _LOCK).unlink()  # fails if a process has it open
         _finish(work)
         _remove(work)
     finally:
@@ -205,19 +205,19 @@ def _clear(work: Path) -> None:
 
 
 def _finish(work: Path) -> None:
-    """Finish the recorded moves of a dead process; undo where somebody has changed a place."""
+    """Finish the recorded moves of a dead process, or undo them if a path has changed since."""
     try:
         recorded = json.loads((work / _RECORD).read_text(encoding="utf-8"))
         moves = [Move(work, Path(name).name, old, new) for name, old, new in recorded]
     except FileNotFoundError:
         return
-    except (ValueError, TypeError):  # no record of ours
+    except (ValueError, TypeError):  # not a valid journal
         return
     put_forward_or_back(moves)
 
 
 def put_forward_or_back(moves: Sequence[Move]) -> None:
-    """Bring every move to its end, or only bring back what was set aside."""
+    """Finish all moves; if a path was changed by others, restore the files set aside instead."""
     states = [move.state for move in moves]
     for move, state in zip(moves, states, strict=True):
         if "foreign" not in states and state != "done":

@@ -61,7 +61,7 @@ def open_run(out: str | os.PathLike[str], *, resume: bool) -> tuple[Path, Path]:
         )
     folder = make_folder(out)
     if checkpoint.exists() and not resume:
-        raise OptionError(f"'{checkpoint}' exists already; use --resume or another --out")
+        raise OptionError(f"'{checkpoint}' already exists; use --resume or another --out")
     return folder, checkpoint
 
 

@@ -1,9 +1,9 @@
-"""The Transform: where each point of the fixed image lies in the moving one, and back.
+"""The Transform: a mapping of points from the fixed to the moving image, and its inverse.
 
-A transform is a chain of steps, each an affine map or a dense displacement field, all in LPS
-mm. Registration gives two of them: the field on the fixed grid, then the affine map,
-``p -> A(p + u(p))``. As ITK has it for resampling, it takes points of the fixed image to the moving
-image; ``SimpleITK.Resample(moving, fixed, forward)`` is the moved image.
+A transform is a sequence of steps in LPS mm, each an affine map or a dense displacement field.
+Registration returns two: the field on the fixed grid and then the affine map, ``p -> A(p + u(p))``.
+As in ITK, a transform for resampling maps points of the fixed image to the moving image;
+``SimpleITK.Resample(moving, fixed, forward)`` is the moved image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tomochrome.volume import Volume, require_volume
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """A map of points in LPS mm, from the fixed image to the moving image.
+    """A mapping of points in LPS mm from the fixed image to the moving image.
 
     Parameters
     ----------
     steps
-        4x4 matrices and `Warp`, in the order in which a point meets them. Neighbouring matrices
-        are multiplied into one, identities left out.
+        4x4 matrices and `Warp` objects in the order of application. Consecutive matrices are
+        multiplied, and identities are removed.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class Transform:
 
     @classmethod
     def identity(cls) -> Transform:
-        """Return the transform that leaves every point where it is."""
+        """Return the identity transform."""
         return cls()
 
     @classmethod
@@ -74,12 +74,12 @@ class Transform:
         inverse: DisplacementField | None = None,
         affine: ArrayLike | None = None,
     ) -> Transform:
-        """Return ``p -> affine(p + forward(p))``, the shape of a registration's answer.
+        """Return ``p -> affine(p + forward(p))``, the form of a registration result.
 
         Parameters
         ----------
         forward, inverse
-            Displacements in LPS mm and those that lead back, before the affine map.
+            Displacements in LPS mm and their inverse, both before the affine map.
         affine
             4x4 matrix; None is the identity.
         """
@@ -88,7 +88,7 @@ class Transform:
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """The affine steps multiplied in order, 4x4; all there is where no step is a field."""
+        """The product of the affine steps, 4x4, ignoring displacement fields."""
         matrix = np.eye(4)
         for step in self.steps:
             if isinstance(step, np.ndarray):
@@ -106,7 +106,7 @@ class Transform:
         return tuple(s.field for s in self.steps if isinstance(s, Warp))
 
     def points(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Move points of the fixed image to the moving image.
+        """Map points of the fixed image to the moving image.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Transform:
         Raises
         ------
         InputError
-            If the points have not three finite coordinates each.
+            If the points do not have three finite coordinates each.
         """
         try:
             given = np.array(points, dtype=np.float64)
@@ -135,7 +135,7 @@ class Transform:
         return follow(self.steps, given.reshape(-1, 3)).reshape(given.shape)
 
     def covers(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Return for each point (n, 3) whether every field of the chain is known where it comes."""
+        """Return for each point (n, 3) whether it is inside every displacement field."""
         at = np.array(points, dtype=np.float64).reshape(-1, 3)
         known = np.ones(len(at), dtype=bool)
         follow(self.steps, at, known)
@@ -144,8 +144,8 @@ class Transform:
     def inverse(self) -> Transform:
         """Return the transform from the moving image to the fixed one.
 
-        Fields whose inverse is not known are followed back by iteration, to 1e-3 mm where they do
-        not fold.
+        Fields without a stored inverse are inverted by fixed-point iteration, to 1e-3 mm where
+        they do not fold.
         """
         back: list[Step] = []
         for step in reversed(self.steps):
@@ -156,16 +156,16 @@ class Transform:
         return Transform(tuple(back))
 
     def then(self, other: Transform) -> Transform:
-        """Return ``p -> other(self(p))``, exactly: the steps are chained."""
+        """Return the composition ``p -> other(self(p))``, without approximation."""
         return Transform((*self.steps, *other.steps))
 
     def displacement(self, like: Volume | DisplacementField) -> DisplacementField:
-        """Return the whole transform, affine part and all, as one field on a grid.
+        """Return the entire transform, including affine steps, as one displacement field.
 
         Parameters
         ----------
         like
-            The grid; of a volume the voxels are not looked at.
+            The grid of the field; the voxels of a volume are not used.
         """
         vectors = np.empty((*like.shape, 3), dtype=np.float32)
         affine = np.asarray(like.affine)
@@ -175,7 +175,7 @@ class Transform:
         return DisplacementField(vectors, like.affine)
 
     def dense(self) -> Transform:
-        """Return the same with every field as stored vectors, as files need it."""
+        """Return an equivalent transform whose fields are all explicit, for writing to files."""
         steps: list[Step] = []
         for step in self.steps:
             if isinstance(step, Warp) and step.forward is None:
@@ -193,7 +193,7 @@ class Transform:
         order: Order | None = None,
         fill: float | None = None,
     ) -> Volume:
-        """Bring a volume of the moving image's space onto a grid of the fixed image's space.
+        """Resample a volume in the space of the moving image onto a grid of the fixed image.
 
         Parameters
         ----------
@@ -201,25 +201,26 @@ class Transform:
             Scalar, labels or RGBA, on any grid. RGBA is interpolated with each color weighted by
             its opacity.
         like
-            The grid of the result; None is the volume's own.
+            The grid of the result; None for the grid of ``volume``.
         order
             ``"linear"``, or ``"nearest"`` for labels. None: nearest for booleans and tissue maps,
             else linear. Integers are rounded to nearest.
         fill
-            Value where ``volume`` does not reach; None means air (-1024) for HU, else 0.
+            Value outside ``volume``; None means air (-1024) for HU, else 0.
 
         Returns
         -------
         Volume
-            With the voxel type, unit and provenance of ``volume``. Voxels that it did not
-            measure, or (in HU) does not reach, lie ``outside``; such are never blended in.
+            With the voxel type, unit and provenance of ``volume``. Voxels that were not measured,
+            or (for HU) are beyond the grid of ``volume``, are marked as ``outside`` and never
+            blended with others.
 
         Raises
         ------
         InputError
-            If one of the two is no `Volume`.
+            If an argument is not a `Volume`.
         OptionError
-            If the order is not known.
+            If the order is unknown.
         Cancelled
             If the task was cancelled.
         """
@@ -235,7 +236,7 @@ class Transform:
         return resample_along(self._route(), volume, like, order=order, fill=fill)
 
     def _route(self) -> Route:
-        """The way of a grid's voxels: matrices at both ends are left to the sampler."""
+        """Return the route for resampling; the sampler applies matrices at both ends."""
         steps, first, last = self.steps, None, None
         if steps and isinstance(steps[0], np.ndarray):
             first, steps = steps[0], steps[1:]
@@ -247,30 +248,30 @@ class Transform:
     def save(
         self, path: str | os.PathLike[str], *, like: Volume | None = None, force: bool = False
     ) -> None:
-        """Write the transform; the ending chooses the format.
+        """Write the transform to a file; the extension determines the format.
 
-        ``.h5`` (and for affine ones ``.tfm``, ``.txt``, ``.mat``): an ITK transform for SimpleITK,
-        ANTs and 3D Slicer. ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``: one displacement field in
-        LPS mm with everything in it, on the grid of ``like`` or of the transform's first field.
-        The task is checked while fields are sampled, and with each slice of a NIfTI file; a
-        cancelled file is not there.
+        ``.h5`` (and for affine transforms ``.tfm``, ``.txt``, ``.mat``): an ITK transform for
+        SimpleITK, ANTs and 3D Slicer. ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``: the entire
+        transform as one displacement field in LPS mm, on the grid of ``like`` or of the first
+        field. Cancellation is checked while fields are sampled and for each slice of a NIfTI file;
+        a cancelled call writes no file.
 
         Parameters
         ----------
         path
-            Where to write it.
+            Path of the file.
         like
-            Volume whose grid a displacement field is written on.
+            Volume that defines the grid of a displacement field.
         force
             Whether an existing file may be replaced.
 
         Raises
         ------
         OutputError
-            If the ending is not known, or the file exists (without ``force``) or cannot be
+            If the extension is unknown, or the file exists (without ``force``) or cannot be
             written.
         OptionError
-            If an affine transform is to become a field and there is no grid.
+            If an affine transform is written as a field without a grid.
         """
         from tomochrome.io import transforms
 
@@ -279,8 +280,8 @@ class Transform:
             grid = like if like is not None else next(iter(self.fields), None)
             if grid is None:
                 raise OptionError(
-                    "an affine transform has no grid of its own to become a displacement field on; "
-                    "name a reference volume, or save it as .h5"
+                    "an affine transform has no grid for a displacement field; give a reference "
+                    "volume, or save it as .h5"
                 )
             check_writable(path, force=force)  # before the work
             transforms.write_field(self.displacement(grid), path, force=force)
@@ -292,12 +293,12 @@ class Transform:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transform:
-        """Read a transform of ours or of another tool; see `tomochrome.io.transforms`.
+        """Read a transform of Tomochrome or another tool; see `tomochrome.io.transforms`.
 
         Raises
         ------
         InputError
-            If the file is missing, damaged or no transform of three dimensions.
+            If the file is missing, damaged or not a three-dimensional transform.
         """
         from tomochrome.io.fields import InverseField
         from tomochrome.io.transforms import read_parts

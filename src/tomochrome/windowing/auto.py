@@ -1,7 +1,6 @@
-"""The window chosen by content: one that keeps color, and one to open a scan in.
+"""Windows chosen by image content: for color, and for opening a scan.
 
-At L* 100 and at L* 0 a voxel has no color left, so a window meant for color must not saturate
-what is to be seen in color.
+A voxel at L* 100 or L* 0 cannot show color, so a window for color must not saturate colored tissue.
 """
 
 from __future__ import annotations
@@ -20,41 +19,41 @@ from tomochrome.windowing.window import Window, luminance
 if TYPE_CHECKING:
     from tomochrome.windowing.content import Sample
 
-MOST_WHITE: Final = 0.01  #: largest share of the body's voxels, bone apart, that may be white
-MOST_BLACK: Final = 0.10  #: largest share of fat and soft tissue that may be black
-WHITE_L: Final = 99.8  #: from this L* on, 8-bit grey is 255
+MOST_WHITE: Final = 0.01  #: maximum share of white voxels in the body, without bone
+MOST_BLACK: Final = 0.10  #: maximum share of black voxels in fat and soft tissue
+WHITE_L: Final = 99.8  #: 8-bit grey is 255 from this L*
 BLACK_L: Final = 0.2
 CANDIDATES: Final = ("mediastinum", "abdomen", "soft-tissue")
-"""Presets for the trunk, from narrow to wide; the last one also serves head and limbs."""
+"""Presets for the trunk, from narrow to wide; the last one is also used for head and limbs."""
 
-_SAFE_WHITE: Final = 0.7 * MOST_WHITE  # the sample and the guess at bone are not exact
-_FAT_HU: Final = -150.0  # fat and soft tissue: what must not be black
-_LEAST_TISSUE: Final = 0.02  # share of the sample; with less it is a cut-out of lung
-_LUNG_SHARE: Final = 0.15  # of the voxels above -950 HU: a chest
-_STEP: Final = 50.0  # the white end of a widened window is a multiple of this
-_MARGIN: Final = 1.08  # and lies above the guess by this factor
-_PERCENTILES: Final = (1.0, 99.5)  # black and white of what is not in HU
+_SAFE_WHITE: Final = 0.7 * MOST_WHITE  # margin for errors of sampling and bone segmentation
+_FAT_HU: Final = -150.0  # lower limit of fat and soft tissue, which must not be black
+_LEAST_TISSUE: Final = 0.02  # share of the sample; with less tissue it is a crop of the lung
+_LUNG_SHARE: Final = 0.15  # of the voxels above -950 HU; more in a chest
+_STEP: Final = 50.0  # the upper end of a widened window is rounded up to a multiple of this
+_MARGIN: Final = 1.08  # safety factor of the upper end
+_PERCENTILES: Final = (1.0, 99.5)  # ends of the window for other units than HU
 
 _FOUND: WeakKeyDictionary[Volume, tuple[Window, bool]] = WeakKeyDictionary()
 
 
 def auto_window(volume: Volume) -> Window:
-    """Return a window by the volume's content, such that color is kept.
+    """Return a window that preserves color, chosen by the volume's content.
 
-    For CT the first of these that saturates little enough: the scanner's own first window; the
-    preset ``"mediastinum"`` (only if much of it is lung) or ``"abdomen"``; ``"soft-tissue"``; a
-    window from -150 HU up to the next 50 HU that bound the dense soft tissue, named ``"auto"``.
-    Little enough is at most `MOST_WHITE` of the body's voxels white that are not bone, and at
-    most `MOST_BLACK` of fat and soft tissue black; lung and air may be black. A cut-out of lung
-    gets ``"lung"``.
+    For CT, this is the first of the following with acceptable saturation: the first window stored
+    in the scan; the preset ``"mediastinum"`` (only if much of it is lung) or ``"abdomen"``;
+    ``"soft-tissue"``; a window from -150 HU to a multiple of 50 HU that includes the dense soft
+    tissue, named ``"auto"``. Saturation is acceptable if at most `MOST_WHITE` of the body's voxels
+    other than bone are white and at most `MOST_BLACK` of fat and soft tissue are black; lung and
+    air may be black. A crop of the lung gets ``"lung"``.
 
-    For other units: black and white are the percentiles 1 and 99.5 of the voxels above the
-    smallest value.
+    For other units, black and white are the percentiles 1 and 99.5 of the voxels above the
+    minimum.
 
     Parameters
     ----------
     volume
-        Scalar volume; about a million of its voxels are sampled, the first time only.
+        Scalar volume. About a million of its voxels are sampled; the result is cached.
 
     Returns
     -------
@@ -66,13 +65,13 @@ def auto_window(volume: Volume) -> Window:
     OptionError
         If the volume is RGBA.
     """
-    return _look(volume)[0]
+    return _analyzed(volume)[0]
 
 
 def opening_window(volume: Volume) -> Window:
-    """Return the window in which a scan is shown in grey when it is opened.
+    """Return the initial window of a scan shown in grey.
 
-    That is the scanner's own first window; without one, ``"brain"`` for the CT of a head, in
+    This is the first window stored in the scan; without one, ``"brain"`` for the CT of a head, in
     which the brain is visible although fat is black and bone white, and otherwise `auto_window`.
 
     Parameters
@@ -90,20 +89,20 @@ def opening_window(volume: Volume) -> Window:
     OptionError
         If the volume is RGBA.
     """
-    automatic, head = _look(volume)
+    automatic, head = _analyzed(volume)
     stored = scanner_windows(volume)
     if stored:
         return stored[0]
     return PRESETS["brain"] if head else automatic
 
 
-def _look(volume: Volume) -> tuple[Window, bool]:
-    """Return the automatic window and whether this is a head; remembered for each volume."""
+def _analyzed(volume: Volume) -> tuple[Window, bool]:
+    """Return the automatic window and whether this is a head; cached for each volume."""
     if volume.is_rgba:
         raise OptionError("a color volume has no window; give the CT it was made from")
     known = _FOUND.get(volume)
     if known is None:
-        from tomochrome.windowing.content import sample, shows_a_head  # takes a while to import
+        from tomochrome.windowing.content import sample, shows_a_head  # slow import
 
         grid = sample(volume)
         if volume.unit == "HU":
@@ -133,7 +132,7 @@ def _for_ct(ct: Sample, head: bool, stored: list[Window]) -> Window:
 
 
 def fits(values: NDArray[np.float32], window: Window) -> bool:
-    """Whether a window keeps the color of these values in HU: fat, soft tissue and blood."""
+    """Return whether a window preserves the color of fat, soft tissue and blood in these HU."""
     lightness = luminance(values, window)
     colored = lightness[values >= _FAT_HU]
     if colored.size == 0:
@@ -147,5 +146,5 @@ def _by_percentiles(values: NDArray[np.float32]) -> Window:
     inside = values[values > values.min()]
     low, high = np.percentile(inside if inside.size else values, _PERCENTILES)
     center, width = float(low + high) / 2, float(high - low)
-    # LINEAR is made for whole numbers: values such as 0..1 need the exact ramp.
+    # LINEAR is defined for integers: values such as 0..1 need LINEAR_EXACT.
     return Window(center, max(width, 1e-6), "LINEAR_EXACT", "auto")

@@ -1,8 +1,8 @@
-"""What a volume holds, as far as a window has to know: soft tissue, contrast agent, a head.
+"""Detection of the content that a window depends on: soft tissue, contrast agent, a head.
 
-A CT is looked at on a regular grid of about 3 mm, which takes a fraction of a second for any
-scan. The grid starts at the same corner of the patient however the volume is stored, so that
-the same scan gets the same window on any axes.
+A CT is analyzed on a regular grid of about 3 mm, which takes a fraction of a second for any scan.
+The grid starts at the same corner of the patient for any axis order, so that the window does not
+depend on how the scan is stored.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from scipy import ndimage
 
 from tomochrome.volume import Volume
 
-GRID_MM: Final = 3.0  #: spacing of the sample, where the scan is not coarser itself
+GRID_MM: Final = 3.0  #: spacing of the sample, unless the scan is coarser
 MOST_VOXELS: Final = 2_000_000  #: of the sample
-BODY_HU: Final = -200.0  #: above: fat and all that is denser; couch, lung and air lie below
-BONE_HU: Final = 300.0  #: nothing less dense is taken for bone, so trabecular bone counts as tissue
-SKULL_HU: Final = 350.0  #: the same in a head, where much tissue shares its voxels with the skull
-CORTEX_HU: Final = 500.0  #: bone has a neighbor this dense
-STEP_HU: Final = 300.0  #: and differs by this much from another one
-METAL_HU: Final = 1200.0  #: denser voxels are bone or metal unless they lie in contrast agent
+BODY_HU: Final = -200.0  #: lower limit of fat and denser tissue; couch, lung and air are below
+BONE_HU: Final = 300.0  #: lower limit of bone, so that trabecular bone counts as tissue
+SKULL_HU: Final = 350.0  #: the same in a head, because of partial volumes at the skull
+CORTEX_HU: Final = 500.0  #: bone has a neighbor of at least this density
+STEP_HU: Final = 300.0  #: minimum range of the neighbors of bone
+METAL_HU: Final = 1200.0  #: denser voxels are bone or metal unless they are contrast agent
 POOL_MM: Final = 15.0  #: no bone is denser than `POOL_HU` over a cube of this size
 POOL_HU: Final = 250.0
-POOL_SHARE: Final = 0.004  #: smallest share of the body that counts as a pool of contrast agent
-_FULL: Final = 0.9  #: share of a cube that must be dense: noise makes holes
+POOL_SHARE: Final = 0.004  #: minimum share of the body for a pool of contrast agent
+_FULL: Final = 0.9  #: minimum share of dense voxels in a cube, allowing for noise
 
-_CLOSED_HU: Final = 200.0  # above: the skull, thin as it may be, to see what it encloses
-_GAPS: Final = 3  # samples on either side of a gap in the skull that is closed
+_CLOSED_HU: Final = 200.0  # lower limit of the skull where it must be closed, even if thin
+_GAPS: Final = 3  # radius in samples for closing gaps in the skull
 _BRAIN_HU: Final = (-10.0, 90.0)
-_BRAIN_MM2: Final = 2500.0  #: least area of brain in a slice, enclosed by bone
-_BRAIN_SHARE: Final = 0.3  #: of the slices of a head scan; a whole body has fewer
+_BRAIN_MM2: Final = 2500.0  #: minimum area of brain in a slice, enclosed by bone
+_BRAIN_SHARE: Final = 0.3  #: minimum share of slices with brain; a whole body has fewer
 
 _FACES: Final = ndimage.generate_binary_structure(3, 1)
 
@@ -45,12 +45,12 @@ class Sample:
     Attributes
     ----------
     values
-        float32, three axes in the volume's own order, each running towards the patient's left,
-        back or head. Not finite values are replaced by the least finite one.
+        float32, three axes in the order of the volume, each in the direction of the patient's
+        left, back or head. Non-finite values are replaced by the minimum.
     spacing
         Distance between the samples along each axis in mm.
     axial
-        The axis that runs closest to head and feet.
+        The axis closest to the superior-inferior direction.
     """
 
     values: NDArray[np.float32]
@@ -81,17 +81,17 @@ def sample(volume: Volume) -> Sample:
 
 
 def tissue_values(ct: Sample, *, head: bool = False) -> NDArray[np.float32]:
-    """Return the HU of all of the body that is not bone: fat, organs, blood, contrast agent.
+    """Return the HU of the body without bone: fat, organs, blood, contrast agent.
 
-    Bone is told from contrast agent, which can be as dense, by its shape. Bone is a dense shell:
-    its voxels are denser than `BONE_HU` (`SKULL_HU` in a ``head``), one of their neighbors is
-    denser than `CORTEX_HU`, and between their neighbors lies a step of `STEP_HU`; dense voxels
-    within two steps of such are bone too. Contrast agent in the heart, in great vessels, stomach
-    or bladder fills a cube of `POOL_MM`, which hardly any bone does; where there is much of that,
-    only what is denser still is taken for bone.
+    Bone and contrast agent, which can be equally dense, are distinguished by shape. Bone is a
+    dense shell: its voxels are denser than `BONE_HU` (`SKULL_HU` in a ``head``), one of their
+    neighbors is denser than `CORTEX_HU`, and the neighbors differ by `STEP_HU`; dense voxels
+    within two voxels of these are bone, too. Contrast agent in the heart, great vessels, stomach
+    or bladder fills a cube of `POOL_MM`, unlike nearly all bone; if there is much of it, only
+    denser voxels are classified as bone.
 
-    What is left still holds some bone, and the share of dense tissue is rather over- than
-    underestimated.
+    The result still contains some bone, so that the share of dense tissue tends to be
+    overestimated.
     """
     hu = ct.values
     body = hu > BODY_HU
@@ -105,7 +105,7 @@ def tissue_values(ct: Sample, *, head: bool = False) -> NDArray[np.float32]:
 
 
 def _pool_level(ct: Sample, body_voxels: int) -> float:
-    """Return the HU that nearly all contrast agent in large pools lies below; 0 without any."""
+    """Return an upper limit of the HU of contrast agent in large pools; 0 without any."""
     dense = ct.values > POOL_HU
     size = [2 * round(POOL_MM / mm / 2) + 1 for mm in ct.spacing]
     filled = ndimage.uniform_filter(dense.astype(np.float32), size, mode="nearest")
@@ -116,7 +116,7 @@ def _pool_level(ct: Sample, body_voxels: int) -> float:
 
 
 def shows_a_head(ct: Sample) -> bool:
-    """Whether much of a CT is brain: slices where bone encloses much of a brain's density."""
+    """Return whether many slices of a CT contain brain: soft tissue enclosed by bone."""
     slices = np.moveaxis(ct.values, ct.axial, 0)
     pixel = np.prod([mm for axis, mm in enumerate(ct.spacing) if axis != ct.axial])
     low, high = _BRAIN_HU
@@ -131,7 +131,7 @@ def shows_a_head(ct: Sample) -> bool:
 
 
 def _enclosed(bone: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return what bone encloses in a slice, small gaps closed."""
+    """Return the area enclosed by bone in a slice, with small gaps closed."""
     closed = ndimage.binary_closing(np.pad(bone, _GAPS), iterations=_GAPS)
     shell = closed[_GAPS:-_GAPS, _GAPS:-_GAPS]
     return np.asarray(ndimage.binary_fill_holes(shell) & ~shell)

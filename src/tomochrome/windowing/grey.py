@@ -1,4 +1,4 @@
-"""Values as grey from 0 to 1, as registration and its measures see them."""
+"""Normalization of values to grey levels from 0 to 1 for registration and its measures."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 HU_KNOTS: Final = (-1000.0, -800.0, -200.0, 250.0, 1000.0, 2000.0)
 GREY_KNOTS: Final = (0.0, 0.12, 0.28, 0.82, 0.97, 1.0)
-"""HU to grey, linear between these: soft tissue gets most of the range, air and bone the rest."""
+"""Piecewise linear mapping from HU to grey; soft tissue gets most of the range."""
 DENSER_THAN_LUNG: Final = GREY_KNOTS[2]
-"""Grey of -200 HU."""
-_SAMPLES: Final = 500_000  # values that the percentiles are taken from
+"""Grey level of -200 HU."""
+_SAMPLES: Final = 500_000  # number of values for the percentiles
 
 
 def to_grey(
     values: NDArray[np.float32], seen: NDArray[np.bool_], *, hu: bool
 ) -> NDArray[np.float32]:
-    """Bring values to 0..1: HU by fixed knots, anything else by its percentiles.
+    """Normalize values to 0..1: HU by fixed knots, other units by percentiles.
 
     Parameters
     ----------
     values
         float32 (z, y, x).
     seen
-        bool (z, y, x): which of them count for the percentiles 0.5 and 99.5 (all, if none does).
+        bool (z, y, x): values used for the percentiles 0.5 and 99.5; all values if none is set.
     hu
         Whether the values are Hounsfield units.
 
