@@ -13,7 +13,7 @@ from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.errors import GeometryError
 from tomochrome.evaluate import ColorTruth, color_figures
-from tomochrome.evaluate.likeness import colorfulness, opponent_sums, psnr, ssim_map
+from tomochrome.evaluate.image_quality import colorfulness, opponent_sums, psnr, ssim_map
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 from tomochrome.windowing import PRESETS, luminance
 

@@ -24,7 +24,7 @@ from tomochrome.training.color_samples import (  # noqa: E402
     UNKNOWN,
     PairSamples,
 )
-from tomochrome.training.tasks.color import TENTHS, Colors, rebalanced  # noqa: E402
+from tomochrome.training.tasks.color import LAST_DIGITS, Colors, rebalanced  # noqa: E402
 
 NAMES = ("scim", "unet", "unet-quantized", "zhang")
 
@@ -41,9 +41,9 @@ def pool(tmp_path_factory):
 def test_no_patient_is_both_learned_from_and_measured(pool):
     plan = config("scim").phantoms.model_copy(update={"count": 20})
     parts = []
-    for tenths in (TENTHS[part] for part in ("learn", "validate", "test")):
-        part = Pool(pool, plan, tenths)
-        assert len(part) == 2 * len(tenths)
+    for digits in (LAST_DIGITS[part] for part in ("learn", "validate", "test")):
+        part = Pool(pool, plan, digits)
+        assert len(part) == 2 * len(digits)
         rng = np.random.default_rng(0)
         parts.append({part.draw(rng).name for _ in range(200)})
     assert [len(part) for part in parts] == [14, 4, 2]

@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(name, tmp_path, no_file_above):
     no_file_above(resource.RLIM_INFINITY)
     assert str(refused.value) == (
         f"cannot write '{run}/checkpoint.pt': File too large; the last checkpoint is kept, and "
-        "--resume goes on from it"
+        "--resume continues from it"
     )
     assert (run / "checkpoint.pt").read_bytes() == before
     assert not list(run.glob(".tomochrome-*"))

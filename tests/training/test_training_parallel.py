@@ -60,9 +60,9 @@ def test_alone_nothing_is_asked_of_others(monkeypatch):
     assert (rank(), processes()) == (0, 1)
     with group(torch.device("cpu")) as alone:
         alone.wait()
-        assert (alone.agree(0.25), alone.mean(3.0), alone.leads) == (0.25, 3.0, True)
+        assert (alone.broadcast(0.25), alone.mean(3.0), alone.leads) == (0.25, 3.0, True)
         net = torch.nn.Linear(1, 1)
-        assert alone.spread(net) is net
+        assert alone.wrap(net) is net
 
 
 def test_processes_that_do_not_find_each_other_are_one_sentence(monkeypatch):

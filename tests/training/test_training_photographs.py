@@ -43,7 +43,7 @@ def test_photographs_alone_give_their_own_grey(tmp_path, grey):
     counts = [len(pair_files(tmp_path / "pairs", part)) for part in ("learn", "validate", "test")]
     assert counts == [3, 1, 1]
     spec = load_config({**plan(), "pixel_mm": 4.0}).spec
-    samples = PairSamples(tmp_path / "pairs", "test", spec, (48, 64), 1, still=True)
+    samples = PairSamples(tmp_path / "pairs", "test", spec, (48, 64), 1, augment=False)
     images, truth = samples[0]
     body = ndimage.binary_erosion(truth[2] == BODY, iterations=2)
     red, yellow = body & (truth[1] < 30), body & (truth[1] >= 30)

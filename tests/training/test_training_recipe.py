@@ -83,7 +83,7 @@ def test_a_real_scan_keeps_its_own_pattern_of_hu():
     settings = Augmentation(**{**STILL.__dict__, "real_hu": 1.0})
     sampler = Sampler(InputSpec(), SHAPE, settings, seed=3)
     planes, structures = sampler.scan(patient)
-    plane = planes[sampler.middle]
+    plane = planes[sampler.labelled]
     bright = plane[(structures == Structure.MUSCLE) & (plane > 250)]
     assert bright.size > 20
 
@@ -132,21 +132,24 @@ def test_unfit_configurations_are_refused(source):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"minuts": 3}, "has a field 'minuts' that is not known; did you mean 'minutes'?"),
-        ({"zzz": 3}, "has a field 'zzz' that is not known; known: name, network, minutes,"),
-        ({"phantoms": {"cont": 3}}, "'phantoms.cont' that is not known; did you mean 'phantoms.co"),
+        ({"minuts": 3}, "has an unknown field 'minuts'; did you mean 'minutes'?"),
+        ({"zzz": 3}, "has an unknown field 'zzz'; known: name, network, minutes,"),
+        ({"phantoms": {"cont": 3}}, "unknown field 'phantoms.cont'; did you mean 'phantoms.co"),
         ({"phantoms": [1, 2]}, "'phantoms' is [1, 2]: it should be an object"),
-        ({"phantoms": {"regions": {"moon": 1}}}, "'moon' is no region; choose from head"),
+        ({"phantoms": {"regions": {"moon": 1}}}, "'moon' is not a known region; choose from head"),
         ({"phantoms": {"regions": {"head": "all"}}}, "'phantoms.regions.head' is 'all': it should"),
         ({"phantoms": {"regions": {"head": -1}}}, "'phantoms.regions.head' is -1: it should be gr"),
-        ({"phantoms": {"regions": {}}}, "'phantoms.regions' is {}: give a region a share above 0"),
+        (
+            {"phantoms": {"regions": {}}},
+            "'phantoms.regions' is {}: at least one region needs a share above 0",
+        ),
         ({"phantoms": {"spacing": [1, 1, 0]}}, "'phantoms.spacing.2' is 0: it should be greater t"),
         ({"minutes": "long"}, "'minutes' is 'long': it should be a valid number"),
         ({"minutes": float("inf")}, "'minutes' is inf: it should be a finite number"),
         ({"batch": 1.5}, "'batch' is 1.5: it should be a valid integer"),
         ({"batch": True}, "'batch' is True: it should be a valid integer"),
         ({"shape": 7}, "'shape' is 7: it should be a valid array"),
-        ({"shape": [7]}, "'shape' has too few numbers"),
+        ({"shape": [7]}, "'shape' has too few values"),
         ({"shape": [17, 17]}, "'shape'"),
         ({"seed": "x"}, "'seed' is 'x': it should be a valid integer"),
         ({"learning_rate": -1}, "'learning_rate' is -1: it should be greater than 0"),
@@ -176,7 +179,7 @@ def test_a_configuration_without_a_name_is_told_so():
 def test_configurations_must_be_json_objects(tmp_path):
     bad = tmp_path / "a.json"
     bad.write_text("[1]")
-    with pytest.raises(OptionError, match="no training configuration"):
+    with pytest.raises(OptionError, match="not a training configuration"):
         load_config(bad)
     bad.write_bytes(b"\xff\x00")
     with pytest.raises(OptionError, match="cannot be read"):

@@ -112,7 +112,7 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
     from tomochrome.training import train
 
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         train(TINY, out=tmp_path, pool=pool, paint=False, resume=True)
 
 
@@ -236,5 +236,5 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
         difference = (net(x).softmax(1) - again(x).softmax(1)).abs().max()
     assert float(difference) < 0.01
     state[name][0] = float("nan")
-    with pytest.raises(InputError, match="beyond all bounds"):
+    with pytest.raises(InputError, match="infinite or NaN"):
         write()

@@ -11,7 +11,7 @@ from tomochrome.colorization import find_model
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import ModelError, OptionError
 from tomochrome.training import load_config, train
-from tomochrome.training.start import mix, start_from
+from tomochrome.training.start import interpolate_weights, start_from
 
 torch = pytest.importorskip("torch")
 
@@ -40,7 +40,7 @@ def test_part_of_the_start_is_kept(share: float) -> None:
     for weight in begun.state_dict().values():
         weight.add_(2)
     before = copy.deepcopy(net.state_dict())
-    mix(net, begun, share)
+    interpolate_weights(net, begun, share)
     for name, weight in net.state_dict().items():
         moved = 2 * share if weight.is_floating_point() else 0
         torch.testing.assert_close(weight, before[name] + moved)

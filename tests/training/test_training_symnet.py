@@ -187,9 +187,9 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
     from tomochrome.training import finish, train
 
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         train(TINY, paint=False, out=tmp_path, pool=pool, resume=True)
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         finish(tmp_path, tmp_path / "weights", config=TINY, held_out=pool)
 
 

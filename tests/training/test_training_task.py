@@ -225,5 +225,5 @@ def test_a_bundle_needs_a_checkpoint_of_its_own_network(tmp_path):
         "name": "UNet", "in_channels": 10, "out_channels": 26, "channels": [4, 4], "strides": [2],
         "num_res_units": 0, "norm": "batch", "act": "relu",
     }}  # fmt: skip
-    with pytest.raises(InputError, match="no checkpoint of this configuration"):
+    with pytest.raises(InputError, match="not a checkpoint of this configuration"):
         finish(tmp_path / "run", tmp_path / "weights", config=foreign)

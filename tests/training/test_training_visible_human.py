@@ -195,7 +195,7 @@ def test_damaged_files_are_one_sentence(name, data, words, tmp_path):
 
 
 def test_folders_that_cannot_be_used_are_one_sentence(folder, tmp_path):
-    with pytest.raises(InputError, match="holds no color sections"):
+    with pytest.raises(InputError, match="has no color sections"):
         import_visible_human(tmp_path, tmp_path / "out")
     (tmp_path / "c_vm1001.fre").touch()
     (tmp_path / "c_vm1002.fro").touch()
@@ -210,7 +210,7 @@ def test_folders_that_cannot_be_used_are_one_sentence(folder, tmp_path):
     other.mkdir()
     for k, plane in enumerate(noise):
         (other / f"c_vm100{k}.fre").write_bytes(plane.tobytes())
-    with pytest.raises(InputError, match="is no air; they are no CT"):
+    with pytest.raises(InputError, match="cannot be air; they are not CT"):
         read_ct(find_slices(other))
     damaged = broken(tmp_path, "learn-1.npz", b"PK")
     with pytest.raises(InputError, match="cannot be read as a pair"):

@@ -1,4 +1,4 @@
-"""Figures: how far colors and registrations are from the truth."""
+"""Evaluation of colorings and registrations against a ground truth."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Measuring needs numba and scipy: they are imported when something is measured, not before.
+    # lazy imports, as the measures need numba and scipy
     if name in _HOMES:
         from importlib import import_module
 

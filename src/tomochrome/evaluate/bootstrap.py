@@ -24,17 +24,17 @@ def bootstrap_interval(
     Parameters
     ----------
     sums
-        (n, k): what the figure is computed from, summed over each slice or patient. The figure
-        of a resample is that of its total, so that each counts by its number of voxels.
+        (n, k): the sums that the figure is computed from, one row per slice or patient. The
+        figure of a resample is that of its total, so that rows are weighted by their voxels.
     figure
-        Takes totals (resamples, k) to figures (resamples,).
+        Function that maps totals (resamples, k) to figures (resamples,).
     resamples, seed
-        How many resamples are drawn, and from which seed.
+        Number of resamples, and seed of the random number generator.
 
     Returns
     -------
     tuple of float or None
-        Lower and upper end; None of fewer than two slices or patients.
+        Lower and upper end; None for fewer than two slices or patients.
 
     Notes
     -----
@@ -50,6 +50,6 @@ def bootstrap_interval(
     found = found[~np.isnan(found)]
     if not found.size:
         return None
-    # an infinite figure (PSNR without error) stands in its order: nothing is interpolated with it
+    # figures can be infinite (PSNR without error), so do not interpolate between them
     low, high = np.percentile(found, _TAILS, method="nearest")
     return float(low), float(high)

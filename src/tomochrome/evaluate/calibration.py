@@ -1,4 +1,4 @@
-"""Whether a confidence says how often a model names the right tissue."""
+"""Calibration: whether a confidence equals the share of correctly classified voxels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ReliabilityBin:
     Attributes
     ----------
     low, high
-        Confidences of the bin, 0 to 1.
+        Range of confidences of the bin, 0 to 1.
     voxels
-        How many there are.
+        Number of voxels.
     confidence, right
-        Their mean confidence and the share with the right tissue; None in an empty bin.
+        Their mean confidence and the share with the correct tissue; None in an empty bin.
     """
 
     low: float
@@ -34,15 +34,15 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence against truth.
+    """Calibration of a model's confidence.
 
     Attributes
     ----------
     error
-        Expected calibration error, 0 to 1: mean over voxels of the distance between confidence
-        and share right of their bin.
+        Expected calibration error, 0 to 1: mean over voxels of the difference between mean
+        confidence and accuracy of their bin.
     sure_share, sure_right
-        Share of voxels with a confidence above 0.9, and share of these with the right tissue;
+        Share of voxels with a confidence above 0.9, and share of these with the correct tissue;
         the latter is None without such voxels.
     bins
         Ten bins of equal width.
@@ -60,7 +60,7 @@ def reliability(voxels: NDArray[np.int64], right: NDArray[np.int64]) -> Reliabil
     Parameters
     ----------
     voxels, right
-        Shape (256,): voxels of each confidence, and how many of them have the right tissue.
+        Shape (256,): number of voxels of each confidence, and of those with the correct tissue.
 
     Returns
     -------
@@ -76,11 +76,11 @@ def reliability(voxels: NDArray[np.int64], right: NDArray[np.int64]) -> Reliabil
     if total == 0:
         return None
     value = np.arange(256) / 255.0
-    place = np.minimum((value * _BINS).astype(int), _BINS - 1)
+    bin_of = np.minimum((value * _BINS).astype(int), _BINS - 1)
     bins = []
     error = 0.0
     for k in range(_BINS):
-        inside = place == k
+        inside = bin_of == k
         count = int(voxels[inside].sum())
         mean = float((voxels * value)[inside].sum()) / count if count else None
         share = float(right[inside].sum()) / count if count else None
@@ -88,22 +88,19 @@ def reliability(voxels: NDArray[np.int64], right: NDArray[np.int64]) -> Reliabil
             error += count / total * abs(mean - share)
         bins.append(ReliabilityBin(k / _BINS, (k + 1) / _BINS, count, mean, share))
     sure = value > SURE
-    many = int(voxels[sure].sum())
+    count = int(voxels[sure].sum())
     return Reliability(
-        error, many / total, float(right[sure].sum()) / many if many else None, tuple(bins)
+        error, count / total, float(right[sure].sum()) / count if count else None, tuple(bins)
     )
 
 
 def reliability_table(found: Reliability) -> str:
-    """Return the reliability diagram as a Markdown table whose bars are characters."""
+    """Return the reliability diagram as a Markdown table with text bars."""
+    total = sum(each.voxels for each in found.bins)
     rows = [
-        f"| {each.low:.1f} to {each.high:.1f} | {100 * each.voxels / _total(found):.0f} % "
+        f"| {each.low:.1f} to {each.high:.1f} | {100 * each.voxels / total:.0f} % "
         f"| {each.confidence:.2f} | {each.right:.2f} {'#' * round(20 * each.right)} |"
         for each in found.bins
         if each.confidence is not None and each.right is not None
     ]
     return "| confidence | share | mean | right |\n| --- | ---: | ---: | --- |\n" + "\n".join(rows)
-
-
-def _total(found: Reliability) -> int:
-    return sum(each.voxels for each in found.bins)

@@ -1,7 +1,7 @@
-"""How far the colors are from the truth: beside grey's and the lookup curve's error.
+"""Color error of a coloring, overall and by tissue.
 
-Errors are Euclidean distances in (a*, b*) of CIELAB, so that luminance, which is the
-scanner's, plays no part.
+Errors are Euclidean distances in (a*, b*) of CIELAB; luminance, which is that of the scan, is not
+compared.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tomochrome.tissue import N_TISSUES, NO_TISSUE, TISSUE_NAMES, Tissue
 
 @dataclass(frozen=True)
 class OrganScore:
-    """What became of one tissue.
+    """Scores of one tissue.
 
     Attributes
     ----------
     voxels
-        How many there are.
+        Number of voxels.
     error, grey_error
-        Mean distance in (a*, b*), and what it would be without any color.
+        Mean distance in (a*, b*) of the coloring, and of a grey image.
     right
-        Share of voxels whose heaviest tissue is the true one.
+        Share of voxels whose most probable tissue is the true one.
     mistaken_for, mistaken_share
-        The tissue it is most often taken for instead, and how often.
+        The tissue it is most often confused with, and the share of those voxels.
     """
 
     voxels: int
@@ -50,15 +50,16 @@ class ColorScore:
     Attributes
     ----------
     model
-        What made the colors.
+        Name of the model.
     voxel_error, organ_error
-        Mean over voxels, and mean over tissues of each tissue's mean.
+        Mean error over voxels, and mean over tissues of each tissue's mean error.
     grey_voxel_error, grey_organ_error
-        The same for a picture without color.
+        The same for a grey image.
     right
-        Share of voxels whose heaviest tissue is the true one; None if the model names no tissues.
+        Share of voxels whose most probable tissue is the true one; None if the model predicts no
+        tissues.
     organs
-        Each tissue's own score, by its name.
+        Scores of each tissue, by name.
     """
 
     model: str
@@ -76,7 +77,7 @@ class ColorScore:
 
 
 def _rounded(score: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a score with two decimals of each error, three of each share."""
+    """Return a score with errors rounded to two decimals and shares to three."""
     return {
         name: round(value, 2 if name.endswith("error") else 3)
         if isinstance(value, float)
@@ -99,21 +100,21 @@ def score_color(
     chroma
         The coloring.
     truth
-        uint8 (z, y, x) of `Tissue`; `NO_TISSUE` and air are not counted.
+        uint8 (z, y, x) of `Tissue`; `NO_TISSUE` and air are ignored.
     palette_name
         Palette, or its name.
     least
-        Tissues with fewer voxels have no say in the mean over tissues.
+        Tissues with fewer voxels are excluded from the mean over tissues.
 
     Returns
     -------
     ColorScore
-        Over all voxels, and tissue by tissue.
+        Scores over all voxels and by tissue.
 
     Raises
     ------
     GeometryError
-        If the truth does not lie on the coloring's grid, or names no tissue.
+        If the truth is not on the coloring's grid, or contains no tissue.
     """
     if truth.shape != chroma.shape:
         raise GeometryError(
@@ -121,7 +122,7 @@ def score_color(
         )
     colors = palette(palette_name).ab.astype(np.float64)
     table = chroma.ab_of_code(palette_name).astype(np.float64)
-    # count each (true tissue, code) once: the error depends on nothing else
+    # joint histogram of (true tissue, code), which determines the error
     joint = np.zeros((N_TISSUES, len(table)), np.int64)
     for names, codes in zip(truth, chroma.code, strict=True):
         known = (names != NO_TISSUE) & (names != Tissue.AIR) & (names < N_TISSUES)
@@ -129,7 +130,7 @@ def score_color(
         joint += np.bincount(flat, minlength=joint.size).reshape(joint.shape)
     sizes = joint.sum(axis=1)
     if not sizes.any():
-        raise GeometryError("the map of true tissues names no tissue inside the body")
+        raise GeometryError("the map of true tissues contains no tissue inside the body")
     organs: dict[str, OrganScore] = {}
     total = 0.0
     for tissue in np.flatnonzero(sizes):
@@ -166,16 +167,16 @@ def score_color(
 def colored_outside(
     chroma: Chroma, body: NDArray[np.bool_], palette_name: str | Palette = "natural"
 ) -> float:
-    """Return the share of all colored voxels that lie outside the body.
+    """Return the share of colored voxels that are outside the body.
 
     Parameters
     ----------
     chroma
         The coloring.
     body
-        bool (z, y, x): where the patient is.
+        bool (z, y, x): mask of the body.
     palette_name
-        Palette, or its name; a voxel is colored from a chroma of `COLORED` on.
+        Palette, or its name; voxels with a chroma of at least `COLORED` count as colored.
 
     Returns
     -------
@@ -185,24 +186,23 @@ def colored_outside(
     colored = np.linalg.norm(chroma.ab_of_code(palette_name), axis=1) >= COLORED
     inside = outside = 0
     for codes, mask in zip(chroma.code, body, strict=True):
-        shown = colored[codes]
-        inside += int((shown & mask).sum())
-        outside += int((shown & ~mask).sum())
+        inside += int((colored[codes] & mask).sum())
+        outside += int((colored[codes] & ~mask).sum())
     return outside / max(inside + outside, 1)
 
 
 @dataclass(frozen=True)
 class Flicker:
-    """Change from slice to slice, inside the body.
+    """Change between adjacent slices inside the body.
 
     Attributes
     ----------
     chroma
         Mean distance in (a*, b*) between a voxel and the one above it.
     luminance
-        Mean change of the CT's own L* in the soft-tissue window.
+        Mean change of the CT's L* in the soft-tissue window.
     chroma_where_still
-        The first, only where the CT's L* changes by less than one.
+        As ``chroma``, only where the CT's L* changes by less than 1.
     """
 
     chroma: float
@@ -211,21 +211,21 @@ class Flicker:
 
 
 def flicker(chroma: Chroma, hu: NDArray[Any], palette_name: str | Palette = "natural") -> Flicker:
-    """Return how much colors change between neighbouring slices, beside the CT itself.
+    """Return how much colors, and the CT itself, change between adjacent slices.
 
     Parameters
     ----------
     chroma
         The coloring.
     hu
-        (z, y, x) in HU, on its grid.
+        (z, y, x) in HU, on the coloring's grid.
     palette_name
         Palette, or its name.
 
     Returns
     -------
     Flicker
-        Mean changes from slice to slice.
+        Mean changes between adjacent slices.
 
     Raises
     ------
@@ -259,23 +259,23 @@ def flicker(chroma: Chroma, hu: NDArray[Any], palette_name: str | Palette = "nat
 def photograph_error(
     ab: NDArray[np.floating[Any]], photograph: NDArray[np.uint8], mask: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Return the mean distance in (a*, b*) to a photograph, and grey's.
+    """Return the mean distance in (a*, b*) to a photograph, of a coloring and of a grey image.
 
     Parameters
     ----------
     ab
         (y, x, 2) of the coloring.
     photograph
-        uint8 (y, x, 3), sRGB, aligned with it.
+        uint8 (y, x, 3), sRGB, aligned with the coloring.
     mask
-        bool (y, x): where to compare.
+        bool (y, x): pixels to compare.
 
     Returns
     -------
     error
         Mean distance of the coloring.
     grey
-        What it would be without any color.
+        Mean distance of a grey image.
 
     Raises
     ------
@@ -286,7 +286,7 @@ def photograph_error(
 
     if ab.shape[:2] != photograph.shape[:2] or mask.shape != ab.shape[:2] or not mask.any():
         raise GeometryError(
-            "coloring, photograph and mask must be of one shape, the mask not empty"
+            "coloring, photograph and mask must have the same shape, and the mask must not be empty"
         )
     true = srgb_to_lab(photograph)[..., 1:][mask]
     error = np.linalg.norm(ab[mask] - true, axis=-1).mean()

@@ -1,4 +1,4 @@
-"""A page that shows colorings beside the truth: pictures, figures and reliability diagrams."""
+"""An HTML page that compares colorings with the truth: images, figures, reliability diagrams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.windowing import Window, luminance, parse_window
 
 _SLICES = 4
-_SIDE = 120  # of a reliability diagram, in pixels
+_SIDE = 120  # size of a reliability diagram in pixels
 _COLUMNS = (
     ("ciede2000", "CIEDE2000", 1),
     ("ciede2000_median", "median", 1),
@@ -28,7 +28,7 @@ _COLUMNS = (
     ("ssim", "SSIM", 3),
     ("colorfulness", "colorfulness", 1),
     ("flicker", "flicker", 2),
-    ("seconds_per_slice", "s a slice", 3),
+    ("seconds_per_slice", "s/slice", 3),
 )
 _STYLE = (
     "body{font-family:sans-serif;margin:2em}td,th{padding:.2em .7em;text-align:right}"
@@ -40,25 +40,25 @@ Picture = NDArray[np.uint8]
 
 
 def shown_slices(truth: ColorTruth) -> list[int]:
-    """Return the slices that a page shows: at most four, spread over those of known color."""
-    there = [k for k, index in enumerate(truth.index) if truth.known[index].any()]
-    places = np.linspace(0, len(there) - 1, min(_SLICES, len(there)) + 2)[1:-1]
-    return sorted({there[round(place)] for place in places}) if there else []
+    """Return the indices of at most four slices to show, evenly spread over those with truth."""
+    known = [k for k, index in enumerate(truth.index) if truth.known[index].any()]
+    places = np.linspace(0, len(known) - 1, min(_SLICES, len(known)) + 2)[1:-1]
+    return sorted({known[round(place)] for place in places}) if known else []
 
 
 def grey_and_truth(
     hu: NDArray[Any], truth: ColorTruth, window: str | Window = "soft-tissue"
 ) -> list[dict[str, Picture]]:
-    """Return the pictures ``grey`` and ``truth`` of each shown slice, uint8 (y, x, 3).
+    """Return the images ``grey`` and ``truth`` of each shown slice, uint8 (y, x, 3).
 
     Parameters
     ----------
     hu
         (z, y, x) in HU.
     truth
-        On its grid; grey where no color is known.
+        The true colors on its grid; unknown colors are shown in grey.
     window
-        Through which both are lit.
+        Window of both images.
     """
     window = parse_window(window)
     rows = []
@@ -77,26 +77,26 @@ def add_model(
     palette_name: str | Palette = "natural",
     window: str | Window = "soft-tissue",
 ) -> None:
-    """Add the pictures of one coloring, under its model's name, to `grey_and_truth`."""
+    """Add the images of one coloring, under its model's name, to those of `grey_and_truth`."""
     window = parse_window(window)
     for row, k in zip(rows, shown_slices(truth), strict=True):
         row[chroma.model] = _lit(luminance(hu[k], window), chroma.ab(palette_name, k))
 
 
 def color_page(rows: Sequence[Mapping[str, Picture]], figures: Sequence[Mapping[str, Any]]) -> str:
-    """Return a page of HTML that needs nothing else: pictures are embedded, no scripts.
+    """Return a self-contained HTML page with embedded images and no scripts.
 
     Parameters
     ----------
     rows
-        Pictures by what they show, for each slice.
+        Images by title, for each slice.
     figures
-        Plain data of `ColorFigures`, one for each model.
+        `ColorFigures` of each model as plain data.
 
     Returns
     -------
     str
-        It names the models, and neither files nor the patient.
+        The page; it contains no file names and no patient data.
     """
     heads = "".join(f"<th>{escape(head)}</th>" for _, head, _ in _COLUMNS)
     lines = "".join(
@@ -120,9 +120,9 @@ def color_page(rows: Sequence[Mapping[str, Picture]], figures: Sequence[Mapping[
         diagrams = f"<h2>Share of correct tissues against confidence</h2><div>{diagrams}</div>"
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>Tomochrome: colors compared</title><style>{_STYLE}</style></head><body>"
-        "<h1>Colors compared</h1><p><strong>Not for diagnosis.</strong> Made by Tomochrome. "
-        "In brackets: 95 % bootstrap interval over slices. All at the CT's own L*.</p>"
+        f"<title>Tomochrome: color comparison</title><style>{_STYLE}</style></head><body>"
+        "<h1>Color comparison</h1><p><strong>Not for diagnosis.</strong> Made by Tomochrome. "
+        "In brackets: 95 % bootstrap interval over slices. All images have the L* of the CT.</p>"
         f"<table><tr><th>model</th>{heads}</tr>{lines}</table>"
         f"<h2>Slices</h2>{pictures}{diagrams}</body></html>\n"
     )
@@ -144,7 +144,7 @@ def _figure(inside: str, caption: str) -> str:
 
 
 def _diagram(calibration: Mapping[str, Any]) -> str:
-    """Return the reliability diagram as SVG: bars of the share right, and the diagonal."""
+    """Return the reliability diagram as SVG: bars of the accuracy, and the diagonal."""
     bars = "".join(
         f'<rect x="{_SIDE * each["low"]:.1f}" y="{_SIDE * (1 - each["right"]):.1f}" '
         f'width="{_SIDE * (each["high"] - each["low"]):.1f}" '

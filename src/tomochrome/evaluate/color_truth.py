@@ -1,4 +1,4 @@
-"""What the colors of a CT should be: those of known tissues under a palette, or a photograph's."""
+"""The true colors of a CT: those of known tissues in a palette, or of a photograph."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ColorTruth:
     Attributes
     ----------
     index
-        Integers (z, y, x): row of ``colors``.
+        Integers (z, y, x): rows of ``colors``.
     colors
         float64 (n, 2): a*, b*.
     known
-        bool (n,): whether voxels of this index count.
+        bool (n,): whether the color is known; other voxels are ignored.
     tissues
         Whether the index is the true `Tissue`.
     """
@@ -44,7 +44,7 @@ class ColorTruth:
         Parameters
         ----------
         truth
-            uint8 (z, y, x) of `Tissue`; `NO_TISSUE` and air do not count.
+            uint8 (z, y, x) of `Tissue`; `NO_TISSUE` and air are ignored.
         palette_name
             Palette, or its name.
         """
@@ -65,9 +65,9 @@ class ColorTruth:
         photograph
             uint8 (y, x, 3), sRGB, aligned with the slice.
         mask
-            bool (y, x): where to compare.
+            bool (y, x): pixels with known color.
         at, slices
-            Index of the slice, and how many the CT has: of the others nothing is known.
+            Index of the slice, and number of slices of the CT; the others have no known color.
 
         Raises
         ------
@@ -75,7 +75,9 @@ class ColorTruth:
             If the shapes differ or the mask is empty.
         """
         if photograph.shape != (*mask.shape, 3) or not mask.any():
-            raise GeometryError("photograph and mask must be of one shape, the mask not empty")
+            raise GeometryError(
+                "photograph and mask must have the same shape, and the mask must not be empty"
+            )
         index = np.zeros((slices, *mask.shape), np.int32)
         index[at][mask] = np.arange(1, 1 + int(mask.sum()))
         colors = np.zeros((int(index.max()) + 1, 2))

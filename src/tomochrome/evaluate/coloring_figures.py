@@ -1,7 +1,7 @@
 """All figures of a model's colorings against the truth, with confidence intervals.
 
-Both are compared at the CT's own L*, which is the same in both: CIEDE2000 then has no term of
-lightness, and L* decides only how a chroma looks in the pictures of PSNR, SSIM and colorfulness.
+Coloring and truth have the same L*, that of the CT: CIEDE2000 then has no lightness term, and L*
+only affects the sRGB images for PSNR, SSIM and colorfulness.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tomochrome.evaluate.bootstrap import bootstrap_interval
 from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.evaluate.color import flicker
 from tomochrome.evaluate.color_truth import ColorTruth
-from tomochrome.evaluate.likeness import colorfulness, opponent_sums, psnr, ssim_map
+from tomochrome.evaluate.image_quality import colorfulness, opponent_sums, psnr, ssim_map
 from tomochrome.runtime import check, report
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 from tomochrome.windowing import Window, luminance, parse_window
 
-_STEP = 0.01  # width of a bin of differences, which percentiles are exact to
+_STEP = 0.01  # bin width of the histogram of differences, the resolution of percentiles
 _BINS = 20_000
-_MID_GREY = 50.0  # any L*: differences at equal L* do not depend on it
+_MID_GREY = 50.0  # an arbitrary L*: differences at equal L* do not depend on it
 # columns of the sums of a slice
 _VOXELS, _DIFFERENCE, _CHROMA, _GREY, _SQUARES, _SSIM = range(6)
 _COLORFUL = slice(6, 11)
@@ -37,43 +37,43 @@ _COLORFUL_TRUTH = slice(11, 16)
 _TISSUE_VOXELS = slice(16, 16 + N_TISSUES)
 _TISSUE_CHROMA = slice(16 + N_TISSUES, 16 + 2 * N_TISSUES)
 _COLUMNS = 16 + 2 * N_TISSUES
-_LEAST = 50  # tissues with fewer voxels have no say in the mean over tissues
-_PATIENTS = 5  # from so many scans on, intervals are over scans instead of slices
+_LEAST = 50  # tissues with fewer voxels are excluded from the mean over tissues
+_PATIENTS = 5  # minimum number of scans for intervals over scans instead of slices
 
 Sums = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ColorFigures:
-    """How near the colors are to the truth, in the body only.
+    """Figures of a model's colorings inside the body.
 
     Attributes
     ----------
     model
-        What made the colors.
+        Name of the model.
     voxels
-        How many were compared.
+        Number of voxels compared.
     ciede2000, ciede2000_median, ciede2000_p95
         CIEDE2000 at equal L*: mean, median and 95th percentile over voxels.
     chroma_error, grey_chroma_error
-        Mean distance in (a*, b*), and what it would be without any color.
+        Mean distance in (a*, b*) of the coloring, and of a grey image.
     psnr, ssim
-        Of the 8-bit sRGB picture lit through the window against the truth lit at the same L*;
-        PSNR in dB, infinite without any difference.
+        Similarity of the windowed 8-bit sRGB images of coloring and truth at the same L*; PSNR in
+        dB, infinite without any difference.
     colorfulness, truth_colorfulness
-        Hasler and Suesstrunk's, of both.
+        Hasler and Suesstrunk's colorfulness of the coloring and the truth.
     flicker
-        Mean distance in (a*, b*) between neighbouring slices; None of a single slice.
+        Mean distance in (a*, b*) between adjacent slices; None for a single slice.
     organ_error, grey_organ_error
-        Mean over true tissues of each one's mean distance in (a*, b*), and grey's; None without
-        true tissues.
+        Mean over true tissues of their mean distance in (a*, b*), for the coloring and a grey
+        image; None without true tissues.
     calibration
-        Of a model that names tissues, against true tissues; otherwise None.
+        Calibration of a tissue model; None without true tissues or for other models.
     intervals
-        95 % bootstrap interval of the figures by name: over slices, or from five scans on over
-        scans; none of a single slice.
+        95 % bootstrap intervals of the figures by name, over slices, or over scans if there are at
+        least five; none for a single slice.
     tissues
-        ``voxels``, ``ciede2000`` and ``chroma_error`` of each true tissue by its name.
+        ``voxels``, ``ciede2000`` and ``chroma_error`` of each true tissue by name.
     """
 
     model: str
@@ -95,7 +95,7 @@ class ColorFigures:
     tissues: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data, rounded to three decimals; what is infinite becomes None."""
+        """Return plain data, rounded to three decimals; infinite values become None."""
         data = _plain(asdict(self))
         assert isinstance(data, dict)
         return data
@@ -147,25 +147,25 @@ def color_figures(
     chroma
         The coloring.
     hu
-        (z, y, x) in HU, on its grid.
+        (z, y, x) in HU, on the coloring's grid.
     truth
-        The true colors, on its grid.
+        The true colors, on the same grid.
     palette_name
-        Palette of a model that names tissues, or its name.
+        Palette for a tissue model, or its name.
     window
-        Through which both are lit.
+        Window of the images for PSNR, SSIM and colorfulness.
 
     Returns
     -------
     ColorFigures
-        Over all voxels whose true color is known.
+        Figures over all voxels whose true color is known.
 
     Raises
     ------
     GeometryError
         If the grids differ, or no voxel has a known color.
     Cancelled
-        If the user stopped the work.
+        If the user cancelled.
     """
     tally = Tally(palette_name, window)
     tally.add(chroma, hu, truth)
@@ -173,16 +173,16 @@ def color_figures(
 
 
 class Tally:
-    """Figures of one model over any number of scans.
+    """Accumulates the figures of one model over any number of scans.
 
-    Sums of each slice are kept, and histograms over all of them, so that memory stays bounded.
+    Only sums per slice and histograms over all slices are kept, so that memory stays bounded.
 
     Parameters
     ----------
     palette_name
-        Palette of a model that names tissues, or its name.
+        Palette for a tissue model, or its name.
     window
-        Through which colors and truth are lit.
+        Window of the images for PSNR, SSIM and colorfulness.
     """
 
     def __init__(
@@ -201,11 +201,11 @@ class Tally:
         self._tissues = self._named = False
 
     def add(self, chroma: Chroma, hu: NDArray[Any], truth: ColorTruth) -> None:
-        """Count a scan; see `color_figures`."""
+        """Add a scan; see `color_figures`."""
         if not chroma.shape == hu.shape == truth.index.shape:
             raise GeometryError(
                 f"CT {hu.shape}, coloring {chroma.shape} and truth {truth.index.shape} "
-                "are not on one grid"
+                "are not on the same grid"
             )
         self._model, self._tissues = chroma.model, truth.tissues
         self._named = truth.tissues and chroma.has_tissues
@@ -219,13 +219,13 @@ class Tally:
             rows.append(self._count(k, luminance(hu[k], self._window), table, chroma, truth))
         found = np.array([row for row in rows if row[_VOXELS] > 0])
         if not len(found):
-            raise GeometryError("the truth names no tissue or color inside the body")
+            raise GeometryError("the truth contains no tissue or color inside the body")
         self._scans.append(found)
         if len(hu) > 1:
             self._flicker.append(flicker(chroma, hu, self._palette).chroma)
 
     def figures(self) -> ColorFigures:
-        """Return the figures over all scans that were added, at least one."""
+        """Return the figures over all added scans; there must be at least one."""
         slices = np.concatenate(self._scans)
         total = slices.sum(axis=0)
         units = slices
@@ -266,25 +266,25 @@ class Tally:
         row = np.zeros(_COLUMNS)
         if not mask.any():
             return row
-        # a slice has few pairs of colors, and the difference depends on nothing else
+        # compute each distinct pair of true and predicted color once
         key = index[mask].astype(np.int64) * len(table) + code[mask]
         pairs, number = np.unique(key, return_counts=True)
-        wanted, given = truth.colors[pairs // len(table)], table[pairs % len(table)]
-        difference = ciede2000(_lab(wanted), _lab(given))
-        distance = np.linalg.norm(wanted - given, axis=1)
-        place = np.minimum((difference / _STEP).astype(int), _BINS - 1)
-        np.add.at(self._differences, place, number)
+        true_ab, ab = truth.colors[pairs // len(table)], table[pairs % len(table)]
+        difference = ciede2000(_lab(true_ab), _lab(ab))
+        distance = np.linalg.norm(true_ab - ab, axis=1)
+        bins = np.minimum((difference / _STEP).astype(int), _BINS - 1)
+        np.add.at(self._differences, bins, number)
         row[_VOXELS] = number.sum()
         row[_DIFFERENCE] = number @ difference
         row[_CHROMA] = number @ distance
-        row[_GREY] = number @ np.linalg.norm(wanted, axis=1)
-        # pictures: both grey where no color is known
-        made = _picture(light, np.where(mask[..., None], table[code], 0.0))
-        true = _picture(light, np.where(mask[..., None], truth.colors[index], 0.0))
-        apart = made[mask].astype(np.float64) - true[mask]
-        row[_SQUARES] = (apart * apart).mean(axis=-1).sum()
-        row[_SSIM] = ssim_map(made, true)[mask].sum()
-        row[_COLORFUL] = opponent_sums(made[mask])
+        row[_GREY] = number @ np.linalg.norm(true_ab, axis=1)
+        # both images are grey where no color is known
+        image = _rgb(light, np.where(mask[..., None], table[code], 0.0))
+        true = _rgb(light, np.where(mask[..., None], truth.colors[index], 0.0))
+        error = image[mask].astype(np.float64) - true[mask]
+        row[_SQUARES] = (error * error).mean(axis=-1).sum()
+        row[_SSIM] = ssim_map(image, true)[mask].sum()
+        row[_COLORFUL] = opponent_sums(image[mask])
         row[_COLORFUL_TRUTH] = opponent_sums(true[mask])
         if truth.tissues:
             names = pairs // len(table)
@@ -299,10 +299,9 @@ class Tally:
         return row
 
     def _percentiles(self, shares: tuple[float, ...]) -> list[float]:
-        """Return the differences below which these shares of the voxels lie."""
+        """Return the quantiles of the differences."""
         below = np.cumsum(self._differences)
-        found = [int(np.searchsorted(below, share * below[-1])) for share in shares]
-        return [place * _STEP for place in found]
+        return [int(np.searchsorted(below, share * below[-1])) * _STEP for share in shares]
 
     def _of_tissues(self, total: Sums) -> dict[str, dict[str, float]]:
         """Return the figures of each true tissue."""
@@ -321,5 +320,5 @@ def _lab(ab: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([np.full((len(ab), 1), _MID_GREY), ab], axis=1)
 
 
-def _picture(light: NDArray[np.float32], ab: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _rgb(light: NDArray[np.float32], ab: NDArray[np.float64]) -> NDArray[np.uint8]:
     return lab_to_srgb8(np.concatenate([light[..., None], ab], axis=-1).astype(np.float32))

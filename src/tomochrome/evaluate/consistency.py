@@ -12,34 +12,32 @@ from tomochrome.geometry.sampling import grid_slabs
 from tomochrome.transform import Transform, follow
 from tomochrome.volume import Volume
 
-_MOST: Final = 12_000_000  # points followed: fields are no finer than that
+_MOST: Final = 12_000_000  # maximum number of points; displacement fields are not finer
 
 
 def inverse_consistency(
     forward: Transform, inverse: Transform, like: Volume, mask: Mask = None
 ) -> dict[str, float]:
-    """Distance between a point and where it ends up after ``forward``, then ``inverse``.
+    """Return the distance of points from their images under ``forward`` followed by ``inverse``.
 
     Parameters
     ----------
     forward, inverse
-        From the fixed image to the moving one, and back.
+        Transforms of points from the fixed to the moving image, and back.
     like
-        The fixed grid, whose voxel centres are followed; its voxels are not looked at.
+        Volume with the fixed grid; the points are its voxel centers.
     mask
-        Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
+        Mask of the points: a volume on any grid, or an array (z, y, x); 0 is excluded.
 
     Returns
     -------
     dict
-        ``mean``, ``max`` and ``p99`` (99th percentile) in mm, over the points that stay where both
-        transforms are known (points that leave the moving image's field do not count). Empty if
-        there are none.
+        ``mean``, ``max`` and ``p99`` (99th percentile) in mm, over the points that stay inside the
+        domains of both transforms. Empty if there are none.
 
     Notes
     -----
-    Of grids of more than twelve million voxels every second (third...) one along each axis is
-    followed.
+    Grids of more than twelve million voxels are subsampled with an integer step on each axis.
     """
     wanted = on_grid(mask, like)
     step = int(np.ceil((np.prod(like.shape, dtype=np.float64) / _MOST) ** (1 / 3)))

@@ -1,4 +1,4 @@
-"""How rough a transform is, and where it folds: measures of its Jacobian determinant."""
+"""Measures of a transform's Jacobian determinant: folding and roughness."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
-_SLAB: Final = 1_000_000  # voxels looked at at a time
+_SLAB: Final = 1_000_000  # voxels processed at a time
 
 
 def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
-    """Say how rough a transform is, from its `tomochrome.transform.jacobian_map`.
+    """Return measures of a transform's `tomochrome.transform.jacobian_map`.
 
     Parameters
     ----------
     jacobian
-        Determinants; voxels ``outside`` do not count.
+        Jacobian determinants; voxels ``outside`` are excluded.
     mask
-        Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
+        A volume on any grid, or an array (z, y, x); 0 is excluded.
 
     Returns
     -------
     dict
-        ``folded_percent``: share of voxels whose determinant is 0 or less.
+        ``folded_percent``: percentage of voxels whose determinant is 0 or less.
         ``sd_log``: standard deviation of the natural logarithm of the others.
 
     Raises
     ------
     InputError
-        If no voxel is left to look at.
+        If no voxel is left.
     """
     from tomochrome.evaluate import kernels
 
@@ -46,13 +46,12 @@ def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
     for first in range(0, len(values), few):
         check()
         rows = slice(first, first + few)
-        # without a mask nothing of it is looked at
-        here = np.empty((0, 0, 0), np.bool_) if wanted is None else wanted[rows]
-        kernels.log_moments(values[rows], here, wanted is None, found[rows])
+        part = np.empty((0, 0, 0), np.bool_) if wanted is None else wanted[rows]
+        kernels.log_moments(values[rows], part, wanted is None, found[rows])
     count, above, mean, squares = found.T
     if not count.any():
         raise InputError(
-            "the transform is not defined anywhere in the volume: nothing can be measured"
+            "the transform is not defined anywhere in the volume, so it cannot be evaluated"
         )
     spread = 0.0
     if above.any():

@@ -1,4 +1,4 @@
-"""Compiled loops of the measures of likeness: moments, grey values, joint counts, windows."""
+"""Compiled loops of the similarity measures: moments, grey values, joint histogram, local NCC."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tomochrome.runtime.kernels import in_chunks
 
 @in_chunks(jobs=lambda a, *_: a.shape[0] * a.shape[1], least=1)
 def row_moments(first, last, a, b, valid, out):  # type: ignore[no-untyped-def]
-    """Moments of the rows of two volumes (z, y, x), over the voxels that are ``valid``.
+    """Compute moments of the rows of two volumes (z, y, x) over the ``valid`` voxels.
 
-    Into ``out`` (z * y, 10) float64: how many, both means, the centred sums of a a, b b and a b,
-    and the least and largest value of each (inf and -inf where there is none).
+    ``out`` (z * y, 10) float64 receives the count, both means, the centered sums of a a, b b and
+    a b, and the minimum and maximum of each volume (inf and -inf without voxels).
     """
     _, height, width = a.shape
     for row in range(first, last):
@@ -39,7 +39,7 @@ def row_moments(first, last, a, b, valid, out):  # type: ignore[no-untyped-def]
 
 @in_chunks(jobs=lambda a, *_: a.shape[0] * a.shape[1], least=1)
 def to_grey(first, last, values, weight, knots, greys, out):  # type: ignore[no-untyped-def]
-    """Grey values, piecewise linear between rising ``knots``; 0 where there is no ``weight``."""
+    """Map values to grey, piecewise linear between ascending ``knots``; 0 outside ``weight``."""
     _, height, width = values.shape
     end = len(knots) - 1
     slopes = (greys[1:] - greys[:-1]) / (knots[1:] - knots[:-1])
@@ -63,9 +63,9 @@ def to_grey(first, last, values, weight, knots, greys, out):  # type: ignore[no-
 
 @in_chunks(jobs=lambda *arguments: len(arguments[-1]), least=1)
 def joint_counts(first, last, p, q, weight, start, stop, bins, out):  # type: ignore[no-untyped-def]
-    """Count pairs of grey values, 0 to 1, in the slices from ``start`` to ``stop``.
+    """Add the slices from ``start`` to ``stop`` to a joint histogram of grey values, 0 to 1.
 
-    ``out`` is int64 (jobs, bins * bins), added to: each job counts some of the rows by itself.
+    ``out`` is int64 (jobs, bins * bins); each job counts its own rows.
     """
     _, height, width = weight.shape
     jobs = len(out)
@@ -81,9 +81,9 @@ def joint_counts(first, last, p, q, weight, start, stop, bins, out):  # type: ig
 
 @in_chunks(jobs=lambda a, *_: a.shape[0] * a.shape[1], least=1)
 def products(first, last, p, q, weight, out):  # type: ignore[no-untyped-def]
-    """Write what the local correlation sums over windows: p, q, p p, q q, p q, 1, where it counts.
+    """Compute p, q, p p, q q, p q and 1 inside ``weight``, for the window sums of local NCC.
 
-    ``p`` and ``q`` are float32 (z, y, x), 0 to 1; they are taken about 0.5, so that less cancels.
+    ``p`` and ``q`` are float32 (z, y, x), 0 to 1; 0.5 is subtracted to reduce cancellation.
     ``weight`` is bool of that shape, ``out`` float32 (6, z, y, x).
     """
     half, zero = np.float32(0.5), np.float32(0)
@@ -102,10 +102,10 @@ def products(first, last, p, q, weight, out):  # type: ignore[no-untyped-def]
 def local_correlations(
     sums: NDArray[np.float32], weight: NDArray[np.bool_], start: int, stop: int, flat: float
 ) -> tuple[float, int]:
-    """Sum of squared local correlations, and of how many windows, over some slices.
+    """Return the sum of squared local correlations over some slices, and the number of windows.
 
-    ``sums`` (6, z, y, x) are `products` summed over the window about each voxel. Windows count
-    about voxels of ``weight`` where a picture's variance is more than ``flat``.
+    ``sums`` (6, z, y, x) are `products` summed over the window around each voxel. Windows are
+    counted around voxels of ``weight`` where the variance of an image exceeds ``flat``.
     """
     rows = (stop - start) * weight.shape[1]
     total, count = np.zeros(rows), np.zeros(rows, np.int64)
@@ -117,7 +117,7 @@ def local_correlations(
 def _rows_of_correlations(  # type: ignore[no-untyped-def]
     first, last, sums, weight, start, flat, total, count
 ):
-    """`local_correlations` of each row from the slice ``start`` on."""
+    """Compute `local_correlations` of each row from the slice ``start`` on."""
     _, height, width = weight.shape
     for row in range(first, last):
         z, y = start + row // height, row % height
@@ -137,11 +137,11 @@ def _rows_of_correlations(  # type: ignore[no-untyped-def]
 
 @in_chunks(jobs=lambda values, *_: len(values), least=1)
 def log_moments(first, last, values, wanted, every, out):  # type: ignore[no-untyped-def]
-    """How many determinants there are in each plane, and how the positive ones' logarithms vary.
+    """Count determinants in each plane, and compute moments of the positive ones' logarithms.
 
-    ``values`` (z, y, x); ``wanted`` bool of that shape, not looked at if ``every`` counts. Into
-    ``out`` (z, 4) float64: how many count, how many of them are positive, mean of the logarithms of
-    those and the sum of their squared distances from it.
+    ``values`` (z, y, x); ``wanted`` is a mask of that shape, ignored if ``every`` is true. ``out``
+    (z, 4) float64 receives the count, the number of positive values, and the mean and the sum of
+    squared deviations of their logarithms.
     """
     _, height, width = values.shape
     for z in range(first, last):

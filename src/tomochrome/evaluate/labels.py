@@ -1,4 +1,4 @@
-"""How well two label maps on one grid agree: Dice overlap and 95 % Hausdorff distance."""
+"""Agreement of two label maps on the same grid: Dice overlap and 95 % Hausdorff distance."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tomochrome.tissue import NO_TISSUE
 from tomochrome.volume import Volume
 
 MOST_LABELS: Final = 1024
-"""More different values are a picture, not labels."""
-_TABLE: Final = 1 << 20  # a range of label values up to which counting needs no sorting
+"""A volume with more distinct values is an image, not a label map."""
+_TABLE: Final = 1 << 20  # largest range of label values for a lookup table
 
-_SLAB: Final = 2_000_000  # voxels looked at at a time
-_QUERIES: Final = 20_000  # points whose nearest is looked for at a time
-_MOST_SURFACE: Final = 500_000  # points of a surface whose distances are taken
+_SLAB: Final = 2_000_000  # voxels processed at a time
+_QUERIES: Final = 20_000  # nearest-neighbor queries at a time
+_MOST_SURFACE: Final = 500_000  # maximum number of surface points per distance computation
 
 Flat = NDArray[np.int64]
 
@@ -32,26 +32,26 @@ def overlap(fixed_labels: Volume, moved_labels: Volume) -> dict[str, Any]:
     Parameters
     ----------
     fixed_labels, moved_labels
-        Whole numbers on one grid; 0 is background (of tissue maps also 255, not known).
+        Integer labels on the same grid; 0 is background (in tissue maps also 255, unknown).
 
     Returns
     -------
     dict
-        ``dice``: for each label present in either, ``2 |A and B| / (|A| + |B|)``, under its number
-        as text. ``dice_mean``: their mean; left out if there is no label at all.
+        ``dice``: for each label present in either, ``2 |A and B| / (|A| + |B|)``, with the label
+        as text as its key. ``dice_mean``: their mean; absent if there are no labels.
         ``hausdorff95_mm``: for each label present in both, the larger of the two directed 95th
-        percentiles (linear interpolation between ranks) of the distances from the centre of each
-        surface voxel of one to that of the nearest surface voxel of the other. A voxel is surface
-        if one of its six neighbours is not of the label, or not on the grid. Distances are in
-        space: spacing, obliquity and shear of the affine count. Of surfaces of more than half a
-        million voxels the distances of every second (third...) one are taken.
+        percentiles (linear interpolation between ranks) of the distances from the center of each
+        surface voxel of one to that of the nearest surface voxel of the other. A surface voxel has
+        one of its six neighbors outside the label or the grid. Distances are in patient space,
+        with the spacing, obliquity and shear of the affine. Surfaces of more than half a million
+        voxels are subsampled with an integer step.
 
     Raises
     ------
     GeometryError
-        If the two do not lie on the same grid.
+        If the two are not on the same grid.
     InputError
-        If one of them holds no labels but colors, fractions or a picture's many values.
+        If one of them is not a label map: it has colors, fractions, or too many distinct values.
     """
     require_same_grid(fixed_labels, moved_labels, "the fixed and the moved labels")
     values, (a, b) = _coded(fixed_labels, moved_labels)
@@ -76,7 +76,7 @@ def overlap(fixed_labels: Volume, moved_labels: Volume) -> dict[str, Any]:
 
 
 def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
-    """Return the labels in rising order, and the maps with 0 and each label's rank from 1 on."""
+    """Return the labels in ascending order, and the maps recoded to 0 and ranks from 1 on."""
     slabs = list(_slabs(volumes[0].shape))
     ends = [(p.min(), p.max()) for v in volumes for p in (_whole_numbers(v, r) for r in slabs)]
     low, high = int(min(e[0] for e in ends)), int(max(e[1] for e in ends))
@@ -93,7 +93,7 @@ def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
     values = [int(v) for v in present if int(v) not in unknown]
     if len(values) > MOST_LABELS:
         raise InputError(
-            f"the label maps hold {len(values)} different values: this is an image, not a label map"
+            f"the label maps hold {len(values)} distinct values: this is an image, not a label map"
         )
     ranks = np.zeros(len(present), np.uint16)
     ranks[[v not in unknown for v in present.tolist()]] = np.arange(1, len(values) + 1)
@@ -108,7 +108,7 @@ def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Some slices at a time; may be stopped before each."""
+    """Yield slabs of slices, checking for cancellation before each."""
     few = max(1, _SLAB // (shape[1] * shape[2]))
     for first in range(0, shape[0], few):
         check()
@@ -116,23 +116,23 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def _whole_numbers(volume: Volume, rows: slice) -> NDArray[Any]:
-    """Return some slices as integers that can be subtracted without running over."""
+    """Return some slices as integers that can be subtracted without overflow."""
     check()
     if volume.is_rgba:
-        raise InputError("a label map is in color; labels are whole numbers")
+        raise InputError("a label map is in color; labels must be integers")
     voxels = np.asarray(volume.voxels[rows])
     if voxels.dtype.kind == "f":
         if not np.isfinite(voxels).all() or np.abs(voxels).max() > 2**31 - 1:
-            raise InputError("a label map holds values that are not finite or far too large")
+            raise InputError("a label map holds values that are not finite or too large")
         whole = voxels.astype(np.int64)
         if not np.array_equal(whole, voxels):
-            raise InputError("a label map holds fractions; labels are whole numbers")
+            raise InputError("a label map holds fractions; labels must be integers")
         return whole
     return voxels.astype(np.int32 if voxels.dtype.itemsize <= 2 else np.int64)
 
 
 def _boxes(labels: NDArray[np.uint16], count: int) -> list[tuple[slice, ...] | None]:
-    """Return the tight box of each label, None for those that are not there."""
+    """Return the bounding box of each label, None for absent ones."""
     from scipy import ndimage
 
     found = list(ndimage.find_objects(labels, max_label=count)) if count else []
@@ -140,7 +140,7 @@ def _boxes(labels: NDArray[np.uint16], count: int) -> list[tuple[slice, ...] | N
 
 
 def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> Flat:
-    """Return the flat indices, rising, of the surface voxels of a label within its tight box."""
+    """Return the ascending flat indices of a label's surface voxels, given its bounding box."""
     found = []
     depth, few = box[0].stop, max(1, _SLAB // (labels.shape[1] * labels.shape[2]))
     for first in range(box[0].start, depth, few):
@@ -148,7 +148,7 @@ def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> F
         last = min(first + few, depth)
         ends = slice(max(0, first - 1), min(len(labels), last + 1)), *box[1:]
         inside = np.pad(labels[ends] == code, 1)
-        # one more slice at each end, if there is one: which of them are looked at
+        # the slab's slices without the additional ones at each end
         rows = slice(1 + first - ends[0].start, 1 + last - ends[0].start)
         inner, low, high = slice(1, -1), slice(None, -2), slice(2, None)
         core = inside[rows, inner, inner].copy()
@@ -166,7 +166,7 @@ def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> F
 def _hausdorff95(
     ours: Flat, theirs: Flat, shape: tuple[int, ...], basis: NDArray[np.float64]
 ) -> float:
-    """Larger of the two directed 95th percentiles of surface distance, mm."""
+    """Return the larger of the two directed 95th percentiles of surface distance in mm."""
     from scipy.spatial import cKDTree
 
     points = []
@@ -174,19 +174,19 @@ def _hausdorff95(
         check()
         points.append(np.stack(np.unravel_index(surface, shape), axis=1) @ basis.T)
     largest = 0.0
-    for here, there in ((0, 1), (1, 0)):
+    for source, target in ((0, 1), (1, 0)):
         check()
-        every = -(-len(points[here]) // _MOST_SURFACE)
-        shared = np.isin((ours, theirs)[here][::every], (ours, theirs)[there], assume_unique=True)
+        step = -(-len(points[source]) // _MOST_SURFACE)
+        shared = np.isin((ours, theirs)[source][::step], (ours, theirs)[target], assume_unique=True)
         distance = np.zeros(len(shared))
         if not shared.all():
             check()
-            tree = cKDTree(points[there], balanced_tree=False, compact_nodes=False)
-            apart = points[here][::every][~shared]
+            tree = cKDTree(points[target], balanced_tree=False, compact_nodes=False)
+            queries = points[source][::step][~shared]
             found = []
-            for first in range(0, len(apart), _QUERIES):
+            for first in range(0, len(queries), _QUERIES):
                 check()
-                part = apart[first : first + _QUERIES]
+                part = queries[first : first + _QUERIES]
                 found.append(tree.query(part, workers=thread_count())[0])
             distance[~shared] = np.concatenate(found)
         largest = max(largest, float(np.percentile(distance, 95)))

@@ -1,4 +1,4 @@
-"""Target registration error: how far landmarks are from where they should be."""
+"""Target registration error of corresponding landmarks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tomochrome.transform import Transform
 def landmark_errors(
     fixed_points: ArrayLike, moving_points: ArrayLike, transform: Transform | None = None
 ) -> dict[str, float]:
-    """Distance between landmarks of the moving image and where those of the fixed one are taken.
+    """Return the distances of moving landmarks from the transformed fixed landmarks.
 
     Parameters
     ----------
     fixed_points, moving_points
-        (n, 3), LPS mm; the points of a row belong together.
+        (n, 3), LPS mm; equal rows correspond.
     transform
-        From points of the fixed image to the moving image. None: the two as they lie.
+        From points of the fixed image to the moving image; None for the identity.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def landmark_errors(
     Raises
     ------
     InputError
-        If there are no points, their numbers differ, or a coordinate is not finite.
+        If there are no points, their counts differ, or a coordinate is not finite.
 
     Notes
     -----
@@ -40,10 +40,10 @@ def landmark_errors(
     if len(fixed) != len(moving):
         raise InputError(
             f"the landmarks do not match: {len(fixed)} in the fixed image and {len(moving)} in "
-            "the moving one; give as many of each, in the same order"
+            "the moving one; give the same number of each, in the same order"
         )
-    taken = fixed if transform is None else transform.points(fixed)
-    distance = np.linalg.norm(taken - moving, axis=1)
+    mapped = fixed if transform is None else transform.points(fixed)
+    distance = np.linalg.norm(mapped - moving, axis=1)
     return {
         "mean": float(distance.mean()),
         "median": float(np.median(distance)),

@@ -1,4 +1,4 @@
-"""Masks as measures take them: a volume on any grid, an array on this one, or nothing."""
+"""Masks of measures: a volume on any grid, an array on the same grid, or None."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tomochrome.geometry.resample import resample
 from tomochrome.volume import Volume
 
 Mask = Volume | NDArray[Any] | None
-"""Not 0 where something counts; None: everywhere."""
+"""Nonzero inside; None for everywhere."""
 
 
 def on_grid(mask: Mask, like: Volume) -> NDArray[np.bool_] | None:
@@ -22,20 +22,20 @@ def on_grid(mask: Mask, like: Volume) -> NDArray[np.bool_] | None:
     Raises
     ------
     GeometryError
-        If an array is of another shape than the grid, or the mask holds nothing on it.
+        If an array has another shape than the grid, or the mask is empty on the grid.
     """
     if mask is None:
         return None
     if isinstance(mask, Volume):
-        wanted = (np.asarray(mask.voxels) != 0).astype(np.uint8)
-        plain = replace(mask, voxels=wanted, unit="unknown", outside=None)
-        there = np.asarray(resample(plain, like, order="nearest", fill=0).voxels) != 0
+        binary = (np.asarray(mask.voxels) != 0).astype(np.uint8)
+        plain = replace(mask, voxels=binary, unit="unknown", outside=None)
+        inside = np.asarray(resample(plain, like, order="nearest", fill=0).voxels) != 0
     else:
-        there = np.asarray(mask) != 0
-        if there.shape != like.shape:
+        inside = np.asarray(mask) != 0
+        if inside.shape != like.shape:
             raise GeometryError(
-                f"the mask's shape {there.shape} is not that of the volume, {like.shape}"
+                f"the mask's shape {inside.shape} is not that of the volume, {like.shape}"
             )
-    if not there.any():
+    if not inside.any():
         raise GeometryError("the mask contains no voxel of the fixed volume; check its position")
-    return there
+    return inside

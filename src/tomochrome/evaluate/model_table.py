@@ -1,4 +1,4 @@
-"""The errors of several models on several test sets, beside grey's and the lookup curve's."""
+"""A table of model errors on several test sets, relative to grey and to the lookup table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from tomochrome.evaluate.coloring_figures import ColorFigures
 
 BASELINE = "transfer-function"
-"""The model that a network has to beat to be worth its time."""
+"""The baseline model."""
 _HEADS = (
     "model", "color error", "relative to grey", "relative to the lookup table", "CIEDE2000",
-    "s a slice", "",
+    "s/slice", "",
 )  # fmt: skip
 
 
@@ -23,11 +23,11 @@ class ModelRow:
     Attributes
     ----------
     figures
-        Over all scans of the set.
+        Figures over all scans of the set.
     seconds_per_slice
-        Of coloring, without reading.
+        Time of coloring, without reading.
     to_baseline
-        Color error relative to that of `BASELINE` on the same set; None if that was not measured.
+        Color error relative to that of `BASELINE` on the same set; None without a baseline.
     """
 
     figures: ColorFigures
@@ -36,13 +36,13 @@ class ModelRow:
 
     @property
     def error(self) -> float:
-        """Mean distance in (a*, b*): over true tissues where known, else over voxels."""
+        """Mean distance in (a*, b*) over true tissues if known, otherwise over voxels."""
         found = self.figures.organ_error
         return self.figures.chroma_error if found is None else found
 
     @property
     def grey_error(self) -> float:
-        """The same without any color."""
+        """The `error` of a grey image."""
         found = self.figures.grey_organ_error
         return self.figures.grey_chroma_error if found is None else found
 
@@ -54,7 +54,7 @@ class ModelRow:
 
     @property
     def remark(self) -> str:
-        """What a user must know before choosing the model; empty if all is well."""
+        """Warning on a poor model, or an empty string."""
         if self.error >= self.grey_error:
             return "worse than grey"
         named = self.figures.model
@@ -78,12 +78,12 @@ class ModelRow:
 
 
 def rows(found: Mapping[str, tuple[ColorFigures, float]]) -> list[ModelRow]:
-    """Return the rows of a test set, the least error first.
+    """Return the rows of a test set, sorted by error.
 
     Parameters
     ----------
     found
-        Figures and seconds a slice of each model by its name.
+        Figures and seconds per slice of each model by name.
     """
     made = {name: ModelRow(*each) for name, each in found.items()}
     baseline = made[BASELINE].error if BASELINE in made else None
@@ -101,7 +101,7 @@ def markdown(sets: Sequence[tuple[str, str, Sequence[ModelRow]]]) -> str:
     Parameters
     ----------
     sets
-        Name, what it is, and its rows.
+        Name, description and rows of each set.
     """
     parts = []
     for name, about, models in sets:

@@ -1,4 +1,4 @@
-"""How alike two volumes on one grid are: correlation, local correlation, mutual information."""
+"""Similarity of two volumes on the same grid: NCC, local NCC, mutual information."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ BINS: Final = 64
 """Bins of each axis of the joint histogram."""
 RADIUS: Final = 3
 """The window of the local correlation has a side of ``2 * RADIUS + 1`` voxels."""
-_FLAT: Final = 3e-4  # variance of a window, grey values 0 to 1, up to which it shows nothing
-_SLAB: Final = 1_500_000  # voxels looked at at a time
-_FEWEST: Final = 5 * RADIUS  # slices at a time: each slab is looked at with margins of RADIUS
-_SAMPLES: Final = 500_000  # voxels that the percentiles are taken from
-_JOBS: Final = 8  # counts that are kept side by side, for as many threads
+_FLAT: Final = 3e-4  # variance of a window, grey values 0 to 1, below which it is constant
+_SLAB: Final = 1_500_000  # voxels processed at a time
+_FEWEST: Final = 5 * RADIUS  # minimum slices of a slab, as it also needs margins of RADIUS
+_SAMPLES: Final = 500_000  # voxels for the percentiles
+_JOBS: Final = 8  # parallel histograms
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Values and their grey, 0 to 1: linear between them, constant beyond."""
+"""Knots of a piecewise linear map from values to grey, 0 to 1; constant beyond the ends."""
 _HU: Final[Scale] = (np.array(HU_KNOTS), np.array(GREY_KNOTS))
 
 
 def similarity_measures(fixed: Volume, moved: Volume, mask: Mask = None) -> dict[str, float]:
-    """Compare two volumes voxel by voxel, where both were measured.
+    """Return the similarity of two volumes over the voxels that both cover.
 
     Parameters
     ----------
     fixed, moved
-        Scalar volumes on one grid. Voxels that lie ``outside`` of either, or are not finite, do
-        not count.
+        Scalar volumes on the same grid. Voxels that are ``outside`` of either, or not finite, are
+        excluded.
     mask
-        Where to look: a volume on any grid, or an array (z, y, x); not 0 where it counts.
+        A volume on any grid, or an array (z, y, x); 0 is excluded.
 
     Returns
     -------
     dict
-        ``ncc``: Pearson's correlation of the values as they are, -1 to 1.
+        ``ncc``: Pearson's correlation of the original values, -1 to 1.
         ``local_ncc``: mean squared correlation in cubes of 7 voxels a side, 0 to 1 (Avants et al.,
-        Medical Image Analysis 12, 2008), over the cubes in which at least one picture shows
-        something (a standard deviation of more than 1.7 % of the grey range).
+        Medical Image Analysis 12, 2008), over the cubes in which at least one volume is not
+        constant (standard deviation above 1.7 % of the grey range).
         ``mutual_information``: in nats, of a joint histogram of 64 x 64 bins.
-        The last two look at grey values from 0 to 1: of two volumes in HU by fixed knots (which
-        give soft tissue most of the range), of others between their percentiles 0.5 and 99.5.
-        What is not defined (no common voxel, a constant picture) is left out.
+        The last two use grey values from 0 to 1: for two volumes in HU by fixed knots (which
+        give soft tissue most of the range), otherwise between the percentiles 0.5 and 99.5.
+        Undefined measures (no common voxel, a constant volume) are absent.
 
     Raises
     ------
     GeometryError
-        If the volumes do not lie on the same grid.
+        If the volumes are not on the same grid.
     InputError
         If one is in color.
     """
@@ -84,7 +84,7 @@ def similarity_measures(fixed: Volume, moved: Volume, mask: Mask = None) -> dict
 
 
 def _valid(fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Where both volumes were measured and the mask wants them."""
+    """Return the voxels that both volumes cover, inside the mask."""
     valid = np.ones(fixed.shape, dtype=bool) if wanted is None else wanted.copy()
     for rows in _slabs(fixed.shape):
         for volume in (fixed, moved):
@@ -104,12 +104,12 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 class _Moments(NamedTuple):
-    correlation: float | None  #: Pearson's, or None if a picture is constant
-    ends: tuple[tuple[float, float], tuple[float, float]]  #: least and largest value of each
+    correlation: float | None  #: Pearson's, or None if a volume is constant
+    ends: tuple[tuple[float, float], tuple[float, float]]  #: minimum and maximum of each
 
 
 def _moments(pair: Pair, valid: NDArray[np.bool_]) -> _Moments | None:
-    """Moments over the valid voxels: centred sums of rows, merged. None: there are no voxels.
+    """Return moments over the valid voxels, merged from those of rows; None without voxels.
 
     Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", COMPSTAT 1982.
@@ -139,7 +139,7 @@ def _moments(pair: Pair, valid: NDArray[np.bool_]) -> _Moments | None:
 def _between_percentiles(
     voxels: NDArray[Any], valid: NDArray[np.bool_], ends: tuple[float, float]
 ) -> Scale:
-    """Return the scale of a picture whose values have no unit, from every few voxels of it."""
+    """Return the scale of a volume without a unit, from a subsample of its voxels."""
     every, skip, sample = int(valid.sum()) // _SAMPLES + 1, 0, []
     for rows in _slabs(valid.shape):
         inside = voxels[rows][valid[rows]]
@@ -153,21 +153,21 @@ def _between_percentiles(
 def _local_and_mutual(
     pair: Pair, scales: tuple[Scale, Scale], valid: NDArray[np.bool_]
 ) -> dict[str, float]:
-    """Mean local correlation and mutual information, slab by slab."""
+    """Return the mean local correlation and the mutual information, computed slab by slab."""
     from tomochrome.evaluate import kernels
     from tomochrome.geometry.box_kernels import box_sums
 
     depth, total, count = valid.shape[0], 0.0, 0
     joint = np.zeros((_JOBS, BINS * BINS), np.int64)
     for rows in _slabs(valid.shape):
-        wide = slice(max(0, rows.start - RADIUS), min(depth, rows.stop + RADIUS))
-        weight = valid[wide]
+        padded = slice(max(0, rows.start - RADIUS), min(depth, rows.stop + RADIUS))
+        weight = valid[padded]
         if not weight.any():
             continue
         p, q = np.empty((2, *weight.shape), np.float32)
         for voxels, scale, grey in zip(pair, scales, (p, q), strict=True):
-            kernels.to_grey(np.ascontiguousarray(voxels[wide]), weight, *scale, grey)
-        first, last = rows.start - wide.start, rows.stop - wide.start
+            kernels.to_grey(np.ascontiguousarray(voxels[padded]), weight, *scale, grey)
+        first, last = rows.start - padded.start, rows.stop - padded.start
         kernels.joint_counts(p, q, weight, first, last, BINS, joint)
         sums = np.empty((2, 6, *p.shape), np.float32)
         kernels.products(p, q, weight, sums[0])
@@ -180,8 +180,8 @@ def _local_and_mutual(
 
 
 def information(joint: NDArray[np.float64]) -> float:
-    """Mutual information in nats of a joint histogram (counts, any size)."""
+    """Return the mutual information in nats of a joint histogram (counts, any size)."""
     share = joint / joint.sum()
-    apart = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
-    there = share > 0
-    return float(max(0.0, (share[there] * np.log(share[there] / apart[there])).sum()))
+    independent = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
+    filled = share > 0
+    return float(max(0.0, (share[filled] * np.log(share[filled] / independent[filled])).sum()))

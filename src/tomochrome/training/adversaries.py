@@ -1,4 +1,4 @@
-"""A generator and its critic, which is trained with it and not shipped."""
+"""Adversarial training: a generator and its critic (discriminator), which is not shipped."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _RECENT: Final = 0.05
 
 
 def patch_critic(windows: int, width: int) -> nn.Module:
-    """Return a critic that tells true colorings of an image from generated ones, patch by patch.
+    """Return a patch critic that distinguishes true colorings of an image from generated ones.
 
     P. Isola et al., "Image-to-image translation with conditional adversarial networks", CVPR
-    2017; with spectral norms (T. Miyato et al., ICLR 2018) in the place of batch norms, which
-    would hide how saturated a picture is.
+    2017; with spectral normalization (T. Miyato et al., ICLR 2018) instead of batch normalization,
+    which would hide the saturation of an image.
 
     Parameters
     ----------
     windows
-        Luminances of the image; a* and b* come after them.
+        Number of luminance channels; a* and b* follow them.
     width
         Channels of the first layer.
     """
@@ -42,21 +42,21 @@ def patch_critic(windows: int, width: int) -> nn.Module:
 
 
 class Adversaries(nn.Module):
-    """Generator and critic, and how they stand in the adversarial part of a run.
+    """A generator and a critic, with running statistics of their training.
 
     Parameters
     ----------
     generator
-        Gives what a color head reads.
+        Network whose output a color head decodes.
     critic
         See `patch_critic`.
 
     Attributes
     ----------
     right
-        Recent share of patches that the critic judges rightly.
+        Running share of patches that the critic classifies correctly.
     error, before
-        Recent color error in the body, and what it was before the adversarial part; 0: not known.
+        Running color error in the body, now and before the adversarial stage; 0 if unknown.
     """
 
     def __init__(self, generator: nn.Module, critic: nn.Module) -> None:
@@ -65,14 +65,14 @@ class Adversaries(nn.Module):
         self.right: torch.Tensor
         self.before: torch.Tensor
         self.error: torch.Tensor
-        # buffers: a run that is resumed knows them
+        # buffers are saved in the checkpoint
         for name, value in (("right", 1.0), ("before", 0.0), ("error", 0.0)):
             self.register_buffer(name, torch.tensor(value))
 
     def judge(
         self, images: torch.Tensor, colors: torch.Tensor, *, learn: bool
     ) -> list[torch.Tensor]:
-        """Return the critic's features of a coloring, and last its judgement: above 0 is true.
+        """Return the critic's features of a coloring, followed by its scores (above 0: true).
 
         Parameters
         ----------
@@ -81,18 +81,18 @@ class Adversaries(nn.Module):
         colors
             (a*, b*), (n, 2, y, x).
         learn
-            Whether gradients reach the critic's weights.
+            Whether to compute gradients of the critic's weights.
         """
-        seen = torch.cat([images, colors / _AB_UNIT], dim=1)
-        seen = seen.contiguous(memory_format=torch.channels_last)
+        stacked = torch.cat([images, colors / _AB_UNIT], dim=1)
+        stacked = stacked.contiguous(memory_format=torch.channels_last)
         self.critic.requires_grad_(learn)
         with torch.autocast(images.device.type, torch.bfloat16):
-            found: list[torch.Tensor] = self.critic(seen)
+            outputs: list[torch.Tensor] = self.critic(stacked)
         self.critic.requires_grad_(True)
-        return [features.float() for features in found]
+        return [output.float() for output in outputs]
 
     def note(self, right: float, error: float, *, adversarial: bool) -> None:
-        """Remember the share of right judgements and the color error of a step."""
+        """Update the running share of correct scores and the running color error after a step."""
         if not math.isfinite(error):  # no body in the batch
             return
         first = not float(self.error)
@@ -103,15 +103,15 @@ class Adversaries(nn.Module):
             self.right += _RECENT * (right - self.right)
 
 
-def feature_loss(features: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the mean over layers of the difference of features, relative to those wanted."""
+def feature_loss(features: Sequence[torch.Tensor], target: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean over layers of the feature difference relative to the target features."""
     parts = [
         (a - b).abs().mean() / (b.abs().mean() + 1e-6)
-        for a, b in zip(features, wanted, strict=True)
+        for a, b in zip(features, target, strict=True)
     ]
     return torch.stack(parts).mean()
 
 
 def hinge(on_true: torch.Tensor, on_generated: torch.Tensor) -> torch.Tensor:
-    """Return the critic's loss: judgements are wanted above 1 and below -1 (Lim and Ye, 2017)."""
+    """Return the critic's hinge loss, zero for scores above 1 and below -1 (Lim and Ye, 2017)."""
     return functional.relu(1 - on_true).mean() + functional.relu(1 + on_generated).mean()

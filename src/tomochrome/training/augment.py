@@ -1,9 +1,8 @@
-"""One training sample out of a patient: a slice or block nobody has scanned, with its tissues.
+"""Data augmentation: a randomized slice or block of a patient, with its tissue labels.
 
-Geometry (tilt, scale, elastic and local inflation), contrast (HU of every structure drawn
-anew, contrast phases, gut filling), scanner (slice thickness, blur, noise, streaks, couch,
-field of view) are all drawn for each sample. Left and right are never exchanged: the liver
-lies on the right.
+Each sample has random geometry (tilt, scale, elastic deformation, local inflation), contrast (HU
+of every structure, contrast phase, gut filling) and acquisition (slice thickness, blur, noise,
+streaks, couch, field of view). There is no left-right flip: the liver is on the right.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ _MOTTLED = (S.SPLEEN, S.LIVER, S.KIDNEY_CORTEX, S.PANCREAS, S.MUSCLE, S.MYOCARDI
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each disturbance may go; see `Sampler.sample` for where each acts."""
+    """Strength or probability of each random change; `Sampler` applies them."""
 
     tilt_degrees: float = 10.0
     scale: tuple[float, float] = (0.8, 1.3)
     elastic_mm: float = 5.0
     inflation: float = 0.4
     shift_mm: float = 30.0
-    real_hu: float = 0.55  #: chance that a real scan keeps its own HU
+    real_hu: float = 0.55  #: probability that a real scan keeps its own HU
     noise_hu: float = 22.0
     blur_px: float = 0.9
     focus: float = 0.55
-    own_contrast: float = 0.25  #: chance of organs enhancing independently
+    organ_contrast: float = 0.25  #: probability that organs enhance independently
     couch: float = 0.35
     arms: float = 0.15
     small_field: float = 0.33
@@ -55,18 +54,18 @@ class Augmentation:
 
 
 class Sampler:
-    """Draws training samples; one instance a thread.
+    """Draws augmented training samples; use one instance per thread.
 
     Parameters
     ----------
     spec
-        What the network sees.
+        The network's input.
     shape
-        Height and width of a sample in pixels; with a block that of ``spec`` counts.
+        Height and width of a sample in pixels; ignored if ``spec`` has a block.
     settings
         Strengths of the augmentation.
     seed
-        Source of chance.
+        Seed of the random number generator.
     """
 
     def __init__(
@@ -92,18 +91,18 @@ class Sampler:
         self.native = hu_table("native")
 
     def _choose_planes(self) -> None:
-        """Say which planes are sampled, each channel's, and those whose structures are wanted."""
+        """Set the planes to sample, the plane of each channel, and the planes to label."""
         channels, block = self.spec.channels, self.spec.block
-        self.named: int | slice
+        self.labelled: int | slice
         if block is None:
             offsets = np.array([channel.offset_mm for channel in channels])
             self.planes, inverse = np.unique(np.append(offsets, 0.0), return_inverse=True)
             self.plane_of = inverse[:-1]
-            self.named = self.middle = int(np.flatnonzero(self.planes == 0.0)[0])
+            self.labelled = self.first_labelled = int(np.flatnonzero(self.planes == 0.0)[0])
             return
         self.planes = (np.arange(block[0]) - (block[0] - 1) / 2) * self.spec.slice_mm
         self.plane_of = np.tile(np.arange(block[0]), (len(channels), 1))
-        self.middle, self.named = 0, slice(None)
+        self.first_labelled, self.labelled = 0, slice(None)
 
     def sample(
         self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
@@ -117,7 +116,7 @@ class Sampler:
         np.copyto(y, self.tissue[structures])
 
     def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Return HU of all planes (plane, y, x) and structures ([z,] y, x) of those ``named``."""
+        """Return HU of all planes (plane, y, x) and structures ([z,] y, x) of the labelled ones."""
         rng, settings = self.rng, self.settings
         real = patient.hu is not None and rng.random() < settings.real_hu
         contrast = self._contrast(real)
@@ -126,7 +125,7 @@ class Sampler:
         structures = found.reshape(-1, *self.shape)
         matrix, scale = self._matrix()
         z: float = patient.pick_slice(rng, settings.focus)
-        if self.spec.block is not None:  # a block lies within the scan if the scan is long enough
+        if self.spec.block is not None:  # keep the block inside the scan if it fits
             reach, last = self.planes[-1] / patient.spacing[0], len(patient.structures) - 1
             z = min(max(z, reach), last - reach) if last > 2 * reach else last / 2
         jitter = rng.normal(0, settings.shift_mm / 2, 2) / np.array(patient.spacing[1:])
@@ -138,7 +137,7 @@ class Sampler:
         noise = Noise(self.tile, rng.uniform(0, 64, 3))
         where = Planes(
             center, matrix, offsets, parts, self.spec.pixel_mm,
-            self._displacement(offsets, scale), _COARSE, self.middle,
+            self._displacement(offsets, scale), _COARSE, self.first_labelled,
         )  # fmt: skip
         anatomy = Anatomy(patient.structures, hu, real, np.array(patient.spacing))
         sample_planes(anatomy, contrast, where, noise, planes, structures)
@@ -155,7 +154,7 @@ class Sampler:
         remap = np.arange(256).astype(np.uint8)
         table = np.zeros(256, np.float32)
         table[:N_STRUCTURES] = sample_hu(None, rng)
-        if rng.random() < self.settings.own_contrast:  # organs brighten each on its own
+        if rng.random() < self.settings.organ_contrast:
             organs = [s for s in S if S.MYOCARDIUM <= s <= S.TESTIS and s not in _FIXED_HU]
             table[organs] += rng.normal(0, 18, len(organs)) + rng.uniform(-15, 15)
         if rng.random() < self.settings.bolus:
@@ -207,7 +206,7 @@ class Sampler:
         shift: NDArray[np.float32],
         table: NDArray[np.float32],
     ) -> None:
-        """Fill gas with contents, or contents with gas, here and there in the gut."""
+        """Randomly replace gas in the gut by contents, or contents by gas."""
         for source, target, chance in (
             (S.STOMACH_GAS, S.STOMACH_CONTENT, 0.3),
             (S.BOWEL_GAS, S.COLON_CONTENT, 0.2),
@@ -234,7 +233,7 @@ class Sampler:
         return about_z @ about_y @ about_x * axes[None, :], scale
 
     def _offsets(self) -> NDArray[np.float64]:
-        """Offsets of planes, some held back by the volume's ends."""
+        """Draw the offsets of the planes in mm, sometimes clipped as at the end of a volume."""
         rng, low, high, reach = self.rng, -1e3, 1e3, float(self.planes[-1])
         if rng.random() < self.settings.short_volume:
             if rng.random() < 0.15:
@@ -247,7 +246,7 @@ class Sampler:
         return np.clip(self.planes, low, high) * stretch
 
     def _displacement(self, offsets: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
-        """Draw a smooth displacement (mm) on the coarse nodes of each plane."""
+        """Draw a smooth displacement in mm on the coarse grid of each plane."""
         rng, settings = self.rng, self.settings
         height, width = (n // _COARSE + 2 for n in self.shape)
         step = _COARSE * self.spec.pixel_mm
@@ -273,7 +272,7 @@ class Sampler:
     def _add_arm(
         self, planes: NDArray[np.float32], structures: NDArray[np.uint8], hu: NDArray[np.float32]
     ) -> None:
-        """Lay an arm beside the body, where there is air for it."""
+        """Draw an arm beside the body, in air only."""
         rng = self.rng
         height, width = self.shape
         pixel = self.spec.pixel_mm
@@ -304,7 +303,7 @@ class Sampler:
         np.copyto(planes, hu[limb], where=where)
 
     def _add_couch(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
-        """Put a couch under the body: a shell, straight or curved, foam inside."""
+        """Draw a couch below the body: a flat or curved shell filled with foam."""
         rng = self.rng
         rows = np.flatnonzero((structures > 0).any(axis=(0, 2)))
         if not len(rows):
@@ -322,20 +321,21 @@ class Sampler:
         np.copyto(planes, rng.uniform(-800, 250), where=shell & free)
 
     def _scanner(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
-        """Blur as the scanner does, then add its noise and streaks."""
+        """Simulate the scanner: blur, then noise and streaks."""
         rng, settings = self.rng, self.settings
         if (blur := rng.uniform(0.0, settings.blur_px)) >= _LEAST_BLUR:
             sigmas = (0, blur, blur)
             ndimage.gaussian_filter(planes, sigmas, output=planes, mode="nearest", truncate=2.5)
         size = np.sqrt((structures > 0).mean() + 0.05) * 1.6
         amplitude = size * settings.noise_hu * rng.random() ** 2
-        self._pick(planes, self.grainy, amplitude)
+        self._add_noise(planes, self.grainy, amplitude)
         if rng.random() < settings.streaks:
-            self._pick(planes, self.streaky, rng.uniform(3, 25) * size)
+            self._add_noise(planes, self.streaky, rng.uniform(3, 25) * size)
 
-    def _pick(
+    def _add_noise(
         self, planes: NDArray[np.float32], bank: NDArray[np.float32], amplitude: float
     ) -> None:
+        """Add a random crop of an image of the bank to each plane."""
         rng = self.rng
         room = np.array(bank.shape[1:]) - np.array(self.shape)
         kind = int(rng.integers(3)) * (len(bank) // 3)
@@ -346,7 +346,7 @@ class Sampler:
             plane += np.float32(amplitude) * bank[k, y : y + height, x : x + width]
 
     def _field_of_view(self, structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Cut the field of view (circle or rectangle); what is cut off is air."""
+        """Draw the field of view (circle or rectangle); structures outside it become air."""
         rng = self.rng
         visible = np.ones(self.shape, np.bool_)
         if rng.random() < self.settings.small_field:
@@ -365,15 +365,12 @@ class Sampler:
 def _noise_bank(
     rng: np.random.Generator, sigmas: list[tuple[float, float]], each: int
 ) -> NDArray[np.float32]:
-    """Unit-variance noise images, ``each`` of every pair of Gaussian widths (pixels)."""
+    """Return unit-variance noise images, ``each`` of every pair of Gaussian widths in pixels."""
     images = []
     for sigma in sigmas:
         for k in range(each):
-            image = rng.standard_normal((_BANK, _BANK))
-            if max(sigma) > 4:  # streaks run in many directions
-                image = ndimage.gaussian_filter(image, sigma)
+            image = ndimage.gaussian_filter(rng.standard_normal((_BANK, _BANK)), sigma)
+            if max(sigma) > 4:  # streaks in many directions
                 image = ndimage.rotate(image, 180.0 * k / each, reshape=False, mode="wrap", order=1)
-            else:
-                image = ndimage.gaussian_filter(image, sigma)
             images.append(image / image.std())
     return np.asarray(images, np.float32)

@@ -1,4 +1,4 @@
-"""Batches for the network, prepared while it trains on the last one."""
+"""Batches for the network, prepared in the background while it trains on the previous one."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _LOOK_SECONDS = 0.2
 
 
 class Batches:
-    """The batches of a data set from a step on, in an order that the seed alone gives.
+    """The batches of a data set from a given step on, in an order that depends only on the seed.
 
-    torch's ``DataLoader`` prepares them, in processes of its own or in a thread of this one.
+    torch's ``DataLoader`` prepares them, in worker processes or in a thread of this process.
 
     Parameters
     ----------
     samples
-        The data set. One without a length is endless: step k has its samples k * batch and on.
+        The data set. One without a length is endless: step k reads the samples from k * batch on.
     collate
-        Makes a batch of samples; can be pickled if there are workers.
+        Makes a batch of samples; it must be picklable if there are workers.
     batch
-        Samples a step.
+        Samples per step.
     first
-        Step to begin at.
+        First step.
     seed
-        Of the order of a data set with a length, which is shuffled anew in each epoch.
+        Seed of the order of a data set with a length, which is shuffled in each epoch.
     workers
-        Processes; 0: a thread.
+        Number of worker processes; 0 for a thread.
     part
-        Which of how many processes this is that train together: each batch is that part of a
-        batch so many times as large.
+        Rank of this process and number of processes in a distributed training: each batch is
+        this process's part of a global batch.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Batches:
             collate_fn=_Collate(collate),
             multiprocessing_context="spawn" if workers else None,  # forking breaks compiled loops
             worker_init_fn=_begin_worker,
-            generator=torch.Generator(),  # its own: the network's chance does not depend on it
+            generator=torch.Generator(),  # do not advance torch's global generator
         )
         self._batches: Iterator[Any] | None = None
         self._workers = workers
@@ -81,13 +81,13 @@ class Batches:
         Raises
         ------
         TomochromeError
-            If a worker was killed, the data are damaged, or the user stopped it.
+            If a worker was killed, the data are damaged, or the user cancelled.
         """
         while not wait([self._ahead], _LOOK_SECONDS).done:
             check()
         try:
             batch = self._ahead.result()
-        except (RuntimeError, OSError, EOFError) as error:  # the data set's own come as values
+        except (RuntimeError, OSError, EOFError) as error:  # errors of the data set are values
             raise TomochromeError(
                 "a process that prepares batches was killed (it may have run out of memory): train "
                 "again with --resume, or with fewer 'workers'"
@@ -98,7 +98,7 @@ class Batches:
         return batch
 
     def stop(self) -> None:
-        """End the thread, or leave it to end with the processes that it waits for."""
+        """Stop the thread; with workers, do not wait for it."""
         self._thread.shutdown(wait=not self._workers, cancel_futures=True)
         self._batches = None
 
@@ -106,12 +106,12 @@ class Batches:
 def _order(
     length: int, batch: int, first: int, seed: int, part: tuple[int, int]
 ) -> Iterator[list[int]]:
-    """Yield the indices of each step's samples, without end."""
+    """Yield the sample indices of each step, endlessly."""
     epoch, order = -1, np.zeros(0, np.int64)
-    which, of = part
+    rank, processes = part
     for step in itertools.count(first):
         chosen = []
-        begin = (step * of + which) * batch
+        begin = (step * processes + rank) * batch
         for k in range(begin, begin + batch):
             if length and k // length != epoch:
                 epoch = k // length
@@ -121,14 +121,14 @@ def _order(
 
 
 class _Failure:
-    """What went wrong with a sample: raised in this process, as a worker's traceback is no help."""
+    """The error of a sample, passed on as a value and raised in the parent process."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
 class _Guarded(Dataset[Any]):
-    """A data set whose errors are values."""
+    """A data set that returns errors as values."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -152,7 +152,7 @@ class _Collate:
 
 
 def _begin_worker(_: int) -> None:
-    """Leave Ctrl-C to the parent, and its processors to the network."""
+    """Ignore Ctrl-C, which the parent handles, and leave most CPU time to the network."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

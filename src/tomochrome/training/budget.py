@@ -1,4 +1,4 @@
-"""How long a run trains."""
+"""The budget of a training run: minutes or optimizer steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tomochrome.runtime import report
 
 @dataclass(frozen=True)
 class Budget:
-    """Minutes on the clock, or a number of steps whatever time they take.
+    """A wall-clock budget in minutes, or a number of optimizer steps.
 
     Parameters
     ----------
     minutes
-        Wall-clock time, counted over all parts of a run that was resumed.
+        Wall-clock time, including that before a run was resumed.
     steps
-        Steps of the optimizer; where given, the clock decides nothing.
+        Optimizer steps; if given, ``minutes`` is ignored.
 
     Raises
     ------
     OptionError
-        If the steps are below 1.
+        If ``steps`` is below 1.
     """
 
     minutes: float
@@ -33,13 +33,13 @@ class Budget:
             raise OptionError(f"a training needs at least 1 step, not {self.steps}")
 
     def share(self, step: int, seconds: float) -> float:
-        """Return how much is spent, from 0 to 1, after so many steps and seconds."""
+        """Return the share of the budget, from 0 to 1, that these steps or seconds have used."""
         if self.steps is not None:
             return min(1.0, step / self.steps)
         return min(1.0, seconds / (60.0 * self.minutes))
 
     def report(self, step: int, seconds: float, stage: str) -> None:
-        """Report what is spent and what there is to spend."""
+        """Report progress in steps or in seconds."""
         if self.steps is not None:
             report(step, self.steps, stage)
         else:

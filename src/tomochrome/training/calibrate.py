@@ -1,4 +1,4 @@
-"""Temperature of a network's probabilities or confidences, and how well they are calibrated."""
+"""Temperature scaling of a network's probabilities or confidences, and their reliability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature, the reliability before and after it, and the share of voxels right."""
+    """The temperature, the reliability before and after scaling, and the accuracy per voxel."""
 
     temperature: float
     before: Reliability
@@ -29,18 +29,18 @@ class Calibration:
 def calibrate(
     net: torch.nn.Module, samples: Samples, count: int = 96, size: int = _BATCH
 ) -> Calibration:
-    """Fit the temperature on samples (luminances, classes) that no training saw.
+    """Fit the temperature on held-out samples (luminances, classes).
 
     Parameters
     ----------
     net
-        Gives logits (n, classes, [z,] y, x).
+        Network that returns logits (n, classes, [z,] y, x).
     samples
-        What to fit on.
+        Held-out samples.
     count
-        How many samples.
+        Number of samples.
     size
-        How many of them at once.
+        Samples per batch.
     """
     rng = np.random.default_rng(5)
     found = []
@@ -61,7 +61,7 @@ def calibrate(
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Return images (n, channels, [z,] y, x) in the memory format that networks are fastest in."""
+    """Return images (n, channels, [z,] y, x) in the channels-last memory format."""
     deep = images.ndim == 5
     return images.contiguous(memory_format=torch.channels_last_3d if deep else torch.channels_last)
 
@@ -69,21 +69,21 @@ def channels_last(images: torch.Tensor) -> torch.Tensor:
 def fit_confidence(
     head: ColorHead, raw: torch.Tensor, right: torch.Tensor
 ) -> tuple[Reliability, Reliability]:
-    """Set the temperature of a color head to that of the least squared error (Brier score).
+    """Set the temperature of a color head to the one with the lowest Brier score.
 
     Parameters
     ----------
     head
-        Gives the confidence; its temperature is set.
+        Head that computes the confidence; its temperature is set.
     raw
-        Outputs of its network, (1, channels, pixels, 1).
+        Network outputs (1, channels, pixels, 1).
     right
         Whether each pixel's color is close to the truth, bool (pixels,).
 
     Returns
     -------
     before, after
-        Reliability at a temperature of 1, and at the one that was found.
+        Reliability at a temperature of 1 and at the fitted one.
     """
     truth, found, scores = right.float(), {}, {}
     for temperature in (1.0, *np.exp(np.linspace(np.log(0.3), np.log(6.0), 40))):
@@ -102,7 +102,7 @@ def collect(
     rng: np.random.Generator,
     per_image: int = 2000,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits (n, classes) and truths (n,) of voxels drawn inside the body."""
+    """Return logits (n, classes) and labels (n,) of random voxels inside the body."""
     with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
         logits = net(images).float().movedim(1, -1)
     rows, truths = [], []
@@ -117,7 +117,7 @@ def collect(
 
 
 def fit_temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
-    """Return the temperature of least negative log-likelihood (Guo et al., ICML 2017)."""
+    """Return the temperature with the lowest negative log-likelihood (Guo et al., ICML 2017)."""
     grid = np.exp(np.linspace(np.log(0.4), np.log(4.0), 60))
     losses = [float(functional.cross_entropy(logits / float(t), truths)) for t in grid]
     return float(grid[int(np.argmin(losses))])
@@ -126,15 +126,15 @@ def fit_temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
 def reliability_of_logits(
     logits: torch.Tensor, truths: torch.Tensor, temperature: float = 1.0
 ) -> Reliability:
-    """Return how the largest probability fits the share right; logits (n, classes), truths (n,)."""
+    """Return the reliability of the largest probability; logits (n, classes), labels (n,)."""
     probability, guess = torch.softmax(logits / temperature, dim=1).max(dim=1)
     return reliability_of(probability, guess == truths)
 
 
 def reliability_of(confidence: torch.Tensor, right: torch.Tensor) -> Reliability:
-    """Return how confidences (n,), kept in 8 bits as in a coloring, fit what is right (n,)."""
-    sure = (confidence * 255).round().to(torch.uint8).numpy()
-    hits = right.numpy()
-    found = reliability(np.bincount(sure, minlength=256), np.bincount(sure[hits], minlength=256))
-    assert found is not None  # no sample is without a body
+    """Return the reliability of confidences (n,), quantized to 8 bits; ``right`` is bool (n,)."""
+    levels = (confidence * 255).round().to(torch.uint8).numpy()
+    hits = np.bincount(levels[right.numpy()], minlength=256)
+    found = reliability(np.bincount(levels, minlength=256), hits)
+    assert found is not None  # every sample shows the body
     return found

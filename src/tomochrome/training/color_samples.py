@@ -1,7 +1,8 @@
-"""Samples for networks that predict color: luminances, and the color of each pixel.
+"""Samples for networks that predict color: luminances and the color of each pixel.
 
-A sample is float32 (channels, y, x) luminances and float32 (3, y, x): a*, b*, and what is known of
-the pixel, `UNKNOWN`, `AROUND` or `BODY`. Colors are a palette's, by tissue, or a photograph's.
+A sample consists of luminances, float32 (channels, y, x), and a target, float32 (3, y, x): a*, b*
+and the kind of pixel (`UNKNOWN`, `AROUND` or `BODY`). The colors are those of a palette, by
+tissue, or of a photograph.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tomochrome.training.section_pairs import Part, SectionPair, pair_files, rea
 from tomochrome.training.task import RandomSamples
 from tomochrome.training.tasks.tissue import SliceConfig, TissueSamples
 
-UNKNOWN: Final = 0  #: nobody knows its color, such as gel in a cavity
+UNKNOWN: Final = 0  #: a pixel of unknown color, such as gel in a cavity
 AROUND: Final = 1  #: air around the body
 BODY: Final = 2
 Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -36,12 +37,12 @@ class PaletteSamples(RandomSamples):
 
     Parameters
     ----------
-    config, pool, real, seed, settings, tenths
-        As `TissueSamples` has them.
+    config, pool, real, seed, settings, last_digits
+        As for `TissueSamples`.
     spec
-        What the network sees.
+        The network's input.
     levels
-        Grey levels that luminances are quantized to; None for all.
+        Grey levels that luminances are quantized to; None for no quantization.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class PaletteSamples(RandomSamples):
         seed: int,
         *,
         spec: InputSpec,
-        tenths: tuple[int, ...] = (),
+        last_digits: tuple[int, ...] = (),
         settings: Augmentation | None = None,
         levels: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__(seed)
-        self.slices = TissueSamples(config, pool, real, seed, settings, spec=spec, tenths=tenths)
+        self.slices = TissueSamples(
+            config, pool, real, seed, settings, spec=spec, last_digits=last_digits
+        )
         self.levels = levels
         self.ab = palette("natural").ab.astype(np.float32)
 
@@ -72,24 +75,24 @@ class PaletteSamples(RandomSamples):
 
 
 class PairSamples(RandomSamples):
-    """Slices of CT with their photographs, turned, scaled and shifted a little.
+    """CT slices with their photographs, slightly rotated, scaled and shifted.
 
     Parameters
     ----------
     folder
-        Of pair files.
+        Folder of pair files.
     part
-        Which of them.
+        Training, validation or test files.
     spec
-        What the network sees; channels at a distance read neighbouring slices.
+        The network's input; channels with an offset read neighbouring slices.
     shape
         Height and width of a sample in pixels.
     seed
-        Of the samples.
+        Seed of the samples.
     levels
-        Grey levels that luminances are quantized to; None for all.
-    still
-        Without any disturbance, as for measuring.
+        Grey levels that luminances are quantized to; None for no quantization.
+    augment
+        Whether to augment the samples; not for evaluation.
 
     Raises
     ------
@@ -106,11 +109,11 @@ class PairSamples(RandomSamples):
         seed: int,
         *,
         levels: NDArray[np.float32] | None = None,
-        still: bool = False,
+        augment: bool = True,
     ) -> None:
         super().__init__(seed)
         self.files, self.spec, self.shape = pair_files(folder, part), spec, shape
-        self.levels, self.still = levels, still
+        self.levels, self.augment = levels, augment
         self._read: dict[Path, SectionPair] = {}
         if not self.files:
             raise InputError(
@@ -119,11 +122,11 @@ class PairSamples(RandomSamples):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_read": {}}  # a process that draws batches reads its own
+        return {**self.__dict__, "_read": {}}  # each worker process reads the files itself
 
     @property
     def description(self) -> str:
-        """What the files hold, for the card."""
+        """Description of the files for the model card."""
         if len(read_pair(self.files[0]).hu) == 1:
             return f"{len(self.files)} color photographs, and the grey that follows from them"
         return f"{len(self.files)} blocks of CT slices with photographs of the sections"
@@ -139,12 +142,12 @@ class PairSamples(RandomSamples):
         matrix, offset = self._place(pair, z)
         offsets = [channel.offset_mm / pair.spacing[0] for channel in self.spec.channels]
         planes = [int(np.clip(round(z + step), 0, len(pair.hu) - 1)) for step in offsets]
-        seen = {k: self._resampled(pair.hu[k], matrix, offset, -1024.0) for k in set(planes)}
-        if not self.still:
+        hu = {k: self._resampled(pair.hu[k], matrix, offset, -1024.0) for k in set(planes)}
+        if self.augment:
             noise = rng.normal(0, rng.uniform(0, 15), self.shape).astype(np.float32)
-            seen = {k: plane * rng.normal(1, 0.01) + noise for k, plane in seen.items()}
+            hu = {k: plane * rng.normal(1, 0.01) + noise for k, plane in hu.items()}
         low, slope = (part[:, None, None] for part in window_ramps(self.spec))
-        images = np.clip((np.stack([seen[k] for k in planes]) - low) * slope, 0, 1)
+        images = np.clip((np.stack([hu[k] for k in planes]) - low) * slope, 0, 1)
         images = images.astype(np.float32)
         truth = np.empty((3, *self.shape), np.float32)
         lab = srgb_to_lab(pair.rgb[z])
@@ -157,16 +160,16 @@ class PairSamples(RandomSamples):
         return (images if self.levels is None else quantize(images, self.levels)), truth
 
     def _place(self, pair: SectionPair, z: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Draw the map from pixels of the sample to pixels of the pair."""
+        """Draw the affine map (matrix, offset) from sample pixels to pixels of the pair."""
         rng, spacing = self.rng, np.array(pair.spacing[1:])
-        angle = 0.0 if self.still else np.radians(rng.normal(0, 5))
-        scale = 1.0 if self.still else float(np.exp(rng.uniform(-0.15, 0.15)))
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        matrix = turn * self.spec.pixel_mm * scale / spacing[:, None]
-        shown = np.argwhere(pair.tissue[z])
-        middle = shown.mean(axis=0) if len(shown) else (np.array(pair.hu.shape[1:]) - 1) / 2
-        jitter = 0.0 if self.still else rng.normal(0, 10, 2) / spacing
-        return matrix, middle + jitter - matrix @ ((np.array(self.shape) - 1) / 2)
+        angle = np.radians(rng.normal(0, 5)) if self.augment else 0.0
+        scale = float(np.exp(rng.uniform(-0.15, 0.15))) if self.augment else 1.0
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = rotation * self.spec.pixel_mm * scale / spacing[:, None]
+        tissue = np.argwhere(pair.tissue[z])
+        center = tissue.mean(axis=0) if len(tissue) else (np.array(pair.hu.shape[1:]) - 1) / 2
+        jitter = rng.normal(0, 10, 2) / spacing if self.augment else 0.0
+        return matrix, center + jitter - matrix @ ((np.array(self.shape) - 1) / 2)
 
     def _resampled(
         self,
@@ -175,20 +178,19 @@ class PairSamples(RandomSamples):
         offset: NDArray[np.float64],
         fill: float,
     ) -> NDArray[np.float32]:
-        values = plane.astype(np.float32)
         return np.asarray(
             ndimage.affine_transform(
-                values, matrix, offset, self.shape, order=1, mode="constant", cval=fill
+                plane.astype(np.float32), matrix, offset, self.shape, order=1, cval=fill
             )
         )
 
 
 def _around(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Return the air around the body in a slice."""
+    """Return a mask of the air around the body in a slice."""
     return ~np.asarray(ndimage.binary_fill_holes(ndimage.binary_opening(hu > -300)))
 
 
 def stacked(samples: Sequence[Sample]) -> Sample:
-    """Return a batch of samples."""
+    """Stack samples into a batch."""
     images, truths = (np.stack(part) for part in zip(*samples, strict=True))
     return images, truths

@@ -1,4 +1,4 @@
-"""What a training run is told: read from JSON as data, checked field by field."""
+"""Training configurations: read from JSON and validated field by field."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class PhantomPlan(BaseModel):
-    """Which phantom patients to train on.
+    """The phantom patients to train on.
 
     Parameters
     ----------
     spacing
         Voxel spacing (z, y, x) in mm.
     regions
-        Share of each region among the patients, by its name.
+        Relative share of each region by name.
     count
-        Patients in all.
+        Total number of patients.
     first
-        Patients that are painted before the training begins; the others are beside it.
+        Patients generated before training starts; the others are generated while it runs.
     """
 
     model_config = RULES
@@ -63,42 +63,44 @@ class PhantomPlan(BaseModel):
         from tomochrome.phantom.patient import REGIONS
 
         if unknown := [name for name in regions if name not in REGIONS]:
-            raise ValueError(f"'{unknown[0]}' is no region; choose from {', '.join(REGIONS)}")
+            raise ValueError(
+                f"'{unknown[0]}' is not a known region; choose from {', '.join(REGIONS)}"
+            )
         if not sum(regions.values()) > 0:
-            raise ValueError("give a region a share above 0")
+            raise ValueError("at least one region needs a share above 0")
         return regions
 
 
 class TrainingConfig(BaseModel):
-    """What every training run is told; a task adds fields of its own.
+    """The fields that all training configurations share; each task adds further ones.
 
     Parameters
     ----------
     name
-        Name of the model, also of its bundle.
+        Name of the model and of its bundle.
     network
-        The network, as its builder reads it.
+        Name and parameters of the network.
     minutes
-        Wall-clock budget; the learning rate falls along a cosine over it.
+        Wall-clock budget; the learning rate follows a cosine schedule over it.
     batch
-        Samples a step.
+        Samples per step.
     workers
-        Processes that prepare batches; 0: a thread of this process does.
+        Worker processes that prepare batches; 0 for a thread of this process.
     optimizer
-        ``"adamw"``, ``"adam"``, ``"rmsprop"``, or ``"sgd"`` (with Nesterov's momentum, 0.9).
+        ``"adamw"``, ``"adam"``, ``"rmsprop"``, or ``"sgd"`` (with Nesterov momentum 0.9).
     learning_rate, weight_decay
-        The optimizer's; only AdamW decays weights.
+        Parameters of the optimizer; only AdamW uses weight decay.
     warm_up
         Steps over which the learning rate rises to its full value.
     ema
-        Decay of the running mean of the weights, which is what is shipped.
+        Decay of the exponential moving average of the weights, which is shipped.
     validate_every
-        Steps between two looks at patients that are not learned from, where the task keeps such
-        aside; 0: never.
+        Steps between two validations, if the task has validation samples; 0 for none.
     patience
-        Looks without a better loss after which the training stops. What is shipped is the best.
+        Validations without improvement after which the training stops. The weights with the
+        lowest validation loss are shipped.
     seed
-        Seed of everything drawn.
+        Seed of all random numbers.
     phantoms
         The phantom patients to train on, if any.
     task
@@ -127,7 +129,7 @@ class TrainingConfig(BaseModel):
     @classmethod
     def _fit_for_a_folder(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError("use letters, digits, - and _, as a folder is called after it")
+            raise ValueError("use letters, digits, - and _, as it also names a folder")
         return name
 
 
@@ -137,22 +139,22 @@ def check_shape(shape: tuple[int, ...], multiple: int, field: str = "shape") -> 
     Raises
     ------
     ValueError
-        If a number is no multiple of ``multiple``, or below 16.
+        If a size is not a multiple of ``multiple``, or below 16.
     """
     if any(n % multiple or n < _LEAST_SHAPE for n in shape):
         raise ValueError(
-            f"each number of '{field}' must be a multiple of {multiple}, at least {_LEAST_SHAPE}, "
+            f"each size in '{field}' must be a multiple of {multiple} and at least {_LEAST_SHAPE}, "
             f"not {list(shape)}"
         )
 
 
 def read_json(source: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a configuration's JSON object: a shipped one by name, or a file.
+    """Read the JSON object of a shipped configuration (by name) or of a file.
 
     Raises
     ------
     OptionError
-        If it is not found or holds no JSON object.
+        If it does not exist or is not a JSON object.
     """
     path = Path(source)
     if not path.suffix and not path.is_file():
@@ -163,17 +165,17 @@ def read_json(source: str | os.PathLike[str]) -> dict[str, Any]:
         raise OptionError(f"'{source}' cannot be read as a training configuration") from error
     if not isinstance(data, dict):
         raise OptionError(
-            f"'{source}' holds no training configuration, but a {type(data).__name__}"
+            f"'{source}' is not a training configuration: it holds a {type(data).__name__}"
         )
     return data
 
 
-def in_words(problem: ErrorDetails, source: str, kind: type[BaseModel]) -> str:
-    """Return a complaint of pydantic's as a sentence."""
+def validation_message(problem: ErrorDetails, source: str, kind: type[BaseModel]) -> str:
+    """Return a validation error of pydantic as a sentence."""
     place = ".".join(map(str, problem["loc"]))
     if problem["type"] == "missing":
         if isinstance(problem["loc"][-1], int):
-            return f"in {source} '{place.rpartition('.')[0]}' has too few numbers"
+            return f"in {source} '{place.rpartition('.')[0]}' has too few values"
         return f"{source} lacks the field '{place}'; add it"
     if problem["type"] == "extra_forbidden":
         within, name = problem["loc"][:-1], str(problem["loc"][-1])
@@ -181,7 +183,7 @@ def in_words(problem: ErrorDetails, source: str, kind: type[BaseModel]) -> str:
         near = difflib.get_close_matches(name, known, 1)
         right = ".".join([*map(str, within), *near])
         advice = f"did you mean '{right}'?" if near else f"known: {', '.join(known)}"
-        return f"{source} has a field '{place}' that is not known; {advice}"
+        return f"{source} has an unknown field '{place}'; {advice}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     shown = repr(problem["input"])
     shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
@@ -190,7 +192,7 @@ def in_words(problem: ErrorDetails, source: str, kind: type[BaseModel]) -> str:
 
 
 def _fields(kind: type[BaseModel], place: list[str]) -> list[str]:
-    """Return the names of the fields of a model, or of one within it."""
+    """Return the field names of a model, or of a model nested in it."""
     for name in place:
         hint = kind.model_fields[name].annotation
         parts = getattr(hint, "__args__", (hint,))

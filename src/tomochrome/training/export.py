@@ -1,4 +1,4 @@
-"""A finished run turned into bundles: safetensors, metadata, model card, licence, log."""
+"""Export of a finished run as bundles: safetensors, metadata, model card, license, log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tomochrome.training.task import Bundle, Evidence, Task, load_config
 from tomochrome.training.trainer import foreign_checkpoint, read_checkpoint, start_task
 
 CARDS = Path(__file__).resolve().parent / "cards"
-"""One Markdown file with blanks for each kind of card."""
+"""One Markdown template for each kind of model card."""
 LICENSE_FILE = Path(__file__).resolve().parents[3] / "LICENSE"
 _HELD_OUT_PATIENTS = 12
 
@@ -36,33 +36,33 @@ def finish(
     scores: Mapping[str, Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
 ) -> list[Path]:
-    """Measure the model of a finished run on what no training saw, and write its bundles.
+    """Evaluate the model of a finished run on held-out data, and write its bundles.
 
     Parameters
     ----------
     run
         Folder of the run, with its checkpoint and log.
     weights
-        Folder of bundles to write into.
+        Folder in which the bundles are written.
     config, data, pool
-        As `tomochrome.training.train` had them.
+        As passed to `tomochrome.training.train`.
     held_out
-        Folder of phantom patients to measure on, painted where there are none; in the run's
-        folder by default.
+        Folder of phantom patients to evaluate on, generated if it has none; by default
+        ``run/held-out``.
     scores
-        Further figures for the cards, by the name of a bundle.
+        Additional scores for the model cards, by bundle name.
     notes
-        Paragraphs on this very run, for the card.
+        Paragraphs about this run for the model card.
 
     Returns
     -------
     list of pathlib.Path
-        The bundles' folders.
+        The folders of the bundles.
 
     Raises
     ------
     TomochromeError
-        If the run holds no checkpoint of this configuration, or something cannot be written.
+        If the run has no checkpoint of this configuration, or a file cannot be written.
     """
     plan = load_config(config)
     folder, target = Path(run), make_folder(weights)
@@ -72,7 +72,7 @@ def finish(
     if plan.phantoms is not None and not (held_out is not None and any(aside.glob("*.npz"))):
         few = plan.phantoms.model_copy(update={"count": _HELD_OUT_PATIENTS})
         with Painter(aside, few, HELD_OUT) as painter:
-            painter.wait(few.count, "painting held-out phantoms")
+            painter.wait(few.count, "generating held-out phantoms")
     log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
     size = sum(parameter.numel() for parameter in net.parameters())
     evidence = Evidence(aside if plan.phantoms else None, log, size, scores or {}, notes)
@@ -82,16 +82,17 @@ def finish(
 
 
 def load_mean(checkpoint: Path, task: Task[Any]) -> torch.nn.Module:
-    """Return the network of a checkpoint, ready to predict.
+    """Return the network of a checkpoint in evaluation mode.
 
-    Its weights are those of the least loss of validation, or else their running mean at the end.
+    Its weights are those with the lowest validation loss or, without validation, the final moving
+    average.
 
     Raises
     ------
     InputError
-        If the checkpoint cannot be read or is of another network.
+        If the checkpoint cannot be read or belongs to another network.
     """
-    net, advice = task.network(), "give that which it was trained with"
+    net, advice = task.network(), "give the configuration it was trained with"
     try:
         data = read_checkpoint(checkpoint, advice)
         net.load_state_dict(data.get("best") or data["mean"])
@@ -101,32 +102,32 @@ def load_mean(checkpoint: Path, task: Task[Any]) -> torch.nn.Module:
 
 
 def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Evidence) -> Path:
-    """Write a bundle, whole or not at all, replacing one that is there.
+    """Write a bundle atomically, replacing an existing one.
 
     Parameters
     ----------
     folder
         Folder of bundles.
     bundle
-        What to write.
+        The bundle to write.
     task, evidence
-        What its card is filled from, with the run's configuration and log.
+        The run's task (with its configuration) and evaluation, for the model card.
 
     Returns
     -------
     pathlib.Path
-        The bundle's own folder.
+        The folder of the bundle.
 
     Raises
     ------
     InputError
-        If a tensor holds infinities or NaN, or the licence is missing.
+        If a tensor contains infinities or NaN, or the license is missing.
     """
     from safetensors.torch import save
 
-    unsound = [name for name, value in bundle.tensors.items() if not torch.isfinite(value).all()]
-    if unsound:
-        raise InputError(f"the weights hold numbers beyond all bounds ({unsound[0]}); train again")
+    invalid = [name for name, value in bundle.tensors.items() if not torch.isfinite(value).all()]
+    if invalid:
+        raise InputError(f"the weights contain infinite or NaN values ({invalid[0]}); train again")
     data = save(dict(bundle.tensors))
     trained_on = task.trained_on()
     metadata = {
@@ -137,15 +138,15 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
         **bundle.metadata,
         "weights_sha256": hashlib.sha256(data).hexdigest(),
     }
-    if "network" in metadata:  # what MONAI's own bundles name; and how it came about
+    if "network" in metadata:  # fields of MONAI's bundle format
         metadata |= {"monai_version": "1.5", "pytorch_version": "2.4"}
     settings = task.config.model_dump_json(indent=2) + "\n"
-    of_the_run = {"configs/train.json": settings, "docs/log.csv": "\n".join(evidence.log) + "\n"}
+    run_files = {"configs/train.json": settings, "docs/log.csv": "\n".join(evidence.log) + "\n"}
     texts = {
         "configs/metadata.json": json.dumps(metadata, indent=2, ensure_ascii=False) + "\n",
         "docs/README.md": fill_card(bundle, metadata, task.config, evidence),
         "LICENSE": read_license(),
-        **(of_the_run if "network" in metadata else {}),
+        **(run_files if "network" in metadata else {}),
     }
     path = folder / bundle.name
     with write_whole(path, force=True) as temporary:
@@ -160,10 +161,10 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
 def fill_card(
     bundle: Bundle, metadata: Mapping[str, Any], config: TrainingConfig, evidence: Evidence
 ) -> str:
-    """Return the model card: the bundle's Markdown file with its blanks filled.
+    """Return the model card: the bundle's Markdown template with its placeholders filled.
 
-    Blanks are fields of the configuration and the metadata, the bundle's own words, and
-    ``steps``, ``minutes``, ``parameters`` (millions), ``trained_on``, ``scores`` and ``notes``.
+    Placeholders are fields of the configuration and the metadata, ``bundle.words``, and ``steps``,
+    ``minutes``, ``parameters`` (millions), ``trained_on``, ``scores`` and ``notes``.
     """
     steps, seconds = evidence.log[-1].split(",")[:2] if len(evidence.log) > 1 else ("0", "0")
     fields = {k: v for k, v in config.model_dump().items() if k != "name"}
@@ -193,16 +194,16 @@ def _figures(scores: Mapping[str, Any]) -> str:
 
 
 def read_license() -> str:
-    """Return the project's licence, which every bundle carries.
+    """Return the text of the project's license, which every bundle contains.
 
     Raises
     ------
     InputError
-        If the program does not run from a checkout.
+        If the program does not run from a source checkout.
     """
     try:
         return LICENSE_FILE.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"the licence '{LICENSE_FILE}' is missing; bundles are written from a checkout"
+            f"the license '{LICENSE_FILE}' is missing; write bundles from a source checkout"
         ) from error

@@ -1,4 +1,4 @@
-"""Tables of HU fitted on what the networks train on: the lookup curve and the likelihoods."""
+"""HU tables fitted on the training samples: the lookup table and the tissue likelihoods."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tomochrome.tissue import N_TISSUES, Tissue
 
 FIRST_HU, STEP_HU, BINS = -1024.0, 8.0, 512
 HU_EDGES = {"first": FIRST_HU, "step": STEP_HU, "bins": BINS}
-"""The bins as a bundle's metadata names them; values beyond belong to the end bins."""
+"""The bins as stored in a bundle's metadata; values outside belong to the first or last bin."""
 
 
 def count_hu(
     scan: Callable[[], tuple[NDArray[Any], NDArray[np.uint8]]], count: int = 400
 ) -> NDArray[np.float64]:
-    """Count HU of each tissue in slices.
+    """Return the HU histogram of each tissue over random slices.
 
     Parameters
     ----------
     scan
-        Draws HU and `Structure` of a slice, both (y, x), as training draws them.
+        Draws HU and `Structure` labels of a training slice, both (y, x).
     count
-        How many slices.
+        Number of slices.
 
     Returns
     -------
     ndarray
-        float64 (bins, tissues); air counts only inside the body.
+        float64 (bins, tissues); air is counted only inside the body.
     """
     counts, tissues = np.zeros(BINS * N_TISSUES), tissue_table().astype(np.int64)
     for _ in range(count):
@@ -46,9 +46,9 @@ def count_hu(
 
 
 def transfer_table(counts: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return p(tissue | HU bin), float32 (bins, tissues): no lookup curve can do better.
+    """Return p(tissue | HU bin), float32 (bins, tissues), the optimal lookup table.
 
-    Bins that are hardly ever met take the mean of their neighbourhood.
+    Sparse bins are smoothed over their neighbors.
     """
     smooth = ndimage.gaussian_filter1d(counts, 0.7, axis=0, mode="nearest")
     wide = ndimage.gaussian_filter1d(counts, 12.0, axis=0, mode="nearest")
@@ -66,7 +66,7 @@ CONTRAST: dict[Tissue, tuple[float, float]] = {
     Tissue.STOMACH: (0.0, 450.0),
     Tissue.BOWEL: (0.0, 450.0),
 }
-"""HU between which contrast agent may bring a tissue, equally likely."""
+"""Range of HU that each tissue can have with contrast agent; assumed uniform."""
 
 
 def likelihood_table(
@@ -75,19 +75,19 @@ def likelihood_table(
     floor: float = 0.01,
     plateau: float = 0.7,
 ) -> NDArray[np.float32]:
-    """Return how likely each HU is in each tissue, float32 (bins, tissues), at most 1.
+    """Return the likelihood of each HU bin for each tissue, float32 (bins, tissues), at most 1.
 
     Parameters
     ----------
     counts
         From `count_hu`.
     power
-        The network has seen the HU already, at its own resolution: less than 1 keeps what
-        the likelihood adds from counting twice.
+        Exponent; below 1 it compensates for the network having used the same HU at a lower
+        resolution.
     floor
-        Least likelihood: no HU forbids a tissue.
+        Minimum likelihood, so that no HU excludes a tissue.
     plateau
-        Least likelihood, relative to its own peak, of a tissue of `CONTRAST` between its ends.
+        Minimum likelihood of a tissue of `CONTRAST` within its range, relative to its peak.
     """
     total = counts.sum(axis=0)
     table = np.ones((BINS, N_TISSUES))
@@ -101,14 +101,14 @@ def likelihood_table(
             ramp = np.clip(np.minimum(center - low, high - center) / 60.0 + 0.5, 0.0, 1.0)
             density = np.maximum(density, plateau * density.max() * ramp)
         table[:, tissue] = density / total[tissue]
-        if tissue == Tissue.CORTICAL_BONE:  # only partial volume makes bone soft
+        if tissue == Tissue.CORTICAL_BONE:  # low HU of bone are partial volume
             table[center > 700, tissue] = np.maximum(
                 table[center > 700, tissue], table[:, tissue].max() * 0.5
             )
         if tissue == Tissue.FOREIGN_BODY:
             table[center > 2000, tissue] = table[:, tissue].max()
     known = total >= 500
-    # the scale between tissues matters: a density, in units of a typical one
+    # one scale for all tissues: densities relative to the geometric mean of their peaks
     typical = np.exp(np.log(table[:, known].max(axis=0)).mean())
     table[:, ~known] = typical
     scaled = (table / typical) ** power

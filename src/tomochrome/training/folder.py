@@ -14,18 +14,18 @@ from tomochrome.errors import Cancelled, OptionError, OutputError, TomochromeErr
 from tomochrome.runtime import write_whole
 
 CHECKPOINT = "checkpoint.pt"
-"""Name of the file in a run's folder that the run goes on from."""
+"""Name of the checkpoint file in a run's folder."""
 LOG = "log.csv"
-"""Name of the table of losses in a run's folder."""
+"""Name of the log of losses in a run's folder."""
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder of a run, with those above it, where it is not there yet.
+    """Create the folder of a run and its parents if they do not exist.
 
     Raises
     ------
     OutputError
-        If a file is in the way, or the system refuses.
+        If a file of that name exists, or the folder cannot be created.
     """
     folder = Path(path)
     try:
@@ -39,20 +39,20 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         ) from error
     except OSError as error:
         raise OutputError(
-            f"the folder '{folder}' cannot be made ({error.strerror}); choose another --out"
+            f"the folder '{folder}' cannot be created ({error.strerror}); choose another --out"
         ) from error
     return folder
 
 
 def open_run(out: str | os.PathLike[str], *, resume: bool) -> tuple[Path, Path]:
-    """Make the folder of a run; return it, and where its checkpoint lies or will lie.
+    """Create the folder of a run; return it and the path of its checkpoint.
 
     Raises
     ------
     OptionError
-        If a checkpoint is there and the run is not to go on from it, or the other way round.
+        If a checkpoint exists and ``resume`` is false, or the other way round.
     OutputError
-        As `make_folder`.
+        If the folder cannot be created.
     """
     checkpoint = Path(out) / CHECKPOINT
     if resume and not checkpoint.exists():
@@ -67,9 +67,9 @@ def open_run(out: str | os.PathLike[str], *, resume: bool) -> tuple[Path, Path]:
 
 @contextmanager
 def saved_at_the_end(save: Callable[[], None]) -> Iterator[None]:
-    """Save a run when the body ends, also by a cancel or an error.
+    """Save a run when the body ends, also after a cancellation or an error.
 
-    Where saving fails after an error, the error itself is raised: it came first.
+    If saving fails after an error, the original error is raised.
     """
     try:
         yield
@@ -84,9 +84,9 @@ def saved_at_the_end(save: Callable[[], None]) -> Iterator[None]:
 
 
 def write_bytes(path: Path, write: Callable[[BytesIO], object], *, force: bool = False) -> None:
-    """Write a file whole or not at all, out of what a library writes into memory.
+    """Write a file atomically from what ``write`` puts into a memory buffer.
 
-    Libraries answer a full disk in ways of their own; so the system's answer is heard.
+    This way a full disk raises the same error whichever library writes.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def write_bytes(path: Path, write: Callable[[BytesIO], object], *, force: bool =
 
 
 def save_checkpoint(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a checkpoint; one that is there stays until the new one is whole.
+    """Write a checkpoint; an existing one is replaced only when the new one is complete.
 
     Raises
     ------
@@ -112,12 +112,12 @@ def save_checkpoint(path: Path, data: Mapping[str, Any]) -> None:
     try:
         write_bytes(path, lambda buffer: torch.save(dict(data), buffer), force=True)
     except OutputError as error:
-        kept = "; the last checkpoint is kept, and --resume goes on from it"
+        kept = "; the last checkpoint is kept, and --resume continues from it"
         raise OutputError(f"{error}{kept if path.exists() else ''}") from error
 
 
 def append_row(path: Path, header: Sequence[str], row: Sequence[object]) -> None:
-    """Append a row to a run's CSV log, below a header where the log is new.
+    """Append a row to a run's CSV log, with a header if the log is new.
 
     Raises
     ------
@@ -133,14 +133,14 @@ def append_row(path: Path, header: Sequence[str], row: Sequence[object]) -> None
 
 
 class Board:
-    """TensorBoard's curves of a run, where the package ``tensorboard`` is installed.
+    """TensorBoard events of a run, if the package ``tensorboard`` is installed.
 
     Parameters
     ----------
     folder
-        Of the run; the events lie in ``tensorboard`` there.
+        Folder of the run; events are written to its subfolder ``tensorboard``.
     step
-        From which on the run goes on: later events of an interrupted one are discarded.
+        First step; later events of an interrupted run are discarded.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -151,14 +151,14 @@ class Board:
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(self, step: int, figures: Mapping[str, object]) -> None:
-        """Add the figures of a step; those that are empty are not known."""
+        """Add the figures of a step; empty ones are skipped."""
         if self._writer is not None:
             for name, value in figures.items():
                 if value != "":
                     self._writer.add_scalar(name, float(str(value)), step)
 
     def close(self) -> None:
-        """Write what is left; the CSV log says if the disk is full."""
+        """Flush and close; a full disk is reported by the CSV log."""
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()

@@ -1,7 +1,6 @@
-"""The compiled loop of the augmentation: sampling a patient through a warp.
+"""Compiled kernel of the augmentation: sampling a patient through a deformation.
 
-It runs without the interpreter's lock, so that a thread prepares the next batch while the
-network trains on this one.
+It releases the GIL, so that a thread can prepare the next batch during a training step.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 
 
 class Anatomy(NamedTuple):
-    """A patient as the kernel reads it.
+    """A patient as input of the kernel.
 
     Parameters
     ----------
     structures, hu
         uint8 and int16 (z, y, x); ``hu`` is read only with ``use_hu``.
     use_hu
-        Whether the patient's own HU show.
+        Whether to use the patient's own HU.
     spacing
         Voxel spacing (z, y, x) in mm.
     """
@@ -33,16 +32,16 @@ class Anatomy(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """How each structure shows, arrays (256,).
+    """Contrast and texture of each structure, arrays (256,).
 
     Parameters
     ----------
     remap
-        The structure that it becomes.
+        The structure that replaces it.
     gain, shift
         ``HU = hu * gain + shift`` (``hu`` is 0 without ``use_hu``).
     texture, grain
-        Standard deviation in HU, correlation length in mm.
+        Standard deviation of the texture in HU, and its correlation length in mm.
     """
 
     remap: NDArray[np.uint8]
@@ -53,22 +52,22 @@ class Contrast(NamedTuple):
 
 
 class Planes(NamedTuple):
-    """Where parallel planes lie in the patient.
+    """Position of parallel planes in the patient.
 
     Parameters
     ----------
     center
-        Voxel (z, y, x) at the middle of the output.
+        Voxel (z, y, x) at the center of the output.
     matrix
         3x3 from output mm to patient mm.
     offsets, parts
-        Offsets of planes, and of the parts each is averaged from, in mm.
+        Offsets of the planes, and of the subplanes averaged for each, in mm.
     pixel
-        Output pixel in mm.
+        Size of an output pixel in mm.
     coarse, step
         Displacement in mm (plane, i, j, 3) on every ``step``-th pixel.
-    middle
-        The first plane whose structures are wanted.
+    first_labelled
+        Index of the first plane to label.
     """
 
     center: NDArray[np.float64]
@@ -78,11 +77,11 @@ class Planes(NamedTuple):
     pixel: float
     coarse: NDArray[np.float32]
     step: int
-    middle: int
+    first_labelled: int
 
 
 class Noise(NamedTuple):
-    """Periodic unit-variance noise (n, n, n) correlated over about four voxels; its offset."""
+    """Periodic unit-variance noise (n, n, n), correlated over about four voxels, and an offset."""
 
     tile: NDArray[np.float32]
     shift: NDArray[np.float64]
@@ -90,7 +89,7 @@ class Noise(NamedTuple):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _displacement(coarse: Any, p: int, ci: float, cj: float, out: Any) -> None:
-    """Interpolate the displacement of plane ``p`` at fractional nodes (ci, cj)."""
+    """Interpolate the displacement of plane ``p`` at fractional coarse indices (ci, cj)."""
     i0, j0 = int(ci), int(cj)
     fi, fj = ci - i0, cj - j0
     for c in range(3):
@@ -103,26 +102,27 @@ def _displacement(coarse: Any, p: int, ci: float, cj: float, out: Any) -> None:
 def sample_planes(
     anatomy: Anatomy, contrast: Contrast, where: Planes, noise: Noise, out: Any, labels: Any
 ) -> None:
-    """Sample HU on parallel planes through a warp, and structures on some of them.
+    """Sample HU on parallel planes through a deformation, and structures on some of them.
 
     Parameters
     ----------
     anatomy, contrast, where, noise
-        What is sampled.
+        The patient, its contrast, the planes, and the texture noise.
     out, labels
-        Output float32 (plane, y, x) in HU, and uint8 (plane, y, x) from the middle plane on.
+        Outputs: float32 (plane, y, x) in HU, and uint8 (plane, y, x) from the first labelled
+        plane on.
     """
     structures, hu, use_hu, spacing = anatomy
     remap, gain, shift, texture, grain = contrast
-    center, matrix, planes, subplanes, pixel, coarse, step, middle = where
+    center, matrix, planes, subplanes, pixel, coarse, step, first_labelled = where
     noise_tile, tile_shift = noise
     moved = np.empty(3)
     n_z, n_y, n_x = structures.shape
     n_p, height, width = out.shape
     size = noise_tile.shape[0]
     for p in range(n_p):
-        k_named = p - middle
-        named = 0 <= k_named < labels.shape[0]
+        k_label = p - first_labelled
+        labelled = 0 <= k_label < labels.shape[0]
         for i in range(height):
             for j in range(width):
                 _displacement(coarse, p, i / step, j / step, moved)
@@ -140,8 +140,8 @@ def sample_planes(
                     vx = center[2] + qx / spacing[2]
                     if vy < 0 or vx < 0 or vy > n_y - 1.001 or vx > n_x - 1.001:
                         total += -1000.0
-                        if named and s == 0:
-                            labels[k_named, i, j] = 0
+                        if labelled and s == 0:
+                            labels[k_label, i, j] = 0
                         continue
                     z0, y0, x0 = int(vz), int(vy), int(vx)
                     fz, fy, fx = vz - z0, vy - y0, vx - x0
@@ -152,8 +152,8 @@ def sample_planes(
                             x0 + (1 if fx > 0.5 else 0),
                         ]
                     ]
-                    if named and s == 0:
-                        labels[k_named, i, j] = nearest
+                    if labelled and s == 0:
+                        labels[k_label, i, j] = nearest
                     value = 0.0
                     for k in range(8):
                         ez, ey, ex = k >> 2, (k >> 1) & 1, k & 1

@@ -1,8 +1,8 @@
-"""A labelled CT turned into a complete map of structures.
+"""Completion of a labelled CT to a structure map of every voxel.
 
-The labels (TotalSegmentator's task "total") name organs, vertebrae, ribs and some muscles.
-What they leave out is decided here by HU and by place: fat, remaining muscle, skin, cortical
-bone and marrow, gas in the gut, walls of hollow organs, cortex of the kidney.
+The labels (TotalSegmentator's task "total") cover organs, vertebrae, ribs and some muscles. The
+remaining structures follow from HU and position: fat, other muscle, skin, cortical bone and
+marrow, gas in the gut, walls of hollow organs, renal cortex.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ ORGANS: dict[int, S] = {
     90: S.GREY_MATTER,
     117: S.CARTILAGE,
 }
-"""Structure of each label of TotalSegmentator's task "total" that is no bone."""
+"""Structure of each label of TotalSegmentator's task "total", without the bones."""
 BONES = frozenset((*range(25, 51), *range(69, 79), *range(91, 117)))
-FATTY_BONES = frozenset(range(69, 77))  # limbs: their marrow is fat
+FATTY_BONES = frozenset(range(69, 77))  # limbs: fatty marrow
 CORTICAL_HU = 280.0
 METAL_HU = 1900.0
 
@@ -76,33 +76,33 @@ def read_labelled(ct: Path, labels: Path) -> TrainingPatient:
     """
     scan, names = closest_axial(read(ct)), closest_axial(read(labels))
     if scan.shape != names.shape or not np.allclose(scan.affine, names.affine, atol=1e-2):
-        raise InputError(f"'{labels}' does not lie on the grid of '{ct}'; give labels on its grid")
+        raise InputError(f"'{labels}' is not on the voxel grid of '{ct}'; resample it to that grid")
     hu = np.clip(np.rint(scan.voxels), -1024, 3071).astype(np.int16)
     structures = complete_structures(hu, np.rint(names.voxels).astype(np.int16), scan.spacing)
     return TrainingPatient(ct.name.split(".")[0], structures, scan.spacing, hu)
 
 
 def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Return the body: the largest thing above -300 HU without what is thin, holes filled."""
+    """Return the body: the largest component above -300 HU after opening, with holes filled."""
     solid = ndimage.binary_opening(hu > -300, iterations=1)
-    named, count = ndimage.label(solid)
+    components, count = ndimage.label(solid)
     if count == 0:
         return np.zeros(hu.shape, np.bool_)
-    sizes = np.bincount(named.ravel())
+    sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    body = ndimage.binary_dilation(named == sizes.argmax(), iterations=1) & (hu > -500)
+    body = ndimage.binary_dilation(components == sizes.argmax(), iterations=1) & (hu > -500)
     return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
 
 
 def complete_structures(
     hu: NDArray[np.int16], labels: NDArray[np.int16], spacing: tuple[float, float, float]
 ) -> NDArray[np.uint8]:
-    """Name every voxel of a labelled CT.
+    """Assign a structure to every voxel of a labelled CT.
 
     Parameters
     ----------
     hu, labels
-        (z, y, x), canonical axial; labels are ids of TotalSegmentator's task "total".
+        (z, y, x), canonical axial; labels are those of TotalSegmentator's task "total".
     spacing
         Spacing (z, y, x) in mm.
 
@@ -117,7 +117,7 @@ def complete_structures(
     out[body] = S.MUSCLE
     out[body & (smooth < -25)] = S.VISCERAL_FAT
     out[body & (hu < -250)] = S.BOWEL_GAS
-    # small islands of soft tissue inside fat are vessels of mesentery and limbs
+    # small islands of soft tissue in fat are vessels of the mesentery and limbs
     soft = body & (smooth >= -25) & (labels == 0) & (hu < 180)
     thick = ndimage.binary_opening(soft | (labels > 0), iterations=2)
     islands = soft & ~ndimage.binary_dilation(thick, iterations=1)
@@ -138,7 +138,7 @@ def complete_structures(
     out[bone & np.isin(labels, list(FATTY_BONES))] = S.FATTY_MARROW
     out[bone & (hu > CORTICAL_HU)] = S.CORTICAL_BONE
     out[body & (hu > METAL_HU)] = S.METAL
-    # the cord's label covers the canal, with the fat in it
+    # the spinal cord's label covers the whole canal, including its fat
     out[(labels == 79) & (hu < -25)] = S.VISCERAL_FAT
     _split_organs(out, labels, hu, spacing)
     skin = body & ~ndimage.binary_erosion(body, np.ones((1, 3, 3)), border_value=1)
@@ -154,7 +154,10 @@ def _split_organs(
     hu: NDArray[np.int16],
     spacing: tuple[float, float, float],
 ) -> None:
-    """Name cortex and medulla, wall and gas, vessels in the lung."""
+    """Split kidneys into cortex and medulla, hollow organs into wall and lumen, find lung vessels.
+
+    ``out`` is changed in place.
+    """
     kidney = np.isin(labels, (2, 3))
     inside = ndimage.distance_transform_edt(kidney, sampling=spacing)
     out[kidney & (inside > 8)] = S.KIDNEY_MEDULLA

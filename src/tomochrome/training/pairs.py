@@ -1,10 +1,10 @@
-"""Pairs to train the registration network on: none of them real, all with something known.
+"""Synthetic image pairs for training the registration network.
 
 Sources: random smooth label maps of random contrast (Hoffmann et al., "SynthMorph", IEEE TMI 41,
-2022), phantom patients, and real CT. A pair is one source seen through two random
-diffeomorphisms (its true deformation is known), or two phantom patients of one region. The
-network's inputs differ in contrast, noise and bias; the loss compares a hidden twin of the
-pair with one contrast, so that the network learns shapes, not grey values.
+2022), phantom patients, and real CT. A pair is one source warped by two random diffeomorphisms
+(the true deformation is known), or two phantom patients of one region. The network's inputs
+differ in contrast, noise and bias field; the loss compares hidden versions of the pair in one
+contrast, so that the network learns shapes instead of grey values.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tomochrome.training.task import RandomSamples
 from tomochrome.windowing.grey import GREY_KNOTS, HU_KNOTS
 
 REAL = ("ct/thorax_cta_1p5mm.nii.gz", "ct/head_female_1mm.nii.gz")
-"""Real scans that training reads; all others (abdomen, brains) are held out."""
+"""Real scans used for training; all others (abdomen, brains) are held out."""
 _BRAIN = tuple(
     int(Structure[name])
     for name in ("GREY_MATTER", "WHITE_MATTER", "DEEP_GREY", "CSF", "CEREBELLUM", "BRAINSTEM")
@@ -45,7 +45,7 @@ _BRAIN = tuple(
 
 
 class Source(NamedTuple):
-    """A volume to draw from: labels (uint8) or HU (int16), (z, y, x), with spacing in mm."""
+    """A source volume: labels (uint8) or HU (int16), (z, y, x), with its spacing in mm."""
 
     region: str
     voxels: NDArray[Any]
@@ -60,17 +60,17 @@ class Source(NamedTuple):
 class Sample(NamedTuple):
     """One training pair, tensors (2, 1, z, y, x): fixed, then moving."""
 
-    inputs: torch.Tensor  #: what the network sees, 0 to 1
-    hidden: torch.Tensor  #: the same with one contrast, 0 to 1
-    truth: torch.Tensor | None  #: forward and inverse (2, 3, z/2, y/2, x/2), where known
+    inputs: torch.Tensor  #: inputs of the network, 0 to 1
+    hidden: torch.Tensor  #: the same images in one contrast, 0 to 1
+    truth: torch.Tensor | None  #: forward and inverse (2, 3, z/2, y/2, x/2), if known
     body: torch.Tensor  #: float (2, 1, z/2, y/2, x/2), 1 inside the body
     kind: str
-    place: int  #: where the pair is compared: at the fixed image, the moving one, half-way
-    passes: int  #: of the network, of which the last is learned from
+    place: int  #: space in which to compare: 0 fixed, 1 moving, 2 midpoint
+    passes: int  #: passes of the network, of which only the last is trained
 
 
 def random_shapes(rng: np.random.Generator, shape: Shape) -> NDArray[np.uint8]:
-    """Draw a label map of smooth random shapes: each voxel takes the strongest of many noises."""
+    """Draw a label map of smooth random shapes, the voxelwise argmax of smooth noise images."""
     count = int(rng.integers(8, 26))
     best, labels = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.uint8)
     for k in range(count):
@@ -80,7 +80,7 @@ def random_shapes(rng: np.random.Generator, shape: Shape) -> NDArray[np.uint8]:
         above = field > best
         best[above] = field[above]
         labels[above] = k + 1
-    if rng.random() < 0.6:  # a head or a trunk in air: an ellipsoid, roughened
+    if rng.random() < 0.6:  # a rough ellipsoid in air, like a head or trunk
         axes = [np.linspace(-1, 1, n, dtype=np.float32) / rng.uniform(0.6, 1.1) for n in shape]
         rough = resize(
             torch.from_numpy(rng.standard_normal((1, 1, 6, 6, 6), dtype=np.float32)), shape
@@ -91,9 +91,9 @@ def random_shapes(rng: np.random.Generator, shape: Shape) -> NDArray[np.uint8]:
 
 
 def random_velocity(rng: np.random.Generator, shape: Shape, size: float) -> torch.Tensor:
-    """Draw a smooth velocity (1, 3, z, y, x) with a mean length of ``size`` voxels.
+    """Draw a smooth velocity field (1, 3, z, y, x) with a mean length of ``size`` voxels.
 
-    Several scales of noise, and a little rotation, stretch and shift.
+    It is the sum of noise on several scales and a small affine part.
     """
     field = torch.zeros(1, 3, *shape)
     for _ in range(int(rng.integers(1, 4))):
@@ -110,7 +110,7 @@ def random_velocity(rng: np.random.Generator, shape: Shape, size: float) -> torc
 
 @cache
 def texture() -> torch.Tensor:
-    """Return smooth noise (1, 1, z, y, x) of unit deviation, the same for every sampler."""
+    """Return smooth unit-variance noise (1, 1, z, y, x), the same for every sampler."""
     noise = np.random.default_rng(99).standard_normal((160, 192, 224))
     tile = ndimage.gaussian_filter(noise, 1.5, mode="wrap")
     return torch.from_numpy((tile / tile.std()).astype(np.float32))[None, None]
@@ -122,17 +122,17 @@ class PairSamples(RandomSamples):
     Parameters
     ----------
     pool
-        Phantoms; random shapes need none.
+        Phantom patients; it may be empty.
     real
         Real scans.
     shape
         Grid of the network's input, (z, y, x).
     seed
-        Of the samples.
+        Seed of the samples.
     sizes
-        Range of the mean length of each half's velocity, in voxels of half this grid.
+        Range of the mean length of each half's velocity field, in voxels of the half-size grid.
     passes
-        Most passes of the network; the first is practised most, as all others start from it.
+        Maximum number of passes of the network; low numbers are drawn more often.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class PairSamples(RandomSamples):
         return self.draw_kind("shapes")
 
     def draw_kind(self, kind: str) -> Sample:
-        """Draw a pair of one kind, whose sources there must be.
+        """Draw a pair of one kind; its source must exist.
 
         Parameters
         ----------
@@ -190,18 +190,16 @@ class PairSamples(RandomSamples):
             self._places(source, halves[k : k + 1], spacing, jitter)
             for k, source in enumerate((first, second))
         ]
-        pictures = self._pictures((first, second), places)
+        hidden, inputs, body = self._images((first, second), places)
         truth = None
         if first is second:  # fixed(p) = S(a(p)), moving(q) = S(b(q)): q = b^-1(a(p))
             truth = compose(halves[2:].flip(0), halves[:2])
-        hidden, inputs, body = pictures
-        # where the truth is known, one comparison is enough
         place = int(rng.integers(3))
         passes = int(rng.integers(1, self.passes + 1, 2).min())
         return Sample(inputs, hidden, truth, resize(body, self.half), kind, place, passes)
 
     def _spacing(self, source: Source) -> float:
-        """Draw the grid's spacing in mm, so that the source about fills it."""
+        """Draw the grid's spacing in mm so that the source approximately fills it."""
         extent = np.array(source.voxels.shape) * source.spacing / np.array(self.shape)
         full = float(np.sort(extent)[1])
         return full * float(self.rng.uniform(0.6, 1.1))
@@ -209,19 +207,19 @@ class PairSamples(RandomSamples):
     def _places(
         self, source: Source, field: torch.Tensor, spacing: float, jitter: NDArray[np.float64]
     ) -> torch.Tensor:
-        """Voxel positions in the source for each voxel of the grid, (1, 3, z, y, x)."""
+        """Return the source voxel (1, 3, z, y, x) of each voxel of the grid."""
         at = positions(resize_field(field, self.shape))
         ratio = spacing / np.array(source.spacing)
-        room = np.maximum(np.array(source.voxels.shape) - np.array(self.shape) * ratio, 0.0)
-        middle = (np.array(source.voxels.shape) - 1) / 2 + jitter * room
-        start = middle - ratio * (np.array(self.shape) - 1) / 2
+        margin = np.maximum(np.array(source.voxels.shape) - np.array(self.shape) * ratio, 0.0)
+        center = (np.array(source.voxels.shape) - 1) / 2 + jitter * margin
+        start = center - ratio * (np.array(self.shape) - 1) / 2
         scale = torch.tensor(ratio, dtype=torch.float32).view(1, 3, 1, 1, 1)
         return at * scale + torch.tensor(start, dtype=torch.float32).view(1, 3, 1, 1, 1)
 
-    def _pictures(
+    def _images(
         self, sources: tuple[Source, Source], places: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Hidden twins, inputs and body masks of both images."""
+        """Return hidden versions, inputs and body masks of both images."""
         rng = self.rng
         index = positions(torch.zeros(1, 3, *self.shape))
         if sources[0].labelled:
@@ -260,13 +258,13 @@ class PairSamples(RandomSamples):
         return _stack(hidden), _stack(seen), _stack(body)
 
     def _strip(self, labels: list[NDArray[Any]], region: str) -> list[NDArray[Any]]:
-        """Here and there leave only the brain of a head, as brain MR often comes."""
+        """Randomly remove everything but the brain from a head, as in skull-stripped MR."""
         if region != "head" or self.rng.random() > 0.6 or not _BRAIN:
             return labels
         return [np.where(np.isin(n, _BRAIN), n, 0).astype(np.uint8) for n in labels]
 
     def _tables(self, region: str) -> list[NDArray[np.float32]]:
-        """Grey value of each label: hidden, fixed, moving."""
+        """Draw the grey value of each label in the hidden, fixed and moving images."""
         rng = self.rng
         tables = rng.uniform(0.1, 1.0, (3, 256)).astype(np.float32)
         tables[:, 0] = 0.0 if rng.random() < 0.8 else rng.uniform(0, 1)
@@ -274,7 +272,7 @@ class PairSamples(RandomSamples):
             grey = self._window((0, 100), (250, 1200))
             for k in range(3):
                 tables[k, :N_STRUCTURES] = grey(sample_hu(None, rng))
-        if rng.random() < 0.85:  # the same contrast, more or less, as LNCC wants it
+        if rng.random() < 0.85:  # similar contrast, as LNCC assumes
             tables[1] = tables[0]
             mix = rng.uniform(0, 0.3)
             tables[2] = (1 - mix) * tables[0] + mix * tables[2]
@@ -283,19 +281,19 @@ class PairSamples(RandomSamples):
     def _window(
         self, centers: tuple[float, float], widths: tuple[float, float]
     ) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-        """Draw how HU become 0 to 1: as registration does it, or through any window."""
+        """Draw a map from HU to 0..1: the registration's own, or a random window."""
         center, width = self.rng.uniform(*centers), self.rng.uniform(*widths)
         if self.rng.random() < 0.5:
             return lambda hu: np.interp(hu, HU_KNOTS, GREY_KNOTS).astype(np.float32)
         return lambda hu: np.clip((hu - center) / width + 0.5, 0, 1).astype(np.float32)
 
     def _curve(self) -> NDArray[np.float64]:
-        """Draw a growing curve from 0 to 1."""
+        """Draw a monotonic curve from 0 to 1."""
         steps = self.rng.uniform(0.3, 1.7, 6)
         return np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
 
     def _scanner(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add bias field, noise and gamma; bring to 0..1."""
+        """Apply a bias field, noise, clipping to 0..1 and gamma."""
         rng = self.rng
         if rng.random() < 0.3:
             noise = torch.from_numpy(rng.standard_normal((1, 1, 3, 3, 3), dtype=np.float32))
@@ -323,7 +321,7 @@ def _stack(images: list[NDArray[Any]]) -> torch.Tensor:
 
 
 def read_real(data: Path | None) -> list[Source]:
-    """Read the real scans of `REAL`; none without a folder.
+    """Read the real scans of `REAL`; return none without a folder.
 
     Raises
     ------

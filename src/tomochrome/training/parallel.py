@@ -1,8 +1,8 @@
-"""Several processes that train one network together, as ``torchrun`` starts them.
+"""Distributed training: several processes, started by ``torchrun``, train one network.
 
-Each process draws its own share of every batch; PyTorch's `DistributedDataParallel` averages the
-gradients. Rank 0 paints phantoms, reads the clock, looks at the validation and writes; the others
-follow its decisions.
+Each process draws its share of every batch; PyTorch's `DistributedDataParallel` averages the
+gradients. Rank 0 generates phantoms, checks the time budget, validates and writes files; the
+others follow its decisions.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from tomochrome.errors import DeviceError
 
 
 def rank() -> int:
-    """Return the number of this process among those that train together: 0 if it is alone."""
+    """Return the rank of this process; 0 without distributed training."""
     return int(os.environ.get("RANK", "0")) if processes() > 1 else 0
 
 
 def processes() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together.
+    """The process group of a training.
 
     Attributes
     ----------
     rank
-        Number of this one.
+        Rank of this process.
     size
-        How many there are.
+        Number of processes.
     device
-        Where this one computes.
+        Device of this process.
     """
 
     rank: int
@@ -49,21 +49,21 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process decides and writes."""
+        """Whether this process makes the decisions and writes the files."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait for all processes."""
         if self.size > 1:
             distributed.barrier()
 
-    def agree(self, value: float) -> float:
-        """Return the value that rank 0 gives."""
+    def broadcast(self, value: float) -> float:
+        """Return the value of rank 0."""
         if self.size == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        distributed.broadcast(told, 0)
-        return float(told)
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        distributed.broadcast(tensor, 0)
+        return float(tensor)
 
     def mean(self, value: float) -> float:
         """Return the mean of the values of all processes."""
@@ -73,24 +73,24 @@ class Group:
         distributed.all_reduce(total)
         return float(total) / self.size
 
-    def spread(self, net: torch.nn.Module) -> torch.nn.Module:
-        """Return what to train instead of a network, so that all processes share gradients."""
+    def wrap(self, net: torch.nn.Module) -> torch.nn.Module:
+        """Return the network, wrapped so that the processes average its gradients."""
         return DistributedDataParallel(net) if self.size > 1 else net
 
 
 @contextmanager
 def group(device: torch.device) -> Iterator[Group]:
-    """Join the processes that train together, for as long as the body lasts.
+    """Join the process group while the body runs.
 
     Parameters
     ----------
     device
-        Kind of device; of several GPUs each process takes the one of its ``LOCAL_RANK``.
+        Kind of device; on several GPUs each process uses the one of its ``LOCAL_RANK``.
 
     Raises
     ------
     DeviceError
-        If the processes do not find each other.
+        If the processes cannot connect.
     """
     if processes() == 1:
         yield Group(0, 1, device)
@@ -102,7 +102,7 @@ def group(device: torch.device) -> Iterator[Group]:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise DeviceError(
-            "the processes of this training did not find each other: start them with torchrun, "
+            "the processes of this training cannot connect: start them with torchrun, "
             f"or unset WORLD_SIZE ({str(error).splitlines()[0]})"
         ) from error
     try:

@@ -1,4 +1,4 @@
-"""Patients to train on: a map of structures, and the real HU where there are any."""
+"""Training patients: a structure map, with the HU of the scan if it is real."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FOCUS = tuple(
     for t in Tissue
     if t not in (Tissue.AIR, Tissue.FAT, Tissue.MUSCLE, Tissue.SKIN, Tissue.FOREIGN_BODY)
 )
-"""Tissues that slices are chosen for: what is everywhere needs no choosing."""
+"""Tissues that slices are selected for; the others are in almost every slice."""
 _EMPHASIS = dict.fromkeys(
     (int(t) for t in (Tissue.SPLEEN, Tissue.STOMACH, Tissue.PANCREAS, Tissue.KIDNEY)), 2.0
-)  # hardest to recognize, and all in the upper abdomen
+)  # hardest to recognize
 
 _SHOWN_MM2 = 60.0
 _BODY_MM2 = 2000.0
@@ -32,13 +32,13 @@ class TrainingPatient:
     Parameters
     ----------
     name
-        What logs and errors call the patient.
+        Name for logs and error messages.
     structures
         uint8 (z, y, x) of `tomochrome.phantom.structures.Structure`.
     spacing
         Spacing (z, y, x) in mm.
     hu
-        int16 (z, y, x) of a real scan, or None where the HU are drawn from `materials`.
+        int16 (z, y, x) of a real scan, or None if the HU are drawn from `materials`.
     """
 
     name: str
@@ -48,42 +48,41 @@ class TrainingPatient:
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        """Voxels of each tissue in each slice."""
+        """Number of voxels of each tissue in each slice, (z, tissues)."""
         table = tissue_table()
         rows = [np.bincount(table[p].ravel(), minlength=N_TISSUES) for p in self.structures]
         return np.array(rows).reshape(len(rows), N_TISSUES)
 
     @cached_property
     def organs(self) -> tuple[tuple[int, NDArray[np.int64]], ...]:
-        """Each tissue of `FOCUS` that the patient shows, and the slices that show it."""
+        """Each tissue of `FOCUS` in this patient, with the indices of its slices."""
         area = self.spacing[1] * self.spacing[2]
         found = [(t, np.flatnonzero(self._counts[:, t] * area > _SHOWN_MM2)) for t in FOCUS]
-        return tuple((tissue, where) for tissue, where in found if len(where))
+        return tuple((tissue, slices) for tissue, slices in found if len(slices))
 
     @cached_property
     def body(self) -> NDArray[np.int64]:
-        """Slices that show the body; all where none does."""
+        """Indices of the slices that show the body, or of all slices if none does."""
         area = self.spacing[1] * self.spacing[2]
         body = np.flatnonzero(self._counts[:, 1:].sum(axis=1) * area > _BODY_MM2)
         return body if len(body) else np.arange(len(self.structures))
 
     @cached_property
     def center(self) -> tuple[float, float]:
-        """Middle (y, x) of the body in voxels."""
+        """Center (y, x) of the body's bounding box in voxels."""
         mask = (tissue_table()[self.structures] != 0).any(axis=0)
-        ys, xs = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        sizes = self.structures.shape[1:]
-        middle = (
+        y, x = (
             float(v[0] + v[-1]) / 2 if len(v) else n / 2
-            for v, n in zip((ys, xs), sizes, strict=True)
+            for v, n in zip(
+                map(np.flatnonzero, (mask.any(1), mask.any(0))), mask.shape, strict=True
+            )
         )
-        y, x = middle
         return y, x
 
     def pick_slice(self, rng: np.random.Generator, focus: float = 0.5) -> int:
-        """Draw a slice: with chance ``focus`` one that shows a randomly chosen organ."""
+        """Draw a slice index: with probability ``focus`` one that shows a random organ."""
         if self.organs and rng.random() < focus:
             share = np.array([_EMPHASIS.get(tissue, 1.0) for tissue, _ in self.organs])
-            _, where = self.organs[rng.choice(len(self.organs), p=share / share.sum())]
-            return int(rng.choice(where))
+            _, slices = self.organs[rng.choice(len(self.organs), p=share / share.sum())]
+            return int(rng.choice(slices))
         return int(rng.choice(self.body))

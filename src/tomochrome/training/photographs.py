@@ -1,8 +1,8 @@
-"""Color photographs without CT: the grey that is learned from is derived from the colors.
+"""Training on color photographs without CT: the grey values are computed from the colors.
 
-So the colorization literature trains, and the works that this project grew out of. Each photograph
-becomes a pair file (see `tomochrome.training.section_pairs`) of one slice whose HU are those that
-the configuration's only window shows as that grey.
+This is the usual setup of the colorization literature. Each photograph becomes a pair file (see
+`tomochrome.training.section_pairs`) of one slice, with the HU that the configuration's only window
+shows as that grey.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tomochrome.colorization.exemplar import foreground
 from tomochrome.errors import InputError, OptionError
 from tomochrome.io.photograph import is_photograph, read_photograph
 from tomochrome.runtime import check, report
-from tomochrome.training.config import RULES, in_words
+from tomochrome.training.config import RULES, validation_message
 from tomochrome.training.folder import make_folder
 from tomochrome.training.section_pairs import (
     SHARES,
@@ -44,7 +44,7 @@ class PhotographSettings(BaseModel):
     Parameters
     ----------
     pixel_mm
-        Size of a pixel; without it the longer side of each photograph is taken for 400 mm.
+        Pixel size in mm; by default the longer side of each photograph is assumed to be 400 mm.
     grey
         ``"ntsc"``: Y = 0.299 R + 0.587 G + 0.114 B of the stored values; ``"lightness"``: L*.
     """
@@ -56,21 +56,21 @@ class PhotographSettings(BaseModel):
 
 
 def find_photographs(folder: Path) -> list[Path]:
-    """Return the photographs below a folder, by name."""
+    """Return the photographs in a folder and its subfolders, sorted by path."""
     return sorted(path for path in folder.rglob("*") if is_photograph(path))
 
 
 def find_pairs(data: Path, imported: Path, windows: tuple[tuple[float, float], ...]) -> Path:
-    """Return the folder of pair files: the data folder, or what is imported from it once.
+    """Return the folder of pair files: the data folder, or the folder it was imported into.
 
     Parameters
     ----------
     data
-        Pair files, the Visible Human's files, or photographs alone.
+        Folder of pair files, Visible Human files, or photographs.
     imported
-        Folder for what is imported.
+        Folder for the imported pair files; if it has any, nothing is imported.
     windows
-        As `import_photographs` has them.
+        As for `import_photographs`.
 
     Raises
     ------
@@ -93,20 +93,20 @@ def import_photographs(
     windows: tuple[tuple[float, float], ...],
     seed: int = 1,
 ) -> int:
-    """Write a pair file for each photograph of a folder; 70 % to learn from, 20 % to validate.
+    """Write a pair file for each photograph of a folder, split by `SHARES`.
 
-    Blue gel, black and white around the body become air.
+    Blue gel and a black or white background become air.
 
     Parameters
     ----------
     data
-        Folder of PNG, JPEG or TIFF, and perhaps `PhotographSettings`.
+        Folder of PNG, JPEG or TIFF files, optionally with `PhotographSettings`.
     out
         Folder for the pair files.
     windows
-        Center and width in HU of what the network sees: one.
+        Center and width in HU of the network's only window.
     seed
-        Of the split.
+        Seed of the split.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def import_photographs(
     Raises
     ------
     OptionError
-        If there are several windows: a grey says nothing of HU beyond one.
+        If there are several windows, as one grey value determines the HU of one window only.
     InputError
         If there are fewer than three photographs, or one cannot be read.
     OutputError
@@ -130,8 +130,8 @@ def import_photographs(
     paths = find_photographs(folder)
     if len(paths) < len(SHARES):
         raise InputError(
-            f"'{folder}' holds {len(paths)} photographs (PNG, JPEG, TIFF); a training needs at "
-            f"least {len(SHARES)}: to learn from, to validate and to measure"
+            f"'{folder}' holds {len(paths)} photographs (PNG, JPEG, TIFF); at least {len(SHARES)} "
+            "are needed: for training, validation and test"
         )
     settings = _settings(folder)
     target = make_folder(out)
@@ -147,7 +147,7 @@ def import_photographs(
 def as_pair(
     photograph: NDArray[np.uint8], window: tuple[float, float], settings: PhotographSettings
 ) -> SectionPair:
-    """Return a photograph as a pair: its colors, and HU that the window shows as its grey.
+    """Return a photograph as a pair: its colors, and the HU that the window shows as its grey.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def as_pair(
     window
         Center and width in HU.
     settings
-        Size of a pixel, and which grey.
+        Pixel size and definition of grey.
     """
     lab = srgb_to_lab(photograph)
     tissue = foreground(lab)
@@ -173,7 +173,7 @@ def as_pair(
 
 
 def _part(place: int, count: int) -> Part:
-    """Return which part a photograph belongs to; each has at least one."""
+    """Return the part of a photograph by its place in the shuffled order; each part has one."""
     test = max(1, round(count * SHARES["test"]))
     validate = max(1, round(count * SHARES["validate"]))
     return "test" if place < test else "validate" if place < test + validate else "learn"
@@ -188,4 +188,6 @@ def _settings(folder: Path) -> PhotographSettings:
     except OSError as error:
         raise InputError(f"'{path}' cannot be read") from error
     except ValidationError as error:
-        raise InputError(in_words(error.errors()[0], f"'{path}'", PhotographSettings)) from error
+        raise InputError(
+            validation_message(error.errors()[0], f"'{path}'", PhotographSettings)
+        ) from error

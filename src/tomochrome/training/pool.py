@@ -1,6 +1,6 @@
-"""A pool of phantom patients on disk: painted once, trained on many times.
+"""A pool of phantom patients on disk: generated once, used for many samples.
 
-Only structures are kept; HU, texture and scanner are drawn anew for each sample.
+Only structure maps are stored; HU, texture and scanner effects are drawn for each sample.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tomochrome.training.folder import make_folder, write_bytes
 from tomochrome.training.patients import TrainingPatient
 
 HELD_OUT = 1_000_000
-"""Seeds from here on are never trained on."""
+"""First of the seeds that are never used for training."""
 _RESCAN_SECONDS = 20.0
 _UNPLANNED_SHARE = 0.05
 
 
 def plan_jobs(plan: PhantomPlan, first_seed: int = 1) -> Iterator[tuple[int, str]]:
-    """Yield (seed, region) for each patient of the plan, regions mixed by their shares."""
+    """Yield (seed, region) for each patient of the plan, interleaving regions by their shares."""
     names = list(plan.regions)
     shares = np.array([plan.regions[name] for name in names], dtype=np.float64)
     shares /= shares.sum()
@@ -44,10 +44,10 @@ def plan_jobs(plan: PhantomPlan, first_seed: int = 1) -> Iterator[tuple[int, str
 
 
 def paint(folder: Path, seed: int, region: str, spacing: tuple[float, float, float]) -> Path:
-    """Paint one phantom patient into the pool, unless it is there; return its file.
+    """Generate one phantom patient unless its file exists; return the file.
 
-    Every third seed (2, 5, 8, ...) gets `tomochrome.phantom.draw_variations`; none from `HELD_OUT`
-    on, so that figures on held-out patients stay comparable.
+    Every third seed (2, 5, 8, ...) gets `tomochrome.phantom.draw_variations`, except from
+    `HELD_OUT` on, so that scores on held-out patients stay comparable.
     """
     from tomochrome.phantom import draw_variations, make_structures
 
@@ -74,7 +74,7 @@ def load(path: Path) -> TrainingPatient:
     Raises
     ------
     InputError
-        If the file cannot be read, or is none of the pool.
+        If the file cannot be read, or is not a pool file.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
@@ -83,7 +83,7 @@ def load(path: Path) -> TrainingPatient:
             return TrainingPatient(path.stem, data["structures"], (z, y, x))
     except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise InputError(
-            f"'{path}' cannot be read as a phantom of the pool; remove it: it is generated again"
+            f"'{path}' cannot be read as a phantom of the pool; delete it to generate it again"
         ) from error
 
 
@@ -93,32 +93,32 @@ class Pool:
     Parameters
     ----------
     folder
-        Where the pool lies.
+        Folder of the pool.
     plan
-        What is painted there, or will be.
-    tenths
-        Only the patients whose seed ends with one of these digits; all without.
+        The plan that the pool is generated from.
+    last_digits
+        Use only patients whose seed ends with one of these digits; by default all.
     """
 
-    def __init__(self, folder: Path, plan: PhantomPlan, tenths: tuple[int, ...] = ()) -> None:
-        self.folder, self.plan, self.tenths = folder, plan, tenths
-        self._painted = 0
+    def __init__(self, folder: Path, plan: PhantomPlan, last_digits: tuple[int, ...] = ()) -> None:
+        self.folder, self.plan, self.last_digits = folder, plan, last_digits
+        self._generated = 0
         self._names: dict[str, list[str]] = {}
         self._read: dict[str, TrainingPatient] = {}
         self._listed = -_RESCAN_SECONDS
 
     def __getstate__(self) -> dict[str, Any]:
-        # a process that draws batches reads its own
+        # each worker process reads the files itself
         return {**self.__dict__, "_read": {}, "_listed": -_RESCAN_SECONDS}
 
     def __len__(self) -> int:
-        """Return how many patients are painted; looked at every 20 s until all are."""
-        if self._painted < self.plan.count and time.monotonic() - self._listed >= _RESCAN_SECONDS:
+        """Return the number of generated patients, rescanned every 20 s until complete."""
+        if self._generated < self.plan.count and time.monotonic() - self._listed >= _RESCAN_SECONDS:
             self._listed = time.monotonic()
             names = sorted(path.stem for path in self.folder.glob("*.npz"))
-            self._painted = len(names)
-            if self.tenths:
-                names = [name for name in names if int(name[-1]) in self.tenths]
+            self._generated = len(names)
+            if self.last_digits:
+                names = [name for name in names if int(name[-1]) in self.last_digits]
             self._names = {
                 region: [name for name in names if region_of(name) == region]
                 for region in sorted(set(map(region_of, names)))
@@ -131,7 +131,7 @@ class Pool:
         Raises
         ------
         InputError
-            If none is painted, or a file is damaged.
+            If the pool is empty, or a file is damaged.
         """
         if not len(self):
             raise InputError(
@@ -144,7 +144,7 @@ class Pool:
         return self._pick(regions[rng.choice(len(regions), p=shares / shares.sum())], rng)
 
     def draw_other(self, patient: TrainingPatient, rng: np.random.Generator) -> TrainingPatient:
-        """Draw another patient of the same region; the same where there is no other."""
+        """Draw another patient of the same region; return the same one if it is the only one."""
         region = region_of(patient.name)
         others = [name for name in self._names[region] if name != patient.name]
         return self._pick(region, rng, others) if others else patient
@@ -160,19 +160,19 @@ class Pool:
 
 
 def region_of(name: str) -> str:
-    """Return the region in the name of a patient of the pool, for example ``"abdomen-12"``."""
+    """Return the region from the name of a patient of the pool, such as ``"abdomen-12"``."""
     return name.rsplit("-", 1)[0]
 
 
 def _work(
-    told: Connection,
+    errors: Connection,
     folder: str,
     jobs: list[tuple[int, str]],
     spacing: tuple[float, float, float],
 ) -> None:
-    """Paint in a process of its own, and tell the parent what went wrong instead of printing it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
-    signal.signal(signal.SIGTERM, _end)  # sent by `Painter.stop`: the file begun is removed
+    """Generate phantoms in a child process, and send errors to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    signal.signal(signal.SIGTERM, _exit)  # sent by `Painter.stop`; removes the incomplete file
     os.environ["NUMBA_NUM_THREADS"] = "1"
     parent = mp.parent_process()
     try:
@@ -183,30 +183,30 @@ def _work(
                 return
             paint(Path(folder), seed, region, spacing)
     except Exception as error:
-        told.send(sendable(error, "painting phantoms"))
+        errors.send(sendable(error, "generating phantoms"))
 
 
 def sendable(error: Exception, work: str) -> Exception:
-    """Return an error that another process can be sent: of those of libraries, not all can be."""
+    """Return an error that can be pickled; errors of libraries become a RuntimeError."""
     if isinstance(error, TomochromeError | OSError | MemoryError):
         return error
     return RuntimeError(f"{type(error).__name__} while {work}: {error}")
 
 
-def _end(*_: object) -> None:
-    """End this process, and what it was writing with it."""
+def _exit(*_: object) -> None:
+    """Exit by an exception, so that an incomplete file is cleaned up."""
     raise SystemExit(0)
 
 
 class Painter:
-    """Paints the plan's patients in a process of its own; as a context, for as long as it lasts.
+    """Generates the plan's missing patients in a child process; a context manager that stops it.
 
     Parameters
     ----------
     folder
-        Where the pool lies.
+        Folder of the pool.
     plan
-        What to paint; None: nothing.
+        The patients to generate; None for none.
     first_seed
         Seed of the first patient.
     """
@@ -220,12 +220,12 @@ class Painter:
             return
         make_folder(folder)
         context = mp.get_context("spawn")
-        self._told, told = context.Pipe(duplex=False)
+        self._errors, errors = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=_work, args=(told, str(folder), jobs, plan.spacing), daemon=True
+            target=_work, args=(errors, str(folder), jobs, plan.spacing), daemon=True
         )
         self._process.start()
-        told.close()  # ours: what is left is the process's own end
+        errors.close()  # the parent's copy, so that EOF follows the end of the child
 
     def __enter__(self) -> Painter:
         return self
@@ -234,19 +234,19 @@ class Painter:
         self.stop()
 
     def wait(self, patients: int, stage: str) -> None:
-        """Wait until so many of the plan's patients are painted.
+        """Wait until the first patients of the plan are generated.
 
         Parameters
         ----------
         patients
-            How many of the first ones.
+            Number of patients.
         stage
-            What progress calls the work.
+            Text of the progress reports.
 
         Raises
         ------
         TomochromeError
-            As `check`, or if the user stopped it.
+            As `check`, or if the user cancelled.
         """
         total = min(patients, len(self._planned))
         while missing := self._missing(total):
@@ -256,38 +256,38 @@ class Painter:
             time.sleep(0.2)
 
     def _missing(self, patients: int) -> list[tuple[int, str]]:
-        """Return which of the first patients of the plan are not painted yet."""
+        """Return which of the first patients of the plan have no file yet."""
         first = self._planned[:patients]
         return [(s, r) for s, r in first if not (self._folder / f"{r}-{s}.npz").exists()]
 
     def check(self) -> None:
-        """Raise what ended the painting before its time.
+        """Raise the error that ended the child process, if any.
 
         Raises
         ------
         TomochromeError
-            If something cannot be written, or the process was killed.
+            If a file cannot be written, or the process was killed.
         """
-        if not self._started or (self._process.exitcode == 0 and not self._told.poll()):
+        if not self._started or (self._process.exitcode == 0 and not self._errors.poll()):
             return
-        ended = self._process.exitcode
+        code = self._process.exitcode
         try:
-            if self._told.poll():
-                raise self._told.recv()
-        except EOFError:  # it ended and said nothing
+            if self._errors.poll():
+                raise self._errors.recv()
+        except EOFError:  # it ended without an error message
             pass
-        if ended:
-            how = f"signal {-ended}" if ended < 0 else f"status {ended}"
+        if code:
+            how = f"signal {-code}" if code < 0 else f"status {code}"
             raise TomochromeError(
-                f"the process that paints phantoms was killed ({how}; it may have run "
+                f"the process that generates phantoms was killed ({how}; it may have run "
                 "out of memory): train again with --resume"
             )
 
     def stop(self) -> None:
-        """End the painting; what is painted stays."""
+        """Stop the child process; complete files remain."""
         if not self._started:
             return
         if self._process.is_alive():
             self._process.terminate()
             self._process.join(5)
-        self._told.close()
+        self._errors.close()

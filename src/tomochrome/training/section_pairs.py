@@ -1,9 +1,9 @@
-"""CT and photographs of the same sections, aligned: pairs to train on and to measure with.
+"""Aligned pairs of CT and photographs of the same sections, for training and evaluation.
 
 A pair file (``.npz``) holds a block of slices: ``hu`` int16 (z, y, x), ``rgb`` uint8 (z, y, x, 3),
-``tissue`` bool (z, y, x), where the photograph shows tissue, and ``spacing`` (z, y, x) in mm. The
+``tissue`` bool (z, y, x), a mask of tissue in the photograph, and ``spacing`` (z, y, x) in mm. The
 blocks of a folder are split into ``learn``, ``validate`` and ``test``; slices between two blocks
-are left out, so that neighbours do not lie on both sides.
+are skipped, so that no adjacent slices are in different parts.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from tomochrome.volume import Volume
 Part = Literal["learn", "validate", "test"]
 SHARES: Final[dict[Part, float]] = {"learn": 0.7, "validate": 0.2, "test": 0.1}
 BLOCK: Final = 16  #: slices in a block
-GAP: Final = 2  #: slices left out between two blocks
+GAP: Final = 2  #: slices skipped between two blocks
 AT_ONCE: Final = 240  #: slices aligned at once
 SETTINGS: Final = "visible-human.json"
-"""A file in the data folder that may hold ``{"ct_pixel_mm": 0.9}``."""
+"""An optional file in the data folder, such as ``{"ct_pixel_mm": 0.9}``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,9 @@ class SectionPair:
     rgb
         uint8 (z, y, x, 3), sRGB.
     tissue
-        bool (z, y, x): where the photograph shows tissue.
+        bool (z, y, x): mask of tissue in the photograph.
     spacing
-        Of the voxels along (z, y, x) in mm.
+        Voxel spacing (z, y, x) in mm.
     """
 
     hu: NDArray[np.int16]
@@ -72,24 +72,24 @@ def import_visible_human(
     Parameters
     ----------
     data
-        Folder with color sections and CT slices as the library gives them; see
+        Folder with the original color sections and CT slices; see
         `tomochrome.training.visible_human`.
     out
-        Folder for the pair files; those that are there are replaced.
+        Folder for the pair files; existing ones are replaced.
     refine
-        Iterations of the deformable alignment; 0 leaves the affine one.
+        Iterations of the deformable registration; 0 for the affine one only.
     seed
-        Of the split.
+        Seed of the split.
 
     Returns
     -------
     list of Notice
-        What the user should know, for example of sections without CT.
+        Notices for the user, for example on a poor match.
 
     Raises
     ------
     InputError
-        If sections or slices are missing or damaged, or have no height in common.
+        If sections or slices are missing or damaged, or do not overlap along z.
     OutputError
         If the files cannot be written.
     """
@@ -97,13 +97,13 @@ def import_visible_human(
     sections, slices = find_sections(folder), find_slices(folder)
     if not sections or not slices:
         missing = "color sections (such as a_vm1001.raw)" if not sections else "CT slices"
-        raise InputError(f"'{folder}' holds no {missing} of the Visible Human; see 'train --help'")
+        raise InputError(f"'{folder}' has no {missing} of the Visible Human; see docs/training.md")
     low = max(sections[0].depth_mm, slices[0].depth_mm)
     high = min(sections[-1].depth_mm, slices[-1].depth_mm)
     if high - low < BLOCK:
         raise InputError(
-            f"sections and CT slices in '{folder}' have {max(0, high - low):.0f} mm in common; at "
-            f"least {BLOCK} are needed"
+            f"sections and CT slices in '{folder}' overlap by {max(0, high - low):.0f} mm; at "
+            f"least {BLOCK} mm are needed"
         )
     target = make_folder(out)
     parts = split_blocks(int(high - low) + 1, seed)
@@ -113,34 +113,34 @@ def import_visible_human(
         last = min(first + AT_ONCE - 1, int(high))
         if last - first < BLOCK:
             break
-        here = [s for s in sections if first <= s.depth_mm < last + 1]
+        photographs = read_photographs([s for s in sections if first <= s.depth_mm < last + 1])
         scan = read_ct([s for s in slices if first <= s.depth_mm <= last], _pixel_mm(folder))
-        pair, overlap = align_sections(scan, read_photographs(here), refine)
+        pair, overlap = align_sections(scan, photographs, refine)
         if overlap < 0.8:
             text = f"sections {first} to {last} match the CT poorly (overlap {overlap:.2f})"
             notices.append(Notice("coverage", "warning", text))
         for block, part in parts:
             begin, stop = block.start + int(low), block.stop + int(low)
             if first <= begin and stop <= last + 1:
-                # slices go to the head, depths go down
+                # slices are ordered from feet to head, depths from head to feet
                 rows = slice(last + 1 - stop, last + 1 - begin)
                 write_pair(target / f"{part}-{begin:04d}.npz", _rows(pair, rows))
                 written += 1
         report(min(last + 1, int(high)), int(high), "aligning sections with the CT")
-    left_out = int(high - low) + 1 - BLOCK * written
-    text = f"{written} blocks of {BLOCK} slices were aligned, {left_out} slices were left out"
+    skipped = int(high - low) + 1 - BLOCK * written
+    text = f"{written} blocks of {BLOCK} slices were aligned, {skipped} slices were skipped"
     return [*notices, Notice("content", "info", text)]
 
 
 def split_blocks(count: int, seed: int) -> list[tuple[range, Part]]:
-    """Split slices into blocks with gaps between them, and the blocks by `SHARES`.
+    """Split slices into blocks with gaps between them, and assign the blocks to parts by `SHARES`.
 
     Parameters
     ----------
     count
         Number of slices.
     seed
-        Of the order.
+        Seed of the random order.
     """
     starts = range(0, count - BLOCK + 1, BLOCK + GAP)
     order = np.random.default_rng(seed).permutation(len(starts))
@@ -154,26 +154,26 @@ def split_blocks(count: int, seed: int) -> list[tuple[range, Part]]:
 def align_sections(
     scan: Volume, photographs: Volume, refine: int = 60
 ) -> tuple[SectionPair, float]:
-    """Bring photographs onto the grid of a CT.
+    """Register photographs to a CT and resample them to its grid.
 
-    An affine map and a diffeomorphic refinement, by mutual information of the CT and the
-    photographs' L*, both masked to the body.
+    An affine registration and a diffeomorphic refinement maximize the mutual information of the
+    CT and the photographs' L*, both masked to the body.
 
     Parameters
     ----------
     scan
         CT in HU.
     photographs
-        RGBA, alpha where there is tissue, roughly at the CT's place.
+        RGBA with alpha as the tissue mask, roughly aligned with the CT.
     refine
         Iterations of the refinement.
 
     Returns
     -------
     pair
-        On the CT's grid.
+        The pair on the CT's grid.
     overlap
-        Dice of the CT's body and the photographed tissue's outline.
+        Dice of the body masks of CT and photographs.
     """
     from scipy import ndimage
 
@@ -207,7 +207,7 @@ def align_sections(
 
 
 def pair_files(folder: Path, part: Part) -> list[Path]:
-    """Return the pair files of one part of a folder."""
+    """Return the sorted pair files of one part in a folder."""
     return sorted(folder.glob(f"{part}-*.npz"))
 
 
@@ -217,7 +217,7 @@ def read_pair(path: Path) -> SectionPair:
     Raises
     ------
     InputError
-        If it cannot be read or is none.
+        If it cannot be read or is not a pair file.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
@@ -228,8 +228,8 @@ def read_pair(path: Path) -> SectionPair:
     shape = pair.hu.shape
     if len(shape) != 3 or pair.rgb.shape != (*shape, 3) or pair.tissue.shape != shape:
         raise InputError(
-            f"in '{path}' CT {shape}, photographs {pair.rgb.shape} and tissue {pair.tissue.shape} "
-            "do not fit together"
+            f"the shapes of CT {shape}, photographs {pair.rgb.shape} and tissue "
+            f"{pair.tissue.shape} in '{path}' do not match"
         )
     return pair
 
@@ -244,7 +244,7 @@ def _pixel_mm(folder: Path) -> float:
             return float(value)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise InputError(f"'{path}' must hold {{\"ct_pixel_mm\": NUMBER}}, from 0.1 to 5")
+    raise InputError(f"'{path}' must contain {{\"ct_pixel_mm\": NUMBER}} between 0.1 and 5")
 
 
 def _rows(pair: SectionPair, rows: slice) -> SectionPair:
@@ -252,7 +252,7 @@ def _rows(pair: SectionPair, rows: slice) -> SectionPair:
 
 
 def write_pair(path: Path, pair: SectionPair) -> None:
-    """Write a pair file, whole or not at all."""
+    """Write a pair file atomically."""
     with write_whole(path, force=True) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream, hu=pair.hu, rgb=pair.rgb, tissue=pair.tissue, spacing=np.array(pair.spacing)

@@ -1,4 +1,4 @@
-"""Beginning a training with the weights of a model that is there, and keeping part of them."""
+"""Fine-tuning: starting from the weights of an existing model, and interpolating back to them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tomochrome.errors import OptionError
 
 
 def start_from(net: torch.nn.Module, model: str) -> None:
-    """Give a network the weights of a model; input channels that it lacks begin at zero.
+    """Load the weights of a model into a network; weights of additional input channels are zero.
 
-    So the network at first says what the model says, whatever the further channels show.
+    The network initially predicts the same as the model, whatever the additional channels contain.
 
     Parameters
     ----------
     net
-        Reads what the model reads, and perhaps further channels behind.
+        Network with the model's input channels, optionally followed by additional ones.
     model
         Name of a model, or the folder of its bundle.
 
@@ -26,41 +26,41 @@ def start_from(net: torch.nn.Module, model: str) -> None:
     ModelError
         If there is no such model.
     OptionError
-        If its network is another one.
+        If its network is a different one.
     """
     stored = load_state(find_model(model))
     state = {}
     for name, own in net.state_dict().items():
         weight = stored.get(name)
         if weight is not None and weight.ndim == own.ndim > 1:
-            lacking = own.shape[1] - weight.shape[1]
-            if lacking > 0 and own.shape[:1] + own.shape[2:] == weight.shape[:1] + weight.shape[2:]:
-                weight = torch.cat([weight, torch.zeros_like(own[:, :lacking])], 1)
+            added = own.shape[1] - weight.shape[1]
+            if added > 0 and own.shape[:1] + own.shape[2:] == weight.shape[:1] + weight.shape[2:]:
+                weight = torch.cat([weight, torch.zeros_like(own[:, :added])], 1)
         if weight is None or weight.shape != own.shape:
             raise OptionError(
-                f"a training cannot start from the model '{model}': its network is not the one "
-                f"that the configuration describes ('{name}')"
+                f"training cannot start from the model '{model}': its network differs from the "
+                f"configuration's ('{name}')"
             )
         state[name] = weight
     net.load_state_dict(state)
 
 
-def mix(net: torch.nn.Module, begun: torch.nn.Module, share: float) -> None:
-    """Move the weights of a network part of the way back to those that it began with.
+def interpolate_weights(net: torch.nn.Module, initial: torch.nn.Module, share: float) -> None:
+    """Interpolate the weights of a network back towards its initial ones.
 
-    That keeps much of what was learned, and more of what the start knew of scans unlike those of
-    the training (M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    This keeps most of what was learned and retains more of the initial model's robustness on other
+    scans (M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 
     Parameters
     ----------
     net
-        Changed in place.
-    begun
-        The same network as it began.
+        The trained network; changed in place.
+    initial
+        The same network with its initial weights.
     share
-        Of the way: 0 changes nothing, 1 undoes the training.
+        Interpolation weight: 0 changes nothing, 1 restores the initial weights.
     """
-    start = begun.state_dict()
+    start = initial.state_dict()
     with torch.no_grad():
         for name, weight in net.state_dict().items():
             if weight.is_floating_point():
@@ -68,7 +68,7 @@ def mix(net: torch.nn.Module, begun: torch.nn.Module, share: float) -> None:
 
 
 def began_with(model: str | None, share: float) -> str:
-    """Return the paragraph of a card on the start of a training; empty if it had none."""
+    """Return the model card's paragraph on the initial weights; empty without any."""
     if model is None:
         return ""
     way = f"went {share:.0%} of the way back to\nthem (Wortsman et al., CVPR 2022)."

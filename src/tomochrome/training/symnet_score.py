@@ -1,8 +1,7 @@
-"""What a registration network does alone on pairs that no training saw.
+"""Evaluation of a registration network, without refinement, on held-out pairs.
 
-Shares are of the mean length of the true deformation in the body: how much of it the network
-takes away before any refinement. Real scans (a CT, a pair of brains) are measured where their
-folder is there.
+The score is the share of the mean length of the true deformation in the body that the network
+removes. Real scans (a CT, a pair of brains) are evaluated if the data folder has them.
 """
 
 from __future__ import annotations
@@ -33,35 +32,35 @@ def measure_symnet(
     shrink_by: int = 2,
     count: int = 24,
 ) -> dict[str, Any]:
-    """Measure a network on held-out pairs.
+    """Evaluate a network on held-out pairs.
 
     Parameters
     ----------
     net
         The network.
     held_out
-        Draws pairs of phantoms that no training saw.
+        Samples of held-out phantoms.
     data
-        Folder with `CT` and `BRAINS`, which are measured where they are there.
+        Folder with `CT` and `BRAINS`; missing files are skipped.
     shrink_by
-        How much smaller than the pair's grid the network's is.
+        Downsampling factor from the pair's grid to the network's.
     count
         Pairs of each kind.
 
     Returns
     -------
     dict
-        Figures for the model card.
+        Scores for the model card.
     """
     removed = {}
     for kind, name in (("phantom", "held_out_phantoms"), ("shapes", "random_shapes")):
         if kind == "phantom" and not len(held_out.pool):
             continue
-        left = []
+        lengths = []
         for _ in range(count):
             check()
-            left.append(_left(net, held_out.draw_kind(kind)))
-        after, before = np.sum(left, axis=0)
+            lengths.append(_lengths(net, held_out.draw_kind(kind)))
+        after, before = np.sum(lengths, axis=0)
         removed[name] = round(float(1.0 - after / before), 3)
     scores: dict[str, Any] = {"share_of_the_deformation_removed_by_the_network_alone": removed}
     if data is not None and (data / CT).is_file():
@@ -76,8 +75,8 @@ def measure_symnet(
     return scores
 
 
-def _left(net: SymNet, sample: Sample) -> tuple[float, float]:
-    """Mean length of what is left of the true deformation in the body, and of all of it."""
+def _lengths(net: SymNet, sample: Sample) -> tuple[float, float]:
+    """Return the mean length of the residual and of the true deformation in the body."""
     assert sample.truth is not None
     half = (sample.body.shape[2], sample.body.shape[3], sample.body.shape[4])
     velocities = predict(net, sample.inputs[:1], sample.inputs[1:], half, 1)
@@ -99,13 +98,13 @@ def removed_on_ct(
     net
         The network.
     scan
-        A CT, warped against itself with noise.
+        A CT, which is warped and given noise to make the moving image.
     mean_mm
-        Mean length of the deformations in the body.
+        Mean length of the deformations in the body in mm.
     shrink_by
-        How much smaller than the pair's grid the network's is.
+        Downsampling factor from the pair's grid to the network's.
     seeds
-        Deformations to take the mean over.
+        Number of deformations to average over.
     """
     from tomochrome.io import read
     from tomochrome.registration.align import align
@@ -121,14 +120,16 @@ def removed_on_ct(
         )
         moving = deform(volume, truth, noise=_NOISE_HU, seed=seed)
         found = align(make_pair(volume, moving), net, iterations=0, shrink_by=shrink_by)
-        for field, sums in ((found.fields.forward, 0), (torch.zeros_like(truth.forward), 1)):
-            error = float(errors_mm(field, truth.forward, volume.spacing)[body].mean())
-            after, before = (after + error, before) if sums == 0 else (after, before + error)
+        identity = torch.zeros_like(truth.forward)
+        after, before = (
+            total + float(errors_mm(field, truth.forward, volume.spacing)[body].mean())
+            for total, field in ((after, found.fields.forward), (before, identity))
+        )
     return 1.0 - after / before
 
 
 def brains(net: SymNet, first: Path, second: Path, shrink_by: int = 2) -> dict[str, float]:
-    """Return the correlation of two images on one grid, before and after the network alone."""
+    """Return the correlation of two images on one grid before and after the network alone."""
     from tomochrome.io import read
     from tomochrome.registration.align import align
     from tomochrome.registration.pair import make_pair

@@ -1,6 +1,6 @@
-"""What the trainer needs to know of a model: a configuration, a data set and a loss.
+"""The interface between the trainer and a model: a configuration, a data set and a loss.
 
-A new model is one module in `tomochrome.training.tasks` (or anywhere, if it is imported before the
+A new model is one module in `tomochrome.training.tasks` (or elsewhere, if it is imported before
 training): a subclass of `Task`, decorated with `register`.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tomochrome.errors import OptionError
-from tomochrome.training.config import TrainingConfig, in_words, read_json
+from tomochrome.training.config import TrainingConfig, read_json, validation_message
 
 if TYPE_CHECKING:
     import torch
@@ -32,17 +32,16 @@ _tasks: dict[str, type[Task[Any]]] = {}
 
 
 class Samples(Protocol):
-    """A data set: as torch's map-style ones. With a length it is shuffled anew in each epoch."""
+    """A map-style data set, as in torch. One with a length is shuffled in each epoch."""
 
     def __getitem__(self, index: int) -> Any:
-        """Return a sample: an array, a tensor, or a tuple or mapping of such."""
+        """Return a sample: an array, a tensor, or a tuple or mapping of these."""
 
 
 class RandomSamples(ABC):
-    """An endless data set: sample k is what a random generator seeded by (seed, k) draws.
+    """An endless data set: sample k is drawn with a random generator seeded by (seed, k).
 
-    So the course of a run does not depend on how many processes draw, nor on whether it was
-    interrupted.
+    The samples do not depend on the number of worker processes or on interruptions.
     """
 
     def __init__(self, seed: int) -> None:
@@ -50,7 +49,7 @@ class RandomSamples(ABC):
         self.rng = np.random.default_rng(seed)
 
     def __getitem__(self, index: int) -> Any:
-        """Return sample ``index``, of any size."""
+        """Return sample ``index``, which can be any number."""
         self.rng = np.random.default_rng([self.seed, index])
         return self.draw()
 
@@ -61,20 +60,20 @@ class RandomSamples(ABC):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What there is to describe a trained model with.
+    """Information about a finished run, for evaluation and model cards.
 
     Parameters
     ----------
     held_out
-        Folder of phantoms that no training saw; None without phantoms.
+        Folder of held-out phantoms; None without phantoms.
     log
-        Lines of the run's CSV.
+        Lines of the run's CSV log.
     parameters
-        Of the network.
+        Number of parameters of the network.
     scores
-        Figures measured elsewhere, by the name of a bundle.
+        Scores from elsewhere, by bundle name.
     notes
-        Paragraphs on this very run.
+        Paragraphs about this run.
     """
 
     held_out: Path | None
@@ -86,20 +85,20 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model as it is written: weights, metadata and the words of its card.
+    """The contents of a bundle: weights, metadata and texts of its model card.
 
     Parameters
     ----------
     name
-        Of the bundle's folder.
+        Name of the bundle's folder.
     tensors
-        What goes into ``models/model.safetensors``.
+        Contents of ``models/model.safetensors``.
     metadata
-        What goes into ``configs/metadata.json``, beside what all bundles have.
+        Contents of ``configs/metadata.json``, except the fields common to all bundles.
     words
-        What fills the blanks of the card, beside metadata and configuration.
+        Values of the card's placeholders, in addition to metadata and configuration.
     card
-        Name of the card in ``training/cards``.
+        Name of the template in ``training/cards``.
     """
 
     name: str
@@ -110,7 +109,7 @@ class Bundle:
 
 
 def half_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights with matrices as float16; a vector (a variance) may exceed its range."""
+    """Return weights with matrices as float16; vectors, whose values may overflow, are kept."""
     return {
         name: value.half().contiguous()
         if value.is_floating_point() and value.ndim > 1
@@ -122,7 +121,7 @@ def half_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
 def image_format(
     channels: int, sizes: Sequence[str], form: str, values: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """Return how a MONAI bundle's metadata describes an array that a network takes or gives."""
+    """Return the description of a network's input or output for a MONAI bundle's metadata."""
     data = {
         "type": "image",
         "format": form,
@@ -134,68 +133,68 @@ def image_format(
 
 
 class Task(ABC, Generic[C]):
-    """A kind of model to train, for one run.
+    """A kind of model to train, instantiated for one run.
 
     Parameters
     ----------
     config
         The run's configuration.
     pool
-        Folder of painted phantoms.
+        Folder of generated phantoms.
     data
         Folder of real data, if any.
 
     Raises
     ------
     TomochromeError
-        If the data are missing or unfit.
+        If the data are missing or invalid.
     """
 
     description: ClassVar[str] = ""  #: one line for the card and the menu
     config_type: ClassVar[type[TrainingConfig]] = TrainingConfig
-    command: ClassVar[str] = "colorize"  #: whose ``--model`` takes the bundles
-    kind: ClassVar[str] = "network"  #: of the bundle
-    figures: ClassVar[tuple[str, ...]] = ()  #: columns of the log beside the loss
-    stages: tuple[float, ...] = (1.0,)  #: shares of the run at which its parts end
+    command: ClassVar[str] = "colorize"  #: the command whose ``--model`` accepts the bundles
+    kind: ClassVar[str] = "network"  #: kind of the bundle
+    figures: ClassVar[tuple[str, ...]] = ()  #: columns of the log in addition to the loss
+    stages: tuple[float, ...] = (1.0,)  #: shares of the run at which its stages end
 
     def __init__(self, config: C, pool: Path, data: Path | None = None) -> None:
         self.config, self.pool, self.data = config, pool, data
 
     @abstractmethod
     def network(self) -> torch.nn.Module:
-        """Build the network with fresh weights."""
+        """Build the network with initial weights."""
 
     def prepare(self) -> None:
-        """Do what must be done once before the first batch; the first phantoms are painted."""
+        """Prepare the training, after the first phantoms were generated."""
 
     @abstractmethod
     def dataset(self, stage: int = 0) -> Samples:
-        """Return what the part ``stage`` of the run learns from."""
+        """Return the training data of a stage of the run."""
 
     @abstractmethod
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the loss of a batch, and its `figures` as far as they are known.
+        """Return the loss of a batch, and those of its `figures` that are known.
 
         Parameters
         ----------
         net
-            The network that is trained.
+            The network in training.
         batch
-            What the data set gave.
+            The return value of `collate`.
         """
 
     def collate(self, samples: Sequence[Any]) -> Any:
-        """Make a batch of samples; by default each field becomes one tensor."""
+        """Combine samples into a batch; by default each field becomes one tensor."""
         import torch
 
         return torch.utils.data.default_collate(list(samples))
 
     def validation(self) -> Sequence[Any]:
-        """Return samples of patients that are not learned from; by default none are kept aside."""
+        """Return the validation samples; by default there are none."""
         return ()
 
     def finished(self, net: torch.nn.Module) -> bool:
-        """Return whether the run is over before its budget, by what the network holds."""
+        """Return whether to stop the run before its budget is used up."""
         return False
 
     def optimizer(self, net: torch.nn.Module) -> torch.optim.Optimizer:
@@ -218,14 +217,14 @@ class Task(ABC, Generic[C]):
         return []
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
-        """Return what is to be written of the trained network.
+        """Return the bundles of the trained network.
 
         Parameters
         ----------
         net
             The trained network.
         evidence
-            What was measured while it was trained.
+            Information about the finished run.
 
         Returns
         -------
@@ -242,7 +241,7 @@ class Task(ABC, Generic[C]):
 
 
 def register(name: str) -> Callable[[T], T]:
-    """Make a `Task` known by a name, which configurations give as ``task``."""
+    """Register a `Task` under the name that configurations give as ``task``."""
 
     def add(task: T) -> T:
         _tasks[name] = task
@@ -252,7 +251,7 @@ def register(name: str) -> Callable[[T], T]:
 
 
 def find_task(name: str) -> type[Task[Any]]:
-    """Return the task of a name.
+    """Return the task with a name.
 
     Raises
     ------
@@ -273,17 +272,17 @@ def find_task(name: str) -> type[Task[Any]]:
 def load_config(
     source: str | os.PathLike[str] | Mapping[str, Any] | TrainingConfig,
 ) -> TrainingConfig:
-    """Read a training configuration: a shipped one by name, a JSON file, or a mapping.
+    """Load a training configuration: a shipped one by name, a JSON file, or a mapping.
 
     Returns
     -------
     TrainingConfig
-        Of the class that its task wants; one that is given is returned as it is.
+        An instance of its task's configuration class; a `TrainingConfig` is returned unchanged.
 
     Raises
     ------
     OptionError
-        If it is not found, is not JSON, or has unknown or unfit fields.
+        If it is not found, is not JSON, or has unknown or invalid fields.
     """
     if isinstance(source, TrainingConfig):
         return source
@@ -297,10 +296,10 @@ def load_config(
     try:
         kind = find_task(str(data["task"])).config_type
     except OptionError as error:
-        raise OptionError(f"in {named} 'task' is unfit: {error}") from error
+        raise OptionError(f"in {named} 'task' is invalid: {error}") from error
     try:
         return kind.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        # a misspelled field first, not that the right one is missing
+        # report a misspelled field rather than the missing one
         problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        raise OptionError(in_words(problem, named, kind)) from error
+        raise OptionError(validation_message(problem, named, kind)) from error

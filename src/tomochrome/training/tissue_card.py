@@ -1,4 +1,4 @@
-"""What cards and metadata say of networks that name tissues, and of the lookup curve."""
+"""Texts of the model cards and metadata of tissue networks and of the lookup table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, larger conte
 
 
 def title(name: str) -> str:
-    """Return what people call the network of a configuration."""
+    """Return the display name of a configuration's network."""
     return _TITLES.get(name, f"Tissue network ({name})")
 
 
 def reading(spec: InputSpec) -> dict[str, str]:
-    """Return what the card says of the network's input."""
+    """Return the card's description of the network's input."""
     pixels = f"pixels of {spec.pixel_mm:g} mm"
     if spec.block is None:
         *near, last = (f"{c.offset_mm:g}" for c in spec.channels if c.offset_mm > 0)
@@ -42,7 +42,7 @@ def reading(spec: InputSpec) -> dict[str, str]:
 
 
 def curve_metadata(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the metadata of the lookup curve; ``scores`` are by the name of a bundle."""
+    """Return the metadata of the lookup table; ``scores`` are by bundle name."""
     return {
         "kind": "transfer-function",
         "intended_use": NOT_FOR_DIAGNOSIS,

@@ -1,4 +1,4 @@
-"""The loss of networks that name tissues, of slices or of blocks."""
+"""The loss of tissue networks, for slices or blocks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 AB_UNIT = 10.0
-"""CIELAB units of chroma error that count as one."""
+"""Scale of the chroma error in CIELAB units."""
 AIR_SHARE = 0.125
-"""Share of the air's voxels that the loss looks at."""
+"""Share of the air voxels that the loss samples."""
 
 
 class TissueLoss(torch.nn.Module):
@@ -21,12 +21,11 @@ class TissueLoss(torch.nn.Module):
     weights
         Class weights (classes,).
     ab
-        The palette's chroma (classes, 2).
+        (a*, b*) of the palette (classes, 2).
     ab_weight
         Weight of the chroma error.
     share
-        Share of the voxels that it looks at, drawn anew each time: neighbours in a block teach
-        much the same.
+        Share of the voxels that are sampled each time, as neighbors in a block are redundant.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class TissueLoss(torch.nn.Module):
         """
         rows = logits.movedim(1, -1).reshape(-1, logits.shape[1])
         names = target.reshape(-1)
-        # most of a picture is air around the body: an eighth of it teaches as much
+        # most of an image is air around the body, which needs fewer samples
         kept = (names > 0) | (torch.rand(names.shape, device=names.device) < AIR_SHARE)
         if self.share < 1:
             kept &= torch.rand(names.shape, device=names.device) < self.share

@@ -1,4 +1,4 @@
-"""The one trainer: a budget, a running mean of the weights, checkpoints, a log."""
+"""The trainer of all models: budget, moving average of the weights, checkpoints, log."""
 
 from __future__ import annotations
 
@@ -49,32 +49,32 @@ def train(
     device: str = "auto",
     paint: bool = True,
 ) -> Path:
-    """Train a model and leave a checkpoint and a log.
+    """Train a model and write a checkpoint and a log.
 
-    Where ``torchrun`` started several processes, they train together (see
-    `tomochrome.training.parallel`), each with the configuration's batch; rank 0 writes.
+    Processes started by ``torchrun`` train together (see `tomochrome.training.parallel`), each
+    with the configuration's batch; rank 0 writes.
 
     Parameters
     ----------
     config
         Name of a shipped configuration, a JSON file, a mapping, or a `TrainingConfig`.
     data
-        Folder with real data, as the configuration's task reads it; without it none are used.
+        Folder with real data for the configuration's task; by default none are used.
     out
         Folder for ``checkpoint.pt`` and ``log.csv``, by default ``runs/NAME``; created if missing.
     resume
-        Continue from the checkpoint in ``out``. With the same phantoms and a number of steps the
-        weights become those of a run that was not interrupted.
+        Continue from the checkpoint in ``out``. With the same phantoms and a budget in steps the
+        final weights equal those of an uninterrupted run.
     minutes
         Wall-clock budget instead of the configuration's.
     steps
-        Steps of the optimizer instead of a time.
+        Budget in optimizer steps instead of minutes.
     pool
-        Folder of painted phantoms, by default ``out/pool``.
+        Folder of generated phantoms, by default ``out/pool``.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     paint
-        Whether to paint missing phantoms, the first of them before the training.
+        Whether to generate missing phantoms, the first of them before training starts.
 
     Returns
     -------
@@ -84,8 +84,8 @@ def train(
     Raises
     ------
     TomochromeError
-        If configuration or data are unfit, something cannot be written (the last checkpoint
-        stays), the loss is no longer a number, or the run was cancelled.
+        If the configuration or data are invalid, a file cannot be written (the last checkpoint
+        is kept), the loss is not finite, or the run was cancelled.
     """
     plan = load_config(config)
     budget = Budget(minutes or plan.minutes, steps)
@@ -98,7 +98,7 @@ def train(
         painted = plan.phantoms if paint and ranks.leads else None
         with Painter(task.pool, painted) as painter:
             if painted is not None:
-                painter.wait(painted.first, "painting phantoms")
+                painter.wait(painted.first, "generating phantoms")
             ranks.wait()  # for the first phantoms
             with quietly():
                 task.prepare()
@@ -116,7 +116,7 @@ def start_task(
     data: str | os.PathLike[str] | None,
     pool: str | os.PathLike[str] | None,
 ) -> Task[Any]:
-    """Return the task of a run in a folder."""
+    """Return the task of a run; its phantoms are by default in the subfolder ``pool``."""
     store = Path(pool) if pool is not None else folder / "pool"
     with quietly():
         return find_task(config.task)(config, store, Path(data) if data is not None else None)
@@ -125,21 +125,21 @@ def start_task(
 def learning_rate(
     config: TrainingConfig, stages: Sequence[float], step: int, done: float
 ) -> tuple[int, float]:
-    """Return the part of the run that it is in, and the learning rate.
+    """Return the current stage of the run and the learning rate.
 
-    A warm-up by steps, and a cosine over each part of the run. Adam has forgotten the gradients
-    of the part before: each further one begins gently too.
+    The schedule is a warm-up in steps and a cosine over each stage. Every later stage has a short
+    warm-up too, until Adam's moments fit the new gradients.
 
     Parameters
     ----------
     config
         The run's configuration.
     stages
-        Shares of the run at which its parts end, the last one 1.
+        Shares of the run at which its stages end; the last is 1.
     step
         Steps so far.
     done
-        Share of the run that is done.
+        Completed share of the run.
     """
     stage = sum(done >= end for end in stages[:-1])
     start = stages[stage - 1] if stage else 0.0
@@ -151,32 +151,32 @@ def learning_rate(
 
 
 class _State:
-    """Network, running mean, optimizer and clock of one run."""
+    """Network, moving average, optimizer, and progress of one run."""
 
     def __init__(self, task: Task[Any], ranks: Group) -> None:
         self.task, self.config, self.ranks = task, task.config, ranks
         torch.manual_seed(self.config.seed)
         self.net = task.network().to(ranks.device)
-        self.trained = ranks.spread(self.net)
+        self.trained = ranks.wrap(self.net)
         self.mean = AveragedModel(self.net, avg_fn=self._average, use_buffers=True)
         self.optimizer = task.optimizer(self.net)
         self.step, self.elapsed = 0, 0.0
         self.best: dict[str, torch.Tensor] = {}
-        self.least, self.looks, self.best_look = math.inf, 0, 0
+        self.lowest, self.validations, self.best_validation = math.inf, 0, 0
 
     def done(self, budget: Budget) -> float:
-        """Return the share of the run that is done; all processes hear the same."""
+        """Return the completed share of the run, the same in all processes."""
         share = 1.0 if self.exhausted else budget.share(self.step, self.elapsed)
-        return self.ranks.agree(share)
+        return self.ranks.broadcast(share)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the loss of validation has not fallen for too long, or the task is finished."""
-        late = self.looks - self.best_look > self.config.patience
+        """Whether the validation loss has stopped falling, or the task is finished."""
+        late = self.validations - self.best_validation > self.config.patience
         return late or self.task.finished(self.net)
 
     def validate(self, samples: Sequence[Any]) -> float:
-        """Look at patients that are not learned from; keep the weights if they are the best."""
+        """Return the mean validation loss; keep a copy of the weights if they are the best."""
         net, losses = self.mean.module.eval(), []
         with torch.no_grad():
             for first in range(0, len(samples), self.config.batch):
@@ -184,28 +184,28 @@ class _State:
                 batch = self.task.collate(samples[first : first + self.config.batch])
                 losses.append(float(self.task.loss(net, _moved(batch, self.ranks.device))[0]))
         loss = sum(losses) / len(losses)
-        self.looks += 1
-        if loss < self.least:
-            self.least, self.best_look = loss, self.looks
+        self.validations += 1
+        if loss < self.lowest:
+            self.lowest, self.best_validation = loss, self.validations
             self.best = {name: value.clone() for name, value in net.state_dict().items()}
         return loss
 
     def _average(
         self, mean: torch.Tensor, now: torch.Tensor, _: torch.Tensor | int
     ) -> torch.Tensor:
-        """Move a running mean towards a weight; at first faster than later."""
+        """Update an exponential moving average, with a smaller decay in the first steps."""
         decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step))
         return torch.lerp(mean, now, 1.0 - decay) if mean.is_floating_point() else now
 
     def learn(self, batch: Any, rate: float) -> dict[str, float]:
-        """Take a step of the optimizer; return the loss and the task's figures.
+        """Take an optimizer step; return the loss and the task's figures.
 
         Raises
         ------
         TomochromeError
-            If the loss is no longer a number; the weights are those before the step.
+            If the loss is not finite; the weights are unchanged.
         """
-        # seeded by the step: a run that was resumed goes on as it would have
+        # seeding by step makes a resumed run equal to an uninterrupted one
         torch.manual_seed(
             self.config.seed * 1_000_003 + self.step * self.ranks.size + self.ranks.rank
         )
@@ -227,14 +227,14 @@ class _State:
         return {"loss": value, **figures}
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint atomically."""
         save_checkpoint(
             path,
             {
                 "net": self.net.state_dict(),
                 "mean": self.mean.module.state_dict(),
                 "best": self.best,
-                "validation": [self.least, self.looks, self.best_look],
+                "validation": [self.lowest, self.validations, self.best_validation],
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
                 "elapsed": self.elapsed,
@@ -250,8 +250,8 @@ class _State:
             self.optimizer.load_state_dict(data["optimizer"])
             self.step, self.elapsed = int(data["step"]), float(data["elapsed"])
             self.best = data.get("best", {})
-            self.least, *looks = data.get("validation", (math.inf, 0, 0))
-            self.looks, self.best_look = map(int, looks)
+            self.lowest, *counts = data.get("validation", (math.inf, 0, 0))
+            self.validations, self.best_validation = map(int, counts)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise foreign_checkpoint(path, "train without --resume") from error
         self.mean.n_averaged.fill_(self.step)
@@ -263,7 +263,7 @@ def read_checkpoint(path: Path, advice: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is damaged or none.
+        If it is damaged or not a checkpoint.
     """
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
@@ -275,8 +275,8 @@ def read_checkpoint(path: Path, advice: str) -> dict[str, Any]:
 
 
 def foreign_checkpoint(path: Path, advice: str) -> InputError:
-    """Return the error of a checkpoint that does not fit."""
-    return InputError(f"'{path}' is no checkpoint of this configuration; {advice}")
+    """Return the error for a checkpoint that does not match the configuration."""
+    return InputError(f"'{path}' is not a checkpoint of this configuration; {advice}")
 
 
 def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
@@ -343,7 +343,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 
 class _Means:
-    """Running means of figures; what a step does not know is not counted."""
+    """Means of figures over several steps; steps without a figure are not counted."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[float]] = {}

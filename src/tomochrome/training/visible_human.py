@@ -1,11 +1,11 @@
-"""Reading the files of the Visible Human Project as the National Library of Medicine gives them.
+"""Reading the original files of the Visible Human Project (National Library of Medicine).
 
-Color sections are 2048 x 1216 pixels of 0.33 mm: ``a_vm1001.raw`` (man, one a millimeter) or
-``avf1001a.raw`` (woman; a, b and c, three a millimeter), either three planes of bytes (red, green,
-blue) or the PNG of the same name. CT slices are ``c_vm1001.fre`` (fresh), ``c_vm1001.fro``
-(frozen) or ``c_vf1001.fre``, 512 x 512 pixels of 16 bits, big-endian, behind a header, or PNG of 16
-bits. The numbers count millimeters from the head downwards. Columns grow to the patient's left; in
-a section, rows grow to the front.
+Color sections are 2048 x 1216 pixels of 0.33 mm: ``a_vm1001.raw`` (male, one per mm) or
+``avf1001a.raw`` (female; a, b and c, three per mm), either three 8-bit planes (red, green, blue) or
+a PNG of the same name. CT slices are ``c_vm1001.fre`` (fresh), ``c_vm1001.fro`` (frozen) or
+``c_vf1001.fre``, 512 x 512 big-endian 16-bit pixels after a header, or 16-bit PNG. The number is
+the distance from the head in mm. Columns run to the patient's left; in a section, rows run to
+anterior.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ WIDTH, HEIGHT = 2048, 1216
 SECTION_MM: Final = 0.33
 CT_SIZE: Final = 512
 CT_MM: Final = 0.9375
-"""Size of a CT pixel where nothing else is said: a field of view of 480 mm."""
+"""Default size of a CT pixel: a field of view of 480 mm."""
 _SECTION = re.compile(r"(?:a_vm|avf)(\d{4})([abc]?)\.(?:raw|png)", re.IGNORECASE)
 _SLICE = re.compile(r"c_?v[mf](\d{4})[a-z]?\.(?:fre|fro|raw|png)", re.IGNORECASE)
 _MOST_HEADER: Final = 16384
 _GEL_B: Final = -6.0  # b* below which a pixel is blue gel
-_LEAST_PART: Final = 0.004  # share of the picture that a part of the body, or of the gel, covers
-_REDUCE: Final = 3  # pixels of a section averaged along each side: nearly a millimeter
+_LEAST_PART: Final = 0.004  # minimum share of the image for a component of body or gel
+_REDUCE: Final = 3  # downsampling factor of a section, to about 1 mm
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """A file, and how far below the first possible slice it lies in mm."""
+class NumberedFile:
+    """A file and its distance from the head in mm."""
 
     path: Path
     depth_mm: float
 
 
-def find_sections(folder: Path) -> list[Numbered]:
-    """Return the color sections in a folder and those below, from the head downwards."""
+def find_sections(folder: Path) -> list[NumberedFile]:
+    """Return the color sections in a folder and its subfolders, from the head downwards."""
     thirds = {"": 0.0, "a": 0.0, "b": 1 / 3, "c": 2 / 3}
     return _numbered(folder, _SECTION, lambda match: thirds[match[2].lower()])
 
 
-def find_slices(folder: Path) -> list[Numbered]:
-    """Return the CT slices in a folder and those below, from the head downwards.
+def find_slices(folder: Path) -> list[NumberedFile]:
+    """Return the CT slices in a folder and its subfolders, from the head downwards.
 
     Raises
     ------
     InputError
-        If fresh and frozen slices lie together: they are two scans.
+        If there are fresh and frozen slices, which are two scans.
     """
     found = _numbered(folder, _SLICE, lambda _: 0.0)
     kinds = sorted({slice_.path.suffix.lower() for slice_ in found} & {".fre", ".fro"})
@@ -74,9 +74,9 @@ def find_slices(folder: Path) -> list[Numbered]:
 
 def _numbered(
     folder: Path, pattern: re.Pattern[str], more: Callable[[re.Match[str]], float]
-) -> list[Numbered]:
+) -> list[NumberedFile]:
     found = [
-        Numbered(path, int(match[1]) + more(match))
+        NumberedFile(path, int(match[1]) + more(match))
         for path in sorted(folder.rglob("*"))
         if (match := pattern.fullmatch(path.name))
     ]
@@ -84,19 +84,19 @@ def _numbered(
 
 
 def read_section(path: Path) -> NDArray[np.uint8]:
-    """Read a color section: uint8 (1216, 2048, 3), sRGB, rows from back to front.
+    """Read a color section: uint8 (1216, 2048, 3), sRGB, rows from posterior to anterior.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is of another size.
+        If it cannot be read, or has another size.
     """
     if path.suffix.lower() != ".raw":
         rgb = read_photograph(path)
         if rgb.shape != (HEIGHT, WIDTH, 3):
             raise InputError(
-                f"'{path}' is {rgb.shape[1]} x {rgb.shape[0]} pixels large where a section of the "
-                f"Visible Human is {WIDTH} x {HEIGHT}"
+                f"'{path}' has {rgb.shape[1]} x {rgb.shape[0]} pixels, but a section of the "
+                f"Visible Human has {WIDTH} x {HEIGHT}"
             )
         return rgb
     try:
@@ -105,19 +105,19 @@ def read_section(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"'{path}' cannot be read ({error.strerror})") from error
     if data.size != 3 * WIDTH * HEIGHT:
         raise InputError(
-            f"'{path}' has {data.size} bytes where a section of the Visible Human has "
-            f"{3 * WIDTH * HEIGHT}; unpack it (.Z), or download it again"
+            f"'{path}' has {data.size} bytes, but a section of the Visible Human has "
+            f"{3 * WIDTH * HEIGHT}; decompress it (.Z), or download it again"
         )
     return np.ascontiguousarray(np.moveaxis(data.reshape(3, HEIGHT, WIDTH), 0, -1))
 
 
 def read_slice(path: Path) -> NDArray[np.int16]:
-    """Read a CT slice: int16 (512, 512) as stored, rows from front to back.
+    """Read a CT slice: int16 (512, 512) stored values, rows from anterior to posterior.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is of another size.
+        If it cannot be read, or has another size.
     """
     size = 2 * CT_SIZE * CT_SIZE
     try:
@@ -128,44 +128,44 @@ def read_slice(path: Path) -> NDArray[np.int16]:
             header = len(data) - size
             if not 0 <= header <= _MOST_HEADER:
                 raise InputError(
-                    f"'{path}' has {len(data)} bytes where a CT slice of the Visible Human has "
-                    f"{size} and a header; unpack it (.Z), or download it again"
+                    f"'{path}' has {len(data)} bytes, but a CT slice of the Visible Human has "
+                    f"{size} and a header; decompress it (.Z), or download it again"
                 )
             values = np.frombuffer(data, ">i2", offset=header).reshape(CT_SIZE, CT_SIZE)
     except (OSError, SandboxError) as error:
         raise InputError(f"'{path}' cannot be read as a CT slice; download it again") from error
     if values.shape != (CT_SIZE, CT_SIZE) or values.dtype.kind not in "iu":
         raise InputError(
-            f"'{path}' holds an array {values.shape} of {values.dtype} where a CT slice of the "
-            f"Visible Human is {CT_SIZE} x {CT_SIZE} with 16 bits"
+            f"'{path}' holds {values.dtype} pixels of shape {values.shape}, but a CT slice of the "
+            f"Visible Human has {CT_SIZE} x {CT_SIZE} pixels of 16 bits"
         )
     return np.clip(values, -32768, 32767).astype(np.int16)
 
 
 def _png_values(path: str) -> NDArray[np.int32]:
-    """Return the values of a PNG of 16 bits; runs in the sandbox."""
+    """Return the values of a 16-bit PNG; runs in the sandbox."""
     from PIL import Image
 
     with Image.open(path, formats=("PNG",)) as image:
         if image.size != (CT_SIZE, CT_SIZE):
-            raise InputError(f"'{Path(path).name}' is not {CT_SIZE} x {CT_SIZE} pixels large")
+            raise InputError(f"'{Path(path).name}' does not have {CT_SIZE} x {CT_SIZE} pixels")
         return np.asarray(image, np.int32)
 
 
-def read_ct(slices: Sequence[Numbered], pixel_mm: float = CT_MM) -> Volume:
-    """Read CT slices as a volume in HU; what is missing between two is interpolated.
+def read_ct(slices: Sequence[NumberedFile], pixel_mm: float = CT_MM) -> Volume:
+    """Read CT slices as a volume in HU with 1 mm between slices; missing slices are interpolated.
 
     Parameters
     ----------
     slices
-        As `find_slices` gives them, at least two.
+        At least two slices from `find_slices`.
     pixel_mm
-        Size of a pixel.
+        Pixel size in mm.
 
     Raises
     ------
     InputError
-        If there are too few, a slice cannot be read, or the values are no CT's.
+        If there are too few, a slice cannot be read, or the values are not those of a CT.
     """
     if len(slices) < 2:
         raise InputError("an import needs at least two CT slices of the Visible Human")
@@ -174,7 +174,7 @@ def read_ct(slices: Sequence[Numbered], pixel_mm: float = CT_MM) -> Volume:
         check()
         report(done, len(slices), "reading the CT")
         planes.append(read_slice(item.path))
-    # air, the most frequent value, tells whether the scanner's values begin at 0 or at -1024
+    # the most frequent value is air: it shows whether stored values start at 0 or at -1024
     values, counts = np.unique(np.stack(planes), return_counts=True)
     air = int(values[counts.argmax()])
     if -200 <= air <= 200:
@@ -183,8 +183,8 @@ def read_ct(slices: Sequence[Numbered], pixel_mm: float = CT_MM) -> Volume:
         offset = 0
     else:
         raise InputError(
-            f"the most frequent value in the CT slices, {air}, is no air; they are no CT of the "
-            "Visible Human"
+            f"the most frequent value in the CT slices, {air}, cannot be air; they are not CT of "
+            "the Visible Human"
         )
     depths = np.array([item.depth_mm for item in slices])
     wanted = np.arange(depths[0], depths[-1] + 0.5)
@@ -201,17 +201,17 @@ def read_ct(slices: Sequence[Numbered], pixel_mm: float = CT_MM) -> Volume:
 
 
 def clean_section(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Balance a section's white on the Kodak grey scale, and find the tissue in the gel.
+    """White-balance a section by the Kodak grey scale, and segment the tissue in the gel.
 
     Parameters
     ----------
     rgb
-        uint8 (y, x, 3) as photographed.
+        uint8 (y, x, 3), the original photograph.
 
     Returns
     -------
     rgb
-        uint8 (y, x, 3); unchanged where no grey scale is seen.
+        uint8 (y, x, 3); unchanged if no grey scale is found.
     tissue
         bool (y, x): the body without gel in cavities.
     """
@@ -229,10 +229,10 @@ def clean_section(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np
 
 
 def body_in_gel(gel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return what lies in the frozen block and is not gel, islands of gel in it filled.
+    """Return the body inside the frozen block, with enclosed gel filled.
 
-    The block is what lies between gel above and below: arms may touch its sides, and the grey scale
-    lies below it.
+    The block is the region between gel above and below, because arms may touch its sides and the
+    grey scale is below it.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def body_in_gel(gel: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the parts of a mask that cover `_LEAST_PART` of the picture."""
+    """Return the connected components of a mask that cover at least `_LEAST_PART` of the image."""
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -262,10 +262,10 @@ def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def grey_scale_gains(
     rgb: NDArray[np.uint8], lab: NDArray[np.float32], block: NDArray[np.bool_]
 ) -> tuple[float, float, float] | None:
-    """Return the factors on linear red, green and blue that make the grey scale grey.
+    """Return the white-balance gains of linear red, green and blue, or None without a grey scale.
 
-    The scale is the part outside the frozen block, nearly without color, with the widest range of
-    L*. Green keeps its light.
+    The grey scale is the nearly colorless component outside the frozen block with the widest range
+    of L*. The gain of green is 1.
 
     Parameters
     ----------
@@ -303,13 +303,13 @@ def _gamma(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.where(low, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055))
 
 
-def read_photographs(sections: Sequence[Numbered]) -> Volume:
-    """Read color sections as a volume of about 1 mm: RGBA, alpha 255 where there is tissue.
+def read_photographs(sections: Sequence[NumberedFile]) -> Volume:
+    """Read color sections as an RGBA volume of about 1 mm, with alpha as the tissue mask.
 
     Parameters
     ----------
     sections
-        As `find_sections` gives them; one a millimeter is taken, the nearest.
+        Sections from `find_sections`; the nearest one is used for each millimeter.
 
     Raises
     ------
@@ -327,7 +327,7 @@ def read_photographs(sections: Sequence[Numbered]) -> Volume:
         report(k, len(wanted), "reading the color sections")
         nearest = int(np.abs(depths - depth).argmin())
         if abs(depths[nearest] - depth) > 0.7:
-            continue  # a section that was never photographed: no tissue is known there
+            continue  # a missing section stays without tissue
         rgb, tissue = clean_section(read_section(sections[nearest].path))
         blocks = rgb[: rows * _REDUCE, : columns * _REDUCE].reshape(
             rows, _REDUCE, columns, _REDUCE, 3
@@ -337,7 +337,7 @@ def read_photographs(sections: Sequence[Numbered]) -> Volume:
         out[k, ..., 3] = 255 * (known.mean(axis=(1, 3)) > 0.6)
     mm = SECTION_MM * _REDUCE
     origin = (-float(wanted[-1]), -mm * (rows - 1) / 2, -mm * (columns - 1) / 2)
-    upright = np.ascontiguousarray(out[::-1, ::-1])  # to the head, and to the back
+    voxels = np.ascontiguousarray(out[::-1, ::-1])  # to superior and posterior
     return Volume(
-        upright, default_affine((1.0, mm, mm), origin), "RGBA", Provenance("Visible Human")
+        voxels, default_affine((1.0, mm, mm), origin), "RGBA", Provenance("Visible Human")
     )

@@ -1,8 +1,8 @@
-"""Predicting (a*, b*) directly: `scim`, `unet`, `unet-quantized` and `zhang`.
+"""Networks that predict (a*, b*) directly: `scim`, `unet`, `unet-quantized` and `zhang`.
 
-The truth is a palette's color of each pixel's tissue, on phantoms and on real labelled CT, or a
-photograph of the same section. 70 % of the patients, or blocks of sections, are learned from, 20 %
-decide when to stop, and 10 % are left for measuring.
+The ground truth is a palette's color of each pixel's tissue, on phantoms and real labelled CT, or a
+photograph of the same section. 70 % of the patients or blocks of sections are used for training,
+20 % for validation and 10 % for testing.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from tomochrome.training.task import (
 )
 from tomochrome.training.tasks.tissue import CALIBRATION, real_patients
 
-TENTHS: Final[dict[Part, tuple[int, ...]]] = {
+LAST_DIGITS: Final[dict[Part, tuple[int, ...]]] = {
     "learn": (0, 1, 2, 3, 4, 5, 6), "validate": (7, 8), "test": (9,)
 }  # fmt: skip
 """Phantom patients of each part, by the last digit of their seed."""
@@ -81,26 +81,28 @@ class ColorConfig(TrainingConfig):
     shape
         Height and width of a sample in pixels.
     pixel_mm
-        Size of a pixel.
+        Pixel size in mm.
     windows
-        Center and width in HU of each luminance that the network sees.
+        Center and width in HU of each luminance channel.
     head
-        What its outputs mean, see `color_heads.make_head`.
+        The color head that decodes the outputs, see `color_heads.make_head`.
     variance_weight
-        Weight of the learned variance's likelihood beside the squared error.
+        Weight of the likelihood of the learned variance in the loss.
     rebalancing
-        Of color bins: 0 weighs them all alike, 1 by how rare they are (Zhang et al. 2016).
+        Class rebalancing of color bins: 0 for equal weights, 1 for inverse frequency (Zhang et
+        al. 2016).
     grey_levels
-        Number of grey levels that the network sees, chosen by median cut; None for all.
+        Number of grey levels that the input is quantized to by median cut; None for no
+        quantization.
     real_share
-        Share of samples from real labelled CT, when a data folder is given.
+        Share of samples from real labelled CT if there is a data folder.
     source
         ``"palette"``: tissues of phantoms and labelled CT in the palette ``natural``;
         ``"photographs"``: pairs of CT and color sections in the data folder (see
-        `tomochrome.training.section_pairs`), imported first where it holds the Visible Human's
-        files, or photographs alone.
+        `tomochrome.training.section_pairs`), imported first if the folder has Visible Human files
+        or photographs.
     title, about
-        What people call the model, and a sentence for its card: where it comes from.
+        Display name of the model, and a sentence on its origin for the card.
     """
 
     phantoms: PhantomPlan | None = PhantomPlan()
@@ -134,7 +136,7 @@ class ColorConfig(TrainingConfig):
 
     @property
     def spec(self) -> InputSpec:
-        """What the network sees of a scan."""
+        """The network's input."""
         channels = tuple(Channel(center, width) for center, width in self.windows)
         return InputSpec(self.pixel_mm, channels=channels)
 
@@ -150,13 +152,13 @@ class Colors(Task[ColorConfig]):
     limits: ClassVar[str] = (
         "A mean of possible colors is a dull color: what it is unsure of comes out brownish and "
         "fades"
-    )  #: of the way it was trained, for the card
+    )  #: limits of this way of training, for the card
 
     def __init__(self, config: ColorConfig, pool: Path, data: Path | None = None) -> None:
         super().__init__(config, pool, data)
         if config.source == "photographs" and data is None:
             raise OptionError(
-                f"'{config.name}' learns from photographs: give a folder of them with --data"
+                f"'{config.name}' is trained on photographs: give a folder of them with --data"
             )
         self.real = real_patients(data) if config.source == "palette" else []
         self.head: ColorHead = make_head(config.head)
@@ -171,26 +173,26 @@ class Colors(Task[ColorConfig]):
     def samples(
         self, seed: int, part: Part = "learn", config: ColorConfig | None = None
     ) -> PaletteSamples | PairSamples:
-        """Return samples of a part of the patients, or of the pairs; ``config`` has their size."""
+        """Return samples of one part of the patients or pairs; ``config`` overrides their size."""
         config = config or self.config
         if config.source == "photographs":
             return PairSamples(
                 self.pairs, part, config.spec, config.shape, seed, levels=self.levels,
-                still=part == "test",
+                augment=part != "test",
             )  # fmt: skip
         return PaletteSamples(
             config, self.pool, self.real if part == "learn" else [], seed, spec=config.spec,
-            tenths=TENTHS[part], levels=self.levels,
+            last_digits=LAST_DIGITS[part], levels=self.levels,
         )  # fmt: skip
 
     @cached_property
     def pairs(self) -> Path:
-        """Folder of pair files: the data folder, or what is imported from it."""
+        """Folder of pair files: the data folder, or the folder it is imported into."""
         assert self.data is not None
         return find_pairs(self.data, self.pool.with_name("pairs"), self.config.windows)
 
     def prepare(self) -> None:
-        """Choose the grey levels, and weigh the color bins by how often they occur."""
+        """Choose the grey levels, and compute the weights of the color bins."""
         if self.config.grey_levels is None and not isinstance(self.head, BinsHead):
             return
         samples = self.samples(self.config.seed * 1000 + 77)
@@ -208,17 +210,17 @@ class Colors(Task[ColorConfig]):
         return self.samples(self.config.seed * 1000)
 
     def validation(self) -> list[Any]:
-        """Return slices of patients that are not learned from."""
+        """Return slices of the validation patients."""
         samples = self.samples(self.config.seed * 1000 + 1, "validate")
         if isinstance(samples, PaletteSamples) and not len(samples.slices.pool):
             return []  # too few phantoms
         return [samples[k] for k in range(VALIDATION_SAMPLES)]
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the loss, the mean color error in the body, and the share that is close.
+        """Return the loss, the mean color error in the body, and the share of close colors.
 
-        ``accuracy`` is what Keras gives a network with two outputs under that name, and what
-        the thesis quotes: how often the same of a* and b* is the larger one.
+        ``accuracy`` is that of Keras for two outputs, which the thesis reports: how often the
+        larger of a* and b* is the same.
         """
         raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
@@ -239,7 +241,7 @@ class Colors(Task[ColorConfig]):
         return {name: float(value) for name, value in figures.items()}
 
     def _error(self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of the color, and the likelihood of the variance beside it."""
+        """Return the mean squared color error plus the likelihood of the variance."""
         assert isinstance(self.head, RegressionHead)
         squared = (self.head.colors(raw) - truth).square().sum(1)[known]
         log_sigma = self.head.log_sigma(raw)[:, 0][known]
@@ -250,7 +252,7 @@ class Colors(Task[ColorConfig]):
     def _bins_loss(
         self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
     ) -> torch.Tensor:
-        """Cross-entropy with soft bins, each pixel weighed by its color's rareness."""
+        """Return the cross-entropy with soft bins, weighted by the rarity of each color."""
         assert self.bin_weights is not None  # `prepare` makes it
         bins = soft_bins(truth.movedim(1, -1)[known])
         weight = self.bin_weights.to(raw)[bins.argmax(-1)]
@@ -259,7 +261,7 @@ class Colors(Task[ColorConfig]):
         return (entropy * weight).sum() / weight.sum()
 
     def course(self) -> str:
-        """Return how the weights were chosen, for the card."""
+        """Return the card's text on how the weights were chosen."""
         return (
             f"Every {self.config.validate_every} steps the loss on patients that were not learned "
             "from decided which weights to keep."
@@ -333,7 +335,7 @@ class Colors(Task[ColorConfig]):
     def _measure(
         self, net: torch.nn.Module, samples: PaletteSamples | PairSamples
     ) -> tuple[dict[str, float], Reliability]:
-        """Calibrate the confidence on what no training saw; return what was measured there."""
+        """Calibrate the confidence on held-out samples; return the scores there."""
         raws, truths, losses = [], [], []
         for first in range(0, MEASURED_SAMPLES, _BATCH):
             check()
@@ -363,7 +365,7 @@ class Colors(Task[ColorConfig]):
 
 
 def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
-    """Return what a network says, computed in bfloat16, as float32."""
+    """Return the outputs of a network, computed in bfloat16, as float32."""
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16):
         raw: torch.Tensor = net(images, *conditions)
@@ -371,21 +373,21 @@ def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tenso
 
 
 def _at_outputs(truth: torch.Tensor, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (a*, b*) and what is known where a network has outputs: (n, 2, y, x), (n, y, x)."""
+    """Return (a*, b*) and kinds at the output pixels of a network: (n, 2, y, x), (n, y, x)."""
     stride = truth.shape[-1] // raw.shape[-1]
     truth = truth[:, :, stride // 2 :: stride, stride // 2 :: stride]
     return truth[:, :2], truth[:, 2]
 
 
 def rebalanced(share: torch.Tensor, strength: float) -> torch.Tensor:
-    """Return the weights of color bins by how often they occur (Zhang et al. 2016, eq. 4).
+    """Return the class weights of color bins from their frequency (Zhang et al. 2016, eq. 4).
 
     Parameters
     ----------
     share
-        Share of each bin among all pixels, (bins,), sums to 1.
+        Share of each bin among all pixels, (bins,); sums to 1.
     strength
-        1 - lambda of the paper: 0 weighs all alike.
+        1 - lambda of the paper; 0 gives equal weights.
 
     Returns
     -------

@@ -1,9 +1,9 @@
-"""Generators of color trained against a critic: `artistic`, `stable` and `bigcolor`.
+"""Color generators trained against a critic: `artistic`, `stable` and `bigcolor`.
 
-The NoGAN way (J. Antic, DeOldify, 2019): the generator alone with a squared error and a feature
-loss, the critic alone, and a short adversarial training that ends when the critic is fooled or the
-colors grow worse. The features are the critic's own, with its first weights until it is trained:
-the network `tissue` reads HU, so that it cannot see a coloring, and nothing is downloaded.
+NoGAN training (J. Antic, DeOldify, 2019): the generator alone with a squared error and a feature
+loss, the critic alone, and a short adversarial stage that ends when the critic is fooled or the
+colors get worse. The feature loss uses the critic's features, at first with its initial weights:
+the network `tissue` reads HU and cannot judge a coloring, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from tomochrome.training.pool import region_of
 from tomochrome.training.task import Bundle, Evidence, RandomSamples, register
 from tomochrome.training.tasks.color import ColorConfig, Colors, outputs
 
-_REGION_KEPT = 0.7  # else the class is unknown, as it is when a scan is colored
+_REGION_KEPT = 0.7  # otherwise the region is unknown, as it is in prediction
 
 
 class Stage(BaseModel):
-    """A part of a run.
+    """A stage of a run.
 
     Parameters
     ----------
     share
         Share of the run.
     shape
-        Height and width of its samples; their pixels are larger where there are fewer.
+        Height and width of its samples; the field of view stays the same.
     learns
-        ``"generator"``, ``"critic"``, or ``"both"``: against each other.
+        ``"generator"``, ``"critic"``, or ``"both"`` (adversarial).
     """
 
     model_config = RULES
@@ -60,26 +60,27 @@ class NoGanConfig(ColorConfig):
     Parameters
     ----------
     shape
-        Height and width of the samples in pixels of ``pixel_mm``; ``parts`` have fewer of them.
+        Height and width of the samples in pixels of ``pixel_mm``; ``parts`` can have fewer.
     parts
-        The run's parts in their order. Only the last one may be adversarial.
+        The stages of the run. Only the last one may be adversarial.
     feature_weight
-        Of the difference of the critic's features beside the squared error.
+        Weight of the feature loss.
     adversarial_weight
-        Of the critic's judgement beside them, in the adversarial part.
+        Weight of the critic's score in the adversarial stage.
     saturation
-        Chroma of what is learned, in multiples of the true color's.
+        Factor on the chroma of the ground truth.
     variety
-        Mean distance in CIELAB units, in the body, that two codes z shall make at least; for
+        Minimum mean color difference, in CIELAB units in the body, between two codes z; for
         networks with such a code.
     variety_weight
-        Of what lacks of it.
+        Weight of the shortfall of ``variety``.
     critic_width
         Channels of the critic's first layer.
     fooled
-        The run ends when the critic judges less than this share of patches rightly,
+        The run ends when the critic classifies less than this share of patches correctly.
     worse
-        or when the color error is so many times that before the adversarial part.
+        The run ends when the color error exceeds this multiple of that before the adversarial
+        stage.
     """
 
     parts: tuple[Stage, ...]
@@ -111,12 +112,12 @@ class NoGanConfig(ColorConfig):
 
 
 class RegionSamples(RandomSamples):
-    """Samples with the class of the body region: an index into `gan_networks.REGIONS`.
+    """Samples with their body region: an index into `gan_networks.REGIONS`.
 
     Parameters
     ----------
     samples
-        What is drawn; of real scans the region is unknown.
+        The samples; the region of real scans is unknown.
     """
 
     def __init__(self, samples: PaletteSamples) -> None:
@@ -127,13 +128,13 @@ class RegionSamples(RandomSamples):
         """Draw luminances, colors and region."""
         self.samples.rng = self.rng
         images, truth = self.samples.draw()
-        region = region_of(self.samples.slices.drawn)
+        region = region_of(self.samples.slices.last_patient)
         return images, truth, REGIONS.index(region) if region in REGIONS else 0
 
 
 @register("nogan")
 class NoGan(Colors):
-    """A generator of color that was trained against a critic."""
+    """A color generator trained against a critic."""
 
     description = "predicts color directly, by a generator that was trained against a critic"
     config_type = NoGanConfig
@@ -147,7 +148,7 @@ class NoGan(Colors):
     def __init__(self, config: NoGanConfig, pool: Path, data: Path | None = None) -> None:
         if processes() > 1:
             raise OptionError(
-                f"'{config.name}' trains against a critic, which one process does alone; start it "
+                f"'{config.name}' trains against a critic, which needs a single process; start it "
                 "without torchrun"
             )
         super().__init__(config, pool, data)
@@ -160,13 +161,13 @@ class NoGan(Colors):
         return Adversaries(super().network(), critic.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     def finished(self, net: torch.nn.Module) -> bool:
-        """Return whether the critic is fooled, or the colors have grown worse."""
+        """Return whether the critic is fooled, or the colors have become worse."""
         assert isinstance(net, Adversaries)
         too_bad = self.config.worse * float(net.before)
         return float(net.right) < self.config.fooled or float(net.error) > too_bad
 
     def dataset(self, stage: int = 0) -> Any:
-        """Return samples of the size of a part of the run, which begins with it."""
+        """Enter a stage of the run and return its samples."""
         self.part = part = self.config.parts[stage]
         pixel_mm = self.config.pixel_mm * self.config.shape[0] / part.shape[0]
         sized = self.config.model_copy(update={"shape": part.shape, "pixel_mm": pixel_mm})
@@ -176,7 +177,7 @@ class NoGan(Colors):
         return RegionSamples(samples)
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the sum of the losses of those that learn; of a generator alone its error."""
+        """Return the sum of the losses of the networks in training and the figures."""
         if not isinstance(net, Adversaries):
             return super().loss(net, batch)
         config, learns = self.config, self.part.learns
@@ -198,8 +199,8 @@ class NoGan(Colors):
                 total = total - config.adversarial_weight * judged.mean()
         if learns != "generator":
             both = torch.cat([wanted_shown, shown.detach()])
-            said = net.judge(torch.cat([images, images]), both, learn=True)[-1]
-            on_true, on_generated = said.chunk(2)
+            scores = net.judge(torch.cat([images, images]), both, learn=True)[-1]
+            on_true, on_generated = scores.chunk(2)
             total = total + hinge(on_true, on_generated)
             right = float(((on_true > 0).float().mean() + (on_generated < 0).float().mean()) / 2)
             net.note(right, figures["ab_error"], adversarial=learns == "both")
@@ -209,13 +210,13 @@ class NoGan(Colors):
     def _generate(
         self, generator: torch.nn.Module, batch: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the head reads, and how much variety the codes lack, 0 to 1."""
+        """Return the generator's outputs, and the shortfall of variety of the codes, 0 to 1."""
         images, kind = batch[0], batch[1][:, 2]
         if not isinstance(generator, BigColor):
             raw = outputs(generator, images)
             return raw, raw.new_zeros(())
         count, few = len(images), max(1, len(images) // 4)
-        # the first images are seen twice, each time with a code of its own; the others with 0
+        # the first images are used twice, with different random codes; the others have the code 0
         codes = torch.randn(count + few, len(generator.code), device=images.device)
         codes[few:count] = 0
         regions = batch[2] if len(batch) > 2 else torch.zeros(count, dtype=torch.long)
@@ -230,7 +231,7 @@ class NoGan(Colors):
         return raw[:count], lack if len(distance) else raw.new_zeros(())
 
     def course(self) -> str:
-        """Return how the weights were chosen, for the card."""
+        """Return the card's text on how the weights were chosen."""
         parts = ", ".join(
             f"{part.learns} {part.share:.0%} at {part.shape[0]} x {part.shape[1]}"
             for part in self.config.parts
@@ -246,7 +247,7 @@ class NoGan(Colors):
         )
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
-        """Return the generator with calibrated confidences; the critic is left out."""
+        """Return the generator with calibrated confidences, without the critic."""
         assert isinstance(net, Adversaries)
         size = sum(parameter.numel() for parameter in net.generator.parameters())
         found = super().bundles(net.generator, evidence)

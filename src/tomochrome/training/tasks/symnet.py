@@ -1,4 +1,4 @@
-"""Where two volumes have to move to meet half-way: the registration network ``symnet``."""
+"""The symmetric registration network ``symnet``."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tomochrome.training.task import (
 
 INTENDED_USE = "Not for diagnosis: a registration is a guess; look at it, and at its measures."
 SHRINK_BY = 2
-"""How much smaller than the working grid the shipped network's input is."""
+"""Downsampling factor from the working grid to the shipped network's input."""
 PAIRS = 24
-"""Held-out pairs of each kind that the network is measured on."""
+"""Number of held-out pairs of each kind for the evaluation."""
 
 
 class Opening(BaseModel):
-    """How a run begins: on a smaller grid, with smaller motions, in a single pass.
+    """An initial stage with a smaller grid, smaller deformations and a single pass.
 
     Parameters
     ----------
     share
-        Share of the run's time; the learning rate falls over it and starts anew after it.
+        Share of the run; the learning rate restarts after it.
     shape, sizes
-        As `SymNetConfig`'s, while it lasts.
+        Values of the fields of `SymNetConfig` in this stage.
     """
 
     model_config = RULES
@@ -59,13 +59,13 @@ class SymNetConfig(TrainingConfig):
     shape
         Grid of the network's input (z, y, x).
     squarings
-        Squarings of each integration while training.
+        Squaring steps of each integration in training.
     sizes
-        Range of the mean length of the random velocities, in voxels of half the grid.
+        Range of the mean length of the random velocity fields, in voxels of the half-size grid.
     truth, roughness, imbalance, folds
-        Weights of the losses beside local correlation.
+        Weights of the loss terms relative to local correlation.
     opening
-        How the run begins, if otherwise than it goes on.
+        Initial stage of the run, if any.
     """
 
     batch: PositiveInt = 1
@@ -88,24 +88,25 @@ class SymNetConfig(TrainingConfig):
         for part in (self, self.opening) if self.opening else (self,):
             check_shape(part.shape, multiple)
             if part.sizes[0] > part.sizes[1]:
-                raise ValueError(f"'sizes' must grow, not {list(part.sizes)}")
+                raise ValueError(f"'sizes' must be in ascending order, not {list(part.sizes)}")
         return self
 
 
 def pair_loss(
     velocities: torch.Tensor, sample: Sample, config: SymNetConfig
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Loss of one pair's velocities (2, 3, z, y, x) and its parts.
+    """Return the loss of one pair's velocity fields (2, 3, z, y, x), and its parts.
 
-    Local correlation of the hidden twins at both ends and half-way, the mean distance to the
-    true deformation where it is known, roughness, imbalance and small Jacobians.
+    Its terms are the local correlation of the hidden images in fixed, moving or midpoint space,
+    the mean distance to the true deformation if it is known, roughness, imbalance and small
+    Jacobians.
     """
     fields = pair_fields(velocities, config.squarings)
     both = torch.cat([fields.forward, fields.inverse])
     halves = torch.cat([fields.to_fixed, fields.to_moving])
     hidden = sample.hidden
     grid = (hidden.shape[2], hidden.shape[3], hidden.shape[4])
-    # where the truth is known one comparison is enough, a different one each step
+    # with a known truth one random space is enough for the comparison
     places = range(3) if sample.truth is None else (sample.place,)
     alike = velocities.new_zeros(())
     for place in places:
@@ -155,7 +156,7 @@ class SymNetTask(Task[SymNetConfig]):
         return build_symnet(self.config.network)
 
     def samples(self, stage: int, pool: Path, seed: int) -> PairSamples:
-        """Return pairs as a part of the run draws them."""
+        """Return the pairs of a stage of the run."""
         opening = self.config.opening if stage + 1 < len(self.stages) else None
         part, passes = opening or self.config, self.config.network.get("passes", 1)
         phantoms = Pool(pool, self.config.phantoms or PhantomPlan())
@@ -164,18 +165,15 @@ class SymNetTask(Task[SymNetConfig]):
         )
 
     def dataset(self, stage: int = 0) -> PairSamples:
-        """Return pairs; the opening's are smaller, and seen once."""
+        """Return the training pairs of a stage."""
         return self.samples(stage, self.pool, self.config.seed * 1000)
 
     def collate(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Return the pairs as they are: not all have a known truth."""
+        """Return the list of pairs unchanged, as not all have a known truth."""
         return list(samples)
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the mean loss of the pairs.
-
-        Of several passes only the last is learned from: what came before is where it starts.
-        """
+        """Return the mean loss of the pairs; gradients flow through the last pass only."""
         total = torch.zeros((), device=batch[0].inputs.device)
         seen: dict[str, list[float]] = {}
         for sample in batch:
@@ -207,7 +205,7 @@ class SymNetTask(Task[SymNetConfig]):
         return lines
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
-        """Return the network, measured on held-out pairs."""
+        """Return the network with its scores on held-out pairs."""
         assert isinstance(net, SymNet) and evidence.held_out is not None
         held_out = self.samples(len(self.stages) - 1, evidence.held_out, 77_000_001)
         scores = measure_symnet(net, held_out, self.data, shrink_by=SHRINK_BY, count=PAIRS)
@@ -233,14 +231,14 @@ class SymNetTask(Task[SymNetConfig]):
 
 
 def _velocities(net: torch.nn.Module, pair: torch.Tensor) -> torch.Tensor:
-    """Velocities (2, 3, z/2, y/2, x/2) of a pair (2, 1, z, y, x), in one order."""
+    """Return the velocity fields (2, 3, z/2, y/2, x/2) of a pair (2, 1, z, y, x)."""
     with torch.autocast(pair.device.type, torch.bfloat16):
         found: torch.Tensor = net(pair[:1], pair[1:])[0]
     return found
 
 
 def _earlier(net: torch.nn.Module, pair: torch.Tensor, passes: int) -> torch.Tensor | None:
-    """Velocities after some passes, None before the first."""
+    """Return the velocity fields after some passes, or None for no pass."""
     found = None
     for _ in range(passes):
         seen = pair if found is None else halfway(pair, found)

@@ -1,4 +1,4 @@
-"""Naming the tissue of each voxel: the network ``tissue``, and the lookup curve beside it."""
+"""Tissue segmentation: the network ``tissue``, and the lookup table as its baseline."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transf
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Pool
-from tomochrome.training.start import began_with, mix, start_from
+from tomochrome.training.start import began_with, interpolate_weights, start_from
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
@@ -48,13 +48,13 @@ from tomochrome.training.tissue_card import curve_metadata, reading, title
 from tomochrome.training.tissue_loss import TissueLoss
 
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
-"""Real scans that training reads from a data folder; all others are held out."""
+"""Real scans of a data folder used for training; all others are held out."""
 CALIBRATION = Augmentation(
     tilt_degrees=3, scale=(0.92, 1.1), elastic_mm=1, inflation=0.05, arms=0, focus=0.2
 )
-"""How far held-out phantoms are disturbed: as a scanner would."""
+"""Augmentation of held-out phantoms, limited to what occurs in real scans."""
 BLOCK_SHARE = 0.25
-"""Share of a block's voxels that the loss looks at."""
+"""Share of a block's voxels that the loss samples."""
 
 
 class TissueConfig(TrainingConfig):
@@ -65,21 +65,21 @@ class TissueConfig(TrainingConfig):
     shape
         Height and width of a sample in pixels of the input grid.
     block
-        Depth, height and width of a sample instead, for a 3D network, which reads such blocks.
+        Depth, height and width of a sample instead of ``shape``, for a 3D network.
     pixel_mm
-        Size of a pixel of the input grid.
+        Pixel size of the input grid in mm.
     ab_weight
-        Weight of the expected chroma error (in tens of CIELAB units) beside cross-entropy.
+        Weight of the expected chroma error (in tens of CIELAB units) relative to cross-entropy.
     frequency_power
-        Class weights are frequency to the minus this.
+        Class weights are ``frequency ** -frequency_power``.
     real_share
-        Share of samples from real labelled CT, when a data folder is given.
+        Share of samples from real labelled CT if there is a data folder.
     far_mm
-        Distances above and below the slice at which it is seen too, beside the usual neighbours.
+        Distances of additional context slices above and below the slice.
     start
-        Model whose network it begins with; channels that this one did not read begin at zero.
+        Model with the initial weights; weights of channels that it lacks start at zero.
     keep
-        How far the weights go back to those of ``start`` in the end, 0 to 1.
+        Interpolation of the final weights back towards those of ``start``, 0 to 1.
     """
 
     learning_rate: Rate = 2e-3
@@ -114,17 +114,17 @@ class TissueConfig(TrainingConfig):
 
     @property
     def spec(self) -> InputSpec:
-        """What the network sees of a scan: slices with neighbours, or blocks."""
+        """The network's input: slices with neighbors, or blocks."""
         if self.block is None:
             soft, *_ = (c for c in DEFAULT_CHANNELS if c.offset_mm)
             far = [replace(soft, offset_mm=mm * side) for mm in self.far_mm for side in (-1, 1)]
             return InputSpec(self.pixel_mm, channels=(*DEFAULT_CHANNELS, *far))
-        here = tuple(channel for channel in DEFAULT_CHANNELS if not channel.offset_mm)
-        return InputSpec(self.pixel_mm, channels=here, block=self.block)
+        channels = tuple(channel for channel in DEFAULT_CHANNELS if not channel.offset_mm)
+        return InputSpec(self.pixel_mm, channels=channels, block=self.block)
 
 
 class SliceConfig(Protocol):
-    """What `TissueSamples` reads of a configuration."""
+    """The fields of a configuration that `TissueSamples` uses."""
 
     @property
     def phantoms(self) -> PhantomPlan | None:
@@ -140,26 +140,26 @@ class SliceConfig(Protocol):
 
 
 class TissueSamples(RandomSamples):
-    """Slices or blocks that nobody has scanned, with their tissues.
+    """Augmented slices or blocks with their tissue labels.
 
-    Each is float32 (channels, [z,] y, x) and uint8 ([z,] y, x).
+    A sample consists of float32 (channels, [z,] y, x) and uint8 ([z,] y, x).
 
     Parameters
     ----------
     config
         The run's configuration.
     pool
-        Folder of painted phantoms.
+        Folder of generated phantoms.
     real
         Real labelled patients.
     seed
-        Of the samples.
+        Seed of the samples.
     settings
         Strengths of the augmentation.
     spec
-        What the network sees.
-    tenths
-        Which patients of the pool, see `Pool`.
+        The network's input.
+    last_digits
+        Selection of the patients of the pool, see `Pool`.
     """
 
     def __init__(
@@ -171,21 +171,21 @@ class TissueSamples(RandomSamples):
         settings: Augmentation | None = None,
         *,
         spec: InputSpec | None = None,
-        tenths: tuple[int, ...] = (),
+        last_digits: tuple[int, ...] = (),
     ) -> None:
         super().__init__(seed)
-        self.pool = Pool(pool, config.phantoms or PhantomPlan(), tenths)
+        self.pool = Pool(pool, config.phantoms or PhantomPlan(), last_digits)
         self.real, self.real_share = real, config.real_share
         self.sampler = Sampler(spec or InputSpec(), config.shape, settings)
-        self.drawn = ""  # name of the last patient
+        self.last_patient = ""  # name of the last patient drawn
 
     def patient(self) -> TrainingPatient:
-        """Draw a patient: a real one, or a phantom."""
+        """Draw a real patient or a phantom."""
         if self.real and (not len(self.pool) or self.rng.random() < self.real_share):
             patient = self.real[self.rng.integers(len(self.real))]
         else:
             patient = self.pool.draw(self.rng)
-        self.drawn = patient.name
+        self.last_patient = patient.name
         return patient
 
     def draw(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -200,11 +200,11 @@ class TissueSamples(RandomSamples):
         """Draw HU and structures of a slice (y, x), or of a block."""
         self.sampler.rng = self.rng
         planes, structures = self.sampler.scan(self.patient())
-        return planes[self.sampler.named], structures
+        return planes[self.sampler.labelled], structures
 
 
 def tissue_frequencies(samples: TissueSamples, count: int = 48) -> NDArray[np.float64]:
-    """Return how often each tissue occurs in some samples."""
+    """Return the number of voxels of each tissue in the first samples."""
     found = [np.bincount(samples[k][1].ravel(), minlength=N_TISSUES) for k in range(count)]
     return np.sum(found, axis=0, dtype=np.float64)
 
@@ -212,8 +212,7 @@ def tissue_frequencies(samples: TissueSamples, count: int = 48) -> NDArray[np.fl
 def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArray[np.float32]:
     """Return class weights ``frequency ** -power`` with a voxel-weighted mean of 1.
 
-    Air weighs as the most frequent tissue; what hardly occurs weighs no more than a
-    tissue of 0.04 %.
+    The weight of air is the lowest of the other tissues; frequencies below 0.04 % count as 0.04 %.
     """
     share = np.maximum(frequency / frequency.sum(), 4e-4)
     weight = share**-power
@@ -223,7 +222,7 @@ def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArra
 
 @register("tissue")
 class Tissues(Task[TissueConfig]):
-    """The network ``tissue``, and the lookup curve ``transfer-function`` beside it."""
+    """The network ``tissue``, and the lookup table ``transfer-function``."""
 
     description = "names the tissue of each voxel of a CT; its color follows from a palette"
     config_type = TissueConfig
@@ -233,11 +232,11 @@ class Tissues(Task[TissueConfig]):
         super().__init__(config, pool, data)
         self.real = real_patients(data)
         self.criterion: TissueLoss | None = None
-        # a block shows many slices, but only one patient
+        # a block counts as four slices, as its slices are of one patient
         self.slices_each = 1 if config.spec.block is None else 4
 
     def network(self) -> torch.nn.Module:
-        """Build the network, with the weights that it begins with."""
+        """Build the network with its initial weights."""
         net = build_network(self.config.network)
         if self.config.start is not None:
             start_from(net, self.config.start)
@@ -246,11 +245,11 @@ class Tissues(Task[TissueConfig]):
         return net.to(memory_format=form)  # type: ignore[call-overload]
 
     def samples(self, seed: int) -> TissueSamples:
-        """Return samples as training draws them."""
+        """Return training samples."""
         return TissueSamples(self.config, self.pool, self.real, seed, spec=self.config.spec)
 
     def prepare(self) -> None:
-        """Weigh the tissues by how often they occur."""
+        """Compute the class weights from the frequency of the tissues."""
         samples = self.samples(self.config.seed * 1000 + 77)
         frequency = tissue_frequencies(samples, 48 // self.slices_each)
         weights = tissue_weights(frequency, self.config.frequency_power)
@@ -262,7 +261,7 @@ class Tissues(Task[TissueConfig]):
         return self.samples(self.config.seed * 1000)
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """Return the loss, its two parts, and the share of the body's voxels named right."""
+        """Return the loss, its two parts, and the accuracy in the body."""
         assert self.criterion is not None  # `prepare` makes it
         images, names = channels_last(batch[0]), batch[1].long()
         with torch.autocast(images.device.type, torch.bfloat16):
@@ -288,11 +287,11 @@ class Tissues(Task[TissueConfig]):
         return lines
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
-        """Return the calibrated network, and the lookup curve fitted on the same samples."""
+        """Return the calibrated network, and the lookup table fitted on the same samples."""
         assert evidence.held_out is not None
         config, spec, each = self.config, self.config.spec, self.slices_each
         if config.start is not None:
-            mix(net, self.network(), config.keep)
+            interpolate_weights(net, self.network(), config.keep)
         held_out = TissueSamples(config, evidence.held_out, [], 987, CALIBRATION, spec=spec)
         calibration = calibrate(net, held_out, 96 // each, 8 // each)
         counts = count_hu(self.samples(4242).scan, 400 // each)
@@ -312,7 +311,7 @@ class Tissues(Task[TissueConfig]):
         metadata = self.metadata(scores, calibration.temperature)
         words |= reading(spec)
         bundle = Bundle(self.config.name, tensors, metadata, words, "tissue")
-        if spec.block is not None or config.start is not None:  # they have one already
+        if spec.block is not None or config.start is not None:  # the network ``tissue`` has it
             return [bundle]
         table = {"probability": torch.from_numpy(transfer_table(counts))}
         return [
@@ -323,7 +322,7 @@ class Tissues(Task[TissueConfig]):
         ]
 
     def metadata(self, scores: Mapping[str, Any], temperature: float) -> dict[str, Any]:
-        """Return what the bundle's metadata says of the network."""
+        """Return the bundle's metadata of the network."""
         name, network, spec = self.config.name, self.config.network, self.config.spec
         sizes = [f"{size_multiple(network)}*n"] * (2 if spec.block is None else 3)
         names = {str(k): label for k, label in enumerate(TISSUE_NAMES)}
@@ -356,7 +355,7 @@ def real_patients(data: Path | None) -> list[TrainingPatient]:
     Raises
     ------
     InputError
-        If the folder holds none of them.
+        If the folder has none of them.
     """
     if data is None:
         return []

@@ -1,4 +1,4 @@
-"""How alike two pictures are, and how colorful one is: PSNR, SSIM, colorfulness."""
+"""Image quality measures: PSNR, SSIM and colorfulness."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _C1, _C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
 
 
 def psnr(squared_error: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the peak signal-to-noise ratio in dB of 8-bit pictures.
+    """Return the peak signal-to-noise ratio of 8-bit images in dB.
 
     Parameters
     ----------
     squared_error
-        Mean squared error in 8-bit steps, any shape.
+        Mean squared error of 8-bit values, any shape.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def psnr(squared_error: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ssim_map(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the structural similarity around each pixel, mean over the channels.
+    """Return the structural similarity at each pixel, averaged over the channels.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def ssim_map(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.
 
 
 def opponent_sums(rgb: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sums that `colorfulness` needs: of 1, rg, yb, rg squared, yb squared.
+    """Return the sums for `colorfulness`: of 1, rg, yb, rg squared and yb squared.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def opponent_sums(rgb: NDArray[Any]) -> NDArray[np.float64]:
     Returns
     -------
     numpy.ndarray
-        float64 (5,); sums of parts add up to those of the whole.
+        float64 (5,); the sums of disjoint pixel sets can be added.
     """
     red, green, blue = np.moveaxis(np.asarray(rgb, np.float64), -1, 0)
     rg, yb = red - green, 0.5 * (red + green) - blue
@@ -81,7 +81,7 @@ def opponent_sums(rgb: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def colorfulness(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the colorfulness of a picture from its `opponent_sums`.
+    """Return the colorfulness of an image from its `opponent_sums`.
 
     Parameters
     ----------
