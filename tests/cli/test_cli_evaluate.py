@@ -283,9 +283,7 @@ def test_an_unknown_field_of_a_training_is_named_with_its_file(
     path.write_text(json.dumps({"name": "mine", "network": {}, "minuts": 3}))
     run = Run(capfd, "train", path, "--out", tmp_path / "run")
     assert run.status == 2
-    assert run.complaint == (
-        f"'{path}' has an unknown field 'minuts'; did you mean 'minutes'?"
-    )
+    assert run.complaint == (f"'{path}' has an unknown field 'minuts'; did you mean 'minutes'?")
     assert not (tmp_path / "run").exists()
 
 

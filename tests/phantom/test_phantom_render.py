@@ -99,7 +99,7 @@ def test_nonsense_is_refused() -> None:
     labels = slab(S.LIVER)
     with pytest.raises(OptionError, match="spacing"):
         render_ct(labels, (3, 0, 2))
-    with pytest.raises(OptionError, match="no structure"):
+    with pytest.raises(OptionError, match="not a structure"):
         render_ct(np.full((2, 4, 4), N_STRUCTURES, np.uint8), (1, 1, 1))
     with pytest.raises(OptionError, match="uint8"):
         render_ct(labels.astype(np.int16), (1, 1, 1))  # type: ignore[arg-type]

@@ -215,5 +215,5 @@ def test_every_third_patient_of_the_pool_varies_but_none_held_out(tmp_path, monk
 
     monkeypatch.setattr("tomochrome.phantom.patient.make_structures", noted)
     for seed in (3, 4, 5, pool.HELD_OUT + 1):
-        pool.paint(tmp_path, seed, "abdomen", COARSE)
+        pool.generate_phantom(tmp_path, seed, "abdomen", COARSE)
     assert given == {3: None, 4: None, 5: draw_variations(5), pool.HELD_OUT + 1: None}

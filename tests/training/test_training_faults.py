@@ -33,45 +33,47 @@ def no_file_above(monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def ended(painter):
+def ended(generator):
     """Wait for the process, which is the only one that paints."""
-    painter._process.join(600)
-    return painter
+    generator._process.join(600)
+    return generator
 
 
 def test_a_painter_that_cannot_write_says_so_and_prints_nothing(tmp_path, no_file_above, capfd):
-    pools.paint(tmp_path, 1, "abdomen", PLAN.spacing)  # compiles what that process only loads
+    pools.generate_phantom(
+        tmp_path, 1, "abdomen", PLAN.spacing
+    )  # compiles what that process only loads
     no_file_above(2000)  # a phantom takes more
-    painter = pools.Painter(tmp_path / "pool", PLAN)
+    generator = pools.PhantomGenerator(tmp_path / "pool", PLAN)
     no_file_above(resource.RLIM_INFINITY)
     with pytest.raises(OutputError, match=r"cannot write '.*abdomen-1\.npz': File too large"):
-        ended(painter).check()
-    painter.stop()
+        ended(generator).check()
+    generator.stop()
     assert capfd.readouterr() == ("", "")
     assert list((tmp_path / "pool").iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_a_painter_that_was_killed_is_said(tmp_path, capfd):
-    painter = pools.Painter(tmp_path / "pool", PLAN)
-    painter.check()  # nothing to say while it runs
-    os.kill(painter._process.pid, signal.SIGKILL)
+    generator = pools.PhantomGenerator(tmp_path / "pool", PLAN)
+    generator.check()  # nothing to say while it runs
+    os.kill(generator._process.pid, signal.SIGKILL)
     with pytest.raises(TomochromeError, match=r"was killed \(signal 9;.*--resume$"):
-        ended(painter).check()
-    painter.stop()
+        ended(generator).check()
+    generator.stop()
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_painter_without_work_has_nothing_to_say(tmp_path):
     write_pool(tmp_path / "pool", range(1, 2))
-    painter = pools.Painter(tmp_path / "pool", PLAN)
-    assert not painter._started
-    painter.check()
-    painter.stop()
+    generator = pools.PhantomGenerator(tmp_path / "pool", PLAN)
+    assert not generator._started
+    generator.check()
+    generator.stop()
 
 
 class Failing:
-    """Stands in for a painter whose disk is full once training has begun."""
+    """Stands in for a generator whose disk is full once training has begun."""
 
     def __init__(self, folder, plan):
         self.asked = 0
@@ -103,7 +105,7 @@ def step_of(run):
 
 
 def test_a_training_ends_when_its_phantoms_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("tomochrome.training.trainer.Painter", Failing)
+    monkeypatch.setattr("tomochrome.training.trainer.PhantomGenerator", Failing)
     with pytest.raises(OutputError, match=r"cannot write 'abdomen-7\.npz': No space left"):
         train_small("tissue", tmp_path / "run", steps=1000, paint=True)
     assert step_of(tmp_path / "run") == 3  # what was learned is kept
@@ -163,7 +165,7 @@ def test_a_painter_whose_parent_is_gone_stops(tmp_path, monkeypatch):
     painted = []
     parent = SimpleNamespace(is_alive=lambda: len(painted) < 2)
     monkeypatch.setattr(pools.mp, "parent_process", lambda: parent)
-    monkeypatch.setattr(pools, "paint", lambda folder, seed, *_: painted.append(seed))
+    monkeypatch.setattr(pools, "generate_phantom", lambda folder, seed, *_: painted.append(seed))
     monkeypatch.setattr(pools.os, "nice", lambda _: 0)
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")  # so that it is as before after the test
     before = signal.getsignal(signal.SIGINT)

@@ -172,7 +172,7 @@ def test_what_is_wrong_with_a_configuration_is_said_in_a_sentence(name, change, 
 def test_a_configuration_without_a_name_is_told_so():
     with pytest.raises(OptionError, match="the training configuration lacks the field 'name'; add"):
         load_config({"network": {}})
-    with pytest.raises(OptionError, match=r"'opening.sharee' .* did you mean 'opening.share'"):
+    with pytest.raises(OptionError, match=r"'opening.sharee'; did you mean 'opening.share'"):
         load_config({"name": "x", "network": {"name": "SymNet"}, "opening": {"sharee": 1}})
 
 

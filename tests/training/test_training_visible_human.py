@@ -181,9 +181,9 @@ def broken(folder, name, data):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a_vm1001.raw", b"abc", "has 3 bytes where a section of the Visible Human has"),
+        ("a_vm1001.raw", b"abc", "has 3 bytes, but a section of the Visible Human has"),
         ("a_vm1001.png", b"abc", "cannot be read as a photograph"),
-        ("c_vm1001.fre", b"abc", "has 3 bytes where a CT slice"),
+        ("c_vm1001.fre", b"abc", "has 3 bytes, but a CT slice"),
         ("cvm1001f.png", b"\x89PNG", "cannot be read as a CT slice"),
     ],
 )

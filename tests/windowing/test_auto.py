@@ -18,7 +18,7 @@ from tomochrome.geometry.orient import reorient
 from tomochrome.io import read
 from tomochrome.phantom import make_structures
 from tomochrome.phantom.materials import PHASES, hu_table, tissue_table
-from tomochrome.phantom.patient import Painted
+from tomochrome.phantom.patient import StructureMap
 from tomochrome.phantom.render import render_ct
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
@@ -31,7 +31,7 @@ CTA = "thorax_cta_1p5mm"
 
 
 @lru_cache(maxsize=16)
-def painted(seed: int, region: str) -> Painted:
+def painted(seed: int, region: str) -> StructureMap:
     spacing = (6.0, 2.5, 2.5) if region == "head" else (8.0, 4.0, 4.0)
     return make_structures(seed, region, spacing)
 

@@ -1,4 +1,4 @@
-"""A procedural patient: from a seed, a believable adult, its CT, tissues and colors."""
+"""Procedural phantom patients: CT, tissues and cryosection colors of a realistic adult by seed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Painting needs numba and scipy: they are imported when a patient is made, not before.
+    # lazy imports, as painting needs numba and scipy
     if name in _HOMES:
         from importlib import import_module
 

@@ -8,7 +8,7 @@ import numpy as np
 from tomochrome.phantom import kernels
 from tomochrome.phantom.anatomy import Anatomy, Frame
 from tomochrome.phantom.canvas import Canvas
-from tomochrome.phantom.kidneys import FREE, SOFT, kidney_centre, kidney_shape, shift_z
+from tomochrome.phantom.kidneys import FREE, SOFT, kidney_center, kidney_shape, shift_z
 from tomochrome.phantom.parts import rows, tubes
 from tomochrome.phantom.shapes import Shape, axes, rotation
 from tomochrome.phantom.structures import Structure as S
@@ -16,7 +16,7 @@ from tomochrome.phantom.thorax import aorta_points, prevertebral
 
 
 def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Aorta, cava, their branches and the iliac vessels."""
+    """Paint the aorta, the inferior vena cava and the iliac vessels."""
     aorta = aorta_points(anatomy)
     low = aorta[aorta[:, 2] < 240]
     where = [S.VISCERAL_FAT, S.MUSCLE, S.DIAPHRAGM, S.INTERMUSCULAR_FAT]
@@ -58,13 +58,13 @@ def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Coeliac and mesenteric arteries, renal vessels, mesenteric veins and twigs in the fat."""
+    """Paint celiac, mesenteric and renal vessels and their branches in the fat."""
     rng = anatomy.rng(32)
     origin = prevertebral(anatomy, 165, 18)
     art, vein = Shape(), Shape()
-    coeliac = np.array([7, origin - 14, 163])
-    art.tube([(8, origin, 168), coeliac], [4, 3.6], smooth=False)
-    art.tube([coeliac, (-20, origin - 16, 160), (-42, -48, 158)], [3.2, 2.8, 2.4])
+    celiac = np.array([7, origin - 14, 163])
+    art.tube([(8, origin, 168), celiac], [4, 3.6], smooth=False)
+    art.tube([celiac, (-20, origin - 16, 160), (-42, -48, 158)], [3.2, 2.8, 2.4])
     sma = [
         (8, prevertebral(anatomy, 150, 18), 152),
         (6, prevertebral(anatomy, 135, 30), 138),
@@ -83,7 +83,7 @@ def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
         [5.5, 5, 4, 2.5],
     )
     for side in (-1, 1):
-        kz = kidney_centre(anatomy, side)[2]
+        kz = kidney_center(anatomy, side)[2]
         art.tube(
             [
                 (8, prevertebral(anatomy, 135, 9), 135),
@@ -112,7 +112,7 @@ def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def liver_shape(anatomy: Anatomy) -> Shape:
-    """The liver before the diaphragm, the wall and its neighbours press on it."""
+    """Return the liver's shape before competition with its neighbors."""
     g = anatomy.liver
     rng = anatomy.rng(34)
     s = shift_z(anatomy)
@@ -136,22 +136,15 @@ def liver_shape(anatomy: Anatomy) -> Shape:
     dent = np.array([-32, -32, 148 + s]) + rng.normal(0, 5, 3)  # the porta
     shape.ellipsoid(dent, rng.uniform((13, 11, 9), (22, 18, 15)), rotation(tilt_y=30),
                     op=kernels.SUBTRACT, blend=14)  # fmt: skip
-    # the right kidney and its fat lie behind, the spine beside
+    # space for the right kidney with its fat, and for the spine
     shape.ellipsoid((-66, 58, 112), (34, 34, 66), op=kernels.SUBTRACT, blend=12)
     shape.ellipsoid((-20, 34, 150), (34, 34, 70), op=kernels.SUBTRACT, blend=8)
     return shape
 
 
 def paint_liver(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Liver, then the vessels inside it."""
-    canvas.paint(
-        liver_shape(anatomy),
-        S.LIVER,
-        only=SOFT,
-        compete=True,
-        noise=1.6,
-        scale=14,
-    )
+    """Paint the liver and the fissure of its ligament."""
+    canvas.paint(liver_shape(anatomy), S.LIVER, only=SOFT, compete=True, noise=1.6, scale=14)
     s = shift_z(anatomy)
     open_by = 0.5 + 1.2 * anatomy.visceral
     fissure = Shape().box(
@@ -161,7 +154,7 @@ def paint_liver(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_liver_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Hepatic veins to the cava, portal veins from the porta, and their branches."""
+    """Paint the hepatic veins, the portal veins, and the inferior vena cava at the liver."""
     rng = anatomy.rng(35)
     s = shift_z(anatomy)
     hepatic, portal = Shape(), Shape()
@@ -195,7 +188,7 @@ def paint_liver_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_gallbladder(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Gallbladder in its bed under the liver, and the bile duct."""
+    """Paint the gallbladder below the liver, and the bile duct."""
     s = shift_z(anatomy)
     rng = anatomy.rng(36)
     duct = Shape().tube([(-38, -46, 164 + s), (-28, -38, 140), (-24, -36, 112)], rng.uniform(2, 4))
@@ -219,7 +212,7 @@ def paint_gallbladder(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def spleen_shape(anatomy: Anatomy, frame: Frame, size: float) -> Shape:
-    """A wedge bent along the wall, hollowed by stomach and kidney, notched in front."""
+    """Return the spleen: a curved wedge along the wall, with impressions and notches."""
     rng = anatomy.rng(37)
     s = shift_z(anatomy)
     middle = 13 + 34 * anatomy.spleen_back + rng.normal(0, 5)  # degrees behind lateral
@@ -247,7 +240,7 @@ def spleen_shape(anatomy: Anatomy, frame: Frame, size: float) -> Shape:
     shape.ellipsoid(
         inward, (32 * size, 36 * size, 50 * size), op=kernels.SUBTRACT, blend=6 * hollow
     )
-    medial = np.array([60.0, 15.0, 160.0])  # never between kidney and spine
+    medial = np.array([60.0, 15.0, 160.0])  # stay lateral of the kidney
     shape.cut(medial, (-0.95, 0.3, -0.38), blend=6)
     notches = int(2.9 * anatomy.spleen_notch)
     for _ in range(notches):
@@ -259,7 +252,7 @@ def spleen_shape(anatomy: Anatomy, frame: Frame, size: float) -> Shape:
 
 
 def fit_spleen(anatomy: Anatomy, frame: Frame) -> Shape:
-    """The spleen scaled until what the wall, dome and kidney leave of it has its volume."""
+    """Return the spleen scaled so that its volume after clipping by its neighbors is correct."""
     from tomochrome.phantom.body import paint_envelope
 
     spacing = 5.0
@@ -283,7 +276,7 @@ def fit_spleen(anatomy: Anatomy, frame: Frame) -> Shape:
 
 
 def paint_spleen(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Spleen, and now and then an accessory one."""
+    """Paint the spleen and an accessory spleen, if there is one."""
     canvas.paint(
         fit_spleen(anatomy, frame), S.SPLEEN, only=SOFT, compete=True, bias=6, noise=1.3, scale=12
     )
@@ -295,7 +288,7 @@ def paint_spleen(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
 
 
 def pancreas_points(anatomy: Anatomy) -> np.ndarray:
-    """Centre line (n, 3) from the head to the tail."""
+    """Return the center line (n, 3) of the pancreas from head to tail."""
     s = 0.5 * shift_z(anatomy)
     tail = -14 + 26 * anatomy.pancreas_tail
     y = prevertebral(anatomy, 135, 6)
@@ -314,7 +307,7 @@ def pancreas_points(anatomy: Anatomy) -> np.ndarray:
 
 
 def paint_pancreas(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Lobulated pancreas in front of the splenic vein; splenic and portal veins."""
+    """Paint the lobulated pancreas, the splenic vessels and the portal vein."""
     line = pancreas_points(anatomy)
     size = anatomy.pancreas
     lobes = 1.5 + 2.5 * anatomy.visceral
@@ -341,12 +334,12 @@ def paint_pancreas(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_findings(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Cysts of liver and kidney, free fluid."""
+    """Paint cysts of liver and kidneys."""
     rng = anatomy.rng(40)
     for _ in range(anatomy.cysts):
         if rng.random() < 0.5:
             spot = np.array([rng.uniform(-120, -20), rng.uniform(-70, 30), rng.uniform(150, 215)])
         else:
-            spot = kidney_centre(anatomy, int(rng.choice([-1, 1]))) + rng.normal(0, 18, 3)
+            spot = kidney_center(anatomy, int(rng.choice([-1, 1]))) + rng.normal(0, 18, 3)
         canvas.paint(Shape().ellipsoid(spot, np.full(3, rng.uniform(4, 20))), S.CYST,
                      only=[S.LIVER, S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA])  # fmt: skip

@@ -1,9 +1,8 @@
-"""What makes one patient differ from another: the parameters, and the frame they live in.
+"""Parameters of one phantom patient, and the patient frame.
 
-Patient frame, millimetres, LPS axes: x to the patient's left, y to posterior, z to superior.
-z = 0 at the disc between L5 and S1, x = 0 in the median plane, y = 0 near the centre of the
-third lumbar vertebra. Proportions were measured on a labelled CT of an adult and on published
-organ volumes; the vertebral column carries the frame.
+The patient frame is in mm along LPS axes: x to the patient's left, y to posterior, z to superior.
+z = 0 at the disc between L5 and S1, x = 0 in the median plane, y = 0 near the center of the
+third lumbar vertebra. Proportions follow a labelled CT of an adult and published organ volumes.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from tomochrome.phantom.canvas import shared_noise
 Sex = Literal["female", "male"]
 StomachFill = Literal["collapsed", "water", "food", "contrast", "gas"]
 
-#: centre height in mm of each vertebral body
+#: z of the center of each vertebral body in mm
 VERTEBRA_Z: dict[str, float] = {
     "L5": 17, "L4": 51, "L3": 86, "L2": 120, "L1": 152, "T12": 183, "T11": 211, "T10": 237,
     "T9": 262, "T8": 286, "T7": 309, "T6": 331, "T5": 352, "T4": 372, "T3": 391, "T2": 409,
     "T1": 426, "C7": 443, "C6": 459, "C5": 474, "C4": 489, "C3": 504, "C2": 522,
 }  # fmt: skip
-#: (z, y) of the centres of the vertebral bodies, sacrum to neck
+#: (z, y) of the centers of the vertebral bodies, sacrum to neck
 SPINE = np.array(
     [(-125, 42), (-98, 62), (-80, 66), (-58, 61), (-35, 46), (-12, 24), (0, 12), (17, 2),
      (51, -6), (86, -5), (120, 2), (152, 11), (183, 19), (211, 26), (237, 32), (262, 37),
@@ -40,41 +39,41 @@ SPINE = np.array(
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient: drawn from a seed by `draw_anatomy`, any field can be set by name.
+    """Parameters of one patient, drawn from a seed by `draw_anatomy`.
 
-    Lengths in mm, volumes in ml, fractions 0..1 unless said otherwise.
+    Lengths are in mm, volumes in ml, fractions from 0 to 1 unless stated otherwise.
     """
 
     seed: int = 0
     sex: Sex = "male"
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: size along x, y, z
-    subcutaneous: float = 16.0  #: fat under the skin at the belly
-    visceral: float = 0.5  #: 0 lean to 1 much fat between the organs
-    muscle: float = 1.0  #: bulk of the muscles
-    breathing: float = 0.6  #: 0 breathed out, 1 breathed in
+    subcutaneous: float = 16.0  #: thickness of subcutaneous fat at the belly
+    visceral: float = 0.5  #: amount of visceral fat
+    muscle: float = 1.0  #: size factor of the muscles
+    breathing: float = 0.6  #: 0 expiration, 1 inspiration
     arms_up: bool = True
-    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: pose in degrees about x, y, z
-    shift: tuple[float, float] = (0.0, 0.0)  #: off the table's centre, x and y
-    warp: float = 1.0  #: strength of the patient's own deformation
-    bend: float = 0.0  #: lateral bend, mm at mid-back
+    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: rotation in degrees about x, y, z
+    shift: tuple[float, float] = (0.0, 0.0)  #: offset from the table's center, x and y
+    warp: float = 1.0  #: strength of the random deformation
+    bend: float = 0.0  #: lateral bend at mid-back
     liver: float = 1.0  #: size factor
     left_lobe: float = 0.5  #: 0 ends at the midline, 1 reaches the spleen
-    riedel: float = 0.0  #: how far the right lobe hangs down
+    riedel: float = 0.0  #: length of a Riedel lobe
     gallbladder: float = 1.0  #: size factor, 0 = removed
     spleen_ml: float = 220.0
-    spleen_turn: float = 0.5  #: 0 lies along the rib, 1 stands upright
-    spleen_back: float = 0.5  #: 0 lateral to 1 far posterior
+    spleen_turn: float = 0.5  #: 0 along the rib, 1 vertical
+    spleen_back: float = 0.5  #: 0 lateral, 1 posterior
     spleen_notch: float = 0.5
     accessory_spleen: bool = False
     stomach_fill: StomachFill = "water"
     stomach_ml: float = 300.0
     stomach_horn: float = 0.5  #: 0 J-shaped, 1 steer-horn
-    stomach_gas: float = 0.3  #: fraction of the lumen's depth that is gas
+    stomach_gas: float = 0.3  #: fraction of the lumen's depth filled by gas
     stomach_wall: float = 4.0
     kidney: tuple[float, float] = (1.0, 1.0)  #: size factor right, left
-    kidney_drop: tuple[float, float] = (0.0, 0.0)  #: mm downwards right, left
+    kidney_drop: tuple[float, float] = (0.0, 0.0)  #: inferior shift right, left
     pancreas: float = 1.0
-    pancreas_tail: float = 0.5  #: 0 low, 1 high at the hilum
+    pancreas_tail: float = 0.5  #: height of the tail: 0 low, 1 at the splenic hilum
     bowel_fill: float = 0.5
     bowel_gas: float = 0.2
     colon_fill: float = 0.5  #: caliber
@@ -85,26 +84,26 @@ class Anatomy:
     ascites: float = 0.0
     cysts: int = 0
     hip_metal: bool = False
-    calcium: float = 0.0  #: plaque on the aorta
-    size: float = 1.0  #: of a child beside an adult, about the middle of the trunk
-    scoliosis: float = 0.0  #: deviation of the spine at T8 in mm, to the patient's left
+    calcium: float = 0.0  #: amount of aortic plaque
+    size: float = 1.0  #: size of a child relative to an adult
+    scoliosis: float = 0.0  #: deviation of the spine at T8, to the patient's left
 
-    def rng(self, room: int) -> np.random.Generator:
-        """A generator of its own for each room of the phantom, so that rooms stay independent."""
-        return np.random.default_rng([self.seed, 7, room])
+    def rng(self, stream: int) -> np.random.Generator:
+        """Return the random number generator of one stream; streams are independent."""
+        return np.random.default_rng([self.seed, 7, stream])
 
     @property
     def head_origin(self) -> tuple[float, float, float]:
-        """Position (x, y, z) in mm of the centre of the atlas (C1), where the head begins."""
+        """Position (x, y, z) in mm of the center of the atlas (C1)."""
         return 0.0, -12.0, 543.0
 
     @property
     def spine_y(self) -> PchipInterpolator:
-        """Interpolator from z to the y of the vertebral bodies' centres."""
+        """Interpolator from z to the y of the vertebral bodies' centers."""
         return PchipInterpolator(SPINE[:, 0], SPINE[:, 1], extrapolate=True)
 
     def to_patient(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map scanner positions (n, 3) to the patient frame: pose, size, own deformation."""
+        """Map scanner positions (n, 3) to the patient frame by pose, size and deformation."""
         turn = Rotation.from_euler("xyz", self.tilt, degrees=True).as_matrix()
         pivot = np.array([0.0, 0.0, 150.0])
         p = (world - [self.shift[0], self.shift[1], 0.0] - pivot) / self.size @ turn + pivot
@@ -119,7 +118,7 @@ class Anatomy:
                 moved[:, axis] += self.warp * amount * np.tanh(step / 2) * 1.5
         moved[:, 0] += self.bend * np.sin(np.clip((p[:, 2] + 50) / 500, 0, 1) * np.pi)
         if self.scoliosis:
-            # the counter-curve brings the loins back; flanks and skin follow less than the spine
+            # with a lumbar counter-curve; flanks and skin move less than the spine
             curve = np.exp(-(((p[:, 2] - 286) / 80) ** 2))
             curve -= 0.45 * np.exp(-(((p[:, 2] - 110) / 60) ** 2))
             moved[:, 0] -= self.scoliosis * curve * np.exp(-((p[:, 0] / 125) ** 2))
@@ -141,12 +140,12 @@ def _pick(rng: np.random.Generator, choices: dict[str, float]) -> str:
 
 
 def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
-    """Draw a believable adult from a seed.
+    """Draw the anatomy of a realistic adult from a seed.
 
     Parameters
     ----------
     seed
-        Any non-negative integer; the same seed gives the same patient.
+        Any integer; its absolute value determines the patient.
     **overrides
         Fields of `Anatomy` to set instead of drawing them, and ``build`` ("lean", "average",
         "heavy").
@@ -154,7 +153,7 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
     Returns
     -------
     Anatomy
-        What `make_patient` paints.
+        The parameters of the patient.
 
     Raises
     ------
@@ -169,11 +168,11 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
             raise OptionError(f"a phantom patient has no property '{name}'")
     sex = overrides.get("sex") or ("female" if rng.random() < 0.5 else "male")
     if sex not in ("female", "male"):
-        raise OptionError(f"the sex of a phantom is 'female' or 'male', not '{sex}'")
+        raise OptionError(f"the sex of a phantom must be 'female' or 'male', not '{sex}'")
     drawn_build = _pick(rng, {"lean": 0.3, "average": 0.45, "heavy": 0.25})
     build = build or drawn_build
     if build not in ("lean", "average", "heavy"):
-        raise OptionError(f"the build of a phantom is lean, average or heavy, not '{build}'")
+        raise OptionError(f"the build of a phantom must be lean, average or heavy, not '{build}'")
     fat = {"lean": 0.12, "average": 0.4, "heavy": 0.85}[build] + rng.normal(0, 0.1)
     fat = float(np.clip(fat, 0.0, 1.2))
     tall = float(np.clip(rng.normal(1.02 if sex == "male" else 0.95, 0.04), 0.85, 1.12))
@@ -242,10 +241,11 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
 
 @dataclass(frozen=True)
 class Frame:
-    """Polar tables of one patient's envelope, shared by all rooms.
+    """Polar tables of one patient's envelope.
 
-    ``z`` (n,), ``theta`` (m,) in radians (0 left, pi/2 posterior), ``center`` (n,) the y of the
-    pole, ``skin``, ``muscle``, ``cavity`` (n, m) radii in mm.
+    ``z`` (n,) in mm, ``theta`` (m,) in radians (0 left, pi/2 posterior), ``center`` (n,) y of the
+    pole, ``skin``, ``muscle`` and ``cavity`` (n, m) radii in mm. ``floor`` is the height of the
+    diaphragm over (y, x), and ``floor_grid`` its x0, y0 and step.
     """
 
     z: NDArray[np.float64]
@@ -260,7 +260,7 @@ class Frame:
     def wall(
         self, theta: Any, z: Any, out: float = 0.0, surface: str = "cavity"
     ) -> NDArray[np.float64]:
-        """Points (n, 3) on a surface at the given angles in degrees and heights."""
+        """Return points (n, 3) on a surface at angles in degrees and heights in mm."""
         angle = np.atleast_1d(np.radians(np.asarray(theta, float)))
         height = np.broadcast_to(np.asarray(z, float), angle.shape)
         table = getattr(self, surface)
@@ -271,7 +271,7 @@ class Frame:
         return np.column_stack([radius * np.cos(angle), pole + radius * np.sin(angle), height])
 
     def lining(self, theta: float, z: float, out: float = 0.0) -> NDArray[np.float64]:
-        """Point (3,) on the inner surface of the abdomen, under the diaphragm, at an angle."""
+        """Return the point (3,) on the inner wall of the abdomen, below the diaphragm."""
         rim = self.wall(theta, z)[0]
         pole = np.array([0.0, np.interp(z, self.z, self.center), z])
         share = np.linspace(1.0, 0.05, 60)[:, None]
@@ -285,7 +285,7 @@ class Frame:
         return np.asarray(best + out * ray)
 
     def diaphragm(self, x: float, y: float) -> float:
-        """Height in mm of the diaphragm over (x, y)."""
+        """Return the height of the diaphragm over (x, y) in mm."""
         x0, y0, step = self.floor_grid
         at = [[(y - y0) / step], [(x - x0) / step]]
         return float(ndimage.map_coordinates(self.floor, at, order=1, mode="nearest")[0])

@@ -48,7 +48,7 @@ def _contour(
     power: float,
     behind: float,
 ) -> NDArray[np.float64]:
-    """Radii (n_z, n_theta) of a superellipse, unlike in depth and power in front and behind."""
+    """Return radii (n_z, n_theta) of superellipses that differ in front and behind."""
     half, front, back = (s[:, None] for s in sides)
     pole = center[:, None]
     c, s = np.abs(np.cos(theta))[None], np.sin(theta)[None]
@@ -59,20 +59,20 @@ def _contour(
 
 
 def _bump(angle: NDArray[np.float64], at: float, width: float) -> NDArray[np.float64]:
-    """A bell over the circle (degrees)."""
+    """Return a Gaussian over angles in degrees."""
     away = (angle - at + 180.0) % 360.0 - 180.0
     return np.asarray(np.exp(-((away / width) ** 2)))
 
 
 def make_frame(anatomy: Anatomy) -> Frame:
-    """Polar tables of skin, muscle and cavity, and the diaphragm, for one patient."""
+    """Return the polar tables of skin, muscle, cavity and diaphragm of one patient."""
     rng = anatomy.rng(2)
     z = np.arange(-260.0, 601.0, 5.0)
     theta = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     angle = np.degrees(theta)[None]
     m, c = _profile(MUSCLE_CONTOUR, z), _profile(CAVITY_CONTOUR, z)
     female = anatomy.sex == "female"
-    belly = np.exp(-(((z - 70) / 95) ** 2))  # where visceral fat pushes the wall out
+    belly = np.exp(-(((z - 70) / 95) ** 2))  # where visceral fat expands the wall
     grow = belly * (anatomy.visceral - 0.35)
     hips = np.exp(-(((z + 90) / 70) ** 2))
     chest = np.exp(-(((z - 290) / 110) ** 2))
@@ -100,7 +100,7 @@ def make_frame(anatomy: Anatomy) -> Frame:
         + 0.03 * _bump(angle, 65, 14) * lumbar
         + 0.03 * _bump(angle, 115, 14) * lumbar
     )
-    # rectus flat in front, the wall thin at the white line
+    # the wall is at least 7 mm thick
     cavity = np.minimum(cavity, muscle - 7.0)
     cavity = np.where(cavity < 3.0, 3.0, cavity)
     fat = anatomy.subcutaneous
@@ -123,7 +123,7 @@ def make_frame(anatomy: Anatomy) -> Frame:
     skin = muscle + thick + SKIN_MM
     cleft = _bump(angle, 90, 5.0) * np.exp(-(((z + 120) / 55) ** 2))[:, None]
     skin = skin * (1 - 0.16 * cleft)
-    # the patient lies: fat of the back and the seat is pressed flat
+    # the supine patient's fat is flattened at the back and buttocks
     sine = np.sin(theta)[None]
     flat = (0.5 * (skin * sine).max(axis=1) + 0.5 * (muscle * sine).max(axis=1) + 1.5)[:, None]
     flat = ndimage.gaussian_filter1d(flat, 3, axis=0)
@@ -143,12 +143,12 @@ def _diaphragm(
     center: NDArray[np.float64],
     cavity: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], tuple[float, float, float]]:
-    """Height of the diaphragm over a 4 mm grid of (y, x)."""
+    """Return the height of the diaphragm on a 4 mm grid (y, x), and x0, y0 and step of the grid."""
     rng = anatomy.rng(3)
     step = 4.0
     xs, ys = np.arange(-180, 181, step), np.arange(-160, 161, step)
     x, y = np.meshgrid(xs, ys)
-    drop = 26 * (0.5 - anatomy.breathing)  # breathed in = lower
+    drop = 26 * (0.5 - anatomy.breathing)  # lower in inspiration
     row = np.searchsorted(z, 200.0)
     pole, ring = center[row], cavity[row]
     angle = np.arctan2(y - pole, x)
@@ -171,7 +171,7 @@ def _diaphragm(
     top = right * (1 - share) + left * share
     top -= 13 * np.exp(-(((x - 12) / 30) ** 2)) * np.exp(-(((y + 45) / 45) ** 2))
     top -= 34 * np.exp(-((x / 26) ** 2)) * np.clip((y + 10) / 50, 0, 1)  # crura at the spine
-    steep = rng.uniform(4.5, 10.0)  # how far out the dome stays flat
+    steep = rng.uniform(4.5, 10.0)  # steepness at the rim of the dome
     fall = np.clip(1 - np.clip(rho, 0, 1.02) ** steep, 0, 1) ** rng.uniform(0.42, 0.65)
     height = attach + (top - attach) * fall
     height = np.where(rho >= 1, attach, height)
@@ -205,7 +205,7 @@ def paint_envelope(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
 
 
 def dress(canvas: Canvas, shape: Shape, fat: float, *, muscle: bool = True) -> None:
-    """Paint a limb or breast: muscle (or fat) core, fat, skin, all joined to the body."""
+    """Paint a limb or breast with its core, fat and skin, merged with the body."""
     skin = fat + max(SKIN_MM, 0.75 * float(canvas.spacing[1:].max()))
     core = S.MUSCLE if muscle else S.SUBCUTANEOUS_FAT
     stamp = canvas.stamp(shape, skin + 1.0)
@@ -219,7 +219,7 @@ def dress(canvas: Canvas, shape: Shape, fat: float, *, muscle: bool = True) -> N
 
 
 def paint_limbs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Shoulders and arms (raised or beside the body), breasts, thighs."""
+    """Paint shoulders and arms (raised or at the sides), breasts and thighs."""
     fat = 2.0 + 0.45 * anatomy.subcutaneous
     bulk = 0.5 + 0.5 * anatomy.muscle
     for side in (-1, 1):
@@ -246,14 +246,14 @@ def _breast(canvas: Canvas, anatomy: Anatomy, frame: Frame, side: int) -> None:
 
 
 def paint_couch(canvas: Canvas, top: float) -> None:
-    """The table below the patient, in scanner coordinates: a curved shell around foam.
+    """Paint the table below the patient: a curved shell around foam.
 
     Parameters
     ----------
     canvas
-        Its coordinate nodes are not used: the table does not deform with the patient.
+        Label map; the table is not deformed with the patient.
     top
-        y in mm (scanner frame) where the back touches the mattress at the centre.
+        y in mm (scanner frame) at which the back touches the center of the mattress.
     """
     z, y, x = canvas.shape
     ys = canvas.origin[1] + canvas.spacing[1] * np.arange(y)[:, None]

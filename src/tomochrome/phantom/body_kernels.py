@@ -1,4 +1,4 @@
-"""The compiled kernel that paints a patient's envelope from polar tables."""
+"""Compiled kernel that paints a patient's envelope from polar tables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tomochrome.phantom.kernels import Array, Grid, _line, _noise
 class Walls(NamedTuple):
     """A patient's envelope as polar tables, mm."""
 
-    table_z: Array  #: heights of the tables' rows
-    center: Array  #: y of each row's pole
-    radii: Array  #: (4, nz, n_theta): skin, outer muscle, cavity, strength of its fat planes
+    table_z: Array  #: z of the rows
+    center: Array  #: y of the pole of each row
+    radii: Array  #: (4, nz, n_theta): skin, outer muscle, cavity, thickness of fat planes
     floor: Array  #: (ny, nx) height of the diaphragm over (x, y)
     floor_grid: Array  #: x0, y0 and step of the floor
-    skin: float
-    diaphragm: float  #: thicknesses
+    skin: float  #: thickness of the skin
+    diaphragm: float  #: thickness of the diaphragm
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -29,7 +29,7 @@ def paint_body(
 ) -> None:
     """Paint skin, fat, body wall, chest and abdominal cavity from polar tables.
 
-    ``names``: air, skin, fat, muscle, fat plane, lung, abdominal fat, diaphragm.
+    ``names`` are the labels of air, skin, fat, muscle, fat plane, lung, abdominal fat, diaphragm.
     """
     table_z, center, radii, floor, floor_grid, skin, diaphragm = walls
     nz, nt = radii.shape[1], radii.shape[2]

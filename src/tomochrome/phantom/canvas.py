@@ -1,4 +1,4 @@
-"""The canvas a phantom is painted on: a label map, its warped coordinates, and painting."""
+"""The canvas that a phantom is painted on: a label map with warped coordinates."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tomochrome.phantom.structures import Structure
 from tomochrome.runtime import ThreadPool
 
 Map = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-NODE_MM = 14.0  #: distance of the coordinate nodes
+NODE_MM = 14.0  #: spacing of the coordinate nodes
 
 
 @cache
 def shared_noise() -> NDArray[np.float32]:
-    """The one periodic cube of noise, unit deviation, that patients sample at their own offsets."""
+    """Return the periodic cube of unit-variance noise, which patients sample at random offsets."""
     white = np.random.default_rng([0, 977]).standard_normal((64, 64, 64), np.float32)
     soft = ndimage.gaussian_filter(white, 1.0, mode="wrap")
     return np.asarray(soft / soft.std(), np.float32)
 
 
 class Style(TypedDict, total=False):
-    """How a shape is painted; see `Canvas.paint`."""
+    """Options of painting a shape; see `Canvas.paint`."""
 
     only: Iterable[Structure]
     spare: Iterable[Structure]
@@ -47,25 +47,25 @@ class Canvas:
     Parameters
     ----------
     shape
-        Voxels along (z, y, x).
+        Number of voxels (z, y, x).
     spacing
-        Millimetres along (z, y, x).
+        Voxel spacing (z, y, x) in mm.
     origin
         LPS position (x, y, z) in mm of voxel (0, 0, 0) in the scanner's frame.
     to_patient
-        Maps scanner positions (n, 3) in mm to patient-frame positions; identity if None.
+        Function from scanner positions (n, 3) in mm to patient-frame positions; identity if None.
         It must be smooth on the scale of `NODE_MM`.
     seed
-        Shifts the noise that roughens surfaces.
+        Seed of the offsets of surface noise.
     threads
-        Threads to paint with; the result does not depend on it.
+        Number of threads; it does not affect the result.
 
     Attributes
     ----------
     labels
         uint8 (z, y, x) of `Structure`.
     depth
-        int16 (z, y, x): how deep a voxel lies in the competing organ that owns it.
+        int16 (z, y, x): depth of a voxel in the competing organ that it belongs to.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class Canvas:
         patient = world if to_patient is None else to_patient(world)
         nodes = np.ascontiguousarray(patient.reshape(*counts, 3), np.float32)
         self.grid = kernels.Grid(nodes, self.steps)
-        # the affine nearest to the node map, to start its inversion from
+        # the best-fitting affine of the node map, as the initial value of its inversion
         design = np.column_stack([nodes.reshape(-1, 3), np.ones(len(voxel))])
         self._inverse, *_ = np.linalg.lstsq(design, voxel.astype(np.float64), rcond=None)
 
     def to_voxel(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fractional voxel indices (n, 3: z, y, x) of patient-frame points (n, 3: x, y, z)."""
+        """Return fractional voxel indices (n, 3: z, y, x) of patient points (n, 3: x, y, z)."""
         voxel = np.column_stack([points, np.ones(len(points))]) @ self._inverse
         found = np.empty_like(voxel)
         for _ in range(3):
@@ -107,7 +107,7 @@ class Canvas:
         return voxel
 
     def _boxes(self, shape: Shape, margin: float) -> NDArray[np.int64]:
-        """Voxel boxes (n, 6: z0, z1, y0, y1, x0, x1) that hold each primitive."""
+        """Return bounding boxes (n, 6: z0, z1, y0, y1, x0, x1) of the primitives in voxels."""
         lo = np.array([b[0] for b in shape.bounds]) - margin
         hi = np.array([b[1] for b in shape.bounds]) + margin
         finite = np.isfinite(lo).all(1)
@@ -126,7 +126,7 @@ class Canvas:
         return boxes
 
     def run(self, kernel: Callable[..., None], z0: int, z1: int, *args: Any) -> None:
-        """Call a kernel on slices ``z0..z1``, in as many threads as the canvas has."""
+        """Call a kernel on slices ``z0..z1``, distributed over the canvas's threads."""
         if self.threads == 1 or z1 - z0 < 8:
             kernel(*args, z0, z1)
             return
@@ -147,24 +147,24 @@ class Canvas:
         Parameters
         ----------
         shape
-            What to paint, in patient-frame mm.
+            The shape in patient-frame mm.
         layers
             One structure, or pairs (distance, structure) from the surface inwards: ``[(0, WALL),
             (-3, CONTENT)]`` is a wall of 3 mm around content.
         style
-            The following, all optional.
+            The following options.
         only, spare
-            Structures that may be, or may not be, painted over (all by default).
+            Structures that may, or may not, be painted over (by default all may).
         compete
-            Where competing shapes overlap, the one that the voxel lies deeper in keeps it, so
-            that they meet in a contact surface.
+            Where competing shapes overlap, a voxel belongs to the shape in which it is deeper, so
+            that the shapes meet in a contact surface.
         bias
-            Millimetres added to the depth in competition: positive wins more.
+            Depth in mm added in competition; shapes with a higher bias prevail.
         noise, scale
-            Roughness of the surface in mm and its wavelength in units of about 3 x ``scale`` mm.
+            Roughness of the surface in mm, and its wavelength in units of about 3 x ``scale`` mm.
         gas, gas_level
-            Structure and level: the last layer above (anterior to) this y in mm is gas; one
-            level, or one a primitive.
+            Structure that replaces the last layer above (anterior to) the level, a y in mm; one
+            level, or one per primitive.
         """
         pairs = [(0.0, layers)] if isinstance(layers, Structure) else list(layers)
         stamp = self.stamp(shape, 1.0 + max(pairs[0][0], 0.0) + 3.0 * style.get("noise", 0.0))
@@ -172,10 +172,9 @@ class Canvas:
             self.press(stamp, pairs, **style)
 
     def stamp(self, shape: Shape, margin: float = 1.0) -> kernels.Stamp | None:
-        """Evaluate a shape's distance field once, to be pressed several times.
+        """Return a shape's distance field for `press`, or None if it is outside the canvas.
 
-        Returns None when the shape lies outside the canvas. ``margin`` in mm is how far outside
-        its surface the field is needed.
+        The field is valid up to ``margin`` mm outside the surface.
         """
         if not shape.rows:
             return None
@@ -200,7 +199,7 @@ class Canvas:
         pairs: Sequence[tuple[float, Structure]],
         **style: Unpack[Style],
     ) -> None:
-        """Write a stamp's layers into the label map; options as in `paint`."""
+        """Write a stamp's layers into the label map; options as for `paint`."""
         only = style.get("only")
         table = np.full(256, only is None)
         table[list(only or ())] = True
@@ -222,9 +221,9 @@ class Canvas:
         self.run(kernels.apply, 0, depth, self.labels, self.depth, stamp, self.grid, layers, brush)
 
     def close_walls(self, contents: Iterable[Structure], wall: Structure, thickness: float) -> None:
-        """Grow ``wall`` inwards wherever ``contents`` would touch another structure.
+        """Grow ``wall`` inwards by ``thickness`` mm wherever ``contents`` touch other structures.
 
-        Contents that share this wall may touch each other; ``thickness`` is in mm.
+        The contents may touch each other.
         """
         own = np.zeros(256, np.uint8)
         own[list(contents)] = 2

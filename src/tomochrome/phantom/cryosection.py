@@ -1,7 +1,7 @@
-"""The phantom as a photograph of a frozen section: the color truth beside its CT.
+"""Photographs of frozen sections of the phantom, as the true colors of its CT.
 
 As in the Visible Human Project's photographs, the body is frozen in blue gel, which also fills
-sinuses and airways; lungs are dark with blood; vessels hold clotted blood.
+sinuses and airways; lungs are dark with blood; vessels contain clotted blood.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cryosection(
     texture: float = 1.0,
     blur_mm: float = 0.3,
 ) -> NDArray[np.uint8]:
-    """Color a label map like frozen sections photographed slice by slice.
+    """Render a label map as photographs of frozen sections.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ def cryosection(
     spacing
         Voxel spacing (z, y, x) in mm.
     rng
-        Source of chance; the same state gives the same picture.
+        Random number generator.
     exposure
-        Factor on the light.
+        Brightness factor.
     texture
-        Factor on the mottling inside a structure; 0 gives flat colors.
+        Factor on the texture inside a structure; 0 for uniform colors.
     blur_mm
-        Standard deviation of the blur between neighbours in a slice.
+        Standard deviation of the in-plane blur in mm.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def cryosection(
     Raises
     ------
     OptionError
-        If a label is no structure, or a number has no meaning.
+        If a label is not a structure, or a number is out of range.
     Cancelled
         If cancelled.
     """
@@ -62,9 +62,9 @@ def cryosection(
     if labels.ndim != 3 or labels.dtype != np.uint8 or labels.size == 0:
         raise OptionError("labels must be a uint8 array (z, y, x) with at least one voxel")
     if int(labels.max()) >= N_STRUCTURES:
-        raise OptionError(f"label {int(labels.max())} is no structure")
+        raise OptionError(f"label {int(labels.max())} is not a structure")
     if not min(spacing) > 0 or exposure <= 0 or texture < 0 or blur_mm < 0:
-        raise OptionError("spacing and exposure must be positive, texture and blur 0 or more")
+        raise OptionError("spacing and exposure must be positive, texture and blur not negative")
     rng = rng if rng is not None else np.random.default_rng(0)
 
     table = color_table()

@@ -1,4 +1,4 @@
-"""A phantom patient as a DICOM series, for the demo, for tests and for other programs."""
+"""Export of a phantom patient as a DICOM series."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def write_dicom(
     compress: Literal["j2k"] | None = None,
     force: bool = False,
 ) -> Path:
-    """Write a phantom's CT as a classic CT series, one file a slice.
+    """Write a phantom's CT as a classic CT series, one file per slice.
 
     Parameters
     ----------
     patient
-        What `tomochrome.phantom.make_patient` returned.
+        A patient from `tomochrome.phantom.make_patient`.
     folder
-        Folder to make; its parent must exist.
+        Folder to create; its parent must exist.
     compress
         ``"j2k"`` for JPEG 2000 lossless; None for uncompressed explicit little endian.
     force
-        Replace an earlier series in that folder.
+        Replace an existing series in that folder.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def write_dicom(
     Raises
     ------
     OutputError
-        If the folder cannot be written, or is there already (without ``force``).
+        If the folder cannot be written, or exists (without ``force``).
     Cancelled
-        If cancelled; nothing is left behind.
+        If cancelled; no files remain.
     """
     from tomochrome.io.dicom import write_series
 

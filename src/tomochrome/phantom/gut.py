@@ -1,5 +1,5 @@
 # ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
-"""Stomach, duodenum, small bowel and colon, with what they hold."""
+"""Stomach, duodenum, small bowel and colon with their contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_GAS = -1e9
 
 
 def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
-    """Centre line and radius (n, 4) of the stomach, radii scaled to its volume."""
+    """Return the center line and radius (n, 4) of the stomach, scaled to its volume."""
     rng = anatomy.rng(50)
     s = shift_z(anatomy)
     horn = anatomy.stomach_horn
@@ -43,7 +43,7 @@ def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
     wall = 1.0 if anatomy.stomach_fill == "collapsed" else 0.35
     goal = anatomy.stomach_ml + wall * 90
     fine[:, 3] = np.clip(fine[:, 3] * np.sqrt(goal / volume), 7, 58)
-    # the fundus lies against the dome, and a wide one grows forwards, away from the kidney
+    # the fundus touches the diaphragm, and a wide one extends to anterior
     high = np.exp(-np.arange(30) / 5.0)
     fine[:, 2] += high * (dome - 4 - fine[0, 2] - fine[0, 3])
     fine[:, 1] -= 0.55 * np.clip(fine[:, 3] - 24, 0, 40) * np.exp(-np.arange(30) / 12.0)
@@ -51,7 +51,7 @@ def stomach_line(anatomy: Anatomy, frame: Frame) -> Points:
 
 
 def paint_stomach(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Stomach from cardia to pylorus: wall, folds, content, and gas above its level."""
+    """Paint the stomach with its wall, folds, content and gas."""
     line = stomach_line(anatomy, frame)
     rng = anatomy.rng(51)
     top = (line[:, 1] - line[:, 3]).min()
@@ -90,7 +90,7 @@ def paint_stomach(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
 
 
 def _runs(rng: np.random.Generator, n: int, weights: dict[str, float]) -> list[str]:
-    """A state for each of n segments, in runs of 5 to 25."""
+    """Draw a state for each of n segments, in runs of 5 to 25 equal states."""
     names = list(weights)
     share = np.array(list(weights.values()))
     states: list[str] = []
@@ -101,7 +101,7 @@ def _runs(rng: np.random.Generator, n: int, weights: dict[str, float]) -> list[s
 
 
 def gas_levels(line: Points, states: list[str], share: dict[str, float]) -> list[float]:
-    """One horizontal gas-fluid level (y in mm) for each run of equal states; no gas is -1e9."""
+    """Return the gas-fluid level (y in mm) of each segment, equal in each run; -1e9 is no gas."""
     levels = [NO_GAS] * len(states)
     start = 0
     for i in range(1, len(states) + 1):
@@ -117,7 +117,7 @@ def gas_levels(line: Points, states: list[str], share: dict[str, float]) -> list
 
 
 def paint_duodenum(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Duodenum: bulb, C around the pancreatic head, crossing under the mesenteric artery."""
+    """Paint the duodenum around the head of the pancreas."""
     rng = anatomy.rng(52)
     s = 0.6 * shift_z(anatomy)
     points = rows()["duodenum"][0].points.copy()
@@ -139,7 +139,7 @@ def paint_duodenum(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
-    """Centre line and radius (n, 4) of the colon from caecum to rectum, haustra included."""
+    """Return the center line and radius (n, 4) of the colon with haustra, cecum to rectum."""
     rng = anatomy.rng(53)
     s = shift_z(anatomy)
     sag = rng.uniform(-10, 70)
@@ -186,7 +186,7 @@ def colon_line(anatomy: Anatomy, frame: Frame) -> Points:
 
 
 def paint_colon(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Colon with haustra, stool and gas."""
+    """Paint the colon with stool and gas."""
     rng = anatomy.rng(54)
     line = colon_line(anatomy, frame)
     n = len(line)
@@ -217,7 +217,7 @@ def paint_colon(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
 def _folds(
     rng: np.random.Generator, y0: float, pitch: float, wide: float
 ) -> list[tuple[float, float, float, float]]:
-    """Points (x, y, z, radius) to and fro, in rows or in columns, at one depth."""
+    """Return points (x, y, z, radius) of serpentine loops at one depth, in rows or columns."""
     points = []
     upright = rng.random() < 0.45
     deep = y0 > -45
@@ -231,7 +231,7 @@ def _folds(
             run = [(track, z) for z in np.linspace(top, low, 8)]
         else:
             reach = np.interp(track, [-80, -40, 30, 100], [42, 66, 88, 78]) * (0.75 if deep else 1)
-            left = 22 if track > 40 else 0  # jejunum lies left, ileum low and right
+            left = 22 if track > 40 else 0  # the jejunum is on the left, the ileum low on the right
             run = [(x + left, track + 0.1 * x) for x in np.linspace(-reach, reach, 6)]
         for x, z in run[:: -1 if i % 2 else 1]:
             dx, dy, dz = rng.normal(0, (7, 9, 9))
@@ -240,7 +240,7 @@ def _folds(
 
 
 def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
-    """Centre lines and radii (n, 4) of loops folded to and fro in the lower abdomen."""
+    """Return center lines and radii (n, 4) of the loops of jejunum and ileum."""
     rng = anatomy.rng(55)
     wide = 0.8 + 0.45 * anatomy.bowel_fill
     lines = []
@@ -263,7 +263,7 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
         ]
     )
     order = [0]
-    while len(order) < count:  # walk to the nearest loop not yet reached
+    while len(order) < count:  # append the nearest remaining point
         gap = np.linalg.norm(spots[:, :3] - spots[order[-1], :3], axis=1)
         gap[order] = np.inf
         order.append(int(np.argmin(gap)))
@@ -275,7 +275,7 @@ def small_bowel_lines(anatomy: Anatomy, frame: Frame) -> list[Points]:
 
 
 def paint_small_bowel(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Jejunum and ileum: packed loops, some collapsed, some with fluid, some with gas."""
+    """Paint the loops of jejunum and ileum: collapsed, or filled with fluid or gas."""
     rng = anatomy.rng(56)
     f, g = anatomy.bowel_fill, anatomy.bowel_gas
     for line in small_bowel_lines(anatomy, frame):
@@ -316,7 +316,7 @@ def paint_small_bowel(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
 
 
 def finish_walls(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Give every hollow organ a closed wall where its neighbours cut into it."""
+    """Close the walls of hollow organs where neighbors cut into them."""
     canvas.close_walls(
         [S.STOMACH_CONTENT, S.STOMACH_GAS], S.STOMACH_WALL, 0.7 * anatomy.stomach_wall
     )
@@ -325,7 +325,7 @@ def finish_walls(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_ascites(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Free fluid in the low-lying gutters and around liver and spleen."""
+    """Paint free fluid in the paracolic gutters and the pelvis."""
     if anatomy.ascites <= 0:
         return
     pool = Shape()

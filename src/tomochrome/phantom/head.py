@@ -1,6 +1,6 @@
-"""The head and upper neck of a phantom patient: skull, brain, face, and what holds them.
+"""Head and upper neck of a phantom patient, and the scanner's headrest.
 
-Dimensions are those of textbooks of adult anatomy, checked by eye against a CT of a head.
+Dimensions are from textbooks of adult anatomy, compared visually with a CT of a head.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tomochrome.phantom.canvas import Canvas, shared_noise
 from tomochrome.phantom.head_frame import ATLAS, HeadFrame
 from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
-#: face: z, half width, front (y), every row in mm of the head frame
+#: face: z, half width, front (y) in mm of the head frame
 FACE = np.array(
     [(-95, 34, -70), (-90, 40, -84), (-85, 45, -92), (-80, 48, -95), (-72, 53, -96),
      (-64, 57, -93), (-57, 60, -95), (-50, 62, -98), (-44, 63, -97), (-38, 64, -99),
@@ -43,16 +43,16 @@ _NAMES = np.array(
 def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None = None) -> None:
     """Paint the head and the neck down to the fourth cervical vertebra.
 
-    Whatever the torso painted there before is painted over; arms beside the head stay.
+    The torso there is overwritten; arms beside the head remain.
 
     Parameters
     ----------
     canvas
         Label map in the patient's frame.
     anatomy
-        The patient; the head sits at ``anatomy.head_origin``.
+        The patient; the head is placed at ``anatomy.head_origin``.
     rng
-        Draws this head's own shape; by default the anatomy's generator for this room.
+        Random number generator of the head's shape; by default one from the anatomy's seed.
     """
     rng = rng if rng is not None else anatomy.rng(40)
     frame = _place(canvas, anatomy, rng)
@@ -79,14 +79,14 @@ def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None
 
 
 def paint_headrest(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Lay the head in a scanner's head holder: a shell of carbon fibre with foam inside.
+    """Paint the scanner's headrest: a carbon-fiber shell with foam inside.
 
     Parameters
     ----------
     canvas
-        Label map in which the head is painted; only air is painted over.
+        Label map with the head; only air is overwritten.
     rng
-        Draws the holder's size.
+        Random number generator of the headrest's size.
     """
     rows, columns = np.nonzero((canvas.labels != S.OUTSIDE_AIR).any(axis=0))
     if len(rows) == 0:
@@ -108,11 +108,11 @@ def paint_headrest(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _place(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> HeadFrame:
-    """Where the head sits, how it is turned, how large it is."""
+    """Draw the position, rotation and size of the head."""
     angles = rng.normal(0.0, (5.0, 1.6, 3.5))
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
     size = (1.02 if anatomy.sex == "male" else 0.985) * rng.normal(1.0, 0.02)
-    # Heads vary less than bodies: undo most of the body's own scale.
+    # heads vary less than bodies, so divide by the body's scale
     scale = size * rng.normal(1.0, 0.02, 3) / np.asarray(anatomy.scale)
     return HeadFrame(canvas, np.asarray(anatomy.head_origin, float), turn, scale)
 
@@ -120,7 +120,7 @@ def _place(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> HeadFr
 def _draw_cranium(
     anatomy: Anatomy, rng: np.random.Generator, voxel: float
 ) -> tuple[head_kernels.Cranium, float]:
-    """Skull and brain of this patient, and how far age has shrunk the brain (0 to 1)."""
+    """Draw the shape of skull and brain, and the degree of atrophy by age (0 to 1)."""
     age = float(rng.beta(1.3, 1.6))
     lean = anatomy.subcutaneous
     base = head_kernels.Cranium()
@@ -148,7 +148,7 @@ def _draw_cranium(
 def _tables(
     anatomy: Anatomy, frame: HeadFrame, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Face every 5 mm and neck every 10 mm from z = -95: rows half width, front (, back)."""
+    """Return tables of face (every 5 mm) and neck (10 mm) from z = -95: half width, front, back."""
     z = np.arange(-95.0, 61.0, 5.0)
     face = np.stack([PchipInterpolator(FACE[:, 0], FACE[:, c])(z) for c in (1, 2)])
     grow = 0.12 * (anatomy.subcutaneous - 16.0)
@@ -165,7 +165,7 @@ def _tables(
 
 
 def _torso_neck(anatomy: Anatomy, frame: HeadFrame, z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half width, front and back of the skin that the torso paints, in head-frame mm."""
+    """Return half width, front and back of the torso's skin in head-frame mm."""
     torso = make_frame(anatomy)
     height = frame.pivot[2] + (z - ATLAS[2]) * frame.scale[2]
     at = np.round(np.array([0.0, 0.75, 0.25]) * len(torso.theta)).astype(int)

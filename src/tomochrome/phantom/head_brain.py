@@ -1,4 +1,4 @@
-"""What lies inside the brain: ventricles, deep grey nuclei, brainstem, cisterns, vessels."""
+"""Inside of the brain: ventricles, deep grey nuclei, brainstem, cisterns, vessels."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def paint_brain(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
 
 
 def _white(frame: HeadFrame) -> None:
-    """Corpus callosum and the white core that no sulcus reaches."""
+    """Paint the corpus callosum and the central white matter."""
     frame.paint("callosum wings", S.WHITE_MATTER, only=CEREBRUM)
     frame.paint("callosum", S.WHITE_MATTER, only=CEREBRUM)
     frame.paint("white core", S.WHITE_MATTER, only=CEREBRUM)
 
 
 def _deep_grey(frame: HeadFrame) -> None:
-    """Thalamus, caudate and lentiform nuclei; the internal capsule stays white between them."""
+    """Paint the thalamus, caudate and lentiform nuclei on both sides of the internal capsule."""
     frame.paint("thalamus", S.DEEP_GREY, only=CEREBRUM)
     frame.paint("caudate", S.DEEP_GREY, only=CEREBRUM)
     frame.paint("lentiform", S.DEEP_GREY, only=CEREBRUM)
@@ -49,10 +49,10 @@ def _cisterns(frame: HeadFrame, age: float) -> None:
 
 
 def _ventricles(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
-    """Lateral, third and fourth ventricles with their choroid plexus."""
+    """Paint the lateral and third ventricles with the choroid plexus."""
     size = float((0.72 + 0.75 * age**1.3) * rng.uniform(0.85, 1.2))
     spread = 1.0 + 0.35 * (size - 1.0)
-    for side in (1, -1):  # hardly anyone's are equal
+    for side in (1, -1):  # slightly asymmetric
         own = size * float(rng.uniform(0.88, 1.14))
         line = np.array(
             [(5, -36, 42), (8, -28, 49), (9, -10, 55), (13, 10, 56), (21, 28, 48), (25, 36, 38.0)]
@@ -79,7 +79,7 @@ def _ventricles(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
 
 
 def _hindbrain(frame: HeadFrame, age: float) -> None:
-    """Midbrain, pons, medulla and cord; arbor vitae; fourth ventricle."""
+    """Paint brainstem, cerebellar white matter and fourth ventricle."""
     frame.paint("hemisphere", S.WHITE_MATTER, only=[S.CEREBELLUM], noise=2.5, scale=2.2)
     frame.paint("pontine bridge", S.BRAINSTEM, only=[S.CSF, S.CEREBELLUM])
     frame.paint("brainstem", S.BRAINSTEM, only=[*CEREBRUM, S.CEREBELLUM, S.DURA])
@@ -92,7 +92,7 @@ def _hindbrain(frame: HeadFrame, age: float) -> None:
 
 
 def _calcium(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Pituitary; calcified pineal and plexus in many adults; a calcified falx in a few."""
+    """Paint the pituitary and the pineal gland, and calcifications of pineal and plexus."""
     frame.paint(
         "pituitary", S.PITUITARY, only=[S.CSF, S.CORTICAL_BONE, S.FATTY_MARROW, S.GREY_MATTER]
     )
@@ -103,7 +103,7 @@ def _calcium(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 
 def _vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Arteries at the base of the brain, dural sinuses along the skull."""
+    """Paint the arteries at the base of the brain, and the dural sinuses."""
     inside = [*CEREBRUM, S.BRAINSTEM, S.DURA]
     frame.paint("brain arteries", S.ARTERY, only=[*inside, S.FATTY_MARROW])
     frame.paint("basilar", S.ARTERY, only=inside)

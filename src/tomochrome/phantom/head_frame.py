@@ -1,4 +1,4 @@
-"""The head's own frame: where it sits on the neck, how it is turned, and painting in it."""
+"""The head frame: its pose on the neck, and painting in its coordinates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tomochrome.phantom.canvas import Canvas
 from tomochrome.phantom.shapes import Shape, Vector
 from tomochrome.phantom.structures import Structure
 
-ATLAS = np.array([0.0, -7.0, -36.0])  #: centre of the atlas in the head frame, mm
+ATLAS = np.array([0.0, -7.0, -36.0])  #: center of the atlas in the head frame, mm
 Item = tuple[Vector, Vector]
 Layers = Structure | Sequence[tuple[float, Structure]]
 
@@ -27,13 +27,13 @@ class HeadFrame:
     Parameters
     ----------
     canvas
-        What is painted on.
+        Canvas to paint on.
     pivot
         Patient-frame position (x, y, z) in mm of the atlas.
     turn
         Rotation (3, 3) from head axes to patient axes.
     scale
-        Size of this head along x, y, z.
+        Size factors of the head along x, y, z.
     """
 
     canvas: Canvas
@@ -42,9 +42,9 @@ class HeadFrame:
     scale: NDArray[np.float64]
 
     def points(self, points: ArrayLike, *, neck: bool = False) -> NDArray[np.float64]:
-        """Patient-frame positions of head-frame points (n, 3).
+        """Return patient-frame positions of head-frame points (n, 3).
 
-        With ``neck`` the rotation fades out from the atlas to 45 mm below it, as a neck bends.
+        With ``neck`` the rotation decreases to zero from the atlas to 45 mm below it.
         """
         p = np.atleast_2d(np.asarray(points, dtype=np.float64)) - ATLAS
         turned = p @ self.turn.T
@@ -54,11 +54,11 @@ class HeadFrame:
         return np.asarray(turned * self.scale + self.pivot)
 
     def paint(self, shape: Shape | str, layers: Layers, **options: Any) -> None:
-        """`Canvas.paint` with the options it knows; of a shape, or of a `part` by its name."""
+        """Paint a shape, or a `part` by name, with the options of `Canvas.paint`."""
         self.canvas.paint(self.part(shape) if isinstance(shape, str) else shape, layers, **options)
 
     def part(self, name: str) -> Shape:
-        """Return a part of `parts`."""
+        """Return the shape of a part of the table `parts`."""
         rows = parts.rows()[name]
         first = rows[0]
         items = [(row.points, row.sizes) for row in rows]
@@ -71,11 +71,11 @@ class HeadFrame:
         return self.boxes(solids, rounding=first.rounding, **how)
 
     def ellipsoids(self, items: Iterable[Item], **how: Any) -> Shape:
-        """Ellipsoids (center, radii), tilted by angles about x, y, z; mirrored to both sides."""
+        """Return ellipsoids (center, radii), rotated by ``angles`` about x, y, z; mirrored in x."""
         return self._solids(Shape.ellipsoid, items, **how)
 
     def boxes(self, items: Iterable[Item], **how: Any) -> Shape:
-        """Rounded boxes (center, half sizes), like `ellipsoids`."""
+        """Return rounded boxes (center, half sizes), with the options of `ellipsoids`."""
         return self._solids(Shape.box, items, **how)
 
     def _solids(
@@ -106,7 +106,7 @@ class HeadFrame:
         step: float = 5.0,
         blend: float = 0.0,
     ) -> Shape:
-        """Tubes (points (n, 3), radius or radii) along splines; mirrored to both sides."""
+        """Return tubes (points (n, 3), radius or radii) along splines; mirrored in x."""
         shape = Shape()
         for points, radii in lines:
             for side in (1, -1) if mirror else (1,):

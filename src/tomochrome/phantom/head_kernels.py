@@ -25,25 +25,25 @@ class Cranium(NamedTuple):
     bottom: float = 64.0
     middle_y: float = 0.0
     middle_z: float = 40.0
-    temples: float = 0.16  #: how much narrower the forehead is
+    temples: float = 0.16  #: relative narrowing of the forehead
     thickness: float = 6.3
     scalp: float = 5.0
     skin: float = 1.9
     face_fat: float = 5.0
     neck_fat: float = 6.0
     gap: float = 2.0  #: cerebrospinal fluid over the brain
-    sulcus: float = 0.6  #: half width of the fluid in a sulcus
+    sulcus: float = 0.6  #: half width of a sulcus
     sulcus_depth: float = 11.0
-    gyrus: float = 2.9  #: mm for a unit of the noise cube
+    gyrus: float = 2.9  #: mm per voxel of the noise cube
     fissure: float = 1.0
     cortex: float = 3.0
     temporalis: float = 11.0
-    thinnest: float = 2.2  #: of the skull; no thinner than the voxels, or it would leak
-    lowest_z: float = -95.0  #: below this the torso's own painting stands
+    thinnest: float = 2.2  #: minimum thickness of the skull, at least a voxel
+    lowest_z: float = -95.0  #: lowest z that is painted
 
 
 class Pose(NamedTuple):
-    """How the head sits on the neck."""
+    """Pose of the head on the neck."""
 
     turn: Array  #: rotation (3, 3) from patient axes to head axes
     pivot: Array  #: patient-frame position of the atlas, mm
@@ -52,7 +52,7 @@ class Pose(NamedTuple):
 
 
 class Roughness(NamedTuple):
-    """The noise that makes surfaces rough, and this patient's offsets in it."""
+    """Noise cube for rough surfaces, and the patient's offsets in it."""
 
     noise: Array
     shift: Array
@@ -66,7 +66,7 @@ def _smooth_min(a: float, b: float, k: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _step(x: float) -> float:
-    """Smooth step from 0 at x <= 0 to 1 at x >= 1."""
+    """Return a smooth step from 0 at x <= 0 to 1 at x >= 1."""
     t = min(max(x, 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
@@ -80,13 +80,13 @@ def _table(values: Array, start: float, step: float, at: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _petrous_y(ax: float) -> float:
-    """Petrous ridge, which parts middle from posterior fossa: its y at ax mm off the midline."""
+    """Return y of the petrous ridge between middle and posterior fossa at ax = abs(x)."""
     return -12.0 + 0.52 * ax
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _floor(ax: float, y: float) -> float:
-    """Height of the floor of the cranial cavity."""
+    """Return the height of the floor of the cranial cavity."""
     anterior = 46.0 - 10.0 * (1.0 - _step((ax - 5.0) / 16.0)) - 0.010 * (ax - 32.0) ** 2
     anterior -= 0.006 * (y + 58.0) ** 2
     lateral = _step((ax - 11.0) / 9.0)
@@ -103,7 +103,7 @@ def _floor(ax: float, y: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def tent_height(ax: float, y: float) -> float:
-    """Height of the tentorium above the cerebellum."""
+    """Return the height of the tentorium."""
     ridge = 43.0 - 0.55 * max(y - 24.0, 0.0)
     return 13.0 + (ridge - 13.0) * math.exp(-((ax / 27.0) ** 2))
 
@@ -112,7 +112,7 @@ def tent_height(ax: float, y: float) -> float:
 def _brain(
     x: float, y: float, z: float, depth: float, k: float, c: Cranium, rough: Roughness, names: Array
 ) -> int:
-    """Structure at a depth (mm) under the surface of the brain; names as in `head`."""
+    """Return the structure at a depth in mm below the surface of the brain."""
     noise, shift = rough
     ax = abs(x)
     wobble = _noise(noise, x / 9 + shift[0], y / 9 + shift[1], z / 9 + shift[2])
@@ -131,7 +131,7 @@ def _brain(
         return names[1]
     if depth < 0.0:
         return names[1]
-    # Between the hemispheres: fluid and falx, down to the corpus callosum.
+    # between the hemispheres: fluid and falx, down to the corpus callosum
     across = abs(x + 1.3 * wobble)
     core = ((y - 0.0) / 46.0) ** 2 + ((z - 36.0) / 27.0) ** 2
     midline = 1e3
@@ -140,7 +140,7 @@ def _brain(
         if midline < 0.0:
             falx = core > 1.55 + 0.25 * wobble and z > 30.0
             return names[2] if falx and across < max(0.7, 0.8 * c.fissure) else names[1]
-    # Sulci: zero sets of a noise that is constant along the way to the centre.
+    # sulci: zero sets of a noise that is constant along rays from the center
     px, py, pz = x / k / c.gyrus, (y - c.middle_y) / k / c.gyrus, (z - c.middle_z) / k / c.gyrus
     g = _noise(noise, px + shift[3], py + shift[4], pz + shift[5])
     wall = abs(g) * c.gyrus * 1.15 * k
@@ -149,7 +149,7 @@ def _brain(
     sulcus = wall - width if depth < deep else math.hypot(max(wall - width, 0.0), depth - deep)
     if depth < deep and wall < width:
         return names[1]
-    # Sylvian fissure and the insula at its bottom.
+    # Sylvian fissure and insula
     sylvian = 1e3
     if -44.0 < y < 30.0:
         height = 27.0 + 0.38 * (y + 8.0) + 2.0 * wobble
@@ -171,11 +171,12 @@ def paint_head(
     labels: Array, grid: Grid, pose: Pose, c: Cranium, face: Array, neck: Array, grain: Roughness,
     names: Array, z0: int, z1: int,
 ) -> None:  # fmt: skip
-    """Paint skin, fat, soft tissue, skull and brain over slices ``z0..z1``.
+    """Paint skin, fat, soft tissue, skull and brain in slices ``z0..z1``.
 
-    ``face`` (3, n): half width, front and edge every 5 mm from z = -95; ``neck`` (3, n) half
-    width, front and back of the neck. ``names``: air, fluid, dura, grey, white, cerebellum,
-    skin, fat, muscle, fat plane, cortical, diploe, couch, foam, blanket.
+    ``face`` (2, n): half width and front every 5 mm from z = -95; ``neck`` (3, n): half width,
+    front and back every 10 mm from z = -95. ``names`` are the labels of air, fluid, dura, grey and
+    white matter, cerebellum, skin, fat, muscle, fat plane, cortical bone, diploe, couch, foam,
+    blanket.
     """
     turn, pivot, scale, atlas = pose
     noise, shift = grain
@@ -199,7 +200,7 @@ def paint_head(
                 ny_, nx_ = dy + atlas[1], dx
                 ax = abs(x)
                 old = labels[iz, iy, ix]
-                # skull vault: radial distance to a lopsided superellipsoid
+                # skull vault: radial distance to an asymmetric superellipsoid
                 vy, vz = y - c.middle_y, z - c.middle_z
                 length = c.front if vy < 0 else c.back
                 height = c.top if vz > 0 else c.bottom
@@ -267,7 +268,6 @@ def paint_head(
                 # soft tissue between skin and skull
                 depth = -skin
                 high = _step((z - 10.0) / 25.0)
-                fat = c.scalp if z > 35 else c.face_fat
                 fat = high * (c.scalp - c.skin) + (1 - high) * (
                     c.face_fat if y < 10.0 else c.neck_fat
                 )

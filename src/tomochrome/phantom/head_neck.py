@@ -13,12 +13,12 @@ _KEEP = (S.OUTSIDE_AIR, *INSIDE[:3], S.BRAINSTEM, S.AIRWAY_GAS)
 
 
 def _below(name: str, anatomy: Anatomy) -> float:
-    """Head-frame z of a vertebra whose patient-frame z is in the shared table."""
+    """Return the head-frame z of a vertebra from its patient-frame z."""
     return VERTEBRA_Z[name] - anatomy.head_origin[2] + float(ATLAS[2])
 
 
 def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Muscles of the neck as bundles with fat between them."""
+    """Paint the muscles of the neck with fat between them."""
     bulk = 0.55 + 0.45 * anatomy.muscle
     frame.paint("neck fat", S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
     bundles: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {
@@ -54,7 +54,7 @@ def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) 
 
 
 def paint_vertebrae(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Atlas, axis, third and fourth cervical vertebra, discs, canal and cord."""
+    """Paint the cervical vertebrae C1 to C5, discs, spinal canal and cord."""
     fine = float(frame.canvas.spacing.max())
     shell = max(1.5, 0.7 * fine)
     layers = [(0.0, S.CORTICAL_BONE), (-shell, S.TRABECULAR_BONE)]
@@ -95,7 +95,7 @@ def _cervical(
 def _arch(
     frame: HeadFrame, z: float, half: float, tip: float, spine: float, layers: list[tuple[float, S]]
 ) -> None:
-    """Laminae and spinous process behind the canal."""
+    """Paint the laminae and the spinous process of a vertebra."""
     arch = frame.tubes([([(half, 10, z + 2), (11, 22, z), (2, 28, z - 2)], [4, 3.6, 4])])
     frame.paint(arch, layers, spare=_KEEP)
     process = frame.tubes([([(0, 27, z - 2), (0, tip, z - 7)], [4.0, spine])], mirror=False)

@@ -1,4 +1,4 @@
-"""Bones of face and skull base: orbits' walls, cheeks, jaws, teeth, temporal bones, sinuses."""
+"""Bones of the face and the skull base, teeth, and paranasal sinuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tomochrome.phantom.head_frame import HeadFrame
 from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
-#: what lies inside the skull, never painted over by bones of the face
+#: structures inside the skull, which bones of the face do not overwrite
 INSIDE = (S.GREY_MATTER, S.WHITE_MATTER, S.CEREBELLUM, S.CSF, S.DURA)
 BONE = (S.CORTICAL_BONE, S.DIPLOE, S.TRABECULAR_BONE, S.FATTY_MARROW)
 SOFT = (S.MUSCLE, S.INTERMUSCULAR_FAT, S.SUBCUTANEOUS_FAT, S.SKIN)
@@ -20,7 +20,7 @@ def _shell(thickness: float, core: S = S.FATTY_MARROW) -> list[tuple[float, S]]:
 
 
 def paint_base(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Sphenoid, clivus, petrous bones and mastoids, occipital condyles."""
+    """Paint sphenoid, clivus, petrous bones, mastoids and occipital condyles."""
     fine = frame.canvas.spacing.max()
     wall = max(1.4, 0.7 * fine)
     frame.paint("sphenoid body", _shell(2.0), spare=KEEP)
@@ -38,7 +38,7 @@ def paint_base(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 
 def _mastoid_cells(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Air cells of the mastoids, more in some people than in others."""
+    """Paint the air cells of the mastoids, with variable extent."""
     size = float(rng.uniform(0.7, 1.15))
     cells = frame.ellipsoids(
         [((53, 23, -8), (7.6, 10.5 * size, 15 * size)), ((51, 18, 8), (7, 10 * size, 7))], blend=4.0
@@ -55,7 +55,7 @@ def _mastoid_cells(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 
 def paint_cheeks(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Brow, orbital rims, zygomatic bones and arches, upper jaw, nasal bones."""
+    """Paint brow, orbital rims, zygomatic bones and arches, upper jaw and nasal bones."""
     frame.paint("brow", _shell(2.0, S.DIPLOE), spare=KEEP)
     frame.paint("wing", _shell(1.6, S.DIPLOE), spare=KEEP)
     frame.paint("orbit roof", _shell(1.8, S.DIPLOE), spare=KEEP)
@@ -72,15 +72,15 @@ def paint_cheeks(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 
 def _arch(half: float, back: float, front: float, z: float, n: int = 15) -> NDArray[np.float64]:
-    """Points of a dental arch (a parabola-like horseshoe) from the right end to the left."""
+    """Return points of a dental arch from the right end to the left."""
     t = np.linspace(-1.0, 1.0, n)
-    x = half * np.sin(t * np.pi / 2) ** 1.0
+    x = half * np.sin(t * np.pi / 2)
     y = front + (back - front) * np.abs(t) ** 2.1
     return np.stack([x, y, np.full(n, z)], 1)
 
 
 def paint_jaw(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Lower jaw and teeth (some lost with age, some filled with metal or without any)."""
+    """Paint the lower jaw and the teeth; some are missing, some metal."""
     low = float(rng.normal(-62, 2.5))
     points = [(0, -87, low - 10), (19, -80, low - 9), (36, -56, low - 3), (46, -24, low + 6),
               (49, -14, low + 22), (50, -10, -22), (50, -9, -4)]  # fmt: skip
@@ -110,7 +110,7 @@ def _teeth(
     crown: float,
     lost: float,
 ) -> None:
-    """Fourteen teeth along an arch: roots at height ``root``, crowns ending at ``crown``."""
+    """Paint 14 teeth along an arch, with roots at height ``root`` and crowns to ``crown``."""
     length = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(arch, axis=0), axis=1))]
     widths = np.array([9, 9, 7, 7, 7.5, 6.2, 8.0])
     widths = np.r_[widths, widths[::-1]]
@@ -131,13 +131,13 @@ def _teeth(
 
 
 def _nose(frame: HeadFrame, rng: np.random.Generator, thin: float) -> None:
-    """Nasal cavity: walls, conchae, septum (straight in few people)."""
+    """Paint the nasal cavity: walls, conchae, and a deviated septum."""
     frame.paint(
         "cavity", [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-1.0, S.SINUS_GAS)], spare=KEEP
     )
     frame.paint("entry", S.SINUS_GAS, spare=[*KEEP, *BONE])
     swell = float(rng.uniform(0.8, 1.3))
-    for side in (1, -1):  # the nasal cycle swells one side at a time
+    for side in (1, -1):  # mucosal swelling alternates between the sides (nasal cycle)
         own = swell * float(rng.uniform(0.75, 1.25))
         low = ((8.5 * side, -61, -13), (4.0 * own, 21, 5.5))
         high = ((5.5 * side, -57, 2), (2.2 * own, 17, 6.5))
@@ -156,10 +156,10 @@ def _nose(frame: HeadFrame, rng: np.random.Generator, thin: float) -> None:
 
 
 def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Nasal cavity with septum and conchae; frontal, ethmoid, sphenoid, maxillary sinuses."""
+    """Paint the nasal cavity and the maxillary, ethmoid, sphenoid and frontal sinuses."""
     thin = max(0.7, 0.5 * float(frame.canvas.spacing.max()))
     bone = [(thin, S.CORTICAL_BONE), (0.0, S.SINUS_GAS)]
-    # maxillary: swollen mucosa in some, filled in a few
+    # maxillary: with swollen mucosa or fluid in some patients
     fluid = rng.random() < 0.12
     lining = float(rng.choice([0.0, 0.0, 1.5, 4.0]))
     large = float(rng.uniform(0.85, 1.08))
@@ -172,7 +172,7 @@ def paint_sinuses(frame: HeadFrame, rng: np.random.Generator) -> None:
     layers = [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA), (-max(0.3, lining), gas)]
     frame.paint(antrum, layers, spare=KEEP)
     _nose(frame, rng, thin)
-    # ethmoid: a honeycomb between the orbits
+    # ethmoid cells between the orbits
     frame.paint("block", [(thin, S.CORTICAL_BONE), (0.0, S.MUCOSA)], spare=[*KEEP, S.SINUS_GAS])
     cells = frame.ellipsoids(
         [

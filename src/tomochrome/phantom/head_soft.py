@@ -14,7 +14,7 @@ from tomochrome.phantom.structures import Structure as S  # noqa: N817
 
 
 def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Nose, lips' fullness and auricles: what stands out of the face."""
+    """Paint the nose and the auricles."""
     long = float(rng.uniform(-3, 4))
     skin = max(1.6, 0.75 * float(frame.canvas.spacing.max()))
     nose = frame.tubes(
@@ -41,15 +41,15 @@ def paint_nose_and_ears(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Gener
 
 
 def _off(point: NDArray[np.float64], x: float, y: float, z: float) -> tuple[float, float, float]:
-    """The point moved by (x, y, z) mm."""
+    """Return the point shifted by (x, y, z) mm."""
     return float(point[0] + x), float(point[1] + y), float(point[2] + z)
 
 
 def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Orbit walls and fat, globe with lens, optic nerve, muscles, lacrimal gland, lids."""
+    """Paint orbit walls and fat, globe with lens, optic nerve, muscles, lacrimal gland, lids."""
     thin = max(1.0, 0.55 * float(frame.canvas.spacing.max()))
     gap = float(rng.normal(32.0, 1.4))
-    out = float(rng.normal(0.0, 2.0))  # the eye stands out or lies deep
+    out = float(rng.normal(0.0, 2.0))  # protrusion of the eye
     eye = np.array([gap, -73.0 - out, 25.0])
     apex = (15.0, -31.0, 27.0)
     cone = frame.tubes(
@@ -79,7 +79,7 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
     frame.paint(globe, [(0.0, S.SCLERA), (-coat, S.VITREOUS)], spare=INSIDE)
     lid = frame.ellipsoids([(_off(eye, 0, -2.5, 0), (13.5, 12.5, 12))])
     frame.paint(lid, S.SKIN, only=[S.OUTSIDE_AIR])
-    if rng.random() > 0.12:  # operated lenses are thin
+    if rng.random() > 0.12:  # else an artificial lens, which is thin
         lens = frame.ellipsoids([(_off(eye, 0, -8.2, 0), (4.8, 2.2, 4.8))])
     else:
         lens = frame.ellipsoids([(_off(eye, 0, -7.8, 0), (3.4, 0.8, 3.4))])
@@ -87,7 +87,7 @@ def paint_orbits(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 
 def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Spaces of fat between the muscles of chewing, the muscles, and the salivary glands."""
+    """Paint the masticatory muscles with the fat between them, glands and lymph nodes."""
     bulk = 0.5 + 0.5 * anatomy.muscle
     frame.paint("chewing fat", S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
     masseter = frame.ellipsoids([((56, -27, -26), (7.5 * bulk, 15, 25))], angles=(14, 0, 8))
@@ -110,7 +110,7 @@ def paint_muscles(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator) 
 
 
 def paint_mouth(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Tongue, floor of the mouth, soft palate, pharynx with its air, hyoid, epiglottis."""
+    """Paint tongue, floor of the mouth, soft palate, pharynx, larynx, hyoid and epiglottis."""
     frame.paint("mouth floor", S.MUSCLE, only=SOFT)
     frame.paint("tongue", S.TONGUE, only=SOFT)
     frame.paint("tongue septum", S.INTERMUSCULAR_FAT, only=[S.TONGUE])
@@ -137,7 +137,7 @@ def paint_mouth(frame: HeadFrame, rng: np.random.Generator) -> None:
 
 
 def paint_vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Carotid and vertebral arteries, jugular veins, in the neck and up to the skull base."""
+    """Paint carotid arteries and jugular veins up to the skull base, and carotid plaque."""
     frame.paint("torso vessels", S.MUSCLE, only=[S.ARTERY])
     frame.paint("carotid fat", S.INTERMUSCULAR_FAT, only=[S.MUSCLE])
     frame.paint("jugular", S.VEIN, spare=[*KEEP, *BONE, S.TOOTH])

@@ -1,11 +1,11 @@
 """Compiled painting kernels of the phantom: implicit shapes evaluated on a warped grid.
 
-Every kernel works on a range of z slices, releases the GIL and touches only its own slices, so
-that `canvas` can hand ranges to threads and the result never depends on how many there are.
+Every kernel releases the GIL and changes only its range of z slices, so that `canvas` can
+distribute ranges over threads and the result does not depend on their number.
 
-Coordinates: a *node* grid holds, every few voxels, the patient-frame position (x, y, z) in mm of
-that voxel; positions between nodes are interpolated linearly. It carries scale, pose and the
-patient's own smooth deformation at once.
+Coordinates: a grid of *nodes* holds, every few voxels, the patient-frame position (x, y, z) in mm
+of that voxel; positions between nodes are interpolated linearly. It represents scale, pose and the
+patient's smooth deformation.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Array = NDArray[Any]
 
 ELLIPSOID, CAPSULE, HALFSPACE, CYLINDER, BOX = 0, 1, 2, 3, 4
 UNION, SUBTRACT, INTERSECT = 0, 1, 2
-ROW = 20  #: floats of one primitive: kind, op, blend, centre 3, rotation 9, radii 3, extra 2
-FAR = np.float32(1e3)  #: a distance that nothing is painted at
-DEPTH_SCALE = 50.0  #: depths are kept as int16 in 1/50 mm
+ROW = 20  #: floats of one primitive: kind, op, blend, center 3, rotation 9, radii 3, extra 2
+FAR = np.float32(1e3)  #: distance outside all primitives
+DEPTH_SCALE = 50.0  #: depths are stored as int16 in 1/50 mm
 
 
 class Grid(NamedTuple):
-    """Where voxels lie in the patient."""
+    """Map from voxels to the patient frame."""
 
     nodes: Array  #: float32 (z, y, x, 3): patient-frame position (x, y, z) in mm
     steps: Array  #: voxels between two nodes along (z, y, x)
@@ -39,33 +39,33 @@ class Stamp(NamedTuple):
     field: Array  #: float32 (z, y, x)
     owner: Array  #: uint16: the primitive nearest to each voxel
     corner: Array  #: first voxel (z, y, x) of the box
-    primitives: int
+    primitives: int  #: number of primitives
 
 
 class Layers(NamedTuple):
-    """What a stamp leaves, from the surface inwards."""
+    """Layers of a stamp, from the surface inwards."""
 
-    limits: Array  #: falling distances; layer i fills from limits[i] to limits[i + 1]
+    limits: Array  #: descending distances; layer i extends from limits[i] to limits[i + 1]
     labels: Array
     gas_level: Array  #: y in mm above (anterior to) which the last layer is gas, by owner
     gas_label: int
 
 
 class Brush(NamedTuple):
-    """Where a stamp may leave its layers, and how rough their surface is."""
+    """Structures that a stamp may overwrite, competition, and roughness of its surface."""
 
     only: Array  #: bool (256,): structures that may be painted over
-    compete: bool  #: whether the deeper of two competing shapes keeps a voxel
+    compete: bool  #: whether overlaps belong to the shape in which they are deeper
     bias: float  #: mm added to the depth in competition
     noise: Array  #: periodic cube
     amplitude: float  #: mm
-    scale: float  #: mm of a voxel of the cube
+    scale: float  #: mm per voxel of the cube
     shift: Array  #: offset in the cube
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _line(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
-    """Positions of voxels ``x0..x1`` of row (iz, iy) into ``out`` (n, 3)."""
+    """Write the positions of voxels ``x0..x1`` of row (iz, iy) to ``out`` (n, 3)."""
     nodes, steps = grid
     kz, ky = iz // steps[0], iy // steps[1]
     wz = np.float32(iz - kz * steps[0]) / np.float32(steps[0])
@@ -95,7 +95,7 @@ def _line(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def positions(grid: Grid, points: Array, out: Array) -> None:
-    """Patient-frame positions of fractional voxel indices ``points`` (n, 3: z, y, x)."""
+    """Compute patient-frame positions of fractional voxel indices ``points`` (n, 3: z, y, x)."""
     nodes, steps = grid
     for i in range(points.shape[0]):
         f = np.empty(3)
@@ -120,7 +120,7 @@ def positions(grid: Grid, points: Array, out: Array) -> None:
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _ellipsoid(row: Array, px: float, py: float, pz: float) -> float:
-    """Approximate distance in mm to an ellipsoid (first-order, exact on the surface)."""
+    """Return the distance in mm to an ellipsoid (first order, exact on the surface)."""
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
     u = (row[6] * dx + row[7] * dy + row[8] * dz) / row[15]
     v = (row[9] * dx + row[10] * dy + row[11] * dz) / row[16]
@@ -135,7 +135,7 @@ def _ellipsoid(row: Array, px: float, py: float, pz: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _capsule(row: Array, px: float, py: float, pz: float) -> float:
-    """Distance to a segment minus a radius that changes linearly along it."""
+    """Return the distance to a segment minus a radius that changes linearly along it."""
     bx, by, bz = row[6] - row[3], row[7] - row[4], row[8] - row[5]
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
     length = bx * bx + by * by + bz * bz + 1e-9
@@ -148,7 +148,7 @@ def _capsule(row: Array, px: float, py: float, pz: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _cylinder(row: Array, px: float, py: float, pz: float) -> float:
-    """Distance to a cylinder along local w whose section is a superellipse of power row[18]."""
+    """Return the distance to a cylinder along local w; its section has the power row[18]."""
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
     u = abs(row[6] * dx + row[7] * dy + row[8] * dz) / row[15]
     v = abs(row[9] * dx + row[10] * dy + row[11] * dz) / row[16]
@@ -161,7 +161,7 @@ def _cylinder(row: Array, px: float, py: float, pz: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _box(row: Array, px: float, py: float, pz: float) -> float:
-    """Distance to a box with edges rounded by row[18]."""
+    """Return the distance to a box with edges rounded by row[18]."""
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
     e = row[18]
     u = abs(row[6] * dx + row[7] * dy + row[8] * dz) - row[15] + e
@@ -173,7 +173,7 @@ def _box(row: Array, px: float, py: float, pz: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int) -> None:
-    """Combine primitives into a stamp's distance field over its slices ``z0..z1``."""
+    """Combine primitives into a stamp's distance field in its slices ``z0..z1``."""
     field, owner, corner, _ = stamp
     ny, nx = field.shape[1], field.shape[2]
     plane = np.empty((ny, nx, 3), np.float32)
@@ -190,7 +190,7 @@ def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: i
             for x in range(nx):
                 field[z, y, x] = FAR
                 owner[z, y, x] = 0
-            if last[y] > first[y]:  # positions only where some primitive needs them
+            if last[y] > first[y]:  # positions only inside the primitives' boxes
                 x0, x1 = corner[2] + first[y], corner[2] + last[y]
                 part = plane[y, first[y] : last[y]]
                 _line(grid, z + corner[0], y + corner[1], x0, x1, part)
@@ -232,8 +232,8 @@ def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: i
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _noise(noise: Array, x: float, y: float, z: float) -> float:
-    """Periodic trilinear lookup; the noise cube's side is a power of two."""
-    n = noise.shape[0] - 1  # a mask: n + 1 is a power of two
+    """Interpolate the periodic noise cube, whose side is a power of two."""
+    n = noise.shape[0] - 1  # bit mask
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
     ix, iy, iz = int(fx) & n, int(fy) & n, int(fz) & n
     wx, wy, wz = x - fx, y - fy, z - fz
@@ -252,7 +252,7 @@ def apply(
 ) -> None:  # fmt: skip
     """Write a stamp into the label map, layer by layer from the surface inwards.
 
-    Gas rises to anterior: the patient lies on the back.
+    Gas is anterior, as the patient is supine.
     """
     field, owner, corner, _ = stamp
     limits, layer_labels, gas_level, gas_label = layers
@@ -302,7 +302,7 @@ def apply(
 def close_walls(
     labels: Array, out: Array, own: Array, wall: int, reach: Array, z0: int, z1: int
 ) -> None:
-    """Turn content that would touch something foreign within ``reach`` voxels into wall."""
+    """Turn content with other structures within ``reach`` voxels into wall."""
     nz, ny, nx = labels.shape
     for z in range(z0, z1):
         for y in range(ny):

@@ -1,5 +1,5 @@
 # ruff: noqa: N817, RUF005 - S is Structure; lists are added to arrays, not joined to them
-"""Kidneys, adrenals and ureters, and what all rooms of the abdomen share."""
+"""Kidneys, adrenals and ureters, and definitions shared by the abdomen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tomochrome.phantom.shapes import Shape, axes
 from tomochrome.phantom.structures import Structure as S
 
 FREE = [S.VISCERAL_FAT]
-#: organs that press on each other
+#: organs that compete for space
 SOFT = [
     S.VISCERAL_FAT,
     S.LIVER,
@@ -32,12 +32,12 @@ SOFT = [
 
 
 def shift_z(anatomy: Anatomy) -> float:
-    """How far the upper abdominal organs move with breathing, mm."""
+    """Return the superior shift of the upper abdominal organs by breathing in mm."""
     return 22.0 * (0.5 - anatomy.breathing)
 
 
-def kidney_centre(anatomy: Anatomy, side: int) -> np.ndarray:
-    """Centre of a kidney: -1 right, +1 left."""
+def kidney_center(anatomy: Anatomy, side: int) -> np.ndarray:
+    """Return the center (x, y, z) in mm of a kidney: -1 right, +1 left."""
     drop = anatomy.kidney_drop[0 if side < 0 else 1]
     return np.array([73.0 * side, 14.0, 126 - drop + 0.5 * shift_z(anatomy)])
 
@@ -45,17 +45,17 @@ def kidney_centre(anatomy: Anatomy, side: int) -> np.ndarray:
 def kidney_shape(
     anatomy: Anatomy, side: int
 ) -> tuple[Shape, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """One kidney's outline, centre, axes (rows) and half sizes."""
+    """Return the shape, center, axes (rows) and half sizes of one kidney."""
     rng = anatomy.rng(33 if side < 0 else 41)
     size = anatomy.kidney[0 if side < 0 else 1]
-    c = kidney_centre(anatomy, side)
+    c = kidney_center(anatomy, side)
     lean = axes((1, 0.55 * side, 0.18 * side), (-0.24 * side, 0.22, 1))
     half = np.array([28, 30, 55]) * size * rng.uniform(0.95, 1.06, 3)
     return Shape().ellipsoid(c, half, lean), c, lean, half
 
 
 def paint_kidneys(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Kidneys with cortex, pyramids, sinus fat and pelvis; adrenals; ureters."""
+    """Paint kidneys with cortex, pyramids, sinus fat and pelvis; adrenals; ureters."""
     rng = anatomy.rng(42)
     for side, size in zip((-1, 1), anatomy.kidney, strict=True):
         body, c, lean, half = kidney_shape(anatomy, side)
@@ -109,7 +109,7 @@ def paint_kidneys(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_perirenal_fat(canvas: Canvas, anatomy: Anatomy) -> None:
-    """The fat capsule that keeps other organs off the kidneys."""
+    """Paint the fat capsule around the kidneys."""
     thick = 0.8 + 6.0 * anatomy.visceral
     soft = [label for label in SOFT if label != S.VISCERAL_FAT]
     for side in (-1, 1):

@@ -1,15 +1,14 @@
-"""What each structure of the phantom is made of: tissue, Hounsfield units, texture, color.
+"""Materials of the phantom's structures: tissue, Hounsfield units, texture, color.
 
-Means and enhancement are typical values of adult CT at 120 kV as radiology textbooks give
-them (liver 55 HU native, about 110 HU in the portal phase, and so on), rounded; they are
-not measured on any one patient. Enhancement is what contrast agent adds to the native value.
-Colors are those of a frozen section (`cryosection`): measured on photographs of the Visible
-Human Project where a tissue was in the picture, otherwise chosen beside the measured ones.
+Means and enhancement are typical, rounded values of adult CT at 120 kV from radiology textbooks
+(for example, liver 55 HU native and about 110 HU in the portal phase). Enhancement is added to
+the native value. Colors are those of a frozen section (`cryosection`), measured on photographs of
+the Visible Human Project or, for tissues not shown there, chosen to match.
 
-The table is ``materials.csv``, a row for each structure; a group left empty is the structure's own.
-Where no tissue of the coarse list fits, the nearest in color and consistency stands in: glands,
-nodes, mucosa and fascia are called muscle, the breast's gland and the thymus fat, the esophagus
-stomach (it runs into it), the optic nerve and the dura brain. Couch and clothing are air.
+The table is ``materials.csv``, one row per structure; an empty group is the structure's own.
+Structures without a matching `Tissue` have the most similar one: glands, lymph nodes, mucosa and
+fascia are muscle, breast gland and thymus are fat, the esophagus is stomach, the optic nerve and
+the dura are brain. Couch and clothing are air.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ TABLE = Path(__file__).resolve().parent / "materials.csv"
 
 @dataclass(frozen=True)
 class Material:
-    """One structure's physical description.
+    """Material of one structure.
 
     Attributes
     ----------
     structure, tissue
-        What it is, finely and coarsely.
+        The structure and its tissue.
     group
-        Structures of one group share how much a patient deviates from the mean
-        (all fat together, all arterial blood together).
+        Structures of one group (such as all fat or all arterial blood) have the same random
+        deviation from the mean in a patient.
     hu, spread
         Native mean in HU, and its standard deviation between patients.
     enhancement
         HU added in the arterial, portal and delayed phase.
     texture, grain_mm
-        Standard deviation (HU) and correlation length (mm) of the variation inside one patient.
+        Standard deviation (HU) and correlation length (mm) of the texture in one patient.
     color, color_spread
         sRGB of a frozen section, 0 to 255, and its standard deviation in one section.
     """
@@ -97,26 +96,26 @@ def material(structure: Structure | int) -> Material:
     Raises
     ------
     OptionError
-        If there is no structure of that index.
+        If there is no structure with that index.
     """
     index = int(structure)
     if not 0 <= index < N_STRUCTURES:
-        raise OptionError(f"there is no structure {index}: they are 0 to {N_STRUCTURES - 1}")
+        raise OptionError(f"there is no structure {index}: valid are 0 to {N_STRUCTURES - 1}")
     return MATERIALS[index]
 
 
 def tissue_table() -> NDArray[np.uint8]:
-    """Tissue of each structure, uint8 (n_structures,): ``table[labels]`` is a tissue map."""
+    """Return the tissue of each structure, uint8 (n_structures,)."""
     return np.array([m.tissue for m in MATERIALS], dtype=np.uint8)
 
 
 def texture_table() -> NDArray[np.float32]:
-    """Texture of each structure, float32 (n_structures, 2): sd (HU) and grain (mm)."""
+    """Return the texture of each structure, float32 (n_structures, 2): sd (HU), grain (mm)."""
     return np.array([(m.texture, m.grain_mm) for m in MATERIALS], dtype=np.float32)
 
 
 def color_table() -> NDArray[np.float32]:
-    """Frozen-section color of each structure: float32 (n_structures, 4), sRGB 0..255 and spread."""
+    """Return frozen-section colors, float32 (n_structures, 4): sRGB 0..255 and spread."""
     return np.array([(*m.color, m.color_spread) for m in MATERIALS], dtype=np.float32)
 
 
@@ -126,17 +125,17 @@ def hu_table(
     *,
     stomach: str | None = None,
 ) -> NDArray[np.float32]:
-    """Mean Hounsfield unit of each structure in one phase, for one patient.
+    """Return the mean HU of each structure in one phase, for one patient.
 
     Parameters
     ----------
     phase
         Contrast phase.
     rng
-        Draws how this patient deviates from the mean; without it the means themselves.
+        Random number generator of the patient's deviations; None for the means.
     stomach
-        What the stomach holds, ``"water"``, ``"food"`` or ``"contrast"``; anything else, like
-        None, leaves it to chance.
+        Stomach content ``"water"``, ``"food"`` or ``"contrast"``; any other value for a random
+        one.
 
     Returns
     -------
@@ -158,15 +157,14 @@ def hu_table(
 
 
 def sample_hu(phase: Phase | None, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mean Hounsfield units of a random patient, varied widely: what training needs.
+    """Draw the mean HU of each structure for a random patient, with large variation for training.
 
     Parameters
     ----------
     phase
-        Contrast phase around which to draw; None draws any moment of any bolus, also between
-        the named phases, with arteries, veins and organs enhancing partly on their own.
+        Approximate contrast phase; None for a random time after injection, also between phases.
     rng
-        Source of chance.
+        Random number generator.
 
     Returns
     -------
@@ -212,7 +210,7 @@ def _draw(
 
 
 def _vary_bone(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
-    """Make the skeleton denser or more porous as a whole, as age does."""
+    """Vary bone density, as with age."""
     density = rng.uniform(0.55, 1.3)
     for structure in (Structure.TRABECULAR_BONE, Structure.DIPLOE):
         hu[structure] *= density
@@ -220,7 +218,7 @@ def _vary_bone(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
 
 
 def _vary_muscle(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
-    """Let fat infiltrate the muscles of some patients, as age and illness do."""
+    """Lower the HU of muscle in some patients, as by fatty infiltration."""
     if rng.random() < 0.2 * native:
         loss = rng.uniform(5.0, 35.0)
         for structure in (Structure.MUSCLE, Structure.TONGUE, Structure.DIAPHRAGM):
@@ -228,7 +226,7 @@ def _vary_muscle(hu: NDArray[np.float64], rng: np.random.Generator, native: floa
 
 
 def _vary_liver(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
-    """Give some patients a fatty liver, whose vessels may then be brighter than the organ."""
+    """Give some patients a fatty liver, and draw the contrast of lesions."""
     if rng.random() < 0.1 * native:
         loss = rng.uniform(8.0, 45.0)
         hu[Structure.LIVER] -= loss
@@ -237,7 +235,7 @@ def _vary_liver(hu: NDArray[np.float64], rng: np.random.Generator, native: float
 
 
 def _fill_gut(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
-    """Choose what stomach and bowel hold: water, food, or positive oral contrast."""
+    """Draw the contents of stomach and bowel: water, food, or positive oral contrast."""
     positive = rng.random() < 0.3
     strength = rng.uniform(130.0, 400.0)
     for structure, reach in (

@@ -1,7 +1,7 @@
-"""Parts of the body that are the same in all patients but for size, pose and side.
+"""Parts of the body that differ between patients only in size and pose.
 
-The table is ``parts.csv``, a row for each tube, ellipsoid or box: points of a tube and its radii,
-or center and half sizes, in mm. Those of the head are in the head's own frame (`head_frame`).
+The table is ``parts.csv``, one row per tube, ellipsoid or box: points and radii of a tube, or
+center and half sizes, in mm. Parts of the head are in the head frame (`head_frame`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Row(NamedTuple):
     kind: str  #: tube, ellipsoid or box
     points: NDArray[np.float64]  #: (n, 3); one point for a solid
     sizes: NDArray[np.float64]
-    mirror: bool  #: whether the head has it on both sides
-    neck: bool  #: whether it bends as the neck does
+    mirror: bool  #: whether it is on both sides of the head
+    neck: bool  #: whether it bends with the neck
     angles: NDArray[np.float64]  #: degrees about x, y, z
     blend: float
     rounding: float
@@ -40,7 +40,7 @@ def _numbers(text: str) -> NDArray[np.float64]:
 
 @cache
 def rows() -> dict[str, list[Row]]:
-    """Return the primitives of each part, by its name."""
+    """Return the primitives of each part by name."""
     with TABLE.open(encoding="utf-8", newline="") as stream:
         return {
             name: [
@@ -62,7 +62,7 @@ def rows() -> dict[str, list[Row]]:
 
 
 def tubes(name: str, side: float = 1.0, size: float = 1.0) -> Shape:
-    """Return a part that consists of tubes, x and radii multiplied by ``side`` and ``size``."""
+    """Return a part made of tubes, with x multiplied by ``side`` and radii by ``size``."""
     shape = Shape()
     for row in rows()[name]:
         shape.tube(row.points * [side, 1, 1], row.sizes * size, smooth=row.smooth)

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF005 - S is Structure; lists are added to arrays, not joined to them
-"""A patient from a seed: anatomy, label map, CT, tissue map and cryosection colors."""
+"""Phantom patients by seed: anatomy, label map, CT, tissue map and cryosection colors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tomochrome.volume import Provenance, Volume, default_affine
 if TYPE_CHECKING:
     from tomochrome.phantom.variations import Variations
 
-#: lowest and highest z of each region in the patient frame, mm
+#: lowest and highest z of each region in the patient frame in mm
 REGIONS: dict[str, tuple[float, float]] = {
     "head": (462, 715),
     "chest": (135, 455),
@@ -31,8 +31,8 @@ REGIONS: dict[str, tuple[float, float]] = {
 }
 
 
-class Painted(NamedTuple):
-    """A painted patient without a CT: unpacks to structures, affine, anatomy."""
+class StructureMap(NamedTuple):
+    """A patient's structures without a CT; unpacks to structures, affine, anatomy."""
 
     structures: NDArray[np.uint8]  #: (z, y, x) of `tomochrome.phantom.structures.Structure`
     affine: NDArray[np.float64]  #: 4x4 from voxel index (z, y, x) to LPS mm
@@ -40,13 +40,13 @@ class Painted(NamedTuple):
 
     @property
     def voxels(self) -> NDArray[np.uint8]:
-        """The structures, under the name that volumes have for their voxels."""
+        """The structures, named as in `Volume`."""
         return self.structures
 
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """A phantom patient: everything on one grid.
+    """A phantom patient with all data on one grid.
 
     Attributes
     ----------
@@ -57,9 +57,9 @@ class Patient:
     structures
         uint8 (z, y, x) of `tomochrome.phantom.structures.Structure`, finer than tissues.
     anatomy
-        The parameters this patient was painted from.
+        The parameters of the patient.
     description
-        One line: who this is and how it was scanned.
+        One line on the patient and the scan.
     """
 
     ct: Volume
@@ -69,7 +69,7 @@ class Patient:
     description: str
 
     def cryosection(self) -> NDArray[np.uint8]:
-        """Colors like a photograph of the frozen section, uint8 (z, y, x, 3)."""
+        """Return the colors of photographs of frozen sections, uint8 (z, y, x, 3), sRGB."""
         from tomochrome.phantom.cryosection import cryosection
 
         with quietly():
@@ -87,7 +87,7 @@ def _grid(
     spacing: tuple[float, float, float],
     shape: tuple[int, int, int] | None,
 ) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Voxels (z, y, x) and scanner position (x, y, z) of the first one."""
+    """Return the number of voxels (z, y, x) and the scanner position (x, y, z) of the first."""
     low, high = REGIONS[region]
     pivot, (sx, sy, sz) = 150.0, (anatomy.size * scale for scale in anatomy.scale)
     bottom, top = pivot + (low - pivot) * sz, pivot + (high - pivot) * sz
@@ -143,27 +143,27 @@ def make_structures(
     variations: Variations | None = None,
     threads: int = 1,
     **overrides: Any,
-) -> Painted:
-    """Paint a patient's structures without rendering a CT: what training needs.
+) -> StructureMap:
+    """Make a patient's structures without rendering a CT, as for training.
 
     Parameters
     ----------
     seed
         The same seed gives the same patient at any spacing.
     region
-        A key of `REGIONS`; ``"torso"`` reaches from the hips to the apices of the lungs.
+        A key of `REGIONS`; ``"torso"`` extends from the hips to the apices of the lungs.
     spacing
         Voxel spacing (z, y, x) in mm.
     shape
-        Voxels (z, y, x); by default the grid that holds the region.
+        Number of voxels (z, y, x); by default the grid covers the region.
     couch
-        Paint the table.
+        Whether to include the table.
     metal
-        Give the patient a hip prosthesis (and dental fillings in the head).
+        Whether the patient has a hip prosthesis.
     variations
-        Habitus, age, fluid, operations, implants; they win over the fields that they set.
+        Habitus, age, fluid, operations, implants; they take precedence over ``overrides``.
     threads
-        Threads to paint with; the result does not depend on it.
+        Number of threads; it does not affect the result.
     **overrides
         Fields of `Anatomy` (``spleen_ml=400``), or ``build="lean"``.
 
@@ -174,12 +174,12 @@ def make_structures(
     affine
         4x4 from voxel index (z, y, x) to LPS mm.
     anatomy
-        What was painted.
+        The parameters of the patient.
 
     Raises
     ------
     OptionError
-        If region, spacing, shape or an override has no meaning.
+        If region, spacing, shape or an override is invalid.
     """
     _check_options(region, spacing, shape)
     if metal:
@@ -196,7 +196,7 @@ def make_structures(
         size, spacing, tuple(origin), anatomy.to_patient, seed=anatomy.seed, threads=threads
     )
     _paint(canvas, anatomy, frame, region, couch, variations)
-    return Painted(canvas.labels, default_affine(spacing, origin), anatomy)
+    return StructureMap(canvas.labels, default_affine(spacing, origin), anatomy)
 
 
 def _paint(
@@ -249,16 +249,16 @@ def _paint(
         (couch and region != "head", lambda: _paint_couch(c)),
         (couch and region == "head", lambda: head.paint_headrest(c, a.rng(41))),
     ]  # fmt: skip
-    wanted: list[Callable[[], object]] = [step for needed, step in steps if needed]
-    for i, step in enumerate(wanted):
+    needed_steps = [step for needed, step in steps if needed]
+    for i, step in enumerate(needed_steps):
         check()
-        report(i, len(wanted), "painting the patient")
+        report(i, len(needed_steps), "generating the phantom")
         step()
-    report(len(wanted), len(wanted), "painting the patient")
+    report(len(needed_steps), len(needed_steps), "generating the phantom")
 
 
 def _paint_couch(canvas: Any) -> None:
-    """Lay the table just under the lowest point of the back."""
+    """Paint the table just below the lowest point of the back."""
     from tomochrome.phantom.body import paint_couch
 
     occupied = (canvas.labels != 0).any(axis=0)
@@ -283,7 +283,7 @@ def make_patient(
     threads: int | None = None,
     **overrides: Any,
 ) -> Patient:
-    """Make a believable adult patient and scan it.
+    """Make a realistic adult patient with its CT.
 
     Parameters
     ----------
@@ -298,17 +298,17 @@ def make_patient(
     phase
         "native", "arterial", "portal" or "delayed".
     breathing
-        0 breathed out to 1 breathed in; drawn if None.
+        0 for expiration to 1 for inspiration; drawn if None.
     metal
-        Hip prosthesis (pelvis) with its streaks.
+        Whether the patient has a hip prosthesis.
     couch
-        Whether the table is in the picture.
+        Whether to include the table.
     noise
-        Factor on the scanner's noise; 0 gives none.
+        Factor on the scanner's noise; 0 for none.
     shape
-        Voxels (z, y, x); by default the grid that holds the region.
+        Number of voxels (z, y, x); by default the grid covers the region.
     threads
-        Threads to paint with; all processors if None. The result does not depend on it.
+        Number of threads; None for all processors. It does not affect the result.
     **overrides
         Any field of `Anatomy`, or ``variations`` as in `make_structures`.
 
@@ -320,9 +320,9 @@ def make_patient(
     Raises
     ------
     OptionError
-        If an option has no meaning.
+        If an option is invalid.
     Cancelled
-        If cancelled; nothing is left behind.
+        If cancelled.
     """
     from tomochrome.phantom.materials import PHASES, hu_table, tissue_table
     from tomochrome.phantom.render import Scanner, render_ct
@@ -346,9 +346,9 @@ def make_patient(
         f"Phantom patient {seed}: {anatomy.sex}, {region}, {phase} phase, "
         f"{'x'.join(str(n) for n in structures.shape)} voxels"
     )
-    took = f"painted and rendered in {time.perf_counter() - started:.1f} s"
+    duration = f"generated in {time.perf_counter() - started:.1f} s"
     origin = Provenance(
-        source=f"phantom:{seed}", kind="phantom", modality="CT", history=(text, took)
+        source=f"phantom:{seed}", kind="phantom", modality="CT", history=(text, duration)
     )
     return Patient(
         Volume(ct, affine, "HU", origin),

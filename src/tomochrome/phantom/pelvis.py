@@ -1,5 +1,5 @@
 # ruff: noqa: N817, RUF005 - S is Structure; lists are added to arrays, not joined to them
-"""The pelvis: hip bones, sacrum, femora, gluteal muscles, bladder, rectum, genital organs."""
+"""Pelvis: hip bones, sacrum, femora, gluteal muscles, bladder, rectum, genital organs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HUB = np.array([(50, 58, -40), (62, 40, -62), (78, 18, -82), (88, 2, -88), (93, 
 
 
 def paint_pelvic_bones(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Hip bones, sacrum and the upper femora."""
+    """Paint hip bones, sacrum and the upper femora."""
     crest, hub = spline(CREST, 26), spline(HUB, 26)
     female = anatomy.sex == "female"
     wide = 1.05 if female else 1.0
@@ -84,7 +84,7 @@ def _sacrum(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_pelvic_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Fat planes that part the gluteal and hip muscles from each other; the pelvic floor."""
+    """Paint the fat planes between the gluteal and hip muscles, and the pelvic floor."""
     fat = 0.8 + 0.9 * anatomy.visceral
     for side in (-1, 1):
         for name in ("gluteus maximus", "gluteus medius", "gluteus minimus", "rectus femoris",
@@ -105,7 +105,7 @@ def paint_pelvic_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_pelvic_organs(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Bladder, rectum, prostate and seminal vesicles, or uterus and ovaries."""
+    """Paint the bladder, the rectum and the genital organs."""
     rng = anatomy.rng(20)
     radius = (anatomy.bladder_ml * 3 / (4 * np.pi) * 1000) ** (1 / 3)
     flat = rng.uniform(0.75, 1.0)
@@ -164,7 +164,7 @@ def paint_pelvic_organs(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_hip_metal(canvas: Canvas, anatomy: Anatomy) -> None:
-    """A hip prosthesis: head, neck and stem."""
+    """Paint a hip prosthesis: head, neck and stem."""
     side = 1 if anatomy.rng(21).random() < 0.5 else -1
     head = np.array([92 * side, -4, -107])
     metal = Shape().ellipsoid(head, (15, 15, 15))

@@ -1,9 +1,9 @@
-"""A CT scanner for label maps: structures in, Hounsfield units with all their flaws out.
+"""A simulated CT scanner: from a label map to HU with noise and artifacts.
 
-Each structure gets its mean and its texture; the scanner's point spread blurs them into each
-other (partial volume); a coarse filtered back projection of what real projections get wrong
-(few photons through wide bodies, beam hardening by bone, metal) adds streaks where a scanner
-would have them; fine noise grows with the water-equivalent diameter of each slice.
+Each structure has its mean and its texture; the point spread function blurs them (partial
+volume); a coarse filtered back projection of projection errors (photon starvation, beam hardening
+by bone and metal) adds streaks; fine noise increases with the water-equivalent diameter of each
+slice.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from tomochrome.runtime.task import check, report
 
 _ATTENUATION_PER_MM = 0.0195  # water at 70 keV, the mean energy of a 120 kV beam
 _ANGLES = 48
-_ALIAS = 0.45  # voxels: labels are sampled at points, a scanner averages over a voxel
+_ALIAS = 0.45  # blur in voxels: labels are point samples, a scanner averages over a voxel
 _TILE = 64  # edge of the periodic texture cube, a power of two
-_TILE_GRAIN = 1.5  # its correlation length in its own voxels
+_TILE_GRAIN = 1.5  # correlation length of the cube in voxels
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """How the scanner draws.
+    """Parameters of the scanner.
 
     Attributes
     ----------
     noise
         Factor on the noise; 1 is a routine dose, 0 none.
     blur_mm
-        Standard deviation in mm of the in-plane point spread.
+        Standard deviation of the in-plane point spread function in mm.
     slice_blur
-        Standard deviation of the slice profile as a share of the slice spacing.
+        Standard deviation of the slice profile relative to the slice spacing.
     streaks
-        Factor on beam hardening, photon starvation and metal streaks; 0 leaves them out.
+        Factor on beam hardening, photon starvation and metal streaks; 0 for none.
     circle_mm
-        Diameter of the reconstructed circle; outside it -1024 HU. None for no circle.
+        Diameter of the reconstructed circle in mm; -1024 HU outside. None for no circle.
     """
 
     noise: float = 1.0
@@ -54,9 +54,9 @@ class Scanner:
         for name in ("noise", "blur_mm", "slice_blur", "streaks"):
             value = getattr(self, name)
             if not 0.0 <= value < 100.0:
-                raise OptionError(f"the scanner's {name} must be 0 or more, not {value}")
+                raise OptionError(f"the scanner's {name} must be from 0 to 100, not {value}")
         if self.circle_mm is not None and not self.circle_mm > 0:
-            raise OptionError(f"the scanner's circle must be wider than 0 mm, not {self.circle_mm}")
+            raise OptionError(f"the scanner's circle must be above 0 mm, not {self.circle_mm}")
 
 
 def render_ct(
@@ -73,18 +73,18 @@ def render_ct(
     Parameters
     ----------
     labels
-        `Structure` indices, uint8 (z, y, x), y growing to posterior.
+        `Structure` indices, uint8 (z, y, x), with y to posterior.
     spacing
         Voxel spacing (z, y, x) in mm.
     phase
-        Contrast phase; without effect where ``hu`` is given.
+        Contrast phase; ignored if ``hu`` is given.
     rng
-        Source of chance; the same state gives the same picture.
+        Random number generator.
     hu
-        Mean HU of each structure, float32 (n_structures,), such as
-        `tomochrome.phantom.materials.sample_hu` draws; by default ``hu_table(phase, rng)``.
+        Mean HU of each structure, float32 (n_structures,), for example from
+        `tomochrome.phantom.materials.sample_hu`; by default ``hu_table(phase, rng)``.
     scanner
-        How the scanner draws; by default a routine scan.
+        Parameters of the scanner; by default a routine scan.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def render_ct(
     Raises
     ------
     OptionError
-        If the phase is unknown, a label is no structure, or the spacing is not positive.
+        If the phase is unknown, a label is not a structure, or the spacing is not positive.
     Cancelled
         If cancelled.
     """
@@ -120,7 +120,7 @@ def render_ct(
     check()
     report(1, 3, "rendering CT")
     factor = max(1, round(2.5 / steps[2]))
-    streaks, noise = _flaws(sharp, steps, factor, scanner, rng)
+    streaks, noise = _artifacts(sharp, steps, factor, scanner, rng)
     check()
     report(2, 3, "rendering CT")
     tiles = _noise_tiles(steps, rng)
@@ -141,13 +141,13 @@ def render_ct(
 def _checked(
     labels: NDArray[np.uint8], spacing: tuple[float, float, float]
 ) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
-    """Labels contiguous and known, spacing positive."""
+    """Return contiguous labels and the spacing; raise OptionError if they are invalid."""
     labels = np.ascontiguousarray(labels)
     if labels.ndim != 3 or labels.dtype != np.uint8 or labels.size == 0:
         raise OptionError("labels must be a uint8 array (z, y, x) with at least one voxel")
     highest = int(labels.max())
     if highest >= N_STRUCTURES:
-        raise OptionError(f"label {highest} is no structure: they are 0 to {N_STRUCTURES - 1}")
+        raise OptionError(f"label {highest} is not a structure: valid are 0 to {N_STRUCTURES - 1}")
     z, y, x = (float(step) for step in spacing)
     if not min(z, y, x) > 0:
         raise OptionError(f"the spacing must be positive, not {spacing}")
@@ -155,14 +155,14 @@ def _checked(
 
 
 def _posterior_slopes(rng: np.random.Generator) -> NDArray[np.float32]:
-    """HU gained per mm towards the back: blood sinks in the lungs of a patient lying down."""
+    """Draw the gradient of lung density to posterior in HU per mm (supine patient)."""
     slopes = np.zeros(N_STRUCTURES, dtype=np.float32)
     slopes[Structure.LUNG] = slopes[Structure.LUNG_DEPENDENT] = rng.uniform(0.05, 0.45)
     return slopes
 
 
 def _gas_in_stool(rng: np.random.Generator) -> NDArray[np.float32]:
-    """HU lost per unit of texture above one standard deviation: bubbles."""
+    """Draw the HU decrease by gas bubbles, per unit of texture above one standard deviation."""
     gas = np.zeros(N_STRUCTURES, dtype=np.float32)
     gas[Structure.COLON_CONTENT] = rng.uniform(100.0, 900.0)
     gas[Structure.STOMACH_CONTENT] = rng.choice([0.0, 0.0, 150.0])
@@ -170,7 +170,7 @@ def _gas_in_stool(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def gaussian(sigma: float) -> NDArray[np.float32]:
-    """Normalized Gaussian of odd length; a single 1 where it would be narrower than 0.2."""
+    """Return a normalized Gaussian kernel of odd length; a single 1 if sigma is below 0.2."""
     if sigma < 0.2:
         return np.ones(1, dtype=np.float32)
     radius = max(1, int(np.ceil(2.5 * sigma)))
@@ -180,7 +180,7 @@ def gaussian(sigma: float) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=4)
 def texture_tile(seed: int) -> NDArray[np.float32]:
-    """Periodic cube of smooth Gaussian noise with mean 0 and standard deviation 1."""
+    """Return a periodic cube of smooth Gaussian noise with mean 0 and standard deviation 1."""
     white = np.random.default_rng(seed).standard_normal((_TILE,) * 3)
     f = np.fft.fftfreq(_TILE)
     squared = f[:, None, None] ** 2 + f[None, :, None] ** 2 + f[None, None, :] ** 2
@@ -193,25 +193,25 @@ def texture_tile(seed: int) -> NDArray[np.float32]:
 def _noise_tiles(
     spacing: tuple[float, float, float], rng: np.random.Generator, count: int = 4
 ) -> NDArray[np.float32]:
-    """Periodic slices of CT noise, unit variance: a ramp cut off by a soft kernel."""
+    """Return periodic slices of unit-variance CT noise: a ramp with the cutoff of a soft kernel."""
     white = rng.standard_normal((count, 256, 256), dtype=np.float32)
     fy = np.fft.fftfreq(256, spacing[1])[:, None]
     fx = np.fft.rfftfreq(256, spacing[2])[None, :]
     f = np.hypot(fy, fx)
-    power = (f + 0.02) * np.exp(-((f / 0.42) ** 2))  # cut off near 4 line pairs a centimetre
+    power = (f + 0.02) * np.exp(-((f / 0.42) ** 2))  # cutoff near 4 line pairs per cm
     noise = np.fft.irfft2(np.fft.rfft2(white) * np.sqrt(power), s=(256, 256))
     noise /= noise.std(axis=(1, 2), keepdims=True)
     return np.asarray(noise, dtype=np.float32)
 
 
-def _flaws(
+def _artifacts(
     hu: NDArray[np.float32],
     spacing: tuple[float, float, float],
     factor: int,
     scanner: Scanner,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Streaks (z, y/factor, x/factor) in HU, and the fine noise of each slice (z,) in HU."""
+    """Return streaks (z, y/factor, x/factor) and the noise level of each slice (z,) in HU."""
     from tomochrome.phantom.render_kernels import back_project, project, shrink
 
     blocks = (len(hu), *(-(-size // factor) for size in hu.shape[1:]))
@@ -232,7 +232,7 @@ def _flaws(
     whole, bone = np.zeros((2, len(water), _ANGLES, n), np.float32)
     project(water, cosines, sines, py, px, n, whole)
     project(dense, cosines, sines, py, px, n, bone)
-    # Photons fall off exponentially; the tube's current follows the body in part.
+    # photon counts decrease exponentially; tube current modulation compensates in part
     starved = np.exp(np.minimum(0.5 * _ATTENUATION_PER_MM * (whole + 2.0 * bone - 330.0), 3.0))
     fault = rng.standard_normal(whole.shape, dtype=np.float32) * starved
     fault *= 0.11 * scanner.noise * px / 2.5
@@ -245,7 +245,7 @@ def _flaws(
 
 
 def _ramp(projections: NDArray[np.float32], pixel: float) -> NDArray[np.float32]:
-    """Ramp filter with a Hann window along the last axis; elements of ``pixel`` mm."""
+    """Apply a ramp filter with a Hann window along the last axis; elements of ``pixel`` mm."""
     n = projections.shape[-1]
     padded = 1 << int(np.ceil(np.log2(2 * n)))
     f = np.fft.rfftfreq(padded, pixel)

@@ -1,4 +1,4 @@
-"""Compiled loops behind `render`: fused, over slices in parallel, nothing random inside."""
+"""Compiled loops of `render` and `cryosection`, parallel over slices and deterministic."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ F32 = NDArray[np.float32]
 
 
 class Look(NamedTuple):
-    """How each structure shows in a CT, float32 (structures,) if nothing else is said."""
+    """Appearance of each structure in a CT, float32 (structures,) unless stated otherwise."""
 
     means: F32  #: HU
-    sds: F32  #: HU of the texture
-    frequency: F32  #: voxels of the tile for a mm
+    sds: F32  #: standard deviation of the texture in HU
+    frequency: F32  #: voxels of the tile per mm
     offsets: F32  #: (structures, 3), in the tile
-    slopes: F32  #: HU gained per mm towards the back
-    gas: F32  #: HU lost per unit of texture above one: bubbles in stool
+    slopes: F32  #: gradient to posterior in HU per mm
+    gas: F32  #: HU decrease by gas bubbles, per unit of texture above one
 
 
 class Blur(NamedTuple):
-    """Kernels of the blur in a slice, of odd length."""
+    """In-plane blur kernels of odd length."""
 
     y: F32
     x: F32
@@ -35,15 +35,15 @@ class Grain(NamedTuple):
     """The scanner's fine noise."""
 
     tiles: F32  #: (n, size, size) of unit variance
-    shifts: NDArray[np.int64]  #: (z, 3): tile and offset from which a slice's noise is taken
+    shifts: NDArray[np.int64]  #: (z, 3): tile and offset in it for each slice
     sds: F32  #: (z,) in HU
 
 
 class Mottle(NamedTuple):
-    """How each structure shows in a photograph."""
+    """Appearance of each structure in a photograph."""
 
     table: F32  #: (structures, 4): sRGB 0..255 and its spread
-    frequency: F32  #: (structures,), voxels of the tile for a mm
+    frequency: F32  #: (structures,), voxels of the tile per mm
     offsets: F32  #: (structures, 3), in the tile
     exposure: np.float32
     texture: np.float32  #: factor on the spread
@@ -51,7 +51,7 @@ class Mottle(NamedTuple):
 
 @njit(cache=True, nogil=True, inline="always")
 def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
-    """Trilinear value of a periodic cube whose edge is a power of two, at a position >= 0."""
+    """Interpolate a periodic cube, whose edge is a power of two, at a position >= 0."""
     mask = tile.shape[0] - 1
     iz, iy, ix = int(z), int(y), int(x)
     fz, fy, fx = np.float32(z - iz), np.float32(y - iy), np.float32(x - ix)
@@ -68,7 +68,7 @@ def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _blur_slice(image: F32, work: F32, blur: Blur) -> None:
-    """Blur a slice (y, x) in place; beyond its edges they are repeated."""
+    """Blur a slice (y, x) in place, with edge values repeated outside."""
     kernel_y, kernel_x = blur
     ny, nx = image.shape
     ry, rx = kernel_y.size // 2, kernel_x.size // 2
@@ -91,7 +91,7 @@ def paint_and_blur(
     first: int, last: int, labels: NDArray[np.uint8], look: Look, tile: F32, spacing: F32,
     blur: Blur, middle_y: float, out: F32,
 ) -> None:  # fmt: skip
-    """HU of every voxel with its structure's texture, blurred in plane, into ``out`` (z, y, x)."""
+    """Write the HU of every voxel with its texture, blurred in plane, to ``out`` (z, y, x)."""
     means, sds, frequency, offsets, slopes, gas = look
     _, ny, nx = labels.shape
     for z in range(first, last):
@@ -116,9 +116,9 @@ def paint_and_blur(
 
 @in_chunks(jobs=lambda hu, *_: len(hu), least=1, fastmath=True)
 def shrink(first: int, last: int, hu: F32, factor: int, water: F32, dense: F32) -> None:
-    """Mean attenuation (water is 1) and its part above soft tissue, in blocks of a slice.
+    """Compute mean attenuation (water is 1) and its part above soft tissue in blocks of a slice.
 
-    Both zeroed, (z, y / factor, x / factor) rounded up.
+    Both outputs are (z, y / factor, x / factor), rounded up, and initially zero.
     """
     _, ny, nx = hu.shape
     _, my, mx = water.shape
@@ -130,7 +130,7 @@ def shrink(first: int, last: int, hu: F32, factor: int, water: F32, dense: F32) 
                     water[z, y // factor, x // factor] += np.float32(1.0) + value * 1e-3
                     if value > 200.0:
                         dense[z, y // factor, x // factor] += (value - 200.0) * 1e-3
-                    if value > 2600.0:  # metal: far denser than the scale shows
+                    if value > 2600.0:  # metal: denser than the HU range
                         dense[z, y // factor, x // factor] += (value - 2600.0) * 1.2e-2
         for y in range(my):
             for x in range(mx):
@@ -143,10 +143,10 @@ def project(
     first: int, last: int, image: F32, cosines: F32, sines: F32, pixel_y: float, pixel_x: float,
     n: int, out: F32,
 ) -> None:  # fmt: skip
-    """Parallel projections of each slice, in mm times the image's unit.
+    """Add the parallel projections of each slice, in mm times the image's unit, to zeroed ``out``.
 
-    Into zeroed ``out`` (z, angle, n). Detector elements are as wide as a pixel in x; element n/2
-    looks through the centre.
+    ``out`` is (z, angle, n). Detector elements have the size of a pixel in x; the ray of element
+    n/2 passes through the center.
     """
     _, ny, nx = image.shape
     angles = cosines.size
@@ -170,9 +170,9 @@ def project(
 def back_project(
     first: int, last: int, filtered: F32, cosines: F32, sines: F32, aspect: float, out: F32
 ) -> None:
-    """Sum of the projections through each pixel, times pi over their number.
+    """Add the sum of the projections through each pixel, times pi / angles, to ``out`` (z, y, x).
 
-    Into zeroed ``out`` (z, y, x).
+    ``out`` is initially zero.
     """
     (_, angles, n), (_, ny, nx) = filtered.shape, out.shape
     scale = np.float32(np.pi / angles)
@@ -195,7 +195,7 @@ def finish(
     first: int, last: int, hu: F32, kernel_z: F32, streaks: F32, factor: int, grain: Grain,
     radius: float, aspect: float, out: NDArray[np.int16],
 ) -> None:  # fmt: skip
-    """Blur along z, add streaks and noise, cut the circle (pixels, negative: none), round."""
+    """Blur along z, add streaks and noise, mask the circle (negative radius: none), round."""
     tiles, shifts, noise = grain
     nz, ny, nx = hu.shape
     rz = kernel_z.size // 2
@@ -235,10 +235,10 @@ def photograph(
     first: int, last: int, labels: NDArray[np.uint8], start: int, stop: int, mottle: Mottle,
     tile: F32, spacing: F32, blur: Blur, out: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Colors of slices ``start`` to ``stop`` into ``out`` (z, y, x, 3).
+    """Write the colors of slices ``start`` to ``stop`` to ``out`` (z, y, x, 3).
 
-    Light and dark mottling follows the structure's grain; a coarser field turns the color a
-    little towards red where it is bloody and towards yellow where it is not.
+    Brightness varies with the structure's grain, and hue between red and yellow with a coarser
+    field.
     """
     table, frequency, offsets, exposure, texture = mottle
     ny, nx = labels.shape[1], labels.shape[2]

@@ -1,4 +1,4 @@
-"""Implicit shapes in the patient frame: ellipsoids, tubes, cylinders, boxes and their blends."""
+"""Implicit shapes in the patient frame: blended ellipsoids, tubes, cylinders and boxes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Turn = NDArray[np.float64] | None
 
 
 def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> NDArray[np.float64]:
-    """Matrix (3, 3) from patient axes to a shape's own axes, angles in degrees."""
+    """Return the matrix (3, 3) from patient axes to a shape's axes; angles in degrees."""
     turned: NDArray[np.float64] = Rotation.from_euler(
         "xyz", (tilt_x, tilt_y, turn_z), degrees=True
     ).as_matrix()
@@ -26,7 +26,7 @@ def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> N
 
 
 def axes(u: Vector, w: Vector) -> NDArray[np.float64]:
-    """Matrix (3, 3) whose rows are local axes: ``w`` kept, ``u`` made perpendicular to it."""
+    """Return local axes as rows (3, 3): ``w`` is the third, ``u`` made perpendicular the first."""
     third = np.asarray(w, float) / np.linalg.norm(w)
     first = np.asarray(u, float) - np.dot(u, third) * third
     first /= np.linalg.norm(first)
@@ -34,7 +34,7 @@ def axes(u: Vector, w: Vector) -> NDArray[np.float64]:
 
 
 def spline(points: ArrayLike | Sequence[Any], n: int) -> NDArray[np.float64]:
-    """Points (m, c) resampled to ``n`` along a natural cubic spline by chord length."""
+    """Return points (m, c) resampled to ``n`` along a natural cubic spline by chord length."""
     p = np.asarray(points, dtype=np.float64)
     if len(p) < 3:
         t = np.linspace(0, 1, n)[:, None]
@@ -46,12 +46,12 @@ def spline(points: ArrayLike | Sequence[Any], n: int) -> NDArray[np.float64]:
 
 @dataclass
 class Shape:
-    """A program of primitives combined in order into one approximate distance field (mm).
+    """A sequence of primitives that are combined into one approximate distance field in mm.
 
     Attributes
     ----------
     rows
-        One list of `kernels.ROW` floats for each primitive.
+        One array of `kernels.ROW` floats for each primitive.
     bounds
         Lower and upper corner (x, y, z) in mm of each primitive; infinite for cuts.
     """
@@ -89,13 +89,13 @@ class Shape:
         return self
 
     def ellipsoid(self, center: Vector, radii: Vector, turn: Turn = None, **how: Any) -> Shape:
-        """Add an ellipsoid; as of all solids, ``turn`` holds its axes as rows."""
+        """Add an ellipsoid; as for all solids, ``turn`` contains its axes as rows."""
         return self._add(k.ELLIPSOID, center, radii, turn, **how)
 
     def cylinder(
         self, center: Vector, half: Vector, turn: Turn = None, *, power: float, **how: Any
     ) -> Shape:
-        """Add a cylinder along its third axis whose section is a superellipse."""
+        """Add a cylinder along its third axis with a superellipse as its section."""
         return self._add(k.CYLINDER, center, half, turn, edge=power, **how)
 
     def box(
@@ -105,13 +105,13 @@ class Shape:
         return self._add(k.BOX, center, half, turn, edge=rounding, **how)
 
     def join(self, other: Shape) -> Shape:
-        """Add all that another shape consists of."""
+        """Add the primitives of another shape."""
         self.rows += other.rows
         self.bounds += other.bounds
         return self
 
     def cut(self, point: Vector, normal: Vector, *, blend: float = 0.0) -> Shape:
-        """Keep only what lies against ``normal`` from ``point``."""
+        """Keep the half-space on the side of ``point`` opposite to ``normal``."""
         row = np.zeros(k.ROW)
         row[0:3] = k.HALFSPACE, k.INTERSECT, blend
         row[3:6] = point
@@ -129,7 +129,7 @@ class Shape:
         smooth: bool = True,
         blend: float = 0.0,
     ) -> Shape:
-        """Add a tube along a spline through ``points`` (n, 3), one radius a point (or one)."""
+        """Add a tube along a spline through ``points`` (n, 3), with one radius or one per point."""
         p = np.asarray(points, dtype=np.float64)
         r = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(p),))
         pr = np.column_stack([p, r])

@@ -1,5 +1,5 @@
 # ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
-"""The skeleton of the trunk: spine with cord, ribs, sternum, shoulder girdle."""
+"""Skeleton of the trunk: spine with cord, ribs, sternum, shoulder girdle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BONE = 1.5  #: cortical thickness in mm
 
 
 def bone(canvas: Canvas, cortex: float = BONE) -> list[tuple[float, S]]:
-    """Layers of a bone with red marrow; the cortex is never thinner than 0.45 voxel."""
+    """Return the layers of a bone with red marrow; the cortex is at least 0.45 voxels thick."""
     return [
         (0.0, S.CORTICAL_BONE),
         (-max(cortex, 0.45 * float(canvas.spacing[1:].max())), S.TRABECULAR_BONE),
@@ -25,7 +25,7 @@ def bone(canvas: Canvas, cortex: float = BONE) -> list[tuple[float, S]]:
 
 
 def body_size(name: str) -> tuple[float, float, float]:
-    """Half width, half depth and half height in mm of a vertebral body."""
+    """Return half width, half depth and half height of a vertebral body in mm."""
     z = VERTEBRA_Z[name]
     width = float(
         np.interp(z, [17, 152, 183, 286, 391, 443, 522], [25, 22.5, 21, 16.5, 15, 13, 10])
@@ -38,7 +38,7 @@ def body_size(name: str) -> tuple[float, float, float]:
 
 
 def paint_spine(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Vertebrae with bodies, arches and processes, discs, canal, cord and roots."""
+    """Paint vertebrae with arches and processes, discs, spinal canal, cord and roots."""
     spine = anatomy.spine_y
     bodies, arches, discs = Shape(), Shape(), Shape()
     for name, z in VERTEBRA_Z.items():
@@ -87,8 +87,8 @@ def _canal(canvas: Canvas, anatomy: Anatomy) -> None:
     z = np.linspace(-70, 540, 42)
     y = anatomy.spine_y(z)
     depth = np.interp(z, [-125, -12, 17, 152, 286, 443, 522], [9, 18, 17, 16, 14.5, 9, 7.5])
-    centre = y + depth + np.interp(z, [-70, 0, 440, 540], [6, 9, 8.5, 9])
-    points = np.column_stack([np.zeros_like(z), centre, z])
+    center = y + depth + np.interp(z, [-70, 0, 440, 540], [6, 9, 8.5, 9])
+    points = np.column_stack([np.zeros_like(z), center, z])
     canal = Shape().tube(points, np.interp(z, [-70, -20, 20, 400, 540], [4, 9, 9.5, 8.5, 10]))
     canvas.paint(canal, [(0, S.INTERMUSCULAR_FAT), (-1.6, S.CSF)])
     cord = points[z > 150]
@@ -106,7 +106,7 @@ def _canal(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def rib_points(anatomy: Anatomy, frame: Frame, number: int, side: int) -> np.ndarray:
-    """Centre line (n, 3) of bony rib ``number`` (1..12) on one side (+1 left, -1 right)."""
+    """Return the center line (n, 3) of rib ``number`` (1..12) on a side (+1 left, -1 right)."""
     i = number - 1
     z0 = VERTEBRA_Z[f"T{number}"]
     rx, ry, _ = body_size(f"T{number}")
@@ -126,7 +126,7 @@ def rib_points(anatomy: Anatomy, frame: Frame, number: int, side: int) -> np.nda
 
 
 def paint_ribs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Twelve pairs of ribs with marrow, their cartilages, and the sternum."""
+    """Paint the ribs, their cartilages, and the sternum."""
     ribs, cartilage = Shape(), Shape()
     ends: dict[tuple[int, int], np.ndarray] = {}
     sternum_z = np.linspace(388, 268, 7)
@@ -173,7 +173,7 @@ def _sternum(canvas: Canvas, frame: Frame) -> None:
 
 
 def paint_girdle(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Clavicles, scapulae and the heads of the humeri."""
+    """Paint clavicles, scapulae, humeri and, if the arms are down, forearms."""
     for side in (-1, 1):
         start = frame.wall(-90 + side * 14, 396, 9)[0]
         clavicle = Shape().tube(
@@ -205,7 +205,7 @@ def paint_girdle(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
 
 
 def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Fat planes around the erector spinae, psoas and quadratus lumborum inside the cavity."""
+    """Paint erector spinae with fat planes, iliacus, psoas, quadratus lumborum and crura."""
     bulk = anatomy.muscle**0.5
     for side in (-1, 1):
         erector = tubes("erector spinae", side, bulk)
@@ -228,7 +228,7 @@ def paint_back_muscles(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_column_sleeve(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Muscle and ligament around the thoracic spine, so that lung never touches the canal."""
+    """Paint soft tissue around the thoracic spine, which separates the lung from the canal."""
     z = np.arange(120.0, 450.0, 20.0)
     y = anatomy.spine_y(z) + np.interp(z, [120, 440], [30, 18])
     sleeve = Shape()
@@ -239,7 +239,7 @@ def paint_column_sleeve(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_skeleton(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Everything of this module in the order that lets it overlap rightly."""
+    """Paint the skeleton in the order that resolves overlaps correctly."""
     paint_back_muscles(canvas, anatomy)
     paint_column_sleeve(canvas, anatomy)
     paint_ribs(canvas, anatomy, frame)

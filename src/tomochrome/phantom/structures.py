@@ -1,8 +1,8 @@
-"""The structures a phantom is painted with: finer than tissues, one material each.
+"""The structures of a phantom: finer than tissues, with one material each.
 
-A structure is what one voxel of the phantom's label map says. Several structures can be the
-same `tomochrome.tissue.Tissue` (aorta, portal vein and pulmonary artery are all vessel) while
-their Hounsfield units, their enhancement and their color differ. `materials` describes each.
+A structure is a label of the phantom's label map. Several structures can be the same
+`tomochrome.tissue.Tissue` (aorta, portal vein and pulmonary artery are all vessel) but differ in
+HU, enhancement and color. `materials` describes each.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class Structure(IntEnum):
 
     # outside the body
     OUTSIDE_AIR = 0
-    COUCH = 1  # carbon-fibre shell of the table
-    COUCH_FOAM = 2  # its light core, mattress, head rest
+    COUCH = 1  # carbon-fiber shell of the table
+    COUCH_FOAM = 2  # core of the table, mattress, headrest
     BLANKET = 3  # clothing, sheets
     # envelope, fat, muscle
     SKIN = 4
@@ -82,7 +82,7 @@ class Structure(IntEnum):
     BOWEL_GAS = 61
     ASCITES = 62
     CYST = 63
-    LESION = 64  # solid, a tumour or nodule in the liver
+    LESION = 64  # solid, a tumor or nodule in the liver
     # pelvis
     BLADDER_WALL = 65
     URINE = 66
@@ -108,7 +108,7 @@ class Structure(IntEnum):
     OPTIC_NERVE = 85
     ORBITAL_FAT = 86
     SINUS_GAS = 87
-    MASTOID_AIR = 88  # cells of gas and bone finer than a voxel
+    MASTOID_AIR = 88  # partial volume of gas and bone
     MUCOSA = 89  # of nose, sinuses, pharynx
     PAROTID = 90
     SALIVARY_GLAND = 91

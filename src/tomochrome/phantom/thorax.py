@@ -1,5 +1,5 @@
 # ruff: noqa: N817 - S is Structure; lists are added to arrays, not joined to them
-"""The chest: mediastinum, heart, great vessels, airways, lung vessels, effusion."""
+"""Chest: mediastinum, heart, great vessels, airways, lung vessels, effusion."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CHEST = [S.LUNG, S.PERICARDIAL_FAT, S.DIAPHRAGM]
 
 
 def prevertebral(anatomy: Anatomy, z: float, gap: float) -> float:
-    """The y that lies ``gap`` mm in front of the vertebral bodies at height z."""
+    """Return y at ``gap`` mm in front of the vertebral bodies at height z."""
     depth = float(np.interp(z, [17, 152, 286, 426], [17, 16, 14.5, 10]))
     return float(anatomy.spine_y(z)) - depth - gap
 
 
 def aorta_points(anatomy: Anatomy) -> np.ndarray:
-    """Centre line (n, 4: x, y, z, radius) of the aorta from its root to the bifurcation."""
+    """Return the center line (n, 4: x, y, z, radius) of the aorta from root to bifurcation."""
     age = 1 + 0.25 * anatomy.calcium
     base = np.array(
         [(4, -40, 296, 15), (-10, -50, 322, 16), (-15, -48, 350, 15.5), (-8, -40, 371, 14.5),
@@ -38,7 +38,7 @@ def aorta_points(anatomy: Anatomy) -> np.ndarray:
 
 
 def paint_mediastinum(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Fat between the lungs, from the spine to the sternum."""
+    """Paint the mediastinal fat."""
     h = anatomy.heart
     fat = 5 + 9 * anatomy.visceral
     column = tubes("mediastinum")
@@ -48,15 +48,15 @@ def paint_mediastinum(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_heart(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Four chambers in their walls, fat in the grooves, the roots of the great vessels."""
+    """Paint the heart's chambers and walls, the roots of the great vessels, coronary arteries."""
     h = anatomy.heart
     rng = anatomy.rng(10)
-    centre = np.array([18, -46, 274.0])
+    center = np.array([18, -46, 274.0])
     low = 10 * (anatomy.breathing - 0.5)
-    centre[2] -= low
+    center[2] -= low
 
     def at(x: float, y: float, z: float) -> np.ndarray:
-        return centre + h * np.array([x, y, z])
+        return center + h * np.array([x, y, z])
 
     apex = np.array([0.74, -0.58, -0.34 + rng.normal(0, 0.06)])
     turn = axes((0, 0, 1), apex)
@@ -101,11 +101,11 @@ def paint_heart(canvas: Canvas, anatomy: Anatomy) -> None:
     coronary = Shape().tube([(8, -52, 300), at(26, -32, 18), at(34, -40, -10)], 1.6)
     coronary.tube([(-4, -54, 298), at(-24, -30, 6), at(-22, -26, -24)], 1.6)
     canvas.paint(coronary, S.ARTERY, only=[S.PERICARDIAL_FAT, S.MYOCARDIUM])
-    _lower_cava(canvas, anatomy, at(-40, 0, -14))
+    _venae_cavae(canvas, anatomy, at(-40, 0, -14))
 
 
-def _lower_cava(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
-    """Superior vena cava with its tributaries, and the cava below the heart."""
+def _venae_cavae(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
+    """Paint the superior vena cava, the azygos vein, and the inferior vena cava at the heart."""
     canvas.paint(tubes("upper cava"), S.SUPERIOR_VENA_CAVA, only=CHEST)
     azygos = Shape().tube(
         [(-4, prevertebral(anatomy, z, 2.5), z) for z in (200, 240, 290, 330)]
@@ -118,7 +118,7 @@ def _lower_cava(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
 
 
 def paint_great_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Aorta with its arch branches, oesophagus, trachea and main bronchi, thyroid."""
+    """Paint aorta, arch branches, neck veins, esophagus, airways and thyroid."""
     points = aorta_points(anatomy)
     chest = points[points[:, 2] > 160]
     soft = [*CHEST, S.MUSCLE, S.VISCERAL_FAT, S.LEFT_HEART_BLOOD, S.MYOCARDIUM, S.PULMONARY_ARTERY]
@@ -165,7 +165,7 @@ def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_lung_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
-    """A random tree of arteries and veins from each hilum to the pleura."""
+    """Paint a random tree of vessels from each hilum to the pleura."""
     rng = anatomy.rng(13)
     path: list[tuple[float, ...]] = []
 
@@ -209,7 +209,7 @@ def paint_lung_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
 
 
 def paint_effusion(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
-    """Fluid in the dependent (posterior) pleural space, with a level."""
+    """Paint pleural fluid in the dependent (posterior) pleural space."""
     for side, depth in zip((-1, 1), anatomy.effusion, strict=True):
         if depth <= 3:
             continue

@@ -1,7 +1,7 @@
 # ruff: noqa: N817, RUF005 - S is Structure; lists are added to arrays, not joined to them
-"""Patients beyond the healthy adult: habitus, age, fluid, operations, implants.
+"""Variations of the healthy adult: habitus, age, fluid, operations, implants.
 
-What the anatomy has a parameter for is set there, so that all organs follow; the rest is painted
+Variations with a parameter in `Anatomy` set it, so that all organs adapt; the others are painted
 over the finished patient, in the patient frame.
 """
 
@@ -34,12 +34,12 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class Variations:
-    """What makes one phantom patient unlike a healthy adult; the defaults change nothing.
+    """Differences of one phantom patient from a healthy adult; the defaults change nothing.
 
     Parameters
     ----------
     fat
-        Factor on subcutaneous fat (to 68 mm); visceral fat and muscle follow.
+        Factor on subcutaneous fat (up to 68 mm); visceral fat and muscle change with it.
     scoliosis_mm
         Deviation of the spine at its apex (T8), to the patient's left.
     effusion_mm
@@ -47,22 +47,22 @@ class Variations:
     ascites_mm
         Thickness of the fluid along abdominal wall, liver and spleen.
     removed
-        Organs taken out by a surgeon.
+        Surgically removed organs.
     hernia_mm
-        Radius of the sac of a hernia at the navel.
+        Radius of the sac of an umbilical hernia.
     hip_implant
         Whether one hip is a prosthesis.
     spine_implant
-        Vertebrae with screws, of `LUMBAR`, lowest first.
+        Vertebrae with pedicle screws, of `LUMBAR`, lowest first.
     arms_down
-        Whether the arms lie at the sides.
+        Whether the arms are at the sides.
     child
         Size relative to an adult's: 0.78 is about 10 years, 0.95 about 15.
 
     Raises
     ------
     OptionError
-        If a value lies outside the range that can be painted, or a name is unknown.
+        If a value is out of range, or a name is unknown.
     """
 
     fat: float = 1.0
@@ -99,20 +99,20 @@ class Variations:
         Parameters
         ----------
         anatomy
-            The patient without them.
+            The patient without variations.
         region
-            A key of `tomochrome.phantom.patient.REGIONS`. A child's head is nearly an adult's in
-            size: in ``"head"`` it shrinks less.
+            A key of `tomochrome.phantom.patient.REGIONS`. In ``"head"`` a child is scaled less,
+            as its head has nearly the size of an adult's.
 
         Returns
         -------
         Anatomy
-            What is painted; `paint_variations` adds what it has no parameter for.
+            The modified anatomy; `paint_variations` adds variations without a parameter.
         """
         a, lean = anatomy, min(self.fat, 1.0)
         size = self.child**0.3 if region == "head" else self.child
         more = 0.35 * max(self.fat - 1.0, 0.0)
-        thick = self.fat > 1 and a.subcutaneous * self.fat > 36  # the flanks would reach the arms
+        thick = self.fat > 1 and a.subcutaneous * self.fat > 36  # flanks would overlap the arms
         right, left = self.effusion_mm
         young = self.child < 1
         return replace(
@@ -132,23 +132,23 @@ class Variations:
 
 
 def draw_variations(seed: int) -> Variations:
-    """Draw one to three variations from a random stream of their own.
+    """Draw one to three variations from a separate random stream.
 
     Parameters
     ----------
     seed
-        The patient's; the same seed gives the same variations.
+        The patient's seed.
 
     Returns
     -------
     Variations
-        Never none at all.
+        At least one variation.
     """
     rng = np.random.default_rng([abs(int(seed)), 7, 1201])
     kinds = ["obese", "emaciated", "scoliosis", "effusion", "ascites", "kidney", "gallbladder",
              "hernia", "hip", "spine", "arms", "child"]  # fmt: skip
     chosen = set(rng.choice(kinds, size=int(rng.integers(1, 4)), replace=False))
-    if "obese" in chosen:  # arms beside an obese trunk would be painted into its flanks
+    if "obese" in chosen:  # arms would overlap an obese trunk
         chosen -= {"emaciated", "arms"}
     if "child" in chosen:
         chosen -= {"hip", "obese"}
@@ -182,16 +182,16 @@ def draw_variations(seed: int) -> Variations:
 def paint_variations(
     canvas: Canvas, anatomy: Anatomy, frame: Frame, variations: Variations
 ) -> None:
-    """Paint what `Anatomy` has no parameter for over a finished trunk, before the table.
+    """Paint the variations without a parameter in `Anatomy` over a finished trunk.
 
     Parameters
     ----------
     canvas
         The patient, changed in place.
     anatomy, frame
-        As painted, with `Variations.apply`.
+        The anatomy after `Variations.apply`, and its frame.
     variations
-        Which.
+        The variations.
     """
     for side, name in ((-1, "right kidney"), (1, "left kidney")):
         if name in variations.removed:
@@ -207,7 +207,7 @@ def paint_variations(
 
 
 def _remove_kidney(canvas: Canvas, side: int) -> None:
-    """Fill the bed of a kidney with fat; vessels end at a stump, the ureter is gone."""
+    """Replace a kidney and its ureter by fat, and truncate its vessels."""
     flank = Shape().box((110 * side, 10, 60), (109, 90, 190))
     gone = [S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA, S.RENAL_PELVIS, S.URETER]
     canvas.paint(flank, S.VISCERAL_FAT, only=gone)
@@ -216,34 +216,34 @@ def _remove_kidney(canvas: Canvas, side: int) -> None:
 
 
 def _patient_positions(canvas: Canvas, voxels: np.ndarray) -> np.ndarray:
-    """Patient-frame x, y, z (n, 3) of voxels (n, 3: z, y, x)."""
+    """Return patient-frame positions (n, 3: x, y, z) of voxels (n, 3: z, y, x)."""
     found = np.empty(voxels.shape, np.float64)
     kernels.positions(canvas.grid, voxels.astype(np.float64), found)
     return found
 
 
-def _away(canvas: Canvas, labels: list[S]) -> np.ndarray:
-    """Distance in mm (z, y, x) to the nearest voxel of the structures; infinite without any."""
-    wanted = np.isin(canvas.labels, labels)
-    if not wanted.any():
+def _distance(canvas: Canvas, labels: list[S]) -> np.ndarray:
+    """Return the distance (z, y, x) in mm to the nearest voxel of the structures, or infinity."""
+    inside = np.isin(canvas.labels, labels)
+    if not inside.any():
         return np.full(canvas.shape, np.inf)
-    return np.asarray(ndimage.distance_transform_edt(~wanted, sampling=canvas.spacing))
+    return np.asarray(ndimage.distance_transform_edt(~inside, sampling=canvas.spacing))
 
 
 def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
-    """Turn peritoneal fat along liver, spleen and the wall into free fluid, less of it in front.
+    """Replace intraperitoneal fat along liver, spleen and wall by free fluid, mostly posterior.
 
-    There is no peritoneum around the kidneys and before the spine.
+    The fat around the kidneys and in front of the spine is retroperitoneal.
     """
     fat = canvas.labels == S.VISCERAL_FAT
-    away = _away(canvas, [S.LIVER, S.SPLEEN, S.MUSCLE, S.DIAPHRAGM, S.ASCITES])
-    voxels = np.argwhere(fat & (away < thickness))
+    distance = _distance(canvas, [S.LIVER, S.SPLEEN, S.MUSCLE, S.DIAPHRAGM, S.ASCITES])
+    voxels = np.argwhere(fat & (distance < thickness))
     if not len(voxels):
         return
     p = _patient_positions(canvas, voxels)
     x, y, z = p.T
     share = np.clip((y + 105) / 70, 0.2, 1.0)
-    inside = (away[tuple(voxels.T)] < thickness * share) & (y < 22) & (z > -112)
+    inside = (distance[tuple(voxels.T)] < thickness * share) & (y < 22) & (z > -112)
     inside &= (x / 46) ** 2 + ((y - 10) / 52) ** 2 > 1
     for side in (-1, 1):
         inside &= (((p - [76 * side, 18, 118]) / [50, 46, 90]) ** 2).sum(1) > 1
@@ -253,18 +253,18 @@ def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
 
 
 def _compress_lung(canvas: Canvas, thickness: float) -> None:
-    """Lung beside pleural fluid is airless in part."""
-    near = _away(canvas, [S.EFFUSION_FLUID]) < thickness
+    """Replace lung next to pleural fluid by partly atelectatic lung."""
+    near = _distance(canvas, [S.EFFUSION_FLUID]) < thickness
     canvas.labels[near & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
 
 
 def _herniate(canvas: Canvas, frame: Frame, radius: float) -> None:
-    """Fat and a loop of small bowel in a sac before the abdominal wall, through a gap in it."""
+    """Paint an umbilical hernia: a gap in the wall, and a sac with fat and a loop of bowel."""
     from tomochrome.phantom.body import dress
 
     height, deep = 52.0, 0.8 * radius
     wall, skin = (frame.wall(-90, height, 0.0, surface)[0] for surface in ("muscle", "skin"))
-    # it bulges at most 16 mm: the picture ends not far from the skin
+    # at most 16 mm beyond the skin, as the grid ends near it
     center = np.array([wall[0], max(wall[1] - 0.3 * radius, skin[1] - 16 + deep), height])
     sac = Shape().ellipsoid(center, (1.1 * radius, deep, radius))
     dress(canvas, sac, 4.0, muscle=False)
@@ -278,7 +278,7 @@ def _herniate(canvas: Canvas, frame: Frame, radius: float) -> None:
 
 
 def _implant_spine(canvas: Canvas, anatomy: Anatomy, names: tuple[str, ...]) -> None:
-    """Screws through the pedicles of each vertebra, and a rod on each side."""
+    """Paint pedicle screws in each vertebra, and a rod on each side."""
     from tomochrome.phantom.skeleton import body_size
 
     z = np.array([VERTEBRA_Z[name] for name in names], float)

@@ -15,7 +15,7 @@ from tomochrome.errors import InputError
 from tomochrome.runtime import quietly, write_whole
 from tomochrome.training.config import TrainingConfig
 from tomochrome.training.folder import CHECKPOINT, LOG, make_folder
-from tomochrome.training.pool import HELD_OUT, Painter
+from tomochrome.training.pool import HELD_OUT, PhantomGenerator
 from tomochrome.training.task import Bundle, Evidence, Task, load_config
 from tomochrome.training.trainer import foreign_checkpoint, read_checkpoint, start_task
 
@@ -68,14 +68,14 @@ def finish(
     folder, target = Path(run), make_folder(weights)
     task = start_task(plan, folder, data, pool)
     net = load_mean(folder / CHECKPOINT, task)
-    aside = Path(held_out) if held_out is not None else folder / "held-out"
-    if plan.phantoms is not None and not (held_out is not None and any(aside.glob("*.npz"))):
+    patients = Path(held_out) if held_out is not None else folder / "held-out"
+    if plan.phantoms is not None and not (held_out is not None and any(patients.glob("*.npz"))):
         few = plan.phantoms.model_copy(update={"count": _HELD_OUT_PATIENTS})
-        with Painter(aside, few, HELD_OUT) as painter:
-            painter.wait(few.count, "generating held-out phantoms")
+        with PhantomGenerator(patients, few, HELD_OUT) as generator:
+            generator.wait(few.count, "generating held-out phantoms")
     log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
     size = sum(parameter.numel() for parameter in net.parameters())
-    evidence = Evidence(aside if plan.phantoms else None, log, size, scores or {}, notes)
+    evidence = Evidence(patients if plan.phantoms else None, log, size, scores or {}, notes)
     with quietly():
         bundles = task.bundles(net, evidence)
     return [write_bundle(target, bundle, task, evidence) for bundle in bundles]

@@ -43,7 +43,9 @@ def plan_jobs(plan: PhantomPlan, first_seed: int = 1) -> Iterator[tuple[int, str
         yield first_seed + k, names[due]
 
 
-def paint(folder: Path, seed: int, region: str, spacing: tuple[float, float, float]) -> Path:
+def generate_phantom(
+    folder: Path, seed: int, region: str, spacing: tuple[float, float, float]
+) -> Path:
     """Generate one phantom patient unless its file exists; return the file.
 
     Every third seed (2, 5, 8, ...) gets `tomochrome.phantom.draw_variations`, except from
@@ -172,7 +174,9 @@ def _work(
 ) -> None:
     """Generate phantoms in a child process, and send errors to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    signal.signal(signal.SIGTERM, _exit)  # sent by `Painter.stop`; removes the incomplete file
+    signal.signal(
+        signal.SIGTERM, _exit
+    )  # sent by `PhantomGenerator.stop`; removes the incomplete file
     os.environ["NUMBA_NUM_THREADS"] = "1"
     parent = mp.parent_process()
     try:
@@ -181,7 +185,7 @@ def _work(
         for seed, region in jobs:
             if parent is not None and not parent.is_alive():
                 return
-            paint(Path(folder), seed, region, spacing)
+            generate_phantom(Path(folder), seed, region, spacing)
     except Exception as error:
         errors.send(sendable(error, "generating phantoms"))
 
@@ -198,7 +202,7 @@ def _exit(*_: object) -> None:
     raise SystemExit(0)
 
 
-class Painter:
+class PhantomGenerator:
     """Generates the plan's missing patients in a child process; a context manager that stops it.
 
     Parameters
@@ -227,7 +231,7 @@ class Painter:
         self._process.start()
         errors.close()  # the parent's copy, so that EOF follows the end of the child
 
-    def __enter__(self) -> Painter:
+    def __enter__(self) -> PhantomGenerator:
         return self
 
     def __exit__(self, *_: object) -> None:

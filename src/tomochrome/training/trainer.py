@@ -28,7 +28,7 @@ from tomochrome.training.folder import (
     saved_at_the_end,
 )
 from tomochrome.training.parallel import Group, group
-from tomochrome.training.pool import Painter
+from tomochrome.training.pool import PhantomGenerator
 from tomochrome.training.task import Task, find_task, load_config
 
 _LOG_EVERY = 20
@@ -95,18 +95,18 @@ def train(
         state = _State(task, ranks)
         if resume:
             state.load(checkpoint)
-        painted = plan.phantoms if paint and ranks.leads else None
-        with Painter(task.pool, painted) as painter:
-            if painted is not None:
-                painter.wait(painted.first, "generating phantoms")
+        missing = plan.phantoms if paint and ranks.leads else None
+        with PhantomGenerator(task.pool, missing) as generator:
+            if missing is not None:
+                generator.wait(missing.first, "generating phantoms")
             ranks.wait()  # for the first phantoms
             with quietly():
                 task.prepare()
             if not ranks.leads:
-                _run(state, painter, budget, folder)
+                _run(state, generator, budget, folder)
                 return checkpoint
             with saved_at_the_end(lambda: state.save(checkpoint)):
-                _run(state, painter, budget, folder)
+                _run(state, generator, budget, folder)
     return checkpoint
 
 
@@ -279,26 +279,26 @@ def foreign_checkpoint(path: Path, advice: str) -> InputError:
     return InputError(f"'{path}' is not a checkpoint of this configuration; {advice}")
 
 
-def _run(state: _State, painter: Painter, budget: Budget, folder: Path) -> None:
+def _run(state: _State, generator: PhantomGenerator, budget: Budget, folder: Path) -> None:
     task, config = state.task, state.config
     clock, saved = time.monotonic() - state.elapsed, time.monotonic()
     means, batches, stage = _Means(), None, -1
     leads = state.ranks.leads
-    aside = task.validation() if config.validate_every and leads else ()
-    columns = ("rate", "loss", *task.figures, *(("validation",) if aside else ()))
+    validation = task.validation() if config.validate_every and leads else ()
+    columns = ("rate", "loss", *task.figures, *(("validation",) if validation else ()))
     board = Board(folder, state.step) if leads else None
     try:
         while (done := state.done(budget)) < 1.0:
             check()
-            painter.check()
+            generator.check()
             now, rate = learning_rate(config, task.stages, state.step, done)
             if batches is None or now != stage:
                 if batches is not None:
                     batches.stop()
                 batches, stage = _batches(task, now, state), now
             means.add(state.learn(batches.next(), rate))
-            if aside and not state.step % config.validate_every:
-                means.add({"validation": state.validate(aside)})
+            if validation and not state.step % config.validate_every:
+                means.add({"validation": state.validate(validation)})
             state.elapsed = time.monotonic() - clock
             last = budget.share(state.step, state.elapsed) == 1.0 or state.exhausted
             if leads and (last or not state.step % _LOG_EVERY):
