@@ -15,13 +15,13 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
 
 
-def test_slices_count_by_their_voxels():
+def test_slices_are_weighted_by_their_voxels():
     sums = np.array([[1e6, 2e6], [1.0, 900.0], [1.0, 900.0], [1e6, 2e6]])
     low, _ = bootstrap_interval(sums, mean)
     assert low == pytest.approx(2, abs=0.01)
 
 
-def test_equal_slices_leave_no_doubt_and_one_slice_has_no_interval():
+def test_equal_slices_have_an_empty_interval_and_one_slice_has_none():
     sums = np.tile([4.0, 12.0], (5, 1))
     assert bootstrap_interval(sums, mean) == (3, 3)
     assert bootstrap_interval(sums[:1], mean) is None

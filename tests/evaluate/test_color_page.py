@@ -1,4 +1,4 @@
-"""The page of colorings: what it shows, and what it must not contain."""
+"""The HTML page that compares colorings."""
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def test_the_truth_is_shown_in_the_palette_and_grey_without_color():
     assert np.abs(lab[..., 0] - srgb_to_lab(row["grey"])[..., 0]).max() <= 1
 
 
-def test_figures_are_told_with_their_intervals_and_names_are_no_markup():
+def test_figures_have_intervals_and_names_are_escaped():
     page = color_page([], [FIGURES])
     assert "3.1 [2.5, 4.0]" in page and "infinite" in page
     assert "<b>mine" not in page and "&lt;b&gt;mine" in page

@@ -54,7 +54,7 @@ def test_differences_equal_those_of_scikit_image_on_all_voxels(case):
     assert found.tissues["liver"]["chroma_error"] == pytest.approx(apart[liver].mean(), rel=1e-6)
 
 
-def test_pictures_are_compared_in_the_body_at_the_same_luminance(case):
+def test_images_are_compared_in_the_body_at_the_same_luminance(case):
     hu, truth, guess = case
     found = color_figures(coloring(guess), hu, ColorTruth.of_tissues(truth))
     known = (truth != 0) & (truth != NO_TISSUE)
@@ -117,7 +117,7 @@ def test_intervals_contain_the_figure_and_a_single_slice_has_none(case):
     assert single.intervals == {} and single.flicker is None
 
 
-def test_confidence_is_held_against_the_right_tissue():
+def test_calibration_uses_the_true_tissue():
     truth = np.full((1, 10, 20), Tissue.LIVER, np.uint8)
     guess, sure = truth.copy(), np.full(truth.shape, 255, np.uint8)
     guess[0, :5, :4] = Tissue.SPLEEN  # 20 of 200 wrong though sure
@@ -130,7 +130,7 @@ def test_confidence_is_held_against_the_right_tissue():
     assert found.bins[0].right is None
 
 
-def test_a_photograph_is_a_truth_without_tissues():
+def test_a_photograph_gives_no_tissue_figures():
     rng = np.random.default_rng(5)
     photograph = rng.integers(0, 256, (12, 9, 3), np.uint8)
     mask = rng.random((12, 9)) < 0.6
@@ -150,7 +150,7 @@ def test_a_photograph_is_a_truth_without_tissues():
         ColorTruth.of_photograph(photograph, mask & False)
 
 
-def test_another_grid_or_no_truth_is_refused(case):
+def test_another_grid_or_no_truth_is_rejected(case):
     hu, truth, guess = case
     with pytest.raises(GeometryError, match="grid"):
         color_figures(coloring(guess), hu[1:], ColorTruth.of_tissues(truth))
@@ -158,7 +158,7 @@ def test_another_grid_or_no_truth_is_refused(case):
         color_figures(coloring(guess), hu, ColorTruth.of_tissues(truth * 0))
 
 
-def test_likeness_of_a_picture_with_itself():
+def test_image_quality_of_an_image_with_itself():
     picture = np.random.default_rng(6).integers(0, 256, (16, 16, 3), np.uint8)
     assert ssim_map(picture, picture) == pytest.approx(1)
     assert psnr(np.zeros(1))[0] == np.inf

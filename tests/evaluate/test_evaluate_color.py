@@ -50,7 +50,7 @@ def test_errors_equal_a_voxel_by_voxel_loop(truth):
     assert score.organ_error == pytest.approx(np.mean(means), rel=1e-4)
 
 
-def test_what_an_organ_is_mistaken_for_is_named():
+def test_the_most_frequent_confusion_is_reported():
     truth = np.full((1, 10, 10), Tissue.SPLEEN, np.uint8)
     guess = truth.copy()
     guess[0, :3] = Tissue.LIVER
@@ -59,7 +59,7 @@ def test_what_an_organ_is_mistaken_for_is_named():
     assert (organ.mistaken_for, organ.mistaken_share) == ("liver", pytest.approx(0.3))
 
 
-def test_a_truth_elsewhere_is_refused(truth):
+def test_a_truth_on_another_grid_is_rejected(truth):
     with pytest.raises(GeometryError, match="grid"):
         score_color(coloring(truth % 4), truth[:, :5])
     with pytest.raises(GeometryError, match="no tissue"):
@@ -75,7 +75,7 @@ def test_color_outside_the_body_is_counted():
     assert colored_outside(coloring(guess * 0), body) == 0.0
 
 
-def test_flicker_of_a_steady_coloring_is_none():
+def test_a_constant_coloring_has_no_flicker():
     guess = np.full((3, 6, 6), Tissue.LIVER, np.uint8)
     hu = np.full(guess.shape, 60.0, np.float32)
     steady = flicker(coloring(guess), hu)

@@ -1,4 +1,4 @@
-"""Dice and Hausdorff distance, held against SimpleITK and against the definition spelt out."""
+"""Dice and Hausdorff distance, compared with SimpleITK and with the definition."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def naive_hausdorff95(a: NDArray, b: NDArray, affine: NDArray[np.float64]) -> fl
 
 @pytest.mark.parametrize("slab", [1, 500, 2_000_000])
 @pytest.mark.parametrize("seed", range(3))
-def test_overlap_is_that_of_simpleitk_and_of_the_definition(
+def test_overlap_matches_simpleitk_and_the_definition(
     seed: int, slab: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tomochrome.evaluate.labels._SLAB", slab)
@@ -98,7 +98,7 @@ def test_large_surfaces_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore:monai.metrics.utils:FutureWarning")
 @pytest.mark.parametrize("seed", range(3))
-def test_hausdorff_is_that_of_monai_with_thick_slices(seed: int) -> None:
+def test_hausdorff_matches_monai_with_thick_slices(seed: int) -> None:
     import torch
     from monai.metrics import compute_hausdorff_distance
 
@@ -113,7 +113,7 @@ def test_hausdorff_is_that_of_monai_with_thick_slices(seed: int) -> None:
 
 @given(seed=st.integers(0, 10_000), other=st.integers(0, 10_000))
 @settings(max_examples=15, deadline=None)
-def test_overlap_is_symmetric_and_1_of_equals(seed: int, other: int) -> None:
+def test_overlap_is_symmetric_and_1_for_equal_maps(seed: int, other: int) -> None:
     a, b = (Volume(blobs(s), oblique(), "unknown") for s in (seed, other))
     there, back = overlap(a, b), overlap(b, a)
     assert there == back
@@ -148,12 +148,12 @@ def test_labels_far_apart_need_no_table() -> None:
     assert found["dice"][str(2**40)] == pytest.approx(2 / 3)
 
 
-def test_no_label_no_mean() -> None:
+def test_without_labels_there_is_no_mean() -> None:
     empty = Volume(np.zeros(SHAPE, np.uint8), oblique(), "unknown")
     assert overlap(empty, empty) == {"dice": {}, "hausdorff95_mm": {}}
 
 
-def test_unknown_tissue_is_no_label() -> None:
+def test_unknown_tissue_is_ignored() -> None:
     tissue = np.full(SHAPE, 255, np.uint8)
     tissue[:2] = 3
     volume = Volume(tissue, oblique(), "tissue")
@@ -169,13 +169,13 @@ def test_unknown_tissue_is_no_label() -> None:
         (np.zeros((*SHAPE, 4), np.uint8), "color"),
     ],
 )
-def test_what_is_no_label_map_is_refused(voxels: NDArray, words: str) -> None:
+def test_invalid_label_maps_are_rejected(voxels: NDArray, words: str) -> None:
     good = Volume(blobs(0), oblique(), "unknown")
     with pytest.raises(InputError, match=words):
         overlap(good, Volume(voxels, oblique(), "RGBA" if voxels.ndim == 4 else "unknown"))
 
 
-def test_another_grid_is_refused_and_a_cancel_is_heard() -> None:
+def test_other_grids_are_rejected_and_it_can_be_cancelled() -> None:
     a = Volume(blobs(0), oblique(), "unknown")
     with pytest.raises(GeometryError, match="grid"):
         overlap(a, Volume(blobs(0), default_affine((1.0, 1.0, 1.0)), "unknown"))

@@ -1,4 +1,4 @@
-"""All measures of a registration in one go."""
+"""All measures of a registration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shifted(mm: tuple[float, float, float]) -> Transform:
 
 @pytest.mark.parametrize("unit", ["HU", "unknown"])
 @pytest.mark.parametrize("given_moved", [False, True])
-def test_an_exact_registration_is_perfect(unit: Unit, given_moved: bool) -> None:
+def test_an_exact_registration_has_no_error(unit: Unit, given_moved: bool) -> None:
     fixed, labels = patient(unit)
     there = shifted((8.0, -4.0, 4.0))
     moving = replace(fixed, affine=there.affine @ fixed.affine)
@@ -58,7 +58,7 @@ def test_an_exact_registration_is_perfect(unit: Unit, given_moved: bool) -> None
     assert found["inverse_consistency_mm"] == {"mean": 0.0, "max": 0.0, "p99": 0.0}
 
 
-def test_before_is_how_the_two_lie_in_space() -> None:
+def test_before_uses_the_identity_transform() -> None:
     fixed, labels = patient("unknown")
     moving = replace(fixed, affine=shifted((12.0, 0.0, 0.0)).affine @ fixed.affine)
     moving_labels = replace(labels, affine=moving.affine)
@@ -86,7 +86,7 @@ def test_keys_without_data_are_absent() -> None:
     assert found["inverse_consistency_mm"]["max"] == 0.0
 
 
-def test_labels_on_other_grids_are_compared_on_the_fixed_one() -> None:
+def test_labels_on_other_grids_are_resampled_to_the_fixed_grid() -> None:
     fixed, labels = patient()
     fine = np.kron(labels.voxels, np.ones((2, 2, 2), np.uint8))
     affine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1.0])
@@ -98,7 +98,7 @@ def test_labels_on_other_grids_are_compared_on_the_fixed_one() -> None:
     assert found["after"]["dice"] == {"2": 1.0, "9": 1.0}
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     fixed, labels = patient()
     same = Transform.identity()
     lone: list[dict[str, Any]] = [{"fixed_labels": labels}, {"fixed_points": np.zeros((1, 3))}]

@@ -1,4 +1,4 @@
-"""Correlation, local correlation and mutual information against oracles of another kind."""
+"""NCC, local NCC and mutual information, compared with independent implementations."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_gain_and_offset_change_nothing(gain: float, offset: float, seed: int) -
 
 @given(seed=st.integers(0, 999), unit=st.sampled_from(["HU", "unknown"]))
 @settings(max_examples=10, deadline=None)
-def test_a_picture_is_most_like_itself_and_likeness_is_mutual(seed: int, unit: str) -> None:
+def test_similarity_is_maximal_for_equal_images_and_symmetric(seed: int, unit: str) -> None:
     a, b = (Volume(picture(s, unit), AFFINE, unit) for s in (seed, seed + 1000))  # type: ignore[arg-type]
     same, there, back = (similarity_measures(*p) for p in ((a, a), (a, b), (b, a)))
     assert same["ncc"] == pytest.approx(1.0)
@@ -99,7 +99,7 @@ def test_a_picture_is_most_like_itself_and_likeness_is_mutual(seed: int, unit: s
         assert same[key] > there[key]
 
 
-def test_flat_background_says_nothing_about_likeness() -> None:
+def test_constant_background_is_ignored() -> None:
     a, b = pair()
     wide = [np.pad(v.voxels, 12, constant_values=v.voxels.min()) for v in (a, b)]
     found = similarity_measures(*(Volume(v, AFFINE, "unknown") for v in wide))
@@ -108,7 +108,7 @@ def test_flat_background_says_nothing_about_likeness() -> None:
     assert same["local_ncc"] > 0.99
 
 
-def test_what_was_not_measured_does_not_count() -> None:
+def test_voxels_outside_are_ignored() -> None:
     a, b = pair()
     holes = np.zeros(SHAPE, bool)
     holes[:4] = True
@@ -130,7 +130,7 @@ def test_integers_of_any_size() -> None:
     assert similarity_measures(*large)["ncc"] > 0
 
 
-def test_a_mask_from_elsewhere_is_brought_here() -> None:
+def test_a_mask_on_another_grid_is_resampled() -> None:
     a, b = pair()
     mask = np.zeros((26, 17, 15), np.uint8)
     mask[8:] = 1
@@ -140,7 +140,7 @@ def test_a_mask_from_elsewhere_is_brought_here() -> None:
     assert similarity_measures(a, b, finer) == similarity_measures(a, b, here)
 
 
-def test_nothing_in_common_is_no_number() -> None:
+def test_without_common_voxels_there_is_no_measure() -> None:
     a, b = pair()
     assert (
         similarity_measures(Volume(a.voxels, AFFINE, "unknown", outside=np.ones(SHAPE, bool)), b)

@@ -1,4 +1,4 @@
-"""The table of models: its order, its ratios, its remarks."""
+"""The table of models: order, ratios, remarks."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def test_the_error_over_tissues_is_that_of_the_score():
     assert low < found.organ_error < high
 
 
-def test_several_scans_count_as_their_voxels_together():
+def test_scans_are_weighted_by_their_voxels():
     parts = [scan(seed) for seed in (1, 2, 3)]
     tally = Tally()
     for hu, truth, guess in parts:
@@ -65,7 +65,7 @@ def row(model, right):
     return replace(figures, model=model)
 
 
-def test_models_are_sorted_and_those_that_do_not_help_are_marked():
+def test_models_are_sorted_and_poor_ones_are_marked():
     figures = {"weak": row("weak", 0.1), "good": row("good", 0.9)}
     figures["transfer-function"] = row("transfer-function", 0.5)
     found = rows({name: (each, 0.5) for name, each in figures.items()})
@@ -83,7 +83,7 @@ def test_models_are_sorted_and_those_that_do_not_help_are_marked():
     assert all(line.count("|") == text.splitlines()[2].count("|") for line in lines)
 
 
-def test_worse_than_grey_is_said():
+def test_worse_than_grey_is_marked():
     hu, truth, guess = scan(4)
     figures = color_figures(coloring(guess), hu, ColorTruth.of_tissues(truth))
     poor = replace(figures, organ_error=figures.grey_organ_error + 1)
@@ -91,7 +91,7 @@ def test_worse_than_grey_is_said():
     assert ModelRow(poor, 0.1).to_json()["to_transfer_function"] is None
 
 
-def test_a_reliability_diagram_in_characters():
+def test_the_reliability_table():
     voxels, right = np.zeros(256, np.int64), np.zeros(256, np.int64)
     voxels[250], right[250] = 300, 285
     voxels[100], right[100] = 100, 25

@@ -16,7 +16,7 @@ def small(**options) -> Canvas:
 
 @settings(max_examples=12, deadline=None)
 @given(st.tuples(*[st.floats(12, 30)] * 3), st.tuples(*[st.floats(-90, 90)] * 3))
-def test_an_ellipsoid_has_its_volume_however_it_is_turned(radii, angles):
+def test_a_rotated_ellipsoid_has_its_volume(radii, angles):
     canvas = small()
     canvas.paint(Shape().ellipsoid((0, 0, 0), radii, rotation(*angles)), S.LIVER)
     volume = (canvas.labels == S.LIVER).sum() * 8.0
@@ -49,7 +49,7 @@ def test_organs_that_compete_meet_half_way_and_leave_no_gap():
     assert abs(-39.0 + 2 * border[0] + 1) <= 2.0
 
 
-def test_only_and_spare_protect_what_is_there():
+def test_only_and_spare_protect_structures():
     canvas = small()
     canvas.paint(Shape().ellipsoid((0, 0, 0), (20,) * 3), S.LIVER)
     canvas.paint(Shape().ellipsoid((0, 0, 0), (30,) * 3), S.SPLEEN, spare=[S.LIVER])
@@ -58,7 +58,7 @@ def test_only_and_spare_protect_what_is_there():
     assert set(np.unique(canvas.labels)) == {0, S.LIVER, S.SPLEEN, S.MUSCLE}
 
 
-def test_gas_rises_to_the_front_with_a_level_surface():
+def test_gas_is_anterior_with_a_horizontal_level():
     canvas = small()
     shape = Shape().ellipsoid((0, 0, 0), (30,) * 3)
     canvas.paint(
@@ -69,7 +69,7 @@ def test_gas_rises_to_the_front_with_a_level_surface():
     assert gas.max() < fluid.min()
 
 
-def test_cuts_and_bites_take_away():
+def test_cuts_and_subtracted_primitives():
     canvas = small()
     shape = Shape().ellipsoid((0, 0, 0), (25,) * 3).ellipsoid((0, 0, 0), (10,) * 3, op=SUBTRACT)
     canvas.paint(shape.cut((0, 0, 0), (0, 0, 1)), S.LIVER)
@@ -78,7 +78,7 @@ def test_cuts_and_bites_take_away():
     assert canvas.labels[11, 20, 20] == S.LIVER
 
 
-def test_walls_close_where_a_neighbour_cut_them_open():
+def test_walls_cut_by_a_neighbor_are_closed():
     canvas = small()
     canvas.paint(Shape().ellipsoid((0, 0, 0), (25,) * 3), S.STOMACH_CONTENT)
     canvas.paint(Shape().box((0, 0, 20), (40, 40, 10)), S.LIVER)
@@ -87,7 +87,7 @@ def test_walls_close_where_a_neighbour_cut_them_open():
     assert S.STOMACH_CONTENT not in below
 
 
-def test_threads_do_not_change_the_picture():
+def test_threads_do_not_change_the_result():
     pictures = []
     for threads in (1, 3):
         canvas = small(seed=4, threads=threads)
@@ -98,7 +98,7 @@ def test_threads_do_not_change_the_picture():
     assert np.array_equal(*pictures)
 
 
-def test_positions_turn_back_into_voxels_through_a_warp():
+def test_positions_are_inverted_through_a_deformation():
     def bend(points):
         return points + 6 * np.sin(points[:, [1, 2, 0]] / 30)
 

@@ -41,14 +41,14 @@ def test_the_couch_is_gel_and_the_body_is_not_blue() -> None:
     assert rgb[2, 12, 60, 0] > rgb[2, 12, 60, 2]
 
 
-def test_same_state_same_picture_and_exposure() -> None:
+def test_the_same_random_state_gives_the_same_image() -> None:
     labels = blocks(S.LIVER, S.LUNG)
     one, two = (cryosection(labels, (2, 1, 1), np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert cryosection(labels, (2, 1, 1), exposure=0.5).mean() < 0.6 * one.mean()
 
 
-def test_nonsense_and_cancel() -> None:
+def test_invalid_arguments_and_cancellation() -> None:
     with pytest.raises(OptionError):
         cryosection(blocks(S.LIVER), (2, 1, 1), exposure=0.0)
     with pytest.raises(OptionError, match="not a structure"):

@@ -22,7 +22,7 @@ def series(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dicom(patient, tmp_path_factory.mktemp("dicom") / "head")
 
 
-def test_pydicom_reads_values_and_places(patient: Patient, series: Path) -> None:
+def test_pydicom_reads_values_and_positions(patient: Patient, series: Path) -> None:
     slices = [pydicom.dcmread(p) for p in sorted(series.glob("*.dcm"))]
     slices.sort(key=lambda d: float(d.ImagePositionPatient[2]))
     assert len(slices) == patient.ct.shape[0]
@@ -39,7 +39,7 @@ def test_pydicom_reads_values_and_places(patient: Patient, series: Path) -> None
     assert [float(v) for v in slices[0].PixelSpacing] == [4.0, 3.0]
 
 
-def test_nobody_is_named(series: Path) -> None:
+def test_there_is_no_patient_name(series: Path) -> None:
     first = pydicom.dcmread(next(iter(series.glob("*.dcm"))))
     assert str(first.PatientName) == "TOMOCHROME^ANONYMOUS"
     assert not first.get("PatientBirthDate")

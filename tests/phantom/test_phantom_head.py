@@ -50,7 +50,7 @@ def test_organs_have_adult_sizes(head: NDArray[np.uint8]) -> None:
     assert 150 < millilitres(np.isin(head, [S.CORTICAL_BONE, S.DIPLOE, S.TRABECULAR_BONE])) < 1100
 
 
-def test_all_that_a_head_has_is_there(head: NDArray[np.uint8]) -> None:
+def test_a_head_has_all_its_structures(head: NDArray[np.uint8]) -> None:
     present = set(np.unique(head).tolist())
     wanted = {
         S.SKIN, S.SUBCUTANEOUS_FAT, S.MUSCLE, S.CORTICAL_BONE, S.DIPLOE, S.CSF, S.DURA, *BRAIN,
@@ -62,7 +62,7 @@ def test_all_that_a_head_has_is_there(head: NDArray[np.uint8]) -> None:
     assert set(tissue_table()[head].ravel().tolist()) <= {int(t) for t in Tissue}
 
 
-def test_the_brain_lies_inside_a_closed_skull(head: NDArray[np.uint8]) -> None:
+def test_the_brain_is_inside_a_closed_skull(head: NDArray[np.uint8]) -> None:
     """From the brain no way leads through the vault to the scalp."""
     walls = np.isin(head, [S.CORTICAL_BONE, S.DIPLOE])
     top = center(np.isin(head, [S.DEEP_GREY]))[0] / SPACING[0]
@@ -87,7 +87,7 @@ def test_sides_and_directions(head: NDArray[np.uint8]) -> None:
     assert 0.3 < share < 0.7
 
 
-def test_the_cord_runs_on_from_the_brainstem(head: NDArray[np.uint8]) -> None:
+def test_the_cord_continues_the_brainstem(head: NDArray[np.uint8]) -> None:
     joined, _ = ndimage.label(np.isin(head, [S.BRAINSTEM, S.SPINAL_CORD]), np.ones((3, 3, 3)))
     stem = np.bincount(joined[head == S.BRAINSTEM]).argmax()
     assert (joined[head == S.SPINAL_CORD] == stem).mean() > 0.9
@@ -101,7 +101,7 @@ def test_skin_is_between_body_and_air(head: NDArray[np.uint8]) -> None:
     assert (head[rim] == S.SKIN).mean() > 0.75
 
 
-def test_one_seed_one_head_whatever_the_threads() -> None:
+def test_a_head_depends_on_the_seed_and_not_on_the_threads() -> None:
     one, two = painted(5, threads=1).labels, painted(5, threads=2).labels
     np.testing.assert_array_equal(one, two)
     assert (one != painted(6).labels).mean() > 0.02

@@ -31,7 +31,7 @@ def test_every_structure_has_its_material() -> None:
     assert color_table().shape == (N_STRUCTURES, 4)
 
 
-def test_every_tissue_but_none_is_painted_by_some_structure() -> None:
+def test_every_tissue_has_a_structure() -> None:
     assert set(tissue_table().tolist()) == {int(t) for t in Tissue}
 
 
@@ -43,7 +43,7 @@ def test_couch_and_gut_gas_are_air_and_sinuses_are_airway() -> None:
         assert table[name] == Tissue.AIRWAY
 
 
-def test_means_are_the_textbooks() -> None:
+def test_means_match_textbooks() -> None:
     native, arterial, portal = (hu_table(p) for p in ("native", "arterial", "portal"))
     assert 45 < native[S.LIVER] < 65
     assert 100 < portal[S.LIVER] < 125
@@ -89,7 +89,7 @@ def test_training_patients_vary_widely() -> None:
     assert (drawn[:, S.LIVER] < drawn[:, S.SPLEEN]).any()
 
 
-def test_the_stomach_holds_what_was_said() -> None:
+def test_the_stomach_content_can_be_chosen() -> None:
     for seed in range(8):
         water, contrast = (
             hu_table("portal", np.random.default_rng(seed), stomach=fill)[S.STOMACH_CONTENT]
@@ -99,7 +99,7 @@ def test_the_stomach_holds_what_was_said() -> None:
         assert 150 <= contrast <= 400
 
 
-def test_nonsense_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(OptionError, match="unknown phase"):
         hu_table("late")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="unknown phase"):

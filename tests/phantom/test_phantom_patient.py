@@ -32,7 +32,7 @@ def centroid(painted, *structures) -> np.ndarray:
     return painted.anatomy.to_patient(world[None, :3])[0]
 
 
-def test_every_main_organ_is_there(torso):
+def test_all_main_organs_are_present(torso):
     present = set(np.unique(torso.structures))
     wanted = {
         S.LIVER, S.SPLEEN, S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA, S.PANCREAS, S.STOMACH_WALL,
@@ -44,7 +44,7 @@ def test_every_main_organ_is_there(torso):
     assert wanted <= present
 
 
-def test_volumes_are_those_of_adults(torso):
+def test_organ_volumes_are_those_of_adults(torso):
     assert 0.7 * 250 < volume_ml(torso, S.SPLEEN) < 1.2 * 250
     assert 900 < volume_ml(torso, S.LIVER, S.PORTAL_VEIN, S.HEPATIC_VEIN) < 2200
     assert 180 < volume_ml(torso, S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA) < 460
@@ -53,7 +53,7 @@ def test_volumes_are_those_of_adults(torso):
     assert 3000 < volume_ml(torso, S.LUNG) < 7500
 
 
-def test_organs_lie_on_their_own_side(torso):
+def test_organs_are_on_the_correct_side(torso):
     liver, spleen = centroid(torso, S.LIVER), centroid(torso, S.SPLEEN)
     stomach, aorta = centroid(torso, S.STOMACH_CONTENT), centroid(torso, S.AORTA)
     heart, cava = centroid(torso, S.LEFT_HEART_BLOOD), centroid(torso, S.VENA_CAVA)
@@ -63,7 +63,7 @@ def test_organs_lie_on_their_own_side(torso):
     assert heart[2] > liver[2] > centroid(torso, S.URINE)[2]
 
 
-def test_gas_in_the_stomach_lies_in_front():
+def test_gas_in_the_stomach_is_anterior():
     straight = {"warp": 0.0, "tilt": (0.0, 0.0, 0.0), "bend": 0.0}
     stomach = {"stomach_fill": "gas", "stomach_gas": 0.6, "stomach_ml": 450.0}
     painted = make_structures(3, "abdomen", COARSE, **stomach, **straight)
@@ -73,7 +73,7 @@ def test_gas_in_the_stomach_lies_in_front():
     assert gas.max() <= fluid.min() + 1
 
 
-def test_the_seed_alone_decides(torso):
+def test_the_patient_depends_only_on_the_seed(torso):
     again = make_structures(7, "torso", COARSE, spleen_ml=250.0, stomach_fill="water",
                             stomach_ml=500.0, arms_up=True, threads=2)  # fmt: skip
     assert np.array_equal(again.structures, torso.structures)
@@ -99,7 +99,7 @@ def test_every_region_paints_and_is_mostly_body(region):
     assert extent == pytest.approx(high - low, abs=14)
 
 
-def test_make_patient_gives_one_grid_of_everything():
+def test_all_data_of_a_patient_are_on_one_grid():
     told = []
     with running(Task(lambda *args: told.append(args))):
         patient = make_patient(
@@ -121,7 +121,7 @@ def test_the_shape_can_be_given():
     assert painted.voxels.shape == (20, 30, 40)
 
 
-def test_options_without_meaning_are_refused():
+def test_invalid_options_are_rejected():
     with pytest.raises(OptionError, match="region"):
         make_structures(0, "knee")
     with pytest.raises(OptionError, match="spacing"):

@@ -25,7 +25,7 @@ def slab(
 
 
 @pytest.mark.parametrize("core", [S.LIVER, S.SUBCUTANEOUS_FAT, S.CORTICAL_BONE, S.AORTA])
-def test_inside_a_structure_the_mean_is_its_own(core: Structure) -> None:
+def test_the_mean_inside_a_structure(core: Structure) -> None:
     labels = slab(core)
     hu = hu_table("portal")
     ct = render_ct(labels, (3, 2, 2), rng=np.random.default_rng(1), hu=hu, scanner=QUIET)
@@ -43,7 +43,7 @@ def test_edges_are_partial_volume() -> None:
     assert 0.02 < between < 0.2
 
 
-def test_the_same_state_gives_the_same_picture() -> None:
+def test_the_same_random_state_gives_the_same_ct() -> None:
     labels = slab(S.LIVER)
     one, two, other = (
         render_ct(labels, (3, 2, 2), "portal", np.random.default_rng(s)) for s in (5, 5, 6)
@@ -67,7 +67,7 @@ def test_noise_grows_with_the_body() -> None:
     assert spread[1] > 1.8 * spread[0]
 
 
-def test_between_two_rods_of_metal_the_picture_is_dark_and_elsewhere_it_is_streaked() -> None:
+def test_metal_rods_cause_dark_bands_and_streaks() -> None:
     labels = slab(S.MUSCLE, 96, 4, 40.0)
     y, x = np.mgrid[:96, :96] - 47.5
     for rod in (-20, 20):
@@ -95,7 +95,7 @@ def test_single_voxel_and_single_slice() -> None:
     assert render_ct(slab(S.LIVER, depth=1), (5, 1, 0.8)).shape == (1, 48, 48)
 
 
-def test_nonsense_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     labels = slab(S.LIVER)
     with pytest.raises(OptionError, match="spacing"):
         render_ct(labels, (3, 0, 2))
@@ -111,7 +111,7 @@ def test_nonsense_is_refused() -> None:
         Scanner(circle_mm=0)
 
 
-def test_it_can_be_cancelled_and_tells_how_far_it_is() -> None:
+def test_it_can_be_cancelled_and_reports_progress() -> None:
     token = Task()
     token.cancel()
     with running(token), pytest.raises(Cancelled):

@@ -35,7 +35,7 @@ def places(painted, *structures):
     return (painted.affine[:3, :3] @ index.T).T + painted.affine[:3, 3]
 
 
-def test_patients_without_variations_are_those_painted_before_there_were_any():
+def test_patients_without_variations_are_unchanged():
     painted = make_structures(8, "torso", (8.0, 6.0, 6.0))
     assert painted.structures.shape == (71, 50, 76)
     counted = {
@@ -67,7 +67,7 @@ def test_obesity_enlarges_subcutaneous_fat_by_the_factor(torso):
     assert more > 2 * plain
 
 
-def test_emaciation_takes_fat_and_muscle():
+def test_emaciation_reduces_fat_and_muscle():
     fed, starved = (
         make_structures(5, "abdomen", COARSE, build="heavy", variations=v, **PLAIN)
         for v in (None, Variations(fat=0.2))
@@ -132,7 +132,7 @@ def test_a_removed_gallbladder_is_gone(abdomen):
     assert not np.isin(vary(removed=("gallbladder",)).structures, bile).any()
 
 
-def test_a_hernia_brings_bowel_before_the_abdominal_wall(abdomen):
+def test_a_hernia_moves_bowel_anterior_to_the_wall(abdomen):
     painted = vary(hernia_mm=32.0)
     changed = painted.structures != abdomen.structures
     loop = np.argwhere(changed & np.isin(painted.structures, [S.SMALL_BOWEL_WALL,
@@ -158,14 +158,14 @@ def test_implants_are_metal_in_bone(torso):
     assert prosthesis[:, 2].max() < -60 and np.abs(prosthesis[:, 0]).min() > 50
 
 
-def test_arms_are_raised_where_obese_flanks_would_reach_them():
+def test_arms_are_raised_if_obese_flanks_would_overlap_them():
     lying = draw_anatomy(1, subcutaneous=30.0, arms_up=False)
     assert Variations(fat=2.0).apply(lying).arms_up
     assert not Variations(fat=1.1).apply(lying).arms_up
     assert Variations().apply(lying) == lying
 
 
-def test_arms_lie_beside_the_trunk(torso):
+def test_arms_are_beside_the_trunk(torso):
     assert vary("torso", arms_down=True).structures.shape[2] > torso.structures.shape[2] + 10
 
 
@@ -177,7 +177,7 @@ def test_a_child_is_smaller_along_all_axes(torso):
     assert (child.structures == S.BLADDER_WALL).any() and (child.structures == S.LUNG).any()
 
 
-def test_a_region_without_the_organ_is_left_alone():
+def test_a_region_without_the_organ_is_unchanged():
     chest = {"spacing": (10.0, 8.0, 8.0), "region": "head"}
     what = Variations(removed=("left kidney",), hernia_mm=30, ascites_mm=20, hip_implant=True,
                       effusion_mm=(50, 50), spine_implant=("L4", "L3"))  # fmt: skip
@@ -185,7 +185,7 @@ def test_a_region_without_the_organ_is_left_alone():
     assert np.array_equal(plain.structures, varied.structures)
 
 
-def test_the_seed_alone_decides_and_everything_is_drawn():
+def test_variations_depend_only_on_the_seed_and_all_are_drawn():
     drawn = [draw_variations(seed) for seed in range(150)]
     assert drawn == [draw_variations(seed) for seed in range(150)]
     assert all(v != Variations() for v in drawn)
@@ -201,12 +201,12 @@ def test_the_seed_alone_decides_and_everything_is_drawn():
     [{"fat": 0.0}, {"child": 0.3}, {"removed": ("heart",)}, {"spine_implant": ("C9",)},
      {"effusion_mm": (500.0, 0.0)}, {"scoliosis_mm": float("nan")}],
 )  # fmt: skip
-def test_what_cannot_be_painted_is_refused(wrong):
+def test_values_out_of_range_are_rejected(wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Variations(**wrong)
 
 
-def test_every_third_patient_of_the_pool_varies_but_none_held_out(tmp_path, monkeypatch):
+def test_every_third_patient_of_the_pool_varies_but_no_held_out_one(tmp_path, monkeypatch):
     given = {}
 
     def noted(seed, *_, variations, **__):

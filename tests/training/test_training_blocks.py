@@ -1,4 +1,4 @@
-"""Blocks for 3D networks: samples of them, a training on them, and a coloring by what it wrote."""
+"""Blocks for 3D networks: samples, training, and colorizing with the exported bundle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def drawn(sampler: Sampler, patient: TrainingPatient) -> tuple[np.ndarray, np.nd
     return x, y
 
 
-def test_a_block_and_its_truth_lie_on_the_same_voxels() -> None:
+def test_a_block_and_its_labels_are_aligned() -> None:
     sampler, patient = Sampler(SPEC, settings=WARPED, seed=4), ball_patient(hu=True)
     for _ in range(6):
         planes, structures = sampler.scan(patient)
@@ -57,7 +57,7 @@ def test_a_block_and_its_truth_lie_on_the_same_voxels() -> None:
                 assert (liver & moved).sum() / (liver | moved).sum() < both
 
 
-def test_an_undisturbed_block_is_the_patient_in_millimeters() -> None:
+def test_a_block_without_augmentation_matches_the_patient() -> None:
     sampler = Sampler(SPEC, settings=STILL, seed=1)
     sampler._matrix = lambda: (np.eye(3), 1.0)  # type: ignore[method-assign]
     sampler._offsets = lambda: sampler.planes  # type: ignore[method-assign]
@@ -66,7 +66,7 @@ def test_an_undisturbed_block_is_the_patient_in_millimeters() -> None:
     assert np.abs(np.array(extent) * (3.0, 2.0, 2.0) - 30).max() <= 4
 
 
-def test_one_deformation_goes_through_all_planes() -> None:
+def test_all_planes_have_the_same_deformation() -> None:
     sampler = Sampler(SPEC, settings=WARPED, seed=7)
     for _ in range(6):
         _, structures = sampler.scan(ball_patient())
@@ -76,7 +76,7 @@ def test_one_deformation_goes_through_all_planes() -> None:
         assert len(middles) >= 4 and steps.max() < 1.5
 
 
-def test_all_disturbances_give_luminances_and_tissues_by_seed_alone() -> None:
+def test_augmented_blocks_are_valid_and_depend_only_on_the_seed() -> None:
     strong = Augmentation(couch=1.0, arms=1.0, small_field=1.0, streaks=1.0, short_volume=1.0)
     first, second = (Sampler(SPEC, settings=strong, seed=5) for _ in range(2))
     seen = set()
@@ -89,7 +89,7 @@ def test_all_disturbances_give_luminances_and_tissues_by_seed_alone() -> None:
     assert len(seen) == 8
 
 
-def test_a_block_lies_within_a_scan_that_is_long_enough() -> None:
+def test_a_block_is_inside_a_scan_that_is_long_enough() -> None:
     ends = np.full((40, 40, 48), Structure.MUSCLE, np.uint8)
     ends[0], ends[-1] = Structure.LIVER, Structure.SPLEEN
     sampler = Sampler(SPEC, settings=STILL, seed=3)
@@ -106,7 +106,7 @@ def test_a_block_lies_within_a_scan_that_is_long_enough() -> None:
 @pytest.mark.parametrize(
     "change", [{"block": None}, {"network": {"spatial_dims": 2}}, {"block": [18, 32, 48]}]
 )
-def test_a_network_that_does_not_fit_its_blocks_is_refused(change: dict) -> None:
+def test_a_network_that_does_not_fit_its_blocks_is_rejected(change: dict) -> None:
     config = small("tissue3d-unet")
     network = {**config["network"], **change.get("network", {})}
     with pytest.raises(OptionError, match="block"):
@@ -114,7 +114,7 @@ def test_a_network_that_does_not_fit_its_blocks_is_refused(change: dict) -> None
 
 
 @pytest.mark.parametrize("name", ["tissue3d-unet", "tissue3d-segresnet"])
-def test_a_few_steps_become_a_bundle_that_colors(name, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_short_training_exports_a_bundle_that_colorizes(name, tmp_path) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from tomochrome.colorization import colorize, find_model
     from tomochrome.colorization.blocks import blended
@@ -144,7 +144,7 @@ def test_a_few_steps_become_a_bundle_that_colors(name, tmp_path) -> None:  # typ
     np.testing.assert_allclose(planes.sum(-1), 1, atol=0.02)
 
 
-def test_blocks_that_contradict_each_other_leave_no_seam() -> None:
+def test_contradicting_blocks_are_blended_without_seams() -> None:
     from tomochrome.colorization.blocks import blended
 
     ramps = np.stack(np.meshgrid(*(np.linspace(0, 1, n) for n in BLOCK), indexing="ij"), axis=-1)

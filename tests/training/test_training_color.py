@@ -38,7 +38,7 @@ def pool(tmp_path_factory):
     return write_pool(tmp_path_factory.mktemp("pool"), range(1, 21))
 
 
-def test_no_patient_is_both_learned_from_and_measured(pool):
+def test_training_and_test_patients_are_disjoint(pool):
     plan = config("scim").phantoms.model_copy(update={"count": 20})
     parts = []
     for digits in (LAST_DIGITS[part] for part in ("learn", "validate", "test")):
@@ -51,7 +51,7 @@ def test_no_patient_is_both_learned_from_and_measured(pool):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_few_steps_come_nearer_to_the_colors(name, pool, tmp_path):
+def test_a_few_steps_reduce_the_color_error(name, pool, tmp_path):
     rate = 3e-4 if name == "scim" else 3e-3  # it has no norms
     plan = config(name, learning_rate=rate, phantoms=None)
     task = Colors(plan, pool)
@@ -70,7 +70,7 @@ def test_a_few_steps_come_nearer_to_the_colors(name, pool, tmp_path):
     assert losses[-1][1] < losses[0][1]
 
 
-def test_the_error_is_that_of_the_papers(pool):
+def test_the_loss_matches_the_papers(pool):
     """Mean squared error of (a*, b*) / 128, and the accuracy that Keras gives two outputs."""
     plan = config("scim", variance_weight=0.0)
     task = Colors(plan, pool)
@@ -105,7 +105,7 @@ def test_the_palettes_colors_are_the_truth(pool):
     np.testing.assert_array_equal(truth[2], np.where(names > 0, BODY, AROUND))
 
 
-def test_the_likeliest_variance_is_that_of_the_errors(pool):
+def test_the_loss_is_minimal_at_the_variance_of_the_errors(pool):
     task = Colors(config("scim", variance_weight=1.0), pool)
     truth, known = torch.zeros(1, 2, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool)
     color = torch.atanh(torch.tensor([3.0, 4.0]) / 128).reshape(1, 2, 1, 1)  # 5 units off
@@ -118,7 +118,7 @@ def test_the_likeliest_variance_is_that_of_the_errors(pool):
     assert float(logs[int(np.argmin(losses))]) == pytest.approx(0.5 * np.log(12.5), abs=0.011)
 
 
-def test_rare_colors_weigh_more():
+def test_rare_colors_have_higher_weights():
     share = torch.tensor([0.7, 0.25, 0.05, 0.0])
     for strength in (0.0, 0.5, 0.9):
         weight = rebalanced(share, strength)
@@ -147,7 +147,7 @@ def test_the_loss_of_bins_is_a_weighted_cross_entropy(pool):
     assert found == pytest.approx(float(total / weights), rel=1e-5)
 
 
-def test_few_grey_levels_are_seen_in_training_and_afterwards(tmp_path, capsys):
+def test_quantized_grey_levels_are_used_in_training_and_prediction(tmp_path, capsys):
     plan = {**small("unet-quantized"), "grey_levels": 5}
     (tmp_path / "mine.json").write_text(json.dumps(plan))
     run = write_run(tmp_path / "run")
@@ -212,7 +212,7 @@ def test_samples_of_pairs_keep_photograph_and_ct_together(tmp_path):
     np.testing.assert_array_equal(first[1], again[1])
 
 
-def test_a_network_learns_from_pairs_and_says_so(tmp_path, capsys):
+def test_training_on_pairs_and_its_card(tmp_path, capsys):
     pairs = write_pairs(tmp_path / "pairs")
     plan = {**small("unet"), "source": "photographs", "validate_every": 2}
     del plan["phantoms"]
@@ -230,7 +230,7 @@ def test_a_network_learns_from_pairs_and_says_so(tmp_path, capsys):
     assert "validation" in (tmp_path / "run" / "log.csv").read_text()
 
 
-def test_too_few_sections_are_one_sentence(tmp_path, capsys):
+def test_too_few_sections_give_a_one_line_error(tmp_path, capsys):
     pairs = write_pairs(tmp_path / "pairs", blocks=2)
     plan = {**small("unet"), "source": "photographs", "phantoms": None}
     (tmp_path / "mine.json").write_text(json.dumps(plan))
@@ -254,7 +254,7 @@ def test_too_few_sections_are_one_sentence(tmp_path, capsys):
         ({"grey_levels": 0}, "'grey_levels' is 0"),
     ],
 )
-def test_what_is_wrong_with_a_configuration_is_said(change, words):
+def test_configuration_error_messages(change, words):
     with pytest.raises(OptionError) as refused:
         load_config({**small("scim"), **change})
     assert words in str(refused.value) and "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""A full disk and a killed process in the middle of a training: a sentence, and nothing lost."""
+"""A full disk or a killed process during training: a one-line error, and no lost checkpoint."""
 
 import os
 import signal
@@ -39,7 +39,9 @@ def ended(generator):
     return generator
 
 
-def test_a_painter_that_cannot_write_says_so_and_prints_nothing(tmp_path, no_file_above, capfd):
+def test_a_generator_that_cannot_write_reports_it_and_prints_nothing(
+    tmp_path, no_file_above, capfd
+):
     pools.generate_phantom(
         tmp_path, 1, "abdomen", PLAN.spacing
     )  # compiles what that process only loads
@@ -54,7 +56,7 @@ def test_a_painter_that_cannot_write_says_so_and_prints_nothing(tmp_path, no_fil
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-def test_a_painter_that_was_killed_is_said(tmp_path, capfd):
+def test_a_killed_generator_is_reported(tmp_path, capfd):
     generator = pools.PhantomGenerator(tmp_path / "pool", PLAN)
     generator.check()  # nothing to say while it runs
     os.kill(generator._process.pid, signal.SIGKILL)
@@ -64,7 +66,7 @@ def test_a_painter_that_was_killed_is_said(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_painter_without_work_has_nothing_to_say(tmp_path):
+def test_a_generator_without_work_starts_no_process(tmp_path):
     write_pool(tmp_path / "pool", range(1, 2))
     generator = pools.PhantomGenerator(tmp_path / "pool", PLAN)
     assert not generator._started
@@ -112,7 +114,7 @@ def test_a_training_ends_when_its_phantoms_cannot_be_written(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["tissue", "symnet"])
-def test_a_full_disk_leaves_the_last_checkpoint(name, tmp_path, no_file_above):
+def test_a_full_disk_keeps_the_last_checkpoint(name, tmp_path, no_file_above):
     run = tmp_path / "run"
     train_small(name, run, steps=1)
     before = (run / "checkpoint.pt").read_bytes()
@@ -130,7 +132,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(name, tmp_path, no_file_above):
     assert step_of(run) == 2
 
 
-def test_a_log_that_cannot_be_written_is_said(tmp_path, no_file_above):
+def test_a_log_that_cannot_be_written_is_reported(tmp_path, no_file_above):
     run_folder.append_row(tmp_path / "log.csv", ["step"], [1])
     no_file_above(8)
     with pytest.raises(OutputError, match=r"cannot write '.*log\.csv': File too large"):
@@ -138,7 +140,7 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path, no_file_above):
     no_file_above(resource.RLIM_INFINITY)
 
 
-def test_the_first_error_is_the_one_that_is_raised(tmp_path):
+def test_the_first_error_is_raised(tmp_path):
     def save():
         raise OutputError("the disk is full")
 
@@ -151,7 +153,7 @@ def test_the_first_error_is_the_one_that_is_raised(tmp_path):
         pass
 
 
-def test_a_damaged_phantom_of_the_pool_is_named(tmp_path):
+def test_a_damaged_phantom_of_the_pool_is_reported(tmp_path):
     write_pool(tmp_path, range(1, 2))
     path = tmp_path / "abdomen-1.npz"
     whole = path.read_bytes()
@@ -161,7 +163,7 @@ def test_a_damaged_phantom_of_the_pool_is_named(tmp_path):
             pools.load(path)
 
 
-def test_a_painter_whose_parent_is_gone_stops(tmp_path, monkeypatch):
+def test_a_generator_stops_with_its_parent(tmp_path, monkeypatch):
     painted = []
     parent = SimpleNamespace(is_alive=lambda: len(painted) < 2)
     monkeypatch.setattr(pools.mp, "parent_process", lambda: parent)

@@ -1,4 +1,4 @@
-"""Training a generator of color against a critic, in parts, until a threshold."""
+"""Training a color generator against a critic, in stages, until a threshold."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def begun(pool, stage, name="artistic", **change):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_generator_alone_comes_nearer_to_the_colors(name, pool):
+def test_training_the_generator_alone_reduces_the_color_error(name, pool):
     state, batch = begun(pool, 0, name)
     before = {k: v.clone() for k, v in state.net.critic.named_parameters()}
     rows = [state.learn(batch, 3e-3) for _ in range(15)]
@@ -57,7 +57,7 @@ def test_a_generator_alone_comes_nearer_to_the_colors(name, pool):
     assert all(torch.equal(before[k], v) for k, v in state.net.critic.named_parameters())
 
 
-def test_a_critic_alone_learns_to_tell_true_colorings_from_generated_ones(pool):
+def test_training_the_critic_alone_improves_its_accuracy(pool):
     state, batch = begun(pool, 1, critic_width=8)
     before = {k: v.clone() for k, v in state.net.generator.named_parameters()}
     rows = [state.learn(batch, 3e-3) for _ in range(30)]
@@ -67,7 +67,7 @@ def test_a_critic_alone_learns_to_tell_true_colorings_from_generated_ones(pool):
     assert not state.exhausted  # only an adversarial part ends so
 
 
-def test_against_each_other_both_learn_and_neither_feels_the_others_loss(pool):
+def test_adversarial_training_separates_the_gradients(pool):
     state, batch = begun(pool, 2, adversarial_weight=0.5)
     net, task = state.net, state.task
     plain = NoGan(task.config.model_copy(update={"adversarial_weight": 0.0}), pool)
@@ -88,7 +88,7 @@ def test_against_each_other_both_learn_and_neither_feels_the_others_loss(pool):
 @pytest.mark.parametrize(
     ("right", "error", "over"), [(0.5, 9.0, True), (0.9, 9.0, False), (0.9, 15.0, True)]
 )
-def test_the_adversarial_part_ends_at_a_threshold(right, error, over, pool):
+def test_the_adversarial_stage_ends_at_a_threshold(right, error, over, pool):
     net = NoGan(config(fooled=0.6, worse=1.2), pool).network()
     task = NoGan(config(fooled=0.6, worse=1.2), pool)
     for _ in range(5):
@@ -102,7 +102,7 @@ def test_the_adversarial_part_ends_at_a_threshold(right, error, over, pool):
     assert task.finished(net) == over
 
 
-def test_a_run_that_ended_at_its_threshold_stays_so(pool, tmp_path):
+def test_a_run_that_ended_at_its_threshold_is_not_continued(pool, tmp_path):
     plan = config(fooled=1.0)  # anything is enough
     state = read_checkpoint(train(plan, out=tmp_path, pool=pool, paint=False, steps=10), "")
     assert state["step"] == 7  # the first of the adversarial part
@@ -110,7 +110,7 @@ def test_a_run_that_ended_at_its_threshold_stays_so(pool, tmp_path):
     assert read_checkpoint(again, "")["step"] == 7
 
 
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does(pool, tmp_path, monkeypatch):
+def test_a_resumed_training_equals_an_uninterrupted_one(pool, tmp_path, monkeypatch):
     plan = config("bigcolor")
     options = {"pool": pool, "paint": False, "steps": 10, "device": "cpu"}
     whole = read_checkpoint(train(plan, out=tmp_path / "whole", **options), "")
@@ -133,7 +133,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(pool, tmp_path,
     assert {k.split(".")[0] for k in whole["net"]} >= {"generator", "critic"}
 
 
-def test_a_loss_that_is_no_number_is_one_sentence(pool, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_gives_a_one_line_error(pool, tmp_path, monkeypatch):
     loss = NoGan.loss
 
     def broken(self, net, batch):
@@ -147,7 +147,7 @@ def test_a_loss_that_is_no_number_is_one_sentence(pool, tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / "checkpoint.pt", "")["step"] == 3
 
 
-def test_parts_show_the_same_field_of_view(pool):
+def test_stages_have_the_same_field_of_view(pool):
     shapes = {"shape": (64, 64), "parts": small("stable")["parts"]}
     shapes["parts"] = [*shapes["parts"][:2], {**shapes["parts"][2], "shape": (64, 64)}]
     task = NoGan(config("stable", **shapes), pool)
@@ -157,7 +157,7 @@ def test_parts_show_the_same_field_of_view(pool):
     assert task.stages == (0.3, 0.6, 1.0)
 
 
-def test_the_region_of_a_phantom_is_known_and_that_of_a_scan_is_not(pool):
+def test_the_region_is_known_for_phantoms_only(pool):
     task = NoGan(config("bigcolor"), pool)
     samples = task.dataset()
     assert isinstance(samples, RegionSamples)
@@ -170,7 +170,7 @@ def test_the_region_of_a_phantom_is_known_and_that_of_a_scan_is_not(pool):
     assert samples[0][2] == 0
 
 
-def test_saturation_is_what_is_learned_and_not_what_is_measured(pool):
+def test_saturation_changes_the_target_but_not_the_figures(pool):
     state, batch = begun(pool, 0, saturation=2.0, feature_weight=0.0, variance_weight=0.0)
     truth, known = batch[1][:, :2], batch[1][:, 2:] > 0
 
@@ -186,7 +186,7 @@ def test_saturation_is_what_is_learned_and_not_what_is_measured(pool):
     assert known.any() and float(losses[2.0]) < 1e-6 < float(losses[1.0])
 
 
-def test_losses_are_those_of_the_papers():
+def test_losses_match_the_papers():
     a, b = torch.tensor([1.0, -3.0]), torch.tensor([2.0, -2.0])
     assert float(feature_loss([a, b], [b, b])) == pytest.approx(0.25, abs=1e-4)
     assert float(hinge(torch.tensor([0.5, 3.0]), torch.tensor([-4.0, 0.0]))) == 0.25 + 0.5
@@ -232,7 +232,7 @@ def test_codes_vary_the_color_and_never_the_luminance(bigcolor):
     np.testing.assert_array_equal(predictor.color(scan)[0], first)
 
 
-def test_a_bundle_may_say_its_code_and_luminance_stays_the_scanners(bigcolor, tmp_path):
+def test_a_bundle_can_set_its_code_and_luminance_is_unchanged(bigcolor, tmp_path):
     plain = colorize(volume(), bigcolor)
     shutil.copytree(bigcolor, tmp_path / "other")
     file = tmp_path / "other" / "configs" / "metadata.json"
@@ -249,13 +249,13 @@ def test_a_bundle_may_say_its_code_and_luminance_stays_the_scanners(bigcolor, tm
         colorize(volume(), tmp_path / "other")
 
 
-def test_a_condition_that_there_is_not_is_one_sentence(bigcolor):
+def test_an_unknown_condition_gives_a_one_line_error(bigcolor):
     predictor = ColorNetwork(find_model(bigcolor), device="cpu")
     with pytest.raises(ModelError, match=r"'knee' is not a region; choose from unknown, head"):
         predictor.condition(region="knee")
 
 
-def test_the_card_says_how_it_was_trained_and_the_critic_is_left_out(bigcolor):
+def test_the_card_describes_the_training_and_the_bundle_has_no_critic(bigcolor):
     card = (bigcolor / "docs" / "README.md").read_text()
     assert "The NoGAN way" in card and "critic 30% at 32 x 32" in card
     assert "{" not in card and "Every 0 steps" not in card
@@ -273,13 +273,13 @@ def test_the_card_says_how_it_was_trained_and_the_critic_is_left_out(bigcolor):
         ({"parts": 2 * [{"share": 0.5, "shape": [64, 64], "learns": "both"}]}, "only the last"),
     ],
 )
-def test_what_is_wrong_with_a_configuration_is_said(change, words):
+def test_configuration_error_messages(change, words):
     with pytest.raises(OptionError) as refused:
         config(**change)
     assert words in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_several_processes_are_refused_in_one_sentence(pool, monkeypatch):
+def test_several_processes_are_rejected(pool, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(OptionError, match=r"'stable' trains against a critic.*without torchrun$"):
         NoGan(config("stable"), pool)

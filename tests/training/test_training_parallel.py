@@ -1,4 +1,4 @@
-"""Processes that train together do what one does with a batch so many times as large."""
+"""Distributed training equals training in one process with the global batch."""
 
 import os
 import socket
@@ -48,14 +48,14 @@ def test_two_processes_equal_one_with_a_batch_twice_as_large(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 10, 13])
-def test_the_parts_of_a_batch_are_the_batch(length):
+def test_the_parts_of_all_processes_make_the_global_batch(length):
     whole = _order(length, 6, 3, 1, (0, 1))
     parts = [_order(length, 2, 3, 1, (which, 3)) for which in range(3)]
     for _ in range(8):
         assert next(whole) == [k for part in parts for k in next(part)]
 
 
-def test_alone_nothing_is_asked_of_others(monkeypatch):
+def test_a_single_process_needs_no_communication(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert (rank(), processes()) == (0, 1)
     with group(torch.device("cpu")) as alone:
@@ -65,7 +65,7 @@ def test_alone_nothing_is_asked_of_others(monkeypatch):
         assert alone.wrap(net) is net
 
 
-def test_processes_that_do_not_find_each_other_are_one_sentence(monkeypatch):
+def test_processes_that_cannot_connect_give_a_one_line_error(monkeypatch):
     for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")

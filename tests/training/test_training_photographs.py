@@ -1,4 +1,4 @@
-"""Learning from color photographs without CT."""
+"""Training on color photographs without CT."""
 
 import json
 
@@ -36,7 +36,7 @@ def write_photographs(folder, count=5):
 
 
 @pytest.mark.parametrize("grey", ["ntsc", "lightness"])
-def test_photographs_alone_give_their_own_grey(tmp_path, grey):
+def test_grey_is_computed_from_photographs(tmp_path, grey):
     folder = write_photographs(tmp_path / "photos")
     (folder / "photographs.json").write_text(json.dumps({"grey": grey, "pixel_mm": 4.0}))
     assert import_photographs(folder, tmp_path / "pairs", ((40.0, 400.0),)) == 5
@@ -59,7 +59,7 @@ def test_photographs_alone_give_their_own_grey(tmp_path, grey):
     assert not truth[:2, truth[2] != BODY].any()
 
 
-def test_a_network_learns_from_photographs_alone(tmp_path):
+def test_training_on_photographs_alone(tmp_path):
     folder = write_photographs(tmp_path / "photos")
     (tmp_path / "mine.json").write_text(json.dumps(plan()))
     argv = ["train", str(tmp_path / "mine.json"), "--steps", "2", "--device", "cpu", "--json"]
@@ -77,7 +77,7 @@ def test_a_network_learns_from_photographs_alone(tmp_path):
         ("settings", "'pixel_mm' is -1"),
     ],
 )
-def test_photographs_that_cannot_be_learned_from_are_one_sentence(tmp_path, change, words):
+def test_unusable_photographs_give_a_one_line_error(tmp_path, change, words):
     folder = write_photographs(tmp_path / "photos", 2 if change == "few" else 4)
     if change == "damaged":
         (folder / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")

@@ -59,13 +59,13 @@ def test_samples_are_luminances_and_tissues(hu):
         assert y.max() < N_TISSUES
 
 
-def test_chance_comes_from_the_seed_alone():
+def test_samples_depend_only_on_the_seed():
     first = [drawn(Sampler(InputSpec(), SHAPE, seed=5), box_patient()) for _ in range(2)]
     np.testing.assert_array_equal(first[0][0], first[1][0])
     np.testing.assert_array_equal(first[0][1], first[1][1])
 
 
-def test_without_disturbance_left_stays_left():
+def test_samples_are_not_flipped():
     sampler = Sampler(InputSpec(), SHAPE, STILL, seed=2)
     seen = 0
     for _ in range(20):
@@ -77,7 +77,7 @@ def test_without_disturbance_left_stays_left():
     assert seen > 5
 
 
-def test_a_real_scan_keeps_its_own_pattern_of_hu():
+def test_a_real_scan_keeps_its_hu():
     patient = box_patient(hu=True)
     patient.hu[:, 16:20, 20:28] = 400  # something the labels know nothing of
     settings = Augmentation(**{**STILL.__dict__, "real_hu": 1.0})
@@ -88,7 +88,7 @@ def test_a_real_scan_keeps_its_own_pattern_of_hu():
     assert bright.size > 20
 
 
-def test_rare_tissues_weigh_more_but_not_without_bound():
+def test_rare_tissues_have_higher_but_bounded_weights():
     frequency = np.zeros(N_TISSUES)
     frequency[[0, 3, 4, 10]] = [1000, 400, 300, 1]
     weight = tissue_weights(frequency)
@@ -98,7 +98,7 @@ def test_rare_tissues_weigh_more_but_not_without_bound():
     assert (weight * share).sum() == pytest.approx(1, rel=0.2)
 
 
-def test_slices_are_chosen_for_organs():
+def test_slices_with_organs_are_preferred():
     patient = box_patient()
     rng = np.random.default_rng(0)
     chosen = [patient.pick_slice(rng, focus=1.0) for _ in range(40)]
@@ -107,7 +107,7 @@ def test_slices_are_chosen_for_organs():
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda p: p.stem)
-def test_shipped_configurations_are_read_and_written_alike(path):
+def test_shipped_configurations_round_trip(path):
     config = load_config(path.stem)
     assert config.name == path.stem
     assert load_config(json.loads(config.model_dump_json())) == config
@@ -123,7 +123,7 @@ def test_shipped_configurations_are_read_and_written_alike(path):
         {"name": "x", "network": {}, "phantoms": {"spacing": [1]}},
     ],
 )
-def test_unfit_configurations_are_refused(source):
+def test_invalid_configurations_are_rejected(source):
     with pytest.raises(OptionError):
         load_config(source)
 
@@ -160,7 +160,7 @@ def test_unfit_configurations_are_refused(source):
         ({"task": 7}, "no training task '7'; choose from"),
     ],
 )
-def test_what_is_wrong_with_a_configuration_is_said_in_a_sentence(name, change, words, tmp_path):
+def test_configuration_errors_give_a_one_line_message(name, change, words, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({**json.loads((CONFIGS / f"{name}.json").read_text()), **change}))
     with pytest.raises(OptionError) as refused:
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_configuration_is_said_in_a_sentence(name, change, 
     assert words in said and f"'{path}'" in said and "\n" not in said and "__init__" not in said
 
 
-def test_a_configuration_without_a_name_is_told_so():
+def test_missing_and_misspelled_fields_are_reported():
     with pytest.raises(OptionError, match="the training configuration lacks the field 'name'; add"):
         load_config({"network": {}})
     with pytest.raises(OptionError, match=r"'opening.sharee'; did you mean 'opening.share'"):
@@ -186,7 +186,7 @@ def test_configurations_must_be_json_objects(tmp_path):
         load_config(bad)
 
 
-def test_a_real_abdomen_is_named_voxel_by_voxel(shared_data):
+def test_a_real_abdomen_is_completed(shared_data):
     from tomochrome.training.labelled import read_labelled
 
     ct = shared_data / "ct"

@@ -1,4 +1,4 @@
-"""A whole training run of a few steps: checkpoint, resume, bundles that color."""
+"""A complete short training run: checkpoint, resuming, bundles that colorize."""
 
 import json
 import threading
@@ -56,7 +56,7 @@ def run(pool, tmp_path_factory):
     return out
 
 
-def test_a_run_learns_and_leaves_checkpoint_and_log(run):
+def test_a_run_reduces_the_loss_and_writes_checkpoint_and_log(run):
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     assert state["step"] == 12
     assert (run / "log.csv").read_text().startswith("step,seconds,rate,loss")
@@ -75,7 +75,7 @@ def test_a_run_is_not_overwritten_but_resumed(run, pool):
     assert steps == ["step", "12", "14"]
 
 
-def test_cancelling_leaves_a_checkpoint_and_no_thread(pool, tmp_path):
+def test_cancelling_writes_a_checkpoint_and_stops_the_threads(pool, tmp_path):
     from tomochrome.training import train
 
     token = Task()
@@ -86,21 +86,21 @@ def test_cancelling_leaves_a_checkpoint_and_no_thread(pool, tmp_path):
     assert not [t for t in threading.enumerate() if "tomochrome" in t.name]
 
 
-def test_a_data_folder_without_scans_is_refused(pool, tmp_path):
+def test_a_data_folder_without_scans_is_rejected(pool, tmp_path):
     from tomochrome.training import train
 
     with pytest.raises(InputError, match="none of the scans"):
         train(TINY, data=tmp_path, out=tmp_path / "r", pool=pool, paint=False)
 
 
-def test_nothing_to_train_on_is_said(tmp_path):
+def test_missing_training_data_is_reported(tmp_path):
     from tomochrome.training import train
 
     with pytest.raises(InputError, match="nothing to train on"):
         train(TINY, out=tmp_path / "r", pool=tmp_path / "empty", paint=False)
 
 
-def test_phantoms_are_painted_beside_the_run(tmp_path):
+def test_phantoms_are_generated_during_the_run(tmp_path):
     from tomochrome.training import train
 
     train(TINY, out=tmp_path / "r", device="cpu", steps=2)
@@ -108,7 +108,7 @@ def test_phantoms_are_painted_beside_the_run(tmp_path):
     assert (tmp_path / "r" / "checkpoint.pt").exists()
 
 
-def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
+def test_an_invalid_checkpoint_is_rejected(pool, tmp_path):
     from tomochrome.training import train
 
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
@@ -116,7 +116,7 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
         train(TINY, out=tmp_path, pool=pool, paint=False, resume=True)
 
 
-def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
+def test_the_exported_bundles_colorize(run, pool, tmp_path):
     from tomochrome.colorization import colorize
     from tomochrome.colorization.cards import find_model
     from tomochrome.training import finish
@@ -137,7 +137,7 @@ def test_a_run_becomes_bundles_that_color(run, pool, tmp_path):
         assert not chroma.code[:, 0].any()
 
 
-def test_the_lookup_curve_names_fat_and_air():
+def test_the_lookup_table_recognizes_fat_and_air():
     from tomochrome.training.fit import BINS, FIRST_HU, STEP_HU, likelihood_table, transfer_table
 
     counts = np.zeros((BINS, N_TISSUES))
@@ -192,7 +192,7 @@ def test_the_loss_is_zero_only_for_the_truth():
     assert all(float(a) > float(b) for a, b in zip(other, (total, entropy, chroma), strict=True))
 
 
-def test_a_share_of_the_voxels_tells_the_loss_of_all():
+def test_sampled_voxels_estimate_the_loss():
     from tomochrome.color.palette import palette
     from tomochrome.training.tissue_loss import TissueLoss
 

@@ -1,4 +1,4 @@
-"""A training that begins with the weights of a model."""
+"""Training that starts with the weights of a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def described() -> dict:
     return dict(find_model("tissue").metadata["network"])
 
 
-def test_what_the_model_did_not_read_changes_nothing_at_first() -> None:
+def test_additional_channels_initially_have_no_effect() -> None:
     model, wider = (build_network({**described(), "in_channels": n}).eval() for n in (10, 14))
     start_from(model, "tissue")
     start_from(wider, "tissue")
@@ -33,7 +33,7 @@ def test_what_the_model_did_not_read_changes_nothing_at_first() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_part_of_the_start_is_kept(share: float) -> None:
+def test_weights_are_interpolated(share: float) -> None:
     torch.manual_seed(0)
     layers = (torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
     net, begun = torch.nn.Sequential(*layers), copy.deepcopy(torch.nn.Sequential(*layers))
@@ -46,7 +46,7 @@ def test_part_of_the_start_is_kept(share: float) -> None:
         torch.testing.assert_close(weight, before[name] + moved)
 
 
-def test_the_further_channels_learn() -> None:
+def test_additional_channels_are_trained() -> None:
     net = build_network({**described(), "in_channels": 14})
     start_from(net, "tissue")
     net(torch.rand(2, 14, 64, 64)).square().mean().backward()
@@ -59,18 +59,18 @@ def test_the_further_channels_learn() -> None:
     [{"in_channels": 8}, {"out_channels": 25}, {"channels": [24, 48, 96], "strides": [2, 2]},
      {"channels": [24, 48, 96, 128, 192, 260]}],
 )  # fmt: skip
-def test_another_network_is_refused_in_one_sentence(change: dict) -> None:
+def test_a_different_network_is_rejected(change: dict) -> None:
     with pytest.raises(OptionError, match="cannot start from the model 'tissue'"):
         start_from(build_network({**described(), **change}), "tissue")
 
 
-def test_a_model_that_is_not_there_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_model_is_rejected(tmp_path) -> None:  # type: ignore[no-untyped-def]
     config = load_config({**small("tissue3d"), "start": "no-such-model"})
     with pytest.raises(ModelError, match="no-such-model"):
         train(config, out=tmp_path / "run", pool=tmp_path, steps=1, paint=False)
 
 
-def test_far_neighbours_are_read_on_both_sides() -> None:
+def test_distant_slices_are_read_on_both_sides() -> None:
     config = load_config(small("tissue3d"))
     offsets = [channel.offset_mm for channel in config.spec.channels]  # type: ignore[attr-defined]
     assert offsets[10:] == [-32, 32, -56, 56] and len(offsets) == config.network["in_channels"]

@@ -1,4 +1,4 @@
-"""A training of the registration network of a few steps: it learns, resumes and is shipped."""
+"""A short training of the registration network: loss, resuming, export."""
 
 import json
 from collections import Counter
@@ -69,7 +69,7 @@ def steps_of(run):
 
 
 @pytest.mark.parametrize("kind", ["shapes", "phantom", "two patients"])
-def test_a_pair_is_what_its_truth_says(kind, pool):
+def test_a_pair_matches_its_true_deformation(kind, pool):
     from tomochrome.registration.velocity import compose, resize_field, warp
 
     sampler = pairs(pool, (32, 32, 32), 4, (0.4, 0.6))
@@ -91,7 +91,7 @@ def test_a_pair_is_what_its_truth_says(kind, pool):
         assert float((moved - fixed)[middle].abs().mean()) < 0.75 * before
 
 
-def test_chance_comes_from_the_seed_alone(pool):
+def test_samples_depend_only_on_the_seed(pool):
 
     first, second = (pairs(pool, (16, 16, 16), 8)[5] for _ in range(2))
     assert torch.equal(first.inputs, second.inputs) and first.kind == second.kind
@@ -138,7 +138,7 @@ def test_the_loss_falls_on_one_pair(pool):
     assert parts["before"] > 0
 
 
-def test_a_run_leaves_checkpoint_and_log(run):
+def test_a_run_writes_checkpoint_and_log(run):
     from tomochrome.registration.symnet import build_symnet
 
     state = torch.load(run / "checkpoint.pt", weights_only=True)
@@ -159,7 +159,7 @@ def test_a_run_is_not_overwritten_but_resumed(run, pool):
     assert len(header) == 1
 
 
-def test_the_rate_falls_over_each_part_and_begins_gently():
+def test_the_learning_rate_schedule_of_each_stage():
     from tomochrome.training import load_config
     from tomochrome.training.trainer import learning_rate
 
@@ -173,7 +173,7 @@ def test_the_rate_falls_over_each_part_and_begins_gently():
     assert learning_rate(config, (1.0,), 0, 0.0) == (0, config.learning_rate / config.warm_up)
 
 
-def test_cancelling_leaves_a_checkpoint(pool, tmp_path):
+def test_cancelling_writes_a_checkpoint(pool, tmp_path):
     from tomochrome.training import train
 
     token = Task()
@@ -183,7 +183,7 @@ def test_cancelling_leaves_a_checkpoint(pool, tmp_path):
     assert (tmp_path / "r" / "checkpoint.pt").exists()
 
 
-def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
+def test_an_invalid_checkpoint_is_rejected(pool, tmp_path):
     from tomochrome.training import finish, train
 
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
@@ -193,7 +193,7 @@ def test_a_foreign_checkpoint_is_refused(pool, tmp_path):
         finish(tmp_path, tmp_path / "weights", config=TINY, held_out=pool)
 
 
-def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_path):
+def test_the_exported_bundle_registers_symmetrically(run, pool, tmp_path):
     from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.registration.symnet import load_symnet, predict
     from tomochrome.training import finish
@@ -215,7 +215,7 @@ def test_a_run_becomes_a_bundle_that_registers_both_ways_alike(run, pool, tmp_pa
     torch.testing.assert_close(there, back.flip(0))
 
 
-def test_a_bundle_trained_elsewhere_is_no_colorizing_model(run, pool, tmp_path):
+def test_a_registration_bundle_cannot_colorize(run, pool, tmp_path):
     from tomochrome.colorization.cards import models
     from tomochrome.training import finish
 
@@ -236,7 +236,7 @@ def test_a_bundle_trained_elsewhere_is_no_colorizing_model(run, pool, tmp_path):
         {"surprise": 1},
     ],
 )
-def test_unfit_configurations_are_refused(change):
+def test_invalid_configurations_are_rejected(change):
     from tomochrome.training import load_config
 
     with pytest.raises(OptionError):

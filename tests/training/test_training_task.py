@@ -1,4 +1,4 @@
-"""A model of one's own: what it takes, and what the trainer then does for it."""
+"""Adding a new model, and the trainer's behavior for any model."""
 
 import json
 import multiprocessing
@@ -72,7 +72,7 @@ def test_a_model_takes_at_most_forty_lines():
     assert len(model.splitlines()) <= 40
 
 
-def test_it_is_trained_from_the_command_line_and_has_a_card(tmp_path, capsys):
+def test_it_can_be_trained_from_the_command_line(tmp_path, capsys):
     config = tmp_path / "line.json"
     config.write_text(json.dumps(LINE))
     run = tmp_path / "run"
@@ -89,12 +89,12 @@ def test_it_is_trained_from_the_command_line_and_has_a_card(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("field", [{"slop": 1}, {"slope": "steep"}])
-def test_its_own_fields_are_checked(field, tmp_path):
+def test_its_additional_fields_are_validated(field, tmp_path):
     with pytest.raises(TomochromeError, match=f"'{next(iter(field))}'"):
         train({**LINE, **field}, out=tmp_path)
 
 
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch):
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     train(LINE, out=tmp_path / "whole", steps=30, device="cpu")
     learn, interrupted = Line.loss, tmp_path / "interrupted"
 
@@ -120,7 +120,7 @@ def test_processes_prepare_the_same_batches_as_a_thread(tmp_path):
     assert same(read(tmp_path / "thread"), read(tmp_path / "process"))
 
 
-def test_a_loss_that_is_no_number_ends_the_run_before_the_step(tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_ends_the_run_before_the_step(tmp_path, monkeypatch):
     loss = Line.loss
 
     def broken(self, net, batch):
@@ -146,7 +146,7 @@ class Deadly(LineSamples):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-def test_a_killed_worker_is_said_and_leaves_a_checkpoint(tmp_path, monkeypatch, capfd):
+def test_a_killed_worker_is_reported_and_a_checkpoint_written(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(Line, "dataset", lambda self, stage=0: Deadly(1))
     with pytest.raises(TomochromeError, match=r"prepares batches was killed.*--resume"):
         train({**LINE, "workers": 1}, out=tmp_path, steps=9, device="cpu")
@@ -160,7 +160,7 @@ class Damaged(LineSamples):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_is_wrong_with_the_data_is_one_sentence(workers, tmp_path, monkeypatch):
+def test_data_errors_give_a_one_line_message(workers, tmp_path, monkeypatch):
     monkeypatch.setattr(Line, "dataset", lambda self, stage=0: Damaged(1))
     with pytest.raises(InputError) as refused:
         train({**LINE, "workers": workers}, out=tmp_path, steps=9, device="cpu")
@@ -177,7 +177,7 @@ class Four:
         return np.full(3, index, np.float32), np.zeros(1, np.float32)
 
 
-def test_a_data_set_with_an_end_is_shuffled_in_each_epoch():
+def test_a_finite_data_set_is_shuffled_in_each_epoch():
     from tomochrome.training.batches import Batches
 
     def drawn(first, count):

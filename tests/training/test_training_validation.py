@@ -1,4 +1,4 @@
-"""Patients that are not learned from decide when a training stops and which weights it keeps."""
+"""Validation: early stopping, and selection of the best weights."""
 
 import csv
 import sys
@@ -55,7 +55,7 @@ def first_look():
     Overfit.looks = 0
 
 
-def test_it_stops_when_nothing_gets_better_and_keeps_the_best(tmp_path):
+def test_early_stopping_keeps_the_best_weights(tmp_path):
     checkpoint = train(CONFIG, out=tmp_path, steps=1000, device="cpu")
     state = read_checkpoint(checkpoint, "")
     assert state["step"] == 90  # the best look was the fifth, and four more brought nothing
@@ -68,13 +68,13 @@ def test_it_stops_when_nothing_gets_better_and_keeps_the_best(tmp_path):
     assert not torch.equal(state["best"]["weight"], state["mean"]["weight"])
 
 
-def test_a_run_that_stopped_stays_so(tmp_path):
+def test_a_stopped_run_is_not_continued(tmp_path):
     train(CONFIG, out=tmp_path, steps=1000, device="cpu")
     again = read_checkpoint(train(CONFIG, out=tmp_path, steps=1000, device="cpu", resume=True), "")
     assert again["step"] == 90
 
 
-def test_resuming_goes_on_counting(tmp_path, monkeypatch):
+def test_resuming_continues_counting(tmp_path, monkeypatch):
     whole = read_checkpoint(train(CONFIG, out=tmp_path / "a", steps=1000, device="cpu"), "")
     Overfit.looks = 0
     loss = Overfit.loss
@@ -95,7 +95,7 @@ def test_resuming_goes_on_counting(tmp_path, monkeypatch):
         assert all(torch.equal(resumed[part][k], whole[part][k]) for k in whole[part])
 
 
-def test_without_looks_the_running_mean_is_shipped(tmp_path):
+def test_without_validation_the_moving_average_is_shipped(tmp_path):
     checkpoint = train({**CONFIG, "validate_every": 0}, out=tmp_path, steps=12, device="cpu")
     state = read_checkpoint(checkpoint, "")
     assert state["step"] == 12 and state["best"] == {} and Overfit.looks == 0
@@ -104,7 +104,7 @@ def test_without_looks_the_running_mean_is_shipped(tmp_path):
     assert all(torch.equal(shipped[name], state["mean"][name]) for name in shipped)
 
 
-def test_tensorboard_gets_the_rows_of_the_log_where_it_is_installed(tmp_path, monkeypatch):
+def test_tensorboard_receives_the_rows_of_the_log(tmp_path, monkeypatch):
     seen, closed = [], []
 
     class SummaryWriter:
@@ -132,7 +132,7 @@ def test_tensorboard_gets_the_rows_of_the_log_where_it_is_installed(tmp_path, mo
     assert seen == wanted and [step for step, *_ in seen[::3]] == [20, 40]
 
 
-def test_without_tensorboard_there_is_the_log_alone(tmp_path, monkeypatch):
+def test_without_tensorboard_only_the_log_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     train(CONFIG, out=tmp_path, steps=20, device="cpu")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]

@@ -1,4 +1,4 @@
-"""The Visible Human's files, made from a phantom in exactly their layouts, become pairs."""
+"""Import of Visible Human files, made from a phantom in the original formats."""
 
 from itertools import pairwise
 
@@ -80,7 +80,7 @@ def folder(patient, tmp_path_factory):
     return place
 
 
-def test_sections_and_slices_are_found_in_their_order(folder):
+def test_sections_and_slices_are_sorted(folder):
     sections, slices = find_sections(folder), find_slices(folder)
     assert len(sections) == len(slices) == SLICES
     assert [item.depth_mm for item in sections] == list(range(1001, 1001 + SLICES))
@@ -111,7 +111,7 @@ def test_a_missing_slice_is_interpolated(folder):
     assert np.abs(without.voxels[at] - mean).max() <= 1
 
 
-def test_white_is_balanced_and_gel_is_no_tissue(folder, patient):
+def test_white_balance_and_gel_removal(folder, patient):
     k = 12
     rgb, tissue = clean_section(read_section(find_sections(folder)[k].path))
     scale = rgb[-50:-40, 220:480].reshape(-1, 3).astype(int)
@@ -125,7 +125,7 @@ def test_white_is_balanced_and_gel_is_no_tissue(folder, patient):
     assert not tissue[-70:].any()
 
 
-def test_without_a_grey_scale_colors_stay_as_they_are():
+def test_without_a_grey_scale_colors_are_unchanged():
     rgb = np.full((200, 300, 3), (20, 60, 160), np.uint8)
     rgb[50:150, 80:220] = (150, 70, 60)
     same, tissue = clean_section(rgb)
@@ -187,14 +187,14 @@ def broken(folder, name, data):
         ("cvm1001f.png", b"\x89PNG", "cannot be read as a CT slice"),
     ],
 )
-def test_damaged_files_are_one_sentence(name, data, words, tmp_path):
+def test_damaged_files_give_a_one_line_error(name, data, words, tmp_path):
     path = broken(tmp_path, name, data)
     with pytest.raises(InputError, match=words) as refused:
         (read_section if "a_vm" in name else read_slice)(path)
     assert str(path) in str(refused.value)
 
 
-def test_folders_that_cannot_be_used_are_one_sentence(folder, tmp_path):
+def test_unusable_folders_give_a_one_line_error(folder, tmp_path):
     with pytest.raises(InputError, match="has no color sections"):
         import_visible_human(tmp_path, tmp_path / "out")
     (tmp_path / "c_vm1001.fre").touch()

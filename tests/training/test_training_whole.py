@@ -39,7 +39,7 @@ def test_every_shipped_configuration_is_trained_below():
 
 @pytest.mark.parametrize("real", [False, True], ids=["phantoms", "data"])
 @pytest.mark.parametrize("name", shipped())
-def test_a_training_ends_with_a_card(name, real, data, tmp_path, capsys, monkeypatch):
+def test_training_writes_a_card(name, real, data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tomochrome.training.tasks.symnet.PAIRS", 2)  # measured on, of each kind
     config = tmp_path / "mine.json"
     config.write_text(json.dumps(small(name)))
@@ -69,7 +69,7 @@ def test_a_training_ends_with_a_card(name, real, data, tmp_path, capsys, monkeyp
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_resuming_where_there_is_no_run_is_refused_and_makes_nothing(name, tmp_path, capsys):
+def test_resuming_without_a_run_is_rejected_and_creates_nothing(name, tmp_path, capsys):
     out = tmp_path / "nothing"
     assert main(["train", name, "--out", str(out), "--resume"]) == 2
     err = capsys.readouterr().err
@@ -81,6 +81,6 @@ def test_resuming_where_there_is_no_run_is_refused_and_makes_nothing(name, tmp_p
 
 
 @pytest.mark.parametrize("steps", ["0", "-1", "1.5", "many"])
-def test_a_number_of_steps_is_a_whole_number_above_0(steps, tmp_path, capsys):
+def test_steps_must_be_a_positive_integer(steps, tmp_path, capsys):
     assert main(["train", "tissue", "--out", str(tmp_path / "r"), f"--steps={steps}"]) == 2
     assert "must be an integer of at least 1" in capsys.readouterr().err

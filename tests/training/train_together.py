@@ -1,4 +1,4 @@
-"""A training for one or several processes: `python train_together.py OUT BATCH STEPS`."""
+"""Training in one or several processes: `python train_together.py OUT BATCH STEPS`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Small patients, configurations and data folders: a training run that takes seconds."""
+"""Small patients, configurations and data folders for training runs of a few seconds."""
 
 from __future__ import annotations
 

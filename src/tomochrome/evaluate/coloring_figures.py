@@ -186,9 +186,7 @@ class Tally:
     """
 
     def __init__(
-        self,
-        palette_name: str | Palette = "natural",
-        window: str | Window = "soft-tissue",
+        self, palette_name: str | Palette = "natural", window: str | Window = "soft-tissue"
     ) -> None:
         self._palette, self._window = palette_name, parse_window(window)
         self._model = ""

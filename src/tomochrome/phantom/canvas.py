@@ -194,10 +194,7 @@ class Canvas:
         return stamp
 
     def press(
-        self,
-        stamp: kernels.Stamp,
-        pairs: Sequence[tuple[float, Structure]],
-        **style: Unpack[Style],
+        self, stamp: kernels.Stamp, pairs: Sequence[tuple[float, Structure]], **style: Unpack[Style]
     ) -> None:
         """Write a stamp's layers into the label map; options as for `paint`."""
         only = style.get("only")

@@ -120,10 +120,7 @@ def color_table() -> NDArray[np.float32]:
 
 
 def hu_table(
-    phase: Phase = "native",
-    rng: np.random.Generator | None = None,
-    *,
-    stomach: str | None = None,
+    phase: Phase = "native", rng: np.random.Generator | None = None, *, stomach: str | None = None
 ) -> NDArray[np.float32]:
     """Return the mean HU of each structure in one phase, for one patient.
 

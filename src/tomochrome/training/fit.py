@@ -70,10 +70,7 @@ CONTRAST: dict[Tissue, tuple[float, float]] = {
 
 
 def likelihood_table(
-    counts: NDArray[np.float64],
-    power: float = 1.0,
-    floor: float = 0.01,
-    plateau: float = 0.7,
+    counts: NDArray[np.float64], power: float = 1.0, floor: float = 0.01, plateau: float = 0.7
 ) -> NDArray[np.float32]:
     """Return the likelihood of each HU bin for each tissue, float32 (bins, tissues), at most 1.
 

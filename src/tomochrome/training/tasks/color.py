@@ -34,13 +34,7 @@ from tomochrome.errors import ModelError, OptionError
 from tomochrome.evaluate.calibration import Reliability, reliability_table
 from tomochrome.runtime import check
 from tomochrome.training.calibrate import fit_confidence
-from tomochrome.training.color_samples import (
-    BODY,
-    UNKNOWN,
-    PairSamples,
-    PaletteSamples,
-    stacked,
-)
+from tomochrome.training.color_samples import BODY, UNKNOWN, PairSamples, PaletteSamples, stacked
 from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
 from tomochrome.training.photographs import find_pairs
 from tomochrome.training.section_pairs import Part

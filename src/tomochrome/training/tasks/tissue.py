@@ -342,9 +342,7 @@ class Tissues(Task[TissueConfig]):
             "temperature": round(temperature, 4),
             "network_data_format": {
                 "inputs": {"image": {**image, "modality": "CT"}},
-                "outputs": {
-                    "pred": {**image_format(N_TISSUES, sizes, "segmentation"), **logits},
-                },
+                "outputs": {"pred": {**image_format(N_TISSUES, sizes, "segmentation"), **logits}},
             },
         }
 
