@@ -79,6 +79,13 @@ def apply(affine: ArrayLike, points: ArrayLike) -> Affine:
     return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
+def nearest_orthogonal(affine: ArrayLike) -> Affine:
+    """Return the orthogonal matrix (3, 3) closest to the directions of the index axes."""
+    _, directions, _ = decompose(affine)
+    u, _, vt = np.linalg.svd(directions)
+    return np.asarray(u @ vt)
+
+
 def is_orthogonal(affine: ArrayLike, tolerance: float = 1e-3) -> bool:
     """Return whether the index axes are orthogonal (cosines up to ``tolerance``)."""
     _, directions, _ = decompose(affine)

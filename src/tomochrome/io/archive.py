@@ -1,4 +1,4 @@
-"""Zip archives as they come from CDs, unpacked within bounds into a private temporary folder."""
+"""Bounded extraction of zip archives (such as CD images) into a private temporary folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tomochrome.runtime import check, report
 
 PREFIX: Final = "tomochrome-"
 MAX_ENTRIES: Final = 100_000
-"""Files, and folders, in one archive: a CD with four whole-body studies has a tenth of that."""
+"""Files and folders in one archive: a CD with four whole-body studies has a tenth of that."""
 MAX_DIRECTORY_BYTES: Final = 16 << 20
-"""The archive's table of contents is read whole: 160 bytes for each of the entries allowed."""
+"""Size of the central directory, which is read at once: 160 bytes per allowed entry."""
 MAX_BYTES: Final = 16 << 30
-"""Unpacked: twice a double-layer DVD."""
-MAX_SHARE_OF_DISK: Final = 0.5  # of what is free: other programs need room too
+"""Total uncompressed size: twice a double-layer DVD."""
+MAX_SHARE_OF_DISK: Final = 0.5  # of the free space: other programs need some too
 MAX_RATIO: Final = 200.0
-"""Unpacked by packed: CT shrinks 2 to 4 times, empty pictures 100 times, zip bombs 1000 times."""
-HARMLESS_BYTES: Final = 64 << 20  # however far they shrank
-MAX_NAME_BYTES: Final = 255  # what file systems take
+"""Compression ratio: CT reaches 2 to 4, blank images 100, zip bombs 1000 and more."""
+HARMLESS_BYTES: Final = 64 << 20  # allowed at any compression ratio
+MAX_NAME_BYTES: Final = 255  # the limit of common file systems
 MAX_PATH_BYTES: Final = 1024
 MAX_DEPTH: Final = 32
 CHUNK: Final = 1 << 20  # a few milliseconds: between two calls of `check`
@@ -43,7 +43,7 @@ _Key = tuple[str, int, int]
 
 @dataclass(eq=False)
 class _Unpacked:
-    """A folder that lives as long as the process."""
+    """An unpacked archive, deleted when the process ends."""
 
     archive: Path
     folder: Path
@@ -57,8 +57,8 @@ _unpacked: dict[_Key, _Unpacked] = {}
 def unpack(path: str | os.PathLike[str]) -> Path:
     """Unpack a zip archive into a private temporary folder that lives until the process ends.
 
-    The same file (by path, size and time of change) is unpacked once. Links, devices and the
-    like are left out, see `left_out`; archives inside the archive stay packed.
+    The same file (by path, size and modification time) is unpacked only once. Links and special
+    files are skipped (see `left_out`); nested archives are not unpacked.
 
     Parameters
     ----------
@@ -68,13 +68,13 @@ def unpack(path: str | os.PathLike[str]) -> Path:
     Returns
     -------
     Path
-        The folder, which only this user can enter.
+        The folder, accessible only to the current user.
 
     Raises
     ------
     InputError
-        If the archive is damaged, encrypted, lies inside another one, is larger than the bounds
-        of this module, or would write outside its folder. Nothing is left behind.
+        If the archive is damaged, encrypted, nested in another archive, exceeds the limits of
+        this module, or would write outside its folder. Nothing is left behind.
     Cancelled
         If the task was cancelled. Nothing is left behind.
 
@@ -94,7 +94,7 @@ def unpack(path: str | os.PathLike[str]) -> Path:
     if not stat.S_ISREG(state.st_mode):
         raise InputError(f"'{archive}' is not a regular file; choose a zip archive")
     key = (str(real), state.st_size, state.st_mtime_ns)
-    while not _lock.acquire(timeout=0.1):  # another thread is unpacking, perhaps this very file
+    while not _lock.acquire(timeout=0.1):  # another thread is unpacking, perhaps the same file
         check()
     try:
         known = _unpacked.get(key)
@@ -107,7 +107,7 @@ def unpack(path: str | os.PathLike[str]) -> Path:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Return how to show a path: inside an unpacked archive ``.../archive.zip/inner/name``."""
+    """Return a path for display: ``.../archive.zip/inner/name`` inside an unpacked archive."""
     holder = _holder(Path(path))
     if holder is None:
         return str(path)
@@ -115,20 +115,20 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def in_words(text: str) -> str:
-    """Return a sentence in which paths inside unpacked archives stand as `shown` shows them."""
+    """Return a message with the paths inside unpacked archives replaced as in `shown`."""
     for known in list(_unpacked.values()):
         text = text.replace(str(known.folder), str(known.archive))
     return text
 
 
 def left_out(folder: str | os.PathLike[str]) -> tuple[Skipped, ...]:
-    """Return what `unpack` did not write into a folder that it made, with the reasons."""
+    """Return the entries that `unpack` skipped when it created a folder, with the reasons."""
     holder = _holder(Path(folder))
     return () if holder is None else holder.skipped
 
 
 def _holder(path: Path) -> _Unpacked | None:
-    """Return the unpacked archive that a path lies in."""
+    """Return the unpacked archive that contains a path, if any."""
     for known in list(_unpacked.values()):
         if path.is_relative_to(known.folder):
             return known
@@ -136,7 +136,7 @@ def _holder(path: Path) -> _Unpacked | None:
 
 
 class _RefusedError(Exception):
-    """Why an archive is not unpacked, as half a sentence."""
+    """An archive is refused; the message is a clause that follows "because"."""
 
 
 def _unpack(archive: Path) -> _Unpacked:
@@ -161,12 +161,12 @@ def _unpack(archive: Path) -> _Unpacked:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # and not in a fork that ends before its parent
+    if os.getpid() == owner:  # a forked child must not delete its parent's folder
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which no more than the table of contents may take is read at once."""
+    """A file that limits each read to the largest allowed central directory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         limit = MAX_DIRECTORY_BYTES + 1
@@ -190,7 +190,7 @@ def _unpack_into(folder: Path, archive: Path, file: IO[bytes]) -> tuple[Skipped,
             target = folder.joinpath(*place.parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(entry) as source, target.open("xb") as sink:
-                # No more than the entry claims comes, and the check sum is looked at in the end.
+                # zipfile returns at most the declared size and verifies the checksum at the end.
                 while chunk := source.read(CHUNK):
                     check()
                     sink.write(chunk)
@@ -202,7 +202,7 @@ def _unpack_into(folder: Path, archive: Path, file: IO[bytes]) -> tuple[Skipped,
 
 
 def _check_contents(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse an archive for what its table of contents says, before anything is unpacked."""
+    """Check the central directory before anything is unpacked."""
     if len(entries) > MAX_ENTRIES:
         raise _RefusedError(
             f"it holds {len(entries)} entries, more than {MAX_ENTRIES}; unpack it yourself first"
@@ -227,7 +227,7 @@ def _check_contents(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
             f"it would expand more than {MAX_RATIO:.0f} times, as a zip bomb does; "
             "unpack it yourself first, if you trust it"
         )
-    # Entries that share their packed bytes are how a small archive unpacks to a huge one.
+    # Overlapping entries share compressed bytes: a small archive can unpack to a huge one.
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
@@ -238,12 +238,12 @@ def _check_contents(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
 def _plan(
     archive: Path, entries: list[zipfile.ZipInfo]
 ) -> tuple[list[tuple[zipfile.ZipInfo, PurePosixPath]], tuple[Skipped, ...]]:
-    """Return which entry goes where, and what is left out."""
+    """Return the destination of each entry, and the skipped entries."""
     plan, skipped = dict[PurePosixPath, zipfile.ZipInfo](), list[Skipped]()
     folders: set[PurePosixPath] = set()
     for entry in entries:
         if entry.orig_filename.endswith(("/", "\\")):
-            continue  # folders are made for the files in them
+            continue  # folders are created along with their files
         place = _place(entry.orig_filename)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
@@ -264,7 +264,7 @@ def _plan(
 
 
 def _place(name: str) -> PurePosixPath:
-    """Return where an entry goes below the folder; Windows programs may write backslashes."""
+    """Return the relative path of an entry; Windows programs may write backslashes."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     if name.startswith(("/", "\\")) or ".." in parts or _names_a_drive(parts):
         fault = "would be written outside its folder"

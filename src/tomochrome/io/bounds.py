@@ -1,4 +1,4 @@
-"""What a file may claim to hold, before anything is allocated for it."""
+"""Limits on the data sizes that a header may declare, checked before any allocation."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 from tomochrome.errors import InputError
 
 MAX_VOLUME_BYTES: Final = 4 << 30
-"""One volume as stored: 2,000 slices of 1024 x 1024 in 16 bits."""
-MAX_VOLUMES: Final = 10_000  # in one file: a functional MR study has some thousand
+"""Stored size of one volume: 2,000 slices of 1024 x 1024 voxels of 16 bits."""
+MAX_VOLUMES: Final = 10_000  # per file: a functional MR study has about a thousand
 DEFLATE_MOST: Final = 1032
-"""No deflated stream holds more bytes than this for each of its own (RFC 1951: 258 in 2 bits)."""
+"""Highest compression ratio of deflate (RFC 1951: 258 bytes in 2 bits)."""
 MOST_RATIO: Final = 200
-"""Large volumes do not shrink more than this, unless they are bombs (or empty)."""
+"""Highest plausible compression ratio of a large volume that is neither empty nor a bomb."""
 LARGE_BYTES: Final = 1 << 30
 
 
 def damaged(where: str, kind: str) -> InputError:
-    """Return the error for a file that no library makes sense of."""
+    """Return the error for a file that cannot be parsed."""
     return InputError(
         f"'{where}' cannot be read as {kind}, because it is damaged, truncated or incomplete; "
         "copy it again"
@@ -33,25 +33,25 @@ def check_claims(
     *,
     packed: bool,
 ) -> None:
-    """Refuse a header that claims more than the file can hold, or than is reasonable.
+    """Refuse a header that claims more data than the file can hold or the limits allow.
 
     Parameters
     ----------
     where
-        The file, for the error.
+        The file, for the error message.
     shape
-        Voxels along (z, y, x), for the error.
+        Voxels along (z, y, x), for the error message.
     volume_bytes, volumes
-        Unpacked bytes of one volume, and how many volumes there are.
+        Uncompressed bytes of one volume, and the number of volumes.
     stored
-        Bytes that the file has for them.
+        Bytes available in the file for the voxels.
     packed
-        Whether they are deflated.
+        Whether the voxels are compressed (deflate).
 
     Raises
     ------
     InputError
-        With the sizes.
+        If the sizes do not fit the file or exceed the limits; the message gives the sizes.
     """
     claimed = volume_bytes * volumes
     if volume_bytes > MAX_VOLUME_BYTES or volumes > MAX_VOLUMES:

@@ -1,4 +1,4 @@
-"""A contact sheet: axial slices of a colored volume on one picture."""
+"""A contact sheet: axial slices of a colored volume in one image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tomochrome.volume import Volume
 
 COLUMNS: Final = 5
 SLICES: Final = 20
-WIDTH: Final = 1600  # pixels of all columns together
+WIDTH: Final = 1600  # total width of all columns, pixels
 LARGEST_TILE: Final = 800
-DARK: Final = 24  # of 255: what is darker does not widen the field shown
-SPECKS: Final = 3  # lit pixels in a row or column that do not widen it either
+DARK: Final = 24  # of 255: darker pixels count as background when the slices are cropped
+SPECKS: Final = 3  # a row or column with at most so many bright pixels is background too
 GAP: Final = 6
 CAPTION: Final = 34
 LABEL: Final = 16
@@ -36,11 +36,11 @@ _LARGER: Final = ImageFont.load_default(15)
 
 @dataclass(frozen=True)
 class _Tiles:
-    """The slices as pictures of one size, with what is written on them."""
+    """The slices as images of equal size, with their annotations."""
 
     pictures: list[Image.Image]
-    labels: list[str]  #: how far up the patient each lies, or what it is
-    letters: dict[str, str]  #: at "left", "right", "top" and "bottom" of each
+    labels: list[str]  #: position along the patient axis, or a description
+    letters: dict[str, str]  #: orientation letters at "left", "right", "top" and "bottom"
     pixels_per_mm: float
 
 
@@ -60,12 +60,11 @@ def check_colored(volume: Volume) -> None:
 
 
 def write_contact_sheet(volume: Volume, path: Path) -> None:
-    """Write evenly chosen axial slices as a PNG, in radiological display.
+    """Write evenly spaced axial slices as a PNG, in radiological display.
 
-    The patient's right is on screen left and anterior is up; slices go from head to feet, in
-    their true proportions, over black. Letters at the edges of each slice say where they truly
-    lie, and a scale bar how large they are. A caption names the model and says "not for
-    diagnosis"; it holds nothing about the patient.
+    The patient's right is on screen left and anterior is up; slices run from head to feet, with
+    square pixels, over black. Each slice has orientation letters, and the sheet a scale bar. The
+    caption names the model and says "not for diagnosis"; it contains no patient data.
 
     Raises
     ------
@@ -89,17 +88,18 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     beside: Sequence[tuple[str, NDArray[np.uint8]]] = (),
 ) -> Image.Image:
-    """Return the contact sheet of an RGBA volume as a picture.
+    """Return the contact sheet of an RGBA volume as an image.
 
     Parameters
     ----------
     volume
-        Its slices; with labels any number of pictures of one slice.
+        The volume whose slices are drawn; with ``labels``, variants of one slice along z.
     labels
-        What each slice is; then all are drawn, in their order. By default how high each lies.
+        A caption for each slice; all slices are then drawn in order. By default, up to 20 slices
+        with their LPS z position.
     beside
-        Further pictures (y, x, 3) with their labels, drawn last, without letters: nobody knows
-        where they lie.
+        Further images (y, x, 3) with their captions, drawn last and without orientation letters,
+        as their orientation is unknown.
     """
     tiles = _tiles(volume, labels)
     lettered = len(tiles.pictures)
@@ -122,7 +122,7 @@ def contact_sheet(
         sheet.paste(picture, (x, y))
         draw.text((x + 4, y + 2), label, fill=_GREY, font=_SMALL)
         if i < lettered:
-            top = y if labels is None else y + LABEL  # a long one reaches below the letter
+            top = y if labels is None else y + LABEL  # a long label would cover the letter
             _draw_letters(draw, tiles.letters, (x, top, x + width, y + height))
     draw.text((GAP + 2, sheet.height - caption + 8), text, fill=_GREY, font=_LARGER)
     _draw_bar(draw, bar, tiles.pixels_per_mm, (sheet_width - GAP - 2, sheet.height - CAPTION // 2))
@@ -130,18 +130,18 @@ def contact_sheet(
 
 
 def tile_pictures(volume: Volume, side: int) -> list[Image.Image]:
-    """Return each slice of an RGBA volume with its letters and a scale bar, in stored order.
+    """Return each slice of an RGBA volume with orientation letters and a scale bar, as stored.
 
     Parameters
     ----------
     volume
-        Pictures of one slice, or slices.
+        The slices, or variants of one slice along z.
     side
-        Length in pixels of the longer edge of each.
+        Length of the longer edge of each image, in pixels.
     """
     tiles = _tiles(volume, [""] * len(volume.voxels), side)
     width, height = tiles.pictures[0].size
-    bar = _bar_mm(tiles.pixels_per_mm, width // 2)  # the letter in the middle stays free
+    bar = _bar_mm(tiles.pixels_per_mm, width // 2)  # keeps clear of the letter at the center
     for picture in tiles.pictures:
         draw = ImageDraw.Draw(picture)
         _draw_letters(draw, tiles.letters, (0, 0, width, height))
@@ -152,7 +152,7 @@ def tile_pictures(volume: Volume, side: int) -> list[Image.Image]:
 def _draw_letters(
     draw: ImageDraw.ImageDraw, letters: dict[str, str], box: tuple[int, int, int, int]
 ) -> None:
-    """Write the letters at the edges of a tile, outlined so that they show on any tissue."""
+    """Draw the orientation letters at the edges of a tile, outlined for contrast."""
     left, top, right, bottom = box
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     places = {
@@ -174,7 +174,7 @@ def _draw_letters(
 
 
 def _bar_mm(pixels_per_mm: float, width: int) -> int:
-    """Return the length of the scale bar in mm: a round one, up to a third of a tile wide."""
+    """Return a round length of the scale bar in mm, at most a third of the tile width."""
     fitting = (length for length in BAR_LENGTHS_MM if length * pixels_per_mm <= width / 3)
     return next(fitting, BAR_LENGTHS_MM[-1])
 
@@ -182,7 +182,7 @@ def _bar_mm(pixels_per_mm: float, width: int) -> int:
 def _draw_bar(
     draw: ImageDraw.ImageDraw, length: int, pixels_per_mm: float, end: tuple[int, int]
 ) -> None:
-    """Draw a scale bar that ends at a place, and its length to the left of it."""
+    """Draw a scale bar with its right end at ``end``, and its length to the left of it."""
     right, y = end
     left = right - round(length * pixels_per_mm)
     draw.line([(left, y), (right, y)], fill=_LETTER, width=2)
@@ -192,7 +192,7 @@ def _draw_bar(
 
 
 def _tiles(volume: Volume, labels: Sequence[str] | None = None, side: int = LARGEST_TILE) -> _Tiles:
-    """Return the pictures of the slices, from head to feet, all cut to the same field."""
+    """Return the slices as images from head to feet, cropped to a common field of view."""
     order, flips = axis_map(volume.affine)
     chosen = _evenly(volume.shape[order[0]], SLICES)[:: 1 if flips[0] else -1]
     if labels is not None:
@@ -220,13 +220,13 @@ def _tiles(volume: Volume, labels: Sequence[str] | None = None, side: int = LARG
 def _letters(
     volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]
 ) -> dict[str, str]:
-    """Return the letters at the edges of each slice, from the true affine."""
+    """Return the orientation letters at the edges of the slices, from the affine."""
     down, right = (volume.affine[:3, order[axis]] * (-1 if flips[axis] else 1) for axis in (1, 2))
     return edge_letters(right, -down)
 
 
 def _field(planes: list[NDArray[np.uint8]]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left, right of what is not black in any slice, with a margin."""
+    """Return the bounding box (top, bottom, left, right) of the foreground, with a margin."""
     bright = np.max([plane.max(axis=-1) for plane in planes], axis=0) > DARK
     ends: list[int] = []
     for axis in (1, 0):
@@ -239,7 +239,7 @@ def _field(planes: list[NDArray[np.uint8]]) -> tuple[int, int, int, int]:
 
 
 def _evenly(depth: int, count: int) -> NDArray[np.int64]:
-    """Return up to ``count`` slice numbers, evenly spread, away from the very ends."""
+    """Return up to ``count`` evenly spaced slice indices that leave out both ends."""
     if depth <= count:
         return np.arange(depth)
     return np.floor((np.arange(count) + 0.5) * depth / count).astype(np.int64)
@@ -251,7 +251,7 @@ def _plane(
     flips: tuple[bool, bool, bool],
     index: int,
 ) -> NDArray[Any]:
-    """Return one upright axial slice (y, x, 4) without turning the whole volume."""
+    """Return one axial slice (y, x, 4) in display orientation; only that slice is reoriented."""
     where: list[slice] = [slice(None)] * 3
     where[order[0]] = slice(index, index + 1)
     thin = np.asarray(volume.voxels[tuple(where)])
@@ -259,7 +259,7 @@ def _plane(
 
 
 def _height(volume: Volume, axis: int, index: int) -> float:
-    """Return how far up the patient (LPS z, mm) the middle of a slice lies."""
+    """Return the LPS z coordinate (mm) of the center of a slice."""
     middle = np.array([(n - 1) / 2 for n in volume.shape] + [1.0])
     middle[axis] = index
     return float((volume.affine @ middle)[2])

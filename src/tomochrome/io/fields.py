@@ -1,4 +1,4 @@
-"""Displacement fields in image files: NIfTI, NRRD and MetaImage."""
+"""Displacement fields stored as images: NIfTI, NRRD and MetaImage."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ KINDS: Final = {
     ".nii.gz": "nifti", ".nii": "nifti", ".nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "metaimage",
     ".mhd": "metaimage",
 }  # fmt: skip
-"""Endings of files that displacement fields are read from, and their formats."""
+"""File endings from which displacement fields can be read, with their formats."""
 _LPS_FROM_RAS: Final = np.array((-1.0, -1.0, 1.0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class InverseField:
-    """A field that is stored for the other direction: points follow it backwards.
+    """A field stored in the opposite direction, to be inverted when it is applied.
 
-    3D Slicer marks fields so that take points of the moving image to the fixed one.
+    3D Slicer marks fields that map points of the moving image to the fixed image in this way.
     """
 
     field: DisplacementField
@@ -35,13 +35,13 @@ class InverseField:
 def read_field(path: Path) -> DisplacementField | InverseField:
     """Read a displacement field.
 
-    Vectors are LPS mm, as ITK and ANTs have them, but for NIfTI's intent code 1006, which
-    stands for RAS mm.
+    Vectors are in LPS mm, as in ITK and ANTs, except with NIfTI's intent code 1006, which
+    means RAS mm.
 
     Raises
     ------
     InputError
-        If the file is damaged, claims more than it can hold, or is no such field.
+        If the file is damaged, claims more data than it can hold, or is not a displacement field.
     GeometryError
         If its values are not finite.
     """

@@ -1,4 +1,4 @@
-"""Volumes and items out of an image file (NIfTI, NRRD, MetaImage), whatever its format."""
+"""Volumes and items read from an image file of any format (NIfTI, NRRD, MetaImage)."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ from tomochrome.runtime.sandbox import SandboxError
 from tomochrome.volume import Provenance, Verdict, Volume
 
 Read = Callable[[int, int], Iterator[Iterable[NDArray[Any]]]]
-"""Called with the first volume and how many, yields each of them: its slices, or all of it."""
+"""Called with the first index and a count; yields each volume as slices or as one array."""
 LABELS: Final = {"nifti": "NIfTI"}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
-    """A header that was checked, and how to read what follows it.
+    """A validated header, and how to read the voxels that belong to it.
 
     Parameters
     ----------
     path, kind
-        The file that the user named, and its format as `Item.kind` has it.
+        The file given by the user, and its format as in `Item.kind`.
     dtype, shape
-        Stored type, and voxels along (z, y, x).
+        Stored type, and number of voxels along (z, y, x).
     affine
         4x4 from (z, y, x) index to LPS mm.
     read
-        Yields volumes as stored: slices (y, x), or arrays (z, y, x), each with an axis of
-        ``channels`` behind where there are several.
+        Yields volumes as stored: slices (y, x) or arrays (z, y, x), each with a last axis of
+        ``channels`` if there are several.
     volumes
-        How many volumes the file holds.
+        Number of volumes in the file.
     channels
-        Values in each voxel.
+        Values per voxel.
     components
-        The same, but that volumes which lie interleaved are components too.
+        Values per voxel as stored, where interleaved volumes count as components.
     slope, intercept
         The value is ``stored * slope + intercept``.
     warnings
-        What there is to say about the geometry.
+        Warnings about the geometry.
     modality
-        DICOM's code, or ``"unknown"``.
+        The DICOM modality code, or ``"unknown"``.
     meaning
-        What the file says that its values are, if it says that they are no measurement.
+        What the values are according to the file, if they are not a measurement.
     ras_vectors
-        Whether vectors are RAS mm and not LPS mm.
+        Whether vectors are in RAS mm instead of LPS mm.
     pairs
-        Keys and values that the writer added.
+        Key/value pairs that the writing program added.
     """
 
     path: Path
@@ -83,14 +83,14 @@ class ImageFile:
 
     @property
     def label(self) -> str:
-        """The format's name for people."""
+        """Display name of the format."""
         return LABELS.get(self.kind, self.kind.upper())
 
 
 def describe(image: ImageFile) -> list[Item]:
-    """List the volumes of a file, one item each (``phase`` "2 of 10"), with their values' range.
+    """List the volumes of a file, one item each (``phase`` "2 of 10"), with their value range.
 
-    For that all voxels are read once, one volume at a time.
+    All voxels are read for this, one volume at a time.
 
     Raises
     ------
@@ -105,26 +105,26 @@ def describe(image: ImageFile) -> list[Item]:
 
 
 def read_volume(image: ImageFile, index: int | None = None) -> Volume:
-    """Read a volume as stored, with its true affine.
+    """Read a volume in its stored orientation, with its affine.
 
     Parameters
     ----------
     image
         The file.
     index
-        Which volume of a file that holds several, from 0.
+        Index of the volume, from 0, in a file that holds several.
 
     Returns
     -------
     Volume
-        int16 where that is exact, else float32, and whole numbers that float32 does not hold as
-        stored. The unit is inferred (`tomochrome.io.units`), and a warning says so. Colors
-        become unit "RGBA". Voxels that hold no number are marked as outside.
+        int16 where that is exact, else float32; integers that float32 cannot represent keep
+        their stored type. The unit is inferred (`tomochrome.io.units`) and a warning says so.
+        Color images have the unit "RGBA". Voxels without a finite value are marked as outside.
 
     Raises
     ------
     InputError
-        If the file is damaged, truncated, holds several volumes and none was chosen, or holds
+        If the file is damaged, truncated, holds several volumes and ``index`` is None, or holds
         no scalar or color volumes.
     Cancelled
         If the task was cancelled.
@@ -135,7 +135,7 @@ def read_volume(image: ImageFile, index: int | None = None) -> Volume:
 
 
 def read_vectors(image: ImageFile) -> NDArray[Any]:
-    """Read an image of three components in each voxel, shape (z, y, x, 3), as stored.
+    """Read an image with three components per voxel, shape (z, y, x, 3), as stored.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def read_vectors(image: ImageFile) -> NDArray[Any]:
 
 @contextmanager
 def _in_sentences(image: ImageFile) -> Iterator[None]:
-    """Turn what is raised on reading into an error of one sentence."""
+    """Convert exceptions raised while reading into an `InputError`."""
     where = shown(image.path)
     try:
         yield

@@ -1,7 +1,7 @@
-"""The formats of image files: how each is recognized, and opened.
+"""Registry of image file formats: how each is recognized and opened.
 
-A further format is one `ImageFormat` given to `register`; listing, reading, the command line and
-napari then know it.
+To add a format, pass an `ImageFormat` to `register`; listing, reading, the command line and napari
+then support it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """A format of files that hold volumes.
+    """A file format for volumes.
 
     Parameters
     ----------
     kind
-        What `Item.kind` says: a short word in small letters.
+        Value of `Item.kind`: a short lowercase word.
     matches
-        Whether a file is of this format, by its first 512 bytes and its name in small letters.
+        Returns whether a file has this format, from its first 512 bytes and its lowercase name.
     open
-        Reads and checks the header; raises `InputError` if it is damaged.
+        Reads and validates the header; raises `InputError` if it is damaged.
     """
 
     kind: str
@@ -39,12 +39,12 @@ class ImageFormat:
 
 
 def register(image_format: ImageFormat) -> None:
-    """Have files of one more format listed and read; a later one of the same kind replaces it."""
+    """Add a format; it replaces an earlier one of the same kind."""
     _FORMATS[image_format.kind] = image_format
 
 
 def format_of(head: bytes, name: str) -> str | None:
-    """Return the kind of an image file by its first bytes and its name, or None."""
+    """Return the kind of an image file from its first bytes and its name, or None."""
     for one in _FORMATS.values():
         if one.matches(head, name):
             return one.kind
@@ -52,17 +52,17 @@ def format_of(head: bytes, name: str) -> str | None:
 
 
 def is_known(kind: str) -> bool:
-    """Whether files of a kind are read as image files."""
+    """Whether a kind is a registered image format."""
     return kind in _FORMATS
 
 
 def open_image(path: Path, kind: str) -> ImageFile:
-    """Read and check the header of an image file.
+    """Read and validate the header of an image file.
 
     Raises
     ------
     InputError
-        If it is damaged, claims more than the file can hold, or is of an unknown kind.
+        If it is damaged, claims more data than the file can hold, or is of an unknown kind.
     """
     if kind not in _FORMATS:
         raise InputError(f"'{path}' is of an unsupported kind: {kind}")

@@ -1,9 +1,9 @@
 """NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd): read by ITK in the sandbox.
 
-ITK says what size, type and geometry an image has, and reads the voxels. The lines of the header
-are looked at here too, for what ITK does not say: where the voxels lie (never outside the
-header's folder), what the axes are called, and whether the numbers that place the image are
-there at all, where ITK takes others in their stead.
+ITK determines the size, type and geometry of an image and reads the voxels. This module scans the
+text header for what ITK does not report: where the voxels are stored (never outside the header's
+folder), the kinds of the axes, and whether the position and orientation are present at all, since
+ITK silently substitutes defaults for missing values.
 
 Sources: NRRD 5, https://teem.sourceforge.net/nrrd/format.html;
 MetaIO, https://itk.org/Wiki/ITK/MetaIO/Documentation
@@ -35,13 +35,13 @@ from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 
 _HEADER_MOST: Final = 1 << 20
 _SECONDS: Final = 8.0
-_BYTES_A_SECOND: Final = 10_000_000  #: the slowest encodings (text) on slow machines
-#: spaces that ITK turns into LPS (NRRD section 3.2); with "-time" they have a fourth axis
+_BYTES_A_SECOND: Final = 10_000_000  #: for the slowest encoding (text) on a slow machine
+#: spaces that ITK converts to LPS (NRRD section 3.2); "-time" adds a fourth axis
 _KNOWN_SPACES: Final = {
     "right-anterior-superior", "ras", "left-anterior-superior", "las",
     "left-posterior-superior", "lps", "rast", "last", "lpst",
 }  # fmt: skip
-_SEQUENCES: Final = {"list", "time", "???", "none", ""}  # kinds of an axis that counts volumes
+_SEQUENCES: Final = {"list", "time", "???", "none", ""}  # axis kinds that enumerate volumes
 _MM: Final = {"mm": 1.0, "um": 0.001, "µm": 0.001, "cm": 10.0, "m": 1000.0, "": 1.0, "?": 1.0}
 _META_MODALITIES: Final = {f"MET_MOD_{code}": code for code in ("CT", "MR", "NM", "US")}
 _POSITIONS: Final = ("Offset", "Position", "Origin")
@@ -56,35 +56,35 @@ _NO_ORIENTATION: Final = Notice(
 
 @dataclass(frozen=True)
 class _Header:
-    """The lines of a header, and where they end."""
+    """The fields of a text header, and the offset of its end."""
 
-    fields: dict[str, str] = field(default_factory=dict)  #: of NRRD with keys in small letters
-    pairs: dict[str, str] = field(default_factory=dict)  #: NRRD's own keys and values
+    fields: dict[str, str] = field(default_factory=dict)  #: NRRD keys in lowercase without blanks
+    pairs: dict[str, str] = field(default_factory=dict)  #: NRRD key/value pairs
     end: int = 0
 
     def first(self, *names: str, default: str = "") -> str:
-        """Return the value of the first of these fields that there is."""
+        """Return the value of the first of these fields that is present."""
         return next((self.fields[name] for name in names if name in self.fields), default)
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is taken from the lines of a header."""
+    """What the reader needs from a text header."""
 
     data: Path
-    start: int  #: bytes before the voxels
-    packed: bool  #: whether they take another number of bytes than there
-    deflated: str  #: the format, if they are a gzip or zlib stream
+    start: int  #: byte offset of the voxels
+    packed: bool  #: whether the stored size differs from the size in memory
+    deflated: str  #: the image format if the voxels are a gzip or zlib stream, else empty
     modality: str
-    unit: str  #: of positions
+    unit: str  #: unit of positions
     warnings: tuple[Notice, ...]
-    kinds: tuple[str, ...] = ()  #: of NRRD's axes
+    kinds: tuple[str, ...] = ()  #: kinds of the NRRD axes
     pairs: dict[str, str] = field(default_factory=dict)
-    header: str = ""  #: what ITK is to read in place of the header
+    header: str = ""  #: replacement header for ITK, or empty
 
 
 def open_itk(path: Path, kind: str) -> ImageFile:
-    """Read and check the header of a NRRD or MetaImage file.
+    """Read and validate the header of a NRRD or MetaImage file.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def open_itk(path: Path, kind: str) -> ImageFile:
     Raises
     ------
     InputError
-        If it is damaged, claims more than the file can hold, describes no volume, or its
-        data file is missing or outside its folder.
+        If it is damaged, claims more data than the file can hold, does not describe a volume, or
+        its data file is missing or outside its folder.
     Cancelled
         If the task was cancelled.
     """
@@ -112,7 +112,7 @@ def open_itk(path: Path, kind: str) -> ImageFile:
 
 
 def _scan(path: Path, *, is_nrrd: bool) -> _Header:
-    """Return the lines of a header: up to an empty one, or to the one of ElementDataFile."""
+    """Parse a header up to the first empty line (NRRD) or ElementDataFile (MetaImage)."""
     with path.open("rb") as file:
         head = file.read(_HEADER_MOST)
     fields, pairs, end = dict[str, str](), dict[str, str](), 0
@@ -205,7 +205,7 @@ def _meta_facts(path: Path, header: _Header) -> _Facts:
 
 
 def _with_size(header: _Header, data: Path, start: int) -> str:
-    """Return a header with CompressedDataSize, without which ITK inflates from the file's start."""
+    """Return a header with CompressedDataSize; without it ITK ignores the data offset."""
     places = {
         "HeaderSize": str(start),
         "CompressedDataSize": str(data.stat().st_size - start),
@@ -216,7 +216,7 @@ def _with_size(header: _Header, data: Path, start: int) -> str:
 
 
 def _numbers(header: _Header, names: tuple[str, ...], count: int) -> list[float] | None:
-    """Return the numbers of a field, which ITK would take as far as they go."""
+    """Return the numbers of a field; ITK would accept an incomplete list."""
     text = header.first(*names)
     if not text:
         return None
@@ -231,13 +231,7 @@ def _true(text: str) -> bool:
 
 
 def _beside(header: Path, name: str) -> Path:
-    """Return the file that a header names, which must lie in the header's folder or below.
-
-    Raises
-    ------
-    InputError
-        If the name leads elsewhere, stands for several files, or no such file is there.
-    """
+    """Return the data file that a header names; it must exist below the header's folder."""
     where, windows = shown(header), PureWindowsPath(name)
     if (
         PurePosixPath(name).is_absolute()
@@ -257,7 +251,7 @@ def _beside(header: Path, name: str) -> Path:
     path = header.parent.joinpath(*windows.parts)
     try:
         there = path.is_file()
-    except OSError:  # too long a name
+    except OSError:  # the name is too long
         there = False
     if not there:
         raise InputError(
@@ -304,7 +298,7 @@ def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageF
 def _affine(
     where: str, facts: _Facts, seen: dict[str, Any]
 ) -> tuple[NDArray[np.float64], tuple[Notice, ...]]:
-    """Return the matrix from (z, y, x) index to LPS mm, and what there is to say about it."""
+    """Return the affine from (z, y, x) index to LPS mm, and warnings about it."""
     dims = len(seen["size"])
     directions = np.array(seen["direction"]).reshape(dims, dims)[:3, :3]
     affine = compose(seen["origin"][:3], directions[:, ::-1], seen["spacing"][2::-1])
@@ -332,7 +326,7 @@ def _read(
     first: int,
     count: int,
 ) -> Iterator[NDArray[Any]]:
-    """Yield volumes that follow one another; the file is read whole, they may be interleaved."""
+    """Yield consecutive volumes; all are read at once, as they may be interleaved."""
     report(0, 1, "reading")
     array = call(
         sandboxed_itk.image_voxels,

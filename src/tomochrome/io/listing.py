@@ -1,4 +1,4 @@
-"""Listing what there is to read at a path: DICOM by headers, other formats by their values."""
+"""Listing the readable series and volumes at a path."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _REASONS = {
 
 _STAGE: Final = "looking at files"
 _REPORTS: Final = 200
-"""Reports of progress on a folder: more than a bar on a screen has steps."""
+"""Number of progress reports per folder; more than a progress bar can show."""
 
 _DICOM_ROOT: Final = b"1.2.840.10008."
-"""How the UIDs of the standard begin: a DICOM file has some in its first bytes."""
+"""Prefix of the UIDs that the standard defines, found near the start of DICOM files."""
 _TORN: Final = 512
 
 
 @dataclass
 class _Harvest:
-    """What the walk has met so far."""
+    """What has been found so far."""
 
     reader: HeaderReader
     headers: list[Header] = field(default_factory=list)
@@ -61,29 +61,28 @@ class _Harvest:
 def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool = False) -> Found:
     """List the series and volumes in a file or, with all its subfolders, in a folder.
 
-    Of DICOM only headers are read; other formats are read whole, to know what they hold.
+    Only the headers of DICOM files are read; other formats are read completely, to judge their
+    values.
 
     Parameters
     ----------
     path
-        File, folder, DICOMDIR or zip archive. Formats are told by content; file names do not
-        matter.
+        File, folder, DICOMDIR or zip archive. Formats are recognized by content.
     pixels
-        Decode DICOM pixels too, to know the range of values.
+        Also decode DICOM pixels, to determine the value range.
     with_identity
         Keep patient name, id, birth date, accession number and study date in `Item.identity`.
 
     Returns
     -------
     Found
-        ``items`` in the order of their paths, and ``skipped`` files with reasons. What lies in
-        a zip archive has paths such as ``cd.zip/folder/name``.
+        ``items`` sorted by path, and ``skipped`` files with reasons. Files inside a zip archive
+        have paths such as ``cd.zip/folder/name``.
 
     Raises
     ------
     InputError
-        If the path does not exist or cannot be opened, or if it is an archive or an index that
-        is damaged.
+        If the path does not exist, cannot be opened, or is a damaged archive or DICOMDIR.
     Cancelled
         If the task was cancelled.
     """
@@ -110,7 +109,7 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
 
 
 def _shown(item: Item) -> Item:
-    """Return the item with paths in unpacked archives as the user knows them."""
+    """Return the item with display paths for files in unpacked archives."""
     path = archive.shown(item.path)
     if path == item.path:
         return item
@@ -124,7 +123,7 @@ def _shown(item: Item) -> Item:
 
 
 def _with_range(item: Item) -> Item:
-    """Return the item with its range of values, for which all pixels are decoded."""
+    """Return the item with its value range, decoding all pixels."""
     if item.refusal:
         return item
     try:
@@ -136,7 +135,7 @@ def _with_range(item: Item) -> Item:
 
 
 def _files(root: Path, harvest: _Harvest) -> Sequence[Path]:
-    """Return the files to look at: the file itself, or all in a folder, an archive, an index."""
+    """Return the files to examine: the file, or all files of a folder, archive or DICOMDIR."""
     try:
         if root.is_dir():
             return list(walk(root, harvest.skip))
@@ -146,7 +145,7 @@ def _files(root: Path, harvest: _Harvest) -> Sequence[Path]:
             return [root]
         with open_regular(root) as file:
             head = file.read(HEAD_BYTES)
-    except (OSError, ValueError):  # whoever looks at the file says why
+    except (OSError, ValueError):  # reported when the file is examined
         return [root]
     kind = judge(head, root.name)
     if kind == "zip":
@@ -168,9 +167,9 @@ def _look_at(path: Path, harvest: _Harvest, alone: bool) -> None:
                 return
         kind = "nifti" if is_pair(path) else kind
         if is_known(kind):
-            if alone or not is_pair(path, data_only=True):  # else its header is in the list
+            if alone or not is_pair(path, data_only=True):  # listed with its header
                 image = open_image(path, kind)
-                # One large file takes as long as a whole folder.
+                # Reading a single large file takes long enough to report its own progress.
                 with nullcontext() if alone else quietly():
                     harvest.items.extend(describe(image))
         else:

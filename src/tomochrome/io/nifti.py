@@ -1,6 +1,6 @@
-"""NIfTI and Analyze: nibabel reads the header, and the voxels are streamed slice by slice.
+"""NIfTI and Analyze: nibabel parses the header, and the voxels are streamed slice by slice.
 
-This takes place in this process: what is allocated is bounded by what the file can hold.
+No sandbox is needed: allocations are bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tomochrome.io.stream import fill, is_gzip, opened
 from tomochrome.notices import Notice
 from tomochrome.runtime import report
 
-#: color types of NIfTI, as nibabel names their fields
+#: field names of NIfTI's color data types in nibabel
 _COLORS: Final = {("R", "G", "B"), ("R", "G", "B", "A")}
 _RAS_VECTORS: Final = 1006  # NIFTI_INTENT_DISPVECT
 _SILENT: Final = logging.getLogger("tomochrome.io.nifti.silent")
@@ -37,7 +37,7 @@ _SILENT.propagate = False
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """Where the voxels lie: volumes (z, y, x, colors), or (components, z, y, x)."""
+    """Layout of the stored voxels: volumes (z, y, x, colors) or (components, z, y, x)."""
 
     data: Path
     packed: bool
@@ -45,7 +45,7 @@ class _Stored:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     volumes: int
-    planar: bool  #: whether the components of vectors follow one another as volumes do
+    planar: bool  #: whether vector components are stored one after another
 
     @property
     def nbytes(self) -> int:
@@ -54,7 +54,7 @@ class _Stored:
 
 
 def open_nifti(path: Path) -> ImageFile:
-    """Read and check a header.
+    """Read and validate the header of a NIfTI or Analyze file.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def open_nifti(path: Path) -> ImageFile:
     Raises
     ------
     InputError
-        If it is damaged, claims more than the file can hold, or describes no volume.
+        If it is damaged, claims more data than the file can hold, or does not describe a volume.
     """
     where = shown(path)
     header_path, data = pair_of(path) or (path, path)
@@ -72,7 +72,7 @@ def open_nifti(path: Path) -> ImageFile:
         raise InputError(f"the header of '{where}', '{shown(header_path)}', is missing; copy both")
     try:
         header, zooms = _parse(first_bytes(header_path))
-    except Exception as error:  # nibabel and zlib raise many kinds on damaged files
+    except Exception as error:  # nibabel and zlib raise various types on damaged files
         raise damaged(where, "NIfTI") from error
     data = header_path if _single(header) else data
     if not _single(header) and (data == header_path or not data.is_file()):
@@ -81,12 +81,12 @@ def open_nifti(path: Path) -> ImageFile:
         return _image(path, data, header, zooms)
     except InputError:
         raise
-    except Exception as error:  # codes and numbers that NIfTI does not know
+    except Exception as error:  # invalid codes and numbers
         raise InputError(f"'{where}' has a damaged NIfTI header; copy it again") from error
 
 
 def _parse(block: bytes) -> tuple[Any, NDArray[np.float64]]:
-    """Return the header, mended as nibabel does it, and the voxel sizes before mending."""
+    """Return the header as repaired by nibabel, and the voxel sizes as stored."""
     sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")}
     kind: Any
     if 540 in sizes and block[4:7] in (b"n+2", b"ni2"):
@@ -149,7 +149,7 @@ def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> I
 def _read(
     stored: _Stored, first: int, count: int
 ) -> Iterator[Iterator[NDArray[Any]] | NDArray[Any]]:
-    """Yield volumes that follow one another; the slices of one must be taken before the next."""
+    """Yield consecutive volumes; consume all slices of one before requesting the next."""
     skip = stored.offset + first * stored.nbytes
     total = count * stored.shape[0]
     with opened(stored.data, skip, packed=stored.packed) as stream:
@@ -159,7 +159,7 @@ def _read(
             for z in range(stored.shape[0]):
                 fill(plane, stream)
                 if first + index + 1 == stored.volumes and z + 1 == stored.shape[0]:
-                    stream.read(1)  # so that a gzip stream's check sum is looked at
+                    stream.read(1)  # verifies the checksum of a gzip stream
                 report(index * stored.shape[0] + z + 1, total, "reading")
                 yield plane
 
@@ -172,8 +172,8 @@ def _read(
 
 
 def _scale(header: Any, where: str) -> tuple[float, float]:
-    """Return slope and intercept; a slope of 0 or NaN means that there is none (NIfTI-1)."""
-    if hasattr(header, "get_sform"):  # SPM's Analyze takes such an intercept as 0
+    """Return slope and intercept; a slope of 0 or NaN means no scaling (NIfTI-1)."""
+    if hasattr(header, "get_sform"):  # in SPM's Analyze such an intercept means 0
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
         if np.isfinite(slope) and slope != 0 and not np.isfinite(intercept):
             raise InputError(
@@ -187,7 +187,7 @@ def _scale(header: Any, where: str) -> tuple[float, float]:
 
 
 def _offset(header: Any) -> int:
-    offset = int(header["vox_offset"])  # of a NaN: ValueError
+    offset = int(header["vox_offset"])  # ValueError for NaN
     least = int(getattr(header, "single_vox_offset", 0)) if _single(header) else 0
     if offset < 0:
         raise ValueError("a negative offset")
@@ -203,7 +203,7 @@ def _intent(header: Any) -> int:
 
 
 def _meaning(header: Any) -> str:
-    """Return what the intent code says, where it says that the values are no measurement."""
+    """Return the meaning of an intent code for values that are not a measurement."""
     code = _intent(header)
     if code == 1002:
         return "the file says that its values are labels, not a measurement"

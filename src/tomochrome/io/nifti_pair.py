@@ -1,4 +1,4 @@
-"""Pairs of files, ``.hdr`` and ``.img``: the header and the voxels of NIfTI or Analyze."""
+"""File pairs of NIfTI or Analyze: ``.hdr`` (header) and ``.img`` (voxels)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PAIR: Final = {".img": ".hdr", ".hdr": ".img"}
 
 
 def pair_of(path: Path) -> tuple[Path, Path] | None:
-    """Return header and data file of a ``.hdr``/``.img`` pair, given either; else None.
+    """Return the header and data file of a ``.hdr``/``.img`` pair, given either one, else None.
 
-    Both may end in ``.gz``. Whether the two exist is for the caller to see.
+    Both may end in ``.gz``. The caller checks whether they exist.
     """
     packed = path.suffix if path.suffix.lower() == ".gz" else ""
     bare = path.with_suffix("") if packed else path
@@ -29,14 +29,14 @@ def pair_of(path: Path) -> tuple[Path, Path] | None:
 
 
 def is_pair(path: Path, *, data_only: bool = False) -> bool:
-    """Whether a file is one of a ``.hdr``/``.img`` pair of NIfTI or Analyze.
+    """Whether a file belongs to a ``.hdr``/``.img`` pair of NIfTI or Analyze.
 
     Parameters
     ----------
     path
         A file.
     data_only
-        Ask whether it is the one with the voxels.
+        Return True only for the data file of the pair.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def is_pair(path: Path, *, data_only: bool = False) -> bool:
 
 
 def first_bytes(path: Path) -> bytes:
-    """Return what a header may take of a file, unpacked if it is packed."""
+    """Return the first 540 bytes (the longest header), decompressed if necessary."""
     opener = gzip.open if is_gzip(path) else open
     with opener(path, "rb") as file:
         return bytes(file.read(540))

@@ -1,4 +1,4 @@
-"""Where a NIfTI volume lies: sform, qform, or neither, and what there is to say about it."""
+"""Affine of a NIfTI volume from its sform, its qform or neither, with warnings."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.geometry.affine import corners, decompose, from_nifti_affine
+from tomochrome.geometry.affine import corners, decompose, from_nifti_affine, nearest_orthogonal
 from tomochrome.notices import Notice
 
 Affine = NDArray[np.float64]
 
 FORMS_AGREE_MM: Final = 0.1
-"""Corners this near are the same place: a qform's 32-bit quaternion is good to 0.01 mm."""
+"""Tolerance for equal corners: a qform's 32-bit quaternion is accurate to 0.01 mm."""
 _MM: Final = {"meter": 1000.0, "micron": 0.001}
-_LEAST_MM: Final = 1e-4  # finer than any microscope's voxel that a CT program meets
+_LEAST_MM: Final = 1e-4  # finer than the voxels of any CT
 
 
 def space(
     header: Any, shape: tuple[int, int, int], zooms: NDArray[np.float64], where: str
 ) -> tuple[Affine, tuple[Notice, ...]]:
-    """Return the affine that a header gives, and what there is to say about it.
+    """Return the affine of a header, and warnings about it.
 
-    As nibabel chooses it: the sform where there is one, else the qform, else the bare voxel
-    sizes with the x axis to the left. A singular sform gives way to the qform.
+    The choice is nibabel's: the sform if present, else the qform, else only the voxel sizes with
+    the x axis pointing left. If the sform is singular, the qform is used.
 
     Parameters
     ----------
     header
-        A NIfTI or Analyze header of nibabel, mended.
+        A NIfTI or Analyze header as repaired by nibabel.
     shape
         Voxels along (z, y, x).
     zooms
-        Voxel sizes (x, y, z) as stored, before mending.
+        Voxel sizes (x, y, z) as stored, before the repair.
     where
-        The file, for the error.
+        The file, for the error message.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def space(
     Raises
     ------
     InputError
-        If no affine of the header can be inverted.
+        If the header has no invertible affine.
     """
     analyze = not hasattr(header, "get_sform")
     sform = None if analyze else _form(header, "sform")
@@ -77,17 +77,17 @@ def space(
 
 
 def _form(header: Any, name: str) -> Affine | None:
-    """Return a form of the header; zeros where it is impossible, None where there is none."""
+    """Return the sform or qform; zeros if it is invalid, None if it is absent."""
     if int(header[f"{name}_code"]) == 0:
         return None
     try:
         return np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
-    except Exception:  # an impossible quaternion
+    except Exception:  # an invalid quaternion
         return np.zeros((4, 4))
 
 
 def _regular(affine: Affine) -> bool:
-    """Whether all axes have an extent and none lies in the plane of the two others."""
+    """Whether the affine is invertible: no axis is zero or in the plane of the two others."""
     if not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
         return False
     _, _, lengths = decompose(affine) if (affine[:3, :3] != 0).any(axis=0).all() else (0, 0, None)
@@ -97,7 +97,7 @@ def _regular(affine: Affine) -> bool:
 
 
 def _compare(sform: Affine, qform: Affine | None, shape: tuple[int, int, int]) -> str:
-    """Say by how much sform and qform differ, if they do."""
+    """Describe the difference between sform and qform; empty if they agree."""
     if qform is None:
         return ""
     if not _regular(qform):
@@ -106,7 +106,7 @@ def _compare(sform: Affine, qform: Affine | None, shape: tuple[int, int, int]) -
     apart = np.linalg.norm(corners(grid, sform) - corners(grid, qform), axis=1).max()
     if apart <= FORMS_AGREE_MM:
         return ""
-    turn = _rotation(sform) @ _rotation(qform).T
+    turn = nearest_orthogonal(sform) @ nearest_orthogonal(qform).T
     if np.linalg.det(turn) < 0:
         return (
             "sform and qform of the file are mirror images of each other (one of them swaps left "
@@ -117,13 +117,6 @@ def _compare(sform: Affine, qform: Affine | None, shape: tuple[int, int, int]) -
         f"sform and qform of the file disagree by up to {apart:.1f} mm and {angle:.1f} degrees; "
         "the sform was used"
     )
-
-
-def _rotation(affine: Affine) -> Affine:
-    """Return the orthogonal matrix nearest to the directions of the axes."""
-    _, directions, _ = decompose(affine)
-    u, _, vt = np.linalg.svd(directions)
-    return np.asarray(u @ vt)
 
 
 def _in_mm(header: Any, affine: Affine) -> tuple[Affine, str]:

@@ -27,23 +27,23 @@ _RGBA: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])
 def write_nifti(volume: Volume, path: Path) -> None:
     """Write a volume as ``.nii`` or ``.nii.gz``, one slice at a time.
 
-    RGBA becomes RGBA32 (NIfTI data type 2304), or RGB24 (128), which more programs read, when it
-    was lit with the opacity "opaque" (where the provenance says nothing: when all alpha is 255).
-    Booleans become bytes, half floats floats. Sform and qform both hold the affine (the sform
-    alone where a qform cannot express shear). The description holds what the provenance's
-    ``extra`` says under ``description``, cut to 79 characters.
+    RGBA is written as RGBA32 (NIfTI data type 2304), or as the more widely supported RGB24 (128)
+    if it was lit with the opacity "opaque" (if the provenance does not say: if all alpha is 255).
+    Booleans are written as uint8, float16 as float32. Both sform and qform hold the affine (only
+    the sform if it has shear). The header's description is the ``description`` in the
+    provenance's ``extra``, truncated to 79 characters.
 
     Parameters
     ----------
     volume
-        Voxels are fetched slice by slice, so that a lazily lit volume is never whole in memory.
+        Voxels are read slice by slice, so a lazily lit volume is never held in memory at once.
     path
-        Where to write; see `tomochrome.runtime.write_whole` for doing so safely.
+        Destination; use `tomochrome.runtime.write_whole` to write it atomically.
 
     Raises
     ------
     OutputError
-        If NIfTI has no type for the values, or an axis is longer than 32767.
+        If NIfTI has no data type for the values, or an axis is longer than 32767.
     """
     dtype = _file_type(volume)
     note = str(volume.provenance.extra.get("description", "not for diagnosis"))
@@ -58,10 +58,10 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
 
 def write_nifti_field(field: DisplacementField, path: Path) -> None:
-    """Write a displacement field as ``.nii`` or ``.nii.gz``, one slice of a component at a time.
+    """Write a displacement field as ``.nii`` or ``.nii.gz``, one component slice at a time.
 
-    Five dimensions, vectors in LPS mm, intent code 1007 (vector), as ITK and ANTs write it. ITK's
-    own writer takes a file that a full disk cut off for whole.
+    The image has five dimensions, vectors in LPS mm and intent code 1007 (vector), as written by
+    ITK and ANTs. ITK's own writer is not used: it does not report a truncated file on a full disk.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def write_nifti_field(field: DisplacementField, path: Path) -> None:
 
 
 def write_planes(file: IO[bytes], plane: Callable[[int], NDArray[Any]], count: int) -> None:
-    """Write the bytes of planes 0 to ``count``; `check` is called before each."""
+    """Write the bytes of planes 0 to ``count - 1``; `check` is called before each."""
     for number in range(count):
         check()
         report(number, count, "writing")
@@ -91,7 +91,7 @@ def write_planes(file: IO[bytes], plane: Callable[[int], NDArray[Any]], count: i
 
 def _file_type(volume: Volume) -> np.dtype[Any]:
     if volume.is_rgba:
-        # By what was asked for, not by what the body happens to fill: scripts rely on the type.
+        # Decided by the option, not by the content: scripts rely on the data type.
         opacity = volume.provenance.extra.get("opacity")
         opaque = _all_opaque(volume) if opacity is None else opacity == "opaque"
         return _RGB if opaque else _RGBA
@@ -111,7 +111,7 @@ def _all_opaque(volume: Volume) -> bool:
 def _file_header(
     shape: tuple[int, ...], affine: NDArray[np.float64], dtype: np.dtype[Any], note: str
 ) -> Any:
-    """Return the header of a file of a shape (x, y, z, ...) whose affine is in LPS."""
+    """Return a header for the given shape (x, y, z, ...) and affine (to LPS mm)."""
     header = nib.Nifti1Header(endianness="<")
     try:
         header.set_data_dtype(dtype)
@@ -136,7 +136,7 @@ def _file_header(
 
 @contextmanager
 def _begun(path: Path, header: Any) -> Iterator[IO[bytes]]:
-    """Open a file that begins with a header; gzip at its fastest level, without a time stamp."""
+    """Open a file and write the header; gzip uses the fastest level and no timestamp."""
     start = header.binaryblock.ljust(int(header["vox_offset"]), b"\x00")
     with path.open("wb") as bare:
         if path.name.lower().endswith(".gz"):

@@ -24,13 +24,13 @@ _NRRD_TYPES = {
 def write_nrrd(volume: Volume, path: Path) -> None:
     """Write a volume as gzip-compressed NRRD in LPS space, one slice at a time.
 
-    RGBA becomes four components a voxel (kind RGBA-color), as 3D Slicer and SimpleITK read
-    them. What the provenance's ``extra`` holds goes into the key/value pairs.
+    RGBA is written as four components per voxel (kind RGBA-color), as read by 3D Slicer and
+    SimpleITK. The provenance's ``extra`` is written as key/value pairs.
 
     Raises
     ------
     OutputError
-        If NRRD has no type for the values.
+        If NRRD has no data type for the values.
 
     Source: NRRD 5 format, https://teem.sourceforge.net/nrrd/format.html
     """

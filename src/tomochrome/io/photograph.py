@@ -1,4 +1,4 @@
-"""Photographs and label pictures (PNG, JPEG, TIFF), read by Pillow in the sandbox."""
+"""Photographs and label images (PNG, JPEG, TIFF), read by Pillow in the sandbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LABEL_MODES: Final = ("L", "P", "1")
 
 
 def is_photograph(path: Path) -> bool:
-    """Whether a path is named like a photograph, whatever is in it."""
+    """Whether a path has the file ending of a photograph; the content is not examined."""
     return path.suffix.lower() in ENDINGS and not path.is_dir()
 
 
@@ -28,8 +28,8 @@ def read_photograph(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Parameters
     ----------
     path
-        A PNG, JPEG or TIFF of at most 64 million pixels, 8 bits a channel. It is turned
-        upright as its EXIF tag says; a profile other than sRGB is not applied.
+        A PNG, JPEG or TIFF of at most 64 million pixels, 8 bits per channel. The EXIF orientation
+        is applied; a color profile other than sRGB is not.
 
     Returns
     -------
@@ -39,14 +39,14 @@ def read_photograph(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        If it cannot be read, is too large, partly transparent, or of another kind (CMYK, more
-        than 8 bits in grey).
+        If it cannot be read, is too large, is partly transparent, or has another pixel format
+        (CMYK, more than 8 bits of grey).
     """
     return _read(path, "photograph")
 
 
 def read_label_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Return the values of a grey or indexed 8-bit picture, such as a mask or a tissue map.
+    """Return the values of an 8-bit grey or indexed image, such as a mask or a tissue map.
 
     Parameters
     ----------

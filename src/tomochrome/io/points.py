@@ -1,16 +1,16 @@
-"""Landmarks in files: 3D Slicer's fiducials and plain tables, always as LPS mm.
+"""Landmark files: 3D Slicer fiducials and plain tables, converted to LPS mm.
 
 ==================  ==============================================================================
-``.fcsv``           3D Slicer's older list of fiducials; its header says LPS or RAS (RAS if it says
-                    nothing, as versions before 4.11 meant it)
-``.mrk.json``       3D Slicer's markups; each list says LPS or RAS (LPS if it says nothing)
-``.csv .tsv .txt``  a point a line, with commas, semicolons, tabs or blanks between. Under a header
-                    line the columns ``x y z`` (or ``l p s``) are LPS mm, ``r a s`` RAS mm; without
-                    one, three numbers a line are LPS mm, with perhaps a name before or after
+``.fcsv``           3D Slicer's older fiducial list; the header names LPS or RAS (default RAS, as
+                    in versions before 4.11)
+``.mrk.json``       3D Slicer markups; each list names LPS or RAS (default LPS)
+``.csv .tsv .txt``  one point per line, separated by commas, semicolons, tabs or blanks. With a
+                    header line, columns ``x y z`` (or ``l p s``) are LPS mm, ``r a s`` RAS mm;
+                    without one, three numbers per line are LPS mm, optionally with a name
 ==================  ==============================================================================
 
-The points keep the order of the file, which is how landmarks of two images belong together. Names
-and descriptions, where people write whatever they like, are not read.
+The points keep the order of the file, by which landmarks of two images correspond. Names and
+descriptions are not read: they may contain anything.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tomochrome.geometry.affine import LPS_FROM_RAS
 from tomochrome.runtime import write_whole
 
 ENDINGS: Final = (".fcsv", ".mrk.json", ".json", ".csv", ".tsv", ".txt")
-"""Names of files that hold landmarks."""
+"""File endings of landmark files."""
 _MOST_BYTES: Final = 2**24
-_MOST_MM: Final = 1e5  # a hundred metres: no patient is as large
+_MOST_MM: Final = 1e5  # 100 m: far outside any scan
 _AXES: Final = {"LPS": ("x y z", "l p s"), "RAS": ("r a s",)}
 _FRAMES: Final = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
 _SCHEMA: Final = (
@@ -59,7 +59,7 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        If the file is missing, of another kind or damaged, holds no point, or one without three
+        If the file is missing, damaged or of another kind, has no points, or a point lacks three
         finite coordinates.
     """
     file = Path(path)
@@ -88,7 +88,7 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
 
 
 def write_points(points: ArrayLike, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write landmarks; the ending chooses the format, names are numbers from 1 on.
+    """Write landmarks in the format of the file ending; they are named 1, 2, 3, ...
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def write_points(points: ArrayLike, path: str | os.PathLike[str], *, force: bool
     InputError
         If the points are not (n, 3) finite numbers.
     OutputError
-        If the ending is not known, or the file exists (without ``force``) or cannot be written.
+        If the ending is unknown, the file exists (without ``force``) or cannot be written.
     """
     given = np.asarray(points, dtype=np.float64)
     if given.ndim != 2 or given.shape[1] != 3 or not np.isfinite(given).all():
@@ -125,7 +125,7 @@ def write_points(points: ArrayLike, path: str | os.PathLike[str], *, force: bool
 
 
 def _text(file: Path) -> str:
-    """Return the whole file as text."""
+    """Return the content of a file as text."""
     try:
         if not file.is_file():
             raise InputError(f"there is no file '{file}' of landmarks")
@@ -135,7 +135,7 @@ def _text(file: Path) -> str:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"'{file}' cannot be read: {error.strerror}") from error
-    except ValueError as error:  # no UTF-8, or a name with a NUL byte
+    except ValueError as error:  # not UTF-8, or a NUL byte in the path
         raise InputError(f"'{file}' is not text, so it is not a list of landmarks") from error
     if "\0" in text:
         raise InputError(f"'{file}' is not text, so it is not a list of landmarks")
@@ -143,7 +143,7 @@ def _text(file: Path) -> str:
 
 
 def _from_markups(text: str, file: Path) -> list[tuple[str, list[float]]]:
-    """Points of 3D Slicer's markups schema, each with its frame."""
+    """Return the points of a 3D Slicer markups file, each with its frame."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -175,12 +175,12 @@ def _position(point: Any, number: int, file: Path) -> list[float]:
 
 
 def _bounded(value: float) -> float:
-    """Return a number of any size as a float."""
+    """Return a float; infinity for numbers out of range, which may be huge integers."""
     return float(value) if abs(value) <= _MOST_MM else float("inf")
 
 
 def _from_fiducials(text: str, file: Path) -> list[tuple[str, list[float]]]:
-    """Points of an ``.fcsv``: ``id,x,y,z,...`` under comments that name frame and columns."""
+    """Return the points of an ``.fcsv`` file; its comments name the frame and the columns."""
     frame, columns = "RAS", ["id", "x", "y", "z"]
     for line in text.splitlines():
         key, _, value = line.removeprefix("#").partition("=")
@@ -195,7 +195,7 @@ def _from_fiducials(text: str, file: Path) -> list[tuple[str, list[float]]]:
 
 
 def _from_table(text: str, file: Path) -> list[tuple[str, list[float]]]:
-    """Points of a plain table, with or without a header."""
+    """Return the points of a plain table, with or without a header line."""
     lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     if not lines:
         return []
@@ -222,7 +222,7 @@ def _from_table(text: str, file: Path) -> list[tuple[str, list[float]]]:
 
 
 def _rows(text: str, mark: str, file: Path) -> Iterator[Row]:
-    """Give number and words of each line that is no comment."""
+    """Yield the line number and the fields of each line that is not a comment."""
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -243,7 +243,7 @@ def _numbers(row: Row, places: Iterable[int], file: Path, mark: str = ",") -> li
 
 
 def _number(word: str, mark: str) -> float | None:
-    """Return a number; between semicolons or tabs it may have a decimal comma."""
+    """Parse a number; with semicolons or tabs as delimiter, a decimal comma is allowed."""
     plain = word.strip().replace("_", "?")
     try:
         return float(plain if mark in (",", " ") else plain.replace(",", "."))
@@ -251,8 +251,8 @@ def _number(word: str, mark: str) -> float | None:
         return None
 
 
-def _frame(said: Any, file: Path) -> str:
-    frame = _FRAMES.get(str(said).upper())
+def _frame(name: Any, file: Path) -> str:
+    frame = _FRAMES.get(str(name).upper())
     if frame is None:
         raise InputError(
             f"'{file}' gives its landmarks in a frame that is neither LPS nor RAS; export them "

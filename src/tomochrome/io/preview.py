@@ -1,4 +1,4 @@
-"""A small grey picture of a series: its middle slice, before anything else is decoded."""
+"""Grey thumbnails of series: the middle slice, without decoding the other slices."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from tomochrome.windowing import PRESETS, Window, luminance, scanner_windows
 
 SIZE: Final = 96
 _FAINT: Final = (1.0, 99.0)
-"""Percentiles of the values that become black and white where no window is known."""
+"""Percentiles of the values shown as black and white if no window is known."""
 
 
 @quietly()
 def preview(item: Item, size: int = SIZE) -> NDArray[np.uint8]:
-    """Return a picture of the middle slice, upright and with true proportions.
+    """Return an image of the middle slice, upright and with square pixels.
 
     The slice is shown in its own plane: axial and coronal ones with the patient's right on the
-    left, sagittal ones with anterior on the left; superior or anterior is up. Of a DICOM series
-    only the middle slice is decoded. The window is the scanner's own first one; without one it
-    is soft tissue for CT, and nearly the whole range of values for anything else.
+    left, sagittal ones with anterior on the left; superior or anterior is up. For a DICOM series
+    only the middle slice is decoded. The window is the first one in the header, else soft tissue
+    for CT and nearly the full value range for anything else.
 
     Parameters
     ----------
     item
-        An item of `tomochrome.io.find`. Series that `read` refuses can have a preview too.
+        An item of `tomochrome.io.find`. Series that `read` refuses may have a preview too.
     size
-        Height and width of the picture in pixels.
+        Height and width of the image in pixels.
 
     Returns
     -------
     ndarray
-        uint8 of shape (size, size), 0 black to 255 white; black beside the slice.
+        uint8 of shape (size, size), 0 black to 255 white, padded with black.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def preview(item: Item, size: int = SIZE) -> NDArray[np.uint8]:
 
 
 def _middle_slice(item: Item) -> Volume:
-    """Return the middle slice on its own axes; the whole volume where nothing less is read."""
+    """Return the middle slice of a DICOM series, or the complete volume of other formats."""
     if item.kind.startswith("dicom"):
         return _dicom_slice(item)
     from tomochrome.io.reading import read_item
@@ -78,7 +78,7 @@ def _dicom_slice(item: Item) -> Volume:
 
 
 def _slice_affine(header: Any) -> NDArray[np.float64]:
-    """Return where a slice lies, as well as its header says; as stored where it says nothing."""
+    """Return the affine of a slice from its header; axial with 1 mm spacing if unusable."""
     down, across = header.pixel_spacing or (1.0, 1.0)
     row, column = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
     if header.orientation is not None:
@@ -94,13 +94,13 @@ def _slice_affine(header: Any) -> NDArray[np.float64]:
 
 
 def _plane(upright: Volume) -> tuple[NDArray[Any], tuple[float, float]]:
-    """Return the middle plane as rows (downwards) and columns, and its spacing in mm."""
+    """Return the middle plane with rows pointing down, and its spacing (rows, columns) in mm."""
     spacing, voxels = upright.spacing, np.asarray(upright.voxels)
     thin = [axis for axis in range(3) if voxels.shape[axis] == 1]
     normal = thin[0] if len(thin) == 1 else 0
     plane = np.take(voxels, voxels.shape[normal] // 2, axis=normal)
     rows, columns = (axis for axis in range(3) if axis != normal)
-    # Index z grows to superior, which belongs up; index y grows to posterior, which belongs down.
+    # z increases to superior (up on screen), y to posterior (down on screen).
     return (plane[::-1] if rows == 0 else plane), (spacing[rows], spacing[columns])
 
 
@@ -124,7 +124,7 @@ def _window(plane: NDArray[Any], volume: Volume) -> Window:
 
 
 def _fitted(grey: NDArray[np.uint8], spacing: tuple[float, float], size: int) -> NDArray[np.uint8]:
-    """Return the picture scaled to fit a square, with square pixels and averaged, not sampled."""
+    """Return the image scaled to fit a square, with square pixels, by area averaging."""
     from PIL import Image
 
     height, width = grey.shape[0] * spacing[0], grey.shape[1] * spacing[1]

@@ -28,9 +28,9 @@ def read(
 ) -> Volume:
     """Read a CT series or volume.
 
-    DICOM slices are sorted by position; slope and intercept of each slice are applied, to
-    int16 Hounsfield units where that is exact and float32 where it is not; padding is -1024.
-    Otherwise the voxels keep their stored order, and the affine says where they are.
+    DICOM slices are sorted by position and rescaled with the slope and intercept of each slice,
+    to int16 Hounsfield units where that is exact, else float32; padding becomes -1024 HU. The
+    voxels otherwise keep their stored order, which the affine describes.
 
     Parameters
     ----------
@@ -38,23 +38,23 @@ def read(
         A folder of DICOM files, a DICOM file, a DICOMDIR, a zip archive of such, a NIfTI, NRRD
         or MetaImage file, or an `Item` that `find` returned.
     series
-        Which series to read: `Item.name`, its SeriesInstanceUID (where that is empty, a path);
-        of a file with several volumes ``"#2"``. Without it there must be only one CT series
-        (or only one volume of any kind).
+        The series to read: `Item.name`, the SeriesInstanceUID or a path; ``"#2"`` for the second
+        volume of a file. If None, there must be exactly one CT series (or one volume of any
+        kind).
     as_stored
-        Leave tilted or unevenly spaced slices where they are, instead of resampling them onto
-        a regular upright grid. Then the affine fits the slices only as well as one can.
+        Keep tilted or unevenly spaced slices as stored, instead of resampling them onto a regular
+        grid. The affine is then only the best approximation to the slice positions.
 
     Returns
     -------
     Volume
-        Unit ``"HU"`` for CT, ``"unknown"`` for anything else; ``provenance.warnings`` holds
-        what the user should know.
+        Unit ``"HU"`` for CT, ``"unknown"`` for anything else; warnings for the user are in
+        ``provenance.warnings``.
 
     Raises
     ------
     InputError
-        If there is nothing to read, more than one thing, or the file is damaged.
+        If there is nothing to read, the choice is ambiguous, or the file is damaged.
     GeometryError
         If the slices do not form one regular, upright volume.
     Cancelled
@@ -65,7 +65,7 @@ def read(
     file = _checked(path)
     with _shown_paths():
         kind = _volume_file(file)
-    if kind:  # listing it would decode it, and reading it would decode it again
+    if kind:  # avoids decoding the file twice, for listing and for reading
         index = chosen(file, series)
         part = Part(file, 0 if index is None else index)
         item = Item(str(file), kind, source=None if index is None else part)
@@ -76,13 +76,7 @@ def read(
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
-    """Return the path of something that can be read: a file or a folder.
-
-    Raises
-    ------
-    InputError
-        If it is empty, not there, or neither a file nor a folder.
-    """
+    """Return the path of an existing file or folder; raise `InputError` otherwise."""
     text = os.fspath(path)
     if not text:
         raise InputError("the path is empty; give a file or a folder")
@@ -90,7 +84,7 @@ def _checked(path: str | os.PathLike[str]) -> Path:
         mode = Path(text).stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"'{text}' does not exist; check the path") from error
-    except (OSError, ValueError) as error:  # no permission, links in a circle, a NUL byte
+    except (OSError, ValueError) as error:  # no permission, a symlink loop, a NUL byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"'{text}' cannot be opened: {reason}") from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -115,7 +109,7 @@ def _volume_file(path: Path) -> str:
 
 @contextmanager
 def _shown_paths() -> Iterator[None]:
-    """Let errors name files in unpacked archives as `tomochrome.io.archive.shown` does."""
+    """Replace paths inside unpacked archives in error messages by their display paths."""
     try:
         yield
     except TomochromeError as error:
@@ -149,7 +143,7 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
     Raises
     ------
     InputError
-        If there is none, or no telling which.
+        If there is none, or the choice is ambiguous.
     """
     if not found.items:
         raise InputError(_nothing(found, path))

@@ -1,6 +1,6 @@
-"""SimpleITK on foreign files: these functions run in a child of `tomochrome.runtime.sandbox`.
+"""SimpleITK on untrusted files: these functions run in a child of `tomochrome.runtime.sandbox`.
 
-SimpleITK, which takes long to import, is imported there only.
+SimpleITK is slow to import and is imported only there.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def image_information(path: str) -> dict[str, Any]:
-    """Return what ITK understands of an image's header, without reading the voxels.
+    """Return the header of an image as parsed by ITK, without reading the voxels.
 
     Returns
     -------
     dict
-        ``size``, ``origin``, ``spacing`` and ``direction`` as ITK has them (x first, LPS mm),
-        ``components`` of each voxel, and their type ``dtype``.
+        ``size``, ``origin``, ``spacing`` and ``direction`` as in ITK (x first, LPS mm), the
+        number of ``components`` per voxel, and their ``dtype``.
     """
     import SimpleITK
 
@@ -34,7 +34,7 @@ def image_information(path: str) -> dict[str, Any]:
     reader.SetFileName(path)
     reader.ReadImageInformation()
     components = reader.GetNumberOfComponents()
-    # A pixel of as many components as a header claims may take gigabytes.
+    # At most two: the number that a header claims could take gigabytes.
     pixel = SimpleITK.Image([1, 1], reader.GetPixelID(), min(components, 2))
     return {
         "size": tuple(reader.GetSize()),
@@ -47,7 +47,7 @@ def image_information(path: str) -> dict[str, Any]:
 
 
 class _View(np.ndarray[Any, Any]):
-    """An array of ITK's own memory, which it keeps."""
+    """A view of the memory of an ITK image, which it keeps alive."""
 
     image: SimpleITK.Image
 
@@ -58,19 +58,19 @@ def image_voxels(path: str, data: str, start: int, deflated: str, header: str) -
     Parameters
     ----------
     path
-        The file, or its header.
+        The file, or its header file.
     data, start
-        Where the voxels are stored.
+        The file that contains the voxels, and their byte offset.
     deflated
-        ``"nrrd"`` or ``"metaimage"`` if they are a gzip or zlib stream, else nothing: ITK does
-        not look at the check sum of one.
+        ``"nrrd"`` or ``"metaimage"`` if the voxels are a gzip or zlib stream, else empty. ITK does
+        not verify the checksum of such a stream.
     header
-        What stands in for the header of a MetaImage, or nothing.
+        Replacement for the header of a MetaImage, or empty.
 
     Raises
     ------
     Exception
-        Anything, if the file is damaged.
+        Of any type, if the file is damaged.
     """
     import SimpleITK
 
@@ -89,9 +89,9 @@ def image_voxels(path: str, data: str, start: int, deflated: str, header: str) -
 
 
 def _check_stream(data: Path, start: int, array: NDArray[Any], *, is_plain: bool) -> None:
-    """Inflate a stream to the end; raise if it is damaged, or plain and not what ITK took it for.
+    """Decompress a stream to the end; raise if it is damaged or differs from ITK's voxels.
 
-    In a NRRD bytes may be skipped, and axes are exchanged where volumes are interleaved.
+    The voxels are compared only if ``is_plain``: a NRRD may skip bytes or interleave volumes.
     """
     found = 0
     with data.open("rb") as file:
@@ -106,9 +106,9 @@ def _check_stream(data: Path, start: int, array: NDArray[Any], *, is_plain: bool
 
 
 def _sum_agrees(data: Path, start: int, array: NDArray[Any]) -> bool:
-    """Whether a file ends with the check sum of an array: then its stream is sound.
+    """Whether a file ends with the checksum of an array, which proves its stream intact.
 
-    It need not, even so: bytes may have been skipped, or axes exchanged.
+    An intact stream may still differ: bytes may have been skipped, or axes exchanged.
 
     Source: RFC 1950 (zlib: Adler-32, big endian) and RFC 1952 (gzip: CRC-32 and length).
     """
@@ -120,8 +120,8 @@ def _sum_agrees(data: Path, start: int, array: NDArray[Any]) -> bool:
     flat: Any = np.asarray(array).reshape(-1)
     swapped = flat.byteswap if flat.itemsize > 1 else lambda: flat
     if not is_gzip:
-        told = int.from_bytes(end[4:], "big")
-        return zlib.adler32(flat) == told or zlib.adler32(swapped()) == told
-    told, length = (int.from_bytes(part, "little") for part in (end[:4], end[4:]))
-    same = zlib.crc32(flat) == told or zlib.crc32(swapped()) == told
+        stored = int.from_bytes(end[4:], "big")
+        return zlib.adler32(flat) == stored or zlib.adler32(swapped()) == stored
+    stored, length = (int.from_bytes(part, "little") for part in (end[:4], end[4:]))
+    same = zlib.crc32(flat) == stored or zlib.crc32(swapped()) == stored
     return same and length == flat.nbytes % 2**32

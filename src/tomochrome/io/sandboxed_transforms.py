@@ -1,4 +1,4 @@
-"""ITK's transform files: these functions run in a child of `tomochrome.runtime.sandbox`."""
+"""ITK transform files: these functions run in a child of `tomochrome.runtime.sandbox`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 _NAME: Final = re.compile(rb"([A-Za-z0-9]+)_(?:double|float)_(\d)_(\d)")
-_LINEAR: Final = {  # and their numbers of parameters: of more than that ITK takes the first ones
+_LINEAR: Final = {  # number of parameters; ITK silently ignores any further ones
     "AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Rigid3DTransform": 12,
     "ScalableAffineTransform": 12, "FixedCenterOfRotationAffineTransform": 12,
     "CenteredAffineTransform": 15, "Euler3DTransform": 6, "CenteredEuler3DTransform": 9,
@@ -37,27 +37,27 @@ _MOST_VOXELS: Final = 2**28
 
 
 def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
-    """Read a transform file as parts, in the order in which a point meets them.
+    """Read a transform file as parts, in the order in which they are applied to a point.
 
     Parameters
     ----------
     path
         An ``.h5``, ``.tfm``, ``.txt`` or ``.mat`` file.
     where
-        The same as the user knows it.
+        The path as shown to the user.
 
     Returns
     -------
     list of dict
-        Of a linear transform ``matrix``, 4x4. Else the field sampled on its grid: ``vectors``
-        (z, y, x, 3) and ITK's ``origin``, ``spacing`` and ``direction`` (LPS mm, x first); and
-        ``inverse``, whether points follow it backwards.
+        For a linear transform, its ``matrix`` (4x4). Otherwise the sampled displacement field:
+        ``vectors`` (z, y, x, 3), ITK's ``origin``, ``spacing`` and ``direction`` (LPS mm, x
+        first), and ``inverse``: whether it has to be inverted.
 
     Raises
     ------
     InputError
-        If the file holds no transform, several that are no composite, or one of another kind
-        or of other dimensions.
+        If the file holds no transform, several that are not a composite, or one of an unsupported
+        kind or dimension.
     """
     import SimpleITK
 
@@ -65,7 +65,7 @@ def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
     names = _names(content, Path(path).suffix.lower(), where)
     singles = [name for name in names if name != "CompositeTransform"]
     is_text = Path(path).suffix.lower() in _TEXT
-    if is_text and re.search(rb"s:.*\b(nan|inf)", content, re.I):  # ITK would not come to an end
+    if is_text and re.search(rb"s:.*\b(nan|inf)", content, re.I):  # ITK would not terminate
         raise InputError(f"'{where}' holds numbers that are not finite")
     if _INVERSE.isdisjoint(names):
         transform = SimpleITK.ReadTransform(path)
@@ -81,7 +81,7 @@ def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
 
 
 def _names(content: bytes, ending: str, where: str) -> list[str]:
-    """Return the classes of the transforms in a file, in the order of the file."""
+    """Return the class names of the transforms in a file, in file order."""
     found = [(kind.decode(), *map(int, dims)) for kind, *dims in _NAME.findall(content)]
     is_text = ending in _TEXT
     if not found or (is_text and not content.startswith(b"#Insight Transform File")):
@@ -105,7 +105,7 @@ def _names(content: bytes, ending: str, where: str) -> list[str]:
 
 
 def _are_complete(content: bytes, names: list[str], parts: list[SimpleITK.Transform]) -> bool:
-    """Whether a text has as many parameters as its transforms: ITK takes what there is."""
+    """Whether a text file lists all parameters; ITK does not check their number."""
     blocks = re.split(rb"^Transform:", content, flags=re.MULTILINE)[1:]
     given = [re.search(rb"^Parameters:(.*)$", block, re.MULTILINE) for block in blocks]
     counts = [-1 if line is None else len(line[1].split()) for line in given]
@@ -114,7 +114,7 @@ def _are_complete(content: bytes, names: list[str], parts: list[SimpleITK.Transf
 
 
 def _foreign(content: bytes) -> str:
-    """Say what a file is that is none of ITK's, as far as that is to be seen, and what to do."""
+    """Describe a file that is not an ITK transform, and say what to do with it."""
     head = content[:_HEAD].decode("ascii", errors="replace")
     if '(Transform "' in head:
         return "these are elastix's parameters; let transformix -def all make a field of them"
@@ -127,15 +127,15 @@ def _foreign(content: bytes) -> str:
 
 
 def _without_inverse(content: bytes, ending: str) -> SimpleITK.Transform:
-    """Read a file of 3D Slicer's, with its inverse classes named as the ones they invert.
+    """Read a 3D Slicer file after replacing inverse class names, which ITK does not know.
 
-    ITK does not know them. Which part is which is told by the order of the names in the file.
+    The order of the names in the file tells the caller which parts are inverse.
     """
     import SimpleITK
 
     for name in _INVERSE:
         old, new = name.encode(), name.removeprefix("Inverse").encode()
-        # In a binary file nothing may move; a text of a fixed room ends at the first zero.
+        # Binary offsets must not change; a fixed-length string ends at the first NUL.
         pad = b"" if ending.lower() in _TEXT else b"\0" * (len(old) - len(new))
         content = re.sub(old + rb"(_\w+)", new + rb"\1" + pad, content)
     with TemporaryDirectory(prefix="tomochrome-") as folder:
@@ -158,7 +158,7 @@ def _part(transform: SimpleITK.Transform, name: str, where: str) -> dict[str, An
         image = SimpleITK.DisplacementFieldTransform(transform).GetDisplacementField()
     else:
         raise ValueError("a transform of another kind than the file names")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+    with np.errstate(over="ignore"):  # values out of range become infinite and are refused
         vectors = SimpleITK.GetArrayViewFromImage(image).astype(np.float32)
     return {
         "vectors": vectors,
@@ -170,7 +170,7 @@ def _part(transform: SimpleITK.Transform, name: str, where: str) -> dict[str, An
 
 
 def _matrix(transform: SimpleITK.Transform) -> np.ndarray[Any, Any]:
-    """4x4 matrix of a linear transform of any class, from where it takes four points."""
+    """Return the 4x4 matrix of any linear transform by mapping four points."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
     for axis in range(3):
@@ -180,7 +180,7 @@ def _matrix(transform: SimpleITK.Transform) -> np.ndarray[Any, Any]:
 
 
 def _sampled(spline: SimpleITK.BSplineTransform, where: str) -> SimpleITK.Image:
-    """B-spline transform as a dense field over its domain."""
+    """Sample a B-spline transform as a dense displacement field over its domain."""
     import SimpleITK
 
     size = np.array(spline.GetTransformDomainMeshSize()) * _GRID_STEPS + 1

@@ -1,4 +1,4 @@
-"""What `tomochrome.io.find` returns: items that can be read, and files that were skipped."""
+"""Results of `tomochrome.io.find`: readable items and skipped files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tomochrome.volume import ScannerWindow, Unit, Verdict
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One series or volume that was found, described without its pixels.
+    """Description of one series or volume, without its pixels.
 
     Parameters
     ----------
@@ -24,45 +24,45 @@ class Item:
     kind
         ``"dicom-series"``, ``"dicom-file"``, ``"nifti"``, ``"nrrd"`` or ``"metaimage"``.
     series_uid
-        DICOM's UID of the series, or empty.
+        DICOM Series Instance UID, or empty.
     modality
-        DICOM's, for example ``"CT"``; ``"unknown"`` where nothing names it.
+        DICOM modality, for example ``"CT"``; ``"unknown"`` if not given.
     title
-        What the scanner calls the series, with nothing of the patient in it.
+        Series description without patient data.
     series_number
-        The scanner's number of the series, or None.
+        DICOM series number, or None.
     study_title
-        What the study is called, with nothing of the patient in it.
+        Study description without patient data.
     patient, study
-        Keys that items of one patient, or one study, have in common. They say nothing about the
-        patient and differ in every process; empty for files that are not DICOM.
+        Keys shared by items of the same patient or study. They reveal nothing about the patient
+        and differ in every process; empty for files that are not DICOM.
     phase
-        What tells this volume from the others of its series or file: ``"2 of 3"``, or empty.
+        Distinguishes volumes of the same series or file: ``"2 of 3"``, or empty.
     key
-        What `name` returns, where the series UID alone would not tell volumes apart.
+        Value of `name` if the series UID alone is ambiguous.
     shape
-        Voxels along (z, y, x), or None where it is not known.
+        Number of voxels along (z, y, x), or None if unknown.
     spacing
-        Distance of voxel centres along (z, y, x) in mm, or None.
+        Voxel spacing along (z, y, x) in mm, or None.
     affine
         4x4 matrix from (z, y, x) index to LPS mm of the volume that `read` returns, or None.
     value_range
-        Least and greatest value, or None (DICOM, unless pixels were asked for).
+        Minimum and maximum, or None (for DICOM, unless pixels were requested).
     unit
-        What the values are in.
+        Unit of the values.
     windows
-        The scanner's own windows.
+        Windows stored in the header.
     verdict
-        What is to be said about the geometry and the kind of image.
+        Assessment of the geometry and the kind of image.
     warnings
-        What the user should know.
+        Warnings for the user.
     refusal
-        The sentence with which `read` refuses this item; empty when it can be read.
+        The error message with which `read` refuses this item; empty if it can be read.
     source
-        What the reader needs to read it; of no meaning to others.
+        Internal data for the reader.
     identity
-        Patient name, id and birth date, accession number and study date, only when they were
-        asked for; never part of the JSON.
+        Patient name, id and birth date, accession number and study date, only if requested;
+        never part of the JSON.
     """
 
     path: str
@@ -90,23 +90,20 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What `read` takes as ``series`` to choose this item; no other found with it has it.
+        """Unique name of the item among those found, accepted by `read` as ``series``.
 
-        The series UID if it names just one volume, or with a number after it (``1.2.3#2``);
-        where the UID is empty, the path of the first slice or of the file.
+        The series UID, with a number appended if it is ambiguous (``1.2.3#2``); without a UID, the
+        path of the first slice or of the file.
         """
         return self.key or self.series_uid or self.path
 
     @property
     def _has_range(self) -> bool:
-        """Whether the range is known and can be said in JSON, which knows no infinity."""
+        """Whether the value range is known and finite, as JSON requires."""
         return self.value_range is not None and bool(np.isfinite(self.value_range).all())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the item as plain values, as ``tomochrome info --json`` prints it.
-
-        The patient's identity is never among them.
-        """
+        """Return the item as ``tomochrome info --json`` prints it, without patient identity."""
         return {
             "path": self.path,
             "kind": self.kind,
@@ -131,7 +128,7 @@ class Skipped:
 
     path: str
     reason: str
-    sentence: str = ""  #: the reason with the file's name, where it does not follow "it is"
+    sentence: str = ""  #: a full sentence with the file name, if ``reason`` cannot follow "it is"
 
     def to_json(self) -> dict[str, str]:
         """Return path and reason as plain values."""
@@ -140,7 +137,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Found:
-    """Everything that `find` met at a path."""
+    """Everything that `find` found at a path."""
 
     items: tuple[Item, ...]
     skipped: tuple[Skipped, ...] = ()

@@ -1,4 +1,4 @@
-"""Telling file formats apart by their first bytes, not by their names."""
+"""Detecting file formats from the first bytes instead of the file name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = 512
 
 
 def sniff(path: Path) -> str:
-    """Return the format of a file, judged by its content (and the name, for gzip and MetaImage).
+    """Return the format of a file from its content (and its name, for gzip and MetaImage).
 
     Raises
     ------
@@ -24,7 +24,7 @@ def sniff(path: Path) -> str:
 
 
 def judge(head: bytes, name: str) -> str:
-    """Return the format of a file by its first bytes (512 will do) and its name.
+    """Return the format of a file from its first bytes (512 suffice) and its name.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def judge(head: bytes, name: str) -> str:
 
 
 def _bare_dicom(head: bytes) -> bool:
-    """Whether a file without preamble starts with a low DICOM element of a plausible length."""
+    """Whether a file without preamble starts with a DICOM element of group 0002 or 0008."""
     if len(head) < 12:
         return False
     for order in ("<", ">"):

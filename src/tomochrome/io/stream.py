@@ -1,4 +1,4 @@
-"""Bytes of a file piece by piece, inflated on the way where they are packed."""
+"""Reading plain or compressed files in chunks."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _PACKED_PIECE: Final = 1 << 18
 
 
 class Inflater:
-    """Reads a zlib or gzip stream in pieces, checking the sum at the end of each member.
+    """Reads a zlib or gzip stream in chunks and verifies the checksum of each member.
 
-    Twice as fast as `gzip.GzipFile` in Python 3.11, which feeds 8 KiB at a time.
+    Twice as fast as `gzip.GzipFile` in Python 3.11, which reads 8 KiB at a time.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._stream = zlib.decompressobj(47)  # by its first bytes, gzip or zlib
+        self._stream = zlib.decompressobj(47)  # detects gzip or zlib
         head = file.read(2)
         file.seek(-len(head), 1)
-        self._members = head == b"\x1f\x8b"  # several may follow one another in a gzip file
+        self._members = head == b"\x1f\x8b"  # a gzip file may have several
 
     def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, none at the end.
+        """Return up to ``size`` bytes, or ``b""`` at the end.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Inflater:
                 return data
 
     def _next_member(self) -> bytes:
-        """Return the first bytes behind the finished member and its padding, none at the end."""
+        """Return the first bytes after the finished member and its padding, ``b""`` at the end."""
         packed = self._stream.unused_data.lstrip(b"\0") if self._members else b""
         while self._members and not packed:
             piece = self._file.read(_PACKED_PIECE)
@@ -73,7 +73,7 @@ def is_gzip(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path, skip: int, *, packed: bool) -> Iterator[IO[bytes] | Inflater]:
-    """Open a file and skip so many of its bytes, unpacked if packed.
+    """Open a file, decompressing it if ``packed``, and skip the first ``skip`` bytes.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def opened(path: Path, skip: int, *, packed: bool) -> Iterator[IO[bytes] | Infla
             yield file
             return
         stream = Inflater(file)
-        while skip > 0:  # a packed stream can only be skipped by unpacking it
+        while skip > 0:  # a compressed stream is not seekable
             check()
             data = stream.read(min(skip, _PIECE))
             if not data:
@@ -98,7 +98,7 @@ def opened(path: Path, skip: int, *, packed: bool) -> Iterator[IO[bytes] | Infla
 
 
 def fill(array: NDArray[Any], stream: IO[bytes] | Inflater) -> None:
-    """Read the bytes of a contiguous array; `check` is called before each megabyte.
+    """Fill a contiguous array with bytes of a stream; `check` is called before each megabyte.
 
     Raises
     ------

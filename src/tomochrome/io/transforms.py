@@ -1,16 +1,16 @@
-"""Transforms in files: ITK composite transforms, displacement fields, other tools' transforms.
+"""Transform files: ITK composite transforms, displacement fields, transforms of other tools.
 
-A transform is a list of parts in the order in which a point meets them: 4x4 matrices and
+A transform is a list of parts in the order in which they are applied to a point: 4x4 matrices and
 `DisplacementField`, all in LPS mm, from points of the fixed image to the moving image (ITK's
 convention for resampling). An ITK composite applies the part that was added *last* first, so
-files list them in reverse. 3D Slicer knows a transform in one direction or the other; what ITK has
-no name for it calls ``InverseDisplacementFieldTransform`` and ``InverseBSplineTransform``, which
-store the way from the moving image to the fixed one:
+files list them in reverse. 3D Slicer can store a transform in either direction; the classes
+``InverseDisplacementFieldTransform`` and ``InverseBSplineTransform``, unknown to ITK, map the
+moving image to the fixed image:
 https://slicer.readthedocs.io/en/latest/developer_guide/modules/transforms.html
 
-Displacement fields in NIfTI have five dimensions. ITK, ANTs and 3D Slicer take the vectors of
-intent code 1007 (vector) as LPS mm, those of 1006 (displacement vector) as RAS mm, as the NIfTI
-standard has it; ours are written with 1007.
+Displacement fields in NIfTI have five dimensions. ITK, ANTs and 3D Slicer read vectors with intent
+code 1007 (vector) as LPS mm, and with 1006 (displacement vector) as RAS mm, as the NIfTI standard
+defines it; this module writes 1007.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError, OutputError, TomochromeError
-from tomochrome.geometry.affine import compose, is_orthogonal
+from tomochrome.geometry.affine import compose, is_orthogonal, nearest_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.io import sandboxed_transforms
 from tomochrome.io.fields import KINDS as FIELD_KINDS
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
     import SimpleITK
 
 Part = NDArray[np.float64] | DisplacementField
-"""What is written."""
+"""A part that can be written."""
 ReadPart = Part | InverseField
-"""What is read; other tools also store fields that are to be followed backwards."""
+"""A part as read; other tools also store fields that have to be inverted."""
 
 HDF5_ENDINGS: Final = (".h5", ".hdf5")
 _LINEAR: Final = (".tfm", ".txt", ".mat")
 _WRITTEN_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
-_LARGEST_TEXT: Final = 2**24  #: bytes, of other files than HDF5
-_MEMORY_FACTOR: Final = 16  #: ITK holds a field several times over, in numbers of twice the size
+_LARGEST_TEXT: Final = 2**24  #: bytes, for files other than HDF5
+_MEMORY_FACTOR: Final = 16  #: ITK holds several copies of a field in double precision
 _SECONDS: Final = 8.0
 _BYTES_A_SECOND: Final = 2_000_000
 _UNWRITTEN: Final = "cannot be written: the disk may be full"
-_ROOM: Final = 1 << 16  # bytes of a file beside its fields
+_ROOM: Final = 1 << 16  # bytes of a file in addition to its fields
 
 
 def check_format(path: str | os.PathLike[str], *, affine: bool) -> Literal["itk", "field"]:
-    """Say which kind of file an ending asks for.
+    """Return the kind of transform file that a file ending selects.
 
     Parameters
     ----------
     path
-        Where a transform is to be written.
+        Destination of a transform.
     affine
-        Whether it has no displacement field.
+        Whether the transform is affine, without a displacement field.
 
     Raises
     ------
@@ -116,12 +116,12 @@ def write_parts(
             SimpleITK.WriteTransform(whole, str(temporary))
         except RuntimeError as error:
             raise OutputError(f"'{path}' {_UNWRITTEN}") from error
-        if temporary.stat().st_size == 0:  # ITK does not look whether its texts arrived
+        if temporary.stat().st_size == 0:  # ITK does not report failed writes of text files
             raise OutputError(f"'{path}' {_UNWRITTEN}")
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Refuse a disk too full for a file: at its end HDF5 crashes, and texts are cut off."""
+    """Raise if the disk is too full: HDF5 would crash, and text files would be truncated."""
     if hasattr(os, "posix_fallocate"):
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -133,7 +133,7 @@ def write_field(
 ) -> None:
     """Write a displacement field in LPS mm as ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
 
-    Of NIfTI, the task is checked with each slice; ITK writes the others.
+    NIfTI is written slice by slice and can be cancelled; ITK writes the other formats.
 
     Raises
     ------
@@ -165,12 +165,12 @@ def write_field(
 def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
     """Read a transform: ITK's ``.h5 .tfm .txt .mat``, or a displacement field.
 
-    B-spline and other smooth transforms are sampled as fields on a fine grid.
+    B-spline transforms are sampled as displacement fields on a fine grid.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, or no 3D transform.
+        If the file is missing, damaged, or not a 3D transform.
     """
     source = Path(path)
     name = source.name.lower()
@@ -190,7 +190,7 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a file was not read: libraries' own errors say nothing to people."""
+    """Return a readable reason; error messages of the libraries are too technical."""
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
     if isinstance(error, OSError) and error.strerror:
@@ -201,7 +201,7 @@ def _reason(error: Exception) -> str:
 
 
 def _read_itk(path: Path) -> list[ReadPart]:
-    """Let ITK read a file in the sandbox; parts in the order of application."""
+    """Read a file with ITK in the sandbox; return the parts in order of application."""
     size = path.stat().st_size
     if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _LARGEST_TEXT:
         raise InputError(f"'{path}' is no transform: it is of {size} bytes")
@@ -232,7 +232,7 @@ def _part(found: dict[str, Any], path: Path) -> ReadPart:
 
 
 def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
-    """Return a matrix that images can be brought through, or say what is wrong with it."""
+    """Return the matrix if it is finite, in range and invertible; raise `InputError` otherwise."""
     if not np.isfinite(matrix).all():
         raise InputError(f"'{path}' holds numbers that are not finite")
     if not (np.abs(matrix) <= MOST_MM).all():
@@ -243,27 +243,22 @@ def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
 
 
 def _straight(part: Part) -> list[Part]:
-    """Parts as ITK can hold them: a field on sheared axes becomes shear back, field, shear.
+    """Split a field on sheared axes, which ITK cannot store: inverse shear, field, shear.
 
-    With ``S`` the shear and ``v`` the field on upright axes with ``S v(q) = u(S q)``,
-    ``p + u(p)`` is ``S(q + v(q))`` for ``q`` the point that ``S`` takes to ``p``.
+    Let ``S`` be the shear and ``v`` the field on orthogonal axes with ``S v(q) = u(S q)``. Then
+    ``p + u(p) = S(q + v(q))`` for ``p = S q``.
     """
     if not isinstance(part, DisplacementField) or is_orthogonal(part.affine, 1e-6):
         return [part]
     upright = compose(
         part.affine[:3, 3],
-        _nearest_rotation(part.affine[:3, :3]),
+        nearest_orthogonal(part.affine),
         np.linalg.norm(part.affine[:3, :3], axis=0),
     )
     shear = part.affine @ np.linalg.inv(upright)
     back = np.linalg.inv(shear)
     vectors = (part.vectors @ back[:3, :3].T).astype(np.float32)
     return [back, DisplacementField(vectors, upright), shear]
-
-
-def _nearest_rotation(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    u, _, vt = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0))
-    return np.asarray(u @ vt)
 
 
 def _to_itk(part: Part) -> SimpleITK.Transform:

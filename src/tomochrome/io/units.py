@@ -1,4 +1,4 @@
-"""Are these Hounsfield units? The one rule for values that come without a unit."""
+"""Detecting whether values without a unit are Hounsfield units."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tomochrome.notices import Notice
 from tomochrome.volume import Unit, Volume
 
 FAT_OR_BELOW: Final = -200.0
-"""A CT of a body holds something at or below this: air, lung, or the darkest of the fat."""
+"""Every body CT has values at or below this: air, lung, or the darkest fat."""
 AIR: Final = (-1100.0, -850.0)
-"""Air around and inside the body measures -1000 HU, give or take noise and calibration."""
-LEAST_AIR: Final = 0.001  # of the voxels: a thousandth is a little bowel gas
+"""Air measures -1000 HU, apart from noise and calibration errors."""
+LEAST_AIR: Final = 0.001  # fraction of the voxels: 0.1 % is a little bowel gas
 SOFT_TISSUE: Final = (-200.0, 300.0)
 LEAST_SOFT_TISSUE: Final = 0.01
-HIGHEST: Final = 32767.0  # metal, in the extended Hounsfield scale of 16 bits
+HIGHEST: Final = 32767.0  # metal, on the extended 16-bit Hounsfield scale
 
 EXACT_FLOAT: Final = 2**24
-"""The largest whole number up to which 32-bit floats hold every one."""
+"""The integers up to this magnitude are all exact in float32."""
 SHIFT: Final = 1024.0
-"""Some programs add this to Hounsfield units, so that no value is negative."""
-LEAST_BODY: Final = 0.3  # of what is not air: the share of fat, water and organs in any region
+"""Some programs add this to Hounsfield units to avoid negative values."""
+LEAST_BODY: Final = 0.3  # fraction of fat, water and organs among voxels other than air
 BODY: Final = (-150.0, 150.0)
-MOST_BETWEEN: Final = 0.2  # of what is not air: the share between lung and fat, where little lies
+MOST_BETWEEN: Final = 0.2  # fraction between lung and fat among voxels other than air
 BETWEEN: Final = (-600.0, -250.0)
 
 MODALITIES: Final = {
@@ -40,7 +40,7 @@ MODALITIES: Final = {
     "XA": "angiography",
     "RF": "fluoroscopy",
 }
-"""DICOM's codes of modalities (PS3.3 C.7.3.1.1.1), in words."""
+"""Names of DICOM modality codes (PS3.3 C.7.3.1.1.1)."""
 
 _SAMPLE = 4_000_000
 
@@ -50,23 +50,23 @@ def looks_like_hounsfield(
 ) -> tuple[bool, str]:
     """Judge whether values without a unit can be Hounsfield units.
 
-    They can when some value is at or below -200, none is beyond 16 bits, at least a
-    thousandth of the voxels is air (about -1000, or padding below it) and at least a
-    hundredth is soft tissue (-200 to 300). MR and PET are not negative, pictures are
-    unsigned, normalized images lie within a few units of 0: none of them passes.
+    They can if some value is at or below -200, all fit into 16 bits, at least 0.1 % of the voxels
+    are air (about -1000, or padding below it) and at least 1 % are soft tissue (-200 to 300). MR
+    and PET values are not negative, photographs are unsigned, and normalized images have values
+    close to 0: none of them passes.
 
     Parameters
     ----------
     voxels
-        Values after any slope and intercept, of any shape. Large arrays are sampled evenly,
-        except for the least and the greatest value.
+        Values after any slope and intercept, of any shape. Large arrays are subsampled, except
+        for the minimum and maximum.
     outside
-        True where a value is none and does not count, of the same shape; not everywhere.
+        Mask of the same shape, True for voxels to ignore; not all of them.
 
     Returns
     -------
     tuple of bool and str
-        The verdict, and the reason as half a sentence.
+        The result, and the reason as a clause.
     """
     least, greatest = extremes(voxels, outside)
     if not np.isfinite([least, greatest]).all():
@@ -91,10 +91,10 @@ def looks_like_hounsfield(
 
 
 def extremes(voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None) -> tuple[float, float]:
-    """Return the least and the greatest value, of those that are not ``outside``."""
+    """Return the minimum and maximum of the values that are not ``outside``."""
     if outside is None:
         return float(voxels.min()), float(voxels.max())
-    # Plane by plane, so that the values are not in memory twice.
+    # Slice by slice, to avoid a copy of all values.
     planes = (plane[~lost] for plane, lost in zip(voxels, outside, strict=True))
     ends = [(plane.min(), plane.max()) for plane in planes if plane.size]
     return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
@@ -107,10 +107,10 @@ def _sample(voxels: NDArray[Any], outside: NDArray[np.bool_] | None) -> NDArray[
 
 
 def _shifted(sample: NDArray[Any], least: float) -> bool:
-    """Whether values that are never far below 0 are those of a CT plus 1024.
+    """Whether values look like Hounsfield units plus 1024.
 
-    Air must be there, fat and organs must be a large part of the rest, and little may lie
-    between lung and fat, where MR images have no gap.
+    There must be air, much of the rest must be fat and organs, and few values may be between lung
+    and fat, where MR images have no gap.
     """
     if least < -SHIFT / 2:
         return False
@@ -126,7 +126,7 @@ def _shifted(sample: NDArray[Any], least: float) -> bool:
 def infer_unit(
     voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None
 ) -> tuple[Unit, Notice]:
-    """Return the unit that values without one most likely have, and a warning that says so."""
+    """Return the most likely unit of values without one, and a notice about it."""
     fits, reason = looks_like_hounsfield(voxels, outside)
     if fits:
         text = f"the file names no unit; read as Hounsfield units, because {reason}"
@@ -135,7 +135,7 @@ def infer_unit(
 
 
 def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
-    """Return the unit of a volume, or the most likely one of bare values, and the reason.
+    """Return the unit of a volume, or the most likely unit of an array, and the reason.
 
     A volume whose unit is known keeps it. Everything else is judged by
     `looks_like_hounsfield`; booleans and complex numbers are never Hounsfield units.
@@ -143,7 +143,7 @@ def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
     Returns
     -------
     tuple of Unit and str
-        ``"HU"``, ``"unknown"``, or the volume's own unit; and why, as half a sentence.
+        ``"HU"``, ``"unknown"``, or the volume's own unit; and the reason as a clause.
     """
     if isinstance(values, Volume):
         if values.is_rgba:
@@ -160,9 +160,9 @@ def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
 
 
 def what_it_is(volume: Volume) -> str:
-    """Return what a volume is that is no CT in Hounsfield units, as half a sentence.
+    """Describe, as a clause, a volume that is not CT in Hounsfield units.
 
-    Its modality in words where that is known and not CT, else what its values tell.
+    Names the modality if it is known and not CT, else what the values indicate.
     """
     modality = volume.provenance.modality
     if modality in MODALITIES and modality != "CT":

@@ -1,4 +1,4 @@
-"""From stored numbers to a volume's values: scaled, made small where exact, holes marked."""
+"""Conversion of stored values: rescaling, compact exact types, masks of invalid voxels."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Values:
     Parameters
     ----------
     voxels
-        int16 or uint8 where that is exact, else float32; integers that float32 does not hold
-        (they may be labels) as stored. Shape (z, y, x).
+        int16 or uint8 where that is exact, else float32; integers that float32 cannot represent
+        (possibly labels) keep their type. Shape (z, y, x).
     outside
-        True where the file holds no number; None if there is no such voxel.
+        True for voxels without a finite value; None if there are none.
     unit
-        What the values most likely are.
+        The most likely unit.
     warnings
-        What there is to say about them.
+        Warnings about the values.
     """
 
     voxels: NDArray[Any]
@@ -52,28 +52,28 @@ def measured(
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> Values:
-    """Scale stored numbers and judge what they are.
+    """Rescale stored values and infer their unit.
 
-    Voxels that hold no number (NaN, infinite, beyond 32-bit floats) are no measurement: they
-    become -1024 HU (in other units the least value) and are marked as outside the scan.
+    Invalid voxels (NaN, infinite, beyond the range of float32) are set to -1024 HU (to the minimum
+    for other units) and marked as outside the scan.
 
     Parameters
     ----------
     raw
         Integers or floats of any byte order: slices (y, x), or an array (z, y, x), which may be
-        changed. Of slices one at a time is in memory, and what is returned; but for a float32
-        volume of which the first slices were whole numbers: they are there twice for a moment.
+        modified. Only one slice is in memory besides the result, except briefly while a float32
+        volume whose first slices hold integers is copied to its final type.
     shape, dtype
         (z, y, x), and the stored type.
     where
-        The file, for the error.
+        The file, for the error message.
     slope, intercept
         The value is ``raw * slope + intercept``.
 
     Raises
     ------
     InputError
-        If no voxel holds a number.
+        If no voxel has a valid value.
     Cancelled
         If the task was cancelled.
     """
@@ -102,7 +102,7 @@ def _gathered(
     dtype: np.dtype[Any],
     scale: tuple[float, float] | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return values as `Values` has them, and the mask of those that are no numbers."""
+    """Return the voxels and mask of `Values`."""
     native = dtype.newbyteorder("=")
     voxels: NDArray[Any]
     voxels = np.empty(shape, np.uint8 if native == np.uint8 and scale is None else np.int16)
@@ -116,7 +116,7 @@ def _gathered(
         with np.errstate(over="ignore", invalid="ignore"):
             plane = plane if scale is None else plane.astype(np.float64) * scale[0] + scale[1]
             low, high = plane.min(), plane.max()
-            if not (low >= -_LARGEST and high <= _LARGEST):  # NaN is neither
+            if not (low >= -_LARGEST and high <= _LARGEST):  # also True for NaN
                 lost = ~(np.abs(plane) <= _LARGEST)
                 outside = np.zeros(shape, dtype=np.bool_) if outside is None else outside
                 outside[z] = lost
@@ -131,26 +131,26 @@ def _gathered(
 
 
 def _whole(plane: NDArray[Any], low: float, high: float) -> bool:
-    """Whether all values are whole numbers of 16 bits."""
+    """Whether all values are 16-bit integers."""
     if low < _INT16.min or high > _INT16.max:
         return False
     return plane.dtype.kind in "iu" or bool(np.array_equal(np.rint(plane), plane))
 
 
 def _exact(dtype: np.dtype[Any], low: float, high: float) -> bool:
-    """Whether 32-bit floats hold these values as well as they are stored, or nearly so."""
+    """Whether float32 is accurate enough for these values."""
     return dtype.kind == "f" or (low >= -EXACT_FLOAT and high <= EXACT_FLOAT)
 
 
 def _copied(voxels: NDArray[Any], dtype: np.dtype[Any], done: int) -> NDArray[Any]:
-    """Return an array of another type that holds the first slices already."""
+    """Return an array of another type with the first ``done`` slices copied."""
     wider = np.empty(voxels.shape, dtype=dtype)
     wider[:done] = voxels[:done]
     return wider
 
 
 def labels(values: Values, what: str) -> Values:
-    """Return values whose file says that they are something other than a measurement."""
+    """Return the values with unit "unknown", for files that declare labels or statistics."""
     others = (notice for notice in values.warnings if notice.code != "unit")
     notice = Notice("content", "warning", what)
     return replace(values, unit="unknown", warnings=(*others, notice))

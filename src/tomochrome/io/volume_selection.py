@@ -1,4 +1,4 @@
-"""Which volume of a file that holds several: names, choices and items."""
+"""Selecting a volume from a file that holds several."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Part:
     path
         The file.
     index, count
-        Which volume, from 0, of how many.
+        Index of the volume, from 0, and number of volumes in the file.
     """
 
     path: Path
@@ -34,22 +34,22 @@ class Part:
 
     @property
     def phase(self) -> str:
-        """``"2 of 10"``, or nothing where the file holds one volume."""
+        """``"2 of 10"``, or empty if the file holds one volume."""
         return f"{self.index + 1} of {self.count}" if self.count > 1 else ""
 
     @property
     def in_words(self) -> str:
-        """``"volume 2 of 10 of "``, or nothing."""
+        """``"volume 2 of 10 of "``, or empty."""
         return f"volume {self.phase} of " if self.phase else ""
 
 
 def name_of(path: Path, index: int) -> str:
-    """Return what `read` takes as ``series`` to choose a volume of a file."""
+    """Return the ``series`` argument of `read` that selects a volume of a file."""
     return f"{shown(path)}#{index + 1}"
 
 
 def choices(path: Path, count: int) -> str:
-    """Return the names of a file's volumes, as a list in words."""
+    """Return the names of the volumes in a file as a comma-separated list."""
     names = [f"'{name_of(path, index)}'" for index in range(min(count, _SHOWN))]
     more = f" and so on to '{name_of(path, count - 1)}'" if count > _SHOWN else ""
     return ", ".join(names) + more
@@ -61,7 +61,7 @@ def choose_part(path: Path, index: int | None, count: int) -> Part:
     Raises
     ------
     InputError
-        If the file holds several and none was chosen, or the one chosen is not there.
+        If the file holds several volumes and ``index`` is None, or the index is out of range.
     """
     if index is None and count > 1:
         raise ChoiceError(
@@ -78,7 +78,7 @@ def choose_part(path: Path, index: int | None, count: int) -> Part:
 def chosen(path: Path, series: str | None) -> int | None:
     """Return the index that ``series`` names, or None if it names the file or is None.
 
-    Taken are the name of an item (``file.nii.gz#2``), its number (``#2``) and the file itself.
+    Accepts the name of an item (``file.nii.gz#2``), its number (``#2``), and the file itself.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def chosen(path: Path, series: str | None) -> int | None:
 
 
 def item_of(volume: Volume, part: Part) -> Item:
-    """Return the item that describes a volume read from a file."""
+    """Return an item that describes a volume read from a file."""
     voxels, provenance = volume.voxels, volume.provenance
     return Item(
         path=provenance.source,

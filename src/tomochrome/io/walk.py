@@ -1,4 +1,4 @@
-"""Walking through folders and opening files, safely: only regular files, and not for ever."""
+"""Safe traversal of folders and opening of files: only regular files, bounded in number."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tomochrome.errors import InputError
 from tomochrome.runtime import check
 
 MOST_FILES: Final = 200_000
-"""Files below one folder: a full archive of some hundred studies. Beyond, it is a whole disk."""
+"""Files below one folder: enough for several hundred studies, but not for an entire disk."""
 
 Skip = Callable[[Path, str], None]
 
 
 def walk(root: Path, skip: Skip) -> Iterator[Path]:
-    """Yield all regular files below a folder in a steady order, the folder's own files first.
+    """Yield all regular files below a folder in a fixed order, files before subfolders.
 
-    Links to files are followed, links to folders are not: they could lead around in circles.
+    Links to files are followed; links to folders are not, as they could form loops.
 
     Parameters
     ----------
     root
         The folder.
     skip
-        Called with each file that is skipped, and why.
+        Called with each skipped file and the reason.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _unfit(entry: os.DirEntry[str]) -> str:
-    """Return why an entry that is no folder is no file that can be opened, or nothing."""
+    """Return why an entry other than a folder cannot be opened, or an empty string."""
     try:
         if stat.S_ISREG(entry.stat().st_mode):
             return ""
@@ -89,7 +89,7 @@ def _unfit(entry: os.DirEntry[str]) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file without a buffer, but never a pipe or a device, which could wait for ever.
+    """Open a file unbuffered; refuse pipes and devices, which could block forever.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def open_regular(path: Path) -> BinaryIO:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"'{path}' is not a regular file")
-    # It could have become a pipe since: do not wait, and look again.
+    # The file may have been replaced since: open without blocking and check again.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -111,7 +111,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that cannot be read into an `InputError`."""
+    """Convert an `OSError` into an `InputError` that names the file."""
     try:
         yield
     except OSError as error:

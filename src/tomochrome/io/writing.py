@@ -1,4 +1,4 @@
-"""Writing one volume, in the format that the ending of the path asks for."""
+"""Writing a volume in the format given by the file ending."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITERS: dict[Format, Writer] = {
 
 
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Check, before long work, that `write` will know the format and may write there.
+    """Check, before a long computation, that `write` supports the format and can write there.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     Raises
     ------
     OutputError
-        If it will not.
+        If the format is unknown or the path cannot be written.
     """
     if format_of(path).is_folder:
         from tomochrome.io.dicom.write import check_folder
@@ -53,12 +53,12 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
 
 
 def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
-    """Check, before long work, that the format that a path asks for can hold such a volume.
+    """Check, before a long computation, that the output format can hold such a volume.
 
     Parameters
     ----------
     volume
-        Of the kind that is to be written: its unit counts, and whether it is colored.
+        A volume with the unit and number of channels of the output.
     path
         As `write` takes it.
 
@@ -78,24 +78,24 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
 
 
 def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write a volume by the ending of ``path``; the file is whole or not there at all.
+    """Write a volume in the format given by the ending of ``path``, atomically.
 
     Parameters
     ----------
     volume
         RGBA or scalar. ``volume.provenance.extra`` may hold ``model``, ``window`` and
-        ``description`` (texts), which are written into the file's own metadata.
+        ``description`` (strings), which are written into the file's metadata.
     path
         ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 if lit opaque, or scalar), ``.nrrd``,
         ``.png`` (contact sheet, RGBA only), or a folder ending in ``/`` (DICOM: Secondary
         Capture for RGBA, CT for Hounsfield units).
     force
-        Replace what is there.
+        Replace an existing output.
 
     Raises
     ------
     OutputError
-        If the format is not known, does not fit the volume, or the path cannot be written.
+        If the format is unknown or does not fit the volume, or the path cannot be written.
     Cancelled
         If the task was cancelled.
     """
