@@ -1,4 +1,4 @@
-"""Model bundles on disk, as data and nothing else: metadata, cards, weights and their hashes.
+"""Model bundles on disk: metadata, model cards, weights and their hashes.
 
 A bundle is a folder in MONAI's layout::
 
@@ -6,21 +6,21 @@ A bundle is a folder in MONAI's layout::
                    models/model.safetensors   its weights
                    docs/README.md             the model card for people
 
-Nothing in a bundle is ever evaluated: the metadata is parsed as JSON, the weights are
-safetensors (a table of numbers), and their SHA-256 must be the one the metadata names.
-A model is called by its name or by the path of a bundle folder.
+Nothing in a bundle is executed: the metadata is parsed as JSON, the weights are safetensors
+(arrays of numbers), and their SHA-256 must match the metadata. A model is selected by its name or
+by the path of a bundle folder.
 
-The metadata, beside what MONAI bundles hold anyway (``version``, ``task``, ``authors`` ...)::
+The metadata, in addition to the usual keys of MONAI bundles (``version``, ``task`` ...)::
 
     name, license       strings
-    title, description  what people call it, and one line about it (optional)
+    title, description  display name, and a one-line description (optional)
     kind                "network", "transfer-function" or "registration"
     trained_on          string, or list of strings
     scores              {name: number}
     weights_sha256      SHA-256 of models/model.safetensors, hexadecimal
 
-What else a kind of model needs is said where its models are built (`tomochrome.colorization.cards`,
-`tomochrome.registration.symnet`).
+Further keys for each kind of model are documented where the models are built
+(`tomochrome.colorization.cards`, `tomochrome.registration.symnet`).
 """
 
 from tomochrome.bundles.card import (

@@ -1,4 +1,4 @@
-"""Finding a bundle by name or path, and reading its metadata into a card."""
+"""Finding a bundle by name or path, and reading its metadata into a model card."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _MAX_METADATA_BYTES: Final = 4 << 20
 
 @dataclass(frozen=True)
 class Purpose:
-    """What models are needed for.
+    """A purpose that models serve.
 
     Parameters
     ----------
     noun
-        What messages call such a model.
+        Name of such a model in messages.
     kinds
-        Kinds of bundles that serve it.
+        Kinds of bundles that serve the purpose.
     required
-        Keys that their metadata must have beside those of every bundle.
+        Additional required keys of their metadata.
     """
 
     noun: str
@@ -40,26 +40,26 @@ REGISTRATION: Final = Purpose("registration model", ("registration",), ("network
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a user should know of a model before trusting its results.
+    """What a user should know about a model before trusting its results.
 
     Attributes
     ----------
     name
-        Name by which it is chosen.
+        Name by which the model is selected.
     kind
         ``"network"``, ``"transfer-function"``, ``"registration"`` ...
     trained_on
-        What it was trained on, in words.
+        Description of the training data.
     scores
-        What was measured, by name.
+        Evaluation results by name.
     weights_sha256
         SHA-256 of its weights file, in hexadecimal.
     license
-        SPDX identifier of the licence of the weights.
+        SPDX identifier of the license of the weights.
     path
         Bundle folder.
     metadata
-        All that the bundle's ``metadata.json`` holds.
+        Content of the bundle's ``metadata.json``.
     """
 
     name: str
@@ -73,12 +73,12 @@ class ModelCard:
 
     @property
     def title(self) -> str:
-        """What people call it; its name where the metadata says nothing."""
+        """Display name; ``name`` if the metadata has none."""
         return str(self.metadata.get("title") or self.name)
 
     @property
     def description(self) -> str:
-        """One line about it; empty where the metadata says nothing."""
+        """One-line description; empty if the metadata has none."""
         return str(self.metadata.get("description") or "")
 
     def to_json(self) -> dict[str, Any]:
@@ -100,19 +100,19 @@ def weights_folder() -> Path:
 
 
 def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
-    """Return the cards of the models in a folder that serve a purpose, by name.
+    """Return the cards of all models in a folder that serve a purpose.
 
     Parameters
     ----------
     purpose
-        What they are for.
+        The purpose.
     folder
         Folder of bundles; by default the shipped ``weights/``.
 
     Returns
     -------
     list of ModelCard
-        In the order of their names.
+        Sorted by folder.
 
     Raises
     ------
@@ -125,24 +125,24 @@ def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
 
 
 def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
-    """Return the card of a shipped model by its name, or of the bundle folder at a path.
+    """Return the card of a shipped model or of a bundle folder.
 
     Parameters
     ----------
     model
         Name of a shipped model, or a bundle folder.
     purpose
-        What the model must be for.
+        The purpose that the model must serve.
 
     Returns
     -------
     ModelCard
-        The card, checked.
+        The validated card.
 
     Raises
     ------
     ModelError
-        If no model for this purpose has the name, or the bundle's metadata is missing or damaged.
+        If there is no such model for this purpose, or its metadata is missing or damaged.
     """
     shipped, name = _bundles(None), os.fspath(model)
     path = shipped.get(name) if isinstance(model, str) else None
@@ -158,7 +158,7 @@ def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
 
 
 def read_card(path: Path, purpose: Purpose) -> ModelCard:
-    """Read and check the metadata of the bundle folder ``path``.
+    """Read and validate the metadata of the bundle folder ``path``.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def read_card(path: Path, purpose: Purpose) -> ModelCard:
     Returns
     -------
     ModelCard
-        What the metadata says.
+        The card.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def _require(metadata: Mapping[str, Any], key: str, path: Path) -> None:
 
 
 def _bundles(folder: Path | None) -> dict[str, Path]:
-    """Bundle folders by their names."""
+    """Return bundle folders by name."""
     root = weights_folder() if folder is None else folder
     if not root.is_dir():
         return {}
@@ -217,13 +217,7 @@ def _bundles(folder: Path | None) -> dict[str, Path]:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """Parse the metadata.json of a bundle folder.
-
-    Raises
-    ------
-    ModelError
-        If it is missing, too large, or not a JSON object.
-    """
+    """Parse the metadata.json of a bundle folder; raise `ModelError` if it is invalid."""
     file = path / METADATA
     try:
         if file.stat().st_size > _MAX_METADATA_BYTES:

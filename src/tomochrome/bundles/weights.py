@@ -1,4 +1,4 @@
-"""The weights of a bundle: safetensors whose SHA-256 is checked before they are parsed."""
+"""The weights of a bundle: safetensors, parsed only after their SHA-256 is verified."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 def read_weights(card: ModelCard) -> bytes:
-    """Return the bytes of the model's safetensors file, once their SHA-256 is checked.
+    """Return the content of the model's safetensors file after verifying its SHA-256.
 
     Raises
     ------
     ModelError
-        If the file is missing, too large, or not the one the metadata describes.
+        If the file is missing, too large, or does not match the hash in the metadata.
     """
     path = card.path / WEIGHTS
     try:

@@ -1,4 +1,4 @@
-"""How a transform swells and shrinks space, and where it folds: the Jacobian determinant."""
+"""The Jacobian determinant of a transform: local volume change and folding."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from tomochrome.transform.steps import Step, Warp, follow
 from tomochrome.transform.transform import Transform
 from tomochrome.volume import Provenance, Volume
 
-_SLAB: Final = 1_000_000  # voxels looked at at a time
+_SLAB: Final = 1_000_000  # voxels processed at a time
 
 
 def jacobian_map(transform: Transform, like: Volume) -> Volume:
-    """Return the Jacobian determinant of a transform, affine part and all, at each voxel.
+    """Return the Jacobian determinant of a transform, including its affine part, per voxel.
 
     Parameters
     ----------
     transform
         Any transform.
     like
-        The grid; its voxels are not looked at.
+        Reference volume for the grid; its voxels are not used.
 
     Returns
     -------
     Volume
-        float32, 1 where volumes are kept, below 1 where the moving image's tissue is smaller than
-        the fixed one's, 0 or less where the map folds or mirrors. Voxels next to where a field of
-        the transform is not known lie ``outside``, and have the determinant of the affine part.
+        float32: 1 where volume is preserved, below 1 where tissue is smaller in the moving image
+        than in the fixed image, 0 or less where the map folds or mirrors. Voxels next to regions
+        that a field does not cover are ``outside`` and have the determinant of the affine part.
 
     Notes
     -----
-    Central differences see a fold only where it is wide. Here each voxel is judged by all eight
-    combinations of forward and backward differences, which are the corners of the cells about it:
-    the value is their mean (exactly the determinant of the central differences) where all of them
-    are positive, else the least of them, which is not. Liu et al., "On finite difference Jacobian
-    computation in deformable image registration", IJCV 132 (2024). Where a field has other
-    voxels than ``like``, perhaps finer ones, its own are judged too, and those that fold are laid
-    into the voxel of ``like`` that they are in.
+    Central differences miss narrow folds. Each voxel is therefore evaluated with all eight
+    combinations of forward and backward differences, which are the corners of the surrounding
+    cells: the value is their mean (exactly the determinant of the central differences) if all are
+    positive, else their minimum. Liu et al., "On finite difference Jacobian computation in
+    deformable image registration", IJCV 132 (2024). If the grid of a field differs from ``like``,
+    it is evaluated on its own grid too, and its folds are written to the voxels of ``like`` that
+    contain them.
     """
     out = np.empty(like.shape, np.float32)
     provenance = Provenance(kind="memory", history=("Jacobian determinant of a transform",))
@@ -68,14 +68,14 @@ def jacobian_map(transform: Transform, like: Volume) -> Volume:
             before = Transform(transform.steps[:place])
             _lay_folds(step.forward, before, like.affine, out)
     unknown = None
-    if not known.all():  # where a field ends the map has a step, which is not a fold
+    if not known.all():  # the discontinuity at the edge of a field is not a fold
         unknown = grown(~known)
         out[unknown] = np.linalg.det(transform.affine[:3, :3])
     return Volume(out, like.affine, "unknown", provenance, unknown)
 
 
 def _fill(field: DisplacementField, factor: float, out: NDArray[np.float32]) -> None:
-    """Write the determinants on a field's own grid, times ``factor``, a few slices at a time."""
+    """Write the determinants on the grid of a field, times ``factor``, in slabs."""
     from tomochrome.transform import jacobian_kernels as kernels
 
     basis = np.ascontiguousarray(field.affine[:3, :3])
@@ -87,7 +87,7 @@ def _fill(field: DisplacementField, factor: float, out: NDArray[np.float32]) -> 
 
 
 def _sample(steps: Sequence[Step], like: Volume, out: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Write the determinants of any chain on any grid; return where its fields are known."""
+    """Write the determinants of a chain on any grid; return where its fields are defined."""
     from tomochrome.transform import jacobian_kernels as kernels
 
     basis = np.ascontiguousarray(like.affine[:3, :3])
@@ -113,7 +113,7 @@ def _lay_folds(
     affine: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    """Write the determinants of folded voxels of a field into the voxels that they lie in."""
+    """Write the determinants of folded voxels of a field to the voxels that contain them."""
     own = np.empty(field.shape, np.float32)
     _fill(field, 1.0, own)
     folded = np.argwhere(own <= 0)

@@ -1,4 +1,4 @@
-"""Compiled loop of the Jacobian determinant: differences that overlook no fold."""
+"""Compiled kernel for the Jacobian determinant, which does not miss narrow folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a transform, and how points follow them: matrices, fields, inverse fields."""
+"""The steps of a transform and their application to points: matrices and fields."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from tomochrome.geometry.displacement import DisplacementField
 
 _TOLERANCE_MM: Final = 1e-3
 _MOST_ROUNDS: Final = 100
-_FEW: Final = 10_000  # points that are carried faster without compiled loops
+_FEW: Final = 10_000  # below this many points NumPy is faster than the kernels
 _ASTRAY_MM: Final = 0.1
-"""Where an inverse field leads to a point that is mapped farther from it, there is no inverse."""
+"""An inverse with a larger residual is considered not to exist."""
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """A displacement field as a step of a transform, with its inverse if that is known.
+    """A displacement field as a step of a transform, with its inverse if available.
 
     Parameters
     ----------
     forward
-        The field that is followed. None: each point goes to the one that ``inverse`` maps to it,
-        found by iteration.
+        The field to apply. If None, ``inverse`` is inverted by fixed-point iteration.
     inverse
-        The field that leads back. None: it is found by iteration where it is needed.
+        The inverse field. If None, it is computed by iteration when needed.
     """
 
     forward: DisplacementField | None
@@ -38,18 +37,18 @@ class Warp:
 
     @property
     def field(self) -> DisplacementField:
-        """The field that is known, ``forward`` if both are."""
+        """The available field, ``forward`` if both are."""
         known = self.forward or self.inverse
         assert known is not None
         return known
 
 
 Step = NDArray[np.float64] | Warp
-"""One step: a 4x4 matrix of LPS mm, or a dense field."""
+"""One step: a 4x4 matrix in LPS mm, or a dense field."""
 
 
 def checked(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Return a 4x4 matrix as read-only float64, or say what is wrong with it."""
+    """Return a valid 4x4 matrix as read-only float64; raise `GeometryError` otherwise."""
     given = np.array(matrix, dtype=np.float64)
     if given.shape != (4, 4) or not np.isfinite(given).all():
         raise GeometryError("an affine transform needs a finite 4x4 matrix")
@@ -62,24 +61,24 @@ def checked(matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def is_identity(matrix: NDArray[np.float64]) -> bool:
-    """Whether a 4x4 matrix leaves every point exactly where it is."""
+    """Whether a 4x4 matrix is exactly the identity."""
     return bool(np.array_equal(matrix, np.eye(4)))
 
 
 def follow(
     steps: Sequence[Step], points: NDArray[np.float64], known: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Take points through the steps.
+    """Apply steps to points.
 
     Parameters
     ----------
     steps
-        In the order in which points meet them.
+        In order of application.
     points
         (n, 3), LPS mm; may be overwritten.
     known
-        bool (n,): cleared where a field is not known at the point that it meets. An inverse field
-        is known where it leads to a point of its grid that is mapped to the point.
+        bool (n,): set to False where a field does not cover the point. An inverse field covers a
+        point if its inverse there is on the grid of the field and maps back to the point.
 
     Returns
     -------

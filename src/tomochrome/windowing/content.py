@@ -17,7 +17,7 @@ from scipy import ndimage
 from tomochrome.volume import Volume
 
 GRID_MM: Final = 3.0  #: spacing of the sample, unless the scan is coarser
-MOST_VOXELS: Final = 2_000_000  #: of the sample
+MOST_VOXELS: Final = 2_000_000  #: in the sample
 BODY_HU: Final = -200.0  #: lower limit of fat and denser tissue; couch, lung and air are below
 BONE_HU: Final = 300.0  #: lower limit of bone, so that trabecular bone counts as tissue
 SKULL_HU: Final = 350.0  #: the same in a head, because of partial volumes at the skull

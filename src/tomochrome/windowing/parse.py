@@ -1,4 +1,4 @@
-"""Windows as text: by name, by numbers, from the scanner or by the volume's content."""
+"""Parsing and formatting of windows as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCANNER = re.compile(r"scanner(?::([1-9]\d*))?")
 
 
 def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
-    """Return the window that ``text`` means.
+    """Parse a window.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
     Raises
     ------
     OptionError
-        If it is none of these, the numbers make no window, or the volume cannot answer.
+        If the text or the numbers are invalid, or the volume is missing or has no such window.
     """
     if isinstance(text, Window):
         return text
@@ -52,7 +52,7 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
     if body and last in _FUNCTIONS:
         function = _FUNCTIONS[last]
         numbers = _CENTER_WIDTH.fullmatch(body)
-        if numbers is not None:  # a width below 1 is one for LINEAR_EXACT, but not for LINEAR
+        if numbers is not None:  # a width below 1 is valid for LINEAR_EXACT, but not for LINEAR
             return Window(float(numbers[1]), float(numbers[2]), function)
         return replace(parse_window(body, volume), function=function)
     if name in PRESETS:
@@ -69,7 +69,7 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
 
 
 def needs_volume(text: str | Window) -> bool:
-    """Whether `parse_window` needs the volume to know the window: ``"auto"``, ``"scanner"``."""
+    """Whether `parse_window` needs a volume for this text: ``"auto"`` or ``"scanner"``."""
     if isinstance(text, Window):
         return False
     name, _, function = text.strip().lower().partition("/")
@@ -78,7 +78,7 @@ def needs_volume(text: str | Window) -> bool:
 
 
 def describe_window(window: Window) -> str:
-    """Return a window as text that `parse_window` reads: ``"50/400"``, ``"50/400/sigmoid"``."""
+    """Format a window for `parse_window`: ``"50/400"``, ``"50/400/sigmoid"``."""
     numbers = f"{window.center:.10g}/{window.width:.10g}"
     if window.function == "LINEAR":
         return numbers

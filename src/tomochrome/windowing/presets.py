@@ -1,4 +1,4 @@
-"""The windows that have names, and those that a scanner stored."""
+"""Named window presets, and the windows stored in an image header."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRESETS: dict[str, Window] = {
 
 
 def scanner_windows(volume: Volume) -> list[Window]:
-    """Return the windows stored in the image's header; those that make no sense are left out."""
+    """Return the valid windows stored in the image header."""
     windows = []
     for stored in volume.provenance.windows:
         function = str(stored.function).upper()

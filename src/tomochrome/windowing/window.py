@@ -16,7 +16,7 @@ WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 @dataclass(frozen=True)
 class Window:
-    """A window: which Hounsfield units become black, which white, and how between.
+    """A window that maps Hounsfield units to grey levels from black to white.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Window:
     function
         VOI LUT Function (0028,1056).
     name
-        What to call it, for example ``"lung"``; empty for a free window.
+        Display name, for example ``"lung"``; empty for a custom window.
 
     Raises
     ------
@@ -66,14 +66,14 @@ class Window:
 
 
 def luminance(hu: ArrayLike, window: Window) -> NDArray[np.float32]:
-    """Return L* of each Hounsfield unit: 100 times the window function's output.
+    """Return the L* of Hounsfield units: 100 times the output of the window function.
 
     Parameters
     ----------
     hu
         Stored values after slope and intercept, any shape.
     window
-        The window to look through.
+        The window to apply.
 
     Returns
     -------
