@@ -180,3 +180,33 @@ def test_plain_numbers_are_not_copied() -> None:
     for dtype in ("?", "i2", "f4"):
         given = np.zeros(5, dtype)
         assert np.shares_memory(plain_numbers(given), given)
+
+
+STALE_INDEX = """
+from collections import namedtuple
+import numpy as np
+from tomochrome.runtime.kernels import kernel
+
+{name} = namedtuple("{name}", "values")
+
+@kernel
+def total(numbers):
+    return numbers.values.sum()
+
+print(total({name}(np.ones(3))))
+"""
+
+
+def test_an_index_that_names_a_class_of_another_version_is_dropped(tmp_path: Path) -> None:
+    module = tmp_path / "versions.py"
+
+    def run(name: str) -> str:
+        module.write_text(STALE_INDEX.format(name=name))
+        command = [sys.executable, "-c", "import versions"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("Before").startswith("3.0")
+    assert list(tmp_path.rglob("*.nbi"))
+    assert run("After").startswith("3.0")

@@ -43,9 +43,26 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
     from numba import njit
 
     try:
-        return njit(nogil=True, cache=True, **options)(function)
+        compiled = njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:
         return njit(nogil=True, **options)(function)
+    _drop_unreadable_index(compiled)
+    return compiled
+
+
+def _drop_unreadable_index(compiled: Any) -> None:
+    """Clear a cache index that cannot be read, such as one that another version has left.
+
+    Numba unpickles the types of all cached signatures before it compares the source's time stamp:
+    it fails when a class among them has been renamed or removed since.
+    """
+    cache = getattr(compiled, "_cache", None)  # none if NUMBA_DISABLE_JIT is set
+    try:
+        if cache is not None:
+            cache._cache_file._load_index()
+    except Exception:  # whatever unpickling raises
+        with suppress(OSError):
+            cache.flush()
 
 
 def over_chunks(
