@@ -1,9 +1,10 @@
 """Multi-frame images: one header for each frame.
 
-Enhanced objects (CT, MR, PET, and what was converted from classic images) keep what a classic
-series says slice by slice in functional groups: shared by all frames or one item for each frame
-(DICOM PS3.3 C.7.6.16). What a frame does not say itself holds from the shared groups, and what
-these do not say from the top of the data set. The order of frames means nothing.
+Enhanced objects (CT, MR, PET, and legacy converted ones) store in functional groups what a
+classic series stores in the header of each slice. Functional groups are either shared by all
+frames or have one item per frame (DICOM PS3.3 C.7.6.16). A value that is missing for a frame is
+taken from the shared groups, or else from the top level of the data set. The order of the frames
+has no meaning.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ TAGS: Final = tuple(
         "DimensionIndexSequence", "RealWorldValueMappingSequence", "GridFrameOffsetVector",
     )
 )  # fmt: skip
-"""What is read of a multi-frame file beyond what every header is read for."""
+"""Elements to read from a multi-frame file in addition to those of every header."""
 
 MOST_FRAMES: Final = 100_000
-"""A whole-organ perfusion scan has 320 slices at some 60 times; beyond this the header is wrong."""
+"""Limit on the frames of a file: a whole-organ perfusion scan has 320 slices at some 60 times."""
 SAME_OFFSET_MM: Final = 0.01
-"""Offsets of frames are written with two digits or more."""
+"""Tolerance of frame offsets, which are written with at least two decimal places."""
 
 _FRAME_TYPES: Final = (
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence",
@@ -51,42 +52,42 @@ _PLACES: Final = {
     "ImagePositionVolume", "ImageOrientationVolume", "FrameNumber", "InstanceNumber",
     "FrameAcquisitionNumber",
 }  # fmt: skip
-"""Dimensions that say where a frame lies, which its position says better, or only count."""
+"""Dimensions that index frame positions, which the headers give exactly, or only count frames."""
 _MAPS: Final = {"RCBF", "RCBV", "MTT", "TTP", "T_TEST", "Z_SCORE", "STD_DEVIATION", "QUANTITY"}
-"""What values of a CT object may show other than how much the tissue absorbs."""
+"""Quantities other than X-ray attenuation that the values of a CT object may represent."""
 _STACK: Final = re.compile(r"[A-Za-z0-9_.-]{1,16}")
 _UNIT: Final = re.compile(r"(?=.*[/%0-9]|..?$)[A-Za-z0-9/.%{}*]{1,16}")
-"""Units such as ml/100ml/s, 1 and ms, but no names."""
+"""Units such as ml/100ml/s, 1 and ms; names do not match."""
 _DATE_TIME: Final = re.compile(r"\d{8}(\d\d)(\d\d)(\d\d(?:\.\d{1,6})?)(?:[+-]\d{4})?")
 
 
 def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
     """Return one header for each frame of a multi-frame image.
 
-    Stack, temporal position and any further dimension that is not a place in space stand in
-    `Header.acquisition` as ``("StackID", "1")``, ``("TemporalPositionIndex", "2")`` and so on,
-    beside acquisition number, percentage of the cardiac phase, tube voltage and kernel.
+    `Header.acquisition` contains the stack, the temporal position and any other non-spatial
+    dimension as ``("StackID", "1")``, ``("TemporalPositionIndex", "2")`` and so on, in addition
+    to acquisition number, percentage of the cardiac cycle, tube voltage and kernel.
 
     Parameters
     ----------
     path
-        The file, for messages.
+        Path for error messages.
     dataset
         The data set of the file with at least the elements `TAGS`.
     base
-        The header that the top of the data set gives.
+        The header from the top level of the data set.
 
     Returns
     -------
     list of Header
-        In the order in which the frames are stored. Just ``base`` for single images, color
-        pictures, segmentations and other objects that are no slices.
+        Headers in the order in which the frames are stored. Only ``base`` for single-frame
+        images, color images, segmentations and other objects that do not consist of slices.
 
     Raises
     ------
     InputError
-        If frames have no place in space (a film, a screen capture), or their number and the
-        functional groups contradict each other.
+        If the frames have no position in space (a cine loop or a screen capture), or the number
+        of frames contradicts the functional groups.
     """
     if base.samples != 1 or other_than_image(base.sop_class, base.modality):
         return [base]
@@ -95,7 +96,7 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
             f"'{path}' claims {base.frames:.6g} frames, more than any scan holds; "
             "the header is damaged, copy the file again"
         )
-    # One item more than there should be is enough to know that something is wrong.
+    # One item more than there are frames is enough to detect a mismatch.
     per_frame = _first_items(dataset, "PerFrameFunctionalGroupsSequence", base.frames + 1)
     shared = _first_items(dataset, "SharedFunctionalGroupsSequence", 1)
     if not per_frame and not shared:
@@ -113,7 +114,7 @@ def _enhanced(
     path: Path, dataset: Dataset, base: Header, shared: Dataset, per_frame: Sequence[Dataset]
 ) -> list[Header]:
     groups = per_frame or [Dataset()]
-    # One position at the top of the file cannot be that of several frames.
+    # One position at the top level cannot apply to several frames.
     common = base if len(groups) == 1 else replace(base, position=None)
     common = _overlay(common, shared)
     unit = _mapped_unit(shared) or _mapped_unit(dataset)
@@ -130,9 +131,9 @@ def _enhanced(
 
 
 def _first_items(dataset: Dataset, keyword: str, count: int) -> list[Dataset]:
-    """Return the first items of a sequence; a damaged one counts as missing.
+    """Return the first items of a sequence; a damaged sequence counts as missing.
 
-    A sequence can hold millions of items in a few megabytes, so no more are parsed than needed.
+    A few megabytes can contain millions of items, so only as many as needed are parsed.
     """
     found = element(dataset, keyword)
     if not isinstance(found, RawDataElement) or found.VR not in ("SQ", "UN", None):
@@ -140,7 +141,7 @@ def _first_items(dataset: Dataset, keyword: str, count: int) -> list[Dataset]:
     if not isinstance(found.value, bytes):
         return []
     buffer = BytesIO(found.value)
-    # Archives that do not know an element keep it so, whatever the file's encoding (PS3.5 6.2.2).
+    # UN sequences are implicit VR little endian in any transfer syntax (PS3.5 6.2.2).
     unknown = found.VR == "UN"
     implicit, little = found.is_implicit_VR or unknown, found.is_little_endian or unknown
     parsed: list[Dataset] = []
@@ -150,16 +151,16 @@ def _first_items(dataset: Dataset, keyword: str, count: int) -> list[Dataset]:
             if item is None:
                 break
             parsed.append(item)
-    except Exception:  # a parser fed with anything may raise anything
+    except Exception:  # on malformed input a parser may raise anything
         return []
     return parsed
 
 
 def _overlay(header: Header, group: Dataset) -> Header:
-    """Return the header with what a functional group says in place of what it said before.
+    """Return the header with its values replaced by those of a functional group.
 
-    A value that is there but makes no sense becomes None: what the shared groups say is not
-    true of a frame that says otherwise.
+    A value that is present but invalid becomes None: the shared value does not apply to a frame
+    that overrides it.
     """
     changes: dict[str, Any] = {}
     for sequence, fields in _VALUES.items():
@@ -198,11 +199,11 @@ _VALUES: Final[dict[str, dict[str, tuple[str, _Getter]]]] = {
         "RescaleType": ("rescale_type", text),
     },
 }
-"""Sequence, element in it, field of `Header` and how to read it."""
+"""By sequence and its element: the field of `Header` and the function that reads the value."""
 
 
 def _acquisition_of(group: Dataset) -> dict[str, str]:
-    """Return what tells a frame's acquisition from others."""
+    """Return the values that distinguish the acquisition of a frame from others."""
     found: dict[str, str] = {}
     for sequence in _UNASSIGNED:
         for item in items(group, sequence)[:1]:
@@ -224,7 +225,7 @@ _UNASSIGNED: Final = (
     "UnassignedSharedConvertedAttributesSequence",
     "UnassignedPerFrameConvertedAttributesSequence",
 )
-"""Where conversion from classic images puts what has no functional group of its own."""
+"""Sequences for attributes of converted classic images that belong to no functional group."""
 _ACQUISITION: Final = {
     "CTXRayDetailsSequence": "KVP",
     "CTReconstructionSequence": "ConvolutionKernel",
@@ -233,7 +234,7 @@ _ACQUISITION: Final = {
 
 
 def _times_of(group: Dataset) -> dict[str, float]:
-    """Return when a frame was scanned: seconds of the day, ms after the heart's beat."""
+    """Return the acquisition time of a frame (s since midnight) and its trigger delay (ms)."""
     found: dict[str, float] = {}
     for sequence in _UNASSIGNED:
         for item in items(group, sequence)[:1]:
@@ -252,10 +253,10 @@ def _times_of(group: Dataset) -> dict[str, float]:
 
 
 def _mapped_unit(group: Dataset) -> str:
-    """Return the unit that real-world values are in, or an empty string.
+    """Return the unit of the real-world values, or an empty string.
 
-    Source: DICOM PS3.3 C.7.6.16.2.11; units are UCUM codes, of which ``[hnsf'U]`` is HU.
-    Perfusion maps and the like carry their unit here, and no RescaleType of use.
+    Source: DICOM PS3.3 C.7.6.16.2.11; units are UCUM codes, where ``[hnsf'U]`` is HU.
+    Perfusion maps and similar images give their unit in this sequence rather than as RescaleType.
     """
     for mapping in items(group, "RealWorldValueMappingSequence")[:1]:
         for code in items(mapping, "MeasurementUnitsCodeSequence")[:1]:
@@ -269,7 +270,7 @@ def _mapped_unit(group: Dataset) -> str:
 
 
 def _map_of(header: Header) -> str:
-    """Return which quantity a frame of a CT maps, or an empty string (PS3.3 C.8.16.1.4)."""
+    """Return the quantity that a CT frame maps, or an empty string (PS3.3 C.8.16.1.4)."""
     contrast = header.image_type[3:4]
     return contrast[0] if contrast and contrast[0] in _MAPS else ""
 
@@ -277,10 +278,10 @@ def _map_of(header: Header) -> str:
 def _with_dimensions(
     headers: list[Header], dataset: Dataset, groups: Sequence[Dataset]
 ) -> list[Header]:
-    """Add dimensions that are no place in space to what tells acquisitions apart.
+    """Add the non-spatial dimensions to the values that distinguish acquisitions.
 
-    Source: DICOM PS3.3 C.7.6.17. An index that is the same in all frames, or another in each
-    of them, parts nothing.
+    Source: DICOM PS3.3 C.7.6.17. An index that is equal in all frames, or different in each
+    frame, does not form groups and is left out.
     """
     names = [_dimension(item, n) for n, item in enumerate(items(dataset, "DimensionIndexSequence"))]
     if not names:
@@ -305,7 +306,7 @@ def _with_dimensions(
 
 
 def _dimension(item: Dataset, place: int) -> str:
-    """Return the keyword of what a dimension counts; private ones are numbered."""
+    """Return the keyword of the attribute that a dimension indexes; private ones are numbered."""
     try:
         pointer = item.get("DimensionIndexPointer")
         keyword = keyword_for_tag(pointer) if isinstance(pointer, int) else ""
@@ -325,10 +326,10 @@ def _indices(group: Dataset, count: int) -> tuple[int | None, ...]:
 
 
 def _classic(path: Path, dataset: Dataset, base: Header) -> list[Header]:
-    """Return the headers of frames that lie at offsets along the normal of the first one.
+    """Return the headers of frames at given offsets along the normal of the first frame.
 
-    Source: DICOM PS3.3 C.8.8.3.2 (Grid Frame Offset Vector). Where the first offset is not 0
-    they are z positions of axial planes instead.
+    Source: DICOM PS3.3 C.8.8.3.2 (Grid Frame Offset Vector). If the first offset is not 0, the
+    values are z coordinates of axial planes instead.
     """
     along = _offsets(dataset)
     if along.shape != (base.frames,) or not np.isfinite(along).all():
@@ -352,7 +353,7 @@ def _classic(path: Path, dataset: Dataset, base: Header) -> list[Header]:
 def _offsets(dataset: Dataset) -> NDArray[np.float64]:
     try:
         return np.atleast_1d(np.array(dataset.get("GridFrameOffsetVector"), dtype=np.float64))
-    except Exception:  # conversion of a malformed value; to us it is as good as missing
+    except Exception:  # conversion of a malformed value, which counts as missing
         return np.empty(0)
 
 

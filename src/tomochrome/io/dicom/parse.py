@@ -1,10 +1,10 @@
-"""Reading the elements of a DICOM header within bounds of bytes and of reads.
+"""Parsing DICOM headers with limits on the number of bytes and of read calls.
 
-Nearly all CT is stored as explicit little endian, with the length of each element given. Of such
-headers only a table of their elements is made here, because pydicom takes two to five times as
-long over them, and a folder of thousands is listed while somebody waits. All other headers are
-parsed by pydicom, through a file object that gives up at a bound: an endless sequence or an
-element that claims gigabytes ends in a sentence.
+Nearly all CT is stored as explicit VR little endian with elements of defined length. This module
+parses such headers itself, into a table of elements, because pydicom takes two to five times as
+long, and the user waits while a folder of thousands of files is listed. pydicom parses all other
+headers, through a file object that enforces the limits: an endless sequence or an element with a
+length of gigabytes raises an error with a clear message.
 """
 
 from __future__ import annotations
@@ -29,67 +29,67 @@ from tomochrome.errors import InputError
 from tomochrome.io.dicom.values import Elements, text
 
 HEAD_BYTES: Final = 32 << 10
-"""Read at once of each file: classic CT headers have 3 to 20 KiB."""
+"""Bytes read at once from the start of each file: classic CT headers have 3 to 20 KiB."""
 MOST_HEADER_BYTES: Final = 64 << 20
-"""Read of one header at most: an enhanced CT of 5,000 frames says 4 KiB of each."""
+"""Limit on the bytes read of one header: an enhanced CT of 5,000 frames has 4 KiB per frame."""
 MOST_READS: Final = 10_000
-"""By pydicom, of one header: it reads three times for an element, and CT has hundreds."""
+"""Limit on the read calls of pydicom for one header: three per element, and CT has hundreds."""
 BYTES_A_READ: Final = 256
-"""One more read for as many bytes of the file: multi-frame headers grow with their pixels."""
+"""File bytes per additional read call: multi-frame headers grow with the pixel data."""
 MOST_INFLATED: Final = 1 << 30
-"""A deflated file may unpack to this: 2,000 frames of 512x512."""
+"""Limit on the inflated size of a deflated file in bytes: 2,000 frames of 512x512 pixels."""
 
 PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _PIXELS: Final = frozenset((tag & 0xFFFF) << 16 | tag >> 16 for tag in PIXEL_DATA)
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 UNDEFINED: Final = 0xFFFFFFFF
 
-_ROOT: Final = "1.2.840.10008.1.2"  #: of all transfer syntaxes; by itself it is implicit
+_ROOT: Final = "1.2.840.10008.1.2"  #: prefix of transfer syntax UIDs; alone: implicit VR
 _BIG: Final = "1.2.840.10008.1.2.2"
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS: Final = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
 _SIZES: Final = {**dict.fromkeys(_SHORT_VRS, 8), **dict.fromkeys(_LONG_VRS, 12)}
-"""Bytes of an element before its value (DICOM PS3.5, 7.1.2)."""
+"""Bytes of tag, VR and length in front of the value, by VR (DICOM PS3.5, 7.1.2)."""
 _NAMES: Final = {vr: vr.decode("ascii") for vr in _SIZES}
 _ELEMENT: Final = struct.Struct("<I2sH")
-_START: Final = 132  #: of the first element, behind preamble and prefix
+_START: Final = 132  #: offset of the first element, after preamble and prefix
 _META: Final = frozenset((0x00020002, 0x00020010))
-"""Elements of the file meta information that are always read: class and transfer syntax."""
+"""Elements of the file meta information that are always read: SOP class and transfer syntax."""
 _LONGEST_META: Final = 4096
 _MOST_KNOWN: Final = 20_000
 _GROUPS: Final = frozenset({0x52009229, 0x52009230})
-"""Functional groups of multi-frame images: long, and behind everything that a header needs."""
+"""Functional groups of multi-frame images: long, and after all elements that `Header` needs."""
 
 
 class Wanted:
-    """The elements that are asked for, of many files.
+    """The elements to read from each of many files.
 
     Parameters
     ----------
     tags
-        Their numbers.
+        Tags of the elements, as numbers.
     """
 
     def __init__(self, tags: Iterable[int]) -> None:
         self.tags = sorted({*tags, *_META})
-        #: by the number that the four bytes of a tag are in little endian
+        #: tags by their four encoded bytes, read as one little-endian number
         self.by_bytes = {(tag & 0xFFFF) << 16 | tag >> 16: tag for tag in self.tags}
-        #: tag and element by their bytes: files of a series share most
+        #: tag and element by their encoded bytes: files of a series have most in common
         self.known: dict[bytes, tuple[int, RawDataElement]] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Parsed:
-    """The elements that were asked for, and what the file says about itself."""
+    """The requested elements of a file, its transfer syntax and its SOP class."""
 
     elements: Elements
     transfer_syntax: str
     media_class: str  #: MediaStorageSOPClassUID
-    pixels_at: int = 0  #: where the pixel data element begins; 0 if not known
+    pixels_at: int = 0  #: byte offset of the pixel data element; 0 if unknown
 
 
 class Bounded:
-    """A file that gives up when more is read of it, or more often, than a header takes."""
+    """A file that raises an error once the limits on bytes or read calls are exceeded."""
 
     def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
         self._file, self._size, self.name = file, size, str(path)
@@ -102,7 +102,7 @@ class Bounded:
         Raises
         ------
         InputError
-            If this is too much for a header.
+            If more bytes or read calls are needed than any header takes.
         """
         rest = max(0, self._size - self._file.tell())
         size = rest if size is None or size < 0 else min(size, rest)
@@ -116,32 +116,33 @@ class Bounded:
         return self._file.read(size)
 
     def tell(self) -> int:
-        """Return the position in the file."""
+        """Return the current position in the file."""
         return self._file.tell()
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move to a position."""
+        """Move to a position in the file."""
         return self._file.seek(offset, whence)
 
 
 def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
-    """Return the elements with these tags, of all that comes before the pixels.
+    """Return the requested elements among those before the pixel data.
 
     Parameters
     ----------
     path
-        Named in errors.
+        Path for error messages.
     file
-        The file, open without a buffer.
+        The file, opened without buffering.
     head
-        Its first bytes, at least 132 of them (unless the file is shorter).
+        Its first bytes, at least 132 (unless the file is shorter).
     wanted
-        The elements. Those that equal one of an earlier file are the same objects, as a rule.
+        The requested elements. An element equal to that of an earlier file is usually the same
+        object.
 
     Raises
     ------
     InputError
-        If the header cannot be parsed, or not within the bounds.
+        If the header cannot be parsed within the limits.
     """
     parsed = _table(head, wanted) if head[128 : _START + 2] == b"DICM\x02\0" else None
     if parsed is not None:
@@ -149,7 +150,7 @@ def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
     dataset = read_dataset(path, file, list(wanted.tags), before_groups=True)
     at = file.tell()
     begins = file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
-    # Values as they lie there: what is not asked for may be impossible to convert.
+    # Take the raw values: elements that are never used may be impossible to convert.
     elements = {int(found.tag): found for found in dataset.values()}
     meta = {int(found.tag): found for found in dataset.file_meta.values()}
     return Parsed(
@@ -159,13 +160,13 @@ def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
 
 
 def _table(head: bytes, wanted: Wanted) -> Parsed | None:
-    """Parse a header of explicit little endian that lies in the first bytes of a file.
+    """Parse an explicit VR little endian header that is contained in the first bytes of a file.
 
-    Returns None if anything is not as usual.
+    Returns None if the header needs a full parser.
     """
     pairs: list[tuple[int, RawDataElement]] = []
     at, most = _START, len(head) - 12
-    # Listing a folder takes its time for this loop.
+    # Listing a folder spends most of its time in this loop.
     unpack, sizes, tags, known = _ELEMENT.unpack_from, _SIZES, wanted.by_bytes, wanted.known
     while at <= most:
         number, vr, length = unpack(head, at)
@@ -203,24 +204,24 @@ def _after_meta(tag: int, vr: str | None, length: int) -> bool:
 def read_dataset(
     path: Path, file: BinaryIO, tags: list[Any] | None = None, *, before_groups: bool = False
 ) -> FileDataset:
-    """Read everything before the pixels, or the elements with some tags.
+    """Read all elements before the pixel data, or only those with the given tags.
 
     Parameters
     ----------
     path
-        Named in errors.
+        Path for error messages.
     file
-        The file; if it is not deflated, it stands where the pixel data element begins
-        afterwards.
+        The file. Unless it is deflated, its position afterwards is the start of the pixel data
+        element.
     tags
-        The elements wanted, by number or keyword; all if there are none.
+        The elements to read, by number or keyword; all if empty or None.
     before_groups
-        Read only what comes before the functional groups of a multi-frame image.
+        Read only the elements before the functional groups of a multi-frame image.
 
     Raises
     ------
     InputError
-        If the header cannot be parsed, or not within the bounds.
+        If the header cannot be parsed within the limits.
     """
     wanted: list[Any] | None = [Tag(tag) for tag in tags] if tags else None
     file.seek(0)
@@ -245,7 +246,7 @@ def read_dataset(
             finally:
                 try:
                     file.seek(buffered.tell())
-                finally:  # else it would close the file
+                finally:  # the buffer would otherwise close the file
                     buffered.detach()
         inflated = _inflated(path, file, meta)
         source = Bounded(BytesIO(inflated), len(inflated), path)
@@ -256,12 +257,12 @@ def read_dataset(
 
 
 def read_items(path: Path, sequence: RawDataElement | DataElement | None) -> list[Dataset]:
-    """Return the items of a sequence that may be long, parsed within the bounds.
+    """Return the items of a sequence that may be long, parsed within the limits.
 
     Raises
     ------
     InputError
-        If it cannot be parsed, or not within the bounds.
+        If the sequence cannot be parsed within the limits.
     """
     if sequence is None:
         return []
@@ -281,21 +282,21 @@ def read_items(path: Path, sequence: RawDataElement | DataElement | None) -> lis
 
 @contextmanager
 def _sentences(path: Path) -> Iterator[None]:
-    """Turn whatever a parser raises into an error of one sentence."""
+    """Convert any exception of a parser to an `InputError` with a one-sentence message."""
     try:
         yield
     except InputError:
         raise
     except OSError as error:
-        if error.errno is None:  # the parser's own, about the end of the file
+        if error.errno is None:  # raised by the parser at the end of the file
             raise InputError(f"'{path}' is damaged: its DICOM header ends early") from error
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a parser fed with anything may raise anything
+    except Exception as error:  # on malformed input a parser may raise anything
         raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed") from error
 
 
 def read_whole(path: Path, source: Any, **options: Any) -> FileDataset:
-    """Let pydicom read a data set, with or without preamble and file meta information.
+    """Read a data set with pydicom, with or without preamble and file meta information.
 
     Raises
     ------
@@ -314,10 +315,11 @@ def _guess_syntax(dataset: FileDataset) -> pydicom.uid.UID:
 
 
 def _holds_sequence(head: bytes, *, implicit: bool) -> bool:
-    """Whether there is a sequence in the file meta information, where none belongs.
+    """Return whether the file meta information contains a sequence, which is not allowed.
 
-    pydicom describes what it cannot convert there in words, each level with the traces of all
-    levels below: a few dozen sequences in one another would take it years.
+    pydicom formats an error message for each element there that it cannot convert, and each
+    nesting level repeats the tracebacks of all levels below it: a few dozen nested sequences
+    would take years to process.
     """
     at = 132 if head[128:132] == b"DICM" else 0
     while at + 12 <= len(head) and head[at : at + 2] == b"\x02\x00":
@@ -333,7 +335,7 @@ def _holds_sequence(head: bytes, *, implicit: bool) -> bool:
 
 
 def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
-    """Return the file meta information of a deflated file and where it ends; None of others."""
+    """Return the file meta information of a deflated file and its end; None for other files."""
     if head[128:132] != b"DICM" or DEFLATED.encode() not in head[:_LONGEST_META]:
         return None
     buffer = BytesIO(head)
@@ -344,17 +346,17 @@ def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
         }
         meta = FileMetaDataset(elements)
         return (meta, buffer.tell()) if text(meta, "TransferSyntaxUID") == DEFLATED else None
-    except Exception:  # whoever parses it next has the same trouble, and says so
+    except Exception:  # the full parser fails as well and reports it
         return None
 
 
 def _inflated(path: Path, file: BinaryIO, meta: tuple[FileMetaDataset, int]) -> bytes:
-    """Return the beginning of what was deflated, with room for a header.
+    """Return the first part of the inflated data set, long enough for any header.
 
     Raises
     ------
     InputError
-        If all of it would be more than memory should hold, or is damaged.
+        If the inflated data set exceeds `MOST_INFLATED`, or the compressed data is damaged.
     """
     file.seek(meta[1])
     inflate, total, kept = zlib.decompressobj(-zlib.MAX_WBITS), 0, bytearray()

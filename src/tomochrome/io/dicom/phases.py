@@ -1,8 +1,8 @@
-"""Slices of several acquisitions in one series: noticing them, and parting them.
+"""Series that contain several acquisitions: detecting and splitting them.
 
-Two phases whose slices lie between each other's pass every test of geometry: together they look
-like one volume with half the spacing, and every second slice shows another time. What gives them
-away is what else the headers say, seen in the order of the positions.
+Two phases with interleaved slices pass every test of geometry: together they look like one volume
+with half the slice spacing, in which every second slice shows another time. They are detected by
+other values of the headers, compared in the order of the slice positions.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from numpy.typing import NDArray
 from tomochrome.io.dicom.header import Header
 
 SAME_POSITION_MM: Final = 0.01
-"""Slices closer than this are at one position: thinner CT slices do not exist."""
+"""Slices closer than this have the same position: thinner CT slices do not exist."""
 _PLACE: Final = "place in the plane"
 _FRAME: Final = "FrameOfReferenceUID"
 _MOST_PHASES: Final = 20
 _LEAST_PAUSE: Final = 5.0
-"""Times of neighbours are this many times as far apart as those of slices of one phase."""
+"""Least ratio of time differences between acquisitions to those within one acquisition."""
 _LEAST_JUMP: Final = 2.0
-"""And at least this far: seconds, or milliseconds of a heart beat."""
+"""Least time difference between acquisitions, in seconds (trigger times: milliseconds)."""
 _LEAST_ROUNDS: Final = 3
-"""Phases that take turns at least this often; fewer cannot be told from chance."""
+"""Least number of cycles of interleaved phases; fewer could be chance."""
 
 
 def interleaved(ordered: Sequence[Header]) -> str:
-    """Return how slices in the order of their positions take turns, or an empty string.
+    """Return how acquisitions are interleaved in sorted slices, or an empty string.
 
     Frame of reference, acquisition number, temporal position, cardiac phase, tube voltage and
-    kernel may change along a volume (a scan in steps), but a value that was left does not come
-    back. Times may run in any steady way, up, down or rotation by rotation, but not jump to and
-    fro between neighbours while every second (third ...) slice stays near in time.
+    kernel may change along a volume (a step-and-shoot scan), but an earlier value must not recur.
+    Times may increase, decrease or change with each rotation, but must not alternate between
+    neighbouring slices while every second (third ...) slice is close in time.
     """
     told: dict[str, list[str]] = {}
     for header in ordered:
@@ -57,7 +57,7 @@ def interleaved(ordered: Sequence[Header]) -> str:
 
 
 def _phases(times: NDArray[np.float64]) -> int:
-    """Return how many acquisitions take turns, judged by times in the order of positions, or 0."""
+    """Return the number of interleaved acquisitions from times in position order, or 0."""
     near = np.abs(np.diff(times))
     for lag in range(2, min(_MOST_PHASES, (len(times) - 1) // _LEAST_ROUNDS) + 1):
         apart = np.abs(times[lag:] - times[:-lag])
@@ -68,14 +68,14 @@ def _phases(times: NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """Slices parted by acquisition, and what told them apart."""
+    """Slices split by acquisition, and the value that distinguishes the parts."""
 
     parts: tuple[tuple[Header, ...], ...]
     noun: str = ""  #: what the parts are: "phases", "reconstructions" ...
-    by: str = ""  #: what told them apart, in words
+    by: str = ""  #: name of the value that distinguishes the parts
 
 
-# The more a value is meant to tell volumes apart, the earlier it is tried.
+# Elements are tried in order of how specifically they distinguish volumes.
 _FIRST: Final = (
     "FrameOfReferenceUID", "TemporalPositionIdentifier", "TemporalPositionIndex",
     "NominalPercentageOfCardiacPhase", "AcquisitionNumber",
@@ -108,18 +108,18 @@ _WORDS: Final = {
 _CLOCKS: Final = ("AcquisitionTime", "TriggerTime", "ContentTime")
 _MOST_VALUES: Final = 20_000
 _ADJOINING: Final = 2.5
-"""Acquisitions that follow one another along the table leave no more than this many spacings."""
+"""Greatest gap between consecutive acquisitions along the table, in slice spacings."""
 _PLACE_MM: Final = 0.5
 
 
 def part(headers: Sequence[Header]) -> Split:
-    """Part the slices of one series into volumes of one acquisition (phase, kernel ...) each.
+    """Split the slices of one series into volumes of one acquisition (phase, kernel ...) each.
 
-    Slices that share no position and do not take turns stay together, whatever their
-    acquisition numbers and times say: a table moves on in steps. Otherwise slices with the same
-    value of an element belong together, and acquisitions that follow one another along the
-    table without overlap. Only a parting that leaves no overlap counts. Where there is none,
-    the slices stay together, for the judge of the geometry to refuse.
+    Slices at distinct positions that are not interleaved stay together, whatever their
+    acquisition numbers and times: the table may move in steps. Otherwise slices are grouped by
+    the value of an element, and groups that adjoin along the table without overlap are joined.
+    Only a split that leaves no overlap is accepted. If there is none, the slices stay together,
+    and the check of the geometry refuses them.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def part(headers: Sequence[Header]) -> Split:
     if len(headers) < 2 or any(h.position is None or h.orientation is None for h in headers):
         return whole
     originals: dict[tuple[Any, ...], list[Header]] = {}
-    for header in headers:  # copies of a file are no phase: they go where their original goes
+    for header in headers:  # copies of a file are not a phase: they stay with the original
         key = (header.sop_uid or str(header.path), header.frame, header.position)
         originals.setdefault(key, []).append(header)
     slices = [copies[0] for copies in originals.values()]
@@ -153,8 +153,8 @@ def part(headers: Sequence[Header]) -> Split:
 @dataclass(frozen=True)
 class _Slices:
     headers: list[Header]
-    along: NDArray[np.float64]  #: mm along the normal, for each slice
-    places: NDArray[np.float64]  #: where each slice lies in its plane
+    along: NDArray[np.float64]  #: position of each slice along the normal in mm
+    places: NDArray[np.float64]  #: in-plane component of each position in mm
 
     def value(self, keyword: str, i: int) -> str:
         header = self.headers[i]
@@ -181,7 +181,7 @@ _Found = tuple[list[list[int]], str, str]
 
 
 def _part(slices: _Slices, used: set[str], among: list[int] | None = None) -> _Found | None:
-    """Return indices of slices by volume, or None if there is no parting without overlap."""
+    """Return the slice indices of each volume, or None if every split leaves an overlap."""
     among = list(range(len(slices.headers))) if among is None else among
     ordered = sorted(among, key=lambda i: slices.along[i])
     if not _overlapping(slices, ordered):
@@ -207,7 +207,7 @@ def _overlapping(slices: _Slices, ordered: list[int]) -> bool:
 def _ways(
     slices: _Slices, ordered: list[int], used: set[str]
 ) -> Iterator[tuple[str, list[list[int]]]]:
-    """Yield the ways to part slices, the most telling first."""
+    """Yield the ways to split slices, the most specific first."""
     others = {key for i in ordered for key, _ in slices.headers[i].acquisition}
     others -= {*_FIRST, *_LAST, "StackID"}
     for keyword in (*_FIRST, *sorted(others), *_LAST):
@@ -226,7 +226,7 @@ def _ways(
 
 
 def _rank(value: str) -> tuple[int, float, str]:
-    """Sort numbers by size, before texts, before what is missing."""
+    """Return a sort key: numbers by value, then texts, then missing values."""
     try:
         return 0, float(value), value
     except ValueError:
@@ -234,7 +234,7 @@ def _rank(value: str) -> tuple[int, float, str]:
 
 
 def _joined(slices: _Slices, kinds: list[list[int]]) -> list[list[int]]:
-    """Join acquisitions that adjoin without overlap: the table moved on between them."""
+    """Join acquisitions that adjoin without overlap, as after a table movement."""
     every = np.unique(np.concatenate([slices.along[k] for k in kinds])) if kinds else np.zeros(0)
     steps = np.diff(every)
     steps = steps[steps >= SAME_POSITION_MM]
@@ -256,7 +256,7 @@ def _joined(slices: _Slices, kinds: list[list[int]]) -> list[list[int]]:
 
 
 def _adjoins(there: list[tuple[float, float]], extent: tuple[float, float], reach: float) -> bool:
-    """Whether an extent lies beside or between others, near one of them and over none."""
+    """Return whether an extent adjoins one of the others within reach and overlaps none."""
     first, last = extent
     i = bisect_left(there, extent)
     before = first - there[i - 1][1] if i > 0 else np.inf
@@ -265,7 +265,7 @@ def _adjoins(there: list[tuple[float, float]], extent: tuple[float, float], reac
 
 
 def _by_pauses(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[int]]:
-    """Part slices where the clock shows long pauses between them."""
+    """Split slices at long pauses between their times."""
     clocks = {i: slices.clock(keyword, i) for i in ordered}
     times = {i: time for i, time in clocks.items() if time is not None}
     if len(times) < len(ordered):
@@ -278,10 +278,10 @@ def _by_pauses(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[i
 
 
 def _by_turns(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[int]]:
-    """Part slices by their turn at each position, if every position has as many turns.
+    """Split slices by their order in time at each position, if all positions have equally many.
 
-    The clock must have run through one phase after the other, or through one position after
-    the other; in any other order it says nothing about phases.
+    The times must run phase by phase or position by position; no other order allows phases to be
+    identified.
     """
     cuts = np.flatnonzero(np.diff(slices.along[ordered]) >= SAME_POSITION_MM) + 1
     turns = [ordered[a:b] for a, b in pairwise([0, *cuts, len(ordered)])]

@@ -1,8 +1,8 @@
-"""Do these slices form one volume? Positions, order, affine, and a verdict in words.
+"""Whether slices form one volume: slice order, positions, affine, and a verdict with reasons.
 
-Slices are ordered by their position projected on the normal of the slice plane (DICOM PS3.3
-C.7.6.2.1.1), never by file name or instance number, and SliceThickness never stands in for
-their distance.
+Slices are sorted by their position projected onto the normal of the slice plane (DICOM PS3.3
+C.7.6.2.1.1), never by file name or instance number. SliceThickness is never used as the distance
+between slices.
 """
 
 from __future__ import annotations
@@ -34,56 +34,56 @@ from tomochrome.volume import Verdict
 COSINE_TOLERANCE: Final = 1e-3
 """Direction cosines are often written with three to six digits."""
 MOST_COSINE: Final = 0.006
-"""Directions written with two digits differ by up to this; what differs by more was turned."""
+"""Rounding to two digits changes direction cosines by up to this; more means a rotation."""
 LEAST_MM: Final = 0.001
 MOST_MM: Final = 100.0
-"""Pixels of CT, micro-CT too, lie between these."""
+"""Pixel spacings of CT, including micro-CT, are between `LEAST_MM` and this."""
 MOST_RESCALE: Final = 1e9
-"""Slopes and intercepts beyond this are damage, in PET too."""
+"""Greater rescale slopes and intercepts are invalid, even for PET."""
 FARTHEST_MM: Final = 1e6
-"""No slice lies a kilometre from the origin: what says so is damaged."""
+"""Positions more than a kilometre from the origin are invalid."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The slices in order, and how they lie."""
+    """The sorted slices and their geometry."""
 
     headers: tuple[Header, ...]
     affine: NDArray[np.float64] | None  #: of the slices as stored: exact if regular, else best fit
     verdict: Verdict
     warnings: tuple[Notice, ...] = ()
     refusal: str = ""  #: why this cannot be read as one volume; empty if it can
-    plan: Plan | None = None  #: how to even the slices out; None if they are regular as stored
-    #: instead of ``warnings`` when they are left as stored
+    plan: Plan | None = None  #: how to resample the slices; None if they are regular as stored
+    #: replace ``warnings`` if the slices are not resampled
     stored_warnings: tuple[Notice, ...] = ()
 
     @property
     def grid_affine(self) -> NDArray[np.float64] | None:
-        """4x4 matrix from (z, y, x) index to LPS mm of what reading returns."""
+        """4x4 matrix from (z, y, x) index of the volume as read to LPS mm."""
         return self.affine if self.plan is None else self.plan.affine
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along (z, y, x) of what reading returns."""
+        """Voxels of the volume as read along (z, y, x)."""
         if self.plan is not None:
             return self.plan.shape
         return len(self.headers), self.headers[0].rows, self.headers[0].columns
 
 
 def stack(headers: Sequence[Header]) -> Stack:
-    """Order the slices of one series, find how they lie, and judge them.
+    """Sort the slices of one series, determine their geometry, and assess it.
 
     Parameters
     ----------
     headers
-        At least one header; all of one series.
+        At least one header; all from one series.
 
     Returns
     -------
     Stack
-        Ordered along the slice normal. What is uneven, tilted or shifted gets a `Plan`. The
-        affine is None only when the slices are refused: positions, orientations or pixel spacing
-        are missing or contradict one another.
+        Slices sorted along the slice normal. Unevenly spaced, tilted or shifted slices get a
+        `Plan`. The affine is None only if the slices are refused, for example because positions,
+        orientations or pixel spacing are missing or inconsistent.
     """
     unplaced = _refuse_unplaced(headers) or _refuse_values(headers)
     if unplaced:
@@ -104,7 +104,7 @@ def _refused(headers: Sequence[Header], refusal: str) -> Stack:
 
 
 def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list[Finding], str]:
-    """Sort slices along their normal and leave out repeated ones; say what was found."""
+    """Sort slices along their normal, drop repeated ones, and return findings and any refusal."""
     geometry, findings = _geometry(headers)
     order = np.argsort(geometry.along, kind="stable")
     ordered = [headers[i] for i in order]
@@ -133,7 +133,7 @@ def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list
 
 
 def _geometry(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Finding]]:
-    """Return how slices lie, in the order given, and what is to be said about their directions."""
+    """Return the geometry of the slices in the given order, and findings on their orientation."""
     first = headers[0]
     assert first.pixel_spacing is not None
     cosines = np.array([h.orientation for h in headers], dtype=np.float64)
@@ -163,7 +163,7 @@ def _judged(
     notes: tuple[Notice, ...],
     findings: list[Finding],
 ) -> Stack:
-    """Judge two or more slices at positions of their own, and plan how to even them out."""
+    """Assess two or more slices at distinct positions, and plan their resampling if needed."""
     slide, apart = sideways(geometry), gaps(geometry.along)
     planned = None
     if slide.travel is not None or slide.jump or not apart.even:
@@ -185,7 +185,7 @@ def _judged(
 
 
 def _verdict(slide: Sideways, apart: Gaps, findings: Sequence[Finding]) -> Verdict:
-    """Return the verdict: what weighs most first."""
+    """Return the most severe verdict."""
     if slide.jump:
         return "irregular"
     for verdict in ("tilted", "incomplete", "irregular"):
@@ -199,8 +199,8 @@ def _affine(
 ) -> NDArray[np.float64]:
     """Return the affine of the slices as stored.
 
-    Of slices at uneven places it is the one that fits best (least squares); of evenly tilted ones
-    it is sheared, and exact.
+    For unevenly spaced slices it is a least-squares fit; for evenly spaced slices with gantry
+    tilt it is exact and includes the shear.
     """
     n = len(geometry.positions)
     affine = np.eye(4)
@@ -222,7 +222,7 @@ def _single(
     notes: tuple[Notice, ...],
     findings: list[Finding],
 ) -> Stack:
-    """A single slice has no neighbour to measure: its thickness is its extent."""
+    """Return the stack of a single slice, with the slice thickness as spacing."""
     thickness = headers[0].thickness
     warnings = (*notes, *(f.notice() for f in findings))
     if thickness is None or not LEAST_MM <= thickness <= FARTHEST_MM:
@@ -235,7 +235,7 @@ def _single(
 
 
 def _refuse_unplaced(headers: Sequence[Header]) -> str:
-    """Return why the slices cannot be placed in space at all, or an empty string."""
+    """Return why the slices have no common geometry in space, or an empty string."""
     n = len(headers)
     missing = sum(not _is_placed(h) for h in headers)
     if missing:
@@ -262,7 +262,7 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
 
 
 def _refuse_values(headers: Sequence[Header]) -> str:
-    """Return why no values can come out of the rescaling, or an empty string."""
+    """Return why rescaling cannot give valid values, or an empty string."""
     slopes = {h.slope for h in headers if h.modality == "CT" and h.slope is not None}
     if slopes and min(slopes) <= 0:
         return (
@@ -284,7 +284,7 @@ def _is_placed(header: Header) -> bool:
     return max(map(abs, header.position)) <= FARTHEST_MM and _at_right_angles(header.orientation)
 
 
-@lru_cache(maxsize=1024)  # slices of one volume share it
+@lru_cache(maxsize=1024)  # slices of one volume have the same orientation
 def _at_right_angles(orientation: tuple[float, ...]) -> bool:
     row, column = np.asarray(orientation).reshape(2, 3)
     lengths = np.linalg.norm([row, column], axis=1)
@@ -292,10 +292,10 @@ def _at_right_angles(orientation: tuple[float, ...]) -> bool:
 
 
 def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], tuple[Notice, ...]]:
-    """Drop files that hold the very same image (the same SOP instance) a second time."""
+    """Drop repeated copies of the same image (the same SOP instance)."""
     seen: dict[tuple[str, int, tuple[float, ...] | None], Header] = {}
     for header in headers:
-        # The position belongs to the key: some anonymizers give all slices one UID.
+        # The key includes the position: some anonymizers give all slices the same UID.
         name = header.sop_uid or str(header.path)
         seen.setdefault((name, header.frame, header.position), header)
     copies = len(headers) - len(seen)
