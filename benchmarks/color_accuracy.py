@@ -67,18 +67,21 @@ def main() -> None:
 
 def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     """Score held-out phantom patients, all regions together and abdomens only."""
-    from scipy.ndimage import binary_dilation
+    from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 
+    from tomochrome.color import palette
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import colored_outside, flicker
     from tomochrome.phantom import make_patient
     from tomochrome.phantom.structures import Structure
+    from tomochrome.tissue import Tissue
 
     codes: dict[str, list[Any]] = {name: [] for name in models}
     truths: list[np.ndarray] = []
     outside: dict[str, list[float]] = {name: [] for name in models}
     beyond: dict[str, list[float]] = {name: [] for name in models}  # more than a voxel outside
     moving: dict[str, list[Any]] = {name: [] for name in models}
+    errors: dict[str, list[Any]] = {name: [] for name in models}  # within organs, at boundaries
     regions = []
     for k, (region, phase) in enumerate(PATIENTS[:count]):
         patient = make_patient(HELD_OUT + k, region, SPACING, phase=phase)
@@ -90,6 +93,11 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
             codes[name].append(chroma)
             outside[name].append(colored_outside(chroma, body))
             beyond[name].append(colored_outside(chroma, binary_dilation(body)))
+            error = np.linalg.norm(chroma.ab() - palette("natural").ab[truths[-1]], axis=-1)
+            tissue = truths[-1] > Tissue.AIR
+            boundary = maximum_filter(truths[-1], 3) != minimum_filter(truths[-1], 3)
+            parts = (tissue & ~boundary, tissue & boundary)
+            errors[name].append([(error[part].sum(), part.sum()) for part in parts])
             moving[name].append(flicker(chroma, patient.ct.voxels))
     result: dict[str, Any] = {}
     for group, chosen in (
@@ -106,6 +114,18 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
         ("colored_over_a_voxel_outside", beyond),
     ):
         result[key] = {n: round(float(np.mean(v)), 5) for n, v in shares.items()}
+    result["voxel_error"] = {
+        name: {
+            part: {
+                "mean": round(float(total / count), 2),
+                "share_of_voxels": round(count / every, 3),
+            }
+            for part, (total, count) in zip(("within_organs", "at_boundaries"), sums, strict=True)
+        }
+        for name, found in errors.items()
+        for sums in [np.sum(found, axis=0)]
+        for every in [float(sums[:, 1].sum())]
+    }
     result["flicker"] = {
         name: {
             "chroma": round(float(np.mean([f.chroma for f in found])), 3),

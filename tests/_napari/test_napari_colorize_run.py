@@ -46,8 +46,11 @@ def test_a_cancelled_run_ends_and_leaves_nothing(panel, qtbot, monkeypatch):
     assert not panel.view.progress.isVisible()
 
 
-def test_a_run_is_cancelled_before_it_began(panel, qtbot):
+@pytest.mark.parametrize("finished", [False, True])
+def test_no_result_is_shown_after_a_cancel(panel, qtbot, finished):
     panel.run()
+    if finished:  # the worker has its result, which the window has not received yet
+        assert panel.jobs.job.wait(20)
     panel.cancel()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert len(panel.viewer.layers) == 1

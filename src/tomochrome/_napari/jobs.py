@@ -71,6 +71,11 @@ class Job(QObject):
         """Whether the thread is running."""
         return self._thread.is_alive()
 
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether cancellation was requested, even if the result is on its way already."""
+        return self._task.cancelled
+
     def wait(self, seconds: float) -> bool:
         """Wait for the thread without running an event loop; return whether it has ended."""
         self._thread.join(seconds)
@@ -145,7 +150,7 @@ class JobRunner(QObject):
         job = self.job = Job(work, self._name)
         for signal, slot in (
             (job.progressed, self.progressed.emit),
-            (job.returned, returned),
+            (job.returned, partial(self._deliver, job, returned)),
             (job.failed, failed or self.failed.emit),
             (job.cancelled, self.cancelled.emit),
             (job.ended, self._ended),
@@ -166,6 +171,13 @@ class JobRunner(QObject):
     def _forward(self, job: Job, slot: Callable[..., object], *values: Any) -> None:
         if job is self.job:
             slot(*values)
+
+    def _deliver(self, job: Job, returned: Callable[[Any], None], result: Any) -> None:
+        # Only here, in the GUI thread, is it certain that Cancel was not pressed before.
+        if job.was_cancelled:
+            self.cancelled.emit()
+        else:
+            returned(result)
 
     def _ended(self) -> None:
         self.job = None
@@ -214,6 +226,6 @@ def run_waiting(work: Callable[[], T], title: str) -> T:
     dialog.deleteLater()
     if errors:
         raise errors[0]
-    if not results:
+    if not results or job.was_cancelled:
         raise Cancelled("cancelled by the user")
     return results[0]

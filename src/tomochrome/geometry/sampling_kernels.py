@@ -78,7 +78,7 @@ def _corner(at, shape, k):  # type: ignore[no-untyped-def]
 
 @in_chunks
 def grid_points(first, last, affine, shape, start, out):  # type: ignore[no-untyped-def]
-    """Write where ``affine`` (3 or 4, 4) takes the voxels of a grid, from the one ``start`` on."""
+    """Write the positions ``affine`` (3 or 4, 4) maps voxels to, beginning with voxel ``start``."""
     height, width = shape[1], shape[2]
     z, rest = (start + first) // (height * width), (start + first) % (height * width)
     y, x = rest // width, rest % width
@@ -94,7 +94,7 @@ def grid_points(first, last, affine, shape, start, out):  # type: ignore[no-unty
 
 @in_chunks
 def map_points(first, last, points, matrix):  # type: ignore[no-untyped-def]
-    """Move points, in place, by an affine matrix (3 or 4, 4)."""
+    """Transform points in place by an affine matrix (3 or 4, 4)."""
     for n in range(first, last):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         for c in range(3):
@@ -103,7 +103,7 @@ def map_points(first, last, points, matrix):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _vector(field, x, y, z):  # type: ignore[no-untyped-def]
-    """Displacement at a point, linear between voxels; zero beyond the grid."""
+    """Return the displacement at a point by linear interpolation; zero outside the grid."""
     at, shape = _position(field.to_index, x, y, z), field.vectors.shape
     dx, dy, dz = 0.0, 0.0, 0.0
     if _inside(at, shape):
@@ -151,7 +151,7 @@ def displace_back(first, last, points, field, tolerance, most):  # type: ignore[
 
 @in_chunks
 def clear_beyond(first, last, points, to_index, shape, known):  # type: ignore[no-untyped-def]
-    """Clear ``known`` (n,) where a grid does not reach."""
+    """Clear ``known`` (n,) for points outside a grid."""
     for n in range(first, last):
         at = _position(to_index, points[n, 0], points[n, 1], points[n, 2])
         known[n] = known[n] and _inside(at, shape)
@@ -159,7 +159,7 @@ def clear_beyond(first, last, points, to_index, shape, known):  # type: ignore[n
 
 @njit(inline="always")
 def _measured(grid, at):  # type: ignore[no-untyped-def]
-    """Sum and weight of the measured voxels about an index; those without weight have no say."""
+    """Return weighted sum and total weight of the measured voxels around an index."""
     total, weight, shape = 0.0, 0.0, grid.values.shape
     for k in range(8):
         i, j, h, w = _corner(at, shape, k)
@@ -231,7 +231,7 @@ def linear_rgba(first, last, grid, points, out, inside):  # type: ignore[no-unty
 
 @in_chunks
 def nearest(first, last, grid, points, fill, out, inside):  # type: ignore[no-untyped-def]
-    """Copy the voxel nearest to each point into ``out``, (n,) or (n, 4); else ``fill``."""
+    """Copy the voxel nearest to each point to ``out``, (n,) or (n, 4); ``fill`` outside."""
     shape = grid.values.shape
     for n in range(first, last):
         at = _position(grid.to_index, points[n, 0], points[n, 1], points[n, 2])
