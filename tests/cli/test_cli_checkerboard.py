@@ -143,7 +143,7 @@ def test_paths_it_refuses(inputs, tmp_path: Path, capfd: Capture) -> None:
     onto = Run(capfd, "checkerboard", a, b, "-o", b, "--force")
     assert (onto.status, "is an input" in onto.complaint) == (2, True)
     ending = Run(capfd, "checkerboard", a, b, "-o", tmp_path / "x.jpg")
-    assert (ending.status, "no ending" in ending.complaint) == (2, True)
+    assert (ending.status, "supported extension" in ending.complaint) == (2, True)
     far = AFFINE.copy()
     far[:3, 3] += 4000
     write(Volume(small_ct().voxels, far), tmp_path / "far.nii.gz")

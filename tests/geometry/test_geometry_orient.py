@@ -77,5 +77,5 @@ def test_agrees_with_nibabel_where_axes_are_not_torn_between_two_directions(volu
 def test_a_volume_on_another_grid_is_not_forced_back():
     a = Volume(np.zeros((2, 3, 4), np.int16))
     b = Volume(np.zeros((3, 3, 4), np.int16))
-    with pytest.raises(GeometryError, match="resample it on the original"):
+    with pytest.raises(GeometryError, match="resample it onto the original"):
         reorient_like(b, a)

@@ -150,7 +150,7 @@ def test_what_is_written_is_on_the_disk_before_it_moves(
 
 def test_an_output_that_came_to_be_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
-    with pytest.raises(OutputError, match="meanwhile"), write_whole(target) as place:
+    with pytest.raises(OutputError, match="in the meantime"), write_whole(target) as place:
         place.write_text("ours")
         target.write_text("another's")
     assert target.read_text() == "another's"

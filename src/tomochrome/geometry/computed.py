@@ -48,7 +48,7 @@ class ComputedArray(ABC):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Compute and return the entire array."""
         if copy is False:
-            raise ValueError("this array is computed on access and cannot be returned uncopied")
+            raise ValueError("this array is computed on access and cannot be had without a copy")
         full = self[...]
         return full if dtype is None else full.astype(dtype, copy=False)
 
