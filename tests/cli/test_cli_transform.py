@@ -200,7 +200,10 @@ def test_points(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
         (("nothing.nii.gz", "forward.h5", "--like", "fixed.nii.gz"), "there is no file"),
         (("moving.nii.gz", "moving.nii.gz", "--like", "fixed.nii.gz"), "not a displacement field"),
         (("moving.nii.gz", "forward.h5", "--like", "far.nii.gz"), "does not overlap"),
-        (("moving.nii.gz", "forward.h5", "--like", "fixed.nii.gz", "-o", "x.tiff"), "supported extension"),
+        (
+            ("moving.nii.gz", "forward.h5", "--like", "fixed.nii.gz", "-o", "x.tiff"),
+            "supported extension",
+        ),
     ],
 )
 def test_one_line_about_bad_input(

@@ -219,8 +219,8 @@ def test_no_child_outlives_its_parent(tmp_path: Path, end: str) -> None:
         "    with contextlib.suppress(Exception):\n"
         f"        call(jobs.told, {str(tmp_path / 'n')!r})\n"
         "threading.Thread(target=ask, daemon=True).start()\n"
-        f"import pathlib\nwhile not pathlib.Path({str(tmp_path / 'n')!r}).exists(): "
-        "time.sleep(0.01)\n" + end
+        f"import pathlib\nnumber = pathlib.Path({str(tmp_path / 'n')!r})\n"
+        "while not (number.exists() and number.read_text()): time.sleep(0.01)\n" + end
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
