@@ -56,10 +56,11 @@ def _drop_unreadable_index(compiled: Any) -> None:
     Numba unpickles the types of all cached signatures before it compares the source's time stamp:
     it fails when a class among them has been renamed or removed since.
     """
-    cache = getattr(compiled, "_cache", None)  # none if NUMBA_DISABLE_JIT is set
+    cache: Any = getattr(compiled, "_cache", None)
+    if cache is None:  # with NUMBA_DISABLE_JIT
+        return
     try:
-        if cache is not None:
-            cache._cache_file._load_index()
+        cache._cache_file._load_index()
     except Exception:  # whatever unpickling raises
         with suppress(OSError):
             cache.flush()
