@@ -7,13 +7,11 @@ Dice overlap directly (the mean over all structures of both patients, and over t
 After the flow of a coarse velocity it optimizes the displacement of every voxel, independent of
 the others except for a barrier against small tetrahedra; steps that invert a tetrahedron are
 reverted. So no iterate folds. This is a stricter condition than positive determinants at the eight
-corners of each cell, which do not prevent folds inside the cell that an oracle would exploit. Only
-the forward direction is optimized.
+corners of each cell, which do not exclude folds inside it. Only the forward direction is optimized.
 
 A map without folds can reach the overlap found, which is a local maximum; a higher one may exist.
 It is not a realistic goal for a registration, which has no labels and must be smooth. A structure
-of only one patient has a Dice of 0, as in ``registration.py``. It takes about ten minutes per
-region.
+of only one patient has a Dice of 0, as in ``registration.py``. It takes ten minutes per region.
 """
 
 from __future__ import annotations

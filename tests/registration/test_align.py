@@ -92,9 +92,8 @@ def test_exchanging_the_images_exchanges_the_directions() -> None:
     moved = truth.apply(picture())
     one = align(pair(picture(), moved), net, iterations=12, shrink_by=1)
     other = align(pair(moved, picture()), net, iterations=12, shrink_by=1)
-    # the memory alignment of the images changes the last bits of a convolution, in bfloat16
-    assert float((one.fields.forward - other.fields.inverse).abs().max()) < 0.05
-    assert float((one.fields.inverse - other.fields.forward).abs().max()) < 0.05
+    assert float((one.fields.forward - other.fields.inverse).abs().max()) < 0.01
+    assert float((one.fields.inverse - other.fields.forward).abs().max()) < 0.01
 
 
 def test_the_network_is_not_misled_by_what_was_not_measured() -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import OptionError
-from tomochrome.registration import penalties, similarity
+from tomochrome.registration import correlation_kernels, penalties, similarity
 from tomochrome.registration.checks import SIMILARITIES
 
 
@@ -62,6 +62,19 @@ def test_local_correlation_and_its_derivative_are_those_of_the_definition(masked
     for ours, theirs in ((a.grad, p.grad), (b.grad, q.grad)):
         assert ours is not None and theirs is not None
         assert float((ours - theirs).abs().max()) < 0.01 * float(theirs.abs().max())
+
+
+def test_local_correlation_does_not_depend_on_memory_addresses() -> None:
+    rng = np.random.default_rng(0)
+    p, q = (picture(seed, (12, 16, 30))[0, 0].numpy() for seed in (1, 2))
+    images = correlation_kernels.Images(p, q, p, False, 2)
+    found, held = set(), [np.empty(0, np.uint8)] * 20
+    for k in range(3000):
+        held[k % 20] = np.empty(rng.integers(1, 60_000), np.uint8)  # moves later allocations
+        parts = np.empty((3, *p.shape), np.float32)
+        value = correlation_kernels.correlate(images, np.float32(p.size), np.float32(1e-7), parts)
+        found.add((value, parts.tobytes()))
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("masked", [False, True])

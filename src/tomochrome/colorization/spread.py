@@ -31,7 +31,7 @@ MIN_SIGMA: Final = 7.0  #: HU difference of adjacent cells that is tolerated wit
 MIN_WIDTH: Final = 12.0  #: sigma in HU for smoothing the histogram under a stroke
 RARE_SHARE: Final = 0.2  #: HU less frequent than this share of the mode fit only partly
 _SMALL: Final = 20_000  # cells solved without an initial guess from a coarser grid
-_TOLERANCE: Final = 1e-4  # of the residual
+_TOLERANCE: Final = 1e-5  # of the residual
 _MAX_ITERATIONS: Final = 400
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from tomochrome.runtime.kernels import in_chunks
 
 F32 = NDArray[np.float32]
+# Vectorization of `max`, but neither reassociation nor contraction: whether a loop runs vectorized
+# can depend on the addresses of its arrays (LLVM's checks for overlap), and results must not.
+_FLAGS = {"nnan", "ninf", "nsz"}
 
 
 class Images(NamedTuple):
@@ -94,7 +97,7 @@ def correlate_gradient(
     _gradients(parts.shape[2], images, tall, upstream, d_p, d_q)
 
 
-@in_chunks(least=1, fastmath=True)
+@in_chunks(least=1, fastmath=_FLAGS)
 def _sum_products(first, last, images, tall):  # type: ignore[no-untyped-def]
     """Sum the products along y into ``tall`` (5 or 6, z, y, x), slice by slice."""
     channels, _, height, width = tall.shape
@@ -113,7 +116,7 @@ def _sum_products(first, last, images, tall):  # type: ignore[no-untyped-def]
                     tall[k, z, y, x] = sums[k, x]
 
 
-@in_chunks(least=1, fastmath=True)
+@in_chunks(least=1, fastmath=_FLAGS)
 def _moments(  # type: ignore[no-untyped-def]
     first, last, images, tall, total, epsilon, parts, found
 ):
@@ -125,7 +128,7 @@ def _moments(  # type: ignore[no-untyped-def]
         sums = np.zeros((channels, width), np.float32)
         cubes = np.empty((channels, width), np.float32)
         padded = np.zeros(width + 2 * radius, np.float32)
-        row_sum = np.float64(0.0)
+        values = np.zeros(width, np.float32)
         for k in range(channels):
             for z in range(min(radius, depth)):
                 _slide(tall, k, z, y, one, sums)
@@ -137,7 +140,6 @@ def _moments(  # type: ignore[no-untyped-def]
                     _slide(tall, k, z - radius - 1, y, -one, sums)
                 _across(sums, k, radius, padded, cubes)
             beside = _within(z, depth, radius) * _within(y, height, radius)
-            value = none
             for x in range(width):
                 if weighted:
                     count, weight = max(cubes[5, x], np.float32(1e-3)), w[z, y, x]
@@ -149,7 +151,7 @@ def _moments(  # type: ignore[no-untyped-def]
                 var_q = max(cubes[3, x] * share - mean_q * mean_q, none)
                 cross = cubes[4, x] * share - mean_p * mean_q
                 ratio = cross / (var_p * var_q + epsilon)
-                value += weight * cross * ratio
+                values[x] += weight * cross * ratio
                 share *= weight / total
                 d_cross, square = two * ratio * share, -two * ratio * ratio * share
                 d_q = square * var_p
@@ -160,11 +162,13 @@ def _moments(  # type: ignore[no-untyped-def]
                     d_p = square * var_q
                     parts[3, z, y, x] = d_p
                     parts[4, z, y, x] = d_cross * mean_q + d_p * mean_p
-            row_sum += np.float64(value)
+        row_sum = np.float64(0.0)
+        for x in range(width):
+            row_sum += values[x]
         found[y] = row_sum
 
 
-@in_chunks(least=1, fastmath=True)
+@in_chunks(least=1, fastmath=_FLAGS)
 def _sum_parts(first, last, radius, parts, tall):  # type: ignore[no-untyped-def]
     """Sum the parts along y into ``tall`` of the same shape, slice by slice."""
     channels, _, height, width = parts.shape
@@ -183,7 +187,7 @@ def _sum_parts(first, last, radius, parts, tall):  # type: ignore[no-untyped-def
                     tall[k, z, y, x] = sums[k, x]
 
 
-@in_chunks(least=1, fastmath=True)
+@in_chunks(least=1, fastmath=_FLAGS)
 def _gradients(first, last, images, tall, upstream, d_p, d_q):  # type: ignore[no-untyped-def]
     """Compute the gradients from the sums along y, row by row."""
     p, q, w, weighted, radius = images

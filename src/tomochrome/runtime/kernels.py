@@ -110,7 +110,7 @@ def in_chunks(
     *,
     jobs: Callable[..., int] | None = None,
     least: int = 65536,
-    fastmath: bool = False,
+    fastmath: bool | set[str] = False,
 ) -> Any:
     """Compile ``function(first, last, *arguments)`` and run it over ``range(n)`` in threads.
 
