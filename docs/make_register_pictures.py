@@ -50,6 +50,7 @@ def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
     wait_until(lambda: not panel.comparing.busy, 300)
     if panel.alignment is None:
         raise RuntimeError(panel.view.message.text())
+    panel.view.compare.match.click()
     viewer.fit_to_view()
     viewer.dims.set_current_step(0, round(SLICE * (fixed.shape[0] - 1)))
     rest(1.0)

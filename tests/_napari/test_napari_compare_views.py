@@ -14,6 +14,7 @@ from tomochrome._napari.compare_modes import (
     MODES,
     Fields,
     Screen,
+    has_unlike_windows,
     make_view,
     parse_levels,
     remarks,
@@ -151,8 +152,13 @@ def test_different_windows_give_a_remark():
         pair.windows = windows
         for mode in MODES:
             fields = Fields(mode=mode)
-            said = "different windows" in remarks(make_view(fields, pair), fields, 2)
-            assert said == (unlike and mode not in ("difference", "contours"))
+            view = make_view(fields, pair)
+            assert ("different windows" in remarks(view, fields, 2)) == has_unlike_windows(
+                view, fields
+            )
+            assert has_unlike_windows(view, fields) == (
+                unlike and mode not in ("difference", "contours")
+            )
 
 
 def test_deviations_from_the_fields_give_a_remark(pair):

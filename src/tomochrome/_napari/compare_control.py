@@ -15,9 +15,10 @@ from tomochrome._napari.compare_layer import (
     screen_of,
     window_of,
 )
-from tomochrome._napari.compare_modes import FLICKER, remarks
+from tomochrome._napari.compare_modes import FLICKER, has_unlike_windows, remarks
 from tomochrome._napari.compare_panel import ComparePanel
 from tomochrome._napari.events import Connections
+from tomochrome._napari.grey_window import show_window
 from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.panel import error_text
 from tomochrome._napari.register_place import check_two, check_volume_layer
@@ -54,6 +55,7 @@ class CompareControl(QObject):
         self._relit_signals: list[Any] = []  # of the colored layers compared
         self.handle: WipeHandle | None = None
         panel.show_button.clicked.connect(self._button)
+        panel.match.clicked.connect(self._match_windows)
         panel.changed.connect(self._changed)
         panel.layers_changed.connect(self._layers_changed)
         panel.curtain_moved.connect(self._wipe_to)
@@ -156,9 +158,10 @@ class CompareControl(QObject):
 
     def _remark(self) -> None:
         if self.comparison is not None:
-            ndisplay = self.viewer.dims.ndisplay
-            texts = remarks(self.comparison.view, self.panel.fields, ndisplay)
+            view, fields = self.comparison.view, self.panel.fields
+            texts = remarks(view, fields, self.viewer.dims.ndisplay)
             self._say(f"{sentence(self.comparison.note)} {texts}".strip())
+            self.panel.offer_match(has_unlike_windows(view, fields))
 
     def _remark_again(self) -> None:
         if self.panel.message.tone == "plain":  # do not overwrite an error
@@ -196,6 +199,13 @@ class CompareControl(QObject):
             self.comparison.set_windows((window_of(first), window_of(second)))
             self._remark_again()
 
+    def _match_windows(self) -> None:
+        if self.comparison is not None:
+            first, second = self.comparison.layers
+            window = window_of(first)
+            if window is not None:
+                show_window(second, window)
+
     def _relit(self) -> None:
         if self.comparison is not None:
             self.comparison.refresh()
@@ -227,6 +237,7 @@ class CompareControl(QObject):
     def _drop(self) -> tuple[Any, ...]:
         """Remove the comparison; return the layers that it hid."""
         self._flicker.stop()
+        self.panel.offer_match(False)
         for signal in self._relit_signals:
             signal.disconnect(self._relit)
         self._relit_signals = []

@@ -119,20 +119,23 @@ def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
     if fields.mode == DIFFERENCE:
         unit = " HU" if view.pair.volume.unit == "HU" else ""
         texts.append(f"The strongest color is a difference of {shown.reach:.3g}{unit}.")
-    elif fields.mode != CONTOURS and _unlike_windows(view):
+    if has_unlike_windows(view, fields):
         texts.append(
             "The two images are shown in different windows, so the same tissue differs in "
-            "brightness. Set the same contrast limits for both layers."
+            "brightness."
         )
     if ndisplay == 3 and fields.mode == FLICKER:
         texts.append("Flicker works in 2D only.")
     return " ".join(texts)
 
 
-def _unlike_windows(view: View[Any]) -> bool:
+def has_unlike_windows(view: View[Any], fields: Fields) -> bool:
     """Whether two volumes in Hounsfield units are shown in different windows."""
     pair = view.pair
-    if not pair.a.volume.unit == pair.b.volume.unit == "HU":
+    if (
+        fields.mode in (DIFFERENCE, CONTOURS)
+        or not pair.a.volume.unit == pair.b.volume.unit == "HU"
+    ):
         return False
     one, other = pair.windows
     if one is None or other is None:

@@ -85,6 +85,7 @@ class ComparePanel(QWidget):
         self.before = QPushButton("Before", self)
         self.after = QPushButton("After", self)
         self.message = MessageLabel("plain", self)
+        self.match = QPushButton("Use the first image's window for both", self)
         self._rows: dict[QWidget, tuple[str, ...]] = {}
         self._lay_out()
         self._connect()
@@ -111,6 +112,8 @@ class ComparePanel(QWidget):
             self._rows[widget] = modes
         self.form.addRow(side_by_side((self.show_button, 2), (self.before, 1), (self.after, 1)))
         self.form.addRow(self.message)
+        self.form.addRow(self.match)
+        self.form.setRowVisible(self.match, False)
         for button in (self.before, self.after):
             button.setCheckable(True)
             button.setEnabled(False)  # visible, so that the panel does not grow wider later
@@ -161,6 +164,10 @@ class ComparePanel(QWidget):
             choice.chosen.connect(self.layers_changed)
         if self.two != before:
             self.layers_changed.emit()
+
+    def offer_match(self, offered: bool) -> None:
+        """Show or hide the button that shows both images in one window."""
+        self.form.setRowVisible(self.match, offered)
 
     def release(self) -> None:
         """Disconnect from the viewer."""

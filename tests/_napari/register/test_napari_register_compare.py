@@ -67,10 +67,14 @@ def test_the_window_of_the_layers_is_followed(panel, qtbot):
     qtbot.waitUntil(lambda: (on_screen(comparison.layer) != before).any(), timeout=5000)
     assert comparison.pair.windows[0].width == 1900
     assert "different windows" in panel.view.compare.message.text()
-    panel.viewer.layers["follow-up"].contrast_limits = (-1000, 900)
+    assert not panel.view.compare.match.isHidden()
+    panel.view.compare.match.click()
+    assert tuple(panel.viewer.layers["follow-up"].contrast_limits) == (-1000, 900)
+    assert comparison.pair.windows[1] == comparison.pair.windows[0]
     qtbot.waitUntil(
         lambda: "different windows" not in panel.view.compare.message.text(), timeout=5000
     )
+    assert panel.view.compare.match.isHidden()
 
 
 def test_3d_shows_the_entire_volume(panel, qtbot):
