@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tomochrome.errors import OutputError
 from tomochrome.formats import NIFTI, NRRD, SHEET, Format, format_of
-from tomochrome.io.contact_sheet import check_colored, write_contact_sheet
+from tomochrome.io.contact_sheet import write_contact_sheet
 from tomochrome.io.nifti_write import write_nifti
 from tomochrome.io.nrrd_write import write_nrrd
 from tomochrome.runtime import check_writable, write_whole
@@ -73,8 +73,11 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
             raise OutputError(
                 f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
             )
-    elif wanted.only_color:
-        check_colored(volume)
+    elif wanted.only_color and not volume.is_rgba:
+        raise OutputError(
+            f"{wanted.detail} ({wanted.ending}) needs a colored volume; light the volume first, "
+            "or write .nii.gz or .nrrd"
+        )
 
 
 def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
