@@ -35,7 +35,7 @@ def test_help_names_every_format(command: str, capsys) -> None:
         assert "DICOM Secondary Capture series" in text
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a.zarr", "a", ".png", "a.jpg"])
+@pytest.mark.parametrize("name", ["a.avi", "a.webm", "a.n5", "a", ".png", "a.jpg"])
 def test_a_format_that_is_not_written_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(OutputError) as refused:
         format_of(name)

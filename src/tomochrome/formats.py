@@ -26,12 +26,15 @@ class Format:
         Explanation of the extension in the help of the command line.
     only_color
         Whether the format supports colored volumes only.
+    package
+        The Python package that it needs, beyond those that are always installed.
     """
 
     endings: tuple[str, ...]
     name: str
     detail: str
     only_color: bool = False
+    package: str = ""
 
     @property
     def ending(self) -> str:
@@ -60,8 +63,11 @@ class Format:
 NIFTI: Final = Format((".nii.gz", ".nii"), "NIfTI", "colors as RGBA, or RGB if opaque")
 NRRD: Final = Format((".nrrd",), "NRRD for 3D Slicer", "for 3D Slicer")
 SHEET: Final = Format((".png",), "Contact sheet", "a contact sheet", only_color=True)
+VIDEO: Final = Format((".mp4",), "Video", "a video of all slices", only_color=True, package="av")
+GIF: Final = Format((".gif",), "Animated GIF", "an animation of all slices", only_color=True)
+ZARR: Final = Format((".zarr",), "OME-Zarr", "OME-Zarr for web viewers", package="zarr")
 DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")
-FORMATS: Final = (NIFTI, NRRD, SHEET, DICOM)
+FORMATS: Final = (NIFTI, NRRD, SHEET, VIDEO, GIF, ZARR, DICOM)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:

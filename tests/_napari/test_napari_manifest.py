@@ -64,7 +64,7 @@ def test_the_save_dialog_offers_the_formats_of_the_table(manifest):
         assert any(w.layer_types == ["image"] for w in found), known
         assert all(w.display_name.startswith(known.name) for w in found)
     labelled = [w.filename_extensions for w in writers if w.layer_types == ["labels"]]
-    assert labelled == [[".nii.gz", ".nii"], [".nrrd"]]
+    assert labelled == [[".nii.gz", ".nii"], [".nrrd"], [".zarr"]]
 
 
 def test_three_samples(manifest):

@@ -80,7 +80,7 @@ def cases(base: Path) -> list[Case]:
         older = tuple(other.get(word, word) for word in argv if word != "--resume")
         found.append(Case(name, argv, outputs, outputs if group else (), older))
 
-    for out in ("a.nii.gz", "a.nrrd", "a.png", "a/"):
+    for out in ("a.nii.gz", "a.nrrd", "a.png", "a.mp4", "a.gif", "a.zarr", "a/"):
         add(f"colorize {out}", ("colorize", ct, "-o", out, "--force", *FAST), (out.rstrip("/"),))
     maps = ("--tissue-map", "t.nii.gz", "--confidence-map", "c.nrrd")
     argv = ("colorize", ct, "-o", "a/", "--force", *maps, *FAST)
@@ -152,6 +152,11 @@ def is_whole(path: Path) -> bool:
             from tomochrome.colorization.cards import find_model
 
             return bool(load_state(find_model(path))) and (path / "LICENSE").is_file()
+        if name.endswith(".zarr"):
+            import zarr
+
+            group = zarr.open_group(path, mode="r")
+            return "multiscales" in group.attrs and group["0"][...].shape == (4, *SHAPE)
         if path.is_dir():
             slices = [pydicom.dcmread(file) for file in path.iterdir()]
             full = [s.Rows * s.Columns * s.SamplesPerPixel * s.BitsAllocated // 8 for s in slices]
@@ -169,7 +174,12 @@ def is_whole(path: Path) -> bool:
             import torch
 
             return "net" in torch.load(path, weights_only=True)
-        if name.endswith(".png"):
+        if name.endswith(".mp4"):
+            import av
+
+            with av.open(str(path)) as container:
+                return sum(1 for _ in container.decode(video=0)) == SHAPE[0]
+        if name.endswith((".png", ".gif")):
             from PIL import Image
 
             Image.open(path).load()

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)
 COMMANDS = ("colorize", "register", "transform", "checkerboard", "demo", "train")
 Times = dict[str, dict[int, int]]
-#: `colorize` is five cases, one for each format and one for a group: twenty moments in all.
+#: `colorize` is eight cases, one for each format and one for a group: four moments each.
 QUICK: Times = {
     "colorize": {KILL: 4},
     "colorize with maps": {TERM: 4},

@@ -12,7 +12,7 @@ import numpy as np
 
 from tomochrome._napari.layers import LayerSource, LayerTuple, source_of, world_affine
 from tomochrome.errors import Cancelled, OutputError
-from tomochrome.formats import DICOM, NIFTI, NRRD, SHEET, Format
+from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
 from tomochrome.volume import Volume
 
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
@@ -35,6 +35,9 @@ def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -
 write_nifti = partial(write_layer, NIFTI)
 write_nrrd = partial(write_layer, NRRD)
 write_sheet = partial(write_layer, SHEET)
+write_video = partial(write_layer, VIDEO)
+write_gif = partial(write_layer, GIF)
+write_zarr = partial(write_layer, ZARR)
 write_dicom = partial(write_layer, DICOM)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from tomochrome.errors import OutputError
-from tomochrome.formats import NIFTI, NRRD, SHEET, Format, format_of
+from tomochrome.formats import GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format, format_of
+from tomochrome.io.cine import write_gif, write_mp4
 from tomochrome.io.contact_sheet import write_contact_sheet
 from tomochrome.io.nifti_write import write_nifti
 from tomochrome.io.nrrd_write import write_nrrd
+from tomochrome.io.ome_zarr import check_store, write_ome_zarr
 from tomochrome.runtime import check_writable, write_whole
 from tomochrome.volume import Volume
 
@@ -20,6 +23,9 @@ _WRITERS: dict[Format, Writer] = {
     NIFTI: write_nifti,
     NRRD: write_nrrd,
     SHEET: write_contact_sheet,
+    VIDEO: write_mp4,
+    GIF: write_gif,
+    ZARR: write_ome_zarr,
 }
 
 
@@ -39,13 +45,22 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     Raises
     ------
     OutputError
-        If the format is unknown or the path cannot be written.
+        If the format is unknown or needs a package that is not installed, or the path cannot be
+        written.
     """
-    if format_of(path).is_folder:
+    wanted = format_of(path)
+    if wanted.package and find_spec(wanted.package) is None:
+        raise OutputError(
+            f"{wanted.ending} needs the package {wanted.package}; install it with "
+            f"pip install {wanted.package}, or choose another format"
+        )
+    if wanted.is_folder:
         from tomochrome.io.dicom.write import check_folder
 
         check_folder(Path(path), force=force)
         return Path(path)
+    if wanted == ZARR:
+        return check_store(Path(path), force=force)
     target = check_writable(path, force=force)
     if target.is_dir():
         raise OutputError(f"'{target}' is a folder; end the path in / or name a file in it")
@@ -90,7 +105,8 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
         ``description`` (strings), which are written into the file's metadata.
     path
         ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 if lit opaque, or scalar), ``.nrrd``,
-        ``.png`` (contact sheet, RGBA only), or a folder ending in ``/`` (DICOM: Secondary
+        ``.png`` (contact sheet), ``.mp4`` or ``.gif`` (cine of all slices; these three RGBA only),
+        ``.zarr`` (OME-Zarr), or a folder ending in ``/`` (DICOM: Secondary
         Capture for RGBA, CT for Hounsfield units).
     force
         Replace an existing output.
