@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "transform": "apply a saved transform to a volume or to landmarks",
     "checkerboard": "compare two volumes: checkerboard, wipe, blend, difference, contours",
     "evaluate": "evaluate colors or a registration",
+    "batch": "color every CT in some files and folders, here or on a Dask cluster",
     "train": "train a model and write its bundle",
 }
 

@@ -49,11 +49,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
         written.
     """
     wanted = format_of(path)
-    if wanted.package and find_spec(wanted.package) is None:
-        raise OutputError(
-            f"{wanted.ending} needs the package {wanted.package}; install it with "
-            f"pip install {wanted.package}, or choose another format"
-        )
+    check_package(wanted)
     if wanted.is_folder:
         from tomochrome.io.dicom.write import check_folder
 
@@ -65,6 +61,21 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     if target.is_dir():
         raise OutputError(f"'{target}' is a folder; end the path in / or name a file in it")
     return target
+
+
+def check_package(wanted: Format) -> None:
+    """Check that the package that a format needs is installed.
+
+    Raises
+    ------
+    OutputError
+        If it is not.
+    """
+    if wanted.package and find_spec(wanted.package) is None:
+        raise OutputError(
+            f"{wanted.ending} needs the package {wanted.package}; install it with "
+            f"pip install {wanted.package}, or choose another format"
+        )
 
 
 def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:

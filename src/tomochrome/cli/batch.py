@@ -1,0 +1,190 @@
+"""``tomochrome batch``: color every CT in some files and folders."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tomochrome.cli import options
+from tomochrome.cli.files import check_inputs
+from tomochrome.cli.session import Outcome, Session
+from tomochrome.errors import OptionError, OutputError, TomochromeError
+from tomochrome.formats import FORMATS, NIFTI, Format
+
+if TYPE_CHECKING:
+    from tomochrome.cli.batch_jobs import Job
+    from tomochrome.io import Item, Skipped
+
+_FORMATS: Final = {
+    ("dicom" if known.is_folder else ending.strip(".")): (known, ending)
+    for known in FORMATS
+    for ending in known.endings
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "inputs",
+        metavar="INPUTS",
+        nargs="+",
+        type=options.some_path,
+        help="files, folders, DICOMDIRs or zip archives; every CT in them is colored",
+    )
+    options.add_output(
+        parser,
+        "folder for the results, created if necessary; they keep the inputs' folder structure, and "
+        "a DICOM series is named by its UID. Existing results are kept, so that an interrupted "
+        "batch can be continued",
+    )
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="nii.gz", help="format of the results (%(default)s)"
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask scheduler, for example tcp://host:8786, whose workers see the same files under "
+        "the same paths; start them with one thread each (default: this computer, one volume "
+        "after another)",
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="keep tilted or unevenly spaced slices as stored, without resampling",
+    )
+    options.add_model(parser)
+    options.add_lighting(parser)
+    options.add_computing(parser)
+    options.add_force(parser)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Find all CT, color them, and report what was colored, kept, skipped and failed."""
+    from tomochrome.cli import pipeline
+    from tomochrome.cli.batch_jobs import run_here, run_on_cluster
+    from tomochrome.io.writing import check_package
+
+    request = options.Request.from_args(args)
+    if request.model == pipeline.NO_MODEL:
+        raise OptionError("batch needs a model; --model none colors from strokes of one scan")
+    pipeline.check_request(request)
+    check_inputs(args.inputs)
+    known, ending = _FORMATS[args.format]
+    check_package(known)
+    out = Path(args.output).resolve()
+    if os.path.lexists(out) and not out.is_dir():
+        raise OutputError(f"'{args.output}' is not a folder; choose a folder for the results")
+    jobs, skipped = plan([path.resolve() for path in args.inputs], out, known, ending, args)
+    kept = [] if args.force else [job for job in jobs if os.path.lexists(job.outputs.color)]
+    wanted = [job for job in jobs if job not in kept]
+    if args.scheduler and wanted:
+        results = run_on_cluster(wanted, request, args.scheduler)
+    else:
+        results = run_here(wanted, request)
+    failed = [result for result in results if "error" in result]
+    colored = [result for result in results if "error" not in result]
+    data = {
+        "output": args.output,
+        "results": colored,
+        "failed": failed,
+        "kept": [job.outputs.color for job in kept],
+        "skipped": [file.to_json() for file in skipped],
+    }
+    return Outcome(data, _in_words(data), after=lambda: _fail_if(failed, len(jobs)))
+
+
+def plan(
+    roots: list[Path], out: Path, known: Format, ending: str, args: argparse.Namespace
+) -> tuple[list[Job], list[Skipped]]:
+    """Return a job for each CT under the roots, and what is skipped with the reason.
+
+    Raises `InputError` if an input cannot be opened; `OptionError` if two results would have the
+    same path.
+    """
+    from tomochrome.cli.batch_jobs import Job
+    from tomochrome.cli.pipeline import Outputs, Source
+    from tomochrome.io import Skipped, find
+
+    try:
+        base = Path(os.path.commonpath([r if r.is_dir() else r.parent for r in roots]))
+    except ValueError as error:
+        raise OptionError(
+            "the inputs are on different drives; color them in separate runs"
+        ) from error
+    jobs: list[Job] = []
+    skipped: list[Skipped] = []
+    for root in dict.fromkeys(roots):
+        found = find(root)
+        skipped += found.skipped
+        for item in found.items:
+            reason = _reason_to_skip(item)
+            if reason:
+                skipped.append(Skipped(item.path, reason))
+                continue
+            # Found again in its own folder, unless that is in an archive or the UID is ambiguous.
+            ambiguous = item.kind.startswith("dicom") and "#" in item.key
+            narrow = root if ambiguous or not Path(item.path).exists() else Path(item.path)
+            color = f"{out / result_name(item, base)}{ending}"
+            outputs = Outputs(color, force=args.force)
+            jobs.append(Job(Source(narrow, series=item.name, raw=args.raw), outputs))
+    for path, count in Counter(job.outputs.color for job in jobs).items():
+        if count > 1:
+            raise OptionError(
+                f"{count} inputs would be written to '{path}'; color them in separate runs"
+            )
+    return jobs, skipped
+
+
+def result_name(item: Item, base: Path) -> Path:
+    """Return the path of a result below the output folder, without extension.
+
+    ``base`` is the common parent of all inputs.
+    """
+    path = Path(item.path)
+    path = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
+    _, _, part = item.name.rpartition("#") if "#" in item.key else ("", "", "")
+    if item.kind.startswith("dicom"):
+        folder = path.parent if item.kind == "dicom-file" else path
+        name = item.series_uid or path.stem
+    else:
+        folder, name = path.parent, path.name
+        double = next((end for end in NIFTI.endings if name.lower().endswith(end)), path.suffix)
+        name = name[: len(name) - len(double)]
+    return folder / (f"{name}-{part}" if part else name)
+
+
+def _reason_to_skip(item: Item) -> str:
+    """Return why an item is not colored, or an empty string."""
+    if item.refusal:
+        return item.refusal
+    if item.verdict == "not-ct" or item.unit != "HU":
+        return "not a CT in Hounsfield units"
+    return ""
+
+
+def _in_words(data: dict[str, Any]) -> str:
+    """Return the report as text."""
+    counts = ", ".join(
+        f"{len(data[key])} {name}"
+        for key, name in (
+            ("results", "colored"),
+            ("kept", "kept from earlier"),
+            ("skipped", "skipped"),
+            ("failed", "failed"),
+        )
+    )
+    lines = [f"{data['output']}: {counts}"]
+    for result in data["results"]:
+        lines.append(f"  {result['output']}")
+        lines += [f"    warning: {text}" for text in result["warnings"]]
+    lines += [f"  skipped {file['path']}: {file['reason']}" for file in data["skipped"]]
+    lines += [f"  failed {result['input']}: {result['error']}" for result in data["failed"]]
+    return "\n".join([*lines, "colored by a model: not for diagnosis"])
+
+
+def _fail_if(failed: list[dict[str, Any]], total: int) -> None:
+    if failed:
+        raise TomochromeError(f"{len(failed)} of {total} volumes could not be colored")
