@@ -80,7 +80,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path):
         dataset.Rows = dataset.Columns = 60000
 
     folder = change(series(tmp_path / "s"), boast)
-    with pytest.raises(InputError, match="more than any CT holds"):
+    with pytest.raises(InputError, match="more than any CT has"):
         read(folder)
 
 

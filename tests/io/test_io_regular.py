@@ -71,7 +71,7 @@ def test_the_volume_that_was_scanned_comes_back(tmp_path, head, case):
         moved = np.roll(truth.voxels, 1, axis).astype(float)
         assert np.abs(volume.voxels - moved)[both].mean() > 2 * error.mean()
     assert len(volume.provenance.stored_positions) == len(gaps) + 1
-    assert "resampled onto a regular upright grid" in volume.provenance.history[-1]
+    assert "resampled to a regular grid" in volume.provenance.history[-1]
     to_sitk(volume)  # its axes stand at right angles
 
 
@@ -228,7 +228,7 @@ def test_as_stored_leaves_the_slices_and_says_so(tmp_path):
     assert "left tilted" in raw.provenance.warnings[0].text
     assert raw.provenance.stored_positions == ()
     upright = read(folder)
-    assert "resampled to an upright grid" in upright.provenance.warnings[0].text
+    assert "resampled to an orthogonal grid" in upright.provenance.warnings[0].text
     # A sheared affine is exact for even tilt: both say the same of space.
     again = resample(raw, upright)
     both = inside(upright) & inside(again)

@@ -141,7 +141,7 @@ def test_a_wide_hole_is_left_and_said():
     assert found.verdict == "incomplete"
     assert texts(found.warnings) == [
         "slices are missing: 10, which leaves a hole of 22.0 mm (from 6.0 to 28.0 mm foot-head): "
-        "too wide to interpolate, left empty",
+        "too large to interpolate, left empty",
     ]
     assert found.plan.geometry.bridged.tolist() == [True] * 3 + [False] + [True] * 2
     assert "left empty" not in " ".join(texts(found.stored_warnings))
@@ -154,7 +154,7 @@ def test_a_filled_gap_and_a_hole_are_told_apart():
         "slices are missing: 11 (gaps of up to 22.00 mm among slices 2.00 mm apart): "
         "the smaller gaps were filled by linear interpolation between their neighbors",
         "no image covers a hole of 22.0 mm (from 10.0 to 32.0 mm foot-head): "
-        "too wide to interpolate, left empty",
+        "too large to interpolate, left empty",
     ]
 
 
@@ -253,9 +253,9 @@ def test_directions_that_were_rounded_otherwise_are_said():
 
 def test_what_no_table_can_reach_is_refused():
     found = stack(slices(heights(0, 2, 4, 9000)))
-    assert found.refusal.startswith("the slices reach over 9000 mm with a gap of 8996 mm")
+    assert found.refusal.startswith("the slices extend over 9000 mm with a gap of 8996 mm")
     wide = slices(heights(*np.arange(50) * 0.02, 2000), rows=512, columns=512)
-    assert "too much to be one scan" in stack(wide).refusal
+    assert "too much for a single scan" in stack(wide).refusal
     aside = stack(slices([(0, 0, 0), (0, 0, 2), (99999, 0, 4), (0, 0, 6)]))
     assert aside.refusal.startswith("the slices are up to 99999 mm apart sideways, too far")
     assert aside.affine is None

@@ -31,7 +31,7 @@ def to_sitk(volume: Volume) -> SimpleITK.Image:
     if not is_orthogonal(volume.affine):
         raise GeometryError(
             "the volume's axes are not orthogonal (a tilted gantry, or a sheared affine), which "
-            "ITK images cannot store; resample it onto an upright grid first"
+            "ITK images cannot store; resample it onto an orthogonal grid first"
         )
     return placed_image(volume.voxels, volume.affine)
 

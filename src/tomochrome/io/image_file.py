@@ -211,7 +211,7 @@ def _color(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     rgba = np.full((*image.shape, 4), 255, dtype=np.uint8)
     for z, plane in enumerate(raw):
         rgba[z, ..., : image.channels] = plane
-    return Values(rgba, None, "RGBA", (Notice("content", "warning", "a color picture, not CT"),))
+    return Values(rgba, None, "RGBA", (Notice("content", "warning", "a color image, not CT"),))
 
 
 def _measured(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:

@@ -1,10 +1,10 @@
 """Decoding of one compressed frame by a library, in a child of `tomochrome.runtime.sandbox`.
 
-OpenJPEG and GDCM crash, hang or allocate without end on some damaged streams, and hold the
-interpreter's lock while they work. This module imports nothing but the decoder that it needs, so
-that a new child is ready at once.
+OpenJPEG and GDCM crash, hang or allocate without limit on some damaged streams, and hold the GIL
+while they work. This module imports only the decoder that it needs, so that a new child process
+starts quickly.
 
-JPEG 2000 is decoded by OpenJPEG by way of pylibjpeg, which has a newer version than GDCM.
+JPEG 2000 is decoded by pylibjpeg's OpenJPEG, which is newer than GDCM's.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ JPEG: Final = JPEG_LOSSLESS | {
 HTJ2K: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in ("201", "202", "203"))
 JPEG_2000: Final = HTJ2K | {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 
-_JP2: Final = b"\x00\x00\x00\x0cjP"  #: first bytes of the boxes that may be around a codestream
+_JP2: Final = b"\x00\x00\x00\x0cjP"  #: first bytes of a JP2 file that contains a codestream
 _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 
 
 class Frame(NamedTuple):
-    """What a header says of a compressed frame with one sample for each pixel."""
+    """Properties of a compressed frame with one sample per pixel, from the DICOM header."""
 
     name: str  #: of the file, for messages
     syntax: str  #: transfer syntax UID
@@ -41,13 +41,13 @@ class Frame(NamedTuple):
 
 
 class Coded(NamedTuple):
-    """What a codestream says of itself."""
+    """Properties of a frame, from its codestream."""
 
     rows: int
     columns: int
     components: int
     precision: int  #: bits
-    signed: bool | None = None  #: None where the format does not tell
+    signed: bool | None = None  #: None if the format does not specify it
 
 
 def decode(frame: Frame, code: bytes) -> tuple[PickleBuffer, int, bool | None]:
@@ -56,18 +56,18 @@ def decode(frame: Frame, code: bytes) -> tuple[PickleBuffer, int, bool | None]:
     Returns
     -------
     values
-        Stored values, row by row, little endian, in 1, 2 or 4 bytes each.
+        Stored values, row by row, little-endian, in 1, 2 or 4 bytes each.
     precision
-        Bits of each value that the codestream uses.
+        Bits per value in the codestream.
     signed
-        Whether the codestream says that values are signed; None if it does not tell.
+        Whether values are signed according to the codestream; None if it does not specify it.
 
     Raises
     ------
     InputError
-        If it is another picture than the header says, or of an unknown compression.
+        If the size differs from the header's.
     Exception
-        Anything else, if it is damaged.
+        Any other exception if the codestream is damaged or the compression is unknown.
     """
     if frame.syntax == RLE:
         coded = Coded(frame.rows, frame.columns, 1, frame.allocated)
@@ -88,30 +88,26 @@ def _decoded(frame: Frame, coded: Coded, code: bytes) -> bytes | bytearray:
     if frame.syntax in JPEG_2000:
         try:
             return _openjpeg(code)
-        except Exception:  # whatever OpenJPEG raises, GDCM tries next and raises its own
-            if frame.syntax in HTJ2K:  # GDCM does not know it
+        except Exception:  # GDCM is tried next, and raises its own
+            if frame.syntax in HTJ2K:  # which GDCM does not support
                 raise
     return _gdcm(frame, coded, code)
 
 
 def _check(frame: Frame, coded: Coded) -> None:
-    """Refuse a codestream before memory is taken for what it claims.
+    """Check the properties of a codestream before memory is allocated for it.
 
-    Raises
-    ------
-    InputError
-        If its size is not the header's.
-    ValueError
-        If it is in color, or has more bits than CT.
+    Raises `InputError` if its size differs from the header's; `ValueError` if it is in color or has
+    more bits than CT.
     """
     if (coded.rows, coded.columns) != (frame.rows, frame.columns):
         raise InputError(
-            f"'{frame.name}' holds a picture of {coded.rows}x{coded.columns} pixels although "
-            f"its header says {frame.rows}x{frame.columns}; copy it again"
+            f"'{frame.name}' contains an image of {coded.rows}x{coded.columns} pixels, but its "
+            f"header says {frame.rows}x{frame.columns}; copy it again"
         )
     most = 32 if frame.syntax == RLE else 16
     if coded.components != 1 or not 2 <= coded.precision <= most:
-        raise ValueError("not a gray picture of up to 16 bits")
+        raise ValueError("not a grey image of up to 16 bits")
 
 
 def _jpeg_2000_header(code: bytes) -> Coded:
@@ -132,13 +128,13 @@ def _jpeg_header(code: bytes) -> Coded:
         if marker in _START_OF_FRAME:
             precision, rows, columns, components = struct.unpack_from(">BHHB", code, at + 4)
             return Coded(rows, columns, components, precision)
-        # Markers may follow fill bytes.
+        # Fill bytes may precede a marker.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(code[at + 2 : at + 4], "big")
-    raise ValueError("a broken header")
+    raise ValueError("a damaged header")
 
 
 def _run_length(frame: Frame, code: bytes) -> bytes | bytearray:
-    """Decode run lengths by pydicom, which refuses streams that end early; GDCM does not."""
+    """Decode RLE by pydicom, which detects truncated streams, unlike GDCM."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -152,7 +148,7 @@ def _run_length(frame: Frame, code: bytes) -> bytes | bytearray:
 
 
 def _boxed(code: bytes) -> int:
-    """Return OpenJPEG's number of a format: 2 for JP2 boxes, 0 for a codestream."""
+    """Return OpenJPEG's code of the format: 2 for a JP2 file, 0 for a codestream."""
     return 2 if code.startswith(_JP2) else 0
 
 
@@ -188,11 +184,11 @@ def _gdcm(frame: Frame, coded: Coded, code: bytes) -> bytes:
     image.SetPixelFormat(
         gdcm.PixelFormat(1, bits, coded.precision, coded.precision - 1, int(signed))
     )
-    # GDCM hands the bytes over as text.
+    # GDCM returns the bytes as text.
     values: bytes = image.GetBuffer().encode("utf-8", "surrogateescape")
     return values
 
 
 def bytes_of(precision: int) -> int:
-    """Return how many bytes a value of some bits takes."""
+    """Return the number of bytes of a decoded value with ``precision`` bits."""
     return 1 if precision <= 8 else 2 if precision <= 16 else 4

@@ -1,4 +1,4 @@
-"""The index of a DICOM medium: which files its DICOMDIR lists (DICOM PS3.3 F, PS3.10 8)."""
+"""Reading of a DICOMDIR, the index of a DICOM medium (DICOM PS3.3 F, PS3.10 8)."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from tomochrome.runtime import check
 
 _CLASS: Final = b"1.2.840.10008.1.3.10"
 _MOST_MISSING: Final = 20
-"""Missing files that are named one by one."""
+"""Maximum number of missing files that are listed individually."""
 _VERSION: Final = ";1"
-"""File names of old CDs (ISO 9660) end in a version, which some systems show."""
+"""Version suffix of file names on CDs (ISO 9660), which some systems show."""
 
 
 def is_index(head: bytes) -> bool:
-    """Whether a DICOM file is a DICOMDIR, told by its first bytes."""
+    """Whether a DICOM file with these first bytes is a DICOMDIR."""
     at = head.find(b"\x02\x00\x02\x00UI", 128, 1024)  # MediaStorageSOPClassUID
     length = int.from_bytes(head[at + 6 : at + 8], "little")
     return at >= 0 and head[at + 8 : at + 8 + length].rstrip(b"\0 ") == _CLASS
 
 
 def files(path: Path, skip: Skip) -> list[Path]:
-    """Return the files that a DICOMDIR lists and that are there, each once.
+    """Return the existing files that a DICOMDIR lists, without duplicates.
 
-    Names are compared without regard to case, as file systems of CDs do.
+    File names are case-insensitive, as on CDs.
 
     Parameters
     ----------
     path
-        The DICOMDIR; the files lie beside it and in folders beside it.
+        The DICOMDIR; its files are in the same folder and its subfolders.
     skip
-        Told of references that lead out of the folder, and of missing files.
+        Called for references outside the folder and for missing files.
 
     Raises
     ------
     InputError
-        If the index is damaged, or none of its files is there.
+        If the index is damaged, or none of its files exists.
     Cancelled
         If the task was cancelled.
     """
@@ -63,12 +63,12 @@ def files(path: Path, skip: Skip) -> list[Path]:
             continue
         file: Path | None = folder
         for part in parts:
-            there = names(file) if file else {}
-            file = there.get(part) or there.get(part.casefold())
+            entries = names(file) if file else {}
+            file = entries.get(part) or entries.get(part.casefold())
         if file is None:
             missing.append(shown)
         elif not file.resolve().is_relative_to(real):
-            skip(file, "a link to a place outside the folder of the DICOMDIR: not opened")
+            skip(file, "a link to a file outside the folder of the DICOMDIR: not opened")
         else:
             found[file] = None
     if missing and not found:
@@ -84,7 +84,7 @@ def files(path: Path, skip: Skip) -> list[Path]:
 
 
 def _references(path: Path) -> list[tuple[str, ...]]:
-    """Return the file references of all records, as folder and file names."""
+    """Return the file references of all records, as names of folders and file."""
     with readable(path), captured_warnings(), open_regular(path) as file:
         dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
         records = read_items(path, element(dataset, "DirectoryRecordSequence"))
@@ -114,13 +114,13 @@ def _brief(text: str) -> str:
 
 
 def _names(folder: Path) -> dict[str, Path]:
-    """Return what lies in a folder by its names, as they are and without regard to case."""
+    """Return the entries of a folder by their names and by their case-folded names."""
     names: dict[str, Path] = {}
     try:
         for entry in sorted(folder.iterdir()):
             bare = entry.name.removesuffix(_VERSION).rstrip(".")
             names.setdefault(bare.casefold(), entry)
             names[entry.name] = entry
-    except OSError:  # no folder, or not to be opened: its files are missing
+    except OSError:  # not a folder, or it cannot be opened: its files are missing
         return {}
     return names

@@ -1,4 +1,4 @@
-"""The bytes of one frame in a DICOM file: found without parsing the header again.
+"""Location of the frames in a DICOM file, without parsing the header again.
 
 Source: DICOM PS3.5, 7.1 (data elements) and A.4 (encapsulated pixel data).
 """
@@ -29,9 +29,9 @@ NATIVE: Final = frozenset({
     str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian), str(ExplicitVRBigEndian),
     str(DeflatedExplicitVRLittleEndian),
 })  # fmt: skip
-"""Transfer syntaxes whose pixels are not compressed one by one."""
+"""Transfer syntaxes without compressed frames."""
 MOST_FRAGMENTS: Final = 200_000
-"""Pieces of compressed pixels in a file: more than frames in any, with some for each."""
+"""Maximum number of fragments of compressed pixels in a file."""
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _ITEM: Final = (0xFFFE, 0xE000)
@@ -40,7 +40,7 @@ _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c")  #: JPEG, JPEG 
 
 
 class Source:
-    """An open file and the place of each of its frames. Threads may share it.
+    """An open file and the location of each of its frames; thread-safe.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Source:
     Raises
     ------
     InputError
-        If the file cannot be read or holds no pixels.
+        If the file cannot be read or contains no pixels.
     """
 
     def __init__(self, header: Header) -> None:
@@ -70,12 +70,12 @@ class Source:
         self._file.close()
 
     def read_native(self, frame: int, target: memoryview) -> None:
-        """Fill ``target`` with one frame that is not compressed.
+        """Read an uncompressed frame into ``target``.
 
         Raises
         ------
         InputError
-            If the file ends before.
+            If the file is truncated.
         """
         size, done = len(target), 0
         if self._length == _UNDEFINED or (frame + 1) * size > self._length:
@@ -94,7 +94,7 @@ class Source:
         Raises
         ------
         InputError
-            If the file is truncated, or does not tell where this frame is.
+            If the file is truncated, or the location of this frame is not known.
         """
         if self._length != _UNDEFINED:
             raise self._torn()
@@ -119,7 +119,7 @@ class Source:
         )
 
     def _find(self, file: BinaryIO) -> tuple[int, int, bool]:
-        """Return where the values of the pixel data begin, their length and byte order."""
+        """Return the offset and the length of the pixel data, and whether it is big-endian."""
         header = self._header
         syntax = header.transfer_syntax
         implicit, big = syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian
@@ -135,7 +135,7 @@ class Source:
         order = ">" if big else "<"
         head = file.read(12)
         if len(head) < 8 or struct.unpack_from(f"{order}HH", head) != _PIXEL_DATA:
-            raise InputError(f"'{header.path}' holds no pixels; copy the file again")
+            raise InputError(f"'{header.path}' contains no pixels; copy the file again")
         if implicit:
             return at + 8, int(struct.unpack_from(f"{order}I", head, 4)[0]), big
         if head[4:6] not in (b"OW", b"OB", b"UN") or len(head) < 12:
@@ -143,18 +143,18 @@ class Source:
         return at + 12, int(struct.unpack_from(f"{order}I", head, 8)[0]), big
 
     def _inflate(self, file: BinaryIO) -> tuple[int, int, bool]:
-        """Deflated files have no places: unpack the pixels once, within the parser's bounds."""
-        parse.read_dataset(self._header.path, file, ["Rows"])  # refuses bombs
+        """Decompress the pixels of a deflated file into memory, within the parser's limits."""
+        parse.read_dataset(self._header.path, file, ["Rows"])  # refuses decompression bombs
         file.seek(0)
         dataset = parse.read_whole(self._header.path, file, specific_tags=["PixelData"])
         pixels = dataset.get("PixelData")
         if not isinstance(pixels, bytes):
-            raise InputError(f"'{self._header.path}' holds no pixels; copy the file again")
+            raise InputError(f"'{self._header.path}' contains no pixels; copy the file again")
         self._file = BytesIO(pixels)
         return 0, len(pixels), False
 
     def _find_frames(self) -> list[list[tuple[int, int]]]:
-        """Return for each frame the (start, length) of its fragments."""
+        """Return the (start, length) of the fragments of each frame."""
         table, fragments = self._scan()
         count = max(1, self._header.frames)
         if len(fragments) < count:
@@ -171,8 +171,8 @@ class Source:
             cuts = [i for i, (start, _) in enumerate(fragments) if self._begins(start)]
         if len(cuts) != count or cuts[0] != 0 or cuts[-1] >= len(fragments):
             raise InputError(
-                f"'{self._header.path}' does not tell where each of its {count} compressed "
-                "frames begins; export it as a classic series"
+                f"'{self._header.path}' does not say where each of its {count} compressed frames "
+                "begins; export it as a series of single-frame files"
             )
         return [fragments[a:b] for a, b in pairwise([*cuts, len(fragments)])]
 

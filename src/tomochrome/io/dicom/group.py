@@ -1,8 +1,8 @@
-"""Which headers form one volume.
+"""Grouping of headers into volumes.
 
-Headers of one series (by its UID, or by folder and geometry where that is empty) are parted by
-what cannot lie in one volume: kind of image, orientation, matrix, pixel spacing, unit, stack,
-and where slices overlap, acquisition or phase.
+The headers of a series (by its UID, or by folder and series number if that is empty) are split by
+properties that are constant in a volume: kind of image, orientation, matrix, pixel spacing, unit
+and stack; if slices overlap, also by acquisition or phase.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tomochrome.io.dicom.phases import part
 from tomochrome.notices import Notice
 
 ORIENTATION_TOLERANCE: Final = 0.005
-"""Direction cosines that differ by more (a third of a degree) are another orientation. What
-differs by less is for the judge of the geometry to say."""
+"""Direction cosines that differ by more (a third of a degree) are different orientations. Smaller
+differences are assessed by `judge`."""
 SPACING_TOLERANCE: Final = 1e-3
-"""Part by which pixel spacings differ: a pixel over the whole of a 1024 matrix."""
+"""Relative difference of pixel spacings that is tolerated: one pixel in a matrix of 1024."""
 MOST_COMPARED: Final = 100
-"""Geometries of one series that are compared: no scanner makes more, and a damaged or hostile
-folder in which every slice has one of its own is listed in seconds all the same."""
+"""Maximum number of geometries of a series that are compared, so that a damaged folder in which
+every slice has a different one is listed in seconds."""
 
 _ORDINALS: Final = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
@@ -35,12 +35,12 @@ _ORDINALS: Final = (
 
 @dataclass(frozen=True)
 class Group:
-    """Headers of one volume, and what tells it from the others of its series."""
+    """The headers of one volume, and its place among the volumes of its series."""
 
     headers: tuple[Header, ...]
-    phase: str = ""  #: "1 of 2", or empty if it is alone
-    number: int = 0  #: counts the volumes of a series from 1; 0 if the series' UID names it
-    notes: tuple[Notice, ...] = ()  #: that the series holds others
+    phase: str = ""  #: "1 of 2", or empty if it is the only one
+    number: int = 0  #: number of the volume in its series; 0 if the series UID alone identifies it
+    notes: tuple[Notice, ...] = ()  #: notices about the other volumes of the series
 
 
 def group(headers: Iterable[Header]) -> list[Group]:
@@ -49,14 +49,14 @@ def group(headers: Iterable[Header]) -> list[Group]:
     Parameters
     ----------
     headers
-        One for each file or frame, in any order; the order among equals is kept.
+        One for each file or frame, in any order; the order within a volume is kept.
 
     Returns
     -------
     list of Group
-        The volumes of a series stand together. Where one volume of several is the only CT that
-        is no localizer, it keeps the UID of the series as its name and the others are numbered
-        from 2; otherwise all are numbered from 1.
+        The volumes of a series are adjacent. If exactly one of several volumes is a CT and not a
+        localizer, it is identified by the series UID and the others are numbered from 2; otherwise
+        all are numbered from 1.
     """
     series: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Header]]] = {}
     for header in headers:
@@ -66,14 +66,14 @@ def group(headers: Iterable[Header]) -> list[Group]:
 
 
 def _series(header: Header) -> tuple[Any, ...]:
-    """Return what the files of one series share."""
+    """Return a key shared by the files of a series."""
     if header.series_uid:
         return (header.series_uid,)
     return (header.path.parent, header.study_uid, header.series_number)
 
 
 def _kind(header: Header) -> tuple[Any, ...]:
-    """Return what all images of one volume share, apart from geometry."""
+    """Return the properties that all images of a volume share, except geometry."""
     unit = "" if header.rescale_type == "HU" else header.rescale_type
     return (
         header.study_uid, header.modality, image_kind(header.image_type), unit,
@@ -82,7 +82,7 @@ def _kind(header: Header) -> tuple[Any, ...]:
 
 
 def _volumes(kinds: Sequence[list[Header]]) -> list[Group]:
-    """Part the images of one series, of several kinds, into volumes."""
+    """Split the images of a series, given by kind, into volumes."""
     shapes = [shape for kind in kinds for shape in _shapes(kind)]
     real = [s for s in shapes if not s[0].is_localizer]
     groups = []
@@ -100,7 +100,7 @@ def _volumes(kinds: Sequence[list[Header]]) -> list[Group]:
 
 
 def _numbered(groups: list[Group]) -> list[Group]:
-    """Number the volumes of one series, so that each has a name and tells its place."""
+    """Number the volumes of a series."""
     if len(groups) == 1:
         return groups
     places = [i for i, g in enumerate(groups) if not g.headers[0].is_localizer]
@@ -111,7 +111,7 @@ def _numbered(groups: list[Group]) -> list[Group]:
     order = [*main, *(i for i in range(len(groups)) if i not in main)]
     start = 1 if len(main) != 1 else 0
     numbers = {i: n for n, i in enumerate(order, start=start)}
-    if not start:  # the UID alone names the only CT volume
+    if not start:  # the series UID identifies the only CT volume
         numbers = {i: n + 1 if n else 0 for i, n in numbers.items()}
     named = [replace(g, number=numbers[i]) for i, g in enumerate(groups)]
     return sorted(named, key=lambda g: g.number)
@@ -126,7 +126,7 @@ _Shape = list[Header]
 
 
 def _shapes(headers: Sequence[Header]) -> list[_Shape]:
-    """Part headers of one kind by matrix, pixel spacing, orientation and stack."""
+    """Split headers of one kind by matrix, pixel spacing, orientation and stack."""
     shapes: list[_Shape] = []
     known: dict[tuple[Any, ...], _Shape] = {}
     incomplete = []
@@ -149,10 +149,10 @@ def _shapes(headers: Sequence[Header]) -> list[_Shape]:
 
 
 def _with_incomplete(shapes: list[_Shape], incomplete: list[Header]) -> list[_Shape]:
-    """Put headers without orientation or spacing with the largest volume they may belong to.
+    """Add headers without orientation or spacing to the largest volume with the same matrix.
 
-    There they are refused by the judge of the geometry together with it: a volume of which
-    slices are known to exist but not where they lie is not whole.
+    Such a volume is refused when its geometry is assessed: it is incomplete, because the position
+    of some slices is not known.
     """
     for header in incomplete:
         matrix = header.rows, header.columns
@@ -177,7 +177,7 @@ def _of_unit_length(orientation: tuple[float, ...]) -> bool:
 
 
 def _differences(a: Header, b: Header) -> list[str]:
-    """Return in words in what two headers differ, so that they are not of one volume."""
+    """Return the names of the properties by which two headers belong to different volumes."""
     found = []
     if (a.rows, a.columns) != (b.rows, b.columns):
         found.append("matrix")
@@ -199,12 +199,12 @@ def _close(
 
 
 def _kind_differences(a: Header, b: Header) -> list[str]:
-    names = ("study", "modality", "kind of image", "unit", "way of storage")
+    names = ("study", "modality", "kind of image", "unit", "storage format")
     return [name for name, x, y in zip(names, _kind(a), _kind(b), strict=True) if x != y]
 
 
 def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
-    """Say that the series holds other volumes too, and in what they differ."""
+    """Return a notice about the other volumes of the series and their differences."""
     found = [
         word
         for other in shapes[:MOST_COMPARED]
@@ -224,7 +224,7 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
 def _phase_note(noun: str, by: str, index: int, count: int) -> Notice:
     which = _ORDINALS[index] if index < len(_ORDINALS) else f"number {index + 1}"
     text = (
-        f"the series holds {count} {noun} of the same place, told apart by their {by}; "
+        f"the series holds {count} {noun} of the same region, distinguished by their {by}; "
         f"this is the {which}"
     )
     return Notice("content", "info", text)

@@ -1,4 +1,4 @@
-"""What is known of one DICOM image, as plain checked values."""
+"""The header of one DICOM image, as checked values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENHANCED: Final = frozenset(
 
 @dataclass(frozen=True)
 class Header:
-    """What Tomochrome needs to know of one DICOM image. Missing or senseless values are None."""
+    """The properties of one DICOM image that are used. Missing or invalid values are None."""
 
     path: Path
     sop_class: str
@@ -35,24 +35,24 @@ class Header:
     columns: int
     frames: int
     samples: int
-    pixel_spacing: tuple[float, ...] | None  #: (down a column, along a row) in mm
+    pixel_spacing: tuple[float, ...] | None  #: (y, x) in mm
     thickness: float | None
-    position: tuple[float, ...] | None  #: LPS mm of the first voxel's centre
-    orientation: tuple[float, ...] | None  #: direction cosines of the row, then of the column
+    position: tuple[float, ...] | None  #: center of the first voxel in LPS mm
+    orientation: tuple[float, ...] | None  #: direction cosines of the rows, then of the columns
     slope: float | None
     intercept: float | None
     rescale_type: str
     has_lut: bool
-    padding: tuple[int, int] | None  #: least and greatest stored value that is padding
+    padding: tuple[int, int] | None  #: range of stored values that are padding
     transfer_syntax: str
-    lossy: bool = False  #: the pixels were once compressed with loss
+    lossy: bool = False  #: whether the pixels have been compressed with loss
     windows: tuple[ScannerWindow, ...] = ()
-    #: what tells acquisitions apart: (keyword, value), values that are missing left out
+    #: properties that distinguish acquisitions: (keyword, value), without missing ones
     acquisition: tuple[tuple[str, str], ...] = ()
-    #: when it was made: (keyword, seconds of the day, or ms after the heart's beat)
+    #: acquisition times: (keyword, seconds of the day, or ms after the R wave)
     times: tuple[tuple[str, float], ...] = ()
-    frame: int = 0  #: which frame of the file this is, counted from 0
-    title: str = ""  #: SeriesDescription, with nothing of the patient in it
+    frame: int = 0  #: index of the frame in the file
+    title: str = ""  #: SeriesDescription without patient data
     study_title: str = ""  #: StudyDescription, likewise
     patient: str = field(default="", repr=False)  #: see `tomochrome.io.dicom.patient`
     photometric: str = ""  #: PhotometricInterpretation, such as "MONOCHROME2"
@@ -60,25 +60,25 @@ class Header:
     bits_allocated: int = 16
     bits_stored: int = 16
     high_bit: int = 15
-    lut_type: str = ""  #: what a ModalityLUTSequence leads to: "HU", "US" (unspecified) ...
+    lut_type: str = ""  #: unit of a ModalityLUTSequence: "HU", "US" (unspecified) ...
     instance: int | None = None  #: InstanceNumber
-    pixels_at: int = 0  #: where in the file the pixel data element begins; 0 if not known
-    flaws: int = 0  #: values that broke the standard and were read all the same
+    pixels_at: int = 0  #: offset of the pixel data element in the file; 0 if unknown
+    flaws: int = 0  #: number of values that violate the standard but could be read
     identity: dict[str, str] | None = field(default=None, repr=False)
 
     @property
     def is_localizer(self) -> bool:
-        """Whether this is a scout view, a projection and not a cross-section."""
+        """Whether this is a localizer (scout view), not a cross-section."""
         return image_kind(self.image_type) == LOCALIZER
 
     @property
     def is_multiframe(self) -> bool:
-        """Whether one file holds several frames, or is of a kind that may."""
+        """Whether the file has several frames, or a SOP class that allows them."""
         return self.frames > 1 or self.sop_class in ENHANCED
 
 
 def acquisition_of(elements: Source) -> tuple[tuple[str, str], ...]:
-    """Return what differs between acquisitions or reconstructions of one series."""
+    """Return the properties that distinguish acquisitions or reconstructions of a series."""
     found = [
         (keyword, f"{value:g}")
         for keyword in (
@@ -92,7 +92,7 @@ def acquisition_of(elements: Source) -> tuple[tuple[str, str], ...]:
 
 
 def times_of(elements: Source) -> tuple[tuple[str, float], ...]:
-    """Return when the slice was scanned and made: seconds of the day, ms of the heart beat."""
+    """Return acquisition and content time (seconds of the day) and trigger time (ms)."""
     found = [
         (keyword, seconds(elements, keyword)) for keyword in ("AcquisitionTime", "ContentTime")
     ]
@@ -101,7 +101,7 @@ def times_of(elements: Source) -> tuple[tuple[str, float], ...]:
 
 
 def windows_of(elements: Source) -> tuple[ScannerWindow, ...]:
-    """Return the windows that the scanner proposes, each once."""
+    """Return the windows stored by the scanner, without duplicates."""
     centers = floats(elements, "WindowCenter") or ()
     widths = floats(elements, "WindowWidth") or ()
     names = [

@@ -1,7 +1,7 @@
-"""What is wrong with how the slices of one volume lie, in words and numbers.
+"""Irregularities in the slice positions of one volume, as measurements and messages.
 
-Four things are looked at, each on its own: slices at one position, slices that slide sideways
-(steadily: a tilted gantry; by jumps: somebody moved), and gaps.
+Repeated positions, sideways shifts (steady shifts of a tilted gantry, and jumps if the patient
+moved) and gaps are assessed separately.
 """
 
 from __future__ import annotations
@@ -20,54 +20,53 @@ from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
 
 SAME_POSITION_MM: Final = 0.01
-"""Slices closer than this are at one position: thinner CT slices do not exist."""
+"""Slices closer than this have the same position: thinner CT slices do not exist."""
 POSITION_TOLERANCE_MM: Final = 0.06
-"""Headers round positions to a tenth of a millimetre at worst, which is off by up to 0.05."""
+"""Tolerance for rounded positions: to a tenth of a millimeter at worst, an error of up to 0.05."""
 POSITION_TOLERANCE: Final = 0.02
-"""Or by this part of the spacing, which nobody sees and no measurement notices."""
+"""Tolerance as a fraction of the slice distance, too small to be seen or measured."""
 SAME_POSITION: Final = 0.1
-"""Within `POSITION_TOLERANCE_MM` and this part of the usual gap, too, slices are at one position:
-a repeated slice whose position was rounded otherwise."""
+"""Slices within `POSITION_TOLERANCE_MM` and this fraction of the median gap also have the same
+position: a repeated slice whose position was rounded differently."""
 DRIFT_TOLERANCE_PIXELS: Final = 0.5
-"""Sideways drift over the whole stack beyond which the stack is tilted: the nearest pixel
-would no longer be the same one."""
+"""Sideways shift over the entire stack above which it is tilted: the nearest pixel changes."""
 MOST_TILT_DEGREES: Final = 45.0
-"""Gantries lean by up to 30 degrees; what slides more than down is no tilt."""
+"""Maximum angle of a tilt; gantries tilt by up to 30 degrees."""
 WHOLE_GAP_TOLERANCE: Final = 0.1
-"""A gap within this part of a whole multiple of the spacing is where slices are missing."""
+"""Gaps within this fraction of a multiple of the slice distance are due to missing slices."""
 LEAST_RUN: Final = 3
-"""So many equal gaps in a row were meant so: the scan changed its spacing, none is missing."""
+"""So many equal gaps in a row are a change of the slice distance: no slice is missing."""
 UNSEEN: Final = 1.5
-"""Slices farther apart than this many thicknesses leave a gap that is worth saying."""
+"""Distance of slices, in slice thicknesses, above which a warning is given."""
 
 _DIRECTIONS: Final = ("right-left", "front-back", "foot-head")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, and what reading does about it."""
+    """An irregularity, and how reading deals with it."""
 
     what: str
-    done: str = ""  #: empty if nothing needs to be done
-    stored: str = ""  #: what is said instead when the slices are read as stored
+    done: str = ""  #: the correction; empty if none is needed
+    stored: str = ""  #: the consequence if the slices are read as stored
     verdict: Verdict = "irregular"
 
     def notice(self, *, as_stored: bool = False) -> Notice:
-        """Return what to say of it, also when the slices are left where they are."""
+        """Return the warning, with the consequence if the slices are read as stored."""
         end = self.stored if as_stored else self.done
         return Notice("geometry", "warning", f"{self.what}: {end}" if end else self.what)
 
 
 @dataclass(frozen=True, eq=False)
 class Sideways:
-    """How slices slide against each other in their own plane."""
+    """The sideways shift between slices."""
 
     tilt: float = 0.0  #: degrees between the direction of travel and the normal
     travel: NDArray[np.float64] | None = None  #: unit vector of the table's direction, if tilted
-    jump: float = 0.0  #: greatest sideways step in mm that is no steady tilt
+    jump: float = 0.0  #: maximum sideways step in mm, if it is not a tilt
 
     def finding(self, plan: Plan | None) -> list[Finding]:
-        """Return what to say about it."""
+        """Return the findings: none or one."""
         if self.travel is not None:
             return [_tilted(self.tilt, plan)]
         if self.jump:
@@ -90,7 +89,7 @@ def _tilted(degrees: float, plan: Plan | None) -> Finding:
     return Finding(
         f"the slices are tilted by {degrees:.1f} degrees against the direction of travel "
         "(gantry tilt)",
-        f"they were resampled to an upright grid{grid}",
+        f"they were resampled to an orthogonal grid{grid}",
         "they were left tilted, so the volume's axes are not orthogonal",
         "tilted",
     )
@@ -99,21 +98,22 @@ def _tilted(degrees: float, plan: Plan | None) -> Finding:
 def repeats(
     along: NDArray[np.float64], positions: NDArray[np.float64], headers: Sequence[Header]
 ) -> tuple[list[int], float]:
-    """Find slices that repeat the position of another.
+    """Find slices with the same position.
 
     Parameters
     ----------
     along
-        Places along the normal in mm, ascending.
+        Positions along the normal in mm, ascending.
     positions
-        LPS mm of each slice.
+        Positions of the slices in LPS mm.
 
     Returns
     -------
     kept
-        Indices of the slices to keep: of those at one position, the first by time and number.
+        Indices of the slices to keep: of those with the same position, the first by time and
+        instance number.
     aside
-        Greatest distance in mm by which slices at one place along the normal lie side by side.
+        Maximum sideways distance in mm of slices with the same position along the normal.
     """
     gaps = np.diff(along)
     real = gaps[gaps >= SAME_POSITION_MM]
@@ -125,8 +125,8 @@ def repeats(
         if stop == start + 1:
             kept.append(start)
             continue
-        here = range(start, stop)
-        kept.append(min(here, key=lambda i: (*_when(headers[i]), i)))
+        repeated = range(start, stop)
+        kept.append(min(repeated, key=lambda i: (*_when(headers[i]), i)))
         apart = positions[start:stop] - positions[start]
         aside = max(aside, float(np.linalg.norm(apart, axis=1).max()))
     return kept, aside
@@ -139,7 +139,7 @@ def _when(header: Header) -> tuple[float, float]:
 
 
 def sideways(geometry: SliceGeometry) -> Sideways:
-    """Judge how the slices slide in their own plane from one to the next."""
+    """Assess the sideways shift from slice to slice."""
     along = geometry.along
     moved = geometry.positions - geometry.positions[0] - np.outer(along, geometry.normal)
     tolerance = max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), POSITION_TOLERANCE_MM)
@@ -159,14 +159,14 @@ def sideways(geometry: SliceGeometry) -> Sideways:
 
 @dataclass(frozen=True)
 class Gaps:
-    """How far slices lie apart along their normal."""
+    """The distances of slices along their normal."""
 
     even: bool
-    missing: int = 0  #: slices that are missing where gaps are whole multiples of the usual one
-    whole: bool = False  #: every gap is a whole multiple of the usual one
+    missing: int = 0  #: number of missing slices, if gaps are multiples of the median one
+    whole: bool = False  #: whether every gap is a multiple of the median one
 
     def findings(self, geometry: SliceGeometry, stretch: float) -> list[Finding]:
-        """Return what to say about them; ``stretch`` turns mm along the normal into travel."""
+        """Return the findings; ``stretch`` is the ratio of table travel to mm along the normal."""
         if self.even:
             return []
         gaps = np.diff(geometry.along) * stretch
@@ -176,7 +176,7 @@ class Gaps:
         filled = "the gaps were filled by linear interpolation between their neighbors"
         if self.missing:
             what = f"slices are missing: {self.missing}"
-            if not (wide & bridged).any():  # the holes are all there is to say
+            if not (wide & bridged).any():  # all missing slices are in the holes
                 return _holes(geometry, bridged, f"{what}, which leaves")
             what += f" (gaps of up to {gaps.max():.2f} mm among slices {usual:.2f} mm apart)"
             done = filled if bridged.all() else filled.replace("the gaps", "the smaller gaps")
@@ -189,7 +189,7 @@ class Gaps:
 def _holes(
     geometry: SliceGeometry, bridged: NDArray[np.bool_], lead: str = "no image covers"
 ) -> list[Finding]:
-    """Return one finding for all gaps that are too wide to interpolate across."""
+    """Return one finding for all gaps that are too large to be interpolated."""
     wide = np.flatnonzero(~bridged)
     if not wide.size:
         return []
@@ -205,7 +205,7 @@ def _holes(
     return [
         Finding(
             f"{lead} {noun} of {', '.join(extents)}{more}",
-            "too wide to interpolate, left empty",
+            "too large to interpolate, left empty",
             "the slices on both sides are adjacent in this volume",
             "incomplete",
         )
@@ -213,11 +213,11 @@ def _holes(
 
 
 def gaps(along: NDArray[np.float64]) -> Gaps:
-    """Judge the distances of slices at places ``along`` the normal (mm, ascending)."""
+    """Assess the distances of slices at positions ``along`` the normal (mm, ascending)."""
     apart = np.diff(along)
     centred = np.arange(len(along)) - len(apart) / 2
     mean = float(centred @ along / (centred @ centred))
-    # Against the line that fits best: the first and the last position were rounded as well.
+    # Deviation from the fitted line, because the first and last positions are rounded as well.
     off = np.abs(along - along.mean() - mean * centred).max()
     if off <= max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE * mean):
         return Gaps(even=True)
@@ -234,12 +234,12 @@ def gaps(along: NDArray[np.float64]) -> Gaps:
 
 
 def unseen(headers: Sequence[Header], usual: float) -> tuple[Notice, ...]:
-    """Return a warning when slices are so far apart that something between them was not scanned."""
+    """Return a warning if slices are so far apart that tissue between them was not scanned."""
     thickest = max((h.thickness or 0.0 for h in headers), default=0.0)
     if not 0.0 < thickest < usual / UNSEEN:
         return ()
     text = (
         f"the slices are {thickest:g} mm thick but {usual:.3g} mm apart: "
-        "what lies between them is not in the images (or slices are missing)"
+        "the tissue between them was not imaged (or slices are missing)"
     )
     return (Notice("geometry", "warning", text),)

@@ -1,4 +1,4 @@
-"""What a DICOM object is, in words: what is no image of the patient, and what kind of image.
+"""Descriptions of DICOM objects that are not images of the patient, and kinds of images.
 
 Source of the numbers: DICOM PS3.6 A (SOP classes), PS3.3 C.7.6.1.1.2 and C.8.16.1 (Image Type).
 """
@@ -12,17 +12,17 @@ from typing import Final
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _SEGMENTATION: Final = "a segmentation: labels drawn on a scan, not the scan itself"
-_REGISTRATION: Final = "a spatial registration, which holds no image"
+_REGISTRATION: Final = "a spatial registration, which contains no image"
 _DOSE_REPORT: Final = "a radiation dose report"
-_PLAN: Final = "a radiotherapy plan, which holds no image"
+_PLAN: Final = "a radiotherapy plan, which contains no image"
 _CLASSES: Final = {
     **dict.fromkeys(("66.4", "66.5", "66.7"), _SEGMENTATION),
     **dict.fromkeys(("66.1", "66.2", "66.3"), _REGISTRATION),
     **dict.fromkeys(("88.67", "88.68", "88.73"), _DOSE_REPORT),
     **dict.fromkeys(("481.5", "481.8"), _PLAN),
-    "66": "the scanner's raw data, from which images are yet to be made",
-    "67": "a map of real-world values, which holds no image",
-    "88.59": "a key object selection: a list of images that somebody marked",
+    "66": "the scanner's raw data, from which no images have been reconstructed yet",
+    "67": "a map of real-world values, which contains no image",
+    "88.59": "a key object selection: a list of marked images",
     "104.1": "a document (PDF), not an image",
     "104.2": "a document (CDA), not an image",
     "104.3": "a surface model, not an image",
@@ -32,7 +32,7 @@ _CLASSES: Final = {
 _FAMILIES: Final = {
     "88.": "a structured report: text, not an image",
     "11.": "a presentation state: how to show other images, not an image itself",
-    "9.": "a recorded curve (an ECG or the like), not an image",
+    "9.": "a recorded curve (such as an ECG), not an image",
     "481.": "a radiotherapy object, not an image of the patient",
 }
 _MODALITIES: Final = {
@@ -69,7 +69,7 @@ _WORD: Final = re.compile(r"[^A-Z0-9]+")
 
 
 def other_than_image(sop_class: str, modality: str) -> str:
-    """Return what an object is that holds no image of the patient, or an empty string."""
+    """Describe an object that is not an image of the patient; empty for images."""
     if sop_class.startswith(_STORAGE):
         number = sop_class[len(_STORAGE) :]
         if number in _CLASSES:
@@ -82,7 +82,7 @@ def other_than_image(sop_class: str, modality: str) -> str:
 
 @lru_cache(maxsize=256)
 def image_kind(image_type: tuple[str, ...]) -> str:
-    """Return what sets images apart from the scanner's own slices, or an empty string."""
+    """Return the kind of an image, or an empty string for the scanner's original slices."""
     if _words(image_type) & _LOCALIZERS:
         return LOCALIZER
     words = _words(image_type[2:])
@@ -98,12 +98,12 @@ def _words(values: tuple[str, ...]) -> set[str]:
 
 
 def remark(kinds: Sequence[str]) -> str:
-    """Return what is to be said about images of a kind, or an empty string."""
+    """Return a warning about images of some kinds, or an empty string."""
     if PROJECTION in kinds:
         return (
-            "these are projections made from the slices of a scan (MIP or the like): "
-            "their values are not those of single places in the body"
+            "these are projections of the slices of a scan (such as MIP): their values are not "
+            "those of single points in the body"
         )
     if REFORMAT in kinds:
-        return "these are slices reformatted from a scan (MPR), not the scanner's own"
+        return "these slices were reformatted from a scan (MPR); they are not the original ones"
     return ""

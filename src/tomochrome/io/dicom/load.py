@@ -1,4 +1,4 @@
-"""Reading the volume that an item describes: decoded, rescaled, evened out where need be."""
+"""Reading the volume that an item describes: decoding, rescaling and, if needed, resampling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     item
         A DICOM item of `tomochrome.io.find`; its ``source`` is a `Stack`.
     as_stored
-        Leave the slices where they are, even if they are tilted or unevenly spaced.
+        Keep the slices as stored, even if they are tilted or unevenly spaced.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     fill = float(AIR_HU) if item.unit == "HU" else 0.0
     voxels, outside = resample_slices(slices.voxels, slices.outside, plan, fill=fill)
     depth, height, width = plan.shape
-    step = f"resampled onto a regular upright grid of {depth} x {height} x {width} voxels (linear)"
+    step = f"resampled to a regular grid of {depth} x {height} x {width} voxels (linear)"
     x, y, z = plan.geometry.positions.T.tolist()
     provenance = replace(provenance.add(step), stored_positions=tuple(zip(x, y, z, strict=True)))
     return Volume(voxels, plan.affine, item.unit, provenance, outside)

@@ -1,4 +1,4 @@
-"""Which series are of one patient and one study, told without saying who the patient is."""
+"""Anonymous keys by which series of the same patient and study are recognized."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 from tomochrome.io.dicom.values import Source, text, words
 
 _SALT: Final = secrets.token_bytes(32)
-"""Of this process alone: nobody can look a known patient up by the key."""
+"""Random in each process, so that a key cannot be used to look up a known patient."""
 
 
 def study_key(study_uid: str) -> str:
-    """Return a key that two images have in common if they are of one study."""
+    """Return a key that is the same for all images of a study."""
     return _key("study", study_uid)
 
 
 def patient_key(source: Source) -> str:
-    """Return a key that two images have in common if they are of one patient.
+    """Return a key that is the same for all images of a patient.
 
-    That is the patient's ID and birth date, or the name where there is no ID, or the study
-    where there is neither.
+    It is derived from patient ID and birth date; without an ID from the name and birth date; and
+    without both from the study UID.
     """
     patient = words(source, "PatientID") or words(source, "PatientName").casefold()
     if not patient:

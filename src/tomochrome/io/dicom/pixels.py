@@ -1,4 +1,4 @@
-"""Decoding the slices of a volume into Hounsfield units, several at a time."""
+"""Parallel decoding of the slices of a volume to Hounsfield units."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tomochrome.io.walk import readable
 from tomochrome.runtime import ThreadPool, check, report, thread_count
 
 MOST_VOXELS: Final = 2**32
-"""More than a whole-body scan of 4,000 slices of 1024x1024 has; beyond it headers are wrong."""
+"""Maximum number of voxels, more than a whole-body scan of 4,000 slices of 1024x1024 has."""
 MOST_FRAME_PIXELS: Final = 2**26
-"""8192x8192 in one picture, which micro-CT may have. How large a compressed picture really is
-shows only when it is decoded, so it must not claim more."""
+"""Maximum number of pixels of an image: 8192x8192, as in micro-CT. The true size of a compressed
+image is only known after decoding."""
 LARGE_VOXELS: Final = 2**28
-"""1,000 slices of 512x512: from here on compressed slices must have bytes to show for it."""
+"""From this number of voxels (1,000 slices of 512x512), `MOST_RATIO` is checked."""
 MOST_RATIO: Final = 500
-"""CT is compressed 2 to 5 times without loss, 50 times with it. Blank slices shrink 5,000 times,
-but no large scan consists of them."""
+"""Maximum compression ratio of a large scan. CT is compressed by 2 to 5 without loss and by 50 with
+loss; blank slices are compressed by 5,000, but no large scan consists of them."""
 DEFLATE_RATIO: Final = 1032
-"""Deflate packs no better (RFC 1951: 258 bytes in 2 bits)."""
+"""Maximum compression ratio of Deflate (RFC 1951: 258 bytes in 2 bits)."""
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
@@ -44,10 +44,9 @@ class Slices:
     Attributes
     ----------
     voxels
-        (z, y, x): int16 when that holds every value exactly, else float32.
+        (z, y, x): int16 if that represents every value exactly, otherwise float32.
     outside
-        Booleans (z, y, x), true where the scanner measured nothing; None if there is no such
-        voxel.
+        bool (z, y, x): true where the scanner measured nothing; None if there is no such voxel.
     """
 
     voxels: NDArray[Any]
@@ -55,28 +54,28 @@ class Slices:
 
 
 def read_slices(headers: Sequence[Header], *, threads: int | None = None) -> Slices:
-    """Decode slices in the order given, with slope and intercept (or lookup table) of each.
+    """Decode slices in the given order, with the slope and intercept (or lookup table) of each.
 
     Parameters
     ----------
     headers
-        Headers of grey images that share one matrix: files of one frame, or frames of a file.
+        Headers of grey images with the same matrix: single-frame files, or frames of a file.
     threads
-        Number of threads, each with a decoding process for compressed slices; None takes all
-        that this process may use.
+        Number of threads, each with a decoding process for compressed slices; None for all that
+        this process may use.
 
     Returns
     -------
     Slices
-        int16 voxels when that holds every value exactly, else float32. Where nothing was
-        measured (PixelPaddingValue and its range, or all around a round field of view) they
-        are -1024 and ``outside`` is true.
+        int16 voxels if that represents every value exactly, otherwise float32. Where nothing was
+        measured (PixelPaddingValue and its range, or outside a circular field of view) they are
+        -1024 and ``outside`` is true.
 
     Raises
     ------
     InputError
-        If a slice is damaged, truncated or compressed in a way that is not supported, or
-        claims a size that no CT has.
+        If a slice is damaged, truncated or in an unsupported compression, or its header gives a
+        size that no CT has.
     Cancelled
         If the task was cancelled.
     """
@@ -109,31 +108,31 @@ def _stored(header: Header, source: Source, into: NDArray[np.int16] | None) -> N
 
 
 def _check_sizes(headers: Sequence[Header]) -> None:
-    """Refuse sizes that cannot be true, before memory is taken for them."""
+    """Refuse implausible sizes before memory is allocated for them."""
     first, total = headers[0], len(headers)
     pixels = first.rows * first.columns
     if total * pixels > MOST_VOXELS or pixels > MOST_FRAME_PIXELS or min(
         first.rows, first.columns
     ) < 1:  # fmt: skip
         raise InputError(
-            f"'{first.path if total == 1 else first.path.parent}' claims {total} slices of "
-            f"{first.rows}x{first.columns} voxels, more than any CT holds; the headers are damaged"
+            f"the headers of '{first.path if total == 1 else first.path.parent}' are damaged: they "
+            f"give {total} slices of {first.rows}x{first.columns} voxels, more than any CT has"
         )
     if total * pixels > LARGE_VOXELS and not is_native(first):
         sizes = {header.path: _file_size(header) for header in headers}
         if sum(sizes.values()) * MOST_RATIO < 2 * total * pixels:
             raise InputError(
-                f"the files of '{first.path.parent}' are too small for the {total} slices of "
-                f"{first.rows}x{first.columns} voxels that they claim; the headers are damaged"
+                f"the files of '{first.path.parent}' are damaged: they are too small for the "
+                f"{total} slices of {first.rows}x{first.columns} voxels given in their headers"
             )
     for header in headers:
         if (header.rows, header.columns) != (first.rows, first.columns):
             raise InputError(
-                f"'{header.path}' is {header.rows}x{header.columns} pixels large and "
-                f"'{first.path}' {first.rows}x{first.columns}: they are not one volume"
+                f"'{header.path}' has {header.rows}x{header.columns} pixels and '{first.path}' has "
+                f"{first.rows}x{first.columns}; they do not belong to the same volume"
             )
         if header.samples != 1:
-            raise InputError(f"'{header.path}' is a color picture, not a CT slice")
+            raise InputError(f"'{header.path}' is a color image, not a CT slice")
         if is_native(header) and _file_size(header) < _bytes_needed(header):
             raise InputError(
                 f"the pixels of '{header.path}' are incomplete, because the file is truncated "
@@ -154,11 +153,11 @@ def _file_size(header: Header) -> int:
 def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | None) -> Slices:
     first, total = headers[0], len(headers)
     voxels = np.empty((total, first.rows, first.columns), dtype=dtype)
-    outside = np.zeros(voxels.shape, dtype=np.bool_)  # takes no memory before it is written to
+    outside = np.zeros(voxels.shape, dtype=np.bool_)  # no memory is used until it is written
     masked: list[int] = []
     times = Counter(header.path for header in headers)
     with ExitStack() as files:
-        with captured_warnings():  # a file of several frames is opened once
+        with captured_warnings():  # a multi-frame file is opened once
             several = {h.path: h for h in headers if times[h.path] > 1}.values()
             shared = {h.path: files.enter_context(closing(Source(h))) for h in several}
 
@@ -179,12 +178,14 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
 def in_threads(
     work: Callable[[int], None], total: int, stage: str, threads: int | None = None
 ) -> None:
-    """Call ``work`` for each index below ``total``, in several threads, and report progress.
+    """Call ``work`` for each index below ``total`` in several threads, and report progress.
+
+    The first exception ends the work and is raised.
 
     Raises
     ------
     Cancelled
-        If the task was cancelled; so does what else ``work`` raises end all.
+        If the task was cancelled.
     """
 
     def checked(index: int) -> None:
@@ -198,5 +199,5 @@ def in_threads(
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             report(done, total, stage)
-    finally:  # what has begun ends soon, because it calls `check`
+    finally:  # running calls end soon, because they call `check`
         pool.shutdown(cancel_futures=True)

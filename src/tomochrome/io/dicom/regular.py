@@ -1,10 +1,9 @@
-"""From slices at uneven or tilted positions to a regular upright grid: where it lies.
+"""The regular orthogonal grid for slices that are unevenly spaced, shifted or tilted.
 
-Directions. Slices that are only unevenly spaced, or that slid sideways, keep their own planes:
-the grid's axes are those of the slices, and where a slice lies on the grid its voxels come out as
-they went in. Tilted slices (a gantry that leans over the table) are put upright: the grid's z axis
-is the direction in which the table travelled, its y and x axes stand at right angles to it, and
-an axis that lies close to one of the patient's is that one exactly.
+Slices that are unevenly spaced or shifted sideways keep their planes: the grid has the axes of the
+slices, and the voxels of a slice that coincides with a plane of the grid are unchanged. Slices
+tilted by the gantry are resampled: the grid's z axis is the direction of table travel, y and x are
+perpendicular to it, and an axis close to a patient axis is set to that axis.
 """
 
 from __future__ import annotations
@@ -19,48 +18,48 @@ from numpy.typing import NDArray
 from tomochrome.geometry.affine import apply
 
 MOST_BRIDGED: Final = 2.5
-"""Gaps of up to this many usual gaps are bridged: one missing slice, not two."""
+"""Gaps of up to this many median gaps are interpolated: one missing slice, but not two."""
 MOST_BRIDGED_MM: Final = 10.0
-"""So are gaps of up to this: routine scans lie up to a centimetre apart, and some of the head
-change from 2.5 to 8 or 10 mm on the way."""
+"""Gaps of up to this are also interpolated: slices of routine scans are up to a centimeter apart,
+and in some head scans the distance changes from 2.5 to 8 or 10 mm."""
 COMMON_GAP: Final = 0.1
-"""The grid is as fine as the gaps that at least this part of all gaps do not exceed. One odd gap
-of a tenth of a millimetre must not make ten times as many slices."""
+"""The grid's slice distance is this quantile of the gaps, so that a single gap of a tenth of a
+millimeter does not multiply the number of slices by ten."""
 MOST_GROWTH: Final = 4.0
-"""A grid finer than the usual gap may hold this many times the voxels that were stored."""
+"""Maximum ratio of grid voxels to stored voxels if the grid is finer than the median gap."""
 MOST_VOXELS: Final = 2**29
-"""A grid of more voxels than this (a gigabyte of 16-bit values), and more than twice as many as
-were stored, is not made: such slices are not one scan."""
+"""Maximum number of grid voxels (a gigabyte of 16-bit values), unless it is at most twice the
+number of stored voxels. Slices that would need more are not a single scan."""
 MOST_SLICES: Final = 10_000
-"""Nor is one of more slices than this."""
+"""Maximum number of slices of the grid."""
 MOST_EXTENT_MM: Final = 2500.0
-"""No table travels farther in one scan."""
+"""Maximum extent along z; no table travels farther in one scan."""
 MOST_SPREAD: Final = 4.0
-"""Slices that together cover more than this many times the area of one do not lie above each
-other: they are not one scan either."""
+"""Maximum ratio of the area that all slices cover to that of one slice; above it, the slices do not
+overlap enough to be a single scan."""
 SNAP_DEGREES: Final = 1.0
-"""A direction this close to a patient axis is meant to be that axis: tables are straight, and
-their direction is only known from positions that were rounded."""
+"""A direction within this angle of a patient axis is set to that axis: table travel is straight,
+and its direction is derived from rounded positions."""
 _ON_THE_GRID: Final = 1e-4
-"""Part of a pixel by which a position may miss the grid and still lie on it (rounding)."""
+"""Tolerance for rounding, as a fraction of a pixel, for a position on the grid."""
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class SliceGeometry:
-    """How the slices of a stack lie in space.
+    """Positions and orientation of the slices of a stack.
 
     Parameters
     ----------
     positions
         LPS mm of the first voxel of each slice, (n, 3), in order along ``normal``.
     row, column, normal
-        Unit vectors along a row, down a column, and from slice to slice.
+        Unit vectors along a row, along a column, and perpendicular to the slices.
     pixel_spacing
-        (Down a column, along a row) in mm.
+        (y, x) in mm.
     matrix
-        Voxels of a slice along (y, x).
+        Number of pixels of a slice along (y, x).
     """
 
     positions: NDArray[np.float64]
@@ -72,22 +71,22 @@ class SliceGeometry:
 
     @property
     def along(self) -> NDArray[np.float64]:
-        """Place of each slice along the normal in mm, counted from the first, (n,)."""
+        """Position of each slice along the normal, relative to the first, in mm: (n,)."""
         return np.asarray((self.positions - self.positions[0]) @ self.normal)
 
     @property
     def usual_gap(self) -> float:
-        """Median distance of neighbouring slices along the normal, in mm."""
+        """Median distance of adjacent slices along the normal, in mm."""
         return float(np.median(np.diff(self.along)))
 
     @property
     def bridged(self) -> NDArray[np.bool_]:
-        """Whether each gap is narrow enough to interpolate across, (n - 1,)."""
+        """Whether each gap is small enough to be interpolated: (n - 1,)."""
         most = max(MOST_BRIDGED * self.usual_gap, MOST_BRIDGED_MM)
         return np.asarray(np.diff(self.along) <= most * (1 + 1e-6))
 
     def corners(self) -> NDArray[np.float64]:
-        """LPS mm of the centres of the corner voxels of all slices, (4 n, 3)."""
+        """Return the centers of the corner voxels of all slices in LPS mm: (4 n, 3)."""
         rows, columns = self.matrix
         down = self.column * self.pixel_spacing[0] * (rows - 1)
         across = self.row * self.pixel_spacing[1] * (columns - 1)
@@ -97,16 +96,16 @@ class SliceGeometry:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How to resample the slices of a stack onto a regular upright grid.
+    """The regular orthogonal grid onto which the slices of a stack are resampled.
 
     Parameters
     ----------
     affine
         4x4 matrix from (z, y, x) index of the regular grid to LPS mm.
     shape
-        Voxels of the regular grid along (z, y, x).
+        Number of voxels of the regular grid along (z, y, x).
     geometry
-        Where the stored slices lie.
+        Positions and orientation of the stored slices.
     """
 
     affine: NDArray[np.float64]
@@ -115,35 +114,35 @@ class Plan:
 
     @property
     def spacing(self) -> float:
-        """Distance of the grid's slices in mm."""
+        """Slice distance of the grid in mm."""
         return float(np.linalg.norm(self.affine[:3, 0]))
 
 
 def plan(
     geometry: SliceGeometry, travel: Vector | None = None, *, whole: bool = False
 ) -> Plan | str:
-    """Lay a regular upright grid over slices that are not regular as stored.
+    """Return a regular orthogonal grid for slices that are not regular as stored.
 
     Parameters
     ----------
     geometry
-        At least two slices at positions of their own.
+        At least two slices at different positions.
     travel
-        Unit vector of the table's direction if the slices are tilted against it; else None.
+        Unit vector of the table's direction if the slices are tilted against it, otherwise None.
     whole
-        Every gap is a whole multiple of the usual one, so that the usual gap fits them all.
+        Whether every gap is a multiple of the median gap, which is then the grid's slice distance.
 
     Returns
     -------
     Plan or str
-        The plan; or, where the grid would be larger than any scan, why there is none.
+        The plan; or an error message if the grid would be larger than any scan.
 
     Notes
     -----
-    The grid covers the box around all slices. Its pixels have the stored spacing. Its slices lie
-    as close as those of the finest tenth of the gaps. Tilted pixels lean along z, where
-    neighbours lie ``pixel spacing * sin(tilt)`` apart: upright slices no farther apart than that
-    lose none of their detail, as far as `MOST_GROWTH` allows.
+    The grid covers the bounding box of all slices, with the stored pixel spacing. Its slice
+    distance is the `COMMON_GAP` quantile of the gaps. In tilted slices, adjacent pixels differ in z
+    by ``pixel spacing * sin(tilt)``; a slice distance of at most that loses no detail, as far as
+    `MOST_GROWTH` allows it.
     """
     if travel is None:
         axes = np.stack([geometry.normal, geometry.column, geometry.row], axis=1)
@@ -158,8 +157,8 @@ def plan(
     if height * width > MOST_SPREAD * geometry.matrix[0] * geometry.matrix[1]:
         aside = float(np.linalg.norm(np.ptp(geometry.positions @ axes[:, 1:], axis=0)))
         return (
-            f"the slices are up to {aside:.0f} mm apart sideways, too far to be one scan; "
-            "put each part in a folder of its own"
+            f"the slices are up to {aside:.0f} mm apart sideways, too far for a single scan; "
+            "move each part to its own folder"
         )
     stored = len(geometry.positions) * geometry.matrix[0] * geometry.matrix[1]
     fine = min(usual, max(fine, extent * height * width / (MOST_GROWTH * stored)))
@@ -174,10 +173,10 @@ def plan(
 
 
 def upright_axes(geometry: SliceGeometry, travel: Vector) -> NDArray[np.float64]:
-    """Return unit vectors of the upright grid's z, y and x axes as columns, shape (3, 3).
+    """Return unit vectors of the orthogonal grid's z, y and x axes as columns, shape (3, 3).
 
-    The z axis is the direction of travel; but where the slices lie square to the patient and it
-    is the travel that leans, their own normal (then nothing needs to be turned at all).
+    The z axis is the direction of travel. If instead the slices are perpendicular to a patient axis
+    and the travel is oblique, it is the slices' normal, so that no rotation is needed.
     """
     z, snapped = _snap(travel)
     normal, square = _snap(geometry.normal)
@@ -193,7 +192,7 @@ def upright_axes(geometry: SliceGeometry, travel: Vector) -> NDArray[np.float64]
 
 
 def _snap(direction: Vector) -> tuple[Vector, bool]:
-    """Return the patient axis close to a direction and True, or the direction and False."""
+    """Return the nearest patient axis and True if it is close, else the direction and False."""
     axis = int(np.argmax(np.abs(direction)))
     if abs(direction[axis]) < math.cos(math.radians(SNAP_DEGREES)):
         return direction, False
@@ -201,12 +200,12 @@ def _snap(direction: Vector) -> tuple[Vector, bool]:
 
 
 def _box(geometry: SliceGeometry, axes: NDArray[np.float64]) -> tuple[Vector, Vector]:
-    """Return the least and greatest coordinates along the axes, on the first slice's pixels."""
-    there = geometry.corners() @ axes
-    least, greatest = there.min(axis=0), there.max(axis=0)
+    """Return the bounding box of the slices along the axes, aligned with the first's pixels."""
+    corners = geometry.corners() @ axes
+    least, greatest = corners.min(axis=0), corners.max(axis=0)
     anchor = geometry.positions[0] @ axes
     pixel = np.array([1.0, *geometry.pixel_spacing])
-    # The grid's pixels lie on the first slice's: slices that are not turned come out unblurred.
+    # The grid is aligned with the pixels of the first slice: without rotation, nothing is blurred.
     lattice = anchor - np.ceil((anchor - least) / pixel - _ON_THE_GRID) * pixel
     least[1:] = lattice[1:]
     return least, greatest
@@ -215,7 +214,7 @@ def _box(geometry: SliceGeometry, axes: NDArray[np.float64]) -> tuple[Vector, Ve
 def _plane(
     least: Vector, greatest: Vector, geometry: SliceGeometry
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Return matrix and pixel spacing (y, x) of the grid's slices."""
+    """Return the number of pixels and the pixel spacing (y, x) of the grid's slices."""
     down, across = geometry.pixel_spacing
     reach = greatest[1:] - least[1:]
     sizes = np.ceil(reach / (down, across) - _ON_THE_GRID).astype(int) + 1
@@ -225,35 +224,37 @@ def _plane(
 def _distances(
     geometry: SliceGeometry, z: Vector, travel: Vector | None, whole: bool
 ) -> tuple[float, float]:
-    """Return the finest and the usual distance of slices that the grid should have."""
+    """Return the grid's slice distance before the limits on its size, and the median distance."""
     gaps, usual = np.diff(geometry.along), geometry.usual_gap
     fine = usual if whole else float(np.quantile(gaps, COMMON_GAP, method="lower"))
     if travel is None:
         return fine, usual
     stretch = 1.0 / max(float(travel @ geometry.normal), 0.1)
-    leaning = max(abs(float(geometry.row @ z)), abs(float(geometry.column @ z)))
+    slope = max(abs(float(geometry.row @ z)), abs(float(geometry.column @ z)))
     fine, usual = fine * stretch, usual * stretch
-    return min(fine, min(geometry.pixel_spacing) / max(leaning, 1e-9)), usual
+    return min(fine, min(geometry.pixel_spacing) / max(slope, 1e-9)), usual
 
 
 def _too_large(geometry: SliceGeometry, extent: float) -> str:
     gap = float(np.diff(geometry.along).max())
     return (
-        f"the slices reach over {extent:.0f} mm with a gap of {gap:.0f} mm, too much to be one "
-        "scan; put each part in a folder of its own"
+        f"the slices extend over {extent:.0f} mm with a gap of {gap:.0f} mm, too much for a single "
+        "scan; move each part to its own folder"
     )
 
 
 def index_steps(plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where the grid's voxels lie in the slices' own coordinates.
+    """Return the map from the grid's indices to coordinates in the stack.
+
+    Coordinates in the stack are mm along the normal from the first slice, and (y, x) pixels of the
+    first slice.
 
     Returns
     -------
     start
-        Coordinates of voxel (0, 0, 0): mm along the normal from the first slice, and pixels
-        down a column and along a row of the first slice.
+        Coordinates of voxel (0, 0, 0).
     steps
-        (3, 3): what one step along z, y, x of the grid adds to them.
+        (3, 3): the change of the coordinates for one step along z, y and x of the grid.
     """
     geometry = plan.geometry
     frame = np.stack(

@@ -1,8 +1,8 @@
-"""Stored values to Hounsfield units, and the voxels in which nothing was measured.
+"""Conversion of stored values to Hounsfield units, and masks of voxels that were not measured.
 
 Sources: DICOM PS3.3 C.11.1 (Modality LUT), C.7.5.1.1.2 (Pixel Padding Value and its range).
-PhotometricInterpretation plays no part: MONOCHROME1 says that low values are shown bright, after
-the values have become Hounsfield units (C.7.6.3.1.2), which are the same either way.
+PhotometricInterpretation is not used: MONOCHROME1 only concerns the display of the resulting
+Hounsfield units (C.7.6.3.1.2).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tomochrome.io.dicom.parse import read_dataset
 from tomochrome.io.walk import open_regular, readable
 
 AIR_HU: Final = -1024
-"""Value given to padding: the least of the classic 12-bit scale, and never a tissue."""
+"""Value of padding in volumes: the minimum of the 12-bit scale, which no tissue has."""
 PADDING_BELOW_HU: Final = -500.0
-"""Padding whose value would be above this could be tissue as well, and is left as it is."""
+"""Padding with a value above this could be tissue, and is left unchanged."""
 CIRCLE_PIXELS: Final = 2.0
-"""The edge of a round field of view is met within this many pixels all around."""
+"""Tolerance for the edge of a circular field of view, in pixels."""
 LEAST_FIELD: Final = 0.4
-"""Least radius of a round field of view, as a part of the shorter side: scanners reconstruct
-circles that touch the sides (0.5) or are cut by them."""
+"""Minimum radius of a circular field of view as a fraction of the shorter side: reconstructed
+circles touch the sides (0.5) or are cut off by them."""
 
 _LOSSY: Final = frozenset({
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
@@ -35,37 +35,37 @@ _LOSSY: Final = frozenset({
 
 
 class DoesNotFitError(Exception):
-    """A value lies outside int16 although the headers promised that it would not."""
+    """A value is outside the range of int16."""
 
 
 def is_exact(header: Header) -> bool:
-    """Whether whole stored values become whole Hounsfield units."""
+    """Whether all Hounsfield units of a slice are integers."""
     factors = (header.slope, header.intercept)
     return header.has_lut or all(v is None or float(v).is_integer() for v in factors)
 
 
 def rescale(stored: NDArray[Any], header: Header, out: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Write the values in Hounsfield units into ``out``, with -1024 where nothing was measured.
+    """Write Hounsfield units to ``out``, with -1024 where nothing was measured.
 
     Parameters
     ----------
     stored
-        Stored values (y, x); may share the memory of ``out``, and is then overwritten.
+        Stored values (y, x); may share memory with ``out``.
     header
-        Slope and intercept, or a lookup table in its file; padding.
+        Contains slope and intercept, or refers to a lookup table in the file; and the padding.
     out
         int16 or float32 (y, x).
 
     Returns
     -------
     ndarray
-        Booleans (y, x), true where nothing was measured: padding, or what lies outside a round
-        field of view. None if there is no such voxel.
+        bool (y, x): true where nothing was measured (padding, or outside a circular field of
+        view). None if there is no such voxel.
 
     Raises
     ------
     DoesNotFitError
-        If ``out`` is int16 and a value is not.
+        If ``out`` is int16 and a value is outside its range.
     InputError
         If the lookup table is damaged.
     """
@@ -81,7 +81,7 @@ def rescale(stored: NDArray[Any], header: Header, out: NDArray[Any]) -> NDArray[
         if outside.all():
             out[...] = AIR_HU
             return outside
-        # What is overwritten anyway must not decide which values fit.
+        # Padding, which is overwritten, must not affect the check of the range.
         stored = np.where(outside, stored.flat[int(np.argmin(outside))], stored)
     _write(stored, slope, intercept, out)
     if outside is not None:
@@ -96,7 +96,7 @@ def _write(stored: NDArray[Any], slope: float, intercept: float, out: NDArray[An
     ends = [int(end) * int(slope) + int(intercept) for end in (stored.min(), stored.max())]
     if min(ends) < -32768 or max(ends) > 32767:
         raise DoesNotFitError
-    # Arithmetic modulo 2**16 is exact where the results fit, whatever lies between.
+    # Arithmetic modulo 2**16 is exact if the results are within the range.
     low = stored.view(np.int16) if stored.dtype.itemsize == 2 else stored.astype(np.int16)
     if slope == 1.0:
         np.add(low, _modulo(intercept), out=out)
@@ -106,12 +106,12 @@ def _write(stored: NDArray[Any], slope: float, intercept: float, out: NDArray[An
 
 
 def _modulo(value: float) -> np.int16:
-    """Return a whole number modulo 2**16 as int16."""
+    """Return an integer modulo 2**16 as int16."""
     return np.int16((int(value) + 32768) % 65536 - 32768)
 
 
 def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
-    """Return what the ModalityLUTSequence of the frame's file makes of stored values.
+    """Apply the ModalityLUTSequence of the frame's file to stored values.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
         values = apply_modality_lut(stored, dataset)
     except InputError:
         raise
-    except Exception as error:  # a damaged table fails in unforeseen ways
+    except Exception as error:  # a damaged table can raise anything
         raise InputError(
             f"the lookup table of '{header.path}' is damaged; export the series again"
         ) from error
@@ -139,7 +139,7 @@ def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
 
 
 def padding_hu(header: Header) -> float | None:
-    """Return the greatest HU value that the header's padding would have, or None without one."""
+    """Return the maximum HU value of the header's padding range, or None without padding."""
     if header.padding is None or header.modality != "CT" or header.has_lut:
         return None
     slope, intercept = header.slope or 1.0, header.intercept or 0.0
@@ -149,8 +149,8 @@ def padding_hu(header: Header) -> float | None:
 def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
     """Return which stored values are padding, or None if there are none.
 
-    Lossy compression smears the padding value: there, every value nearer to it than to
-    -1024 HU is padding too.
+    Lossy compression changes the padding value, so every value that is closer to it than to
+    -1024 HU counts as padding.
     """
     level = padding_hu(header)
     if level is None or level >= PADDING_BELOW_HU or header.padding is None:
@@ -167,11 +167,11 @@ def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | No
 
 
 def field_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
-    """Return what lies outside a round field of view that no tag tells of, or None.
+    """Return the mask of pixels outside a circular field of view without a tag, or None.
 
-    Scanners fill it with one value below any that they measure (-2000, -2048, -3024 HU). To be
-    taken for that, one value below -1024 HU must fill all four corners and nothing but the
-    outside of one circle around the middle.
+    Scanners fill them with a value below all measured ones (-2000, -2048, -3024 HU). The mask is
+    returned if a single value below -1024 HU fills all four corners and only the area outside a
+    circle around the image center.
     """
     if header.modality != "CT" or header.slope is None or header.intercept is None:
         return None
@@ -193,7 +193,7 @@ def field_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None
 
 @lru_cache(maxsize=2)
 def _radii(rows: int, columns: int) -> NDArray[np.float32]:
-    """Distance of each pixel from the middle, in pixels."""
+    """Return the distance of each pixel from the image center, in pixels."""
     y = np.arange(rows, dtype=np.float32)[:, None] - np.float32((rows - 1) / 2)
     x = np.arange(columns, dtype=np.float32)[None, :] - np.float32((columns - 1) / 2)
     return np.sqrt(y * y + x * x)

@@ -17,21 +17,21 @@ from tomochrome.volume import Volume
 def write_capture(
     volume: Volume, folder: str | os.PathLike[str], *, description: str = "", force: bool = False
 ) -> Path:
-    """Write RGBA as RGB Secondary Capture images over black, one file a slice.
+    """Write RGBA as RGB Secondary Capture images over black, one file for each slice.
 
-    Each image keeps its place in space (position, orientation, pixel spacing, frame of
-    reference), says DERIVED and SECONDARY, and carries "not for diagnosis" in ImageComments.
+    Each image has position, orientation, pixel spacing and frame of reference, the image types
+    DERIVED and SECONDARY, and "not for diagnosis" in ImageComments.
 
     Parameters
     ----------
     volume
-        uint8 RGBA with axes at right angles.
+        uint8 RGBA with orthogonal axes.
     folder
-        Folder to make; its parent must exist.
+        Folder to create; its parent must exist.
     description
         SeriesDescription.
     force
-        Replace the folder if it is there and holds nothing but ``.dcm`` files.
+        Replace an existing folder that contains nothing but ``.dcm`` files.
 
     Returns
     -------
@@ -41,9 +41,9 @@ def write_capture(
     Raises
     ------
     OutputError
-        If the volume is not color or the folder cannot be written.
+        If the volume is not colored or the folder cannot be written.
     Cancelled
-        If the task was cancelled; nothing is left behind.
+        If the task was cancelled; no files are left.
     """
     target = check_folder(Path(folder), force=force)
     if not volume.is_rgba:

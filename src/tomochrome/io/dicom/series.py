@@ -1,4 +1,4 @@
-"""Headers to items: describing each volume, and what is no part of any."""
+"""Description of each volume as an item, and of images that belong to no volume."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tomochrome.volume import Unit, Verdict
 
 
 def unsuitable(header: Header) -> str:
-    """Return why a file with an image is no part of any volume, or an empty string."""
+    """Return why an image file belongs to no volume, or an empty string."""
     other = other_than_image(header.sop_class, header.modality)
     if other:
         return other
     if header.samples != 1 or header.photometric.startswith(("RGB", "YBR", "PALETTE")):
-        return "a color picture (for example a screen capture), not a CT slice"
+        return "a color image (for example a screen capture), not a CT slice"
     if header.modality not in ("CT", "MR", "PT") and header.position is None:
-        return f"a single picture of modality {header.modality or 'unknown'}, not a CT slice"
+        return f"a single image of modality {header.modality or 'unknown'}, not a CT slice"
     return ""
 
 
 def describe(group: Group, *, single_file: bool = False) -> Item:
-    """Return the item of one volume; no pixel is read.
+    """Return the item of one volume, without reading its pixels.
 
     Parameters
     ----------
     group
-        What `tomochrome.io.dicom.group.group` found.
+        A group returned by `tomochrome.io.dicom.group.group`.
     single_file
-        Whether a file was asked for, and not a folder.
+        Whether the user has chosen a file, not a folder.
     """
     headers = group.headers
     first = headers[0]
@@ -81,7 +81,7 @@ def _where(headers: Sequence[Header], single_file: bool) -> Path:
 
 
 def _key(group: Group) -> str:
-    """Return the name by which `read` knows the volume."""
+    """Return the name of the volume for `read`."""
     first = group.headers[0]
     name = first.series_uid or str(min(h.path for h in group.headers))
     numbered = group.number and (first.series_uid or first.is_multiframe)
@@ -98,7 +98,7 @@ def _verdict(ordered: Stack, unit: Unit) -> Verdict:
 
 
 def _unit(headers: Sequence[Header]) -> tuple[Unit, list[Notice]]:
-    """Return what the values measure, judged by the headers alone, and what to say about it."""
+    """Return the unit of the values according to the headers, and notices about it."""
     first = headers[0]
     unit: Unit = "unknown"
     code: Code = "unit"
@@ -126,13 +126,13 @@ def _remarks(headers: Sequence[Header]) -> list[Notice]:
         text = f"header values that violate the DICOM standard were read nevertheless: {flaws}"
         remarks.append(Notice("header", "info", text))
     if len({h.frame_of_reference for h in headers} - {""}) > 1:
-        text = "the slices name different frames of reference: the patient may have moved"
+        text = "the slices have different frames of reference: the patient may have moved"
         remarks.append(Notice("geometry", "warning", text))
     level = padding_hu(headers[0])
     if level is not None and level >= PADDING_BELOW_HU:
         text = (
-            f"the padding value equals {level:g} HU, which tissue can have too; "
-            "it was left as it is"
+            f"the padding value equals {level:g} HU, which tissue can also have; it was left "
+            "unchanged"
         )
         remarks.append(Notice("header", "warning", text))
     return remarks

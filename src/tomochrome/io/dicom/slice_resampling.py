@@ -1,4 +1,4 @@
-"""Resampling the slices of a stack onto its regular upright grid."""
+"""Resampling of the slices of a stack onto a regular orthogonal grid."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def resample_slices(
     fill: float,
     threads: int | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Resample slices onto the regular upright grid of their plan.
+    """Resample slices onto the regular orthogonal grid of their plan.
 
-    Between slices the value is linear along their normal, within a slice bilinear; nothing is
-    made up beyond the outermost slices and pixels. A gap that is too wide to bridge stays empty;
-    there a slice reaches half a step of the grid, so that none is lost between two holes. Padding
-    is never blended with tissue: a voxel takes its value from the measured ones around it, and
-    lies outside where those carry less than half of the weight.
+    Interpolation is linear between slices, along their normal, and bilinear within a slice, without
+    extrapolation. A gap that is too large to interpolate stays empty; a slice next to it extends by
+    half a step of the grid, so that a slice between two such gaps is not lost. Padding is never
+    mixed with tissue: a voxel is the weighted mean of the measured voxels around it, and counts as
+    not measured if these have less than half of the weight.
 
     Parameters
     ----------
     voxels
         Stored slices (z, y, x) in the order of ``plan.geometry``, int16 or float32.
     outside
-        Which of them the scanner did not measure, or None.
+        bool (z, y, x): true for voxels that were not measured; None if there are none.
     fill
-        Value of voxels outside.
+        Value of voxels that were not measured.
 
     Returns
     -------
     voxels
-        On the grid, of the same type; whole numbers are rounded to nearest.
+        Voxels of the grid, of the same type; integers are rounded to nearest.
     outside
-        Voxels of the grid that were not measured; None if there are none.
+        bool: true for voxels of the grid that were not measured; None if there are none.
 
     Raises
     ------
@@ -55,8 +55,7 @@ def resample_slices(
 
     geometry, depth = plan.geometry, plan.shape[0]
     start, steps = index_steps(plan)
-    # Where each slice lies: mm along the normal, and how far its first pixel lies from that of
-    # the first slice, in pixels down and across.
+    # Position of each slice relative to the first: mm along the normal, and pixels along y and x.
     along, bridged = geometry.along, geometry.bridged
     moved = geometry.positions - geometry.positions[0]
     down = moved @ geometry.column / geometry.pixel_spacing[0]

@@ -1,6 +1,6 @@
-"""The compiled loop that resamples one slice of a regular grid from slices that lie anyhow.
+"""Compiled kernel that resamples one slice of a regular grid from irregular slices.
 
-It is serial and releases the GIL: `resample_slices` runs it on several slices at a time in threads.
+It releases the GIL: `resample_slices` runs it in several threads, each for one slice.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from tomochrome.runtime.kernels import kernel
 
 EDGE: Final = 0.02
-"""Part of a pixel by which a place may lie beyond the outermost pixel's centre (rounding)."""
+"""Tolerance for positions beyond the center of the outermost pixels, in pixels (rounding)."""
 ON_PIXEL: Final = 1e-3
-"""Part of a pixel that makes no difference: half a Hounsfield unit at the edge of bone."""
+"""Negligible distance in pixels: half a Hounsfield unit at the edge of bone."""
 NEAR_MM: Final = 0.002
-"""What lies this close to a slice has its values: positions are not written more exactly."""
+"""Positions this close to a slice get its values: stored positions are not more precise."""
 
 HALF: Final = 0.5 - 1e-6
-"""Weight that measured voxels must carry, give or take rounding."""
+"""Minimum weight of measured voxels, with a tolerance for rounding."""
 
 
 _kernel = functools.partial(kernel, error_model="numpy")
@@ -28,9 +28,9 @@ _kernel = functools.partial(kernel, error_model="numpy")
 
 @_kernel
 def _sample(voxels, mask, masked, k, v, u):  # type: ignore[no-untyped-def]
-    """Sum of weighted measured values around pixel (v, u) of slice k, and the sum of weights.
+    """Return the weighted sum of measured values at (v, u) of slice k, and the sum of weights.
 
-    The weight is negative beyond the outermost pixels, where nothing was measured.
+    The weight is negative beyond the outermost pixels.
     """
     rows, columns = voxels.shape[1], voxels.shape[2]
     if not (-EDGE <= v <= rows - 1 + EDGE and -EDGE <= u <= columns - 1 + EDGE):
@@ -57,9 +57,9 @@ def _sample(voxels, mask, masked, k, v, u):  # type: ignore[no-untyped-def]
 
 @_kernel
 def _bracket(along, bridged, slab, s, k):  # type: ignore[no-untyped-def]
-    """Slices before and after a place ``s`` mm along the normal, and the share of the second.
+    """Return the slices before and after position ``s`` (mm) and the weight of the second.
 
-    A slice of -1 is none. The fourth value is where to start looking for the next place.
+    A slice of -1 means none. The fourth value is where to start the search for the next position.
     """
     n = along.size
     while k < n - 1 and along[k + 1] <= s:
@@ -85,9 +85,9 @@ def _bracket(along, bridged, slab, s, k):  # type: ignore[no-untyped-def]
 
 @_kernel
 def _taps(rows, before, after, share, v, down, k, i, w):  # type: ignore[no-untyped-def]
-    """Slices ``k``, rows ``i`` and weights ``w`` that make up one row; return how many, or -1.
+    """Compute slices ``k``, rows ``i`` and weights ``w`` for one row; return their number.
 
-    The number is -1 where one of the slices does not reach.
+    The number is -1 if the position is outside one of the slices.
     """
     count = 0
     for which in range(2):
@@ -114,9 +114,9 @@ def _taps(rows, before, after, share, v, down, k, i, w):  # type: ignore[no-unty
 
 @_kernel
 def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, beyond):  # type: ignore[no-untyped-def]
-    """Fill part of a row from ``count`` stored rows, pixel by pixel; return how many lie outside.
+    """Fill part of a row from ``count`` stored rows; return how many voxels were not measured.
 
-    Pixel x of the row is pixel x + ``offset[t]`` of stored row t.
+    Pixel x of the row corresponds to pixel x + ``offset[t]`` of stored row t.
     """
     width = out.size
     sources = voxels[k[0], i[0], offset[0] : offset[0] + width]
@@ -169,9 +169,9 @@ def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, be
 def _aligned_row(  # type: ignore[no-untyped-def]
     voxels, mask, masked, before, after, share, v, u, down, across, whole, fill, out, beyond,
 ):  # fmt: skip
-    """Fill a row that runs along the rows of the slices, pixel on pixel.
+    """Fill a row that is parallel to the rows of the slices and aligned with their pixels.
 
-    Returns how many of its voxels lie outside, or -1 if its pixels lie between those of a slice.
+    Returns how many of its voxels were not measured, or -1 if it is not aligned with the pixels.
     """
     columns, width = voxels.shape[2], out.size
     k, i, offset = np.zeros(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64)
@@ -202,12 +202,12 @@ def resample_slice(  # type: ignore[no-untyped-def]
     voxels, mask, masked, along, down, across, bridged, slab, start, step_y, step_x,
     whole, fill, out, beyond,
 ):  # fmt: skip
-    """Fill one slice (y, x) of the grid and its mask; return how many voxels lie outside.
+    """Fill one slice (y, x) of the grid and its mask; return how many voxels were not measured.
 
-    Coordinates are (mm along the normal, pixels down, pixels across) of the first slice:
-    ``start`` for the first voxel, ``step_y`` and ``step_x`` from voxel to voxel. ``along``,
-    ``down`` and ``across`` say where each stored slice lies in them, ``bridged`` which gaps are
-    interpolated across, and ``slab`` how far a slice reaches (mm) into those that are not.
+    Coordinates are mm along the normal and (y, x) pixels of the first slice: ``start`` for the
+    first voxel, ``step_y`` and ``step_x`` between voxels. ``along``, ``down`` and ``across`` are
+    those of each stored slice. ``bridged`` says which gaps are interpolated, and ``slab`` (mm) how
+    far a slice extends into the others.
     """
     height, width = out.shape
     level = abs(step_x[0]) * width < NEAR_MM / 2  # a row stays between the same two slices

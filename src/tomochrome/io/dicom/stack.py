@@ -120,7 +120,7 @@ def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list
     if turns:
         refusal = (
             f"slices of several acquisitions are interleaved ({turns}), "
-            "so this is not one volume; put each acquisition in a folder of its own"
+            "so this is not one volume; move each acquisition to its own folder"
         )
         return geometry, ordered, findings, refusal
     left_out = len(ordered) - len(kept)
@@ -275,7 +275,7 @@ def _refuse_values(headers: Sequence[Header]) -> str:
     return ""
 
 
-_CHOOSE: Final = "put each kind of slice in a folder of its own"
+_CHOOSE: Final = "move each kind of slice to its own folder"
 
 
 def _is_placed(header: Header) -> bool:

@@ -1,4 +1,4 @@
-"""From the bytes of a frame to its stored values, whatever they are compressed with."""
+"""Reading the stored values of a frame, compressed or not."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from tomochrome.io.dicom.header import Header
 from tomochrome.runtime import sandbox
 
 FRAME_SECONDS: Final = 5.0
-"""Of the processor's time to decode any frame; beyond this the decoder hangs."""
+"""CPU time allowed for decoding a frame, plus `SECONDS_A_PIXEL`; a longer call has hung."""
 SECONDS_A_PIXEL: Final = 5e-7
-"""And for each pixel: OpenJPEG takes a fifth of that."""
+"""CPU time allowed per pixel: five times that of OpenJPEG."""
 
 _WIDTHS: Final = (8, 16, 32)
 
 
 def is_native(header: Header) -> bool:
-    """Whether the pixels of a file are not compressed."""
+    """Whether the pixels of a file are uncompressed."""
     return header.transfer_syntax in NATIVE
 
 
 def read_native(
     header: Header, source: Source, into: NDArray[np.int16] | None = None
 ) -> NDArray[Any]:
-    """Read a frame that is not compressed.
+    """Read an uncompressed frame.
 
     Parameters
     ----------
     header, source
         The frame and its file.
     into
-        C-contiguous int16 (y, x) whose memory may be used for values of 16 bits.
+        C-contiguous int16 (y, x) whose memory may be used for 16-bit values.
 
     Returns
     -------
     ndarray
-        Stored values (y, x) in the machine's byte order, bits that hold no value cleared.
+        Stored values (y, x) in native byte order, with unused bits cleared.
 
     Raises
     ------
     InputError
-        If the file ends early, or has pixels of unusual size.
+        If the file is truncated, or its number of bits per pixel is not supported.
     """
     dtype = _dtype(header)
     if into is not None and dtype.itemsize == 2:
@@ -63,7 +63,7 @@ def read_native(
 def _dtype(header: Header) -> np.dtype[Any]:
     if header.bits_allocated not in _WIDTHS:
         raise InputError(
-            f"'{header.path}' stores {header.bits_allocated} bits for each pixel, which is not "
+            f"'{header.path}' stores {header.bits_allocated} bits per pixel, which is not "
             "supported; export it again with 16 bits"
         )
     return np.dtype(f"{_kind(header)}{header.bits_allocated // 8}")
@@ -74,7 +74,7 @@ def _kind(header: Header) -> str:
 
 
 def without_unused_bits(stored: NDArray[Any], header: Header) -> NDArray[Any]:
-    """Clear what some writers leave in the bits above HighBit (old overlays, noise)."""
+    """Clear the bits above HighBit, in which some writers leave old overlays or noise."""
     allocated, bits, high = header.bits_allocated, header.bits_stored, header.high_bit
     if not 0 < bits < allocated or not bits - 1 <= high < allocated:
         return stored
@@ -86,15 +86,14 @@ def without_unused_bits(stored: NDArray[Any], header: Header) -> NDArray[Any]:
 
 
 def read_compressed(header: Header, source: Source) -> NDArray[Any]:
-    """Read a compressed frame, and decode it in a child process.
+    """Read a compressed frame and decode it in a child process.
 
     Returns
     -------
     ndarray
-        Stored values (y, x) in the machine's byte order. Where header and JPEG 2000 stream do
-        not agree, the stream is believed: in its number of bits, and when it says that its
-        values are signed. Values without signs in an image with signed ones are two's
-        complements of as many bits as the stream has.
+        Stored values (y, x) in native byte order. If the header and the codestream differ, the
+        number of bits and the sign are those of the codestream. Unsigned values in an image with
+        signed values are two's complements with the number of bits of the codestream.
 
     Raises
     ------
@@ -130,13 +129,7 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
 def _shaped(
     values: NDArray[np.uint8], header: Header, precision: int, signed: bool | None
 ) -> NDArray[Any]:
-    """Return the values (y, x) that a decoder gave as bytes.
-
-    Raises
-    ------
-    ValueError
-        If there are too few.
-    """
+    """Convert decoded bytes to values (y, x); raise `ValueError` if there are too few."""
     width, pixels = decode.bytes_of(precision), header.rows * header.columns
     syntax = header.transfer_syntax
     kind = "i" if signed else "u"

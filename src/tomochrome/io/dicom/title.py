@@ -1,4 +1,4 @@
-"""What a header says in free words, provided that nothing of the patient is in it."""
+"""Free-text descriptions from a header, without those that contain patient data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NAMES: Final = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientName
                 "PatientBirthName", "AccessionNumber")  # fmt: skip
 BIRTH: Final = "PatientBirthDate"
 LONGEST: Final = 64
-"""Characters of a long string (LO, DICOM PS3.5 6.2)."""
+"""Maximum number of characters of a long string (LO, DICOM PS3.5 6.2)."""
 
 _LEAST_PART: Final = 3
-"""Letters of a part of a name that is looked for: shorter ones occur in every text."""
+"""Minimum length of a part of a name that is searched for; shorter ones occur in any text."""
 _LEAST_FOREIGN_PART: Final = 2  # a Chinese or Korean given name
 _NOBODY: Final = frozenset(
     ("anon", "anonym", "anonymous", "anonymized", "none", "unknown", "patient", "name", "test",
@@ -28,40 +28,40 @@ _UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa",
 
 @dataclass(frozen=True)
 class Secrets:
-    """What identifies the patient: names and numbers, and the birth date (YYYYMMDD)."""
+    """The patient's names, identifiers and birth date (YYYYMMDD)."""
 
     names: tuple[str, ...] = ()
     birth: str = ""
 
     def hidden_in(self, text: str) -> bool:
-        """Whether any of it is in a text.
+        """Whether a text contains any of them.
 
-        Parts of the names and numbers, and the birth date in its usual spellings, are looked
-        for without regard to case and accents.
+        The search is for parts of the names and identifiers, and for the birth date in common
+        notations; case and accents are ignored.
         """
         return _hidden(text, self)
 
 
 def secrets_of(source: Source) -> Secrets:
-    """Return what a header says to identify the patient."""
+    """Return the patient's names, identifiers and birth date from a header."""
     return _secrets(tuple(words(source, keyword) for keyword in NAMES), words(source, BIRTH))
 
 
 @lru_cache(maxsize=64)
 def _secrets(names: tuple[str, ...], birth: str) -> Secrets:
-    """Return one and the same object for the slices of one patient: it is compared often."""
+    """Return the same object for all slices of a patient, because it is compared often."""
     return Secrets(names, birth)
 
 
 def title(source: Source, keyword: str = "SeriesDescription") -> str:
-    """Return a description in one line; empty where anything of the patient is in it."""
+    """Return a description on one line, or an empty string if it contains patient data."""
     described = words(source, keyword)
     return clean_title(described, secrets_of(source)) if described else ""
 
 
 @lru_cache(maxsize=256)
 def clean_title(described: str, secrets: Secrets) -> str:
-    """Return a description without control characters, or nothing if a secret is in it."""
+    """Return a description without control characters, or an empty string as in `title`."""
     if secrets.hidden_in(described):
         return ""
     shown = "".join(c if c.isprintable() else " " for c in described)
@@ -78,9 +78,9 @@ def _hidden(text: str, secrets: Secrets) -> bool:
 
 
 def _spellings(text: str) -> set[str]:
-    """Return a text folded in case, with accents taken off and with them written out.
+    """Return case-folded versions of a text: as is, without accents, and with umlauts as "ae".
 
-    Each also with what stands between letters taken out: ``MU-STER`` hides ``Muster``.
+    Each is also returned without separators: ``MU-STER`` contains ``Muster``.
     """
     low = unicodedata.normalize("NFC", text).casefold()
     bare = "".join(c for c in unicodedata.normalize("NFKD", low) if unicodedata.category(c) != "Mn")
@@ -100,7 +100,7 @@ def _parts(secret: str) -> set[str]:
 
 @lru_cache(maxsize=64)
 def _dates(birth: str) -> tuple[re.Pattern[str], ...]:
-    """Return what finds a date (YYYYMMDD) in its usual spellings, with and without separators."""
+    """Return patterns for common notations of a date (YYYYMMDD), with and without separators."""
     found = re.fullmatch(r"(\d{4})\D?(\d\d)\D?(\d\d)", birth.strip())
     if not found:
         return ()

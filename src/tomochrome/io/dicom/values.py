@@ -1,8 +1,8 @@
-"""Plain checked values out of DICOM elements, as they lie in the file.
+"""Conversion of DICOM elements to checked values.
 
-The DICOM library's own conversion checks each value against the standard and keeps how it was
-written, which takes longer than all the rest of reading a header. Here a value is only turned
-into numbers or text; what makes no sense counts as missing.
+pydicom's own conversion validates each value against the standard and keeps its original notation,
+which takes longer than the rest of reading a header. Here a value is only converted to numbers or
+text; invalid values count as missing.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _TEXT: Final = frozenset(
      "UT")
 )  # fmt: skip
 _LONGEST: Final = 4096
-"""Bytes of a value that is looked at: the longest that are needed have a tenth of that."""
+"""Maximum number of bytes of a value that are converted; needed values have at most a tenth."""
 _LONGEST_SEQUENCE: Final = 1 << 20
-"""Bytes of a sequence that is parsed: a lookup table of 16 bits has an eighth of that."""
+"""Maximum length in bytes of a sequence that is parsed; a 16-bit lookup table has an eighth."""
 
-# A damaged header can hold any other text where a code or a UID should be, the patient's name
-# too, so what does not look like one counts as missing. Hexadecimal UIDs are not to the letter
-# of the standard, but anonymizers write them.
+# A damaged header can contain any text in place of a code or UID, even the patient's name. So an
+# invalid code or UID counts as missing. Hexadecimal UIDs violate the standard, but anonymizers
+# write them.
 _CODE: Final = re.compile(r"[A-Z0-9_ -]{1,16}")
 _UID: Final = re.compile(r"[0-9A-Za-z._-]{1,64}")
 _CLOCK: Final = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)")
@@ -52,24 +52,24 @@ def tag_of(keyword: str) -> int:
 
 @cache
 def _usual_vr(tag: int) -> str:
-    return dictionary_VR(tag)[:2]  # "US or SS": the sign is looked after where it matters
+    return dictionary_VR(tag)[:2]  # "US or SS": the caller considers the sign
 
 
 def element(source: Source, keyword: str) -> RawDataElement | DataElement | None:
     """Return an element as it was read, or None."""
     tag = tag_of(keyword)
-    if type(source) is dict:  # of the usual header; asking a Dataset's class takes longer
+    if type(source) is dict:  # the usual case, faster than the test for Dataset
         return source.get(tag)
     if isinstance(source, Dataset):
         try:
             return source.get_item(tag) if tag in source else None
-        except Exception:  # of a damaged element; to us it is as good as missing
+        except Exception:  # a damaged element counts as missing
             return None
     return source.get(tag)
 
 
 def values(source: Source, keyword: str) -> tuple[Any, ...]:
-    """Return an element's values, texts or numbers; empty when it is missing or senseless."""
+    """Return an element's values, texts or numbers; empty if it is missing or invalid."""
     found = element(source, keyword)
     if found is None:
         return ()
@@ -111,7 +111,7 @@ def _unpack(value: bytes, code: str, little: bool) -> tuple[Any, ...]:
 
 
 def items(source: Source, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence; empty when it is missing, no sequence, or too long."""
+    """Return the items of a sequence; empty if it is missing, not a sequence, or too long."""
     found = element(source, keyword)
     if isinstance(found, RawDataElement):
         if len(found.value or b"") > _LONGEST_SEQUENCE:
@@ -120,7 +120,7 @@ def items(source: Source, keyword: str) -> list[Dataset]:
 
         try:
             found = convert_raw_data_element(found)
-        except Exception:  # of a malformed sequence; to us it is as good as missing
+        except Exception:  # a malformed sequence counts as missing
             return []
     value = None if found is None else found.value
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
@@ -129,7 +129,7 @@ def items(source: Source, keyword: str) -> list[Dataset]:
 
 
 def text(source: Source, keyword: str) -> str:
-    """Return the first value of a code or a UID, codes in capitals; empty if it is not one."""
+    """Return the first value of a code (in capitals) or UID; empty if it is invalid."""
     found = values(source, keyword)
     if not found:
         return ""
@@ -144,13 +144,13 @@ def _as_uid(value: str) -> str:
 
 @lru_cache(maxsize=4096)
 def as_code(value: str) -> str:
-    """Return a text that is a code, in capitals, or an empty one."""
+    """Return a code in capitals, or an empty text if it is invalid."""
     value = value.strip(" \0").upper()
     return value if _CODE.fullmatch(value) else ""
 
 
 def floats(source: Source, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
-    """Return finite numbers, or None; a number of them other than ``count`` is None too."""
+    """Return finite numbers; None if there are none, or not ``count`` of them."""
     return _as_floats(values(source, keyword), count)
 
 
@@ -172,13 +172,13 @@ def number(source: Source, keyword: str) -> float | None:
 
 
 def integer(source: Source, keyword: str) -> int | None:
-    """Return the first number without its fraction, or None."""
+    """Return the first number, truncated to an integer, or None."""
     found = number(source, keyword)
     return None if found is None else int(found)
 
 
 def seconds(source: Source, keyword: str) -> float | None:
-    """Return a time of the day in seconds, or None."""
+    """Return a time of day in seconds, or None."""
     found = values(source, keyword)
     clock = _CLOCK.fullmatch(str(found[0]).strip(" \0")) if found else None
     if not clock:
@@ -188,7 +188,7 @@ def seconds(source: Source, keyword: str) -> float | None:
 
 
 def words(source: Source, keyword: str) -> str:
-    """Return a free text in the character set of its data set; backslashes part several values."""
+    """Return free text, decoded by the data set's character set; backslashes separate values."""
     found = element(source, keyword)
     if found is None:
         return ""
@@ -209,5 +209,5 @@ def _decode(value: bytes, charset: bytes) -> str:
     try:
         encodings = convert_encodings(charset.decode("ascii", "replace").strip(" \0").split("\\"))
         return decode_bytes(value, encodings, set()).strip(" \0")
-    except Exception:  # unknown character sets and broken texts raise in unforeseen ways
+    except Exception:  # unknown character sets and damaged text can raise anything
         return value.decode("ascii", "replace").strip(" \0")

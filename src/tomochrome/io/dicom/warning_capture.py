@@ -1,4 +1,4 @@
-"""The DICOM library's warnings, noted for each thread instead of shown or logged."""
+"""Capture of pydicom's warnings in each thread, instead of showing or logging them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _installed = ExitStack()
 
 
 def _may_be_logged(record: logging.LogRecord) -> bool:
-    """Keep what the library says of damaged values out of logs: it quotes them, names too."""
+    """Drop pydicom's log records while warnings are captured: they quote values, even names."""
     return getattr(_thread, "notes", None) is None
 
 
@@ -25,13 +25,10 @@ logging.getLogger("pydicom").addFilter(_may_be_logged)
 
 @contextmanager
 def captured_warnings() -> Iterator[list[str]]:
-    """Collect the messages of warnings that this thread raises, instead of letting them out.
+    """Capture the messages of warnings in this thread; log records of pydicom are dropped.
 
-    What the library logs meanwhile is dropped: it is the same, and quotes damaged values.
-
-    Python's warning filters belong to the whole process and are not safe to change from
-    several threads. So the first thread to come here changes them and the last one to leave
-    changes them back; warnings of threads that are not here are shown as ever.
+    Python's warning filters are global and not thread-safe. So the first thread to enter changes
+    them and the last one to leave restores them; warnings of other threads are shown as usual.
     """
     outer: list[str] | None = getattr(_thread, "notes", None)
     notes: list[str] = []

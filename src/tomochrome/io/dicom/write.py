@@ -199,7 +199,7 @@ def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modalit
     if not is_orthogonal(volume.affine):
         raise OutputError(
             "the volume's axes are not orthogonal, which a DICOM series cannot store; resample it "
-            "onto an upright grid first"
+            "onto an orthogonal grid first"
         )
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
