@@ -257,7 +257,7 @@ def test_outputs_that_cannot_be(tmp_path):
     (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed" / "letter.txt").write_text("precious")
     cases = {
-        "c.mp4": "does not end in a supported extension",
+        "c.avi": "does not end in a supported extension",
         "c": "does not end in a supported extension",
         ".png": "does not end in a supported extension",
         "nowhere/c.png": "does not exist",
