@@ -22,7 +22,7 @@ from io_cases import ct, series
 
 from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io import archive, find, read, write
-from tomochrome.io.archive import in_words, left_out, shown, unpack
+from tomochrome.io.archive import display_path, skipped_entries, unpack, with_display_paths
 from tomochrome.runtime import Task, running
 
 
@@ -84,10 +84,10 @@ def test_the_same_file_is_unpacked_once_and_a_changed_one_again(tmp_path):
 def test_paths_are_shown_below_the_archive(tmp_path):
     path = zipped(tmp_path / "cd.zip", FILES)
     folder = unpack(path)
-    assert shown(folder / "DICOM" / "S1") == str(path / "DICOM" / "S1")
-    assert shown(folder) == str(path)
-    assert shown(tmp_path / "else") == str(tmp_path / "else")
-    assert in_words(f"'{folder / 'a'}' is bad") == f"'{path / 'a'}' is bad"
+    assert display_path(folder / "DICOM" / "S1") == str(path / "DICOM" / "S1")
+    assert display_path(folder) == str(path)
+    assert display_path(tmp_path / "else") == str(tmp_path / "else")
+    assert with_display_paths(f"'{folder / 'a'}' is bad") == f"'{path / 'a'}' is bad"
 
 
 def test_backslashes_of_windows_programs_are_folders(tmp_path):
@@ -134,7 +134,7 @@ def test_links_and_devices_are_left_out_and_said(tmp_path):
             packed.writestr(entry, "/etc/passwd")
     folder = unpack(path)
     assert contents(folder) == {"file": b"/etc/passwd"}
-    assert {(Path(skip.path).name, skip.reason) for skip in left_out(folder)} == {
+    assert {(Path(skip.path).name, skip.reason) for skip in skipped_entries(folder)} == {
         ("link", "a link in a zip archive"),
         ("pipe", "not a regular file in a zip archive"),
     }

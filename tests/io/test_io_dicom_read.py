@@ -118,7 +118,7 @@ def test_cancel_and_progress(tmp_path):
     told = []
     with running(Task(lambda done, total, stage: told.append((stage, done, total)))):
         read(folder)
-    assert ("looking at files", 7, 7) in told
+    assert ("examining files", 7, 7) in told
     assert told[-1] == ("reading slices", 7, 7)
 
     def stop(done, total, stage):

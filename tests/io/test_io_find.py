@@ -42,7 +42,7 @@ def test_items_and_skipped(study):
     assert by_uid["1.2.3.3"].unit == "unknown"
     reasons = {Path(s.path).name: s.reason for s in found.skipped}
     assert set(reasons) == {"notes.txt", "empty", "key.png"}
-    assert "2D picture" in reasons["key.png"]
+    assert "2D image" in reasons["key.png"]
 
 
 def test_json_has_the_contracts_keys(study):
@@ -201,7 +201,7 @@ def test_bad_input_is_one_sentence(tmp_path, shared_data):
         tmp_path / "texts": "no image that can be read",
         fake: "not in a format",
         zipped: "zip archive",
-        picture: "2D picture",
+        picture: "2D image",
         nifti: "damaged, truncated",
         nrrd: "damaged, truncated",
         header: "without an image|damaged",

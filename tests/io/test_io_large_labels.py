@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomochrome.io import read, write
-from tomochrome.io.values import measured
+from tomochrome.io.values import rescaled
 
 LARGE = {
     "int32": [16_777_217, 16_777_216, -2_147_483_647, 614_454_277],
@@ -50,14 +50,14 @@ def test_every_label_is_kept(tmp_path, dtype, ending):
 def test_whole_numbers_that_floats_hold_stay_floats():
     values = np.array([[[-(2**24), 2**24, 70_000]]], np.int64)
     for raw in (values, planes(values)):
-        found = measured(raw, values.shape, values.dtype, "x").voxels
+        found = rescaled(raw, values.shape, values.dtype, "x").voxels
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, values)
 
 
 def test_scaled_numbers_are_measurements():
     whole = labels("int32")
-    found = measured(planes(whole), whole.shape, whole.dtype, "x", slope=0.5).voxels
+    found = rescaled(planes(whole), whole.shape, whole.dtype, "x", slope=0.5).voxels
     assert found.dtype == np.float32
 
 
@@ -76,5 +76,5 @@ def test_no_whole_number_is_changed(values, dtype):
     whole = np.clip(np.array(values, np.int64), limits.min, min(limits.max, 2**62)).astype(dtype)
     stored = whole.reshape(-1, 1, 1)
     for raw in (stored, planes(stored)):
-        found = measured(raw, stored.shape, stored.dtype, "x").voxels
+        found = rescaled(raw, stored.shape, stored.dtype, "x").voxels
         assert [int(v) for v in found.ravel()] == [int(v) for v in stored.ravel()]

@@ -17,7 +17,7 @@ from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry import same_grid, to_nifti_affine, to_sitk
 from tomochrome.io import find, read
 from tomochrome.io.units import infer_unit, looks_like_hounsfield, unit_of, what_it_is
-from tomochrome.io.values import measured
+from tomochrome.io.values import rescaled
 from tomochrome.volume import Provenance, Volume
 
 
@@ -255,7 +255,7 @@ def test_values_are_kept(values, whole, dtype):
     numbers = np.rint(numbers) if whole or "f" not in dtype else numbers
     limits = (-40000, 40000) if "f" in dtype else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     array = np.clip(numbers, *limits).astype(dtype).reshape(-1, 1, 1)
-    small = measured(array.copy(), array.shape, array.dtype, "x").voxels
+    small = rescaled(array.copy(), array.shape, array.dtype, "x").voxels
     assert small.dtype in (np.int16, np.float32, np.uint8)
     assert small.dtype.isnative
     np.testing.assert_array_equal(small, array.astype(np.float32))

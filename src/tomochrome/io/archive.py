@@ -58,7 +58,7 @@ def unpack(path: str | os.PathLike[str]) -> Path:
     """Unpack a zip archive into a private temporary folder that lives until the process ends.
 
     The same file (by path, size and modification time) is unpacked only once. Links and special
-    files are skipped (see `left_out`); nested archives are not unpacked.
+    files are skipped (see `skipped_entries`); nested archives are not unpacked.
 
     Parameters
     ----------
@@ -83,7 +83,8 @@ def unpack(path: str | os.PathLike[str]) -> Path:
     archive = Path(path)
     if _holder(archive) is not None:
         raise InputError(
-            f"'{shown(archive)}' is a zip archive inside another one; unpack it yourself first"
+            f"'{display_path(archive)}' is a zip archive inside another one; unpack the outer one "
+            "yourself first"
         )
     try:
         real = archive.resolve()
@@ -106,7 +107,7 @@ def unpack(path: str | os.PathLike[str]) -> Path:
         _lock.release()
 
 
-def shown(path: str | os.PathLike[str]) -> str:
+def display_path(path: str | os.PathLike[str]) -> str:
     """Return a path for display: ``.../archive.zip/inner/name`` inside an unpacked archive."""
     holder = _holder(Path(path))
     if holder is None:
@@ -114,14 +115,14 @@ def shown(path: str | os.PathLike[str]) -> str:
     return str(holder.archive / Path(path).relative_to(holder.folder))
 
 
-def in_words(text: str) -> str:
-    """Return a message with the paths inside unpacked archives replaced as in `shown`."""
+def with_display_paths(text: str) -> str:
+    """Return a message with the paths inside unpacked archives replaced as in `display_path`."""
     for known in list(_unpacked.values()):
         text = text.replace(str(known.folder), str(known.archive))
     return text
 
 
-def left_out(folder: str | os.PathLike[str]) -> tuple[Skipped, ...]:
+def skipped_entries(folder: str | os.PathLike[str]) -> tuple[Skipped, ...]:
     """Return the entries that `unpack` skipped when it created a folder, with the reasons."""
     holder = _holder(Path(folder))
     return () if holder is None else holder.skipped

@@ -10,7 +10,7 @@ import numpy as np
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.io.archive import shown
+from tomochrome.io.archive import display_path
 from tomochrome.io.image_file import read_vectors
 from tomochrome.io.image_formats import open_image
 
@@ -45,7 +45,7 @@ def read_field(path: Path) -> DisplacementField | InverseField:
     GeometryError
         If its values are not finite.
     """
-    where = shown(path)
+    where = display_path(path)
     image = open_image(path, next(k for end, k in KINDS.items() if path.name.lower().endswith(end)))
     scaled = (image.slope, image.intercept) != (1.0, 0.0)
     components = image.components if image.channels * image.volumes == 3 else 1

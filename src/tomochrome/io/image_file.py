@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError, TomochromeError
-from tomochrome.io.archive import shown
+from tomochrome.io.archive import display_path
 from tomochrome.io.bounds import damaged
 from tomochrome.io.series_item import Item
 from tomochrome.io.units import MODALITIES
-from tomochrome.io.values import Values, labels, measured
+from tomochrome.io.values import Values, labels, rescaled
 from tomochrome.io.volume_selection import Part, choose_part, item_of
 from tomochrome.notices import Notice
 from tomochrome.runtime import quietly
@@ -152,7 +152,7 @@ def read_vectors(image: ImageFile) -> NDArray[Any]:
 @contextmanager
 def _in_sentences(image: ImageFile) -> Iterator[None]:
     """Convert exceptions raised while reading into an `InputError`."""
-    where = shown(image.path)
+    where = display_path(image.path)
     try:
         yield
     except SandboxError as error:
@@ -171,7 +171,7 @@ def _in_sentences(image: ImageFile) -> Iterator[None]:
 
 
 def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
-    where = shown(image.path)
+    where = display_path(image.path)
     is_color = image.channels in (3, 4) and image.dtype == np.uint8
     if image.channels != 1 and not is_color:
         raise InputError(
@@ -191,7 +191,7 @@ def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
 
 
 def _volume(image: ImageFile, part: Part, values: Values) -> Volume:
-    where = shown(image.path)
+    where = display_path(image.path)
     verdict: Verdict = "regular" if values.unit == "HU" else "not-ct"
     provenance = Provenance(
         source=where,
@@ -215,11 +215,11 @@ def _color(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
 
 
 def _measured(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
-    values = measured(
+    values = rescaled(
         raw,
         image.shape,
         image.dtype,
-        shown(image.path),
+        display_path(image.path),
         slope=image.slope,
         intercept=image.intercept,
     )

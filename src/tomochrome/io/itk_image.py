@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import compose
 from tomochrome.io import sandboxed_itk
-from tomochrome.io.archive import shown
+from tomochrome.io.archive import display_path
 from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.image_file import ImageFile
 from tomochrome.io.units import MODALITIES
@@ -101,7 +101,7 @@ def open_itk(path: Path, kind: str) -> ImageFile:
     Cancelled
         If the task was cancelled.
     """
-    where = shown(path)
+    where = display_path(path)
     try:
         header = _scan(path, is_nrrd=kind == "nrrd")
         facts = (_nrrd_facts if kind == "nrrd" else _meta_facts)(path, header)
@@ -141,7 +141,7 @@ def _scan(path: Path, *, is_nrrd: bool) -> _Header:
 
 
 def _nrrd_facts(path: Path, header: _Header) -> _Facts:
-    where, encoding = shown(path), header.first("encoding", default="raw").lower()
+    where, encoding = display_path(path), header.first("encoding", default="raw").lower()
     if encoding in ("bzip2", "bz2"):
         raise InputError(f"'{where}' is packed by bzip2, which ITK does not read; save it as gzip")
     name = header.first("datafile")
@@ -170,7 +170,7 @@ def _nrrd_facts(path: Path, header: _Header) -> _Facts:
 
 
 def _meta_facts(path: Path, header: _Header) -> _Facts:
-    where, name = shown(path), header.fields["ElementDataFile"]
+    where, name = display_path(path), header.fields["ElementDataFile"]
     dims = int(header.fields["NDims"])
     if not _true(header.first("BinaryData", default="True")):
         raise InputError(f"'{where}' stores its voxels as text; save it in binary form")
@@ -232,7 +232,7 @@ def _true(text: str) -> bool:
 
 def _beside(header: Path, name: str) -> Path:
     """Return the data file that a header names; it must exist below the header's folder."""
-    where, windows = shown(header), PureWindowsPath(name)
+    where, windows = display_path(header), PureWindowsPath(name)
     if (
         PurePosixPath(name).is_absolute()
         or windows.anchor
@@ -261,7 +261,7 @@ def _beside(header: Path, name: str) -> Path:
 
 
 def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageFile:
-    where = shown(path)
+    where = display_path(path)
     size, components, dtype = seen["size"], seen["components"], np.dtype(seen["dtype"])
     dims = len(size)
     others = {one for one in facts.kinds if one not in ("domain", "space")}
@@ -335,7 +335,7 @@ def _read(
         facts.start,
         facts.deflated,
         facts.header,
-        subject=f"'{shown(path)}'",
+        subject=f"'{display_path(path)}'",
         memory=MEMORY + 2 * nbytes,
         seconds=_SECONDS + nbytes / _BYTES_A_SECOND,
     )

@@ -27,25 +27,25 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import check, quietly, report
 
 _REASONS = {
-    "picture": "a 2D picture (PNG, JPEG, TIFF ...), not a CT volume",
+    "picture": "a 2D image (PNG, JPEG, TIFF ...), not a CT volume",
     "zip": "a zip archive; open it by itself",
     "empty": "an empty file",
-    "torn": "a damaged DICOM file, of which the beginning is missing; copy it again",
+    "damaged": "a damaged DICOM file whose beginning is missing; copy it again",
     "other": "not in a format that Tomochrome reads (DICOM, NIfTI, NRRD, MetaImage)",
 }
 
 
-_STAGE: Final = "looking at files"
+_STAGE: Final = "examining files"
 _REPORTS: Final = 200
 """Number of progress reports per folder; more than a progress bar can show."""
 
 _DICOM_ROOT: Final = b"1.2.840.10008."
 """Prefix of the UIDs that the standard defines, found near the start of DICOM files."""
-_TORN: Final = 512
+_DAMAGED_BYTES: Final = 512
 
 
 @dataclass
-class _Harvest:
+class _Listing:
     """What has been found so far."""
 
     reader: HeaderReader
@@ -54,8 +54,8 @@ class _Harvest:
     skipped: list[Skipped] = field(default_factory=list)
 
     def skip(self, path: Path, reason: str, sentence: str = "") -> None:
-        said = archive.in_words(reason), archive.in_words(sentence)
-        self.skipped.append(Skipped(archive.shown(path), *said))
+        texts = archive.with_display_paths(reason), archive.with_display_paths(sentence)
+        self.skipped.append(Skipped(archive.display_path(path), *texts))
 
 
 def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool = False) -> Found:
@@ -87,38 +87,38 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
         If the task was cancelled.
     """
     root = Path(path)
-    harvest = _Harvest(HeaderReader(with_identity=with_identity))
+    listing = _Listing(HeaderReader(with_identity=with_identity))
     with captured_warnings():
-        files = _files(root, harvest)
+        files = _files(root, listing)
         single = files == [root]
         step = max(1, len(files) // _REPORTS)
         report(0, len(files), _STAGE)
         for done, file in enumerate(files, start=1):
             check()
-            _look_at(file, harvest, single)
+            _examine(file, listing, single)
             if done % step == 0 or done == len(files):
                 report(done, len(files), _STAGE)
-    for found in group(harvest.headers):
+    for found in group(listing.headers):
         check()
         item = series.describe(found, single_file=single)
         if pixels:
             item = _with_range(item)
-        harvest.items.append(item)
-    items = sorted(map(_shown, harvest.items), key=lambda item: (item.path, item.series_uid))
-    return Found(tuple(items), tuple(harvest.skipped))
+        listing.items.append(item)
+    items = sorted(map(_shown, listing.items), key=lambda item: (item.path, item.series_uid))
+    return Found(tuple(items), tuple(listing.skipped))
 
 
 def _shown(item: Item) -> Item:
     """Return the item with display paths for files in unpacked archives."""
-    path = archive.shown(item.path)
+    path = archive.display_path(item.path)
     if path == item.path:
         return item
     return replace(
         item,
         path=path,
-        key=archive.in_words(item.key),
-        warnings=tuple(replace(w, text=archive.in_words(w.text)) for w in item.warnings),
-        refusal=archive.in_words(item.refusal),
+        key=archive.with_display_paths(item.key),
+        warnings=tuple(replace(w, text=archive.with_display_paths(w.text)) for w in item.warnings),
+        refusal=archive.with_display_paths(item.refusal),
     )
 
 
@@ -134,11 +134,11 @@ def _with_range(item: Item) -> Item:
         return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))
 
 
-def _files(root: Path, harvest: _Harvest) -> Sequence[Path]:
+def _files(root: Path, listing: _Listing) -> Sequence[Path]:
     """Return the files to examine: the file, or all files of a folder, archive or DICOMDIR."""
     try:
         if root.is_dir():
-            return list(walk(root, harvest.skip))
+            return list(walk(root, listing.skip))
         if not root.exists():
             raise InputError(f"'{root}' does not exist; check the path")
         if not root.is_file():
@@ -150,20 +150,20 @@ def _files(root: Path, harvest: _Harvest) -> Sequence[Path]:
     kind = judge(head, root.name)
     if kind == "zip":
         folder = archive.unpack(root)
-        harvest.skipped.extend(archive.left_out(folder))
-        return list(walk(folder, harvest.skip))
+        listing.skipped.extend(archive.skipped_entries(folder))
+        return list(walk(folder, listing.skip))
     if kind == "dicom" and dicomdir.is_index(head):
-        return dicomdir.files(root, harvest.skip)
+        return dicomdir.files(root, listing.skip)
     return [root]
 
 
-def _look_at(path: Path, harvest: _Harvest, alone: bool) -> None:
+def _examine(path: Path, listing: _Listing, alone: bool) -> None:
     try:
         with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
             kind = judge(head, path.name)
             if kind == "dicom":
-                _look_at_dicom(path, file, head, harvest)
+                _examine_dicom(path, file, head, listing)
                 return
         kind = "nifti" if is_pair(path) else kind
         if is_known(kind):
@@ -171,23 +171,23 @@ def _look_at(path: Path, harvest: _Harvest, alone: bool) -> None:
                 image = open_image(path, kind)
                 # Reading a single large file takes long enough to report its own progress.
                 with nullcontext() if alone else quietly():
-                    harvest.items.extend(describe(image))
+                    listing.items.extend(describe(image))
         else:
-            torn = kind == "other" and _DICOM_ROOT in head[:_TORN]
-            harvest.skip(path, _REASONS["torn" if torn else kind])
+            damaged = kind == "other" and _DICOM_ROOT in head[:_DAMAGED_BYTES]
+            listing.skip(path, _REASONS["damaged" if damaged else kind])
     except NotAnImageError as error:
-        harvest.skip(path, str(error))
+        listing.skip(path, str(error))
     except InputError as error:
-        harvest.skip(path, str(error), str(error))
+        listing.skip(path, str(error), str(error))
     except (OSError, ValueError) as error:
         reason = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-        harvest.skip(path, reason, f"'{path}' {reason}")
+        listing.skip(path, reason, f"'{path}' {reason}")
 
 
-def _look_at_dicom(path: Path, file: BinaryIO, head: bytes, harvest: _Harvest) -> None:
-    headers = harvest.reader.read(path, file, head)
+def _examine_dicom(path: Path, file: BinaryIO, head: bytes, listing: _Listing) -> None:
+    headers = listing.reader.read(path, file, head)
     reason = series.unsuitable(headers[0])
     if reason:
-        harvest.skip(path, reason)
+        listing.skip(path, reason)
     else:
-        harvest.headers.extend(headers)
+        listing.headers.extend(headers)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.archive import shown
+from tomochrome.io.archive import display_path
 from tomochrome.io.bounds import check_claims, damaged
 from tomochrome.io.image_file import ImageFile
 from tomochrome.io.nifti_pair import first_bytes, pair_of
@@ -66,10 +66,12 @@ def open_nifti(path: Path) -> ImageFile:
     InputError
         If it is damaged, claims more data than the file can hold, or does not describe a volume.
     """
-    where = shown(path)
+    where = display_path(path)
     header_path, data = pair_of(path) or (path, path)
     if not header_path.is_file():
-        raise InputError(f"the header of '{where}', '{shown(header_path)}', is missing; copy both")
+        raise InputError(
+            f"the header of '{where}', '{display_path(header_path)}', is missing; copy both"
+        )
     try:
         header, zooms = _parse(first_bytes(header_path))
     except Exception as error:  # nibabel and zlib raise various types on damaged files
@@ -104,7 +106,7 @@ def _parse(block: bytes) -> tuple[Any, NDArray[np.float64]]:
 
 
 def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> ImageFile:
-    where = shown(path)
+    where = display_path(path)
     sizes = [int(size) for size in header.get_data_shape()]
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tomochrome.errors import ChoiceError, InputError, TomochromeError
-from tomochrome.io.archive import in_words, shown
+from tomochrome.io.archive import display_path, with_display_paths
 from tomochrome.io.dicom import load
 from tomochrome.io.image_file import read_volume
 from tomochrome.io.image_formats import is_known, open_image
@@ -113,7 +113,7 @@ def _shown_paths() -> Iterator[None]:
     try:
         yield
     except TomochromeError as error:
-        error.reword(in_words)
+        error.reword(with_display_paths)
         raise
 
 
@@ -122,7 +122,7 @@ def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     check()
     with _shown_paths():
         volume = _read(item, as_stored)
-    source = shown(volume.provenance.source)
+    source = display_path(volume.provenance.source)
     if source != volume.provenance.source:
         volume = replace(volume, provenance=replace(volume.provenance, source=source))
     return volume

@@ -97,16 +97,16 @@ def write_parts(
     fields = [part for part in parts if isinstance(part, DisplacementField)]
     if check_format(path, affine=not fields) != "itk":
         raise OutputError(f"'{path}' is the name of a displacement field, not of a transform")
-    straight = [piece for part in parts for piece in _straight(part)]
+    pieces = [piece for part in parts for piece in _without_shear(part)]
     if Path(path).name.lower().endswith(HDF5_ENDINGS):
         whole = SimpleITK.CompositeTransform(3)
-        for piece in reversed(straight):  # the last one added is applied first
+        for piece in reversed(pieces):  # the last one added is applied first
             whole.AddTransform(_to_itk(piece))
-        if not straight:
+        if not pieces:
             whole.AddTransform(_to_itk(np.eye(4)))
     else:
         matrix = np.eye(4)
-        for piece in straight:
+        for piece in pieces:
             if not isinstance(piece, DisplacementField):
                 matrix = piece @ matrix
         whole = _to_itk(matrix)
@@ -224,14 +224,14 @@ def _read_itk(path: Path) -> list[ReadPart]:
 
 def _part(found: dict[str, Any], path: Path) -> ReadPart:
     if "matrix" in found:
-        return _sound(found["matrix"], path)
+        return _checked_affine(found["matrix"], path)
     directions = np.array(found["direction"]).reshape(3, 3)
     affine = compose(found["origin"], directions[:, ::-1], found["spacing"][::-1])
     field = DisplacementField(found["vectors"], affine)
     return InverseField(field) if found["inverse"] else field
 
 
-def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+def _checked_affine(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
     """Return the matrix if it is finite, in range and invertible; raise `InputError` otherwise."""
     if not np.isfinite(matrix).all():
         raise InputError(f"'{path}' holds numbers that are not finite")
@@ -242,7 +242,7 @@ def _sound(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
     return matrix
 
 
-def _straight(part: Part) -> list[Part]:
+def _without_shear(part: Part) -> list[Part]:
     """Split a field on sheared axes, which ITK cannot store: inverse shear, field, shear.
 
     Let ``S`` be the shear and ``v`` the field on orthogonal axes with ``S v(q) = u(S q)``. Then

@@ -43,7 +43,7 @@ class Values:
     warnings: tuple[Notice, ...]
 
 
-def measured(
+def rescaled(
     raw: Iterable[NDArray[Any]],
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tomochrome.errors import ChoiceError, InputError
-from tomochrome.io.archive import shown
+from tomochrome.io.archive import display_path
 from tomochrome.io.series_item import Item
 from tomochrome.volume import Volume
 
@@ -45,7 +45,7 @@ class Part:
 
 def name_of(path: Path, index: int) -> str:
     """Return the ``series`` argument of `read` that selects a volume of a file."""
-    return f"{shown(path)}#{index + 1}"
+    return f"{display_path(path)}#{index + 1}"
 
 
 def choices(path: Path, count: int) -> str:
@@ -65,12 +65,12 @@ def choose_part(path: Path, index: int | None, count: int) -> Part:
     """
     if index is None and count > 1:
         raise ChoiceError(
-            f"'{shown(path)}' holds {count} volumes in one file", choices(path, count)
+            f"'{display_path(path)}' holds {count} volumes in one file", choices(path, count)
         )
     if not 0 <= (index or 0) < count:
         raise InputError(
-            f"'{shown(path)}' holds {count} {'volume' if count == 1 else 'volumes'} and no volume "
-            f"{(index or 0) + 1}; choose one of {choices(path, count)}"
+            f"'{display_path(path)}' has no volume {(index or 0) + 1}; choose one of "
+            f"{choices(path, count)}"
         )
     return Part(path, index or 0, count)
 
@@ -85,15 +85,15 @@ def chosen(path: Path, series: str | None) -> int | None:
     InputError
         If it names something else.
     """
-    files = {str(path), shown(path), path.name, ""}
+    files = {str(path), display_path(path), path.name, ""}
     if series is None or series in files:
         return None
     match = _NUMBER.fullmatch(series)
     if match and match["file"] in files and int(match["number"]) > 0:
         return int(match["number"]) - 1
     raise InputError(
-        f"'{shown(path)}' holds no series '{series}'; leave it out, or give a volume's number "
-        f"('{name_of(path, 0)}')"
+        f"'{display_path(path)}' contains no series '{series}'; omit it, or give the number of a "
+        f"volume ('{name_of(path, 0)}')"
     )
 
 
