@@ -218,7 +218,7 @@ class ColorizeView(JobView):
         )
         self.override = HUOverride(self)
         self.export.setToolTip(
-            "Save as NIfTI, NRRD, contact sheet or DICOM; also the tissue and confidence maps"
+            "Save as a volume, DICOM, contact sheet or video; also the tissue and confidence maps"
         )
         self.readout = CursorReadout(self)
         self.window = WindowPanel(self)
