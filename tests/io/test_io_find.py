@@ -74,7 +74,7 @@ def test_choosing_a_series(study):
         read(study)
     assert read(study, series="1.2.3.2").shape[0] == 5
     assert read(study, series="1.2.3.3").unit == "unknown"
-    with pytest.raises(InputError, match=r"holds no series '9'; it holds 1\.2\.3\.1"):
+    with pytest.raises(InputError, match=r"contains no series '9'; it contains 1\.2\.3\.1"):
         read(study, series="9")
     item = find(study).items[1]
     assert read(item).provenance.series_uid == item.series_uid

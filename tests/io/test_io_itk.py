@@ -97,7 +97,7 @@ def test_ras_is_turned_and_missing_orientation_is_said(tmp_path):
     assert "stores no orientation" in bare.provenance.warnings[0].text
     assert bare.spacing == (3, 2, 1)
     other = read(nrrd_file(tmp_path / "d.nrrd", hu, "space: scanner-xyz\n" + place))
-    assert "does not place its axes" in other.provenance.warnings[0].text
+    assert "does not define its axes" in other.provenance.warnings[0].text
     assert "stores no orientation" in read(meta(tmp_path / "e.mha", hu)).provenance.warnings[0].text
 
 
@@ -187,4 +187,4 @@ def test_encodings_of_nrrd(tmp_path, capfd):
         path = nrrd_file(tmp_path / "skip.nrrd", hu, f"byte skip: {skip}\n", data=data)
         np.testing.assert_array_equal(read(path).voxels, hu)
     path = nrrd_file(tmp_path / "b.nrrd", hu, "", "bzip2", b"BZh9")
-    refused(path, "packed by bzip2", capfd)
+    refused(path, "compressed with bzip2", capfd)

@@ -65,7 +65,7 @@ def test_headers_that_point_outside_their_folder_are_refused(tmp_path, capfd, en
     [
         ("LIST", "several files"),
         ("v%03d.raw 1 9 1", "several files"),
-        ("none.raw", "without its data"),
+        ("none.raw", "is missing"),
     ],
 )
 def test_data_files_that_are_many_or_missing(tmp_path, capfd, name, words):

@@ -30,7 +30,7 @@ def test_a_file_that_ends_between_two_slices_is_refused(tmp_path):
 
 
 def test_what_is_no_volume_is_refused(tmp_path):
-    refused(saved(tmp_path / "c.nii", np.zeros((3, 4, 5), np.complex64)), "not numbers of one")
+    refused(saved(tmp_path / "c.nii", np.zeros((3, 4, 5), np.complex64)), "not a single numeric")
     field = saved(tmp_path / "v.nii", np.zeros((3, 4, 5, 1, 3), np.float32))
     refused(field, "vector or deformation field")
     assert "vector" in find(tmp_path).skipped[1].reason

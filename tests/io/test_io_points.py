@@ -102,9 +102,9 @@ def test_several_lists_follow_each_other(tmp_path: Path) -> None:
 UNPLACED = json.loads(markups())
 UNPLACED["markups"][0]["controlPoints"][1]["positionStatus"] = "undefined"
 BAD: list[tuple[str, str | bytes, str]] = [
-    ("empty.csv", "", "no landmark"),
-    ("empty.fcsv", fcsv("LPS", np.zeros((0, 3))), "no landmark"),
-    ("empty.mrk.json", markups(points=np.zeros((0, 3))), "no landmark"),
+    ("empty.csv", "", "no landmarks"),
+    ("empty.fcsv", fcsv("LPS", np.zeros((0, 3))), "no landmarks"),
+    ("empty.mrk.json", markups(points=np.zeros((0, 3))), "no landmarks"),
     ("cut.mrk.json", markups()[:-9], "invalid JSON"),
     ("deep.json", "[" * 100_000, "invalid JSON"),
     ("other.json", '{"report": 1}', "no markups"),
@@ -133,7 +133,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("wide.csv", "1,2,3,4,5,6\n", "not a list"),
     ("binary.csv", b"\x89HDF\r\n\x1a\n\xff\xfe", "not text"),
     ("null.csv", b"1,2\x00,3\n", "not text"),
-    ("points.vtk", "1,2,3\n", "ending"),
+    ("points.vtk", "1,2,3\n", "extension"),
     ("under.csv", "1_0,2,3\n", "not a list"),
 ]
 
@@ -191,7 +191,7 @@ def test_no_file_no_points(tmp_path: Path) -> None:
 
 
 def test_writing_refuses(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="ending"):
+    with pytest.raises(OutputError, match="extension"):
         write_points(POINTS, tmp_path / "points.vtk")
     with pytest.raises(InputError):
         write_points(np.zeros((2, 2)), tmp_path / "points.csv")

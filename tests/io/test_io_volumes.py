@@ -91,7 +91,7 @@ def test_one_volume_in_four_dimensions_and_several(tmp_path):
     assert read(nifti(tmp_path / "flat.nii", np.zeros((3, 4), np.int16))).shape == (1, 4, 3)
     with pytest.raises(InputError, match="3 volumes in one file"):
         read(nifti(tmp_path / "many.nii", np.zeros((3, 4, 5, 3), np.int16)))
-    with pytest.raises(InputError, match="not numbers of one kind"):
+    with pytest.raises(InputError, match="not a single numeric type"):
         read(nifti(tmp_path / "complex.nii", np.zeros((3, 4, 5), np.complex64)))
     broken = np.zeros((3, 4, 5), np.float32)
     broken[1, 1, 1] = np.nan
@@ -99,7 +99,7 @@ def test_one_volume_in_four_dimensions_and_several(tmp_path):
     assert holed.outside is not None
     assert holed.outside.sum() == 1
     broken[:] = np.inf
-    with pytest.raises(InputError, match="holds no number in any voxel"):
+    with pytest.raises(InputError, match="has no finite value in any voxel"):
         read(nifti(tmp_path / "inf.nii", broken))
 
 
@@ -157,7 +157,7 @@ def test_itk_files_that_are_no_volume(tmp_path):
     SimpleITK.WriteImage(to_sitk(ct()), str(tmp_path / "v.mhd"))
     (tmp_path / "v.raw").unlink(missing_ok=True)
     (tmp_path / "v.zraw").unlink(missing_ok=True)
-    with pytest.raises(InputError, match="without its data file"):
+    with pytest.raises(InputError, match=r"the data file .* is missing"):
         read(tmp_path / "v.mhd")
 
 

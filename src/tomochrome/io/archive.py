@@ -270,11 +270,11 @@ def _place(name: str) -> PurePosixPath:
     if name.startswith(("/", "\\")) or ".." in parts or _names_a_drive(parts):
         fault = "would be written outside its folder"
     elif not parts or any(ord(letter) < 32 for letter in name):
-        fault = "has an impossible name"
+        fault = "has an invalid name"
     elif len(parts) > MAX_DEPTH or _bytes(name) > MAX_PATH_BYTES:
         fault = "is nested too deeply"
     elif max(map(_bytes, parts)) > MAX_NAME_BYTES:
-        fault = "has too long a name"
+        fault = "has a name that is too long"
     else:
         return PurePosixPath(*parts)
     brief = repr(name) if len(repr(name)) <= 60 else repr(name)[:56] + "...'"

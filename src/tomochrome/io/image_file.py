@@ -180,7 +180,7 @@ def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
         )
     if image.dtype.kind not in "iuf":
         raise InputError(
-            f"'{where}' holds values of type {image.dtype}, not numbers of one kind; save it as "
+            f"'{where}' holds values of type {image.dtype}, not a single numeric type; save it as "
             "16-bit integers or floats"
         )
     with _in_sentences(image):

@@ -143,7 +143,9 @@ def _scan(path: Path, *, is_nrrd: bool) -> _Header:
 def _nrrd_facts(path: Path, header: _Header) -> _Facts:
     where, encoding = display_path(path), header.first("encoding", default="raw").lower()
     if encoding in ("bzip2", "bz2"):
-        raise InputError(f"'{where}' is packed by bzip2, which ITK does not read; save it as gzip")
+        raise InputError(
+            f"'{where}' is compressed with bzip2, which ITK does not read; save it as gzip"
+        )
     name = header.first("datafile")
     space = header.first("space").lower().removesuffix("-time")
     warnings: tuple[Notice, ...] = ()
@@ -151,7 +153,7 @@ def _nrrd_facts(path: Path, header: _Header) -> _Facts:
         warnings = (_NO_ORIENTATION,)
     elif space not in _KNOWN_SPACES:
         text = (
-            "the file does not place its axes in the patient's space; they are taken as "
+            "the file does not define its axes in patient coordinates; they are taken as "
             "left, posterior and superior"
         )
         warnings = (Notice("geometry", "warning", text),)
@@ -245,7 +247,7 @@ def _beside(header: Path, name: str) -> Path:
         )
     if not name or name.upper().startswith("LIST") or "%" in name:
         raise InputError(
-            f"'{where}' spreads its voxels over several files; save it as one file "
+            f"'{where}' stores its voxels in several files; save it as one file "
             "(.nrrd, .mha or .nii.gz)"
         )
     path = header.parent.joinpath(*windows.parts)
@@ -255,7 +257,7 @@ def _beside(header: Path, name: str) -> Path:
         there = False
     if not there:
         raise InputError(
-            f"'{where}' is without its data file '{name[:80]}'; copy both into one folder"
+            f"the data file '{name[:80]}' of '{where}' is missing; copy both into one folder"
         )
     return path
 
@@ -312,7 +314,7 @@ def _affine(
         warnings = (*warnings, Notice("geometry", "info", text))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(
-            f"'{where}' has an unusable geometry: its axes have no extent in space; export it again"
+            f"'{where}' has an unusable geometry: its affine is singular; export it again"
         )
     return affine, warnings
 

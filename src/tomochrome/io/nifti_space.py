@@ -69,7 +69,7 @@ def space(
         affine, note = np.zeros((4, 4)), ""
     if not _regular(affine):
         raise InputError(
-            f"'{where}' has an unusable geometry: its axes have no extent in space; export it again"
+            f"'{where}' has an unusable geometry: its affine is singular; export it again"
         )
     scaled, turned = _in_mm(header, affine)
     notices = tuple(Notice("geometry", "warning", text) for text in (note, turned) if text)

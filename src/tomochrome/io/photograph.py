@@ -76,7 +76,8 @@ def _read(path: str | os.PathLike[str], kind: str) -> NDArray[np.uint8]:
         found = call(_pixels, str(path.absolute()), kind, subject=f"'{path}'")
     except SandboxError as error:
         raise InputError(
-            f"'{path}' cannot be read as a {kind}: it is damaged, truncated or no PNG, JPEG or TIFF"
+            f"'{path}' cannot be read as a {kind}: it is damaged, truncated, or not a "
+            "PNG, JPEG or TIFF file"
         ) from error
     return np.asarray(found, np.uint8)
 

@@ -65,7 +65,7 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     file = Path(path)
     name = file.name.lower()
     if not name.endswith(ENDINGS):
-        raise InputError(f"'{path}' has no file ending of landmarks; use .fcsv, .mrk.json or .csv")
+        raise InputError(f"'{path}' has no landmark file extension; use .fcsv, .mrk.json or .csv")
     text = _text(file)
     if name.endswith(".json"):
         frame_points = _from_markups(text, file)
@@ -74,7 +74,7 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     else:
         frame_points = _from_table(text, file)
     if not frame_points:
-        raise InputError(f"'{path}' holds no landmark")
+        raise InputError(f"'{path}' contains no landmarks")
     points = np.array([position for _, position in frame_points], dtype=np.float64)
     if not np.isfinite(points).all() or np.abs(points).max() > _MOST_MM:
         bad = ~(np.abs(points) <= _MOST_MM).all(axis=1)
@@ -119,7 +119,7 @@ def write_points(points: ArrayLike, path: str | os.PathLike[str], *, force: bool
         mark = "," if name.endswith(".csv") else "\t"
         text = "".join(f"{mark.join(row)}\n" for row in (["x", "y", "z"], *rows))
     else:
-        raise OutputError(f"'{path}' has no file ending of landmarks; use .fcsv, .mrk.json or .csv")
+        raise OutputError(f"'{path}' has no landmark file extension; use .fcsv, .mrk.json or .csv")
     with write_whole(path, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -168,9 +168,9 @@ def _position(point: Any, number: int, file: Path) -> list[float]:
     kept = point if isinstance(point, dict) else {}
     place = kept.get("position")
     if kept.get("positionStatus", "defined") != "defined" or not isinstance(place, list):
-        raise InputError(f"landmark {number} of '{file}' is not placed anywhere")
+        raise InputError(f"landmark {number} of '{file}' has no defined position")
     if len(place) != 3 or not all(type(v) in (int, float) for v in place):
-        raise InputError(f"landmark {number} of '{file}' has no three numbers")
+        raise InputError(f"landmark {number} of '{file}' does not have three coordinates")
     return [_bounded(v) for v in place]
 
 
@@ -238,7 +238,9 @@ def _numbers(row: Row, places: Iterable[int], file: Path, mark: str = ",") -> li
     line, words = row
     values = [_number(words[n], mark) if n < len(words) else None for n in places]
     if any(value is None for value in values):
-        raise InputError(f"line {line} of '{file}' has no three numbers where a point is expected")
+        raise InputError(
+            f"line {line} of '{file}' does not have three coordinates where a point is expected"
+        )
     return [value for value in values if value is not None]
 
 

@@ -152,7 +152,9 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
         named = named or [i for i in found.items if series in (i.series_uid, i.path)]
         named = [item for item in named if item.verdict != "not-ct"] or named
         if not named:
-            raise InputError(f"'{path}' holds no series '{series}'; it holds {_list(found.items)}")
+            raise InputError(
+                f"'{path}' contains no series '{series}'; it contains {_list(found.items)}"
+            )
         candidates: Sequence[Item] = named
     else:
         ct = [item for item in found.items if item.verdict != "not-ct"]

@@ -99,7 +99,8 @@ def _names(content: bytes, ending: str, where: str) -> list[str]:
             )
     if "CompositeTransform" in kinds[1:] or (len(kinds) > 1 and kinds[0] != "CompositeTransform"):
         raise InputError(
-            f"'{where}' holds {len(kinds)} transforms that are no composite; save them one by one"
+            f"'{where}' holds {len(kinds)} transforms that are not a composite; save them "
+            "separately"
         )
     return kinds
 

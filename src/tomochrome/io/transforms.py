@@ -78,7 +78,7 @@ def check_format(path: str | os.PathLike[str], *, affine: bool) -> Literal["itk"
             f"'{path}' cannot hold a displacement field; save the transform as .h5 or .nii.gz"
         )
     raise OutputError(
-        f"'{path}' has no file ending of a transform; use .h5, or .nii.gz for a displacement field"
+        f"'{path}' has no transform file extension; use .h5, or .nii.gz for a displacement field"
     )
 
 
@@ -96,7 +96,7 @@ def write_parts(
 
     fields = [part for part in parts if isinstance(part, DisplacementField)]
     if check_format(path, affine=not fields) != "itk":
-        raise OutputError(f"'{path}' is the name of a displacement field, not of a transform")
+        raise OutputError(f"'{path}' has the extension of a displacement field, not of a transform")
     pieces = [piece for part in parts for piece in _without_shear(part)]
     if Path(path).name.lower().endswith(HDF5_ENDINGS):
         whole = SimpleITK.CompositeTransform(3)

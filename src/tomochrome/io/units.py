@@ -74,7 +74,7 @@ def looks_like_hounsfield(
     if least > FAT_OR_BELOW:
         if voxels.dtype.itemsize > 1 and _shifted(_sample(voxels, outside), least):
             return False, (
-                f"the values look like those of a CT shifted by {SHIFT:g} (air lies near 0, not "
+                f"the values look like those of a CT shifted by {SHIFT:g} (air is near 0, not "
                 f"near -1000); subtract {SHIFT:g} from them"
             )
         return False, f"the smallest value is {least:g}, and a CT holds air or fat below -200"
@@ -87,7 +87,7 @@ def looks_like_hounsfield(
     tissue = np.mean((sample >= SOFT_TISSUE[0]) & (sample <= SOFT_TISSUE[1]))
     if tissue < LEAST_SOFT_TISSUE:
         return False, "hardly any voxel is soft tissue (-200 to 300)"
-    return True, "air lies near -1000 and soft tissue between -200 and 300"
+    return True, "air is near -1000 and soft tissue between -200 and 300"
 
 
 def extremes(voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None) -> tuple[float, float]:
@@ -129,7 +129,7 @@ def infer_unit(
     """Return the most likely unit of values without one, and a notice about it."""
     fits, reason = looks_like_hounsfield(voxels, outside)
     if fits:
-        text = f"the file names no unit; read as Hounsfield units, because {reason}"
+        text = f"the file specifies no unit; read as Hounsfield units, because {reason}"
         return "HU", Notice("unit", "info", text)
     return "unknown", Notice("unit", "warning", f"the values are not Hounsfield units: {reason}")
 
@@ -152,7 +152,7 @@ def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
             return values.unit, "the file says so"
         values = np.asarray(values.voxels)
     if values.dtype.kind not in "iuf":
-        return "unknown", f"values of type {values.dtype} are no measurement"
+        return "unknown", f"values of type {values.dtype} are not intensities"
     if values.size == 0:
         return "unknown", "there are no values"
     fits, reason = looks_like_hounsfield(values)

@@ -87,7 +87,7 @@ def rescaled(
         unit, reason = infer_unit(voxels)
         return Values(voxels, None, unit, (reason,))
     if outside.all():
-        raise InputError(f"'{where}' holds no number in any voxel; export it again")
+        raise InputError(f"'{where}' has no finite value in any voxel; export it again")
     unit, reason = infer_unit(voxels, outside)
     voxels[outside] = AIR_HU if unit == "HU" else extremes(voxels, outside)[0]
     count = int(np.count_nonzero(outside))

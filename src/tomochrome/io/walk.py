@@ -56,7 +56,7 @@ def walk(root: Path, skip: Skip) -> Iterator[Path]:
             if count > MOST_FILES:
                 raise InputError(
                     f"'{root}' holds more than {MOST_FILES:,} files; "
-                    "choose a folder further down, with the series in it"
+                    "choose a subfolder that contains the series"
                 )
             if _is_folder(entry):
                 inner.append(path)
