@@ -330,22 +330,22 @@ class Colors(Task[ColorConfig]):
         self, net: torch.nn.Module, samples: PaletteSamples | PairSamples
     ) -> tuple[dict[str, float], Reliability]:
         """Calibrate the confidence on held-out samples; return the scores there."""
-        raws, truths, losses = [], [], []
+        raws, truths, figures = [], [], []
         for first in range(0, MEASURED_SAMPLES, _BATCH):
             check()
             batch = stacked([samples[k] for k in range(first, first + _BATCH)])
             images, truth = (torch.from_numpy(part) for part in batch)
             with torch.inference_mode():
-                losses.append(self.loss(net, (images, truth))[1])
                 raw = net(images.contiguous(memory_format=torch.channels_last)).float()
             colors, kind = _at_outputs(truth, raw)
+            figures.append(self.measured(raw, colors, kind))
             inside = kind == BODY
             raws.append(raw.movedim(1, -1)[inside][::23])
             truths.append(colors.movedim(1, -1)[inside][::23])
         raw, truth = torch.cat(raws).T[None, :, :, None], torch.cat(truths)
         difference = self.head.colors(raw)[0, :, :, 0].T - truth
         before, after = fit_confidence(self.head, raw, difference.norm(dim=1) < CLOSE)
-        mean = {name: float(np.mean([row[name] for row in losses])) for name in losses[0]}
+        mean = {name: float(np.mean([row[name] for row in figures])) for name in figures[0]}
         held_out = "held_out_phantoms" if self.config.source == "palette" else "held_out_sections"
         scores = {
             f"{held_out}_chroma_error": round(mean["ab_error"], 2),
