@@ -71,12 +71,10 @@ class TrainingPatient:
     def center(self) -> tuple[float, float]:
         """Center (y, x) of the body's bounding box in voxels."""
         mask = (tissue_table()[self.structures] != 0).any(axis=0)
-        y, x = (
-            float(v[0] + v[-1]) / 2 if len(v) else n / 2
-            for v, n in zip(
-                map(np.flatnonzero, (mask.any(1), mask.any(0))), mask.shape, strict=True
-            )
-        )
+        rows, columns = np.nonzero(mask)
+        if not len(rows):
+            return mask.shape[0] / 2, mask.shape[1] / 2
+        y, x = (float(at.min() + at.max()) / 2 for at in (rows, columns))
         return y, x
 
     def pick_slice(self, rng: np.random.Generator, focus: float = 0.5) -> int:

@@ -121,10 +121,9 @@ def removed_on_ct(
         moving = deform(volume, truth, noise=_NOISE_HU, seed=seed)
         found = align(make_pair(volume, moving), net, iterations=0, shrink_by=shrink_by)
         identity = torch.zeros_like(truth.forward)
-        after, before = (
-            total + float(errors_mm(field, truth.forward, volume.spacing)[body].mean())
-            for total, field in ((after, found.fields.forward), (before, identity))
-        )
+        left = errors_mm(found.fields.forward, truth.forward, volume.spacing)
+        after += float(left[body].mean())
+        before += float(errors_mm(identity, truth.forward, volume.spacing)[body].mean())
     return 1.0 - after / before
 
 
