@@ -201,13 +201,12 @@ def test_cancelling_stops_the_jobs_of_a_cluster(
 
     monkeypatch.setattr(batch_jobs, "color", endless)
     task = Task()
-    job = batch_jobs.Job(
-        pipeline.Source(scans / "first" / "ct.nii.gz"),
-        pipeline.Outputs(str(tmp_path / "out" / "a.nii.gz")),
-    )
+    source = pipeline.Source(scans / "first" / "ct.nii.gz")
+    outputs = [pipeline.Outputs(str(tmp_path / "out" / name)) for name in ("a.nrrd", "b.nrrd")]
+    jobs = [batch_jobs.Job(source, output) for output in outputs]
     with running(task), pytest.raises(Cancelled):
-        batch_jobs.run_on_cluster([job], batch_jobs.Request(), cluster.scheduler_address)
-    assert stopped == [True]
+        batch_jobs.run_on_cluster(jobs, batch_jobs.Request(), cluster.scheduler_address)
+    assert stopped == [True]  # the second one has not begun
     assert not (tmp_path / "out").exists()
 
 

@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -124,8 +123,7 @@ def run_on_cluster(jobs: Sequence[Job], request: Request, address: str) -> list[
                     pending = dask.wait(pending, _POLL_SECONDS, "FIRST_COMPLETED").not_done
         except BaseException:
             stop.set()
-            client.cancel([future for future in pending if future.status == "pending"])
-            with suppress(TimeoutError, CancelledError):
+            with suppress(TimeoutError):  # jobs that have not begun end at once
                 dask.wait(pending, _CONNECT_SECONDS)
             raise
         return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
@@ -144,6 +142,8 @@ def run_on_worker(job: Job, request: Request, stop_name: str) -> dict[str, Any]:
     """Run a job in a worker; stop at the next check after the event ``stop_name`` was set."""
     dask: Any = import_module("distributed")
     stop, asked = dask.Event(stop_name), 0.0
+    if stop.is_set():
+        raise Cancelled("cancelled by the user")
 
     def progress(done: int, total: int, stage: str) -> None:
         nonlocal asked
