@@ -149,7 +149,7 @@ def test_between_modalities_correlation_need_not_increase(
         (["--fixed-labels", "fixed-labels"], "--moving-labels is missing"),
         (["--moving-points", "moving-points"], "--fixed-points is missing"),
         (["--transform", "fixed"], "displacement field"),
-        (["--fixed-points", "fixed", "--moving-points", "fixed"], "ending"),
+        (["--fixed-points", "fixed", "--moving-points", "fixed"], "extension"),
         (["--fixed-labels", "far", "--moving-labels", "fixed-labels"], "fixed labels"),
         (["--fixed-points", "fixed-points", "--moving-points", "three"], "2 in the fixed"),
         (["--mask", "far"], "mask"),

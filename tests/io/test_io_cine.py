@@ -92,7 +92,7 @@ def test_cancelling_leaves_nothing(ending: str, tmp_path) -> None:
     (tmp_path / f"a{ending}").write_text("earlier")
 
     def progress(done: int, total: int, stage: str) -> None:
-        if stage == "drawing slices" and done == 3:
+        if stage == "drawing frames" and done == 3:
             task.cancel()
 
     task = Task(progress)

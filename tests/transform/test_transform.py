@@ -280,5 +280,5 @@ def test_bad_points_and_orders_are_refused() -> None:
         Transform.identity().apply(texture(SHAPE, AFFINE), order="cubic")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="has no grid for a displacement field"):
         Transform.identity().save("somewhere.nii.gz")
-    with pytest.raises(OutputError, match="ending"):
+    with pytest.raises(OutputError, match="extension"):
         Transform.identity().save("somewhere.png")

@@ -101,4 +101,4 @@ def frames(volume: Volume, side: int) -> Iterator[Image.Image]:
         draw_bar(draw, bar, slices.pixels_per_mm, (left + width - 8, height - 10))
         draw.text((8, size[1] - _CAPTION + 6), text, fill=GREY, font=LARGER)
         yield frame
-        report(number + 1, len(slices), "drawing slices")
+        report(number + 1, len(slices), "drawing frames")

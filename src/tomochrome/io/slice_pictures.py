@@ -61,7 +61,7 @@ class SlicePictures:
             check()
             plane = over_black(_plane(volume, order, flips, index)).max(axis=-1)
             brightest = plane if brightest is None else np.maximum(brightest, plane)
-            report(done, len(chosen), "cropping slices")
+            report(done, len(chosen), "drawing slices")
         assert brightest is not None
         field = _field(brightest > DARK)
         top, bottom, left, right = field
