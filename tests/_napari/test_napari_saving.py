@@ -86,18 +86,22 @@ def test_the_default_filter_and_a_name_without_ending(
 def test_every_filter_of_the_plugin_completes_the_name(window, layers, monkeypatch, tmp_path, kind):
     _, writers = file_extensions_string_for_layers([layers[kind]])
     ours = [i for i, w in enumerate(writers) if w.plugin_name == "napari-tomochrome"]
-    assert len(ours) == {"ct": 5, "color": 5, "labels": 3}[kind]
+    assert len(ours) == {"ct": 8, "color": 8, "labels": 4}[kind]
+    pictures = {".png", ".mp4", ".gif"}  # of colored volumes only
     for index in ours:
         choose_in_dialog(monkeypatch, tmp_path / f"Thorax 1.5 mm {index}", index)
         said = save(window, layers[kind])
-        sheet_of_grey = kind == "ct" and ".png" in writers[index].filename_extensions
-        assert len(said) == sheet_of_grey, said
+        refused = kind == "ct" and bool(pictures & set(writers[index].filename_extensions))
+        assert len(said) == refused, said
     found = sorted("".join(p.suffixes[1:]) for p in tmp_path.iterdir())
-    expected = {"ct": [".nii.gz"] * 2 + [".nrrd"], "color": [".nii.gz"] * 2 + [".nrrd", ".png"]}
-    whole = expected.get(kind, [".nii.gz"] * 2 + [".nrrd"])
-    assert found == (whole if kind == "labels" else ["", *whole])  # the series is a folder
+    expected = [".nii.gz"] * 2 + [".nrrd", ".zarr"]
     if kind != "labels":
-        (series,) = (p for p in tmp_path.iterdir() if p.is_dir())
+        expected.append("")  # the series is a folder
+    if kind == "color":
+        expected += pictures
+    assert found == sorted(expected)
+    if kind != "labels":
+        series = next(p for p in tmp_path.iterdir() if p.is_dir() and p.suffix != ".zarr")
         assert len(list(series.glob("*.dcm"))) == 12
 
 
