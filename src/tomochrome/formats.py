@@ -92,7 +92,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     )
 
 
-def in_words(*, color: bool = False) -> str:
+def extensions_help(*, color: bool = False) -> str:
     """Return a description of the formats for the help of a command.
 
     Parameters

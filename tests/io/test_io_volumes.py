@@ -16,7 +16,7 @@ from tomochrome.colorization import colorize
 from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry import same_grid, to_nifti_affine, to_sitk
 from tomochrome.io import find, read
-from tomochrome.io.units import infer_unit, looks_like_hounsfield, unit_of, what_it_is
+from tomochrome.io.units import infer_unit, looks_like_hounsfield, unit_of, why_not_hu
 from tomochrome.io.values import rescaled
 from tomochrome.volume import Provenance, Volume
 
@@ -213,8 +213,8 @@ def test_the_unit_of_volumes_and_of_what_is_no_measurement():
         (Volume(np.zeros((2, 2, 2, 4), np.uint8), unit="RGBA"), "its values are RGBA"),
     ],
 )
-def test_what_is_no_ct_is_called_what_it_is(volume, words):
-    assert words in what_it_is(volume)
+def test_what_is_no_ct_is_described(volume, words):
+    assert words in why_not_hu(volume)
     if not volume.is_rgba:
         with pytest.raises(NotCTError, match=words):
             colorize(volume)

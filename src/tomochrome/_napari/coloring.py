@@ -17,7 +17,7 @@ from tomochrome._napari.layers import (
     layer_transform,
     source_of,
 )
-from tomochrome._napari.readout import in_words
+from tomochrome._napari.readout import describe_values
 from tomochrome.color.codes import FreeColors
 from tomochrome.runtime import check, report
 from tomochrome.tissue import NO_TISSUE, Tissue
@@ -175,7 +175,7 @@ class Coloring:
 
     def finding(self, voxel: tuple[int, int, int]) -> tuple[str, str]:
         """Return two lines about a voxel: value and most likely tissue; probability, confidence."""
-        value, chroma = in_words(self.layer.data.volume, voxel), self.chroma
+        value, chroma = describe_values(self.layer.data.volume, voxel), self.chroma
         code, table = int(chroma.code[voxel]), chroma.table
         confidence = f"Confidence {100 * int(chroma.confidence[voxel]) / 255:.0f} %"
         if isinstance(table, FreeColors):

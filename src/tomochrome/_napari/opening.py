@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
-from tomochrome._napari.wording import sentence, skipped_in_words
+from tomochrome._napari.wording import describe_skipped, sentence
 from tomochrome.errors import InputError
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
@@ -66,7 +66,7 @@ def other_items(found: Found) -> str:
     """Return a sentence about the other items at a path of which one was opened."""
     others = len(found.items) - 1
     series = f"{others} other series (not CT)" if others > 0 else ""
-    files, reasons = skipped_in_words(found.skipped)
+    files, reasons = describe_skipped(found.skipped)
     if reasons:
         reason = reasons[0][1].rstrip(".")
         files = f"{files} ({reason}{', …' if len(reasons) > 1 else ''})"

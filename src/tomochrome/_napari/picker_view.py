@@ -95,7 +95,7 @@ class PickerView(JobView):
         self.series.series.show(found.items)
         self._show_tools()
         self._show_summary()
-        self._show_skipped(*wording.skipped_in_words(found.skipped))
+        self._show_skipped(*wording.describe_skipped(found.skipped))
         self.message.say("", "plain")
         self.series.choose_items(())
         self.series.scrollToTop()

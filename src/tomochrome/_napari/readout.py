@@ -103,7 +103,7 @@ def value_at(layers: Any, position: Any) -> str:
             continue
         voxel = voxel_in(layer, position)
         if voxel is not None:
-            return in_words(known.shown, voxel)
+            return describe_values(known.shown, voxel)
     return ""
 
 
@@ -116,7 +116,7 @@ def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:
     return z, y, x
 
 
-def in_words(volume: Volume, index: tuple[int, ...]) -> str:
+def describe_values(volume: Volume, index: tuple[int, ...]) -> str:
     """Format the value of a voxel (z, y, x) with its unit."""
     if volume.outside is not None and volume.outside[index]:
         return "outside the scan"

@@ -11,7 +11,7 @@ from tomochrome.notices import Notice
 from tomochrome.registration.report import (
     MIN_OVERLAP_RATIO,
     SMALLEST_PERCENT,
-    share_in_words,
+    format_share,
     warnings_of,
 )
 
@@ -91,7 +91,7 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     if folded is not None:
         meaning = "Percentage of voxels where the deformation folds (Jacobian ≤ 0); should be 0"
         change = -1 if folded > 0 else 0
-        rows.append(Row("Folded voxels", meaning, "", share_in_words(folded), change))
+        rows.append(Row("Folded voxels", meaning, "", format_share(folded), change))
     if jacobian.get("sd_log") is not None:
         meaning = "Standard deviation of the logarithm of the Jacobian; lower is smoother"
         rows.append(Row("Deformation roughness", meaning, "", f"{jacobian['sd_log']:.3f}"))
@@ -141,7 +141,7 @@ def verdict_of(
     folded = report.get("jacobian", {}).get("folded_percent") or 0.0
     folds = []
     if folded > 0:
-        folds = [f"The deformation folds in {share_in_words(folded)} of the voxels: {_FOLDED}"]
+        folds = [f"The deformation folds in {format_share(folded)} of the voxels: {_FOLDED}"]
     advice = _TRY_LOADED if loaded else _TRY
     if worse:
         words = " ".join([*worse, *folds])

@@ -181,7 +181,7 @@ class ScanPanel(DockedPanel):
         ]
         if not volume.is_rgba:
             facts.append((_VALUES, "…"))
-        remark = wording.verdict_in_words(provenance.verdict, provenance.warnings, volume.shape[0])
+        remark = wording.describe_verdict(provenance.verdict, provenance.warnings, volume.shape[0])
         notices = (*provenance.warnings, *color_warnings)
         warnings = list(dict.fromkeys(wording.sentence(notice) for notice in notices))
         self.view.show_facts(display_name(volume), facts)

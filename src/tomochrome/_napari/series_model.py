@@ -154,7 +154,7 @@ def remark(item: Item) -> str:
     """Return the warnings about an item, or else the explanation of its verdict."""
     slices = item.shape[0] if item.shape else None
     warnings = " ".join(wording.remarks(item))
-    return warnings or wording.verdict_in_words(item.verdict, (), slices)
+    return warnings or wording.describe_verdict(item.verdict, (), slices)
 
 
 def tool_tip(item: Item) -> str:

@@ -107,7 +107,7 @@ def _heading(
     person, number = f"Patient {patients.index(patient) + 1}", f"Study {own.index(study) + 1}"
     identity = identities.get(key)
     if identity is not None:
-        return wording.identity_in_words(identity, person, number, title)
+        return wording.describe_identity(identity, person, number, title)
     return tuple(filter(None, (f"{person} · {number}", title)))
 
 

@@ -69,7 +69,7 @@ def add_choice(box: QComboBox, choice: str, name: str, numbers: str = "") -> Non
         box.setItemData(box.count() - 1, f"Key {key}", Qt.ItemDataRole.ToolTipRole)
 
 
-def _keys_in_words() -> str:
+def _key_list() -> str:
     names = [f"{key} {name.replace('-', ' ')}" for key, name in KEYS.items()]
     return ", ".join(names).replace("1 auto,", "1 automatic,")
 
@@ -78,6 +78,6 @@ SHORT_HELP: Final = "right-drag: window, keys 1-9: presets"
 HELP: Final = (
     "In the image, drag with the right mouse button: to the right for a wider window, "
     "up for a brighter image.\n"
-    f"Keys while the scan is selected: {_keys_in_words()}.\n"
+    f"Keys while the scan is selected: {_key_list()}.\n"
     "The automatic window preserves color: almost nothing except bone is white."
 )

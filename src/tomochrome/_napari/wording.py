@@ -122,14 +122,14 @@ def remarks(item: Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(sentence, messages)))
 
 
-def verdict_in_words(verdict: Verdict, warnings: Sequence[Notice], slices: int | None) -> str:
+def describe_verdict(verdict: Verdict, warnings: Sequence[Notice], slices: int | None) -> str:
     """Return an explanation of the verdict, unless the warnings explain it."""
     if warnings or verdict != "regular":
         return ""
     return _SINGLE if slices == 1 else _REGULAR
 
 
-def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:
+def describe_skipped(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:
     """Return a line with the number of skipped files, and each reason with its count."""
     counts = Counter(file.reason.replace(f"'{file.path}'", "a file") for file in skipped)
     total = sum(counts.values())
@@ -139,7 +139,7 @@ def skipped_in_words(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, s
     return f"{files} skipped", [(n, sentence(reason)) for reason, n in counts.most_common()]
 
 
-def identity_in_words(
+def describe_identity(
     identity: Mapping[str, str], patient: str, study: str, title: str
 ) -> tuple[str, ...]:
     """Return two or three lines that identify the patient and the study.

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "kept": [job.outputs.color for job in kept],
         "skipped": [file.to_json() for file in skipped],
     }
-    return Outcome(data, _in_words(data), after=lambda: _fail_if(failed, len(jobs)))
+    return Outcome(data, _summary(data), after=lambda: _fail_if(failed, len(jobs)))
 
 
 def plan(
@@ -165,7 +165,7 @@ def _reason_to_skip(item: Item) -> str:
     return ""
 
 
-def _in_words(data: dict[str, Any]) -> str:
+def _summary(data: dict[str, Any]) -> str:
     """Return the report as text."""
     counts = ", ".join(
         f"{len(data[key])} {name}"

@@ -10,7 +10,7 @@ from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.errors import OptionError
-from tomochrome.formats import format_of, in_words
+from tomochrome.formats import extensions_help, format_of
 
 if TYPE_CHECKING:
     from tomochrome.volume import Volume
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_output(
         parser,
-        f"output; the extension gives the format: {in_words()}; values in the unit of the volumes "
-        "if it is the same and no --window is given, otherwise color",
+        f"output; the extension gives the format: {extensions_help()}; values in the unit of the "
+        "volumes if it is the same and no --window is given, otherwise color",
     )
     parser.add_argument(
         "--mode",
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "seconds": clock.seconds(),
         "warnings": list(session.warnings),
     }
-    return Outcome(data, _in_words(args, result, data))
+    return Outcome(data, _summary(args, result, data))
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -162,7 +162,7 @@ def _needs_color(output: str) -> bool:
     return wanted.only_color or wanted.is_folder
 
 
-def _in_words(args: argparse.Namespace, result: Volume, data: dict[str, Any]) -> str:
+def _summary(args: argparse.Namespace, result: Volume, data: dict[str, Any]) -> str:
     unit = "RGBA" if result.is_rgba else f"unit {result.unit}"
     return (
         f"{args.output}\n"

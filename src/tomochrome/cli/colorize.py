@@ -7,13 +7,15 @@ import argparse
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.formats import in_words
+from tomochrome.formats import extensions_help
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_paths(parser, path="a CT series, file or folder")
-    options.add_output(parser, f"output; the extension gives the format: {in_words(color=True)}")
+    options.add_output(
+        parser, f"output; the extension gives the format: {extensions_help(color=True)}"
+    )
     options.add_reading(parser)
     parser.add_argument(
         "--as-hu",
@@ -58,4 +60,4 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     )
     source = pipeline.Source(args.path, series=args.series, raw=args.raw, as_hu=args.as_hu)
     result = pipeline.color(source, outputs, request, session, hints, reference)
-    return Outcome(result.to_json(), result.in_words())
+    return Outcome(result.to_json(), result.summary())

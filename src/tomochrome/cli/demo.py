@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     show = not args.no_window and has_screen()
     return Outcome(
         {"out": str(out), "files": files, **facts},
-        _in_words(files, facts),
+        _summary(files, facts),
         after=(lambda: _open_window(out, session)) if show else None,
     )
 
@@ -120,7 +120,7 @@ def _tidy(out: Path) -> Iterator[Path]:
         raise
 
 
-def _in_words(files: dict[str, str], facts: dict[str, Any]) -> str:
+def _summary(files: dict[str, str], facts: dict[str, Any]) -> str:
     names = {
         "series": "CT of the sample patient, a DICOM series",
         "color": "colored CT, NIfTI",

@@ -136,7 +136,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "page": None if args.page is None else str(args.page),
         "warnings": session.warnings,
     }
-    return Outcome(data, _in_words(scores))
+    return Outcome(data, _summary(scores))
 
 
 def colored(
@@ -273,7 +273,7 @@ def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
         )
 
 
-def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
+def _summary(scores: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for score in scores:
         if "organs" in score:
@@ -290,7 +290,7 @@ def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
                 f"{score['model']}: chroma error {figures['chroma_error']:.1f} "
                 f"(grey {figures['grey_chroma_error']:.1f})"
             ]
-        lines += [f"  {line}" for line in _figures_in_words(score["figures"])]
+        lines += [f"  {line}" for line in _format_figures(score["figures"])]
         lines += [
             f"  {name:<14} error {organ['error']:5.1f}  grey {organ['grey_error']:5.1f}  "
             f"CIEDE2000 {score['figures']['tissues'][name]['ciede2000']:5.1f}  "
@@ -300,7 +300,7 @@ def _in_words(scores: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _figures_in_words(figures: Mapping[str, Any]) -> list[str]:
+def _format_figures(figures: Mapping[str, Any]) -> list[str]:
     """Return the metrics of one model as text, means with their intervals in brackets."""
 
     def estimate(name: str, digits: int) -> str:

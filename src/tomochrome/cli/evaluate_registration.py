@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tomochrome.cli import options
 from tomochrome.cli.files import as_json, check_inputs, read_landmarks
-from tomochrome.cli.measures import in_words
+from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
 from tomochrome.notices import Notice, texts
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if args.output is not None:
         with write_whole(args.output, force=args.force) as temporary:
             temporary.write_text(as_json(data), encoding="utf-8")
-    return Outcome(data, in_words(data))
+    return Outcome(data, format_measures(data))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.io import find
 
     found = find(args.path, pixels=args.pixels, with_identity=args.with_identity)
-    lines = [line for item in found.items for line in _in_words(item)]
+    lines = [line for item in found.items for line in _summary(item)]
     if found.skipped:
         lines += ["", f"skipped {len(found.skipped)}:"]
         lines += [f"  {file.path}: {file.reason}" for file in found.skipped]
@@ -48,7 +48,7 @@ def _to_json(found: Found) -> dict[str, Any]:
     return facts
 
 
-def _in_words(item: Item) -> list[str]:
+def _summary(item: Item) -> list[str]:
     shape = size(item.shape) if item.shape else "unknown shape"
     spacing = " x ".join(f"{mm:.4g}" for mm in item.spacing) + " mm" if item.spacing else ""
     lines = [

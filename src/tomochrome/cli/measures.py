@@ -23,7 +23,7 @@ _DISTANCES = {
 _MAX_LABELS = 30
 
 
-def in_words(data: Mapping[str, Any]) -> str:
+def format_measures(data: Mapping[str, Any]) -> str:
     """Return the text output of `tomochrome evaluate registration`."""
     lines = [_title(data), *table(data)]
     if "seconds" in data:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         raise OptionError("--output needs --compare with the CT to color")
     if not args.model:
         cards = [*models(), *list_cards(REGISTRATION)]
-        text = "\n\n".join(_in_words(card.to_json()) for card in cards)
+        text = "\n\n".join(_summary(card.to_json()) for card in cards)
     else:
         register = {card.name: card for card in list_cards(REGISTRATION)}
         cards = [register.get(name) or find_model(name) for name in args.model]
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 def _page(card: ModelCard) -> str:
     """Return the model card of a bundle as written by its authors."""
     page = card.path / "docs" / "README.md"
-    return page.read_text(encoding="utf-8") if page.is_file() else _in_words(card.to_json())
+    return page.read_text(encoding="utf-8") if page.is_file() else _summary(card.to_json())
 
 
 def _compare(args: argparse.Namespace, session: Session) -> Outcome:
@@ -114,7 +114,7 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
     return Outcome(data, f"{args.output}\n  {', '.join(compared.titles)}\n  not for diagnosis")
 
 
-def _in_words(card: Mapping[str, Any]) -> str:
+def _summary(card: Mapping[str, Any]) -> str:
     lines = [f"{card['name']} ({card['kind']}, {card['license']})"]
     lines += textwrap.wrap(
         f"trained on: {card['trained_on']}", 96, initial_indent="  ", subsequent_indent="    "

@@ -119,7 +119,7 @@ class Result:
         }
         return {**asdict(self), "shape": list(self.shape), **rounded}
 
-    def in_words(self) -> str:
+    def summary(self) -> str:
         """Return the report as text."""
         return (
             f"{self.output}\n"

@@ -140,7 +140,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "files": list(FILES),
         **report,
     }
-    return Outcome(data, _in_words(args, result.moved, report))
+    return Outcome(data, _summary(args, result.moved, report))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -206,8 +206,8 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
     write(sheet, path)
 
 
-def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:
-    from tomochrome.registration.report import share_in_words
+def _summary(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:
+    from tomochrome.registration.report import format_share
 
     before, after = report["before"], report["after"]
     lines = [
@@ -224,7 +224,7 @@ def _in_words(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]
     lines += row("landmark error (mm)", *errors)
     jacobian, error = report["jacobian"], report["inverse_consistency_mm"]
     lines.append(
-        f"  folded voxels {share_in_words(jacobian['folded_percent'])}, sd of log Jacobian "
+        f"  folded voxels {format_share(jacobian['folded_percent'])}, sd of log Jacobian "
         f"{number(jacobian.get('sd_log'))}, inverse consistency {number(error['mean'])} mm "
         f"(maximum {number(error['max'])})"
     )

@@ -11,7 +11,7 @@ from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Clock, Outcome, Session, size
 from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
-from tomochrome.formats import in_words
+from tomochrome.formats import extensions_help
 
 if TYPE_CHECKING:
     from tomochrome.transform import Transform
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_values(parser, ("--like", "REFERENCE", options.some_path, like))
     options.add_output(
-        parser, f"output; the extension gives the format: {in_words()}; for points .fcsv or .csv"
+        parser,
+        f"output; the extension gives the format: {extensions_help()}; for points .fcsv or .csv",
     )
     parser.add_argument(
         "--labels",
@@ -77,11 +78,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "seconds": clock.seconds(),
         "warnings": list(session.warnings),
     }
-    kind = _in_words(transform) + (", inverted" if args.inverse else "")
+    kind = _summary(transform) + (", inverted" if args.inverse else "")
     return Outcome(data, f"{args.output}\n  {summary}\n  transform: {kind}\n  not for diagnosis")
 
 
-def _in_words(transform: Transform) -> str:
+def _summary(transform: Transform) -> str:
     """Return the parts of a transform as text."""
     fields = len(transform.fields)
     parts = ["an affine transform"] if len(transform.steps) > fields else []

@@ -15,7 +15,7 @@ from tomochrome.colorization.body import BodyMask, find_body
 from tomochrome.colorization.grid import CoarseField, block_taps
 from tomochrome.errors import GeometryError, NotCTError
 from tomochrome.geometry.orient import closest_axial
-from tomochrome.io.units import what_it_is
+from tomochrome.io.units import why_not_hu
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
@@ -121,7 +121,7 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     if volume.unit != "HU":
         if not force:
             raise NotCTError(
-                f"'{where}' is not CT in Hounsfield units, because {what_it_is(volume)}; use a "
+                f"'{where}' is not CT in Hounsfield units, because {why_not_hu(volume)}; use a "
                 "CT (if the values are in fact Hounsfield units: --as-hu, in Python force=True)"
             )
         text = (

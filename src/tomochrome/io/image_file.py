@@ -186,7 +186,7 @@ def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
     with _in_sentences(image):
         stored = image.read(parts[0].index, len(parts))
         for raw, part in zip(stored, parts, strict=True):
-            values = _color(image, raw) if is_color else _measured(image, raw)
+            values = _color(image, raw) if is_color else _intensities(image, raw)
             yield _volume(image, part, values)
 
 
@@ -199,7 +199,7 @@ def _volume(image: ImageFile, part: Part, values: Values) -> Volume:
         modality=image.modality,
         verdict=verdict,
         warnings=(*image.warnings, *values.warnings),
-        history=(f"read {part.in_words}a {image.label} file",),
+        history=(f"read {part.prefix}a {image.label} file",),
     )
     try:
         return Volume(values.voxels, image.affine, values.unit, provenance, values.outside)
@@ -214,7 +214,7 @@ def _color(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     return Values(rgba, None, "RGBA", (Notice("content", "warning", "a color image, not CT"),))
 
 
-def _measured(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
+def _intensities(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     values = rescaled(
         raw,
         image.shape,

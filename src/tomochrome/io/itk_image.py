@@ -68,7 +68,7 @@ class _Header:
 
 
 @dataclass(frozen=True)
-class _Facts:
+class _Layout:
     """What the reader needs from a text header."""
 
     data: Path
@@ -104,9 +104,9 @@ def open_itk(path: Path, kind: str) -> ImageFile:
     where = display_path(path)
     try:
         header = _scan(path, is_nrrd=kind == "nrrd")
-        facts = (_nrrd_facts if kind == "nrrd" else _meta_facts)(path, header)
+        layout = (_nrrd_layout if kind == "nrrd" else _meta_layout)(path, header)
         seen = call(sandboxed_itk.image_information, str(path.absolute()), seconds=_SECONDS)
-        return _image(path, kind, facts, seen)
+        return _image(path, kind, layout, seen)
     except (OSError, KeyError, ValueError, SandboxError) as error:
         raise damaged(where, kind.upper()) from error
 
@@ -140,7 +140,7 @@ def _scan(path: Path, *, is_nrrd: bool) -> _Header:
     return _Header(fields, pairs, end)  # a detached header may end without an empty line
 
 
-def _nrrd_facts(path: Path, header: _Header) -> _Facts:
+def _nrrd_layout(path: Path, header: _Header) -> _Layout:
     where, encoding = display_path(path), header.first("encoding", default="raw").lower()
     if encoding in ("bzip2", "bz2"):
         raise InputError(
@@ -158,8 +158,8 @@ def _nrrd_facts(path: Path, header: _Header) -> _Facts:
         )
         warnings = (Notice("geometry", "warning", text),)
     modality = header.pairs.get("modality", header.pairs.get("DICOM_0008_0060", "")).strip()
-    return _Facts(
-        data=_beside(path, name) if "datafile" in header.fields else path,
+    return _Layout(
+        data=_data_file(path, name) if "datafile" in header.fields else path,
         start=0 if "datafile" in header.fields else header.end,
         packed=encoding != "raw",
         deflated="nrrd" if encoding in ("gzip", "gz") else "",
@@ -171,7 +171,7 @@ def _nrrd_facts(path: Path, header: _Header) -> _Facts:
     )
 
 
-def _meta_facts(path: Path, header: _Header) -> _Facts:
+def _meta_layout(path: Path, header: _Header) -> _Layout:
     where, name = display_path(path), header.fields["ElementDataFile"]
     dims = int(header.fields["NDims"])
     if not _true(header.first("BinaryData", default="True")):
@@ -190,11 +190,11 @@ def _meta_facts(path: Path, header: _Header) -> _Facts:
     elif min(spacing) <= 0:
         raise ValueError("voxels without extent")
     local = name.upper() == "LOCAL"
-    data = path if local else _beside(path, name)
+    data = path if local else _data_file(path, name)
     start = header.end if local else max(int(header.first("HeaderSize", default="0")), 0)
     deflated = _true(header.first("CompressedData"))
     is_unsized = deflated and "CompressedDataSize" not in header.fields
-    return _Facts(
+    return _Layout(
         data=data,
         start=start,
         packed=deflated,
@@ -232,7 +232,7 @@ def _true(text: str) -> bool:
     return text[:1] in ("T", "t", "1")
 
 
-def _beside(header: Path, name: str) -> Path:
+def _data_file(header: Path, name: str) -> Path:
     """Return the data file that a header names; it must exist below the header's folder."""
     where, windows = display_path(header), PureWindowsPath(name)
     if (
@@ -262,11 +262,11 @@ def _beside(header: Path, name: str) -> Path:
     return path
 
 
-def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageFile:
+def _image(path: Path, kind: str, layout: _Layout, seen: dict[str, Any]) -> ImageFile:
     where = display_path(path)
     size, components, dtype = seen["size"], seen["components"], np.dtype(seen["dtype"])
     dims = len(size)
-    others = {one for one in facts.kinds if one not in ("domain", "space")}
+    others = {one for one in layout.kinds if one not in ("domain", "space")}
     as_list = components > 1 and bool(others) and others <= _SEQUENCES
     if dtype == np.uint8 and components in (3, 4) and "list" not in others:
         as_list = False  # colors
@@ -277,9 +277,9 @@ def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageF
         )
     shape = (size[2], size[1], size[0])
     nbytes = prod(size) * components * dtype.itemsize
-    stored = facts.data.stat().st_size - facts.start
-    check_claims(where, shape, nbytes, 1, stored, packed=facts.packed)  # it is read whole
-    affine, warnings = _affine(where, facts, seen)
+    stored = layout.data.stat().st_size - layout.start
+    check_claims(where, shape, nbytes, 1, stored, packed=layout.packed)  # it is read whole
+    affine, warnings = _affine(where, layout, seen)
     voxels = shape if components == 1 else (*shape, components)
     return ImageFile(
         path=path,
@@ -291,26 +291,26 @@ def _image(path: Path, kind: str, facts: _Facts, seen: dict[str, Any]) -> ImageF
         volumes=components if as_list else prod(size[3:]),
         affine=affine,
         warnings=warnings,
-        modality=facts.modality,
-        pairs=facts.pairs,
-        read=partial(_read, path, facts, nbytes, as_list, voxels),
+        modality=layout.modality,
+        pairs=layout.pairs,
+        read=partial(_read, path, layout, nbytes, as_list, voxels),
     )
 
 
 def _affine(
-    where: str, facts: _Facts, seen: dict[str, Any]
+    where: str, layout: _Layout, seen: dict[str, Any]
 ) -> tuple[NDArray[np.float64], tuple[Notice, ...]]:
     """Return the affine from (z, y, x) index to LPS mm, and warnings about it."""
     dims = len(seen["size"])
     directions = np.array(seen["direction"]).reshape(dims, dims)[:3, :3]
     affine = compose(seen["origin"][:3], directions[:, ::-1], seen["spacing"][2::-1])
-    warnings, factor = facts.warnings, _MM.get(facts.unit)
+    warnings, factor = layout.warnings, _MM.get(layout.unit)
     if factor is None:
         text = "the file gives its positions in an unknown unit; taken as mm"
         warnings = (*warnings, Notice("geometry", "warning", text))
     elif factor != 1.0:
         affine[:3] *= factor
-        text = f"positions in the file are in {facts.unit}; they were converted to mm"
+        text = f"positions in the file are in {layout.unit}; they were converted to mm"
         warnings = (*warnings, Notice("geometry", "info", text))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(
@@ -321,7 +321,7 @@ def _affine(
 
 def _read(
     path: Path,
-    facts: _Facts,
+    layout: _Layout,
     nbytes: int,
     as_list: bool,
     shape: tuple[int, ...],
@@ -333,10 +333,10 @@ def _read(
     array = call(
         sandboxed_itk.image_voxels,
         str(path.absolute()),
-        str(facts.data.absolute()),
-        facts.start,
-        facts.deflated,
-        facts.header,
+        str(layout.data.absolute()),
+        layout.start,
+        layout.deflated,
+        layout.header,
         subject=f"'{display_path(path)}'",
         memory=MEMORY + 2 * nbytes,
         seconds=_SECONDS + nbytes / _BYTES_A_SECOND,

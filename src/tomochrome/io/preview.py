@@ -15,7 +15,7 @@ from tomochrome.volume import Provenance, Volume
 from tomochrome.windowing import PRESETS, Window, luminance, scanner_windows
 
 SIZE: Final = 96
-_FAINT: Final = (1.0, 99.0)
+_DISPLAY_PERCENTILES: Final = (1.0, 99.0)
 """Percentiles of the values shown as black and white if no window is known."""
 
 
@@ -119,7 +119,7 @@ def _window(plane: NDArray[Any], volume: Volume) -> Window:
     if volume.unit == "HU":
         return PRESETS["soft-tissue"]
     values = plane[np.isfinite(plane)]
-    low, high = np.percentile(values, _FAINT) if values.size else (0.0, 1.0)
+    low, high = np.percentile(values, _DISPLAY_PERCENTILES) if values.size else (0.0, 1.0)
     return Window(float(low + high) / 2, max(float(high - low), 1e-6), "LINEAR_EXACT")
 
 

@@ -146,7 +146,7 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
         If there is none, or the choice is ambiguous.
     """
     if not found.items:
-        raise InputError(_nothing(found, path))
+        raise InputError(_nothing_to_read(found, path))
     if series is not None:
         named = [item for item in found.items if series == item.name]
         named = named or [i for i in found.items if series in (i.series_uid, i.path)]
@@ -176,7 +176,7 @@ def _list(items: Sequence[Item]) -> str:
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
 
 
-def _nothing(found: Found, path: Path) -> str:
+def _nothing_to_read(found: Found, path: Path) -> str:
     if not found.skipped:
         return f"the folder '{path}' is empty; choose one that holds a CT series"
     first = found.skipped[0]

@@ -159,7 +159,7 @@ def unit_of(values: Volume | NDArray[Any]) -> tuple[Unit, str]:
     return ("HU" if fits else "unknown"), reason
 
 
-def what_it_is(volume: Volume) -> str:
+def why_not_hu(volume: Volume) -> str:
     """Describe, as a clause, a volume that is not CT in Hounsfield units.
 
     Names the modality if it is known and not CT, else what the values indicate.

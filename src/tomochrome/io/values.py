@@ -122,7 +122,7 @@ def _gathered(
                 outside[z] = lost
                 plane = np.where(lost, 0, plane)
                 low, high = plane.min(), plane.max()
-        if voxels.dtype == np.int16 and not _whole(plane, low, high):
+        if voxels.dtype == np.int16 and not _is_integral(plane, low, high):
             voxels = _copied(voxels, np.dtype(np.float32), z)
         if voxels.dtype == np.float32 and scale is None and not _exact(native, low, high):
             voxels = _copied(voxels, native, z)
@@ -130,7 +130,7 @@ def _gathered(
     return voxels, outside
 
 
-def _whole(plane: NDArray[Any], low: float, high: float) -> bool:
+def _is_integral(plane: NDArray[Any], low: float, high: float) -> bool:
     """Whether all values are 16-bit integers."""
     if low < _INT16.min or high > _INT16.max:
         return False

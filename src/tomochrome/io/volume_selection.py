@@ -38,7 +38,7 @@ class Part:
         return f"{self.index + 1} of {self.count}" if self.count > 1 else ""
 
     @property
-    def in_words(self) -> str:
+    def prefix(self) -> str:
         """``"volume 2 of 10 of "``, or empty."""
         return f"volume {self.phase} of " if self.phase else ""
 

@@ -45,8 +45,10 @@ def walk(root: Path, skip: Skip) -> Iterator[Path]:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             if folder is root:
-                raise InputError(f"the folder '{root}' cannot be opened: {_why(error)}") from error
-            skip(folder, f"a folder that cannot be opened: {_why(error)}")
+                raise InputError(
+                    f"the folder '{root}' cannot be opened: {_reason(error)}"
+                ) from error
+            skip(folder, f"a folder that cannot be opened: {_reason(error)}")
             continue
         inner = []
         for entry in entries:
@@ -60,7 +62,7 @@ def walk(root: Path, skip: Skip) -> Iterator[Path]:
                 )
             if _is_folder(entry):
                 inner.append(path)
-            elif reason := _unfit(entry):
+            elif reason := _reason_to_skip(entry):
                 skip(path, reason)
             else:
                 yield path
@@ -74,7 +76,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _unfit(entry: os.DirEntry[str]) -> str:
+def _reason_to_skip(entry: os.DirEntry[str]) -> str:
     """Return why an entry other than a folder cannot be opened, or an empty string."""
     try:
         if stat.S_ISREG(entry.stat().st_mode):
@@ -85,7 +87,7 @@ def _unfit(entry: os.DirEntry[str]) -> str:
     except OSError as error:
         if entry.is_symlink():
             return "a broken link"
-        return f"cannot be opened: {_why(error)}"
+        return f"cannot be opened: {_reason(error)}"
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -115,8 +117,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {_why(error)}") from error
+        raise InputError(f"'{path}' cannot be read: {_reason(error)}") from error
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or str(error)

@@ -117,9 +117,7 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[Notice, .
         found.append(_worse(f"the mean landmark error increased from {old:.2f} to {new:.2f} mm"))
     folded = measured.get("jacobian", {}).get("folded_percent")
     if folded:
-        text = (
-            f"the deformation folds {share_in_words(folded)} of the voxels: do not trust it there"
-        )
+        text = f"the deformation folds {format_share(folded)} of the voxels: do not trust it there"
         found.append(Notice("folds", "warning", text))
     error = measured.get("inverse_consistency_mm", {}).get("p99")
     if error is not None and error > _INCONSISTENT_MM:
@@ -147,7 +145,7 @@ def _locally_worse(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return True
 
 
-def share_in_words(percent: float) -> str:
+def format_share(percent: float) -> str:
     """Format a percentage of voxels; very small ones as "less than 0.01 %"."""
     small = 0 < percent < SMALLEST_PERCENT
     return f"less than {SMALLEST_PERCENT:g} %" if small else f"{percent:.2g} %"
