@@ -348,9 +348,7 @@ def warm_up(*, training: bool) -> None:
         from tomochrome.training.tasks import tissue
 
         # Few samples of each kind and small images of noise: what is learned does not matter.
-        tissue.calibrate.__defaults__ = (8,)
-        tissue.count_hu.__defaults__ = (8,)
-        tissue.tissue_frequencies.__defaults__ = (8,)
+        tissue.WEIGHT_SLICES = tissue.CALIBRATION_SLICES = tissue.HISTOGRAM_SLICES = 8
         augment._BANK = 96
 
 

@@ -16,9 +16,9 @@ HERE = Path(__file__).parent
 KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)
 COMMANDS = ("colorize", "register", "transform", "checkerboard", "demo", "train")
 Times = dict[str, dict[int, int]]
-#: `colorize` is eight cases, one for each format and one for a group: four moments each.
+#: `colorize` is eight cases, one for each format and one for a group: three moments each.
 QUICK: Times = {
-    "colorize": {KILL: 4},
+    "colorize": {KILL: 3},
     "colorize with maps": {TERM: 4},
     "register": {KILL: 20, TERM: 4},
     "transform": {KILL: 20},

@@ -19,7 +19,7 @@ HU_EDGES = {"first": FIRST_HU, "step": STEP_HU, "bins": BINS}
 
 
 def count_hu(
-    scan: Callable[[], tuple[NDArray[Any], NDArray[np.uint8]]], count: int = 400
+    scan: Callable[[], tuple[NDArray[Any], NDArray[np.uint8]]], count: int
 ) -> NDArray[np.float64]:
     """Return the HU histogram of each tissue over random slices.
 

@@ -55,6 +55,8 @@ CALIBRATION = Augmentation(
 """Augmentation of held-out phantoms, limited to what occurs in real scans."""
 BLOCK_SHARE = 0.25
 """Share of a block's voxels that the loss samples."""
+WEIGHT_SLICES, CALIBRATION_SLICES, HISTOGRAM_SLICES = 48, 96, 400
+"""Slices drawn for the class weights, the temperature and the HU histograms."""
 
 
 class TissueConfig(TrainingConfig):
@@ -203,7 +205,7 @@ class TissueSamples(RandomSamples):
         return planes[self.sampler.labelled], structures
 
 
-def tissue_frequencies(samples: TissueSamples, count: int = 48) -> NDArray[np.float64]:
+def tissue_frequencies(samples: TissueSamples, count: int) -> NDArray[np.float64]:
     """Return the number of voxels of each tissue in the first samples."""
     found = [np.bincount(samples[k][1].ravel(), minlength=N_TISSUES) for k in range(count)]
     return np.sum(found, axis=0, dtype=np.float64)
@@ -251,7 +253,7 @@ class Tissues(Task[TissueConfig]):
     def prepare(self) -> None:
         """Compute the class weights from the frequency of the tissues."""
         samples = self.samples(self.config.seed * 1000 + 77)
-        frequency = tissue_frequencies(samples, 48 // self.slices_each)
+        frequency = tissue_frequencies(samples, WEIGHT_SLICES // self.slices_each)
         weights = tissue_weights(frequency, self.config.frequency_power)
         share = 1.0 if self.config.block is None else BLOCK_SHARE
         self.criterion = TissueLoss(weights, palette("natural").ab, self.config.ab_weight, share)
@@ -293,8 +295,8 @@ class Tissues(Task[TissueConfig]):
         if config.start is not None:
             interpolate_weights(net, self.network(), config.keep)
         held_out = TissueSamples(config, evidence.held_out, [], 987, CALIBRATION, spec=spec)
-        calibration = calibrate(net, held_out, 96 // each, 8 // each)
-        counts = count_hu(self.samples(4242).scan, 400 // each)
+        calibration = calibrate(net, held_out, CALIBRATION_SLICES // each, 8 // each)
+        counts = count_hu(self.samples(4242).scan, HISTOGRAM_SLICES // each)
         scores = {
             **evidence.scores.get(self.config.name, {}),
             "expected_calibration_error": round(calibration.after.error, 4),
