@@ -46,7 +46,8 @@ test-fast: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not gui and not fuzz" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
-	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "gui and not fuzz" tests/_napari $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  -m "gui and not fuzz" tests/_napari $(PYTEST_ARGS)
 
 # All property tests with new random examples in each round, and the tests marked `fuzz`.
 fuzz: $(STAMP) libraries

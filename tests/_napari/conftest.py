@@ -22,6 +22,14 @@ HANG_MS = 120_000
 """Who waits for longer, waits for something that hangs."""
 
 
+LONGEST = ("test_napari_stress.py", "test_napari_whole.py", "test_napari_theme.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Run the longest files first, so that all processes end at about the same time."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture
 def qtbot(qtbot):
     """pytest-qt's ``qtbot`` with longer timeouts for busy machines."""

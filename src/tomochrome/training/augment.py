@@ -8,6 +8,7 @@ streaks, couch, field of view). There is no left-right flip: the liver is on the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,11 +82,7 @@ class Sampler:
         self.rng = np.random.default_rng(seed)
         self.low, self.slope = window_ramps(spec)
         self._choose_planes()
-        fixed = np.random.default_rng(12345)
-        tile = ndimage.gaussian_filter(fixed.standard_normal((64, 64, 64)), 2.0, mode="wrap")
-        self.tile = (tile / tile.std()).astype(np.float32)
-        self.grainy = _noise_bank(fixed, [(0.0, 0.0), (0.7, 0.7), (1.1, 1.1)], 8)
-        self.streaky = _noise_bank(fixed, [(0.6, 14.0), (0.8, 30.0), (1.5, 8.0)], 4)
+        self.tile, self.grainy, self.streaky = _noise()
         self.tissue = tissue_table()
         self.texture = texture_table()
         self.native = hu_table("native")
@@ -360,6 +357,16 @@ class Sampler:
                 visible = (np.abs(yy - cy) < ry) & (np.abs(xx - cx) < rx)
             structures[..., ~visible] = S.OUTSIDE_AIR
         return visible
+
+
+@cache
+def _noise() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return a cube of tissue texture, and images of grainy and of streaky noise."""
+    fixed = np.random.default_rng(12345)
+    tile = ndimage.gaussian_filter(fixed.standard_normal((64, 64, 64)), 2.0, mode="wrap")
+    grainy = _noise_bank(fixed, [(0.0, 0.0), (0.7, 0.7), (1.1, 1.1)], 8)
+    streaky = _noise_bank(fixed, [(0.6, 14.0), (0.8, 30.0), (1.5, 8.0)], 4)
+    return (tile / tile.std()).astype(np.float32), grainy, streaky
 
 
 def _noise_bank(
