@@ -78,8 +78,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if os.path.lexists(out) and not out.is_dir():
         raise OutputError(f"'{args.output}' is not a folder; choose a folder for the results")
     jobs, skipped = plan([path.resolve() for path in args.inputs], out, known, ending, args)
-    kept = [] if args.force else [job for job in jobs if os.path.lexists(job.outputs.color)]
-    wanted = [job for job in jobs if job not in kept]
+    wanted = [job for job in jobs if args.force or not os.path.lexists(job.outputs.color)]
     if args.scheduler and wanted:
         results = run_on_cluster(wanted, request, args.scheduler)
     else:
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "output": args.output,
         "results": colored,
         "failed": failed,
-        "kept": [job.outputs.color for job in kept],
+        "kept": sorted({job.outputs.color for job in jobs} - {job.outputs.color for job in wanted}),
         "skipped": [file.to_json() for file in skipped],
     }
     return Outcome(data, _summary(data), after=lambda: _fail_if(failed, len(jobs)))

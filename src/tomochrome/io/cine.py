@@ -15,10 +15,7 @@ from tomochrome.io.slice_pictures import (
     LARGER,
     SMALL,
     SlicePictures,
-    bar_mm,
     caption,
-    draw_bar,
-    draw_letters,
     from_head_to_feet,
 )
 from tomochrome.runtime import report
@@ -88,17 +85,15 @@ def frames(volume: Volume, side: int) -> Iterator[Image.Image]:
     slices = SlicePictures.of(volume, side, from_head_to_feet(volume))
     text = caption(volume)
     width, height = slices.size
-    bar = bar_mm(slices.pixels_per_mm, width // 2)  # keeps clear of the letter at the center
     wide = max(width, round(LARGER.getlength(text)) + 16)
     left = (wide - width) // 2
     size = wide + wide % 2, height + _CAPTION + height % 2
     for number in range(len(slices)):
         frame = Image.new("RGB", size)
         frame.paste(slices.picture(number), (left, 0))
+        slices.annotate(frame, left)
         draw = ImageDraw.Draw(frame)
-        draw_letters(draw, slices.letters, (left, 0, left + width, height))
         draw.text((left + 4, 2), f"{slices.z_mm(number):.0f} mm", fill=GREY, font=SMALL)
-        draw_bar(draw, bar, slices.pixels_per_mm, (left + width - 8, height - 10))
         draw.text((8, size[1] - _CAPTION + 6), text, fill=GREY, font=LARGER)
         yield frame
         report(number + 1, len(slices), "drawing frames")

@@ -111,13 +111,9 @@ def tile_pictures(volume: Volume, side: int) -> list[Image.Image]:
         Length of the longer edge of each image, in pixels.
     """
     slices = _slices(volume, np.sort(from_head_to_feet(volume)), side)
-    width, height = slices.size
-    bar = bar_mm(slices.pixels_per_mm, width // 2)  # keeps clear of the letter at the center
     pictures = [slices.picture(k) for k in range(len(slices))]
     for picture in pictures:
-        draw = ImageDraw.Draw(picture)
-        draw_letters(draw, slices.letters, (0, 0, width, height))
-        draw_bar(draw, bar, slices.pixels_per_mm, (width - 8, height - 10))
+        slices.annotate(picture)
     return pictures
 
 

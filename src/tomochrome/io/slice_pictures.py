@@ -105,6 +105,13 @@ class SlicePictures:
         )
         return edge_letters(right, -down)
 
+    def annotate(self, picture: Image.Image, left: int = 0) -> None:
+        """Draw orientation letters and a scale bar on a slice, ``left`` pixels from the left."""
+        (width, height), draw = self.size, ImageDraw.Draw(picture)
+        draw_letters(draw, self.letters, (left, 0, left + width, height))
+        length = bar_mm(self.pixels_per_mm, width // 2)  # keeps clear of the letter at the center
+        draw_bar(draw, length, self.pixels_per_mm, (left + width - 8, height - 10))
+
 
 def from_head_to_feet(volume: Volume, count: int | None = None) -> NDArray[np.int64]:
     """Return the indices of the axial slices, from head to feet.
