@@ -262,7 +262,7 @@ def test_endless_tables_of_contents_are_refused(tmp_path, temporary, monkeypatch
     monkeypatch.setattr(archive, "MAX_ENTRIES", 200)
     refused(path, temporary, "more than 200 folders")
     monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 1 << 13)
-    refused(path, temporary, "table of contents")
+    refused(path, temporary, "central directory")
 
 
 def test_cancel_in_the_middle_of_a_big_entry(tmp_path, temporary):

@@ -182,7 +182,7 @@ LIES = {
     "claims.tfm": "damaged, of another kind, or too large",
     "away.mhd": "outside its own folder",
     "color.nrrd": "its values are uint8",
-    "four.nii.gz": "this file 1",
+    "four.nii.gz": "this file has 1",
     "nan.nrrd": "not finite",
 }
 

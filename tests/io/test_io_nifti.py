@@ -231,7 +231,7 @@ def test_slopes(tmp_path, slope, intercept, factor, offset):
 
 def test_an_intercept_that_is_no_number_is_refused(tmp_path):
     path = saved(tmp_path / "a.nii", hounsfield())
-    refused(patched(path, 112, np.float32([1, np.nan]).tobytes()), "intercept that is no number")
+    refused(patched(path, 112, np.float32([1, np.nan]).tobytes()), "intercept is not a number")
 
 
 def test_slopes_that_leave_16_bits_give_floats_in_the_middle(tmp_path):

@@ -174,7 +174,7 @@ class _Bounded(io.BufferedReader):
         data = super().read(limit if size is None or size < 0 else min(size, limit))
         if len(data) == limit:
             raise _RefusedError(
-                f"its table of contents is larger than {MAX_DIRECTORY_BYTES >> 10} KiB; unpack it "
+                f"its central directory is larger than {MAX_DIRECTORY_BYTES >> 10} KiB; unpack it "
                 "yourself first"
             )
         return data

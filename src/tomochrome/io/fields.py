@@ -51,8 +51,8 @@ def read_field(path: Path) -> DisplacementField | InverseField:
     components = image.components if image.channels * image.volumes == 3 else 1
     if components != 3:
         raise InputError(
-            f"'{where}' is not a displacement field: a field holds three values in each voxel "
-            f"of three dimensions, this file {max(components, image.channels)}"
+            f"'{where}' is not a displacement field: a field is 3D with three components per "
+            f"voxel, and this file has {max(components, image.channels)}"
         )
     if image.dtype.kind != "f" and not scaled:
         raise InputError(f"'{where}' is not a displacement field: its values are {image.dtype}")

@@ -242,7 +242,7 @@ def _data_file(header: Path, name: str) -> Path:
         or any(ord(letter) < 32 for letter in name)
     ):
         raise InputError(
-            f"'{where}' says that its voxels lie in {name[:80]!r}, outside its own folder; "
+            f"'{where}' refers to the data file {name[:80]!r}, outside its own folder; "
             "put both into one folder and correct the name in the header"
         )
     if not name or name.upper().startswith("LIST") or "%" in name:

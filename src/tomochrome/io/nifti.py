@@ -179,8 +179,8 @@ def _scale(header: Any, where: str) -> tuple[float, float]:
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
         if np.isfinite(slope) and slope != 0 and not np.isfinite(intercept):
             raise InputError(
-                f"'{where}' has a slope but an intercept that is no number, so its values cannot "
-                "be known; export it again"
+                f"'{where}' has a scale slope, but its intercept is not a number, so its values "
+                "are undefined; export it again"
             )
     slope_or_none, intercept = header.get_slope_inter()
     if slope_or_none is None:

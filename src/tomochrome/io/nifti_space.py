@@ -127,7 +127,7 @@ def _in_mm(header: Any, affine: Affine) -> tuple[Affine, str]:
     except KeyError:
         return (
             affine,
-            "the file gives its positions in a unit that NIfTI does not know; taken as mm",
+            "the file gives its positions in a unit that NIfTI does not define; taken as mm",
         )
     if unit not in _MM:
         return affine, ""

@@ -100,7 +100,7 @@ def _pixels(path: str, kind: str) -> NDArray[Any]:
         if image.mode not in allowed:
             wanted = "8-bit sRGB" if kind == "photograph" else "8-bit grey or with a color table"
             raise InputError(
-                f"'{name}' is a {kind} of the kind {image.mode}; save it as {wanted} (PNG)"
+                f"'{name}' is a {kind} of mode {image.mode}; save it as {wanted} (PNG)"
             )
         upright = ImageOps.exif_transpose(image)
         if kind != "photograph":

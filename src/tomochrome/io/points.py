@@ -257,8 +257,8 @@ def _frame(name: Any, file: Path) -> str:
     frame = _FRAMES.get(str(name).upper())
     if frame is None:
         raise InputError(
-            f"'{file}' gives its landmarks in a frame that is neither LPS nor RAS; export them "
-            "again in one of these"
+            f"'{file}' uses a coordinate system that is neither LPS nor RAS; export the landmarks "
+            "in one of these"
         )
     return frame
 

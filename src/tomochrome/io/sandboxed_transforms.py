@@ -95,7 +95,7 @@ def _names(content: bytes, ending: str, where: str) -> list[str]:
             )
         if (source, target) != (3, 3):
             raise InputError(
-                f"'{where}' is a transform of {source} to {target} dimensions instead of 3"
+                f"'{where}' is a transform from {source} to {target} dimensions, not in 3D"
             )
     if "CompositeTransform" in kinds[1:] or (len(kinds) > 1 and kinds[0] != "CompositeTransform"):
         raise InputError(
@@ -118,11 +118,11 @@ def _foreign(content: bytes) -> str:
     """Describe a file that is not an ITK transform, and say what to do with it."""
     head = content[:_HEAD].decode("ascii", errors="replace")
     if '(Transform "' in head:
-        return "these are elastix's parameters; let transformix -def all make a field of them"
+        return "these are elastix parameters; convert them to a field with transformix -def all"
     if len(content) < _HEAD and re.fullmatch(r"\s*(?:[-+.\deE]+\s+){15}[-+.\deE]+\s*", head):
         return (
-            "a bare matrix (FSL's or c3d's) does not say of which space it is; convert it by "
-            "c3d_affine_tool -oitk"
+            "a plain matrix (of FSL or c3d) does not define its coordinate system; convert "
+            "it with c3d_affine_tool -oitk"
         )
     return "the file is damaged or of another kind; export it again"
 

@@ -145,7 +145,7 @@ def write_field(
     import SimpleITK
 
     if check_format(path, affine=False) != "field":
-        raise OutputError(f"'{path}' has no file ending of a displacement field; use .nii.gz")
+        raise OutputError(f"'{path}' has no extension of a displacement field; use .nii.gz")
     if not is_orthogonal(field.affine):
         raise GeometryError(
             f"'{path}' cannot hold a displacement field on axes that are not orthogonal "
@@ -204,7 +204,7 @@ def _read_itk(path: Path) -> list[ReadPart]:
     """Read a file with ITK in the sandbox; return the parts in order of application."""
     size = path.stat().st_size
     if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _LARGEST_TEXT:
-        raise InputError(f"'{path}' is no transform: it is of {size} bytes")
+        raise InputError(f"'{path}' is not a transform file: its size is {size} bytes")
     try:
         found = call(
             sandboxed_transforms.transform_parts,
