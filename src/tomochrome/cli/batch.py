@@ -78,7 +78,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if os.path.lexists(out) and not out.is_dir():
         raise OutputError(f"'{args.output}' is not a folder; choose a folder for the results")
     jobs, skipped = plan([path.resolve() for path in args.inputs], out, known, ending, args)
-    wanted = [job for job in jobs if args.force or not os.path.lexists(job.outputs.color)]
+    colors = [job.outputs.color for job in jobs]
+    kept = dict.fromkeys(path for path in colors if not args.force and os.path.lexists(path))
+    wanted = [job for job in jobs if job.outputs.color not in kept]
     if args.scheduler and wanted:
         results = run_on_cluster(wanted, request, args.scheduler)
     else:
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "output": args.output,
         "results": colored,
         "failed": failed,
-        "kept": sorted({job.outputs.color for job in jobs} - {job.outputs.color for job in wanted}),
+        "kept": list(kept),
         "skipped": [file.to_json() for file in skipped],
     }
     return Outcome(data, _summary(data), after=lambda: _fail_if(failed, len(jobs)))
