@@ -24,6 +24,7 @@ from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.headers import read_header, read_headers
 from tomochrome.io.dicom.pixels import read_slices, stored_values
+from tomochrome.io.dicom.stored import read_compressed
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import Task, running, sandbox
 
@@ -124,19 +125,23 @@ def test_where_no_process_can_be_started_this_one_decodes(
         read_slices(headers)
 
 
-def test_a_cancelled_reading_leaves_no_thread(tmp_path: Path) -> None:
+def test_a_cancelled_reading_leaves_no_thread(tmp_path: Path, monkeypatch) -> None:
     folder = series(tmp_path / "s", ct((12, 40, 36)), compress="j2k")
     headers = [read_header(path) for path in sorted(folder.iterdir())]
     threads = threading.active_count()
+    token, decoded = Task(), []
 
-    def stop(done: int, total: int, stage: str) -> None:
-        if done == 2:
+    def read_and_cancel(header, source):
+        if len(decoded) == 2:
             token.cancel()
+        decoded.append(header.path)
+        return read_compressed(header, source)
 
-    token = Task(stop)
+    monkeypatch.setattr("tomochrome.io.dicom.pixels.read_compressed", read_and_cancel)
     with running(token), pytest.raises(Cancelled):
         read_slices(headers)
     assert threading.active_count() == threads
+    assert len(decoded) < len(headers)
 
 
 def test_a_slice_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torture as T
 from io_cases import same_in_space
 from scipy.spatial.transform import Rotation
 
+from marker_cases import stored_as
 from tomochrome.geometry import closest_axial, reorient_like
 from tomochrome.geometry.affine import compose
 from tomochrome.io import read, write
@@ -25,18 +26,6 @@ CUT = (24, 44, 40)
 
 def body() -> Volume:
     return Volume(T.scan().voxels[:, : CUT[1], : CUT[2]].copy(), T.scan().affine, "HU")
-
-
-def stored_as(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
-    """Return the volume with its axes in another order and direction, where it was in space."""
-    voxels = volume.voxels.transpose(order)
-    affine = volume.affine[:, [*order, 3]].copy()
-    for axis, flip in enumerate(flips):
-        if flip:
-            voxels = np.flip(voxels, axis)
-            affine[:, 3] += affine[:, axis] * (voxels.shape[axis] - 1)
-            affine[:, axis] *= -1
-    return Volume(np.ascontiguousarray(voxels), affine, "HU")
 
 
 def turned(volume: Volume, *degrees: float) -> Volume:

@@ -69,6 +69,25 @@ def _across(sums, k, radius, padded, out):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
+def _sum_cubes(tall, z, y, radius, sums, padded, cubes):  # type: ignore[no-untyped-def]
+    """Move ``sums`` (c, x), the sums along y and z, to slice z, and sum them along x to ``cubes``.
+
+    Must be called for z = 0, 1, ... in order, at first with ``sums`` of zeros.
+    """
+    channels, depth, _, _ = tall.shape
+    one = np.float32(1.0)
+    for k in range(channels):
+        if z == 0:
+            for below in range(min(radius, depth)):
+                _slide(tall, k, below, y, one, sums)
+        if z + radius < depth:
+            _slide(tall, k, z + radius, y, one, sums)
+        if z - radius - 1 >= 0:
+            _slide(tall, k, z - radius - 1, y, -one, sums)
+        _across(sums, k, radius, padded, cubes)
+
+
+@njit(inline="always")
 def _within(index, size, radius):  # type: ignore[no-untyped-def]
     """Return the number of voxels along a cube's side that are on the grid."""
     return np.float32(min(index + radius, size - 1) - max(index - radius, 0) + 1)
@@ -129,16 +148,8 @@ def _moments(  # type: ignore[no-untyped-def]
         cubes = np.empty((channels, width), np.float32)
         padded = np.zeros(width + 2 * radius, np.float32)
         values = np.zeros(width, np.float32)
-        for k in range(channels):
-            for z in range(min(radius, depth)):
-                _slide(tall, k, z, y, one, sums)
         for z in range(depth):
-            for k in range(channels):
-                if z + radius < depth:
-                    _slide(tall, k, z + radius, y, one, sums)
-                if z - radius - 1 >= 0:
-                    _slide(tall, k, z - radius - 1, y, -one, sums)
-                _across(sums, k, radius, padded, cubes)
+            _sum_cubes(tall, z, y, radius, sums, padded, cubes)
             beside = _within(z, depth, radius) * _within(y, height, radius)
             for x in range(width):
                 if weighted:
@@ -192,21 +203,12 @@ def _gradients(first, last, images, tall, upstream, d_p, d_q):  # type: ignore[n
     """Compute the gradients from the sums along y, row by row."""
     p, q, w, weighted, radius = images
     channels, depth, _, width = tall.shape
-    one = np.float32(1.0)
     for y in range(first, last):
         sums = np.zeros((channels, width), np.float32)
         cubes = np.empty((channels, width), np.float32)
         padded = np.zeros(width + 2 * radius, np.float32)
-        for k in range(channels):
-            for z in range(min(radius, depth)):
-                _slide(tall, k, z, y, one, sums)
         for z in range(depth):
-            for k in range(channels):
-                if z + radius < depth:
-                    _slide(tall, k, z + radius, y, one, sums)
-                if z - radius - 1 >= 0:
-                    _slide(tall, k, z - radius - 1, y, -one, sums)
-                _across(sums, k, radius, padded, cubes)
+            _sum_cubes(tall, z, y, radius, sums, padded, cubes)
             for x in range(width):
                 scale = upstream * w[z, y, x] if weighted else upstream
                 a, b = p[z, y, x], q[z, y, x]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +35,7 @@ DEFLATE_RATIO: Final = 1032
 """Maximum compression ratio of Deflate (RFC 1951: 258 bytes in 2 bits)."""
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_REPORT_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +196,11 @@ def in_threads(
     report(0, total, stage)
     pool = ThreadPool(min(thread_count(threads), total), thread_name_prefix=stage)
     try:
-        futures = [pool.submit(checked, index) for index in range(total)]
-        for done, future in enumerate(as_completed(futures), start=1):
-            future.result()
-            report(done, total, stage)
+        pending = {pool.submit(checked, index) for index in range(total)}
+        while pending:  # waking up for every single slice would slow the threads down
+            done, pending = wait(pending, _REPORT_SECONDS, FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            report(total - len(pending), total, stage)
     finally:  # running calls end soon, because they call `check`
         pool.shutdown(cancel_futures=True)
