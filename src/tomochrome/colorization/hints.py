@@ -27,12 +27,12 @@ from tomochrome.colorization.tables import (
     mixture_codes,
     tissue_table,
 )
-from tomochrome.colorization.threads import compute_threads
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry import closest_axial, reorient_like
 from tomochrome.geometry.orient import axis_map, reorient
 from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report, thread_count
+from tomochrome.runtime.threads import compute_threads
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume
 

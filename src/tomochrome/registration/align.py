@@ -29,6 +29,7 @@ from tomochrome.registration.symnet import SymNet, predict
 from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
 from tomochrome.runtime import check, free_memory, out_of_memory, report
+from tomochrome.runtime.threads import torch_threads
 
 __all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on"]
 
@@ -99,15 +100,18 @@ def align(
         report(1, 1, "network")
         seconds["network"] = time.perf_counter() - start
     check()
-    found: Refined = refine(
-        pair.fixed,
-        pair.moving,
-        velocities,
-        iterations=iterations,
-        measure=measure,
-        masks=pair.masks,
-        metric=metric,
-    )
+    # local correlation is computed by compiled kernels, between which torch's threads would spin
+    kernels = measure == "lncc" and pair.fixed.device.type == "cpu"
+    with torch_threads(1 if kernels else None):
+        found: Refined = refine(
+            pair.fixed,
+            pair.moving,
+            velocities,
+            iterations=iterations,
+            measure=measure,
+            masks=pair.masks,
+            metric=metric,
+        )
     seconds["refinement"] = found.seconds
     start = time.perf_counter()
     report(0, 1, "integrating")

@@ -167,9 +167,9 @@ def register(
     Cancelled
         If the user cancelled.
     """
-    from tomochrome.colorization.threads import compute_threads
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
+    from tomochrome.runtime.threads import compute_threads
 
     check_options(init, similarity, refine)
     clock, start = _Clock(), time.perf_counter()
