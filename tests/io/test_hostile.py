@@ -124,13 +124,43 @@ def test_elements_that_claim_gigabytes(tmp_path):
         ends_well(tmp_path / "b.dcm")
 
 
+def test_a_fragment_that_claims_gigabytes(tmp_path):
+    path = T.save_one(one(), tmp_path / "a.dcm", T.SYNTAXES["jpeg-2000"])
+    whole = path.read_bytes()
+    at = whole.index(b"\xff\x4f\xff\x51") - 4  # the length before the codestream
+    path.write_bytes(whole[:at] + b"\xf0\xff\xff\xf0" + whole[at + 4 :])
+    came, _ = ends_well(path)
+    assert not came
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(path)
+
+
 def test_a_deflated_bomb(tmp_path):
     path = T.save_one(one(), tmp_path / "a.dcm", T.SYNTAXES["deflated"])
     whole = path.read_bytes()
-    start = 132 + 12 + whole[140] + 256 * whole[141]  # after the group's length, as it says
+    start = deflated_from(whole)
     path.write_bytes(whole[:start] + zeros(3000))
     came, _ = ends_well(path)
     assert not came
+
+
+@pytest.mark.parametrize("vr", [b"OY", b"O\xa4", b"US"])
+def test_deflated_pixels_of_another_type(tmp_path, vr):
+    path = T.save_one(one(), tmp_path / "a.dcm", T.SYNTAXES["deflated"])
+    whole = path.read_bytes()
+    start = deflated_from(whole)
+    dataset = zlib.decompress(whole[start:], -15)
+    at = dataset.index(b"\xe0\x7f\x10\0OW") + 4
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(dataset[:at] + vr + dataset[at + 2 :]) + packer.flush()
+    path.write_bytes(whole[:start] + packed)
+    came, _ = ends_well(path)
+    assert not came
+
+
+def deflated_from(whole: bytes) -> int:
+    """Return where a deflated file's data set begins, by the length of the file meta group."""
+    return 132 + 12 + whole[140] + 256 * whole[141]
 
 
 @cache

@@ -9,7 +9,7 @@ import struct
 import threading
 from bisect import bisect_left
 from contextlib import ExitStack
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from itertools import pairwise
 from typing import Any, BinaryIO, Final
 
@@ -34,6 +34,7 @@ MOST_FRAGMENTS: Final = 200_000
 """Maximum number of fragments of compressed pixels in a file."""
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
+_PIXEL_VRS: Final = ("OW", "OB", "UN")
 _ITEM: Final = (0xFFFE, 0xE000)
 _UNDEFINED: Final = 0xFFFFFFFF
 _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c")  #: JPEG, JPEG 2000, JP2
@@ -103,11 +104,13 @@ class Source:
                 self._frames = self._find_frames()
             if frame >= len(self._frames):
                 raise self._torn()
-            parts = []
+            parts, end = [], self._file.seek(0, SEEK_END)
             for start, length in self._frames[frame]:
+                if start + length > end:  # before `read`, which allocates the whole length
+                    raise self._torn()
                 self._file.seek(start)
                 part = self._file.read(length)
-                if len(part) < length:
+                if len(part) < length:  # truncated meanwhile
                     raise self._torn()
                 parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -138,7 +141,7 @@ class Source:
             raise InputError(f"'{header.path}' contains no pixels; copy the file again")
         if implicit:
             return at + 8, int(struct.unpack_from(f"{order}I", head, 4)[0]), big
-        if head[4:6] not in (b"OW", b"OB", b"UN") or len(head) < 12:
+        if head[4:6].decode("latin-1") not in _PIXEL_VRS or len(head) < 12:
             raise self._torn()
         return at + 12, int(struct.unpack_from(f"{order}I", head, 8)[0]), big
 
@@ -147,9 +150,12 @@ class Source:
         parse.read_dataset(self._header.path, file, ["Rows"])  # refuses decompression bombs
         file.seek(0)
         dataset = parse.read_whole(self._header.path, file, specific_tags=["PixelData"])
-        pixels = dataset.get("PixelData")
+        found = dataset.get_item(_PIXEL_DATA, keep_deferred=True)  # raw: not converted
+        pixels = None if found is None else found.value
         if not isinstance(pixels, bytes):
             raise InputError(f"'{self._header.path}' contains no pixels; copy the file again")
+        if found.VR not in _PIXEL_VRS:
+            raise self._torn()
         self._file = BytesIO(pixels)
         return 0, len(pixels), False
 
