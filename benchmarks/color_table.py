@@ -5,7 +5,9 @@ Usage::
     python benchmarks/color_table.py --data ../shared/data [--json FILE] [--readme README.md]
 
 Creates test sets from the real scans, on which no model was trained, and runs ``tomochrome evaluate
-models``; ``--readme`` replaces the table between its two comments in that file.
+models``; ``--readme`` replaces the table between its two comments in that file. The model
+``exemplar`` gets the photograph of another body: for the chest the thorax section, for the head the
+section of a man (the pair is a woman), both white-balanced as in `tomochrome.color.palettes`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from color_accuracy import labelled_angiography, photographed_head
 from tomochrome.cli import main as tomochrome
 
 BEGIN, END = "<!-- model table -->", "<!-- end of model table -->"
+GAINS = (1.186, 0.938, 1.231)
+"""White balance of the sections' linear red, green and blue (`tomochrome.color.palettes`)."""
 
 
 def main() -> None:
@@ -68,7 +72,9 @@ def angiography(data: Path, folder: Path) -> dict[str, object]:
     return {
         "name": "Chest angiography",
         "about": "heart and pulmonary artery of a real CT angiography, not trained on",
-        "scans": [{"ct": str(ct), "truth": "chest.nii.gz"}],
+        "scans": [
+            {"ct": str(ct), "truth": "chest.nii.gz"} | reference(data, folder, "thorax_female")
+        ],
     }
 
 
@@ -83,11 +89,28 @@ def photograph(data: Path, folder: Path) -> dict[str, object]:
     Image.fromarray(image).save(folder / "photograph.png")
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
     scan = {"ct": "head.nii.gz", "truth": "photograph.png", "mask": "mask.png", "slice": k}
+    scan |= reference(data, folder, "head_male")
     return {
         "name": "Head photograph",
         "about": "a slice of the Visible Human and the photograph of its section, not trained on",
         "scans": [scan],
     }
+
+
+def reference(data: Path, folder: Path, name: str) -> dict[str, object]:
+    """Write a section, white-balanced, and the mask of its tissue; return them for a scan."""
+    from PIL import Image
+
+    from tomochrome.training.visible_human import clean_section
+
+    image = np.asarray(Image.open(data / "cryosection" / f"{name}.png").convert("RGB"))
+    _, tissue = clean_section(image)
+    linear = np.where(image < 11, image / 255 / 12.92, ((image / 255 + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear * GAINS, 0, 1)
+    coded = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    Image.fromarray(np.rint(255 * coded).astype(np.uint8)).save(folder / f"{name}.png")
+    Image.fromarray(tissue.astype(np.uint8) * 255).save(folder / f"{name}_mask.png")
+    return {"reference": f"{name}.png", "reference_mask": f"{name}_mask.png"}
 
 
 if __name__ == "__main__":

@@ -76,9 +76,51 @@ def test_phantoms_are_a_set_of_their_own(monkeypatch: pytest.MonkeyPatch, capfd:
     assert run.out.startswith("**Phantoms**") and "`transfer-function`" in run.out
 
 
+def test_models_that_need_a_photograph_run_where_every_scan_has_one(
+    sets: Path, capfd: Capture
+) -> None:
+    entries = json.loads(sets.read_text())
+    entries[1]["scans"][0] |= {"reference": "photo.png", "reference_mask": "mask.png"}
+    sets.write_text(json.dumps(entries))
+    argv = ("evaluate", "models", sets, "--phantoms", 0, *MODEL, "--model", "exemplar", "--json")
+    labelled, photographed = json.loads(Run(capfd, *argv).out)["sets"]
+    assert [model["model"] for model in labelled["models"]] == ["transfer-function"]
+    names = {model["model"] for model in photographed["models"]}
+    assert names == {"transfer-function", "exemplar"}
+    alone = Run(capfd, "evaluate", "models", sets, "--phantoms", 0, "--model", "exemplar")
+    assert "'Labelled' has none; give --reference" in alone.complaint
+
+
+def test_the_photograph_of_the_command_line_replaces_those_of_the_scans(
+    sets: Path, capfd: Capture
+) -> None:
+    photo = sets.with_name("photo.png")
+    green = sets.with_name("green.png")
+    Image.fromarray(np.full((24, 30, 3), (40, 160, 60), np.uint8)).save(green)
+    entries = json.loads(sets.read_text())[1:]
+    entries[0]["scans"][0]["reference"] = "photo.png"
+    sets.write_text(json.dumps(entries))
+    argv = ("evaluate", "models", sets, "--phantoms", 0, "--model", "exemplar", "--json")
+    errors = [
+        json.loads(Run(capfd, *argv, *given).out)["sets"][0]["models"][0]["error"]
+        for given in ((), ("--reference", photo), ("--reference", green))
+    ]
+    assert errors[0] == errors[1] != errors[2]
+
+
+def test_phantoms_are_colored_like_another_patient(
+    monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.setattr(evaluate_models, "_SPACING", (12.0, 8.0, 8.0))
+    run = Run(capfd, "evaluate", "models", "--phantoms", 1, "--model", "exemplar", "--json")
+    (row,) = json.loads(run.out)["sets"][0]["models"]
+    assert row["to_grey"] < 1
+
+
 @pytest.mark.parametrize(
-    "text", ["{", '{"name": 3}', '[{"name": "x"}]', '[{"name": "x", "scans": []}]', "[[]]", "7"]
-)
+    "text", ["{", '{"name": 3}', '[{"name": "x"}]', '[{"name": "x", "scans": []}]', "[[]]", "7",
+     '[{"name": "x", "scans": [{"ct": "a", "truth": "b", "reference_mask": "c"}]}]'],
+)  # fmt: skip
 def test_a_file_that_lists_no_sets_is_refused(text: str, tmp_path: Path, capfd: Capture) -> None:
     file = tmp_path / "sets.json"
     file.write_text(text)

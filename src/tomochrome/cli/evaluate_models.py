@@ -14,9 +14,12 @@ from tomochrome.cli.evaluate_color import Truth, TruthFiles, colored
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
+    from tomochrome.colorization import ModelCard, Reference
+    from tomochrome.evaluate import ColorTruth
     from tomochrome.volume import Volume
 
 _FIRST_SEED = 2_000_000  # not used for training
+_FIRST_REFERENCE = 2_001_000  # seed of the patients that are photographed as references
 _SPACING = (5.0, 1.5, 1.5)
 _PHANTOMS = (
     ("abdomen", "portal"), ("thorax", "arterial"), ("head", "native"), ("pelvis", "portal"),
@@ -40,8 +43,9 @@ def add_parser(kinds: Any) -> None:
         metavar="SETS.json",
         nargs="?",
         type=options.some_path,
-        help='more test sets: [{"name", "about", "scans": [{"ct", "truth", "mask", "slice"}]}], '
-        "paths relative to the file; the last three as in 'tomochrome evaluate color'",
+        help='more test sets: [{"name", "about", "scans": [{"ct", "truth", "mask", "slice", '
+        '"reference", "reference_labels", "reference_mask"}]}], paths relative to the file; '
+        "all but the first as in 'tomochrome evaluate color'",
     )
     models.add_argument(
         "--phantoms",
@@ -55,7 +59,8 @@ def add_parser(kinds: Any) -> None:
         metavar="NAME",
         action="append",
         help="an installed model or a bundle folder; may be repeated (default: all; models that "
-        "need a photograph only with --reference)",
+        "need a photograph only on scans with a reference: those that name one, phantoms, for "
+        "which another patient's section is generated, and all with --reference)",
     )
     options.add_reference(models)
     models.add_argument(
@@ -70,18 +75,37 @@ def add_parser(kinds: Any) -> None:
 
 
 @dataclass(frozen=True)
+class _Scan:
+    """The files of a scan; ``reference`` is a photograph, its label image and its mask, or None."""
+
+    ct: Path
+    truth: TruthFiles
+    reference: tuple[Path, Path | None, Path | None] | None
+
+
+@dataclass(frozen=True)
 class _Set:
-    """A test set: name, description, and the files of its scans (none for phantoms)."""
+    """A test set: name, description, and its scans (none for phantoms)."""
 
     name: str
     about: str
-    scans: list[tuple[Path, TruthFiles]] = field(default_factory=list)
+    scans: list[_Scan] = field(default_factory=list)
+
+    def suitable(self, cards: list[ModelCard], reference: Reference | None) -> list[ModelCard]:
+        """Return the models for which all scans have the reference that they may need."""
+        from tomochrome.colorization.predictor import needs_reference
+
+        if reference is not None or all(scan.reference is not None for scan in self.scans):
+            return cards
+        return [card for card in cards if not needs_reference(card)]
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color all sets with all models and make the table."""
     from tomochrome.cli.files import check_inputs
     from tomochrome.color.palette import palette
+    from tomochrome.colorization import find_model
+    from tomochrome.colorization.predictor import needs_reference
     from tomochrome.colorization.side_by_side import models_to_compare
     from tomochrome.errors import Cancelled, OptionError, TomochromeError
     from tomochrome.evaluate.coloring_figures import Tally
@@ -93,22 +117,31 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         check_writable(args.markdown, force=args.force)
     palette(args.palette)
     reference = options.reference_of(args)
-    cards = models_to_compare(args.model or (), with_reference=reference is not None)
+    if args.model and reference is None:
+        cards = [find_model(name) for name in args.model]
+    else:
+        cards = models_to_compare(args.model or (), with_reference=True)
     sets = _sets(args)
     if not sets:
         raise OptionError("there are no test sets; give SETS.json, or --phantoms above 0")
     tables = []
     for each in sets:
-        tallies = {card.name: Tally(args.palette) for card in cards}
+        suitable = each.suitable(cards, reference)
+        if not suitable:
+            raise OptionError(
+                f"all models chosen need a photograph, and '{each.name}' has none; give --reference"
+            )
+        with_photographs = any(map(needs_reference, suitable))
+        tallies = {card.name: Tally(args.palette) for card in suitable}
         seconds = dict.fromkeys(tallies, 0.0)
         slices = 0
-        for volume, truth in _scans(each, args):
+        for volume, truth, photograph in _scans(each, args, with_photographs):
             slices += volume.shape[0]
-            for card in cards:
+            for card in suitable:
                 if card.name not in tallies:
                     continue
                 try:
-                    chroma, pace = colored(volume, card, args, reference)
+                    chroma, pace = colored(volume, card, args, reference or photograph)
                     tallies[card.name].add(chroma, volume.voxels, truth)
                     seconds[card.name] += pace * volume.shape[0]
                 except Cancelled:
@@ -164,29 +197,47 @@ def _sets(args: argparse.Namespace) -> list[_Set]:
     return sets
 
 
-def _files(scan: Mapping[str, Any], folder: Path) -> tuple[Path, TruthFiles]:
-    mask, at = scan.get("mask"), scan.get("slice")
+def _files(scan: Mapping[str, Any], folder: Path) -> _Scan:
+    at = scan.get("slice")
     if at is not None and (not isinstance(at, int) or at < 0):
         raise ValueError("the slice is not an index")
-    photographed = None if mask is None else folder / mask, at
-    return folder / scan["ct"], TruthFiles(folder / scan["truth"], *photographed)
+    names = (scan.get(key) for key in ("mask", "reference", "reference_labels", "reference_mask"))
+    mask, photograph, *others = (None if name is None else folder / name for name in names)
+    if photograph is None and any(others):
+        raise ValueError("labels or a mask without a photograph")
+    return _Scan(
+        folder / scan["ct"],
+        TruthFiles(folder / scan["truth"], mask, at),
+        None if photograph is None else (photograph, *others),
+    )
 
 
-def _scans(test_set: _Set, args: argparse.Namespace) -> Iterator[tuple[Volume, Any]]:
-    """Yield each scan of a set with its `ColorTruth`."""
+def _scans(
+    test_set: _Set, args: argparse.Namespace, with_photographs: bool
+) -> Iterator[tuple[Volume, ColorTruth, Reference | None]]:
+    """Yield each scan of a set with its truth, and its reference if one is needed."""
     import numpy as np
 
+    from tomochrome.colorization import Reference
     from tomochrome.evaluate import ColorTruth
     from tomochrome.io import read
     from tomochrome.phantom import make_patient
     from tomochrome.runtime import check
 
-    for ct, files in test_set.scans:
-        volume = read(ct)
-        yield volume, Truth.read(files, volume, args).truth
+    for scan in test_set.scans:
+        volume, photograph = read(scan.ct), None
+        if with_photographs and scan.reference is not None:
+            photograph = Reference.read(*scan.reference)
+        yield volume, Truth.read(scan.truth, volume, args).truth, photograph
     for k in range(0 if test_set.scans else args.phantoms):
         check()
         region, phase = _PHANTOMS[k % len(_PHANTOMS)]
         patient = make_patient(_FIRST_SEED + k, region, _SPACING, phase=phase)
         tissues = np.asarray(patient.tissue.voxels).astype(np.uint8)
-        yield patient.ct, ColorTruth.of_tissues(tissues, args.palette)
+        photograph = None
+        if with_photographs:
+            other = make_patient(_FIRST_REFERENCE + k, region, _SPACING, phase=phase)
+            middle = other.ct.shape[0] // 2
+            mask = np.asarray(other.tissue.voxels)[middle] > 0
+            photograph = Reference(other.cryosection()[middle], mask=mask)
+        yield patient.ct, ColorTruth.of_tissues(tissues, args.palette), photograph
