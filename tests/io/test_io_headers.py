@@ -158,6 +158,7 @@ def test_accents_hide_nobody():
 
 def test_titles_have_one_line_and_64_letters():
     assert clean_title("a\r\nb\x1b[31m  c", Secrets()) == "a b [31m c"
+    assert clean_title("Head\0\0\x10\0\x10\0PN\f\0Musterfrau^E", Secrets()) == "Head"
     assert len(clean_title("x" * 200, Secrets())) == 64
     assert clean_title("Tomochrome phantom", Secrets(("TOMOCHROME^ANONYMOUS", "ANONYMOUS"))) != ""
 

@@ -104,10 +104,8 @@ def windows_of(elements: Source) -> tuple[ScannerWindow, ...]:
     """Return the windows stored by the scanner, without duplicates."""
     centers = floats(elements, "WindowCenter") or ()
     widths = floats(elements, "WindowWidth") or ()
-    names = [
-        "".join(filter(str.isprintable, name)).strip()[:64]
-        for name in words(elements, "WindowCenterWidthExplanation").split("\\")
-    ]
+    explained, _, _ = words(elements, "WindowCenterWidthExplanation").partition("\0")
+    names = ["".join(filter(str.isprintable, name)).strip()[:64] for name in explained.split("\\")]
     return _named_windows(centers, widths, tuple(names), text(elements, "VOILUTFunction"))
 
 

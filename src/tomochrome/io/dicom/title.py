@@ -61,9 +61,14 @@ def title(source: Source, keyword: str = "SeriesDescription") -> str:
 
 @lru_cache(maxsize=256)
 def clean_title(described: str, secrets: Secrets) -> str:
-    """Return a description without control characters, or an empty string as in `title`."""
+    """Return a description without control characters, or an empty string as in `title`.
+
+    It ends at a NUL: in a damaged header a description can include the elements that follow, the
+    patient's name among them, and each of these begins with a tag that contains a NUL.
+    """
     if secrets.hidden_in(described):
         return ""
+    described = described.partition("\0")[0]
     shown = "".join(c if c.isprintable() else " " for c in described)
     return " ".join(shown.split())[:LONGEST].strip()
 
