@@ -104,7 +104,13 @@ def test_a_block_is_inside_a_scan_that_is_long_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"block": None}, {"network": {"spatial_dims": 2}}, {"block": [18, 32, 48]}]
+    "change",
+    [
+        {"block": None},
+        {"network": {"spatial_dims": 2}},
+        {"block": [18, 32, 48]},
+        {"block": [8, 32, 48]},
+    ],
 )
 def test_a_network_that_does_not_fit_its_blocks_is_rejected(change: dict) -> None:
     config = small("tissue3d-unet")

@@ -26,7 +26,6 @@ from tomochrome.errors import OptionError
 CONFIGS = Path(__file__).resolve().parent / "configs"
 """One JSON file for each shipped model."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_LEAST_SHAPE = 16
 RULES = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 Millimeters = Annotated[float, Field(ge=0.2, le=20)]
 FarMillimeters = Annotated[float, Field(gt=0, le=100)]
@@ -133,17 +132,19 @@ class TrainingConfig(BaseModel):
         return name
 
 
-def check_shape(shape: tuple[int, ...], multiple: int, field: str = "shape") -> None:
+def check_shape(
+    shape: tuple[int, ...], multiple: int, field: str = "shape", least: int = 16
+) -> None:
     """Check the size of a network's input.
 
     Raises
     ------
     ValueError
-        If a size is not a multiple of ``multiple``, or below 16.
+        If a size is not a multiple of ``multiple``, or below ``least``.
     """
-    if any(n % multiple or n < _LEAST_SHAPE for n in shape):
+    if any(n % multiple or n < least for n in shape):
         raise ValueError(
-            f"each size in '{field}' must be a multiple of {multiple} and at least {_LEAST_SHAPE}, "
+            f"each size in '{field}' must be a multiple of {multiple} and at least {least}, "
             f"not {list(shape)}"
         )
 

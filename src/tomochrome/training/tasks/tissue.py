@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import torch
@@ -58,6 +58,10 @@ BLOCK_SHARE = 0.25
 WEIGHT_SLICES, CALIBRATION_SLICES, HISTOGRAM_SLICES = 48, 96, 400
 """Slices drawn for the class weights, the temperature and the HU histograms."""
 
+_LEAST_COARSE: Final = 3
+"""Minimum size of a block at the network's lowest resolution: for a depth of 2, oneDNN's weight
+gradients of bfloat16 3D convolutions read uninitialized memory (torch 2.13), and become NaN."""
+
 
 class TissueConfig(TrainingConfig):
     """One training run of the tissue network.
@@ -100,8 +104,9 @@ class TissueConfig(TrainingConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         try:
-            check_shape(self.shape, size_multiple(self.network))
-            check_shape(self.block or (), size_multiple(self.network), "block")
+            multiple = size_multiple(self.network)
+            check_shape(self.shape, multiple)
+            check_shape(self.block or (), multiple, "block", max(16, _LEAST_COARSE * multiple))
         except ModelError as error:
             raise ValueError(str(error)) from error
         wanted = 2 if self.block is None else 3, len(self.spec.channels)
