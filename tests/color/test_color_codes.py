@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from color_cases import RENDERING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
@@ -41,11 +42,7 @@ def lab_of(image: Volume) -> np.ndarray:
 
 @settings(deadline=None, max_examples=40)
 @given(
-    center=st.floats(-1000, 2000),
-    width=st.floats(1, 4000),
-    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
-    saturation=st.floats(0, 2),
-    min_confidence=st.floats(0, 1),
+    **RENDERING,
     dtype=st.sampled_from([np.int16, np.float32, np.int32]),
 )
 def test_luminance_is_the_scanners_whatever_colors_a_model_gives(

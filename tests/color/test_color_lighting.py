@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from color_cases import RENDERING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
@@ -80,11 +81,7 @@ def test_luminance_holds_on_a_million_random_colors() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    center=st.floats(-1000, 2000),
-    width=st.floats(1, 4000),
-    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
-    saturation=st.floats(0, 2),
-    min_confidence=st.floats(0, 1),
+    **RENDERING,
     name=st.sampled_from(palette_names()),
     dtype=st.sampled_from([np.int16, np.float32, np.float64, np.int32, np.uint16, ">i2"]),
 )

@@ -9,21 +9,19 @@ from geometry_cases import affines, shapes
 from hypothesis import given, settings
 
 from tomochrome.errors import GeometryError
-from tomochrome.geometry import (
-    LPS_FROM_RAS,
-    from_nifti_affine,
-    lps_to_ras,
-    ras_to_lps,
-    same_grid,
-    to_nifti_affine,
-)
 from tomochrome.geometry.affine import (
+    LPS_FROM_RAS,
     apply,
     compose,
     corners,
     decompose,
+    from_nifti_affine,
     is_orthogonal,
+    lps_to_ras,
+    ras_to_lps,
     require_same_grid,
+    same_grid,
+    to_nifti_affine,
 )
 from tomochrome.volume import Volume, default_affine
 

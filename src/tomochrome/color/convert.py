@@ -85,7 +85,7 @@ def lab_to_srgb8(lab: ArrayLike) -> NDArray[np.uint8]:
     Parameters
     ----------
     lab
-        Shape (..., 3): L*, a*, b*.
+        As for `lab_to_srgb`.
 
     Returns
     -------

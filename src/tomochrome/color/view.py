@@ -150,10 +150,8 @@ def light_3d(
 
     Parameters
     ----------
-    volume
-        Scalar CT on the grid of ``chroma`` (axes may be flipped or permuted).
-    chroma
-        The chroma map.
+    volume, chroma
+        As for `LitVolume`.
     settings
         Rendering settings; the window has an effect only if the opacity curve is not shaded.
     most_voxels
@@ -166,10 +164,8 @@ def light_3d(
 
     Raises
     ------
-    InputError
-        If ``volume`` is RGBA already.
-    GeometryError
-        If the grids differ.
+    InputError, GeometryError
+        As for `LitVolume`.
     Cancelled
         If the user cancelled.
     """

@@ -6,7 +6,7 @@ Like those of `color_networks` they map float (n, in_channels, y, x) to (n, out_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -198,10 +198,10 @@ class BigColor(nn.Module):
 
     Parameters
     ----------
-    in_channels, out_channels, layers, widths, decoder
-        As for `DynamicUNet`.
     latent
         Length of the latent code z; different codes give different plausible colorings.
+    unet
+        Arguments of the `DynamicUNet`, except its ``condition``.
 
     Attributes
     ----------
@@ -211,21 +211,13 @@ class BigColor(nn.Module):
         The default class, an index into `REGIONS`.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        layers: int,
-        widths: Sequence[int],
-        decoder: Sequence[int],
-        latent: int,
-    ) -> None:
+    def __init__(self, latent: int, **unet: Any) -> None:
         super().__init__()
         self.code: torch.Tensor
         self.register_buffer("code", torch.zeros(latent), persistent=False)
         self.region = 0
         self.regions = nn.Embedding(len(REGIONS), latent)
-        self.generator = DynamicUNet(in_channels, out_channels, layers, widths, decoder, 2 * latent)
+        self.generator = DynamicUNet(**unet, condition=2 * latent)
 
     def forward(
         self,

@@ -15,6 +15,7 @@ from tomochrome.colorization.kernels import (
     _inside,
     _lerp_rows,
     _mark_outside,
+    _rows_of,
 )
 from tomochrome.runtime.kernels import in_chunks
 
@@ -105,18 +106,10 @@ def color_slab(
         As in `transfer_slab`.
     """
     radius, cutoff = bilateral
-    stack, pz, pwz = planes.values, planes.z, planes.wz
-    _, ny, nx = hu.shape
-    blocks = (ny + ROWS_PER_JOB - 1) // ROWS_PER_JOB
-    h, w, n = stack.shape[1:]
+    nx = hu.shape[2]
+    h, w, n = planes.values.shape[1:]
     for job in range(first, last):
-        z = job // blocks
-        y_first = (job % blocks) * ROWS_PER_JOB
-        y_stop = min(y_first + ROWS_PER_JOB, ny)
-        top = max(0, y_first - radius)
-        noisy = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
-        below = stack[pz[z]].reshape(h, w * n)
-        above = stack[min(pz[z] + 1, stack.shape[0] - 1)].reshape(h, w * n)
+        z, y_first, y_stop, top, noisy, below, above = _rows_of(job, hu, planes, radius)
         smooth = np.empty(nx, np.float32)
         spare = np.empty(nx, np.float32)
         inside = np.empty(nx, np.float32)
@@ -131,7 +124,7 @@ def color_slab(
                 wy[r] = _tent(r - 1, planes.wy[y])
                 if planes.y[y] != held:
                     j = min(max(planes.y[y] + r - 1, 0), h - 1)
-                    _lerp_rows(below[j], above[j], pwz[z], near[r])
+                    _lerp_rows(below[j], above[j], planes.wz[z], near[r])
             held = planes.y[y]
             _guided_row(
                 hu[z, y], smooth, near.reshape(4, w, n), wy, planes.x, planes.wx, tolerance,

@@ -249,6 +249,26 @@ def _fuse_row(
             confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
 
 
+@njit(cache=True, nogil=True)
+def _rows_of(job, hu, planes, radius):  # pragma: no cover - compiled
+    """Return slice, first and last-plus-one row of a job, and its input.
+
+    The input is the first of the rows of HU with ``radius`` rows on both sides, these rows as
+    float32, and the coarse planes below and above the slice, each (h, w * values).
+    """
+    ny = hu.shape[1]
+    blocks = (ny + ROWS_PER_JOB - 1) // ROWS_PER_JOB
+    z = job // blocks
+    y_first = (job % blocks) * ROWS_PER_JOB
+    y_stop = min(y_first + ROWS_PER_JOB, ny)
+    top = max(0, y_first - radius)
+    rows = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
+    count, h, w, values = planes.values.shape
+    below = planes.values[planes.z[z]].reshape(h, w * values)
+    above = planes.values[min(planes.z[z] + 1, count - 1)].reshape(h, w * values)
+    return z, y_first, y_stop, top, rows, below, above
+
+
 @in_chunks(jobs=lambda hu, *_: len(hu) * -(-hu.shape[1] // ROWS_PER_JOB), least=1)
 def fuse_slab(
     first, last, hu, planes, columns, body, likelihood, bilateral, code, confidence
@@ -271,18 +291,10 @@ def fuse_slab(
         As in `transfer_slab`.
     """
     radius, cutoff = bilateral
-    stack, pz, pwz = planes.values, planes.z, planes.wz
-    _, ny, nx = hu.shape
-    blocks = (ny + ROWS_PER_JOB - 1) // ROWS_PER_JOB
-    h, w, tissues = stack.shape[1:]
+    nx = hu.shape[2]
+    h, w, tissues = planes.values.shape[1:]
     for job in range(first, last):
-        z = job // blocks
-        y_first = (job % blocks) * ROWS_PER_JOB
-        y_stop = min(y_first + ROWS_PER_JOB, ny)
-        top = max(0, y_first - radius)
-        near = hu[z, top : min(ny, y_stop + radius)].astype(np.float32)
-        below = stack[pz[z]].reshape(h, w * tissues)
-        above = stack[min(pz[z] + 1, stack.shape[0] - 1)].reshape(h, w * tissues)
+        z, y_first, y_stop, top, near, below, above = _rows_of(job, hu, planes, radius)
         smooth = np.empty(nx, np.float32)
         spare = np.empty(nx, np.float32)
         inside = np.empty(nx, np.float32)
@@ -300,9 +312,9 @@ def fuse_slab(
             _denoised_row(near, y - top, start, stop, radius, cutoff, smooth, spare)
             j = planes.y[y]
             if j != held:
-                _lerp_rows(below[j], above[j], pwz[z], row0)
+                _lerp_rows(below[j], above[j], planes.wz[z], row0)
                 after = min(j + 1, h - 1)
-                _lerp_rows(below[after], above[after], pwz[z], row1)
+                _lerp_rows(below[after], above[after], planes.wz[z], row1)
                 held = j
             _lerp_rows(row0, row1, planes.wy[y], mixed)
             _fuse_row(

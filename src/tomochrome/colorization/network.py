@@ -134,10 +134,16 @@ def _generator(config: Mapping[str, Any]) -> torch.nn.Module:
     for key, found, wanted in (("widths", widths, 4), ("decoder", decoder, 5)):
         if len(found) != wanted:
             raise ModelError(f"the network's '{key}' must be {wanted} numbers, not {len(found)}")
-    ends = _integer(config, "in_channels", 1, 64), _integer(config, "out_channels", 1, 1024)
+    unet: dict[str, Any] = {
+        "in_channels": _integer(config, "in_channels", 1, 64),
+        "out_channels": _integer(config, "out_channels", 1, 1024),
+        "layers": layers,
+        "widths": widths,
+        "decoder": decoder,
+    }
     if config["name"] == "BigColor":
-        return BigColor(*ends, layers, widths, decoder, _integer(config, "latent", 1, 512))
-    return DynamicUNet(*ends, layers, widths, decoder)
+        return BigColor(_integer(config, "latent", 1, 512), **unet)
+    return DynamicUNet(**unet)
 
 
 def _strides(config: Mapping[str, Any]) -> int:

@@ -173,8 +173,10 @@ class Pair:
 
         Parameters
         ----------
-        which, region
-            As for `read`.
+        which
+            Whether to return the fixed or the moving volume.
+        region
+            Block of voxels of the common grid.
 
         Returns
         -------
@@ -194,7 +196,7 @@ class Pair:
         Parameters
         ----------
         which, region
-            As for `read`.
+            As for `rgba`.
 
         Returns
         -------

@@ -40,7 +40,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     Returns
     -------
     Path
-        The path.
+        ``path`` as a `Path`.
 
     Raises
     ------

@@ -24,7 +24,7 @@ def write_dicom(
     patient
         A patient from `tomochrome.phantom.make_patient`.
     folder
-        Folder to create; its parent must exist.
+        As for `tomochrome.io.dicom.write_series`.
     compress
         ``"j2k"`` for JPEG 2000 lossless; None for uncompressed explicit little endian.
     force
@@ -33,14 +33,12 @@ def write_dicom(
     Returns
     -------
     Path
-        The folder.
+        As from `tomochrome.io.dicom.write_series`.
 
     Raises
     ------
-    OutputError
-        If the folder cannot be written, or exists (without ``force``).
-    Cancelled
-        If cancelled; no files remain.
+    OutputError, Cancelled
+        As for `tomochrome.io.dicom.write_series`.
     """
     from tomochrome.io.dicom import write_series
 

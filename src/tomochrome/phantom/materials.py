@@ -165,7 +165,7 @@ def sample_hu(phase: Phase | None, rng: np.random.Generator) -> NDArray[np.float
 
     Returns
     -------
-    float32 (n_structures,)
+    float32 (n_structures,), as from `hu_table`
 
     Raises
     ------

@@ -27,6 +27,15 @@ def _ends(position, size):  # type: ignore[no-untyped-def]
     return low, min(low + 1, size - 1), np.float32(1.0) - weight, weight
 
 
+@njit(inline="always")
+def _cell(displacement, n, z, y, x, shape):  # type: ignore[no-untyped-def]
+    """Return the position of voxel (z, y, x) plus its displacement, and `_ends` of each axis."""
+    pz = np.float32(z) + displacement[n, 0, z, y, x]
+    py = np.float32(y) + displacement[n, 1, z, y, x]
+    px = np.float32(x) + displacement[n, 2, z, y, x]
+    return (pz, py, px), _ends(pz, shape[2]), _ends(py, shape[3]), _ends(px, shape[4])
+
+
 @in_chunks(jobs=lambda image, displacement, out: len(out) * out.shape[2], least=1, fastmath=True)
 def sample(first, last, image, displacement, out):  # type: ignore[no-untyped-def]
     """Sample ``image`` (n, c, Z, Y, X) trilinearly at each voxel plus its displacement.
@@ -39,12 +48,9 @@ def sample(first, last, image, displacement, out):  # type: ignore[no-untyped-de
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
-                pz = np.float32(z) + displacement[n, 0, z, y, x]
-                py = np.float32(y) + displacement[n, 1, z, y, x]
-                px = np.float32(x) + displacement[n, 2, z, y, x]
-                z0, z1, gz, fz = _ends(pz, image.shape[2])
-                y0, y1, gy, fy = _ends(py, image.shape[3])
-                x0, x1, gx, fx = _ends(px, image.shape[4])
+                _, (z0, z1, gz, fz), (y0, y1, gy, fy), (x0, x1, gx, fx) = _cell(
+                    displacement, n, z, y, x, image.shape
+                )
                 for c in range(channels):
                     plane = image[n, c]
                     low = gy * (gx * plane[z0, y0, x0] + fx * plane[z0, y0, x1]) + fy * (
@@ -69,12 +75,9 @@ def sample_gradient(first, last, image, displacement, upstream, out):  # type: i
         n, z = job // depth, job % depth
         for y in range(height):
             for x in range(width):
-                pz = np.float32(z) + displacement[n, 0, z, y, x]
-                py = np.float32(y) + displacement[n, 1, z, y, x]
-                px = np.float32(x) + displacement[n, 2, z, y, x]
-                z0, z1, gz, fz = _ends(pz, image.shape[2])
-                y0, y1, gy, fy = _ends(py, image.shape[3])
-                x0, x1, gx, fx = _ends(px, image.shape[4])
+                (pz, py, px), (z0, z1, gz, fz), (y0, y1, gy, fy), (x0, x1, gx, fx) = _cell(
+                    displacement, n, z, y, x, image.shape
+                )
                 sz, sy, sx = zero, zero, zero
                 for c in range(channels):
                     plane, up = image[n, c], upstream[n, c, z, y, x]

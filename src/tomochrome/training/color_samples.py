@@ -20,11 +20,9 @@ from tomochrome.color.palette import palette
 from tomochrome.colorization.inputs import InputSpec, window_ramps
 from tomochrome.colorization.quantize import quantize
 from tomochrome.errors import InputError
-from tomochrome.training.augment import Augmentation
-from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.section_pairs import Part, SectionPair, pair_files, read_pair
 from tomochrome.training.task import RandomSamples
-from tomochrome.training.tasks.tissue import SliceConfig, TissueSamples
+from tomochrome.training.tasks.tissue import TissueSamples
 
 UNKNOWN: Final = 0  #: a pixel of unknown color, such as gel in a cavity
 AROUND: Final = 1  #: air around the body
@@ -37,31 +35,15 @@ class PaletteSamples(RandomSamples):
 
     Parameters
     ----------
-    config, pool, real, seed, settings, last_digits
-        As for `TissueSamples`.
-    spec
-        The network's input.
+    slices
+        The slices and their tissues.
     levels
         Grey levels that luminances are quantized to; None for no quantization.
     """
 
-    def __init__(
-        self,
-        config: SliceConfig,
-        pool: Path,
-        real: list[TrainingPatient],
-        seed: int,
-        *,
-        spec: InputSpec,
-        last_digits: tuple[int, ...] = (),
-        settings: Augmentation | None = None,
-        levels: NDArray[np.float32] | None = None,
-    ) -> None:
-        super().__init__(seed)
-        self.slices = TissueSamples(
-            config, pool, real, seed, settings, spec=spec, last_digits=last_digits
-        )
-        self.levels = levels
+    def __init__(self, slices: TissueSamples, levels: NDArray[np.float32] | None = None) -> None:
+        super().__init__(slices.seed)
+        self.slices, self.levels = slices, levels
         self.ab = palette("natural").ab.astype(np.float32)
 
     def draw(self) -> Sample:

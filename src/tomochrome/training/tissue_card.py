@@ -10,7 +10,12 @@ from tomochrome.tissue import TISSUE_NAMES
 from tomochrome.training.fit import HU_EDGES
 from tomochrome.training.task import NOT_FOR_DIAGNOSIS
 
-_TITLES = {"tissue": "Tissue network", "tissue3d": "Tissue network, larger context"}
+_TITLES = {
+    "tissue": "Tissue network",
+    "tissue3d": "Tissue network, larger context",
+    "tissue3d-unet": "Tissue network, 3D U-Net",
+    "tissue3d-segresnet": "Tissue network, 3D SegResNet",
+}
 
 
 def title(name: str) -> str:

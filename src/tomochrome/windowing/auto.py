@@ -82,7 +82,7 @@ def opening_window(volume: Volume) -> Window:
     Returns
     -------
     Window
-        Center and width in the unit of the volume.
+        As from `auto_window`.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def write_capture(
     Returns
     -------
     Path
-        The folder.
+        ``folder`` as a `Path`.
 
     Raises
     ------

@@ -47,7 +47,7 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
-from tomochrome.training.tasks.tissue import CALIBRATION, real_patients
+from tomochrome.training.tasks.tissue import CALIBRATION, TissueSamples, real_patients
 
 LAST_DIGITS: Final[dict[Part, tuple[int, ...]]] = {
     "learn": (0, 1, 2, 3, 4, 5, 6), "validate": (7, 8), "test": (9,)
@@ -174,10 +174,11 @@ class Colors(Task[ColorConfig]):
                 self.pairs, part, config.spec, config.shape, seed, levels=self.levels,
                 augment=part != "test",
             )  # fmt: skip
-        return PaletteSamples(
-            config, self.pool, self.real if part == "learn" else [], seed, spec=config.spec,
-            last_digits=LAST_DIGITS[part], levels=self.levels,
-        )  # fmt: skip
+        real = self.real if part == "learn" else []
+        slices = TissueSamples(
+            config, self.pool, real, seed, spec=config.spec, last_digits=LAST_DIGITS[part]
+        )
+        return PaletteSamples(slices, self.levels)
 
     @cached_property
     def pairs(self) -> Path:
@@ -283,10 +284,10 @@ class Colors(Task[ColorConfig]):
             held_out: PaletteSamples | PairSamples = self.samples(987, "test")
         else:
             assert evidence.held_out is not None
-            held_out = PaletteSamples(
-                config, evidence.held_out, [], 987, spec=config.spec, settings=CALIBRATION,
-                levels=self.levels,
-            )  # fmt: skip
+            slices = TissueSamples(
+                config, evidence.held_out, [], 987, CALIBRATION, spec=config.spec
+            )
+            held_out = PaletteSamples(slices, self.levels)
         measured, reliability = self._measure(net, held_out)
         scores = {**evidence.scores.get(config.name, {}), **measured}
         metadata = {

@@ -153,10 +153,8 @@ class TissueSamples(RandomSamples):
 
     Parameters
     ----------
-    config
-        The run's configuration.
-    pool
-        Folder of generated phantoms.
+    config, pool
+        As for `Task`.
     real
         Real labelled patients.
     seed
