@@ -4,7 +4,8 @@ Tissues: a voxel's color is the expectation over the palette. The probabilities 
 for each voxel would take gigabytes, so each voxel has one code: its two most probable tissues,
 the share of the second within the two, and their total probability, quantized as in `kernels`.
 The remaining probability counts as grey, so that uncertain voxels are less saturated. To change
-the palette, this table is multiplied by other colors.
+the palette, this table is multiplied by other colors. Networks that tell white from grey matter
+have one class more than there are tissues (`tomochrome.tissue.CLASS_NAMES`).
 
 Colors: integer (a*, b*), the resolution of the table used for rendering
 (`tomochrome.color.table`).
@@ -23,6 +24,9 @@ from tomochrome.color.codes import FreeColors, Mixtures
 from tomochrome.colorization.kernels import MAX_AB, OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
 
+CONTRAST = 2.0
+"""Contrast of the mixtures, see `Mixtures`. Measured by ``benchmarks/color_accuracy.py``."""
+
 
 def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
     """Return the weights of the tissues for each code: float32, shape (codes, tissues).
@@ -30,7 +34,7 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
     Parameters
     ----------
     tissues
-        Number of tissues; above 26 the codes exceed 16 bits.
+        Number of tissues or classes; above 27 the codes exceed 16 bits.
     """
     codes = 1 + tissues * (tissues - 1) * SHARES * TOTALS
     weights = np.zeros((codes, tissues), dtype=np.float32)
@@ -46,9 +50,9 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
 
 
 @cache
-def tissue_table() -> Mixtures:
-    """Return the table for models that recognize tissues."""
-    return Mixtures(mixture_weights())
+def tissue_table(classes: int = N_TISSUES) -> Mixtures:
+    """Return the table for models that recognize tissues, or ``len(CLASS_NAMES)`` classes."""
+    return Mixtures(mixture_weights(classes), CONTRAST)
 
 
 @cache
@@ -60,9 +64,10 @@ def color_table() -> FreeColors:
 
 
 @cache
-def grey_tissue_table() -> Mixtures:
+def grey_tissue_table(classes: int = N_TISSUES) -> Mixtures:
     """Return `tissue_table` with an additional last code for grey without a tissue."""
-    return Mixtures(np.vstack([mixture_weights(), np.zeros((1, N_TISSUES), np.float32)]))
+    grey = np.zeros((1, classes), np.float32)
+    return Mixtures(np.vstack([mixture_weights(classes), grey]), CONTRAST)
 
 
 def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -73,14 +78,14 @@ def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
     Parameters
     ----------
     weights
-        float32 (n, `N_TISSUES`), nonnegative, with row sums of at most 1.
+        float32 (n, classes), nonnegative, with row sums of at most 1.
 
     Returns
     -------
     ndarray
         uint16 (n,).
     """
-    rows = np.arange(len(weights))
+    rows, classes = np.arange(len(weights)), weights.shape[1]
     first = weights.argmax(axis=1)
     most = weights[rows, first]
     others = weights.copy()
@@ -90,9 +95,9 @@ def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
     share = weights[rows, second] / np.maximum(both, 1e-9) * (2 * SHARES - 1)
     share = np.minimum(np.rint(share), SHARES - 1).astype(np.int64)
     level = np.minimum(np.rint(weights.sum(axis=1) * TOTALS), TOTALS).astype(np.int64)
-    pair = first * (N_TISSUES - 1) + second - (second > first)
+    pair = first * (classes - 1) + second - (second > first)
     code = 1 + (pair * SHARES + share) * TOTALS + level - 1
-    return np.where(level > 0, code, len(grey_tissue_table()) - 1).astype(np.uint16)
+    return np.where(level > 0, code, len(grey_tissue_table(classes)) - 1).astype(np.uint16)
 
 
 def color_codes(ab: NDArray[np.float32]) -> NDArray[np.uint16]:

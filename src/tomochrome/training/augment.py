@@ -67,6 +67,8 @@ class Sampler:
         Strengths of the augmentation.
     seed
         Seed of the random number generator.
+    classes
+        Class of each structure, uint8; by default its tissue.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Sampler:
         shape: tuple[int, ...] = (160, 224),
         settings: Augmentation | None = None,
         seed: int = 0,
+        *,
+        classes: NDArray[np.uint8] | None = None,
     ) -> None:
         self.spec, self.size = spec, spec.block or shape
         self.shape = self.size[-2:]
@@ -83,7 +87,7 @@ class Sampler:
         self.low, self.slope = window_ramps(spec)
         self._choose_planes()
         self.tile, self.grainy, self.streaky = _noise()
-        self.tissue = tissue_table()
+        self.classes = tissue_table() if classes is None else classes
         self.texture = texture_table()
         self.native = hu_table("native")
 
@@ -104,13 +108,13 @@ class Sampler:
     def sample(
         self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
     ) -> None:
-        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with tissues."""
+        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with classes."""
         planes, structures = self.scan(patient)
         visible = self._field_of_view(structures)
         ramp = (-1, *(1 for _ in y.shape))
         low, slope = self.low.reshape(ramp), self.slope.reshape(ramp)
         np.clip((planes[self.plane_of] - low) * slope * visible, 0, 1, out=x)
-        np.copyto(y, self.tissue[structures])
+        np.copyto(y, self.classes[structures])
 
     def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return HU of all planes (plane, y, x) and structures ([z,] y, x) of the labelled ones."""

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from tomochrome.colorization.color_heads import ColorHead
+from tomochrome.colorization.torch_predictor import mixed_precision
 from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.runtime import check
 from tomochrome.training.task import Samples
@@ -103,7 +104,7 @@ def collect(
     per_image: int = 2000,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (n, classes) and labels (n,) of random voxels inside the body."""
-    with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
+    with torch.inference_mode(), mixed_precision(images.device):
         logits = net(images).float().movedim(1, -1)
     rows, truths = [], []
     for k in range(len(images)):
