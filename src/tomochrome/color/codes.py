@@ -98,9 +98,10 @@ class Mixtures:
         """Return the weights of the classes in the chroma."""
         if self.contrast == 1:
             return self.weights
-        total = self.weights.sum(axis=1, keepdims=True)
-        raised = (self.weights / np.maximum(total, 1e-6)) ** np.float32(self.contrast)
-        return raised * (total / np.maximum(raised.sum(axis=1, keepdims=True), 1e-6))
+        most = np.maximum(self.weights.max(axis=1, keepdims=True), np.float32(1e-6))
+        raised = (self.weights / most) ** np.float32(self.contrast)
+        total, sums = (part.sum(axis=1, keepdims=True) for part in (self.weights, raised))
+        return raised * (total / np.maximum(sums, np.float32(1e-6)))
 
     @cached_property
     def _cache(self) -> WeakKeyDictionary[Palette, NDArray[np.float32]]:

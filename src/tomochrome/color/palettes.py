@@ -100,7 +100,8 @@ NATURAL: Table = {
     ),
     _T.BRAIN: (
         (63, 16.4, 27.5),
-        "measured: cortex and the mean of three patches of white matter, white-balanced",
+        "measured: cortex and the mean of three patches of white matter, white-balanced; "
+        "(a*, b*) 19.7, 28.0 and 13.1, 26.8 where a model tells grey from white matter",
     ),
     _T.SPINAL_CORD: ((51, 13.5, 14.8), "measured: thoracic spinal cord, white-balanced"),
     _T.EYE: (
