@@ -109,6 +109,9 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
             for name in models
         }
         result[group] = _side_by_side(scores)
+        plain = [replace(c, table=replace(c.table, contrast=1.0)) for c in codes["network"]]
+        score = _joined([plain[k] for k in chosen], [truths[k] for k in chosen])
+        result[group]["network_without_contrast"] = score.to_json()
     for key, shares in (
         ("colored_outside_body", outside),
         ("colored_over_a_voxel_outside", beyond),
