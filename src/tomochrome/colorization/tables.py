@@ -25,8 +25,11 @@ from tomochrome.colorization.kernels import MAX_AB, OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
 
 CONTRAST = 2.0
-"""Contrast of mixtures, see `Mixtures`. It lowers the chroma error of held-out phantoms by 9 %, of a
-chest angiography by 12 %; against the photograph of a head the error is 2 % higher."""
+"""Contrast of mixtures, see `Mixtures`.
+
+The chroma error is 9 % lower on held-out phantoms and 12 % lower on a chest angiography than
+without contrast, and 2 % higher against the photograph of a head.
+"""
 
 
 def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
