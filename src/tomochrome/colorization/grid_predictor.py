@@ -161,7 +161,7 @@ class GridPredictor(ABC):
         """Predict, and check the shape of the result."""
         outputs = np.asarray(self.predict(inputs), dtype=np.float32)
         size = (n // self.stride for n in inputs.shape[2:])
-        expected = (len(inputs), *size, N_TISSUES if self.names_tissues else 3)
+        expected = (len(inputs), *size, self.classes if self.names_tissues else 3)
         if outputs.shape != expected:
             raise ModelError(
                 f"the model '{self.card.name}' returned an array of shape {outputs.shape} where "
