@@ -46,7 +46,7 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
-from tomochrome.training.tissue_card import curve_metadata, reading, title
+from tomochrome.training.tissue_card import curve_metadata, matter, reading, title
 from tomochrome.training.tissue_loss import TissueLoss
 
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
@@ -335,6 +335,7 @@ class Tissues(Task[TissueConfig]):
             "temperature": f"{calibration.temperature:.3f}",
             "reliability": reliability_table(calibration.after),
             "began": began_with(config.start, config.keep),
+            "matter": matter(config.classes),
         }
         metadata = self.metadata(scores, calibration.temperature)
         words |= reading(spec)
