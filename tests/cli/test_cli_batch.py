@@ -14,7 +14,7 @@ from distributed import LocalCluster
 
 from tomochrome.cli import batch_jobs, pipeline
 from tomochrome.cli.app import CANCELLED
-from tomochrome.errors import Cancelled, TomochromeError
+from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.io import write
 
 Capture = pytest.CaptureFixture[str]
@@ -156,6 +156,14 @@ def test_refusals(
     assert message in run.err
     assert run.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://host:8786", "tcp://host", "host:port"])
+def test_an_address_that_dask_cannot_use(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A client with such an address waits 20 s and prints a traceback when it is deleted.
+    monkeypatch.setattr("distributed.Client", lambda *_, **__: pytest.fail("a client was made"))
+    with pytest.raises(OptionError, match="cannot be reached"):
+        batch_jobs.run_on_cluster([], batch_jobs.Request(), address)
 
 
 @pytest.fixture(scope="module")

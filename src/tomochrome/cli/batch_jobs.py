@@ -102,6 +102,7 @@ def run_on_cluster(jobs: Sequence[Job], request: Request, address: str) -> list[
             "--scheduler needs the package distributed; install it with pip install distributed"
         ) from error
     try:
+        dask.comm.get_address_host_port(address)  # with a bad address, Client waits and complains
         client = dask.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise OptionError(
