@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from napari.layers import Image, Layer, Points
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QLabel
 
 from tomochrome._napari.controls import MessageLabel
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.gui
 @pytest.fixture
 def scan(window, qtbot):
     """The docked panel in the module's viewer."""
-    widget = ScanPanel(window)
+    widget = ScanPanel(PublicOnlyProxy(window))  # as napari passes it
     window.window.add_dock_widget(widget, name="Scan")
     yield widget
     widget.release()

@@ -26,6 +26,15 @@ class Connections:
         self._all.clear()
 
 
+def unwrapped(viewer: Any) -> Any:
+    """Return the viewer itself, not the proxy that napari gives to a plugin's widget.
+
+    The proxy wraps each layer anew, so ``is`` fails between a layer from ``selection.active`` or an
+    index and the same layer from an event, and it warns about ``_type_string``.
+    """
+    return getattr(viewer, "__wrapped__", viewer)
+
+
 class ViewerFollower:
     """Base class of objects that react to a viewer's events for as long as the viewer lives.
 

@@ -21,7 +21,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QWidget
 
 from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, side_by_side, stacked
-from tomochrome._napari.events import Connections
+from tomochrome._napari.events import Connections, unwrapped
 from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, LayerTuple
 from tomochrome._napari.viewer_setup import is_settled
@@ -194,7 +194,7 @@ class JobPanel(DockedPanel):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        self.viewer = unwrapped(napari_viewer)
         self.view: Any = self.make_view()
         self.jobs = JobRunner(f"tomochrome {self.tab.lower()}", self)
         self.loading = JobRunner("tomochrome loading", self)  #: see `load_engine`

@@ -51,8 +51,8 @@ class RegisterWidget(JobPanel):
     def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
         super().__init__(napari_viewer)
-        self.comparing = CompareControl(napari_viewer, self.view.compare)
-        self.shown = ShownResult(napari_viewer, self.view, self.comparing)
+        self.comparing = CompareControl(self.viewer, self.view.compare)
+        self.shown = ShownResult(self.viewer, self.view, self.comparing)
         self._busy_with: tuple[Any, ...] = ()
         self._started = 0.0
         self._samples: list[Sample] = []

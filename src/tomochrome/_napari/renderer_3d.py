@@ -17,7 +17,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari.events import ViewerFollower, before_napari
+from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
 from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering
 from tomochrome.geometry.blocks import Steps, block_steps
@@ -33,7 +33,7 @@ _KEPT: weakref.WeakKeyDictionary[Any, Renderer3D] = weakref.WeakKeyDictionary()
 def renderer_of(viewer: Any) -> Renderer3D:
     """Return the 3D renderer of a viewer, created at the first call."""
     # Panels get a proxy of the viewer, which warns of access to private names.
-    viewer = getattr(viewer, "__wrapped__", viewer)
+    viewer = unwrapped(viewer)
     if viewer not in _KEPT:
         _KEPT[viewer] = Renderer3D(viewer)
     return _KEPT[viewer]

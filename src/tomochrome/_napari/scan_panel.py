@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from tomochrome._napari import wording
 from tomochrome._napari.controls import MessageLabel, ScrollColumn, stacked
+from tomochrome._napari.events import unwrapped
 from tomochrome._napari.grey_window import show_window, value_range
 from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.layers import display_name, grey_layer, source_of, world_affine
@@ -136,13 +137,13 @@ class ScanPanel(DockedPanel):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        self.viewer = unwrapped(napari_viewer)
         self.view = ScanView(self)
         self.layer: Any = None  #: the layer described, or None
         self.finding = JobRunner("tomochrome value range", self)
         self.finding.failed.connect(self._range_failed)
         self.view.window_chosen.connect(self._show_window)
-        layers = napari_viewer.layers
+        layers = self.viewer.layers
         self.connections.add(self._selected, layers.selection.events.active, layers.events.removed)
         self._selected()
 

@@ -10,7 +10,7 @@ import numpy as np
 from vispy.gloo import gl
 
 from tomochrome._napari.canvas_overlays import CanvasOverlays
-from tomochrome._napari.events import ViewerFollower, before_napari
+from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
 from tomochrome._napari.layers import colored_layers, source_of
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
@@ -196,7 +196,7 @@ def prepare_viewer(viewer: Any) -> None:
     viewer
         A napari viewer, or the proxy that napari gives to a plugin's widget.
     """
-    viewer = getattr(viewer, "__wrapped__", viewer)
+    viewer = unwrapped(viewer)
     if viewer not in _PREPARED:
         _PREPARED[viewer] = tuple(follower(viewer) for follower in _FOLLOWERS)
     show_readout(viewer)
@@ -204,5 +204,5 @@ def prepare_viewer(viewer: Any) -> None:
 
 def is_settled(viewer: Any) -> bool:
     """Return whether all overlays of a prepared viewer have been drawn for the first time."""
-    followers = _PREPARED.get(getattr(viewer, "__wrapped__", viewer), ())
+    followers = _PREPARED.get(unwrapped(viewer), ())
     return all(f.settled for f in followers if isinstance(f, CanvasOverlays))

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 from napari.layers import Layer
+from napari.utils._proxies import PublicOnlyProxy
 from register_cases import SHIFT, QuickRegister, body
 
 from tomochrome._napari.layers import volume_layer
@@ -28,7 +29,7 @@ def docked(window, qapp):
     offer = Offer(("symnet", "none"), ("auto", "cpu"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tomochrome._napari.register_widget.register_offer", lambda *_: offer)
-        widget = RegisterWidget(window)
+        widget = RegisterWidget(PublicOnlyProxy(window))  # as napari passes it
     window.window.add_dock_widget(widget, name="Register & checkerboard")
     while widget.loading.running:
         qapp.processEvents()
