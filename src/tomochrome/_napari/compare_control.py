@@ -91,7 +91,7 @@ class CompareControl(QObject):
         """Remove the comparison and show the layers again."""
         if self.busy:
             self._jobs.drop()
-            self._say("")
+        self._say("")  # remarks are about the comparison on screen
         self._drop_and_show()
         self.panel.show_button.setChecked(False)
         self._label()

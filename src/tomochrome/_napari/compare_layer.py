@@ -155,12 +155,16 @@ class Comparison:
         return self.picture.view
 
     def _show(self, hidden: tuple[Any, ...]) -> None:
-        """Hide the two layers and add the comparison above them and every layer that covers it."""
+        """Add the comparison above the two layers and all others that cover it, and hide these.
+
+        Another layer would show where one of the two has no voxels and the comparison is
+        transparent, as if it were part of the comparison.
+        """
         layers = self.viewer.layers
-        below = [i for i, x in enumerate(layers) if x in self.layers or covers(x)]
-        top = max(below, default=len(layers) - 1)
-        for layer in self.layers:
-            if layer in layers and layer.visible:
+        below = [layer for layer in layers if layer in self.layers or covers(layer)]
+        top = max(map(layers.index, below), default=len(layers) - 1)
+        for layer in reversed(below):  # in 3D, hiding a colored layer shows its CT
+            if layer.visible:
                 layer.visible = False
                 self._hidden.append(layer)
         self._hidden += [layer for layer in hidden if layer in layers]

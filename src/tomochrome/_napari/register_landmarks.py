@@ -118,10 +118,10 @@ class LandmarkPanel(QWidget):
         count = min(len(fixed.data), len(moving.data))
         note = ""
         if len(fixed.data) != len(moving.data):
-            measured = f" Only the first {count} are measured." if count else ""
+            measured = f" Only {_number(count)} measured." if count else ""
             note = (
-                f"{len(fixed.data)} landmarks in the fixed image, {len(moving.data)} in the moving "
-                f"image: they must correspond one to one.{measured}"
+                f"Landmarks in the fixed image: {len(fixed.data)}, in the moving image: "
+                f"{len(moving.data)}; they must correspond one to one.{measured}"
             )
         if not count:
             return ("", ""), note
@@ -257,6 +257,10 @@ def _grid_of(layer: Any) -> Placed | None:
 
 def _is_points(layer: Any) -> bool:
     return bool(layer._type_string == "points")
+
+
+def _number(count: int) -> str:
+    return "the first is" if count == 1 else f"the first {count} are"
 
 
 def _words(errors: dict[str, float]) -> str:

@@ -91,6 +91,7 @@ def test_closing_a_layer_ends_its_comparison(panel, qtbot):
     comparison = compare(panel, qtbot)
     panel.viewer.layers.remove(comparison.layers[1])
     assert panel.comparing.comparison is None
+    assert panel.view.compare.message.text() == ""
     assert names(panel) == ["prior"]
     assert panel.viewer.layers[0].visible
 
@@ -115,6 +116,7 @@ def test_every_layer_that_was_hidden_is_shown_again(panel, qtbot):
     """Layers hidden by an earlier comparison are shown again, too."""
     third = panel.viewer.add_layer(Layer.create(*volume_layer(body(), "third")))
     compare(panel, qtbot)
+    assert not third.visible  # it would show where the second image has no voxels
     panel.view.compare.second.choose(third)
     settle(panel, qtbot)
     assert not any(layer.visible for layer in panel.viewer.layers if layer.name != "Comparison")

@@ -41,7 +41,7 @@ def test_the_landmark_error_is_updated_live(panel, qtbot, engine):
     qtbot.waitUntil(lambda: landmarks.after.text().startswith("mean 0.00 mm"), timeout=2000)
     assert landmarks.before.text().startswith(f"mean {np.linalg.norm(SHIFT):.2f} mm")
     moving.add([150.0, 0, 0])
-    qtbot.waitUntil(lambda: "2 landmarks in the fixed" in landmarks.message.text(), timeout=2000)
+    qtbot.waitUntil(lambda: "in the fixed image: 2" in landmarks.message.text(), timeout=2000)
     assert "(2 landmarks)" in landmarks.after.text()
     landmarks.moving.choose(fixed)
     assert "two different" in landmarks.message.text()
