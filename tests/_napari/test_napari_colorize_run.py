@@ -131,6 +131,8 @@ def test_earlier_results_are_kept_when_asked_and_another_panel_finds_the_newest(
     panel.view.keep.setChecked(False)
     colorize(panel, qtbot, "other")
     assert panel.coloring is third
+    colorize(panel, qtbot)
+    assert third.layer.name == f"{scan.name} · {TITLE}, run 3"
     other = ColorizeWidget(panel.viewer)
     qtbot.addWidget(other)
     assert other.coloring.layer is third.layer

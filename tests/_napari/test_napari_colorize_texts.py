@@ -14,7 +14,7 @@ from quick_colorize import simple_colorize
 from tomochrome._napari.controls import ScrollColumn
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.named_choice import NamedChoice, device_choices
-from tomochrome._napari.readout import Readout, value_at
+from tomochrome._napari.readout import IN_3D, Readout, value_at
 from tomochrome.color.codes import FreeColors
 
 pytestmark = pytest.mark.gui
@@ -28,6 +28,8 @@ def test_not_for_diagnosis_and_the_model_are_always_in_sight(panel, qtbot):
     bar = panel.viewer.window._qt_window.statusBar()
     mark = bar.findChild(QLabel, "tomochrome-not-for-diagnosis")
     assert mark.isVisible()
+    assert mark.text() == f"Colors by {TITLE}: not for diagnosis"
+    panel.viewer.layers.remove(panel.view.layer.layer())  # the colored layer is still there
     assert mark.text() == f"Colors by {TITLE}: not for diagnosis"
     panel.viewer.layers.clear()
     assert mark.text() == ""
@@ -46,7 +48,15 @@ def test_the_readout_names_value_tissue_probability_and_confidence(panel, qtbot)
     panel.viewer.cursor.position = coloring.layer.data_to_world((z, 0, 0))
     assert readout(panel) == ("-1000 HU", "")
     panel.viewer.cursor.position = (1e4, 0, 0)
-    assert readout(panel) == ("Point at the scan to see the value of a voxel", "")
+    assert readout(panel) == ("Point at a voxel to see its value", "")
+
+
+def test_the_readout_says_that_3d_has_no_values(panel, qtbot):
+    colorize(panel, qtbot)
+    panel.viewer.dims.ndisplay = 3
+    assert readout(panel) == (IN_3D, "")
+    panel.viewer.dims.ndisplay = 2
+    assert readout(panel)[0] != IN_3D
 
 
 def test_the_readout_follows_the_slice_under_a_cursor_at_rest(panel, qtbot):
@@ -78,7 +88,7 @@ def test_another_scan_or_none_leaves_no_stale_text(panel, qtbot, small_ct):
     qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
     panel.viewer.layers.clear()
     assert panel.view.message.text() == ""
-    assert readout(panel) == ("Point at the scan to see the value of a voxel", "")
+    assert readout(panel) == ("Point at a voxel to see its value", "")
 
 
 def test_an_error_disappears_with_its_layer(panel, qtbot):

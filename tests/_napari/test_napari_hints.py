@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from napari.layers import Layer
@@ -220,9 +222,47 @@ def test_errors_are_single_sentences(hints, window, qtbot):
     paint(hints, "liver")
     paint(hints, "liver", (0, 0, 0))
     assert "1 of 17 voxels of the strokes are outside the body" in run(hints, qtbot)
+    paint(hints, "liver").data[7, 24, 26] = 200
+    assert "the stroke label 200 means no tissue" in run(hints, qtbot).lower()
+    flat = window.add_labels(np.zeros((48, 40), np.uint8), name="flat")
+    hints.view.strokes.choose(flat)
+    hints.view.run.click()
+    assert "'flat' is not on the same voxel grid as 'scan'" in hints.view.message.text()
+    hints.view.new.click()
+    assert hints.view.message.text().startswith("Paint a few strokes")
     window.layers.clear()
     hints.view.run.click()
     assert hints.view.message.text().startswith("Open a CT first")
+
+
+def test_erasing_all_strokes_brings_the_model_s_colors_back(panel, window, qtbot):
+    panel.run()
+    qtbot.waitUntil(lambda: panel.coloring is not None and not panel.running)
+    first = panel.coloring.chroma
+    hints = HintsPanel(window)
+    window.window.add_dock_widget(hints, name="Color hints")
+    strokes = paint(hints, "spleen")
+    run(hints, qtbot)
+    strokes.data[...] = 0
+    assert run(hints, qtbot).startswith("There are no strokes any more")
+    assert panel.coloring.chroma is first
+    assert BEFORE_KEY not in panel.coloring.layer.metadata
+    assert run(hints, qtbot).startswith("There are no strokes: paint some first")
+    hints.release()
+
+
+def test_values_taken_as_hu_can_be_painted_on(panel, window, qtbot, small_ct):
+    window.layers.clear()
+    window.add_layer(Layer.create(*volume_layer(replace(small_ct, unit="unknown"), "claimed")))
+    panel.run()
+    panel.view.override.claim.setChecked(True)
+    panel.run()
+    qtbot.waitUntil(lambda: panel.coloring is not None and not panel.running)
+    hints = HintsPanel(window)
+    window.window.add_dock_widget(hints, name="Color hints")
+    paint(hints, "spleen")
+    assert run(hints, qtbot) == "Strokes applied."
+    hints.release()
 
 
 def test_a_cancel_changes_nothing(hints, window, qtbot, monkeypatch):

@@ -136,11 +136,12 @@ class Coloring:
         viewer.layers.insert(top + 1, layer)
         return cls(ct_layer, layer)
 
-    def replace(self, layer: Any) -> None:
+    def replace(self, viewer: Any, layer: Any) -> None:
         """Replace the content of the layer, keeping its position and visibility."""
+        others = [known.name for known in viewer.layers if known is not self.layer]
         self.layer.metadata = layer.metadata
         self.layer.data = layer.data
-        self.layer.name = layer.name
+        self.layer.name = _new_name(layer.name, others)
 
     @classmethod
     def find(cls, viewer: Any) -> list[Coloring]:

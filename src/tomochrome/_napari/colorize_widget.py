@@ -23,11 +23,11 @@ from tomochrome._napari.ct_source import UnknownUnitError, check_layer
 from tomochrome._napari.events import Connections, weakly
 from tomochrome._napari.grey_split import GreySplit
 from tomochrome._napari.grey_window import show_window
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position
+from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, layer_position, source_of
 from tomochrome._napari.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
 from tomochrome._napari.named_choice import colorize_offer
 from tomochrome._napari.panel import JobPanel
-from tomochrome._napari.readout import voxel_in
+from tomochrome._napari.readout import IN_3D, voxel_in
 from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome._napari.saving import PLUGIN
 from tomochrome._napari.viewer_setup import prepare_viewer
@@ -50,7 +50,7 @@ class ColorizeWidget(JobPanel):
     def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
         super().__init__(napari_viewer)
-        self._colorings = Coloring.find(napari_viewer)
+        self._colorings = Coloring.find(self.viewer)
         self._started = 0.0
         self._target: Any = None
         self._watching = Connections()
@@ -58,12 +58,12 @@ class ColorizeWidget(JobPanel):
         self._relight_throttled = qthrottled(self._relight, timeout=_REDRAW_INTERVAL_MS)
         self._relight_debounced = qdebounced(self._relight, timeout=_REDRAW_DELAY_3D_MS)
         self._update_when_idle = qdebounced(self._idle, timeout=_IDLE_DELAY_MS)
-        self._grey_split = GreySplit(napari_viewer, self.view.grey_split)
+        self._grey_split = GreySplit(self.viewer, self.view.grey_split)
         self._message_of: Any = None
         self._gallery: ModelGallery | None = None
         self._mark = QLabel()
         self._mark.setObjectName("tomochrome-not-for-diagnosis")
-        self._renderer = renderer_of(napari_viewer)
+        self._renderer = renderer_of(self.viewer)
         self._connect()
         self._layer_chosen()
         self.load_engine(colorize_offer)
@@ -194,7 +194,7 @@ class ColorizeWidget(JobPanel):
         colored.data.settings = lighting({**self.fields, "tissues": tissues}, chroma)
         if older and not self.view.keep.isChecked():
             shown = older[-1]
-            shown.replace(colored)
+            shown.replace(self.viewer, colored)
         else:
             for below in older:
                 below.layer.visible = False
@@ -303,8 +303,15 @@ class ColorizeWidget(JobPanel):
             self._update_when_idle()
         self._grey_split.follow(None if coloring is None else coloring.layer)
         self.view.show_model(title, tissues)
-        self._mark.setText(f"Colors by {title}: {NOT_FOR_DIAGNOSIS}" if title else "")
+        self._update_mark()
         self._point()
+
+    def _update_mark(self) -> None:
+        """Name the models of all colored layers, also of those of another scan or a closed one."""
+        known = [source_of(layer.metadata) for layer in self.viewer.layers]
+        made = [x.chroma for x in known if x is not None and x.chroma is not None]
+        titles = dict.fromkeys(model_title(chroma.model) for chroma in made)
+        self._mark.setText(f"Colors by {', '.join(titles)}: {NOT_FOR_DIAGNOSIS}" if made else "")
 
     def _watch(self, ct_layer: Any, color_layer: Any) -> None:
         """Follow changes that the user makes to these two layers in napari's own controls."""
@@ -337,6 +344,7 @@ class ColorizeWidget(JobPanel):
         if new:
             self._colorings += new
             self._layer_chosen()
+        self._update_mark()
 
     def _layer_removed(self, event: Any) -> None:
         removed = event.value
@@ -351,7 +359,9 @@ class ColorizeWidget(JobPanel):
         """Show the values and the tissue under the cursor in the selected scan."""
         coloring = self.coloring
         texts: tuple[str, ...] = ()
-        if coloring is not None and self.viewer.dims.ndisplay == 2:
+        if self.viewer.dims.ndisplay == 3:
+            texts = (IN_3D,)
+        elif coloring is not None:
             position = layer_position(self.viewer, coloring.layer, self.viewer.cursor.position)
             voxel = voxel_in(coloring.layer, position)
             texts = () if voxel is None else coloring.finding(voxel)

@@ -16,7 +16,6 @@ from tomochrome._napari.events import Connections
 from tomochrome._napari.grey_window import window_of
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import (
-    check_dimensions,
     colored_layers,
     layer_transform,
     source_of,
@@ -26,6 +25,7 @@ from tomochrome._napari.named_choice import NamedChoice
 from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.stroke_labels import (
     add_color,
+    check_meanings,
     choices,
     label_colors,
     label_names,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 BEFORE_KEY: Final = "tomochrome-before-hints"
 _FIRST: Final = Tissue.LIVER
 _HELP: Final = "Paint a few strokes in an organ and apply them: the color spreads up to its edges."
+_ERASED: Final = "There are no strokes any more: the colors are those of the model again."
 _BRUSH: Final = 6  # voxels
 _TOLERANCE_MM: Final = 0.01
 
@@ -60,8 +61,9 @@ def hint_in_worker(
 
     ``labels`` is the label image of the strokes (z, y, x) on the grid of the CT ``layer``, and
     ``meanings`` are those of labels that are not tissue numbers. ``colored`` is the layer to
-    correct, or None to color from the strokes alone; hints applied to it earlier are replaced. By
-    default, the lighting is that of a new colored layer in the window of the CT.
+    correct, or None to color from the strokes alone; hints applied to it earlier are replaced, and
+    removed if all strokes were erased. By default, the lighting is that of a new colored layer in
+    the window of the CT.
     """
     from tomochrome.color import Lighting, TissueSelection
     from tomochrome.colorization.hints import apply_hints
@@ -71,9 +73,13 @@ def hint_in_worker(
     before: Chroma | None = None
     if known is not None:
         before = colored.metadata.get(BEFORE_KEY, known.chroma)
+    used = np.unique(labels[labels != 0])
+    check_meanings(used, meanings)
     if settings is None:
         window = window_of(layer)
         settings = Lighting() if window is None else Lighting(window=window)
+    if not used.size and before is not None and BEFORE_KEY in colored.metadata:
+        return finished_layer(layer, ct, before, settings)
     chroma = apply_hints(
         ct.shown,
         labels,
@@ -161,7 +167,7 @@ class HintsPanel(JobPanel):
         layer = self.view.layer.layer()
         chosen = self.view.tissue.name
         try:
-            self._check(layer)
+            self._check(layer, self.view.colored.layer())
         except TomochromeError as error:
             self.show_error(error)
             return
@@ -177,6 +183,7 @@ class HintsPanel(JobPanel):
         strokes.mode = "paint"
         self.view.strokes.choose(strokes)
         strokes.selected_label = label_of(chosen, {}) if not chosen.startswith("#") else _FIRST
+        self.say(_HELP)
 
     def choose_color(self) -> None:
         """Ask for a color and select it for painting."""
@@ -227,14 +234,15 @@ class HintsPanel(JobPanel):
         if colored in self.viewer.layers:
             if made.data.chroma.has_tissues:  # the lighting may have changed meanwhile
                 made.data.settings = colored.data.settings
-            Coloring(layer, colored).replace(made)
+            Coloring(layer, colored).replace(self.viewer, made)
         else:
             active = self.viewer.layers.selection.active
             colored = Coloring.add(self.viewer, layer, made, ()).layer
             self.viewer.layers.selection.active = active  # keep the strokes active for painting
         self.view.colored.refresh()
         self.view.colored.choose(colored)
-        self.say(f"Strokes applied.{unused_options(made.data.chroma)}")
+        done = "Strokes applied." if BEFORE_KEY in made.metadata else _ERASED
+        self.say(f"{done}{unused_options(made.data.chroma)}")
 
     def _layer_chosen(self) -> None:
         self.view.colored.refresh()
@@ -280,10 +288,8 @@ def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:
     """Return a copy of the strokes after checking that they are on the grid of the CT's layer."""
     if strokes is None:
         raise InputError("there are no strokes: press 'New strokes layer' and paint some")
-    check_dimensions(strokes, "strokes on a CT volume", InputError)
     same = tuple(strokes.data.shape) == tuple(layer.data.shape)
-    difference = np.abs(world_affine(strokes) - world_affine(layer)).max()
-    if not same or difference > _TOLERANCE_MM:
+    if not same or np.abs(world_affine(strokes) - world_affine(layer)).max() > _TOLERANCE_MM:
         raise InputError(
             f"the layer '{strokes.name}' is not on the same voxel grid as '{layer.name}'; "
             "paint on a new strokes layer"

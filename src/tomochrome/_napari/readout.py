@@ -14,7 +14,8 @@ from tomochrome.volume import Volume
 
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
-_HINT = "Point at the scan to see the value of a voxel"
+_HINT = "Point at a voxel to see its value"
+IN_3D = "Values are shown in 2D only"
 
 
 class CursorReadout(QWidget):

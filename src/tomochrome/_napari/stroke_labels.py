@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -46,6 +47,16 @@ def add_color(strokes: Any, color: str) -> int:
 def meanings(strokes: Any) -> dict[int, str]:
     """Return the meanings of labels that are not tissue numbers, for `apply_hints`."""
     return {KEEP_LABEL: KEEP, **own_colors(strokes)}
+
+
+def check_meanings(labels: Iterable[int], known: Mapping[int, str]) -> None:
+    """Check that each label is a tissue or one of the `meanings`; raises `OptionError`."""
+    for label in map(int, labels):
+        if label not in known and not Tissue.AIR < label < KEEP_LABEL:
+            raise OptionError(
+                f"the stroke label {label} means no tissue; erase these strokes, or paint over "
+                "them with a choice of 'Paint with'"
+            )
 
 
 def choices(colors: dict[int, str]) -> list[Named]:
