@@ -57,6 +57,21 @@ def test_folders_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == ["series"]
 
 
+def test_a_folder_takes_the_place_of_an_empty_one_only(tmp_path: Path) -> None:
+    target, link = tmp_path / "series", tmp_path / "link"
+    target.mkdir()
+    link.symlink_to(target)
+    with pytest.raises(OutputError, match="already exists"), write_whole(link):
+        pass
+    with write_whole(target) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert leftovers(target) == ["new"]
+    with pytest.raises(OutputError, match="already exists"), write_whole(target):
+        pass
+    assert leftovers(tmp_path) == ["link", "series"]
+
+
 def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:
     target = tmp_path / "scans.h5"
     target.mkdir()

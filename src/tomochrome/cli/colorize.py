@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tissue-map", metavar="FILE.nii.gz", help="also write the index of the most likely tissue"
     )
     parser.add_argument(
-        "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0..255"
+        "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0 to 1"
     )
     options.add_computing(parser)
     options.add_force(parser)

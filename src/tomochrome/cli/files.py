@@ -17,18 +17,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def is_inside(path: str | Path, folder: str | Path) -> bool:
+    """Return whether a path is ``folder`` itself or lies in it; symbolic links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None) -> None:
     """Check that input paths exist (None is ignored) and that the output would not replace one.
 
-    Raises `InputError` if a path does not exist; `OutputError` if ``output`` is one of the inputs.
+    Raises `InputError` if a path does not exist; `OutputError` if ``output`` is one of the inputs
+    or a folder that holds one.
     """
     for path in paths:
         if path is None:
             continue
         if not path.exists():
             raise InputError(f"there is no file or folder '{path}'")
-        if output is not None and os.path.realpath(path) == os.path.realpath(output):
-            raise OutputError(f"'{output}' is an input; choose another name for the output")
+        if output is not None and is_inside(path, output):
+            same = os.path.realpath(path) == os.path.realpath(output)
+            what = "is an input" if same else f"holds the input '{path}'"
+            raise OutputError(f"'{output}' {what}; choose another name for the output")
 
 
 def read_landmarks(path: Path | None) -> NDArray[np.float64] | None:

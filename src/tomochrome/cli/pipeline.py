@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tomochrome.cli.files import is_inside
 from tomochrome.cli.options import Request, check_device
 from tomochrome.cli.session import Clock, Session, size, took
 from tomochrome.errors import OptionError, OutputError
@@ -77,7 +78,7 @@ class Outputs:
         """Check the outputs before the work begins.
 
         Raises `OutputError` if an output cannot be written, already exists (without ``force``), is
-        given twice, or is the input.
+        given twice or inside another one, or is or holds the input.
         """
         from tomochrome.io import check_output
 
@@ -87,13 +88,19 @@ class Outputs:
                 raise OutputError(
                     f"'{name}' cannot store a map; use the extension .nii.gz or .nrrd"
                 )
-        seen = {os.path.realpath(source): "the input"}
-        for name in (self.color, *self.copies, *maps):
+        names = [self.color, *self.copies, *maps]
+        for number, name in enumerate(names):
+            if is_inside(source, name):
+                is_source = is_inside(name, source)
+                what = "is the input" if is_source else f"holds the input '{source}'"
+                raise OutputError(f"'{name}' {what}; choose another name for the output")
+            for other in names[:number]:
+                if is_inside(name, other):
+                    is_other = is_inside(other, name)
+                    what = "is given twice" if is_other else f"is inside the output '{other}'"
+                    raise OutputError(f"'{name}' {what}; choose another name for the output")
+        for name in names:
             check_output(name, force=self.force)
-            real = os.path.realpath(name)
-            if real in seen:
-                raise OutputError(f"'{name}' is {seen[real]}; choose another name for the output")
-            seen[real] = "given twice"
 
 
 @dataclass

@@ -13,7 +13,9 @@ from tomochrome.runtime.disk import sync, sync_entries
 from tomochrome.runtime.work_folder import PREFIX, Move, WorkFolder, clear_leftovers
 
 
-def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+def check_writable(
+    path: str | os.PathLike[str], *, force: bool = False, empty_folder: bool = False
+) -> Path:
     """Check, before any long work, that ``path`` can be written, and return it as a `Path`.
 
     The parent folder must exist and be writable; an existing output requires ``force``. Leftovers
@@ -25,6 +27,9 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
         Path of the output.
     force
         Whether an existing output may be replaced.
+    empty_folder
+        Whether an empty folder may be replaced even without ``force``, by an output that is a
+        folder.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> Path
             raise OutputError(f"'{parent}' is not a folder; choose another place for the output")
         raise OutputError(f"the folder '{parent}' for the output does not exist; create it first")
     clear_leftovers(parent)
-    if _exists(target) and not force:
+    if not force and _exists(target) and not (empty_folder and _is_empty_folder(target)):
         raise ExistsError(str(target))
     try:  # permission bits are unreliable for root, on /proc, and on full or read-only disks
         probe = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
@@ -66,6 +71,14 @@ def _exists(path: Path) -> bool:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"'{path}' cannot be an output: {reason}") from error
     return True
+
+
+def _is_empty_folder(path: Path) -> bool:
+    """Return whether ``path`` is a folder, not a link to one, that holds nothing."""
+    try:
+        return not path.is_symlink() and not any(path.iterdir())
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -105,7 +118,8 @@ def write_group(
     paths
         Paths of the outputs.
     force
-        Whether existing outputs may be replaced.
+        Whether existing outputs may be replaced; an empty folder is replaced by a folder in any
+        case.
 
     Yields
     ------
@@ -117,7 +131,7 @@ def write_group(
     OutputError
         If an output cannot be written, or already exists (without ``force``).
     """
-    targets = [check_writable(path, force=force) for path in paths]
+    targets = [check_writable(path, force=force, empty_folder=True) for path in paths]
     with ExitStack() as stack:
         folders: dict[Path, WorkFolder] = {}
         try:
@@ -151,7 +165,7 @@ def _move(targets: Sequence[Path], folders: dict[Path, WorkFolder], force: bool)
         if target.is_dir() and not target.is_symlink() and not new.is_dir():
             # permission to replace a file does not extend to a folder
             raise OutputError(f"'{target}' is a folder; choose another name for the output")
-        if not force and _exists(target):
+        if not force and _exists(target) and not _is_empty_folder(target):
             raise OutputError(
                 f"'{target}' was created by another program in the meantime; choose another name"
             )

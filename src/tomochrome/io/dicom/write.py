@@ -139,10 +139,9 @@ def check_folder(folder: Path, *, force: bool) -> Path:
             raise OutputError(
                 f"'{target}' holds other things than .dcm files; choose a new or empty folder"
             )
-        return check_writable(target, force=force or not inside)
-    if target.exists():
+    elif target.exists():
         raise OutputError(f"'{target}' is a file; choose a folder")
-    return check_writable(target, force=force)
+    return check_writable(target, force=force, empty_folder=True)
 
 
 def _template(volume: Volume, description: str, series_uid: str | None, modality: str) -> Dataset:
