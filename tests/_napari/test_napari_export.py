@@ -167,6 +167,13 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
     assert Path(tmp_path / "board.nii.gz").stat().st_size > 0
 
 
+def test_the_names_follow_the_layers(exporting, panel):
+    panel.coloring.layer.name = "renamed"
+    assert exporting.view.content.currentText() == "renamed"
+    texts = [exporting.view.content.itemText(row) for row in range(3)]
+    assert texts == ["renamed", "renamed: tissue map", "renamed: confidence map"]
+
+
 def test_without_a_scan_it_says_so(window, qtbot):
     export = ExportPanel(window)
     qtbot.addWidget(export)

@@ -9,8 +9,10 @@ from qtpy.QtWidgets import QApplication
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.colorize_view import remembered
+from tomochrome._napari.controls import MessageLabel
 from tomochrome._napari.layers import source_of
 from tomochrome._napari.named_choice import Offer
+from tomochrome._napari.theme import colors_of, is_dark
 from tomochrome.color import light
 from tomochrome.colorization import find_model
 from tomochrome.errors import ModelError
@@ -59,6 +61,8 @@ def test_the_slice_in_view_by_every_model_and_a_click_chooses(panel, qtbot, monk
     expected = light(ct, simple_colorize(ct), panel.view.window.window).voxels[7]
     np.testing.assert_array_equal(shown[0].voxels[1], expected)
     assert panel.coloring is None  # nothing was added
+    caution = gallery.findChild(MessageLabel)
+    assert colors_of("caution", is_dark(panel)).background in caution.styleSheet()
     gallery.tiles[NAMES[1]].click()
     assert panel.view.model.name == remembered("model") == NAMES[1]
     panel.view.compare.click()  # another one takes its place

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton, QWidg
 from superqt.utils import signals_blocked
 
 from tomochrome._napari.controls import compact, form, side_by_side
+from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import LayerSource, source_of
 from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.writer import layer_volume, may_replace
@@ -109,6 +110,7 @@ class ExportPanel(JobPanel):
 
     def __init__(self, napari_viewer: Any) -> None:
         self._choices: list[Choice] = []
+        self._names = Connections()
         super().__init__(napari_viewer)
         self.view.content.currentIndexChanged.connect(self._offer_formats)
         self.view.format.currentIndexChanged.connect(self._format_changed)
@@ -144,6 +146,10 @@ class ExportPanel(JobPanel):
     def _refill(self, _: object = None) -> None:
         before, had_choices, view = self.choice, bool(self._choices), self.view
         self._choices = choices(list(self.viewer.layers))
+        self._names.release()
+        self._names.add(
+            self._refill, *(x.layer.events.name for x in self._choices if x.part == "layer")
+        )
         with signals_blocked(view.content):
             view.content.clear()
             view.content.addItems([choice.label for choice in self._choices])
@@ -231,6 +237,11 @@ class ExportPanel(JobPanel):
         """Enable the fields again."""
         super().ended()
         self.view.run.setEnabled(bool(self._choices))
+
+    def cleanup(self) -> None:
+        """Stop the export and disconnect from the layers."""
+        self._names.release()
+        super().cleanup()
 
 
 def _without_ending(text: str) -> str:

@@ -139,7 +139,8 @@ def check_two(fixed: Any, moving: Any, action: str) -> None:
         )
     if fixed is moving:
         raise InputError(
-            f"the layer '{fixed.name}' was chosen twice; choose two different layers to {action}"
+            f"the layer '{fixed.name}' was chosen twice; choose two different layers to {action} "
+            "(open a second image if there is only one)"
         )
 
 

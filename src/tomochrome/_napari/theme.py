@@ -92,6 +92,11 @@ class ToneLabel(QLabel):
         self._tone = tone
         self._apply()
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Update the colors: a new dialog gets the theme's palette only when it is shown."""
+        super().showEvent(event)
+        self._apply()
+
     def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Update the colors when napari's theme changes or the panel is docked."""
         super().changeEvent(event)
