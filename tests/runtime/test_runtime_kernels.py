@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ import tomochrome
 from tomochrome.errors import Cancelled
 from tomochrome.runtime import Task, kernels, running
 from tomochrome.runtime.kernels import in_chunks, over_chunks, plain_numbers
+
+SOURCES = Path(tomochrome.__file__).parent
 
 
 @in_chunks
@@ -180,6 +183,26 @@ def test_plain_numbers_are_not_copied() -> None:
     for dtype in ("?", "i2", "f4"):
         given = np.zeros(5, dtype)
         assert np.shares_memory(plain_numbers(given), given)
+
+
+NO_CACHE_FOLDER = """
+import numba.core.caching
+numba.core.caching.CacheImpl._locator_classes = []
+from importlib import import_module
+for name in {names}:
+    import_module(name)
+"""
+
+
+def test_kernels_compile_where_no_folder_is_writable() -> None:
+    # colorization and training use numba.njit(cache=True), which raises there
+    modules = (source.relative_to(SOURCES.parent) for source in SOURCES.rglob("*kernels.py"))
+    names = [".".join(path.with_suffix("").parts) for path in modules]
+    names = [name for name in names if not re.search(r"colorization|training", name)]
+    assert "tomochrome.phantom.kernels" in names
+    command = [sys.executable, "-c", NO_CACHE_FOLDER.format(names=names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 STALE_INDEX = """

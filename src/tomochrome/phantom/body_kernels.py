@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from tomochrome.phantom.kernels import Array, Grid, _line, _noise
+from tomochrome.runtime.kernels import kernel
 
 
 class Walls(NamedTuple):
@@ -23,7 +23,7 @@ class Walls(NamedTuple):
     diaphragm: float  #: thickness of the diaphragm
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def paint_body(
     labels: Array, grid: Grid, walls: Walls, names: Array, noise: Array, z0: int, z1: int
 ) -> None:

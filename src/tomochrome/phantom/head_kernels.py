@@ -10,9 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from tomochrome.phantom.kernels import Array, Grid, _line, _noise
+from tomochrome.runtime.kernels import kernel
 
 
 class Cranium(NamedTuple):
@@ -58,33 +58,33 @@ class Roughness(NamedTuple):
     shift: Array
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _smooth_min(a: float, b: float, k: float) -> float:
     h = max(k - abs(a - b), 0.0) / k
     return min(a, b) - h * h * k * 0.25
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _step(x: float) -> float:
     """Return a smooth step from 0 at x <= 0 to 1 at x >= 1."""
     t = min(max(x, 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _table(values: Array, start: float, step: float, at: float) -> float:
     g = min(max((at - start) / step, 0.0), values.size - 1.001)
     i = int(g)
     return values[i] + (g - i) * (values[i + 1] - values[i])
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _petrous_y(ax: float) -> float:
     """Return y of the petrous ridge between middle and posterior fossa at ax = abs(x)."""
     return -12.0 + 0.52 * ax
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _floor(ax: float, y: float) -> float:
     """Return the height of the floor of the cranial cavity."""
     anterior = 46.0 - 10.0 * (1.0 - _step((ax - 5.0) / 16.0)) - 0.010 * (ax - 32.0) ** 2
@@ -101,14 +101,14 @@ def _floor(ax: float, y: float) -> float:
     return floor + 14.0 * ridge * math.exp(-(((y - ridge_y) / 6.0) ** 2))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def tent_height(ax: float, y: float) -> float:
     """Return the height of the tentorium."""
     ridge = 43.0 - 0.55 * max(y - 24.0, 0.0)
     return 13.0 + (ridge - 13.0) * math.exp(-((ax / 27.0) ** 2))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _brain(
     x: float, y: float, z: float, depth: float, k: float, c: Cranium, rough: Roughness, names: Array
 ) -> int:
@@ -166,7 +166,7 @@ def _brain(
     return names[3] if nearest < c.cortex else names[4]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def paint_head(
     labels: Array, grid: Grid, pose: Pose, c: Cranium, face: Array, neck: Array, grain: Roughness,
     names: Array, z0: int, z1: int,

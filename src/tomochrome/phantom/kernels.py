@@ -14,8 +14,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from tomochrome.runtime.kernels import kernel
 
 Array = NDArray[Any]
 
@@ -63,7 +64,7 @@ class Brush(NamedTuple):
     shift: Array  #: offset in the cube
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _line(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
     """Write the positions of voxels ``x0..x1`` of row (iz, iy) to ``out`` (n, 3)."""
     nodes, steps = grid
@@ -93,7 +94,7 @@ def _line(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
                 out[ix - x0, c] = a + slope * np.float32(ix - kx * step)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def positions(grid: Grid, points: Array, out: Array) -> None:
     """Compute patient-frame positions of fractional voxel indices ``points`` (n, 3: z, y, x)."""
     nodes, steps = grid
@@ -118,7 +119,7 @@ def positions(grid: Grid, points: Array, out: Array) -> None:
             out[i, c] = total
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _ellipsoid(row: Array, px: float, py: float, pz: float) -> float:
     """Return the distance in mm to an ellipsoid (first order, exact on the surface)."""
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
@@ -133,7 +134,7 @@ def _ellipsoid(row: Array, px: float, py: float, pz: float) -> float:
     return k0 * (k0 - 1.0) / k1
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _capsule(row: Array, px: float, py: float, pz: float) -> float:
     """Return the distance to a segment minus a radius that changes linearly along it."""
     bx, by, bz = row[6] - row[3], row[7] - row[4], row[8] - row[5]
@@ -146,7 +147,7 @@ def _capsule(row: Array, px: float, py: float, pz: float) -> float:
     return math.sqrt(dx * dx + dy * dy + dz * dz) - (row[15] + t * (row[16] - row[15]))
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _cylinder(row: Array, px: float, py: float, pz: float) -> float:
     """Return the distance to a cylinder along local w; its section has the power row[18]."""
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
@@ -159,7 +160,7 @@ def _cylinder(row: Array, px: float, py: float, pz: float) -> float:
     return max(side, w - row[17])
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _box(row: Array, px: float, py: float, pz: float) -> float:
     """Return the distance to a box with edges rounded by row[18]."""
     dx, dy, dz = px - row[3], py - row[4], pz - row[5]
@@ -171,7 +172,7 @@ def _box(row: Array, px: float, py: float, pz: float) -> float:
     return math.sqrt(a * a + b * b + c * c) + min(max(u, max(v, w)), 0.0) - e
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int) -> None:
     """Combine primitives into a stamp's distance field in its slices ``z0..z1``."""
     field, owner, corner, _ = stamp
@@ -230,7 +231,7 @@ def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: i
                     field[z, y, x] = new
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@kernel(fastmath=True, inline="always")
 def _noise(noise: Array, x: float, y: float, z: float) -> float:
     """Interpolate the periodic noise cube, whose side is a power of two."""
     n = noise.shape[0] - 1  # bit mask
@@ -245,7 +246,7 @@ def _noise(noise: Array, x: float, y: float, z: float) -> float:
     return (a * (1 - wy) + b * wy) * (1 - wz) + (c * (1 - wy) + d * wy) * wz
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def apply(
     labels: Array, depth: Array, stamp: Stamp, grid: Grid, layers: Layers, brush: Brush,
     z0: int, z1: int,
@@ -298,7 +299,7 @@ def apply(
                 labels[gz, gy, gx] = label
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def close_walls(
     labels: Array, out: Array, own: Array, wall: int, reach: Array, z0: int, z1: int
 ) -> None:

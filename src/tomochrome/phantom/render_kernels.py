@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from tomochrome.runtime.kernels import in_chunks
+from tomochrome.runtime.kernels import in_chunks, kernel
 
 F32 = NDArray[np.float32]
 
@@ -49,7 +48,7 @@ class Mottle(NamedTuple):
     texture: np.float32  #: factor on the spread
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
     """Interpolate a periodic cube, whose edge is a power of two, at a position >= 0."""
     mask = tile.shape[0] - 1
@@ -66,7 +65,7 @@ def _tile_value(tile: F32, z: float, y: float, x: float) -> float:
     return a + fz * (c - a)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _blur_slice(image: F32, work: F32, blur: Blur) -> None:
     """Blur a slice (y, x) in place, with edge values repeated outside."""
     kernel_y, kernel_x = blur

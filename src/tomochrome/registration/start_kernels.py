@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tomochrome.runtime.kernels import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def joint_histogram(fixed, valid, moving, moving_valid, matrix, counts):  # type: ignore[no-untyped-def]
     """Add the pairs of values, 0 to 1, of voxels valid in both volumes to ``counts`` (bins, bins).
 
@@ -36,7 +37,7 @@ def joint_histogram(fixed, valid, moving, moving_valid, matrix, counts):  # type
                     counts[a, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rasterize(values, valid, mean, matrix, box):  # type: ignore[no-untyped-def]
     """Assign the valid voxels to ``box`` (3, z, y, x): mask, value minus ``mean``, its square.
 

@@ -33,13 +33,16 @@ if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def kernel(function: Callable[..., Any], **options: Any) -> Any:
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile ``function`` to release the GIL, cached on disk if a folder is writable.
 
     Numba caches beside the module, or in the user's cache folder if the package is read-only. If
     neither is writable it raises an exception, and the kernel is compiled in every process.
-    ``options`` are those of ``numba.njit``.
+    ``options`` are those of ``numba.njit``. Without a function, a decorator is returned:
+    ``@kernel(fastmath=True)``.
     """
+    if function is None:
+        return functools.partial(kernel, **options)
     from numba import njit
 
     try:
