@@ -231,8 +231,9 @@ class CompareControl(QObject):
             self.stop()
 
     def _drop_and_show(self) -> None:
-        for layer in self._drop():
-            layer.visible = True
+        if self.comparison is not None:
+            self.comparison.show_again()
+        self._drop()
 
     def _drop(self) -> tuple[Any, ...]:
         """Remove the comparison; return the layers that it hid."""

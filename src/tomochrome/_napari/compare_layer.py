@@ -34,6 +34,8 @@ class ComparePicture(LazyPicture):
         View of a pair created with ``color=True``, so that it is always RGBA.
     """
 
+    is_comparison = True  #: see `tomochrome._napari.viewer_setup.GreyIn3D`
+
     def __init__(self, view: View[Any]) -> None:
         super().__init__(view.pair.shape)
         self._view = view
@@ -163,17 +165,24 @@ class Comparison:
         layers = self.viewer.layers
         below = [layer for layer in layers if layer in self.layers or covers(layer)]
         top = max(map(layers.index, below), default=len(layers) - 1)
-        for layer in reversed(below):  # in 3D, hiding a colored layer shows its CT
+        layers.insert(top + 1, self.layer)  # first: see `GreyIn3D`
+        for layer in below:
             if layer.visible:
                 layer.visible = False
                 self._hidden.append(layer)
         self._hidden += [layer for layer in hidden if layer in layers]
-        layers.insert(top + 1, self.layer)
 
     def leave_hidden(self, layer: Any) -> None:
         """Keep a layer hidden when the comparison ends."""
         if layer in self._hidden:
             self._hidden.remove(layer)
+
+    def show_again(self) -> None:
+        """Show the hidden layers, while the comparison still covers them."""
+        hidden, self._hidden = self._hidden, []
+        for layer in hidden:
+            if layer in self.viewer.layers:
+                layer.visible = True
 
     def close(self) -> tuple[Any, ...]:
         """Remove the layer; return the layers that it hid and that still exist."""

@@ -116,11 +116,17 @@ def covered(layers: Any) -> list[Any]:
     return [grey for grey in layers if any(x.visible for x in colored_layers(layers, grey))]
 
 
+def has_comparison(layers: Any) -> bool:
+    """Return whether there is a comparison, which hides the layers below it."""
+    return any(getattr(layer.data, "is_comparison", False) for layer in layers)
+
+
 class GreyIn3D(ViewerFollower):
     """Hides the grey layers below colored ones in 3D, and shows them again in 2D.
 
     Their projection would show little but the patient table. If the user shows or hides a grey
-    layer in 3D, it stays so until 3D is entered again.
+    layer in 3D, it stays so until 3D is entered again. A comparison hides and shows layers by
+    itself: they are left alone as long as it exists.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -148,7 +154,7 @@ class GreyIn3D(ViewerFollower):
 
     def _visible_changed(self, event: Any) -> None:
         viewer, layer = self.viewer, event.source
-        if self._setting or viewer.dims.ndisplay != 3:
+        if self._setting or viewer.dims.ndisplay != 3 or has_comparison(viewer.layers):
             return
         self._hidden.discard(layer)
         self._by_user.add(layer)
@@ -156,6 +162,8 @@ class GreyIn3D(ViewerFollower):
 
     def _update(self, _: object = None) -> None:
         viewer = self.viewer
+        if has_comparison(viewer.layers):
+            return
         wanted = covered(viewer.layers) if viewer.dims.ndisplay == 3 else []
         self._setting = True
         try:

@@ -54,17 +54,38 @@ def test_layers_of_other_readers_are_compared_and_registered(panel, qtbot, engin
     np.testing.assert_allclose(alignment.layer.extent.world, first.extent.world)
 
 
-def test_a_colored_layer_is_compared_and_followed(panel, qtbot, monkeypatch):
+@pytest.fixture
+def twin(panel, monkeypatch):
+    """A colored layer of the first body."""
     from quick_colorize import simple_colorize
 
     from tomochrome._napari.coloring import color_in_worker
     from tomochrome.color import Lighting
 
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
-    viewer = panel.viewer
     fields = {"window": Lighting().window}
-    colored = color_in_worker(viewer.layers["prior"], "tissue", "cpu", fields)
-    twin = viewer.add_layer(colored)
+    colored = color_in_worker(panel.viewer.layers["prior"], "tissue", "cpu", fields)
+    return panel.viewer.add_layer(colored)
+
+
+@pytest.mark.parametrize("begin", [2, 3])
+def test_a_comparison_in_3d_leaves_the_scan_below_its_colors_hidden(panel, qtbot, twin, begin):
+    viewer = panel.viewer
+    prior = viewer.layers["prior"]
+    viewer.dims.ndisplay = begin
+    compare(panel, qtbot)
+    viewer.dims.ndisplay = 3
+    assert not prior.visible
+    assert not twin.visible
+    panel.view.compare.show_button.click()
+    assert not prior.visible
+    assert twin.visible
+    viewer.dims.ndisplay = 2
+    assert prior.visible
+
+
+def test_a_colored_layer_is_compared_and_followed(panel, qtbot, twin):
+    viewer = panel.viewer
     assert isinstance(twin.data, LitVolume)
     panel.view.compare.choose(viewer.layers["prior"], twin)
     comparison = compare(panel, qtbot, "blend")
