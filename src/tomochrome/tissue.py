@@ -62,8 +62,3 @@ _TITLES = {
 N_TISSUES = len(Tissue)
 NO_TISSUE = 255  #: value in a tissue map where the tissue is unknown
 TISSUE_NAMES: tuple[str, ...] = tuple(t.label for t in Tissue)
-
-WHITE_MATTER = N_TISSUES
-"""Additional class of networks, part of the tissue `Tissue.BRAIN` with its own color. The class
-`Tissue.BRAIN` of a network that has it is grey matter only."""
-CLASS_NAMES: tuple[str, ...] = (*TISSUE_NAMES, "white-matter")

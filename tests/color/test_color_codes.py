@@ -18,7 +18,7 @@ from tomochrome.color.codes import FreeColors, Mixtures, as_table, code_type
 from tomochrome.color.palette import palette, palette_names
 from tomochrome.color.table import TABLE
 from tomochrome.errors import ModelError, OptionError
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, NO_TISSUE, WHITE_MATTER, Tissue
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
 from tomochrome.windowing import PRESETS, Window, luminance
 
@@ -168,35 +168,17 @@ def test_what_is_no_table_of_colors_is_refused(table: np.ndarray) -> None:
     assert "\n" not in str(caught.value)
 
 
-def mixed(classes: int) -> np.ndarray:
-    """Random mixtures of up to three classes, with grey."""
-    weights = RNG.dirichlet(np.full(classes, 0.05), 500) * RNG.uniform(0.1, 1, (500, 1))
-    return np.vstack([np.eye(classes)[:1], weights]).astype(np.float32)
+def mixed() -> np.ndarray:
+    """Random mixtures of a few tissues, with grey."""
+    weights = RNG.dirichlet(np.full(N_TISSUES, 0.05), 500) * RNG.uniform(0.1, 1, (500, 1))
+    return np.vstack([np.eye(N_TISSUES)[:1], weights]).astype(np.float32)
 
 
-def test_white_matter_is_brain_with_its_own_color() -> None:
-    weights = mixed(len(CLASS_NAMES))
-    table, colors = Mixtures(weights), palette()
-    assert table.tissues.shape == (501, N_TISSUES)
-    brain = weights[:, Tissue.BRAIN] + weights[:, WHITE_MATTER]
-    np.testing.assert_allclose(table.tissues[:, Tissue.BRAIN], brain)
-    assert set(table.tissue) <= set(range(N_TISSUES))
-    pure = np.zeros((3, len(CLASS_NAMES)), np.float32)
-    pure[range(3), [Tissue.AIR, Tissue.BRAIN, WHITE_MATTER]] = 1
-    two = Mixtures(pure)
-    assert two.tissue.tolist() == [Tissue.AIR, Tissue.BRAIN, Tissue.BRAIN]
-    assert colors.matter is not None
-    np.testing.assert_allclose(two.chroma(colors)[1:], colors.matter)
-    np.testing.assert_allclose(table.chroma(colors), weights @ colors.class_ab, atol=1e-4)
-
-
-@pytest.mark.parametrize("classes", [N_TISSUES, len(CLASS_NAMES)])
-def test_contrast_favors_the_most_probable_class(classes: int) -> None:
-    weights, colors = mixed(classes), palette()
+def test_contrast_favors_the_most_probable_tissue() -> None:
+    weights, colors = mixed(), palette()
     plain, strong, stronger = (Mixtures(weights, contrast) for contrast in (1.0, 2.0, 50.0))
-    ab = colors.ab if classes == N_TISSUES else colors.class_ab
-    np.testing.assert_allclose(plain.chroma(colors), weights @ ab, atol=1e-4)
-    likeliest = ab[weights.argmax(axis=1)] * weights.sum(axis=1)[:, None]
+    np.testing.assert_allclose(plain.chroma(colors), weights @ colors.ab, atol=1e-4)
+    likeliest = colors.ab[weights.argmax(axis=1)] * weights.sum(axis=1)[:, None]
     away = [np.linalg.norm(t.chroma(colors) - likeliest, axis=1) for t in (plain, strong, stronger)]
     plain_away, strong_away, least = (distance.mean() for distance in away)
     assert strong_away < 0.9 * plain_away and least < 0.7 * strong_away
@@ -205,13 +187,13 @@ def test_contrast_favors_the_most_probable_class(classes: int) -> None:
         np.testing.assert_array_equal(table.weights, weights)
     squared = weights.astype(float) ** 2
     squared *= weights.sum(axis=1, keepdims=True) / squared.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(strong.chroma(colors), squared @ ab, atol=1e-3)
+    np.testing.assert_allclose(strong.chroma(colors), squared @ colors.ab, atol=1e-3)
 
 
 @pytest.mark.parametrize("contrast", [0.5, float("nan"), float("inf")])
 def test_an_invalid_contrast_is_refused(contrast: float) -> None:
     with pytest.raises(ModelError, match="contrast"):
-        Mixtures(mixed(N_TISSUES), contrast)
+        Mixtures(mixed(), contrast)
 
 
 def test_there_may_be_more_codes_than_16_bits_hold() -> None:

@@ -14,7 +14,7 @@ from tomochrome.color import Palette, palette_names, srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.errors import OptionError
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, TISSUE_NAMES, WHITE_MATTER, Tissue
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 
 #: Tissues that are adjacent somewhere in the body.
 TOUCHING = [
@@ -244,22 +244,6 @@ def test_a_palette_of_ones_own_is_checked() -> None:
         Palette("short", np.zeros((3, 3), np.float32), ("mine",) * N_TISSUES)
     with pytest.raises(OptionError, match="source"):
         Palette("silent", np.zeros((N_TISSUES, 3), np.float32), ())
-    with pytest.raises(OptionError, match="grey and of white matter"):
-        Palette("odd", own.lab, own.sources, np.zeros((3, 2), np.float32))
-
-
-@pytest.mark.parametrize("name", palette_names())
-def test_grey_and_white_matter_have_colors_of_their_own(name: str) -> None:
-    loaded = palette(name)
-    assert len(loaded.class_ab) == len(CLASS_NAMES)
-    others = np.delete(np.arange(N_TISSUES), Tissue.BRAIN)
-    np.testing.assert_array_equal(loaded.class_ab[others], loaded.ab[others])
-    grey, white = loaded.class_ab[[Tissue.BRAIN, WHITE_MATTER]]
-    assert np.linalg.norm(grey - white) > 6
-    if name in ("natural", "vivid"):
-        np.testing.assert_allclose((grey + white) / 2, loaded.ab[Tissue.BRAIN], atol=0.2)
-    own = Palette("own", loaded.lab, loaded.sources)
-    np.testing.assert_array_equal(own.class_ab[WHITE_MATTER], own.ab[Tissue.BRAIN])
 
 
 GAINS = np.array([1.186, 0.938, 1.231])
@@ -307,8 +291,6 @@ def test_brain_marrow_and_bone_follow_from_the_measurements(rows: dict[str, np.n
     white = [balanced(rows, f"white_matter{end}") for end in ("", "_L", "_C")]
     brain = (np.mean(white, axis=0) + balanced(rows, "grey_matter_cortex"))[1:] / 2
     np.testing.assert_allclose(palette().ab[Tissue.BRAIN], brain, atol=0.8)
-    matter = balanced(rows, "grey_matter_cortex"), np.mean(white, axis=0)
-    np.testing.assert_allclose(palette().matter, [lab[1:] for lab in matter], atol=0.8)
 
     humeri = (balanced(rows, "marrow_humerus_R") + balanced(rows, "marrow_humerus_L")) / 2
     marrow = (humeri + 2 * balanced(rows, "vertebra_cancellous")) / 3

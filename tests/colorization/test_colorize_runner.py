@@ -19,7 +19,6 @@ from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.network import build_network
 from tomochrome.colorization.torch_predictor import fold_norms
 from tomochrome.errors import TomochromeError
-from tomochrome.tissue import CLASS_NAMES, TISSUE_NAMES, WHITE_MATTER, Tissue
 from tomochrome.volume import Volume
 
 Maker = Callable[..., Path]
@@ -84,19 +83,6 @@ def test_training_uses_bfloat16_only_where_the_cpu_computes_it(
     a = torch.rand(4, 4)
     with torch_predictor.mixed_precision(torch.device("cpu")):
         assert (a @ a).dtype == (torch.bfloat16 if native else torch.float32)
-
-
-def test_a_network_with_white_matter(network_bundle: Maker) -> None:
-    """Its tissue map names brain; the two classes have the same likelihood for each HU."""
-    bundle = network_bundle(network={**NETWORK, "out_channels": 27}, classes=list(CLASS_NAMES))
-    network = TissueNetwork(find_model(bundle))
-    assert network.table.weights.shape[1] == network.classes == len(CLASS_NAMES)
-    assert network.likelihood is not None
-    likely = network.likelihood[:, [Tissue.BRAIN, WHITE_MATTER]]
-    np.testing.assert_array_equal(likely[:, 0], likely[:, 1])
-    hu = np.random.default_rng(0).integers(-200, 200, (4, 64, 64)).astype(np.int16)
-    chroma = colorize(Volume(hu, np.diag([3.0, 2.0, 2.0, 1.0])), bundle)
-    assert chroma.code.dtype == np.uint16 and chroma.tissue.max() < len(TISSUE_NAMES)
 
 
 def test_out_of_memory_halves_the_batch(network_bundle: Maker) -> None:

@@ -4,15 +4,8 @@ import pytest
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.palette import palette
 from tomochrome.errors import GeometryError
-from tomochrome.evaluate import (
-    ColorTruth,
-    color_figures,
-    colored_outside,
-    flicker,
-    photograph_error,
-    score_color,
-)
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, NO_TISSUE, WHITE_MATTER, Tissue
+from tomochrome.evaluate import colored_outside, flicker, photograph_error, score_color
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 
 
 def coloring(tissue, model="test"):
@@ -55,18 +48,6 @@ def test_errors_equal_a_voxel_by_voxel_loop(truth):
     assert score.voxel_error == pytest.approx(each.mean(), rel=1e-4)
     means = [each[truth[known] == t].mean() for t in np.unique(truth[known])]
     assert score.organ_error == pytest.approx(np.mean(means), rel=1e-4)
-
-
-def test_labels_of_the_brain_do_not_judge_grey_and_white_matter():
-    truth = np.full((1, 10, 10), Tissue.BRAIN, np.uint8)
-    code = np.where(np.arange(100).reshape(truth.shape) < 40, WHITE_MATTER, Tissue.BRAIN)
-    sure = np.full(truth.shape, 255, np.uint8)
-    chroma = Chroma(code.astype(np.uint16), sure, np.eye(len(CLASS_NAMES), dtype=np.float32))
-    score = score_color(chroma, truth)
-    assert (score.organ_error, score.right) == (pytest.approx(0, abs=1e-5), 1)
-    figures = color_figures(chroma, 40 + 0 * truth.astype(np.int16), ColorTruth.of_tissues(truth))
-    assert figures.organ_error == pytest.approx(0, abs=1e-5)
-    assert np.ptp(chroma.ab()[..., 0]) > 6
 
 
 def test_the_most_frequent_confusion_is_reported():

@@ -10,7 +10,6 @@ from training_cases import small
 from tomochrome.colorization import find_model
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import ModelError, OptionError
-from tomochrome.tissue import CLASS_NAMES, TISSUE_NAMES, WHITE_MATTER, Tissue
 from tomochrome.training import load_config, train
 from tomochrome.training.start import interpolate_weights, start_from
 
@@ -31,19 +30,6 @@ def test_additional_channels_initially_have_no_effect() -> None:
         other = wider(torch.cat([images[:, :10], torch.rand(1, 4, 64, 96)], 1))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(other, wanted, atol=1e-4, rtol=1e-4)
-
-
-def test_white_matter_begins_as_a_copy_of_the_class_brain() -> None:
-    model = build_network(described()).eval()
-    finer = build_network({**described(), "out_channels": len(CLASS_NAMES)}).eval()
-    start_from(model, "tissue")
-    start_from(finer, "tissue")
-    images = torch.rand(1, 10, 64, 96)
-    with torch.inference_mode():
-        wanted, found = model(images), finer(images)
-    torch.testing.assert_close(found[:, : len(TISSUE_NAMES)], wanted, atol=1e-4, rtol=1e-4)
-    white, brain = found[:, WHITE_MATTER], wanted[:, Tissue.BRAIN]
-    torch.testing.assert_close(white, brain, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -185,7 +185,7 @@ class Coloring:
         tissue = int(table.tissue[code])
         if tissue in (Tissue.AIR, NO_TISSUE):
             return value, ""
-        probability = f"Probability {100 * float(table.tissues[code, tissue]):.0f} %"
+        probability = f"Probability {100 * float(table.weights[code, tissue]):.0f} %"
         return f"{value} · {Tissue(tissue).title}", f"{probability} · {confidence}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.color.codes import Codes, FreeColors, Mixtures, Table, as_table
+from tomochrome.color.codes import Codes, Table, as_table
 from tomochrome.color.palette import Palette, palette
 from tomochrome.errors import GeometryError, ModelError, OptionError
 from tomochrome.geometry.affine import corners
@@ -123,13 +123,6 @@ class Chroma:
             float32 (n_codes, 2): a*, b*.
         """
         return self.table.chroma(palette(palette_name)) * np.float32(saturation)
-
-    def by_tissue(self) -> Chroma:
-        """Return the coloring with one color for the brain, to compare it with tissue labels."""
-        table = self.table
-        if isinstance(table, FreeColors) or table.tissues is table.weights:
-            return self
-        return replace(self, table=Mixtures(table.tissues, table.contrast))
 
     def ab(self, palette: str | Palette = "natural", slices: Any = None) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each voxel.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tomochrome.color.palette import Palette
 from tomochrome.errors import ModelError
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, NO_TISSUE, WHITE_MATTER, Tissue
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
 """Codes of voxels, uint32 for tables with more than 65,536 rows."""
@@ -31,12 +31,11 @@ class Mixtures:
     Parameters
     ----------
     weights
-        float32, shape (codes, classes): nonnegative weights of the tissues, or of `CLASS_NAMES`,
-        where brain is grey matter. A row sums to at most 1; the remainder is grey. Row 0 is pure
-        air.
+        float32, shape (codes, `N_TISSUES`): nonnegative weights of the tissues. A row sums to
+        at most 1; the remainder is grey. Row 0 is pure air.
     contrast
         Exponent of the weights in the chroma; the sum of a row is kept. Above 1 the most probable
-        class dominates the color, which lowers the expected distance to the true color: for
+        tissue dominates the color, which lowers the expected distance to the true color: for
         probabilities of 0.7 and 0.3, from 0.42 of the distance of the two colors (for 1) to 0.36
         (for 2).
 
@@ -51,7 +50,7 @@ class Mixtures:
     has_tissues: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        array = _checked(self.weights, (N_TISSUES, len(CLASS_NAMES)), "mixtures")
+        array = _checked(self.weights, N_TISSUES, "mixtures")
         if not 1.0 <= self.contrast < np.inf:
             raise ModelError(f"the contrast of mixtures must be at least 1, not {self.contrast}")
         if array.min() < 0 or array.sum(axis=1).max() > 1.001:
@@ -67,19 +66,10 @@ class Mixtures:
         return type(self), (self.weights, self.contrast)
 
     @cached_property
-    def tissues(self) -> NDArray[np.float32]:
-        """Weights of the tissues, float32 (codes, `N_TISSUES`)."""
-        if self.weights.shape[1] == N_TISSUES:
-            return self.weights
-        folded = self.weights[:, :N_TISSUES].copy()
-        folded[:, Tissue.BRAIN] += self.weights[:, WHITE_MATTER]
-        return folded
-
-    @cached_property
     def tissue(self) -> NDArray[np.uint8]:
         """Dominant tissue of each code, uint8 (codes,); `NO_TISSUE` for an all-grey row."""
-        tissue = self.tissues.argmax(axis=1).astype(np.uint8)
-        tissue[self.tissues.max(axis=1) <= 0] = NO_TISSUE
+        tissue = self.weights.argmax(axis=1).astype(np.uint8)
+        tissue[self.weights.max(axis=1) <= 0] = NO_TISSUE
         return tissue
 
     def source(self, palette: Palette) -> Palette:
@@ -90,12 +80,11 @@ class Mixtures:
         """Return chroma (a*, b*) of each code, float32 (codes, 2)."""
         ab = self._cache.get(palette)
         if ab is None:
-            colors = palette.ab if self.weights.shape[1] == N_TISSUES else palette.class_ab
-            ab = self._cache[palette] = np.asarray(self._color_weights() @ colors, np.float32)
+            ab = self._cache[palette] = np.asarray(self._color_weights() @ palette.ab, np.float32)
         return ab
 
     def _color_weights(self) -> NDArray[np.float32]:
-        """Return the weights of the classes in the chroma."""
+        """Return the weights of the tissues in the chroma."""
         if self.contrast == 1:
             return self.weights
         most = np.maximum(self.weights.max(axis=1, keepdims=True), np.float32(1e-6))
@@ -110,9 +99,9 @@ class Mixtures:
 
     def lightness(self, palette: Palette) -> NDArray[np.float32]:
         """Return L* of each code for 3D: that of its tissues except air, float32 (codes,)."""
-        share = np.delete(self.tissues, Tissue.AIR, axis=1).astype(np.float64)
+        share = np.delete(self.weights, Tissue.AIR, axis=1).astype(np.float64)
         L = np.delete(palette.lab[:, 0], Tissue.AIR).astype(np.float64)
-        grey = np.maximum(1.0 - self.tissues.sum(axis=1), 0.0)
+        grey = np.maximum(1.0 - self.weights.sum(axis=1), 0.0)
         rest = share.sum(axis=1) + grey
         known = rest > 1e-3
         L_of_code = (share @ L + grey * GREY_L) / np.where(known, rest, 1.0)
@@ -138,7 +127,7 @@ class FreeColors:
     has_tissues: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        array = _checked(self.ab, (2,), "colors (a*, b*)")
+        array = _checked(self.ab, 2, "colors (a*, b*)")
         if array[0].any():
             raise ModelError("color 0 must be grey: it is for voxels outside the body")
         object.__setattr__(self, "ab", array)
@@ -191,12 +180,12 @@ def code_type(codes: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if codes <= 1 << 16 else np.uint32)
 
 
-def _checked(values: NDArray[Any], columns: tuple[int, ...], what: str) -> NDArray[np.float32]:
+def _checked(values: NDArray[Any], columns: int, what: str) -> NDArray[np.float32]:
     """Validate a table and return it as a read-only copy."""
     array = np.array(values)
-    if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] not in columns:
+    if array.dtype != np.float32 or array.ndim != 2 or array.shape[1:] != (columns,):
         raise ModelError(
-            f"{what} must be float32 of shape (codes, {' or '.join(map(str, columns))}), "
+            f"{what} must be float32 of shape (codes, {columns}), "
             f"not {array.dtype} of shape {array.shape}"
         )
     if not 1 <= len(array) <= MAX_CODES or not np.isfinite(array).all():

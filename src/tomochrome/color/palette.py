@@ -35,9 +35,6 @@ class Palette:
         applied to slices, whose L* is determined by the CT; L* is used in legends and in 3D.
     sources
         The source of each tissue's color.
-    matter
-        (a*, b*) of grey and of white matter, shape (2, 2), for models that distinguish them; by
-        default both have the color of the tissue brain.
 
     Raises
     ------
@@ -48,7 +45,6 @@ class Palette:
     name: str
     lab: NDArray[np.float32]
     sources: tuple[str, ...]
-    matter: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         lab = np.array(self.lab, dtype=np.float32)
@@ -59,33 +55,19 @@ class Palette:
             )
         if len(self.sources) != N_TISSUES:
             raise OptionError(f"the palette '{self.name}' needs a source for each tissue")
-        matter = lab[[Tissue.BRAIN] * 2, 1:] if self.matter is None else np.float32(self.matter)
-        if np.shape(matter) != (2, 2) or not np.isfinite(matter).all():
-            raise OptionError(
-                f"the palette '{self.name}' needs finite (a*, b*) of grey and of white matter"
-            )
-        for name, colors in (("lab", lab), ("matter", np.array(matter))):
-            colors.setflags(write=False)
-            object.__setattr__(self, name, colors)
+        lab.setflags(write=False)
+        object.__setattr__(self, "lab", lab)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle built-in palettes by name, so that identity comparisons still work."""
         if self.name in _TABLES and palette(self.name) is self:
             return palette, (self.name,)
-        return type(self), (self.name, self.lab, self.sources, self.matter)
+        return type(self), (self.name, self.lab, self.sources)
 
     @property
     def ab(self) -> NDArray[np.float32]:
         """Chroma (a*, b*) of each tissue, shape (`N_TISSUES`, 2)."""
         return self.lab[:, 1:]
-
-    @property
-    def class_ab(self) -> NDArray[np.float32]:
-        """Chroma (a*, b*) of each of `CLASS_NAMES`, where brain is grey matter."""
-        assert self.matter is not None  # set in __post_init__
-        colors = np.vstack([self.ab, self.matter[1:]])
-        colors[Tissue.BRAIN] = self.matter[0]
-        return colors
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
@@ -135,5 +117,4 @@ def _load(name: str) -> Palette:
     table = _TABLES[name]
     lab: ArrayLike = [table[tissue][0] for tissue in Tissue]
     sources = tuple(table[tissue][1] for tissue in Tissue)
-    matter = np.array(palettes.MATTER[name], dtype=np.float32)
-    return Palette(name, np.asarray(lab, np.float32), sources, matter)
+    return Palette(name, np.asarray(lab, dtype=np.float32), sources)

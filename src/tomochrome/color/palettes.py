@@ -100,8 +100,7 @@ NATURAL: Table = {
     ),
     _T.BRAIN: (
         (63, 16.4, 27.5),
-        "measured: cortex and the mean of three patches of white matter, white-balanced; "
-        "(a*, b*) 19.7, 28.0 and 13.1, 26.8 where a model tells grey from white matter",
+        "measured: cortex and the mean of three patches of white matter, white-balanced",
     ),
     _T.SPINAL_CORD: ((51, 13.5, 14.8), "measured: thoracic spinal cord, white-balanced"),
     _T.EYE: (
@@ -197,12 +196,3 @@ COLORBLIND_SAFE: Table = {
         _T.FOREIGN_BODY: (65, -10, -9),
     }.items()
 }
-
-MATTER = {
-    "natural": ((19.7, 28.0), (13.1, 26.8)),
-    "vivid": ((27.6, 39.2), (18.3, 37.5)),
-    "conventional": ((12, 2), (8, 12)),
-    "colorblind-safe": ((6, 9), (6, 18)),
-}
-"""(a*, b*) of grey and of white matter. Those of ``natural`` are measured: cortex, and the mean of
-three patches of white matter, white-balanced; their mean is the color of the brain."""

@@ -60,10 +60,7 @@ class ColorTable:
             A palette, or a table of free colors.
         """
         if not self.holds(colors, saturation):
-            ab = colors.ab
-            if isinstance(colors, Palette) and colors.matter is not None:
-                ab = np.vstack([ab, colors.matter])
-            self.ensure(_mixtures(ab * np.float32(saturation)))
+            self.ensure(_mixtures(colors.ab * np.float32(saturation)))
             self._complete[colors] = saturation
 
     def holds(self, colors: Palette | FreeColors, saturation: float) -> bool:

@@ -3,7 +3,7 @@
 In addition to the keys of every bundle (see `tomochrome.bundles`) their metadata contain, where
 the kind needs them::
 
-    classes             `TISSUE_NAMES` or `CLASS_NAMES`, the outputs (tissue models)
+    classes             names of the tissues, in the order of the outputs (tissue models)
     hu_edges            {"first", "step", "bins"} or a list: bin edges of the HU tables, in HU
     network             architecture, see `network.build_network`
     input               input specification, see `inputs.InputSpec.from_dict`
@@ -31,7 +31,7 @@ from tomochrome import bundles
 from tomochrome.bundles import ModelCard, Purpose
 from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import ModelError
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, TISSUE_NAMES
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
 DEFAULT_MODEL: Final = "tissue"
 
@@ -87,7 +87,7 @@ def _checked(card: ModelCard) -> ModelCard:
             f"the model bundle '{card.path}' is damaged or not a Tomochrome model: its metadata "
             "has no 'classes'"
         )
-    if classes is not None and tuple(classes) not in (TISSUE_NAMES, CLASS_NAMES):
+    if classes is not None and tuple(classes) != TISSUE_NAMES:
         raise ModelError(
             f"the model bundle '{card.path}' was trained for a different set of tissues than this "
             "version uses; use a model trained for this version"

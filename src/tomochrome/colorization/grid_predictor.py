@@ -44,8 +44,6 @@ class GridPredictor(ABC):
     names_tissues
         Whether `predict` returns the probability of each tissue; otherwise it returns a*, b*
         and a confidence.
-    classes
-        For tissues: number of values of `predict`, `N_TISSUES` or ``len(CLASS_NAMES)``.
     reads
         Windows, spacing, and adjacent slices or overlapping blocks.
     multiple
@@ -55,13 +53,12 @@ class GridPredictor(ABC):
     batch
         Slices or blocks passed to `predict` at once.
     likelihood
-        For tissues: float32 (HUs, classes), the likelihood in each tissue of each HU from
+        For tissues: float32 (HUs, tissues), the likelihood in each tissue of each HU from
         `kernels.LOWEST_HU` to `kernels.HIGHEST_HU`, which guides the upsampling of
         probabilities. None for a uniform likelihood.
     """
 
     names_tissues: ClassVar[bool] = False
-    classes: int = N_TISSUES
     reads: InputSpec
     multiple: int = 1
     stride: int = 1
@@ -88,8 +85,8 @@ class GridPredictor(ABC):
         -------
         ndarray
             float32 (n, y / stride, x / stride, values) or (n, z, y, x, values). For tissues the
-            values are probabilities that sum to 1, in the order of `CLASS_NAMES`; otherwise a*, b*
-            and a confidence, 0 to 1.
+            values are probabilities that sum to 1, in the order of `Tissue`; otherwise a*, b* and
+            a confidence, 0 to 1.
         """
 
     @property
@@ -97,7 +94,7 @@ class GridPredictor(ABC):
         """The meaning of the codes."""
         from tomochrome.colorization.tables import color_table, tissue_table
 
-        return tissue_table(self.classes) if self.names_tissues else color_table()
+        return tissue_table() if self.names_tissues else color_table()
 
     def color(self, scan: Scan) -> Colors:
         """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
@@ -161,7 +158,7 @@ class GridPredictor(ABC):
         """Predict, and check the shape of the result."""
         outputs = np.asarray(self.predict(inputs), dtype=np.float32)
         size = (n // self.stride for n in inputs.shape[2:])
-        expected = (len(inputs), *size, self.classes if self.names_tissues else 3)
+        expected = (len(inputs), *size, N_TISSUES if self.names_tissues else 3)
         if outputs.shape != expected:
             raise ModelError(
                 f"the model '{self.card.name}' returned an array of shape {outputs.shape} where "
@@ -182,7 +179,7 @@ class GridPredictor(ABC):
         likelihood = self.likelihood
         if likelihood is None:
             rows = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
-            likelihood = np.ones((rows, self.classes), np.float32)
+            likelihood = np.ones((rows, N_TISSUES), np.float32)
         return lambda hu, planes, body, out: kernels.fuse_slab(
             hu, planes, columns, body, likelihood, bilateral, *out
         )

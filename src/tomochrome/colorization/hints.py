@@ -195,10 +195,10 @@ class _CodeMixer:
             if codes_of is not None:
                 codes_of[0] = 0
             return cls(color_table(), 0, ab.astype(np.float32), changes, codes_of)
-        classes = N_TISSUES if old is None else old.weights.shape[1]
-        weights = np.stack([np.zeros(classes) if m.keeps else m.weights(classes) for m in meanings])
-        table, first = grey_tissue_table(classes), 0
-        if old is not None and old is not table and old is not tissue_table(classes):
+        weights = np.stack([np.zeros(N_TISSUES) if m.keeps else m.weights() for m in meanings])
+        table, first = grey_tissue_table(), 0
+        if old is not None and old is not table and old is not tissue_table():
+            assert isinstance(old, Mixtures)
             first = len(old) - 1  # the model's mixtures may contain more than two tissues
             table = Mixtures(np.vstack([old.weights, table.weights[1:]]), old.contrast)
         return cls(table, first, weights.astype(np.float32), changes)

@@ -15,7 +15,7 @@ from tomochrome.tissue import Tissue
 
 # The kernels' constants are defined here because numba's disk cache only tracks this file.
 SHARES = 8  #: levels of the second tissue's share of the two: 0, 1/15, ... 7/15, never half
-TOTALS = 11  #: levels of the two tissues' total: 1/11, 2/11, ... 1
+TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
 OUTSIDE = 0  #: code of air outside the body
 MAX_AB = 95  #: largest |a*| or |b*| in the table of colors, in steps of one
 

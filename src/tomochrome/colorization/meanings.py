@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tomochrome.color.palette import Palette
 from tomochrome.color.selection import tissue_of
 from tomochrome.errors import OptionError
-from tomochrome.tissue import N_TISSUES, WHITE_MATTER, Tissue
+from tomochrome.tissue import N_TISSUES, Tissue
 
 KEEP: Final = "keep"
 KEEP_LABEL: Final = N_TISSUES  #: label for it in the panels
@@ -44,12 +44,10 @@ class Meaning:
         """Whether it is a fixed color, independent of the palette."""
         return self.tissue is None and not self.keeps
 
-    def weights(self, classes: int = N_TISSUES) -> NDArray[np.float32]:
-        """Return the weights of the tissues or classes, float32 (classes,)."""
-        weights = np.zeros(classes, np.float32)
+    def weights(self) -> NDArray[np.float32]:
+        """Return the weights of the tissues, float32 (`N_TISSUES`,)."""
+        weights = np.zeros(N_TISSUES, np.float32)
         weights[self.tissue] = 1
-        if classes > N_TISSUES and self.tissue == Tissue.BRAIN:
-            weights[[Tissue.BRAIN, WHITE_MATTER]] = 0.5
         return weights
 
     def ab(self, palette: Palette) -> NDArray[np.float32]:

@@ -4,8 +4,7 @@ Tissues: a voxel's color is the expectation over the palette. The probabilities 
 for each voxel would take gigabytes, so each voxel has one code: its two most probable tissues,
 the share of the second within the two, and their total probability, quantized as in `kernels`.
 The remaining probability counts as grey, so that uncertain voxels are less saturated. To change
-the palette, this table is multiplied by other colors. Networks that tell white from grey matter
-have one class more than there are tissues (`tomochrome.tissue.CLASS_NAMES`).
+the palette, this table is multiplied by other colors.
 
 Colors: integer (a*, b*), the resolution of the table used for rendering
 (`tomochrome.color.table`).
@@ -38,7 +37,7 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
     Parameters
     ----------
     tissues
-        Number of tissues or classes; above 27 the codes exceed 16 bits.
+        Number of tissues; above 26 the codes exceed 16 bits.
     """
     codes = 1 + tissues * (tissues - 1) * SHARES * TOTALS
     weights = np.zeros((codes, tissues), dtype=np.float32)
@@ -54,9 +53,9 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
 
 
 @cache
-def tissue_table(classes: int = N_TISSUES) -> Mixtures:
-    """Return the table for models that recognize tissues, or ``len(CLASS_NAMES)`` classes."""
-    return Mixtures(mixture_weights(classes), CONTRAST)
+def tissue_table() -> Mixtures:
+    """Return the table for models that recognize tissues."""
+    return Mixtures(mixture_weights(), CONTRAST)
 
 
 @cache
@@ -68,10 +67,10 @@ def color_table() -> FreeColors:
 
 
 @cache
-def grey_tissue_table(classes: int = N_TISSUES) -> Mixtures:
+def grey_tissue_table() -> Mixtures:
     """Return `tissue_table` with an additional last code for grey without a tissue."""
-    grey = np.zeros((1, classes), np.float32)
-    return Mixtures(np.vstack([mixture_weights(classes), grey]), CONTRAST)
+    grey = np.zeros((1, N_TISSUES), np.float32)
+    return Mixtures(np.vstack([mixture_weights(), grey]), CONTRAST)
 
 
 def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -82,14 +81,14 @@ def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
     Parameters
     ----------
     weights
-        float32 (n, classes), nonnegative, with row sums of at most 1.
+        float32 (n, `N_TISSUES`), nonnegative, with row sums of at most 1.
 
     Returns
     -------
     ndarray
         uint16 (n,).
     """
-    rows, classes = np.arange(len(weights)), weights.shape[1]
+    rows = np.arange(len(weights))
     first = weights.argmax(axis=1)
     most = weights[rows, first]
     others = weights.copy()
@@ -99,9 +98,9 @@ def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
     share = weights[rows, second] / np.maximum(both, 1e-9) * (2 * SHARES - 1)
     share = np.minimum(np.rint(share), SHARES - 1).astype(np.int64)
     level = np.minimum(np.rint(weights.sum(axis=1) * TOTALS), TOTALS).astype(np.int64)
-    pair = first * (classes - 1) + second - (second > first)
+    pair = first * (N_TISSUES - 1) + second - (second > first)
     code = 1 + (pair * SHARES + share) * TOTALS + level - 1
-    return np.where(level > 0, code, len(grey_tissue_table(classes)) - 1).astype(np.uint16)
+    return np.where(level > 0, code, len(grey_tissue_table()) - 1).astype(np.uint16)
 
 
 def color_codes(ab: NDArray[np.float32]) -> NDArray[np.uint16]:

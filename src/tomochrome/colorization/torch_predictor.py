@@ -16,6 +16,7 @@ from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import ModelError, TomochromeError
 from tomochrome.notices import Notice
 from tomochrome.runtime import choose_device, free_memory, out_of_memory
+from tomochrome.tissue import N_TISSUES
 
 if TYPE_CHECKING:
     import torch
@@ -55,9 +56,7 @@ class TorchPredictor(GridPredictor):
         self.reads = InputSpec.from_dict(card.metadata.get("input") or {})
         state = load_state(card)
         self.extra = {name: state.pop(name).numpy() for name in self.arrays if name in state}
-        if self.names_tissues:
-            self.classes = len(card.metadata["classes"])
-        self.module = load_network(card, state, self.classes if self.names_tissues else None)
+        self.module = load_network(card, state, N_TISSUES if self.names_tissues else None)
         self.multiple = size_multiple(_network_config(card))
         if any(size % self.multiple for size in self.reads.block or ()):
             raise ModelError(
@@ -201,8 +200,8 @@ def load_network(
     config = _network_config(card)
     if outputs is not None and config.get("out_channels") != outputs:
         raise ModelError(
-            f"the network of the model '{card.name}' has {config.get('out_channels')!r} outputs "
-            f"instead of {outputs}; use a model trained for this version"
+            f"the network of the model '{card.name}' has {config.get('out_channels')!r} tissues, "
+            f"but this version uses {outputs}; use a model trained for this version"
         )
     network = build_network(config)
     try:

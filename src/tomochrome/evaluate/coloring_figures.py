@@ -208,7 +208,6 @@ class Tally:
         self._model, self._tissues = chroma.model, truth.tissues
         self._named = truth.tissues and chroma.has_tissues
         if truth.tissues:
-            chroma = chroma.by_tissue()
             self._grey = np.linalg.norm(truth.colors[:N_TISSUES], axis=1)
         table = chroma.ab_of_code(self._palette).astype(np.float64)
         rows = []

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
 from tomochrome.phantom.structures import N_STRUCTURES, Structure
-from tomochrome.tissue import WHITE_MATTER, Tissue
+from tomochrome.tissue import Tissue
 
 Phase = Literal["native", "arterial", "portal", "delayed"]
 PHASES: tuple[Phase, ...] = ("native", "arterial", "portal", "delayed")
@@ -107,13 +107,6 @@ def material(structure: Structure | int) -> Material:
 def tissue_table() -> NDArray[np.uint8]:
     """Return the tissue of each structure, uint8 (n_structures,)."""
     return np.array([m.tissue for m in MATERIALS], dtype=np.uint8)
-
-
-def class_table() -> NDArray[np.uint8]:
-    """Return the tissue of each structure, or `WHITE_MATTER`, uint8 (n_structures,)."""
-    table = tissue_table()
-    table[[Structure.WHITE_MATTER, Structure.OPTIC_NERVE]] = WHITE_MATTER
-    return table
 
 
 def texture_table() -> NDArray[np.float32]:

@@ -67,8 +67,6 @@ class Sampler:
         Strengths of the augmentation.
     seed
         Seed of the random number generator.
-    classes
-        Class of each structure, uint8; by default its tissue.
     """
 
     def __init__(
@@ -77,8 +75,6 @@ class Sampler:
         shape: tuple[int, ...] = (160, 224),
         settings: Augmentation | None = None,
         seed: int = 0,
-        *,
-        classes: NDArray[np.uint8] | None = None,
     ) -> None:
         self.spec, self.size = spec, spec.block or shape
         self.shape = self.size[-2:]
@@ -87,7 +83,7 @@ class Sampler:
         self.low, self.slope = window_ramps(spec)
         self._choose_planes()
         self.tile, self.grainy, self.streaky = _noise()
-        self.classes = tissue_table() if classes is None else classes
+        self.tissue = tissue_table()
         self.texture = texture_table()
         self.native = hu_table("native")
 
@@ -108,13 +104,13 @@ class Sampler:
     def sample(
         self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
     ) -> None:
-        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with classes."""
+        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with tissues."""
         planes, structures = self.scan(patient)
         visible = self._field_of_view(structures)
         ramp = (-1, *(1 for _ in y.shape))
         low, slope = self.low.reshape(ramp), self.slope.reshape(ramp)
         np.clip((planes[self.plane_of] - low) * slope * visible, 0, 1, out=x)
-        np.copyto(y, self.classes[structures])
+        np.copyto(y, self.tissue[structures])
 
     def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return HU of all planes (plane, y, x) and structures ([z,] y, x) of the labelled ones."""

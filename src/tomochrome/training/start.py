@@ -7,7 +7,6 @@ import torch
 from tomochrome.bundles import load_state
 from tomochrome.colorization.cards import find_model
 from tomochrome.errors import OptionError
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, WHITE_MATTER, Tissue
 
 
 def start_from(net: torch.nn.Module, model: str) -> None:
@@ -33,8 +32,6 @@ def start_from(net: torch.nn.Module, model: str) -> None:
     state = {}
     for name, own in net.state_dict().items():
         weight = stored.get(name)
-        if weight is not None and weight.ndim:
-            weight = _with_white_matter(weight, own.shape)
         if weight is not None and weight.ndim == own.ndim > 1:
             added = own.shape[1] - weight.shape[1]
             if added > 0 and own.shape[:1] + own.shape[2:] == weight.shape[:1] + weight.shape[2:]:
@@ -46,23 +43,6 @@ def start_from(net: torch.nn.Module, model: str) -> None:
             )
         state[name] = weight
     net.load_state_dict(state)
-
-
-def _with_white_matter(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Return weights for one more class, `WHITE_MATTER`: a copy of the class brain.
-
-    As an input, each of the two has half of the weight; as the output of the last layer, both have
-    the logit of brain.
-    """
-    grown = [axis for axis in range(min(weight.ndim, 2)) if shape[axis] == len(CLASS_NAMES)]
-    for axis in grown:
-        if weight.shape[axis] != N_TISSUES:
-            continue
-        brain = weight.narrow(axis, Tissue.BRAIN, 1)
-        weight = torch.cat([weight, brain], axis)
-        if len(grown) == 2 and axis == 1:  # from all classes to all classes
-            weight[:, [Tissue.BRAIN, WHITE_MATTER]] *= 0.5
-    return weight
 
 
 def interpolate_weights(net: torch.nn.Module, initial: torch.nn.Module, share: float) -> None:

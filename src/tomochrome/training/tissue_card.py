@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tomochrome.colorization.inputs import InputSpec
-from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
+from tomochrome.tissue import TISSUE_NAMES
 from tomochrome.training.fit import HU_EDGES
 from tomochrome.training.task import NOT_FOR_DIAGNOSIS
 
@@ -44,13 +44,6 @@ def reading(spec: InputSpec) -> dict[str, str]:
         f"{spec.slice_mm:g} mm apart on {pixels}; blocks overlap by {spec.overlap:.0%} of their "
         "size, and where they do the mean is taken",
     }
-
-
-def matter(classes: Sequence[str]) -> str:
-    """Return the card's remark on grey and white matter, if they are different classes."""
-    if len(classes) == N_TISSUES:
-        return ""
-    return ": the tissues, where `brain` is grey matter, and white matter"
 
 
 def curve_metadata(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

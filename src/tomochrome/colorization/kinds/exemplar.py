@@ -151,7 +151,7 @@ class Exemplar(GridPredictor):
         """Return the names of tissues in the CT that are missing in the photograph's labels."""
         n = len(table)
         counts = np.sum([np.bincount(plane.ravel(), minlength=n) for plane in found.code], axis=0)
-        share = counts[1:] @ table.tissues[1:] / max(1, counts[1:].sum())
+        share = counts[1:] @ table.weights[1:] / max(1, counts[1:].sum())
         missing = (share > _MIN_SHARE) & (colors.trust == 0)
         return tuple(Tissue(int(t)).label for t in np.flatnonzero(missing) if t != Tissue.AIR)
 
@@ -180,7 +180,7 @@ class _Transfer:
         count, mean, square = sums[:, :N_TISSUES]
         mean, square = mean / np.maximum(count, 1), square / np.maximum(count, 1)
         sd = np.sqrt(np.maximum(square - mean * mean, 1.0))
-        share = table.tissues
+        share = table.weights
         total = np.maximum(share.sum(axis=1), 1e-6)
         return cls(
             share @ colors.mean,

@@ -16,7 +16,7 @@ from tomochrome.bundles import ModelCard
 from tomochrome.colorization.cards import checked_table, hu_edges, temperature
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.torch_predictor import TorchPredictor
-from tomochrome.tissue import WHITE_MATTER, Tissue
+from tomochrome.tissue import N_TISSUES
 
 if TYPE_CHECKING:
     import torch
@@ -44,11 +44,10 @@ class TissueNetwork(TorchPredictor):
 
 
 def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDArray[np.float32]:
-    """Return the likelihood of each HU in each class: float32 (HUs, classes), rows by HU.
+    """Return the likelihood of each HU in each tissue: float32 (HUs, N_TISSUES), rows by HU.
 
     The bundle's table is interpolated between bin centers, so that colors are continuous at bin
-    edges. Without a table the likelihood is uniform. White matter has the likelihood of the brain:
-    what tells it from grey matter is the network's coarse grid, on which there is less noise.
+    edges. Without a table the likelihood is uniform.
 
     Raises
     ------
@@ -57,12 +56,11 @@ def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDA
     """
     from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
 
-    hu, classes = np.arange(LOWEST_HU, HIGHEST_HU + 1), card.metadata["classes"]
+    hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
     if stored is None:
-        return np.ones((len(hu), len(classes)), dtype=np.float32)
+        return np.ones((len(hu), N_TISSUES), dtype=np.float32)
     table = checked_table(card, stored, LIKELIHOOD)
     edges = hu_edges(card)
     centers = (edges[:-1] + edges[1:]) / 2
-    tissues = [Tissue.BRAIN if c == WHITE_MATTER else c for c in range(len(classes))]
-    columns = [np.interp(hu, centers, table[:, c]) for c in tissues]
+    columns = [np.interp(hu, centers, table[:, c]) for c in range(N_TISSUES)]
     return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)

@@ -18,8 +18,7 @@ from tomochrome.colorization.network import build_network, size_multiple
 from tomochrome.colorization.torch_predictor import mixed_precision
 from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
-from tomochrome.phantom.materials import class_table, tissue_table
-from tomochrome.tissue import CLASS_NAMES, N_TISSUES, Tissue
+from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.calibrate import calibrate, channels_last
 from tomochrome.training.config import (
@@ -46,7 +45,7 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
-from tomochrome.training.tissue_card import curve_metadata, matter, reading, title
+from tomochrome.training.tissue_card import curve_metadata, reading, title
 from tomochrome.training.tissue_loss import TissueLoss
 
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
@@ -113,11 +112,6 @@ class TissueConfig(TrainingConfig):
             raise ValueError(str(error)) from error
         wanted = 2 if self.block is None else 3, len(self.spec.channels)
         given = self.network.get("spatial_dims", 2), self.network.get("in_channels")
-        if self.network.get("out_channels") not in (N_TISSUES, len(CLASS_NAMES)):
-            raise ValueError(
-                f"the network must have 'out_channels' {N_TISSUES}, or {len(CLASS_NAMES)} to tell "
-                "white matter from grey matter"
-            )
         if given != wanted:
             raise ValueError(
                 f"the network must have 'spatial_dims' {wanted[0]} and 'in_channels' {wanted[1]} "
@@ -125,11 +119,6 @@ class TissueConfig(TrainingConfig):
                 f"{given[1]}"
             )
         return self
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the network's classes."""
-        return CLASS_NAMES[: self.network["out_channels"]]
 
     @property
     def spec(self) -> InputSpec:
@@ -177,8 +166,6 @@ class TissueSamples(RandomSamples):
         The network's input.
     last_digits
         Selection of the patients of the pool, see `Pool`.
-    classes
-        Class of each structure, by default its tissue.
     """
 
     def __init__(
@@ -191,12 +178,11 @@ class TissueSamples(RandomSamples):
         *,
         spec: InputSpec | None = None,
         last_digits: tuple[int, ...] = (),
-        classes: NDArray[np.uint8] | None = None,
     ) -> None:
         super().__init__(seed)
         self.pool = Pool(pool, config.phantoms or PhantomPlan(), last_digits)
         self.real, self.real_share = real, config.real_share
-        self.sampler = Sampler(spec or InputSpec(), config.shape, settings, classes=classes)
+        self.sampler = Sampler(spec or InputSpec(), config.shape, settings)
         self.last_patient = ""  # name of the last patient drawn
 
     def patient(self) -> TrainingPatient:
@@ -223,9 +209,9 @@ class TissueSamples(RandomSamples):
         return planes[self.sampler.labelled], structures
 
 
-def class_frequencies(samples: TissueSamples, count: int, classes: int) -> NDArray[np.float64]:
-    """Return the number of voxels of each class in the first samples."""
-    found = [np.bincount(samples[k][1].ravel(), minlength=classes) for k in range(count)]
+def tissue_frequencies(samples: TissueSamples, count: int) -> NDArray[np.float64]:
+    """Return the number of voxels of each tissue in the first samples."""
+    found = [np.bincount(samples[k][1].ravel(), minlength=N_TISSUES) for k in range(count)]
     return np.sum(found, axis=0, dtype=np.float64)
 
 
@@ -264,25 +250,17 @@ class Tissues(Task[TissueConfig]):
         form = torch.channels_last_3d if deep else torch.channels_last
         return net.to(memory_format=form)  # type: ignore[call-overload]
 
-    @property
-    def labelling(self) -> dict[str, Any]:
-        """Input and classes of the samples, as keywords of `TissueSamples`."""
-        table = tissue_table() if len(self.config.classes) == N_TISSUES else class_table()
-        return {"spec": self.config.spec, "classes": table}
-
     def samples(self, seed: int) -> TissueSamples:
         """Return training samples."""
-        return TissueSamples(self.config, self.pool, self.real, seed, **self.labelling)
+        return TissueSamples(self.config, self.pool, self.real, seed, spec=self.config.spec)
 
     def prepare(self) -> None:
         """Compute the class weights from the frequency of the tissues."""
         samples = self.samples(self.config.seed * 1000 + 77)
-        count = len(self.config.classes)
-        frequency = class_frequencies(samples, WEIGHT_SLICES // self.slices_each, count)
+        frequency = tissue_frequencies(samples, WEIGHT_SLICES // self.slices_each)
         weights = tissue_weights(frequency, self.config.frequency_power)
         share = 1.0 if self.config.block is None else BLOCK_SHARE
-        colors = palette("natural").ab if count == N_TISSUES else palette("natural").class_ab
-        self.criterion = TissueLoss(weights, colors, self.config.ab_weight, share)
+        self.criterion = TissueLoss(weights, palette("natural").ab, self.config.ab_weight, share)
 
     def dataset(self, stage: int = 0) -> TissueSamples:
         """Return slices of phantoms and real scans."""
@@ -320,7 +298,7 @@ class Tissues(Task[TissueConfig]):
         config, spec, each = self.config, self.config.spec, self.slices_each
         if config.start is not None:
             interpolate_weights(net, self.network(), config.keep)
-        held_out = TissueSamples(config, evidence.held_out, [], 987, CALIBRATION, **self.labelling)
+        held_out = TissueSamples(config, evidence.held_out, [], 987, CALIBRATION, spec=spec)
         calibration = calibrate(net, held_out, CALIBRATION_SLICES // each, 8 // each)
         counts = count_hu(self.samples(4242).scan, HISTOGRAM_SLICES // each)
         scores = {
@@ -335,7 +313,6 @@ class Tissues(Task[TissueConfig]):
             "temperature": f"{calibration.temperature:.3f}",
             "reliability": reliability_table(calibration.after),
             "began": began_with(config.start, config.keep),
-            "matter": matter(config.classes),
         }
         metadata = self.metadata(scores, calibration.temperature)
         words |= reading(spec)
@@ -354,14 +331,14 @@ class Tissues(Task[TissueConfig]):
         """Return the bundle's metadata of the network."""
         name, network, spec = self.config.name, self.config.network, self.config.spec
         sizes = [f"{size_multiple(network)}*n"] * (2 if spec.block is None else 3)
-        names = {str(k): label for k, label in enumerate(self.config.classes)}
+        names = {str(k): label for k, label in enumerate(TISSUE_NAMES)}
         image = image_format(len(spec.channels), sizes, "luminance", [0, 1])
         logits = {"type": "logits", "channel_def": names}
         return {
             "kind": "network",
             "intended_use": NOT_FOR_DIAGNOSIS,
             "scores": scores,
-            "classes": list(self.config.classes),
+            "classes": list(TISSUE_NAMES),
             "hu_edges": HU_EDGES,
             "title": title(name),
             "description": self.description,
@@ -371,7 +348,7 @@ class Tissues(Task[TissueConfig]):
             "temperature": round(temperature, 4),
             "network_data_format": {
                 "inputs": {"image": {**image, "modality": "CT"}},
-                "outputs": {"pred": {**image_format(len(names), sizes, "segmentation"), **logits}},
+                "outputs": {"pred": {**image_format(N_TISSUES, sizes, "segmentation"), **logits}},
             },
         }
 
