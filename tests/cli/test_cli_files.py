@@ -44,6 +44,17 @@ def test_a_folder_that_holds_the_input_is_never_replaced(tmp_path: Path, capfd: 
     assert [file.read_bytes() for file in sorted(series.iterdir())] == before
 
 
+@pytest.mark.parametrize(("out", "words"), [("", "the path is empty"), (".", "extension")])
+def test_names_that_are_no_output(
+    out: str, words: str, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(small_ct(), tmp_path / "ct.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    run = Run(capfd, "colorize", "ct.nii.gz", "-o", out, *MODEL)
+    assert run.status == 2
+    assert words in run.complaint
+
+
 def test_a_map_is_not_written_into_the_dicom_folder(tmp_path: Path, capfd: Capture) -> None:
     write(small_ct(), tmp_path / "ct.nii.gz")
     out = f"{tmp_path}/out/"

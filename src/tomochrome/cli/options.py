@@ -65,6 +65,12 @@ def some_path(text: str) -> Path:
     return Path(text)
 
 
+def some_output(text: str) -> str:
+    """Return the path of an output as given, with a final ``/``; reject an empty one."""
+    some_path(text)
+    return text
+
+
 def fraction(text: str) -> float:
     """Parse a number from 0 to 1."""
     try:
@@ -141,7 +147,7 @@ def add_values(parser: Container, *rows: tuple[str, str, Callable[[str], Any], s
 
 def add_output(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``-o OUT`` with a help text."""
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help=text)
+    parser.add_argument("-o", "--output", metavar="OUT", type=some_output, required=True, help=text)
 
 
 def add_pair(parser: Container, kind: str, text: str) -> None:

@@ -12,6 +12,7 @@ from tomochrome.cli.files import is_inside
 from tomochrome.cli.options import Request, check_device
 from tomochrome.cli.session import Clock, Session, size, took
 from tomochrome.errors import OptionError, OutputError
+from tomochrome.formats import format_of
 from tomochrome.runtime.files import write_group
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Outputs:
                 )
         names = [self.color, *self.copies, *maps]
         for number, name in enumerate(names):
+            format_of(name)
             if is_inside(source, name):
                 is_source = is_inside(name, source)
                 what = "is the input" if is_source else f"holds the input '{source}'"
