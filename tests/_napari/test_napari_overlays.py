@@ -123,6 +123,19 @@ def test_the_scale_bar_comes_and_goes_with_the_scans(viewer):
     assert not bar.visible
 
 
+def test_in_a_narrow_canvas_the_scale_bar_is_above_the_letter(viewer):
+    bar = viewer.canvas.overlays.scale_bar
+    viewer.canvas.size = (500, 300)
+    assert bar.position == "bottom_right"  # no scan, no letter
+    add(viewer, marked())
+    assert bar.position == "bottom_center"
+    viewer.canvas.size = (500, 800)
+    assert bar.position == "bottom_right"
+    bar.position = "top_left"
+    viewer.canvas.size = (500, 300)
+    assert bar.position == "top_left"
+
+
 def test_a_scale_bar_toggled_by_the_user_is_left_alone(viewer):
     bar = viewer.canvas.overlays.scale_bar
     add(viewer, marked())

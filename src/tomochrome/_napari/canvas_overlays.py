@@ -37,6 +37,7 @@ PREFIX: Final = "orientation_"
 _GLYPHS: Final = "RLAPHF 0123456789m"
 _FONT_SIZE: Final = 15
 _PAUSE_MS: Final = 10
+_NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the bottom
 #: Text without a scan: the overlays are kept, because creating them is slow.
 _BLANK: Final = " "
 _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
@@ -79,6 +80,7 @@ class CanvasOverlays(ViewerFollower):
         self._holds = False
         self._switching_bar = False
         self._bar_is_automatic = True
+        self._bar_is_moved = False
         self._steps: deque[Callable[[], None]] = deque()
         # A viewer model without a window draws nothing, so all steps can run at once.
         self._timer = QTimer() if hasattr(viewer, "window") else None
@@ -92,6 +94,7 @@ class CanvasOverlays(ViewerFollower):
             self._soon(partial(setattr, overlay, "visible", True))
             self._soon(partial(setattr, overlay, "box", True))
         self._bar.events.visible.connect(self._bar_switched)
+        viewer.canvas.events.size.connect(self._place_bar)
         self._follow(viewer)
         self.update()
 
@@ -181,12 +184,24 @@ class CanvasOverlays(ViewerFollower):
             self._soon(self._set_bar)
 
     def _set_bar(self) -> None:
+        self._place_bar()
         if self._bar_is_automatic:
             self._switching_bar = True
             try:
                 self._bar.visible = self._holds
             finally:
                 self._switching_bar = False
+
+    def _place_bar(self, _: object = None) -> None:
+        """Move the bar above the letter at the bottom if there is no room beside it, and back."""
+        narrow = self._holds and self.viewer.canvas.size[1] < _NARROW
+        usual, above = "bottom_right", "bottom_center"  # napari stacks overlays of one position
+        if narrow and self._bar.position == usual:
+            self._bar.position, self._bar_is_moved = above, True
+        elif not narrow and self._bar_is_moved:
+            self._bar_is_moved = False
+            if self._bar.position == above:
+                self._bar.position = usual
 
     def _bar_switched(self, _: object = None) -> None:
         if not self._switching_bar:
