@@ -198,7 +198,7 @@ def test_bad_input_is_one_sentence(tmp_path, shared_data):
     cases = {
         tmp_path / "nowhere": "does not exist",
         tmp_path / "empty": "is empty",
-        tmp_path / "texts": "no image that can be read",
+        tmp_path / "texts": r"no image that can be read \(2 files skipped: ",
         fake: "not in a format",
         zipped: "zip archive",
         picture: "2D image",

@@ -187,7 +187,7 @@ def _nothing_to_read(found: Found, path: Path) -> str:
         reason = file.reason.replace(f"'{file.path}'", "a file")
         counts[reason] = counts.get(reason, 0) + 1
     reason, count = max(counts.items(), key=lambda pair: pair[1])
-    return (
-        f"'{path}' holds no image that can be read ({len(found.skipped)} files skipped, "
-        f"{count} of them because: {reason})"
-    )
+    total = len(found.skipped)
+    files = "1 file" if total == 1 else f"{total} files"
+    part = "" if count == total else f", {count} of them"
+    return f"'{path}' holds no image that can be read ({files} skipped{part}: {reason})"
