@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from tomochrome.colorization.kernels import (
     MAX_AB,
@@ -17,13 +16,13 @@ from tomochrome.colorization.kernels import (
     _mark_outside,
     _rows_of,
 )
-from tomochrome.runtime.kernels import in_chunks
+from tomochrome.runtime.kernels import in_chunks, kernel
 
 # Fast-math flags without "nnan" and "ninf", because the kernel tests for NaN and infinity.
 _FAST = {"contract", "arcp", "reassoc", "nsz"}
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _color_code(a, b):  # pragma: no cover - compiled
     """Return the code of a color in `tables.color_table`, clipped at constant hue."""
     most = np.float32(MAX_AB)
@@ -33,13 +32,13 @@ def _color_code(a, b):  # pragma: no cover - compiled
     return 1 + i * (2 * MAX_AB + 1) + j
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _tent(step, weight):  # pragma: no cover - compiled
     """Return the weight of coarse neighbor ``step`` (-1 to 2), which is 0 at two pixels."""
     return np.float32(2) - abs(np.float32(step) - weight)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@kernel(fastmath=_FAST)
 def _guided_row(
     hu, smooth, near, wy, px, wx, tolerance, inside, code, confidence
 ):  # pragma: no cover - compiled

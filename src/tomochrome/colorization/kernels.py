@@ -8,9 +8,8 @@ an axial slice: its buffers fit into the cache, and the loops along x can be vec
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from tomochrome.runtime.kernels import in_chunks
+from tomochrome.runtime.kernels import in_chunks, kernel
 from tomochrome.tissue import Tissue
 
 # The kernels' constants are defined here because numba's disk cache only tracks this file.
@@ -53,13 +52,13 @@ def block_mean_slab(first, last, slab, fy, fx, out):  # pragma: no cover - compi
             out[j, i] = total / (rows * np.float32(x1 - i * fx))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _lerp_rows(a, b, w, out):  # pragma: no cover - compiled
     for i in range(out.shape[0]):
         out[i] = a[i] + w * (b[i] - a[i])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _body_row(body, job_z, job_y, out):  # pragma: no cover - compiled
     """Interpolate the body's field (0..255) along one row of the volume."""
     field, x0, wx = body.values, body.x, body.wx
@@ -79,7 +78,7 @@ def _body_row(body, job_z, job_y, out):  # pragma: no cover - compiled
         out[x] = row[i] * (one - wx[x]) + row[min(i + 1, last)] * wx[x]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _denoised_row(hu, y, start, stop, radius, cutoff, out, weight):  # pragma: no cover - compiled
     """Filter a row bilaterally with Tukey's biweight, which is 0 beyond ``cutoff`` HU.
 
@@ -115,12 +114,12 @@ def _denoised_row(hu, y, start, stop, radius, cutoff, out, weight):  # pragma: n
         out[x] = center[x] + out[x] / weight[x]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _inside(field, hu):  # pragma: no cover - compiled
     return field > SHELL_IN or (field >= SHELL_OUT and hu > SHELL_HU)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _body_span(field):  # pragma: no cover - compiled
     """Return the first and last-plus-one column that may be inside; equal if there are none."""
     start = 0
@@ -132,13 +131,13 @@ def _body_span(field):  # pragma: no cover - compiled
     return start, stop
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _table_row(hu):  # pragma: no cover - compiled
     clipped = min(max(hu, np.float32(LOWEST_HU)), np.float32(HIGHEST_HU))
     return int(clipped - np.float32(LOWEST_HU) + np.float32(0.5))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _mark_outside(code, confidence, x):  # pragma: no cover - compiled
     """Mark a voxel as outside the body."""
     code[x] = OUTSIDE
@@ -178,7 +177,7 @@ def transfer_slab(
                 _mark_outside(code[z, y], confidence[z, y], x)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _fuse_row(
     hu, near, wx, x_start, inside, likelihood, code, confidence
 ):  # pragma: no cover - compiled
@@ -249,7 +248,7 @@ def _fuse_row(
             confidence[x] = np.uint8(min(best / total, one) * np.float32(255) + np.float32(0.5))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rows_of(job, hu, planes, radius):  # pragma: no cover - compiled
     """Return slice, first and last-plus-one row of a job, and its input.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from tomochrome.runtime.kernels import kernel
 
 
 class Anatomy(NamedTuple):
@@ -87,7 +88,7 @@ class Noise(NamedTuple):
     shift: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _displacement(coarse: Any, p: int, ci: float, cj: float, out: Any) -> None:
     """Interpolate the displacement of plane ``p`` at fractional coarse indices (ci, cj)."""
     i0, j0 = int(ci), int(cj)
@@ -98,7 +99,7 @@ def _displacement(coarse: Any, p: int, ci: float, cj: float, out: Any) -> None:
         )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def sample_planes(
     anatomy: Anatomy, contrast: Contrast, where: Planes, noise: Noise, out: Any, labels: Any
 ) -> None:
