@@ -55,9 +55,9 @@ def test_people_read_titles_and_a_model_without_one_goes_by_its_name(
 
 
 def test_default_model_comes_first(transfer_bundle: Maker, tmp_path: Path) -> None:
-    for name in ("zebra", "tissue", "aardvark"):
+    for name in ("zebra", "tissue3d", "aardvark"):
         transfer_bundle(name)
-    assert [card.name for card in models(tmp_path)] == ["tissue", "aardvark", "zebra"]
+    assert [card.name for card in models(tmp_path)] == ["tissue3d", "aardvark", "zebra"]
 
 
 def test_unknown_model_names_the_known_ones() -> None:

@@ -196,7 +196,7 @@ def _store() -> QSettings:
 
 
 # Offered until the worker has listed all choices; these always exist.
-_FIRST_OFFER = Offer(("tissue", "transfer-function"), ("auto",), ("natural",), ("body", "opaque"))
+_FIRST_OFFER = Offer(("tissue3d", "transfer-function"), ("auto",), ("natural",), ("body", "opaque"))
 
 
 class ColorizeView(JobView):

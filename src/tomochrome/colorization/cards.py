@@ -33,7 +33,7 @@ from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import ModelError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
-DEFAULT_MODEL: Final = "tissue"
+DEFAULT_MODEL: Final = "tissue3d"
 
 
 def _purpose() -> Purpose:
