@@ -146,3 +146,11 @@ def beside_dicomdir(place: Path) -> None:
     for name, body in _disc().items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(body)
+
+
+def one(**values) -> T.Dataset:
+    """Return a small slice with changed elements."""
+    d = T.slices(small(1, 32))[0]
+    for keyword, value in values.items():
+        setattr(d, keyword, value)
+    return d
