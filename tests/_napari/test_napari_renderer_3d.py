@@ -216,7 +216,7 @@ def test_colors_that_replace_others_are_drawn_and_the_others_are_freed(
     lit = ColoredPicture(known.shown, chroma, Lighting(alpha="bone"))
     source = replace(known, role="color", chroma=chroma)
     colored = Layer.create(*color_layer(lit, source, {}, "again"))
-    Coloring(viewer.layers[0], layer).replace(colored)
+    Coloring(viewer.layers[0], layer).replace(viewer, colored)
     del known, colored
     viewer.dims.ndisplay = 3
     drawn(qtbot, layer)

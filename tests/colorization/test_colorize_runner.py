@@ -71,20 +71,6 @@ def planes_of(runner: TissueNetwork, hu: np.ndarray) -> np.ndarray:
 HU = np.random.default_rng(0).integers(-200, 200, (9, 24, 30)).astype(np.int16)
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_training_uses_bfloat16_only_where_the_cpu_computes_it(
-    native: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    from tomochrome.colorization import torch_predictor
-
-    monkeypatch.setattr(torch_predictor, "_cpu_has_bfloat16", lambda: native)
-    a = torch.rand(4, 4)
-    with torch_predictor.mixed_precision(torch.device("cpu")):
-        assert (a @ a).dtype == (torch.bfloat16 if native else torch.float32)
-
-
 def test_out_of_memory_halves_the_batch(network_bundle: Maker) -> None:
     card = find_model(network_bundle(seed=1))
     expected = planes_of(TissueNetwork(card, device="cpu", batch=8), HU)

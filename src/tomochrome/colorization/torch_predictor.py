@@ -169,15 +169,6 @@ def half_format(device: torch.device) -> torch.dtype | None:
     return None
 
 
-def mixed_precision(device: torch.device) -> torch.autocast:
-    """Return a context that computes in bfloat16, unless the device is a CPU that emulates it."""
-    import torch
-
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=half_format(device) is not None or device.type == "mps"
-    )
-
-
 def load_network(
     card: ModelCard, state: dict[str, torch.Tensor], outputs: int | None = None
 ) -> torch.nn.Module:

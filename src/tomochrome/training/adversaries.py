@@ -12,7 +12,6 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from tomochrome.bundles.monai_imports import MONAI_IMPORTS
-from tomochrome.colorization.torch_predictor import mixed_precision
 
 _AB_UNIT: Final = 50.0  # CIELAB units of chroma that the critic sees as 1
 _RECENT: Final = 0.05
@@ -87,7 +86,7 @@ class Adversaries(nn.Module):
         stacked = torch.cat([images, colors / _AB_UNIT], dim=1)
         stacked = stacked.contiguous(memory_format=torch.channels_last)
         self.critic.requires_grad_(learn)
-        with mixed_precision(images.device):
+        with torch.autocast(images.device.type, torch.bfloat16):
             outputs: list[torch.Tensor] = self.critic(stacked)
         self.critic.requires_grad_(True)
         return [output.float() for output in outputs]

@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional
 
 from tomochrome.colorization.color_heads import ColorHead
-from tomochrome.colorization.torch_predictor import mixed_precision
 from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.runtime import check
 from tomochrome.training.task import Samples
@@ -104,7 +103,7 @@ def collect(
     per_image: int = 2000,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (n, classes) and labels (n,) of random voxels inside the body."""
-    with torch.inference_mode(), mixed_precision(images.device):
+    with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
         logits = net(images).float().movedim(1, -1)
     rows, truths = [], []
     for k in range(len(images)):

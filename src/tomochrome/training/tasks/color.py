@@ -30,7 +30,6 @@ from tomochrome.colorization.color_heads import (
 from tomochrome.colorization.inputs import Channel, InputSpec
 from tomochrome.colorization.network import build_network, size_multiple
 from tomochrome.colorization.quantize import median_cut
-from tomochrome.colorization.torch_predictor import mixed_precision
 from tomochrome.errors import ModelError, OptionError
 from tomochrome.evaluate.calibration import Reliability, reliability_table
 from tomochrome.runtime import check
@@ -363,7 +362,7 @@ class Colors(Task[ColorConfig]):
 def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
     """Return the outputs of a network, computed in bfloat16, as float32."""
     images = images.contiguous(memory_format=torch.channels_last)
-    with mixed_precision(images.device):
+    with torch.autocast(images.device.type, torch.bfloat16):
         raw: torch.Tensor = net(images, *conditions)
     return raw.float()
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Self
 import torch
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, model_validator
 
-from tomochrome.colorization.torch_predictor import mixed_precision
 from tomochrome.registration.penalties import imbalance, roughness, small_jacobian
 from tomochrome.registration.similarity import local_correlation
 from tomochrome.registration.symnet import KIND, SymNet, build_symnet, halfway
@@ -226,7 +225,7 @@ class SymNetTask(Task[SymNetConfig]):
 
 def _velocities(net: torch.nn.Module, pair: torch.Tensor) -> torch.Tensor:
     """Return the velocity fields (2, 3, z/2, y/2, x/2) of a pair (2, 1, z, y, x)."""
-    with mixed_precision(pair.device):
+    with torch.autocast(pair.device.type, torch.bfloat16):
         found: torch.Tensor = net(pair[:1], pair[1:])[0]
     return found
 

@@ -15,7 +15,6 @@ from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 from tomochrome.color.palette import palette
 from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
 from tomochrome.colorization.network import build_network, size_multiple
-from tomochrome.colorization.torch_predictor import mixed_precision
 from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
@@ -270,7 +269,7 @@ class Tissues(Task[TissueConfig]):
         """Return the loss, its two parts, and the accuracy in the body."""
         assert self.criterion is not None  # `prepare` makes it
         images, names = channels_last(batch[0]), batch[1].long()
-        with mixed_precision(images.device):
+        with torch.autocast(images.device.type, torch.bfloat16):
             logits = net(images)
         total, entropy, chroma = self.criterion.to(images.device)(logits, names)
         guess, truth = logits.detach()[..., ::2, ::2].argmax(1), names[..., ::2, ::2]
