@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from tomochrome.bundles.monai_imports import MONAI_IMPORTS
+from tomochrome.training.precision import arranged, mixed_precision
 
 _AB_UNIT: Final = 50.0  # CIELAB units of chroma that the critic sees as 1
 _RECENT: Final = 0.05
@@ -83,10 +84,9 @@ class Adversaries(nn.Module):
         learn
             Whether to compute gradients of the critic's weights.
         """
-        stacked = torch.cat([images, colors / _AB_UNIT], dim=1)
-        stacked = stacked.contiguous(memory_format=torch.channels_last)
+        stacked = arranged(torch.cat([images, colors / _AB_UNIT], dim=1))
         self.critic.requires_grad_(learn)
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with mixed_precision(images.device):
             outputs: list[torch.Tensor] = self.critic(stacked)
         self.critic.requires_grad_(True)
         return [output.float() for output in outputs]

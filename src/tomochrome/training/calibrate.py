@@ -11,6 +11,7 @@ from torch.nn import functional
 from tomochrome.colorization.color_heads import ColorHead
 from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.runtime import check
+from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.task import Samples
 
 _BATCH = 8
@@ -48,7 +49,7 @@ def calibrate(
         check()
         batch = [samples[k] for k in range(first, min(first + size, count))]
         images, names = (torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True))
-        images = channels_last(images)
+        images = arranged(images)
         found.append(collect(net, images, names.long(), rng))
     logits, truths = (torch.cat(part) for part in zip(*found, strict=True))
     temperature = fit_temperature(logits, truths)
@@ -58,12 +59,6 @@ def calibrate(
         reliability_of_logits(logits, truths, temperature),
         float((logits.argmax(1) == truths).float().mean()),
     )
-
-
-def channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Return images (n, channels, [z,] y, x) in the channels-last memory format."""
-    deep = images.ndim == 5
-    return images.contiguous(memory_format=torch.channels_last_3d if deep else torch.channels_last)
 
 
 def fit_confidence(
@@ -103,7 +98,7 @@ def collect(
     per_image: int = 2000,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (n, classes) and labels (n,) of random voxels inside the body."""
-    with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
+    with torch.inference_mode(), mixed_precision(images.device):
         logits = net(images).float().movedim(1, -1)
     rows, truths = [], []
     for k in range(len(images)):

@@ -29,6 +29,7 @@ from tomochrome.training.folder import (
 )
 from tomochrome.training.parallel import Group, group
 from tomochrome.training.pool import PhantomGenerator
+from tomochrome.training.precision import place
 from tomochrome.training.task import Task, find_task, load_config
 
 _LOG_EVERY = 20
@@ -156,7 +157,7 @@ class _State:
     def __init__(self, task: Task[Any], ranks: Group) -> None:
         self.task, self.config, self.ranks = task, task.config, ranks
         torch.manual_seed(self.config.seed)
-        self.net = task.network().to(ranks.device)
+        self.net = place(task.network(), ranks.device)
         self.trained = ranks.wrap(self.net)
         self.mean = AveragedModel(self.net, avg_fn=self._average, use_buffers=True)
         self.optimizer = task.optimizer(self.net)

@@ -37,6 +37,7 @@ from tomochrome.training.calibrate import fit_confidence
 from tomochrome.training.color_samples import BODY, UNKNOWN, PairSamples, PaletteSamples, stacked
 from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
 from tomochrome.training.photographs import find_pairs
+from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.section_pairs import Part
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
@@ -337,7 +338,7 @@ class Colors(Task[ColorConfig]):
             batch = stacked([samples[k] for k in range(first, first + _BATCH)])
             images, truth = (torch.from_numpy(part) for part in batch)
             with torch.inference_mode():
-                raw = net(images.contiguous(memory_format=torch.channels_last)).float()
+                raw = net(arranged(images)).float()
             colors, kind = _at_outputs(truth, raw)
             figures.append(self.measured(raw, colors, kind))
             inside = kind == BODY
@@ -360,10 +361,9 @@ class Colors(Task[ColorConfig]):
 
 
 def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
-    """Return the outputs of a network, computed in bfloat16, as float32."""
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16):
-        raw: torch.Tensor = net(images, *conditions)
+    """Return the outputs of a network as float32."""
+    with mixed_precision(images.device):
+        raw: torch.Tensor = net(arranged(images), *conditions)
     return raw.float()
 
 

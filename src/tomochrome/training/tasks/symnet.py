@@ -16,6 +16,7 @@ from tomochrome.registration.velocity import pair_fields, resize_field, warp
 from tomochrome.training.config import RULES, Decay, PhantomPlan, TrainingConfig, check_shape
 from tomochrome.training.pairs import REAL, PairSamples, Sample, read_real
 from tomochrome.training.pool import Pool
+from tomochrome.training.precision import mixed_precision
 from tomochrome.training.symnet_score import measure_symnet
 from tomochrome.training.task import Bundle, Evidence, Task, half_precision, image_format, register
 
@@ -225,7 +226,7 @@ class SymNetTask(Task[SymNetConfig]):
 
 def _velocities(net: torch.nn.Module, pair: torch.Tensor) -> torch.Tensor:
     """Return the velocity fields (2, 3, z/2, y/2, x/2) of a pair (2, 1, z, y, x)."""
-    with torch.autocast(pair.device.type, torch.bfloat16):
+    with mixed_precision(pair.device):
         found: torch.Tensor = net(pair[:1], pair[1:])[0]
     return found
 

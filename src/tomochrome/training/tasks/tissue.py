@@ -19,7 +19,7 @@ from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler
-from tomochrome.training.calibrate import calibrate, channels_last
+from tomochrome.training.calibrate import calibrate
 from tomochrome.training.config import (
     FarMillimeters,
     Millimeters,
@@ -33,6 +33,7 @@ from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transf
 from tomochrome.training.labelled import read_labelled
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Pool
+from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.start import began_with, interpolate_weights, start_from
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
@@ -268,8 +269,8 @@ class Tissues(Task[TissueConfig]):
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the loss, its two parts, and the accuracy in the body."""
         assert self.criterion is not None  # `prepare` makes it
-        images, names = channels_last(batch[0]), batch[1].long()
-        with torch.autocast(images.device.type, torch.bfloat16):
+        images, names = arranged(batch[0]), batch[1].long()
+        with mixed_precision(images.device):
             logits = net(images)
         total, entropy, chroma = self.criterion.to(images.device)(logits, names)
         guess, truth = logits.detach()[..., ::2, ::2].argmax(1), names[..., ::2, ::2]
