@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.color.codes import Codes, Table, as_table
+from tomochrome.color.codes import Codes, FreeColors, Table, as_table
 from tomochrome.color.palette import Palette, palette
 from tomochrome.errors import GeometryError, ModelError, OptionError
 from tomochrome.geometry.affine import corners
@@ -123,6 +123,12 @@ class Chroma:
             float32 (n_codes, 2): a*, b*.
         """
         return self.table.chroma(palette(palette_name)) * np.float32(saturation)
+
+    def without_shades(self) -> Chroma:
+        """Return the coloring with one color for the brain, to compare it with tissue labels."""
+        if isinstance(self.table, FreeColors) or self.table.shade is None:
+            return self
+        return replace(self, table=replace(self.table, shade=None))
 
     def ab(self, palette: str | Palette = "natural", slices: Any = None) -> NDArray[np.float32]:
         """Return chroma (a*, b*) of each voxel.

@@ -38,15 +38,20 @@ class Mixtures:
         tissue dominates the color, which lowers the expected distance to the true color: for
         probabilities of 0.7 and 0.3, from 0.42 of the distance of the two colors (for 1) to 0.36
         (for 2).
+    shade
+        float32 (codes,): the shade of the brain, from -1 for white matter to 1 for grey matter;
+        0, the color of the tissue, by default.
 
     Raises
     ------
     ModelError
-        If a row is not a mixture, row 0 is not air, or the contrast is below 1.
+        If a row is not a mixture, row 0 is not air, the contrast is below 1, or a shade is
+        outside its range.
     """
 
     weights: NDArray[np.float32]
     contrast: float = 1.0
+    shade: NDArray[np.float32] | None = None
     has_tissues: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -57,13 +62,18 @@ class Mixtures:
             raise ModelError("each mixture needs nonnegative weights that sum to at most 1")
         if array[0, Tissue.AIR] < 0.999:
             raise ModelError("mixture 0 must be pure air: it is for voxels outside the body")
+        if self.shade is not None:
+            shade = _checked(np.asarray(self.shade)[:, None], 1, "shades of the brain")[:, 0]
+            if len(shade) != len(array) or np.abs(shade).max() > 1:
+                raise ModelError("each mixture needs a shade from -1 to 1")
+            object.__setattr__(self, "shade", shade)
         object.__setattr__(self, "weights", array)
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.weights, self.contrast)
+        return type(self), (self.weights, self.contrast, self.shade)
 
     @cached_property
     def tissue(self) -> NDArray[np.uint8]:
@@ -80,7 +90,11 @@ class Mixtures:
         """Return chroma (a*, b*) of each code, float32 (codes, 2)."""
         ab = self._cache.get(palette)
         if ab is None:
-            ab = self._cache[palette] = np.asarray(self._color_weights() @ palette.ab, np.float32)
+            weights = self._color_weights()
+            ab = np.asarray(weights @ palette.ab, np.float32)
+            if self.shade is not None:
+                ab += (self.shade * weights[:, Tissue.BRAIN])[:, None] * palette.brain_shade
+            self._cache[palette] = ab
         return ab
 
     def _color_weights(self) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,9 @@ class Palette:
         applied to slices, whose L* is determined by the CT; L* is used in legends and in 3D.
     sources
         The source of each tissue's color.
+    brain_shade
+        (a*, b*) that are added to the color of the brain for grey matter, and subtracted for
+        white matter, shape (2,).
 
     Raises
     ------
@@ -45,6 +48,7 @@ class Palette:
     name: str
     lab: NDArray[np.float32]
     sources: tuple[str, ...]
+    brain_shade: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
 
     def __post_init__(self) -> None:
         lab = np.array(self.lab, dtype=np.float32)
@@ -55,14 +59,20 @@ class Palette:
             )
         if len(self.sources) != N_TISSUES:
             raise OptionError(f"the palette '{self.name}' needs a source for each tissue")
-        lab.setflags(write=False)
-        object.__setattr__(self, "lab", lab)
+        shade = np.array(self.brain_shade, dtype=np.float32)
+        if shade.shape != (2,) or not np.isfinite(shade).all():
+            raise OptionError(
+                f"the palette '{self.name}' needs two finite numbers (a*, b*) as shade of the brain"
+            )
+        for name, colors in (("lab", lab), ("brain_shade", shade)):
+            colors.setflags(write=False)
+            object.__setattr__(self, name, colors)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle built-in palettes by name, so that identity comparisons still work."""
         if self.name in _TABLES and palette(self.name) is self:
             return palette, (self.name,)
-        return type(self), (self.name, self.lab, self.sources)
+        return type(self), (self.name, self.lab, self.sources, self.brain_shade)
 
     @property
     def ab(self) -> NDArray[np.float32]:
@@ -117,4 +127,5 @@ def _load(name: str) -> Palette:
     table = _TABLES[name]
     lab: ArrayLike = [table[tissue][0] for tissue in Tissue]
     sources = tuple(table[tissue][1] for tissue in Tissue)
-    return Palette(name, np.asarray(lab, dtype=np.float32), sources)
+    shade = np.asarray(palettes.BRAIN_SHADES[name], dtype=np.float32)
+    return Palette(name, np.asarray(lab, dtype=np.float32), sources, shade)

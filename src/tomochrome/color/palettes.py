@@ -100,7 +100,8 @@ NATURAL: Table = {
     ),
     _T.BRAIN: (
         (63, 16.4, 27.5),
-        "measured: cortex and the mean of three patches of white matter, white-balanced",
+        "measured: cortex and the mean of three patches of white matter, white-balanced; "
+        "(a*, b*) 19.7, 28.0 and 13.1, 26.8 where the CT shows grey and white matter",
     ),
     _T.SPINAL_CORD: ((51, 13.5, 14.8), "measured: thoracic spinal cord, white-balanced"),
     _T.EYE: (
@@ -196,3 +197,11 @@ COLORBLIND_SAFE: Table = {
         _T.FOREIGN_BODY: (65, -10, -9),
     }.items()
 }
+
+BRAIN_SHADES = {
+    "natural": (3.3, 0.6),
+    "vivid": (4.6, 0.9),
+    "conventional": (2.0, -4.0),
+    "colorblind-safe": (0.0, -4.0),
+}
+"""(a*, b*) of grey matter relative to the brain's color; white matter is on its other side."""

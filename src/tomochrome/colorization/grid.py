@@ -54,6 +54,16 @@ class CoarseField(NamedTuple):
         """Return the field for the slices ``first:stop`` of the volume."""
         return self._replace(z=self.z[first:stop], wz=self.wz[first:stop])
 
+    def plane(self, number: int) -> NDArray[np.float32]:
+        """Interpolate values (z, y, x) at one slice of the volume: float32 (y, x)."""
+        z, wz, values = self.z[number], self.wz[number], self.values
+        plane = values[z] * (1 - wz) + values[min(z + 1, len(values) - 1)] * wz
+        for axis, low, weight in ((0, self.y, self.wy), (1, self.x, self.wx)):
+            next_ = np.minimum(low + 1, plane.shape[axis] - 1)
+            weight = weight[:, None] if axis == 0 else weight
+            plane = plane.take(low, axis) * (1 - weight) + plane.take(next_, axis) * weight
+        return np.asarray(plane, np.float32)
+
 
 def taps(positions: ArrayLike, coarse: int) -> Taps:
     """Return the taps for fractional coarse ``positions``; edge values extend beyond the ends.

@@ -200,7 +200,14 @@ class _CodeMixer:
         if old is not None and old is not table and old is not tissue_table():
             assert isinstance(old, Mixtures)
             first = len(old) - 1  # the model's mixtures may contain more than two tissues
-            table = Mixtures(np.vstack([old.weights, table.weights[1:]]), old.contrast)
+            shades = [
+                np.zeros(len(part), np.float32) if part.shade is None else part.shade
+                for part in (old, table)
+            ]
+            table = Mixtures(
+                np.vstack([old.weights, table.weights[1:]]), old.contrast,
+                np.concatenate([shades[0], shades[1][1:]]),
+            )  # fmt: skip
         return cls(table, first, weights.astype(np.float32), changes)
 
     @property
@@ -272,7 +279,7 @@ class _StrokeColoring:
         hu, body = self.scan.hu, self.scan.body_field()
         code = np.zeros(hu.shape, np.uint16)
         for z, plane in enumerate(code):
-            field = _plane(body, z)
+            field = body.plane(z)
             inside = (field > SHELL_IN) | ((field >= SHELL_OUT) & (hu[z] > SHELL_HU))
             plane[inside] = mixer.grey
         if self.scan.upright.outside is not None:
@@ -317,7 +324,7 @@ class _StrokeColoring:
         def paint(number: int) -> None:
             check()
             rows = table_row(denoised(hu[number]))
-            odds = np.stack([(_plane(grid, number) / np.float32(BALANCE)) ** 2 * fit[rows]
+            odds = np.stack([(grid.plane(number) / np.float32(BALANCE)) ** 2 * fit[rows]
                              for grid, fit in zip(grids, fits, strict=True)])  # fmt: skip
             share = odds / (1 + odds.sum(axis=0))
             under = labels[number] > 0
@@ -335,17 +342,6 @@ class _StrokeColoring:
             for done, _ in enumerate(pool.map(paint, range(len(hu))), 1):
                 report(done, len(hu), "coloring")
                 check()
-
-
-def _plane(grid: CoarseField, number: int) -> NDArray[np.float32]:
-    """Interpolate a coarse field linearly at one slice of the volume: float32 (y, x)."""
-    z, wz, values = grid.z[number], grid.wz[number], grid.values
-    plane = values[z] * (1 - wz) + values[min(z + 1, len(values) - 1)] * wz
-    for axis, low, weight in ((0, grid.y, grid.wy), (1, grid.x, grid.wx)):
-        next_ = np.minimum(low + 1, plane.shape[axis] - 1)
-        weight = weight[:, None] if axis == 0 else weight
-        plane = plane.take(low, axis) * (1 - weight) + plane.take(next_, axis) * weight
-    return np.asarray(plane, np.float32)
 
 
 def _cells(

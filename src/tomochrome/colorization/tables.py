@@ -15,6 +15,7 @@ Code 0 is air outside the body in both tables.
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,12 @@ CONTRAST = 2.0
 The chroma error is 9 % lower on held-out phantoms and 12 % lower on a chest angiography than
 without contrast, and 2 % higher against the photograph of a head.
 """
+
+SHADES: Final = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shades of the brain, see `Mixtures`. Codes with a shade follow those of `mixture_weights`."""
+_SHADED_SHARES, _LEAST_SHADED_TOTAL = 3, 8
+"""Only codes that are certainly brain have shades, so that codes fit 16 bits: a second share of at
+most 2/15, and a total of at least 8/12."""
 
 
 def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
@@ -55,7 +62,34 @@ def mixture_weights(tissues: int = N_TISSUES) -> NDArray[np.float32]:
 @cache
 def tissue_table() -> Mixtures:
     """Return the table for models that recognize tissues."""
-    return Mixtures(mixture_weights(), CONTRAST)
+    plain, codes = mixture_weights(), _shaded_codes()
+    others = np.array([shade for shade in SHADES if shade], np.float32)
+    shade = np.concatenate([np.zeros(len(plain), np.float32), np.tile(others, len(codes))])
+    weights = np.vstack([plain, plain[np.repeat(codes, len(others))]])
+    return Mixtures(weights, CONTRAST, shade)
+
+
+def _shaded_codes() -> NDArray[np.int64]:
+    """Return the codes that also exist in the other shades of the brain."""
+    code = np.arange(N_TISSUES * (N_TISSUES - 1) * SHARES * TOTALS)
+    first = code // (TOTALS * SHARES * (N_TISSUES - 1))
+    share, total = code // TOTALS % SHARES, code % TOTALS + 1
+    shaded = (first == Tissue.BRAIN) & (share < _SHADED_SHARES) & (total >= _LEAST_SHADED_TOTAL)
+    return np.flatnonzero(shaded) + 1
+
+
+@cache
+def brain_shades() -> NDArray[np.uint16]:
+    """Return the code of each code of `mixture_weights` in each of `SHADES`: (codes, shades).
+
+    A code that has no shades is itself in all of them.
+    """
+    codes, middle = _shaded_codes(), SHADES.index(0.0)
+    plain = len(tissue_table()) - len(codes) * (len(SHADES) - 1)
+    shades = np.repeat(np.arange(plain)[:, None], len(SHADES), axis=1)
+    others = np.arange(plain, len(tissue_table())).reshape(len(codes), -1)
+    shades[codes] = np.insert(others, middle, codes, axis=1)
+    return shades.astype(np.uint16)
 
 
 @cache
@@ -69,8 +103,10 @@ def color_table() -> FreeColors:
 @cache
 def grey_tissue_table() -> Mixtures:
     """Return `tissue_table` with an additional last code for grey without a tissue."""
-    grey = np.zeros((1, N_TISSUES), np.float32)
-    return Mixtures(np.vstack([mixture_weights(), grey]), CONTRAST)
+    table = tissue_table()
+    assert table.shade is not None
+    weights = np.vstack([table.weights, np.zeros((1, N_TISSUES), np.float32)])
+    return Mixtures(weights, CONTRAST, np.append(table.shade, np.float32(0)))
 
 
 def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -120,7 +120,7 @@ def score_color(
         raise GeometryError(
             f"the true tissues {truth.shape} are not on the grid of the coloring {chroma.shape}"
         )
-    colors = palette(palette_name).ab.astype(np.float64)
+    chroma, colors = chroma.without_shades(), palette(palette_name).ab.astype(np.float64)
     table = chroma.ab_of_code(palette_name).astype(np.float64)
     # joint histogram of (true tissue, code), which determines the error
     joint = np.zeros((N_TISSUES, len(table)), np.int64)

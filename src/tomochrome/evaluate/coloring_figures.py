@@ -208,6 +208,7 @@ class Tally:
         self._model, self._tissues = chroma.model, truth.tissues
         self._named = truth.tissues and chroma.has_tissues
         if truth.tissues:
+            chroma = chroma.without_shades()
             self._grey = np.linalg.norm(truth.colors[:N_TISSUES], axis=1)
         table = chroma.ab_of_code(self._palette).astype(np.float64)
         rows = []

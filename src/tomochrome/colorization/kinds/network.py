@@ -21,6 +21,8 @@ from tomochrome.tissue import N_TISSUES
 if TYPE_CHECKING:
     import torch
 
+    from tomochrome.colorization.scan import Colors, Scan
+
 LIKELIHOOD = "hu_likelihood"
 
 
@@ -35,6 +37,14 @@ class TissueNetwork(TorchPredictor):
         super().__init__(card, device=device, batch=batch)
         self.temperature = temperature(card)
         self.likelihood = likelihood_table(card, self.extra.get(LIKELIHOOD))
+
+    def color(self, scan: Scan) -> Colors:
+        """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
+        from tomochrome.colorization.brain import shade_brain
+
+        colors = super().color(scan)
+        shade_brain(scan, colors)
+        return colors
 
     def head(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the probabilities of the tissues, calibrated by the temperature."""
