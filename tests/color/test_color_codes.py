@@ -190,6 +190,33 @@ def test_contrast_favors_the_most_probable_tissue() -> None:
     np.testing.assert_allclose(strong.chroma(colors), squared @ colors.ab, atol=1e-3)
 
 
+def test_a_shade_moves_the_color_of_the_brain_only() -> None:
+    weights = mixed()
+    shade = RNG.uniform(-1, 1, len(weights)).astype(np.float32)
+    for name in palette_names():
+        colors = palette(name)
+        moved = Mixtures(weights, shade=shade).chroma(colors) - Mixtures(weights).chroma(colors)
+        expected = (shade * weights[:, Tissue.BRAIN])[:, None] * colors.brain_shade
+        np.testing.assert_allclose(moved, expected, atol=1e-4)
+    natural = palette()
+    grey_matter, white_matter = (
+        natural.ab[Tissue.BRAIN] + k * natural.brain_shade for k in (1, -1)
+    )
+    np.testing.assert_allclose(grey_matter, (19.7, 28.0), atol=0.15)
+    np.testing.assert_allclose(white_matter, (13.1, 26.8), atol=0.15)
+    again = pickle.loads(pickle.dumps(Mixtures(weights, 2.0, shade)))
+    np.testing.assert_array_equal(again.shade, shade)
+
+
+@pytest.mark.parametrize(
+    "shade", [np.zeros(3), np.full(501, 2.0), np.full(501, np.nan), np.zeros((501, 2))]
+)
+def test_invalid_shades_are_refused(shade: np.ndarray) -> None:
+    with pytest.raises(ModelError) as caught:
+        Mixtures(mixed(), shade=shade.astype(np.float32))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("contrast", [0.5, float("nan"), float("inf")])
 def test_an_invalid_contrast_is_refused(contrast: float) -> None:
     with pytest.raises(ModelError, match="contrast"):
