@@ -225,3 +225,25 @@ def test_each_volume_of_a_file_has_a_result(tmp_path: Path, capfd: Capture) -> N
     run = Run(capfd, "batch", tmp_path / "phases.nii.gz", "-o", tmp_path / "out", *MODEL)
     assert run.status == 0, run.err
     assert written(tmp_path / "out") == ["phases-1.nii.gz", "phases-2.nii.gz"]
+
+
+def test_a_named_file_without_a_ct_is_reported_after_the_others(
+    scans: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    damaged = tmp_path / "damaged.nii.gz"
+    damaged.write_bytes(b"\x1f\x8b no gzip data")
+    run = Run(capfd, "batch", scans / "first", damaged, "-o", tmp_path / "out", *MODEL, "--json")
+    assert run.status == 2
+    assert run.err.splitlines()[-1].startswith(f"error: '{damaged}' could not be colored")
+    data = json.loads(run.out)
+    assert len(data["results"]) == 1 and data["skipped"][-1]["path"] == str(damaged)
+    assert written(tmp_path / "out")
+
+
+def test_inputs_without_any_ct_are_an_error(tmp_path: Path, capfd: Capture) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    run = Run(capfd, "batch", empty, "-o", tmp_path / "out", *MODEL)
+    assert run.status == 2
+    assert "no CT in Hounsfield units" in run.err
+    assert not (tmp_path / "out").exists()

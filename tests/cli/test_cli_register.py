@@ -102,6 +102,8 @@ def test_json_words_and_force(inputs: Path, tmp_path: Path, capfd: Capture) -> N
     assert data["files"] == list(FILES)
     assert data["fixed"] == str(inputs / "fixed.nii.gz")
     assert any("without deformation" in w for w in data["warnings"])
+    for part in (data["before"], data["after"]):  # without labels and landmarks
+        assert (part["dice"], part["dice_mean"], part["tre_mm"]) == ({}, None, {})
     before = {name: (out / name).read_bytes() for name in FILES}
     again = Run(capfd, *words, *quick)
     assert again.status == 2

@@ -31,6 +31,7 @@ from tomochrome.notices import Notice
 #: Text colors for better, worse and column headings, on a dark and on a light background.
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
 _ON_LIGHT: Final = {1: "#1d6b2a", -1: "#b3261e", 0: "#5a5f66"}
+_SIGNS: Final = {1: ("✓", " (better)"), -1: ("✗", " (worse)"), 0: ("", "")}
 _STYLE: Final[dict[str, Tone]] = {"good": "good", "caution": "warning", "bad": "error"}
 _NO_LAYER: Final = "Select a layer"
 _UNRELATED: Final = 3  # rank of an image that does not belong to the pair
@@ -106,7 +107,9 @@ class ResultPanel(QWidget):
             self._cell(number, 0, row.name, Qt.AlignmentFlag.AlignLeft, "", row.meaning)
             self._cell(number, 1, row.before, right, "", row.meaning)
             style = f"color: {self._colors[row.change]}; font-weight: 600;" if row.change else ""
-            self._cell(number, 2, row.after, right, style, row.meaning)
+            # the sign is also legible without color vision
+            sign, word = _SIGNS[row.change]
+            self._cell(number, 2, f"{sign} {row.after}".strip(), right, style, row.meaning + word)
 
     def _cell(
         self, row: int, column: int, text: str, align: Any, style: str, tip: str = ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.errors import OptionError, OutputError, TomochromeError
+from tomochrome.errors import InputError, OptionError, OutputError, TomochromeError
 from tomochrome.formats import FORMATS, NIFTI, Format
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     out = Path(args.output).resolve()
     if os.path.lexists(out) and not out.is_dir():
         raise OutputError(f"'{args.output}' is not a folder; choose a folder for the results")
-    jobs, skipped = plan([path.resolve() for path in args.inputs], out, known, ending, args)
+    roots = [path.resolve() for path in args.inputs]
+    jobs, skipped, unused = plan(roots, out, known, ending, args)
     colors = [job.outputs.color for job in jobs]
     kept = dict.fromkeys(path for path in colors if not args.force and os.path.lexists(path))
     wanted = [job for job in jobs if job.outputs.color not in kept]
@@ -94,13 +95,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "kept": list(kept),
         "skipped": [file.to_json() for file in skipped],
     }
-    return Outcome(data, _summary(data), after=lambda: _fail_if(failed, len(jobs)))
+    return Outcome(data, _summary(data), after=lambda: _check(failed, jobs, unused))
 
 
 def plan(
     roots: list[Path], out: Path, known: Format, ending: str, args: argparse.Namespace
-) -> tuple[list[Job], list[Skipped]]:
-    """Return a job for each CT under the roots, and what is skipped with the reason.
+) -> tuple[list[Job], list[Skipped], list[Path]]:
+    """Return a job for each CT under the roots, what is skipped, and the files without a CT.
 
     Raises `InputError` if an input cannot be opened; `OptionError` if two results would have the
     same path.
@@ -117,9 +118,11 @@ def plan(
         ) from error
     jobs: list[Job] = []
     skipped: list[Skipped] = []
+    unused: list[Path] = []
     for root in dict.fromkeys(roots):
         found = find(root)
         skipped += found.skipped
+        before = len(jobs)
         for item in found.items:
             reason = _reason_to_skip(item)
             if reason:
@@ -131,12 +134,14 @@ def plan(
             color = f"{out / result_name(item, base)}{ending}"
             outputs = Outputs(color, force=args.force)
             jobs.append(Job(Source(narrow, series=item.name, raw=args.raw), outputs))
+        if len(jobs) == before and not root.is_dir():
+            unused.append(root)
     for path, count in Counter(job.outputs.color for job in jobs).items():
         if count > 1:
             raise OptionError(
                 f"{count} inputs would be written to '{path}'; color them in separate runs"
             )
-    return jobs, skipped
+    return jobs, skipped, unused
 
 
 def result_name(item: Item, base: Path) -> Path:
@@ -186,6 +191,14 @@ def _summary(data: dict[str, Any]) -> str:
     return "\n".join([*lines, "colored by a model: not for diagnosis"])
 
 
-def _fail_if(failed: list[dict[str, Any]], total: int) -> None:
+def _check(failed: list[dict[str, Any]], jobs: list[Job], unused: list[Path]) -> None:
+    """Raise an error if a volume failed, there is no CT, or a file given by name is none."""
     if failed:
-        raise TomochromeError(f"{len(failed)} of {total} volumes could not be colored")
+        raise TomochromeError(f"{len(failed)} of {len(jobs)} volumes could not be colored")
+    if not jobs:
+        raise InputError("the inputs contain no CT in Hounsfield units; nothing was colored")
+    if unused:
+        others = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        raise InputError(
+            f"'{unused[0]}'{others} could not be colored, for the reason given under skipped"
+        )

@@ -48,8 +48,8 @@ def table(measured: Mapping[str, Any]) -> list[str]:
         if error["percent"] is not None:
             lines += row("remaining error (%)", None, error["percent"])
         lines += row("evaluated part of the body (%)", None, error["measured_percent"])
-    if "tre_mm" in after or "tre_mm" in before:
-        old, new = before.get("tre_mm", {}), after.get("tre_mm", {})
+    old, new = before.get("tre_mm", {}), after.get("tre_mm", {})
+    if old or new:
         lines += _distances(f"{(new or old)['count']} landmarks", old, new)
     jacobian = measured.get("jacobian", {})
     lines += row("folded voxels (%)", None, jacobian.get("folded_percent"))

@@ -54,6 +54,9 @@ def measure(
     )
     for part, transform in (("before", Transform.identity()), ("after", forward)):
         measured[part]["overlap"] = round(overlap_share(fixed, moving, transform), 4)
+        # without labels and landmarks
+        for key, value in (("dice", {}), ("dice_mean", None), ("tre_mm", {})):
+            measured[part].setdefault(key, value)
     # missing if no point of the fixed grid remains within the domain of both transforms
     measured.setdefault("inverse_consistency_mm", {"mean": None, "max": None, "p99": None})
     return measured, jacobian

@@ -82,10 +82,10 @@ def test_each_pair_has_a_result_of_its_own(panel, qtbot, engine):
     panel.view.moving.choose(other)
     engine.report["after"] = {**engine.report["after"], "ncc": 0.75}
     second = register(panel, qtbot)
-    assert ("Correlation", "0.610", "0.750") in panel.view.result.rows()
+    assert ("Correlation", "0.610", "✓ 0.750") in panel.view.result.rows()
     panel.view.moving.choose(follow_up)
     assert panel.alignment is first
-    assert ("Correlation", "0.610", "0.930") in panel.view.result.rows()
+    assert ("Correlation", "0.610", "✓ 0.930") in panel.view.result.rows()
     panel.viewer.layers.remove(follow_up)
     panel.view.moving.choose(other)
     assert panel.alignment is second

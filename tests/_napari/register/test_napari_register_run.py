@@ -41,7 +41,7 @@ def test_a_run_gives_the_moved_volume_numbers_and_a_checkerboard(panel, qtbot, e
         assert tuple(getattr(moved, name)) == tuple(getattr(prior, name))
     assert panel.view.message.text().startswith("Registered in")
     assert "match better" in panel.view.result.verdict.text()
-    assert ("Correlation", "0.610", "0.930") in panel.view.result.rows()
+    assert ("Correlation", "0.610", "✓ 0.930") in panel.view.result.rows()
     assert panel.view.curve.count == 6
     assert [stage for stage, _ in panel.view.curve.stages] == ["coarse", "fine"]
     assert panel.comparing.comparison.layers == (prior, moved)
