@@ -214,8 +214,8 @@ def _summary(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any])
         f"{args.output}{os.sep}",
         f"  {Path(args.moving).name} registered to {Path(args.fixed).name}, "
         f"{size(moved.shape)}, init '{report['init']}', "
-        f"model '{report['model']}' on {report['device']}, {report['refine']} refinement "
-        f"iterations with '{report['similarity']}'",
+        f"model '{report['model']}' on {report['device']}, "
+        f"refinement with '{report['similarity']}', at most {report['refine']} iterations",
         line("", "before", "after"),
     ]
     for key, name in SIMILARITY_ROWS:
