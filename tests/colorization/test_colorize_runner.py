@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve1d
 
 from tomochrome.colorization import colorize, find_model
-from tomochrome.colorization.grid_predictor import _SlidingWindow, smoothed, smoothing_weight
+from tomochrome.colorization.grid_predictor import (
+    GridPredictor,
+    _SlidingWindow,
+    smoothed,
+    smoothing_weight,
+)
 from tomochrome.colorization.inputs import to_input_grid
 from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.network import build_network
@@ -129,24 +134,26 @@ def test_probabilities_and_temperature(network_bundle: Maker) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 7), st.floats(0, 1 / 3))
-def test_smoothing_along_z(count: int, side: float) -> None:
+@given(st.integers(0, 7), st.floats(0, 1 / 3), st.floats(0, 1 / 3))
+def test_smoothing_of_planes(count: int, side: float, across: float) -> None:
     planes = np.random.default_rng(count).random((count, 2, 3, 4)).astype(np.float32)
-    got = list(smoothed(iter(planes), side))
+    got = list(smoothed(iter(planes), side, across))
     assert len(got) == count
     padded = np.concatenate([planes[:1], planes, planes[-1:]])
     for k, plane in enumerate(got):
         along = side * (padded[k] + padded[k + 2]) + (1 - 2 * side) * padded[k + 1]
         expected = along
         for axis in (0, 1):
-            expected = convolve1d(expected, [1 / 6, 2 / 3, 1 / 6], axis=axis, mode="nearest")
+            expected = convolve1d(
+                expected, [across, 1 - 2 * across, across], axis=axis, mode="nearest"
+            )
         np.testing.assert_allclose(plane, expected, atol=1e-6)
 
 
 def test_a_checkerboard_fades_to_a_ninth() -> None:
     y, x = np.ogrid[:16, :12]
     board = np.where((x + y) % 2, 0.7, 0.3)[..., None].astype(np.float32)
-    (plane,) = smoothed(iter([board]), 0.25)
+    (plane,) = smoothed(iter([board]), 0.25, GridPredictor.smoothing)
     np.testing.assert_allclose(plane[1:-1, 1:-1], 0.5 + (board - 0.5)[1:-1, 1:-1] / 9, atol=1e-6)
 
 

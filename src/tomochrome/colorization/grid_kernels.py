@@ -58,17 +58,17 @@ def fill_windows(first, last, hu, index, offsets, low, slope, out):  # pragma: n
 
 
 @in_chunks(jobs=lambda below, *_: len(below), least=1)
-def smooth_plane(first, last, below, center, above, side, out):  # pragma: no cover - compiled
+def smooth_plane(
+    first, last, below, center, above, side, across, out
+):  # pragma: no cover - compiled
     """Average a plane of predictions (h, w, values) with adjacent planes and pixels.
 
-    The weights along z are ``side``, 1 - 2 ``side``, ``side``; in-plane they are 1/6, 2/3, 1/6
-    along both axes (edges repeat), which reduces the checkerboard artifact of strided networks
-    to a ninth and preserves thin vessels (1/4, 1/2, 1/4 would remove the artifact, but raises
-    the color error on phantoms by 3 %).
+    The weights along z are ``side``, 1 - 2 ``side``, ``side``; in-plane they are ``across``,
+    1 - 2 ``across``, ``across`` along both axes (edges repeat).
     """
     h, w, n = center.shape
     middle = np.float32(1) - np.float32(2) * side
-    most, rest = np.float32(2 / 3), np.float32(1 / 6)
+    most, rest = np.float32(1) - np.float32(2) * across, across
     for y in range(first, last):
         row = np.zeros((w, n), np.float32)
         for dy in range(-1, 2):

@@ -48,7 +48,7 @@ def _load_kernels() -> None:
         np.full((1, 1, 1, N_TISSUES), 1 / N_TISSUES, dtype=np.float32), *z, *xy, *xy
     )
     plane = planes.values[0]
-    grid_kernels.smooth_plane(plane, plane, plane, np.float32(0.2), plane.copy())
+    grid_kernels.smooth_plane(plane, plane, plane, np.float32(0.2), np.float32(0.1), plane.copy())
     likelihood = np.ones((rows, N_TISSUES), dtype=np.float32)
     kernels.fuse_slab(hu, planes, first_columns(xy, 1), body, likelihood, (1, 20.0), *out)
     planes = planes._replace(values=np.zeros((1, 1, 1, 4), dtype=np.float32))

