@@ -107,6 +107,19 @@ def unusual_patients(model: str) -> None:
     save(side_by_side(sections), "patients", COLORS)
 
 
+def brain(model: str) -> None:
+    """Show a brain in grey, in one color, and shaded by its density."""
+    volume = make_patient(3, "head", (2.0, 0.8, 0.8), couch=False).ct
+    chroma = tc.colorize(volume, model=model)
+    volume, chroma = cut(volume, chroma, crop_to_body(volume, chroma))
+    parts = ((chroma, 0.0), (chroma.without_shades(), 1.0), (chroma, 1.0))
+    sections = [
+        picture(volume, colors, "axial", 0.7, window="36/70", saturation=saturation)
+        for colors, saturation in parts
+    ]
+    save(side_by_side(sections), "brain", COLORS)
+
+
 def main() -> None:
     """Make every picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -115,6 +128,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     tilt_picture()
     unusual_patients(model)
+    brain(model)
     for name, region, seed, phase, where in (
         ("abdomen", "abdomen", 20, "portal", 0.62),
         ("chest", "chest", 4, "arterial", 0.5),
