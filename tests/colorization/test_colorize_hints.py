@@ -11,10 +11,11 @@ from scipy import ndimage
 
 import tomochrome as tc
 from tomochrome.color import Chroma
-from tomochrome.color.codes import FreeColors
+from tomochrome.color.codes import FreeColors, Mixtures
 from tomochrome.color.palette import palette
 from tomochrome.colorization.spread import spread
 from tomochrome.colorization.tables import (
+    brain_shades,
     color_codes,
     color_table,
     grey_tissue_table,
@@ -288,3 +289,22 @@ def test_three_strokes_correct_an_organ_of_a_patient() -> None:
     for name in set(old) - {"spleen"}:
         if old[name].voxels > 500:
             assert new[name].error <= old[name].error + 1.0, name
+
+
+@pytest.mark.parametrize("own_table", [False, True])
+def test_the_brain_keeps_its_shades_beyond_the_strokes(own_table: bool) -> None:
+    volume, left, right = two_halves()
+    table = tissue_table()
+    if own_table:
+        table = replace(table, weights=table.weights.copy())
+    certain = mixture_codes(np.eye(N_TISSUES, dtype=np.float32)[[Tissue.BRAIN]])[0]
+    grey_matter = brain_shades()[certain, -1]
+    code = np.where(np.asarray(volume.voxels) > -300, grey_matter, 0).astype(np.uint16)
+    shaded = Chroma(code, np.full(code.shape, 200, np.uint8), table, volume.affine, "shaded")
+    hinted = tc.apply_hints(volume, one_stroke(), chroma=shaded)
+    assert isinstance(hinted.table, Mixtures) and hinted.table.shade is not None
+    assert (hinted.tissue[deep(left)] == Tissue.SPLEEN).mean() > 0.98
+    assert (hinted.table.shade[hinted.code[deep(right)]] == 1).all()
+    np.testing.assert_allclose(
+        hinted.ab()[deep(right)][0], AB[Tissue.BRAIN] + palette("natural").brain_shade, atol=1e-4
+    )
