@@ -169,3 +169,24 @@ def test_only_a_head_that_shows_a_difference_has_shades(shared_data: Path) -> No
     patient = tc.colorize(tc.read(shared_data / "dicom/head_gantry_tilt"))
     shade = patient.table.shade[patient.code][patient.tissue == Tissue.BRAIN]
     assert (shade > 0).mean() > 0.25 and (shade < 0).mean() > 0.25
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [
+        ((1, 60, 60), (10.0, 4.0, 4.0)),
+        ((2, 200, 200), (1.5, 2.0, 2.0)),
+        ((9, 8, 8), (20.0, 30.0, 30.0)),
+        ((7, 61, 59), (9.0, 5.0, 5.0)),
+        ((40, 100, 100), (0.5, 2.0, 2.0)),
+    ],
+)
+def test_any_grid_can_be_shaded(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> None:
+    hu = np.random.default_rng(1).integers(20, 45, shape).astype(np.int16)
+    hu[:, :1] = -1000
+    code = np.full(shape, CODE_OF_TISSUE[Tissue.BRAIN], np.uint16)
+    colors = Colors(code, np.zeros(shape, np.uint8))
+    shade_brain(prepare(Volume(hu, default_affine(spacing))), colors)
+    assert (tissue_table().weights[code, Tissue.BRAIN] == 1).all()
