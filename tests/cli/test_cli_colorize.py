@@ -384,5 +384,5 @@ def test_the_input_is_never_replaced(tmp_path: Path, capfd: Capture) -> None:
     before = ct.read_bytes()
     run = Run(capfd, "colorize", ct, "-o", ct, *MODEL, "--force")
     assert run.status == 2
-    assert "is an input" in run.complaint
+    assert "is the input" in run.complaint
     assert ct.read_bytes() == before

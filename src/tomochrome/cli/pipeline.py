@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomochrome.cli.files import check_inputs, is_inside
+from tomochrome.cli.files import is_inside
 from tomochrome.cli.options import Request, check_device
 from tomochrome.cli.session import Clock, Session, size, took
 from tomochrome.errors import OptionError, OutputError
@@ -92,7 +92,11 @@ class Outputs:
         names = [self.color, *self.copies, *maps]
         for number, name in enumerate(names):
             format_of(name)
-            check_inputs([source], name)
+            # not `check_inputs`: the demo writes its input after this check
+            if is_inside(source, name):
+                is_source = is_inside(name, source)
+                what = "is the input" if is_source else f"holds the input '{source}'"
+                raise OutputError(f"'{name}' {what}; choose another name for the output")
             for other in names[:number]:
                 if is_inside(name, other):
                     is_other = is_inside(other, name)
