@@ -82,6 +82,11 @@ class Mixtures:
         tissue[self.weights.max(axis=1) <= 0] = NO_TISSUE
         return tissue
 
+    @property
+    def shade_of_code(self) -> NDArray[np.float32]:
+        """Shade of the brain of each code, float32 (codes,); 0 in a table without shades."""
+        return np.zeros(len(self), np.float32) if self.shade is None else self.shade
+
     def source(self, palette: Palette) -> Palette:
         """Return the palette, which is the source of the colors."""
         return palette

@@ -200,14 +200,9 @@ class _CodeMixer:
         if old is not None and old is not table and old is not tissue_table():
             assert isinstance(old, Mixtures)
             first = len(old) - 1  # the model's mixtures may contain more than two tissues
-            shades = [
-                np.zeros(len(part), np.float32) if part.shade is None else part.shade
-                for part in (old, table)
-            ]
-            table = Mixtures(
-                np.vstack([old.weights, table.weights[1:]]), old.contrast,
-                np.concatenate([shades[0], shades[1][1:]]),
-            )  # fmt: skip
+            weights_of_code = np.vstack([old.weights, table.weights[1:]])
+            shades = np.concatenate([old.shade_of_code, table.shade_of_code[1:]])
+            table = Mixtures(weights_of_code, old.contrast, shades)
         return cls(table, first, weights.astype(np.float32), changes)
 
     @property

@@ -104,9 +104,8 @@ def color_table() -> FreeColors:
 def grey_tissue_table() -> Mixtures:
     """Return `tissue_table` with an additional last code for grey without a tissue."""
     table = tissue_table()
-    assert table.shade is not None
     weights = np.vstack([table.weights, np.zeros((1, N_TISSUES), np.float32)])
-    return Mixtures(weights, CONTRAST, np.append(table.shade, np.float32(0)))
+    return Mixtures(weights, CONTRAST, np.append(table.shade_of_code, np.float32(0)))
 
 
 def mixture_codes(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
