@@ -4,10 +4,10 @@ Usage::
 
     python benchmarks/color_accuracy.py [--data ../shared/data] [--json FILE] [--tissue BUNDLE]
 
-A network and the lookup curve are compared on held-out phantom patients, the chest CT angiography
-(heart and pulmonary artery), and the head CT with its photograph; on all of these, color outside
-the body and flicker between slices are measured as well. Real data is used if the folder is given;
-it was not used for training.
+A network and the lookup curve are compared on held-out phantom patients, the contrast-enhanced
+abdomen with hand-drawn tissues, the chest CT angiography (heart and pulmonary artery), and the head
+CT with its photograph; color outside the body and flicker between slices are measured as well. Real
+data is used if the folder is given; it was not used for training.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contrast_abdomen import labelled_abdomen
 
 HELD_OUT = 2_000_000
 PATIENTS = (
@@ -33,6 +34,7 @@ PATIENTS = (
     ("head", "native"),
 )
 SPACING = (3.0, 1.2, 1.2)
+CONFIDENT = 0.9
 PLANE = np.array(
     [
         [-0.08416, 0.00895, 131.80818],
@@ -57,6 +59,7 @@ def main() -> None:
     models = {"network": options.tissue, "transfer": options.transfer}
     figures: dict[str, Any] = {"phantoms": phantoms(models, options.patients)}
     if options.data is not None:
+        figures["contrast_abdomen"] = abdomen(models, options.data)
         figures["chest_angiography"] = angiography(models, options.data)
         figures["head_photograph"] = photograph(models, options.data)
     text = json.dumps(figures, indent=2)
@@ -160,6 +163,21 @@ def _side_by_side(scores: dict[str, Any]) -> dict[str, Any]:
         "voxel_error_to_grey": round(network.voxel_error / network.grey_voxel_error, 3),
         **{name: score.to_json() for name, score in scores.items()},
     }
+
+
+def abdomen(models: dict[str, str], data: Path) -> dict[str, Any]:
+    """Score the tissues drawn on slices of the contrast-enhanced abdomen."""
+    from tomochrome.colorization import colorize
+    from tomochrome.evaluate import score_color
+    from tomochrome.tissue import NO_TISSUE
+
+    scan, truth = labelled_abdomen(data)
+    chromas = {name: colorize(scan, model) for name, model in models.items()}
+    result = _side_by_side({name: score_color(c, truth) for name, c in chromas.items()})
+    network = chromas["network"]
+    sure = (network.confidence > CONFIDENT * 255) & (truth != NO_TISSUE)
+    right = (network.tissue == truth)[sure].mean()
+    return {"right_where_confident": round(float(right), 4), **result}
 
 
 def labelled_angiography(data: Path) -> tuple[Any, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The table of all models on phantoms, a labelled chest angiography and a photographed head.
+"""The table of all models on phantoms, two contrast-enhanced scans and a photographed head.
 
 Usage::
 
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from color_accuracy import labelled_angiography, photographed_head
+from contrast_abdomen import SERIES, labelled_abdomen
 
 from tomochrome.cli import main as tomochrome
 
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        sets = [angiography(options.data, folder), photograph(options.data, folder)]
+        sets = [make(options.data, folder) for make in (abdomen, angiography, photograph)]
         (folder / "sets.json").write_text(json.dumps(sets), encoding="utf-8")
         table = folder / "table.md"
         command = ["evaluate", "models", str(folder / "sets.json"), "--phantoms", options.phantoms]
@@ -60,6 +61,22 @@ def main() -> None:
         before, _, rest = page.partition(BEGIN)
         _, _, after = rest.partition(END)
         options.readme.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+
+
+def abdomen(data: Path, folder: Path) -> dict[str, object]:
+    """Return the contrast-enhanced abdomen with the tissues drawn on five slices as a test set."""
+    import tomochrome as tc
+
+    scan, truth = labelled_abdomen(data)
+    tc.write(scan.with_voxels(truth, unit="tissue"), folder / "abdomen.nii.gz")
+    return {
+        "name": "Contrast abdomen",
+        "about": "tissues drawn by hand on five slices of a real scan, not trained on",
+        "scans": [
+            {"ct": str((data / SERIES).resolve()), "truth": "abdomen.nii.gz"}
+            | reference(data, folder, "thorax_female")
+        ],
+    }
 
 
 def angiography(data: Path, folder: Path) -> dict[str, object]:
