@@ -145,6 +145,17 @@ def test_a_hernia_moves_bowel_anterior_to_the_wall(abdomen):
     assert skin[0] < skin[1] and skin[0] > 0  # it bulges, and the picture holds it
 
 
+def test_varices_are_veins_in_the_fat_of_the_left_upper_abdomen(abdomen):
+    painted = vary(varices_mm=4.0)
+    changed = painted.structures != abdomen.structures
+    assert changed.sum() > 100
+    assert (painted.structures[changed] == S.PORTAL_VEIN).all()
+    assert (abdomen.structures[changed] == S.VISCERAL_FAT).all()
+    veins = places(painted, S.PORTAL_VEIN)
+    before = places(abdomen, S.PORTAL_VEIN)
+    assert np.median(veins[:, 0]) > np.median(before[:, 0]) + 20
+
+
 def test_implants_are_metal_in_bone(torso):
     spine = vary("torso", spine_implant=("L5", "L4", "L3"))
     hip = vary("torso", hip_implant=True)
@@ -198,7 +209,7 @@ def test_variations_depend_only_on_the_seed_and_all_are_drawn():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"fat": 0.0}, {"child": 0.3}, {"removed": ("heart",)}, {"spine_implant": ("C9",)},
+    [{"fat": 0.0}, {"child": 0.3}, {"varices_mm": 9.0}, {"removed": ("heart",)}, {"spine_implant": ("C9",)},
      {"effusion_mm": (500.0, 0.0)}, {"scoliosis_mm": float("nan")}],
 )  # fmt: skip
 def test_values_out_of_range_are_rejected(wrong):

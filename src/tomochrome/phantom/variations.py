@@ -28,6 +28,7 @@ _LIMITS = {
     "scoliosis_mm": (-45.0, 45.0),
     "ascites_mm": (0.0, 40.0),
     "hernia_mm": (0.0, 45.0),
+    "varices_mm": (0.0, 6.0),
     "child": (0.65, 1.0),
 }
 
@@ -50,6 +51,8 @@ class Variations:
         Surgically removed organs.
     hernia_mm
         Radius of the sac of an umbilical hernia.
+    varices_mm
+        Radius of dilated veins in the fat around stomach and spleen (portal hypertension).
     hip_implant
         Whether one hip is a prosthesis.
     spine_implant
@@ -71,6 +74,7 @@ class Variations:
     ascites_mm: float = 0.0
     removed: tuple[Removable, ...] = ()
     hernia_mm: float = 0.0
+    varices_mm: float = 0.0
     hip_implant: bool = False
     spine_implant: tuple[str, ...] = ()
     arms_down: bool = False
@@ -176,6 +180,7 @@ def draw_variations(seed: int) -> Variations:
         spine_implant=LUMBAR[low : low + levels] if "spine" in chosen else (),
         arms_down="arms" in chosen,
         child=float(rng.uniform(0.76, 0.95)) if "child" in chosen else 1.0,
+        varices_mm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.35 else 0.0,
     )
 
 
@@ -202,6 +207,8 @@ def paint_variations(
         _compress_lung(canvas, 4.0 + 0.1 * max(variations.effusion_mm))
     if variations.hernia_mm > 0:
         _herniate(canvas, frame, variations.hernia_mm)
+    if variations.varices_mm > 0:
+        _paint_varices(canvas, variations.varices_mm)
     if variations.spine_implant:
         _implant_spine(canvas, anatomy, variations.spine_implant)
 
@@ -275,6 +282,17 @@ def _herniate(canvas: Canvas, frame: Frame, radius: float) -> None:
     loop = Shape().tube(center + radius * np.array(turn), 0.27 * radius)
     layers = [(0.0, S.SMALL_BOWEL_WALL), (-2.5, S.SMALL_BOWEL_CONTENT)]
     canvas.paint(loop, layers, only=[S.VISCERAL_FAT])
+
+
+def _paint_varices(canvas: Canvas, radius: float) -> None:
+    """Paint tortuous veins in the fat of the left upper abdomen."""
+    rng = np.random.default_rng(round(1000 * radius))
+    veins = Shape()
+    for _ in range(36):
+        start = rng.uniform((10, -100, 120), (115, 10, 225))
+        path = start + np.cumsum(rng.normal(0, 13, (7, 3)), axis=0)
+        veins.tube(path, radius * rng.uniform(0.5, 1.2))
+    canvas.paint(veins, S.PORTAL_VEIN, only=[S.VISCERAL_FAT])
 
 
 def _implant_spine(canvas: Canvas, anatomy: Anatomy, names: tuple[str, ...]) -> None:

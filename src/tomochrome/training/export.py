@@ -177,14 +177,15 @@ def fill_card(
         "minutes": f"{float(seconds) / 60:.0f}",
         "parameters": f"{evidence.parameters / 1e6:.2f}",
         "trained_on": "\n".join(f"- {line}" for line in metadata["trained_on"]),
-        "scores": _figures(metadata.get("scores", {})),
+        "scores": score_lines(metadata.get("scores", {})),
         "notes": "".join(f"\n{note}\n" for note in evidence.notes),
         **bundle.words,
     }
     return (CARDS / f"{bundle.card}.md").read_text(encoding="utf-8").format_map(values)
 
 
-def _figures(scores: Mapping[str, Any]) -> str:
+def score_lines(scores: Mapping[str, Any]) -> str:
+    """Return the scores of a model card as a Markdown list."""
     rows = []
     for key, value in scores.items():
         if isinstance(value, Mapping):
