@@ -178,6 +178,22 @@ def test_a_missing_slice_is_reported_and_interpolated_unless_raw(
             np.testing.assert_allclose(from_nifti_affine(image.affine), AFFINE, atol=1e-3)
 
 
+def test_sheared_axes_are_rejected_for_dicom_before_coloring(
+    tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("colored")
+
+    monkeypatch.setattr("tomochrome.colorization.colorize", never)
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[1, 2] = 0.9
+    nib.save(nib.Nifti1Image(np.full((8, 8, 8), 40, np.int16), affine), tmp_path / "ct.nii.gz")
+    run = Run(capfd, "colorize", tmp_path / "ct.nii.gz", "-o", f"{tmp_path}/out/", *MODEL)
+    assert run.status == 2
+    assert "not orthogonal" in run.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_values_of_unknown_unit_are_colored_with_as_hu(tmp_path: Path, capfd: Capture) -> None:
     folder, out = mr(tmp_path), tmp_path / "a.nii.gz"
     facts = json.loads(Run(capfd, "colorize", folder, "-o", out, *MODEL, "--as-hu", "--json").out)

@@ -201,12 +201,15 @@ def color(
     from tomochrome.color import light
     from tomochrome.colorization import colorize
     from tomochrome.io import read
+    from tomochrome.io.dicom.write import check_slices
     from tomochrome.windowing import parse_window
 
     clock = Clock()
     result = Result(input=str(source.path), output=outputs.color, model=request.model)
     with clock.stage("read"):
         volume = read(source.path, series=source.series, as_stored=source.raw)
+        if any(format_of(name).is_folder for name in (outputs.color, *outputs.copies)):
+            check_slices(volume)
         window = parse_window(request.window, volume)
         strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):

@@ -91,7 +91,8 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OutputError
-        If the format holds only colors, or only colors and Hounsfield units.
+        If the format holds only colors, or only colors and Hounsfield units, or is DICOM and the
+        volume's axes are not orthogonal.
     """
     wanted = format_of(path)
     if wanted.is_folder:
@@ -99,6 +100,9 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
             raise OutputError(
                 f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
             )
+        from tomochrome.io.dicom.write import check_slices
+
+        check_slices(volume)
     elif wanted.only_color and not volume.is_rgba:
         raise OutputError(
             f"{wanted.detail} ({wanted.ending}) needs a colored volume; light the volume first, "

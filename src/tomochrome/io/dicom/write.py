@@ -179,27 +179,38 @@ def _set_windows(dataset: Dataset, stored: tuple[ScannerWindow, ...]) -> None:
         dataset.VOILUTFunction = windows[0].function
 
 
-def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modality: str) -> Dataset:
-    """Return the elements of patient, study, series and frame of reference (PS3.3 A.3, A.8).
+def check_slices(volume: Volume) -> None:
+    """Check that a DICOM series can hold a volume's slices.
 
     Raises
     ------
     OutputError
-        If the volume's axes are not orthogonal, which a stack of parallel slices cannot
-        represent, the slices are too large, or the UID is invalid.
+        If the volume's axes are not orthogonal, which a stack of parallel slices cannot represent,
+        or the slices are too large.
     """
     if max(volume.shape[1:]) > _MOST_PIXELS:
         raise OutputError(
             f"slices of {volume.shape[1]}x{volume.shape[2]} voxels are larger than a DICOM image "
             "can be; write .nii.gz or .nrrd instead"
         )
-    if series_uid and not (len(series_uid) <= 64 and re.match(RE_VALID_UID, series_uid)):
-        raise OutputError(f"'{series_uid}' is not a DICOM UID; leave it out for a new one")
     if not is_orthogonal(volume.affine):
         raise OutputError(
             "the volume's axes are not orthogonal, which a DICOM series cannot store; resample it "
             "onto an orthogonal grid first"
         )
+
+
+def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modality: str) -> Dataset:
+    """Return the elements of patient, study, series and frame of reference (PS3.3 A.3, A.8).
+
+    Raises
+    ------
+    OutputError
+        As `check_slices`, or if the UID is invalid.
+    """
+    check_slices(volume)
+    if series_uid and not (len(series_uid) <= 64 and re.match(RE_VALID_UID, series_uid)):
+        raise OutputError(f"'{series_uid}' is not a DICOM UID; leave it out for a new one")
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = sop_class
