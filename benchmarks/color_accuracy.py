@@ -108,12 +108,12 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
         ("abdomen", [k for k, region in enumerate(regions) if region == "abdomen"]),
     ):
         scores = {
-            name: _joined([codes[name][k] for k in chosen], [truths[k] for k in chosen])
+            name: joined([codes[name][k] for k in chosen], [truths[k] for k in chosen])
             for name in models
         }
         result[group] = _side_by_side(scores)
         plain = [replace(c, table=replace(c.table, contrast=1.0)) for c in codes["network"]]
-        score = _joined([plain[k] for k in chosen], [truths[k] for k in chosen])
+        score = joined([plain[k] for k in chosen], [truths[k] for k in chosen])
         result[group]["network_without_contrast"] = score.to_json()
     for key, shares in (
         ("colored_outside_body", outside),
@@ -143,7 +143,7 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     return result
 
 
-def _joined(chromas: list[Any], truths: list[np.ndarray]) -> Any:
+def joined(chromas: list[Any], truths: list[np.ndarray]) -> Any:
     """Score several patients as one."""
     from tomochrome.evaluate import score_color
 

@@ -36,8 +36,8 @@ class Mixtures:
     contrast
         Exponent of the weights in the chroma; the sum of a row is kept. Above 1 the most probable
         tissue dominates the color, which lowers the expected distance to the true color: for
-        probabilities of 0.7 and 0.3, from 0.42 of the distance of the two colors (for 1) to 0.36
-        (for 2).
+        probabilities of 0.7 and 0.3, from 0.42 of the distance of the two colors (for 1) to 0.33
+        (for 3).
     shade
         float32 (codes,): the shade of the brain, from -1 for white matter to 1 for grey matter;
         0, the color of the tissue, by default.
