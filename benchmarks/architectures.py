@@ -71,10 +71,15 @@ def measured(bundle: Path, data: Path) -> dict[str, Any]:
         truths.append(np.asarray(patient.tissue.voxels))
     real = abdomen({"network": str(bundle), "transfer": "transfer-function"}, data)
     return {
-        "phantoms": joined(chromas, truths).to_json(),
-        "contrast_abdomen": real["network"],
+        "phantoms": short(joined(chromas, truths).to_json()),
+        "contrast_abdomen": short(real["network"]),
         "seconds_per_slice": round(seconds / slices, 3),
     }
+
+
+def short(score: dict[str, Any]) -> dict[str, float]:
+    """Return the mean errors of a score."""
+    return {name: score[name] for name in ("organ_error", "voxel_error", "right")}
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def abdomen(models: dict[str, str], data: Path) -> dict[str, Any]:
     result = _side_by_side({name: score_color(c, truth) for name, c in chromas.items()})
     network = chromas["network"]
     sure = (network.confidence > CONFIDENT * 255) & (truth != NO_TISSUE)
-    right = (network.tissue == truth)[sure].mean()
+    right = (network.tissue == truth)[sure].sum() / max(1, sure.sum())
     return {"right_where_confident": round(float(right), 4), **result}
 
 
