@@ -69,7 +69,7 @@ def curve_scores(figures: dict[str, Any]) -> dict[str, Any]:
         **{name: _means(figures["phantoms"][g]["transfer"]) for name, g in GROUPS.items()},
         "real_contrast_abdomen": _means(figures["contrast_abdomen"]["transfer"]),
         "real_chest_angiography_chroma_error": round(
-            figures["chest_angiography"]["transfer"]["organ_error"], 2
+            figures["chest_angiography"]["transfer"]["voxel_error"], 2
         ),
         "real_head_chroma_error_against_photograph": figures["head_photograph"]["transfer"],
     }

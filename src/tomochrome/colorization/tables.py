@@ -27,8 +27,9 @@ from tomochrome.tissue import N_TISSUES, Tissue
 CONTRAST = 3.0
 """Contrast of mixtures, see `Mixtures`.
 
-The chroma error is 9 % lower on held-out phantoms and 12 % lower on a chest angiography than
-without contrast, and 2 % higher against the photograph of a head.
+Compared with 1, the chroma error of `tissue3d` is 14 % lower on held-out phantoms, 17 % on a real
+contrast-enhanced abdomen, 13 % on a chest angiography, and 3 % higher against the photograph of a
+head.
 """
 
 SHADES: Final = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
