@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from color_accuracy import HELD_OUT, PATIENTS, SPACING, abdomen, joined
+from color_accuracy import abdomen, held_out, joined
 
 from tomochrome.colorization import colorize
-from tomochrome.phantom import make_patient
 from tomochrome.training import finish, load_config, train
 from tomochrome.training.pool import PhantomGenerator
 
@@ -62,8 +61,7 @@ def main() -> None:
 def measured(bundle: Path, data: Path) -> dict[str, Any]:
     """Return the errors on held-out phantoms and on the contrast-enhanced abdomen."""
     chromas, truths, slices, seconds = [], [], 0, 0.0
-    for k, (region, phase) in enumerate(PATIENTS):
-        patient = make_patient(HELD_OUT + k, region, SPACING, phase=phase)
+    for _, patient in held_out():
         began = time.perf_counter()
         chromas.append(colorize(patient.ct, bundle))
         seconds += time.perf_counter() - began

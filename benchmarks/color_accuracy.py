@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ PATIENTS = (
     ("head", "native"),
 )
 SPACING = (3.0, 1.2, 1.2)
-CONFIDENT = 0.9
 PLANE = np.array(
     [
         [-0.08416, 0.00895, 131.80818],
@@ -68,6 +68,14 @@ def main() -> None:
     print(text)
 
 
+def held_out(count: int | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield region and patient of the held-out phantoms."""
+    from tomochrome.phantom import make_patient
+
+    for k, (region, phase) in enumerate(PATIENTS[:count]):
+        yield region, make_patient(HELD_OUT + k, region, SPACING, phase=phase)
+
+
 def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     """Score held-out phantom patients, all regions together and abdomens only."""
     from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
@@ -75,7 +83,6 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     from tomochrome.color.palette import palette
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import colored_outside, flicker
-    from tomochrome.phantom import make_patient
     from tomochrome.phantom.structures import Structure
     from tomochrome.tissue import Tissue
 
@@ -86,8 +93,7 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     moving: dict[str, list[Any]] = {name: [] for name in models}
     errors: dict[str, list[Any]] = {name: [] for name in models}  # within organs, at boundaries
     regions = []
-    for k, (region, phase) in enumerate(PATIENTS[:count]):
-        patient = make_patient(HELD_OUT + k, region, SPACING, phase=phase)
+    for region, patient in held_out(count):
         truths.append(np.asarray(patient.tissue.voxels))
         regions.append(region)
         body = patient.structures > Structure.BLANKET
@@ -169,15 +175,18 @@ def abdomen(models: dict[str, str], data: Path) -> dict[str, Any]:
     """Score the tissues drawn on slices of the contrast-enhanced abdomen."""
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import score_color
+    from tomochrome.evaluate.calibration import reliability
     from tomochrome.tissue import NO_TISSUE
 
     scan, truth = labelled_abdomen(data)
     chromas = {name: colorize(scan, model) for name, model in models.items()}
     result = _side_by_side({name: score_color(c, truth) for name, c in chromas.items()})
-    network = chromas["network"]
-    sure = (network.confidence > CONFIDENT * 255) & (truth != NO_TISSUE)
-    right = (network.tissue == truth)[sure].sum() / max(1, sure.sum())
-    return {"right_where_confident": round(float(right), 4), **result}
+    network, known = chromas["network"], truth != NO_TISSUE
+    right = known & (network.tissue == truth)
+    calibration = reliability(
+        *(np.bincount(network.confidence[part], minlength=256) for part in (known, right))
+    )
+    return {"right_where_confident": calibration.sure_right, **result}
 
 
 def labelled_angiography(data: Path) -> tuple[Any, np.ndarray]:

@@ -46,6 +46,9 @@ def labelled_abdomen(data: Path) -> tuple[Any, NDArray[np.uint8]]:
     drawn = json.loads(AREAS.read_text(encoding="utf-8"))
     truth = np.full(scan.shape, NO_TISSUE, np.uint8)
     slices = sorted({area["slice"] for area in drawn["areas"]})
+    smooth = {
+        k: ndimage.gaussian_filter(np.asarray(scan.voxels[k], np.float64), 0.7) for k in slices
+    }
     fat = [{**drawn["fat"], "slice": k, "tissue": "fat", "open": True} for k in slices]
     for area in [*fat, *drawn["areas"]]:
         k = area["slice"]
@@ -54,8 +57,7 @@ def labelled_abdomen(data: Path) -> tuple[Any, NDArray[np.uint8]]:
             inside = ndimage.binary_dilation(inside, iterations=area["grow"])
         if "hu" in area:
             low, high = area["hu"]
-            hu = ndimage.gaussian_filter(np.asarray(scan.voxels[k], np.float64), 0.7)
-            inside &= (hu >= low) & (hu <= high)
+            inside &= (smooth[k] >= low) & (smooth[k] <= high)
         if "open" in area:  # the rim between gas and soft tissue has the HU of fat
             inside = ndimage.binary_opening(inside)
         truth[k][inside] = TISSUE_NAMES.index(area["tissue"]) if "tissue" in area else NO_TISSUE
@@ -81,21 +83,15 @@ def picture(scan: Any, truth: NDArray[np.uint8]) -> Any:
     from PIL import Image
 
     from tomochrome.color.convert import lab_to_srgb8
-    from tomochrome.color.palette import palette
+    from tomochrome.evaluate.color_truth import ColorTruth
     from tomochrome.tissue import NO_TISSUE
 
+    ab_of_label = ColorTruth.of_tissues(truth).colors
     rows = []
     for k in np.flatnonzero((truth != NO_TISSUE).any(axis=(1, 2))):
-        light = np.clip((scan.voxels[k] + 90) / 3.5, 0, 100)
-        ab = np.where(
-            (truth[k] != NO_TISSUE)[..., None],
-            palette("natural").ab[np.minimum(truth[k], len(palette("natural").ab) - 1)],
-            0.0,
-        )
-        pair = [
-            lab_to_srgb8(np.concatenate([light[..., None], colors], -1))
-            for colors in (np.zeros_like(ab), ab)
-        ]
+        light = np.clip((scan.voxels[k] + 90) / 3.5, 0, 100)[..., None]
+        ab = ab_of_label[truth[k]]
+        pair = [lab_to_srgb8(np.concatenate([light, part], -1)) for part in (0 * ab, ab)]
         rows.append(np.hstack([image[140:430, 60:450] for image in pair]))
     return Image.fromarray(np.vstack(rows))
 

@@ -51,7 +51,9 @@ def network_scores(figures: dict[str, Any]) -> dict[str, Any]:
         ),
         "real_contrast_abdomen": {
             **_errors(figures["contrast_abdomen"]),
-            "right_above_a_confidence_of_0.9": figures["contrast_abdomen"]["right_where_confident"],
+            "right_above_a_confidence_of_0.9": round(
+                figures["contrast_abdomen"]["right_where_confident"], 4
+            ),
         },
         "real_chest_angiography_error_to_transfer": {
             "heart": chest["heart_error_to_transfer"],
