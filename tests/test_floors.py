@@ -106,7 +106,7 @@ def test_only_the_napari_room_imports_the_window_system(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
 def test_a_module_holds_one_idea(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
 
 
 def loaded_by(statement: str, warnings: str = "error") -> set[str]:
