@@ -118,7 +118,7 @@ def reference(data: Path, folder: Path, name: str) -> dict[str, object]:
     """Write a section, white-balanced, and the mask of its tissue; return them for a scan."""
     from PIL import Image
 
-    from tomochrome.training.visible_human import clean_section
+    from tomochrome.io.section_photograph import clean_section
 
     image = np.asarray(Image.open(data / "cryosection" / f"{name}.png").convert("RGB"))
     _, tissue = clean_section(image)

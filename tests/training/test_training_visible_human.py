@@ -8,6 +8,7 @@ from PIL import Image
 
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.errors import InputError
+from tomochrome.io.section_photograph import clean_section
 from tomochrome.phantom.patient import make_patient
 from tomochrome.training import section_pairs, visible_human
 from tomochrome.training.section_pairs import (
@@ -19,8 +20,6 @@ from tomochrome.training.section_pairs import (
     split_blocks,
 )
 from tomochrome.training.visible_human import (
-    body_in_gel,
-    clean_section,
     find_sections,
     find_slices,
     read_ct,
@@ -123,23 +122,6 @@ def test_white_balance_and_gel_removal(folder, patient):
     error = np.linalg.norm((srgb_to_lab(rgb) - srgb_to_lab(truth))[..., 1:], axis=-1)
     assert error[tissue & body].mean() < 3.0
     assert not tissue[-70:].any()
-
-
-def test_without_a_grey_scale_colors_are_unchanged():
-    rgb = np.full((200, 300, 3), (20, 60, 160), np.uint8)
-    rgb[50:150, 80:220] = (150, 70, 60)
-    same, tissue = clean_section(rgb)
-    assert same is rgb and tissue[60:140, 90:210].all() and not tissue[:45].any()
-
-
-def test_an_arm_at_the_edge_of_the_block_is_body():
-    gel = np.zeros((120, 160), bool)
-    gel[10:110, 10:150] = True
-    gel[30:80, 50:110] = False  # trunk
-    gel[40:70, 125:160] = False  # an arm that reaches the edge
-    gel[112:, 40:100] = False  # something below the block
-    body = body_in_gel(gel)
-    assert body[50, 80] and body[55, 130] and not body[20, 80] and not body[115, 60]
 
 
 def test_pairs_are_aligned_and_split(folder, patient, tmp_path):

@@ -151,6 +151,11 @@ def soft_bins(ab: torch.Tensor, neighbors: int = 5, sigma: float = 5.0) -> torch
     return torch.zeros_like(distance).scatter_(-1, which, weight)
 
 
+def nearest_bin(ab: torch.Tensor) -> torch.Tensor:
+    """Return the index of the bin nearest to each color (..., 2), int64 (...)."""
+    return torch.cdist(ab.float(), torch.from_numpy(color_bins()).to(ab.device)).argmin(-1)
+
+
 def make_head(config: Mapping[str, Any]) -> ColorHead:
     """Return the head described by a bundle's metadata or a training configuration.
 

@@ -18,11 +18,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from tomochrome.color.convert import srgb_to_lab
 from tomochrome.errors import InputError
 from tomochrome.io.photograph import read_photograph
+from tomochrome.io.section_photograph import clean_section
 from tomochrome.runtime import check, report
 from tomochrome.runtime.sandbox import SandboxError, call
 from tomochrome.volume import Provenance, Volume, default_affine
@@ -35,8 +34,7 @@ CT_MM: Final = 0.9375
 _SECTION = re.compile(r"(?:a_vm|avf)(\d{4})([abc]?)\.(?:raw|png)", re.IGNORECASE)
 _SLICE = re.compile(r"c_?v[mf](\d{4})[a-z]?\.(?:fre|fro|raw|png)", re.IGNORECASE)
 _MOST_HEADER: Final = 16384
-_GEL_B: Final = -6.0  # b* below which a pixel is blue gel
-_LEAST_PART: Final = 0.004  # minimum share of the image for a component of body or gel
+_MAX_REDUCTION: Final = 4  # of the pixels of a section along each axis
 _REDUCE: Final = 3  # downsampling factor of a section, to about 1 mm
 
 
@@ -86,6 +84,9 @@ def _numbered(
 def read_section(path: Path) -> NDArray[np.uint8]:
     """Read a color section: uint8 (1216, 2048, 3), sRGB, rows from posterior to anterior.
 
+    A PNG may also be smaller by a whole factor, up to 4; see
+    `section_pixel_mm`.
+
     Raises
     ------
     InputError
@@ -93,10 +94,11 @@ def read_section(path: Path) -> NDArray[np.uint8]:
     """
     if path.suffix.lower() != ".raw":
         rgb = read_photograph(path)
-        if rgb.shape != (HEIGHT, WIDTH, 3):
+        factor = WIDTH // rgb.shape[1]
+        if not 1 <= factor <= _MAX_REDUCTION or rgb.shape != (HEIGHT // factor, WIDTH // factor, 3):
             raise InputError(
                 f"'{path}' has {rgb.shape[1]} x {rgb.shape[0]} pixels, but a section of the "
-                f"Visible Human has {WIDTH} x {HEIGHT}"
+                f"Visible Human has {WIDTH} x {HEIGHT}, or a half, a third or a quarter of them"
             )
         return rgb
     try:
@@ -109,6 +111,11 @@ def read_section(path: Path) -> NDArray[np.uint8]:
             f"{3 * WIDTH * HEIGHT}; decompress it (.Z), or download it again"
         )
     return np.ascontiguousarray(np.moveaxis(data.reshape(3, HEIGHT, WIDTH), 0, -1))
+
+
+def section_pixel_mm(rgb: NDArray[np.uint8]) -> float:
+    """Return the pixel size of a section in mm, which follows from its width."""
+    return SECTION_MM * WIDTH / rgb.shape[1]
 
 
 def read_slice(path: Path) -> NDArray[np.int16]:
@@ -200,109 +207,6 @@ def read_ct(slices: Sequence[NumberedFile], pixel_mm: float = CT_MM) -> Volume:
     return Volume(hu[::-1], affine, "HU", Provenance("Visible Human", "raw", "CT"))
 
 
-def clean_section(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """White-balance a section by the Kodak grey scale, and segment the tissue in the gel.
-
-    Parameters
-    ----------
-    rgb
-        uint8 (y, x, 3), the original photograph.
-
-    Returns
-    -------
-    rgb
-        uint8 (y, x, 3); unchanged if no grey scale is found.
-    tissue
-        bool (y, x): the body without gel in cavities.
-    """
-    small = srgb_to_lab(rgb[::2, ::2])
-    gel = small[..., 2] < _GEL_B
-    body = body_in_gel(gel)
-    gains = grey_scale_gains(rgb[::2, ::2], small, gel | body)
-    tissue = np.repeat(np.repeat(body & ~gel, 2, 0), 2, 1)[: rgb.shape[0], : rgb.shape[1]]
-    if gains is None:
-        return rgb, tissue
-    levels = _linear(np.arange(256) / 255)
-    tables = [np.rint(255 * _gamma(np.clip(levels * gain, 0, 1))) for gain in gains]
-    balanced = [table.astype(np.uint8)[rgb[..., c]] for c, table in enumerate(tables)]
-    return np.stack(balanced, axis=-1), tissue
-
-
-def body_in_gel(gel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the body inside the frozen block, with enclosed gel filled.
-
-    The block is the region between gel above and below, because arms may touch its sides and the
-    grey scale is below it.
-
-    Parameters
-    ----------
-    gel
-        bool (y, x).
-
-    Returns
-    -------
-    ndarray
-        bool (y, x).
-    """
-    block = _large_parts(ndimage.binary_opening(gel))
-    inside = ~block
-    inside &= np.logical_or.accumulate(block, 0)
-    inside &= np.logical_or.accumulate(block[::-1], 0)[::-1]
-    return np.asarray(ndimage.binary_fill_holes(_large_parts(ndimage.binary_opening(inside))))
-
-
-def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the connected components of a mask that cover at least `_LEAST_PART` of the image."""
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.isin(labels, np.flatnonzero(sizes >= _LEAST_PART * mask.size))
-
-
-def grey_scale_gains(
-    rgb: NDArray[np.uint8], lab: NDArray[np.float32], block: NDArray[np.bool_]
-) -> tuple[float, float, float] | None:
-    """Return the white-balance gains of linear red, green and blue, or None without a grey scale.
-
-    The grey scale is the nearly colorless component outside the frozen block with the widest range
-    of L*. The gain of green is 1.
-
-    Parameters
-    ----------
-    rgb, lab
-        The section, (y, x, 3).
-    block
-        bool (y, x): gel and body.
-    """
-    plain = (np.hypot(lab[..., 1], lab[..., 2]) < 14) & ~block & (lab[..., 0] > 12)
-    labels, _ = ndimage.label(ndimage.binary_closing(plain, iterations=2))
-    best, widest = 0, 40.0
-    for label, place in enumerate(ndimage.find_objects(labels), 1):
-        L = lab[place][..., 0][labels[place] == label]
-        if L.size >= 0.0008 * block.size:
-            low, high = np.percentile(L, (5, 95))
-            if high - low > widest:
-                best, widest = label, float(high - low)
-    if not best:
-        return None
-    patch = rgb[(labels == best) & plain].astype(np.float64)
-    used = patch[(patch.max(axis=1) < 245) & (patch.min(axis=1) > 20)] / 255
-    if len(used) < 50:
-        return None
-    red, green, blue = _linear(used).T
-    return float(np.median(green / red)), 1.0, float(np.median(green / blue))
-
-
-def _linear(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    low = values <= 0.04045
-    return np.asarray(np.where(low, values / 12.92, ((values + 0.055) / 1.055) ** 2.4))
-
-
-def _gamma(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    low = values <= 0.0031308
-    return np.asarray(np.where(low, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055))
-
-
 def read_photographs(sections: Sequence[NumberedFile]) -> Volume:
     """Read color sections as an RGBA volume of about 1 mm, with alpha as the tissue mask.
 
@@ -329,6 +233,9 @@ def read_photographs(sections: Sequence[NumberedFile]) -> Volume:
         if abs(depths[nearest] - depth) > 0.7:
             continue  # a missing section stays without tissue
         rgb, tissue = clean_section(read_section(sections[nearest].path))
+        factor = WIDTH // rgb.shape[1]
+        rgb = rgb.repeat(factor, 0).repeat(factor, 1)
+        tissue = tissue.repeat(factor, 0).repeat(factor, 1)
         blocks = rgb[: rows * _REDUCE, : columns * _REDUCE].reshape(
             rows, _REDUCE, columns, _REDUCE, 3
         )

@@ -15,7 +15,14 @@ from typing import Any, ClassVar, Final, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch.nn import functional
 
 from tomochrome.colorization.color_heads import (
@@ -25,6 +32,7 @@ from tomochrome.colorization.color_heads import (
     ColorHead,
     RegressionHead,
     make_head,
+    nearest_bin,
     soft_bins,
 )
 from tomochrome.colorization.inputs import Channel, InputSpec
@@ -34,7 +42,18 @@ from tomochrome.errors import ModelError, OptionError
 from tomochrome.evaluate.calibration import Reliability, reliability_table
 from tomochrome.runtime import check
 from tomochrome.training.calibrate import fit_confidence
-from tomochrome.training.color_samples import BODY, UNKNOWN, PairSamples, PaletteSamples, stacked
+from tomochrome.training.color_data import RealColors, read_real_colors
+from tomochrome.training.color_samples import (
+    BODY,
+    UNKNOWN,
+    MixedSamples,
+    PairSamples,
+    PaletteSamples,
+    ReusedSamples,
+    ScanSamples,
+    SectionSamples,
+    stacked,
+)
 from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
 from tomochrome.training.photographs import find_pairs
 from tomochrome.training.precision import arranged, mixed_precision
@@ -43,6 +62,7 @@ from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
     Evidence,
+    RandomSamples,
     Task,
     half_precision,
     image_format,
@@ -62,10 +82,22 @@ not photographs.""",
     "photographs": """\
 Photographs, or blocks of neighbouring slices, were split: 70 % were learned from, 20 % decided when
 to stop, on 10 % it was measured. The true color of a pixel is that of the photograph.""",
+    "mixture": """\
+70 % of the phantom patients were learned from, 20 % chose the weights, 10 % were left. Of each
+three photographs of a body region one without neighbors was left out. The true color of a pixel of
+a phantom or labelled CT is the palette's color of its tissue, that of a section, and of the CT in
+its plane, is the photograph's, and that of other CT is what the model {teacher} expects.""",
 }
+Kind = Literal["palette", "sections", "pairs", "teacher"]
+"""Kinds of samples of the source ``mixture``."""
 VALIDATION_SAMPLES = 32
 MEASURED_SAMPLES = 48
 _BATCH = 8
+_SECTIONS: Final = "held_out_sections"
+
+
+def _shares() -> dict[Kind, float]:
+    return {"palette": 0.5, "sections": 0.25, "pairs": 0.05, "teacher": 0.2}
 
 
 class ColorConfig(TrainingConfig):
@@ -84,8 +116,8 @@ class ColorConfig(TrainingConfig):
     variance_weight
         Weight of the likelihood of the learned variance in the loss.
     rebalancing
-        Class rebalancing of color bins: 0 for equal weights, 1 for inverse frequency (Zhang et
-        al. 2016).
+        Rebalancing of the loss by the frequency of color bins: 0 for equal weights, 1 for inverse
+        frequency (Zhang et al. 2016); None for 0.5 with color bins, else 0.
     grey_levels
         Number of grey levels that the input is quantized to by median cut; None for no
         quantization.
@@ -95,7 +127,21 @@ class ColorConfig(TrainingConfig):
         ``"palette"``: tissues of phantoms and labelled CT in the palette ``natural``;
         ``"photographs"``: pairs of CT and color sections in the data folder (see
         `tomochrome.training.section_pairs`), imported first if the folder has Visible Human files
-        or photographs.
+        or photographs; ``"mixture"``: the first, and the real data of
+        `tomochrome.training.color_data`.
+    shares
+        For ``"mixture"``, relative share of each kind of sample: ``palette``; ``sections``: grey
+        photographs; ``pairs``: CT in the plane of photographs; ``teacher``: unlabelled CT in the
+        colors of the teacher.
+    teacher
+        Model whose colors unlabelled CT gets.
+    body_pixels
+        Size of a photograph: pixels along the longer side of the body.
+    reuse
+        Number of different samples of ``shape``, which are kept in memory and used again and
+        again; 0 for new ones all the time.
+    crop
+        Height and width of the part of such a sample that is used.
     title, about
         Display name of the model, and a sentence on its origin for the card.
     """
@@ -106,20 +152,29 @@ class ColorConfig(TrainingConfig):
     windows: tuple[tuple[float, PositiveFloat], ...] = ((40.0, 400.0),)
     head: dict[str, Any] = Field(default_factory=lambda: {"name": "tanh"})
     variance_weight: NonNegativeFloat = 2e-3
-    rebalancing: Share = 0.5
+    rebalancing: Share | None = None
     grey_levels: PositiveInt | None = None
     real_share: Share = 0.4
-    source: Literal["palette", "photographs"] = "palette"
+    source: Literal["palette", "photographs", "mixture"] = "palette"
+    shares: dict[Kind, NonNegativeFloat] = Field(default_factory=_shares)
+    teacher: str = "tissue3d"
+    body_pixels: PositiveInt = 320
+    reuse: NonNegativeInt = 0
+    crop: tuple[int, int] | None = None
     title: str = ""
     about: str = ""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         try:
-            check_shape(self.shape, size_multiple(self.network))
+            check_shape(self.used_shape, size_multiple(self.network))
             channels = make_head(self.head).channels
         except ModelError as error:
             raise ValueError(str(error)) from error
+        if self.crop is not None and (not self.reuse or any(np.greater(self.crop, self.shape))):
+            raise ValueError("'crop' needs 'reuse' and cannot be larger than 'shape'")
+        if self.source == "mixture" and not sum(self.shares.values()) > 0:
+            raise ValueError("at least one of 'shares' must be above 0")
         ends = len(self.windows), channels
         given = self.network.get("in_channels"), self.network.get("out_channels")
         if given != ends:
@@ -128,6 +183,11 @@ class ColorConfig(TrainingConfig):
                 f"{ends[1]} 'out_channels', which its head reads, not {given[0]} and {given[1]}"
             )
         return self
+
+    @property
+    def used_shape(self) -> tuple[int, int]:
+        """Height and width of what the network sees at once."""
+        return self.crop or self.shape
 
     @property
     def spec(self) -> InputSpec:
@@ -151,11 +211,12 @@ class Colors(Task[ColorConfig]):
 
     def __init__(self, config: ColorConfig, pool: Path, data: Path | None = None) -> None:
         super().__init__(config, pool, data)
-        if config.source == "photographs" and data is None:
+        if config.source != "palette" and data is None:
             raise OptionError(
                 f"'{config.name}' is trained on photographs: give a folder of them with --data"
             )
-        self.real = real_patients(data) if config.source == "palette" else []
+        mixed = config.source == "mixture"
+        self.real = [] if config.source == "photographs" else real_patients(data, optional=mixed)
         self.head: ColorHead = make_head(config.head)
         self.levels: NDArray[np.float32] | None = None
         self.bin_weights: torch.Tensor | None = None
@@ -167,19 +228,63 @@ class Colors(Task[ColorConfig]):
 
     def samples(
         self, seed: int, part: Part = "learn", config: ColorConfig | None = None
-    ) -> PaletteSamples | PairSamples:
+    ) -> RandomSamples:
         """Return samples of one part of the patients or pairs; ``config`` overrides their size."""
         config = config or self.config
         if config.source == "photographs":
-            return PairSamples(
-                self.pairs, part, config.spec, config.shape, seed, levels=self.levels,
-                augment=part != "test",
-            )  # fmt: skip
-        real = self.real if part == "learn" else []
+            samples: RandomSamples = self.photographs(seed, part, config)
+        elif config.source == "palette":
+            samples = self.phantoms(seed, part, config)
+        else:
+            samples = self.mixture(seed, part, config)
+        if config.reuse and part == "learn":
+            return ReusedSamples(samples, config.reuse, config.used_shape)
+        return samples
+
+    def photographs(self, seed: int, part: Part, config: ColorConfig) -> PairSamples:
+        """Return samples of pair files."""
+        return PairSamples(
+            self.pairs, part, config.spec, config.shape, seed, levels=self.levels,
+            augment=part != "test",
+        )  # fmt: skip
+
+    def phantoms(
+        self, seed: int, part: Part, config: ColorConfig, pool: Path | None = None
+    ) -> PaletteSamples:
+        """Return samples of phantoms, for training of labelled CT too; or of another pool."""
+        real = self.real if part == "learn" and pool is None else []
+        digits = LAST_DIGITS[part] if pool is None else ()
+        settings = None if pool is None else CALIBRATION
         slices = TissueSamples(
-            config, self.pool, real, seed, spec=config.spec, last_digits=LAST_DIGITS[part]
+            config, pool or self.pool, real, seed, settings, spec=config.spec, last_digits=digits
         )
         return PaletteSamples(slices, self.levels)
+
+    def mixture(self, seed: int, part: Part, config: ColorConfig) -> RandomSamples:
+        """Return samples of phantoms, photographs, pairs and of scans with a teacher."""
+        augment = part != "test"
+        parts: list[tuple[float, RandomSamples]] = []
+        if share := config.shares.get("palette"):
+            parts.append((share, self.phantoms(seed, part, config)))
+        sections = self.colors.sections.get(part, [])
+        if (share := config.shares.get("sections")) and sections:
+            parts.append((share, SectionSamples(
+                sections, len(config.windows), config.body_pixels, config.shape, seed,
+                levels=self.levels, augment=augment,
+            )))  # fmt: skip
+        taught = self.colors.taught if part == "learn" else []
+        for kind, scans in (("pairs", self.colors.pairs.get(part, [])), ("teacher", taught)):
+            if (share := config.shares.get(kind)) and scans:  # type: ignore[call-overload]
+                parts.append((share, ScanSamples(
+                    scans, config.spec, config.shape, seed, levels=self.levels, augment=augment
+                )))  # fmt: skip
+        return MixedSamples(parts, seed)
+
+    @cached_property
+    def colors(self) -> RealColors:
+        """The real data of the source ``mixture``."""
+        assert self.data is not None
+        return read_real_colors(self.data, self.config.teacher)
 
     @cached_property
     def pairs(self) -> Path:
@@ -189,26 +294,31 @@ class Colors(Task[ColorConfig]):
 
     def prepare(self) -> None:
         """Choose the grey levels, and compute the weights of the color bins."""
-        if self.config.grey_levels is None and not isinstance(self.head, BinsHead):
+        strength = self.config.rebalancing
+        if strength is None:
+            strength = 0.5 if isinstance(self.head, BinsHead) else 0.0
+        if self.config.grey_levels is None and not strength:
             return
         samples = self.samples(self.config.seed * 1000 + 77)
         images, truths = stacked([samples[k] for k in range(MEASURED_SAMPLES)])
         if self.config.grey_levels is not None:
             bodies = images.transpose(0, 2, 3, 1)[truths[:, 2] == BODY]
             self.levels = median_cut(bodies, self.config.grey_levels)
-        if isinstance(self.head, BinsHead):
+        if strength or isinstance(self.head, BinsHead):
             known = truths[:, 2, ::4, ::4] > UNKNOWN
             ab = torch.from_numpy(truths[:, :2, ::4, ::4].transpose(0, 2, 3, 1)[known])
-            self.bin_weights = rebalanced(soft_bins(ab).mean(0), self.config.rebalancing)
+            self.bin_weights = rebalanced(soft_bins(ab).mean(0), strength)
 
-    def dataset(self, stage: int = 0) -> PaletteSamples | PairSamples:
+    def dataset(self, stage: int = 0) -> RandomSamples:
         """Return slices of phantoms and real scans, or of pairs."""
         return self.samples(self.config.seed * 1000)
 
     def validation(self) -> list[Any]:
         """Return slices of the validation patients."""
         samples = self.samples(self.config.seed * 1000 + 1, "validate")
-        if isinstance(samples, PaletteSamples) and not len(samples.slices.pool):
+        if self.config.source != "photographs" and not len(
+            self.phantoms(0, "validate", self.config).slices.pool
+        ):
             return []  # too few phantoms
         return [samples[k] for k in range(VALIDATION_SAMPLES)]
 
@@ -220,7 +330,7 @@ class Colors(Task[ColorConfig]):
         """
         raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
-        loss = self._error if self.bin_weights is None else self._bins_loss
+        loss = self._bins_loss if isinstance(self.head, BinsHead) else self._error
         return loss(raw, truth, kind > UNKNOWN), self.measured(raw, truth, kind)
 
     def measured(
@@ -242,8 +352,12 @@ class Colors(Task[ColorConfig]):
         squared = (self.head.colors(raw) - truth).square().sum(1)[known]
         log_sigma = self.head.log_sigma(raw)[:, 0][known]
         spread = 0.5 * squared.detach() * torch.exp(-2 * log_sigma) + 2 * log_sigma
-        error = squared.mean() / 2 / AB_SCALE**2
-        return error + self.config.variance_weight * spread.mean()
+        error = squared.mean()
+        if self.bin_weights is not None:
+            colors = truth.movedim(1, -1)[known]
+            weight = self.bin_weights.to(raw)[nearest_bin(colors)]
+            error = (squared * weight).sum() / weight.sum()
+        return error / 2 / AB_SCALE**2 + self.config.variance_weight * spread.mean()
 
     def _bins_loss(
         self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
@@ -265,32 +379,42 @@ class Colors(Task[ColorConfig]):
 
     def trained_on(self) -> list[str]:
         """Return what the model was trained on, a sentence each."""
-        samples = self.samples(0)
-        if isinstance(samples, PairSamples):
-            return [samples.description]
-        count = len(samples.slices.pool)
+        if self.config.source == "photographs":
+            return [self.photographs(0, "learn", self.config).description]
+        count = len(self.phantoms(0, "learn", self.config).slices.pool)
         lines = [f"{count} procedural patients of tomochrome.phantom, in the palette natural"]
         if self.real:
             lines.append(
                 f"{len(self.real)} real labelled CT (abdomen, no contrast agent; "
                 "TotalSegmentator's example, Apache-2.0), in the palette natural"
             )
+        if self.config.source == "mixture":
+            sections, pairs = (part.get("learn", []) for part in
+                               (self.colors.sections, self.colors.pairs))  # fmt: skip
+            lines += [
+                f"{len(sections)} photographs of frozen sections of the Visible Human Female "
+                f"(National Library of Medicine), and the CT in the plane of {len(pairs)} of them",
+                f"{len(self.colors.taught)} unlabelled CT of living people (TCIA and NLST, see the "
+                f"licences below), in the colors that the model {self.config.teacher} expects",
+            ]
         return lines
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the network with calibrated confidences."""
         config = self.config
         self.prepare()
-        if config.source == "photographs":
-            held_out: PaletteSamples | PairSamples = self.samples(987, "test")
-        else:
-            assert evidence.held_out is not None
-            slices = TissueSamples(
-                config, evidence.held_out, [], 987, CALIBRATION, spec=config.spec
+        scores = dict(evidence.scores.get(config.name, {}))
+        if config.source == "mixture":  # first, as the confidence is calibrated on CT
+            sections = self.mixture(
+                987, "test", config.model_copy(update={"shares": {"sections": 1.0}})
             )
-            held_out = PaletteSamples(slices, self.levels)
-        measured, reliability = self._measure(net, held_out)
-        scores = {**evidence.scores.get(config.name, {}), **measured}
+            scores |= self._measure(net, sections, _SECTIONS)[0]
+        if config.source == "photographs":
+            measured, reliability = self._measure(net, self.samples(987, "test"), _SECTIONS)
+        else:
+            held_out = self.phantoms(987, "learn", config, evidence.held_out)
+            measured, reliability = self._measure(net, held_out, "held_out_phantoms")
+        scores |= measured
         metadata = {
             "kind": self.kind,
             "intended_use": NOT_FOR_DIAGNOSIS,
@@ -301,6 +425,8 @@ class Colors(Task[ColorConfig]):
             "network": dict(config.network),
             "head": dict(config.head),
             "input": config.spec.to_dict(),
+            **({"photograph": {"body_pixels": config.body_pixels}} if config.source == "mixture"
+               else {}),
             "temperature": round(self.head.temperature, 4),
             "network_data_format": {
                 "inputs": {
@@ -317,7 +443,7 @@ class Colors(Task[ColorConfig]):
             tensors["grey_levels"] = torch.from_numpy(self.levels)
         words = {
             "about": config.about,
-            "data": DATA[config.source],
+            "data": DATA[config.source].format(teacher=config.teacher),
             "course": self.course(),
             "limits": self.limits,
             "reliability": reliability_table(reliability),
@@ -329,7 +455,7 @@ class Colors(Task[ColorConfig]):
         return [Bundle(config.name, tensors, metadata, words, "color")]
 
     def _measure(
-        self, net: torch.nn.Module, samples: PaletteSamples | PairSamples
+        self, net: torch.nn.Module, samples: RandomSamples, held_out: str
     ) -> tuple[dict[str, float], Reliability]:
         """Calibrate the confidence on held-out samples; return the scores there."""
         raws, truths, figures = [], [], []
@@ -348,7 +474,6 @@ class Colors(Task[ColorConfig]):
         difference = self.head.colors(raw)[0, :, :, 0].T - truth
         before, after = fit_confidence(self.head, raw, difference.norm(dim=1) < CLOSE)
         mean = {name: float(np.mean([row[name] for row in figures])) for name in figures[0]}
-        held_out = "held_out_phantoms" if self.config.source == "palette" else "held_out_sections"
         scores = {
             f"{held_out}_chroma_error": round(mean["ab_error"], 2),
             f"{held_out}_close": round(mean["close"], 4),

@@ -24,7 +24,7 @@ from tomochrome.colorization.gan_networks import REGIONS, BigColor
 from tomochrome.colorization.network import size_multiple
 from tomochrome.errors import OptionError
 from tomochrome.training.adversaries import Adversaries, feature_loss, hinge, patch_critic
-from tomochrome.training.color_samples import BODY, UNKNOWN, PairSamples, PaletteSamples
+from tomochrome.training.color_samples import BODY, UNKNOWN, PaletteSamples
 from tomochrome.training.config import RULES, Share, check_shape
 from tomochrome.training.parallel import processes
 from tomochrome.training.pool import region_of
@@ -169,10 +169,15 @@ class NoGan(Colors):
     def dataset(self, stage: int = 0) -> Any:
         """Enter a stage of the run and return its samples."""
         self.part = part = self.config.parts[stage]
-        pixel_mm = self.config.pixel_mm * self.config.shape[0] / part.shape[0]
-        sized = self.config.model_copy(update={"shape": part.shape, "pixel_mm": pixel_mm})
-        samples = self.samples(self.config.seed * 1000, config=sized)
-        if isinstance(samples, PairSamples) or self.config.network["name"] != "BigColor":
+        scale = part.shape[0] / self.config.used_shape[0]
+        sized = {
+            "pixel_mm": self.config.pixel_mm / scale,
+            "body_pixels": round(self.config.body_pixels * scale),
+            "shape": tuple(round(size * scale) for size in self.config.shape),
+            "crop": part.shape if self.config.crop else None,
+        }
+        samples = self.samples(self.config.seed * 1000, config=self.config.model_copy(update=sized))
+        if not isinstance(samples, PaletteSamples) or self.config.network["name"] != "BigColor":
             return samples
         return RegionSamples(samples)
 

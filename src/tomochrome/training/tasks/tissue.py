@@ -353,8 +353,8 @@ class Tissues(Task[TissueConfig]):
         }
 
 
-def real_patients(data: Path | None) -> list[TrainingPatient]:
-    """Read the labelled scans of a data folder.
+def real_patients(data: Path | None, *, optional: bool = False) -> list[TrainingPatient]:
+    """Read the labelled scans of a data folder, which may be absent if they are optional.
 
     Raises
     ------
@@ -364,7 +364,7 @@ def real_patients(data: Path | None) -> list[TrainingPatient]:
     if data is None:
         return []
     found = [(data / ct, data / labels) for ct, labels in LABELLED if (data / ct).is_file()]
-    if not found:
+    if not found and not optional:
         names = ", ".join(ct for ct, _ in LABELLED)
         raise InputError(f"the data folder '{data}' has none of the scans to train on ({names})")
     return [read_labelled(ct, labels) for ct, labels in found]
