@@ -57,7 +57,15 @@ def test_evaluate_color(place: str, case: tuple[Path, Path], capfd: Capture) -> 
 def test_evaluate_color_in_words(case: tuple[Path, Path], capfd: Capture) -> None:
     text = Run(capfd, "evaluate", "color", *case, *MODEL).out
     assert text.startswith("transfer-function: chroma error ")
-    assert "muscle" in text
+    assert "muscle" in text and "correct" in text.splitlines()[-1]
+
+
+def test_a_model_without_tissues_is_not_called_wrong(
+    case: tuple[Path, Path], capfd: Capture
+) -> None:
+    text = Run(capfd, "evaluate", "color", *case, "--model", "unet").out
+    assert "names no tissues" in text and "muscle" in text
+    assert "correct" not in text and "confused" not in text
 
 
 def test_evaluate_color_gives_all_figures_with_intervals(

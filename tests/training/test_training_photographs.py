@@ -68,6 +68,16 @@ def test_training_on_photographs_alone(tmp_path):
     assert "3 color photographs" in card
 
 
+def test_too_few_photographs_do_not_block_the_next_try(tmp_path, capsys):
+    folder = write_photographs(tmp_path / "photos", count=2)
+    (tmp_path / "mine.json").write_text(json.dumps(plan()))
+    argv = ["train", str(tmp_path / "mine.json"), "--steps", "1", "--device", "cpu"]
+    argv += ["--out", str(tmp_path / "run"), "--data", str(folder)]
+    assert main(argv) == 2 and "holds 2 photographs" in capsys.readouterr().err
+    (folder / "2.png").write_bytes((folder / "1.png").read_bytes())
+    assert main(argv) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -291,12 +291,14 @@ def _summary(scores: Sequence[Mapping[str, Any]]) -> str:
                 f"(grey {figures['grey_chroma_error']:.1f})"
             ]
         lines += [f"  {line}" for line in _format_figures(score["figures"])]
-        lines += [
-            f"  {name:<14} error {organ['error']:5.1f}  grey {organ['grey_error']:5.1f}  "
-            f"CIEDE2000 {score['figures']['tissues'][name]['ciede2000']:5.1f}  "
-            f"correct {100 * organ['right']:3.0f} %  confused with {organ['mistaken_for']}"
-            for name, organ in score.get("organs", {}).items()
-        ]
+        for name, organ in score.get("organs", {}).items():
+            line = (
+                f"  {name:<14} error {organ['error']:5.1f}  grey {organ['grey_error']:5.1f}  "
+                f"CIEDE2000 {score['figures']['tissues'][name]['ciede2000']:5.1f}"
+            )
+            if score["right"] is not None:
+                line += f"  correct {100 * organ['right']:3.0f} %  confused with {organ['mistaken_for']}"
+            lines.append(line)
     return "\n".join(lines)
 
 

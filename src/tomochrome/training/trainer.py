@@ -106,7 +106,7 @@ def train(
             if not ranks.leads:
                 _run(state, generator, budget, folder)
                 return checkpoint
-            with saved_at_the_end(lambda: state.save(checkpoint)):
+            with saved_at_the_end(lambda: state.save(checkpoint) if state.step else None):
                 _run(state, generator, budget, folder)
     return checkpoint
 
