@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tomochrome.color import Chroma, Lighting, light
     from tomochrome.colorization import Reference, colorize, models
     from tomochrome.colorization.hints import apply_hints
+    from tomochrome.colorization.photograph import colorize_photograph
     from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
@@ -30,6 +31,7 @@ _WHERE = {
     "checkerboard": "tomochrome.compare",
     "Reference": "tomochrome.colorization",
     "colorize": "tomochrome.colorization",
+    "colorize_photograph": "tomochrome.colorization.photograph",
     "models": "tomochrome.colorization",
     "find": "tomochrome.io",
     "read": "tomochrome.io",
@@ -53,6 +55,7 @@ __all__ = [
     "apply_hints",
     "checkerboard",
     "colorize",
+    "colorize_photograph",
     "find",
     "light",
     "models",

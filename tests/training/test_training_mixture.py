@@ -66,6 +66,8 @@ def test_augmented_photographs_differ_and_are_repeatable():
     for (images, truth), (same, true) in zip(first, again, strict=True):
         assert np.array_equal(images, same) and np.array_equal(truth, true)
     assert len({images.tobytes() for images, _ in first}) == 4
+    images, truth = torch.utils.data.default_collate(first)
+    assert images.shape == (4, 1, 64, 64) and truth.shape == (4, 3, 64, 64)
 
 
 def test_a_taught_scan_has_the_expected_colors_of_its_teacher():

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "info": "list all series and volumes found, with geometry and a verdict",
     "models": "list the installed models with their training data and scores, or compare them",
     "colorize": "color a CT series and write it to a file",
+    "photograph": "color grey photographs of sections",
     "palette": "list tissues with their colors and the source of each color",
     "register": "register two volumes (affine, then deformable) and evaluate the result",
     "transform": "apply a saved transform to a volume or to landmarks",

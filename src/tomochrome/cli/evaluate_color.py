@@ -297,7 +297,8 @@ def _summary(scores: Sequence[Mapping[str, Any]]) -> str:
                 f"CIEDE2000 {score['figures']['tissues'][name]['ciede2000']:5.1f}"
             )
             if score["right"] is not None:
-                line += f"  correct {100 * organ['right']:3.0f} %  confused with {organ['mistaken_for']}"
+                right = 100 * organ["right"]
+                line += f"  correct {right:3.0f} %  confused with {organ['mistaken_for']}"
             lines.append(line)
     return "\n".join(lines)
 

@@ -253,7 +253,8 @@ class SectionSamples(RandomSamples):
         truth = frame.truth(lab[..., 1:], np.where(tissue, BODY, UNKNOWN))
         if self.augment:  # photographs come in any orientation
             up, across = (slice(None, None, int(step)) for step in rng.choice((-1, 1), 2))
-            light, truth = light[up, across], truth[:, up, across]
+            light = light[up, across]
+            truth = np.ascontiguousarray(truth[:, up, across])  # torch has no negative strides
         if not self.augment or rng.random() < 0.5:
             light = light * (truth[2] == BODY)
         if self.augment:
