@@ -19,6 +19,7 @@ _TABLES = {
     "vivid": palettes.VIVID,
     "conventional": palettes.CONVENTIONAL,
     "colorblind-safe": palettes.COLORBLIND_SAFE,
+    "cryosection": palettes.CRYOSECTION,
 }
 
 

@@ -15,6 +15,9 @@ the Visible Human Project (National Library of Medicine):
 
 Colors that were not measured are those of living tissue, with the reason in each entry, and
 chosen so that adjacent organs are at least 8 apart in (a*, b*).
+
+``cryosection`` has what was measured in the frozen sections of another body, without corrections
+other than white balance and exposure: not the colors of life, and adjacent organs can be alike.
 """
 
 from __future__ import annotations
@@ -198,8 +201,37 @@ COLORBLIND_SAFE: Table = {
     }.items()
 }
 
+_SECTIONS = "measured on photographs of frozen sections, {} patches"
+_DARK = _SECTIONS + ", brought from L* {} to 47.5 at constant chromaticity"
+CRYOSECTION: Table = {
+    **{
+        tissue: (lab, f"not measured in sections, as in natural; {source}")
+        for tissue, (lab, source) in NATURAL.items()
+    },
+    _T.LIVER: ((47.5, 39.3, 21.3), _DARK.format(6, 19.1)),
+    _T.SPLEEN: ((47.5, 46.5, 21.3), _DARK.format(4, 26.0)),
+    _T.KIDNEY: ((47.5, 38.4, 15.6), _DARK.format(4, 16.8)),
+    _T.PANCREAS: ((47.5, 16.6, 16.0), _DARK.format(2, 31.8)),
+    _T.BOWEL: ((47.5, 33.3, 17.9), _DARK.format(5, 20.3)),
+    _T.STOMACH: ((47.5, 14.4, 13.3), _DARK.format(2, 19.2)),
+    _T.MUSCLE: ((47.5, 26.4, 14.7), _DARK.format(5, 22.9)),
+    _T.FAT: ((81.0, 12.1, 33.2), _SECTIONS.format(5)),
+    _T.SKIN: ((47.5, 20.2, 16.2), _DARK.format(6, "38.0")),
+    _T.MARROW: ((47.5, 35.3, 23.6), _DARK.format(5, 45.1)),
+    _T.CARTILAGE: ((47.5, 24.1, 30.6), _DARK.format(3, 40.8)),
+    _T.HEART: ((47.5, 34.9, 20.4), _DARK.format(4, 29.4)),
+    _T.SPINAL_CORD: ((48.2, 16.8, 13.1), _SECTIONS.format(2)),
+    _T.BRAIN: (
+        (56.4, 21.2, 23.7),
+        "measured on photographs of frozen sections: the mean of grey matter (7 patches, brought "
+        "from L* 42.9 to 47.5 at constant chromaticity) and white matter (7 patches)",
+    ),
+}
+"""What `benchmarks/section_colors.py` measures in the Visible Human Female's sections."""
+
 BRAIN_SHADES = {
     "natural": (3.3, 0.6),
+    "cryosection": (6.0, -0.5),
     "vivid": (4.6, 0.9),
     "conventional": (2.0, -4.0),
     "colorblind-safe": (0.0, -4.0),
