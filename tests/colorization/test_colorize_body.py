@@ -74,6 +74,39 @@ def test_two_legs_are_both_kept_and_a_cushion_is_not() -> None:
     assert not found[:, 50:].any()
 
 
+def test_a_thick_joint_of_the_couch_is_outside() -> None:
+    """A plate in all slices, with a block as thick as an arm in a few of them; an arm stays."""
+    z, y, x = np.ogrid[:30, :80, :100]
+    hu = np.full((30, 80, 100), -1000, np.float32)
+    body = np.broadcast_to(((x - 50) / 30) ** 2 + ((y - 30) / 20) ** 2 < 1, hu.shape)
+    arm = np.broadcast_to((x - 90) ** 2 + (y - 30) ** 2 < 8**2, hu.shape)
+    plate = (abs(y - 62) < 3) & (abs(x - 50) < 40) & (z >= 0)
+    block = (abs(y - 66) < 7) & (abs(x - 50) < 10) & (z > 24)
+    hu[body | arm | plate | block] = 40
+    found = mask_of(hu)
+    assert found[body | arm].mean() > 0.99
+    assert not found[:, 52:].any()
+
+
+def test_nothing_beyond_the_patient_on_a_real_couch(shared_data: Path) -> None:
+    """The couch of a PET/CT is 3 cm and more behind the patient, in some slices 20 mm thick."""
+    from scipy import ndimage
+
+    from tomochrome import read
+
+    path = shared_data / "ct" / "torso_petct_couch.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"'{path.name}' is not there")
+    scan = read(path)
+    mask = find_body(np.asarray(scan.voxels), scan.spacing).field > 0
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.sort(ndimage.sum_labels(mask, parts, np.arange(1, count + 1)))
+    assert sizes[:-1].sum() < 50
+    couch = np.asarray(scan.voxels)[:, 190:] > -200  # the body ends in front of row 187
+    assert couch.sum() > 10_000
+    assert not mask[:, 95:].any()
+
+
 @pytest.mark.parametrize("value", [-1024, 0, 3000])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 5), (40, 3, 3), (3, 64, 64)])
 def test_constant_and_tiny_volumes(value: int, shape: tuple[int, int, int]) -> None:

@@ -18,7 +18,8 @@ COARSE_MM = 3.0  #: voxel size of the mask, unless the scan is coarser
 TISSUE_HU = -400.0  #: threshold between air, lung or foam and tissue
 LUNG_HU = -940.0  #: a cavity at the image border is lung if its mean is above this
 OPENING_MM = 5.0  #: radius of the morphological opening
-THICK_MM = 14.0  #: further parts (arms, legs) must contain a disc of this radius
+THICK_MM = 14.0  #: further parts (arms, legs) must contain discs of this radius
+THICK_SHARE = 0.08  #: whose centers are at least this share of the part; of a couch they are fewer
 FRAGMENT_MM = 60.0  #: larger fragments at the skin are couch or headrest, not ears or fingers
 FRAGMENT_STEPS = 3  #: iterations in which fragments are attached to the body
 OPEN_SHARE = 0.02  #: an air pocket with a larger open share is outside the body (armpit)
@@ -116,7 +117,7 @@ def _solid_parts(tissue: Bool, pixel: float) -> Bool:
         keep |= sizes > 0.02 * sizes.max()
     else:
         thick = ndimage.binary_erosion(opened, core, border_value=0)
-        keep[np.unique(labels[thick])] = True
+        keep |= np.bincount(labels[thick], minlength=count + 1) > THICK_SHARE * sizes
     keep[0] = False
     return keep[labels]
 
