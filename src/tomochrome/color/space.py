@@ -43,6 +43,14 @@ def linear_of_lab(lab: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(xyz @ FROM_XYZ.T)
 
 
+def lab_of_linear(linear: ArrayLike) -> NDArray[np.float64]:
+    """Return CIELAB of linear sRGB, shape (..., 3); the inverse of `linear_of_lab`."""
+    xyz = np.asarray(linear, dtype=np.float64) @ TO_XYZ.T
+    f = np.where(xyz > DELTA**3, np.cbrt(xyz), xyz / (3.0 * DELTA**2) + 4.0 / 29.0)
+    x, y, z = np.moveaxis(f, -1, 0)
+    return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)
+
+
 def srgb8_of_lab(lab: ArrayLike) -> NDArray[np.uint8]:
     """Return 8-bit sRGB of a few CIELAB colors, fitted to the gamut at constant L* and hue.
 
