@@ -46,9 +46,11 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
         "Scan",
         "Export",
         "Color hints",
+        "Color a photograph",
     ]
-    (item,) = manifest.contributions.menus["napari/layers/visualize"]
-    assert item.command == widgets["Colorize volume"]
+    volume, photograph = manifest.contributions.menus["napari/layers/visualize"]
+    assert volume.command == widgets["Colorize volume"]
+    assert photograph.command == widgets["Color a photograph"]
     (item,) = manifest.contributions.menus["napari/layers/register"]
     assert item.command == widgets["Register & checkerboard"]
     opening, export = manifest.contributions.menus["napari/file/io_utilities"]
@@ -95,7 +97,7 @@ def test_menus_readers_and_panels_import_nothing_slow():
         "import sys, tomochrome._napari.reader, tomochrome._napari.writer, "
         "tomochrome._napari.samples, tomochrome._napari.picker, tomochrome._napari.scan_panel, "
         "tomochrome._napari.register_widget, tomochrome._napari.export, "
-        "tomochrome._napari.hints_panel\n"
+        "tomochrome._napari.hints_panel, tomochrome._napari.photograph_panel\n"
         "slow = ('torch', 'monai', 'SimpleITK', 'pydicom', 'nibabel', 'tomochrome.io')\n"
         "print([m for m in slow if m in sys.modules])"
     )
