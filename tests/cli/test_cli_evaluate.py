@@ -196,6 +196,40 @@ def test_a_model_that_fails_does_not_end_the_others(
     assert run.status == 2 and run.complaint == "its weights are damaged"
 
 
+def test_evaluate_contrast(case: tuple[Path, Path], capfd: Capture) -> None:
+    run = Run(capfd, "evaluate", "contrast", *case, "--window", "40/400", "--json")
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    (scan,) = data["scans"]
+    assert scan["window"] == [40.0, 400.0] and data["palette"] == "natural"
+    assert scan["color_levels"]["normal"] > scan["grey_levels"] > 1
+    assert list(scan["color_levels"]) == ["normal", "protanopia", "deuteranopia", "tritanopia"]
+    for pair in scan["pairs"]:
+        assert set(pair) == {"tissues", "grey", *scan["color_levels"]}
+
+
+def test_evaluate_contrast_of_phantoms_in_words(capfd: Capture) -> None:
+    run = Run(capfd, "evaluate", "contrast", "--palette", "colorblind-safe")
+    assert run.status == 0, run.err
+    regions = [line.split(",")[0] for line in run.out.splitlines() if ", window " in line]
+    assert regions == ["head", "thorax", "abdomen", "pelvis"]
+    levels = [line.split()[1:] for line in run.out.splitlines() if line.startswith("levels")]
+    for grey, *colors in levels:
+        assert min(map(int, colors)) > 1.5 * int(grey)
+
+
+def test_evaluate_contrast_needs_the_tissues_of_a_ct(
+    case: tuple[Path, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    run = Run(capfd, "evaluate", "contrast", case[0])
+    assert run.status == 2 and "give the tissue map of the CT as well" in run.err
+    Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "picture.png")
+    run = Run(capfd, "evaluate", "contrast", case[0], tmp_path / "picture.png")
+    assert run.status == 2 and "is a photograph; give a tissue map" in run.err
+    run = Run(capfd, "evaluate", "contrast", *case, "--window", "1/2/3")
+    assert run.status == 2 and run.err.startswith("error: ") and "1/2/3" in run.err
+
+
 def test_evaluate_refuses_another_grid(case: tuple[Path, Path], capfd: Capture) -> None:
     volume = small_ct()
     moved = Volume(truth_of(volume), default_affine((3.0, 1.5, 1.5)), "tissue")

@@ -1,16 +1,22 @@
-"""``tomochrome evaluate``: evaluate colors or a registration."""
+"""``tomochrome evaluate``: evaluate colors, contrast or a registration."""
 
 from __future__ import annotations
 
 import argparse
 
-from tomochrome.cli import evaluate_color, evaluate_models, evaluate_registration
+from tomochrome.cli import (
+    evaluate_color,
+    evaluate_contrast,
+    evaluate_models,
+    evaluate_registration,
+)
 from tomochrome.cli.session import Outcome, Session
 
 _KINDS = {
     "color": evaluate_color,
     "models": evaluate_models,
     "registration": evaluate_registration,
+    "contrast": evaluate_contrast,
 }
 
 

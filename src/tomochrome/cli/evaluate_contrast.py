@@ -1,0 +1,142 @@
+"""``tomochrome evaluate contrast``: how much more is told apart in color than in grey."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from tomochrome.cli import options
+from tomochrome.cli.evaluate_color import Truth, TruthFiles
+from tomochrome.cli.session import Outcome, Session
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tomochrome.evaluate.contrast import Contrast
+    from tomochrome.volume import Volume
+
+_PHANTOMS: Final = (
+    ("head", "native", "brain"), ("thorax", "arterial", "soft-tissue"),
+    ("abdomen", "portal", "soft-tissue"), ("pelvis", "portal", "soft-tissue"),
+)  # fmt: skip
+_SPACING: Final = (5.0, 2.0, 2.0)
+_WEAK: Final = 10.0
+
+
+def add_parser(kinds: Any) -> None:
+    """Add the subcommand and its arguments."""
+    contrast = kinds.add_parser(
+        "contrast",
+        help="how much more is told apart in color than in grey",
+        description="For touching tissues, measure the CIEDE2000 of their grey values and of "
+        "their colors under the same window, and count the levels that are one just noticeable "
+        "difference apart, with normal color vision and with simulated protanopia, deuteranopia "
+        "and tritanopia (Machado 2009). Without a CT, four phantoms are measured.",
+        allow_abbrev=False,
+    )
+    contrast.add_argument("ct", metavar="CT", nargs="?", type=options.some_path, help="a CT")
+    contrast.add_argument(
+        "tissues",
+        metavar="TISSUES",
+        nargs="?",
+        type=options.some_path,
+        help="its tissue map: indices as in 'tomochrome palette', 255 is unknown",
+    )
+    contrast.add_argument(
+        "--palette", metavar="NAME", default="natural", help="the colors (default: natural)"
+    )
+    contrast.add_argument(
+        "--window",
+        metavar="WINDOW",
+        default=None,
+        help="a window as for 'colorize' (default: auto; of phantoms: brain or soft-tissue)",
+    )
+    options.add_json(contrast, nested=True)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Measure the CT or the phantoms, and print a table."""
+    from tomochrome.errors import OptionError
+    from tomochrome.evaluate.contrast import measure_contrast
+    from tomochrome.runtime import check
+    from tomochrome.windowing import parse_window
+
+    if args.ct is not None and args.tissues is None:
+        raise OptionError("give the tissue map of the CT as well")
+    measured: list[tuple[str, Contrast]] = []
+    for name, volume, tissues, window in _scans(args):
+        check()
+        chosen = parse_window(window, volume)
+        measured.append((name, measure_contrast(volume, tissues, chosen, args.palette)))
+    data = {
+        "palette": args.palette,
+        "scans": [{"name": name, **_json(found)} for name, found in measured],
+        "warnings": session.warnings,
+    }
+    return Outcome(data, "\n".join(line for name, found in measured for line in _text(name, found)))
+
+
+def _scans(
+    args: argparse.Namespace,
+) -> Iterator[tuple[str, Volume, NDArray[np.uint8], str]]:
+    """Yield name, CT, tissues and window of what is measured."""
+    import numpy as np
+
+    from tomochrome.errors import OptionError
+    from tomochrome.io import read
+    from tomochrome.io.photograph import is_photograph
+    from tomochrome.phantom import make_patient
+
+    if args.ct is not None:
+        if is_photograph(args.tissues):
+            raise OptionError(f"'{args.tissues}' is a photograph; give a tissue map")
+        ct = read(args.ct)
+        tissues = Truth.read(TruthFiles(args.tissues), ct, args).tissues
+        assert tissues is not None
+        yield "CT", ct, tissues, args.window or "auto"
+        return
+    for k, (region, phase, window) in enumerate(_PHANTOMS):
+        patient = make_patient(k, region, _SPACING, phase=phase)
+        tissues = np.asarray(patient.tissue.voxels).astype(np.uint8)
+        yield region, patient.ct, tissues, args.window or window
+
+
+def _json(found: Contrast) -> dict[str, Any]:
+    return {
+        "window": [found.window.center, found.window.width],
+        "grey_levels": found.grey_levels,
+        "color_levels": dict(found.color_levels),
+        "pairs": [
+            {"tissues": list(pair.tissues), "grey": round(pair.grey, 2)}
+            | {vision: round(value, 2) for vision, value in pair.color.items()}
+            for pair in found.pairs
+        ],
+    }
+
+
+def _text(name: str, found: Contrast) -> list[str]:
+    """Return the lines of one scan: levels, and the pairs that are alike in grey."""
+    from tomochrome.evaluate.contrast import VISIONS
+
+    def weak(values: list[float]) -> str:
+        return f"{sum(value < _WEAK for value in values)} of {len(values)}"
+
+    head = "".join(f"{title:>14}" for title in ("grey", *VISIONS))
+    levels = "".join(f"{n:14d}" for n in (found.grey_levels, *found.color_levels.values()))
+    columns = [[pair.grey for pair in found.pairs]] + [
+        [pair.color[vision] for pair in found.pairs] for vision in VISIONS
+    ]
+    lines = [
+        f"{name}, window {found.window}",
+        f"{'':32}{head}",
+        f"{'levels':32}{levels}",
+        f"{f'pairs less than {_WEAK:g} apart':32}"
+        + "".join(f"{weak(values):>14}" for values in columns),
+    ]
+    alike = (pair for pair in found.pairs if pair.grey < _WEAK)
+    for pair in sorted(alike, key=lambda each: each.grey):
+        values = "".join(f"{value:14.1f}" for value in (pair.grey, *pair.color.values()))
+        lines.append(f"{' and '.join(pair.tissues):32}{values}")
+    return [*lines, ""]
