@@ -10,16 +10,18 @@ import pytest
 
 from tomochrome import errors
 from tomochrome.cli import register as command
-from tomochrome.errors import ChoiceError, ExistsError, InputError, TomochromeError
+from tomochrome.errors import ChoiceError, ExistsError, InputError, PixelsError, TomochromeError
 from tomochrome.io import archive, reading
 from tomochrome.io.series_item import Found, Skipped
 from tomochrome.runtime.sandbox import SandboxError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-PLAIN = [kind for kind in KINDS if issubclass(kind, TomochromeError) and kind is not ChoiceError]
+PLAIN = [kind for kind in KINDS if issubclass(kind, TomochromeError)]
+PLAIN = [kind for kind in PLAIN if kind not in (ChoiceError, PixelsError)]
 EVERY = [
     *(kind("'a' is wrong") for kind in PLAIN),
     ChoiceError("'a' holds 2 series", "b, c"),
+    PixelsError("b", "'a' is truncated", "copy it again"),
     SandboxError("'a' crashed", "crash", "detail"),
 ]
 

@@ -22,6 +22,35 @@ class InputError(TomochromeError):
     """The input is missing, unreadable, truncated or of another format than it claims."""
 
 
+class PixelsError(InputError):
+    """The pixels of an image cannot be decoded.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reason, advice
+        Why, and what to do: clauses.
+    """
+
+    def __init__(self, path: str, reason: str, advice: str) -> None:
+        super().__init__(path, reason, advice)
+
+    @property
+    def reason(self) -> str:
+        """Why the pixels cannot be decoded."""
+        return str(self.args[1])
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        path, reason, advice = self.args
+        return f"the pixels of '{path}' cannot be decoded: {reason}; {advice}"
+
+
 class NotAnImageError(InputError):
     """A file contains no image; the message is a noun phrase for its content."""
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 Severity = Literal["info", "warning"]
 Code = Literal[
+    "damaged",  # slices whose pixels cannot be decoded
     "content",  # image content: projections, colors, labels; other volumes in the same source
     "device",  # another device was used than requested
     "geometry",  # voxel positions: assumed, uneven, resampled, or changed by hand

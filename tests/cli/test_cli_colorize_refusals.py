@@ -137,7 +137,10 @@ BAD: dict[str, tuple[Case, str]] = {
     "empty folder": (with_input(empty), "empty"),
     "folder without images": (with_input(no_images), "texts"),
     "text named .dcm": (with_input(text_named_dcm), "a.dcm"),
-    "truncated slice": (with_input(truncated_dicom), ""),
+    "truncated slice": (
+        lambda f: (truncated_dicom(f), "-o", f / "out" / "a.nii.gz", *MODEL, "--strict"),
+        "0003.dcm",
+    ),
     "truncated NIfTI": (with_input(truncated_nifti), "a.nii.gz"),
     "MR series": (with_input(mr), "--as-hu"),
     "2D PNG": (with_input(picture), "a.png"),

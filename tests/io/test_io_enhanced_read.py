@@ -214,6 +214,10 @@ def test_pixels_cut_short_end_in_a_sentence(tmp_path):
         )
         path.write_bytes(path.read_bytes()[:-3000])
         with pytest.raises(InputError, match=r"truncated|no pixels"):
+            read(path, strict=True)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 3])
+        with pytest.raises(InputError, match=r"truncated|no pixels|ends"):
             read(path)
 
 

@@ -76,6 +76,14 @@ VOLUMES = [
     R("ct/head_female_1mm.nii.gz", (234, 512, 512), (1, 1, 1), (-1024, 3063)),
     R("ct/abdomen_3mm.nii.gz", (112, 101, 122), (3, 3, 3), (-1207, 3382)),
     R("ct/thorax_cta_1p5mm.nii.gz", (112, 102, 122), (1.5, 1.5, 1.5), (-1064, 3343)),
+    R("ct/abdomen_contrast_pancreas_5mm.nii.gz", (35, 512, 512), (5, 0.859375, 0.859375),
+      (-1024, 3071)),
+    R("ct/chest_effusion_tumor.nii.gz", (137, 256, 256), (2.007326, 1.5625, 1.5625), (-1000, 1832)),
+    R("ct/chest_lowdose.nii.gz", (143, 256, 256), (2, 1.08, 1.08), (-1024, 2118)),
+    R("ct/chest_plain_a.nii.gz", (49, 256, 256), (2, 1.519531, 1.519531), (-1024, 3065)),
+    R("ct/kidneys_arterial_18slices.nii.gz", (18, 512, 512), (2.5, 0.6640625, 0.6640625),
+      (-1024, 1334)),
+    R("ct/torso_petct_couch.nii.gz", (135, 256, 256), (3.27, 1.953124, 1.953124), (-1024, 1350)),
     R("ct/abdomen_3mm_labels.nii.gz", (112, 101, 122), (3, 3, 3), (0, 117), "unknown", "not-ct"),
     R("ct/head_female_1mm_exact.nii.gz", (234, 512, 512), (1, 1, 1), (0, 1), "unknown", "not-ct"),
     R("ct/thorax_cta_1p5mm_heart_larger_grid.nii.gz", (191, 167, 233), (1.5,) * 3, (0, 1),
@@ -186,7 +194,7 @@ def test_every_file_is_in_this_table(shared_data):
     known = {shared_data / "dicom" / row.path for row in DICOM}
     known |= {shared_data / row.path for row in VOLUMES}
     known |= {shared_data / "dicom" / path for path in REFUSED}
-    elsewhere = {shared_data / "dicom" / "head_gantry_tilt", shared_data / "dicom" / "dicomdir"}
+    elsewhere = {shared_data / "dicom" / n for n in ("head_gantry_tilt", "dicomdir", "reported")}
     for folder in ("dicom", "nifti", "ct", "registration"):
         for file in (shared_data / folder).rglob("*"):
             if file.is_file():

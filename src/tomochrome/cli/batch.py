@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep tilted or unevenly spaced slices as stored, without resampling",
     )
+    options.add_strict(parser)
     options.add_model(parser)
     options.add_lighting(parser)
     options.add_computing(parser)
@@ -133,7 +134,7 @@ def plan(
             narrow = root if ambiguous or not Path(item.path).exists() else Path(item.path)
             color = f"{out / result_name(item, base)}{ending}"
             outputs = Outputs(color, force=args.force)
-            jobs.append(Job(Source(narrow, series=item.name, raw=args.raw), outputs))
+            jobs.append(Job(Source(narrow, item.name, args.raw, args.strict), outputs))
         if len(jobs) == before and not root.is_dir():
             unused.append(root)
     for path, count in Counter(job.outputs.color for job in jobs).items():

@@ -58,6 +58,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         hints=hints,
         with_reference=reference is not None,
     )
-    source = pipeline.Source(args.path, series=args.series, raw=args.raw, as_hu=args.as_hu)
+    source = pipeline.Source(
+        args.path, series=args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu
+    )
     result = pipeline.color(source, outputs, request, session, hints, reference)
     return Outcome(result.to_json(), result.summary())

@@ -91,7 +91,7 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
     reference = options.reference_of(args)
     cards = models_to_compare(args.model, with_reference=reference is not None)
     compared = compare_models(
-        read(args.compare, series=args.series, as_stored=args.raw),
+        read(args.compare, series=args.series, as_stored=args.raw, strict=args.strict),
         [card.path for card in cards],
         at=args.slice,
         window=window,

@@ -329,6 +329,17 @@ def add_reading(parser: Container) -> None:
         action="store_true",
         help="keep tilted or unevenly spaced slices as stored, without resampling",
     )
+    add_strict(parser)
+
+
+def add_strict(parser: Container) -> None:
+    """Add ``--strict``."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a scan with slices that cannot be decoded, instead of treating them as "
+        "missing",
+    )
 
 
 def add_force(parser: Container) -> None:

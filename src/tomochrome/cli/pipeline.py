@@ -31,6 +31,7 @@ class Source:
     path: Path
     series: str | None = None
     raw: bool = False  #: keep tilted or unevenly spaced slices as stored
+    strict: bool = False  #: refuse scans with damaged slices
     as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
 
 
@@ -207,7 +208,7 @@ def color(
     clock = Clock()
     result = Result(input=str(source.path), output=outputs.color, model=request.model)
     with clock.stage("read"):
-        volume = read(source.path, series=source.series, as_stored=source.raw)
+        volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
         if any(format_of(name).is_folder for name in (outputs.color, *outputs.copies)):
             check_slices(volume)
         window = parse_window(request.window, volume)

@@ -94,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--series", metavar="UID", help="series of FIXED to read, if there are several"
     )
     parser.add_argument("--series-moving", metavar="UID", help="series of MOVING")
+    options.add_strict(parser)
     options.add_computing(parser)
     options.add_force(parser)
 
@@ -105,8 +106,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     _check(args)
     clock = Clock()
     with clock.stage("read"):
-        fixed = _read(args.fixed, args.series, "--series")
-        moving = _read(args.moving, args.series_moving, "--series-moving")
+        fixed = _read(args.fixed, args.series, "--series", args.strict)
+        moving = _read(args.moving, args.series_moving, "--series-moving", args.strict)
         extras: dict[str, Any] = {
             name: None if path is None else _read(path, None, None)
             for name, path in ((name, getattr(args, name)) for name in _VOLUMES)
@@ -160,12 +161,12 @@ def _check(args: argparse.Namespace) -> None:
     options.check_device(args.device)
 
 
-def _read(path: Path, series: str | None, option: str | None) -> Volume:
+def _read(path: Path, series: str | None, option: str | None, strict: bool = False) -> Volume:
     """Read a volume; if there are several, the error names the option that selects one."""
     from tomochrome.io import read
 
     try:
-        return read(path, series=series)
+        return read(path, series=series, strict=strict)
     except ChoiceError as error:
         what, choices = error.args
         advice = f"choose one with {option}: {choices}" if option else "give a file of one volume"

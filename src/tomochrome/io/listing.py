@@ -127,8 +127,17 @@ def _with_range(item: Item) -> Item:
     if item.refusal:
         return item
     try:
-        voxels = load.read_item(item).voxels
-        return replace(item, value_range=(float(voxels.min()), float(voxels.max())))
+        volume = load.read_item(item)
+        voxels, provenance = volume.voxels, volume.provenance
+        return replace(
+            item,
+            value_range=(float(voxels.min()), float(voxels.max())),
+            shape=volume.shape,
+            spacing=volume.spacing,
+            affine=volume.affine,
+            verdict=provenance.verdict,
+            warnings=provenance.warnings,
+        )
     except InputError as error:
         warnings = (*item.warnings, Notice("refused", "warning", str(error)))
         return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))

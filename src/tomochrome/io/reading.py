@@ -24,7 +24,11 @@ from tomochrome.volume import Volume
 
 
 def read(
-    path: str | os.PathLike[str] | Item, *, series: str | None = None, as_stored: bool = False
+    path: str | os.PathLike[str] | Item,
+    *,
+    series: str | None = None,
+    as_stored: bool = False,
+    strict: bool = False,
 ) -> Volume:
     """Read a CT series or volume.
 
@@ -44,6 +48,8 @@ def read(
     as_stored
         Keep tilted or unevenly spaced slices as stored, instead of resampling them onto a regular
         grid. The affine is then only the best approximation to the slice positions.
+    strict
+        Refuse a series with slices that cannot be decoded, instead of treating them as missing.
 
     Returns
     -------
@@ -54,14 +60,15 @@ def read(
     Raises
     ------
     InputError
-        If there is nothing to read, the choice is ambiguous, or the file is damaged.
+        If there is nothing to read, the choice is ambiguous, or the file or most of the slices
+        are damaged (with ``strict``, any of the slices).
     GeometryError
         If the slices do not form one regular, upright volume.
     Cancelled
         If the task was cancelled.
     """
     if isinstance(path, Item):
-        return read_item(path, as_stored=as_stored)
+        return read_item(path, as_stored=as_stored, strict=strict)
     file = _checked(path)
     with _shown_paths():
         kind = _volume_file(file)
@@ -72,7 +79,7 @@ def read(
         return read_item(item)
     found = find(file)
     item = choose(found, file, series)
-    return read_item(item, as_stored=as_stored)
+    return read_item(item, as_stored=as_stored, strict=strict)
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
@@ -117,20 +124,20 @@ def _shown_paths() -> Iterator[None]:
         raise
 
 
-def read_item(item: Item, *, as_stored: bool = False) -> Volume:
+def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> Volume:
     """Read the series or volume that an item describes; see `read`."""
     check()
     with _shown_paths():
-        volume = _read(item, as_stored)
+        volume = _read(item, as_stored, strict)
     source = display_path(volume.provenance.source)
     if source != volume.provenance.source:
         volume = replace(volume, provenance=replace(volume.provenance, source=source))
     return volume
 
 
-def _read(item: Item, as_stored: bool) -> Volume:
+def _read(item: Item, as_stored: bool, strict: bool) -> Volume:
     if item.kind.startswith("dicom"):
-        return load.read_item(item, as_stored=as_stored)
+        return load.read_item(item, as_stored=as_stored, strict=strict)
     part = item.source if isinstance(item.source, Part) else None
     path = Path(item.path) if part is None else part.path
     index = None if part is None else part.index

@@ -14,7 +14,7 @@ from io import BytesIO
 from pickle import PickleBuffer
 from typing import Final, NamedTuple
 
-from tomochrome.errors import InputError
+from tomochrome.errors import PixelsError
 
 RLE: Final = "1.2.840.10008.1.2.5"
 JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
@@ -64,7 +64,7 @@ def decode(frame: Frame, code: bytes) -> tuple[PickleBuffer, int, bool | None]:
 
     Raises
     ------
-    InputError
+    PixelsError
         If the size differs from the header's.
     Exception
         Any other exception if the codestream is damaged or the compression is unknown.
@@ -97,13 +97,15 @@ def _decoded(frame: Frame, coded: Coded, code: bytes) -> bytes | bytearray:
 def _check(frame: Frame, coded: Coded) -> None:
     """Check the properties of a codestream before memory is allocated for it.
 
-    Raises `InputError` if its size differs from the header's; `ValueError` if it is in color or has
-    more bits than CT.
+    Raises `PixelsError` if its size differs from the header's; `ValueError` if it is in color or
+    has more bits than CT.
     """
     if (coded.rows, coded.columns) != (frame.rows, frame.columns):
-        raise InputError(
-            f"'{frame.name}' contains an image of {coded.rows}x{coded.columns} pixels, but its "
-            f"header says {frame.rows}x{frame.columns}; copy it again"
+        raise PixelsError(
+            frame.name,
+            f"the file contains an image of {coded.rows}x{coded.columns} pixels, but its header "
+            f"says {frame.rows}x{frame.columns}",
+            "copy it again",
         )
     most = 32 if frame.syntax == RLE else 16
     if coded.components != 1 or not 2 <= coded.precision <= most:

@@ -5,9 +5,11 @@ Source: DICOM PS3.5, 7.1 (data elements) and A.4 (encapsulated pixel data).
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from bisect import bisect_left
+from collections.abc import Sequence
 from contextlib import ExitStack
 from io import SEEK_END, BytesIO
 from itertools import pairwise
@@ -20,8 +22,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, PixelsError
 from tomochrome.io.dicom import parse
+from tomochrome.io.dicom.damage import Damage, truncated
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.walk import open_regular, readable
 
@@ -30,12 +33,18 @@ NATIVE: Final = frozenset({
     str(DeflatedExplicitVRLittleEndian),
 })  # fmt: skip
 """Transfer syntaxes without compressed frames."""
+MOST_FRAME_PIXELS: Final = 2**26
+"""Maximum number of pixels of an image: 8192x8192, as in micro-CT. The true size of a compressed
+image is only known after decoding."""
 MOST_FRAGMENTS: Final = 200_000
 """Maximum number of fragments of compressed pixels in a file."""
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _PIXEL_VRS: Final = ("OW", "OB", "UN")
 _ITEM: Final = (0xFFFE, 0xE000)
+_DELIMITER: Final = (0xFFFE, 0xE0DD)
+_RLE: Final = "1.2.840.10008.1.2.5"
+_ENDS: Final = "the file ends before its pixels"
 _UNDEFINED: Final = 0xFFFFFFFF
 _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c")  #: JPEG, JPEG 2000, JP2
 
@@ -75,18 +84,20 @@ class Source:
 
         Raises
         ------
-        InputError
+        PixelsError
             If the file is truncated.
         """
         size, done = len(target), 0
-        if self._length == _UNDEFINED or (frame + 1) * size > self._length:
+        if self._length == _UNDEFINED:
             raise self._torn()
+        if (frame + 1) * size > self._length:
+            raise self._error(truncated(self._length - frame * size, size))
         with self._lock:
             self._file.seek(self._at + frame * size)
             while done < size:
                 count = self._file.readinto(target[done:])
                 if not count:
-                    raise self._torn()
+                    raise self._error(truncated(done, size))
                 done += count
 
     def read_code(self, frame: int) -> bytes:
@@ -94,14 +105,14 @@ class Source:
 
         Raises
         ------
-        InputError
+        PixelsError
             If the file is truncated, or the location of this frame is not known.
         """
         if self._length != _UNDEFINED:
             raise self._torn()
         with self._lock:
             if self._frames is None:
-                self._frames = self._find_frames()
+                self._frames = _locate(self._file, self._at, self._header)
             if frame >= len(self._frames):
                 raise self._torn()
             parts, end = [], self._file.seek(0, SEEK_END)
@@ -115,11 +126,11 @@ class Source:
                 parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _torn(self) -> InputError:
-        return InputError(
-            f"the pixels of '{self._header.path}' are incomplete, because the file is truncated "
-            "or damaged; copy it again"
-        )
+    def _torn(self) -> PixelsError:
+        return self._error(Damage("the file is truncated or damaged"))
+
+    def _error(self, damage: Damage) -> PixelsError:
+        return PixelsError(str(self._header.path), *damage)
 
     def _find(self, file: BinaryIO) -> tuple[int, int, bool]:
         """Return the offset and the length of the pixel data, and whether it is big-endian."""
@@ -135,15 +146,11 @@ class Source:
             implicit, big = bool(found_implicit), not little
             at = file.tell()
         file.seek(at)
-        order = ">" if big else "<"
-        head = file.read(12)
-        if len(head) < 8 or struct.unpack_from(f"{order}HH", head) != _PIXEL_DATA:
-            raise InputError(f"'{header.path}' contains no pixels; copy the file again")
-        if implicit:
-            return at + 8, int(struct.unpack_from(f"{order}I", head, 4)[0]), big
-        if head[4:6].decode("latin-1") not in _PIXEL_VRS or len(head) < 12:
-            raise self._torn()
-        return at + 12, int(struct.unpack_from(f"{order}I", head, 8)[0]), big
+        pixels = _pixel_element(file.read(12), implicit=implicit, big=big)
+        if isinstance(pixels, Damage):
+            raise self._error(pixels)
+        size, length, big = pixels
+        return at + size, length, big
 
     def _inflate(self, file: BinaryIO) -> tuple[int, int, bool]:
         """Decompress the pixels of a deflated file into memory, within the parser's limits."""
@@ -153,56 +160,149 @@ class Source:
         found = dataset.get_item(_PIXEL_DATA, keep_deferred=True)  # raw: not converted
         pixels = None if found is None else found.value
         if not isinstance(pixels, bytes):
-            raise InputError(f"'{self._header.path}' contains no pixels; copy the file again")
+            raise self._error(Damage(_ENDS))
         if found.VR not in _PIXEL_VRS:
             raise self._torn()
         self._file = BytesIO(pixels)
         return 0, len(pixels), False
 
-    def _find_frames(self) -> list[list[tuple[int, int]]]:
-        """Return the (start, length) of the fragments of each frame."""
-        table, fragments = self._scan()
-        count = max(1, self._header.frames)
-        if len(fragments) < count:
-            raise self._torn()
-        if count == 1:
-            return [fragments]
-        if len(fragments) == count:
-            return [[fragment] for fragment in fragments]
-        first = fragments[0][0] - 8
-        starts = [start - 8 - first for start, _ in fragments]
-        if len(table) == count and table[0] == 0 and all(a < b for a, b in pairwise(table)):
-            cuts = [bisect_left(starts, offset) for offset in table]
+
+def seen_damage(headers: Sequence[Header], file: BinaryIO) -> list[Damage | None]:
+    """Return why the pixels of images cannot be complete, without decoding them.
+
+    Parameters
+    ----------
+    headers
+        Headers of all frames of a file.
+    file
+        The file, opened for reading; its position changes.
+
+    Returns
+    -------
+    list of Damage or None
+        For each frame, None if the file is long enough, or that cannot be told.
+    """
+    first = headers[0]
+    nothing: list[Damage | None] = [None] * len(headers)
+    at, syntax = first.pixels_at, first.transfer_syntax
+    if not at or syntax == DeflatedExplicitVRLittleEndian:
+        return nothing
+    if first.rows * first.columns > MOST_FRAME_PIXELS:
+        given = f"{first.rows}x{first.columns} pixels, more than any CT has"
+        return [Damage(f"its header gives {given}")] * len(headers)
+    end = os.fstat(file.fileno()).st_size
+    file.seek(at)
+    implicit, big = syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian
+    pixels = _pixel_element(file.read(12), implicit=implicit, big=big)
+    if isinstance(pixels, Damage):
+        return [pixels] * len(headers)
+    size, length, _ = pixels
+    start = at + size
+    if length != _UNDEFINED:
+        if syntax not in NATIVE:
+            return nothing
+        frame = first.rows * first.columns * first.samples * first.bits_allocated // 8
+        present = [min(length, end - start) - header.frame * frame for header in headers]
+        return [truncated(count, frame) if count < frame else None for count in present]
+    try:
+        frames = _locate(file, start, first)
+    except InputError:  # raised again when a frame is read
+        return nothing
+    whole = [sum(fragments[-1]) <= end for fragments in frames]
+    cut = Damage("the file is truncated or damaged (its compressed pixels end early)")
+    return [None if h.frame < len(whole) and whole[h.frame] else cut for h in headers]
+
+
+def _pixel_element(head: bytes, *, implicit: bool, big: bool) -> tuple[int, int, bool] | Damage:
+    """Read the start of the pixel data element.
+
+    The element itself shows how it is encoded; some files are not encoded as they declare.
+
+    Returns
+    -------
+    tuple
+        Bytes in front of the value, length of the value, and whether it is big-endian.
+    """
+    if len(head) < 8:
+        return Damage(_ENDS)
+    for is_big in (big, not big):
+        if struct.unpack_from(">HH" if is_big else "<HH", head) == _PIXEL_DATA:
+            break
+    else:
+        return Damage("the file contains no pixels")
+    order = ">I" if is_big else "<I"
+    if head[4:6].decode("latin-1") in _PIXEL_VRS:
+        if len(head) < 12:
+            return Damage(_ENDS)
+        return 12, int(struct.unpack_from(order, head, 8)[0]), is_big
+    if not implicit and head[4:6].isalpha() and head[4:6].isupper():
+        return Damage("the file is truncated or damaged")
+    return 8, int(struct.unpack_from(order, head, 4)[0]), is_big
+
+
+def _locate(file: BinaryIO, at: int, header: Header) -> list[list[tuple[int, int]]]:
+    """Return the (start, length) of the fragments of each frame.
+
+    Of a truncated file these are the frames before its end, and the last may be incomplete.
+
+    Parameters
+    ----------
+    file
+        The file; its position changes.
+    at
+        Offset of the basic offset table.
+
+    Raises
+    ------
+    PixelsError
+        If the file does not say where its frames begin.
+    """
+    table, fragments, is_whole = _scan(file, at)
+    count = max(1, header.frames)
+    if count == 1 or not fragments:
+        return [fragments] if fragments else []
+    if len(fragments) == count or header.transfer_syntax == _RLE:
+        return [[fragment] for fragment in fragments]
+    first = fragments[0][0] - 8
+    starts = [start - 8 - first for start, _ in fragments]
+    if len(table) == count and table[0] == 0 and all(a < b for a, b in pairwise(table)):
+        cuts = [bisect_left(starts, offset) for offset in table]
+        if not is_whole:
+            cuts = [cut for cut in cuts if cut < len(fragments)]
+    else:
+        cuts = [i for i, (start, _) in enumerate(fragments) if _begins(file, start)]
+    complete = len(cuts) == count if is_whole else 0 < len(cuts) <= count
+    if not complete or cuts[0] != 0 or cuts[-1] >= len(fragments):
+        raise PixelsError(
+            str(header.path),
+            f"the file does not say where each of its {count} compressed frames begins",
+            "export it as a series of single-frame files",
+        )
+    return [fragments[a:b] for a, b in pairwise([*cuts, len(fragments)])]
+
+
+def _begins(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    return bool(file.read(4).startswith(_STARTS))
+
+
+def _scan(file: BinaryIO, at: int) -> tuple[list[int], list[tuple[int, int]], bool]:
+    """Return the basic offset table, the (start, length) of each fragment, and if all are there."""
+    table: list[int] = []
+    fragments: list[tuple[int, int]] = []
+    is_first = True
+    while len(fragments) < MOST_FRAGMENTS:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return table, fragments, False
+        *tag, length = struct.unpack("<HHI", head)
+        if tuple(tag) != _ITEM or length == _UNDEFINED:
+            return table, fragments, tuple(tag) == _DELIMITER
+        if is_first:
+            raw = file.read(min(length, 4 * MOST_FRAGMENTS))
+            table = list(struct.unpack_from(f"<{len(raw) // 4}I", raw))
         else:
-            cuts = [i for i, (start, _) in enumerate(fragments) if self._begins(start)]
-        if len(cuts) != count or cuts[0] != 0 or cuts[-1] >= len(fragments):
-            raise InputError(
-                f"'{self._header.path}' does not say where each of its {count} compressed frames "
-                "begins; export it as a series of single-frame files"
-            )
-        return [fragments[a:b] for a, b in pairwise([*cuts, len(fragments)])]
-
-    def _begins(self, start: int) -> bool:
-        self._file.seek(start)
-        return bool(self._file.read(4).startswith(_STARTS))
-
-    def _scan(self) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return the basic offset table and the (start, length) of every fragment."""
-        table: list[int] = []
-        fragments: list[tuple[int, int]] = []
-        at, is_first = self._at, True
-        while len(fragments) < MOST_FRAGMENTS:
-            self._file.seek(at)
-            head = self._file.read(8)
-            if len(head) < 8:
-                break
-            *tag, length = struct.unpack("<HHI", head)
-            if tuple(tag) != _ITEM or length == _UNDEFINED:
-                break
-            if is_first:
-                raw = self._file.read(min(length, 4 * MOST_FRAGMENTS))
-                table = list(struct.unpack_from(f"<{len(raw) // 4}I", raw))
-            else:
-                fragments.append((at + 8, length))
-            at, is_first = at + 8 + length, False
-        return table, fragments
+            fragments.append((at + 8, length))
+        at, is_first = at + 8 + length, False
+    return table, fragments, False

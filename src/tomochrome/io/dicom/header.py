@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from tomochrome.io.dicom.damage import Damage
 from tomochrome.io.dicom.kinds import LOCALIZER, image_kind
 from tomochrome.io.dicom.values import Source, floats, number, seconds, text, values, words
 from tomochrome.volume import ScannerWindow
@@ -63,6 +64,7 @@ class Header:
     lut_type: str = ""  #: unit of a ModalityLUTSequence: "HU", "US" (unspecified) ...
     instance: int | None = None  #: InstanceNumber
     pixels_at: int = 0  #: offset of the pixel data element in the file; 0 if unknown
+    damage: Damage | None = None  #: why the pixels cannot be decoded, if that is known
     flaws: int = 0  #: number of values that violate the standard but could be read
     identity: dict[str, str] | None = field(default=None, repr=False)
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io.dicom import enhanced, parse
+from tomochrome.io.dicom.frames import seen_damage
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
 from tomochrome.io.dicom.patient import patient_key
@@ -106,13 +107,14 @@ class HeaderReader:
                 else:
                     headers = self._whole(path, file, parsed, frames)
                     changed = None
+                headers = _with_damage(headers, file)
             except InputError:
                 raise
             except Exception as error:  # a damaged value can raise anything
                 raise InputError(f"'{path}' is damaged: its DICOM header is invalid") from error
         if caught:
             return [replace(header, flaws=len(caught)) for header in headers]
-        if changed is None and not headers[0].is_multiframe:
+        if changed is None and not headers[0].is_multiframe and not headers[0].damage:
             self._model = parsed, headers[0]
         return headers
 
@@ -135,9 +137,20 @@ class HeaderReader:
         headers = [header]
         if frames and header.is_multiframe:
             dataset = parse.read_dataset(path, file, list(enhanced.TAGS))
+            at = 0 if header.transfer_syntax == parse.DEFLATED else parse.pixels_at(file)
             headers = enhanced.frames(path, dataset, header)
+            if headers[0] is not header:
+                headers = [replace(frame, pixels_at=at) for frame in headers]
         secrets = secrets_of(parsed.elements)
         return [_without_secrets(header, secrets) for header in headers]
+
+
+def _with_damage(headers: list[Header], file: BinaryIO) -> list[Header]:
+    """Note in the headers of a file which frames are missing, as far as its length shows."""
+    damage = seen_damage(headers, file)
+    if not any(damage):
+        return headers
+    return [replace(h, damage=found) for h, found in zip(headers, damage, strict=True)]
 
 
 def _next(model: Header, path: Path, parsed: parse.Parsed, changed: set[int]) -> Header:

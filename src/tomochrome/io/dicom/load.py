@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tomochrome.errors import GeometryError
-from tomochrome.io.dicom.pixels import read_slices
+from tomochrome.errors import GeometryError, InputError
+from tomochrome.io.dicom.pixels import Slices, read_slices
 from tomochrome.io.dicom.rescale import AIR_HU
+from tomochrome.io.dicom.series import without
 from tomochrome.io.dicom.slice_resampling import resample_slices
-from tomochrome.io.dicom.stack import Stack
+from tomochrome.io.dicom.stack import Stack, damage_notice
 from tomochrome.io.series_item import Item
 from tomochrome.volume import Provenance, Volume
 
 
-def read_item(item: Item, *, as_stored: bool = False) -> Volume:
+def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> Volume:
     """Read the series that an item describes.
+
+    Slices that cannot be decoded are treated as missing.
 
     Parameters
     ----------
@@ -22,18 +25,19 @@ def read_item(item: Item, *, as_stored: bool = False) -> Volume:
         A DICOM item of `tomochrome.io.find`; its ``source`` is a `Stack`.
     as_stored
         Keep the slices as stored, even if they are tilted or unevenly spaced.
+    strict
+        Refuse a series with damaged slices.
 
     Raises
     ------
     GeometryError
         If the slices do not form one volume.
     InputError
-        If a slice is damaged.
+        If most slices are damaged, or with ``strict`` any of them.
     """
-    if item.refusal or item.affine is None:
-        raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
+    item, slices = _decoded(item, strict)
     ordered: Stack = item.source
-    slices = read_slices(ordered.headers)
+    assert item.affine is not None
     provenance = Provenance(
         source=item.path,
         kind=item.kind,
@@ -60,3 +64,23 @@ def read_item(item: Item, *, as_stored: bool = False) -> Volume:
     x, y, z = plan.geometry.positions.T.tolist()
     provenance = replace(provenance.add(step), stored_positions=tuple(zip(x, y, z, strict=True)))
     return Volume(voxels, plan.affine, item.unit, provenance, outside)
+
+
+def _decoded(item: Item, strict: bool) -> tuple[Item, Slices]:
+    """Return the slices that can be decoded, and the item without the others."""
+    while True:
+        ordered: Stack = item.source
+        if len(ordered.damaged) == len(ordered.given) > 0:
+            raise InputError(item.refusal)
+        if item.refusal or item.affine is None:
+            raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
+        if strict and ordered.damaged:
+            named = damage_notice(ordered.damaged, len(ordered.given), missing=True)
+            raise InputError(
+                f"'{item.path}' has {named}; copy them again, or read the scan without --strict "
+                "(strict=False)"
+            )
+        slices = read_slices(ordered.headers)
+        if not slices.damaged:
+            return item, slices
+        item = without(item, slices.damaged)  # another image may have the same position

@@ -85,7 +85,8 @@ class Parsed:
     elements: Elements
     transfer_syntax: str
     media_class: str  #: MediaStorageSOPClassUID
-    pixels_at: int = 0  #: byte offset of the pixel data element; 0 if unknown
+    #: byte offset of the pixel data element, or of the end of a file without; 0 if unknown
+    pixels_at: int = 0
 
 
 class Bounded:
@@ -148,15 +149,21 @@ def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
     if parsed is not None:
         return parsed
     dataset = read_dataset(path, file, list(wanted.tags), before_groups=True)
-    at = file.tell()
-    begins = file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+    at = pixels_at(file)
     # Take the raw values: elements that are never used may be impossible to convert.
     elements = {int(found.tag): found for found in dataset.values()}
     meta = {int(found.tag): found for found in dataset.file_meta.values()}
     return Parsed(
         elements, text(meta, "TransferSyntaxUID"), text(meta, "MediaStorageSOPClassUID"),
-        at if begins else 0,
+        at,
     )  # fmt: skip
+
+
+def pixels_at(file: BinaryIO) -> int:
+    """Return the position of a file if its pixel data starts there or it ends there, else 0."""
+    at = file.tell()
+    starts = file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10", b"")
+    return at if starts else 0
 
 
 def _table(head: bytes, wanted: Wanted) -> Parsed | None:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.frames import Source
+from tomochrome.io.dicom.damage import Damage, damage_of, is_most, refusal, truncated
+from tomochrome.io.dicom.frames import MOST_FRAME_PIXELS, Source
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.rescale import DoesNotFitError, is_exact, rescale
 from tomochrome.io.dicom.stored import is_native, read_compressed, read_native
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.walk import readable
 from tomochrome.runtime import ThreadPool, check, report, thread_count
+from tomochrome.runtime.sandbox import SandboxError
 
 MOST_VOXELS: Final = 2**32
 """Maximum number of voxels, more than a whole-body scan of 4,000 slices of 1024x1024 has."""
-MOST_FRAME_PIXELS: Final = 2**26
-"""Maximum number of pixels of an image: 8192x8192, as in micro-CT. The true size of a compressed
-image is only known after decoding."""
 LARGE_VOXELS: Final = 2**28
 """From this number of voxels (1,000 slices of 512x512), `MOST_RATIO` is checked."""
 MOST_RATIO: Final = 500
@@ -48,10 +47,13 @@ class Slices:
         (z, y, x): int16 if that represents every value exactly, otherwise float32.
     outside
         bool (z, y, x): true where the scanner measured nothing; None if there is no such voxel.
+    damaged
+        Index of each slice that could not be decoded, and why; its voxels are undefined.
     """
 
     voxels: NDArray[Any]
     outside: NDArray[np.bool_] | None = None
+    damaged: Mapping[int, Damage] = field(default_factory=dict)
 
 
 def read_slices(headers: Sequence[Header], *, threads: int | None = None) -> Slices:
@@ -75,8 +77,8 @@ def read_slices(headers: Sequence[Header], *, threads: int | None = None) -> Sli
     Raises
     ------
     InputError
-        If a slice is damaged, truncated or in an unsupported compression, or its header gives a
-        size that no CT has.
+        If most slices are damaged, truncated or in an unsupported compression, or a header gives
+        a size that no CT has.
     Cancelled
         If the task was cancelled.
     """
@@ -134,11 +136,10 @@ def _check_sizes(headers: Sequence[Header]) -> None:
             )
         if header.samples != 1:
             raise InputError(f"'{header.path}' is a color image, not a CT slice")
-        if is_native(header) and _file_size(header) < _bytes_needed(header):
-            raise InputError(
-                f"the pixels of '{header.path}' are incomplete, because the file is truncated "
-                "or damaged; copy it again"
-            )
+    short = [h for h in headers if is_native(h) and _file_size(h) < _bytes_needed(h)]
+    if is_most(len(short), total):  # otherwise each is reported when it is read
+        found = truncated(_file_size(short[0]), _bytes_needed(short[0]))
+        raise refusal(total, short[0].path, found)
 
 
 def _bytes_needed(header: Header) -> int:
@@ -156,24 +157,42 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
     voxels = np.empty((total, first.rows, first.columns), dtype=dtype)
     outside = np.zeros(voxels.shape, dtype=np.bool_)  # no memory is used until it is written
     masked: list[int] = []
+    damaged: dict[int, Damage] = {}
     times = Counter(header.path for header in headers)
     with ExitStack() as files:
         with captured_warnings():  # a multi-frame file is opened once
             several = {h.path: h for h in headers if times[h.path] > 1}.values()
-            shared = {h.path: files.enter_context(closing(Source(h))) for h in several}
+            shared = {}
+            for header in several:
+                with suppress(InputError):  # raised again for each of its frames
+                    shared[header.path] = files.enter_context(closing(Source(header)))
 
-        def work(index: int) -> None:
+        def decode(index: int) -> NDArray[np.bool_] | None:
             header, out = headers[index], voxels[index]
             with captured_warnings(), ExitStack() as own:
                 source = shared.get(header.path) or own.enter_context(closing(Source(header)))
                 stored = _stored(header, source, out if dtype is np.int16 else None)
-            mask = rescale(stored, header, out)
-            if mask is not None:
-                outside[index] = mask
-                masked.append(index)
+            return rescale(stored, header, out)
+
+        def work(index: int) -> None:
+            try:
+                mask = decode(index)
+            except SandboxError as error:
+                if error.reason == "memory":  # this computer's fault, not the slice's
+                    raise
+                damaged[index] = damage_of(error, headers[index].path)
+            except InputError as error:
+                damaged[index] = damage_of(error, headers[index].path)
+            else:
+                if mask is not None:
+                    outside[index] = mask
+                    masked.append(index)
+            if is_most(len(damaged), total):
+                first = min(damaged)
+                raise refusal(total, headers[first].path, damaged[first])
 
         in_threads(work, total, "reading slices", threads)
-    return Slices(voxels, outside if masked else None)
+    return Slices(voxels, outside if masked else None, damaged)
 
 
 def in_threads(

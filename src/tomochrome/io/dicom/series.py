@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.io.dicom.damage import Damage
 from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
 from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.rescale import PADDING_BELOW_HU, padding_hu
-from tomochrome.io.dicom.stack import Stack, stack
+from tomochrome.io.dicom.stack import Stack, sound_stack
 from tomochrome.io.series_item import Item
 from tomochrome.notices import Code, Notice
 from tomochrome.volume import Unit, Verdict
@@ -44,7 +46,7 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
     """
     headers = group.headers
     first = headers[0]
-    ordered = stack(headers)
+    ordered = sound_stack(headers)
     unit, warnings = _unit(ordered.headers)
     middle = ordered.headers[len(ordered.headers) // 2]
     affine, shape = ordered.grid_affine, ordered.shape
@@ -73,6 +75,33 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
     )
 
 
+def without(item: Item, damaged: Mapping[int, Damage]) -> Item:
+    """Return the item that remains if some slices turn out to be damaged.
+
+    Parameters
+    ----------
+    item
+        An item of `describe`.
+    damaged
+        Damage by index into the headers of its `Stack`.
+    """
+    before: Stack = item.source
+    found = {id(before.headers[i]): damage for i, damage in damaged.items()}
+    ordered = sound_stack([replace(h, damage=found.get(id(h), h.damage)) for h in before.given])
+    others = tuple(w for w in item.warnings if w not in before.warnings)
+    affine = ordered.grid_affine
+    return replace(
+        item,
+        shape=ordered.shape,
+        spacing=None if affine is None else _spacing(affine),
+        affine=affine,
+        verdict=_verdict(ordered, item.unit),
+        warnings=(*ordered.warnings, *others),
+        refusal=ordered.refusal,
+        source=ordered,
+    )
+
+
 def _where(headers: Sequence[Header], single_file: bool) -> Path:
     files = {h.path for h in headers}
     if len(files) == 1 and (single_file or headers[0].is_multiframe):
@@ -94,7 +123,7 @@ def _spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def _verdict(ordered: Stack, unit: Unit) -> Verdict:
-    return ordered.verdict if unit == "HU" or ordered.verdict == "unreadable" else "not-ct"
+    return ordered.verdict if unit == "HU" else "not-ct"
 
 
 def _unit(headers: Sequence[Header]) -> tuple[Unit, list[Notice]]:

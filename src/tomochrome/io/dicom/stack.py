@@ -7,6 +7,7 @@ between slices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,9 +16,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.io.dicom.damage import is_most, refusal
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.judge import (
     DRIFT_TOLERANCE_PIXELS,
+    SAME_POSITION_MM,
     Finding,
     Gaps,
     Sideways,
@@ -40,6 +43,8 @@ MOST_MM: Final = 100.0
 """Pixel spacings of CT, including micro-CT, are between `LEAST_MM` and this."""
 MOST_RESCALE: Final = 1e9
 """Greater rescale slopes and intercepts are invalid, even for PET."""
+MOST_NAMED: Final = 3
+"""Maximum number of damaged slices that are named."""
 FARTHEST_MM: Final = 1e6
 """Positions more than a kilometre from the origin are invalid."""
 
@@ -56,6 +61,9 @@ class Stack:
     plan: Plan | None = None  #: how to resample the slices; None if they are regular as stored
     #: replace ``warnings`` if the slices are not resampled
     stored_warnings: tuple[Notice, ...] = ()
+    #: all headers of the volume, also those that were left out; empty if they are not known
+    given: tuple[Header, ...] = ()
+    damaged: tuple[Header, ...] = ()  #: those that are missing because they cannot be decoded
 
     @property
     def grid_affine(self) -> NDArray[np.float64] | None:
@@ -95,6 +103,76 @@ def stack(headers: Sequence[Header]) -> Stack:
     if len(headers) == 1:
         return _single(tuple(headers), geometry, notes, findings)
     return _judged(tuple(headers), geometry, notes, findings)
+
+
+def sound_stack(headers: Sequence[Header]) -> Stack:
+    """Return the `stack` of the slices that can be decoded; the damaged ones count as missing.
+
+    If most slices are damaged, they are refused.
+    """
+    given = tuple(headers)
+    damaged = [h for h in given if h.damage is not None]
+    if not damaged:
+        return replace(stack(given), given=given)
+    if is_most(len(damaged), len(given)):
+        first = damaged[0]
+        assert first.damage is not None
+        said = str(refusal(len(given), first.path, first.damage))
+        notice = Notice("damaged", "warning", said)
+        return Stack(given, None, "unreadable", (notice,), said, given=given, damaged=given)
+    sound = stack([h for h in given if h.damage is None])
+    missing = [h for h in damaged if not _is_replaced(h, sound.headers)]
+    notice = damage_notice(damaged, len(given), missing=bool(missing))
+    worse = bool(missing) and sound.verdict in ("regular", "irregular") and not sound.refusal
+    return replace(
+        sound,
+        verdict="incomplete" if worse else sound.verdict,
+        warnings=(notice, *sound.warnings),
+        stored_warnings=(notice, *sound.stored_warnings),
+        given=given,
+        damaged=tuple(missing),
+    )
+
+
+def _is_replaced(damaged: Header, sound: Sequence[Header]) -> bool:
+    """Whether a sound slice has the position of a damaged one."""
+    place = damaged.position
+    return place is not None and any(
+        h.position is not None and math.dist(h.position, place) < SAME_POSITION_MM for h in sound
+    )
+
+
+def damage_notice(damaged: Sequence[Header], total: int, *, missing: bool) -> Notice:
+    """Return a notice that names damaged slices.
+
+    Parameters
+    ----------
+    damaged
+        Their headers.
+    total
+        Number of slices of the scan.
+    missing
+        Whether at least one is missing now, because no other image has its position.
+    """
+    told = ", ".join(map(_named, damaged[:MOST_NAMED]))
+    more = f" and {len(damaged) - MOST_NAMED} more" if len(damaged) > MOST_NAMED else ""
+    end = "treated as missing" if missing else "other images of the same positions were read"
+    text = f"slices that cannot be decoded: {len(damaged)} of {total}, {told}{more}: {end}"
+    return Notice("damaged", "warning", text)
+
+
+def _named(header: Header) -> str:
+    """Return file, number, position and damage of a slice."""
+    facts = [f"frame {header.frame + 1}"] if header.is_multiframe else []
+    if header.instance is not None and not header.is_multiframe:
+        facts.append(f"image {header.instance}")
+    if header.position is not None and header.orientation is not None:
+        row, column = np.reshape(header.orientation, (2, 3))
+        axis = int(np.argmax(np.abs(np.cross(row, column))))
+        facts.append(f"{'xyz'[axis]} = {header.position[axis]:.1f} mm")
+    reason = header.damage.reason if header.damage else ""
+    place = f" ({', '.join(facts)})" if facts else ""
+    return f"'{header.path.name}'{place}, {reason}"
 
 
 def _refused(headers: Sequence[Header], refusal: str) -> Stack:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, PixelsError
 from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.frames import NATIVE, Source
 from tomochrome.io.dicom.header import Header
@@ -119,10 +119,11 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     except (ValueError, sandbox.SandboxError) as error:
         if isinstance(error, sandbox.SandboxError) and error.reason != "failed":
             raise
-        raise InputError(
-            f"the pixels of '{header.path}' cannot be decoded, because the file is truncated, "
-            f"damaged or compressed in an unsupported way ({header.transfer_syntax}); "
-            "copy it again"
+        raise PixelsError(
+            str(header.path),
+            "the file is truncated, damaged or compressed in an unsupported way "
+            f"({header.transfer_syntax})",
+            "copy it again",
         ) from error
 
 
