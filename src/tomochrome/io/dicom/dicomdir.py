@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.parse import read_dataset, read_items
+from tomochrome.io.dicom.parse import read_dataset, read_records
 from tomochrome.io.dicom.values import element, values
 from tomochrome.io.dicom.warning_capture import captured_warnings
+from tomochrome.io.sniff import sniff
 from tomochrome.io.walk import MOST_FILES, Skip, open_regular, readable
 from tomochrome.runtime import check
 
@@ -18,6 +20,7 @@ _MOST_MISSING: Final = 20
 """Maximum number of missing files that are listed individually."""
 _VERSION: Final = ";1"
 """Version suffix of file names on CDs (ISO 9660), which some systems show."""
+_ENDING: Final = ".dcm"  #: what programs that copy CDs add to names
 
 
 def is_index(head: bytes) -> bool:
@@ -30,7 +33,8 @@ def is_index(head: bytes) -> bool:
 def files(path: Path, skip: Skip) -> list[Path]:
     """Return the existing files that a DICOMDIR lists, without duplicates.
 
-    File names are case-insensitive, as on CDs.
+    Its names have no ending (DICOM PS3.10 8.2) and capital letters only; copies of CDs often have
+    endings (``IM1.dcm``) and small letters, which make no difference here.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ def files(path: Path, skip: Skip) -> list[Path]:
         real = folder.resolve()
     except (OSError, RuntimeError) as error:
         raise InputError(f"the folder of '{path}' cannot be opened: {error}") from error
-    names = cache(_names)  # each folder is listed once
+    listing = cache(_folder)  # each folder is listed once
     found: dict[Path, None] = {}
     missing = []
     for parts in references:
@@ -63,8 +67,7 @@ def files(path: Path, skip: Skip) -> list[Path]:
             continue
         file: Path | None = folder
         for part in parts:
-            entries = names(file) if file else {}
-            file = entries.get(part) or entries.get(part.casefold())
+            file = listing(file).entry(part) if file else None
         if file is None:
             missing.append(shown)
         elif not file.resolve().is_relative_to(real):
@@ -73,8 +76,8 @@ def files(path: Path, skip: Skip) -> list[Path]:
             found[file] = None
     if missing and not found:
         raise InputError(
-            f"'{path}' is only the index of {len(missing)} files, and none of them is in the same "
-            "folder; copy the whole CD and open its folder"
+            f"'{path}' is only the index of {len(missing)} files, and none of these names is in "
+            "the same folder; open the folder of the images instead, or copy the whole CD"
         )
     for name in missing[:_MOST_MISSING]:
         skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")
@@ -86,8 +89,8 @@ def files(path: Path, skip: Skip) -> list[Path]:
 def _references(path: Path) -> list[tuple[str, ...]]:
     """Return the file references of all records, as names of folders and file."""
     with readable(path), captured_warnings(), open_regular(path) as file:
-        dataset = read_dataset(path, file, ["DirectoryRecordSequence"])
-        records = read_items(path, element(dataset, "DirectoryRecordSequence"))
+        dataset = read_dataset(path, file, ["DirectoryRecordSequence"], index=True)
+        records = read_records(path, element(dataset, "DirectoryRecordSequence"))
     references = []
     for record in records:
         check()
@@ -113,14 +116,49 @@ def _brief(text: str) -> str:
     return clean if len(clean) <= 60 else clean[:57] + "..."
 
 
-def _names(folder: Path) -> dict[str, Path]:
-    """Return the entries of a folder by their names and by their case-folded names."""
-    names: dict[str, Path] = {}
+@dataclass(frozen=True)
+class _Folder:
+    """The entries of a folder by name."""
+
+    exact: dict[str, Path] = field(default_factory=dict)
+    folded: dict[str, Path] = field(default_factory=dict)  #: by name in small letters
+    longer: dict[str, list[Path]] = field(default_factory=dict)  #: by beginnings that end at a dot
+
+    def entry(self, part: str) -> Path | None:
+        """Return the file or folder that one part of a reference names, or None."""
+        name = _folded(part)
+        entry = self.exact.get(part) or self.folded.get(name)
+        if entry is not None or not name:
+            return entry
+        images = [file for file in self.longer.get(name, []) if _is_dicom(file)]
+        images = [file for file in images if _folded(file.name) == name + _ENDING] or images
+        if len(images) == 1:
+            return images[0]
+        return self.folded.get(name.removesuffix(_ENDING))  # the ending was removed
+
+
+def _folder(path: Path) -> _Folder:
+    """List a folder; one that cannot be opened counts as empty."""
+    folder = _Folder()
     try:
-        for entry in sorted(folder.iterdir()):
-            bare = entry.name.removesuffix(_VERSION).rstrip(".")
-            names.setdefault(bare.casefold(), entry)
-            names[entry.name] = entry
-    except OSError:  # not a folder, or it cannot be opened: its files are missing
-        return {}
-    return names
+        entries = sorted(path.iterdir())
+    except OSError:
+        return folder
+    for entry in entries:
+        name = _folded(entry.name)
+        folder.exact[entry.name] = entry
+        folder.folded.setdefault(name, entry)
+        while name := name.rpartition(".")[0]:
+            folder.longer.setdefault(name, []).append(entry)
+    return folder
+
+
+def _folded(name: str) -> str:
+    return name.casefold().removesuffix(_VERSION).rstrip(".")
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        return sniff(path) == "dicom"
+    except OSError:
+        return False

@@ -25,8 +25,9 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import data_element_generator, read_partial
 from pydicom.tag import BaseTag, Tag
 
-from tomochrome.errors import InputError
+from tomochrome.errors import Cancelled, InputError
 from tomochrome.io.dicom.values import Elements, text
+from tomochrome.runtime import check
 
 HEAD_BYTES: Final = 32 << 10
 """Bytes read at once from the start of each file: classic CT headers have 3 to 20 KiB."""
@@ -36,6 +37,10 @@ MOST_READS: Final = 10_000
 """Limit on the read calls of pydicom for one header: three per element, and CT has hundreds."""
 BYTES_A_READ: Final = 256
 """File bytes per additional read call: multi-frame headers grow with the pixel data."""
+BYTES_AN_INDEX_READ: Final = 4
+"""The same for an index (DICOMDIR): its records have elements of ten bytes and more."""
+MOST_INDEX_BYTES: Final = 512 << 20
+"""Limit on the bytes read of an index: 200,000 images with 2.5 KiB each."""
 MOST_INFLATED: Final = 1 << 30
 """Limit on the inflated size of a deflated file in bytes: 2,000 frames of 512x512 pixels."""
 
@@ -90,12 +95,17 @@ class Parsed:
 
 
 class Bounded:
-    """A file that raises an error once the limits on bytes or read calls are exceeded."""
+    """A file that raises an error once the limits on bytes or read calls are exceeded.
 
-    def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
+    The header of an image has a size that does not depend on the number of images; an index
+    (DICOMDIR) grows with it, so its limits do as well.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, path: Path, *, index: bool = False) -> None:
         self._file, self._size, self.name = file, size, str(path)
-        self._bytes_left = MOST_HEADER_BYTES
-        self._reads_left = MOST_READS + size // BYTES_A_READ
+        self._bytes_left = MOST_INDEX_BYTES if index else MOST_HEADER_BYTES
+        self._reads_left = MOST_READS + size // (BYTES_AN_INDEX_READ if index else BYTES_A_READ)
+        self._kind = "index" if index else "image"
 
     def read(self, size: int | None = -1) -> bytes:
         """Read bytes.
@@ -104,14 +114,17 @@ class Bounded:
         ------
         InputError
             If more bytes or read calls are needed than any header takes.
+        Cancelled
+            If the task was cancelled.
         """
+        check()
         rest = max(0, self._size - self._file.tell())
         size = rest if size is None or size < 0 else min(size, rest)
         self._bytes_left -= size
         self._reads_left -= 1
         if self._reads_left < 0 or self._bytes_left < 0:
             raise InputError(
-                f"the DICOM header of '{self.name}' is longer than that of any image; "
+                f"the DICOM header of '{self.name}' is longer than that of any {self._kind}; "
                 "the file is damaged"
             )
         return self._file.read(size)
@@ -209,7 +222,12 @@ def _after_meta(tag: int, vr: str | None, length: int) -> bool:
 
 
 def read_dataset(
-    path: Path, file: BinaryIO, tags: list[Any] | None = None, *, before_groups: bool = False
+    path: Path,
+    file: BinaryIO,
+    tags: list[Any] | None = None,
+    *,
+    before_groups: bool = False,
+    index: bool = False,
 ) -> FileDataset:
     """Read all elements before the pixel data, or only those with the given tags.
 
@@ -224,6 +242,8 @@ def read_dataset(
         The elements to read, by number or keyword; all if empty or None.
     before_groups
         Read only the elements before the functional groups of a multi-frame image.
+    index
+        Whether it is an index (DICOMDIR), which may be longer than any image's header.
 
     Raises
     ------
@@ -245,7 +265,7 @@ def read_dataset(
         if meta is None:
             buffered: Any = BufferedReader(file, HEAD_BYTES)
             try:
-                source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path)
+                source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path, index=index)
                 dataset = read_partial(source, ends, force=True, specific_tags=wanted)
                 if "TransferSyntaxUID" not in dataset.file_meta:
                     dataset.file_meta.TransferSyntaxUID = _guess_syntax(dataset)
@@ -263,8 +283,8 @@ def read_dataset(
         return FileDataset(str(path), inner, file_meta=meta[0], is_implicit_VR=False)
 
 
-def read_items(path: Path, sequence: RawDataElement | DataElement | None) -> list[Dataset]:
-    """Return the items of a sequence that may be long, parsed within the limits.
+def read_records(path: Path, sequence: RawDataElement | DataElement | None) -> list[Dataset]:
+    """Return the records of an index (DICOMDIR), parsed within the limits.
 
     Raises
     ------
@@ -275,7 +295,7 @@ def read_items(path: Path, sequence: RawDataElement | DataElement | None) -> lis
         return []
     if isinstance(sequence, RawDataElement):
         data = sequence.value if isinstance(sequence.value, bytes) else b""
-        source: Any = Bounded(BytesIO(data), len(data), path)
+        source: Any = Bounded(BytesIO(data), len(data), path, index=True)
         with _sentences(path):
             return list(
                 pydicom.filereader.read_sequence(
@@ -292,7 +312,7 @@ def _sentences(path: Path) -> Iterator[None]:
     """Convert any exception of a parser to an `InputError` with a one-sentence message."""
     try:
         yield
-    except InputError:
+    except (InputError, Cancelled):
         raise
     except OSError as error:
         if error.errno is None:  # raised by the parser at the end of the file
