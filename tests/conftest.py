@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
+# napari reads and writes no settings: a test must not depend on the user's theme or window size.
+os.environ["NAPARI_CONFIG"] = ""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Which examples a property is tried on depends on nothing but the test itself, and how long they

@@ -48,16 +48,9 @@ def show(scan, volume, name="", **changes):
 
 
 def facts(scan):
-    form = scan.view.facts
-    rows = range(form.rowCount())
-    return {
-        form.itemAt(row, form.ItemRole.LabelRole).widget().text(): form.itemAt(
-            row, form.ItemRole.FieldRole
-        )
-        .widget()
-        .text()
-        for row in rows
-    }
+    grid = scan.view.facts
+    texts = [grid.itemAt(index).widget().text() for index in range(grid.count())]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def shown_warnings(scan):

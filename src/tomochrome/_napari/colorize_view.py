@@ -14,7 +14,6 @@ from tomochrome._napari.controls import (
     Section,
     ValueSlider,
     form,
-    side_by_side,
     stacked,
 )
 from tomochrome._napari.grey_split import GreySplitPanel
@@ -29,6 +28,7 @@ from tomochrome._napari.named_choice import (
     model_choices,
     palette_choices,
 )
+from tomochrome._napari.narrow import WrappingRow
 from tomochrome._napari.panel import JobView
 from tomochrome._napari.photograph_choice import PhotographChoice
 from tomochrome._napari.readout import CursorReadout
@@ -243,7 +243,7 @@ class ColorizeView(JobView):
             self._inputs,
             self.buttons,
             self.keep,
-            side_by_side((self.compare, 1), (self.export, 1)),
+            WrappingRow((self.compare, 1), (self.export, 1)),
             self.progress,
             self.message,
             self.override,

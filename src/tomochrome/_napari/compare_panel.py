@@ -6,11 +6,11 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QWidget,
 )
 
@@ -25,9 +25,17 @@ from tomochrome._napari.compare_modes import (
     WIPE_DOWN,
     Fields,
 )
-from tomochrome._napari.controls import MessageLabel, ValueSlider, form, side_by_side
+from tomochrome._napari.controls import (
+    FieldRow,
+    MessageLabel,
+    NumberBox,
+    ValueSlider,
+    form,
+    side_by_side,
+)
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of
+from tomochrome._napari.narrow import ElidedButton, ElidedComboBox, WrappingRow
 
 _MAX_OFFSET_MM = 500.0
 
@@ -45,7 +53,7 @@ class ComparePanel(QWidget):
         self.second = LayerChoice(viewer, self, accepts=is_comparable)
         self.first.setToolTip("The comparison is on the voxel grid of this image")
         default = Fields()
-        self.mode = QComboBox(self)
+        self.mode = ElidedComboBox(self)
         for number, (name, (title, words)) in enumerate(MODES.items()):
             self.mode.addItem(title, name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
@@ -54,13 +62,12 @@ class ComparePanel(QWidget):
             value=default.tile_mm, parent=self,
         )  # fmt: skip
         self.tile.setToolTip("Edge length of a tile in mm, the same in every plane")
-        self.offset = QWidget(self)
+        self.offset = FieldRow(self)
         self._offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
         self.share = ValueSlider(0, 100, suffix=" %", value=100 * default.share, parent=self)
         self.share.setToolTip("Weight of the second image in the blend")
         self.reach = QDoubleSpinBox(self)
         self.reach.setRange(0, 1e6)
-        self.reach.setMinimumWidth(60)  # not as wide as the longest number
         self.reach.setDecimals(3)  # images of other programs may range from 0 to 1
         self.reach.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.reach.setSpecialValueText("Automatic")
@@ -85,7 +92,7 @@ class ComparePanel(QWidget):
         self.before = QPushButton("Before", self)
         self.after = QPushButton("After", self)
         self.message = MessageLabel("plain", self)
-        self.match = QPushButton("Use the first image's window for both", self)
+        self.match = ElidedButton("Use the first image's window for both", self)
         self._rows: dict[QWidget, tuple[str, ...]] = {}
         self._lay_out()
         self._connect()
@@ -110,7 +117,7 @@ class ComparePanel(QWidget):
         ):
             self.form.addRow(name, widget)
             self._rows[widget] = modes
-        self.form.addRow(side_by_side((self.show_button, 2), (self.before, 1), (self.after, 1)))
+        self.form.addRow(WrappingRow((self.show_button, 2), (self.before, 1), (self.after, 1)))
         self.form.addRow(self.message)
         self.form.addRow(self.match)
         self.form.setRowVisible(self.match, False)
@@ -190,13 +197,10 @@ def is_comparable(layer: Any) -> bool:
 
 
 def _offset_box(axis: str, parent: QWidget) -> QDoubleSpinBox:
-    box = QDoubleSpinBox(parent)
+    box = NumberBox(parent, widest="x 00.0")
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     box.setRange(-_MAX_OFFSET_MM, _MAX_OFFSET_MM)
     box.setDecimals(1)
     box.setPrefix(f"{axis} ")
-    box.setKeyboardTracking(False)
-    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    # In napari's style, three of them would be wider than a narrow dock.
-    box.setStyleSheet("QDoubleSpinBox { min-width: 44px; padding: 1px 2px; }")
     box.setToolTip(f"Offset of the tiles along {axis} in mm; the arrow keys change it")
     return box

@@ -7,7 +7,6 @@ from typing import Any
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QFrame,
@@ -23,9 +22,13 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleSlider
 from superqt.utils import signals_blocked
 
+from tomochrome._napari.narrow import MAX_MINIMUM_PX, BreakableLabel
 from tomochrome._napari.theme import Tone, ToneLabel
 
 _SLIDER_MAX = 1000.0  # internal range of every slider
+_LABEL_GAP = 14  # of a form, at most
+_CURSOR = 4
+_BOX_EDGES = _CURSOR + 6  # with padding and frame of a number field
 _RESIZE_EVENTS = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
 
 
@@ -59,6 +62,7 @@ def _add(layout: QBoxLayout, parts: Any) -> None:
 def form(*rows: Any, parent: QWidget | None = None) -> QFormLayout:
     """Return a form layout; a row is a label with a field, or a single field."""
     layout = QFormLayout(parent) if parent is not None else QFormLayout()
+    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     if parent is not None:
         layout.setContentsMargins(0, 0, 0, 0)
     for parts in rows:
@@ -66,13 +70,40 @@ def form(*rows: Any, parent: QWidget | None = None) -> QFormLayout:
     return layout
 
 
-def compact(box: QComboBox, characters: int = 8) -> None:
-    """Let a combo box be narrower than its longest item, which must not widen the panel."""
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(characters)
+class NumberBox(QDoubleSpinBox):
+    """A number field without arrows, as wide as ``widest``, a text, needs in the current font."""
+
+    def __init__(self, parent: QWidget | None = None, widest: str = "-1000 HU") -> None:
+        super().__init__(parent)
+        self._widest = widest
+        self.setKeyboardTracking(False)
+        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        # Qt ignores a size hint below the minimum width of napari's style sheet.
+        metrics = self.fontMetrics()
+        width = (metrics.horizontalAdvance(widest) + _CURSOR) / metrics.height()
+        self.setStyleSheet(f"QDoubleSpinBox {{ min-width: {width:.2f}em; padding: 1px 2px; }}")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Return the width of the text."""
+        width = self.fontMetrics().horizontalAdvance(self._widest) + _BOX_EDGES
+        return QSize(width, super().sizeHint().height())
 
 
-class ValueSlider(QWidget):
+class FieldRow(QWidget):
+    """Widgets side by side as a field of a form; they always get the width that they need.
+
+    A form with `QFormLayout.WrapLongRows` forgets the gap after the label when it decides whether
+    label and field fit in one row.
+    """
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Return the size of the widgets with the gap."""
+        hint = super().minimumSizeHint()
+        return QSize(hint.width() + _LABEL_GAP, hint.height())
+
+
+class ValueSlider(FieldRow):
     """A slider and a number field that show the same value.
 
     superqt's labeled sliders lack two features that window sliders need: a number field with a
@@ -113,11 +144,8 @@ class ValueSlider(QWidget):
         self._slider = QDoubleSlider(Qt.Orientation.Horizontal, self)
         self._slider.setRange(0.0, _SLIDER_MAX)
         self._slider.setMinimumWidth(60)
-        self._box = QDoubleSpinBox(self)
-        self._box.setKeyboardTracking(False)
-        self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._box = NumberBox(self)
         self._box.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self._box.setFixedWidth(66)
         self.set_range(low, high, decimals, suffix, box_low, box_high)
         self._box.setSingleStep(step)
         layout = side_by_side((self._slider, 1), self._box)
@@ -173,13 +201,12 @@ class ValueSlider(QWidget):
             self._slider.setValue(_SLIDER_MAX * fraction ** (1 / self._power))
 
 
-class MessageLabel(ToneLabel):
+class MessageLabel(BreakableLabel, ToneLabel):
     """A word-wrapped text, optionally on a colored background; hidden when empty."""
 
     def __init__(self, tone: Tone = "plain", parent: QWidget | None = None) -> None:
         super().__init__(tone, "padding: 4px 6px;", parent)
-        self.setWordWrap(True)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.wrap()
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -243,13 +270,15 @@ class Section(QWidget):
 
 
 class ScrollColumn(QScrollArea):
-    """A scroll area that scrolls vertically only and is never narrower than its content."""
+    """A scroll area for a column of fields, which it never makes wider than `MAX_MINIMUM_PX`.
+
+    It scrolls horizontally only if the content cannot be that narrow, for example in a large font.
+    """
 
     def __init__(self, content: QWidget, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(content)
         content.installEventFilter(self)
 
@@ -264,9 +293,14 @@ class ScrollColumn(QScrollArea):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Return the width of content, scroll bar and frame, and the height of a few rows."""
-        extra = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
-        return QSize(self.widget().minimumSizeHint().width() + extra, 160)
+        return QSize(
+            min(self.widget().minimumSizeHint().width() + self._extra(), MAX_MINIMUM_PX), 160
+        )
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Return the minimum width and the full height of the content."""
-        return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
+        """Return the size at which all of the content is in view."""
+        hint = self.widget().sizeHint()
+        return QSize(hint.width() + self._extra(), hint.height())
+
+    def _extra(self) -> int:
+        return int(self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth())

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.controls import compact, form, side_by_side
+from tomochrome._napari.controls import form
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import LayerSource, source_of
+from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.writer import layer_volume, may_replace
 from tomochrome.errors import ExistsError, OutputError
@@ -88,16 +89,15 @@ class ExportView(JobView):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "Export")
-        self.content, self.format = QComboBox(self), QComboBox(self)
+        self.content, self.format = ElidedComboBox(self), ElidedComboBox(self)
         self.content.setToolTip(
             "Tomochrome layers, and the tissue and confidence maps of colored ones"
         )
-        compact(self.content, 0)
         self.path = QLineEdit(self)
         self.path.setPlaceholderText("File, or folder for DICOM")
         self.browse = QPushButton("Browse…", self)
         self.locked = self.content, self.format, self.path, self.browse
-        where = side_by_side((self.path, 1), self.browse)
+        where = WrappingRow((self.path, 1), self.browse)
         fields = form(("Content", self.content), ("Format", self.format), ("Save as", where))
         self.fill(parent, caution(self), fields, self.buttons, self.progress, self.message)
 

@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from tomochrome._napari.compare_layer import screen_of
 from tomochrome._napari.controls import ValueSlider, form
 from tomochrome._napari.events import Connections
+from tomochrome._napari.narrow import ElidedComboBox
 from tomochrome._napari.wipe_handle import Edge, WipeHandle, screen_axis
 
 OFF: Final = "Off"
@@ -48,7 +49,7 @@ class GreySplitPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.mode = QComboBox(self)
+        self.mode = ElidedComboBox(self)
         for number, (name, words) in enumerate(_MODES.items()):
             self.mode.addItem(name)
             self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
@@ -61,6 +62,7 @@ class GreySplitPanel(QWidget):
         )
         self.rate.setToolTip("Changes per second")
         self.only_2d = QLabel("2D only: 3D always shows color.", self)
+        self.only_2d.setWordWrap(True)
         fields = ("Mode", self.mode), ("Grayscale", self.place), ("Rate", self.rate)
         self._form = form(*fields, self.only_2d, parent=self)
         self.mode.currentIndexChanged.connect(self._mode_chosen)

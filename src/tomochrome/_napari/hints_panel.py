@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
 from tomochrome._napari.coloring import Coloring, finished_layer, unused_options
-from tomochrome._napari.controls import form, side_by_side
+from tomochrome._napari.controls import form
 from tomochrome._napari.ct_source import check_layer, ct_source
 from tomochrome._napari.events import Connections
 from tomochrome._napari.grey_window import window_of
@@ -22,6 +22,7 @@ from tomochrome._napari.layers import (
     world_affine,
 )
 from tomochrome._napari.named_choice import NamedChoice
+from tomochrome._napari.narrow import WrappingRow
 from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.stroke_labels import (
     add_color,
@@ -121,7 +122,7 @@ class HintsView(JobView):
             caution(self),
             form(("CT", self.layer), ("Colored layer", self.colored), ("Strokes", self.strokes)),
             self.new,
-            form(("Paint with", side_by_side((self.tissue, 1), self.color))),
+            form(("Paint with", WrappingRow((self.tissue, 1), self.color))),
             self.buttons,
             self.progress,
             self.message,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.controls import compact
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import grey_layer, source_of
+from tomochrome._napari.narrow import ElidedComboBox
 
 
 def is_grey(layer: Any) -> bool:
@@ -21,7 +21,7 @@ def is_grey(layer: Any) -> bool:
     return grey and (known is None or known.role == "ct")
 
 
-class LayerChoice(QComboBox):
+class LayerChoice(ElidedComboBox):
     """Lists layers, newest first; emits `chosen` when the choice changes.
 
     Parameters
@@ -58,7 +58,6 @@ class LayerChoice(QComboBox):
         self._connections, self._names = Connections(), Connections()
         self._listed: list[Any] = []
         self._last: Any = None
-        compact(self)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         events = viewer.layers.events
         self._connections.add(self.refresh, events.inserted, events.removed, events.reordered)

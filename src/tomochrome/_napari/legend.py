@@ -11,7 +11,6 @@ from qtpy.QtCore import QEvent, QItemSelectionModel, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QHeaderView,
     QLabel,
     QPushButton,
@@ -21,7 +20,8 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.controls import compact, side_by_side, stacked
+from tomochrome._napari.controls import stacked
+from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome.color.palette import palette
 from tomochrome.color.selection import TissueSelection
 from tomochrome.tissue import Tissue
@@ -50,10 +50,9 @@ class Legend(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.list = _List(self)
-        self.others = QComboBox(self)
+        self.others = ElidedComboBox(self)
         self.others.addItem("Dim others", "dim")
         self.others.addItem("Grey others", "hide")
-        compact(self.others)
         self.others.setToolTip("How to show the tissues that are not selected")
         self.all = QPushButton("Show all", self)
         self.all.setToolTip("Show every tissue in color (Esc in the list)")
@@ -63,9 +62,8 @@ class Legend(QWidget):
             "Click a tissue to show only this one, click again to show all; Ctrl+click adds one. "
             "Keyboard: arrow keys, space, and Esc to show all"
         )
-        stacked(
-            self, self.list, side_by_side((self.others, 1), (self.all, 1)), self.hint, margins=0
-        )
+        row = WrappingRow((self.others, 1), (self.all, 1))
+        stacked(self, self.list, row, self.hint, margins=0)
         self.list.itemSelectionChanged.connect(self._tell)
         self.list.itemChanged.connect(self._ticked)
         self.list.escaped.connect(self.show_all)
@@ -206,6 +204,8 @@ class _List(QTreeWidget):
 
     def _fit(self) -> None:
         """Set the height to that of the rows, at most `_MAX_ROWS` of them."""
+        side = max(_SWATCH_PX, self.fontMetrics().ascent())
+        self.setIconSize(QSize(side, side))
         rows = min(_MAX_ROWS, max(1, self.topLevelItemCount()))
         row_height = max(self.sizeHintForRow(0), self.fontMetrics().height())
         self.setFixedHeight(self.header().sizeHint().height() + rows * row_height + 4)

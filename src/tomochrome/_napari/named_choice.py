@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.controls import compact
+from tomochrome._napari.narrow import ElidedComboBox
 from tomochrome.runtime import check, report
 
 _DEVICES: Final = {
@@ -36,7 +36,7 @@ class Named:
         return f"{self.name}: {self.about}" if self.about else self.name
 
 
-class NamedChoice(QComboBox):
+class NamedChoice(ElidedComboBox):
     """A combo box of titles; `name` is the id of the selected one.
 
     If a name is not offered yet because a worker is still listing the choices, it is selected as
@@ -47,7 +47,6 @@ class NamedChoice(QComboBox):
         self, choices: Sequence[Named] = (), parent: QWidget | None = None, *, tip: str = ""
     ) -> None:
         super().__init__(parent)
-        compact(self)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._wanted = ""
         self._tip = tip
@@ -64,9 +63,6 @@ class NamedChoice(QComboBox):
                 self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
             found = [self.findData(name) for name in (self._wanted, before)]
             self.setCurrentIndex(next((index for index in found if index >= 0), 0))
-        view = self.view()
-        if view is not None:  # the popup may be wider than the box
-            view.setMinimumWidth(view.sizeHintForColumn(0) + 2 * self.fontMetrics().height())
         if self.name == self._wanted:
             self._wanted = ""
         self._show_tip()

@@ -17,13 +17,14 @@ from typing import Any, ClassVar, get_type_hints
 from magicgui.types import Undefined
 from magicgui.widgets import Container, create_widget
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QWidget
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QTabBar, QWidget
 
-from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, side_by_side, stacked
+from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, stacked
 from tomochrome._napari.events import Connections, unwrapped
 from tomochrome._napari.jobs import JobRunner, Work
 from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, LayerTuple
+from tomochrome._napari.narrow import SHARE_OF_WINDOW, USUAL_PX, LabelFont, WrappingRow, style_sheet
 from tomochrome._napari.viewer_setup import is_settled
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
@@ -46,6 +47,7 @@ class DockedPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.connections = Connections()  #: event connections, released with the panel
+        self._font = LabelFont(self, lambda points: self.setStyleSheet(style_sheet(points)))
         self._covered = False
         self._main_window: QMainWindow | None = None
         self._was_docked = False
@@ -64,6 +66,14 @@ class DockedPanel(QWidget):
             self._released = True
             self.connections.release()
             self.cleanup()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Return a width that leaves most of the window to the image."""
+        hint, window = super().sizeHint(), self.window()
+        if isinstance(window, QMainWindow):
+            width = min(max(hint.width(), USUAL_PX), round(SHARE_OF_WINDOW * window.width()))
+            hint.setWidth(max(width, self.minimumSizeHint().width()))
+        return hint
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Find the main window and watch for it to close."""
@@ -113,6 +123,11 @@ class DockedPanel(QWidget):
         if others and not dock.isFloating():
             window.tabifyDockWidget(others[-1], dock)
             dock.raise_()
+            direct = Qt.FindChildOption.FindDirectChildrenOnly
+            for tabs in window.findChildren(QTabBar, options=direct):
+                # Names that do not fit are scrolled to, not cut to a letter.
+                tabs.setUsesScrollButtons(True)
+                tabs.setElideMode(Qt.TextElideMode.ElideNone)
 
     def _note_visibility(self, visible: bool) -> None:
         dock = self._dock()
@@ -157,7 +172,7 @@ class JobView(QFrame):
         self.cancel = QPushButton("Cancel", self)
         self.progress = StageBar(self)
         self.message = MessageLabel("plain", self)
-        self.buttons = side_by_side((self.run, 2), (self.cancel, 1))
+        self.buttons = WrappingRow((self.run, 2), (self.cancel, 1))
         self.locked: Sequence[QWidget] = ()  #: widgets disabled while a job runs
 
     def fill(self, parent: QWidget, *parts: Any) -> None:

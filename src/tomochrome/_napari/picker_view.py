@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QLabel,
     QLineEdit,
     QPushButton,
@@ -17,7 +16,8 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import MessageLabel, side_by_side, stacked
+from tomochrome._napari.controls import MessageLabel, stacked
+from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.panel import JobView
 from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
@@ -46,7 +46,7 @@ class PickerView(JobView):
         )
         self.search.setClearButtonEnabled(True)
         self.search.installEventFilter(self)
-        self.order = QComboBox(self)
+        self.order = ElidedComboBox(self)
         self.order.setToolTip("Sort order of the series in each study; by slices lists CT first")
         for order, words in ORDERS.items():
             self.order.addItem(words, order)
@@ -65,10 +65,10 @@ class PickerView(JobView):
         self._found: tuple[Item, ...] = ()
         stacked(
             self,
-            side_by_side(self.folder, self.file),
+            WrappingRow((self.folder, 1), (self.file, 1)),
             self.summary,
             self.search,
-            side_by_side((self.order, 1), self.names),
+            WrappingRow((self.order, 1), self.names),
             (self.series, 1),
             self.skipped,
             self.reasons,

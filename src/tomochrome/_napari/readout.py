@@ -29,7 +29,7 @@ class CursorReadout(QWidget):
             "Probability of this tissue according to the model, and confidence of the model"
         )
         for label in (self.finding, self.certainty):
-            label.setMinimumWidth(1)  # a long text must not widen the panel
+            label.setWordWrap(True)  # a long text must not widen the panel
         stacked(self, self.finding, self.certainty, margins=0).setSpacing(1)
         self.say()
 

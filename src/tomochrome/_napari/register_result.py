@@ -10,7 +10,6 @@ import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QGridLayout,
     QLabel,
     QPushButton,
@@ -18,10 +17,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari.controls import MessageLabel, side_by_side, stacked
+from tomochrome._napari.controls import MessageLabel, stacked
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of, world_affine
+from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.register_job import PairResult
 from tomochrome._napari.register_verdict import OF_VERDICT, rows_of, verdict_of
 from tomochrome._napari.theme import Tone, is_dark
@@ -146,7 +146,7 @@ class UsePanel(QWidget):
         self.layer = LayerChoice(
             viewer, self, accepts=self._accepts, rank=self._rank, nothing=_NO_LAYER
         )
-        self.direction = QComboBox(self)
+        self.direction = ElidedComboBox(self)
         self.direction.addItems(["onto the fixed image", "onto the moving image"])
         self.direction.setToolTip("Which image the copy is aligned with")
         self.apply = QPushButton("Apply", self)
@@ -179,8 +179,8 @@ class UsePanel(QWidget):
         grid.addWidget(self.apply, 1, 2)
         grid.setColumnStretch(1, 1)
         checks, files = (
-            side_by_side(self.jacobian, self.grid, None),
-            side_by_side(self.save, self.save_inverse),
+            WrappingRow(self.jacobian, self.grid),
+            WrappingRow((self.save, 1), (self.save_inverse, 1)),
         )
         stacked(self, checks, grid, files, margins=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSpinBox, QWidget
 
 from tomochrome._napari.compare_panel import ComparePanel
@@ -45,7 +45,6 @@ STAGES: Final = {
     "measuring": "Measuring the result",
 }
 _MAX_ITERATIONS: Final = 1000
-_WIDTH: Final = 360
 
 
 class RegisterView(JobView):
@@ -116,7 +115,7 @@ class RegisterView(JobView):
             parent=more,
         )
         self.more = Section("More options", more, self, opened=False)
-        self.buttons.addWidget(self.load, 2)
+        self.buttons.add(self.load, 2)
         outcome = (self.progress, self.curve, self.message, self.kept, self.result)
         stacked(body, top, self.more, self.buttons, *outcome, margins=0)
         self.sections = {
@@ -127,11 +126,6 @@ class RegisterView(JobView):
         }
         self.fill(parent, caution(self), *self.sections.values())
         self.sections["use"].setVisible(False)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Return the width needed with a result, because a dock does not grow with its panel."""
-        hint = super().minimumSizeHint()
-        return QSize(max(hint.width(), _WIDTH), hint.height())
 
     @property
     def two(self) -> tuple[Any, Any]:

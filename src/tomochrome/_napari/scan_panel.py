@@ -10,12 +10,9 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
     QGridLayout,
     QGroupBox,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -27,6 +24,13 @@ from tomochrome._napari.events import unwrapped
 from tomochrome._napari.grey_window import show_window, value_range
 from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.layers import display_name, grey_layer, source_of, world_affine
+from tomochrome._napari.narrow import (
+    TITLE,
+    BreakableLabel,
+    ElidedButton,
+    ElidedComboBox,
+    WrappingRow,
+)
 from tomochrome._napari.panel import DockedPanel
 from tomochrome._napari.theme import ToneLabel
 from tomochrome._napari.window_labels import HELP, add_choice, window_label, window_numbers
@@ -38,7 +42,6 @@ from tomochrome.windowing import PRESETS, Window, parse_window, scanner_windows
 
 _LOG = logging.getLogger(__name__)
 _VALUES = "Values"
-_COLUMNS = 2  # of buttons
 _CHOOSE = "More windows …"
 _OTHER_READER = "Opened by another reader; no information from the scanner is available."
 
@@ -50,21 +53,22 @@ class ScanView(QWidget):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.title = QLabel(self)
-        self.title.setWordWrap(True)
-        self.title.setStyleSheet("font-weight: 600; font-size: 13pt;")
-        self.facts = QFormLayout()
-        self.facts.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.title = BreakableLabel(self)
+        self.title.wrap()
+        self.title.setObjectName(TITLE)
+        self.facts = QGridLayout()  # a form layout gives some wrapped values too little height
+        self.facts.setColumnStretch(1, 1)
         self.facts.setHorizontalSpacing(14)
         self.facts.setVerticalSpacing(4)
+        self._values: dict[str, BreakableLabel] = {}
         self.verdict = ToneLabel(style="padding: 2px 8px; font-weight: 600;", parent=self)
         self.verdict.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.remark = MessageLabel("plain", self)
         self.warnings = QVBoxLayout()
         self.windows = QGroupBox("Window", self)
-        self._buttons = QGridLayout()
+        self._buttons = WrappingRow()
         self._buttons.setSpacing(6)
-        self.presets = QComboBox(self)
+        self.presets = ElidedComboBox(self)
         self.presets.setToolTip(HELP)
         self.presets.addItem(_CHOOSE)
         add_choice(self.presets, "auto", "Automatic")
@@ -80,19 +84,23 @@ class ScanView(QWidget):
     def show_facts(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
         """Show the title and a row for each fact."""
         self.title.setText(title)
-        while self.facts.rowCount():
-            self.facts.removeRow(0)
-        for name, value in facts:
-            label = QLabel(value, self)
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self.facts.addRow(QLabel(name, self), label)
+        self._values = {}
+        while item := self.facts.takeAt(0):
+            item.widget().hide()  # it is deleted later and would show through until then
+            item.widget().deleteLater()
+        for row, (name, value) in enumerate(facts):
+            label = BreakableLabel(self)
+            label.wrap()
+            label.setText(value)
+            heading = QLabel(name, self)
+            self.facts.addWidget(heading, row, 0, Qt.AlignmentFlag.AlignTop)
+            self.facts.addWidget(label, row, 1)
+            self._values[name] = label
 
     def set_fact(self, name: str, value: str) -> None:
         """Change the value of one row."""
-        for row in range(self.facts.rowCount()):
-            label = self.facts.itemAt(row, QFormLayout.ItemRole.LabelRole).widget()
-            if label.text() == name:
-                self.facts.itemAt(row, QFormLayout.ItemRole.FieldRole).widget().setText(value)
+        if name in self._values:
+            self._values[name].setText(value)
 
     def show_verdict(self, verdict: Verdict | None, remark: str, warnings: Sequence[str]) -> None:
         """Show the verdict as a badge with an explanation, and each warning in a separate box."""
@@ -110,18 +118,18 @@ class ScanView(QWidget):
 
     def show_windows(self, windows: Sequence[Window] | None, *, is_ct: bool = True) -> None:
         """Offer the scanner's windows and, for CT, the presets; None hides the section."""
-        while self._buttons.count():
-            self._buttons.takeAt(0).widget().deleteLater()
+        while item := self._buttons.takeAt(0):
+            item.widget().deleteLater()
         self.windows.setVisible(windows is not None)
         self.presets.setVisible(is_ct)
         for number, window in enumerate(windows or ()):
             label = "  ".join(part for part in window_label(window) if part)
-            button = QPushButton(label.replace("&", "&&"), self.windows)
+            button = ElidedButton(label.replace("&", "&&"), self.windows)
             tip = f"The scanner's window: center / width {window_numbers(window)}"
             button.setToolTip(f'{tip}, called "{window.name}"')
             choice = f"scanner:{number + 1}"
             button.clicked.connect(lambda _=False, c=choice: self.window_chosen.emit(c))
-            self._buttons.addWidget(button, number // _COLUMNS, number % _COLUMNS)
+            self._buttons.add(button, 1)
 
     def _preset(self, index: int) -> None:
         choice = self.presets.itemData(index)

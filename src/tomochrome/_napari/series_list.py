@@ -240,7 +240,7 @@ class SeriesList(QListView):
         self.setMouseTracking(True)
         self.setFrameShape(QListView.Shape.NoFrame)
         self.setStyleSheet("QListView { background: transparent; border: none; }")
-        self.setMinimumSize(320, 160)
+        self.setMinimumSize(220, 160)
         self.verticalScrollBar().setSingleStep(16)
         self.doubleClicked.connect(lambda _: self.opened.emit())
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QWidget
 
-from tomochrome._napari.controls import ValueSlider, compact, form
+from tomochrome._napari.controls import ValueSlider, form
 from tomochrome._napari.grey_window import RANGE_KEY, choice_of, window_of
 from tomochrome._napari.layers import source_of
+from tomochrome._napari.narrow import ElidedComboBox
 from tomochrome._napari.window_labels import HELP, add_choice, function_name, window_label
 from tomochrome.errors import OptionError
 from tomochrome.volume import Volume
@@ -51,10 +52,9 @@ class WindowPanel(QWidget):
         self._preferred = AUTO
         self._choice = AUTO
         self._window = PRESETS["soft-tissue"]
-        self.preset = QComboBox(self)
-        compact(self.preset, 20)
+        self.preset = ElidedComboBox(self)
         self.preset.setToolTip(HELP)
-        self.function = QComboBox(self)
+        self.function = ElidedComboBox(self)
         self.function.setToolTip(
             "Linear: values outside the window are black or white.\n"
             "Sigmoid: a smooth transition to black and white, so that bright vessels keep some "
