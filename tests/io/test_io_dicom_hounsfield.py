@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 from io_cases import change, ct, series
 
@@ -126,3 +127,47 @@ def test_an_unspecified_unit_is_read_as_hounsfield_and_said(tmp_path):
     volume = read(change(series(tmp_path / "s"), unspecified))
     assert volume.unit == "HU"
     assert "unspecified" in volume.provenance.warnings[0].text
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "Houndsfield Unit", "HU", "hu", "Hounsfield Units", "HOUNSFIELD", "hounsfeld",
+        "hounsefield", "Hounsfield", "hounsefeld unit", "Housfield Units", "[hnsf'U]", "H.U.",
+        "Hounsfield_Unit", "HU (Hounsfield units)", "Hounsfiled", "Hunsfield units",
+    ],
+)  # fmt: skip
+def test_every_spelling_of_hounsfield(tmp_path, spelled):
+    def named(dataset, i):
+        dataset.RescaleType = spelled if i % 2 else "HU"
+
+    volume = read(change(series(tmp_path / "s"), named))
+    assert volume.shape == ct().shape
+    assert volume.unit == "HU"
+    assert volume.provenance.verdict == "regular"
+    assert not volume.provenance.warnings
+
+
+@pytest.mark.parametrize("name", ["HU_MOD", "mg/cm3", "ED", "Z_EFF", "house", "Field units"])
+def test_other_units_are_not_taken_for_it(tmp_path, name):
+    def named(dataset, i):
+        dataset.RescaleType = name
+
+    volume = read(change(series(tmp_path / "s"), named))
+    assert volume.unit == "unknown"
+    assert any(f"in {name.upper()}, not HU" in str(w) for w in volume.provenance.warnings)
+
+
+def test_a_lookup_table_spells_it_too(tmp_path):
+    def table(dataset, i):
+        item = pydicom.Dataset()
+        item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+        item.ModalityLUTType = "Hounsfield Units"
+        item.add_new("LUTData", "OW", np.arange(4096, dtype="<u2").tobytes())
+        dataset.ModalityLUTSequence = [item]
+        stored = np.frombuffer(dataset.PixelData, "<i2").astype(int).clip(0, 4095)
+        dataset.PixelRepresentation, dataset.PixelData = 0, stored.astype("<u2").tobytes()
+        del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
+
+    volume = read(change(series(tmp_path / "s"), table))
+    assert volume.unit == "HU"

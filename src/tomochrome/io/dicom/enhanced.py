@@ -27,7 +27,7 @@ from pydicom.filereader import read_sequence_item
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
-from tomochrome.io.dicom.values import element, floats, items, number, tag_of, text, values
+from tomochrome.io.dicom.values import element, floats, items, number, tag_of, text, unit, values
 
 TAGS: Final = tuple(
     tag_of(keyword)
@@ -117,11 +117,11 @@ def _enhanced(
     # One position at the top level cannot apply to several frames.
     common = base if len(groups) == 1 else replace(base, position=None)
     common = _overlay(common, shared)
-    unit = _mapped_unit(shared) or _mapped_unit(dataset)
+    common_unit = _mapped_unit(shared) or _mapped_unit(dataset)
     headers = []
     for i, group in enumerate(groups):
         header = _overlay(common, group)
-        mapped = _mapped_unit(group) or unit or _map_of(header)
+        mapped = _mapped_unit(group) or common_unit or _map_of(header)
         if mapped and header.rescale_type in ("", "US"):
             header = replace(header, rescale_type=mapped)
         headers.append(replace(header, frame=i))
@@ -196,7 +196,7 @@ _VALUES: Final[dict[str, dict[str, tuple[str, _Getter]]]] = {
     "PixelValueTransformationSequence": {
         "RescaleSlope": ("slope", number),
         "RescaleIntercept": ("intercept", number),
-        "RescaleType": ("rescale_type", text),
+        "RescaleType": ("rescale_type", unit),
     },
 }
 """By sequence and its element: the field of `Header` and the function that reads the value."""
@@ -260,12 +260,12 @@ def _mapped_unit(group: Dataset) -> str:
     """
     for mapping in items(group, "RealWorldValueMappingSequence")[:1]:
         for code in items(mapping, "MeasurementUnitsCodeSequence")[:1]:
-            unit = str(next(iter(values(code, "CodeValue")), "")).strip(" \0")
+            name = str(next(iter(values(code, "CodeValue")), "")).strip(" \0")
             if text(code, "CodingSchemeDesignator") != "UCUM":
                 return ""
-            if unit in ("[hnsf'U]", "[HU]", "HU"):
+            if name in ("[hnsf'U]", "[HU]", "HU"):
                 return "HU"
-            return unit if _UNIT.fullmatch(unit) else ""
+            return name if _UNIT.fullmatch(name) else ""
     return ""
 
 

@@ -22,6 +22,7 @@ from tomochrome.io.dicom.values import (
     number,
     tag_of,
     text,
+    unit,
     values,
     words,
 )
@@ -219,12 +220,14 @@ def _without_secrets(header: Header, secrets: Secrets) -> Header:
     shown = [header.modality, header.rescale_type, header.lut_type]
     if not any(map(secrets.hidden_in, [*shown, *(w.name for w in header.windows)])):
         return header
-    modality, unit, table = ("UNKNOWN" if secrets.hidden_in(text) else text for text in shown)
+    modality, rescaled, table = ("UNKNOWN" if secrets.hidden_in(text) else text for text in shown)
     windows = tuple(
         w._replace(name=f"{w.center:g}/{w.width:g}") if secrets.hidden_in(w.name) else w
         for w in header.windows
     )
-    return replace(header, modality=modality, rescale_type=unit, lut_type=table, windows=windows)
+    return replace(
+        header, modality=modality, rescale_type=rescaled, lut_type=table, windows=windows
+    )
 
 
 def _header(path: Path, parsed: parse.Parsed) -> Header:
@@ -260,7 +263,7 @@ def _header(path: Path, parsed: parse.Parsed) -> Header:
         orientation=floats(elements, "ImageOrientationPatient", 6),
         slope=number(elements, "RescaleSlope"),
         intercept=number(elements, "RescaleIntercept"),
-        rescale_type=text(elements, "RescaleType"),
+        rescale_type=unit(elements, "RescaleType"),
         has_lut=bool(tables),
         padding=_padding(elements),
         transfer_syntax=parsed.transfer_syntax,
@@ -272,7 +275,7 @@ def _header(path: Path, parsed: parse.Parsed) -> Header:
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=stored - 1 if high is None else high,
-        lut_type=text(tables[0], "ModalityLUTType") if tables else "",
+        lut_type=unit(tables[0], "ModalityLUTType") if tables else "",
         instance=integer(elements, "InstanceNumber"),
         acquisition=acquisition_of(elements),
         times=times_of(elements),

@@ -11,6 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ _TEXT: Final = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR",
      "UT")
 )  # fmt: skip
+SAME_WORD: Final = 0.75
+"""Similarity to "Hounsfield" from which a word is a spelling of it."""
 _LONGEST: Final = 4096
 """Maximum number of bytes of a value that are converted; needed values have at most a tenth."""
 _LONGEST_SEQUENCE: Final = 1 << 20
@@ -38,6 +41,7 @@ _LONGEST_SEQUENCE: Final = 1 << 20
 # invalid code or UID counts as missing. Hexadecimal UIDs violate the standard, but anonymizers
 # write them.
 _CODE: Final = re.compile(r"[A-Z0-9_ -]{1,16}")
+_UNIT: Final = re.compile(r"[A-Z0-9_ /^.*%-]{1,16}")
 _UID: Final = re.compile(r"[0-9A-Za-z._-]{1,64}")
 _CLOCK: Final = re.compile(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)")
 
@@ -147,6 +151,25 @@ def as_code(value: str) -> str:
     """Return a code in capitals, or an empty text if it is invalid."""
     value = value.strip(" \0").upper()
     return value if _CODE.fullmatch(value) else ""
+
+
+def unit(source: Source, keyword: str) -> str:
+    """Return the unit that a text names: ``"HU"`` for every spelling of it, a code in capitals.
+
+    Empty if it is missing or no unit.
+    """
+    found = values(source, keyword)
+    return _as_unit(str(found[0])) if found else ""
+
+
+@lru_cache(maxsize=256)
+def _as_unit(value: str) -> str:
+    value = value.strip(" \0").upper()
+    letters = "".join(filter(str.isalpha, value)).removesuffix("S").removesuffix("UNIT")
+    likeness = SequenceMatcher(None, letters, "HOUNSFIELD").ratio()
+    if letters in ("HU", "HNSFU") or likeness >= SAME_WORD:
+        return "HU"
+    return value if _UNIT.fullmatch(value) else ""
 
 
 def floats(source: Source, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
