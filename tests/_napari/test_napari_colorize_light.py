@@ -22,7 +22,7 @@ def test_every_control_relights_what_is_on_screen_without_another_run(panel, qtb
         expected = lit(panel, window, **settings)[z]
         qtbot.waitUntil(lambda: np.array_equal(on_screen(layer), expected), timeout=5000)
 
-    follows("auto")
+    follows("default")
     view.window.preset.setCurrentIndex(
         view.window.preset.findText("Lung", Qt.MatchFlag.MatchStartsWith)
     )
@@ -80,7 +80,7 @@ def test_the_scanners_and_the_automatic_window_are_offered(panel, small_ct):
     names = [box.itemText(index) for index in range(box.count())]
     assert [name for name in names if name.startswith("Scanner")] == ["Scanner:  30 / 300"]
     assert len([name for name in names if any(name.startswith(p) for p in ("Brain", "Bone"))]) == 2
-    assert box.currentText() == "Automatic"
+    assert box.currentText() == "Scanner:  30 / 300"
     box.setCurrentIndex(names.index("Automatic"))
     box.activated.emit(box.currentIndex())
     from tomochrome.windowing import auto_window

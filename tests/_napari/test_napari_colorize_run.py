@@ -21,7 +21,7 @@ def test_the_result_is_the_core_lit_volume_over_the_ct(panel, qtbot):
     ct, layer = panel.view.layer.layer(), coloring.layer
     assert list(panel.viewer.layers) == [ct, layer]
     assert layer.rgb
-    np.testing.assert_array_equal(np.asarray(layer.data), lit(panel, "auto"))
+    np.testing.assert_array_equal(np.asarray(layer.data), lit(panel, "default"))
     for name in ("scale", "translate", "units", "axis_labels"):
         assert tuple(getattr(layer, name)) == tuple(getattr(ct, name))
     np.testing.assert_array_equal(layer.affine.affine_matrix, ct.affine.affine_matrix)
@@ -113,7 +113,7 @@ def test_a_second_run_replaces_the_first_and_its_memory_returns(panel, qtbot):
     assert "hidden" in panel.view.message.text()
     layer.visible = True
     qtbot.waitUntil(lambda: (gc.collect(), [ref() for ref in gone] == [None, None])[1])
-    np.testing.assert_array_equal(np.asarray(layer.data), lit(panel, "auto"))
+    np.testing.assert_array_equal(np.asarray(layer.data), lit(panel, "default"))
 
 
 def test_earlier_results_are_kept_when_asked_and_another_panel_finds_the_newest(panel, qtbot):

@@ -13,7 +13,7 @@ from tomochrome._napari.writer import layer_volume
 
 pytestmark = pytest.mark.gui
 
-WINDOW = "auto"
+WINDOW = "default"
 ORDERS = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 

@@ -16,7 +16,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 
 pytestmark = pytest.mark.gui
 
-WINDOW = "auto"
+WINDOW = "default"
 
 
 def row_of(panel, name):

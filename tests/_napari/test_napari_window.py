@@ -137,27 +137,54 @@ def test_a_label_says_each_thing_once_and_fits(window, of_scanner, label):
     assert window_label(window, of_scanner=of_scanner) == label
 
 
-def test_the_panel_holds_a_choice_that_can_be_kept(qtbot, viewer, small_ct):
+def test_the_panel_shows_the_choice_of_each_scan(qtbot, viewer, small_ct):
     stored = (ScannerWindow("WINDOW1", 30, 300), ScannerWindow("LUNG", -500, 1400, "SIGMOID"))
     panel = WindowPanel()
     qtbot.addWidget(panel)
     assert panel.choice == "auto"
-    panel.set_choice("nonsense")
-    assert panel.choice == "auto"
     layer = add(viewer, with_windows(small_ct, *stored))
-    for choice in ("brain", "scanner:2", "scanner:1", "-100/700", "50/400/sigmoid", "auto/sigmoid"):
-        panel.set_choice(choice)
-        panel.set_layer(layer)
-        wanted = parse_window(choice, layer.metadata["tomochrome"].shown)
-        if choice[0] in "-5":
-            panel.set_choice(choice)  # numbers are not taken over to another patient
-        assert panel.choice == choice
-        assert panel.window == wanted
-    panel.set_choice("scanner:2")
-    panel.set_layer(add(viewer, bare(small_ct)))
-    assert panel.choice == "auto"  # this one has no such window
     panel.set_layer(layer)
-    assert panel.choice == "scanner:2"
+    assert panel.choice == "scanner:1"
+    scan = layer.metadata["tomochrome"].shown
+    for choice in ("brain", "scanner:2", "scanner:1", "-100/700", "50/400/sigmoid", "auto/sigmoid"):
+        show_window(layer, parse_window(choice, scan), choice)
+        panel.follow()
+        assert panel.choice == choice
+        assert panel.window == parse_window(choice, scan)
+    panel.set_layer(add(viewer, bare(small_ct)))
+    assert panel.choice == "auto"  # a window chosen for one scan is not taken over to the next
+    panel.set_layer(layer)
+    assert panel.choice == "auto/sigmoid"
+
+
+@pytest.mark.parametrize("windows", [(), (ScannerWindow("WINDOW1", 40, 300),)])
+def test_the_panel_shows_what_is_on_screen_and_coloring_keeps_it(
+    window, make_panel, qtbot, small_ct, windows
+):
+    panel = make_panel(window)
+    qtbot.waitUntil(lambda: not panel.loading.running, timeout=20_000)
+    layer = add(window, with_windows(small_ct, *windows))
+    view = panel.view.window
+    for press_key, name in (None, "Scanner:  40 / 300" if windows else "Automatic"), ("3", "Lung"):
+        if press_key:
+            press(layer, press_key)
+        before = tuple(layer.contrast_limits)
+        assert limits(view.window) == pytest.approx(before)
+        assert view.preset.currentText().startswith(name)
+        panel.run()
+        qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+        assert panel.coloring.ct_layer is layer
+        assert tuple(layer.contrast_limits) == before
+        assert limits(panel.coloring.layer.data.settings.window) == pytest.approx(before)
+        assert limits(view.window) == pytest.approx(before)
+    layer.contrast_limits = (-33, 211)  # in napari's own controls
+    panel.run()
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    assert tuple(layer.contrast_limits) == (-33, 211)
+    assert limits(panel.coloring.layer.data.settings.window) == pytest.approx((-33, 211))
+    panel.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
 
 
 def test_the_function_can_be_chosen_and_grey_and_color_follow(window, make_panel, qtbot):
@@ -169,7 +196,7 @@ def test_the_function_can_be_chosen_and_grey_and_color_follow(window, make_panel
     index = view.function.findText("Sigmoid")
     view.function.setCurrentIndex(index)
     view.function.activated.emit(index)
-    assert view.choice == "auto/sigmoid"
+    assert view.choice == "scanner:1/sigmoid"
     qtbot.waitUntil(lambda: colored.data.settings.window.function == "SIGMOID", timeout=5000)
     qtbot.waitUntil(lambda: window_of(ct) == view.window, timeout=5000)
     # A key keeps the function; and napari's slider narrows the sigmoid.

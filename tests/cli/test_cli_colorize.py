@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from cli_cases import AFFINE, SHAPE, Run, make_series, small_ct
@@ -112,7 +113,7 @@ def test_other_endings(ending: str, series: Path, tmp_path: Path, capfd: Capture
             assert "not for diagnosis" in " ".join(map(str, sheet.info.values()))
 
 
-@pytest.mark.parametrize("window", ["auto", "40/350", "-600/1500", "lung"])
+@pytest.mark.parametrize("window", ["auto", "default", "40/350", "-600/1500", "lung"])
 def test_windows(window: str, series: Path, tmp_path: Path, capfd: Capture) -> None:
     argv = ("colorize", series, "-o", tmp_path / "a.nii.gz", *MODEL, "--window", window, "--json")
     found = json.loads(Run(capfd, *argv).out)["window"]
@@ -188,3 +189,16 @@ def test_threads(series: Path, tmp_path: Path, capfd: Capture) -> None:
         assert Run(capfd, "colorize", series, "-o", out, *MODEL, "--threads", threads).status == 0
     one, two = (np.asarray(nib.load(tmp_path / f"{n}.nii.gz").dataobj) for n in (1, 2))
     assert (one == two).all()
+
+
+def test_the_default_window_is_the_one_stored_in_the_scan(tmp_path: Path, capfd: Capture) -> None:
+    scan = make_series(tmp_path / "scan")
+    for file in scan.iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.WindowCenter, dataset.WindowWidth = ["40", "300"], ["300", "1500"]
+        dataset.save_as(file)
+    cases = (), ("--window", "scanner:2"), ("--window", "50/400")
+    for options, expected in zip(cases, ((40, 300), (300, 1500), (50, 400)), strict=True):
+        argv = ("colorize", scan, "-o", tmp_path / "a.nii.gz", *MODEL, "--json", "--force")
+        window = json.loads(Run(capfd, *argv, *options).out)["window"]
+        assert (window["center"], window["width"]) == expected

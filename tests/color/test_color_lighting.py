@@ -22,8 +22,8 @@ from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
 from tomochrome.notices import Notice
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
-from tomochrome.volume import Provenance, Volume, default_affine
-from tomochrome.windowing import PRESETS, Window, luminance
+from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
+from tomochrome.windowing import PRESETS, Window, auto_window, luminance
 
 RNG = np.random.default_rng(11)
 N_CODES = 600
@@ -302,7 +302,11 @@ def test_other_grids_and_colored_volumes_are_refused() -> None:
 def test_auto_and_scanner_windows_look_at_the_volume() -> None:
     volume, chroma = case()
     auto = light(volume, chroma, "auto").provenance.history[-1]
-    assert "window auto" in auto
+    assert f"window {auto_window(volume)}" in auto
+    stored = Provenance(windows=(ScannerWindow("scanner", 40, 300),))
+    scan = replace(volume, provenance=stored)
+    assert "window scanner 40/300" in light(scan, chroma).provenance.history[-1]
+    assert light(volume, chroma).provenance.history[-1] == auto
     with pytest.raises(OptionError, match="no window of its own"):
         light(volume, chroma, "scanner")
 

@@ -69,7 +69,7 @@ def test_windows_are_read(text: str, center: float, width: float) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "softtissue", "50", "50/", "/400", "50/400/3", "50/0", "50/-1", "a/b", "nan/400",
-     "50/1e999", "auto", "scanner", "50/400/cubic", "0/0.5/linear", "auto/sigmoid"],
+     "50/1e999", "auto", "default", "scanner", "50/400/cubic", "0/0.5/linear", "auto/sigmoid"],
 )  # fmt: skip
 def test_nonsense_windows_are_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(OptionError) as caught:
@@ -133,5 +133,5 @@ def test_each_window_of_the_scanner_has_a_number() -> None:
     assert parse_window("scanner:2/linear", volume).function == "LINEAR"
     with pytest.raises(OptionError, match="stores 2 windows"):
         parse_window("scanner:3", volume)
-    assert all(map(needs_volume, ("auto", "scanner", "scanner:2", "Auto/sigmoid")))
+    assert all(map(needs_volume, ("auto", "default", "scanner", "scanner:2", "Auto/sigmoid")))
     assert not any(map(needs_volume, ("brain", "50/400", "auto/steep", "scanner:0", Window(1, 2))))

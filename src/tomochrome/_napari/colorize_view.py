@@ -154,10 +154,10 @@ class ColorPanel(QWidget):
         return self.alpha_box.name
 
 
-Key = Literal["model", "device", "palette", "alpha", "opacity", "window"]
+Key = Literal["model", "device", "palette", "alpha", "opacity"]
 
-#: All stored settings. ``window`` is a kind of window, never numbers set for one scan.
-KEYS: Final[tuple[Key, ...]] = ("model", "device", "palette", "alpha", "opacity", "window")
+#: All stored settings. No window: it belongs to the scan.
+KEYS: Final[tuple[Key, ...]] = ("model", "device", "palette", "alpha", "opacity")
 _GROUP: Final = "colorize"
 
 

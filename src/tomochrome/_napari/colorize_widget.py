@@ -16,7 +16,6 @@ from tomochrome._napari.colorize_view import (
     ColorizeView,
     remember,
     remember_choice,
-    remembered,
     remembered_fraction,
 )
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
@@ -82,8 +81,6 @@ class ColorizeWidget(JobPanel):
         view.color.opacity_changed.connect(self._opacity_changed)
         for key, box in view.remembered.items():
             remember_choice(key, box)
-        view.window.set_choice(remembered("window"))
-        view.window.kind_chosen.connect(lambda kind: remember("window", kind))
         view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
         self.connections.add(self._layer_removed, viewer.layers.events.removed)
         self.connections.add(self._layer_added, viewer.layers.events.inserted)
@@ -206,7 +203,6 @@ class ColorizeWidget(JobPanel):
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
         self._layer_chosen()
-        show_window(ct_layer, self.view.window.window, self.view.window.choice)
         return shown
 
     def was_cancelled(self) -> None:

@@ -30,7 +30,7 @@ class Shown(NamedTuple):
     """The window of a layer, stored in its metadata."""
 
     window: Window
-    choice: str  #: the user's choice as text for `parse_window`; empty for the opening window
+    choice: str  #: what was chosen, as text for `parse_window`
 
 
 @cache
@@ -82,10 +82,9 @@ def window_of(layer: Any) -> Window | None:
 
 
 def choice_of(layer: Any) -> str | None:
-    """Return the user's window choice for a layer, as text for `parse_window`.
+    """Return the choice of a layer's window, as text for `parse_window`.
 
-    Empty while the layer has the window that it was opened with; None if its contrast limits were
-    changed by hand.
+    It is ``"scanner:1"`` or ``"auto"`` as opened; None if the contrast limits were changed by hand.
     """
     shown = layer.metadata.get(WINDOW_KEY)
     if not isinstance(shown, Shown) or window_of(layer) != shown.window:

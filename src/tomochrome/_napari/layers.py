@@ -28,7 +28,13 @@ from tomochrome._napari.grey_window import (
 from tomochrome.errors import InputError
 from tomochrome.geometry import closest_axial
 from tomochrome.volume import Volume
-from tomochrome.windowing import Window, auto_window, opening_window
+from tomochrome.windowing import (
+    Window,
+    auto_window,
+    describe_window,
+    opening_choice,
+    opening_window,
+)
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma
@@ -173,9 +179,10 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
 
 def grey_look(shown: Volume, window: Window | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a scalar volume's layer keywords, and metadata: its window and value range."""
+    choice = opening_choice(shown) if window is None else describe_window(window)
     window = window or opening_window(shown)
     auto_window(shown)  # fills the cache: the panel needs this window in the GUI thread
-    metadata = {WINDOW_KEY: Shown(window, ""), RANGE_KEY: value_range(shown.voxels)}
+    metadata = {WINDOW_KEY: Shown(window, choice), RANGE_KEY: value_range(shown.voxels)}
     return window_keywords(window), metadata
 
 

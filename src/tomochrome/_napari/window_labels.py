@@ -79,5 +79,6 @@ HELP: Final = (
     "In the image, drag with the right mouse button: to the right for a wider window, "
     "up for a brighter image.\n"
     f"Keys while the scan is selected: {_key_list()}.\n"
-    "The automatic window preserves color: almost nothing except bone is white."
+    "A scan opens in the window stored in it, otherwise in the automatic one: by content, wider "
+    "only for contrast agent, and the brain window for a head."
 )

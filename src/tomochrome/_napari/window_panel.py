@@ -37,19 +37,16 @@ _FUNCTIONS: tuple[WindowFunction, ...] = ("LINEAR", "SIGMOID")
 class WindowPanel(QWidget):
     """Fields for the display window of a layer; emits `changed` on every change.
 
-    The fields follow the layer's window (`set_layer`, `follow`). However, as long as the layer has
-    the window that it was opened with, they show the user's preferred window (initially
-    ``"auto"``), which is used for coloring.
+    The fields show the window that the layer has on screen (`set_layer`, `follow`), by the rule of
+    `tomochrome.windowing.opening_window` as long as the user has not chosen another one.
     """
 
     changed = Signal()
-    kind_chosen = Signal(str)  #: the user chose a named window, not numbers: see `choice`
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._layer: Any = None
         self._volume: Volume | None = None
-        self._preferred = AUTO
         self._choice = AUTO
         self._window = PRESETS["soft-tissue"]
         self.preset = ElidedComboBox(self)
@@ -86,43 +83,28 @@ class WindowPanel(QWidget):
         """
         return self._choice
 
-    def set_choice(self, choice: str) -> None:
-        """Select a window without emitting a signal; an invalid text is ignored.
-
-        A window that the current layer does not have, such as the scanner's third one, is selected
-        for the next layer that has it.
-        """
-        base = choice.removesuffix(_SIGMOID)
-        try:
-            parse_window(PRESETS["brain"] if base == AUTO or base.startswith("scanner") else base)
-        except OptionError:
-            return
-        self._preferred = choice
-        self._show_choice(choice)
-
     def set_layer(self, layer: Any) -> None:
         """Follow a layer, or None: offer its scanner windows and adapt the slider ranges."""
         known = None if layer is None else source_of(layer.metadata)
         volume = None if known is None or known.shown.is_rgba else known.shown
-        if volume is not self._volume and _is_numbers(self._preferred):
-            self._preferred = AUTO  # numbers chosen for one scan do not apply to the next
         self._layer, self._volume = layer, volume
         self._set_ranges()
         self._fill()
         self.setEnabled(layer is not None)
-        self._show_choice(self._preferred)
+        if layer is None:
+            self._show(PRESETS["soft-tissue"], AUTO)
         self.follow()
 
     def follow(self, _: object = None) -> None:
-        """Show the layer's window, unless it is still the one that the layer was opened with."""
+        """Show the layer's window."""
         window = None if self._layer is None else window_of(self._layer)
         if window is None:
             return
         choice = choice_of(self._layer)
-        if choice:
-            self._show(window, choice)
-        elif choice is None:
+        if choice is None:
             self.set_window(window)
+        else:
+            self._show(window, choice)
 
     def set_window(self, window: Window) -> None:
         """Show a window without emitting a signal, under the name of a preset if it is one."""
@@ -161,14 +143,6 @@ class WindowPanel(QWidget):
             return parse_window(choice, self._volume)
         except OptionError:
             return None
-
-    def _show_choice(self, choice: str) -> None:
-        window = self._window_of_choice(choice)
-        if window is None or not (self._is_ct or choice.startswith((AUTO, "scanner"))):
-            choice = AUTO
-            window = self._window_of_choice(AUTO)
-        if window is not None:
-            self._show(window, choice)
 
     def _show(self, window: Window, choice: str) -> None:
         self._window, self._choice = window, choice
@@ -229,9 +203,7 @@ class WindowPanel(QWidget):
             choice += _SIGMOID
         window = self._window_of_choice(choice)
         if window is not None:
-            self._preferred = choice
             self._show(window, choice)
-            self.kind_chosen.emit(choice)
             self.changed.emit()
 
     def _function_chosen(self, index: int) -> None:
@@ -244,16 +216,12 @@ class WindowPanel(QWidget):
             choice = base + _SIGMOID
         else:
             choice = describe_window(window) if _is_numbers(base) else base
-        self._preferred = choice
         self._show(window, choice)
-        if not _is_numbers(choice):
-            self.kind_chosen.emit(choice)
         self.changed.emit()
 
     def _slide(self) -> None:
         function = self._window.function
         self.set_window(Window(self.center.value(), self.width.value(), function))
-        self._preferred = self._choice
         self.changed.emit()
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         compare,
         ("--compare", "CT", options.some_path, "a CT series, file or folder"),
         ("--slice", "N", options.integer, "axial slice, from 0 at the feet (default: the middle)"),
-        ("--window", "WINDOW", str, "as for 'tomochrome colorize' (default: auto)"),
+        ("--window", "WINDOW", str, "as for 'tomochrome colorize'"),
     )
     compare.add_argument(
         "-o", "--output", metavar="SHEET.png", type=options.some_path, help="contact sheet to write"
@@ -76,7 +76,7 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.colorization.side_by_side import compare_models, models_to_compare
     from tomochrome.io import read
     from tomochrome.runtime import check_writable, write_whole
-    from tomochrome.windowing import needs_volume, parse_window
+    from tomochrome.windowing import DEFAULT, needs_volume, parse_window
 
     if args.output is None:
         raise OptionError("--compare writes a contact sheet: give --output SHEET.png")
@@ -84,7 +84,7 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
         raise OutputError(f"a contact sheet is a PNG; use the extension .png for '{args.output}'")
     check_inputs([args.compare], args.output)
     check_writable(args.output, force=args.force)
-    window = args.window or "auto"
+    window = args.window or DEFAULT
     if not needs_volume(window):
         parse_window(window)
     options.check_device(args.device)

@@ -25,7 +25,7 @@ class Request:
     """Settings for coloring a volume: model, lighting and device."""
 
     model: str = "tissue3d"
-    window: str = "auto"
+    window: str = "default"
     palette: str = "natural"
     saturation: float = 1.0
     min_confidence: float = 0.0
@@ -250,11 +250,12 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         "--window",
         metavar="PRESET|CENTER/WIDTH[/sigmoid]",
         default=Request.window,
-        help="auto (chosen by content: at most 1 %% of the body without bone is white), "
-        "scanner (the first window stored in the image; scanner:2 is the second), brain, subdural, "
+        help="default (the window stored in the image, otherwise auto), auto (by content: brain "
+        "for a head, wider than soft-tissue only for contrast agent), scanner (the first window "
+        "stored in the image; scanner:2 is the second), brain, subdural, "
         "stroke, temporal-bone, soft-tissue, mediastinum, abdomen, liver, lung, bone, "
         "angiography, or center and width in HU such as 50/400; append /sigmoid (50/400/sigmoid, "
-        "auto/sigmoid) for the sigmoid function of DICOM instead of the linear one (default: auto)",
+        "auto/sigmoid) for the sigmoid function of DICOM instead of the linear one",
     )
     parser.add_argument(
         "--palette",

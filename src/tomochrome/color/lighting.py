@@ -20,7 +20,7 @@ from tomochrome.errors import InputError, OptionError
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
-from tomochrome.windowing import Window, describe_window, parse_window
+from tomochrome.windowing import DEFAULT, Window, describe_window, parse_window
 
 #: Voxels between two calls of `check` (a few milliseconds), but at least one slice.
 _SLAB = 1 << 20
@@ -74,8 +74,8 @@ class Lighting:
             object.__setattr__(self, name, float(value))
 
     @classmethod
-    def of(cls, volume: Volume, window: str | Window = "auto", **settings: Any) -> Lighting:
-        """Return settings for a volume; ``window`` may also be ``"auto"`` or ``"scanner"``."""
+    def of(cls, volume: Volume, window: str | Window = DEFAULT, **settings: Any) -> Lighting:
+        """Return settings for a volume; ``window`` is as for `light`."""
         return cls(window=parse_window(window, volume), **settings)
 
     def replace(self, **changes: Any) -> Lighting:
@@ -110,7 +110,7 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
 def light(
     volume: Volume,
     chroma: Chroma,
-    window: str | Window = "auto",
+    window: str | Window = DEFAULT,
     *,
     saturation: float = 1.0,
     min_confidence: float = 0.0,
@@ -127,9 +127,10 @@ def light(
     chroma
         The chroma map.
     window
-        Preset, ``"CENTER/WIDTH"``, ``"auto"`` (by the content of ``volume``, see
-        `tomochrome.windowing.auto_window`), ``"scanner"`` or `Window`; all except a `Window` may
-        end in ``"/sigmoid"``.
+        Preset, ``"CENTER/WIDTH"``, ``"scanner"``, ``"auto"`` (by the content of ``volume``),
+        ``"default"`` (the one stored in ``volume``, otherwise by content, see
+        `tomochrome.windowing.opening_window`) or `Window`; all except a `Window` may end in
+        ``"/sigmoid"``.
     saturation, min_confidence, palette, alpha
         See `Lighting`.
     tissues

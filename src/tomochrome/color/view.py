@@ -36,7 +36,7 @@ class LitVolume(ComputedArray):
     chroma
         Chroma map of the same voxels; axes may be flipped or permuted.
     settings
-        Rendering settings; by default with `tomochrome.windowing.auto_window`. Assign `settings`
+        Rendering settings; by default with `tomochrome.windowing.opening_window`. Assign `settings`
         to change them for subsequent reads. Reading and assigning are thread-safe.
 
     Raises

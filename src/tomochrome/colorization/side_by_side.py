@@ -20,7 +20,7 @@ from tomochrome.geometry.orient import axis_map, closest_axial
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, quietly, report
 from tomochrome.volume import Volume
-from tomochrome.windowing import Window, parse_window
+from tomochrome.windowing import DEFAULT, Window, parse_window
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +68,7 @@ def compare_models(
     names: Sequence[str | os.PathLike[str]] = (),
     *,
     at: int | None = None,
-    window: str | Window = "auto",
+    window: str | Window = DEFAULT,
     reference: Reference | None = None,
     device: str = "auto",
     threads: int | None = None,

@@ -1,11 +1,12 @@
 """Windowing: Hounsfield units to luminance (DICOM PS3.3 C.11.2.1.2)."""
 
-from tomochrome.windowing.auto import auto_window, opening_window
-from tomochrome.windowing.parse import describe_window, needs_volume, parse_window
+from tomochrome.windowing.auto import auto_window, opening_choice, opening_window
+from tomochrome.windowing.parse import DEFAULT, describe_window, needs_volume, parse_window
 from tomochrome.windowing.presets import PRESETS, scanner_windows
 from tomochrome.windowing.window import Window, WindowFunction, luminance
 
 __all__ = [
+    "DEFAULT",
     "PRESETS",
     "Window",
     "WindowFunction",
@@ -13,6 +14,7 @@ __all__ = [
     "describe_window",
     "luminance",
     "needs_volume",
+    "opening_choice",
     "opening_window",
     "parse_window",
     "scanner_windows",

@@ -1,6 +1,7 @@
-"""Windows chosen by image content: for color, and for opening a scan.
+"""The window of a scan that nobody has chosen one for: stored in the scan, or by its content.
 
-A voxel at L* 100 or L* 0 cannot show color, so a window for color must not saturate colored tissue.
+This is the one rule for reader, panels, coloring and command line: the window that the user chose
+stands; else the first one stored in the scan; else the automatic window (`opening_window`).
 """
 
 from __future__ import annotations
@@ -24,28 +25,32 @@ MOST_BLACK: Final = 0.10  #: maximum share of black voxels in fat and soft tissu
 WHITE_L: Final = 99.8  #: 8-bit grey is 255 from this L*
 BLACK_L: Final = 0.2
 CANDIDATES: Final = ("mediastinum", "abdomen", "soft-tissue")
-"""Presets for the trunk, from narrow to wide; the last one is also used for head and limbs."""
+"""Presets for the trunk, from narrow to wide; the last one is also used for limbs."""
+FAT_L: Final = 15.0  #: minimum L* of fat in a window widened for contrast agent
+MAX_AGENT_HU: Final = 650.0
+"""Denser contrast agent may be white: a window wide enough for it would show the liver dark."""
 
 _SAFE_WHITE: Final = 0.7 * MOST_WHITE  # margin for errors of sampling and bone segmentation
-_FAT_HU: Final = -150.0  # lower limit of fat and soft tissue, which must not be black
+_SOFT_HU: Final = -150.0  # lower limit of fat and soft tissue, which must not be black
+_FAT_HU: Final = -100.0  # of fat
 _LEAST_TISSUE: Final = 0.02  # share of the sample; with less tissue it is a crop of the lung
 _LUNG_SHARE: Final = 0.15  # of the voxels above -950 HU; more in a chest
-_STEP: Final = 50.0  # the upper end of a widened window is rounded up to a multiple of this
-_MARGIN: Final = 1.08  # safety factor of the upper end
+_STEP: Final = 50.0  # both ends of a widened window are multiples of this
 _PERCENTILES: Final = (1.0, 99.5)  # ends of the window for other units than HU
 
-_FOUND: WeakKeyDictionary[Volume, tuple[Window, bool]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[Volume, Window] = WeakKeyDictionary()
 
 
 def auto_window(volume: Volume) -> Window:
-    """Return a window that preserves color, chosen by the volume's content.
+    """Return a window chosen by the content of a volume alone.
 
-    For CT, this is the first of the following with acceptable saturation: the first window stored
-    in the scan; the preset ``"mediastinum"`` (only if much of it is lung) or ``"abdomen"``;
-    ``"soft-tissue"``; a window from -150 HU to a multiple of 50 HU that includes the dense soft
-    tissue, named ``"auto"``. Saturation is acceptable if at most `MOST_WHITE` of the body's voxels
-    other than bone are white and at most `MOST_BLACK` of fat and soft tissue are black; lung and
-    air may be black. A crop of the lung gets ``"lung"``.
+    For CT, this is ``"brain"`` for a head, whatever its skull, teeth or dental metal; ``"lung"``
+    for a crop of the lung; otherwise the first of the presets ``"mediastinum"`` (only if much of
+    it is lung), ``"abdomen"`` and ``"soft-tissue"`` in which at most `MOST_WHITE` of the body's
+    voxels other than bone are white and at most `MOST_BLACK` of fat and soft tissue are black.
+    Only contrast agent in large pools, such as the heart in a CT angiography, gets a window wider
+    than ``"soft-tissue"``, named ``"auto"``: its upper end is the level of the agent (at most
+    `MAX_AGENT_HU`), its lower end shows fat at L* `FAT_L` or more.
 
     For other units, black and white are the percentiles 1 and 99.5 of the voxels above the
     minimum.
@@ -65,14 +70,23 @@ def auto_window(volume: Volume) -> Window:
     OptionError
         If the volume is RGBA.
     """
-    return _analyzed(volume)[0]
+    if volume.is_rgba:
+        raise OptionError("a color volume has no window; give the CT it was made from")
+    window = _FOUND.get(volume)
+    if window is None:
+        from tomochrome.windowing.content import sample  # slow import
+
+        grid = sample(volume)
+        window = _for_ct(grid) if volume.unit == "HU" else _by_percentiles(grid.values)
+        _FOUND[volume] = window
+    return window
 
 
 def opening_window(volume: Volume) -> Window:
-    """Return the initial window of a scan shown in grey.
+    """Return the window of a scan for which the user has not chosen one.
 
-    This is the first window stored in the scan; without one, ``"brain"`` for the CT of a head, in
-    which the brain is visible although fat is black and bone white, and otherwise `auto_window`.
+    This is the first window stored in the scan, and without one `auto_window`. It is the
+    window in which a scan is opened, and the default for coloring it.
 
     Parameters
     ----------
@@ -89,52 +103,49 @@ def opening_window(volume: Volume) -> Window:
     OptionError
         If the volume is RGBA.
     """
-    automatic, head = _analyzed(volume)
-    stored = scanner_windows(volume)
-    if stored:
-        return stored[0]
-    return PRESETS["brain"] if head else automatic
-
-
-def _analyzed(volume: Volume) -> tuple[Window, bool]:
-    """Return the automatic window and whether this is a head; cached for each volume."""
     if volume.is_rgba:
         raise OptionError("a color volume has no window; give the CT it was made from")
-    known = _FOUND.get(volume)
-    if known is None:
-        from tomochrome.windowing.content import sample, shows_a_head  # slow import
-
-        grid = sample(volume)
-        if volume.unit == "HU":
-            head = shows_a_head(grid)
-            known = _for_ct(grid, head, scanner_windows(volume)), head
-        else:
-            known = _by_percentiles(grid.values), False
-        _FOUND[volume] = known
-    return known
+    stored = scanner_windows(volume)
+    return stored[0] if stored else auto_window(volume)
 
 
-def _for_ct(ct: Sample, head: bool, stored: list[Window]) -> Window:
-    from tomochrome.windowing.content import tissue_values
+def opening_choice(volume: Volume) -> str:
+    """Return `opening_window` as text for `parse_window`: ``"scanner:1"`` or ``"auto"``."""
+    return "scanner:1" if scanner_windows(volume) else "auto"
 
-    values = tissue_values(ct, head=head)
+
+def _for_ct(ct: Sample) -> Window:
+    from tomochrome.windowing.content import agent_level, shows_a_head, tissue_values
+
+    if shows_a_head(ct):
+        return PRESETS["brain"]
+    values = tissue_values(ct)
     if values.size < _LEAST_TISSUE * ct.values.size:
         return PRESETS["lung" if (ct.values > -950).mean() > _LEAST_TISSUE else "soft-tissue"]
     breathing = ct.values[ct.values > -950]
     chest = (breathing < -500).mean() > _LUNG_SHARE
-    presets = [PRESETS[name] for name in CANDIDATES if chest or name != "mediastinum"]
-    for window in (*stored[:1], *presets):
-        if fits(values, window):
-            return window
-    white = np.percentile(values, 100 * (1 - _SAFE_WHITE))
-    high = _STEP * np.ceil(_MARGIN * white / _STEP)
-    return Window((_FAT_HU + high) / 2, high - _FAT_HU, name="auto")
+    for name in CANDIDATES:
+        if (chest or name != "mediastinum") and fits(values, PRESETS[name]):
+            return PRESETS[name]
+    agent = agent_level(ct)
+    usual = PRESETS[CANDIDATES[-1]]
+    if agent is None or agent <= usual.center + usual.width / 2:
+        return usual
+    return widened(agent)
+
+
+def widened(agent: float) -> Window:
+    """Return the window that shows contrast agent of this level in HU, and fat not black."""
+    white = _STEP * np.ceil(min(agent, MAX_AGENT_HU) / _STEP)
+    share = FAT_L / 100
+    black = _STEP * np.floor((_FAT_HU - share * white) / (1 - share) / _STEP)
+    return Window((black + white) / 2, white - black, name="auto")
 
 
 def fits(values: NDArray[np.float32], window: Window) -> bool:
     """Return whether a window preserves the color of fat, soft tissue and blood in these HU."""
     lightness = luminance(values, window)
-    colored = lightness[values >= _FAT_HU]
+    colored = lightness[values >= _SOFT_HU]
     if colored.size == 0:
         return False
     return bool(

@@ -27,6 +27,11 @@ METAL_HU: Final = 1200.0  #: denser voxels are bone or metal unless they are con
 POOL_MM: Final = 15.0  #: no bone is denser than `POOL_HU` over a cube of this size
 POOL_HU: Final = 250.0
 POOL_SHARE: Final = 0.004  #: minimum share of the body for a pool of contrast agent
+AGENT_MM: Final = 7.5  #: size of a cube filled with contrast agent
+AGENT_HU: Final = 215.0  #: lower limit in it: the upper end of the window ``"abdomen"``
+AGENT_RANGE: Final = 0.35  #: maximum range of its values, as a share of their mean
+AGENT_SHARE: Final = 1e-4  #: minimum share of such cubes' centers in the body
+_AGENT_PERCENTILE: Final = 95.0
 _FULL: Final = 0.9  #: minimum share of dense voxels in a cube, allowing for noise
 
 _CLOSED_HU: Final = 200.0  # lower limit of the skull where it must be closed, even if thin
@@ -102,6 +107,42 @@ def tissue_values(ct: Sample, *, head: bool = False) -> NDArray[np.float32]:
     shell = dense & (highest > CORTEX_HU) & (highest - lowest > STEP_HU)
     bone = (dense & ndimage.binary_dilation(shell, iterations=2)) | (hu > max(least, METAL_HU))
     return np.asarray(hu[body & ~bone], dtype=np.float32)
+
+
+def agent_level(ct: Sample) -> float | None:
+    """Return the HU of contrast agent in vessels, kidneys or bowel; None without any.
+
+    Contrast agent fills cubes of `AGENT_MM` with dense, even values. Bone of the same density is
+    uneven, being a mesh with a shell around it. The couch, and cubes with metal in them, do not
+    count. A percentile of the cubes' voxels is returned.
+    """
+    hu = ct.values
+    side = AGENT_MM if min(hu.shape) > 2 else 2 * AGENT_MM  # a slice alone shows less of a mesh
+    size = [
+        max(3, 2 * int(side / mm / 2 + 0.25) + 1) if n > 2 else 1
+        for mm, n in zip(ct.spacing, hu.shape, strict=True)
+    ]
+    lowest = ndimage.minimum_filter(hu, size, mode="constant", cval=BODY_HU)  # whole cubes only
+    highest = ndimage.maximum_filter(hu, size)
+    core = (lowest > AGENT_HU) & (highest < METAL_HU)
+    core &= highest - lowest < AGENT_RANGE * ndimage.uniform_filter(hu, size)
+    if not core.any():
+        return None
+    body = _largest(hu > BODY_HU)
+    core &= body
+    if core.sum() < AGENT_SHARE * body.sum():
+        return None
+    cubes = ndimage.maximum_filter(core, size) & (hu > AGENT_HU)
+    return float(np.percentile(hu[cubes], _AGENT_PERCENTILE))
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest part of a mask, after cutting thin bridges: the patient."""
+    opened = ndimage.binary_opening(mask) if min(mask.shape) > 3 else mask
+    parts, n = ndimage.label(opened)
+    if n == 0:
+        return mask
+    return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
 
 
 def _pool_level(ct: Sample, body_voxels: int) -> float:

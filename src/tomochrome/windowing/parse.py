@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Final
 
 from tomochrome.errors import OptionError
 from tomochrome.volume import Volume
-from tomochrome.windowing.auto import auto_window
+from tomochrome.windowing.auto import auto_window, opening_window
 from tomochrome.windowing.presets import PRESETS, scanner_windows
 from tomochrome.windowing.window import Window, WindowFunction
+
+DEFAULT: Final = "default"
+"""The text for `opening_window`."""
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _CENTER_WIDTH = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
@@ -28,12 +32,14 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
     ----------
     text
         A preset's name (spaces and underscores count as hyphens); ``"CENTER/WIDTH"`` in HU such
-        as ``"50/400"`` or ``"-600/1500"``; ``"auto"`` (see `auto_window`); or ``"scanner"``, the
-        first window stored in the image, ``"scanner:2"`` the second one. Any of them may end in
+        as ``"50/400"`` or ``"-600/1500"``; ``"scanner"``, the first window stored in the image,
+        ``"scanner:2"`` the second one; ``"auto"``, by the content (see `auto_window`); or
+        ``"default"``, the stored one or else the automatic one (see `opening_window`). Any of them
+        may end in
         ``"/sigmoid"``, ``"/linear"`` or ``"/linear-exact"``, the function of DICOM PS3.3
         C.11.2.1.3: ``"50/400/sigmoid"``. A `Window` is returned as it is.
     volume
-        The volume that ``"auto"`` and ``"scanner"`` need.
+        The volume that ``"default"``, ``"auto"`` and ``"scanner"`` need.
 
     Returns
     -------
@@ -62,19 +68,19 @@ def parse_window(text: str | Window, volume: Volume | None = None) -> Window:
     match = _CENTER_WIDTH.fullmatch(str(text))
     if match is None:
         raise OptionError(
-            f"unknown window '{text}': choose {', '.join(PRESETS)}, auto, scanner "
+            f"unknown window '{text}': choose {', '.join(PRESETS)}, default, auto, scanner "
             "or CENTER/WIDTH such as 50/400, or 50/400/sigmoid"
         )
     return Window(float(match[1]), float(match[2]))
 
 
 def needs_volume(text: str | Window) -> bool:
-    """Whether `parse_window` needs a volume for this text: ``"auto"`` or ``"scanner"``."""
+    """Whether `parse_window` needs a volume for this text, such as ``"auto"``."""
     if isinstance(text, Window):
         return False
     name, _, function = text.strip().lower().partition("/")
     known = not function or function in _FUNCTIONS
-    return known and (name == "auto" or _SCANNER.fullmatch(name) is not None)
+    return known and (name in (DEFAULT, "auto") or _SCANNER.fullmatch(name) is not None)
 
 
 def describe_window(window: Window) -> str:
@@ -90,6 +96,8 @@ def _of_volume(name: str, volume: Volume | None) -> Window:
         raise OptionError(f"the window '{name}' needs a volume")
     if name == "auto":
         return auto_window(volume)
+    if name == DEFAULT:
+        return opening_window(volume)
     match = _SCANNER.fullmatch(name)
     number = int(match[1] or 1) if match else 1
     windows = scanner_windows(volume)
