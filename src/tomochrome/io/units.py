@@ -7,27 +7,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.io.hounsfield import Histogram, find_shift, why_no_groups
 from tomochrome.notices import Notice
 from tomochrome.volume import Unit, Volume
 
 FAT_OR_BELOW: Final = -200.0
 """Every body CT has values at or below this: air, lung, or the darkest fat."""
-AIR: Final = (-1100.0, -850.0)
-"""Air measures -1000 HU, apart from noise and calibration errors."""
-LEAST_AIR: Final = 0.001  # fraction of the voxels: 0.1 % is a little bowel gas
-SOFT_TISSUE: Final = (-200.0, 300.0)
-LEAST_SOFT_TISSUE: Final = 0.01
 HIGHEST: Final = 32767.0  # metal, on the extended 16-bit Hounsfield scale
 
 EXACT_FLOAT: Final = 2**24
 """The integers up to this magnitude are all exact in float32."""
-SHIFT: Final = 1024.0
-"""Some programs add this to Hounsfield units to avoid negative values."""
-LEAST_BODY: Final = 0.3  # fraction of fat, water and organs among voxels other than air
-BODY: Final = (-150.0, 150.0)
-MOST_BETWEEN: Final = 0.2  # fraction between lung and fat among voxels other than air
-BETWEEN: Final = (-600.0, -250.0)
-
 MODALITIES: Final = {
     "CT": "CT",
     "MR": "magnetic resonance",
@@ -50,10 +39,11 @@ def looks_like_hounsfield(
 ) -> tuple[bool, str]:
     """Judge whether values without a unit can be Hounsfield units.
 
-    They can if some value is at or below -200, all fit into 16 bits, at least 0.1 % of the voxels
-    are air (about -1000, or padding below it) and at least 1 % are soft tissue (-200 to 300). MR
-    and PET values are not negative, photographs are unsigned, and normalized images have values
-    close to 0: none of them passes.
+    They can if some value is at or below -200, all fit into 16 bits, and the values of air (about
+    -1000) and of soft tissue (-200 to 300) form separate groups, see
+    `tomochrome.io.hounsfield.why_no_groups`. MR magnitude and PET values are not negative, phase
+    images and noise have no groups, differences are symmetric about 0, photographs are unsigned,
+    and normalized images have values close to 0: none of them passes.
 
     Parameters
     ----------
@@ -71,23 +61,29 @@ def looks_like_hounsfield(
     least, greatest = extremes(voxels, outside)
     if not np.isfinite([least, greatest]).all():
         return False, "some values are not finite numbers"
-    if least > FAT_OR_BELOW:
-        if voxels.dtype.itemsize > 1 and _shifted(_sample(voxels, outside), least):
-            return False, (
-                f"the values look like those of a CT shifted by {SHIFT:g} (air is near 0, not "
-                f"near -1000); subtract {SHIFT:g} from them"
-            )
-        return False, f"the smallest value is {least:g}, and a CT holds air or fat below -200"
-    if greatest > HIGHEST or least < -HIGHEST - 1:
-        return False, f"the values reach from {least:g} to {greatest:g}, beyond 16 bits"
     sample = _sample(voxels, outside)
-    air = np.mean((sample >= AIR[0]) & (sample <= AIR[1])) + np.mean(sample < AIR[0])
-    if air < LEAST_AIR:
-        return False, "hardly any voxel is air (about -1000)"
-    tissue = np.mean((sample >= SOFT_TISSUE[0]) & (sample <= SOFT_TISSUE[1]))
-    if tissue < LEAST_SOFT_TISSUE:
-        return False, "hardly any voxel is soft tissue (-200 to 300)"
-    return True, "air is near -1000 and soft tissue between -200 and 300"
+    if least > FAT_OR_BELOW:
+        fault = f"the smallest value is {least:g}, and a CT holds air or fat below -200"
+    elif greatest > HIGHEST or least < -HIGHEST - 1:
+        fault = f"the values reach from {least:g} to {greatest:g}, beyond 16 bits"
+    else:
+        fault = why_no_groups(Histogram.of(sample).without_padding())
+    if not fault:
+        return True, "air is near -1000 and soft tissue between -200 and 300"
+    return False, (voxels.dtype.itemsize > 1 and shifted(sample)) or fault
+
+
+def shifted(sample: NDArray[Any]) -> str:
+    """Return that values are those of a shifted CT, and how to correct them; empty if not."""
+    found = find_shift(sample)
+    if found is None:
+        return ""
+    shift, air = found
+    correction = f"subtract {shift} from them" if shift > 0 else f"add {-shift} to them"
+    return (
+        f"the values look like those of a CT shifted by {shift} (air is near {air}, not near "
+        f"-1000); {correction}"
+    )
 
 
 def extremes(voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None) -> tuple[float, float]:
@@ -104,23 +100,6 @@ def _sample(voxels: NDArray[Any], outside: NDArray[np.bool_] | None) -> NDArray[
     flat = voxels.reshape(-1)
     every = slice(None, None, max(1, flat.size // _SAMPLE))
     return flat[every] if outside is None else flat[every][~outside.reshape(-1)[every]]
-
-
-def _shifted(sample: NDArray[Any], least: float) -> bool:
-    """Whether values look like Hounsfield units plus 1024.
-
-    There must be air, much of the rest must be fat and organs, and few values may be between lung
-    and fat, where MR images have no gap.
-    """
-    if least < -SHIFT / 2:
-        return False
-    sample = sample.astype(np.float32) - SHIFT
-    rest = sample[sample > AIR[1]]
-    if rest.size == 0 or rest.size > (1 - LEAST_AIR) * sample.size:
-        return False
-    body = np.mean((rest >= BODY[0]) & (rest <= BODY[1]))
-    between = np.mean((rest >= BETWEEN[0]) & (rest <= BETWEEN[1]))
-    return bool(body >= LEAST_BODY and between <= MOST_BETWEEN)
 
 
 def infer_unit(
