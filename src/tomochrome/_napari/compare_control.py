@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.compare_layer import (
@@ -35,6 +35,8 @@ _TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 class CompareControl(QObject):
     """Shows two layers as one comparison layer, as set in the fields of a panel."""
 
+    changing = Signal()  # before a comparison is started or stopped
+
     def __init__(self, viewer: Any, panel: ComparePanel) -> None:
         super().__init__(panel)
         self.viewer = viewer
@@ -47,6 +49,7 @@ class CompareControl(QObject):
         self._followed = Connections()
         self._removing = Connections()
         self._closing = False
+        self._paused = False
         self._apply_throttled = qthrottled(self._apply, timeout=_REDRAW_INTERVAL_MS)
         self._apply_debounced = qdebounced(self._apply, timeout=_REDRAW_DELAY_3D_MS)
         self._restart_debounced = qdebounced(self._restart, timeout=_RESTART_DELAY_MS)
@@ -64,11 +67,23 @@ class CompareControl(QObject):
     @property
     def busy(self) -> bool:
         """Whether a comparison is being prepared."""
-        return self._jobs.running
+        return self._jobs.running or self._paused
+
+    def pause(self) -> None:
+        """Do not show the comparison that is being prepared, if any, until `resume`."""
+        if self.busy:
+            self._paused = True
+            self._jobs.drop()
+            self._say("")
+
+    def resume(self) -> None:
+        """Prepare the comparison that `pause` stopped, unless it was started or stopped since."""
+        if self._paused:
+            self.start()
 
     def start(self) -> None:
         """Compare the two selected layers; a worker does the slow part."""
-        self._jobs.drop()
+        self._begin_change()
         first, second = self.panel.two
         try:
             check_two(first, second, "compare")
@@ -89,12 +104,16 @@ class CompareControl(QObject):
 
     def stop(self) -> None:
         """Remove the comparison and show the layers again."""
-        if self.busy:
-            self._jobs.drop()
+        self._begin_change()
         self._say("")  # remarks are about the comparison on screen
         self._drop_and_show()
         self.panel.show_button.setChecked(False)
         self._label()
+
+    def _begin_change(self) -> None:
+        self._paused = False
+        self._jobs.drop()
+        self.changing.emit()
 
     def hide(self, layer: Any) -> None:
         """Hide a layer and keep it hidden when the comparison ends."""

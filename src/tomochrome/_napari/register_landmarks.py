@@ -1,21 +1,23 @@
-"""Landmarks: two Points layers and their registration error, updated live."""
+"""Landmarks: two Points layers of a pair of images and their error, updated live."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 from superqt.utils import qdebounced, qthrottled
 
-from tomochrome._napari.compare_layer import covers
-from tomochrome._napari.controls import MessageLabel, form
+from tomochrome._napari.controls import MessageLabel, form, side_by_side
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import mm_of, world_affine
 from tomochrome._napari.register_job import Alignment
-from tomochrome._napari.register_place import Placed
+from tomochrome._napari.register_place import Placed, check_two, check_volume_layer
+from tomochrome._napari.register_placing import Placing
+from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:
@@ -25,10 +27,22 @@ _NONE = "None"
 _COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: distinct for every color vision
 _SIZE_MM = 6.0
 _NUMBER = "landmark"  # feature of a Points layer
+_PAUSED = "Landmarks: select the tool to add points, or press Done"
+
+
+@dataclass(eq=False)
+class _PairPoints:
+    """The Points layers of a pair of images."""
+
+    images: tuple[Any, Any]
+    points: tuple[Any, Any]
 
 
 class LandmarkPanel(QWidget):
     """Selects two Points layers and shows their error in mm, updated live.
+
+    Each pair of images has Points layers of its own. While landmarks are placed, the fixed and the
+    moving image are shown alone and in turn: see `Placing`.
 
     Parameters
     ----------
@@ -38,7 +52,8 @@ class LandmarkPanel(QWidget):
         Returns the selected fixed and moving layers, each a layer or None.
     """
 
-    create_requested = Signal()
+    placing_begins = Signal()  # before anything on screen changes
+    placing_ended = Signal()
 
     def __init__(
         self, viewer: Any, layers: Callable[[], tuple[Any, Any]], parent: QWidget | None = None
@@ -53,31 +68,41 @@ class LandmarkPanel(QWidget):
         self.moving.setToolTip("Points layer with the landmarks of the moving image")
         self.create = QPushButton("Place landmarks", self)
         self.create.setToolTip(
-            "Add two layers and click corresponding points in the fixed and the moving image in "
+            "Click corresponding points in the fixed and the moving image, which are shown in "
             "turn. Landmarks are for evaluation only: the registration does not use them"
         )
+        self.done = QPushButton("Done", self)
+        self.done.setToolTip("Show again what was on screen before")
         self.before = QLabel("", self)
         self.after = QLabel("", self)
         self.message = MessageLabel("plain", self)
         for label in (self.before, self.after):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._placing = Placing(viewer, self._ended)
+        self._pairs: list[_PairPoints] = []
+        self._pair = layers()  #: the images of the selected landmarks
         self._connections, self._followed = Connections(), Connections()
         self._refresh_soon = qthrottled(self.refresh, timeout=15)
         self._place_next_soon = qdebounced(self.place_next, timeout=1)
         form(
             ("In fixed image", self.fixed),
             ("In moving image", self.moving),
-            self.create,
+            side_by_side(self.create, self.done),
             ("Error before", self.before),
             ("Error after", self.after),
             self.message,
             parent=self,
         )
-        self.create.clicked.connect(self.create_requested)
+        self.done.setVisible(False)
+        self.create.clicked.connect(self.begin)
+        self.done.clicked.connect(self.end)
         for choice in (self.fixed, self.moving):
             choice.chosen.connect(self._chosen)
+            choice.activated.connect(self.end)
         self._connections.add(self._moved, viewer.layers.selection.events.active)
+        self._connections.add(self._removed, viewer.layers.events.removed)
+        self._connections.add(self._inserted, viewer.layers.events.inserted)
         self.refresh()
 
     @property
@@ -100,11 +125,15 @@ class LandmarkPanel(QWidget):
 
     def _prompt(self) -> str:
         """Return which landmark to click next, while landmarks are being placed."""
-        fixed, moving = self.two
-        for layer, image in ((fixed, "fixed"), (moving, "moving")):
+        if not self._placing.active:
+            return ""
+        for layer, image, color in zip(self.two, ("fixed", "moving"), _COLORS, strict=True):
             active = layer is not None and layer is self._viewer.layers.selection.active
             if active and layer.mode == "add":
-                return f"Click landmark {len(layer.data) + 1} in the {image} image."
+                text = f"Click landmark {len(layer.data) + 1} in the {image} image"
+                self._placing.prompt(text, color)
+                return f"{text}."
+        self._placing.prompt(_PAUSED)
         return ""
 
     def _texts(self) -> tuple[tuple[str, str], str]:
@@ -152,13 +181,46 @@ class LandmarkPanel(QWidget):
         except TomochromeError as error:
             return before, str(error)
 
+    def follow_pair(self) -> None:
+        """Select the landmarks of the selected pair of images; called when that changes."""
+        pair = self._layers()
+        if _same(pair, self._pair):
+            return
+        self.end()
+        # Points layers that were selected before there were two images are those of the pair.
+        other = self.two if None in self._pair or self._pair[0] is self._pair[1] else (None, None)
+        own = next((x.points for x in self._pairs if _same(x.images, pair)), other)
+        self._pair = (None, None)  # nothing is recorded while the selection changes
+        self.fixed.choose(own[0])
+        self.moving.choose(own[1])
+        self._pair = pair
+        self._record()
+        self.refresh()
+
     def _chosen(self) -> None:
+        self._record()
         self._followed.release()
         for layer in dict.fromkeys(filter(None, self.two)):
             show_numbers(layer)
             self._followed.add(self._edited, layer.events.data)
             self._followed.add(self._moved, layer.events.mode)
         self.refresh()
+
+    def _record(self) -> None:
+        """Remember the selected layers as those of the pair of images."""
+        if None in self._pair:
+            return
+        self._pairs = [x for x in self._pairs if not _same(x.images, self._pair)]
+        if self.two != (None, None):
+            self._pairs.append(_PairPoints(self._pair, self.two))
+
+    def _removed(self, event: Any) -> None:
+        layer = event.value
+        self._pairs = [x for x in self._pairs if layer not in (*x.images, *x.points)]
+
+    def _inserted(self, _: object) -> None:
+        if self._placing.active:
+            self._place_next_soon()  # napari will select the new layer
 
     def _edited(self, event: Any) -> None:
         layer = event.source
@@ -170,63 +232,89 @@ class LandmarkPanel(QWidget):
     def _moved(self, _: object = None) -> None:
         self._refresh_soon()
 
-    def place_next(self) -> None:
-        """Switch to the image in which the next point is to be placed."""
-        fixed, moving = self.two
-        if fixed is None or moving is None or fixed is moving:
+    # Placing
+
+    def begin(self) -> None:
+        """Show the fixed and the original moving image in turn, to click points in them."""
+        self.follow_pair()
+        images = self._layers()
+        try:
+            check_two(*images, "place landmarks in")
+            for image in images:
+                check_volume_layer(image)
+        except TomochromeError as error:
+            self.message.say(sentence(error), "error")
             return
-        next_fixed = len(moving.data) >= len(fixed.data)
-        layer, other = (fixed, moving) if next_fixed else (moving, fixed)
-        other.mode = "pan_zoom"
-        layer.visible = True
-        self._viewer.layers.selection = {layer}
-        layer.mode = "add"
-        self._show_image(self._layers()[0 if next_fixed else 1])
+        if self._placing.active or not self._usable():
+            return
+        self.placing_begins.emit()
+        self._placing.begin()
+        for choice, role, image, color in zip(
+            (self.fixed, self.moving), ("fixed", "moving"), images, _COLORS, strict=True
+        ):
+            if choice.layer() is None:
+                choice.choose(_add_points(self._viewer, role, image, color))
+        self._placing.follow(*images, *self.two)
+        self.create.setVisible(False)
+        self.done.setVisible(True)
+        self._place_next_soon.cancel()  # called for the layers added here
+        self.place_next()
+
+    def _usable(self) -> bool:
+        """Whether points can be added to the selected layers; if not, the message says why."""
+        chosen = [layer for layer in self.two if layer is not None]
+        return len(set(chosen)) == len(chosen) and all(layer.ndim == 3 for layer in chosen)
+
+    def place_next(self) -> None:
+        """Show the image in which the next point is to be placed."""
+        if not self._placing.active:
+            return
+        fixed, moving = self.two
+        index = 0 if len(moving.data) >= len(fixed.data) else 1
+        self._placing.show(self._layers()[index], self.two[index])
         self.refresh()
 
-    def _show_image(self, image: Any) -> None:
-        """Show only one image, unless both are hidden behind a comparison."""
-        if image is None or not any(x is not None and x.visible for x in self._layers()):
-            return
-        for layer in self._viewer.layers:
-            if layer is not image and layer.visible and covers(layer):
-                layer.visible = False
-        image.visible = True
+    def end(self, _: object = None) -> None:
+        """Show again what was on screen before landmarks were placed."""
+        self._place_next_soon.cancel()
+        self._placing.end()
+
+    def _ended(self) -> None:
+        self.create.setVisible(True)
+        self.done.setVisible(False)
+        self.refresh()
+        self.placing_ended.emit()
 
     def release(self) -> None:
         """Disconnect from the viewer."""
         self._refresh_soon.cancel()
         self._place_next_soon.cancel()
+        self._placing.release()
         self._connections.release()
         self._followed.release()
         self.alignment = self._viewer = None
+        self._pairs, self._pair = [], (None, None)
         self.fixed.release()
         self.moving.release()
 
 
-def add_landmark_layers(viewer: Any, fixed: Any, moving: Any) -> tuple[Any, Any]:
-    """Add two empty Points layers with the units of the two volumes."""
-    added = []
-    for role, volume, color in zip(("fixed", "moving"), (fixed, moving), _COLORS, strict=True):
-        keywords: dict[str, Any] = {"size": _SIZE_MM}
-        if volume is not None and volume.ndim == 3:
-            keywords = {
-                "units": volume.units,
-                "axis_labels": volume.axis_labels,
-                "size": _SIZE_MM / mm_of(volume.units[-1]),
-            }
-        added.append(
-            viewer.add_points(
-                name=f"Landmarks {role} image",
-                ndim=3,
-                face_color=color,
-                border_color="black",
-                symbol="disc" if role == "fixed" else "cross",
-                projection_mode="rescale_spherical",
-                **keywords,
-            )
-        )
-    return added[0], added[1]
+def _add_points(viewer: Any, role: str, volume: Any, color: str) -> Any:
+    """Add an empty Points layer with the units of a volume."""
+    return viewer.add_points(
+        name=f"Landmarks {role} image",
+        ndim=3,
+        face_color=color,
+        border_color="black",
+        symbol="disc" if role == "fixed" else "cross",
+        projection_mode="rescale_spherical",
+        units=volume.units,
+        axis_labels=volume.axis_labels,
+        size=_SIZE_MM / mm_of(volume.units[-1]),
+    )
+
+
+def _same(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
+    return all(a is b for a, b in zip(first, second, strict=True))
 
 
 def show_numbers(layer: Any) -> None:

@@ -84,6 +84,7 @@ class ShownResult:
 
     def follow(self) -> None:
         """Show the newest result of the selected pair; called when the selection changes."""
+        self.view.landmarks.follow_pair()
         found = self.of(*self.view.two)
         if self.current is None or self.current not in found:
             self._show(found[-1] if found else None)

@@ -26,7 +26,6 @@ from tomochrome._napari.register_job import (
     register_in_worker,
     save_in_worker,
 )
-from tomochrome._napari.register_landmarks import add_landmark_layers
 from tomochrome._napari.register_layers import look_of
 from tomochrome._napari.register_shown import ShownResult
 from tomochrome._napari.register_view import RegisterView
@@ -73,7 +72,9 @@ class RegisterWidget(JobPanel):
         view.load.clicked.connect(self._ask_load)
         view.use.save_requested.connect(self._ask_save)
         view.use.apply_requested.connect(self.apply_to)
-        view.landmarks.create_requested.connect(self._new_landmarks)
+        view.landmarks.placing_begins.connect(self.comparing.pause)
+        view.landmarks.placing_ended.connect(self.comparing.resume)
+        self.comparing.changing.connect(view.landmarks.end)
         events = self.viewer.layers.events
         self.connections.add(self._choose_two, events.inserted, last=True)
         self.connections.add(self._layer_removed, events.removed)
@@ -104,6 +105,7 @@ class RegisterWidget(JobPanel):
         request = self._request()
         if self.running or request is None:
             return
+        self.view.landmarks.end()
         self._drawn, self._samples = 0, []
         samples = self._samples
         self.view.curve.clear()
@@ -170,6 +172,7 @@ class RegisterWidget(JobPanel):
         if fixed not in self.viewer.layers or moving not in self.viewer.layers:
             self.say("One of the images was closed meanwhile; nothing was changed.")
             return
+        self.view.landmarks.end()  # the new result is shown
         message = f"{done} in {time.perf_counter() - self._started:.1f} s."
         result = PairResult(
             fixed, moving, alignment, message, settings, request.number, self._samples
@@ -239,18 +242,13 @@ class RegisterWidget(JobPanel):
             self.jobs.cancel()
         self.shown.forget(event.value)
 
-    def _new_landmarks(self) -> None:
-        fixed, moving = add_landmark_layers(self.viewer, *self.view.two)
-        self.view.landmarks.fixed.choose(fixed)
-        self.view.landmarks.moving.choose(moving)
-        self.view.landmarks.place_next()
-
     # Closing
 
     def cleanup(self) -> None:
         """Cancel a run and remove everything that this panel added to the viewer."""
         view = self.view
         self._curve_timer.stop()
+        view.landmarks.end()
         self.comparing.release()
         self.shown.release()
         for part in (view.use, view.landmarks, view.fixed, view.moving):
