@@ -95,7 +95,7 @@ def test_clicks_select_add_hide_and_show_all_without_a_new_run(colored, qtbot):
     shows(colored, qtbot)
     click(qtbot, colored, "liver")
     shows(colored, qtbot, tissues=TissueSelection.only(["liver"], "dim"))
-    legend.others.setCurrentIndex(1)
+    legend.others.setCurrentIndex(2)
     shows(colored, qtbot, tissues=["liver"])
     click(qtbot, colored, "fat", modifier=Qt.KeyboardModifier.ControlModifier)
     shows(colored, qtbot, tissues=["liver", "fat"])
@@ -194,3 +194,40 @@ def test_the_list_is_high_enough_for_its_rows(qtbot):
 )
 def test_fractions_are_rounded_to_significant_digits(share, text):
     assert percent(share) == text
+
+
+@pytest.fixture
+def in_3d(colored, qtbot):
+    """The panel with the scan in 3D."""
+    colored.viewer.dims.ndisplay = 3
+    yield colored
+    colored.viewer.dims.ndisplay = 2
+
+
+def test_a_click_isolates_in_3d_and_the_others_are_as_the_box_says(in_3d, qtbot):
+    """Before, "Dim others" left the outer tissues opaque, and "Grey others" hid them."""
+    layer, legend = in_3d.coloring.layer, in_3d.view.legend
+    chroma = in_3d.coloring.chroma
+    liver, fat = chroma.tissue == Tissue.LIVER, chroma.tissue == Tissue.FAT
+
+    def drawn_with(mode):
+        wanted = TissueSelection.only(["liver"], mode)
+        data = layer.data
+        qtbot.waitUntil(lambda: data.settings.tissues == wanted and data.is_rendered)
+        qtbot.waitUntil(lambda: data.drawn.rgba.shape[:3] == liver.shape)
+        return data.drawn.rgba
+
+    click(qtbot, in_3d, "liver")
+    for index, mode in enumerate(("dim", "grey", "hide")):
+        legend.others.setCurrentIndex(index)
+        assert legend.others.currentText().lower().startswith(mode)
+        rgba = drawn_with(mode)
+        assert rgba[liver][:, 3].max() > 220
+        others = rgba[fat]
+        far = others[others[:, 3] < 80]
+        assert np.median(others[:, 3]) < 60
+        if mode == "hide":
+            assert (far[:, 3] == 0).mean() > 0.5
+        else:
+            assert (far[:, 3] > 0).mean() > 0.5
+    qtbot.mouseClick(legend.all, Qt.MouseButton.LeftButton)

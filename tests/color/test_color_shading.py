@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, LitVolume, light, light_3d
+from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.color.shading import AMBIENT, settings_for_3d, shade
@@ -148,18 +149,34 @@ def test_the_result_is_a_volume_at_its_place():
     assert "not for diagnosis" in str(image.provenance)
 
 
-def test_opaque_shows_the_window_also_in_3d():
+UNSHADED = AlphaCurve("block", ((0, 1),), hide_air=False, shaded=False)
+
+
+def test_a_curve_without_shading_shows_the_window_also_in_3d():
     volume, chroma = ball(Tissue.SKIN)
-    settings = Lighting(alpha="opaque", window="bone")
+    settings = Lighting(alpha=UNSHADED, window="bone")
     rgba = light_3d(volume, chroma, settings).voxels
     np.testing.assert_array_equal(rgba, np.asarray(LitVolume(volume, chroma, settings)))
+
+
+def test_opaque_shows_the_body_and_the_couch_and_not_a_black_block():
+    volume, chroma = ball(Tissue.SKIN)
+    hu = np.asarray(volume.voxels).copy()
+    hu[:, -3:] = 100  # a couch, which belongs to the air in the tissue map
+    rgba = light_3d(Volume(hu, AFFINE), chroma, Lighting(alpha="opaque", window="bone")).voxels
+    couch, body, air = np.zeros(hu.shape, bool), DISTANCE < RADIUS, DISTANCE > RADIUS + 3
+    couch[:, -3:] = True
+    assert (rgba[body | couch][:, 3] == 255).all()
+    assert not rgba[air & ~couch][:, 3].any()
+    assert rgba[body | couch][:, :3].max(axis=-1).min() > 30
+    assert not np.ptp(rgba[couch & air][:, :3].astype(int), axis=-1).any()  # grey
 
 
 def test_a_window_changes_3d_only_where_it_is_seen():
     one, other = Lighting(window="bone"), Lighting(window="lung")
     assert settings_for_3d(one) == settings_for_3d(other)
-    assert settings_for_3d(one.replace(alpha="opaque")) != settings_for_3d(
-        other.replace(alpha="opaque")
+    assert settings_for_3d(one.replace(alpha=UNSHADED)) != settings_for_3d(
+        other.replace(alpha=UNSHADED)
     )
     assert settings_for_3d(one) != settings_for_3d(one.replace(saturation=0.5))
 

@@ -29,7 +29,8 @@ from tomochrome.tissue import Tissue
 _SHOWN, _NAME, _BODY, _PLANE = range(4)
 _SWATCH_PX: Final = 14
 _MAX_ROWS: Final = 8
-_HINT: Final = "Click: only this · Ctrl+click: add · Untick: grey"
+_HINT: Final = "Click: only this · Ctrl+click: add · Untick: grey, in 3D hidden"
+_OTHERS: Final = {"dim": "Dim others", "grey": "Grey others", "hide": "Hide others (3D)"}
 _MOUSE: Final = (
     QEvent.Type.MouseButtonPress,
     QEvent.Type.MouseButtonRelease,
@@ -41,8 +42,9 @@ _MOUSE: Final = (
 class Legend(QWidget):
     """Lists the tissues of a scan, largest first; emits `changed` when the selection changes.
 
-    If rows are selected, all other tissues are dimmed or grey. The checkbox of a row turns its
-    color off and on. Keyboard: arrow keys, space, escape.
+    If rows are selected, all other tissues are dimmed or grey; in 3D they are translucent as well,
+    or hidden. The checkbox of a row turns its color off and on. Keyboard: arrow keys, space,
+    escape.
     """
 
     changed = Signal()
@@ -51,9 +53,12 @@ class Legend(QWidget):
         super().__init__(parent)
         self.list = _List(self)
         self.others = ElidedComboBox(self)
-        self.others.addItem("Dim others", "dim")
-        self.others.addItem("Grey others", "hide")
-        self.others.setToolTip("How to show the tissues that are not selected")
+        for mode, title in _OTHERS.items():
+            self.others.addItem(title, mode)
+        self.others.setToolTip(
+            "How to show the tissues that are not selected. In 3D, dimmed and grey tissues are "
+            "translucent; hidden ones are grey in slices"
+        )
         self.all = QPushButton("Show all", self)
         self.all.setToolTip("Show every tissue in color (Esc in the list)")
         self.hint = QLabel(_HINT, self)
@@ -78,16 +83,15 @@ class Legend(QWidget):
         if not alone:
             return TissueSelection(hidden=hidden)
         base = TissueSelection.only(alone, self.others.currentData())
-        return TissueSelection(base.hidden | hidden, base.dimmed)
+        return TissueSelection(base.hidden | hidden, base.dimmed, base.greyed)
 
     def set_selection(self, tissues: TissueSelection) -> None:
         """Show a selection without emitting a signal."""
-        rest = tissues.hidden | tissues.dimmed
-        alone = frozenset(Tissue) - rest if Tissue.AIR in rest else frozenset()  # see `only`
+        alone = frozenset(Tissue) - tissues.rest if tissues.isolates else frozenset()
         hidden = tissues.hidden if Tissue.AIR not in tissues.hidden else frozenset()
         with signals_blocked(self.list), signals_blocked(self.others):
             if alone:
-                self.others.setCurrentIndex(0 if Tissue.AIR in tissues.dimmed else 1)
+                self.others.setCurrentIndex(self.others.findData(tissues.mode(Tissue.AIR)))
             self.list.show_modes(alone, hidden)
         self._enable()
 
@@ -137,7 +141,7 @@ class _Row(QTreeWidgetItem):
         super().__init__(["", tissue.title, percent(share), ""])
         self.tissue = tissue
         self.setCheckState(_SHOWN, Qt.CheckState.Checked)
-        self.setToolTip(_SHOWN, f"{tissue.title}: in color, or grey")
+        self.setToolTip(_SHOWN, f"{tissue.title}: in color, or grey (hidden in 3D)")
         self.setToolTip(_NAME, f"{tissue.label}: click to show only this tissue")
         for column in (_BODY, _PLANE):
             align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -22,7 +22,8 @@ class AlphaCurve:
     points
         (HU, opacity 0..1), ascending in HU, with linear interpolation and constant extrapolation.
     hide_air
-        Whether voxels whose tissue is air (outside the body, bowel gas) are transparent.
+        Whether voxels whose tissue is air (outside the body, bowel gas) are transparent. If not,
+        what is denser than air around the body, such as the couch, is shown in 3D as well.
     shaded
         Whether surfaces are shaded in 3D (see `tomochrome.color.shading`). Slices are never
         shaded, since their L* is the windowed Hounsfield value.
@@ -92,8 +93,8 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
         # Slices: the body over black, or everything.
         AlphaCurve("body", ((0, 1),), about="the whole body, without the air around it"),
         AlphaCurve(
-            "opaque", ((0, 1),), hide_air=False, shaded=False,
-            about="every voxel including air; in 3D a solid block",
+            "opaque", ((0, 1),), hide_air=False,
+            about="every voxel including air; in 3D the body and what lies around it",
         ),
         # 3D. Cancellous bone begins near 150 HU, cortical bone is above 300.
         AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1)), about="the skeleton"),

@@ -96,7 +96,7 @@ def code_table(chroma: Chroma, settings: Lighting) -> CodeTable:
     if not settings.tissues.is_all:
         chroma.require_tissues("cannot show or hide some of them")
         weights = settings.tissues.weights[tissue]
-        ab, hidden = ab * weights[:, None], weights == 0.0
+        ab, hidden = ab * weights[:, None], np.isin(tissue, list(settings.tissues.hidden))
     return CodeTable(
         ab,
         tissue,
@@ -135,8 +135,8 @@ def light(
         See `Lighting`.
     tissues
         Tissues shown in color: names (all others are grey), or a mapping from names to
-        ``"show"``, ``"dim"`` or ``"hide"``; all by default. For a model that predicts colors, a
-        selection is an error, and a palette has no effect, with a warning.
+        ``"show"``, ``"dim"``, ``"grey"`` or ``"hide"``; all by default. For a model that predicts
+        colors, a selection is an error, and a palette has no effect, with a warning.
 
     Returns
     -------

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from tomochrome.errors import OptionError
 from tomochrome.tissue import TISSUE_NAMES, Tissue
 
-Mode = Literal["show", "dim", "hide"]
-MODES: Final[tuple[Mode, ...]] = ("show", "dim", "hide")
+Mode = Literal["show", "dim", "grey", "hide"]
+MODES: Final[tuple[Mode, ...]] = ("show", "dim", "grey", "hide")
+Others = Literal["dim", "grey", "hide"]
 #: Factor for the chroma of dimmed tissues.
 DIM: Final = 0.25
 
@@ -22,30 +23,34 @@ DIM: Final = 0.25
 class TissueSelection:
     """The tissues that are not shown in full color.
 
-    A voxel belongs to its most probable tissue, as in the tissue map. Luminance never changes: a
-    hidden tissue is grey. With an opacity curve for 3D it is also transparent.
+    A voxel belongs to its most probable tissue, as in the tissue map. The luminance of slices never
+    changes: a hidden tissue is grey there, and transparent in 3D. In 3D, dimmed and greyed tissues
+    are translucent, so that what is in color is seen behind them.
 
     Parameters
     ----------
     hidden
-        Tissues without color.
+        Tissues without color, and transparent in 3D.
     dimmed
         Tissues with a quarter of their chroma. Hidden tissues are not dimmed.
+    greyed
+        Tissues without color. Hidden and dimmed tissues are not greyed.
     """
 
     hidden: frozenset[Tissue] = frozenset()
     dimmed: frozenset[Tissue] = frozenset()
+    greyed: frozenset[Tissue] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", frozenset(map(tissue_of, self.hidden)))
         dimmed = frozenset(map(tissue_of, self.dimmed))
         object.__setattr__(self, "dimmed", dimmed - self.hidden)
+        greyed = frozenset(map(tissue_of, self.greyed))
+        object.__setattr__(self, "greyed", greyed - self.hidden - self.dimmed)
 
     @classmethod
-    def only(
-        cls, tissues: Iterable[str | Tissue], others: Literal["dim", "hide"] = "hide"
-    ) -> TissueSelection:
-        """Return the selection that shows these tissues, and hides or dims all others.
+    def only(cls, tissues: Iterable[str | Tissue], others: Others = "hide") -> TissueSelection:
+        """Return the selection that shows these tissues, and hides, greys or dims all others.
 
         Raises
         ------
@@ -55,37 +60,49 @@ class TissueSelection:
         wanted = frozenset(map(tissue_of, tissues))
         if not wanted:
             raise OptionError("no tissue to show: name at least one")
-        if others not in ("dim", "hide"):
-            raise OptionError(f"the other tissues can be 'dim' or 'hide', not {others!r}")
-        rest = frozenset(Tissue) - wanted
-        return cls(hidden=rest) if others == "hide" else cls(dimmed=rest)
+        fields = {"dim": "dimmed", "grey": "greyed", "hide": "hidden"}
+        if others not in fields:
+            raise OptionError(f"the other tissues can be 'dim', 'grey' or 'hide', not {others!r}")
+        return cls(**{fields[others]: frozenset(Tissue) - wanted})
 
     @property
     def is_all(self) -> bool:
         """Whether every tissue is shown in full color."""
-        return not (self.hidden or self.dimmed)
+        return not self.rest
+
+    @property
+    def rest(self) -> frozenset[Tissue]:
+        """The tissues that are not shown in full color."""
+        return self.hidden | self.dimmed | self.greyed
+
+    @property
+    def isolates(self) -> bool:
+        """Whether some tissues are singled out, as by `only`, instead of some turned off."""
+        return Tissue.AIR in self.rest
 
     def mode(self, tissue: str | Tissue) -> Mode:
         """Return how a tissue is shown."""
         tissue = tissue_of(tissue)
         if tissue in self.hidden:
             return "hide"
-        return "dim" if tissue in self.dimmed else "show"
+        if tissue in self.dimmed:
+            return "dim"
+        return "grey" if tissue in self.greyed else "show"
 
     @property
     def weights(self) -> NDArray[np.float32]:
         """Factor on the chroma of each value of a tissue map, float32 (256,)."""
         weights = np.ones(256, np.float32)
         weights[list(self.dimmed)] = DIM
-        weights[list(self.hidden)] = 0.0
+        weights[list(self.hidden | self.greyed)] = 0.0
         return weights
 
     def __str__(self) -> str:
         """Describe the selection, for metadata."""
         if self.is_all:
             return "all tissues in color"
-        shown = frozenset(Tissue) - self.hidden - self.dimmed
-        parts = [("in color", shown), ("faded", self.dimmed), ("in grey", self.hidden)]
+        shown, grey = frozenset(Tissue) - self.rest, self.hidden | self.greyed
+        parts = [("in color", shown), ("faded", self.dimmed), ("in grey", grey)]
         groups = [(words, tissues) for words, tissues in parts if tissues]
         largest = max(groups, key=lambda group: len(group[1]))
         listed = [
@@ -105,8 +122,8 @@ def tissue_selection(
     ----------
     value
         Names of the tissues to show, with all others hidden (a list, or a comma-separated
-        string); a mapping from names to ``"show"``, ``"dim"`` or ``"hide"``, with all others
-        shown; None to show all; a `TissueSelection` is returned unchanged.
+        string); a mapping from names to ``"show"``, ``"dim"``, ``"grey"`` or ``"hide"``, with all
+        others shown; None to show all; a `TissueSelection` is returned unchanged.
 
     Raises
     ------
@@ -133,6 +150,7 @@ def tissue_selection(
         return TissueSelection(
             hidden=frozenset(tissue_of(name) for name, mode in value.items() if mode == "hide"),
             dimmed=frozenset(tissue_of(name) for name, mode in value.items() if mode == "dim"),
+            greyed=frozenset(tissue_of(name) for name, mode in value.items() if mode == "grey"),
         )
     if isinstance(value, str):
         value = [name for name in value.split(",") if name.strip()]

@@ -38,6 +38,11 @@ _SLAB: Final = 1 << 20  #: voxels computed between two calls of `check`
 _MARGIN: Final = 5  #: adjacent slices needed for gradient and dilation
 _AIR_HU: Final = -1000.0
 _AIR_LIKE: Final = (-800.0, -300.0)  #: HU between which the edge of the body fades in
+_SOLID: Final = 0.9  #: opacity of tissues that the user has singled out
+_FAINT: Final = 0.02  #: opacity of the surfaces of dimmed and greyed tissues
+_FAINT_RANGE: Final = (-1000.0, 400.0)  #: HU range of their surfaces
+_SOFTNESS: Final = 0.6  #: standard deviation of the Gaussian of a tissue's edge, in voxels
+_SOFT_FROM: Final = 0.25  #: smoothed membership from which a tissue's edge is visible
 _LIGHT_DIRECTION: Final = (0.45, -1.0, 0.65)  #: towards the light, in LPS
 AMBIENT: Final = 0.3  #: relative brightness of surfaces that face away from the light
 #: A window that maps the value 10 L to L*.
@@ -69,11 +74,25 @@ def shade(
         float32 (z, y, x) from `AMBIENT` (facing away from the light) to 1 (facing it), and the
         mean of both without a surface.
     """
+    direction = np.asarray(towards) / np.linalg.norm(towards)
+    cosine, surface = _surface(values, affine, span, direction)
+    # "Half Lambert" shading, which also shows the shape of surfaces that face away.
+    light = 0.5 + surface * (np.square(0.5 + 0.5 * cosine) - 0.5)
+    return np.asarray(AMBIENT + (1.0 - AMBIENT) * light, dtype=np.float32)
+
+
+def _surface(
+    values: ArrayLike,
+    affine: ArrayLike,
+    span: tuple[float, float],
+    towards: ArrayLike = _LIGHT_DIRECTION,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the cosine of normal and direction, and how much of a surface there is, 0 to 1."""
     low, high = span
     field = np.clip(np.asarray(values, dtype=np.float32), low, high)
     field = gaussian_filter(field, _SMOOTHING, mode="nearest")
     to_index = np.linalg.inv(np.asarray(affine, dtype=np.float64)[:3, :3])
-    direction = to_index @ (np.asarray(towards) / np.linalg.norm(towards))
+    direction = to_index @ np.asarray(towards)
     metric = to_index @ to_index.T
     gradient = [
         np.gradient(field, axis=axis) if field.shape[axis] > 1 else np.zeros_like(field)
@@ -89,9 +108,7 @@ def shade(
     cosine = facing / np.maximum(length, 1e-9)
     spacing = float(np.cbrt(abs(np.linalg.det(np.linalg.inv(to_index)))))
     surface = np.clip(length * (spacing / (high - low) / _FULL_EDGE), 0.0, 1.0)
-    # "Half Lambert" shading, which also shows the shape of surfaces that face away.
-    light = 0.5 + surface * (np.square(0.5 + 0.5 * cosine) - 0.5)
-    return np.asarray(AMBIENT + (1.0 - AMBIENT) * light, dtype=np.float32)
+    return cosine, surface
 
 
 def render_blocks(
@@ -152,39 +169,82 @@ def _colors(
     table: Table,
 ) -> NDArray[np.uint8]:
     """Return RGBA of blocks, with the shaded L* of the tissue and opacity for their thickness."""
-    curve, values = settings.alpha, blocks.values
-    air, hidden = _transparent(codes, curve)
-    code = _dilated(blocks.code, air | hidden)
+    curve, values, shown = settings.alpha, blocks.values, _shown(codes, settings, table)
+    code = _dilated(blocks.code, ~shown.solid if shown.restricted else shown.air | shown.hidden)
     if curve.shaded:
-        low, high = _surface_range(curve)
-        surface = np.where(hidden[blocks.code], np.float32(low), values)
-        L = base[code] * shade(surface, blocks.affine, (low, high))
+        L = base[code] * _brightness(blocks, shown, curve)
         tenths = np.rint(10.0 * np.clip(L, 0.0, 100.0)).astype(np.int16)
         rgba = relight(tenths, code, blocks.confidence, codes, _TENTHS, curve)
     else:
         rgba = relight(values, code, blocks.confidence, codes, settings.window, curve)
-    alpha = curve(values).astype(np.float32) / 255.0
-    if curve.of and table.has_tissues:
-        other = ~np.isin(table.tissue, curve.of)[code]
-        alpha[other] = np.minimum(alpha[other], curve.others)
-    was_air = air[blocks.code]  # before the dilation
-    edge = was_air & ~air[code]
+    alpha = _opacity(blocks, shown, curve)
+    was_air = shown.air[blocks.code]  # before the dilation
+    edge = was_air & (True if shown.outside else ~shown.air[code])
     most = (values[edge] - _AIR_LIKE[0]) / (_AIR_LIKE[1] - _AIR_LIKE[0])
     alpha[edge] = np.minimum(alpha[edge], np.clip(most, 0.0, 1.0))
-    alpha[(was_air & ~edge) | hidden[blocks.code]] = 0.0
+    alpha[was_air & ~edge] = 0.0
     thickness = float(np.cbrt(abs(np.linalg.det(blocks.affine[:3, :3])))) / _OPACITY_MM
     rgba[..., 3] = np.rint(255.0 * (1.0 - np.power(1.0 - alpha, thickness)))
     return rgba
 
 
-def _transparent(
-    codes: CodeTable, curve: AlphaCurve
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which codes are air hidden by the curve, and which are hidden by the user."""
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """How each code is shown in 3D, bool (codes,)."""
+
+    air: NDArray[np.bool_]  #: air, and what lies around the body
+    outside: bool  #: whether what is dense in it is shown, as the couch
+    hidden: NDArray[np.bool_]  #: hidden by the user
+    faint: NDArray[np.bool_]  #: dimmed or greyed by the user
+    solid: NDArray[np.bool_]  #: shown, and of the tissues that the curve is for
+    restricted: bool  #: whether only the solid codes are shown in full
+    isolated: bool  #: whether the user has singled them out, regardless of the curve
+
+
+def _shown(codes: CodeTable, settings: Lighting, table: Table) -> _Shown:
+    curve, tissues = settings.alpha, settings.tissues
     nothing = np.zeros_like(codes.air)
-    air = codes.air if curve.hide_air else nothing
+    air = codes.air if curve.hide_air or curve.shaded else nothing
     hidden = nothing if codes.hidden is None or not curve.shaded else codes.hidden & ~air
-    return air, hidden
+    faint = np.isin(table.tissue, list(tissues.dimmed | tissues.greyed)) & ~air & curve.shaded
+    isolated = bool(tissues.isolates and curve.shaded)
+    solid = ~(air | hidden | faint)
+    restricted = bool(isolated or (curve.of and table.has_tissues))
+    if restricted and not isolated:
+        solid &= np.isin(table.tissue, curve.of)
+    outside = not (curve.hide_air or restricted)
+    return _Shown(air, outside, hidden, faint, solid, restricted, isolated)
+
+
+def _brightness(blocks: _Blocks, shown: _Shown, curve: AlphaCurve) -> NDArray[np.float32]:
+    """Return the brightness of the surfaces of the solid codes; others are as low as air."""
+    if shown.isolated:  # neighboring organs have nearly the same HU
+        return shade(shown.solid[blocks.code], blocks.affine, (0.0, 1.0))
+    low, high = _surface_range(curve)
+    lowered = ~(shown.solid | shown.air) if shown.restricted else shown.hidden | shown.faint
+    surface = np.where(lowered[blocks.code], np.float32(low), blocks.values)
+    return shade(surface, blocks.affine, (low, high))
+
+
+def _opacity(blocks: _Blocks, shown: _Shown, curve: AlphaCurve) -> NDArray[np.float32]:
+    """Return the opacity of a layer of `_OPACITY_MM`, before that of the edge to air."""
+    own = blocks.code
+    alpha = curve(blocks.values).astype(np.float32) / 255.0
+    if shown.restricted:
+        member = gaussian_filter(shown.solid[own].astype(np.float32), _SOFTNESS, mode="nearest")
+        soft = np.clip((member - _SOFT_FROM) / (1.0 - 2 * _SOFT_FROM), 0.0, 1.0)
+        others = 0.0 if shown.isolated else curve.others
+        rest = np.minimum(alpha, np.float32(others))
+        full = np.float32(_SOLID) if shown.isolated else alpha
+        alpha = np.maximum(soft * full, np.where(shown.solid[own], 0.0, rest))
+    if shown.faint.any():
+        _, edges = _surface(blocks.values, blocks.affine, _FAINT_RANGE)
+        faint = shown.faint[own]
+        kept = alpha[faint] if shown.isolated else np.float32(0)
+        alpha[faint] = np.maximum(kept, _FAINT * edges[faint])
+    if not shown.isolated:
+        alpha[shown.hidden[own]] = 0.0
+    return np.asarray(alpha, dtype=np.float32)
 
 
 def _surface_range(curve: AlphaCurve) -> tuple[float, float]:

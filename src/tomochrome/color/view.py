@@ -146,7 +146,7 @@ def light_3d(
     """Return the colored volume for 3D rendering, with shaded surfaces.
 
     Not suitable for reading values: L* is not the windowed Hounsfield value, unless the opacity
-    curve is not shaded (``opaque``).
+    curve is not shaded.
 
     Parameters
     ----------
