@@ -16,15 +16,22 @@ from typing import Final, NamedTuple
 
 from tomochrome.errors import PixelsError
 
+_ROOT: Final = "1.2.840.10008.1.2.4."
 RLE: Final = "1.2.840.10008.1.2.5"
 JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 JPEG: Final = JPEG_LOSSLESS | {
-    f"1.2.840.10008.1.2.4.{number}" for number in ("50", "51", "80", "81")
+    f"1.2.840.10008.1.2.4.{number}" for number in ("50", "51", "53", "55", "80", "81")
 }
-"""JPEG (baseline, extended, lossless) and JPEG-LS."""
+"""JPEG (baseline, extended, spectral selection, full progression, lossless) and JPEG-LS."""
 HTJ2K: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in ("201", "202", "203"))
 JPEG_2000: Final = HTJ2K | {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+KNOWN: Final = JPEG | JPEG_2000 | {RLE}
+"""Compressed transfer syntaxes that can be decoded."""
 
+_BY_FRAME: Final = {
+    0xC0: ("50", "51"), 0xC1: ("51",), 0xC2: ("55", "53"), 0xC3: ("57", "70"), 0xF7: ("80", "81"),
+}  # fmt: skip
+"""Ends of the UIDs of transfer syntaxes by the start of frame of their streams; the usual first."""
 _JP2: Final = b"\x00\x00\x00\x0cjP"  #: first bytes of a JP2 file that contains a codestream
 _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 
@@ -69,6 +76,7 @@ def decode(frame: Frame, code: bytes) -> tuple[PickleBuffer, int, bool | None]:
     Exception
         Any other exception if the codestream is damaged or the compression is unknown.
     """
+    frame = frame._replace(syntax=real_syntax(code, frame.syntax))
     if frame.syntax == RLE:
         coded = Coded(frame.rows, frame.columns, 1, frame.allocated)
     elif frame.syntax in JPEG_2000:
@@ -80,6 +88,34 @@ def decode(frame: Frame, code: bytes) -> tuple[PickleBuffer, int, bool | None]:
     _check(frame, coded)
     values = _decoded(frame, coded, code)
     return PickleBuffer(values), coded.precision, coded.signed
+
+
+def real_syntax(code: bytes, declared: str) -> str:
+    """Return the transfer syntax of a compressed stream, which a header may declare wrongly.
+
+    Parameters
+    ----------
+    code
+        The stream, or its beginning.
+    declared
+        Transfer syntax UID of the header, which is returned if it fits.
+    """
+    if code.startswith((b"\xff\x4f\xff\x51", _JP2)):
+        return declared if declared in JPEG_2000 else f"{_ROOT}90"
+    if not code.startswith(b"\xff\xd8"):
+        return declared
+    try:
+        marker = code[_start_of_frame(code) + 1]
+    except (ValueError, IndexError):
+        return declared
+    fitting = [f"{_ROOT}{end}" for end in _BY_FRAME.get(marker, ())]
+    return declared if declared in fitting or not fitting else fitting[0]
+
+
+def ends_early(code: bytes) -> bool:
+    """Whether a JPEG or JPEG 2000 stream lacks its end marker."""
+    is_jpeg = code.startswith((b"\xff\xd8", b"\xff\x4f", _JP2))
+    return is_jpeg and not code.rstrip(b"\0").endswith(b"\xff\xd9")
 
 
 def _decoded(frame: Frame, coded: Coded, code: bytes) -> bytes | bytearray:
@@ -124,12 +160,18 @@ def _jpeg_2000_header(code: bytes) -> Coded:
 
 def _jpeg_header(code: bytes) -> Coded:
     """Read the start of frame of a JPEG or JPEG-LS stream (ITU-T T.81, B.2.2; T.87, C.2.2)."""
+    at = _start_of_frame(code)
+    precision, rows, columns, components = struct.unpack_from(">BHHB", code, at + 4)
+    return Coded(rows, columns, components, precision)
+
+
+def _start_of_frame(code: bytes) -> int:
+    """Return the offset of the start of frame; raise `ValueError` or `IndexError` if none."""
     at = 2
     while code[at] == 0xFF:
         marker = code[at + 1]
         if marker in _START_OF_FRAME:
-            precision, rows, columns, components = struct.unpack_from(">BHHB", code, at + 4)
-            return Coded(rows, columns, components, precision)
+            return at
         # Fill bytes may precede a marker.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(code[at + 2 : at + 4], "big")
     raise ValueError("a damaged header")

@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from io import SEEK_END, BytesIO
 from itertools import pairwise
 from typing import Any, BinaryIO, Final
@@ -23,16 +24,12 @@ from pydicom.uid import (
 )
 
 from tomochrome.errors import InputError, PixelsError
-from tomochrome.io.dicom import parse
+from tomochrome.io.dicom import decode, parse
 from tomochrome.io.dicom.damage import Damage, truncated
 from tomochrome.io.dicom.header import Header
+from tomochrome.io.dicom.syntaxes import NATIVE, unread_syntax
 from tomochrome.io.walk import open_regular, readable
 
-NATIVE: Final = frozenset({
-    str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian), str(ExplicitVRBigEndian),
-    str(DeflatedExplicitVRLittleEndian),
-})  # fmt: skip
-"""Transfer syntaxes without compressed frames."""
 MOST_FRAME_PIXELS: Final = 2**26
 """Maximum number of pixels of an image: 8192x8192, as in micro-CT. The true size of a compressed
 image is only known after decoding."""
@@ -46,6 +43,7 @@ _DELIMITER: Final = (0xFFFE, 0xE0DD)
 _RLE: Final = "1.2.840.10008.1.2.5"
 _ENDS: Final = "the file ends before its pixels"
 _UNDEFINED: Final = 0xFFFFFFFF
+_STREAM_HEAD: Final = 65536  #: bytes within which a stream says what it is
 _STARTS: Final = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c")  #: JPEG, JPEG 2000, JP2
 
 
@@ -167,8 +165,8 @@ class Source:
         return 0, len(pixels), False
 
 
-def seen_damage(headers: Sequence[Header], file: BinaryIO) -> list[Damage | None]:
-    """Return why the pixels of images cannot be complete, without decoding them.
+def examine(headers: Sequence[Header], file: BinaryIO) -> list[Header]:
+    """Add to headers what shows without decoding: damage, and a wrongly declared compression.
 
     Parameters
     ----------
@@ -179,38 +177,67 @@ def seen_damage(headers: Sequence[Header], file: BinaryIO) -> list[Damage | None
 
     Returns
     -------
-    list of Damage or None
-        For each frame, None if the file is long enough, or that cannot be told.
+    list of Header
+        With the transfer syntax of the pixels, and damage where pixels are missing.
     """
     first = headers[0]
-    nothing: list[Damage | None] = [None] * len(headers)
     at, syntax = first.pixels_at, first.transfer_syntax
     if not at or syntax == DeflatedExplicitVRLittleEndian:
-        return nothing
+        return list(headers)
     if first.rows * first.columns > MOST_FRAME_PIXELS:
         given = f"{first.rows}x{first.columns} pixels, more than any CT has"
-        return [Damage(f"its header gives {given}")] * len(headers)
+        return _all_damaged(headers, Damage(f"its header gives {given}"))
     end = os.fstat(file.fileno()).st_size
     file.seek(at)
     implicit, big = syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian
     pixels = _pixel_element(file.read(12), implicit=implicit, big=big)
     if isinstance(pixels, Damage):
-        return [pixels] * len(headers)
+        return _all_damaged(headers, pixels)
     size, length, _ = pixels
     start = at + size
+    frame = first.rows * first.columns * first.samples * first.bits_allocated // 8
     if length != _UNDEFINED:
+        if syntax in decode.KNOWN and length >= frame * max(1, first.frames):
+            syntax = str(ExplicitVRLittleEndian)  # nothing is compressed
+            headers = _relabeled(headers, syntax)
         if syntax not in NATIVE:
-            return nothing
-        frame = first.rows * first.columns * first.samples * first.bits_allocated // 8
+            return _all_damaged(headers, unread_syntax(syntax))
         present = [min(length, end - start) - header.frame * frame for header in headers]
-        return [truncated(count, frame) if count < frame else None for count in present]
+        damage = [truncated(count, frame) if count < frame else None for count in present]
+        return _damaged(headers, damage)
     try:
         frames = _locate(file, start, first)
     except InputError:  # raised again when a frame is read
-        return nothing
+        return list(headers)
+    if syntax in NATIVE and frames:
+        file.seek(frames[0][0][0])
+        syntax = decode.real_syntax(file.read(_STREAM_HEAD), "")
+        if not syntax:
+            return _all_damaged(headers, Damage("its pixels are compressed in an unknown way"))
+        headers = _relabeled(headers, syntax)
+    unread = unread_syntax(syntax)
+    if unread is not None:
+        return _all_damaged(headers, unread)
     whole = [sum(fragments[-1]) <= end for fragments in frames]
     cut = Damage("the file is truncated or damaged (its compressed pixels end early)")
-    return [None if h.frame < len(whole) and whole[h.frame] else cut for h in headers]
+    return _damaged(
+        headers, [None if h.frame < len(whole) and whole[h.frame] else cut for h in headers]
+    )
+
+
+def _damaged(headers: Sequence[Header], damage: Sequence[Damage | None]) -> list[Header]:
+    if not any(damage):
+        return list(headers)
+    return [replace(h, damage=found) for h, found in zip(headers, damage, strict=True)]
+
+
+def _all_damaged(headers: Sequence[Header], damage: Damage | None) -> list[Header]:
+    return _damaged(headers, [damage] * len(headers))
+
+
+def _relabeled(headers: Sequence[Header], syntax: str) -> list[Header]:
+    """Correct the transfer syntax, which counts as a violation of the standard."""
+    return [replace(h, transfer_syntax=syntax, flaws=h.flaws + 1) for h in headers]
 
 
 def _pixel_element(head: bytes, *, implicit: bool, big: bool) -> tuple[int, int, bool] | Damage:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io.dicom import enhanced, parse
-from tomochrome.io.dicom.frames import seen_damage
+from tomochrome.io.dicom.frames import examine
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
 from tomochrome.io.dicom.patient import patient_key
@@ -99,6 +99,8 @@ class HeaderReader:
         """
         with captured_warnings() as caught:
             parsed = parse.parse(path, file, head, self._wanted)
+            if parsed.is_mislabeled:
+                caught.append("transfer syntax")
             if parsed.media_class == DICOMDIR:
                 raise NotAnImageError(IS_INDEX)
             try:
@@ -108,14 +110,15 @@ class HeaderReader:
                 else:
                     headers = self._whole(path, file, parsed, frames)
                     changed = None
-                headers = _with_damage(headers, file)
+                headers = examine(headers, file)
             except InputError:
                 raise
             except Exception as error:  # a damaged value can raise anything
                 raise InputError(f"'{path}' is damaged: its DICOM header is invalid") from error
         if caught:
-            return [replace(header, flaws=len(caught)) for header in headers]
-        if changed is None and not headers[0].is_multiframe and not headers[0].damage:
+            return [replace(header, flaws=len(caught) + header.flaws) for header in headers]
+        one = headers[0]
+        if changed is None and not (one.is_multiframe or one.damage or one.flaws):
             self._model = parsed, headers[0]
         return headers
 
@@ -144,14 +147,6 @@ class HeaderReader:
                 headers = [replace(frame, pixels_at=at) for frame in headers]
         secrets = secrets_of(parsed.elements)
         return [_without_secrets(header, secrets) for header in headers]
-
-
-def _with_damage(headers: list[Header], file: BinaryIO) -> list[Header]:
-    """Note in the headers of a file which frames are missing, as far as its length shows."""
-    damage = seen_damage(headers, file)
-    if not any(damage):
-        return headers
-    return [replace(h, damage=found) for h, found in zip(headers, damage, strict=True)]
 
 
 def _next(model: Header, path: Path, parsed: parse.Parsed, changed: set[int]) -> Header:

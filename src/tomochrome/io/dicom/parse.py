@@ -50,6 +50,7 @@ DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 UNDEFINED: Final = 0xFFFFFFFF
 
 _ROOT: Final = "1.2.840.10008.1.2"  #: prefix of transfer syntax UIDs; alone: implicit VR
+_EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _BIG: Final = "1.2.840.10008.1.2.2"
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS: Final = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
@@ -92,6 +93,7 @@ class Parsed:
     media_class: str  #: MediaStorageSOPClassUID
     #: byte offset of the pixel data element, or of the end of a file without; 0 if unknown
     pixels_at: int = 0
+    is_mislabeled: bool = False  #: whether the elements are not encoded as the file declares
 
 
 class Bounded:
@@ -212,9 +214,11 @@ def _table(head: bytes, wanted: Wanted) -> Parsed | None:
         known.clear()
     elements: dict[int, RawDataElement | DataElement] = dict(pairs)
     syntax = text(elements, "TransferSyntaxUID")
-    if not syntax.startswith(_ROOT) or syntax in (_ROOT, _BIG, DEFLATED):
+    if not syntax.startswith(_ROOT):
         return None
-    return Parsed(elements, syntax, text(elements, "MediaStorageSOPClassUID"), at)
+    wrong = syntax in (_ROOT, _BIG, DEFLATED)  # everything was explicit and little endian
+    media = text(elements, "MediaStorageSOPClassUID")
+    return Parsed(elements, _EXPLICIT if wrong else syntax, media, at, wrong)
 
 
 def _after_meta(tag: int, vr: str | None, length: int) -> bool:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError, PixelsError
 from tomochrome.io.dicom import decode
-from tomochrome.io.dicom.frames import NATIVE, Source
+from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.header import Header
+from tomochrome.io.dicom.syntaxes import NATIVE, bad_stream, unread_syntax
 from tomochrome.runtime import sandbox
 
 FRAME_SECONDS: Final = 5.0
@@ -102,6 +103,9 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     Cancelled
         If the task was cancelled.
     """
+    unread = unread_syntax(header.transfer_syntax)
+    if unread is not None:
+        raise PixelsError(str(header.path), *unread)
     code = source.read_code(header.frame)
     if header.transfer_syntax == decode.RLE:
         _dtype(header)
@@ -119,12 +123,7 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     except (ValueError, sandbox.SandboxError) as error:
         if isinstance(error, sandbox.SandboxError) and error.reason != "failed":
             raise
-        raise PixelsError(
-            str(header.path),
-            "the file is truncated, damaged or compressed in an unsupported way "
-            f"({header.transfer_syntax})",
-            "copy it again",
-        ) from error
+        raise PixelsError(str(header.path), *bad_stream(code, header.transfer_syntax)) from error
 
 
 def _shaped(
