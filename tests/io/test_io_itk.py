@@ -188,3 +188,39 @@ def test_encodings_of_nrrd(tmp_path, capfd):
         np.testing.assert_array_equal(read(path).voxels, hu)
     path = nrrd_file(tmp_path / "b.nrrd", hu, "", "bzip2", b"BZh9")
     refused(path, "compressed with bzip2", capfd)
+
+
+@pytest.mark.parametrize("geometry", [
+    "", "spacings: nan nan nan\n", "spacings: 1 1 nan\n", "space: lps\nspace origin: (0,0,0)\n",
+    "space: ras\nspace directions: none none none\n", "thicknesses: 1 1 2\n",
+    "space: lps\nspace directions: (1,0,0) (0,1,0) (nan,nan,nan)\n",
+])  # fmt: skip
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_nrrd_without_voxel_size_says_so(tmp_path, geometry, detached):
+    voxels = ct((6, 24, 20)).voxels
+    path = tmp_path / ("a.nhdr" if detached else "a.nrrd")
+    if detached:
+        (tmp_path / "a.raw").write_bytes(voxels.astype("<i2").tobytes())
+        nrrd_file(path, voxels, f"{geometry}data file: a.raw\n", data=b"")
+    else:
+        nrrd_file(path, voxels, geometry)
+    volume = read(path)
+    assert volume.spacing == (1, 1, 1)
+    said = [notice.text for notice in volume.provenance.warnings if notice.code == "geometry"]
+    assert "the file stores no voxel size; taken as 1 mm" in said
+
+
+@pytest.mark.parametrize("geometry", [
+    "spacings: 1 1 2\n", "space: lps\nspace directions: (1,0,0) (0,1,0) (0,0,2)\n",
+    "spacings: -1 1 2\n",
+])  # fmt: skip
+def test_a_nrrd_with_voxel_size_does_not_say_that_it_has_none(tmp_path, geometry):
+    volume = read(nrrd_file(tmp_path / "a.nrrd", ct((6, 24, 20)).voxels, geometry))
+    assert volume.spacing == (2, 1, 1)
+    assert not any("voxel size" in notice.text for notice in volume.provenance.warnings)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "nan.nrrd"])
+def test_the_nrrd_case_without_spacing(shared_data, name):
+    warnings = find(shared_data / "cases" / "22_nrrd_no_spacing" / name).items[0].warnings
+    assert "the file stores no voxel size; taken as 1 mm" in map(str, warnings)

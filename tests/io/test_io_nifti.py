@@ -293,3 +293,53 @@ def test_labels_are_no_measurement(tmp_path):
     assert texts(volume.provenance.warnings) == [
         "the file says that its values are labels, not a measurement",
     ]
+
+
+def sform_only(path, sizes, pixdim, kind=nib.Nifti1Image, shear=0.0):
+    """Write a CT whose sform and pixdim (x, y, z) say different things."""
+    affine = np.diag([*sizes, 1.0])
+    affine[1, 2] = shear * sizes[2]
+    image = kind(hounsfield(), None)
+    image.set_sform(affine, 1)
+    image.set_qform(None, 0)
+    image.header["pixdim"][1:4] = pixdim
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr"])
+@pytest.mark.parametrize("pixdim", [(4, 4, 2.5), (1, 1, 3), (0.7, 1, 2)])
+def test_an_sform_against_pixdim_is_told(tmp_path, name, pixdim):
+    kind = nib.Nifti1Pair if name.endswith(".hdr") else nib.Nifti1Image
+    volume = read(sform_only(tmp_path / name, (1, 1, 2), pixdim, kind))
+    assert volume.spacing == (2, 1, 1)
+    sizes = " x ".join(f"{size:g}" for size in pixdim)
+    expected = (
+        f"the sform of the file says that voxels measure 1 x 1 x 2, its pixdim says {sizes}; the "
+        "sform was used"
+    )
+    assert volume.provenance.warnings[0].text == expected
+
+
+def test_an_sform_against_pixdim_is_told_of_nifti_2_and_of_a_flipped_sform(tmp_path):
+    second = sform_only(tmp_path / "a.nii", (1, 1, 2), (2, 2, 2), nib.Nifti2Image)
+    flipped = sform_only(tmp_path / "b.nii", (-1, 1, 2), (2, 1, 2))
+    for path in (second, flipped):
+        assert "its pixdim says 2 x" in read(path).provenance.warnings[0].text
+
+
+def test_an_sform_that_agrees_with_pixdim_is_not_questioned(tmp_path):
+    paths = [
+        sform_only(tmp_path / "a.nii", (-0.8, 0.8, 2.5), (0.8, 0.8, 2.5)),
+        sform_only(tmp_path / "b.nii", (0.8, 0.8, 2.5), (0.8, 0.8, 2.5), shear=0.33),  # distance
+        sform_only(
+            tmp_path / "c.nii", (0.8, 0.8, 2.5), (0.8, 0.8, 2.5 * np.hypot(1, 0.33)), shear=0.33
+        ),
+    ]
+    for path in paths:
+        assert not any("pixdim" in notice.text for notice in read(path).provenance.warnings)
+
+
+def test_the_case_of_an_sform_against_pixdim(shared_data):
+    path = shared_data / "cases" / "23_sform_against_pixdim" / "a.nii.gz"
+    assert "its pixdim says 4 x 4 x 2.5" in read(path).provenance.warnings[0].text

@@ -12,6 +12,7 @@ MetaIO, https://itk.org/Wiki/ITK/MetaIO/Documentation
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,6 +53,7 @@ _NO_ORIENTATION: Final = Notice(
     "warning",
     "the file stores no orientation; its axes are taken as left, posterior and superior",
 )
+_NO_SPACING: Final = Notice("geometry", "warning", "the file stores no voxel size; taken as 1 mm")
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def _nrrd_layout(path: Path, header: _Header) -> _Layout:
             "left, posterior and superior"
         )
         warnings = (Notice("geometry", "warning", text),)
+    if not _has_spacing(header):
+        warnings = (*warnings, _NO_SPACING)
     modality = header.pairs.get("modality", header.pairs.get("DICOM_0008_0060", "")).strip()
     return _Layout(
         data=_data_file(path, name) if "datafile" in header.fields else path,
@@ -169,6 +173,21 @@ def _nrrd_layout(path: Path, header: _Header) -> _Layout:
         kinds=tuple(header.first("kinds").lower().split()),
         pairs=header.pairs,
     )
+
+
+def _has_spacing(header: _Header) -> bool:
+    """Whether a NRRD gives a voxel size for three axes (the others are marked NaN or none)."""
+    vectors = re.findall(r"\(([^)]*)\)", header.first("spacedirections"))
+    spacings = [[word] for word in header.first("spacings").split()]
+    return any(
+        sum(_is_length(parts) for parts in axes) >= 3
+        for axes in ([vector.split(",") for vector in vectors], spacings)
+    )
+
+
+def _is_length(parts: list[str]) -> bool:
+    length = math.hypot(*(float(part) for part in parts))
+    return math.isfinite(length) and length > 0
 
 
 def _meta_layout(path: Path, header: _Header) -> _Layout:
@@ -185,8 +204,7 @@ def _meta_layout(path: Path, header: _Header) -> _Layout:
         warnings = (_NO_ORIENTATION,)
     spacing = _numbers(header, _SPACINGS, dims)
     if spacing is None:
-        text = "the file stores no voxel size; taken as 1 mm"
-        warnings = (*warnings, Notice("geometry", "warning", text))
+        warnings = (*warnings, _NO_SPACING)
     elif min(spacing) <= 0:
         raise ValueError("voxels without extent")
     local = name.upper() == "LOCAL"

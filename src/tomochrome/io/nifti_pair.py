@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 from typing import Final
 
-from tomochrome.io.stream import is_gzip
+from tomochrome.io.stream import is_gzip, opened
 
+_LONGEST_HEADER: Final = 540
 _PAIR: Final = {".img": ".hdr", ".hdr": ".img"}
 
 
@@ -55,6 +55,8 @@ def is_pair(path: Path, *, data_only: bool = False) -> bool:
 
 def first_bytes(path: Path) -> bytes:
     """Return the first 540 bytes (the longest header), decompressed if necessary."""
-    opener = gzip.open if is_gzip(path) else open
-    with opener(path, "rb") as file:
-        return bytes(file.read(540))
+    with opened(path, 0, packed=is_gzip(path)) as stream:
+        head = b""
+        while len(head) < _LONGEST_HEADER and (piece := stream.read(_LONGEST_HEADER - len(head))):
+            head += piece
+    return head

@@ -15,6 +15,8 @@ Affine = NDArray[np.float64]
 
 FORMS_AGREE_MM: Final = 0.1
 """Tolerance for equal corners: a qform's 32-bit quaternion is accurate to 0.01 mm."""
+SIZES_AGREE: Final = 0.01
+"""Relative tolerance for equal voxel sizes."""
 _MM: Final = {"meter": 1000.0, "micron": 0.001}
 _LEAST_MM: Final = 1e-4  # finer than the voxels of any CT
 
@@ -55,6 +57,8 @@ def space(
     sized = all(good or size == 1 for good, size in zip(usable, shape[::-1], strict=True))
     if sform is not None and _regular(sform):
         affine, note = sform, _compare(sform, qform if sized else None, shape)
+        if not note and qform is None and sized:
+            note = _compare_sizes(sform, np.abs(zooms), shape)
     elif qform is not None and _regular(qform) and sized:
         affine = qform
         note = "" if sform is None else "the sform of the file is unusable; the qform was used"
@@ -116,6 +120,26 @@ def _compare(sform: Affine, qform: Affine | None, shape: tuple[int, int, int]) -
     return (
         f"sform and qform of the file disagree by up to {apart:.1f} mm and {angle:.1f} degrees; "
         "the sform was used"
+    )
+
+
+def _compare_sizes(sform: Affine, zooms: Affine, shape: tuple[int, int, int]) -> str:
+    """Describe the difference between the voxel sizes of sform and header; empty if they agree.
+
+    In a sheared sform (gantry tilt) the header may give the distance of the slices instead.
+    """
+    lengths = decompose(sform)[2]
+    distances = 1 / np.linalg.norm(np.linalg.inv(sform[:3, :3]), axis=1)
+    agree = [
+        count == 1 or any(abs(size - zoom) <= SIZES_AGREE * zoom for size in sizes)
+        for count, zoom, *sizes in zip(shape[::-1], zooms, lengths, distances, strict=True)
+    ]
+    if all(agree):
+        return ""
+    one, other = (" x ".join(f"{size:.4g}" for size in sizes) for sizes in (lengths, zooms))
+    return (
+        f"the sform of the file says that voxels measure {one}, its pixdim says {other}; the sform "
+        "was used"
     )
 
 

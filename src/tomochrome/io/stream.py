@@ -15,10 +15,13 @@ from tomochrome.runtime import check
 
 _PIECE: Final = 1 << 20  # a few milliseconds: between two calls of `check`
 _PACKED_PIECE: Final = 1 << 18
+_MEMBER: Final = b"\x1f\x8b\x08"  # beginning of each member of a gzip file (RFC 1952)
 
 
 class Inflater:
     """Reads a zlib or gzip stream in chunks and verifies the checksum of each member.
+
+    Zeros between and after the members, and anything else after the last one, are ignored.
 
     Twice as fast as `gzip.GzipFile` in Python 3.11, which reads 8 KiB at a time.
     """
@@ -55,14 +58,17 @@ class Inflater:
                 return data
 
     def _next_member(self) -> bytes:
-        """Return the first bytes after the finished member and its padding, ``b""`` at the end."""
+        """Return the first bytes of the member after the finished one, ``b""`` at the end.
+
+        Padding is skipped, and other bytes that follow are ignored, as by the gzip program.
+        """
         packed = self._stream.unused_data.lstrip(b"\0") if self._members else b""
-        while self._members and not packed:
+        while self._members and len(packed) < len(_MEMBER):
             piece = self._file.read(_PACKED_PIECE)
             if not piece:
                 return b""
-            packed = piece.lstrip(b"\0")
-        return packed
+            packed = (packed + piece).lstrip(b"\0")
+        return packed if packed.startswith(_MEMBER) else b""
 
 
 def is_gzip(path: Path) -> bool:
