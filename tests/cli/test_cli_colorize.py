@@ -202,3 +202,13 @@ def test_the_default_window_is_the_one_stored_in_the_scan(tmp_path: Path, capfd:
         argv = ("colorize", scan, "-o", tmp_path / "a.nii.gz", *MODEL, "--json", "--force")
         window = json.loads(Run(capfd, *argv, *options).out)["window"]
         assert (window["center"], window["width"]) == expected
+
+
+def test_mean_chroma_is_that_of_the_output(series: Path, tmp_path: Path, capfd: Capture) -> None:
+    means = []
+    for saturation in ("0", "0.5", "1"):
+        argv = ("colorize", series, "-o", tmp_path / "a.nii.gz", *MODEL, "--json", "--force")
+        run = Run(capfd, *argv, "--saturation", saturation)
+        means.append(json.loads(run.out)["mean_chroma"])
+    assert means[0] == pytest.approx(0, abs=0.05)
+    assert means[1] == pytest.approx(means[2] / 2, rel=0.1)

@@ -14,6 +14,7 @@ from skimage.color import rgb2lab
 
 from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, light, light_slice
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
+from tomochrome.color.lighting import mean_chroma
 from tomochrome.color.palette import palette_names
 from tomochrome.color.relight import fade_curve
 from tomochrome.color.space import GREY_L
@@ -335,3 +336,27 @@ def test_what_the_colorizer_warned_of_stays_with_the_picture() -> None:
     provenance = Provenance(warnings=(uneven, moved))
     image = light(volume, replace(chroma, provenance=provenance))
     assert image.provenance.warnings == (uneven, moved)
+
+
+def test_mean_chroma_is_that_of_the_picture() -> None:
+    volume, chroma = case()
+    volume = replace(volume, voxels=np.full_like(volume.voxels, 60))
+    colored = chroma.colored_codes[chroma.code]
+    means = {}
+    for saturation in (0.0, 0.5, 1.0):
+        image = light(volume, chroma, "soft-tissue", saturation=saturation, alpha="opaque")
+        lab = rgb2lab(image.voxels[..., :3])
+        expected = np.hypot(lab[..., 1], lab[..., 2])[colored].mean()
+        means[saturation] = mean_chroma(image, chroma)
+        assert means[saturation] == pytest.approx(expected, abs=0.05)
+    assert means[0.0] < 0.1
+    assert means[0.5] == pytest.approx(means[1.0] / 2, rel=0.05)
+    assert means[1.0] == pytest.approx(chroma.mean_chroma, rel=0.1)
+    vivid = mean_chroma(light(volume, chroma, "soft-tissue", palette="vivid"), chroma)
+    assert vivid > 1.2 * means[1.0]
+    faded = mean_chroma(light(volume, chroma, "soft-tissue", min_confidence=1.0), chroma)
+    assert faded < means[1.0]
+    white = mean_chroma(light(volume, chroma, "-500/10"), chroma)
+    assert white < 0.1
+    nothing = replace(chroma, code=np.zeros_like(chroma.code))
+    assert mean_chroma(image, nothing) == 0.0

@@ -304,3 +304,21 @@ def test_two_at_once_from_two_threads(bundle: Path, drawn: Drawn) -> None:
 def test_int16_is_not_copied() -> None:
     hu = np.zeros((2, 3, 4), np.int16)
     assert np.shares_memory(as_int16(hu)[0], hu)
+
+
+def test_a_small_scan_reports_more_than_finding_the_body(
+    network_bundle: Maker, drawn: Drawn
+) -> None:
+    """It is predicted and filled in at once; the bar stayed at "Finding the body 0 %"."""
+    seen: list[tuple[int, int, str]] = []
+    scan = replace(drawn[0], voxels=drawn[0].voxels[:6])
+    with running(Task(lambda *report: seen.append(report))):
+        colorize(scan, network_bundle(logits=EVEN), device="cpu")
+    assert {total for _, total, stage in seen if stage != "coloring"} == {0}  # not "0 %"
+    assert [stage for _, _, stage in seen][:3] == [
+        "finding the body",
+        "loading the model",
+        "coloring",
+    ]
+    assert (3, 6, "coloring") in seen  # predicted
+    assert seen[-1] == (6, 6, "coloring")

@@ -200,6 +200,7 @@ def color(
 ) -> Result:
     """Read a volume, color it and write all outputs, or none if one of them fails."""
     from tomochrome.color import light
+    from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization import colorize
     from tomochrome.io import read
     from tomochrome.io.dicom.write import check_slices
@@ -248,6 +249,7 @@ def color(
             alpha=request.alpha,
             tissues=request.tissues,
         )
+        result.mean_chroma = mean_chroma(image, chroma)
     with clock.stage("write"):
         _write_all(image, chroma, outputs, session)
     result.seconds = clock.seconds()
@@ -255,7 +257,7 @@ def color(
     result.device = str(chroma.provenance.extra.get("device", "cpu"))
     result.window = {"center": window.center, "width": window.width}
     result.shape = volume.shape
-    result.mean_chroma, result.mean_confidence = chroma.mean_chroma, chroma.mean_confidence
+    result.mean_confidence = chroma.mean_confidence
     for warning in image.provenance.warnings:
         session.warn(warning)
     result.warnings = list(session.warnings)

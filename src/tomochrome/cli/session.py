@@ -73,7 +73,7 @@ class ProgressLine:
         now = time.monotonic()
         if now < self._next:
             return
-        share = f"{100 * done // total:3d} %" if total > 0 else f"{done}"
+        share = f"{100 * done // total:3d} %" if total > 0 else f"{done or '...'}"
         if self._terminal:
             tell(f"\r\x1b[K{stage}: {share}", self._stream)
             self._drawn = True

@@ -217,11 +217,21 @@ class Chroma:
         return tissues[:N_TISSUES] / max(1.0, float(tissues.sum()))
 
     @cached_property
-    def _means(self) -> tuple[float, float]:
-        """Mean chroma and mean confidence over colored voxels."""
+    def _magnitude(self) -> NDArray[np.float64]:
+        """C* of each code in the palette ``natural``; 0 for air."""
         magnitude = np.linalg.norm(self.ab_of_code("natural").astype(np.float64), axis=1)
         magnitude[self.tissue_of_code == Tissue.AIR] = 0.0
-        colored = magnitude >= COLORED
+        return np.asarray(magnitude)
+
+    @property
+    def colored_codes(self) -> NDArray[np.bool_]:
+        """Which codes have a color (C* at least 1 in the palette ``natural``, not air)."""
+        return self._magnitude >= COLORED
+
+    @cached_property
+    def _means(self) -> tuple[float, float]:
+        """Mean chroma and mean confidence over colored voxels."""
+        magnitude, colored = self._magnitude, self.colored_codes
         n = len(self.table)
         count, sums = self._counts, np.zeros(n)
         for code, confidence in zip(self.code, self.confidence, strict=True):
@@ -236,7 +246,10 @@ class Chroma:
 
     @property
     def mean_chroma(self) -> float:
-        """Mean C* in the palette ``natural`` over colored voxels (C* at least 1, not air)."""
+        """Mean C* in the palette ``natural`` over colored voxels (C* at least 1, not air).
+
+        That of a picture, with its settings, is `tomochrome.color.lighting.mean_chroma`.
+        """
         return self._means[0]
 
     @property

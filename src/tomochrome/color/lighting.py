@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
 from tomochrome.color.chroma import Chroma, no_tissues_message
+from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import Palette, palette
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
@@ -188,6 +189,36 @@ def light(
     return replace(
         volume.with_voxels(out, unit="RGBA"), provenance=_provenance(volume, chroma, settings)
     )
+
+
+def mean_chroma(image: Volume, chroma: Chroma) -> float:
+    """Return the mean C* of a colored volume over the voxels that the model colors.
+
+    Unlike `Chroma.mean_chroma`, it is that of the picture: window, saturation, palette, faded
+    and hidden tissues and the gamut count.
+
+    Parameters
+    ----------
+    image
+        Result of `light`.
+    chroma
+        The chroma map that it was made with.
+
+    Returns
+    -------
+    float
+        0 if the model colors no voxel.
+    """
+    chroma = chroma.on_grid(image)
+    colored = chroma.colored_codes
+    total, count = 0.0, 0
+    for pixels, code in zip(image.voxels, chroma.code, strict=True):
+        check()
+        inside = colored[code]
+        ab = srgb_to_lab(pixels[inside][:, :3])[:, 1:]
+        total += float(np.hypot(ab[:, 0], ab[:, 1]).sum(dtype=np.float64))
+        count += len(ab)
+    return total / count if count else 0.0
 
 
 def light_slice(

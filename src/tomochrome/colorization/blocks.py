@@ -16,7 +16,12 @@ _WHOLE_SLICE_RATIO = 2  # slices of up to this many times a block's area are not
 
 
 def blended(
-    predict: Callable[[F32], F32], hu: F32, spec: InputSpec, batch: int, multiple: int
+    predict: Callable[[F32], F32],
+    hu: F32,
+    spec: InputSpec,
+    batch: int,
+    multiple: int,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Iterator[F32]:
     """Predict a volume block by block and yield it slice by slice.
 
@@ -36,6 +41,8 @@ def blended(
         Blocks predicted at once.
     multiple
         Each dimension of a block must be a multiple of this.
+    progress
+        Called with the share of the blocks predicted so far.
 
     Yields
     ------
@@ -53,10 +60,12 @@ def blended(
     )
     positions, weight = list(product(*corners)), block_weight(block, spec.overlap)
     depth, height, width = block
+    total = len(firsts) * len(positions)
 
     def planes() -> Iterator[F32]:
         sums = None  # weighted predictions and weights, from the layer's first slice onwards
-        for z, after in zip(firsts, [*firsts[1:], len(hu)], strict=True):
+        layers = zip(firsts, [*firsts[1:], len(hu)], strict=True)
+        for number, (z, after) in enumerate(layers):
             layer = np.pad(windowed(hu[z : z + depth], spec), sides)
             for k in range(0, len(positions), batch):
                 check()
@@ -68,6 +77,7 @@ def blended(
                         sums = np.zeros(shape, np.float32)
                     sums[(slice(None), *box)][..., :-1] += weight * values
                     sums[(slice(None), *box)][..., -1:] += weight
+                progress((number * len(positions) + min(k + batch, len(positions))) / total)
             assert sums is not None
             for plane in sums[: after - z, :h, :w]:
                 yield plane[..., :-1] / plane[..., -1:]

@@ -22,7 +22,7 @@ from tomochrome.colorization.blocks import blended
 from tomochrome.colorization.body import block_mean
 from tomochrome.colorization.grid import CoarseField, Taps, first_columns, pixel_taps, taps
 from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, to_input_grid
-from tomochrome.colorization.scan import Colors, Scan, body_noise
+from tomochrome.colorization.scan import Colors, Predicted, Scan, body_noise
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
 from tomochrome.runtime import check
@@ -70,6 +70,7 @@ class GridPredictor(ABC):
     likelihood: NDArray[np.float32] | None = None
     device: str = "cpu"
     warnings: tuple[Notice, ...] = ()
+    progress: Predicted = Predicted()
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
         self.card = card
@@ -103,6 +104,7 @@ class GridPredictor(ABC):
     def color(self, scan: Scan) -> Colors:
         """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
         spec = self.reads
+        self.progress = Predicted(len(scan.hu) if scan.slab >= len(scan.hu) else 0)
         check()
         grid = to_input_grid(scan.hu, scan.spacing, spec)
         crop = body_crop(scan, grid.hu.shape, spec.pixel_mm, self.multiple)
@@ -144,7 +146,8 @@ class GridPredictor(ABC):
         """
         if self.reads.block is not None:
             hu = grid.hu[:, crop[0], crop[1]]
-            yield from blended(self._predict, hu, self.reads, self.batch, self.multiple)
+            done_of = self.progress.predicted
+            yield from blended(self._predict, hu, self.reads, self.batch, self.multiple, done_of)
             return
         h, w = (
             part.stop - part.start for part in (_coarse_slice(side, self.stride) for side in crop)
@@ -154,9 +157,11 @@ class GridPredictor(ABC):
             check()
             indices = range(done, min(done + self.batch, total))
             inputs = cropped_batch(grid, indices, self.reads, crop, self.multiple)
-            for plane in self._predict(inputs):
-                yield np.ascontiguousarray(plane[:h, :w])
+            outputs = self._predict(inputs)
             done = indices.stop
+            self.progress.predicted(done / total)
+            for plane in outputs:
+                yield np.ascontiguousarray(plane[:h, :w])
 
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Predict, and check the shape of the result."""

@@ -110,7 +110,7 @@ def apply_hints(
     if not groups:
         raise OptionError("there are no strokes: paint some first (all labels are 0)")
     check()
-    report(0, volume.shape[0], "finding the body")
+    report(0, 0, "finding the body")
     with compute_threads(threads):
         scan = prepare(volume, force=force)
         upright = reorient(Volume(labels, volume.affine), *axis_map(volume.affine)).voxels

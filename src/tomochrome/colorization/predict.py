@@ -92,12 +92,14 @@ def colorize(
         photograph = as_reference(reference)
         options["reference"], origin = photograph, f", photograph sha256 {photograph.sha256}"
     check()
-    report(0, volume.shape[0], "finding the body")
+    report(0, 0, "finding the body")
     with compute_threads(threads):
         scan = prepare(volume, force=force)
         check()
+        report(0, 0, "loading the model")
         predictor = predictor_class(card)(card, device=device, batch=batch, **options)
         with compute_threads(threads):  # again, for libraries imported by the predictor
+            report(0, 0, "coloring")
             code, confidence = predictor.color(scan)
     used, warnings = predictor.device, (*scan.warnings, *predictor.warnings)
     step = (

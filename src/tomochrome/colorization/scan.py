@@ -43,6 +43,27 @@ class Colors(NamedTuple):
     confidence: NDArray[np.uint8]
 
 
+class Predicted:
+    """Progress of coloring a scan of a single slab, half of which is the network's.
+
+    Larger scans report each slab. A small one would report only its end, and its progress would
+    stay at 0 until then.
+
+    Parameters
+    ----------
+    slices
+        Number of slices of the scan, the reported total; 0 to report nothing.
+    """
+
+    def __init__(self, slices: int = 0) -> None:
+        self.slices = slices
+
+    def predicted(self, share: float) -> None:
+        """Report the share of the scan that the network has predicted, 0 to 1."""
+        if self.slices:
+            report(int(self.slices * share / 2), self.slices, "coloring")
+
+
 @dataclass(frozen=True)
 class Scan:
     """A CT in axial orientation, and its body mask.
@@ -73,6 +94,11 @@ class Scan:
         z, y, x = map(block_taps, self.hu.shape, self.body.factors, field.shape)
         return CoarseField(field, *z, *y, *x)
 
+    @property
+    def slab(self) -> int:
+        """Number of slices that `paint` computes at once."""
+        return max(1, SLAB_VOXELS // (self.hu.shape[1] * self.hu.shape[2]))
+
     def paint(self, codes: int, paint: Callable[[int, int, CoarseField, Colors], None]) -> Colors:
         """Compute a code and a confidence for each voxel, slab by slab.
 
@@ -91,10 +117,9 @@ class Scan:
         """
         shape, body = self.hu.shape, self.body_field()
         out = Colors(np.empty(shape, code_type(codes)), np.empty(shape, np.uint8))
-        step = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
-        for first in range(0, shape[0], step):
+        for first in range(0, shape[0], self.slab):
             check()
-            stop = min(first + step, shape[0])
+            stop = min(first + self.slab, shape[0])
             part = Colors(out.code[first:stop], out.confidence[first:stop])
             paint(first, stop, body.part(first, stop), part)
             report(stop, shape[0], "coloring")
