@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,106 @@ def test_what_nothing_tells_apart_stays_together_to_be_refused():
         for h, t in zip([*stack(), *stack(tag="b")], times, strict=True)
     ]
     assert len(group(cine)) == 1
+
+
+MIXED = {
+    "the same numbers": lambda p, i: {"instance": i + 1},
+    "no numbers": lambda p, i: {"instance": None},
+    "times at random": lambda p, i: {
+        "times": (("AcquisitionTime", float((7 * i + 5 * p) % 11)),), "instance": i + 1,
+    },
+    "the same time": lambda p, i: {"times": (("AcquisitionTime", 100.0),), "instance": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by", MIXED)
+@pytest.mark.parametrize(("shift", "slices"), [(0.0, 10), (0.0, 6), (1.0, 10)])
+def test_phases_that_nothing_tells_apart_are_never_mixed(by, shift, slices):
+    if shift and "same numbers" not in by:
+        pytest.skip("only geometry tells: half the distance is a regular volume")
+    whole, further = (
+        [
+            replace(h, **MIXED[by](p, i))
+            for i, h in enumerate(stack(n, start=shift * p, tag=f"p{p}-"))
+        ]
+        for p, n in enumerate((10, slices))
+    )
+    every = [*whole, *further]
+    np.random.default_rng(1).shuffle(every)
+    for found in group(every):
+        assert describe(found).refusal or of(found.headers) in (of(whole), of(further))
+
+
+def test_interleaved_numbers_are_two_acquisitions():
+    both = [stack(start=p, tag=f"p{p}-", instance=lambda i, p=p: 10 * p + i) for p in range(2)]
+    (found,) = group([*both[0], *both[1]])
+    assert "InstanceNumber alternates between 2 acquisitions" in describe(found).refusal
+    backwards = stack(20, instance=lambda i: 20 - i)
+    restarted = [*stack(instance=lambda i: i), *stack(start=20.0, tag="b", instance=lambda i: i)]
+    for one in (backwards, restarted, stack(instance=1)):
+        assert describe(*group(one)).verdict == "regular"
+
+
+WIPED = {
+    "numbers": lambda i: {"instance": i},
+    "times": lambda i: {"times": (("AcquisitionTime", 100.0 + 2 * i),), "instance": i},
+    "acquisitions": lambda i: {"acquisition": told(AcquisitionNumber=i), "instance": i},
+    "temporal positions": lambda i: {"acquisition": told(TemporalPositionIdentifier=i)},
+    "two kernels": lambda i: {"acquisition": told(ConvolutionKernel=f"B{i % 2}"), "instance": i},
+}
+
+
+@pytest.mark.parametrize("by", WIPED)
+@pytest.mark.parametrize("place", [(0.0, 0.0, 0.0), (-125.0, -125.0, 0.0)])
+def test_slices_whose_positions_were_wiped_are_no_phases(by, place):
+    if by == "temporal positions" and any(place):
+        pytest.skip("said to be the phases of one slice")
+    slices = [replace(h, position=place, **WIPED[by](i)) for i, h in enumerate(stack(12))]
+    (found,) = group(slices)
+    assert "all 12 images have the same position" in describe(found).refusal
+
+
+def test_slices_of_which_some_lost_their_positions_are_refused():
+    slices = [
+        replace(h, position=(0.0, 0.0, 0.0), acquisition=told(AcquisitionNumber=i)) if i % 3 else h
+        for i, h in enumerate(stack(12, start=10.0))
+    ]
+    assert all(describe(found).refusal for found in group(slices))
+
+
+def test_phases_of_one_slice_are_split_where_the_header_says_so():
+    slices = [
+        replace(h, position=(-20.0, -20.0, 5.0), acquisition=told(TemporalPositionIdentifier=i))
+        for i, h in enumerate(stack(4))
+    ]
+    assert len(group(slices)) == 4
+
+
+def test_the_same_images_under_other_uids_are_copies(tmp_path):
+    (tmp_path / "s").mkdir()
+    first = series(tmp_path / "s" / "a", ct(), series_uid="1.2.3")
+    second = Path(shutil.copytree(first, tmp_path / "s" / "b"))
+    change(second, lambda d, i: setattr(d, "SOPInstanceUID", f"1.9.{i}"))
+    (item,) = find(tmp_path / "s").items
+    assert item.refusal == ""
+    assert any("repeat the position of another: 7" in w.text for w in item.warnings)
+    np.testing.assert_array_equal(read(tmp_path / "s").voxels, read(first).voxels)
+
+
+CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("02_mixed_phases", "20 different images"), ("21_positions_wiped", "all 12 images"),
+     ("16_thin_slices_missing", "slices are missing: 1")],
+)  # fmt: skip
+def test_the_reported_cases(name, said):
+    if not (CASES / name).exists():
+        pytest.skip(f"{name} is not here")
+    for item in find(CASES / name / "series").items:
+        assert said in item.warnings[0].text
+        assert item.verdict != "regular"
 
 
 @settings(deadline=None, max_examples=30)

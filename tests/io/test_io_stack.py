@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -110,10 +111,32 @@ def test_repeated_positions_keep_the_first_by_time_and_say_so():
     np.testing.assert_allclose(found.affine[:3, 0], (0, 0, 2), atol=1e-6)
 
 
-def test_one_position_twice_is_one_slice():
-    found = stack(slices(heights(3, 3), thickness=2.0))
-    assert found.verdict == "irregular"
-    assert found.shape == (1, 24, 20)
+@pytest.mark.parametrize("z", [(3, 3), (0, 0, 2, 2, 4, 4), (0, 2, 4, 4, 6, 6, 8, 8), (5, 5, 5, 7)])
+def test_a_second_image_at_many_positions_is_refused(z):
+    # Which images belong together cannot be known: one of each position would mix them.
+    found = stack(slices(heights(*z), thickness=2.0))
+    assert re.search("same position|have only", found.refusal)
+
+
+def test_images_at_the_origin_lost_their_positions():
+    headers = slices([(0, 0, 0), (0, 0, 0), *heights(2, 4, 6, 8, 10, 12)])
+    assert "several images have the position (0, 0, 0)" in stack(headers).refusal
+
+
+@pytest.mark.parametrize("step", [0.02, 0.05, 0.1, 0.2, 0.25])
+@pytest.mark.parametrize("gone", [(1,), (15,), (28,), (7, 8), (4, 20)])
+def test_missing_thin_slices_are_seen(step, gone):
+    z = [i * step for i in range(30) if i not in gone]
+    found = stack(slices(heights(*z), pixel_spacing=(step, step)))
+    assert found.verdict == "incomplete"
+    assert f"slices are missing: {len(gone)} " in found.warnings[0].text
+    assert found.shape[0] == 30
+
+
+@pytest.mark.parametrize(("step", "digits"), [(0.1, 1), (0.125, 2), (0.3, 1), (0.4, 1), (0.008, 3)])
+def test_thin_slices_with_rounded_positions_are_regular(step, digits):
+    z = np.round(np.arange(40) * step, digits)
+    assert stack(slices(heights(*z), pixel_spacing=(step, step))).verdict == "regular"
 
 
 def test_slices_side_by_side_are_refused():

@@ -1,14 +1,14 @@
 """Irregularities in the slice positions of one volume, as measurements and messages.
 
-Repeated positions, sideways shifts (steady shifts of a tilted gantry, and jumps if the patient
-moved) and gaps are assessed separately.
+Sideways shifts (steady shifts of a tilted gantry, and jumps if the patient
+moved) and gaps are assessed separately. `repeats` finds repeated positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -16,18 +16,15 @@ from numpy.typing import NDArray
 
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.regular import Plan, SliceGeometry
+from tomochrome.io.dicom.repeats import POSITION_TOLERANCE_MM
 from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
 
-SAME_POSITION_MM: Final = 0.01
-"""Slices closer than this have the same position: thinner CT slices do not exist."""
-POSITION_TOLERANCE_MM: Final = 0.06
-"""Tolerance for rounded positions: to a tenth of a millimeter at worst, an error of up to 0.05."""
 POSITION_TOLERANCE: Final = 0.02
 """Tolerance as a fraction of the slice distance, too small to be seen or measured."""
-SAME_POSITION: Final = 0.1
-"""Slices within `POSITION_TOLERANCE_MM` and this fraction of the median gap also have the same
-position: a repeated slice whose position was rounded differently."""
+THIN_TOLERANCE: Final = 0.25
+"""Limit on the tolerance as a fraction of the slice distance, for slices thinner than a quarter of
+a millimeter: one missing slice moves others by at least .4 of it from their place on a line."""
 DRIFT_TOLERANCE_PIXELS: Final = 0.5
 """Sideways shift over the entire stack above which it is tilted: the nearest pixel changes."""
 MOST_TILT_DEGREES: Final = 45.0
@@ -93,49 +90,6 @@ def _tilted(degrees: float, plan: Plan | None) -> Finding:
         "they were left tilted, so the volume's axes are not orthogonal",
         "tilted",
     )
-
-
-def repeats(
-    along: NDArray[np.float64], positions: NDArray[np.float64], headers: Sequence[Header]
-) -> tuple[list[int], float]:
-    """Find slices with the same position.
-
-    Parameters
-    ----------
-    along
-        Positions along the normal in mm, ascending.
-    positions
-        Positions of the slices in LPS mm.
-
-    Returns
-    -------
-    kept
-        Indices of the slices to keep: of those with the same position, the first by time and
-        instance number.
-    aside
-        Maximum sideways distance in mm of slices with the same position along the normal.
-    """
-    gaps = np.diff(along)
-    real = gaps[gaps >= SAME_POSITION_MM]
-    usual = float(np.median(real)) if real.size else 0.0
-    same = gaps < max(SAME_POSITION_MM, min(POSITION_TOLERANCE_MM, SAME_POSITION * usual))
-    kept, aside = [], 0.0
-    starts = [0, *(np.flatnonzero(~same) + 1).tolist(), len(along)]
-    for start, stop in pairwise(starts):
-        if stop == start + 1:
-            kept.append(start)
-            continue
-        repeated = range(start, stop)
-        kept.append(min(repeated, key=lambda i: (*_when(headers[i]), i)))
-        apart = positions[start:stop] - positions[start]
-        aside = max(aside, float(np.linalg.norm(apart, axis=1).max()))
-    return kept, aside
-
-
-def _when(header: Header) -> tuple[float, float]:
-    times = dict(header.times)
-    time = next((times[k] for k in ("AcquisitionTime", "ContentTime") if k in times), np.inf)
-    return time, np.inf if header.instance is None else float(header.instance)
 
 
 def sideways(geometry: SliceGeometry) -> Sideways:
@@ -219,7 +173,8 @@ def gaps(along: NDArray[np.float64]) -> Gaps:
     mean = float(centred @ along / (centred @ centred))
     # Deviation from the fitted line, because the first and last positions are rounded as well.
     off = np.abs(along - along.mean() - mean * centred).max()
-    if off <= max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE * mean):
+    rounding = min(POSITION_TOLERANCE_MM, THIN_TOLERANCE * float(np.median(apart)))
+    if off <= max(rounding, POSITION_TOLERANCE * mean):
         return Gaps(even=True)
     usual = float(np.median(apart))
     multiples = np.round(apart / usual).astype(int)

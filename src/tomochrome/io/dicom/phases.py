@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from tomochrome.io.dicom.header import Header
 
 SAME_POSITION_MM: Final = 0.01
-"""Slices closer than this have the same position: thinner CT slices do not exist."""
+"""Slices closer than this have the same position, except in micro-CT."""
+_SAME_POSITION_PIXELS: Final = 0.05
+"""The same in micro-CT, whose slices are as thin as its pixels are small."""
 _PLACE: Final = "place in the plane"
 _FRAME: Final = "FrameOfReferenceUID"
 _MOST_PHASES: Final = 20
@@ -31,13 +33,21 @@ _LEAST_ROUNDS: Final = 3
 """Least number of cycles of interleaved phases; fewer could be chance."""
 
 
+def same_position_mm(header: Header) -> float:
+    """Return the distance in mm below which slices have the same position."""
+    if header.pixel_spacing is None or min(header.pixel_spacing) <= 0:
+        return SAME_POSITION_MM
+    return min(SAME_POSITION_MM, _SAME_POSITION_PIXELS * min(header.pixel_spacing))
+
+
 def interleaved(ordered: Sequence[Header]) -> str:
     """Return how acquisitions are interleaved in sorted slices, or an empty string.
 
     Frame of reference, acquisition number, temporal position, cardiac phase, tube voltage and
     kernel may change along a volume (a step-and-shoot scan), but an earlier value must not recur.
     Times may increase, decrease or change with each rotation, but must not alternate between
-    neighbouring slices while every second (third ...) slice is close in time.
+    neighbouring slices while every second (third ...) slice is close in time. Neither may the
+    numbers of the images, nor may neighbours have the same number.
     """
     told: dict[str, list[str]] = {}
     for header in ordered:
@@ -53,7 +63,17 @@ def interleaved(ordered: Sequence[Header]) -> str:
         phases = _phases(np.array(times)) if len(times) == len(ordered) else 0
         if phases:
             return f"{keyword} alternates between {phases} acquisitions along the stack"
-    return ""
+    numbers = [h.instance for h in ordered if h.instance is not None and not h.is_multiframe]
+    if len(numbers) < len(ordered):
+        return ""
+    phases = _phases(np.array(numbers, dtype=np.float64)) or _sharing(numbers)
+    return f"InstanceNumber alternates between {phases} acquisitions" if phases else ""
+
+
+def _sharing(numbers: Sequence[int]) -> int:
+    """Return how many neighbours share each number in position order, or 0 if few do."""
+    runs = [len(list(run)) for _, run in groupby(numbers)]
+    return max(runs) if len(runs) >= _LEAST_ROUNDS and 2 * len(runs) <= len(numbers) else 0
 
 
 def _phases(times: NDArray[np.float64]) -> int:
@@ -85,6 +105,7 @@ _LAST: Final = (
     "ConvolutionKernel",
     "SliceThickness",
     "ImageType",
+    "SeriesDescription",
     _PLACE,
     "file",
 )
@@ -98,6 +119,7 @@ _WORDS: Final = {
     "ConvolutionKernel": ("reconstructions", "reconstruction kernel"),
     "SliceThickness": ("reconstructions", "slice thickness"),
     "ImageType": ("volumes", "image type"),
+    "SeriesDescription": ("volumes", "series description"),
     _PLACE: ("volumes", "place in the slice plane"),
     "file": ("volumes", "file"),
     "AcquisitionTime": ("phases", "time of acquisition"),
@@ -142,7 +164,14 @@ def part(headers: Sequence[Header]) -> Split:
     positions = np.array([h.position for h in slices], dtype=np.float64)
     along = positions @ (normal / length)
     places = positions - np.outer(along, normal / length)
-    found = _part(_Slices(slices, along, places), set())
+    if np.count_nonzero(np.abs(positions).max(axis=1) == 0) > 1:
+        return whole  # positions were removed
+    used: set[str] = set()
+    series = _Slices(slices, along, places)
+    if series.is_one_position:
+        # Ordinary slices differ in these as well, and their positions may have been removed.
+        used = {"AcquisitionNumber", "InstanceNumber", *_CLOCKS}
+    found = _part(series, used)
     if found is None or len(found[0]) < 2:
         return whole
     parts, noun, by = found
@@ -156,6 +185,18 @@ class _Slices:
     along: NDArray[np.float64]  #: position of each slice along the normal in mm
     places: NDArray[np.float64]  #: in-plane component of each position in mm
 
+    @property
+    def same(self) -> float:
+        """Distance in mm below which slices have the same position."""
+        return same_position_mm(self.headers[0])
+
+    @property
+    def is_one_position(self) -> bool:
+        """Whether all slices have the same position."""
+        return bool(
+            np.ptp(self.along) < self.same and np.ptp(self.places, axis=0).max() < _PLACE_MM
+        )
+
     def value(self, keyword: str, i: int) -> str:
         header = self.headers[i]
         if keyword == "FrameOfReferenceUID":
@@ -164,6 +205,8 @@ class _Slices:
             return "" if header.thickness is None else f"{header.thickness:g}"
         if keyword == "ImageType":
             return "\\".join(header.image_type)
+        if keyword == "SeriesDescription":
+            return header.title
         if keyword == _PLACE:
             return str(tuple(int(v) for v in np.rint(self.places[i] / _PLACE_MM)))
         if keyword == "file":
@@ -199,7 +242,7 @@ def _part(slices: _Slices, used: set[str], among: list[int] | None = None) -> _F
 
 def _overlapping(slices: _Slices, ordered: list[int]) -> bool:
     along = slices.along[ordered]
-    if (np.diff(along) < SAME_POSITION_MM).any():
+    if (np.diff(along) < slices.same).any():
         return True
     return bool(interleaved([slices.headers[i] for i in ordered]))
 
@@ -237,7 +280,7 @@ def _joined(slices: _Slices, kinds: list[list[int]]) -> list[list[int]]:
     """Join acquisitions that adjoin without overlap, as after a table movement."""
     every = np.unique(np.concatenate([slices.along[k] for k in kinds])) if kinds else np.zeros(0)
     steps = np.diff(every)
-    steps = steps[steps >= SAME_POSITION_MM]
+    steps = steps[steps >= slices.same]
     reach = _ADJOINING * float(np.median(steps)) if len(steps) else 0.0
     parts: list[list[int]] = []
     taken: list[list[tuple[float, float]]] = []
@@ -245,7 +288,7 @@ def _joined(slices: _Slices, kinds: list[list[int]]) -> list[list[int]]:
         places = [float(slices.along[i]) for i in kind]
         extent = min(places), max(places)
         for inside, there in zip(parts, taken, strict=True):
-            if _adjoins(there, extent, reach):
+            if _adjoins(there, extent, slices.same, reach):
                 inside.extend(kind)
                 insort(there, extent)
                 break
@@ -255,13 +298,15 @@ def _joined(slices: _Slices, kinds: list[list[int]]) -> list[list[int]]:
     return parts
 
 
-def _adjoins(there: list[tuple[float, float]], extent: tuple[float, float], reach: float) -> bool:
+def _adjoins(
+    there: list[tuple[float, float]], extent: tuple[float, float], same: float, reach: float
+) -> bool:
     """Return whether an extent adjoins one of the others within reach and overlaps none."""
     first, last = extent
     i = bisect_left(there, extent)
     before = first - there[i - 1][1] if i > 0 else np.inf
     after = there[i][0] - last if i < len(there) else np.inf
-    return bool(SAME_POSITION_MM < min(before, after) <= reach)
+    return bool(same < min(before, after) <= reach)
 
 
 def _by_pauses(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[int]]:
@@ -283,7 +328,7 @@ def _by_turns(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[in
     The times must run phase by phase or position by position; no other order allows phases to be
     identified.
     """
-    cuts = np.flatnonzero(np.diff(slices.along[ordered]) >= SAME_POSITION_MM) + 1
+    cuts = np.flatnonzero(np.diff(slices.along[ordered]) >= slices.same) + 1
     turns = [ordered[a:b] for a, b in pairwise([0, *cuts, len(ordered)])]
     clocks = {i: slices.clock(keyword, i) for i in ordered}
     if len({len(turn) for turn in turns}) != 1 or None in clocks.values():

@@ -20,17 +20,16 @@ from tomochrome.io.dicom.damage import is_most, refusal
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.judge import (
     DRIFT_TOLERANCE_PIXELS,
-    SAME_POSITION_MM,
     Finding,
     Gaps,
     Sideways,
     gaps,
-    repeats,
     sideways,
     unseen,
 )
-from tomochrome.io.dicom.phases import interleaved
+from tomochrome.io.dicom.phases import interleaved, same_position_mm
 from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
+from tomochrome.io.dicom.repeats import repeats
 from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
 
@@ -138,7 +137,7 @@ def _is_replaced(damaged: Header, sound: Sequence[Header]) -> bool:
     """Whether a sound slice has the position of a damaged one."""
     place = damaged.position
     return place is not None and any(
-        h.position is not None and math.dist(h.position, place) < SAME_POSITION_MM for h in sound
+        h.position is not None and math.dist(h.position, place) < same_position_mm(h) for h in sound
     )
 
 
@@ -187,19 +186,22 @@ def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list
     order = np.argsort(geometry.along, kind="stable")
     ordered = [headers[i] for i in order]
     geometry = replace(geometry, positions=geometry.positions[order])
-    kept, aside = repeats(geometry.along, geometry.positions, ordered)
-    if aside > max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), 1.0):
+    same = repeats(geometry.along, geometry.positions, ordered)
+    kept = same.kept
+    if same.aside > max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), 1.0):
         refusal = (
-            f"slices are side by side ({aside:.1f} mm apart in one plane), so they are not one "
-            f"volume; {_CHOOSE}"
+            f"slices are side by side ({same.aside:.1f} mm apart in one plane), so they are not "
+            f"one volume; {_CHOOSE}"
         )
         return geometry, ordered, findings, refusal
-    turns = interleaved([ordered[i] for i in kept])
+    refusal = same.refusal()
+    turns = "" if refusal else interleaved([ordered[i] for i in kept])
     if turns:
         refusal = (
             f"slices of several acquisitions are interleaved ({turns}), "
             "so this is not one volume; move each acquisition to its own folder"
         )
+    if refusal:
         return geometry, ordered, findings, refusal
     left_out = len(ordered) - len(kept)
     if left_out:
