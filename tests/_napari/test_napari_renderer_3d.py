@@ -91,7 +91,7 @@ def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, m
     assert colored.thumbnail[..., :3].any()
     assert said[0] == "Computing the 3D image"
     assert said[1].startswith("3D preview at ")
-    assert said[-1] == "3D at 4.3 mm, full resolution"
+    assert said[-1] == "3D at 4 × 4 × 5 mm, full resolution"
     bar = viewer.window._qt_window.statusBar()
     (label,) = [child for child in bar.children() if child.objectName() == "tomochrome-3d"]
     assert label.text() == said[-1]
@@ -99,6 +99,34 @@ def test_a_worker_computes_it_coarse_first_and_says_so(viewer, colored, qtbot, m
     assert said[-1] == ""
     assert not label.isVisible()
     renderer.text_changed.disconnect(said.append)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "steps", "words"),
+    [
+        ((3.0, 1.5, 1.5), (1, 1, 1), "1.5 × 1.5 × 3 mm"),
+        ((3.0, 1.5, 1.5), (1, 2, 2), "3 mm"),
+        ((3.27, 1.953, 1.953), (1, 2, 2), "3.9 × 3.9 × 3.3 mm"),
+        ((1.0, 1.0, 1.0), (2, 2, 2), "2 mm"),
+        ((0.4, 0.977, 0.488), (1, 1, 1), "0.49 × 0.98 × 0.4 mm"),
+        ((100.0, 12.0, 12.0), (1, 1, 1), "12 × 12 × 100 mm"),
+    ],
+)
+def test_the_size_in_words_is_that_of_each_axis(spacing, steps, words):
+    """ "Slices: 1.9 mm" was said of slices 3 mm apart: the cube root of a voxel's volume."""
+    layer = Layer.create(np.zeros((2, 3, 4)), {"scale": spacing}, "image")
+    assert renderer_3d._mm(layer, steps) == words
+
+
+def test_the_spacing_of_the_scan_is_said_beside_a_coarser_image(
+    viewer, colored, qtbot, monkeypatch
+):
+    monkeypatch.setattr(renderer_3d, "levels", lambda *_: [(1, 2, 2)])
+    monkeypatch.setattr(renderer_3d, "software_rendering", lambda: True)
+    viewer.dims.ndisplay = 3
+    drawn(qtbot, colored, (1, 2, 2))
+    expected = "3D at 8 × 8 × 5 mm (scan: 4 × 4 × 5 mm; no graphics card)"
+    qtbot.waitUntil(lambda: renderer_of(viewer).text == expected, timeout=5000)
 
 
 def node_matrix(viewer, layer):

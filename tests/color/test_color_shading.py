@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, LitVolume, light, light_3d
-from tomochrome.color.alpha import AlphaCurve
+from tomochrome.color import Chroma, Lighting, LitVolume, light, light_3d
+from tomochrome.color.alpha import AlphaCurve, opening_curve
+from tomochrome.color.codes import FreeColors
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.color.shading import AMBIENT, settings_for_3d, shade
@@ -86,10 +87,10 @@ def test_flat_regions_are_evenly_lit(shape):
     np.testing.assert_allclose(found, (AMBIENT + 1) / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in ALPHA_PRESETS if n not in ("opaque", "bone")])
+@pytest.mark.parametrize("name", ["body", "opaque", "muscle", "skin", "lung", "glass", "vessels"])
 def test_skin_is_skin_and_not_black(name):
     """The windowed value of the outermost skin is black, but in 3D it has the tissue's L*."""
-    tissue = Tissue.LUNG if name == "lung" else Tissue.SKIN
+    tissue = {"lung": Tissue.LUNG, "vessels": Tissue.VESSEL}.get(name, Tissue.SKIN)
     volume, chroma = ball(tissue, {"lung": -500.0, "vessels": 250.0}.get(name, 40.0))
     rgba = light_3d(volume, chroma, Lighting(alpha=name)).voxels
     seen = rgba[..., 3] > 0.3 * rgba[..., 3].max()
@@ -197,3 +198,62 @@ def test_it_can_be_cancelled_and_refuses_color():
         light_3d(volume, chroma)
     with pytest.raises(InputError):
         light_3d(light(volume, chroma), chroma)
+
+
+@pytest.mark.parametrize(
+    ("name", "tissue", "hu", "seen"),
+    [
+        ("bone", Tissue.CORTICAL_BONE, 900.0, True),
+        ("bone", Tissue.MARROW, 400.0, True),
+        ("bone", Tissue.VESSEL, 450.0, False),  # contrast agent is as dense as bone
+        ("bone", Tissue.HEART, 350.0, False),
+        ("bone", Tissue.KIDNEY, 300.0, False),
+        ("bone", Tissue.BOWEL, 800.0, False),
+        ("vessels", Tissue.VESSEL, 350.0, True),
+        ("vessels", Tissue.HEART, 350.0, True),
+        ("vessels", Tissue.CORTICAL_BONE, 900.0, True),
+        ("vessels", Tissue.VESSEL, 45.0, False),
+        ("vessels", Tissue.SKIN, 350.0, False),
+        ("organs", Tissue.LIVER, 60.0, True),
+        ("organs", Tissue.KIDNEY, 200.0, True),
+        ("organs", Tissue.MUSCLE, 60.0, False),
+        ("organs", Tissue.SKIN, 30.0, False),
+        ("organs", Tissue.CORTICAL_BONE, 900.0, False),
+    ],
+)
+def test_presets_for_3d_are_of_their_tissues(name, tissue, hu, seen):
+    """By HU alone, heart and vessels with contrast agent appeared as bone."""
+    volume, chroma = ball(tissue, hu)
+    alpha = light_3d(volume, chroma, Lighting(alpha=name)).voxels[..., 3]
+    if seen:
+        assert alpha[DISTANCE < RADIUS - 2].min() > 100
+    else:
+        assert not alpha.any()
+
+
+def test_without_a_tissue_map_the_presets_follow_hu():
+    volume, _ = ball(Tissue.SKIN, 700.0)
+    ab = np.array([[0, 0], [20, 20]], np.float32)
+    code = (DISTANCE < RADIUS).astype(np.uint16)
+    chroma = Chroma(code, np.full(code.shape, 255, np.uint8), FreeColors(ab), AFFINE, "test")
+    for name in ("bone", "vessels", "organs"):
+        alpha = light_3d(volume, chroma, Lighting(alpha=name)).voxels[..., 3]
+        assert alpha[DISTANCE < RADIUS - 2].min() > 200
+
+
+@pytest.mark.parametrize(
+    ("shares", "name"),
+    [
+        ({Tissue.BRAIN: 0.3, Tissue.CORTICAL_BONE: 0.2}, "vessels"),
+        ({Tissue.LUNG: 0.3, Tissue.HEART: 0.05, Tissue.LIVER: 0.1}, "vessels"),
+        ({Tissue.LUNG: 0.05, Tissue.LIVER: 0.1, Tissue.BOWEL: 0.1}, "organs"),
+        ({Tissue.BOWEL: 0.05, Tissue.MUSCLE: 0.5}, "organs"),
+        ({Tissue.MUSCLE: 0.6, Tissue.CORTICAL_BONE: 0.1}, "vessels"),
+        ({}, "vessels"),
+    ],
+)
+def test_the_first_curve_is_that_of_the_region(shares, name):
+    share = np.zeros(N_TISSUES)
+    for tissue, value in shares.items():
+        share[tissue] = value
+    assert opening_curve(share).name == name

@@ -11,6 +11,7 @@ from psygnal import Signal
 from tomochrome._napari.grey_split import GreyPart
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
+from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
 from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import settings_for_3d
 from tomochrome.color.view import _State
@@ -33,6 +34,34 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         LitVolume.__init__(self, volume, chroma, settings)
         self.grey_side: GreyPart | None = None
         self._grey: tuple[_State, _State] | None = None
+        self._curve_in_3d: AlphaCurve | None = None
+
+    @property
+    def curve_in_3d(self) -> AlphaCurve:
+        """Opacity curve of the 3D image.
+
+        Until one is assigned, it is that of the settings, or `opening_curve` if that is for slices.
+        """
+        if self._curve_in_3d is not None:
+            return self._curve_in_3d
+        curve = self.settings.alpha
+        return opening_curve(self.chroma.tissue_shares()) if curve.for_slices else curve
+
+    @curve_in_3d.setter
+    def curve_in_3d(self, curve: str | AlphaCurve) -> None:
+        before = self.curve_in_3d
+        self._curve_in_3d = alpha_curve(curve)
+        if self._curve_in_3d != before:
+            self.outdate()
+
+    def keep_curve(self, other: ColoredPicture) -> None:
+        """Take over the opacity curve that was assigned to another picture of the same scan."""
+        self._curve_in_3d = other._curve_in_3d
+
+    @property
+    def settings_in_3d(self) -> Lighting:
+        """Rendering settings of the 3D image."""
+        return self.settings.replace(alpha=self.curve_in_3d)
 
     @property
     def settings(self) -> Lighting:
@@ -41,9 +70,9 @@ class ColoredPicture(RenderedByWorker, LitVolume):
 
     @settings.setter
     def settings(self, settings: Lighting) -> None:
-        before = settings_for_3d(self.settings)
+        before = settings_for_3d(self.settings_in_3d)
         LitVolume.settings.__set__(self, settings)  # type: ignore[attr-defined]
-        if settings_for_3d(settings) != before:
+        if settings_for_3d(self.settings_in_3d) != before:
             self.outdate()
         self.relit.emit()
 
@@ -80,4 +109,6 @@ class ColoredPicture(RenderedByWorker, LitVolume):
 
     def __deepcopy__(self, memo: Any) -> ColoredPicture:
         """Return an independent object for another layer that shares the volume."""
-        return ColoredPicture(self.volume, self.chroma, self.settings)
+        twin = ColoredPicture(self.volume, self.chroma, self.settings)
+        twin.keep_curve(self)
+        return twin

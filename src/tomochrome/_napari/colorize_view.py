@@ -89,6 +89,7 @@ class ColorPanel(QWidget):
 
     changed = Signal()
     opacity_changed = Signal(float)
+    curve_in_3d_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -113,12 +114,12 @@ class ColorPanel(QWidget):
             ("Saturation", self.saturation_row),
             ("Confidence ≥", self.confidence_row),
             ("Opacity", self.opacity_row),
-            ("Show", self.alpha_box),
             parent=self,
         )
+        self._slices_alpha = ""  # what slices show, while the box is for 3D
         self.color.toggled.connect(self.changed)
-        for box in (self.palette_box, self.alpha_box):
-            box.currentIndexChanged.connect(self.changed)
+        self.palette_box.currentIndexChanged.connect(self.changed)
+        self.alpha_box.currentIndexChanged.connect(self._alpha_chosen)
         for slider in (self.saturation_row, self.confidence_row):
             slider.valueChanged.connect(self.changed)
         self.opacity_row.valueChanged.connect(lambda value: self.opacity_changed.emit(value / 100))
@@ -150,8 +151,20 @@ class ColorPanel(QWidget):
 
     @property
     def alpha(self) -> str:
-        """Name of the alpha curve."""
-        return self.alpha_box.name
+        """Name of the alpha curve of slices."""
+        return self._slices_alpha or self.alpha_box.name
+
+    def _alpha_chosen(self, _: int) -> None:
+        if self._slices_alpha:
+            self.curve_in_3d_chosen.emit(self.alpha_box.name)
+        else:
+            self.changed.emit()
+
+    def show_in_3d(self, name: str) -> None:
+        """Let the choice "Show" be for 3D and show a name, or for slices if it is empty."""
+        slices = self.alpha
+        self.alpha_box.show_name(name or slices)
+        self._slices_alpha = slices if name else ""
 
 
 Key = Literal["model", "device", "palette", "alpha", "opacity"]
@@ -180,6 +193,17 @@ def remember_choice(key: Key, box: NamedChoice) -> None:
     """Restore a stored choice if it is still offered, and store each choice of the user."""
     box.choose(remembered(key))
     box.activated.connect(lambda _: remember(key, box.name))
+
+
+def remember_curve(color: ColorPanel) -> None:
+    """As `remember_choice`, for the opacity of slices.
+
+    What is shown in 3D depends on the scan, and the surface of a body is never shown unasked.
+    """
+    name = remembered("alpha")
+    if name != "skin":
+        color.alpha_box.choose(name)
+    color.alpha_box.activated.connect(lambda _: remember("alpha", color.alpha))
 
 
 def remembered_fraction(key: Key, default: float) -> float:
@@ -225,6 +249,8 @@ class ColorizeView(JobView):
         self.color = ColorPanel(self)
         self.legend = Legend(self)
         self.grey_split = GreySplitPanel(self)
+        self.shown = QWidget(self)
+        form(("Show", self.color.alpha_box), parent=self.shown)
         self.tissues = Section("Tissues", self.legend, self)
         self.wipe = Section("Color and grayscale", self.grey_split, self)
         self.locked = (
@@ -248,6 +274,7 @@ class ColorizeView(JobView):
             self.message,
             self.override,
             self.readout,
+            self.shown,
             self.tissues,
             self.wipe,
             Section("Window", self.window, self),
@@ -265,7 +292,6 @@ class ColorizeView(JobView):
             "model": self.model,
             "device": self.device,
             "palette": self.color.palette_box,
-            "alpha": self.color.alpha_box,
         }
 
     def offer(self, offer: Offer) -> None:

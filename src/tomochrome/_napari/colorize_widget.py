@@ -16,6 +16,7 @@ from tomochrome._napari.colorize_view import (
     ColorizeView,
     remember,
     remember_choice,
+    remember_curve,
     remembered_fraction,
 )
 from tomochrome._napari.ct_source import UnknownUnitError, check_layer
@@ -78,13 +79,16 @@ class ColorizeWidget(JobPanel):
         view.compare.clicked.connect(self.compare)
         for part in (view.window, view.color, view.legend):
             part.changed.connect(self._changed)
+        view.color.curve_in_3d_chosen.connect(self._curve_chosen)
         view.color.opacity_changed.connect(self._opacity_changed)
         for key, box in view.remembered.items():
             remember_choice(key, box)
+        remember_curve(view.color)
         view.color.opacity_row.set_value(100 * remembered_fraction("opacity", 1.0))
         self.connections.add(self._layer_removed, viewer.layers.events.removed)
         self.connections.add(self._layer_added, viewer.layers.events.inserted)
         self.connections.add(self._point, viewer.cursor.events.position)
+        self.connections.add(self._show_curve, dims.ndisplay)
         self.connections.add(self._plane_changed, dims.point, dims.order, dims.ndisplay)
         toggle = weakly(self._toggle)
         toggle.__name__ = "toggle_tomochrome_color"
@@ -189,6 +193,8 @@ class ColorizeWidget(JobPanel):
         # The user may have changed the fields since the run began.
         chroma = colored.data.chroma
         colored.data.settings = lighting({**self.fields, "tissues": tissues}, chroma)
+        if older:
+            colored.data.keep_curve(older[-1].layer.data)
         if older and not self.view.keep.isChecked():
             shown = older[-1]
             shown.replace(self.viewer, colored)
@@ -260,6 +266,16 @@ class ColorizeWidget(JobPanel):
             finally:
                 self._pushing = False
 
+    def _show_curve(self, _: object = None) -> None:
+        """Let "Show" hold the curve of the selected scan in 3D, or that of the slices."""
+        coloring, in_3d = self.coloring, self.viewer.dims.ndisplay == 3
+        curve = coloring.layer.data.curve_in_3d.name if coloring is not None and in_3d else ""
+        self.view.color.show_in_3d(curve)
+
+    def _curve_chosen(self, name: str) -> None:
+        if self.coloring is not None:
+            self.coloring.layer.data.curve_in_3d = name
+
     def _opacity_changed(self, opacity: float) -> None:
         remember("opacity", opacity)
         if self.coloring is not None:
@@ -297,6 +313,7 @@ class ColorizeWidget(JobPanel):
             legend.set_shares(coloring.chroma.tissue_shares(), self.view.color.palette_name)
             legend.set_selection(coloring.layer.data.settings.tissues)
             self._update_when_idle()
+        self._show_curve()
         self._grey_split.follow(None if coloring is None else coloring.layer)
         self.view.show_model(title, tissues)
         self._update_mark()

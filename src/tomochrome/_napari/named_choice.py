@@ -80,6 +80,14 @@ class NamedChoice(ElidedComboBox):
         else:
             self._wanted = name
 
+    def show_name(self, name: str) -> None:
+        """Select a choice that is offered, without emitting a signal."""
+        found = self.findData(name)
+        if found >= 0:
+            with signals_blocked(self):
+                self.setCurrentIndex(found)
+            self._show_tip()
+
     def _chosen(self, _: int) -> None:
         self._wanted = ""
         self._show_tip()
@@ -123,7 +131,7 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
     found = []
     for name in names:
         curve = ALPHA_PRESETS.get(name)
-        title = name.replace("-", " ").capitalize()
+        title = "Bones and vessels" if name == "vessels" else name.replace("-", " ").capitalize()
         if curve is not None and not curve.for_slices:
             title = f"{title} (3D)"
         about = "" if curve is None else curve.about

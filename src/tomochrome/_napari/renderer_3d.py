@@ -201,7 +201,7 @@ class Renderer3D(ViewerFollower, QObject):
             drawing.text += ", full resolution"
         else:
             reason = "; no graphics card" if software_rendering() else ""
-            drawing.text += f" (slices: {_mm(drawing.layer, (1, 1, 1))}{reason})"
+            drawing.text += f" (scan: {_mm(drawing.layer, (1, 1, 1))}{reason})"
         self._say()
 
     def _failed(self, drawing: _Drawing, error: Exception) -> None:
@@ -264,9 +264,10 @@ def _longest_texture() -> int:
 
 
 def _mm(layer: Any, steps: tuple[int, ...]) -> str:
-    """Format the edge length of a block."""
-    size = float(np.cbrt(np.prod(np.abs(np.asarray(layer.scale)[-3:]) * steps)))
-    return f"{size:.2g} mm"
+    """Format the size of a block: across × down × between slices, or one number if equal."""
+    sizes = np.abs(np.asarray(layer.scale, dtype=float)[-3:]) * steps
+    words = [f"{float(f'{size:.2g}'):g}" for size in sizes[::-1]]
+    return f"{' × '.join(words) if len(set(words)) > 1 else words[0]} mm"
 
 
 def _nothing() -> None:

@@ -87,6 +87,13 @@ class AlphaCurve:
         return np.asarray(np.rint(255.0 * values), dtype=np.uint8)
 
 
+_BONE = (Tissue.CORTICAL_BONE, Tissue.MARROW)
+_ORGANS = (
+    *(Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY, Tissue.PANCREAS, Tissue.ADRENAL),
+    *(Tissue.GALLBLADDER, Tissue.STOMACH, Tissue.BOWEL, Tissue.BLADDER, Tissue.REPRODUCTIVE),
+    *(Tissue.HEART, Tissue.VESSEL, Tissue.BRAIN, Tissue.EYE),
+)
+
 ALPHA_PRESETS: dict[str, AlphaCurve] = {
     curve.name: curve
     for curve in (
@@ -97,11 +104,20 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
             about="every voxel including air; in 3D the body and what lies around it",
         ),
         # 3D. Cancellous bone begins near 150 HU, cortical bone is above 300.
-        AlphaCurve("bone", ((150, 0), (350, 0.6), (800, 1)), about="the skeleton"),
+        # HU alone would also show vessels and heart with contrast agent.
+        AlphaCurve(
+            "bone", ((150, 0), (350, 0.6), (800, 1)), of=_BONE, others=0.0, about="the skeleton",
+        ),
         # Contrast-filled vessels and bone are brighter than any soft tissue (60 to 90 HU).
         AlphaCurve(
             "vessels", ((110, 0), (180, 0.5), (300, 0.9)),
-            about="vessels filled with contrast agent, and bone",
+            of=(*_BONE, Tissue.VESSEL, Tissue.HEART), others=0.0,
+            about="bones, and heart and vessels filled with contrast agent",
+        ),
+        # Organs without the fat in and around them.
+        AlphaCurve(
+            "organs", ((-60, 0), (0, 0.9)), of=_ORGANS, others=0.0,
+            about="organs and large vessels, without muscle, bone, fat and skin",
         ),
         # Muscle and organs, without fat (-100) and lung.
         AlphaCurve(
@@ -124,6 +140,30 @@ ALPHA_PRESETS: dict[str, AlphaCurve] = {
     )
 }  # fmt: skip
 """Opacity curves by name. ``body`` and ``opaque`` are for slices, the others for 3D."""
+
+
+_HEAD = (Tissue.BRAIN, Tissue.EYE)
+_CHEST = (Tissue.LUNG, Tissue.HEART, Tissue.AIRWAY)
+_ABDOMEN = (Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY, Tissue.STOMACH, Tissue.BOWEL)
+
+
+def opening_curve(shares: ArrayLike) -> AlphaCurve:
+    """Return the curve for the first 3D image of a scan, by the region of the body.
+
+    Parameters
+    ----------
+    shares
+        Fraction of each tissue in the body, shape (`N_TISSUES`,), see `Chroma.tissue_shares`.
+
+    Returns
+    -------
+    AlphaCurve
+        ``organs`` if those of the abdomen fill more than those of chest or head, otherwise
+        ``vessels``: bones, and vessels if they are filled with contrast agent.
+    """
+    share = np.asarray(shares, dtype=np.float64)
+    head, chest, abdomen = (share[list(part)].sum() for part in (_HEAD, _CHEST, _ABDOMEN))
+    return ALPHA_PRESETS["organs" if abdomen > max(head, chest) else "vessels"]
 
 
 def alpha_curve(name: str | AlphaCurve = "body") -> AlphaCurve:

@@ -120,6 +120,11 @@ class LitVolume(ComputedArray):
             state.settings.alpha,
         )
 
+    @property
+    def settings_in_3d(self) -> Lighting:
+        """Rendering settings of the 3D image."""
+        return self._state.settings
+
     def lit_in_3d(self, steps: tuple[int, int, int] = (1, 1, 1)) -> NDArray[np.uint8]:
         """Compute RGBA for 3D, with shaded surfaces, in blocks of voxels; see `light_3d`.
 
@@ -133,8 +138,8 @@ class LitVolume(ComputedArray):
         numpy.ndarray
             uint8, shape (ceil(z / steps[0]), ..., 4).
         """
-        state = self._state
-        return render_blocks(self.volume, self.chroma, state.codes, state.settings, steps)
+        state, settings = self._state, self.settings_in_3d
+        return render_blocks(self.volume, self.chroma, state.codes, settings, steps)
 
     def __repr__(self) -> str:
         return f"LitVolume(shape={self.shape}, window={self.settings.window})"
