@@ -19,6 +19,7 @@ Code = Literal[
     "nothing-colored",
     "option-unused",
     "coverage",  # the fields of view of two volumes hardly overlap, or not at all
+    "partial",  # much of a body is absent from the other image, or all of it
     "half-turn",
     "not-deformed",
     "segmentation",

@@ -96,3 +96,36 @@ def test_landmarks_and_labels_have_their_rows():
     rows = {row.name: row for row in rows_of(report)}
     assert rows["Landmark error (mm)"].change == 1
     assert rows["Label overlap (Dice)"].after == "0.800"
+
+
+def with_coverage(fixed, moving, old=0.1):
+    """A report with the given shares of both bodies in common after registration."""
+    shares = {"fixed_body": fixed, "moving_body": moving}
+    before = {"fixed_body": old, "moving_body": old}
+    return {
+        **REPORT,
+        "before": {**REPORT["before"], "coverage": before},
+        "after": {**REPORT["after"], "coverage": shares},
+    }
+
+
+def test_a_body_that_is_absent_by_a_third_is_not_green():
+    for shares in ((0.66, 1.0), (1.0, 0.66), (0.5, 0.5)):
+        verdict = verdict_of(with_coverage(*shares))
+        assert verdict.grade == "caution"
+        assert "part" in verdict.heading
+        assert f"{100 * min(shares):.0f} %" in verdict.text
+    assert verdict_of(with_coverage(0.95, 0.9)).grade == "good"
+    rows = {row.name: row for row in rows_of(with_coverage(0.66, 0.9))}
+    assert (rows["Fixed body covered"].before, rows["Fixed body covered"].after) == ("10 %", "66 %")
+    assert rows["Moving body covered"].after == "90 %"
+
+
+def test_images_with_nothing_in_common_are_red_and_said_once():
+    from tomochrome.registration.report import warnings_of
+
+    report = with_coverage(0.03, 0.02)
+    verdict = verdict_of(report, warnings_of(report, "lncc"))
+    assert verdict.grade == "bad"
+    assert "nothing in common" in verdict.heading
+    assert verdict.text.count("shows 3 % of the body") == 1

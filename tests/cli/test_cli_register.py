@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,8 @@ from cli_register_cases import QUICK, names_in, write_inputs
 from PIL import Image
 
 from tomochrome.cli.register import FILES
+from tomochrome.io import write
+from tomochrome.phantom import make_patient
 
 Capture = pytest.CaptureFixture[str]
 
@@ -84,6 +87,8 @@ def test_the_report(done: Path) -> None:
         assert key in report
     assert {"read", "initialize", "refinement", "write", "total"} <= set(report["seconds"])
     assert report["model"] == "none"
+    assert report["after"]["coverage"]["fixed_body"] > 0.9
+    assert [len(ends) for ends in report["after"]["coverage"]["common_slices"]] == [2, 2, 2]
     assert report["after"]["dice_mean"] > report["before"]["dice_mean"]
     assert report["after"]["tre_mm"]["mean"] < report["before"]["tre_mm"]["mean"]
     assert str(done.parent) not in text  # a path may hold a name
@@ -112,6 +117,7 @@ def test_json_words_and_force(inputs: Path, tmp_path: Path, capfd: Capture) -> N
     forced = Run(capfd, *words, *quick, "--force")
     assert forced.status == 0, forced.err
     assert "before" in forced.out
+    assert "share of fixed body covered" in forced.out
     assert "not for diagnosis" in forced.out
     assert names_in(out) == sorted([*FILES, "mine.txt"])
 
@@ -154,3 +160,19 @@ def test_the_help_says_the_number_of_iterations_that_is_used(capfd: Capture) -> 
 
     said = Run(capfd, "register", "--help").out
     assert f"(default: {DEFAULT_ITERATIONS})" in " ".join(said.split())
+
+
+def test_regions_that_meet_in_a_third_are_told_apart(tmp_path: Path, capfd: Capture) -> None:
+    torso = make_patient(1, "torso", (9.0, 9.0, 9.0)).ct
+    voxels, third = np.asarray(torso.voxels), torso.shape[0] // 3
+    affine = torso.affine.copy()
+    affine[:3, 3] += third * affine[:3, 0]
+    write(replace(torso, voxels=voxels[: 2 * third]), tmp_path / "abdomen.nii.gz")
+    write(replace(torso, voxels=voxels[third:], affine=affine), tmp_path / "chest.nii.gz")
+    words = ("register", tmp_path / "abdomen.nii.gz", tmp_path / "chest.nii.gz", "--init", "none")
+    run = Run(capfd, *words, "-o", tmp_path / "o", "--model", "none", "--refine", 0, "--json")
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    assert 0.3 < data["after"]["coverage"]["fixed_body"] < 0.7
+    assert any("nothing can be compared outside" in warning for warning in data["warnings"])
+    assert "nothing can be compared outside" in run.err

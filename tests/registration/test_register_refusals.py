@@ -140,7 +140,8 @@ def test_a_label_map_in_place_of_a_scan_is_told_of() -> None:
 def test_scans_beside_each_other_are_brought_together_and_that_is_said() -> None:
     near = shifted(BODY, 900.0)  # like table positions of two scanners with different origins
     found = register(BODY, near, model=None, refine=0, init="rigid")
-    nothing = {"overlap": 0.0, "dice": {}, "dice_mean": None, "tre_mm": {}}
+    apart = {"fixed_body": 0.0, "moving_body": 0.0, "common_slices": None, "common_center": None}
+    nothing = {"overlap": 0.0, "coverage": apart, "dice": {}, "dice_mean": None, "tre_mm": {}}
     assert found.report["before"] == nothing
     assert found.report["after"]["ncc"] > 0.97
     (said,) = (w.text for w in found.warnings if w.code == "coverage")

@@ -64,6 +64,23 @@ def _grid(alignment: Alignment) -> LayerTuple:
     return grid_layer(picture, alignment.fixed)
 
 
+def show_common(viewer: Any, result: PairResult) -> None:
+    """Go to a slice that shows both images of a pair, unless the current one does."""
+    after = result.alignment.report.get("after", {})
+    coverage = after.get("coverage") or {}
+    if not coverage.get("common_slices") or result.fixed not in viewer.layers:
+        return
+    fixed, center = result.fixed, coverage["common_center"]
+    hidden = viewer.dims.ndim - 3
+    index = fixed.world_to_data(viewer.dims.point[-fixed.ndim :])[-3:]
+    at = [
+        now if first <= now <= last else middle
+        for now, (first, last), middle in zip(index, coverage["common_slices"], center, strict=True)
+    ]
+    for axis, value in enumerate(fixed.data_to_world((*[0] * (fixed.ndim - 3), *at))[-3:]):
+        viewer.dims.set_point(hidden + axis, value)
+
+
 class ShownResult:
     """The result on screen: verdict, table, curve, transform, landmarks, maps and comparison."""
 
@@ -117,6 +134,7 @@ class ShownResult:
         layers.insert(place, result.alignment.layer)
         self.results.append(result)
         if result.is_of(*self.view.two):
+            show_common(self.viewer, result)
             self._show(result)
 
     def earlier(self, fixed: Any, moving: Any) -> PairResult | None:

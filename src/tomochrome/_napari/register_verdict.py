@@ -12,6 +12,7 @@ from tomochrome.registration.report import (
     MIN_OVERLAP_RATIO,
     SMALLEST_PERCENT,
     format_share,
+    has_nothing_in_common,
     warnings_of,
 )
 
@@ -22,7 +23,8 @@ _MIN_GAIN: Final = 0.01
 _ROUGH: Final = 0.5  # standard deviation of the log Jacobian
 _INCONSISTENT_MM: Final = 1.0
 _FOLDED: Final = "the result is not valid there. The Jacobian map shows where, in red."
-OF_VERDICT: Final = ("worse", "folds")  #: codes of the warnings covered by the verdict
+OF_VERDICT: Final = ("worse", "folds", "partial")  #: codes of the warnings covered by the verdict
+_ALL: Final = {"fixed_body": 1.0, "moving_body": 1.0}  # a report without coverage
 _CHECK: Final = "Check the alignment in the checkerboard before you use it."
 _TRY: Final = (
     "Try another initial alignment or similarity measure, or masks; the moving image is unchanged."
@@ -67,6 +69,14 @@ _COMPARED: Final = (
 _OVERLAP_METRICS: Final = ("ncc", "local_ncc", "mutual_information")  # unreliable if small
 
 
+_COVERED: Final = (
+    ("fixed_body", "Fixed body covered", "Percentage of the body in the fixed image that the "
+     "moving image shows; outside it, nothing can be compared"),
+    ("moving_body", "Moving body covered", "Percentage of the body in the moving image that lies "
+     "within the fixed image"),
+)  # fmt: skip
+
+
 def rows_of(report: Mapping[str, Any]) -> list[Row]:
     """Return the rows of the table."""
     before, after = report.get("before", {}), report.get("after", {})
@@ -82,6 +92,10 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
     if None not in (old, new) and min(old, new) < MIN_OVERLAP_RATIO * max(old, new):
         meaning = "Percentage of the fixed image covered by the moving image"
         rows.append(Row("Overlap", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %"))
+    for key, name, meaning in _COVERED:
+        old, new = (m.get("coverage", {}).get(key) for m in (before, after))
+        if new is not None:
+            rows.append(Row(name, meaning, "" if old is None else _percent(old), _percent(new)))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if new is not None:
         meaning = "Target registration error: mean distance of corresponding landmarks"
@@ -104,6 +118,10 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         text = f"{error['mean']:.2f} / {error.get('p99', error.get('max')):.2f}"
         rows.append(Row("Inverse consistency (mm)", meaning, "", text))
     return rows
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _overlap_was_small(report: Mapping[str, Any]) -> bool:
@@ -149,12 +167,17 @@ def verdict_of(
         return Verdict("bad", heading, f"{words} {advice}")
     if folded >= SMALLEST_PERCENT:
         return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
+    partial = [sentence(notice) for notice in notices if notice.code == "partial"]
+    if has_nothing_in_common(report.get("after", {}).get("coverage") or _ALL):
+        words = " ".join([*partial, *folds])
+        return Verdict("bad", "The images have nothing in common.", f"{words} {advice}")
     if report.get("after", {}).get("ncc") is None:
         text = "After the transform, the two images do not overlap enough to be evaluated."
         return Verdict("bad", "Do not use this result.", f"{text} {advice}")
-    doubts = [*folds, *_doubts(report)]
+    doubts = [*partial, *folds, *_doubts(report)]
     if doubts:
-        return Verdict("caution", "Check this result carefully.", " ".join([*doubts, _CHECK]))
+        heading = "Only a part can be compared." if partial else "Check this result carefully."
+        return Verdict("caution", heading, " ".join([*doubts, _CHECK]))
     old, new = report.get("before", {}).get("ncc"), report.get("after", {}).get("ncc")
     compared = old and new and not _overlap_was_small(report)
     gain = f"Correlation {old:.2f} before, {new:.2f} after. " if compared else ""

@@ -13,6 +13,10 @@ SIMILARITY_ROWS = (
     ("dice_mean", "mean Dice"),
     ("dice_mean_large", "mean Dice over 30 ml"),
 )
+COVERAGE_ROWS = (
+    ("fixed_body", "share of fixed body covered"),
+    ("moving_body", "share of moving body covered"),
+)
 _DISTANCES = {
     "mean": "mean",
     "median": "median",

@@ -17,7 +17,7 @@ from tomochrome.cli.files import (
     read_landmarks,
     write_together,
 )
-from tomochrome.cli.measures import SIMILARITY_ROWS, line, number, row
+from tomochrome.cli.measures import COVERAGE_ROWS, SIMILARITY_ROWS, line, number, row
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.errors import ChoiceError, InputError, OutputError
 
@@ -221,6 +221,8 @@ def _summary(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any])
     ]
     for key, name in SIMILARITY_ROWS:
         lines += row(name, before.get(key), after.get(key))
+    for key, name in COVERAGE_ROWS:
+        lines += row(name, before["coverage"][key], after["coverage"][key])
     errors = [part.get("tre_mm", {}).get("mean") for part in (before, after)]
     lines += row("landmark error (mm)", *errors)
     jacobian, error = report["jacobian"], report["inverse_consistency_mm"]

@@ -21,6 +21,8 @@ _BLUR = 0.05  # relative loss of mutual information that interpolation can cause
 _LOCAL_DROP, _INFORMATION_DROP = 0.08, 0.15  # relative, of local correlation and information
 _SAME_IMAGE = 0.98  # correlation of an image with an interpolated copy
 MIN_OVERLAP_RATIO = 0.5  #: similarities are not compared if the overlap changed by a larger factor
+MIN_COVERAGE = 0.8  #: share of a body in common below which the user is told
+NO_COVERAGE = 0.1  #: share of both bodies below which two images have nothing in common
 _INCONSISTENT_MM = 2.0  # a larger inverse consistency error is visible in a mapped contour
 SMALLEST_PERCENT = 0.01  #: smaller percentages of voxels are not given as numbers
 _SAMPLES = 24  # points along each axis for estimating the overlap
@@ -36,6 +38,7 @@ def measure(
 ) -> tuple[dict[str, Any], Volume]:
     """Return the measured part of the report, and the map of Jacobian determinants."""
     from tomochrome.evaluate import measure_registration
+    from tomochrome.registration.coverage import extent_of, measure_coverage
 
     report(0, 5, "measuring")
     jacobian = jacobian_map(forward, fixed)
@@ -52,8 +55,11 @@ def measure(
         moved=moved,
         jacobian=jacobian,
     )
-    for part, transform in (("before", Transform.identity()), ("after", forward)):
-        measured[part]["overlap"] = round(overlap_share(fixed, moving, transform), 4)
+    extents = extent_of(fixed), extent_of(moving)
+    unmoved = Transform.identity()
+    for part, there, back in (("before", unmoved, unmoved), ("after", forward, inverse)):
+        measured[part]["overlap"] = round(overlap_share(fixed, moving, there), 4)
+        measured[part]["coverage"] = measure_coverage(*extents, there, back).as_json()
         # without labels and landmarks
         for key, value in (("dice", {}), ("dice_mean", None), ("tre_mm", {})):
             measured[part].setdefault(key, value)
@@ -118,6 +124,9 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[Notice, .
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if old is not None and new is not None and new > old + _TOLERANCE["tre_mm"]:
         found.append(_worse(f"the mean landmark error increased from {old:.2f} to {new:.2f} mm"))
+    partial = _partial(after.get("coverage"))
+    if partial:
+        found.append(Notice("partial", "warning", partial))
     folded = measured.get("jacobian", {}).get("folded_percent")
     if folded:
         text = f"the deformation folds {format_share(folded)} of the voxels: do not trust it there"
@@ -130,6 +139,35 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[Notice, .
         )
         found.append(Notice("inconsistent", "warning", text))
     return tuple(found)
+
+
+def _partial(coverage: Mapping[str, Any] | None) -> str:
+    """Return a clause that says which part of a body is absent from the other image, or ""."""
+    if coverage is None or is_enough(coverage):
+        return ""
+    fixed, moving = (100 * coverage[key] for key in ("fixed_body", "moving_body"))
+    if has_nothing_in_common(coverage):
+        return (
+            f"the two images have practically nothing in common: the moving image shows "
+            f"{fixed:.0f} % of the body in the fixed one; make sure that both show the same part "
+            "of the body"
+        )
+    parts = []
+    if coverage["fixed_body"] < MIN_COVERAGE:
+        parts.append(f"the moving image shows only {fixed:.0f} % of the body in the fixed image")
+    if coverage["moving_body"] < MIN_COVERAGE:
+        parts.append(f"only {moving:.0f} % of the body in the moving image is inside the fixed one")
+    return f"{' and '.join(parts)}: nothing can be compared outside the part in common"
+
+
+def is_enough(coverage: Mapping[str, Any]) -> bool:
+    """Whether each of two images shows most of the other one's body."""
+    return min(coverage["fixed_body"], coverage["moving_body"]) >= MIN_COVERAGE
+
+
+def has_nothing_in_common(coverage: Mapping[str, Any]) -> bool:
+    """Whether two images show practically no common part of the body."""
+    return max(coverage["fixed_body"], coverage["moving_body"]) < NO_COVERAGE
 
 
 def _worse(fact: str) -> Notice:

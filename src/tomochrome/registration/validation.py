@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.colorization.body import coarse_body
 from tomochrome.errors import InputError, OptionError
 from tomochrome.evaluate.jacobian import jacobian_measures
 from tomochrome.evaluate.masks import Mask, on_grid
 from tomochrome.geometry.affine import apply, require_same_grid
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.geometry.orient import closest_axial
-from tomochrome.geometry.resample import resample, to_spacing
+from tomochrome.geometry.resample import resample
 from tomochrome.registration.checks import check_numbers
+from tomochrome.registration.coverage import find_body_mask
 from tomochrome.registration.pair import check_volume, working_grid
 from tomochrome.registration.register import Registration, register
 from tomochrome.registration.synthetic import random_diffeomorphism
@@ -35,7 +34,6 @@ LARGE_ML: Final = 30.0
 """Larger organs are evaluated separately, since small ones consist mostly of surface."""
 _NOISE_HU: Final = 15.0
 _NOISE_SHARE: Final = 0.02  # of the range of values that are not HU
-_BODY_MM: Final = 3.0  # voxel size for finding the body
 _FIELD_VOXELS: Final = 1_500_000  # of the known field, which is much smoother than its grid
 _POINTS: Final = 3_000_000  # maximum number of points for measuring the error
 _CONTRAST_BLUR: Final = 0.7  # voxels
@@ -266,29 +264,6 @@ def _warnings(requested: float, error: Mapping[str, Any]) -> list[str]:
             "view after the deformation; the rest is not measured"
         )
     return found
-
-
-def find_body_mask(volume: Volume) -> Volume:
-    """Return a mask of the patient (1 inside) on a grid of about 3 mm in the volume's space.
-
-    For HU, couch and clothes are excluded; for other values, the mask is the largest component
-    brighter than a tenth of the range, with holes filled.
-    """
-    sizes = tuple(max(_BODY_MM, s) for s in volume.spacing)
-    coarse = to_spacing(replace(volume, outside=None), (sizes[0], sizes[1], sizes[2]))
-    if volume.unit == "HU":
-        coarse = closest_axial(coarse)
-        body = coarse_body(np.asarray(coarse.voxels, np.float32), coarse.spacing)
-    else:
-        values = np.asarray(coarse.voxels, np.float32)
-        low, high = np.percentile(values, (1.0, 99.5))
-        parts, count = ndimage.label(values > low + 0.1 * (high - low))
-        voxels = np.bincount(parts.ravel(), minlength=count + 1)
-        voxels[0] = 0
-        body = ndimage.binary_fill_holes(parts == voxels.argmax()) & (count > 0)
-    if not body.any():
-        body = np.ones(coarse.shape, dtype=bool)
-    return Volume(body.astype(np.uint8), coarse.affine, "unknown")
 
 
 def _check(

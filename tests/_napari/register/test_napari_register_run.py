@@ -159,3 +159,22 @@ def test_an_unexpected_failure_is_shown_and_the_panel_goes_on(panel, qtbot, monk
     settle(panel, qtbot)
     assert "out of luck" in panel.view.message.text()
     assert panel.view.run.isEnabled()
+
+
+@pytest.mark.parametrize("at", [0.0, 6.0, 12.0])
+def test_the_view_goes_where_both_images_are(panel, qtbot, engine, at):
+    """Unless it is there already."""
+    slices = [[7, 11], [4, 35], [3, 33]]
+    coverage = {"fixed_body": 0.4, "moving_body": 0.4}
+    coverage |= {"common_slices": slices, "common_center": [9, 20, 18]}
+    engine.report["after"] = {**engine.report["after"], "coverage": coverage}
+    prior = panel.viewer.layers["prior"]
+    start = prior.data_to_world((at, 20, 18))
+    panel.viewer.dims.set_point(range(3), start)
+    register(panel, qtbot)
+    assert prior.world_to_data(panel.viewer.dims.point)[0] == pytest.approx(9)
+    panel.viewer.dims.set_point(0, prior.data_to_world((8, 0, 0))[0])
+    register(panel, qtbot)
+    assert prior.world_to_data(panel.viewer.dims.point)[0] == pytest.approx(8)
+    assert "Only a part can be compared" in panel.view.result.verdict.text()
+    assert ("Fixed body covered", "", "40 %") in panel.view.result.rows()
