@@ -176,3 +176,29 @@ def test_regions_that_meet_in_a_third_are_told_apart(tmp_path: Path, capfd: Capt
     assert 0.3 < data["after"]["coverage"]["fixed_body"] < 0.7
     assert any("nothing can be compared outside" in warning for warning in data["warnings"])
     assert "nothing can be compared outside" in run.err
+
+
+@pytest.mark.parametrize("where", ["fixed", "moving", "corners", "infinite"])
+def test_voxels_without_a_number_are_not_used(
+    where: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    """As a scanner or a program masks what is beyond its field of view, or an overflow."""
+    files = {role: inputs / f"{role}.nii.gz" for role in ("fixed", "moving")}
+    role = "fixed" if where == "fixed" else "moving"
+    image = nib.load(files[role])
+    voxels = np.asarray(image.dataobj).astype(np.float32)
+    if where == "corners":
+        x, y = np.ogrid[: voxels.shape[0], : voxels.shape[1]]
+        voxels[np.hypot(x - x.mean(), y - y.mean()) > voxels.shape[0] / 2] = np.nan
+    else:
+        voxels[:, : voxels.shape[1] // 5] = np.inf if where == "infinite" else np.nan
+    files[role] = tmp_path / "holes.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, image.affine), files[role])
+    words = ("register", files["fixed"], files["moving"], "-o", tmp_path / "out")
+    run = Run(capfd, *words, *QUICK, "--init", "rigid", "--json")
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    assert any("hold no number" in warning for warning in data["warnings"])
+    assert data["after"]["ncc"] > 0.95
+    moved = np.asarray(nib.load(tmp_path / "out" / "moved.nii.gz").dataobj)
+    assert np.isfinite(moved).all()

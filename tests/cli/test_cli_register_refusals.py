@@ -82,7 +82,7 @@ def bad_inputs(folder: Path) -> dict[str, str]:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 100, (12, 12, 12)).astype(np.float32)
     holes = noise.copy()
-    holes[4, 4, 4] = np.nan
+    holes[1:] = np.nan
     color = np.zeros((12, 12, 12), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     images = {
         "constant": (np.zeros((12, 12, 12), np.int16), 5.0),
@@ -96,7 +96,8 @@ def bad_inputs(folder: Path) -> dict[str, str]:
         nib.save(nib.Nifti1Image(voxels, affine), folder / f"{name}.nii.gz")
     (folder / "noise.nii.gz").write_bytes(b"no volume at all")
     return {
-        "constant": "constant", "flat": "flat", "nan": "NaN", "color": "color",
+        "constant": "constant", "flat": "flat", "color": "color",
+        "nan": "by the background value",
         "spacing": "implausible spacing", "noise": "noise.nii.gz",
     }  # fmt: skip
 

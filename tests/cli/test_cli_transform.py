@@ -251,3 +251,34 @@ def test_a_format_that_cannot_hold_it_is_refused_before_the_work(
     assert run.status == 2
     assert words in run.complaint
     assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("kind", ["float", "mask", "spread", "last-slices"])
+def test_what_looks_like_labels_is_told_of(
+    kind: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    image = nib.load(inputs / "moving.nii.gz")
+    hu = np.asarray(image.dataobj)
+    few = np.digitize(hu, (-500, 0, 300))
+    few[:, :, : hu.shape[2] - 2 if kind == "last-slices" else 0] = 0
+    maps = {"float": few.astype(np.float32), "mask": (hu > 0).astype(np.uint8)}
+    maps |= {"spread": (few * 37).astype(np.int16), "last-slices": few.astype(np.uint8)}
+    nib.save(nib.Nifti1Image(maps[kind], image.affine), tmp_path / "map.nii.gz")
+    words = ("transform", tmp_path / "map.nii.gz", inputs / "forward.h5")
+    words += ("--like", inputs / "fixed.nii.gz", "-o")
+    run = Run(capfd, *words, tmp_path / "a.nii.gz", "--json")
+    assert run.status == 0, run.err
+    assert any("looks like a label map" in text for text in json.loads(run.out)["warnings"])
+    assert "--labels" in run.err
+    run = Run(capfd, *words, tmp_path / "b.nii.gz", "--labels", "--json")
+    assert not any("label map" in text for text in json.loads(run.out)["warnings"])
+
+
+@pytest.mark.parametrize("name", ["moving", "color"])
+def test_a_scan_or_colors_do_not_look_like_labels(
+    name: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ("transform", inputs / f"{name}.nii.gz", inputs / "forward.h5")
+    run = Run(capfd, *words, "--like", inputs / "fixed.nii.gz", "-o", tmp_path / "a.nii.gz")
+    assert run.status == 0, run.err
+    assert "label map" not in run.err

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from colorize_cases import write_bundle
 
-from tomochrome.bundles import load_arrays, load_state, read_weights
-from tomochrome.colorization import ModelCard, find_model, model_title, models
+from tomochrome.bundles import load_arrays, load_state, read_weights, weights_folder
+from tomochrome.colorization import ModelCard, colorize, find_model, model_title, models
 from tomochrome.colorization.cards import hu_edges, temperature
 from tomochrome.colorization.kinds.network import LIKELIHOOD_POWER, TissueNetwork, likelihood_table
 from tomochrome.colorization.kinds.transfer_function import load_table
 from tomochrome.errors import ModelError
+from tomochrome.volume import Volume, default_affine
 
 Maker = Callable[..., Path]
 
@@ -204,3 +205,88 @@ def test_half_precision_weights_load_as_float32(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "half", save({"a": torch.ones(3, dtype=torch.float16)}))
     state = load_state(find_model(bundle))
     assert state["a"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": 7}, "'classes' is not a list"),
+        ({"classes": {"air": 0}}, "'classes' is not a list"),
+        ({"classes": [["air"], None, 3]}, "different set of tissues"),
+        ({"scores": "x"}, "'scores' is not an object"),
+        ({"scores": [1, 2]}, "'scores' is not an object"),
+        ({"name": ["a"]}, "'name' is not a text"),
+        ({"title": {"en": "x"}}, "'title' is not a text"),
+        ({"license": 3}, "'license' is not a text"),
+        ({"weights_sha256": 12}, "'weights_sha256' is not a text"),
+    ],
+)
+def test_metadata_of_another_form(
+    transfer_bundle: Maker, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as refused:
+        edit(transfer_bundle(), **change)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"name": NaN, "kind": "transfer-function", "weights_sha256": ""}', "not a text"),
+        ('{"bins": ' + "9" * 5000 + "}", "not JSON"),
+    ],
+)
+def test_metadata_that_a_parser_stumbles_over(
+    transfer_bundle: Maker, text: str, message: str
+) -> None:
+    bundle = transfer_bundle()
+    (bundle / "configs" / "metadata.json").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        find_model(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hu_edges": {"first": -1024, "step": 8, "bins": 1e999}},
+        {"hu_edges": {"first": -1024, "step": 8, "bins": 10**12}},
+        {"hu_edges": {"first": 10**400, "step": 8, "bins": 16}},
+        {"hu_edges": [[1], 2]},
+        {"temperature": 10**400},
+        {"input": 5},
+        {"input": {"channels": 3}},
+        {"input": {"channels": [1, 2], "pixel_mm": 1, "slice_mm": 1}},
+        {"network": {"name": ["UNet"]}},
+        {"network": {"name": "UNet", "channels": {"a": 1}}},
+    ],
+)
+def test_values_that_no_model_can_be_built_from(
+    network_bundle: Maker, change: dict[str, object]
+) -> None:
+    """One sentence, wherever in the construction of a model such a value fails."""
+    bundle = network_bundle()
+    file = bundle / "configs" / "metadata.json"
+    text = json.dumps({**json.loads(file.read_text()), **change})
+    file.write_text(text)
+    ct = Volume(np.full((4, 16, 16), 40, np.int16), default_affine((3.0, 2.0, 2.0)), "HU")
+    with pytest.raises(ModelError) as refused:
+        colorize(ct, model=bundle, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"network": 5}, {"network": {"name": "SymNet", "channels": 3}}, {"shrink_by": "x"},
+               {"shrink_by": 0}, {"network": {"name": "SymNet", "channels": [4, 8], "reach": "x"}}],
+)  # fmt: skip
+def test_a_registration_model_of_another_form(tmp_path: Path, change: dict[str, object]) -> None:
+    from tomochrome.registration.register import _network
+
+    shipped = weights_folder() / "symnet"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "models").symlink_to(shipped / "models")
+    metadata = json.loads((shipped / "configs" / "metadata.json").read_text())
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({**metadata, **change}))
+    with pytest.raises(ModelError):
+        _network(tmp_path)

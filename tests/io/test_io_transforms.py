@@ -331,3 +331,26 @@ def test_a_field_is_stopped_while_it_is_written(chain: Transform, tmp_path: Path
         transforms.write_field(chain.fields[0], tmp_path / "a.nii.gz")
     assert told[-1] == (3, 3 * chain.fields[0].shape[0], "writing")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["TFM", "MAT", "Txt", "H5", "Hdf5"])
+def test_endings_in_upper_case_are_read_and_written(ending: str, tmp_path: Path) -> None:
+    """ITK itself knows a format by an ending in lower case only."""
+    matrix = turned(0.2, (4.0, -5.0, 6.0))
+    Transform.from_affine(matrix).save(tmp_path / f"lower.{ending.lower()}")
+    (tmp_path / f"lower.{ending.lower()}").rename(tmp_path / f"A.B.{ending}")
+    found = Transform.load(tmp_path / f"A.B.{ending}")
+    np.testing.assert_allclose(found.affine, matrix, atol=1e-9)
+    Transform.from_affine(matrix).save(tmp_path / f"WRITTEN.{ending}")
+    assert (tmp_path / f"WRITTEN.{ending}").is_file()
+    found = Transform.load(tmp_path / f"WRITTEN.{ending}")
+    np.testing.assert_allclose(found.affine, matrix, atol=1e-9)
+
+
+@pytest.mark.parametrize("ending", ["H5", "NII.GZ", "Nii", "NRRD", "MHA"])
+def test_fields_with_endings_in_upper_case(chain: Transform, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"FIELD.{ending}"
+    chain.save(path)
+    at = points(10, 15.0)
+    np.testing.assert_allclose(Transform.load(path).points(at), chain.points(at), atol=0.05)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -27,9 +27,11 @@ from tomochrome.bundles.card import (
     REGISTRATION,
     ModelCard,
     Purpose,
+    damaged,
     find_card,
     list_cards,
     read_card,
+    reading_metadata,
     weights_folder,
 )
 from tomochrome.bundles.weights import load_arrays, load_state, read_weights
@@ -38,11 +40,13 @@ __all__ = [
     "REGISTRATION",
     "ModelCard",
     "Purpose",
+    "damaged",
     "find_card",
     "list_cards",
     "load_arrays",
     "load_state",
     "read_card",
     "read_weights",
+    "reading_metadata",
     "weights_folder",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,15 @@ from tomochrome.errors import ModelError
 METADATA: Final = Path("configs") / "metadata.json"
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _MAX_METADATA_BYTES: Final = 4 << 20
+_REQUIRED: Final = ("name", "kind", "weights_sha256")
+_TYPES: Final[dict[str, type]] = {
+    "name": str, "kind": str, "weights_sha256": str, "license": str, "scores": dict,
+    "classes": list, "title": str, "description": str,
+}  # fmt: skip
+_TYPE_NAMES: Final[dict[type, str]] = {str: "a text", dict: "an object", list: "a list"}
+_MALFORMED: Final = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -178,7 +188,7 @@ def read_card(path: Path, purpose: Purpose) -> ModelCard:
         If the metadata is missing, is not JSON, or does not describe a model for this purpose.
     """
     metadata = _metadata(path)
-    for key in ("name", "kind", "weights_sha256"):
+    for key in _REQUIRED:
         _require(metadata, key, path)
     if metadata["kind"] not in purpose.kinds:
         raise ModelError(
@@ -187,17 +197,45 @@ def read_card(path: Path, purpose: Purpose) -> ModelCard:
         )
     for key in purpose.required:
         _require(metadata, key, path)
+    for key, kind in _TYPES.items():
+        value = metadata.get(key)
+        if not (isinstance(value, kind) or (value is None and key not in _REQUIRED)):
+            raise damaged(path, f"its '{key}' is not {_TYPE_NAMES[kind]}")
     trained_on = metadata.get("trained_on", "")
+    trained_on = trained_on if isinstance(trained_on, list) else [trained_on]
     return ModelCard(
         name=str(metadata["name"]),
         kind=metadata["kind"],
-        trained_on="; ".join(map(str, trained_on)) if isinstance(trained_on, list) else trained_on,
+        trained_on="; ".join(map(str, trained_on))
+        if isinstance(trained_on, list)
+        else str(trained_on),
         scores=dict(metadata.get("scores") or {}),
         weights_sha256=str(metadata["weights_sha256"]).lower(),
         license=str(metadata.get("license", "unknown")),
         path=path,
         metadata=metadata,
     )
+
+
+def damaged(path: Path, fact: str) -> ModelError:
+    """Return the error for metadata that do not have the expected form."""
+    return ModelError(
+        f"the metadata of the model bundle '{path}' is damaged: {fact}; install the model again"
+    )
+
+
+@contextmanager
+def reading_metadata(path: Path) -> Iterator[None]:
+    """Raise `ModelError` where code that reads a bundle's metadata meets an unexpected form.
+
+    Metadata come from anybody, and a value of another type or size can fail anywhere in the
+    construction of a model.
+    """
+    try:
+        yield
+    except _MALFORMED as error:
+        fact = f"a value has an unexpected form ({type(error).__name__})"
+        raise damaged(path, fact) from error
 
 
 def _require(metadata: Mapping[str, Any], key: str, path: Path) -> None:
@@ -228,6 +266,10 @@ def _metadata(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(
             f"'{path}' is not a model bundle: '{METADATA}' cannot be read ({error.strerror})"
+        ) from error
+    except RecursionError as error:
+        raise ModelError(
+            f"the model's metadata '{file}' is damaged: its brackets are nested too deeply"
         ) from error
     except ValueError as error:
         raise ModelError(f"the model's metadata '{file}' is not JSON: {error}") from error

@@ -140,6 +140,11 @@ def _move_volume(
         like = read(args.like, series=args.series_like)
     if args.labels:
         volume = _integer_labels(volume, args.input)
+    elif _may_be_labels(volume):
+        session.warn(
+            f"'{args.input.name}' looks like a label map, whose labels interpolation mixes at "
+            "their borders; use --labels if it is one"
+        )
     nearest: dict[str, Any] = {"order": "nearest", "fill": 0}
     with clock.stage("apply"):
         share = overlap_share(like, volume, transform)
@@ -177,6 +182,14 @@ def _move_volume(
         f"{size(moved.shape)}, {100 * share:.0f} % covered"
     )
     return data, summary
+
+
+def _may_be_labels(volume: Volume) -> bool:
+    """Whether a volume that would be interpolated has the values of a label map."""
+    from tomochrome.registration.checks import looks_like_labels
+
+    smooth = volume.unit not in ("RGBA", "tissue") and volume.voxels.dtype.kind in "iuf"
+    return smooth and looks_like_labels(volume, binary=True)
 
 
 def _integer_labels(volume: Volume, path: Path) -> Volume:

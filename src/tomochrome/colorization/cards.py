@@ -33,6 +33,7 @@ from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import ModelError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
+_MAX_BINS: Final = 1 << 16
 DEFAULT_MODEL: Final = "tissue3d"
 
 
@@ -87,7 +88,7 @@ def _checked(card: ModelCard) -> ModelCard:
             f"the model bundle '{card.path}' is damaged or not a Tomochrome model: its metadata "
             "has no 'classes'"
         )
-    if classes is not None and tuple(classes) != TISSUE_NAMES:
+    if classes is not None and tuple(classes) != TISSUE_NAMES:  # a list, see `read_card`
         raise ModelError(
             f"the model bundle '{card.path}' was trained for a different set of tissues than this "
             "version uses; use a model trained for this version"
@@ -110,11 +111,13 @@ def hu_edges(card: ModelCard) -> NDArray[np.float64]:
     try:
         if isinstance(stored, Mapping):
             count = int(stored["bins"]) + 1
+            if count > _MAX_BINS:
+                raise ValueError("too many bins")
             steps = np.arange(count, dtype=np.float64)
             edges = float(stored["first"]) + float(stored["step"]) * steps
         else:
             edges = np.array(stored, dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"the HU bins of the model '{card.name}' cannot be read") from error
     if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all():
         raise ModelError(f"the HU bins of the model '{card.name}' cannot be read")

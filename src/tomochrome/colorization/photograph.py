@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.bundles import ModelCard
+from tomochrome.bundles import ModelCard, reading_metadata
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.colorization.cards import find_model, models
 from tomochrome.colorization.predictor import predictor_class
@@ -86,7 +86,8 @@ def colorize_photograph(
     check()
     grey = np.where(body, L / 100, 0).astype(np.float32)
     coarse = _reduced(grey, scale)
-    predictor: Any = predictor_class(card)(card, device=device)
+    with reading_metadata(card.path):
+        predictor: Any = predictor_class(card)(card, device=device)
     ab = _predicted(predictor, coarse)
     check()
     ab = _guided(coarse, ab, grey)

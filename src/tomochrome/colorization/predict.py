@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.bundles import reading_metadata
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
 from tomochrome.colorization.predictor import check_reference, predictor_class
 from tomochrome.errors import OptionError
@@ -97,7 +98,8 @@ def colorize(
         scan = prepare(volume, force=force)
         check()
         report(0, 0, "loading the model")
-        predictor = predictor_class(card)(card, device=device, batch=batch, **options)
+        with reading_metadata(card.path):
+            predictor = predictor_class(card)(card, device=device, batch=batch, **options)
         with compute_threads(threads):  # again, for libraries imported by the predictor
             report(0, 0, "coloring")
             code, confidence = predictor.color(scan)

@@ -32,6 +32,7 @@ def image_information(path: str) -> dict[str, Any]:
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(path)
+    reader.SetImageIO(_image_io(path))
     reader.ReadImageInformation()
     components = reader.GetNumberOfComponents()
     # At most two: the number that a header claims could take gigabytes.
@@ -44,6 +45,12 @@ def image_information(path: str) -> dict[str, Any]:
         "components": components,
         "dtype": SimpleITK.GetArrayViewFromImage(pixel).dtype.str,
     }
+
+
+def _image_io(path: str) -> str:
+    """Return ITK's name of a format; ITK itself knows endings in lower case only."""
+    metaimage = Path(path).suffix.lower() in (".mha", ".mhd")
+    return "MetaImageIO" if metaimage else "NrrdImageIO"
 
 
 class _View(np.ndarray[Any, Any]):
@@ -80,7 +87,7 @@ def image_voxels(path: str, data: str, start: int, deflated: str, header: str) -
             other.write_text(header, encoding="utf-8")
             image = SimpleITK.ReadImage(str(other))
     else:
-        image = SimpleITK.ReadImage(path)
+        image = SimpleITK.ReadImage(path, imageIO=_image_io(path))
     array = SimpleITK.GetArrayViewFromImage(image).view(_View)
     array.image = image
     if deflated and not _sum_agrees(Path(data), start, array):

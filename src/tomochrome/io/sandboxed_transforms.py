@@ -61,16 +61,18 @@ def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
     """
     import SimpleITK
 
-    content = Path(path).read_bytes()
-    names = _names(content, Path(path).suffix.lower(), where)
+    content, ending = Path(path).read_bytes(), Path(path).suffix.lower()
+    names = _names(content, ending, where)
     singles = [name for name in names if name != "CompositeTransform"]
-    is_text = Path(path).suffix.lower() in _TEXT
+    is_text = ending in _TEXT
     if is_text and re.search(rb"s:.*\b(nan|inf)", content, re.I):  # ITK would not terminate
         raise InputError(f"'{where}' holds numbers that are not finite")
-    if _INVERSE.isdisjoint(names):
+    if not _INVERSE.isdisjoint(names):
+        transform = _read_copy(_without_inverse(content, is_text), ending)
+    elif path.endswith(ending):
         transform = SimpleITK.ReadTransform(path)
-    else:
-        transform = _without_inverse(content, Path(path).suffix)
+    else:  # ITK knows the format by an ending in lower case only
+        transform = _read_copy(content, ending)
     parts = [transform]
     if transform.GetTransformEnum() == SimpleITK.sitkComposite:
         whole = SimpleITK.CompositeTransform(transform)
@@ -127,18 +129,23 @@ def _foreign(content: bytes) -> str:
     return "the file is damaged or of another kind; export it again"
 
 
-def _without_inverse(content: bytes, ending: str) -> SimpleITK.Transform:
-    """Read a 3D Slicer file after replacing inverse class names, which ITK does not know.
+def _without_inverse(content: bytes, is_text: bool) -> bytes:
+    """Replace the inverse class names of a 3D Slicer file, which ITK does not know.
 
     The order of the names in the file tells the caller which parts are inverse.
     """
-    import SimpleITK
-
     for name in _INVERSE:
         old, new = name.encode(), name.removeprefix("Inverse").encode()
         # Binary offsets must not change; a fixed-length string ends at the first NUL.
-        pad = b"" if ending.lower() in _TEXT else b"\0" * (len(old) - len(new))
+        pad = b"" if is_text else b"\0" * (len(old) - len(new))
         content = re.sub(old + rb"(_\w+)", new + rb"\1" + pad, content)
+    return content
+
+
+def _read_copy(content: bytes, ending: str) -> SimpleITK.Transform:
+    """Read a transform from the content of a file and an ending in lower case."""
+    import SimpleITK
+
     with TemporaryDirectory(prefix="tomochrome-") as folder:
         copy = Path(folder) / f"transform{ending}"
         copy.write_bytes(content)

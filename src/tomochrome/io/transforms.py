@@ -16,7 +16,8 @@ defines it; this module writes 1007.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -113,11 +114,23 @@ def write_parts(
     with write_whole(path, force=force) as temporary:
         _reserve(temporary, _ROOM + sum(8 * field.vectors.size for field in fields))
         try:
-            SimpleITK.WriteTransform(whole, str(temporary))
+            with _lower_case(temporary) as plain:
+                SimpleITK.WriteTransform(whole, str(plain))
         except RuntimeError as error:
             raise OutputError(f"'{path}' {_UNWRITTEN}") from error
         if temporary.stat().st_size == 0:  # ITK does not report failed writes of text files
             raise OutputError(f"'{path}' {_UNWRITTEN}")
+
+
+@contextmanager
+def _lower_case(path: Path) -> Iterator[Path]:
+    """Yield a path with its ending in lower case, as ITK needs it, and rename it back."""
+    plain = path.with_suffix(path.suffix.lower())
+    if plain != path and path.exists():
+        path.rename(plain)
+    yield plain
+    if plain != path and plain.exists():
+        plain.rename(path)
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -157,7 +170,8 @@ def write_field(
             return
         check()
         try:
-            SimpleITK.WriteImage(field.to_sitk(), str(temporary), True, compressionLevel=1)
+            with _lower_case(temporary) as plain:
+                SimpleITK.WriteImage(field.to_sitk(), str(plain), True, compressionLevel=1)
         except RuntimeError as error:
             raise OutputError(f"'{path}' {_UNWRITTEN}") from error
 

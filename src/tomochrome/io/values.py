@@ -96,6 +96,11 @@ def rescaled(
     return Values(voxels, outside, unit, (Notice("no-number", "warning", text, lost), reason))
 
 
+def replacing_advice(unit: Unit) -> str:
+    """Return what to replace values by that are not numbers: in CT, 0 would be water."""
+    return f"replace them by {f'{AIR_HU} HU (air)' if unit == 'HU' else 'the background value'}"
+
+
 def _gathered(
     raw: Iterable[NDArray[Any]],
     shape: tuple[int, int, int],

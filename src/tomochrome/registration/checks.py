@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
+from tomochrome.geometry.morphology import grown
+from tomochrome.io.values import replacing_advice
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
@@ -20,6 +22,7 @@ _MAX_ITERATIONS = 10_000
 _SAMPLE = 2_000_000  # voxels of a large volume that are checked
 _MAX_VALUES = 200  # a label map has no more different values than this,
 _MAX_EDGES = 0.5  # and no larger fraction of edges between pixels off the background
+_MAX_LOST = 0.9  # share of voxels that may hold no number
 _MAX_GAP_MM = 2000.0  # between two scans, the largest travel of a table
 
 
@@ -103,11 +106,33 @@ def _extent(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return points.min(axis=0), points.max(axis=0)
 
 
+def without_numbers(volume: Volume) -> bool:
+    """Whether a volume was read from a file with NaN or infinite values."""
+    return any(notice.code == "no-number" for notice in volume.provenance.warnings)
+
+
+def masked_numbers(volume: Volume, role: str) -> Volume:
+    """Return a volume in which voxels without a number, and their neighbors, are ``outside``.
+
+    Readers mark such voxels as outside and fill them. They are not used for a registration, nor
+    are their neighbors, which interpolation would mix with the fill value.
+
+    Raises
+    ------
+    InputError
+        If most voxels hold no number.
+    """
+    if not without_numbers(volume) or volume.outside is None:
+        check_numbers(volume, role)
+        return volume
+    outside = grown(volume.outside)
+    if outside.mean() > _MAX_LOST:
+        check_numbers(volume, role)
+    return replace(volume, outside=outside)
+
+
 def check_numbers(volume: Volume, role: str) -> None:
     """Check that a volume was not read from a file with NaN or infinite values.
-
-    Readers mark such voxels as outside and fill them; within the anatomy, the fill values would
-    be treated as anatomy.
 
     Raises
     ------
@@ -118,7 +143,7 @@ def check_numbers(volume: Volume, role: str) -> None:
         if notice.code == "no-number":
             raise InputError(
                 f"the {role} volume has NaN or infinite values: "
-                f"{notice.fact or notice.text}; replace them, for example by 0"
+                f"{notice.fact or notice.text}; {replacing_advice(volume.unit)}"
             )
 
 
@@ -176,17 +201,23 @@ def check_extras(
     return Extras(fixed_mask, moving_mask, fixed_labels, moving_labels, first, second)
 
 
-def looks_like_labels(volume: Volume) -> bool:
-    """Whether a scalar volume has few different values, all integers, in uniform regions."""
+def looks_like_labels(volume: Volume, *, binary: bool = False) -> bool:
+    """Whether a scalar volume has few different values, all integers, in uniform regions.
+
+    A mask of two values counts if ``binary``.
+    """
     voxels = np.asarray(volume.voxels)
     sample = voxels.ravel()[:: voxels.size // _SAMPLE + 1]
     if not (sample == np.rint(sample)).all() or len(np.unique(sample)) > _MAX_VALUES:
         return False
-    middle = voxels[voxels.shape[0] // 2]
-    values, counts = np.unique(middle, return_counts=True)
-    right, left = middle[:, 1:], middle[:, :-1]
-    foreground = (right != values[counts.argmax()]) | (left != values[counts.argmax()])
-    return len(values) > 2 and bool((right != left)[foreground].mean() < _MAX_EDGES)
+    values, counts = np.unique(sample, return_counts=True)
+    if len(values) < (2 if binary else 3):
+        return False
+    background = values[counts.argmax()]
+    full = max(range(len(voxels)), key=lambda z: np.count_nonzero(voxels[z] != background))
+    right, left = voxels[full][:, 1:], voxels[full][:, :-1]
+    foreground = (right != background) | (left != background)
+    return bool((right != left)[foreground].mean() < _MAX_EDGES)
 
 
 def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:

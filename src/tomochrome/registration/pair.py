@@ -20,6 +20,7 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import spacing_grid
+from tomochrome.io.values import replacing_advice
 from tomochrome.registration.levels import valid_voxels
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly
@@ -109,7 +110,7 @@ def check_volume(volume: Volume, role: str) -> None:
         )
     voxels = np.asarray(volume.voxels)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise InputError(f"{where} has NaN or infinite values; replace them")
+        raise InputError(f"{where} has NaN or infinite values; {replacing_advice(volume.unit)}")
     if voxels.min() == voxels.max():
         raise InputError(f"{where} is constant: there is nothing to register")
 

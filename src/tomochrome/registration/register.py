@@ -24,9 +24,9 @@ from tomochrome.registration.checks import (
     Extras,
     check_distance,
     check_extras,
-    check_numbers,
     check_options,
     looks_like_labels,
+    masked_numbers,
 )
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.order import is_swapped, swapped
@@ -48,6 +48,7 @@ Metric = Callable[[str, int, float], None]
 """Callback with the stage, the iteration counted over all stages, and the dissimilarity."""
 Model = str | os.PathLike[str] | None
 _MAX_SMOOTHINGS: Final = 6  # of folds on a volume's original grid
+_MAX_SHRINK: Final = 16  # of the network's input
 _SLICES: Final = 8  # of a field that are converted to mm at a time
 
 
@@ -177,7 +178,8 @@ def register(
         check()
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
             require_volume(volume, f"the {role} volume")
-            check_numbers(volume, role)
+        fixed, moving = masked_numbers(fixed, "fixed"), masked_numbers(moving, "moving")
+        for volume, role in ((fixed, "fixed"), (moving, "moving")):
             check_volume(volume, role)
         check_distance(fixed, moving, init)
         extras = check_extras(
@@ -235,12 +237,16 @@ def _geometry_warnings(volume: Volume) -> list[Notice]:
 
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
     """Return name, network, and the factor by which its input is downsampled."""
+    from tomochrome.bundles import damaged
     from tomochrome.registration.symnet import load_symnet
 
     if model is None or os.fspath(model) == NO_MODEL:
         return NO_MODEL, None, 2
     net, card = load_symnet(model)
-    return card.name, net, int(card.metadata.get("shrink_by", 2))
+    shrink_by = card.metadata.get("shrink_by", 2)
+    if type(shrink_by) is not int or not 1 <= shrink_by <= _MAX_SHRINK:
+        raise damaged(card.path, f"'shrink_by' must be an integer from 1 to {_MAX_SHRINK}")
+    return card.name, net, shrink_by
 
 
 def _align(

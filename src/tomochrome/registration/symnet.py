@@ -143,10 +143,11 @@ def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, 
     ModelError
         If no model has this name, or its files are missing, damaged or of another kind.
     """
-    from tomochrome.bundles import REGISTRATION, find_card, load_state
+    from tomochrome.bundles import REGISTRATION, find_card, load_state, reading_metadata
 
     card = find_card(model, REGISTRATION)
-    net = build_symnet(card.metadata.get("network", {}))
+    with reading_metadata(card.path):
+        net = build_symnet(card.metadata.get("network", {}))
     try:
         net.load_state_dict(load_state(card))
     except RuntimeError as error:
