@@ -237,6 +237,11 @@ def covers(layer: Any) -> bool:
     return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))
 
 
+def is_comparison(layer: Any) -> bool:
+    """Whether a layer shows a comparison."""
+    return bool(getattr(layer.data, "is_comparison", False))
+
+
 def screen_of(viewer: Any, layer: Any) -> Screen:
     """Return how the displayed plane of a 3D layer is oriented on the screen."""
     extra = viewer.dims.ndim - layer.ndim

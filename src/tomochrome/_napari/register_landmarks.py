@@ -52,6 +52,7 @@ class LandmarkPanel(QWidget):
         Returns the selected fixed and moving layers, each a layer or None.
     """
 
+    chosen = Signal()  # other landmarks belong to the images
     placing_begins = Signal()  # before anything on screen changes
     placing_ended = Signal()
 
@@ -213,6 +214,12 @@ class LandmarkPanel(QWidget):
         self._pairs = [x for x in self._pairs if not _same(x.images, self._pair)]
         if self.two != (None, None):
             self._pairs.append(_PairPoints(self._pair, self.two))
+        self.chosen.emit()
+
+    def are_of(self, points: Any, image: Any) -> bool:
+        """Whether a layer holds landmarks of an image, in any pair."""
+        each = (x for pair in self._pairs for x in zip(pair.images, pair.points, strict=True))
+        return any(own is image and layer is points for own, layer in each)
 
     def _removed(self, event: Any) -> None:
         layer = event.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -137,6 +137,7 @@ class UsePanel(QWidget):
         super().__init__(parent)
         self._result: PairResult | None = None
         self._busy = False
+        self.belongs: Callable[[Any, Any], bool] = belongs_to  #: layer, image
         self.jacobian = QCheckBox("Jacobian map", self)
         self.jacobian.setToolTip(
             "Local volume change. Blue: smaller in the moving image; orange: larger; red: folded"
@@ -194,6 +195,11 @@ class UsePanel(QWidget):
         self._result = result
         self._choose_first()
 
+    def refresh(self) -> None:
+        """Update which layers are offered, after a change of what belongs to which image."""
+        self.layer.refresh()
+        self._choose_added()
+
     def show_busy(self, busy: bool) -> None:
         """Disable the buttons while a job is running."""
         self._busy = busy
@@ -221,25 +227,33 @@ class UsePanel(QWidget):
         self.apply.setEnabled(not self._busy and self.layer.layer() is not None)
 
     def _accepts(self, layer: Any) -> bool:
-        """Whether a layer is offered: neither the target image nor a copy aligned with it."""
+        """Whether a layer is offered: not if it belongs to the image that it would be moved onto.
+
+        The moving image is not offered while its moved copy exists.
+        """
         result = self._result
         if result is None or not is_movable(layer):
             return False
-        moved = result.alignment.layer
-        if not self.to_fixed:
-            return layer is not result.moving
-        return layer not in (result.fixed, moved) and (layer is not result.moving or moved is None)
+        source, target = self._source_and_target(result)
+        if layer is target or (self.belongs(layer, target) and not self.belongs(layer, source)):
+            return False
+        return not (self.to_fixed and layer is source and result.alignment.layer is not None)
+
+    def _source_and_target(self, result: PairResult) -> tuple[Any, Any]:
+        """Return the image whose layers are moved, and the image onto which they are moved."""
+        pair = (result.moving, result.fixed)
+        return pair if self.to_fixed else pair[::-1]
 
     def _rank(self, layer: Any) -> int:
         """Rank a layer: first those of the image to be moved, then points and shapes."""
         if self._result is None:
             return 0
-        image = self._result.moving if self.to_fixed else self._result.fixed
+        image, _ = self._source_and_target(self._result)
         if layer is image:
             return 2
         if layer._type_string in ("points", "shapes"):
             return 1
-        return 0 if belongs_to(layer, image) else _UNRELATED
+        return 0 if self.belongs(layer, image) else _UNRELATED
 
     def _apply(self) -> None:
         if self.layer.layer() is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,12 @@ from qtpy.QtWidgets import QCheckBox
 from superqt.utils import signals_blocked
 
 from tomochrome._napari.compare_control import CompareControl
+from tomochrome._napari.compare_layer import covers, is_comparison
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layers import LayerTuple
 from tomochrome._napari.register_job import Alignment, PairResult
 from tomochrome._napari.register_layers import GridPicture, grid_layer, jacobian_layer
+from tomochrome._napari.register_result import belongs_to
 from tomochrome._napari.register_view import RegisterView
 from tomochrome._napari.renderer_3d import renderer_of
 
@@ -92,6 +95,10 @@ class ShownResult:
         self.maps = {"jacobian": jacobian, "grid": MapLayer(viewer, view.use.grid, _grid)}
         self.results: list[PairResult] = []  #: results of all pairs, oldest first
         self.current: PairResult | None = None
+        # Layers that were moved onto an image. Layers and images are not kept alive.
+        self._moved: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
+        view.use.belongs = self.belongs
+        view.landmarks.chosen.connect(view.use.refresh)
         view.fixed.chosen.connect(self.follow)
         view.moving.chosen.connect(self.follow)
         view.kept.activated.connect(self._choose_kept)
@@ -131,11 +138,32 @@ class ShownResult:
                 self.comparing.hide(other.alignment.layer)
         self.comparing.hide(result.moving)
         place = max(layers.index(result.fixed), layers.index(result.moving)) + 1
+        self._moved[result.alignment.layer] = weakref.ref(result.fixed)
         layers.insert(place, result.alignment.layer)
         self.results.append(result)
         if result.is_of(*self.view.two):
             show_common(self.viewer, result)
             self._show(result)
+
+    def add_copy(self, result: PairResult, layer: Any, to_fixed: bool, copy: Any) -> None:
+        """Add a moved copy of a layer, above everything that could cover it."""
+        layers, keep = self.viewer.layers, self.view.keep.isChecked()
+        earlier = result.copy_of(layer, to_fixed)
+        if earlier is not None and earlier in layers and not keep:
+            layers.remove(earlier)
+        below = [x for x in layers if x is layer or covers(x) or is_comparison(x)]
+        self._moved[copy] = weakref.ref(result.fixed if to_fixed else result.moving)
+        layers.insert(1 + max(map(layers.index, below), default=len(layers) - 1), copy)
+        result.add_copy(layer, to_fixed, copy)
+
+    def belongs(self, layer: Any, image: Any) -> bool:
+        """Whether a layer is known to belong to an image, or to a copy moved onto that image."""
+        if belongs_to(layer, image) or self.view.landmarks.are_of(layer, image):
+            return True
+        moved = [x for x, onto in self._moved.items() if onto() is image]
+        return layer in moved or any(
+            belongs_to(layer, x) for x in moved if x._type_string in ("image", "labels")
+        )
 
     def earlier(self, fixed: Any, moving: Any) -> PairResult | None:
         """Return the result that a new one replaces: the current one of the pair, or the newest."""

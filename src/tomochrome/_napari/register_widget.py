@@ -180,12 +180,7 @@ class RegisterWidget(JobPanel):
         self.shown.add(result, keep=self.view.keep.isChecked())
 
     def _add_moved(self, result: PairResult, layer: Any, to_fixed: bool, moved: Any) -> None:
-        layers, earlier = self.viewer.layers, result.copy_of(layer, to_fixed)
-        if earlier is not None and earlier in layers and not self.view.keep.isChecked():
-            layers.remove(earlier)
-        place = layers.index(layer) + 1 if layer in layers else len(layers)
-        layers.insert(place, moved)
-        result.add_copy(layer, to_fixed, moved)
+        self.shown.add_copy(result, layer, to_fixed, moved)
         self.say(f"Added the layer '{moved.name}'.")
 
     def ended(self) -> None:

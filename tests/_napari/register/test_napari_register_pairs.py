@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from napari.layers import Layer
 from panel_cases import choose, names, register, settle
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import source_of, volume_layer
+from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
 from tomochrome._napari.register_verdict import verdict_of
 
 pytestmark = pytest.mark.gui
@@ -206,6 +207,79 @@ def test_apply_starts_with_what_belongs_to_the_moving_image(panel, qtbot, engine
     panel.viewer.layers.remove(alignment.layer)
     assert moving in use.layer.layers()  # it can be moved again, never the fixed one
     assert fixed not in use.layer.layers()
+
+
+def test_nothing_is_offered_that_belongs_to_the_image_it_would_be_moved_onto(panel, qtbot, engine):
+    viewer, use, landmarks = panel.viewer, panel.view.use, panel.view.landmarks
+    fixed, moving = panel.view.two
+    moving.translate = np.add(moving.translate, (0, 0, 2))
+    landmarks.create.click()
+    of_fixed, of_moving = landmarks.two
+    landmarks.done.click()
+    other = add(panel, "another patient")
+    outlines = {}
+    for image in (fixed, moving):
+        grid = {"scale": image.scale, "translate": image.translate, "units": image.units}
+        outlines[image] = viewer.add_labels(np.ones(image.data.shape, np.uint8), **grid)
+    dots = viewer.add_points(np.zeros((1, 3)), units=("mm",) * 3, name="dots")
+    alignment = register(panel, qtbot)
+    assert set(use.layer.layers()) == {outlines[moving], of_moving, dots, other}
+    panel.apply_to(dots)  # from now on, the copy is known to belong to the fixed image
+    settle(panel, qtbot)
+    copy = viewer.layers["dots · moved"]
+    assert copy not in use.layer.layers()
+    use.direction.setCurrentIndex(1)
+    expected = {fixed, outlines[fixed], of_fixed, dots, other, copy, alignment.layer}
+    assert set(use.layer.layers()) == expected
+    use.direction.setCurrentIndex(0)
+    # The results of other pairs belong to the fixed image too.
+    panel.view.moving.choose(other)
+    register(panel, qtbot)
+    for layer in (copy, alignment.layer, of_fixed):
+        assert layer not in use.layer.layers()
+    # Landmarks that are selected later belong to their image at once.
+    landmarks.fixed.choose(dots)
+    assert dots not in use.layer.layers()
+    landmarks.fixed.choose(None)
+    assert dots in use.layer.layers()
+
+
+def test_the_colors_of_the_moved_image_are_not_moved_again(panel, qtbot, engine):
+    alignment = register(panel, qtbot)
+    known = source_of(alignment.layer.metadata)
+    rgba = np.full((*known.shown.shape, 4), 255, np.uint8)
+    twin = color_layer(
+        rgba, replace(known, role="color"), layer_transform(alignment.layer), "colors"
+    )
+    twin = panel.viewer.add_layer(Layer.create(*twin))
+    assert twin not in panel.view.use.layer.layers()
+    panel.view.use.direction.setCurrentIndex(1)
+    assert twin in panel.view.use.layer.layers()
+
+
+@pytest.mark.parametrize("kind", ["points", "labels", "rgb"])
+def test_a_copy_lies_above_the_comparison(panel, qtbot, engine, kind):
+    viewer = panel.viewer
+    scan = viewer.layers["follow-up"]
+    grid = {"scale": scan.scale, "translate": scan.translate, "units": scan.units, "name": "own"}
+    if kind == "points":
+        layer = viewer.add_points(np.zeros((1, 3)), units=scan.units, name="own")
+    elif kind == "labels":
+        layer = viewer.add_labels(np.ones(scan.data.shape, np.uint8), **grid)
+    else:
+        layer = viewer.add_image(np.full((*scan.data.shape, 4), 99, np.uint8), rgb=True, **grid)
+    viewer.layers.move(viewer.layers.index(layer), 0)
+    register(panel, qtbot)
+    panel.apply_to(layer)
+    settle(panel, qtbot)
+    copy = viewer.layers["own · moved"]
+    assert copy.visible
+    assert names(panel).index("own · moved") > names(panel).index("Comparison")
+    if kind != "rgb":  # an image is compared or hidden by a new comparison
+        panel.comparing.start()
+        settle(panel, qtbot)
+        assert copy.visible
+        assert names(panel).index("own · moved") > names(panel).index("Comparison")
 
 
 def test_apply_never_starts_with_an_unrelated_image(panel, qtbot, engine):
