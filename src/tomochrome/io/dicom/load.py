@@ -82,5 +82,5 @@ def _decoded(item: Item, strict: bool) -> tuple[Item, Slices]:
             )
         slices = read_slices(ordered.headers)
         if not slices.damaged:
-            return item, slices
+            return replace(item, warnings=(*item.warnings, *slices.notices)), slices
         item = without(item, slices.damaged)  # another image may have the same position

@@ -13,13 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
+from tomochrome.io.dicom import unused_bits
 from tomochrome.io.dicom.damage import Damage, damage_of, is_most, refusal, truncated
 from tomochrome.io.dicom.frames import MOST_FRAME_PIXELS, Source
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.rescale import DoesNotFitError, is_exact, rescale
-from tomochrome.io.dicom.stored import is_native, read_compressed, read_native
+from tomochrome.io.dicom.stored import (
+    has_unused_bits,
+    is_native,
+    read_compressed,
+    read_native,
+)
+from tomochrome.io.dicom.unused_bits import Beyond, without_unused_bits
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.walk import readable
+from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report, thread_count
 from tomochrome.runtime.sandbox import SandboxError
 
@@ -49,11 +57,14 @@ class Slices:
         bool (z, y, x): true where the scanner measured nothing; None if there is no such voxel.
     damaged
         Index of each slice that could not be decoded, and why; its voxels are undefined.
+    notices
+        What the user should know about the values.
     """
 
     voxels: NDArray[Any]
     outside: NDArray[np.bool_] | None = None
     damaged: Mapping[int, Damage] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
 
 def read_slices(headers: Sequence[Header], *, threads: int | None = None) -> Slices:
@@ -101,13 +112,17 @@ def stored_values(header: Header) -> NDArray[Any]:
     """
     _check_sizes([header])
     with captured_warnings(), closing(Source(header)) as source:
-        return _stored(header, source, None)
+        return _stored(header, source, None)[0]
 
 
-def _stored(header: Header, source: Source, into: NDArray[np.int16] | None) -> NDArray[Any]:
+def _stored(
+    header: Header, source: Source, into: NDArray[np.int16] | None
+) -> tuple[NDArray[Any], Beyond]:
     if is_native(header):
-        return read_native(header, source, into)
-    return read_compressed(header, source)
+        stored = read_native(header, source, into)
+    else:
+        stored = read_compressed(header, source)
+    return without_unused_bits(stored, header) if has_unused_bits(stored, header) else (stored, "")
 
 
 def _check_sizes(headers: Sequence[Header]) -> None:
@@ -158,6 +173,7 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
     outside = np.zeros(voxels.shape, dtype=np.bool_)  # no memory is used until it is written
     masked: list[int] = []
     damaged: dict[int, Damage] = {}
+    beyond: list[Beyond] = []
     times = Counter(header.path for header in headers)
     with ExitStack() as files:
         with captured_warnings():  # a multi-frame file is opened once
@@ -171,7 +187,8 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
             header, out = headers[index], voxels[index]
             with captured_warnings(), ExitStack() as own:
                 source = shared.get(header.path) or own.enter_context(closing(Source(header)))
-                stored = _stored(header, source, out if dtype is np.int16 else None)
+                stored, found = _stored(header, source, out if dtype is np.int16 else None)
+            beyond.append(found)
             return rescale(stored, header, out)
 
         def work(index: int) -> None:
@@ -192,7 +209,8 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
                 raise refusal(total, headers[first].path, damaged[first])
 
         in_threads(work, total, "reading slices", threads)
-    return Slices(voxels, outside if masked else None, damaged)
+    notes = unused_bits.notices(beyond, first)
+    return Slices(voxels, outside if masked else None, damaged, notes)
 
 
 def in_threads(

@@ -22,6 +22,8 @@ AIR_HU: Final = -1024
 """Value of padding in volumes: the minimum of the 12-bit scale, which no tissue has."""
 PADDING_BELOW_HU: Final = -500.0
 """Padding with a value above this could be tissue, and is left unchanged."""
+MOST_HU: Final = 32767.0
+"""No tissue or metal has more: such padding is a negative value that was read as unsigned."""
 CIRCLE_PIXELS: Final = 2.0
 """Tolerance for the edge of a circular field of view, in pixels."""
 LEAST_FIELD: Final = 0.4
@@ -147,6 +149,11 @@ def padding_hu(header: Header) -> float | None:
     return max(end * slope + intercept for end in header.padding)
 
 
+def could_be_tissue(level: float) -> bool:
+    """Whether tissue or metal can have the HU value of padding."""
+    return PADDING_BELOW_HU <= level <= MOST_HU
+
+
 def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
     """Return which stored values are padding, or None if there are none.
 
@@ -154,9 +161,11 @@ def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | No
     -1024 HU counts as padding.
     """
     level = padding_hu(header)
-    if level is None or level >= PADDING_BELOW_HU or header.padding is None:
+    if level is None or could_be_tissue(level) or header.padding is None:
         return None
     least, greatest = header.padding
+    if stored.dtype.kind == "u" and least < 0:  # the padding of an unsigned image was read signed
+        least, greatest = (end % 2**header.bits_allocated for end in header.padding)
     lossy = header.lossy or header.transfer_syntax in _LOSSY
     if lossy and level < AIR_HU:
         slope, intercept = header.slope or 1.0, header.intercept or 0.0

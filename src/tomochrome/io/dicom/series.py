@@ -15,7 +15,7 @@ from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
 from tomochrome.io.dicom.patient import study_key
-from tomochrome.io.dicom.rescale import PADDING_BELOW_HU, padding_hu
+from tomochrome.io.dicom.rescale import could_be_tissue, padding_hu
 from tomochrome.io.dicom.stack import Stack, sound_stack
 from tomochrome.io.series_item import Item
 from tomochrome.notices import Code, Notice
@@ -158,7 +158,7 @@ def _remarks(headers: Sequence[Header]) -> list[Notice]:
         text = "the slices have different frames of reference: the patient may have moved"
         remarks.append(Notice("geometry", "warning", text))
     level = padding_hu(headers[0])
-    if level is not None and level >= PADDING_BELOW_HU:
+    if level is not None and could_be_tissue(level):
         text = (
             f"the padding value equals {level:g} HU, which tissue can also have; it was left "
             "unchanged"

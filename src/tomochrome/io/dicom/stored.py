@@ -28,6 +28,13 @@ def is_native(header: Header) -> bool:
     return header.transfer_syntax in NATIVE
 
 
+def has_unused_bits(stored: NDArray[Any], header: Header) -> bool:
+    """Whether stored values may have bits that are no part of the image."""
+    syntax = header.transfer_syntax
+    plain = syntax in NATIVE or syntax == decode.RLE or syntax in decode.JPEG_LOSSLESS
+    return plain and 8 * stored.dtype.itemsize == header.bits_allocated
+
+
 def read_native(
     header: Header, source: Source, into: NDArray[np.int16] | None = None
 ) -> NDArray[Any]:
@@ -43,7 +50,7 @@ def read_native(
     Returns
     -------
     ndarray
-        Stored values (y, x) in native byte order, with unused bits cleared.
+        Stored values (y, x) in native byte order, with their unused bits.
 
     Raises
     ------
@@ -58,7 +65,7 @@ def read_native(
     source.read_native(header.frame, stored.reshape(-1).view(np.uint8).data)
     if source.is_big != (sys.byteorder == "big"):
         stored.byteswap(inplace=True)
-    return without_unused_bits(stored, header)
+    return stored
 
 
 def _dtype(header: Header) -> np.dtype[Any]:
@@ -72,18 +79,6 @@ def _dtype(header: Header) -> np.dtype[Any]:
 
 def _kind(header: Header) -> str:
     return "i" if header.pixel_representation == 1 else "u"
-
-
-def without_unused_bits(stored: NDArray[Any], header: Header) -> NDArray[Any]:
-    """Clear the bits above HighBit, in which some writers leave old overlays or noise."""
-    allocated, bits, high = header.bits_allocated, header.bits_stored, header.high_bit
-    if not 0 < bits < allocated or not bits - 1 <= high < allocated:
-        return stored
-    signed = stored.dtype.kind == "i"
-    least, greatest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if high == bits - 1 and stored.min() >= least and stored.max() <= greatest:
-        return stored
-    return (stored << (allocated - 1 - high)) >> (allocated - bits)
 
 
 def read_compressed(header: Header, source: Source) -> NDArray[Any]:
@@ -131,14 +126,10 @@ def _shaped(
 ) -> NDArray[Any]:
     """Convert decoded bytes to values (y, x); raise `ValueError` if there are too few."""
     width, pixels = decode.bytes_of(precision), header.rows * header.columns
-    syntax = header.transfer_syntax
     kind = "i" if signed else "u"
     stored = values[: width * pixels].view(f"<{kind}{width}").astype(f"={kind}{width}", copy=False)
     stored = stored.reshape(header.rows, header.columns)
     if not signed and _kind(header) == "i":  # two's complement
         unused = 8 * width - precision
         stored = (stored.view(f"i{width}") << unused) >> unused
-    is_plain = syntax == decode.RLE or syntax in decode.JPEG_LOSSLESS
-    if is_plain and 8 * width == header.bits_allocated:
-        return without_unused_bits(stored, header)
     return stored

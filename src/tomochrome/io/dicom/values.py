@@ -200,6 +200,14 @@ def integer(source: Source, keyword: str) -> int | None:
     return None if found is None else int(found)
 
 
+def integer_at(source: Dataset, tag: int) -> int | None:
+    """Return the number in an unsigned 16-bit element given by tag, or None."""
+    try:
+        return int(source[tag].value) if tag in source else None
+    except Exception:  # a damaged element counts as missing
+        return None
+
+
 def seconds(source: Source, keyword: str) -> float | None:
     """Return a time of day in seconds, or None."""
     found = values(source, keyword)
