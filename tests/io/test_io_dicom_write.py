@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import apply, compose
-from tomochrome.io import read
+from tomochrome.io import read, write
 from tomochrome.io.dicom import write_series
 from tomochrome.volume import Provenance, ScannerWindow, Volume
 
@@ -207,3 +211,59 @@ def test_what_does_not_fit_is_refused(tmp_path, volume, options, words):
     with pytest.raises(OutputError, match=words):
         write_series(volume, tmp_path / "s", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def no_room(limit: int) -> Iterator[None]:
+    """Let the system refuse to write more than some bytes to a file."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def slices_without_room(tmp_path, compress):
+    write_series(ct((3, 40, 36)), tmp_path / "s", compress=compress, force=True)
+
+
+def color_without_room(tmp_path, compress):
+    colors = np.zeros((3, 40, 36, 4), np.uint8)
+    write(Volume(colors, unit="RGBA"), f"{tmp_path / 's'}/", force=True)
+
+
+@pytest.mark.parametrize("limit", [200, 1500])  # in the header, and in the pixels
+@pytest.mark.parametrize("compress", [None, "j2k"])
+@pytest.mark.parametrize("work", [slices_without_room, color_without_room])
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, work, compress, limit):
+    """pydicom puts its traceback into the message of the error."""
+    expected = f"cannot write '{tmp_path / 's'}': File too large"
+    with no_room(limit), pytest.raises(OutputError) as caught:
+        work(tmp_path, compress)
+    assert str(caught.value) == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fills_up_keeps_the_earlier_series(tmp_path, monkeypatch, number):
+    old = write_series(ct((2, 40, 36)), tmp_path / "s")
+    before = sorted(path.read_bytes() for path in old.iterdir())
+    save, saved = pydicom.Dataset.save_as, []
+
+    def full(dataset, path, **options):
+        saved.append(path)
+        if len(saved) < 4:
+            return save(dataset, path, **options)
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError as error:  # as pydicom does
+            raise OSError(f"With tag ... got exception: {error}\nTraceback (most ...") from error
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    with pytest.raises(OutputError) as caught:
+        write_series(ct((6, 40, 36)), tmp_path / "s", force=True)
+    assert str(caught.value) == f"cannot write '{tmp_path / 's'}': {os.strerror(number)}"
+    assert sorted(path.read_bytes() for path in old.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]

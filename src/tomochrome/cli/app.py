@@ -182,8 +182,9 @@ def _report(error: Exception) -> int:
         return _print_error("there is not enough memory for this volume")
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
-        reason = error.strerror or error
-        return _print_error(f"cannot access{where or ' a file'}: {reason}")
+        from tomochrome.runtime.files import system_reason
+
+        return _print_error(f"cannot access{where or ' a file'}: {system_reason(error)}")
     return _print_error(
         f"unexpected error, please report it: {type(error).__name__}: {error}", DEFECT
     )

@@ -149,7 +149,17 @@ def write_group(
             raise
         except OSError as error:
             names = ", ".join(f"'{target}'" for target in targets)
-            raise OutputError(f"cannot write {names}: {error.strerror or error}") from error
+            raise OutputError(f"cannot write {names}: {system_reason(error)}") from error
+
+
+def system_reason(error: BaseException) -> str:
+    """Return the system's reason for an error, without what libraries add, even tracebacks."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _in_place(text: str, folders: dict[Path, WorkFolder]) -> str:
