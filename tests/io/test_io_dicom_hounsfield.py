@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
 from io_cases import change, ct, series
 
-from tomochrome.io import read
+from tomochrome.colorization import colorize
+from tomochrome.errors import NotCTError
+from tomochrome.io import find, read
 from tomochrome.windowing import auto_window, luminance
 
 
@@ -169,5 +173,81 @@ def test_a_lookup_table_spells_it_too(tmp_path):
         dataset.PixelRepresentation, dataset.PixelData = 0, stored.astype("<u2").tobytes()
         del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
 
-    volume = read(change(series(tmp_path / "s"), table))
-    assert volume.unit == "HU"
+    item = find(change(series(tmp_path / "s"), table)).items[0]  # by its header
+    assert item.unit == "HU"
+
+
+def shifted_by_1000(dataset, i):
+    dataset.RescaleIntercept = str(int(dataset.RescaleIntercept) + 1000)
+
+
+def intercept_lost(dataset, i):
+    dataset.RescaleIntercept = "0"
+
+
+def intercept_applied_twice(dataset, i):
+    dataset.RescaleIntercept = str(2 * int(dataset.RescaleIntercept))
+
+
+def picture_of_a_window(dataset, i):
+    hu = np.frombuffer(dataset.PixelData, "<i2").astype(int) + int(dataset.RescaleIntercept)
+    dataset.PixelData = (np.clip((hu + 160) / 400, 0, 1) * 255).astype("<i2").tobytes()
+    dataset.RescaleIntercept = "0"
+
+
+def doubled(dataset, i):
+    dataset.RescaleSlope = "2"
+    dataset.RescaleIntercept = str(2 * int(dataset.RescaleIntercept))
+
+
+def phase_image(dataset, i):
+    size = dataset.Rows * dataset.Columns
+    values = np.random.default_rng(i).integers(-4096, 4095, size)
+    dataset.RescaleIntercept, dataset.PixelData = "0", values.astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (shifted_by_1000, "CT shifted by 1000 "),
+        (intercept_lost, "CT shifted by 1024 "),
+        (intercept_applied_twice, "CT shifted by -1024 "),
+        (picture_of_a_window, "the smallest value is 0"),
+        (doubled, "below -1100"),
+        (phase_image, "below -1100"),
+    ],
+)
+def test_values_that_cannot_be_hounsfield_units_though_the_header_says_so(tmp_path, edit, words):
+    folder = change(series(tmp_path / "s"), edit)
+    assert find(folder).items[0].unit == "HU"  # without pixels only the header is known
+    item = find(folder, pixels=True).items[0]
+    assert (item.unit, item.verdict) == ("unknown", "not-ct")
+    assert item.warnings[-1].text.startswith("the header says that the values are Hounsfield units")
+    assert words in item.warnings[-1].text
+    volume = read(folder)
+    assert (volume.unit, volume.provenance.verdict) == ("unknown", "not-ct")
+    with pytest.raises(NotCTError, match=f"{words}.*--as-hu"):
+        colorize(volume, "transfer-function")
+    insisted = colorize(volume, "transfer-function", force=True)
+    assert "on request" in " ".join(map(str, insisted.provenance.warnings))
+
+
+def test_unusual_values_are_told_and_stay_hounsfield_units(tmp_path):
+    volume = ct((7, 24, 20))
+    bare = replace(volume, voxels=np.where(volume.voxels < -200, 40, volume.voxels))
+    back = read(series(tmp_path / "s", bare))  # a field of view within the body
+    assert (back.unit, back.provenance.verdict) == ("HU", "regular")
+    assert "a CT holds air or fat below -200" in back.provenance.warnings[-1].text
+
+
+def test_the_case_of_air_at_0(shared_data):
+    volume = read(shared_data / "cases" / "07_ct_air_at_0" / "series")
+    assert volume.unit == "unknown"
+    assert "shifted by 1000 " in volume.provenance.warnings[-1].text
+
+
+def test_real_series_stay_ct(shared_data):
+    for name in ("abdomen_contrast_j2k", "head_gantry_tilt"):
+        volume = read(shared_data / "dicom" / name)
+        assert volume.unit == "HU"
+        assert not any(notice.code == "unit" for notice in volume.provenance.warnings)

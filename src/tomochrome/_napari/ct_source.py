@@ -41,10 +41,9 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     if as_hu:
         return
     if known is not None and known.shown.unit != "HU":
-        raise UnknownUnitError(
-            f"{name} is not in Hounsfield units (its file does not say that it is CT); "
-            "choose a CT series"
-        )
+        said = [str(n) for n in known.shown.provenance.warnings if n.code == "unit"]
+        reason = said[-1] if said else "its file does not say that it is CT"
+        raise UnknownUnitError(f"{name} is not in Hounsfield units ({reason}); choose a CT series")
     if dtype.kind == "u":
         raise UnknownUnitError(
             f"{name} holds {dtype} values, probably not Hounsfield units (air is -1000); "

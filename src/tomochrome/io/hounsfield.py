@@ -30,6 +30,7 @@ MAX_BELOW: Final = (0.01, 0.5)
 MAX_SYMMETRY: Final = 0.75
 """Largest overlap of the histogram with its mirror image about 0, if it is highest there."""
 CENTERED: Final = 16.0
+MIN_PADDING: Final = 0.01  # fraction of the voxels that have one value below air
 MIN_FILLED: Final = 0.1  # fraction of the voxels that a program has filled with 0
 
 BODY: Final = (-150.0, 150.0)  #: fat, water and organs
@@ -119,13 +120,13 @@ class Histogram:
     def without_padding(self) -> Histogram:
         """Leave out what programs fill the outside of an image with.
 
-        This is the most frequent value below air, such as -2000 or -3024; and 0 where it is one
+        These are single frequent values below air, such as -2000 or -3024; and 0 where it is one
         value with many voxels, and air is not.
         """
         share = self.share.copy()
         low = share[: max(int(AIR[0]) - self.first, 0)]
-        if low.size:
-            low[low.argmax()] = 0
+        for place in np.flatnonzero(low > MIN_PADDING):
+            low[place] *= not self.is_constant(self.first + int(place))
         is_filled = self.mass(0, 0) > MIN_FILLED and self.is_constant(0)
         is_filled = is_filled and not self.is_constant(self.mode(*AIR))
         if is_filled:
@@ -141,22 +142,34 @@ class Histogram:
         return float(np.minimum(both, both[::-1]).sum() / both.sum())
 
 
+def why_impossible(histogram: Histogram, *, strict: bool = False) -> str:
+    """Return why values cannot be those of a CT, as a clause; empty if they can.
+
+    Too many are below air, or the histogram is symmetric about 0.
+    """
+    air = histogram.mass(*AIR)
+    below = histogram.mass(histogram.first, AIR[0] - 1)
+    if below > MAX_BELOW[0] + (0 if strict else MAX_BELOW[1] * air):
+        return f"{100 * below:.2g} % of the values are below {AIR[0]:g}, and air is about -1000"
+    is_centered = air >= MIN_AIR and abs(histogram.mode(*PEAK)) <= CENTERED
+    if is_centered and histogram.symmetry() > MAX_SYMMETRY:
+        return "negative and positive values are equally frequent, as in a difference of images"
+    return ""
+
+
 def why_no_groups(histogram: Histogram, *, strict: bool = False) -> str:
     """Return why the values do not fall into groups as in a CT, as a clause; empty if they do.
 
     In a CT, air and lung form one group and fat, water and organs another one, few values lie
     between them, and none below. With ``strict`` the groups must be clear.
     """
-    air = histogram.mass(*AIR)
-    below = histogram.mass(histogram.first, AIR[0] - 1)
-    if below > MAX_BELOW[0] + (0 if strict else MAX_BELOW[1] * air):
-        return f"{100 * below:.2g} % of the values are below {AIR[0]:g}, and air is about -1000"
-    if air < MIN_AIR:
+    reason = why_impossible(histogram, strict=strict)
+    if reason:
+        return reason
+    if histogram.mass(*AIR) < MIN_AIR:
         return "hardly any voxel is air (about -1000)"
     if histogram.mass(*SOFT_TISSUE) < MIN_SOFT_TISSUE:
         return "hardly any voxel is soft tissue (-200 to 300)"
-    if histogram.symmetry() > MAX_SYMMETRY and abs(histogram.mode(*PEAK)) <= CENTERED:
-        return "negative and positive values are equally frequent, as in a difference of images"
     air_at, soft_at = histogram.mode(AIR[0], LUNG), histogram.mode(*PEAK)
     dip = histogram.density(air_at, soft_at).min()
     air_top, soft_top = (histogram.density(at, at)[0] for at in (air_at, soft_at))

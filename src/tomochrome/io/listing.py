@@ -135,6 +135,7 @@ def _with_range(item: Item) -> Item:
             shape=volume.shape,
             spacing=volume.spacing,
             affine=volume.affine,
+            unit=volume.unit,
             verdict=provenance.verdict,
             warnings=provenance.warnings,
         )

@@ -7,12 +7,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.io.hounsfield import Histogram, find_shift, why_no_groups
+from tomochrome.io.hounsfield import (
+    MIN_FILLED,
+    Histogram,
+    find_shift,
+    why_impossible,
+    why_no_groups,
+)
 from tomochrome.notices import Notice
 from tomochrome.volume import Unit, Volume
 
 FAT_OR_BELOW: Final = -200.0
 """Every body CT has values at or below this: air, lung, or the darkest fat."""
+MIN_JUDGED: Final = 1000  #: voxels; fewer are no evidence against a header
 HIGHEST: Final = 32767.0  # metal, on the extended 16-bit Hounsfield scale
 
 EXACT_FLOAT: Final = 2**24
@@ -31,7 +38,7 @@ MODALITIES: Final = {
 }
 """Names of DICOM modality codes (PS3.3 C.7.3.1.1.1)."""
 
-_SAMPLE = 4_000_000
+_SAMPLE = 1_000_000
 
 
 def looks_like_hounsfield(
@@ -71,6 +78,44 @@ def looks_like_hounsfield(
     if not fault:
         return True, "air is near -1000 and soft tissue between -200 and 300"
     return False, (voxels.dtype.itemsize > 1 and shifted(sample)) or fault
+
+
+def contradicts_hounsfield(
+    voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None
+) -> tuple[str, bool]:
+    """Judge values that a DICOM header declares to be Hounsfield units.
+
+    Parameters
+    ----------
+    voxels, outside
+        As for `looks_like_hounsfield`; all voxels may be outside.
+
+    Returns
+    -------
+    tuple of str and bool
+        Why they are unlikely to be Hounsfield units, as a clause, empty if they are not; and
+        whether they cannot be: those of a shifted CT, many below air, symmetric about 0, or with
+        a background far above air. The values of a small field of view, for example without air,
+        are unusual but possible.
+    """
+    if voxels.size < MIN_JUDGED or (outside is not None and outside.all()):
+        return "", False
+    least, greatest = extremes(voxels, outside)
+    if least == greatest:
+        return "", False
+    fits, reason = looks_like_hounsfield(voxels, outside)
+    if fits:
+        return "", False
+    if greatest > HIGHEST or least < -HIGHEST - 1 or not np.isfinite([least, greatest]).all():
+        return reason, False
+    sample = _sample(voxels, outside)
+    histogram = Histogram.of(sample)
+    cannot = (
+        find_shift(sample) is not None
+        or bool(why_impossible(histogram.without_padding()))
+        or (least > FAT_OR_BELOW and histogram.mass(least, least) > MIN_FILLED)
+    )
+    return reason, cannot
 
 
 def shifted(sample: NDArray[Any]) -> str:

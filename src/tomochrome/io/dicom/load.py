@@ -11,13 +11,16 @@ from tomochrome.io.dicom.series import without
 from tomochrome.io.dicom.slice_resampling import resample_slices
 from tomochrome.io.dicom.stack import Stack, damage_notice
 from tomochrome.io.series_item import Item
+from tomochrome.io.units import contradicts_hounsfield
+from tomochrome.notices import Notice
 from tomochrome.volume import Provenance, Volume
 
 
 def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> Volume:
     """Read the series that an item describes.
 
-    Slices that cannot be decoded are treated as missing.
+    Slices that cannot be decoded are treated as missing. Values that cannot be Hounsfield units
+    although the header says so get the unit ``"unknown"``.
 
     Parameters
     ----------
@@ -36,6 +39,7 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
         If most slices are damaged, or with ``strict`` any of them.
     """
     item, slices = _decoded(item, strict)
+    item = _judged(item, slices)
     ordered: Stack = item.source
     assert item.affine is not None
     provenance = Provenance(
@@ -84,3 +88,20 @@ def _decoded(item: Item, strict: bool) -> tuple[Item, Slices]:
         if not slices.damaged:
             return replace(item, warnings=(*item.warnings, *slices.notices)), slices
         item = without(item, slices.damaged)  # another image may have the same position
+
+
+def _judged(item: Item, slices: Slices) -> Item:
+    """Return the item with what its values say about their unit.
+
+    Exporters write rescale slope and intercept of CT for values that are not Hounsfield units.
+    """
+    if item.unit != "HU":
+        return item
+    reason, cannot = contradicts_hounsfield(slices.voxels, slices.outside)
+    if not reason:
+        return item
+    text = f"the header says that the values are Hounsfield units, but {reason}"
+    warnings = (*item.warnings, Notice("unit", "warning", text))
+    if not cannot:
+        return replace(item, warnings=warnings)
+    return replace(item, unit="unknown", verdict="not-ct", warnings=warnings)
