@@ -63,12 +63,15 @@ class LayerSource:
         The same CT on the grid of the layer.
     chroma
         For a colored layer, the chroma on the grid of ``shown``.
+    opened
+        Whether the volume was read from a file or generated, not made from other layers.
     """
 
     role: Literal["ct", "color", "derived"]
     stored: Volume
     shown: Volume
     chroma: Chroma | None = None
+    opened: bool = False
 
 
 def source_of(metadata: Mapping[str, Any]) -> LayerSource | None:
@@ -163,7 +166,11 @@ def volume_layer(volume: Volume, name: str = "", *, window: Window | None = None
     keywords: dict[str, Any] = {
         "name": name or display_name(volume),
         "interpolation2d": "linear",
-        "metadata": {METADATA_KEY: LayerSource("color" if volume.is_rgba else "ct", volume, shown)},
+        "metadata": {
+            METADATA_KEY: LayerSource(
+                "color" if volume.is_rgba else "ct", volume, shown, opened=True
+            )
+        },
         **placement(shown),
     }
     if volume.is_rgba:

@@ -207,7 +207,11 @@ class Orientation(ViewerFollower):
         if self._before is None or self._setting or viewer.dims.ndisplay != 3:
             return
         camera = viewer.scene.camera
-        if tuple(camera.angles) == (0.0, 0.0, 0.0):
+        axes = scan_axes(viewer.dims.order, 3)
+        if axes is None or tuple(camera.angles) != (0.0, 0.0, 0.0):
+            return
+        directions = camera.view_direction, camera.up_direction
+        if not np.allclose(directions, front_view(axes)):
             self._show_front(viewer)
 
     # Camera

@@ -11,7 +11,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Layer
 
 from tomochrome._napari.events import Connections, before_napari
-from tomochrome._napari.viewer_setup import move_planes
+from tomochrome._napari.view_fit import move_planes
 
 PROMPT: Final = "landmark_prompt"  #: name of the overlay on the canvas
 _FONT_SIZE: Final = 13

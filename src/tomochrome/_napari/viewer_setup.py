@@ -6,15 +6,15 @@ import weakref
 from contextlib import suppress
 from typing import Any, Final
 
-import numpy as np
 from vispy.gloo import gl
 
 from tomochrome._napari.canvas_overlays import CanvasOverlays
 from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
-from tomochrome._napari.layers import colored_layers, source_of
+from tomochrome._napari.layers import colored_layers
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
 from tomochrome._napari.saving import Saving
+from tomochrome._napari.view_fit import BringIntoView
 from tomochrome._napari.window_mouse import WindowMouse
 
 #: Minimum number of vertex attribute arrays in every desktop OpenGL.
@@ -52,63 +52,6 @@ class CanvasContext:
     def _disable_arrays(self, _: object = None) -> None:
         for array in range(_ARRAYS):
             gl.glDisableVertexAttribArray(array)
-
-
-_MIN_VISIBLE: Final = 0.5  #: fraction of the scan, along each side, that must be in view
-_MIN_SIZE: Final = 0.25  #: fraction of the view that the scan must fill along one side
-
-
-class BringIntoView(ViewerFollower):
-    """Brings each scan that is added to a viewer into view.
-
-    The displayed planes are moved to the middle of the scan if they miss it. The camera is moved
-    if most of the scan is out of view, or the scan is too small to see. Layers over another one
-    (colors, results of a registration) rarely need either.
-    """
-
-    def __init__(self, viewer: Any) -> None:
-        super().__init__(viewer)
-        viewer.layers.events.inserted.connect(self._inserted, position="last")
-
-    def _inserted(self, event: Any) -> None:
-        viewer, layer = self.viewer, event.value
-        known = source_of(layer.metadata)
-        if known is None or known.role == "derived" or layer.ndim < 3:
-            return  # the metadata may be inherited, for example by a projection
-        if len(viewer.layers) < 2:
-            return  # napari itself brings the first layer into view
-        move_planes(viewer, layer)
-        if not is_seen(viewer, layer):
-            viewer.fit_to_view(layers=[layer])
-
-
-def move_planes(viewer: Any, layer: Any) -> None:
-    """Move displayed planes that miss a layer to its middle."""
-    extent = _extent(viewer, layer)
-    for axis in viewer.dims.not_displayed:
-        low, high = extent[:, axis]
-        if not low <= viewer.dims.point[axis] <= high:
-            viewer.dims.set_point(axis, (low + high) / 2)
-
-
-def is_seen(viewer: Any, layer: Any) -> bool:
-    """Whether enough of a layer is in view, and large enough."""
-    shown = list(viewer.dims.displayed[-2:])
-    camera = viewer.scene.camera
-    low, high = _extent(viewer, layer)[:, shown]
-    half = np.array(viewer.canvas.size) / 2 / camera.zoom
-    center = np.array(camera.center[-2:])
-    size = np.maximum(high - low, 1e-9)
-    inside = np.minimum(high, center + half) - np.maximum(low, center - half)
-    return bool((inside >= _MIN_VISIBLE * size).all() and (size >= _MIN_SIZE * 2 * half).any())
-
-
-def _extent(viewer: Any, layer: Any) -> Any:
-    """Return the minimum and maximum world coordinates of a layer on the viewer's axes."""
-    own = viewer.layers.get_extent([layer]).world
-    extra = viewer.dims.ndim - own.shape[1]
-    ranges = np.array([(r.start, r.stop) for r in viewer.dims.range[:extra]]).reshape(-1, 2)
-    return np.concatenate([ranges.T, own], axis=1)
 
 
 def covered(layers: Any) -> list[Any]:
@@ -196,8 +139,9 @@ def prepare_viewer(viewer: Any) -> None:
 
     Patients are shown upright and never mirrored, with orientation letters, a scale bar and the
     value under the cursor. In 3D, a colored scan hides its grey layer. File > Save preserves the
-    position of a scan. A scan that is opened is brought into view; the right mouse button and the
-    number keys set its window. Viewers without a scan of this plugin are not changed.
+    position of a scan. A scan that is opened is brought into view as a whole; the right mouse
+    button and the number keys set its window. Viewers without a scan of this plugin are not
+    changed.
 
     Parameters
     ----------
