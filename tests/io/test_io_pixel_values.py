@@ -175,3 +175,29 @@ def test_the_real_round_field(shared_data: Path) -> None:
         assert slices.voxels.min() == -2048
     else:
         np.testing.assert_array_equal(slices.outside[0], raw == -2048)
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize("corner", [-2000, -2048, -3024])
+def test_the_outside_of_a_round_field_is_found_also_after_lossy_compression(
+    tmp_path, corner, lossy
+) -> None:
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:64, :64] - 31.5
+    outside = np.hypot(y, x) > 32
+    hu = np.where(np.hypot(y, x) < 24, 40, -1000) + rng.normal(0, 6, (64, 64))
+    hu = np.where(outside, corner, np.rint(hu))
+    noise = np.rint(rng.normal(0, 8, hu.shape)) if lossy else 0
+    tags = {"LossyImageCompression": "01"} if lossy else {}
+    header = plain(tmp_path, (hu + noise + 1024).astype(np.int16), RescaleIntercept=-1024, **tags)
+    slices = read_slices([header])
+    np.testing.assert_array_equal(slices.outside[0], outside)
+    assert (slices.voxels[0][outside] == -1024).all()
+    np.testing.assert_array_equal(slices.voxels[0][~outside], (hu + noise)[~outside])
+
+
+def test_noise_in_the_corners_of_an_exact_image_is_no_outside(tmp_path) -> None:
+    rng = np.random.default_rng(4)
+    values = np.rint(rng.normal(-2000, 8, (40, 40))).astype(np.int16)
+    header = plain(tmp_path, values, RescaleIntercept=0, RescaleSlope=1)
+    assert read_slices([header]).outside is None

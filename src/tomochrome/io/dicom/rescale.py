@@ -166,8 +166,7 @@ def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | No
     least, greatest = header.padding
     if stored.dtype.kind == "u" and least < 0:  # the padding of an unsigned image was read signed
         least, greatest = (end % 2**header.bits_allocated for end in header.padding)
-    lossy = header.lossy or header.transfer_syntax in _LOSSY
-    if lossy and level < AIR_HU:
+    if _is_lossy(header) and level < AIR_HU:
         slope, intercept = header.slope or 1.0, header.intercept or 0.0
         limit = ((level + AIR_HU) / 2 - intercept) / slope
         mask = stored < limit if slope > 0 else stored > limit
@@ -181,24 +180,33 @@ def field_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None
 
     Scanners fill them with a value below all measured ones (-2000, -2048, -3024 HU). The mask is
     returned if a single value below -1024 HU fills all four corners and only the area outside a
-    circle around the image center.
+    circle around the image center. In images that were compressed with loss, it is every value
+    closer to that of the corners than to -1024 HU.
     """
     if header.modality != "CT" or header.slope is None or header.intercept is None:
         return None
-    corner = stored[0, 0]
-    if not stored[0, -1] == stored[-1, 0] == stored[-1, -1] == corner:
+    corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
+    level = float(corners.max()) * header.slope + header.intercept
+    if level >= AIR_HU:
         return None
-    if float(corner) * header.slope + header.intercept >= AIR_HU:
+    if _is_lossy(header):  # which smears the value
+        limit = ((level + AIR_HU) / 2 - header.intercept) / header.slope
+        mask = np.asarray(stored < limit)
+    elif corners.min() == corners.max():
+        mask = np.asarray(stored == corners[0])
+    else:
         return None
-    rows, columns = stored.shape
-    mask = np.asarray(stored == corner)
-    if mask.all():
+    if mask.all() or not mask[[0, 0, -1, -1], [0, -1, 0, -1]].all():
         return None
-    radius = _radii(rows, columns)
+    radius = _radii(*stored.shape)
     edge = float(radius[mask].min())
-    if edge < LEAST_FIELD * min(rows, columns):
+    if edge < LEAST_FIELD * min(stored.shape):
         return None
     return mask if float(radius[~mask].max()) <= edge + CIRCLE_PIXELS else None
+
+
+def _is_lossy(header: Header) -> bool:
+    return header.lossy or header.transfer_syntax in _LOSSY
 
 
 @lru_cache(maxsize=2)
