@@ -123,16 +123,25 @@ def test_the_scale_bar_comes_and_goes_with_the_scans(viewer):
     assert not bar.visible
 
 
-def test_in_a_narrow_canvas_the_scale_bar_is_above_the_letter(viewer):
+def test_notifications_do_not_cover_the_scale_bar_nor_it_the_letter_at_the_top(viewer):
     bar = viewer.canvas.overlays.scale_bar
     viewer.canvas.size = (500, 300)
-    assert bar.position == "bottom_right"  # no scan, no letter
+    assert bar.position == "bottom_right"  # without a scan it is napari's
     add(viewer, marked())
-    assert bar.position == "bottom_center"
+    assert bar.position == "top_center"  # stacked with the letter
     viewer.canvas.size = (500, 800)
+    assert bar.position == "top_right"  # notifications are at the bottom right
+    viewer.layers.clear()
     assert bar.position == "bottom_right"
+
+
+def test_a_scale_bar_moved_by_the_user_stays(viewer):
+    bar = viewer.canvas.overlays.scale_bar
+    add(viewer, marked())
     bar.position = "top_left"
     viewer.canvas.size = (500, 300)
+    add(viewer, marked())
+    viewer.layers.clear()
     assert bar.position == "top_left"
 
 

@@ -12,12 +12,14 @@ from napari.layers import Image, Layer, Points
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QLabel
 
+from tomochrome._napari import opening
 from tomochrome._napari.controls import MessageLabel
 from tomochrome._napari.grey_window import value_range
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.scan_panel import ScanPanel
 from tomochrome._napari.wording import orientation_of
 from tomochrome.geometry.orient import reorient
+from tomochrome.io import write
 from tomochrome.notices import Notice
 from tomochrome.volume import ScannerWindow, Volume
 from tomochrome.windowing import PRESETS
@@ -97,6 +99,27 @@ def test_the_verdict_and_every_warning_are_in_words(scan, small_ct):
     assert not scan.view.remark.isVisible()
     show(scan, small_ct)
     assert shown_warnings(scan) == []
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd"])
+def test_a_clear_unit_is_noted_in_the_panel_and_not_announced(scan, tmp_path, small_ct, name):
+    write(with_provenance(small_ct), tmp_path / name)
+    opened = opening.find_or_read(tmp_path / name)
+    assert "unit" not in opened.warning
+    scan.viewer.add_layer(Layer.create(*opened.layer))
+    assert any("no unit; read as Hounsfield units" in text for text in shown_warnings(scan))
+    last = scan.view.warnings.itemAt(scan.view.warnings.count() - 1).widget()
+    assert last.tone == "neutral"
+    shown = [notice for notice in small_ct.provenance.warnings if notice.severity == "warning"]
+    assert shown or "Evenly spaced" in scan.view.remark.text()
+
+
+def test_a_unit_in_doubt_is_announced(small_ct):
+    doubt = Notice("unit", "warning", "the file specifies no unit; read as Hounsfield units")
+    volume = with_provenance(small_ct, warnings=(doubt,))
+    assert "read as Hounsfield units" in opening.opened(volume).warning
+    clear = replace(doubt, severity="info")
+    assert opening.opened(with_provenance(small_ct, warnings=(clear,))).warning == ""
 
 
 def test_the_scanners_windows_are_buttons_that_set_the_ct(scan, small_ct):

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from tomochrome.io import find, read
 from tomochrome.io.hounsfield import Histogram, find_shift, why_no_groups
-from tomochrome.io.units import unit_of
+from tomochrome.io.units import infer_unit, unit_of
 
 SHAPE = (12, 48, 40)
 REAL = (
@@ -146,6 +146,22 @@ def test_the_offset_of_the_case(shared_data):
     path = shared_data / "cases" / "26_offset_1000" / "a.nii.gz"
     assert "shifted by 1000 " in find(path).items[0].warnings[-1].text
     assert read(path).unit == "unknown"
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_unit_of_every_real_scan_is_beyond_doubt(shared_data, name):
+    hu = np.asanyarray(nib.load(shared_data / "ct" / f"{name}.nii.gz").dataobj)
+    unit, notice = infer_unit(np.ascontiguousarray(hu))
+    assert (unit, notice.severity) == ("HU", "info")
+
+
+def test_a_unit_in_doubt_is_a_warning():
+    rng = np.random.default_rng(0)
+    groups = ((-1000, 30, 4000), (-750, 150, 4000), (-400, 200, 2500), (50, 120, 1500))
+    values = np.concatenate([rng.normal(*group) for group in groups])  # lung with few vessels
+    unit, notice = infer_unit(values.reshape(12, 25, 40))
+    assert (unit, notice.severity) == ("HU", "warning")
+    assert "do not form clear groups" in notice.text
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -37,7 +37,12 @@ PREFIX: Final = "orientation_"
 _GLYPHS: Final = "RLAPHF 0123456789m"
 _FONT_SIZE: Final = 15
 _PAUSE_MS: Final = 10
-_NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the bottom
+_NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the top
+#: Positions of the scale bar: napari's own, ours (notifications cover the corner below), and ours
+#: in a narrow canvas, where napari stacks it with the letter of this position.
+_BAR_ALONE: Final = "bottom_right"
+_BAR_WITH_SCAN: Final = "top_right"
+_BAR_NARROW: Final = "top_center"
 #: Text without a scan: the overlays are kept, because creating them is slow.
 _BLANK: Final = " "
 _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
@@ -70,7 +75,7 @@ class CanvasOverlays(ViewerFollower):
     """The letters and the scale bar of a viewer while it holds a scan of this plugin.
 
     The scale bar is turned on with the first scan and off with the last, unless the user has
-    turned it on or off.
+    turned it on or off, and is at the top, where no notification covers it.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -80,7 +85,7 @@ class CanvasOverlays(ViewerFollower):
         self._holds = False
         self._switching_bar = False
         self._bar_is_automatic = True
-        self._bar_is_moved = False
+        self._bar_place = _BAR_ALONE  # where this class has put it
         self._steps: deque[Callable[[], None]] = deque()
         # A viewer model without a window draws nothing, so all steps can run at once.
         self._timer = QTimer() if hasattr(viewer, "window") else None
@@ -193,15 +198,14 @@ class CanvasOverlays(ViewerFollower):
                 self._switching_bar = False
 
     def _place_bar(self, _: object = None) -> None:
-        """Move the bar above the letter at the bottom if there is no room beside it, and back."""
-        narrow = self._holds and self.viewer.canvas.size[1] < _NARROW
-        usual, above = "bottom_right", "bottom_center"  # napari stacks overlays of one position
-        if narrow and self._bar.position == usual:
-            self._bar.position, self._bar_is_moved = above, True
-        elif not narrow and self._bar_is_moved:
-            self._bar_is_moved = False
-            if self._bar.position == above:
-                self._bar.position = usual
+        """Keep the bar clear of notifications and of the letters, unless the user has moved it."""
+        if self._bar.position != self._bar_place:
+            return
+        place = _BAR_ALONE
+        if self._holds:
+            is_narrow = self.viewer.canvas.size[1] < _NARROW
+            place = _BAR_NARROW if is_narrow else _BAR_WITH_SCAN
+        self._bar.position = self._bar_place = place
 
     def _bar_switched(self, _: object = None) -> None:
         if not self._switching_bar:

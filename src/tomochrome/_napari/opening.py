@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
-from tomochrome._napari.wording import describe_skipped, sentence
+from tomochrome._napari.wording import describe_skipped, is_note, sentence
 from tomochrome.errors import InputError
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
@@ -96,9 +96,13 @@ def open_item(item: Item) -> Opened:
 
 
 def opened(volume: Volume, name: str = "") -> Opened:
-    """Make the layer of a volume, and the message with its warnings."""
+    """Make the layer of a volume, and the message with its warnings.
+
+    The message leaves out what only the Scan panel notes, see `is_note`.
+    """
     name = name or display_name(volume)
-    warnings = " ".join(dict.fromkeys(map(sentence, volume.provenance.warnings)))
+    told = [notice for notice in volume.provenance.warnings if not is_note(notice)]
+    warnings = " ".join(dict.fromkeys(map(sentence, told)))
     return Opened(
         volume_layer(volume, name),
         f"{name}: {warnings}" if warnings else "",

@@ -32,7 +32,7 @@ from tomochrome._napari.narrow import (
     WrappingRow,
 )
 from tomochrome._napari.panel import DockedPanel
-from tomochrome._napari.theme import ToneLabel
+from tomochrome._napari.theme import Tone, ToneLabel
 from tomochrome._napari.window_labels import HELP, add_choice, window_label, window_numbers
 from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
@@ -102,8 +102,8 @@ class ScanView(QWidget):
         if name in self._values:
             self._values[name].setText(value)
 
-    def show_verdict(self, verdict: Verdict | None, remark: str, warnings: Sequence[str]) -> None:
-        """Show the verdict as a badge with an explanation, and each warning in a separate box."""
+    def show_verdict(self, verdict: Verdict | None, remark: str, notices: Sequence[Notice]) -> None:
+        """Show the verdict as a badge with an explanation, and each notice in a separate box."""
         self.verdict.setVisible(verdict is not None)
         if verdict is not None:
             self.verdict.setText(VERDICTS[verdict])
@@ -111,10 +111,14 @@ class ScanView(QWidget):
         self.remark.say(remark)
         while self.warnings.count():
             self.warnings.takeAt(0).widget().deleteLater()
-        for text in warnings:
-            notice = MessageLabel("warning", self)
-            notice.say(text)
-            self.warnings.addWidget(notice)
+        tones: dict[str, Tone] = {}  # by sentence, each once
+        for notice in notices:
+            tone: Tone = "warning" if notice.severity == "warning" else "neutral"
+            tones.setdefault(wording.sentence(notice), tone)
+        for text, tone in tones.items():
+            label = MessageLabel(tone, self)
+            label.say(text)
+            self.warnings.addWidget(label)
 
     def show_windows(self, windows: Sequence[Window] | None, *, is_ct: bool = True) -> None:
         """Offer the scanner's windows and, for CT, the presets; None hides the section."""
@@ -191,10 +195,8 @@ class ScanPanel(DockedPanel):
         if not volume.is_rgba:
             facts.append((_VALUES, "…"))
         remark = wording.describe_verdict(provenance.verdict, provenance.warnings, volume.shape[0])
-        notices = (*provenance.warnings, *color_warnings)
-        warnings = list(dict.fromkeys(wording.sentence(notice) for notice in notices))
         self.view.show_facts(display_name(volume), facts)
-        self.view.show_verdict(provenance.verdict, remark, warnings)
+        self.view.show_verdict(provenance.verdict, remark, (*provenance.warnings, *color_warnings))
         is_ct = volume.unit == "HU"
         # The presets are for CT; other images have only their stored windows.
         stored = scanner_windows(volume)

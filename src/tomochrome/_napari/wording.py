@@ -124,9 +124,14 @@ def remarks(item: Item) -> tuple[str, ...]:
 
 def describe_verdict(verdict: Verdict, warnings: Sequence[Notice], slices: int | None) -> str:
     """Return an explanation of the verdict, unless the warnings explain it."""
-    if warnings or verdict != "regular":
+    if not all(map(is_note, warnings)) or verdict != "regular":
         return ""
     return _SINGLE if slices == 1 else _REGULAR
+
+
+def is_note(notice: Notice) -> bool:
+    """Whether a notice only says that values without a unit are clearly Hounsfield units."""
+    return notice.code == "unit" and notice.severity == "info"
 
 
 def describe_skipped(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:

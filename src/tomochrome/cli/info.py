@@ -64,5 +64,6 @@ def _summary(item: Item) -> list[str]:
         lines.append(f"  values {item.value_range[0]:g} to {item.value_range[1]:g}")
     lines += [f"  window {w.name or '-'} {w.center:g}/{w.width:g}" for w in item.windows]
     lines += [f"  {name}: {value}" for name, value in (item.identity or {}).items()]
-    lines += [f"  warning: {warning}" for warning in item.warnings]
+    for notice in item.warnings:
+        lines.append(f"  {'warning' if notice.severity == 'warning' else 'note'}: {notice}")
     return lines

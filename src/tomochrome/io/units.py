@@ -150,11 +150,18 @@ def _sample(voxels: NDArray[Any], outside: NDArray[np.bool_] | None) -> NDArray[
 def infer_unit(
     voxels: NDArray[Any], outside: NDArray[np.bool_] | None = None
 ) -> tuple[Unit, Notice]:
-    """Return the most likely unit of values without one, and a notice about it."""
+    """Return the most likely unit of values without one, and a notice about it.
+
+    The notice is only information where the values leave no doubt.
+    """
     fits, reason = looks_like_hounsfield(voxels, outside)
     if fits:
-        text = f"the file specifies no unit; read as Hounsfield units, because {reason}"
-        return "HU", Notice("unit", "info", text)
+        histogram = Histogram.of(_sample(voxels, outside)).without_padding()
+        text = "the file specifies no unit; read as Hounsfield units, "
+        if why_no_groups(histogram, strict=True):
+            text += "although air (about -1000) and soft tissue do not form clear groups of values"
+            return "HU", Notice("unit", "warning", text)
+        return "HU", Notice("unit", "info", f"{text}because {reason}")
     return "unknown", Notice("unit", "warning", f"the values are not Hounsfield units: {reason}")
 
 
