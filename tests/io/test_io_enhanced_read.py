@@ -98,11 +98,11 @@ def test_times_told_by_an_index_alone_are_phases(tmp_path):
     assert all(same_in_space(a, b) for a, b in zip(volumes, back.values(), strict=True))
 
 
-def test_frames_at_one_place_that_nothing_tells_apart_are_said(tmp_path):
+def test_frames_at_one_place_that_nothing_tells_apart_are_refused(tmp_path):
     path = write_enhanced(tmp_path / "e.dcm", [*frames_of(ct()), *frames_of(ct(seed=2))])
     (found,) = find(path).items
-    assert found.verdict == "irregular"
-    assert any("position" in warning.text for warning in found.warnings)
+    assert found.verdict == "unreadable"
+    assert "14 different images have only 7 positions" in found.refusal
     assert all("\n" not in warning.text for warning in found.warnings)
 
 

@@ -43,6 +43,8 @@ def _to_json(found: Found) -> dict[str, Any]:
     for item, entry in zip(found.items, facts["items"], strict=True):
         if item.phase:
             entry["name"], entry["phase"] = item.name, item.phase
+        if item.label:
+            entry["label"] = item.label
         if item.identity:
             entry["identity"] = dict(item.identity)
     return facts
@@ -57,7 +59,7 @@ def _summary(item: Item) -> list[str]:
         f"  {shape}, {spacing}".rstrip(", "),
     ]
     if item.phase:
-        lines.append(f"  phase {item.phase}")
+        lines.append(f"  phase {item.phase}" + (f": {item.label}" if item.label else ""))
     if item.name != item.path:
         lines.append(f"  series {item.name}")
     if item.value_range:

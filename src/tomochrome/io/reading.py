@@ -18,7 +18,7 @@ from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.series_item import Found, Item
 from tomochrome.io.sniff import sniff
-from tomochrome.io.volume_selection import Part, chosen
+from tomochrome.io.volume_selection import NUMBERED, Part, chosen
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
@@ -157,6 +157,7 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
     if series is not None:
         named = [item for item in found.items if series == item.name]
         named = named or [i for i in found.items if series in (i.series_uid, i.path)]
+        named = named or _numbered(found.items, series)
         named = [item for item in named if item.verdict != "not-ct"] or named
         if not named:
             raise InputError(
@@ -166,9 +167,36 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
     else:
         ct = [item for item in found.items if item.verdict != "not-ct"]
         candidates = ct or found.items
+    candidates = _readable(candidates)
     if len(candidates) > 1:
         raise ChoiceError(f"'{path}' holds {len(candidates)} series", _list(candidates))
     return candidates[0]
+
+
+def _numbered(items: Sequence[Item], series: str) -> list[Item]:
+    """Return the items that ``#2``, ``file.dcm#2`` or ``<series UID>#2`` means."""
+    match = NUMBERED.fullmatch(series)
+    if match is None:
+        return []
+    named = match["file"]
+    among = [i for i in items if named in ("", i.series_uid, i.path, Path(i.path).name)]
+    numbered = [(i, NUMBERED.fullmatch(i.name)) for i in among]
+    # The main volume of a series has no number of its own: it is the first.
+    return [i for i, own in numbered if int(own["number"] if own else 1) == int(match["number"])]
+
+
+def _readable(items: Sequence[Item]) -> Sequence[Item]:
+    """Return the only item that can be read, if it has more slices than those that cannot.
+
+    Series often come with single images that belong to no volume. If a whole scan cannot be read,
+    however, another one is not read in its place.
+    """
+    readable = [item for item in items if not item.refusal]
+    if len(readable) != 1 or readable[0].shape is None:
+        return items
+    slices = readable[0].shape[0]
+    refused = sum(item.shape[0] if item.shape else 1 for item in items if item.refusal)
+    return readable if refused < slices else items
 
 
 _SHOWN = 8
@@ -178,7 +206,8 @@ def _list(items: Sequence[Item]) -> str:
     parts = []
     for item in items[:_SHOWN]:
         slices = item.shape[0] if item.shape else 0
-        parts.append(f"{item.name} ({item.modality}, {slices} slices)")
+        facts = [item.modality, *([item.label] if item.label else []), f"{slices} slices"]
+        parts.append(f"{item.name} ({', '.join(facts)})")
     more = len(items) - _SHOWN
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
 

@@ -38,6 +38,9 @@ class Item:
         and differ in every process; empty for files that are not DICOM.
     phase
         Distinguishes volumes of the same series or file: ``"2 of 3"``, or empty.
+    label
+        What the headers say about it, in contrast to the other volumes of the series, for example
+        ``"MONO_40"`` or ``"80 kV"``; or empty.
     key
         Value of `name` if the series UID alone is ambiguous.
     shape
@@ -75,6 +78,7 @@ class Item:
     patient: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
     phase: str = ""
+    label: str = ""
     key: str = ""
     shape: tuple[int, int, int] | None = None
     spacing: tuple[float, float, float] | None = None
@@ -119,6 +123,7 @@ class Item:
             ],
             "verdict": self.verdict,
             "warnings": list(map(str, self.warnings)),
+            **({"refusal": self.refusal} if self.refusal else {}),
         }
 
 

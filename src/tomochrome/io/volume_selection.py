@@ -13,7 +13,8 @@ from tomochrome.io.series_item import Item
 from tomochrome.volume import Volume
 
 _SHOWN: Final = 8
-_NUMBER: Final = re.compile(r"(?P<file>.*)#(?P<number>\d{1,9})", re.DOTALL)
+NUMBERED: Final = re.compile(r"(?P<file>.*)#(?P<number>\d{1,9})", re.DOTALL)
+"""The name of one of several volumes: ``file.nii.gz#2``, ``#2``."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def chosen(path: Path, series: str | None) -> int | None:
     files = {str(path), display_path(path), path.name, ""}
     if series is None or series in files:
         return None
-    match = _NUMBER.fullmatch(series)
+    match = NUMBERED.fullmatch(series)
     if match and match["file"] in files and int(match["number"]) > 0:
         return int(match["number"]) - 1
     raise InputError(

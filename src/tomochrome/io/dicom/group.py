@@ -7,6 +7,7 @@ and stack; if slices overlap, also by acquisition or phase.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,6 +17,8 @@ import numpy as np
 
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind
+from tomochrome.io.dicom.labels import labels
+from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.phases import part
 from tomochrome.notices import Notice
 
@@ -40,6 +43,7 @@ class Group:
     headers: tuple[Header, ...]
     phase: str = ""  #: "1 of 2", or empty if it is the only one
     number: int = 0  #: number of the volume in its series; 0 if the series UID alone identifies it
+    label: str = ""  #: what distinguishes it from the others: "MONO_40"; see `labels`
     notes: tuple[Notice, ...] = ()  #: notices about the other volumes of the series
 
 
@@ -58,11 +62,40 @@ def group(headers: Iterable[Header]) -> list[Group]:
         localizer, it is identified by the series UID and the others are numbered from 2; otherwise
         all are numbered from 1.
     """
-    series: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Header]]] = {}
+    series: dict[tuple[Any, ...], list[Header]] = {}
     for header in headers:
-        kinds = series.setdefault(_series(header), {})
-        kinds.setdefault(_kind(header), []).append(header)
-    return [found for kinds in series.values() for found in _volumes(list(kinds.values()))]
+        series.setdefault(_series(header), []).append(header)
+    groups: list[Group] = []
+    for images in map(_without_own_uids, series.values()):
+        kinds: dict[tuple[Any, ...], list[Header]] = {}
+        for header in images:
+            kinds.setdefault(_kind(header), []).append(header)
+        groups.extend(_volumes(list(kinds.values())))
+    return groups
+
+
+def _without_own_uids(headers: list[Header]) -> list[Header]:
+    """Remove UIDs of frame of reference and study if nearly every image has one of its own.
+
+    Some programs that remove the patient's identity, and some that write series, make them up for
+    each file: they do not say that the patient moved, or that the images are of several studies.
+    """
+    if _is_own([h.frame_of_reference for h in headers]):
+        headers = [replace(h, frame_of_reference="") for h in headers]
+    if _is_own([h.study_uid for h in headers]):
+        named = {h.patient for h in headers if h.patient != study_key(h.study_uid)}
+        if len(named) <= 1:
+            study, patient = headers[0].study_uid, headers[0].patient
+            headers = [replace(h, study_uid=study, patient=patient) for h in headers]
+    return headers
+
+
+def _is_own(uids: Sequence[str]) -> bool:
+    """Return whether more than half of the images have a UID that no other image has."""
+    counts = Counter(uid for uid in uids if uid)
+    if len(counts) < 2:
+        return False
+    return 2 * sum(count == 1 for count in counts.values()) > len(uids)
 
 
 def _series(header: Header) -> tuple[Any, ...]:
@@ -93,9 +126,12 @@ def _volumes(kinds: Sequence[list[Header]]) -> list[Group]:
             else ()
         )
         parts = part(shape)
-        for i, inside in enumerate(parts.parts):
-            said = (_phase_note(parts.noun, parts.by, i, len(parts.parts)),)
-            groups.append(Group(inside, notes=said + notes if len(parts.parts) > 1 else notes))
+        if len(parts.parts) == 1:
+            groups.append(Group(parts.parts[0], notes=notes))
+            continue
+        for i, (inside, label) in enumerate(zip(parts.parts, labels(parts.parts), strict=True)):
+            said = _phase_note(parts.noun, parts.by, i, len(parts.parts), label)
+            groups.append(Group(inside, label=label, notes=(said, *notes)))
     return _numbered(groups)
 
 
@@ -221,10 +257,11 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
     return Notice("content", "info", text)
 
 
-def _phase_note(noun: str, by: str, index: int, count: int) -> Notice:
+def _phase_note(noun: str, by: str, index: int, count: int, label: str) -> Notice:
     which = _ORDINALS[index] if index < len(_ORDINALS) else f"number {index + 1}"
+    named = f" (here {label})" if label else ""
     text = (
-        f"the series holds {count} {noun} of the same region, distinguished by their {by}; "
-        f"this is the {which}"
+        f"the series holds {count} {noun} of the same region, distinguished by their {by}"
+        f"{named}; this is the {which}"
     )
     return Notice("content", "info", text)

@@ -213,7 +213,8 @@ def identity_of(item: Item) -> Mapping[str, str]:
 def _without_secrets(header: Header, secrets: Secrets) -> Header:
     """Remove the patient's name from codes and window names, which are shown to the user."""
     shown = [header.modality, header.rescale_type, header.lut_type]
-    if not any(map(secrets.hidden_in, [*shown, *(w.name for w in header.windows)])):
+    codes = [*header.image_type, *(value for _, value in header.acquisition)]
+    if not any(map(secrets.hidden_in, [*shown, *codes, *(w.name for w in header.windows)])):
         return header
     modality, rescaled, table = ("UNKNOWN" if secrets.hidden_in(text) else text for text in shown)
     windows = tuple(

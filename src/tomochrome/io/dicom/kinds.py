@@ -65,6 +65,8 @@ _PROJECTIONS: Final = frozenset(
      "MAX", "MIN", "MAXIMUM", "MINIMUM")
 )  # fmt: skip
 _REFORMATS: Final = frozenset(("MPR", "CPR", "REFORMATTED", "REFORMAT", "CURVED"))
+_SCREEN: Final = re.compile(r"\bSCREEN ?(SAVE|SHOT|CAPTURE|COPY|DUMP)\b")
+_PAGE: Final = re.compile(r"\b(DOSE ?(INFO|REPORT)|PROT|PROTOCOL)\b")
 _WORD: Final = re.compile(r"[^A-Z0-9]+")
 
 
@@ -95,6 +97,20 @@ def image_kind(image_type: tuple[str, ...]) -> str:
 
 def _words(values: tuple[str, ...]) -> set[str]:
     return {word for value in values for word in _WORD.split(value.upper())}
+
+
+def is_screen(image_type: Sequence[str], *, placed: bool) -> bool:
+    """Return whether an image shows a screen, or a page with the dose or the scan protocol.
+
+    Parameters
+    ----------
+    image_type
+        Values of Image Type.
+    placed
+        Whether the image has a position; pages have none.
+    """
+    text = " ".join(_WORD.sub(" ", value.upper()) for value in image_type)
+    return bool(_SCREEN.search(text)) or bool(not placed and _PAGE.search(text))
 
 
 def remark(kinds: Sequence[str]) -> str:

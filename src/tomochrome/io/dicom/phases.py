@@ -51,7 +51,8 @@ def interleaved(ordered: Sequence[Header]) -> str:
     """
     told: dict[str, list[str]] = {}
     for header in ordered:
-        for keyword, value in (*header.acquisition, (_FRAME, header.frame_of_reference)):
+        frame = header.frame_of_reference
+        for keyword, value in (*header.acquisition, *([(_FRAME, frame)] if frame else [])):
             told.setdefault(keyword, []).append(value)
     for keyword, values in told.items():
         runs = 1 + sum(a != b for a, b in pairwise(values))

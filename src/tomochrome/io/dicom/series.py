@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tomochrome.io.dicom.damage import Damage
 from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.kinds import image_kind, other_than_image, remark
+from tomochrome.io.dicom.kinds import image_kind, is_screen, other_than_image, remark
 from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.rescale import could_be_tissue, padding_hu
 from tomochrome.io.dicom.stack import Stack, sound_stack
@@ -29,6 +29,8 @@ def unsuitable(header: Header) -> str:
         return other
     if header.samples != 1 or header.photometric.startswith(("RGB", "YBR", "PALETTE")):
         return "a color image (for example a screen capture), not a CT slice"
+    if is_screen(header.image_type, placed=header.position is not None):
+        return "a picture of a screen (such as a dose or protocol page), not a CT slice"
     if header.modality not in ("CT", "MR", "PT") and header.position is None:
         return f"a single image of modality {header.modality or 'unknown'}, not a CT slice"
     return ""
@@ -56,12 +58,13 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
         series_uid=first.series_uid,
         key=_key(group),
         modality=first.modality or "unknown",
-        title=next((h.title for h in headers if h.title), ""),
+        title=_title(group),
         series_number=first.series_number,
         study_title=next((h.study_title for h in headers if h.study_title), ""),
         patient=first.patient,
         study=study_key(first.study_uid) if first.study_uid else first.patient,
         phase=group.phase,
+        label=group.label,
         shape=shape,
         spacing=None if affine is None else _spacing(affine),
         affine=affine,
@@ -100,6 +103,12 @@ def without(item: Item, damaged: Mapping[int, Damage]) -> Item:
         refusal=ordered.refusal,
         source=ordered,
     )
+
+
+def _title(group: Group) -> str:
+    """Return the series description, with what distinguishes the volume from others of it."""
+    title = next((h.title for h in group.headers if h.title), "")
+    return group.label if title in group.label else f"{title} {group.label}".strip()
 
 
 def _where(headers: Sequence[Header], single_file: bool) -> Path:

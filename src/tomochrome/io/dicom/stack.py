@@ -176,7 +176,7 @@ def _named(header: Header) -> str:
 
 def _refused(headers: Sequence[Header], refusal: str) -> Stack:
     return Stack(
-        tuple(headers), None, "irregular", (Notice("refused", "warning", refusal),), refusal
+        tuple(headers), None, "unreadable", (Notice("refused", "warning", refusal),), refusal
     )
 
 
