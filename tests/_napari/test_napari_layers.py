@@ -228,3 +228,27 @@ def test_a_sample_is_named_after_its_region():
     ((_, keywords, _),) = samples.abdomen(spacing=(20.0, 10.0, 10.0))
     stored = source_of(keywords["metadata"]).stored
     assert keywords["name"] == display_name(stored) == "Sample abdomen"
+
+
+def test_the_event_loop_turns_while_a_sample_is_made_elsewhere(qapp, monkeypatch):
+    """Making it compiles kernels, which would hold the interpreter lock for seconds."""
+    from qtpy.QtCore import QTimer
+
+    from tomochrome.phantom import sandboxed
+
+    turns, during = [], []
+    call = sandboxed.call
+
+    def watched(function, *args, **options):
+        assert function.__module__ == sandboxed.__name__
+        before = len(turns)
+        made = call(function, *args, **options)
+        during.append(len(turns) - before)
+        return made
+
+    monkeypatch.setattr(sandboxed, "call", watched)
+    timer = QTimer()
+    timer.timeout.connect(lambda: turns.append(None))
+    timer.start(0)
+    samples.head(spacing=(20.0, 10.0, 10.0), seed=5)
+    assert during and during[0] > 3

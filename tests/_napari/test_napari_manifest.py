@@ -81,6 +81,11 @@ def test_three_samples(manifest):
         ("1.2.840.113619.2.55", True), ("a.hdr", True), ("a.img", True), ("cd.zip", True),
         ("a.nhdr", True), ("scan.dicom", True), ("cells.tif", False), ("photo.png", False),
         ("table.csv", False), ("movie.mp4", False), ("data.h5", False), ("data.zarr", False),
+        ("IM_0001", True), ("00000012", True), ("A10", True), ("CT000012", True),
+        ("CT.1.2.840.113619.2", True), ("i12.CTDC.34", True), ("img0001", True),
+        ("notes12", False), ("core.12345", False), ("run_2024", False), ("README_1", False),
+        ("results.v12", False), ("libgcc.so.10", False), ("backup-2024-11-25", False),
+        ("photo.0012", False), ("My notes 2024", False), ("table.csv.20", False),
     ],
 )  # fmt: skip
 def test_only_supported_files_are_accepted(manager, name, ours):
@@ -90,6 +95,23 @@ def test_only_supported_files_are_accepted(manager, name, ours):
 
 def test_folders_are_accepted(manager, tmp_path):
     assert list(manager.iter_compatible_readers([str(tmp_path)]))
+
+
+def test_the_pattern_of_the_manual_answers_the_question_for_every_folder(tmp_path):
+    from napari.plugins.utils import get_preferred_reader
+    from napari.settings import get_settings
+
+    settings = get_settings().plugins
+    before = settings.extension2reader
+    (tmp_path / "CT 1.5 mm").mkdir()
+    try:
+        settings.extension2reader = {"*/": PLUGIN}
+        for folder in (tmp_path, tmp_path / "CT 1.5 mm"):
+            assert get_preferred_reader(folder) == PLUGIN
+        (tmp_path / "photo.png").touch()
+        assert get_preferred_reader(tmp_path / "photo.png") is None
+    finally:
+        settings.extension2reader = before
 
 
 def test_menus_readers_and_panels_import_nothing_slow():

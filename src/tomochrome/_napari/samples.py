@@ -33,10 +33,9 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
     from tomochrome.errors import Cancelled
 
     def work() -> LayerTuple:
-        # Imported in the worker, because the kernels load slowly.
-        from tomochrome.phantom import make_patient
+        from tomochrome.phantom.sandboxed import make_ct
 
-        ct = make_patient(region=region, **options).ct
+        ct = make_ct(region, **options)
         return volume_layer(replace(ct, provenance=replace(ct.provenance, title=name)))
 
     viewer = current_viewer()

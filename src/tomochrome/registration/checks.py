@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
-from tomochrome.io.values import replacing_advice
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
@@ -139,6 +138,8 @@ def check_numbers(volume: Volume, role: str) -> None:
     InputError
         If its provenance has a warning about such voxels.
     """
+    from tomochrome.io.values import replacing_advice  # panels import this module
+
     for notice in volume.provenance.warnings:
         if notice.code == "no-number":
             raise InputError(
