@@ -281,3 +281,37 @@ def test_the_reported_series_with_a_cut_slice(shared_data) -> None:
         np.testing.assert_array_equal(voxels[inside], hu[inside])
     with pytest.raises(InputError, match=r"000275\.dcm"):
         read(folder, strict=True)
+
+
+@pytest.mark.parametrize("index", [0, 3, 6])
+@pytest.mark.parametrize("size", [900, 1100, 1300])
+def test_a_file_cut_in_its_header_is_a_missing_slice(tmp_path, index: int, size: int) -> None:
+    """Its beginning still names the series."""
+    folder = series(tmp_path / "s", ct(SHAPE))
+    victim = sorted(folder.iterdir())[index]
+    whole = victim.read_bytes()
+    uid = read(folder).provenance.series_uid.encode()
+    assert uid in whole[:size]
+    victim.write_bytes(whole[:size])
+    (item,) = find(folder).items
+    volume = read(folder)
+    assert item.verdict == volume.provenance.verdict == "incomplete"
+    for warnings in (item.warnings, volume.provenance.warnings):
+        assert any(victim.name in text for text in texts(warnings))
+    with pytest.raises(InputError, match=victim.name):
+        read(folder, strict=True)
+    for path in sorted(folder.iterdir())[:5]:
+        path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match="most of the 7 slices") as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_of_another_series_changes_nothing(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s", ct(SHAPE))
+    other = series(tmp_path / "t", ct(SHAPE))
+    whole = (other / "0001.dcm").read_bytes()
+    uid = read(other).provenance.series_uid.encode()
+    (folder / "other.dcm").write_bytes(whole[: whole.index(uid) + len(uid) + 8])
+    assert read(folder, strict=True).provenance.verdict == "regular"
+    assert [Path(file.path).name for file in find(folder).skipped] == ["other.dcm"]

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io import archive
 from tomochrome.io.dicom import dicomdir, load, series
+from tomochrome.io.dicom.damage import damage_of
 from tomochrome.io.dicom.group import group
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.headers import HeaderReader
@@ -42,6 +43,8 @@ _REPORTS: Final = 200
 _DICOM_ROOT: Final = b"1.2.840.10008."
 """Prefix of the UIDs that the standard defines, found near the start of DICOM files."""
 _DAMAGED_BYTES: Final = 512
+_SHORTEST_UID: Final = 12  #: characters; shorter ones could be part of anything
+_MOST_CUT: Final = 2000  #: files with a damaged header whose first bytes are kept
 
 
 @dataclass
@@ -52,6 +55,8 @@ class _Listing:
     headers: list[Header] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    #: DICOM files whose header cannot be parsed: path, reason and first bytes
+    cut: list[tuple[Path, str, bytes]] = field(default_factory=list)
 
     def skip(self, path: Path, reason: str, sentence: str = "") -> None:
         texts = archive.with_display_paths(reason), archive.with_display_paths(sentence)
@@ -101,11 +106,22 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
     for found in group(listing.headers):
         check()
         item = series.describe(found, single_file=single)
+        lost = _lost(item, listing)
+        if lost:
+            item = series.with_lost(item, lost)
         if pixels:
             item = _with_range(item)
         listing.items.append(item)
     items = sorted(map(_shown, listing.items), key=lambda item: (item.path, item.series_uid))
     return Found(tuple(items), tuple(listing.skipped))
+
+
+def _lost(item: Item, listing: _Listing) -> list[tuple[Path, str]]:
+    """Return the files whose cut-off header still names the series of an item, and why each."""
+    uid = item.series_uid.encode()
+    if len(uid) < _SHORTEST_UID:
+        return []
+    return [(path, reason) for path, reason, head in listing.cut if uid in head]
 
 
 def _shown(item: Item) -> Item:
@@ -195,7 +211,14 @@ def _examine(path: Path, listing: _Listing, alone: bool) -> None:
 
 
 def _examine_dicom(path: Path, file: BinaryIO, head: bytes, listing: _Listing) -> None:
-    headers = listing.reader.read(path, file, head)
+    try:
+        headers = listing.reader.read(path, file, head)
+    except NotAnImageError:
+        raise
+    except InputError as error:
+        if len(listing.cut) < _MOST_CUT:
+            listing.cut.append((path, damage_of(error, path).reason, head))
+        raise
     reason = series.unsuitable(headers[0])
     if reason:
         listing.skip(path, reason)

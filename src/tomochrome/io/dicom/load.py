@@ -76,10 +76,14 @@ def _decoded(item: Item, strict: bool) -> tuple[Item, Slices]:
         ordered: Stack = item.source
         if len(ordered.damaged) == len(ordered.given) > 0:
             raise InputError(item.refusal)
+        if ordered.lost and item.verdict == "unreadable":
+            raise InputError(item.refusal)
         if item.refusal or item.affine is None:
             raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
-        if strict and ordered.damaged:
-            named = damage_notice(ordered.damaged, len(ordered.given), missing=True)
+        if strict and (ordered.damaged or ordered.lost):
+            named = ordered.lost
+            if ordered.damaged:
+                named = damage_notice(ordered.damaged, len(ordered.given), missing=True).text
             raise InputError(
                 f"'{item.path}' has {named}; copy them again, or read the scan without --strict "
                 "(strict=False)"

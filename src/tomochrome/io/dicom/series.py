@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.io.dicom.damage import Damage
+from tomochrome.io.dicom.damage import Damage, is_most, refusal
 from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.kinds import image_kind, is_screen, other_than_image, remark
@@ -78,6 +78,38 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
     )
 
 
+def with_lost(item: Item, lost: Sequence[tuple[Path, str]]) -> Item:
+    """Return the item of a series of which the headers of some files are cut off.
+
+    Parameters
+    ----------
+    item
+        An item of `describe`.
+    lost
+        These files, which belong to the series, and what is wrong with each.
+    """
+    ordered: Stack = item.source
+    total = len(ordered.given) + len(lost)
+    path, reason = lost[0]
+    if is_most(len(lost), total):
+        said = str(refusal(total, path, Damage(reason)))
+        notice = Notice("damaged", "warning", said)
+        item = replace(item, refusal=said, affine=None, spacing=None)
+    else:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        told = f"slices whose header is cut off: {len(lost)} of {total}, '{path.name}'{more}"
+        notice = Notice("damaged", "warning", f"{told}, {reason}: treated as missing")
+    verdict = item.verdict
+    if verdict in ("regular", "irregular"):
+        verdict = "unreadable" if item.affine is None else "incomplete"
+    return replace(
+        item,
+        verdict=verdict,
+        warnings=(notice, *item.warnings),
+        source=replace(ordered, lost=notice.text),
+    )
+
+
 def without(item: Item, damaged: Mapping[int, Damage]) -> Item:
     """Return the item that remains if some slices turn out to be damaged.
 
@@ -101,7 +133,7 @@ def without(item: Item, damaged: Mapping[int, Damage]) -> Item:
         verdict=_verdict(ordered, item.unit),
         warnings=(*ordered.warnings, *others),
         refusal=ordered.refusal,
-        source=ordered,
+        source=replace(ordered, lost=before.lost),
     )
 
 

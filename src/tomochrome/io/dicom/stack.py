@@ -62,6 +62,8 @@ class Stack:
     stored_warnings: tuple[Notice, ...] = ()
     #: all headers of the volume, also those that were left out; empty if they are not known
     given: tuple[Header, ...] = ()
+    #: files of the series whose header is cut off, in words; empty if there are none
+    lost: str = ""
     damaged: tuple[Header, ...] = ()  #: those that are missing because they cannot be decoded
 
     @property
