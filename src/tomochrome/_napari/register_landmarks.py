@@ -27,7 +27,8 @@ _NONE = "None"
 _COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: distinct for every color vision
 _SIZE_MM = 6.0
 _NUMBER = "landmark"  # feature of a Points layer
-_PAUSED = "Landmarks: select the tool to add points, or press Done"
+_NAME_LENGTH = 18  # characters by which the names of the two layers differ
+_PAUSED = "Landmarks:\nselect the tool to add\npoints, or press Done"
 
 
 @dataclass(eq=False)
@@ -65,6 +66,8 @@ class LandmarkPanel(QWidget):
         self.alignment: Alignment | None = None
         self.fixed = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
         self.moving = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
+        for choice in (self.fixed, self.moving):
+            choice.setMinimumContentsLength(_NAME_LENGTH)
         self.fixed.setToolTip("Points layer with the landmarks of the fixed image")
         self.moving.setToolTip("Points layer with the landmarks of the moving image")
         self.create = QPushButton("Place landmarks", self)
@@ -131,9 +134,9 @@ class LandmarkPanel(QWidget):
         for layer, image, color in zip(self.two, ("fixed", "moving"), _COLORS, strict=True):
             active = layer is not None and layer is self._viewer.layers.selection.active
             if active and layer.mode == "add":
-                text = f"Click landmark {len(layer.data) + 1} in the {image} image"
-                self._placing.prompt(text, color)
-                return f"{text}."
+                text = f"Click landmark {len(layer.data) + 1}", f"in the {image} image"
+                self._placing.prompt("\n".join(text), color)
+                return f"{' '.join(text)}."
         self._placing.prompt(_PAUSED)
         return ""
 

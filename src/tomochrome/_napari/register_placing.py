@@ -14,8 +14,9 @@ from tomochrome._napari.events import Connections, before_napari
 from tomochrome._napari.view_fit import move_planes
 
 PROMPT: Final = "landmark_prompt"  #: name of the overlay on the canvas
-_FONT_SIZE: Final = 13
-_MAX_NAME: Final = 32  # characters of a layer's name in the prompt
+_FONT_SIZE: Final = 11
+_BOX: Final = (0.1, 0.1, 0.1, 1.0)  # the colors of landmarks are for a dark background
+_MAX_NAME: Final = 22  # characters of a layer's name in the prompt, for a narrow canvas
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,12 @@ class Placing:
         self._positions: dict[Layer, Position] = {}  # of each image when it was last shown
         self._connections = Connections()
         self._overlay = TextOverlay(
-            text=" ", position="top_left", font_size=_FONT_SIZE, box=True, visible=False
+            text=" ",
+            position="top_center",  # below the orientation letter
+            font_size=_FONT_SIZE,
+            box=True,
+            box_color=_BOX,
+            visible=False,
         )
 
     @property
@@ -169,7 +175,7 @@ class Placing:
         viewer.layers.selection = {points}
         points.mode = "add"
 
-    def prompt(self, text: str, color: Any = None) -> None:
+    def prompt(self, text: str, color: str = "white") -> None:
         """Show a text on the canvas above the name of the image; an empty text hides both."""
         if text and self._shown[0] is not None:
             self._overlay.text = f"{text}\n{_short(self._shown[0].name)}"

@@ -100,11 +100,12 @@ class ResultPanel(QWidget):
 
     def _fill(self, report: Mapping[str, Any]) -> None:
         self._clear()
-        right = Qt.AlignmentFlag.AlignRight
+        left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
         for column, text in ((1, "Before"), (2, "After")):
             self._cell(0, column, text, right, f"color: {self._colors[0]};")
         for number, row in enumerate(rows_of(report), 1):
-            self._cell(number, 0, row.name, Qt.AlignmentFlag.AlignLeft, "", row.meaning)
+            self._cell(number, 0, row.name, left, "", row.meaning)
             self._cell(number, 1, row.before, right, "", row.meaning)
             style = f"color: {self._colors[row.change]}; font-weight: 600;" if row.change else ""
             # the sign is also legible without color vision
@@ -118,7 +119,9 @@ class ResultPanel(QWidget):
         cell.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         cell.setStyleSheet(style)
         cell.setToolTip(tip)
-        self.table.addWidget(cell, row, column, align)
+        cell.setAlignment(align)
+        cell.setWordWrap(column == 0)  # names, so that the numbers fit into a narrow panel
+        self.table.addWidget(cell, row, column)
         self._cells.append(cell)
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -176,8 +179,8 @@ class UsePanel(QWidget):
         grid = QGridLayout()
         grid.addWidget(QLabel("Apply to", self), 0, 0)
         grid.addWidget(self.layer, 0, 1, 1, 2)
-        grid.addWidget(self.direction, 1, 1)
-        grid.addWidget(self.apply, 1, 2)
+        grid.addWidget(self.direction, 1, 1, 1, 2)
+        grid.addWidget(self.apply, 2, 1, 1, 2)
         grid.setColumnStretch(1, 1)
         checks, files = (
             WrappingRow(self.jacobian, self.grid),

@@ -65,6 +65,7 @@ class RegisterView(JobView):
         self.refine.setRange(-1, _MAX_ITERATIONS)
         self.refine.setSpecialValueText("Automatic")
         self.refine.setSuffix(" iterations")
+        self.refine.setStyleSheet("QSpinBox { min-width: 8em; }")  # in a narrow panel too
         self.refine.setValue(-1)
         self.refine.setToolTip(
             "Maximum number of iterations that refine the deformation; 0 turns refinement off"

@@ -108,7 +108,7 @@ def place_two(panel, qtbot):
         for layer, image, role in zip(points, panel.view.two, ("fixed", "moving"), strict=True):
             assert visible(panel.viewer) == [image.name, layer.name]
             assert panel.viewer.dims.ndisplay == 2
-            expected = f"Click landmark {count + 1} in the {role} image\n{image.name}"
+            expected = f"Click landmark {count + 1}\nin the {role} image\n{image.name}"
             assert prompt(panel) == expected
             before = len(layer.data)
             click(panel, qtbot, 12 * count, 6)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from napari.layers import Image, Points
 from panel_cases import choose, compare, names, register
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from register_cases import REPORT, SHIFT, body
 
+from tomochrome._napari.narrow import MAX_MINIMUM_PX
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.transform import Transform
 
@@ -94,7 +96,33 @@ def test_it_fits_a_narrow_dock(panel, qtbot, engine):
     for number in range(panel.view.compare.mode.count()):
         panel.view.compare.mode.setCurrentIndex(number)
         qtbot.wait(20)
-        assert panel.view.minimumSizeHint().width() <= 360, panel.view.compare.mode.currentText()
+        needed = panel.view.minimumSizeHint().width()
+        assert needed <= MAX_MINIMUM_PX - 10, panel.view.compare.mode.currentText()
+
+
+def test_what_differs_is_legible_in_a_narrow_dock(panel, qtbot, engine):
+    """Neither numbers nor the texts that tell two choices apart are cut."""
+    register(panel, qtbot)
+    panel.view.landmarks.create.click()
+    for section in panel.view.sections.values():
+        section.heading.setChecked(True)
+    panel.view.landmarks.done.click()
+    dock = panel.parentWidget()
+    panel.viewer.window._qt_window.resizeDocks([dock], [290], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: panel.width() <= 300)
+    qtbot.wait(20)
+    view, marks = panel.view, panel.view.landmarks
+    for box in (view.use.direction, marks.fixed, marks.moving):
+        text = box.fontMetrics().horizontalAdvance(box.currentText())
+        assert text < box.width() - 24, box.currentText()
+    right = view.mapToGlobal(view.rect().topRight()).x()
+    for cell in view.result._cells:
+        assert cell.width() >= cell.minimumSizeHint().width(), cell.text()
+        assert cell.mapToGlobal(cell.rect().topRight()).x() <= right, cell.text()
+    refine = view.refine
+    for text in ("Automatic", "1000 iterations"):
+        line = refine.lineEdit()
+        assert refine.fontMetrics().horizontalAdvance(text) <= line.width(), text
 
 
 def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
