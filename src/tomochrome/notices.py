@@ -20,6 +20,8 @@ Code = Literal[
     "option-unused",
     "coverage",  # the fields of view of two volumes hardly overlap, or not at all
     "partial",  # much of a body is absent from the other image, or all of it
+    "unrelated",  # two images are not alike
+    "mirrored",  # left and right may be swapped in one of two images
     "half-turn",
     "not-deformed",
     "segmentation",

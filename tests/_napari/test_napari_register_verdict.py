@@ -129,3 +129,31 @@ def test_images_with_nothing_in_common_are_red_and_said_once():
     assert verdict.grade == "bad"
     assert "nothing in common" in verdict.heading
     assert verdict.text.count("shows 3 % of the body") == 1
+
+
+def test_swapped_sides_are_red_and_have_a_row():
+    from tomochrome.registration.report import warnings_of
+
+    report = {**REPORT, "plausibility": {"mirrored": True, "unrelated": False}}
+    for known in ((), warnings_of(report, "lncc")):
+        verdict = verdict_of(report, known)
+        assert verdict.grade == "bad"
+        assert verdict.heading == "Left and right may be swapped."
+        assert verdict.text.count("when it is mirrored") == 1
+    row = {row.name: row for row in rows_of(report)}["Left and right"]
+    assert (row.after, row.change) == ("may be swapped", -1)
+    assert "Left and right" not in {row.name for row in rows_of(REPORT)}
+    worse = {**report, "after": {**REPORT["after"], "ncc": 0.4}}
+    assert "when it is mirrored" in verdict_of(worse).text
+    assert "fell from 0.610 to 0.400" in verdict_of(worse).text
+
+
+def test_images_that_do_not_match_are_red():
+    report = {
+        **REPORT,
+        "after": {**REPORT["after"], "ncc": -0.002},
+        "plausibility": {"mirrored": False, "unrelated": True},
+    }
+    verdict = verdict_of(report)
+    assert (verdict.grade, verdict.heading) == ("bad", "The images do not match.")
+    assert "0.610 before and -0.002 after" in verdict.text

@@ -202,3 +202,17 @@ def test_voxels_without_a_number_are_not_used(
     assert data["after"]["ncc"] > 0.95
     moved = np.asarray(nib.load(tmp_path / "out" / "moved.nii.gz").dataobj)
     assert np.isfinite(moved).all()
+
+
+def test_swapped_sides_are_told_in_words_and_json(tmp_path: Path, capfd: Capture) -> None:
+    ct = make_patient(1, "abdomen", (9.0, 9.0, 9.0)).ct
+    write(ct, tmp_path / "fixed.nii.gz")
+    turned = np.ascontiguousarray(np.asarray(ct.voxels)[:, :, ::-1])
+    write(replace(ct, voxels=turned), tmp_path / "moving.nii.gz")
+    words = ("register", tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz")
+    quick = ("--model", "none", "--refine", 0)
+    run = Run(capfd, *words, *quick, "-o", tmp_path / "out", "--json")
+    assert run.status == 0, run.err
+    assert any("left and right may be swapped" in text for text in json.loads(run.out)["warnings"])
+    assert json.loads(run.out)["plausibility"]["mirrored"]
+    assert "warning: left and right may be swapped" in run.err

@@ -23,7 +23,14 @@ _MIN_GAIN: Final = 0.01
 _ROUGH: Final = 0.5  # standard deviation of the log Jacobian
 _INCONSISTENT_MM: Final = 1.0
 _FOLDED: Final = "the result is not valid there. The Jacobian map shows where, in red."
-OF_VERDICT: Final = ("worse", "folds", "partial")  #: codes of the warnings covered by the verdict
+OF_VERDICT: Final = (
+    "worse",
+    "folds",
+    "partial",
+    "unrelated",
+    "mirrored",
+)  #: codes of the warnings covered by the verdict
+_SWAPPED: Final = "Left and right may be swapped."
 _ALL: Final = {"fixed_body": 1.0, "moving_body": 1.0}  # a report without coverage
 _CHECK: Final = "Check the alignment in the checkerboard before you use it."
 _TRY: Final = (
@@ -96,6 +103,9 @@ def rows_of(report: Mapping[str, Any]) -> list[Row]:
         old, new = (m.get("coverage", {}).get(key) for m in (before, after))
         if new is not None:
             rows.append(Row(name, meaning, "" if old is None else _percent(old), _percent(new)))
+    if report.get("plausibility", {}).get("mirrored"):
+        meaning = "The moving image fits the fixed image better when it is mirrored"
+        rows.append(Row("Left and right", meaning, "", "may be swapped", -1))
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if new is not None:
         meaning = "Target registration error: mean distance of corresponding landmarks"
@@ -161,13 +171,22 @@ def verdict_of(
     if folded > 0:
         folds = [f"The deformation folds in {format_share(folded)} of the voxels: {_FOLDED}"]
     advice = _TRY_LOADED if loaded else _TRY
+    partial, unrelated, mirrored = (
+        [sentence(notice) for notice in notices if notice.code == code]
+        for code in ("partial", "unrelated", "mirrored")
+    )
+    for said, heading in ((unrelated, "The images do not match."), (mirrored, _SWAPPED)):
+        if said:
+            words = " ".join([*said, *worse, *partial, *folds])
+            return Verdict("bad", heading, f"{words} {advice}")
     if worse:
-        words = " ".join([*worse, *folds])
+        words = " ".join([*worse, *partial, *folds])
         heading = "The images match worse than before. Do not use this result."
         return Verdict("bad", heading, f"{words} {advice}")
     if folded >= SMALLEST_PERCENT:
-        return Verdict("bad", "Not valid everywhere: the deformation folds.", " ".join(folds))
-    partial = [sentence(notice) for notice in notices if notice.code == "partial"]
+        return Verdict(
+            "bad", "Not valid everywhere: the deformation folds.", " ".join([*folds, *partial])
+        )
     if has_nothing_in_common(report.get("after", {}).get("coverage") or _ALL):
         words = " ".join([*partial, *folds])
         return Verdict("bad", "The images have nothing in common.", f"{words} {advice}")

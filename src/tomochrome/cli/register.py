@@ -223,6 +223,8 @@ def _summary(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any])
         lines += row(name, before.get(key), after.get(key))
     for key, name in COVERAGE_ROWS:
         lines += row(name, before["coverage"][key], after["coverage"][key])
+    if report["plausibility"]["mirrored"]:
+        lines.append(line("left and right", "", "may be swapped"))
     errors = [part.get("tre_mm", {}).get("mean") for part in (before, after)]
     lines += row("landmark error (mm)", *errors)
     jacobian, error = report["jacobian"], report["inverse_consistency_mm"]

@@ -124,6 +124,18 @@ def initialize(
     return Transform.from_affine(matrix)
 
 
+def optimized_nearby(
+    fixed: Sequence[Level], moving: Sequence[Level], start: NDArray[np.float64], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the best affine position near a start, on the coarse and the middle grid."""
+    search = _Search(fixed, moving, seed)
+    best = start
+    for schedule, rigid in ((_SEARCH, True), (_RIGID[0], True), (_AFFINE[0], False)):
+        found = search._optimize(best, schedule, rigid=rigid)
+        best = search._better(best, found)
+    return best
+
+
 def _without_search(method: str, fixed: Level, moving: Level) -> NDArray[np.float64]:
     """Return the alignment by headers or centers."""
     if method == "none":

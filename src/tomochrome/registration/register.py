@@ -31,6 +31,7 @@ from tomochrome.registration.checks import (
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.order import is_swapped, swapped
 from tomochrome.registration.padding import without_padding
+from tomochrome.registration.plausibility import plausibility
 from tomochrome.registration.starts import is_half_turn
 from tomochrome.runtime import check, report
 from tomochrome.runtime.device import choose_device
@@ -203,7 +204,7 @@ def register(
             forward, inverse, found = _align(
                 fixed, moving, extras, net, shrink_by, options, clock, ("fixed", "moving")
             )
-        result = _finish(fixed, moving, extras, forward, inverse, options, clock)
+        result = _finish(fixed, moving, extras, forward, inverse, options, clock, found)
     clock.seconds["total"] = time.perf_counter() - start
     notes = [*_geometry_warnings(fixed), *_geometry_warnings(moving), *found["warnings"]]
     for volume, role in ((fixed, "fixed"), (moving, "moving")):
@@ -267,10 +268,13 @@ def _align(
     with clock("initialize"):
         fixed, moving = (without_padding(volume) for volume in (fixed, moving))
         first = initialize(fixed, moving, options.init, roles=roles, **masks)
+    with clock("plausibility"):
+        plausible = plausibility(fixed, moving, first.affine, **masks)
     found: dict[str, Any] = {
         "affine": first.affine, "curve": [], "warnings": [], "device": options.device,
     }  # fmt: skip
-    if is_half_turn(first.affine):
+    found["plausibility"] = plausible.as_json()
+    if is_half_turn(first.affine) and not plausible.is_unrelated:
         text = (
             "the two volumes match only after a rotation by 180 degrees (feet first, or face "
             "down): the orientation in one header is wrong, so check left and right"
@@ -358,6 +362,7 @@ def _finish(
     inverse: Transform,
     options: _Options,
     clock: _Clock,
+    found: dict[str, Any],
 ) -> Registration:
     """Apply the transforms and measure the result."""
     from tomochrome.registration.report import measure, warnings_of
@@ -367,5 +372,6 @@ def _finish(
         back = inverse.apply(fixed, moving)
     with clock("measure"):
         measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
+    measured["plausibility"] = found["plausibility"]
     notices = warnings_of(measured, options.similarity)
     return Registration(moved, back, forward, inverse, jacobian, measured, notices)

@@ -23,6 +23,7 @@ _SAME_IMAGE = 0.98  # correlation of an image with an interpolated copy
 MIN_OVERLAP_RATIO = 0.5  #: similarities are not compared if the overlap changed by a larger factor
 MIN_COVERAGE = 0.8  #: share of a body in common below which the user is told
 NO_COVERAGE = 0.1  #: share of both bodies below which two images have nothing in common
+_UNRELATED_NCC = 0.3  # a higher correlation shows that two images are alike
 _INCONSISTENT_MM = 2.0  # a larger inverse consistency error is visible in a mapped contour
 SMALLEST_PERCENT = 0.01  #: smaller percentages of voxels are not given as numbers
 _SAMPLES = 24  # points along each axis for estimating the overlap
@@ -124,6 +125,21 @@ def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[Notice, .
     old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
     if old is not None and new is not None and new > old + _TOLERANCE["tre_mm"]:
         found.append(_worse(f"the mean landmark error increased from {old:.2f} to {new:.2f} mm"))
+    plausible = measured.get("plausibility", {})
+    if plausible.get("unrelated") and abs(after.get("ncc") or 0.0) < _UNRELATED_NCC:
+        values = [part.get("ncc") for part in (before, after)]
+        shown = " before and ".join("none" if v is None else f"{v:.3f}" for v in values)
+        text = (
+            f"the two images do not match: they have nothing in common (correlation {shown} "
+            "after the registration); make sure that both show the same part of the body"
+        )
+        found.append(Notice("unrelated", "warning", text))
+    if plausible.get("mirrored"):
+        text = (
+            "left and right may be swapped in one of the two images: the moving image fits clearly "
+            "better when it is mirrored; check the orientation of both before using the result"
+        )
+        found.append(Notice("mirrored", "warning", text))
     partial = _partial(after.get("coverage"))
     if partial:
         found.append(Notice("partial", "warning", partial))

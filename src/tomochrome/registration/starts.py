@@ -105,6 +105,29 @@ def shared_information(fixed: Level, moving: Level, matrix: Matrix) -> tuple[flo
         Mutual information in nats times the overlap, so that a small overlap cannot win by
         chance; and the overlap: the fraction of the smaller image that is inside the other.
     """
+    counts, overlap = _shared(fixed, moving, matrix)
+    if counts.sum() < _MIN_VOXELS:
+        return 0.0, overlap
+    return _mutual_information(counts) * min(overlap, 1.0), overlap
+
+
+def information(fixed: Level, moving: Level, matrix: Matrix) -> float:
+    """Return the mutual information of two images as `shared_information`, without its bias.
+
+    Few voxels share some information by chance: G. Miller, "Note on the bias of information
+    estimates", 1955.
+    """
+    counts, overlap = _shared(fixed, moving, matrix)
+    total = int(counts.sum())
+    if total < _MIN_VOXELS:
+        return 0.0
+    rows, columns = (int((counts.sum(axis=axis) > 0).sum()) for axis in (1, 0))
+    bias = (int((counts > 0).sum()) - rows - columns + 1) / (2 * total)
+    return max(0.0, _mutual_information(counts) - max(0.0, bias)) * min(overlap, 1.0)
+
+
+def _shared(fixed: Level, moving: Level, matrix: Matrix) -> tuple[NDArray[np.int64], float]:
+    """Return the joint histogram of two images at a position, and their overlap."""
     from tomochrome.registration.start_kernels import joint_histogram
 
     counts = np.zeros((_BINS, _BINS), np.int64)
@@ -113,16 +136,16 @@ def shared_information(fixed: Level, moving: Level, matrix: Matrix) -> tuple[flo
         fixed.values, fixed.valid, moving.values, moving.valid,
         np.ascontiguousarray(to_moving[:3]), counts,
     )  # fmt: skip
-    total = int(counts.sum())
-    joint = counts / max(total, 1)
     smaller = min(fixed.count * fixed.voxel_mm3, moving.count * moving.voxel_mm3)
-    overlap = float(total * fixed.voxel_mm3 / smaller)
-    if total < _MIN_VOXELS:
-        return 0.0, overlap
+    return counts, float(int(counts.sum()) * fixed.voxel_mm3 / smaller)
+
+
+def _mutual_information(counts: NDArray[np.int64]) -> float:
+    """Return the mutual information of a joint histogram in nats."""
+    joint = counts / int(counts.sum())
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     filled = joint > 0
-    information = float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())
-    return information * min(overlap, 1.0), overlap
+    return float((joint[filled] * np.log(joint[filled] / independent[filled])).sum())
 
 
 def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> list[Matrix]:
