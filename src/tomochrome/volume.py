@@ -39,6 +39,7 @@ class Provenance:
     verdict: Verdict = "regular"
     warnings: tuple[Notice, ...] = ()
     history: tuple[str, ...] = ()  #: one line per processing step
+    present: int = 0  #: number of slices that exist if some are missing in the source; otherwise 0
     #: LPS position in mm of the first voxel of each stored slice, if reading resampled them
     stored_positions: tuple[tuple[float, float, float], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

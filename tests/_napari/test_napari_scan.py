@@ -12,7 +12,7 @@ from napari.layers import Image, Layer, Points
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari import opening
+from tomochrome._napari import opening, wording
 from tomochrome._napari.controls import MessageLabel
 from tomochrome._napari.grey_window import value_range
 from tomochrome._napari.layers import volume_layer
@@ -248,3 +248,36 @@ def test_closing_disconnects(window, qtbot, small_ct):
     qtbot.wait(10)
     gc.collect()
     assert gone() is None
+
+
+def test_both_numbers_are_given_where_slices_are_missing(scan, tmp_path, small_ct, capsys):
+    from tomochrome import io
+    from tomochrome._napari.series_model import facts as listed
+    from tomochrome.cli import main
+
+    folder = tmp_path / "gaps"
+    io.dicom.write_series(small_ct, folder)
+    files = sorted(folder.iterdir())
+    for file in files[3:10]:
+        file.unlink()
+    (item,) = io.find(folder).items
+    total = item.shape[0]
+    assert (item.present, item.verdict) == (5, "incomplete")
+    volume = io.read(item)
+    scan.viewer.add_layer(Layer.create(*volume_layer(volume)))
+    main(["info", str(folder)])
+    printed = capsys.readouterr().out
+    both = f"5 of {total} slices"
+    assert total == 12
+    assert listed(item)[0].endswith(f"{both} of 40 × 48")
+    assert facts(scan)["Matrix"] == f"{both} of 40 × 48"
+    assert both in printed
+
+
+def test_a_complete_scan_has_one_number(small_ct, tmp_path):
+    from tomochrome import io
+
+    io.dicom.write_series(small_ct, tmp_path / "whole")
+    (item,) = io.find(tmp_path / "whole").items
+    assert item.present == 0
+    assert wording.size_of(item.shape, item.present) == "12 slices of 40 × 48"

@@ -186,7 +186,7 @@ class ScanPanel(DockedPanel):
         provenance = volume.provenance
         facts = [
             ("Modality", wording.modality_of(provenance.modality)),
-            ("Matrix", wording.size_of(volume.shape)),
+            ("Matrix", wording.size_of(volume.shape, provenance.present)),
             ("Slices", wording.orientation_of(volume.affine)),
             ("Spacing", wording.spacing_of(volume.spacing)),
             ("Extent", wording.extent_of(volume.shape, volume.spacing)),

@@ -145,7 +145,7 @@ class SeriesModel(QAbstractListModel):
 def facts(item: Item) -> list[str]:
     """Return the lines below the title: modality and size, and spacing."""
     return [
-        f"{wording.modality_of(item.modality)} · {wording.size_of(item.shape)}",
+        f"{wording.modality_of(item.modality)} · {wording.size_of(item.shape, item.present)}",
         wording.spacing_of(item.spacing),
     ]
 

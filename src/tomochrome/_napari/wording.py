@@ -61,12 +61,16 @@ def number_of(item: Item) -> str:
     return "" if item.series_number is None else f"series {item.series_number}"
 
 
-def size_of(shape: Sequence[int] | None) -> str:
-    """Return ``"40 slices of 512 × 512"`` (columns × rows) for a shape (z, y, x)."""
+def size_of(shape: Sequence[int] | None, present: int = 0) -> str:
+    """Return ``"40 slices of 512 × 512"`` (columns × rows) for a shape (z, y, x).
+
+    If only ``present`` of the slices exist: ``"4 of 165 slices of 512 × 512"``.
+    """
     if shape is None:
         return "size unknown"
     slices, rows, columns = shape
-    return f"{slices} slice{'' if slices == 1 else 's'} of {columns}{_TIMES}{rows}"
+    some = f"{present} of " if 0 < present < slices else ""
+    return f"{some}{slices} slice{'' if slices == 1 else 's'} of {columns}{_TIMES}{rows}"
 
 
 def spacing_of(spacing: Sequence[float] | None) -> str:

@@ -53,6 +53,8 @@ def _to_json(found: Found) -> dict[str, Any]:
 def _summary(item: Item) -> list[str]:
     shape = size(item.shape) if item.shape else "unknown shape"
     spacing = " x ".join(f"{mm:.4g}" for mm in item.spacing) + " mm" if item.spacing else ""
+    if item.present and item.shape:
+        shape += f", {item.present} of {item.shape[0]} slices exist"
     lines = [
         item.path + (f"  {item.title}" if item.title else ""),
         f"  {item.kind}, {item.modality}, {item.unit}, {item.verdict}",

@@ -45,6 +45,8 @@ class Item:
         Value of `name` if the series UID alone is ambiguous.
     shape
         Number of voxels along (z, y, x), or None if unknown.
+    present
+        Number of slices that exist if some are missing, so that ``shape`` has more; otherwise 0.
     spacing
         Voxel spacing along (z, y, x) in mm, or None.
     affine
@@ -81,6 +83,7 @@ class Item:
     label: str = ""
     key: str = ""
     shape: tuple[int, int, int] | None = None
+    present: int = 0
     spacing: tuple[float, float, float] | None = None
     affine: NDArray[np.float64] | None = None
     value_range: tuple[float, float] | None = None

@@ -51,6 +51,7 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
         windows=item.windows,
         verdict=item.verdict,
         warnings=item.warnings,
+        present=item.present,
         history=(f"read {len(ordered.headers)} DICOM slices",),
     )
     plan = ordered.plan

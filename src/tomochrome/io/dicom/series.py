@@ -66,6 +66,7 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
         phase=group.phase,
         label=group.label,
         shape=shape,
+        present=_present(ordered),
         spacing=None if affine is None else _spacing(affine),
         affine=affine,
         unit=unit,
@@ -206,3 +207,9 @@ def _remarks(headers: Sequence[Header]) -> list[Notice]:
         )
         remarks.append(Notice("header", "warning", text))
     return remarks
+
+
+def _present(ordered: Stack) -> int:
+    """Return the number of slices that exist if the volume has more, because some are missing."""
+    count = len(ordered.headers)
+    return count if ordered.verdict == "incomplete" and count < ordered.shape[0] else 0
