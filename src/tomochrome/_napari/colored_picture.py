@@ -35,6 +35,23 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         self.grey_side: GreyPart | None = None
         self._grey: tuple[_State, _State] | None = None
         self._curve_in_3d: AlphaCurve | None = None
+        self._lit_by_viewer = False
+
+    @property
+    def lit_by_viewer(self) -> bool:
+        """Whether the light of the 3D image comes from the viewer (see `headlight`)."""
+        return self._lit_by_viewer
+
+    @lit_by_viewer.setter
+    def lit_by_viewer(self, lit: bool) -> None:
+        if lit != self._lit_by_viewer:
+            self._lit_by_viewer = lit
+            self.outdate()
+
+    @property
+    def shaded_in_3d(self) -> bool:
+        """Whether the light is in the 3D image."""
+        return not self._lit_by_viewer
 
     @property
     def curve_in_3d(self) -> AlphaCurve:

@@ -10,6 +10,7 @@ from vispy.gloo import gl
 
 from tomochrome._napari.canvas_overlays import CanvasOverlays
 from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
+from tomochrome._napari.headlight import Headlight
 from tomochrome._napari.layers import colored_layers
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
@@ -127,6 +128,7 @@ _FOLLOWERS: Final = (
     Orientation,
     CanvasOverlays,
     GreyIn3D,
+    Headlight,
     Saving,
     BringIntoView,
     WindowMouse,
@@ -138,10 +140,10 @@ def prepare_viewer(viewer: Any) -> None:
     """Set up a viewer to show scans in radiological convention; repeated calls have no effect.
 
     Patients are shown upright and never mirrored, with orientation letters, a scale bar and the
-    value under the cursor. In 3D, a colored scan hides its grey layer. File > Save preserves the
-    position of a scan. A scan that is opened is brought into view as a whole; the right mouse
-    button and the number keys set its window. Viewers without a scan of this plugin are not
-    changed.
+    value under the cursor. In 3D, a colored scan hides its grey layer and is lit from the viewer.
+    File > Save preserves the position of a scan. A scan that is opened is brought into view as a
+    whole; the right mouse button and the number keys set its window. Viewers without a scan of
+    this plugin are not changed.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
 _SMOOTHING: Final = 1.0  #: standard deviation of the Gaussian before the gradient, in voxels
+_ALPHA_SMOOTHING: Final = 0.8  #: the same for normals from the opacity
 _FULL_EDGE: Final = 0.1  #: gradient of a full surface, as a fraction of the range per voxel
 _OPACITY_MM: Final = 1.0  #: layer thickness that the values of an opacity curve refer to
 _EDGE_HU: Final = 300.0  #: HU range of an edge below the lowest visible value
@@ -112,7 +113,13 @@ def _surface(
 
 
 def render_blocks(
-    volume: Volume, chroma: Chroma, codes: CodeTable, settings: Lighting, steps: Steps
+    volume: Volume,
+    chroma: Chroma,
+    codes: CodeTable,
+    settings: Lighting,
+    steps: Steps,
+    *,
+    shaded: bool = True,
 ) -> NDArray[np.uint8]:
     """Compute RGBA for 3D in blocks of voxels; see `tomochrome.color.view.light_3d`.
 
@@ -126,6 +133,8 @@ def render_blocks(
         Rendering settings.
     steps
         Voxels per block along (z, y, x).
+    shaded
+        Whether surfaces are lit; if not, they have the full L* of their tissue.
     """
     n = tuple(-(-size // step) for size, step in zip(volume.shape, steps, strict=True))
     out = np.empty((*n, 4), np.uint8)
@@ -145,7 +154,7 @@ def render_blocks(
         confidence = np.ascontiguousarray(chroma.confidence[part][np.ix_(*centers)])
         check()
         blocks = _Blocks(values, code, confidence, affine)
-        rgba = _colors(blocks, codes, settings, base, chroma.table)
+        rgba = _colors(blocks, codes, settings, base, chroma.table, shaded)
         out[start:stop] = rgba[start - low : stop - low]
     report(n[0], n[0], "computing the 3D image")
     return out
@@ -167,12 +176,15 @@ def _colors(
     settings: Lighting,
     base: NDArray[np.float32],
     table: Table,
+    shaded: bool,
 ) -> NDArray[np.uint8]:
     """Return RGBA of blocks, with the shaded L* of the tissue and opacity for their thickness."""
     curve, values, shown = settings.alpha, blocks.values, _shown(codes, settings, table)
     code = _dilated(blocks.code, ~shown.solid if shown.restricted else shown.air | shown.hidden)
     if curve.shaded:
-        L = base[code] * _brightness(blocks, shown, curve)
+        L = base[code]
+        if shaded:
+            L = L * _brightness(blocks, shown, curve)
         tenths = np.rint(10.0 * np.clip(L, 0.0, 100.0)).astype(np.int16)
         rgba = relight(tenths, code, blocks.confidence, codes, _TENTHS, curve)
     else:
@@ -183,6 +195,8 @@ def _colors(
     most = (values[edge] - _AIR_LIKE[0]) / (_AIR_LIKE[1] - _AIR_LIKE[0])
     alpha[edge] = np.minimum(alpha[edge], np.clip(most, 0.0, 1.0))
     alpha[was_air & ~edge] = 0.0
+    if curve.shaded and not shaded:  # whoever adds the light takes the normals from the opacity
+        alpha = gaussian_filter(alpha, _ALPHA_SMOOTHING, mode="nearest")
     thickness = float(np.cbrt(abs(np.linalg.det(blocks.affine[:3, :3])))) / _OPACITY_MM
     rgba[..., 3] = np.rint(255.0 * (1.0 - np.power(1.0 - alpha, thickness)))
     return rgba

@@ -125,6 +125,11 @@ class LitVolume(ComputedArray):
         """Rendering settings of the 3D image."""
         return self._state.settings
 
+    @property
+    def shaded_in_3d(self) -> bool:
+        """Whether the light is in the 3D image; if not, who draws it adds the light."""
+        return True
+
     def lit_in_3d(self, steps: tuple[int, int, int] = (1, 1, 1)) -> NDArray[np.uint8]:
         """Compute RGBA for 3D, with shaded surfaces, in blocks of voxels; see `light_3d`.
 
@@ -139,7 +144,9 @@ class LitVolume(ComputedArray):
             uint8, shape (ceil(z / steps[0]), ..., 4).
         """
         state, settings = self._state, self.settings_in_3d
-        return render_blocks(self.volume, self.chroma, state.codes, settings, steps)
+        return render_blocks(
+            self.volume, self.chroma, state.codes, settings, steps, shaded=self.shaded_in_3d
+        )
 
     def __repr__(self) -> str:
         return f"LitVolume(shape={self.shape}, window={self.settings.window})"
