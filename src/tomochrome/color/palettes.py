@@ -166,37 +166,37 @@ CONVENTIONAL: Table = {
 }
 
 _SAFE = (
-    "chosen so that tissues that touch differ by 9 or more along blue-yellow (b*), which people "
-    "with red-green deficiency see"
+    "found by benchmarks/optimize_palette.py: tissues that touch are apart under protanopia, "
+    "deuteranopia and tritanopia, and by 8 or more along blue-yellow (b*)"
 )
 COLORBLIND_SAFE: Table = {
     tissue: (lab, _SAFE)
     for tissue, lab in {
         _T.AIR: (0, 0, 0),
-        _T.LUNG: (60, 4, 9),
+        _T.LUNG: (60, 12, 30),
         _T.AIRWAY: (20, 0, 0),
-        _T.FAT: (70, 4, 45),
-        _T.MUSCLE: (48, 8, -18),
-        _T.SKIN: (66, 10, 18),
+        _T.FAT: (70, 12, -24),
+        _T.MUSCLE: (48, 30, -36),
+        _T.SKIN: (66, 15, 12),
         _T.CORTICAL_BONE: (85, 0, 0),
-        _T.MARROW: (66, 12, 27),
-        _T.CARTILAGE: (60, 0, 36),
-        _T.LIVER: (45, 14, 27),
-        _T.SPLEEN: (40, 16, -27),
-        _T.KIDNEY: (42, 16, 9),
-        _T.PANCREAS: (68, 8, 36),
-        _T.ADRENAL: (60, 6, 18),
-        _T.GALLBLADDER: (50, -8, 9),
-        _T.STOMACH: (60, 12, 0),
-        _T.BOWEL: (66, 6, 18),
-        _T.BLADDER: (76, -4, 27),
-        _T.VESSEL: (45, 10, -36),
-        _T.HEART: (45, 18, -27),
-        _T.BRAIN: (66, 6, 9),
-        _T.SPINAL_CORD: (66, 6, 18),
-        _T.EYE: (64, -4, -9),
-        _T.REPRODUCTIVE: (58, 14, 9),
-        _T.FLUID: (80, -4, -9),
+        _T.MARROW: (66, 12, -9),
+        _T.CARTILAGE: (60, 12, 21),
+        _T.LIVER: (45, 9, -15),
+        _T.SPLEEN: (40, 21, 42),
+        _T.KIDNEY: (42, -9, 3),
+        _T.PANCREAS: (68, 24, -33),
+        _T.ADRENAL: (60, 18, 33),
+        _T.GALLBLADDER: (50, -6, 3),
+        _T.STOMACH: (60, -12, -6),
+        _T.BOWEL: (66, 9, 21),
+        _T.BLADDER: (76, 0, 3),
+        _T.VESSEL: (45, 39, 51),
+        _T.HEART: (45, 18, 3),
+        _T.BRAIN: (66, 15, -9),
+        _T.SPINAL_CORD: (66, 12, 36),
+        _T.EYE: (64, 6, -9),
+        _T.REPRODUCTIVE: (58, 0, -9),
+        _T.FLUID: (80, -12, 12),
         _T.FOREIGN_BODY: (65, -10, -9),
     }.items()
 }
