@@ -67,6 +67,8 @@ def small(name: str) -> dict:
     config = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
     change = SMALL.get(name) or SMALL[config["network"]["name"]]
     network = {**config["network"], **change.get("network", {})}
+    if config.get("source") == "mixture":  # needs real data
+        config |= {"source": "palette", "crop": None, "reuse": 0, "rebalancing": None}
     return {**config, **change, "network": network, "phantoms": PHANTOMS}
 
 
