@@ -218,7 +218,20 @@ def read_card(path: Path, purpose: Purpose) -> ModelCard:
 
 
 def damaged(path: Path, fact: str) -> ModelError:
-    """Return the error for metadata that do not have the expected form."""
+    """Return the error for metadata that do not have the expected form.
+
+    Parameters
+    ----------
+    path
+        Folder of the bundle.
+    fact
+        What is wrong, as a clause.
+
+    Returns
+    -------
+    ModelError
+        The error to raise.
+    """
     return ModelError(
         f"the metadata of the model bundle '{path}' is damaged: {fact}; install the model again"
     )
@@ -230,6 +243,16 @@ def reading_metadata(path: Path) -> Iterator[None]:
 
     Metadata come from anybody, and a value of another type or size can fail anywhere in the
     construction of a model.
+
+    Parameters
+    ----------
+    path
+        Folder of the bundle.
+
+    Raises
+    ------
+    ModelError
+        If a value has an unexpected form.
     """
     try:
         yield
