@@ -42,13 +42,13 @@ def huge_pixels(dataset, i):
 
 
 BROKEN = {
-    "no position": (no_position, "irregular", "1 of 7 slices have no usable"),
-    "slope 0": (blank, "irregular", "rescale slope of 0 would blank"),
-    "one negative slope": (upside_down, "irregular", "rescale slope of -1 would blank or invert"),
-    "huge intercept": (huge_intercept, "irregular", "intercept is invalid"),
-    "a kilometre away": (far_away, "irregular", "7 of 7 slices have no usable"),
-    "huge pixels": (huge_pixels, "irregular", "pixel spacing is invalid"),
-    "no pixel spacing": (no_spacing, "irregular", "pixel spacing is missing"),
+    "no position": (no_position, "unreadable", "1 of 7 slices have no usable"),
+    "slope 0": (blank, "unreadable", "rescale slope of 0 would blank"),
+    "one negative slope": (upside_down, "unreadable", "rescale slope of -1 would blank or invert"),
+    "huge intercept": (huge_intercept, "unreadable", "intercept is invalid"),
+    "a kilometre away": (far_away, "unreadable", "7 of 7 slices have no usable"),
+    "huge pixels": (huge_pixels, "unreadable", "pixel spacing is invalid"),
+    "no pixel spacing": (no_spacing, "unreadable", "pixel spacing is missing"),
 }
 
 

@@ -111,7 +111,18 @@ def test_every_reported_file_is_in_this_table(reported: Path) -> None:
         assert {path.name for path in (reported / folder).iterdir()} <= known
 
 
-def test_single_images_of_a_scan_are_refused(reported: Path) -> None:
-    (item,) = find(reported / "repeated_positions").items
-    assert item.verdict == "unreadable"
-    assert "7.5 to 115.0 mm apart" in item.refusal
+def test_repeated_positions_and_holes_are_told(reported: Path) -> None:
+    folder = reported / "repeated_positions"
+    (item,) = find(folder).items
+    assert item.verdict == "incomplete"
+    text = " ".join(map(str, item.warnings))
+    for part in ("repeat the position of another: 1", "115.0 mm", "left empty"):
+        assert part in text
+    volume = read(folder)
+    datasets = {d.ImagePositionPatient[2]: d for d in map(pydicom.dcmread, folder.iterdir())}
+    for z, d in datasets.items():
+        index = np.linalg.solve(volume.affine, [*d.ImagePositionPatient[:2], z, 1])[0]
+        if abs(index - round(index)) < 1e-6 and d.InstanceNumber != 2:
+            stored = d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept)
+            kept = volume.voxels[round(index)] > -1024
+            np.testing.assert_array_equal(volume.voxels[round(index)][kept], stored[kept])

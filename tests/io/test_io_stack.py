@@ -290,22 +290,6 @@ def test_thin_slices_far_apart_are_said():
     assert found.warnings[0].text.startswith("the slices are 1 mm thick but 10 mm apart")
 
 
-SCATTERED = [-512.5, -400, -382.5, -365, -352.5, -245, -237.5, -122.5, -90, -42.5]
-
-
-@pytest.mark.parametrize("z", [SCATTERED, [0, 30, 75, 200], [0, 3, 40, 95, 130, 190]])
-@pytest.mark.parametrize("thickness", [2.5, None])
-def test_single_images_of_a_scan_are_no_volume(z, thickness):
-    # Tissue between slices some centimeters apart would be made up by interpolation.
-    found = stack(slices(heights(*z), thickness=thickness))
-    assert "most of which is missing" in found.refusal
-
-
-@pytest.mark.parametrize("z", [[0, 20, 40, 60], [0, 20, 40, 80, 100], [0, 8, 17, 25, 36]])
-def test_slices_far_apart_in_a_regular_way_are_a_volume(z):
-    assert stack(slices(heights(*z), thickness=1.0)).refusal == ""
-
-
 coordinates = st.one_of(
     st.floats(-1e6, 1e6), st.floats(-300, 300), st.integers(-5, 5).map(float), st.just(1e-9)
 )

@@ -59,5 +59,6 @@ def test_it_stops_at_any_look(model: str | None, refine: int, init: str) -> None
         with pytest.raises(Cancelled):
             run(token, model, refine, init)
         # `Cancelled` passes through the way back of a loss and whatever else lies in between (an
-        # optimizer of ITK is asked to stop, and it is looked once more when it has)
-        assert token.looks <= number + 1
+        # optimizer of ITK is asked to stop, and it is looked once more when it has; three of them
+        # run side by side when the mirrored image is tried)
+        assert token.looks <= number + 5

@@ -78,12 +78,22 @@ def test_a_run_is_not_overwritten_but_resumed(run, pool):
 def test_cancelling_writes_a_checkpoint_and_stops_the_threads(pool, tmp_path):
     from tomochrome.training import train
 
+    token = Task(lambda done, total, stage: token.cancel() if stage == "training" else None)
+    with running(token), pytest.raises(Cancelled):
+        train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu", steps=1000)
+    assert torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)["step"] > 0
+    assert not [t for t in threading.enumerate() if "tomochrome" in t.name]
+
+
+def test_cancelling_before_the_first_step_leaves_nothing_that_blocks_the_next_try(pool, tmp_path):
+    from tomochrome.training import train
+
     token = Task()
     token.cancel()
-    with running(token), pytest.raises(Cancelled):
-        train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu")
-    assert (tmp_path / "r" / "checkpoint.pt").exists()
-    assert not [t for t in threading.enumerate() if "tomochrome" in t.name]
+    for _ in range(2):
+        with running(token), pytest.raises(Cancelled):
+            train(TINY, out=tmp_path / "r", pool=pool, paint=False, device="cpu")
+    assert not (tmp_path / "r" / "checkpoint.pt").exists()
 
 
 def test_a_data_folder_without_scans_is_rejected(pool, tmp_path):

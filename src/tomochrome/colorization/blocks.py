@@ -21,7 +21,7 @@ def blended(
     spec: InputSpec,
     batch: int,
     multiple: int,
-    progress: Callable[[float], None] = lambda _: None,
+    advance: Callable[[float], None] = lambda _: None,
 ) -> Iterator[F32]:
     """Predict a volume block by block and yield it slice by slice.
 
@@ -41,7 +41,7 @@ def blended(
         Blocks predicted at once.
     multiple
         Each dimension of a block must be a multiple of this.
-    progress
+    advance
         Called with the share of the blocks predicted so far.
 
     Yields
@@ -77,7 +77,7 @@ def blended(
                         sums = np.zeros(shape, np.float32)
                     sums[(slice(None), *box)][..., :-1] += weight * values
                     sums[(slice(None), *box)][..., -1:] += weight
-                progress((number * len(positions) + min(k + batch, len(positions))) / total)
+                advance((number * len(positions) + min(k + batch, len(positions))) / total)
             assert sums is not None
             for plane in sums[: after - z, :h, :w]:
                 yield plane[..., :-1] / plane[..., -1:]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, Plan, SliceGeometry
+from tomochrome.io.dicom.regular import Plan, SliceGeometry
 from tomochrome.io.dicom.repeats import POSITION_TOLERANCE_MM
 from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
@@ -33,8 +33,6 @@ WHOLE_GAP_TOLERANCE: Final = 0.1
 """Gaps within this fraction of a multiple of the slice distance are due to missing slices."""
 LEAST_RUN: Final = 3
 """So many equal gaps in a row are a change of the slice distance: no slice is missing."""
-SCATTERED: Final = 4.0
-"""Unevenly spaced slices farther apart than this many thicknesses, in the median, are no volume."""
 UNSEEN: Final = 1.5
 """Distance of slices, in slice thicknesses, above which a warning is given."""
 
@@ -188,20 +186,6 @@ def gaps(along: NDArray[np.float64]) -> Gaps:
     meant = all(length >= LEAST_RUN for _, length in runs)
     missing = int((multiples - 1).sum()) if whole and not meant else 0
     return Gaps(even=False, missing=missing, whole=whole and multiples.max() >= 2)
-
-
-def scattered(headers: Sequence[Header], geometry: SliceGeometry, apart: Gaps) -> str:
-    """Return why slices are single images of a scan instead of a volume, or an empty string."""
-    thickest = max((h.thickness or 0.0 for h in headers), default=0.0)
-    usual = geometry.usual_gap
-    if apart.even or apart.whole or usual <= max(MOST_BRIDGED_MM, SCATTERED * thickest):
-        return ""
-    gaps = np.diff(geometry.along)
-    thick = f"{thickest:g} mm thick but " if thickest else ""
-    return (
-        f"the {len(headers)} slices are {thick}{gaps.min():.1f} to {gaps.max():.1f} mm apart: they "
-        "are single images of a scan, most of which is missing; copy the whole series"
-    )
 
 
 def unseen(headers: Sequence[Header], usual: float) -> tuple[Notice, ...]:

@@ -24,7 +24,6 @@ from tomochrome.io.dicom.judge import (
     Gaps,
     Sideways,
     gaps,
-    scattered,
     sideways,
     unseen,
 )
@@ -248,9 +247,6 @@ def _judged(
 ) -> Stack:
     """Assess two or more slices at distinct positions, and plan their resampling if needed."""
     slide, apart = sideways(geometry), gaps(geometry.along)
-    refusal = scattered(headers, geometry, apart)
-    if refusal:
-        return _refused(headers, refusal)
     planned = None
     if slide.travel is not None or slide.jump or not apart.even:
         found = plan(geometry, slide.travel, whole=apart.whole)
