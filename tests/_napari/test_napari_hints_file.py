@@ -60,6 +60,7 @@ def test_strokes_saved_in_napari_keep_their_voxels(window, tmp_path, monkeypatch
     window.layers.clear()
 
     command = ["colorize", path, "-o", out, "--model", "none", "--hints", file]
+    command += ["--window", "500/1200"]  # what is white has no color
     assert main([*map(str, command), "--hint", f"{own}=#2040c0", "--json"]) == 0
     assert "outside the body" not in capfd.readouterr().out
     ct_file, label_file, colors = (nib.load(name) for name in (path, file, out))
