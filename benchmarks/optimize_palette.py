@@ -11,11 +11,12 @@ Only a* and b* are free. Random restarts and coordinate descent over the colors 
 minimize the shortfall; among equals, tissues are also apart at one common L* (`EQUAL_L`), and their
 hues near those of ``natural``. Pairs of `tests/color/test_color_palette.py` stay 8 apart in b*.
 
-No palette reaches the goal for all pairs at one common L*: the largest group of tissues that all
-touch each other has eight members, and at L* 50 a random search found no more than five colors that
-are 10 apart under all three deficiencies. On the screen, the L* of the CT separates fat, bone and
-lung from the rest. In the shipped palette, found by further descents from the best result after
-random changes of its most alike tissues, 365 of 381 contacts are 10 apart, the others 6.7 or more.
+No palette was found that reaches the goal for all pairs at one common L*: the largest group of
+tissues that all touch each other has eight members, and at L* 50 a random search found no more than
+five colors that are 10 apart under all three deficiencies. On the screen, the L* of the CT
+separates fat, bone and lung from the rest. In the shipped palette, found by further descents from
+the best result after random changes of its most alike tissues (a loop that is not part of this
+script), 365 of 381 contacts are 10 apart, the others 6.7 or more.
 """
 
 from __future__ import annotations
