@@ -257,3 +257,38 @@ def test_the_first_curve_is_that_of_the_region(shares, name):
     for tissue, value in shares.items():
         share[tissue] = value
     assert opening_curve(share).name == name
+
+
+def patched() -> tuple[Volume, Chroma]:
+    """A ball of muscle in skin; a patch of the skin, and the wall of a bubble, taken for vessel."""
+    volume, chroma = ball(Tissue.MUSCLE)
+    mixtures = np.zeros((4, N_TISSUES), np.float32)
+    for code, tissue in enumerate((Tissue.AIR, Tissue.MUSCLE, Tissue.SKIN, Tissue.VESSEL)):
+        mixtures[code, tissue] = 1
+    code = chroma.code.copy()
+    code[(code > 0) & (DISTANCE > RADIUS - 2)] = 2
+    code[(code > 0) & (DISTANCE > RADIUS - 2) & (directions()[..., 1] < -0.93)] = 3
+    code[DISTANCE < 4] = 3
+    code[DISTANCE < 2] = 0
+    voxels = np.where(DISTANCE < 2, -1000, volume.voxels).astype(np.int16)
+    sure = chroma.confidence
+    return Volume(voxels, AFFINE), Chroma(code, np.asarray(sure), mixtures, AFFINE, "test")
+
+
+def test_small_patches_of_other_tissue_on_the_skin_are_skin_in_3d_only():
+    volume, chroma = patched()
+    rgba = light_3d(volume, chroma, Lighting(alpha="body")).voxels
+    lab = srgb_to_lab(rgba[..., :3])
+    hue = np.degrees(np.arctan2(lab[..., 2], lab[..., 1]))
+    expected = np.degrees(np.arctan2(*palette().ab[Tissue.SKIN][::-1]))
+    surface = (np.abs(DISTANCE - RADIUS) < 1) & (rgba[..., 3] > 100)
+    patch = surface & (chroma.code == 3)
+    assert patch.sum() > 10
+    assert np.abs(hue[patch] - expected).max() < 4
+    wall = (chroma.code == 3) & (DISTANCE > 2.5) & (DISTANCE < 4)  # of gas inside the body
+    vessel = np.degrees(np.arctan2(*palette().ab[Tissue.VESSEL][::-1]))
+    assert np.abs(hue[wall] - vessel).max() < 4
+    flat = light(volume, chroma, "soft-tissue").voxels[chroma.code == 3]
+    own = srgb_to_lab(flat[..., :3][None])[0]
+    shown = own[(own[:, 0] > 20) & (own[:, 0] < 80)]
+    assert np.abs(np.degrees(np.arctan2(shown[:, 2], shown[:, 1])) - vessel).max() < 4

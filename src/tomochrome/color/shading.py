@@ -18,15 +18,21 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import (
+    binary_dilation,
+    binary_propagation,
+    gaussian_filter,
+    generate_binary_structure,
+)
 
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.codes import Codes, Table
+from tomochrome.color.codes import Codes, Mixtures, Table
 from tomochrome.color.lighting import Lighting
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.geometry.blocks import Steps, block_affine, block_means
 from tomochrome.runtime import check, report
+from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
@@ -42,6 +48,13 @@ _AIR_LIKE: Final = (-800.0, -300.0)  #: HU between which the edge of the body fa
 _SOLID: Final = 0.9  #: opacity of tissues that the user has singled out
 _FAINT: Final = 0.02  #: opacity of the surfaces of dimmed and greyed tissues
 _FAINT_RANGE: Final = (-1000.0, 400.0)  #: HU range of their surfaces
+_SKIN_DEPTH: Final = 2  #: voxels below the surface of the body that can be skin
+_SKIN_GAP: Final = 3  #: voxels from the skin in which other tissue on the surface is skin
+#: Tissues that can be on the surface beside skin.
+_OWN_SURFACE: Final = (
+    Tissue.SKIN, Tissue.FAT, Tissue.LUNG, Tissue.AIRWAY, Tissue.CORTICAL_BONE, Tissue.MARROW,
+    Tissue.FOREIGN_BODY,
+)  # fmt: skip
 _SOFTNESS: Final = 0.6  #: standard deviation of the Gaussian of a tissue's edge, in voxels
 _SOFT_FROM: Final = 0.25  #: smoothed membership from which a tissue's edge is visible
 _LIGHT_DIRECTION: Final = (0.45, -1.0, 0.65)  #: towards the light, in LPS
@@ -180,6 +193,8 @@ def _colors(
 ) -> NDArray[np.uint8]:
     """Return RGBA of blocks, with the shaded L* of the tissue and opacity for their thickness."""
     curve, values, shown = settings.alpha, blocks.values, _shown(codes, settings, table)
+    if curve.shaded:
+        blocks = replace(blocks, code=_closed_skin(blocks.code, shown.air, table))
     code = _dilated(blocks.code, ~shown.solid if shown.restricted else shown.air | shown.hidden)
     if curve.shaded:
         L = base[code]
@@ -276,6 +291,31 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
     for start in range(0, shape[0], depth):
         stop = min(start + depth, shape[0])
         yield start, stop, max(0, start - _MARGIN), min(shape[0], stop + _MARGIN)
+
+
+def _closed_skin(code: Codes, air: NDArray[np.bool_], table: Table) -> Codes:
+    """Return the codes with small gaps of the skin closed.
+
+    The partial volume between air and skin can have the HU of any tissue, and what a model takes it
+    for appears as patches on the skin.
+    """
+    if not isinstance(table, Mixtures) or not (table.tissue == Tissue.SKIN).any():
+        return code
+    is_skin = table.tissue == Tissue.SKIN
+    purest = (table.weights[:, Tissue.SKIN] * is_skin).argmax()
+    skin = is_skin[code]
+    clear = air[code]
+    border = clear.copy()
+    border[:, 1:-1, 1:-1] = False
+    in_plane = generate_binary_structure(3, 1)
+    in_plane[[0, 2]] = False
+    around = binary_propagation(border, in_plane, mask=clear)
+    near = binary_dilation(around, iterations=_SKIN_DEPTH)
+    near &= binary_dilation(skin, iterations=_SKIN_GAP)
+    kept = air | np.isin(table.tissue, _OWN_SURFACE)
+    closed: Codes = code.copy()
+    closed[near & ~kept[code]] = purest
+    return closed
 
 
 def _dilated(code: Codes, clear: NDArray[np.bool_]) -> Codes:
