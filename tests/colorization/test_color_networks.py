@@ -32,7 +32,16 @@ BIGCOLOR = {**RESNET, "name": "BigColor", "layers": 18, "latent": 5}
 
 @pytest.mark.parametrize(
     "config",
-    [SCIM, UNET, {**UNET, "upsampling": "nearest"}, ZHANG, RESNET, DEEP, BIGCOLOR],
+    [
+        SCIM,
+        UNET,
+        {**UNET, "upsampling": "nearest"},
+        {**UNET, "upsampling": "transposed"},
+        ZHANG,
+        RESNET,
+        DEEP,
+        BIGCOLOR,
+    ],
 )
 def test_a_network_keeps_the_grid_up_to_its_stride(config):
     net = build_network(config).eval()
@@ -46,7 +55,7 @@ def test_a_network_keeps_the_grid_up_to_its_stride(config):
 
 def test_scim_is_the_thesiss_network():
     net = build_network(SCIM)
-    assert round(sum(p.numel() for p in net.parameters()) / 1e6, 1) == 3.9
+    assert sum(p.numel() for p in net.parameters()) == 3_896_530
     shapes = []
     for layer in net:
         layer.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
@@ -56,6 +65,7 @@ def test_scim_is_the_thesiss_network():
     deepest = shapes.index((1, 512, 8, 8))
     widths = [shape[-1] for shape in shapes[deepest:]]
     assert widths == sorted(widths) and widths[-1] == 64
+    assert shapes[-2] == (1, 2, 32, 32)  # the output layer, then the last upsampling
 
 
 @pytest.mark.parametrize("way", ["bilinear", "nearest"])

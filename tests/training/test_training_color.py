@@ -7,17 +7,19 @@ import pytest
 from training_cases import small, write_pool, write_run
 
 from tomochrome.cli.app import main
+from tomochrome.color.convert import lab_to_srgb, srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.colorization import colorize, find_model
 from tomochrome.colorization.kinds.color_network import ColorNetwork
 from tomochrome.colorization.quantize import quantize
-from tomochrome.errors import OptionError
+from tomochrome.errors import ModelError, OptionError
 from tomochrome.training import load_config
 from tomochrome.training.pool import Pool
 from tomochrome.volume import Volume, default_affine
 
 torch = pytest.importorskip("torch")
-from tomochrome.colorization.color_heads import soft_bins  # noqa: E402
+from tomochrome.colorization.color_heads import make_head, soft_bins  # noqa: E402
+from tomochrome.training.calibrate import fit_confidence  # noqa: E402
 from tomochrome.training.color_samples import (  # noqa: E402
     AROUND,
     BODY,
@@ -26,7 +28,7 @@ from tomochrome.training.color_samples import (  # noqa: E402
 )
 from tomochrome.training.tasks.color import LAST_DIGITS, Colors, rebalanced  # noqa: E402
 
-NAMES = ("scim", "unet", "unet-quantized", "zhang")
+NAMES = ("scim", "unet", "unet-quantized", "coloria-cnn", "zhang")
 
 
 def config(name, **change):
@@ -52,7 +54,7 @@ def test_training_and_test_patients_are_disjoint(pool):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_steps_reduce_the_color_error(name, pool, tmp_path):
-    rate = 3e-4 if name == "scim" else 3e-3  # it has no norms
+    rate = {"scim": 3e-4, "coloria-cnn": 1e-2}.get(name, 3e-3)  # scim has no norms
     plan = config(name, learning_rate=rate, phantoms=None)
     task = Colors(plan, pool)
     task.prepare()
@@ -60,7 +62,7 @@ def test_a_few_steps_reduce_the_color_error(name, pool, tmp_path):
     torch.manual_seed(1)
     net, losses = task.network(), []
     optimizer = task.optimizer(net)
-    for _ in range(20):
+    for _ in range(80 if name == "coloria-cnn" else 20):
         loss, figures = task.loss(net, batch)
         optimizer.zero_grad()
         loss.backward()
@@ -72,11 +74,11 @@ def test_a_few_steps_reduce_the_color_error(name, pool, tmp_path):
 
 def test_the_loss_matches_the_papers(pool):
     """Mean squared error of (a*, b*) / 128, and the accuracy that Keras gives two outputs."""
-    plan = config("scim", variance_weight=0.0)
+    plan = config("scim")
     task = Colors(plan, pool)
     images, truth = (torch.from_numpy(part)[None] for part in task.dataset()[3])
     truth[0, 2, 4:8] = UNKNOWN
-    raw = 0.3 * torch.randn(1, 3, *plan.shape)
+    raw = 0.3 * torch.randn(1, 2, *plan.shape)
 
     class Says(torch.nn.Module):
         def forward(self, _):
@@ -84,7 +86,7 @@ def test_the_loss_matches_the_papers(pool):
 
     loss, figures = task.loss(Says(), (images, truth))
     wanted, kind = truth[0, :2].numpy().transpose(1, 2, 0) / 128, truth[0, 2].numpy()
-    said = np.tanh(raw[0, :2].numpy()).transpose(1, 2, 0)
+    said = np.tanh(raw[0].numpy()).transpose(1, 2, 0)
     known, body = kind != UNKNOWN, kind == BODY
     assert float(loss) == pytest.approx(((said - wanted) ** 2)[known].mean(), rel=1e-4)
     distance = 128 * np.linalg.norm(said - wanted, axis=-1)[body]
@@ -93,6 +95,55 @@ def test_the_loss_matches_the_papers(pool):
     assert figures["accuracy"] == pytest.approx(
         (said.argmax(-1) == wanted.argmax(-1))[known].mean(), abs=1e-4
     )
+
+
+def test_the_absolute_error_is_of_the_picture_in_rgb(pool):
+    """The picture has the luminance of the first window; unknown pixels do not count."""
+    task = Colors(config("coloria-cnn"), pool)
+    images, truth = (torch.from_numpy(part)[None] for part in task.dataset()[3])
+    truth[0, 2, 4:8] = UNKNOWN
+    raw = torch.randn(1, 3, *truth.shape[2:])
+    lab = np.concatenate([100 * images[0, :1].numpy(), truth[0, :2].numpy()]).transpose(1, 2, 0)
+    said = 1 / (1 + np.exp(-raw[0].numpy().transpose(1, 2, 0)))
+    known = truth[0, 2].numpy() != UNKNOWN
+    error = np.abs(said - lab_to_srgb(lab))[known].mean()
+    loss, figures = task.loss(lambda _: raw, (images, truth))
+    assert float(loss) == pytest.approx(error, rel=1e-5)
+    body = truth[0, 2].numpy() == BODY
+    distance = np.linalg.norm(srgb_to_lab(said)[..., 1:] - lab[..., 1:], axis=-1)[body]
+    assert figures["ab_error"] == pytest.approx(distance.mean(), rel=1e-3)
+
+
+def test_a_table_of_confidences_is_fitted_stored_and_read(tmp_path, capsys):
+    """Confidence depends on the predicted color: a cell's share of close colors."""
+    head = make_head({"name": "plain-tanh"})
+    ab = torch.tensor([[30.0, 20.0], [-50.0, 10.0]]).repeat_interleave(1000, dim=0)
+    ab = ab[torch.randperm(2000, generator=torch.Generator().manual_seed(1))]
+    raw = torch.atanh(ab / 128).T[None, :, :, None]
+    warm = ab[:, 0] > 0
+    right = warm & (torch.arange(2000) % 10 < 9)
+    _, after = fit_confidence(head, raw, right)
+    confidence = head.confidence(raw)[0, 0, :, 0]
+    assert float(confidence[warm][0]) == pytest.approx(0.9, abs=0.02)
+    assert float(confidence[~warm][0]) < 0.02
+    assert after.error < 0.03
+    (tmp_path / "mine.json").write_text(json.dumps(small("scim")))
+    run = write_run(tmp_path / "run")
+    argv = ["train", str(tmp_path / "mine.json"), "--out", str(run), "--steps", "2"]
+    assert main([*argv, "--device", "cpu", "--json"]) == 0
+    predictor = ColorNetwork(find_model(run / "weights" / "scim"), device="cpu")
+    a, b, confidence = np.moveaxis(
+        predictor.predict(np.full((1, 1, 16, 16), 0.5, np.float32)), -1, 0
+    )
+    rates = predictor.extra["confidences"].astype(np.float32)
+    cells = (np.rint(np.stack([a, b]) / 10).astype(int) + 13).clip(0, 25)
+    np.testing.assert_allclose(confidence, rates[cells[0], cells[1]], atol=1e-3)
+
+
+@pytest.mark.parametrize("rates", [np.zeros(3), np.full((26, 26), 1.2), np.full((26, 26), np.nan)])
+def test_an_impossible_table_of_confidences_is_refused(rates):
+    with pytest.raises(ModelError, match="table of confidences of the model 'm' is invalid"):
+        make_head({"name": "rgb"}).load(rates, "m")
 
 
 def test_the_palettes_colors_are_the_truth(pool):
@@ -106,9 +157,9 @@ def test_the_palettes_colors_are_the_truth(pool):
 
 
 def test_the_loss_is_minimal_at_the_variance_of_the_errors(pool):
-    task = Colors(config("scim", variance_weight=1.0), pool)
+    task = Colors(config("unet", variance_weight=1.0), pool)
     truth, known = torch.zeros(1, 2, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool)
-    color = torch.atanh(torch.tensor([3.0, 4.0]) / 128).reshape(1, 2, 1, 1)  # 5 units off
+    color = 2 * torch.atanh(torch.tensor([3.0, 4.0]) / 128).reshape(1, 2, 1, 1)  # 5 units off
     logs = torch.linspace(-1, 4, 501)
     losses = [
         float(task._error(torch.cat([color, torch.full((1, 1, 1, 1), float(s))], 1), truth, known))
@@ -194,7 +245,7 @@ def write_pairs(folder, blocks=4):
 
 
 def test_samples_of_pairs_keep_photograph_and_ct_together(tmp_path):
-    spec = config("scim", pixel_mm=4.0).spec
+    spec = config("unet", pixel_mm=4.0).spec
     samples = PairSamples(write_pairs(tmp_path / "pairs"), "learn", spec, (32, 48), 1)
     for k in range(6):
         images, truth = samples[k]
@@ -256,7 +307,7 @@ def test_too_few_sections_give_a_one_line_error(tmp_path, capsys):
 )
 def test_configuration_error_messages(change, words):
     with pytest.raises(OptionError) as refused:
-        load_config({**small("scim"), **change})
+        load_config({**small("unet"), **change})
     assert words in str(refused.value) and "\n" not in str(refused.value)
 
 

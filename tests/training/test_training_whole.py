@@ -19,7 +19,16 @@ WANTED = {
     "symnet": ["symnet"],
     **{
         name: [name]
-        for name in ("scim", "unet", "unet-quantized", "zhang", "artistic", "stable", "bigcolor")
+        for name in (
+            "scim",
+            "unet",
+            "unet-quantized",
+            "coloria-cnn",
+            "zhang",
+            "artistic",
+            "stable",
+            "bigcolor",
+        )
     },
 }
 

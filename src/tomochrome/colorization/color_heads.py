@@ -1,7 +1,7 @@
 """Heads that convert the channels of a color network to (a*, b*) and a confidence.
 
-For both heads the confidence is the probability that the color is within `CLOSE` CIELAB units of
-the ground truth. It is calibrated by a temperature fitted on held-out patients.
+The confidence is the probability that the color is within `CLOSE` CIELAB units of the ground truth.
+It is calibrated on held-out patients, by a temperature or as a table.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from tomochrome.color.space import DELTA, TO_XYZ
 from tomochrome.errors import ModelError
 
 CLOSE: Final = 10.0
@@ -24,6 +25,7 @@ AB_SCALE: Final = 128.0
 """Scale from the network's outputs (-1 to 1) to (a*, b*)."""
 BIN_WIDTH: Final = 10
 _LOG_SIGMA: Final = (-1.0, 4.5)  # of CIELAB units: 0.4 to 90
+_CELLS: Final = 26  # of (a*, b*) along each axis, `BIN_WIDTH` wide
 
 
 class ColorHead(ABC):
@@ -79,6 +81,93 @@ class RegressionHead(ColorHead):
         """Return the probability of a correct color, from the Rayleigh distribution."""
         sigma = self.log_sigma(raw).exp() * self.temperature
         return 1.0 - torch.exp(-0.5 * (CLOSE / sigma).square())
+
+
+class TableHead(ColorHead):
+    """Head of a network without outputs for a confidence, which depends on the color alone.
+
+    Attributes
+    ----------
+    rates
+        The confidence in each cell of (a*, b*), float32 (cells, cells).
+    """
+
+    def __init__(self) -> None:
+        self.rates = torch.full((_CELLS, _CELLS), 0.5)
+
+    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the rate of the cell of each color."""
+        return self.rates.to(raw.device)[self.cells(raw)].unsqueeze(1)
+
+    def cells(self, raw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the indices of the cell of each color along a* and b*, int64 (n, y, x) each."""
+        cells = (self.colors(raw) / BIN_WIDTH).round().long() + _CELLS // 2
+        return cells.clamp(0, _CELLS - 1).unbind(1)
+
+    def fit(self, raw: torch.Tensor, right: torch.Tensor) -> None:
+        """Set the rates to the share of correct colors in each cell.
+
+        Cells with few pixels tend to the share in all of them.
+
+        Parameters
+        ----------
+        raw
+            Network outputs (1, channels, pixels, 1).
+        right
+            Whether each pixel's color is close to the truth, bool (pixels,).
+        """
+        a, b = (part.flatten() for part in self.cells(raw))
+        count = torch.zeros(_CELLS**2).index_add_(0, a * _CELLS + b, torch.ones(len(right)))
+        hits = torch.zeros(_CELLS**2).index_add_(0, a * _CELLS + b, right.float())
+        prior = 20.0
+        rates = (hits + prior * right.float().mean()) / (count + prior)
+        self.rates = rates.reshape(_CELLS, _CELLS)
+
+    def load(self, rates: NDArray[np.generic], model: str) -> None:
+        """Set the rates to those stored in a bundle.
+
+        Raises
+        ------
+        ModelError
+            If they are not shares of each cell.
+        """
+        found = torch.from_numpy(np.asarray(rates, np.float32))
+        if found.shape != self.rates.shape or not bool(((found >= 0) & (found <= 1)).all()):
+            raise ModelError(
+                f"the table of confidences of the model '{model}' is invalid; reinstall the model"
+            )
+        self.rates = found
+
+
+class PlainHead(TableHead):
+    """Two channels are the color, scaled by tanh."""
+
+    channels = 2
+
+    def colors(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (a*, b*); see `ColorHead.colors`."""
+        return AB_SCALE * torch.tanh(raw)
+
+
+class RGBHead(TableHead):
+    """Three channels are sRGB after the logistic function; its lightness is not used."""
+
+    channels = 3
+
+    def rgb(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return sRGB from 0 to 1, float (n, 3, y, x)."""
+        return torch.sigmoid(raw)
+
+    def colors(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (a*, b*); see `ColorHead.colors`."""
+        rgb = self.rgb(raw)
+        linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        xyz = torch.einsum("kc,ncyx->nkyx", torch.from_numpy(TO_XYZ).to(raw), linear)
+        curved = torch.where(
+            xyz > DELTA**3, xyz.clamp(min=DELTA**3) ** (1 / 3), xyz / (3 * DELTA**2) + 4 / 29
+        )
+        x, y, z = curved.unbind(1)
+        return torch.stack([500 * (x - y), 200 * (y - z)], dim=1)
 
 
 class BinsHead(ColorHead):
@@ -162,7 +251,8 @@ def make_head(config: Mapping[str, Any]) -> ColorHead:
     Parameters
     ----------
     config
-        ``{"name": "tanh"}``, ``{"name": "doubled-sigmoid"}`` or ``{"name": "bins"}``, the last
+        ``{"name": "tanh"}`` or ``{"name": "doubled-sigmoid"}``, both with a learned variance;
+        ``{"name": "plain-tanh"}``, ``{"name": "rgb"}``, or ``{"name": "bins"}``, the last
         optionally with ``"annealing"`` (default 0.38).
 
     Raises
@@ -173,9 +263,12 @@ def make_head(config: Mapping[str, Any]) -> ColorHead:
     name, annealing = config.get("name"), config.get("annealing", 0.38)
     if name in ("tanh", "doubled-sigmoid"):
         return RegressionHead(str(name))
+    if name in ("plain-tanh", "rgb"):
+        return PlainHead() if name == "plain-tanh" else RGBHead()
     if name != "bins":
         raise ModelError(
-            f"the color head {name!r} is unknown; it must be tanh, doubled-sigmoid or bins"
+            f"the color head {name!r} is unknown; it must be tanh, doubled-sigmoid, plain-tanh, "
+            "rgb or bins"
         )
     if not isinstance(annealing, int | float) or not 0.01 <= annealing <= 10:
         raise ModelError(f"the color head's 'annealing' must be from 0.01 to 10, not {annealing!r}")

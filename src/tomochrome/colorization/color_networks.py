@@ -25,8 +25,9 @@ def _kaiming(module: nn.Module) -> None:
 class Scim(nn.Sequential):
     """An encoder of 3x3 convolutions with alternating strides, and an upsampling decoder.
 
-    The encoder ends at H/8 x W/8 with 512 channels; 3.9 million parameters with one input
-    channel. The network of the SCIM thesis, except that the head applies the last activation.
+    The encoder ends at H/8 x W/8 with 512 channels; the last upsampling follows the output layer.
+    The network of the SCIM thesis, with 3,896,530 parameters for one luminance and two outputs. Its
+    last activation is applied by the head, which gives the same, as the upsampling repeats pixels.
 
     Parameters
     ----------
@@ -38,18 +39,18 @@ class Scim(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         encoder = ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1))
-        decoder = ((256,), (128, "up"), (64, "up"), (32, "up"))
+        decoder = ((256, 1), (128, 2), (64, 2), (32, 1), (16, 1))  # and upsampling
         layers: list[nn.Module] = []
         last = in_channels
         for channels, stride in encoder:
             layers += [nn.Conv2d(last, channels, 3, stride, 1), nn.ReLU(inplace=True)]
             last = channels
-        for channels, *up in decoder:
-            layers += [nn.Conv2d(last, int(channels), 3, 1, 1), nn.ReLU(inplace=True)]
-            layers += [nn.Upsample(scale_factor=2)] if up else []
-            last = int(channels)
+        for channels, scale in decoder:
+            layers += [nn.Conv2d(last, channels, 3, 1, 1), nn.ReLU(inplace=True)]
+            layers += [nn.Upsample(scale_factor=2)] if scale == 2 else []
+            last = channels
         colors = nn.Conv2d(last, out_channels, 3, 1, 1)
-        super().__init__(*layers, colors)
+        super().__init__(*layers, colors, nn.Upsample(scale_factor=2))
         self.apply(_kaiming)
         nn.init.normal_(colors.weight, std=1e-3)  # initially grey, no activation is saturated
 
@@ -102,7 +103,7 @@ class Zhang(nn.Module):
 def color_unet(
     in_channels: int, out_channels: int, features: list[int], upsampling: str
 ) -> nn.Module:
-    """Return MONAI's `BasicUNet` with upsampling by interpolation.
+    """Return MONAI's `BasicUNet`, upsampling by interpolation or by transposed convolutions.
 
     Parameters
     ----------
@@ -111,14 +112,13 @@ def color_unet(
     features
         Channels of the five levels and of the last block: six numbers.
     upsampling
-        ``"bilinear"`` or ``"nearest"``.
+        ``"bilinear"``, ``"nearest"`` or ``"transposed"``.
     """
     with MONAI_IMPORTS:
         from monai.networks.nets import BasicUNet
 
-    network = BasicUNet(
-        2, in_channels, out_channels, features, norm="batch", upsample="nontrainable"
-    )
+    way = "deconv" if upsampling == "transposed" else "nontrainable"
+    network = BasicUNet(2, in_channels, out_channels, features, norm="batch", upsample=way)
     for module in network.modules():
         if isinstance(module, nn.Upsample):
             module.mode = upsampling

@@ -116,7 +116,7 @@ def _color_unet(config: Mapping[str, Any]) -> torch.nn.Module:
         _integer(config, "in_channels", 1, 64),
         _integer(config, "out_channels", 1, 1024),
         features,
-        _choice(config, "upsampling", ("bilinear", "nearest")),
+        _choice(config, "upsampling", ("bilinear", "nearest", "transposed")),
     )
 
 

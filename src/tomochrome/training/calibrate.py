@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tomochrome.colorization.color_heads import ColorHead
+from tomochrome.colorization.color_heads import ColorHead, TableHead
 from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.runtime import check
 from tomochrome.training.precision import arranged, mixed_precision
@@ -64,12 +64,12 @@ def calibrate(
 def fit_confidence(
     head: ColorHead, raw: torch.Tensor, right: torch.Tensor
 ) -> tuple[Reliability, Reliability]:
-    """Set the temperature of a color head to the one with the lowest Brier score.
+    """Set the temperature of a color head to the one with the lowest Brier score, or its table.
 
     Parameters
     ----------
     head
-        Head that computes the confidence; its temperature is set.
+        Head that computes the confidence; its temperature or table is set.
     raw
         Network outputs (1, channels, pixels, 1).
     right
@@ -78,8 +78,17 @@ def fit_confidence(
     Returns
     -------
     before, after
-        Reliability at a temperature of 1 and at the fitted one.
+        Reliability at a temperature of 1 and at the fitted one; of a table, on the second half of
+        the pixels, at the mean of the first half and as fitted on it. All pixels are used then.
     """
+    if isinstance(head, TableHead):
+        half = len(right) // 2
+        head.fit(raw[:, :, :half], right[:half])
+        unseen = right[half:]
+        mean = torch.full(unseen.shape, float(right[:half].float().mean()))
+        after = reliability_of(head.confidence(raw[:, :, half:]).flatten(), unseen)
+        head.fit(raw, right)
+        return reliability_of(mean, unseen), after
     truth, found, scores = right.float(), {}, {}
     for temperature in (1.0, *np.exp(np.linspace(np.log(0.3), np.log(6.0), 40))):
         head.temperature = float(temperature)

@@ -2,7 +2,8 @@
 
 In addition to ``network`` and ``input``, the metadata of such a bundle contain ``head`` (see
 `color_heads.make_head`) and a ``temperature`` for its confidences; the weights may contain
-``grey_levels``, (levels,), to which input luminances are quantized. For a network with a latent
+``grey_levels``, (levels,), to which input luminances are quantized, and must contain
+``confidences``, (cells, cells), for a head that needs this table. For a network with a latent
 code (`gan_networks.BigColor`), ``condition`` defines the code, for example
 ``{"seed": 3, "region": "thorax"}``; see `ColorNetwork.condition`.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 GREY_LEVELS = "grey_levels"
+CONFIDENCES = "confidences"
 
 
 @register_kind("color-network")
@@ -32,10 +34,10 @@ class ColorNetwork(TorchPredictor):
     """The `Predictor` for networks that predict color."""
 
     names_tissues: ClassVar[bool] = False
-    arrays: ClassVar[tuple[str, ...]] = (GREY_LEVELS,)
+    arrays: ClassVar[tuple[str, ...]] = (GREY_LEVELS, CONFIDENCES)
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
-        from tomochrome.colorization.color_heads import make_head
+        from tomochrome.colorization.color_heads import TableHead, make_head
 
         super().__init__(card, device=device, batch=batch)
         description = card.metadata.get("head")
@@ -50,6 +52,8 @@ class ColorNetwork(TorchPredictor):
                 f"the network of the model '{card.name}' has {outputs} outputs, but its color "
                 f"head needs {self._head.channels}; its metadata is damaged"
             )
+        if isinstance(self._head, TableHead):
+            self._head.load(self.extra.get(CONFIDENCES, np.empty(0)), card.name)
         stored = self.extra.get(GREY_LEVELS)
         self._levels = None if stored is None else checked_levels(stored, card.name)
         condition = card.metadata.get("condition")

@@ -25,12 +25,15 @@ from pydantic import (
 )
 from torch.nn import functional
 
+from tomochrome.color.convert import lab_to_srgb
 from tomochrome.colorization.color_heads import (
     AB_SCALE,
     CLOSE,
     BinsHead,
     ColorHead,
     RegressionHead,
+    RGBHead,
+    TableHead,
     make_head,
     nearest_bin,
     soft_bins,
@@ -58,6 +61,7 @@ from tomochrome.training.config import Millimeters, PhantomPlan, Share, Training
 from tomochrome.training.photographs import find_pairs
 from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.section_pairs import Part
+from tomochrome.training.start import start_from
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
@@ -135,6 +139,8 @@ class ColorConfig(TrainingConfig):
         colors of the teacher.
     teacher
         Model whose colors unlabelled CT gets.
+    start
+        Model with the initial weights.
     body_pixels
         Size of a photograph: pixels along the longer side of the body.
     reuse
@@ -158,6 +164,7 @@ class ColorConfig(TrainingConfig):
     source: Literal["palette", "photographs", "mixture"] = "palette"
     shares: dict[Kind, NonNegativeFloat] = Field(default_factory=_shares)
     teacher: str = "tissue3d"
+    start: str | None = None
     body_pixels: PositiveInt = 320
     reuse: NonNegativeInt = 0
     crop: tuple[int, int] | None = None
@@ -224,6 +231,8 @@ class Colors(Task[ColorConfig]):
     def network(self) -> torch.nn.Module:
         """Build the network."""
         net = build_network(self.config.network)
+        if self.config.start is not None:
+            start_from(net, self.config.start)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def samples(
@@ -330,8 +339,14 @@ class Colors(Task[ColorConfig]):
         """
         raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
-        loss = self._bins_loss if isinstance(self.head, BinsHead) else self._error
-        return loss(raw, truth, kind > UNKNOWN), self.measured(raw, truth, kind)
+        known = kind > UNKNOWN
+        if isinstance(self.head, BinsHead):
+            loss = self._bins_loss(raw, truth, known)
+        elif isinstance(self.head, RGBHead):
+            loss = self._rgb_error(raw, truth, known, batch[0][:, 0])
+        else:
+            loss = self._error(raw, truth, known)
+        return loss, self.measured(raw, truth, kind)
 
     def measured(
         self, raw: torch.Tensor, truth: torch.Tensor, kind: torch.Tensor
@@ -347,17 +362,33 @@ class Colors(Task[ColorConfig]):
         return {name: float(value) for name, value in figures.items()}
 
     def _error(self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared color error plus the likelihood of the variance."""
-        assert isinstance(self.head, RegressionHead)
+        """Return the mean squared color error plus the likelihood of a learned variance."""
         squared = (self.head.colors(raw) - truth).square().sum(1)[known]
+        error = self._weighted(squared, truth, known) / 2 / AB_SCALE**2
+        if not isinstance(self.head, RegressionHead):
+            return error
         log_sigma = self.head.log_sigma(raw)[:, 0][known]
         spread = 0.5 * squared.detach() * torch.exp(-2 * log_sigma) + 2 * log_sigma
-        error = squared.mean()
-        if self.bin_weights is not None:
-            colors = truth.movedim(1, -1)[known]
-            weight = self.bin_weights.to(raw)[nearest_bin(colors)]
-            error = (squared * weight).sum() / weight.sum()
-        return error / 2 / AB_SCALE**2 + self.config.variance_weight * spread.mean()
+        return error + self.config.variance_weight * spread.mean()
+
+    def _rgb_error(
+        self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor, luminance: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean absolute error of sRGB at a luminance, from 0 to 1 (n, y, x)."""
+        assert isinstance(self.head, RGBHead)
+        lab = torch.cat([100 * luminance[:, None], truth], dim=1).movedim(1, -1)
+        wanted = torch.from_numpy(lab_to_srgb(lab.cpu().numpy())).to(raw)
+        error = (self.head.rgb(raw).movedim(1, -1) - wanted).abs().mean(-1)[known]
+        return self._weighted(error, truth, known)
+
+    def _weighted(
+        self, error: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean of the errors of known pixels (pixels,), rebalanced by their color."""
+        if self.bin_weights is None:
+            return error.mean()
+        weight = self.bin_weights.to(error)[nearest_bin(truth.movedim(1, -1)[known])]
+        return (error * weight).sum() / weight.sum()
 
     def _bins_loss(
         self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
@@ -372,7 +403,8 @@ class Colors(Task[ColorConfig]):
 
     def course(self) -> str:
         """Return the card's text on how the weights were chosen."""
-        return (
+        start = self.config.start
+        return (f"It began with the weights of the model `{start}`. " if start else "") + (
             f"Every {self.config.validate_every} steps the loss on patients that were not learned "
             "from decided which weights to keep."
         )
@@ -441,6 +473,12 @@ class Colors(Task[ColorConfig]):
         tensors = half_precision(net.state_dict())
         if self.levels is not None:
             tensors["grey_levels"] = torch.from_numpy(self.levels)
+        source = "the probabilities of the color bins"
+        if isinstance(self.head, TableHead):
+            tensors["confidences"] = self.head.rates
+            source = "a table by the predicted color"
+        elif isinstance(self.head, RegressionHead):
+            source = "a learned variance"
         words = {
             "about": config.about,
             "data": DATA[config.source].format(teacher=config.teacher),
@@ -448,9 +486,7 @@ class Colors(Task[ColorConfig]):
             "limits": self.limits,
             "reliability": reliability_table(reliability),
             "temperature": f"{self.head.temperature:.3f}",
-            "confidence": "a learned variance"
-            if isinstance(self.head, RegressionHead)
-            else "the probabilities of the color bins",
+            "confidence": source,
         }
         return [Bundle(config.name, tensors, metadata, words, "color")]
 
