@@ -86,11 +86,11 @@ def test_adversarial_training_separates_the_gradients(pool):
 
 
 @pytest.mark.parametrize(
-    ("right", "error", "over"), [(0.5, 9.0, True), (0.9, 9.0, False), (0.9, 15.0, True)]
+    ("right", "error", "over"), [(0.5, 9.0, False), (0.9, 9.0, False), (0.9, 15.0, True)]
 )
-def test_the_adversarial_stage_ends_at_a_threshold(right, error, over, pool):
-    net = NoGan(config(fooled=0.6, worse=1.2), pool).network()
-    task = NoGan(config(fooled=0.6, worse=1.2), pool)
+def test_the_adversarial_stage_ends_when_colors_get_worse(right, error, over, pool):
+    net = NoGan(config(worse=1.2), pool).network()
+    task = NoGan(config(worse=1.2), pool)
     for _ in range(5):
         net.note(0.5, 10.0, adversarial=False)
     assert float(net.before) == pytest.approx(10) and not task.finished(net)
@@ -102,8 +102,26 @@ def test_the_adversarial_stage_ends_at_a_threshold(right, error, over, pool):
     assert task.finished(net) == over
 
 
-def test_a_run_that_ended_at_its_threshold_is_not_continued(pool, tmp_path):
-    plan = config(fooled=1.0)  # anything is enough
+def test_a_critic_that_is_fooled_learns_alone_until_it_recovers(pool):
+    state, batch = begun(pool, 2)
+    net, generator = state.net, state.net.generator
+    net.right.fill_(0.5)
+
+    def step(right):
+        before = next(generator.parameters()).detach().clone()
+        state.learn(batch, 1e-3)
+        net.right.fill_(right)
+        return not torch.equal(before, next(generator.parameters()))
+
+    assert [step(right) for right in (0.6, 0.65, 0.8, 0.6, 0.4, 0.6)] == [
+        False, False, False, True, True, False,
+    ]  # fmt: skip
+    assert (int(net.adversarial_steps), int(net.critic_steps), int(net.rounds)) == (2, 4, 2)
+
+
+def test_a_run_that_ended_at_its_threshold_is_not_continued(pool, tmp_path, monkeypatch):
+    plan = config()
+    monkeypatch.setattr(NoGan, "finished", lambda _, net: int(net.adversarial_steps) > 0)
     state = read_checkpoint(train(plan, out=tmp_path, pool=pool, paint=False, steps=10), "")
     assert state["step"] == 7  # the first of the adversarial part
     again = train(plan, out=tmp_path, pool=pool, paint=False, steps=10, resume=True)

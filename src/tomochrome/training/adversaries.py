@@ -55,7 +55,11 @@ class Adversaries(nn.Module):
     Attributes
     ----------
     right
-        Running share of patches that the critic classifies correctly.
+        Running share of patches that the critic classifies correctly in the adversarial stage.
+    alone
+        Whether the critic learns alone in the adversarial stage, as it was fooled.
+    rounds, adversarial_steps, critic_steps
+        How often the critic was fooled, and the steps of both networks and of the critic alone.
     error, before
         Running color error in the body, now and before the adversarial stage; 0 if unknown.
     """
@@ -66,9 +70,15 @@ class Adversaries(nn.Module):
         self.right: torch.Tensor
         self.before: torch.Tensor
         self.error: torch.Tensor
+        self.alone: torch.Tensor
+        self.rounds: torch.Tensor
+        self.adversarial_steps: torch.Tensor
+        self.critic_steps: torch.Tensor
         # buffers are saved in the checkpoint
         for name, value in (("right", 1.0), ("before", 0.0), ("error", 0.0)):
             self.register_buffer(name, torch.tensor(value))
+        for name in ("alone", "rounds", "adversarial_steps", "critic_steps"):
+            self.register_buffer(name, torch.tensor(0))
 
     def judge(
         self, images: torch.Tensor, colors: torch.Tensor, *, learn: bool
@@ -90,6 +100,20 @@ class Adversaries(nn.Module):
             outputs: list[torch.Tensor] = self.critic(stacked)
         self.critic.requires_grad_(True)
         return [output.float() for output in outputs]
+
+    def take_turns(self, fooled: float, recovered: float) -> None:
+        """Let the critic learn alone from when it is fooled until it has recovered.
+
+        Parameters
+        ----------
+        fooled, recovered
+            Share of patches classified correctly below which, and above which.
+        """
+        if float(self.right) < fooled and not int(self.alone):
+            self.alone += 1
+            self.rounds += 1
+        elif float(self.right) > recovered:
+            self.alone.zero_()
 
     def note(self, right: float, error: float, *, adversarial: bool) -> None:
         """Update the running share of correct scores and the running color error after a step."""

@@ -1,8 +1,8 @@
 """Color generators trained against a critic: `artistic`, `stable` and `bigcolor`.
 
 NoGAN training (J. Antic, DeOldify, 2019): the generator alone with a squared error and a feature
-loss, the critic alone, and a short adversarial stage that ends when the critic is fooled or the
-colors get worse. The feature loss uses the critic's features, at first with its initial weights:
+loss, the critic alone, and an adversarial stage, in which the critic learns alone whenever it is
+fooled, and which ends when the colors get worse. The feature loss uses the critic's features, at first with its initial weights:
 the network `tissue` reads HU and cannot judge a coloring, and nothing is downloaded.
 """
 
@@ -76,8 +76,9 @@ class NoGanConfig(ColorConfig):
         Weight of the shortfall of ``variety``.
     critic_width
         Channels of the critic's first layer.
-    fooled
-        The run ends when the critic classifies less than this share of patches correctly.
+    fooled, recovered
+        In the adversarial stage, the critic learns alone from when it classifies less than the
+        first share of patches correctly until it classifies more than the second correctly.
     worse
         The run ends when the color error exceeds this multiple of that before the adversarial
         stage.
@@ -91,6 +92,7 @@ class NoGanConfig(ColorConfig):
     variety_weight: NonNegativeFloat = 0.02
     critic_width: PositiveInt = 24
     fooled: Share = 0.55
+    recovered: Share = 0.7
     worse: Annotated[float, Field(ge=1)] = 1.1
 
     @model_validator(mode="after")
@@ -142,7 +144,7 @@ class NoGan(Colors):
     figures = (*Colors.figures, "critic_right")
     limits = (
         "The critic rewards colors that look true, which are not always the true ones: expect "
-        "crisp colors at the wrong place more than dull ones. The adversarial part was short"
+        "crisp colors at the wrong place more than dull ones"
     )
 
     def __init__(self, config: NoGanConfig, pool: Path, data: Path | None = None) -> None:
@@ -154,6 +156,7 @@ class NoGan(Colors):
         super().__init__(config, pool, data)
         self.stages = (*list(accumulate(part.share for part in config.parts))[:-1], 1.0)
         self.part = config.parts[0]
+        self.turns = ""  #: what the card says of the adversarial stage, known at the end
 
     def network(self) -> torch.nn.Module:
         """Build the generator and its critic."""
@@ -161,10 +164,9 @@ class NoGan(Colors):
         return Adversaries(super().network(), critic.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     def finished(self, net: torch.nn.Module) -> bool:
-        """Return whether the critic is fooled, or the colors have become worse."""
+        """Return whether the colors have become worse in the adversarial stage."""
         assert isinstance(net, Adversaries)
-        too_bad = self.config.worse * float(net.before)
-        return float(net.right) < self.config.fooled or float(net.error) > too_bad
+        return float(net.error) > self.config.worse * float(net.before)
 
     def dataset(self, stage: int = 0) -> Any:
         """Enter a stage of the run and return its samples."""
@@ -186,6 +188,10 @@ class NoGan(Colors):
         if not isinstance(net, Adversaries):
             return super().loss(net, batch)
         config, learns = self.config, self.part.learns
+        adversarial = learns == "both"
+        if adversarial and net.training:
+            net.take_turns(config.fooled, config.recovered)
+            learns = "critic" if int(net.alone) else "both"
         images, truth, kind = batch[0], batch[1][:, :2], batch[1][:, 2]
         known, wanted = kind > UNKNOWN, config.saturation * truth
         with torch.set_grad_enabled(learns != "critic"):
@@ -208,8 +214,9 @@ class NoGan(Colors):
             on_true, on_generated = scores.chunk(2)
             total = total + hinge(on_true, on_generated)
             right = float(((on_true > 0).float().mean() + (on_generated < 0).float().mean()) / 2)
-            net.note(right, figures["ab_error"], adversarial=learns == "both")
+            net.note(right, figures["ab_error"], adversarial=adversarial)
             figures["critic_right"] = right
+            (net.adversarial_steps if learns == "both" else net.critic_steps).add_(1)
         return total, figures
 
     def _generate(
@@ -245,15 +252,20 @@ class NoGan(Colors):
             f"The NoGAN way, shares of the time: {parts}. Beside the squared error the features "
             f"of the critic ({self.config.feature_weight:g}) and in the last part its judgement "
             f"({self.config.adversarial_weight:g}); the chroma that was learned is "
-            f"{self.config.saturation:g} of the true one. It ended with the time, or when the "
-            f"critic was right on less than {self.config.fooled:.0%} of the patches or the color "
-            f"error was {self.config.worse:g} times that before; kept is the running mean at the "
-            "end. The columns of the course say how far each part came."
+            f"{self.config.saturation:g} of the true one. In the last part the critic learned "
+            f"alone from when it was right on less than {self.config.fooled:.0%} of the patches "
+            f"until it was on {self.config.recovered:.0%}. It ended with the time, or when the "
+            f"color error was {self.config.worse:g} times that before; kept is the running mean at "
+            f"the end. {self.turns}"
         )
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the generator with calibrated confidences, without the critic."""
         assert isinstance(net, Adversaries)
+        self.turns = (
+            f"Both learned against each other in {int(net.adversarial_steps)} steps, the critic "
+            f"alone in {int(net.critic_steps)}; it was fooled {int(net.rounds)} times."
+        )
         size = sum(parameter.numel() for parameter in net.generator.parameters())
         found = super().bundles(net.generator, evidence)
         words = {"parameters": f"{size / 1e6:.2f}"}
