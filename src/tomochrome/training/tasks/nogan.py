@@ -2,8 +2,9 @@
 
 NoGAN training (J. Antic, DeOldify, 2019): the generator alone with a squared error and a feature
 loss, the critic alone, and an adversarial stage, in which the critic learns alone whenever it is
-fooled, and which ends when the colors get worse. The feature loss uses the critic's features, at first with its initial weights:
-the network `tissue` reads HU and cannot judge a coloring, and nothing is downloaded.
+fooled, and which ends when the colors get worse. The feature loss uses the critic's features, at
+first with its initial weights: the network `tissue` reads HU and cannot judge a coloring, and
+nothing is downloaded.
 """
 
 from __future__ import annotations
