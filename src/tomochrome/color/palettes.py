@@ -166,37 +166,37 @@ CONVENTIONAL: Table = {
 }
 
 _SAFE = (
-    "found by benchmarks/optimize_palette.py: tissues that touch are apart under protanopia, "
-    "deuteranopia and tritanopia, and by 8 or more along blue-yellow (b*)"
+    "found by benchmarks/optimize_palette.py: tissues that touch are 10 apart in CIEDE2000 under "
+    "protanopia, deuteranopia and tritanopia"
 )
 COLORBLIND_SAFE: Table = {
     tissue: (lab, _SAFE)
     for tissue, lab in {
         _T.AIR: (0, 0, 0),
-        _T.LUNG: (60, 12, 30),
+        _T.LUNG: (60, 12, 18),
         _T.AIRWAY: (20, 0, 0),
-        _T.FAT: (70, 12, -24),
-        _T.MUSCLE: (48, 30, -36),
-        _T.SKIN: (66, 15, 12),
+        _T.FAT: (70, 13, 24),
+        _T.MUSCLE: (48, 26, -55),
+        _T.SKIN: (66, 7, 0),
         _T.CORTICAL_BONE: (85, 0, 0),
-        _T.MARROW: (66, 12, -9),
-        _T.CARTILAGE: (60, 12, 21),
-        _T.LIVER: (45, 9, -15),
-        _T.SPLEEN: (40, 21, 42),
-        _T.KIDNEY: (42, -9, 3),
-        _T.PANCREAS: (68, 24, -33),
-        _T.ADRENAL: (60, 18, 33),
-        _T.GALLBLADDER: (50, -6, 3),
-        _T.STOMACH: (60, -12, -6),
-        _T.BOWEL: (66, 9, 21),
-        _T.BLADDER: (76, 0, 3),
-        _T.VESSEL: (45, 39, 51),
-        _T.HEART: (45, 18, 3),
-        _T.BRAIN: (66, 15, -9),
-        _T.SPINAL_CORD: (66, 12, 36),
-        _T.EYE: (64, 6, -9),
-        _T.REPRODUCTIVE: (58, 0, -9),
-        _T.FLUID: (80, -12, 12),
+        _T.MARROW: (66, 11, 15),
+        _T.CARTILAGE: (60, 10, -7),
+        _T.LIVER: (45, -18, 6),
+        _T.SPLEEN: (40, 33, 31),
+        _T.KIDNEY: (42, -1, -6),
+        _T.PANCREAS: (68, 31, -56),
+        _T.ADRENAL: (60, 29, 31),
+        _T.GALLBLADDER: (50, 4, 21),
+        _T.STOMACH: (60, 52, 15),
+        _T.BOWEL: (66, 16, -23),
+        _T.BLADDER: (76, -4, -1),
+        _T.VESSEL: (45, 15, 50),
+        _T.HEART: (45, 18, -8),
+        _T.BRAIN: (66, 3, 21),
+        _T.SPINAL_CORD: (66, 24, 16),
+        _T.EYE: (64, 3, 5),
+        _T.REPRODUCTIVE: (58, 1, 19),
+        _T.FLUID: (80, 2, -11),
         _T.FOREIGN_BODY: (65, -10, -9),
     }.items()
 }
