@@ -43,7 +43,10 @@ def main() -> None:
     from tomochrome.training import train
     from tomochrome.training.task import load_config
 
-    changes = {"shape": (128, 128), "pixel_mm": 3.2, "validate_every": EVERY, "patience": 1000}
+    changes = {
+        "shape": (128, 128), "pixel_mm": 3.2, "validate_every": EVERY, "patience": 1000,
+        "source": "palette", "reuse": 0, "crop": None, "rebalancing": None,
+    }  # fmt: skip
     for name, rates in RATES.items():
         for rate in rates:
             folder = options.out / f"{name}-{rate:g}"
@@ -102,8 +105,8 @@ def write_report(runs: Path, report: Path) -> None:
         "# Study of optimizers\n\n"
         "Which optimizer trains `scim` best in the same number of steps? Each started from the "
         "same\n"
-        f"weights and used the same {steps} batches of 8 slices (128 x 128 pixels of 3.2 mm; the\n"
-        "shipped model has 256 x 256 of 1.6 mm), with a warm-up of 100 steps and a cosine\n"
+        f"weights and used the same {steps} batches of 8 slices of phantoms (128 x 128 pixels of\n"
+        "3.2 mm), with a warm-up of 100 steps and a cosine\n"
         "schedule. The loss is the validation loss on held-out phantom patients, of the running\n"
         "mean of the weights. With one seed and three learning rates each, differences of a few\n"
         "percent are not significant. Where the highest rate is the best, an even higher one may\n"

@@ -1,4 +1,4 @@
-"""Networks that predict (a*, b*) directly: `scim`, `unet`, `unet-quantized` and `zhang`.
+"""Networks that predict color directly: `scim`, `unet`, `unet-quantized`, `coloria-cnn`, `zhang`.
 
 The ground truth is a palette's color of each pixel's tissue, on phantoms and real labelled CT, or a
 photograph of the same section. 70 % of the patients or blocks of sections are used for training,
