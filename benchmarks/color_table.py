@@ -1,4 +1,4 @@
-"""The table of all models on phantoms, two contrast-enhanced scans and a photographed head.
+"""The table of all models on phantoms, two contrast-enhanced scans and photographs of a head.
 
 Usage::
 
@@ -20,7 +20,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
-from color_accuracy import labelled_angiography, photographed_head
+from color_accuracy import SLICE_MM, SLICES_AROUND, labelled_angiography
 from contrast_abdomen import SERIES, labelled_abdomen
 
 from tomochrome.cli import main as tomochrome
@@ -37,12 +37,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--readme", type=Path, help="Markdown file with the table's two comments")
     parser.add_argument("--phantoms", default="5", help="number of phantom patients")
+    parser.add_argument("--keep", type=Path, help="folder in which the test sets are kept")
     parser.add_argument("--model", action="append", default=[], help="instead of all models")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        sets = [make(options.data, folder) for make in (abdomen, angiography, photograph)]
-        (folder / "sets.json").write_text(json.dumps(sets), encoding="utf-8")
+        folder = options.keep or Path(made)
+        folder.mkdir(exist_ok=True)
+        if not (folder / "sets.json").exists():
+            sets = [make(options.data, folder) for make in (abdomen, angiography, photographs)]
+            (folder / "sets.json").write_text(json.dumps(sets), encoding="utf-8")
         table = folder / "table.md"
         command = ["evaluate", "models", str(folder / "sets.json"), "--phantoms", options.phantoms]
         command += ["--markdown", str(table)]
@@ -95,22 +98,49 @@ def angiography(data: Path, folder: Path) -> dict[str, object]:
     }
 
 
-def photograph(data: Path, folder: Path) -> dict[str, object]:
-    """Return the head's slice with the photograph of its section as a test set."""
+def photographs(data: Path, folder: Path) -> dict[str, object]:
+    """Return planes of the head with the photographs of its left-out sections as a test set.
+
+    Each plane lies within a volume, as in practice. Sections without CT around them are left out.
+    """
     from PIL import Image
 
     import tomochrome as tc
+    from tomochrome.geometry.orient import closest_axial
+    from tomochrome.geometry.resample import resample
+    from tomochrome.training.color_data import HEAD_END, SECTIONS, SECTIONS_CT
+    from tomochrome.training.sections import place_sections, read_clean_sections, split_sections
 
-    ct, image, mask, k = photographed_head(data)
-    tc.write(ct, folder / "head.nii.gz")
-    Image.fromarray(image).save(folder / "photograph.png")
-    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
-    scan = {"ct": "head.nii.gz", "truth": "photograph.png", "mask": "mask.png", "slice": k}
-    scan |= reference(data, folder, "head_male")
+    sections = read_clean_sections(data / SECTIONS)
+    parts = split_sections(sections)
+    head = [(section, part) for section, part in zip(sections, parts, strict=True)
+            if section.depth_mm < HEAD_END]  # fmt: skip
+    ct = closest_axial(tc.read(data / SECTIONS_CT))
+    places = place_sections([section for section, _ in head], ct)
+    male, scans = reference(data, folder, "head_male"), []
+    for (section, part), place in zip(head, places, strict=True):
+        if part != "test":
+            continue
+        down, right = section.pixel_mm * place.axes.T
+        up = np.cross(down, right)
+        up *= np.sign(up[0]) * SLICE_MM / np.linalg.norm(up)
+        axes = np.eye(4)
+        axes[:3] = np.stack([up, down, right, place.origin - SLICES_AROUND * up], axis=1)
+        axes[:3] /= np.array(ct.spacing)[:, None]
+        grid = np.zeros((2 * SLICES_AROUND + 1, *section.tissue.shape), np.int16)
+        name = f"head-{section.depth_mm:.0f}"
+        tc.write(resample(ct, tc.Volume(grid, ct.affine @ axes, "HU")), folder / f"{name}.nii.gz")
+        Image.fromarray(section.rgb).save(folder / f"{name}.png")
+        Image.fromarray(section.tissue.astype(np.uint8) * 255).save(folder / f"{name}-mask.png")
+        scans.append({
+            "ct": f"{name}.nii.gz", "truth": f"{name}.png", "mask": f"{name}-mask.png",
+            "slice": SLICES_AROUND, **male,
+        })  # fmt: skip
     return {
-        "name": "Head photograph",
-        "about": "a slice of the Visible Human and the photograph of its section, not trained on",
-        "scans": [scan],
+        "name": "Head photographs",
+        "about": f"the CT of a frozen head in the planes of {len(scans)} photographs of sections, "
+        "which were left out of the trainings; other sections of this body were learned from",
+        "scans": scans,
     }
 
 
