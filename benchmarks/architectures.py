@@ -5,9 +5,9 @@ Usage::
     python benchmarks/architectures.py --data ../shared/data --out runs/architectures [--minutes 8]
 
 All three start with random weights and use the same phantom patients, which are generated before,
-the same labelled scan, loss, optimizer and processor. They are the configurations `tissue3d`,
-`tissue3d-unet` and `tissue3d-segresnet`; the last two get one block of 48 x 80 x 112 voxels in a
-step, so that a step takes about as long as one of `tissue3d`.
+the same labelled scan, loss, optimizer and processor. They are the configurations `tissue`,
+`tissue-3d-unet` and `tissue-3d-segresnet`; the last two get one block of 48 x 80 x 112 voxels in a
+step, so that a step takes about as long as one of `tissue`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tomochrome.training.pool import PhantomGenerator
 SAME = {"start": None, "learning_rate": 2e-3, "warm_up": 100, "ema": 0.995}
 BLOCK = {"batch": 1, "block": (48, 80, 112)}
 CHANGES: dict[str, dict[str, Any]] = {
-    "tissue3d": {},
-    "tissue3d-unet": BLOCK,
-    "tissue3d-segresnet": BLOCK,
+    "tissue": {},
+    "tissue-3d-unet": BLOCK,
+    "tissue-3d-segresnet": BLOCK,
 }
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=500, help="phantom patients to train on")
     options = parser.parse_args()
     pool = options.out / "pool"
-    plan = load_config("tissue3d").phantoms.model_copy(update={"count": options.patients})
+    plan = load_config("tissue").phantoms.model_copy(update={"count": options.patients})
     with PhantomGenerator(pool, plan) as generator:
         generator.wait(plan.count, "generating phantoms")
     for name, changes in CHANGES.items():

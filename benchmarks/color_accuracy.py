@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=None, help="folder with the real scans")
     parser.add_argument("--json", type=Path, default=None, help="file for the figures")
-    parser.add_argument("--tissue", default="tissue3d", help="name or bundle folder of the network")
+    parser.add_argument("--tissue", default="tissue", help="name or bundle folder of the network")
     parser.add_argument("--transfer", default="transfer-function", help="the lookup curve")
     parser.add_argument("--patients", type=int, default=len(PATIENTS))
     options = parser.parse_args()

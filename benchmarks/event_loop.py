@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=(20, 300))
     parser.add_argument("--runs", type=int, default=1, help="the median of so many is judged")
     parser.add_argument("--size", type=int, default=512, help="pixels along a row")
-    parser.add_argument("--model", default="tissue3d")
+    parser.add_argument("--model", default="tissue")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument(
         "--profiles", type=Path, help="folder for cProfile statistics of the GUI thread; slower"

@@ -187,7 +187,7 @@ def show(result: dict[str, Any], shape: tuple[int, ...]) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--model", default="tissue3d", help="name or bundle folder")
+    parser.add_argument("--model", default="tissue", help="name or bundle folder")
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice")
     parser.add_argument("--repeats", type=int, default=3)

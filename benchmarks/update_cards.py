@@ -29,7 +29,7 @@ def main() -> None:
     """Read the figures, and change the files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", type=Path, help="JSON file of color_accuracy.py")
-    parser.add_argument("--tissue", default="tissue3d", help="the network that was measured")
+    parser.add_argument("--tissue", default="tissue", help="the network that was measured")
     options = parser.parse_args()
     figures = json.loads(options.figures.read_text(encoding="utf-8"))
     update(WEIGHTS / options.tissue, network_scores(figures))

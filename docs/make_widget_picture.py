@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER / "widget.png")
     parser.add_argument("--sample", default="abdomen", choices=("head", "chest", "abdomen"))
-    parser.add_argument("--model", default="tissue3d")
+    parser.add_argument("--model", default="tissue")
     parser.add_argument("--spacing", type=float, nargs=3, default=(3.0, 1.5, 1.5))
     options = parser.parse_args()
     draw(options.out, options.sample, options.model, tuple(options.spacing))

@@ -17,7 +17,7 @@ def main(source: str | None = None, target: str = "color.nii.gz") -> None:
     volume = tc.read(source) if source else make_patient(1, "chest", (6.0, 2.0, 2.0)).ct
     print(f"{volume.shape} voxels (z, y, x), {volume.spacing} mm, {volume.unit}")
 
-    model = "tissue3d"  # the default, a network; or "transfer-function", a lookup table
+    model = "tissue"  # the default, a network; or "transfer-function", a lookup table
     chroma = tc.colorize(volume, model=model)
     image = tc.light(volume, chroma, window="soft-tissue")
     tc.write(image, target, force=True)

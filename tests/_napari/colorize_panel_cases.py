@@ -11,7 +11,7 @@ from tomochrome.color import light
 from tomochrome.runtime import check, report
 
 MODEL = "tissue"
-TITLE = "Tissue network"
+TITLE = "Tissue network, 2.5D"
 
 
 def colorize(panel, qtbot, model=MODEL):

@@ -44,6 +44,14 @@ def test_choices_are_restored_in_the_next_session(panel, qtbot):
     again.release()
 
 
+def test_a_model_stored_by_its_earlier_name_is_restored(panel, qtbot):
+    settings.remember("model", "tissue3d")
+    assert settings.remembered("model") == "tissue"
+    again = another_panel(panel, qtbot)
+    assert again.view.model.name == "tissue"
+    again.release()
+
+
 def test_what_no_longer_exists_is_forgotten(panel, qtbot):
     for key in settings.KEYS:
         settings.remember(key, "gone, or never there")

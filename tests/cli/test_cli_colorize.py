@@ -58,6 +58,18 @@ def test_json_by_the_contract(series: Path, tmp_path: Path, capfd: Capture) -> N
     assert 0 < data["mean_confidence"] <= 1
 
 
+def test_an_earlier_name_of_the_default_model_is_accepted(
+    series: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    for number, chosen in enumerate([("--model", "tissue3d"), ()]):
+        out = tmp_path / f"{number}.nii.gz"
+        run = Run(capfd, "colorize", series, "-o", out, *chosen, "--json")
+        assert run.status == 0, run.err
+        assert json.loads(run.out)["model"] == "tissue"
+        assert "tissue3d" not in run.out + run.err
+        assert b"model tissue, not" in bytes(nib.load(out).header["descrip"])
+
+
 def test_every_output_is_on_the_grid_of_the_input(
     series: Path, tmp_path: Path, capfd: Capture
 ) -> None:

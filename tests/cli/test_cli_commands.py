@@ -58,6 +58,11 @@ def test_models_in_words(capfd: Capture) -> None:
     assert "{" not in out
 
 
+def test_an_earlier_name_shows_the_card_of_the_present_one(capfd: Capture) -> None:
+    present, earlier = (Run(capfd, "models", name).out for name in ("tissue", "tissue3d"))
+    assert present.startswith("# tissue\n") and earlier == present
+
+
 @pytest.mark.parametrize("name", ["tissue", "symnet"])
 def test_the_card_of_one_model(name: str, capfd: Capture) -> None:
     run = Run(capfd, "models", name)

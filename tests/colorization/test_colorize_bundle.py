@@ -12,7 +12,14 @@ import pytest
 from colorize_cases import write_bundle
 
 from tomochrome.bundles import load_arrays, load_state, read_weights, weights_folder
-from tomochrome.colorization import ModelCard, colorize, find_model, model_title, models
+from tomochrome.colorization import (
+    DEFAULT_MODEL,
+    ModelCard,
+    colorize,
+    find_model,
+    model_title,
+    models,
+)
 from tomochrome.colorization.cards import hu_edges, temperature
 from tomochrome.colorization.kinds.network import LIKELIHOOD_POWER, TissueNetwork, likelihood_table
 from tomochrome.colorization.kinds.transfer_function import load_table
@@ -46,7 +53,7 @@ def test_people_read_titles_and_a_model_without_one_goes_by_its_name(
     transfer_bundle: Maker, tmp_path: Path
 ) -> None:
     titles = {card.name: card.title for card in models()}
-    assert titles["tissue"] == model_title("tissue") == "Tissue network"
+    assert titles["tissue"] == model_title("tissue") == "Tissue network, 2.5D"
     assert titles["transfer-function"] == "Transfer function (no network)"
     assert all(card.description for card in models())
     assert all("title" not in card.to_json() for card in models())  # as the contract has it
@@ -56,9 +63,16 @@ def test_people_read_titles_and_a_model_without_one_goes_by_its_name(
 
 
 def test_default_model_comes_first(transfer_bundle: Maker, tmp_path: Path) -> None:
-    for name in ("zebra", "tissue3d", "aardvark"):
+    for name in ("zebra", "tissue", "aardvark"):
         transfer_bundle(name)
-    assert [card.name for card in models(tmp_path)] == ["tissue3d", "aardvark", "zebra"]
+    assert [card.name for card in models(tmp_path)] == ["tissue", "aardvark", "zebra"]
+
+
+def test_an_earlier_name_is_accepted_and_not_listed() -> None:
+    assert find_model("tissue3d") == find_model("tissue") and DEFAULT_MODEL == "tissue"
+    assert model_title("tissue3d + hints") == "Tissue network, 2.5D + hints"
+    listed = [card.name for card in models()]
+    assert listed[0] == "tissue" and "tissue3d" not in listed
 
 
 def test_unknown_model_names_the_known_ones() -> None:

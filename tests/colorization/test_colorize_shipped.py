@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tomochrome as tc
 from tomochrome.color.palette import palette
 from tomochrome.colorization import colorize, models
 from tomochrome.phantom import make_patient
@@ -34,6 +35,15 @@ def test_network_tells_organs_apart_that_the_curve_cannot() -> None:
 @pytest.fixture(scope="module")
 def abdomen():
     return make_patient(78, "abdomen", (20.0, 3.0, 3.0), phase="portal")
+
+
+def test_an_earlier_name_colors_as_the_present_one(abdomen) -> None:
+    renamed = tc.colorize(abdomen.ct, model="tissue3d", device="cpu")
+    default = tc.colorize(abdomen.ct, device="cpu")
+    np.testing.assert_array_equal(renamed.code, default.code)
+    image = tc.light(abdomen.ct, renamed)
+    assert renamed.model == default.model == image.provenance.extra["model"] == "tissue"
+    assert "tissue3d" not in str(image.provenance)
 
 
 @pytest.mark.parametrize("name", COLOR_NETWORKS)

@@ -113,13 +113,13 @@ def test_a_block_is_inside_a_scan_that_is_long_enough() -> None:
     ],
 )
 def test_a_network_that_does_not_fit_its_blocks_is_rejected(change: dict) -> None:
-    config = small("tissue3d-unet")
+    config = small("tissue-3d-unet")
     network = {**config["network"], **change.get("network", {})}
     with pytest.raises(OptionError, match="block"):
         load_config({**config, **change, "network": network})
 
 
-@pytest.mark.parametrize("name", ["tissue3d-unet", "tissue3d-segresnet"])
+@pytest.mark.parametrize("name", ["tissue-3d-unet", "tissue-3d-segresnet"])
 def test_a_short_training_exports_a_bundle_that_colorizes(name, tmp_path) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from tomochrome.colorization import colorize, find_model

@@ -225,6 +225,7 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.training.export import load_mean, write_bundle
     from tomochrome.training.task import Bundle, Evidence, half_precision
     from tomochrome.training.tasks.tissue import Tissues
+    from tomochrome.training.tissue_card import reading
 
     task = Tissues(load_config(TINY), pool)
     net = load_mean(run / "checkpoint.pt", task)
@@ -235,7 +236,9 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     evidence = Evidence(None, [], 0)
 
     def write():
-        words = dict.fromkeys(("temperature", "reliability", "unit", "reads", "began"), "")
+        words = dict.fromkeys(("temperature", "reliability", "began"), "") | reading(
+            task.config.spec
+        )
         bundle = Bundle("tissue", half_precision(state), metadata, words, "tissue")
         return write_bundle(tmp_path, bundle, task, evidence)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
-from training_cases import small
+from training_cases import small, write_run
 
+from tomochrome.cli.app import main
 from tomochrome.colorization import find_model
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import ModelError, OptionError
 from tomochrome.training import load_config, train
+from tomochrome.training.config import CONFIGS
 from tomochrome.training.start import interpolate_weights, start_from
 
 torch = pytest.importorskip("torch")
@@ -21,13 +25,13 @@ def described() -> dict:
 
 
 def test_additional_channels_initially_have_no_effect() -> None:
-    model, wider = (build_network({**described(), "in_channels": n}).eval() for n in (10, 14))
+    model, wider = (build_network({**described(), "in_channels": n}).eval() for n in (14, 18))
     start_from(model, "tissue")
     start_from(wider, "tissue")
-    images = torch.rand(1, 14, 64, 96)
+    images = torch.rand(1, 18, 64, 96)
     with torch.inference_mode():
-        wanted, found = model(images[:, :10]), wider(images)
-        other = wider(torch.cat([images[:, :10], torch.rand(1, 4, 64, 96)], 1))
+        wanted, found = model(images[:, :14]), wider(images)
+        other = wider(torch.cat([images[:, :14], torch.rand(1, 4, 64, 96)], 1))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(other, wanted, atol=1e-4, rtol=1e-4)
 
@@ -47,11 +51,11 @@ def test_weights_are_interpolated(share: float) -> None:
 
 
 def test_additional_channels_are_trained() -> None:
-    net = build_network({**described(), "in_channels": 14})
+    net = build_network({**described(), "in_channels": 18})
     start_from(net, "tissue")
-    net(torch.rand(2, 14, 64, 64)).square().mean().backward()
-    first = next(weight for weight in net.parameters() if weight.shape[1:2] == (14,))
-    assert first.grad is not None and first.grad[:, 10:].abs().sum() > 0
+    net(torch.rand(2, 18, 64, 64)).square().mean().backward()
+    first = next(weight for weight in net.parameters() if weight.shape[1:2] == (18,))
+    assert first.grad is not None and first.grad[:, 14:].abs().sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -65,13 +69,38 @@ def test_a_different_network_is_rejected(change: dict) -> None:
 
 
 def test_a_missing_model_is_rejected(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    config = load_config({**small("tissue3d"), "start": "no-such-model"})
-    with pytest.raises(ModelError, match="no-such-model"):
+    config = load_config({**small("tissue"), "start": "no-such-model"})
+    with pytest.raises(
+        ModelError, match="'no-such-model'; train that one first, or change 'start'"
+    ):
         train(config, out=tmp_path / "run", pool=tmp_path, steps=1, paint=False)
 
 
+def test_tissue_is_trained_in_two_steps(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    for slices in ("WEIGHT", "CALIBRATION", "HISTOGRAM"):
+        monkeypatch.setattr(f"tomochrome.training.tasks.tissue.{slices}_SLICES", 16)
+    monkeypatch.chdir(tmp_path)  # the second step finds the default folder of the first
+    start = json.loads((CONFIGS / "tissue.json").read_text())["start"]
+    configs = small("tissue-7-slices"), {**small("tissue"), "start": start}
+    for config in configs:
+        name = config["name"]
+        Path(f"{name}.json").write_text(json.dumps(config))
+        write_run(tmp_path / "runs" / name)
+        argv = ["train", f"{name}.json", "--steps", "2", "--device", "cpu"]
+        assert main(argv) == 0
+    bundles = {path.name for path in Path("runs").glob("*/weights/*")}
+    assert bundles == {"tissue-7-slices", "transfer-function", "tissue"}
+
+
+def test_an_earlier_name_is_accepted_in_a_configuration() -> None:
+    assert load_config("tissue3d") == load_config("tissue")
+    tissue = load_config({**small("tissue"), "start": "tissue3d"})
+    color = load_config({**small("unet"), "teacher": "tissue3d", "start": "tissue3d"})
+    assert (tissue.start, color.start, color.teacher) == ("tissue",) * 3  # type: ignore[attr-defined]
+
+
 def test_distant_slices_are_read_on_both_sides() -> None:
-    config = load_config(small("tissue3d"))
+    config = load_config(small("tissue"))
     offsets = [channel.offset_mm for channel in config.spec.channels]  # type: ignore[attr-defined]
     assert offsets[10:] == [-32, 32, -56, 56] and len(offsets) == config.network["in_channels"]
     assert {c.center for c in config.spec.channels[4:]} == {40}  # type: ignore[attr-defined]

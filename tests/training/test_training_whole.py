@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 
 WANTED = {
     "tissue": ["tissue", "transfer-function"],
-    "tissue3d": ["tissue3d", "transfer-function"],
-    "tissue3d-unet": ["tissue3d-unet"],
-    "tissue3d-segresnet": ["tissue3d-segresnet"],
+    "tissue-7-slices": ["tissue-7-slices", "transfer-function"],
+    "tissue-3d-unet": ["tissue-3d-unet"],
+    "tissue-3d-segresnet": ["tissue-3d-segresnet"],
     "symnet": ["symnet"],
     **{
         name: [name]

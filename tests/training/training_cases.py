@@ -39,12 +39,12 @@ SMALL = {
         "batch": 2,
     },
     "Zhang": {"network": {"width": 4}, "shape": [32, 48], "batch": 2},
-    "tissue3d-unet": {
+    "tissue-3d-unet": {
         "network": {"channels": [8, 16, 16], "strides": [2, 2], "num_res_units": 1},
         "block": [16, 32, 48],
         "batch": 2,
     },
-    "tissue3d-segresnet": {
+    "tissue-3d-segresnet": {
         "network": {"init_filters": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]},
         "block": [16, 32, 48],
         "batch": 2,

@@ -33,6 +33,7 @@ from tomochrome._napari.panel import JobView
 from tomochrome._napari.photograph_choice import PhotographChoice
 from tomochrome._napari.readout import CursorReadout
 from tomochrome._napari.window_panel import WindowPanel
+from tomochrome.bundles import current_name
 
 _CLAIM = "These values are Hounsfield units"
 _CAUTION = (
@@ -184,9 +185,11 @@ def remember(key: Key, value: str | float) -> None:
 
 
 def remembered(key: Key) -> str:
-    """Return a stored setting, or an empty string if there is none."""
+    """Return a stored setting, or an empty string if there is none; a model by its present name."""
     value = _store().value(f"{_GROUP}/{key}")
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return current_name(value) if key == "model" else value
 
 
 def remember_choice(key: Key, box: NamedChoice) -> None:
@@ -220,7 +223,7 @@ def _store() -> QSettings:
 
 
 # Offered until the worker has listed all choices; these always exist.
-_FIRST_OFFER = Offer(("tissue3d", "transfer-function"), ("auto",), ("natural",), ("body", "opaque"))
+_FIRST_OFFER = Offer(("tissue", "transfer-function"), ("auto",), ("natural",), ("body", "opaque"))
 
 
 class ColorizeView(JobView):

@@ -15,6 +15,7 @@ from tomochrome.errors import ModelError
 METADATA: Final = Path("configs") / "metadata.json"
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _MAX_METADATA_BYTES: Final = 4 << 20
+_EARLIER_NAMES: Final = {"tissue3d": "tissue"}
 _REQUIRED: Final = ("name", "kind", "weights_sha256")
 _TYPES: Final[dict[str, type]] = {
     "name": str, "kind": str, "weights_sha256": str, "license": str, "scores": dict,
@@ -134,13 +135,29 @@ def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
     return [read_card(path, purpose) for path in found]
 
 
+def current_name(model: str) -> str:
+    """Return the present name of a model that was renamed; any other text is returned as it is.
+
+    Parameters
+    ----------
+    model
+        Name of a model, or a path.
+
+    Returns
+    -------
+    str
+        Name under which the model is shipped now.
+    """
+    return _EARLIER_NAMES.get(model, model)
+
+
 def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
     """Return the card of a shipped model or of a bundle folder.
 
     Parameters
     ----------
     model
-        Name of a shipped model, or a bundle folder.
+        Name of a shipped model (an earlier name too), or a bundle folder.
     purpose
         The purpose that the model must serve.
 
@@ -155,7 +172,7 @@ def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
         If there is no such model for this purpose, or its metadata is missing or damaged.
     """
     shipped, name = _bundles(None), os.fspath(model)
-    path = shipped.get(name) if isinstance(model, str) else None
+    path = shipped.get(current_name(name)) if isinstance(model, str) else None
     if path is not None and _metadata(path).get("kind") in purpose.kinds:
         return read_card(path, purpose)
     if path is None and name and Path(name).is_dir():

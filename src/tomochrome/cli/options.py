@@ -24,7 +24,7 @@ SIMILARITIES = ("lncc", "mi", "mind", "mse")
 class Request:
     """Settings for coloring a volume: model, lighting and device."""
 
-    model: str = "tissue3d"
+    model: str = "tissue"
     window: str = "default"
     palette: str = "natural"
     saturation: float = 1.0
@@ -162,7 +162,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME",
         default=Request.model,
-        help="an installed model (see 'tomochrome models') or a bundle folder (default: tissue3d)",
+        help="an installed model (see 'tomochrome models') or a bundle folder (default: tissue)",
     )
 
 

@@ -34,7 +34,7 @@ from tomochrome.errors import ModelError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES
 
 _MAX_BINS: Final = 1 << 16
-DEFAULT_MODEL: Final = "tissue3d"
+DEFAULT_MODEL: Final = "tissue"
 
 
 def _purpose() -> Purpose:

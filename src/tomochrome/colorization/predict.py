@@ -40,7 +40,7 @@ def colorize(
     volume
         CT in Hounsfield units, in any orientation, of one or more slices.
     model
-        ``"tissue3d"`` (network), ``"transfer-function"`` (lookup curve), any other shipped
+        ``"tissue"`` (network), ``"transfer-function"`` (lookup curve), any other shipped
         model, or the path of a bundle folder; see `models`, and `register_kind` for a new kind.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.

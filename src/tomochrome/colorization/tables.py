@@ -27,7 +27,7 @@ from tomochrome.tissue import N_TISSUES, Tissue
 CONTRAST = 3.0
 """Contrast of mixtures, see `Mixtures`.
 
-Compared with 1, the chroma error of `tissue3d` is 14 % lower on held-out phantoms, 17 % on a real
+Compared with 1, the chroma error of `tissue` is 14 % lower on held-out phantoms, 17 % on a real
 contrast-enhanced abdomen, 13 % on a chest angiography, and 3 % higher against the photograph of a
 head.
 """

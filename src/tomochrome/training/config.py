@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from tomochrome.bundles import current_name
 from tomochrome.errors import OptionError
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -32,6 +34,7 @@ FarMillimeters = Annotated[float, Field(gt=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+ModelName = Annotated[str, AfterValidator(current_name)]
 
 
 class PhantomPlan(BaseModel):
@@ -159,7 +162,7 @@ def read_json(source: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(source)
     if not path.suffix and not path.is_file():
-        path = CONFIGS / f"{path.name}.json"
+        path = CONFIGS / f"{current_name(path.name)}.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:

@@ -6,7 +6,7 @@ import torch
 
 from tomochrome.bundles import load_state
 from tomochrome.colorization.cards import find_model
-from tomochrome.errors import OptionError
+from tomochrome.errors import ModelError, OptionError
 
 
 def start_from(net: torch.nn.Module, model: str) -> None:
@@ -24,11 +24,18 @@ def start_from(net: torch.nn.Module, model: str) -> None:
     Raises
     ------
     ModelError
-        If there is no such model.
+        If there is no such model, or it is damaged.
     OptionError
         If its network is a different one.
     """
-    stored = load_state(find_model(model))
+    try:
+        card = find_model(model)
+    except ModelError as error:
+        raise ModelError(
+            f"training cannot start from the model '{model}'; train that one first, or change "
+            f"'start' in the configuration ({error})"
+        ) from error
+    stored = load_state(card)
     state = {}
     for name, own in net.state_dict().items():
         weight = stored.get(name)

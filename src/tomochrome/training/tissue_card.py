@@ -11,10 +11,10 @@ from tomochrome.training.fit import HU_EDGES
 from tomochrome.training.task import NOT_FOR_DIAGNOSIS
 
 _TITLES = {
-    "tissue": "Tissue network",
-    "tissue3d": "Tissue network, larger context",
-    "tissue3d-unet": "Tissue network, 3D U-Net",
-    "tissue3d-segresnet": "Tissue network, 3D SegResNet",
+    "tissue": "Tissue network, 2.5D",
+    "tissue-7-slices": "Tissue network, 2.5D, 7 slices",
+    "tissue-3d-unet": "Tissue network, 3D U-Net",
+    "tissue-3d-segresnet": "Tissue network, 3D SegResNet",
 }
 
 
@@ -34,11 +34,13 @@ def reading(spec: InputSpec) -> dict[str, str]:
         )
         return {
             "unit": "slice",
+            "dimensions": "2.5D",
             "reads": "the slice through a lung, soft-tissue, bone and narrow window, and "
             f"{neighbours}, on {pixels}",
         }
     return {
         "unit": "block",
+        "dimensions": "3D",
         "shape": " x ".join(map(str, spec.block)),
         "reads": "its voxels through a lung, soft-tissue, bone and narrow window, in slices "
         f"{spec.slice_mm:g} mm apart on {pixels}; blocks overlap by {spec.overlap:.0%} of their "

@@ -57,7 +57,14 @@ from tomochrome.training.color_samples import (
     SectionSamples,
     stacked,
 )
-from tomochrome.training.config import Millimeters, PhantomPlan, Share, TrainingConfig, check_shape
+from tomochrome.training.config import (
+    Millimeters,
+    ModelName,
+    PhantomPlan,
+    Share,
+    TrainingConfig,
+    check_shape,
+)
 from tomochrome.training.photographs import find_pairs
 from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.section_pairs import Part
@@ -163,8 +170,8 @@ class ColorConfig(TrainingConfig):
     real_share: Share = 0.4
     source: Literal["palette", "photographs", "mixture"] = "palette"
     shares: dict[Kind, NonNegativeFloat] = Field(default_factory=_shares)
-    teacher: str = "tissue3d"
-    start: str | None = None
+    teacher: ModelName = "tissue"
+    start: ModelName | None = None
     body_pixels: PositiveInt = 320
     reuse: NonNegativeInt = 0
     crop: tuple[int, int] | None = None

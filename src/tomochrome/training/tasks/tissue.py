@@ -1,4 +1,4 @@
-"""Tissue segmentation: the network ``tissue``, and the lookup table as its baseline."""
+"""Tissue segmentation: the tissue networks, and the lookup table as their baseline."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tomochrome.training.calibrate import calibrate
 from tomochrome.training.config import (
     FarMillimeters,
     Millimeters,
+    ModelName,
     PhantomPlan,
     Rate,
     Share,
@@ -65,7 +66,7 @@ gradients of bfloat16 3D convolutions read uninitialized memory (torch 2.13), an
 
 
 class TissueConfig(TrainingConfig):
-    """One training run of the tissue network.
+    """One training run of a tissue network.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ class TissueConfig(TrainingConfig):
     far_mm
         Distances of additional context slices above and below the slice.
     start
-        Model with the initial weights; weights of channels that it lacks start at zero.
+        Model with the initial weights, by name or bundle folder; weights of channels that it
+        lacks start at zero.
     keep
         Interpolation of the final weights back towards those of ``start``, 0 to 1.
     """
@@ -99,7 +101,7 @@ class TissueConfig(TrainingConfig):
     frequency_power: NonNegativeFloat = 0.5
     real_share: Share = 0.45
     far_mm: tuple[FarMillimeters, ...] = ()
-    start: str | None = None
+    start: ModelName | None = None
     keep: Share = 0.0
 
     @model_validator(mode="after")
@@ -228,7 +230,7 @@ def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArra
 
 @register("tissue")
 class Tissues(Task[TissueConfig]):
-    """The network ``tissue``, and the lookup table ``transfer-function``."""
+    """The tissue networks, and the lookup table ``transfer-function``."""
 
     description = "names the tissue of each voxel of a CT; its color follows from a palette"
     config_type = TissueConfig
@@ -317,7 +319,7 @@ class Tissues(Task[TissueConfig]):
         metadata = self.metadata(scores, calibration.temperature)
         words |= reading(spec)
         bundle = Bundle(self.config.name, tensors, metadata, words, "tissue")
-        if spec.block is not None or config.start is not None:  # the network ``tissue`` has it
+        if spec.block is not None or config.start is not None:  # ``tissue-7-slices`` has it
             return [bundle]
         table = {"probability": torch.from_numpy(transfer_table(counts))}
         return [
