@@ -13,7 +13,7 @@ from tomochrome.phantom import make_patient
 
 
 def main(folder: str = ".") -> None:
-    """Color by brightness, then by tissue; write both images. Not for diagnosis."""
+    """Color without labels, then with them; write both images. Not for diagnosis."""
     donor = make_patient(3, "abdomen", (20.0, 2.5, 2.5), phase="portal")
     middle = donor.ct.shape[0] // 2
     photograph, labels = donor.cryosection()[middle], donor.tissue.voxels[middle]
@@ -21,8 +21,8 @@ def main(folder: str = ".") -> None:
     patient = make_patient(4, "abdomen", (20.0, 2.5, 2.5), phase="portal")
     truth = srgb_to_lab(patient.cryosection())[..., 1:]
     for name, reference in (
-        ("brightness", tc.Reference(photograph)),
-        ("tissues", tc.Reference(photograph, labels)),
+        ("colors", tc.Reference(photograph)),
+        ("labels", tc.Reference(photograph, labels)),
     ):
         chroma = tc.colorize(patient.ct, "exemplar", reference=reference)
         body = chroma.code > 0

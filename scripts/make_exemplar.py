@@ -1,4 +1,4 @@
-"""Write the settings of the model ``exemplar`` anew, as after fitting ``transfer-function``."""
+"""Write the expected colors of the model ``exemplar`` anew, as after a change of the palette."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ from safetensors.numpy import save
 
 from tomochrome.bundles import weights_folder
 from tomochrome.color.palette import palette
-from tomochrome.colorization.cards import find_model
-from tomochrome.colorization.kinds.transfer_function import load_table
-
-FEATURES = (1.0, 0.5, 50.0)  # L*, its local standard deviation, depth; see `exemplar.PixelMatcher`
 
 
 def main() -> None:
     """Write weights, and their SHA-256 into the metadata."""
-    table = load_table(find_model("transfer-function"))
-    table = table / np.maximum(table.sum(axis=1, keepdims=True), 1e-6)
-    lightness = (table @ palette("natural").lab[:, 0]).astype(np.float32)
-    weights = save({"lightness": lightness, "features": np.float32(FEATURES)})
+    colors = np.ascontiguousarray(palette("natural").lab, np.float32)
+    weights = save({"colors": colors})
     bundle = weights_folder() / "exemplar"
     (bundle / "models" / "model.safetensors").write_bytes(weights)
     file = bundle / "configs" / "metadata.json"

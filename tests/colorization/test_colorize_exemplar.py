@@ -1,4 +1,4 @@
-"""Colors of a photograph: they are transferred by brightness, texture or tissue."""
+"""Colors of a photograph: they are transferred tissue by tissue, with and without labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skimage.color import lab2rgb, rgb2lab
 
 import tomochrome as tc
 from tomochrome.colorization import find_model
-from tomochrome.colorization.exemplar import PixelMatcher, Reference, TissueColors, foreground
+from tomochrome.colorization.exemplar import Reference, TissueColors, foreground
 from tomochrome.colorization.predictor import needs_reference
 from tomochrome.errors import Cancelled, InputError, ModelError, OptionError
 from tomochrome.runtime import Task, running
@@ -61,11 +61,28 @@ def photograph() -> np.ndarray:
     return painted((body & left, YELLOW), (body & ~left, RED))
 
 
+@pytest.fixture
+def curve(transfer_bundle: Maker, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace the network that recognizes the tissues of the CT by a curve over the HU."""
+
+    def use(name: str, **ranges: tuple[float, float]) -> None:
+        table = (likelihood(**ranges) > 0.5).astype(np.float32)
+        card = find_model(transfer_bundle(name, table=table))
+        monkeypatch.setattr("tomochrome.colorization.kinds.exemplar.find_model", lambda _: card)
+
+    return use
+
+
+@pytest.fixture(autouse=True)
+def _simple_tissues(curve: Callable[..., None]) -> None:
+    curve("simple", **SIMPLE)
+
+
 def colors(chroma: tc.Chroma, where: np.ndarray) -> np.ndarray:
     return np.median(chroma.ab()[1][where], axis=0)
 
 
-def test_colors_end_up_where_the_brightness_of_the_tissue_matches(
+def test_without_labels_tissues_are_found_by_their_color(
     ct: Volume, photograph: np.ndarray
 ) -> None:
     chroma = tc.colorize(ct, "exemplar", reference=photograph)
@@ -92,38 +109,52 @@ def test_the_promises_hold(ct: Volume, photograph: np.ndarray) -> None:
     assert tc.Reference(photograph).sha256 in step
 
 
-def test_texture_tells_apart_what_is_equally_light() -> None:
-    rng = np.random.default_rng(2)
-    left = np.mgrid[:SIZE, :SIZE][1] < SIZE // 2
-    body = np.ones((SIZE, SIZE), bool)
-    lab = np.where(left[..., None], (50.0, 20.0, 0.0), (50.0, -20.0, 30.0))
-    lab[..., 0] += np.where(left, 0.5, 10) * rng.standard_normal(left.shape)
-    reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
-    match = PixelMatcher.of(reference, np.float32([1, 1, 0]), body.sum())
-    flipped = match.colors(lab[:, ::-1, 0].astype(np.float32), body)
-    right = (
-        np.abs(flipped[..., :2] - np.where(left[..., None], (-20, 30), (20, 0))).max(axis=-1) < 8
-    )
-    assert right[:, np.abs(np.arange(SIZE) - SIZE // 2) > 6].mean() > 0.97
+def test_a_uniform_brain_has_no_rings(curve: Callable[..., None]) -> None:
+    """Whatever the photograph's brain is like at each depth, the color does not depend on depth."""
+    curve("head", **(SIMPLE | {"MUSCLE": (9000, 9001), "BRAIN": (-20, 200)}))
+    hu = np.full((3, SIZE, SIZE), -1000.0)
+    hu[:, disc(42)] = 1000
+    hu[:, disc(38)] = 35
+    hu += np.random.default_rng(0).normal(0, 4, hu.shape)
+    head = Volume(hu.astype(np.int16), default_affine((3.0, 2.0, 2.0)))
+    shells = [(disc(42), (85.0, 6.0, 14.0))]
+    shells += [(disc(r), (50.0 + r / 2, 25.0 - r / 2, 10.0 + r / 2)) for r in range(38, 0, -4)]
+    chroma = tc.colorize(head, "exemplar", reference=painted(*shells))
+    y, x = np.mgrid[:SIZE, :SIZE]
+    depth = 42 - np.hypot(y - SIZE / 2, x - SIZE / 2)
+    brain = depth > 8
+    for values in (*np.moveaxis(chroma.ab()[1], -1, 0), chroma.confidence[1] / 255):
+        means = [values[brain & (depth >= d) & (depth < d + 4)].mean() for d in range(8, 40, 4)]
+        assert np.ptp(means) < 0.05
+    assert np.linalg.norm(chroma.ab()[1][brain], axis=-1).min() > 15
 
 
-def test_confidence_is_the_agreement_of_those_alike() -> None:
-    """Pixels of equal brightness randomly have one of two very different colors."""
-    rng = np.random.default_rng(3)
-    lab = np.repeat(rng.normal(60, 2, (SIZE, SIZE, 1)), 3, axis=-1)
-    lab[..., 1:] = np.where(rng.random((SIZE, SIZE, 1)) < 0.5, 30.0, -10.0)
-    lab[..., 1:] += rng.normal(0, 1.5, (SIZE, SIZE, 2))
-    body = np.ones((SIZE, SIZE), bool)
-    reference = Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), mask=body)
-    match = PixelMatcher.of(reference, np.float32([1, 0, 0]), body.sum())
-    L = rng.normal(60, 2, (SIZE, SIZE)).astype(np.float32)
-    assert match.colors(L, body)[..., 2].mean() < 0.25  # so many of 12 rarely agree
-    sure = PixelMatcher.of(
-        Reference(painted((body, RED)), mask=body), np.float32([1, 0, 0]), body.sum()
-    )
-    here, far = (sure.colors(np.full((1, 1), L, np.float32), body[:1, :1]) for L in (35, 95))
-    assert here[0, 0, 2] > 0.99
-    assert far[0, 0, 2] < 0.01
+def test_confidence_is_low_where_the_match_is_poor(ct: Volume) -> None:
+    def confidence(*parts: tuple[np.ndarray, tuple[float, float, float]]) -> tuple[float, float]:
+        """Return the confidence in muscle and fat."""
+        reference = Reference(painted(*parts), mask=parts[0][0])
+        found = tc.colorize(ct, "exemplar", reference=reference).confidence[1] / 255
+        return float(found[disc(20)].mean()), float(found[disc(37) & ~disc(28)].mean())
+
+    body, inner = disc(45), disc(32)
+    muscle, fat = (48.0, 25.0, 21.0), (65.0, 12.0, 25.0)  # as in the palette
+    sure = confidence((body, fat), (inner, muscle))
+    assert min(sure) > 0.5
+    strange = confidence((body, fat), (inner, (48.0, 60.0, -5.0)))  # unlike any muscle
+    assert strange[0] < 0.1 < strange[1]
+    stripes = inner & (np.mgrid[:SIZE, :SIZE][1] % 8 < 4)
+    mixed = confidence((body, fat), (inner, (48.0, 36.0, 21.0)), (stripes, (48.0, 14.0, 8.0)))
+    assert mixed[0] < 0.6 * sure[0]
+
+
+def test_a_tissue_that_the_photograph_does_not_show_has_no_confidence(ct: Volume) -> None:
+    body = disc(40)
+    chroma = tc.colorize(ct, "exemplar", reference=Reference(painted((body, YELLOW)), mask=body))
+    assert np.abs(colors(chroma, disc(20)) - YELLOW[1:]).max() < 3
+    assert (chroma.confidence[:, disc(20)] == 0).all()
+    (warning,) = [w.text for w in chroma.provenance.warnings if "does not seem to show" in w.text]
+    assert "muscle" in warning
+    assert "fat" not in warning
 
 
 def test_gel_black_and_paper_are_no_tissue_and_a_mask_excludes_the_rest(ct: Volume) -> None:
@@ -167,15 +198,6 @@ def labelled() -> Reference:
     return Reference(np.rint(255 * lab2rgb(lab)).astype(np.uint8), labels)
 
 
-@pytest.fixture
-def curve_names_tissues(transfer_bundle: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the network that recognizes the tissues of the CT by a curve."""
-    table = (likelihood(**SIMPLE) > 0.5).astype(np.float32)
-    card = find_model(transfer_bundle(table=table))
-    monkeypatch.setattr("tomochrome.colorization.kinds.exemplar.find_model", lambda _: card)
-
-
-@pytest.mark.usefixtures("curve_names_tissues")
 def test_each_tissue_gets_the_mean_and_spread_of_its_label(ct: Volume, labelled: Reference) -> None:
     chroma = tc.colorize(ct, "exemplar", reference=labelled)
     lab = rgb2lab(labelled.photograph)
@@ -194,7 +216,6 @@ def test_each_tissue_gets_the_mean_and_spread_of_its_label(ct: Volume, labelled:
     assert not [w for w in chroma.provenance.warnings if "remains grey" in w.text]
 
 
-@pytest.mark.usefixtures("curve_names_tissues")
 def test_a_tissue_without_a_label_stays_grey_and_is_named(ct: Volume, labelled: Reference) -> None:
     labels = np.where(labelled.labels == Tissue.FAT, NO_TISSUE, labelled.labels).astype(np.uint8)
     chroma = tc.colorize(ct, "exemplar", reference=Reference(labelled.photograph, labels))
@@ -262,7 +283,7 @@ def test_an_empty_scan_a_single_slice_and_a_cancel(ct: Volume, photograph: np.nd
         tc.colorize(ct, "exemplar", reference=photograph)
 
 
-@pytest.mark.parametrize("change", [{"ceiling": None}, {"hu_edges": [0, 1]}, {"input": {}}])
+@pytest.mark.parametrize("change", [{"ceiling": None}, {"weights_sha256": "0" * 64}])
 def test_a_damaged_bundle(
     ct: Volume, photograph: np.ndarray, tmp_path: Path, change: dict[str, Any]
 ) -> None:

@@ -181,7 +181,7 @@ def add_reference(parser: Container) -> None:
             "FILE",
             some_path,
             "8-bit label image of the tissues in the photograph: indices as in 'tomochrome "
-            "palette', 0 background, 255 unknown; colors are then transferred tissue by tissue",
+            "palette', 0 background, 255 unknown; otherwise tissues are found by their color",
         ),
         (
             "--reference-mask",

@@ -1,26 +1,22 @@
 """Colorization from a reference photograph provided by the user, without training.
 
-A bundle of this kind contains the settings of the matching: ``lightness``, float32 (n_bins,), the
-typical L* of each HU in a photograph, and ``features``, float32 (3,), the weights of
-`exemplar.PixelMatcher`. Its metadata contain ``hu_edges``, ``input`` with one window that covers
-them, and ``ceiling``, the maximum confidence: the fraction of correct colors among pixels whose
-matches all agreed.
+A bundle of this kind contains ``colors``, float32 (`N_TISSUES`, 3): the expected color of each
+tissue (CIELAB), by which the tissues of a photograph without labels are found. Its metadata contain
+``ceiling``, the maximum confidence of colors found in this way.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard, load_arrays
-from tomochrome.color.codes import Mixtures
-from tomochrome.colorization.cards import DEFAULT_MODEL, find_model, hu_edges
-from tomochrome.colorization.exemplar import PixelMatcher, Reference, TissueColors, body_of
-from tomochrome.colorization.grid_predictor import Crop, GridPredictor, Planes
-from tomochrome.colorization.inputs import InputGrid, InputSpec, window_ramps
+from tomochrome.color.codes import Mixtures, Table
+from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
+from tomochrome.colorization.exemplar import Reference, TissueColors
 from tomochrome.colorization.predictor import predictor_class, register_kind
 from tomochrome.colorization.scan import Colors, Scan, denoised
 from tomochrome.errors import ModelError
@@ -30,16 +26,19 @@ from tomochrome.tissue import N_TISSUES, Tissue
 
 _MAX_SD = 2.5  # a tissue's HU are clipped at this many standard deviations from the mean
 _SAMPLED_SLICES = 24  # slices used for the statistics of the CT
-_MARGIN = 3  # pixels by which confidences extend beyond the body
 _MIN_SHARE = 0.01  # of the body; rarer tissues without a color raise no warning
+_NO_COLOR: Final = [Tissue.AIR, Tissue.AIRWAY, Tissue.FOREIGN_BODY]
+"""Tissues that are not sought in a photograph without labels."""
 
 
 @register_kind("exemplar")
-class Exemplar(GridPredictor):
-    """The `Predictor` for reference photographs; without labels it runs on the CPU."""
+class Exemplar:
+    """The `Predictor` for reference photographs."""
 
     names_tissues: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
+    reads: ClassVar[None] = None
+    warnings: tuple[Notice, ...] = ()
 
     def __init__(
         self,
@@ -49,70 +48,46 @@ class Exemplar(GridPredictor):
         device: str = "auto",
         batch: int | None = None,
     ) -> None:
-        super().__init__(card, device=device, batch=batch)
-        self.reference, self._device = reference, device
+        self.reference = reference
         try:
-            arrays, edges = load_arrays(card), hu_edges(card)
-            self._lightness = arrays["lightness"].astype(np.float32)
-            self._weights = arrays["features"].astype(np.float32)
+            self._expected = load_arrays(card)["colors"].astype(np.float32)
             self._ceiling = float(card.metadata["ceiling"])
-            self.reads = InputSpec.from_dict(card.metadata["input"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the bundle of the model '{card.name}' is damaged: {error}") from None
-        if self._lightness.shape != (len(edges) - 1,) or self._weights.shape != (3,):
-            raise ModelError(f"the weights of the model '{card.name}' do not match its metadata")
-        self._centers = (edges[1:] + edges[:-1]) / 2
-        low, slope = window_ramps(self.reads)
-        self._low, self._width = float(low[0]), float(1 / slope[0])
-        self._gain, self._offset = 1.0, 0.0
+        if self._expected.shape != (N_TISSUES, 3):
+            raise ModelError(f"the weights of the model '{card.name}' do not match its tissues")
+        model = find_model(DEFAULT_MODEL)
+        self._tissues = predictor_class(model)(model, device=device, batch=batch)
+        self.device = self._tissues.device
+
+    @property
+    def table(self) -> Table:
+        """The meaning of the codes."""
+        from tomochrome.colorization.tables import color_table
+
+        return color_table()
 
     def color(self, scan: Scan) -> Colors:
         """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
-        if self.reference.labels is None:
-            return super().color(scan)
-        model = find_model(DEFAULT_MODEL)
-        tissues = predictor_class(model)(model, device=self._device, batch=None)
-        found = tissues.color(scan)
-        table = tissues.table
+        found, table = self._tissues.color(scan), self._tissues.table
         assert isinstance(table, Mixtures)
-        self.device, self.warnings = tissues.device, tissues.warnings
-        return self._by_tissue(scan, found, table, TissueColors.of(self.reference))
-
-    def planes(self, grid: InputGrid, crop: Crop) -> Planes:
-        """Yield the colors of each slice of the grid; see `GridPredictor.planes`."""
-        areas, values = [], []
-        for k in _sample_slices(len(grid.hu)):
-            check()
-            hu = grid.hu[k][crop]
-            body = body_of(hu)
-            if body.any():
-                areas.append(np.count_nonzero(body))
-                values.append(self._light(hu[body]))
-        area = float(np.median(areas)) if areas else 1.0
-        self._match = PixelMatcher.of(self.reference, self._weights, area)
-        if values:  # match mean and standard deviation of L* to the photograph's
-            L = np.concatenate(values).astype(np.float64)
-            self._gain = self._match.sd / max(float(L.std()), 1.0)
-            self._offset = self._match.mean - self._gain * float(L.mean())
-        yield from super().planes(grid, crop)
-
-    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a*, b* and confidence of slices; see `GridPredictor.predict`."""
-        import numba
-
-        out = []
-        for plane in inputs[:, 0]:
-            check()
-            hu = self._low + plane * self._width
-            L = self._gain * self._light(hu) + np.float32(self._offset)
-            body = body_of(hu)
-            colors = self._match.colors(L, body, numba.get_num_threads())
-            out.append(_extended(colors, body))
-        return np.stack(out) * np.array([1, 1, self._ceiling], np.float32)
-
-    def _light(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the typical L* of each HU in a photograph."""
-        return np.interp(hu, self._centers, self._lightness).astype(np.float32)
+        self.device, self.warnings = self._tissues.device, self._tissues.warnings
+        share = _shares(found, table)
+        if self.reference.labels is not None:
+            colors = TissueColors.of(self.reference)
+            text = "the labels of the photograph do not include {}; the color of these tissues "
+            text += "remains grey"
+        else:
+            share[_NO_COLOR] = 0
+            colors = TissueColors.found(self.reference, self._expected, share)
+            colors = replace(colors, trust=colors.trust * np.float32(self._ceiling))
+            text = "the photograph does not seem to show {}; these tissues have the most similar "
+            text += "colors in it, with a confidence of 0"
+        missing = np.flatnonzero((share > _MIN_SHARE) & (colors.trust == 0))
+        names = ", ".join(Tissue(int(t)).label for t in missing if t != Tissue.AIR)
+        if names:
+            self.warnings += (Notice("option-unused", "warning", text.format(names)),)
+        return self._by_tissue(scan, found, table, colors)
 
     def _by_tissue(
         self, scan: Scan, found: Colors, table: Mixtures, colors: TissueColors
@@ -123,13 +98,7 @@ class Exemplar(GridPredictor):
         from tomochrome.colorization.tables import color_codes
 
         transfer = _Transfer.of(scan, found, table, colors)
-        missing = self._without_color(found, table, colors)
-        if missing:
-            text = (
-                f"the labels of the photograph do not include {', '.join(missing)}; the color of "
-                "these tissues remains grey"
-            )
-            self.warnings += (Notice("option-unused", "warning", text),)
+        plain = None if transfer.slope.any() else color_codes(transfer.base)
         code, confidence = np.zeros(found.code.shape, np.uint16), found.confidence
         total = len(code)
 
@@ -137,23 +106,16 @@ class Exemplar(GridPredictor):
             check()
             inside = found.code[z] > 0
             mixture = found.code[z][inside]
-            code[z][inside] = color_codes(transfer.ab(mixture, denoised(scan.hu[z])[inside]))
+            if plain is not None:
+                code[z][inside] = plain[mixture]
+            else:
+                code[z][inside] = color_codes(transfer.ab(mixture, denoised(scan.hu[z])[inside]))
             confidence[z][inside] = np.rint(confidence[z][inside] * transfer.trust[mixture])
 
         with ThreadPool(numba.get_num_threads()) as pool:
             for done, _ in enumerate(pool.map(paint, range(total)), 1):
                 report(done, total, "coloring")
         return Colors(code, confidence)
-
-    def _without_color(
-        self, found: Colors, table: Mixtures, colors: TissueColors
-    ) -> tuple[str, ...]:
-        """Return the names of tissues in the CT that are missing in the photograph's labels."""
-        n = len(table)
-        counts = np.sum([np.bincount(plane.ravel(), minlength=n) for plane in found.code], axis=0)
-        share = counts[1:] @ table.weights[1:] / max(1, counts[1:].sum())
-        missing = (share > _MIN_SHARE) & (colors.trust == 0)
-        return tuple(Tissue(int(t)).label for t in np.flatnonzero(missing) if t != Tissue.AIR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,13 +163,8 @@ def _sample_slices(count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_SLICES)).astype(np.int64))
 
 
-def _extended(colors: NDArray[np.float32], body: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Extrapolate colors beyond the body, so that its edge is not mixed with grey."""
-    from scipy import ndimage
-
-    if not body.any():
-        return colors
-    distance, nearest = ndimage.distance_transform_edt(~body, return_indices=True)
-    extended = colors[tuple(nearest)]
-    extended[..., 2] *= distance <= _MARGIN
-    return extended
+def _shares(found: Colors, table: Mixtures) -> NDArray[np.float32]:
+    """Return the share of each tissue in the body, float32 (`N_TISSUES`,); zeros without a body."""
+    n = len(table)
+    counts = np.sum([np.bincount(plane.ravel(), minlength=n) for plane in found.code], axis=0)[1:]
+    return np.asarray(counts @ table.weights[1:] / max(1, counts.sum()), np.float32)
