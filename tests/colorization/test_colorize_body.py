@@ -88,6 +88,69 @@ def test_a_thick_joint_of_the_couch_is_outside() -> None:
     assert not found[:, 52:].any()
 
 
+def head_in_a_holder(plates: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A head with a nasal septum between two plates of 6 mm; the rims of its ears touch them."""
+    z, y, x = np.ogrid[:50, :90, :80]
+    head = ((x - 40) / 24) ** 2 + ((y - 45) / 32) ** 2 + ((z - 25) / 30) ** 2 < 1
+    ears = (abs(abs(x - 40) - 23) < 6) & (abs(y - 47 + 0.5 * abs(abs(x - 40) - 23)) < 2)
+    ears = (ears | (abs(abs(x - 40) - 28) < 1) & (abs(y - 45) < 3)) & (abs(z - 23) < 10)
+    nose = (abs(x - 40) < 8) & (y < 37) & (abs(z - 20) < 9)
+    septum = nose & (x == 40) & (y > 17)
+    body = (head & ~nose) | ears | septum
+    plate = (abs(abs(x - 40) - 29.5) < 1) & (abs(y - 52) < 14) & (z >= 0) & ~body
+    hu = np.full(body.shape, -1000, np.float32)
+    hu[body] = 40
+    hu[plate & plates] = 250
+    return hu, body & ears & ~head, plate
+
+
+def test_plates_of_a_head_holder_are_outside_and_the_ears_are_not() -> None:
+    hu, ears, plate = head_in_a_holder()
+    alone, _, _ = head_in_a_holder(plates=False)
+    found = mask_of(hu)
+    assert not (found & plate).any()
+    assert found[ears].mean() > 0.7  # the rim lies flat against the plate
+    assert (mask_of(alone) & ~found & ~ears).sum() < 20
+    assert found[20, 18:36, 40].all()  # the septum, which is as straight as a plate
+
+
+def test_a_shell_that_touches_the_back_of_the_head_is_outside() -> None:
+    """Its place is known from slices in which the head does not touch it."""
+    z, y, x = np.ogrid[:60, :90, :80]
+    hu = np.full((60, 90, 80), -1000, np.float32)
+    head = ((x - 40) / 24) ** 2 + ((y - 40) / 30) ** 2 + ((z - 30) / 34) ** 2 < 1
+    reach = np.hypot(x - 40, y - 41)
+    shell = (reach > 29.5) & (reach < 33) & (y > 45) & (z >= 0) & ~head
+    hu[head] = 40
+    hu[shell] = 0
+    found = mask_of(hu)
+    assert not (found & shell).any()
+    assert found[head].mean() > 0.995
+
+
+def test_thin_wall_of_the_chest_is_inside() -> None:
+    """It is as thin and straight as a couch top, but closes the lung off."""
+    hu = np.full((50, 60, 80), -1000, np.float32)
+    hu[:, 10:50, 10:70] = 40
+    hu[:, 13:40, 13:38] = hu[:, 13:40, 42:67] = -850
+    assert mask_of(hu)[:, 10:50, 10:70].mean() > 0.995
+
+
+def test_plates_of_a_real_head_holder_are_outside(shared_data: Path) -> None:
+    """Both plates, 3 mm thick, touch the ears in slices 26 to 44."""
+    from tomochrome import read
+
+    path = shared_data / "dicom" / "head_gantry_tilt"
+    if not path.is_dir():
+        pytest.skip(f"'{path.name}' is not there")
+    scan = read(path)
+    body = find_body(np.asarray(scan.voxels), scan.spacing)
+    plates = np.r_[0:11, 75:86]  # the columns in which they stand
+    assert (body.field[13:21][:, :, plates] > 127).sum() < 150
+    ears = body.field[13:21][:, :, np.r_[11:14, 72:75]] > 127
+    assert ears.sum() > 400
+
+
 def test_nothing_beyond_the_patient_on_a_real_couch(shared_data: Path) -> None:
     """The couch of a PET/CT is 3 cm and more behind the patient, in some slices 20 mm thick."""
     from scipy import ndimage
@@ -105,6 +168,26 @@ def test_nothing_beyond_the_patient_on_a_real_couch(shared_data: Path) -> None:
     couch = np.asarray(scan.voxels)[:, 190:] > -200  # the body ends in front of row 187
     assert couch.sum() > 10_000
     assert not mask[:, 95:].any()
+
+
+@pytest.mark.parametrize("region", ["head", "chest", "abdomen", "pelvis"])
+def test_nothing_is_colored_beyond_a_phantom_on_its_couch(region: str) -> None:
+    """Distances from its own body; `benchmarks/colored_outside.py` has other couches."""
+    from scipy import ndimage
+
+    from tomochrome import colorize
+    from tomochrome.phantom import make_patient
+    from tomochrome.phantom.structures import Structure
+
+    patient = make_patient(1, region, (4.0, 1.5, 1.5))
+    around = Structure.OUTSIDE_AIR, Structure.COUCH, Structure.COUCH_FOAM, Structure.BLANKET
+    outside = np.isin(patient.structures, around)
+    assert (patient.structures == Structure.COUCH).any()
+    colored = np.asarray(colorize(patient.ct, "transfer-function").code) > 0
+    away = ndimage.distance_transform_edt(outside, sampling=patient.ct.spacing)
+    assert away[colored].max() <= 3.0
+    tissue = ~outside & (np.asarray(patient.ct.voxels) > -220)
+    assert (tissue & ~colored).sum() < 5e-4 * tissue.sum()
 
 
 @pytest.mark.parametrize("value", [-1024, 0, 3000])

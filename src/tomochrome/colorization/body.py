@@ -21,6 +21,11 @@ OPENING_MM = 5.0  #: radius of the morphological opening
 THICK_MM = 14.0  #: further parts (arms, legs) must contain discs of this radius
 THICK_SHARE = 0.08  #: whose centers are at least this share of the part; of a couch they are fewer
 FRAGMENT_MM = 60.0  #: larger fragments at the skin are couch or headrest, not ears or fingers
+SUPPORT_HU = -550.0  #: lower, as a thin shell is a part of a coarse voxel
+SUPPORT_MM = 8.0  #: couch tops and head holders are shells thinner than twice this,
+SUPPORT_WIDE_MM = 30.0  #: wider than this in a slice,
+TOP_MM = 100.0  #: and straight over this length along z, unlike ears and fingers,
+PLATE_MM = 45.0  #: or, beside the head, over this length along y
 FRAGMENT_STEPS = 3  #: iterations in which fragments are attached to the body
 OPEN_SHARE = 0.02  #: an air pocket with a larger open share is outside the body (armpit)
 SLIT_SHARE = 0.12  #: so is any cavity with this open share (slit between arm and trunk)
@@ -59,7 +64,9 @@ def find_body(hu: NDArray[np.generic], spacing: tuple[float, float, float]) -> B
     coarse = block_mean(hu, factors)
     mm = tuple(s * f for s, f in zip(spacing, factors, strict=True))
     mask = coarse_body(coarse, (mm[0], mm[1], mm[2]))
-    return BodyMask(_soften(mask), factors)
+    field = _soften(mask)
+    field[(coarse > TISSUE_HU) & ~mask] = 0  # the edge must not extend into a couch
+    return BodyMask(field, factors)
 
 
 def coarse_factors(
@@ -89,11 +96,65 @@ def coarse_body(coarse: NDArray[np.float32], spacing: tuple[float, float, float]
     tissue = coarse > TISSUE_HU
     if not tissue.any():
         return np.zeros(coarse.shape, dtype=np.bool_)
-    pixel = max(spacing[1], spacing[2])
+    pixel = max(spacing[1:])
+    body = _body_without(np.zeros_like(tissue), tissue, coarse, pixel)
+    support = tissue & _supports(coarse > SUPPORT_HU, body, spacing)
+    return _body_without(support, tissue, coarse, pixel) if (support & body).any() else body
+
+
+def _body_without(support: Bool, tissue: Bool, coarse: NDArray[np.float32], pixel: float) -> Bool:
+    """Return the body with its cavities, without the given parts of couch and head holder."""
     solid = _solid_parts(tissue, pixel)
-    short, long = _fragments(tissue & ~solid, solid, pixel)
+    if support.any():  # only now, as without its plate a couch's rail is as thick as an arm
+        solid = _solid_parts(solid & ~support, pixel)
+    short, long = _fragments(tissue & ~solid & ~support, solid, support, pixel)
     body = solid | short
-    return body | _cavities(body, long, coarse)
+    return body | _cavities(body, long | support, coarse)
+
+
+def _supports(tissue: Bool, body: Bool, spacing: tuple[float, float, float]) -> Bool:
+    """Find couch tops and head holders, also where the body touches them.
+
+    They are thin, and straight along z (the same in many slices) or along y (plates beside the
+    head), over a greater length than ears. ``body`` may include them: with the lung, which it
+    contains, the wall of the chest is thick.
+    """
+    disc = _disc(SUPPORT_MM / max(spacing[1:]))
+    if disc is None:
+        return np.zeros(tissue.shape, dtype=np.bool_)
+    eroded = ndimage.binary_erosion(tissue | body, disc, border_value=1)
+    thick = ndimage.binary_dilation(eroded, disc)
+    labels, _ = _in_plane(tissue & ~thick)
+    thin = _long_labels(labels, SUPPORT_WIDE_MM / max(spacing[1:]))[labels]
+    steps_z, steps_y = max(2, round(TOP_MM / spacing[0])), max(2, round(PLATE_MM / spacing[1]))
+    top = _straight(thin, tissue, 0, steps_z)
+    between = np.logical_or.accumulate(thick, axis=2)
+    between &= np.logical_or.accumulate(thick[:, :, ::-1], axis=2)[:, :, ::-1]
+    beside = thin & ~between  # not the nasal septum
+    plate = _straight(beside, tissue, 1, steps_y)
+    lean = np.ones((1, 1, 3), dtype=np.bool_)  # a plate may lean by a voxel
+    wide = ndimage.binary_dilation(beside, lean), ndimage.binary_dilation(tissue, lean)
+    return top | plate | beside & _straight(*wide, 1, steps_y)
+
+
+def _straight(thin: Bool, tissue: Bool, axis: int, steps: int) -> Bool:
+    """Return thin tissue that continues along an axis, and what touches it on the way."""
+    straight = tissue & (_gap(thin, axis, steps) < steps)
+    return straight & (_gap(~straight, axis, 1) > steps)
+
+
+def _gap(mask: Bool, axis: int, border: int) -> NDArray[np.int32]:
+    """Return how far the previous and the next voxel of the mask along an axis are apart.
+
+    Beyond the scan, the nearest voxel of the mask is ``border`` voxels from its ends.
+    """
+    mask = np.moveaxis(mask, axis, 0)
+    n = len(mask)
+    index = np.arange(n, dtype=np.int32)[:, None, None]
+    previous = np.maximum.accumulate(np.where(mask, index, np.int32(-border)), axis=0)
+    following = np.where(mask, index, np.int32(n - 1 + border))[::-1]
+    gap = np.minimum.accumulate(following, axis=0)[::-1] - previous
+    return np.moveaxis(gap, 0, axis)
 
 
 def _solid_parts(tissue: Bool, pixel: float) -> Bool:
@@ -122,21 +183,21 @@ def _solid_parts(tissue: Bool, pixel: float) -> Bool:
     return keep[labels]
 
 
-def _fragments(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
+def _fragments(rest: Bool, solid: Bool, support: Bool, pixel: float) -> tuple[Bool, Bool]:
     """Split what opening removed into body (ears, nose, fingers) and couch or headrest.
 
     A 2D component is body if it touches the body and is short; the remains of a couch or
-    headrest are long thin curves, returned second whether or not they touch the body.
+    headrest are long thin curves, or touch only the rest of it (``support``) in their slice. They
+    are returned second.
     """
-    in_plane = np.zeros((3, 3, 3), dtype=np.bool_)
-    in_plane[1] = True
-    labels, count = ndimage.label(rest, in_plane)
+    labels, count = _in_plane(rest)
     if count == 0:
         return rest, rest
-    long = np.zeros(count + 1, dtype=np.bool_)
-    limit = max(FRAGMENT_MM / pixel, 3.0)
-    for index, box in enumerate(ndimage.find_objects(labels), start=1):
-        long[index] = max(s.stop - s.start for s in box[1:]) > limit
+    long = _long_labels(labels, max(FRAGMENT_MM / pixel, 3.0))
+    at_support, at_body = (
+        np.unique(labels[ndimage.binary_dilation(part, _BLOCK[:1])]) for part in (support, solid)
+    )
+    long[np.setdiff1d(at_support, at_body)] = True
     keep = np.zeros(count + 1, dtype=np.bool_)
     short = np.zeros_like(rest)
     for _ in range(FRAGMENT_STEPS):  # an ear lobe is connected through the next slice's ear
@@ -146,6 +207,20 @@ def _fragments(rest: Bool, solid: Bool, pixel: float) -> tuple[Bool, Bool]:
         keep[0] = False
         short = keep[labels]
     return short, long[labels]
+
+
+def _in_plane(mask: Bool) -> tuple[NDArray[np.int32], int]:
+    """Label the components of each slice."""
+    neighbors = np.zeros((3, 3, 3), dtype=np.bool_)
+    neighbors[1] = True
+    labels, count = ndimage.label(mask, neighbors)
+    return labels, count
+
+
+def _long_labels(labels: NDArray[np.int32], limit: float) -> Bool:
+    """Return for each label from 0 whether its extent in plane is more than ``limit`` voxels."""
+    boxes = ndimage.find_objects(labels)
+    return np.array([0, *(max(s.stop - s.start for s in box[1:]) for box in boxes)]) > limit
 
 
 def _cavities(body: Bool, couch: Bool, coarse: NDArray[np.float32]) -> Bool:
