@@ -136,11 +136,11 @@ def test_a_table_of_confidences_is_fitted_stored_and_read(tmp_path, capsys):
         predictor.predict(np.full((1, 1, 16, 16), 0.5, np.float32)), -1, 0
     )
     rates = predictor.extra["confidences"].astype(np.float32)
-    cells = (np.rint(np.stack([a, b]) / 10).astype(int) + 13).clip(0, 25)
+    cells = (np.rint(np.stack([a, b]) / 4).astype(int) + 32).clip(0, 63)
     np.testing.assert_allclose(confidence, rates[cells[0], cells[1]], atol=1e-3)
 
 
-@pytest.mark.parametrize("rates", [np.zeros(3), np.full((26, 26), 1.2), np.full((26, 26), np.nan)])
+@pytest.mark.parametrize("rates", [np.zeros(3), np.full((64, 64), 1.2), np.full((64, 64), np.nan)])
 def test_an_impossible_table_of_confidences_is_refused(rates):
     with pytest.raises(ModelError, match="table of confidences of the model 'm' is invalid"):
         make_head({"name": "rgb"}).load(rates, "m")

@@ -25,7 +25,8 @@ AB_SCALE: Final = 128.0
 """Scale from the network's outputs (-1 to 1) to (a*, b*)."""
 BIN_WIDTH: Final = 10
 _LOG_SIGMA: Final = (-1.0, 4.5)  # of CIELAB units: 0.4 to 90
-_CELLS: Final = 26  # of (a*, b*) along each axis, `BIN_WIDTH` wide
+_CELL_WIDTH: Final = 4  # of (a*, b*) in a table of confidences
+_CELLS: Final = 64  # along each axis
 
 
 class ColorHead(ABC):
@@ -101,7 +102,7 @@ class TableHead(ColorHead):
 
     def cells(self, raw: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the indices of the cell of each color along a* and b*, int64 (n, y, x) each."""
-        cells = (self.colors(raw) / BIN_WIDTH).round().long() + _CELLS // 2
+        cells = (self.colors(raw) / _CELL_WIDTH).round().long() + _CELLS // 2
         return cells.clamp(0, _CELLS - 1).unbind(1)
 
     def fit(self, raw: torch.Tensor, right: torch.Tensor) -> None:

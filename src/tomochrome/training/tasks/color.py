@@ -480,19 +480,21 @@ class Colors(Task[ColorConfig]):
         tensors = half_precision(net.state_dict())
         if self.levels is not None:
             tensors["grey_levels"] = torch.from_numpy(self.levels)
-        source = "the probabilities of the color bins"
+        bins = isinstance(self.head, BinsHead)
+        source = "the probabilities of the color bins" if bins else "a learned variance"
+        source += f", scaled by {self.head.temperature:.3f}"
         if isinstance(self.head, TableHead):
             tensors["confidences"] = self.head.rates
             source = "a table by the predicted color"
-        elif isinstance(self.head, RegressionHead):
-            source = "a learned variance"
         words = {
             "about": config.about,
             "data": DATA[config.source].format(teacher=config.teacher),
             "course": self.course(),
             "limits": self.limits,
             "reliability": reliability_table(reliability),
-            "temperature": f"{self.head.temperature:.3f}",
+            "luminances": "one luminance"
+            if len(config.windows) == 1
+            else f"{len(config.windows)} luminance windows",
             "confidence": source,
         }
         return [Bundle(config.name, tensors, metadata, words, "color")]
