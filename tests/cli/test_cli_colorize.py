@@ -76,6 +76,19 @@ def test_a_head_in_nifti_is_lit_in_the_brain_window_and_gets_only_a_note(
     assert "warning:" not in run.err
 
 
+def test_a_body_cut_off_at_the_sides_is_told(tmp_path: Path, capfd: Capture) -> None:
+    from tomochrome import write
+    from tomochrome.phantom import make_patient
+
+    ct = make_patient(2, "abdomen", (10.0, 4.0, 4.0), shape=(28, 83, 56)).ct
+    write(ct, tmp_path / "narrow.nii.gz")
+    paths = (tmp_path / "narrow.nii.gz", "-o", tmp_path / "sheet.png")
+    run = Run(capfd, "colorize", *paths, *MODEL, "--json")
+    told = "the body is cut off at the sides of the image: colors are less certain there"
+    assert told in json.loads(run.out)["warnings"]
+    assert f"warning: {told}" in run.err
+
+
 def test_every_output_is_on_the_grid_of_the_input(
     series: Path, tmp_path: Path, capfd: Capture
 ) -> None:
