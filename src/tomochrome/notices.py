@@ -17,6 +17,7 @@ Code = Literal[
     "refused",  # the reason why this cannot be read
     "unit",  # the unit of the values, or that it is unknown
     "nothing-colored",
+    "cut-off",  # the body extends beyond the left or right edge of the image
     "option-unused",
     "coverage",  # the fields of view of two volumes hardly overlap, or not at all
     "partial",  # much of a body is absent from the other image, or all of it

@@ -70,6 +70,37 @@ def test_an_earlier_name_of_the_default_model_is_accepted(
         assert b"model tissue, not" in bytes(nib.load(out).header["descrip"])
 
 
+def test_a_head_in_nifti_is_lit_in_the_brain_window_and_gets_only_a_note(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    """The file stores no window and no unit, but its values are plainly Hounsfield units."""
+    from tomochrome import write
+    from tomochrome.phantom import make_patient
+
+    write(make_patient(2, "head", (6.0, 2.0, 2.0)).ct, tmp_path / "head.nii.gz")
+    image = nib.load(tmp_path / "head.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine), tmp_path / "plain.nii.gz")
+    paths = (tmp_path / "plain.nii.gz", "-o", tmp_path / "sheet.png")
+    run = Run(capfd, "colorize", *paths, *MODEL, "--json")
+    assert run.status == 0, run.err
+    assert json.loads(run.out)["window"] == {"center": 40.0, "width": 80.0}
+    assert "note: the file specifies no unit; read as Hounsfield units" in run.err
+    assert "warning:" not in run.err
+
+
+def test_a_body_cut_off_at_the_sides_is_told(tmp_path: Path, capfd: Capture) -> None:
+    from tomochrome import write
+    from tomochrome.phantom import make_patient
+
+    ct = make_patient(2, "abdomen", (10.0, 4.0, 4.0), shape=(28, 83, 56)).ct
+    write(ct, tmp_path / "narrow.nii.gz")
+    paths = (tmp_path / "narrow.nii.gz", "-o", tmp_path / "sheet.png")
+    run = Run(capfd, "colorize", *paths, *MODEL, "--json")
+    told = "the body is cut off at the sides of the image: colors are less certain there"
+    assert told in json.loads(run.out)["warnings"]
+    assert f"warning: {told}" in run.err
+
+
 def test_every_output_is_on_the_grid_of_the_input(
     series: Path, tmp_path: Path, capfd: Capture
 ) -> None:

@@ -43,6 +43,34 @@ def test_field_of_view_inside_the_chest() -> None:
     assert mask_of(hu[part], 2.5).all()
 
 
+@pytest.mark.parametrize(
+    ("columns", "cut"), [(slice(None), False), (slice(34, 100), True), (slice(11, 140), False)]
+)
+def test_a_body_cut_off_at_the_sides_is_told(columns: slice, cut: bool) -> None:
+    """The sides of the chest are, an arm alone is not enough."""
+    hu, _ = draw_patient()
+    volume = Volume(np.ascontiguousarray(hu[:, :, columns]), default_affine((3.0, 2.5, 2.5)))
+    assert [n.code for n in prepare(volume).warnings] == (["cut-off"] if cut else [])
+
+
+def test_a_sagittal_slice_has_no_sides_to_cut_off() -> None:
+    hu, _ = draw_patient()
+    volume = Volume(np.ascontiguousarray(hu[:, :, 70:71]), default_affine((3.0, 2.5, 2.5)))
+    assert not prepare(volume).warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [("ct/thorax_cta_1p5mm.nii.gz", True), ("dicom/odd/CT_small.dcm", True),
+     ("ct/chest_lowdose.nii.gz", False), ("ct/abdomen_3mm.nii.gz", False)],
+)  # fmt: skip
+def test_real_scans_cut_off_at_the_sides(shared_data: Path, name: str, cut: bool) -> None:
+    from tomochrome import read
+
+    codes = [notice.code for notice in prepare(read(shared_data / name)).warnings]
+    assert ("cut-off" in codes) == cut
+
+
 def test_pocket_between_arm_and_trunk_stays_outside() -> None:
     """The arm closes the pocket in the middle slices; it is open above and below."""
     z, y, x = np.ogrid[:12, :60, :80]

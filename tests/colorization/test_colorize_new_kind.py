@@ -202,6 +202,8 @@ def test_a_model_without_tissues_is_scored_by_its_colors(
     assert main([*command, "--device", "cpu", "--json"]) == 0
     (score,) = json.loads(capsys.readouterr().out)["scores"]
     assert score["right"] is None
+    (organ,) = score["organs"].values()
+    assert (organ["right"], organ["mistaken_for"], organ["mistaken_share"]) == (None, None, None)
     assert 0 < score["voxel_error"] < 60
     assert main([*command, "--device", "cpu"]) == 0
     assert "names no tissues" in capsys.readouterr().out

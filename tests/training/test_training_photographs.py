@@ -78,6 +78,22 @@ def test_too_few_photographs_do_not_block_the_next_try(tmp_path, capsys):
     assert main(argv) == 0
 
 
+def test_an_import_that_failed_does_not_stand_for_the_whole_in_the_next_try(tmp_path, capsys):
+    """All but the last photograph had been imported."""
+    folder = write_photographs(tmp_path / "photos")
+    last = np.random.default_rng(1).permutation(5)[-1]
+    whole = (folder / f"{last}.png").read_bytes()
+    (folder / f"{last}.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (tmp_path / "mine.json").write_text(json.dumps(plan()))
+    argv = ["train", str(tmp_path / "mine.json"), "--steps", "1", "--device", "cpu"]
+    argv += ["--out", str(tmp_path / "run"), "--data", str(folder)]
+    assert main(argv) == 2 and "cannot be read as a photograph" in capsys.readouterr().err
+    (folder / f"{last}.png").write_bytes(whole)
+    assert main(argv) == 0
+    parts = [pair_files(tmp_path / "run" / "pairs", p) for p in ("learn", "validate", "test")]
+    assert list(map(len, parts)) == [3, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -17,7 +17,7 @@ from tomochrome.color import Lighting
 from tomochrome.errors import OptionError
 from tomochrome.geometry.orient import reorient
 from tomochrome.io import read
-from tomochrome.phantom import make_structures
+from tomochrome.phantom import make_patient, make_structures
 from tomochrome.phantom.materials import PHASES, hu_table, tissue_table
 from tomochrome.phantom.patient import StructureMap
 from tomochrome.phantom.render import render_ct
@@ -228,6 +228,14 @@ def test_a_head_opens_in_the_brain_window_and_nothing_else_does(phase: str) -> N
     for region in REGIONS[1:]:
         ct, _ = phantom(2, region, phase)
         assert opening_window(ct) == auto_window(ct) != PRESETS["brain"]
+
+
+@pytest.mark.parametrize(("seed", "spacing"), [(7, (2.0, 2.0, 2.0)), (9, (3.0, 2.0, 2.0))])
+def test_a_thin_skull_in_voxels_of_2_mm_is_a_head(
+    seed: int, spacing: tuple[float, float, float]
+) -> None:
+    """It has gaps of up to 12 mm in a sample of every other voxel."""
+    assert auto_window(make_patient(seed, "head", spacing).ct) == PRESETS["brain"]
 
 
 def test_what_is_not_hu_shows_nearly_all_of_its_values() -> None:

@@ -101,12 +101,13 @@ class Session:
         self.task = Task(self.progress)
 
     def warn(self, notice: Notice | str) -> None:
-        """Print a warning on stderr and keep its text for the result, once per text."""
+        """Print a warning or a note on stderr and keep its text for the result, once per text."""
         message = str(notice)
+        kind = "note" if isinstance(notice, Notice) and notice.severity == "info" else "warning"
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.clear()
-            tell(f"warning: {one_line(message)}\n")
+            tell(f"{kind}: {one_line(message)}\n")
 
 
 class Clock:

@@ -49,6 +49,18 @@ class BodyMask:
     field: NDArray[np.uint8]
     factors: tuple[int, int, int]
 
+    def cut_off(self) -> float:
+        """Return how much of the body's left and right sides is cut off by the image, 0 to 1.
+
+        It is the height over which the body touches the first and last column of the slices,
+        divided by its whole height there, twice; 0 for a sagittal slice, which has no sides.
+        """
+        body = self.field > 127
+        if body.shape[2] < 3 or not body.any():
+            return 0.0
+        at_edge = body[:, :, 0].sum() + body[:, :, -1].sum()
+        return float(at_edge / (2 * body.any(axis=2).sum()))
+
 
 def find_body(hu: NDArray[np.generic], spacing: tuple[float, float, float]) -> BodyMask:
     """Find the patient in an axial CT.

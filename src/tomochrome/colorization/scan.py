@@ -22,6 +22,7 @@ from tomochrome.volume import Volume
 
 LARGEST_MM = 2500.0  #: largest plausible in-plane extent
 WIDE_GAP_MM = 8.0  #: a larger slice spacing raises a warning
+CUT_OFF = 0.25  #: so does a larger part of the body's sides at the edges of the image
 SLAB_VOXELS = 2_000_000  #: voxels processed between two calls of `check`
 
 _LOWEST, _HIGHEST = -32768, 32767
@@ -167,6 +168,9 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     if not body.field.any():
         text = "no body was found: nothing is colored"
         warnings.append(Notice("nothing-colored", "warning", text))
+    if body.cut_off() > CUT_OFF:
+        text = "the body is cut off at the sides of the image: colors are less certain there"
+        warnings.append(Notice("cut-off", "warning", text))
     return Scan(hu, spacing, upright, body, tuple(warnings))
 
 

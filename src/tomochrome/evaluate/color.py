@@ -32,15 +32,16 @@ class OrganScore:
     right
         Share of voxels whose most probable tissue is the true one.
     mistaken_for, mistaken_share
-        The tissue it is most often confused with, and the share of those voxels.
+        The tissue it is most often confused with, and the share of those voxels. Like ``right``
+        None if the model predicts no tissues.
     """
 
     voxels: int
     error: float
     grey_error: float
-    right: float
-    mistaken_for: str
-    mistaken_share: float
+    right: float | None
+    mistaken_for: str | None
+    mistaken_share: float | None
 
 
 @dataclass(frozen=True)
@@ -132,34 +133,38 @@ def score_color(
     if not sizes.any():
         raise GeometryError("the map of true tissues contains no tissue inside the body")
     organs: dict[str, OrganScore] = {}
-    total = 0.0
+    total = right_ones = 0.0
     for tissue in np.flatnonzero(sizes):
         distance = np.linalg.norm(table - colors[tissue], axis=1)
         error = float((joint[tissue] * distance).sum())
         total += error
-        guesses = np.bincount(chroma.tissue_of_code, weights=joint[tissue], minlength=256)
-        right = float(guesses[tissue]) / sizes[tissue]
-        guesses[tissue] = -1
-        other = int(guesses.argmax())
-        name = TISSUE_NAMES[other] if other < N_TISSUES else "none"
+        named: dict[str, Any] = {"right": None, "mistaken_for": None, "mistaken_share": None}
+        if chroma.has_tissues:
+            guesses = np.bincount(chroma.tissue_of_code, weights=joint[tissue], minlength=256)
+            right = float(guesses[tissue])
+            right_ones += right
+            guesses[tissue] = -1
+            other = int(guesses.argmax())
+            named = {
+                "right": right / sizes[tissue],
+                "mistaken_for": TISSUE_NAMES[other] if other < N_TISSUES else "none",
+                "mistaken_share": float(max(guesses[other], 0)) / sizes[tissue],
+            }
         organs[TISSUE_NAMES[tissue]] = OrganScore(
             voxels=int(sizes[tissue]),
             error=error / sizes[tissue],
             grey_error=float(np.linalg.norm(colors[tissue])),
-            right=right,
-            mistaken_for=name,
-            mistaken_share=float(max(guesses[other], 0)) / sizes[tissue],
+            **named,
         )
     counted = [organ for organ in organs.values() if organ.voxels >= least] or list(organs.values())
     everything = int(sizes.sum())
-    right = sum(o.voxels * o.right for o in organs.values()) / everything
     return ColorScore(
         model=chroma.model,
         voxel_error=total / everything,
         organ_error=float(np.mean([organ.error for organ in counted])),
         grey_voxel_error=sum(o.voxels * o.grey_error for o in organs.values()) / everything,
         grey_organ_error=float(np.mean([organ.grey_error for organ in counted])),
-        right=right if chroma.has_tissues else None,
+        right=right_ones / everything if chroma.has_tissues else None,
         organs=organs,
     )
 

@@ -19,7 +19,7 @@ from tomochrome.color.convert import srgb_to_lab
 from tomochrome.colorization.exemplar import foreground
 from tomochrome.errors import InputError, OptionError
 from tomochrome.io.photograph import is_photograph, read_photograph
-from tomochrome.runtime import check, report
+from tomochrome.runtime import check, report, write_whole
 from tomochrome.training.config import RULES, validation_message
 from tomochrome.training.folder import make_folder
 from tomochrome.training.section_pairs import (
@@ -80,10 +80,11 @@ def find_pairs(data: Path, imported: Path, windows: tuple[tuple[float, float], .
     if pair_files(data, "learn"):
         return data
     if not pair_files(imported, "learn"):
-        if find_slices(data) or not find_photographs(data):
-            import_visible_human(data, imported)
-        else:
-            import_photographs(data, imported, windows)
+        with write_whole(imported, force=True) as whole:  # a next try must not take a part for all
+            if find_slices(data) or not find_photographs(data):
+                import_visible_human(data, whole)
+            else:
+                import_photographs(data, whole, windows)
     return imported
 
 

@@ -9,7 +9,7 @@ from tomochrome.colorization.cards import find_model
 from tomochrome.errors import ModelError, OptionError
 
 
-def start_from(net: torch.nn.Module, model: str) -> None:
+def start_from(net: torch.nn.Module, model: str, *, partly: bool = False) -> None:
     """Load the weights of a model into a network; weights of additional input channels are zero.
 
     The network initially predicts the same as the model, whatever the additional channels contain.
@@ -20,6 +20,8 @@ def start_from(net: torch.nn.Module, model: str) -> None:
         Network with the model's input channels, optionally followed by additional ones.
     model
         Name of a model, or the folder of its bundle.
+    partly
+        Whether up to half of the weights may be missing in the model; they remain as they are.
 
     Raises
     ------
@@ -36,20 +38,28 @@ def start_from(net: torch.nn.Module, model: str) -> None:
             f"'start' in the configuration ({error})"
         ) from error
     stored = load_state(card)
-    state = {}
+    state, found = {}, 0
     for name, own in net.state_dict().items():
         weight = stored.get(name)
         if weight is not None and weight.ndim == own.ndim > 1:
             added = own.shape[1] - weight.shape[1]
             if added > 0 and own.shape[:1] + own.shape[2:] == weight.shape[:1] + weight.shape[2:]:
                 weight = torch.cat([weight, torch.zeros_like(own[:, :added])], 1)
-        if weight is None or weight.shape != own.shape:
-            raise OptionError(
-                f"training cannot start from the model '{model}': its network differs from the "
-                f"configuration's ('{name}')"
-            )
-        state[name] = weight
-    net.load_state_dict(state)
+        if weight is not None and weight.shape == own.shape:
+            state[name] = weight
+            found += own.numel()
+        elif not partly:
+            raise _other_network(model, f"'{name}'")
+    if 2 * found < sum(own.numel() for own in net.state_dict().values()):
+        raise _other_network(model, "more than half of the weights")
+    net.load_state_dict(state, strict=False)
+
+
+def _other_network(model: str, difference: str) -> OptionError:
+    return OptionError(
+        f"training cannot start from the model '{model}': its network differs from the "
+        f"configuration's ({difference})"
+    )
 
 
 def interpolate_weights(net: torch.nn.Module, initial: torch.nn.Module, share: float) -> None:

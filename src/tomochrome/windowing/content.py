@@ -35,7 +35,7 @@ _AGENT_PERCENTILE: Final = 95.0
 _FULL: Final = 0.9  #: minimum share of dense voxels in a cube, allowing for noise
 
 _CLOSED_HU: Final = 200.0  # lower limit of the skull where it must be closed, even if thin
-_GAPS: Final = 3  # radius in samples for closing gaps in the skull
+_GAPS_MM: Final = 12.0  # radius for closing gaps in the skull
 _BRAIN_HU: Final = (-10.0, 90.0)
 _BRAIN_MM2: Final = 2500.0  #: minimum area of brain in a slice, enclosed by bone
 _BRAIN_SHARE: Final = 0.3  #: minimum share of slices with brain; a whole body has fewer
@@ -66,7 +66,9 @@ class Sample:
 def sample(volume: Volume) -> Sample:
     """Return the voxels of a scalar volume on a regular grid of about `GRID_MM`."""
     strides = [
-        max(1, min(round(GRID_MM / mm), n // 4))
+        max(
+            1, min(int(GRID_MM / mm + 0.49), n // 4)
+        )  # 2 mm voxels all, as every other misses skull
         for mm, n in zip(volume.spacing, volume.shape, strict=True)
     ]
     while np.prod([-(-n // s) for n, s in zip(volume.shape, strides, strict=True)]) > MOST_VOXELS:
@@ -166,13 +168,13 @@ def shows_a_head(ct: Sample) -> bool:
         if (plane > BODY_HU).sum() * pixel < _BRAIN_MM2:
             continue
         seen += 1
-        inside = _enclosed(plane > _CLOSED_HU)
+        inside = _enclosed(plane > _CLOSED_HU, max(1, round(_GAPS_MM / pixel**0.5)))
         found += bool((inside & (plane > low) & (plane < high)).sum() * pixel > _BRAIN_MM2)
     return found > 0 and found >= _BRAIN_SHARE * seen
 
 
-def _enclosed(bone: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the area enclosed by bone in a slice, with small gaps closed."""
-    closed = ndimage.binary_closing(np.pad(bone, _GAPS), iterations=_GAPS)
-    shell = closed[_GAPS:-_GAPS, _GAPS:-_GAPS]
+def _enclosed(bone: NDArray[np.bool_], gaps: int) -> NDArray[np.bool_]:
+    """Return the area enclosed by bone in a slice, with gaps of this radius closed."""
+    closed = ndimage.binary_closing(np.pad(bone, gaps), iterations=gaps)
+    shell = closed[gaps:-gaps, gaps:-gaps]
     return np.asarray(ndimage.binary_fill_holes(shell) & ~shell)

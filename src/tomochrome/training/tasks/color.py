@@ -147,7 +147,7 @@ class ColorConfig(TrainingConfig):
     teacher
         Model whose colors unlabelled CT gets.
     start
-        Model with the initial weights.
+        Model with the initial weights; layers that it lacks start at random.
     body_pixels
         Size of a photograph: pixels along the longer side of the body.
     reuse
@@ -239,7 +239,7 @@ class Colors(Task[ColorConfig]):
         """Build the network."""
         net = build_network(self.config.network)
         if self.config.start is not None:
-            start_from(net, self.config.start)
+            start_from(net, self.config.start, partly=True)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def samples(
