@@ -68,6 +68,22 @@ def test_a_different_network_is_rejected(change: dict) -> None:
         start_from(build_network({**described(), **change}), "tissue")
 
 
+def test_layers_that_the_model_lacks_stay_as_they_are() -> None:
+    given = load_config("unet").network
+    net = build_network({**given, "upsampling": "transposed"})
+    before = copy.deepcopy(net.state_dict())
+    start_from(net, "unet", partly=True)
+    stored = build_network(given)
+    start_from(stored, "unet")
+    lacking = [name for name in before if name not in stored.state_dict()]
+    assert lacking and all("deconv" in name for name in lacking)
+    for name, weight in net.state_dict().items():
+        wanted = before if name in lacking else stored.state_dict()
+        torch.testing.assert_close(weight, wanted[name])
+    with pytest.raises(OptionError, match=r"differs from .* \(more than half of the weights\)"):
+        start_from(build_network(load_config("zhang").network), "unet", partly=True)
+
+
 def test_a_missing_model_is_rejected(tmp_path) -> None:  # type: ignore[no-untyped-def]
     config = load_config({**small("tissue"), "start": "no-such-model"})
     with pytest.raises(

@@ -65,10 +65,8 @@ class Sample:
 
 def sample(volume: Volume) -> Sample:
     """Return the voxels of a scalar volume on a regular grid of about `GRID_MM`."""
-    strides = [
-        max(
-            1, min(int(GRID_MM / mm + 0.49), n // 4)
-        )  # 2 mm voxels all, as every other misses skull
+    strides = [  # of voxels of 2 mm all, as every other one misses thin skull
+        max(1, min(int(GRID_MM / mm + 0.49), n // 4))
         for mm, n in zip(volume.spacing, volume.shape, strict=True)
     ]
     while np.prod([-(-n // s) for n, s in zip(volume.shape, strides, strict=True)]) > MOST_VOXELS:
