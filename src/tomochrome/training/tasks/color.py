@@ -350,7 +350,7 @@ class Colors(Task[ColorConfig]):
         if isinstance(self.head, BinsHead):
             loss = self._bins_loss(raw, truth, known)
         elif isinstance(self.head, RGBHead):
-            loss = self._rgb_error(raw, truth, known, batch[0][:, 0])
+            loss = self._rgb_error(raw, truth, known, batch[0].mean(1))
         else:
             loss = self._error(raw, truth, known)
         return loss, self.measured(raw, truth, kind)
@@ -381,7 +381,10 @@ class Colors(Task[ColorConfig]):
     def _rgb_error(
         self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor, luminance: torch.Tensor
     ) -> torch.Tensor:
-        """Return the mean absolute error of sRGB at a luminance, from 0 to 1 (n, y, x)."""
+        """Return the mean absolute error of sRGB at a luminance, from 0 to 1 (n, y, x).
+
+        It is the mean of the windows, as few colors are in gamut where a window is black or white.
+        """
         assert isinstance(self.head, RGBHead)
         lab = torch.cat([100 * luminance[:, None], truth], dim=1).movedim(1, -1)
         wanted = torch.from_numpy(lab_to_srgb(lab.cpu().numpy())).to(raw)
