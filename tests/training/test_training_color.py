@@ -103,7 +103,9 @@ def test_the_absolute_error_is_of_the_picture_in_rgb(pool):
     images, truth = (torch.from_numpy(part)[None] for part in task.dataset()[3])
     truth[0, 2, 4:8] = UNKNOWN
     raw = torch.randn(1, 3, *truth.shape[2:])
-    lab = np.concatenate([100 * images[0].mean(0, True).numpy(), truth[0, :2].numpy()]).transpose(1, 2, 0)
+    lab = np.concatenate([100 * images[0].mean(0, True).numpy(), truth[0, :2].numpy()]).transpose(
+        1, 2, 0
+    )
     said = 1 / (1 + np.exp(-raw[0].numpy().transpose(1, 2, 0)))
     known = truth[0, 2].numpy() != UNKNOWN
     error = np.abs(said - lab_to_srgb(lab))[known].mean()
