@@ -46,7 +46,7 @@ def main() -> None:
         if not (folder / "sets.json").exists():
             sets = [make(options.data, folder) for make in (abdomen, angiography, photographs)]
             (folder / "sets.json").write_text(json.dumps(sets), encoding="utf-8")
-        table = folder / "table.md"
+        table = Path(made) / "table.md"
         command = ["evaluate", "models", str(folder / "sets.json"), "--phantoms", options.phantoms]
         command += ["--markdown", str(table)]
         command += [word for name in options.model for word in ("--model", name)]
