@@ -111,8 +111,8 @@ def drawing(curves: Curves) -> str:
         parts.append(
             f'<path d="M{left} 25v{HIGH}h{WIDE}" stroke="#333" fill="none"/>'
             f'<text x="{left}" y="16">{quantity}</text>'
-            f'<text x="{left - 50}" y="34">{high:.4g}</text>'
-            f'<text x="{left - 50}" y="{HIGH + 25}">{low:.4g}</text>'
+            f'<text x="{left - 50}" y="34">{high:.2g}</text>'
+            f'<text x="{left - 50}" y="{HIGH + 25}">{low:.2g}</text>'
             f'<text x="{left + WIDE - 80}" y="{HIGH + 45}">{len(lines["learned"])} epochs</text>'
         )
         for name, values in lines.items():
